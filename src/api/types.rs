@@ -1,0 +1,255 @@
+//! The shapes of requests and answers, one JSON object each. Every field that may be absent is an
+//! `Option`; unknown fields of an answer are ignored, so that an older client understands a newer
+//! daemon.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::job::{Evidence, JobId, Labels, ProviderName, RemoteId, State, Utc};
+
+/// `POST /v1/jobs`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddRequest {
+    /// At most [`AddRequest::MAX_JOBS`].
+    pub jobs: Vec<AddJob>,
+}
+
+impl AddRequest {
+    /// More jobs in one request are refused; the client sends this many at a time.
+    pub const MAX_JOBS: usize = 1000;
+}
+
+/// One job of an [`AddRequest`]. Names are plain text here: a bad one is rejected by itself and
+/// does not spoil the others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddJob {
+    /// A configured provider.
+    pub provider: String,
+    /// The provider's name for the job.
+    pub remote_id: String,
+    /// Marks of the user's own.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// A duration such as `2h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up_after: Option<String>,
+}
+
+/// The answer to an [`AddRequest`], once committed; one entry a job, in the same order.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AddAnswer {
+    /// What became of each.
+    pub jobs: Vec<Added>,
+}
+
+/// What became of one job of an [`AddRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// Our number; none if rejected.
+    pub id: Option<JobId>,
+    /// As it was sent.
+    pub provider: String,
+    /// As it was sent.
+    pub remote_id: String,
+    /// Where it stands; none if rejected.
+    pub state: Option<State>,
+    /// What became of it.
+    pub outcome: AddOutcome,
+    /// Why it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What became of a job that was to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddOutcome {
+    /// It is new.
+    Added,
+    /// It was there; only its labels may have changed.
+    Known,
+    /// It cannot be tracked.
+    Rejected,
+}
+
+/// A job, as the `jobs` view shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// Our number.
+    pub id: JobId,
+    /// Whose job it is.
+    pub provider: ProviderName,
+    /// The provider's kind.
+    pub kind: String,
+    /// Its name there.
+    pub remote_id: RemoteId,
+    /// Where it stands.
+    pub state: State,
+    /// The provider's last word for that.
+    pub provider_state: Option<String>,
+    /// Whether it is over.
+    pub terminal: bool,
+    /// The user's marks.
+    pub labels: Labels,
+    /// The uid of who added it.
+    pub added_by: Option<u32>,
+    /// When it was added.
+    pub registered_at: Utc,
+    /// The provider's time.
+    pub submitted_at: Option<Utc>,
+    /// The provider's time.
+    pub started_at: Option<Utc>,
+    /// The provider's time.
+    pub ended_at: Option<Utc>,
+    /// When we learned that it is over.
+    pub terminal_at: Option<Utc>,
+    /// The provider's time.
+    pub expires_at: Option<Utc>,
+    /// Why, in the provider's words or ours.
+    pub message: Option<String>,
+    /// When the last poll's answer was in.
+    pub last_polled_at: Option<Utc>,
+    /// When the next poll is due.
+    pub next_poll_at: Option<Utc>,
+    /// Polls so far, failed ones included.
+    pub polls: u32,
+    /// Failed polls so far.
+    pub failed_polls: u32,
+    /// Why the last poll failed; none if it did not.
+    pub last_poll_error: Option<String>,
+    /// What else the provider told.
+    pub detail: Map<String, Value>,
+}
+
+/// `GET /v1/jobs`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct JobList {
+    /// Newest first.
+    pub jobs: Vec<Job>,
+    /// Give it as `after=` for the next page; none at the end.
+    pub next: Option<JobId>,
+}
+
+/// A transition, as the `history` view shows it; on the wire, an event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number, ascending over all jobs.
+    pub seq: i64,
+    /// Our number of the job.
+    pub job_id: JobId,
+    /// Whose job it is.
+    pub provider: ProviderName,
+    /// Its name there.
+    pub remote_id: RemoteId,
+    /// The state before; none in a job's first row.
+    pub from_state: Option<State>,
+    /// The state after.
+    pub to_state: State,
+    /// The provider's word.
+    pub provider_state: Option<String>,
+    /// How we know.
+    pub evidence: Evidence,
+    /// When it was, by the provider's clock.
+    pub occurred_at: Option<Utc>,
+    /// When we learned of it, by ours.
+    pub observed_at: Utc,
+    /// Not before this, by our clock.
+    pub earliest_at: Option<Utc>,
+    /// Why.
+    pub message: Option<String>,
+}
+
+/// `GET /v1/history` and `GET /v1/jobs/{id}/history`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct History {
+    /// By number, ascending.
+    pub transitions: Vec<Event>,
+    /// Give it as `after=` for the next page; none if this page ends at the newest one.
+    pub next: Option<i64>,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// The version of the linked `SQLite`.
+    pub sqlite_version: String,
+    /// Of the database.
+    pub schema_version: i64,
+    /// The daemon's process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Utc,
+    /// Where the history lies.
+    pub database: String,
+    /// The newest transition's number.
+    pub newest_seq: i64,
+    /// What is wrong; empty if all is well.
+    pub degraded: Vec<String>,
+    /// Jobs that are not over.
+    pub active_jobs: u64,
+    /// Changes that wait to be written.
+    pub unwritten_changes: u64,
+    /// One for each provider.
+    pub providers: Vec<ProviderStatus>,
+}
+
+/// How one provider is doing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProviderStatus {
+    /// Its name.
+    pub provider: ProviderName,
+    /// Its kind; none if it is not configured any more and its jobs wait.
+    pub kind: Option<String>,
+    /// Jobs that are not over.
+    pub active_jobs: u64,
+    /// Polls whose time has come and that wait for the budget.
+    pub due_polls: u64,
+    /// How late the latest of them is, in seconds.
+    pub late_s: f64,
+    /// Polls under way.
+    pub in_flight: u32,
+    /// Polls sent in the last 60 s.
+    pub sent_last_minute: u32,
+    /// The budget.
+    pub requests_per_minute: u32,
+    /// Failed polls in a row.
+    pub failures_in_a_row: u32,
+    /// Why nothing is asked at present; none if it is.
+    pub paused: Option<Pause>,
+}
+
+/// A time in which a provider is not asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pause {
+    /// Why.
+    pub reason: String,
+    /// When it is asked again.
+    pub until: Utc,
+}
+
+/// `POST /v1/reload`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReloadAnswer {
+    /// What changed, a line each.
+    pub changed: Vec<String>,
+    /// What changed in the file but needs a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// An error, as RFC 9457 has it (`application/problem+json`).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// Stable, for programs: `bad_request`, `not_found`, `busy`, `too_large`, `storage`, `config`,
+    /// `shutting_down`, `method_not_allowed`.
+    pub code: String,
+    /// The kind of trouble, in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong, where, and what to do.
+    pub detail: String,
+}

@@ -1,0 +1,102 @@
+//! What a poll brings back. Made by the providers, read by the tracker: the one type that stands
+//! between a provider's words and our rules.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::state::Said;
+use super::time::Utc;
+
+/// The outcome of one poll.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What it says of the job, or why it says nothing.
+    pub result: Result<Observation, ProviderError>,
+    /// What it tells of the provider's limits.
+    pub pace: Pace,
+    /// The provider's clock, from the `Date` header; whole seconds.
+    pub server_date: Option<Utc>,
+}
+
+impl Answer {
+    /// An answer that never came, or that told nothing but its failure.
+    #[must_use]
+    pub fn failed(error: ProviderError) -> Self {
+        Self { result: Err(error), pace: Pace::default(), server_date: None }
+    }
+}
+
+/// What a good answer said of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// Its meaning.
+    pub said: Said,
+    /// The provider's word for the state, verbatim.
+    pub word: String,
+    /// The provider's own times.
+    pub times: Times,
+    /// Why, in the provider's words: a failure's text.
+    pub message: Option<String>,
+    /// What else the answer told and the documents name, under the provider's field names.
+    pub detail: Map<String, Value>,
+}
+
+/// The provider's own times of a job; never bent to our clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    /// When the provider took it.
+    pub submitted_at: Option<Utc>,
+    /// When it began to run.
+    pub started_at: Option<Utc>,
+    /// When it was over.
+    pub ended_at: Option<Utc>,
+    /// When its result goes.
+    pub expires_at: Option<Utc>,
+}
+
+/// What an answer tells of a provider's limits; all of it may be absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Do not ask before this has passed (`Retry-After`); unclamped.
+    pub retry_after: Option<Duration>,
+    /// Requests allowed in a window (`RateLimit-Policy`).
+    pub quota: Option<Quota>,
+    /// Requests left in the window, and the time until it is renewed (`RateLimit`).
+    pub left: Option<(u32, Duration)>,
+}
+
+/// An announced limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// This many requests…
+    pub requests: u32,
+    /// …in a window of this length, never zero.
+    pub window: Duration,
+}
+
+/// Why a poll told nothing of its job. None of these is ever a job's state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    /// It may well work next time: time-outs, broken connections, 5xx.
+    #[error("{0}")]
+    Transient(String),
+    /// Too many requests: the whole provider waits.
+    #[error("{0}")]
+    RateLimited(String),
+    /// The account's allowance is used up: the whole provider waits.
+    #[error("{0}")]
+    Quota(String),
+    /// The credential is refused: the whole provider waits.
+    #[error("{0}")]
+    Auth(String),
+    /// The provider knows no such job.
+    #[error("{0}")]
+    NotFound(String),
+    /// Wrong host or path: the whole provider waits.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// An answer that cannot be read, or one about something else.
+    #[error("{0}")]
+    Malformed(String),
+}

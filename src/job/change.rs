@@ -1,0 +1,112 @@
+//! What passes between the tracker and the store: a job as it is loaded, a change of it as it is
+//! written, and the bookkeeping of its polls. Plain data; the store adds no meaning of its own.
+
+use std::time::Duration;
+
+use super::answer::Times;
+use super::id::{JobId, Labels, ProviderName, RemoteId};
+use super::state::State;
+use super::time::Utc;
+use super::transition::{Standing, Transition};
+
+/// A job that somebody asks us to track.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Whose job it is.
+    pub provider: ProviderName,
+    /// The provider's kind, a word of the `jobs` view.
+    pub kind: &'static str,
+    /// Its name there.
+    pub remote_id: RemoteId,
+    /// The user's marks.
+    pub labels: Labels,
+    /// Its own limit of patience, if it has one.
+    pub give_up_after: Option<Duration>,
+    /// The uid of who asked.
+    pub added_by: Option<u32>,
+    /// When.
+    pub registered_at: Utc,
+}
+
+/// A job as the store knows it and the tracker needs it.
+#[derive(Debug, Clone)]
+pub struct Tracked {
+    /// Our number.
+    pub id: JobId,
+    /// Whose job it is.
+    pub provider: ProviderName,
+    /// Its name there.
+    pub remote_id: RemoteId,
+    /// Where it stands.
+    pub standing: Standing,
+    /// When it was registered.
+    pub registered_at: Utc,
+    /// Its own limit of patience.
+    pub give_up_after: Option<Duration>,
+    /// When it was to be asked next.
+    pub next_poll_at: Option<Utc>,
+    /// Polls so far, failed ones included.
+    pub polls: u32,
+    /// Failed polls so far.
+    pub failed_polls: u32,
+}
+
+/// A job's move: its rows, and what stands of it afterwards.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Whose.
+    pub job: JobId,
+    /// The state in which the store must find it, or nothing is written.
+    pub expected: State,
+    /// The rows, in order, never empty.
+    pub rows: Vec<Transition>,
+    /// What stands of it after them.
+    pub after: Standing,
+    /// The bookkeeping of the poll that told it; none if no poll did.
+    pub note: Option<Note>,
+}
+
+/// The bookkeeping of a job's polls: nothing that the history depends on.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// Whose.
+    pub job: JobId,
+    /// The state in which the store must find it, or the note is dropped.
+    pub expected: State,
+    /// When the last poll's answer was in.
+    pub last_polled_at: Utc,
+    /// When the next poll is due.
+    pub next_poll_at: Option<Utc>,
+    /// When the request of the last good answer was sent.
+    pub answered_from: Option<Utc>,
+    /// Polls so far, failed ones included.
+    pub polls: u32,
+    /// Failed polls so far.
+    pub failed_polls: u32,
+    /// Why the last poll failed; none if it did not.
+    pub last_poll_error: Option<String>,
+    /// What the last good answer told, if it told something new.
+    pub told: Option<Told>,
+}
+
+/// The changing facts of an answer that are no transition.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The provider's times.
+    pub times: Times,
+    /// Why, in the provider's words.
+    pub message: Option<String>,
+    /// A JSON object, as text.
+    pub detail: String,
+}
+
+/// A contradiction that is recorded beside the history.
+#[derive(Debug, Clone)]
+pub struct Anomaly {
+    /// Whose.
+    pub job: JobId,
+    /// When we noticed.
+    pub at: Utc,
+    /// What.
+    pub what: String,
+}

@@ -1,0 +1,261 @@
+//! The names of things: job numbers, provider names, remote ids, labels. Made only by functions
+//! that check them, so that what holds one needs no check; used by every room above.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text cannot be a name; its text says what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidName(String);
+
+impl InvalidName {
+    pub(super) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
+/// Our number of a job. Never used twice in one database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub i64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The name of a configured provider, `[a-z][a-z0-9_]*`, 64 characters at most.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProviderName(String);
+
+impl ProviderName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ProviderName {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        let good = text.len() <= 64
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if good {
+            Ok(Self(text))
+        } else {
+            Err(InvalidName(format!(
+                "provider name {text:?} must be a lower-case letter, then lower-case letters, \
+                 digits or _, 64 at most"
+            )))
+        }
+    }
+}
+
+/// The provider's own name for a job: 1 to 512 bytes without white space or control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RemoteId(String);
+
+impl RemoteId {
+    const MAX_BYTES: usize = 512;
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RemoteId {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        if text.is_empty() {
+            return Err(InvalidName("the id is empty".into()));
+        }
+        if text.len() > Self::MAX_BYTES {
+            return Err(InvalidName(format!(
+                "the id has {} bytes; at most {} are allowed",
+                text.len(),
+                Self::MAX_BYTES
+            )));
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(InvalidName(format!(
+                "id {text:?} has white space or control characters"
+            )));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// The two ways in which a user names a job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum JobRef {
+    /// Our number: all digits.
+    Number(JobId),
+    /// `PROVIDER/REMOTE_ID`; the text before the first slash is the provider.
+    Name(ProviderName, RemoteId),
+}
+
+impl FromStr for JobRef {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
+            return text
+                .parse()
+                .map(|number| Self::Number(JobId(number)))
+                .map_err(|_| InvalidName(format!("job number {text} is too large")));
+        }
+        let Some((provider, remote_id)) = text.split_once('/') else {
+            return Err(InvalidName(format!(
+                "{text:?} is not a job: give its number or PROVIDER/REMOTE_ID"
+            )));
+        };
+        Ok(Self::Name(
+            provider.to_owned().try_into()?,
+            remote_id.to_owned().try_into()?,
+        ))
+    }
+}
+
+impl fmt::Display for JobRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(id) => id.fmt(f),
+            Self::Name(provider, remote_id) => write!(f, "{provider}/{remote_id}"),
+        }
+    }
+}
+
+/// A user's own marks on a job: at most 32, keys of `[A-Za-z0-9_.-]` (64 at most), values of up to
+/// 256 bytes without control characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+pub struct Labels(BTreeMap<String, String>);
+
+impl Labels {
+    /// All of them, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<BTreeMap<String, String>> for Labels {
+    type Error = InvalidName;
+    fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidName> {
+        if map.len() > 32 {
+            return Err(InvalidName(format!("{} labels; at most 32 are allowed", map.len())));
+        }
+        for (key, value) in &map {
+            let good_key = (1..=64).contains(&key.len())
+                && key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+            if !good_key {
+                return Err(InvalidName(format!(
+                    "label {key:?} must be 1 to 64 letters, digits, _, . or -"
+                )));
+            }
+            if value.len() > 256 || value.chars().any(char::is_control) {
+                return Err(InvalidName(format!(
+                    "the value of label {key} must have at most 256 bytes and no control characters"
+                )));
+            }
+        }
+        Ok(Self(map))
+    }
+}
+
+impl From<Labels> for BTreeMap<String, String> {
+    fn from(labels: Labels) -> Self {
+        labels.0
+    }
+}
+
+/// `KEY=VALUE`, as on the command line and in queries.
+///
+/// # Errors
+/// If there is no `=`; key and value are checked when they become [`Labels`].
+pub fn parse_label(text: &str) -> Result<(String, String), InvalidName> {
+    text.split_once('=')
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| InvalidName(format!("label {text:?} must be KEY=VALUE")))
+}
+
+macro_rules! text_name {
+    ($name:ident) => {
+        impl FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                text.to_owned().try_into()
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+text_name!(ProviderName);
+text_name!(RemoteId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hold_only_what_is_allowed() {
+        for good in ["dune", "d", "lake_2"] {
+            assert!(good.parse::<ProviderName>().is_ok(), "{good}");
+        }
+        for bad in ["", "Dune", "2x", "_x", "a-b", "a/b", &"a".repeat(65)] {
+            assert!(bad.parse::<ProviderName>().is_err(), "{bad}");
+        }
+        for good in ["01GBM4W2N0NMCGPZYW8AYK4YF1", "脚本/a1", "a.b-c_d"] {
+            assert!(good.parse::<RemoteId>().is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a\nb", "\0", &"a".repeat(513)] {
+            assert!(bad.parse::<RemoteId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_named_by_number_or_by_provider_and_id() {
+        assert_eq!("17".parse(), Ok(JobRef::Number(JobId(17))));
+        let name: JobRef = "scripts/etl/a1ad".parse().expect("a name");
+        assert_eq!(name.to_string(), "scripts/etl/a1ad");
+        for bad in ["", "dune", "dune/", "/x", "99999999999999999999", "DUNE/x"] {
+            assert!(bad.parse::<JobRef>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_are_checked() {
+        let of = |key: &str, value: &str| {
+            Labels::try_from(BTreeMap::from([(key.to_owned(), value.to_owned())]))
+        };
+        assert!(of("team", "a = b").is_ok());
+        assert!(of("", "x").is_err());
+        assert!(of("a b", "x").is_err());
+        assert!(of("a", "x\ny").is_err());
+        assert!(parse_label("team").is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! PURE. What a job is and how it moves. No clock, no chance, no IO: times are arguments.
+//!
+//! An [`Answer`] comes in from a provider; [`observe`] turns its [`Observation`] into
+//! [`Transition`]s, the rows of the history. Invariants: no row leaves a terminal state,
+//! `observed_at` never runs backwards in a job's rows, each row's `from` is the row before's `to`.
+
+mod answer;
+mod change;
+mod id;
+mod lost;
+mod state;
+mod time;
+mod transition;
+
+pub use answer::{Answer, Observation, Pace, ProviderError, Quota, Times};
+pub use change::{Anomaly, Change, NewJob, Note, Told, Tracked};
+pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
+pub use lost::Missing;
+pub use state::{Evidence, Said, State};
+pub use time::{Moment, Mono, Utc};
+pub use transition::{Asked, Ours, Standing, Step, Transition, Verdict, conclude, observe, register};

@@ -1,0 +1,179 @@
+//! Times: `Utc` is the calendar (what stands in the history), `Mono` the stopwatch (when to ask).
+//!
+//! Both count whole milliseconds and are handed in by the IO rooms; nothing here reads a clock.
+//! The wall clock may jump, so no cadence is ever computed from `Utc`, and no record from `Mono`.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A point in time, UTC, in whole milliseconds; always within the years 0 to 9999, so that its
+/// text forms sort as it does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Utc(i64);
+
+impl Utc {
+    const MIN_MS: i64 = -62_167_219_200_000;
+    const MAX_MS: i64 = 253_402_207_200_000;
+
+    /// `ms` since 1970, clamped into the years 0 to 9999.
+    #[must_use]
+    pub fn from_millis(ms: i64) -> Self {
+        Self(ms.clamp(Self::MIN_MS, Self::MAX_MS))
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Reads RFC 3339 with any fraction (cut to milliseconds) or `SQLite`'s `2026-11-21 23:17:05.123`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(at) = text.parse::<Timestamp>() {
+            return Some(Self::from_millis(at.as_millisecond()));
+        }
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        let at = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        Some(Self::from_millis(at.as_millisecond()))
+    }
+
+    /// `SQLite`'s own form, `2026-11-21 23:17:05.123`: compares with `datetime('now')`.
+    #[must_use]
+    pub fn sql(self) -> String {
+        self.timestamp().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+    }
+
+    /// This time moved on by `span`.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_add(ms))
+    }
+
+    /// This time moved back by `span`.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_sub(ms))
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+
+    fn timestamp(self) -> Timestamp {
+        Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+/// RFC 3339 with milliseconds, `2026-11-21T23:17:05.123Z`: the form on the wire.
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.timestamp().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    }
+}
+
+impl fmt::Debug for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Utc {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Utc {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("not an RFC 3339 time"))
+    }
+}
+
+/// A reading of a clock that never jumps: milliseconds since some start of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mono(u64);
+
+impl Mono {
+    /// `ms` after the clock's start.
+    #[must_use]
+    pub fn from_millis(ms: u64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the clock's start.
+    #[must_use]
+    pub fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This reading, `span` later; a span is rounded up to a whole millisecond, so that no wait
+    /// is ever too short.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        let ms = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// What the pure rooms are told of the present: both clocks, and one throw of the dice.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The stopwatch.
+    pub mono: Mono,
+    /// The calendar.
+    pub wall: Utc,
+    /// Chance, evenly spread in `0.0..1.0`.
+    pub jitter: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_prints_both_forms() {
+        let cases = [
+            ("2022-08-29T06:33:24.916543331Z", "2022-08-29 06:33:24.916"),
+            ("2022-08-29T06:33:24.91Z", "2022-08-29 06:33:24.910"),
+            ("2022-08-29T06:33:24Z", "2022-08-29 06:33:24.000"),
+            ("2022-08-29T08:33:24+02:00", "2022-08-29 06:33:24.000"),
+            ("2022-08-29 06:33:24.916", "2022-08-29 06:33:24.916"),
+            ("1969-12-31T23:59:59.999Z", "1969-12-31 23:59:59.999"),
+        ];
+        for (text, sql) in cases {
+            let at = Utc::parse(text).expect(text);
+            assert_eq!(at.sql(), sql);
+            assert_eq!(Utc::parse(&at.sql()), Some(at), "{text}: SQL form");
+            assert_eq!(Utc::parse(&at.to_string()), Some(at), "{text}: wire form");
+        }
+        for text in ["", "yesterday", "2022-13-01T00:00:00Z", "12345"] {
+            assert_eq!(Utc::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn extremes_are_clamped_and_printable() {
+        for ms in [i64::MIN, -1, 0, i64::MAX] {
+            let at = Utc::from_millis(ms);
+            assert_eq!(Utc::parse(&at.sql()), Some(at), "{ms}");
+            assert_eq!(at.sql().len(), 23);
+        }
+        assert_eq!(Utc::from_millis(5).since(Utc::from_millis(9)), Duration::ZERO);
+        assert_eq!(Mono::from_millis(1).plus(Duration::from_micros(10)), Mono::from_millis(2));
+    }
+}
