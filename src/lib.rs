@@ -1,6 +1,12 @@
-//! jobtrack tracks jobs that were submitted to remote services until they end.
+//! jobtrack
 
 pub mod api;
-pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod control;
 pub mod job;
+pub mod policy;
+pub mod provider;
+pub mod scheduler;
+pub mod store;
+pub mod tracker;

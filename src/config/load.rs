@@ -1,0 +1,351 @@
+//! Where settings come from: defaults, then one file, then the environment, each overriding the
+//! one before, merged by figment.
+//!
+//! Complaints name the file, the line and the key, and what is allowed; never a value, since a
+//! value in the wrong place may be a secret.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use figment::error::{Actual, Kind as Complaint};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::Config;
+
+/// Why the settings cannot be used; one line for each complaint.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// The settings in force, and where each comes from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// The file that was read; none if there is none.
+    pub file: Option<PathBuf>,
+    /// Each value that is set, by key.
+    pub settings: Vec<Setting>,
+}
+
+/// One setting, to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key, dotted.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Where it comes from.
+    pub source: String,
+}
+
+const PREFIX: &str = "JOBTRACK__";
+
+/// Reads the settings. `env` is the environment, `explicit` the file of the command line.
+///
+/// # Errors
+/// If the file cannot be read, a key is not known, or a value is not allowed.
+pub fn load(explicit: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Loaded, ConfigError> {
+    let mut figment = Figment::from(Layer::new("default", defaults(env)));
+    let file = choose_file(explicit, env);
+    let mut text = String::new();
+    if let Some(path) = &file {
+        text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
+        let dict: Dict = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_at(&text, span.start));
+            ConfigError(format!("{}:{line}: {}", path.display(), error.message()))
+        })?;
+        figment = figment.merge(Layer::new(path.display().to_string(), dict));
+    }
+    for (name, value) in env.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        figment = figment.merge(Layer::new(format!("${name}"), from_variable(name, value)));
+    }
+    if let Some(dune) = dune_by_its_key(&figment, env) {
+        figment = figment.join(Layer::new("$DUNE_API_KEY", dune));
+    }
+    let place = Place { file: file.as_deref(), text: &text, figment: &figment };
+    let config: Config = figment.extract().map_err(|errors| {
+        let lines: Vec<_> = errors.into_iter().map(|error| place.complaint(&error)).collect();
+        ConfigError(lines.join("\n"))
+    })?;
+    let complaints: Vec<_> = config
+        .complaints()
+        .into_iter()
+        .map(|(key, allowed)| format!("{}: {key} {allowed}", place.of(&key)))
+        .collect();
+    if !complaints.is_empty() {
+        return Err(ConfigError(complaints.join("\n")));
+    }
+    let settings = settings(&figment, &config);
+    Ok(Loaded { config, file, settings })
+}
+
+fn choose_file(explicit: Option<&Path>, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let named = explicit.map(Path::to_owned).or_else(|| set(env, "JOBTRACK_CONFIG").map(Into::into));
+    named.or_else(|| {
+        let own = set(env, "XDG_CONFIG_HOME").map(|dir| Path::new(dir).join("jobtrack/config.toml"));
+        let all = Some(PathBuf::from("/etc/jobtrack/config.toml"));
+        [own, all].into_iter().flatten().find(|path| path.exists())
+    })
+}
+
+fn set<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    env.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+/// systemd may name several directories, parted by colons; the first is ours.
+fn directory(env: &BTreeMap<String, String>, systemd: &str, xdg: &str, system: &str) -> PathBuf {
+    if let Some(dirs) = set(env, systemd) {
+        return dirs.split(':').next().unwrap_or(dirs).into();
+    }
+    set(env, xdg).map_or_else(|| system.into(), |base| Path::new(base).join("jobtrack"))
+}
+
+fn defaults(env: &BTreeMap<String, String>) -> Dict {
+    let state = directory(env, "STATE_DIRECTORY", "XDG_STATE_HOME", "/var/lib/jobtrack");
+    let runtime = directory(env, "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "/run/jobtrack");
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let table = |entries: &[(&str, String)]| -> Value {
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into()));
+        Value::from(entries.collect::<Dict>())
+    };
+    let sections = [
+        ("store", table(&[("path", text(state.join("jobtrack.db")))])),
+        (
+            "control",
+            table(&[("socket", text(runtime.join("control.sock"))), ("mode", "0660".into())]),
+        ),
+        (
+            "polling",
+            table(&[
+                ("min_interval", "1s".into()),
+                ("max_interval", "5m".into()),
+                ("request_timeout", "30s".into()),
+                ("give_up_after", "30d".into()),
+            ]),
+        ),
+    ];
+    sections.map(|(name, section)| (name.to_owned(), section)).into()
+}
+
+/// A variable's value is text, but where the key wants a number: an id such as `00123` stays text.
+fn from_variable(name: &str, value: &str) -> Dict {
+    let path = name[PREFIX.len()..].to_lowercase().replace("__", ".");
+    let wants_number = path.ends_with(".requests_per_minute") || path.ends_with(".max_in_flight");
+    let value = match value.parse::<u64>() {
+        Ok(number) if wants_number => Value::from(number),
+        Ok(_) | Err(_) => Value::from(value),
+    };
+    match figment::util::nest(&path, value) {
+        Value::Dict(_, dict) => dict,
+        other => Dict::from([(path, other)]),
+    }
+}
+
+/// `DUNE_API_KEY` alone is enough of a config: it makes the provider `dune`, or completes it.
+fn dune_by_its_key(figment: &Figment, env: &BTreeMap<String, String>) -> Option<Dict> {
+    set(env, "DUNE_API_KEY")?;
+    let providers = match figment.find_value("providers") {
+        Ok(Value::Dict(_, providers)) => providers,
+        Ok(_) => return None,
+        Err(_) => Dict::new(),
+    };
+    let unfinished = |provider: &Value| {
+        provider.as_dict().is_some_and(|dict| !dict.contains_key("kind") && !dict.contains_key("api_key"))
+    };
+    let ours = providers.is_empty() || (providers.len() == 1 && providers.get("dune").is_some_and(unfinished));
+    let key = Dict::from([("env".to_owned(), "DUNE_API_KEY".into())]);
+    let dune = Dict::from([("kind".to_owned(), "dune".into()), ("api_key".to_owned(), key.into())]);
+    let providers = Dict::from([("dune".to_owned(), dune.into())]);
+    ours.then(|| Dict::from([("providers".to_owned(), providers.into())]))
+}
+
+/// One source of settings, named.
+struct Layer {
+    name: String,
+    dict: Dict,
+}
+
+impl Layer {
+    fn new(name: impl Into<String>, dict: Dict) -> Self {
+        Self { name: name.into(), dict }
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> figment::Result<Map<Profile, Dict>> {
+        Ok(Profile::Default.collect(self.dict.clone()))
+    }
+}
+
+/// Where a key stands, for complaints.
+struct Place<'a> {
+    file: Option<&'a Path>,
+    text: &'a str,
+    figment: &'a Figment,
+}
+
+impl Place<'_> {
+    fn of(&self, key: &str) -> String {
+        let mut known = key;
+        let source = loop {
+            if let Some(metadata) = self.figment.find_metadata(known) {
+                break metadata.name.to_string();
+            }
+            match known.rsplit_once('.') {
+                Some((parent, _)) => known = parent,
+                None => break "config".to_owned(),
+            }
+        };
+        match self.file {
+            Some(file) if source == file.display().to_string() => {
+                line_of(self.text, key).map_or_else(|| source.clone(), |line| format!("{source}:{line}"))
+            }
+            Some(_) | None => source,
+        }
+    }
+
+    fn complaint(&self, error: &figment::Error) -> String {
+        let mut key = error.path.join(".");
+        let what = match &error.kind {
+            Complaint::UnknownField(field, allowed) => {
+                if !key.is_empty() {
+                    key.push('.');
+                }
+                key.push_str(field);
+                format!("is not a setting; here these are: {}", allowed.join(", "))
+            }
+            Complaint::UnknownVariant(_, allowed) => format!("must be one of: {}", allowed.join(", ")),
+            Complaint::MissingField(field) => {
+                if !key.is_empty() {
+                    key.push('.');
+                }
+                key.push_str(field);
+                "is needed and not set".to_owned()
+            }
+            Complaint::InvalidType(found, expected) | Complaint::InvalidValue(found, expected) => {
+                format!("must be {expected}, not {}", type_name(found))
+            }
+            Complaint::Message(what) => what.clone(),
+            other @ (Complaint::InvalidLength(..)
+            | Complaint::DuplicateField(_)
+            | Complaint::ISizeOutOfRange(_)
+            | Complaint::USizeOutOfRange(_)
+            | Complaint::Unsupported(_)
+            | Complaint::UnsupportedKey(..)) => format!("cannot be used: {}", variant_name(other)),
+        };
+        format!("{}: {key} {what}", self.of(&key))
+    }
+}
+
+fn type_name(found: &Actual) -> &'static str {
+    match found {
+        Actual::Bool(_) => "a boolean",
+        Actual::Unsigned(_) | Actual::Signed(_) => "a whole number",
+        Actual::Float(_) => "a number with a fraction",
+        Actual::Char(_) | Actual::Str(_) => "text",
+        Actual::Seq => "a list",
+        Actual::Map => "a table",
+        Actual::Bytes(_)
+        | Actual::Unit
+        | Actual::Option
+        | Actual::NewtypeStruct
+        | Actual::Enum
+        | Actual::UnitVariant
+        | Actual::NewtypeVariant
+        | Actual::TupleVariant
+        | Actual::StructVariant
+        | Actual::Other(_) => "something else",
+    }
+}
+
+fn variant_name(kind: &Complaint) -> &'static str {
+    match kind {
+        Complaint::InvalidLength(..) => "wrong length",
+        Complaint::DuplicateField(_) => "set twice",
+        Complaint::ISizeOutOfRange(_) | Complaint::USizeOutOfRange(_) => "number out of range",
+        _ => "wrong type",
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The line of a key in a TOML text, or of its nearest parent that stands there.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let table = toml::de::DeTable::parse(text).ok()?;
+    let mut table = table.get_ref();
+    let mut line = None;
+    for part in key.split('.') {
+        let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref().as_ref() == part) else {
+            break;
+        };
+        line = Some(line_at(text, name.span().start));
+        match value.get_ref() {
+            toml::de::DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    line
+}
+
+fn settings(figment: &Figment, config: &Config) -> Vec<Setting> {
+    let mut found = Vec::new();
+    if let Ok(all) = figment.find_value("store").and_then(|_| figment.extract::<Dict>()) {
+        flatten(figment, "", &all, &mut found);
+    }
+    for (name, provider) in &config.providers {
+        let implied = [
+            ("base_url", provider.base_url().to_owned()),
+            ("requests_per_minute", provider.requests_per_minute().to_string()),
+            ("max_in_flight", provider.max_in_flight().to_string()),
+        ];
+        for (key, value) in implied {
+            let key = format!("providers.{name}.{key}");
+            if !found.iter().any(|setting| setting.key == key) {
+                let source = format!("default of kind {}", provider.kind.as_str());
+                found.push(Setting { key, value, source });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    found
+}
+
+fn flatten(figment: &Figment, above: &str, dict: &Dict, found: &mut Vec<Setting>) {
+    for (name, value) in dict {
+        let mut key = above.to_owned();
+        if !key.is_empty() {
+            key.push('.');
+        }
+        key.push_str(name);
+        if let Value::Dict(_, inner) = value {
+            flatten(figment, &key, inner, found);
+            continue;
+        }
+        let mut shown = String::new();
+        match value {
+            Value::String(_, text) => { let _ = write!(shown, "{text:?}"); }
+            Value::Num(_, number) => {
+                let _ = match number.to_i128() {
+                    Some(whole) => write!(shown, "{whole}"),
+                    None => write!(shown, "a number"),
+                };
+            }
+            Value::Bool(_, flag) => { let _ = write!(shown, "{flag}"); }
+            Value::Char(..) | Value::Dict(..) | Value::Array(..) | Value::Empty(..) => shown.push('…'),
+        }
+        let source = figment
+            .find_metadata(&key)
+            .map_or_else(|| "default".to_owned(), |metadata| metadata.name.to_string());
+        found.push(Setting { key, value: shown, source });
+    }
+}

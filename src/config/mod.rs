@@ -1,0 +1,285 @@
+//! The settings, data only: what can be set, its defaults, and what is refused.
+//!
+//! Read by [`load`], handed to the IO rooms. The defaults stand here and nowhere else. No secret is
+//! ever in it, only [`SecretRef`]s to where one lies.
+
+mod load;
+mod span;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::job::ProviderName;
+
+pub use load::{ConfigError, Loaded, Setting, load};
+pub use secret::SecretRef;
+use span::{optional_span, span};
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The database.
+    pub store: StoreConfig,
+    /// The control socket.
+    pub control: ControlConfig,
+    /// How every provider is polled, unless it says otherwise.
+    pub polling: PollingConfig,
+    /// The providers, by name.
+    #[serde(default)]
+    pub providers: BTreeMap<ProviderName, ProviderConfig>,
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// The database file.
+    pub path: PathBuf,
+}
+
+/// `[control]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlConfig {
+    /// The socket's path.
+    pub socket: PathBuf,
+    /// Its mode, octal.
+    pub mode: SocketMode,
+    /// Its group; the process's own if none is given.
+    #[serde(default)]
+    pub group: Option<String>,
+}
+
+/// Permission bits, written as octal text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SocketMode(pub u32);
+
+impl TryFrom<String> for SocketMode {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match u32::from_str_radix(&text, 8) {
+            Ok(bits) if bits <= 0o777 => Ok(Self(bits)),
+            Ok(_) | Err(_) => Err("must be octal permission bits in quotes, such as \"0660\""),
+        }
+    }
+}
+
+/// `[polling]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PollingConfig {
+    /// A job is asked again after this at the soonest.
+    #[serde(deserialize_with = "span")]
+    pub min_interval: Duration,
+    /// Backoff grows to this at most.
+    #[serde(deserialize_with = "span")]
+    pub max_interval: Duration,
+    /// No request takes longer.
+    #[serde(deserialize_with = "span")]
+    pub request_timeout: Duration,
+    /// A job that is not over so long after its registration is let go.
+    #[serde(deserialize_with = "span")]
+    pub give_up_after: Duration,
+}
+
+/// The services that we speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Dune query executions.
+    Dune,
+}
+
+impl Kind {
+    /// The name used in the config and in the `jobs` view.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dune => "dune",
+        }
+    }
+
+    /// The budget if none is set. Dune's free plan allows 40 a minute for everything that uses the
+    /// account; some are left to others.
+    #[must_use]
+    pub fn requests_per_minute(self) -> u32 {
+        match self {
+            Self::Dune => 30,
+        }
+    }
+
+    /// The service's address if none is set.
+    #[must_use]
+    pub fn base_url(self) -> &'static str {
+        match self {
+            Self::Dune => "https://api.dune.com",
+        }
+    }
+}
+
+/// `[providers.NAME]`. What is not set comes from [`Kind`] and `[polling]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Which service it is.
+    pub kind: Kind,
+    /// Its address: https, or http to a loopback address.
+    pub base_url: Option<String>,
+    /// Where its key lies.
+    pub api_key: Option<SecretRef>,
+    /// The budget.
+    pub requests_per_minute: Option<u32>,
+    /// Requests under way at once.
+    pub max_in_flight: Option<u32>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub min_interval: Option<Duration>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub max_interval: Option<Duration>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub request_timeout: Option<Duration>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub give_up_after: Option<Duration>,
+}
+
+impl ProviderConfig {
+    /// Requests under way at once if nothing is set.
+    pub const MAX_IN_FLIGHT: u32 = 8;
+
+    /// The budget in force.
+    #[must_use]
+    pub fn requests_per_minute(&self) -> u32 {
+        self.requests_per_minute.unwrap_or(self.kind.requests_per_minute())
+    }
+
+    /// Requests under way at once.
+    #[must_use]
+    pub fn max_in_flight(&self) -> u32 {
+        self.max_in_flight.unwrap_or(Self::MAX_IN_FLIGHT)
+    }
+
+    /// The address in force.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.base_url.as_deref().unwrap_or(self.kind.base_url())
+    }
+
+    /// The polling rules in force: its own where it has any, else those for all.
+    #[must_use]
+    pub fn polling(&self, all: &PollingConfig) -> PollingConfig {
+        PollingConfig {
+            min_interval: self.min_interval.unwrap_or(all.min_interval),
+            max_interval: self.max_interval.unwrap_or(all.max_interval),
+            request_timeout: self.request_timeout.unwrap_or(all.request_timeout),
+            give_up_after: self.give_up_after.unwrap_or(all.give_up_after),
+        }
+    }
+}
+
+impl Config {
+    /// What no type can say. Each complaint is the key and what is allowed.
+    fn complaints(&self) -> Vec<(String, &'static str)> {
+        const SPAN: &str = "must be at least 100ms and at most 400d";
+        let mut found = Vec::new();
+        let mut check = |good: bool, key: String, allowed| {
+            if !good {
+                found.push((key, allowed));
+            }
+        };
+        let mut polling = |key: &str, own: &PollingConfig| {
+            let range = Duration::from_millis(100)..=Duration::from_secs(400 * 86_400);
+            for (name, value) in [
+                ("min_interval", own.min_interval),
+                ("max_interval", own.max_interval),
+                ("request_timeout", own.request_timeout),
+                ("give_up_after", own.give_up_after),
+            ] {
+                check(range.contains(&value), format!("{key}.{name}"), SPAN);
+            }
+            let ordered = own.min_interval <= own.max_interval;
+            check(ordered, format!("{key}.max_interval"), "must not be less than min_interval");
+        };
+        polling("polling", &self.polling);
+        for (name, provider) in &self.providers {
+            polling(&format!("providers.{name}"), &provider.polling(&self.polling));
+        }
+        // sun_path has 108 bytes, one of them the closing zero.
+        let fits = self.control.socket.as_os_str().len() <= 107;
+        check(fits, "control.socket".into(), "must be a path of at most 107 bytes");
+        for (name, provider) in &self.providers {
+            let key = |key| format!("providers.{name}.{key}");
+            let rpm = (1..=60_000).contains(&provider.requests_per_minute());
+            check(rpm, key("requests_per_minute"), "must be 1 to 60000");
+            let in_flight = (1..=1000).contains(&provider.max_in_flight());
+            check(in_flight, key("max_in_flight"), "must be 1 to 1000");
+            check(
+                is_safe_url(provider.base_url()),
+                key("base_url"),
+                "must be https://HOST, or http:// to a loopback address, without user, query or fragment",
+            );
+            check(
+                provider.api_key.is_some(),
+                key("api_key"),
+                "is needed: { credential = \"…\" }, { file = \"…\" } or { env = \"…\" }",
+            );
+        }
+        found
+    }
+}
+
+/// A key in clear text never leaves the machine.
+fn is_safe_url(text: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(text) else { return false };
+    let loopback = match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    };
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    plain && url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_leaves_the_machine() {
+        for good in [
+            "https://api.dune.com",
+            "https://proxy.example/dune/",
+            "http://127.0.0.1:8080",
+            "http://[::1]:80",
+            "http://localhost:1",
+        ] {
+            assert!(is_safe_url(good), "{good}");
+        }
+        for bad in [
+            "http://api.dune.com",
+            "http://10.0.0.1",
+            "http://127.0.0.1.example.com",
+            "ftp://127.0.0.1",
+            "https://user:pass@api.dune.com",
+            "https://api.dune.com?api_key=x",
+            "api.dune.com",
+            "",
+        ] {
+            assert!(!is_safe_url(bad), "{bad}");
+        }
+    }
+}

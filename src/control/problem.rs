@@ -1,0 +1,82 @@
+//! What the server answers when it cannot do what was asked: RFC 9457, with a stable `code`.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api;
+use crate::scheduler::Refusal;
+use crate::store::ReadError;
+
+/// A refusal, on its way out.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into() }
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "this resource does not know that method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    }
+
+    pub(super) fn too_slow() -> Self {
+        let detail = "the request's body did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "bad_request", detail)
+    }
+
+    pub(super) fn config(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "config", detail)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+            Refusal::Storage(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail),
+            Refusal::NoProvider(..) => Self::new(StatusCode::CONFLICT, "no_provider", detail),
+            Refusal::ShuttingDown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        tracing::error!(%error, "a request could not be answered");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = api::Problem {
+            code: self.code.to_owned(),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        };
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (self.status, kind, axum::Json(body)).into_response()
+    }
+}

@@ -1,0 +1,85 @@
+//! The socket file: made so that nobody can connect before its mode and group are right; a stale one
+//! is replaced, a living daemon's and anything else is left alone.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Group;
+use rustix::fs::{Gid, Mode, chmod, chown, fchmod};
+use tokio::net::{UnixListener, UnixSocket};
+
+use crate::config::ControlConfig;
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Someone must change the settings.
+    #[error("{0}")]
+    Config(String),
+    /// The file system refuses, or somebody else is there.
+    #[error("{}: {why}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+}
+
+const BACKLOG: u32 = 1024;
+
+/// Makes the socket and listens.
+///
+/// # Errors
+/// If another daemon listens there, something else lies there, or it cannot be made.
+pub fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
+    let path = &config.socket;
+    let failed = |error: io::Error| BindError::Io { path: path.clone(), why: error.to_string() };
+    let group = config.group.as_deref().map(group_id).transpose()?;
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    remove_stale(path)?;
+    let socket = UnixSocket::new_stream().map_err(failed)?;
+    // The file gets the mode that the socket has before it is bound: nobody slips in between.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
+    socket.bind(path).map_err(failed)?;
+    if let Some(group) = group {
+        chown(path, None, Some(group)).map_err(|error| failed(error.into()))?;
+    }
+    chmod(path, Mode::from_raw_mode(config.mode.0)).map_err(|error| failed(error.into()))?;
+    socket.listen(BACKLOG).map_err(failed)
+}
+
+fn group_id(name: &str) -> Result<Gid, BindError> {
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(Gid::from_raw(group.gid.as_raw())),
+        Ok(None) => Err(BindError::Config(format!(
+            "control.group: there is no group {name:?}; make it with `groupadd --system {name}`"
+        ))),
+        Err(error) => Err(BindError::Config(format!("control.group: {error}"))),
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let refused = |why: String| BindError::Io { path: path.to_owned(), why };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error.to_string())),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(refused("is not a socket; move it away, or set another control.socket".into()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(refused(
+            "another jobtrackd listens there; stop it, or set another control.socket".into(),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| refused(error.to_string()))
+        }
+        Err(error) => Err(refused(error.to_string())),
+    }
+}

@@ -1,0 +1,60 @@
+//! `/v1/status` and `/v1/reload`.
+
+use axum::Json;
+use axum::extract::State;
+use tokio::sync::oneshot;
+
+use crate::api::{Pause, ProviderStatus, ReloadAnswer, Status};
+use crate::scheduler::{Lane, Refusal, Snapshot};
+use crate::store::{SCHEMA_VERSION, sqlite_version};
+
+use super::App;
+use super::problem::Problem;
+
+/// `GET /v1/status`
+pub(super) async fn status(State(app): State<App>) -> Json<Status> {
+    let snapshot = app.handle.snapshot();
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sqlite_version: sqlite_version(),
+        schema_version: SCHEMA_VERSION,
+        pid: std::process::id(),
+        started_at: app.about.started_at,
+        database: app.about.database.display().to_string(),
+        newest_seq: *app.newest.borrow(),
+        degraded: snapshot.degraded(),
+        active_jobs: snapshot.lanes.iter().map(|lane| lane.report.active_jobs).sum(),
+        unwritten_changes: snapshot.unwritten_changes,
+        providers: snapshot.lanes.iter().map(|lane| provider(lane, &snapshot)).collect(),
+    })
+}
+
+fn provider(lane: &Lane, snapshot: &Snapshot) -> ProviderStatus {
+    let report = &lane.report;
+    ProviderStatus {
+        provider: report.name.clone(),
+        kind: lane.kind.map(str::to_owned),
+        active_jobs: report.active_jobs,
+        due_polls: report.due_polls,
+        late_s: report.late.as_secs_f64(),
+        in_flight: report.in_flight,
+        sent_last_minute: report.sent_last_minute,
+        requests_per_minute: report.requests_per_minute,
+        failures_in_a_row: report.failures,
+        paused: report.pause.as_ref().map(|pause| Pause {
+            reason: pause
+                .reason
+                .clone()
+                .unwrap_or_else(|| "the provider says that its limit is used up".to_owned()),
+            until: snapshot.wall.plus(pause.until.since(snapshot.at)),
+        }),
+    }
+}
+
+/// `POST /v1/reload`
+pub(super) async fn reload(State(app): State<App>) -> Result<Json<ReloadAnswer>, Problem> {
+    let (reply, answer) = oneshot::channel();
+    let ended = || Problem::from(Refusal::ShuttingDown);
+    app.reload.send(reply).await.map_err(|_| ended())?;
+    answer.await.map_err(|_| ended())?.map(Json).map_err(Problem::config)
+}

@@ -1,0 +1,224 @@
+//! Dune query executions: `GET {base}/api/v1/execution/{id}/status`, header `x-dune-api-key`.
+//!
+//! Words and fields are those of Dune's "Get execution status" page, of 2022 and of today; both
+//! spellings of "cancelled" are in use. Nothing is sure to be in an answer but the id and the state.
+
+use futures_util::future::BoxFuture;
+use reqwest::header::HeaderName;
+use reqwest::{StatusCode, Url};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
+
+use super::Provider;
+use super::http::{Http, Reply, cut, refusal};
+
+/// One Dune account.
+#[derive(Debug)]
+pub(super) struct Dune {
+    http: Http,
+    base: Url,
+    key: SecretString,
+}
+
+impl Dune {
+    pub(super) fn new(http: Http, base: &str, key: SecretString) -> Result<Self, String> {
+        let base = Url::parse(base).map_err(|error| error.to_string())?;
+        Ok(Self { http, base, key })
+    }
+
+    fn url(&self, id: &RemoteId) -> Result<Url, ProviderError> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| ProviderError::Misconfigured("base_url has no path".into()))?
+            .pop_if_empty()
+            .extend(["api", "v1", "execution", id.as_str(), "status"]);
+        Ok(url)
+    }
+
+    async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
+        let name = HeaderName::from_static("x-dune-api-key");
+        let reply = match self.url(id) {
+            Ok(url) => self.http.get(url, name, &self.key, now).await,
+            Err(error) => Err(error),
+        };
+        match reply {
+            Ok(reply) => Answer {
+                result: read(&reply, id),
+                pace: reply.pace,
+                server_date: reply.server_date,
+            },
+            Err(error) => Answer::failed(error),
+        }
+    }
+}
+
+impl Provider for Dune {
+    fn check_id(&self, id: &RemoteId) -> Result<(), String> {
+        let text = id.as_str();
+        let good = text.len() <= 128
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if good {
+            Ok(())
+        } else {
+            Err("a Dune execution id has only letters, digits, _ and -, such as \
+                 01GBM4W2N0NMCGPZYW8AYK4YF1"
+                .into())
+        }
+    }
+
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
+        Box::pin(self.ask(id, now))
+    }
+}
+
+/// The body of a 200. A field of another type than expected is dropped, not guessed at; one that
+/// comes twice spoils the answer.
+#[derive(Debug, Deserialize)]
+struct Status {
+    execution_id: String,
+    state: String,
+    is_execution_finished: Option<Value>,
+    submitted_at: Option<Value>,
+    execution_started_at: Option<Value>,
+    execution_ended_at: Option<Value>,
+    cancelled_at: Option<Value>,
+    expires_at: Option<Value>,
+    query_id: Option<Value>,
+    queue_position: Option<Value>,
+    execution_cost_credits: Option<Value>,
+    max_inflight_interactive_executions: Option<Value>,
+    max_inflight_interactive_reached: Option<Value>,
+    error: Option<Value>,
+    result_metadata: Option<Value>,
+}
+
+const ERROR_FIELDS: [&str; 3] = ["type", "message", "metadata"];
+const RESULT_FIELDS: [&str; 9] = [
+    "column_names",
+    "column_types",
+    "row_count",
+    "total_row_count",
+    "result_set_bytes",
+    "total_result_set_bytes",
+    "datapoint_count",
+    "pending_time_millis",
+    "execution_time_millis",
+];
+/// Each text that is kept has at most so many bytes.
+const MAX_TEXT: usize = 8 << 10;
+
+fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
+    if reply.status != StatusCode::OK {
+        return Err(refused(reply));
+    }
+    let status: Status = serde_json::from_slice(&reply.body)
+        .map_err(|error| ProviderError::Malformed(format!("the answer cannot be read: {error}")))?;
+    if status.execution_id != asked.as_str() {
+        return Err(ProviderError::Malformed("an answer for another execution".into()));
+    }
+    if status.state.is_empty() || status.state.len() > 256 {
+        return Err(ProviderError::Malformed("the state is empty or too long".into()));
+    }
+    let finished = status.is_execution_finished.as_ref().and_then(Value::as_bool);
+    Ok(Observation {
+        said: said(&status.state, finished.unwrap_or(false)),
+        times: Times {
+            submitted_at: time(status.submitted_at.as_ref()),
+            started_at: time(status.execution_started_at.as_ref()),
+            ended_at: time(status.execution_ended_at.as_ref())
+                .or_else(|| time(status.cancelled_at.as_ref())),
+            expires_at: time(status.expires_at.as_ref()),
+        },
+        message: message(status.error.as_ref()),
+        word: status.state.clone(),
+        detail: detail(status),
+    })
+}
+
+fn said(word: &str, finished: bool) -> Said {
+    match word.strip_prefix("QUERY_STATE_").unwrap_or(word) {
+        "PENDING" => Said::Pending,
+        "EXECUTING" => Said::Running,
+        "COMPLETED" | "COMPLETED_PARTIAL" => Said::Succeeded,
+        "FAILED" => Said::Failed,
+        "CANCELLED" | "CANCELED" => Said::Cancelled,
+        "EXPIRED" => Said::Expired,
+        _ if finished => Said::Indeterminate,
+        _ => Said::Unknown,
+    }
+}
+
+/// Dune prints 1970 where there is no time; nothing of its is older than 2000.
+fn time(value: Option<&Value>) -> Option<Utc> {
+    const YEAR_2000_MS: i64 = 946_684_800_000;
+    let at = Utc::parse(value?.as_str()?)?;
+    (at.as_millis() >= YEAR_2000_MS).then_some(at)
+}
+
+fn message(error: Option<&Value>) -> Option<String> {
+    let error = error?;
+    let text = error
+        .as_str()
+        .or_else(|| error.get("message")?.as_str())
+        .or_else(|| error.get("type")?.as_str())?;
+    Some(cut(text, MAX_TEXT).to_owned())
+}
+
+fn detail(status: Status) -> Map<String, Value> {
+    let only = |fields: &'static [&'static str], value: Option<Value>| match value {
+        Some(Value::Object(map)) => Some(Value::Object(
+            map.into_iter().filter(|(key, _)| fields.contains(&key.as_str())).collect(),
+        )),
+        other => other.filter(Value::is_string),
+    };
+    let plain = |value: Option<Value>| value.filter(|v| v.is_string() || v.is_number() || v.is_boolean());
+    let told = [
+        ("query_id", plain(status.query_id)),
+        ("is_execution_finished", plain(status.is_execution_finished)),
+        ("queue_position", plain(status.queue_position)),
+        ("execution_cost_credits", plain(status.execution_cost_credits)),
+        (
+            "max_inflight_interactive_executions",
+            plain(status.max_inflight_interactive_executions),
+        ),
+        ("max_inflight_interactive_reached", plain(status.max_inflight_interactive_reached)),
+        ("error", only(&ERROR_FIELDS, status.error)),
+        ("result_metadata", only(&RESULT_FIELDS, status.result_metadata)),
+    ];
+    told.into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), cut_texts(value?))))
+        .collect()
+}
+
+fn cut_texts(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(cut(&text, MAX_TEXT).to_owned()),
+        Value::Array(items) => Value::Array(items.into_iter().map(cut_texts).collect()),
+        Value::Object(map) => {
+            Value::Object(map.into_iter().map(|(key, value)| (key, cut_texts(value))).collect())
+        }
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
+    }
+}
+
+/// Dune's errors are `{"error":"<text>"}`. "Not found" is only what Dune itself says of an
+/// execution: a 404 in other words comes from a wrong address.
+fn refused(reply: &Reply) -> ProviderError {
+    let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
+    let told = body.as_ref().and_then(|body| message(body.get("error"))).unwrap_or_default();
+    let told = cut(&told, 512);
+    let lower = told.to_lowercase();
+    let unknown = match reply.status {
+        StatusCode::NOT_FOUND => lower.contains("object not found"),
+        StatusCode::BAD_REQUEST => lower.contains("execution id") && lower.contains("invalid"),
+        _ => false,
+    };
+    if unknown {
+        ProviderError::NotFound(format!("HTTP {}: {told}", reply.status.as_u16()))
+    } else {
+        refusal(reply.status, told)
+    }
+}

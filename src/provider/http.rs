@@ -1,0 +1,146 @@
+//! One GET, safely: no redirects, bounded in time and in size, and nothing of the request in its
+//! errors. Shared by all kinds of providers.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Client, StatusCode, Url, redirect, retry};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::job::{Pace, ProviderError, Utc};
+
+use super::pace;
+
+/// A client for one provider.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: Client,
+}
+
+/// An answer that came in whole, whatever its status.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) pace: Pace,
+    pub(super) server_date: Option<Utc>,
+    /// Decoded; what it echoed of the secret is blotted out.
+    pub(super) body: Vec<u8>,
+}
+
+impl Http {
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Of decoded bytes: a compressed bomb counts by what it becomes.
+    const MAX_BODY: usize = 1 << 20;
+
+    /// `timeout` bounds a request from its first byte to its answer's last.
+    pub(super) fn new(timeout: Duration) -> Result<Self, String> {
+        let client = Client::builder()
+            .user_agent(concat!("jobtrack/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(retry::never())
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(Self::CONNECT_TIMEOUT)
+            .timeout(timeout)
+            .pool_max_idle_per_host(8)
+            .build()
+            .map_err(|error| describe(error))?;
+        Ok(Self { client })
+    }
+
+    /// Sends one GET with the secret in the header `name`.
+    pub(super) async fn get(
+        &self,
+        url: Url,
+        name: HeaderName,
+        secret: &SecretString,
+        now: Utc,
+    ) -> Result<Reply, ProviderError> {
+        let transient = |error| ProviderError::Transient(describe(error));
+        let mut value = HeaderValue::from_str(secret.expose_secret())
+            .map_err(|_| ProviderError::Auth("the key cannot be sent in a header".into()))?;
+        value.set_sensitive(true);
+        let request = self.client.get(url).header(name, value);
+        let mut response = request.send().await.map_err(transient)?;
+        let server_date = pace::server_date(response.headers());
+        let pace = pace::read(response.headers(), server_date.unwrap_or(now));
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(transient)? {
+            if body.len() + chunk.len() > Self::MAX_BODY {
+                return Err(ProviderError::Malformed(format!(
+                    "HTTP {}: the answer is longer than {} bytes",
+                    status.as_u16(),
+                    Self::MAX_BODY
+                )));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        blot_out(&mut body, secret.expose_secret().as_bytes());
+        Ok(Reply { status, pace, server_date, body })
+    }
+}
+
+/// An error and its causes, without the URL.
+fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn blot_out(body: &mut [u8], secret: &[u8]) {
+    let mut from = 0;
+    while let Some(at) = body[from..].windows(secret.len()).position(|window| window == secret) {
+        body[from + at..from + at + secret.len()].fill(b'*');
+        from += at + secret.len();
+    }
+}
+
+/// What a status that is no success means at every service, `told` being its body's own words.
+pub(super) fn refusal(status: StatusCode, told: &str) -> ProviderError {
+    let text = if told.is_empty() {
+        format!("HTTP {}", status.as_u16())
+    } else {
+        format!("HTTP {}: {told}", status.as_u16())
+    };
+    match status.as_u16() {
+        401 | 403 => ProviderError::Auth(text),
+        402 => ProviderError::Quota(text),
+        429 => ProviderError::RateLimited(text),
+        // A wrong host or path: somebody else answers, or nobody of that name.
+        300..=399 | 404 | 405 | 410 => ProviderError::Misconfigured(text),
+        408 | 409 | 425 | 500..=599 => ProviderError::Transient(text),
+        _ => ProviderError::Malformed(text),
+    }
+}
+
+/// Text of a provider's, cut to `limit` bytes at a character's border.
+pub(super) fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_echoed_secret_is_blotted_out() {
+        let mut body = b"key abcabc, again abc.".to_vec();
+        blot_out(&mut body, b"abc");
+        assert_eq!(body, b"key ******, again ***.");
+        let mut short = b"ab".to_vec();
+        blot_out(&mut short, b"abc");
+        assert_eq!(short, b"ab");
+    }
+}

@@ -1,0 +1,54 @@
+//! Fetches a secret from where its reference points: a systemd credential, a file, the environment.
+//! What it returns shows itself to nobody (`Debug` prints nothing of it).
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::SecretRef;
+
+/// Why a secret cannot be had; names the place, never what was found there.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {why}")]
+pub struct SecretError {
+    place: String,
+    why: String,
+}
+
+/// Reads a secret; white space at its end is not part of it.
+///
+/// # Errors
+/// If it is not there, is empty, or is not one line of visible ASCII, which no header could carry.
+pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
+    let failed = |why: String| SecretError { place: reference.to_string(), why };
+    let text = match reference {
+        SecretRef::File(path) => read_file(path).map_err(|error| failed(error.to_string()))?,
+        SecretRef::Credential(name) => {
+            let path = credential(name).ok_or_else(|| {
+                failed("$CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential=".into())
+            })?;
+            read_file(&path).map_err(|error| failed(error.to_string()))?
+        }
+        SecretRef::Env(name) => std::env::var(name)
+            .map(SecretString::from)
+            .map_err(|_| failed("is not set, or not UTF-8".into()))?,
+    };
+    let trimmed = SecretString::from(text.expose_secret().trim_end());
+    let bare = trimmed.expose_secret();
+    if bare.is_empty() {
+        return Err(failed("is empty".into()));
+    }
+    if !bare.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(failed("must be one line of visible ASCII characters".into()));
+    }
+    Ok(trimmed)
+}
+
+/// The file of a systemd credential.
+fn credential(name: &str) -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name))
+}
+
+fn read_file(path: &Path) -> std::io::Result<SecretString> {
+    std::fs::read_to_string(path).map(SecretString::from)
+}

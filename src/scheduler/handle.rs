@@ -1,0 +1,145 @@
+//! The way in: everything that changes what is tracked comes through a [`Handle`], one command
+//! after the other, so that adds, removals and polls cannot race.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::job::{JobId, Labels, ProviderName, RemoteId, Tracked};
+use crate::provider::Provider;
+use crate::store::Entered;
+use crate::tracker::LaneSettings;
+
+use super::Snapshot;
+
+/// A job that somebody wants tracked; its names are well formed.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Of which provider.
+    pub provider: ProviderName,
+    /// Its name there.
+    pub remote_id: RemoteId,
+    /// The user's marks.
+    pub labels: Labels,
+    /// Its own limit of patience.
+    pub give_up_after: Option<Duration>,
+    /// The uid of who asks.
+    pub added_by: Option<u32>,
+}
+
+/// A provider, ready to be asked.
+#[derive(Debug, Clone)]
+pub struct Configured {
+    /// Its kind.
+    pub kind: &'static str,
+    /// The tracker's rules for it.
+    pub settings: LaneSettings,
+    /// Whom to ask.
+    pub provider: Arc<dyn Provider>,
+}
+
+/// All providers, by name.
+pub type Providers = HashMap<ProviderName, Configured>;
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing could be written for a while; trying again is safe.
+    #[error("the database is held by another program; try again, nothing is added twice")]
+    Busy,
+    /// The database refuses.
+    #[error("{0}")]
+    Storage(String),
+    /// No such provider is configured.
+    #[error("provider {0} is not configured; configured: {1}")]
+    NoProvider(ProviderName, String),
+    /// The daemon is ending.
+    #[error("jobtrackd is shutting down")]
+    ShuttingDown,
+}
+
+/// One answer for each job, in order: where it stands, or why it is rejected.
+pub(super) type AddReply = Result<Vec<Result<Entered, String>>, Refusal>;
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Add(Vec<Wanted>, oneshot::Sender<AddReply>),
+    Poll(Box<Tracked>, oneshot::Sender<Result<(), Refusal>>),
+    Untrack(JobId, String, oneshot::Sender<Result<(), Refusal>>),
+    Configure(Providers),
+}
+
+/// Commands the scheduler; clones command the same one.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Handle {
+    /// A caller is told "busy" after this long.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// Registers jobs; answers once they are committed.
+    ///
+    /// # Errors
+    /// If nothing was committed in time. It may be later; asking again is safe.
+    pub async fn add(&self, jobs: Vec<Wanted>) -> AddReply {
+        self.ask(Self::PATIENCE, |reply| Command::Add(jobs, reply)).await?
+    }
+
+    /// Asks the provider now; answers once its answer is committed.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if there is no answer within `patience`; it will come.
+    pub async fn poll(&self, job: Tracked, patience: Duration) -> Result<(), Refusal> {
+        self.ask(patience, |reply| Command::Poll(Box::new(job), reply)).await?
+    }
+
+    /// Stops tracking; answers once that is committed.
+    ///
+    /// # Errors
+    /// If it was not committed in time.
+    pub async fn untrack(&self, job: JobId, why: String) -> Result<(), Refusal> {
+        self.ask(Self::PATIENCE, |reply| Command::Untrack(job, why, reply)).await?
+    }
+
+    /// Puts these providers in the place of all that were.
+    ///
+    /// # Errors
+    /// If the scheduler has ended.
+    pub async fn configure(&self, providers: Providers) -> Result<(), Refusal> {
+        let sent = self.commands.send(Command::Configure(providers)).await;
+        sent.map_err(|_| Refusal::ShuttingDown)
+    }
+
+    /// The newest snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// Returns once polling goes on where an earlier life left it.
+    ///
+    /// # Errors
+    /// If the scheduler ends before.
+    pub async fn ready(&mut self) -> Result<(), Refusal> {
+        let ready = self.snapshots.wait_for(|snapshot| snapshot.ready).await;
+        ready.map(drop).map_err(|_| Refusal::ShuttingDown)
+    }
+
+    async fn ask<T>(
+        &self,
+        patience: Duration,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.commands.send(command(reply)).await.map_err(|_| Refusal::ShuttingDown)?;
+            answer.await.map_err(|_| Refusal::ShuttingDown)
+        };
+        tokio::time::timeout(patience, asked).await.unwrap_or(Err(Refusal::Busy))
+    }
+}

@@ -1,0 +1,155 @@
+//! What waits to be written, and who waits for that. While one batch is being committed the next
+//! one gathers here; a batch that failed comes back and goes out again with it.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use crate::job::{Anomaly, Change, JobId, NewJob, Note};
+use crate::store::{Batch, Entered};
+
+use super::handle::{AddReply, Refusal};
+
+/// An `add` that waits for its commit.
+#[derive(Debug)]
+pub(super) struct Adding {
+    pub(super) jobs: Vec<NewJob>,
+    /// In the order asked: the jobs above take the places that are not rejected.
+    pub(super) rejected: Vec<Option<String>>,
+    pub(super) reply: oneshot::Sender<AddReply>,
+}
+
+impl Adding {
+    /// Tells the caller what became of each job.
+    pub(super) fn acknowledge(self, entered: &mut impl Iterator<Item = Entered>) {
+        let answer = self.rejected.into_iter().filter_map(|rejected| match rejected {
+            Some(why) => Some(Err(why)),
+            None => entered.next().map(Ok),
+        });
+        // A caller that went away asks again; adding twice is adding once.
+        let _ = self.reply.send(Ok(answer.collect()));
+    }
+
+    fn refuse(self, why: Refusal) {
+        let _ = self.reply.send(Err(why));
+    }
+}
+
+/// A caller that waits until something of a job is written.
+pub(super) type Waiter = oneshot::Sender<Result<(), Refusal>>;
+
+/// Who is to be told when a batch is in.
+#[derive(Debug, Default)]
+pub(super) struct Receipts {
+    pub(super) adding: Vec<Adding>,
+    pub(super) waiting: Vec<Waiter>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    adding: Vec<Adding>,
+    changes: Vec<Change>,
+    notes: HashMap<JobId, Note>,
+    anomalies: Vec<Anomaly>,
+    waiting: HashMap<JobId, Vec<Waiter>>,
+    urgent: bool,
+}
+
+impl Outbox {
+    /// More rows in one transaction make it no cheaper a row.
+    const MAX_ROWS: usize = 2000;
+
+    pub(super) fn add(&mut self, adding: Adding) {
+        self.adding.push(adding);
+    }
+
+    pub(super) fn change(&mut self, change: Change) {
+        // The change brings newer bookkeeping, or ends it.
+        self.notes.remove(&change.job);
+        self.changes.push(change);
+    }
+
+    pub(super) fn note(&mut self, note: Note, urgent: bool) {
+        self.urgent |= urgent;
+        self.notes
+            .entry(note.job)
+            .and_modify(|old| {
+                let told = note.told.clone().or_else(|| old.told.take());
+                *old = Note { told, ..note.clone() };
+            })
+            .or_insert(note);
+    }
+
+    pub(super) fn anomaly(&mut self, anomaly: Anomaly) {
+        self.urgent = true;
+        self.anomalies.push(anomaly);
+    }
+
+    /// `waiter` is told once something of `job` is written.
+    pub(super) fn wait(&mut self, job: JobId, waiter: Waiter) {
+        self.waiting.entry(job).or_default().push(waiter);
+    }
+
+    /// Whether something is here that somebody waits for, or that the history needs.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent || !self.adding.is_empty() || !self.changes.is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_urgent() && self.notes.is_empty()
+    }
+
+    pub(super) fn unwritten_changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The next batch.
+    pub(super) fn take(&mut self) -> (Batch, Receipts) {
+        let mut batch = Batch::default();
+        let mut receipts = Receipts::default();
+        let mut waiting = Vec::new();
+        for adding in std::mem::take(&mut self.adding) {
+            if adding.reply.is_closed() {
+                continue;
+            }
+            if batch.adds.len() >= Self::MAX_ROWS {
+                waiting.push(adding);
+                continue;
+            }
+            batch.adds.extend(adding.jobs.iter().cloned());
+            receipts.adding.push(adding);
+        }
+        self.adding = waiting;
+        let changes = self.changes.len().min(Self::MAX_ROWS);
+        batch.changes = self.changes.drain(..changes).collect();
+        let notes: Vec<_> = self.notes.keys().take(Self::MAX_ROWS).copied().collect();
+        batch.notes = notes.iter().filter_map(|job| self.notes.remove(job)).collect();
+        batch.anomalies = std::mem::take(&mut self.anomalies);
+        self.urgent = self.urgent && !self.notes.is_empty();
+        let jobs = batch.changes.iter().map(|change| change.job);
+        for job in jobs.chain(notes) {
+            receipts.waiting.extend(self.waiting.remove(&job).into_iter().flatten());
+        }
+        (batch, receipts)
+    }
+
+    /// A batch that was not written goes out again. The adds in it do so only while their callers'
+    /// patience lasts, or are refused at once for `refusal`.
+    pub(super) fn put_back(&mut self, batch: Batch, receipts: Receipts, refusal: Option<&Refusal>) {
+        for adding in receipts.adding {
+            match refusal {
+                Some(why) => adding.refuse(why.clone()),
+                None => self.adding.push(adding),
+            }
+        }
+        for waiter in receipts.waiting {
+            let _ = waiter.send(Err(refusal.cloned().unwrap_or(Refusal::Busy)));
+        }
+        self.changes.splice(0..0, batch.changes);
+        for note in batch.notes {
+            // One that came in the meantime is newer.
+            self.notes.entry(note.job).or_insert(note);
+        }
+        self.anomalies.splice(0..0, batch.anomalies);
+    }
+}

@@ -1,0 +1,14 @@
+//! The only SQL. One writer task owns the one connection that writes; readers are a small pool.
+//!
+//! [`Store::open`] makes sure that the file is ours, whole, and used by nobody else. The scheduler
+//! hands [`Batch`]es to the [`Writer`]; the control room reads through the [`Reader`]. Invariant:
+//! what was acknowledged is committed with an fsync, in a file that still bears its name.
+
+mod columns;
+mod open;
+mod reader;
+mod writer;
+
+pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations, sqlite_version};
+pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, StateFilter, TransitionRow};
+pub use writer::{Batch, Committed, Entered, WriteError, Writer};

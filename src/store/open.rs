@@ -1,0 +1,273 @@
+//! Opening the database: is it ours, whole, new enough, and nobody else's?
+//!
+//! The order matters: the directory's lock before anything else (the migrator's own does nothing
+//! for SQLite), a look without changes before the pragmas that change the file, and the writer
+//! before the readers, which cannot make a WAL.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use super::reader::Reader;
+use super::writer::Writer;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The schema that this program writes and reads.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// "jtrk", in the file's header.
+const APPLICATION_ID: i64 = 0x6A74_726B;
+
+/// Before this one, a commit that races a checkpoint can be lost.
+const SQLITE_FLOOR: i32 = 3_051_003;
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is not ours, is damaged, or was made by a newer program: a restart does not help.
+    #[error("{}: {why}", path.display())]
+    Unusable {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// The disk or the directory refuses us.
+    #[error("{}: {why}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+}
+
+/// An open database.
+#[derive(Debug)]
+pub struct Store {
+    /// The only one that writes.
+    pub writer: Writer,
+    /// For everybody else.
+    pub reader: Reader,
+    /// Whether the file was too large to be checked before opening; then the reader should.
+    pub unchecked: bool,
+}
+
+impl Store {
+    /// Larger files are checked when the daemon is already at work.
+    const CHECK_AT_START: u64 = 256 << 20;
+
+    /// Opens the database at `path`, or makes it.
+    ///
+    /// # Errors
+    /// If it is not usable; nothing is changed then.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        let place = Place { path };
+        if libsqlite3_version() < SQLITE_FLOOR {
+            return Err(place.unusable(format!("SQLite {} can lose commits", sqlite_version())));
+        }
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
+        };
+        let lock = lock_directory(directory)?;
+        create_if_missing(path).map_err(|error| place.io(&error))?;
+        let size = fs::metadata(path).map_err(|error| place.io(&error))?.len();
+        let unchecked = size > Self::CHECK_AT_START;
+        inspect(&place, size, !unchecked).await?;
+
+        let options = writer_options(path);
+        let mut connection = options.connect().await.map_err(|error| place.sql(&error))?;
+        MIGRATIONS.run(&mut connection).await.map_err(|error| place.migration(error))?;
+        let writer = Writer::new(options, connection, path, lock)
+            .await
+            .map_err(|error| place.sql(&error))?;
+        let reader = Reader::open(path).await.map_err(|error| place.sql(&error))?;
+        Ok(Self { writer, reader, unchecked })
+    }
+}
+
+/// The version of the linked library, for people.
+#[must_use]
+pub fn sqlite_version() -> String {
+    let number = libsqlite3_version();
+    format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+}
+
+/// The versions of the migrations that the database at `path` still needs; all of them if there is
+/// none. Changes nothing.
+///
+/// # Errors
+/// If the file cannot be read or is not ours.
+pub async fn pending_migrations(path: &Path) -> Result<Vec<i64>, OpenError> {
+    let place = Place { path };
+    let version = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(place.io(&error)),
+        Ok(metadata) if metadata.len() == 0 => 0,
+        Ok(_) => {
+            let options = SqliteConnectOptions::new().filename(path).read_only(true);
+            let mut connection = options.connect().await.map_err(|error| place.sql(&error))?;
+            identify(&place, &mut connection).await?
+        }
+    };
+    Ok((version + 1..=SCHEMA_VERSION).collect())
+}
+
+pub(super) fn writer_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        // A longer wait is the scheduler's to decide; while we wait here, nothing else is written.
+        .busy_timeout(Duration::from_secs(1))
+        .pragma("journal_size_limit", "67108864")
+        .pragma("wal_autocheckpoint", "1000")
+}
+
+fn libsqlite3_version() -> i32 {
+    // SAFETY: takes nothing, returns a constant of the library.
+    #[allow(unsafe_code, reason = "a plain question to SQLite")]
+    unsafe {
+        libsqlite3_sys::sqlite3_libversion_number()
+    }
+}
+
+/// One daemon a directory. The lock goes with the process, however it ends.
+fn lock_directory(directory: &Path) -> Result<File, OpenError> {
+    let place = Place { path: directory };
+    if !directory.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(directory)
+            .and_then(|()| fs::set_permissions(directory, PermissionsExt::from_mode(0o750)))
+            .map_err(|error| place.io(&error))?;
+    }
+    let file = File::open(directory).map_err(|error| place.io(&error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Io {
+            path: directory.to_owned(),
+            why: "another jobtrackd is at work in this directory; stop it, or set another store.path"
+                .into(),
+        }),
+        Err(error) => Err(place.io(&error.into())),
+    }
+}
+
+/// SQLite gives its files the mode of the database, so this one decides for all.
+fn create_if_missing(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
+        Ok(file) => file.set_permissions(PermissionsExt::from_mode(0o640)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks before anything is changed.
+async fn inspect(place: &Place<'_>, size: u64, check: bool) -> Result<(), OpenError> {
+    let mut wal = place.path.as_os_str().to_owned();
+    wal.push("-wal");
+    if size == 0 {
+        let orphan = fs::metadata(&wal).is_ok_and(|metadata| metadata.len() > 0);
+        return if orphan {
+            Err(place.unusable(format!(
+                "is empty, but a WAL of another database lies beside it ({}); restore the \
+                 database, or move that file away",
+                Path::new(&wal).display()
+            )))
+        } else {
+            Ok(())
+        };
+    }
+    let options = SqliteConnectOptions::new().filename(place.path).create_if_missing(false);
+    let mut connection = options.connect().await.map_err(|error| place.sql(&error))?;
+    identify(place, &mut connection).await?;
+    if check {
+        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|error| place.sql(&error))?;
+        if found != "ok" {
+            return Err(place.damaged(&found));
+        }
+    }
+    connection.close().await.map_err(|error| place.sql(&error))
+}
+
+/// The schema version of a database of ours; 0 for an empty one.
+async fn identify(place: &Place<'_>, connection: &mut SqliteConnection) -> Result<i64, OpenError> {
+    let ask = async |connection: &mut SqliteConnection, question: &'static str| {
+        sqlx::query_scalar::<_, i64>(question)
+            .fetch_one(connection)
+            .await
+            .map_err(|error| place.sql(&error))
+    };
+    let id = ask(connection, "PRAGMA application_id").await?;
+    let version = ask(connection, "PRAGMA user_version").await?;
+    let tables = ask(connection, "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'").await?;
+    if id != APPLICATION_ID && (id != 0 || tables > 0) {
+        return Err(place.unusable(
+            "is a database of another program; set store.path to another file".into(),
+        ));
+    }
+    if version > SCHEMA_VERSION {
+        return Err(place.unusable(format!(
+            "has schema version {version}, this jobtrackd knows {SCHEMA_VERSION}; install a newer \
+             jobtrackd"
+        )));
+    }
+    Ok(version)
+}
+
+struct Place<'a> {
+    path: &'a Path,
+}
+
+impl Place<'_> {
+    fn unusable(&self, why: String) -> OpenError {
+        OpenError::Unusable { path: self.path.to_owned(), why }
+    }
+
+    fn damaged(&self, what: &str) -> OpenError {
+        self.unusable(format!(
+            "is damaged ({what}); move it away and restore a copy, or recover it with \
+             `sqlite3 {} .recover`",
+            self.path.display()
+        ))
+    }
+
+    fn io(&self, error: &io::Error) -> OpenError {
+        OpenError::Io { path: self.path.to_owned(), why: error.to_string() }
+    }
+
+    fn sql(&self, error: &sqlx::Error) -> OpenError {
+        // https://sqlite.org/rescode.html: CORRUPT and NOTADB.
+        match super::writer::primary_code(error) {
+            Some(11 | 26) => self.damaged(&error.to_string()),
+            _ => OpenError::Io { path: self.path.to_owned(), why: error.to_string() },
+        }
+    }
+
+    fn migration(&self, error: sqlx::migrate::MigrateError) -> OpenError {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error)
+            | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => self.sql(&error),
+            other => self.unusable(format!("cannot be migrated: {other}")),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! What the tracker holds of one job, a few hundred bytes, and what one answer makes of it.
+//!
+//! [`Record::hear`] and [`Record::plan`] decide; they know nothing of queues and budgets. The
+//! standing moves in [`Record::written`] alone, once the store has it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use crate::job::{
+    Asked, Change, JobId, Missing, Moment, Mono, Note, Observation, Ours, ProviderError,
+    RemoteId, Standing, Told, Tracked, Transition, Utc, Verdict, conclude, observe,
+};
+use crate::policy::Backoff;
+
+use super::lane::LaneId;
+
+/// A job that is not over, or one that is and is asked once more by hand.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) lane: LaneId,
+    pub(super) remote_id: RemoteId,
+    pub(super) standing: Standing,
+    pub(super) stage: Stage,
+    pub(super) polls: u32,
+    registered_at: Utc,
+    give_up_after: Option<Duration>,
+    failed_polls: u32,
+    /// Polls in a row without news: how far the backoff has grown.
+    quiet: u32,
+    missing: Option<Missing>,
+    /// A hash of what was told last, so that only news is written.
+    told: u64,
+    /// Somebody wants it untracked, once the change that is being written is in.
+    untrack: Option<String>,
+}
+
+/// What is being done with a job just now. Each is in exactly one stage, so that it has one poll in
+/// flight at most, and none while a change of it is not committed.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// It stands in its lane's queue under this time.
+    Waiting(Mono),
+    /// A poll is under way.
+    Asking {
+        /// Somebody waits for it.
+        by_hand: bool,
+    },
+    /// A change was handed to the store.
+    Writing(Box<Pending>),
+}
+
+/// A change on its way into the database.
+#[derive(Debug)]
+pub(super) struct Pending {
+    cause: Cause,
+    after: Standing,
+    due: Mono,
+    /// The store found another state than we expected, once already.
+    replanned: bool,
+}
+
+/// Why a job moves; kept until the change is written, to plan it anew on what the store has.
+#[derive(Debug, Clone)]
+enum Cause {
+    Told(Box<Observation>, Asked),
+    Ours(Ours, String),
+}
+
+/// What is to be done after an answer was heard or a change was written.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Ask again then.
+    Wait(Mono),
+    /// Write this first; the record is in [`Stage::Writing`].
+    Write(Change),
+    /// Nothing: it is over.
+    Drop,
+}
+
+/// What one answer makes of a job.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) next: Next,
+    /// The bookkeeping; none where it goes with the change.
+    pub(super) note: Option<Note>,
+    pub(super) anomaly: Option<String>,
+}
+
+/// The rules of a lane that bear on a single job.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) backoff: Backoff,
+    pub(super) give_up_after: Duration,
+}
+
+impl Record {
+    pub(super) fn new(job: Tracked, lane: LaneId, due: Mono) -> Self {
+        Self {
+            lane,
+            remote_id: job.remote_id,
+            standing: job.standing,
+            stage: Stage::Waiting(due),
+            polls: job.polls,
+            registered_at: job.registered_at,
+            give_up_after: job.give_up_after,
+            failed_polls: job.failed_polls,
+            quiet: 0,
+            missing: None,
+            told: 0,
+            untrack: None,
+        }
+    }
+
+    /// Takes in the outcome of a poll.
+    pub(super) fn hear(
+        &mut self,
+        id: JobId,
+        result: Result<Observation, ProviderError>,
+        asked: Asked,
+        patience: Patience,
+        now: Moment,
+    ) -> Heard {
+        self.polls = self.polls.saturating_add(1);
+        match result {
+            Ok(seen) => self.hear_good(id, seen, asked, patience, now),
+            Err(error) => self.hear_failure(id, &error, asked, patience, now),
+        }
+    }
+
+    fn hear_good(
+        &mut self,
+        id: JobId,
+        seen: Observation,
+        asked: Asked,
+        patience: Patience,
+        now: Moment,
+    ) -> Heard {
+        self.missing = None;
+        let told = self.news(&seen);
+        let (rows, anomaly) = match observe(&self.standing, &seen, asked) {
+            Verdict::Same => (Vec::new(), None),
+            Verdict::Moved(rows) => (rows, None),
+            Verdict::Contradiction(what) => (Vec::new(), Some(what)),
+        };
+        self.quiet = if rows.is_empty() { self.quiet.saturating_add(1) } else { 0 };
+        let due = now.mono.plus(patience.backoff.next_interval(self.quiet, now.jitter));
+        let mut note = self.note(id, asked.answered_at, due, now);
+        note.told = told;
+        note.answered_from = Some(asked.sent_at);
+
+        let mut after = self.standing.clone();
+        rows.iter().for_each(|row| after.apply(row));
+        after.answered_from = Some(asked.sent_at);
+        let cause = Cause::Told(Box::new(seen), asked);
+        let rows = self.with_giving_up(rows, &mut after, patience, now);
+        if rows.is_empty() {
+            self.standing = after;
+            return Heard { next: self.wait_or_drop(due), note: Some(note), anomaly };
+        }
+        if after.state.is_terminal() {
+            note.next_poll_at = None;
+        }
+        let change = self.change(id, rows, after, Some(note), cause, due);
+        Heard { next: Next::Write(change), note: None, anomaly }
+    }
+
+    fn hear_failure(
+        &mut self,
+        id: JobId,
+        error: &ProviderError,
+        asked: Asked,
+        patience: Patience,
+        now: Moment,
+    ) -> Heard {
+        self.failed_polls = self.failed_polls.saturating_add(1);
+        let due = match error {
+            ProviderError::Transient(_)
+            | ProviderError::Malformed(_)
+            | ProviderError::NotFound(_) => {
+                self.quiet = self.quiet.saturating_add(1);
+                now.mono.plus(patience.backoff.next_interval(self.quiet, now.jitter))
+            }
+            // The lane is closed; this job is as due as it was.
+            ProviderError::RateLimited(_)
+            | ProviderError::Quota(_)
+            | ProviderError::Auth(_)
+            | ProviderError::Misconfigured(_) => now.mono,
+        };
+        let mut note = self.note(id, asked.answered_at, due, now);
+        note.last_poll_error = Some(error.to_string());
+        if let ProviderError::NotFound(why) = error {
+            let missing = Missing::again(self.missing, now.mono);
+            self.missing = Some(missing);
+            if missing.is_proven(self.standing.answered_from.is_some(), now.mono) {
+                let why = format!("not found {} times: {why}", missing.times());
+                if let Some(change) = self.plan(id, Ours::Lost, why, Some(note.clone()), now) {
+                    return Heard { next: Next::Write(change), note: None, anomaly: None };
+                }
+            }
+        }
+        Heard { next: self.wait_or_drop(due), note: Some(note), anomaly: None }
+    }
+
+    /// Our own ending of the job. None if it is over, or if the change being written must be in
+    /// first: then it follows that one.
+    pub(super) fn plan(
+        &mut self,
+        id: JobId,
+        to: Ours,
+        why: String,
+        note: Option<Note>,
+        now: Moment,
+    ) -> Option<Change> {
+        if matches!(self.stage, Stage::Writing(_)) {
+            self.untrack = Some(why);
+            return None;
+        }
+        let row = conclude(&self.standing, to, now.wall, why.clone())?;
+        let mut after = self.standing.clone();
+        after.apply(&row);
+        let note = note.map(|note| Note { next_poll_at: None, ..note });
+        Some(self.change(id, vec![row], after, note, Cause::Ours(to, why), now.mono))
+    }
+
+    /// The change is committed: now the job stands there.
+    pub(super) fn written(&mut self, id: JobId, now: Moment) -> Next {
+        let Stage::Writing(pending) = std::mem::replace(&mut self.stage, Stage::Waiting(now.mono))
+        else {
+            return self.wait_or_drop(now.mono);
+        };
+        self.standing = pending.after;
+        if let Some(why) = self.untrack.take()
+            && let Some(change) = self.plan(id, Ours::Untracked, why, None, now)
+        {
+            return Next::Write(change);
+        }
+        self.wait_or_drop(pending.due)
+    }
+
+    /// The store holds another state than we expected, and this is it: plans once more on it, then
+    /// gives in and says so.
+    pub(super) fn refused(&mut self, id: JobId, found: Standing, now: Moment) -> Heard {
+        let before = std::mem::replace(&mut self.standing, found);
+        let stage = std::mem::replace(&mut self.stage, Stage::Waiting(now.mono));
+        let Stage::Writing(pending) = stage else {
+            return Heard { next: self.wait_or_drop(now.mono), note: None, anomaly: None };
+        };
+        let anomaly = Some(format!(
+            "the database says {} where we knew {}",
+            self.standing.state, before.state
+        ));
+        if !pending.replanned {
+            let rows = match &pending.cause {
+                Cause::Told(seen, asked) => match observe(&self.standing, seen, *asked) {
+                    Verdict::Moved(rows) => rows,
+                    Verdict::Same | Verdict::Contradiction(_) => Vec::new(),
+                },
+                Cause::Ours(to, why) => {
+                    conclude(&self.standing, *to, now.wall, why.clone()).into_iter().collect()
+                }
+            };
+            // An earlier commit of the very same change whose end we were not told.
+            let arrived = self.standing.state == pending.after.state;
+            if !rows.is_empty() {
+                let mut after = self.standing.clone();
+                rows.iter().for_each(|row| after.apply(row));
+                let change = self.change(id, rows, after, None, pending.cause, pending.due);
+                if let Stage::Writing(pending) = &mut self.stage {
+                    pending.replanned = true;
+                }
+                return Heard { next: Next::Write(change), note: None, anomaly };
+            }
+            if arrived {
+                return Heard { next: self.wait_or_drop(pending.due), note: None, anomaly: None };
+            }
+        }
+        Heard { next: self.wait_or_drop(pending.due), note: None, anomaly }
+    }
+
+    fn change(
+        &mut self,
+        id: JobId,
+        rows: Vec<Transition>,
+        after: Standing,
+        note: Option<Note>,
+        cause: Cause,
+        due: Mono,
+    ) -> Change {
+        let pending = Pending { cause, after: after.clone(), due, replanned: false };
+        self.stage = Stage::Writing(Box::new(pending));
+        Change { job: id, expected: self.standing.state, rows, after, note }
+    }
+
+    /// Giving up needs a good answer that says "not over": an outage never ends a job.
+    fn with_giving_up(
+        &self,
+        mut rows: Vec<Transition>,
+        after: &mut Standing,
+        patience: Patience,
+        now: Moment,
+    ) -> Vec<Transition> {
+        let limit = self.give_up_after.unwrap_or(patience.give_up_after);
+        if now.wall < self.registered_at.plus(limit) {
+            return rows;
+        }
+        let span = humantime::format_duration(Duration::from_secs(limit.as_secs()));
+        let why = format!("given up: not over {span} after it was registered");
+        if let Some(row) = conclude(after, Ours::Untracked, now.wall, why) {
+            after.apply(&row);
+            rows.push(row);
+        }
+        rows
+    }
+
+    fn wait_or_drop(&mut self, due: Mono) -> Next {
+        if self.standing.state.is_terminal() {
+            return Next::Drop;
+        }
+        self.stage = Stage::Waiting(due);
+        Next::Wait(due)
+    }
+
+    fn note(&self, id: JobId, polled_at: Utc, due: Mono, now: Moment) -> Note {
+        let over = self.standing.state.is_terminal();
+        Note {
+            job: id,
+            expected: self.standing.state,
+            last_polled_at: polled_at,
+            next_poll_at: (!over).then(|| now.wall.plus(due.since(now.mono))),
+            answered_from: self.standing.answered_from,
+            polls: self.polls,
+            failed_polls: self.failed_polls,
+            last_poll_error: None,
+            told: None,
+        }
+    }
+
+    fn news(&mut self, seen: &Observation) -> Option<Told> {
+        if self.standing.state.is_terminal() {
+            // By hand, after the end: what was told then stays.
+            return None;
+        }
+        let detail = serde_json::Value::Object(seen.detail.clone()).to_string();
+        let mut hasher = DefaultHasher::new();
+        (&detail, &seen.message).hash(&mut hasher);
+        let t = seen.times;
+        for time in [t.submitted_at, t.started_at, t.ended_at, t.expires_at] {
+            time.map(Utc::as_millis).hash(&mut hasher);
+        }
+        let hash = hasher.finish();
+        if hash == self.told {
+            return None;
+        }
+        self.told = hash;
+        Some(Told { times: seen.times, message: seen.message.clone(), detail })
+    }
+}
