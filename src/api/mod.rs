@@ -6,5 +6,5 @@
 mod client;
 mod types;
 
-pub use client::{Client, ClientError, Events, socket_candidates};
+pub use client::{Client, ClientError, Events, Polled, Query, socket_candidates};
 pub use types::*;

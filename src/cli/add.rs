@@ -1,0 +1,170 @@
+//! `jobtrack add`: registers jobs, from the arguments or line by line from standard input.
+//!
+//! Sends them in requests of [`AddRequest::MAX_JOBS`] while it reads. One bad job or line never
+//! spoils the others: it is told on standard error, and the exit code is 1 at the end.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
+use std::process::ExitCode;
+
+use clap::Args as _;
+use clap::error::ErrorKind;
+
+use super::render::plain;
+use super::{Context, REFUSED, duration_text, lines, output};
+use crate::api::{AddJob, AddOutcome, AddRequest, Added, ClientError};
+use crate::job::parse_label;
+
+const EXAMPLES: &str = "\
+Examples:
+  jobtrack add dune 01GBM4W2N0NMCGPZYW8AYK4YF1 --label team=growth
+  jobtrack add dune - < execution-ids.txt
+  echo 'lake/a1b2c3 nightly=yes' | jobtrack add - --give-up-after 2d
+Blank lines and lines that begin with # are skipped. Adding a job again is safe.";
+
+/// The arguments of `add`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// A configured provider; or - alone for lines `PROVIDER/ID [K=V]…` from standard input
+    #[arg(value_name = "PROVIDER")]
+    provider: String,
+    /// The provider's names for the jobs; or - for lines `ID [K=V]…` from standard input
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// Mark each job; may be repeated
+    #[arg(long = "label", value_name = "K=V", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+    /// Stop tracking a job that is still not over after this time
+    #[arg(long, value_name = "DUR", value_parser = duration_text)]
+    give_up_after: Option<String>,
+    /// Print rejections only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Registers the jobs.
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+    let mut adding = Adding { context, quiet: args.quiet, rejected: false };
+    match (args.provider.as_str(), args.ids.as_slice()) {
+        ("-", []) => adding.lines(&args, None).await?,
+        (provider, [only]) if provider != "-" && only == "-" => {
+            adding.lines(&args, Some(provider)).await?;
+        }
+        (provider, ids) if provider == "-" || ids.is_empty() || ids.iter().any(|id| id == "-") => {
+            let what = "give PROVIDER and IDs, or PROVIDER -, or - alone";
+            let mut command = Args::augment_args(clap::Command::new("jobtrack add"));
+            return Err(command.error(ErrorKind::MissingRequiredArgument, what).into());
+        }
+        (provider, ids) => {
+            for ids in ids.chunks(AddRequest::MAX_JOBS) {
+                let jobs = ids.iter().map(|id| args.job(provider, id, BTreeMap::new()));
+                adding.send(jobs.collect()).await?;
+            }
+        }
+    }
+    Ok(if adding.rejected { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
+}
+
+impl Args {
+    /// A job as the options have it; labels of its own come before theirs.
+    fn job(&self, provider: &str, remote_id: &str, own: BTreeMap<String, String>) -> AddJob {
+        let mut labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
+        labels.extend(own);
+        AddJob {
+            provider: provider.to_owned(),
+            remote_id: remote_id.to_owned(),
+            labels,
+            give_up_after: self.give_up_after.clone(),
+        }
+    }
+}
+
+struct Adding<'a> {
+    context: &'a Context,
+    quiet: bool,
+    rejected: bool,
+}
+
+impl Adding<'_> {
+    async fn lines(&mut self, args: &Args, provider: Option<&str>) -> anyhow::Result<()> {
+        let mut number = 0;
+        loop {
+            // Read beside the runtime, which has to see what becomes of its connection meanwhile.
+            let lines = tokio::task::spawn_blocking(read_lines).await??;
+            let at_end = lines.len() < AddRequest::MAX_JOBS;
+            let mut jobs = Vec::with_capacity(lines.len());
+            for line in lines {
+                number += 1;
+                match lines::job_to_add(&line, provider) {
+                    Ok(None) => {}
+                    Ok(Some((provider, id, own))) => jobs.push(args.job(provider, id, own)),
+                    Err(why) => {
+                        output::note(format!("line {number}: rejected: {why}"));
+                        self.rejected = true;
+                    }
+                }
+            }
+            self.send(jobs).await?;
+            if at_end {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn send(&mut self, jobs: Vec<AddJob>) -> anyhow::Result<()> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let answer = self.context.client.add(&AddRequest { jobs }).await.map_err(explain)?;
+        self.rejected |= answer.jobs.iter().any(is_rejected);
+        match self.show(answer.jobs) {
+            // Who reads our list may have enough of it; the rest is added all the same.
+            Err(error) if output::is_closed(&error) => self.quiet = true,
+            shown => shown?,
+        }
+        Ok(())
+    }
+
+    fn show(&self, mut jobs: Vec<Added>) -> io::Result<()> {
+        if self.quiet {
+            jobs.retain(is_rejected);
+        }
+        if self.context.json {
+            return output::print_json(&jobs);
+        }
+        let mut lines = Vec::new();
+        for job in &jobs {
+            let name = plain(&format!("{}/{}", job.provider, job.remote_id));
+            let id = job.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+            match job.outcome {
+                AddOutcome::Added => lines.push(format!("{id} {name} added")),
+                AddOutcome::Known => lines.push(format!("{id} {name} known")),
+                AddOutcome::Rejected => {
+                    let why = job.error.as_deref().unwrap_or("no reason given");
+                    output::note(format!("{id} {name} rejected: {why}"));
+                }
+            }
+        }
+        output::print(&lines)
+    }
+}
+
+fn is_rejected(job: &Added) -> bool {
+    job.outcome == AddOutcome::Rejected
+}
+
+/// Where it is open what became of the jobs, says that adding them again does no harm.
+fn explain(error: ClientError) -> anyhow::Error {
+    let open = match &error {
+        ClientError::Lost(_) => true,
+        ClientError::Refused(problem) => problem.code == "busy",
+        ClientError::NoDaemon { .. } | ClientError::Broken(_) => false,
+    };
+    let error = anyhow::Error::from(error);
+    if open { error.context("not all jobs were added; adding them again is safe") } else { error }
+}
+
+fn read_lines() -> io::Result<Vec<Vec<u8>>> {
+    io::stdin().lock().split(b'\n').take(AddRequest::MAX_JOBS).collect()
+}

@@ -1,0 +1,115 @@
+//! `jobtrack history`: the transitions of one job, or of all, in the order of their numbers.
+//!
+//! Printed page by page, so that a long history neither waits for its end nor fills the memory.
+
+use std::process::ExitCode;
+
+use super::table::Table;
+use super::{Context, output, render, resolve};
+use crate::api::{Event, Query};
+use crate::job::{JobId, JobRef, ProviderName, State, Utc};
+
+const PAGE: usize = 1000;
+
+/// The arguments of `history`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A number, or `PROVIDER/REMOTE_ID`; without it the transitions of all jobs
+    job: Option<JobRef>,
+    /// Transitions seen since then: RFC 3339, or a duration, meaning ago
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// Transitions after this number
+    #[arg(long, value_name = "SEQ")]
+    after: Option<i64>,
+    /// Transitions of this provider's jobs
+    #[arg(long, value_name = "P", conflicts_with = "job")]
+    provider: Option<ProviderName>,
+}
+
+/// Prints the transitions.
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+    let job = match &args.job {
+        Some(job) => Some(resolve::require(&context.client, job).await?.id),
+        None => None,
+    };
+    let query =
+        Query { provider: args.provider, since: args.since, after: args.after, ..Query::default() };
+    print_all(context, job, query).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints all transitions of one job.
+pub(super) async fn print_job(context: &Context, job: JobId) -> anyhow::Result<()> {
+    print_all(context, Some(job), Query::default()).await
+}
+
+async fn print_all(context: &Context, job: Option<JobId>, mut query: Query) -> anyhow::Result<()> {
+    query.limit = Some(PAGE);
+    let mut header = true;
+    loop {
+        let page = match job {
+            Some(id) => context.client.job_history(id, &query).await?,
+            None => context.client.history(&query).await?,
+        };
+        if context.json {
+            output::print_json(&page.transitions)?;
+        } else if !page.transitions.is_empty() {
+            output::print(&lines(&page.transitions, job.is_none(), header))?;
+            header = false;
+        } else if header && page.next.is_none() {
+            output::note("no transitions");
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn lines(events: &[Event], with_job: bool, header: bool) -> Vec<String> {
+    let columns: &[&str] = match (header, with_job) {
+        (false, _) => &[],
+        (true, true) => &[
+            "SEQ",
+            "SEEN (UTC)",
+            "JOB",
+            "NAME",
+            "FROM",
+            "TO",
+            "PROVIDER SAYS",
+            "EVIDENCE",
+            "OCCURRED (UTC)",
+            "MESSAGE",
+        ],
+        (true, false) => &[
+            "SEQ",
+            "SEEN (UTC)",
+            "FROM",
+            "TO",
+            "PROVIDER SAYS",
+            "EVIDENCE",
+            "OCCURRED (UTC)",
+            "MESSAGE",
+        ],
+    };
+    let mut table = Table::new(columns);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    for event in events {
+        let mut cells = vec![event.seq.to_string(), event.observed_at.sql()];
+        if with_job {
+            cells.push(event.job_id.to_string());
+            cells.push(format!("{}/{}", event.provider, event.remote_id));
+        }
+        cells.extend([
+            event.from_state.map_or("-", State::as_str).to_owned(),
+            event.to_state.to_string(),
+            or_dash(event.provider_state.clone()),
+            event.evidence.as_str().to_owned(),
+            or_dash(event.occurred_at.map(Utc::sql)),
+            event.message.clone().unwrap_or_default(),
+        ]);
+        table.row(render::style(event.to_state), cells);
+    }
+    table.lines()
+}

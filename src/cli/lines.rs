@@ -1,0 +1,74 @@
+//! The lines that commands read from standard input. Pure: text in, names of jobs out.
+
+use std::collections::BTreeMap;
+
+use crate::job::{InvalidName, JobRef, parse_label};
+
+/// Provider, remote id and labels of a line; none if it holds no job.
+pub(super) type Line<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
+
+/// Reads `ID [K=V]…` if the provider is given, else `PROVIDER/ID [K=V]…`.
+pub(super) fn job_to_add<'a>(
+    line: &'a [u8],
+    provider: Option<&'a str>,
+) -> Result<Line<'a>, String> {
+    let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
+    let mut words = line.split_whitespace();
+    let Some(name) = words.next().filter(|word| !word.starts_with('#')) else {
+        return Ok(None);
+    };
+    let (provider, id) = match provider {
+        Some(provider) => (provider, name),
+        None => name.split_once('/').ok_or_else(|| format!("{name:?} is not PROVIDER/ID"))?,
+    };
+    let labels: Result<_, _> = words.map(parse_label).collect();
+    Ok(Some((provider, id, labels.map_err(|error| error.to_string())?)))
+}
+
+/// The jobs that the first words of the lines name, or why one names none.
+pub(super) fn job_names(text: &str) -> Vec<Result<JobRef, InvalidName>> {
+    let words = text.lines().filter_map(|line| line.split_whitespace().next());
+    let words = words.filter(|word| !word.starts_with('#'));
+    words.map(str::parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_name_jobs_and_their_labels() {
+        let none: &[(&str, &str)] = &[];
+        let cases = [
+            ("01GB", Some("dune"), "dune", "01GB", none),
+            ("  a/b\tx=1  y==\r", Some("scripts"), "scripts", "a/b", &[("x", "1"), ("y", "=")]),
+            ("lake/a1 n=", None, "lake", "a1", &[("n", "")]),
+            ("scripts/etl/7", None, "scripts", "etl/7", none),
+        ];
+        for (line, given, provider, id, labels) in cases {
+            let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            assert_eq!(
+                job_to_add(line.as_bytes(), given),
+                Ok(Some((provider, id, labels))),
+                "{line}"
+            );
+        }
+        for line in ["", "  \t", "# a comment", "  #x"] {
+            assert_eq!(job_to_add(line.as_bytes(), None), Ok(None), "{line}");
+        }
+        for line in [&b"no-slash"[..], b"dune/x label", b"\xff\xfe/x"] {
+            assert!(job_to_add(line, None).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn lines_name_jobs_by_their_first_word() {
+        let names = job_names("17 dune/x added\n\n# all\n  scripts/a/b\nrubbish\n");
+        let names: Vec<_> =
+            names.iter().map(|name| name.as_ref().map(ToString::to_string)).collect();
+        assert_eq!(names.len(), 3);
+        assert_eq!(names[0].as_deref(), Ok("17"));
+        assert_eq!(names[1].as_deref(), Ok("scripts/a/b"));
+        assert!(names[2].is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! The commands of `jobtrack`: arguments in, requests to the daemon, text or JSON lines out.
+//!
+//! Called by the binary alone. Each command is one file with its arguments and a `run`; only
+//! [`run`] here turns what they return into an exit code.
+
+mod add;
+mod follow;
+mod history;
+mod lines;
+mod list;
+mod output;
+mod poll;
+mod progress;
+mod reload;
+mod render;
+mod resolve;
+mod show;
+mod status;
+mod table;
+mod untrack;
+mod wait;
+mod watch;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::api::{Client, ClientError};
+
+/// Refused, also if one of many was.
+const REFUSED: u8 = 1;
+/// Nobody answers.
+const NO_DAEMON: u8 = 69;
+
+/// Tracks jobs that were submitted to remote services until they end.
+#[derive(Parser)]
+#[command(name = "jobtrack", version, after_help = AFTER_HELP)]
+struct Cli {
+    /// The daemon's socket [default: the first there is of `$XDG_RUNTIME_DIR`, /run/user/UID and
+    /// /run, each with jobtrack/control.sock]
+    #[arg(
+        long,
+        value_name = "PATH",
+        global = true,
+        env = "JOBTRACK_SOCKET",
+        hide_env_values = true
+    )]
+    socket: Option<PathBuf>,
+    /// Print one JSON object a line, in the shapes of the API
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+JOB is our number (all digits) or PROVIDER/REMOTE_ID, of several the newest.
+Durations: 90s, 15m, 2h, 7d. Points in time: RFC 3339, or a duration, meaning ago.
+Exit: 0 done, 1 refused (also if one of many was), 2 usage, 69 no daemon.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Register jobs, so that the daemon follows them until they end
+    Add(add::Args),
+    /// List jobs, newest first: the active ones, unless told otherwise
+    List(list::Args),
+    /// Show all that is known of one job, and its history
+    Show(show::Args),
+    /// Show the transitions of one job, or of all
+    History(history::Args),
+    /// Wait until jobs end; the exit code tells how
+    Wait(wait::Args),
+    /// Show transitions as they come
+    Watch(watch::Args),
+    /// Ask the provider about a job now
+    Poll(poll::Args),
+    /// Stop tracking jobs; their history stays
+    Untrack(untrack::Args),
+    /// Show how the daemon and its providers are
+    Status(status::Args),
+    /// Make the daemon read its configuration and secret files again
+    Reload,
+}
+
+/// What every command needs.
+struct Context {
+    client: Client,
+    json: bool,
+}
+
+/// Runs the command that the process's arguments name.
+pub async fn run() -> ExitCode {
+    let done = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli).await,
+        Err(error) => Err(error.into()),
+    };
+    done.unwrap_or_else(|error| report(&error))
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let context = Context { client: Client::open(cli.socket.as_deref())?, json: cli.json };
+    match cli.command {
+        Command::Add(args) => add::run(&context, args).await,
+        Command::List(args) => list::run(&context, args).await,
+        Command::Show(args) => show::run(&context, args).await,
+        Command::History(args) => history::run(&context, args).await,
+        Command::Wait(args) => wait::run(&context, args).await,
+        Command::Watch(args) => watch::run(&context, args).await,
+        Command::Poll(args) => poll::run(&context, args).await,
+        Command::Untrack(args) => untrack::run(&context, args).await,
+        Command::Status(args) => status::run(&context, &args).await,
+        Command::Reload => reload::run(&context).await,
+    }
+}
+
+/// Tells why a command could not do its work, and gives the exit code for it.
+fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        // Help is an "error" of clap's too. If it cannot be written, nobody reads it.
+        let _ = usage.print();
+        return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(REFUSED));
+    }
+    if error.downcast_ref::<io::Error>().is_some_and(output::is_closed) {
+        return ExitCode::SUCCESS;
+    }
+    output::note(format!("jobtrack: {error:#}"));
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::NoDaemon { .. } | ClientError::Lost(_)) => ExitCode::from(NO_DAEMON),
+        Some(ClientError::Refused(_) | ClientError::Broken(_)) | None => ExitCode::from(REFUSED),
+    }
+}
+
+/// A duration that the daemon will read again; checked here, so that a typing error is one of usage.
+fn duration_text(text: &str) -> Result<String, humantime::DurationError> {
+    humantime::parse_duration(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

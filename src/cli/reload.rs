@@ -1,0 +1,25 @@
+//! `jobtrack reload`: makes the daemon read its configuration and secret files again, and tells
+//! what changed.
+
+use std::process::ExitCode;
+
+use super::render::plain;
+use super::{Context, output};
+
+/// Reloads.
+pub(super) async fn run(context: &Context) -> anyhow::Result<ExitCode> {
+    let answer = context.client.reload().await?;
+    if context.json {
+        output::print_json(&[answer])?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let changed = answer.changed.iter().map(|line| format!("changed: {}", plain(line)));
+    let waiting = answer.needs_restart.iter();
+    let waiting = waiting.map(|line| format!("needs a restart: {}", plain(line)));
+    let mut lines: Vec<_> = changed.chain(waiting).collect();
+    if lines.is_empty() {
+        lines.push("nothing changed".to_owned());
+    }
+    output::print(&lines)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,86 @@
+//! From what the user calls a job to the job: by number, or the newest of that name. Used by all
+//! commands that are about certain jobs; `wait` also chooses them by label.
+
+use std::collections::BTreeSet;
+
+use anyhow::anyhow;
+
+use super::output;
+use crate::api::{Client, ClientError, Job, Query};
+use crate::job::{InvalidName, JobRef};
+
+const PAGE: usize = 500;
+
+/// The job, if there is one.
+pub(super) async fn find(client: &Client, job: &JobRef) -> Result<Option<Job>, ClientError> {
+    match job {
+        JobRef::Number(id) => match client.job(*id).await {
+            Ok(job) => Ok(Some(job)),
+            Err(ClientError::Refused(problem)) if problem.code == "not_found" => Ok(None),
+            Err(error) => Err(error),
+        },
+        JobRef::Name(provider, remote_id) => {
+            let query = Query {
+                provider: Some(provider.clone()),
+                remote_id: Some(remote_id.clone()),
+                limit: Some(1),
+                ..Query::default()
+            };
+            Ok(client.jobs(&query).await?.jobs.into_iter().next())
+        }
+    }
+}
+
+/// The job; that there is none is an error.
+pub(super) async fn require(client: &Client, job: &JobRef) -> anyhow::Result<Job> {
+    find(client, job).await?.ok_or_else(|| anyhow!("no such job: {job}"))
+}
+
+/// The named jobs, each once; none if there is a name without a job, which is told.
+pub(super) async fn named(
+    client: &Client,
+    names: Vec<Result<JobRef, InvalidName>>,
+) -> Result<Option<Vec<Job>>, ClientError> {
+    let mut jobs = Vec::new();
+    let mut ids = BTreeSet::new();
+    let mut all_there = true;
+    for name in names {
+        let missing = match name {
+            Ok(name) => match find(client, &name).await? {
+                Some(job) => {
+                    if ids.insert(job.id) {
+                        jobs.push(job);
+                    }
+                    continue;
+                }
+                None => name.to_string(),
+            },
+            Err(why) => why.to_string(),
+        };
+        all_there = false;
+        output::note(format!("no such job: {missing}"));
+    }
+    Ok(all_there.then_some(jobs))
+}
+
+/// The active jobs that have all these labels.
+pub(super) async fn labelled(
+    client: &Client,
+    labels: &[(String, String)],
+) -> Result<Vec<Job>, ClientError> {
+    let mut query = Query {
+        states: vec!["active".to_owned()],
+        labels: labels.to_vec(),
+        limit: Some(PAGE),
+        ..Query::default()
+    };
+    let mut jobs = Vec::new();
+    loop {
+        let page = client.jobs(&query).await?;
+        jobs.extend(page.jobs);
+        query.after = page.next.map(|id| id.0);
+        if query.after.is_none() {
+            return Ok(jobs);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Aligned columns without borders: a bold header, then a row each. Laid out by `comfy_table`,
+//! which knows how wide a character is; a row is coloured as a whole, after that.
+
+use anstyle::Style;
+use comfy_table::presets::NOTHING;
+
+use super::render::plain;
+
+/// Rows to be printed under one header.
+pub(super) struct Table {
+    inner: comfy_table::Table,
+    styles: Vec<Style>,
+}
+
+impl Table {
+    /// A table with these columns; an empty `header` prints none.
+    pub(super) fn new(header: &[&str]) -> Self {
+        let mut inner = comfy_table::Table::new();
+        inner.load_style(NOTHING);
+        let mut styles = Vec::new();
+        if !header.is_empty() {
+            inner.set_header(header.iter().copied());
+            styles.push(Style::new().bold());
+        }
+        Self { inner, styles }
+    }
+
+    /// Adds a row.
+    pub(super) fn row(&mut self, style: Style, cells: impl IntoIterator<Item = String>) {
+        self.inner.add_row(cells.into_iter().map(|cell| plain(&cell)));
+        self.styles.push(style);
+    }
+
+    /// Whether there is no row.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    /// The lines.
+    pub(super) fn lines(mut self) -> Vec<String> {
+        for column in self.inner.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        let lines = self.inner.lines().zip(&self.styles);
+        lines.map(|(line, style)| format!("{style}{}{style:#}", line.trim_end())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anstream::adapter::strip_str;
+
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_have_no_tail() {
+        let mut table = Table::new(&["JOB", "NAME", "LABELS"]);
+        table.row(Style::new(), ["7".into(), "scripts/脚本/1".into(), String::new()]);
+        table.row(Style::new(), ["1234".into(), "dune/x".into(), "a=1\nb".into()]);
+        let lines = table.lines();
+        let lines: Vec<_> = lines.iter().map(|line| strip_str(line).to_string()).collect();
+        let expected =
+            ["JOB   NAME            LABELS", "7     scripts/脚本/1", "1234  dune/x          a=1 b"];
+        assert_eq!(lines, expected);
+    }
+}

@@ -1,0 +1,201 @@
+//! `jobtrack wait`: until jobs are over; the exit code tells how they ended.
+//!
+//! The newest transition's number is read before the jobs are, and the events after it are
+//! followed, so that no end can fall in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::follow::{Follow, persist};
+use super::progress::Progress;
+use super::{Context, lines, output, render, resolve};
+use crate::api::{Job, Query};
+use crate::job::{InvalidName, JobId, JobRef, State, parse_label};
+
+const EXAMPLES: &str = "\
+Examples:
+  jobtrack wait 17 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 --timeout 2h
+  jobtrack wait --label batch=nightly && echo all succeeded
+  jobtrack add dune - < ids | cut -d' ' -f1 | jobtrack wait -
+Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 3 one is indeterminate, lost or
+untracked; 4 no such job; 124 timed out; 69 the daemon was away for a minute.";
+
+const FAILED: u8 = 1;
+const UNCLEAR: u8 = 3;
+const NO_SUCH_JOB: u8 = 4;
+const TIMED_OUT: u8 = 124;
+
+/// The arguments of `wait`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Numbers, or `PROVIDER/REMOTE_ID`; or - for one a line from standard input
+    #[arg(value_name = "JOB", required_unless_present = "labels")]
+    jobs: Vec<Target>,
+    /// All jobs that are active now and have this label; may be repeated, all of them count
+    #[arg(long = "label", value_name = "K=V", value_parser = parse_label, conflicts_with = "jobs")]
+    labels: Vec<(String, String)>,
+    /// Give up waiting after this time
+    #[arg(long, value_name = "DUR", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// Only until the first of them is over
+    #[arg(long)]
+    any: bool,
+}
+
+#[derive(Clone)]
+enum Target {
+    Job(JobRef),
+    StandardInput,
+}
+
+impl std::str::FromStr for Target {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if text == "-" { Ok(Self::StandardInput) } else { text.parse().map(Self::Job) }
+    }
+}
+
+/// Waits.
+pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+    let mut names = Vec::new();
+    for target in &args.jobs {
+        match target {
+            Target::Job(job) => names.push(Ok(job.clone())),
+            Target::StandardInput => {
+                names.extend(lines::job_names(&io::read_to_string(io::stdin())?));
+            }
+        }
+    }
+    let waiting = wait(context, &args, names);
+    let Some(limit) = args.timeout else {
+        return waiting.await;
+    };
+    tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
+        output::note(format!("not over after {}", humantime::format_duration(limit)));
+        Ok(ExitCode::from(TIMED_OUT))
+    })
+}
+
+async fn wait(
+    context: &Context,
+    args: &Args,
+    names: Vec<Result<JobRef, InvalidName>>,
+) -> anyhow::Result<ExitCode> {
+    let after = context.client.status().await?.newest_seq;
+    let jobs = if args.labels.is_empty() {
+        let Some(jobs) = resolve::named(&context.client, names).await? else {
+            return Ok(ExitCode::from(NO_SUCH_JOB));
+        };
+        jobs
+    } else {
+        resolve::labelled(&context.client, &args.labels).await?
+    };
+    if jobs.is_empty() {
+        output::note("no jobs to wait for");
+    }
+    let waiting = Waiting {
+        context,
+        any: args.any,
+        progress: Progress::start(jobs.len()),
+        open: BTreeMap::new(),
+        ended: Vec::new(),
+    };
+    Ok(ExitCode::from(code(&waiting.all(jobs, after).await?)))
+}
+
+struct Waiting<'a> {
+    context: &'a Context,
+    any: bool,
+    progress: Progress,
+    open: BTreeMap<JobId, State>,
+    ended: Vec<State>,
+}
+
+impl Waiting<'_> {
+    /// Waits for these jobs, as they stood at transition `after`; how they ended.
+    async fn all(mut self, jobs: Vec<Job>, after: i64) -> anyhow::Result<Vec<State>> {
+        for job in jobs {
+            if !job.terminal {
+                self.open.insert(job.id, job.state);
+            } else if !self.enough() {
+                self.ended.push(job.state);
+                self.show(&job)?;
+            }
+        }
+        let client = &self.context.client;
+        let query = Query { after: Some(after), ..Query::default() };
+        let progress = self.progress.clone();
+        let tell = |text: &str| progress.beside(|| output::note(text));
+        let mut follow = Follow::new(client, query, &tell);
+        while !self.open.is_empty() && !self.enough() {
+            self.progress.show(self.open.values().copied());
+            let event = follow.next().await?;
+            let Some(state) = self.open.get_mut(&event.job_id) else { continue };
+            *state = event.to_state;
+            if event.to_state.is_terminal() {
+                self.open.remove(&event.job_id);
+                self.ended.push(event.to_state);
+                let job = persist(&tell, async || client.job(event.job_id).await).await?;
+                self.show(&job)?;
+            }
+        }
+        Ok(self.ended)
+    }
+
+    fn enough(&self) -> bool {
+        self.any && !self.ended.is_empty()
+    }
+
+    fn show(&self, job: &Job) -> io::Result<()> {
+        self.progress.beside(|| {
+            if self.context.json {
+                output::print_json(&[job])
+            } else {
+                output::print(&[render::job_line(job)])
+            }
+        })
+    }
+}
+
+/// The exit code for these ends: a job that surely went wrong outweighs one of which that is open.
+fn code(ended: &[State]) -> u8 {
+    let of = |state: &State| match state {
+        State::Failed | State::Cancelled | State::Expired => FAILED,
+        State::Indeterminate | State::Lost | State::Untracked => UNCLEAR,
+        State::Registered | State::Pending | State::Running | State::Unknown | State::Succeeded => {
+            0
+        }
+    };
+    let codes: BTreeSet<u8> = ended.iter().map(of).collect();
+    [FAILED, UNCLEAR].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use State::{Cancelled, Expired, Failed, Indeterminate, Lost, Succeeded, Untracked};
+
+    #[test]
+    fn the_worst_end_decides() {
+        let cases: [(&[State], u8); 12] = [
+            (&[], 0),
+            (&[Succeeded, Succeeded], 0),
+            (&[Failed], 1),
+            (&[Cancelled], 1),
+            (&[Expired], 1),
+            (&[Indeterminate], 3),
+            (&[Lost], 3),
+            (&[Untracked], 3),
+            (&[Succeeded, Lost], 3),
+            (&[Lost, Failed], 1),
+            (&[Failed, Lost], 1),
+            (&[Succeeded, Untracked, Expired, Succeeded], 1),
+        ];
+        for (ended, expected) in cases {
+            assert_eq!(code(ended), expected, "{ended:?}");
+        }
+    }
+}
