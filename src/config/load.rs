@@ -47,7 +47,10 @@ const PREFIX: &str = "JOBTRACK__";
 ///
 /// # Errors
 /// If the file cannot be read, a key is not known, or a value is not allowed.
-pub fn load(explicit: Option<&Path>, env: &BTreeMap<String, String>) -> Result<Loaded, ConfigError> {
+pub fn load(
+    explicit: Option<&Path>,
+    env: &BTreeMap<String, String>,
+) -> Result<Loaded, ConfigError> {
     let mut figment = Figment::from(Layer::new("default", defaults(env)));
     let file = choose_file(explicit, env);
     let mut text = String::new();
@@ -84,9 +87,11 @@ pub fn load(explicit: Option<&Path>, env: &BTreeMap<String, String>) -> Result<L
 }
 
 fn choose_file(explicit: Option<&Path>, env: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let named = explicit.map(Path::to_owned).or_else(|| set(env, "JOBTRACK_CONFIG").map(Into::into));
+    let named =
+        explicit.map(Path::to_owned).or_else(|| set(env, "JOBTRACK_CONFIG").map(Into::into));
     named.or_else(|| {
-        let own = set(env, "XDG_CONFIG_HOME").map(|dir| Path::new(dir).join("jobtrack/config.toml"));
+        let own =
+            set(env, "XDG_CONFIG_HOME").map(|dir| Path::new(dir).join("jobtrack/config.toml"));
         let all = Some(PathBuf::from("/etc/jobtrack/config.toml"));
         [own, all].into_iter().flatten().find(|path| path.exists())
     })
@@ -154,9 +159,12 @@ fn dune_by_its_key(figment: &Figment, env: &BTreeMap<String, String>) -> Option<
         Err(_) => Dict::new(),
     };
     let unfinished = |provider: &Value| {
-        provider.as_dict().is_some_and(|dict| !dict.contains_key("kind") && !dict.contains_key("api_key"))
+        provider
+            .as_dict()
+            .is_some_and(|dict| !dict.contains_key("kind") && !dict.contains_key("api_key"))
     };
-    let ours = providers.is_empty() || (providers.len() == 1 && providers.get("dune").is_some_and(unfinished));
+    let ours = providers.is_empty()
+        || (providers.len() == 1 && providers.get("dune").is_some_and(unfinished));
     let key = Dict::from([("env".to_owned(), "DUNE_API_KEY".into())]);
     let dune = Dict::from([("kind".to_owned(), "dune".into()), ("api_key".to_owned(), key.into())]);
     let providers = Dict::from([("dune".to_owned(), dune.into())]);
@@ -205,9 +213,8 @@ impl Place<'_> {
             }
         };
         match self.file {
-            Some(file) if source == file.display().to_string() => {
-                line_of(self.text, key).map_or_else(|| source.clone(), |line| format!("{source}:{line}"))
-            }
+            Some(file) if source == file.display().to_string() => line_of(self.text, key)
+                .map_or_else(|| source.clone(), |line| format!("{source}:{line}")),
             Some(_) | None => source,
         }
     }
@@ -222,7 +229,9 @@ impl Place<'_> {
                 key.push_str(field);
                 format!("is not a setting; here these are: {}", allowed.join(", "))
             }
-            Complaint::UnknownVariant(_, allowed) => format!("must be one of: {}", allowed.join(", ")),
+            Complaint::UnknownVariant(_, allowed) => {
+                format!("must be one of: {}", allowed.join(", "))
+            }
             Complaint::MissingField(field) => {
                 if !key.is_empty() {
                     key.push('.');
@@ -285,7 +294,8 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
     let mut table = table.get_ref();
     let mut line = None;
     for part in key.split('.') {
-        let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref().as_ref() == part) else {
+        let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref().as_ref() == part)
+        else {
             break;
         };
         line = Some(line_at(text, name.span().start));
@@ -299,7 +309,7 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
 
 fn settings(figment: &Figment, config: &Config) -> Vec<Setting> {
     let mut found = Vec::new();
-    if let Ok(all) = figment.find_value("store").and_then(|_| figment.extract::<Dict>()) {
+    if let Ok(all) = figment.extract::<Dict>() {
         flatten(figment, "", &all, &mut found);
     }
     for (name, provider) in &config.providers {
@@ -333,15 +343,21 @@ fn flatten(figment: &Figment, above: &str, dict: &Dict, found: &mut Vec<Setting>
         }
         let mut shown = String::new();
         match value {
-            Value::String(_, text) => { let _ = write!(shown, "{text:?}"); }
+            Value::String(_, text) => {
+                let _ = write!(shown, "{text:?}");
+            }
             Value::Num(_, number) => {
                 let _ = match number.to_i128() {
                     Some(whole) => write!(shown, "{whole}"),
                     None => write!(shown, "a number"),
                 };
             }
-            Value::Bool(_, flag) => { let _ = write!(shown, "{flag}"); }
-            Value::Char(..) | Value::Dict(..) | Value::Array(..) | Value::Empty(..) => shown.push('…'),
+            Value::Bool(_, flag) => {
+                let _ = write!(shown, "{flag}");
+            }
+            Value::Char(..) | Value::Dict(..) | Value::Array(..) | Value::Empty(..) => {
+                shown.push('…');
+            }
         }
         let source = figment
             .find_metadata(&key)

@@ -4,8 +4,8 @@
 //! ever in it, only [`SecretRef`]s to where one lies.
 
 mod load;
-mod span;
 mod secret;
+mod span;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -196,7 +196,7 @@ impl Config {
             }
         };
         let mut polling = |key: &str, own: &PollingConfig| {
-            let range = Duration::from_millis(100)..=Duration::from_secs(400 * 86_400);
+            let range = Duration::from_millis(100)..=Duration::from_hours(400 * 24);
             for (name, value) in [
                 ("min_interval", own.min_interval),
                 ("max_interval", own.max_interval),

@@ -50,7 +50,8 @@ impl<'de> Visitor<'de> for RefVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
         let refused = || de::Error::custom(ALLOWED);
-        let (key, value) = map.next_entry::<String, String>().map_err(|_| refused())?.ok_or_else(refused)?;
+        let (key, value) =
+            map.next_entry::<String, String>().map_err(|_| refused())?.ok_or_else(refused)?;
         if map.next_key::<String>().map_err(|_| refused())?.is_some() || value.is_empty() {
             return Err(refused());
         }

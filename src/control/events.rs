@@ -59,9 +59,10 @@ pub(super) async fn stream(
     let (mut filter, after) = pairs.history_filter()?;
     // A browser's EventSource sends it on its own when it connects again.
     let resumed = match headers.get("last-event-id").map(|value| value.to_str()) {
-        Some(Ok(text)) => Some(text.parse().map_err(|_| {
-            Problem::bad_request("Last-Event-ID must be a transition's number")
-        })?),
+        Some(Ok(text)) => Some(
+            text.parse()
+                .map_err(|_| Problem::bad_request("Last-Event-ID must be a transition's number"))?,
+        ),
         Some(Err(_)) => return Err(Problem::bad_request("Last-Event-ID must be a number")),
         None => None,
     };
@@ -76,7 +77,9 @@ const PAGE: u32 = 500;
 type Page = Vec<Result<SseEvent, Infallible>>;
 
 /// The next events, as soon as there are any; a last one, `end`, when the daemon ends.
-async fn next_page(cursor: Option<(App, HistoryFilter)>) -> Option<(Page, Option<(App, HistoryFilter)>)> {
+async fn next_page(
+    cursor: Option<(App, HistoryFilter)>,
+) -> Option<(Page, Option<(App, HistoryFilter)>)> {
     let (mut app, mut filter) = cursor?;
     let end = |why: &str| {
         let page = vec![Ok(SseEvent::default().event("end").data(why))];
@@ -97,7 +100,10 @@ async fn next_page(cursor: Option<(App, HistoryFilter)>) -> Option<(Page, Option
             // What the filter passed over is behind us too.
             filter.after = rows.last().map(|row| row.seq).filter(|_| full).unwrap_or(newest);
             if !rows.is_empty() {
-                return Some((rows.into_iter().map(event).collect(), Some((app, filter))));
+                return Some((
+                    rows.into_iter().map(|row| Ok(event(row))).collect(),
+                    Some((app, filter)),
+                ));
             }
             continue;
         }
@@ -112,9 +118,9 @@ async fn next_page(cursor: Option<(App, HistoryFilter)>) -> Option<(Page, Option
     }
 }
 
-fn event(row: TransitionRow) -> Result<SseEvent, Infallible> {
+fn event(row: TransitionRow) -> SseEvent {
     let event = Event::from(row);
     let sse = SseEvent::default().id(event.seq.to_string());
     // Numbers, names and texts always make JSON; an event without data would still carry its number.
-    Ok(sse.clone().json_data(event).unwrap_or(sse))
+    sse.clone().json_data(event).unwrap_or(sse)
 }

@@ -73,6 +73,11 @@ struct Peer {
     uid: Option<u32>,
 }
 
+impl About {
+    /// A client hangs up after a minute.
+    pub const LONGEST_POLL_PATIENCE: Duration = Duration::from_secs(45);
+}
+
 const MAX_CONNECTIONS: usize = 512;
 /// For the head of a request, and for the next one on a connection kept open.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -152,7 +157,11 @@ fn routes(app: App) -> Router {
         .route("/v1/events", get(events::stream))
         .route("/v1/status", get(status::status))
         .route("/v1/reload", post(status::reload))
-        .fallback(async || Problem::not_found("there is no such resource; see /v1/jobs, /v1/history, /v1/events, /v1/status"))
+        .fallback(async || {
+            Problem::not_found(
+                "there is no such resource; see /v1/jobs, /v1/history, /v1/events, /v1/status",
+            )
+        })
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(app)
 }

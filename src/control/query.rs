@@ -44,7 +44,12 @@ impl Pairs {
                 "since" => filter.since = Some(point(&value)?),
                 "after" => filter.before = Some(JobId(parse(&key, &value)?)),
                 "limit" => filter.limit = limit(&value)?,
-                _ => return Err(unknown(&key, "state, provider, remote_id, label, since, after, limit")),
+                _ => {
+                    return Err(unknown(
+                        &key,
+                        "state, provider, remote_id, label, since, after, limit",
+                    ));
+                }
             }
         }
         Ok(filter)
@@ -102,7 +107,10 @@ fn unknown(key: &str, known: &str) -> Problem {
     Problem::bad_request(format!("{key:?} is not a parameter here; these are: {known}"))
 }
 
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(key: &str, value: &str) -> Result<T, Problem> {
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+    key: &str,
+    value: &str,
+) -> Result<T, Problem> {
     value.parse().map_err(|error| Problem::bad_request(format!("{key}: {error}")))
 }
 

@@ -69,7 +69,9 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(refused(error.to_string())),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(refused("is not a socket; move it away, or set another control.socket".into()));
+            return Err(refused(
+                "is not a socket; move it away, or set another control.socket".into(),
+            ));
         }
         Ok(_) => {}
     }

@@ -88,9 +88,7 @@ impl TryFrom<String> for RemoteId {
             )));
         }
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(InvalidName(format!(
-                "id {text:?} has white space or control characters"
-            )));
+            return Err(InvalidName(format!("id {text:?} has white space or control characters")));
         }
         Ok(Self(text))
     }
@@ -119,10 +117,7 @@ impl FromStr for JobRef {
                 "{text:?} is not a job: give its number or PROVIDER/REMOTE_ID"
             )));
         };
-        Ok(Self::Name(
-            provider.to_owned().try_into()?,
-            remote_id.to_owned().try_into()?,
-        ))
+        Ok(Self::Name(provider.to_owned().try_into()?, remote_id.to_owned().try_into()?))
     }
 }
 

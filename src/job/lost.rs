@@ -17,9 +17,9 @@ impl Missing {
     /// This many answers in a row are needed.
     pub const CONFIRMATIONS: u32 = 3;
     /// Between the first and the last, for a job that was seen.
-    pub const GRACE: Duration = Duration::from_secs(15 * 60);
+    pub const GRACE: Duration = Duration::from_mins(15);
     /// The same, for a job that was never seen: a fresh id may take its time to appear.
-    pub const GRACE_UNSEEN: Duration = Duration::from_secs(60 * 60);
+    pub const GRACE_UNSEEN: Duration = Duration::from_hours(1);
 
     /// Counts one more "not found" to those before.
     #[must_use]
@@ -62,7 +62,8 @@ mod tests {
         ];
         for (seen, minutes, proven) in cases {
             let at = |minute: &u64| Mono::from_millis(minute * 60_000);
-            let missing = minutes.iter().fold(None, |m, minute| Some(Missing::again(m, at(minute))));
+            let missing =
+                minutes.iter().fold(None, |m, minute| Some(Missing::again(m, at(minute))));
             let last = at(minutes.last().expect("one at least"));
             assert_eq!(missing.expect("one").is_proven(seen, last), proven, "{seen} {minutes:?}");
         }

@@ -18,4 +18,6 @@ pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_l
 pub use lost::Missing;
 pub use state::{Evidence, Said, State};
 pub use time::{Moment, Mono, Utc};
-pub use transition::{Asked, Ours, Standing, Step, Transition, Verdict, conclude, observe, register};
+pub use transition::{
+    Asked, Ours, Standing, Step, Transition, Verdict, conclude, observe, register,
+};

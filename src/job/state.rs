@@ -95,13 +95,10 @@ impl fmt::Display for State {
 impl FromStr for State {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| {
-                let all: Vec<_> = Self::ALL.iter().map(|state| state.as_str()).collect();
-                InvalidName::new(format!("{text:?} is not a state: {}", all.join(", ")))
-            })
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+            let all: Vec<_> = Self::ALL.iter().map(|state| state.as_str()).collect();
+            InvalidName::new(format!("{text:?} is not a state: {}", all.join(", ")))
+        })
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    const WINDOW: Duration = Duration::from_secs(60);
+    const WINDOW: Duration = Duration::from_mins(1);
 
     /// A budget whose first request may go one space after `now`: what an earlier process sent just
     /// before is not known.

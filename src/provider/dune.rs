@@ -174,23 +174,19 @@ fn detail(status: Status) -> Map<String, Value> {
         )),
         other => other.filter(Value::is_string),
     };
-    let plain = |value: Option<Value>| value.filter(|v| v.is_string() || v.is_number() || v.is_boolean());
+    let plain =
+        |value: Option<Value>| value.filter(|v| v.is_string() || v.is_number() || v.is_boolean());
     let told = [
         ("query_id", plain(status.query_id)),
         ("is_execution_finished", plain(status.is_execution_finished)),
         ("queue_position", plain(status.queue_position)),
         ("execution_cost_credits", plain(status.execution_cost_credits)),
-        (
-            "max_inflight_interactive_executions",
-            plain(status.max_inflight_interactive_executions),
-        ),
+        ("max_inflight_interactive_executions", plain(status.max_inflight_interactive_executions)),
         ("max_inflight_interactive_reached", plain(status.max_inflight_interactive_reached)),
         ("error", only(&ERROR_FIELDS, status.error)),
         ("result_metadata", only(&RESULT_FIELDS, status.result_metadata)),
     ];
-    told.into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), cut_texts(value?))))
-        .collect()
+    told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), cut_texts(value?)))).collect()
 }
 
 fn cut_texts(value: Value) -> Value {

@@ -46,7 +46,7 @@ impl Http {
             .timeout(timeout)
             .pool_max_idle_per_host(8)
             .build()
-            .map_err(|error| describe(error))?;
+            .map_err(describe)?;
         Ok(Self { client })
     }
 

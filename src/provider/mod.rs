@@ -51,8 +51,9 @@ pub fn build(
     let timeout = config.polling(polling).request_timeout;
     let http = http::Http::new(timeout).map_err(|why| BuildError::Client(name.clone(), why))?;
     let secret = |reference: &Option<_>| match reference {
-        Some(reference) => secret::read(reference)
-            .map_err(|error| BuildError::Secret(name.clone(), error)),
+        Some(reference) => {
+            secret::read(reference).map_err(|error| BuildError::Secret(name.clone(), error))
+        }
         None => Err(BuildError::Client(name.clone(), "no key is configured".into())),
     };
     match config.kind {

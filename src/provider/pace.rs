@@ -122,11 +122,12 @@ mod tests {
             ]),
             now,
         );
-        let day = Quota { requests: 10_000, window: Duration::from_secs(86_400) };
+        let day = Quota { requests: 10_000, window: Duration::from_hours(24) };
         assert_eq!(pace.quota, Some(day), "7 a minute is less than 40");
         assert_eq!(pace.left, Some((3, Duration::from_secs(12))));
         for nonsense in ["", "high", "\"high\";q=x;w=60", "\"high\";q=5;w=0", "\"high\";q=-1;w=5"] {
-            let pace = read(&headers(&[("ratelimit-policy", nonsense), ("ratelimit", nonsense)]), now);
+            let pace =
+                read(&headers(&[("ratelimit-policy", nonsense), ("ratelimit", nonsense)]), now);
             assert_eq!(pace, Pace::default(), "{nonsense}");
         }
     }

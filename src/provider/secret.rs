@@ -25,7 +25,9 @@ pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
         SecretRef::File(path) => read_file(path).map_err(|error| failed(error.to_string()))?,
         SecretRef::Credential(name) => {
             let path = credential(name).ok_or_else(|| {
-                failed("$CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential=".into())
+                failed(
+                    "$CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential=".into(),
+                )
             })?;
             read_file(&path).map_err(|error| failed(error.to_string()))?
         }

@@ -6,6 +6,7 @@
 
 mod handle;
 mod outbox;
+mod pen;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -13,17 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{self, JoinError, JoinHandle, JoinSet};
+use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::{Answer, Asked, JobId, Mono, NewJob, ProviderError, Utc};
-use crate::store::{Batch, Committed, ReadError, Reader, WriteError, Writer};
+use crate::store::{ReadError, Reader, WriteError, Writer};
 use crate::tracker::{Action, Input, LaneReport, Question, Tell, Tracker};
 
 use handle::Command;
 pub use handle::{Configured, Handle, Providers, Refusal, Wanted};
-use outbox::{Adding, Outbox, Receipts, Waiter};
+use outbox::{Adding, Waiter};
+use pen::{Done, Pen};
 pub use snapshot::{Lane, Snapshot};
 
 /// Why the scheduler cannot go on.
@@ -49,43 +51,18 @@ pub struct Scheduler {
     reader: Reader,
     polls: JoinSet<Answer>,
     asked: HashMap<task::Id, (Question, Utc)>,
-    outbox: Outbox,
     pen: Pen,
     untracking: HashMap<JobId, Vec<Waiter>>,
     commands: mpsc::Receiver<Command>,
     snapshots: watch::Sender<Arc<Snapshot>>,
-    flush_at: Mono,
     ready: bool,
-}
-
-/// The writer: at rest, or busy with a batch. A commit is never cancelled, only awaited.
-#[derive(Debug)]
-enum Pen {
-    Resting(Box<Writer>),
-    Writing { task: JoinHandle<Written>, receipts: Receipts, changes: usize },
-    /// Between the two.
-    Lifted,
-}
-
-type Written = (Box<Writer>, Batch, Result<Committed, WriteError>);
-
-/// How writing has failed lately.
-#[derive(Debug, Default)]
-struct Trouble {
-    error: Option<String>,
-    failures_in_a_row: u32,
-    io_errors_in_a_row: u32,
-    retry_at: Mono,
-    /// An add whose commit failed may be in the database all the same, untracked.
-    resync: bool,
+    unpublished: bool,
 }
 
 impl Scheduler {
-    /// Bookkeeping is written this often, not at each poll.
-    const FLUSH_PERIOD: Duration = Duration::from_secs(2);
+    const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
     const COMMANDS_WAITING: usize = 64;
     const LOAD_PAGE: u32 = 5000;
-    const IO_ERRORS_TO_END: u32 = 3;
 
     /// A scheduler for the jobs of the store, and the handle that commands it.
     #[must_use]
@@ -101,13 +78,12 @@ impl Scheduler {
             reader,
             polls: JoinSet::new(),
             asked: HashMap::new(),
-            outbox: Outbox::default(),
-            pen: Pen::Resting(Box::new(writer)),
+            pen: Pen::new(writer, clock.mono()),
             untracking: HashMap::new(),
             commands,
             snapshots,
-            flush_at: clock.mono(),
             ready: false,
+            unpublished: false,
         };
         (scheduler, handle)
     }
@@ -116,24 +92,30 @@ impl Scheduler {
     ///
     /// # Errors
     /// If the database cannot be used any more.
-    pub async fn run(mut self, providers: Providers, shutdown: CancellationToken) -> Result<(), Fatal> {
-        let mut trouble = Trouble::default();
+    pub async fn run(
+        mut self,
+        providers: Providers,
+        shutdown: CancellationToken,
+    ) -> Result<(), Fatal> {
         self.configure(providers);
         self.load().await?;
         self.ready = true;
         while !shutdown.is_cancelled() {
-            self.start_writing(trouble.retry_at);
-            self.publish(&trouble);
-            let wake = self.clock.instant(self.wakes_at(&trouble));
+            self.pen.start(self.clock.mono());
+            self.publish();
+            let wake = self.clock.instant(self.wakes_at());
             tokio::select! {
                 Some(command) = self.commands.recv() => self.obey(command),
                 Some(done) = self.polls.join_next_with_id() => self.answered(done),
-                written = self.pen.written() => self.wrote(written, &mut trouble).await?,
+                written = self.pen.written() => {
+                    let done = self.pen.settle(written.map_err(Fatal::Task)?, self.clock.mono())?;
+                    self.committed(done).await?;
+                }
                 () = tokio::time::sleep_until(wake) => self.step(Input::Tick),
                 () = shutdown.cancelled() => {}
             }
         }
-        self.finish(trouble).await
+        self.finish().await
     }
 
     async fn load(&mut self) -> Result<(), ReadError> {
@@ -150,11 +132,11 @@ impl Scheduler {
         for action in self.tracker.step(input, self.clock.moment()) {
             match action {
                 Action::Ask(question) => self.ask(question),
-                Action::Write(change) => self.outbox.change(change),
-                Action::Note { note, urgent } => self.outbox.note(note, urgent),
+                Action::Write(change) => self.pen.outbox.change(change),
+                Action::Note { note, urgent } => self.pen.outbox.note(note, urgent),
                 Action::Anomaly(anomaly) => {
                     tracing::warn!(job = %anomaly.job, what = anomaly.what, "contradiction");
-                    self.outbox.anomaly(anomaly);
+                    self.pen.outbox.anomaly(anomaly);
                 }
                 Action::Tell(tell) => log(&tell),
             }
@@ -216,14 +198,14 @@ impl Scheduler {
                     None
                 });
                 let rejected = rejected.collect();
-                self.outbox.add(Adding { jobs, rejected, reply });
+                self.pen.outbox.add(Adding { jobs, rejected, reply });
             }
             Command::Poll(job, waiter) => {
                 if !self.providers.contains_key(&job.provider) {
                     let _ = waiter.send(Err(self.no_provider(&job.provider)));
                     return;
                 }
-                self.outbox.wait(job.id, waiter);
+                self.pen.outbox.wait(job.id, waiter);
                 self.step(Input::PollNow(job));
             }
             Command::Untrack(job, why, waiter) => {
@@ -242,7 +224,8 @@ impl Scheduler {
     }
 
     fn no_provider(&self, name: &crate::job::ProviderName) -> Refusal {
-        let mut names: Vec<_> = self.providers.keys().map(crate::job::ProviderName::as_str).collect();
+        let mut names: Vec<_> =
+            self.providers.keys().map(crate::job::ProviderName::as_str).collect();
         names.sort_unstable();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         Refusal::NoProvider(name.clone(), names)
@@ -258,109 +241,49 @@ impl Scheduler {
         }
     }
 
-    fn start_writing(&mut self, retry_at: Mono) {
-        let now = self.clock.mono();
-        let due = now >= retry_at && (self.outbox.is_urgent() || now >= self.flush_at);
-        if !due || self.outbox.is_empty() {
-            return;
-        }
-        match std::mem::replace(&mut self.pen, Pen::Lifted) {
-            Pen::Resting(mut writer) => {
-                let (batch, receipts) = self.outbox.take();
-                self.flush_at = now.plus(Self::FLUSH_PERIOD);
-                let changes = batch.changes.len();
-                let task = tokio::spawn(async move {
-                    let result = writer.write(&batch).await;
-                    (writer, batch, result)
-                });
-                self.pen = Pen::Writing { task, receipts, changes };
-            }
-            busy @ (Pen::Writing { .. } | Pen::Lifted) => self.pen = busy,
-        }
-    }
-
-    async fn wrote(
-        &mut self,
-        written: Result<(Written, Receipts), JoinError>,
-        trouble: &mut Trouble,
-    ) -> Result<(), Fatal> {
-        let ((writer, batch, result), receipts) = written.map_err(Fatal::Task)?;
-        self.pen = Pen::Resting(writer);
-        match result {
-            Ok(committed) => {
-                if trouble.error.is_some() {
-                    tracing::info!("the database can be written again");
-                }
-                let resync = std::mem::take(trouble).resync;
-                self.committed(batch, committed, receipts);
-                if resync {
-                    self.load().await?;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                let refusal = match &error {
-                    WriteError::Busy => None,
-                    WriteError::Full(_) | WriteError::Io(_) => {
-                        trouble.resync |= !receipts.adding.is_empty();
-                        Some(Refusal::Storage(error.to_string()))
-                    }
-                    WriteError::Moved(_) | WriteError::Damaged(_) => {
-                        Some(Refusal::Storage(error.to_string()))
-                    }
-                };
-                self.outbox.put_back(batch, receipts, refusal.as_ref());
-                trouble.note(error, self.clock.mono()).map_err(Fatal::Write)
-            }
-        }
-    }
-
-    fn committed(&mut self, batch: Batch, committed: Committed, receipts: Receipts) {
-        let added = committed.entered.iter().filter(|entered| entered.is_new).count();
+    async fn committed(&mut self, done: Option<Done>) -> Result<(), ReadError> {
+        let Some(done) = done else { return Ok(()) };
+        let entered = &done.committed.entered;
+        let added = entered.iter().filter(|entered| entered.is_new).count();
         if added > 0 {
             tracing::info!(added, "jobs registered");
         }
-        self.step(Input::Track(committed.entered.iter().map(|one| one.job.clone()).collect()));
-        let mut entered = committed.entered.into_iter();
-        for adding in receipts.adding {
+        self.step(Input::Track(entered.iter().map(|one| one.job.clone()).collect()));
+        let mut entered = done.committed.entered.into_iter();
+        for adding in done.receipts.adding {
             adding.acknowledge(&mut entered);
         }
-        let refused: HashMap<_, _> = committed.refused.into_iter().collect();
-        for change in batch.changes {
-            match refused.get(&change.job) {
-                Some(found) => {
-                    self.step(Input::Refused(change.job, found.clone().map(Box::new)));
-                }
-                None => {
-                    log_change(&change);
-                    self.step(Input::Written(change.job));
-                }
+        let mut refused: HashMap<_, _> = done.committed.refused.into_iter().collect();
+        for change in done.batch.changes {
+            if let Some(found) = refused.remove(&change.job) {
+                self.step(Input::Refused(change.job, found.map(Box::new)));
+            } else {
+                log_change(&change);
+                self.step(Input::Written(change.job));
             }
         }
-        for waiter in receipts.waiting {
+        for waiter in done.receipts.waiting {
             let _ = waiter.send(Ok(()));
         }
         self.tell_untracked();
+        if done.resync { self.load().await } else { Ok(()) }
     }
 
-    fn wakes_at(&self, trouble: &Trouble) -> Mono {
-        let heartbeat = self.clock.mono().plus(Snapshot::PERIOD);
-        let resting = matches!(self.pen, Pen::Resting(_)) && !self.outbox.is_empty();
-        let write = resting.then(|| {
-            if self.outbox.is_urgent() { trouble.retry_at } else { self.flush_at.max(trouble.retry_at) }
-        });
-        [self.tracker.wakes_at(), write, Some(heartbeat)]
+    fn wakes_at(&self) -> Mono {
+        let published_at = self.snapshots.borrow().at;
+        let news = if self.unpublished { Self::PUBLISH_PERIOD } else { Snapshot::PERIOD };
+        let publish = published_at.plus(news);
+        [self.tracker.wakes_at(), self.pen.wakes_at()]
             .into_iter()
             .flatten()
-            .min()
-            .unwrap_or(heartbeat)
+            .fold(publish, Mono::min)
     }
 
-    fn publish(&self, trouble: &Trouble) {
-        const SELDOM: Duration = Duration::from_millis(200);
+    fn publish(&mut self) {
         let now = self.clock.mono();
         let last = self.snapshots.borrow().clone();
-        if last.ready == self.ready && now.since(last.at) < SELDOM {
+        self.unpublished = last.ready == self.ready && now.since(last.at) < Self::PUBLISH_PERIOD;
+        if self.unpublished {
             return;
         }
         let kind = |report: &LaneReport| self.providers.get(&report.name).map(|known| known.kind);
@@ -370,74 +293,21 @@ impl Scheduler {
             wall: Clock::wall(),
             ready: self.ready,
             lanes: lanes.map(|report| Lane { kind: kind(&report), report }).collect(),
-            unwritten_changes: (self.outbox.unwritten_changes() + self.pen.changes()) as u64,
-            write_error: trouble.error.clone(),
+            unwritten_changes: self.pen.unwritten_changes() as u64,
+            write_error: self.pen.error().map(str::to_owned),
         }));
     }
 
-    /// Drops the polls under way, and writes what is decided.
-    async fn finish(mut self, mut trouble: Trouble) -> Result<(), Fatal> {
+    /// Drops the polls under way, and writes what is decided, if it can be written.
+    async fn finish(mut self) -> Result<(), Fatal> {
         self.commands.close();
         self.polls.shutdown().await;
-        loop {
-            if matches!(self.pen, Pen::Writing { .. }) {
-                let written = self.pen.written().await;
-                self.wrote(written, &mut trouble).await?;
-            }
-            if self.outbox.is_empty() || trouble.error.is_some() {
-                break;
-            }
-            self.flush_at = Mono::default();
-            self.start_writing(Mono::default());
+        while self.pen.is_writing() || self.pen.hurry(self.clock.mono()) {
+            let written = self.pen.written().await.map_err(Fatal::Task)?;
+            let done = self.pen.settle(written, self.clock.mono())?;
+            self.committed(done).await?;
         }
-        if let Some(error) = &trouble.error {
-            let changes = self.outbox.unwritten_changes();
-            tracing::error!(error, changes, "ended with changes unwritten; they are asked for again at the next start");
-        }
-        if let Pen::Resting(writer) = self.pen {
-            self.reader.close().await;
-            writer.close().await;
-        }
-        Ok(())
-    }
-}
-
-impl Pen {
-    /// The end of the batch that is being written; for ever if there is none.
-    async fn written(&mut self) -> Result<(Written, Receipts), JoinError> {
-        let Self::Writing { task, receipts, .. } = self else {
-            return std::future::pending().await;
-        };
-        let written = task.await?;
-        Ok((written, std::mem::take(receipts)))
-    }
-
-    fn changes(&self) -> usize {
-        match self {
-            Self::Writing { changes, .. } => *changes,
-            Self::Resting(_) | Self::Lifted => 0,
-        }
-    }
-}
-
-impl Trouble {
-    /// Takes note of a failed write; gives it back if it is the end.
-    fn note(&mut self, error: WriteError, now: Mono) -> Result<(), WriteError> {
-        self.failures_in_a_row += 1;
-        match error {
-            WriteError::Busy | WriteError::Full(_) => self.io_errors_in_a_row = 0,
-            WriteError::Io(_) => self.io_errors_in_a_row += 1,
-            WriteError::Moved(_) | WriteError::Damaged(_) => return Err(error),
-        }
-        if self.io_errors_in_a_row >= Scheduler::IO_ERRORS_TO_END {
-            return Err(error);
-        }
-        if self.error.is_none() {
-            tracing::error!(%error, "nothing can be written; polling goes on, changes wait");
-        }
-        self.error = Some(error.to_string());
-        let doubled = Duration::from_millis(100) * 2u32.saturating_pow(self.failures_in_a_row.min(5));
-        self.retry_at = now.plus(doubled.min(Duration::from_secs(2)));
+        self.pen.lay_down().await;
         Ok(())
     }
 }

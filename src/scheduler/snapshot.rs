@@ -37,14 +37,7 @@ impl Snapshot {
     pub const PERIOD: Duration = Duration::from_secs(1);
 
     pub(super) fn empty(at: Mono, wall: Utc) -> Self {
-        Self {
-            at,
-            wall,
-            ready: false,
-            lanes: Vec::new(),
-            unwritten_changes: 0,
-            write_error: None,
-        }
+        Self { at, wall, ready: false, lanes: Vec::new(), unwritten_changes: 0, write_error: None }
     }
 
     /// Why the process should be taken for hung; none if polls that are due are being done.
@@ -61,9 +54,10 @@ impl Snapshot {
     /// What an operator should mend, a line each.
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
-        let unwritten = self.write_error.iter().map(|why| {
-            format!("{why}; {} changes wait to be written", self.unwritten_changes)
-        });
+        let unwritten = self
+            .write_error
+            .iter()
+            .map(|why| format!("{why}; {} changes wait to be written", self.unwritten_changes));
         let stuck = self.stuck(self.at);
         let gone = self.lanes.iter().filter(|lane| !lane.report.configured).map(|lane| {
             let jobs = lane.report.active_jobs;

@@ -4,11 +4,13 @@
 //! hands [`Batch`]es to the [`Writer`]; the control room reads through the [`Reader`]. Invariant:
 //! what was acknowledged is committed with an fsync, in a file that still bears its name.
 
+mod batch;
 mod columns;
 mod open;
 mod reader;
 mod writer;
 
+pub use batch::{Batch, Committed, Entered};
 pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations, sqlite_version};
 pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, StateFilter, TransitionRow};
-pub use writer::{Batch, Committed, Entered, WriteError, Writer};
+pub use writer::{WriteError, Writer};

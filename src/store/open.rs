@@ -162,8 +162,9 @@ fn lock_directory(directory: &Path) -> Result<File, OpenError> {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Io {
             path: directory.to_owned(),
-            why: "another jobtrackd is at work in this directory; stop it, or set another store.path"
-                .into(),
+            why:
+                "another jobtrackd is at work in this directory; stop it, or set another store.path"
+                    .into(),
         }),
         Err(error) => Err(place.io(&error.into())),
     }
@@ -221,9 +222,8 @@ async fn identify(place: &Place<'_>, connection: &mut SqliteConnection) -> Resul
     let version = ask(connection, "PRAGMA user_version").await?;
     let tables = ask(connection, "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'").await?;
     if id != APPLICATION_ID && (id != 0 || tables > 0) {
-        return Err(place.unusable(
-            "is a database of another program; set store.path to another file".into(),
-        ));
+        return Err(place
+            .unusable("is a database of another program; set store.path to another file".into()));
     }
     if version > SCHEMA_VERSION {
         return Err(place.unusable(format!(

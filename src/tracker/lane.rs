@@ -76,7 +76,7 @@ impl Lane {
     pub(super) const FAILURES_TO_TELL: u32 = 3;
     const UNKNOWN_WORDS_KEPT: usize = 100;
     const STUCK_AFTER: Duration = Duration::from_secs(30);
-    const LONGEST_WINDOW: Duration = Duration::from_secs(60);
+    const LONGEST_WINDOW: Duration = Duration::from_mins(1);
 
     pub(super) fn new(name: ProviderName, now: Mono) -> Self {
         Self {
@@ -135,9 +135,8 @@ impl Lane {
         if self.gate()? > now {
             return None;
         }
-        let ready = |queue: &BTreeSet<(Mono, JobId)>| {
-            queue.first().copied().filter(|(due, _)| *due <= now)
-        };
+        let ready =
+            |queue: &BTreeSet<(Mono, JobId)>| queue.first().copied().filter(|(due, _)| *due <= now);
         let picked = if let Some(job) = self.by_hand.pop_front() {
             (job, true)
         } else {
@@ -183,9 +182,8 @@ impl Lane {
 
     /// How many jobs are due, and how late the latest of them is.
     pub(super) fn backlog(&self, now: Mono) -> (u64, Duration) {
-        let due = |queue: &BTreeSet<(Mono, JobId)>| {
-            queue.range(..=(now, JobId(i64::MAX))).count() as u64
-        };
+        let due =
+            |queue: &BTreeSet<(Mono, JobId)>| queue.range(..=(now, JobId(i64::MAX))).count() as u64;
         let oldest = self.first.first().into_iter().chain(self.again.first()).map(|(due, _)| *due);
         let late = oldest.min().map_or(Duration::ZERO, |oldest| now.since(oldest));
         (due(&self.first) + due(&self.again) + self.by_hand.len() as u64, late)
@@ -237,8 +235,7 @@ impl Lane {
         self.failures = 0;
         self.strikes = 0;
         self.pause = None;
-        std::mem::take(&mut self.told)
-            .then(|| Tell::Recovered { provider: self.name.clone() })
+        std::mem::take(&mut self.told).then(|| Tell::Recovered { provider: self.name.clone() })
     }
 
     fn close(
@@ -277,11 +274,11 @@ fn pause_for(
     jitter: f64,
 ) -> Duration {
     const SECOND: Duration = Duration::from_secs(1);
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
     let grown = match refused {
         ProviderError::RateLimited(_) => {
             let doubled = Duration::from_secs(5) * 2u32.saturating_pow((strikes - 1).min(6));
-            doubled.min(Duration::from_secs(300)).mul_f64(1.0 + 0.2 * jitter)
+            doubled.min(Duration::from_mins(5)).mul_f64(1.0 + 0.2 * jitter)
         }
         ProviderError::Quota(_)
         | ProviderError::Auth(_)
@@ -295,7 +292,7 @@ fn pause_for(
                 3 => 15,
                 _ => 30,
             };
-            Duration::from_secs(60 * minutes)
+            Duration::from_mins(minutes)
         }
     };
     match (retry_after.map(|told| told.clamp(SECOND, HOUR)), refused, strikes) {

@@ -312,7 +312,7 @@ impl Tracker {
         let lane = &mut self.lanes[record.lane.0];
         match heard.next {
             Next::Wait(due) => lane.enqueue(id, due, Queue::Again),
-            Next::Write(change) => actions.push(Action::Write(change)),
+            Next::Write(change) => actions.push(Action::Write(*change)),
             Next::Drop => {
                 lane.active_jobs = lane.active_jobs.saturating_sub(1);
                 self.jobs.remove(&id);
@@ -360,8 +360,8 @@ impl Lane {
         self.settings.as_ref().map_or(
             Patience {
                 backoff: crate::policy::Backoff {
-                    min: Duration::from_secs(60),
-                    max: Duration::from_secs(60),
+                    min: Duration::from_mins(1),
+                    max: Duration::from_mins(1),
                 },
                 give_up_after: Duration::MAX,
             },

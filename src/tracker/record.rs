@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::job::{
-    Asked, Change, JobId, Missing, Moment, Mono, Note, Observation, Ours, ProviderError,
-    RemoteId, Standing, Told, Tracked, Transition, Utc, Verdict, conclude, observe,
+    Asked, Change, JobId, Missing, Moment, Mono, Note, Observation, Ours, ProviderError, RemoteId,
+    Standing, Told, Tracked, Transition, Utc, Verdict, conclude, observe,
 };
 use crate::policy::Backoff;
 
@@ -72,7 +72,7 @@ pub(super) enum Next {
     /// Ask again then.
     Wait(Mono),
     /// Write this first; the record is in [`Stage::Writing`].
-    Write(Change),
+    Write(Box<Change>),
     /// Nothing: it is over.
     Drop,
 }
@@ -149,7 +149,9 @@ impl Record {
         note.answered_from = Some(asked.sent_at);
 
         let mut after = self.standing.clone();
-        rows.iter().for_each(|row| after.apply(row));
+        for row in &rows {
+            after.apply(row);
+        }
         after.answered_from = Some(asked.sent_at);
         let cause = Cause::Told(Box::new(seen), asked);
         let rows = self.with_giving_up(rows, &mut after, patience, now);
@@ -161,7 +163,7 @@ impl Record {
             note.next_poll_at = None;
         }
         let change = self.change(id, rows, after, Some(note), cause, due);
-        Heard { next: Next::Write(change), note: None, anomaly }
+        Heard { next: Next::Write(Box::new(change)), note: None, anomaly }
     }
 
     fn hear_failure(
@@ -194,7 +196,11 @@ impl Record {
             if missing.is_proven(self.standing.answered_from.is_some(), now.mono) {
                 let why = format!("not found {} times: {why}", missing.times());
                 if let Some(change) = self.plan(id, Ours::Lost, why, Some(note.clone()), now) {
-                    return Heard { next: Next::Write(change), note: None, anomaly: None };
+                    return Heard {
+                        next: Next::Write(Box::new(change)),
+                        note: None,
+                        anomaly: None,
+                    };
                 }
             }
         }
@@ -232,7 +238,7 @@ impl Record {
         if let Some(why) = self.untrack.take()
             && let Some(change) = self.plan(id, Ours::Untracked, why, None, now)
         {
-            return Next::Write(change);
+            return Next::Write(Box::new(change));
         }
         self.wait_or_drop(pending.due)
     }
@@ -263,12 +269,14 @@ impl Record {
             let arrived = self.standing.state == pending.after.state;
             if !rows.is_empty() {
                 let mut after = self.standing.clone();
-                rows.iter().for_each(|row| after.apply(row));
+                for row in &rows {
+                    after.apply(row);
+                }
                 let change = self.change(id, rows, after, None, pending.cause, pending.due);
                 if let Stage::Writing(pending) = &mut self.stage {
                     pending.replanned = true;
                 }
-                return Heard { next: Next::Write(change), note: None, anomaly };
+                return Heard { next: Next::Write(Box::new(change)), note: None, anomaly };
             }
             if arrived {
                 return Heard { next: self.wait_or_drop(pending.due), note: None, anomaly: None };

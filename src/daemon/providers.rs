@@ -1,0 +1,31 @@
+//! Config → providers that can be asked, with the tracker's rules for each.
+
+use crate::config::{Config, ProviderConfig};
+use crate::job::ProviderName;
+use crate::policy::Backoff;
+use crate::provider::{self, BuildError};
+use crate::scheduler::{Configured, Providers};
+use crate::tracker::LaneSettings;
+
+/// All providers of the config; their secrets are read.
+pub(super) fn build_all(config: &Config) -> Result<Providers, BuildError> {
+    let built = config.providers.iter().map(|(name, own)| {
+        let provider = provider::build(name, own, &config.polling)?;
+        let settings = settings(name, own, config);
+        let kind = own.kind.as_str();
+        Ok((name.clone(), Configured { kind, settings, provider: provider.into() }))
+    });
+    built.collect()
+}
+
+fn settings(name: &ProviderName, own: &ProviderConfig, config: &Config) -> LaneSettings {
+    let polling = own.polling(&config.polling);
+    LaneSettings {
+        name: name.clone(),
+        requests_per_minute: own.requests_per_minute(),
+        max_in_flight: own.max_in_flight(),
+        backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
+        give_up_after: polling.give_up_after,
+        request_timeout: polling.request_timeout,
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading the config again, on SIGHUP or on request. A config that cannot be used changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::api::ReloadAnswer;
+use crate::config::{self, Config};
+use crate::scheduler::Handle;
+use crate::systemd;
+
+use super::providers;
+
+/// Knows how the config was found, and the one in force.
+#[derive(Debug)]
+pub(super) struct Reloader<C = ()> {
+    file: Option<PathBuf>,
+    environment: BTreeMap<String, String>,
+    current: C,
+}
+
+impl Reloader {
+    pub(super) fn new(file: Option<PathBuf>, environment: BTreeMap<String, String>) -> Self {
+        Self { file, environment, current: () }
+    }
+
+    pub(super) fn of(self, current: Config) -> Reloader<Config> {
+        Reloader { file: self.file, environment: self.environment, current }
+    }
+}
+
+impl Reloader<Config> {
+    /// Reads config and secrets again and puts them in force; says what changed, or what is wrong.
+    pub(super) async fn reload(&mut self, handle: &Handle) -> Result<ReloadAnswer, String> {
+        systemd::reloading();
+        let done = self.try_reload(handle).await;
+        systemd::ready(handle);
+        match &done {
+            Ok(answer) => tracing::info!(changed = ?answer.changed, "config reloaded"),
+            Err(error) => tracing::error!(error, "config not reloaded; the old one stays in force"),
+        }
+        done
+    }
+
+    async fn try_reload(&mut self, handle: &Handle) -> Result<ReloadAnswer, String> {
+        let loaded = config::load(self.file.as_deref(), &self.environment);
+        let new = loaded.map_err(|error| error.to_string())?.config;
+        let providers = providers::build_all(&new).map_err(|error| error.to_string())?;
+        handle.configure(providers).await.map_err(|error| error.to_string())?;
+        let answer = compare(&self.current, &new);
+        // What needs a restart stays as it is, so that the next reload says so again.
+        self.current = Config {
+            store: self.current.store.clone(),
+            control: self.current.control.clone(),
+            ..new
+        };
+        Ok(answer)
+    }
+}
+
+fn compare(old: &Config, new: &Config) -> ReloadAnswer {
+    let mut changed = Vec::new();
+    if old.polling != new.polling {
+        changed.push("polling changed".to_owned());
+    }
+    for (name, provider) in &new.providers {
+        match old.providers.get(name) {
+            None => changed.push(format!("provider {name} added")),
+            Some(before) if before != provider => changed.push(format!("provider {name} changed")),
+            Some(_) => {}
+        }
+    }
+    for name in old.providers.keys().filter(|name| !new.providers.contains_key(name)) {
+        changed.push(format!("provider {name} removed; its jobs wait"));
+    }
+    let mut needs_restart = Vec::new();
+    if old.store != new.store {
+        needs_restart.push("[store] changed: needs a restart".to_owned());
+    }
+    if old.control != new.control {
+        needs_restart.push("[control] changed: needs a restart".to_owned());
+    }
+    ReloadAnswer { changed, needs_restart }
+}
