@@ -1,0 +1,244 @@
+//! The real `jobtrackd`, in a temporary directory of its own, and the real `jobtrack` beside it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::SOON;
+
+/// The directory of a daemon: config, database, socket, log. Outlives its daemons.
+pub struct Home {
+    dir: TempDir,
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    notices: UnixDatagram,
+}
+
+impl Home {
+    /// With a provider `dune` at `base_url`, and `more` at the end of the config.
+    pub fn new(base_url: &str, more: &str) -> Self {
+        let home = Self::bare();
+        home.configure(base_url, more);
+        home
+    }
+
+    /// Without a config.
+    pub fn bare() -> Self {
+        Self { dir: TempDir::with_prefix("jobtrack-").expect("a temporary directory") }
+    }
+
+    /// Writes the config anew.
+    pub fn configure(&self, base_url: &str, more: &str) {
+        std::fs::write(self.path("key"), "standin-key\n").expect("the key's file");
+        let dir = self.dir.path().display();
+        let text = format!(
+            "[store]\npath = \"{dir}/state/jobtrack.db\"\n\
+             [control]\nsocket = \"{dir}/run/control.sock\"\n\
+             [providers.dune]\nkind = \"dune\"\nbase_url = \"{base_url}\"\n\
+             api_key = {{ file = \"{dir}/key\" }}\n{more}\n"
+        );
+        self.write_config(&text);
+    }
+
+    /// Writes this text as the config.
+    pub fn write_config(&self, text: &str) {
+        std::fs::write(self.path("config.toml"), text).expect("the config file");
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path("state/jobtrack.db")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path("run/control.sock")
+    }
+
+    /// All that the daemons of this home have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// `jobtrackd`, to be started with more arguments or another environment.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrackd"));
+        clean(&mut command).arg("--config").arg(self.path("config.toml"));
+        command
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub fn start(&self) -> Daemon {
+        let daemon = self.spawn(self.command());
+        daemon.wait_for("READY=1", self);
+        daemon
+    }
+
+    /// Starts a command of [`Home::command`], without waiting.
+    pub fn spawn(&self, mut command: Command) -> Daemon {
+        let at = self.path(&format!("notify-{}", fastrand::u64(..)));
+        let notices = UnixDatagram::bind(&at).expect("a socket for notifications");
+        notices.set_read_timeout(Some(SOON)).expect("a deadline");
+        let log = File::options().create(true).append(true).open(self.path("log"));
+        let child = command
+            .env("NOTIFY_SOCKET", &at)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("the log file"))
+            .spawn()
+            .expect("jobtrackd starts");
+        Daemon { child, notices }
+    }
+
+    /// Runs `jobtrackd` to its end, which must come by itself.
+    pub fn run_daemon(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args(arguments);
+        finish(command, "")
+    }
+
+    /// Runs the client to its end.
+    pub fn jobtrack<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Output {
+        self.jobtrack_with(arguments, "")
+    }
+
+    /// Runs the client with this on its standard input.
+    pub fn jobtrack_with<I: AsRef<OsStr>>(&self, arguments: &[I], input: &str) -> Output {
+        finish(self.client(arguments), input)
+    }
+
+    /// Runs the client, which must succeed; what it printed.
+    pub fn ok<I: AsRef<OsStr>>(&self, arguments: &[I]) -> String {
+        let output = self.jobtrack(arguments);
+        assert!(output.status.success(), "{}\n{}", text(&output.stderr), self.log());
+        text(&output.stdout)
+    }
+
+    /// The client, to be started.
+    pub fn client<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrack"));
+        clean(&mut command).arg("--socket").arg(self.socket()).args(arguments);
+        command
+    }
+}
+
+impl Daemon {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a notification of the daemon's that has this in it.
+    pub fn wait_for(&self, notice: &str, home: &Home) {
+        let mut buffer = [0; 4096];
+        loop {
+            let size = self.notices.recv(&mut buffer);
+            let size = size.unwrap_or_else(|_| panic!("no {notice} came\n{}", home.log()));
+            if text(&buffer[..size]).contains(notice) {
+                return;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the daemon lives");
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the daemon lives");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and its end.
+    pub fn stop(self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Its end, which must come by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Nothing of the tester's own environment reaches what is tested.
+fn clean(command: &mut Command) -> &mut Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).env("RUST_BACKTRACE", "1")
+}
+
+fn wait(child: &mut Child) -> ExitStatus {
+    let pid = Pid::from_child(child);
+    let (done, ended) = mpsc::channel::<()>();
+    let guard = thread::spawn(move || {
+        if ended.recv_timeout(SOON).is_err_and(|error| error == mpsc::RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let status = child.wait().expect("it ends");
+    drop(done);
+    guard.join().expect("the guard ends");
+    assert!(status.signal() != Some(9), "it did not end within {SOON:?}");
+    status
+}
+
+fn finish(mut command: Command, input: &str) -> Output {
+    use std::io::Write;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let input = input.to_owned();
+    let feeding = thread::spawn(move || {
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let drain = |mut pipe: Box<dyn Read + Send>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).map(|_| bytes)
+        })
+    };
+    let stdout = drain(Box::new(child.stdout.take().expect("a pipe")));
+    let stderr = drain(Box::new(child.stderr.take().expect("a pipe")));
+    let status = wait(&mut child);
+    feeding.join().expect("the input was written");
+    let read = |thread: thread::JoinHandle<std::io::Result<Vec<u8>>>| {
+        thread.join().expect("the output was read").expect("the pipe is whole")
+    };
+    Output { status, stdout: read(stdout), stderr: read(stderr) }
+}
+
+/// Bytes that must be text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The path as an argument.
+pub fn arg(path: &Path) -> String {
+    path.display().to_string()
+}

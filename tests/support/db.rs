@@ -1,0 +1,41 @@
+//! The database as an operator sees it: through `sqlite3 -readonly` in another process.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::daemon::text;
+
+/// The rows of a query, columns parted by `|`.
+pub fn query(database: &Path, sql: &str) -> Vec<String> {
+    let output = Command::new("sqlite3")
+        .args(["-readonly", "-batch", "-noheader", "-cmd", ".timeout 5000"])
+        .arg(database)
+        .arg(sql)
+        .output()
+        .expect("sqlite3 is installed");
+    assert!(output.status.success(), "{sql}: {}", text(&output.stderr));
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// The only value of a query.
+pub fn value(database: &Path, sql: &str) -> String {
+    query(database, sql).into_iter().next().unwrap_or_default()
+}
+
+/// What must hold for every history, however it came about; the rows that break it.
+pub fn illegal_history(database: &Path) -> Vec<String> {
+    query(
+        database,
+        "WITH h AS (SELECT *, lag(to_state) OVER job AS was, lag(observed_at) OVER job AS before,
+                           row_number() OVER job AS place
+                    FROM transition WINDOW job AS (PARTITION BY job_id ORDER BY seq))
+         SELECT 'from does not follow', seq FROM h WHERE from_state IS NOT was
+         UNION ALL SELECT 'no registration', seq FROM h WHERE place = 1 AND to_state <> 'registered'
+         UNION ALL SELECT 'time runs back', seq FROM h WHERE observed_at < before
+         UNION ALL SELECT 'after its end', seq FROM h WHERE was IN
+             ('succeeded', 'failed', 'cancelled', 'expired', 'indeterminate', 'lost', 'untracked')
+         UNION ALL SELECT 'earliest after observed', seq FROM h WHERE earliest_at > observed_at
+         UNION ALL SELECT 'state without its row', id FROM job WHERE state <>
+             (SELECT to_state FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1)",
+    )
+}

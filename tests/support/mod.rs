@@ -1,0 +1,13 @@
+//! The only home of fixtures: a daemon in a temporary directory, its client, its database.
+//!
+//! A test waits for an event (a notification, an answer, a transition on the event stream), with one
+//! deadline; nothing here sleeps.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+pub mod daemon;
+pub mod db;
+
+use std::time::Duration;
+
+/// For everything that should happen at once; only a defect ever waits so long.
+pub const SOON: Duration = Duration::from_secs(30);
