@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -108,7 +109,7 @@ impl Home {
     pub fn run_daemon(&self, arguments: &[&str]) -> Output {
         let mut command = self.command();
         command.args(arguments);
-        finish(command, "")
+        finish_within(&mut command, "", SOON)
     }
 
     /// Runs the client to its end.
@@ -118,7 +119,7 @@ impl Home {
 
     /// Runs the client with this on its standard input.
     pub fn jobtrack_with<I: AsRef<OsStr>>(&self, arguments: &[I], input: &str) -> Output {
-        finish(self.client(arguments), input)
+        finish_within(&mut self.client(arguments), input, SOON)
     }
 
     /// Runs the client, which must succeed; what it printed.
@@ -172,7 +173,7 @@ impl Daemon {
 
     /// Its end, which must come by itself.
     pub fn wait(mut self) -> ExitStatus {
-        wait(&mut self.child)
+        wait(&mut self.child, SOON)
     }
 }
 
@@ -189,23 +190,23 @@ fn clean(command: &mut Command) -> &mut Command {
     command.env_clear().env("PATH", path).env("RUST_BACKTRACE", "1")
 }
 
-fn wait(child: &mut Child) -> ExitStatus {
+fn wait(child: &mut Child, limit: Duration) -> ExitStatus {
     let pid = Pid::from_child(child);
     let (done, ended) = mpsc::channel::<()>();
     let guard = thread::spawn(move || {
-        if ended.recv_timeout(SOON).is_err_and(|error| error == mpsc::RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(limit).is_err_and(|error| error == mpsc::RecvTimeoutError::Timeout) {
             let _ = kill_process(pid, Signal::KILL);
         }
     });
     let status = child.wait().expect("it ends");
     drop(done);
     guard.join().expect("the guard ends");
-    assert!(status.signal() != Some(9), "it did not end within {SOON:?}");
+    assert!(status.signal() != Some(9), "it did not end within {limit:?}");
     status
 }
 
-fn finish(mut command: Command, input: &str) -> Output {
-    use std::io::Write;
+/// Runs a program to its end, which must come in time.
+pub fn finish_within(command: &mut Command, input: &str, limit: Duration) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -225,7 +226,7 @@ fn finish(mut command: Command, input: &str) -> Output {
     };
     let stdout = drain(Box::new(child.stdout.take().expect("a pipe")));
     let stderr = drain(Box::new(child.stderr.take().expect("a pipe")));
-    let status = wait(&mut child);
+    let status = wait(&mut child, limit);
     feeding.join().expect("the input was written");
     let read = |thread: thread::JoinHandle<std::io::Result<Vec<u8>>>| {
         thread.join().expect("the output was read").expect("the pipe is whole")
