@@ -32,6 +32,8 @@
 //! - A job has one poll in flight at most, and none while a change of it is unwritten.
 //! - No secret is in a log, an error, a `Debug` or the database.
 
+#![warn(clippy::expect_used, clippy::unwrap_used)]
+
 pub mod api;
 pub mod cli;
 pub mod clock;

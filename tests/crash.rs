@@ -56,8 +56,8 @@ async fn fault_01_02_a_hundred_kills_lose_nothing() {
 
     let _daemon = home.start();
     assert!(acknowledged.len() > KILLS, "too few adds to show anything: {}", acknowledged.len());
-    let names: String = acknowledged.keys().map(|id| format!("dune/{id}\n")).collect();
-    let waited = home.jobtrack_with(&["wait", "-", "--timeout", "25s"], &names);
+    let names: Vec<_> = acknowledged.keys().map(|id| format!("dune/{id}")).collect();
+    let waited = home.jobtrack_with(&["wait", "-", "--timeout", "25s"], &names.join("\n"));
     assert!(waited.status.success(), "{}", home.ok(&["status"]));
     check(&home, &acknowledged, &seen);
     assert_eq!(db::illegal_history(&home.database()), [""; 0]);

@@ -33,11 +33,11 @@ impl Reloader<Config> {
     pub(super) async fn reload(&mut self, handle: &Handle) -> Result<ReloadAnswer, String> {
         systemd::reloading();
         let done = self.try_reload(handle).await;
-        systemd::ready(handle);
         match &done {
             Ok(answer) => tracing::info!(changed = ?answer.changed, "config reloaded"),
             Err(error) => tracing::error!(error, "config not reloaded; the old one stays in force"),
         }
+        systemd::ready(handle);
         done
     }
 

@@ -100,11 +100,15 @@ async fn run(
     sqlx::query(statement).bind(Value::Array(rows).to_string()).execute(connection).await.map(drop)
 }
 
+/// Those that are there are passed over before they are tried: a refused row uses up its number.
 const ENTER: &str = "
     INSERT INTO job (provider, kind, remote_id, state, labels, added_by, give_up_after_s, registered_at)
     SELECT value ->> 'provider', value ->> 'kind', value ->> 'remote_id', 'registered',
            value ->> 'labels', value ->> 'added_by', value ->> 'give_up_after_s', value ->> 'at'
-    FROM json_each(?1) WHERE true ORDER BY key
+    FROM json_each(?1)
+    WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.remote_id = value ->> 'remote_id'
+                      AND job.provider = value ->> 'provider' AND job.state NOT IN ('untracked', 'lost'))
+    ORDER BY key
     ON CONFLICT DO NOTHING
     RETURNING id";
 

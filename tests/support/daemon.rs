@@ -154,6 +154,21 @@ impl Daemon {
         }
     }
 
+    /// Waits until the daemon's `status` is such; it is published anew several times a second.
+    pub async fn wait_for_status(&self, home: &Home, such: impl Fn(&serde_json::Value) -> bool) {
+        let client = jobtrack::api::Client::open(Some(&home.socket())).expect("a client");
+        let asking = async {
+            loop {
+                let status = client.status().await.expect("the daemon answers");
+                if such(&serde_json::to_value(status).expect("JSON")) {
+                    return;
+                }
+            }
+        };
+        let late = tokio::time::timeout(SOON, asking).await.is_err();
+        assert!(!late, "{}\n{}", home.ok(&["status"]), home.log());
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("the daemon lives");

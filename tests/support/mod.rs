@@ -3,7 +3,6 @@
 //! A test waits for an event (a notification, an answer, a transition on the event stream), with one
 //! deadline; nothing here sleeps.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
-#![allow(clippy::expect_used, reason = "a fixture that fails is a failed test")]
 
 pub mod daemon;
 pub mod db;
