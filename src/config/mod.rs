@@ -1,6 +1,6 @@
 //! The settings, data only: what can be set, its defaults, and what is refused.
 //!
-//! Read by [`load`], handed to the IO rooms. The defaults stand here and nowhere else. No secret is
+//! Read by [`load()`], handed to the IO rooms. The defaults stand here and nowhere else. No secret is
 //! ever in it, only [`SecretRef`]s to where one lies.
 
 mod load;
