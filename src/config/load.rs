@@ -118,7 +118,10 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
         Value::from(entries.collect::<Dict>())
     };
     let sections = [
-        ("store", table(&[("path", text(state.join("jobtrack.db")))])),
+        (
+            "store",
+            table(&[("path", text(state.join("jobtrack.db"))), ("statement", "full".into())]),
+        ),
         (
             "control",
             table(&[("socket", text(runtime.join("control.sock"))), ("mode", "0660".into())]),
@@ -314,7 +317,7 @@ fn settings(figment: &Figment, config: &Config) -> Vec<Setting> {
     }
     for (name, provider) in &config.providers {
         let implied = [
-            ("base_url", provider.base_url().to_owned()),
+            ("base_url", provider.base_url().unwrap_or_default()),
             ("requests_per_minute", provider.requests_per_minute().to_string()),
             ("max_in_flight", provider.max_in_flight().to_string()),
         ];
