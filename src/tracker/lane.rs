@@ -158,6 +158,11 @@ impl Lane {
         Some(picked)
     }
 
+    /// Whether a poll of this job is under way.
+    pub(super) fn is_asking(&self, job: JobId) -> bool {
+        self.asking.contains_key(&job)
+    }
+
     /// When [`Lane::pick`] will have something, if no answer comes before.
     pub(super) fn wakes_at(&self) -> Option<Mono> {
         let gate = self.gate()?;
