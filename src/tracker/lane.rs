@@ -100,7 +100,8 @@ impl Lane {
     /// New settings end a pause: what was wrong may be mended.
     pub(super) fn configure(&mut self, settings: Option<LaneSettings>, now: Mono) {
         match (&self.settings, &settings) {
-            (None, Some(new)) if self.asking.is_empty() => {
+            // A minute that was spent before a provider was taken away counts when it is back.
+            (None, Some(new)) if self.budget.spent_last_minute(now) == 0 => {
                 self.budget = Budget::new(new.requests_per_minute, now);
             }
             (_, Some(new)) => self.budget.set_limit(new.requests_per_minute),
