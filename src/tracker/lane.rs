@@ -100,7 +100,8 @@ impl Lane {
     /// New settings end a pause: what was wrong may be mended.
     pub(super) fn configure(&mut self, settings: Option<LaneSettings>, now: Mono) {
         match (&self.settings, &settings) {
-            (None, Some(new)) if self.asking.is_empty() => {
+            // A minute that was spent before a provider was taken away counts when it is back.
+            (None, Some(new)) if self.budget.spent_last_minute(now) == 0 => {
                 self.budget = Budget::new(new.requests_per_minute, now);
             }
             (_, Some(new)) => self.budget.set_limit(new.requests_per_minute),
@@ -158,6 +159,11 @@ impl Lane {
         Some(picked)
     }
 
+    /// Whether a poll of this job is under way.
+    pub(super) fn is_asking(&self, job: JobId) -> bool {
+        self.asking.contains_key(&job)
+    }
+
     /// When [`Lane::pick`] will have something, if no answer comes before.
     pub(super) fn wakes_at(&self) -> Option<Mono> {
         let gate = self.gate()?;
@@ -204,7 +210,7 @@ impl Lane {
             self.budget.announce(quota);
         }
         let tell = match &answer.result {
-            Ok(_) | Err(ProviderError::NotFound(_)) => self.recover(),
+            Ok(_) | Err(ProviderError::NotFound(_)) => self.recover(now.mono),
             Err(ProviderError::Transient(why) | ProviderError::Malformed(why)) => {
                 self.failures = self.failures.saturating_add(1);
                 (self.failures == Self::FAILURES_TO_TELL && !self.told).then(|| {
@@ -231,7 +237,10 @@ impl Lane {
         tell
     }
 
-    fn recover(&mut self) -> Option<Tell> {
+    fn recover(&mut self, now: Mono) -> Option<Tell> {
+        if self.is_closed(now) {
+            return None;
+        }
         self.failures = 0;
         self.strikes = 0;
         self.pause = None;
@@ -244,9 +253,7 @@ impl Lane {
         retry_after: Option<Duration>,
         now: Moment,
     ) -> Option<Tell> {
-        let closed = |pause: &Pause| pause.reason.is_some() && pause.until > now.mono;
-        if self.pause.as_ref().is_some_and(closed) {
-            // Sent before the refusal that closed the lane was in.
+        if self.is_closed(now.mono) {
             return None;
         }
         self.strikes = self.strikes.saturating_add(1);
@@ -255,6 +262,12 @@ impl Lane {
         self.pause = Some(Pause { until: now.mono.plus(span), reason: Some(reason.clone()) });
         let first = !std::mem::replace(&mut self.told, true);
         first.then(|| Tell::Paused { provider: self.name.clone(), why: reason, span })
+    }
+
+    /// Whether a refusal still keeps the lane closed. An answer that comes meanwhile belongs to a
+    /// request sent before, and tells nothing of what holds since.
+    fn is_closed(&self, now: Mono) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.reason.is_some() && pause.until > now)
     }
 
     /// A word that we do not know is reported once.

@@ -227,6 +227,10 @@ impl Tracker {
             Record::new(job, lane_id, now.mono)
         });
         match &mut record.stage {
+            // It was untracked while it was asked: the answer under way is the news asked for.
+            Stage::Waiting(_) if lane.is_asking(id) => {
+                record.stage = Stage::Asking { by_hand: true };
+            }
             Stage::Waiting(due) => {
                 lane.dequeue(id, *due);
                 lane.enqueue_by_hand(id);
@@ -308,9 +312,13 @@ impl Tracker {
         actions.extend(
             heard.anomaly.map(|what| Action::Anomaly(Anomaly { job: id, at: now.wall, what })),
         );
-        let Some(record) = self.jobs.get(&id) else { return };
+        let Some(record) = self.jobs.get_mut(&id) else { return };
         let lane = &mut self.lanes[record.lane.0];
         match heard.next {
+            // Its untracking came while it was asked, and was refused: that answer is to come.
+            Next::Wait(_) if lane.is_asking(id) => {
+                record.stage = Stage::Asking { by_hand: false };
+            }
             Next::Wait(due) => lane.enqueue(id, due, Queue::Again),
             Next::Write(change) => actions.push(Action::Write(*change)),
             Next::Drop => {
