@@ -35,7 +35,7 @@ CREATE TABLE job (
 
 CREATE UNIQUE INDEX job_identity ON job (remote_id, provider) WHERE state NOT IN ('untracked', 'lost');
 CREATE INDEX job_remote_id ON job (remote_id, provider);
-CREATE INDEX job_active ON job (provider) WHERE terminal_at IS NULL;
+CREATE INDEX job_active ON job (terminal_at) WHERE terminal_at IS NULL; -- by number, as an index ends in it
 CREATE INDEX job_terminal_at ON job (terminal_at) WHERE terminal_at IS NOT NULL;
 CREATE INDEX job_registered_at ON job (registered_at);
 

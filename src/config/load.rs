@@ -225,11 +225,8 @@ impl Place<'_> {
     fn complaint(&self, error: &figment::Error) -> String {
         let mut key = error.path.join(".");
         let what = match &error.kind {
-            Complaint::UnknownField(field, allowed) => {
-                if !key.is_empty() {
-                    key.push('.');
-                }
-                key.push_str(field);
+            // The path leads to the key itself.
+            Complaint::UnknownField(_, allowed) => {
                 format!("is not a setting; here these are: {}", allowed.join(", "))
             }
             Complaint::UnknownVariant(_, allowed) => {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Where a secret lies.
@@ -78,5 +78,8 @@ impl<'de> Visitor<'de> for RefVisitor {
     }
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<SecretRef, E> {
         Err(E::custom(ALLOWED))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<SecretRef, A::Error> {
+        Err(de::Error::custom(ALLOWED))
     }
 }

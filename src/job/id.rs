@@ -137,6 +137,9 @@ impl fmt::Display for JobRef {
 pub struct Labels(BTreeMap<String, String>);
 
 impl Labels {
+    /// A job has no more.
+    pub const MAX: usize = 32;
+
     /// All of them, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
@@ -152,8 +155,12 @@ impl Labels {
 impl TryFrom<BTreeMap<String, String>> for Labels {
     type Error = InvalidName;
     fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidName> {
-        if map.len() > 32 {
-            return Err(InvalidName(format!("{} labels; at most 32 are allowed", map.len())));
+        if map.len() > Self::MAX {
+            return Err(InvalidName(format!(
+                "{} labels; at most {} are allowed",
+                map.len(),
+                Self::MAX
+            )));
         }
         for (key, value) in &map {
             let good_key = (1..=64).contains(&key.len())

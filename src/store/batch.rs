@@ -4,14 +4,14 @@
 //! Every UPDATE names the state that it expects; a job found in another is reported, not
 //! overwritten.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, FromRow};
 
 use crate::job::{
-    Anomaly, Change, JobId, NewJob, Note, Standing, State, Times, Tracked, Transition, Utc,
+    Anomaly, Change, JobId, Labels, NewJob, Note, Standing, State, Times, Tracked, Transition, Utc,
     register,
 };
 
@@ -112,10 +112,12 @@ const ENTER: &str = "
     ON CONFLICT DO NOTHING
     RETURNING id";
 
+/// Not beyond as many as a job may have (`?2`): nobody could read it any more.
 const MERGE_LABELS: &str = "
     UPDATE job SET labels = json_patch(job.labels, new.labels)
     FROM (SELECT value ->> 'id' AS id, value ->> 'labels' AS labels FROM json_each(?1)) AS new
-    WHERE job.id = new.id AND job.state NOT IN ('untracked', 'lost')";
+    WHERE job.id = new.id AND job.state NOT IN ('untracked', 'lost')
+      AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.labels))) <= ?2";
 
 /// A row without its number; `state` is what the job's row must not contradict.
 const TRANSITION: &str = "
@@ -202,7 +204,8 @@ async fn enter(
         return Err(sqlx::Error::RowNotFound);
     }
     let mut first_rows = Vec::new();
-    let mut labels = Vec::new();
+    // Of several rows for one job an UPDATE … FROM would take any: one for each.
+    let mut labels: BTreeMap<JobId, BTreeMap<&str, &str>> = BTreeMap::new();
     let mut entered = Vec::new();
     for (add, row) in adds.iter().zip(found) {
         let id = row.id;
@@ -211,7 +214,7 @@ async fn enter(
         if is_new {
             first_rows.push(transition_row(id, &register(add.registered_at)));
         } else if !add.labels.is_empty() {
-            labels.push(json!({"id": id.0, "labels": json!(add.labels).to_string()}));
+            labels.entry(id).or_default().extend(add.labels.iter());
         }
         let job = match row.into_tracked() {
             // Its first row is written only below.
@@ -232,7 +235,14 @@ async fn enter(
     }
     run(connection, TRANSITION, first_rows).await?;
     if !labels.is_empty() {
-        run(connection, MERGE_LABELS, labels).await?;
+        let rows = labels
+            .iter()
+            .map(|(id, labels)| json!({"id": id.0, "labels": json!(labels).to_string()}));
+        sqlx::query(MERGE_LABELS)
+            .bind(rows.collect::<Value>().to_string())
+            .bind(i64::try_from(Labels::MAX).unwrap_or(i64::MAX))
+            .execute(connection)
+            .await?;
     }
     Ok(entered)
 }

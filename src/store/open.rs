@@ -87,7 +87,10 @@ impl Store {
         inspect(&place, size, !unchecked).await?;
 
         let options = writer_options(path);
-        let mut connection = options.connect().await.map_err(|error| place.sql(&error))?;
+        // For a new file. It writes even if nothing changes, so that a full disk would refuse the
+        // connection that is opened anew to try again.
+        let making = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
+        let mut connection = making.connect().await.map_err(|error| place.sql(&error))?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| place.migration(error))?;
         let writer = Writer::new(options, connection, path, lock)
             .await
@@ -128,7 +131,6 @@ pub(super) fn writer_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
@@ -195,7 +197,13 @@ async fn inspect(place: &Place<'_>, size: u64, check: bool) -> Result<(), OpenEr
             Ok(())
         };
     }
-    let options = SqliteConnectOptions::new().filename(place.path).create_if_missing(false);
+    // Closing a connection that may write would move a WAL into a database that is not ours. One
+    // that may not cannot undo a transaction that a power cut left in a journal: ours has one only
+    // while it is being made.
+    let mut journal = place.path.as_os_str().to_owned();
+    journal.push("-journal");
+    let undone = fs::metadata(&journal).map_or(true, |metadata| metadata.len() == 0);
+    let options = SqliteConnectOptions::new().filename(place.path).read_only(undone);
     let mut connection = options.connect().await.map_err(|error| place.sql(&error))?;
     identify(place, &mut connection).await?;
     if check {

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
@@ -96,19 +97,27 @@ impl Writer {
                 Ok(committed)
             }
             Err(error) => {
+                let error = match classify(&error) {
+                    WriteError::Io(why) if lacks_room(&mut connection).await => {
+                        WriteError::Full(why)
+                    }
+                    other => other,
+                };
                 // It is not asked to say goodbye: its state is not to be trusted.
                 drop(connection.close_hard().await);
                 self.check_identity()?;
-                Err(classify(&error))
+                Err(error)
             }
         }
     }
 
-    /// Ends in order: the WAL goes into the database if no reader holds it.
+    /// Ends in order: the WAL goes into the database if no reader is in its way, so that a copy
+    /// of that file alone is whole.
     pub async fn close(mut self) {
-        if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
-        {
+        let Some(mut connection) = self.connection.take() else { return };
+        // By itself SQLite does so only when its last connection can write; readers outlive us.
+        let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
+        if let Err(error) = emptied.and(connection.close().await) {
             tracing::warn!(%error, "the database was not closed in order; nothing is lost");
         }
     }
@@ -156,6 +165,18 @@ async fn persist_wal(connection: &mut SqliteConnection) -> Result<(), sqlx::Erro
     } else {
         Err(sqlx::Error::Io(io::Error::other("SQLITE_FCNTL_PERSIST_WAL failed")))
     }
+}
+
+/// Whether the system refused the last write for want of room. SQLite has a code of its own for
+/// `ENOSPC` only: a quota, a limit on file sizes and a disk that became read-only are to it the
+/// same as a broken one, but they pass.
+#[allow(unsafe_code, reason = "sqlx has no call for the system's error")]
+async fn lacks_room(connection: &mut SqliteConnection) -> bool {
+    let Ok(mut handle) = connection.lock_handle().await else { return false };
+    // SAFETY: the handle is locked and open; the call only reads a number from it.
+    let number = unsafe { libsqlite3_sys::sqlite3_system_errno(handle.as_raw_handle().as_ptr()) };
+    let room = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS];
+    room.contains(&Errno::from_raw_os_error(number))
 }
 
 /// The primary result code of an error that comes from SQLite.
