@@ -117,6 +117,10 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into()));
         Value::from(entries.collect::<Dict>())
     };
+    let maintenance = Dict::from([
+        ("prune".to_owned(), "17 3 * * *".into()),
+        ("keep".to_owned(), table(&[("succeeded", "90d".into()), ("default", "365d".into())])),
+    ]);
     let sections = [
         (
             "store",
@@ -135,6 +139,7 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
                 ("give_up_after", "30d".into()),
             ]),
         ),
+        ("maintenance", maintenance.into()),
     ];
     sections.map(|(name, section)| (name.to_owned(), section)).into()
 }

@@ -4,6 +4,7 @@
 //! ever in it, only [`SecretRef`]s to where one lies.
 
 mod load;
+mod maintenance;
 mod provider;
 mod secret;
 mod span;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use crate::job::ProviderName;
 
 pub use load::{ConfigError, Loaded, Setting, load};
+pub use maintenance::{CronText, Keep, MaintenanceConfig};
 use provider::Rule;
 pub use provider::{AuthConfig, Kind, ProviderConfig};
 pub use secret::SecretRef;
@@ -32,6 +34,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// How every provider is polled, unless it says otherwise.
     pub polling: PollingConfig,
+    /// Housekeeping.
+    pub maintenance: MaintenanceConfig,
     /// The providers, by name.
     #[serde(default)]
     pub providers: BTreeMap<ProviderName, ProviderConfig>,

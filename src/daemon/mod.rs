@@ -8,6 +8,7 @@ mod exit;
 mod log;
 mod providers;
 mod reload;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use crate::systemd;
 
 use exit::Exit;
 use reload::Reloader;
+use upkeep::Housekeeper;
 
 const HELP: &str = "\
 The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml
@@ -119,7 +121,8 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
     let providers = providers::build_all(&config)?;
     let store = Store::open(&config.store.path).await?;
     let (newest, reader, unchecked) = (store.writer.newest(), store.reader, store.unchecked);
-    let (scheduler, mut handle) = Scheduler::new(clock, store.writer, reader.clone());
+    let (ordering, orders) = mpsc::channel(4);
+    let (scheduler, mut handle) = Scheduler::new(clock, store.writer, reader.clone(), orders);
     let stop_polling = CancellationToken::new();
     let mut polling = tokio::spawn(scheduler.run(providers, stop_polling.clone()));
     tokio::select! {
@@ -158,7 +161,8 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
     );
     systemd::ready(&handle);
 
-    let mut reloader = reloader.of(config.clone());
+    let housekeeper = Housekeeper::new(reader.clone(), ordering);
+    let mut reloader = reloader.of(config.clone(), housekeeper).await.map_err(Exit::io)?;
     loop {
         tokio::select! {
             () = signals.received() => break,

@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Asked, Change, JobId, Moment, Mono, Note, Ours, ProviderName, RemoteId, Said,
-    Tracked,
+    Anomaly, Answer, Asked, Change, JobId, Moment, Mono, Note, Ours, Outage, ProviderName,
+    RemoteId, Said, Tracked, Utc,
 };
 
 use lane::{Lane, Queue};
@@ -58,6 +58,8 @@ pub enum Action {
     },
     /// Record this contradiction.
     Anomaly(Anomaly),
+    /// Record that an outage began or ended.
+    Outage(Outage),
     /// Let the operator know.
     Tell(Tell),
 }
@@ -131,6 +133,8 @@ pub struct LaneReport {
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub failures: u32,
+    /// When the provider began to fail or to refuse; none if it answers.
+    pub outage_since: Option<Utc>,
     /// Why nothing is asked.
     pub pause: Option<Pause>,
 }
@@ -264,7 +268,7 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(lane) = self.lanes.get_mut(lane.0) else { return };
-        actions.extend(lane.learn(id, &answer, now).map(Action::Tell));
+        lane.learn(id, &answer, now, actions);
         if let Ok(seen) = &answer.result
             && matches!(seen.said, Said::Unknown | Said::Indeterminate)
         {
@@ -359,6 +363,7 @@ impl Lane {
             sent_last_minute: self.budget.spent_last_minute(now),
             requests_per_minute: self.budget.limit(),
             failures: self.failures,
+            outage_since: self.outage_since(),
             pause: self.pause.clone().filter(|pause| pause.until > now),
         }
     }
