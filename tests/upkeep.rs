@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use standin::{End, Fault, Life, StandIn, Target, Times};
-use support::daemon::{Home, finish_within};
+use support::daemon::{Home, finish_within, until};
 use support::{SOON, db};
 
 const QUICK: &str =
@@ -15,17 +15,6 @@ const QUICK: &str =
 
 fn long() -> Life {
     Life::new().running(Duration::from_hours(1)).then(End::Completed)
-}
-
-/// Waits until a query of the database, in another process, has this answer.
-async fn until(home: &Home, sql: &str, answer: &str) {
-    let asking = async {
-        while db::value(&home.database(), sql) != answer {
-            tokio::task::yield_now().await;
-        }
-    };
-    let late = tokio::time::timeout(SOON, asking).await.is_err();
-    assert!(!late, "{sql}: {}\n{}", db::value(&home.database(), sql), home.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

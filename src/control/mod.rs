@@ -4,6 +4,7 @@
 //! Built for impatient and for broken clients: connections are capped and timed, bodies bounded.
 
 mod events;
+mod guests;
 mod jobs;
 mod problem;
 mod query;
@@ -16,11 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
 use axum::routing::{get, post};
+use hyper::body::Body;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -31,6 +34,7 @@ use crate::job::Utc;
 use crate::scheduler::Handle;
 use crate::store::Reader;
 
+use guests::{Admission, Guests};
 use problem::Problem;
 pub use socket::{BindError, Leftover, Socket};
 
@@ -78,7 +82,6 @@ impl About {
     pub const LONGEST_POLL_PATIENCE: Duration = Duration::from_secs(45);
 }
 
-const MAX_CONNECTIONS: usize = 512;
 /// For the head of a request, and for the next one on a connection kept open.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For requests under way when the end comes.
@@ -88,20 +91,21 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 pub async fn serve(socket: Socket, app: App) {
     let shutdown = app.shutdown.clone();
     let router = routes(app);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let guests = Guests::new();
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&socket.listener, &permits) => accepted,
+            accepted = socket.listener.accept() => accepted,
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let served = serve_connection(stream, router.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(permit);
-                });
+            Ok((stream, _)) => {
+                let admission = tokio::select! {
+                    admission = guests.admit() => admission,
+                    () = shutdown.cancelled() => break,
+                };
+                let served = serve_connection(stream, admission, router.clone(), shutdown.clone());
+                connections.spawn(served);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection to the control socket was not accepted");
@@ -115,21 +119,26 @@ pub async fn serve(socket: Socket, app: App) {
     }
 }
 
-/// The permit comes before the connection: those over the cap wait in the kernel's queue.
-async fn accept(
-    listener: &UnixListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
-}
-
-async fn serve_connection(stream: UnixStream, router: Router, shutdown: CancellationToken) {
+async fn serve_connection(
+    stream: UnixStream,
+    admission: Admission,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let peer = Peer { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) };
+    let admission = Arc::new(admission);
+    let guest = admission.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         request.extensions_mut().insert(peer);
-        router.clone().oneshot(request)
+        let (router, guest) = (router.clone(), guest.clone());
+        guest.set_busy(true);
+        async move {
+            let response = router.oneshot(request).await;
+            // A body without a length is a stream: it lasts as long as the connection does.
+            let streams = |response: &Response| response.body().size_hint().exact().is_none();
+            guest.set_busy(response.as_ref().is_ok_and(streams));
+            response
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -137,6 +146,7 @@ async fn serve_connection(stream: UnixStream, router: Router, shutdown: Cancella
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = admission.leave.cancelled() => return,
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -258,3 +258,14 @@ pub fn text(bytes: &[u8]) -> String {
 pub fn arg(path: &Path) -> String {
     path.display().to_string()
 }
+
+/// Waits until a query of the database, in another process, has this answer.
+pub async fn until(home: &Home, sql: &str, answer: &str) {
+    let asking = async {
+        while super::db::value(&home.database(), sql) != answer {
+            tokio::task::yield_now().await;
+        }
+    };
+    let late = tokio::time::timeout(SOON, asking).await.is_err();
+    assert!(!late, "{sql}: {}\n{}", super::db::value(&home.database(), sql), home.log());
+}
