@@ -15,7 +15,7 @@ use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc}
 
 use super::Provider;
 use super::fields::{MAX_TEXT, MAX_WORD, cut, cut_texts, number};
-use super::http::Reply;
+use super::http::{Reply, answer};
 use super::huawei::{Account, refused};
 use super::sieve::Sieve;
 
@@ -37,12 +37,8 @@ impl DataArts {
         let path = ["v1", project, "scripts", script, "instances", instance];
         let name = HeaderName::from_static("workspace");
         let headers: Vec<_> = self.workspace.iter().map(|id| (name.clone(), id.clone())).collect();
-        match self.account.get(&path, &headers, Some(Sieve::new(NEVER_KEPT)), now).await {
-            Ok(reply) => {
-                Answer { result: read(&reply), pace: reply.pace, server_date: reply.server_date }
-            }
-            Err(error) => Answer::failed(error),
-        }
+        let reply = self.account.get(&path, &headers, Some(Sieve::new(NEVER_KEPT)), now).await;
+        answer(reply, read)
     }
 }
 

@@ -16,8 +16,10 @@ use crate::config::Statement;
 use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
 
 use super::Provider;
-use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, integer, number, plain, text, time_ms};
-use super::http::Reply;
+use super::fields::{
+    MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, number, plain, text, time_ms,
+};
+use super::http::{Reply, answer};
 use super::huawei::{Account, refused, refused_with};
 
 /// One project's jobs.
@@ -31,23 +33,14 @@ impl Dli {
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
         let project = self.account.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str(), "status"];
-        match self.account.get(&path, &[], None, now).await {
-            Ok(reply) => Answer {
-                result: read(&reply, id, self.statement),
-                pace: reply.pace,
-                server_date: reply.server_date,
-            },
-            Err(error) => Answer::failed(error),
-        }
+        let reply = self.account.get(&path, &[], None, now).await;
+        answer(reply, |reply| read(reply, id, self.statement))
     }
 }
 
 impl Provider for Dli {
     fn check_id(&self, id: &RemoteId) -> Result<(), String> {
-        let text = id.as_str();
-        let good = text.len() <= 128
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if good {
+        if is_plain_id(id.as_str()) {
             Ok(())
         } else {
             Err("a DLI job id has only letters, digits, _ and -, such as \

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
 
 use super::Provider;
-use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, only, plain, time};
-use super::http::{Get, Http, Reply, refusal};
+use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, only, plain, time};
+use super::http::{Get, Http, Reply, answer, refusal};
 
 /// One Dune account.
 #[derive(Debug)]
@@ -40,23 +40,13 @@ impl Dune {
             Ok(url) => self.http.get(Get { url, secret, headers: &[], sieve: None }, now).await,
             Err(error) => Err(error),
         };
-        match reply {
-            Ok(reply) => Answer {
-                result: read(&reply, id),
-                pace: reply.pace,
-                server_date: reply.server_date,
-            },
-            Err(error) => Answer::failed(error),
-        }
+        answer(reply, |reply| read(reply, id))
     }
 }
 
 impl Provider for Dune {
     fn check_id(&self, id: &RemoteId) -> Result<(), String> {
-        let text = id.as_str();
-        let good = text.len() <= 128
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if good {
+        if is_plain_id(id.as_str()) {
             Ok(())
         } else {
             Err("a Dune execution id has only letters, digits, _ and -, such as \

@@ -14,6 +14,11 @@ pub(super) const MAX_WORD: usize = 256;
 /// No job that we track is older; services print 1970 where there is no time.
 const YEAR_2000_MS: i64 = 946_684_800_000;
 
+/// Whether a text can be the id of an execution or a job: a few letters, digits, `_` and `-`.
+pub(super) fn is_plain_id(text: &str) -> bool {
+    text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
 /// Text, cut to `limit` bytes at a character's border.
 pub(super) fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]

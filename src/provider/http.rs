@@ -8,7 +8,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::job::{Pace, ProviderError, Utc};
+use crate::job::{Answer, Observation, Pace, ProviderError, Utc};
 
 use super::pace;
 use super::sieve::Sieve;
@@ -97,6 +97,19 @@ impl Http {
         }
         blot_out(&mut body, secret.expose_secret().as_bytes());
         Ok(Reply { status, pace, server_date, body })
+    }
+}
+
+/// What came back, read as the service means it.
+pub(super) fn answer(
+    reply: Result<Reply, ProviderError>,
+    read: impl FnOnce(&Reply) -> Result<Observation, ProviderError>,
+) -> Answer {
+    match reply {
+        Ok(reply) => {
+            Answer { result: read(&reply), pace: reply.pace, server_date: reply.server_date }
+        }
+        Err(error) => Answer::failed(error),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Invariants: a job has one poll in flight at most, and none while a change of it is unwritten;
 //! its standing moves only when the store says that the change is in.
 
+mod health;
 mod lane;
 mod record;
 
@@ -16,8 +17,9 @@ use crate::job::{
     RemoteId, Said, Tracked, Utc,
 };
 
+pub use health::Pause;
 use lane::{Lane, Queue};
-pub use lane::{LaneId, LaneSettings, Pause};
+pub use lane::{LaneId, LaneSettings};
 use record::{Heard, Next, Patience, Record, Stage};
 
 /// What happened.
@@ -362,9 +364,9 @@ impl Lane {
             stuck: self.is_stuck(now),
             sent_last_minute: self.budget.spent_last_minute(now),
             requests_per_minute: self.budget.limit(),
-            failures: self.failures,
-            outage_since: self.outage_since(),
-            pause: self.pause.clone().filter(|pause| pause.until > now),
+            failures: self.health.failures(),
+            outage_since: self.health.outage_since(),
+            pause: self.health.pause().filter(|pause| pause.until > now).cloned(),
         }
     }
 
