@@ -114,6 +114,10 @@ fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
+    // serde would take an array of the values in our order, and repeat a text in its complaint.
+    if !reply.body.trim_ascii_start().starts_with(b"{") {
+        return Err(ProviderError::Malformed("the answer is not a JSON object".into()));
+    }
     let status: Status = serde_json::from_slice(&reply.body)
         .map_err(|error| ProviderError::Malformed(format!("the answer cannot be read: {error}")))?;
     if status.execution_id != asked.as_str() {
@@ -186,15 +190,26 @@ fn detail(status: Status) -> Map<String, Value> {
         ("error", only(&ERROR_FIELDS, status.error)),
         ("result_metadata", only(&RESULT_FIELDS, status.result_metadata)),
     ];
-    told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), cut_texts(value?)))).collect()
+    told.into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), kept(value?))))
+        .filter(|(_, value)| !value.is_null())
+        .collect()
 }
 
-fn cut_texts(value: Value) -> Value {
+/// What is kept of a value: long texts are cut, numbers that were rounded are none.
+fn kept(value: Value) -> Value {
+    /// From here on not every whole number has a floating-point one of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::String(text) => Value::String(cut(&text, MAX_TEXT).to_owned()),
-        Value::Array(items) => Value::Array(items.into_iter().map(cut_texts).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(kept).collect()),
         Value::Object(map) => {
-            Value::Object(map.into_iter().map(|(key, value)| (key, cut_texts(value))).collect())
+            Value::Object(map.into_iter().map(|(key, value)| (key, kept(value))).collect())
+        }
+        Value::Number(number)
+            if number.is_f64() && number.as_f64().is_none_or(|f| f.abs() >= EXACT) =>
+        {
+            Value::Null
         }
         plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
     }
