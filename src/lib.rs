@@ -41,6 +41,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod job;
+pub mod maintenance;
 pub mod policy;
 pub mod provider;
 pub mod scheduler;

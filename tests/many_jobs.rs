@@ -71,7 +71,7 @@ fn put(dune: &StandIn, id: &str, random: &mut fastrand::Rng) -> End {
         End::Canceled,
     ];
     let end = ends[random.usize(..ends.len())];
-    let life = Life::new().pending(pending).running(total - pending).then(end);
+    let life = Life::new().pending(pending).running(total.saturating_sub(pending)).then(end);
     dune.put(id, life);
     end
 }

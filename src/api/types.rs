@@ -193,6 +193,9 @@ pub struct Status {
     pub active_jobs: u64,
     /// Changes that wait to be written.
     pub unwritten_changes: u64,
+    /// The size of the database's WAL.
+    #[serde(default)]
+    pub wal_bytes: u64,
     /// One for each provider.
     pub providers: Vec<ProviderStatus>,
 }
@@ -218,6 +221,9 @@ pub struct ProviderStatus {
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub failures_in_a_row: u32,
+    /// When the provider began to fail or to refuse; none if it answers.
+    #[serde(default)]
+    pub outage_since: Option<Utc>,
     /// Why nothing is asked at present; none if it is.
     pub paused: Option<Pause>,
 }

@@ -1,8 +1,7 @@
-//! The client of `jobtrackd`; its commands live in [`jobtrack::cli`].
+//! The client.
 
 use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    jobtrack::cli::run().await
+fn main() -> ExitCode {
+    jobtrack::cli::main()
 }

@@ -80,6 +80,9 @@ impl Args {
     }
 }
 
+/// The daemon reads 4 MiB of a request.
+const MAX_BYTES: usize = 3 << 20;
+
 struct Adding<'a> {
     context: &'a Context,
     quiet: bool,
@@ -112,11 +115,22 @@ impl Adding<'_> {
         }
     }
 
+    /// In one request, or in as many as their size needs.
     async fn send(&mut self, jobs: Vec<AddJob>) -> anyhow::Result<()> {
-        if jobs.is_empty() {
-            return Ok(());
+        let mut waiting = vec![AddRequest { jobs }];
+        while let Some(mut request) = waiting.pop() {
+            if request.jobs.len() > 1 && serde_json::to_vec(&request)?.len() > MAX_BYTES {
+                let rest = request.jobs.split_off(request.jobs.len() / 2);
+                waiting.extend([AddRequest { jobs: rest }, request]);
+            } else if !request.jobs.is_empty() {
+                self.send_one(&request).await?;
+            }
         }
-        let answer = self.context.client.add(&AddRequest { jobs }).await.map_err(explain)?;
+        Ok(())
+    }
+
+    async fn send_one(&mut self, request: &AddRequest) -> anyhow::Result<()> {
+        let answer = self.context.client.add(request).await.map_err(explain)?;
         self.rejected |= answer.jobs.iter().any(is_rejected);
         match self.show(answer.jobs) {
             // Who reads our list may have enough of it; the rest is added all the same.

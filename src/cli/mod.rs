@@ -1,7 +1,7 @@
 //! The commands of `jobtrack`: arguments in, requests to the daemon, text or JSON lines out.
 //!
 //! Called by the binary alone. Each command is one file with its arguments and a `run`; only
-//! [`run`] here turns what they return into an exit code.
+//! [`main`] here turns what they return into an exit code.
 
 mod add;
 mod follow;
@@ -90,11 +90,14 @@ struct Context {
     json: bool,
 }
 
-/// Runs the command that the process's arguments name.
-pub async fn run() -> ExitCode {
-    let done = match Cli::try_parse() {
-        Ok(cli) => dispatch(cli).await,
-        Err(error) => Err(error.into()),
+/// The whole of `jobtrack`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match (Cli::try_parse(), runtime) {
+        (Ok(cli), Ok(runtime)) => runtime.block_on(dispatch(cli)),
+        (Err(usage), _) => Err(usage.into()),
+        (Ok(_), Err(error)) => Err(error.into()),
     };
     done.unwrap_or_else(|error| report(&error))
 }

@@ -117,8 +117,15 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into()));
         Value::from(entries.collect::<Dict>())
     };
+    let maintenance = Dict::from([
+        ("prune".to_owned(), "17 3 * * *".into()),
+        ("keep".to_owned(), table(&[("succeeded", "90d".into()), ("default", "365d".into())])),
+    ]);
     let sections = [
-        ("store", table(&[("path", text(state.join("jobtrack.db")))])),
+        (
+            "store",
+            table(&[("path", text(state.join("jobtrack.db"))), ("statement", "full".into())]),
+        ),
         (
             "control",
             table(&[("socket", text(runtime.join("control.sock"))), ("mode", "0660".into())]),
@@ -132,6 +139,7 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
                 ("give_up_after", "30d".into()),
             ]),
         ),
+        ("maintenance", maintenance.into()),
     ];
     sections.map(|(name, section)| (name.to_owned(), section)).into()
 }
@@ -311,7 +319,7 @@ fn settings(figment: &Figment, config: &Config) -> Vec<Setting> {
     }
     for (name, provider) in &config.providers {
         let implied = [
-            ("base_url", provider.base_url().to_owned()),
+            ("base_url", provider.base_url().unwrap_or_default()),
             ("requests_per_minute", provider.requests_per_minute().to_string()),
             ("max_in_flight", provider.max_in_flight().to_string()),
         ];

@@ -1,9 +1,11 @@
 //! The settings, data only: what can be set, its defaults, and what is refused.
 //!
-//! Read by [`load`], handed to the IO rooms. The defaults stand here and nowhere else. No secret is
+//! Read by [`load()`], handed to the IO rooms. The defaults stand here and nowhere else. No secret is
 //! ever in it, only [`SecretRef`]s to where one lies.
 
 mod load;
+mod maintenance;
+mod provider;
 mod secret;
 mod span;
 
@@ -16,8 +18,11 @@ use serde::Deserialize;
 use crate::job::ProviderName;
 
 pub use load::{ConfigError, Loaded, Setting, load};
+pub use maintenance::{CronText, Keep, MaintenanceConfig};
+use provider::Rule;
+pub use provider::{AuthConfig, Kind, ProviderConfig};
 pub use secret::SecretRef;
-use span::{optional_span, span};
+use span::span;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -29,6 +34,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// How every provider is polled, unless it says otherwise.
     pub polling: PollingConfig,
+    /// Housekeeping.
+    pub maintenance: MaintenanceConfig,
     /// The providers, by name.
     #[serde(default)]
     pub providers: BTreeMap<ProviderName, ProviderConfig>,
@@ -40,6 +47,20 @@ pub struct Config {
 pub struct StoreConfig {
     /// The database file.
     pub path: PathBuf,
+    /// How much of a job's SQL is kept.
+    pub statement: Statement,
+}
+
+/// What is kept of a statement that an answer tells: it is a user's SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Statement {
+    /// All of it, cut at 8 KiB.
+    Full,
+    /// A hash: equal statements are seen to be equal.
+    Hash,
+    /// Nothing.
+    None,
 }
 
 /// `[control]`.
@@ -88,103 +109,6 @@ pub struct PollingConfig {
     pub give_up_after: Duration,
 }
 
-/// The services that we speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Dune query executions.
-    Dune,
-}
-
-impl Kind {
-    /// The name used in the config and in the `jobs` view.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dune => "dune",
-        }
-    }
-
-    /// The budget if none is set. Dune's free plan allows 40 a minute for everything that uses the
-    /// account; some are left to others.
-    #[must_use]
-    pub fn requests_per_minute(self) -> u32 {
-        match self {
-            Self::Dune => 30,
-        }
-    }
-
-    /// The service's address if none is set.
-    #[must_use]
-    pub fn base_url(self) -> &'static str {
-        match self {
-            Self::Dune => "https://api.dune.com",
-        }
-    }
-}
-
-/// `[providers.NAME]`. What is not set comes from [`Kind`] and `[polling]`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProviderConfig {
-    /// Which service it is.
-    pub kind: Kind,
-    /// Its address: https, or http to a loopback address.
-    pub base_url: Option<String>,
-    /// Where its key lies.
-    pub api_key: Option<SecretRef>,
-    /// The budget.
-    pub requests_per_minute: Option<u32>,
-    /// Requests under way at once.
-    pub max_in_flight: Option<u32>,
-    /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
-    pub min_interval: Option<Duration>,
-    /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
-    pub max_interval: Option<Duration>,
-    /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
-    pub request_timeout: Option<Duration>,
-    /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
-    pub give_up_after: Option<Duration>,
-}
-
-impl ProviderConfig {
-    /// Requests under way at once if nothing is set.
-    pub const MAX_IN_FLIGHT: u32 = 8;
-
-    /// The budget in force.
-    #[must_use]
-    pub fn requests_per_minute(&self) -> u32 {
-        self.requests_per_minute.unwrap_or(self.kind.requests_per_minute())
-    }
-
-    /// Requests under way at once.
-    #[must_use]
-    pub fn max_in_flight(&self) -> u32 {
-        self.max_in_flight.unwrap_or(Self::MAX_IN_FLIGHT)
-    }
-
-    /// The address in force.
-    #[must_use]
-    pub fn base_url(&self) -> &str {
-        self.base_url.as_deref().unwrap_or(self.kind.base_url())
-    }
-
-    /// The polling rules in force: its own where it has any, else those for all.
-    #[must_use]
-    pub fn polling(&self, all: &PollingConfig) -> PollingConfig {
-        PollingConfig {
-            min_interval: self.min_interval.unwrap_or(all.min_interval),
-            max_interval: self.max_interval.unwrap_or(all.max_interval),
-            request_timeout: self.request_timeout.unwrap_or(all.request_timeout),
-            give_up_after: self.give_up_after.unwrap_or(all.give_up_after),
-        }
-    }
-}
-
 impl Config {
     /// What no type can say. Each complaint is the key and what is allowed.
     fn complaints(&self) -> Vec<(String, &'static str)> {
@@ -221,16 +145,17 @@ impl Config {
             check(rpm, key("requests_per_minute"), "must be 1 to 60000");
             let in_flight = (1..=1000).contains(&provider.max_in_flight());
             check(in_flight, key("max_in_flight"), "must be 1 to 1000");
+            let url = provider.base_url();
             check(
-                is_safe_url(provider.base_url()),
+                url.as_deref().is_some_and(is_safe_url),
                 key("base_url"),
-                "must be https://HOST, or http:// to a loopback address, without user, query or fragment",
+                "must be https://HOST, or http:// to a loopback address, without user, query or \
+                 fragment; for Huawei's services region gives it",
             );
-            check(
-                provider.api_key.is_some(),
-                key("api_key"),
-                "is needed: { credential = \"…\" }, { file = \"…\" } or { env = \"…\" }",
-            );
+            for (name, is_set, rule) in provider.rules() {
+                check(is_set || rule != Rule::Needed, key(name), "is needed for this kind");
+                check(!is_set || rule != Rule::Foreign, key(name), "is not a setting of this kind");
+            }
         }
         found
     }

@@ -32,7 +32,7 @@ use crate::scheduler::Handle;
 use crate::store::Reader;
 
 use problem::Problem;
-pub use socket::{BindError, bind};
+pub use socket::{BindError, Leftover, Socket};
 
 /// A request to read the config again; answered once that is done, or with why it was not.
 pub type ReloadRequest = oneshot::Sender<Result<ReloadAnswer, String>>;
@@ -85,14 +85,14 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves until the shutdown of `app`, then lets requests under way end for a moment.
-pub async fn serve(listener: UnixListener, app: App) {
+pub async fn serve(socket: Socket, app: App) {
     let shutdown = app.shutdown.clone();
     let router = routes(app);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&socket.listener, &permits) => accepted,
             () = shutdown.cancelled() => break,
         };
         match accepted {

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use listenfd::ListenFd;
 use nix::unistd::Group;
 use rustix::fs::{Gid, Mode, chmod, chown, fchmod};
 use tokio::net::{UnixListener, UnixSocket};
@@ -30,11 +31,53 @@ pub enum BindError {
 
 const BACKLOG: u32 = 1024;
 
-/// Makes the socket and listens.
-///
-/// # Errors
-/// If another daemon listens there, something else lies there, or it cannot be made.
-pub fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
+/// A socket to listen on.
+#[derive(Debug)]
+pub struct Socket {
+    pub(super) listener: UnixListener,
+    /// Ours to remove at the end; none if the service manager made it, and keeps it.
+    own: Option<PathBuf>,
+}
+
+impl Socket {
+    /// The socket that the service manager hands over, else one of our own.
+    ///
+    /// # Errors
+    /// If another daemon listens there, something else lies there, or it cannot be made.
+    pub fn open(config: &ControlConfig) -> Result<Self, BindError> {
+        let inherited = ListenFd::from_env().take_unix_listener(0);
+        let failed = |error: io::Error| BindError::Io {
+            path: config.socket.clone(),
+            why: format!("the service manager's socket cannot be used: {error}"),
+        };
+        if let Some(listener) = inherited.map_err(failed)? {
+            listener.set_nonblocking(true).map_err(failed)?;
+            let listener = UnixListener::from_std(listener).map_err(failed)?;
+            return Ok(Self { listener, own: None });
+        }
+        Ok(Self { listener: bind(config)?, own: Some(config.socket.clone()) })
+    }
+
+    /// What to remove when nobody listens any more.
+    #[must_use]
+    pub fn leftover(&self) -> Leftover {
+        Leftover(self.own.clone())
+    }
+}
+
+/// The file of a socket of our own: its name would only mislead once nobody listens.
+#[derive(Debug)]
+pub struct Leftover(Option<PathBuf>);
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     let path = &config.socket;
     let failed = |error: io::Error| BindError::Io { path: path.clone(), why: error.to_string() };
     let group = config.group.as_deref().map(group_id).transpose()?;

@@ -25,6 +25,7 @@ pub(super) async fn status(State(app): State<App>) -> Json<Status> {
         degraded: snapshot.degraded(),
         active_jobs: snapshot.lanes.iter().map(|lane| lane.report.active_jobs).sum(),
         unwritten_changes: snapshot.unwritten_changes,
+        wal_bytes: snapshot.wal_bytes,
         providers: snapshot.lanes.iter().map(|lane| provider(lane, &snapshot)).collect(),
     })
 }
@@ -41,6 +42,7 @@ fn provider(lane: &Lane, snapshot: &Snapshot) -> ProviderStatus {
         sent_last_minute: report.sent_last_minute,
         requests_per_minute: report.requests_per_minute,
         failures_in_a_row: report.failures,
+        outage_since: report.outage_since,
         paused: report.pause.as_ref().map(|pause| Pause {
             reason: pause
                 .reason

@@ -8,6 +8,7 @@ mod exit;
 mod log;
 mod providers;
 mod reload;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,13 +25,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{self, Loaded};
-use crate::control::{self, About, App};
+use crate::control::{self, About, App, Leftover, Socket};
 use crate::scheduler::{Fatal, Handle, Scheduler};
 use crate::store::{Reader, Store, sqlite_version};
 use crate::systemd;
 
 use exit::Exit;
 use reload::Reloader;
+use upkeep::Housekeeper;
 
 const HELP: &str = "\
 The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml
@@ -119,7 +121,8 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
     let providers = providers::build_all(&config)?;
     let store = Store::open(&config.store.path).await?;
     let (newest, reader, unchecked) = (store.writer.newest(), store.reader, store.unchecked);
-    let (scheduler, mut handle) = Scheduler::new(clock, store.writer, reader.clone());
+    let (ordering, orders) = mpsc::channel(4);
+    let (scheduler, mut handle) = Scheduler::new(clock, store.writer, reader.clone(), orders);
     let stop_polling = CancellationToken::new();
     let mut polling = tokio::spawn(scheduler.run(providers, stop_polling.clone()));
     tokio::select! {
@@ -128,7 +131,8 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
     }
 
     // Bound late: a socket that can be reached is one that answers.
-    let listener = control::bind(&config.control)?;
+    let socket = Socket::open(&config.control)?;
+    let leftover = socket.leftover();
     let stop_serving = CancellationToken::new();
     let (reload, mut reloads) = mpsc::channel(8);
     let app = App {
@@ -144,7 +148,7 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
         }),
         shutdown: stop_serving.clone(),
     };
-    let mut serving = tokio::spawn(control::serve(listener, app));
+    let mut serving = tokio::spawn(control::serve(socket, app));
     let mut watching = tokio::spawn(systemd::watch(handle.clone(), clock));
     let mut damage = std::pin::pin!(damage(reader.clone(), unchecked));
     tracing::info!(
@@ -157,7 +161,8 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
     );
     systemd::ready(&handle);
 
-    let mut reloader = reloader.of(config.clone());
+    let housekeeper = Housekeeper::new(reader.clone(), ordering);
+    let mut reloader = reloader.of(config.clone(), housekeeper).await.map_err(Exit::io)?;
     loop {
         tokio::select! {
             () = signals.received() => break,
@@ -174,18 +179,15 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
             }
         }
     }
-    shut_down(signals, End { stop_serving, serving, reader, stop_polling, polling, handle })
-        .await
-        .inspect(|()| {
-            // The name of a socket that nobody listens on would only mislead.
-            let _ = std::fs::remove_file(&config.control.socket);
-        })
+    let end = End { stop_serving, serving, leftover, reader, stop_polling, polling, handle };
+    shut_down(signals, end).await
 }
 
 /// What has to end, in this order.
 struct End {
     stop_serving: CancellationToken,
     serving: JoinHandle<()>,
+    leftover: Leftover,
     reader: Reader,
     stop_polling: CancellationToken,
     polling: JoinHandle<Result<(), Fatal>>,
@@ -202,6 +204,7 @@ async fn shut_down(mut signals: Signals, mut end: End) -> Result<(), Exit> {
         _ = &mut end.serving => {}
         () = signals.received() => end.serving.abort(),
     }
+    drop(end.leftover);
     drop(end.handle);
     end.stop_polling.cancel();
     let ended = scheduler_ended((&mut end.polling).await);

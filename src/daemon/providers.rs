@@ -10,7 +10,7 @@ use crate::tracker::LaneSettings;
 /// All providers of the config; their secrets are read.
 pub(super) fn build_all(config: &Config) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, own)| {
-        let provider = provider::build(name, own, &config.polling)?;
+        let provider = provider::build(name, own, &config.polling, config.store.statement)?;
         let settings = settings(name, own, config);
         let kind = own.kind.as_str();
         Ok((name.clone(), Configured { kind, settings, provider: provider.into() }))

@@ -9,26 +9,40 @@ use crate::scheduler::Handle;
 use crate::systemd;
 
 use super::providers;
+use super::upkeep::Housekeeper;
 
-/// Knows how the config was found, and the one in force.
+/// How the config was found.
 #[derive(Debug)]
-pub(super) struct Reloader<C = ()> {
+pub(super) struct Reloader {
     file: Option<PathBuf>,
     environment: BTreeMap<String, String>,
-    current: C,
+}
+
+/// The config in force, and what it is in force on.
+#[derive(Debug)]
+pub(super) struct Running {
+    found: Reloader,
+    current: Config,
+    housekeeper: Housekeeper,
 }
 
 impl Reloader {
     pub(super) fn new(file: Option<PathBuf>, environment: BTreeMap<String, String>) -> Self {
-        Self { file, environment, current: () }
+        Self { file, environment }
     }
 
-    pub(super) fn of(self, current: Config) -> Reloader<Config> {
-        Reloader { file: self.file, environment: self.environment, current }
+    /// Puts `current` in force where nothing else has done so yet.
+    pub(super) async fn of(
+        self,
+        current: Config,
+        mut housekeeper: Housekeeper,
+    ) -> anyhow::Result<Running> {
+        housekeeper.start(&current.maintenance).await.map_err(anyhow::Error::msg)?;
+        Ok(Running { found: self, current, housekeeper })
     }
 }
 
-impl Reloader<Config> {
+impl Running {
     /// Reads config and secrets again and puts them in force; says what changed, or what is wrong.
     pub(super) async fn reload(&mut self, handle: &Handle) -> Result<ReloadAnswer, String> {
         systemd::reloading();
@@ -42,10 +56,13 @@ impl Reloader<Config> {
     }
 
     async fn try_reload(&mut self, handle: &Handle) -> Result<ReloadAnswer, String> {
-        let loaded = config::load(self.file.as_deref(), &self.environment);
+        let loaded = config::load(self.found.file.as_deref(), &self.found.environment);
         let new = loaded.map_err(|error| error.to_string())?.config;
         let providers = providers::build_all(&new).map_err(|error| error.to_string())?;
         handle.configure(providers).await.map_err(|error| error.to_string())?;
+        if self.current.maintenance != new.maintenance {
+            self.housekeeper.start(&new.maintenance).await?;
+        }
         let answer = compare(&self.current, &new);
         // What needs a restart stays as it is, so that the next reload says so again.
         self.current = Config {
@@ -61,6 +78,9 @@ fn compare(old: &Config, new: &Config) -> ReloadAnswer {
     let mut changed = Vec::new();
     if old.polling != new.polling {
         changed.push("polling changed".to_owned());
+    }
+    if old.maintenance != new.maintenance {
+        changed.push("maintenance changed".to_owned());
     }
     for (name, provider) in &new.providers {
         match old.providers.get(name) {

@@ -100,6 +100,34 @@ pub struct Told {
     pub detail: String,
 }
 
+/// The beginning or the end of a time in which a provider could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// Whose.
+    pub provider: ProviderName,
+    /// Which of the two.
+    pub edge: OutageEdge,
+}
+
+/// One end of an outage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutageEdge {
+    /// With the first of the failed polls.
+    Began {
+        /// When that was.
+        at: Utc,
+        /// What it said.
+        reason: String,
+    },
+    /// With the first good answer.
+    Ended {
+        /// When that was.
+        at: Utc,
+        /// Failed polls since it began, or since we started.
+        failed_polls: u32,
+    },
+}
+
 /// A contradiction that is recorded beside the history.
 #[derive(Debug, Clone)]
 pub struct Anomaly {

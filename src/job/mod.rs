@@ -13,7 +13,7 @@ mod time;
 mod transition;
 
 pub use answer::{Answer, Observation, Pace, ProviderError, Quota, Times};
-pub use change::{Anomaly, Change, NewJob, Note, Told, Tracked};
+pub use change::{Anomaly, Change, NewJob, Note, Outage, OutageEdge, Told, Tracked};
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use lost::Missing;
 pub use state::{Evidence, Said, State};

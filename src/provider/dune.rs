@@ -13,22 +13,18 @@ use serde_json::{Map, Value};
 use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
 
 use super::Provider;
-use super::http::{Http, Reply, cut, refusal};
+use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, object, only, plain, time};
+use super::http::{Get, Http, Reply, refusal};
 
 /// One Dune account.
 #[derive(Debug)]
 pub(super) struct Dune {
-    http: Http,
-    base: Url,
-    key: SecretString,
+    pub(super) http: Http,
+    pub(super) base: Url,
+    pub(super) key: SecretString,
 }
 
 impl Dune {
-    pub(super) fn new(http: Http, base: &str, key: SecretString) -> Result<Self, String> {
-        let base = Url::parse(base).map_err(|error| error.to_string())?;
-        Ok(Self { http, base, key })
-    }
-
     fn url(&self, id: &RemoteId) -> Result<Url, ProviderError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
@@ -39,9 +35,9 @@ impl Dune {
     }
 
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
-        let name = HeaderName::from_static("x-dune-api-key");
+        let secret = (HeaderName::from_static("x-dune-api-key"), &self.key);
         let reply = match self.url(id) {
-            Ok(url) => self.http.get(url, name, &self.key, now).await,
+            Ok(url) => self.http.get(Get { url, secret, headers: &[], sieve: None }, now).await,
             Err(error) => Err(error),
         };
         match reply {
@@ -107,23 +103,16 @@ const RESULT_FIELDS: [&str; 9] = [
     "pending_time_millis",
     "execution_time_millis",
 ];
-/// Each text that is kept has at most so many bytes.
-const MAX_TEXT: usize = 8 << 10;
 
 fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
-    // serde would take an array of the values in our order, and repeat a text in its complaint.
-    if !reply.body.trim_ascii_start().starts_with(b"{") {
-        return Err(ProviderError::Malformed("the answer is not a JSON object".into()));
-    }
-    let status: Status = serde_json::from_slice(&reply.body)
-        .map_err(|error| ProviderError::Malformed(format!("the answer cannot be read: {error}")))?;
+    let status: Status = object(&reply.body)?;
     if status.execution_id != asked.as_str() {
         return Err(ProviderError::Malformed("an answer for another execution".into()));
     }
-    if status.state.is_empty() || status.state.len() > 256 {
+    if status.state.is_empty() || status.state.len() > MAX_WORD {
         return Err(ProviderError::Malformed("the state is empty or too long".into()));
     }
     let finished = status.is_execution_finished.as_ref().and_then(Value::as_bool);
@@ -138,7 +127,7 @@ fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
         },
         message: message(status.error.as_ref()),
         word: status.state.clone(),
-        detail: detail(status),
+        detail: told(status),
     })
 }
 
@@ -155,13 +144,6 @@ fn said(word: &str, finished: bool) -> Said {
     }
 }
 
-/// Dune prints 1970 where there is no time; nothing of its is older than 2000.
-fn time(value: Option<&Value>) -> Option<Utc> {
-    const YEAR_2000_MS: i64 = 946_684_800_000;
-    let at = Utc::parse(value?.as_str()?)?;
-    (at.as_millis() >= YEAR_2000_MS).then_some(at)
-}
-
 fn message(error: Option<&Value>) -> Option<String> {
     let error = error?;
     let text = error
@@ -171,16 +153,8 @@ fn message(error: Option<&Value>) -> Option<String> {
     Some(cut(text, MAX_TEXT).to_owned())
 }
 
-fn detail(status: Status) -> Map<String, Value> {
-    let only = |fields: &'static [&'static str], value: Option<Value>| match value {
-        Some(Value::Object(map)) => Some(Value::Object(
-            map.into_iter().filter(|(key, _)| fields.contains(&key.as_str())).collect(),
-        )),
-        other => other.filter(Value::is_string),
-    };
-    let plain =
-        |value: Option<Value>| value.filter(|v| v.is_string() || v.is_number() || v.is_boolean());
-    let told = [
+fn told(status: Status) -> Map<String, Value> {
+    detail([
         ("query_id", plain(status.query_id)),
         ("is_execution_finished", plain(status.is_execution_finished)),
         ("queue_position", plain(status.queue_position)),
@@ -189,30 +163,7 @@ fn detail(status: Status) -> Map<String, Value> {
         ("max_inflight_interactive_reached", plain(status.max_inflight_interactive_reached)),
         ("error", only(&ERROR_FIELDS, status.error)),
         ("result_metadata", only(&RESULT_FIELDS, status.result_metadata)),
-    ];
-    told.into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), kept(value?))))
-        .filter(|(_, value)| !value.is_null())
-        .collect()
-}
-
-/// What is kept of a value: long texts are cut, numbers that were rounded are none.
-fn kept(value: Value) -> Value {
-    /// From here on not every whole number has a floating-point one of its own.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match value {
-        Value::String(text) => Value::String(cut(&text, MAX_TEXT).to_owned()),
-        Value::Array(items) => Value::Array(items.into_iter().map(kept).collect()),
-        Value::Object(map) => {
-            Value::Object(map.into_iter().map(|(key, value)| (key, kept(value))).collect())
-        }
-        Value::Number(number)
-            if number.is_f64() && number.as_f64().is_none_or(|f| f.abs() >= EXACT) =>
-        {
-            Value::Null
-        }
-        plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
-    }
+    ])
 }
 
 /// Dune's errors are `{"error":"<text>"}`. "Not found" is only what Dune itself says of an

@@ -11,11 +11,23 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::job::{Pace, ProviderError, Utc};
 
 use super::pace;
+use super::sieve::Sieve;
 
 /// A client for one provider.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     client: Client,
+}
+
+/// One question.
+#[derive(Debug)]
+pub(super) struct Get<'a> {
+    pub(super) url: Url,
+    /// The header that proves who asks.
+    pub(super) secret: (HeaderName, &'a SecretString),
+    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    /// What of the body is not kept.
+    pub(super) sieve: Option<Sieve>,
 }
 
 /// An answer that came in whole, whatever its status.
@@ -32,6 +44,8 @@ impl Http {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     /// Of decoded bytes: a compressed bomb counts by what it becomes.
     const MAX_BODY: usize = 1 << 20;
+    /// With what a sieve holds back.
+    const MAX_READ: usize = 256 << 20;
 
     /// `timeout` bounds a request from its first byte to its answer's last.
     pub(super) fn new(timeout: Duration) -> Result<Self, String> {
@@ -50,33 +64,36 @@ impl Http {
         Ok(Self { client })
     }
 
-    /// Sends one GET with the secret in the header `name`.
-    pub(super) async fn get(
-        &self,
-        url: Url,
-        name: HeaderName,
-        secret: &SecretString,
-        now: Utc,
-    ) -> Result<Reply, ProviderError> {
+    /// Sends one GET.
+    pub(super) async fn get(&self, get: Get<'_>, now: Utc) -> Result<Reply, ProviderError> {
         let transient = |error| ProviderError::Transient(describe(error));
+        let (name, secret) = get.secret;
         let mut value = HeaderValue::from_str(secret.expose_secret())
             .map_err(|_| ProviderError::Auth("the key cannot be sent in a header".into()))?;
         value.set_sensitive(true);
-        let request = self.client.get(url).header(name, value);
+        let mut request = self.client.get(get.url).header(name, value);
+        for (name, value) in get.headers {
+            request = request.header(name, value);
+        }
         let mut response = request.send().await.map_err(transient)?;
         let server_date = pace::server_date(response.headers());
         let pace = pace::read(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
-        let mut body = Vec::new();
+        let mut sieve = get.sieve;
+        let (mut body, mut read) = (Vec::new(), 0);
         while let Some(chunk) = response.chunk().await.map_err(transient)? {
-            if body.len() + chunk.len() > Self::MAX_BODY {
+            read += chunk.len();
+            match &mut sieve {
+                Some(sieve) => sieve.pass(&chunk, &mut body),
+                None => body.extend_from_slice(&chunk),
+            }
+            if body.len() > Self::MAX_BODY || read > Self::MAX_READ {
                 return Err(ProviderError::Malformed(format!(
                     "HTTP {}: the answer is longer than {} bytes",
                     status.as_u16(),
                     Self::MAX_BODY
                 )));
             }
-            body.extend_from_slice(&chunk);
         }
         blot_out(&mut body, secret.expose_secret().as_bytes());
         Ok(Reply { status, pace, server_date, body })
@@ -123,11 +140,6 @@ pub(super) fn refusal(status: StatusCode, told: &str) -> ProviderError {
         408 | 409 | 425 | 500..=599 => ProviderError::Transient(text),
         _ => ProviderError::Malformed(text),
     }
-}
-
-/// Text of a provider's, cut to `limit` bytes at a character's border.
-pub(super) fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
 }
 
 #[cfg(test)]

@@ -4,16 +4,24 @@
 //! job's state. To add a kind: its file, and a line each at `mod`, in [`crate::config::Kind`] and in
 //! [`build`].
 
+mod dataarts;
+mod dli;
 mod dune;
+mod fields;
 mod http;
+mod huawei;
 mod pace;
 mod secret;
+mod sieve;
 
 use futures_util::future::BoxFuture;
 
-use crate::config::{Kind, PollingConfig, ProviderConfig};
+use reqwest::Url;
+
+use crate::config::{Kind, PollingConfig, ProviderConfig, SecretRef, Statement};
 use crate::job::{Answer, ProviderName, RemoteId, Utc};
 
+use http::Http;
 pub use secret::SecretError;
 
 /// One configured account of a service.
@@ -34,31 +42,45 @@ pub enum BuildError {
     /// Its secret cannot be read.
     #[error("provider {0}: {1}")]
     Secret(ProviderName, #[source] SecretError),
-    /// The HTTP client cannot be made.
-    #[error("provider {0}: the HTTP client cannot be set up: {1}")]
-    Client(ProviderName, String),
+    /// A setting cannot be used.
+    #[error("provider {0}: {1}")]
+    Setting(ProviderName, String),
 }
 
-/// Makes the provider that `config` describes; reads its secret.
+/// Makes the provider that `own` describes; reads its secret.
 ///
 /// # Errors
 /// If the secret cannot be read.
 pub fn build(
     name: &ProviderName,
-    config: &ProviderConfig,
+    own: &ProviderConfig,
     polling: &PollingConfig,
+    statement: Statement,
 ) -> Result<Box<dyn Provider>, BuildError> {
-    let timeout = config.polling(polling).request_timeout;
-    let http = http::Http::new(timeout).map_err(|why| BuildError::Client(name.clone(), why))?;
-    let secret = |reference: &Option<_>| match reference {
-        Some(reference) => {
-            secret::read(reference).map_err(|error| BuildError::Secret(name.clone(), error))
-        }
-        None => Err(BuildError::Client(name.clone(), "no key is configured".into())),
+    let setting = |why: String| BuildError::Setting(name.clone(), why);
+    let missing = |key: &str| setting(format!("{key} is not set"));
+    let secret = |reference: Option<&SecretRef>, key| {
+        let reference = reference.ok_or_else(|| missing(key))?;
+        secret::read(reference).map_err(|error| BuildError::Secret(name.clone(), error))
     };
-    match config.kind {
-        Kind::Dune => dune::Dune::new(http, config.base_url(), secret(&config.api_key)?)
-            .map(|dune| Box::new(dune) as Box<dyn Provider>)
-            .map_err(|why| BuildError::Client(name.clone(), why)),
-    }
+    let http = Http::new(own.polling(polling).request_timeout).map_err(setting)?;
+    let base = own.base_url().ok_or_else(|| missing("base_url"))?;
+    let base = Url::parse(&base).map_err(|error| setting(format!("base_url: {error}")))?;
+    let huawei = |http, base| {
+        let token = secret(own.auth.as_ref().map(|auth| &auth.token), "auth")?;
+        let project_id = own.project_id.clone().ok_or_else(|| missing("project_id"))?;
+        Ok(huawei::Account { http, base, project_id, token })
+    };
+    Ok(match own.kind {
+        Kind::Dune => {
+            Box::new(dune::Dune { http, base, key: secret(own.api_key.as_ref(), "api_key")? })
+        }
+        Kind::Dli => Box::new(dli::Dli { account: huawei(http, base)?, statement }),
+        Kind::DataArts => {
+            let workspace = own.workspace.as_deref().map(str::parse).transpose();
+            let workspace =
+                workspace.map_err(|_| setting("workspace: not a header's text".into()))?;
+            Box::new(dataarts::DataArts { account: huawei(http, base)?, workspace })
+        }
+    })
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::{Answer, Asked, JobId, Mono, NewJob, ProviderError, Utc};
-use crate::store::{ReadError, Reader, WriteError, Writer};
+use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
 use crate::tracker::{Action, Input, LaneReport, Question, Tell, Tracker};
 
 use handle::Command;
@@ -54,6 +54,7 @@ pub struct Scheduler {
     pen: Pen,
     untracking: HashMap<JobId, Vec<Waiter>>,
     commands: mpsc::Receiver<Command>,
+    orders: mpsc::Receiver<Upkeep>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     ready: bool,
     unpublished: bool,
@@ -64,9 +65,15 @@ impl Scheduler {
     const COMMANDS_WAITING: usize = 64;
     const LOAD_PAGE: u32 = 5000;
 
-    /// A scheduler for the jobs of the store, and the handle that commands it.
+    /// A scheduler for the jobs of the store, and the handle that commands it. What is ordered
+    /// through `orders` is done between two batches.
     #[must_use]
-    pub fn new(clock: Clock, writer: Writer, reader: Reader) -> (Self, Handle) {
+    pub fn new(
+        clock: Clock,
+        writer: Writer,
+        reader: Reader,
+        orders: mpsc::Receiver<Upkeep>,
+    ) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(Self::COMMANDS_WAITING);
         let empty = Snapshot::empty(clock.mono(), Clock::wall());
         let snapshots = watch::Sender::new(Arc::new(empty));
@@ -81,6 +88,7 @@ impl Scheduler {
             pen: Pen::new(writer, clock.mono()),
             untracking: HashMap::new(),
             commands,
+            orders,
             snapshots,
             ready: false,
             unpublished: false,
@@ -111,6 +119,7 @@ impl Scheduler {
                     let done = self.pen.settle(written.map_err(Fatal::Task)?, self.clock.mono())?;
                     self.committed(done).await?;
                 }
+                Some(upkeep) = self.orders.recv() => self.pen.outbox.upkeep(upkeep),
                 () = tokio::time::sleep_until(wake) => self.step(Input::Tick),
                 () = shutdown.cancelled() => {}
             }
@@ -138,6 +147,7 @@ impl Scheduler {
                     tracing::warn!(job = %anomaly.job, what = anomaly.what, "contradiction");
                     self.pen.outbox.anomaly(anomaly);
                 }
+                Action::Outage(outage) => self.pen.outbox.outage(outage),
                 Action::Tell(tell) => log(&tell),
             }
         }
@@ -295,6 +305,7 @@ impl Scheduler {
             lanes: lanes.map(|report| Lane { kind: kind(&report), report }).collect(),
             unwritten_changes: self.pen.unwritten_changes() as u64,
             write_error: self.pen.error().map(str::to_owned),
+            wal_bytes: self.pen.wal_bytes(),
         }));
     }
 

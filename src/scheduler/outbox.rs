@@ -1,12 +1,12 @@
 //! What waits to be written, and who waits for that. While one batch is being committed the next
 //! one gathers here; a batch that failed comes back and goes out again with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::oneshot;
 
-use crate::job::{Anomaly, Change, JobId, NewJob, Note};
-use crate::store::{Batch, Entered};
+use crate::job::{Anomaly, Change, JobId, NewJob, Note, Outage};
+use crate::store::{Batch, Entered, Upkeep};
 
 use super::handle::{AddReply, Refusal};
 
@@ -51,6 +51,8 @@ pub(super) struct Outbox {
     changes: Vec<Change>,
     notes: HashMap<JobId, Note>,
     anomalies: Vec<Anomaly>,
+    outages: Vec<Outage>,
+    upkeep: VecDeque<Upkeep>,
     waiting: HashMap<JobId, Vec<Waiter>>,
     urgent: bool,
 }
@@ -85,6 +87,17 @@ impl Outbox {
         self.anomalies.push(anomaly);
     }
 
+    pub(super) fn outage(&mut self, outage: Outage) {
+        self.outages.push(outage);
+    }
+
+    /// Housekeeping waits for its turn, one piece a batch.
+    pub(super) fn upkeep(&mut self, upkeep: Upkeep) {
+        if !self.upkeep.contains(&upkeep) {
+            self.upkeep.push_back(upkeep);
+        }
+    }
+
     /// `waiter` is told once something of `job` is written.
     pub(super) fn wait(&mut self, job: JobId, waiter: Waiter) {
         self.waiting.entry(job).or_default().push(waiter);
@@ -92,7 +105,11 @@ impl Outbox {
 
     /// Whether something is here that somebody waits for, or that the history needs.
     pub(super) fn is_urgent(&self) -> bool {
-        self.urgent || !self.adding.is_empty() || !self.changes.is_empty()
+        self.urgent
+            || !self.adding.is_empty()
+            || !self.changes.is_empty()
+            || !self.outages.is_empty()
+            || !self.upkeep.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -125,6 +142,8 @@ impl Outbox {
         let notes: Vec<_> = self.notes.keys().take(Self::MAX_ROWS).copied().collect();
         batch.notes = notes.iter().filter_map(|job| self.notes.remove(job)).collect();
         batch.anomalies = std::mem::take(&mut self.anomalies);
+        batch.outages = std::mem::take(&mut self.outages);
+        batch.upkeep = self.upkeep.pop_front();
         self.urgent = self.urgent && !self.notes.is_empty();
         let jobs = batch.changes.iter().map(|change| change.job);
         for job in jobs.chain(notes) {
@@ -151,5 +170,7 @@ impl Outbox {
             self.notes.entry(note.job).or_insert(note);
         }
         self.anomalies.splice(0..0, batch.anomalies);
+        self.outages.splice(0..0, batch.outages);
+        // Housekeeping that failed is ordered again when it is next due.
     }
 }

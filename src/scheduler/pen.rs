@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::clock::Clock;
 use crate::job::Mono;
 use crate::store::{Batch, Committed, WriteError, Writer};
 
@@ -19,6 +20,8 @@ pub(super) struct Pen {
     pub(super) outbox: Outbox,
     hand: Hand,
     flush_at: Mono,
+    sign_at: Mono,
+    wal_bytes: u64,
     trouble: Trouble,
 }
 
@@ -61,6 +64,8 @@ pub(super) struct Done {
 impl Pen {
     /// Bookkeeping is written this often, not at each poll.
     const FLUSH_PERIOD: Duration = Duration::from_secs(2);
+    /// With nothing to write, a sign of life is.
+    const SIGN_PERIOD: Duration = Duration::from_secs(30);
     const IO_ERRORS_TO_END: u32 = 3;
 
     pub(super) fn new(writer: Writer, now: Mono) -> Self {
@@ -68,6 +73,8 @@ impl Pen {
             outbox: Outbox::default(),
             hand: Hand::Resting(Box::new(writer)),
             flush_at: now,
+            sign_at: now.plus(Self::SIGN_PERIOD),
+            wal_bytes: 0,
             trouble: Trouble::default(),
         }
     }
@@ -79,8 +86,10 @@ impl Pen {
         }
         match std::mem::replace(&mut self.hand, Hand::Lifted) {
             Hand::Resting(mut writer) => {
-                let (batch, receipts) = self.outbox.take();
+                let (mut batch, receipts) = self.outbox.take();
+                batch.at = Some(Clock::wall());
                 self.flush_at = now.plus(Self::FLUSH_PERIOD);
+                self.sign_at = now.plus(Self::SIGN_PERIOD);
                 let changes = batch.changes.len();
                 let task = tokio::spawn(async move {
                     let result = writer.write(&batch).await;
@@ -94,10 +103,16 @@ impl Pen {
 
     /// When there is something to begin; none while a batch is being written.
     pub(super) fn wakes_at(&self) -> Option<Mono> {
-        if self.outbox.is_empty() || !matches!(self.hand, Hand::Resting(_)) {
+        if !matches!(self.hand, Hand::Resting(_)) {
             return None;
         }
-        let soonest = if self.outbox.is_urgent() { Mono::default() } else { self.flush_at };
+        let soonest = if self.outbox.is_urgent() {
+            Mono::default()
+        } else if self.outbox.is_empty() {
+            self.sign_at
+        } else {
+            self.flush_at
+        };
         Some(soonest.max(self.trouble.retry_at))
     }
 
@@ -121,6 +136,10 @@ impl Pen {
         };
         match result {
             Ok(committed) => {
+                if let Some(upkeep) = batch.upkeep.clone().filter(|_| committed.upkeep_left) {
+                    self.outbox.upkeep(upkeep);
+                }
+                self.weigh_wal(committed.wal_bytes);
                 let trouble = std::mem::take(&mut self.trouble);
                 if trouble.error.is_some() {
                     tracing::info!("the database can be written again");
@@ -140,6 +159,18 @@ impl Pen {
                 self.trouble.note(error, now).map(|()| None)
             }
         }
+    }
+
+    fn weigh_wal(&mut self, bytes: u64) {
+        let before = std::mem::replace(&mut self.wal_bytes, bytes);
+        if bytes > Writer::MAX_WAL_BYTES && before <= Writer::MAX_WAL_BYTES {
+            tracing::warn!(bytes, "the WAL grows: another program holds a read transaction open");
+        }
+    }
+
+    /// The size of the WAL after the last commit, in bytes.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        self.wal_bytes
     }
 
     /// Changes that are decided and not committed.
@@ -163,6 +194,9 @@ impl Pen {
 
     /// Begins the next batch whatever the time; false if there is none.
     pub(super) fn hurry(&mut self, now: Mono) -> bool {
+        if self.outbox.is_empty() {
+            return false;
+        }
         self.flush_at = now;
         self.start(now);
         self.is_writing()

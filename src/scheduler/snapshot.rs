@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::job::{Mono, Utc};
+use crate::store::Writer;
 use crate::tracker::LaneReport;
 
 /// How the scheduler is doing.
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub unwritten_changes: u64,
     /// Why nothing can be written at present.
     pub write_error: Option<String>,
+    /// The size of the WAL after the last commit.
+    pub wal_bytes: u64,
 }
 
 /// How one provider is doing.
@@ -37,7 +40,15 @@ impl Snapshot {
     pub const PERIOD: Duration = Duration::from_secs(1);
 
     pub(super) fn empty(at: Mono, wall: Utc) -> Self {
-        Self { at, wall, ready: false, lanes: Vec::new(), unwritten_changes: 0, write_error: None }
+        Self {
+            at,
+            wall,
+            ready: false,
+            lanes: Vec::new(),
+            unwritten_changes: 0,
+            write_error: None,
+            wal_bytes: 0,
+        }
     }
 
     /// Why the process should be taken for hung; none if polls that are due are being done.
@@ -58,11 +69,15 @@ impl Snapshot {
             .write_error
             .iter()
             .map(|why| format!("{why}; {} changes wait to be written", self.unwritten_changes));
+        let grown = (self.wal_bytes > Writer::MAX_WAL_BYTES).then(|| {
+            let mib = self.wal_bytes >> 20;
+            format!("the WAL has grown to {mib} MiB: another program holds a read transaction open")
+        });
         let stuck = self.stuck(self.at);
         let gone = self.lanes.iter().filter(|lane| !lane.report.configured).map(|lane| {
             let jobs = lane.report.active_jobs;
             format!("provider {} is not configured; {jobs} jobs of it wait", lane.report.name)
         });
-        unwritten.chain(stuck).chain(gone).collect()
+        unwritten.chain(grown).chain(stuck).chain(gone).collect()
     }
 }

@@ -11,11 +11,12 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, FromRow};
 
 use crate::job::{
-    Anomaly, Change, JobId, Labels, NewJob, Note, Standing, State, Times, Tracked, Transition, Utc,
-    register,
+    Anomaly, Change, JobId, Labels, NewJob, Note, Outage, OutageEdge, Standing, State, Times,
+    Tracked, Transition, Utc, register,
 };
 
 use super::reader::{TRACKED_COLUMNS, TrackedRow};
+use super::upkeep::{ALIVE, Upkeep, mark};
 
 /// What is to be written in one transaction. At most one change for each job.
 #[derive(Debug, Default)]
@@ -28,6 +29,12 @@ pub struct Batch {
     pub notes: Vec<Note>,
     /// Contradictions.
     pub anomalies: Vec<Anomaly>,
+    /// Outages that began or ended, in order.
+    pub outages: Vec<Outage>,
+    /// Housekeeping.
+    pub upkeep: Option<Upkeep>,
+    /// When it was handed over: a sign of life.
+    pub at: Option<Utc>,
 }
 
 /// What became of a batch.
@@ -37,6 +44,10 @@ pub struct Committed {
     pub entered: Vec<Entered>,
     /// Jobs whose change was not written because the database holds another state: as it does.
     pub refused: Vec<(JobId, Option<Tracked>)>,
+    /// Whether more of the housekeeping is left.
+    pub upkeep_left: bool,
+    /// The size of the WAL, in bytes.
+    pub wal_bytes: u64,
 }
 
 /// A job that was to be registered.
@@ -86,6 +97,15 @@ pub(super) async fn transact(
             |anomaly| json!({"job": anomaly.job.0, "at": anomaly.at.sql(), "what": anomaly.what}),
         );
         run(&mut transaction, ANOMALY, rows.collect()).await?;
+    }
+    for outage in &batch.outages {
+        write_outage(&mut transaction, outage).await?;
+    }
+    if let Some(now) = batch.at {
+        if let Some(upkeep) = &batch.upkeep {
+            committed.upkeep_left = upkeep.within(&mut transaction, now).await?;
+        }
+        mark(&mut transaction, ALIVE, now).await?;
     }
     let newest = newest_seq(&mut transaction).await?;
     transaction.commit().await?;
@@ -164,6 +184,32 @@ const ANOMALY: &str = "
     INSERT INTO provider_event (kind, provider, job_id, began_at, reason)
     SELECT 'anomaly', job.provider, job.id, new.value ->> 'at', new.value ->> 'what'
     FROM json_each(?1) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
+
+/// A provider has one open outage at most: an earlier life may have left it.
+async fn write_outage(
+    connection: &mut SqliteConnection,
+    outage: &Outage,
+) -> Result<(), sqlx::Error> {
+    let provider = outage.provider.as_str();
+    let query = match &outage.edge {
+        OutageEdge::Began { at, reason } => sqlx::query(
+            "INSERT OR IGNORE INTO provider_event (kind, provider, began_at, reason)
+             VALUES ('outage', ?1, ?2, ?3)",
+        )
+        .bind(provider)
+        .bind(*at)
+        .bind(reason),
+        OutageEdge::Ended { at, failed_polls } => sqlx::query(
+            "UPDATE provider_event
+             SET ended_at = max(began_at, ?2), failed_polls = coalesce(failed_polls, 0) + ?3
+             WHERE kind = 'outage' AND ended_at IS NULL AND provider = ?1",
+        )
+        .bind(provider)
+        .bind(*at)
+        .bind(*failed_polls),
+    };
+    query.execute(connection).await.map(drop)
+}
 
 async fn enter(
     connection: &mut SqliteConnection,

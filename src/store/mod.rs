@@ -8,9 +8,13 @@ mod batch;
 mod columns;
 mod open;
 mod reader;
+mod sqlite;
+mod upkeep;
 mod writer;
 
 pub use batch::{Batch, Committed, Entered};
-pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations, sqlite_version};
+pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations};
 pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, StateFilter, TransitionRow};
+pub use sqlite::sqlite_version;
+pub use upkeep::Upkeep;
 pub use writer::{WriteError, Writer};

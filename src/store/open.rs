@@ -17,13 +17,17 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
+use crate::clock::Clock;
+
 use super::reader::Reader;
+use super::sqlite::{libsqlite3_version, sqlite_version};
+use super::upkeep::note_downtime;
 use super::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The schema that this program writes and reads.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// "jtrk", in the file's header.
 const APPLICATION_ID: i64 = 0x6A74_726B;
@@ -92,19 +96,13 @@ impl Store {
         let making = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
         let mut connection = making.connect().await.map_err(|error| place.sql(&error))?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| place.migration(error))?;
+        note_downtime(&mut connection, Clock::wall()).await.map_err(|error| place.sql(&error))?;
         let writer = Writer::new(options, connection, path, lock)
             .await
             .map_err(|error| place.sql(&error))?;
         let reader = Reader::open(path).await.map_err(|error| place.sql(&error))?;
         Ok(Self { writer, reader, unchecked })
     }
-}
-
-/// The version of the linked library, for people.
-#[must_use]
-pub fn sqlite_version() -> String {
-    let number = libsqlite3_version();
-    format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
 }
 
 /// The versions of the migrations that the database at `path` still needs; all of them if there is
@@ -138,14 +136,6 @@ pub(super) fn writer_options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(Duration::from_secs(1))
         .pragma("journal_size_limit", "67108864")
         .pragma("wal_autocheckpoint", "1000")
-}
-
-fn libsqlite3_version() -> i32 {
-    // SAFETY: takes nothing, returns a constant of the library.
-    #[allow(unsafe_code, reason = "a plain question to SQLite")]
-    unsafe {
-        libsqlite3_sys::sqlite3_libversion_number()
-    }
 }
 
 /// One daemon a directory. The lock goes with the process, however it ends.

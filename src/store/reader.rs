@@ -1,6 +1,7 @@
 //! Reading, beside the writer and never in its way: a few read-only connections, every query with a
 //! LIMIT and fetched whole. A query left half read would keep the WAL from ever shrinking.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -207,6 +208,17 @@ impl Reader {
         let found: String =
             sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&self.pool).await?;
         Ok((found != "ok").then_some(found))
+    }
+
+    /// When each kind of housekeeping was last done, by its name.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn milestones(&self) -> Result<BTreeMap<String, Utc>, ReadError> {
+        let rows: Vec<(String, Utc)> = sqlx::query_as("SELECT name, at FROM milestone LIMIT 100")
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().collect())
     }
 
     /// Up to `limit` jobs that are not over, by number, beginning after `after`.

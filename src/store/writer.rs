@@ -8,13 +8,18 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::io::Errno;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
+use crate::job::Utc;
+
 use super::batch::{Batch, Committed, newest_seq, transact};
+use super::sqlite::{lacks_room, persist_wal};
+use super::upkeep::{STOPPED, mark};
 
 /// Why a batch was not written; nothing of it is.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +51,17 @@ pub struct Writer {
     connection: Option<SqliteConnection>,
     path: PathBuf,
     identity: Identity,
+    cut_wal_at: Utc,
     newest: watch::Sender<i64>,
     /// Held as long as we write.
     _lock: File,
 }
 
 impl Writer {
+    /// A larger WAL is worth a word to the operator, and a try to cut it.
+    pub const MAX_WAL_BYTES: u64 = 64 << 20;
+    const CUT_WAL_PERIOD: Duration = Duration::from_secs(10);
+
     pub(super) async fn new(
         options: SqliteConnectOptions,
         mut connection: SqliteConnection,
@@ -66,7 +76,8 @@ impl Writer {
             options,
             connection: Some(connection),
             path: path.to_owned(),
-            identity: identity(path).map_err(sqlx::Error::Io)?,
+            identity: identity(path).map_err(sqlx::Error::Io)?.0,
+            cut_wal_at: Utc::from_millis(0),
             newest: watch::Sender::new(newest),
             _lock: lock,
         })
@@ -90,9 +101,13 @@ impl Writer {
             None => self.reopen().await.map_err(|error| classify(&error))?,
         };
         match transact(&mut connection, batch).await {
-            Ok((committed, newest)) => {
+            Ok((mut committed, newest)) => {
+                // What follows the commit can fail without losing anything.
+                if let Err(error) = self.tidy(&mut connection, batch).await {
+                    tracing::warn!(%error, "housekeeping of the database failed");
+                }
                 self.connection = Some(connection);
-                self.check_identity()?;
+                committed.wal_bytes = self.check_identity()?;
                 self.newest.send_if_modified(|seq| std::mem::replace(seq, newest) != newest);
                 Ok(committed)
             }
@@ -111,10 +126,36 @@ impl Writer {
         }
     }
 
+    /// A reader that stays in one transaction keeps the WAL from being begun anew: it grows until
+    /// that reader goes, and must then be cut, which a passive checkpoint never does.
+    async fn tidy(
+        &mut self,
+        connection: &mut SqliteConnection,
+        batch: &Batch,
+    ) -> Result<(), sqlx::Error> {
+        if let Some(upkeep) = &batch.upkeep {
+            upkeep.after(connection).await?;
+        }
+        let Some(now) = batch.at else { return Ok(()) };
+        let wal_bytes = identity(&self.path).map_or(0, |(_, wal_bytes)| wal_bytes);
+        if wal_bytes > Self::MAX_WAL_BYTES && now >= self.cut_wal_at {
+            self.cut_wal_at = now.plus(Self::CUT_WAL_PERIOD);
+            sqlx::query("PRAGMA busy_timeout = 100").execute(&mut *connection).await?;
+            let cut =
+                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await;
+            sqlx::query("PRAGMA busy_timeout = 1000").execute(&mut *connection).await?;
+            cut?;
+        }
+        Ok(())
+    }
+
     /// Ends in order: the WAL goes into the database if no reader is in its way, so that a copy
     /// of that file alone is whole.
     pub async fn close(mut self) {
         let Some(mut connection) = self.connection.take() else { return };
+        if let Err(error) = mark(&mut connection, STOPPED, Clock::wall()).await {
+            tracing::warn!(%error, "the end was not recorded");
+        }
         // By itself SQLite does so only when its last connection can write; readers outlive us.
         let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
         if let Err(error) = emptied.and(connection.close().await) {
@@ -128,55 +169,23 @@ impl Writer {
         Ok(connection)
     }
 
-    /// SQLite does not notice that its file was taken away, and would acknowledge on.
-    fn check_identity(&self) -> Result<(), WriteError> {
+    /// SQLite does not notice that its file was taken away, and would acknowledge on. The size of
+    /// the WAL comes with the look.
+    fn check_identity(&self) -> Result<u64, WriteError> {
         match identity(&self.path) {
-            Ok(now) if now == self.identity => Ok(()),
+            Ok((now, wal_bytes)) if now == self.identity => Ok(wal_bytes),
             Ok(_) | Err(_) => Err(WriteError::Moved(self.path.clone())),
         }
     }
 }
 
 /// Only looks, never opens: closing a second descriptor would drop SQLite's locks.
-fn identity(path: &Path) -> io::Result<Identity> {
+fn identity(path: &Path) -> io::Result<(Identity, u64)> {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
-    let of = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
-    Ok((of(path)?, of(Path::new(&wal))?))
-}
-
-/// Without it a clean stop removes the WAL, and users who may only read cannot open the database.
-#[allow(unsafe_code, reason = "sqlx has no call for a file control")]
-async fn persist_wal(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let mut handle = connection.lock_handle().await?;
-    let mut on: std::ffi::c_int = 1;
-    // SAFETY: the handle is locked and open; "main" is a C string; SQLITE_FCNTL_PERSIST_WAL takes a
-    // pointer to an int, which lives until the call returns.
-    let code = unsafe {
-        libsqlite3_sys::sqlite3_file_control(
-            handle.as_raw_handle().as_ptr(),
-            c"main".as_ptr(),
-            libsqlite3_sys::SQLITE_FCNTL_PERSIST_WAL,
-            (&raw mut on).cast(),
-        )
-    };
-    if code == libsqlite3_sys::SQLITE_OK {
-        Ok(())
-    } else {
-        Err(sqlx::Error::Io(io::Error::other("SQLITE_FCNTL_PERSIST_WAL failed")))
-    }
-}
-
-/// Whether the system refused the last write for want of room. SQLite has a code of its own for
-/// `ENOSPC` only: a quota, a limit on file sizes and a disk that became read-only are to it the
-/// same as a broken one, but they pass.
-#[allow(unsafe_code, reason = "sqlx has no call for the system's error")]
-async fn lacks_room(connection: &mut SqliteConnection) -> bool {
-    let Ok(mut handle) = connection.lock_handle().await else { return false };
-    // SAFETY: the handle is locked and open; the call only reads a number from it.
-    let number = unsafe { libsqlite3_sys::sqlite3_system_errno(handle.as_raw_handle().as_ptr()) };
-    let room = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS];
-    room.contains(&Errno::from_raw_os_error(number))
+    let (database, wal) = (fs::metadata(path)?, fs::metadata(wal)?);
+    let of = |found: &fs::Metadata| (found.dev(), found.ino());
+    Ok(((of(&database), of(&wal)), wal.len()))
 }
 
 /// The primary result code of an error that comes from SQLite.

@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::job::{Answer, JobId, Moment, Mono, ProviderError, ProviderName};
+use crate::job::{
+    Answer, JobId, Moment, Mono, Outage, OutageEdge, ProviderError, ProviderName, Utc,
+};
 use crate::policy::{Backoff, Budget};
 
-use super::Tell;
+use super::{Action, Tell};
 
 /// The number of a lane; lanes are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,8 +58,21 @@ pub(super) struct Lane {
     by_hand: VecDeque<JobId>,
     turns_since_first: u8,
     strikes: u32,
-    told: bool,
+    outage: OutageTold,
+    /// When the first of the failures in a row was.
+    failing_since: Option<Utc>,
     unknown_words: BTreeSet<String>,
+}
+
+/// What is recorded of a provider's outages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OutageTold {
+    /// Nothing, in this life: an earlier one may have left an outage open.
+    NotYet,
+    /// One lasts.
+    Begun,
+    /// None lasts.
+    Ended,
 }
 
 /// A time in which nothing is asked.
@@ -92,7 +107,8 @@ impl Lane {
             by_hand: VecDeque::new(),
             turns_since_first: 0,
             strikes: 0,
-            told: false,
+            outage: OutageTold::NotYet,
+            failing_since: None,
             unknown_words: BTreeSet::new(),
         }
     }
@@ -100,7 +116,8 @@ impl Lane {
     /// New settings end a pause: what was wrong may be mended.
     pub(super) fn configure(&mut self, settings: Option<LaneSettings>, now: Mono) {
         match (&self.settings, &settings) {
-            (None, Some(new)) if self.asking.is_empty() => {
+            // A minute that was spent before a provider was taken away counts when it is back.
+            (None, Some(new)) if self.budget.spent_last_minute(now) == 0 => {
                 self.budget = Budget::new(new.requests_per_minute, now);
             }
             (_, Some(new)) => self.budget.set_limit(new.requests_per_minute),
@@ -158,6 +175,11 @@ impl Lane {
         Some(picked)
     }
 
+    /// Whether a poll of this job is under way.
+    pub(super) fn is_asking(&self, job: JobId) -> bool {
+        self.asking.contains_key(&job)
+    }
+
     /// When [`Lane::pick`] will have something, if no answer comes before.
     pub(super) fn wakes_at(&self) -> Option<Mono> {
         let gate = self.gate()?;
@@ -197,20 +219,26 @@ impl Lane {
     }
 
     /// Takes in what an answer tells of the provider.
-    pub(super) fn learn(&mut self, job: JobId, answer: &Answer, now: Moment) -> Option<Tell> {
+    pub(super) fn learn(
+        &mut self,
+        job: JobId,
+        answer: &Answer,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
         self.asking.remove(&job);
         self.budget.end(now.mono);
         if let Some(quota) = answer.pace.quota {
             self.budget.announce(quota);
         }
-        let tell = match &answer.result {
-            Ok(_) | Err(ProviderError::NotFound(_)) => self.recover(),
+        match &answer.result {
+            Ok(_) | Err(ProviderError::NotFound(_)) => self.recover(now, actions),
             Err(ProviderError::Transient(why) | ProviderError::Malformed(why)) => {
-                self.failures = self.failures.saturating_add(1);
-                (self.failures == Self::FAILURES_TO_TELL && !self.told).then(|| {
-                    self.told = true;
-                    Tell::Failing { provider: self.name.clone(), why: why.clone() }
-                })
+                self.count_failure(now);
+                if self.failures >= Self::FAILURES_TO_TELL {
+                    let provider = self.name.clone();
+                    self.tell(Tell::Failing { provider, why: why.clone() }, why, actions);
+                }
             }
             Err(
                 refused @ (ProviderError::RateLimited(_)
@@ -218,24 +246,57 @@ impl Lane {
                 | ProviderError::Auth(_)
                 | ProviderError::Misconfigured(_)),
             ) => {
-                self.failures = self.failures.saturating_add(1);
-                self.close(refused, answer.pace.retry_after, now)
+                self.count_failure(now);
+                self.close(refused, answer.pace.retry_after, now, actions);
             }
-        };
+        }
         if self.pause.is_none()
             && let Some((0, reset)) = answer.pace.left
         {
             let until = now.mono.plus(reset.min(Self::LONGEST_WINDOW));
             self.pause = Some(Pause { until, reason: None });
         }
-        tell
     }
 
-    fn recover(&mut self) -> Option<Tell> {
+    /// When the outage began that lasts, if one does.
+    pub(super) fn outage_since(&self) -> Option<Utc> {
+        self.failing_since.filter(|_| self.outage == OutageTold::Begun)
+    }
+
+    fn count_failure(&mut self, now: Moment) {
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now.wall);
+    }
+
+    /// The beginning of an outage, once.
+    fn tell(&mut self, tell: Tell, why: &str, actions: &mut Vec<Action>) {
+        if self.outage == OutageTold::Begun {
+            return;
+        }
+        self.outage = OutageTold::Begun;
+        actions.push(Action::Tell(tell));
+        if let Some(at) = self.failing_since {
+            let edge = OutageEdge::Began { at, reason: why.to_owned() };
+            actions.push(Action::Outage(Outage { provider: self.name.clone(), edge }));
+        }
+    }
+
+    fn recover(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        if self.is_closed(now.mono) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.outage, OutageTold::Ended);
+        if before != OutageTold::Ended {
+            let edge = OutageEdge::Ended { at: now.wall, failed_polls: self.failures };
+            actions.push(Action::Outage(Outage { provider: self.name.clone(), edge }));
+        }
+        if before == OutageTold::Begun {
+            actions.push(Action::Tell(Tell::Recovered { provider: self.name.clone() }));
+        }
         self.failures = 0;
+        self.failing_since = None;
         self.strikes = 0;
         self.pause = None;
-        std::mem::take(&mut self.told).then(|| Tell::Recovered { provider: self.name.clone() })
     }
 
     fn close(
@@ -243,18 +304,23 @@ impl Lane {
         refused: &ProviderError,
         retry_after: Option<Duration>,
         now: Moment,
-    ) -> Option<Tell> {
-        let closed = |pause: &Pause| pause.reason.is_some() && pause.until > now.mono;
-        if self.pause.as_ref().is_some_and(closed) {
-            // Sent before the refusal that closed the lane was in.
-            return None;
+        actions: &mut Vec<Action>,
+    ) {
+        if self.is_closed(now.mono) {
+            return;
         }
         self.strikes = self.strikes.saturating_add(1);
         let span = pause_for(refused, self.strikes, retry_after, now.jitter);
-        let reason = refused.to_string();
-        self.pause = Some(Pause { until: now.mono.plus(span), reason: Some(reason.clone()) });
-        let first = !std::mem::replace(&mut self.told, true);
-        first.then(|| Tell::Paused { provider: self.name.clone(), why: reason, span })
+        let why = refused.to_string();
+        self.pause = Some(Pause { until: now.mono.plus(span), reason: Some(why.clone()) });
+        let provider = self.name.clone();
+        self.tell(Tell::Paused { provider, why: why.clone(), span }, &why, actions);
+    }
+
+    /// Whether a refusal still keeps the lane closed. An answer that comes meanwhile belongs to a
+    /// request sent before, and tells nothing of what holds since.
+    fn is_closed(&self, now: Mono) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.reason.is_some() && pause.until > now)
     }
 
     /// A word that we do not know is reported once.

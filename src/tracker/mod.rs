@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Asked, Change, JobId, Moment, Mono, Note, Ours, ProviderName, RemoteId, Said,
-    Tracked,
+    Anomaly, Answer, Asked, Change, JobId, Moment, Mono, Note, Ours, Outage, ProviderName,
+    RemoteId, Said, Tracked, Utc,
 };
 
 use lane::{Lane, Queue};
@@ -58,6 +58,8 @@ pub enum Action {
     },
     /// Record this contradiction.
     Anomaly(Anomaly),
+    /// Record that an outage began or ended.
+    Outage(Outage),
     /// Let the operator know.
     Tell(Tell),
 }
@@ -131,6 +133,8 @@ pub struct LaneReport {
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub failures: u32,
+    /// When the provider began to fail or to refuse; none if it answers.
+    pub outage_since: Option<Utc>,
     /// Why nothing is asked.
     pub pause: Option<Pause>,
 }
@@ -227,6 +231,10 @@ impl Tracker {
             Record::new(job, lane_id, now.mono)
         });
         match &mut record.stage {
+            // It was untracked while it was asked: the answer under way is the news asked for.
+            Stage::Waiting(_) if lane.is_asking(id) => {
+                record.stage = Stage::Asking { by_hand: true };
+            }
             Stage::Waiting(due) => {
                 lane.dequeue(id, *due);
                 lane.enqueue_by_hand(id);
@@ -260,7 +268,7 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(lane) = self.lanes.get_mut(lane.0) else { return };
-        actions.extend(lane.learn(id, &answer, now).map(Action::Tell));
+        lane.learn(id, &answer, now, actions);
         if let Ok(seen) = &answer.result
             && matches!(seen.said, Said::Unknown | Said::Indeterminate)
         {
@@ -308,9 +316,13 @@ impl Tracker {
         actions.extend(
             heard.anomaly.map(|what| Action::Anomaly(Anomaly { job: id, at: now.wall, what })),
         );
-        let Some(record) = self.jobs.get(&id) else { return };
+        let Some(record) = self.jobs.get_mut(&id) else { return };
         let lane = &mut self.lanes[record.lane.0];
         match heard.next {
+            // Its untracking came while it was asked, and was refused: that answer is to come.
+            Next::Wait(_) if lane.is_asking(id) => {
+                record.stage = Stage::Asking { by_hand: false };
+            }
             Next::Wait(due) => lane.enqueue(id, due, Queue::Again),
             Next::Write(change) => actions.push(Action::Write(*change)),
             Next::Drop => {
@@ -351,6 +363,7 @@ impl Lane {
             sent_last_minute: self.budget.spent_last_minute(now),
             requests_per_minute: self.budget.limit(),
             failures: self.failures,
+            outage_since: self.outage_since(),
             pause: self.pause.clone().filter(|pause| pause.until > now),
         }
     }

@@ -235,12 +235,17 @@ impl Record {
             return self.wait_or_drop(now.mono);
         };
         self.standing = pending.after;
+        self.go_on(id, pending.due, now)
+    }
+
+    /// What follows a write: the untracking that waited for it, or the next poll.
+    fn go_on(&mut self, id: JobId, due: Mono, now: Moment) -> Next {
         if let Some(why) = self.untrack.take()
             && let Some(change) = self.plan(id, Ours::Untracked, why, None, now)
         {
             return Next::Write(Box::new(change));
         }
-        self.wait_or_drop(pending.due)
+        self.wait_or_drop(due)
     }
 
     /// The store holds another state than we expected, and this is it: plans once more on it, then
@@ -279,10 +284,10 @@ impl Record {
                 return Heard { next: Next::Write(Box::new(change)), note: None, anomaly };
             }
             if arrived {
-                return Heard { next: self.wait_or_drop(pending.due), note: None, anomaly: None };
+                return Heard { next: self.go_on(id, pending.due, now), note: None, anomaly: None };
             }
         }
-        Heard { next: self.wait_or_drop(pending.due), note: None, anomaly }
+        Heard { next: self.go_on(id, pending.due, now), note: None, anomaly }
     }
 
     fn change(

@@ -16,11 +16,13 @@ fn example() -> String {
     std::fs::read_to_string(path()).expect("the example")
 }
 
-/// The example with every setting uncommented: comments are sentences, settings are `key = …`.
+/// The example with every setting uncommented: comments are sentences, settings are `key = …`, and
+/// `[section]`.
 fn uncommented() -> String {
     let is_setting = |line: &str| {
         let key = line.split_once(" = ").map_or("", |(key, _)| key);
-        !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        is_key || (line.starts_with('[') && line.ends_with(']'))
     };
     let lines = example();
     let lines = lines.lines().map(|line| match line.strip_prefix("# ") {
@@ -54,17 +56,18 @@ fn its_comments_are_the_defaults() {
     // A provider's own settings are said or left out; what counts is what is in force.
     let in_force = |loaded: &Loaded| {
         let config = loaded.config.clone();
-        let provider = config.providers.into_values().next().expect("one provider");
+        let provider = config.providers.into_values().next().expect("dune comes first");
         let polling = provider.polling(&config.polling);
         let numbers = (provider.requests_per_minute(), provider.max_in_flight());
         (
             config.store,
+            config.maintenance,
             config.control.socket,
             config.control.mode,
             config.polling,
             polling,
             numbers,
-            provider.base_url().to_owned(),
+            provider.base_url(),
         )
     };
     assert_eq!(in_force(&plain), in_force(&whole));
@@ -73,14 +76,16 @@ fn its_comments_are_the_defaults() {
 #[test]
 fn it_names_every_setting() {
     // A complaint about an unknown key lists those that are known.
-    let sections = ["store", "control", "polling", "providers.dune"];
+    let sections = ["store", "control", "polling", "maintenance", "providers.dune"];
     let text = uncommented();
     let mut from = 0;
     for section in sections {
         let start = text.find(&format!("\n[{section}]\n")).expect(section);
         assert!(start >= from, "[{section}] has its place");
         from = start;
-        let body = text[start + 2..].split("\n[").next().expect("a section");
+        // Each kind of provider has some of their settings.
+        let end = if section.starts_with("providers") { "\0" } else { "\n[" };
+        let body = text[start + 2..].split(end).next().expect("a section");
         let why = Case::file(&format!("[{section}]\nbogus = 1\n")).refused();
         let known = why.split("here these are: ").nth(1).expect("the known keys");
         for key in known.lines().next().expect("a line").split(", ") {

@@ -23,9 +23,14 @@ fn check(cases: &[Wrong<'_>]) {
 #[test]
 fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
     check(&[
-        ("bogus = 1\n", 1, "bogus", &["is not a setting", "store, control, polling, providers"]),
+        (
+            "bogus = 1\n",
+            1,
+            "bogus",
+            &["is not a setting", "store, control, polling, maintenance, providers"],
+        ),
         ("\n[stor]\npath = \"/x\"\n", 2, "stor", &["is not a setting", "store"]),
-        ("[store]\npaht = \"/x\"\n", 2, "store.paht", &["is not a setting", ": path"]),
+        ("[store]\npaht = \"/x\"\n", 2, "store.paht", &["is not a setting", ": path, statement"]),
         ("[control]\nsock = \"/x\"\n", 2, "control.sock", &["socket, mode, group"]),
         (
             "[polling]\nmin_interval = \"2s\"\nmaximum = \"1m\"\n",
@@ -37,7 +42,7 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             &format!("{DUNE}rpm = 5\n"),
             4,
             "providers.dune.rpm",
-            &["kind, base_url, api_key, requests_per_minute, max_in_flight"],
+            &["kind, base_url, api_key, auth, region", "requests_per_minute, max_in_flight"],
         ),
     ]);
 }
@@ -86,7 +91,7 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
         (&with("base_url", "\"nonsense\""), 4, "providers.dune.base_url", &["https"]),
         ("[providers.dune]\nkind = \"sparql\"\n", 2, "providers.dune.kind", &["one of: dune"]),
         ("[providers.dune]\napi_key = { env = \"K\" }\n", 1, "providers.dune.kind", &["not set"]),
-        ("[providers.dune]\nkind = \"dune\"\n", 1, "providers.dune.api_key", &["needed", "env"]),
+        ("[providers.dune]\nkind = \"dune\"\n", 1, "providers.dune.api_key", &["needed"]),
         ("[providers.Dune]\nkind = \"dune\"\n", 1, "providers.Dune", &["lower-case"]),
         ("[providers]\ndune = 5\n", 2, "providers.dune", &["not a whole number"]),
     ]);

@@ -117,7 +117,9 @@ impl Bench {
             .expect("a config")
             .config;
         let name: ProviderName = "subject".parse().expect("a name");
-        let provider = build(&name, &config.providers[&name], &config.polling).expect("a provider");
+        let provider =
+            build(&name, &config.providers[&name], &config.polling, config.store.statement)
+                .expect("a provider");
         Self { subject, standin, provider, _dir: dir }
     }
 

@@ -26,6 +26,7 @@ fn migrations() -> Vec<(i64, PathBuf)> {
     found
 }
 
+/// What a version added; it comes on top of those before.
 fn sample(version: i64) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join(format!("migrations/samples/{version:04}.sql"));
@@ -54,15 +55,18 @@ async fn every_table_of_ours_is_strict() {
     let tables = "SELECT name, strict FROM pragma_table_list WHERE schema = 'main'
                   AND type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_sqlx_*'
                   ORDER BY name";
-    assert_eq!(db::query(&home.database(), tables), ["job|1", "provider_event|1", "transition|1"]);
+    let found = db::query(&home.database(), tables);
+    assert!(found.iter().all(|table| table.ends_with("|1")), "{found:?}");
+    assert!(["job|1", "transition|1"].iter().all(|ours| found.contains(&(*ours).to_owned())));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_versions_sample_is_carried_over_to_the_newest() {
+    // A start adds the time in which the daemon was down.
     let counts = "SELECT (SELECT count(*) FROM job), (SELECT count(*) FROM transition),
-                         (SELECT count(*) FROM provider_event)";
+                         (SELECT count(*) FROM provider_event WHERE provider IS NOT NULL)";
     let views = "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM history),
-                        (SELECT count(*) FROM provider_event)";
+                        (SELECT count(*) FROM provider_event WHERE provider IS NOT NULL)";
     for (version, _) in migrations() {
         let home = Home::bare();
         let old = home.path("migrations");
@@ -76,7 +80,9 @@ async fn each_versions_sample_is_carried_over_to_the_newest() {
         let migrator = Migrator::new(old.as_path()).await.expect("the old migrations");
         migrator.run(&mut connection).await.expect("the old schema");
         connection.close().await.expect("closed");
-        db::execute(&home.database(), &sample(version));
+        for part in 1..=version {
+            db::execute(&home.database(), &sample(part));
+        }
         let held = db::value(&home.database(), counts);
         assert!(!held.split('|').any(|count| count == "0"), "sample {version} fills all: {held}");
 

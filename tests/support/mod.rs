@@ -12,3 +12,11 @@ use std::time::Duration;
 
 /// For everything that should happen at once; only a defect ever waits so long.
 pub const SOON: Duration = Duration::from_secs(30);
+
+/// Runs `what`; what it returned, and how long it took.
+#[allow(clippy::disallowed_methods, reason = "a test is an edge")]
+pub fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = std::time::Instant::now();
+    let result = what();
+    (result, begun.elapsed())
+}

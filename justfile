@@ -1,0 +1,15 @@
+# What CI runs: format, clippy, docs, the README's test command.
+check:
+    .ci/run
+
+# The tests alone; `just test store` for one file of them.
+test *FILE:
+    cargo test {{ if FILE == "" { "" } else { "--test " + FILE } }}
+
+# jobtrack at work, on loopback.
+demo:
+    cargo run --example demo
+
+# Licences and sources of all dependencies (needs cargo-deny).
+deny:
+    cargo deny check bans licenses sources

@@ -1,0 +1,93 @@
+//! `[maintenance]`: when old jobs go, and how old they may get.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de;
+use serde::{Deserialize, Deserializer};
+
+use crate::job::State;
+
+/// `[maintenance]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceConfig {
+    /// When jobs that are over for long are removed, with their history.
+    pub prune: CronText,
+    /// How long they are kept.
+    pub keep: Keep,
+}
+
+/// A cron expression in UTC, of six fields: the first is the second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CronText(String);
+
+impl CronText {
+    /// The expression.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CronText {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let six = match text.split_whitespace().count() {
+            5 => format!("0 {text}"),
+            _ => text.to_owned(),
+        };
+        let good = six.split_whitespace().count() == 6 && croner::Cron::from_str(&six).is_ok();
+        good.then_some(Self(six)).ok_or("must be a cron expression of five or six fields, in UTC")
+    }
+}
+
+impl<'de> Deserialize<'de> for CronText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// How long a job is kept after its end, by outcome; for ever if it is not said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keep(BTreeMap<State, Duration>);
+
+impl Keep {
+    /// The outcomes that are not kept for ever.
+    pub fn limits(&self) -> impl Iterator<Item = (State, Duration)> {
+        self.0.iter().map(|(state, limit)| (*state, *limit))
+    }
+}
+
+impl<'de> Deserialize<'de> for Keep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const FOREVER: &str = "forever";
+        let told = BTreeMap::<String, String>::deserialize(deserializer)?;
+        let mut default = None;
+        let mut own = BTreeMap::new();
+        for (outcome, limit) in told {
+            let limit = match limit.as_str() {
+                FOREVER => None,
+                text => Some(humantime::parse_duration(text).map_err(|_| {
+                    de::Error::custom("must hold durations such as \"90d\", or \"forever\"")
+                })?),
+            };
+            match outcome.parse::<State>() {
+                Ok(state) if state.is_terminal() => {
+                    own.insert(state, limit);
+                }
+                Err(_) if outcome == "default" => default = limit,
+                Ok(_) | Err(_) => {
+                    return Err(de::Error::custom(
+                        "must be a table of outcomes, such as succeeded or failed, and default",
+                    ));
+                }
+            }
+        }
+        let over = State::ALL.into_iter().filter(|state| state.is_terminal());
+        let limit = |state| own.get(&state).copied().unwrap_or(default);
+        Ok(Self(over.filter_map(|state| Some((state, limit(state)?))).collect()))
+    }
+}

@@ -1,0 +1,165 @@
+//! `[providers.NAME]`: one account of a service. All kinds share one table; which of its keys a kind
+//! needs, takes or refuses is [`ProviderConfig::rules`].
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::span::optional_span;
+use super::{PollingConfig, SecretRef};
+
+/// The services that we speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Dune query executions.
+    Dune,
+    /// Jobs of Huawei's Data Lake Insight.
+    Dli,
+    /// Script instances of Huawei's `DataArts` Studio.
+    DataArts,
+}
+
+impl Kind {
+    /// The name used in the config and in the `jobs` view.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dune => "dune",
+            Self::Dli => "dli",
+            Self::DataArts => "dataarts",
+        }
+    }
+
+    /// The budget if none is set. Dune's free plan allows 40 a minute for everything that uses the
+    /// account, some are left to others; DLI documents no limit, but gateways enforce 60; `DataArts`
+    /// allows 30 a second for a user.
+    #[must_use]
+    pub fn requests_per_minute(self) -> u32 {
+        match self {
+            Self::Dune => 30,
+            Self::Dli => 60,
+            Self::DataArts => 600,
+        }
+    }
+}
+
+/// Whether a kind has a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// It must be set.
+    Needed,
+    /// It may be.
+    Taken,
+    /// It must not.
+    Foreign,
+}
+
+/// `[providers.NAME]`. What is not set comes from [`Kind`] and `[polling]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Which service it is.
+    pub kind: Kind,
+    /// Its address: https, or http to a loopback address.
+    pub base_url: Option<String>,
+    /// Where its key lies (Dune).
+    pub api_key: Option<SecretRef>,
+    /// How to prove who asks (Huawei).
+    pub auth: Option<AuthConfig>,
+    /// Such as `cn-north-4`; gives `base_url` (Huawei).
+    pub region: Option<String>,
+    /// Whose jobs they are (Huawei).
+    pub project_id: Option<String>,
+    /// A workspace's id; without it the workspace "default" is meant (`DataArts`).
+    pub workspace: Option<String>,
+    /// The budget.
+    pub requests_per_minute: Option<u32>,
+    /// Requests under way at once.
+    pub max_in_flight: Option<u32>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub min_interval: Option<Duration>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub max_interval: Option<Duration>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub request_timeout: Option<Duration>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub give_up_after: Option<Duration>,
+}
+
+/// `auth = { … }`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    /// A token, sent as it is; read again on reload.
+    pub token: SecretRef,
+}
+
+impl ProviderConfig {
+    /// Requests under way at once if nothing is set.
+    const MAX_IN_FLIGHT: u32 = 8;
+
+    /// The keys that not every kind has: whether each is set, and whether it may be.
+    pub(super) fn rules(&self) -> [(&'static str, bool, Rule); 5] {
+        let (dune, huawei, workspace) = match self.kind {
+            Kind::Dune => (Rule::Needed, Rule::Foreign, Rule::Foreign),
+            Kind::Dli => (Rule::Foreign, Rule::Needed, Rule::Foreign),
+            Kind::DataArts => (Rule::Foreign, Rule::Needed, Rule::Taken),
+        };
+        let region = if huawei == Rule::Needed { Rule::Taken } else { huawei };
+        [
+            ("api_key", self.api_key.is_some(), dune),
+            ("auth", self.auth.is_some(), huawei),
+            ("project_id", self.project_id.is_some(), huawei),
+            ("region", self.region.is_some(), region),
+            ("workspace", self.workspace.is_some(), workspace),
+        ]
+    }
+
+    /// The budget in force.
+    #[must_use]
+    pub fn requests_per_minute(&self) -> u32 {
+        self.requests_per_minute.unwrap_or(self.kind.requests_per_minute())
+    }
+
+    /// Requests under way at once.
+    #[must_use]
+    pub fn max_in_flight(&self) -> u32 {
+        self.max_in_flight.unwrap_or(Self::MAX_IN_FLIGHT)
+    }
+
+    /// The address in force; none if neither it nor a region is set and the kind has no other.
+    #[must_use]
+    pub fn base_url(&self) -> Option<String> {
+        let of_region = |service: &str| {
+            let region = self.region.as_deref()?;
+            let domain = match region {
+                "eu-west-101" => "myhuaweicloud.eu",
+                // Open Telekom Cloud.
+                "eu-de" | "eu-nl" => "otc.t-systems.com",
+                _ => "myhuaweicloud.com",
+            };
+            Some(format!("https://{service}.{region}.{domain}"))
+        };
+        self.base_url.clone().or_else(|| match self.kind {
+            Kind::Dune => Some("https://api.dune.com".to_owned()),
+            Kind::Dli => of_region("dli"),
+            Kind::DataArts => of_region("dayu-dlf"),
+        })
+    }
+
+    /// The polling rules in force: its own where it has any, else those for all.
+    #[must_use]
+    pub fn polling(&self, all: &PollingConfig) -> PollingConfig {
+        PollingConfig {
+            min_interval: self.min_interval.unwrap_or(all.min_interval),
+            max_interval: self.max_interval.unwrap_or(all.max_interval),
+            request_timeout: self.request_timeout.unwrap_or(all.request_timeout),
+            give_up_after: self.give_up_after.unwrap_or(all.give_up_after),
+        }
+    }
+}

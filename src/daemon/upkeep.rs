@@ -1,0 +1,45 @@
+//! The running housekeeping, started anew when its settings change.
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::MaintenanceConfig;
+use crate::maintenance::Maintenance;
+use crate::store::{Reader, Upkeep};
+
+/// Holds the housekeeping that is in force.
+#[derive(Debug)]
+pub(super) struct Housekeeper {
+    reader: Reader,
+    orders: mpsc::Sender<Upkeep>,
+    running: CancellationToken,
+}
+
+impl Housekeeper {
+    pub(super) fn new(reader: Reader, orders: mpsc::Sender<Upkeep>) -> Self {
+        Self { reader, orders, running: CancellationToken::new() }
+    }
+
+    /// Ends the one that runs and starts one with these settings. Without housekeeping the daemon
+    /// does its work all the same, so a failure is only told.
+    pub(super) async fn start(&mut self, config: &MaintenanceConfig) -> Result<(), String> {
+        let last_runs = self.reader.milestones().await.map_err(|error| error.to_string())?;
+        let new = Maintenance::new(config, &last_runs, self.orders.clone())
+            .map_err(|error| error.to_string())?;
+        self.running.cancel();
+        self.running = CancellationToken::new();
+        let shutdown = self.running.clone();
+        tokio::spawn(async move {
+            if let Err(error) = new.run(shutdown).await {
+                tracing::error!(%error, "there is no housekeeping; everything else goes on");
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Housekeeper {
+    fn drop(&mut self) {
+        self.running.cancel();
+    }
+}

@@ -1,0 +1,140 @@
+//! Script instances of Huawei's DataArts Studio:
+//! `GET {base}/v1/{project_id}/scripts/{script_name}/instances/{instance_id}`.
+//!
+//! Words and fields are those of "Querying the Execution Result of a Script Instance". An id is
+//! `SCRIPT/INSTANCE`. The answer carries the result rows: they are dropped while it comes in. It tells
+//! no time of day.
+
+use futures_util::future::BoxFuture;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
+
+use super::Provider;
+use super::fields::{MAX_TEXT, MAX_WORD, cut, kept, number, object};
+use super::http::Reply;
+use super::huawei::{Account, refused};
+use super::sieve::Sieve;
+
+/// One workspace's scripts.
+#[derive(Debug)]
+pub(super) struct DataArts {
+    pub(super) account: Account,
+    pub(super) workspace: Option<HeaderValue>,
+}
+
+const NEVER_KEPT: &[&str] = &["rows", "rawResult"];
+
+impl DataArts {
+    async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
+        let Some((script, instance)) = id.as_str().split_once('/') else {
+            return Answer::failed(ProviderError::NotFound("the id names no instance".into()));
+        };
+        let project = self.account.project_id.as_str();
+        let path = ["v1", project, "scripts", script, "instances", instance];
+        let name = HeaderName::from_static("workspace");
+        let headers: Vec<_> = self.workspace.iter().map(|id| (name.clone(), id.clone())).collect();
+        match self.account.get(&path, &headers, Some(Sieve::new(NEVER_KEPT)), now).await {
+            Ok(reply) => {
+                Answer { result: read(&reply), pace: reply.pace, server_date: reply.server_date }
+            }
+            Err(error) => Answer::failed(error),
+        }
+    }
+}
+
+impl Provider for DataArts {
+    fn check_id(&self, id: &RemoteId) -> Result<(), String> {
+        let name = |text: &str| {
+            (1..=128).contains(&text.chars().count())
+                && text != "."
+                && text != ".."
+                && text.chars().all(|c| c.is_alphanumeric() || "_.-".contains(c))
+        };
+        match id.as_str().split_once('/') {
+            Some((script, instance)) if name(script) && name(instance) => Ok(()),
+            Some(_) | None => {
+                Err("a DataArts id is SCRIPT/INSTANCE, each of letters, digits, _, . \
+                                   and -, such as dwsscript/a1ad-448a-9d56-4154193d49c5"
+                    .into())
+            }
+        }
+    }
+
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
+        Box::pin(self.ask(id, now))
+    }
+}
+
+/// The body of a 200.
+#[derive(Debug, Deserialize)]
+struct Instance {
+    status: String,
+    message: Option<Value>,
+    results: Option<Value>,
+}
+
+fn read(reply: &Reply) -> Result<Observation, ProviderError> {
+    if reply.status != StatusCode::OK {
+        return Err(refused(reply));
+    }
+    let instance: Instance = object(&reply.body)?;
+    if instance.status.is_empty() || instance.status.len() > MAX_WORD {
+        return Err(ProviderError::Malformed("the state is empty or too long".into()));
+    }
+    let said = match instance.status.as_str() {
+        "LAUNCHING" => Said::Pending,
+        "RUNNING" => Said::Running,
+        "FINISHED" => Said::Succeeded,
+        "FAILED" => Said::Failed,
+        _ => Said::Unknown,
+    };
+    let results = match instance.results {
+        Some(Value::Array(results)) => results,
+        Some(_) | None => Vec::new(),
+    };
+    let told = results.iter().map(|result| result.get("message"));
+    let message = [instance.message.as_ref()].into_iter().chain(told).find_map(message);
+    Ok(Observation {
+        said,
+        word: instance.status,
+        times: Times::default(),
+        message,
+        detail: detail(results),
+    })
+}
+
+/// Text as it is, an object as JSON; nothing if it says nothing.
+fn message(value: Option<&Value>) -> Option<String> {
+    let told = match value? {
+        Value::String(told) => told.clone(),
+        Value::Object(map) if !map.is_empty() => value?.to_string(),
+        _ => return None,
+    };
+    (!told.is_empty()).then(|| cut(&told, MAX_TEXT).to_owned())
+}
+
+fn detail(results: Vec<Value>) -> Map<String, Value> {
+    let kept: Vec<_> = results
+        .into_iter()
+        .filter_map(|result| match result {
+            Value::Object(map) => Some(map),
+            _ => None,
+        })
+        .map(|map| {
+            let kept = map.into_iter().filter_map(|(key, value)| {
+                let value = match key.as_str() {
+                    "rowCount" | "inputRowCount" | "resultCount" | "duration" => number(value),
+                    "schema" => Some(kept(value)),
+                    _ => None,
+                }?;
+                Some((key, value))
+            });
+            kept.collect::<Map<_, _>>()
+        })
+        .collect();
+    if kept.is_empty() { Map::new() } else { Map::from_iter([("results".to_owned(), json!(kept))]) }
+}

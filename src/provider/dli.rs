@@ -1,0 +1,217 @@
+//! Jobs of Huawei's Data Lake Insight: `GET {base}/v1.0/{project_id}/jobs/{job_id}/status`.
+//!
+//! Words and fields are those of "Querying Job Status" (`dli_02_0021`) in both revisions, with and
+//! without `job_mode`, `tags` and SCALING. All fields are optional but the state. `is_success` speaks
+//! of the request, never of the job.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::config::Statement;
+use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
+
+use super::Provider;
+use super::fields::{
+    MAX_TEXT, MAX_WORD, cut, detail, integer, number, object, plain, text, time_ms,
+};
+use super::http::Reply;
+use super::huawei::{Account, refused, refused_with};
+
+/// One project's jobs.
+#[derive(Debug)]
+pub(super) struct Dli {
+    pub(super) account: Account,
+    pub(super) statement: Statement,
+}
+
+impl Dli {
+    async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
+        let project = self.account.project_id.as_str();
+        let path = ["v1.0", project, "jobs", id.as_str(), "status"];
+        match self.account.get(&path, &[], None, now).await {
+            Ok(reply) => Answer {
+                result: read(&reply, id, self.statement),
+                pace: reply.pace,
+                server_date: reply.server_date,
+            },
+            Err(error) => Answer::failed(error),
+        }
+    }
+}
+
+impl Provider for Dli {
+    fn check_id(&self, id: &RemoteId) -> Result<(), String> {
+        let text = id.as_str();
+        let good = text.len() <= 128
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if good {
+            Ok(())
+        } else {
+            Err("a DLI job id has only letters, digits, _ and -, such as \
+                 208b08d4-0dc2-4dd7-8879-ddd4c020d7aa"
+                .into())
+        }
+    }
+
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
+        Box::pin(self.ask(id, now))
+    }
+}
+
+/// The body of a 200; a field that comes twice spoils the answer.
+#[derive(Debug, Deserialize)]
+struct Status {
+    is_success: Option<Value>,
+    message: Option<Value>,
+    job_id: Option<Value>,
+    job_type: Option<Value>,
+    job_mode: Option<Value>,
+    queue_name: Option<Value>,
+    owner: Option<Value>,
+    start_time: Option<Value>,
+    duration: Option<Value>,
+    end_time: Option<Value>,
+    status: Option<Value>,
+    input_row_count: Option<Value>,
+    bad_row_count: Option<Value>,
+    input_size: Option<Value>,
+    result_count: Option<Value>,
+    database_name: Option<Value>,
+    table_name: Option<Value>,
+    detail: Option<Value>,
+    statement: Option<Value>,
+    tags: Option<Value>,
+    user_conf: Option<Value>,
+    result_path: Option<Value>,
+    result_format: Option<Value>,
+    execution_details_path: Option<Value>,
+}
+
+fn read(
+    reply: &Reply,
+    asked: &RemoteId,
+    statement: Statement,
+) -> Result<Observation, ProviderError> {
+    if reply.status != StatusCode::OK {
+        return Err(refused(reply));
+    }
+    let malformed = |why: String| ProviderError::Malformed(why);
+    let status: Status =
+        object(&reply.body).or_else(|error| mend_message(&reply.body).ok_or(error))?;
+    if status.is_success == Some(Value::Bool(false)) {
+        return Err(failed_request(&reply.body, status.message.as_ref()));
+    }
+    if text(status.job_id.as_ref()).is_some_and(|id| id != asked.as_str()) {
+        return Err(malformed("an answer for another job".into()));
+    }
+    let word = text(status.status.as_ref())
+        .filter(|word| word.len() <= MAX_WORD)
+        .ok_or_else(|| malformed("the state is missing or too long".into()))?
+        .to_owned();
+    let said = match word.as_str() {
+        "LAUNCHING" => Said::Pending,
+        "RUNNING" | "SCALING" => Said::Running,
+        "FINISHED" => Said::Succeeded,
+        "FAILED" => Said::Failed,
+        "CANCELLED" | "CANCELED" => Said::Cancelled,
+        _ => Said::Unknown,
+    };
+    let message = text(status.message.as_ref()).map(|told| cut(told, MAX_TEXT).to_owned());
+    let ended_at = if said.state().is_terminal() { end(&status) } else { None };
+    Ok(Observation {
+        said,
+        word,
+        times: Times { ended_at, ..Times::default() },
+        message,
+        detail: told(status, statement),
+    })
+}
+
+/// `start_time + duration`. Whether `start_time` is the submission or the start is not documented,
+/// so it is neither; it stays in the detail.
+fn end(status: &Status) -> Option<Utc> {
+    let reported = time_ms(status.end_time.as_ref());
+    reported.or_else(|| {
+        let started = time_ms(status.start_time.as_ref())?;
+        let took = u64::try_from(integer(status.duration.as_ref())?).ok()?;
+        Some(started.plus(Duration::from_millis(took)))
+    })
+}
+
+/// A 200 that says that the request failed; its `message` may be an error's JSON in text.
+fn failed_request(body: &[u8], message: Option<&Value>) -> ProviderError {
+    let inner = text(message).and_then(|told| serde_json::from_str::<Value>(told).ok());
+    let body = inner.unwrap_or_else(|| serde_json::from_slice(body).unwrap_or_default());
+    match refused_with(StatusCode::BAD_REQUEST, &body) {
+        // It came with a 200: nothing is known but that it failed.
+        ProviderError::Malformed(_) => ProviderError::Transient(format!(
+            "is_success is false: {}",
+            cut(text(message).unwrap_or("no reason is given"), 512)
+        )),
+        known => known,
+    }
+}
+
+/// The older document's example has JSON in `message` with its quotes not escaped. An answer broken
+/// in just that way is read: the text ends where the next field of the document begins.
+fn mend_message(body: &[u8]) -> Option<Status> {
+    const KEY: &str = "\"message\"";
+    let body = std::str::from_utf8(body).ok()?;
+    let after_key = body.find(KEY)? + KEY.len();
+    let value = after_key + body[after_key..].find('"')?;
+    if body[after_key..value].trim() != ":" {
+        return None;
+    }
+    let inner = value + 1;
+    let end =
+        inner + body[inner..].find("\"job_id\"").or_else(|| body[inner..].find("\"job_type\""))?;
+    let close = inner + body[inner..end].rfind('"')?;
+    if body[close + 1..end].trim() != "," || !body[inner..close].starts_with('{') {
+        return None;
+    }
+    let quoted = serde_json::to_string(&body[inner..close]).ok()?;
+    serde_json::from_str(&format!("{}{quoted}{}", &body[..value], &body[close + 1..])).ok()
+}
+
+fn told(status: Status, keep: Statement) -> Map<String, Value> {
+    let number = |value: Option<Value>| value.and_then(number);
+    let statement = status.statement.filter(Value::is_string).and_then(|sql| match keep {
+        Statement::Full => Some(sql),
+        Statement::Hash => sql.as_str().map(|sql| Value::String(hash(sql))),
+        Statement::None => None,
+    });
+    detail([
+        ("job_type", plain(status.job_type)),
+        ("job_mode", plain(status.job_mode)),
+        ("queue_name", plain(status.queue_name)),
+        ("owner", plain(status.owner)),
+        ("start_time", number(status.start_time)),
+        ("duration", number(status.duration)),
+        ("end_time", number(status.end_time)),
+        ("input_row_count", number(status.input_row_count)),
+        ("bad_row_count", number(status.bad_row_count)),
+        ("input_size", number(status.input_size)),
+        ("result_count", number(status.result_count)),
+        ("database_name", plain(status.database_name)),
+        ("table_name", plain(status.table_name)),
+        ("detail", plain(status.detail)),
+        ("statement", statement),
+        ("tags", status.tags.filter(Value::is_array)),
+        ("user_conf", status.user_conf.filter(|conf| !conf.is_null())),
+        ("result_path", plain(status.result_path)),
+        ("result_format", plain(status.result_format)),
+        ("execution_details_path", plain(status.execution_details_path)),
+    ])
+}
+
+/// Equal for equal statements: the first half of its SHA-256.
+fn hash(sql: &str) -> String {
+    let digest = Sha256::digest(sql.as_bytes());
+    let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+    format!("sha256:{}", hex.collect::<Vec<_>>().concat())
+}

@@ -1,0 +1,140 @@
+//! What Huawei Cloud's services have in common: how they are asked, and how they refuse.
+//!
+//! Used by `dli` and `dataarts`. The services' own codes and the gateway's are in one table,
+//! [`meaning`]; the status decides where a code says nothing.
+
+use reqwest::StatusCode;
+use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
+use secrecy::SecretString;
+use serde_json::Value;
+
+use crate::job::{ProviderError, Utc};
+
+use super::fields::{cut, text};
+use super::http::{Get, Http, Reply, refusal};
+use super::sieve::Sieve;
+
+/// One account of a service: where it is and who asks.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) http: Http,
+    pub(super) base: Url,
+    pub(super) project_id: String,
+    pub(super) token: SecretString,
+}
+
+impl Account {
+    /// Asks for the path of these segments, each percent-encoded once.
+    pub(super) async fn get(
+        &self,
+        segments: &[&str],
+        headers: &[(HeaderName, HeaderValue)],
+        sieve: Option<Sieve>,
+        now: Utc,
+    ) -> Result<Reply, ProviderError> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| ProviderError::Misconfigured("base_url has no path".into()))?
+            .pop_if_empty()
+            .extend(segments);
+        let secret = (HeaderName::from_static("x-auth-token"), &self.token);
+        self.http.get(Get { url, secret, headers, sieve }, now).await
+    }
+}
+
+/// An answer that is no 200 → its meaning.
+pub(super) fn refused(reply: &Reply) -> ProviderError {
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    refused_with(reply.status, &body)
+}
+
+/// The same for a body that was read already.
+pub(super) fn refused_with(status: StatusCode, body: &Value) -> ProviderError {
+    let (code, told) = error_of(body);
+    let told = match (code, told) {
+        ("", told) => told.to_owned(),
+        (code, "") => code.to_owned(),
+        (code, told) => format!("{code} {told}"),
+    };
+    let told = cut(&told, 512);
+    // What a server in trouble says of a job is not to be believed.
+    let class = if status.is_server_error() { None } else { meaning(code) };
+    let text = || format!("HTTP {}: {told}", status.as_u16());
+    match class {
+        Some(Class::Transient) => ProviderError::Transient(text()),
+        Some(Class::NotFound) => ProviderError::NotFound(text()),
+        Some(Class::Auth) => ProviderError::Auth(text()),
+        Some(Class::RateLimited) => ProviderError::RateLimited(text()),
+        Some(Class::Misconfigured) => ProviderError::Misconfigured(text()),
+        None => refusal(status, told),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Transient,
+    NotFound,
+    Auth,
+    RateLimited,
+    Misconfigured,
+}
+
+/// Codes of DLI, of DataArts (DLF) and of the gateway, which some print as `APIG.`.
+fn meaning(code: &str) -> Option<Class> {
+    let (service, number) = code.split_once('.')?;
+    match (service, number) {
+        ("DLI", "0999" | "0012") | ("APIGW" | "APIG", "0201") => Some(Class::Transient),
+        ("DLI", "0002" | "0023") | ("DLF", "6201" | "6205" | "30137") => Some(Class::NotFound),
+        ("DLI", "0013" | "0014") | ("DLF", "6888") => Some(Class::Auth),
+        ("APIGW" | "APIG", "0301" | "0302" | "0307") => Some(Class::Auth),
+        ("APIGW" | "APIG", "0308") => Some(Class::RateLimited),
+        // Wrong host or path, never a lost job.
+        ("APIGW" | "APIG", "0101") => Some(Class::Misconfigured),
+        _ => None,
+    }
+}
+
+/// Code and text of an error in each of the shapes that were seen.
+fn error_of(body: &Value) -> (&str, &str) {
+    let first = |names: &[&str]| names.iter().find_map(|name| text(body.get(name)));
+    if let Some(inner) = body.get("error").filter(|inner| inner.is_object()) {
+        let title = text(inner.get("message")).or_else(|| text(inner.get("title")));
+        return (text(inner.get("code")).unwrap_or_default(), title.unwrap_or_default());
+    }
+    let code = first(&["error_code", "errorCode", "code"]).unwrap_or_default();
+    let told = first(&["error_msg", "errorMsg", "message", "error"]).unwrap_or_default();
+    (code, told)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn errors_are_understood_in_every_shape() {
+        let shapes = [
+            json!({"error_code": "DLI.0002", "error_msg": "gone"}),
+            json!({"error_code": "DLI.0002", "error_msg": "gone", "request_id": "7"}),
+            json!({"errorCode": "DLI.0002", "errorMsg": "gone"}),
+            json!({"code": "DLI.0002", "message": "gone"}),
+            json!({"error": {"code": "DLI.0002", "message": "gone", "title": "t"}}),
+        ];
+        for shape in shapes {
+            let error = refused_with(StatusCode::BAD_REQUEST, &shape);
+            let expected = ProviderError::NotFound("HTTP 400: DLI.0002 gone".into());
+            assert_eq!(error, expected, "{shape}");
+        }
+        let none = refused_with(StatusCode::BAD_REQUEST, &Value::Null);
+        assert_eq!(none, ProviderError::Malformed("HTTP 400".into()));
+    }
+
+    #[test]
+    fn a_server_in_trouble_is_not_believed() {
+        let body = json!({"error_code": "DLI.0002", "error_msg": "no such job"});
+        let error = refused_with(StatusCode::INTERNAL_SERVER_ERROR, &body);
+        assert!(matches!(error, ProviderError::Transient(_)), "{error:?}");
+    }
+}

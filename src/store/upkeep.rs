@@ -1,0 +1,125 @@
+//! Housekeeping of the database: what the maintenance room orders and the writer does between its
+//! batches; and the milestones that tell when something was last done.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnection;
+
+use crate::job::{State, Utc};
+
+/// One piece of housekeeping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Remove jobs, with their history, that ended in such a state so long ago.
+    Prune(Vec<(State, Duration)>),
+    /// Let SQLite look at its statistics.
+    Optimize,
+    /// Give free pages back to the file system.
+    Vacuum,
+    /// Bring the WAL into the database, as far as no reader is in the way.
+    Checkpoint,
+}
+
+impl Upkeep {
+    /// Jobs that go in one transaction; others are written between two of them.
+    const PRUNE_STEP: i64 = 500;
+
+    /// The name of its milestone.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prune(_) => "prune",
+            Self::Optimize => "optimize",
+            Self::Vacuum => "vacuum",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+
+    /// The part that belongs into a transaction; whether more of it is left for the next one.
+    pub(super) async fn within(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Utc,
+    ) -> Result<bool, sqlx::Error> {
+        let pruned = match self {
+            Self::Prune(keep) => prune(connection, keep, now).await?,
+            Self::Optimize | Self::Vacuum | Self::Checkpoint => 0,
+        };
+        if pruned > 0 {
+            tracing::info!(pruned, "old jobs were removed with their history");
+        }
+        mark(connection, self.name(), now).await?;
+        Ok(pruned >= Self::PRUNE_STEP.unsigned_abs())
+    }
+
+    /// The part that SQLite does outside a transaction.
+    pub(super) async fn after(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let pragma = match self {
+            Self::Prune(_) => return Ok(()),
+            Self::Optimize => "PRAGMA optimize",
+            Self::Vacuum => "PRAGMA incremental_vacuum(10000)",
+            Self::Checkpoint => "PRAGMA wal_checkpoint(PASSIVE)",
+        };
+        sqlx::query(pragma).execute(connection).await.map(drop)
+    }
+}
+
+async fn prune(
+    connection: &mut SqliteConnection,
+    keep: &[(State, Duration)],
+    now: Utc,
+) -> Result<u64, sqlx::Error> {
+    let limits = keep
+        .iter()
+        .map(|(state, limit)| json!({"state": state.as_str(), "before": now.minus(*limit).sql()}));
+    let gone = sqlx::query(
+        "WITH keep AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
+         DELETE FROM job WHERE id IN (
+             SELECT job.id FROM job JOIN keep USING (state)
+             WHERE job.terminal_at < keep.before
+               AND job.terminal_at < (SELECT max(before) FROM keep)
+             ORDER BY job.terminal_at LIMIT ?2)",
+    );
+    let gone = gone.bind(limits.collect::<Value>().to_string()).bind(Upkeep::PRUNE_STEP);
+    Ok(gone.execute(connection).await?.rows_affected())
+}
+
+/// Notes that something was done.
+pub(super) async fn mark(
+    connection: &mut SqliteConnection,
+    name: &str,
+    now: Utc,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT OR REPLACE INTO milestone (name, at) VALUES (?1, ?2)")
+        .bind(name)
+        .bind(now)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Each batch leaves a sign of life.
+pub(super) const ALIVE: &str = "alive";
+/// The last thing that is written before an ordered end.
+pub(super) const STOPPED: &str = "stopped";
+
+/// From the last sign of life to `now` nobody was asked: an outage of our own.
+pub(super) async fn note_downtime(
+    connection: &mut SqliteConnection,
+    now: Utc,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO provider_event (kind, began_at, ended_at, reason)
+         SELECT 'outage', alive.at, max(alive.at, ?1),
+                iif(stopped.at >= alive.at, 'jobtrackd was stopped', 'jobtrackd ended without a word')
+         FROM milestone AS alive LEFT JOIN milestone AS stopped ON stopped.name = ?3
+         WHERE alive.name = ?2",
+    )
+    .bind(now)
+    .bind(ALIVE)
+    .bind(STOPPED)
+    .execute(&mut *connection)
+    .await?;
+    mark(connection, ALIVE, now).await
+}
