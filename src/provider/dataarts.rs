@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
 
 use super::Provider;
-use super::fields::{MAX_TEXT, MAX_WORD, cut, cut_texts, number};
+use super::fields::{MAX_TEXT, MAX_WORD, cut, kept, number, object};
 use super::http::{Reply, answer};
 use super::huawei::{Account, refused};
 use super::sieve::Sieve;
@@ -77,8 +77,7 @@ fn read(reply: &Reply) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
-    let instance: Instance = serde_json::from_slice(&reply.body)
-        .map_err(|error| ProviderError::Malformed(format!("the answer cannot be read: {error}")))?;
+    let instance: Instance = object(&reply.body)?;
     if instance.status.is_empty() || instance.status.len() > MAX_WORD {
         return Err(ProviderError::Malformed("the state is empty or too long".into()));
     }
@@ -125,7 +124,7 @@ fn detail(results: Vec<Value>) -> Map<String, Value> {
             let kept = map.into_iter().filter_map(|(key, value)| {
                 let value = match key.as_str() {
                     "rowCount" | "inputRowCount" | "resultCount" | "duration" => number(value),
-                    "schema" => Some(cut_texts(value)),
+                    "schema" => Some(kept(value)),
                     _ => None,
                 }?;
                 Some((key, value))

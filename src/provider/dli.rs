@@ -17,7 +17,7 @@ use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc}
 
 use super::Provider;
 use super::fields::{
-    MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, number, plain, text, time_ms,
+    MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, number, object, plain, text, time_ms,
 };
 use super::http::{Reply, answer};
 use super::huawei::{Account, refused, refused_with};
@@ -92,9 +92,8 @@ fn read(
         return Err(refused(reply));
     }
     let malformed = |why: String| ProviderError::Malformed(why);
-    let status: Status = serde_json::from_slice(&reply.body)
-        .or_else(|error| mend_message(&reply.body).ok_or(error))
-        .map_err(|error| malformed(format!("the answer cannot be read: {error}")))?;
+    let status: Status =
+        object(&reply.body).or_else(|error| mend_message(&reply.body).ok_or(error))?;
     if status.is_success == Some(Value::Bool(false)) {
         return Err(failed_request(&reply.body, status.message.as_ref()));
     }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
 
 use super::Provider;
-use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, only, plain, time};
+use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, object, only, plain, time};
 use super::http::{Get, Http, Reply, answer, refusal};
 
 /// One Dune account.
@@ -93,12 +93,12 @@ const RESULT_FIELDS: [&str; 9] = [
     "pending_time_millis",
     "execution_time_millis",
 ];
+
 fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
-    let status: Status = serde_json::from_slice(&reply.body)
-        .map_err(|error| ProviderError::Malformed(format!("the answer cannot be read: {error}")))?;
+    let status: Status = object(&reply.body)?;
     if status.execution_id != asked.as_str() {
         return Err(ProviderError::Malformed("an answer for another execution".into()));
     }

@@ -1,9 +1,10 @@
 //! Fields of answers, read leniently: a value of another type than expected is dropped, not guessed
 //! at. Shared by all kinds.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::job::Utc;
+use crate::job::{ProviderError, Utc};
 
 /// Each text that is kept has at most so many bytes.
 pub(super) const MAX_TEXT: usize = 8 << 10;
@@ -17,6 +18,16 @@ const YEAR_2000_MS: i64 = 946_684_800_000;
 /// Whether a text can be the id of an execution or a job: a few letters, digits, `_` and `-`.
 pub(super) fn is_plain_id(text: &str) -> bool {
     text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+/// An answer's body. Only an object will do: serde would take an array too, of the values in the
+/// order of our fields, and repeats a text of any length in its complaint.
+pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ProviderError> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(ProviderError::Malformed("the answer is not a JSON object".into()));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| ProviderError::Malformed(format!("the answer cannot be read: {error}")))
 }
 
 /// Text, cut to `limit` bytes at a character's border.
@@ -66,21 +77,31 @@ pub(super) fn text(value: Option<&Value>) -> Option<&str> {
     value?.as_str().filter(|text| !text.is_empty())
 }
 
-/// The value with each text in it cut.
-pub(super) fn cut_texts(value: Value) -> Value {
+/// What is kept of a value: long texts are cut, numbers that were rounded are none.
+pub(super) fn kept(value: Value) -> Value {
+    /// From here on not every whole number has a floating-point one of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::String(text) => Value::String(cut(&text, MAX_TEXT).to_owned()),
-        Value::Array(items) => Value::Array(items.into_iter().map(cut_texts).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(kept).collect()),
         Value::Object(map) => {
-            Value::Object(map.into_iter().map(|(key, value)| (key, cut_texts(value))).collect())
+            Value::Object(map.into_iter().map(|(key, value)| (key, kept(value))).collect())
+        }
+        Value::Number(number)
+            if number.is_f64() && number.as_f64().is_none_or(|f| f.abs() >= EXACT) =>
+        {
+            Value::Null
         }
         plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
     }
 }
 
-/// What is told, under the provider's names, each text cut.
+/// What is told, under the provider's names, as far as it is kept.
 pub(super) fn detail<const N: usize>(told: [(&str, Option<Value>); N]) -> Map<String, Value> {
-    told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), cut_texts(value?)))).collect()
+    told.into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), kept(value?))))
+        .filter(|(_, value)| !value.is_null())
+        .collect()
 }
 
 /// Text, number or boolean, as it came.

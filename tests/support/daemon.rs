@@ -146,8 +146,11 @@ impl Daemon {
     pub fn wait_for(&self, notice: &str, home: &Home) {
         let mut buffer = [0; 4096];
         loop {
-            let size = self.notices.recv(&mut buffer);
-            let size = size.unwrap_or_else(|_| panic!("no {notice} came\n{}", home.log()));
+            let size = match self.notices.recv(&mut buffer) {
+                // A socket with a deadline is not asked again by itself after a signal.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                size => size.unwrap_or_else(|e| panic!("no {notice} came: {e}\n{}", home.log())),
+            };
             if text(&buffer[..size]).contains(notice) {
                 return;
             }

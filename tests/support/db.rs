@@ -1,7 +1,7 @@
 //! The database as an operator sees it: through `sqlite3 -readonly` in another process.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::daemon::text;
 
@@ -20,6 +20,23 @@ pub fn query(database: &Path, sql: &str) -> Vec<String> {
 /// The only value of a query.
 pub fn value(database: &Path, sql: &str) -> String {
     query(database, sql).into_iter().next().unwrap_or_default()
+}
+
+/// Runs a script as an operator who may write.
+pub fn shell(database: &Path, script: &str) -> Output {
+    let mut command = Command::new("sqlite3");
+    // Not as it begins: a comment would be taken for an option.
+    command
+        .args(["-batch", "-noheader", "-bail", "-cmd", ".timeout 5000"])
+        .arg(database)
+        .arg(format!("\n{script}"));
+    command.output().expect("sqlite3 is installed")
+}
+
+/// Runs a script that must succeed.
+pub fn execute(database: &Path, script: &str) {
+    let output = shell(database, script);
+    assert!(output.status.success(), "{script}: {}", text(&output.stderr));
 }
 
 /// What must hold for every history, however it came about; the rows that break it.

@@ -17,7 +17,7 @@ pub type Connection = BufReader<TcpStream>;
 #[derive(Clone, Debug)]
 pub struct Head {
     pub method: String,
-    target: String,
+    pub target: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
 }

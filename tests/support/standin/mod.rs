@@ -26,6 +26,7 @@ mod server;
 mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -156,6 +157,11 @@ impl StandIn {
     /// until the client's close is noticed.
     pub fn max_concurrent(&self) -> usize {
         self.shared.crowd.most()
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// What no client should have done.

@@ -31,6 +31,9 @@ pub struct Request {
     pub job: Option<String>,
     /// The status of its answer; none if it got no answer.
     pub status: Option<u16>,
+    /// Its path and query, as they were sent.
+    pub target: String,
+    pub user_agent: Option<String>,
 }
 
 /// All requests, and what they showed.

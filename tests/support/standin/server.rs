@@ -3,6 +3,7 @@
 //!
 //! Invariant: when [`Listening::end`] returns, the listener and every connection are closed.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::BufReader;
@@ -22,6 +23,8 @@ pub struct Shared {
     pub crowd: Arc<Crowd>,
     /// The number of requests so far: moves after each was recorded.
     pub arrivals: watch::Sender<usize>,
+    /// The number of connections so far.
+    pub connections: AtomicUsize,
 }
 
 impl Shared {
@@ -56,6 +59,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot
             _ = &mut stopped => break,
             taken = listener.accept() => {
                 let (stream, _) = taken.expect("a connection can be accepted");
+                shared.connections.fetch_add(1, Ordering::SeqCst);
                 connections.spawn(serve(stream, Arc::clone(&shared)));
             }
             Some(_) = connections.join_next() => {}

@@ -110,7 +110,13 @@ impl World {
         let date = now.wall.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let answer = answer.header("date", date);
         let status = manner.tells_status().then_some(answer.status);
-        self.record.add(Request { at: now, job: job.map(str::to_owned), status });
+        self.record.add(Request {
+            at: now,
+            job: job.map(str::to_owned),
+            status,
+            target: head.target.clone(),
+            user_agent: head.header("user-agent").map(str::to_owned),
+        });
         (answer, manner)
     }
 

@@ -1,0 +1,112 @@
+//! `jobtrackd --check`: says what is in force and whether a start would work, and starts nothing.
+
+use std::process::Output;
+
+use crate::support::daemon::{Home, text};
+
+fn check(home: &Home, env: &[(&str, &str)]) -> Output {
+    let mut command = home.command();
+    command.arg("--check").envs(env.iter().copied());
+    command.output().expect("jobtrackd runs")
+}
+
+#[test]
+fn it_prints_each_setting_with_its_source_and_no_secret() {
+    let home = Home::new("http://127.0.0.1:1", "max_in_flight = 3");
+    let output = check(&home, &[("JOBTRACK__POLLING__MAX_INTERVAL", "2m")]);
+    let told = text(&output.stdout);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{told}");
+    let file = home.path("config.toml").display().to_string();
+    let lines = [
+        ("polling.min_interval = \"1s\"", "default"),
+        ("polling.max_interval = \"2m\"", "$JOBTRACK__POLLING__MAX_INTERVAL"),
+        ("providers.dune.max_in_flight = 3", &file),
+        ("providers.dune.base_url = \"http://127.0.0.1:1\"", &file),
+        ("providers.dune.requests_per_minute = 30", "default of kind dune"),
+    ];
+    for (setting, source) in lines {
+        let line = told.lines().find(|line| line.starts_with(setting));
+        let line = line.unwrap_or_else(|| panic!("{setting} is not told\n{told}"));
+        assert!(line.ends_with(&format!("# {source}")), "{line}");
+    }
+    assert!(told.contains("providers.dune.api_key.file = "), "where the key lies\n{told}");
+    assert!(!told.contains("standin-key"), "{told}");
+    assert!(told.contains("pending migrations: [1"), "{told}");
+    assert!(!home.path("state").exists() && !home.path("run").exists(), "nothing was made");
+}
+
+#[test]
+fn beside_a_running_daemon_it_sees_no_pending_migrations_and_disturbs_nothing() {
+    let home = Home::new("http://127.0.0.1:1", "");
+    let daemon = home.start();
+    let output = check(&home, &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("no pending migrations"));
+    home.ok(&["add", "dune", "A"]);
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn without_any_config_it_says_what_is_missing() {
+    let home = Home::bare();
+    home.write_config("");
+    let output = check(&home, &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("DUNE_API_KEY"), "{output:?}");
+}
+
+#[test]
+fn fault_54_55_it_fails_as_a_start_does_with_78_and_the_same_words() {
+    let key = |reference: &str| {
+        format!("[providers.dune]\nkind = \"dune\"\napi_key = {{ {reference} }}\n")
+    };
+    let home = Home::bare();
+    for (name, content) in [("empty", " \n"), ("two-lines", "a\nb\n"), ("umlaut", "schl\u{fc}ssel")]
+    {
+        std::fs::write(home.path(name), content).expect("a key's file");
+    }
+    let file = |name: &str| key(&format!("file = \"{}\"", home.path(name).display()));
+    let cases = [
+        ("an unknown key", "[store]\npaht = \"/x\"\n".to_owned(), "store.paht"),
+        ("a syntax error", "[store\n".to_owned(), ":1: "),
+        ("no such credential", key("credential = \"dune\""), "CREDENTIALS_DIRECTORY"),
+        ("no such file", file("missing"), "No such file"),
+        ("an empty file", file("empty"), "is empty"),
+        ("two lines", file("two-lines"), "one line"),
+        ("not ASCII", file("umlaut"), "ASCII"),
+        ("no such variable", key("env = \"NOT_SET\""), "NOT_SET"),
+    ];
+    for (name, config, words) in cases {
+        home.write_config(&config);
+        let checked = check(&home, &[]);
+        let started = home.run_daemon(&[]);
+        for output in [&checked, &started] {
+            assert_eq!(output.status.code(), Some(78), "{name}: {output:?}");
+            assert!(text(&output.stderr).contains(words), "{name}: {output:?}");
+        }
+        assert_eq!(text(&checked.stderr), text(&started.stderr), "{name}");
+        assert!(!home.path("state").exists(), "{name}: nothing was made");
+    }
+}
+
+#[test]
+fn fault_54_a_file_that_is_not_there_or_is_none_ends_with_78() {
+    let home = Home::bare();
+    let missing = check(&home, &[]);
+    std::fs::create_dir(home.path("config.toml")).expect("a directory");
+    for (output, words) in [(missing, "No such file"), (check(&home, &[]), "directory")] {
+        assert_eq!(output.status.code(), Some(78));
+        let why = text(&output.stderr);
+        assert!(why.contains(words) && why.contains("config.toml"), "{why}");
+        assert_eq!(text(&output.stdout), "");
+    }
+}
+
+#[test]
+fn fault_55_white_space_at_a_keys_end_is_not_part_of_it() {
+    let home = Home::new("http://127.0.0.1:1", "");
+    for content in ["key", "key\n", "key \r\n\n"] {
+        std::fs::write(home.path("key"), content).expect("the key's file");
+        assert_eq!(check(&home, &[]).status.code(), Some(0), "{content:?}");
+    }
+}

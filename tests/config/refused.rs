@@ -1,0 +1,173 @@
+//! What is refused: in words that name the file, the line, the key and what is allowed.
+
+use crate::Case;
+
+/// A file, the line that is wrong, the key, and words that must be in the complaint.
+type Wrong<'a> = (&'a str, usize, &'a str, &'a [&'a str]);
+
+const DUNE: &str = "[providers.dune]\nkind = \"dune\"\napi_key = { file = \"/key\" }\n";
+
+fn check(cases: &[Wrong<'_>]) {
+    for (text, line, key, words) in cases {
+        let case = Case::file(text);
+        let file = case.file.as_ref().expect("a file").display().to_string();
+        let why = case.refused();
+        let complaint = format!("{file}:{line}: {key} ");
+        assert!(why.lines().any(|one| one.starts_with(&complaint)), "{complaint}…\n{why}");
+        for word in *words {
+            assert!(why.contains(word), "{key}: {word:?} is missing\n{why}");
+        }
+    }
+}
+
+#[test]
+fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
+    check(&[
+        (
+            "bogus = 1\n",
+            1,
+            "bogus",
+            &["is not a setting", "store, control, polling, maintenance, providers"],
+        ),
+        ("\n[stor]\npath = \"/x\"\n", 2, "stor", &["is not a setting", "store"]),
+        ("[store]\npaht = \"/x\"\n", 2, "store.paht", &["is not a setting", ": path, statement"]),
+        ("[control]\nsock = \"/x\"\n", 2, "control.sock", &["socket, mode, group"]),
+        (
+            "[polling]\nmin_interval = \"2s\"\nmaximum = \"1m\"\n",
+            3,
+            "polling.maximum",
+            &["min_interval, max_interval, request_timeout, give_up_after"],
+        ),
+        (
+            &format!("{DUNE}rpm = 5\n"),
+            4,
+            "providers.dune.rpm",
+            &["kind, base_url, api_key, auth, region", "requests_per_minute, max_in_flight"],
+        ),
+    ]);
+}
+
+#[test]
+fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
+    let dune = |line: &str| format!("{DUNE}{line}\n");
+    let with = |key: &str, value: &str| dune(&format!("{key} = {value}"));
+    let rpm = "providers.dune.requests_per_minute";
+    check(&[
+        ("[store]\npath = 5\n", 2, "store.path", &["not a whole number"]),
+        ("store = 5\n", 1, "store", &["not a whole number"]),
+        ("[control]\nmode = 432\n", 2, "control.mode", &["not a whole number"]),
+        ("[control]\nmode = \"rw\"\n", 2, "control.mode", &["octal", "0660"]),
+        ("[control]\nmode = \"0888\"\n", 2, "control.mode", &["octal"]),
+        ("[control]\nmode = \"4660\"\n", 2, "control.mode", &["octal"]),
+        ("[control]\ngroup = true\n", 2, "control.group", &["not a boolean"]),
+        ("[polling]\nmin_interval = 5\n", 2, "polling.min_interval", &["not a whole number"]),
+        ("[polling]\nmin_interval = \"soon\"\n", 2, "polling.min_interval", &["duration", "90s"]),
+        ("[polling]\nmin_interval = \"5\"\n", 2, "polling.min_interval", &["duration"]),
+        ("[polling]\nmin_interval = \"-5s\"\n", 2, "polling.min_interval", &["duration"]),
+        ("[polling]\nmin_interval = \"0s\"\n", 2, "polling.min_interval", &["at least 100ms"]),
+        ("[polling]\ngive_up_after = \"2y\"\n", 2, "polling.give_up_after", &["at most 400d"]),
+        (
+            "[polling]\nmin_interval = \"10m\"\nmax_interval = \"9m\"\n",
+            3,
+            "polling.max_interval",
+            &["not be less than min_interval"],
+        ),
+        (&with("max_interval", "\"5ms\""), 4, "providers.dune.max_interval", &["at least"]),
+        (
+            &with("min_interval", "\"10m\""),
+            1,
+            "providers.dune.max_interval",
+            &["not be less than min_interval"],
+        ),
+        (&with("requests_per_minute", "0"), 4, rpm, &["1 to 60000"]),
+        (&with("requests_per_minute", "60001"), 4, rpm, &["1 to 60000"]),
+        (&with("requests_per_minute", "-1"), 4, rpm, &["must be"]),
+        (&with("requests_per_minute", "99999999999"), 4, rpm, &["must be"]),
+        (&with("requests_per_minute", "\"many\""), 4, rpm, &["not text"]),
+        (&with("requests_per_minute", "1.5"), 4, rpm, &["fraction"]),
+        (&with("max_in_flight", "0"), 4, "providers.dune.max_in_flight", &["1 to 1000"]),
+        (&with("base_url", "\"http://api.dune.com\""), 4, "providers.dune.base_url", &["https"]),
+        (&with("base_url", "\"http://10.1.2.3\""), 4, "providers.dune.base_url", &["loopback"]),
+        (&with("base_url", "\"nonsense\""), 4, "providers.dune.base_url", &["https"]),
+        ("[providers.dune]\nkind = \"sparql\"\n", 2, "providers.dune.kind", &["one of: dune"]),
+        ("[providers.dune]\napi_key = { env = \"K\" }\n", 1, "providers.dune.kind", &["not set"]),
+        ("[providers.dune]\nkind = \"dune\"\n", 1, "providers.dune.api_key", &["needed"]),
+        ("[providers.Dune]\nkind = \"dune\"\n", 1, "providers.Dune", &["lower-case"]),
+        ("[providers]\ndune = 5\n", 2, "providers.dune", &["not a whole number"]),
+    ]);
+}
+
+#[test]
+fn fault_53_a_socket_path_that_does_not_fit_is_refused() {
+    let socket = |length: usize| {
+        let path = format!("/{}", "s".repeat(length - 1));
+        Case::file(&format!("[control]\nsocket = \"{path}\"\n"))
+    };
+    socket(107).good();
+    for length in [108, 4000] {
+        let why = socket(length).refused();
+        assert!(why.contains(":2: control.socket") && why.contains("107 bytes"), "{why}");
+    }
+}
+
+#[test]
+fn all_complaints_of_one_kind_are_told_at_once() {
+    let why =
+        Case::file(&format!("{DUNE}max_in_flight = 0\n[polling]\nrequest_timeout = \"1ms\"\n"))
+            .refused();
+    for key in ["providers.dune.max_in_flight", "polling.request_timeout"] {
+        assert!(why.contains(key), "{key}\n{why}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let cases = [
+        ("JOBTRACK__STORE__PAHT", "/x", "store.paht is not a setting"),
+        ("JOBTRACK__POLLING__MIN_INTERVAL", "soon", "polling.min_interval must be a duration"),
+        ("JOBTRACK__CONTROL__MODE", "rw", "control.mode must be octal"),
+        ("JOBTRACK__BOGUS", "x", "bogus is not a setting"),
+    ];
+    for (name, value, complaint) in cases {
+        let why = Case::new().env(name, value).refused();
+        assert!(why.contains(complaint) && why.contains(&format!("${name}: ")), "{name}: {why}");
+    }
+}
+
+#[test]
+fn fault_54_a_file_that_cannot_be_read_is_named() {
+    let case = Case::new();
+    let binary = case.dir.path().join("binary.toml");
+    std::fs::write(&binary, b"[store]\npath = \"/\xff\"\n").expect("a file");
+    let cases = [
+        (case.dir.path().join("missing.toml"), "No such file"),
+        (case.dir.path().to_owned(), "directory"),
+        (binary, "UTF-8"),
+    ];
+    for (path, word) in cases {
+        let explicit = Case { file: Some(path.clone()), ..Case::new() };
+        let by_variable = Case::new().env("JOBTRACK_CONFIG", &path.display().to_string());
+        for case in [explicit, by_variable] {
+            let why = case.refused();
+            assert!(why.contains(&path.display().to_string()) && why.contains(word), "{why}");
+        }
+    }
+}
+
+#[test]
+fn fault_54_a_syntax_error_is_told_with_its_line() {
+    let cases = [
+        ("[store\npath = \"/x\"\n", 1),
+        ("[store]\n\npath = /x\n", 3),
+        ("[store]\npath = \"/x\"\npath = \"/y\"\n", 3),
+        ("[store]\npath = \"/x\n", 2),
+        ("[control]\nmode \"0660\"\n", 2),
+    ];
+    for (text, line) in cases {
+        let case = Case::file(text);
+        let file = case.file.as_ref().expect("a file").display().to_string();
+        let why = case.refused();
+        let place = format!("{file}:{line}: ");
+        assert!(why.starts_with(&place) && why.len() > place.len(), "{text}\n{why}");
+    }
+}

@@ -1,0 +1,15 @@
+//! What every kind of provider keeps to, shown against the stand-in: how its words and bodies are
+//! read, what each refusal is, that every poll ends in time, that the secret stays one.
+//!
+//! A new kind is one more row of `subject::SUBJECTS` and gets all of it.
+
+mod bodies;
+mod dune;
+mod pace;
+mod refusals;
+mod secrecy;
+#[path = "../support/standin/mod.rs"]
+mod standin;
+mod subject;
+mod transport;
+mod words;

@@ -1,0 +1,10 @@
+//! The store as its users see it: the files, the schema and its views, what a batch becomes, what
+//! can be read of it.
+
+mod files;
+mod reading;
+mod schema;
+#[path = "../support/mod.rs"]
+mod support;
+mod views;
+mod writing;

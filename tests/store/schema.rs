@@ -1,0 +1,119 @@
+//! The schema: what it is marked with, how migrations carry data over, that the history only grows.
+
+use std::path::{Path, PathBuf};
+
+use jobtrack::store::{SCHEMA_VERSION, pending_migrations};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+use crate::support::daemon::{Home, text};
+use crate::support::{db, jobs};
+
+/// The migrations' numbers and files, in order.
+fn migrations() -> Vec<(i64, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(root.join("migrations")).expect("the migrations");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut found: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+        .map(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            (name[..4].parse().expect("four digits"), path.clone())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// What a version added; it comes on top of those before.
+fn sample(version: i64) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join(format!("migrations/samples/{version:04}.sql"));
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_database_bears_our_mark_and_the_newest_version() {
+    let home = Home::bare();
+    let newest = migrations().pop().expect("one migration at least").0;
+    assert_eq!(SCHEMA_VERSION, newest, "SCHEMA_VERSION is the newest migration's number");
+    let all: Vec<_> = (1..=newest).collect();
+    assert_eq!(pending_migrations(&home.database()).await.expect("no database"), all);
+    drop(jobs::open(&home.database()).await);
+    let header = "SELECT printf('%x', application_id), user_version, auto_vacuum, journal_mode
+                  FROM pragma_application_id, pragma_user_version, pragma_auto_vacuum,
+                       pragma_journal_mode";
+    assert_eq!(db::value(&home.database(), header), format!("6a74726b|{newest}|2|wal"));
+    assert_eq!(pending_migrations(&home.database()).await.expect("ours"), [0; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_of_ours_is_strict() {
+    let home = Home::bare();
+    drop(jobs::open(&home.database()).await);
+    let tables = "SELECT name, strict FROM pragma_table_list WHERE schema = 'main'
+                  AND type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_sqlx_*'
+                  ORDER BY name";
+    let found = db::query(&home.database(), tables);
+    assert!(found.iter().all(|table| table.ends_with("|1")), "{found:?}");
+    assert!(["job|1", "transition|1"].iter().all(|ours| found.contains(&(*ours).to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_versions_sample_is_carried_over_to_the_newest() {
+    // A start adds the time in which the daemon was down.
+    let counts = "SELECT (SELECT count(*) FROM job), (SELECT count(*) FROM transition),
+                         (SELECT count(*) FROM provider_event WHERE provider IS NOT NULL)";
+    let views = "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM history),
+                        (SELECT count(*) FROM provider_event WHERE provider IS NOT NULL)";
+    for (version, _) in migrations() {
+        let home = Home::bare();
+        let old = home.path("migrations");
+        std::fs::create_dir(&old).expect("a directory");
+        std::fs::create_dir(home.path("state")).expect("a directory");
+        for (_, file) in migrations().into_iter().filter(|(number, _)| *number <= version) {
+            std::fs::copy(&file, old.join(file.file_name().expect("a name"))).expect("a copy");
+        }
+        let options = SqliteConnectOptions::new().filename(home.database()).create_if_missing(true);
+        let mut connection = options.connect().await.expect("a database");
+        let migrator = Migrator::new(old.as_path()).await.expect("the old migrations");
+        migrator.run(&mut connection).await.expect("the old schema");
+        connection.close().await.expect("closed");
+        for part in 1..=version {
+            db::execute(&home.database(), &sample(part));
+        }
+        let held = db::value(&home.database(), counts);
+        assert!(!held.split('|').any(|count| count == "0"), "sample {version} fills all: {held}");
+
+        let store = jobs::open(&home.database()).await;
+        assert_eq!(db::value(&home.database(), views), held, "after version {version}");
+        for view in ["jobs", "history", "runs", "outages"] {
+            let rows = db::query(&home.database(), &format!("SELECT * FROM {view}"));
+            assert!(!rows.is_empty(), "{view} answers after version {version}");
+        }
+        assert_eq!(db::illegal_history(&home.database()), [""; 0], "sample {version}");
+        let active = store.reader.active(jobtrack::job::JobId(0), 10).await.expect("it is read");
+        assert!(!active.is_empty(), "sample {version} has an active job");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_19_the_history_is_append_only_for_a_shell_too() {
+    let home = Home::bare();
+    let mut store = jobs::open(&home.database()).await;
+    jobs::register(&mut store, "A").await;
+    jobs::register(&mut store, "B").await;
+    for refused in [
+        "UPDATE transition SET to_state = 'succeeded'",
+        "UPDATE transition SET message = 'x' WHERE job_id = 1",
+        "DELETE FROM transition",
+        "DELETE FROM transition WHERE seq = 2",
+    ] {
+        let output = db::shell(&home.database(), refused);
+        assert!(!output.status.success(), "{refused}");
+        assert!(text(&output.stderr).contains("append-only"), "{refused}: {output:?}");
+    }
+    db::execute(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 1");
+    assert_eq!(db::query(&home.database(), "SELECT job_id FROM transition"), ["2"]);
+}
