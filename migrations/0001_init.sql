@@ -66,6 +66,13 @@ BEGIN
     SELECT raise(ABORT, 'the history is append-only: a row goes only with its job');
 END;
 
+-- REPLACE deletes without asking the trigger above.
+CREATE TRIGGER transition_is_never_replaced BEFORE INSERT ON transition
+WHEN EXISTS (SELECT 1 FROM transition WHERE seq = NEW.seq)
+BEGIN
+    SELECT raise(ABORT, 'the history is append-only');
+END;
+
 CREATE TABLE provider_event (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     kind         TEXT NOT NULL CHECK (kind IN ('anomaly', 'outage')),

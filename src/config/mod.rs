@@ -134,7 +134,11 @@ impl Config {
         };
         polling("polling", &self.polling);
         for (name, provider) in &self.providers {
-            polling(&format!("providers.{name}"), &provider.polling(&self.polling));
+            let own = provider.polling(&self.polling);
+            // What is wrong for all is told once, where it stands.
+            if own != self.polling {
+                polling(&format!("providers.{name}"), &own);
+            }
         }
         // sun_path has 108 bytes, one of them the closing zero.
         let fits = self.control.socket.as_os_str().len() <= 107;

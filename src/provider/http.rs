@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, StatusCode, Url, redirect, retry};
+use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::job::{Answer, Observation, Pace, ProviderError, Utc};
@@ -79,24 +79,38 @@ impl Http {
         let server_date = pace::server_date(response.headers());
         let pace = pace::read(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
-        let mut sieve = get.sieve;
-        let (mut body, mut read) = (Vec::new(), 0);
-        while let Some(chunk) = response.chunk().await.map_err(transient)? {
-            read += chunk.len();
-            match &mut sieve {
-                Some(sieve) => sieve.pass(&chunk, &mut body),
-                None => body.extend_from_slice(&chunk),
-            }
-            if body.len() > Self::MAX_BODY || read > Self::MAX_READ {
-                return Err(ProviderError::Malformed(format!(
-                    "HTTP {}: the answer is longer than {} bytes",
-                    status.as_u16(),
-                    Self::MAX_BODY
-                )));
-            }
+        let mut body = Vec::new();
+        match Self::read(&mut response, get.sieve, &mut body).await {
+            Ok(()) => {}
+            Err(error) if status.is_success() => return Err(error),
+            // The status and the headers of a refusal say enough, whatever became of its words.
+            Err(_) => body.clear(),
         }
         blot_out(&mut body, secret.expose_secret().as_bytes());
         Ok(Reply { status, pace, server_date, body })
+    }
+
+    async fn read(
+        response: &mut Response,
+        mut sieve: Option<Sieve>,
+        body: &mut Vec<u8>,
+    ) -> Result<(), ProviderError> {
+        let broken = |error| ProviderError::Transient(describe(error));
+        let mut read = 0;
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            read += chunk.len();
+            match &mut sieve {
+                Some(sieve) => sieve.pass(&chunk, body),
+                None => body.extend_from_slice(&chunk),
+            }
+            if body.len() > Self::MAX_BODY || read > Self::MAX_READ {
+                let max = Self::MAX_BODY;
+                return Err(ProviderError::Malformed(format!(
+                    "the answer is longer than {max} bytes"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

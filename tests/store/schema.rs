@@ -109,6 +109,8 @@ async fn fault_19_the_history_is_append_only_for_a_shell_too() {
         "UPDATE transition SET message = 'x' WHERE job_id = 1",
         "DELETE FROM transition",
         "DELETE FROM transition WHERE seq = 2",
+        "REPLACE INTO transition (seq, job_id, to_state, evidence, observed_at)
+         VALUES (2, 1, 'lost', 'local', '2026-01-01 00:00:00.000')",
     ] {
         let output = db::shell(&home.database(), refused);
         assert!(!output.status.success(), "{refused}");
