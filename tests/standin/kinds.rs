@@ -104,6 +104,8 @@ async fn each_kind_refuses_in_its_own_way() {
         assert_eq!((status, told.as_str()), (code, error), "{url}");
         assert_eq!(standin.violations().len(), violations, "{url}");
     }
+    let missing = told(client.get(instance(&standin, "other", "1")).header(TOKEN, KEY)).await;
+    assert_eq!(missing.2, example(dataarts::ERROR_EXAMPLE));
     let stray = client.get(job(&standin, JOB)).header(TOKEN, KEY).header(dune::KEY_HEADER, KEY);
     assert_eq!((told(stray).await.0, standin.violations().len()), (200, 3));
     standin.set_key("new");
