@@ -1,15 +1,15 @@
 //! Dune's part: its path, its words, its bodies, its refusals.
 //!
-//! All that the stand-in knows of Dune is in this file; another kind is another such file, chosen
-//! in `world`. Shapes follow the document of the status endpoint, and what real answers add to it.
+//! Shapes follow the document of the status endpoint, and what real answers add to it.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::http::{Answer, Head};
-use super::life::{End, Phase, Snapshot};
+use super::http::Answer;
+use super::kind::{Kind, Refusal};
+use super::life::{End, Phase, Snapshot, after};
 
 /// The document's answer for a running query, word for word.
 pub const EXECUTING_EXAMPLE: &str = include_str!("../data/dune-executing.json");
@@ -22,7 +22,7 @@ pub const KEY_HEADER: &str = "x-dune-api-key";
 pub const KEPT: Duration = Duration::from_hours(90 * 24);
 
 const QUERY_ID: u64 = 980_708;
-const WORDS: [(&str, Phase); 8] = [
+pub const WORDS: [(&str, Phase); 8] = [
     ("QUERY_STATE_PENDING", Phase::Pending),
     ("QUERY_STATE_EXECUTING", Phase::Running),
     ("QUERY_STATE_COMPLETED", Phase::Ended(End::Completed)),
@@ -33,72 +33,31 @@ const WORDS: [(&str, Phase); 8] = [
     ("QUERY_STATE_EXPIRED", Phase::Ended(End::Expired)),
 ];
 
-/// Dune's word for a phase.
-pub fn word(phase: &Phase) -> String {
-    match phase {
-        Phase::Said { word, .. } => word.clone(),
-        Phase::Pending | Phase::Running | Phase::Ended(_) => {
-            let known = WORDS.iter().find(|(_, meant)| meant == phase);
-            known.expect("every phase but Said has a word").0.to_owned()
-        }
-    }
-}
-
 /// What a word of Dune's means.
 pub fn phase(word: &str) -> Option<Phase> {
-    WORDS.iter().find(|(known, _)| *known == word).map(|(_, phase)| phase.clone())
+    Kind::Dune.phase(word)
 }
 
 /// The execution that a path asks for; none if it is not the status path.
-pub fn job_of(path: &str) -> Option<&str> {
+pub fn job_of(path: &str) -> Option<String> {
     path.strip_prefix("/api/v1/execution/")?
         .strip_suffix("/status")
         .filter(|id| !id.is_empty() && !id.contains('/'))
+        .map(str::to_owned)
 }
 
-/// What a decent client of Dune never does.
-pub fn violations(head: &Head) -> Vec<String> {
-    let mut found = Vec::new();
-    if head.query().split('&').any(|pair| pair.starts_with("api_key=")) {
-        found.push(format!("the API key is in the URL of {}", head.path()));
-    }
-    if head.method != "GET" || job_of(head.path()).is_none() {
-        found.push(format!("{} {} is not the status endpoint", head.method, head.path()));
-    }
-    found
-}
-
-/// What Dune answers; `look` gives a job's submission and where it stands, if it is known.
-pub fn answer(
-    head: &Head,
-    key: &str,
-    look: impl FnOnce(&str) -> Option<(Timestamp, Snapshot)>,
-) -> Answer {
-    if head.method != "GET" {
-        return refusal(405, "Method not allowed");
-    }
-    let Some(id) = job_of(head.path()) else {
-        return refusal(404, "Object not found");
+pub fn refuse(why: &Refusal<'_>) -> Answer {
+    let (status, told) = match why {
+        Refusal::Method => (405, "Method not allowed".to_owned()),
+        Refusal::Path => (404, "Object not found".to_owned()),
+        Refusal::Key => (401, "invalid API Key".to_owned()),
+        Refusal::NoJob(id, _) if !id.chars().all(|c| c.is_ascii_alphanumeric()) => {
+            (400, format!("The requested execution ID (ID: {id}) is invalid."))
+        }
+        Refusal::NoJob(..) => (404, "Object not found".to_owned()),
+        Refusal::TooMany { .. } => (429, "This request would exceed your rate limit".to_owned()),
     };
-    if head.header(KEY_HEADER) != Some(key) {
-        return refusal(401, "invalid API Key");
-    }
-    if !id.chars().all(|c| c.is_ascii_alphanumeric()) {
-        return refusal(400, &format!("The requested execution ID (ID: {id}) is invalid."));
-    }
-    match look(id) {
-        Some((submitted, snapshot)) => Answer::json(200, &body(id, submitted, &snapshot)),
-        None => refusal(404, "Object not found"),
-    }
-}
-
-/// The answer to one request too many.
-pub fn rate_limited(retry_after: Option<String>) -> Answer {
-    let answer = refusal(429, "This request would exceed your rate limit");
-    match retry_after {
-        Some(after) => answer.header("retry-after", after),
-        None => answer,
-    }
+    Answer::json(status, &json!({ "error": told }))
 }
 
 /// The body of a good answer.
@@ -106,7 +65,7 @@ pub fn body(id: &str, submitted: Timestamp, now: &Snapshot) -> Value {
     let mut body = Map::new();
     body.insert("execution_id".into(), id.into());
     body.insert("query_id".into(), QUERY_ID.into());
-    body.insert("state".into(), word(&now.phase).into());
+    body.insert("state".into(), Kind::Dune.word(&now.phase).into());
     body.insert("submitted_at".into(), micros(submitted).into());
     if now.phase == Phase::Pending {
         // A real answer for a waiting query holds no more than this.
@@ -174,16 +133,7 @@ fn outcome(submitted: Timestamp, now: &Snapshot) -> Map<String, Value> {
     fields
 }
 
-/// The instant `span` after `at`.
-pub fn after(at: Timestamp, span: Duration) -> Timestamp {
-    at.checked_add(span).unwrap_or(Timestamp::MAX)
-}
-
 /// RFC 3339 cut to microseconds, without trailing zeros.
 fn micros(at: Timestamp) -> String {
     Timestamp::from_microsecond(at.as_microsecond()).expect("a time cut to µs").to_string()
-}
-
-fn refusal(status: u16, why: &str) -> Answer {
-    Answer::json(status, &json!({ "error": why }))
 }

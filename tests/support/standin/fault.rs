@@ -6,9 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::dune;
 use super::gzip;
 use super::http::Answer;
+use super::kind::{Kind, Refusal};
 use super::raw::Manner;
 
 /// What goes wrong.
@@ -16,7 +16,7 @@ use super::raw::Manner;
 pub enum Fault {
     /// This status, as JSON unless the headers name another `content-type`.
     Status { code: u16, body: String, headers: Vec<(String, String)> },
-    /// 429, with this `Retry-After` if there is one.
+    /// 429 in the kind's own words, with this `Retry-After` if there is one.
     RateLimited { retry_after: Option<String> },
     /// A 200 with any content.
     Body { content_type: String, bytes: Vec<u8> },
@@ -71,7 +71,7 @@ impl Fault {
     }
 
     /// What is sent in place of `good`, and how.
-    pub fn apply(self, good: Answer) -> (Answer, Manner) {
+    pub fn apply(self, kind: Kind, good: Answer) -> (Answer, Manner) {
         match self {
             Self::Status { code, body, headers } => {
                 let names_kind =
@@ -83,7 +83,10 @@ impl Fault {
                 let answer = others.fold(answer, |a, (name, value)| a.header(name, value));
                 (answer, Manner::Well)
             }
-            Self::RateLimited { retry_after } => (dune::rate_limited(retry_after), Manner::Well),
+            Self::RateLimited { retry_after } => {
+                let why = Refusal::TooMany { limit: 60.into(), retry_after };
+                (kind.refuse(&why), Manner::Well)
+            }
             Self::Body { content_type, bytes } => {
                 (Answer::new(200, &content_type, bytes), Manner::Well)
             }

@@ -1,7 +1,7 @@
 //! A job's life as a script, and where it stands at any moment of it.
 //!
 //! Knows no clock and no provider's words: times are counted from the job's submission, and a
-//! kind's own file (`dune`) turns a [`Snapshot`] into the body of an answer.
+//! kind's own file turns a [`Snapshot`] into the body of an answer.
 //! Invariant: the last step never ends; a life without steps waits for ever.
 
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub enum Begin {
 #[derive(Clone, Debug)]
 pub struct Life {
     pub begin: Begin,
+    /// Of its result, where the answer carries them.
+    rows: usize,
     steps: Vec<(Duration, Phase)>,
 }
 
@@ -53,35 +55,45 @@ pub struct Life {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub phase: Phase,
+    pub elapsed: Duration,
     /// Until the next phase; none in the last.
     pub left: Option<Duration>,
     pub started: Option<Duration>,
     pub ended: Option<Duration>,
     /// When the result went, if it has.
     pub expired: Option<Duration>,
+    /// Of the result.
+    pub rows: usize,
 }
 
 impl Life {
+    const ROWS: usize = 300;
+
     /// A life whose time runs from when it is put in.
     pub fn new() -> Self {
-        Self { begin: Begin::WhenPut, steps: Vec::new() }
+        Self { begin: Begin::WhenPut, rows: Self::ROWS, steps: Vec::new() }
     }
 
     /// A life in the provider's own words, each said for so long, the last for ever. A word that
     /// the provider knows has the body that goes with it.
     pub fn steps(words: Vec<(Duration, String)>) -> Self {
         let said = |(lasts, word)| (lasts, Phase::Said { word, finished: None });
-        Self { begin: Begin::WhenPut, steps: words.into_iter().map(said).collect() }
+        Self { steps: words.into_iter().map(said).collect(), ..Self::new() }
     }
 
     /// A life whose time runs from the first request for the job, not from when it was put in.
     pub fn from_first_request() -> Self {
-        Self { begin: Begin::FirstRequest, steps: Vec::new() }
+        Self { begin: Begin::FirstRequest, ..Self::new() }
     }
 
     /// Time runs from `at`, past or future; before it the job is not known.
     pub fn submitted_at(self, at: Timestamp) -> Self {
         Self { begin: Begin::At(at), ..self }
+    }
+
+    /// With so many result rows.
+    pub fn rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
     }
 
     pub fn pending(self, lasts: Duration) -> Self {
@@ -124,10 +136,12 @@ impl Life {
     pub fn at(&self, elapsed: Duration) -> Snapshot {
         let mut now = Snapshot {
             phase: Phase::Pending,
+            elapsed,
             left: None,
             started: None,
             ended: None,
             expired: None,
+            rows: self.rows,
         };
         for (begins, ends, phase) in self.timeline().take_while(|(begins, ..)| *begins <= elapsed) {
             match phase {
@@ -155,4 +169,9 @@ impl Life {
             (begins, (index + 1 < self.steps.len()).then_some(next), phase)
         })
     }
+}
+
+/// The instant `span` after `at`.
+pub fn after(at: Timestamp, span: Duration) -> Timestamp {
+    at.checked_add(span).unwrap_or(Timestamp::MAX)
 }

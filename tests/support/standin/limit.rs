@@ -1,7 +1,7 @@
 //! A limit on requests, in a truly sliding window, and the headers that tell of it.
 //!
 //! Invariant: in no half-open window of the limit's length are more requests let through than it
-//! allows. Refused requests do not count against it.
+//! allows. Refused requests count against it only where the service says so.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -24,12 +24,13 @@ impl From<u32> for Limit {
 /// A limit at work.
 pub struct Window {
     limit: Limit,
-    let_through: VecDeque<Instant>,
+    counted: VecDeque<Instant>,
 }
 
 /// What the limit says to one request.
 pub struct Verdict {
     pub refused: bool,
+    pub limit: Limit,
     /// Seconds to wait, for a refusal that tells them.
     pub retry_after: Option<String>,
     /// `RateLimit-Policy` and `RateLimit`.
@@ -38,27 +39,28 @@ pub struct Verdict {
 
 impl Window {
     pub fn new(limit: Limit) -> Self {
-        Self { limit, let_through: VecDeque::new() }
+        Self { limit, counted: VecDeque::new() }
     }
 
-    /// Judges a request that comes now.
-    pub fn take(&mut self, now: Instant) -> Verdict {
+    /// Judges a request that comes now; `forgiving`: it does not count if it is refused.
+    pub fn take(&mut self, now: Instant, forgiving: bool) -> Verdict {
         let Limit { requests, window, retry_after } = self.limit;
-        while self.let_through.front().is_some_and(|at| now.duration_since(*at) >= window) {
-            self.let_through.pop_front();
+        while self.counted.front().is_some_and(|at| now.duration_since(*at) >= window) {
+            self.counted.pop_front();
         }
-        let used = u32::try_from(self.let_through.len()).expect("no more than the limit");
+        let used = u32::try_from(self.counted.len()).expect("far fewer");
         let refused = used >= requests;
-        if !refused {
-            self.let_through.push_back(now);
+        if !refused || !forgiving {
+            self.counted.push_back(now);
         }
-        let oldest = self.let_through.front().copied().unwrap_or(now);
+        let oldest = self.counted.front().copied().unwrap_or(now);
         let reset = seconds(window.saturating_sub(now.duration_since(oldest)));
         let left = requests.saturating_sub(used + 1);
         let policy = format!("\"high\";q={requests};w={}", seconds(window));
         let state = format!("\"high\";r={left};t={reset}");
         Verdict {
             refused,
+            limit: self.limit,
             retry_after: (refused && retry_after).then(|| reset.to_string()),
             headers: [("ratelimit-policy", policy), ("ratelimit", state)],
         }

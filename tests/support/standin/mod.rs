@@ -1,9 +1,10 @@
-//! A stand-in provider: a real HTTP server on a loopback port that plays Dune's status endpoint by
-//! script, with faults and limits on demand, and a record of all that was asked.
+//! A stand-in for all providers: a real HTTP server on a loopback port that plays the status
+//! endpoints of Dune, Data Lake Insight and DataArts Studio by script, each at its own path, with
+//! faults and limits on demand, and a record of all that was asked.
 //!
 //! Used by tests and by the demo, each of which includes it by its path; so it knows nothing of
 //! this package. Time is real: a job's state is computed from the time since its submission.
-//! `life` is pure, `dune` knows the provider, `world` decides, `server` and `raw` carry it out.
+//! `life` is pure, `kind` knows the services, `world` decides, `server` and `raw` carry it out.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -14,10 +15,15 @@
     reason = "shared source: each user needs a part of it; it plays the outside, where clocks are"
 )]
 
+mod asked;
+pub mod dataarts;
+pub mod dli;
 pub mod dune;
 mod fault;
 mod gzip;
 mod http;
+mod huawei;
+mod kind;
 mod life;
 mod limit;
 mod raw;
@@ -26,23 +32,20 @@ mod server;
 mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::net::TcpSocket;
-use tokio::time::timeout;
 
 pub use fault::{Fault, Target, Times};
+pub use kind::Kind;
 pub use life::{End, Life, Phase, Snapshot};
 pub use limit::Limit;
 pub use record::{Now, Request};
 pub use world::Truth;
 
-use record::Record;
 use server::{Listening, Shared};
 
-/// The API key that the stand-in takes at first.
+/// The API key, and the token, that the stand-in takes at first.
 pub const KEY: &str = "standin-key";
 
 /// A running stand-in. Dropped, it stops.
@@ -97,9 +100,16 @@ impl StandIn {
         self.pause().await;
     }
 
-    /// Puts a job in, or gives it a new life.
+    /// Puts a job of Dune's in, or gives it a new life.
     pub fn put(&self, id: &str, life: Life) {
-        self.shared.world().put(id, life, Now::read().wall);
+        self.put_for(Kind::Dune, id, life);
+    }
+
+    /// Puts a job of any kind in, or gives it a new life. Ids are not shared between kinds; one of
+    /// `DataArts` is `SCRIPT/INSTANCE`. Panics if the life has an end that the kind does not know.
+    pub fn put_for(&self, kind: Kind, id: &str, life: Life) {
+        let life = kind.reads(life);
+        self.shared.world().put(kind, id, life, Now::read().wall);
     }
 
     /// From now on the job is not known.
@@ -112,7 +122,7 @@ impl StandIn {
         self.shared.world().truth(id).unwrap_or_else(|| panic!("{id} has no life that has begun"))
     }
 
-    /// From now on only this API key is taken.
+    /// From now on only this API key is taken, and only this token.
     pub fn set_key(&self, key: &str) {
         key.clone_into(&mut self.shared.world().key);
     }
@@ -133,75 +143,6 @@ impl StandIn {
 
     pub fn clear_limit(&self) {
         self.shared.world().limit = None;
-    }
-
-    /// All requests in the order of their arrival.
-    pub fn requests(&self) -> Vec<Request> {
-        self.shared.world().record.requests.clone()
-    }
-
-    pub fn count(&self) -> usize {
-        self.shared.world().record.requests.len()
-    }
-
-    pub fn count_for(&self, id: &str) -> usize {
-        self.shared.world().record.count_for(id)
-    }
-
-    /// The most requests that arrived within any half-open window of this length.
-    pub fn max_in_window(&self, window: Duration) -> usize {
-        self.shared.world().record.max_in_window(window)
-    }
-
-    /// The most requests that waited for their answers at once. One whose client gave up waits
-    /// until the client's close is noticed.
-    pub fn max_concurrent(&self) -> usize {
-        self.shared.crowd.most()
-    }
-
-    /// How many connections were made to it.
-    pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
-    }
-
-    /// What no client should have done.
-    pub fn violations(&self) -> Vec<String> {
-        self.shared.world().record.violations.clone()
-    }
-
-    /// The API keys that came, each once, good or bad.
-    pub fn keys_seen(&self) -> Vec<String> {
-        self.shared.world().record.keys.iter().cloned().collect()
-    }
-
-    /// Waits until there were `n` requests in all; panics after `deadline`.
-    pub async fn wait_for_requests(&self, n: usize, deadline: Duration) {
-        self.wait("requests", n, deadline, |record| record.requests.len()).await;
-    }
-
-    /// Waits until the job was asked for once; panics after `deadline`.
-    pub async fn wait_for_request_of(&self, id: &str, deadline: Duration) {
-        self.wait_for_requests_of(id, 1, deadline).await;
-    }
-
-    /// Waits until the job was asked for `n` times in all; panics after `deadline`.
-    pub async fn wait_for_requests_of(&self, id: &str, n: usize, deadline: Duration) {
-        let what = format!("requests for {id}");
-        self.wait(&what, n, deadline, |record| record.count_for(id)).await;
-    }
-
-    async fn wait(
-        &self,
-        what: &str,
-        n: usize,
-        deadline: Duration,
-        count: impl Fn(&Record) -> usize,
-    ) {
-        let mut arrivals = self.shared.arrivals.subscribe();
-        let counted = || count(&self.shared.world().record);
-        let enough = arrivals.wait_for(|_| counted() >= n);
-        let in_time = timeout(deadline, enough).await.is_ok();
-        assert!(in_time, "{} of {n} {what} after {deadline:?}", counted());
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::kind::Kind;
+
 /// Both clocks, read at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -27,6 +29,12 @@ impl Now {
 pub struct Request {
     /// Its arrival.
     pub at: Now,
+    /// Whose endpoint its path was meant for.
+    pub kind: Kind,
+    /// As it was sent, still percent-encoded.
+    pub path: String,
+    /// The header of this name.
+    pub workspace: Option<String>,
     /// The job that it asked for, if its path names one.
     pub job: Option<String>,
     /// The status of its answer; none if it got no answer.

@@ -1,19 +1,20 @@
 //! What the stand-in knows: jobs, faults, limit, record; and the one place that decides what a
 //! request gets.
 //!
-//! Order: the limit, then faults, then the provider's own answer. Dune is the kind that is played
-//! here; another would be chosen here and nowhere else.
+//! Order: the limit, then faults, then the service's own answer, in the words of the kind whose
+//! endpoint was asked.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::dune;
+use super::dataarts;
 use super::fault::Faults;
 use super::http::{Answer, Head};
-use super::life::{Begin, Life, Snapshot};
-use super::limit::Window;
+use super::kind::{Kind, Refusal};
+use super::life::{Begin, Life, Snapshot, after};
+use super::limit::{Verdict, Window};
 use super::raw::Manner;
 use super::record::{Now, Record, Request};
 
@@ -39,6 +40,7 @@ impl Default for World {
 }
 
 struct Job {
+    kind: Kind,
     life: Life,
     /// None until the first request, if it waits for that.
     submitted: Option<Timestamp>,
@@ -55,14 +57,13 @@ pub struct Truth {
 }
 
 impl World {
-    pub fn put(&mut self, id: &str, life: Life, now: Timestamp) {
+    pub fn put(&mut self, kind: Kind, id: &str, life: Life, now: Timestamp) {
         let submitted = match life.begin {
             Begin::WhenPut => Some(now),
             Begin::FirstRequest => None,
             Begin::At(at) => Some(at),
         };
-        let life = life.read_with(dune::phase);
-        self.jobs.insert(id.to_owned(), Job { life, submitted });
+        self.jobs.insert(id.to_owned(), Job { kind, life, submitted });
     }
 
     pub fn forget(&mut self, id: &str) {
@@ -70,11 +71,11 @@ impl World {
     }
 
     pub fn truth(&self, id: &str) -> Option<Truth> {
-        let Job { life, submitted } = self.jobs.get(id)?;
+        let Job { kind, life, submitted } = self.jobs.get(id)?;
         let submitted = (*submitted)?;
         let end = life.at(Duration::MAX);
-        let at = |span| dune::after(submitted, span);
-        let word = |(begins, _, phase)| (at(begins), dune::word(phase));
+        let at = |span| after(submitted, span);
+        let word = |(begins, _, phase)| (at(begins), kind.word(phase));
         Some(Truth {
             submitted_at: submitted,
             started_at: end.started.map(at),
@@ -87,54 +88,71 @@ impl World {
     /// hand, so that records lie in the order of their times.
     pub fn take(&mut self, head: &Head, clock: impl FnOnce() -> Now) -> (Answer, Manner) {
         let now = clock();
-        let job = dune::job_of(head.path());
-        self.record.violations.extend(dune::violations(head));
-        self.record.keys.extend(head.header(dune::KEY_HEADER).map(str::to_owned));
+        let kind = Kind::of(head.path());
+        let job = kind.job_of(head.path());
+        self.record.violations.extend(kind.violations(head));
+        self.record.keys.extend(head.header(kind.key_header()).map(str::to_owned));
 
-        let verdict = self.limit.as_mut().map(|window| window.take(now.mono));
-        let (mut answer, manner) = match &verdict {
-            Some(verdict) if verdict.refused => {
-                (dune::rate_limited(verdict.retry_after.clone()), Manner::Well)
-            }
-            Some(_) | None => {
-                let good = self.good(head, now.wall);
-                match self.faults.take(job) {
-                    Some(fault) => fault.apply(good),
-                    None => (good, Manner::Well),
-                }
+        let verdict =
+            self.limit.as_mut().map(|window| window.take(now.mono, kind.tells_its_limit()));
+        let refused = verdict.as_ref().filter(|verdict| verdict.refused);
+        let (mut answer, manner) = if let Some(Verdict { limit, retry_after, .. }) = refused {
+            let why = Refusal::TooMany { limit: *limit, retry_after: retry_after.clone() };
+            (kind.refuse(&why), Manner::Well)
+        } else {
+            let good = self.good(kind, head, now.wall);
+            match self.faults.take(job.as_deref()) {
+                Some(fault) => fault.apply(kind, good),
+                None => (good, Manner::Well),
             }
         };
-        for (name, value) in verdict.into_iter().flat_map(|verdict| verdict.headers) {
+        let told = verdict.filter(|_| kind.tells_its_limit());
+        for (name, value) in told.into_iter().flat_map(|verdict| verdict.headers) {
             answer = answer.header(name, value);
         }
         let date = now.wall.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let answer = answer.header("date", date);
-        let status = manner.tells_status().then_some(answer.status);
         self.record.add(Request {
             at: now,
-            job: job.map(str::to_owned),
-            status,
+            kind,
+            path: head.path().to_owned(),
+            workspace: head.header("workspace").map(str::to_owned),
+            job,
+            status: manner.tells_status().then_some(answer.status),
             target: head.target.clone(),
             user_agent: head.header("user-agent").map(str::to_owned),
         });
         (answer, manner)
     }
 
-    /// The provider's own answer.
-    fn good(&mut self, head: &Head, now: Timestamp) -> Answer {
-        let jobs = &mut self.jobs;
-        dune::answer(head, &self.key, |id| {
-            let job = jobs.get_mut(id)?;
-            let submitted = *job.submitted.get_or_insert(now);
-            job.stands(submitted, now).map(|snapshot| (submitted, snapshot))
-        })
+    /// The service's own answer.
+    fn good(&mut self, kind: Kind, head: &Head, now: Timestamp) -> Answer {
+        if head.method != "GET" {
+            return kind.refuse(&Refusal::Method);
+        }
+        let Some(id) = kind.job_of(head.path()) else {
+            return kind.refuse(&Refusal::Path);
+        };
+        if head.header(kind.key_header()) != Some(self.key.as_str()) {
+            return kind.refuse(&Refusal::Key);
+        }
+        let job = self.jobs.get_mut(&id).filter(|job| job.kind == kind);
+        match job.and_then(|job| job.stands(now)) {
+            Some((submitted, snapshot)) => Answer::json(200, &kind.body(&id, submitted, &snapshot)),
+            None => kind.refuse(&Refusal::NoJob(&id, self.knows_script_of(&id))),
+        }
+    }
+
+    fn knows_script_of(&self, id: &str) -> bool {
+        self.jobs.keys().any(|known| dataarts::script(known) == dataarts::script(id))
     }
 }
 
 impl Job {
-    /// Where it stands; none before its submission.
-    fn stands(&self, submitted: Timestamp, now: Timestamp) -> Option<Snapshot> {
+    /// Its submission and where it stands; none before it.
+    fn stands(&mut self, now: Timestamp) -> Option<(Timestamp, Snapshot)> {
+        let submitted = *self.submitted.get_or_insert(now);
         let elapsed = Duration::try_from(now.duration_since(submitted)).ok()?;
-        Some(self.life.at(elapsed))
+        Some((submitted, self.life.at(elapsed)))
     }
 }

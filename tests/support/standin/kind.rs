@@ -1,0 +1,147 @@
+//! The kinds of services that are played: which request is for which, and what all have in common.
+//!
+//! What only one kind knows is in its own file (`dune`, `dli`, `dataarts`; `huawei` for both of the
+//! last two) and is chosen here and nowhere else.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::http::{Answer, Head};
+use super::life::{Life, Phase, Snapshot};
+use super::limit::Limit;
+use super::{dataarts, dli, dune, huawei};
+
+/// A service that is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Dune,
+    Dli,
+    DataArts,
+}
+
+/// Why a request is refused; each kind says it in its own way.
+#[derive(Clone, Debug)]
+pub enum Refusal<'a> {
+    Method,
+    Path,
+    Key,
+    /// The flag: whether another job of the same script is known.
+    NoJob(&'a str, bool),
+    TooMany {
+        limit: Limit,
+        retry_after: Option<String>,
+    },
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Dune, Self::Dli, Self::DataArts];
+
+    /// Whose endpoint a path is meant for.
+    pub fn of(path: &str) -> Self {
+        match path.split('/').nth(1) {
+            Some("v1.0") => Self::Dli,
+            Some("v1") => Self::DataArts,
+            Some(_) | None => Self::Dune,
+        }
+    }
+
+    /// The job that a path asks for; none if it is not the status path.
+    pub fn job_of(self, path: &str) -> Option<String> {
+        match self {
+            Self::Dune => dune::job_of(path),
+            Self::Dli => dli::job_of(path),
+            Self::DataArts => dataarts::job_of(path),
+        }
+    }
+
+    /// The header that proves who asks.
+    pub fn key_header(self) -> &'static str {
+        match self {
+            Self::Dune => dune::KEY_HEADER,
+            Self::Dli | Self::DataArts => huawei::KEY_HEADER,
+        }
+    }
+
+    /// Whether answers have `RateLimit` headers, and refused requests are not counted.
+    pub fn tells_its_limit(self) -> bool {
+        self == Self::Dune
+    }
+
+    /// The body of a good answer.
+    pub fn body(self, id: &str, submitted: Timestamp, now: &Snapshot) -> Value {
+        match self {
+            Self::Dune => dune::body(id, submitted, now),
+            Self::Dli => dli::body(id, dli::Dialect::of(id), submitted, now),
+            Self::DataArts => dataarts::body(id, now),
+        }
+    }
+
+    pub fn refuse(self, why: &Refusal<'_>) -> Answer {
+        let answer = match self {
+            Self::Dune => dune::refuse(why),
+            Self::Dli => huawei::refuse(why, dli::no_job),
+            Self::DataArts => huawei::refuse(why, dataarts::no_job),
+        };
+        if let Refusal::TooMany { retry_after: Some(after), .. } = why {
+            return answer.header("retry-after", after);
+        }
+        answer
+    }
+
+    /// What a decent client never does.
+    pub fn violations(self, head: &Head) -> Vec<String> {
+        let path = head.path();
+        let mut found = Vec::new();
+        let names_key = |pair: &str| {
+            let name = pair.split('=').next().unwrap_or_default().to_ascii_lowercase();
+            ["api_key", "token", dune::KEY_HEADER, huawei::KEY_HEADER].contains(&name.as_str())
+        };
+        if head.query().split('&').any(names_key) {
+            found.push(format!("the API key is in the URL of {path}"));
+        }
+        let foreign = |kind: &Self| kind.key_header() != self.key_header();
+        if Self::ALL.iter().filter(|kind| foreign(kind)).any(|kind| head.has(kind.key_header())) {
+            found.push(format!("the key of another service comes with {path}"));
+        }
+        if !path.is_ascii() {
+            found.push(format!("{path} is not percent-encoded"));
+        } else if path.contains("%25") {
+            found.push(format!("{path} is percent-encoded twice"));
+        } else if head.method != "GET" || self.job_of(path).is_none() {
+            found.push(format!("{} {path} is not the status endpoint", head.method));
+        }
+        found
+    }
+
+    /// The kind's word for a phase. Panics if it has none.
+    pub fn word(self, phase: &Phase) -> String {
+        if let Phase::Said { word, .. } = phase {
+            return word.clone();
+        }
+        let known = self.words().iter().find(|(_, meant)| meant == phase);
+        known.unwrap_or_else(|| panic!("{self:?} has no word for {phase:?}")).0.to_owned()
+    }
+
+    /// What a word of the kind's means.
+    pub fn phase(self, word: &str) -> Option<Phase> {
+        self.words().iter().find(|(known, _)| *known == word).map(|(_, phase)| phase.clone())
+    }
+
+    /// The life with its bare words read as this kind means them. Panics if it has a phase for which
+    /// the kind has no word.
+    pub fn reads(self, life: Life) -> Life {
+        let life = life.read_with(|word| self.phase(word));
+        for (_, _, phase) in life.timeline() {
+            self.word(phase);
+        }
+        life
+    }
+
+    fn words(self) -> &'static [(&'static str, Phase)] {
+        match self {
+            Self::Dune => &dune::WORDS,
+            Self::Dli => &dli::WORDS,
+            Self::DataArts => &dataarts::WORDS,
+        }
+    }
+}
