@@ -97,7 +97,8 @@ fn read(
     if status.is_success == Some(Value::Bool(false)) {
         return Err(failed_request(&reply.body, status.message.as_ref()));
     }
-    if text(status.job_id.as_ref()).is_some_and(|id| id != asked.as_str()) {
+    let other = |id: &Value| !id.is_null() && id.as_str() != Some(asked.as_str());
+    if status.job_id.as_ref().is_some_and(other) {
         return Err(malformed("an answer for another job".into()));
     }
     let word = text(status.status.as_ref())
@@ -138,10 +139,10 @@ fn end(status: &Status) -> Option<Utc> {
 fn failed_request(body: &[u8], message: Option<&Value>) -> ProviderError {
     let inner = text(message).and_then(|told| serde_json::from_str::<Value>(told).ok());
     let body = inner.unwrap_or_else(|| serde_json::from_slice(body).unwrap_or_default());
-    match refused_with(StatusCode::BAD_REQUEST, &body) {
+    match refused_with(StatusCode::OK, &body) {
         // It came with a 200: nothing is known but that it failed.
         ProviderError::Malformed(_) => ProviderError::Transient(format!(
-            "is_success is false: {}",
+            "HTTP 200: is_success is false: {}",
             cut(text(message).unwrap_or("no reason is given"), 512)
         )),
         known => known,

@@ -1,10 +1,10 @@
 //! The kind `dune`: its words, its bodies as the document and real answers have them, its refusals.
 
 use jobtrack::job::{Observation, Said, Times, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::standin::{StandIn, dune};
-use crate::subject::{Class, Example, Refusal, Subject};
+use crate::subject::{Class, Example, Refusal, Subject, object};
 
 const ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
 
@@ -16,9 +16,9 @@ pub(crate) const DUNE: Subject = Subject {
     id: ID,
     put: |standin: &StandIn, life| standin.put(ID, life),
     body: |word| object(json!({ "execution_id": ID, "state": word })),
-    id_field: "execution_id",
+    id_field: Some("execution_id"),
     word_field: "state",
-    detail_field: "query_id",
+    detail_field: Some("query_id"),
     over_field: Some("is_execution_finished"),
     words: &[
         ("QUERY_STATE_PENDING", Said::Pending),
@@ -64,13 +64,6 @@ pub(crate) const DUNE: Subject = Subject {
     ],
     error_body: |text| json!({ "error": text }).to_string(),
 };
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        other => panic!("{other} is an object"),
-    }
-}
 
 fn at(text: &str) -> Utc {
     Utc::parse(text).expect("a time")

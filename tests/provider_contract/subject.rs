@@ -8,10 +8,12 @@ use jobtrack::provider::{Provider, build};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
+use crate::dataarts::DATAARTS;
+use crate::dli::DLI;
 use crate::dune::DUNE;
 use crate::standin::{Fault, KEY, Life, StandIn, Target, Times};
 
-pub(crate) const SUBJECTS: [&Subject; 1] = [&DUNE];
+pub(crate) const SUBJECTS: [&Subject; 3] = [&DUNE, &DLI, &DATAARTS];
 
 /// The time that a request may take on the bench.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,10 +29,11 @@ pub(crate) struct Subject {
     pub(crate) put: fn(&StandIn, Life),
     /// The least body that says this word of the job.
     pub(crate) body: fn(word: &str) -> Map<String, Value>,
-    pub(crate) id_field: &'static str,
+    /// The field that names the job, if an answer does.
+    pub(crate) id_field: Option<&'static str>,
     pub(crate) word_field: &'static str,
     /// An optional field that is kept in the detail as it is, if it is text or a number.
-    pub(crate) detail_field: &'static str,
+    pub(crate) detail_field: Option<&'static str>,
     /// The field that says "over" by itself, if there is one.
     pub(crate) over_field: Option<&'static str>,
     /// Each word that is known.
@@ -52,6 +55,14 @@ pub(crate) struct Example {
     pub(crate) name: &'static str,
     pub(crate) body: String,
     pub(crate) expected: Observation,
+}
+
+/// The fields of a JSON object.
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => panic!("{other} is an object"),
+    }
 }
 
 /// A status and a body, and what must be made of them.
@@ -130,7 +141,7 @@ impl Bench {
         let answer = self.provider.poll(&id, now).await;
         let told = format!("{answer:?}");
         let address = self.standin.addr().to_string();
-        for secret in [KEY, &address, "http:", "/api/"] {
+        for secret in [KEY, &address, "http:", "/api/", "/jobs/", "/instances/"] {
             assert!(!told.contains(secret), "{secret} is told: {told:.2000}");
         }
         if let Err(error) = &answer.result {
