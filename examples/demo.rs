@@ -1,9 +1,9 @@
 //! jobtrack at work, in half a minute and without an account anywhere.
 //!
-//! A stand-in for Dune on loopback, the real daemon with its socket and its database in a temporary
-//! directory, jobs added through the socket, transitions shown as they come, and the history asked
-//! with `sqlite3`. This one program plays all parts: by the name under which it is started it is the
-//! demo, `jobtrackd` or `jobtrack`.
+//! A stand-in for Dune, Data Lake Insight and DataArts Studio on loopback, the real daemon with its
+//! socket and its database in a temporary directory, jobs added through the socket, transitions
+//! shown as they come, and the history asked with `sqlite3`. This one program plays all parts: by
+//! the name under which it is started it is the demo, `jobtrackd` or `jobtrack`.
 
 #[path = "../tests/support/standin/mod.rs"]
 mod standin;
@@ -15,14 +15,22 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use standin::{End, Life, StandIn};
+use standin::{End, Kind, Life, StandIn};
 
-const QUERY: &str = "\
-SELECT remote_id, to_state, evidence, occurred_at, observed_at
-FROM history WHERE remote_id IN ('01DEMO1QUICK', '01DEMO2CANCELLED') ORDER BY seq";
+/// A provider of each kind, with its jobs.
+const JOBS: [(&str, [&str; 2]); 3] = [
+    ("dune", ["01DEMO1QUICK", "01DEMO2FAILED"]),
+    ("lake", ["demo-3-scaling", "demo-4-cancelled"]),
+    ("scripts", ["report.sql/5", "report.sql/6"]),
+];
+
+const HISTORY: &str = "\
+SELECT kind, h.remote_id, to_state, h.provider_state, evidence, occurred_at, observed_at
+FROM history AS h JOIN jobs ON jobs.id = job_id
+WHERE job_id IN (1, 3, 5) ORDER BY job_id, seq";
 
 const RUNS: &str = "\
-SELECT remote_id, state, pending_s, running_s, detection_delay_s AS delay_s, polls, message
+SELECT kind, remote_id, state, pending_s, running_s, detection_delay_s AS delay_s, polls, message
 FROM runs ORDER BY terminal_at";
 
 fn main() -> ExitCode {
@@ -44,16 +52,21 @@ fn main() -> ExitCode {
 }
 
 async fn show() -> Result<()> {
-    let dune = StandIn::start().await;
-    let lives = play(&dune);
-    let stage = Stage::set(&dune.base_url())?;
-    println!("A stand-in for Dune answers at {}; six queries run there.\n", dune.base_url());
+    let cloud = StandIn::start().await;
+    play(&cloud);
+    let stage = Stage::set(&cloud.base_url())?;
+    println!(
+        "A stand-in for three services answers at {}; two jobs run at each.\n",
+        cloud.base_url()
+    );
     let daemon = stage.daemon()?;
     stage.until_ready()?;
 
-    let add = [&["add", "dune", "--label", "demo=yes"][..], &lives].concat();
-    say(&add);
-    ensure!(stage.client(&add).status()?.success(), "the jobs were not added");
+    for (provider, ids) in JOBS {
+        let add = [&["add", provider, "--label", "demo=yes"][..], &ids].concat();
+        say(&add);
+        ensure!(stage.client(&add).status()?.success(), "the jobs were not added");
+    }
     say(&["watch", "--after", "0"]);
     let mut watch = stage.client(&["watch", "--after", "0"]).spawn().context("jobtrack watch")?;
     let wait = stage
@@ -67,34 +80,29 @@ async fn show() -> Result<()> {
 
     say(&["list", "--all"]);
     stage.client(&["list", "--all"]).status()?;
-    stage.ask(QUERY)?;
+    stage.ask(HISTORY)?;
     stage.ask(RUNS)?;
-    let requests = dune.requests();
+    let requests = cloud.requests();
     let refused = requests.iter().filter(|request| request.status != Some(200)).count();
     println!("\n{} requests told all this; {refused} were refused.", requests.len());
     end(daemon)?;
-    dune.stop().await;
+    cloud.stop().await;
     Ok(())
 }
 
-/// Six lives, from a second to ten.
-fn play(dune: &StandIn) -> [&'static str; 6] {
+/// Lives of a second to ten.
+fn play(cloud: &StandIn) {
     let ms = Duration::from_millis;
     let life = |pending, running| Life::new().pending(ms(pending)).running(ms(running));
-    dune.put("01DEMO1QUICK", life(200, 700).then(End::Completed));
-    dune.put("01DEMO2CANCELLED", life(2500, 2500).then(End::Cancelled));
-    dune.put("01DEMO3FAILED", life(1000, 5000).then(End::Failed));
-    dune.put("01DEMO4PARTIAL", life(3000, 3500).then(End::CompletedPartial));
-    dune.put("01DEMO5LONG", life(500, 9000).then(End::Completed));
-    dune.put("01DEMO6QUEUED", life(8000, 2000).then(End::Completed));
-    [
-        "01DEMO1QUICK",
-        "01DEMO2CANCELLED",
-        "01DEMO3FAILED",
-        "01DEMO4PARTIAL",
-        "01DEMO5LONG",
-        "01DEMO6QUEUED",
-    ]
+    let words = [("LAUNCHING", 1000), ("RUNNING", 2500), ("SCALING", 2500), ("RUNNING", 2500)];
+    let scaling = words.map(|(word, lasts)| (ms(lasts), word.to_owned())).to_vec();
+    let [(_, queries), (_, jobs), (_, instances)] = JOBS;
+    cloud.put_for(Kind::Dune, queries[0], life(200, 700).then(End::Completed));
+    cloud.put_for(Kind::Dune, queries[1], life(1500, 5000).then(End::Failed));
+    cloud.put_for(Kind::Dli, jobs[0], Life::steps(scaling).then(End::Completed));
+    cloud.put_for(Kind::Dli, jobs[1], life(2500, 2500).then(End::Cancelled));
+    cloud.put_for(Kind::DataArts, instances[0], life(1000, 9000).then(End::Completed));
+    cloud.put_for(Kind::DataArts, instances[1], life(500, 3500).then(End::Failed));
 }
 
 /// A temporary directory with a daemon's files.
@@ -106,19 +114,28 @@ impl Stage {
     fn set(base_url: &str) -> Result<Self> {
         let dir = tempfile::TempDir::with_prefix("jobtrack-demo-")?;
         let at = dir.path().display();
-        let config = format!(
-            "[store]\npath = \"{at}/jobtrack.db\"\n\n[control]\nsocket = \"{at}/control.sock\"\n\n\
-             [polling]\nmax_interval = \"3s\"\n\n[providers.dune]\nkind = \"dune\"\n\
-             base_url = \"{base_url}\"\napi_key = {{ env = \"DUNE_API_KEY\" }}\n\
-             requests_per_minute = 200\n"
+        let secret = "{ env = \"STANDIN_KEY\" }";
+        let huawei = format!("project_id = \"demo\"\nauth = {{ token = {secret} }}");
+        let common = format!(
+            "[store]\npath = \"{at}/jobtrack.db\"\n[control]\nsocket = \"{at}/control.sock\"\n\
+             [polling]\nmax_interval = \"3s\"\n"
         );
+        let kinds = ["dune", "dli", "dataarts"];
+        let secrets = [format!("api_key = {secret}"), huawei.clone(), huawei];
+        let own = JOBS.into_iter().zip(kinds).zip(secrets).map(|(((name, _), kind), secret)| {
+            format!(
+                "[providers.{name}]\nkind = \"{kind}\"\nbase_url = \"{base_url}\"\n{secret}\n\
+                 requests_per_minute = 200\n"
+            )
+        });
+        let config: String = [common].into_iter().chain(own).collect();
         std::fs::write(dir.path().join("config.toml"), config)?;
         Ok(Self { dir })
     }
 
     fn program(name: &str) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg0(name).env("DUNE_API_KEY", standin::KEY);
+        command.arg0(name).env("STANDIN_KEY", standin::KEY);
         Ok(command)
     }
 
