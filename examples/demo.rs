@@ -116,18 +116,19 @@ impl Stage {
         let at = dir.path().display();
         let secret = "{ env = \"STANDIN_KEY\" }";
         let huawei = format!("project_id = \"demo\"\nauth = {{ token = {secret} }}");
-        let mut config = format!(
+        let common = format!(
             "[store]\npath = \"{at}/jobtrack.db\"\n[control]\nsocket = \"{at}/control.sock\"\n\
              [polling]\nmax_interval = \"3s\"\n"
         );
         let kinds = ["dune", "dli", "dataarts"];
         let secrets = [format!("api_key = {secret}"), huawei.clone(), huawei];
-        for (((name, _), kind), secret) in JOBS.into_iter().zip(kinds).zip(secrets) {
-            config += &format!(
+        let own = JOBS.into_iter().zip(kinds).zip(secrets).map(|(((name, _), kind), secret)| {
+            format!(
                 "[providers.{name}]\nkind = \"{kind}\"\nbase_url = \"{base_url}\"\n{secret}\n\
                  requests_per_minute = 200\n"
-            );
-        }
+            )
+        });
+        let config: String = [common].into_iter().chain(own).collect();
         std::fs::write(dir.path().join("config.toml"), config)?;
         Ok(Self { dir })
     }
