@@ -1,0 +1,23 @@
+//! Which job is asked when, and what comes of it: the tracker, driven through simulated hours and
+//! days by its own `wakes_at` and by the answers and commits of a simulated world.
+//!
+//! [`sim`] checks the invariants at every single step; the other files show one behaviour a test.
+
+#![allow(clippy::expect_used, reason = "a test crate: a broken expectation is a failed test")]
+
+#[path = "tracker/cadence.rs"]
+mod cadence;
+#[path = "tracker/endings.rs"]
+mod endings;
+#[path = "tracker/fleet.rs"]
+mod fleet;
+#[path = "tracker/refusals.rs"]
+mod refusals;
+#[path = "tracker/sim.rs"]
+mod sim;
+#[path = "tracker/turns.rs"]
+mod turns;
+#[path = "tracker/world.rs"]
+mod world;
+#[path = "tracker/writes.rs"]
+mod writes;

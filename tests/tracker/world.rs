@@ -1,0 +1,111 @@
+//! What the simulation is made of: a job's row in the database, a request as the provider saw it,
+//! what becomes of a write; and the words in which tests say what a provider answers.
+
+use std::time::Duration;
+
+use jobtrack::job::{
+    Anomaly, Answer, Change, JobId, Observation, Pace, ProviderError, Said, State, Times, Tracked,
+    Transition, register,
+};
+use jobtrack::policy::Backoff;
+use jobtrack::tracker::LaneSettings;
+
+pub(super) const SECOND: u64 = 1000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(super) const HOUR: u64 = 60 * MINUTE;
+pub(super) const DAY: u64 = 24 * HOUR;
+
+/// One request, as the provider saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) job: JobId,
+    pub(super) provider: String,
+    pub(super) sent: u64,
+    /// None while it is under way.
+    pub(super) answered: Option<u64>,
+}
+
+/// What the provider answers, and after how many milliseconds.
+pub(super) type Reply = (u64, Answer);
+
+/// What becomes of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is committed if the job stands where it should.
+    Commit,
+    /// It is committed, but the daemon is not told, writes again, and is refused.
+    CommitUnheard,
+}
+
+/// A job in the simulated database.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) job: Tracked,
+    pub(super) history: Vec<Transition>,
+    pub(super) anomalies: Vec<Anomaly>,
+    pub(super) last_poll_error: Option<String>,
+}
+
+impl Row {
+    /// Takes in a change, if it continues this history.
+    pub(super) fn move_along(&mut self, change: &Change) {
+        assert!(!change.rows.is_empty(), "job {}: a change without rows", change.job);
+        for row in &change.rows {
+            let last = self.history.last().expect("the first row");
+            assert_eq!(row.from, Some(last.to), "job {}: {row:?}", change.job);
+            assert!(!last.to.is_terminal(), "job {} leaves {}", change.job, last.to);
+            assert!(row.observed_at >= last.observed_at, "job {}: {row:?}", change.job);
+            self.history.push(row.clone());
+            self.job.standing.apply(row);
+        }
+        assert_eq!(self.job.standing.state, change.after.state, "job {}", change.job);
+        if change.after.state.is_terminal() {
+            self.job.next_poll_at = None;
+        }
+    }
+
+    /// Another program moves the job, behind the daemon's back.
+    pub(super) fn meddle(&mut self, to: State) {
+        let standing = &mut self.job.standing;
+        let from = Some(standing.state);
+        let row = Transition { from, to, ..register(standing.observed_at) };
+        standing.apply(&row);
+        self.history.push(row);
+    }
+}
+
+/// The settings of a provider, as the documentation's defaults are.
+pub(super) fn settings(name: &str) -> LaneSettings {
+    LaneSettings {
+        name: name.parse().expect("a name"),
+        requests_per_minute: 600,
+        max_in_flight: 8,
+        backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) },
+        give_up_after: Duration::from_hours(30 * 24),
+        request_timeout: Duration::from_secs(30),
+    }
+}
+
+/// A good answer that names no times.
+pub(super) fn told(said: Said) -> Answer {
+    told_word(said, &format!("{said:?}").to_uppercase())
+}
+
+pub(super) fn told_word(said: Said, word: &str) -> Answer {
+    let observation = Observation {
+        said,
+        word: word.into(),
+        times: Times::default(),
+        message: None,
+        detail: serde_json::Map::default(),
+    };
+    Answer { result: Ok(observation), pace: Pace::default(), server_date: None }
+}
+
+pub(super) fn transient() -> ProviderError {
+    ProviderError::Transient("HTTP 503".into())
+}
+
+pub(super) fn not_found() -> Answer {
+    Answer::failed(ProviderError::NotFound("no such job".into()))
+}
