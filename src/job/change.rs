@@ -56,8 +56,10 @@ pub struct Tracked {
 pub struct Change {
     /// Whose.
     pub job: JobId,
-    /// The state in which the store must find it, or nothing is written.
+    /// The state in which the store must find it, or nothing is written…
     pub expected: State,
+    /// …and the provider's word for that: a change may be of the word alone.
+    pub expected_word: Option<Box<str>>,
     /// The rows, in order, never empty.
     pub rows: Vec<Transition>,
     /// What stands of it after them.

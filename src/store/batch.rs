@@ -152,11 +152,12 @@ const CHANGE: &str = "
     SET state = new.state, provider_state = new.word, terminal_at = new.terminal_at,
         message = coalesce(new.message, job.message),
         next_poll_at = iif(new.terminal_at IS NULL, job.next_poll_at, NULL)
-    FROM (SELECT value ->> 'job' AS id, value ->> 'expected' AS expected, value ->> 'state' AS state,
+    FROM (SELECT value ->> 'job' AS id, value ->> 'expected' AS expected,
+                 value ->> 'expected_word' AS expected_word, value ->> 'state' AS state,
                  value ->> 'word' AS word, value ->> 'terminal_at' AS terminal_at,
                  value ->> 'message' AS message
           FROM json_each(?1)) AS new
-    WHERE job.id = new.id AND job.state = new.expected
+    WHERE job.id = new.id AND job.state = new.expected AND job.provider_state IS new.expected_word
     RETURNING job.id";
 
 const NOTE: &str = "
@@ -303,6 +304,7 @@ async fn change(
         json!({
             "job": change.job.0,
             "expected": change.expected.as_str(),
+            "expected_word": change.expected_word,
             "state": change.after.state.as_str(),
             "word": change.after.word,
             "terminal_at": change.after.state.is_terminal().then(|| change.after.observed_at.sql()),

@@ -301,7 +301,8 @@ impl Record {
     ) -> Change {
         let pending = Pending { cause, after: after.clone(), due, replanned: false };
         self.stage = Stage::Writing(Box::new(pending));
-        Change { job: id, expected: self.standing.state, rows, after, note }
+        let Standing { state: expected, word: expected_word, .. } = self.standing.clone();
+        Change { job: id, expected, expected_word, rows, after, note }
     }
 
     /// Giving up needs a good answer that says "not over": an outage never ends a job.

@@ -97,7 +97,8 @@ pub fn ended(job: &Tracked, ours: Ours, now: Utc) -> Change {
 
 fn change(job: &Tracked, rows: Vec<Transition>) -> Change {
     let after = after(&job.standing, &rows);
-    Change { job: job.id, expected: job.standing.state, rows, after, note: None }
+    let (expected, expected_word) = (job.standing.state, job.standing.word.clone());
+    Change { job: job.id, expected, expected_word, rows, after, note: None }
 }
 
 fn after(standing: &Standing, rows: &[Transition]) -> Standing {
