@@ -43,9 +43,11 @@ async fn its_queries_answer_on_a_database_in_use() {
 fn its_config_is_one() {
     let home = Home::bare();
     let [config] = blocks("toml")[..] else { panic!("one config") };
-    std::fs::write(home.path("key"), "x").expect("a key");
-    let key = home.path("key").display().to_string();
-    home.write_config(&config.replace("/etc/jobtrack/dune-api-key", &key));
+    for secret in ["dune-api-key", "huawei-token"] {
+        std::fs::write(home.path(secret), "x").expect("a secret");
+    }
+    let dir = format!("{}/", home.path("").display().to_string().trim_end_matches('/'));
+    home.write_config(&config.replace("/etc/jobtrack/", &dir));
     let checked = home.run_daemon(&["--check"]);
     assert!(checked.status.success(), "{}", text(&checked.stderr));
 }
