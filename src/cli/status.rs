@@ -80,7 +80,10 @@ fn providers(status: &Status, now: Utc) -> Vec<String> {
             .map(|pause| format!("{}, for {}", pause.reason, span(pause.until.since(now))));
         let failing = match one.failures_in_a_row {
             0 => "-".to_owned(),
-            polls => format!("{polls} polls"),
+            polls => match one.outage_since {
+                Some(since) => format!("{polls} polls, for {}", span(now.since(since))),
+                None => format!("{polls} polls"),
+            },
         };
         let style = if paused.is_some() || one.kind.is_none() {
             AnsiColor::Yellow.on_default()
