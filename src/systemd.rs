@@ -18,7 +18,7 @@ pub fn ready(handle: &Handle) {
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "the service manager was not told of a reload"),
+        Err(error) => tracing::warn!("the service manager was not told of a reload: {error}"),
     }
 }
 
@@ -39,7 +39,7 @@ pub async fn watch(handle: Handle, clock: Clock) {
         match handle.snapshot().stuck(clock.mono()) {
             None => notify(&[NotifyState::Watchdog]),
             Some(why) if !told => {
-                tracing::error!(why, "the watchdog is not pinged any more");
+                tracing::error!("the watchdog is not pinged any more: {why}");
                 told = true;
             }
             Some(_) => {}
@@ -49,6 +49,6 @@ pub async fn watch(handle: Handle, clock: Clock) {
 
 fn notify(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager was not told");
+        tracing::warn!("the service manager was not told: {error}");
     }
 }

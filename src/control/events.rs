@@ -92,7 +92,7 @@ async fn next_page(
             let rows = match app.reader.history(&filter).await {
                 Ok(rows) => rows,
                 Err(error) => {
-                    tracing::error!(%error, "an event stream ends");
+                    tracing::error!("an event stream ends: {error}");
                     return end("the database cannot be read");
                 }
             };

@@ -84,6 +84,8 @@ impl About {
 
 /// For the head of a request, and for the next one on a connection kept open.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the first request on a connection that was accepted just before the end.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// For requests under way when the end comes.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -108,7 +110,7 @@ pub async fn serve(socket: Socket, app: App) {
                 connections.spawn(served);
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection to the control socket was not accepted");
+                tracing::warn!("a connection to the control socket was not accepted: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -128,7 +130,10 @@ async fn serve_connection(
     let peer = Peer { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) };
     let admission = Arc::new(admission);
     let guest = admission.clone();
+    let asked = CancellationToken::new();
+    let asks = asked.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
+        asks.cancel();
         request.extensions_mut().insert(peer);
         let (router, guest) = (router.clone(), guest.clone());
         guest.set_busy(true);
@@ -144,10 +149,16 @@ async fn serve_connection(
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
+    // Asked to end, hyper closes a connection on which nothing has come yet, whose client may just be
+    // sending; had it come a moment later, the next daemon would have served it.
+    let end = async {
+        shutdown.cancelled().await;
+        let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, asked.cancelled()).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = admission.leave.cancelled() => return,
-        () = shutdown.cancelled() => {
+        () = end => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

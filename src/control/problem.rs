@@ -63,7 +63,7 @@ impl From<Refusal> for Problem {
 
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
-        tracing::error!(%error, "a request could not be answered");
+        tracing::error!("a request could not be answered: {error}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
     }
 }

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::config::{self, Loaded};
 use crate::control::{self, About, App, Leftover, Socket};
 use crate::scheduler::{Fatal, Handle, Scheduler};
-use crate::store::{Reader, Store, sqlite_version};
+use crate::store::{Reader, Store};
 use crate::systemd;
 
 use exit::Exit;
@@ -103,10 +103,10 @@ impl Signals {
         })
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }
@@ -151,13 +151,11 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
     let mut serving = tokio::spawn(control::serve(socket, app));
     let mut watching = tokio::spawn(systemd::watch(handle.clone(), clock));
     let mut damage = std::pin::pin!(damage(reader.clone(), unchecked));
+    let (database, socket) = (config.store.path.display(), config.control.socket.display());
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        sqlite = sqlite_version(),
-        database = %config.store.path.display(),
-        socket = %config.control.socket.display(),
-        providers = config.providers.len(),
-        "ready"
+        "jobtrackd {} is ready: {} providers, database {database}, socket {socket}",
+        env!("CARGO_PKG_VERSION"),
+        config.providers.len(),
     );
     systemd::ready(&handle);
 
@@ -165,7 +163,10 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
     let mut reloader = reloader.of(config.clone(), housekeeper).await.map_err(Exit::io)?;
     loop {
         tokio::select! {
-            () = signals.received() => break,
+            signal = signals.received() => {
+                tracing::info!("{signal}: ending");
+                break;
+            }
             ended = &mut polling => return scheduler_ended(ended),
             ended = &mut serving => return Err(core_ended("control socket", ended)),
             ended = &mut watching => return Err(core_ended("watchdog", ended)),
@@ -198,11 +199,10 @@ struct End {
 /// spares the requests, not the commit.
 async fn shut_down(mut signals: Signals, mut end: End) -> Result<(), Exit> {
     systemd::stopping();
-    tracing::info!("ending");
     end.stop_serving.cancel();
     tokio::select! {
         _ = &mut end.serving => {}
-        () = signals.received() => end.serving.abort(),
+        _ = signals.received() => end.serving.abort(),
     }
     drop(end.leftover);
     drop(end.handle);

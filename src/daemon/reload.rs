@@ -48,8 +48,10 @@ impl Running {
         systemd::reloading();
         let done = self.try_reload(handle).await;
         match &done {
-            Ok(answer) => tracing::info!(changed = ?answer.changed, "config reloaded"),
-            Err(error) => tracing::error!(error, "config not reloaded; the old one stays in force"),
+            Ok(answer) => tracing::info!("config reloaded: {}", told(answer)),
+            Err(error) => {
+                tracing::error!("config not reloaded; the old one stays in force: {error}");
+            }
         }
         systemd::ready(handle);
         done
@@ -72,6 +74,12 @@ impl Running {
         };
         Ok(answer)
     }
+}
+
+/// What changed, on one line.
+fn told(answer: &ReloadAnswer) -> String {
+    let lines: Vec<_> = answer.changed.iter().chain(&answer.needs_restart).cloned().collect();
+    if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("; ") }
 }
 
 fn compare(old: &Config, new: &Config) -> ReloadAnswer {

@@ -31,7 +31,7 @@ impl Housekeeper {
         let shutdown = self.running.clone();
         tokio::spawn(async move {
             if let Err(error) = new.run(shutdown).await {
-                tracing::error!(%error, "there is no housekeeping; everything else goes on");
+                tracing::error!("there is no housekeeping, everything else goes on: {error}");
             }
         });
         Ok(())

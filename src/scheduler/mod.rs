@@ -144,7 +144,7 @@ impl Scheduler {
                 Action::Write(change) => self.pen.outbox.change(change),
                 Action::Note { note, urgent } => self.pen.outbox.note(note, urgent),
                 Action::Anomaly(anomaly) => {
-                    tracing::warn!(job = %anomaly.job, what = anomaly.what, "contradiction");
+                    tracing::warn!(job = %anomaly.job, "job {}: contradiction: {}", anomaly.job, anomaly.what);
                     self.pen.outbox.anomaly(anomaly);
                 }
                 Action::Outage(outage) => self.pen.outbox.outage(outage),
@@ -256,7 +256,7 @@ impl Scheduler {
         let entered = &done.committed.entered;
         let added = entered.iter().filter(|entered| entered.is_new).count();
         if added > 0 {
-            tracing::info!(added, "jobs registered");
+            tracing::info!("{added} jobs registered");
         }
         self.step(Input::Track(entered.iter().map(|one| one.job.clone()).collect()));
         let mut entered = done.committed.entered.into_iter();
@@ -326,15 +326,18 @@ impl Scheduler {
 fn log(tell: &Tell) {
     match tell {
         Tell::Failing { provider, why } => {
-            tracing::warn!(%provider, why, "polls fail; no job changes state");
+            tracing::warn!(%provider, "{provider}: polls fail; no job changes state: {why}");
         }
         Tell::Paused { provider, why, span } => {
-            let pause_s = span.as_secs();
-            tracing::warn!(%provider, why, pause_s, "refused; the provider is left alone for a while");
+            let pause = humantime::format_duration(Duration::from_secs(span.as_secs()));
+            tracing::warn!(
+                %provider,
+                "{provider}: refused; the provider is left alone for {pause}: {why}"
+            );
         }
-        Tell::Recovered { provider } => tracing::info!(%provider, "answers again"),
+        Tell::Recovered { provider } => tracing::info!(%provider, "{provider}: answers again"),
         Tell::UnknownWord { provider, word } => {
-            tracing::warn!(%provider, word, "a state that is not known; kept, and polled on");
+            tracing::warn!(%provider, "{provider}: a state that is not known; kept, and polled on: {word}");
         }
     }
 }
@@ -342,8 +345,8 @@ fn log(tell: &Tell) {
 fn log_change(change: &crate::job::Change) {
     let (job, state) = (change.job, change.after.state);
     if state.is_terminal() {
-        tracing::info!(%job, %state, "over");
+        tracing::info!(%job, "job {job}: {state}");
     } else {
-        tracing::debug!(%job, %state, "moved");
+        tracing::debug!(%job, "job {job}: {state}");
     }
 }

@@ -164,7 +164,10 @@ impl Pen {
     fn weigh_wal(&mut self, bytes: u64) {
         let before = std::mem::replace(&mut self.wal_bytes, bytes);
         if bytes > Writer::MAX_WAL_BYTES && before <= Writer::MAX_WAL_BYTES {
-            tracing::warn!(bytes, "the WAL grows: another program holds a read transaction open");
+            let mib = bytes >> 20;
+            tracing::warn!(
+                "the WAL grows to {mib} MiB: another program holds a read transaction open"
+            );
         }
     }
 
@@ -207,9 +210,7 @@ impl Pen {
         if let Some(error) = &self.trouble.error {
             let changes = self.outbox.unwritten_changes();
             tracing::error!(
-                error,
-                changes,
-                "ended with changes unwritten; the next start asks again"
+                "{changes} changes are not written, the next start asks again: {error}"
             );
         }
         match self.hand {
@@ -232,7 +233,7 @@ impl Trouble {
             return Err(error);
         }
         if self.error.is_none() {
-            tracing::error!(%error, "nothing can be written; polling goes on, changes wait");
+            tracing::error!("nothing can be written; polling goes on, changes wait: {error}");
         }
         self.error = Some(error.to_string());
         let doubled = Duration::from_millis(100) * 2u32.pow(self.failures_in_a_row.min(5));

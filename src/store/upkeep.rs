@@ -47,7 +47,7 @@ impl Upkeep {
             Self::Optimize | Self::Vacuum | Self::Checkpoint => 0,
         };
         if pruned > 0 {
-            tracing::info!(pruned, "old jobs were removed with their history");
+            tracing::info!("{pruned} old jobs were removed with their history");
         }
         mark(connection, self.name(), now).await?;
         Ok(pruned >= Self::PRUNE_STEP.unsigned_abs())

@@ -104,7 +104,7 @@ impl Writer {
             Ok((mut committed, newest)) => {
                 // What follows the commit can fail without losing anything.
                 if let Err(error) = self.tidy(&mut connection, batch).await {
-                    tracing::warn!(%error, "housekeeping of the database failed");
+                    tracing::warn!("housekeeping of the database failed: {error}");
                 }
                 self.connection = Some(connection);
                 committed.wal_bytes = self.check_identity()?;
@@ -154,12 +154,12 @@ impl Writer {
     pub async fn close(mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         if let Err(error) = mark(&mut connection, STOPPED, Clock::wall()).await {
-            tracing::warn!(%error, "the end was not recorded");
+            tracing::warn!("the end was not recorded: {error}");
         }
         // By itself SQLite does so only when its last connection can write; readers outlive us.
         let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
         if let Err(error) = emptied.and(connection.close().await) {
-            tracing::warn!(%error, "the database was not closed in order; nothing is lost");
+            tracing::warn!("the database was not closed in order, nothing is lost: {error}");
         }
     }
 

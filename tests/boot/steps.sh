@@ -1,0 +1,190 @@
+# What the service does under systemd, step by step: each heading is a name, what follows it a
+# script for `bash -euxo pipefail`, run as root in the machine. The machine is the same for all, so
+# the order counts. These lines come before each of them.
+
+# Waits until a command succeeds.
+eventually() {
+    local try
+    for try in {1..200}; do "$@" && return; sleep 0.1; done
+    echo "never: $*" >&2
+    return 1
+}
+# `! COMMAND` alone would let a success pass.
+fails() { if "$@"; then echo "succeeded: $*" >&2; return 1; fi; }
+is() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
+property() { systemctl show --property "$1" --value "${2:-jobtrackd.service}"; }
+property_is() { is "$(property "$1")" "$2"; }
+sql() { sqlite3 -readonly -cmd '.timeout 5000' /var/lib/jobtrack/jobtrack.db "$1"; }
+sql_is() { is "$(sql "$1")" "$2"; }
+# Runs a command as a user, with the groups that a login gives.
+as() { setpriv --reuid "$1" --regid "$1" --init-groups env -C / "${@:2}"; }
+# Another daemon than $1 is ready.
+succeeded_by() { [ "$(property MainPID)" != "$1" ] && property_is ActiveState active; }
+# Each job that is not over was asked for after $1.
+all_polled_since() { sql_is "SELECT count(*) FROM jobs WHERE NOT terminal AND coalesce(last_polled_at, '') <= '$1'" 0; }
+now() { date -u '+%F %T.%3N'; }
+# What the document has the tester build is there.
+cargo() { :; }
+cd /src
+
+## ready: start returns when it is
+rm /etc/systemd/system/jobtrackd.service.d/local.conf
+sed -i 's/^requests_per_minute.*/requests_per_minute = 3000/' /etc/jobtrack/config.toml
+systemctl daemon-reload
+systemctl start jobtrackd
+is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'active active'
+property_is StatusText '0 jobs are tracked'
+jobtrack status
+
+## confined: no privilege, no new one, system calls filtered
+status=/proc/$(property MainPID)/status
+is "$(awk '/^(CapEff|CapBnd|NoNewPrivs|Seccomp):/ { print $2 }' "$status" | xargs)" '0000000000000000 0000000000000000 1 2'
+is "$(awk '/^(Uid|Groups):/ { print $2 }' "$status" | xargs)" "$(id -u jobtrack) $(id -g jobtrack)"
+
+## modes: of directories, database, socket
+is "$(stat -c '%a %U %G' /var/lib/jobtrack /run/jobtrack | xargs)" '750 jobtrack jobtrack 755 jobtrack jobtrack'
+is "$(stat -c '%a %U %G' /var/lib/jobtrack/jobtrack.db{,-wal,-shm} | sort -u)" '640 jobtrack jobtrack'
+is "$(stat -c '%a %U %G' /run/jobtrack/control.sock)" '660 jobtrack jobtrack'
+
+## credential: the daemon's alone
+credential=/run/credentials/jobtrackd.service/dune-api-key
+cmp "$credential" /etc/credstore/dune-api-key
+as jobtrack cat "$credential" > /dev/null
+fails as alice cat "$credential"
+fails as alice cat /etc/credstore/dune-api-key
+fails grep -F "$(cat /etc/credstore/dune-api-key)" /proc/"$(property MainPID)"/environ
+
+## stop: leaves the socket, and the next client starts the service
+systemctl stop jobtrackd.service
+is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'inactive active'
+[ -S /run/jobtrack/control.sock ]
+jobtrack list
+is "$(systemctl is-active jobtrackd.service)" active
+
+## add: an operator's job is tracked to its end, under her uid
+as alice jobtrack add dune 01ENDS
+as alice jobtrack wait dune/01ENDS --timeout 20s
+sql_is "SELECT state, added_by FROM jobs WHERE remote_id = '01ENDS'" "succeeded|$(id -u alice)"
+
+## operator: reads the database, cannot write it
+as alice sqlite3 -readonly /var/lib/jobtrack/jobtrack.db 'SELECT state FROM jobs' | grep succeeded
+fails as alice sqlite3 /var/lib/jobtrack/jobtrack.db 'CREATE TABLE hers (x)' 2> /tmp/refused
+grep 'attempt to write a readonly database' /tmp/refused
+fails as alice touch /var/lib/jobtrack/mine
+fails as alice cp /dev/null /var/lib/jobtrack/jobtrack.db
+sql_is 'SELECT count(*) FROM jobs' 2
+
+## stranger: has no way to the socket or the database
+refused=0; as mallory jobtrack list 2> /tmp/refused || refused=$?
+is $refused 69
+grep 'no permission for /run/jobtrack/control.sock' /tmp/refused
+fails as mallory sqlite3 -readonly /var/lib/jobtrack/jobtrack.db 'SELECT 1 FROM jobs'
+fails as mallory ls /var/lib/jobtrack
+
+## restart: who adds meanwhile waits, and is acknowledged
+# A second without a daemon.
+echo -e '[Service]\nExecStartPre=/bin/sleep 1' > /etc/systemd/system/jobtrackd.service.d/gap.conf
+systemctl daemon-reload
+systemctl --no-block restart jobtrackd
+eventually property_is SubState start-pre
+jobtrack add dune 01LONG0 | grep added
+property_is SubState running
+rm /etc/systemd/system/jobtrackd.service.d/gap.conf
+systemctl daemon-reload
+(for try in {1..4}; do systemctl restart jobtrackd; done) & restarts=$!
+for n in {1..19}; do jobtrack add dune "01LONG$n"; done
+wait $restarts
+sql_is 'SELECT count(*) FROM jobs WHERE NOT terminal' 20
+
+## reload: the config is read again, and a bad one is refused
+daemon=$(property MainPID)
+has_budget() { jobtrack status --json | grep '"requests_per_minute":'"$1"'[,}]'; }
+has_budget 3000
+sed -i 's/^requests_per_minute.*/requests_per_minute = 2900/' /etc/jobtrack/config.toml
+systemctl reload jobtrackd
+eventually has_budget 2900
+echo 'bogus = 1' >> /etc/jobtrack/config.toml
+fails jobtrack reload
+systemctl reload jobtrackd
+refused() { journalctl --no-pager -u jobtrackd -p warning -o json | grep 'bogus is not a setting'; }
+eventually refused
+sed -i '/bogus/d' /etc/jobtrack/config.toml
+has_budget 2900
+eventually property_is SubState running
+property_is MainPID "$daemon"
+
+## kill -9: started again, and all jobs are tracked within 5 s
+daemon=$(property MainPID) restarts=$(property NRestarts)
+kill -9 "$daemon"
+killed=$(now)
+eventually succeeded_by "$daemon"
+SECONDS=0
+eventually all_polled_since "$killed"
+[ $SECONDS -le 5 ]
+property_is NRestarts $((restarts + 1))
+
+## hang: the watchdog ends it, and it is started again
+echo -e '[Service]\nWatchdogSec=2s' > /etc/systemd/system/jobtrackd.service.d/watchdog.conf
+systemctl daemon-reload
+systemctl restart jobtrackd
+daemon=$(property MainPID)
+kill -STOP "$daemon"
+eventually succeeded_by "$daemon"
+hung=$(now)
+journalctl --no-pager -u jobtrackd -o cat | grep -F 'Watchdog timeout (limit 2s)!'
+eventually all_polled_since "$hung"
+rm /etc/systemd/system/jobtrackd.service.d/watchdog.conf
+systemctl daemon-reload
+systemctl restart jobtrackd
+
+## bad config: not started again, not for clients either, until it is mended
+echo 'bogus = 1' >> /etc/jobtrack/config.toml
+fails systemctl restart jobtrackd
+is "$(property ActiveState) $(property ExecMainStatus) $(property NRestarts)" 'failed 78 0'
+refused=0; jobtrack list || refused=$?
+is $refused 69
+is "$(property Result jobtrackd.socket)" trigger-limit-hit
+is "$(property ActiveState) $(property ExecMainStatus) $(property NRestarts)" 'failed 78 0'
+sed -i '/bogus/d' /etc/jobtrack/config.toml
+systemctl start jobtrackd
+is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'active active'
+
+## credential missing: said by its name
+mv /etc/credstore/dune-api-key /tmp/
+fails systemctl restart jobtrackd
+is "$(property ExecMainStatus)" 78
+journalctl --no-pager -u jobtrackd -o cat -n 20 | grep 'credential dune-api-key: No such file'
+mv /tmp/dune-api-key /etc/credstore/
+systemctl start jobtrackd
+
+## failed disk: started again for ever, and the socket with it
+systemctl stop jobtrackd
+echo -e '[Service]\nStateDirectory=\nReadOnlyPaths=/var/lib/jobtrack\nRestartSec=500ms' > /etc/systemd/system/jobtrackd.service.d/disk.conf
+systemctl daemon-reload
+fails jobtrack list
+is "$(property Result jobtrackd.socket)" trigger-limit-hit
+property_is ExecMainStatus 74
+rm /etc/systemd/system/jobtrackd.service.d/disk.conf
+systemctl daemon-reload
+eventually property_is ActiveState active
+is "$(systemctl is-active jobtrackd.socket)" active
+jobtrack list
+
+## without the socket unit: the daemon makes the socket, for the group of the config
+systemctl stop jobtrackd.service
+systemctl mask --now jobtrackd.socket
+echo -e '[control]\ngroup = "jobtrack"' >> /etc/jobtrack/config.toml
+systemctl start jobtrackd.service
+is "$(stat -c '%a %U %G' /run/jobtrack/control.sock)" '660 jobtrack jobtrack'
+as alice jobtrack list
+systemctl stop jobtrackd.service
+[ ! -e /run/jobtrack/control.sock ]
+systemctl unmask jobtrackd.socket
+systemctl start jobtrackd.service
+is "$(systemctl is-active jobtrackd.socket)" active
+as alice jobtrack list
+
+## nothing lost: every job is there, and nothing is odd
+sql_is "SELECT count(*), count(DISTINCT remote_id), sum(terminal) FROM jobs" '22|22|2'
+systemctl stop jobtrackd.socket jobtrackd.service
+property_is Result success
