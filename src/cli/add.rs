@@ -130,7 +130,13 @@ impl Adding<'_> {
     }
 
     async fn send_one(&mut self, request: &AddRequest) -> anyhow::Result<()> {
-        let answer = self.context.client.add(request).await.map_err(explain)?;
+        let client = &self.context.client;
+        let answer = match client.add(request).await {
+            // Adding twice is adding once, and the daemon may just have been restarted.
+            Err(ClientError::Lost(_)) => client.add(request).await,
+            done => done,
+        };
+        let answer = answer.map_err(explain)?;
         self.rejected |= answer.jobs.iter().any(is_rejected);
         match self.show(answer.jobs) {
             // Who reads our list may have enough of it; the rest is added all the same.
