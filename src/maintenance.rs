@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::MaintenanceConfig;
-use crate::job::{State, Utc};
+use crate::job::{Mono, State, Utc};
 use crate::store::Upkeep;
 
 /// One kind of housekeeping and when it is done.
@@ -34,6 +34,9 @@ struct Task {
 pub struct Maintenance {
     tasks: Vec<Task>,
     orders: mpsc::Sender<Upkeep>,
+    clock: Clock,
+    /// Both clocks at the last look: when they part, the calendar is not to be believed.
+    looked: (Utc, Mono),
 }
 
 /// Why there is no housekeeping.
@@ -51,6 +54,8 @@ impl Maintenance {
     const OPTIMIZE: &str = "0 41 3 * * *";
     const VACUUM: &str = "0 51 3 * * *";
     const CHECKPOINT: &str = "30 */10 * * * *";
+    /// The calendar may run ahead of the stopwatch by this, as after a suspend.
+    const JUMP: Duration = Duration::from_hours(24);
     /// A look at the clock even if no bell rang.
     const LOOK_PERIOD: Duration = Duration::from_mins(15);
 
@@ -79,7 +84,9 @@ impl Maintenance {
                 upkeep,
             })
         });
-        Ok(Self { tasks: tasks.collect::<Result<_, MaintenanceError>>()?, orders })
+        let tasks = tasks.collect::<Result<_, MaintenanceError>>()?;
+        let clock = Clock::start();
+        Ok(Self { tasks, orders, clock, looked: (Clock::wall(), clock.mono()) })
     }
 
     /// Orders what is due until `shutdown`.
@@ -101,18 +108,29 @@ impl Maintenance {
         let mut look = tokio::time::interval(Self::LOOK_PERIOD);
         while !shutdown.is_cancelled() {
             tokio::select! {
-                _ = rings.recv() => self.order_what_is_due(Clock::wall()),
-                _ = look.tick() => self.order_what_is_due(Clock::wall()),
+                _ = rings.recv() => self.order_what_is_due(),
+                _ = look.tick() => self.order_what_is_due(),
                 () = shutdown.cancelled() => {}
             }
         }
         Ok(bells.shutdown().await?)
     }
 
-    fn order_what_is_due(&mut self, now: Utc) {
+    fn order_what_is_due(&mut self) {
+        let (now, passed) = (Clock::wall(), self.clock.mono());
+        let (wall, mono) = std::mem::replace(&mut self.looked, (now, passed));
+        let expected = wall.plus(passed.since(mono));
+        if now.since(expected) > Self::JUMP || expected.since(now) > Self::JUMP {
+            // What an hour ago was kept is not removed because the clock says that a year went by.
+            tracing::warn!(
+                "the clock jumped from {expected} to {now}; housekeeping waits for the next look"
+            );
+            return;
+        }
         for task in &mut self.tasks {
-            // A database that was just made owes nothing.
-            let since = *task.last_run.get_or_insert(now);
+            // A database that was just made owes nothing; a clock that was ahead left nothing true.
+            let since = task.last_run.filter(|last| *last <= now).unwrap_or(now);
+            task.last_run = Some(since);
             // An order that finds no room comes again with the next look.
             if is_due(&task.cron, since, now) && self.orders.try_send(task.upkeep.clone()).is_ok() {
                 task.last_run = Some(now);

@@ -227,3 +227,25 @@ async fn fault_46_an_outcome_is_final_and_a_contradiction_is_recorded() {
     );
     assert_eq!(db::value(&home.database(), "SELECT count(*) FROM history"), "4");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_34_one_forbidden_job_does_not_hold_up_all_others_again_and_again() {
+    let dune = StandIn::start().await;
+    dune.put("01OURS", Life::new().running(Duration::from_hours(1)).then(End::Completed));
+    dune.put("01THEIRS", Life::new().running(Duration::from_hours(1)).then(End::Completed));
+    let forbidden = Fault::status(403, r#"{"error":"not yours"}"#);
+    dune.fault(Target::job("01THEIRS"), forbidden, Times::Always);
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    home.ok(&["add", "dune", "01THEIRS", "01OURS"]);
+    dune.wait_for_request_of("01THEIRS", SOON).await;
+    daemon.wait_for_status(&home, |status| status["providers"][0]["paused"].is_object()).await;
+    home.ok(&["reload"]);
+    // From now on it is known to be about the job: both are asked on.
+    dune.wait_for_requests_of("01OURS", 10, SOON).await;
+    dune.wait_for_requests_of("01THEIRS", 4, SOON).await;
+    dune.wait_for_requests_of("01OURS", 20, SOON).await;
+    daemon.wait_for_status(&home, |status| status["providers"][0]["paused"].is_null()).await;
+    let row = "SELECT state, last_poll_error FROM jobs WHERE remote_id = '01THEIRS'";
+    assert_eq!(db::value(&home.database(), row), "registered|HTTP 403: not yours");
+}

@@ -38,7 +38,9 @@ fn code(output: &Output) -> i32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_exits_as_the_jobs_ended() {
     let (_dune, home, _daemon) = all_ends().await;
-    let cases: [(&[&str], i32); 12] = [
+    let cases: [(&[&str], i32); 14] = [
+        (&["--label", "batch=none"], 4),
+        (&["-"], 4),
         (&["dune/01WELL"], 0),
         (&["1"], 0),
         (&["dune/01BADLY"], 1),
@@ -58,6 +60,25 @@ async fn wait_exits_as_the_jobs_ended() {
     }
     home.ok(&["untrack", "dune/01LONG"]);
     assert_eq!(code(&home.jobtrack(&["wait", "dune/01LONG"])), 3, "untracked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_label_counts_those_that_failed_before() {
+    let (_dune, home, _daemon) = all_ends().await;
+    home.ok(&["add", "dune", "01WELL", "01BADLY", "--label", "batch=7"]);
+    assert_eq!(code(&home.jobtrack(&["wait", "dune/01BADLY"])), 1);
+    assert_eq!(code(&home.jobtrack(&["wait", "--label", "batch=7"])), 1, "one had failed by then");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absurd_patience_is_rejected_and_disturbs_nobody() {
+    let (_dune, home, _daemon) = all_ends().await;
+    for patience in ["10000000000000000000s", "0s", "500d"] {
+        let refused = home.jobtrack(&["add", "dune", "01X", "--give-up-after", patience]);
+        assert_eq!(code(&refused), 1, "{patience}");
+        assert!(text(&refused.stderr).contains("at most 400d"), "{}", text(&refused.stderr));
+    }
+    home.ok(&["add", "dune", "01X", "--give-up-after", "2h"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,6 +90,15 @@ async fn old_jobs_go_with_their_history_and_no_other() {
     assert!(next.starts_with("33 "), "a number is never used twice: {next}");
 }
 
+#[test]
+fn a_table_of_the_users_takes_the_place_of_the_whole_default() {
+    let home = Home::new("http://127.0.0.1:9", "[maintenance]\nkeep = { default = \"forever\" }");
+    let config =
+        jobtrack::config::load(Some(&home.path("config.toml")), &std::collections::BTreeMap::new());
+    let keep = config.expect("a config").config.maintenance.keep;
+    assert_eq!(keep.limits().count(), 0, "nothing is ever removed: {keep:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_was_missed_is_caught_up() {
     let dune = StandIn::start().await;

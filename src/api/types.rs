@@ -249,8 +249,8 @@ pub struct ReloadAnswer {
 /// An error, as RFC 9457 has it (`application/problem+json`).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Problem {
-    /// Stable, for programs: `bad_request`, `not_found`, `busy`, `too_large`, `storage`, `config`,
-    /// `shutting_down`, `method_not_allowed`.
+    /// Stable, for programs: `bad_request`, `not_found`, `method_not_allowed`, `too_slow`,
+    /// `too_large`, `no_provider`, `config`, `busy`, `storage`, `shutting_down`.
     pub code: String,
     /// The kind of trouble, in words.
     pub title: String,

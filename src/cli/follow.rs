@@ -81,7 +81,10 @@ fn is_away(error: &ClientError) -> bool {
     match error {
         ClientError::NoDaemon { denied, .. } => !denied,
         ClientError::Lost(_) => true,
-        ClientError::Refused(problem) => problem.code == "shutting_down",
+        // The daemon is there and cannot answer just now: that says nothing of any job.
+        ClientError::Refused(problem) => {
+            ["shutting_down", "busy", "storage"].contains(&problem.code.as_str())
+        }
         ClientError::Broken(_) => false,
     }
 }

@@ -39,14 +39,14 @@ pub(super) async fn require(client: &Client, job: &JobRef) -> anyhow::Result<Job
 /// The named jobs, each once; none if there is a name without a job, which is told.
 pub(super) async fn named(
     client: &Client,
-    names: Vec<Result<JobRef, InvalidName>>,
+    names: &[Result<JobRef, InvalidName>],
 ) -> Result<Option<Vec<Job>>, ClientError> {
     let mut jobs = Vec::new();
     let mut ids = BTreeSet::new();
     let mut all_there = true;
     for name in names {
         let missing = match name {
-            Ok(name) => match find(client, &name).await? {
+            Ok(name) => match find(client, name).await? {
                 Some(job) => {
                     if ids.insert(job.id) {
                         jobs.push(job);
@@ -63,17 +63,13 @@ pub(super) async fn named(
     Ok(all_there.then_some(jobs))
 }
 
-/// The active jobs that have all these labels.
+/// The jobs that have all these labels, those that are over included: whoever waits for a batch
+/// wants to know of the ones that failed early, too.
 pub(super) async fn labelled(
     client: &Client,
     labels: &[(String, String)],
 ) -> Result<Vec<Job>, ClientError> {
-    let mut query = Query {
-        states: vec!["active".to_owned()],
-        labels: labels.to_vec(),
-        limit: Some(PAGE),
-        ..Query::default()
-    };
+    let mut query = Query { labels: labels.to_vec(), limit: Some(PAGE), ..Query::default() };
     let mut jobs = Vec::new();
     loop {
         let page = client.jobs(&query).await?;

@@ -14,7 +14,7 @@ use crate::job::Utc;
 /// The arguments of `status`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Exit 1 if something is wrong or a provider is paused
+    /// Exit 1 if something is wrong, a provider that gives no answers included
     #[arg(long)]
     fail: bool,
 }
@@ -22,8 +22,7 @@ pub(super) struct Args {
 /// Shows the status.
 pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let status = context.client.status().await?;
-    let unwell =
-        !status.degraded.is_empty() || status.providers.iter().any(|one| one.paused.is_some());
+    let unwell = !status.degraded.is_empty();
     if context.json {
         output::print_json(&[status])?;
     } else {

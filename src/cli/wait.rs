@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::follow::{Follow, persist};
 use super::progress::Progress;
-use super::{Context, lines, output, render, resolve};
-use crate::api::{Job, Query};
+use super::{Context, NO_DAEMON, lines, output, render, resolve};
+use crate::api::{ClientError, Job, Query};
 use crate::job::{InvalidName, JobId, JobRef, State, parse_label};
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
   jobtrack wait --label batch=nightly && echo all succeeded
   jobtrack add dune - < ids | cut -d' ' -f1 | jobtrack wait -
 Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 3 one is indeterminate, lost or
-untracked; 4 no such job; 124 timed out; 69 the daemon was away for a minute.";
+untracked; 4 no such job; 124 timed out; 69 the daemon was away for a minute, or cannot answer.";
 
 const FAILED: u8 = 1;
 const UNCLEAR: u8 = 3;
@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// Numbers, or `PROVIDER/REMOTE_ID`; or - for one a line from standard input
     #[arg(value_name = "JOB", required_unless_present = "labels")]
     jobs: Vec<Target>,
-    /// All jobs that are active now and have this label; may be repeated, all of them count
+    /// All jobs that have this label, those that are over included; may be repeated, all of them count
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label, conflicts_with = "jobs")]
     labels: Vec<(String, String)>,
     /// Give up waiting after this time
@@ -58,7 +58,7 @@ impl std::str::FromStr for Target {
     }
 }
 
-/// Waits.
+/// Waits. A failure of ours is never told by an exit code that speaks of jobs.
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
     let mut names = Vec::new();
     for target in &args.jobs {
@@ -70,12 +70,19 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCod
         }
     }
     let waiting = wait(context, &args, names);
-    let Some(limit) = args.timeout else {
-        return waiting.await;
+    let waited = match args.timeout {
+        None => waiting.await,
+        Some(limit) => tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
+            output::note(format!("not over after {}", humantime::format_duration(limit)));
+            Ok(ExitCode::from(TIMED_OUT))
+        }),
     };
-    tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
-        output::note(format!("not over after {}", humantime::format_duration(limit)));
-        Ok(ExitCode::from(TIMED_OUT))
+    waited.or_else(|error| match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Refused(_) | ClientError::Broken(_)) => {
+            output::note(format!("jobtrack: {error:#}"));
+            Ok(ExitCode::from(NO_DAEMON))
+        }
+        Some(ClientError::NoDaemon { .. } | ClientError::Lost(_)) | None => Err(error),
     })
 }
 
@@ -84,17 +91,18 @@ async fn wait(
     args: &Args,
     names: Vec<Result<JobRef, InvalidName>>,
 ) -> anyhow::Result<ExitCode> {
-    let after = context.client.status().await?.newest_seq;
+    let client = &context.client;
+    let tell = |text: &str| output::note(text);
+    let after = persist(&tell, async || client.status().await).await?.newest_seq;
     let jobs = if args.labels.is_empty() {
-        let Some(jobs) = resolve::named(&context.client, names).await? else {
-            return Ok(ExitCode::from(NO_SUCH_JOB));
-        };
-        jobs
+        persist(&tell, async || resolve::named(client, &names).await).await?
     } else {
-        resolve::labelled(&context.client, &args.labels).await?
+        Some(persist(&tell, async || resolve::labelled(client, &args.labels).await).await?)
     };
+    let Some(jobs) = jobs else { return Ok(ExitCode::from(NO_SUCH_JOB)) };
     if jobs.is_empty() {
-        output::note("no jobs to wait for");
+        output::note("no such job: nothing was named, or no job has these labels");
+        return Ok(ExitCode::from(NO_SUCH_JOB));
     }
     let waiting = Waiting {
         context,

@@ -66,6 +66,10 @@ pub fn load(
     for (name, value) in env.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
         figment = figment.merge(Layer::new(format!("${name}"), from_variable(name, value)));
     }
+    // A table of the user's takes the place of the whole default: what it does not name is kept.
+    if figment.find_value("maintenance.keep").is_err() {
+        figment = figment.join(Layer::new("default", default_keep()));
+    }
     if let Some(dune) = dune_by_its_key(&figment, env) {
         figment = figment.join(Layer::new("$DUNE_API_KEY", dune));
     }
@@ -117,10 +121,6 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into()));
         Value::from(entries.collect::<Dict>())
     };
-    let maintenance = Dict::from([
-        ("prune".to_owned(), "17 3 * * *".into()),
-        ("keep".to_owned(), table(&[("succeeded", "90d".into()), ("default", "365d".into())])),
-    ]);
     let sections = [
         (
             "store",
@@ -139,9 +139,16 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
                 ("give_up_after", "30d".into()),
             ]),
         ),
-        ("maintenance", maintenance.into()),
+        ("maintenance", table(&[("prune", "17 3 * * *".into())])),
     ];
     sections.map(|(name, section)| (name.to_owned(), section)).into()
+}
+
+fn default_keep() -> Dict {
+    let keep = [("succeeded", "90d"), ("default", "365d")];
+    let keep: Dict = keep.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let maintenance = Dict::from([("keep".to_owned(), keep.into())]);
+    Dict::from([("maintenance".to_owned(), maintenance.into())])
 }
 
 /// A variable's value is text, but where the key wants a number: an id such as `00123` stays text.

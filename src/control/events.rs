@@ -13,6 +13,7 @@ use axum::response::Sse;
 use axum::response::sse::{Event as SseEvent, KeepAlive};
 use futures_util::Stream;
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::api::{Event, History};
 use crate::store::{HistoryFilter, TransitionRow};
@@ -68,7 +69,8 @@ pub(super) async fn stream(
     };
     filter.after = resumed.or(after).unwrap_or_else(|| *app.newest.borrow());
     filter.limit = PAGE;
-    let pages = stream::unfold(Some((app, filter)), next_page);
+    let place = app.place_to_wait()?;
+    let pages = stream::unfold(Some(Cursor { app, filter, _place: place }), next_page);
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(pages.flat_map(stream::iter)).keep_alive(keep_alive))
 }
@@ -76,11 +78,17 @@ pub(super) async fn stream(
 const PAGE: u32 = 500;
 type Page = Vec<Result<SseEvent, Infallible>>;
 
+/// Where a stream is.
+struct Cursor {
+    app: App,
+    filter: HistoryFilter,
+    _place: OwnedSemaphorePermit,
+}
+
 /// The next events, as soon as there are any; a last one, `end`, when the daemon ends.
-async fn next_page(
-    cursor: Option<(App, HistoryFilter)>,
-) -> Option<(Page, Option<(App, HistoryFilter)>)> {
-    let (mut app, mut filter) = cursor?;
+async fn next_page(cursor: Option<Cursor>) -> Option<(Page, Option<Cursor>)> {
+    let mut cursor = cursor?;
+    let Cursor { app, filter, .. } = &mut cursor;
     let end = |why: &str| {
         let page = vec![Ok(SseEvent::default().event("end").data(why))];
         Some((page, None))
@@ -89,7 +97,7 @@ async fn next_page(
         let newest = *app.newest.borrow_and_update();
         if newest > filter.after {
             filter.up_to = Some(newest);
-            let rows = match app.reader.history(&filter).await {
+            let rows = match app.reader.history(filter).await {
                 Ok(rows) => rows,
                 Err(error) => {
                     tracing::error!("an event stream ends: {error}");
@@ -100,10 +108,8 @@ async fn next_page(
             // What the filter passed over is behind us too.
             filter.after = rows.last().map(|row| row.seq).filter(|_| full).unwrap_or(newest);
             if !rows.is_empty() {
-                return Some((
-                    rows.into_iter().map(|row| Ok(event(row))).collect(),
-                    Some((app, filter)),
-                ));
+                let page = rows.into_iter().map(|row| Ok(event(row))).collect();
+                return Some((page, Some(cursor)));
             }
             continue;
         }

@@ -45,13 +45,14 @@ impl Guests {
     const DESCRIPTORS_IN_RESERVE: u64 = 48;
 
     pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { cap: Self::cap(), book: Mutex::default(), left: Notify::new() })
+    }
+
+    /// Connections that may be open at once.
+    pub(super) fn cap() -> usize {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let spare = descriptors.saturating_sub(Self::DESCRIPTORS_IN_RESERVE).max(4);
-        Arc::new(Self {
-            cap: usize::try_from(spare).unwrap_or(usize::MAX).min(Self::CAP),
-            book: Mutex::default(),
-            left: Notify::new(),
-        })
+        usize::try_from(spare).unwrap_or(usize::MAX).min(Self::CAP)
     }
 
     /// A place for a newcomer; waits only while every guest is busy.
@@ -69,8 +70,9 @@ impl Guests {
         let mut book = self.book();
         if book.open.len() >= self.cap {
             // It counts until its descriptor is closed: the newcomer waits that long.
-            let can_leave = |guest: &&Guest| !guest.busy && !guest.leave.is_cancelled();
-            if let Some(guest) = book.open.values().find(can_leave) {
+            let one_leaves = book.open.values().any(|guest| guest.leave.is_cancelled());
+            let idle = book.open.values().find(|guest| !guest.busy);
+            if let Some(guest) = idle.filter(|_| !one_leaves) {
                 guest.leave.cancel();
             }
             return None;

@@ -1,5 +1,7 @@
 //! `/v1/jobs`: register, list, show, ask now, let go.
 
+use std::time::Duration;
+
 use axum::Extension;
 use axum::Json;
 use axum::body::Body;
@@ -17,6 +19,8 @@ use super::query::{Pairs, duration, json};
 use super::{App, Peer};
 
 const MAX_ADD_BYTES: usize = 4 << 20;
+const GIVE_UP_AFTER: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(400 * 24);
 
 /// `POST /v1/jobs`
 pub(super) async fn add(
@@ -65,11 +69,15 @@ pub(super) async fn add(
 
 fn wanted(job: &AddJob, peer: Peer) -> Result<Wanted, String> {
     let names = |error: crate::job::InvalidName| error.to_string();
+    let give_up_after = job.give_up_after.as_deref().map(duration).transpose()?;
+    if give_up_after.is_some_and(|limit| !GIVE_UP_AFTER.contains(&limit)) {
+        return Err("give_up_after must be at least 1s and at most 400d".into());
+    }
     Ok(Wanted {
         provider: job.provider.parse().map_err(names)?,
         remote_id: job.remote_id.parse().map_err(names)?,
         labels: Labels::try_from(job.labels.clone()).map_err(names)?,
-        give_up_after: job.give_up_after.as_deref().map(duration).transpose()?,
+        give_up_after,
         added_by: peer.uid,
     })
 }
@@ -93,6 +101,7 @@ pub(super) async fn show(
     let Some(wait) = pairs.wait()? else {
         return find(&app, id).await.map(Json);
     };
+    let _place = app.place_to_wait()?;
     let mut newest = app.newest.clone();
     let deadline = app.about.clock.instant(app.about.clock.mono().plus(wait));
     loop {
@@ -119,9 +128,10 @@ pub(super) async fn untrack(
     Path(id): Path<String>,
 ) -> Result<Json<Job>, Problem> {
     let id = number(&id)?;
-    if !find(&app, id).await?.terminal {
+    let job = app.reader.tracked(id).await?.ok_or_else(|| no_job(id))?;
+    if !job.standing.state.is_terminal() {
         let by = peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
-        app.handle.untrack(id, format!("untracked on request{by}")).await?;
+        app.handle.untrack(job, format!("untracked on request{by}")).await?;
     }
     find(&app, id).await.map(Json)
 }

@@ -23,7 +23,7 @@ use hyper::body::Body;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -56,6 +56,25 @@ pub struct App {
     pub about: Arc<About>,
     /// Ends streams and waits.
     pub shutdown: CancellationToken,
+    /// For those who stay: streams and waits.
+    pub places: Arc<Semaphore>,
+}
+
+impl App {
+    /// So many connections are left to those who want an answer and go.
+    const KEPT_FREE: usize = 64;
+
+    /// Places for those who stay, as many as the cap on connections allows.
+    #[must_use]
+    pub fn places() -> Arc<Semaphore> {
+        let cap = Guests::cap();
+        Arc::new(Semaphore::new(cap.saturating_sub(Self::KEPT_FREE).max(cap / 2)))
+    }
+
+    /// A place to stay in; given up when dropped.
+    fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.places.clone().try_acquire_owned().map_err(|_| Problem::crowded())
+    }
 }
 
 /// The daemon, as `status` shows it.

@@ -37,9 +37,14 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
 
+    pub(super) fn crowded() -> Self {
+        let detail = "too many clients wait or follow already; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+    }
+
     pub(super) fn too_slow() -> Self {
         let detail = "the request's body did not arrive in time";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "bad_request", detail)
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail)
     }
 
     pub(super) fn config(detail: impl Into<String>) -> Self {

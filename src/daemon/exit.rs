@@ -72,7 +72,11 @@ impl From<Fatal> for Exit {
         match error {
             Fatal::Write(WriteError::Damaged(_)) => Self::database(error.into()),
             Fatal::Write(
-                WriteError::Busy | WriteError::Full(_) | WriteError::Io(_) | WriteError::Moved(_),
+                WriteError::Busy
+                | WriteError::Full(_)
+                | WriteError::Io(_)
+                | WriteError::Refused(_)
+                | WriteError::Moved(_),
             )
             | Fatal::Read(_)
             | Fatal::Task(_) => Self::io(error.into()),

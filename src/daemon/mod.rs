@@ -75,10 +75,10 @@ fn run(args: &Args) -> Result<(), Exit> {
         .build()
         .context("the runtime cannot be started")
         .map_err(Exit::io)?;
+    log::start();
     if args.check {
         return runtime.block_on(check::check(&loaded));
     }
-    log::start();
     let ended = runtime.block_on(serve(loaded, Reloader::new(args.config.clone(), environment)));
     // Nothing of ours is left; a name look-up that hangs in the system's resolver is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -147,6 +147,7 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
             poll_patience: config.polling.request_timeout.min(About::LONGEST_POLL_PATIENCE),
         }),
         shutdown: stop_serving.clone(),
+        places: App::places(),
     };
     let mut serving = tokio::spawn(control::serve(socket, app));
     let mut watching = tokio::spawn(systemd::watch(handle.clone(), clock));
@@ -170,7 +171,7 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
             ended = &mut polling => return scheduler_ended(ended),
             ended = &mut serving => return Err(core_ended("control socket", ended)),
             ended = &mut watching => return Err(core_ended("watchdog", ended)),
-            damage = &mut damage => return Err(Exit::database(anyhow::anyhow!("{damage}"))),
+            exit = &mut damage => return Err(exit),
             _ = hangup.recv() => {
                 // The error was logged where it was found.
                 let _ = reloader.reload(&handle).await;
@@ -208,7 +209,8 @@ async fn shut_down(mut signals: Signals, mut end: End) -> Result<(), Exit> {
     drop(end.handle);
     end.stop_polling.cancel();
     let ended = scheduler_ended((&mut end.polling).await);
-    end.reader.close().await;
+    // A question that takes its time, such as the check of a large file, is not waited for.
+    let _ = tokio::time::timeout(Duration::from_secs(1), end.reader.close()).await;
     ended
 }
 
@@ -227,12 +229,14 @@ fn core_ended(task: &str, ended: Result<(), tokio::task::JoinError>) -> Exit {
 
 /// What is wrong with a file that was too large to be checked before the start; never returns if
 /// nothing is.
-async fn damage(reader: Reader, unchecked: bool) -> String {
+async fn damage(reader: Reader, unchecked: bool) -> Exit {
     if unchecked {
         match reader.quick_check().await {
             Ok(None) => tracing::info!("the database was checked and is whole"),
-            Ok(Some(what)) => return format!("the database is damaged ({what})"),
-            Err(error) => return error.to_string(),
+            Ok(Some(what)) => {
+                return Exit::database(anyhow::anyhow!("the database is damaged ({what})"));
+            }
+            Err(error) => return Exit::io(error.into()),
         }
     }
     std::future::pending().await

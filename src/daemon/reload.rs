@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::api::ReloadAnswer;
-use crate::config::{self, Config};
+use crate::config::{self, Config, StoreConfig};
 use crate::scheduler::Handle;
 use crate::systemd;
 
 use super::providers;
 use super::upkeep::Housekeeper;
 
-/// How the config was found.
-#[derive(Debug)]
+/// How the config was found. It holds the environment, and in it perhaps a key: no `Debug`.
 pub(super) struct Reloader {
     file: Option<PathBuf>,
     environment: BTreeMap<String, String>,
 }
 
 /// The config in force, and what it is in force on.
-#[derive(Debug)]
 pub(super) struct Running {
     found: Reloader,
     current: Config,
@@ -61,14 +59,15 @@ impl Running {
         let loaded = config::load(self.found.file.as_deref(), &self.found.environment);
         let new = loaded.map_err(|error| error.to_string())?.config;
         let providers = providers::build_all(&new).map_err(|error| error.to_string())?;
-        handle.configure(providers).await.map_err(|error| error.to_string())?;
+        // What can fail comes before what takes effect.
         if self.current.maintenance != new.maintenance {
             self.housekeeper.start(&new.maintenance).await?;
         }
+        handle.configure(providers).await.map_err(|error| error.to_string())?;
         let answer = compare(&self.current, &new);
         // What needs a restart stays as it is, so that the next reload says so again.
         self.current = Config {
-            store: self.current.store.clone(),
+            store: StoreConfig { path: self.current.store.path.clone(), ..new.store },
             control: self.current.control.clone(),
             ..new
         };
@@ -101,7 +100,10 @@ fn compare(old: &Config, new: &Config) -> ReloadAnswer {
         changed.push(format!("provider {name} removed; its jobs wait"));
     }
     let mut needs_restart = Vec::new();
-    if old.store != new.store {
+    if old.store.statement != new.store.statement {
+        changed.push("store.statement changed".to_owned());
+    }
+    if old.store.path != new.store.path {
         needs_restart.push("[store] changed: needs a restart".to_owned());
     }
     if old.control != new.control {

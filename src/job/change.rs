@@ -91,6 +91,27 @@ pub struct Note {
     pub told: Option<Told>,
 }
 
+impl Change {
+    /// Adds what an older note told and is not written yet.
+    pub fn take_along(&mut self, older: Note) {
+        let note = match self.note.take() {
+            Some(note) => note.after(Some(older)),
+            None => Note { expected: self.expected, ..older },
+        };
+        let over = self.after.state.is_terminal();
+        self.note = Some(Note { next_poll_at: note.next_poll_at.filter(|_| !over), ..note });
+    }
+}
+
+impl Note {
+    /// This note, with what `older` told if it tells nothing itself.
+    #[must_use]
+    pub fn after(self, older: Option<Self>) -> Self {
+        let told = self.told.or_else(|| older.and_then(|older| older.told));
+        Self { told, ..self }
+    }
+}
+
 /// The changing facts of an answer that are no transition.
 #[derive(Debug, Clone)]
 pub struct Told {

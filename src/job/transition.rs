@@ -110,6 +110,8 @@ pub fn observe(standing: &Standing, seen: &Observation, asked: Asked) -> Verdict
         _ => {}
     }
     let observed_at = asked.answered_at.max(standing.observed_at);
+    // A clock that was set back must not turn the bounds around.
+    let earliest_at = standing.answered_from.map(|at| at.min(observed_at));
     let mut rows = Vec::new();
     let mut from = standing.state;
     for (step, state, at) in unseen_steps(standing, to, seen.times) {
@@ -121,7 +123,7 @@ pub fn observe(standing: &Standing, seen: &Observation, asked: Asked) -> Verdict
                 evidence: Evidence::Reported,
                 occurred_at: Some(at),
                 observed_at,
-                earliest_at: standing.answered_from,
+                earliest_at,
                 message: None,
             });
             from = state;
@@ -134,7 +136,7 @@ pub fn observe(standing: &Standing, seen: &Observation, asked: Asked) -> Verdict
         evidence: Evidence::Observed,
         occurred_at: occurred_at(to, seen.times),
         observed_at,
-        earliest_at: standing.answered_from,
+        earliest_at,
         message: seen.message.clone(),
     });
     Verdict::Moved(rows)
@@ -146,8 +148,9 @@ pub fn conclude(standing: &Standing, to: Ours, now: Utc, why: String) -> Option<
     if standing.state.is_terminal() {
         return None;
     }
+    let observed_at = now.max(standing.observed_at);
     let (to, earliest_at) = match to {
-        Ours::Lost => (State::Lost, standing.answered_from),
+        Ours::Lost => (State::Lost, standing.answered_from.map(|at| at.min(observed_at))),
         Ours::Untracked => (State::Untracked, None),
     };
     Some(Transition {
@@ -156,7 +159,7 @@ pub fn conclude(standing: &Standing, to: Ours, now: Utc, why: String) -> Option<
         word: None,
         evidence: Evidence::Local,
         occurred_at: None,
-        observed_at: now.max(standing.observed_at),
+        observed_at,
         earliest_at,
         message: Some(why),
     })

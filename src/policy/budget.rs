@@ -38,9 +38,10 @@ impl Budget {
         budget
     }
 
-    /// Changes the limit; what was spent stays spent.
+    /// Changes the limit, and forgets an announced one; what was spent stays spent.
     pub fn set_limit(&mut self, per_minute: u32) {
         self.per_minute = per_minute.max(1);
+        self.announced = None;
     }
 
     /// Minds a limit that the provider announces, if it is lower than ours.

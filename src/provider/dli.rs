@@ -124,6 +124,9 @@ fn read(
     })
 }
 
+/// Jobs are cancelled after 12 h by default; what is longer than this is no duration.
+const LONGEST_RUN: Duration = Duration::from_hours(10 * 365 * 24);
+
 /// `start_time + duration`. Whether `start_time` is the submission or the start is not documented,
 /// so it is neither; it stays in the detail.
 fn end(status: &Status) -> Option<Utc> {
@@ -131,7 +134,8 @@ fn end(status: &Status) -> Option<Utc> {
     reported.or_else(|| {
         let started = time_ms(status.start_time.as_ref())?;
         let took = u64::try_from(integer(status.duration.as_ref())?).ok()?;
-        Some(started.plus(Duration::from_millis(took)))
+        let took = Duration::from_millis(took);
+        (took < LONGEST_RUN).then(|| started.plus(took))
     })
 }
 

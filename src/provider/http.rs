@@ -87,6 +87,8 @@ impl Http {
             Err(_) => body.clear(),
         }
         blot_out(&mut body, secret.expose_secret().as_bytes());
+        // As JSON may write the slashes of a token.
+        blot_out(&mut body, secret.expose_secret().replace('/', "\\/").as_bytes());
         Ok(Reply { status, pace, server_date, body })
     }
 

@@ -41,7 +41,7 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 pub enum BuildError {
     /// Its secret cannot be read.
     #[error("provider {0}: {1}")]
-    Secret(ProviderName, #[source] SecretError),
+    Secret(ProviderName, SecretError),
     /// A setting cannot be used.
     #[error("provider {0}: {1}")]
     Setting(ProviderName, String),

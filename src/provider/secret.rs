@@ -1,6 +1,7 @@
 //! Fetches a secret from where its reference points: a systemd credential, a file, the environment.
 //! What it returns shows itself to nobody (`Debug` prints nothing of it).
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -22,7 +23,10 @@ pub struct SecretError {
 pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
     let failed = |why: String| SecretError { place: reference.to_string(), why };
     let text = match reference {
-        SecretRef::File(path) => read_file(path).map_err(|error| failed(error.to_string()))?,
+        SecretRef::File(path) => {
+            warn_if_open(path);
+            read_file(path).map_err(|error| failed(error.to_string()))?
+        }
         SecretRef::Credential(name) => {
             let path = credential(name).ok_or_else(|| {
                 failed(
@@ -49,6 +53,16 @@ pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
 /// The file of a systemd credential.
 fn credential(name: &str) -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name))
+}
+
+/// Secrets of containers are readable by all of the container; elsewhere it is a slip.
+fn warn_if_open(path: &Path) {
+    const OTHERS_READ: u32 = 0o004;
+    let open =
+        std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & OTHERS_READ != 0);
+    if open && !path.starts_with("/run/secrets") {
+        tracing::warn!("{} holds a secret and can be read by all: chmod o= it", path.display());
+    }
 }
 
 fn read_file(path: &Path) -> std::io::Result<SecretString> {

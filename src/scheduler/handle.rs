@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::job::{JobId, Labels, ProviderName, RemoteId, Tracked};
+use crate::job::{Labels, ProviderName, RemoteId, Tracked};
 use crate::provider::Provider;
 use crate::store::Entered;
 use crate::tracker::LaneSettings;
@@ -67,7 +67,7 @@ pub(super) type AddReply = Result<Vec<Result<Entered, String>>, Refusal>;
 pub(super) enum Command {
     Add(Vec<Wanted>, oneshot::Sender<AddReply>),
     Poll(Box<Tracked>, oneshot::Sender<Result<(), Refusal>>),
-    Untrack(JobId, String, oneshot::Sender<Result<(), Refusal>>),
+    Untrack(Box<Tracked>, String, oneshot::Sender<Result<(), Refusal>>),
     Configure(Providers),
 }
 
@@ -102,8 +102,8 @@ impl Handle {
     ///
     /// # Errors
     /// If it was not committed in time.
-    pub async fn untrack(&self, job: JobId, why: String) -> Result<(), Refusal> {
-        self.ask(Self::PATIENCE, |reply| Command::Untrack(job, why, reply)).await?
+    pub async fn untrack(&self, job: Tracked, why: String) -> Result<(), Refusal> {
+        self.ask(Self::PATIENCE, |reply| Command::Untrack(Box::new(job), why, reply)).await?
     }
 
     /// Puts these providers in the place of all that were.

@@ -18,7 +18,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{Answer, Asked, JobId, Mono, NewJob, ProviderError, Utc};
+use crate::job::{Answer, Asked, Change, JobId, Mono, NewJob, ProviderError, ProviderName, Utc};
 use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
 use crate::tracker::{Action, Input, LaneReport, Question, Tell, Tracker};
 
@@ -52,11 +52,16 @@ pub struct Scheduler {
     polls: JoinSet<Answer>,
     asked: HashMap<task::Id, (Question, Utc)>,
     pen: Pen,
+    /// Callers that wait until a job is no longer held.
     untracking: HashMap<JobId, Vec<Waiter>>,
+    /// Callers that wait for the change that is being written.
+    settling: HashMap<JobId, Vec<Waiter>>,
     commands: mpsc::Receiver<Command>,
     orders: mpsc::Receiver<Upkeep>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     ready: bool,
+    /// Nobody is asked any more.
+    ending: bool,
     unpublished: bool,
 }
 
@@ -87,10 +92,12 @@ impl Scheduler {
             asked: HashMap::new(),
             pen: Pen::new(writer, clock.mono()),
             untracking: HashMap::new(),
+            settling: HashMap::new(),
             commands,
             orders,
             snapshots,
             ready: false,
+            ending: false,
             unpublished: false,
         };
         (scheduler, handle)
@@ -117,7 +124,7 @@ impl Scheduler {
                 Some(done) = self.polls.join_next_with_id() => self.answered(done),
                 written = self.pen.written() => {
                     let done = self.pen.settle(written.map_err(Fatal::Task)?, self.clock.mono())?;
-                    self.committed(done).await?;
+                    self.committed(done).await;
                 }
                 Some(upkeep) = self.orders.recv() => self.pen.outbox.upkeep(upkeep),
                 () = tokio::time::sleep_until(wake) => self.step(Input::Tick),
@@ -154,6 +161,9 @@ impl Scheduler {
     }
 
     fn ask(&mut self, question: Question) {
+        if self.ending {
+            return;
+        }
         let sent_at = Clock::wall();
         let provider = self.providers.get(&question.provider).map(|known| known.provider.clone());
         let remote_id = question.remote_id.clone();
@@ -215,12 +225,19 @@ impl Scheduler {
                     let _ = waiter.send(Err(self.no_provider(&job.provider)));
                     return;
                 }
-                self.pen.outbox.wait(job.id, waiter);
+                if self.tracker.is_writing(job.id) {
+                    // An answer that came just now is being written: that is the news asked for.
+                    self.settling.entry(job.id).or_default().push(waiter);
+                } else {
+                    self.pen.outbox.wait(job.id, waiter);
+                }
                 self.step(Input::PollNow(job));
             }
             Command::Untrack(job, why, waiter) => {
-                self.untracking.entry(job).or_default().push(waiter);
-                self.step(Input::Untrack(job, why));
+                let id = job.id;
+                self.untracking.entry(id).or_default().push(waiter);
+                self.step(Input::Track(vec![*job]));
+                self.step(Input::Untrack(id, why));
                 self.tell_untracked();
             }
             Command::Configure(providers) => self.configure(providers),
@@ -233,9 +250,8 @@ impl Scheduler {
         self.step(Input::Configure(settings));
     }
 
-    fn no_provider(&self, name: &crate::job::ProviderName) -> Refusal {
-        let mut names: Vec<_> =
-            self.providers.keys().map(crate::job::ProviderName::as_str).collect();
+    fn no_provider(&self, name: &ProviderName) -> Refusal {
+        let mut names: Vec<_> = self.providers.keys().map(ProviderName::as_str).collect();
         names.sort_unstable();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         Refusal::NoProvider(name.clone(), names)
@@ -245,14 +261,12 @@ impl Scheduler {
     fn tell_untracked(&mut self) {
         let tracker = &self.tracker;
         for (_, waiters) in self.untracking.extract_if(|job, _| !tracker.holds(*job)) {
-            for waiter in waiters {
-                let _ = waiter.send(Ok(()));
-            }
+            tell(Some(waiters));
         }
     }
 
-    async fn committed(&mut self, done: Option<Done>) -> Result<(), ReadError> {
-        let Some(done) = done else { return Ok(()) };
+    async fn committed(&mut self, done: Option<Done>) {
+        let Some(done) = done else { return };
         let entered = &done.committed.entered;
         let added = entered.iter().filter(|entered| entered.is_new).count();
         if added > 0 {
@@ -265,18 +279,32 @@ impl Scheduler {
         }
         let mut refused: HashMap<_, _> = done.committed.refused.into_iter().collect();
         for change in done.batch.changes {
-            if let Some(found) = refused.remove(&change.job) {
-                self.step(Input::Refused(change.job, found.map(Box::new)));
+            let job = change.job;
+            if let Some(found) = refused.remove(&job) {
+                self.step(Input::Refused(job, found.map(Box::new)));
             } else {
                 log_change(&change);
-                self.step(Input::Written(change.job));
+                self.step(Input::Written(job));
             }
+            tell(self.settling.remove(&job));
+        }
+        for (job, found) in done.committed.stale {
+            self.step(Input::Stale(job, found.map(Box::new)));
         }
         for waiter in done.receipts.waiting {
             let _ = waiter.send(Ok(()));
         }
+        for job in done.unwritable {
+            tracing::error!(%job, "job {job}: what is to be written of it is refused; it is not asked any more until the next start");
+            self.step(Input::Refused(job, None));
+        }
         self.tell_untracked();
-        if done.resync { self.load().await } else { Ok(()) }
+        if done.resync
+            && let Err(error) = self.load().await
+        {
+            tracing::warn!("some jobs may not be held yet, the next commit tries again: {error}");
+            self.pen.resync_again();
+        }
     }
 
     fn wakes_at(&self) -> Mono {
@@ -312,14 +340,22 @@ impl Scheduler {
     /// Drops the polls under way, and writes what is decided, if it can be written.
     async fn finish(mut self) -> Result<(), Fatal> {
         self.commands.close();
+        self.ending = true;
         self.polls.shutdown().await;
         while self.pen.is_writing() || self.pen.hurry(self.clock.mono()) {
             let written = self.pen.written().await.map_err(Fatal::Task)?;
             let done = self.pen.settle(written, self.clock.mono())?;
-            self.committed(done).await?;
+            self.committed(done).await;
         }
         self.pen.lay_down().await;
         Ok(())
+    }
+}
+
+/// A caller that went away is not missed.
+fn tell(waiters: Option<Vec<Waiter>>) {
+    for waiter in waiters.into_iter().flatten() {
+        let _ = waiter.send(Ok(()));
     }
 }
 
@@ -342,7 +378,7 @@ fn log(tell: &Tell) {
     }
 }
 
-fn log_change(change: &crate::job::Change) {
+fn log_change(change: &Change) {
     let (job, state) = (change.job, change.after.state);
     if state.is_terminal() {
         tracing::info!(%job, "job {job}: {state}");

@@ -6,9 +6,10 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::oneshot;
 
 use crate::job::{Anomaly, Change, JobId, NewJob, Note, Outage};
-use crate::store::{Batch, Entered, Upkeep};
+use crate::store::{Batch, Committed, Entered, Upkeep};
 
 use super::handle::{AddReply, Refusal};
+use super::pen::Done;
 
 /// An `add` that waits for its commit.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ pub(super) struct Outbox {
     upkeep: VecDeque<Upkeep>,
     waiting: HashMap<JobId, Vec<Waiter>>,
     urgent: bool,
+    one_by_one: bool,
 }
 
 impl Outbox {
@@ -62,24 +64,23 @@ impl Outbox {
     const MAX_ROWS: usize = 2000;
 
     pub(super) fn add(&mut self, adding: Adding) {
+        // Behind a commit that hangs, only those pile up whose callers still wait.
+        self.adding.retain(|waiting| !waiting.reply.is_closed());
         self.adding.push(adding);
     }
 
-    pub(super) fn change(&mut self, change: Change) {
-        // The change brings newer bookkeeping, or ends it.
-        self.notes.remove(&change.job);
+    /// The change takes along what was told and is not written yet.
+    pub(super) fn change(&mut self, mut change: Change) {
+        if let Some(older) = self.notes.remove(&change.job) {
+            change.take_along(older);
+        }
         self.changes.push(change);
     }
 
     pub(super) fn note(&mut self, note: Note, urgent: bool) {
         self.urgent |= urgent;
-        self.notes
-            .entry(note.job)
-            .and_modify(|old| {
-                let told = note.told.clone().or_else(|| old.told.take());
-                *old = Note { told, ..note.clone() };
-            })
-            .or_insert(note);
+        let older = self.notes.remove(&note.job);
+        self.notes.insert(note.job, note.after(older));
     }
 
     pub(super) fn anomaly(&mut self, anomaly: Anomaly) {
@@ -106,6 +107,7 @@ impl Outbox {
     /// Whether something is here that somebody waits for, or that the history needs.
     pub(super) fn is_urgent(&self) -> bool {
         self.urgent
+            || self.one_by_one
             || !self.adding.is_empty()
             || !self.changes.is_empty()
             || !self.outages.is_empty()
@@ -120,8 +122,52 @@ impl Outbox {
         self.changes.len()
     }
 
+    /// The database would not take a batch: its parts go out one by one, and the one that it does not
+    /// take alone is given up, so that it stands in nobody else's way.
+    pub(super) fn sort_out(
+        &mut self,
+        mut batch: Batch,
+        receipts: Receipts,
+        why: &str,
+    ) -> Option<Done> {
+        let parts = receipts.adding.len() + batch.changes.len() + batch.notes.len();
+        if parts > 1 {
+            self.one_by_one = true;
+            self.put_back(batch, receipts, None);
+            return None;
+        }
+        for adding in receipts.adding {
+            adding.refuse(Refusal::Storage(why.to_owned()));
+        }
+        let jobs = batch.changes.drain(..).map(|change| change.job);
+        let unwritable = jobs.chain(batch.notes.drain(..).map(|note| note.job)).collect();
+        let receipts = Receipts { adding: Vec::new(), waiting: receipts.waiting };
+        let committed = Committed::default();
+        Some(Done { batch: Batch::default(), committed, receipts, resync: false, unwritable })
+    }
+
+    /// One part alone: what is first in turn.
+    fn take_one(&mut self) -> (Batch, Receipts) {
+        let (mut batch, mut receipts) = (Batch::default(), Receipts::default());
+        let note = self.notes.keys().next().copied();
+        if let Some(adding) = self.adding.pop() {
+            batch.adds.extend(adding.jobs.iter().cloned());
+            receipts.adding.push(adding);
+        } else if let Some(change) = self.changes.pop() {
+            batch.changes.push(change);
+        } else if let Some(note) = note.and_then(|job| self.notes.remove(&job)) {
+            batch.notes.push(note);
+        }
+        self.one_by_one =
+            !(self.adding.is_empty() && self.changes.is_empty() && self.notes.is_empty());
+        (batch, receipts)
+    }
+
     /// The next batch.
     pub(super) fn take(&mut self) -> (Batch, Receipts) {
+        if self.one_by_one {
+            return self.take_one();
+        }
         let mut batch = Batch::default();
         let mut receipts = Receipts::default();
         let mut waiting = Vec::new();
@@ -165,9 +211,15 @@ impl Outbox {
             let _ = waiter.send(Err(refusal.cloned().unwrap_or(Refusal::Busy)));
         }
         self.changes.splice(0..0, batch.changes);
-        for note in batch.notes {
-            // One that came in the meantime is newer.
-            self.notes.entry(note.job).or_insert(note);
+        for older in batch.notes {
+            let job = older.job;
+            if let Some(change) = self.changes.iter_mut().find(|change| change.job == job) {
+                change.take_along(older);
+            } else if let Some(newer) = self.notes.remove(&job) {
+                self.notes.insert(job, newer.after(Some(older)));
+            } else {
+                self.notes.insert(job, older);
+            }
         }
         self.anomalies.splice(0..0, batch.anomalies);
         self.outages.splice(0..0, batch.outages);

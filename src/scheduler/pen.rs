@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
-use crate::job::Mono;
+use crate::job::{JobId, Mono};
 use crate::store::{Batch, Committed, WriteError, Writer};
 
 use super::handle::Refusal;
@@ -59,6 +59,8 @@ pub(super) struct Done {
     pub(super) receipts: Receipts,
     /// The jobs of the database must be loaded again: some may not be held.
     pub(super) resync: bool,
+    /// Jobs of which the database would not take what is to be written.
+    pub(super) unwritable: Vec<JobId>,
 }
 
 impl Pen {
@@ -144,13 +146,23 @@ impl Pen {
                 if trouble.error.is_some() {
                     tracing::info!("the database can be written again");
                 }
-                Ok(Some(Done { batch, committed, receipts, resync: trouble.resync }))
+                Ok(Some(Done {
+                    batch,
+                    committed,
+                    receipts,
+                    resync: trouble.resync,
+                    unwritable: Vec::new(),
+                }))
+            }
+            Err(error @ WriteError::Refused(_)) => {
+                Ok(self.outbox.sort_out(batch, receipts, &error.to_string()))
             }
             Err(error) => {
                 let refusal = match &error {
                     WriteError::Busy => None,
                     WriteError::Full(_)
                     | WriteError::Io(_)
+                    | WriteError::Refused(_)
                     | WriteError::Moved(_)
                     | WriteError::Damaged(_) => Some(Refusal::Storage(error.to_string())),
                 };
@@ -159,6 +171,11 @@ impl Pen {
                 self.trouble.note(error, now).map(|()| None)
             }
         }
+    }
+
+    /// The jobs of the database could not be loaded: the next commit asks for it again.
+    pub(super) fn resync_again(&mut self) {
+        self.trouble.resync = true;
     }
 
     fn weigh_wal(&mut self, bytes: u64) {
@@ -225,7 +242,9 @@ impl Trouble {
     fn note(&mut self, error: WriteError, now: Mono) -> Result<(), WriteError> {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         match error {
-            WriteError::Busy | WriteError::Full(_) => self.io_errors_in_a_row = 0,
+            WriteError::Busy | WriteError::Full(_) | WriteError::Refused(_) => {
+                self.io_errors_in_a_row = 0;
+            }
             WriteError::Io(_) => self.io_errors_in_a_row += 1,
             WriteError::Moved(_) | WriteError::Damaged(_) => return Err(error),
         }

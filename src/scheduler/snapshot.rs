@@ -78,6 +78,14 @@ impl Snapshot {
             let jobs = lane.report.active_jobs;
             format!("provider {} is not configured; {jobs} jobs of it wait", lane.report.name)
         });
-        unwritten.chain(grown).chain(stuck).chain(gone).collect()
+        let out = self.lanes.iter().filter_map(|lane| {
+            let (name, since) = (&lane.report.name, lane.report.outage_since?);
+            let why = match &lane.report.pause {
+                Some(pause) => pause.reason.as_deref().unwrap_or("its limit is used up"),
+                None => "polls fail",
+            };
+            Some(format!("provider {name} gives no answers since {}: {why}", since.sql()))
+        });
+        unwritten.chain(grown).chain(stuck).chain(gone).chain(out).collect()
     }
 }

@@ -11,8 +11,8 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, FromRow};
 
 use crate::job::{
-    Anomaly, Change, JobId, Labels, NewJob, Note, Outage, OutageEdge, Standing, State, Times,
-    Tracked, Transition, Utc, register,
+    Anomaly, Change, JobId, Labels, NewJob, Note, Outage, OutageEdge, State, Times, Tracked,
+    Transition, Utc, register,
 };
 
 use super::reader::{TRACKED_COLUMNS, TrackedRow};
@@ -44,6 +44,8 @@ pub struct Committed {
     pub entered: Vec<Entered>,
     /// Jobs whose change was not written because the database holds another state: as it does.
     pub refused: Vec<(JobId, Option<Tracked>)>,
+    /// Jobs whose note was not kept because the database holds another state: as it does.
+    pub stale: Vec<(JobId, Option<Tracked>)>,
     /// Whether more of the housekeeping is left.
     pub upkeep_left: bool,
     /// The size of the WAL, in bytes.
@@ -90,7 +92,14 @@ pub(super) async fn transact(
     }
     noted.extend(batch.notes.iter().map(|note| note_row(note, note.expected.as_str())));
     if !noted.is_empty() {
-        run(&mut transaction, NOTE, noted).await?;
+        let noted = Value::Array(noted).to_string();
+        let kept: Vec<i64> =
+            sqlx::query_scalar(NOTE).bind(noted).fetch_all(&mut *transaction).await?;
+        let kept: HashSet<JobId> = kept.into_iter().map(JobId).collect();
+        for note in batch.notes.iter().filter(|note| !kept.contains(&note.job)) {
+            let found = find(&mut transaction, note.job).await?;
+            committed.stale.push((note.job, found));
+        }
     }
     if !batch.anomalies.is_empty() {
         let rows = batch.anomalies.iter().map(
@@ -179,7 +188,8 @@ const NOTE: &str = "
                  value ->> 'ended_at' AS ended_at, value ->> 'expires_at' AS expires_at,
                  value ->> 'message' AS message, value ->> 'detail' AS detail
           FROM json_each(?1)) AS new
-    WHERE job.id = new.id AND job.state = new.expected";
+    WHERE job.id = new.id AND job.state = new.expected
+    RETURNING job.id";
 
 const ANOMALY: &str = "
     INSERT INTO provider_event (kind, provider, job_id, began_at, reason)
@@ -263,22 +273,7 @@ async fn enter(
         } else if !add.labels.is_empty() {
             labels.entry(id).or_default().extend(add.labels.iter());
         }
-        let job = match row.into_tracked() {
-            // Its first row is written only below.
-            Tracked { standing, .. } if is_new => Tracked {
-                id,
-                provider: add.provider.clone(),
-                remote_id: add.remote_id.clone(),
-                standing: Standing { observed_at: add.registered_at, ..standing },
-                registered_at: add.registered_at,
-                give_up_after: add.give_up_after,
-                next_poll_at: None,
-                polls: 0,
-                failed_polls: 0,
-            },
-            known => known,
-        };
-        entered.push(Entered { job, is_new });
+        entered.push(Entered { job: row.into_tracked(), is_new });
     }
     run(connection, TRANSITION, first_rows).await?;
     if !labels.is_empty() {

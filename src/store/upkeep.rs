@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{State, Utc};
@@ -47,7 +48,7 @@ impl Upkeep {
             Self::Optimize | Self::Vacuum | Self::Checkpoint => 0,
         };
         if pruned > 0 {
-            tracing::info!("{pruned} old jobs were removed with their history");
+            tracing::info!("{pruned} old jobs go with their history");
         }
         mark(connection, self.name(), now).await?;
         Ok(pruned >= Self::PRUNE_STEP.unsigned_abs())
@@ -109,9 +110,11 @@ pub(super) async fn note_downtime(
     connection: &mut SqliteConnection,
     now: Utc,
 ) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::query(
         "INSERT INTO provider_event (kind, began_at, ended_at, reason)
-         SELECT 'outage', alive.at, max(alive.at, ?1),
+         SELECT 'outage', max(alive.at, coalesce(stopped.at, alive.at)),
+                max(alive.at, coalesce(stopped.at, alive.at), ?1),
                 iif(stopped.at >= alive.at, 'jobtrackd was stopped', 'jobtrackd ended without a word')
          FROM milestone AS alive LEFT JOIN milestone AS stopped ON stopped.name = ?3
          WHERE alive.name = ?2",
@@ -119,7 +122,8 @@ pub(super) async fn note_downtime(
     .bind(now)
     .bind(ALIVE)
     .bind(STOPPED)
-    .execute(&mut *connection)
+    .execute(&mut *transaction)
     .await?;
-    mark(connection, ALIVE, now).await
+    mark(&mut transaction, ALIVE, now).await?;
+    transaction.commit().await
 }

@@ -15,7 +15,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::job::Utc;
+use crate::job::Mono;
 
 use super::batch::{Batch, Committed, newest_seq, transact};
 use super::sqlite::{lacks_room, persist_wal};
@@ -30,6 +30,9 @@ pub enum WriteError {
     /// No room: try again when there is some.
     #[error("no room left for the database: {0}")]
     Full(String),
+    /// A value does not fit its column. Waiting does not help, and the disk is well.
+    #[error("the database does not take it: {0}")]
+    Refused(String),
     /// The disk failed.
     #[error("the database cannot be written: {0}")]
     Io(String),
@@ -51,7 +54,8 @@ pub struct Writer {
     connection: Option<SqliteConnection>,
     path: PathBuf,
     identity: Identity,
-    cut_wal_at: Utc,
+    clock: Clock,
+    cut_wal_at: Mono,
     newest: watch::Sender<i64>,
     /// Held as long as we write.
     _lock: File,
@@ -77,7 +81,8 @@ impl Writer {
             connection: Some(connection),
             path: path.to_owned(),
             identity: identity(path).map_err(sqlx::Error::Io)?.0,
-            cut_wal_at: Utc::from_millis(0),
+            clock: Clock::start(),
+            cut_wal_at: Mono::default(),
             newest: watch::Sender::new(newest),
             _lock: lock,
         })
@@ -136,7 +141,7 @@ impl Writer {
         if let Some(upkeep) = &batch.upkeep {
             upkeep.after(connection).await?;
         }
-        let Some(now) = batch.at else { return Ok(()) };
+        let now = self.clock.mono();
         let wal_bytes = identity(&self.path).map_or(0, |(_, wal_bytes)| wal_bytes);
         if wal_bytes > Self::MAX_WAL_BYTES && now >= self.cut_wal_at {
             self.cut_wal_at = now.plus(Self::CUT_WAL_PERIOD);
@@ -200,6 +205,8 @@ fn classify(error: &sqlx::Error) -> WriteError {
         Some(5 | 6) => WriteError::Busy,
         Some(8 | 13) => WriteError::Full(error.to_string()),
         Some(11 | 26) => WriteError::Damaged(error.to_string()),
+        // TOOBIG, CONSTRAINT, MISMATCH.
+        Some(18..=20) => WriteError::Refused(error.to_string()),
         Some(_) | None => WriteError::Io(error.to_string()),
     }
 }

@@ -73,6 +73,7 @@ impl Health {
         &mut self,
         provider: &ProviderName,
         answer: &Answer,
+        refused_before: bool,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
@@ -85,6 +86,9 @@ impl Health {
                     self.begin_outage(provider, tell, why, actions);
                 }
             }
+            // It refused this job before and has answered for others since: it is about the job.
+            Err(ProviderError::Auth(_) | ProviderError::Misconfigured(_))
+                if refused_before && !self.is_on_trial() => {}
             Err(
                 refused @ (ProviderError::RateLimited(_)
                 | ProviderError::Quota(_)
@@ -92,7 +96,9 @@ impl Health {
                 | ProviderError::Misconfigured(_)),
             ) => {
                 self.count_failure(now);
-                self.close(provider, refused, answer.pace.retry_after, now, actions);
+                let reset = answer.pace.left.filter(|(left, _)| *left == 0).map(|(_, reset)| reset);
+                let told = answer.pace.retry_after.max(reset);
+                self.close(provider, refused, told, now, actions);
             }
         }
         if self.pause.is_none()
@@ -147,7 +153,8 @@ impl Health {
         self.failures = 0;
         self.failing_since = None;
         self.strikes = 0;
-        self.pause = None;
+        // A window that is used up stays so until it ends, whatever was answered before.
+        self.pause = self.pause.take().filter(|pause| pause.reason.is_none());
     }
 
     fn close(

@@ -8,7 +8,8 @@ use crate::job::{Answer, JobId, Moment, Mono, ProviderName};
 use crate::policy::{Backoff, Budget};
 
 use super::health::Health;
-use super::{Action, Tell};
+use super::patience::Patience;
+use super::{Action, LaneReport, Tell};
 
 /// The number of a lane; lanes are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,7 +49,7 @@ pub(super) struct Lane {
     pub(super) budget: Budget,
     pub(super) active_jobs: u64,
     pub(super) health: Health,
-    /// Polls under way, and since when.
+    /// Polls under way, and when each must have ended.
     asking: BTreeMap<JobId, Mono>,
     first: BTreeSet<(Mono, JobId)>,
     again: BTreeSet<(Mono, JobId)>,
@@ -137,7 +138,9 @@ impl Lane {
             (entry.1, false)
         };
         self.budget.spend(now);
-        self.asking.insert(picked.0, now);
+        // By the time-out of now: a reload may shorten it.
+        let longest = self.settings.as_ref().map_or(Duration::ZERO, |own| own.request_timeout);
+        self.asking.insert(picked.0, now.plus(longest + Self::STUCK_AFTER));
         Some(picked)
     }
 
@@ -179,9 +182,7 @@ impl Lane {
 
     /// Whether a poll is under way for longer than any may take.
     pub(super) fn is_stuck(&self, now: Mono) -> bool {
-        let Some(settings) = &self.settings else { return false };
-        let longest = settings.request_timeout + Self::STUCK_AFTER;
-        self.asking.values().any(|sent| now.since(*sent) > longest)
+        self.asking.values().any(|ends_by| now > *ends_by)
     }
 
     /// Takes in what an answer tells of the provider.
@@ -189,6 +190,7 @@ impl Lane {
         &mut self,
         job: JobId,
         answer: &Answer,
+        refused_before: bool,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
@@ -197,7 +199,7 @@ impl Lane {
         if let Some(quota) = answer.pace.quota {
             self.budget.announce(quota);
         }
-        self.health.learn(&self.name, answer, now, actions);
+        self.health.learn(&self.name, answer, refused_before, now, actions);
     }
 
     /// A word that we do not know is reported once.
@@ -205,5 +207,43 @@ impl Lane {
         let news = self.unknown_words.len() < Self::UNKNOWN_WORDS_KEPT
             && self.unknown_words.insert(word.to_owned());
         news.then(|| Tell::UnknownWord { provider: self.name.clone(), word: word.to_owned() })
+    }
+}
+
+impl Lane {
+    /// For the snapshot.
+    pub(super) fn report(&self, now: Mono) -> LaneReport {
+        let (due_polls, late) = self.backlog(now);
+        LaneReport {
+            name: self.name.clone(),
+            configured: self.settings.is_some(),
+            active_jobs: self.active_jobs,
+            due_polls,
+            late,
+            in_flight: self.budget.under_way(),
+            stuck: self.is_stuck(now),
+            sent_last_minute: self.budget.spent_last_minute(now),
+            requests_per_minute: self.budget.limit(),
+            failures: self.health.failures(),
+            outage_since: self.health.outage_since(),
+            pause: self.health.pause().filter(|pause| pause.until > now).cloned(),
+        }
+    }
+
+    /// The rules for a single job.
+    pub(super) fn patience(&self) -> Patience {
+        // Without settings nothing is asked; an answer that was under way when they went is heard.
+        self.settings.as_ref().map_or(
+            Patience {
+                backoff: Backoff { min: Duration::from_mins(1), max: Duration::from_mins(1) },
+                give_up_after: Duration::MAX,
+                clock_is_true: true,
+            },
+            |settings| Patience {
+                backoff: settings.backoff,
+                give_up_after: settings.give_up_after,
+                clock_is_true: true,
+            },
+        )
     }
 }

@@ -7,6 +7,7 @@
 
 mod health;
 mod lane;
+mod patience;
 mod record;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use crate::job::{
 pub use health::Pause;
 use lane::{Lane, Queue};
 pub use lane::{LaneId, LaneSettings};
-use record::{Heard, Next, Patience, Record, Stage};
+use record::{Heard, Next, Record, Stage};
 
 /// What happened.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub enum Input {
     /// The store found another state than the change expected, and wrote nothing: this is the job
     /// as it stands there, if it is there at all.
     Refused(JobId, Option<Box<Tracked>>),
+    /// The same of a note, of which nothing was expected but that the job stands as we know it.
+    Stale(JobId, Option<Box<Tracked>>),
 }
 
 /// What is to be done.
@@ -163,6 +166,7 @@ impl Tracker {
             }
             Input::Written(job) => self.written(job, now, &mut actions),
             Input::Refused(job, found) => self.refused(job, found, now, &mut actions),
+            Input::Stale(job, found) => self.stale(job, found, now, &mut actions),
         }
         self.ask(now.mono, &mut actions);
         actions
@@ -178,6 +182,12 @@ impl Tracker {
     #[must_use]
     pub fn holds(&self, job: JobId) -> bool {
         self.jobs.contains_key(&job)
+    }
+
+    /// Whether a change of this job is being written.
+    #[must_use]
+    pub fn is_writing(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|record| matches!(record.stage, Stage::Writing(_)))
     }
 
     /// How each lane is doing, by name.
@@ -270,7 +280,9 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(lane) = self.lanes.get_mut(lane.0) else { return };
-        lane.learn(id, &answer, now, actions);
+        // One job that is forbidden to us must not hold up all others again and again.
+        let again = self.jobs.get(&id).is_some_and(Record::was_refused);
+        lane.learn(id, &answer, again, now, actions);
         if let Ok(seen) = &answer.result
             && matches!(seen.said, Said::Unknown | Said::Indeterminate)
         {
@@ -281,7 +293,7 @@ impl Tracker {
             // It was untracked while it was asked.
             return;
         };
-        let heard = record.hear(id, answer.result, asked, lane.patience(), now);
+        let heard = record.hear(id, answer, asked, lane.patience(), now);
         self.act_on(id, heard, by_hand, now, actions);
     }
 
@@ -299,11 +311,45 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(record) = self.jobs.get_mut(&id) else { return };
+        if let Stage::Waiting(due) = record.stage {
+            self.lanes[record.lane.0].dequeue(id, due);
+        }
         let heard = match found {
             Some(found) => record.refused(id, found.standing, now),
             None => Heard { next: Next::Drop, note: None, anomaly: None },
         };
         self.act_on(id, heard, false, now, actions);
+    }
+
+    /// Somebody else changed the job, or removed it: we go on from what the store has.
+    fn stale(
+        &mut self,
+        id: JobId,
+        found: Option<Box<Tracked>>,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(record) = self.jobs.get_mut(&id) else { return };
+        if matches!(record.stage, Stage::Writing(_)) {
+            // The note was older than the change under way, which will be told the same.
+            return;
+        }
+        let found = found.map(|found| found.standing);
+        let known = record.standing.state;
+        let over = found.as_ref().is_none_or(|found| found.state.is_terminal());
+        if let Some(found) = found.filter(|found| found.state != known) {
+            let what = format!("the database says {} where we knew {known}", found.state);
+            actions.push(Action::Anomaly(Anomaly { job: id, at: now.wall, what }));
+            record.standing = found;
+        }
+        if over {
+            let lane = &mut self.lanes[record.lane.0];
+            if let Stage::Waiting(due) = record.stage {
+                lane.dequeue(id, due);
+            }
+            lane.active_jobs = lane.active_jobs.saturating_sub(1);
+            self.jobs.remove(&id);
+        }
     }
 
     fn act_on(
@@ -348,42 +394,5 @@ impl Tracker {
                 }
             }
         }
-    }
-}
-
-impl Lane {
-    fn report(&self, now: Mono) -> LaneReport {
-        let (due_polls, late) = self.backlog(now);
-        LaneReport {
-            name: self.name.clone(),
-            configured: self.settings.is_some(),
-            active_jobs: self.active_jobs,
-            due_polls,
-            late,
-            in_flight: self.budget.under_way(),
-            stuck: self.is_stuck(now),
-            sent_last_minute: self.budget.spent_last_minute(now),
-            requests_per_minute: self.budget.limit(),
-            failures: self.health.failures(),
-            outage_since: self.health.outage_since(),
-            pause: self.health.pause().filter(|pause| pause.until > now).cloned(),
-        }
-    }
-
-    fn patience(&self) -> Patience {
-        // Without settings nothing is asked; an answer that was under way when they went is heard.
-        self.settings.as_ref().map_or(
-            Patience {
-                backoff: crate::policy::Backoff {
-                    min: Duration::from_mins(1),
-                    max: Duration::from_mins(1),
-                },
-                give_up_after: Duration::MAX,
-            },
-            |settings| Patience {
-                backoff: settings.backoff,
-                give_up_after: settings.give_up_after,
-            },
-        )
     }
 }

@@ -1,18 +1,18 @@
 //! What the tracker holds of one job, a few hundred bytes, and what one answer makes of it.
 //!
 //! [`Record::hear`] and [`Record::plan`] decide; they know nothing of queues and budgets. The
-//! standing moves in [`Record::written`] alone, once the store has it.
+//! standing moves when the store has the change ([`Record::written`]), or says what it has instead.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::job::{
-    Asked, Change, JobId, Missing, Moment, Mono, Note, Observation, Ours, ProviderError, RemoteId,
-    Standing, Told, Tracked, Transition, Utc, Verdict, conclude, observe,
+    Answer, Asked, Change, JobId, Missing, Moment, Mono, Note, Observation, Ours, ProviderError,
+    RemoteId, Standing, Told, Tracked, Transition, Utc, Verdict, conclude, observe,
 };
-use crate::policy::Backoff;
 
 use super::lane::LaneId;
+use super::patience::Patience;
 
 /// A job that is not over, or one that is and is asked once more by hand.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Record {
     /// Polls in a row without news: how far the backoff has grown.
     quiet: u32,
     missing: Option<Missing>,
+    /// The last answer was that we may not ask for it.
+    refused: bool,
     /// A hash of what was told last, so that only news is written.
     told: u64,
     /// Somebody wants it untracked, once the change that is being written is in.
@@ -54,6 +56,7 @@ pub(super) enum Stage {
 pub(super) struct Pending {
     cause: Cause,
     after: Standing,
+    note: Option<Note>,
     due: Mono,
     /// The store found another state than we expected, once already.
     replanned: bool,
@@ -86,14 +89,12 @@ pub(super) struct Heard {
     pub(super) anomaly: Option<String>,
 }
 
-/// The rules of a lane that bear on a single job.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    pub(super) backoff: Backoff,
-    pub(super) give_up_after: Duration,
-}
-
 impl Record {
+    /// Whether the last answer was that we may not ask for it.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused
+    }
+
     pub(super) fn new(job: Tracked, lane: LaneId, due: Mono) -> Self {
         Self {
             lane,
@@ -106,6 +107,7 @@ impl Record {
             failed_polls: job.failed_polls,
             quiet: 0,
             missing: None,
+            refused: false,
             told: 0,
             untrack: None,
         }
@@ -115,14 +117,19 @@ impl Record {
     pub(super) fn hear(
         &mut self,
         id: JobId,
-        result: Result<Observation, ProviderError>,
+        answer: Answer,
         asked: Asked,
         patience: Patience,
         now: Moment,
     ) -> Heard {
         self.polls = self.polls.saturating_add(1);
-        match result {
-            Ok(seen) => self.hear_good(id, seen, asked, patience, now),
+        self.refused =
+            matches!(answer.result, Err(ProviderError::Auth(_) | ProviderError::Misconfigured(_)));
+        match answer.result {
+            Ok(seen) => {
+                let patience = patience.where_clocks_agree(answer.server_date, now.wall);
+                self.hear_good(id, seen, asked, patience, now)
+            }
             Err(error) => self.hear_failure(id, &error, asked, patience, now),
         }
     }
@@ -178,15 +185,14 @@ impl Record {
         let due = match error {
             ProviderError::Transient(_)
             | ProviderError::Malformed(_)
-            | ProviderError::NotFound(_) => {
+            | ProviderError::NotFound(_)
+            | ProviderError::Auth(_)
+            | ProviderError::Misconfigured(_) => {
                 self.quiet = self.quiet.saturating_add(1);
                 now.mono.plus(patience.backoff.next_interval(self.quiet, now.jitter))
             }
             // The lane is closed; this job is as due as it was.
-            ProviderError::RateLimited(_)
-            | ProviderError::Quota(_)
-            | ProviderError::Auth(_)
-            | ProviderError::Misconfigured(_) => now.mono,
+            ProviderError::RateLimited(_) | ProviderError::Quota(_) => now.mono,
         };
         let mut note = self.note(id, asked.answered_at, due, now);
         note.last_poll_error = Some(error.to_string());
@@ -277,7 +283,8 @@ impl Record {
                 for row in &rows {
                     after.apply(row);
                 }
-                let change = self.change(id, rows, after, None, pending.cause, pending.due);
+                let note = pending.note.map(|note| Note { expected: self.standing.state, ..note });
+                let change = self.change(id, rows, after, note, pending.cause, pending.due);
                 if let Stage::Writing(pending) = &mut self.stage {
                     pending.replanned = true;
                 }
@@ -299,7 +306,17 @@ impl Record {
         cause: Cause,
         due: Mono,
     ) -> Change {
-        let pending = Pending { cause, after: after.clone(), due, replanned: false };
+        // Why it ended stands in the last row; a word of the provider's must not stand over it.
+        let note = note.map(|mut note| {
+            if let (Some(told), Some(Transition { message: Some(why), .. })) =
+                (&mut note.told, rows.last())
+            {
+                told.message = Some(why.clone());
+            }
+            note
+        });
+        let pending =
+            Pending { cause, after: after.clone(), note: note.clone(), due, replanned: false };
         self.stage = Stage::Writing(Box::new(pending));
         let Standing { state: expected, word: expected_word, .. } = self.standing.clone();
         Change { job: id, expected, expected_word, rows, after, note }
@@ -313,10 +330,8 @@ impl Record {
         patience: Patience,
         now: Moment,
     ) -> Vec<Transition> {
-        let limit = self.give_up_after.unwrap_or(patience.give_up_after);
-        if now.wall < self.registered_at.plus(limit) {
-            return rows;
-        }
+        let own = self.give_up_after;
+        let Some(limit) = patience.run_out(self.registered_at, own, now.wall) else { return rows };
         let span = humantime::format_duration(Duration::from_secs(limit.as_secs()));
         let why = format!("given up: not over {span} after it was registered");
         if let Some(row) = conclude(after, Ours::Untracked, now.wall, why) {

@@ -63,7 +63,7 @@ fn fault_54_55_it_fails_as_a_start_does_with_78_and_the_same_words() {
     let home = Home::bare();
     for (name, content) in [("empty", " \n"), ("two-lines", "a\nb\n"), ("umlaut", "schl\u{fc}ssel")]
     {
-        std::fs::write(home.path(name), content).expect("a key's file");
+        home.write_secret(name, content);
     }
     let file = |name: &str| key(&format!("file = \"{}\"", home.path(name).display()));
     let cases = [
@@ -87,6 +87,20 @@ fn fault_54_55_it_fails_as_a_start_does_with_78_and_the_same_words() {
         assert_eq!(text(&checked.stderr), text(&started.stderr), "{name}");
         assert!(!home.path("state").exists(), "{name}: nothing was made");
     }
+}
+
+#[test]
+fn fault_55_a_key_that_all_may_read_is_warned_of() {
+    let home = Home::new("http://127.0.0.1:9", "");
+    let private = check(&home, &[]);
+    assert_eq!(text(&private.stderr), "");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(home.path("key"), mode).expect("a mode");
+    let open = check(&home, &[]);
+    assert!(open.status.success());
+    let warning = text(&open.stderr);
+    assert!(warning.contains("WARN") && warning.contains("can be read by all"), "{warning}");
+    assert!(!warning.contains("standin-key"), "{warning}");
 }
 
 #[test]

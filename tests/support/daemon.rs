@@ -42,7 +42,7 @@ impl Home {
 
     /// Writes the config anew.
     pub fn configure(&self, base_url: &str, more: &str) {
-        std::fs::write(self.path("key"), "standin-key\n").expect("the key's file");
+        self.write_secret("key", "standin-key\n");
         let dir = self.dir.path().display();
         let text = format!(
             "[store]\npath = \"{dir}/state/jobtrack.db\"\n\
@@ -51,6 +51,13 @@ impl Home {
              api_key = {{ file = \"{dir}/key\" }}\n{more}\n"
         );
         self.write_config(&text);
+    }
+
+    /// Writes a file that only we can read.
+    pub fn write_secret(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).expect("a secret's file");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(self.path(name), mode).expect("a secret's mode");
     }
 
     /// Writes this text as the config.
