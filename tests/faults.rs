@@ -155,6 +155,47 @@ async fn fault_19_a_state_that_an_operator_set_is_not_overwritten_blindly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fault_19_an_edit_is_noticed_although_the_job_does_not_move() {
+    let dune = StandIn::start().await;
+    dune.put("01EDITED", Life::new().running(Duration::from_hours(1)).then(End::Completed));
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    home.ok(&["add", "dune", "01EDITED"]);
+    until(&home, "SELECT state FROM jobs", "running").await;
+    let edit = "UPDATE job SET state = 'failed', terminal_at = '2026-01-01 00:00:00.000';";
+    drop(shell(&home, edit).wait_with_output());
+    let anomaly = "SELECT reason FROM provider_event WHERE kind = 'anomaly'";
+    until(&home, anomaly, "the database says failed where we knew running").await;
+    daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_does_not_take_stands_in_nobodys_way() {
+    let dune = StandIn::start().await;
+    let life = || Life::from_first_request().running(Duration::from_secs(1)).then(End::Completed);
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    let trigger = "CREATE TRIGGER trap BEFORE UPDATE ON job
+                   WHEN NEW.remote_id = '01TRAPPED' AND NEW.state = 'succeeded'
+                   BEGIN SELECT raise(ABORT, 'trapped'); END;";
+    drop(shell(&home, trigger).wait_with_output());
+    let ids: Vec<_> = (0..20).map(|n| format!("01FREE{n}")).chain(["01TRAPPED".into()]).collect();
+    for id in &ids {
+        dune.put(id, life());
+    }
+    assert!(home.jobtrack_with(&["add", "dune", "-"], &ids.join("\n")).status.success());
+    until(&home, "SELECT count(*) FROM jobs WHERE state = 'succeeded'", "20").await;
+    daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
+    assert!(
+        home.log().contains("job 21: what is to be written of it is refused"),
+        "{}",
+        home.log()
+    );
+    home.ok(&["add", "dune", "01AFTER"]);
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_49_silent_connections_keep_nobody_out() {
     let dune = StandIn::start().await;
     let home = Home::new(&dune.base_url(), QUICK);
