@@ -50,7 +50,7 @@ async fn changes_nothing(name: &str, fault: Fault, why: &str) {
     let _daemon = home.start();
     home.ok(&["add", "dune", ID]);
     dune.wait_for_requests(1, SOON).await;
-    let polled = home.ok(&["--json", "poll", "1"]);
+    let polled = home.polled();
     assert!(polled.contains("\"state\":\"registered\""), "{name}: {polled}");
     assert!(polled.contains(why), "{name}: {polled}");
     assert!(!polled.contains("standin-key"), "{name}: {polled}");
@@ -172,7 +172,7 @@ async fn fault_35_not_found_is_not_believed_at_once() {
     let _daemon = home.start();
     home.ok(&["add", "dune", ID]);
     dune.wait_for_requests(4, SOON).await;
-    let polled = home.ok(&["--json", "poll", "1"]);
+    let polled = home.polled();
     assert!(polled.contains("Object not found") && polled.contains("registered"), "{polled}");
     dune.put(ID, Life::new().running(Duration::from_millis(1)).then(End::Completed));
     assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success());
@@ -198,7 +198,7 @@ async fn fault_44_a_word_that_we_do_not_know_is_kept_and_reported_once() {
     assert_eq!(db::value(&home.database(), over), "indeterminate|QUERY_STATE_EVAPORATED");
     let mut seen = String::new();
     while !seen.contains("unknown") {
-        seen = home.ok(&["--json", "poll", "1"]);
+        seen = home.polled();
     }
     home.ok(&["poll", "1"]);
     assert!(seen.contains("QUERY_STATE_DREAMING"), "{seen}");
@@ -218,7 +218,7 @@ async fn fault_46_an_outcome_is_final_and_a_contradiction_is_recorded() {
     home.ok(&["add", "dune", ID]);
     assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success());
     dune.put(ID, Life::new().running(Duration::from_mins(10)).then(End::Failed));
-    let polled = home.ok(&["--json", "poll", "1"]);
+    let polled = home.polled();
     assert!(polled.contains("\"state\":\"succeeded\""), "{polled}");
     let anomaly = "SELECT job_id, reason FROM provider_event WHERE kind = 'anomaly'";
     assert_eq!(

@@ -109,7 +109,7 @@ async fn fault_36_a_certificate_that_does_not_hold_changes_nothing() {
                 status["providers"][0]["failures_in_a_row"].as_u64() >= Some(3)
             })
             .await;
-        let polled = home.ok(&["--json", "poll", "1"]);
+        let polled = home.polled();
         assert!(polled.contains("\"state\":\"registered\""), "{case}: {polled}");
         let why = db::value(&home.database(), "SELECT last_poll_error FROM jobs");
         let said = if case == "no TLS at all" { "Connect" } else { "invalid peer certificate" };

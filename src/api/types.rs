@@ -250,7 +250,7 @@ pub struct ReloadAnswer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Problem {
     /// Stable, for programs: `bad_request`, `not_found`, `method_not_allowed`, `too_slow`,
-    /// `too_large`, `no_provider`, `config`, `busy`, `storage`, `shutting_down`.
+    /// `too_large`, `no_provider`, `paused`, `config`, `busy`, `storage`, `shutting_down`.
     pub code: String,
     /// The kind of trouble, in words.
     pub title: String,

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args as _;
 use clap::error::ErrorKind;
+use tokio::sync::mpsc;
 
 use super::render::plain;
 use super::{Context, REFUSED, duration_text, lines, output};
@@ -92,10 +93,13 @@ struct Adding<'a> {
 impl Adding<'_> {
     async fn lines(&mut self, args: &Args, provider: Option<&str>) -> anyhow::Result<()> {
         let mut number = 0;
+        let mut input = read_lines();
         loop {
-            // Read beside the runtime, which has to see what becomes of its connection meanwhile.
-            let lines = tokio::task::spawn_blocking(read_lines).await??;
-            let at_end = lines.len() < AddRequest::MAX_JOBS;
+            let mut lines = Vec::new();
+            if input.recv_many(&mut lines, AddRequest::MAX_JOBS).await == 0 {
+                return Ok(());
+            }
+            let lines = lines.into_iter().collect::<io::Result<Vec<_>>>()?;
             let mut jobs = Vec::with_capacity(lines.len());
             for line in lines {
                 number += 1;
@@ -109,9 +113,6 @@ impl Adding<'_> {
                 }
             }
             self.send(jobs).await?;
-            if at_end {
-                return Ok(());
-            }
         }
     }
 
@@ -185,6 +186,15 @@ fn explain(error: ClientError) -> anyhow::Error {
     if open { error.context("not all jobs were added; adding them again is safe") } else { error }
 }
 
-fn read_lines() -> io::Result<Vec<Vec<u8>>> {
-    io::stdin().lock().split(b'\n').take(AddRequest::MAX_JOBS).collect()
+/// Standard input, line by line as it comes: what is there is sent, be it one line or a thousand.
+fn read_lines() -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (lines, input) = mpsc::channel(AddRequest::MAX_JOBS);
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().split(b'\n') {
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    input
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::job::{InvalidName, JobRef, parse_label};
+use crate::job::{InvalidName, JobRef, RemoteId, parse_label};
 
 /// Provider, remote id and labels of a line; none if it holds no job.
 pub(super) type Line<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
@@ -13,6 +13,8 @@ pub(super) fn job_to_add<'a>(
     provider: Option<&'a str>,
 ) -> Result<Line<'a>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
+    // Some editors put a mark at the beginning of a file.
+    let line = line.trim_start_matches('\u{feff}');
     let mut words = line.split_whitespace();
     let Some(name) = words.next().filter(|word| !word.starts_with('#')) else {
         return Ok(None);
@@ -21,6 +23,8 @@ pub(super) fn job_to_add<'a>(
         Some(provider) => (provider, name),
         None => name.split_once('/').ok_or_else(|| format!("{name:?} is not PROVIDER/ID"))?,
     };
+    // Checked here too, so that one line that is endless does not spoil those sent with it.
+    id.parse::<RemoteId>().map_err(|error| error.to_string())?;
     let labels: Result<_, _> = words.map(parse_label).collect();
     Ok(Some((provider, id, labels.map_err(|error| error.to_string())?)))
 }

@@ -36,9 +36,9 @@ pub(super) struct Args {
     /// Jobs in every state
     #[arg(long, conflicts_with = "states")]
     all: bool,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value = "100")]
-    limit: std::num::NonZero<usize>,
+    /// At most so many, the newest [default: 100; all with --json]
+    #[arg(long, value_name = "N")]
+    limit: Option<std::num::NonZero<usize>>,
 }
 
 fn state(text: &str) -> Result<String, InvalidName> {
@@ -47,6 +47,9 @@ fn state(text: &str) -> Result<String, InvalidName> {
         name => name.parse::<State>().map(|state| state.to_string()),
     }
 }
+
+/// A table that a person reads.
+const DEFAULT_LIMIT: usize = 100;
 
 /// Lists the jobs.
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
@@ -60,7 +63,8 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCod
     let now = Clock::wall();
     let mut table =
         Table::new(&["JOB", "NAME", "STATE", "PROVIDER SAYS", "AGE", "NEXT POLL", "LABELS"]);
-    let mut left = args.limit.get();
+    let all = if context.json { usize::MAX } else { DEFAULT_LIMIT };
+    let mut left = args.limit.map_or(all, std::num::NonZero::get);
     let more = loop {
         query.limit = Some(left.min(PAGE));
         let page = context.client.jobs(&query).await?;
@@ -80,8 +84,8 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCod
     } else if !context.json {
         output::print(&table.lines())?;
     }
-    if more && output::stderr_is_terminal() {
-        output::note("… more; use --limit");
+    if more {
+        output::note("… and more: use --limit");
     }
     Ok(ExitCode::SUCCESS)
 }

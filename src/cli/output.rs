@@ -39,11 +39,6 @@ pub(super) fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", plain(&line.to_string()));
 }
 
-/// Whether somebody sits there and reads what [`note`] writes.
-pub(super) fn stderr_is_terminal() -> bool {
-    io::stderr().is_terminal()
-}
-
 /// Whether the reader of a pipe has gone: no failure of ours.
 pub(super) fn is_closed(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use super::{Context, output, render, resolve};
+use super::{Context, REFUSED, output, render, resolve};
 use crate::api::Polled;
 use crate::job::JobRef;
 
@@ -18,13 +18,18 @@ pub(super) struct Args {
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
     let job = resolve::require(&context.client, &args.job).await?;
     match context.client.poll(job.id).await? {
-        Polled::Answered(job) | Polled::Pending(job) if context.json => output::print_json(&[job])?,
         Polled::Answered(job) => {
-            output::print(&[render::job_line(&job)])?;
+            if context.json {
+                output::print_json(&[&job])?;
+            } else {
+                output::print(&[render::job_line(&job)])?;
+            }
             if let Some(why) = &job.last_poll_error {
                 output::note(format!("the poll failed: {why}"));
+                return Ok(ExitCode::from(REFUSED));
             }
         }
+        Polled::Pending(job) if context.json => output::print_json(&[job])?,
         Polled::Pending(_) => output::print(&["asked; the answer is not in yet".to_owned()])?,
     }
     Ok(ExitCode::SUCCESS)

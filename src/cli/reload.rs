@@ -13,13 +13,14 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<ExitCode> {
         output::print_json(&[answer])?;
         return Ok(ExitCode::SUCCESS);
     }
-    let changed = answer.changed.iter().map(|line| format!("changed: {}", plain(line)));
+    let changed = answer.changed.iter().map(|line| plain(line));
     let waiting = answer.needs_restart.iter();
     let waiting = waiting.map(|line| format!("needs a restart: {}", plain(line)));
     let mut lines: Vec<_> = changed.chain(waiting).collect();
     if lines.is_empty() {
-        lines.push("nothing changed".to_owned());
+        lines.push("no setting changed".to_owned());
     }
+    lines.push("secrets were read again; providers that refused are asked again".to_owned());
     output::print(&lines)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -18,7 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   jobtrack wait 17 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 --timeout 2h
   jobtrack wait --label batch=nightly && echo all succeeded
-  jobtrack add dune - < ids | cut -d' ' -f1 | jobtrack wait -
+  jobtrack add dune - --label batch=7 < ids && jobtrack wait --label batch=7
 Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 3 one is indeterminate, lost or
 untracked; 4 no such job; 124 timed out; 69 the daemon was away for a minute, or cannot answer.";
 
@@ -26,6 +26,8 @@ const FAILED: u8 = 1;
 const UNCLEAR: u8 = 3;
 const NO_SUCH_JOB: u8 = 4;
 const TIMED_OUT: u8 = 124;
+/// A look is always taken: with no time at all the question is "is it over?".
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// The arguments of `wait`.
 #[derive(clap::Args)]
@@ -65,15 +67,18 @@ pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCod
         match target {
             Target::Job(job) => names.push(Ok(job.clone())),
             Target::StandardInput => {
-                names.extend(lines::job_names(&io::read_to_string(io::stdin())?));
+                let mut input = Vec::new();
+                io::Read::read_to_end(&mut io::stdin(), &mut input)?;
+                names.extend(lines::job_names(&String::from_utf8_lossy(&input)));
             }
         }
     }
     let waiting = wait(context, &args, names);
-    let waited = match args.timeout {
+    let limit = args.timeout.map(|limit| limit.max(FIRST_LOOK));
+    let waited = match limit {
         None => waiting.await,
         Some(limit) => tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
-            output::note(format!("not over after {}", humantime::format_duration(limit)));
+            output::note("not all of them are over in that time");
             Ok(ExitCode::from(TIMED_OUT))
         }),
     };

@@ -326,7 +326,7 @@ fn settings(figment: &Figment, config: &Config) -> Vec<Setting> {
     }
     for (name, provider) in &config.providers {
         let implied = [
-            ("base_url", provider.base_url().unwrap_or_default()),
+            ("base_url", format!("{:?}", provider.base_url().unwrap_or_default())),
             ("requests_per_minute", provider.requests_per_minute().to_string()),
             ("max_in_flight", provider.max_in_flight().to_string()),
         ];
@@ -359,7 +359,7 @@ fn flatten(figment: &Figment, above: &str, dict: &Dict, found: &mut Vec<Setting>
                 let _ = write!(shown, "{text:?}");
             }
             Value::Num(_, number) => {
-                let _ = match number.to_i128() {
+                let _ = match number.to_u128().map(u128::cast_signed).or_else(|| number.to_i128()) {
                     Some(whole) => write!(shown, "{whole}"),
                     None => write!(shown, "a number"),
                 };

@@ -149,13 +149,15 @@ impl Config {
             check(rpm, key("requests_per_minute"), "must be 1 to 60000");
             let in_flight = (1..=1000).contains(&provider.max_in_flight());
             check(in_flight, key("max_in_flight"), "must be 1 to 1000");
-            let url = provider.base_url();
-            check(
-                url.as_deref().is_some_and(is_safe_url),
-                key("base_url"),
-                "must be https://HOST, or http:// to a loopback address, without user, query or \
-                 fragment; for Huawei's services region gives it",
-            );
+            match provider.base_url() {
+                None => check(false, key("region"), "is needed, or base_url"),
+                Some(url) => check(
+                    is_safe_url(&url),
+                    key("base_url"),
+                    "must be https://HOST, or http:// to a loopback address, without user, query \
+                     or fragment",
+                ),
+            }
             for (name, is_set, rule) in provider.rules() {
                 check(is_set || rule != Rule::Needed, key(name), "is needed for this kind");
                 check(!is_set || rule != Rule::Foreign, key(name), "is not a setting of this kind");

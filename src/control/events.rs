@@ -57,7 +57,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
     pairs: Pairs,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
-    let (mut filter, after) = pairs.history_filter()?;
+    let (mut filter, after) = pairs.event_filter()?;
     // A browser's EventSource sends it on its own when it connects again.
     let resumed = match headers.get("last-event-id").map(|value| value.to_str()) {
         Some(Ok(text)) => Some(
@@ -67,7 +67,14 @@ pub(super) async fn stream(
         Some(Err(_)) => return Err(Problem::bad_request("Last-Event-ID must be a number")),
         None => None,
     };
-    filter.after = resumed.or(after).unwrap_or_else(|| *app.newest.borrow());
+    let newest = *app.newest.borrow();
+    filter.after = resumed.or(after).unwrap_or(newest);
+    if filter.after > newest {
+        return Err(Problem::bad_request(format!(
+            "after={} lies ahead: the newest transition is {newest}; is it another database?",
+            filter.after
+        )));
+    }
     filter.limit = PAGE;
     let place = app.place_to_wait()?;
     let pages = stream::unfold(Some(Cursor { app, filter, _place: place }), next_page);

@@ -143,6 +143,14 @@ pub(super) async fn poll(
 ) -> Result<(StatusCode, Json<Job>), Problem> {
     let id = number(&id)?;
     let job = app.reader.tracked(id).await?.ok_or_else(|| no_job(id))?;
+    let snapshot = app.handle.snapshot();
+    if let Some((name, why, span)) = snapshot.refuses(&job.provider) {
+        let span = humantime::format_duration(Duration::from_secs(span.as_secs()));
+        return Err(Problem::paused(format!(
+            "not asked: provider {name} is left alone for another {span} ({why}); \
+             `jobtrack reload` tries at once"
+        )));
+    }
     let status = match app.handle.poll(job, app.about.poll_patience).await {
         Ok(()) => StatusCode::OK,
         Err(Refusal::Busy) => StatusCode::ACCEPTED,

@@ -36,7 +36,7 @@ use crate::store::Reader;
 
 use guests::{Admission, Guests};
 use problem::Problem;
-pub use socket::{BindError, Leftover, Socket};
+pub use socket::{BindError, Leftover, Socket, check};
 
 /// A request to read the config again; answered once that is done, or with why it was not.
 pub type ReloadRequest = oneshot::Sender<Result<ReloadAnswer, String>>;

@@ -37,6 +37,10 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
 
+    pub(super) fn paused(detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "paused", detail)
+    }
+
     pub(super) fn crowded() -> Self {
         let detail = "too many clients wait or follow already; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)

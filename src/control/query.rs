@@ -74,6 +74,15 @@ impl Pairs {
         Ok((filter, after))
     }
 
+    /// What a stream follows; `after` is none if it was not given.
+    pub(super) fn event_filter(self) -> Result<(HistoryFilter, Option<i64>), Problem> {
+        const KNOWN: [&str; 4] = ["state", "provider", "label", "after"];
+        match self.0.iter().find(|(key, _)| !KNOWN.contains(&key.as_str())) {
+            Some((key, _)) => Err(unknown(key, &KNOWN.join(", "))),
+            None => self.history_filter(),
+        }
+    }
+
     /// How long `GET /v1/jobs/{id}` may wait for the job's end.
     pub(super) fn wait(self) -> Result<Option<Duration>, Problem> {
         let mut wait = None;

@@ -77,6 +77,14 @@ impl Drop for Leftover {
     }
 }
 
+/// Whether a socket could be made as the settings say, as far as that can be told without trying.
+///
+/// # Errors
+/// If the group does not exist.
+pub fn check(config: &ControlConfig) -> Result<(), BindError> {
+    config.group.as_deref().map_or(Ok(()), |name| group_id(name).map(drop))
+}
+
 fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     let path = &config.socket;
     let failed = |error: io::Error| BindError::Io { path: path.clone(), why: error.to_string() };

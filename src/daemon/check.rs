@@ -6,6 +6,7 @@ use std::io::Write;
 use anyhow::Context;
 
 use crate::config::Loaded;
+use crate::control;
 use crate::store::pending_migrations;
 
 use super::exit::Exit;
@@ -16,6 +17,7 @@ pub(super) async fn check(loaded: &Loaded) -> Result<(), Exit> {
     let pending = pending_migrations(&loaded.config.store.path).await?;
     print(loaded, &pending).context("cannot print").map_err(Exit::io)?;
     providers::build_all(&loaded.config)?;
+    control::check(&loaded.config.control)?;
     Ok(())
 }
 

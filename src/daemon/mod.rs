@@ -43,7 +43,7 @@ the provider dune is there. RUST_LOG sets the log level.
 Exit codes: 0 ended on request, 2 usage, 65 database not usable, 74 disk or socket failed,
 78 config not usable.";
 
-/// Tracks jobs submitted to remote services until they end, and keeps their history in `SQLite`
+/// Tracks jobs submitted to remote services until they end, and keeps their history in a database
 #[derive(Debug, Parser)]
 #[command(name = "jobtrackd", version, after_help = HELP)]
 struct Args {

@@ -77,7 +77,8 @@ impl Running {
 
 /// What changed, on one line.
 fn told(answer: &ReloadAnswer) -> String {
-    let lines: Vec<_> = answer.changed.iter().chain(&answer.needs_restart).cloned().collect();
+    let waiting = answer.needs_restart.iter().map(|section| format!("{section} needs a restart"));
+    let lines: Vec<_> = answer.changed.iter().cloned().chain(waiting).collect();
     if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("; ") }
 }
 
@@ -104,10 +105,10 @@ fn compare(old: &Config, new: &Config) -> ReloadAnswer {
         changed.push("store.statement changed".to_owned());
     }
     if old.store.path != new.store.path {
-        needs_restart.push("[store] changed: needs a restart".to_owned());
+        needs_restart.push("[store]".to_owned());
     }
     if old.control != new.control {
-        needs_restart.push("[control] changed: needs a restart".to_owned());
+        needs_restart.push("[control]".to_owned());
     }
     ReloadAnswer { changed, needs_restart }
 }

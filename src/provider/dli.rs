@@ -43,7 +43,7 @@ impl Provider for Dli {
         if is_plain_id(id.as_str()) {
             Ok(())
         } else {
-            Err("a DLI job id has only letters, digits, _ and -, such as \
+            Err("a DLI job id has at most 128 letters, digits, _ and -, such as \
                  208b08d4-0dc2-4dd7-8879-ddd4c020d7aa"
                 .into())
         }

@@ -49,7 +49,7 @@ impl Provider for Dune {
         if is_plain_id(id.as_str()) {
             Ok(())
         } else {
-            Err("a Dune execution id has only letters, digits, _ and -, such as \
+            Err("a Dune execution id has at most 128 letters, digits, _ and -, such as \
                  01GBM4W2N0NMCGPZYW8AYK4YF1"
                 .into())
         }

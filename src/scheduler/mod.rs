@@ -373,7 +373,7 @@ fn log(tell: &Tell) {
         }
         Tell::Recovered { provider } => tracing::info!(%provider, "{provider}: answers again"),
         Tell::UnknownWord { provider, word } => {
-            tracing::warn!(%provider, "{provider}: a state that is not known; kept, and polled on: {word}");
+            tracing::warn!(%provider, "{provider}: a state that is not known, kept as it is: {word}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::job::{Mono, Utc};
+use crate::job::{Mono, ProviderName, Utc};
 use crate::store::Writer;
 use crate::tracker::LaneReport;
 
@@ -60,6 +60,15 @@ impl Snapshot {
         }
         let lane = self.lanes.iter().find(|lane| lane.report.stuck)?;
         Some(format!("a poll of {} should have ended long ago", lane.report.name))
+    }
+
+    /// Whether this provider refuses us and is left alone: its name, why, and how long still.
+    #[must_use]
+    pub fn refuses(&self, provider: &ProviderName) -> Option<(&ProviderName, &str, Duration)> {
+        let report =
+            self.lanes.iter().map(|lane| &lane.report).find(|own| own.name == *provider)?;
+        let pause = report.pause.as_ref()?;
+        Some((&report.name, pause.reason.as_deref()?, pause.until.since(self.at)))
     }
 
     /// What an operator should mend, a line each.

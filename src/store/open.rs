@@ -86,6 +86,7 @@ impl Store {
         };
         let lock = lock_directory(directory)?;
         create_if_missing(path).map_err(|error| place.io(&error))?;
+        place.must_be_a_file()?;
         let size = fs::metadata(path).map_err(|error| place.io(&error))?.len();
         let unchecked = size > Self::CHECK_AT_START;
         inspect(&place, size, !unchecked).await?;
@@ -115,8 +116,9 @@ pub async fn pending_migrations(path: &Path) -> Result<Vec<i64>, OpenError> {
     let version = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(place.io(&error)),
-        Ok(metadata) if metadata.len() == 0 => 0,
+        Ok(metadata) if metadata.is_file() && metadata.len() == 0 => 0,
         Ok(_) => {
+            place.must_be_a_file()?;
             let options = SqliteConnectOptions::new().filename(path).read_only(true);
             let mut connection = options.connect().await.map_err(|error| place.sql(&error))?;
             identify(&place, &mut connection).await?
@@ -247,6 +249,17 @@ impl Place<'_> {
              `sqlite3 {} .recover`",
             self.path.display()
         ))
+    }
+
+    fn must_be_a_file(&self) -> Result<(), OpenError> {
+        match fs::metadata(self.path) {
+            Ok(found) if found.is_file() => Ok(()),
+            Ok(_) => Err(OpenError::Io {
+                path: self.path.to_owned(),
+                why: "is not a file; set store.path to one".into(),
+            }),
+            Err(error) => Err(self.io(&error)),
+        }
     }
 
     fn io(&self, error: &io::Error) -> OpenError {

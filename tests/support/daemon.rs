@@ -136,6 +136,11 @@ impl Home {
         text(&output.stdout)
     }
 
+    /// Job 1 after a poll by hand, however that went.
+    pub fn polled(&self) -> String {
+        text(&self.jobtrack(&["--json", "poll", "1"]).stdout)
+    }
+
     /// The client, to be started.
     pub fn client<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrack"));
