@@ -23,9 +23,10 @@ pub(super) struct Http {
 #[derive(Debug)]
 pub(super) struct Get<'a> {
     pub(super) url: Url,
-    /// The header that proves who asks.
-    pub(super) secret: (HeaderName, &'a SecretString),
-    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    /// What is sensitive among them is blotted out of the answer.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Secrets that are not sent, or only as a part of a header: blotted out likewise.
+    pub(super) behind: Vec<&'a SecretString>,
     /// What of the body is not kept.
     pub(super) sieve: Option<Sieve>,
 }
@@ -67,12 +68,8 @@ impl Http {
     /// Sends one GET.
     pub(super) async fn get(&self, get: Get<'_>, now: Utc) -> Result<Reply, ProviderError> {
         let transient = |error| ProviderError::Transient(describe(error));
-        let (name, secret) = get.secret;
-        let mut value = HeaderValue::from_str(secret.expose_secret())
-            .map_err(|_| ProviderError::Auth("the key cannot be sent in a header".into()))?;
-        value.set_sensitive(true);
-        let mut request = self.client.get(get.url).header(name, value);
-        for (name, value) in get.headers {
+        let mut request = self.client.get(get.url);
+        for (name, value) in &get.headers {
             request = request.header(name, value);
         }
         let mut response = request.send().await.map_err(transient)?;
@@ -86,7 +83,12 @@ impl Http {
             // The status and the headers of a refusal say enough, whatever became of its words.
             Err(_) => body.clear(),
         }
-        blot_out(&mut body, secret.expose_secret().as_bytes());
+        for (_, value) in get.headers.iter().filter(|(_, value)| value.is_sensitive()) {
+            blot_out(&mut body, value.as_bytes());
+        }
+        for secret in get.behind {
+            blot_out(&mut body, secret.expose_secret().as_bytes());
+        }
         Ok(Reply { status, pace, server_date, body })
     }
 
@@ -112,6 +114,17 @@ impl Http {
         }
         Ok(())
     }
+}
+
+/// A header that shows itself to nobody, and is blotted out where an answer repeats it.
+pub(super) fn secret_header(
+    name: HeaderName,
+    secret: &SecretString,
+) -> Result<(HeaderName, HeaderValue), ProviderError> {
+    let mut value = HeaderValue::from_str(secret.expose_secret())
+        .map_err(|_| ProviderError::Auth("the key cannot be sent in a header".into()))?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 /// What came back, read as the service means it.
