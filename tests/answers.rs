@@ -8,7 +8,7 @@ mod support;
 
 use std::time::Duration;
 
-use standin::{End, Fault, Life, StandIn, Target, Times};
+use standin::{End, Fault, Kind, Life, StandIn, Target, Times};
 use support::daemon::Home;
 use support::{SOON, db};
 
@@ -226,4 +226,44 @@ async fn fault_46_an_outcome_is_final_and_a_contradiction_is_recorded() {
         "1|recorded as succeeded (QUERY_STATE_COMPLETED), now reported as running (QUERY_STATE_EXECUTING)"
     );
     assert_eq!(db::value(&home.database(), "SELECT count(*) FROM history"), "4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_34_a_signature_that_is_refused_is_not_tried_again_at_once() {
+    let lake = StandIn::start().await;
+    let ids: Vec<_> = (0..20).map(|n| format!("job-{n}")).collect();
+    for id in &ids {
+        lake.put_for(Kind::Dli, id, Life::new().then(End::Completed));
+    }
+    let home = Home::bare();
+    let dir = home.path("");
+    let dir = dir.display();
+    let lake_config = format!(
+        "[providers.lake]\nkind = \"dli\"\nbase_url = \"{}\"\nproject_id = \"4f1\"\n\
+         auth = {{ ak = {{ file = \"{dir}/ak\" }}, sk = {{ file = \"{dir}/sk\" }} }}\n{QUICK}",
+        lake.base_url()
+    );
+    home.configure(&lake.base_url(), &lake_config);
+    let write = |name: &str, text: &str| std::fs::write(home.path(name), text).expect("a key");
+    write("ak", standin::AK);
+    write("sk", "outdated-sk");
+    let daemon = home.start();
+    home.ok(&[&["add", "lake"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    lake.wait_for_requests(1, SOON).await;
+    let paused = |status: &serde_json::Value| status["providers"][1]["paused"].is_object();
+    daemon.wait_for_status(&home, paused).await;
+    let why = home.ok(&["status"]);
+    assert!(why.contains("verify aksk signature fail"), "{why}");
+    // Five in a row would lock the key.
+    assert!(lake.count() < 5, "{} requests", lake.count());
+    let before = lake.count();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(lake.count(), before, "none while it is paused");
+    write("sk", standin::SK);
+    home.ok(&["reload"]);
+    let waited = home.jobtrack(&["wait", "1", "2", "3", "--timeout", "25s"]);
+    assert!(waited.status.success(), "{}", home.log());
+    for secret in [standin::AK, standin::SK, "outdated-sk"] {
+        assert!(!home.log().contains(secret), "{secret} is in the log");
+    }
 }
