@@ -240,7 +240,8 @@ async fn fault_34_a_signature_that_is_refused_is_not_tried_again_at_once() {
     let dir = dir.display();
     let lake_config = format!(
         "[providers.lake]\nkind = \"dli\"\nbase_url = \"{}\"\nproject_id = \"4f1\"\n\
-         auth = {{ ak = {{ file = \"{dir}/ak\" }}, sk = {{ file = \"{dir}/sk\" }} }}\n{QUICK}",
+         auth = {{ ak = {{ file = \"{dir}/ak\" }}, sk = {{ file = \"{dir}/sk\" }} }}\n\
+         max_in_flight = 1\n{QUICK}",
         lake.base_url()
     );
     home.configure(&lake.base_url(), &lake_config);
@@ -254,11 +255,8 @@ async fn fault_34_a_signature_that_is_refused_is_not_tried_again_at_once() {
     daemon.wait_for_status(&home, paused).await;
     let why = home.ok(&["status"]);
     assert!(why.contains("verify aksk signature fail"), "{why}");
-    // Five in a row would lock the key.
-    assert!(lake.count() < 5, "{} requests", lake.count());
-    let before = lake.count();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(lake.count(), before, "none while it is paused");
+    // Some more in a row would lock the key.
+    assert_eq!(lake.count(), 1, "whatever the number of jobs");
     write("sk", standin::SK);
     home.ok(&["reload"]);
     let waited = home.jobtrack(&["wait", "1", "2", "3", "--timeout", "25s"]);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::standin::{AK, KEY, Kind, SK, StandIn, dli};
 use crate::subject::{Class, Example, Refusal, Subject, huawei_auth, object};
 
+pub(crate) const PROJECT: &str = "48cc2c48765f481480c7db940d6409d1";
 const ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
 
 pub(crate) const DLI: Subject = Subject {
@@ -111,7 +112,7 @@ pub(crate) const SIGNED_DLI: Subject = Subject {
 
 fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
     let auth = huawei_auth(secrets, auth);
-    format!("base_url = \"{base_url}\"\nproject_id = \"48cc2c48765f481480c7db940d6409d1\"\n{auth}")
+    format!("base_url = \"{base_url}\"\nproject_id = \"{PROJECT}\"\n{auth}")
 }
 
 /// `start_time + duration` of the documents' example.

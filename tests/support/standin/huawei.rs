@@ -14,6 +14,8 @@ use super::limit::Limit;
 
 pub const KEY_HEADER: &str = "x-auth-token";
 const SIGNATURE_HEADER: &str = "authorization";
+/// What must be signed if it comes; the first two must come.
+const OURS: [&str; 5] = ["host", "x-sdk-date", "content-type", "x-project-id", "x-security-token"];
 const ALGORITHM: &str = "SDK-HMAC-SHA256";
 
 /// The id of the access key that may sign.
@@ -45,64 +47,72 @@ pub fn signer(head: &Head) -> Option<&str> {
     signature(head).map(|(ak, _, _)| ak)
 }
 
+/// Whether the signature is ours and covers all that it should; none if it is no signature at all.
 fn signed(head: &Head, sk: &str) -> Option<bool> {
     let (ak, names, signature) = signature(head)?;
     let all: Vec<_> = names.split(';').collect();
-    let ours = ["content-type", "host", "x-project-id", "x-sdk-date", "x-security-token"];
-    let covered = ours.iter().all(|name| all.contains(name) || !head.has(name));
-    let project =
-        head.header("x-project-id").is_none_or(|id| head.path().split('/').nth(2) == Some(id));
+    let sent = OURS.iter().filter(|name| head.has(name));
+    let covered = all.is_sorted() && sent.chain(&OURS[..2]).all(|name| all.contains(name));
+    let asked_of = head.path().split('/').nth(2);
+    let project = head.header("x-project-id").is_none_or(|id| asked_of == Some(&encoded(id)));
     let temporary = head.header("x-security-token").is_none_or(|token| token == SECURITY_TOKEN);
 
-    let path: Vec<_> = head.path().split('/').map(strict).collect();
-    let path = path.join("/");
-    let slash = if path.ends_with('/') { "" } else { "/" };
-    let pairs = head.query().split('&').filter(|pair| !pair.is_empty());
-    let mut pairs: Vec<_> = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
-    pairs.sort_unstable();
-    let pairs: Vec<_> = pairs
-        .into_iter()
-        .map(|(name, value)| format!("{}={}", strict(name), strict(value)))
-        .collect();
-    let mut canonical = format!("{}\n{path}{slash}\n{}\n", head.method, pairs.join("&"));
-    for name in &all {
-        canonical += &format!("{name}:{}\n", head.header(name)?);
-    }
-    // No request that is played has a body.
-    canonical += &format!("\n{names}\n{:x}", Sha256::digest(b""));
-
-    let text =
-        format!("{ALGORITHM}\n{}\n{:x}", head.header("x-sdk-date")?, Sha256::digest(canonical));
+    let date = head.header("x-sdk-date")?;
+    let text = format!("{ALGORITHM}\n{date}\n{:x}", Sha256::digest(canonical(head, &all)?));
     let mac = Hmac::<Sha256>::new_from_slice(sk.as_bytes()).expect("a key of any length will do");
     let expected = format!("{:x}", mac.chain_update(text).finalize().into_bytes());
-    let whole = all.is_sorted() && covered && all.contains(&"host") && all.contains(&"x-sdk-date");
-    Some(whole && project && temporary && ak == AK && signature == expected)
+    Some(covered && project && temporary && ak == AK && signature == expected)
 }
 
-/// Percent-decoded once, and encoded again: all but `A-Za-z0-9-_.~`.
+/// What is signed; none if one of these headers did not come. No request that is played has a body.
+fn canonical(head: &Head, names: &[&str]) -> Option<String> {
+    let path = head.path().split('/').map(strict).collect::<Vec<_>>().join("/");
+    let slash = if path.ends_with('/') { "" } else { "/" };
+    let pairs = head.query().split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut pairs: Vec<_> =
+        pairs.map(|(name, value)| format!("{}={}", strict(name), strict(value))).collect();
+    pairs.sort_unstable();
+    let line = |name: &&str| head.header(name).map(|value| format!("{name}:{value}\n"));
+    let lines: Option<Vec<_>> = names.iter().map(line).collect();
+    Some(format!(
+        "{}\n{path}{slash}\n{}\n{}\n{}\n{:x}",
+        head.method,
+        pairs.join("&"),
+        lines?.concat(),
+        names.join(";"),
+        Sha256::digest(b"")
+    ))
+}
+
+/// Percent-decoded once, and encoded again.
 fn strict(text: &str) -> String {
     let mut rest = text.as_bytes();
-    let mut encoded = String::new();
+    let mut decoded = Vec::new();
     while let Some((&first, after)) = rest.split_first() {
         let code = after.get(..2).and_then(|code| std::str::from_utf8(code).ok());
         let code = code.and_then(|code| u8::from_str_radix(code, 16).ok());
-        let byte = match code {
+        match code {
             Some(byte) if first == b'%' => {
+                decoded.push(byte);
                 rest = &after[2..];
-                byte
             }
             Some(_) | None => {
+                decoded.push(first);
                 rest = after;
-                first
             }
-        };
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded += &format!("%{byte:02X}");
         }
     }
-    encoded
+    encoded(decoded)
+}
+
+/// All but `A-Za-z0-9-_.~` percent-encoded.
+fn encoded(text: impl AsRef<[u8]>) -> String {
+    let encode = |byte: &u8| match char::from(*byte) {
+        plain if plain.is_ascii_alphanumeric() || "-_.~".contains(plain) => plain.to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.as_ref().iter().map(encode).collect()
 }
 
 /// A refusal; `no_job` is the service's own code and text for a job that it does not know, given
