@@ -2,9 +2,8 @@
 //!
 //! Called by `auth` for each request anew. A signature covers the path and the query in their strict
 //! form: everything but `A-Za-z0-9-_.~` percent-encoded. What is sent must have that form too, since
-//! a gateway may sign what it received in its own way; [`encode`] makes it.
-//!
-//! <https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-algorithm-005.html>
+//! a gateway may sign what it received in its own way; [`encode`] makes it. Where the documents leave
+//! a choice, such as the order of a query, it is that of the official `huaweicloudsdkcore`.
 
 use hmac::{Hmac, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -19,8 +18,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b
 /// The header that tells when a request was signed; it is always signed itself.
 pub const DATE_HEADER: &str = "x-sdk-date";
 
-/// What is signed of a request.
-#[derive(Debug)]
+/// What is signed of a request; it may hold a token, so it is not shown.
 pub struct Request<'a> {
     /// Such as `GET`.
     pub method: &'a str,
@@ -94,7 +92,7 @@ fn canonical(request: &Request<'_>, date: &str) -> (String, String) {
     (parts.join("\n"), names)
 }
 
-/// Decoded before it is parted and encoded, as the official signers do it; with a slash at its end.
+/// Decoded before it is parted and encoded, as the official signer does it; with a slash at its end.
 fn path(sent: &str) -> String {
     let decoded = percent_decode_str(sent).decode_utf8_lossy();
     let segments: Vec<_> = decoded.split('/').map(encode).collect();
