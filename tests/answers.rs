@@ -8,7 +8,7 @@ mod support;
 
 use std::time::Duration;
 
-use standin::{End, Fault, Life, StandIn, Target, Times};
+use standin::{End, Fault, Kind, Life, StandIn, Target, Times};
 use support::daemon::Home;
 use support::{SOON, db};
 
@@ -248,4 +248,42 @@ async fn fault_34_one_forbidden_job_does_not_hold_up_all_others_again_and_again(
     daemon.wait_for_status(&home, |status| status["providers"][0]["paused"].is_null()).await;
     let row = "SELECT state, last_poll_error FROM jobs WHERE remote_id = '01THEIRS'";
     assert_eq!(db::value(&home.database(), row), "registered|HTTP 403: not yours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_34_a_signature_that_is_refused_is_not_tried_again_at_once() {
+    let lake = StandIn::start().await;
+    let ids: Vec<_> = (0..20).map(|n| format!("job-{n}")).collect();
+    for id in &ids {
+        lake.put_for(Kind::Dli, id, Life::new().then(End::Completed));
+    }
+    let home = Home::bare();
+    let dir = home.path("");
+    let dir = dir.display();
+    let lake_config = format!(
+        "[providers.lake]\nkind = \"dli\"\nbase_url = \"{}\"\nproject_id = \"4f1\"\n\
+         auth = {{ ak = {{ file = \"{dir}/ak\" }}, sk = {{ file = \"{dir}/sk\" }} }}\n\
+         max_in_flight = 1\n{QUICK}",
+        lake.base_url()
+    );
+    home.configure(&lake.base_url(), &lake_config);
+    let write = |name: &str, text: &str| std::fs::write(home.path(name), text).expect("a key");
+    write("ak", standin::AK);
+    write("sk", "outdated-sk");
+    let daemon = home.start();
+    home.ok(&[&["add", "lake"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    lake.wait_for_requests(1, SOON).await;
+    let paused = |status: &serde_json::Value| status["providers"][1]["paused"].is_object();
+    daemon.wait_for_status(&home, paused).await;
+    let why = home.ok(&["status"]);
+    assert!(why.contains("verify aksk signature fail"), "{why}");
+    // Some more in a row would lock the key.
+    assert_eq!(lake.count(), 1, "whatever the number of jobs");
+    write("sk", standin::SK);
+    home.ok(&["reload"]);
+    let waited = home.jobtrack(&["wait", "1", "2", "3", "--timeout", "25s"]);
+    assert!(waited.status.success(), "{}", home.log());
+    for secret in [standin::AK, standin::SK, "outdated-sk"] {
+        assert!(!home.log().contains(secret), "{secret} is in the log");
+    }
 }

@@ -5,6 +5,8 @@
 
 #[path = "standin/kinds.rs"]
 mod kinds;
+#[path = "standin/signed.rs"]
+mod signed;
 #[path = "standin/spoilt.rs"]
 mod spoilt;
 #[path = "support/standin/mod.rs"]

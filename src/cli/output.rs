@@ -4,7 +4,7 @@
 //! Each call writes a whole block and flushes it, so that a pipe's reader sees it at once.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use serde::Serialize;
 

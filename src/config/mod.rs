@@ -3,6 +3,7 @@
 //! Read by [`load()`], handed to the IO rooms. The defaults stand here and nowhere else. No secret is
 //! ever in it, only [`SecretRef`]s to where one lies.
 
+mod auth;
 mod load;
 mod maintenance;
 mod provider;
@@ -17,10 +18,11 @@ use serde::Deserialize;
 
 use crate::job::ProviderName;
 
+pub use auth::AuthConfig;
 pub use load::{ConfigError, Loaded, Setting, load};
 pub use maintenance::{CronText, Keep, MaintenanceConfig};
 use provider::Rule;
-pub use provider::{AuthConfig, Kind, ProviderConfig};
+pub use provider::{Kind, ProviderConfig};
 pub use secret::SecretRef;
 use span::span;
 

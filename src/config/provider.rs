@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::span::optional_span;
-use super::{PollingConfig, SecretRef};
+use super::{AuthConfig, PollingConfig, SecretRef};
 
 /// The services that we speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -89,14 +89,6 @@ pub struct ProviderConfig {
     /// As in `[polling]`.
     #[serde(default, deserialize_with = "optional_span")]
     pub give_up_after: Option<Duration>,
-}
-
-/// `auth = { … }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuthConfig {
-    /// A token, sent as it is; read again on reload.
-    pub token: SecretRef,
 }
 
 impl ProviderConfig {

@@ -51,6 +51,12 @@ impl Utc {
         self.timestamp().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
     }
 
+    /// The basic form of ISO 8601, to the second: `20261121T231705Z`.
+    #[must_use]
+    pub fn basic(self) -> String {
+        self.timestamp().strftime("%Y%m%dT%H%M%SZ").to_string()
+    }
+
     /// This time moved on by `span`.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {

@@ -14,7 +14,7 @@ use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc}
 
 use super::Provider;
 use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, object, only, plain, time};
-use super::http::{Get, Http, Reply, answer, refusal};
+use super::http::{Get, Http, Reply, answer, refusal, secret_header};
 
 /// One Dune account.
 #[derive(Debug)]
@@ -35,12 +35,16 @@ impl Dune {
     }
 
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
-        let secret = (HeaderName::from_static("x-dune-api-key"), &self.key);
-        let reply = match self.url(id) {
-            Ok(url) => self.http.get(Get { url, secret, headers: &[], sieve: None }, now).await,
+        let reply = match self.get(id) {
+            Ok(get) => self.http.get(get, now).await,
             Err(error) => Err(error),
         };
         answer(reply, |reply| read(reply, id))
+    }
+
+    fn get(&self, id: &RemoteId) -> Result<Get<'_>, ProviderError> {
+        let key = secret_header(HeaderName::from_static("x-dune-api-key"), &self.key)?;
+        Ok(Get { url: self.url(id)?, headers: vec![key], behind: Vec::new(), sieve: None })
     }
 }
 

@@ -23,9 +23,10 @@ pub(super) struct Http {
 #[derive(Debug)]
 pub(super) struct Get<'a> {
     pub(super) url: Url,
-    /// The header that proves who asks.
-    pub(super) secret: (HeaderName, &'a SecretString),
-    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    /// What is sensitive among them is blotted out of the answer.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Secrets that are not sent, or only as a part of a header: blotted out likewise.
+    pub(super) behind: Vec<&'a SecretString>,
     /// What of the body is not kept.
     pub(super) sieve: Option<Sieve>,
 }
@@ -67,12 +68,8 @@ impl Http {
     /// Sends one GET.
     pub(super) async fn get(&self, get: Get<'_>, now: Utc) -> Result<Reply, ProviderError> {
         let transient = |error| ProviderError::Transient(describe(error));
-        let (name, secret) = get.secret;
-        let mut value = HeaderValue::from_str(secret.expose_secret())
-            .map_err(|_| ProviderError::Auth("the key cannot be sent in a header".into()))?;
-        value.set_sensitive(true);
-        let mut request = self.client.get(get.url).header(name, value);
-        for (name, value) in get.headers {
+        let mut request = self.client.get(get.url);
+        for (name, value) in &get.headers {
             request = request.header(name, value);
         }
         let mut response = request.send().await.map_err(transient)?;
@@ -86,9 +83,12 @@ impl Http {
             // The status and the headers of a refusal say enough, whatever became of its words.
             Err(_) => body.clear(),
         }
-        blot_out(&mut body, secret.expose_secret().as_bytes());
-        // As JSON may write the slashes of a token.
-        blot_out(&mut body, secret.expose_secret().replace('/', "\\/").as_bytes());
+        for (_, value) in get.headers.iter().filter(|(_, value)| value.is_sensitive()) {
+            blot_out_as_written(&mut body, value.as_bytes());
+        }
+        for secret in get.behind {
+            blot_out_as_written(&mut body, secret.expose_secret().as_bytes());
+        }
         Ok(Reply { status, pace, server_date, body })
     }
 
@@ -114,6 +114,17 @@ impl Http {
         }
         Ok(())
     }
+}
+
+/// A header that shows itself to nobody, and is blotted out where an answer repeats it.
+pub(super) fn secret_header(
+    name: HeaderName,
+    secret: &SecretString,
+) -> Result<(HeaderName, HeaderValue), ProviderError> {
+    let mut value = HeaderValue::from_str(secret.expose_secret())
+        .map_err(|_| ProviderError::Auth("the key cannot be sent in a header".into()))?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 /// What came back, read as the service means it.
@@ -143,6 +154,19 @@ fn describe(error: reqwest::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Also as JSON may write the slashes of a token.
+fn blot_out_as_written(body: &mut [u8], secret: &[u8]) {
+    blot_out(body, secret);
+    if secret.contains(&b'/') {
+        let escaped: Vec<u8> = secret
+            .iter()
+            .flat_map(|byte| if *byte == b'/' { &b"\\/"[..] } else { std::slice::from_ref(byte) })
+            .copied()
+            .collect();
+        blot_out(body, &escaped);
+    }
 }
 
 fn blot_out(body: &mut [u8], secret: &[u8]) {
@@ -180,6 +204,9 @@ mod tests {
         let mut body = b"key abcabc, again abc.".to_vec();
         blot_out(&mut body, b"abc");
         assert_eq!(body, b"key ******, again ***.");
+        let mut escaped = br#"{"why":"a\/b and a/b"}"#.to_vec();
+        blot_out_as_written(&mut escaped, b"a/b");
+        assert_eq!(escaped, br#"{"why":"**** and ***"}"#);
         let mut short = b"ab".to_vec();
         blot_out(&mut short, b"abc");
         assert_eq!(short, b"ab");

@@ -17,11 +17,14 @@ mod sieve;
 use futures_util::future::BoxFuture;
 
 use reqwest::Url;
+use reqwest::header::HeaderValue;
 
-use crate::config::{Kind, PollingConfig, ProviderConfig, SecretRef, Statement};
+use crate::config::{AuthConfig, Kind, PollingConfig, ProviderConfig, SecretRef, Statement};
 use crate::job::{Answer, ProviderName, RemoteId, Utc};
 
 use http::Http;
+use huawei::Auth;
+pub use huawei::sign;
 pub use secret::SecretError;
 
 /// One configured account of a service.
@@ -47,10 +50,10 @@ pub enum BuildError {
     Setting(ProviderName, String),
 }
 
-/// Makes the provider that `own` describes; reads its secret.
+/// Makes the provider that `own` describes; reads its secrets.
 ///
 /// # Errors
-/// If the secret cannot be read.
+/// If a secret cannot be read, or a setting cannot be used.
 pub fn build(
     name: &ProviderName,
     own: &ProviderConfig,
@@ -59,21 +62,29 @@ pub fn build(
 ) -> Result<Box<dyn Provider>, BuildError> {
     let setting = |why: String| BuildError::Setting(name.clone(), why);
     let missing = |key: &str| setting(format!("{key} is not set"));
-    let secret = |reference: Option<&SecretRef>, key| {
-        let reference = reference.ok_or_else(|| missing(key))?;
+    let secret = |reference: &SecretRef| {
         secret::read(reference).map_err(|error| BuildError::Secret(name.clone(), error))
     };
     let http = Http::new(own.polling(polling).request_timeout).map_err(setting)?;
     let base = own.base_url().ok_or_else(|| missing("base_url"))?;
     let base = Url::parse(&base).map_err(|error| setting(format!("base_url: {error}")))?;
     let huawei = |http, base| {
-        let token = secret(own.auth.as_ref().map(|auth| &auth.token), "auth")?;
+        let auth = match own.auth.as_ref().ok_or_else(|| missing("auth"))? {
+            AuthConfig::Token(token) => Auth::Token(secret(token)?),
+            AuthConfig::Signed { ak, sk, security_token } => Auth::Signed {
+                key: sign::Key { ak: secret(ak)?, sk: secret(sk)? },
+                security_token: security_token.as_ref().map(secret).transpose()?,
+            },
+        };
         let project_id = own.project_id.clone().ok_or_else(|| missing("project_id"))?;
-        Ok(huawei::Account { http, base, project_id, token })
+        HeaderValue::from_str(&project_id)
+            .map_err(|_| setting("project_id: not a header's text".into()))?;
+        Ok(huawei::Account { http, base, project_id, auth })
     };
     Ok(match own.kind {
         Kind::Dune => {
-            Box::new(dune::Dune { http, base, key: secret(own.api_key.as_ref(), "api_key")? })
+            let key = own.api_key.as_ref().ok_or_else(|| missing("api_key"))?;
+            Box::new(dune::Dune { http, base, key: secret(key)? })
         }
         Kind::Dli => Box::new(dli::Dli { account: huawei(http, base)?, statement }),
         Kind::DataArts => {

@@ -66,7 +66,21 @@ fn fault_54_55_it_fails_as_a_start_does_with_78_and_the_same_words() {
         home.write_secret(name, content);
     }
     let file = |name: &str| key(&format!("file = \"{}\"", home.path(name).display()));
+    let good = home.path("good").display().to_string();
+    home.write_secret("good", "a-key");
+    let lake = |project: &str, sk: &str| {
+        format!(
+            "[providers.lake]\nkind = \"dli\"\nregion = \"cn-north-4\"\nproject_id = \"{project}\"\n\
+             auth = {{ ak = {{ file = \"{good}\" }}, sk = {{ {sk} }} }}\n"
+        )
+    };
     let cases = [
+        (
+            "half of a key",
+            lake("4f1", "env = \"NO_SK\""),
+            "provider lake: environment variable NO_SK",
+        ),
+        ("no header's text", lake("4f1\\n", &format!("file = \"{good}\"")), "lake: project_id"),
         ("an unknown key", "[store]\npaht = \"/x\"\n".to_owned(), "store.paht"),
         ("a syntax error", "[store\n".to_owned(), ":1: "),
         ("no such credential", key("credential = \"dune\""), "CREDENTIALS_DIRECTORY"),

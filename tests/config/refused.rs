@@ -171,3 +171,42 @@ fn fault_54_a_syntax_error_is_told_with_its_line() {
         assert!(why.starts_with(&place) && why.len() > place.len(), "{text}\n{why}");
     }
 }
+
+#[test]
+fn a_huawei_account_has_a_token_or_a_key_and_no_mixture() {
+    let dli = |auth: &str| {
+        format!(
+            "[providers.lake]\nkind = \"dli\"\nregion = \"cn-north-4\"\nproject_id = \"4f1\"\n\
+             auth = {auth}\n"
+        )
+    };
+    let table = |keys: &[&str]| {
+        let keys: Vec<_> = keys.iter().map(|key| format!("{key} = {{ env = \"K\" }}")).collect();
+        dli(&format!("{{ {} }}", keys.join(", ")))
+    };
+    for good in [&["token"][..], &["ak", "sk"], &["security_token", "sk", "ak"]] {
+        Case::file(&table(good)).good();
+    }
+    let bad = [
+        &[][..],
+        &["ak"],
+        &["sk"],
+        &["security_token"],
+        &["ak", "security_token"],
+        &["token", "ak"],
+        &["token", "security_token"],
+        &["token", "ak", "sk"],
+    ];
+    let auth = "providers.lake.auth";
+    for keys in bad {
+        let text = table(keys);
+        check(&[(&text, 5, auth, &["{ token = … }", "{ ak = …, sk = … }", "security_token"])]);
+    }
+    check(&[
+        (&dli("\"text\""), 5, auth, &["must be { token = … } or { ak = …, sk = … }, not text"]),
+        (&table(&["tokens"]), 5, "providers.lake.auth.tokens", &["token, ak, sk, security_token"]),
+        (&dli("{ ak = \"x\", sk = 5 }"), 5, "providers.lake.auth.ak", &["never the text itself"]),
+    ]);
+    let mixed = Case::file(&table(&["token"])).env("JOBTRACK__PROVIDERS__LAKE__AUTH__AK__ENV", "K");
+    assert!(mixed.refused().contains("{ ak = …, sk = … }"), "{}", mixed.refused());
+}

@@ -84,3 +84,21 @@ fn fault_56_a_secret_in_a_variable_is_not_repeated() {
         assert!(why.contains(name), "the variable is named: {why}");
     }
 }
+
+#[test]
+fn fault_56_a_secret_of_a_huawei_account_is_not_repeated() {
+    let values = [
+        format!("\"{SECRET}\""),
+        format!("{{ ak = \"{SECRET}\", sk = \"{SECRET}\" }}"),
+        format!("{{ ak = {{ env = \"AK\" }}, sk = {{ value = \"{SECRET}\" }} }}"),
+        format!("{{ token = [\"{SECRET}\"] }}"),
+        format!("{{ security_token = \"{SECRET}\" }}"),
+        format!("[\"{SECRET}\"]"),
+    ];
+    for value in values {
+        let text = format!("[providers.lake]\nkind = \"dli\"\nauth = {value}\n");
+        let why = Case::file(&text).refused();
+        assert!(!why.contains(SECRET), "{value}: {why}");
+        assert!(why.contains(":3: providers.lake.auth"), "{value}: {why}");
+    }
+}

@@ -1,22 +1,20 @@
 //! The kind `dataarts`: its words, its document's example, its refusals. Its answers name no job.
 
+use std::path::Path;
+
 use jobtrack::job::{Observation, Said, Times};
 use serde_json::{Value, json};
 
-use crate::standin::{Kind, StandIn, dataarts};
-use crate::subject::{Class, Example, Refusal, Subject, object};
+use crate::standin::{AK, KEY, Kind, SECURITY_TOKEN, SK, StandIn, dataarts};
+use crate::subject::{Class, Example, Refusal, Subject, huawei_auth, object};
 
 const ID: &str = "\u{811a}\u{672c}_etl.v2/a1ad-448a-9d56-4154193d49c5";
 
 pub(crate) const DATAARTS: Subject = Subject {
     kind: "dataarts",
-    config: |base_url, secret| {
-        format!(
-            "base_url = \"{base_url}\"\nproject_id = \"b384b9e9ab9b4ee8994c8633aabc9505\"\n\
-             workspace = \"7c1f\"\nauth = {{ token = {{ file = \"{}\" }} }}\n",
-            secret.display()
-        )
-    },
+    config: |base_url, secrets| config(base_url, secrets, &[("token", KEY)]),
+    key: KEY,
+    secrets: &[KEY],
     id: ID,
     put: |standin: &StandIn, life| standin.put_for(Kind::DataArts, ID, life),
     body: |word| object(json!({ "status": word, "results": [] })),
@@ -53,6 +51,24 @@ pub(crate) const DATAARTS: Subject = Subject {
     ],
     error_body: |text| json!({ "error_code": "DLF.0100", "error_msg": text }).to_string(),
 };
+
+/// The same, signed with a temporary key.
+pub(crate) const SIGNED_DATAARTS: Subject = Subject {
+    config: |base_url, secrets| {
+        config(base_url, secrets, &[("ak", AK), ("sk", SK), ("security_token", SECURITY_TOKEN)])
+    },
+    key: AK,
+    secrets: &[AK, SK, SECURITY_TOKEN],
+    ..DATAARTS
+};
+
+fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
+    let auth = huawei_auth(secrets, auth);
+    format!(
+        "base_url = \"{base_url}\"\nproject_id = \"b384b9e9ab9b4ee8994c8633aabc9505\"\n\
+         workspace = \"7c1f\"\n{auth}"
+    )
+}
 
 fn observation(said: Said, word: &str, message: Option<&str>, results: &Value) -> Observation {
     let detail = if results.is_null() { json!({}) } else { json!({ "results": results }) };

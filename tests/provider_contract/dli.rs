@@ -1,22 +1,21 @@
 //! The kind `dli`: its words, the examples of both revisions of its document, its refusals.
 
+use std::path::Path;
+
 use jobtrack::job::{Observation, Said, Times, Utc};
 use serde_json::{Value, json};
 
-use crate::standin::{Kind, StandIn, dli};
-use crate::subject::{Class, Example, Refusal, Subject, object};
+use crate::standin::{AK, KEY, Kind, SK, StandIn, dli};
+use crate::subject::{Class, Example, Refusal, Subject, huawei_auth, object};
 
+pub(crate) const PROJECT: &str = "48cc2c48765f481480c7db940d6409d1";
 const ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
 
 pub(crate) const DLI: Subject = Subject {
     kind: "dli",
-    config: |base_url, secret| {
-        format!(
-            "base_url = \"{base_url}\"\nproject_id = \"48cc2c48765f481480c7db940d6409d1\"\n\
-             auth = {{ token = {{ file = \"{}\" }} }}\n",
-            secret.display()
-        )
-    },
+    config: |base_url, secrets| config(base_url, secrets, &[("token", KEY)]),
+    key: KEY,
+    secrets: &[KEY],
     id: ID,
     put: |standin: &StandIn, life| standin.put_for(Kind::Dli, ID, life),
     body: |word| object(json!({ "job_id": ID, "status": word })),
@@ -102,6 +101,19 @@ pub(crate) const DLI: Subject = Subject {
     ],
     error_body: |text| json!({ "error_code": "DLI.0001", "error_msg": text }).to_string(),
 };
+
+/// The same, signed with a lasting key.
+pub(crate) const SIGNED_DLI: Subject = Subject {
+    config: |base_url, secrets| config(base_url, secrets, &[("ak", AK), ("sk", SK)]),
+    key: AK,
+    secrets: &[AK, SK],
+    ..DLI
+};
+
+fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
+    let auth = huawei_auth(secrets, auth);
+    format!("base_url = \"{base_url}\"\nproject_id = \"{PROJECT}\"\n{auth}")
+}
 
 /// `start_time + duration` of the documents' example.
 const END_MS: i64 = 1_509_335_108_918 + 2523;

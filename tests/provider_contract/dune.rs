@@ -3,16 +3,19 @@
 use jobtrack::job::{Observation, Said, Times, Utc};
 use serde_json::{Value, json};
 
-use crate::standin::{StandIn, dune};
+use crate::standin::{KEY, StandIn, dune};
 use crate::subject::{Class, Example, Refusal, Subject, object};
 
 const ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
 
 pub(crate) const DUNE: Subject = Subject {
     kind: "dune",
-    config: |base_url, secret| {
-        format!("base_url = \"{base_url}\"\napi_key = {{ file = \"{}\" }}\n", secret.display())
+    config: |base_url, secrets| {
+        let key = secrets.join(KEY);
+        format!("base_url = \"{base_url}\"\napi_key = {{ file = \"{}\" }}\n", key.display())
     },
+    key: KEY,
+    secrets: &[KEY],
     id: ID,
     put: |standin: &StandIn, life| standin.put(ID, life),
     body: |word| object(json!({ "execution_id": ID, "state": word })),

@@ -10,6 +10,7 @@ mod dune;
 mod pace;
 mod refusals;
 mod secrecy;
+mod signing;
 #[path = "../support/standin/mod.rs"]
 mod standin;
 mod subject;

@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use crate::standin::{Fault, KEY, Life};
-use crate::subject::{Bench, SUBJECTS};
+use crate::standin::{Fault, Life};
+use crate::subject::{Bench, SUBJECTS, Subject};
 
 #[tokio::test]
 async fn the_secret_is_sent_and_not_in_the_url() {
@@ -13,10 +13,12 @@ async fn the_secret_is_sent_and_not_in_the_url() {
         let bench = Bench::new(subject).await;
         (subject.put)(&bench.standin, Life::new());
         bench.poll().await.result.expect("the stand-in takes only the right key");
-        assert_eq!(bench.standin.keys_seen(), [KEY]);
+        assert_eq!(bench.standin.keys_seen(), [subject.key]);
         assert_eq!(bench.standin.violations(), [""; 0]);
         for request in bench.standin.requests() {
-            assert!(!request.target.contains(KEY), "{}", request.target);
+            for secret in subject.secrets {
+                assert!(!request.target.contains(secret), "{}", request.target);
+            }
         }
     }
 }
@@ -26,28 +28,30 @@ async fn the_provider_itself_shows_no_secret() {
     for subject in SUBJECTS {
         let bench = Bench::new(subject).await;
         for shown in [format!("{:?}", bench.provider), format!("{:#?}", bench.provider)] {
-            assert!(!shown.contains(KEY), "{shown}");
+            for secret in subject.secrets {
+                assert!(!shown.contains(secret), "{shown}");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn fault_56_a_secret_that_is_repeated_in_a_good_answer_is_blotted_out() {
-    let blot = "*".repeat(KEY.len());
-    for subject in SUBJECTS {
+    for (subject, secret) in each_secret() {
         let bench = Bench::new(subject).await;
-        let word = format!("DREAMING_OF_{KEY}");
+        let blot = "*".repeat(secret.len());
+        let word = format!("DREAMING_OF_{secret}");
         let seen = bench.good("in the word", Value::Object((subject.body)(&word)).to_string());
         assert_eq!(seen.await.word, format!("DREAMING_OF_{blot}"));
-        let failure = Value::Object((subject.failure)(&format!("{KEY}{KEY} is wrong"))).to_string();
-        let seen = bench.good("in the message", failure).await;
+        let failure = (subject.failure)(&format!("{secret}{secret} is wrong"));
+        let seen = bench.good("in the message", Value::Object(failure).to_string()).await;
         assert_eq!(seen.message, Some(format!("{blot}{blot} is wrong")));
         if let Some(field) = subject.detail_field {
-            let seen = bench.good("in a field", bench.with(field, &format!("\"{KEY}\""))).await;
+            let seen = bench.good("in a field", bench.with(field, &format!("\"{secret}\""))).await;
             assert_eq!(seen.detail[field], blot);
         }
         // Cut within it, so that only its beginning is left.
-        let cut = format!("{}{KEY}", "x".repeat((8 << 10) - 5));
+        let cut = format!("{}{secret}", "x".repeat((8 << 10) - 5));
         let seen = bench.good("cut", Value::Object((subject.failure)(&cut)).to_string()).await;
         let message = seen.message.expect("a message");
         assert!(message.ends_with("x*****"), "{}", &message[message.len() - 20..]);
@@ -56,12 +60,12 @@ async fn fault_56_a_secret_that_is_repeated_in_a_good_answer_is_blotted_out() {
 
 #[tokio::test]
 async fn fault_56_a_secret_that_is_repeated_in_a_refusal_is_blotted_out() {
-    for subject in SUBJECTS {
+    for (subject, secret) in each_secret() {
         let bench = Bench::new(subject).await;
-        let text = format!("the key {KEY} is wrong");
+        let text = format!("the key {secret} is wrong");
         let html = format!("<html><body>{text}</body></html>");
         let json = (subject.error_body)(&text);
-        let word = Value::Object((subject.body)(KEY)).to_string();
+        let word = Value::Object((subject.body)(secret)).to_string();
         // What `poll` brings is searched for the secret by the bench.
         for body in [text.as_str(), &html, &json, &word, &json[..json.len() - 1]] {
             for status in [400, 401, 403, 404, 429, 500] {
@@ -70,15 +74,19 @@ async fn fault_56_a_secret_that_is_repeated_in_a_refusal_is_blotted_out() {
         }
         let told = bench.meet(Fault::status(401, &json)).await.result.expect_err("a refusal");
         assert!(told.to_string().contains("the key ***"), "{told}");
-        let named = subject.id_field.map(|field| bench.with(field, &format!("\"{KEY}\"")));
-        for body in [html, format!("\"{KEY}\"")].into_iter().chain(named) {
+        let named = subject.id_field.map(|field| bench.with(field, &format!("\"{secret}\"")));
+        for body in [html, format!("\"{secret}\"")].into_iter().chain(named) {
             bench.read(body).await.expect_err("no answer");
         }
-        let location = vec![("location".to_owned(), format!("http://127.0.0.1:1/{KEY}"))];
+        let location = vec![("location".to_owned(), format!("http://127.0.0.1:1/{secret}"))];
         let headers = Fault::Status { code: 302, body: String::new(), headers: location };
         bench.meet(headers).await.result.expect_err("a redirect");
-        let after = vec![("retry-after".to_owned(), KEY.to_owned())];
+        let after = vec![("retry-after".to_owned(), secret.to_owned())];
         let headers = Fault::Status { code: 429, body: String::new(), headers: after };
         bench.meet(headers).await.result.expect_err("a refusal");
     }
+}
+
+fn each_secret() -> impl Iterator<Item = (&'static Subject, &'static str)> {
+    SUBJECTS.into_iter().flat_map(|one| one.secrets.iter().map(move |secret| (one, *secret)))
 }

@@ -8,12 +8,12 @@ use jobtrack::provider::{Provider, build};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use crate::dataarts::DATAARTS;
-use crate::dli::DLI;
+use crate::dataarts::{DATAARTS, SIGNED_DATAARTS};
+use crate::dli::{DLI, SIGNED_DLI};
 use crate::dune::DUNE;
-use crate::standin::{Fault, KEY, Life, StandIn, Target, Times};
+use crate::standin::{AK, Fault, KEY, Life, SECURITY_TOKEN, SK, StandIn, Target, Times};
 
-pub(crate) const SUBJECTS: [&Subject; 3] = [&DUNE, &DLI, &DATAARTS];
+pub(crate) const SUBJECTS: [&Subject; 5] = [&DUNE, &DLI, &SIGNED_DLI, &DATAARTS, &SIGNED_DATAARTS];
 
 /// The time that a request may take on the bench.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,7 +22,11 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Subject {
     pub(crate) kind: &'static str,
     /// Its lines in `[providers.subject]`, but for the kind.
-    pub(crate) config: fn(base_url: &str, secret: &Path) -> String,
+    pub(crate) config: fn(base_url: &str, secrets: &Path) -> String,
+    /// What the service sees of its key.
+    pub(crate) key: &'static str,
+    /// What nobody else may see: each lies in a file of its name.
+    pub(crate) secrets: &'static [&'static str],
     /// A job that the stand-in may know.
     pub(crate) id: &'static str,
     /// Gives that job a life at the stand-in.
@@ -72,6 +76,15 @@ pub(crate) struct Refusal {
     pub(crate) class: Class,
 }
 
+/// `auth = { … }`: each of its keys, and the file below `dir` that holds it.
+pub(crate) fn huawei_auth(dir: &Path, keys: &[(&str, &str)]) -> String {
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|(key, file)| format!("{key} = {{ file = \"{}\" }}", dir.join(file).display()))
+        .collect();
+    format!("auth = {{ {} }}\n", keys.join(", "))
+}
+
 /// The variants of `ProviderError`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -114,13 +127,14 @@ impl Bench {
     /// With the service at another address than the stand-in's own.
     pub(crate) fn at(subject: &'static Subject, standin: StandIn, base_url: &str) -> Self {
         let dir = TempDir::with_prefix("jobtrack-provider-").expect("a temporary directory");
-        let secret = dir.path().join("secret");
-        std::fs::write(&secret, format!("{KEY}\n")).expect("the secret's file");
+        for secret in subject.secrets {
+            std::fs::write(dir.path().join(secret), format!("{secret}\n")).expect("its file");
+        }
         let text = format!(
             "[polling]\nrequest_timeout = \"{}s\"\n[providers.subject]\nkind = \"{}\"\n{}",
             TIMEOUT.as_secs(),
             subject.kind,
-            (subject.config)(base_url, &secret)
+            (subject.config)(base_url, dir.path())
         );
         let file = dir.path().join("config.toml");
         std::fs::write(&file, text).expect("the config");
@@ -141,7 +155,9 @@ impl Bench {
         let answer = self.provider.poll(&id, now).await;
         let told = format!("{answer:?}");
         let address = self.standin.addr().to_string();
-        for secret in [KEY, &address, "http:", "/api/", "/jobs/", "/instances/"] {
+        for secret in
+            [KEY, AK, SK, SECURITY_TOKEN, &address, "http:", "/api/", "/jobs/", "/instances/"]
+        {
             assert!(!told.contains(secret), "{secret} is told: {told:.2000}");
         }
         if let Err(error) = &answer.result {

@@ -3,10 +3,12 @@
 //! Used by `dli` and `dataarts`. The services' own codes and the gateway's are in one table,
 //! [`meaning`]; the status decides where a code says nothing.
 
+mod auth;
+pub mod sign;
+
 use reqwest::StatusCode;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
-use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::job::{ProviderError, Utc};
@@ -14,6 +16,7 @@ use crate::job::{ProviderError, Utc};
 use super::fields::{cut, text};
 use super::http::{Get, Http, Reply, refusal};
 use super::sieve::Sieve;
+pub(super) use auth::Auth;
 
 /// One account of a service: where it is and who asks.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(super) struct Account {
     pub(super) http: Http,
     pub(super) base: Url,
     pub(super) project_id: String,
-    pub(super) token: SecretString,
+    pub(super) auth: Auth,
 }
 
 impl Account {
@@ -33,13 +36,27 @@ impl Account {
         sieve: Option<Sieve>,
         now: Utc,
     ) -> Result<Reply, ProviderError> {
+        let url = self.url(segments)?;
+        let mut all = self.auth.headers(&url, &self.project_id, now)?;
+        all.extend_from_slice(headers);
+        let behind = self.auth.behind();
+        self.http.get(Get { url, headers: all, behind, sieve }, now).await
+    }
+
+    /// In the form that is signed. A URL swallows segments of dots, which no service has.
+    fn url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
+        let mut path = self.base.path().trim_end_matches('/').to_owned();
+        for segment in segments {
+            path.push('/');
+            path.push_str(&sign::encode(segment));
+        }
         let mut url = self.base.clone();
-        url.path_segments_mut()
-            .map_err(|()| ProviderError::Misconfigured("base_url has no path".into()))?
-            .pop_if_empty()
-            .extend(segments);
-        let secret = (HeaderName::from_static("x-auth-token"), &self.token);
-        self.http.get(Get { url, secret, headers, sieve }, now).await
+        url.set_path(&path);
+        if url.path() == path {
+            Ok(url)
+        } else {
+            Err(ProviderError::Misconfigured("a part of the path is only dots".into()))
+        }
     }
 }
 
@@ -129,6 +146,40 @@ mod tests {
         }
         let none = refused_with(StatusCode::BAD_REQUEST, &Value::Null);
         assert_eq!(none, ProviderError::Malformed("HTTP 400".into()));
+    }
+
+    fn account(base: &str) -> Account {
+        Account {
+            http: Http::new(std::time::Duration::from_secs(1)).expect("a client"),
+            base: base.parse().expect("a URL"),
+            project_id: "p".into(),
+            auth: Auth::Token("t".into()),
+        }
+    }
+
+    #[test]
+    fn a_path_goes_out_as_it_is_signed() {
+        let cases = [
+            ("\u{811a}\u{672c}", "%E8%84%9A%E6%9C%AC"),
+            ("a b+c", "a%20b%2Bc"),
+            ("~_-.*", "~_-.%2A"),
+            ("%2f/", "%252f%2F"),
+            ("a?b#c\\", "a%3Fb%23c%5C"),
+            ("...", "..."),
+            ("", ""),
+        ];
+        for base in ["http://h", "http://h/"] {
+            for (segment, sent) in cases {
+                let url = account(base).url(&["v1", segment, "x"]).expect(segment);
+                assert_eq!(url.as_str(), format!("http://h/v1/{sent}/x"));
+            }
+            for segment in [".", ".."] {
+                let error = account(base).url(&["v1", segment, "x"]).expect_err(segment);
+                assert!(matches!(error, ProviderError::Misconfigured(_)), "{error}");
+            }
+        }
+        let below = account("http://h/proxy/").url(&["v1"]).expect("a path");
+        assert_eq!(below.path(), "/proxy/v1");
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl StandIn {
         self.shared.world().record.violations.clone()
     }
 
-    /// The API keys that came, each once, good or bad.
+    /// The API keys and tokens that came, and the ids of those that signed, each once, good or bad.
     pub fn keys_seen(&self) -> Vec<String> {
         self.shared.world().record.keys.iter().cloned().collect()
     }

@@ -25,6 +25,7 @@ pub enum Refusal<'a> {
     Method,
     Path,
     Key,
+    Signature,
     /// The flag: whether another job of the same script is known.
     NoJob(&'a str, bool),
     TooMany {
@@ -59,6 +60,23 @@ impl Kind {
         match self {
             Self::Dune => dune::KEY_HEADER,
             Self::Dli | Self::DataArts => huawei::KEY_HEADER,
+        }
+    }
+
+    /// Why it is not known who asks; none if it is.
+    pub fn stranger(self, head: &Head, key: &str, sk: &str) -> Option<Refusal<'static>> {
+        match self {
+            Self::Dune => (head.header(self.key_header()) != Some(key)).then_some(Refusal::Key),
+            Self::Dli | Self::DataArts => huawei::stranger(head, key, sk),
+        }
+    }
+
+    /// The key that came, or the id of the one that signed, good or bad.
+    pub fn key_of(self, head: &Head) -> Option<&str> {
+        let key = head.header(self.key_header());
+        match self {
+            Self::Dune => key,
+            Self::Dli | Self::DataArts => key.or_else(|| huawei::signer(head)),
         }
     }
 

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex};
 use tokio::net::TcpSocket;
 
 pub use fault::{Fault, Target, Times};
+pub use huawei::{AK, SECURITY_TOKEN, SK};
 pub use kind::Kind;
 pub use life::{End, Life, Phase, Snapshot};
 pub use limit::Limit;
@@ -122,9 +123,11 @@ impl StandIn {
         self.shared.world().truth(id).unwrap_or_else(|| panic!("{id} has no life that has begun"))
     }
 
-    /// From now on only this API key is taken, and only this token.
+    /// From now on only this API key is taken, only this token, and only what [`AK`] signed with it.
     pub fn set_key(&self, key: &str) {
-        key.clone_into(&mut self.shared.world().key);
+        let mut world = self.shared.world();
+        key.clone_into(&mut world.key);
+        key.clone_into(&mut world.sk);
     }
 
     pub fn fault(&self, target: Target, fault: Fault, times: Times) {

@@ -21,6 +21,8 @@ use super::record::{Now, Record, Request};
 /// All that a connection asks.
 pub struct World {
     pub key: String,
+    /// With which requests to Huawei Cloud may be signed instead.
+    pub sk: String,
     pub faults: Faults,
     pub limit: Option<Window>,
     pub record: Record,
@@ -31,6 +33,7 @@ impl Default for World {
     fn default() -> Self {
         Self {
             key: super::KEY.to_owned(),
+            sk: super::SK.to_owned(),
             faults: Faults::default(),
             limit: None,
             record: Record::default(),
@@ -91,7 +94,7 @@ impl World {
         let kind = Kind::of(head.path());
         let job = kind.job_of(head.path());
         self.record.violations.extend(kind.violations(head));
-        self.record.keys.extend(head.header(kind.key_header()).map(str::to_owned));
+        self.record.keys.extend(kind.key_of(head).map(str::to_owned));
 
         let verdict =
             self.limit.as_mut().map(|window| window.take(now.mono, kind.tells_its_limit()));
@@ -133,8 +136,8 @@ impl World {
         let Some(id) = kind.job_of(head.path()) else {
             return kind.refuse(&Refusal::Path);
         };
-        if head.header(kind.key_header()) != Some(self.key.as_str()) {
-            return kind.refuse(&Refusal::Key);
+        if let Some(why) = kind.stranger(head, &self.key, &self.sk) {
+            return kind.refuse(&why);
         }
         let job = self.jobs.get_mut(&id).filter(|job| job.kind == kind);
         match job.and_then(|job| job.stands(now)) {
