@@ -15,6 +15,7 @@
 //! | [`daemon`], [`cli`] | the two programs: wiring, and one file a command |
 //! | [`control`] | the control socket's server |
 //! | [`systemd`] | what the service manager is told |
+//! | [`maintenance`] | housekeeping of the database, by the calendar |
 //! | [`scheduler`] | the IO shell of the tracker |
 //! | [`provider`] | the only HTTP to the outside |
 //! | [`store`] | the only SQL |
