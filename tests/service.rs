@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use standin::{End, Fault, Life, StandIn, Target, Times};
-use support::daemon::{Home, text};
+use support::daemon::{Home, text, until};
 use support::{SOON, db, timed};
 
 const QUICK: &str =
@@ -256,6 +256,8 @@ async fn polls_resume_at_their_stored_times_without_a_burst() {
     let ids: Vec<_> = (0..50).map(|n| format!("01RESUMES{n}")).collect();
     home.jobtrack_with(&["add", "dune", "-"], &ids.join("\n"));
     dune.wait_for_requests(50, SOON).await;
+    // The last of them is not only asked, but heard.
+    until(&home, "SELECT count(*) FROM jobs WHERE polls = 1", "50").await;
     daemon.stop();
     let daemon = home.start();
     // A poll by hand comes at once, the others when they are due.
