@@ -10,10 +10,7 @@ use std::time::Duration;
 
 use standin::{End, Life, StandIn};
 use support::daemon::{Daemon, Home, text};
-use support::{SOON, db, timed};
-
-const QUICK: &str =
-    "requests_per_minute = 3000\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
+use support::{QUICK, SOON, db, timed};
 
 /// A provider with one job of each end, a daemon, and the jobs added.
 async fn all_ends() -> (StandIn, Home, Daemon) {

@@ -21,12 +21,9 @@ use jobtrack::store::Store;
 use jobtrack::tracker::LaneSettings;
 use standin::{End, Life, StandIn};
 use support::daemon::{Home, text, until};
-use support::{SOON, db, timed};
+use support::{QUICK, SOON, db, timed};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-const QUICK: &str =
-    "requests_per_minute = 3000\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
 
 /// Panics over one job; all others are done.
 #[derive(Debug)]

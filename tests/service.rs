@@ -12,10 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use standin::{End, Fault, Life, StandIn, Target, Times};
 use support::daemon::{Home, text, until};
-use support::{SOON, db, timed};
-
-const QUICK: &str =
-    "requests_per_minute = 3000\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
+use support::{QUICK, SOON, db, timed};
 
 fn long() -> Life {
     Life::new().running(Duration::from_hours(1)).then(End::Completed)

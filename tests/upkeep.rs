@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use standin::{End, Fault, Life, StandIn, Target, Times};
 use support::daemon::{Home, finish_within, until};
-use support::{SOON, db};
-
-const QUICK: &str =
-    "requests_per_minute = 3000\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
+use support::{QUICK, SOON, db};
 
 fn long() -> Life {
     Life::new().running(Duration::from_hours(1)).then(End::Completed)

@@ -291,9 +291,7 @@ impl Scheduler {
         for (job, found) in done.committed.stale {
             self.step(Input::Stale(job, found.map(Box::new)));
         }
-        for waiter in done.receipts.waiting {
-            let _ = waiter.send(Ok(()));
-        }
+        tell(Some(done.receipts.waiting));
         for job in done.unwritable {
             tracing::error!(%job, "job {job}: what is to be written of it is refused; it is not asked any more until the next start");
             self.step(Input::Refused(job, None));

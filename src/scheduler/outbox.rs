@@ -131,10 +131,18 @@ impl Outbox {
         why: &str,
     ) -> Option<Done> {
         let parts = receipts.adding.len() + batch.changes.len() + batch.notes.len();
-        if parts > 1 {
+        let beside =
+            batch.anomalies.len() + batch.outages.len() + usize::from(batch.upkeep.is_some());
+        // A part is blamed only for what it does alone.
+        if parts > 1 || (parts == 1 && beside > 0) {
             self.one_by_one = true;
             self.put_back(batch, receipts, None);
             return None;
+        }
+        if parts == 0 {
+            tracing::error!(
+                "what was to be recorded beside the jobs is refused, and given up: {why}"
+            );
         }
         for adding in receipts.adding {
             adding.refuse(Refusal::Storage(why.to_owned()));
@@ -160,7 +168,15 @@ impl Outbox {
         }
         self.one_by_one =
             !(self.adding.is_empty() && self.changes.is_empty() && self.notes.is_empty());
+        receipts.waiting = self.waiting_for(&batch);
         (batch, receipts)
+    }
+
+    /// Those who wait until something of the jobs in this batch is written.
+    fn waiting_for(&mut self, batch: &Batch) -> Vec<Waiter> {
+        let changes = batch.changes.iter().map(|change| change.job);
+        let jobs = changes.chain(batch.notes.iter().map(|note| note.job));
+        jobs.filter_map(|job| self.waiting.remove(&job)).flatten().collect()
     }
 
     /// The next batch.
@@ -186,15 +202,12 @@ impl Outbox {
         let changes = self.changes.len().min(Self::MAX_ROWS);
         batch.changes = self.changes.drain(..changes).collect();
         let notes: Vec<_> = self.notes.keys().take(Self::MAX_ROWS).copied().collect();
-        batch.notes = notes.iter().filter_map(|job| self.notes.remove(job)).collect();
+        batch.notes = notes.into_iter().filter_map(|job| self.notes.remove(&job)).collect();
         batch.anomalies = std::mem::take(&mut self.anomalies);
         batch.outages = std::mem::take(&mut self.outages);
         batch.upkeep = self.upkeep.pop_front();
         self.urgent = self.urgent && !self.notes.is_empty();
-        let jobs = batch.changes.iter().map(|change| change.job);
-        for job in jobs.chain(notes) {
-            receipts.waiting.extend(self.waiting.remove(&job).into_iter().flatten());
-        }
+        receipts.waiting = self.waiting_for(&batch);
         (batch, receipts)
     }
 

@@ -262,9 +262,7 @@ impl Tracker {
         if record.standing.state.is_terminal() {
             return;
         }
-        if let Stage::Waiting(due) = record.stage {
-            self.lanes[record.lane.0].dequeue(id, due);
-        }
+        Self::leave_queue(&mut self.lanes, id, record);
         if let Some(change) = record.plan(id, Ours::Untracked, why, None, now) {
             actions.push(Action::Write(change));
         }
@@ -311,9 +309,7 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(record) = self.jobs.get_mut(&id) else { return };
-        if let Stage::Waiting(due) = record.stage {
-            self.lanes[record.lane.0].dequeue(id, due);
-        }
+        Self::leave_queue(&mut self.lanes, id, record);
         let heard = match found {
             Some(found) => record.refused(id, found.standing, now),
             None => Heard { next: Next::Drop, note: None, anomaly: None },
@@ -343,12 +339,16 @@ impl Tracker {
             record.standing = found;
         }
         if over {
-            let lane = &mut self.lanes[record.lane.0];
-            if let Stage::Waiting(due) = record.stage {
-                lane.dequeue(id, due);
-            }
-            lane.active_jobs = lane.active_jobs.saturating_sub(1);
-            self.jobs.remove(&id);
+            Self::leave_queue(&mut self.lanes, id, record);
+            let heard = Heard { next: Next::Drop, note: None, anomaly: None };
+            self.act_on(id, heard, false, now, actions);
+        }
+    }
+
+    /// A job that waits is no longer in turn.
+    fn leave_queue(lanes: &mut [Lane], id: JobId, record: &Record) {
+        if let Stage::Waiting(due) = record.stage {
+            lanes[record.lane.0].dequeue(id, due);
         }
     }
 
