@@ -16,7 +16,7 @@ use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc}
 use super::Provider;
 use super::fields::{MAX_TEXT, MAX_WORD, cut, kept, number, object};
 use super::http::{Reply, answer};
-use super::huawei::{Account, refused};
+use super::huawei::{Account, Ask, refused};
 use super::sieve::Sieve;
 
 /// One workspace's scripts.
@@ -37,7 +37,9 @@ impl DataArts {
         let path = ["v1", project, "scripts", script, "instances", instance];
         let name = HeaderName::from_static("workspace");
         let headers: Vec<_> = self.workspace.iter().map(|id| (name.clone(), id.clone())).collect();
-        let reply = self.account.get(&path, &headers, Some(Sieve::new(NEVER_KEPT)), now).await;
+        let sieve = Some(Sieve::new(NEVER_KEPT));
+        let ask = Ask { headers: &headers, sieve, ..Ask::get(&path) };
+        let reply = self.account.send(ask, now).await;
         answer(reply, read)
     }
 }

@@ -20,7 +20,7 @@ use super::fields::{
     MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, number, object, plain, text, time_ms,
 };
 use super::http::{Reply, answer};
-use super::huawei::{Account, refused, refused_with};
+use super::huawei::{Account, Ask, refused, refused_with};
 
 /// One project's jobs.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Dli {
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
         let project = self.account.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str(), "status"];
-        let reply = self.account.get(&path, &[], None, now).await;
+        let reply = self.account.send(Ask::get(&path), now).await;
         answer(reply, |reply| read(reply, id, self.statement))
     }
 }

@@ -5,7 +5,7 @@
 
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderName;
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc}
 
 use super::Provider;
 use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, object, only, plain, time};
-use super::http::{Get, Http, Reply, answer, refusal, secret_header};
+use super::http::{Call, Http, Reply, answer, refusal, secret_header};
 
 /// One Dune account.
 #[derive(Debug)]
@@ -25,26 +25,31 @@ pub(super) struct Dune {
 }
 
 impl Dune {
-    fn url(&self, id: &RemoteId) -> Result<Url, ProviderError> {
+    fn url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| ProviderError::Misconfigured("base_url has no path".into()))?
             .pop_if_empty()
-            .extend(["api", "v1", "execution", id.as_str(), "status"]);
+            .extend(segments);
         Ok(url)
     }
 
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
-        let reply = match self.get(id) {
-            Ok(get) => self.http.get(get, now).await,
-            Err(error) => Err(error),
-        };
+        let path = ["api", "v1", "execution", id.as_str(), "status"];
+        let reply = self.send(Method::GET, &path, now).await;
         answer(reply, |reply| read(reply, id))
     }
 
-    fn get(&self, id: &RemoteId) -> Result<Get<'_>, ProviderError> {
-        let key = secret_header(HeaderName::from_static("x-dune-api-key"), &self.key)?;
-        Ok(Get { url: self.url(id)?, headers: vec![key], behind: Vec::new(), sieve: None })
+    async fn send(
+        &self,
+        method: Method,
+        segments: &[&str],
+        now: Utc,
+    ) -> Result<Reply, ProviderError> {
+        let url = self.url(segments)?;
+        let headers = vec![secret_header(HeaderName::from_static("x-dune-api-key"), &self.key)?];
+        let (body, behind) = (Vec::new(), Vec::new());
+        self.http.send(Call { method, url, headers, body, behind, sieve: None }, now).await
     }
 }
 

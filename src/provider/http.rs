@@ -1,11 +1,11 @@
-//! One GET, safely: no redirects, bounded in time and in size, and nothing of the request in its
+//! One request, safely: no redirects, bounded in time and in size, and nothing of the request in its
 //! errors. Shared by all kinds of providers.
 
 use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
+use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::job::{Answer, Observation, Pace, ProviderError, Utc};
@@ -19,12 +19,15 @@ pub(super) struct Http {
     client: Client,
 }
 
-/// One question.
+/// One request.
 #[derive(Debug)]
-pub(super) struct Get<'a> {
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
     pub(super) url: Url,
     /// What is sensitive among them is blotted out of the answer.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Empty if there is none.
+    pub(super) body: Vec<u8>,
     /// Secrets that are not sent, or only as a part of a header: blotted out likewise.
     pub(super) behind: Vec<&'a SecretString>,
     /// What of the body is not kept.
@@ -65,28 +68,31 @@ impl Http {
         Ok(Self { client })
     }
 
-    /// Sends one GET.
-    pub(super) async fn get(&self, get: Get<'_>, now: Utc) -> Result<Reply, ProviderError> {
+    /// Sends it, once.
+    pub(super) async fn send(&self, call: Call<'_>, now: Utc) -> Result<Reply, ProviderError> {
         let transient = |error| ProviderError::Transient(describe(error));
-        let mut request = self.client.get(get.url);
-        for (name, value) in &get.headers {
+        let mut request = self.client.request(call.method, call.url);
+        for (name, value) in &call.headers {
             request = request.header(name, value);
+        }
+        if !call.body.is_empty() {
+            request = request.body(call.body);
         }
         let mut response = request.send().await.map_err(transient)?;
         let server_date = pace::server_date(response.headers());
         let pace = pace::read(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
         let mut body = Vec::new();
-        match Self::read(&mut response, get.sieve, &mut body).await {
+        match Self::read(&mut response, call.sieve, &mut body).await {
             Ok(()) => {}
             Err(error) if status.is_success() => return Err(error),
             // The status and the headers of a refusal say enough, whatever became of its words.
             Err(_) => body.clear(),
         }
-        for (_, value) in get.headers.iter().filter(|(_, value)| value.is_sensitive()) {
+        for (_, value) in call.headers.iter().filter(|(_, value)| value.is_sensitive()) {
             blot_out_as_written(&mut body, value.as_bytes());
         }
-        for secret in get.behind {
+        for secret in call.behind {
             blot_out_as_written(&mut body, secret.expose_secret().as_bytes());
         }
         Ok(Reply { status, pace, server_date, body })

@@ -3,8 +3,8 @@
 //! Used by [`Account`](super::Account). What is signed is read off the URL that goes out, so both
 //! are the same whatever became of the path on its way into the URL.
 
-use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::job::{ProviderError, Utc};
@@ -28,9 +28,10 @@ pub(in crate::provider) enum Auth {
 }
 
 impl Auth {
-    /// The headers that make a GET of this URL ours.
+    /// The headers that make a request without a body ours.
     pub(super) fn headers(
         &self,
+        method: &Method,
         url: &Url,
         project_id: &str,
         now: Utc,
@@ -53,7 +54,8 @@ impl Auth {
         let query: Vec<_> = url.query_pairs().collect();
         let query: Vec<_> = query.iter().map(|(name, value)| (&**name, &**value)).collect();
         let path = url.path();
-        let request = Request { method: "GET", path, query: &query, headers: &signed, body: b"" };
+        let request =
+            Request { method: method.as_str(), path, query: &query, headers: &signed, body: b"" };
         let signature = sign(&request, key, now);
         headers.push(plain_header(&DATE, &signature.date)?);
         headers.push(secret_header(AUTHORIZATION, &signature.authorization)?);

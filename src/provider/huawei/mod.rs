@@ -6,15 +6,14 @@
 mod auth;
 pub mod sign;
 
-use reqwest::StatusCode;
-use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::job::{ProviderError, Utc};
 
 use super::fields::{cut, text};
-use super::http::{Get, Http, Reply, refusal};
+use super::http::{Call, Http, Reply, refusal};
 use super::sieve::Sieve;
 pub(super) use auth::Auth;
 
@@ -27,24 +26,39 @@ pub(super) struct Account {
     pub(super) auth: Auth,
 }
 
+/// What one request asks for.
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    /// Of the path, each percent-encoded once.
+    pub(super) segments: &'a [&'a str],
+    /// Not encoded.
+    pub(super) query: &'a [(&'a str, &'a str)],
+    /// Beside those that prove who asks.
+    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    pub(super) sieve: Option<Sieve>,
+}
+
+impl<'a> Ask<'a> {
+    /// A GET of this path, nothing more.
+    pub(super) fn get(segments: &'a [&'a str]) -> Self {
+        Self { method: Method::GET, segments, query: &[], headers: &[], sieve: None }
+    }
+}
+
 impl Account {
-    /// Asks for the path of these segments, each percent-encoded once.
-    pub(super) async fn get(
-        &self,
-        segments: &[&str],
-        headers: &[(HeaderName, HeaderValue)],
-        sieve: Option<Sieve>,
-        now: Utc,
-    ) -> Result<Reply, ProviderError> {
-        let url = self.url(segments)?;
-        let mut all = self.auth.headers(&url, &self.project_id, now)?;
+    /// Asks, with the proof of who does.
+    pub(super) async fn send(&self, ask: Ask<'_>, now: Utc) -> Result<Reply, ProviderError> {
+        let Ask { method, segments, query, headers, sieve } = ask;
+        let url = self.url(segments, query)?;
+        let mut all = self.auth.headers(&method, &url, &self.project_id, now)?;
         all.extend_from_slice(headers);
-        let behind = self.auth.behind();
-        self.http.get(Get { url, headers: all, behind, sieve }, now).await
+        let (body, behind) = (Vec::new(), self.auth.behind());
+        self.http.send(Call { method, url, headers: all, body, behind, sieve }, now).await
     }
 
     /// In the form that is signed. A URL swallows segments of dots, which no service has.
-    fn url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
+    fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Url, ProviderError> {
         let mut path = self.base.path().trim_end_matches('/').to_owned();
         for segment in segments {
             path.push('/');
@@ -52,6 +66,11 @@ impl Account {
         }
         let mut url = self.base.clone();
         url.set_path(&path);
+        let sent = query
+            .iter()
+            .map(|(name, value)| format!("{}={}", sign::encode(name), sign::encode(value)));
+        let sent = sent.collect::<Vec<_>>().join("&");
+        url.set_query((!sent.is_empty()).then_some(&sent));
         if url.path() == path {
             Ok(url)
         } else {
@@ -170,15 +189,15 @@ mod tests {
         ];
         for base in ["http://h", "http://h/"] {
             for (segment, sent) in cases {
-                let url = account(base).url(&["v1", segment, "x"]).expect(segment);
+                let url = account(base).url(&["v1", segment, "x"], &[]).expect(segment);
                 assert_eq!(url.as_str(), format!("http://h/v1/{sent}/x"));
             }
             for segment in [".", ".."] {
-                let error = account(base).url(&["v1", segment, "x"]).expect_err(segment);
+                let error = account(base).url(&["v1", segment, "x"], &[]).expect_err(segment);
                 assert!(matches!(error, ProviderError::Misconfigured(_)), "{error}");
             }
         }
-        let below = account("http://h/proxy/").url(&["v1"]).expect("a path");
+        let below = account("http://h/proxy/").url(&["v1"], &[]).expect("a path");
         assert_eq!(below.path(), "/proxy/v1");
     }
 
