@@ -301,6 +301,7 @@ fn edges_of_the_code() -> BTreeSet<(String, String)> {
             for said in SAID {
                 for times in [Times::default(), known, started] {
                     let seen = Observation {
+                        listed_at: None,
                         said,
                         word: "a word".into(),
                         times,

@@ -38,6 +38,7 @@ impl Provider for Clumsy {
         Box::pin(async move {
             assert!(id.as_str() != "cursed", "an answer that nobody foresaw");
             let seen = Observation {
+                listed_at: None,
                 said: Said::Succeeded,
                 word: "DONE".into(),
                 times: Times::default(),

@@ -58,6 +58,7 @@ fn standing(state: State, word: &str) -> Standing {
 
 fn seen(said: Said, word: &str, times: Times) -> Observation {
     Observation {
+        listed_at: None,
         said,
         word: word.into(),
         times,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::id::RemoteId;
 use super::state::Said;
 use super::time::Utc;
 
@@ -38,8 +39,49 @@ pub struct Observation {
     pub times: Times,
     /// Why, in the provider's words: a failure's text.
     pub message: Option<String>,
+    /// The time by which the provider's list of jobs is parted, where it has one.
+    pub listed_at: Option<Utc>,
     /// What else the answer told and the documents name, under the provider's field names.
     pub detail: Map<String, Value>,
+}
+
+/// A page of a provider's list: the jobs with a `listed_at` in a window that stays as it is while
+/// the list moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// The window's beginning, included.
+    pub from: Utc,
+    /// Its end, included.
+    pub to: Utc,
+    /// From 1.
+    pub number: u32,
+}
+
+impl Page {
+    /// Jobs on one page, at most.
+    pub const SIZE: u32 = 100;
+    /// No list goes further.
+    pub const LAST: u32 = 100;
+}
+
+/// The outcome of a request for a page.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// What it says of jobs, or why it says nothing.
+    pub result: Result<Listed, ProviderError>,
+    /// What it tells of the provider's limits.
+    pub pace: Pace,
+    /// The provider's clock, from the `Date` header; whole seconds.
+    pub server_date: Option<Utc>,
+}
+
+/// What a page told. A job that is not on it may be there all the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Each a full answer for its job; rows that cannot be read are left out.
+    pub jobs: Vec<(RemoteId, Observation)>,
+    /// Rows on all pages of the window.
+    pub total: u64,
 }
 
 /// The provider's own times of a job; never bent to our clock.

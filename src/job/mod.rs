@@ -12,7 +12,7 @@ mod state;
 mod time;
 mod transition;
 
-pub use answer::{Answer, Observation, Pace, ProviderError, Quota, Times};
+pub use answer::{Answer, Listed, Listing, Observation, Pace, Page, ProviderError, Quota, Times};
 pub use change::{Anomaly, Change, NewJob, Note, Outage, OutageEdge, Told, Tracked};
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use lost::Missing;

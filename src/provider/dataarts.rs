@@ -97,6 +97,7 @@ fn read(reply: &Reply) -> Result<Observation, ProviderError> {
     let told = results.iter().map(|result| result.get("message"));
     let message = [instance.message.as_ref()].into_iter().chain(told).find_map(message);
     Ok(Observation {
+        listed_at: None,
         said,
         word: instance.status,
         times: Times::default(),

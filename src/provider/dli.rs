@@ -115,7 +115,9 @@ fn read(
     };
     let message = text(status.message.as_ref()).map(|told| cut(told, MAX_TEXT).to_owned());
     let ended_at = if said.state().is_terminal() { end(&status) } else { None };
+    let listed_at = time_ms(status.start_time.as_ref());
     Ok(Observation {
+        listed_at,
         said,
         word,
         times: Times { ended_at, ..Times::default() },

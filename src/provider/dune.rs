@@ -116,6 +116,7 @@ fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
     }
     let finished = status.is_execution_finished.as_ref().and_then(Value::as_bool);
     Ok(Observation {
+        listed_at: None,
         said: said(&status.state, finished.unwrap_or(false)),
         times: Times {
             submitted_at: time(status.submitted_at.as_ref()),

@@ -120,6 +120,7 @@ const END_MS: i64 = 1_509_335_108_918 + 2523;
 
 fn finished(message: Option<&str>, detail: Value) -> Observation {
     Observation {
+        listed_at: Some(Utc::from_millis(1_509_335_108_918)),
         said: Said::Succeeded,
         word: "FINISHED".into(),
         times: Times { ended_at: Some(Utc::from_millis(END_MS)), ..Times::default() },
@@ -145,6 +146,7 @@ fn examples() -> Vec<Example> {
         name: "a running job: numbers as text, tags, and no end",
         body: body.to_string(),
         expected: Observation {
+            listed_at: Some(Utc::from_millis(1_509_335_108_918)),
             said: Said::Running,
             word: "RUNNING".into(),
             times: Times::default(),
@@ -181,6 +183,7 @@ fn examples() -> Vec<Example> {
             body: json!({ "status": "FINISHED", "start_time": 1_509_335_108, "duration": -5 })
                 .to_string(),
             expected: Observation {
+                listed_at: None,
                 times: Times::default(),
                 ..finished(None, json!({ "start_time": 1_509_335_108, "duration": -5 }))
             },

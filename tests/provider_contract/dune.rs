@@ -74,7 +74,7 @@ fn at(text: &str) -> Utc {
 
 fn observation(said: Said, word: &str, times: Times, detail: Value) -> Observation {
     let (word, detail) = (format!("QUERY_STATE_{word}"), object(detail));
-    Observation { said, word, times, message: None, detail }
+    Observation { said, word, times, message: None, listed_at: None, detail }
 }
 
 fn examples() -> Vec<Example> {
@@ -153,6 +153,7 @@ fn seen_in_the_wild() -> Vec<Example> {
             })
             .to_string(),
             expected: Observation {
+                listed_at: None,
                 message: Some("line 24:13: Column 'blok_number' cannot be resolved".to_owned()),
                 ..observation(Said::Failed, "FAILED", only_submitted, of_failed)
             },

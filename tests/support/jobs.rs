@@ -75,7 +75,14 @@ pub fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
 /// What an answer says, and nothing more.
 pub fn seen(said: Said, word: &str) -> Observation {
     let (times, message) = (Times::default(), None);
-    Observation { said, word: word.to_owned(), times, message, detail: serde_json::Map::new() }
+    Observation {
+        said,
+        word: word.to_owned(),
+        times,
+        message,
+        listed_at: None,
+        detail: serde_json::Map::new(),
+    }
 }
 
 /// The change that this answer makes of a job; the question was sent a tenth of a second before.

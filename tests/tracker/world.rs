@@ -93,6 +93,7 @@ pub(super) fn told(said: Said) -> Answer {
 
 pub(super) fn told_word(said: Said, word: &str) -> Answer {
     let observation = Observation {
+        listed_at: None,
         said,
         word: word.into(),
         times: Times::default(),
