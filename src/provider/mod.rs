@@ -20,7 +20,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use crate::config::{AuthConfig, Kind, PollingConfig, ProviderConfig, SecretRef, Statement};
-use crate::job::{Answer, ProviderName, RemoteId, Utc};
+use crate::job::{Answer, Listing, Pace, Page, ProviderError, ProviderName, RemoteId, Utc};
 
 use http::Http;
 use huawei::Auth;
@@ -37,6 +37,21 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// Asks once how the job is. `now` is our clock, for answers that name a time.
     fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer>;
+
+    /// Whether the service tells of many jobs in one request.
+    fn lists(&self) -> bool {
+        false
+    }
+
+    /// Asks once for a page of the service's list, where it has one.
+    fn list<'a>(&'a self, _page: &'a Page, _now: Utc) -> BoxFuture<'a, Listing> {
+        let error = ProviderError::Misconfigured("has no list".into());
+        Box::pin(std::future::ready(Listing {
+            result: Err(error),
+            pace: Pace::default(),
+            server_date: None,
+        }))
+    }
 }
 
 /// Why a provider cannot be used as it is configured.
