@@ -11,6 +11,10 @@ mod cadence;
 mod endings;
 #[path = "tracker/fleet.rs"]
 mod fleet;
+#[path = "tracker/lists.rs"]
+mod lists;
+#[path = "tracker/outage.rs"]
+mod outage;
 #[path = "tracker/refusals.rs"]
 mod refusals;
 #[path = "tracker/sim.rs"]

@@ -11,14 +11,19 @@ use crate::tracker::LaneSettings;
 pub(super) fn build_all(config: &Config) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, own)| {
         let provider = provider::build(name, own, &config.polling, config.store.statement)?;
-        let settings = settings(name, own, config);
+        let settings = settings(name, own, config, provider.lists());
         let kind = own.kind.as_str();
         Ok((name.clone(), Configured { kind, settings, provider: provider.into() }))
     });
     built.collect()
 }
 
-fn settings(name: &ProviderName, own: &ProviderConfig, config: &Config) -> LaneSettings {
+fn settings(
+    name: &ProviderName,
+    own: &ProviderConfig,
+    config: &Config,
+    lists: bool,
+) -> LaneSettings {
     let polling = own.polling(&config.polling);
     LaneSettings {
         name: name.clone(),
@@ -27,5 +32,6 @@ fn settings(name: &ProviderName, own: &ProviderConfig, config: &Config) -> LaneS
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
         give_up_after: polling.give_up_after,
         request_timeout: polling.request_timeout,
+        lists,
     }
 }

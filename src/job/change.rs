@@ -49,6 +49,8 @@ pub struct Tracked {
     pub polls: u32,
     /// Failed polls so far.
     pub failed_polls: u32,
+    /// Its place in the provider's list, if that has one.
+    pub listed_at: Option<Utc>,
 }
 
 /// A job's move: its rows, and what stands of it afterwards.
@@ -119,6 +121,8 @@ pub struct Told {
     pub times: Times,
     /// Why, in the provider's words.
     pub message: Option<String>,
+    /// Its place in the provider's list, if that has one.
+    pub listed_at: Option<Utc>,
     /// A JSON object, as text.
     pub detail: String,
 }

@@ -7,6 +7,7 @@
 mod handle;
 mod outbox;
 mod pen;
+mod polls;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -14,18 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{self, JoinError, JoinSet};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{Answer, Asked, Change, JobId, Mono, NewJob, ProviderError, ProviderName, Utc};
+use crate::job::{Change, JobId, Mono, NewJob, ProviderName};
 use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
-use crate::tracker::{Action, Input, LaneReport, Question, Tell, Tracker};
+use crate::tracker::{Action, Input, LaneReport, Tell, Tracker};
 
 use handle::Command;
 pub use handle::{Configured, Handle, Providers, Refusal, Wanted};
 use outbox::{Adding, Waiter};
 use pen::{Done, Pen};
+use polls::{Polls, Sent};
 pub use snapshot::{Lane, Snapshot};
 
 /// Why the scheduler cannot go on.
@@ -49,8 +51,7 @@ pub struct Scheduler {
     tracker: Tracker,
     providers: Providers,
     reader: Reader,
-    polls: JoinSet<Answer>,
-    asked: HashMap<task::Id, (Question, Utc)>,
+    polls: Polls,
     pen: Pen,
     /// Callers that wait until a job is no longer held.
     untracking: HashMap<JobId, Vec<Waiter>>,
@@ -88,8 +89,7 @@ impl Scheduler {
             tracker: Tracker::default(),
             providers: Providers::new(),
             reader,
-            polls: JoinSet::new(),
-            asked: HashMap::new(),
+            polls: Polls::default(),
             pen: Pen::new(writer, clock.mono()),
             untracking: HashMap::new(),
             settling: HashMap::new(),
@@ -121,7 +121,7 @@ impl Scheduler {
             let wake = self.clock.instant(self.wakes_at());
             tokio::select! {
                 Some(command) = self.commands.recv() => self.obey(command),
-                Some(done) = self.polls.join_next_with_id() => self.answered(done),
+                Some(input) = self.polls.next() => self.step(input),
                 written = self.pen.written() => {
                     let done = self.pen.settle(written.map_err(Fatal::Task)?, self.clock.mono())?;
                     self.committed(done).await;
@@ -147,7 +147,8 @@ impl Scheduler {
     fn step(&mut self, input: Input) {
         for action in self.tracker.step(input, self.clock.moment()) {
             match action {
-                Action::Ask(question) => self.ask(question),
+                Action::Ask(question) => self.send(Sent::Job(question)),
+                Action::List(question) => self.send(Sent::Page(question)),
                 Action::Write(change) => self.pen.outbox.change(change),
                 Action::Note { note, urgent } => self.pen.outbox.note(note, urgent),
                 Action::Anomaly(anomaly) => {
@@ -160,38 +161,11 @@ impl Scheduler {
         }
     }
 
-    fn ask(&mut self, question: Question) {
-        if self.ending {
-            return;
+    fn send(&mut self, sent: Sent) {
+        if !self.ending {
+            let known = self.providers.get(sent.provider());
+            self.polls.send(sent, known.map(|known| known.provider.clone()));
         }
-        let sent_at = Clock::wall();
-        let provider = self.providers.get(&question.provider).map(|known| known.provider.clone());
-        let remote_id = question.remote_id.clone();
-        let poll = self.polls.spawn(async move {
-            match provider {
-                Some(provider) => provider.poll(&remote_id, sent_at).await,
-                None => Answer::failed(ProviderError::Misconfigured("not configured".into())),
-            }
-        });
-        self.asked.insert(poll.id(), (question, sent_at));
-    }
-
-    /// A panic while an answer is read is that job's failed poll, not our end.
-    fn answered(&mut self, done: Result<(task::Id, Answer), JoinError>) {
-        let (id, answer) = match done {
-            Ok(done) => done,
-            Err(error) => {
-                let what = ProviderError::Malformed("the answer could not be handled".into());
-                (error.id(), Answer::failed(what))
-            }
-        };
-        let Some((question, sent_at)) = self.asked.remove(&id) else { return };
-        if let Err(error) = &answer.result {
-            let (job, provider) = (question.job, &question.provider);
-            tracing::debug!(%job, %provider, %error, "poll failed");
-        }
-        let asked = Asked { sent_at, answered_at: Clock::wall() };
-        self.step(Input::Answered(question.job, question.lane, asked, Box::new(answer)));
     }
 
     fn obey(&mut self, command: Command) {

@@ -179,6 +179,7 @@ const NOTE: &str = "
         ended_at = coalesce(new.ended_at, job.ended_at),
         expires_at = coalesce(new.expires_at, job.expires_at),
         message = coalesce(new.message, job.message),
+        listed_at = coalesce(new.listed_at, job.listed_at),
         detail = coalesce(new.detail, job.detail)
     FROM (SELECT value ->> 'job' AS id, value ->> 'expected' AS expected,
                  value ->> 'polled_at' AS polled_at, value ->> 'next_poll_at' AS next_poll_at,
@@ -186,7 +187,8 @@ const NOTE: &str = "
                  value ->> 'failed_polls' AS failed_polls, value ->> 'error' AS error,
                  value ->> 'submitted_at' AS submitted_at, value ->> 'started_at' AS started_at,
                  value ->> 'ended_at' AS ended_at, value ->> 'expires_at' AS expires_at,
-                 value ->> 'message' AS message, value ->> 'detail' AS detail
+                 value ->> 'message' AS message, value ->> 'listed_at' AS listed_at,
+                 value ->> 'detail' AS detail
           FROM json_each(?1)) AS new
     WHERE job.id = new.id AND job.state = new.expected
     RETURNING job.id";
@@ -360,6 +362,7 @@ fn note_row(note: &Note, expected: &str) -> Value {
         "ended_at": time(|times| times.ended_at),
         "expires_at": time(|times| times.expires_at),
         "message": told.and_then(|told| told.message.as_ref()),
+        "listed_at": told.and_then(|told| told.listed_at).map(Utc::sql),
         "detail": told.map(|told| told.detail.as_str()),
     })
 }

@@ -129,6 +129,7 @@ pub struct HistoryFilter {
 pub(super) const TRACKED_COLUMNS: &str = "
     job.id, job.provider, job.remote_id, job.state, job.provider_state, job.registered_at,
     job.give_up_after_s, job.next_poll_at, job.answered_from, job.polls, job.failed_polls,
+    job.listed_at,
     coalesce((SELECT observed_at FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1),
              job.registered_at) AS observed_at,
     (SELECT max(CASE to_state WHEN 'running' THEN 2 WHEN 'pending' THEN 1 ELSE 0 END)
@@ -147,6 +148,7 @@ pub(super) struct TrackedRow {
     answered_from: Option<Utc>,
     polls: u32,
     failed_polls: u32,
+    listed_at: Option<Utc>,
     observed_at: Utc,
     reached: Option<i64>,
 }
@@ -174,6 +176,7 @@ impl TrackedRow {
             next_poll_at: self.next_poll_at,
             polls: self.polls,
             failed_polls: self.failed_polls,
+            listed_at: self.listed_at,
         }
     }
 }

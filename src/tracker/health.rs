@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::job::{Answer, Moment, Mono, Outage, OutageEdge, ProviderError, ProviderName, Utc};
+use crate::job::{Moment, Mono, Outage, OutageEdge, Pace, ProviderError, ProviderName, Utc};
 
 use super::{Action, Tell};
 
@@ -72,13 +72,14 @@ impl Health {
     pub(super) fn learn(
         &mut self,
         provider: &ProviderName,
-        answer: &Answer,
+        outcome: Result<(), &ProviderError>,
+        pace: Pace,
         refused_before: bool,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        match &answer.result {
-            Ok(_) | Err(ProviderError::NotFound(_)) => self.recover(provider, now, actions),
+        match outcome {
+            Ok(()) | Err(ProviderError::NotFound(_)) => self.recover(provider, now, actions),
             Err(ProviderError::Transient(why) | ProviderError::Malformed(why)) => {
                 self.count_failure(now);
                 if self.failures >= Self::FAILURES_TO_TELL {
@@ -96,13 +97,13 @@ impl Health {
                 | ProviderError::Misconfigured(_)),
             ) => {
                 self.count_failure(now);
-                let reset = answer.pace.left.filter(|(left, _)| *left == 0).map(|(_, reset)| reset);
-                let told = answer.pace.retry_after.max(reset);
+                let reset = pace.left.filter(|(left, _)| *left == 0).map(|(_, reset)| reset);
+                let told = pace.retry_after.max(reset);
                 self.close(provider, refused, told, now, actions);
             }
         }
         if self.pause.is_none()
-            && let Some((0, reset)) = answer.pace.left
+            && let Some((0, reset)) = pace.left
         {
             let until = now.mono.plus(reset.min(Self::LONGEST_WINDOW));
             self.pause = Some(Pause { until, reason: None });

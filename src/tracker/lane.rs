@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::job::{Answer, JobId, Moment, Mono, ProviderName};
+use crate::job::{Answer, JobId, Listing, Moment, Mono, Page, ProviderError, ProviderName, Utc};
 use crate::policy::{Backoff, Budget};
 
 use super::health::Health;
 use super::patience::Patience;
+use super::shelf::{Shelf, Waiting};
 use super::{Action, LaneReport, Tell};
 
 /// The number of a lane; lanes are never removed.
@@ -30,6 +31,17 @@ pub struct LaneSettings {
     pub give_up_after: Duration,
     /// No poll takes longer.
     pub request_timeout: Duration,
+    /// Whether it has a list that answers for many jobs at once.
+    pub lists: bool,
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// This job's; the flag says that somebody asked for it by hand.
+    Job(JobId, bool),
+    /// That of all these, by a page of the list.
+    Page(Page, Vec<Waiting>),
 }
 
 /// Where a job waits.
@@ -53,6 +65,7 @@ pub(super) struct Lane {
     asking: BTreeMap<JobId, Mono>,
     first: BTreeSet<(Mono, JobId)>,
     again: BTreeSet<(Mono, JobId)>,
+    shelf: Shelf,
     by_hand: VecDeque<JobId>,
     turns_since_first: u8,
     unknown_words: BTreeSet<String>,
@@ -63,6 +76,8 @@ impl Lane {
     const TURNS_PER_FIRST: u8 = 4;
     const UNKNOWN_WORDS_KEPT: usize = 100;
     const STUCK_AFTER: Duration = Duration::from_secs(30);
+    /// Who is due within this part of the longest interval may as well be asked now.
+    const SOON_PARTS: f64 = 10.0;
 
     pub(super) fn new(name: ProviderName, now: Mono) -> Self {
         Self {
@@ -74,6 +89,7 @@ impl Lane {
             asking: BTreeMap::new(),
             first: BTreeSet::new(),
             again: BTreeSet::new(),
+            shelf: Shelf::default(),
             by_hand: VecDeque::new(),
             turns_since_first: 0,
             unknown_words: BTreeSet::new(),
@@ -92,9 +108,14 @@ impl Lane {
         }
         self.settings = settings;
         self.health.end_pause();
+        self.shelf.forget();
     }
 
-    pub(super) fn enqueue(&mut self, job: JobId, due: Mono, queue: Queue) {
+    /// `place` is where the list shows it, if it can be asked for with others.
+    pub(super) fn enqueue(&mut self, job: JobId, due: Mono, queue: Queue, place: Option<Utc>) {
+        if let Some(place) = place {
+            self.shelf.put(place, job, due);
+        }
         match queue {
             Queue::First => self.first.insert((due, job)),
             Queue::Again => self.again.insert((due, job)),
@@ -107,41 +128,78 @@ impl Lane {
         }
     }
 
-    pub(super) fn dequeue(&mut self, job: JobId, due: Mono) {
+    pub(super) fn dequeue(&mut self, job: JobId, due: Mono, place: Option<Utc>) {
+        if let Some(place) = place {
+            self.shelf.take(place, job);
+        }
         self.first.remove(&(due, job));
         self.again.remove(&(due, job));
         self.by_hand.retain(|waiting| *waiting != job);
     }
 
-    /// Whose turn it is now, if it is anybody's; the job leaves its queue, the request is spent.
-    /// The flag says that somebody asked for it by hand.
-    pub(super) fn pick(&mut self, now: Mono) -> Option<(JobId, bool)> {
+    /// Whose turn it is now, if it is anybody's; the request is spent. Who has the turn leaves the
+    /// queue; `place` tells where a job stands in the list, if it can be asked for with others.
+    pub(super) fn pick(&mut self, now: Mono, place: impl Fn(JobId) -> Option<Utc>) -> Option<Turn> {
         if self.gate()? > now {
             return None;
         }
-        let ready =
-            |queue: &BTreeSet<(Mono, JobId)>| queue.first().copied().filter(|(due, _)| *due <= now);
-        let picked = if let Some(job) = self.by_hand.pop_front() {
-            (job, true)
+        let turn = if let Some(job) = self.by_hand.pop_front() {
+            Turn::Job(job, true)
+        } else if let Some((page, jobs)) = self.shelf.further() {
+            Turn::Page(page, jobs)
         } else {
-            let (entry, is_first) = match (ready(&self.first), ready(&self.again)) {
-                (None, None) => return None,
-                (Some(first), None) => (first, true),
-                (None, Some(again)) => (again, false),
-                (Some(first), Some(again)) => {
-                    self.turns_since_first = (self.turns_since_first + 1) % Self::TURNS_PER_FIRST;
-                    if self.turns_since_first == 0 { (first, true) } else { (again, false) }
-                }
-            };
-            let queue = if is_first { &mut self.first } else { &mut self.again };
-            queue.remove(&entry);
-            (entry.1, false)
+            let job = self.pick_due(now)?;
+            self.with_others(job, place(job), now)
         };
         self.budget.spend(now);
         // By the time-out of now: a reload may shorten it.
         let longest = self.settings.as_ref().map_or(Duration::ZERO, |own| own.request_timeout);
-        self.asking.insert(picked.0, now.plus(longest + Self::STUCK_AFTER));
-        Some(picked)
+        let ends_by = now.plus(longest + Self::STUCK_AFTER);
+        match &turn {
+            Turn::Job(job, _) => drop(self.asking.insert(*job, ends_by)),
+            Turn::Page(_, jobs) => {
+                self.asking.extend(jobs.iter().map(|(job, _)| (*job, ends_by)));
+            }
+        }
+        Some(turn)
+    }
+
+    fn pick_due(&mut self, now: Mono) -> Option<JobId> {
+        let ready =
+            |queue: &BTreeSet<(Mono, JobId)>| queue.first().copied().filter(|(due, _)| *due <= now);
+        let (entry, is_first) = match (ready(&self.first), ready(&self.again)) {
+            (None, None) => return None,
+            (Some(first), None) => (first, true),
+            (None, Some(again)) => (again, false),
+            (Some(first), Some(again)) => {
+                self.turns_since_first = (self.turns_since_first + 1) % Self::TURNS_PER_FIRST;
+                if self.turns_since_first == 0 { (first, true) } else { (again, false) }
+            }
+        };
+        let queue = if is_first { &mut self.first } else { &mut self.again };
+        queue.remove(&entry);
+        Some(entry.1)
+    }
+
+    /// A page that answers for this job and for others, if that saves requests; they leave the queue
+    /// with it.
+    fn with_others(&mut self, job: JobId, place: Option<Utc>, now: Mono) -> Turn {
+        let Some(place) = place else { return Turn::Job(job, false) };
+        let longest = self.settings.as_ref().filter(|own| own.lists).map(|own| own.backoff.max);
+        let page = longest.filter(|_| !self.health.is_on_trial()).and_then(|longest| {
+            let soon = now.plus(longest.div_f64(Self::SOON_PARTS));
+            self.shelf.page_for((place, job), now, soon)
+        });
+        let Some((page, places)) = page else {
+            self.shelf.take(place, job);
+            return Turn::Job(job, false);
+        };
+        let jobs = places.into_iter().map(|(place, job, due)| {
+            self.shelf.take(place, job);
+            self.again.remove(&(due, job));
+            (job, due)
+        });
+        Turn::Page(page, jobs.collect())
     }
 
     /// Whether a poll of this job is under way.
@@ -152,7 +210,7 @@ impl Lane {
     /// When [`Lane::pick`] will have something, if no answer comes before.
     pub(super) fn wakes_at(&self) -> Option<Mono> {
         let gate = self.gate()?;
-        if !self.by_hand.is_empty() {
+        if !self.by_hand.is_empty() || self.shelf.has_further() {
             return Some(gate);
         }
         let due = self.first.first().into_iter().chain(self.again.first()).map(|(due, _)| *due);
@@ -199,7 +257,44 @@ impl Lane {
         if let Some(quota) = answer.pace.quota {
             self.budget.announce(quota);
         }
-        self.health.learn(&self.name, answer, refused_before, now, actions);
+        let outcome = answer.result.as_ref().map(drop);
+        self.health.learn(&self.name, outcome, answer.pace, refused_before, now, actions);
+    }
+
+    /// Takes in what the answer to a page tells of the provider and of its list.
+    pub(super) fn learn_page(
+        &mut self,
+        jobs: &[Waiting],
+        listing: &Listing,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        for (job, _) in jobs {
+            self.asking.remove(job);
+        }
+        self.budget.end(now.mono);
+        if let Some(quota) = listing.pace.quota {
+            self.budget.announce(quota);
+        }
+        let outcome = listing.result.as_ref().map(drop);
+        match outcome {
+            Ok(()) | Err(ProviderError::RateLimited(_) | ProviderError::Quota(_)) => {}
+            Err(_) => self.shelf.failed(now.mono),
+        }
+        // A list that is forbidden or not there says nothing of the single jobs.
+        self.health.learn(&self.name, outcome, listing.pace, true, now, actions);
+    }
+
+    /// Those of `missing` that a page did not show and that are now asked singly.
+    pub(super) fn missed(
+        &mut self,
+        page: Page,
+        total: u64,
+        expected: usize,
+        missing: Vec<Waiting>,
+        now: Mono,
+    ) -> Vec<Waiting> {
+        self.shelf.seen(page, total, expected, missing, now)
     }
 
     /// A word that we do not know is reported once.

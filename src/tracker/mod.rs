@@ -7,142 +7,24 @@
 
 mod health;
 mod lane;
+mod listed;
+mod message;
 mod patience;
 mod record;
+mod shelf;
+mod stage;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::job::{
-    Anomaly, Answer, Asked, Change, JobId, Moment, Mono, Note, Ours, Outage, ProviderName,
-    RemoteId, Said, Tracked, Utc,
-};
+use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, ProviderName, Said, Tracked};
 
 pub use health::Pause;
-use lane::{Lane, Queue};
+use lane::{Lane, Queue, Turn};
 pub use lane::{LaneId, LaneSettings};
-use record::{Heard, Next, Record, Stage};
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// Time passed, nothing else.
-    Tick,
-    /// These are the providers, all of them, from now on.
-    Configure(Vec<LaneSettings>),
-    /// These jobs are in the database and not over; those that are held already stay as they are.
-    Track(Vec<Tracked>),
-    /// Somebody wants this job asked now, over or not.
-    PollNow(Box<Tracked>),
-    /// Somebody wants this job no longer asked; the text is why.
-    Untrack(JobId, String),
-    /// A poll came back.
-    Answered(JobId, LaneId, Asked, Box<Answer>),
-    /// A change is committed.
-    Written(JobId),
-    /// The store found another state than the change expected, and wrote nothing: this is the job
-    /// as it stands there, if it is there at all.
-    Refused(JobId, Option<Box<Tracked>>),
-    /// The same of a note, of which nothing was expected but that the job stands as we know it.
-    Stale(JobId, Option<Box<Tracked>>),
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub enum Action {
-    /// Ask this now; then say [`Input::Answered`].
-    Ask(Question),
-    /// Commit this; then say [`Input::Written`] or [`Input::Refused`].
-    Write(Change),
-    /// Keep this some time soon; at once if somebody waits for it.
-    Note {
-        /// What to keep.
-        note: Note,
-        /// Somebody waits.
-        urgent: bool,
-    },
-    /// Record this contradiction.
-    Anomaly(Anomaly),
-    /// Record that an outage began or ended.
-    Outage(Outage),
-    /// Let the operator know.
-    Tell(Tell),
-}
-
-/// One poll.
-#[derive(Debug, Clone)]
-pub struct Question {
-    /// Where its answer belongs.
-    pub lane: LaneId,
-    /// Whose.
-    pub job: JobId,
-    /// Whom to ask.
-    pub provider: ProviderName,
-    /// For what.
-    pub remote_id: RemoteId,
-}
-
-/// What an operator should know, each said once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tell {
-    /// Polls fail, one after the other.
-    Failing {
-        /// Whose.
-        provider: ProviderName,
-        /// The last failure.
-        why: String,
-    },
-    /// The provider refuses us and is left alone for a while.
-    Paused {
-        /// Which.
-        provider: ProviderName,
-        /// Its words.
-        why: String,
-        /// How long, this time.
-        span: Duration,
-    },
-    /// It answers again.
-    Recovered {
-        /// Which.
-        provider: ProviderName,
-    },
-    /// A state that we do not know.
-    UnknownWord {
-        /// Whose.
-        provider: ProviderName,
-        /// The word.
-        word: String,
-    },
-}
-
-/// How a lane is doing.
-#[derive(Debug, Clone)]
-pub struct LaneReport {
-    /// Its provider.
-    pub name: ProviderName,
-    /// Whether the provider is configured.
-    pub configured: bool,
-    /// Jobs that are not over.
-    pub active_jobs: u64,
-    /// Polls that wait for the budget.
-    pub due_polls: u64,
-    /// How late the latest of them is.
-    pub late: Duration,
-    /// Polls under way.
-    pub in_flight: u32,
-    /// Whether one of them should have ended long ago.
-    pub stuck: bool,
-    /// Requests of the last minute.
-    pub sent_last_minute: u32,
-    /// The budget in force.
-    pub requests_per_minute: u32,
-    /// Failed polls in a row.
-    pub failures: u32,
-    /// When the provider began to fail or to refuse; none if it answers.
-    pub outage_since: Option<Utc>,
-    /// Why nothing is asked.
-    pub pause: Option<Pause>,
-}
+pub use message::{Action, Input, LaneReport, PageQuestion, Question, Tell};
+use record::Record;
+use stage::{Heard, Next, Stage};
 
 /// All that is tracked.
 #[derive(Debug, Default)]
@@ -163,6 +45,9 @@ impl Tracker {
             Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),
             Input::Answered(job, lane, asked, answer) => {
                 self.answered(job, lane, asked, *answer, now, &mut actions);
+            }
+            Input::Listed(question, asked, listing) => {
+                self.listed(question, asked, *listing, now, &mut actions);
             }
             Input::Written(job) => self.written(job, now, &mut actions),
             Input::Refused(job, found) => self.refused(job, found, now, &mut actions),
@@ -222,6 +107,7 @@ impl Tracker {
         if self.jobs.contains_key(&job.id) || job.standing.state.is_terminal() {
             return;
         }
+        let id = job.id;
         let lane_id = self.lane_of(&job.provider, now.mono);
         let lane = &mut self.lanes[lane_id.0];
         // The stored time is by the wall clock, which may have jumped: bounded by the policy.
@@ -230,8 +116,9 @@ impl Tracker {
         let due = now.mono.plus(wait);
         let queue = if job.polls == 0 { Queue::First } else { Queue::Again };
         lane.active_jobs += 1;
-        lane.enqueue(job.id, due, queue);
-        self.jobs.insert(job.id, Record::new(job, lane_id, due));
+        let record = Record::new(job, lane_id, due);
+        lane.enqueue(id, due, queue, record.place());
+        self.jobs.insert(id, record);
     }
 
     fn poll_now(&mut self, job: Tracked, now: Moment) {
@@ -248,7 +135,7 @@ impl Tracker {
                 record.stage = Stage::Asking { by_hand: true };
             }
             Stage::Waiting(due) => {
-                lane.dequeue(id, *due);
+                lane.dequeue(id, *due, record.listed_at);
                 lane.enqueue_by_hand(id);
             }
             Stage::Asking { by_hand } => *by_hand = true,
@@ -271,6 +158,23 @@ impl Tracker {
     fn answered(
         &mut self,
         id: JobId,
+        lane_id: LaneId,
+        asked: Asked,
+        answer: Answer,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(lane_id.0) else { return };
+        // One job that is forbidden to us must not hold up all others again and again.
+        let again = self.jobs.get(&id).is_some_and(Record::was_refused);
+        lane.learn(id, &answer, again, now, actions);
+        self.heard(id, lane_id, asked, answer, now, actions);
+    }
+
+    /// What was said of a job, by itself or on a page.
+    fn heard(
+        &mut self,
+        id: JobId,
         lane: LaneId,
         asked: Asked,
         answer: Answer,
@@ -278,9 +182,6 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(lane) = self.lanes.get_mut(lane.0) else { return };
-        // One job that is forbidden to us must not hold up all others again and again.
-        let again = self.jobs.get(&id).is_some_and(Record::was_refused);
-        lane.learn(id, &answer, again, now, actions);
         if let Ok(seen) = &answer.result
             && matches!(seen.said, Said::Unknown | Said::Indeterminate)
         {
@@ -348,7 +249,7 @@ impl Tracker {
     /// A job that waits is no longer in turn.
     fn leave_queue(lanes: &mut [Lane], id: JobId, record: &Record) {
         if let Stage::Waiting(due) = record.stage {
-            lanes[record.lane.0].dequeue(id, due);
+            lanes[record.lane.0].dequeue(id, due, record.listed_at);
         }
     }
 
@@ -371,7 +272,7 @@ impl Tracker {
             Next::Wait(_) if lane.is_asking(id) => {
                 record.stage = Stage::Asking { by_hand: false };
             }
-            Next::Wait(due) => lane.enqueue(id, due, Queue::Again),
+            Next::Wait(due) => lane.enqueue(id, due, Queue::Again, record.place()),
             Next::Write(change) => actions.push(Action::Write(*change)),
             Next::Drop => {
                 lane.active_jobs = lane.active_jobs.saturating_sub(1);
@@ -381,16 +282,27 @@ impl Tracker {
     }
 
     fn ask(&mut self, now: Mono, actions: &mut Vec<Action>) {
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
-            while let Some((id, by_hand)) = lane.pick(now) {
-                if let Some(record) = self.jobs.get_mut(&id) {
-                    record.stage = Stage::Asking { by_hand };
-                    actions.push(Action::Ask(Question {
-                        lane: LaneId(index),
-                        job: id,
-                        provider: lane.name.clone(),
-                        remote_id: record.remote_id.clone(),
-                    }));
+        let Self { jobs, lanes } = self;
+        for (index, lane) in lanes.iter_mut().enumerate() {
+            let place = |jobs: &HashMap<_, Record>, job| jobs.get(&job).and_then(Record::place);
+            while let Some(turn) = lane.pick(now, |job| place(jobs, job)) {
+                let (id, provider) = (LaneId(index), lane.name.clone());
+                match turn {
+                    Turn::Job(job, by_hand) => {
+                        let Some(record) = jobs.get_mut(&job) else { continue };
+                        record.stage = Stage::Asking { by_hand };
+                        let remote_id = record.remote_id.clone();
+                        actions.push(Action::Ask(Question { lane: id, job, provider, remote_id }));
+                    }
+                    Turn::Page(page, expected) => {
+                        for (job, _) in &expected {
+                            if let Some(record) = jobs.get_mut(job) {
+                                record.stage = Stage::Asking { by_hand: false };
+                            }
+                        }
+                        let question = PageQuestion { lane: id, provider, page, jobs: expected };
+                        actions.push(Action::List(question));
+                    }
                 }
             }
         }

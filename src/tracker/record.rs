@@ -13,6 +13,7 @@ use crate::job::{
 
 use super::lane::LaneId;
 use super::patience::Patience;
+use super::stage::{Cause, Heard, Next, Pending, Stage};
 
 /// A job that is not over, or one that is and is asked once more by hand.
 #[derive(Debug)]
@@ -22,6 +23,10 @@ pub(super) struct Record {
     pub(super) standing: Standing,
     pub(super) stage: Stage,
     pub(super) polls: u32,
+    /// Its place in the provider's list.
+    pub(super) listed_at: Option<Utc>,
+    /// A page did not show it: it is asked by itself.
+    singly: bool,
     registered_at: Utc,
     give_up_after: Option<Duration>,
     failed_polls: u32,
@@ -36,63 +41,20 @@ pub(super) struct Record {
     untrack: Option<String>,
 }
 
-/// What is being done with a job just now. Each is in exactly one stage, so that it has one poll in
-/// flight at most, and none while a change of it is not committed.
-#[derive(Debug)]
-pub(super) enum Stage {
-    /// It stands in its lane's queue under this time.
-    Waiting(Mono),
-    /// A poll is under way.
-    Asking {
-        /// Somebody waits for it.
-        by_hand: bool,
-    },
-    /// A change was handed to the store.
-    Writing(Box<Pending>),
-}
-
-/// A change on its way into the database.
-#[derive(Debug)]
-pub(super) struct Pending {
-    cause: Cause,
-    after: Standing,
-    note: Option<Note>,
-    due: Mono,
-    /// The store found another state than we expected, once already.
-    replanned: bool,
-}
-
-/// Why a job moves; kept until the change is written, to plan it anew on what the store has.
-#[derive(Debug, Clone)]
-enum Cause {
-    Told(Box<Observation>, Asked),
-    Ours(Ours, String),
-}
-
-/// What is to be done after an answer was heard or a change was written.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// Ask again then.
-    Wait(Mono),
-    /// Write this first; the record is in [`Stage::Writing`].
-    Write(Box<Change>),
-    /// Nothing: it is over.
-    Drop,
-}
-
-/// What one answer makes of a job.
-#[derive(Debug)]
-pub(super) struct Heard {
-    pub(super) next: Next,
-    /// The bookkeeping; none where it goes with the change.
-    pub(super) note: Option<Note>,
-    pub(super) anomaly: Option<String>,
-}
-
 impl Record {
     /// Whether the last answer was that we may not ask for it.
     pub(super) fn was_refused(&self) -> bool {
         self.refused
+    }
+
+    /// Where it stands in the provider's list, if a page may answer for it.
+    pub(super) fn place(&self) -> Option<Utc> {
+        self.listed_at.filter(|_| !self.singly)
+    }
+
+    /// A page answered, and not for this job: it is asked by itself when it is due.
+    pub(super) fn was_missed(&mut self) {
+        self.singly = true;
     }
 
     pub(super) fn new(job: Tracked, lane: LaneId, due: Mono) -> Self {
@@ -102,6 +64,8 @@ impl Record {
             standing: job.standing,
             stage: Stage::Waiting(due),
             polls: job.polls,
+            listed_at: job.listed_at,
+            singly: false,
             registered_at: job.registered_at,
             give_up_after: job.give_up_after,
             failed_polls: job.failed_polls,
@@ -143,6 +107,8 @@ impl Record {
         now: Moment,
     ) -> Heard {
         self.missing = None;
+        self.singly = false;
+        self.listed_at = seen.listed_at.or(self.listed_at);
         let told = self.news(&seen);
         let (rows, anomaly) = match observe(&self.standing, &seen, asked) {
             Verdict::Same => (Vec::new(), None),
@@ -381,6 +347,7 @@ impl Record {
             return None;
         }
         self.told = hash;
-        Some(Told { times: seen.times, message: seen.message.clone(), detail })
+        let (times, message, listed_at) = (seen.times, seen.message.clone(), seen.listed_at);
+        Some(Told { times, message, listed_at, detail })
     }
 }

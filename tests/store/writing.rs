@@ -149,6 +149,7 @@ async fn a_change_is_written_whole_and_read_back_as_it_was() {
     with.told = Some(Told {
         times: done.times,
         message: done.message.clone(),
+        listed_at: None,
         detail: r#"{"query_id":980708}"#.to_owned(),
     });
     change.note = Some(with);
@@ -233,20 +234,21 @@ async fn a_note_keeps_books_and_writes_no_history() {
     first.told = Some(Told {
         times: Times { submitted_at: Some(at(NOON)), ..Times::default() },
         message: None,
+        listed_at: Some(at(NOON)),
         detail: r#"{"queue_position":3}"#.to_owned(),
     });
     let mut failed = note(&job, at("2026-11-21 12:02:00.000"));
     (failed.polls, failed.failed_polls) = (2, 1);
     failed.last_poll_error = Some("HTTP 502".to_owned());
     let books = "SELECT last_polled_at, next_poll_at, answered_from, polls, failed_polls,
-                        last_poll_error, submitted_at, detail FROM job";
+                        last_poll_error, submitted_at, listed_at, detail FROM job";
     let steps = [
         (first, "12:01:00.000|2026-11-21 12:02:00.000|2026-11-21 12:00:59.900|1|0||"),
         (failed, "12:02:00.000||2026-11-21 12:00:59.900|2|1|HTTP 502|"),
     ];
     for (note, expected) in steps {
         write(&mut store, &Batch { notes: vec![note], ..Batch::default() }).await;
-        let expected = format!("2026-11-21 {expected}{NOON}|{{\"queue_position\":3}}");
+        let expected = format!("2026-11-21 {expected}{NOON}|{NOON}|{{\"queue_position\":3}}");
         assert_eq!(db::query(&home.database(), books), [expected]);
     }
     assert_eq!(*store.writer.newest().borrow(), newest);

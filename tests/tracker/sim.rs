@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, Asked, Change, JobId, Moment, Mono, Note, OutageEdge, Standing, State, Tracked, Utc,
-    register,
+    Answer, Asked, Change, JobId, Listed, Listing, Moment, Mono, Note, OutageEdge, Pace, Page,
+    ProviderError, Standing, State, Tracked, Utc, register,
 };
-use jobtrack::tracker::{Action, Input, LaneId, LaneReport, LaneSettings, Question, Tell, Tracker};
+use jobtrack::tracker::{
+    Action, Input, LaneId, LaneReport, LaneSettings, PageQuestion, Question, Tell, Tracker,
+};
 
 use super::world::{DAY, Fate, MINUTE, Reply, Request, Row, settings};
 
@@ -21,6 +23,7 @@ type Decide = dyn FnMut(&Change) -> (u64, Fate);
 #[derive(Debug)]
 enum Event {
     Answer(JobId, LaneId, Utc, Box<Answer>),
+    Listing(PageQuestion, usize, Utc, Box<Listing>),
     Commit(Box<Change>, Fate),
 }
 
@@ -31,6 +34,11 @@ pub(super) struct Sim {
     pub(super) wall_offset: i64,
     pub(super) store: BTreeMap<JobId, Row>,
     pub(super) requests: Vec<Request>,
+    /// How many of the requests were for pages.
+    pub(super) pages: usize,
+    /// Rows of others for each row of ours on a page; a list that fails, if it does.
+    pub(super) strangers: u64,
+    pub(super) list_error: Option<ProviderError>,
     pub(super) tells: Vec<(u64, Tell)>,
     pub(super) outages: Vec<OutageEdge>,
     pub(super) chance: fastrand::Rng,
@@ -64,6 +72,9 @@ impl Sim {
             wall_offset: 0,
             store: BTreeMap::new(),
             requests: Vec::new(),
+            pages: 0,
+            strangers: 0,
+            list_error: None,
             tells: Vec::new(),
             outages: Vec::new(),
             chance: fastrand::Rng::with_seed(7),
@@ -115,6 +126,7 @@ impl Sim {
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,
+            listed_at: None,
         };
         let history = vec![register(registered_at)];
         let row = Row { job: job.clone(), history, anomalies: Vec::new(), last_poll_error: None };
@@ -222,6 +234,12 @@ impl Sim {
                 let asked = Asked { sent_at, answered_at: self.wall() };
                 self.step(Input::Answered(job, lane, asked, answer));
             }
+            Some(Event::Listing(question, request, sent_at, listing)) => {
+                self.asking.retain(|_, asked| *asked != request);
+                self.requests[request].answered = Some(at);
+                let asked = Asked { sent_at, answered_at: self.wall() };
+                self.step(Input::Listed(question, asked, listing));
+            }
             Some(Event::Commit(change, fate)) => self.commit(&change, fate),
             None => self.step(Input::Tick),
         }
@@ -257,6 +275,9 @@ impl Sim {
             return;
         }
         row.job.next_poll_at = note.next_poll_at;
+        if let Some(told) = &note.told {
+            row.job.listed_at = told.listed_at.or(row.job.listed_at);
+        }
         row.job.polls = note.polls;
         row.job.failed_polls = note.failed_polls;
         row.job.standing.answered_from = note.answered_from.or(row.job.standing.answered_from);
@@ -274,6 +295,7 @@ impl Sim {
         for action in self.tracker.step(input, now) {
             match action {
                 Action::Ask(question) => self.ask(&question),
+                Action::List(question) => self.list(question),
                 Action::Write(change) => self.write(change),
                 Action::Note { note, .. } => {
                     self.plan_next(&note);
@@ -303,6 +325,43 @@ impl Sim {
         self.requests.push(Request { job, provider, sent: self.now, answered: None });
         let event = Event::Answer(job, question.lane, self.wall(), Box::new(answer));
         self.schedule(latency, event);
+    }
+
+    /// A page in the order of the jobs' places, as a provider has it: strangers stand between.
+    fn list(&mut self, question: PageQuestion) {
+        for (job, _) in &question.jobs {
+            let before = self.asking.insert(*job, self.requests.len());
+            assert_eq!(before, None, "job {job} is asked twice at once");
+            assert!(!self.unwritten.contains(job), "job {job} is asked over an unwritten change");
+            self.by_hand.remove(job);
+            self.due.remove(job);
+        }
+        self.pages += 1;
+        let Page { from, to, number } = question.page;
+        let known = self.store.values().filter(|row| row.job.provider == question.provider);
+        let mut rows: Vec<_> = known
+            .filter_map(|row| Some((row.job.listed_at?, row.job.id)))
+            .filter(|(place, _)| (from..=to).contains(place))
+            .collect();
+        rows.sort_unstable();
+        let step = self.strangers + 1;
+        let shown = u64::from(number - 1) * 100..u64::from(number) * 100;
+        let total = rows.len() as u64 * step;
+        let rows = (0u64..).step_by(usize::try_from(step).expect("few")).zip(rows);
+        let mut jobs = Vec::new();
+        for (_, (_, job)) in rows.filter(|(at, _)| shown.contains(at)) {
+            let (_, answer) = (self.provider)(job, self.now);
+            if let Ok(seen) = answer.result {
+                jobs.push((self.store[&job].job.remote_id.clone(), seen));
+            }
+        }
+        let result = self.list_error.clone().map_or(Ok(Listed { jobs, total }), Err);
+        let listing = Box::new(Listing { result, pace: Pace::default(), server_date: None });
+        let (provider, request) = (question.provider.to_string(), self.requests.len());
+        let job = JobId(0);
+        self.requests.push(Request { job, provider, sent: self.now, answered: None });
+        let event = Event::Listing(question, request, self.wall(), listing);
+        self.schedule(200, event);
     }
 
     fn write(&mut self, change: Change) {
@@ -340,7 +399,8 @@ impl Sim {
             let report = self.report(name);
             let rows = || self.store.values().filter(|row| row.job.provider == settings.name);
             let held = rows().filter(|row| self.tracker.holds(row.job.id)).count();
-            let under_way = self.asking.values().map(|request| &self.requests[*request]);
+            let under_way: BTreeSet<_> = self.asking.values().copied().collect();
+            let under_way = under_way.into_iter().map(|request| &self.requests[request]);
             let in_flight = under_way.filter(|request| request.provider == name).count();
             let unwritten = rows().filter(|row| self.unwritten.contains(&row.job.id)).count();
             assert_eq!(report.active_jobs, held as u64, "{name}");

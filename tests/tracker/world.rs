@@ -83,6 +83,7 @@ pub(super) fn settings(name: &str) -> LaneSettings {
         backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) },
         give_up_after: Duration::from_hours(30 * 24),
         request_timeout: Duration::from_secs(30),
+        lists: false,
     }
 }
 

@@ -1,0 +1,149 @@
+//! What the tracker is told and what it answers: the words between it and its shell.
+
+use std::time::Duration;
+
+use crate::job::{
+    Anomaly, Answer, Asked, Change, JobId, Listing, Mono, Note, Outage, Page, ProviderName,
+    RemoteId, Tracked, Utc,
+};
+
+use super::health::Pause;
+use super::lane::{LaneId, LaneSettings};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// Time passed, nothing else.
+    Tick,
+    /// These are the providers, all of them, from now on.
+    Configure(Vec<LaneSettings>),
+    /// These jobs are in the database and not over; those that are held already stay as they are.
+    Track(Vec<Tracked>),
+    /// Somebody wants this job asked now, over or not.
+    PollNow(Box<Tracked>),
+    /// Somebody wants this job no longer asked; the text is why.
+    Untrack(JobId, String),
+    /// A poll came back.
+    Answered(JobId, LaneId, Asked, Box<Answer>),
+    /// A page of a list came back.
+    Listed(PageQuestion, Asked, Box<Listing>),
+    /// A change is committed.
+    Written(JobId),
+    /// The store found another state than the change expected, and wrote nothing: this is the job
+    /// as it stands there, if it is there at all.
+    Refused(JobId, Option<Box<Tracked>>),
+    /// The same of a note, of which nothing was expected but that the job stands as we know it.
+    Stale(JobId, Option<Box<Tracked>>),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// Ask this now; then say [`Input::Answered`].
+    Ask(Question),
+    /// Ask for this page now; then say [`Input::Listed`].
+    List(PageQuestion),
+    /// Commit this; then say [`Input::Written`] or [`Input::Refused`].
+    Write(Change),
+    /// Keep this some time soon; at once if somebody waits for it.
+    Note {
+        /// What to keep.
+        note: Note,
+        /// Somebody waits.
+        urgent: bool,
+    },
+    /// Record this contradiction.
+    Anomaly(Anomaly),
+    /// Record that an outage began or ended.
+    Outage(Outage),
+    /// Let the operator know.
+    Tell(Tell),
+}
+
+/// One poll.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Where its answer belongs.
+    pub lane: LaneId,
+    /// Whose.
+    pub job: JobId,
+    /// Whom to ask.
+    pub provider: ProviderName,
+    /// For what.
+    pub remote_id: RemoteId,
+}
+
+/// One request for a page of a list.
+#[derive(Debug, Clone)]
+pub struct PageQuestion {
+    /// Where its answer belongs.
+    pub lane: LaneId,
+    /// Whom to ask.
+    pub provider: ProviderName,
+    /// For what.
+    pub page: Page,
+    /// The jobs that it may show, and when each is due.
+    pub jobs: Vec<(JobId, Mono)>,
+}
+
+/// What an operator should know, each said once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tell {
+    /// Polls fail, one after the other.
+    Failing {
+        /// Whose.
+        provider: ProviderName,
+        /// The last failure.
+        why: String,
+    },
+    /// The provider refuses us and is left alone for a while.
+    Paused {
+        /// Which.
+        provider: ProviderName,
+        /// Its words.
+        why: String,
+        /// How long, this time.
+        span: Duration,
+    },
+    /// It answers again.
+    Recovered {
+        /// Which.
+        provider: ProviderName,
+    },
+    /// A state that we do not know.
+    UnknownWord {
+        /// Whose.
+        provider: ProviderName,
+        /// The word.
+        word: String,
+    },
+}
+
+/// How a lane is doing.
+#[derive(Debug, Clone)]
+pub struct LaneReport {
+    /// Its provider.
+    pub name: ProviderName,
+    /// Whether the provider is configured.
+    pub configured: bool,
+    /// Jobs that are not over.
+    pub active_jobs: u64,
+    /// Polls that wait for the budget.
+    pub due_polls: u64,
+    /// How late the latest of them is.
+    pub late: Duration,
+    /// Polls under way.
+    pub in_flight: u32,
+    /// Whether one of them should have ended long ago.
+    pub stuck: bool,
+    /// Requests of the last minute.
+    pub sent_last_minute: u32,
+    /// The budget in force.
+    pub requests_per_minute: u32,
+    /// Failed polls in a row.
+    pub failures: u32,
+    /// When the provider began to fail or to refuse; none if it answers.
+    pub outage_since: Option<Utc>,
+    /// Why nothing is asked.
+    pub pause: Option<Pause>,
+}
