@@ -49,7 +49,8 @@ impl Dune {
         let url = self.url(segments)?;
         let headers = vec![secret_header(HeaderName::from_static("x-dune-api-key"), &self.key)?];
         let (body, behind) = (Vec::new(), Vec::new());
-        self.http.send(Call { method, url, headers, body, behind, sieve: None }, now).await
+        let room = Http::MAX_BODY;
+        self.http.send(Call { method, url, headers, body, behind, sieve: None, room }, now).await
     }
 }
 

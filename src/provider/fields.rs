@@ -1,7 +1,7 @@
 //! Fields of answers, read leniently: a value of another type than expected is dropped, not guessed
 //! at. Shared by all kinds.
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::job::{ProviderError, Utc};
@@ -22,7 +22,7 @@ pub(super) fn is_plain_id(text: &str) -> bool {
 
 /// An answer's body. Only an object will do: serde would take an array too, of the values in the
 /// order of our fields, and repeats a text of any length in its complaint.
-pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ProviderError> {
+pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(ProviderError::Malformed("the answer is not a JSON object".into()));
     }

@@ -32,6 +32,8 @@ pub(super) struct Call<'a> {
     pub(super) behind: Vec<&'a SecretString>,
     /// What of the body is not kept.
     pub(super) sieve: Option<Sieve>,
+    /// Bytes of the body that are kept at most, decoded: a compressed bomb counts by what it becomes.
+    pub(super) room: usize,
 }
 
 /// An answer that came in whole, whatever its status.
@@ -46,8 +48,8 @@ pub(super) struct Reply {
 
 impl Http {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-    /// Of decoded bytes: a compressed bomb counts by what it becomes.
-    const MAX_BODY: usize = 1 << 20;
+    /// Room for an answer about one job.
+    pub(super) const MAX_BODY: usize = 1 << 20;
     /// With what a sieve holds back.
     const MAX_READ: usize = 256 << 20;
 
@@ -83,7 +85,7 @@ impl Http {
         let pace = pace::read(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
         let mut body = Vec::new();
-        match Self::read(&mut response, call.sieve, &mut body).await {
+        match Self::read(&mut response, call.sieve, call.room, &mut body).await {
             Ok(()) => {}
             Err(error) if status.is_success() => return Err(error),
             // The status and the headers of a refusal say enough, whatever became of its words.
@@ -101,6 +103,7 @@ impl Http {
     async fn read(
         response: &mut Response,
         mut sieve: Option<Sieve>,
+        room: usize,
         body: &mut Vec<u8>,
     ) -> Result<(), ProviderError> {
         let broken = |error| ProviderError::Transient(describe(error));
@@ -111,10 +114,9 @@ impl Http {
                 Some(sieve) => sieve.pass(&chunk, body),
                 None => body.extend_from_slice(&chunk),
             }
-            if body.len() > Self::MAX_BODY || read > Self::MAX_READ {
-                let max = Self::MAX_BODY;
+            if body.len() > room || read > Self::MAX_READ {
                 return Err(ProviderError::Malformed(format!(
-                    "the answer is longer than {max} bytes"
+                    "the answer is longer than {room} bytes"
                 )));
             }
         }

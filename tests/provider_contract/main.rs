@@ -7,6 +7,7 @@ mod bodies;
 mod dataarts;
 mod dli;
 mod dune;
+mod list;
 mod pace;
 mod refusals;
 mod secrecy;

@@ -117,6 +117,49 @@ async fn each_kind_refuses_in_its_own_way() {
 }
 
 #[tokio::test]
+async fn a_list_tells_of_all_jobs_of_its_kind_in_pages() {
+    let (standin, client) = (StandIn::start().await, client());
+    let begin = |ms: i64| Timestamp::from_millisecond(1_700_000_000_000 + ms).expect("a time");
+    for (id, ms) in [("a", 0), ("b", 10), ("c", 20)] {
+        let life = Life::new().submitted_at(begin(ms)).then(End::Completed);
+        standin.put_for(Kind::Dli, id, life);
+    }
+    standin.put_for(Kind::Dli, "not-yet", Life::from_first_request());
+    standin.put_for(Kind::DataArts, "d/1", Life::new());
+    let ask = async |query: &str| {
+        let url = format!("{}/v1.0/{PROJECT}/jobs?{query}", standin.base_url());
+        told(client.get(url).header(TOKEN, KEY)).await
+    };
+    let cases = [
+        ("", 3, "cba"),
+        ("order=start_time_asc", 3, "abc"),
+        ("order=start_time_asc&page-size=2", 3, "ab"),
+        ("order=start_time_asc&page-size=2&current-page=2", 3, "c"),
+        ("page-size=2&current-page=3", 3, ""),
+        ("start=1700000000010&end=1700000000020", 2, "cb"),
+        ("end=1700000000009", 1, "a"),
+    ];
+    for (query, count, ids) in cases {
+        let (_, _, body) = ask(query).await;
+        let rows = body["jobs"].as_array().expect("rows");
+        let told: String = rows.iter().filter_map(|row| row["job_id"].as_str()).collect();
+        assert_eq!((body["job_count"].as_u64(), told.as_str()), (Some(count), ids), "{query}");
+        for row in rows {
+            let fields = ["end_time", "job_mode", "is_success"].map(|name| row.get(name).is_some());
+            assert_eq!(fields, [true, false, false], "{row}");
+        }
+    }
+    for bad in ["page-size=0", "page-size=101", "current-page=101", "order=x", "x=1", "start=x"] {
+        assert_eq!(ask(bad).await.1, "DLI.0001", "{bad}");
+    }
+    standin.fault(Target::Lists, Fault::status(503, "{}"), Times::Once);
+    assert_eq!(told(client.get(job(&standin, "a")).header(TOKEN, KEY)).await.0, 200);
+    assert_eq!(ask("").await.0, 503);
+    assert_eq!((standin.lists(), standin.count_for("a")), (14, 1));
+    assert_eq!(standin.violations(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_scripts_name_is_encoded_once() {
     let (standin, client) = (StandIn::start().await, client());
     standin.put_for(Kind::DataArts, INSTANCE, Life::new());

@@ -37,24 +37,27 @@ pub(super) struct Ask<'a> {
     /// Beside those that prove who asks.
     pub(super) headers: &'a [(HeaderName, HeaderValue)],
     pub(super) sieve: Option<Sieve>,
+    /// Bytes of the answer that are kept at most.
+    pub(super) room: usize,
 }
 
 impl<'a> Ask<'a> {
     /// A GET of this path, nothing more.
     pub(super) fn get(segments: &'a [&'a str]) -> Self {
-        Self { method: Method::GET, segments, query: &[], headers: &[], sieve: None }
+        let (method, room) = (Method::GET, Http::MAX_BODY);
+        Self { method, segments, query: &[], headers: &[], sieve: None, room }
     }
 }
 
 impl Account {
     /// Asks, with the proof of who does.
     pub(super) async fn send(&self, ask: Ask<'_>, now: Utc) -> Result<Reply, ProviderError> {
-        let Ask { method, segments, query, headers, sieve } = ask;
+        let Ask { method, segments, query, headers, sieve, room } = ask;
         let url = self.url(segments, query)?;
         let mut all = self.auth.headers(&method, &url, &self.project_id, now)?;
         all.extend_from_slice(headers);
         let (body, behind) = (Vec::new(), self.auth.behind());
-        self.http.send(Call { method, url, headers: all, body, behind, sieve }, now).await
+        self.http.send(Call { method, url, headers: all, body, behind, sieve, room }, now).await
     }
 
     /// In the form that is signed. A URL swallows segments of dots, which no service has.

@@ -49,6 +49,16 @@ impl StandIn {
         self.shared.world().record.keys.iter().cloned().collect()
     }
 
+    /// How many of them asked for a list of jobs.
+    pub fn lists(&self) -> usize {
+        self.shared.world().record.lists()
+    }
+
+    /// Waits until there were `n` requests for a list of jobs; panics after `deadline`.
+    pub async fn wait_for_lists(&self, n: usize, deadline: Duration) {
+        self.wait("requests for a list", n, deadline, Record::lists).await;
+    }
+
     /// Waits until there were `n` requests in all; panics after `deadline`.
     pub async fn wait_for_requests(&self, n: usize, deadline: Duration) {
         self.wait("requests", n, deadline, |record| record.requests.len()).await;

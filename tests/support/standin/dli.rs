@@ -1,4 +1,4 @@
-//! The part of Data Lake Insight: its path, its words, its bodies.
+//! The part of Data Lake Insight: its paths, its words, its bodies, its list.
 //!
 //! A body is the document's example, told of another job, in one of two revisions. Numbers come as
 //! text for some jobs, as in real lists.
@@ -53,6 +53,83 @@ pub fn job_of(path: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Whether it is `/v1.0/{project_id}/jobs`.
+pub fn is_list(path: &str) -> bool {
+    matches!(path.split('/').collect::<Vec<_>>()[..], ["", "v1.0", project, "jobs"] if !project.is_empty())
+}
+
+/// Which part of the list is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    start: i64,
+    end: i64,
+    size: usize,
+    number: usize,
+    newest_first: bool,
+}
+
+impl Page {
+    /// None if it has a part that is not known, or one out of its range.
+    pub fn of(query: &str) -> Option<Self> {
+        let newest_first = true;
+        let mut page = Self { start: i64::MIN, end: i64::MAX, size: 50, number: 1, newest_first };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=')?;
+            let one_to_100 = || value.parse().ok().filter(|number| (1..=100).contains(number));
+            match name {
+                "start" => page.start = value.parse().ok()?,
+                "end" => page.end = value.parse().ok()?,
+                "page-size" => page.size = one_to_100()?,
+                "current-page" => page.number = one_to_100()?,
+                "order" => {
+                    page.newest_first = match value {
+                        "start_time_desc" => true,
+                        "start_time_asc" => false,
+                        _ => return None,
+                    };
+                }
+                _ => return None,
+            }
+        }
+        Some(page)
+    }
+
+    /// The body that tells of `jobs`, which are bodies of single answers.
+    pub fn body(&self, jobs: impl Iterator<Item = Value>) -> Value {
+        let mut jobs: Vec<_> = jobs
+            .map(|job| (whole(&job["start_time"]), job))
+            .filter(|(start, _)| (self.start..=self.end).contains(start))
+            .collect();
+        jobs.sort_by_key(|(start, job)| (*start, job["job_id"].to_string()));
+        if self.newest_first {
+            jobs.reverse();
+        }
+        let count = jobs.len();
+        let shown = jobs.into_iter().skip((self.number - 1) * self.size).take(self.size);
+        let rows: Vec<_> = shown.map(|(_, job)| row(job)).collect();
+        json!({ "is_success": true, "message": "", "job_count": count, "jobs": rows })
+    }
+}
+
+/// The row for a job with this single answer.
+fn row(mut job: Value) -> Value {
+    let ended = job["status"].as_str().and_then(|word| super::Kind::Dli.phase(word));
+    if let Some(Phase::Ended(_)) = ended {
+        let end = whole(&job["start_time"]) + whole(&job["duration"]);
+        // Like the others of its row.
+        job["end_time"] =
+            if job["start_time"].is_string() { end.to_string().into() } else { end.into() };
+    }
+    let fields = job.as_object_mut().expect("an object");
+    fields.remove("is_success");
+    fields.remove("job_mode");
+    job
+}
+
+fn whole(value: &Value) -> i64 {
+    value.as_str().map_or_else(|| value.as_i64(), |text| text.parse().ok()).expect("a number")
 }
 
 pub fn no_job(_: bool) -> (&'static str, &'static str) {

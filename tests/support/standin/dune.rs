@@ -48,6 +48,7 @@ pub fn job_of(path: &str) -> Option<String> {
 
 pub fn refuse(why: &Refusal<'_>) -> Answer {
     let (status, told) = match why {
+        Refusal::Parameter => (400, "Bad request".to_owned()),
         Refusal::Method => (405, "Method not allowed".to_owned()),
         Refusal::Path => (404, "Object not found".to_owned()),
         Refusal::Key | Refusal::Signature => (401, "invalid API Key".to_owned()),

@@ -1,7 +1,7 @@
 //! Faults on demand: what may go wrong, for whom, how often.
 //!
 //! A fault either replaces the good answer or spoils the way in which it is sent (`raw`).
-//! Invariant: a fault for one job comes before those for all; of one target, the oldest first.
+//! Invariant: a fault for one job, or for lists, comes before those for all; of one target, the oldest first.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -47,6 +47,7 @@ pub enum Fault {
 pub enum Target {
     All,
     Job(String),
+    Lists,
 }
 
 impl Target {
@@ -119,20 +120,25 @@ impl Fault {
 pub struct Faults {
     all: VecDeque<(Fault, Times)>,
     jobs: HashMap<String, VecDeque<(Fault, Times)>>,
+    lists: VecDeque<(Fault, Times)>,
 }
 
 impl Faults {
     pub fn add(&mut self, target: Target, fault: Fault, times: Times) {
         let queue = match target {
             Target::All => &mut self.all,
+            Target::Lists => &mut self.lists,
             Target::Job(id) => self.jobs.entry(id).or_default(),
         };
         queue.push_back((fault, times));
     }
 
-    /// The fault that the next request for `job` meets.
-    pub fn take(&mut self, job: Option<&str>) -> Option<Fault> {
-        let own = job.and_then(|id| self.jobs.get_mut(id)).and_then(next);
+    /// The fault that the next request for `job`, or for a list, meets.
+    pub fn take(&mut self, job: Option<&str>, list: bool) -> Option<Fault> {
+        let own = match job {
+            _ if list => next(&mut self.lists),
+            job => job.and_then(|id| self.jobs.get_mut(id)).and_then(next),
+        };
         own.or_else(|| next(&mut self.all))
     }
 }

@@ -132,6 +132,7 @@ pub fn refuse(why: &Refusal<'_>, no_job: fn(bool) -> (&'static str, &'static str
             "APIGW.0301",
             "Incorrect IAM authentication information: verify aksk signature fail",
         ),
+        Refusal::Parameter => error(400, "DLI.0001", "Parameter check error."),
         Refusal::NoJob(_, script_known) => {
             let (code, told) = no_job(*script_known);
             error(400, code, told)

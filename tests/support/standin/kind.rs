@@ -26,6 +26,8 @@ pub enum Refusal<'a> {
     Path,
     Key,
     Signature,
+    /// A part of the query that is none.
+    Parameter,
     /// The flag: whether another job of the same script is known.
     NoJob(&'a str, bool),
     TooMany {
@@ -53,6 +55,11 @@ impl Kind {
             Self::Dli => dli::job_of(path),
             Self::DataArts => dataarts::job_of(path),
         }
+    }
+
+    /// Whether a path asks for a list of jobs.
+    pub fn is_list(self, path: &str) -> bool {
+        self == Self::Dli && dli::is_list(path)
     }
 
     /// The header that proves who asks.
@@ -125,7 +132,7 @@ impl Kind {
             found.push(format!("{path} is not percent-encoded"));
         } else if path.contains("%25") {
             found.push(format!("{path} is percent-encoded twice"));
-        } else if head.method != "GET" || self.job_of(path).is_none() {
+        } else if head.method != "GET" || self.job_of(path).is_none() && !self.is_list(path) {
             found.push(format!("{} {path} is not the status endpoint", head.method));
         }
         found

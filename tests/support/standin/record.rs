@@ -37,6 +37,8 @@ pub struct Request {
     pub workspace: Option<String>,
     /// The job that it asked for, if its path names one.
     pub job: Option<String>,
+    /// Whether it asked for a list of jobs.
+    pub list: bool,
     /// The status of its answer; none if it got no answer.
     pub status: Option<u16>,
     /// Its path and query, as they were sent.
@@ -66,6 +68,10 @@ impl Record {
 
     pub fn count_for(&self, job: &str) -> usize {
         self.per_job.get(job).copied().unwrap_or(0)
+    }
+
+    pub fn lists(&self) -> usize {
+        self.requests.iter().filter(|request| request.list).count()
     }
 
     /// The most requests that arrived within any half-open window of this length.

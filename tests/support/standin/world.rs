@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::dataarts;
 use super::fault::Faults;
 use super::http::{Answer, Head};
 use super::kind::{Kind, Refusal};
@@ -17,6 +16,7 @@ use super::life::{Begin, Life, Snapshot, after};
 use super::limit::{Verdict, Window};
 use super::raw::Manner;
 use super::record::{Now, Record, Request};
+use super::{dataarts, dli};
 
 /// All that a connection asks.
 pub struct World {
@@ -93,6 +93,7 @@ impl World {
         let now = clock();
         let kind = Kind::of(head.path());
         let job = kind.job_of(head.path());
+        let list = kind.is_list(head.path());
         self.record.violations.extend(kind.violations(head));
         self.record.keys.extend(kind.key_of(head).map(str::to_owned));
 
@@ -104,7 +105,7 @@ impl World {
             (kind.refuse(&why), Manner::Well)
         } else {
             let good = self.good(kind, head, now.wall);
-            match self.faults.take(job.as_deref()) {
+            match self.faults.take(job.as_deref(), list) {
                 Some(fault) => fault.apply(kind, good),
                 None => (good, Manner::Well),
             }
@@ -121,6 +122,7 @@ impl World {
             path: head.path().to_owned(),
             workspace: head.header("workspace").map(str::to_owned),
             job,
+            list,
             status: manner.tells_status().then_some(answer.status),
             target: head.target.clone(),
             user_agent: head.header("user-agent").map(str::to_owned),
@@ -133,17 +135,32 @@ impl World {
         if head.method != "GET" {
             return kind.refuse(&Refusal::Method);
         }
-        let Some(id) = kind.job_of(head.path()) else {
+        let job = kind.job_of(head.path());
+        if job.is_none() && !kind.is_list(head.path()) {
             return kind.refuse(&Refusal::Path);
-        };
+        }
         if let Some(why) = kind.stranger(head, &self.key, &self.sk) {
             return kind.refuse(&why);
         }
+        let Some(id) = job else {
+            return match dli::Page::of(head.query()) {
+                Some(page) => self.list(page, now),
+                None => kind.refuse(&Refusal::Parameter),
+            };
+        };
         let job = self.jobs.get_mut(&id).filter(|job| job.kind == kind);
         match job.and_then(|job| job.stands(now)) {
             Some((submitted, snapshot)) => Answer::json(200, &kind.body(&id, submitted, &snapshot)),
             None => kind.refuse(&Refusal::NoJob(&id, self.knows_script_of(&id))),
         }
+    }
+
+    /// All jobs, ours and others'. One that waits for its first request is not there yet.
+    fn list(&self, page: dli::Page, now: Timestamp) -> Answer {
+        let jobs = self.jobs.iter().filter(|(_, job)| job.kind == Kind::Dli);
+        let begun = jobs.filter_map(|(id, job)| Some((id, job.at(job.submitted?, now)?)));
+        let bodies = begun.map(|(id, (submitted, now))| Kind::Dli.body(id, submitted, &now));
+        Answer::json(200, &page.body(bodies))
     }
 
     fn knows_script_of(&self, id: &str) -> bool {
@@ -155,6 +172,10 @@ impl Job {
     /// Its submission and where it stands; none before it.
     fn stands(&mut self, now: Timestamp) -> Option<(Timestamp, Snapshot)> {
         let submitted = *self.submitted.get_or_insert(now);
+        self.at(submitted, now)
+    }
+
+    fn at(&self, submitted: Timestamp, now: Timestamp) -> Option<(Timestamp, Snapshot)> {
         let elapsed = Duration::try_from(now.duration_since(submitted)).ok()?;
         Some((submitted, self.life.at(elapsed)))
     }

@@ -1,8 +1,11 @@
-//! Jobs of Huawei's Data Lake Insight: `GET {base}/v1.0/{project_id}/jobs/{job_id}/status`.
+//! Jobs of Huawei's Data Lake Insight: `GET {base}/v1.0/{project_id}/jobs/{job_id}/status`, or many
+//! of them in one request (`list`).
 //!
 //! Words and fields are those of "Querying Job Status" (`dli_02_0021`) in both revisions, with and
 //! without `job_mode`, `tags` and SCALING. All fields are optional but the state. `is_success` speaks
 //! of the request, never of the job.
+
+mod list;
 
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::config::Statement;
-use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
+use crate::job::{Answer, Listing, Observation, Page, ProviderError, RemoteId, Said, Times, Utc};
 
 use super::Provider;
 use super::fields::{
@@ -52,9 +55,17 @@ impl Provider for Dli {
     fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
         Box::pin(self.ask(id, now))
     }
+
+    fn lists(&self) -> bool {
+        true
+    }
+
+    fn list<'a>(&'a self, page: &'a Page, now: Utc) -> BoxFuture<'a, Listing> {
+        Box::pin(self.ask_list(page, now))
+    }
 }
 
-/// The body of a 200; a field that comes twice spoils the answer.
+/// The body of a 200, or a row of a list; a field that comes twice spoils it.
 #[derive(Debug, Deserialize)]
 struct Status {
     is_success: Option<Value>,
@@ -101,6 +112,12 @@ fn read(
     if status.job_id.as_ref().is_some_and(other) {
         return Err(malformed("an answer for another job".into()));
     }
+    observed(status, statement)
+}
+
+/// What is told of the job, whichever it is.
+fn observed(status: Status, statement: Statement) -> Result<Observation, ProviderError> {
+    let malformed = |why: String| ProviderError::Malformed(why);
     let word = text(status.status.as_ref())
         .filter(|word| word.len() <= MAX_WORD)
         .ok_or_else(|| malformed("the state is missing or too long".into()))?
