@@ -65,6 +65,7 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
         backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) },
         give_up_after: Duration::from_hours(1),
         request_timeout: Duration::from_secs(1),
+        lists: false,
     };
     let known = Configured { kind: "dune", settings, provider: Arc::new(Clumsy) };
     let stop = CancellationToken::new();
