@@ -21,20 +21,32 @@ use super::fields::{
 };
 use super::http::{Reply, answer};
 use super::huawei::{Account, Ask, refused, refused_with};
+use super::words::{Known, Words};
 
 /// One project's jobs.
 #[derive(Debug)]
 pub(super) struct Dli {
     pub(super) account: Account,
     pub(super) statement: Statement,
+    pub(super) words: Words,
 }
+
+pub(super) const WORDS: Known = &[
+    ("LAUNCHING", Said::Pending),
+    ("RUNNING", Said::Running),
+    ("SCALING", Said::Running),
+    ("FINISHED", Said::Succeeded),
+    ("FAILED", Said::Failed),
+    ("CANCELLED", Said::Cancelled),
+    ("CANCELED", Said::Cancelled),
+];
 
 impl Dli {
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
         let project = self.account.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str(), "status"];
         let reply = self.account.send(Ask::get(&path), now).await;
-        answer(reply, |reply| read(reply, id, self.statement))
+        answer(reply, |reply| read(reply, id, self.statement, &self.words))
     }
 }
 
@@ -87,6 +99,7 @@ fn read(
     reply: &Reply,
     asked: &RemoteId,
     statement: Statement,
+    words: &Words,
 ) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
@@ -105,14 +118,7 @@ fn read(
         .filter(|word| word.len() <= MAX_WORD)
         .ok_or_else(|| malformed("the state is missing or too long".into()))?
         .to_owned();
-    let said = match word.as_str() {
-        "LAUNCHING" => Said::Pending,
-        "RUNNING" | "SCALING" => Said::Running,
-        "FINISHED" => Said::Succeeded,
-        "FAILED" => Said::Failed,
-        "CANCELLED" | "CANCELED" => Said::Cancelled,
-        _ => Said::Unknown,
-    };
+    let said = words.said(&word).unwrap_or(Said::Unknown);
     let message = text(status.message.as_ref()).map(|told| cut(told, MAX_TEXT).to_owned());
     let ended_at = if said.state().is_terminal() { end(&status) } else { None };
     let listed_at = time_ms(status.start_time.as_ref());

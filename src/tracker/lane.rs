@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::job::{Answer, JobId, Moment, Mono, ProviderName};
+use crate::job::{Answer, Grace, JobId, Moment, Mono, Observation, ProviderName, Said};
 use crate::policy::{Backoff, Budget};
 
 use super::health::Health;
@@ -28,6 +28,8 @@ pub struct LaneSettings {
     pub backoff: Backoff,
     /// From a job's registration, unless it has its own.
     pub give_up_after: Duration,
+    /// "Not found" for so long makes a job lost.
+    pub lost_after: Grace,
     /// No poll takes longer.
     pub request_timeout: Duration,
 }
@@ -80,7 +82,7 @@ impl Lane {
         }
     }
 
-    /// New settings end a pause: what was wrong may be mended.
+    /// New settings end a pause and may know more words: what was wrong may be mended.
     pub(super) fn configure(&mut self, settings: Option<LaneSettings>, now: Mono) {
         match (&self.settings, &settings) {
             // A minute that was spent before a provider was taken away counts when it is back.
@@ -92,6 +94,8 @@ impl Lane {
         }
         self.settings = settings;
         self.health.end_pause();
+        // What is still unknown is soon said again: its jobs are asked at once.
+        self.unknown_words.clear();
     }
 
     pub(super) fn enqueue(&mut self, job: JobId, due: Mono, queue: Queue) {
@@ -111,6 +115,15 @@ impl Lane {
         self.first.remove(&(due, job));
         self.again.remove(&(due, job));
         self.by_hand.retain(|waiting| *waiting != job);
+    }
+
+    /// A job that was asked before is due now, not when it was to be; false if it does not wait.
+    pub(super) fn bring_forward(&mut self, job: JobId, due: Mono, now: Mono) -> bool {
+        let waits = self.again.remove(&(due, job));
+        if waits {
+            self.again.insert((now, job));
+        }
+        waits
     }
 
     /// Whose turn it is now, if it is anybody's; the job leaves its queue, the request is spent.
@@ -200,10 +213,18 @@ impl Lane {
             self.budget.announce(quota);
         }
         self.health.learn(&self.name, answer, refused_before, now, actions);
+        if let Ok(seen) = &answer.result {
+            actions.extend(self.hear_word(seen).map(Action::Tell));
+        }
     }
 
-    /// A word that we do not know is reported once.
-    pub(super) fn unknown_word(&mut self, word: &str) -> Option<Tell> {
+    /// A word that we do not know is reported once, and held until it is known.
+    fn hear_word(&mut self, seen: &Observation) -> Option<Tell> {
+        let word = seen.word.as_str();
+        if !matches!(seen.said, Said::Unknown | Said::Indeterminate) {
+            self.unknown_words.remove(word);
+            return None;
+        }
         let news = self.unknown_words.len() < Self::UNKNOWN_WORDS_KEPT
             && self.unknown_words.insert(word.to_owned());
         news.then(|| Tell::UnknownWord { provider: self.name.clone(), word: word.to_owned() })
@@ -227,6 +248,7 @@ impl Lane {
             failures: self.health.failures(),
             outage_since: self.health.outage_since(),
             pause: self.health.pause().filter(|pause| pause.until > now).cloned(),
+            unknown_words: self.unknown_words.iter().cloned().collect(),
         }
     }
 
@@ -237,11 +259,13 @@ impl Lane {
             Patience {
                 backoff: Backoff { min: Duration::from_mins(1), max: Duration::from_mins(1) },
                 give_up_after: Duration::MAX,
+                lost_after: Grace { seen: Duration::MAX, unseen: Duration::MAX },
                 clock_is_true: true,
             },
             |settings| Patience {
                 backoff: settings.backoff,
                 give_up_after: settings.give_up_after,
+                lost_after: settings.lost_after,
                 clock_is_true: true,
             },
         )

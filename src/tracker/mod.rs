@@ -7,6 +7,7 @@
 
 mod health;
 mod lane;
+mod news;
 mod patience;
 mod record;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use crate::job::{
     Anomaly, Answer, Asked, Change, JobId, Moment, Mono, Note, Ours, Outage, ProviderName,
-    RemoteId, Said, Tracked, Utc,
+    RemoteId, Tracked, Utc,
 };
 
 pub use health::Pause;
@@ -142,6 +143,8 @@ pub struct LaneReport {
     pub outage_since: Option<Utc>,
     /// Why nothing is asked.
     pub pause: Option<Pause>,
+    /// Words that are not known, of the latest.
+    pub unknown_words: Vec<String>,
 }
 
 /// All that is tracked.
@@ -207,6 +210,9 @@ impl Tracker {
         for settings in settings {
             let lane = self.lane_of(&settings.name, now);
             self.lanes[lane.0].configure(Some(settings), now);
+        }
+        for (id, record) in &mut self.jobs {
+            record.reconsider(*id, &mut self.lanes[record.lane.0], now);
         }
     }
 
@@ -281,11 +287,6 @@ impl Tracker {
         // One job that is forbidden to us must not hold up all others again and again.
         let again = self.jobs.get(&id).is_some_and(Record::was_refused);
         lane.learn(id, &answer, again, now, actions);
-        if let Ok(seen) = &answer.result
-            && matches!(seen.said, Said::Unknown | Said::Indeterminate)
-        {
-            actions.extend(lane.unknown_word(&seen.word).map(Action::Tell));
-        }
         let Some(record) = self.jobs.get_mut(&id) else { return };
         let Stage::Asking { by_hand } = record.stage else {
             // It was untracked while it was asked.
