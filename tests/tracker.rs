@@ -11,12 +11,16 @@ mod cadence;
 mod endings;
 #[path = "tracker/fleet.rs"]
 mod fleet;
+#[path = "tracker/lost.rs"]
+mod lost;
 #[path = "tracker/refusals.rs"]
 mod refusals;
 #[path = "tracker/sim.rs"]
 mod sim;
 #[path = "tracker/turns.rs"]
 mod turns;
+#[path = "tracker/words.rs"]
+mod words;
 #[path = "tracker/world.rs"]
 mod world;
 #[path = "tracker/writes.rs"]
