@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
-use jobtrack::job::{Answer, Observation, RemoteId, Said, Times, Utc};
+use jobtrack::job::{Answer, Grace, Observation, RemoteId, Said, Times, Utc};
 use jobtrack::policy::Backoff;
 use jobtrack::provider::Provider;
 use jobtrack::scheduler::{Configured, Providers, Scheduler, Wanted};
@@ -64,6 +64,7 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
         max_in_flight: 8,
         backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) },
         give_up_after: Duration::from_hours(1),
+        lost_after: Grace { seen: Duration::from_hours(1), unseen: Duration::from_hours(1) },
         request_timeout: Duration::from_secs(1),
         lists: false,
     };

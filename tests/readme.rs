@@ -5,6 +5,7 @@
 mod standin;
 mod support;
 
+use jobtrack::provider::meaning::{Meaning, Sign, TABLE};
 use standin::StandIn;
 use support::daemon::{Home, text};
 use support::db;
@@ -75,4 +76,36 @@ fn the_client_knows_each_command_of_the_table() {
         known += 1;
     }
     assert!(known >= 10, "{known}");
+}
+
+#[test]
+fn its_table_of_answers_is_the_one_in_the_code() {
+    let (_, table) = README.split_once("## What an answer means\n").expect("the chapter");
+    let rows: Vec<_> =
+        table.lines().skip_while(|line| !line.starts_with('|')).skip(2).take(7).collect();
+    for (sign, meaning) in TABLE {
+        let row = rows[match meaning {
+            Meaning::Transient => 1,
+            Meaning::Malformed => 2,
+            Meaning::RateLimited => 3,
+            Meaning::Auth | Meaning::Quota => 4,
+            Meaning::Misconfigured => 5,
+            Meaning::NotFound => 6,
+        }];
+        let says = row.split('|').nth(1).expect("a column");
+        let named = match sign {
+            Sign::Status(range) if range.start() == range.end() => range.start().to_string(),
+            Sign::Status(range) => format!("{}xx", range.start() / 100),
+            Sign::Code(service, number) => format!("`{service}.{number}`"),
+            Sign::Dune(status, _) => format!("Dune's {status}"),
+        };
+        assert!(
+            says.contains(&named) || says.contains(&named.replace("Dune's", "and")),
+            "{named}: {row}"
+        );
+        if let Sign::Code(..) = sign {
+            let rows = rows.iter().filter(|row| row.contains(&named)).count();
+            assert_eq!(rows, 1, "{named} has one meaning");
+        }
+    }
 }

@@ -13,6 +13,8 @@ mod endings;
 mod fleet;
 #[path = "tracker/lists.rs"]
 mod lists;
+#[path = "tracker/lost.rs"]
+mod lost;
 #[path = "tracker/outage.rs"]
 mod outage;
 #[path = "tracker/refusals.rs"]
@@ -21,6 +23,8 @@ mod refusals;
 mod sim;
 #[path = "tracker/turns.rs"]
 mod turns;
+#[path = "tracker/words.rs"]
+mod words;
 #[path = "tracker/world.rs"]
 mod world;
 #[path = "tracker/writes.rs"]

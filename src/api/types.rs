@@ -226,6 +226,9 @@ pub struct ProviderStatus {
     pub outage_since: Option<Utc>,
     /// Why nothing is asked at present; none if it is.
     pub paused: Option<Pause>,
+    /// Words of its answers that are not known; `states` in the config can tell what they mean.
+    #[serde(default)]
+    pub unknown_words: Vec<String>,
 }
 
 /// A time in which a provider is not asked.

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use super::render::span;
+use super::render::{plain, span};
 use super::table::Table;
 use super::{Context, REFUSED, output};
-use crate::api::Status;
+use crate::api::{ProviderStatus, Status};
 use crate::clock::Clock;
 use crate::job::Utc;
 
@@ -104,5 +104,14 @@ fn providers(status: &Status, now: Utc) -> Vec<String> {
     }
     let mut lines = vec![String::new()];
     lines.extend(table.lines());
+    lines.extend(status.providers.iter().filter_map(unknown_words));
     lines
+}
+
+fn unknown_words(one: &ProviderStatus) -> Option<String> {
+    let words = plain(&one.unknown_words.join(", "));
+    (!words.is_empty()).then(|| {
+        let yellow = AnsiColor::Yellow.on_default();
+        format!("{yellow}{} says words that are not known: {words}{yellow:#}", one.provider)
+    })
 }

@@ -137,6 +137,8 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
                 ("max_interval", "5m".into()),
                 ("request_timeout", "30s".into()),
                 ("give_up_after", "30d".into()),
+                ("lost_after", "15m".into()),
+                ("lost_after_unseen", "1h".into()),
             ]),
         ),
         ("maintenance", table(&[("prune", "17 3 * * *".into())])),

@@ -22,7 +22,7 @@ pub use auth::AuthConfig;
 pub use load::{ConfigError, Loaded, Setting, load};
 pub use maintenance::{CronText, Keep, MaintenanceConfig};
 use provider::Rule;
-pub use provider::{Kind, ProviderConfig};
+pub use provider::{Kind, ProviderConfig, StateName};
 pub use secret::SecretRef;
 use span::span;
 
@@ -109,12 +109,19 @@ pub struct PollingConfig {
     /// A job that is not over so long after its registration is let go.
     #[serde(deserialize_with = "span")]
     pub give_up_after: Duration,
+    /// "Not found" for so long makes a job lost.
+    #[serde(deserialize_with = "span")]
+    pub lost_after: Duration,
+    /// The same for a job that the provider has never known.
+    #[serde(deserialize_with = "span")]
+    pub lost_after_unseen: Duration,
 }
 
 impl Config {
     /// What no type can say. Each complaint is the key and what is allowed.
     fn complaints(&self) -> Vec<(String, &'static str)> {
         const SPAN: &str = "must be at least 100ms and at most 400d";
+        const PROOF: &str = "must be at least 1m and at most 400d";
         let mut found = Vec::new();
         let mut check = |good: bool, key: String, allowed| {
             if !good {
@@ -130,6 +137,12 @@ impl Config {
                 ("give_up_after", own.give_up_after),
             ] {
                 check(range.contains(&value), format!("{key}.{name}"), SPAN);
+            }
+            let proof = Duration::from_mins(1)..=*range.end();
+            for (name, value) in
+                [("lost_after", own.lost_after), ("lost_after_unseen", own.lost_after_unseen)]
+            {
+                check(proof.contains(&value), format!("{key}.{name}"), PROOF);
             }
             let ordered = own.min_interval <= own.max_interval;
             check(ordered, format!("{key}.max_interval"), "must not be less than min_interval");

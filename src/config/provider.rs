@@ -1,6 +1,7 @@
 //! `[providers.NAME]`: one account of a service. All kinds share one table; which of its keys a kind
 //! needs, takes or refuses is [`ProviderConfig::rules`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -89,6 +90,33 @@ pub struct ProviderConfig {
     /// As in `[polling]`.
     #[serde(default, deserialize_with = "optional_span")]
     pub give_up_after: Option<Duration>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub lost_after: Option<Duration>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub lost_after_unseen: Option<Duration>,
+    /// Words of the service that we do not know, and what they mean.
+    #[serde(default)]
+    pub states: BTreeMap<String, StateName>,
+}
+
+/// A state that a word of a service may mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateName {
+    /// It waits.
+    Pending,
+    /// It runs.
+    Running,
+    /// Over, well.
+    Succeeded,
+    /// Over, badly.
+    Failed,
+    /// Over, stopped.
+    Cancelled,
+    /// Over, its result gone.
+    Expired,
 }
 
 impl ProviderConfig {
@@ -152,6 +180,8 @@ impl ProviderConfig {
             max_interval: self.max_interval.unwrap_or(all.max_interval),
             request_timeout: self.request_timeout.unwrap_or(all.request_timeout),
             give_up_after: self.give_up_after.unwrap_or(all.give_up_after),
+            lost_after: self.lost_after.unwrap_or(all.lost_after),
+            lost_after_unseen: self.lost_after_unseen.unwrap_or(all.lost_after_unseen),
         }
     }
 }

@@ -50,6 +50,7 @@ fn provider(lane: &Lane, snapshot: &Snapshot) -> ProviderStatus {
                 .unwrap_or_else(|| "the provider says that its limit is used up".to_owned()),
             until: snapshot.wall.plus(pause.until.since(snapshot.at)),
         }),
+        unknown_words: report.unknown_words.clone(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Config → providers that can be asked, with the tracker's rules for each.
 
 use crate::config::{Config, ProviderConfig};
-use crate::job::ProviderName;
+use crate::job::{Grace, ProviderName};
 use crate::policy::Backoff;
 use crate::provider::{self, BuildError};
 use crate::scheduler::{Configured, Providers};
@@ -31,6 +31,7 @@ fn settings(
         max_in_flight: own.max_in_flight(),
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
         give_up_after: polling.give_up_after,
+        lost_after: Grace { seen: polling.lost_after, unseen: polling.lost_after_unseen },
         request_timeout: polling.request_timeout,
         lists,
     }

@@ -15,7 +15,7 @@ mod transition;
 pub use answer::{Answer, Listed, Listing, Observation, Pace, Page, ProviderError, Quota, Times};
 pub use change::{Anomaly, Change, NewJob, Note, Outage, OutageEdge, Told, Tracked};
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
-pub use lost::Missing;
+pub use lost::{Grace, Missing};
 pub use state::{Evidence, Said, State};
 pub use time::{Moment, Mono, Utc};
 pub use transition::{

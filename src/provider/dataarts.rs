@@ -18,13 +18,22 @@ use super::fields::{MAX_TEXT, MAX_WORD, cut, kept, number, object};
 use super::http::{Reply, answer};
 use super::huawei::{Account, Ask, refused};
 use super::sieve::Sieve;
+use super::words::{Known, Words};
 
 /// One workspace's scripts.
 #[derive(Debug)]
 pub(super) struct DataArts {
     pub(super) account: Account,
     pub(super) workspace: Option<HeaderValue>,
+    pub(super) words: Words,
 }
+
+pub(super) const WORDS: Known = &[
+    ("LAUNCHING", Said::Pending),
+    ("RUNNING", Said::Running),
+    ("FINISHED", Said::Succeeded),
+    ("FAILED", Said::Failed),
+];
 
 const NEVER_KEPT: &[&str] = &["rows", "rawResult"];
 
@@ -40,7 +49,7 @@ impl DataArts {
         let sieve = Some(Sieve::new(NEVER_KEPT));
         let ask = Ask { headers: &headers, sieve, ..Ask::get(&path) };
         let reply = self.account.send(ask, now).await;
-        answer(reply, read)
+        answer(reply, |reply| read(reply, &self.words))
     }
 }
 
@@ -75,7 +84,7 @@ struct Instance {
     results: Option<Value>,
 }
 
-fn read(reply: &Reply) -> Result<Observation, ProviderError> {
+fn read(reply: &Reply, words: &Words) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
@@ -83,13 +92,7 @@ fn read(reply: &Reply) -> Result<Observation, ProviderError> {
     if instance.status.is_empty() || instance.status.len() > MAX_WORD {
         return Err(ProviderError::Malformed("the state is empty or too long".into()));
     }
-    let said = match instance.status.as_str() {
-        "LAUNCHING" => Said::Pending,
-        "RUNNING" => Said::Running,
-        "FINISHED" => Said::Succeeded,
-        "FAILED" => Said::Failed,
-        _ => Said::Unknown,
-    };
+    let said = words.said(&instance.status).unwrap_or(Said::Unknown);
     let results = match instance.results {
         Some(Value::Array(results)) => results,
         Some(_) | None => Vec::new(),

@@ -14,7 +14,9 @@ use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc}
 
 use super::Provider;
 use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, object, only, plain, time};
-use super::http::{Call, Http, Reply, answer, refusal, secret_header};
+use super::http::{Call, Http, Reply, answer, secret_header};
+use super::meaning::{self, Refusal};
+use super::words::{Known, Words};
 
 /// One Dune account.
 #[derive(Debug)]
@@ -22,7 +24,21 @@ pub(super) struct Dune {
     pub(super) http: Http,
     pub(super) base: Url,
     pub(super) key: SecretString,
+    pub(super) words: Words,
 }
+
+/// Before every word, since 2022.
+pub(super) const PREFIX: &str = "QUERY_STATE_";
+pub(super) const WORDS: Known = &[
+    ("PENDING", Said::Pending),
+    ("EXECUTING", Said::Running),
+    ("COMPLETED", Said::Succeeded),
+    ("COMPLETED_PARTIAL", Said::Succeeded),
+    ("FAILED", Said::Failed),
+    ("CANCELLED", Said::Cancelled),
+    ("CANCELED", Said::Cancelled),
+    ("EXPIRED", Said::Expired),
+];
 
 impl Dune {
     fn url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
@@ -37,7 +53,7 @@ impl Dune {
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
         let path = ["api", "v1", "execution", id.as_str(), "status"];
         let reply = self.send(Method::GET, &path, now).await;
-        answer(reply, |reply| read(reply, id))
+        answer(reply, |reply| read(reply, id, &self.words))
     }
 
     async fn send(
@@ -104,7 +120,7 @@ const RESULT_FIELDS: [&str; 9] = [
     "execution_time_millis",
 ];
 
-fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
+fn read(reply: &Reply, asked: &RemoteId, words: &Words) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
@@ -116,9 +132,10 @@ fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
         return Err(ProviderError::Malformed("the state is empty or too long".into()));
     }
     let finished = status.is_execution_finished.as_ref().and_then(Value::as_bool);
+    let unknown = if finished == Some(true) { Said::Indeterminate } else { Said::Unknown };
     Ok(Observation {
         listed_at: None,
-        said: said(&status.state, finished.unwrap_or(false)),
+        said: words.said(&status.state).unwrap_or(unknown),
         times: Times {
             submitted_at: time(status.submitted_at.as_ref()),
             started_at: time(status.execution_started_at.as_ref()),
@@ -130,19 +147,6 @@ fn read(reply: &Reply, asked: &RemoteId) -> Result<Observation, ProviderError> {
         word: status.state.clone(),
         detail: told(status),
     })
-}
-
-fn said(word: &str, finished: bool) -> Said {
-    match word.strip_prefix("QUERY_STATE_").unwrap_or(word) {
-        "PENDING" => Said::Pending,
-        "EXECUTING" => Said::Running,
-        "COMPLETED" | "COMPLETED_PARTIAL" => Said::Succeeded,
-        "FAILED" => Said::Failed,
-        "CANCELLED" | "CANCELED" => Said::Cancelled,
-        "EXPIRED" => Said::Expired,
-        _ if finished => Said::Indeterminate,
-        _ => Said::Unknown,
-    }
 }
 
 fn message(error: Option<&Value>) -> Option<String> {
@@ -167,21 +171,10 @@ fn told(status: Status) -> Map<String, Value> {
     ])
 }
 
-/// Dune's errors are `{"error":"<text>"}`. "Not found" is only what Dune itself says of an
-/// execution: a 404 in other words comes from a wrong address.
+/// Dune's errors are `{"error":"<text>"}`; there are no codes.
 fn refused(reply: &Reply) -> ProviderError {
     let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
     let told = body.as_ref().and_then(|body| message(body.get("error"))).unwrap_or_default();
     let told = cut(&told, 512);
-    let lower = told.to_lowercase();
-    let unknown = match reply.status {
-        StatusCode::NOT_FOUND => lower.contains("object not found"),
-        StatusCode::BAD_REQUEST => lower.contains("execution id") && lower.contains("invalid"),
-        _ => false,
-    };
-    if unknown {
-        ProviderError::NotFound(format!("HTTP {}: {told}", reply.status.as_u16()))
-    } else {
-        refusal(reply.status, told)
-    }
+    meaning::read(Refusal { status: reply.status.as_u16(), code: "", dune: told }, told)
 }

@@ -185,24 +185,6 @@ fn blot_out(body: &mut [u8], secret: &[u8]) {
     }
 }
 
-/// What a status that is no success means at every service, `told` being its body's own words.
-pub(super) fn refusal(status: StatusCode, told: &str) -> ProviderError {
-    let text = if told.is_empty() {
-        format!("HTTP {}", status.as_u16())
-    } else {
-        format!("HTTP {}: {told}", status.as_u16())
-    };
-    match status.as_u16() {
-        401 | 403 => ProviderError::Auth(text),
-        402 => ProviderError::Quota(text),
-        429 => ProviderError::RateLimited(text),
-        // A wrong host or path: somebody else answers, or nobody of that name.
-        300..=399 | 404 | 405 | 410 => ProviderError::Misconfigured(text),
-        408 | 409 | 425 | 500..=599 => ProviderError::Transient(text),
-        _ => ProviderError::Malformed(text),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

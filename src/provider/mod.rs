@@ -10,9 +10,11 @@ mod dune;
 mod fields;
 mod http;
 mod huawei;
+pub mod meaning;
 mod pace;
 mod secret;
 mod sieve;
+mod words;
 
 use futures_util::future::BoxFuture;
 
@@ -26,6 +28,7 @@ use http::Http;
 use huawei::Auth;
 pub use huawei::sign;
 pub use secret::SecretError;
+use words::{Known, Words};
 
 /// One configured account of a service.
 pub trait Provider: Send + Sync + std::fmt::Debug {
@@ -96,17 +99,23 @@ pub fn build(
             .map_err(|_| setting("project_id: not a header's text".into()))?;
         Ok(huawei::Account { http, base, project_id, auth })
     };
+    let words = |prefix, known: Known| Words::new(prefix, known, &own.states).map_err(setting);
     Ok(match own.kind {
         Kind::Dune => {
             let key = own.api_key.as_ref().ok_or_else(|| missing("api_key"))?;
-            Box::new(dune::Dune { http, base, key: secret(key)? })
+            let words = words(dune::PREFIX, dune::WORDS)?;
+            Box::new(dune::Dune { http, base, key: secret(key)?, words })
         }
-        Kind::Dli => Box::new(dli::Dli { account: huawei(http, base)?, statement }),
+        Kind::Dli => {
+            let words = words("", dli::WORDS)?;
+            Box::new(dli::Dli { account: huawei(http, base)?, statement, words })
+        }
         Kind::DataArts => {
             let workspace = own.workspace.as_deref().map(str::parse).transpose();
             let workspace =
                 workspace.map_err(|_| setting("workspace: not a header's text".into()))?;
-            Box::new(dataarts::DataArts { account: huawei(http, base)?, workspace })
+            let words = words("", dataarts::WORDS)?;
+            Box::new(dataarts::DataArts { account: huawei(http, base)?, workspace, words })
         }
     })
 }

@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::job::{Answer, JobId, Listing, Moment, Mono, Page, ProviderError, ProviderName, Utc};
+use crate::job::{
+    Answer, Grace, JobId, Listing, Moment, Mono, Observation, Page, ProviderError, ProviderName,
+    Said, Utc,
+};
 use crate::policy::{Backoff, Budget};
 
 use super::health::Health;
@@ -29,6 +32,8 @@ pub struct LaneSettings {
     pub backoff: Backoff,
     /// From a job's registration, unless it has its own.
     pub give_up_after: Duration,
+    /// "Not found" for so long makes a job lost.
+    pub lost_after: Grace,
     /// No poll takes longer.
     pub request_timeout: Duration,
     /// Whether it has a list that answers for many jobs at once.
@@ -96,7 +101,7 @@ impl Lane {
         }
     }
 
-    /// New settings end a pause: what was wrong may be mended.
+    /// New settings end a pause and may know more words: what was wrong may be mended.
     pub(super) fn configure(&mut self, settings: Option<LaneSettings>, now: Mono) {
         match (&self.settings, &settings) {
             // A minute that was spent before a provider was taken away counts when it is back.
@@ -109,6 +114,8 @@ impl Lane {
         self.settings = settings;
         self.health.end_pause();
         self.shelf.forget();
+        // What is still unknown is soon said again: its jobs are asked at once.
+        self.unknown_words.clear();
     }
 
     /// `place` is where the list shows it, if it can be asked for with others.
@@ -135,6 +142,22 @@ impl Lane {
         self.first.remove(&(due, job));
         self.again.remove(&(due, job));
         self.by_hand.retain(|waiting| *waiting != job);
+    }
+
+    /// A job that was asked before is due now, not when it was to be; false if it does not wait.
+    pub(super) fn bring_forward(
+        &mut self,
+        job: JobId,
+        due: Mono,
+        place: Option<Utc>,
+        now: Mono,
+    ) -> bool {
+        let waits = self.again.contains(&(due, job));
+        if waits {
+            self.dequeue(job, due, place);
+            self.enqueue(job, now, Queue::Again, place);
+        }
+        waits
     }
 
     /// Whose turn it is now, if it is anybody's; the request is spent. Who has the turn leaves the
@@ -297,8 +320,13 @@ impl Lane {
         self.shelf.seen(page, total, expected, missing, now)
     }
 
-    /// A word that we do not know is reported once.
-    pub(super) fn unknown_word(&mut self, word: &str) -> Option<Tell> {
+    /// A word that we do not know is reported once, and held until it is known.
+    pub(super) fn hear_word(&mut self, seen: &Observation) -> Option<Tell> {
+        let word = seen.word.as_str();
+        if !matches!(seen.said, Said::Unknown | Said::Indeterminate) {
+            self.unknown_words.remove(word);
+            return None;
+        }
         let news = self.unknown_words.len() < Self::UNKNOWN_WORDS_KEPT
             && self.unknown_words.insert(word.to_owned());
         news.then(|| Tell::UnknownWord { provider: self.name.clone(), word: word.to_owned() })
@@ -322,6 +350,7 @@ impl Lane {
             failures: self.health.failures(),
             outage_since: self.health.outage_since(),
             pause: self.health.pause().filter(|pause| pause.until > now).cloned(),
+            unknown_words: self.unknown_words.iter().cloned().collect(),
         }
     }
 
@@ -332,11 +361,13 @@ impl Lane {
             Patience {
                 backoff: Backoff { min: Duration::from_mins(1), max: Duration::from_mins(1) },
                 give_up_after: Duration::MAX,
+                lost_after: Grace { seen: Duration::MAX, unseen: Duration::MAX },
                 clock_is_true: true,
             },
             |settings| Patience {
                 backoff: settings.backoff,
                 give_up_after: settings.give_up_after,
+                lost_after: settings.lost_after,
                 clock_is_true: true,
             },
         )

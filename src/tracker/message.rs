@@ -146,4 +146,6 @@ pub struct LaneReport {
     pub outage_since: Option<Utc>,
     /// Why nothing is asked.
     pub pause: Option<Pause>,
+    /// Words that are not known, of the latest.
+    pub unknown_words: Vec<String>,
 }

@@ -9,6 +9,7 @@ mod health;
 mod lane;
 mod listed;
 mod message;
+mod news;
 mod patience;
 mod record;
 mod shelf;
@@ -17,7 +18,7 @@ mod stage;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, ProviderName, Said, Tracked};
+use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, ProviderName, Tracked};
 
 pub use health::Pause;
 use lane::{Lane, Queue, Turn};
@@ -92,6 +93,9 @@ impl Tracker {
         for settings in settings {
             let lane = self.lane_of(&settings.name, now);
             self.lanes[lane.0].configure(Some(settings), now);
+        }
+        for (id, record) in &mut self.jobs {
+            record.reconsider(*id, &mut self.lanes[record.lane.0], now);
         }
     }
 
@@ -182,10 +186,8 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(lane) = self.lanes.get_mut(lane.0) else { return };
-        if let Ok(seen) = &answer.result
-            && matches!(seen.said, Said::Unknown | Said::Indeterminate)
-        {
-            actions.extend(lane.unknown_word(&seen.word).map(Action::Tell));
+        if let Ok(seen) = &answer.result {
+            actions.extend(lane.hear_word(seen).map(Action::Tell));
         }
         let Some(record) = self.jobs.get_mut(&id) else { return };
         let Stage::Asking { by_hand } = record.stage else {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::job::Utc;
+use crate::job::{Grace, Utc};
 use crate::policy::Backoff;
 
 /// The rules of a lane that bear on a single job.
@@ -11,6 +11,7 @@ use crate::policy::Backoff;
 pub(super) struct Patience {
     pub(super) backoff: Backoff,
     pub(super) give_up_after: Duration,
+    pub(super) lost_after: Grace,
     /// Whether the calendar may be believed.
     pub(super) clock_is_true: bool,
 }

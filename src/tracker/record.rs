@@ -3,15 +3,15 @@
 //! [`Record::hear`] and [`Record::plan`] decide; they know nothing of queues and budgets. The
 //! standing moves when the store has the change ([`Record::written`]), or says what it has instead.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::job::{
     Answer, Asked, Change, JobId, Missing, Moment, Mono, Note, Observation, Ours, ProviderError,
-    RemoteId, Standing, Told, Tracked, Transition, Utc, Verdict, conclude, observe,
+    RemoteId, Standing, State, Tracked, Transition, Utc, Verdict, conclude, observe,
 };
 
-use super::lane::LaneId;
+use super::lane::{Lane, LaneId};
+use super::news::News;
 use super::patience::Patience;
 use super::stage::{Cause, Heard, Next, Pending, Stage};
 
@@ -35,8 +35,9 @@ pub(super) struct Record {
     missing: Option<Missing>,
     /// The last answer was that we may not ask for it.
     refused: bool,
-    /// A hash of what was told last, so that only news is written.
-    told: u64,
+    /// The provider was configured anew while it was asked: the answer may be read as of old.
+    outdated: bool,
+    told: News,
     /// Somebody wants it untracked, once the change that is being written is in.
     untrack: Option<String>,
 }
@@ -72,8 +73,26 @@ impl Record {
             quiet: 0,
             missing: None,
             refused: false,
-            told: 0,
+            outdated: false,
+            told: News::default(),
             untrack: None,
+        }
+    }
+
+    /// Its provider is configured anew, and may know the word by which the job stands unknown: it is
+    /// asked at once, or once more if it is being asked.
+    pub(super) fn reconsider(&mut self, id: JobId, lane: &mut Lane, now: Mono) {
+        let place = self.place();
+        match &mut self.stage {
+            Stage::Waiting(due) if self.standing.state == State::Unknown => {
+                if lane.bring_forward(id, *due, place, now) {
+                    *due = now;
+                }
+            }
+            Stage::Waiting(_) => {}
+            Stage::Asking { .. } => self.outdated = true,
+            Stage::Writing(pending) if pending.after.state == State::Unknown => pending.due = now,
+            Stage::Writing(_) => {}
         }
     }
 
@@ -109,14 +128,22 @@ impl Record {
         self.missing = None;
         self.singly = false;
         self.listed_at = seen.listed_at.or(self.listed_at);
-        let told = self.news(&seen);
+        // By hand, after the end: what was told then stays.
+        let over = self.standing.state.is_terminal();
+        let told = if over { None } else { self.told.of(&seen) };
         let (rows, anomaly) = match observe(&self.standing, &seen, asked) {
             Verdict::Same => (Vec::new(), None),
             Verdict::Moved(rows) => (rows, None),
             Verdict::Contradiction(what) => (Vec::new(), Some(what)),
         };
         self.quiet = if rows.is_empty() { self.quiet.saturating_add(1) } else { 0 };
-        let due = now.mono.plus(patience.backoff.next_interval(self.quiet, now.jitter));
+        let outdated = std::mem::take(&mut self.outdated) && seen.said.state() == State::Unknown;
+        let wait = if outdated {
+            Duration::ZERO
+        } else {
+            patience.backoff.next_interval(self.quiet, now.jitter)
+        };
+        let due = now.mono.plus(wait);
         let mut note = self.note(id, asked.answered_at, due, now);
         note.told = told;
         note.answered_from = Some(asked.sent_at);
@@ -163,9 +190,11 @@ impl Record {
         let mut note = self.note(id, asked.answered_at, due, now);
         note.last_poll_error = Some(error.to_string());
         if let ProviderError::NotFound(why) = error {
-            let missing = Missing::again(self.missing, now.mono);
+            let seen = self.standing.answered_from.is_some();
+            let grace = if seen { patience.lost_after.seen } else { patience.lost_after.unseen };
+            let missing = Missing::again(self.missing, grace, now.mono);
             self.missing = Some(missing);
-            if missing.is_proven(self.standing.answered_from.is_some(), now.mono) {
+            if missing.is_proven(grace) {
                 let why = format!("not found {} times: {why}", missing.times());
                 if let Some(change) = self.plan(id, Ours::Lost, why, Some(note.clone()), now) {
                     return Heard {
@@ -328,26 +357,5 @@ impl Record {
             last_poll_error: None,
             told: None,
         }
-    }
-
-    fn news(&mut self, seen: &Observation) -> Option<Told> {
-        if self.standing.state.is_terminal() {
-            // By hand, after the end: what was told then stays.
-            return None;
-        }
-        let detail = serde_json::Value::Object(seen.detail.clone()).to_string();
-        let mut hasher = DefaultHasher::new();
-        (&detail, &seen.message).hash(&mut hasher);
-        let t = seen.times;
-        for time in [t.submitted_at, t.started_at, t.ended_at, t.expires_at] {
-            time.map(Utc::as_millis).hash(&mut hasher);
-        }
-        let hash = hasher.finish();
-        if hash == self.told {
-            return None;
-        }
-        self.told = hash;
-        let (times, message, listed_at) = (seen.times, seen.message.clone(), seen.listed_at);
-        Some(Told { times, message, listed_at, detail })
     }
 }

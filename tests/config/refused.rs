@@ -36,7 +36,7 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             "[polling]\nmin_interval = \"2s\"\nmaximum = \"1m\"\n",
             3,
             "polling.maximum",
-            &["min_interval, max_interval, request_timeout, give_up_after"],
+            &["min_interval, max_interval, request_timeout, give_up_after, lost_after"],
         ),
         (
             &format!("{DUNE}rpm = 5\n"),
@@ -118,6 +118,35 @@ fn all_complaints_of_one_kind_are_told_at_once() {
     for key in ["providers.dune.max_in_flight", "polling.request_timeout"] {
         assert!(why.contains(key), "{key}\n{why}");
     }
+}
+
+#[test]
+fn a_job_is_lost_after_a_minute_at_the_soonest() {
+    for key in ["lost_after", "lost_after_unseen"] {
+        let set = |value: &str| format!("[polling]\n{key} = \"{value}\"\n{DUNE}");
+        for good in ["1m", "400d"] {
+            Case::file(&set(good)).good();
+        }
+        for bad in ["59s", "0s", "401d"] {
+            check(&[(&set(bad), 2, &format!("polling.{key}"), &["at least 1m"])]);
+        }
+        let own = format!("{DUNE}{key} = \"59s\"\n");
+        check(&[(&own, 4, &format!("providers.dune.{key}"), &["at least 1m and at most 400d"])]);
+    }
+}
+
+#[test]
+fn a_word_means_a_state_that_a_service_can_tell() {
+    for good in ["pending", "running", "succeeded", "failed", "cancelled", "expired"] {
+        Case::file(&format!("{DUNE}states = {{ DAYDREAMING = \"{good}\" }}\n")).good();
+    }
+    let key = "providers.dune.states.DAYDREAMING";
+    let allowed = "must be one of: pending, running, succeeded, failed, cancelled, expired";
+    for bad in ["unknown", "registered", "indeterminate", "lost", "untracked", "Running", ""] {
+        let text = format!("{DUNE}states = {{ DAYDREAMING = \"{bad}\" }}\n");
+        check(&[(&text, 4, key, &[allowed])]);
+    }
+    check(&[(&format!("{DUNE}states = {{ DAYDREAMING = 5 }}\n"), 4, key, &["must be"])]);
 }
 
 #[test]

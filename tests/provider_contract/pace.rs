@@ -71,3 +71,25 @@ async fn the_providers_clock_is_told_in_whole_seconds() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_limit_in_the_text_of_a_refusal_is_told_by_the_kinds_that_have_it() {
+    let text = "policy user over ratelimit,limit:60,time:1 minute";
+    let refusals =
+        [(429, "APIGW.0308", true), (403, "APIG.0308", true), (503, "APIGW.0308", false)];
+    for subject in SUBJECTS {
+        let bench = Bench::new(subject).await;
+        for (code, error_code, is_limit) in refusals {
+            let body = serde_json::json!({ "error_code": error_code, "error_msg": text });
+            let answer = bench.meet(status(code, body.to_string(), &[])).await;
+            let quota = Quota { requests: 60, window: Duration::from_mins(1) };
+            let expected = (is_limit && subject.kind != "dune").then_some(quota);
+            assert_eq!(answer.pace.quota, expected, "{} {code}", subject.kind);
+        }
+        let headers = [("RateLimit-Policy", "\"high\";q=40;w=60")];
+        let body = serde_json::json!({ "error_code": "APIGW.0308", "error_msg": text });
+        let answer = bench.meet(status(429, body.to_string(), &headers)).await;
+        let told = answer.pace.quota.map(|quota| quota.requests);
+        assert_eq!(told, Some(40), "what a header says is meant for us");
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jobtrack::job::{Answer, Observation, ProviderError, ProviderName, RemoteId, Said, Utc};
-use jobtrack::provider::{Provider, build};
+use jobtrack::provider::{BuildError, Provider, build};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -124,14 +124,40 @@ impl Bench {
         Self::at(subject, standin, &base_url)
     }
 
+    /// With more lines in the provider's section.
+    pub(crate) async fn with_lines(subject: &'static Subject, more: &str) -> Self {
+        let standin = StandIn::start().await;
+        let base_url = standin.base_url();
+        Self::configured(subject, standin, &base_url, more).expect("a provider")
+    }
+
     /// With the service at another address than the stand-in's own.
     pub(crate) fn at(subject: &'static Subject, standin: StandIn, base_url: &str) -> Self {
+        Self::configured(subject, standin, base_url, "").expect("a provider")
+    }
+
+    /// Why such lines in the provider's section cannot be used.
+    pub(crate) async fn refused_with(subject: &'static Subject, more: &str) -> String {
+        let standin = StandIn::start().await;
+        let base_url = standin.base_url();
+        match Self::configured(subject, standin, &base_url, more) {
+            Ok(_) => panic!("{more} is taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn configured(
+        subject: &'static Subject,
+        standin: StandIn,
+        base_url: &str,
+        more: &str,
+    ) -> Result<Self, BuildError> {
         let dir = TempDir::with_prefix("jobtrack-provider-").expect("a temporary directory");
         for secret in subject.secrets {
             std::fs::write(dir.path().join(secret), format!("{secret}\n")).expect("its file");
         }
         let text = format!(
-            "[polling]\nrequest_timeout = \"{}s\"\n[providers.subject]\nkind = \"{}\"\n{}",
+            "[polling]\nrequest_timeout = \"{}s\"\n[providers.subject]\nkind = \"{}\"\n{}{more}\n",
             TIMEOUT.as_secs(),
             subject.kind,
             (subject.config)(base_url, dir.path())
@@ -143,9 +169,8 @@ impl Bench {
             .config;
         let name: ProviderName = "subject".parse().expect("a name");
         let provider =
-            build(&name, &config.providers[&name], &config.polling, config.store.statement)
-                .expect("a provider");
-        Self { subject, standin, provider, _dir: dir }
+            build(&name, &config.providers[&name], &config.polling, config.store.statement)?;
+        Ok(Self { subject, standin, provider, _dir: dir })
     }
 
     /// Asks once. Whatever comes of it: it tells neither the secret nor an address, and is short.

@@ -96,3 +96,38 @@ async fn a_life_is_told_as_it_is_lived() {
         assert_eq!(bench.standin.violations(), [""; 0], "{}", subject.kind);
     }
 }
+
+#[tokio::test]
+async fn a_word_that_the_user_explains_means_that_and_is_kept() {
+    let states = "states = { DAYDREAMING = \"running\", \"\u{5b8c}\u{6210}\" = \"succeeded\" }";
+    let words = [
+        ("DAYDREAMING", Said::Running),
+        ("\u{5b8c}\u{6210}", Said::Succeeded),
+        ("daydreaming", Said::Unknown),
+        ("DREAMING", Said::Unknown),
+    ];
+    for subject in SUBJECTS {
+        let bench = Bench::with_lines(subject, states).await;
+        for (word, said) in words.iter().chain(subject.words) {
+            let seen = bench.good(word, Value::Object((subject.body)(word)).to_string()).await;
+            assert_eq!((seen.said, seen.word.as_str()), (*said, *word), "{}", subject.kind);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_word_that_is_known_cannot_be_explained_otherwise() {
+    for subject in SUBJECTS {
+        for (word, said) in subject.words {
+            let states = format!("states = {{ {word} = \"succeeded\" }}");
+            if *said == Said::Unknown {
+                Bench::with_lines(subject, &states).await;
+                continue;
+            }
+            let why = Bench::refused_with(subject, &states).await;
+            let told =
+                format!("states: {word} cannot be set, it is known already: {}", said.state());
+            assert!(why.contains(&told), "{why}");
+        }
+    }
+}

@@ -100,6 +100,10 @@ impl Sim {
 
     pub(super) fn configure(&mut self, settings: Vec<LaneSettings>) {
         self.settings.clone_from(&settings);
+        // A word that was not known may be known now: such jobs may be asked at once.
+        for row in self.store.values().filter(|row| row.job.standing.state == State::Unknown) {
+            self.due.remove(&row.job.id);
+        }
         self.step(Input::Configure(settings));
     }
 

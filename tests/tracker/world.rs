@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use jobtrack::job::{
-    Anomaly, Answer, Change, JobId, Observation, Pace, ProviderError, Said, State, Times, Tracked,
-    Transition, register,
+    Anomaly, Answer, Change, Grace, JobId, Observation, Pace, ProviderError, Said, State, Times,
+    Tracked, Transition, register,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::LaneSettings;
@@ -82,6 +82,7 @@ pub(super) fn settings(name: &str) -> LaneSettings {
         max_in_flight: 8,
         backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) },
         give_up_after: Duration::from_hours(30 * 24),
+        lost_after: Grace { seen: Duration::from_mins(15), unseen: Duration::from_hours(1) },
         request_timeout: Duration::from_secs(30),
         lists: false,
     }

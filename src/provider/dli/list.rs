@@ -40,7 +40,7 @@ impl Dli {
         let ask = Ask { query: &query, sieve, room: ROOM, ..Ask::get(&path) };
         match self.account.send(ask, now).await {
             Ok(reply) => Listing {
-                result: read(&reply, self.statement).map_err(of_no_job),
+                result: read(&reply, self).map_err(of_no_job),
                 pace: reply.pace,
                 server_date: reply.server_date,
             },
@@ -68,7 +68,7 @@ struct Body<'a> {
     jobs: Option<&'a RawValue>,
 }
 
-fn read(reply: &Reply, statement: Statement) -> Result<Listed, ProviderError> {
+fn read(reply: &Reply, dli: &Dli) -> Result<Listed, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
@@ -87,14 +87,14 @@ fn read(reply: &Reply, statement: Statement) -> Result<Listed, ProviderError> {
             return Err(ProviderError::Malformed("the answer is not a list of jobs".into()));
         }
     };
-    Ok(Listed { jobs: rows.into_iter().filter_map(|row| job(row, statement)).collect(), total })
+    Ok(Listed { jobs: rows.into_iter().filter_map(|row| job(row, dli)).collect(), total })
 }
 
 /// The job of a row; none if it cannot be read.
-fn job(row: &RawValue, statement: Statement) -> Option<(RemoteId, Observation)> {
+fn job(row: &RawValue, dli: &Dli) -> Option<(RemoteId, Observation)> {
     let row = row.get().as_bytes();
     // Alone, it would be too long as well.
     let status: Status = (row.len() <= Http::MAX_BODY).then(|| object(row).ok())??;
     let id = text(status.job_id.as_ref()).filter(|id| is_plain_id(id))?.parse().ok()?;
-    Some((id, observed(status, statement).ok()?))
+    Some((id, observed(status, dli).ok()?))
 }

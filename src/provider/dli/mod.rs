@@ -24,20 +24,32 @@ use super::fields::{
 };
 use super::http::{Reply, answer};
 use super::huawei::{Account, Ask, refused, refused_with};
+use super::words::{Known, Words};
 
 /// One project's jobs.
 #[derive(Debug)]
 pub(super) struct Dli {
     pub(super) account: Account,
     pub(super) statement: Statement,
+    pub(super) words: Words,
 }
+
+pub(super) const WORDS: Known = &[
+    ("LAUNCHING", Said::Pending),
+    ("RUNNING", Said::Running),
+    ("SCALING", Said::Running),
+    ("FINISHED", Said::Succeeded),
+    ("FAILED", Said::Failed),
+    ("CANCELLED", Said::Cancelled),
+    ("CANCELED", Said::Cancelled),
+];
 
 impl Dli {
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
         let project = self.account.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str(), "status"];
         let reply = self.account.send(Ask::get(&path), now).await;
-        answer(reply, |reply| read(reply, id, self.statement))
+        answer(reply, |reply| read(reply, id, self))
     }
 }
 
@@ -94,11 +106,7 @@ struct Status {
     execution_details_path: Option<Value>,
 }
 
-fn read(
-    reply: &Reply,
-    asked: &RemoteId,
-    statement: Statement,
-) -> Result<Observation, ProviderError> {
+fn read(reply: &Reply, asked: &RemoteId, dli: &Dli) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
@@ -112,24 +120,17 @@ fn read(
     if status.job_id.as_ref().is_some_and(other) {
         return Err(malformed("an answer for another job".into()));
     }
-    observed(status, statement)
+    observed(status, dli)
 }
 
 /// What is told of the job, whichever it is.
-fn observed(status: Status, statement: Statement) -> Result<Observation, ProviderError> {
+fn observed(status: Status, dli: &Dli) -> Result<Observation, ProviderError> {
     let malformed = |why: String| ProviderError::Malformed(why);
     let word = text(status.status.as_ref())
         .filter(|word| word.len() <= MAX_WORD)
         .ok_or_else(|| malformed("the state is missing or too long".into()))?
         .to_owned();
-    let said = match word.as_str() {
-        "LAUNCHING" => Said::Pending,
-        "RUNNING" | "SCALING" => Said::Running,
-        "FINISHED" => Said::Succeeded,
-        "FAILED" => Said::Failed,
-        "CANCELLED" | "CANCELED" => Said::Cancelled,
-        _ => Said::Unknown,
-    };
+    let said = dli.words.said(&word).unwrap_or(Said::Unknown);
     let message = text(status.message.as_ref()).map(|told| cut(told, MAX_TEXT).to_owned());
     let ended_at = if said.state().is_terminal() { end(&status) } else { None };
     let listed_at = time_ms(status.start_time.as_ref());
@@ -139,7 +140,7 @@ fn observed(status: Status, statement: Statement) -> Result<Observation, Provide
         word,
         times: Times { ended_at, ..Times::default() },
         message,
-        detail: told(status, statement),
+        detail: told(status, dli.statement),
     })
 }
 

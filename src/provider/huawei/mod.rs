@@ -1,9 +1,10 @@
 //! What Huawei Cloud's services have in common: how they are asked, and how they refuse.
 //!
-//! Used by `dli` and `dataarts`. The services' own codes and the gateway's are in one table,
-//! [`meaning`]; the status decides where a code says nothing.
+//! Used by `dli` and `dataarts`. The services' own codes and the gateway's are in the table of all
+//! kinds, [`meaning`]; the status decides where a code says nothing.
 
 mod auth;
+mod limit;
 pub mod sign;
 
 use reqwest::header::{HeaderName, HeaderValue};
@@ -13,7 +14,8 @@ use serde_json::Value;
 use crate::job::{ProviderError, Utc};
 
 use super::fields::{cut, text};
-use super::http::{Call, Http, Reply, refusal};
+use super::http::{Call, Http, Reply};
+use super::meaning::{self, Refusal};
 use super::sieve::Sieve;
 pub(super) use auth::Auth;
 
@@ -57,7 +59,14 @@ impl Account {
         let mut all = self.auth.headers(&method, &url, &self.project_id, now)?;
         all.extend_from_slice(headers);
         let (body, behind) = (Vec::new(), self.auth.behind());
-        self.http.send(Call { method, url, headers: all, body, behind, sieve, room }, now).await
+        let call = Call { method, url, headers: all, body, behind, sieve, room };
+        let mut reply = self.http.send(call, now).await?;
+        if !reply.status.is_success()
+            && let ProviderError::RateLimited(told) = refused(&reply)
+        {
+            reply.pace.quota = reply.pace.quota.or_else(|| limit::read(&told));
+        }
+        Ok(reply)
     }
 
     /// In the form that is signed. A URL swallows segments of dots, which no service has.
@@ -96,42 +105,8 @@ pub(super) fn refused_with(status: StatusCode, body: &Value) -> ProviderError {
         (code, "") => code.to_owned(),
         (code, told) => format!("{code} {told}"),
     };
-    let told = cut(&told, 512);
-    // What a server in trouble says of a job is not to be believed.
-    let class = if status.is_server_error() { None } else { meaning(code) };
-    let text = || format!("HTTP {}: {told}", status.as_u16());
-    match class {
-        Some(Class::Transient) => ProviderError::Transient(text()),
-        Some(Class::NotFound) => ProviderError::NotFound(text()),
-        Some(Class::Auth) => ProviderError::Auth(text()),
-        Some(Class::RateLimited) => ProviderError::RateLimited(text()),
-        Some(Class::Misconfigured) => ProviderError::Misconfigured(text()),
-        None => refusal(status, told),
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Transient,
-    NotFound,
-    Auth,
-    RateLimited,
-    Misconfigured,
-}
-
-/// Codes of DLI, of DataArts (DLF) and of the gateway, which some print as `APIG.`.
-fn meaning(code: &str) -> Option<Class> {
-    let (service, number) = code.split_once('.')?;
-    match (service, number) {
-        ("DLI", "0999" | "0012") | ("APIGW" | "APIG", "0201") => Some(Class::Transient),
-        ("DLI", "0002" | "0023") | ("DLF", "6201" | "6205" | "30137") => Some(Class::NotFound),
-        ("DLI", "0013" | "0014") | ("DLF", "6888") => Some(Class::Auth),
-        ("APIGW" | "APIG", "0301" | "0302" | "0307") => Some(Class::Auth),
-        ("APIGW" | "APIG", "0308") => Some(Class::RateLimited),
-        // Wrong host or path, never a lost job.
-        ("APIGW" | "APIG", "0101") => Some(Class::Misconfigured),
-        _ => None,
-    }
+    let refusal = Refusal { status: status.as_u16(), code, dune: "" };
+    meaning::read(refusal, cut(&told, 512))
 }
 
 /// Code and text of an error in each of the shapes that were seen.
