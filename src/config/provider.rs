@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::job::ProviderName;
+
 use super::span::optional_span;
 use super::{AuthConfig, PollingConfig, SecretRef};
 
@@ -73,6 +75,8 @@ pub struct ProviderConfig {
     pub project_id: Option<String>,
     /// A workspace's id; without it the workspace "default" is meant (`DataArts`).
     pub workspace: Option<String>,
+    /// Which account of the service it uses, if others use it too: they share budget and key.
+    pub account: Option<ProviderName>,
     /// The budget.
     pub requests_per_minute: Option<u32>,
     /// Requests under way at once.

@@ -1,12 +1,13 @@
-//! A lane: the jobs of one provider that wait, and what holds them back: the budget, the polls in
-//! flight, a pause. [`Lane::pick`] says whose turn it is.
+//! A lane: the jobs of one provider that wait, and what holds them back: the account's budget, the
+//! polls in flight, a pause. [`Lane::pick`] says whose turn it is.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::job::{Answer, JobId, Moment, Mono, ProviderName};
-use crate::policy::{Backoff, Budget};
+use crate::policy::Backoff;
 
+use super::account::Account;
 use super::health::Health;
 use super::patience::Patience;
 use super::{Action, LaneReport, Tell};
@@ -20,7 +21,9 @@ pub struct LaneId(pub(super) usize);
 pub struct LaneSettings {
     /// Its name.
     pub name: ProviderName,
-    /// The budget.
+    /// The account that it shares with all that name it; none if it has one of its own.
+    pub account: Option<String>,
+    /// The budget; of several that share an account the lowest counts.
     pub requests_per_minute: u32,
     /// Polls under way at once, at most.
     pub max_in_flight: u32,
@@ -41,16 +44,26 @@ pub(super) enum Queue {
     Again,
 }
 
+/// A poll under way.
+#[derive(Debug)]
+struct UnderWay {
+    sent: Mono,
+    /// It must have ended by then.
+    ends_by: Mono,
+}
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) name: ProviderName,
     /// None while the provider is not configured: its jobs wait.
     pub(super) settings: Option<LaneSettings>,
-    pub(super) budget: Budget,
+    /// Which of the tracker's accounts it uses.
+    pub(super) account: usize,
+    /// The tracker's count of turns when it last had one.
+    pub(super) last_turn: u64,
     pub(super) active_jobs: u64,
     pub(super) health: Health,
-    /// Polls under way, and when each must have ended.
-    asking: BTreeMap<JobId, Mono>,
+    asking: BTreeMap<JobId, UnderWay>,
     first: BTreeSet<(Mono, JobId)>,
     again: BTreeSet<(Mono, JobId)>,
     by_hand: VecDeque<JobId>,
@@ -64,11 +77,12 @@ impl Lane {
     const UNKNOWN_WORDS_KEPT: usize = 100;
     const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-    pub(super) fn new(name: ProviderName, now: Mono) -> Self {
+    pub(super) fn new(name: ProviderName, account: usize) -> Self {
         Self {
             name,
             settings: None,
-            budget: Budget::new(1, now),
+            account,
+            last_turn: 0,
             active_jobs: 0,
             health: Health::default(),
             asking: BTreeMap::new(),
@@ -80,18 +94,11 @@ impl Lane {
         }
     }
 
-    /// New settings end a pause: what was wrong may be mended.
-    pub(super) fn configure(&mut self, settings: Option<LaneSettings>, now: Mono) {
-        match (&self.settings, &settings) {
-            // A minute that was spent before a provider was taken away counts when it is back.
-            (None, Some(new)) if self.budget.spent_last_minute(now) == 0 => {
-                self.budget = Budget::new(new.requests_per_minute, now);
-            }
-            (_, Some(new)) => self.budget.set_limit(new.requests_per_minute),
-            (_, None) => {}
-        }
+    /// New settings end a pause, and have to prove themselves: what was wrong may be mended, what was
+    /// right may be wrong.
+    pub(super) fn configure(&mut self, settings: Option<LaneSettings>) {
         self.settings = settings;
-        self.health.end_pause();
+        self.health.begin_anew();
     }
 
     pub(super) fn enqueue(&mut self, job: JobId, due: Mono, queue: Queue) {
@@ -115,8 +122,8 @@ impl Lane {
 
     /// Whose turn it is now, if it is anybody's; the job leaves its queue, the request is spent.
     /// The flag says that somebody asked for it by hand.
-    pub(super) fn pick(&mut self, now: Mono) -> Option<(JobId, bool)> {
-        if self.gate()? > now {
+    pub(super) fn pick(&mut self, account: &mut Account, now: Mono) -> Option<(JobId, bool)> {
+        if self.gate(account)? > now {
             return None;
         }
         let ready =
@@ -137,10 +144,11 @@ impl Lane {
             queue.remove(&entry);
             (entry.1, false)
         };
-        self.budget.spend(now);
+        account.budget.spend(now);
         // By the time-out of now: a reload may shorten it.
         let longest = self.settings.as_ref().map_or(Duration::ZERO, |own| own.request_timeout);
-        self.asking.insert(picked.0, now.plus(longest + Self::STUCK_AFTER));
+        let ends_by = now.plus(longest + Self::STUCK_AFTER);
+        self.asking.insert(picked.0, UnderWay { sent: now, ends_by });
         Some(picked)
     }
 
@@ -149,9 +157,14 @@ impl Lane {
         self.asking.contains_key(&job)
     }
 
+    /// How many polls are under way.
+    pub(super) fn under_way(&self) -> u32 {
+        u32::try_from(self.asking.len()).unwrap_or(u32::MAX)
+    }
+
     /// When [`Lane::pick`] will have something, if no answer comes before.
-    pub(super) fn wakes_at(&self) -> Option<Mono> {
-        let gate = self.gate()?;
+    pub(super) fn wakes_at(&self, account: &Account) -> Option<Mono> {
+        let gate = self.gate(account)?;
         if !self.by_hand.is_empty() {
             return Some(gate);
         }
@@ -160,14 +173,14 @@ impl Lane {
     }
 
     /// When the lane is open; none while only an answer can open it.
-    fn gate(&self) -> Option<Mono> {
+    fn gate(&self, account: &Account) -> Option<Mono> {
         let settings = self.settings.as_ref()?;
-        // After a refusal one request tries whether the way is clear.
+        // Until it has answered well, one request at a time tries whether the way is clear.
         let max_in_flight = if self.health.is_on_trial() { 1 } else { settings.max_in_flight };
-        if self.budget.under_way() >= max_in_flight {
+        if self.under_way() >= max_in_flight {
             return None;
         }
-        let opens = self.budget.opens_at()?;
+        let opens = account.opens_at()?;
         Some(self.health.pause().map_or(opens, |pause| opens.max(pause.until)))
     }
 
@@ -182,24 +195,23 @@ impl Lane {
 
     /// Whether a poll is under way for longer than any may take.
     pub(super) fn is_stuck(&self, now: Mono) -> bool {
-        self.asking.values().any(|ends_by| now > *ends_by)
+        self.asking.values().any(|poll| now > poll.ends_by)
     }
 
     /// Takes in what an answer tells of the provider.
     pub(super) fn learn(
         &mut self,
+        account: &mut Account,
         job: JobId,
         answer: &Answer,
         refused_before: bool,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        self.asking.remove(&job);
-        self.budget.end(now.mono);
-        if let Some(quota) = answer.pace.quota {
-            self.budget.announce(quota);
-        }
-        self.health.learn(&self.name, answer, refused_before, now, actions);
+        let sent = self.asking.remove(&job).map_or(now.mono, |poll| poll.sent);
+        account.learn(&mut self.health, answer, sent, now.mono, |health| {
+            health.learn(&self.name, answer, refused_before, now, actions);
+        });
     }
 
     /// A word that we do not know is reported once.
@@ -212,21 +224,25 @@ impl Lane {
 
 impl Lane {
     /// For the snapshot.
-    pub(super) fn report(&self, now: Mono) -> LaneReport {
+    pub(super) fn report(&self, account: &Account, now: Mono) -> LaneReport {
         let (due_polls, late) = self.backlog(now);
+        let pauses = self.health.pause().into_iter().chain(account.pause());
         LaneReport {
             name: self.name.clone(),
             configured: self.settings.is_some(),
             active_jobs: self.active_jobs,
             due_polls,
             late,
-            in_flight: self.budget.under_way(),
+            in_flight: self.under_way(),
             stuck: self.is_stuck(now),
-            sent_last_minute: self.budget.spent_last_minute(now),
-            requests_per_minute: self.budget.limit(),
+            sent_last_minute: account.budget.spent_last_minute(now),
+            requests_per_minute: account.budget.limit_at(now),
             failures: self.health.failures(),
             outage_since: self.health.outage_since(),
-            pause: self.health.pause().filter(|pause| pause.until > now).cloned(),
+            pause: pauses
+                .filter(|pause| pause.until > now)
+                .max_by_key(|pause| pause.until)
+                .cloned(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! Invariants: a job has one poll in flight at most, and none while a change of it is unwritten;
 //! its standing moves only when the store says that the change is in.
 
+mod account;
 mod health;
 mod lane;
 mod patience;
@@ -18,6 +19,7 @@ use crate::job::{
     RemoteId, Said, Tracked, Utc,
 };
 
+use account::Account;
 pub use health::Pause;
 use lane::{Lane, Queue};
 pub use lane::{LaneId, LaneSettings};
@@ -132,9 +134,9 @@ pub struct LaneReport {
     pub in_flight: u32,
     /// Whether one of them should have ended long ago.
     pub stuck: bool,
-    /// Requests of the last minute.
+    /// Requests of the last minute, by all that share its account.
     pub sent_last_minute: u32,
-    /// The budget in force.
+    /// The budget in force, of all that share its account.
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub failures: u32,
@@ -149,12 +151,16 @@ pub struct LaneReport {
 pub struct Tracker {
     jobs: HashMap<JobId, Record>,
     lanes: Vec<Lane>,
+    accounts: Vec<Account>,
+    /// How many polls were asked: a lane's last turn is told by it.
+    turns: u64,
 }
 
 impl Tracker {
     /// Takes in what happened and says what is to be done, polls that have come due included.
     pub fn step(&mut self, input: Input, now: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.see(now.mono);
         match input {
             Input::Tick => {}
             Input::Configure(settings) => self.configure(settings, now.mono),
@@ -175,7 +181,7 @@ impl Tracker {
     /// When the next step is due, if nothing happens before.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Mono> {
-        self.lanes.iter().filter_map(Lane::wakes_at).min()
+        self.lanes.iter().filter_map(|lane| lane.wakes_at(&self.accounts[lane.account])).min()
     }
 
     /// Whether this job is held.
@@ -193,29 +199,10 @@ impl Tracker {
     /// How each lane is doing, by name.
     #[must_use]
     pub fn report(&self, now: Mono) -> Vec<LaneReport> {
-        let mut reports: Vec<_> = self.lanes.iter().map(|lane| lane.report(now)).collect();
+        let report = |lane: &Lane| lane.report(&self.accounts[lane.account], now);
+        let mut reports: Vec<_> = self.lanes.iter().map(report).collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
-    }
-
-    fn configure(&mut self, settings: Vec<LaneSettings>, now: Mono) {
-        for lane in &mut self.lanes {
-            if !settings.iter().any(|settings| settings.name == lane.name) {
-                lane.configure(None, now);
-            }
-        }
-        for settings in settings {
-            let lane = self.lane_of(&settings.name, now);
-            self.lanes[lane.0].configure(Some(settings), now);
-        }
-    }
-
-    fn lane_of(&mut self, name: &ProviderName, now: Mono) -> LaneId {
-        let found = self.lanes.iter().position(|lane| lane.name == *name);
-        LaneId(found.unwrap_or_else(|| {
-            self.lanes.push(Lane::new(name.clone(), now));
-            self.lanes.len() - 1
-        }))
     }
 
     fn track(&mut self, job: Tracked, now: Moment) {
@@ -280,7 +267,8 @@ impl Tracker {
         let Some(lane) = self.lanes.get_mut(lane.0) else { return };
         // One job that is forbidden to us must not hold up all others again and again.
         let again = self.jobs.get(&id).is_some_and(Record::was_refused);
-        lane.learn(id, &answer, again, now, actions);
+        let account = &mut self.accounts[lane.account];
+        lane.learn(account, id, &answer, again, now, actions);
         if let Ok(seen) = &answer.result
             && matches!(seen.said, Said::Unknown | Said::Indeterminate)
         {
@@ -381,17 +369,15 @@ impl Tracker {
     }
 
     fn ask(&mut self, now: Mono, actions: &mut Vec<Action>) {
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
-            while let Some((id, by_hand)) = lane.pick(now) {
-                if let Some(record) = self.jobs.get_mut(&id) {
-                    record.stage = Stage::Asking { by_hand };
-                    actions.push(Action::Ask(Question {
-                        lane: LaneId(index),
-                        job: id,
-                        provider: lane.name.clone(),
-                        remote_id: record.remote_id.clone(),
-                    }));
-                }
+        while let Some((lane, job, by_hand)) = self.pick(now) {
+            if let Some(record) = self.jobs.get_mut(&job) {
+                record.stage = Stage::Asking { by_hand };
+                actions.push(Action::Ask(Question {
+                    lane,
+                    job,
+                    provider: self.lanes[lane.0].name.clone(),
+                    remote_id: record.remote_id.clone(),
+                }));
             }
         }
     }
