@@ -60,6 +60,7 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
     let name: jobtrack::job::ProviderName = "clumsy".parse().expect("a name");
     let settings = LaneSettings {
         name: name.clone(),
+        account: None,
         requests_per_minute: 6000,
         max_in_flight: 8,
         backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) },

@@ -5,6 +5,8 @@
 
 #![allow(clippy::expect_used, reason = "a test crate: a broken expectation is a failed test")]
 
+#[path = "tracker/accounts.rs"]
+mod accounts;
 #[path = "tracker/cadence.rs"]
 mod cadence;
 #[path = "tracker/endings.rs"]

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::job::ProviderName;
 
 use super::span::optional_span;
 use super::{AuthConfig, PollingConfig, SecretRef};
@@ -74,6 +77,9 @@ pub struct ProviderConfig {
     pub project_id: Option<String>,
     /// A workspace's id; without it the workspace "default" is meant (`DataArts`).
     pub workspace: Option<String>,
+    /// Which account of the service it uses, if others use it too: they share budget and key.
+    #[serde(default, deserialize_with = "account")]
+    pub account: Option<ProviderName>,
     /// The budget.
     pub requests_per_minute: Option<u32>,
     /// Requests under way at once.
@@ -117,6 +123,17 @@ pub enum StateName {
     Cancelled,
     /// Over, its result gone.
     Expired,
+}
+
+/// A name, by the rule of providers' names; a wrong one is not told, it may be a secret.
+fn account<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ProviderName>, D::Error> {
+    let text = String::deserialize(from)?;
+    let name = ProviderName::try_from(text).map_err(|_| {
+        D::Error::custom(
+            "must be a lower-case letter, then lower-case letters, digits or _, 64 at most",
+        )
+    })?;
+    Ok(Some(name))
 }
 
 impl ProviderConfig {

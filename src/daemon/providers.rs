@@ -27,6 +27,7 @@ fn settings(
     let polling = own.polling(&config.polling);
     LaneSettings {
         name: name.clone(),
+        account: own.account.as_ref().map(|account| account.as_str().to_owned()),
         requests_per_minute: own.requests_per_minute(),
         max_in_flight: own.max_in_flight(),
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },

@@ -27,6 +27,8 @@ pub(super) struct Health {
     failing_since: Option<Utc>,
     /// Refusals in a row.
     strikes: u32,
+    /// Whether it has answered well since its settings were read.
+    proven: bool,
     pause: Option<Pause>,
     outage: Told,
 }
@@ -58,14 +60,32 @@ impl Health {
         self.pause.as_ref()
     }
 
-    /// Lets the next request go at once: what was wrong may be mended.
-    pub(super) fn end_pause(&mut self) {
+    /// Its settings were read anew: lets the next request go at once, since what was wrong may be
+    /// mended, and that one alone, since what was right may be wrong.
+    pub(super) fn begin_anew(&mut self) {
         self.pause = None;
+        self.proven = false;
     }
 
-    /// Whether it refused us and has not answered well since.
+    /// It answered well, to a request that was sent with the settings of now.
+    pub(super) fn prove(&mut self) {
+        self.proven = true;
+    }
+
+    /// Whether it has still to answer well: since its settings were read, or since it refused us.
     pub(super) fn is_on_trial(&self) -> bool {
-        self.strikes > 0
+        !self.proven || self.strikes > 0
+    }
+
+    /// Refusals in a row.
+    pub(super) fn strikes(&self) -> u32 {
+        self.strikes
+    }
+
+    /// What other providers of its account know of the key that they share.
+    pub(super) fn join(&mut self, strikes: u32, pause: Option<Pause>) {
+        self.strikes = self.strikes.max(strikes);
+        self.pause = pause.into_iter().chain(self.pause.take()).max_by_key(|pause| pause.until);
     }
 
     /// Takes in what an answer tells of the provider.

@@ -1,5 +1,5 @@
-//! A lane: the jobs of one provider that wait, and what holds them back: the budget, the polls in
-//! flight, a pause. [`Lane::pick`] says whose turn it is.
+//! A lane: the jobs of one provider that wait, and what holds them back: the account's budget, the
+//! polls in flight, a pause. [`Lane::pick`] says whose turn it is.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -8,8 +8,9 @@ use crate::job::{
     Answer, Grace, JobId, Listing, Moment, Mono, Observation, Page, ProviderError, ProviderName,
     Said, Utc,
 };
-use crate::policy::{Backoff, Budget};
+use crate::policy::Backoff;
 
+use super::account::Account;
 use super::health::Health;
 use super::patience::Patience;
 use super::shelf::{Shelf, Waiting};
@@ -24,7 +25,9 @@ pub struct LaneId(pub(super) usize);
 pub struct LaneSettings {
     /// Its name.
     pub name: ProviderName,
-    /// The budget.
+    /// The account that it shares with all that name it; none if it has one of its own.
+    pub account: Option<String>,
+    /// The budget; of several that share an account the lowest counts.
     pub requests_per_minute: u32,
     /// Polls under way at once, at most.
     pub max_in_flight: u32,
@@ -58,16 +61,29 @@ pub(super) enum Queue {
     Again,
 }
 
+/// A poll under way.
+#[derive(Debug)]
+struct UnderWay {
+    sent: Mono,
+    /// It must have ended by then.
+    ends_by: Mono,
+}
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) name: ProviderName,
     /// None while the provider is not configured: its jobs wait.
     pub(super) settings: Option<LaneSettings>,
-    pub(super) budget: Budget,
+    /// Which of the tracker's accounts it uses.
+    pub(super) account: usize,
+    /// The tracker's count of turns when it last had one.
+    pub(super) last_turn: u64,
     pub(super) active_jobs: u64,
     pub(super) health: Health,
-    /// Polls under way, and when each must have ended.
-    asking: BTreeMap<JobId, Mono>,
+    /// Requests under way.
+    requests: u32,
+    /// The jobs that they ask for.
+    asking: BTreeMap<JobId, UnderWay>,
     first: BTreeSet<(Mono, JobId)>,
     again: BTreeSet<(Mono, JobId)>,
     shelf: Shelf,
@@ -84,13 +100,15 @@ impl Lane {
     /// Who is due within this part of the longest interval may as well be asked now.
     const SOON_PARTS: f64 = 10.0;
 
-    pub(super) fn new(name: ProviderName, now: Mono) -> Self {
+    pub(super) fn new(name: ProviderName, account: usize) -> Self {
         Self {
             name,
             settings: None,
-            budget: Budget::new(1, now),
+            account,
+            last_turn: 0,
             active_jobs: 0,
             health: Health::default(),
+            requests: 0,
             asking: BTreeMap::new(),
             first: BTreeSet::new(),
             again: BTreeSet::new(),
@@ -101,18 +119,11 @@ impl Lane {
         }
     }
 
-    /// New settings end a pause and may know more words: what was wrong may be mended.
-    pub(super) fn configure(&mut self, settings: Option<LaneSettings>, now: Mono) {
-        match (&self.settings, &settings) {
-            // A minute that was spent before a provider was taken away counts when it is back.
-            (None, Some(new)) if self.budget.spent_last_minute(now) == 0 => {
-                self.budget = Budget::new(new.requests_per_minute, now);
-            }
-            (_, Some(new)) => self.budget.set_limit(new.requests_per_minute),
-            (_, None) => {}
-        }
+    /// New settings end a pause and may know more words, and have to prove themselves: what was wrong
+    /// may be mended, what was right may be wrong.
+    pub(super) fn configure(&mut self, settings: Option<LaneSettings>) {
         self.settings = settings;
-        self.health.end_pause();
+        self.health.begin_anew();
         self.shelf.forget();
         // What is still unknown is soon said again: its jobs are asked at once.
         self.unknown_words.clear();
@@ -162,8 +173,13 @@ impl Lane {
 
     /// Whose turn it is now, if it is anybody's; the request is spent. Who has the turn leaves the
     /// queue; `place` tells where a job stands in the list, if it can be asked for with others.
-    pub(super) fn pick(&mut self, now: Mono, place: impl Fn(JobId) -> Option<Utc>) -> Option<Turn> {
-        if self.gate()? > now {
+    pub(super) fn pick(
+        &mut self,
+        account: &mut Account,
+        now: Mono,
+        place: impl Fn(JobId) -> Option<Utc>,
+    ) -> Option<Turn> {
+        if self.gate(account)? > now {
             return None;
         }
         let turn = if let Some(job) = self.by_hand.pop_front() {
@@ -174,15 +190,15 @@ impl Lane {
             let job = self.pick_due(now)?;
             self.with_others(job, place(job), now)
         };
-        self.budget.spend(now);
+        account.budget.spend(now);
         // By the time-out of now: a reload may shorten it.
         let longest = self.settings.as_ref().map_or(Duration::ZERO, |own| own.request_timeout);
         let ends_by = now.plus(longest + Self::STUCK_AFTER);
+        self.requests += 1;
+        let under_way = |(job, _): &Waiting| (*job, UnderWay { sent: now, ends_by });
         match &turn {
-            Turn::Job(job, _) => drop(self.asking.insert(*job, ends_by)),
-            Turn::Page(_, jobs) => {
-                self.asking.extend(jobs.iter().map(|(job, _)| (*job, ends_by)));
-            }
+            Turn::Job(job, _) => self.asking.extend([under_way(&(*job, now))]),
+            Turn::Page(_, jobs) => self.asking.extend(jobs.iter().map(under_way)),
         }
         Some(turn)
     }
@@ -230,9 +246,14 @@ impl Lane {
         self.asking.contains_key(&job)
     }
 
+    /// How many requests are under way.
+    pub(super) fn under_way(&self) -> u32 {
+        self.requests
+    }
+
     /// When [`Lane::pick`] will have something, if no answer comes before.
-    pub(super) fn wakes_at(&self) -> Option<Mono> {
-        let gate = self.gate()?;
+    pub(super) fn wakes_at(&self, account: &Account) -> Option<Mono> {
+        let gate = self.gate(account)?;
         if !self.by_hand.is_empty() || self.shelf.has_further() {
             return Some(gate);
         }
@@ -241,14 +262,14 @@ impl Lane {
     }
 
     /// When the lane is open; none while only an answer can open it.
-    fn gate(&self) -> Option<Mono> {
+    fn gate(&self, account: &Account) -> Option<Mono> {
         let settings = self.settings.as_ref()?;
-        // After a refusal one request tries whether the way is clear.
+        // Until it has answered well, one request at a time tries whether the way is clear.
         let max_in_flight = if self.health.is_on_trial() { 1 } else { settings.max_in_flight };
-        if self.budget.under_way() >= max_in_flight {
+        if self.under_way() >= max_in_flight {
             return None;
         }
-        let opens = self.budget.opens_at()?;
+        let opens = account.opens_at()?;
         Some(self.health.pause().map_or(opens, |pause| opens.max(pause.until)))
     }
 
@@ -263,49 +284,48 @@ impl Lane {
 
     /// Whether a poll is under way for longer than any may take.
     pub(super) fn is_stuck(&self, now: Mono) -> bool {
-        self.asking.values().any(|ends_by| now > *ends_by)
+        self.asking.values().any(|poll| now > poll.ends_by)
     }
 
     /// Takes in what an answer tells of the provider.
     pub(super) fn learn(
         &mut self,
+        account: &mut Account,
         job: JobId,
         answer: &Answer,
         refused_before: bool,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        self.asking.remove(&job);
-        self.budget.end(now.mono);
-        if let Some(quota) = answer.pace.quota {
-            self.budget.announce(quota);
-        }
+        let sent = self.asking.remove(&job).map_or(now.mono, |poll| poll.sent);
+        self.requests = self.requests.saturating_sub(1);
         let outcome = answer.result.as_ref().map(drop);
-        self.health.learn(&self.name, outcome, answer.pace, refused_before, now, actions);
+        account.learn(&mut self.health, outcome, answer.pace, sent, now.mono, |health| {
+            health.learn(&self.name, outcome, answer.pace, refused_before, now, actions);
+        });
     }
 
     /// Takes in what the answer to a page tells of the provider and of its list.
     pub(super) fn learn_page(
         &mut self,
+        account: &mut Account,
         jobs: &[Waiting],
         listing: &Listing,
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        for (job, _) in jobs {
-            self.asking.remove(job);
-        }
-        self.budget.end(now.mono);
-        if let Some(quota) = listing.pace.quota {
-            self.budget.announce(quota);
-        }
+        let asked = jobs.iter().filter_map(|(job, _)| self.asking.remove(job));
+        let sent = asked.last().map_or(now.mono, |poll| poll.sent);
+        self.requests = self.requests.saturating_sub(1);
         let outcome = listing.result.as_ref().map(drop);
         match outcome {
             Ok(()) | Err(ProviderError::RateLimited(_) | ProviderError::Quota(_)) => {}
             Err(_) => self.shelf.failed(now.mono),
         }
         // A list that is forbidden or not there says nothing of the single jobs.
-        self.health.learn(&self.name, outcome, listing.pace, true, now, actions);
+        account.learn(&mut self.health, outcome, listing.pace, sent, now.mono, |health| {
+            health.learn(&self.name, outcome, listing.pace, true, now, actions);
+        });
     }
 
     /// Those of `missing` that a page did not show and that are now asked singly.
@@ -335,21 +355,25 @@ impl Lane {
 
 impl Lane {
     /// For the snapshot.
-    pub(super) fn report(&self, now: Mono) -> LaneReport {
+    pub(super) fn report(&self, account: &Account, now: Mono) -> LaneReport {
         let (due_polls, late) = self.backlog(now);
+        let pauses = self.health.pause().into_iter().chain(account.pause());
         LaneReport {
             name: self.name.clone(),
             configured: self.settings.is_some(),
             active_jobs: self.active_jobs,
             due_polls,
             late,
-            in_flight: self.budget.under_way(),
+            in_flight: self.under_way(),
             stuck: self.is_stuck(now),
-            sent_last_minute: self.budget.spent_last_minute(now),
-            requests_per_minute: self.budget.limit(),
+            sent_last_minute: account.budget.spent_last_minute(now),
+            requests_per_minute: account.budget.limit_at(now),
             failures: self.health.failures(),
             outage_since: self.health.outage_since(),
-            pause: self.health.pause().filter(|pause| pause.until > now).cloned(),
+            pause: pauses
+                .filter(|pause| pause.until > now)
+                .max_by_key(|pause| pause.until)
+                .cloned(),
             unknown_words: self.unknown_words.iter().cloned().collect(),
         }
     }

@@ -21,7 +21,8 @@ impl Tracker {
     ) {
         let PageQuestion { lane: lane_id, page, jobs: expected, .. } = question;
         let Some(lane) = self.lanes.get_mut(lane_id.0) else { return };
-        lane.learn_page(&expected, &listing, now, actions);
+        let account = &mut self.accounts[lane.account];
+        lane.learn_page(account, &expected, &listing, now, actions);
         let Ok(listed) = listing.result else {
             return self.put_back(&expected, false);
         };

@@ -136,9 +136,9 @@ pub struct LaneReport {
     pub in_flight: u32,
     /// Whether one of them should have ended long ago.
     pub stuck: bool,
-    /// Requests of the last minute.
+    /// Requests of the last minute, by all that share its account.
     pub sent_last_minute: u32,
-    /// The budget in force.
+    /// The budget in force, of all that share its account.
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub failures: u32,

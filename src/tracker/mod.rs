@@ -5,6 +5,7 @@
 //! Invariants: a job has one poll in flight at most, and none while a change of it is unwritten;
 //! its standing moves only when the store says that the change is in.
 
+mod account;
 mod health;
 mod lane;
 mod listed;
@@ -18,8 +19,9 @@ mod stage;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, ProviderName, Tracked};
+use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, Tracked};
 
+use account::Account;
 pub use health::Pause;
 use lane::{Lane, Queue, Turn};
 pub use lane::{LaneId, LaneSettings};
@@ -32,12 +34,16 @@ use stage::{Heard, Next, Stage};
 pub struct Tracker {
     jobs: HashMap<JobId, Record>,
     lanes: Vec<Lane>,
+    accounts: Vec<Account>,
+    /// How many polls were asked: a lane's last turn is told by it.
+    turns: u64,
 }
 
 impl Tracker {
     /// Takes in what happened and says what is to be done, polls that have come due included.
     pub fn step(&mut self, input: Input, now: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.see(now.mono);
         match input {
             Input::Tick => {}
             Input::Configure(settings) => self.configure(settings, now.mono),
@@ -61,7 +67,7 @@ impl Tracker {
     /// When the next step is due, if nothing happens before.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Mono> {
-        self.lanes.iter().filter_map(Lane::wakes_at).min()
+        self.lanes.iter().filter_map(|lane| lane.wakes_at(&self.accounts[lane.account])).min()
     }
 
     /// Whether this job is held.
@@ -79,32 +85,10 @@ impl Tracker {
     /// How each lane is doing, by name.
     #[must_use]
     pub fn report(&self, now: Mono) -> Vec<LaneReport> {
-        let mut reports: Vec<_> = self.lanes.iter().map(|lane| lane.report(now)).collect();
+        let report = |lane: &Lane| lane.report(&self.accounts[lane.account], now);
+        let mut reports: Vec<_> = self.lanes.iter().map(report).collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
-    }
-
-    fn configure(&mut self, settings: Vec<LaneSettings>, now: Mono) {
-        for lane in &mut self.lanes {
-            if !settings.iter().any(|settings| settings.name == lane.name) {
-                lane.configure(None, now);
-            }
-        }
-        for settings in settings {
-            let lane = self.lane_of(&settings.name, now);
-            self.lanes[lane.0].configure(Some(settings), now);
-        }
-        for (id, record) in &mut self.jobs {
-            record.reconsider(*id, &mut self.lanes[record.lane.0], now);
-        }
-    }
-
-    fn lane_of(&mut self, name: &ProviderName, now: Mono) -> LaneId {
-        let found = self.lanes.iter().position(|lane| lane.name == *name);
-        LaneId(found.unwrap_or_else(|| {
-            self.lanes.push(Lane::new(name.clone(), now));
-            self.lanes.len() - 1
-        }))
     }
 
     fn track(&mut self, job: Tracked, now: Moment) {
@@ -171,7 +155,8 @@ impl Tracker {
         let Some(lane) = self.lanes.get_mut(lane_id.0) else { return };
         // One job that is forbidden to us must not hold up all others again and again.
         let again = self.jobs.get(&id).is_some_and(Record::was_refused);
-        lane.learn(id, &answer, again, now, actions);
+        let account = &mut self.accounts[lane.account];
+        lane.learn(account, id, &answer, again, now, actions);
         self.heard(id, lane_id, asked, answer, now, actions);
     }
 
@@ -284,27 +269,22 @@ impl Tracker {
     }
 
     fn ask(&mut self, now: Mono, actions: &mut Vec<Action>) {
-        let Self { jobs, lanes } = self;
-        for (index, lane) in lanes.iter_mut().enumerate() {
-            let place = |jobs: &HashMap<_, Record>, job| jobs.get(&job).and_then(Record::place);
-            while let Some(turn) = lane.pick(now, |job| place(jobs, job)) {
-                let (id, provider) = (LaneId(index), lane.name.clone());
-                match turn {
-                    Turn::Job(job, by_hand) => {
-                        let Some(record) = jobs.get_mut(&job) else { continue };
-                        record.stage = Stage::Asking { by_hand };
-                        let remote_id = record.remote_id.clone();
-                        actions.push(Action::Ask(Question { lane: id, job, provider, remote_id }));
-                    }
-                    Turn::Page(page, expected) => {
-                        for (job, _) in &expected {
-                            if let Some(record) = jobs.get_mut(job) {
-                                record.stage = Stage::Asking { by_hand: false };
-                            }
+        while let Some((lane, turn)) = self.pick(now) {
+            let provider = self.lanes[lane.0].name.clone();
+            match turn {
+                Turn::Job(job, by_hand) => {
+                    let Some(record) = self.jobs.get_mut(&job) else { continue };
+                    record.stage = Stage::Asking { by_hand };
+                    let remote_id = record.remote_id.clone();
+                    actions.push(Action::Ask(Question { lane, job, provider, remote_id }));
+                }
+                Turn::Page(page, jobs) => {
+                    for (job, _) in &jobs {
+                        if let Some(record) = self.jobs.get_mut(job) {
+                            record.stage = Stage::Asking { by_hand: false };
                         }
-                        let question = PageQuestion { lane: id, provider, page, jobs: expected };
-                        actions.push(Action::List(question));
                     }
+                    actions.push(Action::List(PageQuestion { lane, provider, page, jobs }));
                 }
             }
         }

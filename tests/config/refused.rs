@@ -86,6 +86,8 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
         (&with("requests_per_minute", "\"many\""), 4, rpm, &["not text"]),
         (&with("requests_per_minute", "1.5"), 4, rpm, &["fraction"]),
         (&with("max_in_flight", "0"), 4, "providers.dune.max_in_flight", &["1 to 1000"]),
+        (&with("account", "\"My Account\""), 4, "providers.dune.account", &["lower-case"]),
+        (&with("account", "5"), 4, "providers.dune.account", &["not a whole number"]),
         (&with("base_url", "\"http://api.dune.com\""), 4, "providers.dune.base_url", &["https"]),
         (&with("base_url", "\"http://10.1.2.3\""), 4, "providers.dune.base_url", &["loopback"]),
         (&with("base_url", "\"nonsense\""), 4, "providers.dune.base_url", &["https"]),

@@ -169,13 +169,16 @@ fn the_report_counts_what_is_due_late_and_under_way() {
     for _ in 0..10 {
         sim.add("dune");
     }
-    // (at, due, late, in flight, sent in the last minute): a request each second from the first on
+    // (at, due, late, in flight, sent in the last minute): a request each second from the first
+    // answer on, which comes at 2500 ms; until then there is one
     let cases = [
         (0, 10, 0, 0, 0),
         (1000, 9, 1, 1, 1),
-        (3000, 7, 3, 2, 3),
-        (3499, 7, 3, 2, 3),
-        (3500, 7, 3, 1, 3),
+        (2499, 9, 2, 1, 1),
+        (3000, 8, 3, 1, 2),
+        (3500, 7, 3, 2, 3),
+        (3999, 7, 3, 2, 3),
+        (4000, 7, 4, 1, 3),
         (20_000, 0, 0, 0, 10),
         (HOUR, 0, 0, 0, 0),
     ];

@@ -78,6 +78,7 @@ impl Row {
 pub(super) fn settings(name: &str) -> LaneSettings {
     LaneSettings {
         name: name.parse().expect("a name"),
+        account: None,
         requests_per_minute: 600,
         max_in_flight: 8,
         backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) },
