@@ -53,7 +53,8 @@ async fn an_unknown_word_is_shown_explained_and_gone() {
         db::query(&home.database(), steps),
         [
             "|registered|local|",
-            "registered|unknown|observed|QUERY_STATE_DAYDREAMING",
+            "registered|pending|reported|",
+            "pending|unknown|observed|QUERY_STATE_DAYDREAMING",
             "unknown|running|observed|QUERY_STATE_DAYDREAMING",
         ]
     );
