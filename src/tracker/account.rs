@@ -58,8 +58,9 @@ impl Account {
     fn configure(&mut self, limit: Option<u32>, now: Mono) {
         match limit {
             // A minute that was spent before a provider was taken away counts when it is back.
-            Some(limit) if !self.in_use && self.budget.spent_last_minute(now) == 0 => {
-                self.budget = Budget::new(limit, now);
+            Some(limit) if !self.in_use => {
+                let before = std::mem::replace(&mut self.budget, Budget::new(limit, now));
+                self.budget.take_over(&before, before.under_way(), now);
             }
             Some(limit) => self.budget.set_limit(limit),
             None => {}
