@@ -330,7 +330,9 @@ fn settings(figment: &Figment, config: &Config) -> Vec<Setting> {
             ("requests_per_minute", provider.requests_per_minute().to_string()),
             ("max_in_flight", provider.max_in_flight().to_string()),
         ];
-        for (key, value) in implied {
+        let iam_url = provider.fetches_tokens().then(|| provider.iam_url()).flatten();
+        let iam_url = iam_url.map(|url| ("iam_url", format!("{url:?}")));
+        for (key, value) in implied.into_iter().chain(iam_url) {
             let key = format!("providers.{name}.{key}");
             if !found.iter().any(|setting| setting.key == key) {
                 let source = format!("default of kind {}", provider.kind.as_str());
