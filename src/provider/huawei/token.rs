@@ -64,6 +64,8 @@ struct Known {
 #[derive(Debug, Clone)]
 struct Token {
     value: HeaderValue,
+    /// The number of its fetch.
+    fetch: u64,
     renew_at: Utc,
     ends_at: Utc,
 }
@@ -109,20 +111,21 @@ impl Tokens {
         if known.fetches == after {
             return self.fetch(http, now).await;
         }
-        known.outcome()
+        known.since(after)
     }
 
     /// Only in turn.
     async fn fetch(&self, http: &Http, now: Utc) -> Result<Lent, ProviderError> {
-        let fetched = self.user.ask(http, now).await;
+        let before = self.known().fetches;
+        let fetched = self.user.ask(http, before + 1, now).await;
         self.known.send_modify(|known| {
-            known.fetches += 1;
+            known.fetches = before + 1;
             match fetched {
                 Ok(token) => (known.token, known.failed) = (Some(token), None),
                 Err(error) => known.failed = Some((error, now)),
             }
         });
-        self.known().outcome()
+        self.known().since(before)
     }
 
     fn known(&self) -> Known {
@@ -148,11 +151,12 @@ impl Known {
         may_try && self.token.as_ref().is_some_and(|token| now >= token.renew_at)
     }
 
-    /// What the last fetch brought.
-    fn outcome(&self) -> Result<Lent, ProviderError> {
-        match (&self.failed, &self.token) {
-            (Some((error, _)), _) => Err(error.clone()),
-            (None, Some(token)) => Ok(self.lent(token)),
+    /// What the fetches after that many brought.
+    fn since(&self, after: u64) -> Result<Lent, ProviderError> {
+        let newer = self.token.as_ref().filter(|token| token.fetch > after);
+        match (newer, &self.failed) {
+            (Some(token), _) => Ok(self.lent(token)),
+            (None, Some((error, _))) => Err(error.clone()),
             (None, None) => Err(ProviderError::Transient("no token was fetched".into())),
         }
     }
@@ -171,7 +175,7 @@ struct Told {
 
 impl User {
     /// Fetches a token, once.
-    async fn ask(&self, http: &Http, now: Utc) -> Result<Token, ProviderError> {
+    async fn ask(&self, http: &Http, fetch: u64, now: Utc) -> Result<Token, ProviderError> {
         let mut url = self.iam.clone();
         url.set_path(&format!("{}/v3/auth/tokens", self.iam.path().trim_end_matches('/')));
         url.set_query(Some("nocatalog=true"));
@@ -179,7 +183,11 @@ impl User {
         let (method, body, behind) = (Method::POST, self.body(), vec![&self.password]);
         let call = Call { method, url, headers, body, behind, sieve: None };
         let reply = http.send(call, now).await.map_err(no_token)?;
-        if reply.status.is_success() { read(reply, now) } else { Err(no_token(refused(&reply))) }
+        if reply.status.is_success() {
+            read(reply, fetch, now)
+        } else {
+            Err(no_token(refused(&reply)))
+        }
     }
 
     fn body(&self) -> Vec<u8> {
@@ -200,7 +208,7 @@ impl User {
 
 /// Its life is reckoned by IAM's clock, since ours may be wrong: a token that seemed to be over at
 /// once would be fetched for every poll.
-fn read(reply: Reply, now: Utc) -> Result<Token, ProviderError> {
+fn read(reply: Reply, fetch: u64, now: Utc) -> Result<Token, ProviderError> {
     let unread = |why: &str| no_token(ProviderError::Malformed(why.into()));
     let value = reply.token.ok_or_else(|| unread("the answer has no X-Subject-Token"))?;
     let fetched: Fetched = serde_json::from_slice(&reply.body)
@@ -212,7 +220,7 @@ fn read(reply: Reply, now: Utc) -> Result<Token, ProviderError> {
         return Err(unread("the token is over already"));
     }
     let renew_at = now.plus(life - Tokens::BEFORE_END.min(life / 2));
-    Ok(Token { value, renew_at, ends_at: now.plus(life) })
+    Ok(Token { value, fetch, renew_at, ends_at: now.plus(life) })
 }
 
 /// By the status alone: nothing that IAM says is about a job.
