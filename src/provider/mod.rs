@@ -1,7 +1,7 @@
 //! The only HTTP to the outside: one file a kind of service, each a translation of its words.
 //!
-//! Called by the scheduler. A provider never sleeps, never retries, touches no store and decides no
-//! job's state. To add a kind: its file, and a line each at `mod`, in [`crate::config::Kind`] and in
+//! Called by the scheduler. A provider never sleeps, never retries (but once with a new token, where
+//! tokens are fetched), touches no store and decides no job's state. To add a kind: its file, and a line each at `mod`, in [`crate::config::Kind`] and in
 //! [`build`].
 
 mod dataarts;

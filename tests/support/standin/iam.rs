@@ -13,8 +13,8 @@ pub const PATH: &str = "/v3/auth/tokens";
 pub const USER: &str = "standin-user";
 pub const DOMAIN: &str = "standin-domain";
 pub const PROJECT: &str = "standin-region";
-/// What proves that it is he, at first; JSON cannot write it as it is.
-pub const PASSWORD: &str = r#"standin"pass\\word"#;
+/// What proves that it is he, at first.
+pub const PASSWORD: &str = "standin-password";
 /// The token that is given first; each has its number.
 pub const FIRST_TOKEN: &str = "standin-token-1";
 const TOKEN: &str = "standin-token-";
