@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use standin::{DOMAIN, Fault, Kind, Life, PASSWORD, PROJECT, StandIn, Target, Times, USER};
 
 const ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -168,8 +168,12 @@ async fn a_new_token_that_is_refused_too_is_the_end_of_the_poll() {
 #[tokio::test]
 async fn a_token_is_renewed_an_hour_before_its_end() {
     let bench = Bench::new(PASSWORD).await;
-    let fetches =
-        [(Duration::ZERO, 1), (23 * HOUR - MINUTE, 1), (23 * HOUR + MINUTE, 2), (25 * HOUR, 2)];
+    let fetches = [
+        (Duration::ZERO, 1),
+        (22 * HOUR + 59 * MINUTE, 1),
+        (23 * HOUR + MINUTE, 2),
+        (25 * HOUR, 2),
+    ];
     for (span, fetches) in fetches {
         bench.good_after(span).await;
         assert_eq!(bench.standin.token_fetches(), fetches, "after {span:?}");

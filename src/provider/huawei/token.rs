@@ -219,8 +219,9 @@ fn read(reply: Reply, fetch: u64, now: Utc) -> Result<Token, ProviderError> {
     if life.is_zero() {
         return Err(unread("the token is over already"));
     }
-    let renew_at = now.plus(life - Tokens::BEFORE_END.min(life / 2));
-    Ok(Token { value, fetch, renew_at, ends_at: now.plus(life) })
+    let ends_at = now.plus(life);
+    let renew_at = ends_at.minus(Tokens::BEFORE_END.min(life / 2));
+    Ok(Token { value, fetch, renew_at, ends_at })
 }
 
 /// By the status alone: nothing that IAM says is about a job.
@@ -235,13 +236,15 @@ fn refused(reply: &Reply) -> ProviderError {
 
 /// Tells that IAM, not the service, is who said it.
 fn no_token(error: ProviderError) -> ProviderError {
-    let text = format!("no token from IAM: {error}");
+    let told = |text: String| format!("no token from IAM: {text}");
     match error {
-        ProviderError::Transient(_) | ProviderError::NotFound(_) => ProviderError::Transient(text),
-        ProviderError::RateLimited(_) => ProviderError::RateLimited(text),
-        ProviderError::Quota(_) => ProviderError::Quota(text),
-        ProviderError::Auth(_) => ProviderError::Auth(text),
-        ProviderError::Misconfigured(_) => ProviderError::Misconfigured(text),
-        ProviderError::Malformed(_) => ProviderError::Malformed(text),
+        ProviderError::Transient(text) | ProviderError::NotFound(text) => {
+            ProviderError::Transient(told(text))
+        }
+        ProviderError::RateLimited(text) => ProviderError::RateLimited(told(text)),
+        ProviderError::Quota(text) => ProviderError::Quota(told(text)),
+        ProviderError::Auth(text) => ProviderError::Auth(told(text)),
+        ProviderError::Misconfigured(text) => ProviderError::Misconfigured(told(text)),
+        ProviderError::Malformed(text) => ProviderError::Malformed(told(text)),
     }
 }
