@@ -7,6 +7,7 @@ mod auth;
 mod load;
 mod maintenance;
 mod provider;
+mod sdk;
 mod secret;
 mod span;
 
