@@ -1,6 +1,7 @@
 //! `auth = { … }`: how an account of Huawei's proves who asks.
 //!
-//! Either a token or a key that signs; what mixes them, or is half of one, is no [`AuthConfig`].
+//! A token, a user whose password fetches one, or a key that signs; what mixes them, or is half of
+//! one, is no [`AuthConfig`].
 
 use serde::Deserialize;
 
@@ -12,6 +13,17 @@ use super::SecretRef;
 pub enum AuthConfig {
     /// A token, sent as it is.
     Token(SecretRef),
+    /// A user, for whom tokens are fetched.
+    Password {
+        /// His name.
+        user: String,
+        /// What proves that it is he.
+        password: SecretRef,
+        /// The account that he belongs to.
+        domain: String,
+        /// The project that the tokens are for; if it is not named, that of the region.
+        project: Option<String>,
+    },
     /// An access key, which signs each request.
     Signed {
         /// Its id.
@@ -25,9 +37,13 @@ pub enum AuthConfig {
 
 /// The table as it is written.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "{ token = … } or { ak = …, sk = … }")]
+#[serde(deny_unknown_fields, expecting = "{ token = … }, { user = …, … } or { ak = …, … }")]
 struct Keys {
     token: Option<SecretRef>,
+    user: Option<String>,
+    password: Option<SecretRef>,
+    domain: Option<String>,
+    project: Option<String>,
     ak: Option<SecretRef>,
     sk: Option<SecretRef>,
     security_token: Option<SecretRef>,
@@ -37,17 +53,18 @@ impl TryFrom<Keys> for AuthConfig {
     type Error = &'static str;
 
     fn try_from(keys: Keys) -> Result<Self, Self::Error> {
-        match keys {
-            Keys { token: Some(token), ak: None, sk: None, security_token: None } => {
-                Ok(Self::Token(token))
+        let Keys { token, user, password, domain, project, ak, sk, security_token } = keys;
+        let named = user.is_some() || password.is_some() || domain.is_some() || project.is_some();
+        let signs = ak.is_some() || sk.is_some() || security_token.is_some();
+        match (token, user, password, domain, ak, sk) {
+            (Some(token), ..) if !named && !signs => Ok(Self::Token(token)),
+            (None, Some(user), Some(password), Some(domain), ..) if !signs => {
+                Ok(Self::Password { user, password, domain, project })
             }
-            Keys { token: None, ak: Some(ak), sk: Some(sk), security_token } => {
-                Ok(Self::Signed { ak, sk, security_token })
-            }
-            Keys { .. } => {
-                Err("must be { token = … }, { ak = …, sk = … }, or for a temporary key \
-                                { ak = …, sk = …, security_token = … }")
-            }
+            (None, .., Some(ak), Some(sk)) if !named => Ok(Self::Signed { ak, sk, security_token }),
+            _ => Err("must be { token = … }, { user = \"…\", password = …, domain = \"…\" } with \
+                      or without project = \"…\", { ak = …, sk = … }, or for a temporary key \
+                      { ak = …, sk = …, security_token = … }"),
         }
     }
 }

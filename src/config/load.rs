@@ -12,7 +12,7 @@ use figment::error::{Actual, Kind as Complaint};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::Config;
+use super::{Config, sdk};
 
 /// Why the settings cannot be used; one line for each complaint.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,12 @@ pub fn load(
     if let Some(dune) = dune_by_its_key(&figment, env) {
         figment = figment.join(Layer::new("$DUNE_API_KEY", dune));
     }
+    if let Ok(Value::Dict(_, providers)) = figment.find_value("providers") {
+        for (variable, key, value) in sdk::implied(&providers, env) {
+            let layer = nested(&key, value.into());
+            figment = figment.join(Layer::new(format!("${variable}"), layer));
+        }
+    }
     let place = Place { file: file.as_deref(), text: &text, figment: &figment };
     let config: Config = figment.extract().map_err(|errors| {
         let lines: Vec<_> = errors.into_iter().map(|error| place.complaint(&error)).collect();
@@ -101,7 +107,7 @@ fn choose_file(explicit: Option<&Path>, env: &BTreeMap<String, String>) -> Optio
     })
 }
 
-fn set<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+pub(super) fn set<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     env.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
@@ -161,9 +167,14 @@ fn from_variable(name: &str, value: &str) -> Dict {
         Ok(number) if wants_number => Value::from(number),
         Ok(_) | Err(_) => Value::from(value),
     };
-    match figment::util::nest(&path, value) {
+    nested(&path, value)
+}
+
+/// A value at a dotted key.
+fn nested(path: &str, value: Value) -> Dict {
+    match figment::util::nest(path, value) {
         Value::Dict(_, dict) => dict,
-        other => Dict::from([(path, other)]),
+        other => Dict::from([(path.to_owned(), other)]),
     }
 }
 
@@ -332,7 +343,9 @@ fn settings(figment: &Figment, config: &Config) -> Vec<Setting> {
             ("requests_per_minute", provider.requests_per_minute().to_string()),
             ("max_in_flight", provider.max_in_flight().to_string()),
         ];
-        for (key, value) in implied {
+        let iam_url = provider.fetches_tokens().then(|| provider.iam_url()).flatten();
+        let iam_url = iam_url.map(|url| ("iam_url", format!("{url:?}")));
+        for (key, value) in implied.into_iter().chain(iam_url) {
             let key = format!("providers.{name}.{key}");
             if !found.iter().any(|setting| setting.key == key) {
                 let source = format!("default of kind {}", provider.kind.as_str());

@@ -7,6 +7,7 @@ mod auth;
 mod load;
 mod maintenance;
 mod provider;
+mod sdk;
 mod secret;
 mod span;
 
@@ -122,6 +123,8 @@ impl Config {
     fn complaints(&self) -> Vec<(String, &'static str)> {
         const SPAN: &str = "must be at least 100ms and at most 400d";
         const PROOF: &str = "must be at least 1m and at most 400d";
+        const URL: &str = "must be https://HOST, or http:// to a loopback address, without user, \
+                           query or fragment";
         let mut found = Vec::new();
         let mut check = |good: bool, key: String, allowed| {
             if !good {
@@ -166,12 +169,11 @@ impl Config {
             check(in_flight, key("max_in_flight"), "must be 1 to 1000");
             match provider.base_url() {
                 None => check(false, key("region"), "is needed, or base_url"),
-                Some(url) => check(
-                    is_safe_url(&url),
-                    key("base_url"),
-                    "must be https://HOST, or http:// to a loopback address, without user, query \
-                     or fragment",
-                ),
+                Some(url) => check(is_safe_url(&url), key("base_url"), URL),
+            }
+            match provider.iam_url() {
+                None => check(!provider.fetches_tokens(), key("iam_url"), "is needed, or region"),
+                Some(url) => check(is_safe_url(&url), key("iam_url"), URL),
             }
             for (name, is_set, rule) in provider.rules() {
                 check(is_set || rule != Rule::Needed, key(name), "is needed for this kind");

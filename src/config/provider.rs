@@ -71,7 +71,9 @@ pub struct ProviderConfig {
     pub api_key: Option<SecretRef>,
     /// How to prove who asks (Huawei).
     pub auth: Option<AuthConfig>,
-    /// Such as `cn-north-4`; gives `base_url` (Huawei).
+    /// Where tokens are fetched, as `base_url` (Huawei).
+    pub iam_url: Option<String>,
+    /// Such as `cn-north-4`; gives `base_url` and `iam_url` (Huawei).
     pub region: Option<String>,
     /// Whose jobs they are (Huawei).
     pub project_id: Option<String>,
@@ -141,7 +143,7 @@ impl ProviderConfig {
     const MAX_IN_FLIGHT: u32 = 8;
 
     /// The keys that not every kind has: whether each is set, and whether it may be.
-    pub(super) fn rules(&self) -> [(&'static str, bool, Rule); 5] {
+    pub(super) fn rules(&self) -> [(&'static str, bool, Rule); 6] {
         let (dune, huawei, workspace) = match self.kind {
             Kind::Dune => (Rule::Needed, Rule::Foreign, Rule::Foreign),
             Kind::Dli => (Rule::Foreign, Rule::Needed, Rule::Foreign),
@@ -151,6 +153,7 @@ impl ProviderConfig {
         [
             ("api_key", self.api_key.is_some(), dune),
             ("auth", self.auth.is_some(), huawei),
+            ("iam_url", self.iam_url.is_some(), region),
             ("project_id", self.project_id.is_some(), huawei),
             ("region", self.region.is_some(), region),
             ("workspace", self.workspace.is_some(), workspace),
@@ -172,21 +175,34 @@ impl ProviderConfig {
     /// The address in force; none if neither it nor a region is set and the kind has no other.
     #[must_use]
     pub fn base_url(&self) -> Option<String> {
-        let of_region = |service: &str| {
-            let region = self.region.as_deref()?;
-            let domain = match region {
-                "eu-west-101" => "myhuaweicloud.eu",
-                // Open Telekom Cloud.
-                "eu-de" | "eu-nl" => "otc.t-systems.com",
-                _ => "myhuaweicloud.com",
-            };
-            Some(format!("https://{service}.{region}.{domain}"))
-        };
         self.base_url.clone().or_else(|| match self.kind {
             Kind::Dune => Some("https://api.dune.com".to_owned()),
-            Kind::Dli => of_region("dli"),
-            Kind::DataArts => of_region("dayu-dlf"),
+            Kind::Dli => self.of_region("dli"),
+            Kind::DataArts => self.of_region("dayu-dlf"),
         })
+    }
+
+    /// Where tokens are fetched; none if neither it nor a region is set.
+    #[must_use]
+    pub fn iam_url(&self) -> Option<String> {
+        self.iam_url.clone().or_else(|| self.of_region("iam"))
+    }
+
+    /// Whether tokens are fetched at all.
+    pub(super) fn fetches_tokens(&self) -> bool {
+        matches!(self.auth, Some(AuthConfig::Password { .. }))
+    }
+
+    /// The address of a service in the region.
+    fn of_region(&self, service: &str) -> Option<String> {
+        let region = self.region.as_deref()?;
+        let domain = match region {
+            "eu-west-101" => "myhuaweicloud.eu",
+            // Open Telekom Cloud.
+            "eu-de" | "eu-nl" => "otc.t-systems.com",
+            _ => "myhuaweicloud.com",
+        };
+        Some(format!("https://{service}.{region}.{domain}"))
     }
 
     /// The polling rules in force: its own where it has any, else those for all.

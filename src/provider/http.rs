@@ -42,6 +42,8 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) pace: Pace,
     pub(super) server_date: Option<Utc>,
+    /// A token that was fetched; shows itself to nobody.
+    pub(super) token: Option<HeaderValue>,
     /// Decoded; what it echoed of the secret is blotted out.
     pub(super) body: Vec<u8>,
 }
@@ -52,6 +54,8 @@ impl Http {
     pub(super) const MAX_BODY: usize = 1 << 20;
     /// With what a sieve holds back.
     const MAX_READ: usize = 256 << 20;
+
+    const FETCHED_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
 
     /// `timeout` bounds a request from its first byte to its answer's last.
     pub(super) fn new(timeout: Duration) -> Result<Self, String> {
@@ -84,6 +88,10 @@ impl Http {
         let server_date = pace::server_date(response.headers());
         let pace = pace::read(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
+        let mut token = response.headers_mut().remove(Self::FETCHED_TOKEN);
+        if let Some(token) = &mut token {
+            token.set_sensitive(true);
+        }
         let mut body = Vec::new();
         match Self::read(&mut response, call.sieve, call.room, &mut body).await {
             Ok(()) => {}
@@ -97,7 +105,7 @@ impl Http {
         for secret in call.behind {
             blot_out_as_written(&mut body, secret.expose_secret().as_bytes());
         }
-        Ok(Reply { status, pace, server_date, body })
+        Ok(Reply { status, pace, server_date, token, body })
     }
 
     async fn read(
@@ -164,16 +172,16 @@ fn describe(error: reqwest::Error) -> String {
     text
 }
 
-/// Also as JSON may write the slashes of a token.
+/// Also as JSON writes it, which must escape quotes and backslashes and may escape slashes.
 fn blot_out_as_written(body: &mut [u8], secret: &[u8]) {
     blot_out(body, secret);
-    if secret.contains(&b'/') {
-        let escaped: Vec<u8> = secret
-            .iter()
-            .flat_map(|byte| if *byte == b'/' { &b"\\/"[..] } else { std::slice::from_ref(byte) })
-            .copied()
-            .collect();
-        blot_out(body, &escaped);
+    for special in [&b"\"\\"[..], &b"\"\\/"[..]] {
+        if secret.iter().any(|byte| special.contains(byte)) {
+            let escape = |byte: &u8| special.contains(byte).then_some(b'\\');
+            let escaped: Vec<u8> =
+                secret.iter().flat_map(|byte| escape(byte).into_iter().chain([*byte])).collect();
+            blot_out(body, &escaped);
+        }
     }
 }
 
@@ -197,6 +205,9 @@ mod tests {
         let mut escaped = br#"{"why":"a\/b and a/b"}"#.to_vec();
         blot_out_as_written(&mut escaped, b"a/b");
         assert_eq!(escaped, br#"{"why":"**** and ***"}"#);
+        let mut quoted = br#"{"why":"a\"b\\\/c, a\"b\\/c"}"#.to_vec();
+        blot_out_as_written(&mut quoted, br#"a"b\/c"#);
+        assert_eq!(quoted, br#"{"why":"*********, ********"}"#);
         let mut short = b"ab".to_vec();
         blot_out(&mut short, b"abc");
         assert_eq!(short, b"ab");

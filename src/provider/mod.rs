@@ -1,7 +1,7 @@
 //! The only HTTP to the outside: one file a kind of service, each a translation of its words.
 //!
-//! Called by the scheduler. A provider never sleeps, never retries, touches no store and decides no
-//! job's state. To add a kind: its file, and a line each at `mod`, in [`crate::config::Kind`] and in
+//! Called by the scheduler. A provider never sleeps, never retries (but once with a new token, where
+//! tokens are fetched), touches no store and decides no job's state. To add a kind: its file, and a line each at `mod`, in [`crate::config::Kind`] and in
 //! [`build`].
 
 mod dataarts;
@@ -25,8 +25,8 @@ use crate::config::{AuthConfig, Kind, PollingConfig, ProviderConfig, SecretRef, 
 use crate::job::{Answer, Listing, Pace, Page, ProviderError, ProviderName, RemoteId, Utc};
 
 use http::Http;
-use huawei::Auth;
 pub use huawei::sign;
+use huawei::{Auth, Tokens, User};
 pub use secret::SecretError;
 use words::{Known, Words};
 
@@ -89,6 +89,18 @@ pub fn build(
     let huawei = |http, base| {
         let auth = match own.auth.as_ref().ok_or_else(|| missing("auth"))? {
             AuthConfig::Token(token) => Auth::Token(secret(token)?),
+            AuthConfig::Password { user, password, domain, project } => {
+                let iam = own.iam_url().ok_or_else(|| missing("iam_url"))?;
+                let iam = Url::parse(&iam).map_err(|error| setting(format!("iam_url: {error}")))?;
+                Auth::Password(Tokens::new(User {
+                    iam,
+                    name: user.clone(),
+                    password: secret(password)?,
+                    domain: domain.clone(),
+                    project: project.clone().or_else(|| own.region.clone()),
+                    project_id: own.project_id.clone().unwrap_or_default(),
+                }))
+            }
             AuthConfig::Signed { ak, sk, security_token } => Auth::Signed {
                 key: sign::Key { ak: secret(ak)?, sk: secret(sk)? },
                 security_token: security_token.as_ref().map(secret).transpose()?,

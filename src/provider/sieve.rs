@@ -5,7 +5,7 @@
 //! is, for the parser to refuse.
 
 /// Drops the values of `keys`, wherever they stand; `null` takes their place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sieve {
     keys: &'static [&'static str],
     place: Place,

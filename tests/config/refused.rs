@@ -42,7 +42,10 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             &format!("{DUNE}rpm = 5\n"),
             4,
             "providers.dune.rpm",
-            &["kind, base_url, api_key, auth, region", "requests_per_minute, max_in_flight"],
+            &[
+                "kind, base_url, api_key, auth, iam_url, region",
+                "requests_per_minute, max_in_flight",
+            ],
         ),
     ]);
 }
@@ -204,7 +207,7 @@ fn fault_54_a_syntax_error_is_told_with_its_line() {
 }
 
 #[test]
-fn a_huawei_account_has_a_token_or_a_key_and_no_mixture() {
+fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
     let dli = |auth: &str| {
         format!(
             "[providers.lake]\nkind = \"dli\"\nregion = \"cn-north-4\"\nproject_id = \"4f1\"\n\
@@ -234,9 +237,50 @@ fn a_huawei_account_has_a_token_or_a_key_and_no_mixture() {
         check(&[(&text, 5, auth, &["{ token = … }", "{ ak = …, sk = … }", "security_token"])]);
     }
     check(&[
-        (&dli("\"text\""), 5, auth, &["must be { token = … } or { ak = …, sk = … }, not text"]),
-        (&table(&["tokens"]), 5, "providers.lake.auth.tokens", &["token, ak, sk, security_token"]),
+        (
+            &dli("\"text\""),
+            5,
+            auth,
+            &["must be { token = … }, { user = …, … } or { ak = …, … }, not text"],
+        ),
+        (
+            &table(&["tokens"]),
+            5,
+            "providers.lake.auth.tokens",
+            &["token, user, password, domain, project, ak, sk, security_token"],
+        ),
         (&dli("{ ak = \"x\", sk = 5 }"), 5, "providers.lake.auth.ak", &["never the text itself"]),
+    ]);
+    let user = r#"user = "u", domain = "d", password = { env = "P" }"#;
+    for more in ["", r#", project = "p""#] {
+        let config = Case::file(&dli(&format!("{{ {user}{more} }}"))).good().config;
+        let iam_url = config.providers.into_values().next().expect("lake").iam_url();
+        assert_eq!(iam_url.as_deref(), Some("https://iam.cn-north-4.myhuaweicloud.com"));
+    }
+    for wrong in [
+        r#"{ user = "u", domain = "d" }"#,
+        r#"{ user = "u", password = { env = "P" } }"#,
+        r#"{ domain = "d", password = { env = "P" } }"#,
+        r#"{ project = "p" }"#,
+        r#"{ token = { env = "T" }, project = "p" }"#,
+        &format!("{{ {user}, token = {{ env = \"T\" }} }}"),
+        &format!("{{ {user}, ak = {{ env = \"A\" }} }}"),
+        &format!("{{ {user}, ak = {{ env = \"A\" }}, sk = {{ env = \"S\" }} }}"),
+    ] {
+        check(&[(&dli(wrong), 5, auth, &["password = …, domain = ", "project = "])]);
+    }
+    let named = dli(&format!("{{ {user} }}"));
+    let iam = "providers.lake.iam_url";
+    let elsewhere = named.replace("region = \"cn-north-4\"", "base_url = \"https://dli.example\"");
+    check(&[
+        (&elsewhere, 1, iam, &["is needed, or region"]),
+        (&format!("{named}iam_url = \"http://iam.example\"\n"), 6, iam, &["https://HOST"]),
+        (
+            &format!("{DUNE}iam_url = \"https://iam.example\"\n"),
+            4,
+            "providers.dune.iam_url",
+            &["kind"],
+        ),
     ]);
     let mixed = Case::file(&table(&["token"])).env("JOBTRACK__PROVIDERS__LAKE__AUTH__AK__ENV", "K");
     assert!(mixed.refused().contains("{ ak = …, sk = … }"), "{}", mixed.refused());

@@ -92,6 +92,7 @@ fn fault_56_a_secret_of_a_huawei_account_is_not_repeated() {
         format!("{{ ak = \"{SECRET}\", sk = \"{SECRET}\" }}"),
         format!("{{ ak = {{ env = \"AK\" }}, sk = {{ value = \"{SECRET}\" }} }}"),
         format!("{{ token = [\"{SECRET}\"] }}"),
+        format!("{{ user = \"u\", domain = \"d\", password = \"{SECRET}\" }}"),
         format!("{{ security_token = \"{SECRET}\" }}"),
         format!("[\"{SECRET}\"]"),
     ];

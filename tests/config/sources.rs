@@ -204,3 +204,31 @@ fn the_api_key_changes_nothing_where_a_provider_is_configured() {
     }
     assert!(Case::new().env("DUNE_API_KEY", "").good().config.providers.is_empty(), "empty");
 }
+
+#[test]
+fn the_variables_of_huaweis_sdk_stand_in_for_auth() {
+    let lake = "[providers.lake]\nkind = \"dli\"\nregion = \"cn-north-4\"\n";
+    let with = |text: &str| {
+        Case::file(text)
+            .env("HUAWEICLOUD_SDK_AK", "secret-ak")
+            .env("HUAWEICLOUD_SDK_SK", "secret-sk")
+            .env("HUAWEICLOUD_SDK_PROJECT_ID", "4f1")
+    };
+    let loaded = with(lake).env("HUAWEICLOUD_SDK_SECURITY_TOKEN", "secret-token").good();
+    for (key, name) in [("ak", "AK"), ("sk", "SK"), ("security_token", "SECURITY_TOKEN")] {
+        let variable = format!("HUAWEICLOUD_SDK_{name}");
+        let expected = (format!("\"{variable}\""), format!("${variable}"));
+        assert_eq!(shown(&loaded, &format!("providers.lake.auth.{key}.env")), expected);
+    }
+    let project = ("\"4f1\"".to_owned(), "$HUAWEICLOUD_SDK_PROJECT_ID".to_owned());
+    assert_eq!(shown(&loaded, "providers.lake.project_id"), project);
+    assert!(!format!("{loaded:?}").contains("secret-"), "{loaded:?}");
+
+    let own = format!("{lake}project_id = \"own\"\nauth = {{ token = {{ env = \"T\" }} }}\n");
+    let loaded = with(&own).good();
+    assert_eq!(shown(&loaded, "providers.lake.project_id").0, "\"own\"");
+    assert!(loaded.settings.iter().all(|setting| !setting.source.contains("SDK")));
+
+    let half = Case::file(lake).env("HUAWEICLOUD_SDK_AK", "secret-ak");
+    assert!(half.refused().contains("providers.lake.auth is needed"), "{}", half.refused());
+}

@@ -5,8 +5,8 @@ use std::path::Path;
 use jobtrack::job::{Observation, Said, Times};
 use serde_json::{Value, json};
 
-use crate::standin::{AK, KEY, Kind, SECURITY_TOKEN, SK, StandIn, dataarts};
-use crate::subject::{Class, Example, Refusal, Subject, huawei_auth, object};
+use crate::standin::{AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SECURITY_TOKEN, SK, StandIn, dataarts};
+use crate::subject::{Class, Example, Refusal, Subject, huawei_auth, huawei_user, object};
 
 const ID: &str = "\u{811a}\u{672c}_etl.v2/a1ad-448a-9d56-4154193d49c5";
 
@@ -14,6 +14,7 @@ pub(crate) const DATAARTS: Subject = Subject {
     kind: "dataarts",
     config: |base_url, secrets| config(base_url, secrets, &[("token", KEY)]),
     key: KEY,
+    renews: false,
     secrets: &[KEY],
     id: ID,
     put: |standin: &StandIn, life| standin.put_for(Kind::DataArts, ID, life),
@@ -59,6 +60,18 @@ pub(crate) const SIGNED_DATAARTS: Subject = Subject {
     },
     key: AK,
     secrets: &[AK, SK, SECURITY_TOKEN],
+    ..DATAARTS
+};
+
+/// The same, for a user with a password.
+pub(crate) const NAMED_DATAARTS: Subject = Subject {
+    config: |base_url, secrets| {
+        let base_url_only = config(base_url, secrets, &[]).replace("auth = {  }\n", "");
+        format!("{base_url_only}{}", huawei_user(base_url, secrets))
+    },
+    key: FIRST_TOKEN,
+    renews: true,
+    secrets: &[PASSWORD],
     ..DATAARTS
 };
 

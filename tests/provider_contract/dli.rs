@@ -5,8 +5,8 @@ use std::path::Path;
 use jobtrack::job::{Observation, Said, Times, Utc};
 use serde_json::{Value, json};
 
-use crate::standin::{AK, KEY, Kind, SK, StandIn, dli};
-use crate::subject::{Class, Example, Refusal, Subject, huawei_auth, object};
+use crate::standin::{AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SK, StandIn, dli};
+use crate::subject::{Class, Example, Refusal, Subject, huawei_auth, huawei_user, object};
 
 pub(crate) const PROJECT: &str = "48cc2c48765f481480c7db940d6409d1";
 const ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
@@ -15,6 +15,7 @@ pub(crate) const DLI: Subject = Subject {
     kind: "dli",
     config: |base_url, secrets| config(base_url, secrets, &[("token", KEY)]),
     key: KEY,
+    renews: false,
     secrets: &[KEY],
     id: ID,
     put: |standin: &StandIn, life| standin.put_for(Kind::Dli, ID, life),
@@ -107,6 +108,18 @@ pub(crate) const SIGNED_DLI: Subject = Subject {
     config: |base_url, secrets| config(base_url, secrets, &[("ak", AK), ("sk", SK)]),
     key: AK,
     secrets: &[AK, SK],
+    ..DLI
+};
+
+/// The same, for a user with a password.
+pub(crate) const NAMED_DLI: Subject = Subject {
+    config: |base_url, secrets| {
+        let base_url_only = config(base_url, secrets, &[]).replace("auth = {  }\n", "");
+        format!("{base_url_only}{}", huawei_user(base_url, secrets))
+    },
+    key: FIRST_TOKEN,
+    renews: true,
+    secrets: &[PASSWORD],
     ..DLI
 };
 

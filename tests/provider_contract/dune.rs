@@ -15,6 +15,7 @@ pub(crate) const DUNE: Subject = Subject {
         format!("base_url = \"{base_url}\"\napi_key = {{ file = \"{}\" }}\n", key.display())
     },
     key: KEY,
+    renews: false,
     secrets: &[KEY],
     id: ID,
     put: |standin: &StandIn, life| standin.put(ID, life),

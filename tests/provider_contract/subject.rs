@@ -8,12 +8,16 @@ use jobtrack::provider::{BuildError, Provider, build};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use crate::dataarts::{DATAARTS, SIGNED_DATAARTS};
-use crate::dli::{DLI, SIGNED_DLI};
+use crate::dataarts::{DATAARTS, NAMED_DATAARTS, SIGNED_DATAARTS};
+use crate::dli::{DLI, NAMED_DLI, SIGNED_DLI};
 use crate::dune::DUNE;
-use crate::standin::{AK, Fault, KEY, Life, SECURITY_TOKEN, SK, StandIn, Target, Times};
+use crate::standin::{
+    AK, DOMAIN, FIRST_TOKEN, Fault, KEY, Life, PASSWORD, PROJECT, SECURITY_TOKEN, SK, StandIn,
+    Target, Times, USER,
+};
 
-pub(crate) const SUBJECTS: [&Subject; 5] = [&DUNE, &DLI, &SIGNED_DLI, &DATAARTS, &SIGNED_DATAARTS];
+pub(crate) const SUBJECTS: [&Subject; 7] =
+    [&DUNE, &DLI, &SIGNED_DLI, &NAMED_DLI, &DATAARTS, &SIGNED_DATAARTS, &NAMED_DATAARTS];
 
 /// The time that a request may take on the bench.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,6 +29,8 @@ pub(crate) struct Subject {
     pub(crate) config: fn(base_url: &str, secrets: &Path) -> String,
     /// What the service sees of its key.
     pub(crate) key: &'static str,
+    /// Whether a 401 makes it fetch another token, and ask once more with that.
+    pub(crate) renews: bool,
     /// What nobody else may see: each lies in a file of its name.
     pub(crate) secrets: &'static [&'static str],
     /// A job that the stand-in may know.
@@ -83,6 +89,15 @@ pub(crate) fn huawei_auth(dir: &Path, keys: &[(&str, &str)]) -> String {
         .map(|(key, file)| format!("{key} = {{ file = \"{}\" }}", dir.join(file).display()))
         .collect();
     format!("auth = {{ {} }}\n", keys.join(", "))
+}
+
+/// The same for a user and his password.
+pub(crate) fn huawei_user(base_url: &str, dir: &Path) -> String {
+    format!(
+        "iam_url = \"{base_url}\"\nauth = {{ user = \"{USER}\", domain = \"{DOMAIN}\", \
+         project = \"{PROJECT}\", password = {{ file = '{}' }} }}\n",
+        dir.join(PASSWORD).display()
+    )
 }
 
 /// The variants of `ProviderError`.
@@ -180,9 +195,19 @@ impl Bench {
         let answer = self.provider.poll(&id, now).await;
         let told = format!("{answer:?}");
         let address = self.standin.addr().to_string();
-        for secret in
-            [KEY, AK, SK, SECURITY_TOKEN, &address, "http:", "/api/", "/jobs/", "/instances/"]
-        {
+        for secret in [
+            KEY,
+            AK,
+            SK,
+            SECURITY_TOKEN,
+            PASSWORD,
+            FIRST_TOKEN,
+            &address,
+            "http:",
+            "/api/",
+            "/jobs/",
+            "/instances/",
+        ] {
             assert!(!told.contains(secret), "{secret} is told: {told:.2000}");
         }
         if let Err(error) = &answer.result {
@@ -192,9 +217,9 @@ impl Bench {
         answer
     }
 
-    /// Asks once, and gets this.
+    /// Asks once, and gets this, whatever it tries.
     pub(crate) async fn meet(&self, fault: Fault) -> Answer {
-        self.standin.fault(Target::All, fault, Times::Once);
+        self.standin.fault(Target::All, fault, Times::Always);
         let answer = self.poll().await;
         self.standin.clear_faults();
         answer

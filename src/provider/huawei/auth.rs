@@ -1,4 +1,5 @@
-//! Who asks Huawei Cloud, and how he proves it: with a token, or with a signature of the request.
+//! Who asks Huawei Cloud, and how he proves it: with a token, given or fetched, or with a signature
+//! of the request.
 //!
 //! Used by [`Account`](super::Account). What is signed is read off the URL that goes out, so both
 //! are the same whatever became of the path on its way into the URL.
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::job::{ProviderError, Utc};
 
 use super::sign::{self, Key, Request, sign};
+use super::token::{Lent, Tokens};
 use crate::provider::http::secret_header;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
@@ -23,21 +25,27 @@ const JSON: &str = "application/json";
 pub(in crate::provider) enum Auth {
     /// A token, sent as it is.
     Token(SecretString),
+    /// A user, for whom tokens are fetched.
+    Password(Tokens),
     /// A key that signs; a temporary one has a token that says so.
     Signed { key: Key, security_token: Option<SecretString> },
 }
 
 impl Auth {
-    /// The headers that make a request without a body ours.
+    /// The headers that make a request without a body ours, with the token that was lent for it.
     pub(super) fn headers(
         &self,
         method: &Method,
         url: &Url,
         project_id: &str,
+        lent: Option<&Lent>,
         now: Utc,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, ProviderError> {
         let (key, security_token) = match self {
             Self::Token(token) => return Ok(vec![secret_header(TOKEN, token)?]),
+            Self::Password(_) => {
+                return Ok(lent.map(|lent| (TOKEN, lent.token.clone())).into_iter().collect());
+            }
             Self::Signed { key, security_token } => (key, security_token),
         };
         let host = host(url);
@@ -66,6 +74,7 @@ impl Auth {
     pub(super) fn behind(&self) -> Vec<&SecretString> {
         match self {
             Self::Token(_) => Vec::new(),
+            Self::Password(tokens) => vec![&tokens.user.password],
             Self::Signed { key, .. } => vec![&key.ak, &key.sk],
         }
     }

@@ -6,6 +6,7 @@
 mod auth;
 mod limit;
 pub mod sign;
+mod token;
 
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
@@ -18,6 +19,8 @@ use super::http::{Call, Http, Reply};
 use super::meaning::{self, Refusal};
 use super::sieve::Sieve;
 pub(super) use auth::Auth;
+use token::Lent;
+pub(super) use token::{Tokens, User};
 
 /// One account of a service: where it is and who asks.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ pub(super) struct Account {
 }
 
 /// What one request asks for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ask<'a> {
     pub(super) method: Method,
     /// Of the path, each percent-encoded once.
@@ -52,11 +55,35 @@ impl<'a> Ask<'a> {
 }
 
 impl Account {
-    /// Asks, with the proof of who does.
+    /// Asks, with the proof of who does; once more if a fetched token was refused, since it may die
+    /// before its time.
     pub(super) async fn send(&self, ask: Ask<'_>, now: Utc) -> Result<Reply, ProviderError> {
+        let Auth::Password(tokens) = &self.auth else {
+            return self.send_once(ask, None, now).await;
+        };
+        let lent = tokens.lend(&self.http, now).await?;
+        let reply = self.send_once(ask.clone(), Some(&lent), now).await?;
+        if !refuses_token(&reply) {
+            return Ok(reply);
+        }
+        let newer = tokens.renew(&self.http, &lent, now).await?;
+        let reply = self.send_once(ask, Some(&newer), now).await?;
+        if refuses_token(&reply) {
+            let why = refused(&reply);
+            return Err(ProviderError::Auth(format!("a new token is refused too: {why}")));
+        }
+        Ok(reply)
+    }
+
+    async fn send_once(
+        &self,
+        ask: Ask<'_>,
+        lent: Option<&Lent>,
+        now: Utc,
+    ) -> Result<Reply, ProviderError> {
         let Ask { method, segments, query, headers, sieve, room } = ask;
         let url = self.url(segments, query)?;
-        let mut all = self.auth.headers(&method, &url, &self.project_id, now)?;
+        let mut all = self.auth.headers(&method, &url, &self.project_id, lent, now)?;
         all.extend_from_slice(headers);
         let (body, behind) = (Vec::new(), self.auth.behind());
         let call = Call { method, url, headers: all, body, behind, sieve, room };
@@ -89,6 +116,15 @@ impl Account {
             Err(ProviderError::Misconfigured("a part of the path is only dots".into()))
         }
     }
+}
+
+/// Whether it says that the token is none, or no longer; not that it does not suffice.
+fn refuses_token(reply: &Reply) -> bool {
+    let told = || serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
+    let died = |body: Value| {
+        matches!(error_of(&body).0.split_once('.'), Some(("APIGW" | "APIG", "0301" | "0307")))
+    };
+    reply.status == StatusCode::UNAUTHORIZED || (reply.status.is_client_error() && died(told()))
 }
 
 /// An answer that is no 200 → its meaning.

@@ -51,7 +51,7 @@ pub fn refuse(why: &Refusal<'_>) -> Answer {
         Refusal::Parameter => (400, "Bad request".to_owned()),
         Refusal::Method => (405, "Method not allowed".to_owned()),
         Refusal::Path => (404, "Object not found".to_owned()),
-        Refusal::Key | Refusal::Signature => (401, "invalid API Key".to_owned()),
+        Refusal::Key | Refusal::Signature | Refusal::Stale => (401, "invalid API Key".to_owned()),
         Refusal::NoJob(id, _) if !id.chars().all(|c| c.is_ascii_alphanumeric()) => {
             (400, format!("The requested execution ID (ID: {id}) is invalid."))
         }

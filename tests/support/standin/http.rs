@@ -1,29 +1,29 @@
 //! HTTP/1.1 by hand: reads the head of a request, lays out the bytes of an answer.
 //!
-//! No library, since the faults need each byte in their own hands. Reads no body: the endpoints
-//! that are played have none.
+//! No library, since the faults need each byte in their own hands.
 
 use std::io;
 
 use axum::http::StatusCode;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 
 /// A client's connection.
 pub type Connection = BufReader<TcpStream>;
 
-/// The head of a request.
+/// A request: its head, and the body that came with it.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub method: String,
     pub target: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 impl Head {
-    /// Reads the next head; none if the client has closed the connection.
+    /// Reads the next request; none if the client has closed the connection.
     pub async fn read(connection: &mut Connection) -> io::Result<Option<Self>> {
         let mut line = String::new();
         if connection.read_line(&mut line).await? == 0 {
@@ -40,7 +40,11 @@ impl Head {
             let Some((name, value)) = line.trim().split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        Ok(Some(Self { method, target, headers }))
+        let mut head = Self { method, target, headers, body: Vec::new() };
+        let length = head.header("content-length").and_then(|length| length.parse().ok());
+        head.body.resize(length.unwrap_or(0), 0);
+        connection.read_exact(&mut head.body).await?;
+        Ok(Some(head))
     }
 
     /// The path as it was sent, still percent-encoded.

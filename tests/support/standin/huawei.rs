@@ -9,6 +9,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::http::{Answer, Head};
+use super::iam::Iam;
 use super::kind::Refusal;
 use super::limit::Limit;
 
@@ -26,11 +27,14 @@ pub const SK: &str = "standin-sk";
 pub const SECURITY_TOKEN: &str = "standin-security-token";
 
 /// Why the gateway does not let it pass; none if it does.
-pub fn stranger(head: &Head, token: &str, sk: &str) -> Option<Refusal<'static>> {
+pub fn stranger(head: &Head, token: &str, sk: &str, iam: &Iam) -> Option<Refusal<'static>> {
     if head.has(SIGNATURE_HEADER) {
-        (signed(head, sk) != Some(true)).then_some(Refusal::Signature)
-    } else {
-        (head.header(KEY_HEADER) != Some(token)).then_some(Refusal::Key)
+        return (signed(head, sk) != Some(true)).then_some(Refusal::Signature);
+    }
+    let Some(came) = head.header(KEY_HEADER) else { return Some(Refusal::Key) };
+    match iam.knows(came) {
+        Some(living) => (!living).then_some(Refusal::Stale),
+        None => (came != token).then_some(Refusal::Key),
     }
 }
 
@@ -64,7 +68,7 @@ fn signed(head: &Head, sk: &str) -> Option<bool> {
     Some(covered && project && temporary && ak == AK && signature == expected)
 }
 
-/// What is signed; none if one of these headers did not come. No request that is played has a body.
+/// What is signed; none if one of these headers did not come. No request that is signed has a body.
 fn canonical(head: &Head, names: &[&str]) -> Option<String> {
     let path = head.path().split('/').map(strict).collect::<Vec<_>>().join("/");
     let slash = if path.ends_with('/') { "" } else { "/" };
@@ -127,6 +131,7 @@ pub fn refuse(why: &Refusal<'_>, no_job: fn(bool) -> (&'static str, &'static str
         Refusal::Key => {
             error(401, "APIGW.0301", "Incorrect IAM authentication information: decrypt token fail")
         }
+        Refusal::Stale => error(401, "APIGW.0307", "The token must be updated."),
         Refusal::Signature => error(
             401,
             "APIGW.0301",

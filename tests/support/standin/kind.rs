@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::http::{Answer, Head};
+use super::iam::Iam;
 use super::life::{Life, Phase, Snapshot};
 use super::limit::Limit;
 use super::{dataarts, dli, dune, huawei};
@@ -28,6 +29,8 @@ pub enum Refusal<'a> {
     Signature,
     /// A part of the query that is none.
     Parameter,
+    /// A token that was given and has ended.
+    Stale,
     /// The flag: whether another job of the same script is known.
     NoJob(&'a str, bool),
     TooMany {
@@ -71,10 +74,10 @@ impl Kind {
     }
 
     /// Why it is not known who asks; none if it is.
-    pub fn stranger(self, head: &Head, key: &str, sk: &str) -> Option<Refusal<'static>> {
+    pub fn stranger(self, head: &Head, key: &str, sk: &str, iam: &Iam) -> Option<Refusal<'static>> {
         match self {
             Self::Dune => (head.header(self.key_header()) != Some(key)).then_some(Refusal::Key),
-            Self::Dli | Self::DataArts => huawei::stranger(head, key, sk),
+            Self::Dli | Self::DataArts => huawei::stranger(head, key, sk, iam),
         }
     }
 

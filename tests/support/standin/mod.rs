@@ -23,6 +23,7 @@ mod fault;
 mod gzip;
 mod http;
 mod huawei;
+mod iam;
 mod kind;
 mod life;
 mod limit;
@@ -38,6 +39,7 @@ use tokio::net::TcpSocket;
 
 pub use fault::{Fault, Target, Times};
 pub use huawei::{AK, SECURITY_TOKEN, SK};
+pub use iam::{DOMAIN, FIRST_TOKEN, PASSWORD, PROJECT, USER};
 pub use kind::Kind;
 pub use life::{End, Life, Phase, Snapshot};
 pub use limit::Limit;
@@ -123,11 +125,29 @@ impl StandIn {
         self.shared.world().truth(id).unwrap_or_else(|| panic!("{id} has no life that has begun"))
     }
 
-    /// From now on only this API key is taken, only this token, and only what [`AK`] signed with it.
+    /// From now on only this API key is taken, only this token or password, and only what
+    /// [`AK`] signed with it.
     pub fn set_key(&self, key: &str) {
         let mut world = self.shared.world();
         key.clone_into(&mut world.key);
         key.clone_into(&mut world.sk);
+        key.clone_into(&mut world.iam.password);
+        world.iam.token = None;
+    }
+
+    /// The token that was fetched last is no longer taken.
+    pub fn kill_token(&self) {
+        self.shared.world().iam.token = None;
+    }
+
+    /// From now on IAM answers with this status and gives no token; with none it gives them again.
+    pub fn refuse_tokens(&self, status: Option<u16>) {
+        self.shared.world().iam.refuses = status;
+    }
+
+    /// How often a token was asked for, good or bad.
+    pub fn token_fetches(&self) -> usize {
+        self.shared.world().iam.fetches
     }
 
     pub fn fault(&self, target: Target, fault: Fault, times: Times) {

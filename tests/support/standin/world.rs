@@ -1,7 +1,7 @@
 //! What the stand-in knows: jobs, faults, limit, record; and the one place that decides what a
 //! request gets.
 //!
-//! Order: the limit, then faults, then the service's own answer, in the words of the kind whose
+//! IAM is apart: limit, faults and record are those of the services. Order: the limit, then faults, then the service's own answer, in the words of the kind whose
 //! endpoint was asked.
 
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::fault::Faults;
 use super::http::{Answer, Head};
+use super::iam::{self, Iam};
 use super::kind::{Kind, Refusal};
 use super::life::{Begin, Life, Snapshot, after};
 use super::limit::{Verdict, Window};
@@ -23,6 +24,7 @@ pub struct World {
     pub key: String,
     /// With which requests to Huawei Cloud may be signed instead.
     pub sk: String,
+    pub iam: Iam,
     pub faults: Faults,
     pub limit: Option<Window>,
     pub record: Record,
@@ -34,6 +36,7 @@ impl Default for World {
         Self {
             key: super::KEY.to_owned(),
             sk: super::SK.to_owned(),
+            iam: Iam::default(),
             faults: Faults::default(),
             limit: None,
             record: Record::default(),
@@ -91,6 +94,11 @@ impl World {
     /// hand, so that records lie in the order of their times.
     pub fn take(&mut self, head: &Head, clock: impl FnOnce() -> Now) -> (Answer, Manner) {
         let now = clock();
+        let date = now.wall.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if head.path() == iam::PATH {
+            let answer = self.iam.answer(head, now.wall).header("date", date);
+            return (answer, Manner::Well);
+        }
         let kind = Kind::of(head.path());
         let job = kind.job_of(head.path());
         let list = kind.is_list(head.path());
@@ -114,7 +122,6 @@ impl World {
         for (name, value) in told.into_iter().flat_map(|verdict| verdict.headers) {
             answer = answer.header(name, value);
         }
-        let date = now.wall.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let answer = answer.header("date", date);
         self.record.add(Request {
             at: now,
@@ -139,7 +146,7 @@ impl World {
         if job.is_none() && !kind.is_list(head.path()) {
             return kind.refuse(&Refusal::Path);
         }
-        if let Some(why) = kind.stranger(head, &self.key, &self.sk) {
+        if let Some(why) = kind.stranger(head, &self.key, &self.sk, &self.iam) {
             return kind.refuse(&why);
         }
         let Some(id) = job else {
