@@ -4,6 +4,7 @@
 //! job's state. To add a kind: its file, and a line each at `mod`, in [`crate::config::Kind`] and in
 //! [`build`].
 
+mod checkup;
 mod dataarts;
 mod dli;
 mod dune;
@@ -20,7 +21,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use crate::config::{AuthConfig, Kind, PollingConfig, ProviderConfig, SecretRef, Statement};
-use crate::job::{Answer, ProviderName, RemoteId, Utc};
+use crate::job::{Answer, Checkup, ProviderError, ProviderName, RemoteId, Utc};
 
 use http::Http;
 use huawei::Auth;
@@ -37,6 +38,14 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// Asks once how the job is. `now` is our clock, for answers that name a time.
     fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer>;
+
+    /// Asks the service once to stop the job. Only a person orders that; what became of the job tells
+    /// the next poll.
+    fn cancel<'a>(&'a self, id: &'a RemoteId, now: Utc)
+    -> BoxFuture<'a, Result<(), ProviderError>>;
+
+    /// Asks once, for a job that cannot exist, whether the service knows us and answers.
+    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup>;
 }
 
 /// Why a provider cannot be used as it is configured.

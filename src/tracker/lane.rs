@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::job::{Answer, JobId, Moment, Mono, ProviderName};
+use crate::job::{Answer, JobId, Moment, Mono, ProviderName, Utc};
 use crate::policy::{Backoff, Budget};
 
 use super::health::Health;
 use super::patience::Patience;
-use super::{Action, LaneReport, Tell};
+use super::{Action, Pause, Tell};
 
 /// The number of a lane; lanes are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +30,35 @@ pub struct LaneSettings {
     pub give_up_after: Duration,
     /// No poll takes longer.
     pub request_timeout: Duration,
+}
+
+/// How a lane is doing.
+#[derive(Debug, Clone)]
+pub struct LaneReport {
+    /// Its provider.
+    pub name: ProviderName,
+    /// Whether the provider is configured.
+    pub configured: bool,
+    /// Jobs that are not over.
+    pub active_jobs: u64,
+    /// Polls that wait for the budget.
+    pub due_polls: u64,
+    /// How late the latest of them is.
+    pub late: Duration,
+    /// Requests under way.
+    pub in_flight: u32,
+    /// Whether one of them should have ended long ago.
+    pub stuck: bool,
+    /// Requests of the last minute.
+    pub sent_last_minute: u32,
+    /// The budget in force.
+    pub requests_per_minute: u32,
+    /// Failed polls in a row.
+    pub failures: u32,
+    /// When the provider began to fail or to refuse; none if it answers.
+    pub outage_since: Option<Utc>,
+    /// Why nothing is asked.
+    pub pause: Option<Pause>,
 }
 
 /// Where a job waits.

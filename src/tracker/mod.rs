@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use crate::job::{
     Anomaly, Answer, Asked, Change, JobId, Moment, Mono, Note, Ours, Outage, ProviderName,
-    RemoteId, Said, Tracked, Utc,
+    RemoteId, Said, Tracked,
 };
+use crate::policy::Budget;
 
 pub use health::Pause;
 use lane::{Lane, Queue};
-pub use lane::{LaneId, LaneSettings};
+pub use lane::{LaneId, LaneReport, LaneSettings};
 use record::{Heard, Next, Record, Stage};
 
 /// What happened.
@@ -36,6 +37,10 @@ pub enum Input {
     PollNow(Box<Tracked>),
     /// Somebody wants this job no longer asked; the text is why.
     Untrack(JobId, String),
+    /// A request to this provider goes out that is no poll of ours: somebody ordered it.
+    ErrandBegun(ProviderName),
+    /// It has ended, in whatever way.
+    ErrandEnded(ProviderName),
     /// A poll came back.
     Answered(JobId, LaneId, Asked, Box<Answer>),
     /// A change is committed.
@@ -115,35 +120,6 @@ pub enum Tell {
     },
 }
 
-/// How a lane is doing.
-#[derive(Debug, Clone)]
-pub struct LaneReport {
-    /// Its provider.
-    pub name: ProviderName,
-    /// Whether the provider is configured.
-    pub configured: bool,
-    /// Jobs that are not over.
-    pub active_jobs: u64,
-    /// Polls that wait for the budget.
-    pub due_polls: u64,
-    /// How late the latest of them is.
-    pub late: Duration,
-    /// Polls under way.
-    pub in_flight: u32,
-    /// Whether one of them should have ended long ago.
-    pub stuck: bool,
-    /// Requests of the last minute.
-    pub sent_last_minute: u32,
-    /// The budget in force.
-    pub requests_per_minute: u32,
-    /// Failed polls in a row.
-    pub failures: u32,
-    /// When the provider began to fail or to refuse; none if it answers.
-    pub outage_since: Option<Utc>,
-    /// Why nothing is asked.
-    pub pause: Option<Pause>,
-}
-
 /// All that is tracked.
 #[derive(Debug, Default)]
 pub struct Tracker {
@@ -161,6 +137,8 @@ impl Tracker {
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),
+            Input::ErrandBegun(provider) => self.budget_of(&provider, now.mono).spend(now.mono),
+            Input::ErrandEnded(provider) => self.budget_of(&provider, now.mono).end(now.mono),
             Input::Answered(job, lane, asked, answer) => {
                 self.answered(job, lane, asked, *answer, now, &mut actions);
             }
@@ -208,6 +186,11 @@ impl Tracker {
             let lane = self.lane_of(&settings.name, now);
             self.lanes[lane.0].configure(Some(settings), now);
         }
+    }
+
+    fn budget_of(&mut self, name: &ProviderName, now: Mono) -> &mut Budget {
+        let lane = self.lane_of(name, now);
+        &mut self.lanes[lane.0].budget
     }
 
     fn lane_of(&mut self, name: &ProviderName, now: Mono) -> LaneId {

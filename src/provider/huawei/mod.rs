@@ -17,6 +17,9 @@ use super::http::{Call, Http, Reply, refusal};
 use super::sieve::Sieve;
 pub(super) use auth::Auth;
 
+/// Well formed, and no job's.
+pub(super) const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
 /// One account of a service: where it is and who asks.
 #[derive(Debug)]
 pub(super) struct Account {
@@ -104,6 +107,16 @@ pub(super) fn refused_with(status: StatusCode, body: &Value) -> ProviderError {
         Some(Class::RateLimited) => ProviderError::RateLimited(text()),
         Some(Class::Misconfigured) => ProviderError::Misconfigured(text()),
         None => refusal(status, told),
+    }
+}
+
+/// Whether a refusal speaks of rights, not of who asks.
+pub(super) fn forbids(reply: &Reply) -> bool {
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    match error_of(&body).0.split_once('.') {
+        Some(("DLI", "0013" | "0014") | ("DLF", "6888") | ("APIGW" | "APIG", "0302")) => true,
+        Some(("APIGW" | "APIG", "0301" | "0307")) => false,
+        _ => reply.status == StatusCode::FORBIDDEN,
     }
 }
 
