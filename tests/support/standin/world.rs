@@ -92,7 +92,8 @@ impl World {
     pub fn take(&mut self, head: &Head, clock: impl FnOnce() -> Now) -> (Answer, Manner) {
         let now = clock();
         let kind = Kind::of(head.path());
-        let job = kind.job_of(head.path());
+        let stops = kind.stops(head);
+        let job = stops.clone().or_else(|| kind.job_of(head.path()));
         self.record.violations.extend(kind.violations(head));
         self.record.keys.extend(kind.key_of(head).map(str::to_owned));
 
@@ -103,8 +104,13 @@ impl World {
             let why = Refusal::TooMany { limit: *limit, retry_after: retry_after.clone() };
             (kind.refuse(&why), Manner::Well)
         } else {
-            let good = self.good(kind, head, now.wall);
-            match self.faults.take(job.as_deref()) {
+            let fault = self.faults.take(job.as_deref());
+            let good = match &stops {
+                // What meets a fault does not reach the job.
+                Some(id) if fault.is_none() => self.stop(kind, head, id, now.wall),
+                Some(_) | None => self.good(kind, head, now.wall),
+            };
+            match fault {
                 Some(fault) => fault.apply(kind, good),
                 None => (good, Manner::Well),
             }
@@ -117,6 +123,7 @@ impl World {
         let answer = answer.header("date", date);
         self.record.add(Request {
             at: now,
+            method: head.method.clone(),
             kind,
             path: head.path().to_owned(),
             workspace: head.header("workspace").map(str::to_owned),
@@ -144,6 +151,21 @@ impl World {
             Some((submitted, snapshot)) => Answer::json(200, &kind.body(&id, submitted, &snapshot)),
             None => kind.refuse(&Refusal::NoJob(&id, self.knows_script_of(&id))),
         }
+    }
+
+    /// Stops a job.
+    fn stop(&mut self, kind: Kind, head: &Head, id: &str, now: Timestamp) -> Answer {
+        if let Some(why) = kind.stranger(head, &self.key, &self.sk) {
+            return kind.refuse(&why);
+        }
+        let job = self.jobs.get_mut(id).filter(|job| job.kind == kind);
+        let stood = job.and_then(|job| Some((job.stands(now)?.1.elapsed, job)));
+        let Some((elapsed, job)) = stood else {
+            return kind.refuse(&Refusal::NoJob(id, self.knows_script_of(id)));
+        };
+        let (end, answer) = kind.stopped(id);
+        job.life = job.life.clone().stopped(elapsed, end);
+        answer
     }
 
     fn knows_script_of(&self, id: &str) -> bool {
