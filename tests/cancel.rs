@@ -9,6 +9,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
+use jobtrack::clock::Clock;
 use serde_json::Value;
 use standin::{Fault, Kind, Life, StandIn, Target, Times};
 use support::daemon::{Home, text};
@@ -42,6 +43,12 @@ async fn cloud(pace: &str) -> (StandIn, Home) {
     let (lake, scripts) = (huawei("lake", "dli"), huawei("scripts", "dataarts"));
     home.configure(&base, &format!("{pace}\n{lake}{scripts}"));
     (cloud, home)
+}
+
+/// Whether dune is left alone.
+fn is_paused(status: &Value) -> bool {
+    let mut own = status["providers"].as_array().expect("providers").iter();
+    own.any(|own| own["provider"] == "dune" && !own["paused"].is_null())
 }
 
 /// What `check` found, and its exit code.
@@ -122,7 +129,7 @@ async fn one_refusal_does_not_keep_the_others_from_it_and_moves_no_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wire_names_each_refusal_by_its_code() {
     let (cloud, home) = cloud(RARELY).await;
-    let _daemon = home.start();
+    let daemon = home.start();
     home.ok(&["add", "dune", QUERY]);
     home.ok(&["poll", "1"]);
     let client = jobtrack::api::Client::open(Some(&home.socket())).expect("a client");
@@ -134,7 +141,8 @@ async fn the_wire_names_each_refusal_by_its_code() {
     assert_eq!(refusal(1).await, (502, "refused_upstream".to_owned()));
     assert_eq!(refusal(9).await, (404, "not_found".to_owned()));
     cloud.set_key("another");
-    home.polled();
+    assert_eq!(refusal(1).await, (502, "refused_upstream".to_owned()));
+    daemon.wait_for_status(&home, is_paused).await;
     let asked = cloud.count();
     assert_eq!(refusal(1).await, (409, "paused".to_owned()), "it refuses us");
     assert_eq!(cloud.count(), asked, "a provider that refuses is left alone");
@@ -142,6 +150,19 @@ async fn the_wire_names_each_refusal_by_its_code() {
     home.ok(&["reload"]);
     home.ok(&["cancel", "1"]);
     assert_eq!(refusal(1).await, (409, "over".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_to_cancel_does_not_keep_us_from_polling() {
+    let (cloud, home) = cloud(RARELY).await;
+    let _daemon = home.start();
+    home.ok(&["add", "dune", QUERY]);
+    home.ok(&["poll", "1"]);
+    cloud.fault(Target::All, Fault::status(403, "{}"), Times::Once);
+    let refused = home.jobtrack(&["cancel", "1"]);
+    assert_eq!(code(&refused), 1);
+    assert!(text(&refused.stderr).contains("HTTP 403"), "{}", text(&refused.stderr));
+    assert!(home.ok(&["poll", "1"]).contains("running"), "{}", home.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,8 +174,10 @@ async fn check_tells_a_good_provider_from_each_that_is_not() {
         assert_eq!((exit, &answer["found"]), (0, &"well".into()), "{provider}: {answer}");
         assert_eq!(answer["advice"], Value::Array(Vec::new()), "{answer}");
     }
-    let hours_ago =
-        (Timestamp::now() - 2.hours()).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let hours_ago = (Timestamp::from_millisecond(Clock::wall().as_millis()).expect("a time")
+        - 2.hours())
+    .strftime("%a, %d %b %Y %H:%M:%S GMT")
+    .to_string();
     let late = Fault::Status {
         code: 404,
         body: r#"{"error":"Object not found"}"#.to_owned(),
@@ -193,17 +216,13 @@ async fn a_provider_that_is_left_alone_is_checked_and_stays_left_alone() {
     cloud.set_key("another");
     let daemon = home.start();
     home.ok(&["add", "dune", QUERY]);
-    let paused = |status: &Value| {
-        let mut own = status["providers"].as_array().expect("providers").iter();
-        own.any(|own| own["provider"] == "dune" && !own["paused"].is_null())
-    };
-    daemon.wait_for_status(&home, paused).await;
+    daemon.wait_for_status(&home, is_paused).await;
     let asked = cloud.count();
     cloud.set_key(standin::KEY);
     let (answer, exit) = check(&home, "dune");
     assert_eq!((exit, &answer["found"]), (0, &"well".into()), "{answer}");
     assert_eq!(cloud.count(), asked + 1);
-    daemon.wait_for_status(&home, paused).await;
+    daemon.wait_for_status(&home, is_paused).await;
     home.ok(&["reload"]);
     cloud.wait_for_requests_of(QUERY, 2, SOON).await;
 }

@@ -162,14 +162,22 @@ pub(super) async fn cancel(
     may_be_asked(&app, &job.provider)?;
     let (clock, patience) = (&app.about.clock, app.about.poll_patience);
     let begun = clock.mono();
-    app.handle.cancel(&job, patience).await.map_err(|refusal| match refusal {
-        Refusal::Busy => Problem::upstream(
-            "the provider has not answered yet; whether it stops the job its next poll will show",
-        ),
-        refusal => refusal.into(),
-    })?;
+    let cancelled = app.handle.cancel(&job, patience).await;
     let left = patience.saturating_sub(clock.mono().since(begun));
-    look(&app, job, left).await
+    match cancelled {
+        Ok(()) => look(&app, job, left).await,
+        Err(Refusal::Busy) => Err(Problem::upstream(
+            "the provider has not answered yet; whether it stops the job its next poll will show",
+        )),
+        Err(refusal) => {
+            // A right to cancel that is missing is no reason to leave the provider alone, a refused
+            // key is: a poll tells, so that no list of jobs to cancel can lock the key.
+            if refusal.is_of_us() {
+                let _ = look(&app, job, left).await;
+            }
+            Err(refusal.into())
+        }
+    }
 }
 
 /// Asks how the job is, and tells it.

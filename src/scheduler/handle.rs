@@ -63,6 +63,22 @@ pub enum Refusal {
     ShuttingDown,
 }
 
+impl Refusal {
+    /// Whether the provider may have refused us rather than what we asked for.
+    #[must_use]
+    pub fn is_of_us(&self) -> bool {
+        matches!(
+            self,
+            Self::Upstream(
+                ProviderError::Auth(_)
+                    | ProviderError::RateLimited(_)
+                    | ProviderError::Quota(_)
+                    | ProviderError::Misconfigured(_)
+            )
+        )
+    }
+}
+
 /// One answer for each job, in order: where it stands, or why it is rejected.
 pub(super) type AddReply = Result<Vec<Result<Entered, String>>, Refusal>;
 

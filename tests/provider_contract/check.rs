@@ -100,7 +100,7 @@ async fn a_wrong_clock_is_seen_in_a_good_answer_and_in_a_refusal() {
 async fn a_host_that_is_nobodys_is_unreachable() {
     for subject in SUBJECTS {
         let standin = StandIn::start().await;
-        let bench = Bench::at(subject, standin, "http://nobody.invalid");
+        let bench = Bench::at(subject, standin, "https://nobody.invalid");
         assert_eq!(name(&bench.check(0).await.finding), "unreachable", "{}", subject.kind);
     }
 }
