@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
-use jobtrack::job::{Answer, Grace, Observation, RemoteId, Said, Times, Utc};
+use jobtrack::job::{
+    Answer, Checkup, Grace, Observation, ProviderError, RemoteId, Said, Times, Utc,
+};
 use jobtrack::policy::Backoff;
 use jobtrack::provider::Provider;
 use jobtrack::scheduler::{Configured, Providers, Scheduler, Wanted};
@@ -47,6 +49,14 @@ impl Provider for Clumsy {
             };
             Answer { result: Ok(seen), pace: jobtrack::job::Pace::default(), server_date: None }
         })
+    }
+
+    fn cancel<'a>(&'a self, _: &'a RemoteId, _: Utc) -> BoxFuture<'a, Result<(), ProviderError>> {
+        unreachable!("nobody cancels here")
+    }
+
+    fn check(&self, _: Utc) -> BoxFuture<'_, Checkup> {
+        unreachable!("nobody checks here")
     }
 }
 

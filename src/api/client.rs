@@ -12,7 +12,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::types::{
-    AddAnswer, AddRequest, Event, History, Job, JobList, Problem, ReloadAnswer, Status,
+    AddAnswer, AddRequest, CheckAnswer, Event, History, Job, JobList, Problem, ReloadAnswer, Status,
 };
 use crate::job::{JobId, ProviderName, RemoteId};
 
@@ -180,7 +180,20 @@ impl Client {
 
     /// Asks the provider now.
     pub async fn poll(&self, id: JobId) -> Result<Polled, ClientError> {
-        let request = self.request(Method::POST, &format!("jobs/{id}/poll"));
+        self.asked(self.request(Method::POST, &format!("jobs/{id}/poll"))).await
+    }
+
+    /// Asks the provider to stop the job, and how the job is then.
+    pub async fn cancel(&self, id: JobId) -> Result<Polled, ClientError> {
+        self.asked(self.request(Method::POST, &format!("jobs/{id}/cancel"))).await
+    }
+
+    /// Asks the provider whether all is well between us.
+    pub async fn check(&self, provider: &ProviderName) -> Result<CheckAnswer, ClientError> {
+        self.ask(self.request(Method::POST, &format!("providers/{provider}/check"))).await
+    }
+
+    async fn asked(&self, request: RequestBuilder) -> Result<Polled, ClientError> {
         let response = accepted(self.send(request).await?).await?;
         let pending = response.status() == StatusCode::ACCEPTED;
         let job = read(response).await?;

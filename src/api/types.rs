@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::job::{Evidence, JobId, Labels, ProviderName, RemoteId, State, Utc};
+use crate::job::{Evidence, Finding, JobId, Labels, ProviderName, RemoteId, State, Utc};
 
 /// `POST /v1/jobs`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -240,6 +240,22 @@ pub struct Pause {
     pub until: Utc,
 }
 
+/// `POST /v1/providers/{name}/check`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckAnswer {
+    /// Who was asked.
+    pub provider: ProviderName,
+    /// Whether there is nothing to mend.
+    pub well: bool,
+    /// What came of the request, in two fields: `found`, a word, and `told`, why.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// By how many seconds our clock is ahead of the service's; none if that told no time.
+    pub clock_ahead_s: Option<i64>,
+    /// What to look at and what to do, a line each.
+    pub advice: Vec<String>,
+}
+
 /// `POST /v1/reload`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReloadAnswer {
@@ -253,7 +269,8 @@ pub struct ReloadAnswer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Problem {
     /// Stable, for programs: `bad_request`, `not_found`, `method_not_allowed`, `too_slow`,
-    /// `too_large`, `no_provider`, `paused`, `config`, `busy`, `storage`, `shutting_down`.
+    /// `too_large`, `no_provider`, `paused`, `over`,
+    /// `refused_upstream`, `config`, `busy`, `storage`, `shutting_down`.
     pub code: String,
     /// The kind of trouble, in words.
     pub title: String,

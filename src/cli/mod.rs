@@ -4,6 +4,8 @@
 //! [`main`] here turns what they return into an exit code.
 
 mod add;
+mod cancel;
+mod check;
 mod follow;
 mod history;
 mod lines;
@@ -76,8 +78,12 @@ enum Command {
     Watch(watch::Args),
     /// Ask the provider about a job now
     Poll(poll::Args),
-    /// Stop tracking jobs; their history stays
+    /// Ask the providers to stop jobs
+    Cancel(cancel::Args),
+    /// Stop tracking jobs, which run on; their history stays
     Untrack(untrack::Args),
+    /// Ask a provider whether key, address and clock are well
+    Check(check::Args),
     /// Show how the daemon and its providers are
     Status(status::Args),
     /// Make the daemon read its configuration and secret files again
@@ -112,6 +118,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Wait(args) => wait::run(&context, args).await,
         Command::Watch(args) => watch::run(&context, args).await,
         Command::Poll(args) => poll::run(&context, args).await,
+        Command::Cancel(args) => cancel::run(&context, args).await,
+        Command::Check(args) => check::run(&context, args).await,
         Command::Untrack(args) => untrack::run(&context, args).await,
         Command::Status(args) => status::run(&context, &args).await,
         Command::Reload => reload::run(&context).await,

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout_at;
 
 use crate::api::{AddAnswer, AddJob, AddOutcome, AddRequest, Added, Job, JobList};
-use crate::job::{JobId, Labels};
+use crate::job::{JobId, Labels, ProviderName, Tracked};
 use crate::scheduler::{Refusal, Wanted};
 
 use super::problem::Problem;
@@ -143,20 +143,67 @@ pub(super) async fn poll(
 ) -> Result<(StatusCode, Json<Job>), Problem> {
     let id = number(&id)?;
     let job = app.reader.tracked(id).await?.ok_or_else(|| no_job(id))?;
-    let snapshot = app.handle.snapshot();
-    if let Some((name, why, span)) = snapshot.refuses(&job.provider) {
-        let span = humantime::format_duration(Duration::from_secs(span.as_secs()));
-        return Err(Problem::paused(format!(
-            "not asked: provider {name} is left alone for another {span} ({why}); \
-             `jobtrack reload` tries at once"
-        )));
+    may_be_asked(&app, &job.provider)?;
+    look(&app, job, app.about.poll_patience).await
+}
+
+/// `POST /v1/jobs/{id}/cancel`: asks the provider to stop the job, then how the job is. Only that
+/// answer moves the job. 202 if it takes longer than a request may.
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Job>), Problem> {
+    let id = number(&id)?;
+    let job = app.reader.tracked(id).await?.ok_or_else(|| no_job(id))?;
+    let state = job.standing.state;
+    if state.is_terminal() {
+        return Err(Problem::over(format!("job {id} is over: {state}")));
     }
-    let status = match app.handle.poll(job, app.about.poll_patience).await {
+    may_be_asked(&app, &job.provider)?;
+    let (clock, patience) = (&app.about.clock, app.about.poll_patience);
+    let begun = clock.mono();
+    let cancelled = app.handle.cancel(&job, patience).await;
+    let left = patience.saturating_sub(clock.mono().since(begun));
+    match cancelled {
+        Ok(()) => look(&app, job, left).await,
+        Err(Refusal::Busy) => Err(Problem::upstream(
+            "the provider has not answered yet; whether it stops the job its next poll will show",
+        )),
+        Err(refusal) => {
+            // A right to cancel that is missing is no reason to leave the provider alone, a refused
+            // key is: a poll tells, so that no list of jobs to cancel can lock the key.
+            if refusal.is_of_us() {
+                let _ = look(&app, job, left).await;
+            }
+            Err(refusal.into())
+        }
+    }
+}
+
+/// Asks how the job is, and tells it.
+async fn look(
+    app: &App,
+    job: Tracked,
+    patience: Duration,
+) -> Result<(StatusCode, Json<Job>), Problem> {
+    let id = job.id;
+    let status = match app.handle.poll(job, patience).await {
         Ok(()) => StatusCode::OK,
         Err(Refusal::Busy) => StatusCode::ACCEPTED,
         Err(refusal) => return Err(refusal.into()),
     };
-    Ok((status, Json(find(&app, id).await?)))
+    Ok((status, Json(find(app, id).await?)))
+}
+
+/// A provider that refuses us is left alone.
+fn may_be_asked(app: &App, provider: &ProviderName) -> Result<(), Problem> {
+    let snapshot = app.handle.snapshot();
+    let Some((name, why, span)) = snapshot.refuses(provider) else { return Ok(()) };
+    let span = humantime::format_duration(Duration::from_secs(span.as_secs()));
+    Err(Problem::paused(format!(
+        "not asked: provider {name} is left alone for another {span} ({why}); \
+         `jobtrack reload` tries at once"
+    )))
 }
 
 /// The number in a path.

@@ -193,6 +193,8 @@ fn routes(app: App) -> Router {
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::untrack))
         .route("/v1/jobs/{id}/history", get(events::job_history))
         .route("/v1/jobs/{id}/poll", post(jobs::poll))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/providers/{name}/check", post(status::check))
         .route("/v1/history", get(events::history))
         .route("/v1/events", get(events::stream))
         .route("/v1/status", get(status::status))

@@ -41,6 +41,15 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "paused", detail)
     }
 
+    pub(super) fn over(detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "over", detail)
+    }
+
+    /// The provider says no, or nothing.
+    pub(super) fn upstream(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "refused_upstream", detail)
+    }
+
     pub(super) fn crowded() -> Self {
         let detail = "too many clients wait or follow already; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
@@ -63,6 +72,7 @@ impl From<Refusal> for Problem {
             Refusal::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
             Refusal::Storage(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail),
             Refusal::NoProvider(..) => Self::new(StatusCode::CONFLICT, "no_provider", detail),
+            Refusal::Upstream(_) => Self::upstream(detail),
             Refusal::ShuttingDown => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
             }

@@ -1,10 +1,11 @@
-//! `/v1/status` and `/v1/reload`.
+//! `/v1/status`, `/v1/providers/{name}/check` and `/v1/reload`.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use tokio::sync::oneshot;
 
-use crate::api::{Pause, ProviderStatus, ReloadAnswer, Status};
+use crate::api::{CheckAnswer, Pause, ProviderStatus, ReloadAnswer, Status};
+use crate::job::{Checkup, Finding, ProviderName};
 use crate::scheduler::{Lane, Refusal, Snapshot};
 use crate::store::{SCHEMA_VERSION, sqlite_version};
 
@@ -52,6 +53,31 @@ fn provider(lane: &Lane, snapshot: &Snapshot) -> ProviderStatus {
         }),
         unknown_words: report.unknown_words.clone(),
     }
+}
+
+/// `POST /v1/providers/{name}/check`: one request, also to a provider that is left alone.
+pub(super) async fn check(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<CheckAnswer>, Problem> {
+    let provider: ProviderName =
+        name.parse().map_err(|error| Problem::bad_request(format!("{name:?}: {error}")))?;
+    let checked = app.handle.check(provider.clone(), app.about.poll_patience).await;
+    let checkup = match checked {
+        // Our patience is as long as a request's own; which of them ends first is chance.
+        Err(Refusal::Busy) => Checkup {
+            finding: Finding::Unreachable("no answer in time".to_owned()),
+            clock_ahead_s: None,
+        },
+        checked => checked?,
+    };
+    Ok(Json(CheckAnswer {
+        provider,
+        well: checkup.is_well(),
+        clock_ahead_s: checkup.clock_ahead_s,
+        advice: checkup.advice(),
+        finding: checkup.finding,
+    }))
 }
 
 /// `POST /v1/reload`

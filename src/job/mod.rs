@@ -6,6 +6,7 @@
 
 mod answer;
 mod change;
+mod checkup;
 mod id;
 mod lost;
 mod state;
@@ -14,6 +15,7 @@ mod transition;
 
 pub use answer::{Answer, Listed, Listing, Observation, Pace, Page, ProviderError, Quota, Times};
 pub use change::{Anomaly, Change, NewJob, Note, Outage, OutageEdge, Told, Tracked};
+pub use checkup::{Checkup, Finding};
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use lost::{Grace, Missing};
 pub use state::{Evidence, Said, State};

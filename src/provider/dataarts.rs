@@ -6,17 +6,18 @@
 //! no time of day.
 
 use futures_util::future::BoxFuture;
-use reqwest::StatusCode;
 use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
+use crate::job::{Answer, Checkup, Observation, ProviderError, RemoteId, Said, Times, Utc};
 
 use super::Provider;
+use super::checkup::checkup;
 use super::fields::{MAX_TEXT, MAX_WORD, cut, kept, number, object};
 use super::http::{Reply, answer};
-use super::huawei::{Account, Ask, refused};
+use super::huawei::{Account, Ask, NOBODY, forbids, refused};
 use super::sieve::Sieve;
 use super::words::{Known, Words};
 
@@ -39,18 +40,59 @@ const NEVER_KEPT: &[&str] = &["rows", "rawResult"];
 
 impl DataArts {
     async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
-        let Some((script, instance)) = id.as_str().split_once('/') else {
-            return Answer::failed(ProviderError::NotFound("the id names no instance".into()));
-        };
+        match halves(id) {
+            Ok((script, instance)) => {
+                let reply = self.look_at(script, instance, now).await;
+                answer(reply, |reply| read(reply, &self.words))
+            }
+            Err(error) => Answer::failed(error),
+        }
+    }
+
+    async fn look_at(
+        &self,
+        script: &str,
+        instance: &str,
+        now: Utc,
+    ) -> Result<Reply, ProviderError> {
         let project = self.account.project_id.as_str();
         let path = ["v1", project, "scripts", script, "instances", instance];
-        let name = HeaderName::from_static("workspace");
-        let headers: Vec<_> = self.workspace.iter().map(|id| (name.clone(), id.clone())).collect();
         let sieve = Some(Sieve::new(NEVER_KEPT));
-        let ask = Ask { headers: &headers, sieve, ..Ask::get(&path) };
-        let reply = self.account.send(ask, now).await;
-        answer(reply, |reply| read(reply, &self.words))
+        let ask = Ask { headers: &self.headers(), sieve, ..Ask::get(&path) };
+        self.account.send(ask, now).await
     }
+
+    async fn stop(&self, id: &RemoteId, now: Utc) -> Result<(), ProviderError> {
+        let (script, instance) = halves(id)?;
+        let project = self.account.project_id.as_str();
+        let path = ["v1", project, "scripts", script, "instances", instance, "stop"];
+        let ask = Ask { method: Method::POST, headers: &self.headers(), ..Ask::get(&path) };
+        let reply = self.account.send(ask, now).await?;
+        if !reply.status.is_success() {
+            return Err(refused(&reply));
+        }
+        // No document tells of a body; a page of a proxy's is no success.
+        if !reply.body.trim_ascii().is_empty() {
+            object::<Map<String, Value>>(&reply.body)?;
+        }
+        Ok(())
+    }
+
+    async fn look(&self, now: Utc) -> Checkup {
+        let reply = self.look_at("jobtrack-check", NOBODY, now).await;
+        checkup(reply, now, forbids, refused)
+    }
+
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let name = HeaderName::from_static("workspace");
+        self.workspace.iter().map(|id| (name.clone(), id.clone())).collect()
+    }
+}
+
+/// Script and instance.
+fn halves(id: &RemoteId) -> Result<(&str, &str), ProviderError> {
+    let halves = id.as_str().split_once('/');
+    halves.ok_or_else(|| ProviderError::NotFound("the id names no instance".into()))
 }
 
 impl Provider for DataArts {
@@ -73,6 +115,18 @@ impl Provider for DataArts {
 
     fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
         Box::pin(self.ask(id, now))
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        id: &'a RemoteId,
+        now: Utc,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.stop(id, now))
+    }
+
+    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup> {
+        Box::pin(self.look(now))
     }
 }
 

@@ -10,13 +10,17 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::job::{Answer, Observation, ProviderError, RemoteId, Said, Times, Utc};
+use crate::job::{Answer, Checkup, Observation, ProviderError, RemoteId, Said, Times, Utc};
 
 use super::Provider;
+use super::checkup::checkup;
 use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, object, only, plain, time};
 use super::http::{Call, Http, Reply, answer, secret_header};
 use super::meaning::{self, Refusal};
 use super::words::{Known, Words};
+
+/// Well formed, and no execution's.
+const NOBODY: &str = "00000000000000000000000000";
 
 /// One Dune account.
 #[derive(Debug)]
@@ -56,6 +60,26 @@ impl Dune {
         answer(reply, |reply| read(reply, id, &self.words))
     }
 
+    async fn stop(&self, id: &RemoteId, now: Utc) -> Result<(), ProviderError> {
+        let path = ["api", "v1", "execution", id.as_str(), "cancel"];
+        let reply = self.send(Method::POST, &path, now).await?;
+        if reply.status != StatusCode::OK {
+            return Err(refused(&reply));
+        }
+        let done: Map<String, Value> = object(&reply.body)?;
+        if done.get("success") == Some(&Value::Bool(false)) {
+            return Err(ProviderError::Malformed("HTTP 200: success is false".into()));
+        }
+        Ok(())
+    }
+
+    async fn look(&self, now: Utc) -> Checkup {
+        let path = ["api", "v1", "execution", NOBODY, "status"];
+        let reply = self.send(Method::GET, &path, now).await;
+        let forbids = |reply: &Reply| reply.status == StatusCode::FORBIDDEN;
+        checkup(reply, now, forbids, refused)
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -83,6 +107,18 @@ impl Provider for Dune {
 
     fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
         Box::pin(self.ask(id, now))
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        id: &'a RemoteId,
+        now: Utc,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.stop(id, now))
+    }
+
+    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup> {
+        Box::pin(self.look(now))
     }
 }
 

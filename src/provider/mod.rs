@@ -4,6 +4,7 @@
 //! tokens are fetched), touches no store and decides no job's state. To add a kind: its file, and a line each at `mod`, in [`crate::config::Kind`] and in
 //! [`build`].
 
+mod checkup;
 mod dataarts;
 mod dli;
 mod dune;
@@ -22,7 +23,9 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use crate::config::{AuthConfig, Kind, PollingConfig, ProviderConfig, SecretRef, Statement};
-use crate::job::{Answer, Listing, Pace, Page, ProviderError, ProviderName, RemoteId, Utc};
+use crate::job::{
+    Answer, Checkup, Listing, Pace, Page, ProviderError, ProviderName, RemoteId, Utc,
+};
 
 use http::Http;
 pub use huawei::sign;
@@ -55,6 +58,14 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
             server_date: None,
         }))
     }
+
+    /// Asks the service once to stop the job. Only a person orders that; what became of the job tells
+    /// the next poll.
+    fn cancel<'a>(&'a self, id: &'a RemoteId, now: Utc)
+    -> BoxFuture<'a, Result<(), ProviderError>>;
+
+    /// Asks once, for a job that cannot exist, whether the service knows us and answers.
+    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup>;
 }
 
 /// Why a provider cannot be used as it is configured.

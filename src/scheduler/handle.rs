@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::job::{Labels, ProviderName, RemoteId, Tracked};
+use crate::job::{Checkup, Labels, ProviderError, ProviderName, RemoteId, Tracked};
 use crate::provider::Provider;
 use crate::store::Entered;
 use crate::tracker::LaneSettings;
@@ -55,9 +55,28 @@ pub enum Refusal {
     /// No such provider is configured.
     #[error("provider {0} is not configured; configured: {1}")]
     NoProvider(ProviderName, String),
+    /// The provider did not do what it was asked for.
+    #[error("{0}")]
+    Upstream(ProviderError),
     /// The daemon is ending.
     #[error("jobtrackd is shutting down")]
     ShuttingDown,
+}
+
+impl Refusal {
+    /// Whether the provider may have refused us rather than what we asked for.
+    #[must_use]
+    pub fn is_of_us(&self) -> bool {
+        matches!(
+            self,
+            Self::Upstream(
+                ProviderError::Auth(_)
+                    | ProviderError::RateLimited(_)
+                    | ProviderError::Quota(_)
+                    | ProviderError::Misconfigured(_)
+            )
+        )
+    }
 }
 
 /// One answer for each job, in order: where it stands, or why it is rejected.
@@ -68,6 +87,8 @@ pub(super) enum Command {
     Add(Vec<Wanted>, oneshot::Sender<AddReply>),
     Poll(Box<Tracked>, oneshot::Sender<Result<(), Refusal>>),
     Untrack(Box<Tracked>, String, oneshot::Sender<Result<(), Refusal>>),
+    Cancel(ProviderName, RemoteId, oneshot::Sender<Result<(), Refusal>>),
+    Check(ProviderName, oneshot::Sender<Result<Checkup, Refusal>>),
     Configure(Providers),
 }
 
@@ -104,6 +125,29 @@ impl Handle {
     /// If it was not committed in time.
     pub async fn untrack(&self, job: Tracked, why: String) -> Result<(), Refusal> {
         self.ask(Self::PATIENCE, |reply| Command::Untrack(Box::new(job), why, reply)).await?
+    }
+
+    /// Asks the provider to stop the job; answers once it has answered. The job stands as it stood
+    /// until a poll says otherwise.
+    ///
+    /// # Errors
+    /// [`Refusal::Upstream`] if the provider refuses, [`Refusal::Busy`] if it does not answer
+    /// within `patience`.
+    pub async fn cancel(&self, job: &Tracked, patience: Duration) -> Result<(), Refusal> {
+        let (provider, id) = (job.provider.clone(), job.remote_id.clone());
+        self.ask(patience, |reply| Command::Cancel(provider, id, reply)).await?
+    }
+
+    /// Asks the provider whether all is well between us, paused or not.
+    ///
+    /// # Errors
+    /// If there is no such provider, or it does not answer within `patience`.
+    pub async fn check(
+        &self,
+        provider: ProviderName,
+        patience: Duration,
+    ) -> Result<Checkup, Refusal> {
+        self.ask(patience, |reply| Command::Check(provider, reply)).await?
     }
 
     /// Puts these providers in the place of all that were.

@@ -4,6 +4,7 @@
 //! changes a job passes through this loop, and nothing in it blocks. What it knows it publishes as
 //! a [`Snapshot`].
 
+mod errand;
 mod handle;
 mod outbox;
 mod pen;
@@ -23,6 +24,7 @@ use crate::job::{Change, JobId, Mono, NewJob, ProviderName};
 use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
 use crate::tracker::{Action, Input, LaneReport, Tell, Tracker};
 
+use errand::Errands;
 use handle::Command;
 pub use handle::{Configured, Handle, Providers, Refusal, Wanted};
 use outbox::{Adding, Waiter};
@@ -52,6 +54,7 @@ pub struct Scheduler {
     providers: Providers,
     reader: Reader,
     polls: Polls,
+    errands: Errands,
     pen: Pen,
     /// Callers that wait until a job is no longer held.
     untracking: HashMap<JobId, Vec<Waiter>>,
@@ -90,6 +93,7 @@ impl Scheduler {
             providers: Providers::new(),
             reader,
             polls: Polls::default(),
+            errands: Errands::default(),
             pen: Pen::new(writer, clock.mono()),
             untracking: HashMap::new(),
             settling: HashMap::new(),
@@ -122,6 +126,7 @@ impl Scheduler {
             tokio::select! {
                 Some(command) = self.commands.recv() => self.obey(command),
                 Some(input) = self.polls.next() => self.step(input),
+                Some(provider) = self.errands.ended() => self.step(Input::ErrandEnded(provider)),
                 written = self.pen.written() => {
                     let done = self.pen.settle(written.map_err(Fatal::Task)?, self.clock.mono())?;
                     self.committed(done).await;
@@ -214,6 +219,8 @@ impl Scheduler {
                 self.step(Input::Untrack(id, why));
                 self.tell_untracked();
             }
+            Command::Cancel(provider, id, waiter) => self.cancel(provider, id, waiter),
+            Command::Check(provider, waiter) => self.check(provider, waiter),
             Command::Configure(providers) => self.configure(providers),
         }
     }
@@ -314,6 +321,7 @@ impl Scheduler {
         self.commands.close();
         self.ending = true;
         self.polls.shutdown().await;
+        self.errands.shutdown().await;
         while self.pen.is_writing() || self.pen.hurry(self.clock.mono()) {
             let written = self.pen.written().await.map_err(Fatal::Task)?;
             let done = self.pen.settle(written, self.clock.mono())?;

@@ -14,34 +14,11 @@ use super::account::Account;
 use super::health::Health;
 use super::patience::Patience;
 use super::shelf::{Shelf, Waiting};
-use super::{Action, LaneReport, Tell};
+use super::{Action, LaneReport, LaneSettings, Tell};
 
 /// The number of a lane; lanes are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneId(pub(super) usize);
-
-/// A provider's settings, as the tracker needs them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaneSettings {
-    /// Its name.
-    pub name: ProviderName,
-    /// The account that it shares with all that name it; none if it has one of its own.
-    pub account: Option<String>,
-    /// The budget; of several that share an account the lowest counts.
-    pub requests_per_minute: u32,
-    /// Polls under way at once, at most.
-    pub max_in_flight: u32,
-    /// When to ask a job again.
-    pub backoff: Backoff,
-    /// From a job's registration, unless it has its own.
-    pub give_up_after: Duration,
-    /// "Not found" for so long makes a job lost.
-    pub lost_after: Grace,
-    /// No poll takes longer.
-    pub request_timeout: Duration,
-    /// Whether it has a list that answers for many jobs at once.
-    pub lists: bool,
-}
 
 /// Whose turn it is.
 #[derive(Debug)]
@@ -239,6 +216,18 @@ impl Lane {
             (job, due)
         });
         Turn::Page(page, jobs.collect())
+    }
+
+    /// A request that somebody ordered, and that is no poll.
+    pub(super) fn begin_errand(&mut self, account: &mut Account, now: Mono) {
+        account.budget.spend(now);
+        self.requests += 1;
+    }
+
+    /// It has ended.
+    pub(super) fn end_errand(&mut self, account: &mut Account, now: Mono) {
+        account.budget.end(now);
+        self.requests = self.requests.saturating_sub(1);
     }
 
     /// Whether a poll of this job is under way.

@@ -3,12 +3,36 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Asked, Change, JobId, Listing, Mono, Note, Outage, Page, ProviderName,
+    Anomaly, Answer, Asked, Change, Grace, JobId, Listing, Mono, Note, Outage, Page, ProviderName,
     RemoteId, Tracked, Utc,
 };
+use crate::policy::Backoff;
 
 use super::health::Pause;
-use super::lane::{LaneId, LaneSettings};
+use super::lane::LaneId;
+
+/// A provider's settings, as the tracker needs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneSettings {
+    /// Its name.
+    pub name: ProviderName,
+    /// The account that it shares with all that name it; none if it has one of its own.
+    pub account: Option<String>,
+    /// The budget; of several that share an account the lowest counts.
+    pub requests_per_minute: u32,
+    /// Polls under way at once, at most.
+    pub max_in_flight: u32,
+    /// When to ask a job again.
+    pub backoff: Backoff,
+    /// From a job's registration, unless it has its own.
+    pub give_up_after: Duration,
+    /// "Not found" for so long makes a job lost.
+    pub lost_after: Grace,
+    /// No poll takes longer.
+    pub request_timeout: Duration,
+    /// Whether it has a list that answers for many jobs at once.
+    pub lists: bool,
+}
 
 /// What happened.
 #[derive(Debug)]
@@ -23,6 +47,10 @@ pub enum Input {
     PollNow(Box<Tracked>),
     /// Somebody wants this job no longer asked; the text is why.
     Untrack(JobId, String),
+    /// A request to this provider goes out that is no poll of ours: somebody ordered it.
+    ErrandBegun(ProviderName),
+    /// It has ended, in whatever way.
+    ErrandEnded(ProviderName),
     /// A poll came back.
     Answered(JobId, LaneId, Asked, Box<Answer>),
     /// A page of a list came back.

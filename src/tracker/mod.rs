@@ -19,13 +19,13 @@ mod stage;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, Tracked};
+use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, ProviderName, Tracked};
 
 use account::Account;
 pub use health::Pause;
+pub use lane::LaneId;
 use lane::{Lane, Queue, Turn};
-pub use lane::{LaneId, LaneSettings};
-pub use message::{Action, Input, LaneReport, PageQuestion, Question, Tell};
+pub use message::{Action, Input, LaneReport, LaneSettings, PageQuestion, Question, Tell};
 use record::Record;
 use stage::{Heard, Next, Stage};
 
@@ -50,6 +50,8 @@ impl Tracker {
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),
+            Input::ErrandBegun(provider) => self.errand(&provider, now.mono, Lane::begin_errand),
+            Input::ErrandEnded(provider) => self.errand(&provider, now.mono, Lane::end_errand),
             Input::Answered(job, lane, asked, answer) => {
                 self.answered(job, lane, asked, *answer, now, &mut actions);
             }
@@ -89,6 +91,12 @@ impl Tracker {
         let mut reports: Vec<_> = self.lanes.iter().map(report).collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
+    }
+
+    fn errand(&mut self, name: &ProviderName, now: Mono, edge: fn(&mut Lane, &mut Account, Mono)) {
+        let lane = self.lane_of(name, now);
+        let lane = &mut self.lanes[lane.0];
+        edge(lane, &mut self.accounts[lane.account], now);
     }
 
     fn track(&mut self, job: Tracked, now: Moment) {

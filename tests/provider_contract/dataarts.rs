@@ -17,6 +17,8 @@ pub(crate) const DATAARTS: Subject = Subject {
     renews: false,
     secrets: &[KEY],
     id: ID,
+    stop: ("POST", "/stop"),
+    stop_refused: None,
     put: |standin: &StandIn, life| standin.put_for(Kind::DataArts, ID, life),
     body: |word| object(json!({ "status": word, "results": [] })),
     id_field: None,

@@ -18,6 +18,8 @@ pub(crate) const DLI: Subject = Subject {
     renews: false,
     secrets: &[KEY],
     id: ID,
+    stop: ("DELETE", "/jobs/208b08d4-0dc2-4dd7-8879-ddd4c020d7aa"),
+    stop_refused: Some(r#"{"is_success":false,"message":"it is being committed"}"#),
     put: |standin: &StandIn, life| standin.put_for(Kind::Dli, ID, life),
     body: |word| object(json!({ "job_id": ID, "status": word })),
     id_field: Some("job_id"),

@@ -18,6 +18,8 @@ pub(crate) const DUNE: Subject = Subject {
     renews: false,
     secrets: &[KEY],
     id: ID,
+    stop: ("POST", "/cancel"),
+    stop_refused: Some(r#"{"success":false}"#),
     put: |standin: &StandIn, life| standin.put(ID, life),
     body: |word| object(json!({ "execution_id": ID, "state": word })),
     id_field: Some("execution_id"),

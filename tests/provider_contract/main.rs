@@ -4,6 +4,8 @@
 //! A new kind is one more row of `subject::SUBJECTS` and gets all of it.
 
 mod bodies;
+mod cancel;
+mod check;
 mod dataarts;
 mod dli;
 mod dune;

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jobtrack::job::{Answer, Observation, ProviderError, ProviderName, RemoteId, Said, Utc};
+use jobtrack::job::{
+    Answer, Checkup, Observation, ProviderError, ProviderName, RemoteId, Said, Utc,
+};
 use jobtrack::provider::{BuildError, Provider, build};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -35,6 +37,10 @@ pub(crate) struct Subject {
     pub(crate) secrets: &'static [&'static str],
     /// A job that the stand-in may know.
     pub(crate) id: &'static str,
+    /// How the service is asked to stop that job: a method, and the end of the path.
+    pub(crate) stop: (&'static str, &'static str),
+    /// A 200 that refuses to stop it, if the service knows such.
+    pub(crate) stop_refused: Option<&'static str>,
     /// Gives that job a life at the stand-in.
     pub(crate) put: fn(&StandIn, Life),
     /// The least body that says this word of the job.
@@ -193,7 +199,32 @@ impl Bench {
         let id: RemoteId = self.subject.id.parse().expect("an id");
         let now = Utc::parse("2026-11-22T10:00:00Z").expect("a time");
         let answer = self.provider.poll(&id, now).await;
-        let told = format!("{answer:?}");
+        self.keeps_secrets(&format!("{answer:?}"));
+        if let Err(error) = &answer.result {
+            let length = error.to_string().len();
+            assert!((1..2000).contains(&length), "an error of {length} bytes: {error:.2000}");
+        }
+        answer
+    }
+
+    /// Asks once to stop the job.
+    pub(crate) async fn cancel(&self) -> Result<(), ProviderError> {
+        let id: RemoteId = self.subject.id.parse().expect("an id");
+        let now = Utc::parse("2026-11-22T10:00:00Z").expect("a time");
+        let cancelled = self.provider.cancel(&id, now).await;
+        self.keeps_secrets(&format!("{cancelled:?}"));
+        cancelled
+    }
+
+    /// Checks once, by a clock that is as far ahead of the service's.
+    pub(crate) async fn check(&self, ahead_s: i64) -> Checkup {
+        let now = Utc::from_millis(jobtrack::clock::Clock::wall().as_millis() + ahead_s * 1000);
+        let checkup = self.provider.check(now).await;
+        self.keeps_secrets(&format!("{checkup:?}"));
+        checkup
+    }
+
+    fn keeps_secrets(&self, told: &str) {
         let address = self.standin.addr().to_string();
         for secret in [
             KEY,
@@ -210,11 +241,6 @@ impl Bench {
         ] {
             assert!(!told.contains(secret), "{secret} is told: {told:.2000}");
         }
-        if let Err(error) = &answer.result {
-            let length = error.to_string().len();
-            assert!((1..2000).contains(&length), "an error of {length} bytes: {error:.2000}");
-        }
-        answer
     }
 
     /// Asks once, and gets this, whatever it tries.

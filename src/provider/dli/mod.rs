@@ -10,20 +10,23 @@ mod list;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::config::Statement;
-use crate::job::{Answer, Listing, Observation, Page, ProviderError, RemoteId, Said, Times, Utc};
+use crate::job::{
+    Answer, Checkup, Listing, Observation, Page, ProviderError, RemoteId, Said, Times, Utc,
+};
 
 use super::Provider;
+use super::checkup::checkup;
 use super::fields::{
     MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, number, object, plain, text, time_ms,
 };
 use super::http::{Reply, answer};
-use super::huawei::{Account, Ask, refused, refused_with};
+use super::huawei::{Account, Ask, NOBODY, forbids, refused, refused_with};
 use super::words::{Known, Words};
 
 /// One project's jobs.
@@ -51,6 +54,27 @@ impl Dli {
         let reply = self.account.send(Ask::get(&path), now).await;
         answer(reply, |reply| read(reply, id, self))
     }
+
+    async fn stop(&self, id: &RemoteId, now: Utc) -> Result<(), ProviderError> {
+        let project = self.account.project_id.as_str();
+        let path = ["v1.0", project, "jobs", id.as_str()];
+        let ask = Ask { method: Method::DELETE, ..Ask::get(&path) };
+        let reply = self.account.send(ask, now).await?;
+        if reply.status != StatusCode::OK {
+            return Err(refused(&reply));
+        }
+        let done: Map<String, Value> = object(&reply.body)?;
+        if done.get("is_success") == Some(&Value::Bool(false)) {
+            return Err(failed_request(&reply.body, done.get("message")));
+        }
+        Ok(())
+    }
+
+    async fn look(&self, now: Utc) -> Checkup {
+        let path = ["v1.0", self.account.project_id.as_str(), "jobs", NOBODY, "status"];
+        let reply = self.account.send(Ask::get(&path), now).await;
+        checkup(reply, now, forbids, refused)
+    }
 }
 
 impl Provider for Dli {
@@ -74,6 +98,18 @@ impl Provider for Dli {
 
     fn list<'a>(&'a self, page: &'a Page, now: Utc) -> BoxFuture<'a, Listing> {
         Box::pin(self.ask_list(page, now))
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        id: &'a RemoteId,
+        now: Utc,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.stop(id, now))
+    }
+
+    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup> {
+        Box::pin(self.look(now))
     }
 }
 

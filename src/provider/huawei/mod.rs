@@ -22,6 +22,9 @@ pub(super) use auth::Auth;
 use token::Lent;
 pub(super) use token::{Tokens, User};
 
+/// Well formed, and no job's.
+pub(super) const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
 /// One account of a service: where it is and who asks.
 #[derive(Debug)]
 pub(super) struct Account {
@@ -143,6 +146,16 @@ pub(super) fn refused_with(status: StatusCode, body: &Value) -> ProviderError {
     };
     let refusal = Refusal { status: status.as_u16(), code, dune: "" };
     meaning::read(refusal, cut(&told, 512))
+}
+
+/// Whether a refusal speaks of rights, not of who asks.
+pub(super) fn forbids(reply: &Reply) -> bool {
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    match error_of(&body).0.split_once('.') {
+        Some(("DLI", "0013" | "0014") | ("DLF", "6888") | ("APIGW" | "APIG", "0302")) => true,
+        Some(("APIGW" | "APIG", "0301" | "0307")) => false,
+        _ => reply.status == StatusCode::FORBIDDEN,
+    }
 }
 
 /// Code and text of an error in each of the shapes that were seen.

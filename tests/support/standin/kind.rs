@@ -4,11 +4,11 @@
 //! last two) and is chosen here and nowhere else.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::http::{Answer, Head};
 use super::iam::Iam;
-use super::life::{Life, Phase, Snapshot};
+use super::life::{End, Life, Phase, Snapshot};
 use super::limit::Limit;
 use super::{dataarts, dli, dune, huawei};
 
@@ -63,6 +63,32 @@ impl Kind {
     /// Whether a path asks for a list of jobs.
     pub fn is_list(self, path: &str) -> bool {
         self == Self::Dli && dli::is_list(path)
+    }
+
+    /// The job that a request asks to stop; none if it asks for something else.
+    pub fn stops(self, head: &Head) -> Option<String> {
+        let path = head.path();
+        match (self, head.method.as_str()) {
+            (Self::Dune, "POST") => {
+                dune::job_of(&format!("{}/status", path.strip_suffix("/cancel")?))
+            }
+            (Self::Dli, "DELETE") => dli::job_of(&format!("{path}/status")),
+            (Self::DataArts, "POST") => dataarts::job_of(path.strip_suffix("/stop")?),
+            _ => None,
+        }
+    }
+
+    /// How a job ends that was stopped, and what the service answers then.
+    pub fn stopped(self, id: &str) -> (End, Answer) {
+        match self {
+            Self::Dune => (End::Cancelled, Answer::json(200, &json!({ "success": true }))),
+            Self::Dli => {
+                let told = json!({ "is_success": true, "message": "", "job_id": id });
+                (End::Cancelled, Answer::json(200, &told))
+            }
+            // It has no word of its own for that.
+            Self::DataArts => (End::Failed, Answer::new(204, "application/json", Vec::new())),
+        }
     }
 
     /// The header that proves who asks.
@@ -135,7 +161,9 @@ impl Kind {
             found.push(format!("{path} is not percent-encoded"));
         } else if path.contains("%25") {
             found.push(format!("{path} is percent-encoded twice"));
-        } else if head.method != "GET" || self.job_of(path).is_none() && !self.is_list(path) {
+        } else if self.stops(head).is_none()
+            && (head.method != "GET" || self.job_of(path).is_none() && !self.is_list(path))
+        {
             found.push(format!("{} {path} is not the status endpoint", head.method));
         }
         found

@@ -120,6 +120,24 @@ impl Life {
         self
     }
 
+    /// The same life up to `elapsed`, when it was stopped; one that was over stays as it was.
+    #[must_use]
+    pub fn stopped(mut self, elapsed: Duration, end: End) -> Self {
+        if self.at(elapsed).ended.is_some() {
+            return self;
+        }
+        let lived: Vec<_> = self
+            .timeline()
+            .filter(|(begins, ..)| *begins <= elapsed)
+            .map(|(begins, ends, phase)| {
+                let lasts = ends.map_or(elapsed, |ends| ends.min(elapsed)).saturating_sub(begins);
+                (lasts, phase.clone())
+            })
+            .collect();
+        self.steps = lived;
+        self.then(end)
+    }
+
     /// The same life with its bare words read by `known`.
     pub fn read_with(mut self, known: impl Fn(&str) -> Option<Phase>) -> Self {
         for (_, phase) in &mut self.steps {

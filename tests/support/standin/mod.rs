@@ -1,5 +1,5 @@
 //! A stand-in for all providers: a real HTTP server on a loopback port that plays the status
-//! endpoints of Dune, Data Lake Insight and DataArts Studio by script, each at its own path, with
+//! and cancel endpoints of Dune, Data Lake Insight and DataArts Studio by script, each at its own path, with
 //! faults and limits on demand, and a record of all that was asked.
 //!
 //! Used by tests and by the demo, each of which includes it by its path; so it knows nothing of

@@ -29,6 +29,7 @@ impl Now {
 pub struct Request {
     /// Its arrival.
     pub at: Now,
+    pub method: String,
     /// Whose endpoint its path was meant for.
     pub kind: Kind,
     /// As it was sent, still percent-encoded.

@@ -100,8 +100,9 @@ impl World {
             return (answer, Manner::Well);
         }
         let kind = Kind::of(head.path());
-        let job = kind.job_of(head.path());
         let list = kind.is_list(head.path());
+        let stops = kind.stops(head);
+        let job = stops.clone().or_else(|| kind.job_of(head.path()));
         self.record.violations.extend(kind.violations(head));
         self.record.keys.extend(kind.key_of(head).map(str::to_owned));
 
@@ -112,8 +113,13 @@ impl World {
             let why = Refusal::TooMany { limit: *limit, retry_after: retry_after.clone() };
             (kind.refuse(&why), Manner::Well)
         } else {
-            let good = self.good(kind, head, now.wall);
-            match self.faults.take(job.as_deref(), list) {
+            let fault = self.faults.take(job.as_deref(), list);
+            let good = match &stops {
+                // What meets a fault does not reach the job.
+                Some(id) if fault.is_none() => self.stop(kind, head, id, now.wall),
+                Some(_) | None => self.good(kind, head, now.wall),
+            };
+            match fault {
                 Some(fault) => fault.apply(kind, good),
                 None => (good, Manner::Well),
             }
@@ -125,6 +131,7 @@ impl World {
         let answer = answer.header("date", date);
         self.record.add(Request {
             at: now,
+            method: head.method.clone(),
             kind,
             path: head.path().to_owned(),
             workspace: head.header("workspace").map(str::to_owned),
@@ -168,6 +175,21 @@ impl World {
         let begun = jobs.filter_map(|(id, job)| Some((id, job.at(job.submitted?, now)?)));
         let bodies = begun.map(|(id, (submitted, now))| Kind::Dli.body(id, submitted, &now));
         Answer::json(200, &page.body(bodies))
+    }
+
+    /// Stops a job.
+    fn stop(&mut self, kind: Kind, head: &Head, id: &str, now: Timestamp) -> Answer {
+        if let Some(why) = kind.stranger(head, &self.key, &self.sk, &self.iam) {
+            return kind.refuse(&why);
+        }
+        let job = self.jobs.get_mut(id).filter(|job| job.kind == kind);
+        let stood = job.and_then(|job| Some((job.stands(now)?.1.elapsed, job)));
+        let Some((elapsed, job)) = stood else {
+            return kind.refuse(&Refusal::NoJob(id, self.knows_script_of(id)));
+        };
+        let (end, answer) = kind.stopped(id);
+        job.life = job.life.clone().stopped(elapsed, end);
+        answer
     }
 
     fn knows_script_of(&self, id: &str) -> bool {
