@@ -79,10 +79,10 @@ async fn the_documents_own_answers_are_understood() {
 
 /// After some hundred polls a burst of refusals, later an outage that every provider feels.
 async fn bad_day(cloud: &StandIn, home: &Home, daemon: &Daemon) {
-    cloud.wait_for_requests(700, SOON).await;
+    cloud.wait_for_requests(400, SOON).await;
     let refused = Fault::RateLimited { retry_after: Some("1".into()) };
     cloud.fault(Target::All, refused, Times::N(4));
-    cloud.wait_for_requests(1500, SOON).await;
+    cloud.wait_for_requests(750, SOON).await;
     cloud.pause().await;
     let failed = |provider: &Value| provider["failures_in_a_row"].as_u64() >= Some(3);
     let all_failed = |status: &Value| {

@@ -8,6 +8,7 @@ mod support;
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
+use jobtrack::clock::Clock;
 use standin::{End, Kind, Life, StandIn};
 use support::daemon::Home;
 use support::db;
@@ -17,10 +18,11 @@ const JOBS: u64 = 300;
 /// Jobs that were submitted within a day and end between 10 and 25 s from now.
 fn put(cloud: &StandIn) -> Vec<(String, &'static str)> {
     let mut random = fastrand::Rng::with_seed(3);
+    let now = Timestamp::from_millisecond(Clock::wall().as_millis()).expect("a time");
     let mut put = |nth: u64| {
         let id = format!("lake-job-{nth:03}");
         let age = Duration::from_mins(random.u64(1..24 * 60));
-        let begun = Timestamp::now() - i64::try_from(age.as_secs()).expect("a day").seconds();
+        let begun = now - i64::try_from(age.as_secs()).expect("a day").seconds();
         let (end, state) = match nth % 7 {
             0 => (End::Failed, "failed"),
             1 => (End::Cancelled, "cancelled"),

@@ -70,12 +70,19 @@ impl Budget {
         self.see(now);
     }
 
-    /// A request of the time `sent` was refused for its number: halves our share. One that was sent
-    /// before the last refusal says nothing that we did not know when we lowered it.
-    pub fn refuse(&mut self, sent: Mono, now: Mono) {
+    /// A request of the time `sent` was refused for its number: our share falls to the limit that was
+    /// `told`, or to the half if that is no news. One that was sent before the last refusal says
+    /// nothing that we did not know when we lowered it.
+    pub fn refuse(&mut self, sent: Mono, told: Option<Quota>, now: Mono) {
         self.see(now);
+        let before = self.limit();
+        if let Some(quota) = told {
+            self.announce(quota, now);
+        }
         if self.lowered.is_none_or(|(_, since)| sent >= since) {
-            self.lowered = Some(((self.limit() / 2).max(1), now));
+            let limit = self.limit();
+            let share = if limit < before { limit } else { (limit / 2).max(1) };
+            self.lowered = Some((share, now));
         }
     }
 
@@ -248,7 +255,7 @@ mod tests {
         for (now, refused, limit) in cases {
             budget.see(at(now));
             if let Some(sent) = refused {
-                budget.refuse(at(sent), at(now));
+                budget.refuse(at(sent), None, at(now));
             }
             assert_eq!(budget.limit(), limit, "at {now} ms");
         }
@@ -268,6 +275,27 @@ mod tests {
         assert_eq!(new.opens_at(), Some(at(65_000)), "both that ended must leave the minute");
         new.end(at(20_000));
         assert_eq!(new.opens_at(), Some(at(65_000)));
+    }
+
+    #[test]
+    fn a_refusal_that_tells_the_limit_is_believed_and_one_that_tells_no_news_halves() {
+        let quota = |requests| Some(Quota { requests, window: Duration::from_mins(1) });
+        // (the limit told with each refusal, the limit in force afterwards)
+        let cases = [
+            (vec![None], 300),
+            (vec![quota(60)], 60),
+            (vec![quota(60), quota(60)], 30),
+            (vec![quota(6000)], 300),
+        ];
+        for (told, expected) in cases {
+            let mut budget = Budget::new(600, at(0));
+            for (second, quota) in (1..).zip(told.clone()) {
+                budget.refuse(at(second * 1000), quota, at(second * 1000));
+            }
+            // Sent before the last one: no news.
+            budget.refuse(at(500), None, at(9000));
+            assert_eq!(budget.limit(), expected, "{told:?}");
+        }
     }
 
     proptest! {
@@ -297,7 +325,7 @@ mod tests {
                 }
                 if let Some(requests) = refused {
                     // It opens later, if it does at all: the next round waits for that.
-                    budget.refuse(at(now), at(now));
+                    budget.refuse(at(now), None, at(now));
                     budget.announce(Quota { requests, window: Duration::from_mins(1) }, at(now));
                     prop_assert!(budget.limit() <= requests.min(limit));
                     continue;

@@ -106,7 +106,8 @@ impl Account {
         teach: impl FnOnce(&mut Health),
     ) {
         self.budget.end(now);
-        if let Some(quota) = pace.quota {
+        let is_refused = matches!(outcome, Err(ProviderError::RateLimited(_)));
+        if let Some(quota) = pace.quota.filter(|_| !is_refused) {
             self.budget.announce(quota, now);
         }
         let strikes = health.strikes();
@@ -129,7 +130,7 @@ impl Account {
                 }
             }
             Err(ProviderError::RateLimited(_)) => {
-                self.budget.refuse(sent, now);
+                self.budget.refuse(sent, pace.quota, now);
                 teach(health);
             }
             Err(

@@ -85,7 +85,7 @@ impl Fault {
                 (answer, Manner::Well)
             }
             Self::RateLimited { retry_after } => {
-                let why = Refusal::TooMany { limit: 60.into(), retry_after };
+                let why = Refusal::TooMany { limit: 6000.into(), retry_after };
                 (kind.refuse(&why), Manner::Well)
             }
             Self::Body { content_type, bytes } => {
