@@ -74,9 +74,9 @@ pub fn load(
         figment = figment.join(Layer::new("$DUNE_API_KEY", dune));
     }
     if let Ok(Value::Dict(_, providers)) = figment.find_value("providers") {
-        for (variable, key, value) in sdk::implied(&providers, env) {
-            let layer = nested(&key, value.into());
-            figment = figment.join(Layer::new(format!("${variable}"), layer));
+        for implied in sdk::implied(&providers, env) {
+            let layer = nested(&implied.key, implied.value.into());
+            figment = figment.join(Layer::new(implied.source, layer));
         }
     }
     let place = Place { file: file.as_deref(), text: &text, figment: &figment };

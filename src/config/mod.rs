@@ -24,6 +24,7 @@ pub use load::{ConfigError, Loaded, Setting, load};
 pub use maintenance::{CronText, Keep, MaintenanceConfig};
 use provider::Rule;
 pub use provider::{Kind, ProviderConfig, StateName};
+pub use sdk::{profile_path, profile_value};
 pub use secret::SecretRef;
 use span::span;
 

@@ -1,7 +1,8 @@
-//! What users of Huawei's SDKs have in their environment already: it stands in for `auth`, as
+//! What users of Huawei's SDKs have in their environment or home directory already: it stands in for `auth`, as
 //! `DUNE_API_KEY` does for Dune's key.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
@@ -12,28 +13,85 @@ const SK: &str = "HUAWEICLOUD_SDK_SK";
 const SECURITY_TOKEN: &str = "HUAWEICLOUD_SDK_SECURITY_TOKEN";
 const PROJECT_ID: &str = "HUAWEICLOUD_SDK_PROJECT_ID";
 
-/// For each provider of Huawei's without `auth`: the variable, the dotted key that it sets, and its
-/// value, which is where a secret lies and never the secret.
-pub(super) fn implied<'a>(
-    providers: &Dict,
-    env: &'a BTreeMap<String, String>,
-) -> Vec<(&'static str, String, &'a str)> {
-    if set(env, AK).and(set(env, SK)).is_none() {
-        return Vec::new();
-    }
-    let token = set(env, SECURITY_TOKEN).map(|_| (SECURITY_TOKEN, "auth.security_token.env"));
-    let secrets: Vec<_> =
-        [(AK, "auth.ak.env"), (SK, "auth.sk.env")].into_iter().chain(token).collect();
-    let mut found = Vec::new();
-    for (name, _) in providers.iter().filter(|(_, own)| lacks_auth(own)) {
-        for (variable, key) in &secrets {
-            found.push((*variable, format!("providers.{name}.{key}"), *variable));
-        }
-        if let Some(id) = set(env, PROJECT_ID) {
-            found.push((PROJECT_ID, format!("providers.{name}.project_id"), id));
-        }
-    }
-    found
+/// A setting that is implied.
+#[derive(Debug)]
+pub(super) struct Implied {
+    /// Where it comes from.
+    pub(super) source: String,
+    /// Its dotted key.
+    pub(super) key: String,
+    /// Its value, which is where a secret lies and never the secret.
+    pub(super) value: String,
+}
+
+/// What is implied for each provider of Huawei's without `auth`: by the variables, or, if these hold
+/// no key, by the SDK's file in the home directory.
+pub(super) fn implied(providers: &Dict, env: &BTreeMap<String, String>) -> Vec<Implied> {
+    let found = if set(env, AK).and(set(env, SK)).is_some() {
+        by_variables(env)
+    } else {
+        set(env, "HOME")
+            .and_then(|home| by_profile(&profile_path(Path::new(home))))
+            .unwrap_or_default()
+    };
+    let lacking = providers.iter().filter(|(_, own)| lacks_auth(own));
+    lacking
+        .flat_map(|(name, _)| {
+            found.iter().map(move |(source, key, value)| Implied {
+                source: source.clone(),
+                key: format!("providers.{name}.{key}"),
+                value: value.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Source, key within the provider, and value.
+type Found = Vec<(String, &'static str, String)>;
+
+fn by_variables(env: &BTreeMap<String, String>) -> Found {
+    let secrets =
+        [(AK, "auth.ak.env"), (SK, "auth.sk.env"), (SECURITY_TOKEN, "auth.security_token.env")];
+    let secrets = secrets.into_iter().filter(|(name, _)| set(env, name).is_some());
+    let secrets = secrets.map(|(name, key)| (format!("${name}"), key, name.to_owned()));
+    let project =
+        set(env, PROJECT_ID).map(|id| (format!("${PROJECT_ID}"), "project_id", id.into()));
+    secrets.chain(project).collect()
+}
+
+/// None if it holds no key.
+fn by_profile(path: &Path) -> Option<Found> {
+    let text = std::fs::read_to_string(path).ok()?;
+    profile_value(&text, "ak").and(profile_value(&text, "sk"))?;
+    let secrets = [
+        ("ak", "auth.ak.profile"),
+        ("sk", "auth.sk.profile"),
+        ("security_token", "auth.security_token.profile"),
+    ];
+    let source = || path.display().to_string();
+    let secrets = secrets.into_iter().filter(|(name, _)| profile_value(&text, name).is_some());
+    let secrets = secrets.map(|(name, key)| (source(), key, name.to_owned()));
+    let project =
+        profile_value(&text, "project_id").map(|id| (source(), "project_id", id.to_owned()));
+    Some(secrets.chain(project).collect())
+}
+
+/// The file in which users of Huawei's SDKs keep their key.
+#[must_use]
+pub fn profile_path(home: &Path) -> PathBuf {
+    home.join(".huaweicloud/credentials")
+}
+
+/// The value of `key` in the section `[basic]` of that file.
+#[must_use]
+pub fn profile_value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let lines = text.lines().map(str::trim);
+    let section = lines.skip_while(|line| *line != "[basic]").skip(1);
+    let mut pairs = section.take_while(|line| !line.starts_with('[')).filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        Some((name.trim(), value.trim()))
+    });
+    pairs.find(|(name, value)| *name == key && !value.is_empty()).map(|(_, value)| value)
 }
 
 fn lacks_auth(provider: &Value) -> bool {

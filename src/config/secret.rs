@@ -18,6 +18,8 @@ pub enum SecretRef {
     File(PathBuf),
     /// An environment variable that holds it.
     Env(String),
+    /// A key of the file that Huawei's SDKs read in the home directory.
+    Profile(String),
 }
 
 const ALLOWED: &str =
@@ -29,6 +31,7 @@ impl fmt::Display for SecretRef {
             Self::Credential(name) => write!(f, "credential {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Profile(key) => write!(f, "{key} in ~/.huaweicloud/credentials"),
         }
     }
 }
@@ -60,6 +63,7 @@ impl<'de> Visitor<'de> for RefVisitor {
             "credential" if !value.contains('/') => Ok(SecretRef::Credential(value)),
             "file" => Ok(SecretRef::File(value.into())),
             "env" => Ok(SecretRef::Env(value)),
+            "profile" => Ok(SecretRef::Profile(value)),
             _ => Err(refused()),
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::SecretRef;
+use crate::config::{SecretRef, profile_path, profile_value};
 
 /// Why a secret cannot be had; names the place, never what was found there.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,14 @@ pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
                 )
             })?;
             read_file(&path).map_err(|error| failed(error.to_string()))?
+        }
+        SecretRef::Profile(key) => {
+            let home = std::env::var_os("HOME").ok_or_else(|| failed("HOME is not set".into()))?;
+            let path = profile_path(Path::new(&home));
+            warn_if_open(&path);
+            let text = read_file(&path).map_err(|error| failed(error.to_string()))?;
+            let value = profile_value(text.expose_secret(), key).map(SecretString::from);
+            value.ok_or_else(|| failed("is not set in its section [basic]".into()))?
         }
         SecretRef::Env(name) => std::env::var(name)
             .map(SecretString::from)

@@ -232,3 +232,29 @@ fn the_variables_of_huaweis_sdk_stand_in_for_auth() {
     let half = Case::file(lake).env("HUAWEICLOUD_SDK_AK", "secret-ak");
     assert!(half.refused().contains("providers.lake.auth is needed"), "{}", half.refused());
 }
+
+#[test]
+fn the_file_of_huaweis_sdk_stands_in_where_its_variables_do_not() {
+    let lake = "[providers.lake]\nkind = \"dli\"\nregion = \"cn-north-4\"\n";
+    let case = Case::file(lake);
+    let home = case.dir.path().join("home").display().to_string();
+    let text = "[other]\nak = secret-other\n[basic]\n ak = secret-ak\nsk=secret-sk \n\
+                project_id = 4f1\nsecurity_token =\n[global]\nsecurity_token = secret-token\n";
+    let path = case.write("home/.huaweicloud/credentials", text).display().to_string();
+    let case = case.env("HOME", &home);
+    let loaded = case.good();
+    for key in ["ak", "sk"] {
+        let expected = (format!("\"{key}\""), path.clone());
+        assert_eq!(shown(&loaded, &format!("providers.lake.auth.{key}.profile")), expected);
+    }
+    assert_eq!(shown(&loaded, "providers.lake.project_id"), ("\"4f1\"".to_owned(), path));
+    assert!(!format!("{loaded:?}").contains("secret-"), "{loaded:?}");
+    assert!(loaded.settings.iter().all(|setting| !setting.key.contains("security_token")));
+
+    let both = case
+        .env("HUAWEICLOUD_SDK_AK", "secret-ak")
+        .env("HUAWEICLOUD_SDK_SK", "secret-sk")
+        .env("HUAWEICLOUD_SDK_PROJECT_ID", "4f1");
+    let source = shown(&both.good(), "providers.lake.auth.ak.env").1;
+    assert_eq!(source, "$HUAWEICLOUD_SDK_AK", "the variables come first");
+}
