@@ -75,6 +75,14 @@ pub struct Listing {
     pub server_date: Option<Utc>,
 }
 
+impl Listing {
+    /// A page that never came, or that told nothing but its failure.
+    #[must_use]
+    pub fn failed(error: ProviderError) -> Self {
+        Self { result: Err(error), pace: Pace::default(), server_date: None }
+    }
+}
+
 /// What a page told. A job that is not on it may be there all the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {

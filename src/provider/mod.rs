@@ -23,9 +23,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use crate::config::{AuthConfig, Kind, PollingConfig, ProviderConfig, SecretRef, Statement};
-use crate::job::{
-    Answer, Checkup, Listing, Pace, Page, ProviderError, ProviderName, RemoteId, Utc,
-};
+use crate::job::{Answer, Checkup, Listing, Page, ProviderError, ProviderName, RemoteId, Utc};
 
 use http::Http;
 pub use huawei::sign;
@@ -52,11 +50,7 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Asks once for a page of the service's list, where it has one.
     fn list<'a>(&'a self, _page: &'a Page, _now: Utc) -> BoxFuture<'a, Listing> {
         let error = ProviderError::Misconfigured("has no list".into());
-        Box::pin(std::future::ready(Listing {
-            result: Err(error),
-            pace: Pace::default(),
-            server_date: None,
-        }))
+        Box::pin(std::future::ready(Listing::failed(error)))
     }
 
     /// Asks the service once to stop the job. Only a person orders that; what became of the job tells

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
-use crate::job::{Answer, Asked, Listing, Pace, ProviderError, ProviderName, Utc};
+use crate::job::{Answer, Asked, Listing, ProviderError, ProviderName, Utc};
 use crate::provider::Provider;
 use crate::tracker::{Input, PageQuestion, Question};
 
@@ -61,7 +61,7 @@ impl Polls {
                 self.tasks.spawn(async move {
                     Answered::Page(match provider {
                         Some(provider) => provider.list(&page, sent_at).await,
-                        None => failed_page(gone()),
+                        None => Listing::failed(gone()),
                     })
                 })
             }
@@ -103,7 +103,7 @@ impl Polls {
             Sent::Page(question) => {
                 let listing = match answered {
                     Some(Answered::Page(listing)) => listing,
-                    Some(Answered::Job(_)) | None => failed_page(broken()),
+                    Some(Answered::Job(_)) | None => Listing::failed(broken()),
                 };
                 if let Err(error) = &listing.result {
                     let provider = &question.provider;
@@ -121,8 +121,4 @@ impl Polls {
     pub(super) async fn shutdown(&mut self) {
         self.tasks.shutdown().await;
     }
-}
-
-fn failed_page(error: ProviderError) -> Listing {
-    Listing { result: Err(error), pace: Pace::default(), server_date: None }
 }

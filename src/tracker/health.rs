@@ -204,6 +204,16 @@ impl Health {
     }
 }
 
+/// The pause after so many refusals in a row of what is not mended by waiting a little.
+pub(super) fn longer_each_time(refusals: u32) -> Duration {
+    Duration::from_mins(match refusals {
+        0 | 1 => 1,
+        2 => 5,
+        3 => 15,
+        _ => 30,
+    })
+}
+
 /// How long a provider is left alone after its `strikes`-th refusal in a row. `Retry-After` is
 /// obeyed within a second and an hour, and never shortens our own growing pause after the first.
 fn pause_for(
@@ -224,15 +234,7 @@ fn pause_for(
         | ProviderError::Misconfigured(_)
         | ProviderError::NotFound(_)
         | ProviderError::Transient(_)
-        | ProviderError::Malformed(_) => {
-            let minutes = match strikes {
-                0 | 1 => 1,
-                2 => 5,
-                3 => 15,
-                _ => 30,
-            };
-            Duration::from_mins(minutes)
-        }
+        | ProviderError::Malformed(_) => longer_each_time(strikes),
     };
     match (retry_after.map(|told| told.clamp(SECOND, HOUR)), refused, strikes) {
         (Some(told), ProviderError::RateLimited(_), 1) => told,

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::job::{JobId, Mono, Page, Utc};
 
+use super::health::longer_each_time;
+
 /// A job that waits, and when it is due.
 pub(super) type Waiting = (JobId, Mono);
 
@@ -145,13 +147,7 @@ impl Shelf {
     /// The list is not to be had: those who were to be on it are asked singly for a while.
     pub(super) fn failed(&mut self, now: Mono) {
         self.failures = self.failures.saturating_add(1);
-        let minutes = match self.failures {
-            1 => 1,
-            2 => 5,
-            3 => 15,
-            _ => 30,
-        };
-        self.off_until = Some(now.plus(Duration::from_mins(minutes)));
+        self.off_until = Some(now.plus(longer_each_time(self.failures)));
     }
 
     /// What is known of the list may be true no more.

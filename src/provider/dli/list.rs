@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::config::Statement;
-use crate::job::{Listed, Listing, Observation, Pace, Page, ProviderError, RemoteId, Utc};
+use crate::job::{Listed, Listing, Observation, Page, ProviderError, RemoteId, Utc};
 
 use super::super::fields::{integer, is_plain_id, object, text};
 use super::super::http::{Http, Reply};
@@ -44,7 +44,7 @@ impl Dli {
                 pace: reply.pace,
                 server_date: reply.server_date,
             },
-            Err(error) => Listing { result: Err(error), pace: Pace::default(), server_date: None },
+            Err(error) => Listing::failed(error),
         }
     }
 }
