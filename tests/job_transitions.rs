@@ -58,6 +58,8 @@ fn standing(state: State, word: &str) -> Standing {
 
 fn seen(said: Said, word: &str, times: Times) -> Observation {
     Observation {
+        likeness: jobtrack::job::Likeness::Unknown,
+        took: None,
         listed_at: None,
         said,
         word: word.into(),

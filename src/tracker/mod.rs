@@ -25,7 +25,7 @@ use account::Account;
 pub use health::Pause;
 pub use lane::LaneId;
 use lane::{Lane, Queue, Turn};
-pub use message::{Action, Input, LaneReport, LaneSettings, PageQuestion, Question, Tell};
+pub use message::{Action, Input, LaneReport, LaneSettings, PageQuestion, Policy, Question, Tell};
 use record::Record;
 use stage::{Heard, Next, Stage};
 
@@ -47,6 +47,7 @@ impl Tracker {
         match input {
             Input::Tick => {}
             Input::Configure(settings) => self.configure(settings, now.mono),
+            Input::Learned(_) | Input::Forget(..) => {}
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),

@@ -314,7 +314,7 @@ impl Record {
             Pending { cause, after: after.clone(), note: note.clone(), due, replanned: false };
         self.stage = Stage::Writing(Box::new(pending));
         let Standing { state: expected, word: expected_word, .. } = self.standing.clone();
-        Change { job: id, expected, expected_word, rows, after, note }
+        Change { job: id, expected, expected_word, rows, after, note, lesson: None }
     }
 
     /// Giving up needs a good answer that says "not over": an outage never ends a job.

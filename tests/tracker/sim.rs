@@ -121,6 +121,8 @@ impl Sim {
         let id = JobId(i64::try_from(self.store.len()).expect("few jobs") + 1);
         let registered_at = self.wall();
         let job = Tracked {
+            likeness: jobtrack::job::Likeness::Unknown,
+            times: jobtrack::job::Times::default(),
             id,
             provider: provider.parse().expect("a name"),
             remote_id: format!("remote-{id}").parse().expect("an id"),
