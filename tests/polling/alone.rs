@@ -1,0 +1,23 @@
+/// The learned policy without the tracker around it: what memory and rule alone would do.
+pub(crate) fn learned_alone(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
+    let likeness = |job: &Job| Likeness::Given(format!("like-{}", job.likeness).into());
+    let mut memory = Memory::default();
+    let mut seen = vec![None; jobs.len()];
+    let mut requests = vec![0; jobs.len()];
+    let mut due: BinaryHeap<_> =
+        jobs.iter().enumerate().map(|(index, job)| Reverse((job.start, index))).collect();
+    while let Some(Reverse((now, index))) = due.pop() {
+        let job = &jobs[index];
+        requests[index] += 1;
+        if now >= job.end() {
+            let took = Some(std::time::Duration::from_millis(job.took));
+            memory.learn(&Lesson { likeness: likeness(job), whole: took, running: took });
+            seen[index] = Some(Seen::at(job, requests[index], now));
+        } else {
+            let curve = memory.predict(&likeness(job), Phase::Running);
+            let next = rule.next_look(&curve, (now - job.start) as f64 / 1000.0);
+            due.push(Reverse((job.start + millis(next.at), index)));
+        }
+    }
+    seen.into_iter().flatten().collect()
+}
