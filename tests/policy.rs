@@ -208,7 +208,7 @@ fn a_likeness_without_a_past_is_predicted_by_that_of_all() {
 fn of_the_names_of_a_job_the_closest_with_a_past_is_taken() {
     let mut memory = Memory::default();
     let told = |names: &[&str]| Likeness::told(names.iter().map(|name| (*name).to_owned()));
-    let took = Some(Duration::from_secs(60));
+    let took = Some(Duration::from_mins(1));
     let likeness = told(&["statement 1", "queue a"]);
     memory.learn(&Lesson { likeness: likeness.clone(), whole: took, running: None });
     let name = |likeness: &Likeness| memory.past(likeness, Phase::Whole).map(|past| past.name);

@@ -69,7 +69,8 @@ pub(crate) fn means(seen: &[Seen]) -> (f64, f64) {
 }
 
 /// The mean delay of a policy at so many requests a job, where a higher `price` means fewer: found by
-/// narrowing the price down, and between the two nearest by interpolation (both in logarithms).
+/// narrowing the price down, and between the two nearest by interpolation (both in logarithms). Infinite
+/// if no price leads to so many.
 pub(crate) fn delay_at(requests: f64, mut at_price: impl FnMut(f64) -> Figures) -> f64 {
     let mut try_at = |ln_price: f64| {
         let figures = at_price(ln_price.exp());
@@ -82,6 +83,9 @@ pub(crate) fn delay_at(requests: f64, mut at_price: impl FnMut(f64) -> Figures) 
     while cheap.1 < 0.0 && cheap.0 > -6.0 {
         (dear, cheap) = (cheap, try_at(cheap.0 - 2.0));
     }
+    if dear.1 > 0.0 || cheap.1 < 0.0 {
+        return f64::INFINITY;
+    }
     let mut tries = 0;
     while cheap.1 - dear.1 > 0.06 && tries < 8 {
         let share = (cheap.1 / (cheap.1 - dear.1)).clamp(0.15, 0.85);
@@ -93,6 +97,11 @@ pub(crate) fn delay_at(requests: f64, mut at_price: impl FnMut(f64) -> Figures) 
         }
         tries += 1;
     }
-    let share = cheap.1 / (cheap.1 - dear.1);
+    let share = cheap.1 / (cheap.1 - dear.1).max(1e-9);
     (cheap.2 + share * (dear.2 - cheap.2)).exp()
+}
+
+/// The greatest of all; what is no number is greater than any.
+pub(crate) fn worst(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().max_by(f64::total_cmp).unwrap_or(f64::NAN)
 }

@@ -229,6 +229,8 @@ impl<'a> Fleet<'a> {
                     Action::Ask(question) => self.asked.push_back(question),
                     Action::Write(change) => self.write(change),
                     Action::Note { note, .. } => self.keep(note),
+                    // The first good answer ends what may have been before.
+                    Action::Outage(_) => {}
                     other => panic!("{other:?}"),
                 }
             }

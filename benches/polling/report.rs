@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::clients::Client;
-use super::figures::Figures;
+use super::figures::{Figures, worst};
 use super::measure::{AT, Ample, Equal, Short, TODAY, broken_promises, growing};
 use super::workload::Kind;
 
@@ -153,7 +153,7 @@ impl Report {
     }
 
     fn equal_row(&mut self, kind: Kind, all: &[Equal]) -> f64 {
-        let worst = all.iter().map(Equal::share).fold(0.0, f64::max);
+        let worst = worst(all.iter().map(Equal::share));
         let Equal { requests, best, learned, knowing } = all[0];
         let name = kind.name();
         let with = if requests.fract() == 0.0 { "" } else { ", promised, 1 s" };
@@ -215,21 +215,21 @@ impl Report {
                 );
             }
         }
-        let worst = shares.into_iter().fold(0.0, f64::max);
-        self.say(format_args!("{told} {worst:.2} |"));
+        let share = worst(shares);
+        self.say(format_args!("{told} {share:.2} |"));
         if let Some(most) = most {
             let most = (most * 100.0).floor() / 100.0;
             let name = kind.name();
             self.must(
                 format!("`{name}`, 500 run, {budget} a minute: delay / × 2 to 60 s, first come"),
-                worst,
+                share,
                 most,
             );
             if (kind, budget) == (Kind::Mixed, 40) {
-                let worst = knowing.into_iter().fold(0.0, f64::max);
+                let knowing = worst(knowing);
                 self.must(
                     "`mixed`, 500 run, 40 a minute: delay / knowing the true distribution".into(),
-                    worst,
+                    knowing,
                     1.3,
                 );
             }

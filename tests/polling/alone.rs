@@ -1,5 +1,17 @@
-/// The learned policy without the tracker around it: what memory and rule alone would do.
-pub(crate) fn learned_alone(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
+//! The learned policy without the tracker around it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use jobtrack::job::{Lesson, Likeness, Phase};
+use jobtrack::policy::{Memory, Rule};
+
+use super::figures::Seen;
+use super::workload::Job;
+
+/// What memory and rule alone would do, knowing the elapsed time exactly.
+pub(crate) fn learned(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
     let likeness = |job: &Job| Likeness::Given(format!("like-{}", job.likeness).into());
     let mut memory = Memory::default();
     let mut seen = vec![None; jobs.len()];
@@ -10,13 +22,13 @@ pub(crate) fn learned_alone(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
         let job = &jobs[index];
         requests[index] += 1;
         if now >= job.end() {
-            let took = Some(std::time::Duration::from_millis(job.took));
+            let took = Some(Duration::from_millis(job.took));
             memory.learn(&Lesson { likeness: likeness(job), whole: took, running: took });
             seen[index] = Some(Seen::at(job, requests[index], now));
         } else {
             let curve = memory.predict(&likeness(job), Phase::Running);
             let next = rule.next_look(&curve, (now - job.start) as f64 / 1000.0);
-            due.push(Reverse((job.start + millis(next.at), index)));
+            due.push(Reverse((job.start + (next.at * 1000.0).ceil() as u64, index)));
         }
     }
     seen.into_iter().flatten().collect()
