@@ -10,6 +10,10 @@ test *FILE:
 demo:
     cargo run --example demo
 
+# What the polling policy is worth (minutes); with --write into docs/polling.md.
+bench-polling *ARGS:
+    cargo bench --bench polling -- {{ ARGS }}
+
 # Licences and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check bans licenses sources

@@ -142,7 +142,7 @@ proptest! {
         let curve = Mixed { alike: Some(&sketch), all: &all };
         let min_interval = Duration::from_secs(least);
         let rule = Rule { price: Duration::from_secs_f64(price), min_interval, promises };
-        let look = rule.next_look(&curve, alive);
+        let look = rule.next_look(&curve, alive, alive);
         let wait = look.at - alive;
         let six_hours = 6.0 * 3600.0;
         let most = if promises { (0.5 * alive).clamp(10.0, six_hours) } else { six_hours };

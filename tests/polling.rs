@@ -34,6 +34,9 @@ use workload::{Class, Job, Kind, Recipe, draw, jump};
 /// So many jobs run at once, on average.
 const RUNNING: f64 = 20.0;
 
+/// Even an ample budget parts requests by a millisecond; a few may want to go at once.
+const SPACE: u64 = 10;
+
 fn jobs(kind: Kind, count: usize, seed: u64) -> Vec<Job> {
     draw(&kind.recipe(), count, RUNNING, seed)
 }
@@ -51,7 +54,7 @@ fn figures(jobs: &[Job], setup: &Setup) -> Figures {
 /// Every look at a job that still runs comes in time, and so does the one that sees its end.
 fn assert_kept(jobs: &[Job], lives: &[Life], what: &str) {
     for (job, life) in jobs.iter().zip(lives) {
-        assert_eq!(life.looks[0], job.start, "{what}: looked at once");
+        assert!(life.looks[0] <= job.start + SPACE, "{what}: looked at once");
         let late: Vec<Wait> = life.waits(job).filter(Wait::is_too_long).collect();
         assert!(late.is_empty(), "{what}: {late:?} of {job:?}");
     }

@@ -184,7 +184,7 @@ pub(crate) fn knowing(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
     let seen = |job: &Job| {
         let (took, mut at, mut requests) = (job.seconds(), 0.0, 1);
         while at < took {
-            at = rule.next_look(&job.truth, at).at;
+            at = rule.next_look(&job.truth, at, at).at;
             requests += 1;
         }
         Seen { requests, delay: at - took, took }

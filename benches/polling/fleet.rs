@@ -91,8 +91,8 @@ pub(crate) struct Wait {
 impl Wait {
     /// Whether it was longer than is promised: 10 s or half of the elapsed time, and 6 h at most.
     pub(crate) fn is_too_long(&self) -> bool {
-        // All times are whole milliseconds, rounded up.
-        const ROUNDED: f64 = 0.002;
+        // All times are whole milliseconds, and even an ample budget parts requests by one.
+        const ROUNDED: f64 = 0.01;
         self.pause > (0.5 * self.elapsed).clamp(10.0, 6.0 * 3600.0) + ROUNDED
     }
 }

@@ -27,7 +27,8 @@ pub(crate) fn learned(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
             seen[index] = Some(Seen::at(job, requests[index], now));
         } else {
             let curve = memory.predict(&likeness(job), Phase::Running);
-            let next = rule.next_look(&curve, (now - job.start) as f64 / 1000.0);
+            let age = (now - job.start) as f64 / 1000.0;
+            let next = rule.next_look(&curve, age, age);
             due.push(Reverse((job.start + (next.at * 1000.0).ceil() as u64, index)));
         }
     }
