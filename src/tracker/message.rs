@@ -41,6 +41,13 @@ pub enum Input {
     Tick,
     /// These are the providers, all of them, from now on.
     Configure(Vec<LaneSettings>),
+    /// The provider bears another name: the jobs of `from` in the database are those of `to` now.
+    Renamed {
+        /// The former name, which is configured no more.
+        from: ProviderName,
+        /// The name now.
+        to: ProviderName,
+    },
     /// These jobs are in the database and not over; those that are held already stay as they are.
     Track(Vec<Tracked>),
     /// Somebody wants this job asked now, over or not.

@@ -13,6 +13,7 @@ mod message;
 mod news;
 mod patience;
 mod record;
+mod rename;
 mod shelf;
 mod stage;
 
@@ -35,6 +36,8 @@ pub struct Tracker {
     jobs: HashMap<JobId, Record>,
     lanes: Vec<Lane>,
     accounts: Vec<Account>,
+    /// Lanes of former names, and who has their jobs.
+    renamed: HashMap<LaneId, LaneId>,
     /// How many polls were asked: a lane's last turn is told by it.
     turns: u64,
 }
@@ -47,15 +50,17 @@ impl Tracker {
         match input {
             Input::Tick => {}
             Input::Configure(settings) => self.configure(settings, now.mono),
+            Input::Renamed { from, to } => self.rename(&from, &to, now.mono),
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),
             Input::ErrandBegun(provider) => self.errand(&provider, now.mono, Lane::begin_errand),
             Input::ErrandEnded(provider) => self.errand(&provider, now.mono, Lane::end_errand),
             Input::Answered(job, lane, asked, answer) => {
-                self.answered(job, lane, asked, *answer, now, &mut actions);
+                self.answered(job, self.heir_of(lane), asked, *answer, now, &mut actions);
             }
             Input::Listed(question, asked, listing) => {
+                let question = PageQuestion { lane: self.heir_of(question.lane), ..question };
                 self.listed(question, asked, *listing, now, &mut actions);
             }
             Input::Written(job) => self.written(job, now, &mut actions),
@@ -84,11 +89,14 @@ impl Tracker {
         self.jobs.get(&job).is_some_and(|record| matches!(record.stage, Stage::Writing(_)))
     }
 
-    /// How each lane is doing, by name.
+    /// How each lane is doing that is configured or has jobs, by name.
     #[must_use]
     pub fn report(&self, now: Mono) -> Vec<LaneReport> {
         let report = |lane: &Lane| lane.report(&self.accounts[lane.account], now);
-        let mut reports: Vec<_> = self.lanes.iter().map(report).collect();
+        let is_used = |report: &LaneReport| {
+            report.configured || report.active_jobs > 0 || report.in_flight > 0
+        };
+        let mut reports: Vec<_> = self.lanes.iter().map(report).filter(is_used).collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
     }
