@@ -141,9 +141,9 @@ fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ProviderName>, D::Err
 
 /// A name, by the rule of providers' names; a wrong one is not told, it may be a secret.
 fn name(text: String) -> Result<ProviderName, &'static str> {
-    ProviderName::try_from(text).map_err(|_| {
-        "must be a lower-case letter, then lower-case letters, digits or _, 64 at most"
-    })
+    ProviderName::try_from(text).map_err(
+        |_| "must be a lower-case letter, then lower-case letters, digits or _, 64 at most",
+    )
 }
 
 impl ProviderConfig {

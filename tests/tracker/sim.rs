@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jobtrack::job::{
     Answer, Asked, Change, JobId, Listed, Listing, Moment, Mono, Note, OutageEdge, Pace, Page,
-    ProviderError, Standing, State, Tracked, Utc, register,
+    ProviderError, ProviderName, Standing, State, Tracked, Utc, register,
 };
 use jobtrack::tracker::{
     Action, Input, LaneId, LaneReport, LaneSettings, PageQuestion, Question, Tell, Tracker,
@@ -105,6 +105,19 @@ impl Sim {
             self.due.remove(&row.job.id);
         }
         self.step(Input::Configure(settings));
+    }
+
+    /// The provider `from` bears the name `to` from now on; the service sees no difference.
+    pub(super) fn rename(&mut self, from: &str, to: &str, settings: Vec<LaneSettings>) {
+        self.configure(settings);
+        let [from, to] = [from, to].map(|name| name.parse::<ProviderName>().expect("a name"));
+        for row in self.store.values_mut().filter(|row| row.job.provider == from) {
+            row.job.provider = to.clone();
+        }
+        for request in self.requests.iter_mut().filter(|own| own.provider == from.as_str()) {
+            request.provider = to.to_string();
+        }
+        self.step(Input::Renamed { from, to });
     }
 
     pub(super) fn wall(&self) -> Utc {
