@@ -5,6 +5,7 @@
 mod standin;
 mod support;
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use jobtrack::api::{AddJob, AddRequest, Client};
@@ -196,4 +197,29 @@ async fn no_add_is_left_behind_under_the_former_name() {
     let under = "SELECT provider, count(*) FROM jobs GROUP BY 1";
     assert_eq!(db::query(&home.database(), under), [format!("new|{acknowledged}")]);
     daemon.wait_for_status(&home, |status| !is_told(status, "old")).await;
+}
+
+/// A request that somebody ordered of the former name is counted where its provider goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_errand_under_way_goes_along() {
+    let dune = StandIn::start().await;
+    dune.fault(Target::All, Fault::Hang, Times::Always);
+    let home = Home::bare();
+    configure(&home, &dune, &[("old", "")]);
+    let daemon = home.start();
+    let mut errand = home.client(&["check", "old"]);
+    let errand = errand.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a client");
+    dune.wait_for_requests(1, SOON).await;
+    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    home.ok(&["reload"]);
+    let in_flight = |status: &Value, count: u64| {
+        let providers = status["providers"].as_array().expect("providers");
+        let all = providers.iter().map(|own| (own["provider"].as_str(), own["in_flight"].as_u64()));
+        all.eq([(Some("new"), Some(count))])
+    };
+    daemon.wait_for_status(&home, |status| in_flight(status, 1)).await;
+    // Its connection ends, and it with that.
+    dune.pause().await;
+    daemon.wait_for_status(&home, |status| in_flight(status, 0)).await;
+    errand.wait_with_output().expect("it ends");
 }
