@@ -5,7 +5,8 @@
 mod standin;
 mod support;
 
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jobtrack::api::{AddJob, AddRequest, Client};
@@ -196,6 +197,40 @@ async fn no_add_is_left_behind_under_the_former_name() {
     }
     let under = "SELECT provider, count(*) FROM jobs GROUP BY 1";
     assert_eq!(db::query(&home.database(), under), [format!("new|{acknowledged}")]);
+    daemon.wait_for_status(&home, |status| !is_told(status, "old")).await;
+}
+
+/// A database that is held by another program is waited for, and polls go on under the former name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_waits_for_its_turn_to_be_written() {
+    let dune = StandIn::start().await;
+    dune.put("01RUNS", long());
+    let home = Home::bare();
+    configure(&home, &dune, &[("old", "")]);
+    let daemon = home.start();
+    home.ok(&["add", "old", "01RUNS"]);
+    until(&home, "SELECT state FROM jobs", "running").await;
+    let mut operator = Command::new("sqlite3");
+    operator.arg(home.database()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut operator = operator.spawn().expect("sqlite3 is installed");
+    let mut held = operator.stdin.take().expect("a pipe");
+    held.write_all(b"BEGIN IMMEDIATE; SELECT 'held';\n").expect("a statement");
+    let mut line = [0; 4];
+    operator.stdout.as_mut().expect("a pipe").read_exact(&mut line).expect("it is held");
+
+    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    let mut reload = home.client(&["reload"]);
+    let reload = reload.stdout(Stdio::piped()).spawn().expect("a client");
+    daemon.wait_for("RELOADING=1", &home);
+    daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
+    let asked = dune.count();
+    dune.wait_for_requests(asked + 3, SOON).await;
+    daemon.wait_for_status(&home, |status| is_told(status, "old") && !is_told(status, "new")).await;
+    drop(held);
+    operator.wait().expect("the shell ends");
+    let told = text(&reload.wait_with_output().expect("it ends").stdout);
+    assert!(told.contains("provider old is now new, 1 jobs with it"), "{told}");
+    asked_on(&home, 1).await;
     daemon.wait_for_status(&home, |status| !is_told(status, "old")).await;
 }
 

@@ -105,6 +105,8 @@ pub struct Handle {
 impl Handle {
     /// A caller is told "busy" after this long.
     const PATIENCE: Duration = Duration::from_secs(5);
+    /// Hundreds of thousands of jobs are not renamed in an instant; a signal to end waits as long.
+    const PATIENCE_TO_RENAME: Duration = Duration::from_secs(20);
 
     /// Registers jobs; answers once they are committed.
     ///
@@ -161,7 +163,7 @@ impl Handle {
     /// [`Refusal::Busy`] if it was not done in time; it may be later, asking again is safe.
     pub async fn configure(&self, providers: Providers) -> ConfigureReply {
         let command = |reply| Command::Configure(Configuring { providers, reply });
-        self.ask(Self::PATIENCE, command).await?
+        self.ask(Self::PATIENCE_TO_RENAME, command).await?
     }
 
     /// The newest snapshot.
