@@ -202,3 +202,41 @@ fn a_name_that_was_never_heard_of_changes_nothing() {
     sim.run_until(MINUTE);
     assert!(sim.requests.len() > 3);
 }
+
+#[test]
+fn who_is_to_be_on_a_further_page_is_asked_for_by_it() {
+    let lane = |name| LaneSettings { requests_per_minute: 10, ..lake(name, true) };
+    let mut sim = Sim::with(vec![lane("old")], |job, at| (200, answer(job, at / 10)));
+    for _ in 0..50 {
+        sim.add("old");
+    }
+    sim.run_until(10 * MINUTE);
+    let before = sim.pages;
+    assert!(before > 0, "all places are known");
+    // Now others fill the list: a page shows a tenth of those that it is asked for.
+    sim.strangers = 9;
+    while sim.pages == before {
+        sim.run_until(sim.now + 100);
+    }
+    // It has come; the next one waits for its time.
+    sim.run_until(sim.now + SECOND);
+    assert_eq!((sim.pages, sim.report("old").in_flight), (before + 1, 0));
+    sim.rename("old", "new", vec![lane("new")]);
+    // Whoever was forgotten there would never be asked again.
+    sim.run_to_the_end();
+}
+
+#[test]
+fn a_job_that_is_asked_under_the_former_name_is_not_asked_twice_at_once() {
+    let mut sim = Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(Said::Running)));
+    let job = sim.add("old");
+    sim.run_until(SECOND);
+    sim.rename("old", "new", vec![lake("new", false)]);
+    sim.untrack(job);
+    sim.run_until(2 * SECOND);
+    assert_eq!(sim.states(job), ["registered", "untracked"]);
+    // The simulator would not take a second question.
+    sim.poll_by_hand(job);
+    sim.run_until(MINUTE);
+    assert_eq!(sim.asked_at(job).len(), 1, "the answer under way was the news asked for");
+}
