@@ -13,6 +13,8 @@ mod cadence;
 mod endings;
 #[path = "tracker/fleet.rs"]
 mod fleet;
+#[path = "tracker/learned.rs"]
+mod learned;
 #[path = "tracker/lists.rs"]
 mod lists;
 #[path = "tracker/lost.rs"]
@@ -21,6 +23,8 @@ mod lost;
 mod outage;
 #[path = "tracker/refusals.rs"]
 mod refusals;
+#[path = "tracker/renaming.rs"]
+mod renaming;
 #[path = "tracker/sim.rs"]
 mod sim;
 #[path = "tracker/turns.rs"]

@@ -13,6 +13,7 @@ use crate::store::Entered;
 use crate::tracker::LaneSettings;
 
 use super::Snapshot;
+use super::rename::{ConfigureReply, Configuring};
 
 /// A job that somebody wants tracked; its names are well formed.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Configured {
     pub settings: LaneSettings,
     /// Whom to ask.
     pub provider: Arc<dyn Provider>,
+    /// Names that it bore.
+    pub formerly: Vec<ProviderName>,
 }
 
 /// All providers, by name.
@@ -89,7 +92,7 @@ pub(super) enum Command {
     Untrack(Box<Tracked>, String, oneshot::Sender<Result<(), Refusal>>),
     Cancel(ProviderName, RemoteId, oneshot::Sender<Result<(), Refusal>>),
     Check(ProviderName, oneshot::Sender<Result<Checkup, Refusal>>),
-    Configure(Providers),
+    Configure(Configuring),
 }
 
 /// Commands the scheduler; clones command the same one.
@@ -102,6 +105,8 @@ pub struct Handle {
 impl Handle {
     /// A caller is told "busy" after this long.
     const PATIENCE: Duration = Duration::from_secs(5);
+    /// Hundreds of thousands of jobs are not renamed in an instant; a signal to end waits as long.
+    const PATIENCE_TO_RENAME: Duration = Duration::from_secs(20);
 
     /// Registers jobs; answers once they are committed.
     ///
@@ -150,13 +155,15 @@ impl Handle {
         self.ask(patience, |reply| Command::Check(provider, reply)).await?
     }
 
-    /// Puts these providers in the place of all that were.
+    /// Puts these providers in the place of all that were; answers once the jobs of former names
+    /// are theirs, with the names that were found.
     ///
     /// # Errors
-    /// If the scheduler has ended.
-    pub async fn configure(&self, providers: Providers) -> Result<(), Refusal> {
-        let sent = self.commands.send(Command::Configure(providers)).await;
-        sent.map_err(|_| Refusal::ShuttingDown)
+    /// [`Refusal::Storage`] if a name must not be changed: then all stays as it is.
+    /// [`Refusal::Busy`] if it was not done in time; it may be later, asking again is safe.
+    pub async fn configure(&self, providers: Providers) -> ConfigureReply {
+        let command = |reply| Command::Configure(Configuring { providers, reply });
+        self.ask(Self::PATIENCE_TO_RENAME, command).await?
     }
 
     /// The newest snapshot.

@@ -9,6 +9,7 @@ mod handle;
 mod outbox;
 mod pen;
 mod polls;
+mod rename;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub use handle::{Configured, Handle, Providers, Refusal, Wanted};
 use outbox::{Adding, Waiter};
 use pen::{Done, Pen};
 use polls::{Polls, Sent};
+pub use rename::renamings;
 pub use snapshot::{Lane, Snapshot};
 
 /// Why the scheduler cannot go on.
@@ -222,7 +224,7 @@ impl Scheduler {
             }
             Command::Cancel(provider, id, waiter) => self.cancel(provider, id, waiter),
             Command::Check(provider, waiter) => self.check(provider, waiter),
-            Command::Configure(providers) => self.configure(providers),
+            Command::Configure(new) => self.reconfigure(new),
         }
     }
 
@@ -248,7 +250,10 @@ impl Scheduler {
     }
 
     async fn committed(&mut self, done: Option<Done>) {
-        let Some(done) = done else { return };
+        let Some(mut done) = done else { return };
+        if let Some(new) = done.receipts.configuring {
+            self.renamed(new, &mut done.committed);
+        }
         let entered = &done.committed.entered;
         let added = entered.iter().filter(|entered| entered.is_new).count();
         if added > 0 {

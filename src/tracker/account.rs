@@ -5,8 +5,7 @@ use crate::job::{Mono, Pace, ProviderError, ProviderName};
 use crate::policy::Budget;
 
 use super::health::{Health, Pause};
-use super::lane::{Lane, LaneId, Turn};
-use super::record::Record;
+use super::lane::{Lane, LaneId};
 use super::{LaneSettings, Tracker};
 
 /// Whose account it is.
@@ -39,6 +38,8 @@ pub(super) struct Account {
     /// Refusals of the key in a row.
     strikes: u32,
     pause: Option<Pause>,
+    /// Turns since the last one that was a first poll's by right.
+    pub(super) turns_since_first: u8,
 }
 
 impl Account {
@@ -51,6 +52,7 @@ impl Account {
             proven: false,
             strikes: 0,
             pause: None,
+            turns_since_first: 0,
         }
     }
 
@@ -178,8 +180,8 @@ impl Tracker {
 
     /// The lane of this name; a new one is alone on its account until its settings say otherwise.
     pub(super) fn lane_of(&mut self, name: &ProviderName, now: Mono) -> LaneId {
-        if let Some(found) = self.lanes.iter().position(|lane| lane.name == *name) {
-            return LaneId(found);
+        if let Some(found) = self.lane_named(name) {
+            return found;
         }
         let account = self.account_of(Holder::Own(name.clone()), now);
         self.lanes.push(Lane::new(name.clone(), account));
@@ -195,7 +197,7 @@ impl Tracker {
     }
 
     /// What was spent goes with the provider, so that no minute of the new account holds too much.
-    fn move_to(&mut self, lane: LaneId, account: usize, now: Mono) {
+    pub(super) fn move_to(&mut self, lane: LaneId, account: usize, now: Mono) {
         let lane = &mut self.lanes[lane.0];
         let before = std::mem::replace(&mut lane.account, account);
         if before == account {
@@ -210,22 +212,5 @@ impl Tracker {
     /// Time has come to `now`, for all limits.
     pub(super) fn see(&mut self, now: Mono) {
         self.accounts.iter_mut().for_each(|account| account.budget.see(now));
-    }
-
-    /// The lane whose turn it is now, and which of its jobs: those that waited longest for a turn come
-    /// first, so that of the lanes of one account none starves.
-    pub(super) fn pick(&mut self, now: Mono) -> Option<(LaneId, Turn)> {
-        let mut order: Vec<_> = (0..self.lanes.len()).collect();
-        order.sort_by_key(|index| self.lanes[*index].last_turn);
-        for index in order {
-            let lane = &mut self.lanes[index];
-            let place = |job| self.jobs.get(&job).and_then(Record::place);
-            if let Some(turn) = lane.pick(&mut self.accounts[lane.account], now, place) {
-                self.turns += 1;
-                lane.last_turn = self.turns;
-                return Some((LaneId(index), turn));
-            }
-        }
-        None
     }
 }

@@ -56,6 +56,13 @@ pub enum Input {
     Learned(Vec<(ProviderName, Lesson)>),
     /// Forget what was learned of this provider, under this name or at all.
     Forget(ProviderName, Option<String>),
+    /// The provider bears another name: the jobs of `from` in the database are those of `to` now.
+    Renamed {
+        /// The former name, which is configured no more.
+        from: ProviderName,
+        /// The name now.
+        to: ProviderName,
+    },
     /// These jobs are in the database and not over; those that are held already stay as they are.
     Track(Vec<Tracked>),
     /// Somebody wants this job asked now, over or not.
@@ -175,6 +182,8 @@ pub struct LaneReport {
     pub due_polls: u64,
     /// How late the latest of them is.
     pub late: Duration,
+    /// How late the ends of late were seen, on average; none if there were none.
+    pub lateness: Option<Duration>,
     /// Polls under way.
     pub in_flight: u32,
     /// Whether one of them should have ended long ago.

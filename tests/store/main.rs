@@ -3,6 +3,7 @@
 
 mod files;
 mod reading;
+mod renaming;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;
