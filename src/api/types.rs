@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::job::{Evidence, Finding, JobId, Labels, ProviderName, RemoteId, State, Utc};
+use crate::job::{Evidence, Finding, JobId, Labels, Likeness, ProviderName, RemoteId, State, Utc};
 
 /// `POST /v1/jobs`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -121,6 +121,9 @@ pub struct Job {
     pub last_poll_error: Option<String>,
     /// What else the provider told.
     pub detail: Map<String, Value>,
+    /// Which past runs it is like: a text if its user said so, an array of them if the provider told.
+    #[serde(default)]
+    pub likeness: Likeness,
 }
 
 /// `GET /v1/jobs`.

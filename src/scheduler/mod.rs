@@ -117,6 +117,7 @@ impl Scheduler {
         shutdown: CancellationToken,
     ) -> Result<(), Fatal> {
         self.configure(providers);
+        self.remember().await?;
         self.load().await?;
         self.ready = true;
         while !shutdown.is_cancelled() {
@@ -137,6 +138,18 @@ impl Scheduler {
             }
         }
         self.finish().await
+    }
+
+    /// Takes in what earlier lives learned.
+    async fn remember(&mut self) -> Result<(), ReadError> {
+        let mut after = 0;
+        loop {
+            let page = self.reader.lessons(after, Self::LOAD_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            let lessons = page.into_iter().map(|learned| (learned.provider, learned.lesson));
+            self.step(Input::Learned(lessons.collect()));
+        }
     }
 
     async fn load(&mut self) -> Result<(), ReadError> {

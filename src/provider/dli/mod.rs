@@ -290,5 +290,6 @@ fn hash(sql: &str) -> String {
 /// The first bytes of a text's SHA-256.
 fn hex(text: &str, bytes: usize) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+    let hex: Vec<_> = digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect();
+    hex.concat()
 }
