@@ -91,6 +91,7 @@ async fn add_until_refused(
             dune.put(id, life);
         }
         let jobs = ids.iter().map(|id| AddJob {
+            like: None,
             provider: "dune".into(),
             remote_id: id.clone(),
             labels: BTreeMap::new(),

@@ -6,6 +6,7 @@
 
 mod errand;
 mod handle;
+mod lessons;
 mod outbox;
 mod pen;
 mod polls;
@@ -20,13 +21,14 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{Change, JobId, Likeness, Mono, NewJob, ProviderName};
+use crate::job::{Change, JobId, Mono, NewJob, ProviderName};
 use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
 use crate::tracker::{Action, Input, LaneReport, Tell, Tracker};
 
 use errand::Errands;
 use handle::Command;
 pub use handle::{Configured, Handle, Providers, Refusal, Wanted};
+use lessons::Forgetting;
 use outbox::{Adding, Waiter};
 use pen::{Done, Pen};
 use polls::{Polls, Sent};
@@ -140,18 +142,6 @@ impl Scheduler {
         self.finish().await
     }
 
-    /// Takes in what earlier lives learned.
-    async fn remember(&mut self) -> Result<(), ReadError> {
-        let mut after = 0;
-        loop {
-            let page = self.reader.lessons(after, Self::LOAD_PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.id;
-            let lessons = page.into_iter().map(|learned| (learned.provider, learned.lesson));
-            self.step(Input::Learned(lessons.collect()));
-        }
-    }
-
     async fn load(&mut self) -> Result<(), ReadError> {
         let mut after = JobId(0);
         loop {
@@ -204,7 +194,7 @@ impl Scheduler {
                         remote_id: job.remote_id,
                         labels: job.labels,
                         give_up_after: job.give_up_after,
-                        likeness: Likeness::Unknown,
+                        likeness: job.likeness,
                         added_by: job.added_by,
                         registered_at: now,
                     });
@@ -235,6 +225,9 @@ impl Scheduler {
             }
             Command::Cancel(provider, id, waiter) => self.cancel(provider, id, waiter),
             Command::Check(provider, waiter) => self.check(provider, waiter),
+            Command::Forget(what, reply) => {
+                self.pen.outbox.forget(Forgetting { what, reply });
+            }
             Command::Configure(providers) => self.configure(providers),
         }
     }
@@ -268,6 +261,7 @@ impl Scheduler {
             tracing::info!("{added} jobs registered");
         }
         self.step(Input::Track(entered.iter().map(|one| one.job.clone()).collect()));
+        self.forgotten(done.receipts.forgetting, done.committed.forgotten);
         let mut entered = done.committed.entered.into_iter();
         for adding in done.receipts.adding {
             adding.acknowledge(&mut entered);
