@@ -126,10 +126,11 @@ impl Histogram {
         self.edges = Self::integrate(&self.counts);
     }
 
-    /// Whether no run has been seen.
+    /// Whether it has seen enough to tell one job from another of another age.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.total <= 0.0
+    pub fn is_known(&self) -> bool {
+        const ENOUGH: f32 = 8.0;
+        self.total >= ENOUGH
     }
 
     /// The bin of a duration; what lies outside counts in the first or the last one.

@@ -77,19 +77,21 @@ pub enum Why {
 }
 
 impl Rule {
-    /// No job is asked less often.
-    const LONGEST: f64 = 6.0 * 3600.0;
+    /// No job is asked later.
+    pub const LONGEST: Duration = Duration::from_hours(6);
     /// The promise: this, or…
     const PROMISED: f64 = 10.0;
     /// …this share of the elapsed time.
     const PROMISED_SHARE: f64 = 0.5;
 
-    /// When a job that was not over at `alive` is asked next.
+    /// When a job that was not over at `alive` is asked next. The promise goes by the part of that
+    /// which is beyond doubt, `proven`: what a provider says of times may be wrong.
     #[must_use]
-    pub fn next_look(&self, curve: &impl Curve, alive: f64) -> Look {
+    pub fn next_look(&self, curve: &impl Curve, alive: f64, proven: f64) -> Look {
         let earliest = alive + self.min_interval.as_secs_f64();
-        let promised = Self::PROMISED.max(Self::PROMISED_SHARE * alive).min(Self::LONGEST);
-        let wait = if self.promises { promised } else { Self::LONGEST };
+        let promised =
+            Self::PROMISED.max(Self::PROMISED_SHARE * proven).min(Self::LONGEST.as_secs_f64());
+        let wait = if self.promises { promised } else { Self::LONGEST.as_secs_f64() };
         let latest = (alive + wait).max(earliest);
         let price = self.price.as_secs_f64();
         match reaches(curve, alive, price, earliest..latest) {

@@ -175,6 +175,8 @@ pub struct LaneReport {
     pub due_polls: u64,
     /// How late the latest of them is.
     pub late: Duration,
+    /// How late the ends of late were seen, on average; none if there were none.
+    pub lateness: Option<Duration>,
     /// Polls under way.
     pub in_flight: u32,
     /// Whether one of them should have ended long ago.
