@@ -130,7 +130,7 @@ impl Tracker {
         let wait = if job.polls == 0 { Wait::First } else { Wait::Again };
         lane.active_jobs += 1;
         let record = Record::new(job, lane_id, due, now);
-        lane.enqueue(id, due, wait, record.place());
+        lane.enqueue(id, due, wait, record.place(), now.mono);
         self.jobs.insert(id, record);
     }
 
@@ -287,7 +287,7 @@ impl Tracker {
             Next::Wait(_) if lane.is_asking(id) => {
                 record.stage = Stage::Asking { by_hand: false };
             }
-            Next::Wait(due) => lane.enqueue(id, due, Wait::Again, record.place()),
+            Next::Wait(due) => lane.enqueue(id, due, Wait::Again, record.place(), now.mono),
             Next::Write(change) => actions.push(Action::Write(*change)),
             Next::Drop => {
                 lane.active_jobs = lane.active_jobs.saturating_sub(1);
