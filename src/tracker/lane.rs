@@ -124,8 +124,8 @@ impl Lane {
     /// When a page may be worth a request that answers for this job too. Staleness grows as the square
     /// of the silence, so that of n jobs each waits for the n-th part of the price, and a √n-th of the time.
     fn due_with_others(&self, due: Mono, place: Option<Utc>, now: Mono) -> Mono {
-        let shares = place.is_some() && self.asks_for_pages();
-        let Some(learned) = self.patience().learned.filter(|_| shares) else { return due };
+        let is_listed = place.is_some() && self.asks_for_pages();
+        let Some(learned) = self.patience().learned.filter(|_| is_listed) else { return due };
         #[allow(clippy::cast_precision_loss)]
         let sharers = self.shelf.sharers(now) as f64;
         let wait = due.since(now).div_f64(sharers.sqrt()).max(learned.rule.min_interval);

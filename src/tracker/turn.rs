@@ -164,7 +164,7 @@ impl Lane {
         };
         self.first.take(job);
         self.again.take(job);
-        let Some(record) = jobs.get(&job) else { return None };
+        let record = jobs.get(&job)?;
         let place = record.place();
         if let Some((page, _, places)) = self.page_for(job, place, jobs, now) {
             let jobs = places.into_iter().map(|(place, job, due)| {
