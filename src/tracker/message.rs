@@ -56,7 +56,8 @@ pub enum Input {
     Learned(Vec<(ProviderName, Lesson)>),
     /// Forget what was learned of this provider, under this name or at all.
     Forget(ProviderName, Option<String>),
-    /// These jobs are in the database and not over; those that are held already stay as they are.
+    /// These jobs are in the database and not over; those that are held already stay as they are,
+    /// but for what their users say that they are like.
     Track(Vec<Tracked>),
     /// Somebody wants this job asked now, over or not.
     PollNow(Box<Tracked>),
