@@ -4,6 +4,7 @@
 //! ever in it, only [`SecretRef`]s to where one lies.
 
 mod auth;
+mod formerly;
 mod load;
 mod maintenance;
 mod provider;
@@ -11,6 +12,7 @@ mod sdk;
 mod secret;
 mod span;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,7 +138,7 @@ pub enum PolicyName {
 
 impl Config {
     /// What no type can say. Each complaint is the key and what is allowed.
-    fn complaints(&self) -> Vec<(String, &'static str)> {
+    fn complaints(&self) -> Vec<(String, Cow<'static, str>)> {
         const SPAN: &str = "must be at least 100ms and at most 400d";
         const PRICE: &str = "must be at least 10ms and at most 1h";
         const PROOF: &str = "must be at least 1m and at most 400d";
@@ -145,7 +147,7 @@ impl Config {
         let mut found = Vec::new();
         let mut check = |good: bool, key: String, allowed| {
             if !good {
-                found.push((key, allowed));
+                found.push((key, Cow::Borrowed(allowed)));
             }
         };
         let mut polling = |key: &str, own: &PollingConfig| {
@@ -199,6 +201,8 @@ impl Config {
                 check(!is_set || rule != Rule::Foreign, key(name), "is not a setting of this kind");
             }
         }
+        let formerly = formerly::complaints(&self.providers).into_iter();
+        found.extend(formerly.map(|(key, why)| (key, Cow::Owned(why))));
         found
     }
 }

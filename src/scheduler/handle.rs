@@ -13,6 +13,7 @@ use crate::store::{Entered, Forget};
 use crate::tracker::LaneSettings;
 
 use super::Snapshot;
+use super::rename::{ConfigureReply, Configuring};
 
 /// A job that somebody wants tracked; its names are well formed.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct Configured {
     pub settings: LaneSettings,
     /// Whom to ask.
     pub provider: Arc<dyn Provider>,
+    /// Names that it bore.
+    pub formerly: Vec<ProviderName>,
 }
 
 /// All providers, by name.
@@ -92,7 +95,7 @@ pub(super) enum Command {
     Cancel(ProviderName, RemoteId, oneshot::Sender<Result<(), Refusal>>),
     Check(ProviderName, oneshot::Sender<Result<Checkup, Refusal>>),
     Forget(Forget, oneshot::Sender<Result<u64, Refusal>>),
-    Configure(Providers),
+    Configure(Configuring),
 }
 
 /// Commands the scheduler; clones command the same one.
@@ -105,6 +108,8 @@ pub struct Handle {
 impl Handle {
     /// A caller is told "busy" after this long.
     const PATIENCE: Duration = Duration::from_secs(5);
+    /// Hundreds of thousands of jobs are not renamed in an instant; a signal to end waits as long.
+    const PATIENCE_TO_RENAME: Duration = Duration::from_secs(20);
 
     /// Registers jobs; answers once they are committed.
     ///
@@ -161,13 +166,15 @@ impl Handle {
         self.ask(Self::PATIENCE, |reply| Command::Forget(what, reply)).await?
     }
 
-    /// Puts these providers in the place of all that were.
+    /// Puts these providers in the place of all that were; answers once the jobs of former names
+    /// are theirs, with the names that were found.
     ///
     /// # Errors
-    /// If the scheduler has ended.
-    pub async fn configure(&self, providers: Providers) -> Result<(), Refusal> {
-        let sent = self.commands.send(Command::Configure(providers)).await;
-        sent.map_err(|_| Refusal::ShuttingDown)
+    /// [`Refusal::Storage`] if a name must not be changed: then all stays as it is.
+    /// [`Refusal::Busy`] if it was not done in time; it may be later, asking again is safe.
+    pub async fn configure(&self, providers: Providers) -> ConfigureReply {
+        let command = |reply| Command::Configure(Configuring { providers, reply });
+        self.ask(Self::PATIENCE_TO_RENAME, command).await?
     }
 
     /// The newest snapshot.

@@ -10,6 +10,7 @@ mod lessons;
 mod outbox;
 mod pen;
 mod polls;
+mod rename;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use lessons::Forgetting;
 use outbox::{Adding, Waiter};
 use pen::{Done, Pen};
 use polls::{Polls, Sent};
+pub use rename::renamings;
 pub use snapshot::{Lane, Snapshot};
 
 /// Why the scheduler cannot go on.
@@ -228,7 +230,7 @@ impl Scheduler {
             Command::Forget(what, reply) => {
                 self.pen.outbox.forget(Forgetting { what, reply });
             }
-            Command::Configure(providers) => self.configure(providers),
+            Command::Configure(new) => self.reconfigure(new),
         }
     }
 
@@ -254,7 +256,10 @@ impl Scheduler {
     }
 
     async fn committed(&mut self, done: Option<Done>) {
-        let Some(done) = done else { return };
+        let Some(mut done) = done else { return };
+        if let Some(new) = done.receipts.configuring {
+            self.renamed(new, &mut done.committed);
+        }
         let entered = &done.committed.entered;
         let added = entered.iter().filter(|entered| entered.is_new).count();
         if added > 0 {

@@ -6,11 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::oneshot;
 
 use crate::job::{Anomaly, Change, JobId, NewJob, Note, Outage};
-use crate::store::{Batch, Committed, Entered, Upkeep};
+use crate::store::{Batch, Committed, Entered, Renaming, Upkeep};
 
 use super::handle::{AddReply, Refusal};
 use super::lessons::Forgetting;
 use super::pen::Done;
+use super::rename::{Configuring, renamings};
 
 /// An `add` that waits for its commit.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(super) struct Receipts {
     pub(super) adding: Vec<Adding>,
     pub(super) forgetting: Vec<Forgetting>,
     pub(super) waiting: Vec<Waiter>,
+    /// Such a batch only renames.
+    pub(super) configuring: Option<Configuring>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +61,7 @@ pub(super) struct Outbox {
     forgetting: Vec<Forgetting>,
     upkeep: VecDeque<Upkeep>,
     waiting: HashMap<JobId, Vec<Waiter>>,
+    configuring: Option<Configuring>,
     urgent: bool,
     one_by_one: bool,
 }
@@ -106,6 +110,28 @@ impl Outbox {
         }
     }
 
+    /// These providers are to be in force once the store has renamed; earlier ones that wait, not
+    /// any more.
+    pub(super) fn configure(&mut self, new: Configuring) {
+        self.configuring = Some(new);
+    }
+
+    /// Whether providers wait to be in force.
+    pub(super) fn is_configuring(&self) -> bool {
+        self.configuring.is_some()
+    }
+
+    /// The store has renamed: what waits bears the names of now. An add of another kind does not:
+    /// its job waits, visibly, as one of a provider that is not configured.
+    pub(super) fn rename(&mut self, Renaming { to, kind, from }: &Renaming) {
+        let adds = self.adding.iter_mut().flat_map(|adding| &mut adding.jobs);
+        let adds = adds.filter(|job| job.kind == *kind).map(|job| &mut job.provider);
+        let outages = self.outages.iter_mut().map(|outage| &mut outage.provider);
+        for provider in adds.chain(outages).filter(|provider| from.contains(provider)) {
+            provider.clone_from(to);
+        }
+    }
+
     /// `waiter` is told once something of `job` is written.
     pub(super) fn wait(&mut self, job: JobId, waiter: Waiter) {
         self.waiting.entry(job).or_default().push(waiter);
@@ -115,6 +141,7 @@ impl Outbox {
     pub(super) fn is_urgent(&self) -> bool {
         self.urgent
             || self.one_by_one
+            || self.configuring.is_some()
             || !self.adding.is_empty()
             || !self.changes.is_empty()
             || !self.outages.is_empty()
@@ -138,6 +165,10 @@ impl Outbox {
         receipts: Receipts,
         why: &str,
     ) -> Option<Done> {
+        if let Some(new) = receipts.configuring {
+            new.refuse(Refusal::Storage(why.to_owned()));
+            return None;
+        }
         let parts = receipts.adding.len() + batch.changes.len() + batch.notes.len();
         let beside = batch.anomalies.len()
             + batch.outages.len()
@@ -194,11 +225,16 @@ impl Outbox {
 
     /// The next batch.
     pub(super) fn take(&mut self) -> (Batch, Receipts) {
+        let mut batch = Batch::default();
+        let mut receipts = Receipts::default();
+        if let Some(new) = self.configuring.take().filter(|new| !new.reply.is_closed()) {
+            batch.renamings = renamings(&new.providers);
+            receipts.configuring = Some(new);
+            return (batch, receipts);
+        }
         if self.one_by_one {
             return self.take_one();
         }
-        let mut batch = Batch::default();
-        let mut receipts = Receipts::default();
         let mut waiting = Vec::new();
         for adding in std::mem::take(&mut self.adding) {
             if adding.reply.is_closed() {
@@ -234,6 +270,12 @@ impl Outbox {
             match refusal {
                 Some(why) => adding.refuse(why.clone()),
                 None => self.adding.push(adding),
+            }
+        }
+        if let Some(new) = receipts.configuring {
+            match refusal {
+                Some(why) => new.refuse(why.clone()),
+                None => self.configuring = self.configuring.take().or(Some(new)),
             }
         }
         match refusal {

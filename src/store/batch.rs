@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, FromRow};
 
+use crate::clock::Clock;
 use crate::job::{
     Anomaly, Change, JobId, Labels, NewJob, Note, Outage, OutageEdge, State, Times, Tracked,
     Transition, Utc, register,
@@ -17,6 +18,7 @@ use crate::job::{
 
 use super::lessons::{Forget, column, forget, learn, say};
 use super::reader::{TRACKED_COLUMNS, TrackedRow};
+use super::rename::{NameConflict, Renamed, Renaming, rename};
 use super::upkeep::{ALIVE, Upkeep, mark};
 
 /// What is to be written in one transaction. At most one change for each job.
@@ -36,6 +38,8 @@ pub struct Batch {
     pub forgets: Vec<Forget>,
     /// Housekeeping.
     pub upkeep: Option<Upkeep>,
+    /// Providers that bear another name. Such a batch holds nothing else.
+    pub renamings: Vec<Renaming>,
     /// When it was handed over: a sign of life.
     pub at: Option<Utc>,
 }
@@ -53,6 +57,10 @@ pub struct Committed {
     pub forgotten: Vec<u64>,
     /// Whether more of the housekeeping is left.
     pub upkeep_left: bool,
+    /// The former names that were found and are gone.
+    pub renamed: Vec<Renamed>,
+    /// Why none is.
+    pub conflict: Option<NameConflict>,
     /// The size of the WAL, in bytes.
     pub wal_bytes: u64,
 }
@@ -75,9 +83,17 @@ pub(super) async fn transact(
     connection: &mut SqliteConnection,
     batch: &Batch,
 ) -> Result<(Committed, i64), sqlx::Error> {
+    let mut committed = Committed::default();
+    if !batch.renamings.is_empty() {
+        let now = batch.at.unwrap_or_else(Clock::wall);
+        match rename(connection, &batch.renamings, now).await? {
+            Ok(renamed) => committed.renamed = renamed,
+            Err(conflict) => committed.conflict = Some(conflict),
+        }
+        return Ok((committed, newest_seq(connection).await?));
+    }
     // A deferred transaction that begins to write ignores the busy time-out.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut committed = Committed::default();
     if !batch.adds.is_empty() {
         committed.entered = enter(&mut transaction, &batch.adds).await?;
     }

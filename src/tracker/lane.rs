@@ -165,6 +165,15 @@ impl Lane {
         self.requests = self.requests.saturating_sub(1);
     }
 
+    /// What is under way is the heir's now; who waits by hand is to follow, as all others that wait.
+    pub(super) fn hand_over(&mut self, heir: &mut Self) -> VecDeque<JobId> {
+        heir.requests += std::mem::take(&mut self.requests);
+        heir.asking.append(&mut self.asking);
+        heir.shelf.inherit(&mut self.shelf);
+        heir.memory.inherit(std::mem::take(&mut self.memory));
+        std::mem::take(&mut self.by_hand)
+    }
+
     /// Whether a poll of this job is under way.
     pub(super) fn is_asking(&self, job: JobId) -> bool {
         self.asking.contains_key(&job)

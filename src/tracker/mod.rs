@@ -16,6 +16,7 @@ mod outlook;
 mod patience;
 mod queue;
 mod record;
+mod rename;
 mod report;
 mod shelf;
 mod stage;
@@ -45,6 +46,8 @@ pub struct Tracker {
     jobs: HashMap<JobId, Record>,
     lanes: Vec<Lane>,
     accounts: Vec<Account>,
+    /// Lanes of former names, and who has their jobs.
+    renamed: HashMap<LaneId, LaneId>,
     /// How many polls were asked: a lane's last turn is told by it.
     turns: u64,
 }
@@ -67,15 +70,17 @@ impl Tracker {
                 let lane = self.lane_of(&provider, now.mono);
                 self.lanes[lane.0].memory.forget(name.as_deref());
             }
+            Input::Renamed { from, to } => self.rename(&from, &to, now.mono),
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),
             Input::ErrandBegun(provider) => self.errand(&provider, now.mono, Lane::begin_errand),
             Input::ErrandEnded(provider) => self.errand(&provider, now.mono, Lane::end_errand),
             Input::Answered(job, lane, asked, answer) => {
-                self.answered(job, lane, asked, *answer, now, &mut actions);
+                self.answered(job, self.heir_of(lane), asked, *answer, now, &mut actions);
             }
             Input::Listed(question, asked, listing) => {
+                let question = PageQuestion { lane: self.heir_of(question.lane), ..question };
                 self.listed(question, asked, *listing, now, &mut actions);
             }
             Input::Written(job) => self.written(job, now, &mut actions),

@@ -119,6 +119,11 @@ impl Shelf {
         !self.further.is_empty()
     }
 
+    /// The further pages of a shelf whose jobs come here.
+    pub(super) fn inherit(&mut self, other: &mut Self) {
+        self.further.append(&mut other.further);
+    }
+
     /// Takes in how many rows the window of this page has. Returns those of `missing` who are better
     /// asked singly than on the pages that are left; for the others the next page is to come.
     pub(super) fn seen(

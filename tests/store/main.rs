@@ -4,6 +4,7 @@
 mod files;
 mod lessons;
 mod reading;
+mod renaming;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;

@@ -111,6 +111,19 @@ impl Sim {
         self.step(Input::Configure(settings));
     }
 
+    /// The provider `from` bears the name `to` from now on; the service sees no difference.
+    pub(super) fn rename(&mut self, from: &str, to: &str, settings: Vec<LaneSettings>) {
+        self.configure(settings);
+        let [from, to] = [from, to].map(|name| name.parse::<ProviderName>().expect("a name"));
+        for row in self.store.values_mut().filter(|row| row.job.provider == from) {
+            row.job.provider = to.clone();
+        }
+        for request in self.requests.iter_mut().filter(|own| own.provider == from.as_str()) {
+            request.provider = to.to_string();
+        }
+        self.step(Input::Renamed { from, to });
+    }
+
     pub(super) fn wall(&self) -> Utc {
         let ms = i64::try_from(self.now).expect("a short simulation");
         Utc::from_millis(1_800_000_000_000 + ms + self.wall_offset)
