@@ -25,7 +25,9 @@ mod turn;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, ProviderName, Tracked};
+use crate::job::{
+    Anomaly, Answer, Asked, JobId, Likeness, Moment, Mono, Ours, ProviderName, Tracked,
+};
 use crate::policy::Rule;
 
 use account::Account;
@@ -114,7 +116,14 @@ impl Tracker {
     }
 
     fn track(&mut self, job: Tracked, now: Moment) {
-        if self.jobs.contains_key(&job.id) || job.standing.state.is_terminal() {
+        if let Some(held) = self.jobs.get_mut(&job.id) {
+            // Its user may have said meanwhile what it is like.
+            if matches!(job.likeness, Likeness::Given(_)) {
+                held.likeness = job.likeness;
+            }
+            return;
+        }
+        if job.standing.state.is_terminal() {
             return;
         }
         let id = job.id;
