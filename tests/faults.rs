@@ -88,6 +88,7 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
     let running =
         tokio::spawn(scheduler.run(Providers::from([(name.clone(), known)]), stop.clone()));
     let wanted = |id: &str| Wanted {
+        likeness: jobtrack::job::Likeness::Unknown,
         provider: name.clone(),
         remote_id: id.parse().expect("an id"),
         labels: jobtrack::job::Labels::default(),

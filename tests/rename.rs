@@ -171,6 +171,7 @@ async fn no_add_is_left_behind_under_the_former_name() {
             tokio::spawn(async move {
                 for number in 0.. {
                     let job = |nth| AddJob {
+                        like: None,
                         provider: "old".to_owned(),
                         remote_id: format!("01X{who}N{number}J{nth}"),
                         labels: std::collections::BTreeMap::new(),

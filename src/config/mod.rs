@@ -101,6 +101,11 @@ impl TryFrom<String> for SocketMode {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PollingConfig {
+    /// By which rule a job is asked again.
+    pub policy: PolicyName,
+    /// The expected delay that one request may cost, where the rule is learned.
+    #[serde(deserialize_with = "span")]
+    pub price: Duration,
     /// A job is asked again after this at the soonest.
     #[serde(deserialize_with = "span")]
     pub min_interval: Duration,
@@ -121,10 +126,21 @@ pub struct PollingConfig {
     pub lost_after_unseen: Duration,
 }
 
+/// By which rule jobs are asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyName {
+    /// When past runs say that it is worth a request.
+    Learned,
+    /// After pauses that grow.
+    Backoff,
+}
+
 impl Config {
     /// What no type can say. Each complaint is the key and what is allowed.
     fn complaints(&self) -> Vec<(String, Cow<'static, str>)> {
         const SPAN: &str = "must be at least 100ms and at most 400d";
+        const PRICE: &str = "must be at least 10ms and at most 1h";
         const PROOF: &str = "must be at least 1m and at most 400d";
         const URL: &str = "must be https://HOST, or http:// to a loopback address, without user, \
                            query or fragment";
@@ -150,6 +166,8 @@ impl Config {
             {
                 check(proof.contains(&value), format!("{key}.{name}"), PROOF);
             }
+            let price = Duration::from_millis(10)..=Duration::from_hours(1);
+            check(price.contains(&own.price), format!("{key}.price"), PRICE);
             let ordered = own.min_interval <= own.max_interval;
             check(ordered, format!("{key}.max_interval"), "must not be less than min_interval");
         };

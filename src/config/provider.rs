@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use crate::job::ProviderName;
 
 use super::span::optional_span;
-use super::{AuthConfig, PollingConfig, SecretRef};
+use super::{AuthConfig, PolicyName, PollingConfig, SecretRef};
 
 /// The services that we speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -89,6 +89,11 @@ pub struct ProviderConfig {
     pub requests_per_minute: Option<u32>,
     /// Requests under way at once.
     pub max_in_flight: Option<u32>,
+    /// As in `[polling]`.
+    pub policy: Option<PolicyName>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub price: Option<Duration>,
     /// As in `[polling]`.
     #[serde(default, deserialize_with = "optional_span")]
     pub min_interval: Option<Duration>,
@@ -217,6 +222,8 @@ impl ProviderConfig {
     #[must_use]
     pub fn polling(&self, all: &PollingConfig) -> PollingConfig {
         PollingConfig {
+            policy: self.policy.unwrap_or(all.policy),
+            price: self.price.unwrap_or(all.price),
             min_interval: self.min_interval.unwrap_or(all.min_interval),
             max_interval: self.max_interval.unwrap_or(all.max_interval),
             request_timeout: self.request_timeout.unwrap_or(all.request_timeout),

@@ -1,8 +1,8 @@
 //! Config → providers that can be asked, with the tracker's rules for each.
 
-use crate::config::{Config, ProviderConfig};
+use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{Grace, ProviderName, Utc};
-use crate::policy::Backoff;
+use crate::policy::{Backoff, Rule};
 use crate::provider::{self, BuildError};
 use crate::scheduler::{Configured, Fatal, Providers, renamings};
 use crate::store::{Batch, Writer};
@@ -54,11 +54,22 @@ fn settings(
         account: own.account.as_ref().map(|account| account.as_str().to_owned()),
         requests_per_minute: own.requests_per_minute(),
         max_in_flight: own.max_in_flight(),
-        policy: Policy::Backoff,
+        policy: policy(&polling),
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
         give_up_after: polling.give_up_after,
         lost_after: Grace { seen: polling.lost_after, unseen: polling.lost_after_unseen },
         request_timeout: polling.request_timeout,
         lists,
+    }
+}
+
+fn policy(polling: &PollingConfig) -> Policy {
+    match polling.policy {
+        PolicyName::Learned => Policy::Learned(Rule {
+            price: polling.price,
+            min_interval: polling.min_interval,
+            promises: true,
+        }),
+        PolicyName::Backoff => Policy::Backoff,
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::job::{Checkup, Labels, ProviderError, ProviderName, RemoteId, Tracked};
+use crate::job::{Checkup, Labels, Likeness, ProviderError, ProviderName, RemoteId, Tracked};
 use crate::provider::Provider;
-use crate::store::Entered;
+use crate::store::{Entered, Forget};
 use crate::tracker::LaneSettings;
 
 use super::Snapshot;
@@ -26,6 +26,8 @@ pub struct Wanted {
     pub labels: Labels,
     /// Its own limit of patience.
     pub give_up_after: Option<Duration>,
+    /// Which past runs it is like, if its user says so.
+    pub likeness: Likeness,
     /// The uid of who asks.
     pub added_by: Option<u32>,
 }
@@ -92,6 +94,7 @@ pub(super) enum Command {
     Untrack(Box<Tracked>, String, oneshot::Sender<Result<(), Refusal>>),
     Cancel(ProviderName, RemoteId, oneshot::Sender<Result<(), Refusal>>),
     Check(ProviderName, oneshot::Sender<Result<Checkup, Refusal>>),
+    Forget(Forget, oneshot::Sender<Result<u64, Refusal>>),
     Configure(Configuring),
 }
 
@@ -153,6 +156,14 @@ impl Handle {
         patience: Duration,
     ) -> Result<Checkup, Refusal> {
         self.ask(patience, |reply| Command::Check(provider, reply)).await?
+    }
+
+    /// Forgets what was learned of durations; answers once that is committed, with how many runs.
+    ///
+    /// # Errors
+    /// If it was not committed in time.
+    pub async fn forget(&self, what: Forget) -> Result<u64, Refusal> {
+        self.ask(Self::PATIENCE, |reply| Command::Forget(what, reply)).await?
     }
 
     /// Puts these providers in the place of all that were; answers once the jobs of former names

@@ -6,6 +6,7 @@
 
 mod errand;
 mod handle;
+mod lessons;
 mod outbox;
 mod pen;
 mod polls;
@@ -21,13 +22,14 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{Change, JobId, Likeness, Mono, NewJob, ProviderName};
+use crate::job::{Change, JobId, Mono, NewJob, ProviderName};
 use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
 use crate::tracker::{Action, Input, LaneReport, Tell, Tracker};
 
 use errand::Errands;
 use handle::Command;
 pub use handle::{Configured, Handle, Providers, Refusal, Wanted};
+use lessons::Forgetting;
 use outbox::{Adding, Waiter};
 use pen::{Done, Pen};
 use polls::{Polls, Sent};
@@ -119,6 +121,7 @@ impl Scheduler {
         shutdown: CancellationToken,
     ) -> Result<(), Fatal> {
         self.configure(providers);
+        self.remember().await?;
         self.load().await?;
         self.ready = true;
         while !shutdown.is_cancelled() {
@@ -193,7 +196,7 @@ impl Scheduler {
                         remote_id: job.remote_id,
                         labels: job.labels,
                         give_up_after: job.give_up_after,
-                        likeness: Likeness::Unknown,
+                        likeness: job.likeness,
                         added_by: job.added_by,
                         registered_at: now,
                     });
@@ -224,6 +227,9 @@ impl Scheduler {
             }
             Command::Cancel(provider, id, waiter) => self.cancel(provider, id, waiter),
             Command::Check(provider, waiter) => self.check(provider, waiter),
+            Command::Forget(what, reply) => {
+                self.pen.outbox.forget(Forgetting { what, reply });
+            }
             Command::Configure(new) => self.reconfigure(new),
         }
     }
@@ -260,6 +266,7 @@ impl Scheduler {
             tracing::info!("{added} jobs registered");
         }
         self.step(Input::Track(entered.iter().map(|one| one.job.clone()).collect()));
+        self.forgotten(done.receipts.forgetting, done.committed.forgotten);
         let mut entered = done.committed.entered.into_iter();
         for adding in done.receipts.adding {
             adding.acknowledge(&mut entered);
@@ -310,7 +317,9 @@ impl Scheduler {
             return;
         }
         let kind = |report: &LaneReport| self.providers.get(&report.name).map(|known| known.kind);
-        let lanes = self.tracker.report(now).into_iter();
+        // Of one that is gone, with its jobs, only what it taught may be left.
+        let known = |report: &LaneReport| report.configured || report.active_jobs > 0;
+        let lanes = self.tracker.report(now).into_iter().filter(known);
         self.snapshots.send_replace(Arc::new(Snapshot {
             at: now,
             wall: Clock::wall(),

@@ -9,6 +9,7 @@ use crate::job::{Anomaly, Change, JobId, NewJob, Note, Outage};
 use crate::store::{Batch, Committed, Entered, Renaming, Upkeep};
 
 use super::handle::{AddReply, Refusal};
+use super::lessons::Forgetting;
 use super::pen::Done;
 use super::rename::{Configuring, renamings};
 
@@ -44,6 +45,7 @@ pub(super) type Waiter = oneshot::Sender<Result<(), Refusal>>;
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
     pub(super) adding: Vec<Adding>,
+    pub(super) forgetting: Vec<Forgetting>,
     pub(super) waiting: Vec<Waiter>,
     /// Such a batch only renames.
     pub(super) configuring: Option<Configuring>,
@@ -56,6 +58,7 @@ pub(super) struct Outbox {
     notes: HashMap<JobId, Note>,
     anomalies: Vec<Anomaly>,
     outages: Vec<Outage>,
+    forgetting: Vec<Forgetting>,
     upkeep: VecDeque<Upkeep>,
     waiting: HashMap<JobId, Vec<Waiter>>,
     configuring: Option<Configuring>,
@@ -94,6 +97,10 @@ impl Outbox {
 
     pub(super) fn outage(&mut self, outage: Outage) {
         self.outages.push(outage);
+    }
+
+    pub(super) fn forget(&mut self, forgetting: Forgetting) {
+        self.forgetting.push(forgetting);
     }
 
     /// Housekeeping waits for its turn, one piece a batch.
@@ -138,6 +145,7 @@ impl Outbox {
             || !self.adding.is_empty()
             || !self.changes.is_empty()
             || !self.outages.is_empty()
+            || !self.forgetting.is_empty()
             || !self.upkeep.is_empty()
     }
 
@@ -162,8 +170,10 @@ impl Outbox {
             return None;
         }
         let parts = receipts.adding.len() + batch.changes.len() + batch.notes.len();
-        let beside =
-            batch.anomalies.len() + batch.outages.len() + usize::from(batch.upkeep.is_some());
+        let beside = batch.anomalies.len()
+            + batch.outages.len()
+            + batch.forgets.len()
+            + usize::from(batch.upkeep.is_some());
         // A part is blamed only for what it does alone.
         if parts > 1 || (parts == 1 && beside > 0) {
             self.one_by_one = true;
@@ -177,6 +187,9 @@ impl Outbox {
         }
         for adding in receipts.adding {
             adding.refuse(Refusal::Storage(why.to_owned()));
+        }
+        for forgetting in receipts.forgetting {
+            forgetting.refuse(Refusal::Storage(why.to_owned()));
         }
         let jobs = batch.changes.drain(..).map(|change| change.job);
         let unwritable = jobs.chain(batch.notes.drain(..).map(|note| note.job)).collect();
@@ -241,6 +254,9 @@ impl Outbox {
         batch.notes = notes.into_iter().filter_map(|job| self.notes.remove(&job)).collect();
         batch.anomalies = std::mem::take(&mut self.anomalies);
         batch.outages = std::mem::take(&mut self.outages);
+        receipts.forgetting = std::mem::take(&mut self.forgetting);
+        receipts.forgetting.retain(|forgetting| !forgetting.reply.is_closed());
+        batch.forgets = receipts.forgetting.iter().map(|one| one.what.clone()).collect();
         batch.upkeep = self.upkeep.pop_front();
         self.urgent = self.urgent && !self.notes.is_empty();
         receipts.waiting = self.waiting_for(&batch);
@@ -261,6 +277,12 @@ impl Outbox {
                 Some(why) => new.refuse(why.clone()),
                 None => self.configuring = self.configuring.take().or(Some(new)),
             }
+        }
+        match refusal {
+            Some(why) => {
+                receipts.forgetting.into_iter().for_each(|one| one.refuse(why.clone()));
+            }
+            None => self.forgetting.extend(receipts.forgetting),
         }
         for waiter in receipts.waiting {
             let _ = waiter.send(Err(refusal.cloned().unwrap_or(Refusal::Busy)));

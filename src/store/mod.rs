@@ -6,6 +6,7 @@
 
 mod batch;
 mod columns;
+mod lessons;
 mod open;
 mod reader;
 mod rename;
@@ -14,6 +15,7 @@ mod upkeep;
 mod writer;
 
 pub use batch::{Batch, Committed, Entered};
+pub use lessons::{Forget, Learned};
 pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations};
 pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, StateFilter, TransitionRow};
 pub use rename::{NameConflict, Renamed, Renaming};

@@ -96,7 +96,8 @@ pub(super) async fn rename(
         for from in &renaming.from {
             let events = set_name(&mut transaction, EVENTS, from, &renaming.to).await?;
             let jobs = set_name(&mut transaction, JOBS, from, &renaming.to).await?;
-            if jobs + events > 0 {
+            let lessons = set_name(&mut transaction, LESSONS, from, &renaming.to).await?;
+            if jobs + events + lessons > 0 {
                 renamed.push(Renamed { from: from.clone(), to: renaming.to.clone(), jobs });
             }
         }
@@ -107,6 +108,7 @@ pub(super) async fn rename(
 
 const EVENTS: &str = "UPDATE provider_event SET provider = ?2 WHERE provider = ?1";
 const JOBS: &str = "UPDATE job SET provider = ?2 WHERE provider = ?1";
+const LESSONS: &str = "UPDATE lesson SET provider = ?2 WHERE provider = ?1";
 
 async fn set_name(
     connection: &mut SqliteConnection,
@@ -127,7 +129,8 @@ async fn is_needed(
     sqlx::query_scalar(
         "WITH name AS (SELECT value FROM json_each(?1))
          SELECT EXISTS (SELECT 1 FROM job WHERE provider IN name)
-             OR EXISTS (SELECT 1 FROM provider_event WHERE provider IN name)",
+             OR EXISTS (SELECT 1 FROM provider_event WHERE provider IN name)
+             OR EXISTS (SELECT 1 FROM lesson WHERE provider IN name)",
     )
     .bind(json!(names).to_string())
     .fetch_one(connection)

@@ -36,7 +36,7 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             "[polling]\nmin_interval = \"2s\"\nmaximum = \"1m\"\n",
             3,
             "polling.maximum",
-            &["min_interval, max_interval, request_timeout, give_up_after, lost_after"],
+            &["policy, price, min_interval, max_interval, request_timeout, give_up_after"],
         ),
         (
             &format!("{DUNE}rpm = 5\n"),
@@ -69,6 +69,11 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
         ("[polling]\nmin_interval = \"-5s\"\n", 2, "polling.min_interval", &["duration"]),
         ("[polling]\nmin_interval = \"0s\"\n", 2, "polling.min_interval", &["at least 100ms"]),
         ("[polling]\ngive_up_after = \"2y\"\n", 2, "polling.give_up_after", &["at most 400d"]),
+        ("[polling]\npolicy = \"guess\"\n", 2, "polling.policy", &["learned, backoff"]),
+        ("[polling]\nprice = \"9ms\"\n", 2, "polling.price", &["at least 10ms", "at most 1h"]),
+        ("[polling]\nprice = \"61m\"\n", 2, "polling.price", &["at most 1h"]),
+        (&with("price", "\"2h\""), 4, "providers.dune.price", &["at most 1h"]),
+        (&with("policy", "\"none\""), 4, "providers.dune.policy", &["learned, backoff"]),
         (
             "[polling]\nmin_interval = \"10m\"\nmax_interval = \"9m\"\n",
             3,

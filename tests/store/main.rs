@@ -2,6 +2,7 @@
 //! can be read of it.
 
 mod files;
+mod lessons;
 mod reading;
 mod renaming;
 mod schema;
