@@ -147,8 +147,9 @@ fn millis(seconds: f64) -> u64 {
 
 /// The least mean delay of all fixed and all growing pauses at so many requests a job.
 pub(crate) fn best_in_hindsight(jobs: &[Job], requests: f64) -> f64 {
-    const FACTORS: [f64; 8] = [1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.5];
-    const CAPS: [f64; 6] = [30.0, 120.0, 300.0, 1200.0, 5400.0, 86_400.0];
+    const FACTORS: [f64; 5] = [1.15, 1.3, 1.5, 2.0, 3.0];
+    const CAPS: [f64; 10] =
+        [30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0, 86_400.0];
     let best = |client: &dyn Fn(f64) -> Client| {
         // More requests than asked for at `low`, fewer at `high`.
         let (mut low, mut high) = (0.02f64.ln(), 20_000f64.ln());
@@ -157,7 +158,7 @@ pub(crate) fn best_in_hindsight(jobs: &[Job], requests: f64) -> f64 {
         if dear.0 < requests || cheap.0 > requests {
             return f64::INFINITY;
         }
-        while high - low > 0.02 {
+        while high - low > 0.06 {
             let middle = f64::midpoint(low, high);
             let means = of(middle);
             if means.0 > requests {
@@ -169,9 +170,8 @@ pub(crate) fn best_in_hindsight(jobs: &[Job], requests: f64) -> f64 {
         let share = (dear.0 / requests).ln() / (dear.0 / cheap.0).ln().max(1e-9);
         (dear.1.ln() + share * (cheap.1 / dear.1).ln()).exp()
     };
-    let fixed = best(&Client::Fixed);
-    let mut least = fixed;
-    for factor in FACTORS.into_iter().skip(1) {
+    let mut least = best(&Client::Fixed);
+    for factor in FACTORS {
         for cap in CAPS {
             least = least.min(best(&|first| Client::Growing { first, factor, cap }));
         }

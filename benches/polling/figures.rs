@@ -87,7 +87,7 @@ pub(crate) fn delay_at(requests: f64, mut at_price: impl FnMut(f64) -> Figures) 
         return f64::INFINITY;
     }
     let mut tries = 0;
-    while cheap.1 - dear.1 > 0.06 && tries < 8 {
+    while cheap.1 - dear.1 > 0.1 && tries < 8 {
         let share = (cheap.1 / (cheap.1 - dear.1)).clamp(0.15, 0.85);
         let middle = try_at(cheap.0 + share * (dear.0 - cheap.0));
         if middle.1 > 0.0 {

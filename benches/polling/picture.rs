@@ -82,7 +82,7 @@ fn panel(kind: Kind) -> Panel {
         (0..count).map(move |step| from * (to / from).powf(f64::from(step) / f64::from(count - 1)))
     };
     let point = |figures: Figures| (figures.requests, figures.mean);
-    let prices = || steps(0.05, 200.0, 14);
+    let prices = || steps(0.05, 200.0, 11);
     let curve = |name, colour, dashes, width, points: Vec<Point>| {
         let points = points.into_iter().filter(|point| is_inside(*point)).collect();
         Curve { name, colour, dashes, width, points }
