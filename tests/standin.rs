@@ -68,10 +68,10 @@ fn the_life_of_the_document_is_told_in_its_words() {
     let names = |body: &Value| -> Vec<String> {
         body["result_metadata"].as_object().expect("an object").keys().cloned().collect()
     };
-    let mut named = names(&expected);
+    let mut today = names(&expected);
     // The document is of 2022.
-    named.insert(1, "column_types".to_owned());
-    assert_eq!(names(&done), named);
+    today.insert(1, "column_types".to_owned());
+    assert_eq!(names(&done), today);
 }
 
 /// A life, milliseconds since submission, the state, fields that are there, fields that are not.
