@@ -60,17 +60,16 @@ impl Seen {
     fn row(&self) -> String {
         let mut row = format!("| {} | {} | {} ", self.name, self.requests, self.refused);
         let _ = write!(row, "| {} of {} ", self.delays.len(), self.runs);
-        let count = self.delays.len().max(1);
-        let mean = self.delays.iter().sum::<f64>() / f64::from(u32::try_from(count).expect("few"));
+        if self.delays.is_empty() {
+            return row + "| | | | | |";
+        }
+        let count = u32::try_from(self.delays.len()).expect("few");
+        let mean = self.delays.iter().sum::<f64>() / f64::from(count);
         // The smallest that so many of a hundred do not exceed.
         let share = |percent: usize| self.delays[(self.delays.len() * percent).div_ceil(100) - 1];
-        if self.delays.is_empty() {
-            row.push_str("| | | | | ");
-        } else {
-            let _ = write!(row, "| {mean:.1} ");
-            for percent in [50, 95, 99] {
-                let _ = write!(row, "| {:.1} ", share(percent));
-            }
+        let _ = write!(row, "| {mean:.1} ");
+        for percent in [50, 95, 99] {
+            let _ = write!(row, "| {:.1} ", share(percent));
         }
         let _ = write!(row, "| {:.0} |", self.took.as_secs_f64());
         row
