@@ -301,6 +301,8 @@ fn edges_of_the_code() -> BTreeSet<(String, String)> {
             for said in SAID {
                 for times in [Times::default(), known, started] {
                     let seen = Observation {
+                        likeness: jobtrack::job::Likeness::Unknown,
+                        took: None,
                         listed_at: None,
                         said,
                         word: "a word".into(),

@@ -40,6 +40,8 @@ impl Provider for Clumsy {
         Box::pin(async move {
             assert!(id.as_str() != "cursed", "an answer that nobody foresaw");
             let seen = Observation {
+                likeness: jobtrack::job::Likeness::Unknown,
+                took: None,
                 listed_at: None,
                 said: Said::Succeeded,
                 word: "DONE".into(),
@@ -69,6 +71,7 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
     let (scheduler, handle) = Scheduler::new(Clock::start(), store.writer, store.reader, ordered);
     let name: jobtrack::job::ProviderName = "clumsy".parse().expect("a name");
     let settings = LaneSettings {
+        policy: jobtrack::tracker::Policy::Backoff,
         name: name.clone(),
         account: None,
         requests_per_minute: 6000,

@@ -58,6 +58,8 @@ fn standing(state: State, word: &str) -> Standing {
 
 fn seen(said: Said, word: &str, times: Times) -> Observation {
     Observation {
+        likeness: jobtrack::job::Likeness::Unknown,
+        took: None,
         listed_at: None,
         said,
         word: word.into(),
@@ -296,7 +298,7 @@ fn rows_of_ours_leave_the_providers_last_word_standing() {
 /// What can happen to a job: an answer or an ending of ours, and a move of our clock.
 #[derive(Debug, Clone)]
 enum Event {
-    Told(Observation, i64),
+    Told(Box<Observation>, i64),
     Ours(Ours),
 }
 
@@ -312,7 +314,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let told = (said, "[AB]", times, 0i64..40).prop_map(
         |(said, word, (submitted_at, started_at, ended_at, expires_at), latency)| {
             let times = Times { submitted_at, started_at, ended_at, expires_at };
-            Event::Told(seen(said, &word, times), latency)
+            Event::Told(Box::new(seen(said, &word, times)), latency)
         },
     );
     let ours = prop::sample::select(&[Ours::Lost, Ours::Untracked]).prop_map(Event::Ours);

@@ -13,6 +13,8 @@ mod cadence;
 mod endings;
 #[path = "tracker/fleet.rs"]
 mod fleet;
+#[path = "tracker/learned.rs"]
+mod learned;
 #[path = "tracker/lists.rs"]
 mod lists;
 #[path = "tracker/lost.rs"]

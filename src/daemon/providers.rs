@@ -5,7 +5,7 @@ use crate::job::{Grace, ProviderName};
 use crate::policy::Backoff;
 use crate::provider::{self, BuildError};
 use crate::scheduler::{Configured, Providers};
-use crate::tracker::LaneSettings;
+use crate::tracker::{LaneSettings, Policy};
 
 /// All providers of the config; their secrets are read.
 pub(super) fn build_all(config: &Config) -> Result<Providers, BuildError> {
@@ -30,6 +30,7 @@ fn settings(
         account: own.account.as_ref().map(|account| account.as_str().to_owned()),
         requests_per_minute: own.requests_per_minute(),
         max_in_flight: own.max_in_flight(),
+        policy: Policy::Backoff,
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
         give_up_after: polling.give_up_after,
         lost_after: Grace { seen: polling.lost_after, unseen: polling.lost_after_unseen },

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::id::RemoteId;
+use super::likeness::Likeness;
 use super::state::Said;
 use super::time::Utc;
 
@@ -41,6 +42,10 @@ pub struct Observation {
     pub message: Option<String>,
     /// The time by which the provider's list of jobs is parted, where it has one.
     pub listed_at: Option<Utc>,
+    /// Which past runs it is like.
+    pub likeness: Likeness,
+    /// How long it took, where the provider tells that rather than times.
+    pub took: Option<Duration>,
     /// What else the answer told and the documents name, under the provider's field names.
     pub detail: Map<String, Value>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::answer::Times;
 use super::id::{JobId, Labels, ProviderName, RemoteId};
+use super::likeness::{Lesson, Likeness};
 use super::state::State;
 use super::time::Utc;
 use super::transition::{Standing, Transition};
@@ -22,6 +23,8 @@ pub struct NewJob {
     pub labels: Labels,
     /// Its own limit of patience, if it has one.
     pub give_up_after: Option<Duration>,
+    /// Which past runs it is like, if its user said so.
+    pub likeness: Likeness,
     /// The uid of who asked.
     pub added_by: Option<u32>,
     /// When.
@@ -51,6 +54,10 @@ pub struct Tracked {
     pub failed_polls: u32,
     /// Its place in the provider's list, if that has one.
     pub listed_at: Option<Utc>,
+    /// Which past runs it is like.
+    pub likeness: Likeness,
+    /// The provider's times.
+    pub times: Times,
 }
 
 /// A job's move: its rows, and what stands of it afterwards.
@@ -68,6 +75,8 @@ pub struct Change {
     pub after: Standing,
     /// The bookkeeping of the poll that told it; none if no poll did.
     pub note: Option<Note>,
+    /// What its end teaches of those like it; none if it is not over, or teaches nothing.
+    pub lesson: Option<Lesson>,
 }
 
 /// The bookkeeping of a job's polls: nothing that the history depends on.
@@ -123,6 +132,8 @@ pub struct Told {
     pub message: Option<String>,
     /// Its place in the provider's list, if that has one.
     pub listed_at: Option<Utc>,
+    /// Which past runs it is like.
+    pub likeness: Likeness,
     /// A JSON object, as text.
     pub detail: String,
 }

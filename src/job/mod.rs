@@ -8,6 +8,7 @@ mod answer;
 mod change;
 mod checkup;
 mod id;
+mod likeness;
 mod lost;
 mod state;
 mod time;
@@ -17,6 +18,7 @@ pub use answer::{Answer, Listed, Listing, Observation, Pace, Page, ProviderError
 pub use change::{Anomaly, Change, NewJob, Note, Outage, OutageEdge, Told, Tracked};
 pub use checkup::{Checkup, Finding};
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
+pub use likeness::{Lesson, Likeness, Phase};
 pub use lost::{Grace, Missing};
 pub use state::{Evidence, Said, State};
 pub use time::{Moment, Mono, Utc};

@@ -133,6 +133,12 @@ impl Mono {
         Self(self.0.saturating_add(ms))
     }
 
+    /// This reading, `span` earlier, and not before the clock's start.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// How long after `earlier` this is; zero if it is not.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -1,9 +1,16 @@
-//! PURE. When to ask next: for one job ([`Backoff`]), and for all jobs of a provider ([`Budget`]).
+//! PURE. When to ask next: for one job, as was learned ([`Memory`], [`Rule`]) or by growing pauses
+//! ([`Backoff`]), and for all jobs of an account ([`Budget`]).
 //!
 //! Called by the tracker, with the time and the throw of the dice handed in.
 
 mod backoff;
 mod budget;
+mod curve;
+mod memory;
+mod price;
 
 pub use backoff::Backoff;
 pub use budget::Budget;
+pub use curve::{Curve, Histogram, Mixed, Over, Sketch};
+pub use memory::{Memory, Past};
+pub use price::{Look, Rule, Why, index};

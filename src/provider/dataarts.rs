@@ -11,7 +11,9 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::job::{Answer, Checkup, Observation, ProviderError, RemoteId, Said, Times, Utc};
+use crate::job::{
+    Answer, Checkup, Likeness, Observation, ProviderError, RemoteId, Said, Times, Utc,
+};
 
 use super::Provider;
 use super::checkup::checkup;
@@ -155,6 +157,8 @@ fn read(reply: &Reply, words: &Words) -> Result<Observation, ProviderError> {
     let message = [instance.message.as_ref()].into_iter().chain(told).find_map(message);
     Ok(Observation {
         listed_at: None,
+        likeness: Likeness::Unknown,
+        took: None,
         said,
         word: instance.status,
         times: Times::default(),

@@ -10,7 +10,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::job::{Answer, Checkup, Observation, ProviderError, RemoteId, Said, Times, Utc};
+use crate::job::{
+    Answer, Checkup, Likeness, Observation, ProviderError, RemoteId, Said, Times, Utc,
+};
 
 use super::Provider;
 use super::checkup::checkup;
@@ -171,6 +173,8 @@ fn read(reply: &Reply, asked: &RemoteId, words: &Words) -> Result<Observation, P
     let unknown = if finished == Some(true) { Said::Indeterminate } else { Said::Unknown };
     Ok(Observation {
         listed_at: None,
+        likeness: Likeness::Unknown,
+        took: None,
         said: words.said(&status.state).unwrap_or(unknown),
         times: Times {
             submitted_at: time(status.submitted_at.as_ref()),

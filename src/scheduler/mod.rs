@@ -20,7 +20,7 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{Change, JobId, Mono, NewJob, ProviderName};
+use crate::job::{Change, JobId, Likeness, Mono, NewJob, ProviderName};
 use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
 use crate::tracker::{Action, Input, LaneReport, Tell, Tracker};
 
@@ -191,6 +191,7 @@ impl Scheduler {
                         remote_id: job.remote_id,
                         labels: job.labels,
                         give_up_after: job.give_up_after,
+                        likeness: Likeness::Unknown,
                         added_by: job.added_by,
                         registered_at: now,
                     });

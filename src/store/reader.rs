@@ -10,7 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use crate::job::{
-    Evidence, JobId, Labels, ProviderName, RemoteId, Standing, State, Step, Tracked, Utc,
+    Evidence, JobId, Labels, Likeness, ProviderName, RemoteId, Standing, State, Step, Times,
+    Tracked, Utc,
 };
 
 /// Why a question to the database was not answered.
@@ -177,6 +178,8 @@ impl TrackedRow {
             polls: self.polls,
             failed_polls: self.failed_polls,
             listed_at: self.listed_at,
+            likeness: Likeness::Unknown,
+            times: Times::default(),
         }
     }
 }

@@ -5,8 +5,7 @@ use crate::job::{Mono, Pace, ProviderError, ProviderName};
 use crate::policy::Budget;
 
 use super::health::{Health, Pause};
-use super::lane::{Lane, LaneId, Turn};
-use super::record::Record;
+use super::lane::{Lane, LaneId};
 use super::{LaneSettings, Tracker};
 
 /// Whose account it is.
@@ -39,6 +38,8 @@ pub(super) struct Account {
     /// Refusals of the key in a row.
     strikes: u32,
     pause: Option<Pause>,
+    /// Turns since the last one that was a first poll's by right.
+    pub(super) turns_since_first: u8,
 }
 
 impl Account {
@@ -51,6 +52,7 @@ impl Account {
             proven: false,
             strikes: 0,
             pause: None,
+            turns_since_first: 0,
         }
     }
 
@@ -210,22 +212,5 @@ impl Tracker {
     /// Time has come to `now`, for all limits.
     pub(super) fn see(&mut self, now: Mono) {
         self.accounts.iter_mut().for_each(|account| account.budget.see(now));
-    }
-
-    /// The lane whose turn it is now, and which of its jobs: those that waited longest for a turn come
-    /// first, so that of the lanes of one account none starves.
-    pub(super) fn pick(&mut self, now: Mono) -> Option<(LaneId, Turn)> {
-        let mut order: Vec<_> = (0..self.lanes.len()).collect();
-        order.sort_by_key(|index| self.lanes[*index].last_turn);
-        for index in order {
-            let lane = &mut self.lanes[index];
-            let place = |job| self.jobs.get(&job).and_then(Record::place);
-            if let Some(turn) = lane.pick(&mut self.accounts[lane.account], now, place) {
-                self.turns += 1;
-                lane.last_turn = self.turns;
-                return Some((LaneId(index), turn));
-            }
-        }
-        None
     }
 }

@@ -1,5 +1,5 @@
-//! A lane: the jobs of one provider that wait, and what holds them back: the account's budget, the
-//! polls in flight, a pause. [`Lane::pick`] says whose turn it is.
+//! A lane: the jobs of one provider that wait, what it has learned of their like, and what holds them
+//! back: the account's budget, the polls in flight, a pause.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -8,30 +8,24 @@ use crate::job::{
     Answer, Grace, JobId, Listing, Moment, Mono, Observation, Page, ProviderError, ProviderName,
     Said, Utc,
 };
-use crate::policy::Backoff;
+use crate::policy::{Backoff, Memory};
 
 use super::account::Account;
 use super::health::Health;
-use super::patience::Patience;
+use super::patience::{Learned, Patience};
+use super::queue::Queue;
 use super::shelf::{Shelf, Waiting};
-use super::{Action, LaneReport, LaneSettings, Tell};
+use super::stage::Taught;
+use super::turn::Turn;
+use super::{Action, LaneSettings, Policy, Tell};
 
 /// The number of a lane; lanes are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneId(pub(super) usize);
 
-/// Whose turn it is.
-#[derive(Debug)]
-pub(super) enum Turn {
-    /// This job's; the flag says that somebody asked for it by hand.
-    Job(JobId, bool),
-    /// That of all these, by a page of the list.
-    Page(Page, Vec<Waiting>),
-}
-
 /// Where a job waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Queue {
+pub(super) enum Wait {
     /// It was never asked.
     First,
     /// It was.
@@ -61,21 +55,21 @@ pub(super) struct Lane {
     requests: u32,
     /// The jobs that they ask for.
     asking: BTreeMap<JobId, UnderWay>,
-    first: BTreeSet<(Mono, JobId)>,
-    again: BTreeSet<(Mono, JobId)>,
-    shelf: Shelf,
-    by_hand: VecDeque<JobId>,
-    turns_since_first: u8,
+    pub(super) first: Queue,
+    pub(super) again: Queue,
+    pub(super) shelf: Shelf,
+    pub(super) by_hand: VecDeque<JobId>,
+    pub(super) memory: Memory,
+    /// How late the ends of late were seen, on average.
+    lateness: Option<Duration>,
     unknown_words: BTreeSet<String>,
 }
 
 impl Lane {
-    /// With both kinds waiting, one poll in so many is a first one: a quarter of the budget.
-    const TURNS_PER_FIRST: u8 = 4;
     const UNKNOWN_WORDS_KEPT: usize = 100;
     const STUCK_AFTER: Duration = Duration::from_secs(30);
-    /// Who is due within this part of the longest interval may as well be asked now.
-    const SOON_PARTS: f64 = 10.0;
+    /// An end's part in the average lateness.
+    const LATENESS_PART: f64 = 0.1;
 
     pub(super) fn new(name: ProviderName, account: usize) -> Self {
         Self {
@@ -87,11 +81,12 @@ impl Lane {
             health: Health::default(),
             requests: 0,
             asking: BTreeMap::new(),
-            first: BTreeSet::new(),
-            again: BTreeSet::new(),
+            first: Queue::default(),
+            again: Queue::default(),
             shelf: Shelf::default(),
             by_hand: VecDeque::new(),
-            turns_since_first: 0,
+            memory: Memory::default(),
+            lateness: None,
             unknown_words: BTreeSet::new(),
         }
     }
@@ -104,17 +99,19 @@ impl Lane {
         self.shelf.forget();
         // What is still unknown is soon said again: its jobs are asked at once.
         self.unknown_words.clear();
+        self.first.weigh_anew();
+        self.again.weigh_anew();
     }
 
     /// `place` is where the list shows it, if it can be asked for with others.
-    pub(super) fn enqueue(&mut self, job: JobId, due: Mono, queue: Queue, place: Option<Utc>) {
+    pub(super) fn enqueue(&mut self, job: JobId, due: Mono, wait: Wait, place: Option<Utc>) {
         if let Some(place) = place {
             self.shelf.put(place, job, due);
         }
-        match queue {
-            Queue::First => self.first.insert((due, job)),
-            Queue::Again => self.again.insert((due, job)),
-        };
+        match wait {
+            Wait::First => self.first.put(job, due),
+            Wait::Again => self.again.put(job, due),
+        }
     }
 
     pub(super) fn enqueue_by_hand(&mut self, job: JobId) {
@@ -123,99 +120,37 @@ impl Lane {
         }
     }
 
-    pub(super) fn dequeue(&mut self, job: JobId, due: Mono, place: Option<Utc>) {
+    pub(super) fn dequeue(&mut self, job: JobId, place: Option<Utc>) {
         if let Some(place) = place {
             self.shelf.take(place, job);
         }
-        self.first.remove(&(due, job));
-        self.again.remove(&(due, job));
+        self.first.take(job);
+        self.again.take(job);
         self.by_hand.retain(|waiting| *waiting != job);
     }
 
     /// A job that was asked before is due now, not when it was to be; false if it does not wait.
-    pub(super) fn bring_forward(
-        &mut self,
-        job: JobId,
-        due: Mono,
-        place: Option<Utc>,
-        now: Mono,
-    ) -> bool {
-        let waits = self.again.contains(&(due, job));
+    pub(super) fn bring_forward(&mut self, job: JobId, place: Option<Utc>, now: Mono) -> bool {
+        let waits = self.again.take(job).is_some();
         if waits {
-            self.dequeue(job, due, place);
-            self.enqueue(job, now, Queue::Again, place);
+            self.dequeue(job, place);
+            self.enqueue(job, now, Wait::Again, place);
         }
         waits
     }
 
-    /// Whose turn it is now, if it is anybody's; the request is spent. Who has the turn leaves the
-    /// queue; `place` tells where a job stands in the list, if it can be asked for with others.
-    pub(super) fn pick(
-        &mut self,
-        account: &mut Account,
-        now: Mono,
-        place: impl Fn(JobId) -> Option<Utc>,
-    ) -> Option<Turn> {
-        if self.gate(account)? > now {
-            return None;
-        }
-        let turn = if let Some(job) = self.by_hand.pop_front() {
-            Turn::Job(job, true)
-        } else if let Some((page, jobs)) = self.shelf.further() {
-            Turn::Page(page, jobs)
-        } else {
-            let job = self.pick_due(now)?;
-            self.with_others(job, place(job), now)
-        };
+    /// What goes out now: the request is spent, and who is asked for is under way.
+    pub(super) fn begin(&mut self, account: &mut Account, turn: &Turn, now: Mono) {
         account.budget.spend(now);
         // By the time-out of now: a reload may shorten it.
         let longest = self.settings.as_ref().map_or(Duration::ZERO, |own| own.request_timeout);
         let ends_by = now.plus(longest + Self::STUCK_AFTER);
         self.requests += 1;
         let under_way = |(job, _): &Waiting| (*job, UnderWay { sent: now, ends_by });
-        match &turn {
+        match turn {
             Turn::Job(job, _) => self.asking.extend([under_way(&(*job, now))]),
             Turn::Page(_, jobs) => self.asking.extend(jobs.iter().map(under_way)),
         }
-        Some(turn)
-    }
-
-    fn pick_due(&mut self, now: Mono) -> Option<JobId> {
-        let ready =
-            |queue: &BTreeSet<(Mono, JobId)>| queue.first().copied().filter(|(due, _)| *due <= now);
-        let (entry, is_first) = match (ready(&self.first), ready(&self.again)) {
-            (None, None) => return None,
-            (Some(first), None) => (first, true),
-            (None, Some(again)) => (again, false),
-            (Some(first), Some(again)) => {
-                self.turns_since_first = (self.turns_since_first + 1) % Self::TURNS_PER_FIRST;
-                if self.turns_since_first == 0 { (first, true) } else { (again, false) }
-            }
-        };
-        let queue = if is_first { &mut self.first } else { &mut self.again };
-        queue.remove(&entry);
-        Some(entry.1)
-    }
-
-    /// A page that answers for this job and for others, if that saves requests; they leave the queue
-    /// with it.
-    fn with_others(&mut self, job: JobId, place: Option<Utc>, now: Mono) -> Turn {
-        let Some(place) = place else { return Turn::Job(job, false) };
-        let longest = self.settings.as_ref().filter(|own| own.lists).map(|own| own.backoff.max);
-        let page = longest.filter(|_| !self.health.is_on_trial()).and_then(|longest| {
-            let soon = now.plus(longest.div_f64(Self::SOON_PARTS));
-            self.shelf.page_for((place, job), now, soon)
-        });
-        let Some((page, places)) = page else {
-            self.shelf.take(place, job);
-            return Turn::Job(job, false);
-        };
-        let jobs = places.into_iter().map(|(place, job, due)| {
-            self.shelf.take(place, job);
-            self.again.remove(&(due, job));
-            (job, due)
-        });
-        Turn::Page(page, jobs.collect())
     }
 
     /// A request that somebody ordered, and that is no poll.
@@ -240,18 +175,18 @@ impl Lane {
         self.requests
     }
 
-    /// When [`Lane::pick`] will have something, if no answer comes before.
+    /// When somebody may have a turn, if no answer comes before.
     pub(super) fn wakes_at(&self, account: &Account) -> Option<Mono> {
         let gate = self.gate(account)?;
         if !self.by_hand.is_empty() || self.shelf.has_further() {
             return Some(gate);
         }
-        let due = self.first.first().into_iter().chain(self.again.first()).map(|(due, _)| *due);
+        let due = self.first.due_at().into_iter().chain(self.again.due_at());
         due.min().map(|due| due.max(gate))
     }
 
     /// When the lane is open; none while only an answer can open it.
-    fn gate(&self, account: &Account) -> Option<Mono> {
+    pub(super) fn gate(&self, account: &Account) -> Option<Mono> {
         let settings = self.settings.as_ref()?;
         // Until it has answered well, one request at a time tries whether the way is clear.
         let max_in_flight = if self.health.is_on_trial() { 1 } else { settings.max_in_flight };
@@ -264,11 +199,10 @@ impl Lane {
 
     /// How many jobs are due, and how late the latest of them is.
     pub(super) fn backlog(&self, now: Mono) -> (u64, Duration) {
-        let due =
-            |queue: &BTreeSet<(Mono, JobId)>| queue.range(..=(now, JobId(i64::MAX))).count() as u64;
-        let oldest = self.first.first().into_iter().chain(self.again.first()).map(|(due, _)| *due);
-        let late = oldest.min().map_or(Duration::ZERO, |oldest| now.since(oldest));
-        (due(&self.first) + due(&self.again) + self.by_hand.len() as u64, late)
+        let oldest = self.first.due_at().into_iter().chain(self.again.due_at()).min();
+        let late = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        let due = self.first.count_due(now) + self.again.count_due(now);
+        (due + self.by_hand.len() as u64, late)
     }
 
     /// Whether a poll is under way for longer than any may take.
@@ -343,41 +277,43 @@ impl Lane {
 }
 
 impl Lane {
-    /// For the snapshot.
-    pub(super) fn report(&self, account: &Account, now: Mono) -> LaneReport {
-        let (due_polls, late) = self.backlog(now);
-        let pauses = self.health.pause().into_iter().chain(account.pause());
-        LaneReport {
-            name: self.name.clone(),
-            configured: self.settings.is_some(),
-            active_jobs: self.active_jobs,
-            due_polls,
-            late,
-            in_flight: self.under_way(),
-            stuck: self.is_stuck(now),
-            sent_last_minute: account.budget.spent_last_minute(now),
-            requests_per_minute: account.budget.limit_at(now),
-            failures: self.health.failures(),
-            outage_since: self.health.outage_since(),
-            pause: pauses
-                .filter(|pause| pause.until > now)
-                .max_by_key(|pause| pause.until)
-                .cloned(),
-            unknown_words: self.unknown_words.iter().cloned().collect(),
+    /// Takes in a run that is over, and how late that was seen.
+    pub(super) fn remember(&mut self, taught: &Taught) {
+        self.memory.learn(&taught.lesson);
+        if let Some(late) = taught.lateness {
+            let before = self.lateness.unwrap_or(late).as_secs_f64();
+            let mean = before + (late.as_secs_f64() - before) * Self::LATENESS_PART;
+            self.lateness = Duration::try_from_secs_f64(mean).ok();
         }
     }
 
+    /// How late the ends of late were seen, on average.
+    pub(super) fn lateness(&self) -> Option<Duration> {
+        self.lateness
+    }
+
+    /// Words that are not known, of the latest.
+    pub(super) fn unknown_words(&self) -> &BTreeSet<String> {
+        &self.unknown_words
+    }
+
     /// The rules for a single job.
-    pub(super) fn patience(&self) -> Patience {
+    pub(super) fn patience(&self) -> Patience<'_> {
+        let memory = &self.memory;
         // Without settings nothing is asked; an answer that was under way when they went is heard.
         self.settings.as_ref().map_or(
             Patience {
+                learned: None,
                 backoff: Backoff { min: Duration::from_mins(1), max: Duration::from_mins(1) },
                 give_up_after: Duration::MAX,
                 lost_after: Grace { seen: Duration::MAX, unseen: Duration::MAX },
                 clock_is_true: true,
             },
             |settings| Patience {
+                learned: match settings.policy {
+                    Policy::Learned(rule) => Some(Learned { rule, memory }),
+                    Policy::Backoff => None,
+                },
                 backoff: settings.backoff,
                 give_up_after: settings.give_up_after,
                 lost_after: settings.lost_after,

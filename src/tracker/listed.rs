@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::job::{Answer, Asked, Listing, Moment, Pace};
 
-use super::lane::Queue;
+use super::lane::Wait;
 use super::shelf::Waiting;
 use super::stage::Stage;
 use super::{Action, PageQuestion, Tracker};
@@ -60,7 +60,7 @@ impl Tracker {
             if by_hand {
                 lane.enqueue_by_hand(*id);
             } else {
-                lane.enqueue(*id, *due, Queue::Again, record.place());
+                lane.enqueue(*id, *due, Wait::Again, record.place());
             }
         }
     }

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Asked, Change, Grace, JobId, Listing, Mono, Note, Outage, Page, ProviderName,
-    RemoteId, Tracked, Utc,
+    Anomaly, Answer, Asked, Change, Grace, JobId, Lesson, Listing, Mono, Note, Outage, Page,
+    ProviderName, RemoteId, Tracked, Utc,
 };
-use crate::policy::Backoff;
+use crate::policy::{Backoff, Rule};
 
 use super::health::Pause;
 use super::lane::LaneId;
 
 /// A provider's settings, as the tracker needs them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LaneSettings {
     /// Its name.
     pub name: ProviderName,
@@ -22,7 +22,9 @@ pub struct LaneSettings {
     pub requests_per_minute: u32,
     /// Polls under way at once, at most.
     pub max_in_flight: u32,
-    /// When to ask a job again.
+    /// By which rule a job that answers is asked again.
+    pub policy: Policy,
+    /// When one is, by growing pauses; and one that does not answer, in any case.
     pub backoff: Backoff,
     /// From a job's registration, unless it has its own.
     pub give_up_after: Duration,
@@ -34,6 +36,15 @@ pub struct LaneSettings {
     pub lists: bool,
 }
 
+/// By which rule jobs are asked again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Policy {
+    /// When their past says that it is worth a request.
+    Learned(Rule),
+    /// After pauses that grow.
+    Backoff,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -41,6 +52,10 @@ pub enum Input {
     Tick,
     /// These are the providers, all of them, from now on.
     Configure(Vec<LaneSettings>),
+    /// This was learned in earlier lives, in this order; comes before the jobs.
+    Learned(Vec<(ProviderName, Lesson)>),
+    /// Forget what was learned of this provider, under this name or at all.
+    Forget(ProviderName, Option<String>),
     /// These jobs are in the database and not over; those that are held already stay as they are.
     Track(Vec<Tracked>),
     /// Somebody wants this job asked now, over or not.
@@ -160,6 +175,8 @@ pub struct LaneReport {
     pub due_polls: u64,
     /// How late the latest of them is.
     pub late: Duration,
+    /// How late the ends of late were seen, on average; none if there were none.
+    pub lateness: Option<Duration>,
     /// Polls under way.
     pub in_flight: u32,
     /// Whether one of them should have ended long ago.

@@ -6,28 +6,36 @@
 //! its standing moves only when the store says that the change is in.
 
 mod account;
+mod age;
 mod health;
 mod lane;
 mod listed;
 mod message;
 mod news;
+mod outlook;
 mod patience;
+mod queue;
 mod record;
+mod report;
 mod shelf;
 mod stage;
+mod turn;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, ProviderName, Tracked};
+use crate::policy::Rule;
 
 use account::Account;
 pub use health::Pause;
 pub use lane::LaneId;
-use lane::{Lane, Queue, Turn};
-pub use message::{Action, Input, LaneReport, LaneSettings, PageQuestion, Question, Tell};
+use lane::{Lane, Wait};
+pub use message::{Action, Input, LaneReport, LaneSettings, PageQuestion, Policy, Question, Tell};
+pub use outlook::{NextPoll, Outlook, PastRuns, Reason};
 use record::Record;
 use stage::{Heard, Next, Stage};
+use turn::Turn;
 
 /// All that is tracked.
 #[derive(Debug, Default)]
@@ -47,6 +55,16 @@ impl Tracker {
         match input {
             Input::Tick => {}
             Input::Configure(settings) => self.configure(settings, now.mono),
+            Input::Learned(lessons) => {
+                for (provider, lesson) in lessons {
+                    let lane = self.lane_of(&provider, now.mono);
+                    self.lanes[lane.0].memory.learn(&lesson);
+                }
+            }
+            Input::Forget(provider, name) => {
+                let lane = self.lane_of(&provider, now.mono);
+                self.lanes[lane.0].memory.forget(name.as_deref());
+            }
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),
@@ -84,15 +102,6 @@ impl Tracker {
         self.jobs.get(&job).is_some_and(|record| matches!(record.stage, Stage::Writing(_)))
     }
 
-    /// How each lane is doing, by name.
-    #[must_use]
-    pub fn report(&self, now: Mono) -> Vec<LaneReport> {
-        let report = |lane: &Lane| lane.report(&self.accounts[lane.account], now);
-        let mut reports: Vec<_> = self.lanes.iter().map(report).collect();
-        reports.sort_by(|a, b| a.name.cmp(&b.name));
-        reports
-    }
-
     fn errand(&mut self, name: &ProviderName, now: Mono, edge: fn(&mut Lane, &mut Account, Mono)) {
         let lane = self.lane_of(name, now);
         let lane = &mut self.lanes[lane.0];
@@ -107,13 +116,16 @@ impl Tracker {
         let lane_id = self.lane_of(&job.provider, now.mono);
         let lane = &mut self.lanes[lane_id.0];
         // The stored time is by the wall clock, which may have jumped: bounded by the policy.
-        let longest = lane.settings.as_ref().map_or(Duration::ZERO, |s| s.backoff.max);
+        let longest = lane.settings.as_ref().map_or(Duration::ZERO, |own| match own.policy {
+            Policy::Learned(_) => Rule::LONGEST,
+            Policy::Backoff => own.backoff.max,
+        });
         let wait = job.next_poll_at.map_or(Duration::ZERO, |at| at.since(now.wall)).min(longest);
         let due = now.mono.plus(wait);
-        let queue = if job.polls == 0 { Queue::First } else { Queue::Again };
+        let wait = if job.polls == 0 { Wait::First } else { Wait::Again };
         lane.active_jobs += 1;
-        let record = Record::new(job, lane_id, due);
-        lane.enqueue(id, due, queue, record.place());
+        let record = Record::new(job, lane_id, due, now);
+        lane.enqueue(id, due, wait, record.place());
         self.jobs.insert(id, record);
     }
 
@@ -123,15 +135,15 @@ impl Tracker {
         let lane = &mut self.lanes[lane_id.0];
         let record = self.jobs.entry(id).or_insert_with(|| {
             lane.active_jobs += 1;
-            Record::new(job, lane_id, now.mono)
+            Record::new(job, lane_id, now.mono, now)
         });
         match &mut record.stage {
             // It was untracked while it was asked: the answer under way is the news asked for.
             Stage::Waiting(_) if lane.is_asking(id) => {
                 record.stage = Stage::Asking { by_hand: true };
             }
-            Stage::Waiting(due) => {
-                lane.dequeue(id, *due, record.listed_at);
+            Stage::Waiting(_) => {
+                lane.dequeue(id, record.listed_at);
                 lane.enqueue_by_hand(id);
             }
             Stage::Asking { by_hand } => *by_hand = true,
@@ -193,6 +205,9 @@ impl Tracker {
 
     fn written(&mut self, id: JobId, now: Moment, actions: &mut Vec<Action>) {
         let Some(record) = self.jobs.get_mut(&id) else { return };
+        if let Some(taught) = record.taught() {
+            self.lanes[record.lane.0].remember(taught);
+        }
         let heard = Heard { next: record.written(id, now), note: None, anomaly: None };
         self.act_on(id, heard, false, now, actions);
     }
@@ -243,8 +258,8 @@ impl Tracker {
 
     /// A job that waits is no longer in turn.
     fn leave_queue(lanes: &mut [Lane], id: JobId, record: &Record) {
-        if let Stage::Waiting(due) = record.stage {
-            lanes[record.lane.0].dequeue(id, due, record.listed_at);
+        if let Stage::Waiting(_) = record.stage {
+            lanes[record.lane.0].dequeue(id, record.listed_at);
         }
     }
 
@@ -267,7 +282,7 @@ impl Tracker {
             Next::Wait(_) if lane.is_asking(id) => {
                 record.stage = Stage::Asking { by_hand: false };
             }
-            Next::Wait(due) => lane.enqueue(id, due, Queue::Again, record.place()),
+            Next::Wait(due) => lane.enqueue(id, due, Wait::Again, record.place()),
             Next::Write(change) => actions.push(Action::Write(*change)),
             Next::Drop => {
                 lane.active_jobs = lane.active_jobs.saturating_sub(1);

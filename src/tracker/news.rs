@@ -13,7 +13,7 @@ impl News {
     pub(super) fn of(&mut self, seen: &Observation) -> Option<Told> {
         let detail = serde_json::Value::Object(seen.detail.clone()).to_string();
         let mut hasher = DefaultHasher::new();
-        (&detail, &seen.message).hash(&mut hasher);
+        (&detail, &seen.message, &seen.likeness).hash(&mut hasher);
         let t = seen.times;
         for time in [t.submitted_at, t.started_at, t.ended_at, t.expires_at] {
             time.map(Utc::as_millis).hash(&mut hasher);
@@ -24,6 +24,7 @@ impl News {
         }
         self.0 = hash;
         let (times, message, listed_at) = (seen.times, seen.message.clone(), seen.listed_at);
-        Some(Told { times, message, listed_at, detail })
+        let likeness = seen.likeness.clone();
+        Some(Told { times, message, listed_at, likeness, detail })
     }
 }

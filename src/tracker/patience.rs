@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use crate::job::{Grace, Utc};
-use crate::policy::Backoff;
+use crate::policy::{Backoff, Memory, Rule};
 
 /// The rules of a lane that bear on a single job.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Patience<'a> {
+    /// By what was learned, where that is the rule.
+    pub(super) learned: Option<Learned<'a>>,
     pub(super) backoff: Backoff,
     pub(super) give_up_after: Duration,
     pub(super) lost_after: Grace,
@@ -16,7 +18,14 @@ pub(super) struct Patience {
     pub(super) clock_is_true: bool,
 }
 
-impl Patience {
+/// What was learned, and the rule by which it is used.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Learned<'a> {
+    pub(super) rule: Rule,
+    pub(super) memory: &'a Memory,
+}
+
+impl Patience<'_> {
     /// How far the provider's clock and ours may be apart for ours to be believed.
     const CLOCKS_AGREE: Duration = Duration::from_hours(24);
 

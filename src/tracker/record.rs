@@ -6,14 +6,15 @@
 use std::time::Duration;
 
 use crate::job::{
-    Answer, Asked, Change, JobId, Missing, Moment, Mono, Note, Observation, Ours, ProviderError,
-    RemoteId, Standing, State, Tracked, Transition, Utc, Verdict, conclude, observe,
+    Answer, Asked, Change, JobId, Likeness, Missing, Moment, Mono, Note, Observation, Ours,
+    ProviderError, RemoteId, Standing, State, Tracked, Transition, Utc, Verdict, conclude, observe,
 };
 
+use super::age::Age;
 use super::lane::{Lane, LaneId};
 use super::news::News;
 use super::patience::Patience;
-use super::stage::{Cause, Heard, Next, Pending, Stage};
+use super::stage::{Cause, Heard, Next, Pending, Stage, Taught};
 
 /// A job that is not over, or one that is and is asked once more by hand.
 #[derive(Debug)]
@@ -25,13 +26,15 @@ pub(super) struct Record {
     pub(super) polls: u32,
     /// Its place in the provider's list.
     pub(super) listed_at: Option<Utc>,
+    pub(super) likeness: Likeness,
+    pub(super) age: Age,
     /// A page did not show it: it is asked by itself.
     singly: bool,
     registered_at: Utc,
     give_up_after: Option<Duration>,
     failed_polls: u32,
     /// Polls in a row without news: how far the backoff has grown.
-    quiet: u32,
+    pub(super) quiet: u32,
     missing: Option<Missing>,
     /// The last answer was that we may not ask for it.
     refused: bool,
@@ -58,8 +61,10 @@ impl Record {
         self.singly = true;
     }
 
-    pub(super) fn new(job: Tracked, lane: LaneId, due: Mono) -> Self {
+    pub(super) fn new(job: Tracked, lane: LaneId, due: Mono, now: Moment) -> Self {
         Self {
+            age: Age::new(&job, now),
+            likeness: job.likeness,
             lane,
             remote_id: job.remote_id,
             standing: job.standing,
@@ -85,7 +90,7 @@ impl Record {
         let place = self.place();
         match &mut self.stage {
             Stage::Waiting(due) if self.standing.state == State::Unknown => {
-                if lane.bring_forward(id, *due, place, now) {
+                if lane.bring_forward(id, place, now) {
                     *due = now;
                 }
             }
@@ -102,7 +107,7 @@ impl Record {
         id: JobId,
         answer: Answer,
         asked: Asked,
-        patience: Patience,
+        patience: Patience<'_>,
         now: Moment,
     ) -> Heard {
         self.polls = self.polls.saturating_add(1);
@@ -110,8 +115,9 @@ impl Record {
             matches!(answer.result, Err(ProviderError::Auth(_) | ProviderError::Misconfigured(_)));
         match answer.result {
             Ok(seen) => {
-                let patience = patience.where_clocks_agree(answer.server_date, now.wall);
-                self.hear_good(id, seen, asked, patience, now)
+                let date = answer.server_date;
+                let patience = patience.where_clocks_agree(date, now.wall);
+                self.hear_good(id, seen, date, asked, patience, now)
             }
             Err(error) => self.hear_failure(id, &error, asked, patience, now),
         }
@@ -121,8 +127,9 @@ impl Record {
         &mut self,
         id: JobId,
         seen: Observation,
+        date: Option<Utc>,
         asked: Asked,
-        patience: Patience,
+        patience: Patience<'_>,
         now: Moment,
     ) -> Heard {
         self.missing = None;
@@ -131,19 +138,16 @@ impl Record {
         // By hand, after the end: what was told then stays.
         let over = self.standing.state.is_terminal();
         let told = if over { None } else { self.told.of(&seen) };
+        let taught = self.grow(&seen, date, asked, now.mono);
         let (rows, anomaly) = match observe(&self.standing, &seen, asked) {
             Verdict::Same => (Vec::new(), None),
             Verdict::Moved(rows) => (rows, None),
             Verdict::Contradiction(what) => (Vec::new(), Some(what)),
         };
-        self.quiet = if rows.is_empty() { self.quiet.saturating_add(1) } else { 0 };
+        let is_news = !rows.is_empty() || patience.learned.is_some();
+        self.quiet = if is_news { 0 } else { self.quiet.saturating_add(1) };
         let outdated = std::mem::take(&mut self.outdated) && seen.said.state() == State::Unknown;
-        let wait = if outdated {
-            Duration::ZERO
-        } else {
-            patience.backoff.next_interval(self.quiet, now.jitter)
-        };
-        let due = now.mono.plus(wait);
+        let due = if outdated { now.mono } else { self.next_due(patience, now) };
         let mut note = self.note(id, asked.answered_at, due, now);
         note.told = told;
         note.answered_from = Some(asked.sent_at);
@@ -153,7 +157,7 @@ impl Record {
             after.apply(row);
         }
         after.answered_from = Some(asked.sent_at);
-        let cause = Cause::Told(Box::new(seen), asked);
+        let cause = Cause::Told(Box::new(seen), asked, taught);
         let rows = self.with_giving_up(rows, &mut after, patience, now);
         if rows.is_empty() {
             self.standing = after;
@@ -166,12 +170,30 @@ impl Record {
         Heard { next: Next::Write(Box::new(change)), note: None, anomaly }
     }
 
+    /// It is older by an answer, which may tell what it is like, and what its end teaches.
+    fn grow(
+        &mut self,
+        seen: &Observation,
+        date: Option<Utc>,
+        asked: Asked,
+        now: Mono,
+    ) -> Option<Taught> {
+        self.likeness.hear(&seen.likeness);
+        let before = self.age;
+        self.age = before.heard(seen, date, asked, now);
+        let is_end = !self.standing.state.is_terminal() && seen.said.state().is_terminal();
+        let was_seen = self.standing.answered_from.is_some();
+        let lesson = is_end.then(|| before.lesson(&self.age, was_seen, seen, &self.likeness));
+        let lesson = lesson.flatten()?;
+        Some(Taught { lateness: self.age.lateness(&lesson), lesson })
+    }
+
     fn hear_failure(
         &mut self,
         id: JobId,
         error: &ProviderError,
         asked: Asked,
-        patience: Patience,
+        patience: Patience<'_>,
         now: Moment,
     ) -> Heard {
         self.failed_polls = self.failed_polls.saturating_add(1);
@@ -229,6 +251,14 @@ impl Record {
         Some(self.change(id, vec![row], after, note, Cause::Ours(to, why), now.mono))
     }
 
+    /// What the change teaches that is being written.
+    pub(super) fn taught(&self) -> Option<&Taught> {
+        match &self.stage {
+            Stage::Writing(pending) => pending.cause.taught(),
+            Stage::Waiting(_) | Stage::Asking { .. } => None,
+        }
+    }
+
     /// The change is committed: now the job stands there.
     pub(super) fn written(&mut self, id: JobId, now: Moment) -> Next {
         let Stage::Writing(pending) = std::mem::replace(&mut self.stage, Stage::Waiting(now.mono))
@@ -263,7 +293,7 @@ impl Record {
         ));
         if !pending.replanned {
             let rows = match &pending.cause {
-                Cause::Told(seen, asked) => match observe(&self.standing, seen, *asked) {
+                Cause::Told(seen, asked, _) => match observe(&self.standing, seen, *asked) {
                     Verdict::Moved(rows) => rows,
                     Verdict::Same | Verdict::Contradiction(_) => Vec::new(),
                 },
@@ -312,9 +342,10 @@ impl Record {
         });
         let pending =
             Pending { cause, after: after.clone(), note: note.clone(), due, replanned: false };
+        let lesson = pending.cause.taught().map(|taught| taught.lesson.clone());
         self.stage = Stage::Writing(Box::new(pending));
         let Standing { state: expected, word: expected_word, .. } = self.standing.clone();
-        Change { job: id, expected, expected_word, rows, after, note }
+        Change { job: id, expected, expected_word, rows, after, note, lesson }
     }
 
     /// Giving up needs a good answer that says "not over": an outage never ends a job.
@@ -322,7 +353,7 @@ impl Record {
         &self,
         mut rows: Vec<Transition>,
         after: &mut Standing,
-        patience: Patience,
+        patience: Patience<'_>,
         now: Moment,
     ) -> Vec<Transition> {
         let own = self.give_up_after;

@@ -1,6 +1,8 @@
 //! Where a job is between a question and its row, and what comes next.
 
-use crate::job::{Asked, Change, Mono, Note, Observation, Ours, Standing};
+use std::time::Duration;
+
+use crate::job::{Asked, Change, Lesson, Mono, Note, Observation, Ours, Standing};
 
 /// What is being done with a job just now. Each is in exactly one stage, so that it has one poll in
 /// flight at most, and none while a change of it is not committed.
@@ -31,8 +33,25 @@ pub(super) struct Pending {
 /// Why a job moves; kept until the change is written, to plan it anew on what the store has.
 #[derive(Debug, Clone)]
 pub(super) enum Cause {
-    Told(Box<Observation>, Asked),
+    Told(Box<Observation>, Asked, Option<Taught>),
     Ours(Ours, String),
+}
+
+/// What the end of a job teaches.
+#[derive(Debug, Clone)]
+pub(super) struct Taught {
+    pub(super) lesson: Lesson,
+    /// How late it was seen, if that is known.
+    pub(super) lateness: Option<Duration>,
+}
+
+impl Cause {
+    pub(super) fn taught(&self) -> Option<&Taught> {
+        match self {
+            Self::Told(_, _, taught) => taught.as_ref(),
+            Self::Ours(..) => None,
+        }
+    }
 }
 
 /// What is to be done after an answer was heard or a change was written.

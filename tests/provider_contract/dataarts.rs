@@ -88,6 +88,8 @@ fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
 fn observation(said: Said, word: &str, message: Option<&str>, results: &Value) -> Observation {
     let detail = if results.is_null() { json!({}) } else { json!({ "results": results }) };
     Observation {
+        likeness: jobtrack::job::Likeness::Unknown,
+        took: None,
         listed_at: None,
         said,
         word: word.into(),

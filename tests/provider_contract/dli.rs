@@ -135,6 +135,8 @@ const END_MS: i64 = 1_509_335_108_918 + 2523;
 
 fn finished(message: Option<&str>, detail: Value) -> Observation {
     Observation {
+        likeness: jobtrack::job::Likeness::Unknown,
+        took: None,
         listed_at: Some(Utc::from_millis(1_509_335_108_918)),
         said: Said::Succeeded,
         word: "FINISHED".into(),
@@ -161,6 +163,8 @@ fn examples() -> Vec<Example> {
         name: "a running job: numbers as text, tags, and no end",
         body: body.to_string(),
         expected: Observation {
+            likeness: jobtrack::job::Likeness::Unknown,
+            took: None,
             listed_at: Some(Utc::from_millis(1_509_335_108_918)),
             said: Said::Running,
             word: "RUNNING".into(),

@@ -77,7 +77,16 @@ fn at(text: &str) -> Utc {
 
 fn observation(said: Said, word: &str, times: Times, detail: Value) -> Observation {
     let (word, detail) = (format!("QUERY_STATE_{word}"), object(detail));
-    Observation { said, word, times, message: None, listed_at: None, detail }
+    Observation {
+        likeness: jobtrack::job::Likeness::Unknown,
+        took: None,
+        said,
+        word,
+        times,
+        message: None,
+        listed_at: None,
+        detail,
+    }
 }
 
 fn examples() -> Vec<Example> {

@@ -147,6 +147,7 @@ async fn a_change_is_written_whole_and_read_back_as_it_was() {
     let mut change = told(&job, &done, at(LATER));
     let mut with = note(&job, at(LATER));
     with.told = Some(Told {
+        likeness: jobtrack::job::Likeness::Unknown,
         times: done.times,
         message: done.message.clone(),
         listed_at: None,
@@ -232,6 +233,7 @@ async fn a_note_keeps_books_and_writes_no_history() {
     first.next_poll_at = Some(at("2026-11-21 12:02:00.000"));
     first.answered_from = Some(at("2026-11-21 12:00:59.900"));
     first.told = Some(Told {
+        likeness: jobtrack::job::Likeness::Unknown,
         times: Times { submitted_at: Some(at(NOON)), ..Times::default() },
         message: None,
         listed_at: Some(at(NOON)),

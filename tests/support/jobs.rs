@@ -57,6 +57,7 @@ pub async fn register(store: &mut Store, remote_id: &str) -> Tracked {
 /// A job of the provider `dune`, registered at noon.
 pub fn new_job(remote_id: &str) -> NewJob {
     NewJob {
+        likeness: jobtrack::job::Likeness::Unknown,
         provider: "dune".parse().expect("a provider's name"),
         kind: "dune",
         remote_id: remote_id.parse().expect("an id"),
@@ -76,6 +77,8 @@ pub fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
 pub fn seen(said: Said, word: &str) -> Observation {
     let (times, message) = (Times::default(), None);
     Observation {
+        likeness: jobtrack::job::Likeness::Unknown,
+        took: None,
         said,
         word: word.to_owned(),
         times,
@@ -105,7 +108,7 @@ pub fn ended(job: &Tracked, ours: Ours, now: Utc) -> Change {
 fn change(job: &Tracked, rows: Vec<Transition>) -> Change {
     let after = after(&job.standing, &rows);
     let (expected, expected_word) = (job.standing.state, job.standing.word.clone());
-    Change { job: job.id, expected, expected_word, rows, after, note: None }
+    Change { lesson: None, job: job.id, expected, expected_word, rows, after, note: None }
 }
 
 fn after(standing: &Standing, rows: &[Transition]) -> Standing {

@@ -141,7 +141,8 @@ fn providers_of_one_account_share_the_lower_of_their_limits_fairly() {
     sim.run_until(20 * MINUTE);
     let (lake, scripts) = (sent_to(&sim, "lake").len(), sent_to(&sim, "scripts").len());
     assert!(lake + scripts >= 590, "{lake} and {scripts} of 600");
-    assert!(lake.abs_diff(scripts) <= 2, "{lake} and {scripts}");
+    // First polls have a quarter of the account's turns, and one of the two had its first ones sooner.
+    assert!(lake.abs_diff(scripts) <= 6, "{lake} and {scripts}");
     assert_eq!(sim.report("scripts").requests_per_minute, 30);
     assert_no_minute_of_both_exceeds(sim, 30);
 }

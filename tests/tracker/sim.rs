@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, Asked, Change, JobId, Listed, Listing, Moment, Mono, Note, OutageEdge, Pace, Page,
-    ProviderError, Standing, State, Tracked, Utc, register,
+    Answer, Asked, Change, JobId, Lesson, Listed, Listing, Moment, Mono, Note, OutageEdge, Pace,
+    Page, ProviderError, ProviderName, Standing, State, Tracked, Utc, register,
 };
+use jobtrack::policy::Rule;
 use jobtrack::tracker::{
     Action, Input, LaneId, LaneReport, LaneSettings, PageQuestion, Question, Tell, Tracker,
 };
@@ -47,6 +48,8 @@ pub(super) struct Sim {
     provider: Box<dyn FnMut(JobId, u64) -> Reply>,
     fate: Box<Decide>,
     settings: Vec<LaneSettings>,
+    /// What ended jobs taught, as the store keeps it.
+    lessons: Vec<(ProviderName, Lesson)>,
     events: BTreeMap<(u64, u64), Event>,
     count: u64,
     /// The request of each job that is under way.
@@ -82,6 +85,7 @@ impl Sim {
             provider: Box::new(provider),
             fate: Box::new(|_| (5, Fate::Commit)),
             settings: Vec::new(),
+            lessons: Vec::new(),
             events: BTreeMap::new(),
             count: 0,
             asking: BTreeMap::new(),
@@ -121,6 +125,8 @@ impl Sim {
         let id = JobId(i64::try_from(self.store.len()).expect("few jobs") + 1);
         let registered_at = self.wall();
         let job = Tracked {
+            likeness: jobtrack::job::Likeness::Unknown,
+            times: jobtrack::job::Times::default(),
             id,
             provider: provider.parse().expect("a name"),
             remote_id: format!("remote-{id}").parse().expect("an id"),
@@ -142,7 +148,7 @@ impl Sim {
     fn track(&mut self, jobs: Vec<Tracked>) {
         for job in &jobs {
             let wait = job.next_poll_at.map_or(Duration::ZERO, |at| at.since(self.wall()));
-            let wait = wait.min(Duration::from_mins(5));
+            let wait = wait.min(Rule::LONGEST);
             self.due.insert(job.id, self.now + u64::try_from(wait.as_millis()).expect("short"));
         }
         self.step(Input::Track(jobs));
@@ -152,6 +158,16 @@ impl Sim {
     pub(super) fn poll_by_hand(&mut self, job: JobId) {
         self.by_hand.insert(job);
         self.step(Input::PollNow(Box::new(self.store[&job].job.clone())));
+    }
+
+    /// Forgets what was learned, as the store does.
+    pub(super) fn forget(&mut self, provider: &str, name: Option<&str>) {
+        let provider: ProviderName = provider.parse().expect("a name");
+        let like = |lesson: &Lesson| {
+            name.is_none_or(|name| lesson.likeness.names().iter().any(|own| **own == *name))
+        };
+        self.lessons.retain(|(of, lesson)| *of != provider || !like(lesson));
+        self.step(Input::Forget(provider, name.map(str::to_owned)));
     }
 
     pub(super) fn untrack(&mut self, job: JobId) {
@@ -171,6 +187,7 @@ impl Sim {
         self.due.clear();
         let settings = std::mem::take(&mut self.settings);
         self.configure(settings);
+        self.step(Input::Learned(self.lessons.clone()));
         let active: Vec<_> = self.active().map(|row| row.job.clone()).collect();
         self.track(active);
     }
@@ -256,6 +273,8 @@ impl Sim {
         let written = found.is_some_and(|row| {
             row.job.standing.state == change.expected && {
                 row.move_along(change);
+                let provider = row.job.provider.clone();
+                self.lessons.extend(change.lesson.clone().map(|lesson| (provider, lesson)));
                 true
             }
         });
@@ -281,6 +300,8 @@ impl Sim {
         row.job.next_poll_at = note.next_poll_at;
         if let Some(told) = &note.told {
             row.job.listed_at = told.listed_at.or(row.job.listed_at);
+            row.job.likeness.hear(&told.likeness);
+            row.job.times = told.times;
         }
         row.job.polls = note.polls;
         row.job.failed_polls = note.failed_polls;

@@ -77,6 +77,7 @@ impl Row {
 /// The settings of a provider, as the documentation's defaults are.
 pub(super) fn settings(name: &str) -> LaneSettings {
     LaneSettings {
+        policy: jobtrack::tracker::Policy::Backoff,
         name: name.parse().expect("a name"),
         account: None,
         requests_per_minute: 600,
@@ -96,6 +97,8 @@ pub(super) fn told(said: Said) -> Answer {
 
 pub(super) fn told_word(said: Said, word: &str) -> Answer {
     let observation = Observation {
+        likeness: jobtrack::job::Likeness::Unknown,
+        took: None,
         listed_at: None,
         said,
         word: word.into(),

@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Statement;
 use crate::job::{
-    Answer, Checkup, Listing, Observation, Page, ProviderError, RemoteId, Said, Times, Utc,
+    Answer, Checkup, Likeness, Listing, Observation, Page, ProviderError, RemoteId, Said, Times,
+    Utc,
 };
 
 use super::Provider;
@@ -172,6 +173,8 @@ fn observed(status: Status, dli: &Dli) -> Result<Observation, ProviderError> {
     let listed_at = time_ms(status.start_time.as_ref());
     Ok(Observation {
         listed_at,
+        likeness: Likeness::Unknown,
+        took: None,
         said,
         word,
         times: Times { ended_at, ..Times::default() },

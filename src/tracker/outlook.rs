@@ -1,0 +1,162 @@
+//! What the past says of one job: when it is asked next, what a request for it is worth, when it
+//! should be over. Nothing here changes anything.
+
+use std::time::Duration;
+
+use crate::job::{JobId, Moment, Mono, Phase, State};
+use crate::policy::{Curve, Mixed, Why, index};
+
+use super::Tracker;
+use super::lane::Lane;
+use super::patience::{Learned, Patience};
+use super::queue::Worth;
+use super::record::Record;
+use super::stage::Stage;
+
+/// What is known of a job's next poll and of its end, for a person to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outlook {
+    /// When it is asked next.
+    pub next: NextPoll,
+    /// By which rule.
+    pub reason: Reason,
+    /// The past runs that it is compared with; none if none are like it.
+    pub past: Option<PastRuns>,
+    /// The time until it should be over, as likely before as after; none if the past cannot tell.
+    pub ends_in: Option<Duration>,
+}
+
+/// When a job is asked next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextPoll {
+    /// It is being asked, or what was answered is being written.
+    Now,
+    /// It is due for so long, and waits for its turn.
+    Due(Duration),
+    /// After this time.
+    In(Duration),
+}
+
+/// What decides when a job is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reason {
+    /// It was never asked.
+    First,
+    /// Pauses that grow.
+    Backoff,
+    /// By then it may have been over for as long as a request may cost.
+    Price(Duration),
+    /// The past would have it later, but no job is left alone for so large a part of its age.
+    Promise,
+}
+
+/// Runs that are over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastRuns {
+    /// The name that they have in common.
+    pub name: String,
+    /// How many.
+    pub count: u32,
+    /// Their median.
+    pub median: Duration,
+    /// What is counted.
+    pub phase: Phase,
+}
+
+impl Record {
+    /// When it is asked next after an answer, at `now`, that it is not over.
+    pub(super) fn next_due(&self, patience: Patience<'_>, now: Moment) -> Mono {
+        let Some(learned) = patience.learned else {
+            return now.mono.plus(patience.backoff.next_interval(self.quiet, now.jitter));
+        };
+        let look =
+            learned.rule.next_look(&self.curve(learned), self.age.alive(), self.age.proven());
+        self.age.reaches(look.at)
+    }
+
+    /// What a request for it is worth at `now`.
+    pub(super) fn worth(&self, learned: Learned<'_>, now: Mono) -> Worth {
+        let index = index(&self.curve(learned), self.age.alive(), self.age.now(now));
+        Worth(index / learned.rule.price.as_secs_f64())
+    }
+
+    /// The same of one that was never asked: a guess from no past at all is worth nothing.
+    pub(super) fn first_worth(&self, learned: Learned<'_>, now: Mono) -> Worth {
+        if self.curve(learned).all.is_known() { self.worth(learned, now) } else { Worth::LEAST }
+    }
+
+    /// When its worth may have grown so much that it is to be looked at again.
+    pub(super) fn weighed_again_at(&self, now: Mono) -> Mono {
+        const PART: f64 = 0.125;
+        let silence = self.age.now(now) - self.age.alive();
+        let grown = Duration::try_from_secs_f64(silence * PART).unwrap_or(Duration::MAX);
+        now.plus(grown.max(Duration::from_secs(1)))
+    }
+
+    fn curve<'a>(&self, learned: Learned<'a>) -> Mixed<'a> {
+        learned.memory.predict(&self.likeness, self.age.phase())
+    }
+
+    fn past(&self, learned: Learned<'_>) -> Option<PastRuns> {
+        let phase = self.age.phase();
+        let past = learned.memory.past(&self.likeness, phase)?;
+        let median = Duration::try_from_secs_f64(past.sketch.median()).ok()?;
+        Some(PastRuns { name: past.name.to_owned(), count: past.sketch.runs(), median, phase })
+    }
+
+    /// The time until it is over by as much chance as not.
+    fn ends_in(&self, learned: Learned<'_>, now: Mono) -> Option<Duration> {
+        const UNKNOWN: f64 = 0.999;
+        let (curve, age) = (self.curve(learned), self.age.now(now));
+        let over = curve.at(self.age.alive()).chance;
+        // Where next to nothing lived as long, nothing is known.
+        if over > UNKNOWN {
+            return None;
+        }
+        let half = f64::midpoint(over, 1.0);
+        let (mut low, mut high) = (self.age.alive(), 2.0 * self.age.alive().max(1.0));
+        while curve.at(high).chance < half {
+            (low, high) = (high, 2.0 * high);
+        }
+        while high - low > 0.01 * high {
+            let middle = f64::midpoint(low, high);
+            if curve.at(middle).chance < half { low = middle } else { high = middle }
+        }
+        Some(Duration::try_from_secs_f64(high - age).unwrap_or(Duration::ZERO))
+    }
+
+    fn outlook(&self, lane: &Lane, now: Mono) -> Outlook {
+        let next = match &self.stage {
+            Stage::Waiting(due) if *due <= now => NextPoll::Due(now.since(*due)),
+            Stage::Waiting(due) => NextPoll::In(due.since(now)),
+            Stage::Asking { .. } | Stage::Writing(_) => NextPoll::Now,
+        };
+        let learned = lane.patience().learned;
+        let reason = match learned {
+            _ if self.polls == 0 => Reason::First,
+            None => Reason::Backoff,
+            // It gave no answer: then pauses grow whatever the past says.
+            Some(_) if self.quiet > 0 => Reason::Backoff,
+            Some(learned) => {
+                let (alive, proven) = (self.age.alive(), self.age.proven());
+                match learned.rule.next_look(&self.curve(learned), alive, proven).why {
+                    Why::Price => Reason::Price(learned.rule.price),
+                    Why::Promise => Reason::Promise,
+                }
+            }
+        };
+        let past = learned.and_then(|learned| self.past(learned));
+        let ends_in = learned.and_then(|learned| self.ends_in(learned, now));
+        Outlook { next, reason, past, ends_in }
+    }
+}
+
+impl Tracker {
+    /// What the past says of this job; none if it is not held, or over.
+    #[must_use]
+    pub fn outlook(&self, job: JobId, now: Mono) -> Option<Outlook> {
+        let record = self.jobs.get(&job)?;
+        let over = State::is_terminal(record.standing.state);
+        (!over).then(|| record.outlook(&self.lanes[record.lane.0], now))
+    }
+}
