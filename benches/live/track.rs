@@ -1,10 +1,10 @@
 //! The real daemon beside a stand-in of its own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobtrack::api::{AddJob, AddRequest, Client};
+use jobtrack::api::Client;
+use serde_json::json;
 use tokio::process::Command;
 use tokio::task::block_in_place;
 
@@ -70,13 +70,11 @@ async fn learn(dune: &StandIn, home: &Home, past: &[Run]) {
 }
 
 async fn add(client: &Client, when: &str, runs: impl IntoIterator<Item = &Run>) {
-    let jobs = runs.into_iter().map(|run| AddJob {
-        provider: "dune".to_owned(),
-        remote_id: run.id.clone(),
-        labels: BTreeMap::from([("when".to_owned(), when.to_owned())]),
-        give_up_after: None,
-    });
-    let request = AddRequest { jobs: jobs.collect() };
+    let jobs = runs
+        .into_iter()
+        .map(|run| json!({ "provider": "dune", "remote_id": run.id, "labels": { "when": when } }));
+    let request = json!({ "jobs": jobs.collect::<Vec<_>>() });
+    let request = serde_json::from_value(request).expect("a request as it is documented");
     client.add(&request).await.expect("the jobs are added");
 }
 
