@@ -95,7 +95,7 @@ async fn crowd(arguments: &Arguments) -> String {
 /// Eight queries, two requests in three seconds; some rounds of it, all at once.
 async fn eight(arguments: &Arguments) -> String {
     let official = &Arc::new(Official::install().await);
-    let policy = if arguments.plain { "" } else { LEARNED };
+    let [learned, backoff] = if arguments.plain { [""; 2] } else { [LEARNED, BACKOFF] };
     let plans = |past_runs| {
         let seeds = (0..ROUNDS).map(|round| arguments.seed * ROUNDS + round);
         seeds.map(move |seed| Arc::new(plan::eight(seed, past_runs)))
@@ -103,13 +103,14 @@ async fn eight(arguments: &Arguments) -> String {
     let run = |name, told| {
         plans(0).map(move |plan| tokio::spawn(Arc::clone(official).run(name, plan, told)))
     };
-    let track = |name, past_runs| {
+    let track = |name, policy: &'static str, past_runs| {
         plans(past_runs).map(move |plan| tokio::spawn(track(name, policy.to_owned(), plan)))
     };
     let seen = run("dune-client, `Retry-After` told", true)
         .chain(run("dune-client, not told", false))
-        .chain(track("jobtrackd, queries that it never saw", 0))
-        .chain(track("jobtrackd, ten past runs of each", 10));
+        .chain(track("jobtrackd, `backoff`", backoff, 0))
+        .chain(track("jobtrackd, `learned`, never saw a run before", learned, 0))
+        .chain(track("jobtrackd, `learned`, ten past runs of each", learned, 10));
     format!("\n{}\n{}", include_str!("eight.md"), table(all(seen).await))
 }
 
