@@ -118,7 +118,7 @@ impl Stage {
         let huawei = format!("project_id = \"demo\"\nauth = {{ token = {secret} }}");
         let common = format!(
             "[store]\npath = \"{at}/jobtrack.db\"\n[control]\nsocket = \"{at}/control.sock\"\n\
-             [polling]\nmax_interval = \"3s\"\n"
+             [polling]\npolicy = \"backoff\"\nmax_interval = \"3s\"\n"
         );
         let kinds = ["dune", "dli", "dataarts"];
         let secrets = [format!("api_key = {secret}"), huawei.clone(), huawei];

@@ -134,8 +134,7 @@ fn home(cloud: &StandIn) -> Home {
             key.display()
         )
     };
-    let polling =
-        "[polling]\nmin_interval = \"500ms\"\nmax_interval = \"4s\"\nrequest_timeout = \"5s\"\n";
+    let polling = "[polling]\npolicy = \"backoff\"\nmin_interval = \"500ms\"\nmax_interval = \"4s\"\nrequest_timeout = \"5s\"\n";
     let (lake, scripts) = (huawei(Kind::Dli), huawei(Kind::DataArts));
     home.configure(&base, &format!("{OPEN}\n{polling}{lake}{scripts}"));
     home

@@ -13,7 +13,7 @@ use support::daemon::Home;
 use support::{SOON, db};
 
 const ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
-const QUICK: &str = "requests_per_minute = 1200\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"\nrequest_timeout = \"1s\"";
+const QUICK: &str = "requests_per_minute = 1200\npolicy = \"backoff\"\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"\nrequest_timeout = \"1s\"";
 
 fn body(text: &[u8]) -> Fault {
     Fault::Body { content_type: "application/json".into(), bytes: text.to_vec() }

@@ -25,7 +25,7 @@ async fn fault_01_02_a_hundred_kills_lose_nothing() {
     let dune = Arc::new(StandIn::start().await);
     let home = Arc::new(Home::new(
         &dune.base_url(),
-        "requests_per_minute = 30000\nmax_interval = \"1s\"\nmin_interval = \"100ms\"",
+        "requests_per_minute = 30000\npolicy = \"backoff\"\nmax_interval = \"1s\"\nmin_interval = \"100ms\"",
     ));
     let mut random = fastrand::Rng::with_seed(11);
     let next = Arc::new(AtomicUsize::new(0));
@@ -91,6 +91,7 @@ async fn add_until_refused(
             dune.put(id, life);
         }
         let jobs = ids.iter().map(|id| AddJob {
+            like: None,
             provider: "dune".into(),
             remote_id: id.clone(),
             labels: BTreeMap::new(),

@@ -20,8 +20,10 @@ async fn a_job_is_tracked_to_its_end() {
             .running(Duration::from_millis(2500))
             .then(End::Completed),
     );
-    let home =
-        Home::new(&dune.base_url(), "requests_per_minute = 600\n[polling]\nmax_interval = \"1s\"");
+    let home = Home::new(
+        &dune.base_url(),
+        "requests_per_minute = 600\n[polling]\npolicy = \"backoff\"\nmax_interval = \"1s\"",
+    );
     let _daemon = home.start();
     let said = home.ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
     assert_eq!(said.trim(), "1 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 added");

@@ -82,11 +82,13 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
         request_timeout: Duration::from_secs(1),
         lists: false,
     };
-    let known = Configured { kind: "dune", settings, provider: Arc::new(Clumsy) };
+    let (provider, formerly) = (Arc::new(Clumsy), Vec::new());
+    let known = Configured { kind: "dune", settings, provider, formerly };
     let stop = CancellationToken::new();
     let running =
         tokio::spawn(scheduler.run(Providers::from([(name.clone(), known)]), stop.clone()));
     let wanted = |id: &str| Wanted {
+        likeness: jobtrack::job::Likeness::Unknown,
         provider: name.clone(),
         remote_id: id.parse().expect("an id"),
         labels: jobtrack::job::Labels::default(),

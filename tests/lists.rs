@@ -44,7 +44,7 @@ async fn pages_answer_for_hundreds_of_jobs_and_outlive_a_kill() {
     let lake = format!(
         "[providers.lake]\nkind = \"dli\"\nbase_url = \"{}\"\nproject_id = \"4f1\"\n\
          auth = {{ token = {{ file = \"{}\" }} }}\nrequests_per_minute = 12000\n\
-         min_interval = \"1s\"\nmax_interval = \"2s\"",
+         policy = \"backoff\"\nmin_interval = \"1s\"\nmax_interval = \"2s\"",
         cloud.base_url(),
         home.path("key").display()
     );

@@ -25,7 +25,9 @@ async fn two_thousand_lives_are_told_as_they_were() {
         ids.iter().map(|id| (id.clone(), put(&dune, id, &mut random))).collect();
     let home = Home::new(
         &dune.base_url(),
-        &format!("requests_per_minute = {REQUESTS_PER_MINUTE}\nmax_interval = \"10s\""),
+        &format!(
+            "requests_per_minute = {REQUESTS_PER_MINUTE}\npolicy = \"backoff\"\nmax_interval = \"10s\""
+        ),
     );
     let _daemon = home.start();
     let input = ids.join("\n");

@@ -27,7 +27,10 @@ async fn its_queries_answer_on_a_database_in_use() {
     let dune = StandIn::start().await;
     let home = Home::new(&dune.base_url(), "");
     home.start().stop();
-    let sample = include_str!("../migrations/samples/0001.sql");
+    let sample = concat!(
+        include_str!("../migrations/samples/0001.sql"),
+        include_str!("../migrations/samples/0004.sql"),
+    );
     let mut shell = std::process::Command::new("sqlite3");
     let loaded = support::daemon::finish_within(shell.arg(home.database()), sample, support::SOON);
     assert!(loaded.status.success(), "{}", text(&loaded.stderr));

@@ -247,7 +247,7 @@ async fn polls_resume_at_their_stored_times_without_a_burst() {
     for n in 0..50 {
         dune.put(&format!("01RESUMES{n}"), long());
     }
-    let slow = "requests_per_minute = 3000\nmin_interval = \"20s\"\nmax_interval = \"20s\"";
+    let slow = "requests_per_minute = 3000\npolicy = \"backoff\"\nmin_interval = \"20s\"\nmax_interval = \"20s\"";
     let home = Home::new(&dune.base_url(), slow);
     let daemon = home.start();
     let ids: Vec<_> = (0..50).map(|n| format!("01RESUMES{n}")).collect();

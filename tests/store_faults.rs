@@ -308,8 +308,10 @@ async fn fault_09_14_a_full_disk_refuses_adds_and_delays_the_history_only() {
     let dune = StandIn::start().await;
     dune.put("A", Life::new().running(Duration::from_secs(9999)));
     dune.put("B", Life::new().running(Duration::from_secs(9999)));
-    let home =
-        Home::new(&dune.base_url(), "requests_per_minute = 6000\n[polling]\nmax_interval = \"1s\"");
+    let home = Home::new(
+        &dune.base_url(),
+        "requests_per_minute = 6000\n[polling]\npolicy = \"backoff\"\nmax_interval = \"1s\"",
+    );
     let daemon = home.start();
     home.ok(&["add", "dune", "A"]);
     dune.wait_for_requests_of("A", 2, SOON).await;

@@ -69,7 +69,7 @@ impl Authority {
 fn home(authority: &Authority, at: SocketAddr) -> (Home, support::daemon::Daemon) {
     let home = Home::new(
         &format!("https://localhost:{}", at.port()),
-        "requests_per_minute = 1200\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"",
+        "requests_per_minute = 1200\npolicy = \"backoff\"\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"",
     );
     std::fs::write(home.path("ca.pem"), &authority.pem).expect("the authority's file");
     let mut command = home.command();

@@ -23,6 +23,8 @@ mod lost;
 mod outage;
 #[path = "tracker/refusals.rs"]
 mod refusals;
+#[path = "tracker/renaming.rs"]
+mod renaming;
 #[path = "tracker/sim.rs"]
 mod sim;
 #[path = "tracker/turns.rs"]

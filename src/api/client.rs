@@ -12,7 +12,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::types::{
-    AddAnswer, AddRequest, CheckAnswer, Event, History, Job, JobList, Problem, ReloadAnswer, Status,
+    AddAnswer, AddRequest, CheckAnswer, Event, ForgetAnswer, History, Job, JobList, Problem,
+    ReloadAnswer, Status,
 };
 use crate::job::{JobId, ProviderName, RemoteId};
 
@@ -191,6 +192,16 @@ impl Client {
     /// Asks the provider whether all is well between us.
     pub async fn check(&self, provider: &ProviderName) -> Result<CheckAnswer, ClientError> {
         self.ask(self.request(Method::POST, &format!("providers/{provider}/check"))).await
+    }
+
+    /// Forgets how long this provider's jobs took, all or those that go by a name.
+    pub async fn forget(
+        &self,
+        provider: &ProviderName,
+        like: Option<&str>,
+    ) -> Result<ForgetAnswer, ClientError> {
+        let request = self.request(Method::DELETE, &format!("providers/{provider}/lessons"));
+        self.ask(request.query(&like.map(|name| [("like", name)]))).await
     }
 
     async fn asked(&self, request: RequestBuilder) -> Result<Polled, ClientError> {

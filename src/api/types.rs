@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::job::{Evidence, Finding, JobId, Labels, ProviderName, RemoteId, State, Utc};
+use crate::job::{Evidence, Finding, JobId, Labels, Likeness, ProviderName, RemoteId, State, Utc};
 
 /// `POST /v1/jobs`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct AddJob {
     /// A duration such as `2h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub give_up_after: Option<String>,
+    /// The name of the past runs that it is like; without it the provider tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<String>,
 }
 
 /// The answer to an [`AddRequest`], once committed; one entry a job, in the same order.
@@ -68,7 +71,7 @@ pub struct Added {
 pub enum AddOutcome {
     /// It is new.
     Added,
-    /// It was there; only its labels may have changed.
+    /// It was there; only its labels and what it is like may have changed.
     Known,
     /// It cannot be tracked.
     Rejected,
@@ -121,6 +124,9 @@ pub struct Job {
     pub last_poll_error: Option<String>,
     /// What else the provider told.
     pub detail: Map<String, Value>,
+    /// Which past runs it is like: a text if its user said so, an array of them if the provider told.
+    #[serde(default)]
+    pub likeness: Likeness,
 }
 
 /// `GET /v1/jobs`.
@@ -254,6 +260,17 @@ pub struct CheckAnswer {
     pub clock_ahead_s: Option<i64>,
     /// What to look at and what to do, a line each.
     pub advice: Vec<String>,
+}
+
+/// `DELETE /v1/providers/{name}/lessons[?like=NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetAnswer {
+    /// Of whose jobs.
+    pub provider: ProviderName,
+    /// Only what was learned under this name; all if there is none.
+    pub like: Option<String>,
+    /// So many past runs are forgotten.
+    pub forgotten: u64,
 }
 
 /// `POST /v1/reload`.

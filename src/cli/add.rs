@@ -14,12 +14,13 @@ use tokio::sync::mpsc;
 use super::render::plain;
 use super::{Context, REFUSED, duration_text, lines, output};
 use crate::api::{AddJob, AddOutcome, AddRequest, Added, ClientError};
-use crate::job::parse_label;
+use crate::job::{InvalidName, Likeness, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
   jobtrack add dune 01GBM4W2N0NMCGPZYW8AYK4YF1 --label team=growth
   jobtrack add dune - < execution-ids.txt
+  jobtrack add scripts etl/a1ad-448a --like 'nightly etl'
   echo 'lake/a1b2c3 nightly=yes' | jobtrack add - --give-up-after 2d
 Blank lines and lines that begin with # are skipped. Adding a job again is safe.";
 
@@ -39,6 +40,10 @@ pub(super) struct Args {
     /// Stop tracking a job that is still not over after this time
     #[arg(long, value_name = "DUR", value_parser = duration_text)]
     give_up_after: Option<String>,
+    /// Expect each job to take as long as past runs of this name did, whatever the provider tells;
+    /// what it takes is learned under it
+    #[arg(long, value_name = "NAME", value_parser = name_of_runs)]
+    like: Option<String>,
     /// Print rejections only
     #[arg(short, long)]
     quiet: bool,
@@ -77,8 +82,14 @@ impl Args {
             remote_id: remote_id.to_owned(),
             labels,
             give_up_after: self.give_up_after.clone(),
+            like: self.like.clone(),
         }
     }
+}
+
+/// The daemon checks it too; here, a typing error is one of usage.
+fn name_of_runs(text: &str) -> Result<String, InvalidName> {
+    Likeness::given(text).map(|_| text.to_owned())
 }
 
 /// The daemon reads 4 MiB of a request.

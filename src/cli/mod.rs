@@ -7,6 +7,7 @@ mod add;
 mod cancel;
 mod check;
 mod follow;
+mod forget;
 mod history;
 mod lines;
 mod list;
@@ -84,6 +85,8 @@ enum Command {
     Untrack(untrack::Args),
     /// Ask a provider whether key, address and clock are well
     Check(check::Args),
+    /// Forget how long jobs took
+    Forget(forget::Args),
     /// Show how the daemon and its providers are
     Status(status::Args),
     /// Make the daemon read its configuration and secret files again
@@ -121,6 +124,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cancel(args) => cancel::run(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,
         Command::Untrack(args) => untrack::run(&context, args).await,
+        Command::Forget(args) => forget::run(&context, args).await,
         Command::Status(args) => status::run(&context, &args).await,
         Command::Reload => reload::run(&context).await,
     }

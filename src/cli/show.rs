@@ -43,6 +43,7 @@ fn lines(job: &Job) -> Vec<String> {
     row(plain_style, "provider says", job.provider_state.clone());
     row(plain_style, "message", job.message.clone());
     row(plain_style, "labels", Some(render::labels(&job.labels)).filter(|text| !text.is_empty()));
+    row(plain_style, "like", Some(job.likeness.names().join("; ")).filter(|text| !text.is_empty()));
     row(plain_style, "added by", job.added_by.map(|uid| format!("uid {uid}")));
     row(plain_style, "registered", time(Some(job.registered_at)));
     row(plain_style, "submitted", time(job.submitted_at));

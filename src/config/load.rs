@@ -139,6 +139,8 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
         (
             "polling",
             table(&[
+                ("policy", "learned".into()),
+                ("price", "1s".into()),
                 ("min_interval", "1s".into()),
                 ("max_interval", "5m".into()),
                 ("request_timeout", "30s".into()),

@@ -4,6 +4,7 @@
 //! ever in it, only [`SecretRef`]s to where one lies.
 
 mod auth;
+mod formerly;
 mod load;
 mod maintenance;
 mod provider;
@@ -11,6 +12,7 @@ mod sdk;
 mod secret;
 mod span;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,6 +101,11 @@ impl TryFrom<String> for SocketMode {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PollingConfig {
+    /// By which rule a job is asked again.
+    pub policy: PolicyName,
+    /// The expected delay that one request may cost, where the rule is learned.
+    #[serde(deserialize_with = "span")]
+    pub price: Duration,
     /// A job is asked again after this at the soonest.
     #[serde(deserialize_with = "span")]
     pub min_interval: Duration,
@@ -119,17 +126,28 @@ pub struct PollingConfig {
     pub lost_after_unseen: Duration,
 }
 
+/// By which rule jobs are asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyName {
+    /// When past runs say that it is worth a request.
+    Learned,
+    /// After pauses that grow.
+    Backoff,
+}
+
 impl Config {
     /// What no type can say. Each complaint is the key and what is allowed.
-    fn complaints(&self) -> Vec<(String, &'static str)> {
+    fn complaints(&self) -> Vec<(String, Cow<'static, str>)> {
         const SPAN: &str = "must be at least 100ms and at most 400d";
+        const PRICE: &str = "must be at least 10ms and at most 1h";
         const PROOF: &str = "must be at least 1m and at most 400d";
         const URL: &str = "must be https://HOST, or http:// to a loopback address, without user, \
                            query or fragment";
         let mut found = Vec::new();
         let mut check = |good: bool, key: String, allowed| {
             if !good {
-                found.push((key, allowed));
+                found.push((key, Cow::Borrowed(allowed)));
             }
         };
         let mut polling = |key: &str, own: &PollingConfig| {
@@ -148,6 +166,8 @@ impl Config {
             {
                 check(proof.contains(&value), format!("{key}.{name}"), PROOF);
             }
+            let price = Duration::from_millis(10)..=Duration::from_hours(1);
+            check(price.contains(&own.price), format!("{key}.price"), PRICE);
             let ordered = own.min_interval <= own.max_interval;
             check(ordered, format!("{key}.max_interval"), "must not be less than min_interval");
         };
@@ -181,6 +201,8 @@ impl Config {
                 check(!is_set || rule != Rule::Foreign, key(name), "is not a setting of this kind");
             }
         }
+        let formerly = formerly::complaints(&self.providers).into_iter();
+        found.extend(formerly.map(|(key, why)| (key, Cow::Owned(why))));
         found
     }
 }

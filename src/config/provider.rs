@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use crate::job::ProviderName;
 
 use super::span::optional_span;
-use super::{AuthConfig, PollingConfig, SecretRef};
+use super::{AuthConfig, PolicyName, PollingConfig, SecretRef};
 
 /// The services that we speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -82,10 +82,18 @@ pub struct ProviderConfig {
     /// Which account of the service it uses, if others use it too: they share budget and key.
     #[serde(default, deserialize_with = "account")]
     pub account: Option<ProviderName>,
+    /// Names that it bore: what is in the database under them becomes its own.
+    #[serde(default, deserialize_with = "names")]
+    pub formerly: Vec<ProviderName>,
     /// The budget.
     pub requests_per_minute: Option<u32>,
     /// Requests under way at once.
     pub max_in_flight: Option<u32>,
+    /// As in `[polling]`.
+    pub policy: Option<PolicyName>,
+    /// As in `[polling]`.
+    #[serde(default, deserialize_with = "optional_span")]
+    pub price: Option<Duration>,
     /// As in `[polling]`.
     #[serde(default, deserialize_with = "optional_span")]
     pub min_interval: Option<Duration>,
@@ -127,15 +135,20 @@ pub enum StateName {
     Expired,
 }
 
-/// A name, by the rule of providers' names; a wrong one is not told, it may be a secret.
 fn account<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ProviderName>, D::Error> {
-    let text = String::deserialize(from)?;
-    let name = ProviderName::try_from(text).map_err(|_| {
-        D::Error::custom(
-            "must be a lower-case letter, then lower-case letters, digits or _, 64 at most",
-        )
-    })?;
-    Ok(Some(name))
+    name(String::deserialize(from)?).map(Some).map_err(D::Error::custom)
+}
+
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ProviderName>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?.into_iter();
+    texts.map(|text| name(text).map_err(D::Error::custom)).collect()
+}
+
+/// A name, by the rule of providers' names; a wrong one is not told, it may be a secret.
+fn name(text: String) -> Result<ProviderName, &'static str> {
+    ProviderName::try_from(text).map_err(
+        |_| "must be a lower-case letter, then lower-case letters, digits or _, 64 at most",
+    )
 }
 
 impl ProviderConfig {
@@ -209,6 +222,8 @@ impl ProviderConfig {
     #[must_use]
     pub fn polling(&self, all: &PollingConfig) -> PollingConfig {
         PollingConfig {
+            policy: self.policy.unwrap_or(all.policy),
+            price: self.price.unwrap_or(all.price),
             min_interval: self.min_interval.unwrap_or(all.min_interval),
             max_interval: self.max_interval.unwrap_or(all.max_interval),
             request_timeout: self.request_timeout.unwrap_or(all.request_timeout),

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout_at;
 
 use crate::api::{AddAnswer, AddJob, AddOutcome, AddRequest, Added, Job, JobList};
-use crate::job::{JobId, Labels, ProviderName, Tracked};
+use crate::job::{JobId, Labels, Likeness, ProviderName, Tracked};
 use crate::scheduler::{Refusal, Wanted};
 
 use super::problem::Problem;
@@ -78,6 +78,13 @@ fn wanted(job: &AddJob, peer: Peer) -> Result<Wanted, String> {
         remote_id: job.remote_id.parse().map_err(names)?,
         labels: Labels::try_from(job.labels.clone()).map_err(names)?,
         give_up_after,
+        likeness: job
+            .like
+            .as_deref()
+            .map(Likeness::given)
+            .transpose()
+            .map_err(names)?
+            .unwrap_or_default(),
         added_by: peer.uid,
     })
 }

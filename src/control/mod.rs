@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use hyper::body::Body;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -195,6 +195,7 @@ fn routes(app: App) -> Router {
         .route("/v1/jobs/{id}/poll", post(jobs::poll))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/providers/{name}/check", post(status::check))
+        .route("/v1/providers/{name}/lessons", delete(status::forget))
         .route("/v1/history", get(events::history))
         .route("/v1/events", get(events::stream))
         .route("/v1/status", get(status::status))

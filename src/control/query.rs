@@ -83,6 +83,21 @@ impl Pairs {
         }
     }
 
+    /// Whose lessons are forgotten: all, or those of one name, which a provider may have told.
+    pub(super) fn like(self) -> Result<Option<String>, Problem> {
+        let mut like = None;
+        for (key, value) in self.0 {
+            match key.as_str() {
+                "like" if value.is_empty() => {
+                    return Err(Problem::bad_request("like: a name must not be empty"));
+                }
+                "like" => like = Some(value),
+                _ => return Err(unknown(&key, "like")),
+            }
+        }
+        Ok(like)
+    }
+
     /// How long `GET /v1/jobs/{id}` may wait for the job's end.
     pub(super) fn wait(self) -> Result<Option<Duration>, Problem> {
         let mut wait = None;

@@ -29,6 +29,7 @@ impl From<JobRow> for api::Job {
             failed_polls: row.failed_polls,
             last_poll_error: row.last_poll_error,
             detail: row.detail,
+            likeness: row.likeness.unwrap_or_default(),
         }
     }
 }

@@ -1,16 +1,17 @@
-//! `/v1/status`, `/v1/providers/{name}/check` and `/v1/reload`.
+//! `/v1/status`, `/v1/providers/{name}/check` and `…/lessons`, and `/v1/reload`.
 
 use axum::Json;
 use axum::extract::{Path, State};
 use tokio::sync::oneshot;
 
-use crate::api::{CheckAnswer, Pause, ProviderStatus, ReloadAnswer, Status};
+use crate::api::{CheckAnswer, ForgetAnswer, Pause, ProviderStatus, ReloadAnswer, Status};
 use crate::job::{Checkup, Finding, ProviderName};
 use crate::scheduler::{Lane, Refusal, Snapshot};
-use crate::store::{SCHEMA_VERSION, sqlite_version};
+use crate::store::{Forget, SCHEMA_VERSION, sqlite_version};
 
 use super::App;
 use super::problem::Problem;
+use super::query::Pairs;
 
 /// `GET /v1/status`
 pub(super) async fn status(State(app): State<App>) -> Json<Status> {
@@ -60,8 +61,7 @@ pub(super) async fn check(
     State(app): State<App>,
     Path(name): Path<String>,
 ) -> Result<Json<CheckAnswer>, Problem> {
-    let provider: ProviderName =
-        name.parse().map_err(|error| Problem::bad_request(format!("{name:?}: {error}")))?;
+    let provider = named(&name)?;
     let checked = app.handle.check(provider.clone(), app.about.poll_patience).await;
     let checkup = match checked {
         // Our patience is as long as a request's own; which of them ends first is chance.
@@ -78,6 +78,22 @@ pub(super) async fn check(
         advice: checkup.advice(),
         finding: checkup.finding,
     }))
+}
+
+/// `DELETE /v1/providers/{name}/lessons[?like=NAME]`: of a provider that is not configured, too.
+pub(super) async fn forget(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    pairs: Pairs,
+) -> Result<Json<ForgetAnswer>, Problem> {
+    let (provider, like) = (named(&name)?, pairs.like()?);
+    let what = Forget { provider: provider.clone(), name: like.clone() };
+    let forgotten = app.handle.forget(what).await?;
+    Ok(Json(ForgetAnswer { provider, like, forgotten }))
+}
+
+fn named(name: &str) -> Result<ProviderName, Problem> {
+    name.parse().map_err(|error| Problem::bad_request(format!("{name:?}: {error}")))
 }
 
 /// `POST /v1/reload`

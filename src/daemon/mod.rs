@@ -119,7 +119,8 @@ async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
     let started_at = Clock::wall();
     let config = loaded.config;
     let providers = providers::build_all(&config)?;
-    let store = Store::open(&config.store.path).await?;
+    let mut store = Store::open(&config.store.path).await?;
+    providers::rename(&mut store.writer, &providers, started_at).await?;
     let (newest, reader, unchecked) = (store.writer.newest(), store.reader, store.unchecked);
     let (ordering, orders) = mpsc::channel(4);
     let (scheduler, mut handle) = Scheduler::new(clock, store.writer, reader.clone(), orders);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::api::ReloadAnswer;
 use crate::config::{self, Config, StoreConfig};
-use crate::scheduler::Handle;
+use crate::scheduler::{Handle, Refusal};
+use crate::store::Renamed;
 use crate::systemd;
 
 use super::providers;
@@ -35,7 +36,8 @@ impl Reloader {
         current: Config,
         mut housekeeper: Housekeeper,
     ) -> anyhow::Result<Running> {
-        housekeeper.start(&current.maintenance).await.map_err(anyhow::Error::msg)?;
+        let first = housekeeper.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
+        housekeeper.start(first);
         Ok(Running { found: self, current, housekeeper })
     }
 }
@@ -60,11 +62,24 @@ impl Running {
         let new = loaded.map_err(|error| error.to_string())?.config;
         let providers = providers::build_all(&new).map_err(|error| error.to_string())?;
         // What can fail comes before what takes effect.
-        if self.current.maintenance != new.maintenance {
-            self.housekeeper.start(&new.maintenance).await?;
+        let maintenance = if self.current.maintenance == new.maintenance {
+            None
+        } else {
+            Some(self.housekeeper.prepare(&new.maintenance).await?)
+        };
+        let renamed = handle.configure(providers).await.map_err(|refusal| match refusal {
+            Refusal::Busy => "the jobs of former names could not be renamed in time; they may be \
+                              later; reload again"
+                .to_owned(),
+            refusal @ (Refusal::Storage(_)
+            | Refusal::NoProvider(..)
+            | Refusal::Upstream(_)
+            | Refusal::ShuttingDown) => refusal.to_string(),
+        })?;
+        if let Some(maintenance) = maintenance {
+            self.housekeeper.start(maintenance);
         }
-        handle.configure(providers).await.map_err(|error| error.to_string())?;
-        let answer = compare(&self.current, &new);
+        let answer = compare(&self.current, &new, &renamed);
         // What needs a restart stays as it is, so that the next reload says so again.
         self.current = Config {
             store: StoreConfig { path: self.current.store.path.clone(), ..new.store },
@@ -82,8 +97,8 @@ fn told(answer: &ReloadAnswer) -> String {
     if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("; ") }
 }
 
-fn compare(old: &Config, new: &Config) -> ReloadAnswer {
-    let mut changed = Vec::new();
+fn compare(old: &Config, new: &Config, renamed: &[Renamed]) -> ReloadAnswer {
+    let mut changed: Vec<_> = renamed.iter().map(ToString::to_string).collect();
     if old.polling != new.polling {
         changed.push("polling changed".to_owned());
     }
@@ -92,12 +107,16 @@ fn compare(old: &Config, new: &Config) -> ReloadAnswer {
     }
     for (name, provider) in &new.providers {
         match old.providers.get(name) {
+            None if renamed.iter().any(|one| one.to == *name) => {}
             None => changed.push(format!("provider {name} added")),
             Some(before) if before != provider => changed.push(format!("provider {name} changed")),
             Some(_) => {}
         }
     }
     for name in old.providers.keys().filter(|name| !new.providers.contains_key(name)) {
+        if new.providers.values().any(|heir| heir.formerly.contains(name)) {
+            continue;
+        }
         changed.push(format!("provider {name} removed; its jobs wait"));
     }
     let mut needs_restart = Vec::new();

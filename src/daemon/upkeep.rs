@@ -20,12 +20,15 @@ impl Housekeeper {
         Self { reader, orders, running: CancellationToken::new() }
     }
 
-    /// Ends the one that runs and starts one with these settings. Without housekeeping the daemon
-    /// does its work all the same, so a failure is only told.
-    pub(super) async fn start(&mut self, config: &MaintenanceConfig) -> Result<(), String> {
+    /// One with these settings, to be started.
+    pub(super) async fn prepare(&self, config: &MaintenanceConfig) -> Result<Maintenance, String> {
         let last_runs = self.reader.milestones().await.map_err(|error| error.to_string())?;
-        let new = Maintenance::new(config, &last_runs, self.orders.clone())
-            .map_err(|error| error.to_string())?;
+        Maintenance::new(config, &last_runs, self.orders.clone()).map_err(|error| error.to_string())
+    }
+
+    /// Ends the one that runs and starts this one. Without housekeeping the daemon does its work all
+    /// the same, so a failure is only told.
+    pub(super) fn start(&mut self, new: Maintenance) {
         self.running.cancel();
         self.running = CancellationToken::new();
         let shutdown = self.running.clone();
@@ -34,7 +37,6 @@ impl Housekeeper {
                 tracing::error!("there is no housekeeping, everything else goes on: {error}");
             }
         });
-        Ok(())
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::id::InvalidName;
+
 /// Which past runs a job is compared with. On the wire and in the database: nothing, a text, or an
 /// array of texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +22,18 @@ pub enum Likeness {
 }
 
 impl Likeness {
+    /// What a user says.
+    ///
+    /// # Errors
+    /// If it is no name.
+    pub fn given(name: &str) -> Result<Self, InvalidName> {
+        if !(1..=128).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+            let why = "the name of those alike must have 1 to 128 characters, none of them control";
+            return Err(InvalidName::new(why.to_owned()));
+        }
+        Ok(Self::Given(name.into()))
+    }
+
     /// What a provider told.
     #[must_use]
     pub fn told(names: impl IntoIterator<Item = String>) -> Self {

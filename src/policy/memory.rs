@@ -80,6 +80,16 @@ impl Memory {
         }
     }
 
+    /// What another provider learned that was the same: what is known here stays as it is.
+    pub fn inherit(&mut self, other: Self) {
+        for (name, alike) in other.alike {
+            self.alike.entry(name).or_insert(alike);
+        }
+        if !self.all.whole.is_known() && !self.all.running.is_known() {
+            self.all = other.all;
+        }
+    }
+
     /// Forgets the runs of this name, or all.
     pub fn forget(&mut self, name: Option<&str>) {
         match name {

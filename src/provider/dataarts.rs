@@ -5,6 +5,8 @@
 //! `SCRIPT/INSTANCE`. The answer carries the result rows: they are dropped while it comes in. It tells
 //! no time of day.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -17,7 +19,7 @@ use crate::job::{
 
 use super::Provider;
 use super::checkup::checkup;
-use super::fields::{MAX_TEXT, MAX_WORD, cut, kept, number, object};
+use super::fields::{MAX_TEXT, MAX_WORD, cut, kept, number, object, took_s};
 use super::http::{Reply, answer};
 use super::huawei::{Account, Ask, NOBODY, forbids, refused};
 use super::sieve::Sieve;
@@ -45,7 +47,7 @@ impl DataArts {
         match halves(id) {
             Ok((script, instance)) => {
                 let reply = self.look_at(script, instance, now).await;
-                answer(reply, |reply| read(reply, &self.words))
+                answer(reply, |reply| read(reply, script, &self.words))
             }
             Err(error) => Answer::failed(error),
         }
@@ -140,7 +142,7 @@ struct Instance {
     results: Option<Value>,
 }
 
-fn read(reply: &Reply, words: &Words) -> Result<Observation, ProviderError> {
+fn read(reply: &Reply, script: &str, words: &Words) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(refused(reply));
     }
@@ -157,14 +159,24 @@ fn read(reply: &Reply, words: &Words) -> Result<Observation, ProviderError> {
     let message = [instance.message.as_ref()].into_iter().chain(told).find_map(message);
     Ok(Observation {
         listed_at: None,
-        likeness: Likeness::Unknown,
-        took: None,
+        likeness: Likeness::told([format!("script {script}")]),
+        took: took(&results).filter(|_| said.state().is_terminal()),
         said,
         word: instance.status,
         times: Times::default(),
         message,
         detail: detail(results),
     })
+}
+
+/// The sum of what its statements took, one after the other; none if one does not tell.
+fn took(results: &[Value]) -> Option<Duration> {
+    let seconds = results.iter().map(|result| match result.get("duration")? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    });
+    took_s(seconds.sum::<Option<f64>>()?)
 }
 
 /// Text as it is, an object as JSON; nothing if it says nothing.

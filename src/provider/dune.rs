@@ -16,7 +16,9 @@ use crate::job::{
 
 use super::Provider;
 use super::checkup::checkup;
-use super::fields::{MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, object, only, plain, time};
+use super::fields::{
+    MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, object, only, plain, time, took_ms,
+};
 use super::http::{Call, Http, Reply, answer, secret_header};
 use super::meaning::{self, Refusal};
 use super::words::{Known, Words};
@@ -171,22 +173,33 @@ fn read(reply: &Reply, asked: &RemoteId, words: &Words) -> Result<Observation, P
     }
     let finished = status.is_execution_finished.as_ref().and_then(Value::as_bool);
     let unknown = if finished == Some(true) { Said::Indeterminate } else { Said::Unknown };
+    let said = words.said(&status.state).unwrap_or(unknown);
+    let times = Times {
+        submitted_at: time(status.submitted_at.as_ref()),
+        started_at: time(status.execution_started_at.as_ref()),
+        ended_at: time(status.execution_ended_at.as_ref())
+            .or_else(|| time(status.cancelled_at.as_ref())),
+        expires_at: time(status.expires_at.as_ref()),
+    };
+    // Times tell more; in the document's own example the two contradict each other.
+    let untimed = times.started_at.is_none() || times.ended_at.is_none();
+    let millis = status.result_metadata.as_ref().and_then(|told| told.get("execution_time_millis"));
     Ok(Observation {
         listed_at: None,
-        likeness: Likeness::Unknown,
-        took: None,
-        said: words.said(&status.state).unwrap_or(unknown),
-        times: Times {
-            submitted_at: time(status.submitted_at.as_ref()),
-            started_at: time(status.execution_started_at.as_ref()),
-            ended_at: time(status.execution_ended_at.as_ref())
-                .or_else(|| time(status.cancelled_at.as_ref())),
-            expires_at: time(status.expires_at.as_ref()),
-        },
+        likeness: likeness(status.query_id.as_ref()),
+        took: took_ms(millis).filter(|_| untimed && said.state().is_terminal()),
+        said,
+        times,
         message: message(status.error.as_ref()),
         word: status.state.clone(),
         detail: told(status),
     })
+}
+
+/// Runs of one query are alike; SQL that belongs to none has no number.
+fn likeness(query_id: Option<&Value>) -> Likeness {
+    let query = integer(query_id).filter(|id| *id > 0);
+    Likeness::told(query.map(|id| format!("query {id}")))
 }
 
 fn message(error: Option<&Value>) -> Option<String> {

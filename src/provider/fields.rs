@@ -1,6 +1,8 @@
 //! Fields of answers, read leniently: a value of another type than expected is dropped, not guessed
 //! at. Shared by all kinds.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -72,6 +74,24 @@ pub(super) fn number(value: Value) -> Option<Value> {
     }
 }
 
+/// No run is longer than this.
+const LONGEST_RUN: Duration = Duration::from_hours(400 * 24);
+
+/// The milliseconds that a run took.
+pub(super) fn took_ms(value: Option<&Value>) -> Option<Duration> {
+    let ms = u64::try_from(integer(value)?).ok()?;
+    Some(Duration::from_millis(ms)).filter(is_run)
+}
+
+/// The seconds that a run took, which may have a fraction.
+pub(super) fn took_s(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok().filter(is_run)
+}
+
+fn is_run(took: &Duration) -> bool {
+    !took.is_zero() && *took < LONGEST_RUN
+}
+
 /// Text that says something.
 pub(super) fn text(value: Option<&Value>) -> Option<&str> {
     value?.as_str().filter(|text| !text.is_empty())
@@ -140,6 +160,19 @@ mod tests {
             json!(1e300),
         ] {
             assert_eq!(time_ms(Some(&wrong)), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_run_takes_some_time_and_not_years() {
+        let right = Some(Duration::from_millis(34));
+        assert_eq!((took_ms(Some(&json!(34))), took_ms(Some(&json!("34")))), (right, right));
+        assert_eq!(took_s(0.034), right);
+        for wrong in [json!(0), json!(-5), json!(400 * 86_400_000_i64), json!(1.5), json!(null)] {
+            assert_eq!(took_ms(Some(&wrong)), None, "{wrong}");
+        }
+        for wrong in [0.0, -0.5, 400.0 * 86400.0, 1e300, f64::NAN] {
+            assert_eq!(took_s(wrong), None, "{wrong}");
         }
     }
 

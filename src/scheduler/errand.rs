@@ -8,6 +8,7 @@ use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
 use crate::job::{Checkup, ProviderName, RemoteId};
+use crate::store::Renaming;
 use crate::tracker::Input;
 
 use super::outbox::Waiter;
@@ -33,6 +34,13 @@ impl Errands {
             Err(error) => JoinError::id(&error),
         };
         self.providers.remove(&id)
+    }
+
+    /// Those of a former name are on the budget of the name now.
+    pub(super) fn rename(&mut self, Renaming { to, from, .. }: &Renaming) {
+        for name in self.providers.values_mut().filter(|name| from.contains(name)) {
+            name.clone_from(to);
+        }
     }
 
     /// Ends those under way; who waits for one is told that we end.

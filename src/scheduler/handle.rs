@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::job::{Checkup, Labels, ProviderError, ProviderName, RemoteId, Tracked};
+use crate::job::{Checkup, Labels, Likeness, ProviderError, ProviderName, RemoteId, Tracked};
 use crate::provider::Provider;
-use crate::store::Entered;
+use crate::store::{Entered, Forget};
 use crate::tracker::LaneSettings;
 
 use super::Snapshot;
+use super::rename::{ConfigureReply, Configuring};
 
 /// A job that somebody wants tracked; its names are well formed.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct Wanted {
     pub labels: Labels,
     /// Its own limit of patience.
     pub give_up_after: Option<Duration>,
+    /// Which past runs it is like, if its user says so.
+    pub likeness: Likeness,
     /// The uid of who asks.
     pub added_by: Option<u32>,
 }
@@ -38,6 +41,8 @@ pub struct Configured {
     pub settings: LaneSettings,
     /// Whom to ask.
     pub provider: Arc<dyn Provider>,
+    /// Names that it bore.
+    pub formerly: Vec<ProviderName>,
 }
 
 /// All providers, by name.
@@ -89,7 +94,8 @@ pub(super) enum Command {
     Untrack(Box<Tracked>, String, oneshot::Sender<Result<(), Refusal>>),
     Cancel(ProviderName, RemoteId, oneshot::Sender<Result<(), Refusal>>),
     Check(ProviderName, oneshot::Sender<Result<Checkup, Refusal>>),
-    Configure(Providers),
+    Forget(Forget, oneshot::Sender<Result<u64, Refusal>>),
+    Configure(Configuring),
 }
 
 /// Commands the scheduler; clones command the same one.
@@ -102,6 +108,8 @@ pub struct Handle {
 impl Handle {
     /// A caller is told "busy" after this long.
     const PATIENCE: Duration = Duration::from_secs(5);
+    /// Hundreds of thousands of jobs are not renamed in an instant; a signal to end waits as long.
+    const PATIENCE_TO_RENAME: Duration = Duration::from_secs(20);
 
     /// Registers jobs; answers once they are committed.
     ///
@@ -150,13 +158,23 @@ impl Handle {
         self.ask(patience, |reply| Command::Check(provider, reply)).await?
     }
 
-    /// Puts these providers in the place of all that were.
+    /// Forgets what was learned of durations; answers once that is committed, with how many runs.
     ///
     /// # Errors
-    /// If the scheduler has ended.
-    pub async fn configure(&self, providers: Providers) -> Result<(), Refusal> {
-        let sent = self.commands.send(Command::Configure(providers)).await;
-        sent.map_err(|_| Refusal::ShuttingDown)
+    /// If it was not committed in time.
+    pub async fn forget(&self, what: Forget) -> Result<u64, Refusal> {
+        self.ask(Self::PATIENCE, |reply| Command::Forget(what, reply)).await?
+    }
+
+    /// Puts these providers in the place of all that were; answers once the jobs of former names
+    /// are theirs, with the names that were found.
+    ///
+    /// # Errors
+    /// [`Refusal::Storage`] if a name must not be changed: then all stays as it is.
+    /// [`Refusal::Busy`] if it was not done in time; it may be later, asking again is safe.
+    pub async fn configure(&self, providers: Providers) -> ConfigureReply {
+        let command = |reply| Command::Configure(Configuring { providers, reply });
+        self.ask(Self::PATIENCE_TO_RENAME, command).await?
     }
 
     /// The newest snapshot.

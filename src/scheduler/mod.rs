@@ -6,9 +6,11 @@
 
 mod errand;
 mod handle;
+mod lessons;
 mod outbox;
 mod pen;
 mod polls;
+mod rename;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -20,16 +22,18 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{Change, JobId, Likeness, Mono, NewJob, ProviderName};
+use crate::job::{Change, JobId, Mono, NewJob, ProviderName};
 use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
 use crate::tracker::{Action, Input, LaneReport, Tell, Tracker};
 
 use errand::Errands;
 use handle::Command;
 pub use handle::{Configured, Handle, Providers, Refusal, Wanted};
+use lessons::Forgetting;
 use outbox::{Adding, Waiter};
 use pen::{Done, Pen};
 use polls::{Polls, Sent};
+pub use rename::renamings;
 pub use snapshot::{Lane, Snapshot};
 
 /// Why the scheduler cannot go on.
@@ -117,6 +121,7 @@ impl Scheduler {
         shutdown: CancellationToken,
     ) -> Result<(), Fatal> {
         self.configure(providers);
+        self.remember().await?;
         self.load().await?;
         self.ready = true;
         while !shutdown.is_cancelled() {
@@ -191,7 +196,7 @@ impl Scheduler {
                         remote_id: job.remote_id,
                         labels: job.labels,
                         give_up_after: job.give_up_after,
-                        likeness: Likeness::Unknown,
+                        likeness: job.likeness,
                         added_by: job.added_by,
                         registered_at: now,
                     });
@@ -222,7 +227,10 @@ impl Scheduler {
             }
             Command::Cancel(provider, id, waiter) => self.cancel(provider, id, waiter),
             Command::Check(provider, waiter) => self.check(provider, waiter),
-            Command::Configure(providers) => self.configure(providers),
+            Command::Forget(what, reply) => {
+                self.pen.outbox.forget(Forgetting { what, reply });
+            }
+            Command::Configure(new) => self.reconfigure(new),
         }
     }
 
@@ -248,13 +256,17 @@ impl Scheduler {
     }
 
     async fn committed(&mut self, done: Option<Done>) {
-        let Some(done) = done else { return };
+        let Some(mut done) = done else { return };
+        if let Some(new) = done.receipts.configuring {
+            self.renamed(new, &mut done.committed);
+        }
         let entered = &done.committed.entered;
         let added = entered.iter().filter(|entered| entered.is_new).count();
         if added > 0 {
             tracing::info!("{added} jobs registered");
         }
         self.step(Input::Track(entered.iter().map(|one| one.job.clone()).collect()));
+        self.forgotten(done.receipts.forgetting, done.committed.forgotten);
         let mut entered = done.committed.entered.into_iter();
         for adding in done.receipts.adding {
             adding.acknowledge(&mut entered);
@@ -305,7 +317,9 @@ impl Scheduler {
             return;
         }
         let kind = |report: &LaneReport| self.providers.get(&report.name).map(|known| known.kind);
-        let lanes = self.tracker.report(now).into_iter();
+        // Of one that is gone, with its jobs, only what it taught may be left.
+        let known = |report: &LaneReport| report.configured || report.active_jobs > 0;
+        let lanes = self.tracker.report(now).into_iter().filter(known);
         self.snapshots.send_replace(Arc::new(Snapshot {
             at: now,
             wall: Clock::wall(),

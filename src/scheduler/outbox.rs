@@ -6,10 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::oneshot;
 
 use crate::job::{Anomaly, Change, JobId, NewJob, Note, Outage};
-use crate::store::{Batch, Committed, Entered, Upkeep};
+use crate::store::{Batch, Committed, Entered, Renaming, Upkeep};
 
 use super::handle::{AddReply, Refusal};
+use super::lessons::Forgetting;
 use super::pen::Done;
+use super::rename::{Configuring, renamings};
 
 /// An `add` that waits for its commit.
 #[derive(Debug)]
@@ -43,7 +45,10 @@ pub(super) type Waiter = oneshot::Sender<Result<(), Refusal>>;
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
     pub(super) adding: Vec<Adding>,
+    pub(super) forgetting: Vec<Forgetting>,
     pub(super) waiting: Vec<Waiter>,
+    /// Such a batch only renames.
+    pub(super) configuring: Option<Configuring>,
 }
 
 #[derive(Debug, Default)]
@@ -53,8 +58,10 @@ pub(super) struct Outbox {
     notes: HashMap<JobId, Note>,
     anomalies: Vec<Anomaly>,
     outages: Vec<Outage>,
+    forgetting: Vec<Forgetting>,
     upkeep: VecDeque<Upkeep>,
     waiting: HashMap<JobId, Vec<Waiter>>,
+    configuring: Option<Configuring>,
     urgent: bool,
     one_by_one: bool,
 }
@@ -92,10 +99,36 @@ impl Outbox {
         self.outages.push(outage);
     }
 
+    pub(super) fn forget(&mut self, forgetting: Forgetting) {
+        self.forgetting.push(forgetting);
+    }
+
     /// Housekeeping waits for its turn, one piece a batch.
     pub(super) fn upkeep(&mut self, upkeep: Upkeep) {
         if !self.upkeep.contains(&upkeep) {
             self.upkeep.push_back(upkeep);
+        }
+    }
+
+    /// These providers are to be in force once the store has renamed; earlier ones that wait, not
+    /// any more.
+    pub(super) fn configure(&mut self, new: Configuring) {
+        self.configuring = Some(new);
+    }
+
+    /// Whether providers wait to be in force.
+    pub(super) fn is_configuring(&self) -> bool {
+        self.configuring.is_some()
+    }
+
+    /// The store has renamed: what waits bears the names of now. An add of another kind does not:
+    /// its job waits, visibly, as one of a provider that is not configured.
+    pub(super) fn rename(&mut self, Renaming { to, kind, from }: &Renaming) {
+        let adds = self.adding.iter_mut().flat_map(|adding| &mut adding.jobs);
+        let adds = adds.filter(|job| job.kind == *kind).map(|job| &mut job.provider);
+        let outages = self.outages.iter_mut().map(|outage| &mut outage.provider);
+        for provider in adds.chain(outages).filter(|provider| from.contains(provider)) {
+            provider.clone_from(to);
         }
     }
 
@@ -108,9 +141,11 @@ impl Outbox {
     pub(super) fn is_urgent(&self) -> bool {
         self.urgent
             || self.one_by_one
+            || self.configuring.is_some()
             || !self.adding.is_empty()
             || !self.changes.is_empty()
             || !self.outages.is_empty()
+            || !self.forgetting.is_empty()
             || !self.upkeep.is_empty()
     }
 
@@ -130,9 +165,15 @@ impl Outbox {
         receipts: Receipts,
         why: &str,
     ) -> Option<Done> {
+        if let Some(new) = receipts.configuring {
+            new.refuse(Refusal::Storage(why.to_owned()));
+            return None;
+        }
         let parts = receipts.adding.len() + batch.changes.len() + batch.notes.len();
-        let beside =
-            batch.anomalies.len() + batch.outages.len() + usize::from(batch.upkeep.is_some());
+        let beside = batch.anomalies.len()
+            + batch.outages.len()
+            + batch.forgets.len()
+            + usize::from(batch.upkeep.is_some());
         // A part is blamed only for what it does alone.
         if parts > 1 || (parts == 1 && beside > 0) {
             self.one_by_one = true;
@@ -147,9 +188,12 @@ impl Outbox {
         for adding in receipts.adding {
             adding.refuse(Refusal::Storage(why.to_owned()));
         }
+        for forgetting in receipts.forgetting {
+            forgetting.refuse(Refusal::Storage(why.to_owned()));
+        }
         let jobs = batch.changes.drain(..).map(|change| change.job);
         let unwritable = jobs.chain(batch.notes.drain(..).map(|note| note.job)).collect();
-        let receipts = Receipts { adding: Vec::new(), waiting: receipts.waiting };
+        let receipts = Receipts { waiting: receipts.waiting, ..Receipts::default() };
         let committed = Committed::default();
         Some(Done { batch: Batch::default(), committed, receipts, resync: false, unwritable })
     }
@@ -181,11 +225,16 @@ impl Outbox {
 
     /// The next batch.
     pub(super) fn take(&mut self) -> (Batch, Receipts) {
+        let mut batch = Batch::default();
+        let mut receipts = Receipts::default();
+        if let Some(new) = self.configuring.take().filter(|new| !new.reply.is_closed()) {
+            batch.renamings = renamings(&new.providers);
+            receipts.configuring = Some(new);
+            return (batch, receipts);
+        }
         if self.one_by_one {
             return self.take_one();
         }
-        let mut batch = Batch::default();
-        let mut receipts = Receipts::default();
         let mut waiting = Vec::new();
         for adding in std::mem::take(&mut self.adding) {
             if adding.reply.is_closed() {
@@ -205,6 +254,9 @@ impl Outbox {
         batch.notes = notes.into_iter().filter_map(|job| self.notes.remove(&job)).collect();
         batch.anomalies = std::mem::take(&mut self.anomalies);
         batch.outages = std::mem::take(&mut self.outages);
+        receipts.forgetting = std::mem::take(&mut self.forgetting);
+        receipts.forgetting.retain(|forgetting| !forgetting.reply.is_closed());
+        batch.forgets = receipts.forgetting.iter().map(|one| one.what.clone()).collect();
         batch.upkeep = self.upkeep.pop_front();
         self.urgent = self.urgent && !self.notes.is_empty();
         receipts.waiting = self.waiting_for(&batch);
@@ -219,6 +271,18 @@ impl Outbox {
                 Some(why) => adding.refuse(why.clone()),
                 None => self.adding.push(adding),
             }
+        }
+        if let Some(new) = receipts.configuring {
+            match refusal {
+                Some(why) => new.refuse(why.clone()),
+                None => self.configuring = self.configuring.take().or(Some(new)),
+            }
+        }
+        match refusal {
+            Some(why) => {
+                receipts.forgetting.into_iter().for_each(|one| one.refuse(why.clone()));
+            }
+            None => self.forgetting.extend(receipts.forgetting),
         }
         for waiter in receipts.waiting {
             let _ = waiter.send(Err(refusal.cloned().unwrap_or(Refusal::Busy)));

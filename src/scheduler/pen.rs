@@ -212,6 +212,15 @@ impl Pen {
         matches!(self.hand, Hand::Writing { .. })
     }
 
+    /// Whether providers wait for the store to rename.
+    pub(super) fn is_configuring(&self) -> bool {
+        let under_way = match &self.hand {
+            Hand::Writing { receipts, .. } => receipts.configuring.is_some(),
+            Hand::Resting(_) | Hand::Lifted => false,
+        };
+        under_way || self.outbox.is_configuring()
+    }
+
     /// Begins the next batch whatever the time; false if there is none.
     pub(super) fn hurry(&mut self, now: Mono) -> bool {
         if self.outbox.is_empty() {

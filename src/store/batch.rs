@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, FromRow};
 
+use crate::clock::Clock;
 use crate::job::{
     Anomaly, Change, JobId, Labels, NewJob, Note, Outage, OutageEdge, State, Times, Tracked,
     Transition, Utc, register,
 };
 
+use super::lessons::{Forget, column, forget, learn, say};
 use super::reader::{TRACKED_COLUMNS, TrackedRow};
+use super::rename::{NameConflict, Renamed, Renaming, rename};
 use super::upkeep::{ALIVE, Upkeep, mark};
 
 /// What is to be written in one transaction. At most one change for each job.
@@ -31,8 +34,12 @@ pub struct Batch {
     pub anomalies: Vec<Anomaly>,
     /// Outages that began or ended, in order.
     pub outages: Vec<Outage>,
+    /// What is to be forgotten, before what the changes teach is learned.
+    pub forgets: Vec<Forget>,
     /// Housekeeping.
     pub upkeep: Option<Upkeep>,
+    /// Providers that bear another name. Such a batch holds nothing else.
+    pub renamings: Vec<Renaming>,
     /// When it was handed over: a sign of life.
     pub at: Option<Utc>,
 }
@@ -46,8 +53,14 @@ pub struct Committed {
     pub refused: Vec<(JobId, Option<Tracked>)>,
     /// Jobs whose note was not kept because the database holds another state: as it does.
     pub stale: Vec<(JobId, Option<Tracked>)>,
+    /// One for each of the batch's forgets, in order: how many runs were forgotten.
+    pub forgotten: Vec<u64>,
     /// Whether more of the housekeeping is left.
     pub upkeep_left: bool,
+    /// The former names that were found and are gone.
+    pub renamed: Vec<Renamed>,
+    /// Why none is.
+    pub conflict: Option<NameConflict>,
     /// The size of the WAL, in bytes.
     pub wal_bytes: u64,
 }
@@ -70,11 +83,22 @@ pub(super) async fn transact(
     connection: &mut SqliteConnection,
     batch: &Batch,
 ) -> Result<(Committed, i64), sqlx::Error> {
+    let mut committed = Committed::default();
+    if !batch.renamings.is_empty() {
+        let now = batch.at.unwrap_or_else(Clock::wall);
+        match rename(connection, &batch.renamings, now).await? {
+            Ok(renamed) => committed.renamed = renamed,
+            Err(conflict) => committed.conflict = Some(conflict),
+        }
+        return Ok((committed, newest_seq(connection).await?));
+    }
     // A deferred transaction that begins to write ignores the busy time-out.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut committed = Committed::default();
     if !batch.adds.is_empty() {
         committed.entered = enter(&mut transaction, &batch.adds).await?;
+    }
+    for what in &batch.forgets {
+        committed.forgotten.push(forget(&mut transaction, what).await?);
     }
     let mut noted = Vec::new();
     if !batch.changes.is_empty() {
@@ -131,9 +155,11 @@ async fn run(
 
 /// Those that are there are passed over before they are tried: a refused row uses up its number.
 const ENTER: &str = "
-    INSERT INTO job (provider, kind, remote_id, state, labels, added_by, give_up_after_s, registered_at)
+    INSERT INTO job (provider, kind, remote_id, state, labels, added_by, give_up_after_s, registered_at,
+                     likeness)
     SELECT value ->> 'provider', value ->> 'kind', value ->> 'remote_id', 'registered',
-           value ->> 'labels', value ->> 'added_by', value ->> 'give_up_after_s', value ->> 'at'
+           value ->> 'labels', value ->> 'added_by', value ->> 'give_up_after_s', value ->> 'at',
+           value ->> 'likeness'
     FROM json_each(?1)
     WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.remote_id = value ->> 'remote_id'
                       AND job.provider = value ->> 'provider' AND job.state NOT IN ('untracked', 'lost'))
@@ -169,6 +195,7 @@ const CHANGE: &str = "
     WHERE job.id = new.id AND job.state = new.expected AND job.provider_state IS new.expected_word
     RETURNING job.id";
 
+/// A likeness that its user gave, a text, stays.
 const NOTE: &str = "
     UPDATE job
     SET last_polled_at = new.polled_at, next_poll_at = new.next_poll_at,
@@ -180,6 +207,7 @@ const NOTE: &str = "
         expires_at = coalesce(new.expires_at, job.expires_at),
         message = coalesce(new.message, job.message),
         listed_at = coalesce(new.listed_at, job.listed_at),
+        likeness = iif(json_type(job.likeness) = 'text', job.likeness, coalesce(new.likeness, job.likeness)),
         detail = coalesce(new.detail, job.detail)
     FROM (SELECT value ->> 'job' AS id, value ->> 'expected' AS expected,
                  value ->> 'polled_at' AS polled_at, value ->> 'next_poll_at' AS next_poll_at,
@@ -188,7 +216,7 @@ const NOTE: &str = "
                  value ->> 'submitted_at' AS submitted_at, value ->> 'started_at' AS started_at,
                  value ->> 'ended_at' AS ended_at, value ->> 'expires_at' AS expires_at,
                  value ->> 'message' AS message, value ->> 'listed_at' AS listed_at,
-                 value ->> 'detail' AS detail
+                 value ->> 'likeness' AS likeness, value ->> 'detail' AS detail
           FROM json_each(?1)) AS new
     WHERE job.id = new.id AND job.state = new.expected
     RETURNING job.id";
@@ -239,12 +267,14 @@ async fn enter(
                 "added_by": job.added_by,
                 "give_up_after_s": job.give_up_after.map(|span| span.as_secs()),
                 "at": job.registered_at.sql(),
+                "likeness": column(&job.likeness),
             })
         })
         .collect();
     let rows = Value::Array(rows).to_string();
     let new: Vec<i64> = sqlx::query_scalar(ENTER).bind(&rows).fetch_all(&mut *connection).await?;
     let mut new: HashSet<JobId> = new.into_iter().map(JobId).collect();
+    say(&mut *connection, adds, &rows).await?;
 
     let mut find = sqlx::QueryBuilder::new("SELECT new.key AS place, ");
     find.push(TRACKED_COLUMNS).push(" FROM json_each(").push_bind(rows).push(
@@ -313,11 +343,11 @@ async fn change(
         .fetch_all(&mut *connection)
         .await?;
     let moved: HashSet<JobId> = moved.into_iter().map(JobId).collect();
-    let rows = changes
-        .iter()
-        .filter(|change| moved.contains(&change.job))
-        .flat_map(|change| change.rows.iter().map(|row| transition_row(change.job, row)));
-    run(connection, TRANSITION, rows.collect()).await?;
+    let written = || changes.iter().filter(|change| moved.contains(&change.job));
+    let rows =
+        written().flat_map(|change| change.rows.iter().map(|row| transition_row(change.job, row)));
+    run(&mut *connection, TRANSITION, rows.collect()).await?;
+    learn(connection, written()).await?;
     Ok(moved)
 }
 
@@ -362,6 +392,7 @@ fn note_row(note: &Note, expected: &str) -> Value {
         "ended_at": time(|times| times.ended_at),
         "expires_at": time(|times| times.expires_at),
         "message": told.and_then(|told| told.message.as_ref()),
+        "likeness": told.and_then(|told| column(&told.likeness)),
         "listed_at": told.and_then(|told| told.listed_at).map(Utc::sql),
         "detail": told.map(|told| told.detail.as_str()),
     })

@@ -6,7 +6,7 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::{Sqlite, SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef};
 use sqlx::{Decode, Encode, Type};
 
-use crate::job::{Evidence, JobId, ProviderName, RemoteId, State, Utc};
+use crate::job::{Evidence, JobId, Likeness, ProviderName, RemoteId, State, Utc};
 
 macro_rules! text_column {
     ($type:ty, $read:expr) => {
@@ -32,6 +32,7 @@ text_column!(Utc, Utc::parse_sql);
 text_column!(State, |text| text.parse().ok());
 text_column!(ProviderName, |text| text.parse().ok());
 text_column!(RemoteId, |text| text.parse().ok());
+text_column!(Likeness, |text| serde_json::from_str(text).ok());
 text_column!(Evidence, |text| {
     [Evidence::Observed, Evidence::Reported, Evidence::Local]
         .into_iter()

@@ -6,15 +6,19 @@
 
 mod batch;
 mod columns;
+mod lessons;
 mod open;
 mod reader;
+mod rename;
 mod sqlite;
 mod upkeep;
 mod writer;
 
 pub use batch::{Batch, Committed, Entered};
+pub use lessons::{Forget, Learned};
 pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations};
 pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, StateFilter, TransitionRow};
+pub use rename::{NameConflict, Renamed, Renaming};
 pub use sqlite::sqlite_version;
 pub use upkeep::Upkeep;
 pub use writer::{WriteError, Writer};

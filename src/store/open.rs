@@ -27,7 +27,7 @@ use super::writer::Writer;
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The schema that this program writes and reads.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// "jtrk", in the file's header.
 const APPLICATION_ID: i64 = 0x6A74_726B;

@@ -22,7 +22,7 @@ pub struct ReadError(#[from] sqlx::Error);
 /// Reads the database; clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
 }
 
 /// A row of the `jobs` view.
@@ -53,6 +53,7 @@ pub struct JobRow {
     pub last_poll_error: Option<String>,
     #[sqlx(json)]
     pub detail: Map<String, Value>,
+    pub likeness: Option<Likeness>,
 }
 
 /// A row of the `history` view.
@@ -130,7 +131,7 @@ pub struct HistoryFilter {
 pub(super) const TRACKED_COLUMNS: &str = "
     job.id, job.provider, job.remote_id, job.state, job.provider_state, job.registered_at,
     job.give_up_after_s, job.next_poll_at, job.answered_from, job.polls, job.failed_polls,
-    job.listed_at,
+    job.listed_at, job.likeness, job.submitted_at, job.started_at, job.ended_at, job.expires_at,
     coalesce((SELECT observed_at FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1),
              job.registered_at) AS observed_at,
     (SELECT max(CASE to_state WHEN 'running' THEN 2 WHEN 'pending' THEN 1 ELSE 0 END)
@@ -150,6 +151,11 @@ pub(super) struct TrackedRow {
     polls: u32,
     failed_polls: u32,
     listed_at: Option<Utc>,
+    likeness: Option<Likeness>,
+    submitted_at: Option<Utc>,
+    started_at: Option<Utc>,
+    ended_at: Option<Utc>,
+    expires_at: Option<Utc>,
     observed_at: Utc,
     reached: Option<i64>,
 }
@@ -178,8 +184,13 @@ impl TrackedRow {
             polls: self.polls,
             failed_polls: self.failed_polls,
             listed_at: self.listed_at,
-            likeness: Likeness::Unknown,
-            times: Times::default(),
+            likeness: self.likeness.unwrap_or_default(),
+            times: Times {
+                submitted_at: self.submitted_at,
+                started_at: self.started_at,
+                ended_at: self.ended_at,
+                expires_at: self.expires_at,
+            },
         }
     }
 }

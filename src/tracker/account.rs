@@ -180,8 +180,8 @@ impl Tracker {
 
     /// The lane of this name; a new one is alone on its account until its settings say otherwise.
     pub(super) fn lane_of(&mut self, name: &ProviderName, now: Mono) -> LaneId {
-        if let Some(found) = self.lanes.iter().position(|lane| lane.name == *name) {
-            return LaneId(found);
+        if let Some(found) = self.lane_named(name) {
+            return found;
         }
         let account = self.account_of(Holder::Own(name.clone()), now);
         self.lanes.push(Lane::new(name.clone(), account));
@@ -197,7 +197,7 @@ impl Tracker {
     }
 
     /// What was spent goes with the provider, so that no minute of the new account holds too much.
-    fn move_to(&mut self, lane: LaneId, account: usize, now: Mono) {
+    pub(super) fn move_to(&mut self, lane: LaneId, account: usize, now: Mono) {
         let lane = &mut self.lanes[lane.0];
         let before = std::mem::replace(&mut lane.account, account);
         if before == account {

@@ -116,7 +116,7 @@ impl Age {
             let told = seen.took.map(|took| took.as_secs_f64());
             let is_between = was_seen && end.origin == self.origin && phase == end.phase();
             let between = is_between.then(|| f64::midpoint(self.alive, end.alive));
-            let sane = |took: &f64| (f64::EPSILON..Self::LONGEST.as_secs_f64()).contains(took);
+            let sane = |took: &f64| (0.001..Self::LONGEST.as_secs_f64()).contains(took);
             let took = [exact, told, between].into_iter().flatten().find(sane)?;
             Duration::try_from_secs_f64(took).ok()
         };

@@ -135,6 +135,16 @@ impl Health {
         self.failing_since.filter(|_| self.outage == Told::Begun)
     }
 
+    /// The jobs of another come here, and its outage, if one lasts, with them.
+    pub(super) fn inherit(&mut self, other: Self) {
+        match (self.outage, other.outage) {
+            (Told::NotYet, _) => *self = other,
+            // It goes on as ours, and the next good answer ends it.
+            (Told::Ended, Told::Begun | Told::NotYet) => self.outage = Told::NotYet,
+            (Told::Begun, _) | (Told::Ended, Told::Ended) => {}
+        }
+    }
+
     fn count_failure(&mut self, now: Moment) {
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert(now.wall);

@@ -56,6 +56,13 @@ pub enum Input {
     Learned(Vec<(ProviderName, Lesson)>),
     /// Forget what was learned of this provider, under this name or at all.
     Forget(ProviderName, Option<String>),
+    /// The provider bears another name: the jobs of `from` in the database are those of `to` now.
+    Renamed {
+        /// The former name, which is configured no more.
+        from: ProviderName,
+        /// The name now.
+        to: ProviderName,
+    },
     /// These jobs are in the database and not over; those that are held already stay as they are.
     Track(Vec<Tracked>),
     /// Somebody wants this job asked now, over or not.

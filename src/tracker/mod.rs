@@ -16,6 +16,7 @@ mod outlook;
 mod patience;
 mod queue;
 mod record;
+mod rename;
 mod report;
 mod shelf;
 mod stage;
@@ -43,6 +44,8 @@ pub struct Tracker {
     jobs: HashMap<JobId, Record>,
     lanes: Vec<Lane>,
     accounts: Vec<Account>,
+    /// Lanes of former names, and who has their jobs.
+    renamed: HashMap<LaneId, LaneId>,
     /// How many polls were asked: a lane's last turn is told by it.
     turns: u64,
 }
@@ -65,15 +68,17 @@ impl Tracker {
                 let lane = self.lane_of(&provider, now.mono);
                 self.lanes[lane.0].memory.forget(name.as_deref());
             }
+            Input::Renamed { from, to } => self.rename(&from, &to, now.mono),
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),
             Input::ErrandBegun(provider) => self.errand(&provider, now.mono, Lane::begin_errand),
             Input::ErrandEnded(provider) => self.errand(&provider, now.mono, Lane::end_errand),
             Input::Answered(job, lane, asked, answer) => {
-                self.answered(job, lane, asked, *answer, now, &mut actions);
+                self.answered(job, self.heir_of(lane), asked, *answer, now, &mut actions);
             }
             Input::Listed(question, asked, listing) => {
+                let question = PageQuestion { lane: self.heir_of(question.lane), ..question };
                 self.listed(question, asked, *listing, now, &mut actions);
             }
             Input::Written(job) => self.written(job, now, &mut actions),
@@ -125,7 +130,7 @@ impl Tracker {
         let wait = if job.polls == 0 { Wait::First } else { Wait::Again };
         lane.active_jobs += 1;
         let record = Record::new(job, lane_id, due, now);
-        lane.enqueue(id, due, wait, record.place());
+        lane.enqueue(id, due, wait, record.place(), now.mono);
         self.jobs.insert(id, record);
     }
 
@@ -282,7 +287,7 @@ impl Tracker {
             Next::Wait(_) if lane.is_asking(id) => {
                 record.stage = Stage::Asking { by_hand: false };
             }
-            Next::Wait(due) => lane.enqueue(id, due, Wait::Again, record.place()),
+            Next::Wait(due) => lane.enqueue(id, due, Wait::Again, record.place(), now.mono),
             Next::Write(change) => actions.push(Action::Write(*change)),
             Next::Drop => {
                 lane.active_jobs = lane.active_jobs.saturating_sub(1);

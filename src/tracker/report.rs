@@ -7,11 +7,14 @@ use super::lane::Lane;
 use super::{LaneReport, Tracker};
 
 impl Tracker {
-    /// How each lane is doing, by name.
+    /// How each lane is doing that is configured or has jobs, by name.
     #[must_use]
     pub fn report(&self, now: Mono) -> Vec<LaneReport> {
         let report = |lane: &Lane| lane.report(&self.accounts[lane.account], now);
-        let mut reports: Vec<_> = self.lanes.iter().map(report).collect();
+        let is_used = |report: &LaneReport| {
+            report.configured || report.active_jobs > 0 || report.in_flight > 0
+        };
+        let mut reports: Vec<_> = self.lanes.iter().map(report).filter(is_used).collect();
         reports.sort_by(|a, b| a.name.cmp(&b.name));
         reports
     }

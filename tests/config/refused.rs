@@ -36,7 +36,7 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             "[polling]\nmin_interval = \"2s\"\nmaximum = \"1m\"\n",
             3,
             "polling.maximum",
-            &["min_interval, max_interval, request_timeout, give_up_after, lost_after"],
+            &["policy, price, min_interval, max_interval, request_timeout, give_up_after"],
         ),
         (
             &format!("{DUNE}rpm = 5\n"),
@@ -69,6 +69,11 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
         ("[polling]\nmin_interval = \"-5s\"\n", 2, "polling.min_interval", &["duration"]),
         ("[polling]\nmin_interval = \"0s\"\n", 2, "polling.min_interval", &["at least 100ms"]),
         ("[polling]\ngive_up_after = \"2y\"\n", 2, "polling.give_up_after", &["at most 400d"]),
+        ("[polling]\npolicy = \"guess\"\n", 2, "polling.policy", &["learned, backoff"]),
+        ("[polling]\nprice = \"9ms\"\n", 2, "polling.price", &["at least 10ms", "at most 1h"]),
+        ("[polling]\nprice = \"61m\"\n", 2, "polling.price", &["at most 1h"]),
+        (&with("price", "\"2h\""), 4, "providers.dune.price", &["at most 1h"]),
+        (&with("policy", "\"none\""), 4, "providers.dune.policy", &["learned, backoff"]),
         (
             "[polling]\nmin_interval = \"10m\"\nmax_interval = \"9m\"\n",
             3,
@@ -91,6 +96,8 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
         (&with("max_in_flight", "0"), 4, "providers.dune.max_in_flight", &["1 to 1000"]),
         (&with("account", "\"My Account\""), 4, "providers.dune.account", &["lower-case"]),
         (&with("account", "5"), 4, "providers.dune.account", &["not a whole number"]),
+        (&with("formerly", "\"old\""), 4, "providers.dune.formerly", &["not text"]),
+        (&with("formerly", "[\"My Secret\"]"), 4, "providers.dune.formerly", &["lower-case"]),
         (&with("base_url", "\"http://api.dune.com\""), 4, "providers.dune.base_url", &["https"]),
         (&with("base_url", "\"http://10.1.2.3\""), 4, "providers.dune.base_url", &["loopback"]),
         (&with("base_url", "\"nonsense\""), 4, "providers.dune.base_url", &["https"]),
@@ -100,6 +107,28 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
         ("[providers.Dune]\nkind = \"dune\"\n", 1, "providers.Dune", &["lower-case"]),
         ("[providers]\ndune = 5\n", 2, "providers.dune", &["not a whole number"]),
     ]);
+}
+
+#[test]
+fn a_former_name_is_that_of_one_provider_which_is_configured_no_more() {
+    let dune = |name: &str, formerly: &str| {
+        let section = DUNE.replace("providers.dune", &format!("providers.{name}"));
+        format!("{section}formerly = [{formerly}]\n")
+    };
+    let both = |one: &str, two: &str| format!("{}{}", dune("a", one), dune("b", two));
+    Case::file(&both("\"c\", \"d\"", "\"e\"")).good();
+    check(&[
+        (&dune("a", "\"c\", \"a\""), 4, "providers.a.formerly", &["must not name a itself"]),
+        (&both("\"b\"", ""), 4, "providers.a.formerly", &["b, which is configured"]),
+        (
+            &both("\"c\"", "\"d\", \"c\""),
+            8,
+            "providers.b.formerly",
+            &["c, which providers.a.formerly names too"],
+        ),
+    ]);
+    let secret = Case::file(&dune("a", "\"My Secret\"")).refused();
+    assert!(!secret.contains("Secret"), "{secret}");
 }
 
 #[test]

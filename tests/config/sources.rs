@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobtrack::config::{Kind, SecretRef, SocketMode};
+use jobtrack::config::{Kind, PolicyName, SecretRef, SocketMode};
 
 use crate::{Case, shown};
 
@@ -21,6 +21,7 @@ fn with_nothing_set_the_defaults_are_in_force() {
     let spans = [polling.min_interval, polling.max_interval, polling.request_timeout];
     assert_eq!(spans, [1, 300, 30].map(Duration::from_secs));
     assert_eq!(polling.give_up_after, Duration::from_hours(30 * 24));
+    assert_eq!((polling.policy, polling.price), (PolicyName::Learned, Duration::from_secs(1)));
     assert!(config.providers.is_empty());
     assert!(loaded.settings.iter().all(|setting| setting.source == "default"));
 }
@@ -47,6 +48,24 @@ fn a_providers_own_rules_go_before_those_for_all() {
         (Duration::from_secs(7), Duration::from_mins(5))
     );
     assert_eq!(config.polling.min_interval, Duration::from_secs(3));
+}
+
+#[test]
+fn a_provider_may_have_a_policy_and_a_price_of_its_own() {
+    let text = format!("{DUNE}policy = \"backoff\"\n[polling]\nprice = \"10ms\"\n");
+    let config = Case::file(&text).good().config;
+    let dune = config.providers.values().next().expect("one provider");
+    let own = dune.polling(&config.polling);
+    assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_millis(10)));
+    assert_eq!(config.polling.policy, PolicyName::Learned);
+
+    let config = Case::file(&format!("{DUNE}price = \"1h\"\n"))
+        .env("JOBTRACK__POLLING__POLICY", "backoff")
+        .good()
+        .config;
+    let dune = config.providers.values().next().expect("one provider");
+    let own = dune.polling(&config.polling);
+    assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_hours(1)));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The kind `dataarts`: its words, its document's example, its refusals. Its answers name no job.
 
 use std::path::Path;
+use std::time::Duration;
 
-use jobtrack::job::{Observation, Said, Times};
+use jobtrack::job::{Likeness, Observation, Said, Times};
 use serde_json::{Value, json};
 
 use crate::standin::{AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SECURITY_TOKEN, SK, StandIn, dataarts};
@@ -88,7 +89,7 @@ fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
 fn observation(said: Said, word: &str, message: Option<&str>, results: &Value) -> Observation {
     let detail = if results.is_null() { json!({}) } else { json!({ "results": results }) };
     Observation {
-        likeness: jobtrack::job::Likeness::Unknown,
+        likeness: Likeness::told(["script \u{811a}\u{672c}_etl.v2".to_owned()]),
         took: None,
         listed_at: None,
         said,
@@ -106,12 +107,15 @@ fn examples() -> Vec<Example> {
         Example {
             name: "the document's finished instance: all but its rows",
             body: dataarts::FINISHED_EXAMPLE.to_owned(),
-            expected: observation(
-                Said::Succeeded,
-                "FINISHED",
-                None,
-                &json!([{ "duration": 0.5, "rowCount": 1, "schema": schema }]),
-            ),
+            expected: Observation {
+                took: Some(Duration::from_millis(500)),
+                ..observation(
+                    Said::Succeeded,
+                    "FINISHED",
+                    None,
+                    &json!([{ "duration": 0.5, "rowCount": 1, "schema": schema }]),
+                )
+            },
         },
         Example {
             name: "a message may be an object",

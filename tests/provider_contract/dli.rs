@@ -1,8 +1,9 @@
 //! The kind `dli`: its words, the examples of both revisions of its document, its refusals.
 
 use std::path::Path;
+use std::time::Duration;
 
-use jobtrack::job::{Observation, Said, Times, Utc};
+use jobtrack::job::{Likeness, Observation, Said, Times, Utc};
 use serde_json::{Value, json};
 
 use crate::standin::{AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SK, StandIn, dli};
@@ -130,13 +131,17 @@ fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
     format!("base_url = \"{base_url}\"\nproject_id = \"{PROJECT}\"\n{auth}")
 }
 
+/// What the documents' example is like: the hash is of `select * from t1`.
+pub(crate) const DOCUMENTED: [&str; 2] =
+    ["queue default, QUERY, statement 4e57ed1b45d1", "queue default, QUERY"];
+
 /// `start_time + duration` of the documents' example.
 const END_MS: i64 = 1_509_335_108_918 + 2523;
 
 fn finished(message: Option<&str>, detail: Value) -> Observation {
     Observation {
-        likeness: jobtrack::job::Likeness::Unknown,
-        took: None,
+        likeness: Likeness::told(DOCUMENTED.map(str::to_owned)),
+        took: Some(Duration::from_millis(2523)),
         listed_at: Some(Utc::from_millis(1_509_335_108_918)),
         said: Said::Succeeded,
         word: "FINISHED".into(),
@@ -163,7 +168,7 @@ fn examples() -> Vec<Example> {
         name: "a running job: numbers as text, tags, and no end",
         body: body.to_string(),
         expected: Observation {
-            likeness: jobtrack::job::Likeness::Unknown,
+            likeness: Likeness::Unknown,
             took: None,
             listed_at: Some(Utc::from_millis(1_509_335_108_918)),
             said: Said::Running,
@@ -203,6 +208,8 @@ fn examples() -> Vec<Example> {
                 .to_string(),
             expected: Observation {
                 listed_at: None,
+                likeness: Likeness::Unknown,
+                took: None,
                 times: Times::default(),
                 ..finished(None, json!({ "start_time": 1_509_335_108, "duration": -5 }))
             },

@@ -1,6 +1,6 @@
 //! The kind `dune`: its words, its bodies as the document and real answers have them, its refusals.
 
-use jobtrack::job::{Observation, Said, Times, Utc};
+use jobtrack::job::{Likeness, Observation, Said, Times, Utc};
 use serde_json::{Value, json};
 
 use crate::standin::{KEY, StandIn, dune};
@@ -78,7 +78,7 @@ fn at(text: &str) -> Utc {
 fn observation(said: Said, word: &str, times: Times, detail: Value) -> Observation {
     let (word, detail) = (format!("QUERY_STATE_{word}"), object(detail));
     Observation {
-        likeness: jobtrack::job::Likeness::Unknown,
+        likeness: Likeness::told(detail.get("query_id").map(|id| format!("query {id}"))),
         took: None,
         said,
         word,

@@ -316,7 +316,7 @@ async fn who_has_no_list_asks_nobody_for_it() {
 }
 
 /// With this setting for statements.
-fn keeping(statement: &str) -> &'static Subject {
+pub(crate) fn keeping(statement: &str) -> &'static Subject {
     fn config(url: &str, secrets: &Path, statement: &str) -> String {
         format!("{}\n[store]\nstatement = \"{statement}\"\n", (DLI.config)(url, secrets))
     }

@@ -9,6 +9,7 @@ mod check;
 mod dataarts;
 mod dli;
 mod dune;
+mod likeness;
 mod list;
 mod pace;
 mod refusals;

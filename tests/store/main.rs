@@ -2,7 +2,9 @@
 //! can be read of it.
 
 mod files;
+mod lessons;
 mod reading;
+mod renaming;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;

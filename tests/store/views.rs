@@ -16,7 +16,7 @@ async fn each_view_has_the_columns_of_its_contract() {
             "jobs",
             "id, provider, kind, remote_id, state, provider_state, terminal, labels, added_by, \
              registered_at, submitted_at, started_at, ended_at, terminal_at, expires_at, message, \
-             last_polled_at, next_poll_at, polls, failed_polls, last_poll_error, detail",
+             last_polled_at, next_poll_at, polls, failed_polls, last_poll_error, detail, likeness",
         ),
         (
             "history",

@@ -14,8 +14,7 @@ use std::time::Duration;
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// Settings of a provider that is asked often, for lives of a second.
-pub const QUICK: &str =
-    "requests_per_minute = 3000\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
+pub const QUICK: &str = "requests_per_minute = 3000\npolicy = \"backoff\"\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
 
 /// Runs `what`; what it returned, and how long it took.
 #[allow(clippy::disallowed_methods, reason = "a test is an edge")]

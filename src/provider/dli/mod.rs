@@ -25,6 +25,7 @@ use super::Provider;
 use super::checkup::checkup;
 use super::fields::{
     MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, number, object, plain, text, time_ms,
+    took_ms,
 };
 use super::http::{Reply, answer};
 use super::huawei::{Account, Ask, NOBODY, forbids, refused, refused_with};
@@ -169,18 +170,35 @@ fn observed(status: Status, dli: &Dli) -> Result<Observation, ProviderError> {
         .to_owned();
     let said = dli.words.said(&word).unwrap_or(Said::Unknown);
     let message = text(status.message.as_ref()).map(|told| cut(told, MAX_TEXT).to_owned());
-    let ended_at = if said.state().is_terminal() { end(&status) } else { None };
+    let over = said.state().is_terminal();
+    let ended_at = if over { end(&status) } else { None };
     let listed_at = time_ms(status.start_time.as_ref());
     Ok(Observation {
         listed_at,
-        likeness: Likeness::Unknown,
-        took: None,
+        likeness: likeness(&status, dli.statement),
+        took: took_ms(status.duration.as_ref()).filter(|_| over),
         said,
         word,
         times: Times { ended_at, ..Times::default() },
         message,
         detail: told(status, dli.statement),
     })
+}
+
+/// Jobs of one queue and type are alike, and those with the same statement more so. Where no statement
+/// is to be kept, none is heeded: a list drops it while it comes in, and tells the same as an answer.
+fn likeness(status: &Status, keep: Statement) -> Likeness {
+    /// Enough for any name of a queue or a type.
+    const MAX_NAME: usize = 128;
+    let part =
+        |value: &Option<Value>| text(value.as_ref()).map(|text| cut(text, MAX_NAME).to_owned());
+    let (Some(queue), Some(job_type)) = (part(&status.queue_name), part(&status.job_type)) else {
+        return Likeness::Unknown;
+    };
+    let wider = format!("queue {queue}, {job_type}");
+    let statement = text(status.statement.as_ref()).filter(|_| keep != Statement::None);
+    let closest = statement.map(|sql| format!("{wider}, statement {}", hex(sql, 6)));
+    Likeness::told(closest.into_iter().chain([wider]))
 }
 
 /// Jobs are cancelled after 12 h by default; what is longer than this is no duration.
@@ -266,7 +284,12 @@ fn told(status: Status, keep: Statement) -> Map<String, Value> {
 
 /// Equal for equal statements: the first half of its SHA-256.
 fn hash(sql: &str) -> String {
-    let digest = Sha256::digest(sql.as_bytes());
-    let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
-    format!("sha256:{}", hex.collect::<Vec<_>>().concat())
+    format!("sha256:{}", hex(sql, 16))
+}
+
+/// The first bytes of a text's SHA-256.
+fn hex(text: &str, bytes: usize) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let hex: Vec<_> = digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect();
+    hex.concat()
 }

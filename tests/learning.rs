@@ -1,0 +1,123 @@
+//! How long jobs take is learned, with the real daemon and the real client: what a job is like, what
+//! its end teaches, that a kill neither loses nor doubles it, and that it is forgotten on request.
+
+#[path = "support/standin/mod.rs"]
+mod standin;
+mod support;
+
+use std::time::Duration;
+
+use jobtrack::api::{AddJob, AddOutcome, AddRequest, Client, ClientError};
+use standin::{Life, StandIn};
+use support::daemon::{Home, text};
+use support::{QUICK, db};
+
+/// A Dune that runs these jobs for an hour, and a daemon's home.
+async fn running(ids: &[&str]) -> (StandIn, Home) {
+    let dune = StandIn::start().await;
+    for id in ids {
+        dune.put(id, Life::new().running(Duration::from_hours(1)));
+    }
+    let home = Home::new(&dune.base_url(), QUICK);
+    (dune, home)
+}
+
+fn likeness(home: &Home) -> Vec<String> {
+    db::query(&home.database(), "SELECT remote_id, likeness FROM jobs ORDER BY id")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_like_what_its_user_says_else_what_the_service_tells() {
+    let (_dune, home) = running(&["A", "B", "C"]).await;
+    let daemon = home.start();
+    home.ok(&["add", "dune", "A"]);
+    home.ok(&["add", "dune", "B", "--like", "nightly"]);
+    home.jobtrack_with(&["add", "dune", "-", "--like", "by lines"], "C team=data\n");
+    for id in ["1", "2", "3"] {
+        home.ok(&["poll", id]);
+    }
+    let expected = [r#"A|["query 980708"]"#, r#"B|"nightly""#, r#"C|"by lines""#];
+    assert_eq!(likeness(&home), expected, "the answers do not change what was said");
+    assert!(
+        home.ok(&["show", "2"])
+            .lines()
+            .any(|line| line.contains("like") && line.contains("nightly"))
+    );
+    let shown: serde_json::Value =
+        serde_json::from_str(&home.ok(&["--json", "show", "1"])).expect("JSON");
+    assert_eq!(shown["likeness"], serde_json::json!(["query 980708"]));
+
+    // Said of a job that is known, it counts from then on; unsaid, nothing changes.
+    assert!(home.ok(&["add", "dune", "A", "--like", "weekly"]).contains("known"));
+    assert!(home.ok(&["add", "dune", "A", "B"]).contains("known"));
+    home.ok(&["poll", "1"]);
+    daemon.kill();
+    let _daemon = home.start();
+    home.ok(&["poll", "1"]);
+    let expected = [r#"A|"weekly""#, r#"B|"nightly""#, r#"C|"by lines""#];
+    assert_eq!(likeness(&home), expected, "another life knows it too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_runs_has_1_to_128_characters() {
+    let (_dune, home) = running(&["A"]).await;
+    let _daemon = home.start();
+    let long = "x".repeat(129);
+    for bad in ["", "a\nb", "a\u{7f}", long.as_str()] {
+        let refused = home.jobtrack(&["add", "dune", "A", "--like", bad]);
+        assert_eq!(refused.status.code(), Some(2), "{bad:?}");
+        assert!(text(&refused.stderr).contains("1 to 128 characters"), "{bad:?}");
+    }
+    // The daemon trusts no client.
+    let client = Client::open(Some(&home.socket())).expect("a client");
+    let job = |id: &str, like: &str| AddJob {
+        provider: "dune".to_owned(),
+        remote_id: id.to_owned(),
+        labels: std::collections::BTreeMap::new(),
+        give_up_after: None,
+        like: Some(like.to_owned()),
+    };
+    let best = "\u{811a}".repeat(128);
+    let jobs = vec![job("A", &best), job("B", ""), job("C", "a\nb"), job("D", &long)];
+    let added = client.add(&AddRequest { jobs }).await.expect("an answer").jobs;
+    let outcomes: Vec<_> = added.iter().map(|job| job.outcome).collect();
+    let (good, bad) = (AddOutcome::Added, AddOutcome::Rejected);
+    assert_eq!(outcomes, [good, bad, bad, bad]);
+    let why = added.iter().skip(1).map(|job| job.error.clone().expect("a reason"));
+    assert!(why.into_iter().all(|why| why.contains("1 to 128 characters")));
+    assert_eq!(likeness(&home), [format!("A|\"{best}\"")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
+    let (_dune, home) = running(&[]).await;
+    home.start().stop();
+    let rows = r#"INSERT INTO lesson (provider, likeness, whole_ms) VALUES
+        ('dune', '["query 7"]', 1000), ('dune', '"nightly"', 2000), ('dune', '["query 70"]', 3000),
+        ('dune', NULL, 4000), ('gone', '["queue q, DDL, statement x", "queue q, DDL"]', 5000),
+        ('gone', '["queue q, DDL"]', 6000)"#;
+    db::execute(&home.database(), rows);
+    let daemon = home.start();
+    let left = || db::query(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
+    let steps: [(&[&str], &str, &str); 7] = [
+        (&["dune", "--like", "query 7"], "dune: 1 run forgotten\n", "2 3 4 5 6"),
+        (&["dune", "--like", "query 7"], "dune: 0 runs forgotten\n", "2 3 4 5 6"),
+        (&["dune", "--like", "nightly"], "dune: 1 run forgotten\n", "3 4 5 6"),
+        (&["never_heard_of"], "never_heard_of: 0 runs forgotten\n", "3 4 5 6"),
+        (&["gone", "--like", "queue q, DDL"], "gone: 2 runs forgotten\n", "3 4"),
+        (&["--json", "dune"], "{\"provider\":\"dune\",\"like\":null,\"forgotten\":2}\n", ""),
+        (&["dune"], "dune: 0 runs forgotten\n", ""),
+    ];
+    for (arguments, printed, expected) in steps {
+        assert_eq!(home.ok(&[&["forget"], arguments].concat()), printed, "{arguments:?}");
+        assert_eq!(left(), expected, "{arguments:?}");
+    }
+    assert_eq!(home.jobtrack(&["forget", "Not A Name"]).status.code(), Some(2));
+    let client = Client::open(Some(&home.socket())).expect("a client");
+    let dune = "dune".parse().expect("a name");
+    match client.forget(&dune, Some("")).await {
+        Err(ClientError::Refused(problem)) => assert_eq!(problem.code, "bad_request"),
+        other => panic!("no name is not all names: {other:?}"),
+    }
+    assert!(daemon.stop().success());
+}
