@@ -133,7 +133,7 @@ fn place(page: &str, section: &str) -> String {
     });
     let (before, after) = match parts {
         Some(parts) => parts,
-        None if page.is_empty() => ("# When jobtrack asks\n\n", "\n"),
+        None if page.is_empty() => ("# What the polling policy is worth\n\n", "\n"),
         None => (page, "\n"),
     };
     format!("{before}{begin}\n{section}{end}{after}")
