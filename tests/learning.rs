@@ -8,8 +8,8 @@ mod support;
 use std::time::Duration;
 
 use jobtrack::api::{AddJob, AddOutcome, AddRequest, Client, ClientError};
-use standin::{Life, StandIn};
-use support::daemon::{Home, text};
+use standin::{End, Life, StandIn};
+use support::daemon::{Home, text, until};
 use support::{QUICK, db};
 
 /// A Dune that runs these jobs for an hour, and a daemon's home.
@@ -112,6 +112,10 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
         assert_eq!(home.ok(&[&["forget"], arguments].concat()), printed, "{arguments:?}");
         assert_eq!(left(), expected, "{arguments:?}");
     }
+    // Who only taught something is no provider that waits for anything.
+    let status: serde_json::Value =
+        serde_json::from_str(&home.ok(&["--json", "status", "--fail"])).expect("JSON");
+    assert_eq!(status["providers"].as_array().map(Vec::len), Some(1), "{status}");
     assert_eq!(home.jobtrack(&["forget", "Not A Name"]).status.code(), Some(2));
     let client = Client::open(Some(&home.socket())).expect("a client");
     let dune = "dune".parse().expect("a name");
@@ -119,5 +123,106 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
         Err(ClientError::Refused(problem)) => assert_eq!(problem.code, "bad_request"),
         other => panic!("no name is not all names: {other:?}"),
     }
+    assert!(daemon.stop().success());
+}
+
+/// What `lesson` has of each run, and what the jobs themselves say that they took.
+const LEARNED: &str = "SELECT likeness, whole_ms, running_ms FROM lesson ORDER BY 2, 3, 1";
+const TRUE: &str = "SELECT likeness,
+    cast(round((julianday(ended_at) - julianday(submitted_at)) * 86400000.0) AS INTEGER),
+    cast(round((julianday(ended_at) - julianday(started_at)) * 86400000.0) AS INTEGER)
+    FROM jobs WHERE terminal ORDER BY 2, 3, 1";
+/// A price at which a job of a second is asked about several times.
+const CHEAP: &str = "requests_per_minute = 6000\nmin_interval = \"100ms\"\nprice = \"10ms\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_teaches_once_through_kills_and_polls_by_hand() {
+    let dune = StandIn::start().await;
+    let ids: Vec<String> = (0..40).map(|number| format!("R{number:02}")).collect();
+    for (number, id) in (0u64..).zip(&ids) {
+        let (wait, run) = (number * 7, 300 + number * 80);
+        let life = Life::from_first_request().pending(Duration::from_millis(wait));
+        let end = if number % 5 == 0 { End::Failed } else { End::Completed };
+        dune.put(id, life.running(Duration::from_millis(run)).then(end));
+    }
+    let home = Home::new(&dune.base_url(), CHEAP);
+    let mut daemon = home.start();
+    home.ok(&[&["add", "dune"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    for lessons in [1, 10, 20, 30] {
+        until(&home, &format!("SELECT count(*) >= {lessons} FROM lesson"), "1").await;
+        daemon.kill();
+        daemon = home.start();
+    }
+    until(&home, "SELECT count(*) FROM jobs WHERE terminal", "40").await;
+    let learned = db::query(&home.database(), LEARNED);
+    assert_eq!(learned, db::query(&home.database(), TRUE), "by the service's own times");
+    assert!(learned.iter().all(|row| row.starts_with(r#"["query 980708"]|"#)), "{learned:?}");
+
+    // What is over teaches nothing again.
+    for id in ["1", "2", "40"] {
+        home.ok(&["poll", id]);
+    }
+    home.ok(&["add", "dune", "R00", "R01"]);
+    daemon.kill();
+    let daemon = home.start();
+    home.ok(&["poll", "3"]);
+    assert_eq!(db::query(&home.database(), LEARNED), learned);
+    assert_eq!(home.ok(&["forget", "dune"]), "dune: 40 runs forgotten\n");
+    assert_eq!(db::query(&home.database(), LEARNED), [""; 0]);
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_took_is_learned_under_the_name_that_its_user_says() {
+    let dune = StandIn::start().await;
+    for id in ["TOLD", "GIVEN", "LATER"] {
+        dune.put(id, Life::new().running(Duration::from_hours(1)));
+    }
+    let home = Home::new(
+        &dune.base_url(),
+        "requests_per_minute = 6000\nmin_interval = \"1h\"\nmax_interval = \"1h\"",
+    );
+    let daemon = home.start();
+    home.ok(&["add", "dune", "GIVEN", "--like", "nightly"]);
+    home.ok(&["add", "dune", "TOLD", "LATER"]);
+    for id in ["1", "2", "3"] {
+        home.ok(&["poll", id]);
+    }
+    // It is tracked already, and what it was like is known.
+    home.ok(&["add", "dune", "LATER", "--like", "weekly"]);
+    home.ok(&["cancel", "1", "2", "3"]);
+    let names = "SELECT likeness FROM lesson ORDER BY likeness";
+    assert_eq!(
+        db::query(&home.database(), names),
+        ["\"nightly\"", "\"weekly\"", r#"["query 980708"]"#]
+    );
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_earlier_lives_learned_decides_when_a_job_is_asked() {
+    let dune = StandIn::start().await;
+    for id in ["BEFORE", "AFTER"] {
+        dune.put(id, Life::from_first_request().running(Duration::from_hours(1)));
+    }
+    // Without a past a job is asked again within a second or so.
+    let home = Home::new(&dune.base_url(), "requests_per_minute = 6000\nprice = \"50ms\"");
+    home.start().stop();
+    let runs = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+                INSERT INTO lesson (provider, likeness, whole_ms, running_ms)
+                SELECT 'dune', '[\"query 980708\"]', 8000, 8000 FROM n";
+    db::execute(&home.database(), runs);
+    let daemon = home.start();
+    let is_left_alone = |job: &str| {
+        let pause = "(julianday(next_poll_at) - julianday(last_polled_at)) * 86400.0";
+        format!("SELECT {pause} > 3.0 FROM jobs WHERE {job}")
+    };
+    home.ok(&["add", "dune", "BEFORE"]);
+    until(&home, &is_left_alone("remote_id = 'BEFORE' AND polls = 1"), "1").await;
+    assert_eq!(home.ok(&["forget", "dune", "--like", "query 980708"]), "dune: 40 runs forgotten\n");
+    home.ok(&["forget", "dune"]);
+    home.ok(&["add", "dune", "AFTER"]);
+    until(&home, &is_left_alone("remote_id = 'AFTER'"), "0").await;
     assert!(daemon.stop().success());
 }

@@ -17,6 +17,8 @@
 //! seconds, and A(t) = ∫₀ᵗ F. For the log-normal both are closed: with z = (ln t − m)/s,
 //! F = Φ(z) and A = t·Φ(z) − exp(m + s²/2)·Φ(z − s). In a bin of the histogram F is linear in t.
 
+use std::sync::OnceLock;
+
 /// A distribution of durations, in seconds.
 pub trait Curve {
     /// F(t) and A(t): the chance to be over by `t`, and its integral from 0 to `t`.
@@ -100,8 +102,8 @@ fn normal(z: f64) -> f64 {
 pub struct Histogram {
     counts: Box<[f32]>,
     total: f32,
-    /// F and A at each bin's lower edge and at the last one's upper: made anew by every run.
-    edges: Box<[Over]>,
+    /// F and A at each bin's lower edge and at the last one's upper, once they are asked for.
+    edges: OnceLock<Box<[Over]>>,
 }
 
 impl Histogram {
@@ -123,7 +125,7 @@ impl Histogram {
         }
         self.counts[Self::bin(seconds)] += 1.0;
         self.total += 1.0;
-        self.edges = Self::integrate(&self.counts);
+        self.edges = OnceLock::new();
     }
 
     /// Whether it has seen enough to tell one job from another of another age.
@@ -180,7 +182,7 @@ impl Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         let counts = vec![0.0; Self::BINS].into_boxed_slice();
-        Self { edges: Self::integrate(&counts), counts, total: 0.0 }
+        Self { edges: OnceLock::new(), counts, total: 0.0 }
     }
 }
 
@@ -189,13 +191,14 @@ impl Curve for Histogram {
         if t <= Self::SHORTEST {
             return Over { chance: 0.0, area: 0.0 };
         }
+        let edges = self.edges.get_or_init(|| Self::integrate(&self.counts));
         let last = Self::edge(Self::BINS);
         if t >= last {
-            let end = self.edges[Self::BINS];
+            let end = edges[Self::BINS];
             return Over { chance: 1.0, area: end.area + (t - last) };
         }
         let bin = Self::bin(t);
-        let (low, high) = (self.edges[bin], self.edges[bin + 1]);
+        let (low, high) = (edges[bin], edges[bin + 1]);
         let (from, to) = (Self::edge(bin), Self::edge(bin + 1));
         let into = t - from;
         let slope = (high.chance - low.chance) / (to - from);

@@ -11,6 +11,7 @@ use super::curve::{Histogram, Mixed, Sketch};
 pub struct Memory {
     alike: HashMap<Box<str>, Alike>,
     all: Phases<Histogram>,
+    /// How many it has taken in.
     lessons: u64,
 }
 

@@ -104,14 +104,37 @@ impl Lane {
     }
 
     /// `place` is where the list shows it, if it can be asked for with others.
-    pub(super) fn enqueue(&mut self, job: JobId, due: Mono, wait: Wait, place: Option<Utc>) {
+    pub(super) fn enqueue(
+        &mut self,
+        job: JobId,
+        due: Mono,
+        wait: Wait,
+        place: Option<Utc>,
+        now: Mono,
+    ) {
         if let Some(place) = place {
             self.shelf.put(place, job, due);
         }
         match wait {
             Wait::First => self.first.put(job, due),
-            Wait::Again => self.again.put(job, due),
+            Wait::Again => self.again.put(job, self.due_with_others(due, place, now)),
         }
+    }
+
+    /// When a page may be worth a request that answers for this job too. Staleness grows as the square
+    /// of the silence, so that of n jobs each waits for the n-th part of the price, and a √n-th of the time.
+    fn due_with_others(&self, due: Mono, place: Option<Utc>, now: Mono) -> Mono {
+        let is_listed = place.is_some() && self.asks_for_pages();
+        let Some(learned) = self.patience().learned.filter(|_| is_listed) else { return due };
+        #[allow(clippy::cast_precision_loss)]
+        let sharers = self.shelf.sharers(now) as f64;
+        let wait = due.since(now).div_f64(sharers.sqrt()).max(learned.rule.min_interval);
+        now.plus(wait).min(due)
+    }
+
+    /// Whether the list may be asked instead of single jobs.
+    pub(super) fn asks_for_pages(&self) -> bool {
+        self.settings.as_ref().is_some_and(|own| own.lists) && !self.health.is_on_trial()
     }
 
     pub(super) fn enqueue_by_hand(&mut self, job: JobId) {
@@ -134,7 +157,7 @@ impl Lane {
         let waits = self.again.take(job).is_some();
         if waits {
             self.dequeue(job, place);
-            self.enqueue(job, now, Wait::Again, place);
+            self.enqueue(job, now, Wait::Again, place, now);
         }
         waits
     }

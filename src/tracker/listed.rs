@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::job::{Answer, Asked, Listing, Moment, Pace};
+use crate::job::{Answer, Asked, Listing, Moment, Mono, Pace};
 
 use super::lane::Wait;
 use super::shelf::Waiting;
@@ -24,7 +24,7 @@ impl Tracker {
         let account = &mut self.accounts[lane.account];
         lane.learn_page(account, &expected, &listing, now, actions);
         let Ok(listed) = listing.result else {
-            return self.put_back(&expected, false);
+            return self.put_back(&expected, false, now.mono);
         };
         let mut shown: HashMap<_, _> = listed.jobs.into_iter().collect();
         let mut missing = Vec::new();
@@ -43,12 +43,12 @@ impl Tracker {
         }
         if let Some(lane) = self.lanes.get_mut(lane_id.0) {
             let singly = lane.missed(page, listed.total, count, missing, now.mono);
-            self.put_back(&singly, true);
+            self.put_back(&singly, true, now.mono);
         }
     }
 
     /// Those that were to be on a page and have not been heard of wait as before.
-    fn put_back(&mut self, jobs: &[Waiting], singly: bool) {
+    fn put_back(&mut self, jobs: &[Waiting], singly: bool, now: Mono) {
         for (id, due) in jobs {
             let Some(record) = self.jobs.get_mut(id) else { continue };
             let Stage::Asking { by_hand } = record.stage else { continue };
@@ -60,7 +60,7 @@ impl Tracker {
             if by_hand {
                 lane.enqueue_by_hand(*id);
             } else {
-                lane.enqueue(*id, *due, Wait::Again, record.place());
+                lane.enqueue(*id, *due, Wait::Again, record.place(), now);
             }
         }
     }

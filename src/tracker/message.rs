@@ -63,7 +63,8 @@ pub enum Input {
         /// The name now.
         to: ProviderName,
     },
-    /// These jobs are in the database and not over; those that are held already stay as they are.
+    /// These jobs are in the database and not over; those that are held already stay as they are,
+    /// but for what their users say that they are like.
     Track(Vec<Tracked>),
     /// Somebody wants this job asked now, over or not.
     PollNow(Box<Tracked>),

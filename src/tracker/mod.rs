@@ -25,7 +25,9 @@ mod turn;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::job::{Anomaly, Answer, Asked, JobId, Moment, Mono, Ours, ProviderName, Tracked};
+use crate::job::{
+    Anomaly, Answer, Asked, JobId, Likeness, Moment, Mono, Ours, ProviderName, Tracked,
+};
 use crate::policy::Rule;
 
 use account::Account;
@@ -114,7 +116,14 @@ impl Tracker {
     }
 
     fn track(&mut self, job: Tracked, now: Moment) {
-        if self.jobs.contains_key(&job.id) || job.standing.state.is_terminal() {
+        if let Some(held) = self.jobs.get_mut(&job.id) {
+            // Its user may have said meanwhile what it is like.
+            if matches!(job.likeness, Likeness::Given(_)) {
+                held.likeness = job.likeness;
+            }
+            return;
+        }
+        if job.standing.state.is_terminal() {
             return;
         }
         let id = job.id;
@@ -130,7 +139,7 @@ impl Tracker {
         let wait = if job.polls == 0 { Wait::First } else { Wait::Again };
         lane.active_jobs += 1;
         let record = Record::new(job, lane_id, due, now);
-        lane.enqueue(id, due, wait, record.place());
+        lane.enqueue(id, due, wait, record.place(), now.mono);
         self.jobs.insert(id, record);
     }
 
@@ -287,7 +296,7 @@ impl Tracker {
             Next::Wait(_) if lane.is_asking(id) => {
                 record.stage = Stage::Asking { by_hand: false };
             }
-            Next::Wait(due) => lane.enqueue(id, due, Wait::Again, record.place()),
+            Next::Wait(due) => lane.enqueue(id, due, Wait::Again, record.place(), now.mono),
             Next::Write(change) => actions.push(Action::Write(*change)),
             Next::Drop => {
                 lane.active_jobs = lane.active_jobs.saturating_sub(1);

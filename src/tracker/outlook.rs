@@ -9,7 +9,7 @@ use crate::policy::{Curve, Memory, Mixed, Why, index};
 use super::Tracker;
 use super::lane::Lane;
 use super::patience::{Learned, Patience};
-use super::queue::Worth;
+use super::queue::{Weighed, Worth};
 use super::record::Record;
 use super::stage::Stage;
 
@@ -65,6 +65,9 @@ pub struct PastRuns {
 }
 
 impl Record {
+    /// Nothing is weighed again before so much time has passed.
+    const NOT_SOONER: Duration = Duration::from_secs(1);
+
     /// When it is asked next after an answer, at `now`, that it is not over.
     pub(super) fn next_due(&self, patience: Patience<'_>, now: Moment) -> Mono {
         let Some(learned) = patience.learned else {
@@ -93,12 +96,29 @@ impl Record {
         }
     }
 
+    /// What it is worth with those that a page would answer for, too, if there is one.
+    pub(super) fn weigh(&self, learned: Learned<'_>, page: Option<Worth>, now: Mono) -> Weighed {
+        let worth = self.worth(learned, now).max(page.unwrap_or(Worth::LEAST));
+        match self.stage {
+            // It is not due by itself, and with the others not yet: staleness grows as the square.
+            Stage::Waiting(due) if due > now && worth < Worth::PRICE => {
+                let silence = self.age.now(now) - self.age.alive();
+                let missing = silence * ((1.0 / worth.0.max(1e-9)).sqrt() - 1.0);
+                let wait = Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX);
+                Weighed::Later(now.plus(wait.max(Self::NOT_SOONER)).min(due))
+            }
+            Stage::Waiting(_) | Stage::Asking { .. } | Stage::Writing(_) => {
+                Weighed::Now(worth, Some(self.weighed_again_at(now)))
+            }
+        }
+    }
+
     /// When its worth may have grown so much that it is to be looked at again.
     pub(super) fn weighed_again_at(&self, now: Mono) -> Mono {
         const PART: f64 = 0.125;
         let silence = self.age.now(now) - self.age.alive();
         let grown = Duration::try_from_secs_f64(silence * PART).unwrap_or(Duration::MAX);
-        now.plus(grown.max(Duration::from_secs(1)))
+        now.plus(grown.max(Self::NOT_SOONER))
     }
 
     fn curve<'a>(&self, memory: &'a Memory) -> Mixed<'a> {

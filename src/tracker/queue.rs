@@ -35,11 +35,13 @@ impl Ord for Worth {
     }
 }
 
-/// What asking a job is worth now, and when that is to be looked at again, if ever.
+/// What asking a job is worth.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Weighed {
-    pub(super) worth: Worth,
-    pub(super) again: Option<Mono>,
+pub(super) enum Weighed {
+    /// Not enough before then.
+    Later(Mono),
+    /// So much now; to be looked at again, if ever.
+    Now(Worth, Option<Mono>),
 }
 
 /// The next of a queue.
@@ -57,7 +59,7 @@ enum Place {
     /// It is not due before then.
     Waiting(Mono),
     /// It is.
-    Due { since: Mono, weighed: Weighed },
+    Due { since: Mono, worth: Worth, again: Option<Mono> },
 }
 
 /// Jobs that wait, each once.
@@ -85,8 +87,8 @@ impl Queue {
                 self.waiting.remove(&(due, job));
                 Some(due)
             }
-            Place::Due { since, weighed } => {
-                self.forget(job, since, weighed);
+            Place::Due { since, worth, again } => {
+                self.forget(job, since, worth, again);
                 Some(since)
             }
         }
@@ -100,8 +102,8 @@ impl Queue {
         }
         while let Some((at, job)) = self.to_weigh.first().copied().filter(|(at, _)| *at <= now) {
             self.to_weigh.remove(&(at, job));
-            if let Some(Place::Due { since, weighed }) = self.places.get(&job).copied() {
-                self.forget(job, since, weighed);
+            if let Some(Place::Due { since, worth, again }) = self.places.get(&job).copied() {
+                self.forget(job, since, worth, again);
                 self.place(job, since, weigh(job));
             }
         }
@@ -126,8 +128,8 @@ impl Queue {
     /// The job that is due for longest.
     pub(super) fn oldest(&self) -> Option<Next> {
         let (since, job) = *self.by_age.first()?;
-        let Place::Due { weighed, .. } = self.places.get(&job)? else { return None };
-        Some(Next { job, worth: weighed.worth, since })
+        let Place::Due { worth, .. } = *self.places.get(&job)? else { return None };
+        Some(Next { job, worth, since })
     }
 
     /// When somebody is due next, or since when somebody is.
@@ -143,16 +145,24 @@ impl Queue {
     }
 
     fn place(&mut self, job: JobId, since: Mono, weighed: Weighed) {
-        self.places.insert(job, Place::Due { since, weighed });
-        self.by_worth.insert((Reverse(weighed.worth), since, job));
+        let (worth, again) = match weighed {
+            Weighed::Later(at) => {
+                self.places.insert(job, Place::Waiting(at));
+                self.waiting.insert((at, job));
+                return;
+            }
+            Weighed::Now(worth, again) => (worth, again),
+        };
+        self.places.insert(job, Place::Due { since, worth, again });
+        self.by_worth.insert((Reverse(worth), since, job));
         self.by_age.insert((since, job));
-        self.to_weigh.extend(weighed.again.map(|at| (at, job)));
+        self.to_weigh.extend(again.map(|at| (at, job)));
     }
 
-    fn forget(&mut self, job: JobId, since: Mono, weighed: Weighed) {
-        self.by_worth.remove(&(Reverse(weighed.worth), since, job));
+    fn forget(&mut self, job: JobId, since: Mono, worth: Worth, again: Option<Mono>) {
+        self.by_worth.remove(&(Reverse(worth), since, job));
         self.by_age.remove(&(since, job));
-        if let Some(at) = weighed.again {
+        if let Some(at) = again {
             self.to_weigh.remove(&(at, job));
         }
     }

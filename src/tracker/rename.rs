@@ -26,7 +26,7 @@ impl Tracker {
             {
                 old.dequeue(*id, record.listed_at);
                 let wait = if record.polls == 0 { Wait::First } else { Wait::Again };
-                new.enqueue(*id, due, wait, record.place());
+                new.enqueue(*id, due, wait, record.place(), now);
             }
         }
         for id in by_hand {

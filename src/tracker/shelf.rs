@@ -1,9 +1,9 @@
 //! The jobs of a lane in the order of the provider's list, and whether one page of that list should
 //! be asked for instead of a single job.
 //!
-//! A page costs one request, as a single question does, and answers for up to [`Page::SIZE`] jobs.
-//! So it is worth asking for as soon as it answers for two that would cost one each. What it must be
-//! told apart from is the list's other tenants: rows of jobs that are not ours take their places.
+//! A page costs one request, as a single question does, and answers for up to [`Page::SIZE`] jobs: it
+//! is worth the sum of what they are. The list has other tenants, too: rows of jobs that are not ours
+//! take their places.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -20,36 +20,44 @@ pub(super) type Waiting = (JobId, Mono);
 pub(super) type Placed = (Utc, JobId, Mono);
 
 /// How the next job is best asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Choice {
     /// By itself.
     Singly(Why),
-    /// With these, by a page that spans their places.
-    Together(Range<usize>),
+    /// With these, by a page that spans their places and is worth so much.
+    Together {
+        /// Which.
+        jobs: Range<usize>,
+        /// The sum of theirs.
+        worth: f64,
+    },
 }
 
 /// Why a page would not save a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// No other job is due soon.
+    /// What others would gain by it is not worth it.
     Alone,
     /// The list holds so many jobs of others that a page would show hardly one of ours.
     Crowded,
 }
 
-/// Which of the jobs in `due`, given in the order of the list, a page should answer for: it takes in
-/// the one at `picked`, `room` at most, and as many as it can that are due by `soon`.
-pub(super) fn choose(due: &[Mono], picked: usize, soon: Mono, room: usize) -> Choice {
+/// Which of the jobs a page should answer for, by what asking for each is worth, given in the order of
+/// the list: it takes in the one at `picked`, `room` at most, and as much worth as it can. It must be
+/// worth `needed`, or the one is asked singly.
+pub(super) fn choose(worth: &[f64], picked: usize, room: usize, needed: f64) -> Choice {
     if room < 2 {
         return Choice::Singly(Why::Crowded);
     }
-    let size = room.min(due.len());
-    let first = (picked + 1).saturating_sub(size)..=picked.min(due.len() - size);
-    let count = |from: usize| due[from..from + size].iter().filter(|due| **due <= soon).count();
-    // Of windows that hold equally many the last: its jobs go out of the way together.
-    let best = first.map(|from| (count(from), from)).max();
+    let size = room.min(worth.len());
+    let first = (picked + 1).saturating_sub(size)..=picked.min(worth.len() - size);
+    let sum = |from: usize| worth[from..from + size].iter().sum::<f64>();
+    // Of windows that are worth the same the last: its jobs go out of the way together.
+    let best = first.map(|from| (sum(from), from)).max_by(|one, other| one.0.total_cmp(&other.0));
     match best {
-        Some((in_time, from)) if in_time >= 2 => Choice::Together(from..from + size),
+        Some((worth, from)) if size >= 2 && worth >= needed => {
+            Choice::Together { jobs: from..from + size, worth }
+        }
         Some(_) | None => Choice::Singly(Why::Alone),
     }
 }
@@ -79,14 +87,16 @@ impl Shelf {
         self.waiting.remove(&(place, job));
     }
 
-    /// The page to ask for instead of this job alone, and whom it answers for; they stay here.
+    /// The page to ask for instead of this job alone, what it is worth, and whom it answers for; they
+    /// stay here. `worth` is that of a job that is due then; `needed` is what makes a page worth it.
     pub(super) fn page_for(
         &self,
         (place, job): (Utc, JobId),
         now: Mono,
-        soon: Mono,
-    ) -> Option<(Page, Vec<Placed>)> {
-        if self.off_until.is_some_and(|until| until > now) {
+        worth: impl Fn(JobId, Mono) -> f64,
+        needed: f64,
+    ) -> Option<(Page, f64, Vec<Placed>)> {
+        if self.is_off(now) {
             return None;
         }
         let room = self.room(now);
@@ -94,14 +104,26 @@ impl Shelf {
         around.reverse();
         let picked = around.len();
         around.extend(self.waiting.range((place, job)..).take(room));
-        let due: Vec<_> = around.iter().map(|(_, due)| **due).collect();
-        let Choice::Together(range) = choose(&due, picked, soon, room) else { return None };
-        let chosen = &around[range];
+        let each: Vec<_> = around.iter().map(|((_, job), due)| worth(*job, **due)).collect();
+        let Choice::Together { jobs, worth } = choose(&each, picked, room, needed) else {
+            return None;
+        };
+        let chosen = &around[jobs];
         let ((first, _), ((last, _), _)) = (chosen.first()?.0, chosen.last()?);
         // Whether the ends belong to a window is not documented.
         let margin = Duration::from_millis(1);
         let page = Page { from: first.minus(margin), to: last.plus(margin), number: 1 };
-        Some((page, chosen.iter().map(|((place, job), due)| (*place, *job, **due)).collect()))
+        let jobs = chosen.iter().map(|((place, job), due)| (*place, *job, **due)).collect();
+        Some((page, worth, jobs))
+    }
+
+    /// How many jobs a page would answer for, at most.
+    pub(super) fn sharers(&self, now: Mono) -> usize {
+        if self.is_off(now) { 1 } else { self.room(now).min(self.waiting.len()).max(1) }
+    }
+
+    fn is_off(&self, now: Mono) -> bool {
+        self.off_until.is_some_and(|until| until > now)
     }
 
     fn room(&self, now: Mono) -> usize {
@@ -170,23 +192,24 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_chosen_where_it_saves_a_request() {
-        use Choice::{Singly, Together};
-        // (seconds until each is due, whose turn it is, due soon by, room, the choice)
-        let cases: [(&[u64], usize, u64, usize, Choice); 9] = [
-            (&[0], 0, 30, 100, Singly(Why::Alone)),
-            (&[0, 200], 0, 30, 100, Singly(Why::Alone)),
-            (&[0, 20], 0, 30, 100, Together(0..2)),
-            (&[200, 0, 20, 300], 1, 30, 100, Together(0..4)),
-            (&[0, 0], 0, 30, 1, Singly(Why::Crowded)),
-            (&[0, 0], 0, 30, 0, Singly(Why::Crowded)),
-            (&[9, 9, 0, 0, 0, 9], 2, 5, 3, Together(2..5)),
-            (&[0, 0, 0, 9, 9], 2, 5, 3, Together(0..3)),
-            (&[0, 9, 9, 9, 0], 2, 5, 2, Singly(Why::Alone)),
+    fn a_page_is_chosen_where_it_is_worth_a_request() {
+        let together = |jobs, worth| Choice::Together { jobs, worth };
+        let (alone, crowded) = (Choice::Singly(Why::Alone), Choice::Singly(Why::Crowded));
+        // (what each is worth, whose turn it is, room, what is needed, the choice)
+        let cases: [(&[f64], usize, usize, f64, Choice); 10] = [
+            (&[1.0], 0, 100, 0.5, alone.clone()),
+            (&[1.0, 0.0], 0, 100, 2.0, alone.clone()),
+            (&[1.0, 1.0], 0, 100, 2.0, together(0..2, 2.0)),
+            (&[0.0, 1.0, 1.0, 0.0], 1, 100, 2.0, together(0..4, 2.0)),
+            (&[1.0, 1.0], 0, 1, 2.0, crowded.clone()),
+            (&[1.0, 1.0], 0, 0, 2.0, crowded),
+            (&[0.0, 0.0, 1.0, 1.0, 1.0, 0.0], 2, 3, 2.0, together(2..5, 3.0)),
+            (&[1.0, 1.0, 1.0, 0.0, 0.0], 2, 3, 2.0, together(0..3, 3.0)),
+            (&[1.0, 0.0, 0.0, 0.0, 1.0], 2, 2, 2.0, alone),
+            (&[0.25, 0.5, 0.125], 1, 2, 0.7, together(0..2, 0.75)),
         ];
-        for (due, picked, soon, room, expected) in cases {
-            let due: Vec<_> = due.iter().copied().map(at).collect();
-            assert_eq!(choose(&due, picked, at(soon), room), expected, "{due:?} {picked} {room}");
+        for (worth, picked, room, needed, expected) in cases {
+            assert_eq!(choose(worth, picked, room, needed), expected, "{worth:?} {picked} {room}");
         }
     }
 

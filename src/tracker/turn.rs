@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::job::{JobId, Mono, Page};
+use crate::job::{JobId, Mono, Page, Utc};
 
 use super::Tracker;
 use super::account::Account;
@@ -17,7 +17,8 @@ use super::lane::{Lane, LaneId};
 use super::patience::Learned;
 use super::queue::{Next, Weighed, Worth};
 use super::record::Record;
-use super::shelf::Waiting;
+use super::shelf::{Placed, Waiting};
+use super::stage::Stage;
 
 /// Whose turn it is.
 #[derive(Debug)]
@@ -129,57 +130,86 @@ impl Lane {
         let (mut first, mut again) =
             (std::mem::take(&mut self.first), std::mem::take(&mut self.again));
         let learned = self.patience().learned;
-        let weigh = |job, worth: fn(&Record, Learned<'_>, Mono) -> Worth, otherwise| {
-            let (Some(learned), Some(record)) = (learned, jobs.get(&job)) else {
-                return Weighed { worth: otherwise, again: None };
-            };
-            let again = Some(record.weighed_again_at(now));
-            Weighed { worth: worth(record, learned, now), again }
+        let weigh = |job, otherwise, weigh: &dyn Fn(&Record, Learned<'_>) -> Weighed| match (
+            learned,
+            jobs.get(&job),
+        ) {
+            (Some(learned), Some(record)) => weigh(record, learned),
+            (None, _) | (_, None) => Weighed::Now(otherwise, None),
         };
         // Without a past to go by, those that were never asked have their quarter and no more.
-        first.ripen(now, |job| weigh(job, Record::first_worth, Worth::LEAST));
-        again.ripen(now, |job| weigh(job, Record::worth, Worth::PRICE));
+        first.ripen(now, |job| {
+            weigh(job, Worth::LEAST, &|record, learned| {
+                Weighed::Now(record.first_worth(learned, now), Some(record.weighed_again_at(now)))
+            })
+        });
+        again.ripen(now, |job| {
+            weigh(job, Worth::PRICE, &|record, learned| {
+                let page = self.page_for(job, record.place(), jobs, now);
+                record.weigh(learned, page.map(|(_, worth, _)| Worth(worth)), now)
+            })
+        });
         (self.first, self.again) = (first, again);
     }
 
     /// Gives the turn; none if who was to have it is not to be asked yet after all.
     fn take(&mut self, choice: Choice, jobs: &HashMap<JobId, Record>, now: Mono) -> Option<Turn> {
-        match choice {
-            Choice::ByHand(_) => Some(Turn::Job(self.by_hand.pop_front()?, true)),
+        let job = match choice {
+            Choice::ByHand(_) => return Some(Turn::Job(self.by_hand.pop_front()?, true)),
             Choice::Further(_) => {
                 let (page, jobs) = self.shelf.further()?;
-                Some(Turn::Page(page, jobs))
+                return Some(Turn::Page(page, jobs));
             }
-            Choice::Job(_, job) => {
-                let place = jobs.get(&job).and_then(Record::place);
-                self.first.take(job);
+            Choice::Job(_, job) => job,
+        };
+        self.first.take(job);
+        self.again.take(job);
+        let record = jobs.get(&job)?;
+        let place = record.place();
+        if let Some((page, _, places)) = self.page_for(job, place, jobs, now) {
+            let jobs = places.into_iter().map(|(place, job, due)| {
+                self.shelf.take(place, job);
                 self.again.take(job);
-                Some(self.with_others(job, place, now))
-            }
+                (job, due)
+            });
+            return Some(Turn::Page(page, jobs.collect()));
         }
+        // It was to be asked with others, who have been asked meanwhile.
+        if let Stage::Waiting(due) = record.stage
+            && due > now
+        {
+            self.again.put(job, due);
+            return None;
+        }
+        if let Some(place) = place {
+            self.shelf.take(place, job);
+        }
+        Some(Turn::Job(job, false))
     }
 
-    /// A page that answers for this job and for others, if that saves requests; they leave the queue
-    /// with it.
-    fn with_others(&mut self, job: JobId, place: Option<crate::job::Utc>, now: Mono) -> Turn {
-        /// Who is due within this part of the longest interval may as well be asked now.
+    /// A page that answers for this job and for others, if that saves requests.
+    fn page_for(
+        &self,
+        job: JobId,
+        place: Option<Utc>,
+        jobs: &HashMap<JobId, Record>,
+        now: Mono,
+    ) -> Option<(Page, f64, Vec<Placed>)> {
+        /// With pauses that grow, who is due within this part of the longest may as well be asked now…
         const SOON_PARTS: f64 = 10.0;
-        let Some(place) = place else { return Turn::Job(job, false) };
-        let longest = self.settings.as_ref().filter(|own| own.lists).map(|own| own.backoff.max);
-        let page = longest.filter(|_| !self.health.is_on_trial()).and_then(|longest| {
-            let soon = now.plus(longest.div_f64(SOON_PARTS));
-            self.shelf.page_for((place, job), now, soon)
-        });
-        let Some((page, places)) = page else {
-            self.shelf.take(place, job);
-            return Turn::Job(job, false);
+        /// …and a page must save one request.
+        const SAVING: f64 = 2.0;
+        /// By the past, a page must be worth so much more than its job alone.
+        const MORE: f64 = 1.1;
+        let place = place.filter(|_| self.asks_for_pages())?;
+        let patience = self.patience();
+        let Some(learned) = patience.learned else {
+            let soon = now.plus(patience.backoff.max.div_f64(SOON_PARTS));
+            let worth = |_, due| if due <= soon { 1.0 } else { 0.0 };
+            return self.shelf.page_for((place, job), now, worth, SAVING);
         };
-        let jobs = places.into_iter().map(|(place, job, due)| {
-            self.shelf.take(place, job);
-            self.again.take(job);
-            (job, due)
-        });
-        Turn::Page(page, jobs.collect())
+        let worth = |job| jobs.get(&job).map_or(0.0, |record| record.worth(learned, now).0);
+        self.shelf.page_for((place, job), now, |job, _| worth(job), MORE * worth(job))
     }
 }
 

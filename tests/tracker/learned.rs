@@ -1,7 +1,9 @@
 //! What the tracker learns of durations, and whom it asks when by that: the price, the promise, the
 //! order where the budget is short.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use jobtrack::job::{Answer, JobId, Likeness, Mono, Observation, Pace, Said, Times, Utc};
@@ -46,17 +48,27 @@ fn life(query: u64, began: u64, took: u64, at: u64) -> Answer {
 /// A world in which the `n`th job begins when it is added and takes as long as `took` says.
 struct World {
     sim: Sim,
-    began: std::rc::Rc<std::cell::RefCell<HashMap<JobId, u64>>>,
+    began: Rc<RefCell<HashMap<JobId, u64>>>,
+    /// Whether its jobs stand in a list, by their beginning, and no other time of theirs is told.
+    is_listed: Rc<Cell<bool>>,
 }
 
 impl World {
     fn new(lane: LaneSettings, query: fn(JobId) -> u64, took: fn(JobId) -> u64) -> Self {
-        let began = std::rc::Rc::<std::cell::RefCell<HashMap<JobId, u64>>>::default();
-        let lives = began.clone();
+        let began = Rc::<RefCell<HashMap<JobId, u64>>>::default();
+        let is_listed = Rc::<Cell<bool>>::default();
+        let (lives, listed) = (began.clone(), is_listed.clone());
         let sim = Sim::with(vec![lane], move |job, at| {
-            (0, life(query(job), lives.borrow()[&job], took(job), at))
+            let mut answer = life(query(job), lives.borrow()[&job], took(job), at);
+            if let Ok(seen) = &mut answer.result
+                && listed.get()
+            {
+                seen.listed_at = seen.times.started_at.take();
+                seen.times.submitted_at = None;
+            }
+            (0, answer)
         });
-        Self { sim, began }
+        Self { sim, began, is_listed }
     }
 
     fn add(&mut self) -> JobId {
@@ -197,6 +209,43 @@ fn first_polls_are_a_quarter_where_requests_are_short() {
     let first = asked.filter(|request| new.contains(&request.job)).count();
     let all = world.sim.requests.len() - before;
     assert!(all >= 235 && (all / 5..=all / 4 + 1).contains(&first), "{first} of {all}");
+}
+
+/// How late the ends of `jobs` were seen, in milliseconds on average.
+fn mean_delay(world: &World, jobs: &[JobId], took: fn(JobId) -> u64) -> u64 {
+    let late = |job: &JobId| {
+        let ended = world.began.borrow()[job] + took(*job);
+        let seen = world.sim.asked_at(*job).into_iter().chain(world.sim.pages_at(*job));
+        seen.filter(|at| *at >= ended).min().expect("it was seen") - ended
+    };
+    jobs.iter().map(late).sum::<u64>() / jobs.len() as u64
+}
+
+#[test]
+fn a_page_is_worth_the_sum_of_its_jobs_and_is_asked_for_before_any_of_them() {
+    let took =
+        |job: JobId| 10 * MINUTE + u64::try_from(job.0 * 7919 % 1200).expect("small") * SECOND;
+    let run = |lists: bool| {
+        let lane = LaneSettings { lists, ..learned(20) };
+        let mut world = World::new(lane, |_| 7, took);
+        world.is_listed.set(true);
+        world.sim.check_every = 1000;
+        for _ in 0..40 {
+            world.add();
+        }
+        world.sim.run_to_the_end();
+        let before = world.sim.requests.len();
+        let jobs = (0..150).map(|_| {
+            world.sim.run_until(world.sim.now + SECOND);
+            world.add()
+        });
+        let jobs: Vec<_> = jobs.collect();
+        world.sim.run_to_the_end();
+        (mean_delay(&world, &jobs, took), world.sim.requests.len() - before)
+    };
+    let ((alone, _), (together, requests)) = (run(false), run(true));
+    assert!(together * 10 <= alone, "{together} ms by pages in {requests}, {alone} ms without");
+    assert!(together <= 6 * SECOND, "{together} ms");
 }
 
 proptest! {

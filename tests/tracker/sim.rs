@@ -13,7 +13,7 @@ use jobtrack::job::{
 };
 use jobtrack::policy::Rule;
 use jobtrack::tracker::{
-    Action, Input, LaneId, LaneReport, LaneSettings, PageQuestion, Question, Tell, Tracker,
+    Action, Input, LaneId, LaneReport, LaneSettings, PageQuestion, Policy, Question, Tell, Tracker,
 };
 
 use super::world::{DAY, Fate, MINUTE, Reply, Request, Row, settings};
@@ -35,6 +35,8 @@ pub(super) struct Sim {
     pub(super) wall_offset: i64,
     pub(super) store: BTreeMap<JobId, Row>,
     pub(super) requests: Vec<Request>,
+    /// When pages were asked for, and whom they were to show.
+    paged: Vec<(u64, Vec<JobId>)>,
     /// How many of the requests were for pages.
     pub(super) pages: usize,
     /// Rows of others for each row of ours on a page; a list that fails, if it does.
@@ -48,6 +50,8 @@ pub(super) struct Sim {
     provider: Box<dyn FnMut(JobId, u64) -> Reply>,
     fate: Box<Decide>,
     settings: Vec<LaneSettings>,
+    /// The longest pause that a stored time is believed for.
+    longest: Duration,
     /// What ended jobs taught, as the store keeps it.
     lessons: Vec<(ProviderName, Lesson)>,
     events: BTreeMap<(u64, u64), Event>,
@@ -75,6 +79,7 @@ impl Sim {
             wall_offset: 0,
             store: BTreeMap::new(),
             requests: Vec::new(),
+            paged: Vec::new(),
             pages: 0,
             strangers: 0,
             list_error: None,
@@ -85,6 +90,7 @@ impl Sim {
             provider: Box::new(provider),
             fate: Box::new(|_| (5, Fate::Commit)),
             settings: Vec::new(),
+            longest: Duration::ZERO,
             lessons: Vec::new(),
             events: BTreeMap::new(),
             count: 0,
@@ -104,6 +110,11 @@ impl Sim {
 
     pub(super) fn configure(&mut self, settings: Vec<LaneSettings>) {
         self.settings.clone_from(&settings);
+        let longest = settings.iter().map(|own| match own.policy {
+            Policy::Learned(_) => Rule::LONGEST,
+            Policy::Backoff => own.backoff.max,
+        });
+        self.longest = longest.max().unwrap_or_default();
         // A word that was not known may be known now: such jobs may be asked at once.
         for row in self.store.values().filter(|row| row.job.standing.state == State::Unknown) {
             self.due.remove(&row.job.id);
@@ -161,7 +172,7 @@ impl Sim {
     fn track(&mut self, jobs: Vec<Tracked>) {
         for job in &jobs {
             let wait = job.next_poll_at.map_or(Duration::ZERO, |at| at.since(self.wall()));
-            let wait = wait.min(Rule::LONGEST);
+            let wait = wait.min(self.longest);
             self.due.insert(job.id, self.now + u64::try_from(wait.as_millis()).expect("short"));
         }
         self.step(Input::Track(jobs));
@@ -221,6 +232,11 @@ impl Sim {
     /// When `job` was asked.
     pub(super) fn asked_at(&self, job: JobId) -> Vec<u64> {
         self.requests.iter().filter(|asked| asked.job == job).map(|asked| asked.sent).collect()
+    }
+
+    /// When a page was asked for that was to show `job`.
+    pub(super) fn pages_at(&self, job: JobId) -> impl Iterator<Item = u64> {
+        self.paged.iter().filter(move |(_, jobs)| jobs.contains(&job)).map(|(sent, _)| *sent)
     }
 
     pub(super) fn report(&self, provider: &str) -> LaneReport {
@@ -375,6 +391,7 @@ impl Sim {
             self.due.remove(job);
         }
         self.pages += 1;
+        self.paged.push((self.now, question.jobs.iter().map(|(job, _)| *job).collect()));
         let Page { from, to, number } = question.page;
         let known = self.store.values().filter(|row| row.job.provider == question.provider);
         let mut rows: Vec<_> = known
