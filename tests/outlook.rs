@@ -27,10 +27,11 @@ fn begun(ago: Duration) -> Life {
 async fn world(settings: &str) -> (StandIn, Home) {
     let dune = StandIn::start().await;
     for n in 1..=8 {
-        dune.put(&format!("PAST{n}"), begun(TOOK).running(TOOK).then(End::Completed));
+        dune.put(&format!("PAST{n}"), begun(2 * TOOK).running(TOOK).then(End::Completed));
     }
     dune.put("NEW", Life::from_first_request().running(HOUR));
     dune.put("OTHER", Life::from_first_request().running(HOUR));
+    dune.put("RIPE", begun(TOOK + Duration::from_secs(50)).running(HOUR));
     dune.put("OUTLIVED", begun(HOUR).running(2 * HOUR));
     let home = Home::new(&dune.base_url(), settings);
     (dune, home)
@@ -89,9 +90,9 @@ async fn show_tells_the_next_poll_and_the_expected_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_tells_it_in_fields_and_lists_do_not() {
-    let (_dune, home) = world("requests_per_minute = 3000").await;
+    let (_dune, home) = world("requests_per_minute = 3000\nprice = \"500ms\"").await;
     let _daemon = home.start();
-    teach_and_ask(&home, &[&["NEW"], &["OTHER", "--like", "nightly"]]);
+    teach_and_ask(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["RIPE"]]);
 
     let outlook = |job: &str| json(&home, &["show", job]).remove(0)["outlook"].take();
     for job in ["9", "dune/NEW"] {
@@ -105,12 +106,13 @@ async fn json_tells_it_in_fields_and_lists_do_not() {
         assert!((100.0..220.0).contains(&number("ends_in_s")), "{outlook}");
     }
     let other = outlook("dune/OTHER");
-    // The runs of all queries say that it may be over any moment.
-    assert_eq!((&other["reason"], &other["price_s"]), (&"price".into(), &1.0.into()));
     assert_eq!((other.get("past_runs"), other["ends_in_s"].clone()), (None, Value::Null));
+    // It may be over any moment.
+    let ripe = outlook("dune/RIPE");
+    assert_eq!((&ripe["reason"], &ripe["price_s"]), (&"price".into(), &0.5.into()), "{ripe}");
     assert_eq!(outlook("dune/PAST1"), Value::Null);
     let listed = json(&home, &["list"]);
-    assert_eq!(listed.len(), 2);
+    assert_eq!(listed.len(), 3);
     assert!(listed.iter().all(|job| job.get("outlook").is_none()), "{listed:?}");
 }
 
