@@ -17,3 +17,8 @@ bench-polling *ARGS:
 # Licences and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check bans licenses sources
+
+# jobtrackd against its plain backoff and against Dune's own client, in real time, some ten minutes;
+# with `--write` into docs/polling.md. Needs python3 and PyPI.
+bench-live *ARGS:
+    cargo bench --profile dev --bench live -- {{ ARGS }}

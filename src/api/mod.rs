@@ -4,7 +4,9 @@
 //! times are RFC 3339. Changing a field here changes a contract.
 
 mod client;
+mod outlook;
 mod types;
 
 pub use client::{Client, ClientError, Events, Polled, Query, socket_candidates};
+pub use outlook::{NextPoll, Outlook, PastRuns, Reason};
 pub use types::*;

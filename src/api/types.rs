@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Outlook;
 use crate::job::{Evidence, Finding, JobId, Labels, Likeness, ProviderName, RemoteId, State, Utc};
 
 /// `POST /v1/jobs`.
@@ -127,6 +128,9 @@ pub struct Job {
     /// Which past runs it is like: a text if its user said so, an array of them if the provider told.
     #[serde(default)]
     pub likeness: Likeness,
+    /// When it is asked next and should be over; only `GET /v1/jobs/{id}` of one that is not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
 }
 
 /// `GET /v1/jobs`.
@@ -219,6 +223,10 @@ pub struct ProviderStatus {
     pub due_polls: u64,
     /// How late the latest of them is, in seconds.
     pub late_s: f64,
+    /// How late the ends of late were seen, in seconds on average; none if there were none since the
+    /// start.
+    #[serde(default)]
+    pub detection_delay_s: Option<f64>,
     /// Polls under way.
     pub in_flight: u32,
     /// Polls sent in the last 60 s.

@@ -11,6 +11,7 @@ mod forget;
 mod history;
 mod lines;
 mod list;
+mod outlook;
 mod output;
 mod poll;
 mod progress;
@@ -69,7 +70,7 @@ enum Command {
     Add(add::Args),
     /// List jobs, newest first: the active ones, unless told otherwise
     List(list::Args),
-    /// Show all that is known of one job, and its history
+    /// Show all that is known of one job, when it is asked next and why, and its history
     Show(show::Args),
     /// Show the transitions of one job, or of all
     History(history::Args),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::render::plain;
 use crate::job::State;
 
 /// The line; clones are the same one.
@@ -17,7 +18,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Shows nothing yet.
     pub(super) fn start(total: usize) -> Self {
-        let style = ProgressStyle::with_template("{msg}, {elapsed_precise}");
+        let style = ProgressStyle::with_template("{msg}{prefix}, {elapsed_precise}");
         let bar = ProgressBar::new_spinner()
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
             .with_finish(indicatif::ProgressFinish::AndClear);
@@ -28,6 +29,16 @@ impl Progress {
     pub(super) fn show(&self, open: impl Iterator<Item = State>) {
         self.bar.set_message(text(self.total, open));
         self.bar.enable_steady_tick(Duration::from_secs(1));
+    }
+
+    /// Whether it is drawn at all.
+    pub(super) fn is_drawn(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// Tells when that should come to its end, or that it is not known.
+    pub(super) fn expect(&self, end: Option<&str>) {
+        self.bar.set_prefix(end.map(|end| format!(", {}", plain(end))).unwrap_or_default());
     }
 
     /// Does something else with the terminal meanwhile.

@@ -65,17 +65,37 @@ pub(super) fn labels(labels: &Labels) -> String {
 
 /// The two largest units of a span: `45s`, `3m12s`, `2h5m`, `9d`.
 pub(super) fn span(span: Duration) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
-    let seconds = span.as_secs();
-    let largest = UNITS.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(UNITS.len() - 1);
-    let (unit, letter) = UNITS[largest];
-    let rest = UNITS.get(largest + 1).map(|(smaller, letter)| (seconds % unit / smaller, letter));
-    match rest {
-        Some((count, smaller)) if count > 0 => {
-            format!("{}{letter}{count}{smaller}", seconds / unit)
-        }
-        Some(_) | None => format!("{}{letter}", seconds / unit),
+    let parts = two_largest(span.as_secs(), ["d", "h", "m", "s"]);
+    parts.map(|(count, letter)| format!("{count}{letter}")).collect::<Vec<_>>().concat()
+}
+
+/// The same in words, a short one with its fraction: `40 ms`, `1.5 s`, `45 s`, `3 min 12 s`.
+pub(super) fn span_in_words(seconds: f64) -> String {
+    const EXACT_BELOW: f64 = 9.95;
+    let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+    if !span.is_zero() && span < Duration::from_millis(100) {
+        return format!("{} ms", span.as_millis());
     }
+    if seconds < EXACT_BELOW {
+        let seconds = span.as_secs_f64();
+        let exact = format!("{seconds:.1}");
+        return format!("{} s", exact.strip_suffix(".0").unwrap_or(&exact));
+    }
+    let rounded = (span + Duration::from_millis(500)).as_secs();
+    let parts = two_largest(rounded, ["d", "h", "min", "s"]);
+    parts.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The largest unit of which there is one, and the next if there is any of it.
+fn two_largest(
+    seconds: u64,
+    names: [&'static str; 4],
+) -> impl Iterator<Item = (u64, &'static str)> {
+    const UNITS: [u64; 4] = [86_400, 3_600, 60, 1];
+    let largest = UNITS.iter().position(|unit| seconds >= *unit).unwrap_or(UNITS.len() - 1);
+    let next = UNITS.get(largest + 1).map(|unit| seconds % UNITS[largest] / unit);
+    let next = next.filter(|count| *count > 0).map(|count| (count, names[largest + 1]));
+    std::iter::once((seconds / UNITS[largest], names[largest])).chain(next)
 }
 
 #[cfg(test)]
@@ -96,6 +116,26 @@ mod tests {
         ];
         for (seconds, text) in cases {
             assert_eq!(span(Duration::from_secs(seconds)), text, "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn spans_in_words_are_exact_where_they_are_short() {
+        let cases = [
+            (0.0, "0 s"),
+            (-1.0, "0 s"),
+            (0.04, "40 ms"),
+            (0.5, "0.5 s"),
+            (1.0, "1 s"),
+            (9.94, "9.9 s"),
+            (9.96, "10 s"),
+            (59.7, "1 min"),
+            (192.0, "3 min 12 s"),
+            (7_500.0, "2 h 5 min"),
+            (93_600.0, "1 d 2 h"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(span_in_words(seconds), text, "{seconds} s");
         }
     }
 

@@ -36,6 +36,15 @@ pub(super) async fn require(client: &Client, job: &JobRef) -> anyhow::Result<Job
     find(client, job).await?.ok_or_else(|| anyhow!("no such job: {job}"))
 }
 
+/// The same with its outlook, which no list has.
+pub(super) async fn require_whole(client: &Client, job: &JobRef) -> anyhow::Result<Job> {
+    let found = require(client, job).await?;
+    Ok(match job {
+        JobRef::Number(_) => found,
+        JobRef::Name(..) => client.job(found.id).await?,
+    })
+}
+
 /// The named jobs, each once; none if there is a name without a job, which is told.
 pub(super) async fn named(
     client: &Client,

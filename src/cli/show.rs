@@ -1,4 +1,4 @@
-//! `jobtrack show`: all that is known of one job, then its history.
+//! `jobtrack show`: all that is known of one job, when it is asked next and why, then its history.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anstyle::Style;
 
 use super::render::{self, plain};
 use super::table::Table;
-use super::{Context, history, output, resolve};
+use super::{Context, history, outlook, output, resolve};
 use crate::api::Job;
 use crate::job::{JobRef, Utc};
 
@@ -19,7 +19,7 @@ pub(super) struct Args {
 
 /// Shows the job.
 pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
-    let job = resolve::require(&context.client, &args.job).await?;
+    let job = resolve::require_whole(&context.client, &args.job).await?;
     if context.json {
         output::print_json(&[job])?;
         return Ok(ExitCode::SUCCESS);
@@ -54,7 +54,15 @@ fn lines(job: &Job) -> Vec<String> {
     row(plain_style, "polls", Some(format!("{}, {} failed", job.polls, job.failed_polls)));
     row(plain_style, "last poll", time(job.last_polled_at));
     row(plain_style, "its error", job.last_poll_error.clone());
-    row(plain_style, "next poll", time(job.next_poll_at));
+    match &job.outlook {
+        None => row(plain_style, "next poll", time(job.next_poll_at)),
+        Some(outlook) => {
+            for (key, text) in outlook::rows(outlook, &job.likeness, job.last_poll_error.is_some())
+            {
+                row(plain_style, key, Some(text));
+            }
+        }
+    }
     let mut lines = table.lines();
     if !job.detail.is_empty() {
         let detail = serde_json::to_string_pretty(&job.detail).unwrap_or_default();

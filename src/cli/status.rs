@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use super::render::{plain, span};
+use super::render::{plain, span, span_in_words};
 use super::table::Table;
 use super::{Context, REFUSED, output};
 use crate::api::{ProviderStatus, Status};
@@ -104,8 +104,14 @@ fn providers(status: &Status, now: Utc) -> Vec<String> {
     }
     let mut lines = vec![String::new()];
     lines.extend(table.lines());
+    lines.extend(status.providers.iter().filter_map(delay));
     lines.extend(status.providers.iter().filter_map(unknown_words));
     lines
+}
+
+fn delay(one: &ProviderStatus) -> Option<String> {
+    let late = span_in_words(one.detection_delay_s?);
+    Some(format!("{}: ends are seen {late} late on average", one.provider))
 }
 
 fn unknown_words(one: &ProviderStatus) -> Option<String> {

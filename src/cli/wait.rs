@@ -3,15 +3,17 @@
 //! The newest transition's number is read before the jobs are, and the events after it are
 //! followed, so that no end can fall in between.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::follow::{Follow, persist};
 use super::progress::Progress;
-use super::{Context, NO_DAEMON, lines, output, render, resolve};
-use crate::api::{ClientError, Job, Query};
+use super::{Context, NO_DAEMON, lines, outlook, output, render, resolve};
+use crate::api::{ClientError, Event, Job, Query};
 use crate::job::{InvalidName, JobId, JobRef, State, parse_label};
 
 const EXAMPLES: &str = "\
@@ -19,6 +21,7 @@ Examples:
   jobtrack wait 17 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 --timeout 2h
   jobtrack wait --label batch=nightly && echo all succeeded
   jobtrack add dune - --label batch=7 < ids && jobtrack wait --label batch=7
+Tells on standard error when they should be over, if past runs can tell.
 Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 3 one is indeterminate, lost or
 untracked; 4 no such job; 124 timed out; 69 the daemon was away for a minute, or cannot answer.";
 
@@ -115,6 +118,7 @@ async fn wait(
         progress: Progress::start(jobs.len()),
         open: BTreeMap::new(),
         ended: Vec::new(),
+        foretold: Cell::new(false),
     };
     Ok(ExitCode::from(code(&waiting.all(jobs, after).await?)))
 }
@@ -125,9 +129,16 @@ struct Waiting<'a> {
     progress: Progress,
     open: BTreeMap<JobId, State>,
     ended: Vec<State>,
+    /// The expected end has been told, where that is done but once.
+    foretold: Cell<bool>,
 }
 
 impl Waiting<'_> {
+    /// The expected end is told anew after this time.
+    const FORETOLD_EVERY: Duration = Duration::from_secs(5);
+    /// Each is a request: of more jobs no end is foretold.
+    const MOST_FORETOLD: usize = 32;
+
     /// Waits for these jobs, as they stood at transition `after`; how they ended.
     async fn all(mut self, jobs: Vec<Job>, after: i64) -> anyhow::Result<Vec<State>> {
         for job in jobs {
@@ -145,9 +156,11 @@ impl Waiting<'_> {
         let mut follow = Follow::new(client, query, &tell);
         while !self.open.is_empty() && !self.enough() {
             self.progress.show(self.open.values().copied());
-            let event = follow.next().await?;
-            let Some(state) = self.open.get_mut(&event.job_id) else { continue };
-            *state = event.to_state;
+            let event = tokio::select! {
+                event = self.next_of_ours(&mut follow) => event?,
+                never = self.foretell() => match never {},
+            };
+            self.open.insert(event.job_id, event.to_state);
             if event.to_state.is_terminal() {
                 self.open.remove(&event.job_id);
                 self.ended.push(event.to_state);
@@ -156,6 +169,38 @@ impl Waiting<'_> {
             }
         }
         Ok(self.ended)
+    }
+
+    async fn next_of_ours(&self, follow: &mut Follow<'_>) -> Result<Event, ClientError> {
+        loop {
+            let event = follow.next().await?;
+            if self.open.contains_key(&event.job_id) {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Tells when they should be over: every few seconds where the line is drawn, else in one line,
+    /// once it can be told. Never ends.
+    async fn foretell(&self) -> Infallible {
+        while self.open.len() <= Self::MOST_FORETOLD && !self.foretold.get() {
+            let mut ends = Vec::with_capacity(self.open.len());
+            for id in self.open.keys() {
+                // Whether the daemon is there is not for this to say.
+                let outlook = self.context.client.job(*id).await.ok().and_then(|job| job.outlook);
+                ends.push(outlook.and_then(|outlook| outlook.ends_in_s));
+            }
+            let end = outlook::expected_end(&ends, self.any);
+            self.progress.expect(end.as_deref());
+            if !self.progress.is_drawn() {
+                self.foretold.set(end.is_some());
+                end.into_iter().for_each(output::note);
+                // The next news may tell more.
+                break;
+            }
+            tokio::time::sleep(Self::FORETOLD_EVERY).await;
+        }
+        std::future::pending().await
     }
 
     fn enough(&self) -> bool {

@@ -106,7 +106,8 @@ pub(super) async fn show(
 ) -> Result<Json<Job>, Problem> {
     let id = number(&id)?;
     let Some(wait) = pairs.wait()? else {
-        return find(&app, id).await.map(Json);
+        let job = find(&app, id).await?;
+        return Ok(Json(with_outlook(&app, job).await));
     };
     let _place = app.place_to_wait()?;
     let mut newest = app.newest.clone();
@@ -123,9 +124,15 @@ pub(super) async fn show(
             () = app.shutdown.cancelled() => false,
         };
         if !news {
-            return Ok(Json(job));
+            return Ok(Json(with_outlook(&app, job).await));
         }
     }
+}
+
+/// The job with when it is asked next. Known at once or not told: the job is what was asked for.
+async fn with_outlook(app: &App, job: Job) -> Job {
+    let outlook = if job.terminal { None } else { app.handle.outlook(job.id).await.ok().flatten() };
+    Job { outlook: outlook.map(Into::into), ..job }
 }
 
 /// `DELETE /v1/jobs/{id}`: a job that is over stays as it is.

@@ -1,8 +1,11 @@
-//! Rows of the store → objects of the wire. The two have the same names, and are two types so that
+//! Rows of the store, and what the tracker tells of a job → objects of the wire. The two have the same names, and are two types so that
 //! neither the schema nor the contract moves with the other unseen.
+
+use std::time::Duration;
 
 use crate::api;
 use crate::store::{JobRow, TransitionRow};
+use crate::tracker::{NextPoll, Outlook, Reason};
 
 impl From<JobRow> for api::Job {
     fn from(row: JobRow) -> Self {
@@ -30,6 +33,7 @@ impl From<JobRow> for api::Job {
             last_poll_error: row.last_poll_error,
             detail: row.detail,
             likeness: row.likeness.unwrap_or_default(),
+            outlook: None,
         }
     }
 }
@@ -51,4 +55,33 @@ impl From<TransitionRow> for api::Event {
             message: row.message,
         }
     }
+}
+
+impl From<Outlook> for api::Outlook {
+    fn from(outlook: Outlook) -> Self {
+        Self {
+            next: match outlook.next {
+                NextPoll::Now => api::NextPoll::Now {},
+                NextPoll::Due(span) => api::NextPoll::Due { due_for_s: seconds(span) },
+                NextPoll::In(span) => api::NextPoll::In { next_poll_in_s: seconds(span) },
+            },
+            reason: match outlook.reason {
+                Reason::First => api::Reason::First,
+                Reason::Backoff => api::Reason::Backoff,
+                Reason::Price(price) => api::Reason::Price { price_s: seconds(price) },
+                Reason::Promise => api::Reason::Promise,
+            },
+            past: outlook.past.map(|past| api::PastRuns {
+                like: past.name,
+                past_runs: past.count,
+                past_median_s: seconds(past.median),
+            }),
+            ends_in_s: outlook.ends_in.map(seconds),
+        }
+    }
+}
+
+/// To a millisecond, as all times of ours.
+fn seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
 }

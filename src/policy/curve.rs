@@ -112,8 +112,13 @@ impl Histogram {
     /// log₂(36 h / 0.25 s) octaves of them.
     const BINS: usize = 304;
     const SMOOTHED_OVER: usize = 4;
-    /// What a bin holds that has seen nothing.
-    const FLOOR: f32 = 0.02;
+    /// What a bin holds that has seen nothing…
+    const FLOOR: f64 = 0.02;
+    /// …beside so many runs that nobody saw: around a minute, and a few seconds as well as an hour. On
+    /// the first day they are all that is known.
+    const ASSUMED: f64 = 16.0;
+    const ASSUMED_MEDIAN: f64 = 60.0;
+    const ASSUMED_SPREAD: f64 = 1.8;
     /// Beyond so many runs all count half: the past fades here too.
     const KEPT: f32 = 4096.0;
 
@@ -155,6 +160,7 @@ impl Histogram {
         for (bin, count) in counts.iter().enumerate() {
             sums[bin + 1] = sums[bin] + f64::from(*count);
         }
+        let assumed = |t: f64| normal((t.ln() - Self::ASSUMED_MEDIAN.ln()) / Self::ASSUMED_SPREAD);
         let weight = |bin: usize| {
             let (from, to) = (
                 bin.saturating_sub(Self::SMOOTHED_OVER),
@@ -162,7 +168,9 @@ impl Histogram {
             );
             #[allow(clippy::cast_precision_loss)]
             let width = (to - from) as f64;
-            (sums[to] - sums[from]) / width + f64::from(Self::FLOOR)
+            let seen = (sums[to] - sums[from]) / width;
+            let share = assumed(Self::edge(bin + 1)) - assumed(Self::edge(bin));
+            seen + Self::FLOOR + Self::ASSUMED * share
         };
         let total: f64 = (0..Self::BINS).map(weight).sum();
         let mut edges = Vec::with_capacity(Self::BINS + 1);

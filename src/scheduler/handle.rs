@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::job::{Checkup, Labels, Likeness, ProviderError, ProviderName, RemoteId, Tracked};
+use crate::job::{
+    Checkup, JobId, Labels, Likeness, ProviderError, ProviderName, RemoteId, Tracked,
+};
 use crate::provider::Provider;
 use crate::store::{Entered, Forget};
-use crate::tracker::LaneSettings;
+use crate::tracker::{LaneSettings, Outlook};
 
 use super::Snapshot;
 use super::rename::{ConfigureReply, Configuring};
@@ -95,6 +97,7 @@ pub(super) enum Command {
     Cancel(ProviderName, RemoteId, oneshot::Sender<Result<(), Refusal>>),
     Check(ProviderName, oneshot::Sender<Result<Checkup, Refusal>>),
     Forget(Forget, oneshot::Sender<Result<u64, Refusal>>),
+    Outlook(JobId, oneshot::Sender<Option<Outlook>>),
     Configure(Configuring),
 }
 
@@ -110,6 +113,9 @@ impl Handle {
     const PATIENCE: Duration = Duration::from_secs(5);
     /// Hundreds of thousands of jobs are not renamed in an instant; a signal to end waits as long.
     const PATIENCE_TO_RENAME: Duration = Duration::from_secs(20);
+
+    /// Nothing hangs on a look ahead.
+    const PATIENCE_TO_LOOK: Duration = Duration::from_secs(1);
 
     /// Registers jobs; answers once they are committed.
     ///
@@ -164,6 +170,15 @@ impl Handle {
     /// If it was not committed in time.
     pub async fn forget(&self, what: Forget) -> Result<u64, Refusal> {
         self.ask(Self::PATIENCE, |reply| Command::Forget(what, reply)).await?
+    }
+
+    /// When and why this job is asked next, and when it should be over; none if it is not tracked, or
+    /// over.
+    ///
+    /// # Errors
+    /// If the scheduler does not say so at once.
+    pub async fn outlook(&self, job: JobId) -> Result<Option<Outlook>, Refusal> {
+        self.ask(Self::PATIENCE_TO_LOOK, |reply| Command::Outlook(job, reply)).await
     }
 
     /// Puts these providers in the place of all that were; answers once the jobs of former names

@@ -230,6 +230,9 @@ impl Scheduler {
             Command::Forget(what, reply) => {
                 self.pen.outbox.forget(Forgetting { what, reply });
             }
+            Command::Outlook(job, reply) => {
+                let _ = reply.send(self.tracker.outlook(job, self.clock.mono()));
+            }
             Command::Configure(new) => self.reconfigure(new),
         }
     }

@@ -129,13 +129,15 @@ impl Age {
         (whole.is_some() || running.is_some()).then_some(lesson)
     }
 
-    /// How long after its end it is so old, if `lesson` tells when that was.
+    /// How long after its end it is so old, if `lesson` tells when that was; one that was over when it
+    /// was registered is late from then on.
     pub(super) fn lateness(&self, lesson: &Lesson) -> Option<Duration> {
         let took = match self.phase() {
             Phase::Whole => lesson.whole?,
             Phase::Running => lesson.running?,
         };
-        Some(Duration::try_from_secs_f64(self.then - took.as_secs_f64()).unwrap_or_default())
+        let late = (self.then - took.as_secs_f64()).min(self.known);
+        Some(Duration::try_from_secs_f64(late).unwrap_or_default())
     }
 }
 

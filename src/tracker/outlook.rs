@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::job::{JobId, Moment, Mono, Phase, State};
-use crate::policy::{Curve, Mixed, Why, index};
+use crate::policy::{Curve, Memory, Mixed, Why, index};
 
 use super::Tracker;
 use super::lane::Lane;
@@ -22,7 +22,8 @@ pub struct Outlook {
     pub reason: Reason,
     /// The past runs that it is compared with; none if none are like it.
     pub past: Option<PastRuns>,
-    /// The time until it should be over, as likely before as after; none if the past cannot tell.
+    /// The time until it should be over, as likely before as after; none if no past run is like it,
+    /// or hardly one took so long.
     pub ends_in: Option<Duration>,
 }
 
@@ -72,20 +73,27 @@ impl Record {
         let Some(learned) = patience.learned else {
             return now.mono.plus(patience.backoff.next_interval(self.quiet, now.jitter));
         };
-        let look =
-            learned.rule.next_look(&self.curve(learned), self.age.alive(), self.age.proven());
+        let look = learned.rule.next_look(
+            &self.curve(learned.memory),
+            self.age.alive(),
+            self.age.proven(),
+        );
         self.age.reaches(look.at)
     }
 
     /// What a request for it is worth at `now`.
     pub(super) fn worth(&self, learned: Learned<'_>, now: Mono) -> Worth {
-        let index = index(&self.curve(learned), self.age.alive(), self.age.now(now));
+        let index = index(&self.curve(learned.memory), self.age.alive(), self.age.now(now));
         Worth(index / learned.rule.price.as_secs_f64())
     }
 
     /// The same of one that was never asked: a guess from no past at all is worth nothing.
     pub(super) fn first_worth(&self, learned: Learned<'_>, now: Mono) -> Worth {
-        if self.curve(learned).all.is_known() { self.worth(learned, now) } else { Worth::LEAST }
+        if self.curve(learned.memory).all.is_known() {
+            self.worth(learned, now)
+        } else {
+            Worth::LEAST
+        }
     }
 
     /// What it is worth with those that a page would answer for, too, if there is one.
@@ -113,26 +121,25 @@ impl Record {
         now.plus(grown.max(Self::NOT_SOONER))
     }
 
-    fn curve<'a>(&self, learned: Learned<'a>) -> Mixed<'a> {
-        learned.memory.predict(&self.likeness, self.age.phase())
+    fn curve<'a>(&self, memory: &'a Memory) -> Mixed<'a> {
+        memory.predict(&self.likeness, self.age.phase())
     }
 
-    fn past(&self, learned: Learned<'_>) -> Option<PastRuns> {
+    fn past(&self, memory: &Memory) -> Option<PastRuns> {
         let phase = self.age.phase();
-        let past = learned.memory.past(&self.likeness, phase)?;
+        let past = memory.past(&self.likeness, phase)?;
         let median = Duration::try_from_secs_f64(past.sketch.median()).ok()?;
         Some(PastRuns { name: past.name.to_owned(), count: past.sketch.runs(), median, phase })
     }
 
     /// The time until it is over by as much chance as not.
-    fn ends_in(&self, learned: Learned<'_>, now: Mono) -> Option<Duration> {
-        const UNKNOWN: f64 = 0.999;
-        let (curve, age) = (self.curve(learned), self.age.now(now));
-        let over = curve.at(self.age.alive()).chance;
-        // Where next to nothing lived as long, nothing is known.
-        if over > UNKNOWN {
+    fn ends_in(&self, memory: &Memory, now: Mono) -> Option<Duration> {
+        const OUTLIVED: f64 = 0.99;
+        let (curve, age) = (self.curve(memory), self.age.now(now));
+        if curve.alike?.at(self.age.alive()).chance > OUTLIVED {
             return None;
         }
+        let over = curve.at(self.age.alive()).chance;
         let half = f64::midpoint(over, 1.0);
         let (mut low, mut high) = (self.age.alive(), 2.0 * self.age.alive().max(1.0));
         while curve.at(high).chance < half {
@@ -159,14 +166,14 @@ impl Record {
             Some(_) if self.quiet > 0 => Reason::Backoff,
             Some(learned) => {
                 let (alive, proven) = (self.age.alive(), self.age.proven());
-                match learned.rule.next_look(&self.curve(learned), alive, proven).why {
+                match learned.rule.next_look(&self.curve(learned.memory), alive, proven).why {
                     Why::Price => Reason::Price(learned.rule.price),
                     Why::Promise => Reason::Promise,
                 }
             }
         };
-        let past = learned.and_then(|learned| self.past(learned));
-        let ends_in = learned.and_then(|learned| self.ends_in(learned, now));
+        // What took how long is remembered whatever the rule is.
+        let (past, ends_in) = (self.past(&lane.memory), self.ends_in(&lane.memory, now));
         Outlook { next, reason, past, ends_in }
     }
 }

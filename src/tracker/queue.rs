@@ -73,6 +73,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// So many are weighed in one turn, at most.
+    const AT_ONCE: usize = 500;
+
     /// A job that is due then; it leaves the place that it had.
     pub(super) fn put(&mut self, job: JobId, due: Mono) {
         self.take(job);
@@ -94,13 +97,20 @@ impl Queue {
         }
     }
 
-    /// Time has come to `now`: who is due is weighed, and who was weighed long ago.
+    /// Time has come to `now`: who is due is weighed, and who was weighed long ago. Of many the rest
+    /// is weighed at the next turns: none takes long.
     pub(super) fn ripen(&mut self, now: Mono, weigh: impl Fn(JobId) -> Weighed) {
-        while let Some((due, job)) = self.waiting.first().copied().filter(|(due, _)| *due <= now) {
+        let mut left = Self::AT_ONCE;
+        while left > 0
+            && let Some((due, job)) = self.waiting.first().copied().filter(|(due, _)| *due <= now)
+        {
             self.waiting.remove(&(due, job));
-            self.place(job, due, weigh(job));
+            let weighed = weigh(job);
+            left -= usize::from(matches!(weighed, Weighed::Now(..)));
+            self.place(job, due, weighed);
         }
-        while let Some((at, job)) = self.to_weigh.first().copied().filter(|(at, _)| *at <= now) {
+        let grown = self.to_weigh.range(..=(now, JobId(i64::MAX))).take(Self::AT_ONCE);
+        for (at, job) in grown.copied().collect::<Vec<_>>() {
             self.to_weigh.remove(&(at, job));
             if let Some(Place::Due { since, worth, again }) = self.places.get(&job).copied() {
                 self.forget(job, since, worth, again);

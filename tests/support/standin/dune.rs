@@ -1,4 +1,4 @@
-//! Dune's part: its path, its words, its bodies, its refusals.
+//! Dune's part: its paths, its words, its bodies, its refusals.
 //!
 //! Shapes follow the document of the status endpoint, and what real answers add to it.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::http::Answer;
+use super::http::{Answer, Head};
 use super::kind::{Kind, Refusal};
 use super::life::{End, Phase, Snapshot, after};
 
@@ -21,6 +21,7 @@ pub const KEY_HEADER: &str = "x-dune-api-key";
 /// How long a result is kept.
 pub const KEPT: Duration = Duration::from_hours(90 * 24);
 
+/// Of an execution whose life names none.
 const QUERY_ID: u64 = 980_708;
 pub const WORDS: [(&str, Phase); 8] = [
     ("QUERY_STATE_PENDING", Phase::Pending),
@@ -46,6 +47,32 @@ pub fn job_of(path: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// The query that a request runs. Only Dune's own clients send this, and only executions that are
+/// of a query can be run so, or be asked for their results.
+pub fn runs(head: &Head) -> Option<u64> {
+    let query = head.path().strip_prefix("/api/v1/query/")?.strip_suffix("/execute")?;
+    query.parse().ok().filter(|_| head.method == "POST")
+}
+
+/// The answer to a request that ran a query.
+pub fn running(id: &str) -> Answer {
+    Answer::json(200, &json!({ "execution_id": id, "state": "QUERY_STATE_PENDING" }))
+}
+
+/// The execution whose result a path asks for.
+pub fn fetched(path: &str) -> Option<String> {
+    job_of(&format!("{}/status", path.strip_suffix("/results")?))
+}
+
+/// The body of a good answer to who asked for the result, from the one to who asked for the status.
+pub fn with_result(mut body: Value) -> Value {
+    let metadata = body.as_object_mut().and_then(|body| body.remove("result_metadata"));
+    if let Some(metadata) = metadata {
+        body["result"] = json!({ "rows": [], "metadata": metadata });
+    }
+    body
+}
+
 pub fn refuse(why: &Refusal<'_>) -> Answer {
     let (status, told) = match why {
         Refusal::Parameter => (400, "Bad request".to_owned()),
@@ -65,7 +92,7 @@ pub fn refuse(why: &Refusal<'_>) -> Answer {
 pub fn body(id: &str, submitted: Timestamp, now: &Snapshot) -> Value {
     let mut body = Map::new();
     body.insert("execution_id".into(), id.into());
-    body.insert("query_id".into(), QUERY_ID.into());
+    body.insert("query_id".into(), now.query.unwrap_or(QUERY_ID).into());
     body.insert("state".into(), Kind::Dune.word(&now.phase).into());
     body.insert("submitted_at".into(), micros(submitted).into());
     if now.phase == Phase::Pending {
@@ -110,6 +137,7 @@ fn outcome(submitted: Timestamp, now: &Snapshot) -> Map<String, Value> {
             let started = now.started.unwrap_or(ended);
             let metadata = json!({
                 "column_names": ["ct", "TableName"],
+                "column_types": ["bigint", "varchar"],
                 "result_set_bytes": 194,
                 "total_row_count": 8,
                 "datapoint_count": 16,

@@ -48,6 +48,7 @@ pub struct Life {
     pub begin: Begin,
     /// Of its result, where the answer carries them.
     rows: usize,
+    query: Option<u64>,
     steps: Vec<(Duration, Phase)>,
 }
 
@@ -64,6 +65,8 @@ pub struct Snapshot {
     pub expired: Option<Duration>,
     /// Of the result.
     pub rows: usize,
+    /// What is run, where it has a number.
+    pub query: Option<u64>,
 }
 
 impl Life {
@@ -71,7 +74,7 @@ impl Life {
 
     /// A life whose time runs from when it is put in.
     pub fn new() -> Self {
-        Self { begin: Begin::WhenPut, rows: Self::ROWS, steps: Vec::new() }
+        Self { begin: Begin::WhenPut, rows: Self::ROWS, query: None, steps: Vec::new() }
     }
 
     /// A life in the provider's own words, each said for so long, the last for ever. A word that
@@ -94,6 +97,15 @@ impl Life {
     /// With so many result rows.
     pub fn rows(self, rows: usize) -> Self {
         Self { rows, ..self }
+    }
+
+    /// A run of this query, among others of the same.
+    pub fn of_query(self, query: u64) -> Self {
+        Self { query: Some(query), ..self }
+    }
+
+    pub fn query(&self) -> Option<u64> {
+        self.query
     }
 
     pub fn pending(self, lasts: Duration) -> Self {
@@ -160,6 +172,7 @@ impl Life {
             ended: None,
             expired: None,
             rows: self.rows,
+            query: self.query,
         };
         for (begins, ends, phase) in self.timeline().take_while(|(begins, ..)| *begins <= elapsed) {
             match phase {

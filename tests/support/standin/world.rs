@@ -1,8 +1,9 @@
 //! What the stand-in knows: jobs, faults, limit, record; and the one place that decides what a
 //! request gets.
 //!
-//! IAM is apart: limit, faults and record are those of the services. Order: the limit, then faults, then the service's own answer, in the words of the kind whose
-//! endpoint was asked.
+//! Apart are IAM, and running a query of Dune's, which has a budget of its own there: limit, faults
+//! and record are of looking. Order: the limit, then faults, then the service's own answer, in the
+//! words of the kind whose endpoint was asked.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::life::{Begin, Life, Snapshot, after};
 use super::limit::{Verdict, Window};
 use super::raw::Manner;
 use super::record::{Now, Record, Request};
-use super::{dataarts, dli};
+use super::{dataarts, dli, dune};
 
 /// All that a connection asks.
 pub struct World {
@@ -99,6 +100,9 @@ impl World {
             let answer = self.iam.answer(head, now.wall).header("date", date);
             return (answer, Manner::Well);
         }
+        if let Some(query) = dune::runs(head) {
+            return (self.run(query, head, now.wall).header("date", date), Manner::Well);
+        }
         let kind = Kind::of(head.path());
         let list = kind.is_list(head.path());
         let stops = kind.stops(head);
@@ -149,6 +153,9 @@ impl World {
         if head.method != "GET" {
             return kind.refuse(&Refusal::Method);
         }
+        if let Some(id) = dune::fetched(head.path()).filter(|_| kind == Kind::Dune) {
+            return self.result(head, &id, now);
+        }
         let job = kind.job_of(head.path());
         if job.is_none() && !kind.is_list(head.path()) {
             return kind.refuse(&Refusal::Path);
@@ -175,6 +182,33 @@ impl World {
         let begun = jobs.filter_map(|(id, job)| Some((id, job.at(job.submitted?, now)?)));
         let bodies = begun.map(|(id, (submitted, now))| Kind::Dli.body(id, submitted, &now));
         Answer::json(200, &page.body(bodies))
+    }
+
+    /// Begins the execution that waits for its query to be run.
+    fn run(&mut self, query: u64, head: &Head, now: Timestamp) -> Answer {
+        if let Some(why) = Kind::Dune.stranger(head, &self.key, &self.sk, &self.iam) {
+            return dune::refuse(&why);
+        }
+        let waits = |job: &Job| job.submitted.is_none() && job.life.query() == Some(query);
+        let Some((id, job)) = self.jobs.iter_mut().find(|(_, job)| waits(job)) else {
+            return dune::refuse(&Refusal::Path);
+        };
+        job.submitted = Some(now);
+        dune::running(id)
+    }
+
+    /// The result of an execution of Dune's.
+    fn result(&mut self, head: &Head, id: &str, now: Timestamp) -> Answer {
+        if let Some(why) = Kind::Dune.stranger(head, &self.key, &self.sk, &self.iam) {
+            return dune::refuse(&why);
+        }
+        let job = self.jobs.get_mut(id).filter(|job| job.life.query().is_some());
+        match job.and_then(|job| job.stands(now)) {
+            Some((submitted, now)) => {
+                Answer::json(200, &dune::with_result(dune::body(id, submitted, &now)))
+            }
+            None => dune::refuse(&Refusal::Path),
+        }
     }
 
     /// Stops a job.
