@@ -198,7 +198,7 @@ fn what_one_run_says_is_not_certain() {
 #[test]
 fn a_likeness_without_a_past_is_predicted_by_that_of_all() {
     let mut memory = Memory::default();
-    (0..50).for_each(|_| memory.learn(&lesson("known", 100.0)));
+    (0..500).for_each(|_| memory.learn(&lesson("known", 100.0)));
     assert!(memory.past(&given("new"), Phase::Whole).is_none());
     let over = |t| memory.predict(&given("new"), Phase::Whole).at(t).chance;
     assert!(over(80.0) < 0.1 && over(125.0) > 0.8, "{} {}", over(80.0), over(125.0));
