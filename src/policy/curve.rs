@@ -2,16 +2,18 @@
 //! under it a histogram of all that a provider has.
 //!
 //! A [`Sketch`] holds the logarithms of durations as a log-normal distribution whose memory fades by
-//! 8 % a run, so that an old regime is forgotten after a dozen runs: with d = ln T − m,
+//! 8 % a run, so that an old regime is forgotten after some dozen runs: with d = ln T − m,
 //!
 //! ```text
 //! w ← 0.92·w + 1    m ← m + d/w    v ← 0.92·v + d·(ln T − m)    s² = (2·0.16 + v)/(2 + w)
 //! ```
 //!
-//! where 0.16 is the variance that two runs nobody saw would have had: one run is no certainty. A
-//! [`Histogram`] has 16 bins an octave from 0.25 s to 36 h, smoothed over four bins on either side; it
-//! counts as one run beside the sketch's w. So a likeness without a past is predicted by the provider's
-//! whole past, and a job that outlives its likeness falls to the provider's long tail by itself.
+//! where 0.16 is the variance that two runs nobody saw would have had: one run is no certainty. Once a
+//! few are known, d counts as ±2.5·s at most: one run that failed early or was stuck does not blur the
+//! others, and those of a new regime are believed all the same, some runs later. A [`Histogram`] has 16
+//! bins an octave from 0.25 s to 36 h, smoothed over four bins on either side; it counts as one run
+//! beside the sketch's w. So a likeness without a past is predicted by the provider's whole past, and a
+//! job that outlives its likeness falls to the provider's long tail by itself.
 //!
 //! What [`crate::policy::price`] needs of either is F(t), the chance that a job is over after t
 //! seconds, and A(t) = ∫₀ᵗ F. For the log-normal both are closed: with z = (ln t − m)/s,
@@ -48,16 +50,25 @@ impl Sketch {
     const FADE: f64 = 0.92;
     /// The spread that is assumed, as the variance of so many runs.
     const PRIOR: (f64, f64) = (2.0, 0.16);
+    /// A run that is further from the mean, in spreads, counts as one so far from it.
+    const FAR: f64 = 2.5;
+    /// So many runs must have been seen before one is far.
+    const KNOWN: f64 = 4.0;
     /// Nobody asks so soon that it would matter how much shorter a run was.
     const SHORTEST: f64 = 0.05;
 
     /// Takes in a run of so many seconds.
     pub fn learn(&mut self, seconds: f64) {
         let ln = seconds.max(Self::SHORTEST).ln();
+        let mut apart = ln - self.mean;
+        if self.weight > Self::KNOWN {
+            let far = Self::FAR * self.spread();
+            apart = apart.clamp(-far, far);
+        }
         self.weight = Self::FADE * self.weight + 1.0;
-        let apart = ln - self.mean;
-        self.mean += apart / self.weight;
-        self.variance = Self::FADE * self.variance + apart * (ln - self.mean);
+        let step = apart / self.weight;
+        self.mean += step;
+        self.variance = Self::FADE * self.variance + apart * (apart - step);
         self.runs = self.runs.saturating_add(1);
     }
 
