@@ -80,7 +80,8 @@ proptest! {
                 let t = SOON * (f64::from(step) * 0.07).exp();
                 let (chance, area) = at(t);
                 assert!((before.0..=1.0).contains(&chance), "F({t}) = {chance} after {}", before.0);
-                assert!(area >= before.1, "A({t}) = {area} after {}", before.1);
+                // A difference of like terms: what is lost is far below a nanosecond.
+                assert!(area >= before.1 - 1e-12, "A({t}) = {area:e} after {:e}", before.1);
                 before = (chance, area);
             }
             assert!(before.0 > 0.999, "at last {}", before.0);

@@ -27,7 +27,7 @@ pub(crate) const AT: [f64; 3] = [5.0, 8.0, 12.0];
 const RUNNING: f64 = 20.0;
 /// With requests to spare: so many jobs teach, so many are counted.
 const WARM: usize = 2_000;
-const COUNTED: usize = 6_000;
+const COUNTED: usize = 10_000;
 
 /// Jobs that are watched with requests to spare.
 #[derive(Debug)]

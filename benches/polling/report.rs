@@ -65,7 +65,7 @@ impl Report {
     fn today(&mut self) {
         self.heading(
             "Every policy as it comes",
-            "With requests to spare. 6,000 runs after 2,000 that teach; delays in seconds.",
+            "With requests to spare. 10,000 runs after 2,000 that teach; delays in seconds.",
         );
         for kind in Kind::ALL {
             eprintln!("{}: as they come", kind.name());

@@ -10,10 +10,13 @@
 //!
 //! where 0.16 is the variance that two runs nobody saw would have had: one run is no certainty. Once a
 //! few are known, d counts as ±2.5·s at most: one run that failed early or was stuck does not blur the
-//! others, and those of a new regime are believed all the same, some runs later. A [`Histogram`] has 16
-//! bins an octave from 0.25 s to 36 h, smoothed over four bins on either side; it counts as one run
-//! beside the sketch's w. So a likeness without a past is predicted by the provider's whole past, and a
-//! job that outlives its likeness falls to the provider's long tail by itself.
+//! others. Two in a row so far off on one side are no accident: they begin a new regime, and all before
+//! them is forgotten.
+//!
+//! A [`Histogram`] has 16 bins an octave from 0.25 s to 36 h, smoothed over four bins on either side; it
+//! counts as one run beside the sketch's w. So a likeness without a past is predicted by the provider's
+//! whole past, and a job that outlives its likeness falls to the provider's long tail by itself. The
+//! first day has no past at all: a few runs of a minute or so are assumed.
 //!
 //! What [`crate::policy::price`] needs of either is F(t), the chance that a job is over after t
 //! seconds, and A(t) = ∫₀ᵗ F. For the log-normal both are closed: with z = (ln t − m)/s,
@@ -43,6 +46,15 @@ pub struct Sketch {
     mean: f64,
     variance: f64,
     runs: u32,
+    /// Where the last run was, if it was far.
+    far: Option<Side>,
+}
+
+/// Where a run is that is far from all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Shorter,
+    Longer,
 }
 
 impl Sketch {
@@ -60,16 +72,29 @@ impl Sketch {
     /// Takes in a run of so many seconds.
     pub fn learn(&mut self, seconds: f64) {
         let ln = seconds.max(Self::SHORTEST).ln();
-        let mut apart = ln - self.mean;
-        if self.weight > Self::KNOWN {
-            let far = Self::FAR * self.spread();
-            apart = apart.clamp(-far, far);
+        let far = self.far_side(ln);
+        if far.is_some() && far == self.far {
+            *self = Self { runs: self.runs, ..Self::default() };
         }
+        self.far = far;
+        let most = if self.is_known() { Self::FAR * self.spread() } else { f64::INFINITY };
+        let apart = (ln - self.mean).clamp(-most, most);
         self.weight = Self::FADE * self.weight + 1.0;
         let step = apart / self.weight;
         self.mean += step;
         self.variance = Self::FADE * self.variance + apart * (apart - step);
         self.runs = self.runs.saturating_add(1);
+    }
+
+    fn is_known(&self) -> bool {
+        self.weight > Self::KNOWN
+    }
+
+    /// On which side of the others a run is far from them, if it is.
+    fn far_side(&self, ln: f64) -> Option<Side> {
+        let apart = ln - self.mean;
+        let is_far = self.is_known() && apart.abs() > Self::FAR * self.spread();
+        is_far.then_some(if apart < 0.0 { Side::Shorter } else { Side::Longer })
     }
 
     /// How many runs it has seen, forgotten ones included.
