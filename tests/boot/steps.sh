@@ -29,7 +29,7 @@ cd /src
 
 ## ready: start returns when it is
 rm /etc/systemd/system/jobtrackd.service.d/local.conf
-sed -i 's/^requests_per_minute.*/requests_per_minute = 3000/' /etc/jobtrack/config.toml
+sed -i 's/^requests_per_minute.*/requests_per_minute = 3000\npolicy = "backoff"\nmax_interval = "2s"/' /etc/jobtrack/config.toml
 systemctl daemon-reload
 systemctl start jobtrackd
 is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'active active'
