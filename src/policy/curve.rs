@@ -2,19 +2,19 @@
 //! under it a histogram of all that a provider has.
 //!
 //! A [`Sketch`] holds the logarithms of durations as a log-normal distribution whose memory fades by
-//! 8 % a run, so that an old regime is forgotten after some dozen runs: with d = ln T − m,
+//! 6 % a run, so that an old regime is forgotten after some dozen runs: with d = ln T − m,
 //!
 //! ```text
-//! w ← 0.92·w + 1    m ← m + d/w    v ← 0.92·v + d·(ln T − m)    s² = (2·0.16 + v)/(2 + w)
+//! w ← 0.94·w + 1    m ← m + d/w    v ← 0.94·v + d·(ln T − m)    s² = (2·0.16 + v)/(2 + w)
 //! ```
 //!
 //! where 0.16 is the variance that two runs nobody saw would have had: one run is no certainty. Once a
-//! few are known, d counts as ±2.5·s at most: one run that failed early or was stuck does not blur the
+//! few are known, d counts as ±2.4·s at most: one run that failed early or was stuck does not blur the
 //! others. Two in a row so far off on one side are no accident: they begin a new regime, and all before
 //! them is forgotten.
 //!
 //! A [`Histogram`] has 16 bins an octave from 0.25 s to 36 h, smoothed over four bins on either side; it
-//! counts as one run beside the sketch's w. So a likeness without a past is predicted by the provider's
+//! counts as 1.3 runs beside the sketch's w. So a likeness without a past is predicted by the provider's
 //! whole past, and a job that outlives its likeness falls to the provider's long tail by itself. The
 //! first day has no past at all: a few runs of a minute or so are assumed.
 //!
@@ -59,11 +59,11 @@ enum Side {
 
 impl Sketch {
     /// What is left of a run's weight after the next one.
-    const FADE: f64 = 0.92;
+    const FADE: f64 = 0.94;
     /// The spread that is assumed, as the variance of so many runs.
     const PRIOR: (f64, f64) = (2.0, 0.16);
     /// A run that is further from the mean, in spreads, counts as one so far from it.
-    const FAR: f64 = 2.5;
+    const FAR: f64 = 2.4;
     /// So many runs must have been seen before one is far.
     const KNOWN: f64 = 4.0;
     /// Nobody asks so soon that it would matter how much shorter a run was.
@@ -253,7 +253,8 @@ impl Curve for Histogram {
     }
 }
 
-/// What is predicted of one job: those that are alike, and all others beside them as one run.
+/// What is predicted of one job: those that are alike, and all others beside them as little more than
+/// one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Mixed<'a> {
     /// Those that are alike; none if there were none.
@@ -262,12 +263,18 @@ pub struct Mixed<'a> {
     pub all: &'a Histogram,
 }
 
+impl Mixed<'_> {
+    const WEIGHT_OF_ALL: f64 = 1.3;
+}
+
 impl Curve for Mixed<'_> {
     fn at(&self, t: f64) -> Over {
         let all = self.all.at(t);
         let Some(alike) = self.alike else { return all };
         let (own, weight) = (alike.at(t), alike.weight);
-        let mix = |own: f64, all: f64| (weight * own + all) / (weight + 1.0);
+        let mix = |own: f64, all: f64| {
+            (weight * own + Self::WEIGHT_OF_ALL * all) / (weight + Self::WEIGHT_OF_ALL)
+        };
         Over { chance: mix(own.chance, all.chance), area: mix(own.area, all.area) }
     }
 }
