@@ -19,7 +19,8 @@ CREATE INDEX lesson_likeness ON lesson (provider, likeness); -- the newest last,
 -- Older runs count for next to nothing: of those that are alike 64 stay…
 CREATE TRIGGER lesson_fades AFTER INSERT ON lesson
 BEGIN
-    DELETE FROM lesson WHERE id = (
+    DELETE FROM lesson
+    WHERE provider = NEW.provider AND likeness IS NEW.likeness AND id <= (
         SELECT id FROM lesson WHERE provider = NEW.provider AND likeness IS NEW.likeness
         ORDER BY id DESC LIMIT 1 OFFSET 64);
 END;

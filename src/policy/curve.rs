@@ -46,15 +46,8 @@ pub struct Sketch {
     mean: f64,
     variance: f64,
     runs: u32,
-    /// Where the last run was, if it was far.
-    far: Option<Side>,
-}
-
-/// Where a run is that is far from all before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Shorter,
-    Longer,
+    /// The last run, if it was far from those before it.
+    far: Option<f64>,
 }
 
 impl Sketch {
@@ -72,11 +65,21 @@ impl Sketch {
     /// Takes in a run of so many seconds.
     pub fn learn(&mut self, seconds: f64) {
         let ln = seconds.max(Self::SHORTEST).ln();
-        let far = self.far_side(ln);
-        if far.is_some() && far == self.far {
-            *self = Self { runs: self.runs, ..Self::default() };
+        if self.is_far(ln) {
+            match self.far.replace(ln) {
+                Some(first) if (first < self.mean) == (ln < self.mean) => {
+                    *self = Self::default();
+                    self.take_in(first);
+                }
+                Some(_) | None => {}
+            }
+        } else {
+            self.far = None;
         }
-        self.far = far;
+        self.take_in(ln);
+    }
+
+    fn take_in(&mut self, ln: f64) {
         let most = if self.is_known() { Self::FAR * self.spread() } else { f64::INFINITY };
         let apart = (ln - self.mean).clamp(-most, most);
         self.weight = Self::FADE * self.weight + 1.0;
@@ -90,14 +93,11 @@ impl Sketch {
         self.weight > Self::KNOWN
     }
 
-    /// On which side of the others a run is far from them, if it is.
-    fn far_side(&self, ln: f64) -> Option<Side> {
-        let apart = ln - self.mean;
-        let is_far = self.is_known() && apart.abs() > Self::FAR * self.spread();
-        is_far.then_some(if apart < 0.0 { Side::Shorter } else { Side::Longer })
+    fn is_far(&self, ln: f64) -> bool {
+        self.is_known() && (ln - self.mean).abs() > Self::FAR * self.spread()
     }
 
-    /// How many runs it has seen, forgotten ones included.
+    /// How many runs it has seen, those of the regimes before this one left out.
     #[must_use]
     pub fn runs(&self) -> u32 {
         self.runs

@@ -86,6 +86,7 @@ impl Memory {
         for (name, alike) in other.alike {
             self.alike.entry(name).or_insert(alike);
         }
+        self.lessons = self.lessons.max(other.lessons);
         if !self.all.whole.is_known() && !self.all.running.is_known() {
             self.all = other.all;
         }

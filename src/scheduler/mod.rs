@@ -320,9 +320,7 @@ impl Scheduler {
             return;
         }
         let kind = |report: &LaneReport| self.providers.get(&report.name).map(|known| known.kind);
-        // Of one that is gone, with its jobs, only what it taught may be left.
-        let known = |report: &LaneReport| report.configured || report.active_jobs > 0;
-        let lanes = self.tracker.report(now).into_iter().filter(known);
+        let lanes = self.tracker.report(now).into_iter();
         self.snapshots.send_replace(Arc::new(Snapshot {
             at: now,
             wall: Clock::wall(),

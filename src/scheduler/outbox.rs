@@ -127,7 +127,9 @@ impl Outbox {
         let adds = self.adding.iter_mut().flat_map(|adding| &mut adding.jobs);
         let adds = adds.filter(|job| job.kind == *kind).map(|job| &mut job.provider);
         let outages = self.outages.iter_mut().map(|outage| &mut outage.provider);
-        for provider in adds.chain(outages).filter(|provider| from.contains(provider)) {
+        let forgets = self.forgetting.iter_mut().map(|one| &mut one.what.provider);
+        let all = adds.chain(outages).chain(forgets);
+        for provider in all.filter(|provider| from.contains(provider)) {
             provider.clone_from(to);
         }
     }

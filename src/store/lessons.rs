@@ -57,6 +57,13 @@ const LEARN: &str = "
     SELECT job.provider, new.value ->> 'likeness', new.value ->> 'whole_ms', new.value ->> 'running_ms'
     FROM json_each(?1) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
 
+/// What goes by another name as well stays under that.
+const TAKE_NAME: &str = "
+    UPDATE lesson
+    SET likeness = (SELECT json_group_array(value) FROM json_each(lesson.likeness) WHERE value <> ?2)
+    WHERE provider = ?1 AND EXISTS (SELECT 1 FROM json_each(lesson.likeness) WHERE value = ?2)
+      AND EXISTS (SELECT 1 FROM json_each(lesson.likeness) WHERE value <> ?2)";
+
 const FORGET: &str = "
     DELETE FROM lesson
     WHERE provider = ?1
@@ -106,8 +113,12 @@ pub(super) async fn forget(
     connection: &mut SqliteConnection,
     what: &Forget,
 ) -> Result<u64, sqlx::Error> {
-    let query = sqlx::query(FORGET).bind(what.provider.as_str()).bind(&what.name);
-    Ok(query.execute(connection).await?.rows_affected())
+    let mut forgotten = 0;
+    for statement in [TAKE_NAME, FORGET] {
+        let query = sqlx::query(statement).bind(what.provider.as_str()).bind(&what.name);
+        forgotten += query.execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(forgotten)
 }
 
 /// What the users of these jobs, which are there, say they are like; `rows` are those of `adds`.

@@ -111,18 +111,20 @@ impl Age {
         likeness: &Likeness,
     ) -> Option<Lesson> {
         let Times { submitted_at, ended_at, .. } = seen.times;
+        let started_at = began(seen.times, seen.listed_at)
+            .filter(|origin| origin.phase == Phase::Running)
+            .map(|origin| origin.at);
         let took = |phase, from: Option<Utc>| {
             let exact = from.zip(ended_at).map(|(from, to)| seconds(from, to));
-            let told = seen.took.map(|took| took.as_secs_f64());
+            // A service that tells of a start tells how long the run took, not the wait before it.
+            let is_told = phase == Phase::Running || started_at.is_none();
+            let told = seen.took.filter(|_| is_told).map(|took| took.as_secs_f64());
             let is_between = was_seen && end.origin == self.origin && phase == end.phase();
             let between = is_between.then(|| f64::midpoint(self.alive, end.alive));
             let sane = |took: &f64| (0.001..Self::LONGEST.as_secs_f64()).contains(took);
             let took = [exact, told, between].into_iter().flatten().find(sane)?;
             Duration::try_from_secs_f64(took).ok()
         };
-        let started_at = began(seen.times, seen.listed_at)
-            .filter(|origin| origin.phase == Phase::Running)
-            .map(|origin| origin.at);
         let running = started_at.and_then(|_| took(Phase::Running, started_at));
         let whole = took(Phase::Whole, submitted_at);
         let lesson = Lesson { likeness: likeness.clone(), whole, running };

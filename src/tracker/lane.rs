@@ -193,6 +193,7 @@ impl Lane {
         heir.requests += std::mem::take(&mut self.requests);
         heir.asking.append(&mut self.asking);
         heir.shelf.inherit(&mut self.shelf);
+        heir.lateness = heir.lateness.or(self.lateness.take());
         heir.memory.inherit(std::mem::take(&mut self.memory));
         std::mem::take(&mut self.by_hand)
     }

@@ -36,6 +36,16 @@ pub struct LaneSettings {
     pub lists: bool,
 }
 
+impl LaneSettings {
+    /// No job that answers is left alone for longer.
+    pub(super) fn longest_interval(&self) -> Duration {
+        match self.policy {
+            Policy::Learned(_) => Rule::LONGEST,
+            Policy::Backoff => self.backoff.max,
+        }
+    }
+}
+
 /// By which rule jobs are asked again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Policy {

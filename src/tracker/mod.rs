@@ -28,7 +28,6 @@ use std::time::Duration;
 use crate::job::{
     Anomaly, Answer, Asked, JobId, Likeness, Moment, Mono, Ours, ProviderName, Tracked,
 };
-use crate::policy::Rule;
 
 use account::Account;
 pub use health::Pause;
@@ -67,8 +66,9 @@ impl Tracker {
                 }
             }
             Input::Forget(provider, name) => {
-                let lane = self.lane_of(&provider, now.mono);
-                self.lanes[lane.0].memory.forget(name.as_deref());
+                if let Some(lane) = self.lane_named(&provider) {
+                    self.lanes[lane.0].memory.forget(name.as_deref());
+                }
             }
             Input::Renamed { from, to } => self.rename(&from, &to, now.mono),
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
@@ -130,10 +130,7 @@ impl Tracker {
         let lane_id = self.lane_of(&job.provider, now.mono);
         let lane = &mut self.lanes[lane_id.0];
         // The stored time is by the wall clock, which may have jumped: bounded by the policy.
-        let longest = lane.settings.as_ref().map_or(Duration::ZERO, |own| match own.policy {
-            Policy::Learned(_) => Rule::LONGEST,
-            Policy::Backoff => own.backoff.max,
-        });
+        let longest = lane.settings.as_ref().map_or(Duration::ZERO, LaneSettings::longest_interval);
         let wait = job.next_poll_at.map_or(Duration::ZERO, |at| at.since(now.wall)).min(longest);
         let due = now.mono.plus(wait);
         let wait = if job.polls == 0 { Wait::First } else { Wait::Again };

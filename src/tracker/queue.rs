@@ -105,11 +105,10 @@ impl Queue {
             && let Some((due, job)) = self.waiting.first().copied().filter(|(due, _)| *due <= now)
         {
             self.waiting.remove(&(due, job));
-            let weighed = weigh(job);
-            left -= usize::from(matches!(weighed, Weighed::Now(..)));
-            self.place(job, due, weighed);
+            left -= 1;
+            self.place(job, due, weigh(job));
         }
-        let grown = self.to_weigh.range(..=(now, JobId(i64::MAX))).take(Self::AT_ONCE);
+        let grown = self.to_weigh.range(..=(now, JobId(i64::MAX))).take(left);
         for (at, job) in grown.copied().collect::<Vec<_>>() {
             self.to_weigh.remove(&(at, job));
             if let Some(Place::Due { since, worth, again }) = self.places.get(&job).copied() {

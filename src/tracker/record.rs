@@ -10,6 +10,7 @@ use crate::job::{
     ProviderError, RemoteId, Standing, State, Tracked, Transition, Utc, Verdict, conclude, observe,
 };
 
+use super::LaneSettings;
 use super::age::Age;
 use super::lane::{Lane, LaneId};
 use super::news::News;
@@ -85,7 +86,7 @@ impl Record {
     }
 
     /// Its provider is configured anew, and may know the word by which the job stands unknown: it is
-    /// asked at once, or once more if it is being asked.
+    /// asked at once, or once more if it is being asked. Nobody waits for longer than the new rule has it.
     pub(super) fn reconsider(&mut self, id: JobId, lane: &mut Lane, now: Mono) {
         let place = self.place();
         match &mut self.stage {
@@ -94,7 +95,13 @@ impl Record {
                     *due = now;
                 }
             }
-            Stage::Waiting(_) => {}
+            Stage::Waiting(due) => {
+                let longest = lane.settings.as_ref().map(LaneSettings::longest_interval);
+                let latest = longest.map_or(*due, |longest| now.plus(longest));
+                if latest < *due && lane.bring_forward(id, place, latest) {
+                    *due = latest;
+                }
+            }
             Stage::Asking { .. } => self.outdated = true,
             Stage::Writing(pending) if pending.after.state == State::Unknown => pending.due = now,
             Stage::Writing(_) => {}

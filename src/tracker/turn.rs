@@ -1,9 +1,10 @@
 //! Whose turn it is, once the budget of an account lets a request go: what was asked for by hand,
 //! then pages that were begun, then whom asking is worth most.
 //!
-//! Two rules bound that order. One turn in four is a first poll's while others are due too: wrong ids
-//! are told early, and ten thousand new jobs do not hold up all others. And no job waits for ever: one
-//! that was passed over for some rounds, as many requests each as there are jobs, goes first.
+//! Two rules bound that order. One turn in four is a first poll's while others are due too, so that
+//! wrong ids are told early; in the other three a job that was never asked counts for what it is worth
+//! by its provider's past, and for nothing where there is none. And no job waits for ever: one that was
+//! passed over for some rounds, as many requests each as there are jobs, goes first.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -18,7 +19,6 @@ use super::patience::Learned;
 use super::queue::{Next, Weighed, Worth};
 use super::record::Record;
 use super::shelf::{Placed, Waiting};
-use super::stage::Stage;
 
 /// Whose turn it is.
 #[derive(Debug)]
@@ -91,16 +91,14 @@ impl Account {
     /// Who is due for so many rounds goes first: none waits for more than one round longer.
     const ROUNDS: u64 = 4;
 
-    /// Whether a first poll has this turn before all others; counts the turn.
-    fn is_firsts_turn(&mut self, offers: &[Offer]) -> bool {
-        let asked = |offer: &Offer| offer.by_hand || offer.further;
-        let is_contested = offers.iter().any(|offer| offer.first.is_some())
-            && offers.iter().any(|offer| offer.again.is_some())
-            && !offers.iter().any(asked);
-        if is_contested {
-            self.turns_since_first = (self.turns_since_first + 1) % Self::TURNS_PER_FIRST;
-        }
-        is_contested && self.turns_since_first == 0
+    /// Whether a first poll has this turn before all others.
+    fn is_firsts_turn(&self) -> bool {
+        self.turns_since_first + 1 >= Self::TURNS_PER_FIRST
+    }
+
+    /// A turn was given for which both kinds stood by.
+    fn count_turn(&mut self) {
+        self.turns_since_first = (self.turns_since_first + 1) % Self::TURNS_PER_FIRST;
     }
 
     /// Who is due since before then has waited long enough, where so many jobs share the budget.
@@ -166,20 +164,22 @@ impl Lane {
         self.again.take(job);
         let record = jobs.get(&job)?;
         let place = record.place();
-        if let Some((page, _, places)) = self.page_for(job, place, jobs, now) {
+        let page = self.page_for(job, place, jobs, now);
+        if let Some(learned) = self.patience().learned
+            && let Weighed::Later(at) =
+                record.weigh(learned, page.as_ref().map(|(_, worth, _)| Worth(*worth)), now)
+        {
+            // It was to be asked with others, who have been asked meanwhile.
+            self.again.put(job, at);
+            return None;
+        }
+        if let Some((page, _, places)) = page {
             let jobs = places.into_iter().map(|(place, job, due)| {
                 self.shelf.take(place, job);
                 self.again.take(job);
                 (job, due)
             });
             return Some(Turn::Page(page, jobs.collect()));
-        }
-        // It was to be asked with others, who have been asked meanwhile.
-        if let Stage::Waiting(due) = record.stage
-            && due > now
-        {
-            self.again.put(job, due);
-            return None;
         }
         if let Some(place) = place {
             self.shelf.take(place, job);
@@ -217,12 +217,16 @@ impl Tracker {
     /// The lane whose turn it is now, and which of its jobs.
     pub(super) fn pick(&mut self, now: Mono) -> Option<(LaneId, Turn)> {
         for account in 0..self.accounts.len() {
-            while let Some(choice) = self.choose_in(account, now) {
+            while let Some((choice, is_contested)) = self.choose_in(account, now) {
                 let (Choice::ByHand(lane) | Choice::Further(lane) | Choice::Job(lane, _)) = choice;
                 let id = LaneId(lane);
                 let lane = &mut self.lanes[lane];
                 let Some(turn) = lane.take(choice, &self.jobs, now) else { continue };
-                lane.begin(&mut self.accounts[account], &turn, now);
+                let account = &mut self.accounts[account];
+                lane.begin(account, &turn, now);
+                if is_contested {
+                    account.count_turn();
+                }
                 self.turns += 1;
                 lane.last_turn = self.turns;
                 return Some((id, turn));
@@ -231,7 +235,8 @@ impl Tracker {
         None
     }
 
-    fn choose_in(&mut self, account: usize, now: Mono) -> Option<Choice> {
+    /// Who goes first, and whether first polls and others stood by.
+    fn choose_in(&mut self, account: usize, now: Mono) -> Option<(Choice, bool)> {
         let own = &mut self.accounts[account];
         if own.opens_at()? > now {
             return None;
@@ -245,7 +250,10 @@ impl Tracker {
                 offers.push(lane.offer(index, &self.jobs, now));
             }
         }
-        let is_firsts_turn = own.is_firsts_turn(&offers);
-        choose(&offers, is_firsts_turn, own.overdue(jobs, now))
+        let is_contested = offers.iter().any(|offer| offer.first.is_some())
+            && offers.iter().any(|offer| offer.again.is_some())
+            && !offers.iter().any(|offer| offer.by_hand || offer.further);
+        let is_firsts_turn = is_contested && own.is_firsts_turn();
+        Some((choose(&offers, is_firsts_turn, own.overdue(jobs, now))?, is_contested))
     }
 }
