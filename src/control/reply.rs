@@ -1,5 +1,5 @@
-//! Rows of the store, and what the tracker tells of a job → objects of the wire. The two have the same names, and are two types so that
-//! neither the schema nor the contract moves with the other unseen.
+//! Rows of the store, and what the tracker tells of a job → objects of the wire. The two have the same
+//! names, and are two types so that neither the schema nor the contract moves with the other unseen.
 
 use std::time::Duration;
 
@@ -82,6 +82,6 @@ impl From<Outlook> for api::Outlook {
 }
 
 /// To a millisecond, as all times of ours.
-fn seconds(span: Duration) -> f64 {
+pub(super) fn seconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1000.0).round() / 1000.0
 }

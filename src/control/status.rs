@@ -12,6 +12,7 @@ use crate::store::{Forget, SCHEMA_VERSION, sqlite_version};
 use super::App;
 use super::problem::Problem;
 use super::query::Pairs;
+use super::reply::seconds;
 
 /// `GET /v1/status`
 pub(super) async fn status(State(app): State<App>) -> Json<Status> {
@@ -40,7 +41,7 @@ fn provider(lane: &Lane, snapshot: &Snapshot) -> ProviderStatus {
         active_jobs: report.active_jobs,
         due_polls: report.due_polls,
         late_s: report.late.as_secs_f64(),
-        detection_delay_s: report.lateness.map(|late| late.as_secs_f64()),
+        detection_delay_s: report.lateness.map(seconds),
         in_flight: report.in_flight,
         sent_last_minute: report.sent_last_minute,
         requests_per_minute: report.requests_per_minute,

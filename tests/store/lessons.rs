@@ -179,9 +179,11 @@ async fn a_name_or_a_provider_is_forgotten_and_nothing_else() {
 
     let first = batch(vec![forget("dune", Some("wider")), forget("nobody", None)]);
     assert_eq!(write(&mut store, &first).await.forgotten, [3, 0]);
-    assert_eq!(left(), "4 5 6");
+    assert_eq!(left(), "1 4 5 6");
+    let kept = db::value(&home.database(), "SELECT likeness FROM lesson WHERE id = 1");
+    assert_eq!(kept, r#"["closest"]"#, "it goes by another name as well");
     let second = batch(vec![forget("dune", None), forget("dune", Some("wider still"))]);
-    assert_eq!(write(&mut store, &second).await.forgotten, [2, 0]);
+    assert_eq!(write(&mut store, &second).await.forgotten, [3, 0]);
     assert_eq!(left(), "6", "the other provider's");
 
     // What is written in the same transaction is learned after that.

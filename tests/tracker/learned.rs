@@ -172,6 +172,21 @@ fn the_outlook_says_when_and_why_and_what_it_is_compared_with() {
 }
 
 #[test]
+fn nobody_waits_for_longer_than_the_rule_of_now_has_it() {
+    let mut world = World::new(learned(600), |_| 7, |_| 100 * HOUR);
+    let job = world.add();
+    world.sim.run_until(13 * HOUR);
+    let wait = |world: &World| {
+        let outlook = world.sim.tracker.outlook(job, Mono::from_millis(world.sim.now));
+        let NextPoll::In(wait) = outlook.expect("it is tracked").next else { panic!("it waits") };
+        wait
+    };
+    assert!(wait(&world) > Duration::from_mins(6));
+    world.sim.configure(vec![settings("dune")]);
+    assert!(wait(&world) <= Duration::from_mins(5));
+}
+
+#[test]
 fn where_requests_are_short_the_ripe_go_before_the_hopeless() {
     // Even jobs take a minute, odd ones a day, and the past of both is known.
     let took = |job: JobId| if job.0 % 2 == 0 { MINUTE } else { 24 * HOUR };

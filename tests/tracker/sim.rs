@@ -115,6 +115,9 @@ impl Sim {
             Policy::Backoff => own.backoff.max,
         });
         self.longest = longest.max().unwrap_or_default();
+        // Nobody waits for longer than the rule of now has it.
+        let latest = Mono::from_millis(self.now).plus(self.longest).as_millis();
+        self.due.retain(|_, due| *due <= latest);
         // A word that was not known may be known now: such jobs may be asked at once.
         for row in self.store.values().filter(|row| row.job.standing.state == State::Unknown) {
             self.due.remove(&row.job.id);
