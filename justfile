@@ -22,3 +22,7 @@ deny:
 # with `--write` into docs/polling.md. Needs python3 and PyPI.
 bench-live *ARGS:
     cargo bench --profile dev --bench live -- {{ ARGS }}
+
+# What one turn costs among a hundred thousand due jobs.
+bench-turn:
+    cargo bench --bench turn
