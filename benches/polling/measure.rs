@@ -160,3 +160,43 @@ pub(crate) fn broken_promises(kind: Kind, by: f64, seed: u64) -> (usize, usize) 
     let waits = || jobs.iter().zip(&lives).flat_map(|(job, life)| life.waits(job));
     (waits().filter(Wait::is_too_long).count(), waits().count())
 }
+
+/// What can befall a thousand runs in a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event {
+    /// They are the first of all.
+    FirstDay,
+    /// Nothing: three thousand came before.
+    Usual,
+    /// The same, and the daemon was killed and started again as they began.
+    Restart,
+    /// The same, and all take so many times as long as before.
+    Jump(f64),
+}
+
+impl Event {
+    pub(crate) const ALL: [(&str, Self); 5] = [
+        ("the first of all", Self::FirstDay),
+        ("after 3,000", Self::Usual),
+        ("the same, after a `kill -9`", Self::Restart),
+        ("the same, all × 10 from then on", Self::Jump(10.0)),
+        ("the same, all × 0.1 from then on", Self::Jump(0.1)),
+    ];
+
+    /// By `learned`, by `backoff`, and the best in hindsight at as many requests as `learned`.
+    pub(crate) fn befalls(self, kind: Kind) -> (Figures, Figures, f64) {
+        let mut jobs = draw(&kind.recipe(), 6_000, RUNNING, 1);
+        let counted = if matches!(self, Self::FirstDay) { 0..1_000 } else { 3_000..4_000 };
+        let restart = matches!(self, Self::Restart).then_some(counted.start);
+        if let Self::Jump(by) = self {
+            jump(&mut jobs, by);
+        }
+        let figures = |setup: Setup| {
+            let lives = fleet::track(&jobs, counted.end, &Setup { restart, ..setup });
+            Figures::of(&seen(&jobs[counted.clone()], &lives[counted.clone()]))
+        };
+        let learned = figures(Setup::learned(1.0, true));
+        let best = best_in_hindsight(&jobs[counted.clone()], learned.requests);
+        (learned, figures(Setup::backoff(Setup::BACKOFF)), best)
+    }
+}

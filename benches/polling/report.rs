@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::clients::Client;
 use super::figures::{Figures, worst};
-use super::measure::{AT, Ample, Equal, Short, TODAY, broken_promises, growing};
+use super::measure::{AT, Ample, Equal, Event, Short, TODAY, broken_promises, growing};
 use super::workload::Kind;
 
 /// Something that the policy must reach: a figure, and the most that it may be.
@@ -29,6 +29,7 @@ impl Report {
         report.today();
         report.equal();
         report.short();
+        report.events();
         report.jumps();
         report
     }
@@ -82,6 +83,29 @@ impl Report {
                 &ample.knowing(1.0, false),
             );
             self.row("knowing each end", &ample.clairvoyant());
+        }
+    }
+
+    /// From the first day, over a restart, through a change of all durations.
+    fn events(&mut self) {
+        self.heading(
+            "Good days and bad",
+            "A thousand runs each, with requests to spare; mean delays in seconds. A job of a new regime is asked\n\
+             too often or, within the promise, too late, until two or three runs of its kind are over.",
+        );
+        for kind in [Kind::Dune, Kind::Mixed] {
+            eprintln!("{}: good days and bad", kind.name());
+            self.say(format_args!(
+                "\n| `{}` | learned: requests a job | mean delay | best in hindsight at so many | backoff: requests a job | mean delay |\n|---|--:|--:|--:|--:|--:|",
+                kind.name()
+            ));
+            for (name, event) in Event::ALL {
+                let (learned, backoff, best) = event.befalls(kind);
+                self.say(format_args!(
+                    "| {name} | {:.1} | {:.1} | {best:.1} | {:.1} | {:.1} |",
+                    learned.requests, learned.mean, backoff.requests, backoff.mean
+                ));
+            }
         }
     }
 
