@@ -155,6 +155,8 @@ impl Histogram {
     const ASSUMED: f64 = 16.0;
     const ASSUMED_MEDIAN: f64 = 60.0;
     const ASSUMED_SPREAD: f64 = 1.8;
+    /// What lies beyond the last bin, nobody knows when: an octave of such bins.
+    const BEYOND: f64 = 0.32;
     /// Beyond so many runs all count half: the past fades here too.
     const KEPT: f32 = 4096.0;
 
@@ -208,7 +210,7 @@ impl Histogram {
             let share = assumed(Self::edge(bin + 1)) - assumed(Self::edge(bin));
             seen + Self::FLOOR + Self::ASSUMED * share
         };
-        let total: f64 = (0..Self::BINS).map(weight).sum();
+        let total = Self::BEYOND + (0..Self::BINS).map(weight).sum::<f64>();
         let mut edges = Vec::with_capacity(Self::BINS + 1);
         let mut over = Over { chance: 0.0, area: 0.0 };
         edges.push(over);
@@ -239,7 +241,7 @@ impl Curve for Histogram {
         let last = Self::edge(Self::BINS);
         if t >= last {
             let end = edges[Self::BINS];
-            return Over { chance: 1.0, area: end.area + (t - last) };
+            return Over { area: end.area + end.chance * (t - last), ..end };
         }
         let bin = Self::bin(t);
         let (low, high) = (edges[bin], edges[bin + 1]);

@@ -39,12 +39,12 @@ pub fn index(curve: &impl Curve, alive: f64, at: f64) -> f64 {
 fn index_from(curve: &impl Curve, then: Over, alive: f64, at: f64) -> f64 {
     // A tail that is not known to better than this predicts nothing.
     const KNOWN: f64 = 1e-9;
-    let now = curve.at(at);
-    if 1.0 - then.chance < KNOWN || 1.0 - now.chance < KNOWN {
+    if 1.0 - then.chance < KNOWN {
         return 0.0;
     }
+    let now = curve.at(at);
     let unseen = now.area - then.area - (at - alive) * then.chance;
-    (unseen / (1.0 - now.chance)).max(0.0)
+    (unseen / (1.0 - now.chance).max(KNOWN)).max(0.0)
 }
 
 /// What bounds the time until a job is asked again.

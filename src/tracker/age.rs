@@ -31,7 +31,7 @@ pub(super) struct Age {
 
 impl Age {
     /// What is believed of a job's age, or of its duration.
-    const LONGEST: Duration = Duration::from_hours(400 * 24);
+    pub(super) const LONGEST: Duration = Duration::from_hours(400 * 24);
     /// `Date` has whole seconds: their middle.
     const HALF: Duration = Duration::from_millis(500);
     /// By so much a `Date` may differ from a stopwatch that is right, and a clock from another.

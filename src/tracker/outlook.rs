@@ -7,6 +7,7 @@ use crate::job::{JobId, Moment, Mono, Phase, State};
 use crate::policy::{Curve, Memory, Mixed, Why, index};
 
 use super::Tracker;
+use super::age::Age;
 use super::lane::Lane;
 use super::patience::{Learned, Patience};
 use super::queue::{Weighed, Worth};
@@ -144,6 +145,9 @@ impl Record {
         let (mut low, mut high) = (self.age.alive(), 2.0 * self.age.alive().max(1.0));
         while curve.at(high).chance < half {
             (low, high) = (high, 2.0 * high);
+            if high > Age::LONGEST.as_secs_f64() {
+                return None;
+            }
         }
         while high - low > 0.01 * high {
             let middle = f64::midpoint(low, high);
