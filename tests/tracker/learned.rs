@@ -104,10 +104,10 @@ fn a_job_whose_like_took_a_minute_is_asked_when_a_minute_has_passed() {
     world.sim.run_to_the_end();
     let looks = world.looks(job);
     assert!(looks[0] < SECOND, "the first look comes at once: {looks:?}");
-    let soon = looks.iter().filter(|at| (50 * SECOND..60 * SECOND).contains(*at)).count();
+    let soon = looks.iter().filter(|at| (50 * SECOND..65 * SECOND).contains(*at)).count();
     assert!(looks.len() <= 8 && soon >= 2, "{looks:?}");
     let late = looks.last().expect("looked at") - (MINUTE + 500);
-    assert!(late <= 4 * SECOND, "{late} ms late: {looks:?}");
+    assert!(late <= 5 * SECOND, "{late} ms late: {looks:?}");
 }
 
 #[test]
