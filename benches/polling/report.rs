@@ -45,6 +45,8 @@ impl Report {
             } else {
                 format!("{found:.0}")
             };
+            let most = format!("{most:.2}");
+            let most = most.trim_end_matches('0').trim_end_matches('.');
             put(&mut text, format_args!("| {what} | {most} | {figure} | {verdict} |"));
         }
         text + &self.tables
@@ -242,7 +244,6 @@ impl Report {
         let share = worst(shares);
         self.say(format_args!("{told} {share:.2} |"));
         if let Some(most) = most {
-            let most = (most * 100.0).floor() / 100.0;
             let name = kind.name();
             self.must(
                 format!("`{name}`, 500 run, {budget} a minute: delay / × 2 to 60 s, first come"),
