@@ -65,16 +65,13 @@ impl Sketch {
     /// Takes in a run of so many seconds.
     pub fn learn(&mut self, seconds: f64) {
         let ln = seconds.max(Self::SHORTEST).ln();
-        if self.is_far(ln) {
-            match self.far.replace(ln) {
-                Some(first) if (first < self.mean) == (ln < self.mean) => {
-                    *self = Self::default();
-                    self.take_in(first);
-                }
-                Some(_) | None => {}
-            }
-        } else {
-            self.far = None;
+        let far = self.is_far(ln).then_some(ln);
+        let before = std::mem::replace(&mut self.far, far);
+        if let (Some(first), Some(_)) = (before, far)
+            && (first < self.mean) == (ln < self.mean)
+        {
+            *self = Self::default();
+            self.take_in(first);
         }
         self.take_in(ln);
     }

@@ -79,8 +79,12 @@ const LONGEST_RUN: Duration = Duration::from_hours(400 * 24);
 
 /// The milliseconds that a run took.
 pub(super) fn took_ms(value: Option<&Value>) -> Option<Duration> {
-    let ms = u64::try_from(integer(value)?).ok()?;
-    Some(Duration::from_millis(ms)).filter(is_run)
+    millis(value).filter(is_run)
+}
+
+/// A span in milliseconds.
+pub(super) fn millis(value: Option<&Value>) -> Option<Duration> {
+    u64::try_from(integer(value)?).ok().map(Duration::from_millis)
 }
 
 /// The seconds that a run took, which may have a fraction.

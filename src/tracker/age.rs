@@ -59,6 +59,11 @@ impl Age {
         self.alive
     }
 
+    /// How long ago it is at `now` that it was last known not to be over.
+    pub(super) fn silence(&self, now: Mono) -> f64 {
+        self.now(now) - self.alive
+    }
+
     /// The part of [`Age::alive`] that is beyond doubt.
     pub(super) fn proven(&self) -> f64 {
         self.alive.min(self.known)
@@ -111,9 +116,7 @@ impl Age {
         likeness: &Likeness,
     ) -> Option<Lesson> {
         let Times { submitted_at, ended_at, .. } = seen.times;
-        let started_at = began(seen.times, seen.listed_at)
-            .filter(|origin| origin.phase == Phase::Running)
-            .map(|origin| origin.at);
+        let started_at = started(seen.times, seen.listed_at);
         let took = |phase, from: Option<Utc>| {
             let exact = from.zip(ended_at).map(|(from, to)| seconds(from, to));
             // A service that tells of a start tells how long the run took, not the wait before it.
@@ -147,9 +150,14 @@ fn since_registration(at: Utc) -> Origin {
     Origin { at, phase: Phase::Whole }
 }
 
-/// The start of the run, else the submission. A place in a list is the start, as far as is known.
+/// The start of the run. A place in a list is the start, as far as is known.
+fn started(times: Times, listed_at: Option<Utc>) -> Option<Utc> {
+    times.started_at.or(listed_at)
+}
+
+/// The start of the run, else the submission.
 fn began(times: Times, listed_at: Option<Utc>) -> Option<Origin> {
-    let started = times.started_at.or(listed_at).map(|at| Origin { at, phase: Phase::Running });
+    let started = started(times, listed_at).map(|at| Origin { at, phase: Phase::Running });
     started.or_else(|| times.submitted_at.map(|at| Origin { at, phase: Phase::Whole }))
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::job::{
-    Answer, Grace, JobId, Listing, Moment, Mono, Observation, Page, ProviderError, ProviderName,
-    Said, Utc,
+    Answer, Grace, JobId, Listing, Moment, Mono, Observation, ProviderError, ProviderName, Said,
+    Utc,
 };
 use crate::policy::{Backoff, Memory};
 
@@ -152,12 +152,11 @@ impl Lane {
         self.by_hand.retain(|waiting| *waiting != job);
     }
 
-    /// A job that was asked before is due now, not when it was to be; false if it does not wait.
-    pub(super) fn bring_forward(&mut self, job: JobId, place: Option<Utc>, now: Mono) -> bool {
+    /// A job that was asked before is `due` then, not when it was to be; false if it does not wait.
+    pub(super) fn bring_forward(&mut self, job: JobId, place: Option<Utc>, due: Mono) -> bool {
         let waits = self.again.take(job).is_some();
         if waits {
-            self.dequeue(job, place);
-            self.enqueue(job, now, Wait::Again, place, now);
+            self.enqueue(job, due, Wait::Again, place, due);
         }
         waits
     }
@@ -282,18 +281,6 @@ impl Lane {
         account.learn(&mut self.health, outcome, listing.pace, sent, now.mono, |health| {
             health.learn(&self.name, outcome, listing.pace, true, now, actions);
         });
-    }
-
-    /// Those of `missing` that a page did not show and that are now asked singly.
-    pub(super) fn missed(
-        &mut self,
-        page: Page,
-        total: u64,
-        expected: usize,
-        missing: Vec<Waiting>,
-        now: Mono,
-    ) -> Vec<Waiting> {
-        self.shelf.seen(page, total, expected, missing, now)
     }
 
     /// A word that we do not know is reported once, and held until it is known.

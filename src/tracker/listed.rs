@@ -42,7 +42,7 @@ impl Tracker {
             }
         }
         if let Some(lane) = self.lanes.get_mut(lane_id.0) {
-            let singly = lane.missed(page, listed.total, count, missing, now.mono);
+            let singly = lane.shelf.seen(page, listed.total, count, missing, now.mono);
             self.put_back(&singly, true, now.mono);
         }
     }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::job::{JobId, Moment, Mono, Phase, State};
-use crate::policy::{Curve, Memory, Mixed, Why, index};
+use crate::job::{JobId, Moment, Mono, State};
+use crate::policy::{Curve, Look, Memory, Mixed, Why, index};
 
 use super::Tracker;
 use super::age::Age;
@@ -61,8 +61,6 @@ pub struct PastRuns {
     pub count: u32,
     /// Their median.
     pub median: Duration,
-    /// What is counted.
-    pub phase: Phase,
 }
 
 impl Record {
@@ -74,12 +72,12 @@ impl Record {
         let Some(learned) = patience.learned else {
             return now.mono.plus(patience.backoff.next_interval(self.quiet, now.jitter));
         };
-        let look = learned.rule.next_look(
-            &self.curve(learned.memory),
-            self.age.alive(),
-            self.age.proven(),
-        );
-        self.age.reaches(look.at)
+        self.age.reaches(self.next_look(learned).at)
+    }
+
+    fn next_look(&self, learned: Learned<'_>) -> Look {
+        let curve = self.curve(learned.memory);
+        learned.rule.next_look(&curve, self.age.alive(), self.age.proven())
     }
 
     /// What a request for it is worth at `now`.
@@ -103,8 +101,7 @@ impl Record {
         match self.stage {
             // It is not due by itself, and with the others not yet: staleness grows as the square.
             Stage::Waiting(due) if due > now && worth < Worth::PRICE => {
-                let silence = self.age.now(now) - self.age.alive();
-                let missing = silence * ((1.0 / worth.0.max(1e-9)).sqrt() - 1.0);
+                let missing = self.age.silence(now) * ((1.0 / worth.0.max(1e-9)).sqrt() - 1.0);
                 let wait = Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX);
                 Weighed::Later(now.plus(wait.max(Self::NOT_SOONER)).min(due))
             }
@@ -117,8 +114,8 @@ impl Record {
     /// When its worth may have grown so much that it is to be looked at again.
     pub(super) fn weighed_again_at(&self, now: Mono) -> Mono {
         const PART: f64 = 0.125;
-        let silence = self.age.now(now) - self.age.alive();
-        let grown = Duration::try_from_secs_f64(silence * PART).unwrap_or(Duration::MAX);
+        let grown =
+            Duration::try_from_secs_f64(self.age.silence(now) * PART).unwrap_or(Duration::MAX);
         now.plus(grown.max(Self::NOT_SOONER))
     }
 
@@ -127,10 +124,9 @@ impl Record {
     }
 
     fn past(&self, memory: &Memory) -> Option<PastRuns> {
-        let phase = self.age.phase();
-        let past = memory.past(&self.likeness, phase)?;
+        let past = memory.past(&self.likeness, self.age.phase())?;
         let median = Duration::try_from_secs_f64(past.sketch.median()).ok()?;
-        Some(PastRuns { name: past.name.to_owned(), count: past.sketch.runs(), median, phase })
+        Some(PastRuns { name: past.name.to_owned(), count: past.sketch.runs(), median })
     }
 
     /// The time until it is over by as much chance as not.
@@ -168,13 +164,10 @@ impl Record {
             None => Reason::Backoff,
             // It gave no answer: then pauses grow whatever the past says.
             Some(_) if self.quiet > 0 => Reason::Backoff,
-            Some(learned) => {
-                let (alive, proven) = (self.age.alive(), self.age.proven());
-                match learned.rule.next_look(&self.curve(learned.memory), alive, proven).why {
-                    Why::Price => Reason::Price(learned.rule.price),
-                    Why::Promise => Reason::Promise,
-                }
-            }
+            Some(learned) => match self.next_look(learned).why {
+                Why::Price => Reason::Price(learned.rule.price),
+                Why::Promise => Reason::Promise,
+            },
         };
         // What took how long is remembered whatever the rule is.
         let (past, ends_in) = (self.past(&lane.memory), self.ends_in(&lane.memory, now));

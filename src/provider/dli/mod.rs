@@ -24,7 +24,7 @@ use crate::job::{
 use super::Provider;
 use super::checkup::checkup;
 use super::fields::{
-    MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, number, object, plain, text, time_ms,
+    MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, millis, number, object, plain, text, time_ms,
     took_ms,
 };
 use super::http::{Reply, answer};
@@ -210,9 +210,8 @@ fn end(status: &Status) -> Option<Utc> {
     let reported = time_ms(status.end_time.as_ref());
     reported.or_else(|| {
         let started = time_ms(status.start_time.as_ref())?;
-        let took = u64::try_from(integer(status.duration.as_ref())?).ok()?;
-        let took = Duration::from_millis(took);
-        (took < LONGEST_RUN).then(|| started.plus(took))
+        let took = millis(status.duration.as_ref()).filter(|took| *took < LONGEST_RUN)?;
+        Some(started.plus(took))
     })
 }
 
