@@ -5,11 +5,11 @@
 use std::time::{Duration, Instant};
 
 use jobtrack::job::{
-    Answer, Asked, Grace, JobId, Lesson, Likeness, Moment, Mono, Observation, Pace, ProviderName,
-    Said, Standing, Times, Tracked, Utc,
+    Answer, RequestTimes, NotFoundTimeout, JobId, DurationSample, SimilarityKeys, ClockReading, MonotonicTime, Observation, RateLimitInfo, ProviderName,
+    ObservedState, CurrentState, ProviderTimes, StoredJob, UtcTime,
 };
-use jobtrack::policy::{Backoff, Rule};
-use jobtrack::tracker::{Action, Input, LaneSettings, Policy, Question, Tracker};
+use jobtrack::policy::{Backoff, PollRule};
+use jobtrack::tracker::{Action, Input, ProviderSettings, PollPolicy, PollRequest, Tracker};
 
 const JOBS: i64 = 100_000;
 const TURNS: usize = 20_000;
@@ -34,7 +34,7 @@ fn main() {
 struct Bench {
     tracker: Tracker,
     now: u64,
-    under_way: Option<Question>,
+    under_way: Option<PollRequest>,
 }
 
 impl Bench {
@@ -48,33 +48,33 @@ impl Bench {
         let lessons = (0..10_000).map(|run| {
             let took = Some(seconds());
             let likeness = like(run);
-            (provider.clone(), Lesson { likeness, whole: took, running: took })
+            (provider.clone(), DurationSample { similarity_keys: likeness, total: took, run: took })
         });
         let lessons = lessons.collect();
-        bench.step(Input::Learned(lessons));
+        bench.step(Input::LoadDurationSamples(lessons));
         let mut chance = fastrand::Rng::with_seed(8);
         let jobs = (1..=JOBS).map(|id| bench.job(id, &provider, &mut chance)).collect();
         bench.step(Input::Track(jobs));
         bench
     }
 
-    fn job(&self, id: i64, provider: &ProviderName, chance: &mut fastrand::Rng) -> Tracked {
+    fn job(&self, id: i64, provider: &ProviderName, chance: &mut fastrand::Rng) -> StoredJob {
         let began = self.wall().minus(Duration::from_secs(chance.u64(600..80_000)));
         let seen = began.plus(Duration::from_secs(chance.u64(1..500)));
-        let standing = Standing { answered_from: Some(seen), ..Standing::registered(began) };
-        Tracked {
+        let standing = CurrentState { last_success_sent_at: Some(seen), ..CurrentState::registered(began) };
+        StoredJob {
             id: JobId(id),
             provider: provider.clone(),
             remote_id: format!("remote-{id}").parse().expect("an id"),
-            standing,
+            current_state: standing,
             registered_at: began,
             give_up_after: None,
             next_poll_at: None,
             polls: 1,
             failed_polls: 0,
-            listed_at: None,
-            likeness: like(id),
-            times: Times { started_at: Some(began), ..Times::default() },
+            list_time: None,
+            similarity_keys: like(id),
+            times: ProviderTimes { started_at: Some(began), ..ProviderTimes::default() },
         }
     }
 
@@ -82,10 +82,10 @@ impl Bench {
     fn turn(&mut self) -> Duration {
         if let Some(question) = self.under_way.take() {
             let answer = Box::new(self.running(question.job));
-            let asked = Asked { sent_at: self.wall(), answered_at: self.wall() };
-            self.step(Input::Answered(question.job, question.lane, asked, answer));
+            let asked = RequestTimes { sent_at: self.wall(), received_at: self.wall() };
+            self.step(Input::PollAnswered(question.job, question.provider_index, asked, answer));
         }
-        self.now = self.tracker.wakes_at().expect("all are due").as_millis().max(self.now);
+        self.now = self.tracker.next_wakeup().expect("all are due").as_millis().max(self.now);
         self.step(Input::Tick)
     }
 
@@ -93,59 +93,59 @@ impl Bench {
     fn running(&self, job: JobId) -> Answer {
         let began = self.wall().minus(Duration::from_mins(10));
         let seen = Observation {
-            said: Said::Running,
-            word: "EXECUTING".into(),
-            times: Times { started_at: Some(began), ..Times::default() },
+            state: ObservedState::Running,
+            provider_state: "EXECUTING".into(),
+            times: ProviderTimes { started_at: Some(began), ..ProviderTimes::default() },
             message: None,
-            listed_at: None,
-            likeness: like(job.0),
-            took: None,
+            list_time: None,
+            similarity_keys: like(job.0),
+            reported_duration: None,
             detail: serde_json::Map::default(),
         };
-        Answer { result: Ok(seen), pace: Pace::default(), server_date: Some(self.wall()) }
+        Answer { result: Ok(seen), rate_limit: RateLimitInfo::default(), server_date: Some(self.wall()) }
     }
 
     #[allow(clippy::disallowed_methods, reason = "it measures")]
     fn step(&mut self, input: Input) -> Duration {
-        let now = Moment { mono: Mono::from_millis(self.now), wall: self.wall(), jitter: 0.5 };
+        let now = ClockReading { monotonic: MonotonicTime::from_millis(self.now), utc: self.wall(), jitter: 0.5 };
         let begun = Instant::now();
-        let actions = self.tracker.step(input, now);
+        let actions = self.tracker.handle(input, now);
         let took = begun.elapsed();
         let mut changed = Vec::new();
         for action in actions {
             match action {
-                Action::Ask(question) => self.under_way = Some(question),
-                Action::Write(change) => changed.push(change.job),
+                Action::Poll(question) => self.under_way = Some(question),
+                Action::Commit(change) => changed.push(change.job),
                 _ => {}
             }
         }
         for job in changed {
-            self.step(Input::Written(job));
+            self.step(Input::ChangeCommitted(job));
         }
         took
     }
 
-    fn wall(&self) -> Utc {
-        Utc::from_millis(EPOCH_MS.saturating_add_unsigned(self.now))
+    fn wall(&self) -> UtcTime {
+        UtcTime::from_millis(EPOCH_MS.saturating_add_unsigned(self.now))
     }
 }
 
-fn like(number: i64) -> Likeness {
-    Likeness::told([format!("query {}", number % 1000)])
+fn like(number: i64) -> SimilarityKeys {
+    SimilarityKeys::from_provider([format!("query {}", number % 1000)])
 }
 
-fn settings(name: ProviderName) -> LaneSettings {
+fn settings(name: ProviderName) -> ProviderSettings {
     let second = Duration::from_secs(1);
-    LaneSettings {
+    ProviderSettings {
         name,
         account: None,
         requests_per_minute: 6000,
         max_in_flight: 1,
-        policy: Policy::Learned(Rule { price: second, min_interval: second, promises: true }),
+        policy: PollPolicy::Learned(PollRule { price: second, min_interval: second, enforce_max_wait: true }),
         backoff: Backoff { min: second, max: Duration::from_mins(5) },
         give_up_after: Duration::from_hours(30 * 24),
-        lost_after: Grace { seen: Duration::from_mins(15), unseen: Duration::from_hours(1) },
+        lost_after: NotFoundTimeout { previously_seen: Duration::from_mins(15), never_seen: Duration::from_hours(1) },
         request_timeout: Duration::from_secs(30),
-        lists: false,
+        supports_list: false,
     }
 }

@@ -17,26 +17,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::MaintenanceConfig;
-use crate::job::{Mono, State, Utc};
-use crate::store::Upkeep;
+use crate::job::{MonotonicTime, State, UtcTime};
+use crate::store::MaintenanceTask;
 
 /// One kind of housekeeping and when it is done.
 #[derive(Debug)]
-struct Task {
-    upkeep: Upkeep,
+struct ScheduledTask {
+    task: MaintenanceTask,
     cron: Cron,
     expression: String,
-    last_run: Option<Utc>,
+    last_run: Option<UtcTime>,
 }
 
 /// The housekeeping of one daemon.
 #[derive(Debug)]
-pub struct Maintenance {
-    tasks: Vec<Task>,
-    orders: mpsc::Sender<Upkeep>,
+pub struct MaintenanceScheduler {
+    tasks: Vec<ScheduledTask>,
+    task_sender: mpsc::Sender<MaintenanceTask>,
     clock: Clock,
     /// Both clocks at the last look: when they part, the calendar is not to be believed.
-    looked: (Utc, Mono),
+    last_clock_readings: (UtcTime, MonotonicTime),
 }
 
 /// Why there is no housekeeping.
@@ -44,20 +44,20 @@ pub struct Maintenance {
 pub enum MaintenanceError {
     /// A schedule cannot be read.
     #[error("the schedule {0:?} cannot be read")]
-    Cron(String),
+    InvalidCron(String),
     /// The bells cannot be hung.
     #[error("the cron scheduler: {0}")]
-    Scheduler(#[from] JobSchedulerError),
+    CronScheduler(#[from] JobSchedulerError),
 }
 
-impl Maintenance {
-    const OPTIMIZE: &str = "0 41 3 * * *";
-    const VACUUM: &str = "0 51 3 * * *";
-    const CHECKPOINT: &str = "30 */10 * * * *";
+impl MaintenanceScheduler {
+    const OPTIMIZE_SCHEDULE: &str = "0 41 3 * * *";
+    const VACUUM_SCHEDULE: &str = "0 51 3 * * *";
+    const CHECKPOINT_SCHEDULE: &str = "30 */10 * * * *";
     /// The calendar may run ahead of the stopwatch by this, as after a suspend.
-    const JUMP: Duration = Duration::from_hours(24);
+    const MAX_CLOCK_JUMP: Duration = Duration::from_hours(24);
     /// A look at the clock even if no bell rang.
-    const LOOK_PERIOD: Duration = Duration::from_mins(15);
+    const CHECK_INTERVAL: Duration = Duration::from_mins(15);
 
     /// What is to be done and when; `last_runs` as the database has them. Orders go to `orders`.
     ///
@@ -65,28 +65,28 @@ impl Maintenance {
     /// If a schedule cannot be read.
     pub fn new(
         config: &MaintenanceConfig,
-        last_runs: &BTreeMap<String, Utc>,
-        orders: mpsc::Sender<Upkeep>,
+        last_runs: &BTreeMap<String, UtcTime>,
+        task_sender: mpsc::Sender<MaintenanceTask>,
     ) -> Result<Self, MaintenanceError> {
-        let keep: Vec<(State, Duration)> = config.keep.limits().collect();
-        let table = [
-            (Upkeep::Prune(keep), config.prune.as_str()),
-            (Upkeep::Optimize, Self::OPTIMIZE),
-            (Upkeep::Vacuum, Self::VACUUM),
-            (Upkeep::Checkpoint, Self::CHECKPOINT),
+        let keep: Vec<(State, Duration)> = config.retention.max_ages().collect();
+        let schedule = [
+            (MaintenanceTask::Prune(keep), config.prune_schedule.as_str()),
+            (MaintenanceTask::Optimize, Self::OPTIMIZE_SCHEDULE),
+            (MaintenanceTask::Vacuum, Self::VACUUM_SCHEDULE),
+            (MaintenanceTask::Checkpoint, Self::CHECKPOINT_SCHEDULE),
         ];
-        let tasks = table.into_iter().map(|(upkeep, expression)| {
-            let unreadable = |_| MaintenanceError::Cron(expression.to_owned());
-            Ok(Task {
-                cron: Cron::from_str(expression).map_err(unreadable)?,
+        let tasks = schedule.into_iter().map(|(task, expression)| {
+            let invalid_cron = |_| MaintenanceError::InvalidCron(expression.to_owned());
+            Ok(ScheduledTask {
+                cron: Cron::from_str(expression).map_err(invalid_cron)?,
                 expression: expression.to_owned(),
-                last_run: last_runs.get(upkeep.name()).copied(),
-                upkeep,
+                last_run: last_runs.get(task.name()).copied(),
+                task,
             })
         });
         let tasks = tasks.collect::<Result<_, MaintenanceError>>()?;
         let clock = Clock::start();
-        Ok(Self { tasks, orders, clock, looked: (Clock::wall(), clock.mono()) })
+        Ok(Self { tasks, task_sender, clock, last_clock_readings: (Clock::utc_now(), clock.monotonic_now()) })
     }
 
     /// Orders what is due until `shutdown`.
@@ -94,33 +94,33 @@ impl Maintenance {
     /// # Errors
     /// If the bells cannot be hung.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), MaintenanceError> {
-        let (ring, mut rings) = mpsc::channel::<()>(1);
-        let mut bells = JobScheduler::new().await?;
+        let (trigger, mut triggers) = mpsc::channel::<()>(1);
+        let mut cron_scheduler = JobScheduler::new().await?;
         for task in &self.tasks {
-            let ring = ring.clone();
-            let bell = Job::new(task.expression.as_str(), move |_, _| {
+            let trigger = trigger.clone();
+            let cron_job = Job::new(task.expression.as_str(), move |_, _| {
                 // One that waits already is enough.
-                let _ = ring.try_send(());
+                let _ = trigger.try_send(());
             })?;
-            bells.add(bell).await?;
+            cron_scheduler.add(cron_job).await?;
         }
-        bells.start().await?;
-        let mut look = tokio::time::interval(Self::LOOK_PERIOD);
+        cron_scheduler.start().await?;
+        let mut check_interval = tokio::time::interval(Self::CHECK_INTERVAL);
         while !shutdown.is_cancelled() {
             tokio::select! {
-                _ = rings.recv() => self.order_what_is_due(),
-                _ = look.tick() => self.order_what_is_due(),
+                _ = triggers.recv() => self.enqueue_due_tasks(),
+                _ = check_interval.tick() => self.enqueue_due_tasks(),
                 () = shutdown.cancelled() => {}
             }
         }
-        Ok(bells.shutdown().await?)
+        Ok(cron_scheduler.shutdown().await?)
     }
 
-    fn order_what_is_due(&mut self) {
-        let (now, passed) = (Clock::wall(), self.clock.mono());
-        let (wall, mono) = std::mem::replace(&mut self.looked, (now, passed));
-        let expected = wall.plus(passed.since(mono));
-        if now.since(expected) > Self::JUMP || expected.since(now) > Self::JUMP {
+    fn enqueue_due_tasks(&mut self) {
+        let (now, elapsed) = (Clock::utc_now(), self.clock.monotonic_now());
+        let (last_wall, last_mono) = std::mem::replace(&mut self.last_clock_readings, (now, elapsed));
+        let expected = last_wall.plus(elapsed.duration_since(last_mono));
+        if now.duration_since(expected) > Self::MAX_CLOCK_JUMP || expected.duration_since(now) > Self::MAX_CLOCK_JUMP {
             // What an hour ago was kept is not removed because the clock says that a year went by.
             tracing::warn!(
                 "the clock jumped from {expected} to {now}; housekeeping waits for the next look"
@@ -129,10 +129,10 @@ impl Maintenance {
         }
         for task in &mut self.tasks {
             // A database that was just made owes nothing; a clock that was ahead left nothing true.
-            let since = task.last_run.filter(|last| *last <= now).unwrap_or(now);
-            task.last_run = Some(since);
+            let last_run = task.last_run.filter(|last| *last <= now).unwrap_or(now);
+            task.last_run = Some(last_run);
             // An order that finds no room comes again with the next look.
-            if is_due(&task.cron, since, now) && self.orders.try_send(task.upkeep.clone()).is_ok() {
+            if is_due(&task.cron, last_run, now) && self.task_sender.try_send(task.task.clone()).is_ok() {
                 task.last_run = Some(now);
             }
         }
@@ -140,12 +140,12 @@ impl Maintenance {
 }
 
 /// Whether a run was to be made after `since` and up to `now`.
-fn is_due(cron: &Cron, since: Utc, now: Utc) -> bool {
-    let at = |time: Utc| -> Option<DateTime<chrono::Utc>> {
+fn is_due(cron: &Cron, after: UtcTime, now: UtcTime) -> bool {
+    let to_chrono = |time: UtcTime| -> Option<DateTime<chrono::Utc>> {
         chrono::Utc.timestamp_millis_opt(time.as_millis()).single()
     };
-    let (Some(since), Some(now)) = (at(since), at(now)) else { return false };
-    cron.find_next_occurrence(&since, false).is_ok_and(|next| next <= now)
+    let (Some(after), Some(now)) = (to_chrono(after), to_chrono(now)) else { return false };
+    cron.find_next_occurrence(&after, false).is_ok_and(|next| next <= now)
 }
 
 #[cfg(test)]
@@ -153,8 +153,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missed_run_is_caught_up_and_a_doubled_one_is_not_made() {
-        let at = |text: &str| Utc::parse(text).expect("a time");
+    fn a_missed_run_is_caught_up_and_a_duplicate_trigger_is_ignored() {
+        let at = |text: &str| UtcTime::parse_rfc3339(text).expect("a time");
         let cron = Cron::from_str("0 17 3 * * *").expect("a cron expression");
         let cases = [
             ("2026-11-20T03:17:00Z", "2026-11-20T03:17:00Z", false),
@@ -165,8 +165,8 @@ mod tests {
             // The clock was set back.
             ("2026-11-25T12:00:00Z", "2026-11-20T03:17:00Z", false),
         ];
-        for (since, now, due) in cases {
-            assert_eq!(is_due(&cron, at(since), at(now)), due, "{since} {now}");
+        for (last_run, now, due) in cases {
+            assert_eq!(is_due(&cron, at(last_run), at(now)), due, "{last_run} {now}");
         }
     }
 }

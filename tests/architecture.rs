@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jobtrack::job::{
-    Asked, Observation, Ours, Said, Standing, State, Step, Times, Utc, Verdict, conclude, observe,
-    register,
+    RequestTimes, Observation, LocalOutcome, ObservedState, CurrentState, State, LifecycleStep, ProviderTimes, UtcTime, Verdict, local_end_transition, evaluate_observation,
+    registration_transition,
 };
 
 const PURE: [&str; 3] = ["job", "policy", "tracker"];
@@ -273,51 +273,51 @@ fn no_file_is_too_long_to_read_at_once() {
     }
 }
 
-const SAID: [Said; 8] = [
-    Said::Pending,
-    Said::Running,
-    Said::Unknown,
-    Said::Succeeded,
-    Said::Failed,
-    Said::Cancelled,
-    Said::Expired,
-    Said::Indeterminate,
+const SAID: [ObservedState; 8] = [
+    ObservedState::Pending,
+    ObservedState::Running,
+    ObservedState::Unknown,
+    ObservedState::Succeeded,
+    ObservedState::Failed,
+    ObservedState::Cancelled,
+    ObservedState::Expired,
+    ObservedState::Indeterminate,
 ];
 
 /// Every edge that the code can go: all states, steps, answers and endings of ours are tried.
 fn edges_of_the_code() -> BTreeSet<(String, String)> {
-    let now = Utc::from_millis(0);
-    let known = Times { submitted_at: Some(now), started_at: Some(now), ..Times::default() };
-    let started = Times { submitted_at: None, ..known };
-    let mut rows = vec![register(now)];
+    let now = UtcTime::from_millis(0);
+    let known = ProviderTimes { submitted_at: Some(now), started_at: Some(now), ..ProviderTimes::default() };
+    let started = ProviderTimes { submitted_at: None, ..known };
+    let mut rows = vec![registration_transition(now)];
     for state in State::ALL {
         // Nothing was ever asked of a job that is registered.
-        let steps: &[Step] = match state {
-            State::Registered => &[Step::Registered],
-            _ => &[Step::Registered, Step::Pending, Step::Running],
+        let steps: &[LifecycleStep] = match state {
+            State::Registered => &[LifecycleStep::Registered],
+            _ => &[LifecycleStep::Registered, LifecycleStep::Pending, LifecycleStep::Running],
         };
         for &reached in steps {
-            let standing = Standing { state, reached, ..Standing::registered(now) };
+            let standing = CurrentState { state, furthest_step: reached, ..CurrentState::registered(now) };
             for said in SAID {
-                for times in [Times::default(), known, started] {
+                for times in [ProviderTimes::default(), known, started] {
                     let seen = Observation {
-                        likeness: jobtrack::job::Likeness::Unknown,
-                        took: None,
-                        listed_at: None,
-                        said,
-                        word: "a word".into(),
+                        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+                        reported_duration: None,
+                        list_time: None,
+                        state: said,
+                        provider_state: "a word".into(),
                         times,
                         message: None,
                         detail: serde_json::Map::default(),
                     };
-                    let asked = Asked { sent_at: now, answered_at: now };
-                    if let Verdict::Moved(moved) = observe(&standing, &seen, asked) {
+                    let asked = RequestTimes { sent_at: now, received_at: now };
+                    if let Verdict::Transitions(moved) = evaluate_observation(&standing, &seen, asked) {
                         rows.extend(moved);
                     }
                 }
             }
-            for ours in [Ours::Lost, Ours::Untracked] {
-                rows.extend(conclude(&standing, ours, now, String::new()));
+            for ours in [LocalOutcome::Lost, LocalOutcome::Untracked] {
+                rows.extend(local_end_transition(&standing, ours, now, String::new()));
             }
         }
     }

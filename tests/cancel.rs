@@ -134,7 +134,7 @@ async fn the_wire_names_each_refusal_by_its_code() {
     home.ok(&["poll", "1"]);
     let client = jobtrack::api::Client::open(Some(&home.socket())).expect("a client");
     let refusal = async |id| match client.cancel(jobtrack::job::JobId(id)).await {
-        Err(jobtrack::api::ClientError::Refused(problem)) => (problem.status, problem.code),
+        Err(jobtrack::api::ClientError::Rejected(problem)) => (problem.status, problem.code),
         other => panic!("{other:?}"),
     };
     cloud.fault(Target::All, Fault::status(500, ""), Times::Once);
@@ -175,7 +175,7 @@ async fn check_tells_a_good_provider_from_each_that_is_not() {
         assert_eq!((exit, &answer["found"]), (0, &"well".into()), "{provider}: {answer}");
         assert_eq!(answer["advice"], Value::Array(Vec::new()), "{answer}");
     }
-    let hours_ago = (Timestamp::from_millisecond(Clock::wall().as_millis()).expect("a time")
+    let hours_ago = (Timestamp::from_millisecond(Clock::utc_now().as_millis()).expect("a time")
         - 2.hours())
     .strftime("%a, %d %b %Y %H:%M:%S GMT")
     .to_string();

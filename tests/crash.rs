@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jobtrack::api::{AddJob, AddOutcome, AddRequest, Client};
+use jobtrack::api::{AddRequestEntry, AddOutcome, AddRequest, Client};
 use standin::{End, Life, StandIn};
 use support::daemon::Home;
 use support::db;
@@ -90,8 +90,8 @@ async fn add_until_refused(
                 .then(End::Completed);
             dune.put(id, life);
         }
-        let jobs = ids.iter().map(|id| AddJob {
-            like: None,
+        let jobs = ids.iter().map(|id| AddRequestEntry {
+            similar_to: None,
             provider: "dune".into(),
             remote_id: id.clone(),
             labels: BTreeMap::new(),

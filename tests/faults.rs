@@ -14,13 +14,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
 use jobtrack::job::{
-    Answer, Checkup, Grace, Observation, ProviderError, RemoteId, Said, Times, Utc,
+    Answer, ConnectionCheck, NotFoundTimeout, Observation, ProviderError, RemoteId, ObservedState, ProviderTimes, UtcTime,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::provider::Provider;
-use jobtrack::scheduler::{Configured, Providers, Scheduler, Wanted};
+use jobtrack::scheduler::{ConfiguredProvider, Providers, Scheduler, JobSpec};
 use jobtrack::store::Store;
-use jobtrack::tracker::LaneSettings;
+use jobtrack::tracker::ProviderSettings;
 use standin::{End, Life, StandIn};
 use support::daemon::{Home, text, until};
 use support::{QUICK, SOON, db, timed};
@@ -32,32 +32,32 @@ use tokio_util::sync::CancellationToken;
 struct Clumsy;
 
 impl Provider for Clumsy {
-    fn check_id(&self, _: &RemoteId) -> Result<(), String> {
+    fn validate_id(&self, _: &RemoteId) -> Result<(), String> {
         Ok(())
     }
 
-    fn poll<'a>(&'a self, id: &'a RemoteId, _: Utc) -> BoxFuture<'a, Answer> {
+    fn poll<'a>(&'a self, id: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             assert!(id.as_str() != "cursed", "an answer that nobody foresaw");
             let seen = Observation {
-                likeness: jobtrack::job::Likeness::Unknown,
-                took: None,
-                listed_at: None,
-                said: Said::Succeeded,
-                word: "DONE".into(),
-                times: Times::default(),
+                similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+                reported_duration: None,
+                list_time: None,
+                state: ObservedState::Succeeded,
+                provider_state: "DONE".into(),
+                times: ProviderTimes::default(),
                 message: None,
                 detail: serde_json::Map::new(),
             };
-            Answer { result: Ok(seen), pace: jobtrack::job::Pace::default(), server_date: None }
+            Answer { result: Ok(seen), rate_limit: jobtrack::job::RateLimitInfo::default(), server_date: None }
         })
     }
 
-    fn cancel<'a>(&'a self, _: &'a RemoteId, _: Utc) -> BoxFuture<'a, Result<(), ProviderError>> {
+    fn cancel<'a>(&'a self, _: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Result<(), ProviderError>> {
         unreachable!("nobody cancels here")
     }
 
-    fn check(&self, _: Utc) -> BoxFuture<'_, Checkup> {
+    fn check_connection(&self, _: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
         unreachable!("nobody checks here")
     }
 }
@@ -66,29 +66,29 @@ impl Provider for Clumsy {
 async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(&dir.path().join("jobtrack.db")).await.expect("a store");
-    let (mut newest, reader) = (store.writer.newest(), store.reader.clone());
+    let (mut newest, reader) = (store.writer.subscribe_newest_seq(), store.reader.clone());
     let (_orders, ordered) = mpsc::channel(1);
     let (scheduler, handle) = Scheduler::new(Clock::start(), store.writer, store.reader, ordered);
     let name: jobtrack::job::ProviderName = "clumsy".parse().expect("a name");
-    let settings = LaneSettings {
-        policy: jobtrack::tracker::Policy::Backoff,
+    let settings = ProviderSettings {
+        policy: jobtrack::tracker::PollPolicy::Backoff,
         name: name.clone(),
         account: None,
         requests_per_minute: 6000,
         max_in_flight: 8,
         backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) },
         give_up_after: Duration::from_hours(1),
-        lost_after: Grace { seen: Duration::from_hours(1), unseen: Duration::from_hours(1) },
+        lost_after: NotFoundTimeout { previously_seen: Duration::from_hours(1), never_seen: Duration::from_hours(1) },
         request_timeout: Duration::from_secs(1),
-        lists: false,
+        supports_list: false,
     };
     let (provider, formerly) = (Arc::new(Clumsy), Vec::new());
-    let known = Configured { kind: "dune", settings, provider, formerly };
+    let known = ConfiguredProvider { kind: "dune", settings, provider, previous_names };
     let stop = CancellationToken::new();
     let running =
         tokio::spawn(scheduler.run(Providers::from([(name.clone(), known)]), stop.clone()));
-    let wanted = |id: &str| Wanted {
-        likeness: jobtrack::job::Likeness::Unknown,
+    let wanted = |id: &str| JobSpec {
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         provider: name.clone(),
         remote_id: id.parse().expect("an id"),
         labels: jobtrack::job::Labels::default(),
@@ -98,8 +98,8 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
     let added = handle.add(vec![wanted("cursed"), wanted("fine")]).await.expect("added");
     assert_eq!(added.len(), 2);
     newest.wait_for(|seq| *seq >= 3).await.expect("the other one ends");
-    let cursed = reader.tracked(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
-    handle.poll(cursed, SOON).await.expect("asked again");
+    let cursed = reader.stored_job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
+    handle.poll_on_demand(cursed, SOON).await.expect("asked again");
     let job = reader.job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
     assert!(!job.terminal && job.failed_polls >= 1, "{job:?}");
     assert_eq!(job.last_poll_error.as_deref(), Some("the answer could not be handled"));

@@ -5,35 +5,35 @@
 //! test but their types.
 
 use jobtrack::job::{
-    Asked, Evidence, Observation, Ours, Said, Standing, State, Step, Times, Transition, Utc,
-    Verdict, conclude, observe, register,
+    RequestTimes, Evidence, Observation, LocalOutcome, ObservedState, CurrentState, State, LifecycleStep, ProviderTimes, Transition, UtcTime,
+    Verdict, local_end_transition, evaluate_observation, registration_transition,
 };
 use proptest::prelude::*;
 
-const SAID: [Said; 8] = [
-    Said::Pending,
-    Said::Running,
-    Said::Unknown,
-    Said::Succeeded,
-    Said::Failed,
-    Said::Cancelled,
-    Said::Expired,
-    Said::Indeterminate,
+const SAID: [ObservedState; 8] = [
+    ObservedState::Pending,
+    ObservedState::Running,
+    ObservedState::Unknown,
+    ObservedState::Succeeded,
+    ObservedState::Failed,
+    ObservedState::Cancelled,
+    ObservedState::Expired,
+    ObservedState::Indeterminate,
 ];
 const ACTIVE: [State; 4] = [State::Registered, State::Pending, State::Running, State::Unknown];
-const STEPS: [Step; 3] = [Step::Registered, Step::Pending, Step::Running];
+const STEPS: [LifecycleStep; 3] = [LifecycleStep::Registered, LifecycleStep::Pending, LifecycleStep::Running];
 
-fn at(second: i64) -> Utc {
-    Utc::from_millis(1_800_000_000_000 + second * 1000)
+fn at(second: i64) -> UtcTime {
+    UtcTime::from_millis(1_800_000_000_000 + second * 1000)
 }
 
 /// The provider's clock is years behind ours: its times are never bent.
-fn theirs(second: i64) -> Utc {
-    Utc::from_millis(1_000_000_000_000 + second * 1000)
+fn theirs(second: i64) -> UtcTime {
+    UtcTime::from_millis(1_000_000_000_000 + second * 1000)
 }
 
-fn all_times() -> Times {
-    Times {
+fn all_times() -> ProviderTimes {
+    ProviderTimes {
         submitted_at: Some(theirs(1)),
         started_at: Some(theirs(2)),
         ended_at: Some(theirs(3)),
@@ -42,41 +42,41 @@ fn all_times() -> Times {
 }
 
 /// A job that came to `state` without a detour, and was asked again since.
-fn standing(state: State, word: &str) -> Standing {
-    Standing {
+fn standing(state: State, word: &str) -> CurrentState {
+    CurrentState {
         state,
-        word: (state != State::Registered).then(|| word.into()),
-        reached: match state {
-            State::Pending => Step::Pending,
-            State::Running => Step::Running,
-            _ => Step::Registered,
+        provider_state: (state != State::Registered).then(|| word.into()),
+        furthest_step: match state {
+            State::Pending => LifecycleStep::Pending,
+            State::Running => LifecycleStep::Running,
+            _ => LifecycleStep::Registered,
         },
         observed_at: at(100),
-        answered_from: Some(at(150)),
+        last_success_sent_at: Some(at(150)),
     }
 }
 
-fn seen(said: Said, word: &str, times: Times) -> Observation {
+fn seen(said: ObservedState, word: &str, times: ProviderTimes) -> Observation {
     Observation {
-        likeness: jobtrack::job::Likeness::Unknown,
-        took: None,
-        listed_at: None,
-        said,
-        word: word.into(),
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+        reported_duration: None,
+        list_time: None,
+        state: said,
+        provider_state: word.into(),
         times,
         message: Some("why".into()),
         detail: serde_json::Map::default(),
     }
 }
 
-fn asked() -> Asked {
-    Asked { sent_at: at(200), answered_at: at(201) }
+fn asked() -> RequestTimes {
+    RequestTimes { sent_at: at(200), received_at: at(201) }
 }
 
 fn rows_of(verdict: Verdict) -> Vec<Transition> {
     match verdict {
-        Verdict::Moved(rows) => rows,
-        other @ (Verdict::Same | Verdict::Contradiction(_)) => panic!("did not move: {other:?}"),
+        Verdict::Transitions(rows) => rows,
+        other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => panic!("did not move: {other:?}"),
     }
 }
 
@@ -86,20 +86,20 @@ fn every_answer_in_every_state_moves_repeats_or_contradicts() {
         for said in SAID {
             for word in ["OLD", "NEW"] {
                 let before = standing(state, "OLD");
-                let verdict = observe(&before, &seen(said, word, Times::default()), asked());
+                let verdict = evaluate_observation(&before, &seen(said, word, ProviderTimes::default()), asked());
                 let case = format!("{state}, told {said:?} {word}");
-                let repeated = said.state() == state && word == "OLD";
+                let repeated = said.to_state() == state && word == "OLD";
                 let over = !ACTIVE.contains(&state);
                 if repeated || state == State::Untracked {
-                    assert_eq!(verdict, Verdict::Same, "{case}");
+                    assert_eq!(verdict, Verdict::Unchanged, "{case}");
                 } else if over {
                     let Verdict::Contradiction(what) = verdict else { panic!("{case}") };
-                    let told = format!("now reported as {} ({word})", said.state());
+                    let told = format!("now reported as {} ({word})", said.to_state());
                     assert!(what.contains(state.as_str()) && what.ends_with(&told), "{what}");
                 } else {
                     let expected = Transition {
                         from: Some(state),
-                        to: said.state(),
+                        to: said.to_state(),
                         word: Some(word.into()),
                         evidence: Evidence::Observed,
                         occurred_at: None,
@@ -107,7 +107,7 @@ fn every_answer_in_every_state_moves_repeats_or_contradicts() {
                         earliest_at: Some(at(150)),
                         message: Some("why".into()),
                     };
-                    assert_eq!(verdict, Verdict::Moved(vec![expected]), "{case}");
+                    assert_eq!(verdict, Verdict::Transitions(vec![expected]), "{case}");
                 }
             }
         }
@@ -119,8 +119,8 @@ fn a_change_of_word_alone_is_a_transition() {
     let mut job = standing(State::Running, "RUNNING");
     let mut told = Vec::new();
     for word in ["RUNNING", "SCALING", "SCALING", "RUNNING"] {
-        let answer = seen(Said::Running, word, all_times());
-        if let Verdict::Moved(rows) = observe(&job, &answer, asked()) {
+        let answer = seen(ObservedState::Running, word, all_times());
+        if let Verdict::Transitions(rows) = evaluate_observation(&job, &answer, asked()) {
             for row in rows {
                 job.apply(&row);
                 told.push((row.from, row.to, row.word));
@@ -140,27 +140,27 @@ fn a_change_of_word_alone_is_a_transition() {
 #[test]
 fn changed_times_message_and_detail_are_no_transition() {
     let job = standing(State::Running, "RUNNING");
-    let mut answer = seen(Said::Running, "RUNNING", all_times());
+    let mut answer = seen(ObservedState::Running, "RUNNING", all_times());
     answer.message = Some("something else".into());
     answer.detail.insert("queue_position".into(), 3.into());
-    assert_eq!(observe(&job, &answer, asked()), Verdict::Same);
+    assert_eq!(evaluate_observation(&job, &answer, asked()), Verdict::Unchanged);
 }
 
 /// The states in which a job can be that has reached this step and no further.
-fn states_at(reached: Step) -> &'static [State] {
+fn states_at(reached: LifecycleStep) -> &'static [State] {
     match reached {
-        Step::Registered => &[State::Registered, State::Unknown],
-        Step::Pending => &[State::Pending, State::Unknown],
-        Step::Running => &[State::Running, State::Pending, State::Unknown],
+        LifecycleStep::Registered => &[State::Registered, State::Unknown],
+        LifecycleStep::Pending => &[State::Pending, State::Unknown],
+        LifecycleStep::Running => &[State::Running, State::Pending, State::Unknown],
     }
 }
 
 /// The steps that have no row yet, come before `to`, and whose time is told.
-fn expected_fill(reached: Step, to: State, times: Times) -> Vec<(State, Utc)> {
+fn expected_fill(reached: LifecycleStep, to: State, times: ProviderTimes) -> Vec<(State, UtcTime)> {
     let (pending, running) = match to {
         State::Pending => (false, false),
-        State::Running => (reached == Step::Registered, false),
-        _ => (reached == Step::Registered, reached != Step::Running),
+        State::Running => (reached == LifecycleStep::Registered, false),
+        _ => (reached == LifecycleStep::Registered, reached != LifecycleStep::Running),
     };
     let pending = times.submitted_at.filter(|_| pending).map(|at| (State::Pending, at));
     let running = times.started_at.filter(|_| running).map(|at| (State::Running, at));
@@ -176,13 +176,13 @@ fn steps_that_were_not_seen_are_filled_in_from_the_times_told() {
                 for (submitted, started) in
                     [(false, false), (true, false), (false, true), (true, true)]
                 {
-                    let times = Times {
+                    let times = ProviderTimes {
                         submitted_at: submitted.then(|| theirs(1)),
                         started_at: started.then(|| theirs(2)),
-                        ..Times::default()
+                        ..ProviderTimes::default()
                     };
-                    let before = Standing { reached, ..standing(state, "OLD") };
-                    let rows = rows_of(observe(&before, &seen(said, "NEW", times), asked()));
+                    let before = CurrentState { furthest_step: reached, ..standing(state, "OLD") };
+                    let rows = rows_of(evaluate_observation(&before, &seen(said, "NEW", times), asked()));
                     let case = format!("{state} after {reached:?}, told {said:?} and {times:?}");
                     let (last, reported) = rows.split_last().expect("at least one row");
 
@@ -190,7 +190,7 @@ fn steps_that_were_not_seen_are_filled_in_from_the_times_told() {
                         .iter()
                         .map(|row| (row.to, row.occurred_at.expect(&case)))
                         .collect();
-                    assert_eq!(told, expected_fill(reached, said.state(), times), "{case}");
+                    assert_eq!(told, expected_fill(reached, said.to_state(), times), "{case}");
                     filled += told.len();
                     for row in reported {
                         assert_eq!(row.evidence, Evidence::Reported, "{case}");
@@ -199,7 +199,7 @@ fn steps_that_were_not_seen_are_filled_in_from_the_times_told() {
                         assert_eq!(row.earliest_at, last.earliest_at, "{case}");
                     }
                     assert_eq!(last.evidence, Evidence::Observed, "{case}");
-                    assert_eq!((last.to, last.word.as_deref()), (said.state(), Some("NEW")));
+                    assert_eq!((last.to, last.word.as_deref()), (said.to_state(), Some("NEW")));
                     let mut from = state;
                     for row in &rows {
                         assert_eq!(row.from, Some(from), "{case}");
@@ -214,11 +214,11 @@ fn steps_that_were_not_seen_are_filled_in_from_the_times_told() {
 
 #[test]
 fn a_whole_life_told_at_once_is_four_rows() {
-    let registered = register(at(0));
+    let registered = registration_transition(at(0));
     assert_eq!((registered.from, registered.to), (None, State::Registered));
     assert_eq!((registered.evidence, registered.earliest_at), (Evidence::Local, None));
-    let answer = seen(Said::Succeeded, "COMPLETED", all_times());
-    let rows = rows_of(observe(&Standing::registered(at(0)), &answer, asked()));
+    let answer = seen(ObservedState::Succeeded, "COMPLETED", all_times());
+    let rows = rows_of(evaluate_observation(&CurrentState::registered(at(0)), &answer, asked()));
     let told: Vec<_> = rows
         .iter()
         .map(|row| (row.to.as_str(), row.evidence.as_str(), row.occurred_at, row.earliest_at))
@@ -236,31 +236,31 @@ fn a_whole_life_told_at_once_is_four_rows() {
 #[test]
 fn each_state_occurred_at_its_own_time_of_the_providers() {
     let cases = [
-        (Said::Pending, Some(theirs(1))),
-        (Said::Running, Some(theirs(2))),
-        (Said::Unknown, None),
-        (Said::Succeeded, Some(theirs(3))),
-        (Said::Failed, Some(theirs(3))),
-        (Said::Cancelled, Some(theirs(3))),
-        (Said::Indeterminate, Some(theirs(3))),
-        (Said::Expired, Some(theirs(4))),
+        (ObservedState::Pending, Some(theirs(1))),
+        (ObservedState::Running, Some(theirs(2))),
+        (ObservedState::Unknown, None),
+        (ObservedState::Succeeded, Some(theirs(3))),
+        (ObservedState::Failed, Some(theirs(3))),
+        (ObservedState::Cancelled, Some(theirs(3))),
+        (ObservedState::Indeterminate, Some(theirs(3))),
+        (ObservedState::Expired, Some(theirs(4))),
     ];
-    let job = Standing { reached: Step::Running, ..standing(State::Unknown, "OLD") };
+    let job = CurrentState { furthest_step: LifecycleStep::Running, ..standing(State::Unknown, "OLD") };
     for (said, expected) in cases {
-        let told = rows_of(observe(&job, &seen(said, "NEW", all_times()), asked()));
+        let told = rows_of(evaluate_observation(&job, &seen(said, "NEW", all_times()), asked()));
         assert_eq!(told[0].occurred_at, expected, "{said:?}");
-        let silent = rows_of(observe(&job, &seen(said, "NEW", Times::default()), asked()));
+        let silent = rows_of(evaluate_observation(&job, &seen(said, "NEW", ProviderTimes::default()), asked()));
         assert_eq!(silent[0].occurred_at, None, "{said:?}: no time of ours stands in for it");
     }
 }
 
 #[test]
 fn nothing_is_observed_before_what_was_observed_before() {
-    let job = Standing { observed_at: at(500), ..standing(State::Pending, "PENDING") };
-    for row in rows_of(observe(&job, &seen(Said::Failed, "FAILED", all_times()), asked())) {
+    let job = CurrentState { observed_at: at(500), ..standing(State::Pending, "PENDING") };
+    for row in rows_of(evaluate_observation(&job, &seen(ObservedState::Failed, "FAILED", all_times()), asked())) {
         assert_eq!(row.observed_at, at(500), "our clock went back: {row:?}");
     }
-    let row = conclude(&job, Ours::Lost, at(10), "gone".into()).expect("not over");
+    let row = local_end_transition(&job, LocalOutcome::Lost, at(10), "gone".into()).expect("not over");
     assert_eq!(row.observed_at, at(500));
 }
 
@@ -269,9 +269,9 @@ fn our_own_endings_end_what_is_not_over_and_nothing_else() {
     for state in State::ALL {
         // (the ending, its state, the earliest time at which it can have been)
         let endings =
-            [(Ours::Lost, State::Lost, Some(at(150))), (Ours::Untracked, State::Untracked, None)];
+            [(LocalOutcome::Lost, State::Lost, Some(at(150))), (LocalOutcome::Untracked, State::Untracked, None)];
         for (ours, to, earliest_at) in endings {
-            let row = conclude(&standing(state, "OLD"), ours, at(300), "because".into());
+            let row = local_end_transition(&standing(state, "OLD"), ours, at(300), "because".into());
             let expected = Transition {
                 from: Some(state),
                 to,
@@ -290,19 +290,19 @@ fn our_own_endings_end_what_is_not_over_and_nothing_else() {
 #[test]
 fn rows_of_ours_leave_the_providers_last_word_standing() {
     let mut job = standing(State::Running, "RUNNING");
-    let row = conclude(&job, Ours::Untracked, at(300), "because".into()).expect("not over");
+    let row = local_end_transition(&job, LocalOutcome::Untracked, at(300), "because".into()).expect("not over");
     job.apply(&row);
-    assert_eq!((job.state, job.word.as_deref()), (State::Untracked, Some("RUNNING")));
+    assert_eq!((job.state, job.provider_state.as_deref()), (State::Untracked, Some("RUNNING")));
 }
 
 /// What can happen to a job: an answer or an ending of ours, and a move of our clock.
 #[derive(Debug, Clone)]
 enum Event {
     Told(Box<Observation>, i64),
-    Ours(Ours),
+    Ours(LocalOutcome),
 }
 
-fn any_time() -> impl Strategy<Value = Option<Utc>> {
+fn any_time() -> impl Strategy<Value = Option<UtcTime>> {
     prop::option::of((-1000i64..1000).prop_map(theirs))
 }
 
@@ -313,33 +313,33 @@ fn any_event() -> impl Strategy<Value = Event> {
     let said = prop_oneof![8 => prop::sample::select(active), 1 => prop::sample::select(over)];
     let told = (said, "[AB]", times, 0i64..40).prop_map(
         |(said, word, (submitted_at, started_at, ended_at, expires_at), latency)| {
-            let times = Times { submitted_at, started_at, ended_at, expires_at };
+            let times = ProviderTimes { submitted_at, started_at, ended_at, expires_at };
             Event::Told(Box::new(seen(said, &word, times)), latency)
         },
     );
-    let ours = prop::sample::select(&[Ours::Lost, Ours::Untracked]).prop_map(Event::Ours);
+    let ours = prop::sample::select(&[LocalOutcome::Lost, LocalOutcome::Untracked]).prop_map(Event::Ours);
     prop_oneof![20 => told, 1 => ours]
 }
 
 /// Lives through `events` as the tracker would; gives the rows and where the job stands.
-fn live(events: Vec<(Event, i64)>) -> (Vec<Transition>, Standing) {
+fn live(events: Vec<(Event, i64)>) -> (Vec<Transition>, CurrentState) {
     let mut clock = 0;
-    let mut job = Standing::registered(at(clock));
-    let mut history = vec![register(at(clock))];
+    let mut job = CurrentState::registered(at(clock));
+    let mut history = vec![registration_transition(at(clock))];
     for (event, passed) in events {
         clock += passed;
         let rows = match event {
             Event::Ours(ours) => {
-                conclude(&job, ours, at(clock), "ours".into()).into_iter().collect()
+                local_end_transition(&job, ours, at(clock), "ours".into()).into_iter().collect()
             }
             Event::Told(seen, latency) => {
-                let asked = Asked { sent_at: at(clock), answered_at: at(clock + latency) };
+                let asked = RequestTimes { sent_at: at(clock), received_at: at(clock + latency) };
                 clock += latency;
-                let verdict = observe(&job, &seen, asked);
-                job.answered_from = Some(asked.sent_at);
+                let verdict = evaluate_observation(&job, &seen, asked);
+                job.last_success_sent_at = Some(asked.sent_at);
                 match verdict {
-                    Verdict::Same | Verdict::Contradiction(_) => Vec::new(),
-                    Verdict::Moved(rows) => rows,
+                    Verdict::Unchanged | Verdict::Contradiction(_) => Vec::new(),
+                    Verdict::Transitions(rows) => rows,
                 }
             }
         };

@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use jobtrack::api::{AddJob, AddOutcome, AddRequest, Client, ClientError};
+use jobtrack::api::{AddRequestEntry, AddOutcome, AddRequest, Client, ClientError};
 use standin::{End, Life, StandIn};
 use support::daemon::{Home, text, until};
 use support::{QUICK, db};
@@ -70,12 +70,12 @@ async fn a_name_of_runs_has_1_to_128_characters() {
     }
     // The daemon trusts no client.
     let client = Client::open(Some(&home.socket())).expect("a client");
-    let job = |id: &str, like: &str| AddJob {
+    let job = |id: &str, like: &str| AddRequestEntry {
         provider: "dune".to_owned(),
         remote_id: id.to_owned(),
         labels: std::collections::BTreeMap::new(),
         give_up_after: None,
-        like: Some(like.to_owned()),
+        similar_to: Some(like.to_owned()),
     };
     let best = "\u{811a}".repeat(128);
     let jobs = vec![job("A", &best), job("B", ""), job("C", "a\nb"), job("D", &long)];
@@ -119,8 +119,8 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
     assert_eq!(home.jobtrack(&["forget", "Not A Name"]).status.code(), Some(2));
     let client = Client::open(Some(&home.socket())).expect("a client");
     let dune = "dune".parse().expect("a name");
-    match client.forget(&dune, Some("")).await {
-        Err(ClientError::Refused(problem)) => assert_eq!(problem.code, "bad_request"),
+    match client.forget_durations(&dune, Some("")).await {
+        Err(ClientError::Rejected(problem)) => assert_eq!(problem.code, "bad_request"),
         other => panic!("no name is not all names: {other:?}"),
     }
     assert!(daemon.stop().success());

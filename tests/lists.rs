@@ -18,7 +18,7 @@ const JOBS: u64 = 300;
 /// Jobs that were submitted within a day and end between 10 and 25 s from now.
 fn put(cloud: &StandIn) -> Vec<(String, &'static str)> {
     let mut random = fastrand::Rng::with_seed(3);
-    let now = Timestamp::from_millisecond(Clock::wall().as_millis()).expect("a time");
+    let now = Timestamp::from_millisecond(Clock::utc_now().as_millis()).expect("a time");
     let mut put = |nth: u64| {
         let id = format!("lake-job-{nth:03}");
         let age = Duration::from_mins(random.u64(1..24 * 60));
@@ -71,7 +71,7 @@ async fn pages_answer_for_hundreds_of_jobs_and_outlive_a_kill() {
     let told = db::query(&home.database(), told);
     let lived = jobs.iter().map(|(id, state)| {
         let ended = cloud.truth(id).ended_at.expect("it ended").as_millisecond();
-        format!("{id}|{state}|{}", jobtrack::job::Utc::from_millis(ended).sql())
+        format!("{id}|{state}|{}", jobtrack::job::UtcTime::from_millis(ended).to_sql())
     });
     assert_eq!(told, lived.collect::<Vec<_>>());
 

@@ -8,7 +8,7 @@ mod support;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jobtrack::job::Utc;
+use jobtrack::job::UtcTime;
 use standin::{End, Life, StandIn, Truth};
 use support::daemon::Home;
 use support::db;
@@ -81,7 +81,7 @@ fn put(dune: &StandIn, id: &str, random: &mut fastrand::Rng) -> End {
 /// The states of a life and their true times, as the database must have them.
 fn true_steps(truth: &Truth, end: End) -> Vec<String> {
     let at = |at: Option<jiff::Timestamp>| {
-        at.map_or_else(String::new, |at| Utc::from_millis(at.as_millisecond()).sql())
+        at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
     };
     let last = match end {
         End::Completed | End::CompletedPartial => "succeeded",

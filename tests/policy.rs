@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Lesson, Likeness, Phase};
-use jobtrack::policy::{Curve, Histogram, Memory, Mixed, Rule, Sketch, Why, index};
+use jobtrack::job::{DurationSample, SimilarityKeys, DurationKind};
+use jobtrack::policy::{Distribution, Histogram, DurationHistory, Mixture, PollRule, LogNormalEstimate, PollReason, staleness_index};
 use proptest::prelude::*;
 
 /// Runs of a likeness, and those of all.
@@ -17,31 +17,31 @@ struct Runs {
 }
 
 impl Runs {
-    fn sketch(&self) -> Sketch {
-        let mut sketch = Sketch::default();
-        self.alike.iter().for_each(|seconds| sketch.learn(*seconds));
+    fn sketch(&self) -> LogNormalEstimate {
+        let mut sketch = LogNormalEstimate::default();
+        self.alike.iter().for_each(|seconds| sketch.record(*seconds));
         sketch
     }
 
     fn histogram(&self) -> Histogram {
         let mut histogram = Histogram::default();
-        self.all.iter().for_each(|seconds| histogram.learn(*seconds));
+        self.all.iter().for_each(|seconds| histogram.record(*seconds));
         histogram
     }
 
     /// What follows from `check` for each kind of curve that these runs teach.
     fn check(&self, check: impl Fn(&dyn Fn(f64) -> (f64, f64))) {
-        fn at(curve: &impl Curve) -> impl Fn(f64) -> (f64, f64) + '_ {
+        fn at(curve: &impl Distribution) -> impl Fn(f64) -> (f64, f64) + '_ {
             |t| {
-                let over = curve.at(t);
-                (over.chance, over.area)
+                let over = curve.cdf_at(t);
+                (over.probability, over.integral)
             }
         }
         let (sketch, all) = (self.sketch(), self.histogram());
         check(&at(&sketch));
         check(&at(&all));
-        check(&at(&Mixed { alike: Some(&sketch), all: &all }));
-        check(&at(&Mixed { alike: None, all: &all }));
+        check(&at(&Mixture { similar: Some(&sketch), overall: &all }));
+        check(&at(&Mixture { similar: None, overall: &all }));
     }
 }
 
@@ -108,25 +108,25 @@ proptest! {
         let sum: f64 = (0..steps)
             .map(|step| {
                 let (from, to) = (at(step), at(step + 1));
-                (t - f64::midpoint(from, to)) * (sketch.at(to).chance - sketch.at(from).chance)
+                (t - f64::midpoint(from, to)) * (sketch.cdf_at(to).probability - sketch.cdf_at(from).probability)
             })
             .sum();
-        let left = 1.0 - sketch.at(t).chance;
+        let left = 1.0 - sketch.cdf_at(t).probability;
         // Of less than this the integral's own rounding is too large a part.
         prop_assume!(left > 1e-5 && sum > 1e-6 * wait);
-        let (expected, found) = (sum / left, index(&sketch, x, t));
+        let (expected, found) = (sum / left, staleness_index(&sketch, x, t));
         prop_assert!((found / expected - 1.0).abs() < 0.01, "{found}, not {expected}");
     }
 
     #[test]
     fn the_index_grows_with_time(runs in runs(), x in 0.0..5000.0f64) {
         let (sketch, all) = (runs.sketch(), runs.histogram());
-        let curve = Mixed { alike: Some(&sketch), all: &all };
+        let curve = Mixture { similar: Some(&sketch), overall: &all };
         // Near the table's end next to nothing is known of what is left.
-        prop_assume!(curve.at(20_000.0).chance < 0.999);
+        prop_assume!(curve.cdf_at(20_000.0).probability < 0.999);
         let mut before = 0.0;
         for step in 0..200 {
-            let now = index(&curve, x, x + 0.1 * (f64::from(step) * 0.06).exp());
+            let now = staleness_index(&curve, x, x + 0.1 * (f64::from(step) * 0.06).exp());
             prop_assert!(now >= before * (1.0 - 1e-6) - 1e-6, "{now} after {before}");
             before = now;
         }
@@ -141,44 +141,44 @@ proptest! {
         promises in any::<bool>(),
     ) {
         let (sketch, all) = (runs.sketch(), runs.histogram());
-        let curve = Mixed { alike: Some(&sketch), all: &all };
+        let curve = Mixture { similar: Some(&sketch), overall: &all };
         let min_interval = Duration::from_secs(least);
-        let rule = Rule { price: Duration::from_secs_f64(price), min_interval, promises };
-        let look = rule.next_look(&curve, alive, alive);
+        let rule = PollRule { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait };
+        let look = rule.plan_next_poll(&curve, alive, alive);
         let wait = look.at - alive;
         let six_hours = 6.0 * 3600.0;
         let most = if promises { (0.5 * alive).clamp(10.0, six_hours) } else { six_hours };
         let least = min_interval.as_secs_f64();
         let tolerance = 1e-6 * look.at.max(1.0);
         prop_assert!(wait >= least - tolerance && wait <= most.max(least) + tolerance, "{wait} s");
-        if look.why == Why::Price && wait > least + tolerance {
-            let reached = index(&curve, alive, look.at);
-            let fair = index(&curve, alive, alive + wait * 0.99 - 0.002);
+        if look.reason == PollReason::Price && wait > least + tolerance {
+            let reached = staleness_index(&curve, alive, look.at);
+            let fair = staleness_index(&curve, alive, alive + wait * 0.99 - 0.002);
             prop_assert!(reached >= price * (1.0 - 1e-9), "{reached} s of {price} s");
             prop_assert!(fair <= price, "{fair} s of {price} s a little before");
         }
     }
 }
 
-fn lesson(name: &str, seconds: f64) -> Lesson {
+fn lesson(name: &str, seconds: f64) -> DurationSample {
     let took = Some(Duration::from_secs_f64(seconds));
-    Lesson { likeness: Likeness::Given(name.into()), whole: took, running: took }
+    DurationSample { similarity_keys: SimilarityKeys::UserProvided(name.into()), total: took, run: took }
 }
 
-fn given(name: &str) -> Likeness {
-    Likeness::Given(name.into())
+fn given(name: &str) -> SimilarityKeys {
+    SimilarityKeys::UserProvided(name.into())
 }
 
 #[test]
 fn an_old_regime_is_forgotten() {
-    let mut sketch = Sketch::default();
-    (0..200).for_each(|_| sketch.learn(30.0));
-    let over = |sketch: &Sketch| sketch.at(60.0).chance;
+    let mut sketch = LogNormalEstimate::default();
+    (0..200).for_each(|_| sketch.record(30.0));
+    let over = |sketch: &LogNormalEstimate| sketch.cdf_at(60.0).probability;
     assert!(over(&sketch) > 0.99, "{}", over(&sketch));
     // One that is far off says little, two in a row are the beginning of another regime.
-    sketch.learn(600.0);
+    sketch.record(600.0);
     assert!(sketch.median() < 40.0, "{}", sketch.median());
-    (0..11).for_each(|_| sketch.learn(600.0));
+    (0..11).for_each(|_| sketch.record(600.0));
     assert!((500.0..650.0).contains(&sketch.median()), "{}", sketch.median());
     assert!(over(&sketch) < 0.05, "{}", over(&sketch));
     assert_eq!(sketch.runs(), 12);
@@ -187,64 +187,64 @@ fn an_old_regime_is_forgotten() {
 #[test]
 fn a_provider_forgets_an_old_regime_too() {
     let mut all = Histogram::default();
-    (0..100_000).for_each(|_| all.learn(30.0));
-    (0..20_000).for_each(|_| all.learn(600.0));
-    assert!(all.at(60.0).chance < 0.1, "{}", all.at(60.0).chance);
+    (0..100_000).for_each(|_| all.record(30.0));
+    (0..20_000).for_each(|_| all.record(600.0));
+    assert!(all.cdf_at(60.0).probability < 0.1, "{}", all.cdf_at(60.0).probability);
 }
 
 #[test]
 fn what_one_run_says_is_not_certain() {
-    let mut memory = Memory::default();
-    memory.learn(&lesson("nightly", 100.0));
-    let over = |t| memory.predict(&given("nightly"), Phase::Whole).at(t).chance;
+    let mut memory = DurationHistory::default();
+    memory.record(&lesson("nightly", 100.0));
+    let over = |t| memory.predict(&given("nightly"), DurationKind::Total).cdf_at(t).probability;
     assert!((0.02..0.4).contains(&over(60.0)) && (0.6..0.98).contains(&over(170.0)));
 }
 
 #[test]
 fn a_likeness_without_a_past_is_predicted_by_that_of_all() {
-    let mut memory = Memory::default();
-    (0..500).for_each(|_| memory.learn(&lesson("known", 100.0)));
-    assert!(memory.past(&given("new"), Phase::Whole).is_none());
-    let over = |t| memory.predict(&given("new"), Phase::Whole).at(t).chance;
+    let mut memory = DurationHistory::default();
+    (0..500).for_each(|_| memory.record(&lesson("known", 100.0)));
+    assert!(memory.similar_runs(&given("new"), DurationKind::Total).is_none());
+    let over = |t| memory.predict(&given("new"), DurationKind::Total).cdf_at(t).probability;
     assert!(over(80.0) < 0.1 && over(125.0) > 0.8, "{} {}", over(80.0), over(125.0));
 }
 
 #[test]
 fn of_the_names_of_a_job_the_closest_with_a_past_is_taken() {
-    let mut memory = Memory::default();
-    let told = |names: &[&str]| Likeness::told(names.iter().map(|name| (*name).to_owned()));
+    let mut memory = DurationHistory::default();
+    let told = |names: &[&str]| SimilarityKeys::from_provider(names.iter().map(|name| (*name).to_owned()));
     let took = Some(Duration::from_mins(1));
     let likeness = told(&["statement 1", "queue a"]);
-    memory.learn(&Lesson { likeness: likeness.clone(), whole: took, running: None });
-    let name = |likeness: &Likeness| memory.past(likeness, Phase::Whole).map(|past| past.name);
+    memory.record(&DurationSample { similarity_keys: likeness.clone(), total: took, run: None });
+    let name = |likeness: &SimilarityKeys| memory.similar_runs(likeness, DurationKind::Total).map(|past| past.similarity_key);
     assert_eq!(name(&likeness), Some("statement 1"));
     assert_eq!(name(&told(&["statement 2", "queue a"])), Some("queue a"));
     assert_eq!(name(&told(&["statement 2", "queue b"])), None);
-    assert!(memory.past(&likeness, Phase::Running).is_none(), "that was not told");
+    assert!(memory.similar_runs(&likeness, DurationKind::Run).is_none(), "that was not told");
 }
 
 #[test]
 fn names_are_bounded_and_the_latest_stay() {
-    let mut memory = Memory::default();
+    let mut memory = DurationHistory::default();
     let count = 50_000;
     for number in 0..count {
-        memory.learn(&lesson("often", 30.0));
-        memory.learn(&lesson(&number.to_string(), 30.0));
+        memory.record(&lesson("often", 30.0));
+        memory.record(&lesson(&number.to_string(), 30.0));
     }
-    let is_known = |number: i32| memory.past(&given(&number.to_string()), Phase::Whole).is_some();
+    let is_known = |number: i32| memory.similar_runs(&given(&number.to_string()), DurationKind::Total).is_some();
     let known = (0..count).filter(|number| is_known(*number)).count();
     assert!((9_000..=20_000).contains(&known), "{known}");
     assert!((count - 5_000..count).all(is_known), "the latest are known");
-    assert!(memory.past(&given("often"), Phase::Whole).is_some());
+    assert!(memory.similar_runs(&given("often"), DurationKind::Total).is_some());
 }
 
 #[test]
 fn what_is_to_be_forgotten_is() {
-    let mut memory = Memory::default();
-    memory.learn(&lesson("a", 30.0));
-    memory.learn(&lesson("b", 30.0));
+    let mut memory = DurationHistory::default();
+    memory.record(&lesson("a", 30.0));
+    memory.record(&lesson("b", 30.0));
     memory.forget(Some("a"));
-    let is_known = |memory: &Memory, name| memory.past(&given(name), Phase::Whole).is_some();
+    let is_known = |memory: &DurationHistory, name| memory.similar_runs(&given(name), DurationKind::Total).is_some();
     assert!(!is_known(&memory, "a") && is_known(&memory, "b"));
     memory.forget(None);
     assert!(!is_known(&memory, "b"));

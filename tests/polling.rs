@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use figures::{Figures, Seen, delay_at, seen};
 use fleet::{Life, Setup, Wait, rule, track, true_times};
-use jobtrack::job::{Times, Utc};
+use jobtrack::job::{ProviderTimes, UtcTime};
 use jobtrack::policy::Backoff;
 use proptest::prelude::*;
 use workload::{Class, Job, Kind, Recipe, draw, jump};
@@ -122,26 +122,26 @@ fn a_restart_loses_nothing_of_what_was_learned() {
 }
 
 /// What a provider tells of a job's times.
-type Told = fn(&Job, u64) -> Times;
+type Told = fn(&Job, u64) -> ProviderTimes;
 
 /// Times that cannot be.
 fn nonsense() -> [(&'static str, Told); 4] {
-    fn ended_before_started(job: &Job, now: u64) -> Times {
+    fn ended_before_started(job: &Job, now: u64) -> ProviderTimes {
         let times = true_times(job, now);
-        Times { ended_at: times.ended_at.and(Some(fleet::utc(0))), ..times }
+        ProviderTimes { ended_at: times.ended_at.and(Some(fleet::utc(0))), ..times }
     }
-    fn of_1970(job: &Job, now: u64) -> Times {
-        let ended_at = true_times(job, now).ended_at.and(Some(Utc::from_millis(0)));
-        let began = Some(Utc::from_millis(0));
-        Times { submitted_at: began, started_at: began, ended_at, expires_at: None }
+    fn of_1970(job: &Job, now: u64) -> ProviderTimes {
+        let ended_at = true_times(job, now).ended_at.and(Some(UtcTime::from_millis(0)));
+        let began = Some(UtcTime::from_millis(0));
+        ProviderTimes { submitted_at: began, started_at: began, ended_at, expires_at: None }
     }
-    fn of_9999(job: &Job, now: u64) -> Times {
-        let late = Some(Utc::from_millis(i64::MAX));
+    fn of_9999(job: &Job, now: u64) -> ProviderTimes {
+        let late = Some(UtcTime::from_millis(i64::MAX));
         let ended_at = true_times(job, now).ended_at.and(late);
-        Times { submitted_at: late, started_at: late, ended_at, expires_at: None }
+        ProviderTimes { submitted_at: late, started_at: late, ended_at, expires_at: None }
     }
-    fn none(_: &Job, _: u64) -> Times {
-        Times::default()
+    fn none(_: &Job, _: u64) -> ProviderTimes {
+        ProviderTimes::default()
     }
     [
         ("ended before it started", ended_before_started),

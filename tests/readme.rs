@@ -5,7 +5,7 @@
 mod standin;
 mod support;
 
-use jobtrack::provider::meaning::{Meaning, Sign, TABLE};
+use jobtrack::provider::meaning::{ErrorClass, Matcher, ERROR_CLASSES};
 use standin::StandIn;
 use support::daemon::{Home, text};
 use support::db;
@@ -86,25 +86,25 @@ fn its_table_of_answers_is_the_one_in_the_code() {
     let (_, table) = README.split_once("## What an answer means\n").expect("the chapter");
     let rows: Vec<_> =
         table.lines().skip_while(|line| !line.starts_with('|')).skip(2).take(7).collect();
-    for (sign, meaning) in TABLE {
+    for (sign, meaning) in ERROR_CLASSES {
         let row = rows[match meaning {
-            Meaning::Transient => 1,
-            Meaning::Malformed => 2,
-            Meaning::RateLimited => 3,
-            Meaning::Auth | Meaning::Quota => 4,
-            Meaning::Misconfigured => 5,
-            Meaning::NotFound => 6,
+            ErrorClass::Transient => 1,
+            ErrorClass::Malformed => 2,
+            ErrorClass::RateLimited => 3,
+            ErrorClass::Auth | ErrorClass::Quota => 4,
+            ErrorClass::Misconfigured => 5,
+            ErrorClass::NotFound => 6,
         }];
         let says = row.split('|').nth(1).expect("a column");
         let named = match sign {
-            Sign::Status(range) if range.start() == range.end() => range.start().to_string(),
-            Sign::Status(range) => format!("{}xx", range.start() / 100),
-            Sign::Code(service, number) => format!("`{service}.{number}`"),
+            Matcher::Status(range) if range.start() == range.end() => range.start().to_string(),
+            Matcher::Status(range) => format!("{}xx", range.start() / 100),
+            Matcher::HuaweiCode(service, number) => format!("`{service}.{number}`"),
             // With its words in code after it.
-            Sign::Dune(status, _) => format!("{status} `"),
+            Matcher::DuneMessage(status, _) => format!("{status} `"),
         };
         assert!(says.contains(&named), "{named}: {row}");
-        if let Sign::Code(..) = sign {
+        if let Matcher::HuaweiCode(..) = sign {
             let rows = rows.iter().filter(|row| row.contains(&named)).count();
             assert_eq!(rows, 1, "{named} has one meaning");
         }

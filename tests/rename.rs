@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use jobtrack::api::{AddJob, AddRequest, Client};
+use jobtrack::api::{AddRequestEntry, AddRequest, Client};
 use rustix::process::Signal;
 use serde_json::Value;
 use standin::{End, Fault, Life, StandIn, Target, Times};
@@ -170,8 +170,8 @@ async fn no_add_is_left_behind_under_the_former_name() {
             let client = Client::open(Some(&home.socket())).expect("a client");
             tokio::spawn(async move {
                 for number in 0.. {
-                    let job = |nth| AddJob {
-                        like: None,
+                    let job = |nth| AddRequestEntry {
+                        similar_to: None,
                         provider: "old".to_owned(),
                         remote_id: format!("01X{who}N{number}J{nth}"),
                         labels: std::collections::BTreeMap::new(),

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use jobtrack::job::Utc;
-use jobtrack::provider::sign::{Key, Request, encode, sign};
+use jobtrack::job::UtcTime;
+use jobtrack::provider::sign::{AccessKey, SigningRequest, percent_encode, sign};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ struct Vector {
     body: String,
     ak: String,
     sk: String,
-    at: Utc,
+    at: UtcTime,
     /// What is sent.
     uri: String,
     authorization: String,
@@ -38,14 +38,14 @@ fn each_signature_is_the_official_signers() {
             vector.query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let headers: Vec<_> =
             vector.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let request = Request {
+        let request = SigningRequest {
             method: &vector.method,
             path: &vector.path,
             query: &query,
             headers: &headers,
             body: vector.body.as_bytes(),
         };
-        let key = Key { ak: vector.ak.as_str().into(), sk: vector.sk.as_str().into() };
+        let key = AccessKey { id: vector.ak.as_str().into(), secret: vector.sk.as_str().into() };
         let signed = sign(&request, &key, vector.at);
         let case = format!("{} {}", vector.method, vector.uri);
         assert_eq!(signed.authorization.expose_secret(), vector.authorization, "{case}");
@@ -59,7 +59,7 @@ fn what_is_sent_of_a_query_is_encoded_alike() {
         query.sort();
         let pairs: Vec<_> = query
             .iter()
-            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+            .map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value)))
             .collect();
         let mark = if pairs.is_empty() { "" } else { "?" };
         assert_eq!(format!("{}{mark}{}", vector.path, pairs.join("&")), vector.uri);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use jobtrack::job::{Said, State};
+use jobtrack::job::{ObservedState, State};
 use jobtrack::store::{OpenError, Store, WriteError, pending_migrations};
 
 use standin::{End, Life, StandIn};
@@ -246,12 +246,12 @@ async fn fault_21_a_file_that_was_taken_away_is_not_written_to() {
         let home = Home::bare();
         let mut store = jobs::open(&home.database()).await;
         jobs::register(&mut store, "A").await;
-        let newest = store.writer.newest();
+        let newest = store.writer.subscribe_newest_seq();
         steal(&home.database());
         for _ in 0..2 {
             let refused = store.writer.write(&jobs::adds([jobs::new_job("B")])).await;
             let error = refused.expect_err(case);
-            assert!(matches!(&error, WriteError::Moved(at) if *at == home.database()), "{case}");
+            assert!(matches!(&error, WriteError::FileReplaced(at) if *at == home.database()), "{case}");
             assert!(error.to_string().contains("removed or replaced"), "{case}: {error}");
             assert_eq!(*newest.borrow(), 1, "{case}: nothing is published");
         }
@@ -263,10 +263,10 @@ async fn fault_17_a_blocked_writer_says_busy_and_goes_on_when_it_can() {
     let home = Home::bare();
     let mut store = jobs::open(&home.database()).await;
     let job = jobs::register(&mut store, "A").await;
-    let newest = store.writer.newest();
-    let done = jobs::seen(Said::Succeeded, "DONE");
+    let newest = store.writer.subscribe_newest_seq();
+    let done = jobs::seen(ObservedState::Succeeded, "DONE");
     let mut batch = jobs::changes([jobs::told(&job, &done, jobs::at("2026-11-21 12:01:00.000"))]);
-    batch.adds.push(jobs::new_job("B"));
+    batch.new_jobs.push(jobs::new_job("B"));
 
     let shell = Shell::running(&home.database(), "BEGIN IMMEDIATE;");
     for _ in 0..2 {
@@ -278,7 +278,7 @@ async fn fault_17_a_blocked_writer_says_busy_and_goes_on_when_it_can() {
     }
     drop(shell);
     let committed = jobs::write(&mut store, &batch).await;
-    assert!(committed.entered[0].is_new && committed.refused.is_empty());
+    assert!(committed.registered[0].is_new && committed.rejected_changes.is_empty());
     assert_eq!(*newest.borrow(), 3);
     assert_eq!(db::illegal_history(&home.database()), [""; 0]);
 }
@@ -290,7 +290,7 @@ async fn a_place_where_no_database_can_be_is_an_io_error() {
     fs::create_dir_all(home.path("directory/jobtrack.db")).expect("a directory");
     for place in ["file/jobtrack.db", "file/below/jobtrack.db", "directory/jobtrack.db"] {
         let error = Store::open(&home.path(place)).await.expect_err(place);
-        let OpenError::Io { why, .. } = &error else { panic!("{place}: {error:?}") };
+        let OpenError::Io { reason, .. } = &error else { panic!("{place}: {error:?}") };
         assert!(!why.is_empty(), "{place}");
         assert!(error.to_string().contains(&*home.path("").to_string_lossy()), "{place}: {error}");
     }

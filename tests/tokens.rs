@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jobtrack::job::{Answer, ProviderError, ProviderName, RemoteId, Utc};
+use jobtrack::job::{Answer, ProviderError, ProviderName, RemoteId, UtcTime};
 use jobtrack::provider::{Provider, build};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -54,7 +54,7 @@ impl Bench {
     /// Asks once, so long after the first time.
     async fn poll_after(&self, span: Duration) -> Answer {
         let id: RemoteId = ID.parse().expect("an id");
-        let start = Utc::parse("2026-01-01T00:00:00Z").expect("a time");
+        let start = UtcTime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a time");
         let answer = self.provider.poll(&id, start.plus(span)).await;
         assert!(!format!("{answer:?}").contains(PASSWORD), "{answer:?}");
         answer

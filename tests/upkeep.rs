@@ -92,8 +92,8 @@ fn a_table_of_the_users_takes_the_place_of_the_whole_default() {
     let home = Home::new("http://127.0.0.1:9", "[maintenance]\nkeep = { default = \"forever\" }");
     let config =
         jobtrack::config::load(Some(&home.path("config.toml")), &std::collections::BTreeMap::new());
-    let keep = config.expect("a config").config.maintenance.keep;
-    assert_eq!(keep.limits().count(), 0, "nothing is ever removed: {keep:?}");
+    let keep = config.expect("a config").config.maintenance.retention;
+    assert_eq!(keep.max_ages().count(), 0, "nothing is ever removed: {keep:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

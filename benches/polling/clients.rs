@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use fastrand::Rng;
-use jobtrack::policy::{Rule, index};
+use jobtrack::policy::{PollRule, staleness_index};
 
 use super::figures::{Seen, means};
 use super::workload::Job;
@@ -180,11 +180,11 @@ pub(crate) fn best_in_hindsight(jobs: &[Job], requests: f64) -> f64 {
 }
 
 /// Knows each job's true distribution, and follows `rule`.
-pub(crate) fn knowing(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
+pub(crate) fn knowing(jobs: &[Job], rule: &PollRule) -> Vec<Seen> {
     let seen = |job: &Job| {
         let (took, mut at, mut requests) = (job.seconds(), 0.0, 1);
         while at < took {
-            at = rule.next_look(&job.truth, at, at).at;
+            at = rule.plan_next_poll(&job.truth, at, at).at;
             requests += 1;
         }
         Seen { requests, delay: at - took, took }
@@ -219,7 +219,7 @@ pub(crate) fn knowing_in_order(jobs: &[Job], until: usize, budget: u32) -> Vec<S
                 return f64::INFINITY;
             }
             let since = |at: u64| (at - job.start) as f64 / 1000.0;
-            index(&job.truth, since(one.alive), since(now))
+            staleness_index(&job.truth, since(one.alive), since(now))
         };
         let urgencies = active.iter().map(urgency).enumerate();
         let most = urgencies.max_by(|(_, one), (_, other)| one.total_cmp(other));

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use jobtrack::job::{
-    Answer, Asked, Change, Grace, JobId, Lesson, Likeness, Moment, Mono, Note, Observation, Pace,
-    ProviderName, Said, Standing, Times, Tracked, Utc,
+    Answer, RequestTimes, Change, NotFoundTimeout, JobId, DurationSample, SimilarityKeys, ClockReading, MonotonicTime, PollRecord, Observation, RateLimitInfo,
+    ProviderName, ObservedState, CurrentState, ProviderTimes, StoredJob, UtcTime,
 };
-use jobtrack::policy::{Backoff, Rule};
-use jobtrack::tracker::{Action, Input, LaneSettings, Policy, Question, Tracker};
+use jobtrack::policy::{Backoff, PollRule};
+use jobtrack::tracker::{Action, Input, ProviderSettings, PollPolicy, PollRequest, Tracker};
 
 use super::workload::Job;
 
@@ -23,14 +23,14 @@ const EPOCH: i64 = 1_800_000_000_000;
 /// Under which conditions a workload is tracked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
-    pub(crate) policy: Policy,
+    pub(crate) policy: PollPolicy,
     pub(crate) backoff: Backoff,
     /// Requests a minute.
     pub(crate) budget: u32,
     /// How far the provider's clock is ahead of ours, in milliseconds.
     pub(crate) skew: i64,
     /// The provider's times of a job at a time of ours, by its clock.
-    pub(crate) times: fn(&Job, u64) -> Times,
+    pub(crate) times: fn(&Job, u64) -> ProviderTimes,
     /// The daemon is killed and started again when this job comes.
     pub(crate) restart: Option<usize>,
 }
@@ -39,37 +39,37 @@ impl Setup {
     pub(crate) const BACKOFF: Backoff =
         Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) };
 
-    fn with(policy: Policy) -> Self {
+    fn with(policy: PollPolicy) -> Self {
         let (backoff, budget, times) = (Self::BACKOFF, AMPLE, true_times);
         Self { policy, backoff, budget, skew: 0, times, restart: None }
     }
 
     /// The learned policy at a price in seconds, with the promise or without.
     pub(crate) fn learned(price: f64, promises: bool) -> Self {
-        Self::with(Policy::Learned(rule(price, promises)))
+        Self::with(PollPolicy::Learned(rule(price, promises)))
     }
 
     pub(crate) fn backoff(backoff: Backoff) -> Self {
-        Self { backoff, ..Self::with(Policy::Backoff) }
+        Self { backoff, ..Self::with(PollPolicy::Backoff) }
     }
 }
 
 /// The rule with the daemon's shortest interval.
-pub(crate) fn rule(price: f64, promises: bool) -> Rule {
+pub(crate) fn rule(price: f64, promises: bool) -> PollRule {
     let min_interval = Duration::from_secs(1);
-    Rule { price: Duration::from_secs_f64(price), min_interval, promises }
+    PollRule { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait: promises }
 }
 
 /// What the provider tells of itself.
-pub(crate) fn true_times(job: &Job, now: u64) -> Times {
+pub(crate) fn true_times(job: &Job, now: u64) -> ProviderTimes {
     let started = Some(utc(job.start));
     let ended_at = (now >= job.end()).then(|| utc(job.end()));
-    Times { submitted_at: started, started_at: started, ended_at, expires_at: None }
+    ProviderTimes { submitted_at: started, started_at: started, ended_at, expires_at: None }
 }
 
 /// The calendar's time.
-pub(crate) fn utc(ms: u64) -> Utc {
-    Utc::from_millis(EPOCH.saturating_add_unsigned(ms))
+pub(crate) fn utc(ms: u64) -> UtcTime {
+    UtcTime::from_millis(EPOCH.saturating_add_unsigned(ms))
 }
 
 /// What became of one job.
@@ -124,9 +124,9 @@ struct Fleet<'a> {
     dice: Rng,
     lives: Vec<Life>,
     /// The database: the jobs that are not over, and what was learned.
-    rows: Vec<Option<Box<Tracked>>>,
-    lessons: Vec<(ProviderName, Lesson)>,
-    asked: VecDeque<Question>,
+    rows: Vec<Option<Box<StoredJob>>>,
+    lessons: Vec<(ProviderName, DurationSample)>,
+    asked: VecDeque<PollRequest>,
     written: VecDeque<JobId>,
 }
 
@@ -150,7 +150,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn configure(&mut self) {
-        let settings = LaneSettings {
+        let settings = ProviderSettings {
             name: self.provider.clone(),
             account: None,
             requests_per_minute: self.setup.budget,
@@ -158,9 +158,9 @@ impl<'a> Fleet<'a> {
             policy: self.setup.policy,
             backoff: self.setup.backoff,
             give_up_after: Duration::from_hours(365 * 24),
-            lost_after: Grace { seen: Duration::from_mins(15), unseen: Duration::from_hours(1) },
+            lost_after: NotFoundTimeout { previously_seen: Duration::from_mins(15), never_seen: Duration::from_hours(1) },
             request_timeout: Duration::from_secs(30),
-            lists: false,
+            supports_list: false,
         };
         self.step(Input::Configure(vec![settings]));
     }
@@ -170,7 +170,7 @@ impl<'a> Fleet<'a> {
         let mut seen = 0;
         while seen < until {
             let arrives = self.jobs.get(coming).map(|job| job.start);
-            let wakes = self.tracker.wakes_at().map(Mono::as_millis);
+            let wakes = self.tracker.next_wakeup().map(MonotonicTime::as_millis);
             let Some(next) = arrives.into_iter().chain(wakes).min() else {
                 panic!("nothing will ever wake the jobs that are left");
             };
@@ -196,105 +196,105 @@ impl<'a> Fleet<'a> {
     fn restart(&mut self) {
         self.tracker = Tracker::default();
         self.configure();
-        self.step(Input::Learned(self.lessons.clone()));
-        let rows = self.rows.iter().flatten().map(|row| Tracked::clone(row)).collect();
+        self.step(Input::LoadDurationSamples(self.lessons.clone()));
+        let rows = self.rows.iter().flatten().map(|row| StoredJob::clone(row)).collect();
         self.step(Input::Track(rows));
     }
 
-    fn arrival(&self, index: usize) -> Tracked {
+    fn arrival(&self, index: usize) -> StoredJob {
         let id = JobId(i64::try_from(index).expect("few jobs"));
-        Tracked {
+        StoredJob {
             id,
             provider: self.provider.clone(),
             remote_id: format!("job-{id}").parse().expect("an id"),
-            standing: Standing::registered(utc(self.now)),
+            current_state: CurrentState::registered(utc(self.now)),
             registered_at: utc(self.now),
             give_up_after: None,
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,
-            listed_at: None,
-            likeness: Likeness::Given(format!("like-{}", self.jobs[index].likeness).into()),
-            times: Times::default(),
+            list_time: None,
+            similarity_keys: SimilarityKeys::UserProvided(format!("like-{}", self.jobs[index].likeness).into()),
+            times: ProviderTimes::default(),
         }
     }
 
     fn step(&mut self, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next {
-            let mono = Mono::from_millis(self.now);
-            let now = Moment { mono, wall: utc(self.now), jitter: self.dice.f64() };
-            for action in self.tracker.step(input, now) {
+            let mono = MonotonicTime::from_millis(self.now);
+            let now = ClockReading { monotonic: mono, utc: utc(self.now), jitter: self.dice.f64() };
+            for action in self.tracker.handle(input, now) {
                 match action {
-                    Action::Ask(question) => self.asked.push_back(question),
-                    Action::Write(change) => self.write(change),
-                    Action::Note { note, .. } => self.keep(note),
+                    Action::Poll(question) => self.asked.push_back(question),
+                    Action::Commit(change) => self.write(change),
+                    Action::RecordPoll { poll_record: note, .. } => self.keep(note),
                     // The first good answer ends what may have been before.
-                    Action::Outage(_) => {}
+                    Action::RecordOutage(_) => {}
                     other => panic!("{other:?}"),
                 }
             }
             next = match self.written.pop_front() {
-                Some(job) => Some(Input::Written(job)),
+                Some(job) => Some(Input::ChangeCommitted(job)),
                 None => self.asked.pop_front().map(|question| self.answer(&question)),
             };
         }
     }
 
-    fn answer(&mut self, question: &Question) -> Input {
+    fn answer(&mut self, question: &PollRequest) -> Input {
         let index = number(question.job);
         self.lives[index].looks.push(self.now);
         let job = &self.jobs[index];
-        let said = if self.now >= job.end() { Said::Succeeded } else { Said::Running };
-        let shifted = |at: Utc| Utc::from_millis(at.as_millis() + self.setup.skew);
+        let said = if self.now >= job.end() { ObservedState::Succeeded } else { ObservedState::Running };
+        let shifted = |at: UtcTime| UtcTime::from_millis(at.as_millis() + self.setup.skew);
         let times = (self.setup.times)(job, self.now);
         let observation = Observation {
-            said,
-            word: format!("{said:?}").to_uppercase(),
-            times: Times {
+            state: said,
+            provider_state: format!("{said:?}").to_uppercase(),
+            times: ProviderTimes {
                 submitted_at: times.submitted_at.map(shifted),
                 started_at: times.started_at.map(shifted),
                 ended_at: times.ended_at.map(shifted),
                 expires_at: None,
             },
             message: None,
-            listed_at: None,
-            likeness: Likeness::Unknown,
-            took: None,
+            list_time: None,
+            similarity_keys: SimilarityKeys::Unknown,
+            reported_duration: None,
             detail: serde_json::Map::new(),
         };
         // A `Date` header has whole seconds.
         let date = shifted(utc(self.now)).as_millis();
-        let server_date = Some(Utc::from_millis(date - date.rem_euclid(1000)));
-        let answer = Answer { result: Ok(observation), pace: Pace::default(), server_date };
-        let asked = Asked { sent_at: utc(self.now), answered_at: utc(self.now) };
-        Input::Answered(question.job, question.lane, asked, Box::new(answer))
+        let server_date = Some(UtcTime::from_millis(date - date.rem_euclid(1000)));
+        let answer = Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date };
+        let asked = RequestTimes { sent_at: utc(self.now), received_at: utc(self.now) };
+        Input::PollAnswered(question.job, question.provider_index, asked, Box::new(answer))
     }
 
     fn write(&mut self, change: Change) {
         let index = number(change.job);
         if let Some(row) = &mut self.rows[index] {
-            change.rows.iter().for_each(|step| row.standing.apply(step));
+            change.transitions.iter().for_each(|step| row.current_state.apply(step));
         }
-        if let Some(note) = change.note {
+        if let Some(note) = change.poll_record {
             self.keep(note);
         }
-        if change.after.state.is_terminal() {
+        if change.new_state.state.is_terminal() {
             self.rows[index] = None;
             self.lives[index].over = true;
         }
         let provider = &self.provider;
-        self.lessons.extend(change.lesson.map(|lesson| (provider.clone(), lesson)));
+        self.lessons.extend(change.duration_sample.map(|lesson| (provider.clone(), lesson)));
         self.written.push_back(change.job);
     }
 
-    fn keep(&mut self, note: Note) {
+    fn keep(&mut self, note: PollRecord) {
         let Some(row) = &mut self.rows[number(note.job)] else { return };
         row.next_poll_at = note.next_poll_at;
-        row.standing.answered_from = note.answered_from.or(row.standing.answered_from);
+        row.current_state.last_success_sent_at = note.last_success_sent_at.or(row.current_state.last_success_sent_at);
         row.polls = note.polls;
         row.failed_polls = note.failed_polls;
-        if let Some(told) = note.told {
+        if let Some(told) = note.metadata {
             row.times = told.times;
         }
     }

@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use jobtrack::policy::{Curve, Over};
+use jobtrack::policy::{Distribution, CdfPoint};
 
 /// The kinds of workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +206,7 @@ struct Shape {
     spread: f64,
     bimodal: bool,
     /// F and A over a grid of logarithms, made when they are first asked for.
-    grid: OnceCell<Vec<Over>>,
+    grid: OnceCell<Vec<CdfPoint>>,
 }
 
 impl Shape {
@@ -216,7 +216,7 @@ impl Shape {
     /// Points by which the stragglers and the early failures are averaged.
     const POINTS: u32 = 24;
 
-    fn tabulate(spread: f64, bimodal: bool) -> Vec<Over> {
+    fn tabulate(spread: f64, bimodal: bool) -> Vec<CdfPoint> {
         // (share, shift of the logarithm) of the log-normal parts that it is made of.
         let mut parts = vec![(1.0 - STRAGGLERS - FAILING, 0.0)];
         for point in 0..Self::POINTS {
@@ -241,15 +241,15 @@ impl Shape {
                 _ => share * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2) / 2.0,
             }
         };
-        let mut grid: Vec<Over> = Vec::with_capacity(Self::CELLS + 1);
+        let mut grid: Vec<CdfPoint> = Vec::with_capacity(Self::CELLS + 1);
         for cell in 0..=Self::CELLS {
             let ln = Self::ln(cell);
             let chance = parts.iter().map(|part| over(ln, part)).sum::<f64>().min(1.0);
             let area = grid.last().map_or(0.0, |before| {
                 let width = ln.exp() - Self::ln(cell - 1).exp();
-                before.area + width * f64::midpoint(before.chance, chance)
+                before.integral + width * f64::midpoint(before.probability, chance)
             });
-            grid.push(Over { chance, area });
+            grid.push(CdfPoint { probability: chance, integral: area });
         }
         grid
     }
@@ -259,24 +259,24 @@ impl Shape {
     }
 }
 
-impl Curve for Shape {
-    fn at(&self, t: f64) -> Over {
+impl Distribution for Shape {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
         let place = (t.max(f64::MIN_POSITIVE).ln() - Self::FROM) / Self::STEP;
         if place <= 0.0 {
-            return Over { chance: 0.0, area: 0.0 };
+            return CdfPoint { probability: 0.0, integral: 0.0 };
         }
         let cell = place as usize;
         let grid = self.grid.get_or_init(|| Self::tabulate(self.spread, self.bimodal));
         if cell >= Self::CELLS {
             let end = grid[Self::CELLS];
             let beyond = t - Self::ln(Self::CELLS).exp();
-            return Over { chance: end.chance, area: end.area + beyond * end.chance };
+            return CdfPoint { probability: end.probability, integral: end.integral + beyond * end.probability };
         }
         let (low, high) = (grid[cell], grid[cell + 1]);
         let (from, to) = (Self::ln(cell).exp(), Self::ln(cell + 1).exp());
-        let (slope, into) = ((high.chance - low.chance) / (to - from), t - from);
-        let chance = low.chance + slope * into;
-        Over { chance, area: low.area + into * f64::midpoint(low.chance, chance) }
+        let (slope, into) = ((high.probability - low.probability) / (to - from), t - from);
+        let chance = low.probability + slope * into;
+        CdfPoint { probability: chance, integral: low.integral + into * f64::midpoint(low.probability, chance) }
     }
 }
 
@@ -289,21 +289,21 @@ pub(crate) struct Truth {
     cap: f64,
 }
 
-impl Curve for Truth {
-    fn at(&self, t: f64) -> Over {
+impl Distribution for Truth {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
         let scaled = |t: f64| {
-            let Over { chance, area } = self.shape.at(t / self.scale);
-            Over { chance, area: area * self.scale }
+            let CdfPoint { probability: chance, integral: area } = self.shape.cdf_at(t / self.scale);
+            CdfPoint { probability: chance, integral: area * self.scale }
         };
         if t < SHORTEST {
-            return Over { chance: 0.0, area: 0.0 };
+            return CdfPoint { probability: 0.0, integral: 0.0 };
         }
         // What would be shorter ends at the shortest: it adds nothing to A before that.
-        let before = scaled(SHORTEST).area;
+        let before = scaled(SHORTEST).integral;
         if t < self.cap {
-            let Over { chance, area } = scaled(t);
-            return Over { chance, area: area - before };
+            let CdfPoint { probability: chance, integral: area } = scaled(t);
+            return CdfPoint { probability: chance, integral: area - before };
         }
-        Over { chance: 1.0, area: scaled(self.cap).area - before + (t - self.cap) }
+        CdfPoint { probability: 1.0, integral: scaled(self.cap).integral - before + (t - self.cap) }
     }
 }

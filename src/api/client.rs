@@ -12,8 +12,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::types::{
-    AddAnswer, AddRequest, CheckAnswer, Event, ForgetAnswer, History, Job, JobList, Problem,
-    ReloadAnswer, Status,
+    AddResponse, AddRequest, ConnectionCheckResponse, TransitionEvent, ForgetDurationsResponse, TransitionList, Job, JobList, ProblemDetails,
+    ReloadResponse, DaemonStatus,
 };
 use crate::job::{JobId, ProviderName, RemoteId};
 
@@ -21,28 +21,28 @@ use crate::job::{JobId, ProviderName, RemoteId};
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens, or we may not connect.
-    #[error("{}", no_daemon(tried, *denied))]
+    #[error("{}", no_daemon_message(tried, *permission_denied))]
     NoDaemon {
         /// The sockets that were tried.
         tried: Vec<PathBuf>,
         /// Whether the socket is there and closed to us.
-        denied: bool,
+        permission_denied: bool,
     },
     /// The daemon said no.
     #[error("{}", .0.detail)]
-    Refused(Problem),
+    Rejected(ProblemDetails),
     /// The connection broke, or no answer came in time.
     #[error("lost the connection to the daemon: {0}")]
-    Lost(String),
+    ConnectionLost(String),
     /// The answer cannot be understood.
     #[error("cannot read the daemon's answer: {0}; are jobtrack and jobtrackd of one version?")]
-    Broken(String),
+    InvalidResponse(String),
 }
 
-fn no_daemon(tried: &[PathBuf], denied: bool) -> String {
-    let paths: Vec<_> = tried.iter().map(|path| path.display().to_string()).collect();
+fn no_daemon_message(sockets: &[PathBuf], permission_denied: bool) -> String {
+    let paths: Vec<_> = sockets.iter().map(|path| path.display().to_string()).collect();
     let paths = paths.join(", ");
-    if denied {
+    if permission_denied {
         format!("no permission for {paths}; join its group, or give --socket")
     } else {
         format!(
@@ -59,11 +59,11 @@ pub fn socket_candidates(explicit: Option<&Path>) -> Vec<PathBuf> {
     if let Some(path) = explicit {
         return vec![path.to_owned()];
     }
-    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let user = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
-    let mut paths: Vec<_> = own
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let user_dir = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
+    let mut paths: Vec<_> = runtime_dir
         .into_iter()
-        .chain([user, PathBuf::from("/run")])
+        .chain([user_dir, PathBuf::from("/run")])
         .map(|dir| dir.join("jobtrack/control.sock"))
         .collect();
     paths.dedup();
@@ -73,7 +73,7 @@ pub fn socket_candidates(explicit: Option<&Path>) -> Vec<PathBuf> {
 /// What a list is narrowed to; what is empty or `None` narrows nothing. Not every request knows
 /// every field.
 #[derive(Debug, Clone, Default)]
-pub struct Query {
+pub struct ListParams {
     /// Any of these: names of states, `active`, `terminal`, `unsuccessful`.
     pub states: Vec<String>,
     /// This provider's.
@@ -90,8 +90,8 @@ pub struct Query {
     pub limit: Option<usize>,
 }
 
-impl Query {
-    fn pairs(&self) -> Vec<(&'static str, String)> {
+impl ListParams {
+    fn to_pairs(&self) -> Vec<(&'static str, String)> {
         let states = self.states.iter().map(|state| ("state", state.clone()));
         let labels = self.labels.iter().map(|(key, value)| ("label", format!("{key}={value}")));
         let single = [
@@ -108,9 +108,9 @@ impl Query {
 
 /// What became of a poll by hand.
 #[derive(Debug)]
-pub enum Polled {
+pub enum OnDemandResponse {
     /// The job, as the answer left it.
-    Answered(Job),
+    Completed(Job),
     /// The job as it was: the provider has not answered yet.
     Pending(Job),
 }
@@ -130,9 +130,9 @@ impl Client {
     pub fn open(explicit: Option<&Path>) -> Result<Self, ClientError> {
         let candidates = socket_candidates(explicit);
         // A path that we may not look at counts: connecting to it tells why.
-        let there = candidates.iter().find(|path| !matches!(path.try_exists(), Ok(false)));
-        let Some(socket) = there.cloned() else {
-            return Err(ClientError::NoDaemon { tried: candidates, denied: false });
+        let existing = candidates.iter().find(|path| !matches!(path.try_exists(), Ok(false)));
+        let Some(socket) = existing.cloned() else {
+            return Err(ClientError::NoDaemon { tried: candidates, permission_denied: false });
         };
         let http = reqwest::Client::builder()
             .unix_socket(socket.as_path())
@@ -140,173 +140,173 @@ impl Client {
             // Nothing here speaks TLS; this spares reading the system's certificates.
             .tls_certs_only([])
             .build()
-            .map_err(|error| ClientError::Broken(error.to_string()))?;
+            .map_err(|error| ClientError::InvalidResponse(error.to_string()))?;
         Ok(Self { http, socket })
     }
 
     /// Registers jobs; returns once they are committed. Rejected ones are in the answer.
-    pub async fn add(&self, jobs: &AddRequest) -> Result<AddAnswer, ClientError> {
+    pub async fn add(&self, jobs: &AddRequest) -> Result<AddResponse, ClientError> {
         let response = self.send(self.request(Method::POST, "jobs").json(jobs)).await?;
         match response.status() {
-            StatusCode::UNPROCESSABLE_ENTITY => read(response).await,
-            _ => read(accepted(response).await?).await,
+            StatusCode::UNPROCESSABLE_ENTITY => parse_json(response).await,
+            _ => parse_json(ensure_success(response).await?).await,
         }
     }
 
     /// A page of jobs, newest first.
-    pub async fn jobs(&self, query: &Query) -> Result<JobList, ClientError> {
-        self.ask(self.request(Method::GET, "jobs").query(&query.pairs())).await
+    pub async fn jobs(&self, query: &ListParams) -> Result<JobList, ClientError> {
+        self.send_and_parse(self.request(Method::GET, "jobs").query(&query.to_pairs())).await
     }
 
     /// One job.
     pub async fn job(&self, id: JobId) -> Result<Job, ClientError> {
-        self.ask(self.request(Method::GET, &format!("jobs/{id}"))).await
+        self.send_and_parse(self.request(Method::GET, &format!("jobs/{id}"))).await
     }
 
     /// A page of one job's transitions.
-    pub async fn job_history(&self, id: JobId, query: &Query) -> Result<History, ClientError> {
+    pub async fn job_history(&self, id: JobId, query: &ListParams) -> Result<TransitionList, ClientError> {
         let path = format!("jobs/{id}/history");
-        self.ask(self.request(Method::GET, &path).query(&query.pairs())).await
+        self.send_and_parse(self.request(Method::GET, &path).query(&query.to_pairs())).await
     }
 
     /// A page of all transitions.
-    pub async fn history(&self, query: &Query) -> Result<History, ClientError> {
-        self.ask(self.request(Method::GET, "history").query(&query.pairs())).await
+    pub async fn history(&self, query: &ListParams) -> Result<TransitionList, ClientError> {
+        self.send_and_parse(self.request(Method::GET, "history").query(&query.to_pairs())).await
     }
 
     /// Stops tracking a job, which is over then.
     pub async fn untrack(&self, id: JobId) -> Result<Job, ClientError> {
-        self.ask(self.request(Method::DELETE, &format!("jobs/{id}"))).await
+        self.send_and_parse(self.request(Method::DELETE, &format!("jobs/{id}"))).await
     }
 
     /// Asks the provider now.
-    pub async fn poll(&self, id: JobId) -> Result<Polled, ClientError> {
-        self.asked(self.request(Method::POST, &format!("jobs/{id}/poll"))).await
+    pub async fn poll(&self, id: JobId) -> Result<OnDemandResponse, ClientError> {
+        self.send_on_demand(self.request(Method::POST, &format!("jobs/{id}/poll"))).await
     }
 
     /// Asks the provider to stop the job, and how the job is then.
-    pub async fn cancel(&self, id: JobId) -> Result<Polled, ClientError> {
-        self.asked(self.request(Method::POST, &format!("jobs/{id}/cancel"))).await
+    pub async fn cancel(&self, id: JobId) -> Result<OnDemandResponse, ClientError> {
+        self.send_on_demand(self.request(Method::POST, &format!("jobs/{id}/cancel"))).await
     }
 
     /// Asks the provider whether all is well between us.
-    pub async fn check(&self, provider: &ProviderName) -> Result<CheckAnswer, ClientError> {
-        self.ask(self.request(Method::POST, &format!("providers/{provider}/check"))).await
+    pub async fn check(&self, provider: &ProviderName) -> Result<ConnectionCheckResponse, ClientError> {
+        self.send_and_parse(self.request(Method::POST, &format!("providers/{provider}/check"))).await
     }
 
     /// Forgets how long this provider's jobs took, all or those that go by a name.
-    pub async fn forget(
+    pub async fn forget_durations(
         &self,
         provider: &ProviderName,
-        like: Option<&str>,
-    ) -> Result<ForgetAnswer, ClientError> {
+        similarity_key: Option<&str>,
+    ) -> Result<ForgetDurationsResponse, ClientError> {
         let request = self.request(Method::DELETE, &format!("providers/{provider}/lessons"));
-        self.ask(request.query(&like.map(|name| [("like", name)]))).await
+        self.send_and_parse(request.query(&similarity_key.map(|name| [("like", name)]))).await
     }
 
-    async fn asked(&self, request: RequestBuilder) -> Result<Polled, ClientError> {
-        let response = accepted(self.send(request).await?).await?;
+    async fn send_on_demand(&self, request: RequestBuilder) -> Result<OnDemandResponse, ClientError> {
+        let response = ensure_success(self.send(request).await?).await?;
         let pending = response.status() == StatusCode::ACCEPTED;
-        let job = read(response).await?;
-        Ok(if pending { Polled::Pending(job) } else { Polled::Answered(job) })
+        let job = parse_json(response).await?;
+        Ok(if pending { OnDemandResponse::Pending(job) } else { OnDemandResponse::Completed(job) })
     }
 
     /// How the daemon is.
-    pub async fn status(&self) -> Result<Status, ClientError> {
-        self.ask(self.request(Method::GET, "status")).await
+    pub async fn status(&self) -> Result<DaemonStatus, ClientError> {
+        self.send_and_parse(self.request(Method::GET, "status")).await
     }
 
     /// Makes the daemon read its configuration again.
-    pub async fn reload(&self) -> Result<ReloadAnswer, ClientError> {
-        self.ask(self.request(Method::POST, "reload")).await
+    pub async fn reload(&self) -> Result<ReloadResponse, ClientError> {
+        self.send_and_parse(self.request(Method::POST, "reload")).await
     }
 
     /// The transitions after `query.after`, then each new one as it is committed.
-    pub async fn events(&self, query: &Query) -> Result<Events, ClientError> {
-        let request = self.http.get(url("events")).query(&query.pairs());
+    pub async fn events(&self, query: &ListParams) -> Result<EventStream, ClientError> {
+        let request = self.http.get(endpoint_url("events")).query(&query.to_pairs());
         // Only the answer's head is awaited with a limit; its body has no end.
         let response = tokio::time::timeout(Self::TIMEOUT, self.send(request))
             .await
-            .unwrap_or_else(|_| Err(ClientError::Lost("no answer in time".into())))?;
-        Ok(Events { response: accepted(response).await?, frames: Frames::default() })
+            .unwrap_or_else(|_| Err(ClientError::ConnectionLost("no answer in time".into())))?;
+        Ok(EventStream { response: ensure_success(response).await?, parser: SseParser::default() })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, url(path)).timeout(Self::TIMEOUT)
+        self.http.request(method, endpoint_url(path)).timeout(Self::TIMEOUT)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        read(accepted(self.send(request).await?).await?).await
+    async fn send_and_parse<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        parse_json(ensure_success(self.send(request).await?).await?).await
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         request.send().await.map_err(|error| {
             if error.is_connect() {
-                let denied = causes(&error)
+                let permission_denied = error_sources(&error)
                     .filter_map(|cause| cause.downcast_ref::<io::Error>())
                     .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
-                ClientError::NoDaemon { tried: vec![self.socket.clone()], denied }
+                ClientError::NoDaemon { tried: vec![self.socket.clone()], permission_denied }
             } else {
-                lost(&error)
+                connection_lost(&error)
             }
         })
     }
 }
 
-fn url(path: &str) -> String {
+fn endpoint_url(path: &str) -> String {
     format!("http://jobtrack/v1/{path}")
 }
 
-async fn accepted(response: Response) -> Result<Response, ClientError> {
+async fn ensure_success(response: Response) -> Result<Response, ClientError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    let body = response.bytes().await.map_err(|error| lost(&error))?;
+    let body = response.bytes().await.map_err(|error| connection_lost(&error))?;
     Err(match serde_json::from_slice(&body) {
-        Ok(problem) => ClientError::Refused(problem),
-        Err(_) => ClientError::Broken(format!("{status} without a problem")),
+        Ok(problem) => ClientError::Rejected(problem),
+        Err(_) => ClientError::InvalidResponse(format!("{status} without a problem")),
     })
 }
 
-async fn read<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
-    let body = response.bytes().await.map_err(|error| lost(&error))?;
-    serde_json::from_slice(&body).map_err(|error| ClientError::Broken(error.to_string()))
+async fn parse_json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+    let body = response.bytes().await.map_err(|error| connection_lost(&error))?;
+    serde_json::from_slice(&body).map_err(|error| ClientError::InvalidResponse(error.to_string()))
 }
 
-fn lost(error: &reqwest::Error) -> ClientError {
+fn connection_lost(error: &reqwest::Error) -> ClientError {
     if error.is_timeout() {
-        return ClientError::Lost("no answer in time".into());
+        return ClientError::ConnectionLost("no answer in time".into());
     }
     // The outermost text only repeats the URL, which names no real host.
-    ClientError::Lost(causes(error).last().map_or_else(|| error.to_string(), ToString::to_string))
+    ClientError::ConnectionLost(error_sources(error).last().map_or_else(|| error.to_string(), ToString::to_string))
 }
 
-fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+fn error_sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// The stream of `GET /v1/events`.
 #[derive(Debug)]
-pub struct Events {
+pub struct EventStream {
     response: Response,
-    frames: Frames,
+    parser: SseParser,
 }
 
 #[allow(clippy::missing_errors_doc, reason = "the variants of ClientError say it")]
-impl Events {
+impl EventStream {
     /// The next transition; none when the daemon shuts down.
-    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<TransitionEvent>, ClientError> {
         loop {
-            match self.frames.next() {
-                Some(Frame::Data(data)) => {
+            match self.parser.next_frame() {
+                Some(SseFrame::Data(data)) => {
                     return serde_json::from_str(&data)
                         .map(Some)
-                        .map_err(|error| ClientError::Broken(error.to_string()));
+                        .map_err(|error| ClientError::InvalidResponse(error.to_string()));
                 }
-                Some(Frame::End) => return Ok(None),
-                None => match self.response.chunk().await.map_err(|error| lost(&error))? {
-                    Some(bytes) => self.frames.unread.extend_from_slice(&bytes),
+                Some(SseFrame::End) => return Ok(None),
+                None => match self.response.chunk().await.map_err(|error| connection_lost(&error))? {
+                    Some(bytes) => self.parser.buffer.extend_from_slice(&bytes),
                     None => return Ok(None),
                 },
             }
@@ -315,7 +315,7 @@ impl Events {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Frame {
+enum SseFrame {
     Data(String),
     End,
 }
@@ -323,31 +323,31 @@ enum Frame {
 /// Cuts the bytes of an event stream into frames. `id:` is not kept: each transition has its
 /// number inside.
 #[derive(Debug, Default)]
-struct Frames {
-    unread: Vec<u8>,
-    name: String,
+struct SseParser {
+    buffer: Vec<u8>,
+    event_name: String,
     data: String,
 }
 
-impl Frames {
-    fn next(&mut self) -> Option<Frame> {
-        while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.unread.drain(..=end).collect();
+impl SseParser {
+    fn next_frame(&mut self) -> Option<SseFrame> {
+        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.buffer.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
             let line = line.trim_end_matches(['\r', '\n']);
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {
-                "event" => value.clone_into(&mut self.name),
+                "event" => value.clone_into(&mut self.event_name),
                 "data" => self.data.push_str(value),
                 _ if line.is_empty() => {
                     let (name, data) =
-                        (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
+                        (std::mem::take(&mut self.event_name), std::mem::take(&mut self.data));
                     if name == "end" {
-                        return Some(Frame::End);
+                        return Some(SseFrame::End);
                     }
                     if !data.is_empty() {
-                        return Some(Frame::Data(data));
+                        return Some(SseFrame::Data(data));
                     }
                 }
                 _ => {}
@@ -362,17 +362,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_cut_wherever_the_chunks_are() {
+    fn frames_are_parsed_at_any_chunk_boundary() {
         let stream = ": hello\n\nid: 7\ndata: {\"a\":1}\n\nid:8\r\ndata:{}\r\n\r\nevent: end\n\n";
-        let data = |text: &str| Frame::Data(text.to_owned());
+        let data = |text: &str| SseFrame::Data(text.to_owned());
         for size in 1..=stream.len() {
-            let mut frames = Frames::default();
-            let mut seen = Vec::new();
+            let mut parser = SseParser::default();
+            let mut parsed = Vec::new();
             for chunk in stream.as_bytes().chunks(size) {
-                frames.unread.extend_from_slice(chunk);
-                seen.extend(std::iter::from_fn(|| frames.next()));
+                parser.buffer.extend_from_slice(chunk);
+                parsed.extend(std::iter::from_fn(|| parser.next_frame()));
             }
-            assert_eq!(seen, [data("{\"a\":1}"), data("{}"), Frame::End], "chunks of {size}");
+            assert_eq!(parsed, [data("{\"a\":1}"), data("{}"), SseFrame::End], "chunks of {size}");
         }
     }
 

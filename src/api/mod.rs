@@ -7,6 +7,6 @@ mod client;
 mod outlook;
 mod types;
 
-pub use client::{Client, ClientError, Events, Polled, Query, socket_candidates};
-pub use outlook::{NextPoll, Outlook, PastRuns, Reason};
+pub use client::{Client, ClientError, EventStream, OnDemandResponse, ListParams, socket_candidates};
+pub use outlook::{NextPollResponse, ForecastResponse, SimilarRunsResponse, ForecastReasonResponse};
 pub use types::*;

@@ -5,15 +5,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Outlook;
-use crate::job::{Evidence, Finding, JobId, Labels, Likeness, ProviderName, RemoteId, State, Utc};
+use super::ForecastResponse;
+use crate::job::{Evidence, Finding, JobId, Labels, SimilarityKeys, ProviderName, RemoteId, State, UtcTime};
 
 /// `POST /v1/jobs`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddRequest {
     /// At most [`AddRequest::MAX_JOBS`].
-    pub jobs: Vec<AddJob>,
+    pub jobs: Vec<AddRequestEntry>,
 }
 
 impl AddRequest {
@@ -25,7 +25,7 @@ impl AddRequest {
 /// does not spoil the others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AddJob {
+pub struct AddRequestEntry {
     /// A configured provider.
     pub provider: String,
     /// The provider's name for the job.
@@ -38,19 +38,19 @@ pub struct AddJob {
     pub give_up_after: Option<String>,
     /// The name of the past runs that it is like; without it the provider tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub like: Option<String>,
+    pub similar_to: Option<String>,
 }
 
 /// The answer to an [`AddRequest`], once committed; one entry a job, in the same order.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct AddAnswer {
+pub struct AddResponse {
     /// What became of each.
-    pub jobs: Vec<Added>,
+    pub jobs: Vec<AddResponseEntry>,
 }
 
 /// What became of one job of an [`AddRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Added {
+pub struct AddResponseEntry {
     /// Our number; none if rejected.
     pub id: Option<JobId>,
     /// As it was sent.
@@ -73,7 +73,7 @@ pub enum AddOutcome {
     /// It is new.
     Added,
     /// It was there; only its labels and what it is like may have changed.
-    Known,
+    Existing,
     /// It cannot be tracked.
     Rejected,
 }
@@ -100,23 +100,23 @@ pub struct Job {
     /// The uid of who added it.
     pub added_by: Option<u32>,
     /// When it was added.
-    pub registered_at: Utc,
+    pub registered_at: UtcTime,
     /// The provider's time.
-    pub submitted_at: Option<Utc>,
+    pub submitted_at: Option<UtcTime>,
     /// The provider's time.
-    pub started_at: Option<Utc>,
+    pub started_at: Option<UtcTime>,
     /// The provider's time.
-    pub ended_at: Option<Utc>,
+    pub ended_at: Option<UtcTime>,
     /// When we learned that it is over.
-    pub terminal_at: Option<Utc>,
+    pub terminal_at: Option<UtcTime>,
     /// The provider's time.
-    pub expires_at: Option<Utc>,
+    pub expires_at: Option<UtcTime>,
     /// Why, in the provider's words or ours.
     pub message: Option<String>,
     /// When the last poll's answer was in.
-    pub last_polled_at: Option<Utc>,
+    pub last_polled_at: Option<UtcTime>,
     /// When the next poll is due.
-    pub next_poll_at: Option<Utc>,
+    pub next_poll_at: Option<UtcTime>,
     /// Polls so far, failed ones included.
     pub polls: u32,
     /// Failed polls so far.
@@ -127,10 +127,10 @@ pub struct Job {
     pub detail: Map<String, Value>,
     /// Which past runs it is like: a text if its user said so, an array of them if the provider told.
     #[serde(default)]
-    pub likeness: Likeness,
+    pub similarity_keys: SimilarityKeys,
     /// When it is asked next and should be over; only `GET /v1/jobs/{id}` of one that is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outlook: Option<Outlook>,
+    pub forecast: Option<ForecastResponse>,
 }
 
 /// `GET /v1/jobs`.
@@ -139,12 +139,12 @@ pub struct JobList {
     /// Newest first.
     pub jobs: Vec<Job>,
     /// Give it as `after=` for the next page; none at the end.
-    pub next: Option<JobId>,
+    pub next_cursor: Option<JobId>,
 }
 
 /// A transition, as the `history` view shows it; on the wire, an event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Event {
+pub struct TransitionEvent {
     /// Its number, ascending over all jobs.
     pub seq: i64,
     /// Our number of the job.
@@ -162,27 +162,27 @@ pub struct Event {
     /// How we know.
     pub evidence: Evidence,
     /// When it was, by the provider's clock.
-    pub occurred_at: Option<Utc>,
+    pub occurred_at: Option<UtcTime>,
     /// When we learned of it, by ours.
-    pub observed_at: Utc,
+    pub observed_at: UtcTime,
     /// Not before this, by our clock.
-    pub earliest_at: Option<Utc>,
+    pub earliest_at: Option<UtcTime>,
     /// Why.
     pub message: Option<String>,
 }
 
 /// `GET /v1/history` and `GET /v1/jobs/{id}/history`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct History {
+pub struct TransitionList {
     /// By number, ascending.
-    pub transitions: Vec<Event>,
+    pub transitions: Vec<TransitionEvent>,
     /// Give it as `after=` for the next page; none if this page ends at the newest one.
-    pub next: Option<i64>,
+    pub next_cursor: Option<i64>,
 }
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Status {
+pub struct DaemonStatus {
     /// The daemon's version.
     pub version: String,
     /// The version of the linked `SQLite`.
@@ -192,13 +192,13 @@ pub struct Status {
     /// The daemon's process.
     pub pid: u32,
     /// When it started.
-    pub started_at: Utc,
+    pub started_at: UtcTime,
     /// Where the history lies.
     pub database: String,
     /// The newest transition's number.
     pub newest_seq: i64,
     /// What is wrong; empty if all is well.
-    pub degraded: Vec<String>,
+    pub degraded_reasons: Vec<String>,
     /// Jobs that are not over.
     pub active_jobs: u64,
     /// Changes that wait to be written.
@@ -222,7 +222,7 @@ pub struct ProviderStatus {
     /// Polls whose time has come and that wait for the budget.
     pub due_polls: u64,
     /// How late the latest of them is, in seconds.
-    pub late_s: f64,
+    pub max_overdue_s: f64,
     /// How late the ends of late were seen, in seconds on average; none if there were none since the
     /// start.
     #[serde(default)]
@@ -230,37 +230,37 @@ pub struct ProviderStatus {
     /// Polls under way.
     pub in_flight: u32,
     /// Polls sent in the last 60 s.
-    pub sent_last_minute: u32,
+    pub requests_last_minute: u32,
     /// The budget.
     pub requests_per_minute: u32,
     /// Failed polls in a row.
-    pub failures_in_a_row: u32,
+    pub consecutive_failures: u32,
     /// When the provider began to fail or to refuse; none if it answers.
     #[serde(default)]
-    pub outage_since: Option<Utc>,
+    pub outage_began_at: Option<UtcTime>,
     /// Why nothing is asked at present; none if it is.
-    pub paused: Option<Pause>,
+    pub pause: Option<PauseStatus>,
     /// Words of its answers that are not known; `states` in the config can tell what they mean.
     #[serde(default)]
-    pub unknown_words: Vec<String>,
+    pub unknown_states: Vec<String>,
 }
 
 /// A time in which a provider is not asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Pause {
+pub struct PauseStatus {
     /// Why.
     pub reason: String,
     /// When it is asked again.
-    pub until: Utc,
+    pub until: UtcTime,
 }
 
 /// `POST /v1/providers/{name}/check`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CheckAnswer {
+pub struct ConnectionCheckResponse {
     /// Who was asked.
     pub provider: ProviderName,
     /// Whether there is nothing to mend.
-    pub well: bool,
+    pub ok: bool,
     /// What came of the request, in two fields: `found`, a word, and `told`, why.
     #[serde(flatten)]
     pub finding: Finding,
@@ -272,18 +272,18 @@ pub struct CheckAnswer {
 
 /// `DELETE /v1/providers/{name}/lessons[?like=NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForgetAnswer {
+pub struct ForgetDurationsResponse {
     /// Of whose jobs.
     pub provider: ProviderName,
     /// Only what was learned under this name; all if there is none.
-    pub like: Option<String>,
+    pub similar_to: Option<String>,
     /// So many past runs are forgotten.
-    pub forgotten: u64,
+    pub forgotten_count: u64,
 }
 
 /// `POST /v1/reload`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ReloadAnswer {
+pub struct ReloadResponse {
     /// What changed, a line each.
     pub changed: Vec<String>,
     /// What changed in the file but needs a restart.
@@ -292,7 +292,7 @@ pub struct ReloadAnswer {
 
 /// An error, as RFC 9457 has it (`application/problem+json`).
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Problem {
+pub struct ProblemDetails {
     /// Stable, for programs: `bad_request`, `not_found`, `method_not_allowed`, `too_slow`,
     /// `too_large`, `no_provider`, `paused`, `over`,
     /// `refused_upstream`, `config`, `busy`, `storage`, `shutting_down`.

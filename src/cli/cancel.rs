@@ -4,8 +4,8 @@
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use super::{Context, REFUSED, lines, output, render, resolve};
-use crate::api::{ClientError, Polled};
+use super::{CommandContext, EXIT_REJECTED, lines, output, render, resolve};
+use crate::api::{ClientError, OnDemandResponse};
 use crate::job::{InvalidName, JobRef};
 
 const EXAMPLES: &str = "\
@@ -16,52 +16,52 @@ Exit: 0 all were asked; 1 one was refused, is over already, or is no job.";
 /// The arguments of `cancel`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Args {
+pub(super) struct CancelArgs {
     /// Numbers, or `PROVIDER/REMOTE_ID`; or - for one a line from standard input
     #[arg(value_name = "JOB", required = true)]
     jobs: Vec<String>,
 }
 
 /// Cancels the jobs, one after the other.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::Result<ExitCode> {
     let mut names: Vec<Result<JobRef, InvalidName>> = Vec::new();
     for name in &args.jobs {
         if name == "-" {
             let mut input = Vec::new();
             io::stdin().read_to_end(&mut input)?;
-            names.extend(lines::job_names(&String::from_utf8_lossy(&input)));
+            names.extend(lines::parse_job_refs(&String::from_utf8_lossy(&input)));
         } else {
             names.push(name.parse());
         }
     }
     let mut code = ExitCode::SUCCESS;
     for name in names {
-        let refused = match name {
-            Ok(name) => cancel(context, &name).await?.map(|why| format!("{name}: {why}")),
+        let rejection = match name {
+            Ok(name) => cancel_one(context, &name).await?.map(|why| format!("{name}: {why}")),
             Err(error) => Some(error.to_string()),
         };
-        if let Some(why) = refused {
-            output::note(why);
-            code = ExitCode::from(REFUSED);
+        if let Some(reason) = rejection {
+            output::print_notice(reason);
+            code = ExitCode::from(EXIT_REJECTED);
         }
     }
     Ok(code)
 }
 
 /// Cancels one; why it was refused, if it was.
-async fn cancel(context: &Context, name: &JobRef) -> anyhow::Result<Option<String>> {
-    let Some(job) = resolve::find(&context.client, name).await? else {
+async fn cancel_one(context: &CommandContext, name: &JobRef) -> anyhow::Result<Option<String>> {
+    let Some(job) = resolve::find_job(&context.client, name).await? else {
         return Ok(Some("no such job".to_owned()));
     };
     let job = match context.client.cancel(job.id).await {
-        Ok(Polled::Answered(job) | Polled::Pending(job)) => job,
-        Err(ClientError::Refused(problem)) => return Ok(Some(problem.detail)),
+        Ok(OnDemandResponse::Completed(job) | OnDemandResponse::Pending(job)) => job,
+        Err(ClientError::Rejected(problem)) => return Ok(Some(problem.detail)),
         Err(error) => return Err(error.into()),
     };
     if context.json {
-        output::print_json(&[job])?;
+        output::print_json_lines(&[job])?;
     } else {
-        output::print(&[render::job_line(&job)])?;
+        output::print_lines(&[render::job_line(&job)])?;
     }
     Ok(None)
 }

@@ -2,41 +2,41 @@
 
 use std::process::ExitCode;
 
-use super::render::plain;
-use super::{Context, REFUSED, output};
-use crate::api::CheckAnswer;
+use super::render::sanitize;
+use super::{CommandContext, EXIT_REJECTED, output};
+use crate::api::ConnectionCheckResponse;
 use crate::job::{Finding, ProviderName};
 
 /// The arguments of `check`.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct CheckArgs {
     /// A configured provider; one request is made, for a job that cannot exist
     provider: ProviderName,
 }
 
 /// Checks the provider.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(context: &CommandContext, args: CheckArgs) -> anyhow::Result<ExitCode> {
     let answer = context.client.check(&args.provider).await?;
     if context.json {
-        output::print_json(&[&answer])?;
+        output::print_json_lines(&[&answer])?;
     } else {
-        output::print(&lines(&answer))?;
+        output::print_lines(&report_lines(&answer))?;
     }
-    Ok(if answer.well { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REJECTED) })
 }
 
-fn lines(answer: &CheckAnswer) -> Vec<String> {
-    let found = match &answer.finding {
-        Finding::Well => "the service knows us and answers".to_owned(),
-        Finding::Credentials(told) => format!("credentials: {told}"),
-        Finding::Permission(told) => format!("permission: {told}"),
-        Finding::Endpoint(told) => format!("endpoint: {told}"),
+fn report_lines(answer: &ConnectionCheckResponse) -> Vec<String> {
+    let finding = match &answer.finding {
+        Finding::Ok => "the service knows us and answers".to_owned(),
+        Finding::InvalidCredentials(told) => format!("credentials: {told}"),
+        Finding::PermissionDenied(told) => format!("permission: {told}"),
+        Finding::WrongEndpoint(told) => format!("endpoint: {told}"),
         Finding::Unreachable(told) => format!("unreachable: {told}"),
         Finding::RateLimited(told) => format!("rate limit: {told}"),
-        Finding::Quota(told) => format!("quota: {told}"),
-        Finding::Trouble(told) => format!("trouble at the service: {told}"),
-        Finding::Unclear(told) => format!("unclear: {told}"),
+        Finding::QuotaExceeded(told) => format!("quota: {told}"),
+        Finding::ServiceError(told) => format!("trouble at the service: {told}"),
+        Finding::UnrecognizedAnswer(told) => format!("unclear: {told}"),
     };
-    let advice = answer.advice.iter().map(|line| format!("  {}", plain(line)));
-    [plain(&format!("{}: {found}", answer.provider))].into_iter().chain(advice).collect()
+    let advice = answer.advice.iter().map(|line| format!("  {}", sanitize(line)));
+    [sanitize(&format!("{}: {finding}", answer.provider))].into_iter().chain(advice).collect()
 }

@@ -7,34 +7,34 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::api::{Client, ClientError, Event, Events, Query};
+use crate::api::{Client, ClientError, TransitionEvent, EventStream, ListParams};
 
 /// So long the daemon may be away.
-const PATIENCE: Duration = Duration::from_mins(1);
-const FIRST_DELAY: Duration = Duration::from_millis(250);
-const MAX_DELAY: Duration = Duration::from_secs(5);
+const RECONNECT_TIMEOUT: Duration = Duration::from_mins(1);
+const INITIAL_RETRY_DELAY: Duration = Duration::from_millis(250);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// The transitions after a number, without a gap.
-pub(super) struct Follow<'a> {
+pub(super) struct EventFollower<'a> {
     client: &'a Client,
     /// Its `after` moves on with each event.
-    query: Query,
-    stream: Option<Events>,
-    tell: &'a dyn Fn(&str),
+    query: ListParams,
+    stream: Option<EventStream>,
+    notify: &'a dyn Fn(&str),
 }
 
-impl<'a> Follow<'a> {
+impl<'a> EventFollower<'a> {
     /// Follows what `query` selects; `tell` hears when the daemon goes away.
-    pub(super) fn new(client: &'a Client, query: Query, tell: &'a dyn Fn(&str)) -> Self {
-        Self { client, query, stream: None, tell }
+    pub(super) fn new(client: &'a Client, query: ListParams, notify: &'a dyn Fn(&str)) -> Self {
+        Self { client, query, stream: None, notify }
     }
 
     /// The next transition.
-    pub(super) async fn next(&mut self) -> Result<Event, ClientError> {
+    pub(super) async fn next_event(&mut self) -> Result<TransitionEvent, ClientError> {
         loop {
             let Some(stream) = &mut self.stream else {
                 let open = async || self.client.events(&self.query).await;
-                self.stream = Some(persist(self.tell, open).await?);
+                self.stream = Some(retry_while_unavailable(self.notify, open).await?);
                 continue;
             };
             match stream.next().await {
@@ -42,10 +42,10 @@ impl<'a> Follow<'a> {
                     self.query.after = Some(event.seq);
                     return Ok(event);
                 }
-                Ok(None) | Err(ClientError::Lost(_)) => {
+                Ok(None) | Err(ClientError::ConnectionLost(_)) => {
                     self.stream = None;
                     // A daemon that hangs up at once is not to be asked without a pause.
-                    sleep(FIRST_DELAY).await;
+                    sleep(INITIAL_RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -54,37 +54,37 @@ impl<'a> Follow<'a> {
 }
 
 /// Asks until there is an answer, good or bad, or the daemon was away for too long.
-pub(super) async fn persist<T>(
-    tell: &dyn Fn(&str),
-    mut ask: impl AsyncFnMut() -> Result<T, ClientError>,
+pub(super) async fn retry_while_unavailable<T>(
+    notify: &dyn Fn(&str),
+    mut request: impl AsyncFnMut() -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
-    let mut failure = match ask().await {
-        Err(error) if is_away(&error) => error,
-        answered => return answered,
+    let mut last_error = match request().await {
+        Err(error) if is_unavailable(&error) => error,
+        result => return result,
     };
-    tell("the daemon is away; trying again for a minute");
+    notify("the daemon is away; trying again for a minute");
     let retry = async {
-        let mut delay = FIRST_DELAY;
+        let mut delay = INITIAL_RETRY_DELAY;
         loop {
             sleep(delay).await;
-            delay = (delay * 2).min(MAX_DELAY);
-            match ask().await {
-                Err(error) if is_away(&error) => failure = error,
-                answered => return answered,
+            delay = (delay * 2).min(MAX_RETRY_DELAY);
+            match request().await {
+                Err(error) if is_unavailable(&error) => last_error = error,
+                result => return result,
             }
         }
     };
-    timeout(PATIENCE, retry).await.unwrap_or(Err(failure))
+    timeout(RECONNECT_TIMEOUT, retry).await.unwrap_or(Err(last_error))
 }
 
-fn is_away(error: &ClientError) -> bool {
+fn is_unavailable(error: &ClientError) -> bool {
     match error {
-        ClientError::NoDaemon { denied, .. } => !denied,
-        ClientError::Lost(_) => true,
+        ClientError::NoDaemon { permission_denied: denied, .. } => !denied,
+        ClientError::ConnectionLost(_) => true,
         // The daemon is there and cannot answer just now: that says nothing of any job.
-        ClientError::Refused(problem) => {
+        ClientError::Rejected(problem) => {
             ["shutting_down", "busy", "storage"].contains(&problem.code.as_str())
         }
-        ClientError::Broken(_) => false,
+        ClientError::InvalidResponse(_) => false,
     }
 }

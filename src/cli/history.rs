@@ -5,15 +5,15 @@
 use std::process::ExitCode;
 
 use super::table::Table;
-use super::{Context, output, render, resolve};
-use crate::api::{Event, Query};
-use crate::job::{JobId, JobRef, ProviderName, State, Utc};
+use super::{CommandContext, output, render, resolve};
+use crate::api::{TransitionEvent, ListParams};
+use crate::job::{JobId, JobRef, ProviderName, State, UtcTime};
 
-const PAGE: usize = 1000;
+const PAGE_SIZE: usize = 1000;
 
 /// The arguments of `history`.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct HistoryArgs {
     /// A number, or `PROVIDER/REMOTE_ID`; without it the transitions of all jobs
     job: Option<JobRef>,
     /// Transitions seen since then: RFC 3339, or a duration, meaning ago
@@ -28,47 +28,47 @@ pub(super) struct Args {
 }
 
 /// Prints the transitions.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::Result<ExitCode> {
     let job = match &args.job {
-        Some(job) => Some(resolve::require(&context.client, job).await?.id),
+        Some(job) => Some(resolve::require_job(&context.client, job).await?.id),
         None => None,
     };
     let query =
-        Query { provider: args.provider, since: args.since, after: args.after, ..Query::default() };
-    print_all(context, job, query).await?;
+        ListParams { provider: args.provider, since: args.since, after: args.after, ..ListParams::default() };
+    print_history(context, job, query).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints all transitions of one job.
-pub(super) async fn print_job(context: &Context, job: JobId) -> anyhow::Result<()> {
-    print_all(context, Some(job), Query::default()).await
+pub(super) async fn print_job_history(context: &CommandContext, job: JobId) -> anyhow::Result<()> {
+    print_history(context, Some(job), ListParams::default()).await
 }
 
-async fn print_all(context: &Context, job: Option<JobId>, mut query: Query) -> anyhow::Result<()> {
-    query.limit = Some(PAGE);
-    let mut header = true;
+async fn print_history(context: &CommandContext, job: Option<JobId>, mut query: ListParams) -> anyhow::Result<()> {
+    query.limit = Some(PAGE_SIZE);
+    let mut print_header = true;
     loop {
         let page = match job {
             Some(id) => context.client.job_history(id, &query).await?,
             None => context.client.history(&query).await?,
         };
         if context.json {
-            output::print_json(&page.transitions)?;
+            output::print_json_lines(&page.transitions)?;
         } else if !page.transitions.is_empty() {
-            output::print(&lines(&page.transitions, job.is_none(), header))?;
-            header = false;
-        } else if header && page.next.is_none() {
-            output::note("no transitions");
+            output::print_lines(&event_lines(&page.transitions, job.is_none(), print_header))?;
+            print_header = false;
+        } else if print_header && page.next_cursor.is_none() {
+            output::print_notice("no transitions");
         }
-        query.after = page.next;
+        query.after = page.next_cursor;
         if query.after.is_none() {
             return Ok(());
         }
     }
 }
 
-fn lines(events: &[Event], with_job: bool, header: bool) -> Vec<String> {
-    let columns: &[&str] = match (header, with_job) {
+fn event_lines(events: &[TransitionEvent], with_job_columns: bool, with_header: bool) -> Vec<String> {
+    let columns: &[&str] = match (with_header, with_job_columns) {
         (false, _) => &[],
         (true, true) => &[
             "SEQ",
@@ -96,8 +96,8 @@ fn lines(events: &[Event], with_job: bool, header: bool) -> Vec<String> {
     let mut table = Table::new(columns);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     for event in events {
-        let mut cells = vec![event.seq.to_string(), event.observed_at.sql()];
-        if with_job {
+        let mut cells = vec![event.seq.to_string(), event.observed_at.to_sql()];
+        if with_job_columns {
             cells.push(event.job_id.to_string());
             cells.push(format!("{}/{}", event.provider, event.remote_id));
         }
@@ -106,10 +106,10 @@ fn lines(events: &[Event], with_job: bool, header: bool) -> Vec<String> {
             event.to_state.to_string(),
             or_dash(event.provider_state.clone()),
             event.evidence.as_str().to_owned(),
-            or_dash(event.occurred_at.map(Utc::sql)),
+            or_dash(event.occurred_at.map(UtcTime::to_sql)),
             event.message.clone().unwrap_or_default(),
         ]);
-        table.row(render::style(event.to_state), cells);
+        table.add_row(render::state_style(event.to_state), cells);
     }
-    table.lines()
+    table.into_lines()
 }

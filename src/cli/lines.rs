@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use crate::job::{InvalidName, JobRef, RemoteId, parse_label};
 
 /// Provider, remote id and labels of a line; none if it holds no job.
-pub(super) type Line<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
+pub(super) type ParsedLine<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
 
 /// Reads `ID [K=V]…` if the provider is given, else `PROVIDER/ID [K=V]…`.
-pub(super) fn job_to_add<'a>(
+pub(super) fn parse_add_line<'a>(
     line: &'a [u8],
     provider: Option<&'a str>,
-) -> Result<Line<'a>, String> {
+) -> Result<ParsedLine<'a>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
     // Some editors put a mark at the beginning of a file.
     let line = line.trim_start_matches('\u{feff}');
@@ -30,7 +30,7 @@ pub(super) fn job_to_add<'a>(
 }
 
 /// The jobs that the first words of the lines name, or why one names none.
-pub(super) fn job_names(text: &str) -> Vec<Result<JobRef, InvalidName>> {
+pub(super) fn parse_job_refs(text: &str) -> Vec<Result<JobRef, InvalidName>> {
     let words = text.lines().filter_map(|line| line.split_whitespace().next());
     let words = words.filter(|word| !word.starts_with('#'));
     words.map(str::parse).collect()
@@ -52,22 +52,22 @@ mod tests {
         for (line, given, provider, id, labels) in cases {
             let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             assert_eq!(
-                job_to_add(line.as_bytes(), given),
+                parse_add_line(line.as_bytes(), given),
                 Ok(Some((provider, id, labels))),
                 "{line}"
             );
         }
         for line in ["", "  \t", "# a comment", "  #x"] {
-            assert_eq!(job_to_add(line.as_bytes(), None), Ok(None), "{line}");
+            assert_eq!(parse_add_line(line.as_bytes(), None), Ok(None), "{line}");
         }
         for line in [&b"no-slash"[..], b"dune/x label", b"\xff\xfe/x"] {
-            assert!(job_to_add(line, None).is_err(), "{line:?}");
+            assert!(parse_add_line(line, None).is_err(), "{line:?}");
         }
     }
 
     #[test]
     fn lines_name_jobs_by_their_first_word() {
-        let names = job_names("17 dune/x added\n\n# all\n  scripts/a/b\nrubbish\n");
+        let names = parse_job_refs("17 dune/x added\n\n# all\n  scripts/a/b\nrubbish\n");
         let names: Vec<_> =
             names.iter().map(|name| name.as_ref().map(ToString::to_string)).collect();
         assert_eq!(names.len(), 3);

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use super::table::Table;
-use super::{Context, output, render};
-use crate::api::{Job, Query};
+use super::{CommandContext, output, render};
+use crate::api::{Job, ListParams};
 use crate::clock::Clock;
-use crate::job::{InvalidName, ProviderName, State, Utc, parse_label};
+use crate::job::{InvalidName, ProviderName, State, UtcTime, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,14 +15,14 @@ Examples:
   jobtrack list --all --provider dune --label team=growth --json";
 
 /// The largest page that is asked for.
-const PAGE: usize = 500;
+const MAX_PAGE_SIZE: usize = 500;
 
 /// The arguments of `list`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Args {
+pub(super) struct ListArgs {
     /// A state, or active, terminal or unsuccessful; may be repeated, any of them counts
-    #[arg(long = "state", value_name = "S", value_parser = state, default_value = "active")]
+    #[arg(long = "state", value_name = "S", value_parser = parse_state_filter, default_value = "active")]
     states: Vec<String>,
     /// Jobs of this provider only
     #[arg(long, value_name = "P")]
@@ -41,7 +41,7 @@ pub(super) struct Args {
     limit: Option<std::num::NonZero<usize>>,
 }
 
-fn state(text: &str) -> Result<String, InvalidName> {
+fn parse_state_filter(text: &str) -> Result<String, InvalidName> {
     match text {
         "active" | "terminal" | "unsuccessful" => Ok(text.to_owned()),
         name => name.parse::<State>().map(|state| state.to_string()),
@@ -52,59 +52,59 @@ fn state(text: &str) -> Result<String, InvalidName> {
 const DEFAULT_LIMIT: usize = 100;
 
 /// Lists the jobs.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
-    let mut query = Query {
+pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Result<ExitCode> {
+    let mut query = ListParams {
         states: if args.all { Vec::new() } else { args.states },
         provider: args.provider,
         labels: args.labels,
         since: args.since,
-        ..Query::default()
+        ..ListParams::default()
     };
-    let now = Clock::wall();
+    let now = Clock::utc_now();
     let mut table =
         Table::new(&["JOB", "NAME", "STATE", "PROVIDER SAYS", "AGE", "NEXT POLL", "LABELS"]);
-    let all = if context.json { usize::MAX } else { DEFAULT_LIMIT };
-    let mut left = args.limit.map_or(all, std::num::NonZero::get);
-    let more = loop {
-        query.limit = Some(left.min(PAGE));
+    let default_limit = if context.json { usize::MAX } else { DEFAULT_LIMIT };
+    let mut remaining = args.limit.map_or(default_limit, std::num::NonZero::get);
+    let has_more = loop {
+        query.limit = Some(remaining.min(MAX_PAGE_SIZE));
         let page = context.client.jobs(&query).await?;
-        left = left.saturating_sub(page.jobs.len());
+        remaining = remaining.saturating_sub(page.jobs.len());
         if context.json {
-            output::print_json(&page.jobs)?;
+            output::print_json_lines(&page.jobs)?;
         } else {
-            page.jobs.iter().for_each(|job| add_row(&mut table, job, now));
+            page.jobs.iter().for_each(|job| add_job_row(&mut table, job, now));
         }
-        query.after = page.next.map(|id| id.0);
-        if query.after.is_none() || left == 0 {
+        query.after = page.next_cursor.map(|id| id.0);
+        if query.after.is_none() || remaining == 0 {
             break query.after.is_some();
         }
     };
     if !context.json && table.is_empty() {
-        output::note("no jobs; see also --all");
+        output::print_notice("no jobs; see also --all");
     } else if !context.json {
-        output::print(&table.lines())?;
+        output::print_lines(&table.into_lines())?;
     }
-    if more {
-        output::note("… and more: use --limit");
+    if has_more {
+        output::print_notice("… and more: use --limit");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn add_row(table: &mut Table, job: &Job, now: Utc) {
-    let next = job.next_poll_at.map_or_else(
+fn add_job_row(table: &mut Table, job: &Job, now: UtcTime) {
+    let next_poll = job.next_poll_at.map_or_else(
         || "-".to_owned(),
         |at| {
-            if at > now { format!("in {}", render::span(at.since(now))) } else { "now".to_owned() }
+            if at > now { format!("in {}", render::format_duration(at.duration_since(now))) } else { "now".to_owned() }
         },
     );
     let cells = [
         job.id.to_string(),
-        render::name(job),
+        render::job_name(job),
         job.state.to_string(),
         job.provider_state.clone().unwrap_or_else(|| "-".to_owned()),
-        render::span(now.since(job.registered_at)),
-        next,
-        render::labels(&job.labels),
+        render::format_duration(now.duration_since(job.registered_at)),
+        next_poll,
+        render::format_labels(&job.labels),
     ];
-    table.row(render::style(job.state), cells);
+    table.add_row(render::state_style(job.state), cells);
 }

@@ -34,9 +34,9 @@ use clap::{Parser, Subcommand};
 use crate::api::{Client, ClientError};
 
 /// Refused, also if one of many was.
-const REFUSED: u8 = 1;
+const EXIT_REJECTED: u8 = 1;
 /// Nobody answers.
-const NO_DAEMON: u8 = 69;
+const EXIT_UNAVAILABLE: u8 = 69;
 
 /// Tracks jobs that were submitted to remote services until they end.
 #[derive(Parser)]
@@ -67,35 +67,35 @@ Exit: 0 done, 1 refused (also if one of many was), 2 usage, 69 no daemon.";
 #[derive(Subcommand)]
 enum Command {
     /// Register jobs, so that the daemon follows them until they end
-    Add(add::Args),
+    Add(add::AddArgs),
     /// List jobs, newest first: the active ones, unless told otherwise
-    List(list::Args),
+    List(list::ListArgs),
     /// Show all that is known of one job, when it is asked next and why, and its history
-    Show(show::Args),
+    Show(show::ShowArgs),
     /// Show the transitions of one job, or of all
-    History(history::Args),
+    History(history::HistoryArgs),
     /// Wait until jobs end; the exit code tells how
-    Wait(wait::Args),
+    Wait(wait::WaitArgs),
     /// Show transitions as they come
-    Watch(watch::Args),
+    Watch(watch::WatchArgs),
     /// Ask the provider about a job now
-    Poll(poll::Args),
+    Poll(poll::PollArgs),
     /// Ask the providers to stop jobs
-    Cancel(cancel::Args),
+    Cancel(cancel::CancelArgs),
     /// Stop tracking jobs, which run on; their history stays
-    Untrack(untrack::Args),
+    Untrack(untrack::UntrackArgs),
     /// Ask a provider whether key, address and clock are well
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Forget how long jobs took
-    Forget(forget::Args),
+    Forget(forget::ForgetDurationsArgs),
     /// Show how the daemon and its providers are
-    Status(status::Args),
+    Status(status::StatusArgs),
     /// Make the daemon read its configuration and secret files again
     Reload,
 }
 
 /// What every command needs.
-struct Context {
+struct CommandContext {
     client: Client,
     json: bool,
 }
@@ -104,16 +104,16 @@ struct Context {
 #[must_use]
 pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = match (Cli::try_parse(), runtime) {
+    let result = match (Cli::try_parse(), runtime) {
         (Ok(cli), Ok(runtime)) => runtime.block_on(dispatch(cli)),
         (Err(usage), _) => Err(usage.into()),
         (Ok(_), Err(error)) => Err(error.into()),
     };
-    done.unwrap_or_else(|error| report(&error))
+    result.unwrap_or_else(|error| report(&error))
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    let context = Context { client: Client::open(cli.socket.as_deref())?, json: cli.json };
+    let context = CommandContext { client: Client::open(cli.socket.as_deref())?, json: cli.json };
     match cli.command {
         Command::Add(args) => add::run(&context, args).await,
         Command::List(args) => list::run(&context, args).await,
@@ -136,20 +136,20 @@ fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         // Help is an "error" of clap's too. If it cannot be written, nobody reads it.
         let _ = usage.print();
-        return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(REFUSED));
+        return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(EXIT_REJECTED));
     }
-    if error.downcast_ref::<io::Error>().is_some_and(output::is_closed) {
+    if error.downcast_ref::<io::Error>().is_some_and(output::is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    output::note(format!("jobtrack: {error:#}"));
+    output::print_notice(format!("jobtrack: {error:#}"));
     match error.downcast_ref::<ClientError>() {
-        Some(ClientError::NoDaemon { .. } | ClientError::Lost(_)) => ExitCode::from(NO_DAEMON),
-        Some(ClientError::Refused(_) | ClientError::Broken(_)) | None => ExitCode::from(REFUSED),
+        Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) => ExitCode::from(EXIT_UNAVAILABLE),
+        Some(ClientError::Rejected(_) | ClientError::InvalidResponse(_)) | None => ExitCode::from(EXIT_REJECTED),
     }
 }
 
 /// A duration that the daemon will read again; checked here, so that a typing error is one of usage.
-fn duration_text(text: &str) -> Result<String, humantime::DurationError> {
+fn parse_duration_text(text: &str) -> Result<String, humantime::DurationError> {
     humantime::parse_duration(text).map(|_| text.to_owned())
 }
 
@@ -158,7 +158,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_arguments_are_consistent() {
+    fn clap_definitions_are_consistent() {
         super::Cli::command().debug_assert();
     }
 }

@@ -8,10 +8,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::render::plain;
+use super::render::sanitize;
 
 /// Writes lines to standard output.
-pub(super) fn print(lines: &[String]) -> io::Result<()> {
+pub(super) fn print_lines(lines: &[String]) -> io::Result<()> {
     let mut block = lines.join("\n");
     if !lines.is_empty() {
         block.push('\n');
@@ -22,7 +22,7 @@ pub(super) fn print(lines: &[String]) -> io::Result<()> {
 }
 
 /// Writes one JSON object a line to standard output.
-pub(super) fn print_json<T: Serialize>(objects: &[T]) -> io::Result<()> {
+pub(super) fn print_json_lines<T: Serialize>(objects: &[T]) -> io::Result<()> {
     let mut block = Vec::new();
     for object in objects {
         serde_json::to_writer(&mut block, object)?;
@@ -35,11 +35,11 @@ pub(super) fn print_json<T: Serialize>(objects: &[T]) -> io::Result<()> {
 
 /// Writes a line to standard error, free of what could steer a terminal. If that fails there is
 /// nobody left to tell.
-pub(super) fn note(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{}", plain(&line.to_string()));
+pub(super) fn print_notice(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{}", sanitize(&line.to_string()));
 }
 
 /// Whether the reader of a pipe has gone: no failure of ours.
-pub(super) fn is_closed(error: &io::Error) -> bool {
+pub(super) fn is_broken_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }

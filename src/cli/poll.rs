@@ -3,34 +3,34 @@
 
 use std::process::ExitCode;
 
-use super::{Context, REFUSED, output, render, resolve};
-use crate::api::Polled;
+use super::{CommandContext, EXIT_REJECTED, output, render, resolve};
+use crate::api::OnDemandResponse;
 use crate::job::JobRef;
 
 /// The arguments of `poll`.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct PollArgs {
     /// A number, or `PROVIDER/REMOTE_ID`
     job: JobRef,
 }
 
 /// Polls the job.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
-    let job = resolve::require(&context.client, &args.job).await?;
+pub(super) async fn run(context: &CommandContext, args: PollArgs) -> anyhow::Result<ExitCode> {
+    let job = resolve::require_job(&context.client, &args.job).await?;
     match context.client.poll(job.id).await? {
-        Polled::Answered(job) => {
+        OnDemandResponse::Completed(job) => {
             if context.json {
-                output::print_json(&[&job])?;
+                output::print_json_lines(&[&job])?;
             } else {
-                output::print(&[render::job_line(&job)])?;
+                output::print_lines(&[render::job_line(&job)])?;
             }
-            if let Some(why) = &job.last_poll_error {
-                output::note(format!("the poll failed: {why}"));
-                return Ok(ExitCode::from(REFUSED));
+            if let Some(error) = &job.last_poll_error {
+                output::print_notice(format!("the poll failed: {error}"));
+                return Ok(ExitCode::from(EXIT_REJECTED));
             }
         }
-        Polled::Pending(job) if context.json => output::print_json(&[job])?,
-        Polled::Pending(_) => output::print(&["asked; the answer is not in yet".to_owned()])?,
+        OnDemandResponse::Pending(job) if context.json => output::print_json_lines(&[job])?,
+        OnDemandResponse::Pending(_) => output::print_lines(&["asked; the answer is not in yet".to_owned()])?,
     }
     Ok(ExitCode::SUCCESS)
 }

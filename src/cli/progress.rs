@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::render::plain;
+use super::render::sanitize;
 use crate::job::State;
 
 /// The line; clones are the same one.
@@ -17,7 +17,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Shows nothing yet.
-    pub(super) fn start(total: usize) -> Self {
+    pub(super) fn new(total: usize) -> Self {
         let style = ProgressStyle::with_template("{msg}{prefix}, {elapsed_precise}");
         let bar = ProgressBar::new_spinner()
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
@@ -26,32 +26,32 @@ impl Progress {
     }
 
     /// Tells how the jobs stand that are not over.
-    pub(super) fn show(&self, open: impl Iterator<Item = State>) {
-        self.bar.set_message(text(self.total, open));
+    pub(super) fn update(&self, unfinished: impl Iterator<Item = State>) {
+        self.bar.set_message(progress_text(self.total, unfinished));
         self.bar.enable_steady_tick(Duration::from_secs(1));
     }
 
     /// Whether it is drawn at all.
-    pub(super) fn is_drawn(&self) -> bool {
+    pub(super) fn is_visible(&self) -> bool {
         !self.bar.is_hidden()
     }
 
     /// Tells when that should come to its end, or that it is not known.
-    pub(super) fn expect(&self, end: Option<&str>) {
-        self.bar.set_prefix(end.map(|end| format!(", {}", plain(end))).unwrap_or_default());
+    pub(super) fn set_expected_end(&self, end: Option<&str>) {
+        self.bar.set_prefix(end.map(|end| format!(", {}", sanitize(end))).unwrap_or_default());
     }
 
     /// Does something else with the terminal meanwhile.
-    pub(super) fn beside<T>(&self, act: impl FnOnce() -> T) -> T {
-        self.bar.suspend(act)
+    pub(super) fn suspend<T>(&self, action: impl FnOnce() -> T) -> T {
+        self.bar.suspend(action)
     }
 }
 
-fn text(total: usize, open: impl Iterator<Item = State>) -> String {
-    let open: Vec<_> = open.collect();
-    let mut parts = vec![format!("{} of {total} done", total - open.len())];
+fn progress_text(total: usize, unfinished: impl Iterator<Item = State>) -> String {
+    let unfinished: Vec<_> = unfinished.collect();
+    let mut parts = vec![format!("{} of {total} done", total - unfinished.len())];
     for state in State::ALL.into_iter().rev() {
-        let count = open.iter().filter(|one| **one == state).count();
+        let count = unfinished.iter().filter(|candidate| **candidate == state).count();
         if count > 0 {
             parts.push(format!("{count} {state}"));
         }
@@ -64,9 +64,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_open_jobs_are_counted_by_state() {
-        let open = [State::Pending, State::Running, State::Running, State::Registered];
+    fn unfinished_jobs_are_counted_by_state() {
+        let unfinished = [State::Pending, State::Running, State::Running, State::Registered];
         let expected = "4 of 8 done, 2 running, 1 pending, 1 registered";
-        assert_eq!(text(8, open.into_iter()), expected);
+        assert_eq!(progress_text(8, unfinished.into_iter()), expected);
     }
 }

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::api::{Event, Job};
+use crate::api::{TransitionEvent, Job};
 use crate::job::{Labels, State};
 
 /// `text` on one line, without what could steer a terminal.
-pub(super) fn plain(text: &str) -> String {
+pub(super) fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The colour of a state.
-pub(super) fn style(state: State) -> Style {
+pub(super) fn state_style(state: State) -> Style {
     match state {
         State::Registered | State::Pending | State::Running | State::Unknown => Style::new(),
         State::Succeeded => AnsiColor::Green.on_default(),
@@ -25,69 +25,69 @@ pub(super) fn style(state: State) -> Style {
     }
 }
 
-fn coloured(state: State) -> String {
-    let style = style(state);
+fn styled_state(state: State) -> String {
+    let style = state_style(state);
     format!("{style}{state}{style:#}")
 }
 
 /// `PROVIDER/REMOTE_ID`, as the commands read it.
-pub(super) fn name(job: &Job) -> String {
-    format!("{}/{}", job.provider, plain(job.remote_id.as_str()))
+pub(super) fn job_name(job: &Job) -> String {
+    format!("{}/{}", job.provider, sanitize(job.remote_id.as_str()))
 }
 
 /// A job on one line: `17 dune/01GB… failed  table not found`.
 pub(super) fn job_line(job: &Job) -> String {
-    let (id, name, state) = (job.id, name(job), coloured(job.state));
-    format!("{id} {name} {state}{}", said(job.message.as_deref()))
+    let (id, name, state) = (job.id, job_name(job), styled_state(job.state));
+    format!("{id} {name} {state}{}", message_suffix(job.message.as_deref()))
 }
 
 /// A transition on one line.
-pub(super) fn event_line(event: &Event) -> String {
+pub(super) fn event_line(event: &TransitionEvent) -> String {
     let at = event.observed_at;
     let (id, provider) = (event.job_id, &event.provider);
-    let (remote_id, to) = (plain(event.remote_id.as_str()), coloured(event.to_state));
+    let (remote_id, to) = (sanitize(event.remote_id.as_str()), styled_state(event.to_state));
     let from = event.from_state.map_or("new", State::as_str);
-    let word = event.provider_state.as_deref();
-    let word = word.map(|word| format!("  ({})", plain(word))).unwrap_or_default();
-    let message = said(event.message.as_deref());
-    format!("{at}  {id} {provider}/{remote_id}  {from} → {to}{word}{message}")
+    let provider_state = event.provider_state.as_deref();
+    let provider_state = provider_state.map(|word| format!("  ({})", sanitize(word))).unwrap_or_default();
+    let message = message_suffix(event.message.as_deref());
+    format!("{at}  {id} {provider}/{remote_id}  {from} → {to}{provider_state}{message}")
 }
 
-fn said(message: Option<&str>) -> String {
-    message.map(|message| format!("  {}", plain(message))).unwrap_or_default()
+fn message_suffix(message: Option<&str>) -> String {
+    message.map(|message| format!("  {}", sanitize(message))).unwrap_or_default()
 }
 
 /// `a=1 b=2`.
-pub(super) fn labels(labels: &Labels) -> String {
+pub(super) fn format_labels(labels: &Labels) -> String {
     let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(" ")
 }
 
 /// The two largest units of a span: `45s`, `3m12s`, `2h5m`, `9d`.
-pub(super) fn span(span: Duration) -> String {
-    let parts = two_largest(span.as_secs(), ["d", "h", "m", "s"]);
+pub(super) fn format_duration(span: Duration) -> String {
+    let parts = two_largest_units(span.as_secs(), ["d", "h", "m", "s"]);
     parts.map(|(count, letter)| format!("{count}{letter}")).collect::<Vec<_>>().concat()
 }
 
 /// The same in words, a short one with its fraction: `40 ms`, `1.5 s`, `45 s`, `3 min 12 s`.
-pub(super) fn span_in_words(seconds: f64) -> String {
-    const EXACT_BELOW: f64 = 9.95;
+pub(super) fn format_seconds(seconds: f64) -> String {
+    const FRACTION_BELOW_S: f64 = 9.95;
     let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
     if !span.is_zero() && span < Duration::from_millis(100) {
         return format!("{} ms", span.as_millis());
     }
-    if seconds < EXACT_BELOW {
+    if seconds < FRACTION_BELOW_S {
         let seconds = span.as_secs_f64();
         let exact = format!("{seconds:.1}");
         return format!("{} s", exact.strip_suffix(".0").unwrap_or(&exact));
     }
     let rounded = (span + Duration::from_millis(500)).as_secs();
-    let parts = two_largest(rounded, ["d", "h", "min", "s"]);
+    let parts = two_largest_units(rounded, ["d", "h", "min", "s"]);
     parts.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
 }
 
 /// The largest unit of which there is one, and the next if there is any of it.
-fn two_largest(
+fn two_largest_units(
     seconds: u64,
     names: [&'static str; 4],
 ) -> impl Iterator<Item = (u64, &'static str)> {
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_show_their_two_largest_units() {
+    fn durations_show_their_two_largest_units() {
         let cases = [
             (0, "0s"),
             (59, "59s"),
@@ -115,12 +115,12 @@ mod tests {
             (93_600, "1d2h"),
         ];
         for (seconds, text) in cases {
-            assert_eq!(span(Duration::from_secs(seconds)), text, "{seconds} s");
+            assert_eq!(format_duration(Duration::from_secs(seconds)), text, "{seconds} s");
         }
     }
 
     #[test]
-    fn spans_in_words_are_exact_where_they_are_short() {
+    fn short_durations_show_a_fraction() {
         let cases = [
             (0.0, "0 s"),
             (-1.0, "0 s"),
@@ -135,12 +135,12 @@ mod tests {
             (93_600.0, "1 d 2 h"),
         ];
         for (seconds, text) in cases {
-            assert_eq!(span_in_words(seconds), text, "{seconds} s");
+            assert_eq!(format_seconds(seconds), text, "{seconds} s");
         }
     }
 
     #[test]
-    fn nothing_foreign_steers_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31m\nb\u{9b}c"), "a [31m b c");
+    fn control_characters_are_replaced() {
+        assert_eq!(sanitize("a\u{1b}[31m\nb\u{9b}c"), "a [31m b c");
     }
 }

@@ -6,25 +6,25 @@ use std::collections::BTreeSet;
 use anyhow::anyhow;
 
 use super::output;
-use crate::api::{Client, ClientError, Job, Query};
+use crate::api::{Client, ClientError, Job, ListParams};
 use crate::job::{InvalidName, JobRef};
 
-const PAGE: usize = 500;
+const PAGE_SIZE: usize = 500;
 
 /// The job, if there is one.
-pub(super) async fn find(client: &Client, job: &JobRef) -> Result<Option<Job>, ClientError> {
+pub(super) async fn find_job(client: &Client, job: &JobRef) -> Result<Option<Job>, ClientError> {
     match job {
-        JobRef::Number(id) => match client.job(*id).await {
+        JobRef::Id(id) => match client.job(*id).await {
             Ok(job) => Ok(Some(job)),
-            Err(ClientError::Refused(problem)) if problem.code == "not_found" => Ok(None),
+            Err(ClientError::Rejected(problem)) if problem.code == "not_found" => Ok(None),
             Err(error) => Err(error),
         },
-        JobRef::Name(provider, remote_id) => {
-            let query = Query {
+        JobRef::Remote(provider, remote_id) => {
+            let query = ListParams {
                 provider: Some(provider.clone()),
                 remote_id: Some(remote_id.clone()),
                 limit: Some(1),
-                ..Query::default()
+                ..ListParams::default()
             };
             Ok(client.jobs(&query).await?.jobs.into_iter().next())
         }
@@ -32,30 +32,30 @@ pub(super) async fn find(client: &Client, job: &JobRef) -> Result<Option<Job>, C
 }
 
 /// The job; that there is none is an error.
-pub(super) async fn require(client: &Client, job: &JobRef) -> anyhow::Result<Job> {
-    find(client, job).await?.ok_or_else(|| anyhow!("no such job: {job}"))
+pub(super) async fn require_job(client: &Client, job: &JobRef) -> anyhow::Result<Job> {
+    find_job(client, job).await?.ok_or_else(|| anyhow!("no such job: {job}"))
 }
 
 /// The same with its outlook, which no list has.
-pub(super) async fn require_whole(client: &Client, job: &JobRef) -> anyhow::Result<Job> {
-    let found = require(client, job).await?;
+pub(super) async fn require_job_with_forecast(client: &Client, job: &JobRef) -> anyhow::Result<Job> {
+    let found = require_job(client, job).await?;
     Ok(match job {
-        JobRef::Number(_) => found,
-        JobRef::Name(..) => client.job(found.id).await?,
+        JobRef::Id(_) => found,
+        JobRef::Remote(..) => client.job(found.id).await?,
     })
 }
 
 /// The named jobs, each once; none if there is a name without a job, which is told.
-pub(super) async fn named(
+pub(super) async fn find_jobs(
     client: &Client,
     names: &[Result<JobRef, InvalidName>],
 ) -> Result<Option<Vec<Job>>, ClientError> {
     let mut jobs = Vec::new();
     let mut ids = BTreeSet::new();
-    let mut all_there = true;
+    let mut all_found = true;
     for name in names {
         let missing = match name {
-            Ok(name) => match find(client, name).await? {
+            Ok(name) => match find_job(client, name).await? {
                 Some(job) => {
                     if ids.insert(job.id) {
                         jobs.push(job);
@@ -66,24 +66,24 @@ pub(super) async fn named(
             },
             Err(why) => why.to_string(),
         };
-        all_there = false;
-        output::note(format!("no such job: {missing}"));
+        all_found = false;
+        output::print_notice(format!("no such job: {missing}"));
     }
-    Ok(all_there.then_some(jobs))
+    Ok(all_found.then_some(jobs))
 }
 
 /// The jobs that have all these labels, those that are over included: whoever waits for a batch
 /// wants to know of the ones that failed early, too.
-pub(super) async fn labelled(
+pub(super) async fn find_jobs_by_labels(
     client: &Client,
     labels: &[(String, String)],
 ) -> Result<Vec<Job>, ClientError> {
-    let mut query = Query { labels: labels.to_vec(), limit: Some(PAGE), ..Query::default() };
+    let mut query = ListParams { labels: labels.to_vec(), limit: Some(PAGE_SIZE), ..ListParams::default() };
     let mut jobs = Vec::new();
     loop {
         let page = client.jobs(&query).await?;
         jobs.extend(page.jobs);
-        query.after = page.next.map(|id| id.0);
+        query.after = page.next_cursor.map(|id| id.0);
         if query.after.is_none() {
             return Ok(jobs);
         }

@@ -4,46 +4,46 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 
-use super::render::{self, plain};
+use super::render::{self, sanitize};
 use super::table::Table;
-use super::{Context, history, outlook, output, resolve};
+use super::{CommandContext, history, outlook, output, resolve};
 use crate::api::Job;
-use crate::job::{JobRef, Utc};
+use crate::job::{JobRef, UtcTime};
 
 /// The arguments of `show`.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct ShowArgs {
     /// A number, or `PROVIDER/REMOTE_ID`
     job: JobRef,
 }
 
 /// Shows the job.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
-    let job = resolve::require_whole(&context.client, &args.job).await?;
+pub(super) async fn run(context: &CommandContext, args: ShowArgs) -> anyhow::Result<ExitCode> {
+    let job = resolve::require_job_with_forecast(&context.client, &args.job).await?;
     if context.json {
-        output::print_json(&[job])?;
+        output::print_json_lines(&[job])?;
         return Ok(ExitCode::SUCCESS);
     }
-    output::print(&lines(&job))?;
-    history::print_job(context, job.id).await?;
+    output::print_lines(&job_lines(&job))?;
+    history::print_job_history(context, job.id).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(job: &Job) -> Vec<String> {
-    let time = |at: Option<Utc>| at.map(|at| format!("{} UTC", at.sql()));
+fn job_lines(job: &Job) -> Vec<String> {
+    let time = |at: Option<UtcTime>| at.map(|at| format!("{} UTC", at.to_sql()));
     let plain_style = Style::new();
     let mut table = Table::new(&[]);
     let mut row = |style, key: &str, value: Option<String>| {
-        table.row(style, [key.to_owned(), value.unwrap_or_else(|| "-".to_owned())]);
+        table.add_row(style, [key.to_owned(), value.unwrap_or_else(|| "-".to_owned())]);
     };
     row(plain_style, "job", Some(job.id.to_string()));
-    row(plain_style, "name", Some(render::name(job)));
+    row(plain_style, "name", Some(render::job_name(job)));
     row(plain_style, "kind", Some(job.kind.clone()));
-    row(render::style(job.state), "state", Some(job.state.to_string()));
+    row(render::state_style(job.state), "state", Some(job.state.to_string()));
     row(plain_style, "provider says", job.provider_state.clone());
     row(plain_style, "message", job.message.clone());
-    row(plain_style, "labels", Some(render::labels(&job.labels)).filter(|text| !text.is_empty()));
-    row(plain_style, "like", Some(job.likeness.names().join("; ")).filter(|text| !text.is_empty()));
+    row(plain_style, "labels", Some(render::format_labels(&job.labels)).filter(|text| !text.is_empty()));
+    row(plain_style, "like", Some(job.similarity_keys.keys().join("; ")).filter(|text| !text.is_empty()));
     row(plain_style, "added by", job.added_by.map(|uid| format!("uid {uid}")));
     row(plain_style, "registered", time(Some(job.registered_at)));
     row(plain_style, "submitted", time(job.submitted_at));
@@ -54,20 +54,20 @@ fn lines(job: &Job) -> Vec<String> {
     row(plain_style, "polls", Some(format!("{}, {} failed", job.polls, job.failed_polls)));
     row(plain_style, "last poll", time(job.last_polled_at));
     row(plain_style, "its error", job.last_poll_error.clone());
-    match &job.outlook {
+    match &job.forecast {
         None => row(plain_style, "next poll", time(job.next_poll_at)),
-        Some(outlook) => {
-            for (key, text) in outlook::rows(outlook, &job.likeness, job.last_poll_error.is_some())
+        Some(forecast) => {
+            for (key, text) in outlook::forecast_rows(forecast, &job.similarity_keys, job.last_poll_error.is_some())
             {
                 row(plain_style, key, Some(text));
             }
         }
     }
-    let mut lines = table.lines();
+    let mut lines = table.into_lines();
     if !job.detail.is_empty() {
         let detail = serde_json::to_string_pretty(&job.detail).unwrap_or_default();
         lines.push("detail".to_owned());
-        lines.extend(detail.lines().map(|line| format!("  {}", plain(line))));
+        lines.extend(detail.lines().map(|line| format!("  {}", sanitize(line))));
     }
     lines.push(String::new());
     lines

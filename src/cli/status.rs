@@ -4,42 +4,42 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use super::render::{plain, span, span_in_words};
+use super::render::{sanitize, format_duration, format_seconds};
 use super::table::Table;
-use super::{Context, REFUSED, output};
-use crate::api::{ProviderStatus, Status};
+use super::{CommandContext, EXIT_REJECTED, output};
+use crate::api::{ProviderStatus, DaemonStatus};
 use crate::clock::Clock;
-use crate::job::Utc;
+use crate::job::UtcTime;
 
 /// The arguments of `status`.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct StatusArgs {
     /// Exit 1 if something is wrong, a provider that gives no answers included
     #[arg(long)]
     fail: bool,
 }
 
 /// Shows the status.
-pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(context: &CommandContext, args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let status = context.client.status().await?;
-    let unwell = !status.degraded.is_empty();
+    let is_degraded = !status.degraded_reasons.is_empty();
     if context.json {
-        output::print_json(&[status])?;
+        output::print_json_lines(&[status])?;
     } else {
-        let now = Clock::wall();
-        output::print(&daemon(&status, now))?;
-        output::print(&providers(&status, now))?;
+        let now = Clock::utc_now();
+        output::print_lines(&daemon_lines(&status, now))?;
+        output::print_lines(&provider_lines(&status, now))?;
     }
-    Ok(if args.fail && unwell { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
+    Ok(if args.fail && is_degraded { ExitCode::from(EXIT_REJECTED) } else { ExitCode::SUCCESS })
 }
 
-fn daemon(status: &Status, now: Utc) -> Vec<String> {
+fn daemon_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     let mut table = Table::new(&[]);
-    let mut row = |style, key: &str, value| table.row(style, [key.to_owned(), value]);
-    let up = span(now.since(status.started_at));
-    let (pid, since) = (status.pid, status.started_at.sql());
+    let mut row = |style, key: &str, value| table.add_row(style, [key.to_owned(), value]);
+    let uptime = format_duration(now.duration_since(status.started_at));
+    let (pid, since) = (status.pid, status.started_at.to_sql());
     row(Style::new(), "daemon", format!("jobtrackd {}, pid {pid}", status.version));
-    row(Style::new(), "up", format!("{up}, since {since} UTC"));
+    row(Style::new(), "up", format!("{uptime}, since {since} UTC"));
     row(Style::new(), "database", status.database.clone());
     let (schema, sqlite) = (status.schema_version, &status.sqlite_version);
     row(Style::new(), "schema", format!("{schema}, SQLite {sqlite}"));
@@ -48,16 +48,16 @@ fn daemon(status: &Status, now: Utc) -> Vec<String> {
     if status.unwritten_changes > 0 {
         row(Style::new(), "unwritten changes", status.unwritten_changes.to_string());
     }
-    if status.degraded.is_empty() {
+    if status.degraded_reasons.is_empty() {
         row(AnsiColor::Green.on_default(), "health", "well".to_owned());
     }
-    for reason in &status.degraded {
+    for reason in &status.degraded_reasons {
         row(AnsiColor::Red.on_default(), "degraded", reason.clone());
     }
-    table.lines()
+    table.into_lines()
 }
 
-fn providers(status: &Status, now: Utc) -> Vec<String> {
+fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     if status.providers.is_empty() {
         return vec![String::new(), "no providers are configured".to_owned()];
     }
@@ -72,52 +72,52 @@ fn providers(status: &Status, now: Utc) -> Vec<String> {
         "FAILING",
         "PAUSED",
     ]);
-    for one in &status.providers {
-        let paused = one
-            .paused
+    for provider in &status.providers {
+        let paused = provider
+            .pause
             .as_ref()
-            .map(|pause| format!("{}, for {}", pause.reason, span(pause.until.since(now))));
-        let failing = match one.failures_in_a_row {
+            .map(|pause| format!("{}, for {}", pause.reason, format_duration(pause.until.duration_since(now))));
+        let failing = match provider.consecutive_failures {
             0 => "-".to_owned(),
-            polls => match one.outage_since {
-                Some(since) => format!("{polls} polls, for {}", span(now.since(since))),
+            polls => match provider.outage_began_at {
+                Some(since) => format!("{polls} polls, for {}", format_duration(now.duration_since(since))),
                 None => format!("{polls} polls"),
             },
         };
-        let style = if paused.is_some() || one.kind.is_none() {
+        let style = if paused.is_some() || provider.kind.is_none() {
             AnsiColor::Yellow.on_default()
         } else {
             Style::new()
         };
         let cells = [
-            one.provider.to_string(),
-            one.kind.clone().unwrap_or_else(|| "not configured".to_owned()),
-            one.active_jobs.to_string(),
-            one.due_polls.to_string(),
-            format!("{:.1}s", one.late_s),
-            one.in_flight.to_string(),
-            format!("{} of {}", one.sent_last_minute, one.requests_per_minute),
+            provider.provider.to_string(),
+            provider.kind.clone().unwrap_or_else(|| "not configured".to_owned()),
+            provider.active_jobs.to_string(),
+            provider.due_polls.to_string(),
+            format!("{:.1}s", provider.max_overdue_s),
+            provider.in_flight.to_string(),
+            format!("{} of {}", provider.requests_last_minute, provider.requests_per_minute),
             failing,
             paused.unwrap_or_else(|| "-".to_owned()),
         ];
-        table.row(style, cells);
+        table.add_row(style, cells);
     }
     let mut lines = vec![String::new()];
-    lines.extend(table.lines());
-    lines.extend(status.providers.iter().filter_map(delay));
-    lines.extend(status.providers.iter().filter_map(unknown_words));
+    lines.extend(table.into_lines());
+    lines.extend(status.providers.iter().filter_map(detection_delay_line));
+    lines.extend(status.providers.iter().filter_map(unknown_states_line));
     lines
 }
 
-fn delay(one: &ProviderStatus) -> Option<String> {
-    let late = span_in_words(one.detection_delay_s?);
-    Some(format!("{}: ends are seen {late} late on average", one.provider))
+fn detection_delay_line(provider: &ProviderStatus) -> Option<String> {
+    let delay = format_seconds(provider.detection_delay_s?);
+    Some(format!("{}: ends are seen {delay} late on average", provider.provider))
 }
 
-fn unknown_words(one: &ProviderStatus) -> Option<String> {
-    let words = plain(&one.unknown_words.join(", "));
-    (!words.is_empty()).then(|| {
+fn unknown_states_line(provider: &ProviderStatus) -> Option<String> {
+    let unknown_states = sanitize(&provider.unknown_states.join(", "));
+    (!unknown_states.is_empty()).then(|| {
         let yellow = AnsiColor::Yellow.on_default();
-        format!("{yellow}{} says words that are not known: {words}{yellow:#}", one.provider)
+        format!("{yellow}{} says words that are not known: {unknown_states}{yellow:#}", provider.provider)
     })
 }

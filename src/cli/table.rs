@@ -4,7 +4,7 @@
 use anstyle::Style;
 use comfy_table::presets::NOTHING;
 
-use super::render::plain;
+use super::render::sanitize;
 
 /// Rows to be printed under one header.
 pub(super) struct Table {
@@ -26,8 +26,8 @@ impl Table {
     }
 
     /// Adds a row.
-    pub(super) fn row(&mut self, style: Style, cells: impl IntoIterator<Item = String>) {
-        self.inner.add_row(cells.into_iter().map(|cell| plain(&cell)));
+    pub(super) fn add_row(&mut self, style: Style, cells: impl IntoIterator<Item = String>) {
+        self.inner.add_row(cells.into_iter().map(|cell| sanitize(&cell)));
         self.styles.push(style);
     }
 
@@ -37,7 +37,7 @@ impl Table {
     }
 
     /// The lines.
-    pub(super) fn lines(mut self) -> Vec<String> {
+    pub(super) fn into_lines(mut self) -> Vec<String> {
         for column in self.inner.column_iter_mut() {
             column.set_padding((0, 2));
         }
@@ -53,11 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_lines_have_no_tail() {
+    fn columns_are_aligned_without_trailing_spaces() {
         let mut table = Table::new(&["JOB", "NAME", "LABELS"]);
-        table.row(Style::new(), ["7".into(), "scripts/脚本/1".into(), String::new()]);
-        table.row(Style::new(), ["1234".into(), "dune/x".into(), "a=1\nb".into()]);
-        let lines = table.lines();
+        table.add_row(Style::new(), ["7".into(), "scripts/脚本/1".into(), String::new()]);
+        table.add_row(Style::new(), ["1234".into(), "dune/x".into(), "a=1\nb".into()]);
+        let lines = table.into_lines();
         let lines: Vec<_> = lines.iter().map(|line| strip_str(line).to_string()).collect();
         let expected =
             ["JOB   NAME            LABELS", "7     scripts/脚本/1", "1234  dune/x          a=1 b"];

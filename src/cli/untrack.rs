@@ -3,33 +3,33 @@
 
 use std::process::ExitCode;
 
-use super::{Context, REFUSED, output, render, resolve};
+use super::{CommandContext, EXIT_REJECTED, output, render, resolve};
 use crate::api::ClientError;
 use crate::job::JobRef;
 
 /// The arguments of `untrack`.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct UntrackArgs {
     /// Numbers, or `PROVIDER/REMOTE_ID`
     #[arg(value_name = "JOB", required = true)]
     jobs: Vec<JobRef>,
 }
 
 /// Untracks the jobs.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(context: &CommandContext, args: UntrackArgs) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for name in &args.jobs {
-        let Some(job) = resolve::find(&context.client, name).await? else {
-            output::note(format!("no such job: {name}"));
-            code = ExitCode::from(REFUSED);
+        let Some(job) = resolve::find_job(&context.client, name).await? else {
+            output::print_notice(format!("no such job: {name}"));
+            code = ExitCode::from(EXIT_REJECTED);
             continue;
         };
         match context.client.untrack(job.id).await {
-            Ok(job) if context.json => output::print_json(&[job])?,
-            Ok(job) => output::print(&[render::job_line(&job)])?,
-            Err(ClientError::Refused(problem)) => {
-                output::note(format!("{name}: {}", problem.detail));
-                code = ExitCode::from(REFUSED);
+            Ok(job) if context.json => output::print_json_lines(&[job])?,
+            Ok(job) => output::print_lines(&[render::job_line(&job)])?,
+            Err(ClientError::Rejected(problem)) => {
+                output::print_notice(format!("{name}: {}", problem.detail));
+                code = ExitCode::from(EXIT_REJECTED);
             }
             Err(error) => return Err(error.into()),
         }

@@ -10,10 +10,10 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::follow::{Follow, persist};
+use super::follow::{EventFollower, retry_while_unavailable};
 use super::progress::Progress;
-use super::{Context, NO_DAEMON, lines, outlook, output, render, resolve};
-use crate::api::{ClientError, Event, Job, Query};
+use super::{CommandContext, EXIT_UNAVAILABLE, lines, outlook, output, render, resolve};
+use crate::api::{ClientError, TransitionEvent, Job, ListParams};
 use crate::job::{InvalidName, JobId, JobRef, State, parse_label};
 
 const EXAMPLES: &str = "\
@@ -25,20 +25,20 @@ Tells on standard error when they should be over, if past runs can tell.
 Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 3 one is indeterminate, lost or
 untracked; 4 no such job; 124 timed out; 69 the daemon was away for a minute, or cannot answer.";
 
-const FAILED: u8 = 1;
-const UNCLEAR: u8 = 3;
-const NO_SUCH_JOB: u8 = 4;
-const TIMED_OUT: u8 = 124;
+const EXIT_UNSUCCESSFUL: u8 = 1;
+const EXIT_INCONCLUSIVE: u8 = 3;
+const EXIT_NO_SUCH_JOB: u8 = 4;
+const EXIT_TIMED_OUT: u8 = 124;
 /// A look is always taken: with no time at all the question is "is it over?".
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The arguments of `wait`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Args {
+pub(super) struct WaitArgs {
     /// Numbers, or `PROVIDER/REMOTE_ID`; or - for one a line from standard input
     #[arg(value_name = "JOB", required_unless_present = "labels")]
-    jobs: Vec<Target>,
+    jobs: Vec<WaitTarget>,
     /// All jobs that have this label, those that are over included; may be repeated, all of them count
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label, conflicts_with = "jobs")]
     labels: Vec<(String, String)>,
@@ -51,12 +51,12 @@ pub(super) struct Args {
 }
 
 #[derive(Clone)]
-enum Target {
+enum WaitTarget {
     Job(JobRef),
     StandardInput,
 }
 
-impl std::str::FromStr for Target {
+impl std::str::FromStr for WaitTarget {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         if text == "-" { Ok(Self::StandardInput) } else { text.parse().map(Self::Job) }
@@ -64,117 +64,117 @@ impl std::str::FromStr for Target {
 }
 
 /// Waits. A failure of ours is never told by an exit code that speaks of jobs.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Result<ExitCode> {
     let mut names = Vec::new();
     for target in &args.jobs {
         match target {
-            Target::Job(job) => names.push(Ok(job.clone())),
-            Target::StandardInput => {
+            WaitTarget::Job(job) => names.push(Ok(job.clone())),
+            WaitTarget::StandardInput => {
                 let mut input = Vec::new();
                 io::Read::read_to_end(&mut io::stdin(), &mut input)?;
-                names.extend(lines::job_names(&String::from_utf8_lossy(&input)));
+                names.extend(lines::parse_job_refs(&String::from_utf8_lossy(&input)));
             }
         }
     }
-    let waiting = wait(context, &args, names);
-    let limit = args.timeout.map(|limit| limit.max(FIRST_LOOK));
-    let waited = match limit {
+    let waiting = wait_for_jobs(context, &args, names);
+    let limit = args.timeout.map(|limit| limit.max(MIN_TIMEOUT));
+    let result = match limit {
         None => waiting.await,
         Some(limit) => tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
-            output::note("not all of them are over in that time");
-            Ok(ExitCode::from(TIMED_OUT))
+            output::print_notice("not all of them are over in that time");
+            Ok(ExitCode::from(EXIT_TIMED_OUT))
         }),
     };
-    waited.or_else(|error| match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Refused(_) | ClientError::Broken(_)) => {
-            output::note(format!("jobtrack: {error:#}"));
-            Ok(ExitCode::from(NO_DAEMON))
+    result.or_else(|error| match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Rejected(_) | ClientError::InvalidResponse(_)) => {
+            output::print_notice(format!("jobtrack: {error:#}"));
+            Ok(ExitCode::from(EXIT_UNAVAILABLE))
         }
-        Some(ClientError::NoDaemon { .. } | ClientError::Lost(_)) | None => Err(error),
+        Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) | None => Err(error),
     })
 }
 
-async fn wait(
-    context: &Context,
-    args: &Args,
+async fn wait_for_jobs(
+    context: &CommandContext,
+    args: &WaitArgs,
     names: Vec<Result<JobRef, InvalidName>>,
 ) -> anyhow::Result<ExitCode> {
     let client = &context.client;
-    let tell = |text: &str| output::note(text);
-    let after = persist(&tell, async || client.status().await).await?.newest_seq;
+    let notify = |text: &str| output::print_notice(text);
+    let after = retry_while_unavailable(&notify, async || client.status().await).await?.newest_seq;
     let jobs = if args.labels.is_empty() {
-        persist(&tell, async || resolve::named(client, &names).await).await?
+        retry_while_unavailable(&notify, async || resolve::find_jobs(client, &names).await).await?
     } else {
-        Some(persist(&tell, async || resolve::labelled(client, &args.labels).await).await?)
+        Some(retry_while_unavailable(&notify, async || resolve::find_jobs_by_labels(client, &args.labels).await).await?)
     };
-    let Some(jobs) = jobs else { return Ok(ExitCode::from(NO_SUCH_JOB)) };
+    let Some(jobs) = jobs else { return Ok(ExitCode::from(EXIT_NO_SUCH_JOB)) };
     if jobs.is_empty() {
-        output::note("no such job: nothing was named, or no job has these labels");
-        return Ok(ExitCode::from(NO_SUCH_JOB));
+        output::print_notice("no such job: nothing was named, or no job has these labels");
+        return Ok(ExitCode::from(EXIT_NO_SUCH_JOB));
     }
-    let waiting = Waiting {
+    let waiter = JobWaiter {
         context,
         any: args.any,
-        progress: Progress::start(jobs.len()),
-        open: BTreeMap::new(),
-        ended: Vec::new(),
-        foretold: Cell::new(false),
+        progress: Progress::new(jobs.len()),
+        unfinished: BTreeMap::new(),
+        final_states: Vec::new(),
+        end_announced: Cell::new(false),
     };
-    Ok(ExitCode::from(code(&waiting.all(jobs, after).await?)))
+    Ok(ExitCode::from(exit_code(&waiter.run(jobs, after).await?)))
 }
 
-struct Waiting<'a> {
-    context: &'a Context,
+struct JobWaiter<'a> {
+    context: &'a CommandContext,
     any: bool,
     progress: Progress,
-    open: BTreeMap<JobId, State>,
-    ended: Vec<State>,
+    unfinished: BTreeMap<JobId, State>,
+    final_states: Vec<State>,
     /// The expected end has been told, where that is done but once.
-    foretold: Cell<bool>,
+    end_announced: Cell<bool>,
 }
 
-impl Waiting<'_> {
+impl JobWaiter<'_> {
     /// The expected end is told anew after this time.
-    const FORETOLD_EVERY: Duration = Duration::from_secs(5);
+    const FORECAST_INTERVAL: Duration = Duration::from_secs(5);
     /// Each is a request: of more jobs no end is foretold.
-    const MOST_FORETOLD: usize = 32;
+    const MAX_FORECAST_JOBS: usize = 32;
 
     /// Waits for these jobs, as they stood at transition `after`; how they ended.
-    async fn all(mut self, jobs: Vec<Job>, after: i64) -> anyhow::Result<Vec<State>> {
+    async fn run(mut self, jobs: Vec<Job>, after: i64) -> anyhow::Result<Vec<State>> {
         for job in jobs {
             if !job.terminal {
-                self.open.insert(job.id, job.state);
-            } else if !self.enough() {
-                self.ended.push(job.state);
-                self.show(&job)?;
+                self.unfinished.insert(job.id, job.state);
+            } else if !self.is_satisfied() {
+                self.final_states.push(job.state);
+                self.print_job(&job)?;
             }
         }
         let client = &self.context.client;
-        let query = Query { after: Some(after), ..Query::default() };
+        let query = ListParams { after: Some(after), ..ListParams::default() };
         let progress = self.progress.clone();
-        let tell = |text: &str| progress.beside(|| output::note(text));
-        let mut follow = Follow::new(client, query, &tell);
-        while !self.open.is_empty() && !self.enough() {
-            self.progress.show(self.open.values().copied());
+        let notify = |text: &str| progress.suspend(|| output::print_notice(text));
+        let mut follower = EventFollower::new(client, query, &notify);
+        while !self.unfinished.is_empty() && !self.is_satisfied() {
+            self.progress.update(self.unfinished.values().copied());
             let event = tokio::select! {
-                event = self.next_of_ours(&mut follow) => event?,
-                never = self.foretell() => match never {},
+                event = self.next_relevant_event(&mut follower) => event?,
+                never = self.announce_expected_end() => match never {},
             };
-            self.open.insert(event.job_id, event.to_state);
+            self.unfinished.insert(event.job_id, event.to_state);
             if event.to_state.is_terminal() {
-                self.open.remove(&event.job_id);
-                self.ended.push(event.to_state);
-                let job = persist(&tell, async || client.job(event.job_id).await).await?;
-                self.show(&job)?;
+                self.unfinished.remove(&event.job_id);
+                self.final_states.push(event.to_state);
+                let job = retry_while_unavailable(&notify, async || client.job(event.job_id).await).await?;
+                self.print_job(&job)?;
             }
         }
-        Ok(self.ended)
+        Ok(self.final_states)
     }
 
-    async fn next_of_ours(&self, follow: &mut Follow<'_>) -> Result<Event, ClientError> {
+    async fn next_relevant_event(&self, follower: &mut EventFollower<'_>) -> Result<TransitionEvent, ClientError> {
         loop {
-            let event = follow.next().await?;
-            if self.open.contains_key(&event.job_id) {
+            let event = follower.next_event().await?;
+            if self.unfinished.contains_key(&event.job_id) {
                 return Ok(event);
             }
         }
@@ -182,53 +182,53 @@ impl Waiting<'_> {
 
     /// Tells when they should be over: every few seconds where the line is drawn, else in one line,
     /// once it can be told. Never ends.
-    async fn foretell(&self) -> Infallible {
-        while self.open.len() <= Self::MOST_FORETOLD && !self.foretold.get() {
-            let mut ends = Vec::with_capacity(self.open.len());
-            for id in self.open.keys() {
+    async fn announce_expected_end(&self) -> Infallible {
+        while self.unfinished.len() <= Self::MAX_FORECAST_JOBS && !self.end_announced.get() {
+            let mut ends = Vec::with_capacity(self.unfinished.len());
+            for id in self.unfinished.keys() {
                 // Whether the daemon is there is not for this to say.
-                let outlook = self.context.client.job(*id).await.ok().and_then(|job| job.outlook);
-                ends.push(outlook.and_then(|outlook| outlook.ends_in_s));
+                let forecast = self.context.client.job(*id).await.ok().and_then(|job| job.forecast);
+                ends.push(forecast.and_then(|outlook| outlook.expected_remaining_s));
             }
-            let end = outlook::expected_end(&ends, self.any);
-            self.progress.expect(end.as_deref());
-            if !self.progress.is_drawn() {
-                self.foretold.set(end.is_some());
-                end.into_iter().for_each(output::note);
+            let end = outlook::describe_expected_end(&ends, self.any);
+            self.progress.set_expected_end(end.as_deref());
+            if !self.progress.is_visible() {
+                self.end_announced.set(end.is_some());
+                end.into_iter().for_each(output::print_notice);
                 // The next news may tell more.
                 break;
             }
-            tokio::time::sleep(Self::FORETOLD_EVERY).await;
+            tokio::time::sleep(Self::FORECAST_INTERVAL).await;
         }
         std::future::pending().await
     }
 
-    fn enough(&self) -> bool {
-        self.any && !self.ended.is_empty()
+    fn is_satisfied(&self) -> bool {
+        self.any && !self.final_states.is_empty()
     }
 
-    fn show(&self, job: &Job) -> io::Result<()> {
-        self.progress.beside(|| {
+    fn print_job(&self, job: &Job) -> io::Result<()> {
+        self.progress.suspend(|| {
             if self.context.json {
-                output::print_json(&[job])
+                output::print_json_lines(&[job])
             } else {
-                output::print(&[render::job_line(job)])
+                output::print_lines(&[render::job_line(job)])
             }
         })
     }
 }
 
 /// The exit code for these ends: a job that surely went wrong outweighs one of which that is open.
-fn code(ended: &[State]) -> u8 {
-    let of = |state: &State| match state {
-        State::Failed | State::Cancelled | State::Expired => FAILED,
-        State::Indeterminate | State::Lost | State::Untracked => UNCLEAR,
+fn exit_code(final_states: &[State]) -> u8 {
+    let code_of = |state: &State| match state {
+        State::Failed | State::Cancelled | State::Expired => EXIT_UNSUCCESSFUL,
+        State::Indeterminate | State::Lost | State::Untracked => EXIT_INCONCLUSIVE,
         State::Registered | State::Pending | State::Running | State::Unknown | State::Succeeded => {
             0
         }
     };
-    let codes: BTreeSet<u8> = ended.iter().map(of).collect();
-    [FAILED, UNCLEAR].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+    let codes: BTreeSet<u8> = final_states.iter().map(code_of).collect();
+    [EXIT_UNSUCCESSFUL, EXIT_INCONCLUSIVE].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -237,7 +237,7 @@ mod tests {
     use State::{Cancelled, Expired, Failed, Indeterminate, Lost, Succeeded, Untracked};
 
     #[test]
-    fn the_worst_end_decides() {
+    fn worst_final_state_decides_exit_code() {
         let cases: [(&[State], u8); 12] = [
             (&[], 0),
             (&[Succeeded, Succeeded], 0),
@@ -253,7 +253,7 @@ mod tests {
             (&[Succeeded, Untracked, Expired, Succeeded], 1),
         ];
         for (ended, expected) in cases {
-            assert_eq!(code(ended), expected, "{ended:?}");
+            assert_eq!(exit_code(ended), expected, "{ended:?}");
         }
     }
 }

@@ -3,14 +3,14 @@
 
 use std::process::ExitCode;
 
-use super::follow::Follow;
-use super::{Context, output, render};
-use crate::api::Query;
+use super::follow::EventFollower;
+use super::{CommandContext, output, render};
+use crate::api::ListParams;
 use crate::job::{ProviderName, parse_label};
 
 /// The arguments of `watch`.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct WatchArgs {
     /// Transitions of this provider's jobs
     #[arg(long, value_name = "P")]
     provider: Option<ProviderName>,
@@ -23,33 +23,33 @@ pub(super) struct Args {
 }
 
 /// Prints transitions until it is interrupted.
-pub(super) async fn run(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
     tokio::select! {
-        done = watch(context, args) => done,
+        result = print_events(context, args) => result,
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| ExitCode::SUCCESS)?),
     }
 }
 
-async fn watch(context: &Context, args: Args) -> anyhow::Result<ExitCode> {
+async fn print_events(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
     // "Now" is a number too, or a break before the first event would leave a gap.
     let after = match args.after {
         Some(after) => after,
         None => context.client.status().await?.newest_seq,
     };
-    let query = Query {
+    let query = ListParams {
         provider: args.provider,
         labels: args.labels,
         after: Some(after),
-        ..Query::default()
+        ..ListParams::default()
     };
-    let tell = |text: &str| output::note(text);
-    let mut follow = Follow::new(&context.client, query, &tell);
+    let notify = |text: &str| output::print_notice(text);
+    let mut follower = EventFollower::new(&context.client, query, &notify);
     loop {
-        let event = follow.next().await?;
+        let event = follower.next_event().await?;
         if context.json {
-            output::print_json(&[event])?;
+            output::print_json_lines(&[event])?;
         } else {
-            output::print(&[render::event_line(&event)])?;
+            output::print_lines(&[render::event_line(&event)])?;
         }
     }
 }

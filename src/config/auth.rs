@@ -25,7 +25,7 @@ pub enum AuthConfig {
         project: Option<String>,
     },
     /// An access key, which signs each request.
-    Signed {
+    AccessKey {
         /// Its id.
         ak: SecretRef,
         /// Its secret half.
@@ -38,7 +38,7 @@ pub enum AuthConfig {
 /// The table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "{ token = … }, { user = …, … } or { ak = …, … }")]
-struct Keys {
+struct RawAuthConfig {
     token: Option<SecretRef>,
     user: Option<String>,
     password: Option<SecretRef>,
@@ -49,19 +49,19 @@ struct Keys {
     security_token: Option<SecretRef>,
 }
 
-impl TryFrom<Keys> for AuthConfig {
+impl TryFrom<RawAuthConfig> for AuthConfig {
     type Error = &'static str;
 
-    fn try_from(keys: Keys) -> Result<Self, Self::Error> {
-        let Keys { token, user, password, domain, project, ak, sk, security_token } = keys;
-        let named = user.is_some() || password.is_some() || domain.is_some() || project.is_some();
-        let signs = ak.is_some() || sk.is_some() || security_token.is_some();
+    fn try_from(raw: RawAuthConfig) -> Result<Self, Self::Error> {
+        let RawAuthConfig { token, user, password, domain, project, ak, sk, security_token } = raw;
+        let has_user_keys = user.is_some() || password.is_some() || domain.is_some() || project.is_some();
+        let has_access_keys = ak.is_some() || sk.is_some() || security_token.is_some();
         match (token, user, password, domain, ak, sk) {
-            (Some(token), ..) if !named && !signs => Ok(Self::Token(token)),
-            (None, Some(user), Some(password), Some(domain), ..) if !signs => {
+            (Some(token), ..) if !has_user_keys && !has_access_keys => Ok(Self::Token(token)),
+            (None, Some(user), Some(password), Some(domain), ..) if !has_access_keys => {
                 Ok(Self::Password { user, password, domain, project })
             }
-            (None, .., Some(ak), Some(sk)) if !named => Ok(Self::Signed { ak, sk, security_token }),
+            (None, .., Some(ak), Some(sk)) if !has_user_keys => Ok(Self::AccessKey { ak, sk, security_token }),
             _ => Err("must be { token = … }, { user = \"…\", password = …, domain = \"…\" } with \
                       or without project = \"…\", { ak = …, sk = … }, or for a temporary key \
                       { ak = …, sk = …, security_token = … }"),

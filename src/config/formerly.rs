@@ -7,25 +7,25 @@ use crate::job::ProviderName;
 use super::ProviderConfig;
 
 /// What is wrong with the former names: the key, and why.
-pub(super) fn complaints(
+pub(super) fn validate(
     providers: &BTreeMap<ProviderName, ProviderConfig>,
 ) -> Vec<(String, String)> {
-    let mut found = Vec::new();
+    let mut errors = Vec::new();
     let mut owners: BTreeMap<&ProviderName, &ProviderName> = BTreeMap::new();
     for (name, provider) in providers {
-        for former in &provider.formerly {
-            let owner = *owners.entry(former).or_insert(name);
-            let why = if former == name {
-                format!("must not name {former} itself")
-            } else if providers.contains_key(former) {
-                format!("must not name {former}, which is configured: [providers.{former}]")
-            } else if owner != name {
-                format!("must not name {former}, which providers.{owner}.formerly names too")
+        for previous in &provider.previous_names {
+            let claimed_by = *owners.entry(previous).or_insert(name);
+            let error = if previous == name {
+                format!("must not name {previous} itself")
+            } else if providers.contains_key(previous) {
+                format!("must not name {previous}, which is configured: [providers.{previous}]")
+            } else if claimed_by != name {
+                format!("must not name {previous}, which providers.{claimed_by}.formerly names too")
             } else {
                 continue;
             };
-            found.push((format!("providers.{name}.formerly"), why));
+            errors.push((format!("providers.{name}.formerly"), error));
         }
     }
-    found
+    errors
 }

@@ -21,7 +21,7 @@ pub struct ConfigError(String);
 
 /// The settings in force, and where each comes from.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The settings.
     pub config: Config,
     /// The file that was read; none if there is none.
@@ -41,87 +41,87 @@ pub struct Setting {
     pub source: String,
 }
 
-const PREFIX: &str = "JOBTRACK__";
+const ENV_PREFIX: &str = "JOBTRACK__";
 
 /// Reads the settings. `env` is the environment, `explicit` the file of the command line.
 ///
 /// # Errors
 /// If the file cannot be read, a key is not known, or a value is not allowed.
 pub fn load(
-    explicit: Option<&Path>,
+    explicit_path: Option<&Path>,
     env: &BTreeMap<String, String>,
-) -> Result<Loaded, ConfigError> {
+) -> Result<LoadedConfig, ConfigError> {
     let mut figment = Figment::from(Layer::new("default", defaults(env)));
-    let file = choose_file(explicit, env);
+    let file = find_config_file(explicit_path, env);
     let mut text = String::new();
     if let Some(path) = &file {
         text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError(format!("{}: {error}", path.display())))?;
         let dict: Dict = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_at(&text, span.start));
+            let line = error.span().map_or(1, |span| line_of_offset(&text, span.start));
             ConfigError(format!("{}:{line}: {}", path.display(), error.message()))
         })?;
         figment = figment.merge(Layer::new(path.display().to_string(), dict));
     }
-    for (name, value) in env.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-        figment = figment.merge(Layer::new(format!("${name}"), from_variable(name, value)));
+    for (name, value) in env.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
+        figment = figment.merge(Layer::new(format!("${name}"), env_var_layer(name, value)));
     }
     // A table of the user's takes the place of the whole default: what it does not name is kept.
     if figment.find_value("maintenance.keep").is_err() {
-        figment = figment.join(Layer::new("default", default_keep()));
+        figment = figment.join(Layer::new("default", default_retention()));
     }
-    if let Some(dune) = dune_by_its_key(&figment, env) {
+    if let Some(dune) = dune_from_api_key_var(&figment, env) {
         figment = figment.join(Layer::new("$DUNE_API_KEY", dune));
     }
     if let Ok(Value::Dict(_, providers)) = figment.find_value("providers") {
-        for implied in sdk::implied(&providers, env) {
-            let layer = nested(&implied.key, implied.value.into());
+        for implied in sdk::implied_settings(&providers, env) {
+            let layer = dict_at_key(&implied.key, implied.value.into());
             figment = figment.join(Layer::new(implied.source, layer));
         }
     }
-    let place = Place { file: file.as_deref(), text: &text, figment: &figment };
+    let locator = SettingLocator { file: file.as_deref(), text: &text, figment: &figment };
     let config: Config = figment.extract().map_err(|errors| {
-        let lines: Vec<_> = errors.into_iter().map(|error| place.complaint(&error)).collect();
+        let lines: Vec<_> = errors.into_iter().map(|error| locator.describe_error(&error)).collect();
         ConfigError(lines.join("\n"))
     })?;
-    let complaints: Vec<_> = config
-        .complaints()
+    let errors: Vec<_> = config
+        .validate()
         .into_iter()
-        .map(|(key, allowed)| format!("{}: {key} {allowed}", place.of(&key)))
+        .map(|(key, allowed)| format!("{}: {key} {allowed}", locator.locate(&key)))
         .collect();
-    if !complaints.is_empty() {
-        return Err(ConfigError(complaints.join("\n")));
+    if !errors.is_empty() {
+        return Err(ConfigError(errors.join("\n")));
     }
-    let settings = settings(&figment, &config);
-    Ok(Loaded { config, file, settings })
+    let settings = collect_settings(&figment, &config);
+    Ok(LoadedConfig { config, file, settings })
 }
 
-fn choose_file(explicit: Option<&Path>, env: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let named =
-        explicit.map(Path::to_owned).or_else(|| set(env, "JOBTRACK_CONFIG").map(Into::into));
-    named.or_else(|| {
-        let own =
-            set(env, "XDG_CONFIG_HOME").map(|dir| Path::new(dir).join("jobtrack/config.toml"));
-        let all = Some(PathBuf::from("/etc/jobtrack/config.toml"));
-        [own, all].into_iter().flatten().find(|path| path.exists())
+fn find_config_file(explicit_path: Option<&Path>, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let explicit_file =
+        explicit_path.map(Path::to_owned).or_else(|| non_empty_var(env, "JOBTRACK_CONFIG").map(Into::into));
+    explicit_file.or_else(|| {
+        let user_file =
+            non_empty_var(env, "XDG_CONFIG_HOME").map(|dir| Path::new(dir).join("jobtrack/config.toml"));
+        let system_file = Some(PathBuf::from("/etc/jobtrack/config.toml"));
+        [user_file, system_file].into_iter().flatten().find(|path| path.exists())
     })
 }
 
-pub(super) fn set<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+pub(super) fn non_empty_var<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     env.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
 /// systemd may name several directories, parted by colons; the first is ours.
-fn directory(env: &BTreeMap<String, String>, systemd: &str, xdg: &str, system: &str) -> PathBuf {
-    if let Some(dirs) = set(env, systemd) {
+fn resolve_directory(env: &BTreeMap<String, String>, systemd_var: &str, xdg_var: &str, system_default: &str) -> PathBuf {
+    if let Some(dirs) = non_empty_var(env, systemd_var) {
         return dirs.split(':').next().unwrap_or(dirs).into();
     }
-    set(env, xdg).map_or_else(|| system.into(), |base| Path::new(base).join("jobtrack"))
+    non_empty_var(env, xdg_var).map_or_else(|| system_default.into(), |base| Path::new(base).join("jobtrack"))
 }
 
 fn defaults(env: &BTreeMap<String, String>) -> Dict {
-    let state = directory(env, "STATE_DIRECTORY", "XDG_STATE_HOME", "/var/lib/jobtrack");
-    let runtime = directory(env, "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "/run/jobtrack");
+    let state = resolve_directory(env, "STATE_DIRECTORY", "XDG_STATE_HOME", "/var/lib/jobtrack");
+    let runtime = resolve_directory(env, "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "/run/jobtrack");
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let table = |entries: &[(&str, String)]| -> Value {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into()));
@@ -154,26 +154,26 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
     sections.map(|(name, section)| (name.to_owned(), section)).into()
 }
 
-fn default_keep() -> Dict {
-    let keep = [("succeeded", "90d"), ("default", "365d")];
-    let keep: Dict = keep.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
-    let maintenance = Dict::from([("keep".to_owned(), keep.into())]);
+fn default_retention() -> Dict {
+    let max_ages = [("succeeded", "90d"), ("default", "365d")];
+    let max_ages: Dict = max_ages.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let maintenance = Dict::from([("keep".to_owned(), max_ages.into())]);
     Dict::from([("maintenance".to_owned(), maintenance.into())])
 }
 
 /// A variable's value is text, but where the key wants a number: an id such as `00123` stays text.
-fn from_variable(name: &str, value: &str) -> Dict {
-    let path = name[PREFIX.len()..].to_lowercase().replace("__", ".");
+fn env_var_layer(name: &str, value: &str) -> Dict {
+    let path = name[ENV_PREFIX.len()..].to_lowercase().replace("__", ".");
     let wants_number = path.ends_with(".requests_per_minute") || path.ends_with(".max_in_flight");
     let value = match value.parse::<u64>() {
         Ok(number) if wants_number => Value::from(number),
         Ok(_) | Err(_) => Value::from(value),
     };
-    nested(&path, value)
+    dict_at_key(&path, value)
 }
 
 /// A value at a dotted key.
-fn nested(path: &str, value: Value) -> Dict {
+fn dict_at_key(path: &str, value: Value) -> Dict {
     match figment::util::nest(path, value) {
         Value::Dict(_, dict) => dict,
         other => Dict::from([(path.to_owned(), other)]),
@@ -181,24 +181,24 @@ fn nested(path: &str, value: Value) -> Dict {
 }
 
 /// `DUNE_API_KEY` alone is enough of a config: it makes the provider `dune`, or completes it.
-fn dune_by_its_key(figment: &Figment, env: &BTreeMap<String, String>) -> Option<Dict> {
-    set(env, "DUNE_API_KEY")?;
+fn dune_from_api_key_var(figment: &Figment, env: &BTreeMap<String, String>) -> Option<Dict> {
+    non_empty_var(env, "DUNE_API_KEY")?;
     let providers = match figment.find_value("providers") {
         Ok(Value::Dict(_, providers)) => providers,
         Ok(_) => return None,
         Err(_) => Dict::new(),
     };
-    let unfinished = |provider: &Value| {
+    let is_incomplete = |provider: &Value| {
         provider
             .as_dict()
             .is_some_and(|dict| !dict.contains_key("kind") && !dict.contains_key("api_key"))
     };
-    let ours = providers.is_empty()
-        || (providers.len() == 1 && providers.get("dune").is_some_and(unfinished));
+    let applies = providers.is_empty()
+        || (providers.len() == 1 && providers.get("dune").is_some_and(is_incomplete));
     let key = Dict::from([("env".to_owned(), "DUNE_API_KEY".into())]);
     let dune = Dict::from([("kind".to_owned(), "dune".into()), ("api_key".to_owned(), key.into())]);
     let providers = Dict::from([("dune".to_owned(), dune.into())]);
-    ours.then(|| Dict::from([("providers".to_owned(), providers.into())]))
+    applies.then(|| Dict::from([("providers".to_owned(), providers.into())]))
 }
 
 /// One source of settings, named.
@@ -224,34 +224,34 @@ impl Provider for Layer {
 }
 
 /// Where a key stands, for complaints.
-struct Place<'a> {
+struct SettingLocator<'a> {
     file: Option<&'a Path>,
     text: &'a str,
     figment: &'a Figment,
 }
 
-impl Place<'_> {
-    fn of(&self, key: &str) -> String {
-        let mut known = key;
+impl SettingLocator<'_> {
+    fn locate(&self, key: &str) -> String {
+        let mut existing_key = key;
         let source = loop {
-            if let Some(metadata) = self.figment.find_metadata(known) {
+            if let Some(metadata) = self.figment.find_metadata(existing_key) {
                 break metadata.name.to_string();
             }
-            match known.rsplit_once('.') {
-                Some((parent, _)) => known = parent,
+            match existing_key.rsplit_once('.') {
+                Some((parent, _)) => existing_key = parent,
                 None => break "config".to_owned(),
             }
         };
         match self.file {
-            Some(file) if source == file.display().to_string() => line_of(self.text, key)
+            Some(file) if source == file.display().to_string() => line_of_key(self.text, key)
                 .map_or_else(|| source.clone(), |line| format!("{source}:{line}")),
             Some(_) | None => source,
         }
     }
 
-    fn complaint(&self, error: &figment::Error) -> String {
+    fn describe_error(&self, error: &figment::Error) -> String {
         let mut key = error.path.join(".");
-        let what = match &error.kind {
+        let description = match &error.kind {
             // The path leads to the key itself.
             Complaint::UnknownField(_, allowed) => {
                 format!("is not a setting; here these are: {}", allowed.join(", "))
@@ -277,7 +277,7 @@ impl Place<'_> {
             | Complaint::Unsupported(_)
             | Complaint::UnsupportedKey(..)) => format!("cannot be used: {}", variant_name(other)),
         };
-        format!("{}: {key} {what}", self.of(&key))
+        format!("{}: {key} {description}", self.locate(&key))
     }
 }
 
@@ -311,12 +311,12 @@ fn variant_name(kind: &Complaint) -> &'static str {
     }
 }
 
-fn line_at(text: &str, offset: usize) -> usize {
+fn line_of_offset(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 /// The line of a key in a TOML text, or of its nearest parent that stands there.
-fn line_of(text: &str, key: &str) -> Option<usize> {
+fn line_of_key(text: &str, key: &str) -> Option<usize> {
     let table = toml::de::DeTable::parse(text).ok()?;
     let mut table = table.get_ref();
     let mut line = None;
@@ -325,7 +325,7 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
         else {
             break;
         };
-        line = Some(line_at(text, name.span().start));
+        line = Some(line_of_offset(text, name.span().start));
         match value.get_ref() {
             toml::de::DeValue::Table(inner) => table = inner,
             _ => break,
@@ -334,63 +334,63 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
     line
 }
 
-fn settings(figment: &Figment, config: &Config) -> Vec<Setting> {
-    let mut found = Vec::new();
+fn collect_settings(figment: &Figment, config: &Config) -> Vec<Setting> {
+    let mut collected = Vec::new();
     if let Ok(all) = figment.extract::<Dict>() {
-        flatten(figment, "", &all, &mut found);
+        flatten(figment, "", &all, &mut collected);
     }
     for (name, provider) in &config.providers {
-        let implied = [
+        let kind_defaults = [
             ("base_url", format!("{:?}", provider.base_url().unwrap_or_default())),
             ("requests_per_minute", provider.requests_per_minute().to_string()),
             ("max_in_flight", provider.max_in_flight().to_string()),
         ];
         let iam_url = provider.fetches_tokens().then(|| provider.iam_url()).flatten();
         let iam_url = iam_url.map(|url| ("iam_url", format!("{url:?}")));
-        for (key, value) in implied.into_iter().chain(iam_url) {
+        for (key, value) in kind_defaults.into_iter().chain(iam_url) {
             let key = format!("providers.{name}.{key}");
-            if !found.iter().any(|setting| setting.key == key) {
+            if !collected.iter().any(|setting| setting.key == key) {
                 let source = format!("default of kind {}", provider.kind.as_str());
-                found.push(Setting { key, value, source });
+                collected.push(Setting { key, value, source });
             }
         }
     }
-    found.sort_by(|a, b| a.key.cmp(&b.key));
-    found
+    collected.sort_by(|a, b| a.key.cmp(&b.key));
+    collected
 }
 
-fn flatten(figment: &Figment, above: &str, dict: &Dict, found: &mut Vec<Setting>) {
+fn flatten(figment: &Figment, parent_key: &str, dict: &Dict, collected: &mut Vec<Setting>) {
     for (name, value) in dict {
-        let mut key = above.to_owned();
+        let mut key = parent_key.to_owned();
         if !key.is_empty() {
             key.push('.');
         }
         key.push_str(name);
         if let Value::Dict(_, inner) = value {
-            flatten(figment, &key, inner, found);
+            flatten(figment, &key, inner, collected);
             continue;
         }
-        let mut shown = String::new();
+        let mut rendered = String::new();
         match value {
             Value::String(_, text) => {
-                let _ = write!(shown, "{text:?}");
+                let _ = write!(rendered, "{text:?}");
             }
             Value::Num(_, number) => {
                 let _ = match number.to_u128().map(u128::cast_signed).or_else(|| number.to_i128()) {
-                    Some(whole) => write!(shown, "{whole}"),
-                    None => write!(shown, "a number"),
+                    Some(whole) => write!(rendered, "{whole}"),
+                    None => write!(rendered, "a number"),
                 };
             }
             Value::Bool(_, flag) => {
-                let _ = write!(shown, "{flag}");
+                let _ = write!(rendered, "{flag}");
             }
             Value::Char(..) | Value::Dict(..) | Value::Array(..) | Value::Empty(..) => {
-                shown.push('…');
+                rendered.push('…');
             }
         }
         let source = figment
             .find_metadata(&key)
             .map_or_else(|| "default".to_owned(), |metadata| metadata.name.to_string());
-        found.push(Setting { key, value: shown, source });
+        collected.push(Setting { key, value: rendered, source });
     }
 }

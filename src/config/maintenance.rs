@@ -14,16 +14,16 @@ use crate::job::State;
 #[serde(deny_unknown_fields)]
 pub struct MaintenanceConfig {
     /// When jobs that are over for long are removed, with their history.
-    pub prune: CronText,
+    pub prune_schedule: CronSchedule,
     /// How long they are kept.
-    pub keep: Keep,
+    pub retention: RetentionPolicy,
 }
 
 /// A cron expression in UTC, of six fields: the first is the second.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CronText(String);
+pub struct CronSchedule(String);
 
-impl CronText {
+impl CronSchedule {
     /// The expression.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -31,20 +31,20 @@ impl CronText {
     }
 }
 
-impl FromStr for CronText {
+impl FromStr for CronSchedule {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        let six = match text.split_whitespace().count() {
+        let six_fields = match text.split_whitespace().count() {
             5 => format!("0 {text}"),
             _ => text.to_owned(),
         };
-        let good = six.split_whitespace().count() == 6 && croner::Cron::from_str(&six).is_ok();
-        good.then_some(Self(six)).ok_or("must be a cron expression of five or six fields, in UTC")
+        let is_valid = six_fields.split_whitespace().count() == 6 && croner::Cron::from_str(&six_fields).is_ok();
+        is_valid.then_some(Self(six_fields)).ok_or("must be a cron expression of five or six fields, in UTC")
     }
 }
 
-impl<'de> Deserialize<'de> for CronText {
+impl<'de> Deserialize<'de> for CronSchedule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -52,22 +52,22 @@ impl<'de> Deserialize<'de> for CronText {
 
 /// How long a job is kept after its end, by outcome; for ever if it is not said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Keep(BTreeMap<State, Duration>);
+pub struct RetentionPolicy(BTreeMap<State, Duration>);
 
-impl Keep {
+impl RetentionPolicy {
     /// The outcomes that are not kept for ever.
-    pub fn limits(&self) -> impl Iterator<Item = (State, Duration)> {
+    pub fn max_ages(&self) -> impl Iterator<Item = (State, Duration)> {
         self.0.iter().map(|(state, limit)| (*state, *limit))
     }
 }
 
-impl<'de> Deserialize<'de> for Keep {
+impl<'de> Deserialize<'de> for RetentionPolicy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const FOREVER: &str = "forever";
-        let told = BTreeMap::<String, String>::deserialize(deserializer)?;
+        let raw = BTreeMap::<String, String>::deserialize(deserializer)?;
         let mut default = None;
-        let mut own = BTreeMap::new();
-        for (outcome, limit) in told {
+        let mut by_outcome = BTreeMap::new();
+        for (outcome, limit) in raw {
             let limit = match limit.as_str() {
                 FOREVER => None,
                 text => Some(humantime::parse_duration(text).map_err(|_| {
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for Keep {
             };
             match outcome.parse::<State>() {
                 Ok(state) if state.is_terminal() => {
-                    own.insert(state, limit);
+                    by_outcome.insert(state, limit);
                 }
                 Err(_) if outcome == "default" => default = limit,
                 Ok(_) | Err(_) => {
@@ -86,8 +86,8 @@ impl<'de> Deserialize<'de> for Keep {
                 }
             }
         }
-        let over = State::ALL.into_iter().filter(|state| state.is_terminal());
-        let limit = |state| own.get(&state).copied().unwrap_or(default);
-        Ok(Self(over.filter_map(|state| Some((state, limit(state)?))).collect()))
+        let terminal_states = State::ALL.into_iter().filter(|state| state.is_terminal());
+        let limit = |state| by_outcome.get(&state).copied().unwrap_or(default);
+        Ok(Self(terminal_states.filter_map(|state| Some((state, limit(state)?))).collect()))
     }
 }

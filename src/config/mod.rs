@@ -22,13 +22,13 @@ use serde::Deserialize;
 use crate::job::ProviderName;
 
 pub use auth::AuthConfig;
-pub use load::{ConfigError, Loaded, Setting, load};
-pub use maintenance::{CronText, Keep, MaintenanceConfig};
-use provider::Rule;
-pub use provider::{Kind, ProviderConfig, StateName};
-pub use sdk::{profile_path, profile_value};
+pub use load::{ConfigError, LoadedConfig, Setting, load};
+pub use maintenance::{CronSchedule, RetentionPolicy, MaintenanceConfig};
+use provider::KeyRequirement;
+pub use provider::{ProviderKind, ProviderConfig, MappedState};
+pub use sdk::{huawei_profile_path, huawei_profile_value};
 pub use secret::SecretRef;
-use span::span;
+use span::deserialize_duration;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -54,13 +54,13 @@ pub struct StoreConfig {
     /// The database file.
     pub path: PathBuf,
     /// How much of a job's SQL is kept.
-    pub statement: Statement,
+    pub statement: StatementCapture,
 }
 
 /// What is kept of a statement that an answer tells: it is a user's SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Statement {
+pub enum StatementCapture {
     /// All of it, cut at 8 KiB.
     Full,
     /// A hash: equal statements are seen to be equal.
@@ -123,7 +123,7 @@ pub struct PollingConfig {
     pub lost_after: Duration,
     /// The same for a job that the provider has never known.
     #[serde(deserialize_with = "span")]
-    pub lost_after_unseen: Duration,
+    pub lost_after_never_seen: Duration,
 }
 
 /// By which rule jobs are asked again.
@@ -138,72 +138,72 @@ pub enum PolicyName {
 
 impl Config {
     /// What no type can say. Each complaint is the key and what is allowed.
-    fn complaints(&self) -> Vec<(String, Cow<'static, str>)> {
-        const SPAN: &str = "must be at least 100ms and at most 400d";
-        const PRICE: &str = "must be at least 10ms and at most 1h";
-        const PROOF: &str = "must be at least 1m and at most 400d";
-        const URL: &str = "must be https://HOST, or http:// to a loopback address, without user, \
+    fn validate(&self) -> Vec<(String, Cow<'static, str>)> {
+        const DURATION_ERROR: &str = "must be at least 100ms and at most 400d";
+        const REQUEST_COST_ERROR: &str = "must be at least 10ms and at most 1h";
+        const LOST_AFTER_ERROR: &str = "must be at least 1m and at most 400d";
+        const URL_ERROR: &str = "must be https://HOST, or http:// to a loopback address, without user, \
                            query or fragment";
-        let mut found = Vec::new();
-        let mut check = |good: bool, key: String, allowed| {
-            if !good {
-                found.push((key, Cow::Borrowed(allowed)));
+        let mut errors = Vec::new();
+        let mut require = |valid: bool, key: String, message| {
+            if !valid {
+                errors.push((key, Cow::Borrowed(message)));
             }
         };
-        let mut polling = |key: &str, own: &PollingConfig| {
-            let range = Duration::from_millis(100)..=Duration::from_hours(400 * 24);
+        let mut check_polling = |key: &str, polling: &PollingConfig| {
+            let allowed_durations = Duration::from_millis(100)..=Duration::from_hours(400 * 24);
             for (name, value) in [
-                ("min_interval", own.min_interval),
-                ("max_interval", own.max_interval),
-                ("request_timeout", own.request_timeout),
-                ("give_up_after", own.give_up_after),
+                ("min_interval", polling.min_interval),
+                ("max_interval", polling.max_interval),
+                ("request_timeout", polling.request_timeout),
+                ("give_up_after", polling.give_up_after),
             ] {
-                check(range.contains(&value), format!("{key}.{name}"), SPAN);
+                require(allowed_durations.contains(&value), format!("{key}.{name}"), DURATION_ERROR);
             }
-            let proof = Duration::from_mins(1)..=*range.end();
+            let allowed_lost_after = Duration::from_mins(1)..=*allowed_durations.end();
             for (name, value) in
-                [("lost_after", own.lost_after), ("lost_after_unseen", own.lost_after_unseen)]
+                [("lost_after", polling.lost_after), ("lost_after_unseen", polling.lost_after_never_seen)]
             {
-                check(proof.contains(&value), format!("{key}.{name}"), PROOF);
+                require(allowed_lost_after.contains(&value), format!("{key}.{name}"), LOST_AFTER_ERROR);
             }
-            let price = Duration::from_millis(10)..=Duration::from_hours(1);
-            check(price.contains(&own.price), format!("{key}.price"), PRICE);
-            let ordered = own.min_interval <= own.max_interval;
-            check(ordered, format!("{key}.max_interval"), "must not be less than min_interval");
+            let allowed_request_cost = Duration::from_millis(10)..=Duration::from_hours(1);
+            require(allowed_request_cost.contains(&polling.price), format!("{key}.price"), REQUEST_COST_ERROR);
+            let ordered = polling.min_interval <= polling.max_interval;
+            require(ordered, format!("{key}.max_interval"), "must not be less than min_interval");
         };
-        polling("polling", &self.polling);
+        check_polling("polling", &self.polling);
         for (name, provider) in &self.providers {
-            let own = provider.polling(&self.polling);
+            let effective_polling = provider.effective_polling(&self.polling);
             // What is wrong for all is told once, where it stands.
-            if own != self.polling {
-                polling(&format!("providers.{name}"), &own);
+            if effective_polling != self.polling {
+                check_polling(&format!("providers.{name}"), &effective_polling);
             }
         }
         // sun_path has 108 bytes, one of them the closing zero.
         let fits = self.control.socket.as_os_str().len() <= 107;
-        check(fits, "control.socket".into(), "must be a path of at most 107 bytes");
+        require(fits, "control.socket".into(), "must be a path of at most 107 bytes");
         for (name, provider) in &self.providers {
-            let key = |key| format!("providers.{name}.{key}");
-            let rpm = (1..=60_000).contains(&provider.requests_per_minute());
-            check(rpm, key("requests_per_minute"), "must be 1 to 60000");
-            let in_flight = (1..=1000).contains(&provider.max_in_flight());
-            check(in_flight, key("max_in_flight"), "must be 1 to 1000");
+            let provider_key = |key| format!("providers.{name}.{key}");
+            let rate_in_range = (1..=60_000).contains(&provider.requests_per_minute());
+            require(rate_in_range, provider_key("requests_per_minute"), "must be 1 to 60000");
+            let in_flight_in_range = (1..=1000).contains(&provider.max_in_flight());
+            require(in_flight_in_range, provider_key("max_in_flight"), "must be 1 to 1000");
             match provider.base_url() {
-                None => check(false, key("region"), "is needed, or base_url"),
-                Some(url) => check(is_safe_url(&url), key("base_url"), URL),
+                None => require(false, provider_key("region"), "is needed, or base_url"),
+                Some(url) => require(is_safe_url(&url), provider_key("base_url"), URL_ERROR),
             }
             match provider.iam_url() {
-                None => check(!provider.fetches_tokens(), key("iam_url"), "is needed, or region"),
-                Some(url) => check(is_safe_url(&url), key("iam_url"), URL),
+                None => require(!provider.fetches_tokens(), provider_key("iam_url"), "is needed, or region"),
+                Some(url) => require(is_safe_url(&url), provider_key("iam_url"), URL_ERROR),
             }
-            for (name, is_set, rule) in provider.rules() {
-                check(is_set || rule != Rule::Needed, key(name), "is needed for this kind");
-                check(!is_set || rule != Rule::Foreign, key(name), "is not a setting of this kind");
+            for (name, is_set, requirement) in provider.key_requirements() {
+                require(is_set || requirement != KeyRequirement::Required, provider_key(name), "is needed for this kind");
+                require(!is_set || requirement != KeyRequirement::Unsupported, provider_key(name), "is not a setting of this kind");
             }
         }
-        let formerly = formerly::complaints(&self.providers).into_iter();
-        found.extend(formerly.map(|(key, why)| (key, Cow::Owned(why))));
-        found
+        let name_errors = formerly::validate(&self.providers).into_iter();
+        errors.extend(name_errors.map(|(key, error)| (key, Cow::Owned(error))));
+        errors
     }
 }
 
@@ -218,11 +218,11 @@ fn is_safe_url(text: &str) -> bool {
             .is_ok_and(|address| address.is_loopback()),
         None => false,
     };
-    let plain = url.username().is_empty()
+    let has_no_extras = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    plain && url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+    has_no_extras && url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
 }
 
 #[cfg(test)]
@@ -230,17 +230,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_https_leaves_the_machine() {
-        for good in [
+    fn only_https_and_loopback_urls_are_safe() {
+        for safe_url in [
             "https://api.dune.com",
             "https://proxy.example/dune/",
             "http://127.0.0.1:8080",
             "http://[::1]:80",
             "http://localhost:1",
         ] {
-            assert!(is_safe_url(good), "{good}");
+            assert!(is_safe_url(safe_url), "{safe_url}");
         }
-        for bad in [
+        for unsafe_url in [
             "http://api.dune.com",
             "http://10.0.0.1",
             "http://127.0.0.1.example.com",
@@ -250,7 +250,7 @@ mod tests {
             "api.dune.com",
             "",
         ] {
-            assert!(!is_safe_url(bad), "{bad}");
+            assert!(!is_safe_url(unsafe_url), "{unsafe_url}");
         }
     }
 }

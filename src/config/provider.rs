@@ -9,13 +9,13 @@ use serde::{Deserialize, Deserializer};
 
 use crate::job::ProviderName;
 
-use super::span::optional_span;
+use super::span::deserialize_optional_duration;
 use super::{AuthConfig, PolicyName, PollingConfig, SecretRef};
 
 /// The services that we speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ProviderKind {
     /// Dune query executions.
     Dune,
     /// Jobs of Huawei's Data Lake Insight.
@@ -24,7 +24,7 @@ pub enum Kind {
     DataArts,
 }
 
-impl Kind {
+impl ProviderKind {
     /// The name used in the config and in the `jobs` view.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -39,7 +39,7 @@ impl Kind {
     /// account, some are left to others; DLI documents no limit, but gateways enforce 60; `DataArts`
     /// allows 30 a second for a user.
     #[must_use]
-    pub fn requests_per_minute(self) -> u32 {
+    pub fn default_requests_per_minute(self) -> u32 {
         match self {
             Self::Dune => 30,
             Self::Dli => 60,
@@ -50,13 +50,13 @@ impl Kind {
 
 /// Whether a kind has a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum KeyRequirement {
     /// It must be set.
-    Needed,
+    Required,
     /// It may be.
-    Taken,
+    Optional,
     /// It must not.
-    Foreign,
+    Unsupported,
 }
 
 /// `[providers.NAME]`. What is not set comes from [`Kind`] and `[polling]`.
@@ -64,7 +64,7 @@ pub(super) enum Rule {
 #[serde(deny_unknown_fields)]
 pub struct ProviderConfig {
     /// Which service it is.
-    pub kind: Kind,
+    pub kind: ProviderKind,
     /// Its address: https, or http to a loopback address.
     pub base_url: Option<String>,
     /// Where its key lies (Dune).
@@ -78,13 +78,13 @@ pub struct ProviderConfig {
     /// Whose jobs they are (Huawei).
     pub project_id: Option<String>,
     /// A workspace's id; without it the workspace "default" is meant (`DataArts`).
-    pub workspace: Option<String>,
+    pub workspace_id: Option<String>,
     /// Which account of the service it uses, if others use it too: they share budget and key.
     #[serde(default, deserialize_with = "account")]
     pub account: Option<ProviderName>,
     /// Names that it bore: what is in the database under them becomes its own.
     #[serde(default, deserialize_with = "names")]
-    pub formerly: Vec<ProviderName>,
+    pub previous_names: Vec<ProviderName>,
     /// The budget.
     pub requests_per_minute: Option<u32>,
     /// Requests under way at once.
@@ -111,16 +111,16 @@ pub struct ProviderConfig {
     pub lost_after: Option<Duration>,
     /// As in `[polling]`.
     #[serde(default, deserialize_with = "optional_span")]
-    pub lost_after_unseen: Option<Duration>,
+    pub lost_after_never_seen: Option<Duration>,
     /// Words of the service that we do not know, and what they mean.
     #[serde(default)]
-    pub states: BTreeMap<String, StateName>,
+    pub state_map: BTreeMap<String, MappedState>,
 }
 
 /// A state that a word of a service may mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum StateName {
+pub enum MappedState {
     /// It waits.
     Pending,
     /// It runs.
@@ -135,17 +135,17 @@ pub enum StateName {
     Expired,
 }
 
-fn account<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ProviderName>, D::Error> {
-    name(String::deserialize(from)?).map(Some).map_err(D::Error::custom)
+fn deserialize_optional_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProviderName>, D::Error> {
+    parse_provider_name(String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
-fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ProviderName>, D::Error> {
-    let texts = Vec::<String>::deserialize(from)?.into_iter();
-    texts.map(|text| name(text).map_err(D::Error::custom)).collect()
+fn deserialize_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProviderName>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?.into_iter();
+    texts.map(|text| parse_provider_name(text).map_err(D::Error::custom)).collect()
 }
 
 /// A name, by the rule of providers' names; a wrong one is not told, it may be a secret.
-fn name(text: String) -> Result<ProviderName, &'static str> {
+fn parse_provider_name(text: String) -> Result<ProviderName, &'static str> {
     ProviderName::try_from(text).map_err(
         |_| "must be a lower-case letter, then lower-case letters, digits or _, 64 at most",
     )
@@ -153,52 +153,52 @@ fn name(text: String) -> Result<ProviderName, &'static str> {
 
 impl ProviderConfig {
     /// Requests under way at once if nothing is set.
-    const MAX_IN_FLIGHT: u32 = 8;
+    const DEFAULT_MAX_IN_FLIGHT: u32 = 8;
 
     /// The keys that not every kind has: whether each is set, and whether it may be.
-    pub(super) fn rules(&self) -> [(&'static str, bool, Rule); 6] {
+    pub(super) fn key_requirements(&self) -> [(&'static str, bool, KeyRequirement); 6] {
         let (dune, huawei, workspace) = match self.kind {
-            Kind::Dune => (Rule::Needed, Rule::Foreign, Rule::Foreign),
-            Kind::Dli => (Rule::Foreign, Rule::Needed, Rule::Foreign),
-            Kind::DataArts => (Rule::Foreign, Rule::Needed, Rule::Taken),
+            ProviderKind::Dune => (KeyRequirement::Required, KeyRequirement::Unsupported, KeyRequirement::Unsupported),
+            ProviderKind::Dli => (KeyRequirement::Unsupported, KeyRequirement::Required, KeyRequirement::Unsupported),
+            ProviderKind::DataArts => (KeyRequirement::Unsupported, KeyRequirement::Required, KeyRequirement::Optional),
         };
-        let region = if huawei == Rule::Needed { Rule::Taken } else { huawei };
+        let region = if huawei == KeyRequirement::Required { KeyRequirement::Optional } else { huawei };
         [
             ("api_key", self.api_key.is_some(), dune),
             ("auth", self.auth.is_some(), huawei),
             ("iam_url", self.iam_url.is_some(), region),
             ("project_id", self.project_id.is_some(), huawei),
             ("region", self.region.is_some(), region),
-            ("workspace", self.workspace.is_some(), workspace),
+            ("workspace", self.workspace_id.is_some(), workspace),
         ]
     }
 
     /// The budget in force.
     #[must_use]
     pub fn requests_per_minute(&self) -> u32 {
-        self.requests_per_minute.unwrap_or(self.kind.requests_per_minute())
+        self.requests_per_minute.unwrap_or(self.kind.default_requests_per_minute())
     }
 
     /// Requests under way at once.
     #[must_use]
     pub fn max_in_flight(&self) -> u32 {
-        self.max_in_flight.unwrap_or(Self::MAX_IN_FLIGHT)
+        self.max_in_flight.unwrap_or(Self::DEFAULT_MAX_IN_FLIGHT)
     }
 
     /// The address in force; none if neither it nor a region is set and the kind has no other.
     #[must_use]
     pub fn base_url(&self) -> Option<String> {
         self.base_url.clone().or_else(|| match self.kind {
-            Kind::Dune => Some("https://api.dune.com".to_owned()),
-            Kind::Dli => self.of_region("dli"),
-            Kind::DataArts => self.of_region("dayu-dlf"),
+            ProviderKind::Dune => Some("https://api.dune.com".to_owned()),
+            ProviderKind::Dli => self.regional_url("dli"),
+            ProviderKind::DataArts => self.regional_url("dayu-dlf"),
         })
     }
 
     /// Where tokens are fetched; none if neither it nor a region is set.
     #[must_use]
     pub fn iam_url(&self) -> Option<String> {
-        self.iam_url.clone().or_else(|| self.of_region("iam"))
+        self.iam_url.clone().or_else(|| self.regional_url("iam"))
     }
 
     /// Whether tokens are fetched at all.
@@ -207,7 +207,7 @@ impl ProviderConfig {
     }
 
     /// The address of a service in the region.
-    fn of_region(&self, service: &str) -> Option<String> {
+    fn regional_url(&self, service: &str) -> Option<String> {
         let region = self.region.as_deref()?;
         let domain = match region {
             "eu-west-101" => "myhuaweicloud.eu",
@@ -220,16 +220,16 @@ impl ProviderConfig {
 
     /// The polling rules in force: its own where it has any, else those for all.
     #[must_use]
-    pub fn polling(&self, all: &PollingConfig) -> PollingConfig {
+    pub fn effective_polling(&self, defaults: &PollingConfig) -> PollingConfig {
         PollingConfig {
-            policy: self.policy.unwrap_or(all.policy),
-            price: self.price.unwrap_or(all.price),
-            min_interval: self.min_interval.unwrap_or(all.min_interval),
-            max_interval: self.max_interval.unwrap_or(all.max_interval),
-            request_timeout: self.request_timeout.unwrap_or(all.request_timeout),
-            give_up_after: self.give_up_after.unwrap_or(all.give_up_after),
-            lost_after: self.lost_after.unwrap_or(all.lost_after),
-            lost_after_unseen: self.lost_after_unseen.unwrap_or(all.lost_after_unseen),
+            policy: self.policy.unwrap_or(defaults.policy),
+            price: self.price.unwrap_or(defaults.price),
+            min_interval: self.min_interval.unwrap_or(defaults.min_interval),
+            max_interval: self.max_interval.unwrap_or(defaults.max_interval),
+            request_timeout: self.request_timeout.unwrap_or(defaults.request_timeout),
+            give_up_after: self.give_up_after.unwrap_or(defaults.give_up_after),
+            lost_after: self.lost_after.unwrap_or(defaults.lost_after),
+            lost_after_never_seen: self.lost_after_never_seen.unwrap_or(defaults.lost_after_never_seen),
         }
     }
 }

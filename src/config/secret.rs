@@ -19,10 +19,10 @@ pub enum SecretRef {
     /// An environment variable that holds it.
     Env(String),
     /// A key of the file that Huawei's SDKs read in the home directory.
-    Profile(String),
+    HuaweiProfile(String),
 }
 
-const ALLOWED: &str =
+const EXPECTED_FORM: &str =
     "must be { credential = \"…\" }, { file = \"…\" } or { env = \"…\" }, never the text itself";
 
 impl fmt::Display for SecretRef {
@@ -31,59 +31,59 @@ impl fmt::Display for SecretRef {
             Self::Credential(name) => write!(f, "credential {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Env(name) => write!(f, "environment variable {name}"),
-            Self::Profile(key) => write!(f, "{key} in ~/.huaweicloud/credentials"),
+            Self::HuaweiProfile(key) => write!(f, "{key} in ~/.huaweicloud/credentials"),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RefVisitor)
+        deserializer.deserialize_any(SecretRefVisitor)
     }
 }
 
-struct RefVisitor;
+struct SecretRefVisitor;
 
-impl<'de> Visitor<'de> for RefVisitor {
+impl<'de> Visitor<'de> for SecretRefVisitor {
     type Value = SecretRef;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ALLOWED)
+        f.write_str(EXPECTED_FORM)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
-        let refused = || de::Error::custom(ALLOWED);
+        let invalid = || de::Error::custom(EXPECTED_FORM);
         let (key, value) =
-            map.next_entry::<String, String>().map_err(|_| refused())?.ok_or_else(refused)?;
-        if map.next_key::<String>().map_err(|_| refused())?.is_some() || value.is_empty() {
-            return Err(refused());
+            map.next_entry::<String, String>().map_err(|_| invalid())?.ok_or_else(invalid)?;
+        if map.next_key::<String>().map_err(|_| invalid())?.is_some() || value.is_empty() {
+            return Err(invalid());
         }
         match key.as_str() {
             // A path in a credential's name would reach outside its directory.
             "credential" if !value.contains('/') => Ok(SecretRef::Credential(value)),
             "file" => Ok(SecretRef::File(value.into())),
             "env" => Ok(SecretRef::Env(value)),
-            "profile" => Ok(SecretRef::Profile(value)),
-            _ => Err(refused()),
+            "profile" => Ok(SecretRef::HuaweiProfile(value)),
+            _ => Err(invalid()),
         }
     }
 
     fn visit_str<E: de::Error>(self, _: &str) -> Result<SecretRef, E> {
-        Err(E::custom(ALLOWED))
+        Err(E::custom(EXPECTED_FORM))
     }
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<SecretRef, E> {
-        Err(E::custom(ALLOWED))
+        Err(E::custom(EXPECTED_FORM))
     }
     fn visit_i64<E: de::Error>(self, _: i64) -> Result<SecretRef, E> {
-        Err(E::custom(ALLOWED))
+        Err(E::custom(EXPECTED_FORM))
     }
     fn visit_u64<E: de::Error>(self, _: u64) -> Result<SecretRef, E> {
-        Err(E::custom(ALLOWED))
+        Err(E::custom(EXPECTED_FORM))
     }
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<SecretRef, E> {
-        Err(E::custom(ALLOWED))
+        Err(E::custom(EXPECTED_FORM))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<SecretRef, A::Error> {
-        Err(de::Error::custom(ALLOWED))
+        Err(de::Error::custom(EXPECTED_FORM))
     }
 }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-const ALLOWED: &str = "must be a duration in quotes, such as \"90s\", \"15m\", \"2h\" or \"7d\"";
+const EXPECTED_FORM: &str = "must be a duration in quotes, such as \"90s\", \"15m\", \"2h\" or \"7d\"";
 
 /// Reads a duration.
-pub(super) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn deserialize_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|_| de::Error::custom(ALLOWED))
+    humantime::parse_duration(&text).map_err(|_| de::Error::custom(EXPECTED_FORM))
 }
 
 /// Reads a duration that is set.
-pub(super) fn optional_span<'de, D: Deserializer<'de>>(
+pub(super) fn deserialize_optional_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
-    span(deserializer).map(Some)
+    deserialize_duration(deserializer).map(Some)
 }

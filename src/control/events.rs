@@ -15,95 +15,95 @@ use futures_util::Stream;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::api::{Event, History};
+use crate::api::{TransitionEvent, TransitionList};
 use crate::store::{HistoryFilter, TransitionRow};
 
-use super::App;
-use super::jobs::{find, number};
-use super::problem::Problem;
-use super::query::Pairs;
+use super::AppState;
+use super::jobs::{find_job, parse_job_id};
+use super::problem::ApiError;
+use super::query::QueryParams;
 
 /// `GET /v1/history`
 pub(super) async fn history(
-    State(app): State<App>,
-    pairs: Pairs,
-) -> Result<Json<History>, Problem> {
-    let (filter, _) = pairs.history_filter()?;
-    page(&app, &filter).await
+    State(app): State<AppState>,
+    params: QueryParams,
+) -> Result<Json<TransitionList>, ApiError> {
+    let (filter, _) = params.history_filter()?;
+    history_page(&app, &filter).await
 }
 
 /// `GET /v1/jobs/{id}/history`
 pub(super) async fn job_history(
-    State(app): State<App>,
+    State(app): State<AppState>,
     Path(id): Path<String>,
-    pairs: Pairs,
-) -> Result<Json<History>, Problem> {
-    let (mut filter, _) = pairs.history_filter()?;
-    let job = find(&app, number(&id)?).await?;
+    params: QueryParams,
+) -> Result<Json<TransitionList>, ApiError> {
+    let (mut filter, _) = params.history_filter()?;
+    let job = find_job(&app, parse_job_id(&id)?).await?;
     filter.job = Some(job.id);
-    page(&app, &filter).await
+    history_page(&app, &filter).await
 }
 
-async fn page(app: &App, filter: &HistoryFilter) -> Result<Json<History>, Problem> {
+async fn history_page(app: &AppState, filter: &HistoryFilter) -> Result<Json<TransitionList>, ApiError> {
     let rows = app.reader.history(filter).await?;
     let full = rows.len() == filter.limit as usize;
     let next = rows.last().map(|row| row.seq).filter(|_| full);
-    Ok(Json(History { transitions: rows.into_iter().map(Event::from).collect(), next }))
+    Ok(Json(TransitionList { transitions: rows.into_iter().map(TransitionEvent::from).collect(), next_cursor: next }))
 }
 
 /// `GET /v1/events`
-pub(super) async fn stream(
-    State(app): State<App>,
+pub(super) async fn stream_events(
+    State(app): State<AppState>,
     headers: HeaderMap,
-    pairs: Pairs,
-) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
-    let (mut filter, after) = pairs.event_filter()?;
+    params: QueryParams,
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
+    let (mut filter, after) = params.event_filter()?;
     // A browser's EventSource sends it on its own when it connects again.
-    let resumed = match headers.get("last-event-id").map(|value| value.to_str()) {
+    let last_event_id = match headers.get("last-event-id").map(|value| value.to_str()) {
         Some(Ok(text)) => Some(
             text.parse()
-                .map_err(|_| Problem::bad_request("Last-Event-ID must be a transition's number"))?,
+                .map_err(|_| ApiError::bad_request("Last-Event-ID must be a transition's number"))?,
         ),
-        Some(Err(_)) => return Err(Problem::bad_request("Last-Event-ID must be a number")),
+        Some(Err(_)) => return Err(ApiError::bad_request("Last-Event-ID must be a number")),
         None => None,
     };
-    let newest = *app.newest.borrow();
-    filter.after = resumed.or(after).unwrap_or(newest);
-    if filter.after > newest {
-        return Err(Problem::bad_request(format!(
+    let newest = *app.newest_seq.borrow();
+    filter.after_seq = last_event_id.or(after).unwrap_or(newest);
+    if filter.after_seq > newest {
+        return Err(ApiError::bad_request(format!(
             "after={} lies ahead: the newest transition is {newest}; is it another database?",
-            filter.after
+            filter.after_seq
         )));
     }
-    filter.limit = PAGE;
-    let place = app.place_to_wait()?;
-    let pages = stream::unfold(Some(Cursor { app, filter, _place: place }), next_page);
+    filter.limit = STREAM_PAGE_SIZE;
+    let permit = app.acquire_waiter_permit()?;
+    let pages = stream::unfold(Some(StreamCursor { app, filter, _permit: permit }), next_sse_page);
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(pages.flat_map(stream::iter)).keep_alive(keep_alive))
 }
 
-const PAGE: u32 = 500;
-type Page = Vec<Result<SseEvent, Infallible>>;
+const STREAM_PAGE_SIZE: u32 = 500;
+type SsePage = Vec<Result<SseEvent, Infallible>>;
 
 /// Where a stream is.
-struct Cursor {
-    app: App,
+struct StreamCursor {
+    app: AppState,
     filter: HistoryFilter,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The next events, as soon as there are any; a last one, `end`, when the daemon ends.
-async fn next_page(cursor: Option<Cursor>) -> Option<(Page, Option<Cursor>)> {
+async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<StreamCursor>)> {
     let mut cursor = cursor?;
-    let Cursor { app, filter, .. } = &mut cursor;
+    let StreamCursor { app, filter, .. } = &mut cursor;
     let end = |why: &str| {
         let page = vec![Ok(SseEvent::default().event("end").data(why))];
         Some((page, None))
     };
     loop {
-        let newest = *app.newest.borrow_and_update();
-        if newest > filter.after {
-            filter.up_to = Some(newest);
+        let newest = *app.newest_seq.borrow_and_update();
+        if newest > filter.after_seq {
+            filter.up_to_seq = Some(newest);
             let rows = match app.reader.history(filter).await {
                 Ok(rows) => rows,
                 Err(error) => {
@@ -111,17 +111,17 @@ async fn next_page(cursor: Option<Cursor>) -> Option<(Page, Option<Cursor>)> {
                     return end("the database cannot be read");
                 }
             };
-            let full = rows.len() == PAGE as usize;
+            let full = rows.len() == STREAM_PAGE_SIZE as usize;
             // What the filter passed over is behind us too.
-            filter.after = rows.last().map(|row| row.seq).filter(|_| full).unwrap_or(newest);
+            filter.after_seq = rows.last().map(|row| row.seq).filter(|_| full).unwrap_or(newest);
             if !rows.is_empty() {
-                let page = rows.into_iter().map(|row| Ok(event(row))).collect();
+                let page = rows.into_iter().map(|row| Ok(to_sse_event(row))).collect();
                 return Some((page, Some(cursor)));
             }
             continue;
         }
         tokio::select! {
-            changed = app.newest.changed() => {
+            changed = app.newest_seq.changed() => {
                 if changed.is_err() {
                     return end("jobtrackd ends");
                 }
@@ -131,8 +131,8 @@ async fn next_page(cursor: Option<Cursor>) -> Option<(Page, Option<Cursor>)> {
     }
 }
 
-fn event(row: TransitionRow) -> SseEvent {
-    let event = Event::from(row);
+fn to_sse_event(row: TransitionRow) -> SseEvent {
+    let event = TransitionEvent::from(row);
     let sse = SseEvent::default().id(event.seq.to_string());
     // Numbers, names and texts always make JSON; an event without data would still carry its number.
     sse.clone().json_data(event).unwrap_or(sse)

@@ -10,101 +10,101 @@ use tokio_util::sync::CancellationToken;
 
 /// All connections that are open.
 #[derive(Debug)]
-pub(super) struct Guests {
-    cap: usize,
-    book: Mutex<Book>,
-    left: Notify,
+pub(super) struct ConnectionLimiter {
+    max_open: usize,
+    registry: Mutex<ConnectionRegistry>,
+    released: Notify,
 }
 
 /// By the order of their arrival.
 #[derive(Debug, Default)]
-struct Book {
-    next: u64,
-    open: BTreeMap<u64, Guest>,
+struct ConnectionRegistry {
+    next_id: u64,
+    open: BTreeMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Guest {
+struct OpenConnection {
     /// A request is being answered, or a stream read.
     busy: bool,
-    leave: CancellationToken,
+    evict: CancellationToken,
 }
 
 /// A connection's place among the open ones; given up when dropped.
 #[derive(Debug)]
-pub(super) struct Admission {
-    guests: Arc<Guests>,
-    number: u64,
+pub(super) struct ConnectionPermit {
+    limiter: Arc<ConnectionLimiter>,
+    id: u64,
     /// Cancelled when it must make room.
-    pub(super) leave: CancellationToken,
+    pub(super) evict: CancellationToken,
 }
 
-impl Guests {
-    const CAP: usize = 512;
+impl ConnectionLimiter {
+    const MAX_CONNECTIONS: usize = 512;
     /// For the database, for polls and for the log, whatever the limit on descriptors is.
-    const DESCRIPTORS_IN_RESERVE: u64 = 48;
+    const RESERVED_DESCRIPTORS: u64 = 48;
 
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { cap: Self::cap(), book: Mutex::default(), left: Notify::new() })
+        Arc::new(Self { max_open: Self::connection_limit(), registry: Mutex::default(), released: Notify::new() })
     }
 
     /// Connections that may be open at once.
-    pub(super) fn cap() -> usize {
+    pub(super) fn connection_limit() -> usize {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let spare = descriptors.saturating_sub(Self::DESCRIPTORS_IN_RESERVE).max(4);
-        usize::try_from(spare).unwrap_or(usize::MAX).min(Self::CAP)
+        let spare = descriptors.saturating_sub(Self::RESERVED_DESCRIPTORS).max(4);
+        usize::try_from(spare).unwrap_or(usize::MAX).min(Self::MAX_CONNECTIONS)
     }
 
     /// A place for a newcomer; waits only while every guest is busy.
-    pub(super) async fn admit(self: &Arc<Self>) -> Admission {
+    pub(super) async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
         loop {
-            let left = self.left.notified();
-            if let Some(admission) = self.try_admit() {
-                return admission;
+            let released = self.released.notified();
+            if let Some(permit) = self.try_acquire() {
+                return permit;
             }
-            left.await;
+            released.await;
         }
     }
 
-    fn try_admit(self: &Arc<Self>) -> Option<Admission> {
-        let mut book = self.book();
-        if book.open.len() >= self.cap {
+    fn try_acquire(self: &Arc<Self>) -> Option<ConnectionPermit> {
+        let mut registry = self.lock_registry();
+        if registry.open.len() >= self.max_open {
             // It counts until its descriptor is closed: the newcomer waits that long.
-            let one_leaves = book.open.values().any(|guest| guest.leave.is_cancelled());
-            let idle = book.open.values().find(|guest| !guest.busy);
-            if let Some(guest) = idle.filter(|_| !one_leaves) {
-                guest.leave.cancel();
+            let eviction_pending = registry.open.values().any(|guest| guest.evict.is_cancelled());
+            let idle = registry.open.values().find(|guest| !guest.busy);
+            if let Some(connection) = idle.filter(|_| !eviction_pending) {
+                connection.evict.cancel();
             }
             return None;
         }
-        let number = book.next;
-        book.next += 1;
-        let leave = CancellationToken::new();
-        book.open.insert(number, Guest { busy: false, leave: leave.clone() });
-        Some(Admission { guests: self.clone(), number, leave })
+        let id = registry.next_id;
+        registry.next_id += 1;
+        let evict = CancellationToken::new();
+        registry.open.insert(id, OpenConnection { busy: false, evict: evict.clone() });
+        Some(ConnectionPermit { limiter: self.clone(), id, evict })
     }
 
     /// Nothing that could panic happens under this lock.
-    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_registry(&self) -> std::sync::MutexGuard<'_, ConnectionRegistry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Admission {
+impl ConnectionPermit {
     /// Says whether something is being done for this guest.
     pub(super) fn set_busy(&self, busy: bool) {
-        if let Some(guest) = self.guests.book().open.get_mut(&self.number) {
-            guest.busy = busy;
+        if let Some(connection) = self.limiter.lock_registry().open.get_mut(&self.id) {
+            connection.busy = busy;
         }
         if !busy {
-            self.guests.left.notify_one();
+            self.limiter.released.notify_one();
         }
     }
 }
 
-impl Drop for Admission {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.guests.book().open.remove(&self.number);
-        self.guests.left.notify_one();
+        self.limiter.lock_registry().open.remove(&self.id);
+        self.limiter.released.notify_one();
     }
 }

@@ -4,18 +4,18 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::api;
-use crate::scheduler::Refusal;
+use crate::scheduler::CommandError;
 use crate::store::ReadError;
 
 /// A refusal, on its way out.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: String,
 }
 
-impl Problem {
+impl ApiError {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into() }
     }
@@ -37,65 +37,65 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
 
-    pub(super) fn paused(detail: String) -> Self {
+    pub(super) fn provider_paused(detail: String) -> Self {
         Self::new(StatusCode::CONFLICT, "paused", detail)
     }
 
-    pub(super) fn over(detail: String) -> Self {
+    pub(super) fn job_finished(detail: String) -> Self {
         Self::new(StatusCode::CONFLICT, "over", detail)
     }
 
     /// The provider says no, or nothing.
-    pub(super) fn upstream(detail: impl Into<String>) -> Self {
+    pub(super) fn provider_rejected(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "refused_upstream", detail)
     }
 
-    pub(super) fn crowded() -> Self {
+    pub(super) fn too_many_waiters() -> Self {
         let detail = "too many clients wait or follow already; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
     }
 
-    pub(super) fn too_slow() -> Self {
+    pub(super) fn request_timeout() -> Self {
         let detail = "the request's body did not arrive in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail)
     }
 
-    pub(super) fn config(detail: impl Into<String>) -> Self {
+    pub(super) fn invalid_config(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "config", detail)
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<CommandError> for ApiError {
+    fn from(refusal: CommandError) -> Self {
         let detail = refusal.to_string();
         match refusal {
-            Refusal::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
-            Refusal::Storage(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail),
-            Refusal::NoProvider(..) => Self::new(StatusCode::CONFLICT, "no_provider", detail),
-            Refusal::Upstream(_) => Self::upstream(detail),
-            Refusal::ShuttingDown => {
+            CommandError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+            CommandError::Storage(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail),
+            CommandError::ProviderNotConfigured(..) => Self::new(StatusCode::CONFLICT, "no_provider", detail),
+            CommandError::Upstream(_) => Self::provider_rejected(detail),
+            CommandError::ShuttingDown => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
             }
         }
     }
 }
 
-impl From<ReadError> for Problem {
+impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         tracing::error!("a request could not be answered: {error}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = api::Problem {
+        let body = api::ProblemDetails {
             code: self.code.to_owned(),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
             detail: self.detail,
         };
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (self.status, kind, axum::Json(body)).into_response()
+        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        (self.status, content_type, axum::Json(body)).into_response()
     }
 }

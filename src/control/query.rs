@@ -9,10 +9,10 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
-use crate::job::{JobId, Utc, parse_label};
+use crate::job::{JobId, UtcTime, parse_label};
 use crate::store::{HistoryFilter, JobFilter, StateFilter};
 
-use super::problem::Problem;
+use super::problem::ApiError;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
@@ -21,31 +21,31 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pairs of a query string, in order; a key may come several times.
 #[derive(Debug)]
-pub(super) struct Pairs(Vec<(String, String)>);
+pub(super) struct QueryParams(Vec<(String, String)>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Pairs {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Query::try_from_uri(&parts.uri)
             .map(|Query(pairs)| Self(pairs))
-            .map_err(|error| Problem::bad_request(format!("the query cannot be read: {error}")))
+            .map_err(|error| ApiError::bad_request(format!("the query cannot be read: {error}")))
     }
 }
 
-impl Pairs {
-    pub(super) fn job_filter(self) -> Result<JobFilter, Problem> {
+impl QueryParams {
+    pub(super) fn job_filter(self) -> Result<JobFilter, ApiError> {
         let mut filter = JobFilter { limit: DEFAULT_LIMIT, ..JobFilter::default() };
         for (key, value) in self.0 {
             match key.as_str() {
-                "state" => filter.states.push(state(&value)?),
-                "provider" => filter.provider = Some(parse(&key, &value)?),
-                "remote_id" => filter.remote_id = Some(parse(&key, &value)?),
-                "label" => filter.labels.push(label(&value)?),
-                "since" => filter.since = Some(point(&value)?),
-                "after" => filter.before = Some(JobId(parse(&key, &value)?)),
-                "limit" => filter.limit = limit(&value)?,
+                "state" => filter.states.push(parse_state(&value)?),
+                "provider" => filter.provider = Some(parse_parameter(&key, &value)?),
+                "remote_id" => filter.remote_id = Some(parse_parameter(&key, &value)?),
+                "label" => filter.labels.push(parse_label_parameter(&value)?),
+                "since" => filter.registered_since = Some(parse_time(&value)?),
+                "after" => filter.before_id = Some(JobId(parse_parameter(&key, &value)?)),
+                "limit" => filter.limit = parse_limit(&value)?,
                 _ => {
-                    return Err(unknown(
+                    return Err(unknown_parameter(
                         &key,
                         "state, provider, remote_id, label, since, after, limit",
                     ));
@@ -56,55 +56,55 @@ impl Pairs {
     }
 
     /// `after` is none if it was not given.
-    pub(super) fn history_filter(self) -> Result<(HistoryFilter, Option<i64>), Problem> {
+    pub(super) fn history_filter(self) -> Result<(HistoryFilter, Option<i64>), ApiError> {
         let mut filter = HistoryFilter { limit: DEFAULT_LIMIT, ..HistoryFilter::default() };
         let mut after = None;
         for (key, value) in self.0 {
             match key.as_str() {
-                "state" => filter.states.push(state(&value)?),
-                "provider" => filter.provider = Some(parse(&key, &value)?),
-                "label" => filter.labels.push(label(&value)?),
-                "since" => filter.since = Some(point(&value)?),
-                "after" => after = Some(parse(&key, &value)?),
-                "limit" => filter.limit = limit(&value)?,
-                _ => return Err(unknown(&key, "state, provider, label, since, after, limit")),
+                "state" => filter.states.push(parse_state(&value)?),
+                "provider" => filter.provider = Some(parse_parameter(&key, &value)?),
+                "label" => filter.labels.push(parse_label_parameter(&value)?),
+                "since" => filter.observed_since = Some(parse_time(&value)?),
+                "after" => after = Some(parse_parameter(&key, &value)?),
+                "limit" => filter.limit = parse_limit(&value)?,
+                _ => return Err(unknown_parameter(&key, "state, provider, label, since, after, limit")),
             }
         }
-        filter.after = after.unwrap_or(0);
+        filter.after_seq = after.unwrap_or(0);
         Ok((filter, after))
     }
 
     /// What a stream follows; `after` is none if it was not given.
-    pub(super) fn event_filter(self) -> Result<(HistoryFilter, Option<i64>), Problem> {
-        const KNOWN: [&str; 4] = ["state", "provider", "label", "after"];
-        match self.0.iter().find(|(key, _)| !KNOWN.contains(&key.as_str())) {
-            Some((key, _)) => Err(unknown(key, &KNOWN.join(", "))),
+    pub(super) fn event_filter(self) -> Result<(HistoryFilter, Option<i64>), ApiError> {
+        const ALLOWED: [&str; 4] = ["state", "provider", "label", "after"];
+        match self.0.iter().find(|(key, _)| !ALLOWED.contains(&key.as_str())) {
+            Some((key, _)) => Err(unknown_parameter(key, &ALLOWED.join(", "))),
             None => self.history_filter(),
         }
     }
 
     /// Whose lessons are forgotten: all, or those of one name, which a provider may have told.
-    pub(super) fn like(self) -> Result<Option<String>, Problem> {
+    pub(super) fn similar_to(self) -> Result<Option<String>, ApiError> {
         let mut like = None;
         for (key, value) in self.0 {
             match key.as_str() {
                 "like" if value.is_empty() => {
-                    return Err(Problem::bad_request("like: a name must not be empty"));
+                    return Err(ApiError::bad_request("like: a name must not be empty"));
                 }
                 "like" => like = Some(value),
-                _ => return Err(unknown(&key, "like")),
+                _ => return Err(unknown_parameter(&key, "like")),
             }
         }
         Ok(like)
     }
 
     /// How long `GET /v1/jobs/{id}` may wait for the job's end.
-    pub(super) fn wait(self) -> Result<Option<Duration>, Problem> {
+    pub(super) fn wait_timeout(self) -> Result<Option<Duration>, ApiError> {
         let mut wait = None;
         for (key, value) in self.0 {
             match key.as_str() {
-                "wait" => wait = Some(duration(&value).map_err(Problem::bad_request)?),
-                _ => return Err(unknown(&key, "wait")),
+                "wait" => wait = Some(parse_duration(&value).map_err(ApiError::bad_request)?),
+                _ => return Err(unknown_parameter(&key, "wait")),
             }
         }
         Ok(wait)
@@ -112,61 +112,61 @@ impl Pairs {
 }
 
 /// Reads a duration such as `90s`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| format!("{text:?} is not a duration such as 90s, 15m, 2h or 7d"))
 }
 
 /// Reads a JSON body of at most `limit` bytes.
-pub(super) async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, Problem> {
+pub(super) async fn read_json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, ApiError> {
     let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit))
         .await
-        .map_err(|_| Problem::too_slow())?
-        .map_err(|error| Problem::too_large(format!("{error}; at most {limit} bytes are read")))?;
+        .map_err(|_| ApiError::request_timeout())?
+        .map_err(|error| ApiError::too_large(format!("{error}; at most {limit} bytes are read")))?;
     serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
+        .map_err(|error| ApiError::bad_request(format!("the body cannot be read: {error}")))
 }
 
-fn unknown(key: &str, known: &str) -> Problem {
-    Problem::bad_request(format!("{key:?} is not a parameter here; these are: {known}"))
+fn unknown_parameter(key: &str, allowed: &str) -> ApiError {
+    ApiError::bad_request(format!("{key:?} is not a parameter here; these are: {allowed}"))
 }
 
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+fn parse_parameter<T: std::str::FromStr<Err: std::fmt::Display>>(
     key: &str,
     value: &str,
-) -> Result<T, Problem> {
-    value.parse().map_err(|error| Problem::bad_request(format!("{key}: {error}")))
+) -> Result<T, ApiError> {
+    value.parse().map_err(|error| ApiError::bad_request(format!("{key}: {error}")))
 }
 
-fn state(text: &str) -> Result<StateFilter, Problem> {
+fn parse_state(text: &str) -> Result<StateFilter, ApiError> {
     match text {
         "active" => Ok(StateFilter::Active),
         "terminal" => Ok(StateFilter::Terminal),
         "unsuccessful" => Ok(StateFilter::Unsuccessful),
-        name => name.parse().map(StateFilter::Is).map_err(|error| {
-            Problem::bad_request(format!("state: {error}; or active, terminal, unsuccessful"))
+        name => name.parse().map(StateFilter::Exactly).map_err(|error| {
+            ApiError::bad_request(format!("state: {error}; or active, terminal, unsuccessful"))
         }),
     }
 }
 
-fn label(text: &str) -> Result<(String, String), Problem> {
-    parse_label(text).map_err(|error| Problem::bad_request(error.to_string()))
+fn parse_label_parameter(text: &str) -> Result<(String, String), ApiError> {
+    parse_label(text).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
-fn limit(text: &str) -> Result<u32, Problem> {
+fn parse_limit(text: &str) -> Result<u32, ApiError> {
     match text.parse() {
         Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
-        Ok(_) | Err(_) => Err(Problem::bad_request(format!("limit must be 1 to {MAX_LIMIT}"))),
+        Ok(_) | Err(_) => Err(ApiError::bad_request(format!("limit must be 1 to {MAX_LIMIT}"))),
     }
 }
 
 /// A point in time: RFC 3339, or a duration meaning "ago".
-fn point(text: &str) -> Result<Utc, Problem> {
-    if let Some(at) = Utc::parse(text) {
+fn parse_time(text: &str) -> Result<UtcTime, ApiError> {
+    if let Some(at) = UtcTime::parse_rfc3339(text) {
         return Ok(at);
     }
-    humantime::parse_duration(text).map(|ago| Clock::wall().minus(ago)).map_err(|_| {
-        Problem::bad_request(format!(
+    humantime::parse_duration(text).map(|ago| Clock::utc_now().minus(ago)).map_err(|_| {
+        ApiError::bad_request(format!(
             "{text:?} is neither a time such as 2026-11-21T23:17:05Z nor a duration such as 2h"
         ))
     })

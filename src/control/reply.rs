@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::api;
 use crate::store::{JobRow, TransitionRow};
-use crate::tracker::{NextPoll, Outlook, Reason};
+use crate::tracker::{NextPollTime, PollForecast, ForecastReason};
 
 impl From<JobRow> for api::Job {
     fn from(row: JobRow) -> Self {
@@ -32,13 +32,13 @@ impl From<JobRow> for api::Job {
             failed_polls: row.failed_polls,
             last_poll_error: row.last_poll_error,
             detail: row.detail,
-            likeness: row.likeness.unwrap_or_default(),
-            outlook: None,
+            similarity_keys: row.likeness.unwrap_or_default(),
+            forecast: None,
         }
     }
 }
 
-impl From<TransitionRow> for api::Event {
+impl From<TransitionRow> for api::TransitionEvent {
     fn from(row: TransitionRow) -> Self {
         Self {
             seq: row.seq,
@@ -57,31 +57,31 @@ impl From<TransitionRow> for api::Event {
     }
 }
 
-impl From<Outlook> for api::Outlook {
-    fn from(outlook: Outlook) -> Self {
+impl From<PollForecast> for api::ForecastResponse {
+    fn from(forecast: PollForecast) -> Self {
         Self {
-            next: match outlook.next {
-                NextPoll::Now => api::NextPoll::Now {},
-                NextPoll::Due(span) => api::NextPoll::Due { due_for_s: seconds(span) },
-                NextPoll::In(span) => api::NextPoll::In { next_poll_in_s: seconds(span) },
+            next_poll: match forecast.next_poll {
+                NextPollTime::InProgress => api::NextPollResponse::InFlight {},
+                NextPollTime::Overdue(span) => api::NextPollResponse::Due { overdue_s: rounded_seconds(span) },
+                NextPollTime::In(span) => api::NextPollResponse::In { next_poll_in_s: rounded_seconds(span) },
             },
-            reason: match outlook.reason {
-                Reason::First => api::Reason::First,
-                Reason::Backoff => api::Reason::Backoff,
-                Reason::Price(price) => api::Reason::Price { price_s: seconds(price) },
-                Reason::Promise => api::Reason::Promise,
+            reason: match forecast.reason {
+                ForecastReason::FirstPoll => api::ForecastReasonResponse::FirstPoll,
+                ForecastReason::Backoff => api::ForecastReasonResponse::Backoff,
+                ForecastReason::Price(price) => api::ForecastReasonResponse::Price { price_s: rounded_seconds(price) },
+                ForecastReason::MaxWait => api::ForecastReasonResponse::MaxWait,
             },
-            past: outlook.past.map(|past| api::PastRuns {
-                like: past.name,
-                past_runs: past.count,
-                past_median_s: seconds(past.median),
+            similar_runs: forecast.similar_runs.map(|past| api::SimilarRunsResponse {
+                similarity_key: past.similarity_key,
+                similar_run_count: past.count,
+                similar_median_s: rounded_seconds(past.median_duration),
             }),
-            ends_in_s: outlook.ends_in.map(seconds),
+            expected_remaining_s: forecast.expected_remaining.map(rounded_seconds),
         }
     }
 }
 
 /// To a millisecond, as all times of ours.
-pub(super) fn seconds(span: Duration) -> f64 {
+pub(super) fn rounded_seconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -25,7 +25,7 @@ pub enum BindError {
         /// The socket.
         path: PathBuf,
         /// What is wrong and what to do.
-        why: String,
+        reason: String,
     },
 }
 
@@ -33,13 +33,13 @@ const BACKLOG: u32 = 1024;
 
 /// A socket to listen on.
 #[derive(Debug)]
-pub struct Socket {
+pub struct ControlSocket {
     pub(super) listener: UnixListener,
     /// Ours to remove at the end; none if the service manager made it, and keeps it.
-    own: Option<PathBuf>,
+    owned_path: Option<PathBuf>,
 }
 
-impl Socket {
+impl ControlSocket {
     /// The socket that the service manager hands over, else one of our own.
     ///
     /// # Errors
@@ -48,28 +48,28 @@ impl Socket {
         let inherited = ListenFd::from_env().take_unix_listener(0);
         let failed = |error: io::Error| BindError::Io {
             path: config.socket.clone(),
-            why: format!("the service manager's socket cannot be used: {error}"),
+            reason: format!("the service manager's socket cannot be used: {error}"),
         };
         if let Some(listener) = inherited.map_err(failed)? {
             listener.set_nonblocking(true).map_err(failed)?;
             let listener = UnixListener::from_std(listener).map_err(failed)?;
-            return Ok(Self { listener, own: None });
+            return Ok(Self { listener, owned_path: None });
         }
-        Ok(Self { listener: bind(config)?, own: Some(config.socket.clone()) })
+        Ok(Self { listener: bind(config)?, owned_path: Some(config.socket.clone()) })
     }
 
     /// What to remove when nobody listens any more.
     #[must_use]
-    pub fn leftover(&self) -> Leftover {
-        Leftover(self.own.clone())
+    pub fn file_guard(&self) -> SocketFileGuard {
+        SocketFileGuard(self.owned_path.clone())
     }
 }
 
 /// The file of a socket of our own: its name would only mislead once nobody listens.
 #[derive(Debug)]
-pub struct Leftover(Option<PathBuf>);
+pub struct SocketFileGuard(Option<PathBuf>);
 
-impl Drop for Leftover {
+impl Drop for SocketFileGuard {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
             let _ = std::fs::remove_file(path);
@@ -81,13 +81,13 @@ impl Drop for Leftover {
 ///
 /// # Errors
 /// If the group does not exist.
-pub fn check(config: &ControlConfig) -> Result<(), BindError> {
+pub fn check_socket_config(config: &ControlConfig) -> Result<(), BindError> {
     config.group.as_deref().map_or(Ok(()), |name| group_id(name).map(drop))
 }
 
 fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     let path = &config.socket;
-    let failed = |error: io::Error| BindError::Io { path: path.clone(), why: error.to_string() };
+    let failed = |error: io::Error| BindError::Io { path: path.clone(), reason: error.to_string() };
     let group = config.group.as_deref().map(group_id).transpose()?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(failed)?;
@@ -115,24 +115,24 @@ fn group_id(name: &str) -> Result<Gid, BindError> {
 }
 
 fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let refused = |why: String| BindError::Io { path: path.to_owned(), why };
+    let io_error = |reason: String| BindError::Io { path: path.to_owned(), reason };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(refused(error.to_string())),
+        Err(error) => return Err(io_error(error.to_string())),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(refused(
+            return Err(io_error(
                 "is not a socket; move it away, or set another control.socket".into(),
             ));
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err(refused(
+        Ok(_) => Err(io_error(
             "another jobtrackd listens there; stop it, or set another control.socket".into(),
         )),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| refused(error.to_string()))
+            std::fs::remove_file(path).map_err(|error| io_error(error.to_string()))
         }
-        Err(error) => Err(refused(error.to_string())),
+        Err(error) => Err(io_error(error.to_string())),
     }
 }

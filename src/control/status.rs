@@ -4,104 +4,104 @@ use axum::Json;
 use axum::extract::{Path, State};
 use tokio::sync::oneshot;
 
-use crate::api::{CheckAnswer, ForgetAnswer, Pause, ProviderStatus, ReloadAnswer, Status};
-use crate::job::{Checkup, Finding, ProviderName};
-use crate::scheduler::{Lane, Refusal, Snapshot};
-use crate::store::{Forget, SCHEMA_VERSION, sqlite_version};
+use crate::api::{ConnectionCheckResponse, ForgetDurationsResponse, PauseStatus, ProviderStatus, ReloadResponse, DaemonStatus};
+use crate::job::{ConnectionCheck, Finding, ProviderName};
+use crate::scheduler::{ProviderSnapshot, CommandError, SchedulerSnapshot};
+use crate::store::{ForgetDurations, SCHEMA_VERSION, sqlite_version};
 
-use super::App;
-use super::problem::Problem;
-use super::query::Pairs;
-use super::reply::seconds;
+use super::AppState;
+use super::problem::ApiError;
+use super::query::QueryParams;
+use super::reply::rounded_seconds;
 
 /// `GET /v1/status`
-pub(super) async fn status(State(app): State<App>) -> Json<Status> {
+pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
     let snapshot = app.handle.snapshot();
-    Json(Status {
+    Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         sqlite_version: sqlite_version(),
         schema_version: SCHEMA_VERSION,
         pid: std::process::id(),
-        started_at: app.about.started_at,
-        database: app.about.database.display().to_string(),
-        newest_seq: *app.newest.borrow(),
-        degraded: snapshot.degraded(),
-        active_jobs: snapshot.lanes.iter().map(|lane| lane.report.active_jobs).sum(),
+        started_at: app.daemon_info.started_at,
+        database: app.daemon_info.database.display().to_string(),
+        newest_seq: *app.newest_seq.borrow(),
+        degraded_reasons: snapshot.degraded_reasons(),
+        active_jobs: snapshot.providers.iter().map(|provider| provider.report.active_jobs).sum(),
         unwritten_changes: snapshot.unwritten_changes,
         wal_bytes: snapshot.wal_bytes,
-        providers: snapshot.lanes.iter().map(|lane| provider(lane, &snapshot)).collect(),
+        providers: snapshot.providers.iter().map(|provider| provider(provider, &snapshot)).collect(),
     })
 }
 
-fn provider(lane: &Lane, snapshot: &Snapshot) -> ProviderStatus {
-    let report = &lane.report;
+fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) -> ProviderStatus {
+    let report = &provider.report;
     ProviderStatus {
-        provider: report.name.clone(),
-        kind: lane.kind.map(str::to_owned),
+        provider: report.provider.clone(),
+        kind: provider.kind.map(str::to_owned),
         active_jobs: report.active_jobs,
         due_polls: report.due_polls,
-        late_s: report.late.as_secs_f64(),
-        detection_delay_s: report.lateness.map(seconds),
+        max_overdue_s: report.longest_overdue.as_secs_f64(),
+        detection_delay_s: report.mean_detection_delay.map(rounded_seconds),
         in_flight: report.in_flight,
-        sent_last_minute: report.sent_last_minute,
+        requests_last_minute: report.requests_last_minute,
         requests_per_minute: report.requests_per_minute,
-        failures_in_a_row: report.failures,
-        outage_since: report.outage_since,
-        paused: report.pause.as_ref().map(|pause| Pause {
+        consecutive_failures: report.consecutive_failures,
+        outage_began_at: report.outage_since,
+        pause: report.pause.as_ref().map(|pause| PauseStatus {
             reason: pause
                 .reason
                 .clone()
                 .unwrap_or_else(|| "the provider says that its limit is used up".to_owned()),
-            until: snapshot.wall.plus(pause.until.since(snapshot.at)),
+            until: snapshot.taken_at_utc.plus(pause.until.duration_since(snapshot.taken_at)),
         }),
-        unknown_words: report.unknown_words.clone(),
+        unknown_states: report.unknown_states.clone(),
     }
 }
 
 /// `POST /v1/providers/{name}/check`: one request, also to a provider that is left alone.
-pub(super) async fn check(
-    State(app): State<App>,
+pub(super) async fn check_connection(
+    State(app): State<AppState>,
     Path(name): Path<String>,
-) -> Result<Json<CheckAnswer>, Problem> {
-    let provider = named(&name)?;
-    let checked = app.handle.check(provider.clone(), app.about.poll_patience).await;
-    let checkup = match checked {
+) -> Result<Json<ConnectionCheckResponse>, ApiError> {
+    let provider = parse_provider_name(&name)?;
+    let checked = app.handle.check_connection(provider.clone(), app.daemon_info.on_demand_timeout).await;
+    let connection_check = match checked {
         // Our patience is as long as a request's own; which of them ends first is chance.
-        Err(Refusal::Busy) => Checkup {
+        Err(CommandError::Busy) => ConnectionCheck {
             finding: Finding::Unreachable("no answer in time".to_owned()),
             clock_ahead_s: None,
         },
         checked => checked?,
     };
-    Ok(Json(CheckAnswer {
+    Ok(Json(ConnectionCheckResponse {
         provider,
-        well: checkup.is_well(),
-        clock_ahead_s: checkup.clock_ahead_s,
-        advice: checkup.advice(),
-        finding: checkup.finding,
+        ok: connection_check.is_ok(),
+        clock_ahead_s: connection_check.clock_ahead_s,
+        advice: connection_check.advice(),
+        finding: connection_check.finding,
     }))
 }
 
 /// `DELETE /v1/providers/{name}/lessons[?like=NAME]`: of a provider that is not configured, too.
-pub(super) async fn forget(
-    State(app): State<App>,
+pub(super) async fn forget_durations(
+    State(app): State<AppState>,
     Path(name): Path<String>,
-    pairs: Pairs,
-) -> Result<Json<ForgetAnswer>, Problem> {
-    let (provider, like) = (named(&name)?, pairs.like()?);
-    let what = Forget { provider: provider.clone(), name: like.clone() };
-    let forgotten = app.handle.forget(what).await?;
-    Ok(Json(ForgetAnswer { provider, like, forgotten }))
+    params: QueryParams,
+) -> Result<Json<ForgetDurationsResponse>, ApiError> {
+    let (provider, similar_to) = (parse_provider_name(&name)?, params.similar_to()?);
+    let request = ForgetDurations { provider: provider.clone(), similarity_key: similar_to.clone() };
+    let forgotten = app.handle.forget_durations(request).await?;
+    Ok(Json(ForgetDurationsResponse { provider, similar_to, forgotten_count: forgotten }))
 }
 
-fn named(name: &str) -> Result<ProviderName, Problem> {
-    name.parse().map_err(|error| Problem::bad_request(format!("{name:?}: {error}")))
+fn parse_provider_name(name: &str) -> Result<ProviderName, ApiError> {
+    name.parse().map_err(|error| ApiError::bad_request(format!("{name:?}: {error}")))
 }
 
 /// `POST /v1/reload`
-pub(super) async fn reload(State(app): State<App>) -> Result<Json<ReloadAnswer>, Problem> {
-    let (reply, answer) = oneshot::channel();
-    let ended = || Problem::from(Refusal::ShuttingDown);
-    app.reload.send(reply).await.map_err(|_| ended())?;
-    answer.await.map_err(|_| ended())?.map(Json).map_err(Problem::config)
+pub(super) async fn reload(State(app): State<AppState>) -> Result<Json<ReloadResponse>, ApiError> {
+    let (reply_tx, reply_rx) = oneshot::channel();
+    let ended = || ApiError::from(CommandError::ShuttingDown);
+    app.reload_tx.send(reply_tx).await.map_err(|_| ended())?;
+    reply_rx.await.map_err(|_| ended())?.map(Json).map_err(ApiError::invalid_config)
 }

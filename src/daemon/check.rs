@@ -5,33 +5,33 @@ use std::io::Write;
 
 use anyhow::Context;
 
-use crate::config::Loaded;
+use crate::config::LoadedConfig;
 use crate::control;
 use crate::store::pending_migrations;
 
-use super::exit::Exit;
+use super::exit::ExitError;
 use super::providers;
 
 /// Prints the report; fails as a start would.
-pub(super) async fn check(loaded: &Loaded) -> Result<(), Exit> {
+pub(super) async fn check_config(loaded: &LoadedConfig) -> Result<(), ExitError> {
     let pending = pending_migrations(&loaded.config.store.path).await?;
-    print(loaded, &pending).context("cannot print").map_err(Exit::io)?;
-    providers::build_all(&loaded.config)?;
-    control::check(&loaded.config.control)?;
+    print_report(loaded, &pending).context("cannot print").map_err(ExitError::io)?;
+    providers::build_providers(&loaded.config)?;
+    control::check_socket_config(&loaded.config.control)?;
     Ok(())
 }
 
-fn print(loaded: &Loaded, pending: &[i64]) -> std::io::Result<()> {
+fn print_report(loaded: &LoadedConfig, pending: &[i64]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match &loaded.file {
         Some(file) => writeln!(out, "config file: {}", file.display())?,
         None => writeln!(out, "config file: none")?,
     }
-    let width = loaded.settings.iter().map(|one| one.key.len() + one.value.len() + 3).max();
+    let width = loaded.settings.iter().map(|setting| setting.key.len() + setting.value.len() + 3).max();
     let width = width.unwrap_or(0).min(72);
     for setting in &loaded.settings {
-        let pair = format!("{} = {}", setting.key, setting.value);
-        writeln!(out, "{pair:width$}  # {}", setting.source)?;
+        let assignment = format!("{} = {}", setting.key, setting.value);
+        writeln!(out, "{assignment:width$}  # {}", setting.source)?;
     }
     if loaded.config.providers.is_empty() {
         writeln!(out, "providers: none; set DUNE_API_KEY or add [providers.NAME]")?;
@@ -39,6 +39,6 @@ fn print(loaded: &Loaded, pending: &[i64]) -> std::io::Result<()> {
     let path = loaded.config.store.path.display();
     match pending {
         [] => writeln!(out, "database: {path}, no pending migrations"),
-        some => writeln!(out, "database: {path}, pending migrations: {some:?}"),
+        versions => writeln!(out, "database: {path}, pending migrations: {versions:?}"),
     }
 }

@@ -7,17 +7,17 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::control::BindError;
 use crate::provider::BuildError;
-use crate::scheduler::Fatal;
+use crate::scheduler::SchedulerError;
 use crate::store::{OpenError, WriteError};
 
 /// The end of the process, badly.
 #[derive(Debug)]
-pub(super) struct Exit {
+pub(super) struct ExitError {
     code: u8,
     error: anyhow::Error,
 }
 
-impl Exit {
+impl ExitError {
     pub(super) fn database(error: anyhow::Error) -> Self {
         Self { code: 65, error }
     }
@@ -37,19 +37,19 @@ impl Exit {
     }
 }
 
-impl From<ConfigError> for Exit {
+impl From<ConfigError> for ExitError {
     fn from(error: ConfigError) -> Self {
         Self::config(error.into())
     }
 }
 
-impl From<BuildError> for Exit {
+impl From<BuildError> for ExitError {
     fn from(error: BuildError) -> Self {
         Self::config(error.into())
     }
 }
 
-impl From<OpenError> for Exit {
+impl From<OpenError> for ExitError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Unusable { .. } => Self::database(error.into()),
@@ -58,7 +58,7 @@ impl From<OpenError> for Exit {
     }
 }
 
-impl From<BindError> for Exit {
+impl From<BindError> for ExitError {
     fn from(error: BindError) -> Self {
         match error {
             BindError::Config(_) => Self::config(error.into()),
@@ -67,19 +67,19 @@ impl From<BindError> for Exit {
     }
 }
 
-impl From<Fatal> for Exit {
-    fn from(error: Fatal) -> Self {
+impl From<SchedulerError> for ExitError {
+    fn from(error: SchedulerError) -> Self {
         match error {
-            Fatal::Write(WriteError::Damaged(_)) => Self::database(error.into()),
-            Fatal::Write(
+            SchedulerError::Write(WriteError::Corrupt(_)) => Self::database(error.into()),
+            SchedulerError::Write(
                 WriteError::Busy
-                | WriteError::Full(_)
+                | WriteError::NoSpace(_)
                 | WriteError::Io(_)
-                | WriteError::Refused(_)
-                | WriteError::Moved(_),
+                | WriteError::Rejected(_)
+                | WriteError::FileReplaced(_),
             )
-            | Fatal::Read(_)
-            | Fatal::Task(_) => Self::io(error.into()),
+            | SchedulerError::Read(_)
+            | SchedulerError::Task(_) => Self::io(error.into()),
         }
     }
 }

@@ -9,11 +9,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The cron library tells of its own doings at `info`.
-const DEFAULT: &str = "info,tokio_cron_scheduler=warn";
+const DEFAULT_FILTER: &str = "info,tokio_cron_scheduler=warn";
 
 /// Starts logging, at `info` or what `RUST_LOG` says.
-pub(super) fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+pub(super) fn init() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
     if stderr_is_journal()
         && let Ok(journal) = tracing_journald::layer()

@@ -24,15 +24,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{self, Loaded};
-use crate::control::{self, About, App, Leftover, Socket};
-use crate::scheduler::{Fatal, Handle, Scheduler};
+use crate::config::{self, LoadedConfig};
+use crate::control::{self, DaemonInfo, AppState, SocketFileGuard, ControlSocket};
+use crate::scheduler::{SchedulerError, SchedulerHandle, Scheduler};
 use crate::store::{Reader, Store};
 use crate::systemd;
 
-use exit::Exit;
-use reload::Reloader;
-use upkeep::Housekeeper;
+use exit::ExitError;
+use reload::ConfigSource;
+use upkeep::MaintenanceRunner;
 
 const HELP: &str = "\
 The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml
@@ -46,7 +46,7 @@ Exit codes: 0 ended on request, 2 usage, 65 database not usable, 74 disk or sock
 /// Tracks jobs submitted to remote services until they end, and keeps their history in a database
 #[derive(Debug, Parser)]
 #[command(name = "jobtrackd", version, after_help = HELP)]
-struct Args {
+struct DaemonArgs {
     /// Read the settings from this file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -58,14 +58,14 @@ struct Args {
 /// The whole of `jobtrackd`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = DaemonArgs::parse();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.report(),
     }
 }
 
-fn run(args: &Args) -> Result<(), Exit> {
+fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     let environment: BTreeMap<_, _> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -74,36 +74,36 @@ fn run(args: &Args) -> Result<(), Exit> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")
-        .map_err(Exit::io)?;
-    log::start();
+        .map_err(ExitError::io)?;
+    log::init();
     if args.check {
-        return runtime.block_on(check::check(&loaded));
+        return runtime.block_on(check::check_config(&loaded));
     }
-    let ended = runtime.block_on(serve(loaded, Reloader::new(args.config.clone(), environment)));
+    let result = runtime.block_on(serve(loaded, ConfigSource::new(args.config.clone(), environment)));
     // Nothing of ours is left; a name look-up that hangs in the system's resolver is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    ended
+    result
 }
 
 /// The signals that end us.
-struct Signals {
+struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
     /// Only kept, so that a file-size limit is an error of the write and not our death.
-    _file_size: Signal,
+    _file_size_exceeded: Signal,
 }
 
-impl Signals {
+impl ShutdownSignals {
     fn new() -> std::io::Result<Self> {
         const SIGXFSZ: i32 = 25;
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
+            _file_size_exceeded: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 
-    async fn received(&mut self) -> &'static str {
+    async fn recv(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -111,133 +111,133 @@ impl Signals {
     }
 }
 
-async fn serve(loaded: Loaded, reloader: Reloader) -> Result<(), Exit> {
-    let mut signals = Signals::new().context("no signal can be caught").map_err(Exit::io)?;
+async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitError> {
+    let mut signals = ShutdownSignals::new().context("no signal can be caught").map_err(ExitError::io)?;
     let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught");
-    let mut hangup = hangup.map_err(Exit::io)?;
+    let mut hangup = hangup.map_err(ExitError::io)?;
     let clock = Clock::start();
-    let started_at = Clock::wall();
+    let started_at = Clock::utc_now();
     let config = loaded.config;
-    let providers = providers::build_all(&config)?;
+    let providers = providers::build_providers(&config)?;
     let mut store = Store::open(&config.store.path).await?;
-    providers::rename(&mut store.writer, &providers, started_at).await?;
-    let (newest, reader, unchecked) = (store.writer.newest(), store.reader, store.unchecked);
-    let (ordering, orders) = mpsc::channel(4);
-    let (scheduler, mut handle) = Scheduler::new(clock, store.writer, reader.clone(), orders);
-    let stop_polling = CancellationToken::new();
-    let mut polling = tokio::spawn(scheduler.run(providers, stop_polling.clone()));
+    providers::apply_renames(&mut store.writer, &providers, started_at).await?;
+    let (newest_seq, reader, unchecked) = (store.writer.subscribe_newest_seq(), store.reader, store.quick_check_skipped);
+    let (maintenance_tx, maintenance_rx) = mpsc::channel(4);
+    let (scheduler, mut handle) = Scheduler::new(clock, store.writer, reader.clone(), maintenance_rx);
+    let scheduler_shutdown = CancellationToken::new();
+    let mut scheduler_task = tokio::spawn(scheduler.run(providers, scheduler_shutdown.clone()));
     tokio::select! {
-        ready = handle.ready() => drop(ready),
-        ended = &mut polling => return scheduler_ended(ended),
+        ready = handle.wait_until_ready() => drop(ready),
+        ended = &mut scheduler_task => return scheduler_result(ended),
     }
 
     // Bound late: a socket that can be reached is one that answers.
-    let socket = Socket::open(&config.control)?;
-    let leftover = socket.leftover();
-    let stop_serving = CancellationToken::new();
-    let (reload, mut reloads) = mpsc::channel(8);
-    let app = App {
+    let socket = ControlSocket::open(&config.control)?;
+    let socket_file = socket.file_guard();
+    let server_shutdown = CancellationToken::new();
+    let (reload_tx, mut reload_rx) = mpsc::channel(8);
+    let app = AppState {
         handle: handle.clone(),
         reader: reader.clone(),
-        newest,
-        reload,
-        about: Arc::new(About {
+        newest_seq,
+        reload_tx,
+        daemon_info: Arc::new(DaemonInfo {
             clock,
             started_at,
             database: config.store.path.clone(),
-            poll_patience: config.polling.request_timeout.min(About::LONGEST_POLL_PATIENCE),
+            on_demand_timeout: config.polling.request_timeout.min(DaemonInfo::MAX_ON_DEMAND_TIMEOUT),
         }),
-        shutdown: stop_serving.clone(),
-        places: App::places(),
+        shutdown: server_shutdown.clone(),
+        waiter_permits: AppState::new_waiter_permits(),
     };
-    let mut serving = tokio::spawn(control::serve(socket, app));
-    let mut watching = tokio::spawn(systemd::watch(handle.clone(), clock));
-    let mut damage = std::pin::pin!(damage(reader.clone(), unchecked));
+    let mut server_task = tokio::spawn(control::serve(socket, app));
+    let mut watchdog_task = tokio::spawn(systemd::run_watchdog(handle.clone(), clock));
+    let mut integrity_check = std::pin::pin!(deferred_integrity_check(reader.clone(), unchecked));
     let (database, socket) = (config.store.path.display(), config.control.socket.display());
     tracing::info!(
         "jobtrackd {} is ready: {} providers, database {database}, socket {socket}",
         env!("CARGO_PKG_VERSION"),
         config.providers.len(),
     );
-    systemd::ready(&handle);
+    systemd::notify_ready(&handle);
 
-    let housekeeper = Housekeeper::new(reader.clone(), ordering);
-    let mut reloader = reloader.of(config.clone(), housekeeper).await.map_err(Exit::io)?;
+    let maintenance = MaintenanceRunner::new(reader.clone(), maintenance_tx);
+    let mut reloader = reloader.activate(config.clone(), maintenance).await.map_err(ExitError::io)?;
     loop {
         tokio::select! {
-            signal = signals.received() => {
+            signal = signals.recv() => {
                 tracing::info!("{signal}: ending");
                 break;
             }
-            ended = &mut polling => return scheduler_ended(ended),
-            ended = &mut serving => return Err(core_ended("control socket", ended)),
-            ended = &mut watching => return Err(core_ended("watchdog", ended)),
-            exit = &mut damage => return Err(exit),
+            ended = &mut scheduler_task => return scheduler_result(ended),
+            ended = &mut server_task => return Err(unexpected_task_end("control socket", ended)),
+            ended = &mut watchdog_task => return Err(unexpected_task_end("watchdog", ended)),
+            exit = &mut integrity_check => return Err(exit),
             _ = hangup.recv() => {
                 // The error was logged where it was found.
                 let _ = reloader.reload(&handle).await;
             }
-            Some(reply) = reloads.recv() => {
+            Some(reply) = reload_rx.recv() => {
                 let _ = reply.send(reloader.reload(&handle).await);
             }
         }
     }
-    let end = End { stop_serving, serving, leftover, reader, stop_polling, polling, handle };
-    shut_down(signals, end).await
+    let shutdown = ShutdownSequence { server_shutdown, server_task, socket_file, reader, scheduler_shutdown, scheduler_task, handle };
+    shut_down(signals, shutdown).await
 }
 
 /// What has to end, in this order.
-struct End {
-    stop_serving: CancellationToken,
-    serving: JoinHandle<()>,
-    leftover: Leftover,
+struct ShutdownSequence {
+    server_shutdown: CancellationToken,
+    server_task: JoinHandle<()>,
+    socket_file: SocketFileGuard,
     reader: Reader,
-    stop_polling: CancellationToken,
-    polling: JoinHandle<Result<(), Fatal>>,
-    handle: Handle,
+    scheduler_shutdown: CancellationToken,
+    scheduler_task: JoinHandle<Result<(), SchedulerError>>,
+    handle: SchedulerHandle,
 }
 
 /// Requests under way are answered first, then what is decided is committed. A second signal
 /// spares the requests, not the commit.
-async fn shut_down(mut signals: Signals, mut end: End) -> Result<(), Exit> {
-    systemd::stopping();
-    end.stop_serving.cancel();
+async fn shut_down(mut signals: ShutdownSignals, mut sequence: ShutdownSequence) -> Result<(), ExitError> {
+    systemd::notify_stopping();
+    sequence.server_shutdown.cancel();
     tokio::select! {
-        _ = &mut end.serving => {}
-        _ = signals.received() => end.serving.abort(),
+        _ = &mut sequence.server_task => {}
+        _ = signals.recv() => sequence.server_task.abort(),
     }
-    drop(end.leftover);
-    drop(end.handle);
-    end.stop_polling.cancel();
-    let ended = scheduler_ended((&mut end.polling).await);
+    drop(sequence.socket_file);
+    drop(sequence.handle);
+    sequence.scheduler_shutdown.cancel();
+    let result = scheduler_result((&mut sequence.scheduler_task).await);
     // A question that takes its time, such as the check of a large file, is not waited for.
-    let _ = tokio::time::timeout(Duration::from_secs(1), end.reader.close()).await;
-    ended
+    let _ = tokio::time::timeout(Duration::from_secs(1), sequence.reader.close()).await;
+    result
 }
 
-fn scheduler_ended(ended: Result<Result<(), Fatal>, tokio::task::JoinError>) -> Result<(), Exit> {
-    match ended {
-        Ok(ended) => ended.map_err(Exit::from),
-        Err(error) => Err(Exit::io(error.into())),
+fn scheduler_result(joined: Result<Result<(), SchedulerError>, tokio::task::JoinError>) -> Result<(), ExitError> {
+    match joined {
+        Ok(ended) => ended.map_err(ExitError::from),
+        Err(error) => Err(ExitError::io(error.into())),
     }
 }
 
 /// Never half dead: without one of its tasks the daemon ends, to be started anew.
-fn core_ended(task: &str, ended: Result<(), tokio::task::JoinError>) -> Exit {
-    let why = ended.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
-    Exit::io(anyhow::anyhow!("the task of the {task} ended: {why}"))
+fn unexpected_task_end(task: &str, joined: Result<(), tokio::task::JoinError>) -> ExitError {
+    let reason = joined.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+    ExitError::io(anyhow::anyhow!("the task of the {task} ended: {reason}"))
 }
 
 /// What is wrong with a file that was too large to be checked before the start; never returns if
 /// nothing is.
-async fn damage(reader: Reader, unchecked: bool) -> Exit {
+async fn deferred_integrity_check(reader: Reader, unchecked: bool) -> ExitError {
     if unchecked {
         match reader.quick_check().await {
             Ok(None) => tracing::info!("the database was checked and is whole"),
-            Ok(Some(what)) => {
-                return Exit::database(anyhow::anyhow!("the database is damaged ({what})"));
+            Ok(Some(damage)) => {
+                return ExitError::database(anyhow::anyhow!("the database is damaged ({damage})"));
             }
-            Err(error) => return Exit::io(error.into()),
+            Err(error) => return ExitError::io(error.into()),
         }
     }
     std::future::pending().await

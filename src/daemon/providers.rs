@@ -1,75 +1,75 @@
 //! Config → providers that can be asked, with the tracker's rules for each.
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
-use crate::job::{Grace, ProviderName, Utc};
-use crate::policy::{Backoff, Rule};
+use crate::job::{NotFoundTimeout, ProviderName, UtcTime};
+use crate::policy::{Backoff, PollRule};
 use crate::provider::{self, BuildError};
-use crate::scheduler::{Configured, Fatal, Providers, renamings};
+use crate::scheduler::{ConfiguredProvider, SchedulerError, Providers, provider_renames};
 use crate::store::{Batch, Writer};
-use crate::tracker::{LaneSettings, Policy};
+use crate::tracker::{ProviderSettings, PollPolicy};
 
 /// All providers of the config; their secrets are read.
-pub(super) fn build_all(config: &Config) -> Result<Providers, BuildError> {
-    let built = config.providers.iter().map(|(name, own)| {
-        let provider = provider::build(name, own, &config.polling, config.store.statement)?;
-        let settings = settings(name, own, config, provider.lists());
-        let kind = own.kind.as_str();
-        let (provider, formerly) = (provider.into(), own.formerly.clone());
-        Ok((name.clone(), Configured { kind, settings, provider, formerly }))
+pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> {
+    let built = config.providers.iter().map(|(name, provider_config)| {
+        let provider = provider::build(name, provider_config, &config.polling, config.store.statement)?;
+        let settings = provider_settings(name, provider_config, config, provider.supports_list());
+        let kind = provider_config.kind.as_str();
+        let (provider, formerly) = (provider.into(), provider_config.previous_names.clone());
+        Ok((name.clone(), ConfiguredProvider { kind, settings, provider, previous_names: formerly }))
     });
     built.collect()
 }
 
 /// At a start, before the jobs are loaded. A name that must not be changed is no reason not to serve
 /// all others: its jobs wait, visibly, as those of a provider that is not configured.
-pub(super) async fn rename(
+pub(super) async fn apply_renames(
     writer: &mut Writer,
     providers: &Providers,
-    now: Utc,
-) -> Result<(), Fatal> {
-    let renamings = renamings(providers);
+    now: UtcTime,
+) -> Result<(), SchedulerError> {
+    let renamings = provider_renames(providers);
     if renamings.is_empty() {
         return Ok(());
     }
-    let batch = Batch { renamings, at: Some(now), ..Batch::default() };
+    let batch = Batch { provider_renames: renamings, written_at: Some(now), ..Batch::default() };
     let committed = writer.write(&batch).await?;
-    for renamed in &committed.renamed {
+    for renamed in &committed.applied_renames {
         tracing::info!("{renamed}");
     }
-    if let Some(conflict) = committed.conflict {
+    if let Some(conflict) = committed.rename_conflict {
         tracing::error!("{conflict}; until then, and a reload, the jobs of former names wait");
     }
     Ok(())
 }
 
-fn settings(
+fn provider_settings(
     name: &ProviderName,
-    own: &ProviderConfig,
+    provider_config: &ProviderConfig,
     config: &Config,
     lists: bool,
-) -> LaneSettings {
-    let polling = own.polling(&config.polling);
-    LaneSettings {
+) -> ProviderSettings {
+    let polling = provider_config.effective_polling(&config.polling);
+    ProviderSettings {
         name: name.clone(),
-        account: own.account.as_ref().map(|account| account.as_str().to_owned()),
-        requests_per_minute: own.requests_per_minute(),
-        max_in_flight: own.max_in_flight(),
-        policy: policy(&polling),
+        account: provider_config.account.as_ref().map(|account| account.as_str().to_owned()),
+        requests_per_minute: provider_config.requests_per_minute(),
+        max_in_flight: provider_config.max_in_flight(),
+        policy: build_policy(&polling),
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
         give_up_after: polling.give_up_after,
-        lost_after: Grace { seen: polling.lost_after, unseen: polling.lost_after_unseen },
+        lost_after: NotFoundTimeout { previously_seen: polling.lost_after, never_seen: polling.lost_after_never_seen },
         request_timeout: polling.request_timeout,
-        lists,
+        supports_list: lists,
     }
 }
 
-fn policy(polling: &PollingConfig) -> Policy {
+fn build_policy(polling: &PollingConfig) -> PollPolicy {
     match polling.policy {
-        PolicyName::Learned => Policy::Learned(Rule {
+        PolicyName::Learned => PollPolicy::Learned(PollRule {
             price: polling.price,
             min_interval: polling.min_interval,
-            promises: true,
+            enforce_max_wait: true,
         }),
-        PolicyName::Backoff => Policy::Backoff,
+        PolicyName::Backoff => PollPolicy::Backoff,
     }
 }

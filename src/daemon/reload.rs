@@ -3,83 +3,83 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::api::ReloadAnswer;
+use crate::api::ReloadResponse;
 use crate::config::{self, Config, StoreConfig};
-use crate::scheduler::{Handle, Refusal};
-use crate::store::Renamed;
+use crate::scheduler::{SchedulerHandle, CommandError};
+use crate::store::AppliedRename;
 use crate::systemd;
 
 use super::providers;
-use super::upkeep::Housekeeper;
+use super::upkeep::MaintenanceRunner;
 
 /// How the config was found. It holds the environment, and in it perhaps a key: no `Debug`.
-pub(super) struct Reloader {
+pub(super) struct ConfigSource {
     file: Option<PathBuf>,
     environment: BTreeMap<String, String>,
 }
 
 /// The config in force, and what it is in force on.
-pub(super) struct Running {
-    found: Reloader,
+pub(super) struct ConfigReloader {
+    source: ConfigSource,
     current: Config,
-    housekeeper: Housekeeper,
+    maintenance: MaintenanceRunner,
 }
 
-impl Reloader {
+impl ConfigSource {
     pub(super) fn new(file: Option<PathBuf>, environment: BTreeMap<String, String>) -> Self {
         Self { file, environment }
     }
 
     /// Puts `current` in force where nothing else has done so yet.
-    pub(super) async fn of(
+    pub(super) async fn activate(
         self,
         current: Config,
-        mut housekeeper: Housekeeper,
-    ) -> anyhow::Result<Running> {
-        let first = housekeeper.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
-        housekeeper.start(first);
-        Ok(Running { found: self, current, housekeeper })
+        mut maintenance: MaintenanceRunner,
+    ) -> anyhow::Result<ConfigReloader> {
+        let initial_run = maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
+        maintenance.start(initial_run);
+        Ok(ConfigReloader { source: self, current, maintenance })
     }
 }
 
-impl Running {
+impl ConfigReloader {
     /// Reads config and secrets again and puts them in force; says what changed, or what is wrong.
-    pub(super) async fn reload(&mut self, handle: &Handle) -> Result<ReloadAnswer, String> {
-        systemd::reloading();
-        let done = self.try_reload(handle).await;
-        match &done {
-            Ok(answer) => tracing::info!("config reloaded: {}", told(answer)),
+    pub(super) async fn reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
+        systemd::notify_reloading();
+        let result = self.try_reload(handle).await;
+        match &result {
+            Ok(answer) => tracing::info!("config reloaded: {}", summary(answer)),
             Err(error) => {
                 tracing::error!("config not reloaded; the old one stays in force: {error}");
             }
         }
-        systemd::ready(handle);
-        done
+        systemd::notify_ready(handle);
+        result
     }
 
-    async fn try_reload(&mut self, handle: &Handle) -> Result<ReloadAnswer, String> {
-        let loaded = config::load(self.found.file.as_deref(), &self.found.environment);
+    async fn try_reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
+        let loaded = config::load(self.source.file.as_deref(), &self.source.environment);
         let new = loaded.map_err(|error| error.to_string())?.config;
-        let providers = providers::build_all(&new).map_err(|error| error.to_string())?;
+        let providers = providers::build_providers(&new).map_err(|error| error.to_string())?;
         // What can fail comes before what takes effect.
         let maintenance = if self.current.maintenance == new.maintenance {
             None
         } else {
-            Some(self.housekeeper.prepare(&new.maintenance).await?)
+            Some(self.maintenance.prepare(&new.maintenance).await?)
         };
         let renamed = handle.configure(providers).await.map_err(|refusal| match refusal {
-            Refusal::Busy => "the jobs of former names could not be renamed in time; they may be \
+            CommandError::Busy => "the jobs of former names could not be renamed in time; they may be \
                               later; reload again"
                 .to_owned(),
-            refusal @ (Refusal::Storage(_)
-            | Refusal::NoProvider(..)
-            | Refusal::Upstream(_)
-            | Refusal::ShuttingDown) => refusal.to_string(),
+            refusal @ (CommandError::Storage(_)
+            | CommandError::ProviderNotConfigured(..)
+            | CommandError::Upstream(_)
+            | CommandError::ShuttingDown) => refusal.to_string(),
         })?;
         if let Some(maintenance) = maintenance {
-            self.housekeeper.start(maintenance);
+            self.maintenance.start(maintenance);
         }
-        let answer = compare(&self.current, &new, &renamed);
+        let answer = diff_configs(&self.current, &new, &renamed);
         // What needs a restart stays as it is, so that the next reload says so again.
         self.current = Config {
             store: StoreConfig { path: self.current.store.path.clone(), ..new.store },
@@ -91,13 +91,13 @@ impl Running {
 }
 
 /// What changed, on one line.
-fn told(answer: &ReloadAnswer) -> String {
-    let waiting = answer.needs_restart.iter().map(|section| format!("{section} needs a restart"));
-    let lines: Vec<_> = answer.changed.iter().cloned().chain(waiting).collect();
+fn summary(answer: &ReloadResponse) -> String {
+    let restart_notes = answer.needs_restart.iter().map(|section| format!("{section} needs a restart"));
+    let lines: Vec<_> = answer.changed.iter().cloned().chain(restart_notes).collect();
     if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("; ") }
 }
 
-fn compare(old: &Config, new: &Config, renamed: &[Renamed]) -> ReloadAnswer {
+fn diff_configs(old: &Config, new: &Config, renamed: &[AppliedRename]) -> ReloadResponse {
     let mut changed: Vec<_> = renamed.iter().map(ToString::to_string).collect();
     if old.polling != new.polling {
         changed.push("polling changed".to_owned());
@@ -114,7 +114,7 @@ fn compare(old: &Config, new: &Config, renamed: &[Renamed]) -> ReloadAnswer {
         }
     }
     for name in old.providers.keys().filter(|name| !new.providers.contains_key(name)) {
-        if new.providers.values().any(|heir| heir.formerly.contains(name)) {
+        if new.providers.values().any(|successor| successor.previous_names.contains(name)) {
             continue;
         }
         changed.push(format!("provider {name} removed; its jobs wait"));
@@ -129,5 +129,5 @@ fn compare(old: &Config, new: &Config, renamed: &[Renamed]) -> ReloadAnswer {
     if old.control != new.control {
         needs_restart.push("[control]".to_owned());
     }
-    ReloadAnswer { changed, needs_restart }
+    ReloadResponse { changed, needs_restart }
 }

@@ -4,34 +4,34 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::MaintenanceConfig;
-use crate::maintenance::Maintenance;
-use crate::store::{Reader, Upkeep};
+use crate::maintenance::MaintenanceScheduler;
+use crate::store::{Reader, MaintenanceTask};
 
 /// Holds the housekeeping that is in force.
 #[derive(Debug)]
-pub(super) struct Housekeeper {
+pub(super) struct MaintenanceRunner {
     reader: Reader,
-    orders: mpsc::Sender<Upkeep>,
-    running: CancellationToken,
+    tasks: mpsc::Sender<MaintenanceTask>,
+    current_run: CancellationToken,
 }
 
-impl Housekeeper {
-    pub(super) fn new(reader: Reader, orders: mpsc::Sender<Upkeep>) -> Self {
-        Self { reader, orders, running: CancellationToken::new() }
+impl MaintenanceRunner {
+    pub(super) fn new(reader: Reader, tasks: mpsc::Sender<MaintenanceTask>) -> Self {
+        Self { reader, tasks, current_run: CancellationToken::new() }
     }
 
     /// One with these settings, to be started.
-    pub(super) async fn prepare(&self, config: &MaintenanceConfig) -> Result<Maintenance, String> {
-        let last_runs = self.reader.milestones().await.map_err(|error| error.to_string())?;
-        Maintenance::new(config, &last_runs, self.orders.clone()).map_err(|error| error.to_string())
+    pub(super) async fn prepare(&self, config: &MaintenanceConfig) -> Result<MaintenanceScheduler, String> {
+        let last_runs = self.reader.last_event_times().await.map_err(|error| error.to_string())?;
+        MaintenanceScheduler::new(config, &last_runs, self.tasks.clone()).map_err(|error| error.to_string())
     }
 
     /// Ends the one that runs and starts this one. Without housekeeping the daemon does its work all
     /// the same, so a failure is only told.
-    pub(super) fn start(&mut self, new: Maintenance) {
-        self.running.cancel();
-        self.running = CancellationToken::new();
-        let shutdown = self.running.clone();
+    pub(super) fn start(&mut self, new: MaintenanceScheduler) {
+        self.current_run.cancel();
+        self.current_run = CancellationToken::new();
+        let shutdown = self.current_run.clone();
         tokio::spawn(async move {
             if let Err(error) = new.run(shutdown).await {
                 tracing::error!("there is no housekeeping, everything else goes on: {error}");
@@ -40,8 +40,8 @@ impl Housekeeper {
     }
 }
 
-impl Drop for Housekeeper {
+impl Drop for MaintenanceRunner {
     fn drop(&mut self) {
-        self.running.cancel();
+        self.current_run.cancel();
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::id::RemoteId;
-use super::likeness::Likeness;
-use super::state::Said;
-use super::time::Utc;
+use super::likeness::SimilarityKeys;
+use super::state::ObservedState;
+use super::time::UtcTime;
 
 /// The outcome of one poll.
 #[derive(Debug, Clone)]
@@ -16,16 +16,16 @@ pub struct Answer {
     /// What it says of the job, or why it says nothing.
     pub result: Result<Observation, ProviderError>,
     /// What it tells of the provider's limits.
-    pub pace: Pace,
+    pub rate_limit: RateLimitInfo,
     /// The provider's clock, from the `Date` header; whole seconds.
-    pub server_date: Option<Utc>,
+    pub server_date: Option<UtcTime>,
 }
 
 impl Answer {
     /// An answer that never came, or that told nothing but its failure.
     #[must_use]
     pub fn failed(error: ProviderError) -> Self {
-        Self { result: Err(error), pace: Pace::default(), server_date: None }
+        Self { result: Err(error), rate_limit: RateLimitInfo::default(), server_date: None }
     }
 }
 
@@ -33,19 +33,19 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     /// Its meaning.
-    pub said: Said,
+    pub state: ObservedState,
     /// The provider's word for the state, verbatim.
-    pub word: String,
+    pub provider_state: String,
     /// The provider's own times.
-    pub times: Times,
+    pub times: ProviderTimes,
     /// Why, in the provider's words: a failure's text.
     pub message: Option<String>,
     /// The time by which the provider's list of jobs is parted, where it has one.
-    pub listed_at: Option<Utc>,
+    pub list_time: Option<UtcTime>,
     /// Which past runs it is like.
-    pub likeness: Likeness,
+    pub similarity_keys: SimilarityKeys,
     /// How long it took, where the provider tells that rather than times.
-    pub took: Option<Duration>,
+    pub reported_duration: Option<Duration>,
     /// What else the answer told and the documents name, under the provider's field names.
     pub detail: Map<String, Value>,
 }
@@ -53,77 +53,77 @@ pub struct Observation {
 /// A page of a provider's list: the jobs with a `listed_at` in a window that stays as it is while
 /// the list moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
+pub struct ListWindow {
     /// The window's beginning, included.
-    pub from: Utc,
+    pub from: UtcTime,
     /// Its end, included.
-    pub to: Utc,
+    pub to: UtcTime,
     /// From 1.
-    pub number: u32,
+    pub page: u32,
 }
 
-impl Page {
+impl ListWindow {
     /// Jobs on one page, at most.
-    pub const SIZE: u32 = 100;
+    pub const PAGE_SIZE: u32 = 100;
     /// No list goes further.
-    pub const LAST: u32 = 100;
+    pub const MAX_PAGE: u32 = 100;
 }
 
 /// The outcome of a request for a page.
 #[derive(Debug, Clone)]
-pub struct Listing {
+pub struct ListAnswer {
     /// What it says of jobs, or why it says nothing.
-    pub result: Result<Listed, ProviderError>,
+    pub result: Result<ListPage, ProviderError>,
     /// What it tells of the provider's limits.
-    pub pace: Pace,
+    pub rate_limit: RateLimitInfo,
     /// The provider's clock, from the `Date` header; whole seconds.
-    pub server_date: Option<Utc>,
+    pub server_date: Option<UtcTime>,
 }
 
-impl Listing {
+impl ListAnswer {
     /// A page that never came, or that told nothing but its failure.
     #[must_use]
     pub fn failed(error: ProviderError) -> Self {
-        Self { result: Err(error), pace: Pace::default(), server_date: None }
+        Self { result: Err(error), rate_limit: RateLimitInfo::default(), server_date: None }
     }
 }
 
 /// What a page told. A job that is not on it may be there all the same.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
+pub struct ListPage {
     /// Each a full answer for its job; rows that cannot be read are left out.
     pub jobs: Vec<(RemoteId, Observation)>,
     /// Rows on all pages of the window.
-    pub total: u64,
+    pub total_count: u64,
 }
 
 /// The provider's own times of a job; never bent to our clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Times {
+pub struct ProviderTimes {
     /// When the provider took it.
-    pub submitted_at: Option<Utc>,
+    pub submitted_at: Option<UtcTime>,
     /// When it began to run.
-    pub started_at: Option<Utc>,
+    pub started_at: Option<UtcTime>,
     /// When it was over.
-    pub ended_at: Option<Utc>,
+    pub ended_at: Option<UtcTime>,
     /// When its result goes.
-    pub expires_at: Option<Utc>,
+    pub expires_at: Option<UtcTime>,
 }
 
 /// What an answer tells of a provider's limits; all of it may be absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pace {
+pub struct RateLimitInfo {
     /// Do not ask before this has passed (`Retry-After`); unclamped.
     pub retry_after: Option<Duration>,
     /// Requests allowed in a window (`RateLimit-Policy`).
-    pub quota: Option<Quota>,
+    pub quota: Option<RateLimitQuota>,
     /// Requests left in the window, and the time until it is renewed (`RateLimit`).
-    pub left: Option<(u32, Duration)>,
+    pub remaining: Option<(u32, Duration)>,
 }
 
 /// An announced limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quota {
+pub struct RateLimitQuota {
     /// This many requests…
     pub requests: u32,
     /// …in a window of this length, never zero.
@@ -141,7 +141,7 @@ pub enum ProviderError {
     RateLimited(String),
     /// The account's allowance is used up: the whole provider waits.
     #[error("{0}")]
-    Quota(String),
+    QuotaExceeded(String),
     /// The credential is refused: the whole provider waits.
     #[error("{0}")]
     Auth(String),

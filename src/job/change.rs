@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::answer::Times;
+use super::answer::ProviderTimes;
 use super::id::{JobId, Labels, ProviderName, RemoteId};
-use super::likeness::{Lesson, Likeness};
+use super::likeness::{DurationSample, SimilarityKeys};
 use super::state::State;
-use super::time::Utc;
-use super::transition::{Standing, Transition};
+use super::time::UtcTime;
+use super::transition::{CurrentState, Transition};
 
 /// A job that somebody asks us to track.
 #[derive(Debug, Clone)]
@@ -24,16 +24,16 @@ pub struct NewJob {
     /// Its own limit of patience, if it has one.
     pub give_up_after: Option<Duration>,
     /// Which past runs it is like, if its user said so.
-    pub likeness: Likeness,
+    pub similarity_keys: SimilarityKeys,
     /// The uid of who asked.
     pub added_by: Option<u32>,
     /// When.
-    pub registered_at: Utc,
+    pub registered_at: UtcTime,
 }
 
 /// A job as the store knows it and the tracker needs it.
 #[derive(Debug, Clone)]
-pub struct Tracked {
+pub struct StoredJob {
     /// Our number.
     pub id: JobId,
     /// Whose job it is.
@@ -41,23 +41,23 @@ pub struct Tracked {
     /// Its name there.
     pub remote_id: RemoteId,
     /// Where it stands.
-    pub standing: Standing,
+    pub current_state: CurrentState,
     /// When it was registered.
-    pub registered_at: Utc,
+    pub registered_at: UtcTime,
     /// Its own limit of patience.
     pub give_up_after: Option<Duration>,
     /// When it was to be asked next.
-    pub next_poll_at: Option<Utc>,
+    pub next_poll_at: Option<UtcTime>,
     /// Polls so far, failed ones included.
     pub polls: u32,
     /// Failed polls so far.
     pub failed_polls: u32,
     /// Its place in the provider's list, if that has one.
-    pub listed_at: Option<Utc>,
+    pub list_time: Option<UtcTime>,
     /// Which past runs it is like.
-    pub likeness: Likeness,
+    pub similarity_keys: SimilarityKeys,
     /// The provider's times.
-    pub times: Times,
+    pub times: ProviderTimes,
 }
 
 /// A job's move: its rows, and what stands of it afterwards.
@@ -66,32 +66,32 @@ pub struct Change {
     /// Whose.
     pub job: JobId,
     /// The state in which the store must find it, or nothing is written…
-    pub expected: State,
+    pub expected_state: State,
     /// …and the provider's word for that: a change may be of the word alone.
-    pub expected_word: Option<Box<str>>,
+    pub expected_provider_state: Option<Box<str>>,
     /// The rows, in order, never empty.
-    pub rows: Vec<Transition>,
+    pub transitions: Vec<Transition>,
     /// What stands of it after them.
-    pub after: Standing,
+    pub new_state: CurrentState,
     /// The bookkeeping of the poll that told it; none if no poll did.
-    pub note: Option<Note>,
+    pub poll_record: Option<PollRecord>,
     /// What its end teaches of those like it; none if it is not over, or teaches nothing.
-    pub lesson: Option<Lesson>,
+    pub duration_sample: Option<DurationSample>,
 }
 
 /// The bookkeeping of a job's polls: nothing that the history depends on.
 #[derive(Debug, Clone)]
-pub struct Note {
+pub struct PollRecord {
     /// Whose.
     pub job: JobId,
     /// The state in which the store must find it, or the note is dropped.
-    pub expected: State,
+    pub expected_state: State,
     /// When the last poll's answer was in.
-    pub last_polled_at: Utc,
+    pub last_polled_at: UtcTime,
     /// When the next poll is due.
-    pub next_poll_at: Option<Utc>,
+    pub next_poll_at: Option<UtcTime>,
     /// When the request of the last good answer was sent.
-    pub answered_from: Option<Utc>,
+    pub last_success_sent_at: Option<UtcTime>,
     /// Polls so far, failed ones included.
     pub polls: u32,
     /// Failed polls so far.
@@ -99,41 +99,41 @@ pub struct Note {
     /// Why the last poll failed; none if it did not.
     pub last_poll_error: Option<String>,
     /// What the last good answer told, if it told something new.
-    pub told: Option<Told>,
+    pub metadata: Option<Metadata>,
 }
 
 impl Change {
     /// Adds what an older note told and is not written yet.
-    pub fn take_along(&mut self, older: Note) {
-        let note = match self.note.take() {
-            Some(note) => note.after(Some(older)),
-            None => Note { expected: self.expected, ..older },
+    pub fn merge_older_record(&mut self, older: PollRecord) {
+        let record = match self.poll_record.take() {
+            Some(newer) => newer.with_older_metadata(Some(older)),
+            None => PollRecord { expected_state: self.expected_state, ..older },
         };
-        let over = self.after.state.is_terminal();
-        self.note = Some(Note { next_poll_at: note.next_poll_at.filter(|_| !over), ..note });
+        let is_terminal = self.new_state.state.is_terminal();
+        self.poll_record = Some(PollRecord { next_poll_at: record.next_poll_at.filter(|_| !is_terminal), ..record });
     }
 }
 
-impl Note {
+impl PollRecord {
     /// This note, with what `older` told if it tells nothing itself.
     #[must_use]
-    pub fn after(self, older: Option<Self>) -> Self {
-        let told = self.told.or_else(|| older.and_then(|older| older.told));
-        Self { told, ..self }
+    pub fn with_older_metadata(self, older: Option<Self>) -> Self {
+        let metadata = self.metadata.or_else(|| older.and_then(|older| older.metadata));
+        Self { metadata, ..self }
     }
 }
 
 /// The changing facts of an answer that are no transition.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct Metadata {
     /// The provider's times.
-    pub times: Times,
+    pub times: ProviderTimes,
     /// Why, in the provider's words.
     pub message: Option<String>,
     /// Its place in the provider's list, if that has one.
-    pub listed_at: Option<Utc>,
+    pub list_time: Option<UtcTime>,
     /// Which past runs it is like.
-    pub likeness: Likeness,
+    pub similarity_keys: SimilarityKeys,
     /// A JSON object, as text.
     pub detail: String,
 }
@@ -153,14 +153,14 @@ pub enum OutageEdge {
     /// With the first of the failed polls.
     Began {
         /// When that was.
-        at: Utc,
+        at: UtcTime,
         /// What it said.
         reason: String,
     },
     /// With the first good answer.
     Ended {
         /// When that was.
-        at: Utc,
+        at: UtcTime,
         /// Failed polls since it began, or since we started.
         failed_polls: u32,
     },
@@ -172,7 +172,7 @@ pub struct Anomaly {
     /// Whose.
     pub job: JobId,
     /// When we noticed.
-    pub at: Utc,
+    pub at: UtcTime,
     /// What.
-    pub what: String,
+    pub description: String,
 }

@@ -7,35 +7,35 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "found", content = "told", rename_all = "snake_case")]
 pub enum Finding {
     /// The service knows us and answers.
-    Well,
+    Ok,
     /// It does not take our key, token or signature.
-    Credentials(String),
+    InvalidCredentials(String),
     /// It knows us, and does not let us look.
-    Permission(String),
+    PermissionDenied(String),
     /// Somebody else answers at that address.
-    Endpoint(String),
+    WrongEndpoint(String),
     /// Nobody answers there.
     Unreachable(String),
     /// Too many requests.
     RateLimited(String),
     /// The account's allowance is used up.
-    Quota(String),
+    QuotaExceeded(String),
     /// The service is in trouble of its own.
-    Trouble(String),
+    ServiceError(String),
     /// An answer that is none of these.
-    Unclear(String),
+    UnrecognizedAnswer(String),
 }
 
 /// What a check-up found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkup {
+pub struct ConnectionCheck {
     /// What came of its request.
     pub finding: Finding,
     /// By how many seconds our clock is ahead of the service's; none if that told no time.
     pub clock_ahead_s: Option<i64>,
 }
 
-impl Checkup {
+impl ConnectionCheck {
     /// A clock that is off by more is named.
     const CLOCK_TOLERANCE_S: u64 = 5 * 60;
     /// Signatures with a date further off are refused.
@@ -43,44 +43,44 @@ impl Checkup {
 
     /// Whether there is nothing to mend.
     #[must_use]
-    pub fn is_well(&self) -> bool {
-        self.finding == Finding::Well && self.clock_off_s().is_none()
+    pub fn is_ok(&self) -> bool {
+        self.finding == Finding::Ok && self.significant_clock_skew_s().is_none()
     }
 
     /// How wrong the clock is, if that is worth a word.
-    fn clock_off_s(&self) -> Option<i64> {
+    fn significant_clock_skew_s(&self) -> Option<i64> {
         self.clock_ahead_s.filter(|ahead| ahead.unsigned_abs() > Self::CLOCK_TOLERANCE_S)
     }
 
     /// What to look at and what to do, the likeliest first; empty if all is well.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
-        let clock = self.clock_off_s().map(|ahead| {
+        let clock_advice = self.significant_clock_skew_s().map(|ahead| {
             let (off, side) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
             let minutes = off / 60;
-            let harm = if off > Self::SIGNATURE_TOLERANCE_S {
+            let consequence = if off > Self::SIGNATURE_TOLERANCE_S {
                 "requests signed with an access key (auth.ak, auth.sk) are refused beyond 15"
             } else {
                 "times in the history are off by as much"
             };
             format!(
-                "this machine's clock is {minutes} minutes {side} the service's: {harm}; set it, \
+                "this machine's clock is {minutes} minutes {side} the service's: {consequence}; set it, \
                  and have it kept (timedatectl set-ntp true)"
             )
         });
-        let request = match &self.finding {
-            Finding::Well => None,
-            Finding::Credentials(_) => Some(
+        let finding_advice = match &self.finding {
+            Finding::Ok => None,
+            Finding::InvalidCredentials(_) => Some(
                 "the credential is refused: put a valid one where api_key (Dune) or auth (DLI, \
                  DataArts) points to, then `jobtrack reload`; a Huawei token ends after a day and \
                  holds for its own region only, and a key that was refused several times in a row \
                  is locked for five minutes",
             ),
-            Finding::Permission(_) => Some(
+            Finding::PermissionDenied(_) => Some(
                 "the credential is known and may not do this: give its user the right to read jobs, \
                  and check project_id and workspace; then `jobtrack reload`",
             ),
-            Finding::Endpoint(_) => Some(
+            Finding::WrongEndpoint(_) => Some(
                 "somebody else answers at that address: check base_url and region, and whether a \
                  proxy or a login page stands in between; then `jobtrack reload`",
             ),
@@ -92,19 +92,19 @@ impl Checkup {
                 "too many requests, perhaps another program's: lower requests_per_minute, or wait \
                  a minute and check again",
             ),
-            Finding::Quota(_) => Some(
+            Finding::QuotaExceeded(_) => Some(
                 "the account's allowance is used up: wait for its next period, or enlarge it; then \
                  `jobtrack reload`",
             ),
-            Finding::Trouble(_) => Some(
+            Finding::ServiceError(_) => Some(
                 "the service is in trouble of its own: nothing is to be set here; check again later",
             ),
-            Finding::Unclear(_) => Some(
+            Finding::UnrecognizedAnswer(_) => Some(
                 "the service answers in a way that is not known: check base_url, project_id and \
                  workspace",
             ),
         };
-        clock.into_iter().chain(request.map(str::to_owned)).collect()
+        clock_advice.into_iter().chain(finding_advice.map(str::to_owned)).collect()
     }
 }
 
@@ -112,28 +112,28 @@ impl Checkup {
 mod tests {
     use super::*;
 
-    fn checkup(finding: Finding, clock_ahead_s: Option<i64>) -> Checkup {
-        Checkup { finding, clock_ahead_s }
+    fn connection_check(finding: Finding, clock_ahead_s: Option<i64>) -> ConnectionCheck {
+        ConnectionCheck { finding, clock_ahead_s }
     }
 
     #[test]
-    fn each_finding_names_what_to_look_at() {
-        let told = || "HTTP 4xx".to_owned();
+    fn each_finding_has_its_own_advice() {
+        let detail = || "HTTP 4xx".to_owned();
         let cases: [(Finding, &[&str]); 8] = [
-            (Finding::Credentials(told()), &["api_key", "auth", "jobtrack reload"]),
-            (Finding::Permission(told()), &["right", "project_id", "workspace"]),
-            (Finding::Endpoint(told()), &["base_url", "region", "proxy"]),
-            (Finding::Unreachable(told()), &["base_url", "DNS", "ca-certificates"]),
-            (Finding::RateLimited(told()), &["requests_per_minute"]),
-            (Finding::Quota(told()), &["allowance"]),
-            (Finding::Trouble(told()), &["later"]),
-            (Finding::Unclear(told()), &["base_url", "project_id"]),
+            (Finding::InvalidCredentials(detail()), &["api_key", "auth", "jobtrack reload"]),
+            (Finding::PermissionDenied(detail()), &["right", "project_id", "workspace"]),
+            (Finding::WrongEndpoint(detail()), &["base_url", "region", "proxy"]),
+            (Finding::Unreachable(detail()), &["base_url", "DNS", "ca-certificates"]),
+            (Finding::RateLimited(detail()), &["requests_per_minute"]),
+            (Finding::QuotaExceeded(detail()), &["allowance"]),
+            (Finding::ServiceError(detail()), &["later"]),
+            (Finding::UnrecognizedAnswer(detail()), &["base_url", "project_id"]),
         ];
         for (finding, words) in cases {
-            let checkup = checkup(finding, Some(0));
-            let advice = checkup.advice();
-            assert!(!checkup.is_well(), "{checkup:?}");
-            assert_eq!(advice.len(), 1, "{checkup:?}");
+            let check = connection_check(finding, Some(0));
+            let advice = check.advice();
+            assert!(!check.is_ok(), "{check:?}");
+            assert_eq!(advice.len(), 1, "{check:?}");
             for word in words {
                 assert!(advice[0].contains(word), "{word}: {advice:?}");
             }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_off_is_named_with_what_it_breaks() {
+    fn a_clock_skew_is_reported_with_its_consequence() {
         let cases: [(Option<i64>, &[&str]); 8] = [
             (None, &[]),
             (Some(0), &[]),
@@ -153,9 +153,9 @@ mod tests {
             (Some(7200), &["120 minutes ahead of", "signed"]),
         ];
         for (ahead, words) in cases {
-            let checkup = checkup(Finding::Well, ahead);
-            let advice = checkup.advice();
-            assert_eq!(checkup.is_well(), words.is_empty(), "{ahead:?}");
+            let check = connection_check(Finding::Ok, ahead);
+            let advice = check.advice();
+            assert_eq!(check.is_ok(), words.is_empty(), "{ahead:?}");
             assert_eq!(advice.is_empty(), words.is_empty(), "{ahead:?}: {advice:?}");
             for word in words {
                 assert!(advice[0].contains(word), "{word}: {advice:?}");
@@ -164,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_comes_before_the_signature_that_it_breaks() {
-        let advice = checkup(Finding::Credentials("HTTP 401".into()), Some(1200)).advice();
+    fn clock_skew_is_listed_before_invalid_credentials() {
+        let advice = connection_check(Finding::InvalidCredentials("HTTP 401".into()), Some(1200)).advice();
         assert_eq!(advice.len(), 2);
         assert!(advice[0].contains("clock") && advice[1].contains("credential"), "{advice:?}");
     }

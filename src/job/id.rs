@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct InvalidName(String);
 
 impl InvalidName {
-    pub(super) fn new(why: String) -> Self {
-        Self(why)
+    pub(super) fn new(reason: String) -> Self {
+        Self(reason)
     }
 }
 
@@ -98,9 +98,9 @@ impl TryFrom<String> for RemoteId {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum JobRef {
     /// Our number: all digits.
-    Number(JobId),
+    Id(JobId),
     /// `PROVIDER/REMOTE_ID`; the text before the first slash is the provider.
-    Name(ProviderName, RemoteId),
+    Remote(ProviderName, RemoteId),
 }
 
 impl FromStr for JobRef {
@@ -109,7 +109,7 @@ impl FromStr for JobRef {
         if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
             return text
                 .parse()
-                .map(|number| Self::Number(JobId(number)))
+                .map(|number| Self::Id(JobId(number)))
                 .map_err(|_| InvalidName(format!("job number {text} is too large")));
         }
         let Some((provider, remote_id)) = text.split_once('/') else {
@@ -117,15 +117,15 @@ impl FromStr for JobRef {
                 "{text:?} is not a job: give its number or PROVIDER/REMOTE_ID"
             )));
         };
-        Ok(Self::Name(provider.to_owned().try_into()?, remote_id.to_owned().try_into()?))
+        Ok(Self::Remote(provider.to_owned().try_into()?, remote_id.to_owned().try_into()?))
     }
 }
 
 impl fmt::Display for JobRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Number(id) => id.fmt(f),
-            Self::Name(provider, remote_id) => write!(f, "{provider}/{remote_id}"),
+            Self::Id(id) => id.fmt(f),
+            Self::Remote(provider, remote_id) => write!(f, "{provider}/{remote_id}"),
         }
     }
 }
@@ -138,7 +138,7 @@ pub struct Labels(BTreeMap<String, String>);
 
 impl Labels {
     /// A job has no more.
-    pub const MAX: usize = 32;
+    pub const MAX_COUNT: usize = 32;
 
     /// All of them, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -155,11 +155,11 @@ impl Labels {
 impl TryFrom<BTreeMap<String, String>> for Labels {
     type Error = InvalidName;
     fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidName> {
-        if map.len() > Self::MAX {
+        if map.len() > Self::MAX_COUNT {
             return Err(InvalidName(format!(
                 "{} labels; at most {} are allowed",
                 map.len(),
-                Self::MAX
+                Self::MAX_COUNT
             )));
         }
         for (key, value) in &map {
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_job_is_named_by_number_or_by_provider_and_id() {
-        assert_eq!("17".parse(), Ok(JobRef::Number(JobId(17))));
+        assert_eq!("17".parse(), Ok(JobRef::Id(JobId(17))));
         let name: JobRef = "scripts/etl/a1ad".parse().expect("a name");
         assert_eq!(name.to_string(), "scripts/etl/a1ad");
         for bad in ["", "dune", "dune/", "/x", "99999999999999999999", "DUNE/x"] {
@@ -251,13 +251,13 @@ mod tests {
 
     #[test]
     fn labels_are_checked() {
-        let of = |key: &str, value: &str| {
+        let labels_with = |key: &str, value: &str| {
             Labels::try_from(BTreeMap::from([(key.to_owned(), value.to_owned())]))
         };
-        assert!(of("team", "a = b").is_ok());
-        assert!(of("", "x").is_err());
-        assert!(of("a b", "x").is_err());
-        assert!(of("a", "x\ny").is_err());
+        assert!(labels_with("team", "a = b").is_ok());
+        assert!(labels_with("", "x").is_err());
+        assert!(labels_with("a b", "x").is_err());
+        assert!(labels_with("a", "x\ny").is_err());
         assert!(parse_label("team").is_err());
     }
 }

@@ -11,51 +11,51 @@ use super::id::InvalidName;
 /// array of texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Likeness {
+pub enum SimilarityKeys {
     /// Nothing is known of it yet.
     #[default]
     Unknown,
     /// By what its user said, whatever the provider tells.
-    Given(Box<str>),
+    UserProvided(Box<str>),
     /// By what the provider told: the closest name first, a wider one behind it.
-    Told(Box<[Box<str>]>),
+    ProviderReported(Box<[Box<str>]>),
 }
 
-impl Likeness {
+impl SimilarityKeys {
     /// What a user says.
     ///
     /// # Errors
     /// If it is no name.
-    pub fn given(name: &str) -> Result<Self, InvalidName> {
-        if !(1..=128).contains(&name.chars().count()) || name.chars().any(char::is_control) {
-            let why = "the name of those alike must have 1 to 128 characters, none of them control";
-            return Err(InvalidName::new(why.to_owned()));
+    pub fn from_user(key: &str) -> Result<Self, InvalidName> {
+        if !(1..=128).contains(&key.chars().count()) || key.chars().any(char::is_control) {
+            let reason = "the name of those alike must have 1 to 128 characters, none of them control";
+            return Err(InvalidName::new(reason.to_owned()));
         }
-        Ok(Self::Given(name.into()))
+        Ok(Self::UserProvided(key.into()))
     }
 
     /// What a provider told.
     #[must_use]
-    pub fn told(names: impl IntoIterator<Item = String>) -> Self {
-        let names: Box<[Box<str>]> = names.into_iter().map(String::into_boxed_str).collect();
-        if names.is_empty() { Self::Unknown } else { Self::Told(names) }
+    pub fn from_provider(keys: impl IntoIterator<Item = String>) -> Self {
+        let keys: Box<[Box<str>]> = keys.into_iter().map(String::into_boxed_str).collect();
+        if keys.is_empty() { Self::Unknown } else { Self::ProviderReported(keys) }
     }
 
     /// The names, the closest first.
     #[must_use]
-    pub fn names(&self) -> &[Box<str>] {
+    pub fn keys(&self) -> &[Box<str>] {
         match self {
             Self::Unknown => &[],
-            Self::Given(name) => std::slice::from_ref(name),
-            Self::Told(names) => names,
+            Self::UserProvided(name) => std::slice::from_ref(name),
+            Self::ProviderReported(names) => names,
         }
     }
 
     /// Takes in what the provider tells now, unless its user knows better or it tells nothing.
-    pub fn hear(&mut self, told: &Self) {
-        let is_news = *told != Self::Unknown && self != told;
-        if is_news && !matches!(self, Self::Given(_)) {
-            self.clone_from(told);
+    pub fn update_from_provider(&mut self, reported: &Self) {
+        let is_new = *reported != Self::Unknown && self != reported;
+        if is_new && !matches!(self, Self::UserProvided(_)) {
+            self.clone_from(reported);
         }
     }
 }
@@ -63,20 +63,20 @@ impl Likeness {
 /// From when a duration counts. A job that is known to run is compared with the runs, one that waits
 /// with all of the wait and the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub enum DurationKind {
     /// From its submission, or from its registration where the provider tells none.
-    Whole,
+    Total,
     /// From the start of its run.
-    Running,
+    Run,
 }
 
 /// What a job that is over teaches of those like it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lesson {
+pub struct DurationSample {
     /// Which those are.
-    pub likeness: Likeness,
+    pub similarity_keys: SimilarityKeys,
     /// How long all of it took.
-    pub whole: Option<Duration>,
+    pub total: Option<Duration>,
     /// How long its run took.
-    pub running: Option<Duration>,
+    pub run: Option<Duration>,
 }

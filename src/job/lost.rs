@@ -8,52 +8,52 @@
 
 use std::time::Duration;
 
-use super::time::Mono;
+use super::time::MonotonicTime;
 
 /// For how long a provider must deny a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grace {
+pub struct NotFoundTimeout {
     /// One that was seen.
-    pub seen: Duration,
+    pub previously_seen: Duration,
     /// One that was never seen: a fresh id may take its time to appear.
-    pub unseen: Duration,
+    pub never_seen: Duration,
 }
 
 /// The "not found" answers in a row for one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
-    last: Mono,
-    counted: Duration,
-    times: u32,
+pub struct NotFoundStreak {
+    last_at: MonotonicTime,
+    counted_time: Duration,
+    count: u32,
 }
 
-impl Missing {
+impl NotFoundStreak {
     /// This many answers in a row are needed.
-    pub const CONFIRMATIONS: u32 = 3;
+    pub const REQUIRED_COUNT: u32 = 3;
 
     /// Counts one more "not found" to those before.
     #[must_use]
-    pub fn again(before: Option<Self>, grace: Duration, now: Mono) -> Self {
-        match before {
-            Some(Self { last, counted, times }) => Self {
-                last: now,
-                counted: counted.saturating_add(now.since(last).min(grace / 2)),
-                times: times.saturating_add(1),
+    pub fn extend(previous: Option<Self>, timeout: Duration, now: MonotonicTime) -> Self {
+        match previous {
+            Some(Self { last_at: last, counted_time: counted, count: times }) => Self {
+                last_at: now,
+                counted_time: counted.saturating_add(now.duration_since(last).min(timeout / 2)),
+                count: times.saturating_add(1),
             },
-            None => Self { last: now, counted: Duration::ZERO, times: 1 },
+            None => Self { last_at: now, counted_time: Duration::ZERO, count: 1 },
         }
     }
 
     /// Whether the job is lost.
     #[must_use]
-    pub fn is_proven(self, grace: Duration) -> bool {
-        self.times >= Self::CONFIRMATIONS && self.counted >= grace
+    pub fn is_confirmed(self, timeout: Duration) -> bool {
+        self.count >= Self::REQUIRED_COUNT && self.counted_time >= timeout
     }
 
     /// How many answers in a row there were.
     #[must_use]
-    pub fn times(self) -> u32 {
-        self.times
+    pub fn count(self) -> u32 {
+        self.count
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn needs_both_the_count_and_the_time_and_no_gap_is_proof() {
+    fn loss_is_confirmed_by_count_and_time_and_never_by_a_single_gap() {
         // (minutes needed, minutes of the "not found" answers, proven by the last)
         let cases: [(u64, &[u64], bool); 12] = [
             (15, &[0], false),
@@ -79,12 +79,12 @@ mod tests {
             (15, &[0, 1, 1441, 1446], false),
             (15, &[0, 1, 1441, 1446, 1448], true),
         ];
-        for (grace, minutes, proven) in cases {
-            let grace = Duration::from_mins(grace);
-            let at = |minute: &u64| Mono::from_millis(minute * 60_000);
-            let missing =
-                minutes.iter().fold(None, |m, minute| Some(Missing::again(m, grace, at(minute))));
-            assert_eq!(missing.expect("one").is_proven(grace), proven, "{grace:?} {minutes:?}");
+        for (timeout_minutes, minutes, confirmed) in cases {
+            let timeout = Duration::from_mins(timeout_minutes);
+            let at = |minute: &u64| MonotonicTime::from_millis(minute * 60_000);
+            let streak =
+                minutes.iter().fold(None, |m, minute| Some(NotFoundStreak::extend(m, timeout, at(minute))));
+            assert_eq!(streak.expect("one").is_confirmed(timeout), confirmed, "{timeout:?} {minutes:?}");
         }
     }
 }

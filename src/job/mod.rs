@@ -14,14 +14,14 @@ mod state;
 mod time;
 mod transition;
 
-pub use answer::{Answer, Listed, Listing, Observation, Pace, Page, ProviderError, Quota, Times};
-pub use change::{Anomaly, Change, NewJob, Note, Outage, OutageEdge, Told, Tracked};
-pub use checkup::{Checkup, Finding};
+pub use answer::{Answer, ListPage, ListAnswer, Observation, RateLimitInfo, ListWindow, ProviderError, RateLimitQuota, ProviderTimes};
+pub use change::{Anomaly, Change, NewJob, PollRecord, Outage, OutageEdge, Metadata, StoredJob};
+pub use checkup::{ConnectionCheck, Finding};
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
-pub use likeness::{Lesson, Likeness, Phase};
-pub use lost::{Grace, Missing};
-pub use state::{Evidence, Said, State};
-pub use time::{Moment, Mono, Utc};
+pub use likeness::{DurationSample, SimilarityKeys, DurationKind};
+pub use lost::{NotFoundTimeout, NotFoundStreak};
+pub use state::{Evidence, ObservedState, State};
+pub use time::{ClockReading, MonotonicTime, UtcTime};
 pub use transition::{
-    Asked, Ours, Standing, Step, Transition, Verdict, conclude, observe, register,
+    RequestTimes, LocalOutcome, CurrentState, LifecycleStep, Transition, Verdict, local_end_transition, evaluate_observation, registration_transition,
 };

@@ -104,7 +104,7 @@ impl FromStr for State {
 
 /// What a good answer can say of a job: every state but those that only we set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Said {
+pub enum ObservedState {
     /// It waits.
     Pending,
     /// It runs.
@@ -123,10 +123,10 @@ pub enum Said {
     Indeterminate,
 }
 
-impl Said {
+impl ObservedState {
     /// The state that a job is in when this is said of it.
     #[must_use]
-    pub fn state(self) -> State {
+    pub fn to_state(self) -> State {
         match self {
             Self::Pending => State::Pending,
             Self::Running => State::Running,

@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// A point in time, UTC, in whole milliseconds; always within the years 0 to 9999, so that its
 /// text forms sort as it does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Utc(i64);
+pub struct UtcTime(i64);
 
-impl Utc {
+impl UtcTime {
     const MIN_MS: i64 = -62_167_219_200_000;
     const MAX_MS: i64 = 253_402_207_200_000;
 
@@ -32,7 +32,7 @@ impl Utc {
 
     /// Reads RFC 3339 with any fraction (cut to milliseconds). A time without a zone is none.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let at: Timestamp = text.parse().ok()?;
         Some(Self::from_millis(at.as_millisecond()))
     }
@@ -47,33 +47,33 @@ impl Utc {
 
     /// `SQLite`'s own form, `2026-11-21 23:17:05.123`: compares with `datetime('now')`.
     #[must_use]
-    pub fn sql(self) -> String {
+    pub fn to_sql(self) -> String {
         self.timestamp().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
     }
 
     /// The basic form of ISO 8601, to the second: `20261121T231705Z`.
     #[must_use]
-    pub fn basic(self) -> String {
+    pub fn to_iso8601_basic(self) -> String {
         self.timestamp().strftime("%Y%m%dT%H%M%SZ").to_string()
     }
 
     /// This time moved on by `span`.
     #[must_use]
-    pub fn plus(self, span: Duration) -> Self {
-        let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    pub fn plus(self, duration: Duration) -> Self {
+        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_add(ms))
     }
 
     /// This time moved back by `span`.
     #[must_use]
-    pub fn minus(self, span: Duration) -> Self {
-        let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    pub fn minus(self, duration: Duration) -> Self {
+        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_sub(ms))
     }
 
     /// How long after `earlier` this is; zero if it is not.
     #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
+    pub fn duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
 
@@ -83,36 +83,36 @@ impl Utc {
 }
 
 /// RFC 3339 with milliseconds, `2026-11-21T23:17:05.123Z`: the form on the wire.
-impl fmt::Display for Utc {
+impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.timestamp().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
     }
 }
 
-impl fmt::Debug for Utc {
+impl fmt::Debug for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl Serialize for Utc {
+impl Serialize for UtcTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Utc {
+impl<'de> Deserialize<'de> for UtcTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("not an RFC 3339 time"))
+        Self::parse_rfc3339(&text).ok_or_else(|| de::Error::custom("not an RFC 3339 time"))
     }
 }
 
 /// A reading of a clock that never jumps: milliseconds since some start of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mono(u64);
+pub struct MonotonicTime(u64);
 
-impl Mono {
+impl MonotonicTime {
     /// `ms` after the clock's start.
     #[must_use]
     pub fn from_millis(ms: u64) -> Self {
@@ -128,31 +128,31 @@ impl Mono {
     /// This reading, `span` later; a span is rounded up to a whole millisecond, so that no wait
     /// is ever too short.
     #[must_use]
-    pub fn plus(self, span: Duration) -> Self {
-        let ms = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    pub fn plus(self, duration: Duration) -> Self {
+        let ms = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(ms))
     }
 
     /// This reading, `span` earlier, and not before the clock's start.
     #[must_use]
-    pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// How long after `earlier` this is; zero if it is not.
     #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
+    pub fn duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
 /// What the pure rooms are told of the present: both clocks, and one throw of the dice.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct ClockReading {
     /// The stopwatch.
-    pub mono: Mono,
+    pub monotonic: MonotonicTime,
     /// The calendar.
-    pub wall: Utc,
+    pub utc: UtcTime,
     /// Chance, evenly spread in `0.0..1.0`.
     pub jitter: f64,
 }
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_prints_both_forms() {
+    fn parses_and_formats_rfc3339_and_sql() {
         let cases = [
             ("2022-08-29T06:33:24.916543331Z", "2022-08-29 06:33:24.916"),
             ("2022-08-29T06:33:24.91Z", "2022-08-29 06:33:24.910"),
@@ -171,25 +171,25 @@ mod tests {
             ("1969-12-31T23:59:59.999Z", "1969-12-31 23:59:59.999"),
         ];
         for (text, sql) in cases {
-            let at = Utc::parse(text).expect(text);
-            assert_eq!(at.sql(), sql);
-            assert_eq!(Utc::parse_sql(&at.sql()), Some(at), "{text}: SQL form");
-            assert_eq!(Utc::parse(&at.to_string()), Some(at), "{text}: wire form");
+            let at = UtcTime::parse_rfc3339(text).expect(text);
+            assert_eq!(at.to_sql(), sql);
+            assert_eq!(UtcTime::parse_sql(&at.to_sql()), Some(at), "{text}: SQL form");
+            assert_eq!(UtcTime::parse_rfc3339(&at.to_string()), Some(at), "{text}: wire form");
         }
         let not_times = ["", "yesterday", "2022-13-01T00:00:00Z", "12345", "2022-08-29T06:33:24"];
         for text in not_times {
-            assert_eq!(Utc::parse(text), None, "{text}");
+            assert_eq!(UtcTime::parse_rfc3339(text), None, "{text}");
         }
     }
 
     #[test]
     fn extremes_are_clamped_and_printable() {
         for ms in [i64::MIN, -1, 0, i64::MAX] {
-            let at = Utc::from_millis(ms);
-            assert_eq!(Utc::parse_sql(&at.sql()), Some(at), "{ms}");
-            assert_eq!(at.sql().len(), 23);
+            let at = UtcTime::from_millis(ms);
+            assert_eq!(UtcTime::parse_sql(&at.to_sql()), Some(at), "{ms}");
+            assert_eq!(at.to_sql().len(), 23);
         }
-        assert_eq!(Utc::from_millis(5).since(Utc::from_millis(9)), Duration::ZERO);
-        assert_eq!(Mono::from_millis(1).plus(Duration::from_micros(10)), Mono::from_millis(2));
+        assert_eq!(UtcTime::from_millis(5).duration_since(UtcTime::from_millis(9)), Duration::ZERO);
+        assert_eq!(MonotonicTime::from_millis(1).plus(Duration::from_micros(10)), MonotonicTime::from_millis(2));
     }
 }

@@ -3,28 +3,28 @@
 //!
 //! Called by the tracker with what it holds of a job; what comes out is written as it is.
 
-use super::answer::{Observation, Times};
+use super::answer::{Observation, ProviderTimes};
 use super::state::{Evidence, State};
-use super::time::Utc;
+use super::time::UtcTime;
 
 /// What we hold of a job that bears on its next transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct CurrentState {
     /// Where it stands.
     pub state: State,
     /// The provider's last word for that.
-    pub word: Option<Box<str>>,
+    pub provider_state: Option<Box<str>>,
     /// The furthest step of its life that has a row.
-    pub reached: Step,
+    pub furthest_step: LifecycleStep,
     /// `observed_at` of its last row.
-    pub observed_at: Utc,
+    pub observed_at: UtcTime,
     /// When the request of its last good answer was sent.
-    pub answered_from: Option<Utc>,
+    pub last_success_sent_at: Option<UtcTime>,
 }
 
 /// The steps that every life has, in order, and whose rows are filled in when we did not see them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
+pub enum LifecycleStep {
     /// Known to us, nothing more.
     Registered,
     /// Taken by the provider.
@@ -35,11 +35,11 @@ pub enum Step {
 
 /// When a question was sent and when its answer was in, by our clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct RequestTimes {
     /// Just before the request was sent.
-    pub sent_at: Utc,
+    pub sent_at: UtcTime,
     /// When the answer was in.
-    pub answered_at: Utc,
+    pub received_at: UtcTime,
 }
 
 /// An accepted change of a job: one row of the history, its number not yet given.
@@ -54,11 +54,11 @@ pub struct Transition {
     /// How we know.
     pub evidence: Evidence,
     /// When it was, by the provider's clock.
-    pub occurred_at: Option<Utc>,
+    pub occurred_at: Option<UtcTime>,
     /// When we learned of it, by ours.
-    pub observed_at: Utc,
+    pub observed_at: UtcTime,
     /// Not before this, by our clock: then we asked and were told otherwise.
-    pub earliest_at: Option<Utc>,
+    pub earliest_at: Option<UtcTime>,
     /// Why.
     pub message: Option<String>,
 }
@@ -67,16 +67,16 @@ pub struct Transition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It stands as it stood.
-    Same,
+    Unchanged,
     /// It moved: these rows, in this order, never empty.
-    Moved(Vec<Transition>),
+    Transitions(Vec<Transition>),
     /// It is over for us and the provider now says something else. Recorded, never obeyed.
     Contradiction(String),
 }
 
 /// The first row of every job.
 #[must_use]
-pub fn register(now: Utc) -> Transition {
+pub fn registration_transition(now: UtcTime) -> Transition {
     Transition {
         from: None,
         to: State::Registered,
@@ -91,32 +91,32 @@ pub fn register(now: Utc) -> Transition {
 
 /// What `seen` means for a job that stands at `standing`.
 #[must_use]
-pub fn observe(standing: &Standing, seen: &Observation, asked: Asked) -> Verdict {
-    let to = seen.said.state();
-    let same_word = standing.word.as_deref() == Some(seen.word.as_str());
-    if standing.state == to && same_word {
-        return Verdict::Same;
+pub fn evaluate_observation(current: &CurrentState, observation: &Observation, request_times: RequestTimes) -> Verdict {
+    let to = observation.state.to_state();
+    let same_provider_state = current.provider_state.as_deref() == Some(observation.provider_state.as_str());
+    if current.state == to && same_provider_state {
+        return Verdict::Unchanged;
     }
-    match standing.state {
+    match current.state {
         // Ours, and says nothing of the job itself: the provider cannot contradict it.
-        State::Untracked => return Verdict::Same,
-        over if over.is_terminal() => {
+        State::Untracked => return Verdict::Unchanged,
+        recorded if recorded.is_terminal() => {
             return Verdict::Contradiction(format!(
-                "recorded as {over} ({}), now reported as {to} ({})",
-                standing.word.as_deref().unwrap_or("our own word"),
-                seen.word,
+                "recorded as {recorded} ({}), now reported as {to} ({})",
+                current.provider_state.as_deref().unwrap_or("our own word"),
+                observation.provider_state,
             ));
         }
         _ => {}
     }
-    let observed_at = asked.answered_at.max(standing.observed_at);
+    let observed_at = request_times.received_at.max(current.observed_at);
     // A clock that was set back must not turn the bounds around.
-    let earliest_at = standing.answered_from.map(|at| at.min(observed_at));
-    let mut rows = Vec::new();
-    let mut from = standing.state;
-    for (step, state, at) in unseen_steps(standing, to, seen.times) {
-        if step > standing.reached {
-            rows.push(Transition {
+    let earliest_at = current.last_success_sent_at.map(|at| at.min(observed_at));
+    let mut transitions = Vec::new();
+    let mut from = current.state;
+    for (step, state, at) in unobserved_steps(current, to, observation.times) {
+        if step > current.furthest_step {
+            transitions.push(Transition {
                 from: Some(from),
                 to: state,
                 word: None,
@@ -129,94 +129,94 @@ pub fn observe(standing: &Standing, seen: &Observation, asked: Asked) -> Verdict
             from = state;
         }
     }
-    rows.push(Transition {
+    transitions.push(Transition {
         from: Some(from),
         to,
-        word: Some(seen.word.as_str().into()),
+        word: Some(observation.provider_state.as_str().into()),
         evidence: Evidence::Observed,
-        occurred_at: occurred_at(to, seen.times),
+        occurred_at: occurred_at(to, observation.times),
         observed_at,
         earliest_at,
-        message: seen.message.clone(),
+        message: observation.message.clone(),
     });
-    Verdict::Moved(rows)
+    Verdict::Transitions(transitions)
 }
 
 /// Our own ending of a job: `to` is `lost` or `untracked`. None if it is over already.
 #[must_use]
-pub fn conclude(standing: &Standing, to: Ours, now: Utc, why: String) -> Option<Transition> {
-    if standing.state.is_terminal() {
+pub fn local_end_transition(current: &CurrentState, outcome: LocalOutcome, now: UtcTime, reason: String) -> Option<Transition> {
+    if current.state.is_terminal() {
         return None;
     }
-    let observed_at = now.max(standing.observed_at);
-    let (to, earliest_at) = match to {
-        Ours::Lost => (State::Lost, standing.answered_from.map(|at| at.min(observed_at))),
-        Ours::Untracked => (State::Untracked, None),
+    let observed_at = now.max(current.observed_at);
+    let (to, earliest_at) = match outcome {
+        LocalOutcome::Lost => (State::Lost, current.last_success_sent_at.map(|at| at.min(observed_at))),
+        LocalOutcome::Untracked => (State::Untracked, None),
     };
     Some(Transition {
-        from: Some(standing.state),
+        from: Some(current.state),
         to,
         word: None,
         evidence: Evidence::Local,
         occurred_at: None,
         observed_at,
         earliest_at,
-        message: Some(why),
+        message: Some(reason),
     })
 }
 
 /// The endings that only we set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ours {
+pub enum LocalOutcome {
     /// The provider denies it.
     Lost,
     /// We stopped asking.
     Untracked,
 }
 
-impl Standing {
+impl CurrentState {
     /// A job as it stands after its first row.
     #[must_use]
-    pub fn registered(now: Utc) -> Self {
+    pub fn registered(now: UtcTime) -> Self {
         Self {
             state: State::Registered,
-            word: None,
-            reached: Step::Registered,
+            provider_state: None,
+            furthest_step: LifecycleStep::Registered,
             observed_at: now,
-            answered_from: None,
+            last_success_sent_at: None,
         }
     }
 
     /// Moves the job along one of its rows.
-    pub fn apply(&mut self, row: &Transition) {
-        self.state = row.to;
-        self.observed_at = row.observed_at;
-        if row.word.is_some() {
-            self.word.clone_from(&row.word);
+    pub fn apply(&mut self, transition: &Transition) {
+        self.state = transition.to;
+        self.observed_at = transition.observed_at;
+        if transition.word.is_some() {
+            self.provider_state.clone_from(&transition.word);
         }
-        self.reached = match row.to {
-            State::Pending => self.reached.max(Step::Pending),
-            State::Running => Step::Running,
-            _ => self.reached,
+        self.furthest_step = match transition.to {
+            State::Pending => self.furthest_step.max(LifecycleStep::Pending),
+            State::Running => LifecycleStep::Running,
+            _ => self.furthest_step,
         };
     }
 }
 
 /// The steps that must lie before `to`, with the times that the provider tells of them.
-fn unseen_steps(
-    standing: &Standing,
+fn unobserved_steps(
+    current: &CurrentState,
     to: State,
-    times: Times,
-) -> impl Iterator<Item = (Step, State, Utc)> {
-    let pending = times.submitted_at.map(|at| (Step::Pending, State::Pending, at));
-    let running = times.started_at.map(|at| (Step::Running, State::Running, at));
+    times: ProviderTimes,
+) -> impl Iterator<Item = (LifecycleStep, State, UtcTime)> {
+    let pending = times.submitted_at.map(|at| (LifecycleStep::Pending, State::Pending, at));
+    let running = times.started_at.map(|at| (LifecycleStep::Running, State::Running, at));
     // A job that ran has been pending, seen or not: no step back is filled in.
-    let pending = pending.filter(|_| to != State::Pending && standing.reached < Step::Running);
+    let pending = pending.filter(|_| to != State::Pending && current.furthest_step < LifecycleStep::Running);
     let running = running.filter(|_| to != State::Pending && to != State::Running);
     pending.into_iter().chain(running)
 }
 
-fn occurred_at(to: State, times: Times) -> Option<Utc> {
+fn occurred_at(to: State, times: ProviderTimes) -> Option<UtcTime> {
     match to {
         State::Pending => times.submitted_at,
         State::Running => times.started_at,

@@ -19,16 +19,16 @@ impl Backoff {
     /// 1 s to 5 min at this factor costs 5.5 polls a job where fixed 5 s costs 7.3, at a like delay.
     const FACTOR: f64 = 1.5;
     /// Jobs added together drift apart by this share of their interval.
-    const SPREAD: f64 = 0.2;
+    const JITTER: f64 = 0.2;
 
     /// The interval after `quiet` polls in a row that brought no news; `jitter` is in `0.0..1.0`.
     #[must_use]
-    pub fn next_interval(&self, quiet: u32, jitter: f64) -> Duration {
-        let exponent = i32::try_from(quiet).unwrap_or(i32::MAX);
-        let grown = self.min.as_secs_f64() * Self::FACTOR.powi(exponent);
-        let bounded = grown.min(self.max.as_secs_f64());
-        let spread = bounded * (1.0 + Self::SPREAD * (jitter - 0.5));
-        Duration::try_from_secs_f64(spread)
+    pub fn next_interval(&self, polls_without_change: u32, jitter: f64) -> Duration {
+        let exponent = i32::try_from(polls_without_change).unwrap_or(i32::MAX);
+        let unbounded = self.min.as_secs_f64() * Self::FACTOR.powi(exponent);
+        let bounded = unbounded.min(self.max.as_secs_f64());
+        let jittered = bounded * (1.0 + Self::JITTER * (jitter - 0.5));
+        Duration::try_from_secs_f64(jittered)
             .unwrap_or(self.max)
             .clamp(self.min, self.max.max(self.min))
     }
@@ -43,8 +43,8 @@ mod tests {
     #[test]
     fn grows_from_min_to_max() {
         let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) };
-        for (quiet, expected_ms) in (0u32..).zip([1000, 1500, 2250, 3375]) {
-            assert_eq!(backoff.next_interval(quiet, 0.5), Duration::from_millis(expected_ms));
+        for (polls_without_change, expected_ms) in (0u32..).zip([1000, 1500, 2250, 3375]) {
+            assert_eq!(backoff.next_interval(polls_without_change, 0.5), Duration::from_millis(expected_ms));
         }
         assert_eq!(backoff.next_interval(u32::MAX, 0.5), backoff.max);
     }
@@ -53,8 +53,8 @@ mod tests {
     fn is_fixed_when_its_bounds_are_equal() {
         let second = Duration::from_secs(1);
         let backoff = Backoff { min: second, max: second };
-        for (quiet, jitter) in [(0, 0.0), (3, 0.99), (1000, 0.5)] {
-            assert_eq!(backoff.next_interval(quiet, jitter), second);
+        for (polls_without_change, jitter) in [(0, 0.0), (3, 0.99), (1000, 0.5)] {
+            assert_eq!(backoff.next_interval(polls_without_change, jitter), second);
         }
     }
 
@@ -73,7 +73,7 @@ mod tests {
         }
 
         #[test]
-        fn really_backs_off(quiet in 0u32..10, jitter in 0.0..1.0f64) {
+        fn the_interval_grows_over_two_polls_despite_jitter(quiet in 0u32..10, jitter in 0.0..1.0f64) {
             let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) };
             prop_assert!(backoff.next_interval(quiet + 2, jitter) > backoff.next_interval(quiet, jitter));
         }

@@ -25,73 +25,73 @@
 use std::sync::OnceLock;
 
 /// A distribution of durations, in seconds.
-pub trait Curve {
+pub trait Distribution {
     /// F(t) and A(t): the chance to be over by `t`, and its integral from 0 to `t`.
-    fn at(&self, t: f64) -> Over;
+    fn cdf_at(&self, t: f64) -> CdfPoint;
 }
 
 /// A [`Curve`] at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Over {
+pub struct CdfPoint {
     /// F: the chance to be over, 0 to 1.
-    pub chance: f64,
+    pub probability: f64,
     /// A: its integral from 0, in seconds.
-    pub area: f64,
+    pub integral: f64,
 }
 
 /// Durations that are alike. Empty until it has [learned](Sketch::learn).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Sketch {
+pub struct LogNormalEstimate {
     weight: f64,
-    mean: f64,
-    variance: f64,
+    log_mean: f64,
+    squared_deviations: f64,
     runs: u32,
     /// The last run, if it was far from those before it.
-    far: Option<f64>,
+    previous_outlier: Option<f64>,
 }
 
-impl Sketch {
+impl LogNormalEstimate {
     /// What is left of a run's weight after the next one.
-    const FADE: f64 = 0.94;
+    const DECAY: f64 = 0.94;
     /// The spread that is assumed, as the variance of so many runs.
     const PRIOR: (f64, f64) = (2.0, 0.16);
     /// A run that is further from the mean, in spreads, counts as one so far from it.
-    const FAR: f64 = 2.4;
+    const OUTLIER_STD_DEVS: f64 = 2.4;
     /// So many runs must have been seen before one is far.
-    const KNOWN: f64 = 4.0;
+    const OUTLIER_MIN_WEIGHT: f64 = 4.0;
     /// Nobody asks so soon that it would matter how much shorter a run was.
-    const SHORTEST: f64 = 0.05;
+    const MIN_SECONDS: f64 = 0.05;
 
     /// Takes in a run of so many seconds.
-    pub fn learn(&mut self, seconds: f64) {
-        let ln = seconds.max(Self::SHORTEST).ln();
-        let far = self.is_far(ln).then_some(ln);
-        let before = std::mem::replace(&mut self.far, far);
-        if let (Some(first), Some(_)) = (before, far)
-            && (first < self.mean) == (ln < self.mean)
+    pub fn record(&mut self, seconds: f64) {
+        let ln = seconds.max(Self::MIN_SECONDS).ln();
+        let outlier = self.is_outlier(ln).then_some(ln);
+        let previous = std::mem::replace(&mut self.previous_outlier, outlier);
+        if let (Some(first), Some(_)) = (previous, outlier)
+            && (first < self.log_mean) == (ln < self.log_mean)
         {
             *self = Self::default();
-            self.take_in(first);
+            self.update(first);
         }
-        self.take_in(ln);
+        self.update(ln);
     }
 
-    fn take_in(&mut self, ln: f64) {
-        let most = if self.is_known() { Self::FAR * self.spread() } else { f64::INFINITY };
-        let apart = (ln - self.mean).clamp(-most, most);
-        self.weight = Self::FADE * self.weight + 1.0;
-        let step = apart / self.weight;
-        self.mean += step;
-        self.variance = Self::FADE * self.variance + apart * (apart - step);
+    fn update(&mut self, ln: f64) {
+        let max_deviation = if self.can_detect_outliers() { Self::OUTLIER_STD_DEVS * self.log_std_dev() } else { f64::INFINITY };
+        let deviation = (ln - self.log_mean).clamp(-max_deviation, max_deviation);
+        self.weight = Self::DECAY * self.weight + 1.0;
+        let mean_shift = deviation / self.weight;
+        self.log_mean += mean_shift;
+        self.squared_deviations = Self::DECAY * self.squared_deviations + deviation * (deviation - mean_shift);
         self.runs = self.runs.saturating_add(1);
     }
 
-    fn is_known(&self) -> bool {
-        self.weight > Self::KNOWN
+    fn can_detect_outliers(&self) -> bool {
+        self.weight > Self::OUTLIER_MIN_WEIGHT
     }
 
-    fn is_far(&self, ln: f64) -> bool {
-        self.is_known() && (ln - self.mean).abs() > Self::FAR * self.spread()
+    fn is_outlier(&self, ln: f64) -> bool {
+        self.can_detect_outliers() && (ln - self.log_mean).abs() > Self::OUTLIER_STD_DEVS * self.log_std_dev()
     }
 
     /// How many runs it has seen, those of the regimes before this one left out.
@@ -103,30 +103,30 @@ impl Sketch {
     /// The median, in seconds.
     #[must_use]
     pub fn median(&self) -> f64 {
-        self.mean.exp()
+        self.log_mean.exp()
     }
 
-    fn spread(&self) -> f64 {
+    fn log_std_dev(&self) -> f64 {
         let (runs, variance) = Self::PRIOR;
-        ((runs * variance + self.variance) / (runs + self.weight)).sqrt()
+        ((runs * variance + self.squared_deviations) / (runs + self.weight)).sqrt()
     }
 }
 
-impl Curve for Sketch {
-    fn at(&self, t: f64) -> Over {
+impl Distribution for LogNormalEstimate {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
         if t <= 0.0 {
-            return Over { chance: 0.0, area: 0.0 };
+            return CdfPoint { probability: 0.0, integral: 0.0 };
         }
-        let s = self.spread();
-        let z = (t.ln() - self.mean) / s;
-        let chance = normal(z);
-        let area = t * chance - (self.mean + s * s / 2.0).exp() * normal(z - s);
-        Over { chance, area: area.max(0.0) }
+        let s = self.log_std_dev();
+        let z = (t.ln() - self.log_mean) / s;
+        let chance = standard_normal_cdf(z);
+        let area = t * chance - (self.log_mean + s * s / 2.0).exp() * standard_normal_cdf(z - s);
+        CdfPoint { probability: chance, integral: area.max(0.0) }
     }
 }
 
 /// Φ, the distribution function of the standard normal distribution.
-fn normal(z: f64) -> f64 {
+fn standard_normal_cdf(z: f64) -> f64 {
     libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2) / 2.0
 }
 
@@ -136,87 +136,87 @@ pub struct Histogram {
     counts: Box<[f32]>,
     total: f32,
     /// F and A at each bin's lower edge and at the last one's upper, once they are asked for.
-    edges: OnceLock<Box<[Over]>>,
+    edge_cdf: OnceLock<Box<[CdfPoint]>>,
 }
 
 impl Histogram {
-    const SHORTEST: f64 = 0.25;
-    const PER_OCTAVE: f64 = 16.0;
+    const MIN_SECONDS: f64 = 0.25;
+    const BINS_PER_OCTAVE: f64 = 16.0;
     /// log₂(36 h / 0.25 s) octaves of them.
     const BINS: usize = 304;
-    const SMOOTHED_OVER: usize = 4;
+    const SMOOTHING_RADIUS: usize = 4;
     /// What a bin holds that has seen nothing…
-    const FLOOR: f64 = 0.02;
+    const MIN_BIN_WEIGHT: f64 = 0.02;
     /// …beside so many runs that nobody saw: around a minute, and a few seconds as well as an hour. On
     /// the first day they are all that is known.
-    const ASSUMED: f64 = 16.0;
-    const ASSUMED_MEDIAN: f64 = 60.0;
-    const ASSUMED_SPREAD: f64 = 1.8;
+    const PRIOR_RUNS: f64 = 16.0;
+    const PRIOR_MEDIAN_SECONDS: f64 = 60.0;
+    const PRIOR_LOG_STD_DEV: f64 = 1.8;
     /// What lies beyond the last bin, nobody knows when: an octave of such bins.
-    const BEYOND: f64 = 0.32;
+    const TAIL_WEIGHT: f64 = 0.32;
     /// Beyond so many runs all count half: the past fades here too.
-    const KEPT: f32 = 4096.0;
+    const HALVING_TOTAL: f32 = 4096.0;
 
     /// Takes in a run of so many seconds.
-    pub fn learn(&mut self, seconds: f64) {
-        if self.total >= Self::KEPT {
+    pub fn record(&mut self, seconds: f64) {
+        if self.total >= Self::HALVING_TOTAL {
             self.counts.iter_mut().for_each(|count| *count /= 2.0);
             self.total /= 2.0;
         }
-        self.counts[Self::bin(seconds)] += 1.0;
+        self.counts[Self::bin_index(seconds)] += 1.0;
         self.total += 1.0;
-        self.edges = OnceLock::new();
+        self.edge_cdf = OnceLock::new();
     }
 
     /// Whether it has seen enough to tell one job from another of another age.
     #[must_use]
-    pub fn is_known(&self) -> bool {
-        const ENOUGH: f32 = 8.0;
-        self.total >= ENOUGH
+    pub fn has_enough_runs(&self) -> bool {
+        const MIN_RUNS: f32 = 8.0;
+        self.total >= MIN_RUNS
     }
 
     /// The bin of a duration; what lies outside counts in the first or the last one.
-    fn bin(seconds: f64) -> usize {
-        let place = (seconds.max(Self::SHORTEST) / Self::SHORTEST).log2() * Self::PER_OCTAVE;
+    fn bin_index(seconds: f64) -> usize {
+        let position = (seconds.max(Self::MIN_SECONDS) / Self::MIN_SECONDS).log2() * Self::BINS_PER_OCTAVE;
         // Saturates, and is not negative.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let bin = place as usize;
+        let bin = position as usize;
         bin.min(Self::BINS - 1)
     }
 
-    fn edge(bin: usize) -> f64 {
+    fn bin_edge(bin: usize) -> f64 {
         #[allow(clippy::cast_precision_loss)]
-        let octaves = bin as f64 / Self::PER_OCTAVE;
-        Self::SHORTEST * octaves.exp2()
+        let octaves = bin as f64 / Self::BINS_PER_OCTAVE;
+        Self::MIN_SECONDS * octaves.exp2()
     }
 
-    fn integrate(counts: &[f32]) -> Box<[Over]> {
-        let mut sums = vec![0.0; Self::BINS + 1];
+    fn compute_edge_cdf(counts: &[f32]) -> Box<[CdfPoint]> {
+        let mut prefix_sums = vec![0.0; Self::BINS + 1];
         for (bin, count) in counts.iter().enumerate() {
-            sums[bin + 1] = sums[bin] + f64::from(*count);
+            prefix_sums[bin + 1] = prefix_sums[bin] + f64::from(*count);
         }
-        let assumed = |t: f64| normal((t.ln() - Self::ASSUMED_MEDIAN.ln()) / Self::ASSUMED_SPREAD);
-        let weight = |bin: usize| {
+        let prior_cdf = |t: f64| standard_normal_cdf((t.ln() - Self::PRIOR_MEDIAN_SECONDS.ln()) / Self::PRIOR_LOG_STD_DEV);
+        let bin_weight = |bin: usize| {
             let (from, to) = (
-                bin.saturating_sub(Self::SMOOTHED_OVER),
-                (bin + Self::SMOOTHED_OVER + 1).min(Self::BINS),
+                bin.saturating_sub(Self::SMOOTHING_RADIUS),
+                (bin + Self::SMOOTHING_RADIUS + 1).min(Self::BINS),
             );
             #[allow(clippy::cast_precision_loss)]
             let width = (to - from) as f64;
-            let seen = (sums[to] - sums[from]) / width;
-            let share = assumed(Self::edge(bin + 1)) - assumed(Self::edge(bin));
-            seen + Self::FLOOR + Self::ASSUMED * share
+            let smoothed_count = (prefix_sums[to] - prefix_sums[from]) / width;
+            let prior_share = prior_cdf(Self::bin_edge(bin + 1)) - prior_cdf(Self::bin_edge(bin));
+            smoothed_count + Self::MIN_BIN_WEIGHT + Self::PRIOR_RUNS * prior_share
         };
-        let total = Self::BEYOND + (0..Self::BINS).map(weight).sum::<f64>();
+        let total = Self::TAIL_WEIGHT + (0..Self::BINS).map(bin_weight).sum::<f64>();
         let mut edges = Vec::with_capacity(Self::BINS + 1);
-        let mut over = Over { chance: 0.0, area: 0.0 };
-        edges.push(over);
+        let mut point = CdfPoint { probability: 0.0, integral: 0.0 };
+        edges.push(point);
         for bin in 0..Self::BINS {
-            let next = over.chance + weight(bin) / total;
-            let width = Self::edge(bin + 1) - Self::edge(bin);
-            over =
-                Over { chance: next, area: over.area + width * f64::midpoint(over.chance, next) };
-            edges.push(over);
+            let next = point.probability + bin_weight(bin) / total;
+            let width = Self::bin_edge(bin + 1) - Self::bin_edge(bin);
+            point =
+                CdfPoint { probability: next, integral: point.integral + width * f64::midpoint(point.probability, next) };
+            edges.push(point);
         }
         edges.into()
     }
@@ -225,29 +225,29 @@ impl Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         let counts = vec![0.0; Self::BINS].into_boxed_slice();
-        Self { edges: OnceLock::new(), counts, total: 0.0 }
+        Self { edge_cdf: OnceLock::new(), counts, total: 0.0 }
     }
 }
 
-impl Curve for Histogram {
-    fn at(&self, t: f64) -> Over {
-        if t <= Self::SHORTEST {
-            return Over { chance: 0.0, area: 0.0 };
+impl Distribution for Histogram {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
+        if t <= Self::MIN_SECONDS {
+            return CdfPoint { probability: 0.0, integral: 0.0 };
         }
-        let edges = self.edges.get_or_init(|| Self::integrate(&self.counts));
-        let last = Self::edge(Self::BINS);
+        let edges = self.edge_cdf.get_or_init(|| Self::compute_edge_cdf(&self.counts));
+        let last = Self::bin_edge(Self::BINS);
         if t >= last {
             let end = edges[Self::BINS];
-            return Over { area: end.area + end.chance * (t - last), ..end };
+            return CdfPoint { integral: end.integral + end.probability * (t - last), ..end };
         }
-        let bin = Self::bin(t);
+        let bin = Self::bin_index(t);
         let (low, high) = (edges[bin], edges[bin + 1]);
-        let (from, to) = (Self::edge(bin), Self::edge(bin + 1));
-        let into = t - from;
-        let slope = (high.chance - low.chance) / (to - from);
-        Over {
-            chance: low.chance + slope * into,
-            area: low.area + into * (low.chance + slope * into / 2.0),
+        let (from, to) = (Self::bin_edge(bin), Self::bin_edge(bin + 1));
+        let offset = t - from;
+        let slope = (high.probability - low.probability) / (to - from);
+        CdfPoint {
+            probability: low.probability + slope * offset,
+            integral: low.integral + offset * (low.probability + slope * offset / 2.0),
         }
     }
 }
@@ -255,25 +255,25 @@ impl Curve for Histogram {
 /// What is predicted of one job: those that are alike, and all others beside them as little more than
 /// one run.
 #[derive(Debug, Clone, Copy)]
-pub struct Mixed<'a> {
+pub struct Mixture<'a> {
     /// Those that are alike; none if there were none.
-    pub alike: Option<&'a Sketch>,
+    pub similar: Option<&'a LogNormalEstimate>,
     /// All.
-    pub all: &'a Histogram,
+    pub overall: &'a Histogram,
 }
 
-impl Mixed<'_> {
-    const WEIGHT_OF_ALL: f64 = 1.3;
+impl Mixture<'_> {
+    const OVERALL_WEIGHT: f64 = 1.3;
 }
 
-impl Curve for Mixed<'_> {
-    fn at(&self, t: f64) -> Over {
-        let all = self.all.at(t);
-        let Some(alike) = self.alike else { return all };
-        let (own, weight) = (alike.at(t), alike.weight);
-        let mix = |own: f64, all: f64| {
-            (weight * own + Self::WEIGHT_OF_ALL * all) / (weight + Self::WEIGHT_OF_ALL)
+impl Distribution for Mixture<'_> {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
+        let overall_point = self.overall.cdf_at(t);
+        let Some(similar) = self.similar else { return overall_point };
+        let (similar_point, weight) = (similar.cdf_at(t), similar.weight);
+        let weighted_mean = |similar_value: f64, overall_value: f64| {
+            (weight * similar_value + Self::OVERALL_WEIGHT * overall_value) / (weight + Self::OVERALL_WEIGHT)
         };
-        Over { chance: mix(own.chance, all.chance), area: mix(own.area, all.area) }
+        CdfPoint { probability: weighted_mean(similar_point.probability, overall_point.probability), integral: weighted_mean(similar_point.integral, overall_point.integral) }
     }
 }

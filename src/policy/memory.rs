@@ -2,118 +2,118 @@
 
 use std::collections::HashMap;
 
-use crate::job::{Lesson, Likeness, Phase};
+use crate::job::{DurationSample, SimilarityKeys, DurationKind};
 
-use super::curve::{Histogram, Mixed, Sketch};
+use super::curve::{Histogram, Mixture, LogNormalEstimate};
 
 /// The learned durations of one provider.
 #[derive(Debug, Default)]
-pub struct Memory {
-    alike: HashMap<Box<str>, Alike>,
-    all: Phases<Histogram>,
+pub struct DurationHistory {
+    by_key: HashMap<Box<str>, KeyHistory>,
+    overall: ByDurationKind<Histogram>,
     /// How many it has taken in.
-    lessons: u64,
+    sample_count: u64,
 }
 
 /// One for each [`Phase`].
 #[derive(Debug, Default)]
-struct Phases<T> {
-    whole: T,
-    running: T,
+struct ByDurationKind<T> {
+    total: T,
+    run: T,
 }
 
-impl<T> Phases<T> {
-    fn of(&self, phase: Phase) -> &T {
-        match phase {
-            Phase::Whole => &self.whole,
-            Phase::Running => &self.running,
+impl<T> ByDurationKind<T> {
+    fn get(&self, kind: DurationKind) -> &T {
+        match kind {
+            DurationKind::Total => &self.total,
+            DurationKind::Run => &self.run,
         }
     }
 
-    fn of_mut(&mut self, phase: Phase) -> &mut T {
-        match phase {
-            Phase::Whole => &mut self.whole,
-            Phase::Running => &mut self.running,
+    fn get_mut(&mut self, kind: DurationKind) -> &mut T {
+        match kind {
+            DurationKind::Total => &mut self.total,
+            DurationKind::Run => &mut self.run,
         }
     }
 }
 
 /// What is remembered under one name.
 #[derive(Debug, Default)]
-struct Alike {
-    sketches: Phases<Sketch>,
+struct KeyHistory {
+    estimates: ByDurationKind<LogNormalEstimate>,
     /// The number of its last lesson: who was not heard of for longest is forgotten first.
-    taught: u64,
+    last_sample: u64,
 }
 
 /// The past that a job is compared with.
 #[derive(Debug, Clone, Copy)]
-pub struct Past<'a> {
+pub struct SimilarRuns<'a> {
     /// The name that it goes by.
-    pub name: &'a str,
+    pub similarity_key: &'a str,
     /// Its runs.
-    pub sketch: &'a Sketch,
+    pub estimate: &'a LogNormalEstimate,
 }
 
-impl Memory {
+impl DurationHistory {
     /// Names that are remembered, at least; no more than twice as many.
-    const NAMES: usize = 10_000;
+    const MIN_KEPT_KEYS: usize = 10_000;
 
     /// Takes in a run that is over.
-    pub fn learn(&mut self, lesson: &Lesson) {
-        self.lessons += 1;
-        let durations = [(Phase::Whole, lesson.whole), (Phase::Running, lesson.running)];
-        for (phase, took) in durations.into_iter().filter_map(|(phase, took)| Some((phase, took?)))
+    pub fn record(&mut self, sample: &DurationSample) {
+        self.sample_count += 1;
+        let durations = [(DurationKind::Total, sample.total), (DurationKind::Run, sample.run)];
+        for (kind, duration) in durations.into_iter().filter_map(|(phase, took)| Some((phase, took?)))
         {
-            let seconds = took.as_secs_f64();
-            self.all.of_mut(phase).learn(seconds);
-            for name in lesson.likeness.names() {
-                let alike = self.alike.entry(name.clone()).or_default();
-                alike.sketches.of_mut(phase).learn(seconds);
-                alike.taught = self.lessons;
+            let seconds = duration.as_secs_f64();
+            self.overall.get_mut(kind).record(seconds);
+            for key in sample.similarity_keys.keys() {
+                let key_history = self.by_key.entry(key.clone()).or_default();
+                key_history.estimates.get_mut(kind).record(seconds);
+                key_history.last_sample = self.sample_count;
             }
         }
-        if self.alike.len() > 2 * Self::NAMES {
-            let mut taught: Vec<_> = self.alike.values().map(|alike| alike.taught).collect();
-            let (_, newest, _) = taught.select_nth_unstable(Self::NAMES);
-            let newest = *newest;
-            self.alike.retain(|_, alike| alike.taught > newest);
+        if self.by_key.len() > 2 * Self::MIN_KEPT_KEYS {
+            let mut last_samples: Vec<_> = self.by_key.values().map(|alike| alike.last_sample).collect();
+            let (_, cutoff, _) = last_samples.select_nth_unstable(Self::MIN_KEPT_KEYS);
+            let cutoff = *cutoff;
+            self.by_key.retain(|_, alike| alike.last_sample > cutoff);
         }
     }
 
     /// What another provider learned that was the same: what is known here stays as it is.
-    pub fn inherit(&mut self, other: Self) {
-        for (name, alike) in other.alike {
-            self.alike.entry(name).or_insert(alike);
+    pub fn merge_missing(&mut self, other: Self) {
+        for (key, key_history) in other.by_key {
+            self.by_key.entry(key).or_insert(key_history);
         }
-        self.lessons = self.lessons.max(other.lessons);
-        if !self.all.whole.is_known() && !self.all.running.is_known() {
-            self.all = other.all;
+        self.sample_count = self.sample_count.max(other.sample_count);
+        if !self.overall.total.has_enough_runs() && !self.overall.run.has_enough_runs() {
+            self.overall = other.overall;
         }
     }
 
     /// Forgets the runs of this name, or all.
-    pub fn forget(&mut self, name: Option<&str>) {
-        match name {
-            Some(name) => drop(self.alike.remove(name)),
+    pub fn forget(&mut self, similarity_key: Option<&str>) {
+        match similarity_key {
+            Some(name) => drop(self.by_key.remove(name)),
             None => *self = Self::default(),
         }
     }
 
     /// The closest past of a job.
     #[must_use]
-    pub fn past(&self, likeness: &Likeness, phase: Phase) -> Option<Past<'_>> {
-        likeness.names().iter().find_map(|name| {
-            let (name, alike) = self.alike.get_key_value(name)?;
-            let sketch = alike.sketches.of(phase);
-            (sketch.runs() > 0).then_some(Past { name, sketch })
+    pub fn similar_runs(&self, similarity_keys: &SimilarityKeys, kind: DurationKind) -> Option<SimilarRuns<'_>> {
+        similarity_keys.keys().iter().find_map(|key| {
+            let (name, key_history) = self.by_key.get_key_value(key)?;
+            let estimate = key_history.estimates.get(kind);
+            (estimate.runs() > 0).then_some(SimilarRuns { similarity_key: name, estimate })
         })
     }
 
     /// What is predicted of a job.
     #[must_use]
-    pub fn predict(&self, likeness: &Likeness, phase: Phase) -> Mixed<'_> {
-        let alike = self.past(likeness, phase).map(|past| past.sketch);
-        Mixed { alike, all: self.all.of(phase) }
+    pub fn predict(&self, similarity_keys: &SimilarityKeys, kind: DurationKind) -> Mixture<'_> {
+        let similar = self.similar_runs(similarity_keys, kind).map(|past| past.estimate);
+        Mixture { similar, overall: self.overall.get(kind) }
     }
 }

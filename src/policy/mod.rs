@@ -10,7 +10,7 @@ mod memory;
 mod price;
 
 pub use backoff::Backoff;
-pub use budget::Budget;
-pub use curve::{Curve, Histogram, Mixed, Over, Sketch};
-pub use memory::{Memory, Past};
-pub use price::{Look, Rule, Why, index};
+pub use budget::RateLimiter;
+pub use curve::{Distribution, Histogram, Mixture, CdfPoint, LogNormalEstimate};
+pub use memory::{DurationHistory, SimilarRuns};
+pub use price::{PlannedPoll, PollRule, PollReason, staleness_index};

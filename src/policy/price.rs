@@ -27,94 +27,94 @@
 
 use std::time::Duration;
 
-use super::curve::{Curve, Over};
+use super::curve::{Distribution, CdfPoint};
 
 /// The index of asking at `at` a job that was not over at `alive`, both in seconds since its
 /// beginning; in seconds. Zero for one that has outlived every prediction.
 #[must_use]
-pub fn index(curve: &impl Curve, alive: f64, at: f64) -> f64 {
-    index_from(curve, curve.at(alive), alive, at)
+pub fn staleness_index(distribution: &impl Distribution, alive_at: f64, at: f64) -> f64 {
+    staleness_index_from(distribution, distribution.cdf_at(alive_at), alive_at, at)
 }
 
-fn index_from(curve: &impl Curve, then: Over, alive: f64, at: f64) -> f64 {
+fn staleness_index_from(distribution: &impl Distribution, alive_cdf: CdfPoint, alive_at: f64, at: f64) -> f64 {
     // A tail that is not known to better than this predicts nothing.
-    const KNOWN: f64 = 1e-9;
-    if 1.0 - then.chance < KNOWN {
+    const MIN_SURVIVAL: f64 = 1e-9;
+    if 1.0 - alive_cdf.probability < MIN_SURVIVAL {
         return 0.0;
     }
-    let now = curve.at(at);
-    let unseen = now.area - then.area - (at - alive) * then.chance;
-    (unseen / (1.0 - now.chance).max(KNOWN)).max(0.0)
+    let cdf = distribution.cdf_at(at);
+    let expected_staleness = cdf.integral - alive_cdf.integral - (at - alive_at) * alive_cdf.probability;
+    (expected_staleness / (1.0 - cdf.probability).max(MIN_SURVIVAL)).max(0.0)
 }
 
 /// What bounds the time until a job is asked again.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rule {
+pub struct PollRule {
     /// The expected delay that one request may cost.
     pub price: Duration,
     /// No sooner than after this.
     pub min_interval: Duration,
     /// Whether the promise is given; without it only the price counts, and the longest interval.
-    pub promises: bool,
+    pub enforce_max_wait: bool,
 }
 
 /// When a job is asked next, in seconds since its beginning, and what decided.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Look {
+pub struct PlannedPoll {
     /// When.
     pub at: f64,
     /// Why then.
-    pub why: Why,
+    pub reason: PollReason,
 }
 
 /// What decided when a job is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum PollReason {
     /// By then a delay of as much as a request may cost is to be expected.
     Price,
     /// The prediction would have it later, the promise does not allow it.
-    Promise,
+    MaxWait,
 }
 
-impl Rule {
+impl PollRule {
     /// No job is asked later.
-    pub const LONGEST: Duration = Duration::from_hours(6);
+    pub const MAX_INTERVAL: Duration = Duration::from_hours(6);
     /// The promise: this, or…
-    const PROMISED: f64 = 10.0;
+    const MAX_WAIT_FLOOR_S: f64 = 10.0;
     /// …this share of the elapsed time.
-    const PROMISED_SHARE: f64 = 0.5;
+    const MAX_WAIT_AGE_FRACTION: f64 = 0.5;
 
     /// When a job that was not over at `alive` is asked next. The promise goes by the part of that
     /// which is beyond doubt, `proven`: what a provider says of times may be wrong.
     #[must_use]
-    pub fn next_look(&self, curve: &impl Curve, alive: f64, proven: f64) -> Look {
-        let earliest = alive + self.min_interval.as_secs_f64();
-        let promised =
-            Self::PROMISED.max(Self::PROMISED_SHARE * proven).min(Self::LONGEST.as_secs_f64());
-        let wait = if self.promises { promised } else { Self::LONGEST.as_secs_f64() };
-        let latest = (alive + wait).max(earliest);
+    pub fn plan_next_poll(&self, distribution: &impl Distribution, alive_at: f64, confirmed_age: f64) -> PlannedPoll {
+        let earliest = alive_at + self.min_interval.as_secs_f64();
+        let max_wait =
+            Self::MAX_WAIT_FLOOR_S.max(Self::MAX_WAIT_AGE_FRACTION * confirmed_age).min(Self::MAX_INTERVAL.as_secs_f64());
+        let wait = if self.enforce_max_wait { max_wait } else { Self::MAX_INTERVAL.as_secs_f64() };
+        let latest = (alive_at + wait).max(earliest);
         let price = self.price.as_secs_f64();
-        match reaches(curve, alive, price, earliest..latest) {
-            Some(at) => Look { at, why: Why::Price },
-            None => Look { at: latest, why: Why::Promise },
+        match find_price_crossing(distribution, alive_at, price, earliest..latest) {
+            Some(at) => PlannedPoll { at, reason: PollReason::Price },
+            None => PlannedPoll { at: latest, reason: PollReason::MaxWait },
         }
     }
 }
 
 /// When the index reaches the price, within `span`; to a millisecond or a thousandth of the span.
-fn reaches(curve: &impl Curve, alive: f64, price: f64, span: std::ops::Range<f64>) -> Option<f64> {
-    let then = curve.at(alive);
-    let index = |at| index_from(curve, then, alive, at);
+fn find_price_crossing(distribution: &impl Distribution, alive_at: f64, price: f64, span: std::ops::Range<f64>) -> Option<f64> {
+    let alive_cdf = distribution.cdf_at(alive_at);
+    let index_at = |at| staleness_index_from(distribution, alive_cdf, alive_at, at);
     let (mut low, mut high) = (span.start, span.end);
-    if index(low) >= price {
+    if index_at(low) >= price {
         return Some(low);
     }
-    if index(high) < price {
+    if index_at(high) < price {
         return None;
     }
-    while high - low > f64::max(0.001, (high - alive) / 1000.0) {
+    while high - low > f64::max(0.001, (high - alive_at) / 1000.0) {
         let middle = f64::midpoint(low, high);
-        if index(middle) < price { low = middle } else { high = middle }
+        if index_at(middle) < price { low = middle } else { high = middle }
     }
     Some(high)
 }

@@ -1,60 +1,60 @@
 //! From the answer for a job that cannot exist to what a check-up found. Shared by all kinds.
 
-use crate::job::{Checkup, Finding, ProviderError, Utc};
+use crate::job::{ConnectionCheck, Finding, ProviderError, UtcTime};
 
-use super::http::Reply;
+use super::http::HttpResponse;
 
 /// `forbids` tells a refusal of rights from one of who asks; `refused` is the kind's own reading of
 /// an answer that is no success.
-pub(super) fn checkup(
-    reply: Result<Reply, ProviderError>,
-    now: Utc,
-    forbids: fn(&Reply) -> bool,
-    refused: fn(&Reply) -> ProviderError,
-) -> Checkup {
+pub(super) fn build_connection_check(
+    reply: Result<HttpResponse, ProviderError>,
+    now: UtcTime,
+    is_permission_error: fn(&HttpResponse) -> bool,
+    rejection_error: fn(&HttpResponse) -> ProviderError,
+) -> ConnectionCheck {
     let reply = match reply {
         Ok(reply) => reply,
-        Err(error) => return Checkup { finding: unanswered(error), clock_ahead_s: None },
+        Err(request_error) => return ConnectionCheck { finding: finding_for_request_error(request_error), clock_ahead_s: None },
     };
-    let ahead = |date: Utc| (now.as_millis() - date.as_millis()) / 1000;
-    let clock_ahead_s = reply.server_date.map(ahead);
+    let seconds_ahead = |date: UtcTime| (now.as_millis() - date.as_millis()) / 1000;
+    let clock_ahead_s = reply.server_date.map(seconds_ahead);
     let finding = if reply.status.is_success() {
         // Nobody who knows jobs has one of that name.
-        strange(&reply, format!("HTTP {}, of a job that cannot exist", reply.status.as_u16()))
+        unexpected_response(&reply, format!("HTTP {}, of a job that cannot exist", reply.status.as_u16()))
     } else {
-        match refused(&reply) {
-            ProviderError::NotFound(_) => Finding::Well,
-            ProviderError::Auth(told) if forbids(&reply) => Finding::Permission(told),
-            ProviderError::Auth(told) => Finding::Credentials(told),
-            ProviderError::Misconfigured(told) => Finding::Endpoint(told),
-            ProviderError::RateLimited(told) => Finding::RateLimited(told),
-            ProviderError::Quota(told) => Finding::Quota(told),
-            ProviderError::Transient(told) => Finding::Trouble(told),
-            ProviderError::Malformed(told) => strange(&reply, told),
+        match rejection_error(&reply) {
+            ProviderError::NotFound(_) => Finding::Ok,
+            ProviderError::Auth(message) if is_permission_error(&reply) => Finding::PermissionDenied(message),
+            ProviderError::Auth(message) => Finding::InvalidCredentials(message),
+            ProviderError::Misconfigured(message) => Finding::WrongEndpoint(message),
+            ProviderError::RateLimited(message) => Finding::RateLimited(message),
+            ProviderError::QuotaExceeded(message) => Finding::QuotaExceeded(message),
+            ProviderError::Transient(message) => Finding::ServiceError(message),
+            ProviderError::Malformed(message) => unexpected_response(&reply, message),
         }
     };
-    Checkup { finding, clock_ahead_s }
+    ConnectionCheck { finding, clock_ahead_s }
 }
 
 /// The services speak JSON: what does not comes from somebody else.
-fn strange(reply: &Reply, told: String) -> Finding {
+fn unexpected_response(reply: &HttpResponse, message: String) -> Finding {
     if reply.body.trim_ascii_start().starts_with(b"{") {
-        Finding::Unclear(told)
+        Finding::UnrecognizedAnswer(message)
     } else {
-        Finding::Endpoint(told)
+        Finding::WrongEndpoint(message)
     }
 }
 
 /// No answer came in, or none that can be held.
-fn unanswered(error: ProviderError) -> Finding {
+fn finding_for_request_error(error: ProviderError) -> Finding {
     match error {
-        ProviderError::Transient(told) => Finding::Unreachable(told),
-        ProviderError::Auth(told) => Finding::Credentials(told),
-        ProviderError::Misconfigured(told) | ProviderError::Malformed(told) => {
-            Finding::Endpoint(told)
+        ProviderError::Transient(message) => Finding::Unreachable(message),
+        ProviderError::Auth(message) => Finding::InvalidCredentials(message),
+        ProviderError::Misconfigured(message) | ProviderError::Malformed(message) => {
+            Finding::WrongEndpoint(message)
         }
-        ProviderError::NotFound(told)
-        | ProviderError::RateLimited(told)
-        | ProviderError::Quota(told) => Finding::Unclear(told),
+        ProviderError::NotFound(message)
+        | ProviderError::RateLimited(message)
+        | ProviderError::QuotaExceeded(message) => Finding::UnrecognizedAnswer(message),
     }
 }

@@ -14,101 +14,101 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::job::{
-    Answer, Checkup, Likeness, Observation, ProviderError, RemoteId, Said, Times, Utc,
+    Answer, ConnectionCheck, SimilarityKeys, Observation, ProviderError, RemoteId, ObservedState, ProviderTimes, UtcTime,
 };
 
 use super::Provider;
-use super::checkup::checkup;
-use super::fields::{MAX_TEXT, MAX_WORD, cut, kept, number, object, took_s};
-use super::http::{Reply, answer};
-use super::huawei::{Account, Ask, NOBODY, forbids, refused};
-use super::sieve::Sieve;
-use super::words::{Known, Words};
+use super::checkup::build_connection_check;
+use super::fields::{MAX_TEXT_BYTES, MAX_PROVIDER_STATE_BYTES, truncate, sanitize, parse_number, parse_object, run_duration_from_secs};
+use super::http::{HttpResponse, parse_answer};
+use super::huawei::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID, is_permission_error, rejection_error};
+use super::sieve::JsonKeyFilter;
+use super::words::{BuiltinStates, StateMap};
 
 /// One workspace's scripts.
 #[derive(Debug)]
-pub(super) struct DataArts {
-    pub(super) account: Account,
+pub(super) struct DataArtsProvider {
+    pub(super) client: HuaweiClient,
     pub(super) workspace: Option<HeaderValue>,
-    pub(super) words: Words,
+    pub(super) state_map: StateMap,
 }
 
-pub(super) const WORDS: Known = &[
-    ("LAUNCHING", Said::Pending),
-    ("RUNNING", Said::Running),
-    ("FINISHED", Said::Succeeded),
-    ("FAILED", Said::Failed),
+pub(super) const BUILTIN_STATES: BuiltinStates = &[
+    ("LAUNCHING", ObservedState::Pending),
+    ("RUNNING", ObservedState::Running),
+    ("FINISHED", ObservedState::Succeeded),
+    ("FAILED", ObservedState::Failed),
 ];
 
-const NEVER_KEPT: &[&str] = &["rows", "rawResult"];
+const DROPPED_KEYS: &[&str] = &["rows", "rawResult"];
 
-impl DataArts {
-    async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
-        match halves(id) {
+impl DataArtsProvider {
+    async fn poll_instance(&self, id: &RemoteId, now: UtcTime) -> Answer {
+        match split_id(id) {
             Ok((script, instance)) => {
-                let reply = self.look_at(script, instance, now).await;
-                answer(reply, |reply| read(reply, script, &self.words))
+                let reply = self.request_instance(script, instance, now).await;
+                parse_answer(reply, |reply| parse_instance(reply, script, &self.state_map))
             }
             Err(error) => Answer::failed(error),
         }
     }
 
-    async fn look_at(
+    async fn request_instance(
         &self,
         script: &str,
         instance: &str,
-        now: Utc,
-    ) -> Result<Reply, ProviderError> {
-        let project = self.account.project_id.as_str();
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let project = self.client.project_id.as_str();
         let path = ["v1", project, "scripts", script, "instances", instance];
-        let sieve = Some(Sieve::new(NEVER_KEPT));
-        let ask = Ask { headers: &self.headers(), sieve, ..Ask::get(&path) };
-        self.account.send(ask, now).await
+        let body_filter = Some(JsonKeyFilter::new(DROPPED_KEYS));
+        let request = HuaweiRequest { headers: &self.workspace_header(), body_filter, ..HuaweiRequest::get(&path) };
+        self.client.send(request, now).await
     }
 
-    async fn stop(&self, id: &RemoteId, now: Utc) -> Result<(), ProviderError> {
-        let (script, instance) = halves(id)?;
-        let project = self.account.project_id.as_str();
+    async fn stop_instance(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
+        let (script, instance) = split_id(id)?;
+        let project = self.client.project_id.as_str();
         let path = ["v1", project, "scripts", script, "instances", instance, "stop"];
-        let ask = Ask { method: Method::POST, headers: &self.headers(), ..Ask::get(&path) };
-        let reply = self.account.send(ask, now).await?;
+        let request = HuaweiRequest { method: Method::POST, headers: &self.workspace_header(), ..HuaweiRequest::get(&path) };
+        let reply = self.client.send(request, now).await?;
         if !reply.status.is_success() {
-            return Err(refused(&reply));
+            return Err(rejection_error(&reply));
         }
         // No document tells of a body; a page of a proxy's is no success.
         if !reply.body.trim_ascii().is_empty() {
-            object::<Map<String, Value>>(&reply.body)?;
+            parse_object::<Map<String, Value>>(&reply.body)?;
         }
         Ok(())
     }
 
-    async fn look(&self, now: Utc) -> Checkup {
-        let reply = self.look_at("jobtrack-check", NOBODY, now).await;
-        checkup(reply, now, forbids, refused)
+    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
+        let reply = self.request_instance("jobtrack-check", NONEXISTENT_ID, now).await;
+        build_connection_check(reply, now, is_permission_error, rejection_error)
     }
 
-    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+    fn workspace_header(&self) -> Vec<(HeaderName, HeaderValue)> {
         let name = HeaderName::from_static("workspace");
         self.workspace.iter().map(|id| (name.clone(), id.clone())).collect()
     }
 }
 
 /// Script and instance.
-fn halves(id: &RemoteId) -> Result<(&str, &str), ProviderError> {
-    let halves = id.as_str().split_once('/');
-    halves.ok_or_else(|| ProviderError::NotFound("the id names no instance".into()))
+fn split_id(id: &RemoteId) -> Result<(&str, &str), ProviderError> {
+    let parts = id.as_str().split_once('/');
+    parts.ok_or_else(|| ProviderError::NotFound("the id names no instance".into()))
 }
 
-impl Provider for DataArts {
-    fn check_id(&self, id: &RemoteId) -> Result<(), String> {
-        let name = |text: &str| {
+impl Provider for DataArtsProvider {
+    fn validate_id(&self, id: &RemoteId) -> Result<(), String> {
+        let is_valid_name = |text: &str| {
             (1..=128).contains(&text.chars().count())
                 && text != "."
                 && text != ".."
                 && text.chars().all(|c| c.is_alphanumeric() || "_.-".contains(c))
         };
         match id.as_str().split_once('/') {
-            Some((script, instance)) if name(script) && name(instance) => Ok(()),
+            Some((script, instance)) if is_valid_name(script) && is_valid_name(instance) => Ok(()),
             Some(_) | None => {
                 Err("a DataArts id is SCRIPT/INSTANCE, each of letters, digits, _, . \
                                    and -, such as dwsscript/a1ad-448a-9d56-4154193d49c5"
@@ -117,96 +117,96 @@ impl Provider for DataArts {
         }
     }
 
-    fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
-        Box::pin(self.ask(id, now))
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
+        Box::pin(self.poll_instance(id, now))
     }
 
     fn cancel<'a>(
         &'a self,
         id: &'a RemoteId,
-        now: Utc,
+        now: UtcTime,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        Box::pin(self.stop(id, now))
+        Box::pin(self.stop_instance(id, now))
     }
 
-    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup> {
-        Box::pin(self.look(now))
+    fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
+        Box::pin(self.probe_connection(now))
     }
 }
 
 /// The body of a 200.
 #[derive(Debug, Deserialize)]
-struct Instance {
+struct DataArtsInstanceResponse {
     status: String,
     message: Option<Value>,
     results: Option<Value>,
 }
 
-fn read(reply: &Reply, script: &str, words: &Words) -> Result<Observation, ProviderError> {
+fn parse_instance(reply: &HttpResponse, script: &str, state_map: &StateMap) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
-        return Err(refused(reply));
+        return Err(rejection_error(reply));
     }
-    let instance: Instance = object(&reply.body)?;
-    if instance.status.is_empty() || instance.status.len() > MAX_WORD {
+    let instance: DataArtsInstanceResponse = parse_object(&reply.body)?;
+    if instance.status.is_empty() || instance.status.len() > MAX_PROVIDER_STATE_BYTES {
         return Err(ProviderError::Malformed("the state is empty or too long".into()));
     }
-    let said = words.said(&instance.status).unwrap_or(Said::Unknown);
+    let observed_state = state_map.lookup(&instance.status).unwrap_or(ObservedState::Unknown);
     let results = match instance.results {
         Some(Value::Array(results)) => results,
         Some(_) | None => Vec::new(),
     };
-    let told = results.iter().map(|result| result.get("message"));
-    let message = [instance.message.as_ref()].into_iter().chain(told).find_map(message);
+    let result_messages = results.iter().map(|result| result.get("message"));
+    let message = [instance.message.as_ref()].into_iter().chain(result_messages).find_map(message_text);
     Ok(Observation {
-        listed_at: None,
-        likeness: Likeness::told([format!("script {script}")]),
-        took: took(&results).filter(|_| said.state().is_terminal()),
-        said,
-        word: instance.status,
-        times: Times::default(),
+        list_time: None,
+        similarity_keys: SimilarityKeys::from_provider([format!("script {script}")]),
+        reported_duration: total_duration(&results).filter(|_| observed_state.to_state().is_terminal()),
+        state: observed_state,
+        provider_state: instance.status,
+        times: ProviderTimes::default(),
         message,
-        detail: detail(results),
+        detail: results_detail(results),
     })
 }
 
 /// The sum of what its statements took, one after the other; none if one does not tell.
-fn took(results: &[Value]) -> Option<Duration> {
+fn total_duration(results: &[Value]) -> Option<Duration> {
     let seconds = results.iter().map(|result| match result.get("duration")? {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.parse().ok(),
         _ => None,
     });
-    took_s(seconds.sum::<Option<f64>>()?)
+    run_duration_from_secs(seconds.sum::<Option<f64>>()?)
 }
 
 /// Text as it is, an object as JSON; nothing if it says nothing.
-fn message(value: Option<&Value>) -> Option<String> {
-    let told = match value? {
-        Value::String(told) => told.clone(),
+fn message_text(value: Option<&Value>) -> Option<String> {
+    let text = match value? {
+        Value::String(text) => text.clone(),
         Value::Object(map) if !map.is_empty() => value?.to_string(),
         _ => return None,
     };
-    (!told.is_empty()).then(|| cut(&told, MAX_TEXT).to_owned())
+    (!text.is_empty()).then(|| truncate(&text, MAX_TEXT_BYTES).to_owned())
 }
 
-fn detail(results: Vec<Value>) -> Map<String, Value> {
-    let kept: Vec<_> = results
+fn results_detail(results: Vec<Value>) -> Map<String, Value> {
+    let kept_results: Vec<_> = results
         .into_iter()
         .filter_map(|result| match result {
             Value::Object(map) => Some(map),
             _ => None,
         })
         .map(|map| {
-            let kept = map.into_iter().filter_map(|(key, value)| {
+            let kept_fields = map.into_iter().filter_map(|(key, value)| {
                 let value = match key.as_str() {
-                    "rowCount" | "inputRowCount" | "resultCount" | "duration" => number(value),
-                    "schema" => Some(kept(value)),
+                    "rowCount" | "inputRowCount" | "resultCount" | "duration" => parse_number(value),
+                    "schema" => Some(sanitize(value)),
                     _ => None,
                 }?;
                 Some((key, value))
             });
-            kept.collect::<Map<_, _>>()
+            kept_fields.collect::<Map<_, _>>()
         })
         .collect();
-    if kept.is_empty() { Map::new() } else { Map::from_iter([("results".to_owned(), json!(kept))]) }
+    if kept_results.is_empty() { Map::new() } else { Map::from_iter([("results".to_owned(), json!(kept_results))]) }
 }

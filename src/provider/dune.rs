@@ -11,46 +11,46 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Answer, Checkup, Likeness, Observation, ProviderError, RemoteId, Said, Times, Utc,
+    Answer, ConnectionCheck, SimilarityKeys, Observation, ProviderError, RemoteId, ObservedState, ProviderTimes, UtcTime,
 };
 
 use super::Provider;
-use super::checkup::checkup;
+use super::checkup::build_connection_check;
 use super::fields::{
-    MAX_TEXT, MAX_WORD, cut, detail, integer, is_plain_id, object, only, plain, time, took_ms,
+    MAX_TEXT_BYTES, MAX_PROVIDER_STATE_BYTES, truncate, collect_detail, parse_integer, is_ascii_id, parse_object, select_fields, scalar_only, parse_rfc3339, parse_run_duration_ms,
 };
-use super::http::{Call, Http, Reply, answer, secret_header};
-use super::meaning::{self, Refusal};
-use super::words::{Known, Words};
+use super::http::{HttpRequest, HttpClient, HttpResponse, parse_answer, sensitive_header};
+use super::meaning::{self, ErrorResponse};
+use super::words::{BuiltinStates, StateMap};
 
 /// Well formed, and no execution's.
-const NOBODY: &str = "00000000000000000000000000";
+const NONEXISTENT_ID: &str = "00000000000000000000000000";
 
 /// One Dune account.
 #[derive(Debug)]
-pub(super) struct Dune {
-    pub(super) http: Http,
-    pub(super) base: Url,
-    pub(super) key: SecretString,
-    pub(super) words: Words,
+pub(super) struct DuneProvider {
+    pub(super) http: HttpClient,
+    pub(super) base_url: Url,
+    pub(super) api_key: SecretString,
+    pub(super) state_map: StateMap,
 }
 
 /// Before every word, since 2022.
-pub(super) const PREFIX: &str = "QUERY_STATE_";
-pub(super) const WORDS: Known = &[
-    ("PENDING", Said::Pending),
-    ("EXECUTING", Said::Running),
-    ("COMPLETED", Said::Succeeded),
-    ("COMPLETED_PARTIAL", Said::Succeeded),
-    ("FAILED", Said::Failed),
-    ("CANCELLED", Said::Cancelled),
-    ("CANCELED", Said::Cancelled),
-    ("EXPIRED", Said::Expired),
+pub(super) const STATE_PREFIX: &str = "QUERY_STATE_";
+pub(super) const BUILTIN_STATES: BuiltinStates = &[
+    ("PENDING", ObservedState::Pending),
+    ("EXECUTING", ObservedState::Running),
+    ("COMPLETED", ObservedState::Succeeded),
+    ("COMPLETED_PARTIAL", ObservedState::Succeeded),
+    ("FAILED", ObservedState::Failed),
+    ("CANCELLED", ObservedState::Cancelled),
+    ("CANCELED", ObservedState::Cancelled),
+    ("EXPIRED", ObservedState::Expired),
 ];
 
-impl Dune {
-    fn url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
-        let mut url = self.base.clone();
+impl DuneProvider {
+    fn endpoint_url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
+        let mut url = self.base_url.clone();
         url.path_segments_mut()
             .map_err(|()| ProviderError::Misconfigured("base_url has no path".into()))?
             .pop_if_empty()
@@ -58,49 +58,49 @@ impl Dune {
         Ok(url)
     }
 
-    async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
+    async fn poll_execution(&self, id: &RemoteId, now: UtcTime) -> Answer {
         let path = ["api", "v1", "execution", id.as_str(), "status"];
         let reply = self.send(Method::GET, &path, now).await;
-        answer(reply, |reply| read(reply, id, &self.words))
+        parse_answer(reply, |reply| parse_status(reply, id, &self.state_map))
     }
 
-    async fn stop(&self, id: &RemoteId, now: Utc) -> Result<(), ProviderError> {
+    async fn cancel_execution(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
         let path = ["api", "v1", "execution", id.as_str(), "cancel"];
         let reply = self.send(Method::POST, &path, now).await?;
         if reply.status != StatusCode::OK {
-            return Err(refused(&reply));
+            return Err(rejection_error(&reply));
         }
-        let done: Map<String, Value> = object(&reply.body)?;
-        if done.get("success") == Some(&Value::Bool(false)) {
+        let body: Map<String, Value> = parse_object(&reply.body)?;
+        if body.get("success") == Some(&Value::Bool(false)) {
             return Err(ProviderError::Malformed("HTTP 200: success is false".into()));
         }
         Ok(())
     }
 
-    async fn look(&self, now: Utc) -> Checkup {
-        let path = ["api", "v1", "execution", NOBODY, "status"];
+    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
+        let path = ["api", "v1", "execution", NONEXISTENT_ID, "status"];
         let reply = self.send(Method::GET, &path, now).await;
-        let forbids = |reply: &Reply| reply.status == StatusCode::FORBIDDEN;
-        checkup(reply, now, forbids, refused)
+        let is_permission_error = |reply: &HttpResponse| reply.status == StatusCode::FORBIDDEN;
+        build_connection_check(reply, now, is_permission_error, rejection_error)
     }
 
     async fn send(
         &self,
         method: Method,
         segments: &[&str],
-        now: Utc,
-    ) -> Result<Reply, ProviderError> {
-        let url = self.url(segments)?;
-        let headers = vec![secret_header(HeaderName::from_static("x-dune-api-key"), &self.key)?];
-        let (body, behind) = (Vec::new(), Vec::new());
-        let room = Http::MAX_BODY;
-        self.http.send(Call { method, url, headers, body, behind, sieve: None, room }, now).await
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let url = self.endpoint_url(segments)?;
+        let headers = vec![sensitive_header(HeaderName::from_static("x-dune-api-key"), &self.api_key)?];
+        let (body, secrets_to_redact) = (Vec::new(), Vec::new());
+        let max_bytes = HttpClient::MAX_BODY_BYTES;
+        self.http.send(HttpRequest { method, url, headers, body, secrets_to_redact, body_filter: None, max_bytes }, now).await
     }
 }
 
-impl Provider for Dune {
-    fn check_id(&self, id: &RemoteId) -> Result<(), String> {
-        if is_plain_id(id.as_str()) {
+impl Provider for DuneProvider {
+    fn validate_id(&self, id: &RemoteId) -> Result<(), String> {
+        if is_ascii_id(id.as_str()) {
             Ok(())
         } else {
             Err("a Dune execution id has at most 128 letters, digits, _ and -, such as \
@@ -109,27 +109,27 @@ impl Provider for Dune {
         }
     }
 
-    fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
-        Box::pin(self.ask(id, now))
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
+        Box::pin(self.poll_execution(id, now))
     }
 
     fn cancel<'a>(
         &'a self,
         id: &'a RemoteId,
-        now: Utc,
+        now: UtcTime,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        Box::pin(self.stop(id, now))
+        Box::pin(self.cancel_execution(id, now))
     }
 
-    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup> {
-        Box::pin(self.look(now))
+    fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
+        Box::pin(self.probe_connection(now))
     }
 }
 
 /// The body of a 200. A field of another type than expected is dropped, not guessed at; one that
 /// comes twice spoils the answer.
 #[derive(Debug, Deserialize)]
-struct Status {
+struct DuneStatusResponse {
     execution_id: String,
     state: String,
     is_execution_finished: Option<Value>,
@@ -160,74 +160,74 @@ const RESULT_FIELDS: [&str; 9] = [
     "execution_time_millis",
 ];
 
-fn read(reply: &Reply, asked: &RemoteId, words: &Words) -> Result<Observation, ProviderError> {
+fn parse_status(reply: &HttpResponse, expected_id: &RemoteId, state_map: &StateMap) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
-        return Err(refused(reply));
+        return Err(rejection_error(reply));
     }
-    let status: Status = object(&reply.body)?;
-    if status.execution_id != asked.as_str() {
+    let status: DuneStatusResponse = parse_object(&reply.body)?;
+    if status.execution_id != expected_id.as_str() {
         return Err(ProviderError::Malformed("an answer for another execution".into()));
     }
-    if status.state.is_empty() || status.state.len() > MAX_WORD {
+    if status.state.is_empty() || status.state.len() > MAX_PROVIDER_STATE_BYTES {
         return Err(ProviderError::Malformed("the state is empty or too long".into()));
     }
     let finished = status.is_execution_finished.as_ref().and_then(Value::as_bool);
-    let unknown = if finished == Some(true) { Said::Indeterminate } else { Said::Unknown };
-    let said = words.said(&status.state).unwrap_or(unknown);
-    let times = Times {
-        submitted_at: time(status.submitted_at.as_ref()),
-        started_at: time(status.execution_started_at.as_ref()),
-        ended_at: time(status.execution_ended_at.as_ref())
-            .or_else(|| time(status.cancelled_at.as_ref())),
-        expires_at: time(status.expires_at.as_ref()),
+    let fallback_state = if finished == Some(true) { ObservedState::Indeterminate } else { ObservedState::Unknown };
+    let observed_state = state_map.lookup(&status.state).unwrap_or(fallback_state);
+    let times = ProviderTimes {
+        submitted_at: parse_rfc3339(status.submitted_at.as_ref()),
+        started_at: parse_rfc3339(status.execution_started_at.as_ref()),
+        ended_at: parse_rfc3339(status.execution_ended_at.as_ref())
+            .or_else(|| parse_rfc3339(status.cancelled_at.as_ref())),
+        expires_at: parse_rfc3339(status.expires_at.as_ref()),
     };
     // Times tell more; in the document's own example the two contradict each other.
-    let untimed = times.started_at.is_none() || times.ended_at.is_none();
-    let millis = status.result_metadata.as_ref().and_then(|told| told.get("execution_time_millis"));
+    let lacks_times = times.started_at.is_none() || times.ended_at.is_none();
+    let execution_millis = status.result_metadata.as_ref().and_then(|metadata| metadata.get("execution_time_millis"));
     Ok(Observation {
-        listed_at: None,
-        likeness: likeness(status.query_id.as_ref()),
-        took: took_ms(millis).filter(|_| untimed && said.state().is_terminal()),
-        said,
+        list_time: None,
+        similarity_keys: similarity_keys(status.query_id.as_ref()),
+        reported_duration: parse_run_duration_ms(execution_millis).filter(|_| lacks_times && observed_state.to_state().is_terminal()),
+        state: observed_state,
         times,
-        message: message(status.error.as_ref()),
-        word: status.state.clone(),
-        detail: told(status),
+        message: error_message(status.error.as_ref()),
+        provider_state: status.state.clone(),
+        detail: status_detail(status),
     })
 }
 
 /// Runs of one query are alike; SQL that belongs to none has no number.
-fn likeness(query_id: Option<&Value>) -> Likeness {
-    let query = integer(query_id).filter(|id| *id > 0);
-    Likeness::told(query.map(|id| format!("query {id}")))
+fn similarity_keys(query_id: Option<&Value>) -> SimilarityKeys {
+    let query = parse_integer(query_id).filter(|id| *id > 0);
+    SimilarityKeys::from_provider(query.map(|id| format!("query {id}")))
 }
 
-fn message(error: Option<&Value>) -> Option<String> {
+fn error_message(error: Option<&Value>) -> Option<String> {
     let error = error?;
     let text = error
         .as_str()
         .or_else(|| error.get("message")?.as_str())
         .or_else(|| error.get("type")?.as_str())?;
-    Some(cut(text, MAX_TEXT).to_owned())
+    Some(truncate(text, MAX_TEXT_BYTES).to_owned())
 }
 
-fn told(status: Status) -> Map<String, Value> {
-    detail([
-        ("query_id", plain(status.query_id)),
-        ("is_execution_finished", plain(status.is_execution_finished)),
-        ("queue_position", plain(status.queue_position)),
-        ("execution_cost_credits", plain(status.execution_cost_credits)),
-        ("max_inflight_interactive_executions", plain(status.max_inflight_interactive_executions)),
-        ("max_inflight_interactive_reached", plain(status.max_inflight_interactive_reached)),
-        ("error", only(&ERROR_FIELDS, status.error)),
-        ("result_metadata", only(&RESULT_FIELDS, status.result_metadata)),
+fn status_detail(status: DuneStatusResponse) -> Map<String, Value> {
+    collect_detail([
+        ("query_id", scalar_only(status.query_id)),
+        ("is_execution_finished", scalar_only(status.is_execution_finished)),
+        ("queue_position", scalar_only(status.queue_position)),
+        ("execution_cost_credits", scalar_only(status.execution_cost_credits)),
+        ("max_inflight_interactive_executions", scalar_only(status.max_inflight_interactive_executions)),
+        ("max_inflight_interactive_reached", scalar_only(status.max_inflight_interactive_reached)),
+        ("error", select_fields(&ERROR_FIELDS, status.error)),
+        ("result_metadata", select_fields(&RESULT_FIELDS, status.result_metadata)),
     ])
 }
 
 /// Dune's errors are `{"error":"<text>"}`; there are no codes.
-fn refused(reply: &Reply) -> ProviderError {
+fn rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
-    let told = body.as_ref().and_then(|body| message(body.get("error"))).unwrap_or_default();
-    let told = cut(&told, 512);
-    meaning::read(Refusal { status: reply.status.as_u16(), code: "", dune: told }, told)
+    let message = body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
+    let message = truncate(&message, 512);
+    meaning::provider_error(ErrorResponse { status: reply.status.as_u16(), code: "", dune_message: message }, message)
 }

@@ -8,20 +8,20 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::job::{Answer, Observation, Pace, ProviderError, Utc};
+use crate::job::{Answer, Observation, RateLimitInfo, ProviderError, UtcTime};
 
 use super::pace;
-use super::sieve::Sieve;
+use super::sieve::JsonKeyFilter;
 
 /// A client for one provider.
 #[derive(Debug, Clone)]
-pub(super) struct Http {
+pub(super) struct HttpClient {
     client: Client,
 }
 
 /// One request.
 #[derive(Debug)]
-pub(super) struct Call<'a> {
+pub(super) struct HttpRequest<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
     /// What is sensitive among them is blotted out of the answer.
@@ -29,33 +29,33 @@ pub(super) struct Call<'a> {
     /// Empty if there is none.
     pub(super) body: Vec<u8>,
     /// Secrets that are not sent, or only as a part of a header: blotted out likewise.
-    pub(super) behind: Vec<&'a SecretString>,
+    pub(super) secrets_to_redact: Vec<&'a SecretString>,
     /// What of the body is not kept.
-    pub(super) sieve: Option<Sieve>,
+    pub(super) body_filter: Option<JsonKeyFilter>,
     /// Bytes of the body that are kept at most, decoded: a compressed bomb counts by what it becomes.
-    pub(super) room: usize,
+    pub(super) max_bytes: usize,
 }
 
 /// An answer that came in whole, whatever its status.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct HttpResponse {
     pub(super) status: StatusCode,
-    pub(super) pace: Pace,
-    pub(super) server_date: Option<Utc>,
+    pub(super) rate_limit: RateLimitInfo,
+    pub(super) server_date: Option<UtcTime>,
     /// A token that was fetched; shows itself to nobody.
-    pub(super) token: Option<HeaderValue>,
+    pub(super) subject_token: Option<HeaderValue>,
     /// Decoded; what it echoed of the secret is blotted out.
     pub(super) body: Vec<u8>,
 }
 
-impl Http {
+impl HttpClient {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     /// Room for an answer about one job.
-    pub(super) const MAX_BODY: usize = 1 << 20;
+    pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
     /// With what a sieve holds back.
-    const MAX_READ: usize = 256 << 20;
+    const MAX_RECEIVED_BYTES: usize = 256 << 20;
 
-    const FETCHED_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
+    const SUBJECT_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-subject-token");
 
     /// `timeout` bounds a request from its first byte to its answer's last.
     pub(super) fn new(timeout: Duration) -> Result<Self, String> {
@@ -70,61 +70,61 @@ impl Http {
             .timeout(timeout)
             .pool_max_idle_per_host(8)
             .build()
-            .map_err(describe)?;
+            .map_err(error_chain)?;
         Ok(Self { client })
     }
 
     /// Sends it, once.
-    pub(super) async fn send(&self, call: Call<'_>, now: Utc) -> Result<Reply, ProviderError> {
-        let transient = |error| ProviderError::Transient(describe(error));
-        let mut request = self.client.request(call.method, call.url);
-        for (name, value) in &call.headers {
+    pub(super) async fn send(&self, outgoing: HttpRequest<'_>, now: UtcTime) -> Result<HttpResponse, ProviderError> {
+        let transient_error = |error| ProviderError::Transient(error_chain(error));
+        let mut request = self.client.request(outgoing.method, outgoing.url);
+        for (name, value) in &outgoing.headers {
             request = request.header(name, value);
         }
-        if !call.body.is_empty() {
-            request = request.body(call.body);
+        if !outgoing.body.is_empty() {
+            request = request.body(outgoing.body);
         }
-        let mut response = request.send().await.map_err(transient)?;
+        let mut response = request.send().await.map_err(transient_error)?;
         let server_date = pace::server_date(response.headers());
-        let pace = pace::read(response.headers(), server_date.unwrap_or(now));
+        let rate_limit = pace::parse(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
-        let mut token = response.headers_mut().remove(Self::FETCHED_TOKEN);
-        if let Some(token) = &mut token {
+        let mut subject_token = response.headers_mut().remove(Self::SUBJECT_TOKEN_HEADER);
+        if let Some(token) = &mut subject_token {
             token.set_sensitive(true);
         }
         let mut body = Vec::new();
-        match Self::read(&mut response, call.sieve, call.room, &mut body).await {
+        match Self::read_body(&mut response, outgoing.body_filter, outgoing.max_bytes, &mut body).await {
             Ok(()) => {}
             Err(error) if status.is_success() => return Err(error),
             // The status and the headers of a refusal say enough, whatever became of its words.
             Err(_) => body.clear(),
         }
-        for (_, value) in call.headers.iter().filter(|(_, value)| value.is_sensitive()) {
-            blot_out_as_written(&mut body, value.as_bytes());
+        for (_, value) in outgoing.headers.iter().filter(|(_, value)| value.is_sensitive()) {
+            redact_with_escapes(&mut body, value.as_bytes());
         }
-        for secret in call.behind {
-            blot_out_as_written(&mut body, secret.expose_secret().as_bytes());
+        for secret in outgoing.secrets_to_redact {
+            redact_with_escapes(&mut body, secret.expose_secret().as_bytes());
         }
-        Ok(Reply { status, pace, server_date, token, body })
+        Ok(HttpResponse { status, rate_limit, server_date, subject_token, body })
     }
 
-    async fn read(
+    async fn read_body(
         response: &mut Response,
-        mut sieve: Option<Sieve>,
-        room: usize,
+        mut filter: Option<JsonKeyFilter>,
+        max_bytes: usize,
         body: &mut Vec<u8>,
     ) -> Result<(), ProviderError> {
-        let broken = |error| ProviderError::Transient(describe(error));
-        let mut read = 0;
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            read += chunk.len();
-            match &mut sieve {
-                Some(sieve) => sieve.pass(&chunk, body),
+        let transient_error = |error| ProviderError::Transient(error_chain(error));
+        let mut received_bytes = 0;
+        while let Some(chunk) = response.chunk().await.map_err(transient_error)? {
+            received_bytes += chunk.len();
+            match &mut filter {
+                Some(filter) => filter.filter_chunk(&chunk, body),
                 None => body.extend_from_slice(&chunk),
             }
-            if body.len() > room || read > Self::MAX_READ {
+            if body.len() > max_bytes || received_bytes > Self::MAX_RECEIVED_BYTES {
                 return Err(ProviderError::Malformed(format!(
-                    "the answer is longer than {room} bytes"
+                    "the answer is longer than {max_bytes} bytes"
                 )));
             }
         }
@@ -133,7 +133,7 @@ impl Http {
 }
 
 /// A header that shows itself to nobody, and is blotted out where an answer repeats it.
-pub(super) fn secret_header(
+pub(super) fn sensitive_header(
     name: HeaderName,
     secret: &SecretString,
 ) -> Result<(HeaderName, HeaderValue), ProviderError> {
@@ -144,52 +144,52 @@ pub(super) fn secret_header(
 }
 
 /// What came back, read as the service means it.
-pub(super) fn answer(
-    reply: Result<Reply, ProviderError>,
-    read: impl FnOnce(&Reply) -> Result<Observation, ProviderError>,
+pub(super) fn parse_answer(
+    reply: Result<HttpResponse, ProviderError>,
+    parse: impl FnOnce(&HttpResponse) -> Result<Observation, ProviderError>,
 ) -> Answer {
     match reply {
         Ok(reply) => {
-            Answer { result: read(&reply), pace: reply.pace, server_date: reply.server_date }
+            Answer { result: parse(&reply), rate_limit: reply.rate_limit, server_date: reply.server_date }
         }
         Err(error) => Answer::failed(error),
     }
 }
 
 /// An error and its causes, without the URL.
-fn describe(error: reqwest::Error) -> String {
+fn error_chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
+    let mut next_cause = error.source();
+    while let Some(cause) = next_cause {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }
-        source = cause.source();
+        next_cause = cause.source();
     }
     text
 }
 
 /// Also as JSON writes it, which must escape quotes and backslashes and may escape slashes.
-fn blot_out_as_written(body: &mut [u8], secret: &[u8]) {
-    blot_out(body, secret);
-    for special in [&b"\"\\"[..], &b"\"\\/"[..]] {
-        if secret.iter().any(|byte| special.contains(byte)) {
-            let escape = |byte: &u8| special.contains(byte).then_some(b'\\');
+fn redact_with_escapes(body: &mut [u8], secret: &[u8]) {
+    redact(body, secret);
+    for escaped_chars in [&b"\"\\"[..], &b"\"\\/"[..]] {
+        if secret.iter().any(|byte| escaped_chars.contains(byte)) {
+            let escape = |byte: &u8| escaped_chars.contains(byte).then_some(b'\\');
             let escaped: Vec<u8> =
                 secret.iter().flat_map(|byte| escape(byte).into_iter().chain([*byte])).collect();
-            blot_out(body, &escaped);
+            redact(body, &escaped);
         }
     }
 }
 
-fn blot_out(body: &mut [u8], secret: &[u8]) {
-    let mut from = 0;
-    while let Some(at) = body[from..].windows(secret.len()).position(|window| window == secret) {
-        body[from + at..from + at + secret.len()].fill(b'*');
-        from += at + secret.len();
+fn redact(body: &mut [u8], secret: &[u8]) {
+    let mut start = 0;
+    while let Some(offset) = body[start..].windows(secret.len()).position(|window| window == secret) {
+        body[start + offset..start + offset + secret.len()].fill(b'*');
+        start += offset + secret.len();
     }
 }
 
@@ -198,18 +198,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_echoed_secret_is_blotted_out() {
+    fn echoed_secrets_are_redacted() {
         let mut body = b"key abcabc, again abc.".to_vec();
-        blot_out(&mut body, b"abc");
+        redact(&mut body, b"abc");
         assert_eq!(body, b"key ******, again ***.");
         let mut escaped = br#"{"why":"a\/b and a/b"}"#.to_vec();
-        blot_out_as_written(&mut escaped, b"a/b");
+        redact_with_escapes(&mut escaped, b"a/b");
         assert_eq!(escaped, br#"{"why":"**** and ***"}"#);
         let mut quoted = br#"{"why":"a\"b\\\/c, a\"b\\/c"}"#.to_vec();
-        blot_out_as_written(&mut quoted, br#"a"b\/c"#);
+        redact_with_escapes(&mut quoted, br#"a"b\/c"#);
         assert_eq!(quoted, br#"{"why":"*********, ********"}"#);
         let mut short = b"ab".to_vec();
-        blot_out(&mut short, b"abc");
+        redact(&mut short, b"abc");
         assert_eq!(short, b"ab");
     }
 }

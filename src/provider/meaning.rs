@@ -7,7 +7,7 @@ use crate::job::ProviderError;
 
 /// What a refusal says of the provider or of the job: a [`ProviderError`] without its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Meaning {
+pub enum ErrorClass {
     /// It may well work next time.
     Transient,
     /// Too many requests.
@@ -26,104 +26,104 @@ pub enum Meaning {
 
 /// By what an answer is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sign {
+pub enum Matcher {
     /// Its status.
     Status(RangeInclusive<u16>),
     /// A code of Huawei's: the service and the number, whatever the status.
-    Code(&'static str, &'static str),
+    HuaweiCode(&'static str, &'static str),
     /// A status with each of these texts, in small letters, in Dune's own words.
-    Dune(u16, &'static [&'static str]),
+    DuneMessage(u16, &'static [&'static str]),
 }
 
 /// An answer that is no state, taken apart.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Refusal<'a> {
+pub(super) struct ErrorResponse<'a> {
     /// Its status.
     pub(super) status: u16,
     /// The code, where the service has codes.
     pub(super) code: &'a str,
     /// Dune's own words; none of another service's.
-    pub(super) dune: &'a str,
+    pub(super) dune_message: &'a str,
 }
 
 /// The first row that fits is meant; what none fits is [`Meaning::Malformed`].
-pub const TABLE: &[(Sign, Meaning)] = &[
+pub const ERROR_CLASSES: &[(Matcher, ErrorClass)] = &[
     // What a server in trouble says of a job is not to be believed.
-    (status(500, 599), Meaning::Transient),
-    (Sign::Code("DLI", "0999"), Meaning::Transient),
-    (Sign::Code("DLI", "0012"), Meaning::Transient),
-    (Sign::Code("DLI", "0002"), Meaning::NotFound),
-    (Sign::Code("DLI", "0023"), Meaning::NotFound),
-    (Sign::Code("DLI", "0013"), Meaning::Auth),
-    (Sign::Code("DLI", "0014"), Meaning::Auth),
+    (status_range(500, 599), ErrorClass::Transient),
+    (Matcher::HuaweiCode("DLI", "0999"), ErrorClass::Transient),
+    (Matcher::HuaweiCode("DLI", "0012"), ErrorClass::Transient),
+    (Matcher::HuaweiCode("DLI", "0002"), ErrorClass::NotFound),
+    (Matcher::HuaweiCode("DLI", "0023"), ErrorClass::NotFound),
+    (Matcher::HuaweiCode("DLI", "0013"), ErrorClass::Auth),
+    (Matcher::HuaweiCode("DLI", "0014"), ErrorClass::Auth),
     // A result that has expired says nothing of how its job ended.
-    (Sign::Code("DLI", "0100"), Meaning::Malformed),
-    (Sign::Code("DLF", "6201"), Meaning::NotFound),
-    (Sign::Code("DLF", "6205"), Meaning::NotFound),
-    (Sign::Code("DLF", "30137"), Meaning::NotFound),
-    (Sign::Code("DLF", "6888"), Meaning::Auth),
-    (Sign::Code("APIGW", "0101"), Meaning::Misconfigured),
-    (Sign::Code("APIGW", "0201"), Meaning::Transient),
-    (Sign::Code("APIGW", "0301"), Meaning::Auth),
-    (Sign::Code("APIGW", "0302"), Meaning::Auth),
-    (Sign::Code("APIGW", "0307"), Meaning::Auth),
-    (Sign::Code("APIGW", "0308"), Meaning::RateLimited),
+    (Matcher::HuaweiCode("DLI", "0100"), ErrorClass::Malformed),
+    (Matcher::HuaweiCode("DLF", "6201"), ErrorClass::NotFound),
+    (Matcher::HuaweiCode("DLF", "6205"), ErrorClass::NotFound),
+    (Matcher::HuaweiCode("DLF", "30137"), ErrorClass::NotFound),
+    (Matcher::HuaweiCode("DLF", "6888"), ErrorClass::Auth),
+    (Matcher::HuaweiCode("APIGW", "0101"), ErrorClass::Misconfigured),
+    (Matcher::HuaweiCode("APIGW", "0201"), ErrorClass::Transient),
+    (Matcher::HuaweiCode("APIGW", "0301"), ErrorClass::Auth),
+    (Matcher::HuaweiCode("APIGW", "0302"), ErrorClass::Auth),
+    (Matcher::HuaweiCode("APIGW", "0307"), ErrorClass::Auth),
+    (Matcher::HuaweiCode("APIGW", "0308"), ErrorClass::RateLimited),
     // A 404 in other words comes from a wrong address.
-    (Sign::Dune(404, &["object not found"]), Meaning::NotFound),
-    (Sign::Dune(400, &["execution id", "invalid"]), Meaning::NotFound),
-    (status(300, 399), Meaning::Misconfigured),
-    (status(401, 401), Meaning::Auth),
-    (status(402, 402), Meaning::Quota),
-    (status(403, 403), Meaning::Auth),
-    (status(404, 404), Meaning::Misconfigured),
-    (status(405, 405), Meaning::Misconfigured),
-    (status(408, 408), Meaning::Transient),
-    (status(409, 409), Meaning::Transient),
-    (status(410, 410), Meaning::Misconfigured),
-    (status(425, 425), Meaning::Transient),
-    (status(429, 429), Meaning::RateLimited),
+    (Matcher::DuneMessage(404, &["object not found"]), ErrorClass::NotFound),
+    (Matcher::DuneMessage(400, &["execution id", "invalid"]), ErrorClass::NotFound),
+    (status_range(300, 399), ErrorClass::Misconfigured),
+    (status_range(401, 401), ErrorClass::Auth),
+    (status_range(402, 402), ErrorClass::Quota),
+    (status_range(403, 403), ErrorClass::Auth),
+    (status_range(404, 404), ErrorClass::Misconfigured),
+    (status_range(405, 405), ErrorClass::Misconfigured),
+    (status_range(408, 408), ErrorClass::Transient),
+    (status_range(409, 409), ErrorClass::Transient),
+    (status_range(410, 410), ErrorClass::Misconfigured),
+    (status_range(425, 425), ErrorClass::Transient),
+    (status_range(429, 429), ErrorClass::RateLimited),
 ];
 
-const fn status(first: u16, last: u16) -> Sign {
-    Sign::Status(first..=last)
+const fn status_range(first: u16, last: u16) -> Matcher {
+    Matcher::Status(first..=last)
 }
 
 /// What a refusal means, with what was told as its text.
-pub(super) fn read(refusal: Refusal<'_>, told: &str) -> ProviderError {
-    let row = TABLE.iter().find(|(sign, _)| sign.fits(refusal));
-    let meaning = row.map_or(Meaning::Malformed, |(_, meaning)| *meaning);
-    let mut text = format!("HTTP {}", refusal.status);
-    if !told.is_empty() {
+pub(super) fn provider_error(response: ErrorResponse<'_>, message: &str) -> ProviderError {
+    let row = ERROR_CLASSES.iter().find(|(matcher, _)| matcher.matches(response));
+    let class = row.map_or(ErrorClass::Malformed, |(_, class)| *class);
+    let mut text = format!("HTTP {}", response.status);
+    if !message.is_empty() {
         text.push_str(": ");
-        text.push_str(told);
+        text.push_str(message);
     }
-    meaning.error(text)
+    class.into_error(text)
 }
 
-impl Sign {
-    fn fits(&self, refusal: Refusal<'_>) -> bool {
+impl Matcher {
+    fn matches(&self, response: ErrorResponse<'_>) -> bool {
         match self {
-            Self::Status(range) => range.contains(&refusal.status),
-            Self::Code(service, number) => {
-                let Some((found, rest)) = refusal.code.split_once('.') else { return false };
+            Self::Status(range) => range.contains(&response.status),
+            Self::HuaweiCode(service, number) => {
+                let Some((code_service, code_number)) = response.code.split_once('.') else { return false };
                 // Some gateways shorten their name.
-                let found = if found == "APIG" { "APIGW" } else { found };
-                found == *service && rest == *number
+                let code_service = if code_service == "APIG" { "APIGW" } else { code_service };
+                code_service == *service && code_number == *number
             }
-            Self::Dune(status, texts) => {
-                let told = refusal.dune.to_lowercase();
-                *status == refusal.status && texts.iter().all(|text| told.contains(text))
+            Self::DuneMessage(status, fragments) => {
+                let message = response.dune_message.to_lowercase();
+                *status == response.status && fragments.iter().all(|text| message.contains(text))
             }
         }
     }
 }
 
-impl Meaning {
-    fn error(self, text: String) -> ProviderError {
+impl ErrorClass {
+    fn into_error(self, text: String) -> ProviderError {
         match self {
             Self::Transient => ProviderError::Transient(text),
             Self::RateLimited => ProviderError::RateLimited(text),
-            Self::Quota => ProviderError::Quota(text),
+            Self::Quota => ProviderError::QuotaExceeded(text),
             Self::Auth => ProviderError::Auth(text),
             Self::NotFound => ProviderError::NotFound(text),
             Self::Misconfigured => ProviderError::Misconfigured(text),

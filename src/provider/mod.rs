@@ -22,14 +22,14 @@ use futures_util::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use crate::config::{AuthConfig, Kind, PollingConfig, ProviderConfig, SecretRef, Statement};
-use crate::job::{Answer, Checkup, Listing, Page, ProviderError, ProviderName, RemoteId, Utc};
+use crate::config::{AuthConfig, ProviderKind, PollingConfig, ProviderConfig, SecretRef, StatementCapture};
+use crate::job::{Answer, ConnectionCheck, ListAnswer, ListWindow, ProviderError, ProviderName, RemoteId, UtcTime};
 
-use http::Http;
+use http::HttpClient;
 pub use huawei::sign;
-use huawei::{Auth, Tokens, User};
+use huawei::{Auth, TokenCache, IamUser};
 pub use secret::SecretError;
-use words::{Known, Words};
+use words::{BuiltinStates, StateMap};
 
 /// One configured account of a service.
 pub trait Provider: Send + Sync + std::fmt::Debug {
@@ -37,29 +37,29 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// What such an id looks like.
-    fn check_id(&self, id: &RemoteId) -> Result<(), String>;
+    fn validate_id(&self, id: &RemoteId) -> Result<(), String>;
 
     /// Asks once how the job is. `now` is our clock, for answers that name a time.
-    fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer>;
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer>;
 
     /// Whether the service tells of many jobs in one request.
-    fn lists(&self) -> bool {
+    fn supports_list(&self) -> bool {
         false
     }
 
     /// Asks once for a page of the service's list, where it has one.
-    fn list<'a>(&'a self, _page: &'a Page, _now: Utc) -> BoxFuture<'a, Listing> {
+    fn list<'a>(&'a self, _window: &'a ListWindow, _now: UtcTime) -> BoxFuture<'a, ListAnswer> {
         let error = ProviderError::Misconfigured("has no list".into());
-        Box::pin(std::future::ready(Listing::failed(error)))
+        Box::pin(std::future::ready(ListAnswer::failed(error)))
     }
 
     /// Asks the service once to stop the job. Only a person orders that; what became of the job tells
     /// the next poll.
-    fn cancel<'a>(&'a self, id: &'a RemoteId, now: Utc)
+    fn cancel<'a>(&'a self, id: &'a RemoteId, now: UtcTime)
     -> BoxFuture<'a, Result<(), ProviderError>>;
 
     /// Asks once, for a job that cannot exist, whether the service knows us and answers.
-    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup>;
+    fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck>;
 }
 
 /// Why a provider cannot be used as it is configured.
@@ -70,7 +70,7 @@ pub enum BuildError {
     Secret(ProviderName, SecretError),
     /// A setting cannot be used.
     #[error("provider {0}: {1}")]
-    Setting(ProviderName, String),
+    InvalidSetting(ProviderName, String),
 }
 
 /// Makes the provider that `own` describes; reads its secrets.
@@ -79,60 +79,60 @@ pub enum BuildError {
 /// If a secret cannot be read, or a setting cannot be used.
 pub fn build(
     name: &ProviderName,
-    own: &ProviderConfig,
+    config: &ProviderConfig,
     polling: &PollingConfig,
-    statement: Statement,
+    statement_capture: StatementCapture,
 ) -> Result<Box<dyn Provider>, BuildError> {
-    let setting = |why: String| BuildError::Setting(name.clone(), why);
-    let missing = |key: &str| setting(format!("{key} is not set"));
-    let secret = |reference: &SecretRef| {
+    let invalid_setting = |reason: String| BuildError::InvalidSetting(name.clone(), reason);
+    let missing_setting = |key: &str| invalid_setting(format!("{key} is not set"));
+    let read_secret = |reference: &SecretRef| {
         secret::read(reference).map_err(|error| BuildError::Secret(name.clone(), error))
     };
-    let http = Http::new(own.polling(polling).request_timeout).map_err(setting)?;
-    let base = own.base_url().ok_or_else(|| missing("base_url"))?;
-    let base = Url::parse(&base).map_err(|error| setting(format!("base_url: {error}")))?;
-    let huawei = |http, base| {
-        let auth = match own.auth.as_ref().ok_or_else(|| missing("auth"))? {
-            AuthConfig::Token(token) => Auth::Token(secret(token)?),
+    let http = HttpClient::new(config.effective_polling(polling).request_timeout).map_err(invalid_setting)?;
+    let base_url = config.base_url().ok_or_else(|| missing_setting("base_url"))?;
+    let base_url = Url::parse(&base_url).map_err(|error| invalid_setting(format!("base_url: {error}")))?;
+    let huawei_client = |http, base_url| {
+        let auth = match config.auth.as_ref().ok_or_else(|| missing_setting("auth"))? {
+            AuthConfig::Token(token) => Auth::Token(read_secret(token)?),
             AuthConfig::Password { user, password, domain, project } => {
-                let iam = own.iam_url().ok_or_else(|| missing("iam_url"))?;
-                let iam = Url::parse(&iam).map_err(|error| setting(format!("iam_url: {error}")))?;
-                Auth::Password(Tokens::new(User {
-                    iam,
+                let iam_url = config.iam_url().ok_or_else(|| missing_setting("iam_url"))?;
+                let iam_url = Url::parse(&iam_url).map_err(|error| invalid_setting(format!("iam_url: {error}")))?;
+                Auth::Password(TokenCache::new(IamUser {
+                    iam_url,
                     name: user.clone(),
-                    password: secret(password)?,
+                    password: read_secret(password)?,
                     domain: domain.clone(),
-                    project: project.clone().or_else(|| own.region.clone()),
-                    project_id: own.project_id.clone().unwrap_or_default(),
+                    project: project.clone().or_else(|| config.region.clone()),
+                    project_id: config.project_id.clone().unwrap_or_default(),
                 }))
             }
-            AuthConfig::Signed { ak, sk, security_token } => Auth::Signed {
-                key: sign::Key { ak: secret(ak)?, sk: secret(sk)? },
-                security_token: security_token.as_ref().map(secret).transpose()?,
+            AuthConfig::AccessKey { ak, sk, security_token } => Auth::AccessKey {
+                access_key: sign::AccessKey { id: read_secret(ak)?, secret: read_secret(sk)? },
+                security_token: security_token.as_ref().map(read_secret).transpose()?,
             },
         };
-        let project_id = own.project_id.clone().ok_or_else(|| missing("project_id"))?;
+        let project_id = config.project_id.clone().ok_or_else(|| missing_setting("project_id"))?;
         HeaderValue::from_str(&project_id)
-            .map_err(|_| setting("project_id: not a header's text".into()))?;
-        Ok(huawei::Account { http, base, project_id, auth })
+            .map_err(|_| invalid_setting("project_id: not a header's text".into()))?;
+        Ok(huawei::HuaweiClient { http, base_url, project_id, auth })
     };
-    let words = |prefix, known: Known| Words::new(prefix, known, &own.states).map_err(setting);
-    Ok(match own.kind {
-        Kind::Dune => {
-            let key = own.api_key.as_ref().ok_or_else(|| missing("api_key"))?;
-            let words = words(dune::PREFIX, dune::WORDS)?;
-            Box::new(dune::Dune { http, base, key: secret(key)?, words })
+    let state_map = |prefix, builtin_states: BuiltinStates| StateMap::new(prefix, builtin_states, &config.state_map).map_err(invalid_setting);
+    Ok(match config.kind {
+        ProviderKind::Dune => {
+            let api_key = config.api_key.as_ref().ok_or_else(|| missing_setting("api_key"))?;
+            let state_map = state_map(dune::STATE_PREFIX, dune::BUILTIN_STATES)?;
+            Box::new(dune::DuneProvider { http, base_url, api_key: read_secret(api_key)?, state_map })
         }
-        Kind::Dli => {
-            let words = words("", dli::WORDS)?;
-            Box::new(dli::Dli { account: huawei(http, base)?, statement, words })
+        ProviderKind::Dli => {
+            let state_map = state_map("", dli::BUILTIN_STATES)?;
+            Box::new(dli::DliProvider { client: huawei_client(http, base_url)?, statement_capture, state_map })
         }
-        Kind::DataArts => {
-            let workspace = own.workspace.as_deref().map(str::parse).transpose();
+        ProviderKind::DataArts => {
+            let workspace = config.workspace_id.as_deref().map(str::parse).transpose();
             let workspace =
-                workspace.map_err(|_| setting("workspace: not a header's text".into()))?;
-            let words = words("", dataarts::WORDS)?;
-            Box::new(dataarts::DataArts { account: huawei(http, base)?, workspace, words })
+                workspace.map_err(|_| invalid_setting("workspace: not a header's text".into()))?;
+            let state_map = state_map("", dataarts::BUILTIN_STATES)?;
+            Box::new(dataarts::DataArtsProvider { client: huawei_client(http, base_url)?, workspace, state_map })
         }
     })
 }

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{SecretRef, profile_path, profile_value};
+use crate::config::{SecretRef, huawei_profile_path, huawei_profile_value};
 
 /// Why a secret cannot be had; names the place, never what was found there.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {why}")]
 pub struct SecretError {
-    place: String,
-    why: String,
+    location: String,
+    reason: String,
 }
 
 /// Reads a secret; white space at its end is not part of it.
@@ -21,54 +21,54 @@ pub struct SecretError {
 /// # Errors
 /// If it is not there, is empty, or is not one line of visible ASCII, which no header could carry.
 pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
-    let failed = |why: String| SecretError { place: reference.to_string(), why };
+    let secret_error = |reason: String| SecretError { location: reference.to_string(), reason };
     let text = match reference {
         SecretRef::File(path) => {
-            warn_if_open(path);
-            read_file(path).map_err(|error| failed(error.to_string()))?
+            warn_if_world_readable(path);
+            read_file(path).map_err(|error| secret_error(error.to_string()))?
         }
         SecretRef::Credential(name) => {
-            let path = credential(name).ok_or_else(|| {
-                failed(
+            let path = credential_path(name).ok_or_else(|| {
+                secret_error(
                     "$CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential=".into(),
                 )
             })?;
-            read_file(&path).map_err(|error| failed(error.to_string()))?
+            read_file(&path).map_err(|error| secret_error(error.to_string()))?
         }
-        SecretRef::Profile(key) => {
-            let home = std::env::var_os("HOME").ok_or_else(|| failed("HOME is not set".into()))?;
-            let path = profile_path(Path::new(&home));
-            warn_if_open(&path);
-            let text = read_file(&path).map_err(|error| failed(error.to_string()))?;
-            let value = profile_value(text.expose_secret(), key).map(SecretString::from);
-            value.ok_or_else(|| failed("is not set in its section [basic]".into()))?
+        SecretRef::HuaweiProfile(key) => {
+            let home = std::env::var_os("HOME").ok_or_else(|| secret_error("HOME is not set".into()))?;
+            let path = huawei_profile_path(Path::new(&home));
+            warn_if_world_readable(&path);
+            let text = read_file(&path).map_err(|error| secret_error(error.to_string()))?;
+            let value = huawei_profile_value(text.expose_secret(), key).map(SecretString::from);
+            value.ok_or_else(|| secret_error("is not set in its section [basic]".into()))?
         }
         SecretRef::Env(name) => std::env::var(name)
             .map(SecretString::from)
-            .map_err(|_| failed("is not set, or not UTF-8".into()))?,
+            .map_err(|_| secret_error("is not set, or not UTF-8".into()))?,
     };
-    let trimmed = SecretString::from(text.expose_secret().trim_end());
-    let bare = trimmed.expose_secret();
-    if bare.is_empty() {
-        return Err(failed("is empty".into()));
+    let trimmed_secret = SecretString::from(text.expose_secret().trim_end());
+    let plaintext = trimmed_secret.expose_secret();
+    if plaintext.is_empty() {
+        return Err(secret_error("is empty".into()));
     }
-    if !bare.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(failed("must be one line of visible ASCII characters".into()));
+    if !plaintext.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(secret_error("must be one line of visible ASCII characters".into()));
     }
-    Ok(trimmed)
+    Ok(trimmed_secret)
 }
 
 /// The file of a systemd credential.
-fn credential(name: &str) -> Option<PathBuf> {
+fn credential_path(name: &str) -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name))
 }
 
 /// Secrets of containers are readable by all of the container; elsewhere it is a slip.
-fn warn_if_open(path: &Path) {
-    const OTHERS_READ: u32 = 0o004;
-    let open =
-        std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & OTHERS_READ != 0);
-    if open && !path.starts_with("/run/secrets") {
+fn warn_if_world_readable(path: &Path) {
+    const OTHERS_READ_BIT: u32 = 0o004;
+    let world_readable =
+        std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & OTHERS_READ_BIT != 0);
+    if world_readable && !path.starts_with("/run/secrets") {
         tracing::warn!("{} holds a secret and can be read by all: chmod o= it", path.display());
     }
 }

@@ -6,95 +6,95 @@
 
 /// Drops the values of `keys`, wherever they stand; `null` takes their place.
 #[derive(Debug, Clone)]
-pub(super) struct Sieve {
-    keys: &'static [&'static str],
-    place: Place,
+pub(super) struct JsonKeyFilter {
+    dropped_keys: &'static [&'static str],
+    position: ScanPosition,
     /// The string read last, as far as it can be one of the keys.
-    last: Vec<u8>,
+    last_string: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum ScanPosition {
     /// Between strings.
-    Open,
+    OutsideString,
     /// In a string; the flag: after a backslash.
-    Text(bool),
+    InString(bool),
     /// Behind a string: a colon would make it a key.
-    AfterText,
+    AfterString,
     /// Before the value that is dropped.
-    BeforeDropped,
+    BeforeDroppedValue,
     /// In it, so many brackets deep.
-    Dropped(u64),
+    InDroppedValue(u64),
     /// In a string in it.
-    DroppedText(u64, bool),
+    InDroppedString(u64, bool),
 }
 
-impl Sieve {
-    pub(super) fn new(keys: &'static [&'static str]) -> Self {
-        Self { keys, place: Place::Open, last: Vec::new() }
+impl JsonKeyFilter {
+    pub(super) fn new(dropped_keys: &'static [&'static str]) -> Self {
+        Self { dropped_keys, position: ScanPosition::OutsideString, last_string: Vec::new() }
     }
 
     /// Takes the next bytes and adds what passes to `kept`.
-    pub(super) fn pass(&mut self, bytes: &[u8], kept: &mut Vec<u8>) {
+    pub(super) fn filter_chunk(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
         for &byte in bytes {
-            if self.keeps(byte, kept) {
-                kept.push(byte);
+            if self.keep_byte(byte, output) {
+                output.push(byte);
             }
         }
     }
 
-    fn keeps(&mut self, byte: u8, kept: &mut Vec<u8>) -> bool {
-        let blank = byte.is_ascii_whitespace();
-        let (place, keep) = match (self.place, byte) {
-            (Place::Text(true), _) => {
+    fn keep_byte(&mut self, byte: u8, output: &mut Vec<u8>) -> bool {
+        let is_whitespace = byte.is_ascii_whitespace();
+        let (position, keep) = match (self.position, byte) {
+            (ScanPosition::InString(true), _) => {
                 // With an escape in it, it is none of the keys.
-                self.last.push(0);
-                (Place::Text(false), true)
+                self.last_string.push(0);
+                (ScanPosition::InString(false), true)
             }
-            (Place::Text(false), b'\\') => (Place::Text(true), true),
-            (Place::Text(false), b'"') => (Place::AfterText, true),
-            (Place::Text(false), _) => {
+            (ScanPosition::InString(false), b'\\') => (ScanPosition::InString(true), true),
+            (ScanPosition::InString(false), b'"') => (ScanPosition::AfterString, true),
+            (ScanPosition::InString(false), _) => {
                 // One byte more than any key, so that a longer string is none.
-                if self.last.len() <= 16 {
-                    self.last.push(byte);
+                if self.last_string.len() <= 16 {
+                    self.last_string.push(byte);
                 }
-                (Place::Text(false), true)
+                (ScanPosition::InString(false), true)
             }
-            (Place::AfterText, b':') if self.is_key() => {
-                kept.extend_from_slice(b":null");
-                (Place::BeforeDropped, false)
+            (ScanPosition::AfterString, b':') if self.is_dropped_key() => {
+                output.extend_from_slice(b":null");
+                (ScanPosition::BeforeDroppedValue, false)
             }
-            (Place::AfterText, _) if blank => (Place::AfterText, true),
-            (Place::Open | Place::AfterText, b'"') => {
-                self.last.clear();
-                (Place::Text(false), true)
+            (ScanPosition::AfterString, _) if is_whitespace => (ScanPosition::AfterString, true),
+            (ScanPosition::OutsideString | ScanPosition::AfterString, b'"') => {
+                self.last_string.clear();
+                (ScanPosition::InString(false), true)
             }
-            (Place::Open | Place::AfterText, _) => (Place::Open, true),
+            (ScanPosition::OutsideString | ScanPosition::AfterString, _) => (ScanPosition::OutsideString, true),
 
-            (Place::BeforeDropped, _) if blank => (Place::BeforeDropped, false),
-            (Place::BeforeDropped | Place::Dropped(0), b'"') => {
-                (Place::DroppedText(0, false), false)
+            (ScanPosition::BeforeDroppedValue, _) if is_whitespace => (ScanPosition::BeforeDroppedValue, false),
+            (ScanPosition::BeforeDroppedValue | ScanPosition::InDroppedValue(0), b'"') => {
+                (ScanPosition::InDroppedString(0, false), false)
             }
-            (Place::BeforeDropped, b'[' | b'{') => (Place::Dropped(1), false),
-            (Place::BeforeDropped, _) => (Place::Dropped(0), false),
+            (ScanPosition::BeforeDroppedValue, b'[' | b'{') => (ScanPosition::InDroppedValue(1), false),
+            (ScanPosition::BeforeDroppedValue, _) => (ScanPosition::InDroppedValue(0), false),
             // The end of what holds it, or the next key.
-            (Place::Dropped(0), b',' | b']' | b'}') => (Place::Open, true),
-            (Place::Dropped(0), _) => (Place::Dropped(0), false),
-            (Place::Dropped(depth), b'"') => (Place::DroppedText(depth, false), false),
-            (Place::Dropped(depth), b'[' | b'{') => (Place::Dropped(depth + 1), false),
-            (Place::Dropped(depth), b']' | b'}') => (Place::Dropped(depth - 1), false),
-            (Place::Dropped(depth), _) => (Place::Dropped(depth), false),
-            (Place::DroppedText(depth, true), _) => (Place::DroppedText(depth, false), false),
-            (Place::DroppedText(depth, false), b'\\') => (Place::DroppedText(depth, true), false),
-            (Place::DroppedText(depth, false), b'"') => (Place::Dropped(depth), false),
-            (Place::DroppedText(depth, false), _) => (Place::DroppedText(depth, false), false),
+            (ScanPosition::InDroppedValue(0), b',' | b']' | b'}') => (ScanPosition::OutsideString, true),
+            (ScanPosition::InDroppedValue(0), _) => (ScanPosition::InDroppedValue(0), false),
+            (ScanPosition::InDroppedValue(depth), b'"') => (ScanPosition::InDroppedString(depth, false), false),
+            (ScanPosition::InDroppedValue(depth), b'[' | b'{') => (ScanPosition::InDroppedValue(depth + 1), false),
+            (ScanPosition::InDroppedValue(depth), b']' | b'}') => (ScanPosition::InDroppedValue(depth - 1), false),
+            (ScanPosition::InDroppedValue(depth), _) => (ScanPosition::InDroppedValue(depth), false),
+            (ScanPosition::InDroppedString(depth, true), _) => (ScanPosition::InDroppedString(depth, false), false),
+            (ScanPosition::InDroppedString(depth, false), b'\\') => (ScanPosition::InDroppedString(depth, true), false),
+            (ScanPosition::InDroppedString(depth, false), b'"') => (ScanPosition::InDroppedValue(depth), false),
+            (ScanPosition::InDroppedString(depth, false), _) => (ScanPosition::InDroppedString(depth, false), false),
         };
-        self.place = place;
+        self.position = position;
         keep
     }
 
-    fn is_key(&self) -> bool {
-        self.keys.iter().any(|key| key.as_bytes() == self.last)
+    fn is_dropped_key(&self) -> bool {
+        self.dropped_keys.iter().any(|key| key.as_bytes() == self.last_string)
     }
 }
 
@@ -106,13 +106,13 @@ mod tests {
 
     const KEYS: &[&str] = &["rows", "rawResult"];
 
-    fn sieved(chunks: &[&[u8]]) -> String {
-        let mut sieve = Sieve::new(KEYS);
-        let mut kept = Vec::new();
+    fn filtered(chunks: &[&[u8]]) -> String {
+        let mut filter = JsonKeyFilter::new(KEYS);
+        let mut output = Vec::new();
         for chunk in chunks {
-            sieve.pass(chunk, &mut kept);
+            filter.filter_chunk(chunk, &mut output);
         }
-        String::from_utf8(kept).expect("UTF-8 stays so")
+        String::from_utf8(output).expect("UTF-8 stays so")
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
             ("not JSON at all", "not JSON at all"),
         ];
         for (text, expected) in cases {
-            assert_eq!(sieved(&[text.as_bytes()]), expected);
+            assert_eq!(filtered(&[text.as_bytes()]), expected);
         }
     }
 
@@ -151,30 +151,30 @@ mod tests {
         })
     }
 
-    fn without_rows(value: &mut serde_json::Value) {
+    fn null_dropped_keys(value: &mut serde_json::Value) {
         match value {
             serde_json::Value::Object(map) => {
                 for (key, value) in map.iter_mut() {
                     if KEYS.contains(&key.as_str()) {
                         *value = serde_json::Value::Null;
                     }
-                    without_rows(value);
+                    null_dropped_keys(value);
                 }
             }
-            serde_json::Value::Array(items) => items.iter_mut().for_each(without_rows),
+            serde_json::Value::Array(items) => items.iter_mut().for_each(null_dropped_keys),
             _ => {}
         }
     }
 
     proptest! {
         #[test]
-        fn what_passes_means_the_same_however_it_is_cut(value in any_json(), size in 1usize..9) {
+        fn output_does_not_depend_on_chunk_size(value in any_json(), chunk_size in 1usize..9) {
             let text = serde_json::to_string_pretty(&value).expect("JSON");
-            let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            let chunks: Vec<&[u8]> = text.as_bytes().chunks(chunk_size).collect();
             let mut expected = value;
-            without_rows(&mut expected);
-            let kept: serde_json::Value = serde_json::from_str(&sieved(&chunks)).expect("still JSON");
-            prop_assert_eq!(kept, expected);
+            null_dropped_keys(&mut expected);
+            let filtered_value: serde_json::Value = serde_json::from_str(&filtered(&chunks)).expect("still JSON");
+            prop_assert_eq!(filtered_value, expected);
         }
     }
 }

@@ -4,60 +4,60 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::StateName;
-use crate::job::Said;
+use crate::config::MappedState;
+use crate::job::ObservedState;
 
 /// The words that a kind knows.
-pub(super) type Known = &'static [(&'static str, Said)];
+pub(super) type BuiltinStates = &'static [(&'static str, ObservedState)];
 
 /// The words of one configured provider.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct StateMap {
     /// May stand before any word, and adds nothing to it.
     prefix: &'static str,
-    known: Known,
-    added: BTreeMap<String, Said>,
+    builtin: BuiltinStates,
+    user_defined: BTreeMap<String, ObservedState>,
 }
 
-impl Words {
+impl StateMap {
     /// Those of a kind, and those of the user.
     pub(super) fn new(
         prefix: &'static str,
-        known: Known,
-        states: &BTreeMap<String, StateName>,
+        builtin: BuiltinStates,
+        user_states: &BTreeMap<String, MappedState>,
     ) -> Result<Self, String> {
-        let mut words = Self { prefix, known, added: BTreeMap::new() };
-        for (word, state) in states {
-            if let Some(said) = words.said(word) {
+        let mut state_map = Self { prefix, builtin, user_defined: BTreeMap::new() };
+        for (provider_state, state) in user_states {
+            if let Some(observed_state) = state_map.lookup(provider_state) {
                 return Err(format!(
-                    "states: {word} cannot be set, it is known already: {}",
-                    said.state()
+                    "states: {provider_state} cannot be set, it is known already: {}",
+                    observed_state.to_state()
                 ));
             }
-            words.added.insert(words.bare(word).to_owned(), said_by(*state));
+            state_map.user_defined.insert(state_map.strip_state_prefix(provider_state).to_owned(), observed_state_from(*state));
         }
-        Ok(words)
+        Ok(state_map)
     }
 
     /// What a word means, if anybody knows.
-    pub(super) fn said(&self, word: &str) -> Option<Said> {
-        let bare = self.bare(word);
-        let known = self.known.iter().find(|(known, _)| *known == bare).map(|(_, said)| *said);
-        known.or_else(|| self.added.get(bare).copied())
+    pub(super) fn lookup(&self, provider_state: &str) -> Option<ObservedState> {
+        let bare_state = self.strip_state_prefix(provider_state);
+        let builtin = self.builtin.iter().find(|(state, _)| *state == bare_state).map(|(_, mapped)| *mapped);
+        builtin.or_else(|| self.user_defined.get(bare_state).copied())
     }
 
-    fn bare<'a>(&self, word: &'a str) -> &'a str {
-        word.strip_prefix(self.prefix).unwrap_or(word)
+    fn strip_state_prefix<'a>(&self, provider_state: &'a str) -> &'a str {
+        provider_state.strip_prefix(self.prefix).unwrap_or(provider_state)
     }
 }
 
-fn said_by(state: StateName) -> Said {
+fn observed_state_from(state: MappedState) -> ObservedState {
     match state {
-        StateName::Pending => Said::Pending,
-        StateName::Running => Said::Running,
-        StateName::Succeeded => Said::Succeeded,
-        StateName::Failed => Said::Failed,
-        StateName::Cancelled => Said::Cancelled,
-        StateName::Expired => Said::Expired,
+        MappedState::Pending => ObservedState::Pending,
+        MappedState::Running => ObservedState::Running,
+        MappedState::Succeeded => ObservedState::Succeeded,
+        MappedState::Failed => ObservedState::Failed,
+        MappedState::Cancelled => ObservedState::Cancelled,
+        MappedState::Expired => ObservedState::Expired,
     }
 }

@@ -7,38 +7,38 @@ use tokio::sync::oneshot;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
-use crate::job::{Checkup, ProviderName, RemoteId};
-use crate::store::Renaming;
+use crate::job::{ConnectionCheck, ProviderName, RemoteId};
+use crate::store::ProviderRename;
 use crate::tracker::Input;
 
-use super::outbox::Waiter;
-use super::{Refusal, Scheduler};
+use super::outbox::ReplySender;
+use super::{CommandError, Scheduler};
 
 /// Those under way, and on whose budget. Each tells its own waiter what came of it.
 #[derive(Debug, Default)]
-pub(super) struct Errands {
+pub(super) struct OnDemandRequests {
     tasks: JoinSet<()>,
-    providers: HashMap<task::Id, ProviderName>,
+    provider_by_task: HashMap<task::Id, ProviderName>,
 }
 
-impl Errands {
-    fn start(&mut self, name: ProviderName, errand: impl Future<Output = ()> + Send + 'static) {
-        let task = self.tasks.spawn(errand);
-        self.providers.insert(task.id(), name);
+impl OnDemandRequests {
+    fn start(&mut self, name: ProviderName, request: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(request);
+        self.provider_by_task.insert(task.id(), name);
     }
 
     /// Whose budget the next one that ends was on; none if none is under way.
-    pub(super) async fn ended(&mut self) -> Option<ProviderName> {
+    pub(super) async fn next_finished(&mut self) -> Option<ProviderName> {
         let id = match self.tasks.join_next_with_id().await? {
             Ok((id, ())) => id,
             Err(error) => JoinError::id(&error),
         };
-        self.providers.remove(&id)
+        self.provider_by_task.remove(&id)
     }
 
     /// Those of a former name are on the budget of the name now.
-    pub(super) fn rename(&mut self, Renaming { to, from, .. }: &Renaming) {
-        for name in self.providers.values_mut().filter(|name| from.contains(name)) {
+    pub(super) fn rename_providers(&mut self, ProviderRename { to, from, .. }: &ProviderRename) {
+        for name in self.provider_by_task.values_mut().filter(|name| from.contains(name)) {
             name.clone_from(to);
         }
     }
@@ -51,33 +51,33 @@ impl Errands {
 
 impl Scheduler {
     /// Asks the provider to stop a job.
-    pub(super) fn cancel(&mut self, name: ProviderName, id: RemoteId, waiter: Waiter) {
-        let Some(known) = self.providers.get(&name) else {
-            let _ = waiter.send(Err(self.no_provider(&name)));
+    pub(super) fn start_cancel(&mut self, name: ProviderName, id: RemoteId, waiter: ReplySender) {
+        let Some(configured) = self.providers.get(&name) else {
+            let _ = waiter.send(Err(self.provider_not_configured(&name)));
             return;
         };
-        let provider = known.provider.clone();
-        self.errands.start(name.clone(), async move {
-            let asked = provider.cancel(&id, Clock::wall()).await;
-            let _ = waiter.send(asked.map_err(Refusal::Upstream));
+        let provider = configured.provider.clone();
+        self.on_demand.start(name.clone(), async move {
+            let result = provider.cancel(&id, Clock::utc_now()).await;
+            let _ = waiter.send(result.map_err(CommandError::Upstream));
         });
-        self.step(Input::ErrandBegun(name));
+        self.feed_tracker(Input::OnDemandRequestStarted(name));
     }
 
     /// Asks the provider whether all is well between us.
-    pub(super) fn check(
+    pub(super) fn start_connection_check(
         &mut self,
         name: ProviderName,
-        waiter: oneshot::Sender<Result<Checkup, Refusal>>,
+        waiter: oneshot::Sender<Result<ConnectionCheck, CommandError>>,
     ) {
-        let Some(known) = self.providers.get(&name) else {
-            let _ = waiter.send(Err(self.no_provider(&name)));
+        let Some(configured) = self.providers.get(&name) else {
+            let _ = waiter.send(Err(self.provider_not_configured(&name)));
             return;
         };
-        let provider = known.provider.clone();
-        self.errands.start(name.clone(), async move {
-            let _ = waiter.send(Ok(provider.check(Clock::wall()).await));
+        let provider = configured.provider.clone();
+        self.on_demand.start(name.clone(), async move {
+            let _ = waiter.send(Ok(provider.check_connection(Clock::utc_now()).await));
         });
-        self.step(Input::ErrandBegun(name));
+        self.feed_tracker(Input::OnDemandRequestStarted(name));
     }
 }

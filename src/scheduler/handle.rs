@@ -8,18 +8,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::job::{
-    Checkup, JobId, Labels, Likeness, ProviderError, ProviderName, RemoteId, Tracked,
+    ConnectionCheck, JobId, Labels, SimilarityKeys, ProviderError, ProviderName, RemoteId, StoredJob,
 };
 use crate::provider::Provider;
-use crate::store::{Entered, Forget};
-use crate::tracker::{LaneSettings, Outlook};
+use crate::store::{Registered, ForgetDurations};
+use crate::tracker::{ProviderSettings, PollForecast};
 
-use super::Snapshot;
-use super::rename::{ConfigureReply, Configuring};
+use super::SchedulerSnapshot;
+use super::rename::{ConfigureResult, PendingConfigure};
 
 /// A job that somebody wants tracked; its names are well formed.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct JobSpec {
     /// Of which provider.
     pub provider: ProviderName,
     /// Its name there.
@@ -29,30 +29,30 @@ pub struct Wanted {
     /// Its own limit of patience.
     pub give_up_after: Option<Duration>,
     /// Which past runs it is like, if its user says so.
-    pub likeness: Likeness,
+    pub similarity_keys: SimilarityKeys,
     /// The uid of who asks.
     pub added_by: Option<u32>,
 }
 
 /// A provider, ready to be asked.
 #[derive(Debug, Clone)]
-pub struct Configured {
+pub struct ConfiguredProvider {
     /// Its kind.
     pub kind: &'static str,
     /// The tracker's rules for it.
-    pub settings: LaneSettings,
+    pub settings: ProviderSettings,
     /// Whom to ask.
     pub provider: Arc<dyn Provider>,
     /// Names that it bore.
-    pub formerly: Vec<ProviderName>,
+    pub previous_names: Vec<ProviderName>,
 }
 
 /// All providers, by name.
-pub type Providers = HashMap<ProviderName, Configured>;
+pub type Providers = HashMap<ProviderName, ConfiguredProvider>;
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Refusal {
+pub enum CommandError {
     /// Nothing could be written for a while; trying again is safe.
     #[error("the database is held by another program; try again, nothing is added twice")]
     Busy,
@@ -61,7 +61,7 @@ pub enum Refusal {
     Storage(String),
     /// No such provider is configured.
     #[error("provider {0} is not configured; configured: {1}")]
-    NoProvider(ProviderName, String),
+    ProviderNotConfigured(ProviderName, String),
     /// The provider did not do what it was asked for.
     #[error("{0}")]
     Upstream(ProviderError),
@@ -70,16 +70,16 @@ pub enum Refusal {
     ShuttingDown,
 }
 
-impl Refusal {
+impl CommandError {
     /// Whether the provider may have refused us rather than what we asked for.
     #[must_use]
-    pub fn is_of_us(&self) -> bool {
+    pub fn is_account_level(&self) -> bool {
         matches!(
             self,
             Self::Upstream(
                 ProviderError::Auth(_)
                     | ProviderError::RateLimited(_)
-                    | ProviderError::Quota(_)
+                    | ProviderError::QuotaExceeded(_)
                     | ProviderError::Misconfigured(_)
             )
         )
@@ -87,58 +87,58 @@ impl Refusal {
 }
 
 /// One answer for each job, in order: where it stands, or why it is rejected.
-pub(super) type AddReply = Result<Vec<Result<Entered, String>>, Refusal>;
+pub(super) type AddResult = Result<Vec<Result<Registered, String>>, CommandError>;
 
 #[derive(Debug)]
-pub(super) enum Command {
-    Add(Vec<Wanted>, oneshot::Sender<AddReply>),
-    Poll(Box<Tracked>, oneshot::Sender<Result<(), Refusal>>),
-    Untrack(Box<Tracked>, String, oneshot::Sender<Result<(), Refusal>>),
-    Cancel(ProviderName, RemoteId, oneshot::Sender<Result<(), Refusal>>),
-    Check(ProviderName, oneshot::Sender<Result<Checkup, Refusal>>),
-    Forget(Forget, oneshot::Sender<Result<u64, Refusal>>),
-    Outlook(JobId, oneshot::Sender<Option<Outlook>>),
-    Configure(Configuring),
+pub(super) enum SchedulerCommand {
+    Add(Vec<JobSpec>, oneshot::Sender<AddResult>),
+    PollOnDemand(Box<StoredJob>, oneshot::Sender<Result<(), CommandError>>),
+    Untrack(Box<StoredJob>, String, oneshot::Sender<Result<(), CommandError>>),
+    Cancel(ProviderName, RemoteId, oneshot::Sender<Result<(), CommandError>>),
+    CheckConnection(ProviderName, oneshot::Sender<Result<ConnectionCheck, CommandError>>),
+    ForgetDurations(ForgetDurations, oneshot::Sender<Result<u64, CommandError>>),
+    Forecast(JobId, oneshot::Sender<Option<PollForecast>>),
+    Configure(PendingConfigure),
 }
 
 /// Commands the scheduler; clones command the same one.
 #[derive(Debug, Clone)]
-pub struct Handle {
-    pub(super) commands: mpsc::Sender<Command>,
-    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
+pub struct SchedulerHandle {
+    pub(super) commands: mpsc::Sender<SchedulerCommand>,
+    pub(super) snapshots: watch::Receiver<Arc<SchedulerSnapshot>>,
 }
 
-impl Handle {
+impl SchedulerHandle {
     /// A caller is told "busy" after this long.
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
     /// Hundreds of thousands of jobs are not renamed in an instant; a signal to end waits as long.
-    const PATIENCE_TO_RENAME: Duration = Duration::from_secs(20);
+    const CONFIGURE_TIMEOUT: Duration = Duration::from_secs(20);
 
     /// Nothing hangs on a look ahead.
-    const PATIENCE_TO_LOOK: Duration = Duration::from_secs(1);
+    const FORECAST_TIMEOUT: Duration = Duration::from_secs(1);
 
     /// Registers jobs; answers once they are committed.
     ///
     /// # Errors
     /// If nothing was committed in time. It may be later; asking again is safe.
-    pub async fn add(&self, jobs: Vec<Wanted>) -> AddReply {
-        self.ask(Self::PATIENCE, |reply| Command::Add(jobs, reply)).await?
+    pub async fn add(&self, jobs: Vec<JobSpec>) -> AddResult {
+        self.send_command(Self::COMMAND_TIMEOUT, |reply| SchedulerCommand::Add(jobs, reply)).await?
     }
 
     /// Asks the provider now; answers once its answer is committed.
     ///
     /// # Errors
     /// [`Refusal::Busy`] if there is no answer within `patience`; it will come.
-    pub async fn poll(&self, job: Tracked, patience: Duration) -> Result<(), Refusal> {
-        self.ask(patience, |reply| Command::Poll(Box::new(job), reply)).await?
+    pub async fn poll_on_demand(&self, job: StoredJob, timeout: Duration) -> Result<(), CommandError> {
+        self.send_command(timeout, |reply| SchedulerCommand::PollOnDemand(Box::new(job), reply)).await?
     }
 
     /// Stops tracking; answers once that is committed.
     ///
     /// # Errors
     /// If it was not committed in time.
-    pub async fn untrack(&self, job: Tracked, why: String) -> Result<(), Refusal> {
-        self.ask(Self::PATIENCE, |reply| Command::Untrack(Box::new(job), why, reply)).await?
+    pub async fn untrack(&self, job: StoredJob, reason: String) -> Result<(), CommandError> {
+        self.send_command(Self::COMMAND_TIMEOUT, |reply| SchedulerCommand::Untrack(Box::new(job), reason, reply)).await?
     }
 
     /// Asks the provider to stop the job; answers once it has answered. The job stands as it stood
@@ -147,29 +147,29 @@ impl Handle {
     /// # Errors
     /// [`Refusal::Upstream`] if the provider refuses, [`Refusal::Busy`] if it does not answer
     /// within `patience`.
-    pub async fn cancel(&self, job: &Tracked, patience: Duration) -> Result<(), Refusal> {
+    pub async fn cancel(&self, job: &StoredJob, timeout: Duration) -> Result<(), CommandError> {
         let (provider, id) = (job.provider.clone(), job.remote_id.clone());
-        self.ask(patience, |reply| Command::Cancel(provider, id, reply)).await?
+        self.send_command(timeout, |reply| SchedulerCommand::Cancel(provider, id, reply)).await?
     }
 
     /// Asks the provider whether all is well between us, paused or not.
     ///
     /// # Errors
     /// If there is no such provider, or it does not answer within `patience`.
-    pub async fn check(
+    pub async fn check_connection(
         &self,
         provider: ProviderName,
-        patience: Duration,
-    ) -> Result<Checkup, Refusal> {
-        self.ask(patience, |reply| Command::Check(provider, reply)).await?
+        timeout: Duration,
+    ) -> Result<ConnectionCheck, CommandError> {
+        self.send_command(timeout, |reply| SchedulerCommand::CheckConnection(provider, reply)).await?
     }
 
     /// Forgets what was learned of durations; answers once that is committed, with how many runs.
     ///
     /// # Errors
     /// If it was not committed in time.
-    pub async fn forget(&self, what: Forget) -> Result<u64, Refusal> {
-        self.ask(Self::PATIENCE, |reply| Command::Forget(what, reply)).await?
+    pub async fn forget_durations(&self, forget: ForgetDurations) -> Result<u64, CommandError> {
+        self.send_command(Self::COMMAND_TIMEOUT, |reply| SchedulerCommand::ForgetDurations(forget, reply)).await?
     }
 
     /// When and why this job is asked next, and when it should be over; none if it is not tracked, or
@@ -177,8 +177,8 @@ impl Handle {
     ///
     /// # Errors
     /// If the scheduler does not say so at once.
-    pub async fn outlook(&self, job: JobId) -> Result<Option<Outlook>, Refusal> {
-        self.ask(Self::PATIENCE_TO_LOOK, |reply| Command::Outlook(job, reply)).await
+    pub async fn forecast(&self, job: JobId) -> Result<Option<PollForecast>, CommandError> {
+        self.send_command(Self::FORECAST_TIMEOUT, |reply| SchedulerCommand::Forecast(job, reply)).await
     }
 
     /// Puts these providers in the place of all that were; answers once the jobs of former names
@@ -187,14 +187,14 @@ impl Handle {
     /// # Errors
     /// [`Refusal::Storage`] if a name must not be changed: then all stays as it is.
     /// [`Refusal::Busy`] if it was not done in time; it may be later, asking again is safe.
-    pub async fn configure(&self, providers: Providers) -> ConfigureReply {
-        let command = |reply| Command::Configure(Configuring { providers, reply });
-        self.ask(Self::PATIENCE_TO_RENAME, command).await?
+    pub async fn configure(&self, providers: Providers) -> ConfigureResult {
+        let command = |reply| SchedulerCommand::Configure(PendingConfigure { providers, reply });
+        self.send_command(Self::CONFIGURE_TIMEOUT, command).await?
     }
 
     /// The newest snapshot.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub fn snapshot(&self) -> Arc<SchedulerSnapshot> {
         self.snapshots.borrow().clone()
     }
 
@@ -202,21 +202,21 @@ impl Handle {
     ///
     /// # Errors
     /// If the scheduler ends before.
-    pub async fn ready(&mut self) -> Result<(), Refusal> {
+    pub async fn wait_until_ready(&mut self) -> Result<(), CommandError> {
         let ready = self.snapshots.wait_for(|snapshot| snapshot.ready).await;
-        ready.map(drop).map_err(|_| Refusal::ShuttingDown)
+        ready.map(drop).map_err(|_| CommandError::ShuttingDown)
     }
 
-    async fn ask<T>(
+    async fn send_command<T>(
         &self,
-        patience: Duration,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let asked = async {
-            self.commands.send(command(reply)).await.map_err(|_| Refusal::ShuttingDown)?;
-            answer.await.map_err(|_| Refusal::ShuttingDown)
+        timeout: Duration,
+        command: impl FnOnce(oneshot::Sender<T>) -> SchedulerCommand,
+    ) -> Result<T, CommandError> {
+        let (reply, response) = oneshot::channel();
+        let exchange = async {
+            self.commands.send(command(reply)).await.map_err(|_| CommandError::ShuttingDown)?;
+            response.await.map_err(|_| CommandError::ShuttingDown)
         };
-        tokio::time::timeout(patience, asked).await.unwrap_or(Err(Refusal::Busy))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CommandError::Busy))
     }
 }

@@ -2,43 +2,43 @@
 
 use tokio::sync::oneshot;
 
-use crate::store::{Forget, ReadError};
+use crate::store::{ForgetDurations, ReadError};
 use crate::tracker::Input;
 
-use super::{Refusal, Scheduler};
+use super::{CommandError, Scheduler};
 
 /// What somebody wants forgotten; he is told how many runs were.
 #[derive(Debug)]
-pub(super) struct Forgetting {
-    pub(super) what: Forget,
-    pub(super) reply: oneshot::Sender<Result<u64, Refusal>>,
+pub(super) struct PendingForgetDurations {
+    pub(super) forget: ForgetDurations,
+    pub(super) reply: oneshot::Sender<Result<u64, CommandError>>,
 }
 
-impl Forgetting {
-    pub(super) fn refuse(self, why: Refusal) {
-        let _ = self.reply.send(Err(why));
+impl PendingForgetDurations {
+    pub(super) fn reject(self, reason: CommandError) {
+        let _ = self.reply.send(Err(reason));
     }
 }
 
 impl Scheduler {
     /// Takes in what earlier lives learned.
-    pub(super) async fn remember(&mut self) -> Result<(), ReadError> {
+    pub(super) async fn load_duration_samples(&mut self) -> Result<(), ReadError> {
         let mut after = 0;
         loop {
-            let page = self.reader.lessons(after, Self::LOAD_PAGE).await?;
+            let page = self.reader.duration_samples(after, Self::LOAD_PAGE_SIZE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.id;
-            let lessons = page.into_iter().map(|learned| (learned.provider, learned.lesson));
-            self.step(Input::Learned(lessons.collect()));
+            let samples = page.into_iter().map(|stored| (stored.provider, stored.sample));
+            self.feed_tracker(Input::LoadDurationSamples(samples.collect()));
         }
     }
 
     /// These are forgotten in the database, so many runs each. Comes before what was written with
     /// them is learned: in the transaction, too, they were first.
-    pub(super) fn forgotten(&mut self, forgetting: Vec<Forgetting>, runs: Vec<u64>) {
-        for (one, runs) in forgetting.into_iter().zip(runs) {
-            self.step(Input::Forget(one.what.provider, one.what.name));
-            let _ = one.reply.send(Ok(runs));
+    pub(super) fn complete_forget_durations(&mut self, pending: Vec<PendingForgetDurations>, forgotten_counts: Vec<u64>) {
+        for (forget, deleted) in pending.into_iter().zip(forgotten_counts) {
+            self.feed_tracker(Input::ForgetDurations(forget.forget.provider, forget.forget.similarity_key));
+            let _ = forget.reply.send(Ok(deleted));
         }
     }
 }

@@ -22,23 +22,23 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{Change, JobId, Mono, NewJob, ProviderName};
-use crate::store::{ReadError, Reader, Upkeep, WriteError, Writer};
-use crate::tracker::{Action, Input, LaneReport, Tell, Tracker};
+use crate::job::{Change, JobId, MonotonicTime, NewJob, ProviderName};
+use crate::store::{ReadError, Reader, MaintenanceTask, WriteError, Writer};
+use crate::tracker::{Action, Input, ProviderReport, Notice, Tracker};
 
-use errand::Errands;
-use handle::Command;
-pub use handle::{Configured, Handle, Providers, Refusal, Wanted};
-use lessons::Forgetting;
-use outbox::{Adding, Waiter};
-use pen::{Done, Pen};
-use polls::{Polls, Sent};
-pub use rename::renamings;
-pub use snapshot::{Lane, Snapshot};
+use errand::OnDemandRequests;
+use handle::SchedulerCommand;
+pub use handle::{ConfiguredProvider, SchedulerHandle, Providers, CommandError, JobSpec};
+use lessons::PendingForgetDurations;
+use outbox::{PendingAdd, ReplySender};
+use pen::{BatchOutcome, Committer};
+use polls::{InFlightRequests, ProviderRequest};
+pub use rename::provider_renames;
+pub use snapshot::{ProviderSnapshot, SchedulerSnapshot};
 
 /// Why the scheduler cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum Fatal {
+pub enum SchedulerError {
     /// The database cannot be written, and waiting will not help.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -57,26 +57,26 @@ pub struct Scheduler {
     tracker: Tracker,
     providers: Providers,
     reader: Reader,
-    polls: Polls,
-    errands: Errands,
-    pen: Pen,
+    in_flight: InFlightRequests,
+    on_demand: OnDemandRequests,
+    committer: Committer,
     /// Callers that wait until a job is no longer held.
-    untracking: HashMap<JobId, Vec<Waiter>>,
+    untrack_waiters: HashMap<JobId, Vec<ReplySender>>,
     /// Callers that wait for the change that is being written.
-    settling: HashMap<JobId, Vec<Waiter>>,
-    commands: mpsc::Receiver<Command>,
-    orders: mpsc::Receiver<Upkeep>,
-    snapshots: watch::Sender<Arc<Snapshot>>,
+    awaiting_commit: HashMap<JobId, Vec<ReplySender>>,
+    commands: mpsc::Receiver<SchedulerCommand>,
+    maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
+    snapshots: watch::Sender<Arc<SchedulerSnapshot>>,
     ready: bool,
     /// Nobody is asked any more.
-    ending: bool,
-    unpublished: bool,
+    shutting_down: bool,
+    publish_pending: bool,
 }
 
 impl Scheduler {
-    const PUBLISH_PERIOD: Duration = Duration::from_millis(100);
-    const COMMANDS_WAITING: usize = 64;
-    const LOAD_PAGE: u32 = 5000;
+    const MIN_PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+    const COMMAND_QUEUE_CAPACITY: usize = 64;
+    const LOAD_PAGE_SIZE: u32 = 5000;
 
     /// A scheduler for the jobs of the store, and the handle that commands it. What is ordered
     /// through `orders` is done between two batches.
@@ -85,28 +85,28 @@ impl Scheduler {
         clock: Clock,
         writer: Writer,
         reader: Reader,
-        orders: mpsc::Receiver<Upkeep>,
-    ) -> (Self, Handle) {
-        let (sender, commands) = mpsc::channel(Self::COMMANDS_WAITING);
-        let empty = Snapshot::empty(clock.mono(), Clock::wall());
-        let snapshots = watch::Sender::new(Arc::new(empty));
-        let handle = Handle { commands: sender, snapshots: snapshots.subscribe() };
+        maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
+    ) -> (Self, SchedulerHandle) {
+        let (sender, commands) = mpsc::channel(Self::COMMAND_QUEUE_CAPACITY);
+        let initial = SchedulerSnapshot::initial(clock.monotonic_now(), Clock::utc_now());
+        let snapshots = watch::Sender::new(Arc::new(initial));
+        let handle = SchedulerHandle { commands: sender, snapshots: snapshots.subscribe() };
         let scheduler = Self {
             clock,
             tracker: Tracker::default(),
             providers: Providers::new(),
             reader,
-            polls: Polls::default(),
-            errands: Errands::default(),
-            pen: Pen::new(writer, clock.mono()),
-            untracking: HashMap::new(),
-            settling: HashMap::new(),
+            in_flight: InFlightRequests::default(),
+            on_demand: OnDemandRequests::default(),
+            committer: Committer::new(writer, clock.monotonic_now()),
+            untrack_waiters: HashMap::new(),
+            awaiting_commit: HashMap::new(),
             commands,
-            orders,
+            maintenance_tasks,
             snapshots,
             ready: false,
-            ending: false,
-            unpublished: false,
+            shutting_down: false,
+            publish_pending: false,
         };
         (scheduler, handle)
     }
@@ -119,263 +119,263 @@ impl Scheduler {
         mut self,
         providers: Providers,
         shutdown: CancellationToken,
-    ) -> Result<(), Fatal> {
-        self.configure(providers);
-        self.remember().await?;
-        self.load().await?;
+    ) -> Result<(), SchedulerError> {
+        self.apply_providers(providers);
+        self.load_duration_samples().await?;
+        self.load_unfinished_jobs().await?;
         self.ready = true;
         while !shutdown.is_cancelled() {
-            self.pen.start(self.clock.mono());
-            self.publish();
-            let wake = self.clock.instant(self.wakes_at());
+            self.committer.start_if_due(self.clock.monotonic_now());
+            self.publish_snapshot();
+            let wakeup = self.clock.tokio_instant(self.next_wakeup());
             tokio::select! {
-                Some(command) = self.commands.recv() => self.obey(command),
-                Some(input) = self.polls.next() => self.step(input),
-                Some(provider) = self.errands.ended() => self.step(Input::ErrandEnded(provider)),
-                written = self.pen.written() => {
-                    let done = self.pen.settle(written.map_err(Fatal::Task)?, self.clock.mono())?;
-                    self.committed(done).await;
+                Some(command) = self.commands.recv() => self.handle_command(command),
+                Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
+                Some(provider) = self.on_demand.next_finished() => self.feed_tracker(Input::OnDemandRequestFinished(provider)),
+                result = self.committer.wait_for_write() => {
+                    let outcome = self.committer.handle_write_result(result.map_err(SchedulerError::Task)?, self.clock.monotonic_now())?;
+                    self.handle_batch_outcome(outcome).await;
                 }
-                Some(upkeep) = self.orders.recv() => self.pen.outbox.upkeep(upkeep),
-                () = tokio::time::sleep_until(wake) => self.step(Input::Tick),
+                Some(task) = self.maintenance_tasks.recv() => self.committer.queue.push_maintenance(task),
+                () = tokio::time::sleep_until(wakeup) => self.feed_tracker(Input::Tick),
                 () = shutdown.cancelled() => {}
             }
         }
-        self.finish().await
+        self.shut_down().await
     }
 
-    async fn load(&mut self) -> Result<(), ReadError> {
+    async fn load_unfinished_jobs(&mut self) -> Result<(), ReadError> {
         let mut after = JobId(0);
         loop {
-            let page = self.reader.active(after, Self::LOAD_PAGE).await?;
+            let page = self.reader.unfinished_jobs(after, Self::LOAD_PAGE_SIZE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.id;
-            self.step(Input::Track(page));
+            self.feed_tracker(Input::Track(page));
         }
     }
 
-    fn step(&mut self, input: Input) {
-        for action in self.tracker.step(input, self.clock.moment()) {
+    fn feed_tracker(&mut self, input: Input) {
+        for action in self.tracker.handle(input, self.clock.read()) {
             match action {
-                Action::Ask(question) => self.send(Sent::Job(question)),
-                Action::List(question) => self.send(Sent::Page(question)),
-                Action::Write(change) => self.pen.outbox.change(change),
-                Action::Note { note, urgent } => self.pen.outbox.note(note, urgent),
-                Action::Anomaly(anomaly) => {
-                    tracing::warn!(job = %anomaly.job, "job {}: contradiction: {}", anomaly.job, anomaly.what);
-                    self.pen.outbox.anomaly(anomaly);
+                Action::Poll(question) => self.send_request(ProviderRequest::Poll(question)),
+                Action::List(question) => self.send_request(ProviderRequest::List(question)),
+                Action::Commit(change) => self.committer.queue.push_change(change),
+                Action::RecordPoll { poll_record: note, urgent } => self.committer.queue.push_poll_record(note, urgent),
+                Action::RecordAnomaly(anomaly) => {
+                    tracing::warn!(job = %anomaly.job, "job {}: contradiction: {}", anomaly.job, anomaly.description);
+                    self.committer.queue.push_anomaly(anomaly);
                 }
-                Action::Outage(outage) => self.pen.outbox.outage(outage),
-                Action::Tell(tell) => log(&tell),
+                Action::RecordOutage(outage) => self.committer.queue.push_outage(outage),
+                Action::Notify(tell) => log_notice(&tell),
             }
         }
     }
 
-    fn send(&mut self, sent: Sent) {
-        if !self.ending {
-            let known = self.providers.get(sent.provider());
-            self.polls.send(sent, known.map(|known| known.provider.clone()));
+    fn send_request(&mut self, request: ProviderRequest) {
+        if !self.shutting_down {
+            let configured = self.providers.get(request.provider());
+            self.in_flight.send(request, configured.map(|known| known.provider.clone()));
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle_command(&mut self, command: SchedulerCommand) {
         match command {
-            Command::Add(wanted, reply) => {
-                let now = Clock::wall();
-                let mut jobs = Vec::with_capacity(wanted.len());
-                let rejected = wanted.into_iter().map(|job| {
-                    let Some(known) = self.providers.get(&job.provider) else {
-                        return Some(self.no_provider(&job.provider).to_string());
+            SchedulerCommand::Add(specs, reply) => {
+                let now = Clock::utc_now();
+                let mut jobs = Vec::with_capacity(specs.len());
+                let rejected = specs.into_iter().map(|job| {
+                    let Some(configured) = self.providers.get(&job.provider) else {
+                        return Some(self.provider_not_configured(&job.provider).to_string());
                     };
-                    if let Err(why) = known.provider.check_id(&job.remote_id) {
-                        return Some(why);
+                    if let Err(reason) = configured.provider.validate_id(&job.remote_id) {
+                        return Some(reason);
                     }
                     jobs.push(NewJob {
-                        kind: known.kind,
+                        kind: configured.kind,
                         provider: job.provider,
                         remote_id: job.remote_id,
                         labels: job.labels,
                         give_up_after: job.give_up_after,
-                        likeness: job.likeness,
+                        similarity_keys: job.similarity_keys,
                         added_by: job.added_by,
                         registered_at: now,
                     });
                     None
                 });
                 let rejected = rejected.collect();
-                self.pen.outbox.add(Adding { jobs, rejected, reply });
+                self.committer.queue.push_add(PendingAdd { jobs, rejections: rejected, reply });
             }
-            Command::Poll(job, waiter) => {
+            SchedulerCommand::PollOnDemand(job, waiter) => {
                 if !self.providers.contains_key(&job.provider) {
-                    let _ = waiter.send(Err(self.no_provider(&job.provider)));
+                    let _ = waiter.send(Err(self.provider_not_configured(&job.provider)));
                     return;
                 }
-                if self.tracker.is_writing(job.id) {
+                if self.tracker.is_committing(job.id) {
                     // An answer that came just now is being written: that is the news asked for.
-                    self.settling.entry(job.id).or_default().push(waiter);
+                    self.awaiting_commit.entry(job.id).or_default().push(waiter);
                 } else {
-                    self.pen.outbox.wait(job.id, waiter);
+                    self.committer.queue.add_waiter(job.id, waiter);
                 }
-                self.step(Input::PollNow(job));
+                self.feed_tracker(Input::PollNow(job));
             }
-            Command::Untrack(job, why, waiter) => {
+            SchedulerCommand::Untrack(job, reason, waiter) => {
                 let id = job.id;
-                self.untracking.entry(id).or_default().push(waiter);
-                self.step(Input::Track(vec![*job]));
-                self.step(Input::Untrack(id, why));
-                self.tell_untracked();
+                self.untrack_waiters.entry(id).or_default().push(waiter);
+                self.feed_tracker(Input::Track(vec![*job]));
+                self.feed_tracker(Input::Untrack(id, reason));
+                self.notify_untracked();
             }
-            Command::Cancel(provider, id, waiter) => self.cancel(provider, id, waiter),
-            Command::Check(provider, waiter) => self.check(provider, waiter),
-            Command::Forget(what, reply) => {
-                self.pen.outbox.forget(Forgetting { what, reply });
+            SchedulerCommand::Cancel(provider, id, waiter) => self.start_cancel(provider, id, waiter),
+            SchedulerCommand::CheckConnection(provider, waiter) => self.start_connection_check(provider, waiter),
+            SchedulerCommand::ForgetDurations(forget, reply) => {
+                self.committer.queue.push_forget_durations(PendingForgetDurations { forget, reply });
             }
-            Command::Outlook(job, reply) => {
-                let _ = reply.send(self.tracker.outlook(job, self.clock.mono()));
+            SchedulerCommand::Forecast(job, reply) => {
+                let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));
             }
-            Command::Configure(new) => self.reconfigure(new),
+            SchedulerCommand::Configure(pending) => self.handle_configure(pending),
         }
     }
 
-    fn configure(&mut self, providers: Providers) {
-        let settings = providers.values().map(|known| known.settings.clone()).collect();
+    fn apply_providers(&mut self, providers: Providers) {
+        let settings = providers.values().map(|configured| configured.settings.clone()).collect();
         self.providers = providers;
-        self.step(Input::Configure(settings));
+        self.feed_tracker(Input::Configure(settings));
     }
 
-    fn no_provider(&self, name: &ProviderName) -> Refusal {
+    fn provider_not_configured(&self, name: &ProviderName) -> CommandError {
         let mut names: Vec<_> = self.providers.keys().map(ProviderName::as_str).collect();
         names.sort_unstable();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        Refusal::NoProvider(name.clone(), names)
+        CommandError::ProviderNotConfigured(name.clone(), names)
     }
 
     /// Those who wait for the end of a job that is no longer held have their answer.
-    fn tell_untracked(&mut self) {
+    fn notify_untracked(&mut self) {
         let tracker = &self.tracker;
-        for (_, waiters) in self.untracking.extract_if(|job, _| !tracker.holds(*job)) {
-            tell(Some(waiters));
+        for (_, waiters) in self.untrack_waiters.extract_if(|job, _| !tracker.contains(*job)) {
+            notify(Some(waiters));
         }
     }
 
-    async fn committed(&mut self, done: Option<Done>) {
-        let Some(mut done) = done else { return };
-        if let Some(new) = done.receipts.configuring {
-            self.renamed(new, &mut done.committed);
+    async fn handle_batch_outcome(&mut self, outcome: Option<BatchOutcome>) {
+        let Some(mut outcome) = outcome else { return };
+        if let Some(pending) = outcome.replies.configure {
+            self.finish_configure(pending, &mut outcome.report);
         }
-        let entered = &done.committed.entered;
-        let added = entered.iter().filter(|entered| entered.is_new).count();
+        let registered = &outcome.report.registered;
+        let added = registered.iter().filter(|job| job.is_new).count();
         if added > 0 {
             tracing::info!("{added} jobs registered");
         }
-        self.step(Input::Track(entered.iter().map(|one| one.job.clone()).collect()));
-        self.forgotten(done.receipts.forgetting, done.committed.forgotten);
-        let mut entered = done.committed.entered.into_iter();
-        for adding in done.receipts.adding {
-            adding.acknowledge(&mut entered);
+        self.feed_tracker(Input::Track(registered.iter().map(|one| one.job.clone()).collect()));
+        self.complete_forget_durations(outcome.replies.forget_durations, outcome.report.forgotten_samples);
+        let mut registered = outcome.report.registered.into_iter();
+        for add in outcome.replies.adds {
+            add.acknowledge(&mut registered);
         }
-        let mut refused: HashMap<_, _> = done.committed.refused.into_iter().collect();
-        for change in done.batch.changes {
+        let mut rejected: HashMap<_, _> = outcome.report.rejected_changes.into_iter().collect();
+        for change in outcome.batch.changes {
             let job = change.job;
-            if let Some(found) = refused.remove(&job) {
-                self.step(Input::Refused(job, found.map(Box::new)));
+            if let Some(found) = rejected.remove(&job) {
+                self.feed_tracker(Input::ChangeRejected(job, found.map(Box::new)));
             } else {
                 log_change(&change);
-                self.step(Input::Written(job));
+                self.feed_tracker(Input::ChangeCommitted(job));
             }
-            tell(self.settling.remove(&job));
+            notify(self.awaiting_commit.remove(&job));
         }
-        for (job, found) in done.committed.stale {
-            self.step(Input::Stale(job, found.map(Box::new)));
+        for (job, found) in outcome.report.stale_poll_records {
+            self.feed_tracker(Input::PollRecordRejected(job, found.map(Box::new)));
         }
-        tell(Some(done.receipts.waiting));
-        for job in done.unwritable {
+        notify(Some(outcome.replies.waiters));
+        for job in outcome.unwritable_jobs {
             tracing::error!(%job, "job {job}: what is to be written of it is refused; it is not asked any more until the next start");
-            self.step(Input::Refused(job, None));
+            self.feed_tracker(Input::ChangeRejected(job, None));
         }
-        self.tell_untracked();
-        if done.resync
-            && let Err(error) = self.load().await
+        self.notify_untracked();
+        if outcome.resync_jobs
+            && let Err(error) = self.load_unfinished_jobs().await
         {
             tracing::warn!("some jobs may not be held yet, the next commit tries again: {error}");
-            self.pen.resync_again();
+            self.committer.request_resync();
         }
     }
 
-    fn wakes_at(&self) -> Mono {
-        let published_at = self.snapshots.borrow().at;
-        let news = if self.unpublished { Self::PUBLISH_PERIOD } else { Snapshot::PERIOD };
-        let publish = published_at.plus(news);
-        [self.tracker.wakes_at(), self.pen.wakes_at()]
+    fn next_wakeup(&self) -> MonotonicTime {
+        let published_at = self.snapshots.borrow().taken_at;
+        let interval = if self.publish_pending { Self::MIN_PUBLISH_INTERVAL } else { SchedulerSnapshot::MAX_PUBLISH_INTERVAL };
+        let publish = published_at.plus(interval);
+        [self.tracker.next_wakeup(), self.committer.next_wakeup()]
             .into_iter()
             .flatten()
-            .fold(publish, Mono::min)
+            .fold(publish, MonotonicTime::min)
     }
 
-    fn publish(&mut self) {
-        let now = self.clock.mono();
+    fn publish_snapshot(&mut self) {
+        let now = self.clock.monotonic_now();
         let last = self.snapshots.borrow().clone();
-        self.unpublished = last.ready == self.ready && now.since(last.at) < Self::PUBLISH_PERIOD;
-        if self.unpublished {
+        self.publish_pending = last.ready == self.ready && now.duration_since(last.taken_at) < Self::MIN_PUBLISH_INTERVAL;
+        if self.publish_pending {
             return;
         }
-        let kind = |report: &LaneReport| self.providers.get(&report.name).map(|known| known.kind);
-        let lanes = self.tracker.report(now).into_iter();
-        self.snapshots.send_replace(Arc::new(Snapshot {
-            at: now,
-            wall: Clock::wall(),
+        let kind = |report: &ProviderReport| self.providers.get(&report.provider).map(|configured| configured.kind);
+        let reports = self.tracker.report(now).into_iter();
+        self.snapshots.send_replace(Arc::new(SchedulerSnapshot {
+            taken_at: now,
+            taken_at_utc: Clock::utc_now(),
             ready: self.ready,
-            lanes: lanes.map(|report| Lane { kind: kind(&report), report }).collect(),
-            unwritten_changes: self.pen.unwritten_changes() as u64,
-            write_error: self.pen.error().map(str::to_owned),
-            wal_bytes: self.pen.wal_bytes(),
+            providers: reports.map(|report| ProviderSnapshot { kind: kind(&report), report }).collect(),
+            unwritten_changes: self.committer.unwritten_changes() as u64,
+            write_error: self.committer.write_error().map(str::to_owned),
+            wal_bytes: self.committer.wal_bytes(),
         }));
     }
 
     /// Drops the polls under way, and writes what is decided, if it can be written.
-    async fn finish(mut self) -> Result<(), Fatal> {
+    async fn shut_down(mut self) -> Result<(), SchedulerError> {
         self.commands.close();
-        self.ending = true;
-        self.polls.shutdown().await;
-        self.errands.shutdown().await;
-        while self.pen.is_writing() || self.pen.hurry(self.clock.mono()) {
-            let written = self.pen.written().await.map_err(Fatal::Task)?;
-            let done = self.pen.settle(written, self.clock.mono())?;
-            self.committed(done).await;
+        self.shutting_down = true;
+        self.in_flight.shutdown().await;
+        self.on_demand.shutdown().await;
+        while self.committer.is_writing() || self.committer.flush(self.clock.monotonic_now()) {
+            let result = self.committer.wait_for_write().await.map_err(SchedulerError::Task)?;
+            let outcome = self.committer.handle_write_result(result, self.clock.monotonic_now())?;
+            self.handle_batch_outcome(outcome).await;
         }
-        self.pen.lay_down().await;
+        self.committer.close().await;
         Ok(())
     }
 }
 
 /// A caller that went away is not missed.
-fn tell(waiters: Option<Vec<Waiter>>) {
+fn notify(waiters: Option<Vec<ReplySender>>) {
     for waiter in waiters.into_iter().flatten() {
         let _ = waiter.send(Ok(()));
     }
 }
 
-fn log(tell: &Tell) {
-    match tell {
-        Tell::Failing { provider, why } => {
+fn log_notice(notice: &Notice) {
+    match notice {
+        Notice::Failing { provider, reason: why } => {
             tracing::warn!(%provider, "{provider}: polls fail; no job changes state: {why}");
         }
-        Tell::Paused { provider, why, span } => {
+        Notice::Paused { provider, reason: why, duration: span } => {
             let pause = humantime::format_duration(Duration::from_secs(span.as_secs()));
             tracing::warn!(
                 %provider,
                 "{provider}: refused; the provider is left alone for {pause}: {why}"
             );
         }
-        Tell::Recovered { provider } => tracing::info!(%provider, "{provider}: answers again"),
-        Tell::UnknownWord { provider, word } => {
+        Notice::Recovered { provider } => tracing::info!(%provider, "{provider}: answers again"),
+        Notice::UnknownState { provider, provider_state: word } => {
             tracing::warn!(%provider, "{provider}: a state that is not known, kept as it is: {word}");
         }
     }
 }
 
 fn log_change(change: &Change) {
-    let (job, state) = (change.job, change.after.state);
+    let (job, state) = (change.job, change.new_state.state);
     if state.is_terminal() {
         tracing::info!(%job, "job {job}: {state}");
     } else {

@@ -5,129 +5,129 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::oneshot;
 
-use crate::job::{Anomaly, Change, JobId, NewJob, Note, Outage};
-use crate::store::{Batch, Committed, Entered, Renaming, Upkeep};
+use crate::job::{Anomaly, Change, JobId, NewJob, PollRecord, Outage};
+use crate::store::{Batch, CommitReport, Registered, ProviderRename, MaintenanceTask};
 
-use super::handle::{AddReply, Refusal};
-use super::lessons::Forgetting;
-use super::pen::Done;
-use super::rename::{Configuring, renamings};
+use super::handle::{AddResult, CommandError};
+use super::lessons::PendingForgetDurations;
+use super::pen::BatchOutcome;
+use super::rename::{PendingConfigure, provider_renames};
 
 /// An `add` that waits for its commit.
 #[derive(Debug)]
-pub(super) struct Adding {
+pub(super) struct PendingAdd {
     pub(super) jobs: Vec<NewJob>,
     /// In the order asked: the jobs above take the places that are not rejected.
-    pub(super) rejected: Vec<Option<String>>,
-    pub(super) reply: oneshot::Sender<AddReply>,
+    pub(super) rejections: Vec<Option<String>>,
+    pub(super) reply: oneshot::Sender<AddResult>,
 }
 
-impl Adding {
+impl PendingAdd {
     /// Tells the caller what became of each job.
-    pub(super) fn acknowledge(self, entered: &mut impl Iterator<Item = Entered>) {
-        let answer = self.rejected.into_iter().filter_map(|rejected| match rejected {
+    pub(super) fn acknowledge(self, registered: &mut impl Iterator<Item = Registered>) {
+        let results = self.rejections.into_iter().filter_map(|rejected| match rejected {
             Some(why) => Some(Err(why)),
-            None => entered.next().map(Ok),
+            None => registered.next().map(Ok),
         });
         // A caller that went away asks again; adding twice is adding once.
-        let _ = self.reply.send(Ok(answer.collect()));
+        let _ = self.reply.send(Ok(results.collect()));
     }
 
-    fn refuse(self, why: Refusal) {
-        let _ = self.reply.send(Err(why));
+    fn reject(self, reason: CommandError) {
+        let _ = self.reply.send(Err(reason));
     }
 }
 
 /// A caller that waits until something of a job is written.
-pub(super) type Waiter = oneshot::Sender<Result<(), Refusal>>;
+pub(super) type ReplySender = oneshot::Sender<Result<(), CommandError>>;
 
 /// Who is to be told when a batch is in.
 #[derive(Debug, Default)]
-pub(super) struct Receipts {
-    pub(super) adding: Vec<Adding>,
-    pub(super) forgetting: Vec<Forgetting>,
-    pub(super) waiting: Vec<Waiter>,
+pub(super) struct PendingReplies {
+    pub(super) adds: Vec<PendingAdd>,
+    pub(super) forget_durations: Vec<PendingForgetDurations>,
+    pub(super) waiters: Vec<ReplySender>,
     /// Such a batch only renames.
-    pub(super) configuring: Option<Configuring>,
+    pub(super) configure: Option<PendingConfigure>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
-    adding: Vec<Adding>,
+pub(super) struct WriteQueue {
+    adds: Vec<PendingAdd>,
     changes: Vec<Change>,
-    notes: HashMap<JobId, Note>,
+    poll_records: HashMap<JobId, PollRecord>,
     anomalies: Vec<Anomaly>,
     outages: Vec<Outage>,
-    forgetting: Vec<Forgetting>,
-    upkeep: VecDeque<Upkeep>,
-    waiting: HashMap<JobId, Vec<Waiter>>,
-    configuring: Option<Configuring>,
+    forget_durations: Vec<PendingForgetDurations>,
+    maintenance: VecDeque<MaintenanceTask>,
+    waiters: HashMap<JobId, Vec<ReplySender>>,
+    configure: Option<PendingConfigure>,
     urgent: bool,
-    one_by_one: bool,
+    isolating: bool,
 }
 
-impl Outbox {
+impl WriteQueue {
     /// More rows in one transaction make it no cheaper a row.
     const MAX_ROWS: usize = 2000;
 
-    pub(super) fn add(&mut self, adding: Adding) {
+    pub(super) fn push_add(&mut self, add: PendingAdd) {
         // Behind a commit that hangs, only those pile up whose callers still wait.
-        self.adding.retain(|waiting| !waiting.reply.is_closed());
-        self.adding.push(adding);
+        self.adds.retain(|pending| !pending.reply.is_closed());
+        self.adds.push(add);
     }
 
     /// The change takes along what was told and is not written yet.
-    pub(super) fn change(&mut self, mut change: Change) {
-        if let Some(older) = self.notes.remove(&change.job) {
-            change.take_along(older);
+    pub(super) fn push_change(&mut self, mut change: Change) {
+        if let Some(older) = self.poll_records.remove(&change.job) {
+            change.merge_older_record(older);
         }
         self.changes.push(change);
     }
 
-    pub(super) fn note(&mut self, note: Note, urgent: bool) {
+    pub(super) fn push_poll_record(&mut self, record: PollRecord, urgent: bool) {
         self.urgent |= urgent;
-        let older = self.notes.remove(&note.job);
-        self.notes.insert(note.job, note.after(older));
+        let older = self.poll_records.remove(&record.job);
+        self.poll_records.insert(record.job, record.with_older_metadata(older));
     }
 
-    pub(super) fn anomaly(&mut self, anomaly: Anomaly) {
+    pub(super) fn push_anomaly(&mut self, anomaly: Anomaly) {
         self.urgent = true;
         self.anomalies.push(anomaly);
     }
 
-    pub(super) fn outage(&mut self, outage: Outage) {
+    pub(super) fn push_outage(&mut self, outage: Outage) {
         self.outages.push(outage);
     }
 
-    pub(super) fn forget(&mut self, forgetting: Forgetting) {
-        self.forgetting.push(forgetting);
+    pub(super) fn push_forget_durations(&mut self, forget: PendingForgetDurations) {
+        self.forget_durations.push(forget);
     }
 
     /// Housekeeping waits for its turn, one piece a batch.
-    pub(super) fn upkeep(&mut self, upkeep: Upkeep) {
-        if !self.upkeep.contains(&upkeep) {
-            self.upkeep.push_back(upkeep);
+    pub(super) fn push_maintenance(&mut self, task: MaintenanceTask) {
+        if !self.maintenance.contains(&task) {
+            self.maintenance.push_back(task);
         }
     }
 
     /// These providers are to be in force once the store has renamed; earlier ones that wait, not
     /// any more.
-    pub(super) fn configure(&mut self, new: Configuring) {
-        self.configuring = Some(new);
+    pub(super) fn set_pending_configure(&mut self, pending: PendingConfigure) {
+        self.configure = Some(pending);
     }
 
     /// Whether providers wait to be in force.
-    pub(super) fn is_configuring(&self) -> bool {
-        self.configuring.is_some()
+    pub(super) fn has_pending_configure(&self) -> bool {
+        self.configure.is_some()
     }
 
     /// The store has renamed: what waits bears the names of now. An add of another kind does not:
     /// its job waits, visibly, as one of a provider that is not configured.
-    pub(super) fn rename(&mut self, Renaming { to, kind, from }: &Renaming) {
-        let adds = self.adding.iter_mut().flat_map(|adding| &mut adding.jobs);
+    pub(super) fn rename_providers(&mut self, ProviderRename { to, kind, from }: &ProviderRename) {
+        let adds = self.adds.iter_mut().flat_map(|adding| &mut adding.jobs);
         let adds = adds.filter(|job| job.kind == *kind).map(|job| &mut job.provider);
         let outages = self.outages.iter_mut().map(|outage| &mut outage.provider);
-        let forgets = self.forgetting.iter_mut().map(|one| &mut one.what.provider);
+        let forgets = self.forget_durations.iter_mut().map(|one| &mut one.forget.provider);
         let all = adds.chain(outages).chain(forgets);
         for provider in all.filter(|provider| from.contains(provider)) {
             provider.clone_from(to);
@@ -135,24 +135,24 @@ impl Outbox {
     }
 
     /// `waiter` is told once something of `job` is written.
-    pub(super) fn wait(&mut self, job: JobId, waiter: Waiter) {
-        self.waiting.entry(job).or_default().push(waiter);
+    pub(super) fn add_waiter(&mut self, job: JobId, waiter: ReplySender) {
+        self.waiters.entry(job).or_default().push(waiter);
     }
 
     /// Whether something is here that somebody waits for, or that the history needs.
     pub(super) fn is_urgent(&self) -> bool {
         self.urgent
-            || self.one_by_one
-            || self.configuring.is_some()
-            || !self.adding.is_empty()
+            || self.isolating
+            || self.configure.is_some()
+            || !self.adds.is_empty()
             || !self.changes.is_empty()
             || !self.outages.is_empty()
-            || !self.forgetting.is_empty()
-            || !self.upkeep.is_empty()
+            || !self.forget_durations.is_empty()
+            || !self.maintenance.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.is_urgent() && self.notes.is_empty()
+        !self.is_urgent() && self.poll_records.is_empty()
     }
 
     pub(super) fn unwritten_changes(&self) -> usize {
@@ -161,143 +161,143 @@ impl Outbox {
 
     /// The database would not take a batch: its parts go out one by one, and the one that it does not
     /// take alone is given up, so that it stands in nobody else's way.
-    pub(super) fn sort_out(
+    pub(super) fn isolate_rejected(
         &mut self,
         mut batch: Batch,
-        receipts: Receipts,
-        why: &str,
-    ) -> Option<Done> {
-        if let Some(new) = receipts.configuring {
-            new.refuse(Refusal::Storage(why.to_owned()));
+        replies: PendingReplies,
+        reason: &str,
+    ) -> Option<BatchOutcome> {
+        if let Some(new) = replies.configure {
+            new.reject(CommandError::Storage(reason.to_owned()));
             return None;
         }
-        let parts = receipts.adding.len() + batch.changes.len() + batch.notes.len();
-        let beside = batch.anomalies.len()
+        let isolatable = replies.adds.len() + batch.changes.len() + batch.poll_records.len();
+        let others = batch.anomalies.len()
             + batch.outages.len()
-            + batch.forgets.len()
-            + usize::from(batch.upkeep.is_some());
+            + batch.forget_durations.len()
+            + usize::from(batch.maintenance.is_some());
         // A part is blamed only for what it does alone.
-        if parts > 1 || (parts == 1 && beside > 0) {
-            self.one_by_one = true;
-            self.put_back(batch, receipts, None);
+        if isolatable > 1 || (isolatable == 1 && others > 0) {
+            self.isolating = true;
+            self.requeue(batch, replies, None);
             return None;
         }
-        if parts == 0 {
+        if isolatable == 0 {
             tracing::error!(
-                "what was to be recorded beside the jobs is refused, and given up: {why}"
+                "what was to be recorded beside the jobs is refused, and given up: {reason}"
             );
         }
-        for adding in receipts.adding {
-            adding.refuse(Refusal::Storage(why.to_owned()));
+        for add in replies.adds {
+            add.reject(CommandError::Storage(reason.to_owned()));
         }
-        for forgetting in receipts.forgetting {
-            forgetting.refuse(Refusal::Storage(why.to_owned()));
+        for forget in replies.forget_durations {
+            forget.reject(CommandError::Storage(reason.to_owned()));
         }
         let jobs = batch.changes.drain(..).map(|change| change.job);
-        let unwritable = jobs.chain(batch.notes.drain(..).map(|note| note.job)).collect();
-        let receipts = Receipts { waiting: receipts.waiting, ..Receipts::default() };
-        let committed = Committed::default();
-        Some(Done { batch: Batch::default(), committed, receipts, resync: false, unwritable })
+        let unwritable_jobs = jobs.chain(batch.poll_records.drain(..).map(|note| note.job)).collect();
+        let receipts = PendingReplies { waiters: replies.waiters, ..PendingReplies::default() };
+        let committed = CommitReport::default();
+        Some(BatchOutcome { batch: Batch::default(), report: committed, replies: receipts, resync_jobs: false, unwritable_jobs })
     }
 
     /// One part alone: what is first in turn.
-    fn take_one(&mut self) -> (Batch, Receipts) {
-        let (mut batch, mut receipts) = (Batch::default(), Receipts::default());
-        let note = self.notes.keys().next().copied();
-        if let Some(adding) = self.adding.pop() {
-            batch.adds.extend(adding.jobs.iter().cloned());
-            receipts.adding.push(adding);
+    fn next_single_item(&mut self) -> (Batch, PendingReplies) {
+        let (mut batch, mut replies) = (Batch::default(), PendingReplies::default());
+        let record_job = self.poll_records.keys().next().copied();
+        if let Some(add) = self.adds.pop() {
+            batch.new_jobs.extend(add.jobs.iter().cloned());
+            replies.adds.push(add);
         } else if let Some(change) = self.changes.pop() {
             batch.changes.push(change);
-        } else if let Some(note) = note.and_then(|job| self.notes.remove(&job)) {
-            batch.notes.push(note);
+        } else if let Some(record) = record_job.and_then(|job| self.poll_records.remove(&job)) {
+            batch.poll_records.push(record);
         }
-        self.one_by_one =
-            !(self.adding.is_empty() && self.changes.is_empty() && self.notes.is_empty());
-        receipts.waiting = self.waiting_for(&batch);
-        (batch, receipts)
+        self.isolating =
+            !(self.adds.is_empty() && self.changes.is_empty() && self.poll_records.is_empty());
+        replies.waiters = self.take_waiters(&batch);
+        (batch, replies)
     }
 
     /// Those who wait until something of the jobs in this batch is written.
-    fn waiting_for(&mut self, batch: &Batch) -> Vec<Waiter> {
+    fn take_waiters(&mut self, batch: &Batch) -> Vec<ReplySender> {
         let changes = batch.changes.iter().map(|change| change.job);
-        let jobs = changes.chain(batch.notes.iter().map(|note| note.job));
-        jobs.filter_map(|job| self.waiting.remove(&job)).flatten().collect()
+        let jobs = changes.chain(batch.poll_records.iter().map(|note| note.job));
+        jobs.filter_map(|job| self.waiters.remove(&job)).flatten().collect()
     }
 
     /// The next batch.
-    pub(super) fn take(&mut self) -> (Batch, Receipts) {
+    pub(super) fn next_batch(&mut self) -> (Batch, PendingReplies) {
         let mut batch = Batch::default();
-        let mut receipts = Receipts::default();
-        if let Some(new) = self.configuring.take().filter(|new| !new.reply.is_closed()) {
-            batch.renamings = renamings(&new.providers);
-            receipts.configuring = Some(new);
-            return (batch, receipts);
+        let mut replies = PendingReplies::default();
+        if let Some(new) = self.configure.take().filter(|new| !new.reply.is_closed()) {
+            batch.provider_renames = provider_renames(&new.providers);
+            replies.configure = Some(new);
+            return (batch, replies);
         }
-        if self.one_by_one {
-            return self.take_one();
+        if self.isolating {
+            return self.next_single_item();
         }
-        let mut waiting = Vec::new();
-        for adding in std::mem::take(&mut self.adding) {
-            if adding.reply.is_closed() {
+        let mut deferred = Vec::new();
+        for add in std::mem::take(&mut self.adds) {
+            if add.reply.is_closed() {
                 continue;
             }
-            if batch.adds.len() >= Self::MAX_ROWS {
-                waiting.push(adding);
+            if batch.new_jobs.len() >= Self::MAX_ROWS {
+                deferred.push(add);
                 continue;
             }
-            batch.adds.extend(adding.jobs.iter().cloned());
-            receipts.adding.push(adding);
+            batch.new_jobs.extend(add.jobs.iter().cloned());
+            replies.adds.push(add);
         }
-        self.adding = waiting;
-        let changes = self.changes.len().min(Self::MAX_ROWS);
-        batch.changes = self.changes.drain(..changes).collect();
-        let notes: Vec<_> = self.notes.keys().take(Self::MAX_ROWS).copied().collect();
-        batch.notes = notes.into_iter().filter_map(|job| self.notes.remove(&job)).collect();
+        self.adds = deferred;
+        let change_count = self.changes.len().min(Self::MAX_ROWS);
+        batch.changes = self.changes.drain(..change_count).collect();
+        let jobs: Vec<_> = self.poll_records.keys().take(Self::MAX_ROWS).copied().collect();
+        batch.poll_records = jobs.into_iter().filter_map(|job| self.poll_records.remove(&job)).collect();
         batch.anomalies = std::mem::take(&mut self.anomalies);
         batch.outages = std::mem::take(&mut self.outages);
-        receipts.forgetting = std::mem::take(&mut self.forgetting);
-        receipts.forgetting.retain(|forgetting| !forgetting.reply.is_closed());
-        batch.forgets = receipts.forgetting.iter().map(|one| one.what.clone()).collect();
-        batch.upkeep = self.upkeep.pop_front();
-        self.urgent = self.urgent && !self.notes.is_empty();
-        receipts.waiting = self.waiting_for(&batch);
-        (batch, receipts)
+        replies.forget_durations = std::mem::take(&mut self.forget_durations);
+        replies.forget_durations.retain(|forgetting| !forgetting.reply.is_closed());
+        batch.forget_durations = replies.forget_durations.iter().map(|one| one.forget.clone()).collect();
+        batch.maintenance = self.maintenance.pop_front();
+        self.urgent = self.urgent && !self.poll_records.is_empty();
+        replies.waiters = self.take_waiters(&batch);
+        (batch, replies)
     }
 
     /// A batch that was not written goes out again. The adds in it do so only while their callers'
     /// patience lasts, or are refused at once for `refusal`.
-    pub(super) fn put_back(&mut self, batch: Batch, receipts: Receipts, refusal: Option<&Refusal>) {
-        for adding in receipts.adding {
-            match refusal {
-                Some(why) => adding.refuse(why.clone()),
-                None => self.adding.push(adding),
+    pub(super) fn requeue(&mut self, batch: Batch, replies: PendingReplies, rejection: Option<&CommandError>) {
+        for add in replies.adds {
+            match rejection {
+                Some(why) => add.reject(why.clone()),
+                None => self.adds.push(add),
             }
         }
-        if let Some(new) = receipts.configuring {
-            match refusal {
-                Some(why) => new.refuse(why.clone()),
-                None => self.configuring = self.configuring.take().or(Some(new)),
+        if let Some(pending) = replies.configure {
+            match rejection {
+                Some(why) => pending.reject(why.clone()),
+                None => self.configure = self.configure.take().or(Some(pending)),
             }
         }
-        match refusal {
+        match rejection {
             Some(why) => {
-                receipts.forgetting.into_iter().for_each(|one| one.refuse(why.clone()));
+                replies.forget_durations.into_iter().for_each(|one| one.reject(why.clone()));
             }
-            None => self.forgetting.extend(receipts.forgetting),
+            None => self.forget_durations.extend(replies.forget_durations),
         }
-        for waiter in receipts.waiting {
-            let _ = waiter.send(Err(refusal.cloned().unwrap_or(Refusal::Busy)));
+        for waiter in replies.waiters {
+            let _ = waiter.send(Err(rejection.cloned().unwrap_or(CommandError::Busy)));
         }
         self.changes.splice(0..0, batch.changes);
-        for older in batch.notes {
+        for older in batch.poll_records {
             let job = older.job;
             if let Some(change) = self.changes.iter_mut().find(|change| change.job == job) {
-                change.take_along(older);
-            } else if let Some(newer) = self.notes.remove(&job) {
-                self.notes.insert(job, newer.after(Some(older)));
+                change.merge_older_record(older);
+            } else if let Some(newer) = self.poll_records.remove(&job) {
+                self.poll_records.insert(job, newer.with_older_metadata(Some(older)));
             } else {
-                self.notes.insert(job, older);
+                self.poll_records.insert(job, older);
             }
         }
         self.anomalies.splice(0..0, batch.anomalies);

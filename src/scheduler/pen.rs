@@ -9,176 +9,176 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
-use crate::job::{JobId, Mono};
-use crate::store::{Batch, Committed, WriteError, Writer};
+use crate::job::{JobId, MonotonicTime};
+use crate::store::{Batch, CommitReport, WriteError, Writer};
 
-use super::handle::Refusal;
-use super::outbox::{Outbox, Receipts};
+use super::handle::CommandError;
+use super::outbox::{WriteQueue, PendingReplies};
 
 #[derive(Debug)]
-pub(super) struct Pen {
-    pub(super) outbox: Outbox,
-    hand: Hand,
-    flush_at: Mono,
-    sign_at: Mono,
+pub(super) struct Committer {
+    pub(super) queue: WriteQueue,
+    state: CommitState,
+    flush_at: MonotonicTime,
+    heartbeat_at: MonotonicTime,
     wal_bytes: u64,
-    trouble: Trouble,
+    failures: WriteFailures,
 }
 
 #[derive(Debug)]
-enum Hand {
-    Resting(Box<Writer>),
+enum CommitState {
+    Idle(Box<Writer>),
     Writing {
-        task: JoinHandle<Written>,
-        receipts: Receipts,
-        changes: usize,
+        task: JoinHandle<WriteResult>,
+        replies: PendingReplies,
+        change_count: usize,
     },
     /// Between the two.
-    Lifted,
+    Transitioning,
 }
 
 /// The writer comes back with its batch.
-type Written = (Box<Writer>, Batch, Result<Committed, WriteError>);
+type WriteResult = (Box<Writer>, Batch, Result<CommitReport, WriteError>);
 
 /// How writing has failed lately.
 #[derive(Debug, Default)]
-struct Trouble {
-    error: Option<String>,
-    failures_in_a_row: u32,
-    io_errors_in_a_row: u32,
-    retry_at: Mono,
+struct WriteFailures {
+    last_error: Option<String>,
+    consecutive_failures: u32,
+    consecutive_io_errors: u32,
+    retry_at: MonotonicTime,
     /// An add whose commit failed may be in the database all the same, and be held by nobody.
-    resync: bool,
+    resync_jobs: bool,
 }
 
 /// A batch that is committed.
 #[derive(Debug)]
-pub(super) struct Done {
+pub(super) struct BatchOutcome {
     pub(super) batch: Batch,
-    pub(super) committed: Committed,
-    pub(super) receipts: Receipts,
+    pub(super) report: CommitReport,
+    pub(super) replies: PendingReplies,
     /// The jobs of the database must be loaded again: some may not be held.
-    pub(super) resync: bool,
+    pub(super) resync_jobs: bool,
     /// Jobs of which the database would not take what is to be written.
-    pub(super) unwritable: Vec<JobId>,
+    pub(super) unwritable_jobs: Vec<JobId>,
 }
 
-impl Pen {
+impl Committer {
     /// Bookkeeping is written this often, not at each poll.
-    const FLUSH_PERIOD: Duration = Duration::from_secs(2);
+    const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
     /// With nothing to write, a sign of life is.
-    const SIGN_PERIOD: Duration = Duration::from_secs(30);
-    const IO_ERRORS_TO_END: u32 = 3;
+    const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+    const MAX_CONSECUTIVE_IO_ERRORS: u32 = 3;
 
-    pub(super) fn new(writer: Writer, now: Mono) -> Self {
+    pub(super) fn new(writer: Writer, now: MonotonicTime) -> Self {
         Self {
-            outbox: Outbox::default(),
-            hand: Hand::Resting(Box::new(writer)),
+            queue: WriteQueue::default(),
+            state: CommitState::Idle(Box::new(writer)),
             flush_at: now,
-            sign_at: now.plus(Self::SIGN_PERIOD),
+            heartbeat_at: now.plus(Self::HEARTBEAT_INTERVAL),
             wal_bytes: 0,
-            trouble: Trouble::default(),
+            failures: WriteFailures::default(),
         }
     }
 
     /// Begins to write what waits, if the writer rests and the time has come.
-    pub(super) fn start(&mut self, now: Mono) {
-        if self.wakes_at().is_none_or(|at| at > now) {
+    pub(super) fn start_if_due(&mut self, now: MonotonicTime) {
+        if self.next_wakeup().is_none_or(|at| at > now) {
             return;
         }
-        match std::mem::replace(&mut self.hand, Hand::Lifted) {
-            Hand::Resting(mut writer) => {
-                let (mut batch, receipts) = self.outbox.take();
-                batch.at = Some(Clock::wall());
-                self.flush_at = now.plus(Self::FLUSH_PERIOD);
-                self.sign_at = now.plus(Self::SIGN_PERIOD);
-                let changes = batch.changes.len();
+        match std::mem::replace(&mut self.state, CommitState::Transitioning) {
+            CommitState::Idle(mut writer) => {
+                let (mut batch, replies) = self.queue.next_batch();
+                batch.written_at = Some(Clock::utc_now());
+                self.flush_at = now.plus(Self::FLUSH_INTERVAL);
+                self.heartbeat_at = now.plus(Self::HEARTBEAT_INTERVAL);
+                let change_count = batch.changes.len();
                 let task = tokio::spawn(async move {
                     let result = writer.write(&batch).await;
                     (writer, batch, result)
                 });
-                self.hand = Hand::Writing { task, receipts, changes };
+                self.state = CommitState::Writing { task, replies, change_count };
             }
-            busy @ (Hand::Writing { .. } | Hand::Lifted) => self.hand = busy,
+            busy @ (CommitState::Writing { .. } | CommitState::Transitioning) => self.state = busy,
         }
     }
 
     /// When there is something to begin; none while a batch is being written.
-    pub(super) fn wakes_at(&self) -> Option<Mono> {
-        if !matches!(self.hand, Hand::Resting(_)) {
+    pub(super) fn next_wakeup(&self) -> Option<MonotonicTime> {
+        if !matches!(self.state, CommitState::Idle(_)) {
             return None;
         }
-        let soonest = if self.outbox.is_urgent() {
-            Mono::default()
-        } else if self.outbox.is_empty() {
-            self.sign_at
+        let due_at = if self.queue.is_urgent() {
+            MonotonicTime::default()
+        } else if self.queue.is_empty() {
+            self.heartbeat_at
         } else {
             self.flush_at
         };
-        Some(soonest.max(self.trouble.retry_at))
+        Some(due_at.max(self.failures.retry_at))
     }
 
     /// The end of the batch that is being written; for ever if there is none.
-    pub(super) async fn written(&mut self) -> Result<Written, JoinError> {
-        match &mut self.hand {
-            Hand::Writing { task, .. } => task.await,
-            Hand::Resting(_) | Hand::Lifted => std::future::pending().await,
+    pub(super) async fn wait_for_write(&mut self) -> Result<WriteResult, JoinError> {
+        match &mut self.state {
+            CommitState::Writing { task, .. } => task.await,
+            CommitState::Idle(_) | CommitState::Transitioning => std::future::pending().await,
         }
     }
 
     /// Takes in what became of the batch: none if it goes out again, an error if that is hopeless.
-    pub(super) fn settle(
+    pub(super) fn handle_write_result(
         &mut self,
-        (writer, batch, result): Written,
-        now: Mono,
-    ) -> Result<Option<Done>, WriteError> {
-        let receipts = match std::mem::replace(&mut self.hand, Hand::Resting(writer)) {
-            Hand::Writing { receipts, .. } => receipts,
-            Hand::Resting(_) | Hand::Lifted => Receipts::default(),
+        (writer, batch, result): WriteResult,
+        now: MonotonicTime,
+    ) -> Result<Option<BatchOutcome>, WriteError> {
+        let replies = match std::mem::replace(&mut self.state, CommitState::Idle(writer)) {
+            CommitState::Writing { replies, .. } => replies,
+            CommitState::Idle(_) | CommitState::Transitioning => PendingReplies::default(),
         };
         match result {
-            Ok(committed) => {
-                if let Some(upkeep) = batch.upkeep.clone().filter(|_| committed.upkeep_left) {
-                    self.outbox.upkeep(upkeep);
+            Ok(report) => {
+                if let Some(task) = batch.maintenance.clone().filter(|_| report.maintenance_unfinished) {
+                    self.queue.push_maintenance(task);
                 }
-                self.weigh_wal(committed.wal_bytes);
-                let trouble = std::mem::take(&mut self.trouble);
-                if trouble.error.is_some() {
+                self.record_wal_size(report.wal_bytes);
+                let failures = std::mem::take(&mut self.failures);
+                if failures.last_error.is_some() {
                     tracing::info!("the database can be written again");
                 }
-                Ok(Some(Done {
+                Ok(Some(BatchOutcome {
                     batch,
-                    committed,
-                    receipts,
-                    resync: trouble.resync,
-                    unwritable: Vec::new(),
+                    report,
+                    replies,
+                    resync_jobs: failures.resync_jobs,
+                    unwritable_jobs: Vec::new(),
                 }))
             }
-            Err(error @ WriteError::Refused(_)) => {
-                Ok(self.outbox.sort_out(batch, receipts, &error.to_string()))
+            Err(error @ WriteError::Rejected(_)) => {
+                Ok(self.queue.isolate_rejected(batch, replies, &error.to_string()))
             }
             Err(error) => {
-                let refusal = match &error {
+                let rejection = match &error {
                     WriteError::Busy => None,
-                    WriteError::Full(_)
+                    WriteError::NoSpace(_)
                     | WriteError::Io(_)
-                    | WriteError::Refused(_)
-                    | WriteError::Moved(_)
-                    | WriteError::Damaged(_) => Some(Refusal::Storage(error.to_string())),
+                    | WriteError::Rejected(_)
+                    | WriteError::FileReplaced(_)
+                    | WriteError::Corrupt(_) => Some(CommandError::Storage(error.to_string())),
                 };
-                self.trouble.resync |= refusal.is_some() && !receipts.adding.is_empty();
-                self.outbox.put_back(batch, receipts, refusal.as_ref());
-                self.trouble.note(error, now).map(|()| None)
+                self.failures.resync_jobs |= rejection.is_some() && !replies.adds.is_empty();
+                self.queue.requeue(batch, replies, rejection.as_ref());
+                self.failures.record(error, now).map(|()| None)
             }
         }
     }
 
     /// The jobs of the database could not be loaded: the next commit asks for it again.
-    pub(super) fn resync_again(&mut self) {
-        self.trouble.resync = true;
+    pub(super) fn request_resync(&mut self) {
+        self.failures.resync_jobs = true;
     }
 
-    fn weigh_wal(&mut self, bytes: u64) {
+    fn record_wal_size(&mut self, bytes: u64) {
         let before = std::mem::replace(&mut self.wal_bytes, bytes);
         if bytes > Writer::MAX_WAL_BYTES && before <= Writer::MAX_WAL_BYTES {
             let mib = bytes >> 20;
@@ -195,77 +195,77 @@ impl Pen {
 
     /// Changes that are decided and not committed.
     pub(super) fn unwritten_changes(&self) -> usize {
-        let under_way = match &self.hand {
-            Hand::Writing { changes, .. } => *changes,
-            Hand::Resting(_) | Hand::Lifted => 0,
+        let in_progress = match &self.state {
+            CommitState::Writing { change_count, .. } => *change_count,
+            CommitState::Idle(_) | CommitState::Transitioning => 0,
         };
-        self.outbox.unwritten_changes() + under_way
+        self.queue.unwritten_changes() + in_progress
     }
 
     /// Why nothing can be written.
-    pub(super) fn error(&self) -> Option<&str> {
-        self.trouble.error.as_deref()
+    pub(super) fn write_error(&self) -> Option<&str> {
+        self.failures.last_error.as_deref()
     }
 
     /// Whether a batch is being written.
     pub(super) fn is_writing(&self) -> bool {
-        matches!(self.hand, Hand::Writing { .. })
+        matches!(self.state, CommitState::Writing { .. })
     }
 
     /// Whether providers wait for the store to rename.
-    pub(super) fn is_configuring(&self) -> bool {
-        let under_way = match &self.hand {
-            Hand::Writing { receipts, .. } => receipts.configuring.is_some(),
-            Hand::Resting(_) | Hand::Lifted => false,
+    pub(super) fn has_pending_configure(&self) -> bool {
+        let in_progress = match &self.state {
+            CommitState::Writing { replies, .. } => replies.configure.is_some(),
+            CommitState::Idle(_) | CommitState::Transitioning => false,
         };
-        under_way || self.outbox.is_configuring()
+        in_progress || self.queue.has_pending_configure()
     }
 
     /// Begins the next batch whatever the time; false if there is none.
-    pub(super) fn hurry(&mut self, now: Mono) -> bool {
-        if self.outbox.is_empty() {
+    pub(super) fn flush(&mut self, now: MonotonicTime) -> bool {
+        if self.queue.is_empty() {
             return false;
         }
         self.flush_at = now;
-        self.start(now);
+        self.start_if_due(now);
         self.is_writing()
     }
 
     /// Closes the database.
-    pub(super) async fn lay_down(self) {
-        if let Some(error) = &self.trouble.error {
-            let changes = self.outbox.unwritten_changes();
+    pub(super) async fn close(self) {
+        if let Some(error) = &self.failures.last_error {
+            let changes = self.queue.unwritten_changes();
             tracing::error!(
                 "{changes} changes are not written, the next start asks again: {error}"
             );
         }
-        match self.hand {
-            Hand::Resting(writer) => writer.close().await,
-            Hand::Writing { .. } | Hand::Lifted => {}
+        match self.state {
+            CommitState::Idle(writer) => writer.close().await,
+            CommitState::Writing { .. } | CommitState::Transitioning => {}
         }
     }
 }
 
-impl Trouble {
+impl WriteFailures {
     /// Takes note of a failed write; gives it back if it is the end.
-    fn note(&mut self, error: WriteError, now: Mono) -> Result<(), WriteError> {
-        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+    fn record(&mut self, error: WriteError, now: MonotonicTime) -> Result<(), WriteError> {
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         match error {
-            WriteError::Busy | WriteError::Full(_) | WriteError::Refused(_) => {
-                self.io_errors_in_a_row = 0;
+            WriteError::Busy | WriteError::NoSpace(_) | WriteError::Rejected(_) => {
+                self.consecutive_io_errors = 0;
             }
-            WriteError::Io(_) => self.io_errors_in_a_row += 1,
-            WriteError::Moved(_) | WriteError::Damaged(_) => return Err(error),
+            WriteError::Io(_) => self.consecutive_io_errors += 1,
+            WriteError::FileReplaced(_) | WriteError::Corrupt(_) => return Err(error),
         }
-        if self.io_errors_in_a_row >= Pen::IO_ERRORS_TO_END {
+        if self.consecutive_io_errors >= Committer::MAX_CONSECUTIVE_IO_ERRORS {
             return Err(error);
         }
-        if self.error.is_none() {
+        if self.last_error.is_none() {
             tracing::error!("nothing can be written; polling goes on, changes wait: {error}");
         }
-        self.error = Some(error.to_string());
-        let doubled = Duration::from_millis(100) * 2u32.pow(self.failures_in_a_row.min(5));
-        self.retry_at = now.plus(doubled.min(Duration::from_secs(2)));
+        self.last_error = Some(error.to_string());
+        let backoff = Duration::from_millis(100) * 2u32.pow(self.consecutive_failures.min(5));
+        self.retry_at = now.plus(backoff.min(Duration::from_secs(2)));
         Ok(())
     }
 }

@@ -6,113 +6,113 @@ use std::sync::Arc;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
-use crate::job::{Answer, Asked, Listing, ProviderError, ProviderName, Utc};
+use crate::job::{Answer, RequestTimes, ListAnswer, ProviderError, ProviderName, UtcTime};
 use crate::provider::Provider;
-use crate::tracker::{Input, PageQuestion, Question};
+use crate::tracker::{Input, ListRequest, PollRequest};
 
 /// What is asked for.
 #[derive(Debug)]
-pub(super) enum Sent {
-    Job(Question),
-    Page(PageQuestion),
+pub(super) enum ProviderRequest {
+    Poll(PollRequest),
+    List(ListRequest),
 }
 
 /// What came back.
 #[derive(Debug)]
-enum Answered {
-    Job(Answer),
-    Page(Listing),
+enum ProviderResponse {
+    Poll(Answer),
+    List(ListAnswer),
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Polls {
-    tasks: JoinSet<Answered>,
-    sent: HashMap<task::Id, (Sent, Utc)>,
+pub(super) struct InFlightRequests {
+    tasks: JoinSet<ProviderResponse>,
+    requests: HashMap<task::Id, (ProviderRequest, UtcTime)>,
 }
 
-impl Sent {
+impl ProviderRequest {
     /// Whom to ask.
     pub(super) fn provider(&self) -> &ProviderName {
         match self {
-            Self::Job(question) => &question.provider,
-            Self::Page(question) => &question.provider,
+            Self::Poll(question) => &question.provider,
+            Self::List(question) => &question.provider,
         }
     }
 }
 
-impl Polls {
+impl InFlightRequests {
     /// Asks; a provider that is gone has no answer.
-    pub(super) fn send(&mut self, sent: Sent, provider: Option<Arc<dyn Provider>>) {
-        let sent_at = Clock::wall();
-        let gone = || ProviderError::Misconfigured("not configured".into());
-        let task = match &sent {
-            Sent::Job(question) => {
+    pub(super) fn send(&mut self, request: ProviderRequest, provider: Option<Arc<dyn Provider>>) {
+        let sent_at = Clock::utc_now();
+        let not_configured = || ProviderError::Misconfigured("not configured".into());
+        let task = match &request {
+            ProviderRequest::Poll(question) => {
                 let id = question.remote_id.clone();
                 self.tasks.spawn(async move {
-                    Answered::Job(match provider {
+                    ProviderResponse::Poll(match provider {
                         Some(provider) => provider.poll(&id, sent_at).await,
-                        None => Answer::failed(gone()),
+                        None => Answer::failed(not_configured()),
                     })
                 })
             }
-            Sent::Page(question) => {
-                let (page, jobs) = (question.page, question.jobs.len());
-                tracing::debug!(provider = %question.provider, ?page, "one page for {jobs} jobs");
+            ProviderRequest::List(question) => {
+                let (window, jobs) = (question.window, question.jobs.len());
+                tracing::debug!(provider = %question.provider, ?window, "one page for {jobs} jobs");
                 self.tasks.spawn(async move {
-                    Answered::Page(match provider {
-                        Some(provider) => provider.list(&page, sent_at).await,
-                        None => Listing::failed(gone()),
+                    ProviderResponse::List(match provider {
+                        Some(provider) => provider.list(&window, sent_at).await,
+                        None => ListAnswer::failed(not_configured()),
                     })
                 })
             }
         };
-        self.sent.insert(task.id(), (sent, sent_at));
+        self.requests.insert(task.id(), (request, sent_at));
     }
 
     /// The next one that is over; none if none is under way.
-    pub(super) async fn next(&mut self) -> Option<Input> {
+    pub(super) async fn next_completed(&mut self) -> Option<Input> {
         loop {
-            let done = self.tasks.join_next_with_id().await?;
-            if let Some(input) = self.read(done) {
+            let joined = self.tasks.join_next_with_id().await?;
+            if let Some(input) = self.complete(joined) {
                 return Some(input);
             }
         }
     }
 
     /// A panic while an answer is read is that request's failure, not our end.
-    fn read(&mut self, done: Result<(task::Id, Answered), JoinError>) -> Option<Input> {
-        let (id, answered) = match done {
-            Ok((id, answered)) => (id, Some(answered)),
+    fn complete(&mut self, joined: Result<(task::Id, ProviderResponse), JoinError>) -> Option<Input> {
+        let (id, response) = match joined {
+            Ok((id, response)) => (id, Some(response)),
             Err(error) => (error.id(), None),
         };
-        let (sent, sent_at) = self.sent.remove(&id)?;
-        let asked = Asked { sent_at, answered_at: Clock::wall() };
-        let broken = || ProviderError::Malformed("the answer could not be handled".into());
-        Some(match sent {
-            Sent::Job(question) => {
-                let answer = match answered {
-                    Some(Answered::Job(answer)) => answer,
-                    Some(Answered::Page(_)) | None => Answer::failed(broken()),
+        let (request, sent_at) = self.requests.remove(&id)?;
+        let request_times = RequestTimes { sent_at, received_at: Clock::utc_now() };
+        let handler_panicked = || ProviderError::Malformed("the answer could not be handled".into());
+        Some(match request {
+            ProviderRequest::Poll(question) => {
+                let answer = match response {
+                    Some(ProviderResponse::Poll(answer)) => answer,
+                    Some(ProviderResponse::List(_)) | None => Answer::failed(handler_panicked()),
                 };
                 if let Err(error) = &answer.result {
                     let (job, provider) = (question.job, &question.provider);
                     tracing::debug!(%job, %provider, %error, "poll failed");
                 }
-                Input::Answered(question.job, question.lane, asked, Box::new(answer))
+                Input::PollAnswered(question.job, question.provider_index, request_times, Box::new(answer))
             }
-            Sent::Page(question) => {
-                let listing = match answered {
-                    Some(Answered::Page(listing)) => listing,
-                    Some(Answered::Job(_)) | None => Listing::failed(broken()),
+            ProviderRequest::List(question) => {
+                let answer = match response {
+                    Some(ProviderResponse::List(listing)) => listing,
+                    Some(ProviderResponse::Poll(_)) | None => ListAnswer::failed(handler_panicked()),
                 };
-                if let Err(error) = &listing.result {
+                if let Err(error) = &answer.result {
                     let provider = &question.provider;
                     tracing::warn!(
                         %provider,
                         "{provider}: no list, its jobs are asked one by one for a while: {error}"
                     );
                 }
-                Input::Listed(question, asked, Box::new(listing))
+                Input::ListAnswered(question, request_times, Box::new(answer))
             }
         })
     }

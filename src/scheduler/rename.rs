@@ -3,67 +3,67 @@
 
 use tokio::sync::oneshot;
 
-use crate::store::{Committed, Renamed, Renaming};
+use crate::store::{CommitReport, AppliedRename, ProviderRename};
 use crate::tracker::Input;
 
-use super::{Providers, Refusal, Scheduler};
+use super::{Providers, CommandError, Scheduler};
 
 /// The former names that were found, or why the providers are not in force.
-pub(super) type ConfigureReply = Result<Vec<Renamed>, Refusal>;
+pub(super) type ConfigureResult = Result<Vec<AppliedRename>, CommandError>;
 
 /// Providers that are in force once the store has renamed.
 #[derive(Debug)]
-pub(super) struct Configuring {
+pub(super) struct PendingConfigure {
     pub(super) providers: Providers,
-    pub(super) reply: oneshot::Sender<ConfigureReply>,
+    pub(super) reply: oneshot::Sender<ConfigureResult>,
 }
 
-impl Configuring {
+impl PendingConfigure {
     /// A caller that went away is not missed.
-    pub(super) fn refuse(self, why: Refusal) {
-        let _ = self.reply.send(Err(why));
+    pub(super) fn reject(self, reason: CommandError) {
+        let _ = self.reply.send(Err(reason));
     }
 }
 
 /// What the former names of these providers ask of the store.
 #[must_use]
-pub fn renamings(providers: &Providers) -> Vec<Renaming> {
-    let renamed = providers.iter().filter(|(_, known)| !known.formerly.is_empty());
-    let renamings = renamed.map(|(name, known)| Renaming {
+pub fn provider_renames(providers: &Providers) -> Vec<ProviderRename> {
+    let with_previous_names = providers.iter().filter(|(_, configured)| !configured.previous_names.is_empty());
+    let renames = with_previous_names.map(|(name, configured)| ProviderRename {
         to: name.clone(),
-        kind: known.kind,
-        from: known.formerly.clone(),
+        kind: configured.kind,
+        from: configured.previous_names.clone(),
     });
-    renamings.collect()
+    renames.collect()
 }
 
 impl Scheduler {
     /// Puts the providers in force, at once if no name is to be changed before.
-    pub(super) fn reconfigure(&mut self, new: Configuring) {
+    pub(super) fn handle_configure(&mut self, pending: PendingConfigure) {
         // None overtakes one that waits: the last word counts.
-        if renamings(&new.providers).is_empty() && !self.pen.is_configuring() {
-            self.configure(new.providers);
-            let _ = new.reply.send(Ok(Vec::new()));
+        if provider_renames(&pending.providers).is_empty() && !self.committer.has_pending_configure() {
+            self.apply_providers(pending.providers);
+            let _ = pending.reply.send(Ok(Vec::new()));
         } else {
-            self.pen.outbox.configure(new);
+            self.committer.queue.set_pending_configure(pending);
         }
     }
 
     /// The store has renamed, or must not.
-    pub(super) fn renamed(&mut self, new: Configuring, committed: &mut Committed) {
-        if let Some(conflict) = committed.conflict.take() {
-            return new.refuse(Refusal::Storage(conflict.to_string()));
+    pub(super) fn finish_configure(&mut self, pending: PendingConfigure, report: &mut CommitReport) {
+        if let Some(conflict) = report.rename_conflict.take() {
+            return pending.reject(CommandError::Storage(conflict.to_string()));
         }
-        let renamings = renamings(&new.providers);
-        self.configure(new.providers);
-        for renaming in &renamings {
-            self.pen.outbox.rename(renaming);
-            self.errands.rename(renaming);
-            for from in &renaming.from {
-                let (from, to) = (from.clone(), renaming.to.clone());
-                self.step(Input::Renamed { from, to });
+        let renames = provider_renames(&pending.providers);
+        self.apply_providers(pending.providers);
+        for rename in &renames {
+            self.committer.queue.rename_providers(rename);
+            self.on_demand.rename_providers(rename);
+            for from in &rename.from {
+                let (from, to) = (from.clone(), rename.to.clone());
+                self.feed_tracker(Input::ProviderRenamed { from, to });
             }
         }
-        let _ = new.reply.send(Ok(std::mem::take(&mut committed.renamed)));
+        let _ = pending.reply.send(Ok(std::mem::take(&mut report.applied_renames)));
     }
 }

@@ -3,21 +3,21 @@
 
 use std::time::Duration;
 
-use crate::job::{Mono, ProviderName, Utc};
+use crate::job::{MonotonicTime, ProviderName, UtcTime};
 use crate::store::Writer;
-use crate::tracker::LaneReport;
+use crate::tracker::ProviderReport;
 
 /// How the scheduler is doing.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct SchedulerSnapshot {
     /// When it was made, by the stopwatch: how long ago the loop last went round.
-    pub at: Mono,
+    pub taken_at: MonotonicTime,
     /// The same, by the calendar.
-    pub wall: Utc,
+    pub taken_at_utc: UtcTime,
     /// Whether the jobs of an earlier life are loaded, so that polling goes on.
     pub ready: bool,
     /// One for each provider that has jobs or is configured.
-    pub lanes: Vec<Lane>,
+    pub providers: Vec<ProviderSnapshot>,
     /// Changes that are decided and not yet committed.
     pub unwritten_changes: u64,
     /// Why nothing can be written at present.
@@ -28,23 +28,23 @@ pub struct Snapshot {
 
 /// How one provider is doing.
 #[derive(Debug, Clone)]
-pub struct Lane {
+pub struct ProviderSnapshot {
     /// The tracker's own account.
-    pub report: LaneReport,
+    pub report: ProviderReport,
     /// The provider's kind; none if it is not configured.
     pub kind: Option<&'static str>,
 }
 
-impl Snapshot {
+impl SchedulerSnapshot {
     /// The loop goes round at least this often.
-    pub const PERIOD: Duration = Duration::from_secs(1);
+    pub const MAX_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
-    pub(super) fn empty(at: Mono, wall: Utc) -> Self {
+    pub(super) fn initial(taken_at: MonotonicTime, taken_at_utc: UtcTime) -> Self {
         Self {
-            at,
-            wall,
+            taken_at,
+            taken_at_utc,
             ready: false,
-            lanes: Vec::new(),
+            providers: Vec::new(),
             unwritten_changes: 0,
             write_error: None,
             wal_bytes: 0,
@@ -53,48 +53,48 @@ impl Snapshot {
 
     /// Why the process should be taken for hung; none if polls that are due are being done.
     #[must_use]
-    pub fn stuck(&self, now: Mono) -> Option<String> {
-        let idle = now.since(self.at);
-        if idle > Self::PERIOD * 10 {
-            return Some(format!("the scheduler has not moved for {} s", idle.as_secs()));
+    pub fn stall_reason(&self, now: MonotonicTime) -> Option<String> {
+        let age = now.duration_since(self.taken_at);
+        if age > Self::MAX_PUBLISH_INTERVAL * 10 {
+            return Some(format!("the scheduler has not moved for {} s", age.as_secs()));
         }
-        let lane = self.lanes.iter().find(|lane| lane.report.stuck)?;
-        Some(format!("a poll of {} should have ended long ago", lane.report.name))
+        let provider = self.providers.iter().find(|lane| lane.report.has_stuck_poll)?;
+        Some(format!("a poll of {} should have ended long ago", provider.report.provider))
     }
 
     /// Whether this provider refuses us and is left alone: its name, why, and how long still.
     #[must_use]
-    pub fn refuses(&self, provider: &ProviderName) -> Option<(&ProviderName, &str, Duration)> {
+    pub fn rejection_pause(&self, provider: &ProviderName) -> Option<(&ProviderName, &str, Duration)> {
         let report =
-            self.lanes.iter().map(|lane| &lane.report).find(|own| own.name == *provider)?;
+            self.providers.iter().map(|lane| &lane.report).find(|report| report.provider == *provider)?;
         let pause = report.pause.as_ref()?;
-        Some((&report.name, pause.reason.as_deref()?, pause.until.since(self.at)))
+        Some((&report.provider, pause.reason.as_deref()?, pause.until.duration_since(self.taken_at)))
     }
 
     /// What an operator should mend, a line each.
     #[must_use]
-    pub fn degraded(&self) -> Vec<String> {
-        let unwritten = self
+    pub fn degraded_reasons(&self) -> Vec<String> {
+        let write_failure = self
             .write_error
             .iter()
             .map(|why| format!("{why}; {} changes wait to be written", self.unwritten_changes));
-        let grown = (self.wal_bytes > Writer::MAX_WAL_BYTES).then(|| {
+        let large_wal = (self.wal_bytes > Writer::MAX_WAL_BYTES).then(|| {
             let mib = self.wal_bytes >> 20;
             format!("the WAL has grown to {mib} MiB: another program holds a read transaction open")
         });
-        let stuck = self.stuck(self.at);
-        let gone = self.lanes.iter().filter(|lane| !lane.report.configured).map(|lane| {
+        let stalled = self.stall_reason(self.taken_at);
+        let not_configured = self.providers.iter().filter(|lane| !lane.report.configured).map(|lane| {
             let jobs = lane.report.active_jobs;
-            format!("provider {} is not configured; {jobs} jobs of it wait", lane.report.name)
+            format!("provider {} is not configured; {jobs} jobs of it wait", lane.report.provider)
         });
-        let out = self.lanes.iter().filter_map(|lane| {
-            let (name, since) = (&lane.report.name, lane.report.outage_since?);
-            let why = match &lane.report.pause {
+        let in_outage = self.providers.iter().filter_map(|lane| {
+            let (name, outage_since) = (&lane.report.provider, lane.report.outage_since?);
+            let reason = match &lane.report.pause {
                 Some(pause) => pause.reason.as_deref().unwrap_or("its limit is used up"),
                 None => "polls fail",
             };
-            Some(format!("provider {name} gives no answers since {}: {why}", since.sql()))
+            Some(format!("provider {name} gives no answers since {}: {reason}", outage_since.to_sql()))
         });
-        unwritten.chain(grown).chain(stuck).chain(gone).chain(out).collect()
+        write_failure.chain(large_wal).chain(stalled).chain(not_configured).chain(in_outage).collect()
     }
 }

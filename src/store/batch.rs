@@ -12,64 +12,64 @@ use sqlx::{Connection, FromRow};
 
 use crate::clock::Clock;
 use crate::job::{
-    Anomaly, Change, JobId, Labels, NewJob, Note, Outage, OutageEdge, State, Times, Tracked,
-    Transition, Utc, register,
+    Anomaly, Change, JobId, Labels, NewJob, PollRecord, Outage, OutageEdge, State, ProviderTimes, StoredJob,
+    Transition, UtcTime, registration_transition,
 };
 
-use super::lessons::{Forget, column, forget, learn, say};
-use super::reader::{TRACKED_COLUMNS, TrackedRow};
-use super::rename::{NameConflict, Renamed, Renaming, rename};
-use super::upkeep::{ALIVE, Upkeep, mark};
+use super::lessons::{ForgetDurations, similarity_keys_json, delete_samples, insert_samples, update_similarity_keys};
+use super::reader::{STORED_JOB_COLUMNS, StoredJobRow};
+use super::rename::{RenameConflict, AppliedRename, ProviderRename, rename_providers};
+use super::upkeep::{HEARTBEAT, MaintenanceTask, record_event_time};
 
 /// What is to be written in one transaction. At most one change for each job.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Jobs to register.
-    pub adds: Vec<NewJob>,
+    pub new_jobs: Vec<NewJob>,
     /// Jobs that move.
     pub changes: Vec<Change>,
     /// Bookkeeping.
-    pub notes: Vec<Note>,
+    pub poll_records: Vec<PollRecord>,
     /// Contradictions.
     pub anomalies: Vec<Anomaly>,
     /// Outages that began or ended, in order.
     pub outages: Vec<Outage>,
     /// What is to be forgotten, before what the changes teach is learned.
-    pub forgets: Vec<Forget>,
+    pub forget_durations: Vec<ForgetDurations>,
     /// Housekeeping.
-    pub upkeep: Option<Upkeep>,
+    pub maintenance: Option<MaintenanceTask>,
     /// Providers that bear another name. Such a batch holds nothing else.
-    pub renamings: Vec<Renaming>,
+    pub provider_renames: Vec<ProviderRename>,
     /// When it was handed over: a sign of life.
-    pub at: Option<Utc>,
+    pub written_at: Option<UtcTime>,
 }
 
 /// What became of a batch.
 #[derive(Debug, Default)]
-pub struct Committed {
+pub struct CommitReport {
     /// One for each of the batch's adds, in order.
-    pub entered: Vec<Entered>,
+    pub registered: Vec<Registered>,
     /// Jobs whose change was not written because the database holds another state: as it does.
-    pub refused: Vec<(JobId, Option<Tracked>)>,
+    pub rejected_changes: Vec<(JobId, Option<StoredJob>)>,
     /// Jobs whose note was not kept because the database holds another state: as it does.
-    pub stale: Vec<(JobId, Option<Tracked>)>,
+    pub stale_poll_records: Vec<(JobId, Option<StoredJob>)>,
     /// One for each of the batch's forgets, in order: how many runs were forgotten.
-    pub forgotten: Vec<u64>,
+    pub forgotten_samples: Vec<u64>,
     /// Whether more of the housekeeping is left.
-    pub upkeep_left: bool,
+    pub maintenance_unfinished: bool,
     /// The former names that were found and are gone.
-    pub renamed: Vec<Renamed>,
+    pub applied_renames: Vec<AppliedRename>,
     /// Why none is.
-    pub conflict: Option<NameConflict>,
+    pub rename_conflict: Option<RenameConflict>,
     /// The size of the WAL, in bytes.
     pub wal_bytes: u64,
 }
 
 /// A job that was to be registered.
 #[derive(Debug, Clone)]
-pub struct Entered {
+pub struct Registered {
     /// As it stands now.
-    pub job: Tracked,
+    pub job: StoredJob,
     /// Whether it is new; else it was there.
     pub is_new: bool,
 }
@@ -79,73 +79,73 @@ pub(super) async fn newest_seq(connection: &mut SqliteConnection) -> Result<i64,
 }
 
 /// Writes the batch; says what became of it, and the newest transition's number.
-pub(super) async fn transact(
+pub(super) async fn write_batch(
     connection: &mut SqliteConnection,
     batch: &Batch,
-) -> Result<(Committed, i64), sqlx::Error> {
-    let mut committed = Committed::default();
-    if !batch.renamings.is_empty() {
-        let now = batch.at.unwrap_or_else(Clock::wall);
-        match rename(connection, &batch.renamings, now).await? {
-            Ok(renamed) => committed.renamed = renamed,
-            Err(conflict) => committed.conflict = Some(conflict),
+) -> Result<(CommitReport, i64), sqlx::Error> {
+    let mut report = CommitReport::default();
+    if !batch.provider_renames.is_empty() {
+        let now = batch.written_at.unwrap_or_else(Clock::utc_now);
+        match rename_providers(connection, &batch.provider_renames, now).await? {
+            Ok(applied) => report.applied_renames = applied,
+            Err(conflict) => report.rename_conflict = Some(conflict),
         }
-        return Ok((committed, newest_seq(connection).await?));
+        return Ok((report, newest_seq(connection).await?));
     }
     // A deferred transaction that begins to write ignores the busy time-out.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    if !batch.adds.is_empty() {
-        committed.entered = enter(&mut transaction, &batch.adds).await?;
+    if !batch.new_jobs.is_empty() {
+        report.registered = register_jobs(&mut transaction, &batch.new_jobs).await?;
     }
-    for what in &batch.forgets {
-        committed.forgotten.push(forget(&mut transaction, what).await?);
+    for request in &batch.forget_durations {
+        report.forgotten_samples.push(delete_samples(&mut transaction, request).await?);
     }
-    let mut noted = Vec::new();
+    let mut record_rows = Vec::new();
     if !batch.changes.is_empty() {
-        let moved = change(&mut transaction, &batch.changes).await?;
+        let changed = apply_changes(&mut transaction, &batch.changes).await?;
         for change in &batch.changes {
-            if moved.contains(&change.job) {
-                noted.extend(
-                    change.note.as_ref().map(|note| note_row(note, change.after.state.as_str())),
+            if changed.contains(&change.job) {
+                record_rows.extend(
+                    change.poll_record.as_ref().map(|record| poll_record_json(record, change.new_state.state.as_str())),
                 );
             } else {
-                let found = find(&mut transaction, change.job).await?;
-                committed.refused.push((change.job, found));
+                let stored = find_stored_job(&mut transaction, change.job).await?;
+                report.rejected_changes.push((change.job, stored));
             }
         }
     }
-    noted.extend(batch.notes.iter().map(|note| note_row(note, note.expected.as_str())));
-    if !noted.is_empty() {
-        let noted = Value::Array(noted).to_string();
-        let kept: Vec<i64> =
-            sqlx::query_scalar(NOTE).bind(noted).fetch_all(&mut *transaction).await?;
-        let kept: HashSet<JobId> = kept.into_iter().map(JobId).collect();
-        for note in batch.notes.iter().filter(|note| !kept.contains(&note.job)) {
-            let found = find(&mut transaction, note.job).await?;
-            committed.stale.push((note.job, found));
+    record_rows.extend(batch.poll_records.iter().map(|record| poll_record_json(record, record.expected_state.as_str())));
+    if !record_rows.is_empty() {
+        let record_json = Value::Array(record_rows).to_string();
+        let updated: Vec<i64> =
+            sqlx::query_scalar(UPDATE_POLL_RECORD).bind(record_json).fetch_all(&mut *transaction).await?;
+        let updated: HashSet<JobId> = updated.into_iter().map(JobId).collect();
+        for record in batch.poll_records.iter().filter(|note| !updated.contains(&note.job)) {
+            let stored = find_stored_job(&mut transaction, record.job).await?;
+            report.stale_poll_records.push((record.job, stored));
         }
     }
     if !batch.anomalies.is_empty() {
         let rows = batch.anomalies.iter().map(
-            |anomaly| json!({"job": anomaly.job.0, "at": anomaly.at.sql(), "what": anomaly.what}),
+            |anomaly| json!({"job": anomaly.job.0, "at": anomaly.at.to_sql(), "what": anomaly.description}),
         );
-        run(&mut transaction, ANOMALY, rows.collect()).await?;
+        execute_with_rows(&mut transaction, INSERT_ANOMALIES, rows.collect()).await?;
     }
     for outage in &batch.outages {
         write_outage(&mut transaction, outage).await?;
     }
-    if let Some(now) = batch.at {
-        if let Some(upkeep) = &batch.upkeep {
-            committed.upkeep_left = upkeep.within(&mut transaction, now).await?;
+    if let Some(now) = batch.written_at {
+        if let Some(task) = &batch.maintenance {
+            report.maintenance_unfinished = task.run_in_transaction(&mut transaction, now).await?;
         }
-        mark(&mut transaction, ALIVE, now).await?;
+        record_event_time(&mut transaction, HEARTBEAT, now).await?;
     }
     let newest = newest_seq(&mut transaction).await?;
     transaction.commit().await?;
-    Ok((committed, newest))
+    Ok((report, newest))
 }
 
-async fn run(
+async fn execute_with_rows(
     connection: &mut SqliteConnection,
     statement: &'static str,
     rows: Vec<Value>,
@@ -154,7 +154,7 @@ async fn run(
 }
 
 /// Those that are there are passed over before they are tried: a refused row uses up its number.
-const ENTER: &str = "
+const INSERT_JOBS: &str = "
     INSERT INTO job (provider, kind, remote_id, state, labels, added_by, give_up_after_s, registered_at,
                      likeness)
     SELECT value ->> 'provider', value ->> 'kind', value ->> 'remote_id', 'registered',
@@ -175,14 +175,14 @@ const MERGE_LABELS: &str = "
       AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.labels))) <= ?2";
 
 /// A row without its number; `state` is what the job's row must not contradict.
-const TRANSITION: &str = "
+const INSERT_TRANSITIONS: &str = "
     INSERT INTO transition (job_id, from_state, to_state, provider_state, evidence,
                             occurred_at, observed_at, earliest_at, message)
     SELECT value ->> 'job', value ->> 'from', value ->> 'to', value ->> 'word', value ->> 'evidence',
            value ->> 'occurred_at', value ->> 'observed_at', value ->> 'earliest_at', value ->> 'message'
     FROM json_each(?1) ORDER BY key";
 
-const CHANGE: &str = "
+const UPDATE_STATE: &str = "
     UPDATE job
     SET state = new.state, provider_state = new.word, terminal_at = new.terminal_at,
         message = coalesce(new.message, job.message),
@@ -196,7 +196,7 @@ const CHANGE: &str = "
     RETURNING job.id";
 
 /// A likeness that its user gave, a text, stays.
-const NOTE: &str = "
+const UPDATE_POLL_RECORD: &str = "
     UPDATE job
     SET last_polled_at = new.polled_at, next_poll_at = new.next_poll_at,
         answered_from = coalesce(new.answered_from, job.answered_from),
@@ -221,7 +221,7 @@ const NOTE: &str = "
     WHERE job.id = new.id AND job.state = new.expected
     RETURNING job.id";
 
-const ANOMALY: &str = "
+const INSERT_ANOMALIES: &str = "
     INSERT INTO provider_event (kind, provider, job_id, began_at, reason)
     SELECT 'anomaly', job.provider, job.id, new.value ->> 'at', new.value ->> 'what'
     FROM json_each(?1) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
@@ -252,11 +252,11 @@ async fn write_outage(
     query.execute(connection).await.map(drop)
 }
 
-async fn enter(
+async fn register_jobs(
     connection: &mut SqliteConnection,
-    adds: &[NewJob],
-) -> Result<Vec<Entered>, sqlx::Error> {
-    let rows: Vec<_> = adds
+    new_jobs: &[NewJob],
+) -> Result<Vec<Registered>, sqlx::Error> {
+    let rows: Vec<_> = new_jobs
         .iter()
         .map(|job| {
             json!({
@@ -266,134 +266,134 @@ async fn enter(
                 "labels": json!(job.labels).to_string(),
                 "added_by": job.added_by,
                 "give_up_after_s": job.give_up_after.map(|span| span.as_secs()),
-                "at": job.registered_at.sql(),
-                "likeness": column(&job.likeness),
+                "at": job.registered_at.to_sql(),
+                "likeness": similarity_keys_json(&job.similarity_keys),
             })
         })
         .collect();
     let rows = Value::Array(rows).to_string();
-    let new: Vec<i64> = sqlx::query_scalar(ENTER).bind(&rows).fetch_all(&mut *connection).await?;
-    let mut new: HashSet<JobId> = new.into_iter().map(JobId).collect();
-    say(&mut *connection, adds, &rows).await?;
+    let new_ids: Vec<i64> = sqlx::query_scalar(INSERT_JOBS).bind(&rows).fetch_all(&mut *connection).await?;
+    let mut new_ids: HashSet<JobId> = new_ids.into_iter().map(JobId).collect();
+    update_similarity_keys(&mut *connection, new_jobs, &rows).await?;
 
-    let mut find = sqlx::QueryBuilder::new("SELECT new.key AS place, ");
-    find.push(TRACKED_COLUMNS).push(" FROM json_each(").push_bind(rows).push(
+    let mut query = sqlx::QueryBuilder::new("SELECT new.key AS place, ");
+    query.push(STORED_JOB_COLUMNS).push(" FROM json_each(").push_bind(rows).push(
         ") AS new CROSS JOIN job ON job.remote_id = new.value ->> 'remote_id'
              AND job.provider = new.value ->> 'provider' AND job.state NOT IN ('untracked', 'lost')
              ORDER BY new.key",
     );
-    let found: Vec<TrackedRow> = find
+    let found: Vec<StoredJobRow> = query
         .build()
         .fetch_all(&mut *connection)
         .await?
         .iter()
-        .map(TrackedRow::from_row)
+        .map(StoredJobRow::from_row)
         .collect::<Result<_, _>>()?;
-    if found.len() != adds.len() {
+    if found.len() != new_jobs.len() {
         return Err(sqlx::Error::RowNotFound);
     }
-    let mut first_rows = Vec::new();
+    let mut first_transitions = Vec::new();
     // Of several rows for one job an UPDATE … FROM would take any: one for each.
     let mut labels: BTreeMap<JobId, BTreeMap<&str, &str>> = BTreeMap::new();
-    let mut entered = Vec::new();
-    for (add, row) in adds.iter().zip(found) {
+    let mut registered = Vec::new();
+    for (add, row) in new_jobs.iter().zip(found) {
         let id = row.id;
         // Of the same job twice in one batch, the first is new.
-        let is_new = new.remove(&id);
+        let is_new = new_ids.remove(&id);
         if is_new {
-            first_rows.push(transition_row(id, &register(add.registered_at)));
+            first_transitions.push(transition_json(id, &registration_transition(add.registered_at)));
         } else if !add.labels.is_empty() {
             labels.entry(id).or_default().extend(add.labels.iter());
         }
-        entered.push(Entered { job: row.into_tracked(), is_new });
+        registered.push(Registered { job: row.into_stored_job(), is_new });
     }
-    run(connection, TRANSITION, first_rows).await?;
+    execute_with_rows(connection, INSERT_TRANSITIONS, first_transitions).await?;
     if !labels.is_empty() {
         let rows = labels
             .iter()
             .map(|(id, labels)| json!({"id": id.0, "labels": json!(labels).to_string()}));
         sqlx::query(MERGE_LABELS)
             .bind(rows.collect::<Value>().to_string())
-            .bind(i64::try_from(Labels::MAX).unwrap_or(i64::MAX))
+            .bind(i64::try_from(Labels::MAX_COUNT).unwrap_or(i64::MAX))
             .execute(connection)
             .await?;
     }
-    Ok(entered)
+    Ok(registered)
 }
 
 /// Writes the changes whose jobs stand where they should; says whose did.
-async fn change(
+async fn apply_changes(
     connection: &mut SqliteConnection,
     changes: &[Change],
 ) -> Result<HashSet<JobId>, sqlx::Error> {
     let rows = changes.iter().map(|change| {
-        let last = change.rows.last();
+        let last = change.transitions.last();
         json!({
             "job": change.job.0,
-            "expected": change.expected.as_str(),
-            "expected_word": change.expected_word,
-            "state": change.after.state.as_str(),
-            "word": change.after.word,
-            "terminal_at": change.after.state.is_terminal().then(|| change.after.observed_at.sql()),
+            "expected": change.expected_state.as_str(),
+            "expected_word": change.expected_provider_state,
+            "state": change.new_state.state.as_str(),
+            "word": change.new_state.provider_state,
+            "terminal_at": change.new_state.state.is_terminal().then(|| change.new_state.observed_at.to_sql()),
             "message": last.and_then(|row| row.message.as_ref()),
         })
     });
-    let moved: Vec<i64> = sqlx::query_scalar(CHANGE)
+    let changed: Vec<i64> = sqlx::query_scalar(UPDATE_STATE)
         .bind(Value::Array(rows.collect()).to_string())
         .fetch_all(&mut *connection)
         .await?;
-    let moved: HashSet<JobId> = moved.into_iter().map(JobId).collect();
-    let written = || changes.iter().filter(|change| moved.contains(&change.job));
+    let changed: HashSet<JobId> = changed.into_iter().map(JobId).collect();
+    let written = || changes.iter().filter(|change| changed.contains(&change.job));
     let rows =
-        written().flat_map(|change| change.rows.iter().map(|row| transition_row(change.job, row)));
-    run(&mut *connection, TRANSITION, rows.collect()).await?;
-    learn(connection, written()).await?;
-    Ok(moved)
+        written().flat_map(|change| change.transitions.iter().map(|row| transition_json(change.job, row)));
+    execute_with_rows(&mut *connection, INSERT_TRANSITIONS, rows.collect()).await?;
+    insert_samples(connection, written()).await?;
+    Ok(changed)
 }
 
-async fn find(
+async fn find_stored_job(
     connection: &mut SqliteConnection,
     job: JobId,
-) -> Result<Option<Tracked>, sqlx::Error> {
-    let mut find = sqlx::QueryBuilder::new("SELECT ");
-    find.push(TRACKED_COLUMNS).push(" FROM job WHERE job.id = ").push_bind(job.0);
-    let row = find.build().fetch_optional(connection).await?;
-    row.as_ref().map(TrackedRow::from_row).transpose().map(|row| row.map(TrackedRow::into_tracked))
+) -> Result<Option<StoredJob>, sqlx::Error> {
+    let mut query = sqlx::QueryBuilder::new("SELECT ");
+    query.push(STORED_JOB_COLUMNS).push(" FROM job WHERE job.id = ").push_bind(job.0);
+    let row = query.build().fetch_optional(connection).await?;
+    row.as_ref().map(StoredJobRow::from_row).transpose().map(|row| row.map(StoredJobRow::into_stored_job))
 }
 
-fn transition_row(job: JobId, row: &Transition) -> Value {
+fn transition_json(job: JobId, row: &Transition) -> Value {
     json!({
         "job": job.0,
         "from": row.from.map(State::as_str),
         "to": row.to.as_str(),
         "word": row.word,
         "evidence": row.evidence.as_str(),
-        "occurred_at": row.occurred_at.map(Utc::sql),
-        "observed_at": row.observed_at.sql(),
-        "earliest_at": row.earliest_at.map(Utc::sql),
+        "occurred_at": row.occurred_at.map(UtcTime::to_sql),
+        "observed_at": row.observed_at.to_sql(),
+        "earliest_at": row.earliest_at.map(UtcTime::to_sql),
         "message": row.message,
     })
 }
 
-fn note_row(note: &Note, expected: &str) -> Value {
-    let told = note.told.as_ref();
-    let time = |of: fn(&Times) -> Option<Utc>| told.and_then(|told| of(&told.times)).map(Utc::sql);
+fn poll_record_json(record: &PollRecord, expected: &str) -> Value {
+    let metadata = record.metadata.as_ref();
+    let time = |of: fn(&ProviderTimes) -> Option<UtcTime>| metadata.and_then(|metadata| of(&metadata.times)).map(UtcTime::to_sql);
     json!({
-        "job": note.job.0,
+        "job": record.job.0,
         "expected": expected,
-        "polled_at": note.last_polled_at.sql(),
-        "next_poll_at": note.next_poll_at.map(Utc::sql),
-        "answered_from": note.answered_from.map(Utc::sql),
-        "polls": note.polls,
-        "failed_polls": note.failed_polls,
-        "error": note.last_poll_error,
+        "polled_at": record.last_polled_at.to_sql(),
+        "next_poll_at": record.next_poll_at.map(UtcTime::to_sql),
+        "answered_from": record.last_success_sent_at.map(UtcTime::to_sql),
+        "polls": record.polls,
+        "failed_polls": record.failed_polls,
+        "error": record.last_poll_error,
         "submitted_at": time(|times| times.submitted_at),
         "started_at": time(|times| times.started_at),
         "ended_at": time(|times| times.ended_at),
         "expires_at": time(|times| times.expires_at),
-        "message": told.and_then(|told| told.message.as_ref()),
-        "likeness": told.and_then(|told| column(&told.likeness)),
-        "listed_at": told.and_then(|told| told.listed_at).map(Utc::sql),
-        "detail": told.map(|told| told.detail.as_str()),
+        "message": metadata.and_then(|told| told.message.as_ref()),
+        "likeness": metadata.and_then(|told| similarity_keys_json(&told.similarity_keys)),
+        "listed_at": metadata.and_then(|told| told.list_time).map(UtcTime::to_sql),
+        "detail": metadata.map(|told| told.detail.as_str()),
     })
 }

@@ -6,7 +6,7 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::{Sqlite, SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef};
 use sqlx::{Decode, Encode, Type};
 
-use crate::job::{Evidence, JobId, Likeness, ProviderName, RemoteId, State, Utc};
+use crate::job::{Evidence, JobId, SimilarityKeys, ProviderName, RemoteId, State, UtcTime};
 
 macro_rules! text_column {
     ($type:ty, $read:expr) => {
@@ -28,20 +28,20 @@ macro_rules! text_column {
     };
 }
 
-text_column!(Utc, Utc::parse_sql);
+text_column!(UtcTime, UtcTime::parse_sql);
 text_column!(State, |text| text.parse().ok());
 text_column!(ProviderName, |text| text.parse().ok());
 text_column!(RemoteId, |text| text.parse().ok());
-text_column!(Likeness, |text| serde_json::from_str(text).ok());
+text_column!(SimilarityKeys, |text| serde_json::from_str(text).ok());
 text_column!(Evidence, |text| {
     [Evidence::Observed, Evidence::Reported, Evidence::Local]
         .into_iter()
         .find(|evidence| evidence.as_str() == text)
 });
 
-impl Encode<'_, Sqlite> for Utc {
+impl Encode<'_, Sqlite> for UtcTime {
     fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
-        <String as Encode<Sqlite>>::encode(self.sql(), buffer)
+        <String as Encode<Sqlite>>::encode(self.to_sql(), buffer)
     }
 }
 

@@ -14,11 +14,11 @@ mod sqlite;
 mod upkeep;
 mod writer;
 
-pub use batch::{Batch, Committed, Entered};
-pub use lessons::{Forget, Learned};
+pub use batch::{Batch, CommitReport, Registered};
+pub use lessons::{ForgetDurations, StoredDurationSample};
 pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations};
 pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, StateFilter, TransitionRow};
-pub use rename::{NameConflict, Renamed, Renaming};
+pub use rename::{RenameConflict, AppliedRename, ProviderRename};
 pub use sqlite::sqlite_version;
-pub use upkeep::Upkeep;
+pub use upkeep::MaintenanceTask;
 pub use writer::{WriteError, Writer};

@@ -20,8 +20,8 @@ use sqlx::{ConnectOptions, Connection};
 use crate::clock::Clock;
 
 use super::reader::Reader;
-use super::sqlite::{libsqlite3_version, sqlite_version};
-use super::upkeep::note_downtime;
+use super::sqlite::{sqlite_version_number, sqlite_version};
+use super::upkeep::record_downtime;
 use super::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -33,7 +33,7 @@ pub const SCHEMA_VERSION: i64 = 4;
 const APPLICATION_ID: i64 = 0x6A74_726B;
 
 /// Before this one, a commit that races a checkpoint can be lost.
-const SQLITE_FLOOR: i32 = 3_051_003;
+const MIN_SQLITE_VERSION: i32 = 3_051_003;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
         /// What is wrong and what to do.
-        why: String,
+        reason: String,
     },
     /// The disk or the directory refuses us.
     #[error("{}: {why}", path.display())]
@@ -52,7 +52,7 @@ pub enum OpenError {
         /// The file or directory.
         path: PathBuf,
         /// What is wrong and what to do.
-        why: String,
+        reason: String,
     },
 }
 
@@ -64,45 +64,45 @@ pub struct Store {
     /// For everybody else.
     pub reader: Reader,
     /// Whether the file was too large to be checked before opening; then the reader should.
-    pub unchecked: bool,
+    pub quick_check_skipped: bool,
 }
 
 impl Store {
     /// Larger files are checked when the daemon is already at work.
-    const CHECK_AT_START: u64 = 256 << 20;
+    const MAX_STARTUP_CHECK_BYTES: u64 = 256 << 20;
 
     /// Opens the database at `path`, or makes it.
     ///
     /// # Errors
     /// If it is not usable; nothing is changed then.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
-        let place = Place { path };
-        if libsqlite3_version() < SQLITE_FLOOR {
-            return Err(place.unusable(format!("SQLite {} can lose commits", sqlite_version())));
+        let context = PathContext { path };
+        if sqlite_version_number() < MIN_SQLITE_VERSION {
+            return Err(context.unusable(format!("SQLite {} can lose commits", sqlite_version())));
         }
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             Some(_) | None => Path::new("."),
         };
         let lock = lock_directory(directory)?;
-        create_if_missing(path).map_err(|error| place.io(&error))?;
-        place.must_be_a_file()?;
-        let size = fs::metadata(path).map_err(|error| place.io(&error))?.len();
-        let unchecked = size > Self::CHECK_AT_START;
-        inspect(&place, size, !unchecked).await?;
+        create_if_missing(path).map_err(|error| context.io(&error))?;
+        context.ensure_regular_file()?;
+        let size = fs::metadata(path).map_err(|error| context.io(&error))?.len();
+        let quick_check_skipped = size > Self::MAX_STARTUP_CHECK_BYTES;
+        verify_existing_file(&context, size, !quick_check_skipped).await?;
 
         let options = writer_options(path);
         // For a new file. It writes even if nothing changes, so that a full disk would refuse the
         // connection that is opened anew to try again.
-        let making = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
-        let mut connection = making.connect().await.map_err(|error| place.sql(&error))?;
-        MIGRATIONS.run(&mut connection).await.map_err(|error| place.migration(error))?;
-        note_downtime(&mut connection, Clock::wall()).await.map_err(|error| place.sql(&error))?;
+        let create_options = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
+        let mut connection = create_options.connect().await.map_err(|error| context.sqlite(&error))?;
+        MIGRATIONS.run(&mut connection).await.map_err(|error| context.migration(error))?;
+        record_downtime(&mut connection, Clock::utc_now()).await.map_err(|error| context.sqlite(&error))?;
         let writer = Writer::new(options, connection, path, lock)
             .await
-            .map_err(|error| place.sql(&error))?;
-        let reader = Reader::open(path).await.map_err(|error| place.sql(&error))?;
-        Ok(Self { writer, reader, unchecked })
+            .map_err(|error| context.sqlite(&error))?;
+        let reader = Reader::open(path).await.map_err(|error| context.sqlite(&error))?;
+        Ok(Self { writer, reader, quick_check_skipped })
     }
 }
 
@@ -112,16 +112,16 @@ impl Store {
 /// # Errors
 /// If the file cannot be read or is not ours.
 pub async fn pending_migrations(path: &Path) -> Result<Vec<i64>, OpenError> {
-    let place = Place { path };
+    let context = PathContext { path };
     let version = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(place.io(&error)),
+        Err(error) => return Err(context.io(&error)),
         Ok(metadata) if metadata.is_file() && metadata.len() == 0 => 0,
         Ok(_) => {
-            place.must_be_a_file()?;
+            context.ensure_regular_file()?;
             let options = SqliteConnectOptions::new().filename(path).read_only(true);
-            let mut connection = options.connect().await.map_err(|error| place.sql(&error))?;
-            identify(&place, &mut connection).await?
+            let mut connection = options.connect().await.map_err(|error| context.sqlite(&error))?;
+            read_schema_version(&context, &mut connection).await?
         }
     };
     Ok((version + 1..=SCHEMA_VERSION).collect())
@@ -142,25 +142,25 @@ pub(super) fn writer_options(path: &Path) -> SqliteConnectOptions {
 
 /// One daemon a directory. The lock goes with the process, however it ends.
 fn lock_directory(directory: &Path) -> Result<File, OpenError> {
-    let place = Place { path: directory };
+    let context = PathContext { path: directory };
     if !directory.exists() {
         DirBuilder::new()
             .recursive(true)
             .mode(0o750)
             .create(directory)
             .and_then(|()| fs::set_permissions(directory, PermissionsExt::from_mode(0o750)))
-            .map_err(|error| place.io(&error))?;
+            .map_err(|error| context.io(&error))?;
     }
-    let file = File::open(directory).map_err(|error| place.io(&error))?;
+    let file = File::open(directory).map_err(|error| context.io(&error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Io {
             path: directory.to_owned(),
-            why:
+            reason:
                 "another jobtrackd is at work in this directory; stop it, or set another store.path"
                     .into(),
         }),
-        Err(error) => Err(place.io(&error.into())),
+        Err(error) => Err(context.io(&error.into())),
     }
 }
 
@@ -174,13 +174,13 @@ fn create_if_missing(path: &Path) -> io::Result<()> {
 }
 
 /// Looks before anything is changed.
-async fn inspect(place: &Place<'_>, size: u64, check: bool) -> Result<(), OpenError> {
-    let mut wal = place.path.as_os_str().to_owned();
+async fn verify_existing_file(context: &PathContext<'_>, size: u64, quick_check: bool) -> Result<(), OpenError> {
+    let mut wal = context.path.as_os_str().to_owned();
     wal.push("-wal");
     if size == 0 {
-        let orphan = fs::metadata(&wal).is_ok_and(|metadata| metadata.len() > 0);
-        return if orphan {
-            Err(place.unusable(format!(
+        let orphan_wal = fs::metadata(&wal).is_ok_and(|metadata| metadata.len() > 0);
+        return if orphan_wal {
+            Err(context.unusable(format!(
                 "is empty, but a WAL of another database lies beside it ({}); restore the \
                  database, or move that file away",
                 Path::new(&wal).display()
@@ -192,41 +192,41 @@ async fn inspect(place: &Place<'_>, size: u64, check: bool) -> Result<(), OpenEr
     // Closing a connection that may write would move a WAL into a database that is not ours. One
     // that may not cannot undo a transaction that a power cut left in a journal: ours has one only
     // while it is being made.
-    let mut journal = place.path.as_os_str().to_owned();
+    let mut journal = context.path.as_os_str().to_owned();
     journal.push("-journal");
-    let undone = fs::metadata(&journal).map_or(true, |metadata| metadata.len() == 0);
-    let options = SqliteConnectOptions::new().filename(place.path).read_only(undone);
-    let mut connection = options.connect().await.map_err(|error| place.sql(&error))?;
-    identify(place, &mut connection).await?;
-    if check {
+    let journal_empty = fs::metadata(&journal).map_or(true, |metadata| metadata.len() == 0);
+    let options = SqliteConnectOptions::new().filename(context.path).read_only(journal_empty);
+    let mut connection = options.connect().await.map_err(|error| context.sqlite(&error))?;
+    read_schema_version(context, &mut connection).await?;
+    if quick_check {
         let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&mut connection)
             .await
-            .map_err(|error| place.sql(&error))?;
+            .map_err(|error| context.sqlite(&error))?;
         if found != "ok" {
-            return Err(place.damaged(&found));
+            return Err(context.corrupt(&found));
         }
     }
-    connection.close().await.map_err(|error| place.sql(&error))
+    connection.close().await.map_err(|error| context.sqlite(&error))
 }
 
 /// The schema version of a database of ours; 0 for an empty one.
-async fn identify(place: &Place<'_>, connection: &mut SqliteConnection) -> Result<i64, OpenError> {
-    let ask = async |connection: &mut SqliteConnection, question: &'static str| {
-        sqlx::query_scalar::<_, i64>(question)
+async fn read_schema_version(context: &PathContext<'_>, connection: &mut SqliteConnection) -> Result<i64, OpenError> {
+    let query_integer = async |connection: &mut SqliteConnection, sql: &'static str| {
+        sqlx::query_scalar::<_, i64>(sql)
             .fetch_one(connection)
             .await
-            .map_err(|error| place.sql(&error))
+            .map_err(|error| context.sqlite(&error))
     };
-    let id = ask(connection, "PRAGMA application_id").await?;
-    let version = ask(connection, "PRAGMA user_version").await?;
-    let tables = ask(connection, "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'").await?;
+    let id = query_integer(connection, "PRAGMA application_id").await?;
+    let version = query_integer(connection, "PRAGMA user_version").await?;
+    let tables = query_integer(connection, "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'").await?;
     if id != APPLICATION_ID && (id != 0 || tables > 0) {
-        return Err(place
+        return Err(context
             .unusable("is a database of another program; set store.path to another file".into()));
     }
     if version > SCHEMA_VERSION {
-        return Err(place.unusable(format!(
+        return Err(context.unusable(format!(
             "has schema version {version}, this jobtrackd knows {SCHEMA_VERSION}; install a newer \
              jobtrackd"
         )));
@@ -234,50 +234,50 @@ async fn identify(place: &Place<'_>, connection: &mut SqliteConnection) -> Resul
     Ok(version)
 }
 
-struct Place<'a> {
+struct PathContext<'a> {
     path: &'a Path,
 }
 
-impl Place<'_> {
-    fn unusable(&self, why: String) -> OpenError {
-        OpenError::Unusable { path: self.path.to_owned(), why }
+impl PathContext<'_> {
+    fn unusable(&self, reason: String) -> OpenError {
+        OpenError::Unusable { path: self.path.to_owned(), reason }
     }
 
-    fn damaged(&self, what: &str) -> OpenError {
+    fn corrupt(&self, detail: &str) -> OpenError {
         self.unusable(format!(
-            "is damaged ({what}); move it away and restore a copy, or recover it with \
+            "is damaged ({detail}); move it away and restore a copy, or recover it with \
              `sqlite3 {} .recover`",
             self.path.display()
         ))
     }
 
-    fn must_be_a_file(&self) -> Result<(), OpenError> {
+    fn ensure_regular_file(&self) -> Result<(), OpenError> {
         match fs::metadata(self.path) {
             Ok(found) if found.is_file() => Ok(()),
             Ok(_) => Err(OpenError::Io {
                 path: self.path.to_owned(),
-                why: "is not a file; set store.path to one".into(),
+                reason: "is not a file; set store.path to one".into(),
             }),
             Err(error) => Err(self.io(&error)),
         }
     }
 
     fn io(&self, error: &io::Error) -> OpenError {
-        OpenError::Io { path: self.path.to_owned(), why: error.to_string() }
+        OpenError::Io { path: self.path.to_owned(), reason: error.to_string() }
     }
 
-    fn sql(&self, error: &sqlx::Error) -> OpenError {
+    fn sqlite(&self, error: &sqlx::Error) -> OpenError {
         // https://sqlite.org/rescode.html: CORRUPT and NOTADB.
         match super::writer::primary_code(error) {
-            Some(11 | 26) => self.damaged(&error.to_string()),
-            _ => OpenError::Io { path: self.path.to_owned(), why: error.to_string() },
+            Some(11 | 26) => self.corrupt(&error.to_string()),
+            _ => OpenError::Io { path: self.path.to_owned(), reason: error.to_string() },
         }
     }
 
     fn migration(&self, error: sqlx::migrate::MigrateError) -> OpenError {
         match error {
             sqlx::migrate::MigrateError::Execute(error)
-            | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => self.sql(&error),
+            | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => self.sqlite(&error),
             other => self.unusable(format!("cannot be migrated: {other}")),
         }
     }

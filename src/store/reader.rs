@@ -10,8 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use crate::job::{
-    Evidence, JobId, Labels, Likeness, ProviderName, RemoteId, Standing, State, Step, Times,
-    Tracked, Utc,
+    Evidence, JobId, Labels, SimilarityKeys, ProviderName, RemoteId, CurrentState, State, LifecycleStep, ProviderTimes,
+    StoredJob, UtcTime,
 };
 
 /// Why a question to the database was not answered.
@@ -39,21 +39,21 @@ pub struct JobRow {
     #[sqlx(json)]
     pub labels: Labels,
     pub added_by: Option<u32>,
-    pub registered_at: Utc,
-    pub submitted_at: Option<Utc>,
-    pub started_at: Option<Utc>,
-    pub ended_at: Option<Utc>,
-    pub terminal_at: Option<Utc>,
-    pub expires_at: Option<Utc>,
+    pub registered_at: UtcTime,
+    pub submitted_at: Option<UtcTime>,
+    pub started_at: Option<UtcTime>,
+    pub ended_at: Option<UtcTime>,
+    pub terminal_at: Option<UtcTime>,
+    pub expires_at: Option<UtcTime>,
     pub message: Option<String>,
-    pub last_polled_at: Option<Utc>,
-    pub next_poll_at: Option<Utc>,
+    pub last_polled_at: Option<UtcTime>,
+    pub next_poll_at: Option<UtcTime>,
     pub polls: u32,
     pub failed_polls: u32,
     pub last_poll_error: Option<String>,
     #[sqlx(json)]
     pub detail: Map<String, Value>,
-    pub likeness: Option<Likeness>,
+    pub likeness: Option<SimilarityKeys>,
 }
 
 /// A row of the `history` view.
@@ -68,9 +68,9 @@ pub struct TransitionRow {
     pub to_state: State,
     pub provider_state: Option<String>,
     pub evidence: Evidence,
-    pub occurred_at: Option<Utc>,
-    pub observed_at: Utc,
-    pub earliest_at: Option<Utc>,
+    pub occurred_at: Option<UtcTime>,
+    pub observed_at: UtcTime,
+    pub earliest_at: Option<UtcTime>,
     pub message: Option<String>,
 }
 
@@ -84,7 +84,7 @@ pub enum StateFilter {
     /// Over, and not well.
     Unsuccessful,
     /// Exactly this.
-    Is(State),
+    Exactly(State),
 }
 
 /// Which jobs; what is not set does not filter.
@@ -99,9 +99,9 @@ pub struct JobFilter {
     /// With all of these.
     pub labels: Vec<(String, String)>,
     /// Registered then or later.
-    pub since: Option<Utc>,
+    pub registered_since: Option<UtcTime>,
     /// Older than this one.
-    pub before: Option<JobId>,
+    pub before_id: Option<JobId>,
     /// At most so many.
     pub limit: u32,
 }
@@ -112,11 +112,11 @@ pub struct HistoryFilter {
     /// Of this job.
     pub job: Option<JobId>,
     /// With a greater number.
-    pub after: i64,
+    pub after_seq: i64,
     /// Up to this number.
-    pub up_to: Option<i64>,
+    pub up_to_seq: Option<i64>,
     /// Observed then or later.
-    pub since: Option<Utc>,
+    pub observed_since: Option<UtcTime>,
     /// Of this provider.
     pub provider: Option<ProviderName>,
     /// Into one of these states.
@@ -128,7 +128,7 @@ pub struct HistoryFilter {
 }
 
 /// The columns of a [`TrackedRow`]; what the history tells is asked of the history.
-pub(super) const TRACKED_COLUMNS: &str = "
+pub(super) const STORED_JOB_COLUMNS: &str = "
     job.id, job.provider, job.remote_id, job.state, job.provider_state, job.registered_at,
     job.give_up_after_s, job.next_poll_at, job.answered_from, job.polls, job.failed_polls,
     job.listed_at, job.likeness, job.submitted_at, job.started_at, job.ended_at, job.expires_at,
@@ -138,54 +138,54 @@ pub(super) const TRACKED_COLUMNS: &str = "
      FROM transition WHERE job_id = job.id) AS reached";
 
 #[derive(Debug, FromRow)]
-pub(super) struct TrackedRow {
+pub(super) struct StoredJobRow {
     pub(super) id: JobId,
     provider: ProviderName,
     remote_id: RemoteId,
     state: State,
     provider_state: Option<String>,
-    registered_at: Utc,
+    registered_at: UtcTime,
     give_up_after_s: Option<i64>,
-    next_poll_at: Option<Utc>,
-    answered_from: Option<Utc>,
+    next_poll_at: Option<UtcTime>,
+    answered_from: Option<UtcTime>,
     polls: u32,
     failed_polls: u32,
-    listed_at: Option<Utc>,
-    likeness: Option<Likeness>,
-    submitted_at: Option<Utc>,
-    started_at: Option<Utc>,
-    ended_at: Option<Utc>,
-    expires_at: Option<Utc>,
-    observed_at: Utc,
+    listed_at: Option<UtcTime>,
+    likeness: Option<SimilarityKeys>,
+    submitted_at: Option<UtcTime>,
+    started_at: Option<UtcTime>,
+    ended_at: Option<UtcTime>,
+    expires_at: Option<UtcTime>,
+    observed_at: UtcTime,
     reached: Option<i64>,
 }
 
-impl TrackedRow {
-    pub(super) fn into_tracked(self) -> Tracked {
-        let span = |seconds| u64::try_from(seconds).ok().map(Duration::from_secs);
-        Tracked {
+impl StoredJobRow {
+    pub(super) fn into_stored_job(self) -> StoredJob {
+        let to_duration = |seconds| u64::try_from(seconds).ok().map(Duration::from_secs);
+        StoredJob {
             id: self.id,
             provider: self.provider,
             remote_id: self.remote_id,
-            standing: Standing {
+            current_state: CurrentState {
                 state: self.state,
-                word: self.provider_state.map(Into::into),
-                reached: match self.reached {
-                    Some(2) => Step::Running,
-                    Some(1) => Step::Pending,
-                    Some(_) | None => Step::Registered,
+                provider_state: self.provider_state.map(Into::into),
+                furthest_step: match self.reached {
+                    Some(2) => LifecycleStep::Running,
+                    Some(1) => LifecycleStep::Pending,
+                    Some(_) | None => LifecycleStep::Registered,
                 },
                 observed_at: self.observed_at,
-                answered_from: self.answered_from,
+                last_success_sent_at: self.answered_from,
             },
             registered_at: self.registered_at,
-            give_up_after: self.give_up_after_s.and_then(span),
+            give_up_after: self.give_up_after_s.and_then(to_duration),
             next_poll_at: self.next_poll_at,
             polls: self.polls,
             failed_polls: self.failed_polls,
-            listed_at: self.listed_at,
-            likeness: self.likeness.unwrap_or_default(),
-            times: Times {
+            list_time: self.listed_at,
+            similarity_keys: self.likeness.unwrap_or_default(),
+            times: ProviderTimes {
                 submitted_at: self.submitted_at,
                 started_at: self.started_at,
                 ended_at: self.ended_at,
@@ -222,17 +222,17 @@ impl Reader {
     /// # Errors
     /// If the database cannot be read.
     pub async fn quick_check(&self) -> Result<Option<String>, ReadError> {
-        let found: String =
+        let result: String =
             sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&self.pool).await?;
-        Ok((found != "ok").then_some(found))
+        Ok((result != "ok").then_some(result))
     }
 
     /// When each kind of housekeeping was last done, by its name.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn milestones(&self) -> Result<BTreeMap<String, Utc>, ReadError> {
-        let rows: Vec<(String, Utc)> = sqlx::query_as("SELECT name, at FROM milestone LIMIT 100")
+    pub async fn last_event_times(&self) -> Result<BTreeMap<String, UtcTime>, ReadError> {
+        let rows: Vec<(String, UtcTime)> = sqlx::query_as("SELECT name, at FROM milestone LIMIT 100")
             .fetch_all(&self.pool)
             .await?;
         Ok(rows.into_iter().collect())
@@ -242,27 +242,27 @@ impl Reader {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn active(&self, after: JobId, limit: u32) -> Result<Vec<Tracked>, ReadError> {
+    pub async fn unfinished_jobs(&self, after: JobId, limit: u32) -> Result<Vec<StoredJob>, ReadError> {
         let mut query = QueryBuilder::new("SELECT ");
         query
-            .push(TRACKED_COLUMNS)
+            .push(STORED_JOB_COLUMNS)
             .push(" FROM job WHERE job.terminal_at IS NULL AND job.id > ")
             .push_bind(after.0)
             .push(" ORDER BY job.id LIMIT ")
             .push_bind(limit);
-        let rows: Vec<TrackedRow> = query.build_query_as().fetch_all(&self.pool).await?;
-        Ok(rows.into_iter().map(TrackedRow::into_tracked).collect())
+        let rows: Vec<StoredJobRow> = query.build_query_as().fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(StoredJobRow::into_stored_job).collect())
     }
 
     /// A job as the tracker needs it.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn tracked(&self, id: JobId) -> Result<Option<Tracked>, ReadError> {
+    pub async fn stored_job(&self, id: JobId) -> Result<Option<StoredJob>, ReadError> {
         let mut query = QueryBuilder::new("SELECT ");
-        query.push(TRACKED_COLUMNS).push(" FROM job WHERE job.id = ").push_bind(id.0);
-        let row: Option<TrackedRow> = query.build_query_as().fetch_optional(&self.pool).await?;
-        Ok(row.map(TrackedRow::into_tracked))
+        query.push(STORED_JOB_COLUMNS).push(" FROM job WHERE job.id = ").push_bind(id.0);
+        let row: Option<StoredJobRow> = query.build_query_as().fetch_optional(&self.pool).await?;
+        Ok(row.map(StoredJobRow::into_stored_job))
     }
 
     /// One job.
@@ -280,18 +280,18 @@ impl Reader {
     /// If the database cannot be read.
     pub async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, ReadError> {
         let mut query = QueryBuilder::new("SELECT * FROM jobs AS j WHERE true");
-        push_states(&mut query, "j.state", &filter.states);
-        push_labels(&mut query, &filter.labels);
+        push_state_filter(&mut query, "j.state", &filter.states);
+        push_label_filter(&mut query, &filter.labels);
         if let Some(provider) = &filter.provider {
             query.push(" AND j.provider = ").push_bind(provider.as_str().to_owned());
         }
         if let Some(remote_id) = &filter.remote_id {
             query.push(" AND j.remote_id = ").push_bind(remote_id.as_str().to_owned());
         }
-        if let Some(since) = filter.since {
+        if let Some(since) = filter.registered_since {
             query.push(" AND j.registered_at >= ").push_bind(since);
         }
-        if let Some(before) = filter.before {
+        if let Some(before) = filter.before_id {
             query.push(" AND j.id < ").push_bind(before.0);
         }
         query.push(" ORDER BY j.id DESC LIMIT ").push_bind(filter.limit);
@@ -307,10 +307,10 @@ impl Reader {
         if !filter.labels.is_empty() {
             query.push(" JOIN job AS j ON j.id = h.job_id");
         }
-        query.push(" WHERE h.seq > ").push_bind(filter.after);
-        push_states(&mut query, "h.to_state", &filter.states);
-        push_labels(&mut query, &filter.labels);
-        if let Some(up_to) = filter.up_to {
+        query.push(" WHERE h.seq > ").push_bind(filter.after_seq);
+        push_state_filter(&mut query, "h.to_state", &filter.states);
+        push_label_filter(&mut query, &filter.labels);
+        if let Some(up_to) = filter.up_to_seq {
             query.push(" AND h.seq <= ").push_bind(up_to);
         }
         if let Some(job) = filter.job {
@@ -319,7 +319,7 @@ impl Reader {
         if let Some(provider) = &filter.provider {
             query.push(" AND h.provider = ").push_bind(provider.as_str().to_owned());
         }
-        if let Some(since) = filter.since {
+        if let Some(since) = filter.observed_since {
             query.push(" AND h.observed_at >= ").push_bind(since);
         }
         query.push(" ORDER BY h.seq LIMIT ").push_bind(filter.limit);
@@ -327,32 +327,32 @@ impl Reader {
     }
 }
 
-fn push_states(query: &mut QueryBuilder<Sqlite>, column: &str, filters: &[StateFilter]) {
+fn push_state_filter(query: &mut QueryBuilder<Sqlite>, column: &str, filters: &[StateFilter]) {
     if filters.is_empty() {
         return;
     }
-    let wanted = State::ALL.into_iter().filter(|state| {
+    let matching = State::ALL.into_iter().filter(|state| {
         filters.iter().any(|filter| match filter {
             StateFilter::Active => !state.is_terminal(),
             StateFilter::Terminal => state.is_terminal(),
             StateFilter::Unsuccessful => state.is_terminal() && *state != State::Succeeded,
-            StateFilter::Is(one) => state == one,
+            StateFilter::Exactly(one) => state == one,
         })
     });
-    let wanted: Vec<_> = wanted.collect();
+    let matching: Vec<_> = matching.collect();
     // The partial index over jobs that are not over needs to be told so.
-    if column == "j.state" && wanted.iter().all(|state| !state.is_terminal()) {
+    if column == "j.state" && matching.iter().all(|state| !state.is_terminal()) {
         query.push(" AND j.terminal_at IS NULL");
     }
     query.push(" AND ").push(column).push(" IN (");
     let mut list = query.separated(", ");
-    for state in wanted {
+    for state in matching {
         list.push_bind(state.as_str());
     }
     query.push(")");
 }
 
-fn push_labels(query: &mut QueryBuilder<Sqlite>, labels: &[(String, String)]) {
+fn push_label_filter(query: &mut QueryBuilder<Sqlite>, labels: &[(String, String)]) {
     for (key, value) in labels {
         query
             .push(" AND EXISTS (SELECT 1 FROM json_each(j.labels) WHERE key = ")

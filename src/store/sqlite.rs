@@ -8,11 +8,11 @@ use sqlx::sqlite::SqliteConnection;
 /// The version of the linked library, for people.
 #[must_use]
 pub fn sqlite_version() -> String {
-    let number = libsqlite3_version();
+    let number = sqlite_version_number();
     format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
 }
 
-pub(super) fn libsqlite3_version() -> i32 {
+pub(super) fn sqlite_version_number() -> i32 {
     // SAFETY: takes nothing, returns a constant of the library.
     #[allow(unsafe_code, reason = "a plain question to SQLite")]
     unsafe {
@@ -46,10 +46,10 @@ pub(super) async fn persist_wal(connection: &mut SqliteConnection) -> Result<(),
 /// `ENOSPC` only: a quota, a limit on file sizes and a disk that became read-only are to it the
 /// same as a broken one, but they pass.
 #[allow(unsafe_code, reason = "sqlx has no call for the system's error")]
-pub(super) async fn lacks_room(connection: &mut SqliteConnection) -> bool {
+pub(super) async fn is_out_of_space(connection: &mut SqliteConnection) -> bool {
     let Ok(mut handle) = connection.lock_handle().await else { return false };
     // SAFETY: the handle is locked and open; the call only reads a number from it.
-    let number = unsafe { libsqlite3_sys::sqlite3_system_errno(handle.as_raw_handle().as_ptr()) };
-    let room = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS];
-    room.contains(&Errno::from_raw_os_error(number))
+    let errno = unsafe { libsqlite3_sys::sqlite3_system_errno(handle.as_raw_handle().as_ptr()) };
+    let out_of_space = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS];
+    out_of_space.contains(&Errno::from_raw_os_error(errno))
 }

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{State, Utc};
+use crate::job::{State, UtcTime};
 
 /// One piece of housekeeping.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upkeep {
+pub enum MaintenanceTask {
     /// Remove jobs, with their history, that ended in such a state so long ago.
     Prune(Vec<(State, Duration)>),
     /// Let SQLite look at its statistics.
@@ -22,9 +22,9 @@ pub enum Upkeep {
     Checkpoint,
 }
 
-impl Upkeep {
+impl MaintenanceTask {
     /// Jobs that go in one transaction; others are written between two of them.
-    const PRUNE_STEP: i64 = 500;
+    const PRUNE_BATCH_SIZE: i64 = 500;
 
     /// The name of its milestone.
     #[must_use]
@@ -38,24 +38,24 @@ impl Upkeep {
     }
 
     /// The part that belongs into a transaction; whether more of it is left for the next one.
-    pub(super) async fn within(
+    pub(super) async fn run_in_transaction(
         &self,
         connection: &mut SqliteConnection,
-        now: Utc,
+        now: UtcTime,
     ) -> Result<bool, sqlx::Error> {
         let pruned = match self {
-            Self::Prune(keep) => prune(connection, keep, now).await?,
+            Self::Prune(retention) => prune(connection, retention, now).await?,
             Self::Optimize | Self::Vacuum | Self::Checkpoint => 0,
         };
         if pruned > 0 {
             tracing::info!("{pruned} old jobs go with their history");
         }
-        mark(connection, self.name(), now).await?;
-        Ok(pruned >= Self::PRUNE_STEP.unsigned_abs())
+        record_event_time(connection, self.name(), now).await?;
+        Ok(pruned >= Self::PRUNE_BATCH_SIZE.unsigned_abs())
     }
 
     /// The part that SQLite does outside a transaction.
-    pub(super) async fn after(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn run_after_commit(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let pragma = match self {
             Self::Prune(_) => return Ok(()),
             Self::Optimize => "PRAGMA optimize",
@@ -68,13 +68,13 @@ impl Upkeep {
 
 async fn prune(
     connection: &mut SqliteConnection,
-    keep: &[(State, Duration)],
-    now: Utc,
+    retention: &[(State, Duration)],
+    now: UtcTime,
 ) -> Result<u64, sqlx::Error> {
-    let limits = keep
+    let limits = retention
         .iter()
-        .map(|(state, limit)| json!({"state": state.as_str(), "before": now.minus(*limit).sql()}));
-    let gone = sqlx::query(
+        .map(|(state, limit)| json!({"state": state.as_str(), "before": now.minus(*limit).to_sql()}));
+    let deletion = sqlx::query(
         "WITH keep AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
          DELETE FROM job WHERE id IN (
              SELECT job.id FROM job JOIN keep USING (state)
@@ -82,15 +82,15 @@ async fn prune(
                AND job.terminal_at < (SELECT max(before) FROM keep)
              ORDER BY job.terminal_at LIMIT ?2)",
     );
-    let gone = gone.bind(limits.collect::<Value>().to_string()).bind(Upkeep::PRUNE_STEP);
-    Ok(gone.execute(connection).await?.rows_affected())
+    let deletion = deletion.bind(limits.collect::<Value>().to_string()).bind(MaintenanceTask::PRUNE_BATCH_SIZE);
+    Ok(deletion.execute(connection).await?.rows_affected())
 }
 
 /// Notes that something was done.
-pub(super) async fn mark(
+pub(super) async fn record_event_time(
     connection: &mut SqliteConnection,
     name: &str,
-    now: Utc,
+    now: UtcTime,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("INSERT OR REPLACE INTO milestone (name, at) VALUES (?1, ?2)")
         .bind(name)
@@ -101,14 +101,14 @@ pub(super) async fn mark(
 }
 
 /// Each batch leaves a sign of life.
-pub(super) const ALIVE: &str = "alive";
+pub(super) const HEARTBEAT: &str = "alive";
 /// The last thing that is written before an ordered end.
-pub(super) const STOPPED: &str = "stopped";
+pub(super) const CLEAN_SHUTDOWN: &str = "stopped";
 
 /// From the last sign of life to `now` nobody was asked: an outage of our own.
-pub(super) async fn note_downtime(
+pub(super) async fn record_downtime(
     connection: &mut SqliteConnection,
-    now: Utc,
+    now: UtcTime,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::query(
@@ -120,10 +120,10 @@ pub(super) async fn note_downtime(
          WHERE alive.name = ?2",
     )
     .bind(now)
-    .bind(ALIVE)
-    .bind(STOPPED)
+    .bind(HEARTBEAT)
+    .bind(CLEAN_SHUTDOWN)
     .execute(&mut *transaction)
     .await?;
-    mark(&mut transaction, ALIVE, now).await?;
+    record_event_time(&mut transaction, HEARTBEAT, now).await?;
     transaction.commit().await
 }

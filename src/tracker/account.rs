@@ -1,154 +1,154 @@
 //! What the providers of one account share: the budget of a minute, and the key, which the service
 //! locks if it is wrong too often, whichever of them shows it.
 
-use crate::job::{Mono, Pace, ProviderError, ProviderName};
-use crate::policy::Budget;
+use crate::job::{MonotonicTime, RateLimitInfo, ProviderError, ProviderName};
+use crate::policy::RateLimiter;
 
-use super::health::{Health, Pause};
-use super::lane::{Lane, LaneId};
-use super::{LaneSettings, Tracker};
+use super::health::{ProviderHealth, RequestPause};
+use super::lane::{ProviderQueue, ProviderIndex};
+use super::{ProviderSettings, Tracker};
 
 /// Whose account it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Holder {
+pub(super) enum AccountId {
     /// That of one provider alone.
-    Own(ProviderName),
+    Dedicated(ProviderName),
     /// That of all providers that name it.
     Shared(String),
 }
 
-impl Holder {
-    fn of(settings: &LaneSettings) -> Self {
-        let own = || Self::Own(settings.name.clone());
-        settings.account.clone().map_or_else(own, Self::Shared)
+impl AccountId {
+    fn from_settings(settings: &ProviderSettings) -> Self {
+        let dedicated = || Self::Dedicated(settings.name.clone());
+        settings.account.clone().map_or_else(dedicated, Self::Shared)
     }
 }
 
 /// One account of a service.
 #[derive(Debug)]
-pub(super) struct Account {
-    holder: Holder,
-    pub(super) budget: Budget,
+pub(super) struct ProviderAccount {
+    id: AccountId,
+    pub(super) rate_limiter: RateLimiter,
     /// Whether one of its providers is configured.
-    in_use: bool,
+    is_configured: bool,
     /// When its settings were read: an answer to an earlier request tells nothing of the key of now.
-    read_at: Mono,
+    configured_at: MonotonicTime,
     /// Whether one of its providers has answered well since.
-    proven: bool,
+    credentials_verified: bool,
     /// Refusals of the key in a row.
-    strikes: u32,
-    pause: Option<Pause>,
+    consecutive_rejections: u32,
+    pause: Option<RequestPause>,
     /// Turns since the last one that was a first poll's by right.
-    pub(super) turns_since_first: u8,
+    pub(super) selections_since_first_poll: u8,
 }
 
-impl Account {
-    pub(super) fn new(holder: Holder, now: Mono) -> Self {
+impl ProviderAccount {
+    pub(super) fn new(id: AccountId, now: MonotonicTime) -> Self {
         Self {
-            holder,
-            budget: Budget::new(1, now),
-            in_use: false,
-            read_at: now,
-            proven: false,
-            strikes: 0,
+            id,
+            rate_limiter: RateLimiter::new(1, now),
+            is_configured: false,
+            configured_at: now,
+            credentials_verified: false,
+            consecutive_rejections: 0,
             pause: None,
-            turns_since_first: 0,
+            selections_since_first_poll: 0,
         }
     }
 
     /// Settings were read: `limit` is the lowest of its providers', none if it has none any more.
-    fn configure(&mut self, limit: Option<u32>, now: Mono) {
+    fn configure(&mut self, limit: Option<u32>, now: MonotonicTime) {
         match limit {
             // A minute that was spent before a provider was taken away counts when it is back.
-            Some(limit) if !self.in_use => {
-                let before = std::mem::replace(&mut self.budget, Budget::new(limit, now));
-                self.budget.take_over(&before, before.under_way(), now);
+            Some(limit) if !self.is_configured => {
+                let previous = std::mem::replace(&mut self.rate_limiter, RateLimiter::new(limit, now));
+                self.rate_limiter.absorb(&previous, previous.in_flight(), now);
             }
-            Some(limit) => self.budget.set_limit(limit),
+            Some(limit) => self.rate_limiter.set_configured_limit(limit),
             None => {}
         }
-        self.in_use = limit.is_some();
-        self.read_at = now;
-        self.proven = false;
+        self.is_configured = limit.is_some();
+        self.configured_at = now;
+        self.credentials_verified = false;
         self.pause = None;
     }
 
     /// When one more request may go; none while only an answer can tell.
-    pub(super) fn opens_at(&self) -> Option<Mono> {
+    pub(super) fn ready_at(&self) -> Option<MonotonicTime> {
         // A wrong key must not be shown again before we know that it is.
-        if self.is_on_trial() && self.budget.under_way() > 0 {
+        if self.is_half_open() && self.rate_limiter.in_flight() > 0 {
             return None;
         }
-        let opens = self.budget.opens_at()?;
-        Some(self.pause.as_ref().map_or(opens, |pause| opens.max(pause.until)))
+        let ready_at = self.rate_limiter.next_available_at()?;
+        Some(self.pause.as_ref().map_or(ready_at, |pause| ready_at.max(pause.until)))
     }
 
     /// The pause of all its providers, which may be over.
-    pub(super) fn pause(&self) -> Option<&Pause> {
+    pub(super) fn pause(&self) -> Option<&RequestPause> {
         self.pause.as_ref()
     }
 
-    fn is_on_trial(&self) -> bool {
-        !self.proven || self.strikes > 0
+    fn is_half_open(&self) -> bool {
+        !self.credentials_verified || self.consecutive_rejections > 0
     }
 
-    fn is_closed(&self, now: Mono) -> bool {
+    fn is_paused(&self, now: MonotonicTime) -> bool {
         self.pause.as_ref().is_some_and(|pause| pause.until > now)
     }
 
     /// Takes in an answer to a request of the time `sent`; `teach` lets the provider's health learn
     /// from it, with what the account knows of the key.
-    pub(super) fn learn(
+    pub(super) fn record_outcome(
         &mut self,
-        health: &mut Health,
+        health: &mut ProviderHealth,
         outcome: Result<(), &ProviderError>,
-        pace: Pace,
-        sent: Mono,
-        now: Mono,
-        teach: impl FnOnce(&mut Health),
+        rate_limit: RateLimitInfo,
+        sent_at: MonotonicTime,
+        now: MonotonicTime,
+        update_health: impl FnOnce(&mut ProviderHealth),
     ) {
-        self.budget.end(now);
-        let is_refused = matches!(outcome, Err(ProviderError::RateLimited(_)));
-        if let Some(quota) = pace.quota.filter(|_| !is_refused) {
-            self.budget.announce(quota, now);
+        self.rate_limiter.complete(now);
+        let is_rate_limited = matches!(outcome, Err(ProviderError::RateLimited(_)));
+        if let Some(quota) = rate_limit.quota.filter(|_| !is_rate_limited) {
+            self.rate_limiter.set_announced_quota(quota, now);
         }
-        let strikes = health.strikes();
+        let rejections_before = health.consecutive_rejections();
         match outcome {
             Ok(()) | Err(ProviderError::NotFound(_)) => {
-                if sent >= self.read_at {
-                    health.prove();
-                    self.prove(now);
+                if sent_at >= self.configured_at {
+                    health.mark_verified();
+                    self.record_success(now);
                 }
-                teach(health);
+                update_health(health);
             }
             Err(ProviderError::Auth(_)) => {
-                let pause = self.pause.clone().filter(|_| self.is_closed(now));
-                health.join(self.strikes, pause);
-                teach(health);
+                let pause = self.pause.clone().filter(|_| self.is_paused(now));
+                health.merge_account_rejections(self.consecutive_rejections, pause);
+                update_health(health);
                 // One that is refused again while others are answered has no part in their key.
-                if health.strikes() > strikes && (strikes == 0 || self.is_on_trial()) {
-                    self.strikes = health.strikes();
+                if health.consecutive_rejections() > rejections_before && (rejections_before == 0 || self.is_half_open()) {
+                    self.consecutive_rejections = health.consecutive_rejections();
                     self.pause = health.pause().cloned();
                 }
             }
             Err(ProviderError::RateLimited(_)) => {
-                self.budget.refuse(sent, pace.quota, now);
-                teach(health);
+                self.rate_limiter.record_rejection(sent_at, rate_limit.quota, now);
+                update_health(health);
             }
             Err(
-                ProviderError::Quota(_)
+                ProviderError::QuotaExceeded(_)
                 | ProviderError::Misconfigured(_)
                 | ProviderError::Transient(_)
                 | ProviderError::Malformed(_),
-            ) => teach(health),
+            ) => update_health(health),
         }
     }
 
     /// A good answer: the key is right. One that comes in a pause was asked for before.
-    fn prove(&mut self, now: Mono) {
-        self.proven = true;
-        if !self.is_closed(now) {
-            self.strikes = 0;
+    fn record_success(&mut self, now: MonotonicTime) {
+        self.credentials_verified = true;
+        if !self.is_paused(now) {
+            self.consecutive_rejections = 0;
             self.pause = None;
         }
     }
@@ -156,61 +156,61 @@ impl Account {
 
 impl Tracker {
     /// These are the providers from now on, and these their accounts.
-    pub(super) fn configure(&mut self, settings: Vec<LaneSettings>, now: Mono) {
-        for lane in &mut self.lanes {
-            if !settings.iter().any(|settings| settings.name == lane.name) {
-                lane.configure(None);
+    pub(super) fn configure(&mut self, settings: Vec<ProviderSettings>, now: MonotonicTime) {
+        for queue in &mut self.queues {
+            if !settings.iter().any(|settings| settings.name == queue.name) {
+                queue.configure(None);
             }
         }
         for settings in settings {
-            let lane = self.lane_of(&settings.name, now);
-            let account = self.account_of(Holder::of(&settings), now);
-            self.move_to(lane, account, now);
-            self.lanes[lane.0].configure(Some(settings));
+            let provider_index = self.find_or_add_provider(&settings.name, now);
+            let account_index = self.find_or_add_account(AccountId::from_settings(&settings), now);
+            self.move_to_account(provider_index, account_index, now);
+            self.queues[provider_index.0].configure(Some(settings));
         }
         for (index, account) in self.accounts.iter_mut().enumerate() {
-            let lanes = self.lanes.iter().filter(|lane| lane.account == index);
-            let limits = lanes.filter_map(|lane| Some(lane.settings.as_ref()?.requests_per_minute));
+            let queues = self.queues.iter().filter(|queue| queue.account_index == index);
+            let limits = queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
             account.configure(limits.min(), now);
         }
-        for (id, record) in &mut self.jobs {
-            record.reconsider(*id, &mut self.lanes[record.lane.0], now);
+        for (id, tracked) in &mut self.jobs {
+            tracked.apply_provider_settings(*id, &mut self.queues[tracked.provider_index.0], now);
         }
     }
 
     /// The lane of this name; a new one is alone on its account until its settings say otherwise.
-    pub(super) fn lane_of(&mut self, name: &ProviderName, now: Mono) -> LaneId {
-        if let Some(found) = self.lane_named(name) {
+    pub(super) fn find_or_add_provider(&mut self, name: &ProviderName, now: MonotonicTime) -> ProviderIndex {
+        if let Some(found) = self.find_provider(name) {
             return found;
         }
-        let account = self.account_of(Holder::Own(name.clone()), now);
-        self.lanes.push(Lane::new(name.clone(), account));
-        LaneId(self.lanes.len() - 1)
+        let account_index = self.find_or_add_account(AccountId::Dedicated(name.clone()), now);
+        self.queues.push(ProviderQueue::new(name.clone(), account_index));
+        ProviderIndex(self.queues.len() - 1)
     }
 
-    fn account_of(&mut self, holder: Holder, now: Mono) -> usize {
-        let found = self.accounts.iter().position(|account| account.holder == holder);
+    fn find_or_add_account(&mut self, id: AccountId, now: MonotonicTime) -> usize {
+        let found = self.accounts.iter().position(|account| account.id == id);
         found.unwrap_or_else(|| {
-            self.accounts.push(Account::new(holder, now));
+            self.accounts.push(ProviderAccount::new(id, now));
             self.accounts.len() - 1
         })
     }
 
     /// What was spent goes with the provider, so that no minute of the new account holds too much.
-    pub(super) fn move_to(&mut self, lane: LaneId, account: usize, now: Mono) {
-        let lane = &mut self.lanes[lane.0];
-        let before = std::mem::replace(&mut lane.account, account);
-        if before == account {
+    pub(super) fn move_to_account(&mut self, provider_index: ProviderIndex, account_index: usize, now: MonotonicTime) {
+        let queue = &mut self.queues[provider_index.0];
+        let previous_index = std::mem::replace(&mut queue.account_index, account_index);
+        if previous_index == account_index {
             return;
         }
-        let under_way = lane.under_way();
-        let spent = self.accounts[before].budget.clone();
-        self.accounts[account].budget.take_over(&spent, under_way, now);
-        (0..under_way).for_each(|_| self.accounts[before].budget.end(now));
+        let in_flight = queue.in_flight_requests();
+        let previous_limiter = self.accounts[previous_index].rate_limiter.clone();
+        self.accounts[account_index].rate_limiter.absorb(&previous_limiter, in_flight, now);
+        (0..in_flight).for_each(|_| self.accounts[previous_index].rate_limiter.complete(now));
     }
 
     /// Time has come to `now`, for all limits.
-    pub(super) fn see(&mut self, now: Mono) {
-        self.accounts.iter_mut().for_each(|account| account.budget.see(now));
+    pub(super) fn advance_rate_limiters(&mut self, now: MonotonicTime) {
+        self.accounts.iter_mut().for_each(|account| account.rate_limiter.advance(now));
     }
 }

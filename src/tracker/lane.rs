@@ -5,339 +5,339 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::job::{
-    Answer, Grace, JobId, Listing, Moment, Mono, Observation, ProviderError, ProviderName, Said,
-    Utc,
+    Answer, NotFoundTimeout, JobId, ListAnswer, ClockReading, MonotonicTime, Observation, ProviderError, ProviderName, ObservedState,
+    UtcTime,
 };
-use crate::policy::{Backoff, Memory};
+use crate::policy::{Backoff, DurationHistory};
 
-use super::account::Account;
-use super::health::Health;
-use super::patience::{Learned, Patience};
-use super::queue::Queue;
-use super::shelf::{Shelf, Waiting};
-use super::stage::Taught;
-use super::turn::Turn;
-use super::{Action, LaneSettings, Policy, Tell};
+use super::account::ProviderAccount;
+use super::health::ProviderHealth;
+use super::patience::{LearnedPolicy, JobLimits};
+use super::queue::DueQueue;
+use super::shelf::{ListBatcher, WaitingJob};
+use super::stage::LearnedSample;
+use super::turn::Selection;
+use super::{Action, ProviderSettings, PollPolicy, Notice};
 
 /// The number of a lane; lanes are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LaneId(pub(super) usize);
+pub struct ProviderIndex(pub(super) usize);
 
 /// Where a job waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(super) enum PollClass {
     /// It was never asked.
     First,
     /// It was.
-    Again,
+    Repeat,
 }
 
 /// A poll under way.
 #[derive(Debug)]
-struct UnderWay {
-    sent: Mono,
+struct InFlightPoll {
+    sent_at: MonotonicTime,
     /// It must have ended by then.
-    ends_by: Mono,
+    deadline: MonotonicTime,
 }
 
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct ProviderQueue {
     pub(super) name: ProviderName,
     /// None while the provider is not configured: its jobs wait.
-    pub(super) settings: Option<LaneSettings>,
+    pub(super) settings: Option<ProviderSettings>,
     /// Which of the tracker's accounts it uses.
-    pub(super) account: usize,
+    pub(super) account_index: usize,
     /// The tracker's count of turns when it last had one.
-    pub(super) last_turn: u64,
+    pub(super) last_selected: u64,
     pub(super) active_jobs: u64,
-    pub(super) health: Health,
+    pub(super) health: ProviderHealth,
     /// Requests under way.
-    requests: u32,
+    in_flight_requests: u32,
     /// The jobs that they ask for.
-    asking: BTreeMap<JobId, UnderWay>,
-    pub(super) first: Queue,
-    pub(super) again: Queue,
-    pub(super) shelf: Shelf,
-    pub(super) by_hand: VecDeque<JobId>,
-    pub(super) memory: Memory,
+    in_flight_polls: BTreeMap<JobId, InFlightPoll>,
+    pub(super) first_polls: DueQueue,
+    pub(super) repeat_polls: DueQueue,
+    pub(super) list_batcher: ListBatcher,
+    pub(super) on_demand: VecDeque<JobId>,
+    pub(super) duration_history: DurationHistory,
     /// How late the ends of late were seen, on average.
-    lateness: Option<Duration>,
-    unknown_words: BTreeSet<String>,
+    mean_detection_delay: Option<Duration>,
+    unknown_states: BTreeSet<String>,
 }
 
-impl Lane {
-    const UNKNOWN_WORDS_KEPT: usize = 100;
-    const STUCK_AFTER: Duration = Duration::from_secs(30);
+impl ProviderQueue {
+    const MAX_UNKNOWN_STATES: usize = 100;
+    const STUCK_MARGIN: Duration = Duration::from_secs(30);
     /// An end's part in the average lateness.
-    const LATENESS_PART: f64 = 0.1;
+    const DETECTION_DELAY_WEIGHT: f64 = 0.1;
 
-    pub(super) fn new(name: ProviderName, account: usize) -> Self {
+    pub(super) fn new(name: ProviderName, account_index: usize) -> Self {
         Self {
             name,
             settings: None,
-            account,
-            last_turn: 0,
+            account_index,
+            last_selected: 0,
             active_jobs: 0,
-            health: Health::default(),
-            requests: 0,
-            asking: BTreeMap::new(),
-            first: Queue::default(),
-            again: Queue::default(),
-            shelf: Shelf::default(),
-            by_hand: VecDeque::new(),
-            memory: Memory::default(),
-            lateness: None,
-            unknown_words: BTreeSet::new(),
+            health: ProviderHealth::default(),
+            in_flight_requests: 0,
+            in_flight_polls: BTreeMap::new(),
+            first_polls: DueQueue::default(),
+            repeat_polls: DueQueue::default(),
+            list_batcher: ListBatcher::default(),
+            on_demand: VecDeque::new(),
+            duration_history: DurationHistory::default(),
+            mean_detection_delay: None,
+            unknown_states: BTreeSet::new(),
         }
     }
 
     /// New settings end a pause and may know more words, and have to prove themselves: what was wrong
     /// may be mended, what was right may be wrong.
-    pub(super) fn configure(&mut self, settings: Option<LaneSettings>) {
+    pub(super) fn configure(&mut self, settings: Option<ProviderSettings>) {
         self.settings = settings;
-        self.health.begin_anew();
-        self.shelf.forget();
+        self.health.enter_half_open();
+        self.list_batcher.reset();
         // What is still unknown is soon said again: its jobs are asked at once.
-        self.unknown_words.clear();
-        self.first.weigh_anew();
-        self.again.weigh_anew();
+        self.unknown_states.clear();
+        self.first_polls.reset_priorities();
+        self.repeat_polls.reset_priorities();
     }
 
     /// `place` is where the list shows it, if it can be asked for with others.
     pub(super) fn enqueue(
         &mut self,
         job: JobId,
-        due: Mono,
-        wait: Wait,
-        place: Option<Utc>,
-        now: Mono,
+        due: MonotonicTime,
+        class: PollClass,
+        list_position: Option<UtcTime>,
+        now: MonotonicTime,
     ) {
-        if let Some(place) = place {
-            self.shelf.put(place, job, due);
+        if let Some(list_position) = list_position {
+            self.list_batcher.insert(list_position, job, due);
         }
-        match wait {
-            Wait::First => self.first.put(job, due),
-            Wait::Again => self.again.put(job, self.due_with_others(due, place, now)),
+        match class {
+            PollClass::First => self.first_polls.insert(job, due),
+            PollClass::Repeat => self.repeat_polls.insert(job, self.batched_due(due, list_position, now)),
         }
     }
 
     /// When a page may be worth a request that answers for this job too. Staleness grows as the square
     /// of the silence, so that of n jobs each waits for the n-th part of the price, and a √n-th of the time.
-    fn due_with_others(&self, due: Mono, place: Option<Utc>, now: Mono) -> Mono {
-        let is_listed = place.is_some() && self.asks_for_pages();
-        let Some(learned) = self.patience().learned.filter(|_| is_listed) else { return due };
+    fn batched_due(&self, due: MonotonicTime, list_position: Option<UtcTime>, now: MonotonicTime) -> MonotonicTime {
+        let is_batchable = list_position.is_some() && self.can_list();
+        let Some(learned) = self.limits().learned.filter(|_| is_batchable) else { return due };
         #[allow(clippy::cast_precision_loss)]
-        let sharers = self.shelf.sharers(now) as f64;
-        let wait = due.since(now).div_f64(sharers.sqrt()).max(learned.rule.min_interval);
+        let batch_capacity = self.list_batcher.batch_capacity(now) as f64;
+        let wait = due.duration_since(now).div_f64(batch_capacity.sqrt()).max(learned.rule.min_interval);
         now.plus(wait).min(due)
     }
 
     /// Whether the list may be asked instead of single jobs.
-    pub(super) fn asks_for_pages(&self) -> bool {
-        self.settings.as_ref().is_some_and(|own| own.lists) && !self.health.is_on_trial()
+    pub(super) fn can_list(&self) -> bool {
+        self.settings.as_ref().is_some_and(|settings| settings.supports_list) && !self.health.is_half_open()
     }
 
-    pub(super) fn enqueue_by_hand(&mut self, job: JobId) {
-        if !self.by_hand.contains(&job) {
-            self.by_hand.push_back(job);
+    pub(super) fn enqueue_on_demand(&mut self, job: JobId) {
+        if !self.on_demand.contains(&job) {
+            self.on_demand.push_back(job);
         }
     }
 
-    pub(super) fn dequeue(&mut self, job: JobId, place: Option<Utc>) {
-        if let Some(place) = place {
-            self.shelf.take(place, job);
+    pub(super) fn dequeue(&mut self, job: JobId, list_position: Option<UtcTime>) {
+        if let Some(list_position) = list_position {
+            self.list_batcher.remove(list_position, job);
         }
-        self.first.take(job);
-        self.again.take(job);
-        self.by_hand.retain(|waiting| *waiting != job);
+        self.first_polls.remove(job);
+        self.repeat_polls.remove(job);
+        self.on_demand.retain(|waiting| *waiting != job);
     }
 
     /// A job that was asked before is `due` then, not when it was to be; false if it does not wait.
-    pub(super) fn bring_forward(&mut self, job: JobId, place: Option<Utc>, due: Mono) -> bool {
-        let waits = self.again.take(job).is_some();
-        if waits {
-            self.enqueue(job, due, Wait::Again, place, due);
+    pub(super) fn reschedule(&mut self, job: JobId, list_position: Option<UtcTime>, due: MonotonicTime) -> bool {
+        let was_waiting = self.repeat_polls.remove(job).is_some();
+        if was_waiting {
+            self.enqueue(job, due, PollClass::Repeat, list_position, due);
         }
-        waits
+        was_waiting
     }
 
     /// What goes out now: the request is spent, and who is asked for is under way.
-    pub(super) fn begin(&mut self, account: &mut Account, turn: &Turn, now: Mono) {
-        account.budget.spend(now);
+    pub(super) fn start_request(&mut self, account: &mut ProviderAccount, selection: &Selection, now: MonotonicTime) {
+        account.rate_limiter.acquire(now);
         // By the time-out of now: a reload may shorten it.
-        let longest = self.settings.as_ref().map_or(Duration::ZERO, |own| own.request_timeout);
-        let ends_by = now.plus(longest + Self::STUCK_AFTER);
-        self.requests += 1;
-        let under_way = |(job, _): &Waiting| (*job, UnderWay { sent: now, ends_by });
-        match turn {
-            Turn::Job(job, _) => self.asking.extend([under_way(&(*job, now))]),
-            Turn::Page(_, jobs) => self.asking.extend(jobs.iter().map(under_way)),
+        let request_timeout = self.settings.as_ref().map_or(Duration::ZERO, |settings| settings.request_timeout);
+        let deadline = now.plus(request_timeout + Self::STUCK_MARGIN);
+        self.in_flight_requests += 1;
+        let in_flight = |(job, _): &WaitingJob| (*job, InFlightPoll { sent_at: now, deadline });
+        match selection {
+            Selection::Poll(job, _) => self.in_flight_polls.extend([in_flight(&(*job, now))]),
+            Selection::List(_, jobs) => self.in_flight_polls.extend(jobs.iter().map(in_flight)),
         }
     }
 
     /// A request that somebody ordered, and that is no poll.
-    pub(super) fn begin_errand(&mut self, account: &mut Account, now: Mono) {
-        account.budget.spend(now);
-        self.requests += 1;
+    pub(super) fn start_on_demand_request(&mut self, account: &mut ProviderAccount, now: MonotonicTime) {
+        account.rate_limiter.acquire(now);
+        self.in_flight_requests += 1;
     }
 
     /// It has ended.
-    pub(super) fn end_errand(&mut self, account: &mut Account, now: Mono) {
-        account.budget.end(now);
-        self.requests = self.requests.saturating_sub(1);
+    pub(super) fn finish_on_demand_request(&mut self, account: &mut ProviderAccount, now: MonotonicTime) {
+        account.rate_limiter.complete(now);
+        self.in_flight_requests = self.in_flight_requests.saturating_sub(1);
     }
 
     /// What is under way is the heir's now; who waits by hand is to follow, as all others that wait.
-    pub(super) fn hand_over(&mut self, heir: &mut Self) -> VecDeque<JobId> {
-        heir.requests += std::mem::take(&mut self.requests);
-        heir.asking.append(&mut self.asking);
-        heir.shelf.inherit(&mut self.shelf);
-        heir.lateness = heir.lateness.or(self.lateness.take());
-        heir.memory.inherit(std::mem::take(&mut self.memory));
-        std::mem::take(&mut self.by_hand)
+    pub(super) fn transfer(&mut self, successor: &mut Self) -> VecDeque<JobId> {
+        successor.in_flight_requests += std::mem::take(&mut self.in_flight_requests);
+        successor.in_flight_polls.append(&mut self.in_flight_polls);
+        successor.list_batcher.absorb(&mut self.list_batcher);
+        successor.mean_detection_delay = successor.mean_detection_delay.or(self.mean_detection_delay.take());
+        successor.duration_history.merge_missing(std::mem::take(&mut self.duration_history));
+        std::mem::take(&mut self.on_demand)
     }
 
     /// Whether a poll of this job is under way.
-    pub(super) fn is_asking(&self, job: JobId) -> bool {
-        self.asking.contains_key(&job)
+    pub(super) fn is_poll_in_flight(&self, job: JobId) -> bool {
+        self.in_flight_polls.contains_key(&job)
     }
 
     /// How many requests are under way.
-    pub(super) fn under_way(&self) -> u32 {
-        self.requests
+    pub(super) fn in_flight_requests(&self) -> u32 {
+        self.in_flight_requests
     }
 
     /// When somebody may have a turn, if no answer comes before.
-    pub(super) fn wakes_at(&self, account: &Account) -> Option<Mono> {
-        let gate = self.gate(account)?;
-        if !self.by_hand.is_empty() || self.shelf.has_further() {
-            return Some(gate);
+    pub(super) fn next_wakeup(&self, account: &ProviderAccount) -> Option<MonotonicTime> {
+        let ready_at = self.ready_at(account)?;
+        if !self.on_demand.is_empty() || self.list_batcher.has_continuation() {
+            return Some(ready_at);
         }
-        let due = self.first.due_at().into_iter().chain(self.again.due_at());
-        due.min().map(|due| due.max(gate))
+        let due = self.first_polls.earliest_due().into_iter().chain(self.repeat_polls.earliest_due());
+        due.min().map(|due| due.max(ready_at))
     }
 
     /// When the lane is open; none while only an answer can open it.
-    pub(super) fn gate(&self, account: &Account) -> Option<Mono> {
+    pub(super) fn ready_at(&self, account: &ProviderAccount) -> Option<MonotonicTime> {
         let settings = self.settings.as_ref()?;
         // Until it has answered well, one request at a time tries whether the way is clear.
-        let max_in_flight = if self.health.is_on_trial() { 1 } else { settings.max_in_flight };
-        if self.under_way() >= max_in_flight {
+        let max_in_flight = if self.health.is_half_open() { 1 } else { settings.max_in_flight };
+        if self.in_flight_requests() >= max_in_flight {
             return None;
         }
-        let opens = account.opens_at()?;
-        Some(self.health.pause().map_or(opens, |pause| opens.max(pause.until)))
+        let account_ready_at = account.ready_at()?;
+        Some(self.health.pause().map_or(account_ready_at, |pause| account_ready_at.max(pause.until)))
     }
 
     /// How many jobs are due, and how late the latest of them is.
-    pub(super) fn backlog(&self, now: Mono) -> (u64, Duration) {
-        let oldest = self.first.due_at().into_iter().chain(self.again.due_at()).min();
-        let late = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
-        let due = self.first.count_due(now) + self.again.count_due(now);
-        (due + self.by_hand.len() as u64, late)
+    pub(super) fn due_backlog(&self, now: MonotonicTime) -> (u64, Duration) {
+        let oldest = self.first_polls.earliest_due().into_iter().chain(self.repeat_polls.earliest_due()).min();
+        let longest_overdue = oldest.map_or(Duration::ZERO, |oldest| now.duration_since(oldest));
+        let due = self.first_polls.count_due(now) + self.repeat_polls.count_due(now);
+        (due + self.on_demand.len() as u64, longest_overdue)
     }
 
     /// Whether a poll is under way for longer than any may take.
-    pub(super) fn is_stuck(&self, now: Mono) -> bool {
-        self.asking.values().any(|poll| now > poll.ends_by)
+    pub(super) fn has_stuck_poll(&self, now: MonotonicTime) -> bool {
+        self.in_flight_polls.values().any(|poll| now > poll.deadline)
     }
 
     /// Takes in what an answer tells of the provider.
-    pub(super) fn learn(
+    pub(super) fn record_answer(
         &mut self,
-        account: &mut Account,
+        account: &mut ProviderAccount,
         job: JobId,
         answer: &Answer,
-        refused_before: bool,
-        now: Moment,
+        job_rejected_before: bool,
+        now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let sent = self.asking.remove(&job).map_or(now.mono, |poll| poll.sent);
-        self.requests = self.requests.saturating_sub(1);
+        let sent_at = self.in_flight_polls.remove(&job).map_or(now.monotonic, |poll| poll.sent_at);
+        self.in_flight_requests = self.in_flight_requests.saturating_sub(1);
         let outcome = answer.result.as_ref().map(drop);
-        account.learn(&mut self.health, outcome, answer.pace, sent, now.mono, |health| {
-            health.learn(&self.name, outcome, answer.pace, refused_before, now, actions);
+        account.record_outcome(&mut self.health, outcome, answer.rate_limit, sent_at, now.monotonic, |health| {
+            health.record_outcome(&self.name, outcome, answer.rate_limit, job_rejected_before, now, actions);
         });
     }
 
     /// Takes in what the answer to a page tells of the provider and of its list.
-    pub(super) fn learn_page(
+    pub(super) fn record_list_answer(
         &mut self,
-        account: &mut Account,
-        jobs: &[Waiting],
-        listing: &Listing,
-        now: Moment,
+        account: &mut ProviderAccount,
+        jobs: &[WaitingJob],
+        answer: &ListAnswer,
+        now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let asked = jobs.iter().filter_map(|(job, _)| self.asking.remove(job));
-        let sent = asked.last().map_or(now.mono, |poll| poll.sent);
-        self.requests = self.requests.saturating_sub(1);
-        let outcome = listing.result.as_ref().map(drop);
+        let polls = jobs.iter().filter_map(|(job, _)| self.in_flight_polls.remove(job));
+        let sent_at = polls.last().map_or(now.monotonic, |poll| poll.sent_at);
+        self.in_flight_requests = self.in_flight_requests.saturating_sub(1);
+        let outcome = answer.result.as_ref().map(drop);
         match outcome {
-            Ok(()) | Err(ProviderError::RateLimited(_) | ProviderError::Quota(_)) => {}
-            Err(_) => self.shelf.failed(now.mono),
+            Ok(()) | Err(ProviderError::RateLimited(_) | ProviderError::QuotaExceeded(_)) => {}
+            Err(_) => self.list_batcher.record_failure(now.monotonic),
         }
         // A list that is forbidden or not there says nothing of the single jobs.
-        account.learn(&mut self.health, outcome, listing.pace, sent, now.mono, |health| {
-            health.learn(&self.name, outcome, listing.pace, true, now, actions);
+        account.record_outcome(&mut self.health, outcome, answer.rate_limit, sent_at, now.monotonic, |health| {
+            health.record_outcome(&self.name, outcome, answer.rate_limit, true, now, actions);
         });
     }
 
     /// A word that we do not know is reported once, and held until it is known.
-    pub(super) fn hear_word(&mut self, seen: &Observation) -> Option<Tell> {
-        let word = seen.word.as_str();
-        if !matches!(seen.said, Said::Unknown | Said::Indeterminate) {
-            self.unknown_words.remove(word);
+    pub(super) fn update_unknown_states(&mut self, observation: &Observation) -> Option<Notice> {
+        let provider_state = observation.provider_state.as_str();
+        if !matches!(observation.state, ObservedState::Unknown | ObservedState::Indeterminate) {
+            self.unknown_states.remove(provider_state);
             return None;
         }
-        let news = self.unknown_words.len() < Self::UNKNOWN_WORDS_KEPT
-            && self.unknown_words.insert(word.to_owned());
-        news.then(|| Tell::UnknownWord { provider: self.name.clone(), word: word.to_owned() })
+        let is_new = self.unknown_states.len() < Self::MAX_UNKNOWN_STATES
+            && self.unknown_states.insert(provider_state.to_owned());
+        is_new.then(|| Notice::UnknownState { provider: self.name.clone(), provider_state: provider_state.to_owned() })
     }
 }
 
-impl Lane {
+impl ProviderQueue {
     /// Takes in a run that is over, and how late that was seen.
-    pub(super) fn remember(&mut self, taught: &Taught) {
-        self.memory.learn(&taught.lesson);
-        if let Some(late) = taught.lateness {
-            let before = self.lateness.unwrap_or(late).as_secs_f64();
-            let mean = before + (late.as_secs_f64() - before) * Self::LATENESS_PART;
-            self.lateness = Duration::try_from_secs_f64(mean).ok();
+    pub(super) fn add_sample(&mut self, sample: &LearnedSample) {
+        self.duration_history.record(&sample.duration_sample);
+        if let Some(delay) = sample.detection_delay {
+            let previous = self.mean_detection_delay.unwrap_or(delay).as_secs_f64();
+            let mean = previous + (delay.as_secs_f64() - previous) * Self::DETECTION_DELAY_WEIGHT;
+            self.mean_detection_delay = Duration::try_from_secs_f64(mean).ok();
         }
     }
 
     /// How late the ends of late were seen, on average.
-    pub(super) fn lateness(&self) -> Option<Duration> {
-        self.lateness
+    pub(super) fn mean_detection_delay(&self) -> Option<Duration> {
+        self.mean_detection_delay
     }
 
     /// Words that are not known, of the latest.
-    pub(super) fn unknown_words(&self) -> &BTreeSet<String> {
-        &self.unknown_words
+    pub(super) fn unknown_states(&self) -> &BTreeSet<String> {
+        &self.unknown_states
     }
 
     /// The rules for a single job.
-    pub(super) fn patience(&self) -> Patience<'_> {
-        let memory = &self.memory;
+    pub(super) fn limits(&self) -> JobLimits<'_> {
+        let duration_history = &self.duration_history;
         // Without settings nothing is asked; an answer that was under way when they went is heard.
         self.settings.as_ref().map_or(
-            Patience {
+            JobLimits {
                 learned: None,
                 backoff: Backoff { min: Duration::from_mins(1), max: Duration::from_mins(1) },
                 give_up_after: Duration::MAX,
-                lost_after: Grace { seen: Duration::MAX, unseen: Duration::MAX },
-                clock_is_true: true,
+                lost_after: NotFoundTimeout { previously_seen: Duration::MAX, never_seen: Duration::MAX },
+                clock_is_trusted: true,
             },
-            |settings| Patience {
+            |settings| JobLimits {
                 learned: match settings.policy {
-                    Policy::Learned(rule) => Some(Learned { rule, memory }),
-                    Policy::Backoff => None,
+                    PollPolicy::Learned(rule) => Some(LearnedPolicy { rule, duration_history }),
+                    PollPolicy::Backoff => None,
                 },
                 backoff: settings.backoff,
                 give_up_after: settings.give_up_after,
                 lost_after: settings.lost_after,
-                clock_is_true: true,
+                clock_is_trusted: true,
             },
         )
     }

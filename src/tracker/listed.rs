@@ -3,64 +3,64 @@
 
 use std::collections::HashMap;
 
-use crate::job::{Answer, Asked, Listing, Moment, Mono, Pace};
+use crate::job::{Answer, RequestTimes, ListAnswer, ClockReading, MonotonicTime, RateLimitInfo};
 
-use super::lane::Wait;
-use super::shelf::Waiting;
-use super::stage::Stage;
-use super::{Action, PageQuestion, Tracker};
+use super::lane::PollClass;
+use super::shelf::WaitingJob;
+use super::stage::PollPhase;
+use super::{Action, ListRequest, Tracker};
 
 impl Tracker {
-    pub(super) fn listed(
+    pub(super) fn handle_list_answer(
         &mut self,
-        question: PageQuestion,
-        asked: Asked,
-        listing: Listing,
-        now: Moment,
+        request: ListRequest,
+        request_times: RequestTimes,
+        answer: ListAnswer,
+        now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let PageQuestion { lane: lane_id, page, jobs: expected, .. } = question;
-        let Some(lane) = self.lanes.get_mut(lane_id.0) else { return };
-        let account = &mut self.accounts[lane.account];
-        lane.learn_page(account, &expected, &listing, now, actions);
-        let Ok(listed) = listing.result else {
-            return self.put_back(&expected, false, now.mono);
+        let ListRequest { provider_index, window, jobs: expected, .. } = request;
+        let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
+        let account = &mut self.accounts[queue.account_index];
+        queue.record_list_answer(account, &expected, &answer, now, actions);
+        let Ok(list_page) = answer.result else {
+            return self.requeue(&expected, false, now.monotonic);
         };
-        let mut shown: HashMap<_, _> = listed.jobs.into_iter().collect();
+        let mut listed_jobs: HashMap<_, _> = list_page.jobs.into_iter().collect();
         let mut missing = Vec::new();
         let count = expected.len();
         for (id, due) in expected {
-            let seen = self.jobs.get(&id).and_then(|record| shown.remove(&record.remote_id));
-            match seen {
-                Some(seen) => {
-                    let pace = Pace::default();
-                    let answer =
-                        Answer { result: Ok(seen), pace, server_date: listing.server_date };
-                    self.heard(id, lane_id, asked, answer, now, actions);
+            let observation = self.jobs.get(&id).and_then(|tracked| listed_jobs.remove(&tracked.remote_id));
+            match observation {
+                Some(observation) => {
+                    let rate_limit = RateLimitInfo::default();
+                    let poll_answer =
+                        Answer { result: Ok(observation), rate_limit, server_date: answer.server_date };
+                    self.apply_answer(id, provider_index, request_times, poll_answer, now, actions);
                 }
                 None => missing.push((id, due)),
             }
         }
-        if let Some(lane) = self.lanes.get_mut(lane_id.0) {
-            let singly = lane.shelf.seen(page, listed.total, count, missing, now.mono);
-            self.put_back(&singly, true, now.mono);
+        if let Some(queue) = self.queues.get_mut(provider_index.0) {
+            let individual = queue.list_batcher.record_page(window, list_page.total_count, count, missing, now.monotonic);
+            self.requeue(&individual, true, now.monotonic);
         }
     }
 
     /// Those that were to be on a page and have not been heard of wait as before.
-    fn put_back(&mut self, jobs: &[Waiting], singly: bool, now: Mono) {
+    fn requeue(&mut self, jobs: &[WaitingJob], poll_individually: bool, now: MonotonicTime) {
         for (id, due) in jobs {
-            let Some(record) = self.jobs.get_mut(id) else { continue };
-            let Stage::Asking { by_hand } = record.stage else { continue };
-            if singly {
-                record.was_missed();
+            let Some(tracked) = self.jobs.get_mut(id) else { continue };
+            let PollPhase::Polling { on_demand } = tracked.phase else { continue };
+            if poll_individually {
+                tracked.mark_missing_from_list();
             }
-            record.stage = Stage::Waiting(*due);
-            let lane = &mut self.lanes[record.lane.0];
-            if by_hand {
-                lane.enqueue_by_hand(*id);
+            tracked.phase = PollPhase::Waiting(*due);
+            let queue = &mut self.queues[tracked.provider_index.0];
+            if on_demand {
+                queue.enqueue_on_demand(*id);
             } else {
-                lane.enqueue(*id, *due, Wait::Again, record.place(), now);
+                queue.enqueue(*id, *due, PollClass::Repeat, tracked.list_position(), now);
             }
         }
     }

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Asked, Change, Grace, JobId, Lesson, Listing, Mono, Note, Outage, Page,
-    ProviderName, RemoteId, Tracked, Utc,
+    Anomaly, Answer, RequestTimes, Change, NotFoundTimeout, JobId, DurationSample, ListAnswer, MonotonicTime, PollRecord, Outage, ListWindow,
+    ProviderName, RemoteId, StoredJob, UtcTime,
 };
-use crate::policy::{Backoff, Rule};
+use crate::policy::{Backoff, PollRule};
 
-use super::health::Pause;
-use super::lane::LaneId;
+use super::health::RequestPause;
+use super::lane::ProviderIndex;
 
 /// A provider's settings, as the tracker needs them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LaneSettings {
+pub struct ProviderSettings {
     /// Its name.
     pub name: ProviderName,
     /// The account that it shares with all that name it; none if it has one of its own.
@@ -23,34 +23,34 @@ pub struct LaneSettings {
     /// Polls under way at once, at most.
     pub max_in_flight: u32,
     /// By which rule a job that answers is asked again.
-    pub policy: Policy,
+    pub policy: PollPolicy,
     /// When one is, by growing pauses; and one that does not answer, in any case.
     pub backoff: Backoff,
     /// From a job's registration, unless it has its own.
     pub give_up_after: Duration,
     /// "Not found" for so long makes a job lost.
-    pub lost_after: Grace,
+    pub lost_after: NotFoundTimeout,
     /// No poll takes longer.
     pub request_timeout: Duration,
     /// Whether it has a list that answers for many jobs at once.
-    pub lists: bool,
+    pub supports_list: bool,
 }
 
-impl LaneSettings {
+impl ProviderSettings {
     /// No job that answers is left alone for longer.
-    pub(super) fn longest_interval(&self) -> Duration {
+    pub(super) fn max_poll_interval(&self) -> Duration {
         match self.policy {
-            Policy::Learned(_) => Rule::LONGEST,
-            Policy::Backoff => self.backoff.max,
+            PollPolicy::Learned(_) => PollRule::MAX_INTERVAL,
+            PollPolicy::Backoff => self.backoff.max,
         }
     }
 }
 
 /// By which rule jobs are asked again.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Policy {
+pub enum PollPolicy {
     /// When their past says that it is worth a request.
-    Learned(Rule),
+    Learned(PollRule),
     /// After pauses that grow.
     Backoff,
 }
@@ -61,13 +61,13 @@ pub enum Input {
     /// Time passed, nothing else.
     Tick,
     /// These are the providers, all of them, from now on.
-    Configure(Vec<LaneSettings>),
+    Configure(Vec<ProviderSettings>),
     /// This was learned in earlier lives, in this order; comes before the jobs.
-    Learned(Vec<(ProviderName, Lesson)>),
+    LoadDurationSamples(Vec<(ProviderName, DurationSample)>),
     /// Forget what was learned of this provider, under this name or at all.
-    Forget(ProviderName, Option<String>),
+    ForgetDurations(ProviderName, Option<String>),
     /// The provider bears another name: the jobs of `from` in the database are those of `to` now.
-    Renamed {
+    ProviderRenamed {
         /// The former name, which is configured no more.
         from: ProviderName,
         /// The name now.
@@ -75,57 +75,57 @@ pub enum Input {
     },
     /// These jobs are in the database and not over; those that are held already stay as they are,
     /// but for what their users say that they are like.
-    Track(Vec<Tracked>),
+    Track(Vec<StoredJob>),
     /// Somebody wants this job asked now, over or not.
-    PollNow(Box<Tracked>),
+    PollNow(Box<StoredJob>),
     /// Somebody wants this job no longer asked; the text is why.
     Untrack(JobId, String),
     /// A request to this provider goes out that is no poll of ours: somebody ordered it.
-    ErrandBegun(ProviderName),
+    OnDemandRequestStarted(ProviderName),
     /// It has ended, in whatever way.
-    ErrandEnded(ProviderName),
+    OnDemandRequestFinished(ProviderName),
     /// A poll came back.
-    Answered(JobId, LaneId, Asked, Box<Answer>),
+    PollAnswered(JobId, ProviderIndex, RequestTimes, Box<Answer>),
     /// A page of a list came back.
-    Listed(PageQuestion, Asked, Box<Listing>),
+    ListAnswered(ListRequest, RequestTimes, Box<ListAnswer>),
     /// A change is committed.
-    Written(JobId),
+    ChangeCommitted(JobId),
     /// The store found another state than the change expected, and wrote nothing: this is the job
     /// as it stands there, if it is there at all.
-    Refused(JobId, Option<Box<Tracked>>),
+    ChangeRejected(JobId, Option<Box<StoredJob>>),
     /// The same of a note, of which nothing was expected but that the job stands as we know it.
-    Stale(JobId, Option<Box<Tracked>>),
+    PollRecordRejected(JobId, Option<Box<StoredJob>>),
 }
 
 /// What is to be done.
 #[derive(Debug)]
 pub enum Action {
     /// Ask this now; then say [`Input::Answered`].
-    Ask(Question),
+    Poll(PollRequest),
     /// Ask for this page now; then say [`Input::Listed`].
-    List(PageQuestion),
+    List(ListRequest),
     /// Commit this; then say [`Input::Written`] or [`Input::Refused`].
-    Write(Change),
+    Commit(Change),
     /// Keep this some time soon; at once if somebody waits for it.
-    Note {
+    RecordPoll {
         /// What to keep.
-        note: Note,
+        poll_record: PollRecord,
         /// Somebody waits.
         urgent: bool,
     },
     /// Record this contradiction.
-    Anomaly(Anomaly),
+    RecordAnomaly(Anomaly),
     /// Record that an outage began or ended.
-    Outage(Outage),
+    RecordOutage(Outage),
     /// Let the operator know.
-    Tell(Tell),
+    Notify(Notice),
 }
 
 /// One poll.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct PollRequest {
     /// Where its answer belongs.
-    pub lane: LaneId,
+    pub provider_index: ProviderIndex,
     /// Whose.
     pub job: JobId,
     /// Whom to ask.
@@ -136,35 +136,35 @@ pub struct Question {
 
 /// One request for a page of a list.
 #[derive(Debug, Clone)]
-pub struct PageQuestion {
+pub struct ListRequest {
     /// Where its answer belongs.
-    pub lane: LaneId,
+    pub provider_index: ProviderIndex,
     /// Whom to ask.
     pub provider: ProviderName,
     /// For what.
-    pub page: Page,
+    pub window: ListWindow,
     /// The jobs that it may show, and when each is due.
-    pub jobs: Vec<(JobId, Mono)>,
+    pub jobs: Vec<(JobId, MonotonicTime)>,
 }
 
 /// What an operator should know, each said once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tell {
+pub enum Notice {
     /// Polls fail, one after the other.
     Failing {
         /// Whose.
         provider: ProviderName,
         /// The last failure.
-        why: String,
+        reason: String,
     },
     /// The provider refuses us and is left alone for a while.
     Paused {
         /// Which.
         provider: ProviderName,
         /// Its words.
-        why: String,
+        reason: String,
         /// How long, this time.
-        span: Duration,
+        duration: Duration,
     },
     /// It answers again.
     Recovered {
@@ -172,19 +172,19 @@ pub enum Tell {
         provider: ProviderName,
     },
     /// A state that we do not know.
-    UnknownWord {
+    UnknownState {
         /// Whose.
         provider: ProviderName,
         /// The word.
-        word: String,
+        provider_state: String,
     },
 }
 
 /// How a lane is doing.
 #[derive(Debug, Clone)]
-pub struct LaneReport {
+pub struct ProviderReport {
     /// Its provider.
-    pub name: ProviderName,
+    pub provider: ProviderName,
     /// Whether the provider is configured.
     pub configured: bool,
     /// Jobs that are not over.
@@ -192,23 +192,23 @@ pub struct LaneReport {
     /// Polls that wait for the budget.
     pub due_polls: u64,
     /// How late the latest of them is.
-    pub late: Duration,
+    pub longest_overdue: Duration,
     /// How late the ends of late were seen, on average; none if there were none.
-    pub lateness: Option<Duration>,
+    pub mean_detection_delay: Option<Duration>,
     /// Polls under way.
     pub in_flight: u32,
     /// Whether one of them should have ended long ago.
-    pub stuck: bool,
+    pub has_stuck_poll: bool,
     /// Requests of the last minute, by all that share its account.
-    pub sent_last_minute: u32,
+    pub requests_last_minute: u32,
     /// The budget in force, of all that share its account.
     pub requests_per_minute: u32,
     /// Failed polls in a row.
-    pub failures: u32,
+    pub consecutive_failures: u32,
     /// When the provider began to fail or to refuse; none if it answers.
-    pub outage_since: Option<Utc>,
+    pub outage_since: Option<UtcTime>,
     /// Why nothing is asked.
-    pub pause: Option<Pause>,
+    pub pause: Option<RequestPause>,
     /// Words that are not known, of the latest.
-    pub unknown_words: Vec<String>,
+    pub unknown_states: Vec<String>,
 }

@@ -26,299 +26,299 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Asked, JobId, Likeness, Moment, Mono, Ours, ProviderName, Tracked,
+    Anomaly, Answer, RequestTimes, JobId, SimilarityKeys, ClockReading, MonotonicTime, LocalOutcome, ProviderName, StoredJob,
 };
 
-use account::Account;
-pub use health::Pause;
-pub use lane::LaneId;
-use lane::{Lane, Wait};
-pub use message::{Action, Input, LaneReport, LaneSettings, PageQuestion, Policy, Question, Tell};
-pub use outlook::{NextPoll, Outlook, PastRuns, Reason};
-use record::Record;
-use stage::{Heard, Next, Stage};
-use turn::Turn;
+use account::ProviderAccount;
+pub use health::RequestPause;
+pub use lane::ProviderIndex;
+use lane::{ProviderQueue, PollClass};
+pub use message::{Action, Input, ProviderReport, ProviderSettings, ListRequest, PollPolicy, PollRequest, Notice};
+pub use outlook::{NextPollTime, PollForecast, SimilarRunsSummary, ForecastReason};
+use record::TrackedJob;
+use stage::{PollOutcome, FollowUp, PollPhase};
+use turn::Selection;
 
 /// All that is tracked.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    jobs: HashMap<JobId, Record>,
-    lanes: Vec<Lane>,
-    accounts: Vec<Account>,
+    jobs: HashMap<JobId, TrackedJob>,
+    queues: Vec<ProviderQueue>,
+    accounts: Vec<ProviderAccount>,
     /// Lanes of former names, and who has their jobs.
-    renamed: HashMap<LaneId, LaneId>,
+    successors: HashMap<ProviderIndex, ProviderIndex>,
     /// How many polls were asked: a lane's last turn is told by it.
-    turns: u64,
+    selection_count: u64,
 }
 
 impl Tracker {
     /// Takes in what happened and says what is to be done, polls that have come due included.
-    pub fn step(&mut self, input: Input, now: Moment) -> Vec<Action> {
+    pub fn handle(&mut self, input: Input, now: ClockReading) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.see(now.mono);
+        self.advance_rate_limiters(now.monotonic);
         match input {
             Input::Tick => {}
-            Input::Configure(settings) => self.configure(settings, now.mono),
-            Input::Learned(lessons) => {
-                for (provider, lesson) in lessons {
-                    let lane = self.lane_of(&provider, now.mono);
-                    self.lanes[lane.0].memory.learn(&lesson);
+            Input::Configure(settings) => self.configure(settings, now.monotonic),
+            Input::LoadDurationSamples(samples) => {
+                for (provider, sample) in samples {
+                    let provider_index = self.find_or_add_provider(&provider, now.monotonic);
+                    self.queues[provider_index.0].duration_history.record(&sample);
                 }
             }
-            Input::Forget(provider, name) => {
-                if let Some(lane) = self.lane_named(&provider) {
-                    self.lanes[lane.0].memory.forget(name.as_deref());
+            Input::ForgetDurations(provider, name) => {
+                if let Some(provider_index) = self.find_provider(&provider) {
+                    self.queues[provider_index.0].duration_history.forget(name.as_deref());
                 }
             }
-            Input::Renamed { from, to } => self.rename(&from, &to, now.mono),
+            Input::ProviderRenamed { from, to } => self.rename_provider(&from, &to, now.monotonic),
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
-            Input::Untrack(job, why) => self.untrack(job, why, now, &mut actions),
-            Input::ErrandBegun(provider) => self.errand(&provider, now.mono, Lane::begin_errand),
-            Input::ErrandEnded(provider) => self.errand(&provider, now.mono, Lane::end_errand),
-            Input::Answered(job, lane, asked, answer) => {
-                self.answered(job, self.heir_of(lane), asked, *answer, now, &mut actions);
+            Input::Untrack(job, reason) => self.untrack(job, reason, now, &mut actions),
+            Input::OnDemandRequestStarted(provider) => self.update_on_demand_requests(&provider, now.monotonic, ProviderQueue::start_on_demand_request),
+            Input::OnDemandRequestFinished(provider) => self.update_on_demand_requests(&provider, now.monotonic, ProviderQueue::finish_on_demand_request),
+            Input::PollAnswered(job, provider_index, request_times, answer) => {
+                self.handle_answer(job, self.successor_of(provider_index), request_times, *answer, now, &mut actions);
             }
-            Input::Listed(question, asked, listing) => {
-                let question = PageQuestion { lane: self.heir_of(question.lane), ..question };
-                self.listed(question, asked, *listing, now, &mut actions);
+            Input::ListAnswered(request, request_times, answer) => {
+                let request = ListRequest { provider_index: self.successor_of(request.provider_index), ..request };
+                self.handle_list_answer(request, request_times, *answer, now, &mut actions);
             }
-            Input::Written(job) => self.written(job, now, &mut actions),
-            Input::Refused(job, found) => self.refused(job, found, now, &mut actions),
-            Input::Stale(job, found) => self.stale(job, found, now, &mut actions),
+            Input::ChangeCommitted(job) => self.handle_change_committed(job, now, &mut actions),
+            Input::ChangeRejected(job, found) => self.handle_change_rejected(job, found, now, &mut actions),
+            Input::PollRecordRejected(job, found) => self.handle_poll_record_rejected(job, found, now, &mut actions),
         }
-        self.ask(now.mono, &mut actions);
+        self.start_due_polls(now.monotonic, &mut actions);
         actions
     }
 
     /// When the next step is due, if nothing happens before.
     #[must_use]
-    pub fn wakes_at(&self) -> Option<Mono> {
-        self.lanes.iter().filter_map(|lane| lane.wakes_at(&self.accounts[lane.account])).min()
+    pub fn next_wakeup(&self) -> Option<MonotonicTime> {
+        self.queues.iter().filter_map(|queue| queue.next_wakeup(&self.accounts[queue.account_index])).min()
     }
 
     /// Whether this job is held.
     #[must_use]
-    pub fn holds(&self, job: JobId) -> bool {
+    pub fn contains(&self, job: JobId) -> bool {
         self.jobs.contains_key(&job)
     }
 
     /// Whether a change of this job is being written.
     #[must_use]
-    pub fn is_writing(&self, job: JobId) -> bool {
-        self.jobs.get(&job).is_some_and(|record| matches!(record.stage, Stage::Writing(_)))
+    pub fn is_committing(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|tracked| matches!(tracked.phase, PollPhase::Committing(_)))
     }
 
-    fn errand(&mut self, name: &ProviderName, now: Mono, edge: fn(&mut Lane, &mut Account, Mono)) {
-        let lane = self.lane_of(name, now);
-        let lane = &mut self.lanes[lane.0];
-        edge(lane, &mut self.accounts[lane.account], now);
+    fn update_on_demand_requests(&mut self, name: &ProviderName, now: MonotonicTime, update: fn(&mut ProviderQueue, &mut ProviderAccount, MonotonicTime)) {
+        let provider_index = self.find_or_add_provider(name, now);
+        let queue = &mut self.queues[provider_index.0];
+        update(queue, &mut self.accounts[queue.account_index], now);
     }
 
-    fn track(&mut self, job: Tracked, now: Moment) {
-        if let Some(held) = self.jobs.get_mut(&job.id) {
+    fn track(&mut self, job: StoredJob, now: ClockReading) {
+        if let Some(existing) = self.jobs.get_mut(&job.id) {
             // Its user may have said meanwhile what it is like.
-            if matches!(job.likeness, Likeness::Given(_)) {
-                held.likeness = job.likeness;
+            if matches!(job.similarity_keys, SimilarityKeys::UserProvided(_)) {
+                existing.similarity_keys = job.similarity_keys;
             }
             return;
         }
-        if job.standing.state.is_terminal() {
+        if job.current_state.state.is_terminal() {
             return;
         }
         let id = job.id;
-        let lane_id = self.lane_of(&job.provider, now.mono);
-        let lane = &mut self.lanes[lane_id.0];
+        let provider_index = self.find_or_add_provider(&job.provider, now.monotonic);
+        let queue = &mut self.queues[provider_index.0];
         // The stored time is by the wall clock, which may have jumped: bounded by the policy.
-        let longest = lane.settings.as_ref().map_or(Duration::ZERO, LaneSettings::longest_interval);
-        let wait = job.next_poll_at.map_or(Duration::ZERO, |at| at.since(now.wall)).min(longest);
-        let due = now.mono.plus(wait);
-        let wait = if job.polls == 0 { Wait::First } else { Wait::Again };
-        lane.active_jobs += 1;
-        let record = Record::new(job, lane_id, due, now);
-        lane.enqueue(id, due, wait, record.place(), now.mono);
-        self.jobs.insert(id, record);
+        let max_interval = queue.settings.as_ref().map_or(Duration::ZERO, ProviderSettings::max_poll_interval);
+        let delay = job.next_poll_at.map_or(Duration::ZERO, |at| at.duration_since(now.utc)).min(max_interval);
+        let due = now.monotonic.plus(delay);
+        let class = if job.polls == 0 { PollClass::First } else { PollClass::Repeat };
+        queue.active_jobs += 1;
+        let tracked = TrackedJob::new(job, provider_index, due, now);
+        queue.enqueue(id, due, class, tracked.list_position(), now.monotonic);
+        self.jobs.insert(id, tracked);
     }
 
-    fn poll_now(&mut self, job: Tracked, now: Moment) {
+    fn poll_now(&mut self, job: StoredJob, now: ClockReading) {
         let id = job.id;
-        let lane_id = self.lane_of(&job.provider, now.mono);
-        let lane = &mut self.lanes[lane_id.0];
-        let record = self.jobs.entry(id).or_insert_with(|| {
-            lane.active_jobs += 1;
-            Record::new(job, lane_id, now.mono, now)
+        let provider_index = self.find_or_add_provider(&job.provider, now.monotonic);
+        let queue = &mut self.queues[provider_index.0];
+        let tracked = self.jobs.entry(id).or_insert_with(|| {
+            queue.active_jobs += 1;
+            TrackedJob::new(job, provider_index, now.monotonic, now)
         });
-        match &mut record.stage {
+        match &mut tracked.phase {
             // It was untracked while it was asked: the answer under way is the news asked for.
-            Stage::Waiting(_) if lane.is_asking(id) => {
-                record.stage = Stage::Asking { by_hand: true };
+            PollPhase::Waiting(_) if queue.is_poll_in_flight(id) => {
+                tracked.phase = PollPhase::Polling { on_demand: true };
             }
-            Stage::Waiting(_) => {
-                lane.dequeue(id, record.listed_at);
-                lane.enqueue_by_hand(id);
+            PollPhase::Waiting(_) => {
+                queue.dequeue(id, tracked.listed_at);
+                queue.enqueue_on_demand(id);
             }
-            Stage::Asking { by_hand } => *by_hand = true,
+            PollPhase::Polling { on_demand } => *on_demand = true,
             // An answer that came just now is being written: that is the news asked for.
-            Stage::Writing(_) => {}
+            PollPhase::Committing(_) => {}
         }
     }
 
-    fn untrack(&mut self, id: JobId, why: String, now: Moment, actions: &mut Vec<Action>) {
-        let Some(record) = self.jobs.get_mut(&id) else { return };
-        if record.standing.state.is_terminal() {
+    fn untrack(&mut self, id: JobId, reason: String, now: ClockReading, actions: &mut Vec<Action>) {
+        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        if tracked.current_state.state.is_terminal() {
             return;
         }
-        Self::leave_queue(&mut self.lanes, id, record);
-        if let Some(change) = record.plan(id, Ours::Untracked, why, None, now) {
-            actions.push(Action::Write(change));
+        Self::remove_from_queue(&mut self.queues, id, tracked);
+        if let Some(change) = tracked.plan_local_end(id, LocalOutcome::Untracked, reason, None, now) {
+            actions.push(Action::Commit(change));
         }
     }
 
-    fn answered(
+    fn handle_answer(
         &mut self,
         id: JobId,
-        lane_id: LaneId,
-        asked: Asked,
+        provider_index: ProviderIndex,
+        request_times: RequestTimes,
         answer: Answer,
-        now: Moment,
+        now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let Some(lane) = self.lanes.get_mut(lane_id.0) else { return };
+        let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         // One job that is forbidden to us must not hold up all others again and again.
-        let again = self.jobs.get(&id).is_some_and(Record::was_refused);
-        let account = &mut self.accounts[lane.account];
-        lane.learn(account, id, &answer, again, now, actions);
-        self.heard(id, lane_id, asked, answer, now, actions);
+        let rejected_before = self.jobs.get(&id).is_some_and(TrackedJob::was_rejected);
+        let account = &mut self.accounts[queue.account_index];
+        queue.record_answer(account, id, &answer, rejected_before, now, actions);
+        self.apply_answer(id, provider_index, request_times, answer, now, actions);
     }
 
     /// What was said of a job, by itself or on a page.
-    fn heard(
+    fn apply_answer(
         &mut self,
         id: JobId,
-        lane: LaneId,
-        asked: Asked,
+        provider_index: ProviderIndex,
+        request_times: RequestTimes,
         answer: Answer,
-        now: Moment,
+        now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let Some(lane) = self.lanes.get_mut(lane.0) else { return };
-        if let Ok(seen) = &answer.result {
-            actions.extend(lane.hear_word(seen).map(Action::Tell));
+        let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
+        if let Ok(observation) = &answer.result {
+            actions.extend(queue.update_unknown_states(observation).map(Action::Notify));
         }
-        let Some(record) = self.jobs.get_mut(&id) else { return };
-        let Stage::Asking { by_hand } = record.stage else {
+        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        let PollPhase::Polling { on_demand } = tracked.phase else {
             // It was untracked while it was asked.
             return;
         };
-        let heard = record.hear(id, answer, asked, lane.patience(), now);
-        self.act_on(id, heard, by_hand, now, actions);
+        let outcome = tracked.apply_answer(id, answer, request_times, queue.limits(), now);
+        self.apply_outcome(id, outcome, on_demand, now, actions);
     }
 
-    fn written(&mut self, id: JobId, now: Moment, actions: &mut Vec<Action>) {
-        let Some(record) = self.jobs.get_mut(&id) else { return };
-        if let Some(taught) = record.taught() {
-            self.lanes[record.lane.0].remember(taught);
+    fn handle_change_committed(&mut self, id: JobId, now: ClockReading, actions: &mut Vec<Action>) {
+        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        if let Some(learned_sample) = tracked.learned_sample() {
+            self.queues[tracked.provider_index.0].add_sample(learned_sample);
         }
-        let heard = Heard { next: record.written(id, now), note: None, anomaly: None };
-        self.act_on(id, heard, false, now, actions);
+        let outcome = PollOutcome { follow_up: tracked.on_committed(id, now), poll_record: None, anomaly: None };
+        self.apply_outcome(id, outcome, false, now, actions);
     }
 
-    fn refused(
+    fn handle_change_rejected(
         &mut self,
         id: JobId,
-        found: Option<Box<Tracked>>,
-        now: Moment,
+        stored_job: Option<Box<StoredJob>>,
+        now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let Some(record) = self.jobs.get_mut(&id) else { return };
-        Self::leave_queue(&mut self.lanes, id, record);
-        let heard = match found {
-            Some(found) => record.refused(id, found.standing, now),
-            None => Heard { next: Next::Drop, note: None, anomaly: None },
+        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        Self::remove_from_queue(&mut self.queues, id, tracked);
+        let outcome = match stored_job {
+            Some(stored_job) => tracked.on_rejected(id, stored_job.current_state, now),
+            None => PollOutcome { follow_up: FollowUp::Remove, poll_record: None, anomaly: None },
         };
-        self.act_on(id, heard, false, now, actions);
+        self.apply_outcome(id, outcome, false, now, actions);
     }
 
     /// Somebody else changed the job, or removed it: we go on from what the store has.
-    fn stale(
+    fn handle_poll_record_rejected(
         &mut self,
         id: JobId,
-        found: Option<Box<Tracked>>,
-        now: Moment,
+        stored_job: Option<Box<StoredJob>>,
+        now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let Some(record) = self.jobs.get_mut(&id) else { return };
-        if matches!(record.stage, Stage::Writing(_)) {
+        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        if matches!(tracked.phase, PollPhase::Committing(_)) {
             // The note was older than the change under way, which will be told the same.
             return;
         }
-        let found = found.map(|found| found.standing);
-        let known = record.standing.state;
-        let over = found.as_ref().is_none_or(|found| found.state.is_terminal());
-        if let Some(found) = found.filter(|found| found.state != known) {
-            let what = format!("the database says {} where we knew {known}", found.state);
-            actions.push(Action::Anomaly(Anomaly { job: id, at: now.wall, what }));
-            record.standing = found;
+        let stored_state = stored_job.map(|found| found.current_state);
+        let known_state = tracked.current_state.state;
+        let finished = stored_state.as_ref().is_none_or(|found| found.state.is_terminal());
+        if let Some(stored_state) = stored_state.filter(|found| found.state != known_state) {
+            let what = format!("the database says {} where we knew {known_state}", stored_state.state);
+            actions.push(Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description: what }));
+            tracked.current_state = stored_state;
         }
-        if over {
-            Self::leave_queue(&mut self.lanes, id, record);
-            let heard = Heard { next: Next::Drop, note: None, anomaly: None };
-            self.act_on(id, heard, false, now, actions);
+        if finished {
+            Self::remove_from_queue(&mut self.queues, id, tracked);
+            let outcome = PollOutcome { follow_up: FollowUp::Remove, poll_record: None, anomaly: None };
+            self.apply_outcome(id, outcome, false, now, actions);
         }
     }
 
     /// A job that waits is no longer in turn.
-    fn leave_queue(lanes: &mut [Lane], id: JobId, record: &Record) {
-        if let Stage::Waiting(_) = record.stage {
-            lanes[record.lane.0].dequeue(id, record.listed_at);
+    fn remove_from_queue(queues: &mut [ProviderQueue], id: JobId, tracked: &TrackedJob) {
+        if let PollPhase::Waiting(_) = tracked.phase {
+            queues[tracked.provider_index.0].dequeue(id, tracked.listed_at);
         }
     }
 
-    fn act_on(
+    fn apply_outcome(
         &mut self,
         id: JobId,
-        heard: Heard,
+        outcome: PollOutcome,
         urgent: bool,
-        now: Moment,
+        now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        actions.extend(heard.note.map(|note| Action::Note { note, urgent }));
+        actions.extend(outcome.poll_record.map(|poll_record| Action::RecordPoll { poll_record, urgent }));
         actions.extend(
-            heard.anomaly.map(|what| Action::Anomaly(Anomaly { job: id, at: now.wall, what })),
+            outcome.anomaly.map(|what| Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description: what })),
         );
-        let Some(record) = self.jobs.get_mut(&id) else { return };
-        let lane = &mut self.lanes[record.lane.0];
-        match heard.next {
+        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        let queue = &mut self.queues[tracked.provider_index.0];
+        match outcome.follow_up {
             // Its untracking came while it was asked, and was refused: that answer is to come.
-            Next::Wait(_) if lane.is_asking(id) => {
-                record.stage = Stage::Asking { by_hand: false };
+            FollowUp::PollAt(_) if queue.is_poll_in_flight(id) => {
+                tracked.phase = PollPhase::Polling { on_demand: false };
             }
-            Next::Wait(due) => lane.enqueue(id, due, Wait::Again, record.place(), now.mono),
-            Next::Write(change) => actions.push(Action::Write(*change)),
-            Next::Drop => {
-                lane.active_jobs = lane.active_jobs.saturating_sub(1);
+            FollowUp::PollAt(due) => queue.enqueue(id, due, PollClass::Repeat, tracked.list_position(), now.monotonic),
+            FollowUp::Commit(change) => actions.push(Action::Commit(*change)),
+            FollowUp::Remove => {
+                queue.active_jobs = queue.active_jobs.saturating_sub(1);
                 self.jobs.remove(&id);
             }
         }
     }
 
-    fn ask(&mut self, now: Mono, actions: &mut Vec<Action>) {
-        while let Some((lane, turn)) = self.pick(now) {
-            let provider = self.lanes[lane.0].name.clone();
-            match turn {
-                Turn::Job(job, by_hand) => {
-                    let Some(record) = self.jobs.get_mut(&job) else { continue };
-                    record.stage = Stage::Asking { by_hand };
-                    let remote_id = record.remote_id.clone();
-                    actions.push(Action::Ask(Question { lane, job, provider, remote_id }));
+    fn start_due_polls(&mut self, now: MonotonicTime, actions: &mut Vec<Action>) {
+        while let Some((provider_index, selection)) = self.select_next(now) {
+            let provider = self.queues[provider_index.0].name.clone();
+            match selection {
+                Selection::Poll(job, on_demand) => {
+                    let Some(tracked) = self.jobs.get_mut(&job) else { continue };
+                    tracked.phase = PollPhase::Polling { on_demand };
+                    let remote_id = tracked.remote_id.clone();
+                    actions.push(Action::Poll(PollRequest { provider_index, job, provider, remote_id }));
                 }
-                Turn::Page(page, jobs) => {
+                Selection::List(window, jobs) => {
                     for (job, _) in &jobs {
-                        if let Some(record) = self.jobs.get_mut(job) {
-                            record.stage = Stage::Asking { by_hand: false };
+                        if let Some(tracked) = self.jobs.get_mut(job) {
+                            tracked.phase = PollPhase::Polling { on_demand: false };
                         }
                     }
-                    actions.push(Action::List(PageQuestion { lane, provider, page, jobs }));
+                    actions.push(Action::List(ListRequest { provider_index, provider, window, jobs }));
                 }
             }
         }

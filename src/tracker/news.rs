@@ -2,29 +2,29 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::job::{Observation, Told, Utc};
+use crate::job::{Observation, Metadata, UtcTime};
 
 /// A hash of what was told last, so that only news is written.
 #[derive(Debug, Default)]
-pub(super) struct News(u64);
+pub(super) struct MetadataChangeDetector(u64);
 
-impl News {
+impl MetadataChangeDetector {
     /// What is told, unless the same was told before.
-    pub(super) fn of(&mut self, seen: &Observation) -> Option<Told> {
-        let detail = serde_json::Value::Object(seen.detail.clone()).to_string();
+    pub(super) fn update(&mut self, observation: &Observation) -> Option<Metadata> {
+        let detail = serde_json::Value::Object(observation.detail.clone()).to_string();
         let mut hasher = DefaultHasher::new();
-        (&detail, &seen.message, &seen.likeness).hash(&mut hasher);
-        let t = seen.times;
-        for time in [t.submitted_at, t.started_at, t.ended_at, t.expires_at] {
-            time.map(Utc::as_millis).hash(&mut hasher);
+        (&detail, &observation.message, &observation.similarity_keys).hash(&mut hasher);
+        let times = observation.times;
+        for time in [times.submitted_at, times.started_at, times.ended_at, times.expires_at] {
+            time.map(UtcTime::as_millis).hash(&mut hasher);
         }
         let hash = hasher.finish();
         if hash == self.0 {
             return None;
         }
         self.0 = hash;
-        let (times, message, listed_at) = (seen.times, seen.message.clone(), seen.listed_at);
-        let likeness = seen.likeness.clone();
-        Some(Told { times, message, listed_at, likeness, detail })
+        let (times, message, listed_at) = (observation.times, observation.message.clone(), observation.list_time);
+        let similarity_keys = observation.similarity_keys.clone();
+        Some(Metadata { times, message, list_time: listed_at, similarity_keys, detail })
     }
 }

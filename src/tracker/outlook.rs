@@ -3,184 +3,184 @@
 
 use std::time::Duration;
 
-use crate::job::{JobId, Moment, Mono, State};
-use crate::policy::{Curve, Look, Memory, Mixed, Why, index};
+use crate::job::{JobId, ClockReading, MonotonicTime, State};
+use crate::policy::{Distribution, PlannedPoll, DurationHistory, Mixture, PollReason, staleness_index};
 
 use super::Tracker;
-use super::age::Age;
-use super::lane::Lane;
-use super::patience::{Learned, Patience};
-use super::queue::{Weighed, Worth};
-use super::record::Record;
-use super::stage::Stage;
+use super::age::JobAge;
+use super::lane::ProviderQueue;
+use super::patience::{LearnedPolicy, JobLimits};
+use super::queue::{Evaluation, Priority};
+use super::record::TrackedJob;
+use super::stage::PollPhase;
 
 /// What is known of a job's next poll and of its end, for a person to read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outlook {
+pub struct PollForecast {
     /// When it is asked next.
-    pub next: NextPoll,
+    pub next_poll: NextPollTime,
     /// By which rule.
-    pub reason: Reason,
+    pub reason: ForecastReason,
     /// The past runs that it is compared with; none if none are like it.
-    pub past: Option<PastRuns>,
+    pub similar_runs: Option<SimilarRunsSummary>,
     /// The time until it should be over, as likely before as after; none if no past run is like it,
     /// or hardly one took so long.
-    pub ends_in: Option<Duration>,
+    pub expected_remaining: Option<Duration>,
 }
 
 /// When a job is asked next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NextPoll {
+pub enum NextPollTime {
     /// It is being asked, or what was answered is being written.
-    Now,
+    InProgress,
     /// It is due for so long, and waits for its turn.
-    Due(Duration),
+    Overdue(Duration),
     /// After this time.
     In(Duration),
 }
 
 /// What decides when a job is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Reason {
+pub enum ForecastReason {
     /// It was never asked.
-    First,
+    FirstPoll,
     /// Pauses that grow.
     Backoff,
     /// By then it may have been over for as long as a request may cost.
     Price(Duration),
     /// The past would have it later, but no job is left alone for so large a part of its age.
-    Promise,
+    MaxWait,
 }
 
 /// Runs that are over.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PastRuns {
+pub struct SimilarRunsSummary {
     /// The name that they have in common.
-    pub name: String,
+    pub similarity_key: String,
     /// How many.
     pub count: u32,
     /// Their median.
-    pub median: Duration,
+    pub median_duration: Duration,
 }
 
-impl Record {
+impl TrackedJob {
     /// Nothing is weighed again before so much time has passed.
-    const NOT_SOONER: Duration = Duration::from_secs(1);
+    const MIN_REEVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
     /// When it is asked next after an answer, at `now`, that it is not over.
-    pub(super) fn next_due(&self, patience: Patience<'_>, now: Moment) -> Mono {
-        let Some(learned) = patience.learned else {
-            return now.mono.plus(patience.backoff.next_interval(self.quiet, now.jitter));
+    pub(super) fn next_due(&self, limits: JobLimits<'_>, now: ClockReading) -> MonotonicTime {
+        let Some(learned) = limits.learned else {
+            return now.monotonic.plus(limits.backoff.next_interval(self.polls_without_change, now.jitter));
         };
-        self.age.reaches(self.next_look(learned).at)
+        self.age.time_at_age(self.plan_poll(learned).at)
     }
 
-    fn next_look(&self, learned: Learned<'_>) -> Look {
-        let curve = self.curve(learned.memory);
-        learned.rule.next_look(&curve, self.age.alive(), self.age.proven())
+    fn plan_poll(&self, learned: LearnedPolicy<'_>) -> PlannedPoll {
+        let distribution = self.distribution(learned.duration_history);
+        learned.rule.plan_next_poll(&distribution, self.age.last_active_age(), self.age.verified_age())
     }
 
     /// What a request for it is worth at `now`.
-    pub(super) fn worth(&self, learned: Learned<'_>, now: Mono) -> Worth {
-        let index = index(&self.curve(learned.memory), self.age.alive(), self.age.now(now));
-        Worth(index / learned.rule.price.as_secs_f64())
+    pub(super) fn priority(&self, learned: LearnedPolicy<'_>, now: MonotonicTime) -> Priority {
+        let index = staleness_index(&self.distribution(learned.duration_history), self.age.last_active_age(), self.age.at(now));
+        Priority(index / learned.rule.price.as_secs_f64())
     }
 
     /// The same of one that was never asked: a guess from no past at all is worth nothing.
-    pub(super) fn first_worth(&self, learned: Learned<'_>, now: Mono) -> Worth {
-        if self.curve(learned.memory).all.is_known() {
-            self.worth(learned, now)
+    pub(super) fn first_poll_priority(&self, learned: LearnedPolicy<'_>, now: MonotonicTime) -> Priority {
+        if self.distribution(learned.duration_history).overall.has_enough_runs() {
+            self.priority(learned, now)
         } else {
-            Worth::LEAST
+            Priority::MIN
         }
     }
 
     /// What it is worth with those that a page would answer for, too, if there is one.
-    pub(super) fn weigh(&self, learned: Learned<'_>, page: Option<Worth>, now: Mono) -> Weighed {
-        let worth = self.worth(learned, now).max(page.unwrap_or(Worth::LEAST));
-        match self.stage {
+    pub(super) fn evaluate(&self, learned: LearnedPolicy<'_>, page_priority: Option<Priority>, now: MonotonicTime) -> Evaluation {
+        let priority = self.priority(learned, now).max(page_priority.unwrap_or(Priority::MIN));
+        match self.phase {
             // It is not due by itself, and with the others not yet: staleness grows as the square.
-            Stage::Waiting(due) if due > now && worth < Worth::PRICE => {
-                let missing = self.age.silence(now) * ((1.0 / worth.0.max(1e-9)).sqrt() - 1.0);
-                let wait = Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX);
-                Weighed::Later(now.plus(wait.max(Self::NOT_SOONER)).min(due))
+            PollPhase::Waiting(due) if due > now && priority < Priority::JUST_DUE => {
+                let extra_wait = self.age.time_since_active(now) * ((1.0 / priority.0.max(1e-9)).sqrt() - 1.0);
+                let wait = Duration::try_from_secs_f64(extra_wait).unwrap_or(Duration::MAX);
+                Evaluation::NotBefore(now.plus(wait.max(Self::MIN_REEVALUATION_INTERVAL)).min(due))
             }
-            Stage::Waiting(_) | Stage::Asking { .. } | Stage::Writing(_) => {
-                Weighed::Now(worth, Some(self.weighed_again_at(now)))
+            PollPhase::Waiting(_) | PollPhase::Polling { .. } | PollPhase::Committing(_) => {
+                Evaluation::Due(priority, Some(self.reevaluate_at(now)))
             }
         }
     }
 
     /// When its worth may have grown so much that it is to be looked at again.
-    pub(super) fn weighed_again_at(&self, now: Mono) -> Mono {
-        const PART: f64 = 0.125;
-        let grown =
-            Duration::try_from_secs_f64(self.age.silence(now) * PART).unwrap_or(Duration::MAX);
-        now.plus(grown.max(Self::NOT_SOONER))
+    pub(super) fn reevaluate_at(&self, now: MonotonicTime) -> MonotonicTime {
+        const SILENCE_GROWTH: f64 = 0.125;
+        let growth =
+            Duration::try_from_secs_f64(self.age.time_since_active(now) * SILENCE_GROWTH).unwrap_or(Duration::MAX);
+        now.plus(growth.max(Self::MIN_REEVALUATION_INTERVAL))
     }
 
-    fn curve<'a>(&self, memory: &'a Memory) -> Mixed<'a> {
-        memory.predict(&self.likeness, self.age.phase())
+    fn distribution<'a>(&self, history: &'a DurationHistory) -> Mixture<'a> {
+        history.predict(&self.similarity_keys, self.age.duration_kind())
     }
 
-    fn past(&self, memory: &Memory) -> Option<PastRuns> {
-        let past = memory.past(&self.likeness, self.age.phase())?;
-        let median = Duration::try_from_secs_f64(past.sketch.median()).ok()?;
-        Some(PastRuns { name: past.name.to_owned(), count: past.sketch.runs(), median })
+    fn similar_runs(&self, history: &DurationHistory) -> Option<SimilarRunsSummary> {
+        let runs = history.similar_runs(&self.similarity_keys, self.age.duration_kind())?;
+        let median = Duration::try_from_secs_f64(runs.estimate.median()).ok()?;
+        Some(SimilarRunsSummary { similarity_key: runs.similarity_key.to_owned(), count: runs.estimate.runs(), median_duration: median })
     }
 
     /// The time until it is over by as much chance as not.
-    fn ends_in(&self, memory: &Memory, now: Mono) -> Option<Duration> {
-        const OUTLIVED: f64 = 0.99;
-        let (curve, age) = (self.curve(memory), self.age.now(now));
-        if curve.alike?.at(self.age.alive()).chance > OUTLIVED {
+    fn expected_remaining(&self, history: &DurationHistory, now: MonotonicTime) -> Option<Duration> {
+        const OUTLIVED_PROBABILITY: f64 = 0.99;
+        let (distribution, age) = (self.distribution(history), self.age.at(now));
+        if distribution.similar?.cdf_at(self.age.last_active_age()).probability > OUTLIVED_PROBABILITY {
             return None;
         }
-        let over = curve.at(self.age.alive()).chance;
-        let half = f64::midpoint(over, 1.0);
-        let (mut low, mut high) = (self.age.alive(), 2.0 * self.age.alive().max(1.0));
-        while curve.at(high).chance < half {
+        let finished_chance = distribution.cdf_at(self.age.last_active_age()).probability;
+        let target_chance = f64::midpoint(finished_chance, 1.0);
+        let (mut low, mut high) = (self.age.last_active_age(), 2.0 * self.age.last_active_age().max(1.0));
+        while distribution.cdf_at(high).probability < target_chance {
             (low, high) = (high, 2.0 * high);
-            if high > Age::LONGEST.as_secs_f64() {
+            if high > JobAge::MAX_PLAUSIBLE.as_secs_f64() {
                 return None;
             }
         }
         while high - low > 0.01 * high {
             let middle = f64::midpoint(low, high);
-            if curve.at(middle).chance < half { low = middle } else { high = middle }
+            if distribution.cdf_at(middle).probability < target_chance { low = middle } else { high = middle }
         }
         Some(Duration::try_from_secs_f64(high - age).unwrap_or(Duration::ZERO))
     }
 
-    fn outlook(&self, lane: &Lane, now: Mono) -> Outlook {
-        let next = match &self.stage {
-            Stage::Waiting(due) if *due <= now => NextPoll::Due(now.since(*due)),
-            Stage::Waiting(due) => NextPoll::In(due.since(now)),
-            Stage::Asking { .. } | Stage::Writing(_) => NextPoll::Now,
+    fn forecast(&self, queue: &ProviderQueue, now: MonotonicTime) -> PollForecast {
+        let next_poll = match &self.phase {
+            PollPhase::Waiting(due) if *due <= now => NextPollTime::Overdue(now.duration_since(*due)),
+            PollPhase::Waiting(due) => NextPollTime::In(due.duration_since(now)),
+            PollPhase::Polling { .. } | PollPhase::Committing(_) => NextPollTime::InProgress,
         };
-        let learned = lane.patience().learned;
+        let learned = queue.limits().learned;
         let reason = match learned {
-            _ if self.polls == 0 => Reason::First,
-            None => Reason::Backoff,
+            _ if self.polls == 0 => ForecastReason::FirstPoll,
+            None => ForecastReason::Backoff,
             // It gave no answer: then pauses grow whatever the past says.
-            Some(_) if self.quiet > 0 => Reason::Backoff,
-            Some(learned) => match self.next_look(learned).why {
-                Why::Price => Reason::Price(learned.rule.price),
-                Why::Promise => Reason::Promise,
+            Some(_) if self.polls_without_change > 0 => ForecastReason::Backoff,
+            Some(learned) => match self.plan_poll(learned).reason {
+                PollReason::Price => ForecastReason::Price(learned.rule.price),
+                PollReason::MaxWait => ForecastReason::MaxWait,
             },
         };
         // What took how long is remembered whatever the rule is.
-        let (past, ends_in) = (self.past(&lane.memory), self.ends_in(&lane.memory, now));
-        Outlook { next, reason, past, ends_in }
+        let (similar_runs, expected_remaining) = (self.similar_runs(&queue.duration_history), self.expected_remaining(&queue.duration_history, now));
+        PollForecast { next_poll, reason, similar_runs, expected_remaining }
     }
 }
 
 impl Tracker {
     /// What the past says of this job; none if it is not held, or over.
     #[must_use]
-    pub fn outlook(&self, job: JobId, now: Mono) -> Option<Outlook> {
-        let record = self.jobs.get(&job)?;
-        let over = State::is_terminal(record.standing.state);
-        (!over).then(|| record.outlook(&self.lanes[record.lane.0], now))
+    pub fn forecast(&self, job: JobId, now: MonotonicTime) -> Option<PollForecast> {
+        let tracked = self.jobs.get(&job)?;
+        let finished = State::is_terminal(tracked.current_state.state);
+        (!finished).then(|| tracked.forecast(&self.queues[tracked.provider_index.0], now))
     }
 }

@@ -3,50 +3,50 @@
 
 use std::time::Duration;
 
-use crate::job::{Grace, Utc};
-use crate::policy::{Backoff, Memory, Rule};
+use crate::job::{NotFoundTimeout, UtcTime};
+use crate::policy::{Backoff, DurationHistory, PollRule};
 
 /// The rules of a lane that bear on a single job.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience<'a> {
+pub(super) struct JobLimits<'a> {
     /// By what was learned, where that is the rule.
-    pub(super) learned: Option<Learned<'a>>,
+    pub(super) learned: Option<LearnedPolicy<'a>>,
     pub(super) backoff: Backoff,
     pub(super) give_up_after: Duration,
-    pub(super) lost_after: Grace,
+    pub(super) lost_after: NotFoundTimeout,
     /// Whether the calendar may be believed.
-    pub(super) clock_is_true: bool,
+    pub(super) clock_is_trusted: bool,
 }
 
 /// What was learned, and the rule by which it is used.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Learned<'a> {
-    pub(super) rule: Rule,
-    pub(super) memory: &'a Memory,
+pub(super) struct LearnedPolicy<'a> {
+    pub(super) rule: PollRule,
+    pub(super) duration_history: &'a DurationHistory,
 }
 
-impl Patience<'_> {
+impl JobLimits<'_> {
     /// How far the provider's clock and ours may be apart for ours to be believed.
-    const CLOCKS_AGREE: Duration = Duration::from_hours(24);
+    const MAX_CLOCK_SKEW: Duration = Duration::from_hours(24);
 
     /// 2026-01-01: a job that seems older was registered before our clock was set.
-    const FIRST_RELEASE_MS: i64 = 1_767_225_600_000;
+    const EARLIEST_REGISTRATION_MS: i64 = 1_767_225_600_000;
 
     /// A calendar that is far from the provider's ends no job.
-    pub(super) fn where_clocks_agree(self, server_date: Option<Utc>, wall: Utc) -> Self {
-        let apart = server_date.map(|date| wall.since(date).max(date.since(wall)));
-        Self { clock_is_true: apart.is_none_or(|apart| apart <= Self::CLOCKS_AGREE), ..self }
+    pub(super) fn with_clock_check(self, server_date: Option<UtcTime>, wall: UtcTime) -> Self {
+        let skew = server_date.map(|date| wall.duration_since(date).max(date.duration_since(wall)));
+        Self { clock_is_trusted: skew.is_none_or(|skew| skew <= Self::MAX_CLOCK_SKEW), ..self }
     }
 
     /// The limit that a job of this age is beyond, if it is; `own` is the job's own.
-    pub(super) fn run_out(
+    pub(super) fn exceeded_give_up_limit(
         self,
-        registered_at: Utc,
-        own: Option<Duration>,
-        wall: Utc,
+        registered_at: UtcTime,
+        job_limit: Option<Duration>,
+        wall: UtcTime,
     ) -> Option<Duration> {
-        let limit = own.unwrap_or(self.give_up_after);
-        let believed = self.clock_is_true && registered_at.as_millis() >= Self::FIRST_RELEASE_MS;
-        (believed && wall >= registered_at.plus(limit)).then_some(limit)
+        let limit = job_limit.unwrap_or(self.give_up_after);
+        let clock_is_plausible = self.clock_is_trusted && registered_at.as_millis() >= Self::EARLIEST_REGISTRATION_MS;
+        (clock_is_plausible && wall >= registered_at.plus(limit)).then_some(limit)
     }
 }

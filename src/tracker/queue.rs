@@ -8,28 +8,28 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-use crate::job::{JobId, Mono};
+use crate::job::{JobId, MonotonicTime};
 
 /// What a request for a job is worth, in units of its price.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Worth(pub(super) f64);
+pub(super) struct Priority(pub(super) f64);
 
-impl Worth {
+impl Priority {
     /// What one is worth that has just come due.
-    pub(super) const PRICE: Self = Self(1.0);
+    pub(super) const JUST_DUE: Self = Self(1.0);
     /// Less than any that is due.
-    pub(super) const LEAST: Self = Self(-1.0);
+    pub(super) const MIN: Self = Self(-1.0);
 }
 
-impl Eq for Worth {}
+impl Eq for Priority {}
 
-impl PartialOrd for Worth {
+impl PartialOrd for Priority {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Worth {
+impl Ord for Priority {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
@@ -37,142 +37,142 @@ impl Ord for Worth {
 
 /// What asking a job is worth.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Weighed {
+pub(super) enum Evaluation {
     /// Not enough before then.
-    Later(Mono),
+    NotBefore(MonotonicTime),
     /// So much now; to be looked at again, if ever.
-    Now(Worth, Option<Mono>),
+    Due(Priority, Option<MonotonicTime>),
 }
 
 /// The next of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Next {
+pub(super) struct QueueHead {
     pub(super) job: JobId,
-    pub(super) worth: Worth,
+    pub(super) priority: Priority,
     /// Since when it is due.
-    pub(super) since: Mono,
+    pub(super) due_since: MonotonicTime,
 }
 
 /// Where a job stands in the queue.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum QueueEntry {
     /// It is not due before then.
-    Waiting(Mono),
+    Waiting(MonotonicTime),
     /// It is.
-    Due { since: Mono, worth: Worth, again: Option<Mono> },
+    Due { due_since: MonotonicTime, priority: Priority, reevaluate_at: Option<MonotonicTime> },
 }
 
 /// Jobs that wait, each once.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    places: HashMap<JobId, Place>,
-    waiting: BTreeSet<(Mono, JobId)>,
-    by_worth: BTreeSet<(Reverse<Worth>, Mono, JobId)>,
-    by_age: BTreeSet<(Mono, JobId)>,
-    to_weigh: BTreeSet<(Mono, JobId)>,
+pub(super) struct DueQueue {
+    entries: HashMap<JobId, QueueEntry>,
+    waiting_by_due: BTreeSet<(MonotonicTime, JobId)>,
+    due_by_priority: BTreeSet<(Reverse<Priority>, MonotonicTime, JobId)>,
+    due_by_time: BTreeSet<(MonotonicTime, JobId)>,
+    reevaluations: BTreeSet<(MonotonicTime, JobId)>,
 }
 
-impl Queue {
+impl DueQueue {
     /// So many are weighed in one turn, at most.
-    const AT_ONCE: usize = 500;
+    const MAX_EVALUATIONS_PER_PASS: usize = 500;
 
     /// A job that is due then; it leaves the place that it had.
-    pub(super) fn put(&mut self, job: JobId, due: Mono) {
-        self.take(job);
-        self.places.insert(job, Place::Waiting(due));
-        self.waiting.insert((due, job));
+    pub(super) fn insert(&mut self, job: JobId, due: MonotonicTime) {
+        self.remove(job);
+        self.entries.insert(job, QueueEntry::Waiting(due));
+        self.waiting_by_due.insert((due, job));
     }
 
     /// Takes the job out; says when it was due, if it was here.
-    pub(super) fn take(&mut self, job: JobId) -> Option<Mono> {
-        match self.places.remove(&job)? {
-            Place::Waiting(due) => {
-                self.waiting.remove(&(due, job));
+    pub(super) fn remove(&mut self, job: JobId) -> Option<MonotonicTime> {
+        match self.entries.remove(&job)? {
+            QueueEntry::Waiting(due) => {
+                self.waiting_by_due.remove(&(due, job));
                 Some(due)
             }
-            Place::Due { since, worth, again } => {
-                self.forget(job, since, worth, again);
-                Some(since)
+            QueueEntry::Due { due_since, priority, reevaluate_at } => {
+                self.remove_due(job, due_since, priority, reevaluate_at);
+                Some(due_since)
             }
         }
     }
 
     /// Time has come to `now`: who is due is weighed, and who was weighed long ago. Of many the rest
     /// is weighed at the next turns: none takes long.
-    pub(super) fn ripen(&mut self, now: Mono, weigh: impl Fn(JobId) -> Weighed) {
-        let mut left = Self::AT_ONCE;
-        while left > 0
-            && let Some((due, job)) = self.waiting.first().copied().filter(|(due, _)| *due <= now)
+    pub(super) fn promote_due(&mut self, now: MonotonicTime, evaluate: impl Fn(JobId) -> Evaluation) {
+        let mut remaining = Self::MAX_EVALUATIONS_PER_PASS;
+        while remaining > 0
+            && let Some((due, job)) = self.waiting_by_due.first().copied().filter(|(due, _)| *due <= now)
         {
-            self.waiting.remove(&(due, job));
-            left -= 1;
-            self.place(job, due, weigh(job));
+            self.waiting_by_due.remove(&(due, job));
+            remaining -= 1;
+            self.insert_evaluated(job, due, evaluate(job));
         }
-        let grown = self.to_weigh.range(..=(now, JobId(i64::MAX))).take(left);
-        for (at, job) in grown.copied().collect::<Vec<_>>() {
-            self.to_weigh.remove(&(at, job));
-            if let Some(Place::Due { since, worth, again }) = self.places.get(&job).copied() {
-                self.forget(job, since, worth, again);
-                self.place(job, since, weigh(job));
+        let outdated = self.reevaluations.range(..=(now, JobId(i64::MAX))).take(remaining);
+        for (at, job) in outdated.copied().collect::<Vec<_>>() {
+            self.reevaluations.remove(&(at, job));
+            if let Some(QueueEntry::Due { due_since, priority, reevaluate_at }) = self.entries.get(&job).copied() {
+                self.remove_due(job, due_since, priority, reevaluate_at);
+                self.insert_evaluated(job, due_since, evaluate(job));
             }
         }
     }
 
     /// By what they are worth is to be found out anew.
-    pub(super) fn weigh_anew(&mut self) {
-        for (since, job) in std::mem::take(&mut self.by_age) {
-            self.places.insert(job, Place::Waiting(since));
-            self.waiting.insert((since, job));
+    pub(super) fn reset_priorities(&mut self) {
+        for (due_since, job) in std::mem::take(&mut self.due_by_time) {
+            self.entries.insert(job, QueueEntry::Waiting(due_since));
+            self.waiting_by_due.insert((due_since, job));
         }
-        self.by_worth.clear();
-        self.to_weigh.clear();
+        self.due_by_priority.clear();
+        self.reevaluations.clear();
     }
 
     /// The due job that is worth most; of equals who is due for longest.
-    pub(super) fn best(&self) -> Option<Next> {
-        let (Reverse(worth), since, job) = *self.by_worth.first()?;
-        Some(Next { job, worth, since })
+    pub(super) fn highest_priority(&self) -> Option<QueueHead> {
+        let (Reverse(priority), due_since, job) = *self.due_by_priority.first()?;
+        Some(QueueHead { job, priority, due_since })
     }
 
     /// The job that is due for longest.
-    pub(super) fn oldest(&self) -> Option<Next> {
-        let (since, job) = *self.by_age.first()?;
-        let Place::Due { worth, .. } = *self.places.get(&job)? else { return None };
-        Some(Next { job, worth, since })
+    pub(super) fn longest_due(&self) -> Option<QueueHead> {
+        let (due_since, job) = *self.due_by_time.first()?;
+        let QueueEntry::Due { priority, .. } = *self.entries.get(&job)? else { return None };
+        Some(QueueHead { job, priority, due_since })
     }
 
     /// When somebody is due next, or since when somebody is.
-    pub(super) fn due_at(&self) -> Option<Mono> {
-        let first = |jobs: &BTreeSet<(Mono, JobId)>| jobs.first().map(|(at, _)| *at);
-        first(&self.by_age).into_iter().chain(first(&self.waiting)).min()
+    pub(super) fn earliest_due(&self) -> Option<MonotonicTime> {
+        let first_due = |jobs: &BTreeSet<(MonotonicTime, JobId)>| jobs.first().map(|(at, _)| *at);
+        first_due(&self.due_by_time).into_iter().chain(first_due(&self.waiting_by_due)).min()
     }
 
     /// How many are due at `now`.
-    pub(super) fn count_due(&self, now: Mono) -> u64 {
-        let coming = self.waiting.range(..=(now, JobId(i64::MAX))).count();
-        (self.by_age.len() + coming) as u64
+    pub(super) fn count_due(&self, now: MonotonicTime) -> u64 {
+        let newly_due = self.waiting_by_due.range(..=(now, JobId(i64::MAX))).count();
+        (self.due_by_time.len() + newly_due) as u64
     }
 
-    fn place(&mut self, job: JobId, since: Mono, weighed: Weighed) {
-        let (worth, again) = match weighed {
-            Weighed::Later(at) => {
-                self.places.insert(job, Place::Waiting(at));
-                self.waiting.insert((at, job));
+    fn insert_evaluated(&mut self, job: JobId, due_since: MonotonicTime, evaluation: Evaluation) {
+        let (priority, reevaluate_at) = match evaluation {
+            Evaluation::NotBefore(at) => {
+                self.entries.insert(job, QueueEntry::Waiting(at));
+                self.waiting_by_due.insert((at, job));
                 return;
             }
-            Weighed::Now(worth, again) => (worth, again),
+            Evaluation::Due(priority, reevaluate_at) => (priority, reevaluate_at),
         };
-        self.places.insert(job, Place::Due { since, worth, again });
-        self.by_worth.insert((Reverse(worth), since, job));
-        self.by_age.insert((since, job));
-        self.to_weigh.extend(again.map(|at| (at, job)));
+        self.entries.insert(job, QueueEntry::Due { due_since, priority, reevaluate_at });
+        self.due_by_priority.insert((Reverse(priority), due_since, job));
+        self.due_by_time.insert((due_since, job));
+        self.reevaluations.extend(reevaluate_at.map(|at| (at, job)));
     }
 
-    fn forget(&mut self, job: JobId, since: Mono, worth: Worth, again: Option<Mono>) {
-        self.by_worth.remove(&(Reverse(worth), since, job));
-        self.by_age.remove(&(since, job));
-        if let Some(at) = again {
-            self.to_weigh.remove(&(at, job));
+    fn remove_due(&mut self, job: JobId, due_since: MonotonicTime, priority: Priority, reevaluate_at: Option<MonotonicTime>) {
+        self.due_by_priority.remove(&(Reverse(priority), due_since, job));
+        self.due_by_time.remove(&(due_since, job));
+        if let Some(at) = reevaluate_at {
+            self.reevaluations.remove(&(at, job));
         }
     }
 }

@@ -2,50 +2,50 @@
 //! The lane of the former name stays, empty, for the answers that bear its number: they are its
 //! heir's.
 
-use crate::job::{Mono, ProviderName};
+use crate::job::{MonotonicTime, ProviderName};
 
 use super::Tracker;
-use super::lane::{LaneId, Wait};
-use super::stage::Stage;
+use super::lane::{ProviderIndex, PollClass};
+use super::stage::PollPhase;
 
 impl Tracker {
     /// What the database had as jobs of `from` are jobs of `to` now.
-    pub(super) fn rename(&mut self, from: &ProviderName, to: &ProviderName, now: Mono) {
-        let Some(old_id) = self.lane_named(from) else { return };
-        let new_id = self.lane_of(to, now);
+    pub(super) fn rename_provider(&mut self, from: &ProviderName, to: &ProviderName, now: MonotonicTime) {
+        let Some(old_index) = self.find_provider(from) else { return };
+        let new_index = self.find_or_add_provider(to, now);
         // What it has spent and what is under way counts where it goes.
-        self.move_to(old_id, self.lanes[new_id.0].account, now);
-        let Ok([old, new]) = self.lanes.get_disjoint_mut([old_id.0, new_id.0]) else { return };
-        new.active_jobs += std::mem::take(&mut old.active_jobs);
-        new.health.inherit(std::mem::take(&mut old.health));
-        let by_hand = old.hand_over(new);
-        for (id, record) in self.jobs.iter_mut().filter(|(_, record)| record.lane == old_id) {
-            record.lane = new_id;
-            if let Stage::Waiting(due) = record.stage
-                && !by_hand.contains(id)
+        self.move_to_account(old_index, self.queues[new_index.0].account_index, now);
+        let Ok([old_queue, new_queue]) = self.queues.get_disjoint_mut([old_index.0, new_index.0]) else { return };
+        new_queue.active_jobs += std::mem::take(&mut old_queue.active_jobs);
+        new_queue.health.absorb(std::mem::take(&mut old_queue.health));
+        let on_demand = old_queue.transfer(new_queue);
+        for (id, tracked) in self.jobs.iter_mut().filter(|(_, tracked)| tracked.provider_index == old_index) {
+            tracked.provider_index = new_index;
+            if let PollPhase::Waiting(due) = tracked.phase
+                && !on_demand.contains(id)
             {
-                old.dequeue(*id, record.listed_at);
-                let wait = if record.polls == 0 { Wait::First } else { Wait::Again };
-                new.enqueue(*id, due, wait, record.place(), now);
+                old_queue.dequeue(*id, tracked.listed_at);
+                let class = if tracked.polls == 0 { PollClass::First } else { PollClass::Repeat };
+                new_queue.enqueue(*id, due, class, tracked.list_position(), now);
             }
         }
-        for id in by_hand {
-            new.enqueue_by_hand(id);
+        for id in on_demand {
+            new_queue.enqueue_on_demand(id);
         }
-        self.renamed.insert(old_id, new_id);
+        self.successors.insert(old_index, new_index);
     }
 
     /// The lane of this name, if there is one; a former name that is used anew begins a new lane.
-    pub(super) fn lane_named(&self, name: &ProviderName) -> Option<LaneId> {
-        let bears = |id: &LaneId| self.lanes[id.0].name == *name && !self.renamed.contains_key(id);
-        (0..self.lanes.len()).map(LaneId).find(bears)
+    pub(super) fn find_provider(&self, name: &ProviderName) -> Option<ProviderIndex> {
+        let has_name = |index: &ProviderIndex| self.queues[index.0].name == *name && !self.successors.contains_key(index);
+        (0..self.queues.len()).map(ProviderIndex).find(has_name)
     }
 
     /// Where the answer to a question of this lane belongs now.
-    pub(super) fn heir_of(&self, mut lane: LaneId) -> LaneId {
-        while let Some(heir) = self.renamed.get(&lane) {
-            lane = *heir;
+    pub(super) fn successor_of(&self, mut index: ProviderIndex) -> ProviderIndex {
+        while let Some(successor) = self.successors.get(&index) {
+            index = *successor;
         }
-        lane
+        index
     }
 }

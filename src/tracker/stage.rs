@@ -2,74 +2,74 @@
 
 use std::time::Duration;
 
-use crate::job::{Asked, Change, Lesson, Mono, Note, Observation, Ours, Standing};
+use crate::job::{RequestTimes, Change, DurationSample, MonotonicTime, PollRecord, Observation, LocalOutcome, CurrentState};
 
 /// What is being done with a job just now. Each is in exactly one stage, so that it has one poll in
 /// flight at most, and none while a change of it is not committed.
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(super) enum PollPhase {
     /// It stands in its lane's queue under this time.
-    Waiting(Mono),
+    Waiting(MonotonicTime),
     /// A poll is under way.
-    Asking {
+    Polling {
         /// Somebody waits for it.
-        by_hand: bool,
+        on_demand: bool,
     },
     /// A change was handed to the store.
-    Writing(Box<Pending>),
+    Committing(Box<PendingChange>),
 }
 
 /// A change on its way into the database.
 #[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) cause: Cause,
-    pub(super) after: Standing,
-    pub(super) note: Option<Note>,
-    pub(super) due: Mono,
+pub(super) struct PendingChange {
+    pub(super) cause: ChangeCause,
+    pub(super) new_state: CurrentState,
+    pub(super) poll_record: Option<PollRecord>,
+    pub(super) next_due: MonotonicTime,
     /// The store found another state than we expected, once already.
-    pub(super) replanned: bool,
+    pub(super) already_retried: bool,
 }
 
 /// Why a job moves; kept until the change is written, to plan it anew on what the store has.
 #[derive(Debug, Clone)]
-pub(super) enum Cause {
-    Told(Box<Observation>, Asked, Option<Taught>),
-    Ours(Ours, String),
+pub(super) enum ChangeCause {
+    Observed(Box<Observation>, RequestTimes, Option<LearnedSample>),
+    Local(LocalOutcome, String),
 }
 
 /// What the end of a job teaches.
 #[derive(Debug, Clone)]
-pub(super) struct Taught {
-    pub(super) lesson: Lesson,
+pub(super) struct LearnedSample {
+    pub(super) duration_sample: DurationSample,
     /// How late it was seen, if that is known.
-    pub(super) lateness: Option<Duration>,
+    pub(super) detection_delay: Option<Duration>,
 }
 
-impl Cause {
-    pub(super) fn taught(&self) -> Option<&Taught> {
+impl ChangeCause {
+    pub(super) fn learned_sample(&self) -> Option<&LearnedSample> {
         match self {
-            Self::Told(_, _, taught) => taught.as_ref(),
-            Self::Ours(..) => None,
+            Self::Observed(_, _, learned_sample) => learned_sample.as_ref(),
+            Self::Local(..) => None,
         }
     }
 }
 
 /// What is to be done after an answer was heard or a change was written.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum FollowUp {
     /// Ask again then.
-    Wait(Mono),
+    PollAt(MonotonicTime),
     /// Write this first; the record is in [`Stage::Writing`].
-    Write(Box<Change>),
+    Commit(Box<Change>),
     /// Nothing: it is over.
-    Drop,
+    Remove,
 }
 
 /// What one answer makes of a job.
 #[derive(Debug)]
-pub(super) struct Heard {
-    pub(super) next: Next,
+pub(super) struct PollOutcome {
+    pub(super) follow_up: FollowUp,
     /// The bookkeeping; none where it goes with the change.
-    pub(super) note: Option<Note>,
+    pub(super) poll_record: Option<PollRecord>,
     pub(super) anomaly: Option<String>,
 }

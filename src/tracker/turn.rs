@@ -10,250 +10,250 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::job::{JobId, Mono, Page, Utc};
+use crate::job::{JobId, MonotonicTime, ListWindow, UtcTime};
 
 use super::Tracker;
-use super::account::Account;
-use super::lane::{Lane, LaneId};
-use super::patience::Learned;
-use super::queue::{Next, Weighed, Worth};
-use super::record::Record;
-use super::shelf::{Placed, Waiting};
+use super::account::ProviderAccount;
+use super::lane::{ProviderQueue, ProviderIndex};
+use super::patience::LearnedPolicy;
+use super::queue::{QueueHead, Evaluation, Priority};
+use super::record::TrackedJob;
+use super::shelf::{ListedJob, WaitingJob};
 
 /// Whose turn it is.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum Selection {
     /// This job's; the flag says that somebody asked for it by hand.
-    Job(JobId, bool),
+    Poll(JobId, bool),
     /// That of all these, by a page of the list.
-    Page(Page, Vec<Waiting>),
+    List(ListWindow, Vec<WaitingJob>),
 }
 
 /// What a lane has to ask for.
 #[derive(Debug, Clone, Copy)]
-struct Offer {
-    lane: usize,
+struct Candidates {
+    provider_index: usize,
     /// When it last had a turn, as a count of turns.
-    last_turn: u64,
-    by_hand: bool,
+    last_selected: u64,
+    on_demand: bool,
     /// A further page.
-    further: bool,
+    continuation: bool,
     /// Of those that were never asked, the one that is worth most, and the oldest.
-    first: Option<(Next, Next)>,
+    first_polls: Option<(QueueHead, QueueHead)>,
     /// The same of the others.
-    again: Option<(Next, Next)>,
+    repeat_polls: Option<(QueueHead, QueueHead)>,
 }
 
 /// The best offer, and which of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Choice {
-    ByHand(usize),
-    Further(usize),
+enum Pick {
+    OnDemand(usize),
+    Continuation(usize),
     Job(usize, JobId),
 }
 
 /// Who goes first. Lanes that have had no turn for longer win where nothing else decides. Those who
 /// are due since before `overdue` have waited long enough.
-fn choose(offers: &[Offer], is_firsts_turn: bool, overdue: Option<Mono>) -> Option<Choice> {
-    let longest = |wants: fn(&Offer) -> bool| {
-        offers.iter().filter(|offer| wants(offer)).min_by_key(|offer| offer.last_turn)
+fn choose_pick(candidates: &[Candidates], first_poll_has_priority: bool, starvation_cutoff: Option<MonotonicTime>) -> Option<Pick> {
+    let longest_unselected = |matches: fn(&Candidates) -> bool| {
+        candidates.iter().filter(|candidate| matches(candidate)).min_by_key(|candidate| candidate.last_selected)
     };
-    if let Some(offer) = longest(|offer| offer.by_hand) {
-        return Some(Choice::ByHand(offer.lane));
+    if let Some(candidate) = longest_unselected(|candidate| candidate.on_demand) {
+        return Some(Pick::OnDemand(candidate.provider_index));
     }
-    if let Some(offer) = longest(|offer| offer.further) {
-        return Some(Choice::Further(offer.lane));
+    if let Some(candidate) = longest_unselected(|candidate| candidate.continuation) {
+        return Some(Pick::Continuation(candidate.provider_index));
     }
-    let best = |of: fn(&Offer) -> Option<(Next, Next)>| {
-        let bids = offers.iter().filter_map(move |offer| Some((offer, of(offer)?.0)));
-        bids.max_by_key(|(offer, next)| (next.worth, Reverse(offer.last_turn)))
+    let highest_priority = |queue_heads: fn(&Candidates) -> Option<(QueueHead, QueueHead)>| {
+        let heads = candidates.iter().filter_map(move |candidate| Some((candidate, queue_heads(candidate)?.0)));
+        heads.max_by_key(|(candidate, head)| (head.priority, Reverse(candidate.last_selected)))
     };
-    let (first, again) = (best(|offer| offer.first), best(|offer| offer.again));
-    let job = |(offer, next): (&Offer, Next)| Choice::Job(offer.lane, next.job);
-    if is_firsts_turn && let Some(first) = first {
-        return Some(job(first));
+    let (first_poll, repeat_poll) = (highest_priority(|candidate| candidate.first_polls), highest_priority(|candidate| candidate.repeat_polls));
+    let pick = |(candidate, head): (&Candidates, QueueHead)| Pick::Job(candidate.provider_index, head.job);
+    if first_poll_has_priority && let Some(first_poll) = first_poll {
+        return Some(pick(first_poll));
     }
-    let old = offers.iter().flat_map(|offer| {
-        let oldest = offer.first.into_iter().chain(offer.again).map(|(_, oldest)| oldest);
-        oldest.map(move |oldest| (offer, oldest))
+    let waiting_longest = candidates.iter().flat_map(|candidate| {
+        let heads = candidate.first_polls.into_iter().chain(candidate.repeat_polls).map(|(_, head)| head);
+        heads.map(move |head| (candidate, head))
     });
-    let old = old.filter(|(_, oldest)| overdue.is_some_and(|before| oldest.since <= before));
-    if let Some(oldest) = old.min_by_key(|(_, oldest)| oldest.since) {
-        return Some(job(oldest));
+    let starved = waiting_longest.filter(|(_, head)| starvation_cutoff.is_some_and(|cutoff| head.due_since <= cutoff));
+    if let Some(head) = starved.min_by_key(|(_, head)| head.due_since) {
+        return Some(pick(head));
     }
-    let both = first.into_iter().chain(again);
-    both.max_by_key(|(offer, next)| (next.worth, Reverse(offer.last_turn))).map(job)
+    let heads = first_poll.into_iter().chain(repeat_poll);
+    heads.max_by_key(|(candidate, head)| (head.priority, Reverse(candidate.last_selected))).map(pick)
 }
 
-impl Account {
+impl ProviderAccount {
     /// With both kinds due, one poll in so many is a first one: a quarter of the budget.
-    const TURNS_PER_FIRST: u8 = 4;
+    const SELECTIONS_PER_FIRST_POLL: u8 = 4;
     /// Who is due for so many rounds goes first: none waits for more than one round longer.
-    const ROUNDS: u64 = 4;
+    const STARVATION_ROUNDS: u64 = 4;
 
     /// Whether a first poll has this turn before all others.
-    fn is_firsts_turn(&self) -> bool {
-        self.turns_since_first + 1 >= Self::TURNS_PER_FIRST
+    fn first_poll_has_priority(&self) -> bool {
+        self.selections_since_first_poll + 1 >= Self::SELECTIONS_PER_FIRST_POLL
     }
 
     /// A turn was given for which both kinds stood by.
-    fn count_turn(&mut self) {
-        self.turns_since_first = (self.turns_since_first + 1) % Self::TURNS_PER_FIRST;
+    fn count_selection(&mut self) {
+        self.selections_since_first_poll = (self.selections_since_first_poll + 1) % Self::SELECTIONS_PER_FIRST_POLL;
     }
 
     /// Who is due since before then has waited long enough, where so many jobs share the budget.
-    fn overdue(&self, jobs: u64, now: Mono) -> Option<Mono> {
-        let minutes = Self::ROUNDS.saturating_mul(jobs);
-        let span = Duration::from_secs(minutes.saturating_mul(60)) / self.budget.limit().max(1);
-        let before = now.minus(span);
-        (before > Mono::default()).then_some(before)
+    fn starvation_cutoff(&self, active_jobs: u64, now: MonotonicTime) -> Option<MonotonicTime> {
+        let minutes = Self::STARVATION_ROUNDS.saturating_mul(active_jobs);
+        let duration = Duration::from_secs(minutes.saturating_mul(60)) / self.rate_limiter.current_limit().max(1);
+        let cutoff = now.minus(duration);
+        (cutoff > MonotonicTime::default()).then_some(cutoff)
     }
 }
 
-impl Lane {
-    fn offer(&mut self, lane: usize, jobs: &HashMap<JobId, Record>, now: Mono) -> Offer {
-        self.ripen(jobs, now);
-        Offer {
-            lane,
-            last_turn: self.last_turn,
-            by_hand: !self.by_hand.is_empty(),
-            further: self.shelf.has_further(),
-            first: self.first.best().zip(self.first.oldest()),
-            again: self.again.best().zip(self.again.oldest()),
+impl ProviderQueue {
+    fn candidates(&mut self, provider_index: usize, jobs: &HashMap<JobId, TrackedJob>, now: MonotonicTime) -> Candidates {
+        self.promote_due(jobs, now);
+        Candidates {
+            provider_index,
+            last_selected: self.last_selected,
+            on_demand: !self.on_demand.is_empty(),
+            continuation: self.list_batcher.has_continuation(),
+            first_polls: self.first_polls.highest_priority().zip(self.first_polls.longest_due()),
+            repeat_polls: self.repeat_polls.highest_priority().zip(self.repeat_polls.longest_due()),
         }
     }
 
     /// Who has come due is weighed.
-    fn ripen(&mut self, jobs: &HashMap<JobId, Record>, now: Mono) {
-        let (mut first, mut again) =
-            (std::mem::take(&mut self.first), std::mem::take(&mut self.again));
-        let learned = self.patience().learned;
-        let weigh = |job, otherwise, weigh: &dyn Fn(&Record, Learned<'_>) -> Weighed| match (
+    fn promote_due(&mut self, jobs: &HashMap<JobId, TrackedJob>, now: MonotonicTime) {
+        let (mut first_polls, mut repeat_polls) =
+            (std::mem::take(&mut self.first_polls), std::mem::take(&mut self.repeat_polls));
+        let learned = self.limits().learned;
+        let evaluate = |job, default_priority, evaluate_learned: &dyn Fn(&TrackedJob, LearnedPolicy<'_>) -> Evaluation| match (
             learned,
             jobs.get(&job),
         ) {
-            (Some(learned), Some(record)) => weigh(record, learned),
-            (None, _) | (_, None) => Weighed::Now(otherwise, None),
+            (Some(learned), Some(tracked)) => evaluate_learned(tracked, learned),
+            (None, _) | (_, None) => Evaluation::Due(default_priority, None),
         };
         // Without a past to go by, those that were never asked have their quarter and no more.
-        first.ripen(now, |job| {
-            weigh(job, Worth::LEAST, &|record, learned| {
-                Weighed::Now(record.first_worth(learned, now), Some(record.weighed_again_at(now)))
+        first_polls.promote_due(now, |job| {
+            evaluate(job, Priority::MIN, &|tracked, learned| {
+                Evaluation::Due(tracked.first_poll_priority(learned, now), Some(tracked.reevaluate_at(now)))
             })
         });
-        again.ripen(now, |job| {
-            weigh(job, Worth::PRICE, &|record, learned| {
-                let page = self.page_for(job, record.place(), jobs, now);
-                record.weigh(learned, page.map(|(_, worth, _)| Worth(worth)), now)
+        repeat_polls.promote_due(now, |job| {
+            evaluate(job, Priority::JUST_DUE, &|tracked, learned| {
+                let window = self.best_list_window(job, tracked.list_position(), jobs, now);
+                tracked.evaluate(learned, window.map(|(_, priority, _)| Priority(priority)), now)
             })
         });
-        (self.first, self.again) = (first, again);
+        (self.first_polls, self.repeat_polls) = (first_polls, repeat_polls);
     }
 
     /// Gives the turn; none if who was to have it is not to be asked yet after all.
-    fn take(&mut self, choice: Choice, jobs: &HashMap<JobId, Record>, now: Mono) -> Option<Turn> {
-        let job = match choice {
-            Choice::ByHand(_) => return Some(Turn::Job(self.by_hand.pop_front()?, true)),
-            Choice::Further(_) => {
-                let (page, jobs) = self.shelf.further()?;
-                return Some(Turn::Page(page, jobs));
+    fn resolve_pick(&mut self, pick: Pick, jobs: &HashMap<JobId, TrackedJob>, now: MonotonicTime) -> Option<Selection> {
+        let job = match pick {
+            Pick::OnDemand(_) => return Some(Selection::Poll(self.on_demand.pop_front()?, true)),
+            Pick::Continuation(_) => {
+                let (window, jobs) = self.list_batcher.pop_continuation()?;
+                return Some(Selection::List(window, jobs));
             }
-            Choice::Job(_, job) => job,
+            Pick::Job(_, job) => job,
         };
-        self.first.take(job);
-        self.again.take(job);
-        let record = jobs.get(&job)?;
-        let place = record.place();
-        let page = self.page_for(job, place, jobs, now);
-        if let Some(learned) = self.patience().learned
-            && let Weighed::Later(at) =
-                record.weigh(learned, page.as_ref().map(|(_, worth, _)| Worth(*worth)), now)
+        self.first_polls.remove(job);
+        self.repeat_polls.remove(job);
+        let tracked = jobs.get(&job)?;
+        let list_position = tracked.list_position();
+        let window = self.best_list_window(job, list_position, jobs, now);
+        if let Some(learned) = self.limits().learned
+            && let Evaluation::NotBefore(at) =
+                tracked.evaluate(learned, window.as_ref().map(|(_, priority, _)| Priority(*priority)), now)
         {
             // It was to be asked with others, who have been asked meanwhile.
-            self.again.put(job, at);
+            self.repeat_polls.insert(job, at);
             return None;
         }
-        if let Some((page, _, places)) = page {
-            let jobs = places.into_iter().map(|(place, job, due)| {
-                self.shelf.take(place, job);
-                self.again.take(job);
+        if let Some((window, _, listed_jobs)) = window {
+            let jobs = listed_jobs.into_iter().map(|(list_position, job, due)| {
+                self.list_batcher.remove(list_position, job);
+                self.repeat_polls.remove(job);
                 (job, due)
             });
-            return Some(Turn::Page(page, jobs.collect()));
+            return Some(Selection::List(window, jobs.collect()));
         }
-        if let Some(place) = place {
-            self.shelf.take(place, job);
+        if let Some(list_position) = list_position {
+            self.list_batcher.remove(list_position, job);
         }
-        Some(Turn::Job(job, false))
+        Some(Selection::Poll(job, false))
     }
 
     /// A page that answers for this job and for others, if that saves requests.
-    fn page_for(
+    fn best_list_window(
         &self,
         job: JobId,
-        place: Option<Utc>,
-        jobs: &HashMap<JobId, Record>,
-        now: Mono,
-    ) -> Option<(Page, f64, Vec<Placed>)> {
+        list_position: Option<UtcTime>,
+        jobs: &HashMap<JobId, TrackedJob>,
+        now: MonotonicTime,
+    ) -> Option<(ListWindow, f64, Vec<ListedJob>)> {
         /// With pauses that grow, who is due within this part of the longest may as well be asked now…
-        const SOON_PARTS: f64 = 10.0;
+        const NEARLY_DUE_DIVISOR: f64 = 10.0;
         /// …and a page must save one request.
-        const SAVING: f64 = 2.0;
+        const MIN_DUE_JOBS_PER_PAGE: f64 = 2.0;
         /// By the past, a page must be worth so much more than its job alone.
-        const MORE: f64 = 1.1;
-        let place = place.filter(|_| self.asks_for_pages())?;
-        let patience = self.patience();
-        let Some(learned) = patience.learned else {
-            let soon = now.plus(patience.backoff.max.div_f64(SOON_PARTS));
-            let worth = |_, due| if due <= soon { 1.0 } else { 0.0 };
-            return self.shelf.page_for((place, job), now, worth, SAVING);
+        const MIN_PRIORITY_GAIN: f64 = 1.1;
+        let list_position = list_position.filter(|_| self.can_list())?;
+        let limits = self.limits();
+        let Some(learned) = limits.learned else {
+            let nearly_due = now.plus(limits.backoff.max.div_f64(NEARLY_DUE_DIVISOR));
+            let priority = |_, due| if due <= nearly_due { 1.0 } else { 0.0 };
+            return self.list_batcher.best_window((list_position, job), now, priority, MIN_DUE_JOBS_PER_PAGE);
         };
-        let worth = |job| jobs.get(&job).map_or(0.0, |record| record.worth(learned, now).0);
-        self.shelf.page_for((place, job), now, |job, _| worth(job), MORE * worth(job))
+        let priority = |job| jobs.get(&job).map_or(0.0, |tracked| tracked.priority(learned, now).0);
+        self.list_batcher.best_window((list_position, job), now, |job, _| priority(job), MIN_PRIORITY_GAIN * priority(job))
     }
 }
 
 impl Tracker {
     /// The lane whose turn it is now, and which of its jobs.
-    pub(super) fn pick(&mut self, now: Mono) -> Option<(LaneId, Turn)> {
-        for account in 0..self.accounts.len() {
-            while let Some((choice, is_contested)) = self.choose_in(account, now) {
-                let (Choice::ByHand(lane) | Choice::Further(lane) | Choice::Job(lane, _)) = choice;
-                let id = LaneId(lane);
-                let lane = &mut self.lanes[lane];
-                let Some(turn) = lane.take(choice, &self.jobs, now) else { continue };
-                let account = &mut self.accounts[account];
-                lane.begin(account, &turn, now);
+    pub(super) fn select_next(&mut self, now: MonotonicTime) -> Option<(ProviderIndex, Selection)> {
+        for account_index in 0..self.accounts.len() {
+            while let Some((pick, is_contested)) = self.choose_for_account(account_index, now) {
+                let (Pick::OnDemand(index) | Pick::Continuation(index) | Pick::Job(index, _)) = pick;
+                let provider_index = ProviderIndex(index);
+                let queue = &mut self.queues[index];
+                let Some(selection) = queue.resolve_pick(pick, &self.jobs, now) else { continue };
+                let account = &mut self.accounts[account_index];
+                queue.start_request(account, &selection, now);
                 if is_contested {
-                    account.count_turn();
+                    account.count_selection();
                 }
-                self.turns += 1;
-                lane.last_turn = self.turns;
-                return Some((id, turn));
+                self.selection_count += 1;
+                queue.last_selected = self.selection_count;
+                return Some((provider_index, selection));
             }
         }
         None
     }
 
     /// Who goes first, and whether first polls and others stood by.
-    fn choose_in(&mut self, account: usize, now: Mono) -> Option<(Choice, bool)> {
-        let own = &mut self.accounts[account];
-        if own.opens_at()? > now {
+    fn choose_for_account(&mut self, account_index: usize, now: MonotonicTime) -> Option<(Pick, bool)> {
+        let account = &mut self.accounts[account_index];
+        if account.ready_at()? > now {
             return None;
         }
-        let mut offers = Vec::new();
+        let mut candidates = Vec::new();
         let mut jobs = 0;
-        let lanes = self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.account == account);
-        for (index, lane) in lanes {
-            jobs += lane.active_jobs;
-            if lane.gate(own).is_some_and(|gate| gate <= now) {
-                offers.push(lane.offer(index, &self.jobs, now));
+        let queues = self.queues.iter_mut().enumerate().filter(|(_, queue)| queue.account_index == account_index);
+        for (index, queue) in queues {
+            jobs += queue.active_jobs;
+            if queue.ready_at(account).is_some_and(|ready_at| ready_at <= now) {
+                candidates.push(queue.candidates(index, &self.jobs, now));
             }
         }
-        let is_contested = offers.iter().any(|offer| offer.first.is_some())
-            && offers.iter().any(|offer| offer.again.is_some())
-            && !offers.iter().any(|offer| offer.by_hand || offer.further);
-        let is_firsts_turn = is_contested && own.is_firsts_turn();
-        Some((choose(&offers, is_firsts_turn, own.overdue(jobs, now))?, is_contested))
+        let is_contested = candidates.iter().any(|candidate| candidate.first_polls.is_some())
+            && candidates.iter().any(|candidate| candidate.repeat_polls.is_some())
+            && !candidates.iter().any(|candidate| candidate.on_demand || candidate.continuation);
+        let first_poll_has_priority = is_contested && account.first_poll_has_priority();
+        Some((choose_pick(&candidates, first_poll_has_priority, account.starvation_cutoff(jobs, now))?, is_contested))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use jobtrack::job::Utc;
+use jobtrack::job::UtcTime;
 
 use super::Job;
 use super::standin::{KEY, Kind, Truth, dataarts};
@@ -65,7 +65,7 @@ pub(crate) fn is_true(job: &Job, truth: &Truth, rows: &[Row]) {
 }
 
 fn sql(at: Option<Timestamp>) -> String {
-    at.map_or_else(String::new, |at| Utc::from_millis(at.as_millisecond()).sql())
+    at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
 }
 
 /// The schema of a result is kept, its rows are not, nor the key: in no file, in no log.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use jobtrack::config::Loaded;
+use jobtrack::config::LoadedConfig;
 
 use crate::Case;
 use crate::support::daemon::text;
@@ -54,10 +54,10 @@ fn its_comments_are_the_defaults() {
     let group = whole.config.control.group.clone();
     assert!(group.is_some(), "the group has no default, only an example");
     // A provider's own settings are said or left out; what counts is what is in force.
-    let in_force = |loaded: &Loaded| {
+    let in_force = |loaded: &LoadedConfig| {
         let config = loaded.config.clone();
         let provider = config.providers.into_values().next().expect("dune comes first");
-        let polling = provider.polling(&config.polling);
+        let polling = provider.effective_polling(&config.polling);
         let numbers = (provider.requests_per_minute(), provider.max_in_flight());
         (
             config.store,

@@ -12,7 +12,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jobtrack::config::{Loaded, load};
+use jobtrack::config::{LoadedConfig, load};
 use tempfile::TempDir;
 
 /// An environment, and a config file if there is one.
@@ -50,7 +50,7 @@ impl Case {
     }
 
     /// The settings, which must be good.
-    fn good(&self) -> Loaded {
+    fn good(&self) -> LoadedConfig {
         load(self.file.as_deref(), &self.env).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -64,7 +64,7 @@ impl Case {
 }
 
 /// A setting as it is shown, with its source.
-fn shown(loaded: &Loaded, key: &str) -> (String, String) {
+fn shown(loaded: &LoadedConfig, key: &str) -> (String, String) {
     let setting = loaded.settings.iter().find(|setting| setting.key == key);
     let setting = setting.unwrap_or_else(|| panic!("{key} is not shown"));
     (setting.value.clone(), setting.source.clone())

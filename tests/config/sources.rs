@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobtrack::config::{Kind, PolicyName, SecretRef, SocketMode};
+use jobtrack::config::{ProviderKind, PolicyName, SecretRef, SocketMode};
 
 use crate::{Case, shown};
 
@@ -32,7 +32,7 @@ fn a_provider_has_the_defaults_of_its_kind() {
     let dune = loaded.config.providers.values().next().expect("one provider");
     assert_eq!(dune.base_url().as_deref(), Some("https://api.dune.com"));
     assert_eq!((dune.requests_per_minute(), dune.max_in_flight()), (30, 8));
-    assert_eq!(dune.polling(&loaded.config.polling), loaded.config.polling);
+    assert_eq!(dune.effective_polling(&loaded.config.polling), loaded.config.polling);
     let (value, source) = shown(&loaded, "providers.dune.requests_per_minute");
     assert_eq!((value.as_str(), source.as_str()), ("30", "default of kind dune"));
 }
@@ -42,7 +42,7 @@ fn a_providers_own_rules_go_before_those_for_all() {
     let text = format!("{DUNE}min_interval = \"7s\"\n[polling]\nmin_interval = \"3s\"\n");
     let config = Case::file(&text).good().config;
     let dune = config.providers.values().next().expect("one provider");
-    let own = dune.polling(&config.polling);
+    let own = dune.effective_polling(&config.polling);
     assert_eq!(
         (own.min_interval, own.max_interval),
         (Duration::from_secs(7), Duration::from_mins(5))
@@ -55,7 +55,7 @@ fn a_provider_may_have_a_policy_and_a_price_of_its_own() {
     let text = format!("{DUNE}policy = \"backoff\"\n[polling]\nprice = \"10ms\"\n");
     let config = Case::file(&text).good().config;
     let dune = config.providers.values().next().expect("one provider");
-    let own = dune.polling(&config.polling);
+    let own = dune.effective_polling(&config.polling);
     assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_millis(10)));
     assert_eq!(config.polling.policy, PolicyName::Learned);
 
@@ -64,7 +64,7 @@ fn a_provider_may_have_a_policy_and_a_price_of_its_own() {
         .good()
         .config;
     let dune = config.providers.values().next().expect("one provider");
-    let own = dune.polling(&config.polling);
+    let own = dune.effective_polling(&config.polling);
     assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_hours(1)));
 }
 
@@ -197,7 +197,7 @@ fn the_api_key_in_the_environment_is_a_config_by_itself() {
     let key = Some(SecretRef::Env("DUNE_API_KEY".into()));
     let loaded = by_key().good();
     let (name, dune) = loaded.config.providers.first_key_value().expect("one provider");
-    assert_eq!((name.as_str(), dune.kind, &dune.api_key), ("dune", Kind::Dune, &key));
+    assert_eq!((name.as_str(), dune.kind, &dune.api_key), ("dune", ProviderKind::Dune, &key));
     let (value, source) = shown(&loaded, "providers.dune.api_key.env");
     assert_eq!((value.as_str(), source.as_str()), ("\"DUNE_API_KEY\"", "$DUNE_API_KEY"));
 

@@ -4,16 +4,16 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use jobtrack::job::{Lesson, Likeness, Phase};
-use jobtrack::policy::{Memory, Rule};
+use jobtrack::job::{DurationSample, SimilarityKeys, DurationKind};
+use jobtrack::policy::{DurationHistory, PollRule};
 
 use super::figures::Seen;
 use super::workload::Job;
 
 /// What memory and rule alone would do, knowing the elapsed time exactly.
-pub(crate) fn learned(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
-    let likeness = |job: &Job| Likeness::Given(format!("like-{}", job.likeness).into());
-    let mut memory = Memory::default();
+pub(crate) fn learned(jobs: &[Job], rule: &PollRule) -> Vec<Seen> {
+    let likeness = |job: &Job| SimilarityKeys::UserProvided(format!("like-{}", job.likeness).into());
+    let mut memory = DurationHistory::default();
     let mut seen = vec![None; jobs.len()];
     let mut requests = vec![0; jobs.len()];
     let mut due: BinaryHeap<_> =
@@ -23,12 +23,12 @@ pub(crate) fn learned(jobs: &[Job], rule: &Rule) -> Vec<Seen> {
         requests[index] += 1;
         if now >= job.end() {
             let took = Some(Duration::from_millis(job.took));
-            memory.learn(&Lesson { likeness: likeness(job), whole: took, running: took });
+            memory.record(&DurationSample { similarity_keys: likeness(job), total: took, run: took });
             seen[index] = Some(Seen::at(job, requests[index], now));
         } else {
-            let curve = memory.predict(&likeness(job), Phase::Running);
+            let curve = memory.predict(&likeness(job), DurationKind::Run);
             let age = (now - job.start) as f64 / 1000.0;
-            let next = rule.next_look(&curve, age, age);
+            let next = rule.plan_next_poll(&curve, age, age);
             due.push(Reverse((job.start + (next.at * 1000.0).ceil() as u64, index)));
         }
     }

@@ -2,63 +2,63 @@
 
 use std::time::Duration;
 
-use jobtrack::job::Said;
+use jobtrack::job::ObservedState;
 
 use crate::standin::{Fault, Life, Target, Times};
-use crate::subject::{Bench, Class, SUBJECTS, class};
+use crate::subject::{Harness, ProviderErrorKind, FIXTURES, error_kind};
 
-fn long() -> Life {
+fn long_running() -> Life {
     Life::new().running(Duration::from_hours(1))
 }
 
 #[tokio::test]
-async fn a_job_is_stopped_by_one_request_and_its_end_is_for_a_poll_to_see() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, long());
-        assert_eq!(bench.poll().await.result.expect("an answer").said, Said::Running);
-        bench.cancel().await.unwrap_or_else(|error| panic!("{}: {error}", subject.kind));
-        let seen = bench.poll().await.result.expect("an answer").said;
-        let (method, end) = subject.stop;
-        let expected = if end == "/stop" { Said::Failed } else { Said::Cancelled };
-        assert_eq!(seen, expected, "{}", subject.kind);
+async fn a_cancel_is_one_request_and_the_next_poll_sees_the_end() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, long_running());
+        assert_eq!(harness.poll().await.result.expect("an answer").state, ObservedState::Running);
+        harness.cancel().await.unwrap_or_else(|error| panic!("{}: {error}", fixture.kind));
+        let observed_state = harness.poll().await.result.expect("an answer").state;
+        let (method, path_suffix) = fixture.cancel_request;
+        let expected = if path_suffix == "/stop" { ObservedState::Failed } else { ObservedState::Cancelled };
+        assert_eq!(observed_state, expected, "{}", fixture.kind);
 
-        let asked = bench.standin.requests();
-        let methods: Vec<_> = asked.iter().map(|request| request.method.as_str()).collect();
-        assert_eq!(methods, ["GET", method, "GET"], "{}", subject.kind);
-        assert!(asked[1].path.ends_with(end), "{}", asked[1].path);
-        assert_eq!(asked[1].workspace, asked[0].workspace, "{}", subject.kind);
-        assert_eq!(bench.standin.violations(), [""; 0]);
+        let requests = harness.server.requests();
+        let methods: Vec<_> = requests.iter().map(|request| request.method.as_str()).collect();
+        assert_eq!(methods, ["GET", method, "GET"], "{}", fixture.kind);
+        assert!(requests[1].path.ends_with(path_suffix), "{}", requests[1].path);
+        assert_eq!(requests[1].workspace, requests[0].workspace, "{}", fixture.kind);
+        assert_eq!(harness.server.violations(), [""; 0]);
     }
 }
 
 #[tokio::test]
-async fn polls_and_checks_stop_nothing_whatever_they_meet() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, long());
+async fn polls_and_checks_never_cancel_a_job() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, long_running());
         for status in [200, 302, 307, 308, 401, 404, 405, 429, 500] {
-            bench.meet(Fault::status(status, "{}")).await.result.expect_err("no state is in it");
-            bench.standin.fault(Target::All, Fault::status(status, "{}"), Times::Once);
-            bench.check(0).await;
+            harness.poll_with_fault(Fault::status(status, "{}")).await.result.expect_err("no state is in it");
+            harness.server.fault(Target::All, Fault::status(status, "{}"), Times::Once);
+            harness.check(0).await;
         }
-        assert_eq!(bench.poll().await.result.expect("an answer").said, Said::Running);
-        let asked = bench.standin.requests();
-        assert!(asked.len() >= 19 && asked.iter().all(|request| request.method == "GET"));
+        assert_eq!(harness.poll().await.result.expect("an answer").state, ObservedState::Running);
+        let requests = harness.server.requests();
+        assert!(requests.len() >= 19 && requests.iter().all(|request| request.method == "GET"));
     }
 }
 
 #[tokio::test]
-async fn a_refusal_to_stop_is_understood_as_one_to_tell_and_is_not_tried_again() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        let unknown = bench.cancel().await.expect_err("nobody put it in");
-        assert_eq!(class(&unknown), Class::NotFound, "{unknown}");
+async fn cancel_errors_are_classified_like_poll_errors_and_not_retried() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        let unknown = harness.cancel().await.expect_err("nobody put it in");
+        assert_eq!(error_kind(&unknown), ProviderErrorKind::NotFound, "{unknown}");
 
-        (subject.put)(&bench.standin, long());
+        (fixture.add_job)(&harness.server, long_running());
         let html = "<html>Welcome</html>";
-        let refused = subject.stop_refused;
-        let refused = refused.map(|body| (Fault::status(200, body), "200"));
+        let rejected = fixture.cancel_rejection_body;
+        let rejected = rejected.map(|body| (Fault::status(200, body), "200"));
         let cases = [
             (Fault::status(409, ""), "409"),
             (Fault::status(500, ""), "500"),
@@ -66,17 +66,17 @@ async fn a_refusal_to_stop_is_understood_as_one_to_tell_and_is_not_tried_again()
             (Fault::Redirect("http://elsewhere.example/".into()), "302"),
             (Fault::Hang, "timed out"),
         ];
-        for (fault, why) in cases.into_iter().chain(refused) {
-            let before = bench.standin.count();
-            bench.standin.fault(Target::All, fault, Times::Once);
-            let error = bench.cancel().await.expect_err(why);
-            assert!(error.to_string().contains(why), "{}: {error}", subject.kind);
-            assert_eq!(bench.standin.count(), before + 1, "{}: {why}", subject.kind);
+        for (fault, expected_message) in cases.into_iter().chain(rejected) {
+            let before = harness.server.count();
+            harness.server.fault(Target::All, fault, Times::Once);
+            let error = harness.cancel().await.expect_err(expected_message);
+            assert!(error.to_string().contains(expected_message), "{}: {error}", fixture.kind);
+            assert_eq!(harness.server.count(), before + 1, "{}: {expected_message}", fixture.kind);
         }
-        assert_eq!(bench.poll().await.result.expect("an answer").said, Said::Running);
+        assert_eq!(harness.poll().await.result.expect("an answer").state, ObservedState::Running);
 
-        bench.standin.set_key("another");
-        let stranger = bench.cancel().await.expect_err("another key is needed");
-        assert_eq!(class(&stranger), Class::Auth, "{stranger}");
+        harness.server.set_key("another");
+        let auth_error = harness.cancel().await.expect_err("another key is needed");
+        assert_eq!(error_kind(&auth_error), ProviderErrorKind::Auth, "{auth_error}");
     }
 }

@@ -1,34 +1,34 @@
 //! The check-up: what a provider that is set up wrongly is told apart by.
 
-use jobtrack::job::{Checkup, Finding};
+use jobtrack::job::{ConnectionCheck, Finding};
 
 use crate::standin::{Fault, StandIn, Target, Times};
-use crate::subject::{Bench, SUBJECTS};
+use crate::subject::{Harness, FIXTURES};
 
-async fn meets(bench: &Bench, fault: Fault) -> Finding {
+async fn check_with_fault(harness: &Harness, fault: Fault) -> Finding {
     // For as long as it tries: a token that is refused is fetched anew.
-    bench.standin.fault(Target::All, fault, Times::Always);
-    let finding = bench.check(0).await.finding;
-    bench.standin.clear_faults();
+    harness.server.fault(Target::All, fault, Times::Always);
+    let finding = harness.check(0).await.finding;
+    harness.server.clear_faults();
     finding
 }
 
-fn name(finding: &Finding) -> &'static str {
+fn finding_name(finding: &Finding) -> &'static str {
     match finding {
-        Finding::Well => "well",
-        Finding::Credentials(_) => "credentials",
-        Finding::Permission(_) => "permission",
-        Finding::Endpoint(_) => "endpoint",
+        Finding::Ok => "well",
+        Finding::InvalidCredentials(_) => "credentials",
+        Finding::PermissionDenied(_) => "permission",
+        Finding::WrongEndpoint(_) => "endpoint",
         Finding::Unreachable(_) => "unreachable",
         Finding::RateLimited(_) => "rate limit",
-        Finding::Quota(_) => "quota",
-        Finding::Trouble(_) => "trouble",
-        Finding::Unclear(_) => "unclear",
+        Finding::QuotaExceeded(_) => "quota",
+        Finding::ServiceError(_) => "trouble",
+        Finding::UnrecognizedAnswer(_) => "unclear",
     }
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_apart_at_every_service() {
+async fn every_kind_distinguishes_the_causes_of_failure() {
     let html = "<html><title>Sign in</title></html>";
     let cases = [
         (Fault::status(401, "{}"), "credentials"),
@@ -46,24 +46,24 @@ async fn what_is_wrong_is_told_apart_at_every_service() {
         (Fault::Reset, "unreachable"),
         (Fault::Hang, "unreachable"),
     ];
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        let well = bench.check(0).await;
-        assert_eq!((well.is_well(), well.finding), (true, Finding::Well), "{}", subject.kind);
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        let healthy = harness.check(0).await;
+        assert_eq!((healthy.is_ok(), healthy.finding), (true, Finding::Ok), "{}", fixture.kind);
         for (fault, expected) in cases.clone() {
-            let case = format!("{}: {fault:?}", subject.kind);
-            assert_eq!(name(&meets(&bench, fault).await), expected, "{case}");
+            let case = format!("{}: {fault:?}", fixture.kind);
+            assert_eq!(finding_name(&check_with_fault(&harness, fault).await), expected, "{case}");
         }
-        bench.standin.set_key("another");
-        assert_eq!(name(&bench.check(0).await.finding), "credentials", "{}", subject.kind);
-        bench.standin.pause().await;
-        assert_eq!(name(&bench.check(0).await.finding), "unreachable", "{}", subject.kind);
-        assert_eq!(bench.standin.violations(), [""; 0]);
+        harness.server.set_key("another");
+        assert_eq!(finding_name(&harness.check(0).await.finding), "credentials", "{}", fixture.kind);
+        harness.server.pause().await;
+        assert_eq!(finding_name(&harness.check(0).await.finding), "unreachable", "{}", fixture.kind);
+        assert_eq!(harness.server.violations(), [""; 0]);
     }
 }
 
 #[tokio::test]
-async fn a_code_of_the_services_decides_between_key_and_right() {
+async fn error_codes_distinguish_credentials_from_permission() {
     let cases = [
         (400, "DLI.0013", "permission"),
         (400, "DLF.6888", "permission"),
@@ -74,36 +74,36 @@ async fn a_code_of_the_services_decides_between_key_and_right() {
         (400, "DLI.0002", "well"),
         (400, "DLF.6201", "well"),
     ];
-    for subject in SUBJECTS.iter().filter(|subject| subject.kind != "dune") {
-        let bench = Bench::new(subject).await;
+    for fixture in FIXTURES.iter().filter(|fixture| fixture.kind != "dune") {
+        let harness = Harness::new(fixture).await;
         for (status, code, expected) in cases {
             let body = format!(r#"{{"error_code":"{code}","error_msg":"why"}}"#);
-            let finding = meets(&bench, Fault::status(status, &body)).await;
-            assert_eq!(name(&finding), expected, "{}: {code}", subject.kind);
+            let finding = check_with_fault(&harness, Fault::status(status, &body)).await;
+            assert_eq!(finding_name(&finding), expected, "{}: {code}", fixture.kind);
         }
     }
 }
 
 #[tokio::test]
-async fn a_wrong_clock_is_seen_in_a_good_answer_and_in_a_refusal() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        for ahead in [1200, -1200] {
-            let well: Checkup = bench.check(ahead).await;
-            assert_eq!((well.is_well(), &well.finding), (false, &Finding::Well));
-            let off = well.clock_ahead_s.expect("the service told its time");
-            assert!((off - ahead).abs() < 5, "{off} for {ahead}");
-            bench.standin.fault(Target::All, Fault::status(401, "{}"), Times::Once);
-            assert!(bench.check(ahead).await.clock_ahead_s.is_some());
+async fn clock_skew_is_measured_from_successes_and_errors() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        for skew_s in [1200, -1200] {
+            let check: ConnectionCheck = harness.check(skew_s).await;
+            assert_eq!((check.is_ok(), &check.finding), (false, &Finding::Ok));
+            let measured_s = check.clock_ahead_s.expect("the service told its time");
+            assert!((measured_s - skew_s).abs() < 5, "{measured_s} for {skew_s}");
+            harness.server.fault(Target::All, Fault::status(401, "{}"), Times::Once);
+            assert!(harness.check(skew_s).await.clock_ahead_s.is_some());
         }
     }
 }
 
 #[tokio::test]
-async fn a_host_that_is_nobodys_is_unreachable() {
-    for subject in SUBJECTS {
-        let standin = StandIn::start().await;
-        let bench = Bench::at(subject, standin, "https://nobody.invalid");
-        assert_eq!(name(&bench.check(0).await.finding), "unreachable", "{}", subject.kind);
+async fn an_unresolvable_host_is_unreachable() {
+    for fixture in FIXTURES {
+        let server = StandIn::start().await;
+        let harness = Harness::with_base_url(fixture, server, "https://nobody.invalid");
+        assert_eq!(finding_name(&harness.check(0).await.finding), "unreachable", "{}", fixture.kind);
     }
 }

@@ -3,121 +3,121 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jobtrack::job::{Likeness, Observation, Said, Times};
+use jobtrack::job::{SimilarityKeys, Observation, ObservedState, ProviderTimes};
 use serde_json::{Value, json};
 
 use crate::standin::{AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SECURITY_TOKEN, SK, StandIn, dataarts};
-use crate::subject::{Class, Example, Refusal, Subject, huawei_auth, huawei_user, object};
+use crate::subject::{ProviderErrorKind, BodyExample, RejectionCase, ProviderFixture, huawei_auth_config, huawei_password_config, into_object};
 
 const ID: &str = "\u{811a}\u{672c}_etl.v2/a1ad-448a-9d56-4154193d49c5";
 
-pub(crate) const DATAARTS: Subject = Subject {
+pub(crate) const DATAARTS: ProviderFixture = ProviderFixture {
     kind: "dataarts",
     config: |base_url, secrets| config(base_url, secrets, &[("token", KEY)]),
-    key: KEY,
-    renews: false,
+    expected_credential: KEY,
+    renews_token: false,
     secrets: &[KEY],
-    id: ID,
-    stop: ("POST", "/stop"),
-    stop_refused: None,
-    put: |standin: &StandIn, life| standin.put_for(Kind::DataArts, ID, life),
-    body: |word| object(json!({ "status": word, "results": [] })),
+    remote_id: ID,
+    cancel_request: ("POST", "/stop"),
+    cancel_rejection_body: None,
+    add_job: |server: &StandIn, life| server.put_for(Kind::DataArts, ID, life),
+    minimal_body: |word| into_object(json!({ "status": word, "results": [] })),
     id_field: None,
-    word_field: "status",
+    state_field: "status",
     detail_field: None,
-    over_field: None,
-    words: &[
-        ("LAUNCHING", Said::Pending),
-        ("RUNNING", Said::Running),
-        ("FINISHED", Said::Succeeded),
-        ("FAILED", Said::Failed),
+    finished_field: None,
+    known_states: &[
+        ("LAUNCHING", ObservedState::Pending),
+        ("RUNNING", ObservedState::Running),
+        ("FINISHED", ObservedState::Succeeded),
+        ("FAILED", ObservedState::Failed),
         // There is a way to stop an instance; what is said of it then is not documented.
-        ("STOPPED", Said::Unknown),
-        ("CANCELLED", Said::Unknown),
+        ("STOPPED", ObservedState::Unknown),
+        ("CANCELLED", ObservedState::Unknown),
     ],
-    running: "RUNNING",
+    running_state: "RUNNING",
     examples,
-    failure: |message| object(json!({ "status": "FAILED", "results": [{ "message": message }] })),
-    refusals: &[
-        Refusal { status: 400, body: dataarts::ERROR_EXAMPLE, class: Class::NotFound },
-        Refusal { status: 400, body: r#"{"error_code":"DLF.6205"}"#, class: Class::NotFound },
-        Refusal { status: 400, body: r#"{"error_code":"DLF.30137"}"#, class: Class::NotFound },
-        Refusal {
+    failed_body: |message| into_object(json!({ "status": "FAILED", "results": [{ "message": message }] })),
+    rejections: &[
+        RejectionCase { status: 400, body: dataarts::ERROR_EXAMPLE, error_kind: ProviderErrorKind::NotFound },
+        RejectionCase { status: 400, body: r#"{"error_code":"DLF.6205"}"#, error_kind: ProviderErrorKind::NotFound },
+        RejectionCase { status: 400, body: r#"{"error_code":"DLF.30137"}"#, error_kind: ProviderErrorKind::NotFound },
+        RejectionCase {
             status: 400,
             body: r#"{"error_code":"DLF.6888","error_msg":"no permission"}"#,
-            class: Class::Auth,
+            error_kind: ProviderErrorKind::Auth,
         },
-        Refusal { status: 400, body: r#"{"error_code":"DLF.0100"}"#, class: Class::Malformed },
-        Refusal { status: 401, body: r#"{"error_code":"APIG.0301"}"#, class: Class::Auth },
-        Refusal { status: 404, body: r#"{"error_code":"APIG.0101"}"#, class: Class::Misconfigured },
-        Refusal { status: 429, body: r#"{"error_code":"APIGW.0308"}"#, class: Class::RateLimited },
-        Refusal { status: 500, body: r#"{"error_code":"DLF.6205"}"#, class: Class::Transient },
+        RejectionCase { status: 400, body: r#"{"error_code":"DLF.0100"}"#, error_kind: ProviderErrorKind::Malformed },
+        RejectionCase { status: 401, body: r#"{"error_code":"APIG.0301"}"#, error_kind: ProviderErrorKind::Auth },
+        RejectionCase { status: 404, body: r#"{"error_code":"APIG.0101"}"#, error_kind: ProviderErrorKind::Misconfigured },
+        RejectionCase { status: 429, body: r#"{"error_code":"APIGW.0308"}"#, error_kind: ProviderErrorKind::RateLimited },
+        RejectionCase { status: 500, body: r#"{"error_code":"DLF.6205"}"#, error_kind: ProviderErrorKind::Transient },
     ],
     error_body: |text| json!({ "error_code": "DLF.0100", "error_msg": text }).to_string(),
 };
 
 /// The same, signed with a temporary key.
-pub(crate) const SIGNED_DATAARTS: Subject = Subject {
+pub(crate) const SIGNED_DATAARTS: ProviderFixture = ProviderFixture {
     config: |base_url, secrets| {
         config(base_url, secrets, &[("ak", AK), ("sk", SK), ("security_token", SECURITY_TOKEN)])
     },
-    key: AK,
+    expected_credential: AK,
     secrets: &[AK, SK, SECURITY_TOKEN],
     ..DATAARTS
 };
 
 /// The same, for a user with a password.
-pub(crate) const NAMED_DATAARTS: Subject = Subject {
+pub(crate) const PASSWORD_DATAARTS: ProviderFixture = ProviderFixture {
     config: |base_url, secrets| {
         let base_url_only = config(base_url, secrets, &[]).replace("auth = {  }\n", "");
-        format!("{base_url_only}{}", huawei_user(base_url, secrets))
+        format!("{base_url_only}{}", huawei_password_config(base_url, secrets))
     },
-    key: FIRST_TOKEN,
-    renews: true,
+    expected_credential: FIRST_TOKEN,
+    renews_token: true,
     secrets: &[PASSWORD],
     ..DATAARTS
 };
 
 fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
-    let auth = huawei_auth(secrets, auth);
+    let auth = huawei_auth_config(secrets, auth);
     format!(
         "base_url = \"{base_url}\"\nproject_id = \"b384b9e9ab9b4ee8994c8633aabc9505\"\n\
          workspace = \"7c1f\"\n{auth}"
     )
 }
 
-fn observation(said: Said, word: &str, message: Option<&str>, results: &Value) -> Observation {
+fn observation(observed_state: ObservedState, provider_state: &str, message: Option<&str>, results: &Value) -> Observation {
     let detail = if results.is_null() { json!({}) } else { json!({ "results": results }) };
     Observation {
-        likeness: Likeness::told(["script \u{811a}\u{672c}_etl.v2".to_owned()]),
-        took: None,
-        listed_at: None,
-        said,
-        word: word.into(),
-        times: Times::default(),
+        similarity_keys: SimilarityKeys::from_provider(["script \u{811a}\u{672c}_etl.v2".to_owned()]),
+        reported_duration: None,
+        list_time: None,
+        state: observed_state,
+        provider_state: provider_state.into(),
+        times: ProviderTimes::default(),
         message: message.map(str::to_owned),
-        detail: object(detail),
+        detail: into_object(detail),
     }
 }
 
-fn examples() -> Vec<Example> {
+fn examples() -> Vec<BodyExample> {
     let documented: Value = serde_json::from_str(dataarts::FINISHED_EXAMPLE).expect("JSON");
     let schema = &documented["results"][0]["schema"];
     vec![
-        Example {
+        BodyExample {
             name: "the document's finished instance: all but its rows",
             body: dataarts::FINISHED_EXAMPLE.to_owned(),
             expected: Observation {
-                took: Some(Duration::from_millis(500)),
+                reported_duration: Some(Duration::from_millis(500)),
                 ..observation(
-                    Said::Succeeded,
+                    ObservedState::Succeeded,
                     "FINISHED",
                     None,
                     &json!([{ "duration": 0.5, "rowCount": 1, "schema": schema }]),
                 )
             },
         },
-        Example {
+        BodyExample {
             name: "a message may be an object",
             body: json!({
                 "status": "FAILED",
@@ -125,25 +125,25 @@ fn examples() -> Vec<Example> {
             })
             .to_string(),
             expected: observation(
-                Said::Failed,
+                ObservedState::Failed,
                 "FAILED",
                 Some(r#"{"code":7,"text":"no table"}"#),
                 &json!([{}]),
             ),
         },
-        Example {
+        BodyExample {
             name: "and may stand beside the results",
             body: json!({ "status": "FAILED", "message": "no cluster", "results": null })
                 .to_string(),
-            expected: observation(Said::Failed, "FAILED", Some("no cluster"), &Value::Null),
+            expected: observation(ObservedState::Failed, "FAILED", Some("no cluster"), &Value::Null),
         },
-        Example {
+        BodyExample {
             name: "rows may be many times as long as an answer",
             body: format!(
                 r#"{{"results":[{{"rows":[["{}"]],"rowCount":"3"}}],"status":"FINISHED"}}"#,
                 "row ".repeat(2_000_000)
             ),
-            expected: observation(Said::Succeeded, "FINISHED", None, &json!([{ "rowCount": 3 }])),
+            expected: observation(ObservedState::Succeeded, "FINISHED", None, &json!([{ "rowCount": 3 }])),
         },
     ]
 }

@@ -1,131 +1,131 @@
 //! The kind `dune`: its words, its bodies as the document and real answers have them, its refusals.
 
-use jobtrack::job::{Likeness, Observation, Said, Times, Utc};
+use jobtrack::job::{SimilarityKeys, Observation, ObservedState, ProviderTimes, UtcTime};
 use serde_json::{Value, json};
 
 use crate::standin::{KEY, StandIn, dune};
-use crate::subject::{Class, Example, Refusal, Subject, object};
+use crate::subject::{ProviderErrorKind, BodyExample, RejectionCase, ProviderFixture, into_object};
 
 const ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
 
-pub(crate) const DUNE: Subject = Subject {
+pub(crate) const DUNE: ProviderFixture = ProviderFixture {
     kind: "dune",
     config: |base_url, secrets| {
         let key = secrets.join(KEY);
         format!("base_url = \"{base_url}\"\napi_key = {{ file = \"{}\" }}\n", key.display())
     },
-    key: KEY,
-    renews: false,
+    expected_credential: KEY,
+    renews_token: false,
     secrets: &[KEY],
-    id: ID,
-    stop: ("POST", "/cancel"),
-    stop_refused: Some(r#"{"success":false}"#),
-    put: |standin: &StandIn, life| standin.put(ID, life),
-    body: |word| object(json!({ "execution_id": ID, "state": word })),
+    remote_id: ID,
+    cancel_request: ("POST", "/cancel"),
+    cancel_rejection_body: Some(r#"{"success":false}"#),
+    add_job: |server: &StandIn, life| server.put(ID, life),
+    minimal_body: |word| into_object(json!({ "execution_id": ID, "state": word })),
     id_field: Some("execution_id"),
-    word_field: "state",
+    state_field: "state",
     detail_field: Some("query_id"),
-    over_field: Some("is_execution_finished"),
-    words: &[
-        ("QUERY_STATE_PENDING", Said::Pending),
-        ("QUERY_STATE_EXECUTING", Said::Running),
-        ("QUERY_STATE_COMPLETED", Said::Succeeded),
-        ("QUERY_STATE_COMPLETED_PARTIAL", Said::Succeeded),
-        ("QUERY_STATE_FAILED", Said::Failed),
-        ("QUERY_STATE_CANCELLED", Said::Cancelled),
-        ("QUERY_STATE_CANCELED", Said::Cancelled),
-        ("QUERY_STATE_EXPIRED", Said::Expired),
-        ("PENDING", Said::Pending),
-        ("EXECUTING", Said::Running),
-        ("COMPLETED", Said::Succeeded),
-        ("CANCELED", Said::Cancelled),
+    finished_field: Some("is_execution_finished"),
+    known_states: &[
+        ("QUERY_STATE_PENDING", ObservedState::Pending),
+        ("QUERY_STATE_EXECUTING", ObservedState::Running),
+        ("QUERY_STATE_COMPLETED", ObservedState::Succeeded),
+        ("QUERY_STATE_COMPLETED_PARTIAL", ObservedState::Succeeded),
+        ("QUERY_STATE_FAILED", ObservedState::Failed),
+        ("QUERY_STATE_CANCELLED", ObservedState::Cancelled),
+        ("QUERY_STATE_CANCELED", ObservedState::Cancelled),
+        ("QUERY_STATE_EXPIRED", ObservedState::Expired),
+        ("PENDING", ObservedState::Pending),
+        ("EXECUTING", ObservedState::Running),
+        ("COMPLETED", ObservedState::Succeeded),
+        ("CANCELED", ObservedState::Cancelled),
     ],
-    running: "QUERY_STATE_EXECUTING",
+    running_state: "QUERY_STATE_EXECUTING",
     examples,
-    failure: |message| {
-        object(json!({
+    failed_body: |message| {
+        into_object(json!({
             "execution_id": ID,
             "state": "QUERY_STATE_FAILED",
             "error": { "type": "FAILED_TYPE_EXECUTION_FAILED", "message": message },
         }))
     },
-    refusals: &[
-        Refusal {
+    rejections: &[
+        RejectionCase {
             status: 400,
             body: r#"{"error":"The requested execution ID (ID: 01GBM4W2N0NMCGPZYW8AYK4YF1) is invalid."}"#,
-            class: Class::NotFound,
+            error_kind: ProviderErrorKind::NotFound,
         },
-        Refusal { status: 404, body: r#"{"error":"Object not found"}"#, class: Class::NotFound },
-        Refusal { status: 400, body: r#"{"error":"bad request"}"#, class: Class::Malformed },
-        Refusal { status: 400, body: r#"{"error":"invalid parameter"}"#, class: Class::Malformed },
-        Refusal { status: 404, body: r#"{"error":"no route"}"#, class: Class::Misconfigured },
-        Refusal { status: 401, body: r#"{"error":"invalid API Key"}"#, class: Class::Auth },
-        Refusal {
+        RejectionCase { status: 404, body: r#"{"error":"Object not found"}"#, error_kind: ProviderErrorKind::NotFound },
+        RejectionCase { status: 400, body: r#"{"error":"bad request"}"#, error_kind: ProviderErrorKind::Malformed },
+        RejectionCase { status: 400, body: r#"{"error":"invalid parameter"}"#, error_kind: ProviderErrorKind::Malformed },
+        RejectionCase { status: 404, body: r#"{"error":"no route"}"#, error_kind: ProviderErrorKind::Misconfigured },
+        RejectionCase { status: 401, body: r#"{"error":"invalid API Key"}"#, error_kind: ProviderErrorKind::Auth },
+        RejectionCase {
             status: 402,
             body: r#"{"error":"This API request would exceed your configured limits per billing cycle."}"#,
-            class: Class::Quota,
+            error_kind: ProviderErrorKind::Quota,
         },
         // "Not found" in the words of another status is not about the job.
-        Refusal { status: 500, body: r#"{"error":"Object not found"}"#, class: Class::Transient },
+        RejectionCase { status: 500, body: r#"{"error":"Object not found"}"#, error_kind: ProviderErrorKind::Transient },
     ],
     error_body: |text| json!({ "error": text }).to_string(),
 };
 
-fn at(text: &str) -> Utc {
-    Utc::parse(text).expect("a time")
+fn utc(text: &str) -> UtcTime {
+    UtcTime::parse_rfc3339(text).expect("a time")
 }
 
-fn observation(said: Said, word: &str, times: Times, detail: Value) -> Observation {
-    let (word, detail) = (format!("QUERY_STATE_{word}"), object(detail));
+fn observation(observed_state: ObservedState, state_suffix: &str, times: ProviderTimes, detail: Value) -> Observation {
+    let (provider_state, detail) = (format!("QUERY_STATE_{state_suffix}"), into_object(detail));
     Observation {
-        likeness: Likeness::told(detail.get("query_id").map(|id| format!("query {id}"))),
-        took: None,
-        said,
-        word,
+        similarity_keys: SimilarityKeys::from_provider(detail.get("query_id").map(|id| format!("query {id}"))),
+        reported_duration: None,
+        state: observed_state,
+        provider_state,
         times,
         message: None,
-        listed_at: None,
+        list_time: None,
         detail,
     }
 }
 
-fn examples() -> Vec<Example> {
-    let mut found = documented();
-    found.extend(seen_in_the_wild());
-    found.extend(odd());
-    found
+fn examples() -> Vec<BodyExample> {
+    let mut examples = documented_examples();
+    examples.extend(real_world_examples());
+    examples.extend(edge_case_examples());
+    examples
 }
 
 /// The two answers of the document, word for word.
-fn documented() -> Vec<Example> {
+fn documented_examples() -> Vec<BodyExample> {
     let completed: Value = serde_json::from_str(dune::COMPLETED_EXAMPLE).expect("JSON");
     vec![
-        Example {
+        BodyExample {
             name: "the document's running query: nanoseconds, and 1970 for no time",
             body: dune::EXECUTING_EXAMPLE.to_owned(),
             expected: observation(
-                Said::Running,
+                ObservedState::Running,
                 "EXECUTING",
-                Times {
-                    submitted_at: Some(at("2022-08-29T06:33:24.913Z")),
-                    started_at: Some(at("2022-08-29T06:33:24.916Z")),
+                ProviderTimes {
+                    submitted_at: Some(utc("2022-08-29T06:33:24.913Z")),
+                    started_at: Some(utc("2022-08-29T06:33:24.916Z")),
                     ended_at: None,
                     expires_at: None,
                 },
                 json!({ "query_id": 980_708 }),
             ),
         },
-        Example {
+        BodyExample {
             name: "the document's completed query: microseconds, a fraction of five digits",
             body: dune::COMPLETED_EXAMPLE.to_owned(),
             expected: observation(
-                Said::Succeeded,
+                ObservedState::Succeeded,
                 "COMPLETED",
-                Times {
-                    submitted_at: Some(at("2022-08-29T06:33:24.913Z")),
-                    started_at: Some(at("2022-08-29T06:33:24.916Z")),
-                    ended_at: Some(at("2022-08-29T06:36:41.588Z")),
-                    expires_at: Some(at("2024-08-28T06:36:41.588Z")),
+                ProviderTimes {
+                    submitted_at: Some(utc("2022-08-29T06:33:24.913Z")),
+                    started_at: Some(utc("2022-08-29T06:33:24.916Z")),
+                    ended_at: Some(utc("2022-08-29T06:36:41.588Z")),
+                    expires_at: Some(utc("2024-08-28T06:36:41.588Z")),
                 },
                 json!({ "query_id": 980_708, "result_metadata": completed["result_metadata"] }),
             ),
@@ -133,17 +133,17 @@ fn documented() -> Vec<Example> {
     ]
 }
 
-fn seen_in_the_wild() -> Vec<Example> {
+fn real_world_examples() -> Vec<BodyExample> {
     let submitted = "2026-11-22T09:00:00Z";
-    let only_submitted = Times { submitted_at: Some(at(submitted)), ..Times::default() };
+    let only_submitted = ProviderTimes { submitted_at: Some(utc(submitted)), ..ProviderTimes::default() };
     let failed = json!({
         "type": "FAILED_TYPE_EXECUTION_FAILED",
         "message": "line 24:13: Column 'blok_number' cannot be resolved",
         "metadata": { "line": 24, "column": 13 },
     });
-    let of_failed = json!({ "error": failed, "is_execution_finished": true });
+    let failed_detail = json!({ "error": failed, "is_execution_finished": true });
     vec![
-        Example {
+        BodyExample {
             name: "a real waiting query holds five fields",
             body: json!({
                 "execution_id": ID, "query_id": 980_708, "state": "QUERY_STATE_PENDING",
@@ -151,13 +151,13 @@ fn seen_in_the_wild() -> Vec<Example> {
             })
             .to_string(),
             expected: observation(
-                Said::Pending,
+                ObservedState::Pending,
                 "PENDING",
                 only_submitted,
                 json!({ "query_id": 980_708, "queue_position": 33894 }),
             ),
         },
-        Example {
+        BodyExample {
             name: "a failed one has an object for its error, and may lack start and end",
             body: json!({
                 "execution_id": ID, "state": "QUERY_STATE_FAILED", "submitted_at": submitted,
@@ -165,12 +165,12 @@ fn seen_in_the_wild() -> Vec<Example> {
             })
             .to_string(),
             expected: Observation {
-                listed_at: None,
+                list_time: None,
                 message: Some("line 24:13: Column 'blok_number' cannot be resolved".to_owned()),
-                ..observation(Said::Failed, "FAILED", only_submitted, of_failed)
+                ..observation(ObservedState::Failed, "FAILED", only_submitted, failed_detail)
             },
         },
-        Example {
+        BodyExample {
             name: "one that was cancelled while it waited ended then",
             body: json!({
                 "execution_id": ID, "state": "QUERY_STATE_CANCELLED", "submitted_at": submitted,
@@ -178,13 +178,13 @@ fn seen_in_the_wild() -> Vec<Example> {
             })
             .to_string(),
             expected: observation(
-                Said::Cancelled,
+                ObservedState::Cancelled,
                 "CANCELLED",
-                Times { ended_at: Some(at("2026-11-22T09:00:05.5Z")), ..only_submitted },
+                ProviderTimes { ended_at: Some(utc("2026-11-22T09:00:05.5Z")), ..only_submitted },
                 json!({}),
             ),
         },
-        Example {
+        BodyExample {
             name: "an end goes before a cancellation",
             body: json!({
                 "execution_id": ID, "state": "QUERY_STATE_CANCELED",
@@ -193,18 +193,18 @@ fn seen_in_the_wild() -> Vec<Example> {
             })
             .to_string(),
             expected: observation(
-                Said::Cancelled,
+                ObservedState::Cancelled,
                 "CANCELED",
-                Times { ended_at: Some(at("2026-11-22T09:00:06Z")), ..Times::default() },
+                ProviderTimes { ended_at: Some(utc("2026-11-22T09:00:06Z")), ..ProviderTimes::default() },
                 json!({}),
             ),
         },
     ]
 }
 
-fn odd() -> Vec<Example> {
+fn edge_case_examples() -> Vec<BodyExample> {
     vec![
-        Example {
+        BodyExample {
             name: "what the account may do at once is kept; what no document names is not",
             body: json!({
                 "execution_id": ID, "state": "QUERY_STATE_EXECUTING", "query_id": null,
@@ -214,29 +214,29 @@ fn odd() -> Vec<Example> {
             })
             .to_string(),
             expected: observation(
-                Said::Running,
+                ObservedState::Running,
                 "EXECUTING",
-                Times::default(),
+                ProviderTimes::default(),
                 json!({
                     "execution_cost_credits": 0.125, "max_inflight_interactive_executions": 3,
                     "max_inflight_interactive_reached": 1, "result_metadata": { "row_count": 5 },
                 }),
             ),
         },
-        Example {
+        BodyExample {
             name: "a number beyond 64 bits is none, within the metadata too",
             body: format!(
                 r#"{{"execution_id":"{ID}","state":"QUERY_STATE_COMPLETED",
                      "result_metadata":{{"row_count":18446744073709551616,"datapoint_count":3}}}}"#
             ),
             expected: observation(
-                Said::Succeeded,
+                ObservedState::Succeeded,
                 "COMPLETED",
-                Times::default(),
+                ProviderTimes::default(),
                 json!({ "result_metadata": { "row_count": null, "datapoint_count": 3 } }),
             ),
         },
-        Example {
+        BodyExample {
             name: "times of other forms than the document's are none",
             body: json!({
                 "execution_id": ID, "state": "QUERY_STATE_EXECUTING", "submitted_at": 1_661_754_804,
@@ -244,7 +244,7 @@ fn odd() -> Vec<Example> {
                 "expires_at": "99999-01-01T00:00:00Z", "cancelled_at": "1999-12-31T23:59:59Z",
             })
             .to_string(),
-            expected: observation(Said::Running, "EXECUTING", Times::default(), json!({})),
+            expected: observation(ObservedState::Running, "EXECUTING", ProviderTimes::default(), json!({})),
         },
     ]
 }

@@ -5,18 +5,18 @@
 use serde_json::Value;
 
 use crate::standin::{Fault, Life};
-use crate::subject::{Bench, SUBJECTS, Subject};
+use crate::subject::{Harness, FIXTURES, ProviderFixture};
 
 #[tokio::test]
 async fn the_secret_is_sent_and_not_in_the_url() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, Life::new());
-        bench.poll().await.result.expect("the stand-in takes only the right key");
-        assert_eq!(bench.standin.keys_seen(), [subject.key]);
-        assert_eq!(bench.standin.violations(), [""; 0]);
-        for request in bench.standin.requests() {
-            for secret in subject.secrets {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, Life::new());
+        harness.poll().await.result.expect("the stand-in takes only the right key");
+        assert_eq!(harness.server.keys_seen(), [fixture.expected_credential]);
+        assert_eq!(harness.server.violations(), [""; 0]);
+        for request in harness.server.requests() {
+            for secret in fixture.secrets {
                 assert!(!request.target.contains(secret), "{}", request.target);
             }
         }
@@ -25,68 +25,68 @@ async fn the_secret_is_sent_and_not_in_the_url() {
 
 #[tokio::test]
 async fn the_provider_itself_shows_no_secret() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        for shown in [format!("{:?}", bench.provider), format!("{:#?}", bench.provider)] {
-            for secret in subject.secrets {
-                assert!(!shown.contains(secret), "{shown}");
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        for debug_text in [format!("{:?}", harness.provider), format!("{:#?}", harness.provider)] {
+            for secret in fixture.secrets {
+                assert!(!debug_text.contains(secret), "{debug_text}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn fault_56_a_secret_that_is_repeated_in_a_good_answer_is_blotted_out() {
-    for (subject, secret) in each_secret() {
-        let bench = Bench::new(subject).await;
-        let blot = "*".repeat(secret.len());
-        let word = format!("DREAMING_OF_{secret}");
-        let seen = bench.good("in the word", Value::Object((subject.body)(&word)).to_string());
-        assert_eq!(seen.await.word, format!("DREAMING_OF_{blot}"));
-        let failure = (subject.failure)(&format!("{secret}{secret} is wrong"));
-        let seen = bench.good("in the message", Value::Object(failure).to_string()).await;
-        assert_eq!(seen.message, Some(format!("{blot}{blot} is wrong")));
-        if let Some(field) = subject.detail_field {
-            let seen = bench.good("in a field", bench.with(field, &format!("\"{secret}\""))).await;
-            assert_eq!(seen.detail[field], blot);
+async fn fault_56_a_secret_echoed_in_a_successful_response_is_redacted() {
+    for (fixture, secret) in fixtures_with_secrets() {
+        let harness = Harness::new(fixture).await;
+        let redacted = "*".repeat(secret.len());
+        let provider_state = format!("DREAMING_OF_{secret}");
+        let observation = harness.parse_valid_body("in the word", Value::Object((fixture.minimal_body)(&provider_state)).to_string());
+        assert_eq!(observation.await.provider_state, format!("DREAMING_OF_{redacted}"));
+        let failure = (fixture.failed_body)(&format!("{secret}{secret} is wrong"));
+        let observation = harness.parse_valid_body("in the message", Value::Object(failure).to_string()).await;
+        assert_eq!(observation.message, Some(format!("{redacted}{redacted} is wrong")));
+        if let Some(field) = fixture.detail_field {
+            let observation = harness.parse_valid_body("in a field", harness.body_with_field(field, &format!("\"{secret}\""))).await;
+            assert_eq!(observation.detail[field], redacted);
         }
         // Cut within it, so that only its beginning is left.
-        let cut = format!("{}{secret}", "x".repeat((8 << 10) - 5));
-        let seen = bench.good("cut", Value::Object((subject.failure)(&cut)).to_string()).await;
-        let message = seen.message.expect("a message");
+        let truncated = format!("{}{secret}", "x".repeat((8 << 10) - 5));
+        let observation = harness.parse_valid_body("cut", Value::Object((fixture.failed_body)(&truncated)).to_string()).await;
+        let message = observation.message.expect("a message");
         assert!(message.ends_with("x*****"), "{}", &message[message.len() - 20..]);
     }
 }
 
 #[tokio::test]
-async fn fault_56_a_secret_that_is_repeated_in_a_refusal_is_blotted_out() {
-    for (subject, secret) in each_secret() {
-        let bench = Bench::new(subject).await;
+async fn fault_56_a_secret_echoed_in_an_error_response_is_redacted() {
+    for (fixture, secret) in fixtures_with_secrets() {
+        let harness = Harness::new(fixture).await;
         let text = format!("the key {secret} is wrong");
         let html = format!("<html><body>{text}</body></html>");
-        let json = (subject.error_body)(&text);
-        let word = Value::Object((subject.body)(secret)).to_string();
+        let json = (fixture.error_body)(&text);
+        let state_body = Value::Object((fixture.minimal_body)(secret)).to_string();
         // What `poll` brings is searched for the secret by the bench.
-        for body in [text.as_str(), &html, &json, &word, &json[..json.len() - 1]] {
+        for body in [text.as_str(), &html, &json, &state_body, &json[..json.len() - 1]] {
             for status in [400, 401, 403, 404, 429, 500] {
-                bench.meet(Fault::status(status, body)).await.result.expect_err("a refusal");
+                harness.poll_with_fault(Fault::status(status, body)).await.result.expect_err("a refusal");
             }
         }
-        let told = bench.meet(Fault::status(401, &json)).await.result.expect_err("a refusal");
-        assert!(told.to_string().contains("the key ***"), "{told}");
-        let named = subject.id_field.map(|field| bench.with(field, &format!("\"{secret}\"")));
-        for body in [html, format!("\"{secret}\"")].into_iter().chain(named) {
-            bench.read(body).await.expect_err("no answer");
+        let error = harness.poll_with_fault(Fault::status(401, &json)).await.result.expect_err("a refusal");
+        assert!(error.to_string().contains("the key ***"), "{error}");
+        let id_body = fixture.id_field.map(|field| harness.body_with_field(field, &format!("\"{secret}\"")));
+        for body in [html, format!("\"{secret}\"")].into_iter().chain(id_body) {
+            harness.parse_body(body).await.expect_err("no answer");
         }
         let location = vec![("location".to_owned(), format!("http://127.0.0.1:1/{secret}"))];
         let headers = Fault::Status { code: 302, body: String::new(), headers: location };
-        bench.meet(headers).await.result.expect_err("a redirect");
-        let after = vec![("retry-after".to_owned(), secret.to_owned())];
-        let headers = Fault::Status { code: 429, body: String::new(), headers: after };
-        bench.meet(headers).await.result.expect_err("a refusal");
+        harness.poll_with_fault(headers).await.result.expect_err("a redirect");
+        let retry_after = vec![("retry-after".to_owned(), secret.to_owned())];
+        let headers = Fault::Status { code: 429, body: String::new(), headers: retry_after };
+        harness.poll_with_fault(headers).await.result.expect_err("a refusal");
     }
 }
 
-fn each_secret() -> impl Iterator<Item = (&'static Subject, &'static str)> {
-    SUBJECTS.into_iter().flat_map(|one| one.secrets.iter().map(move |secret| (one, *secret)))
+fn fixtures_with_secrets() -> impl Iterator<Item = (&'static ProviderFixture, &'static str)> {
+    FIXTURES.into_iter().flat_map(|fixture| fixture.secrets.iter().map(move |secret| (fixture, *secret)))
 }

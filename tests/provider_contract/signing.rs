@@ -6,38 +6,38 @@ use std::path::Path;
 
 use crate::dli::{PROJECT, SIGNED_DLI};
 use crate::standin::Life;
-use crate::subject::{Bench, Class, Subject, class};
+use crate::subject::{Harness, ProviderErrorKind, ProviderFixture, error_kind};
 
 /// Projects of other ids, which are a part of the path.
-const OTHERS: [(&str, &Subject); 6] = [
-    ("a%20b%2Bc", &Subject { config: |url, secrets| of("a b+c", url, secrets), ..SIGNED_DLI }),
-    ("~a_b-c.d", &Subject { config: |url, secrets| of("~a_b-c.d", url, secrets), ..SIGNED_DLI }),
-    ("%2A%27%28%29", &Subject { config: |url, secrets| of("*'()", url, secrets), ..SIGNED_DLI }),
-    ("a%3Fb%23c", &Subject { config: |url, secrets| of("a?b#c", url, secrets), ..SIGNED_DLI }),
-    ("%E9%A1%B9", &Subject { config: |url, secrets| of("\u{9879}", url, secrets), ..SIGNED_DLI }),
-    ("...", &Subject { config: |url, secrets| of("...", url, secrets), ..SIGNED_DLI }),
+const UNUSUAL_PROJECTS: [(&str, &ProviderFixture); 6] = [
+    ("a%20b%2Bc", &ProviderFixture { config: |url, secrets| config_for_project("a b+c", url, secrets), ..SIGNED_DLI }),
+    ("~a_b-c.d", &ProviderFixture { config: |url, secrets| config_for_project("~a_b-c.d", url, secrets), ..SIGNED_DLI }),
+    ("%2A%27%28%29", &ProviderFixture { config: |url, secrets| config_for_project("*'()", url, secrets), ..SIGNED_DLI }),
+    ("a%3Fb%23c", &ProviderFixture { config: |url, secrets| config_for_project("a?b#c", url, secrets), ..SIGNED_DLI }),
+    ("%E9%A1%B9", &ProviderFixture { config: |url, secrets| config_for_project("\u{9879}", url, secrets), ..SIGNED_DLI }),
+    ("...", &ProviderFixture { config: |url, secrets| config_for_project("...", url, secrets), ..SIGNED_DLI }),
 ];
-const DOTS: Subject = Subject { config: |url, secrets| of("..", url, secrets), ..SIGNED_DLI };
+const DOT_SEGMENT_PROJECT: ProviderFixture = ProviderFixture { config: |url, secrets| config_for_project("..", url, secrets), ..SIGNED_DLI };
 
-fn of(project: &str, base_url: &str, secrets: &Path) -> String {
+fn config_for_project(project: &str, base_url: &str, secrets: &Path) -> String {
     (SIGNED_DLI.config)(base_url, secrets).replace(PROJECT, project)
 }
 
 #[tokio::test]
-async fn what_goes_out_is_what_was_signed() {
-    for (sent, subject) in OTHERS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, Life::new());
-        bench.poll().await.result.unwrap_or_else(|error| panic!("{sent}: {error}"));
-        let path = bench.standin.requests().pop().expect("a request").path;
-        assert_eq!(path, format!("/v1.0/{sent}/jobs/{}/status", subject.id));
+async fn the_sent_path_is_the_signed_path() {
+    for (encoded_project, subject) in UNUSUAL_PROJECTS {
+        let harness = Harness::new(subject).await;
+        (subject.add_job)(&harness.server, Life::new());
+        harness.poll().await.result.unwrap_or_else(|error| panic!("{encoded_project}: {error}"));
+        let path = harness.server.requests().pop().expect("a request").path;
+        assert_eq!(path, format!("/v1.0/{encoded_project}/jobs/{}/status", subject.remote_id));
     }
 }
 
 #[tokio::test]
-async fn a_path_that_would_not_go_out_as_it_is_is_not_asked_for() {
-    let bench = Bench::new(&DOTS).await;
-    let error = bench.poll().await.result.expect_err("no path");
-    assert_eq!(class(&error), Class::Misconfigured, "{error}");
-    assert_eq!(bench.standin.count(), 0);
+async fn a_path_that_url_parsing_would_change_is_not_requested() {
+    let harness = Harness::new(&DOT_SEGMENT_PROJECT).await;
+    let error = harness.poll().await.result.expect_err("no path");
+    assert_eq!(error_kind(&error), ProviderErrorKind::Misconfigured, "{error}");
+    assert_eq!(harness.server.count(), 0);
 }

@@ -4,146 +4,146 @@
 use std::time::{Duration, Instant};
 
 use crate::standin::{Fault, Life, StandIn, Target, Times};
-use crate::subject::{Bench, Class, SUBJECTS, TIMEOUT, class};
+use crate::subject::{Harness, ProviderErrorKind, FIXTURES, REQUEST_TIMEOUT, error_kind};
 
 /// Only a poll that does not end by itself takes so long.
-const ENDLESS: Duration = Duration::from_secs(8);
+const MAX_POLL_DURATION: Duration = Duration::from_secs(8);
 
 #[tokio::test]
-async fn fault_36_42_every_poll_ends_in_time() {
+async fn fault_36_42_every_poll_ends_within_the_timeout() {
     let pause = Duration::from_millis(100);
     let cases = [
-        ("no answer", Fault::Hang, Class::Transient),
-        ("a late answer", Fault::Slow(ENDLESS), Class::Transient),
-        ("a slow head", Fault::SlowHeaders(pause), Class::Transient),
-        ("a slow body", Fault::SlowBody(pause), Class::Transient),
-        ("a reset", Fault::Reset, Class::Transient),
-        ("a body that is cut off", Fault::CutBody, Class::Transient),
-        ("2 MB", Fault::HugeBody(2_000_000), Class::Malformed),
-        ("64 MB", Fault::HugeBody(64_000_000), Class::Malformed),
-        ("a bomb", Fault::GzipBomb(200_000_000), Class::Malformed),
+        ("no answer", Fault::Hang, ProviderErrorKind::Transient),
+        ("a late answer", Fault::Slow(MAX_POLL_DURATION), ProviderErrorKind::Transient),
+        ("a slow head", Fault::SlowHeaders(pause), ProviderErrorKind::Transient),
+        ("a slow body", Fault::SlowBody(pause), ProviderErrorKind::Transient),
+        ("a reset", Fault::Reset, ProviderErrorKind::Transient),
+        ("a body that is cut off", Fault::CutBody, ProviderErrorKind::Transient),
+        ("2 MB", Fault::HugeBody(2_000_000), ProviderErrorKind::Malformed),
+        ("64 MB", Fault::HugeBody(64_000_000), ProviderErrorKind::Malformed),
+        ("a bomb", Fault::GzipBomb(200_000_000), ProviderErrorKind::Malformed),
     ];
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, Life::new());
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, Life::new());
         for (name, fault, expected) in cases.clone() {
-            let (answer, took) = timed(&bench, fault).await;
+            let (answer, elapsed) = timed_poll(&harness, fault).await;
             let error = answer.expect_err(name);
-            assert_eq!(class(&error), expected, "{name}: {error}");
-            assert!(took < ENDLESS, "{name}: {took:?}");
+            assert_eq!(error_kind(&error), expected, "{name}: {error}");
+            assert!(elapsed < MAX_POLL_DURATION, "{name}: {elapsed:?}");
         }
-        bench.poll().await.result.expect("a good answer after all that");
+        harness.poll().await.result.expect("a good answer after all that");
     }
 }
 
 #[tokio::test]
-async fn fault_42_chunks_without_end_end_by_time_or_by_size() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        let (answer, took) = timed(&bench, Fault::EndlessChunks).await;
+async fn fault_42_endless_chunks_are_stopped_by_time_or_size() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        let (answer, elapsed) = timed_poll(&harness, Fault::EndlessChunks).await;
         let error = answer.expect_err("no body");
-        assert!(matches!(class(&error), Class::Transient | Class::Malformed), "{error}");
-        assert!(took < ENDLESS, "{took:?}");
+        assert!(matches!(error_kind(&error), ProviderErrorKind::Transient | ProviderErrorKind::Malformed), "{error}");
+        assert!(elapsed < MAX_POLL_DURATION, "{elapsed:?}");
     }
 }
 
 #[tokio::test]
-async fn the_time_out_is_the_one_that_is_set() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, Life::new());
-        let (answer, took) = timed(&bench, Fault::Hang).await;
+async fn the_configured_timeout_applies() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, Life::new());
+        let (answer, elapsed) = timed_poll(&harness, Fault::Hang).await;
         answer.expect_err("no answer");
-        assert!((TIMEOUT..ENDLESS).contains(&took), "{took:?}");
-        let (answer, _) = timed(&bench, Fault::Slow(TIMEOUT / 4)).await;
+        assert!((REQUEST_TIMEOUT..MAX_POLL_DURATION).contains(&elapsed), "{elapsed:?}");
+        let (answer, _) = timed_poll(&harness, Fault::Slow(REQUEST_TIMEOUT / 4)).await;
         answer.expect("in time");
     }
 }
 
-async fn timed(
-    bench: &Bench,
+async fn timed_poll(
+    harness: &Harness,
     fault: Fault,
 ) -> (Result<jobtrack::job::Observation, jobtrack::job::ProviderError>, Duration) {
     #[allow(clippy::disallowed_methods, reason = "a test measures real time")]
     let now = Instant::now;
     let start = now();
-    let answer = bench.meet(fault).await;
+    let answer = harness.poll_with_fault(fault).await;
     (answer.result, now().duration_since(start))
 }
 
 #[tokio::test]
-async fn fault_36_nobody_there_is_transient_and_passes() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, Life::new());
-        bench.poll().await.result.expect("an answer");
-        bench.standin.pause().await;
-        let error = bench.poll().await.result.expect_err("nobody listens");
-        assert_eq!(class(&error), Class::Transient, "{error}");
+async fn fault_36_a_refused_connection_is_transient_and_recovers() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, Life::new());
+        harness.poll().await.result.expect("an answer");
+        harness.server.pause().await;
+        let error = harness.poll().await.result.expect_err("nobody listens");
+        assert_eq!(error_kind(&error), ProviderErrorKind::Transient, "{error}");
         assert!(error.to_string().contains("refused"), "it says why: {error}");
-        bench.standin.resume().await;
-        bench.poll().await.result.expect("an answer again");
+        harness.server.resume().await;
+        harness.poll().await.result.expect("an answer again");
     }
 }
 
 #[tokio::test]
-async fn fault_36_no_request_is_sent_twice() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, Life::new());
-        bench.poll().await.result.expect("a connection to be used again");
+async fn fault_36_requests_are_not_retried() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, Life::new());
+        harness.poll().await.result.expect("a connection to be used again");
         for fault in [Fault::Reset, Fault::CutBody, Fault::status(503, ""), Fault::status(401, "")]
         {
-            let before = bench.standin.count();
-            bench.standin.fault(Target::All, fault.clone(), Times::Always);
-            bench.poll().await.result.expect_err("a fault");
+            let before = harness.server.count();
+            harness.server.fault(Target::All, fault.clone(), Times::Always);
+            harness.poll().await.result.expect_err("a fault");
             // But with another token it is another request.
-            let renewed = subject.renews && matches!(fault, Fault::Status { code: 401, .. });
-            let sent = 1 + usize::from(renewed);
-            assert_eq!(bench.standin.count(), before + sent, "{fault:?}");
-            bench.standin.clear_faults();
+            let token_renewed = fixture.renews_token && matches!(fault, Fault::Status { code: 401, .. });
+            let expected_requests = 1 + usize::from(token_renewed);
+            assert_eq!(harness.server.count(), before + expected_requests, "{fault:?}");
+            harness.server.clear_faults();
         }
     }
 }
 
 #[tokio::test]
 async fn fault_43_redirects_are_not_followed() {
-    for subject in SUBJECTS {
-        let (bench, elsewhere) = (Bench::new(subject).await, StandIn::start().await);
-        (subject.put)(&elsewhere, Life::new());
-        let own = format!("{}/elsewhere", bench.standin.base_url());
-        for to in [format!("{}/x", elsewhere.base_url()), own, "/x".to_owned(), String::new()] {
+    for fixture in FIXTURES {
+        let (harness, other_server) = (Harness::new(fixture).await, StandIn::start().await);
+        (fixture.add_job)(&other_server, Life::new());
+        let same_server_url = format!("{}/elsewhere", harness.server.base_url());
+        for location in [format!("{}/x", other_server.base_url()), same_server_url, "/x".to_owned(), String::new()] {
             for code in [301, 302, 303, 307, 308] {
-                let headers = vec![("location".to_owned(), to.clone())];
+                let headers = vec![("location".to_owned(), location.clone())];
                 let fault = Fault::Status { code, body: String::new(), headers };
-                let error = bench.meet(fault).await.result.expect_err("a redirect");
-                assert_eq!(class(&error), Class::Misconfigured, "{code} to {to}: {error}");
+                let error = harness.poll_with_fault(fault).await.result.expect_err("a redirect");
+                assert_eq!(error_kind(&error), ProviderErrorKind::Misconfigured, "{code} to {location}: {error}");
             }
         }
-        assert_eq!((elsewhere.count(), elsewhere.connections()), (0, 0), "never asked");
-        let asked = bench.standin.requests();
-        assert!(asked.iter().all(|request| request.job.is_some()), "only for the job");
+        assert_eq!((other_server.count(), other_server.connections()), (0, 0), "never asked");
+        let requests = harness.server.requests();
+        assert!(requests.iter().all(|request| request.job.is_some()), "only for the job");
     }
 }
 
 #[tokio::test]
-async fn one_connection_serves_poll_after_poll() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        (subject.put)(&bench.standin, Life::new());
+async fn one_connection_is_reused_across_polls() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, Life::new());
         for _ in 0..20 {
-            bench.poll().await.result.expect("an answer");
+            harness.poll().await.result.expect("an answer");
         }
-        assert_eq!((bench.standin.count(), bench.standin.connections()), (20, 1));
+        assert_eq!((harness.server.count(), harness.server.connections()), (20, 1));
     }
 }
 
 #[tokio::test]
-async fn it_says_who_asks() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        bench.poll().await.result.expect_err("nobody put it in");
-        let request = bench.standin.requests().pop().expect("a request");
+async fn requests_carry_the_user_agent() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        harness.poll().await.result.expect_err("nobody put it in");
+        let request = harness.server.requests().pop().expect("a request");
         let expected = concat!("jobtrack/", env!("CARGO_PKG_VERSION"));
         assert_eq!(request.user_agent.as_deref(), Some(expected));
     }

@@ -2,132 +2,132 @@
 
 use std::time::Duration;
 
-use jobtrack::job::Said;
+use jobtrack::job::ObservedState;
 use serde_json::Value;
 
 use crate::standin::{End, Life};
-use crate::subject::{Bench, SUBJECTS};
+use crate::subject::{Harness, FIXTURES};
 
 #[tokio::test]
-async fn each_word_means_what_it_should_and_is_kept() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        for (word, said) in subject.words {
-            let seen = bench.good(word, Value::Object((subject.body)(word)).to_string()).await;
-            assert_eq!((seen.said, seen.word.as_str()), (*said, *word), "{}", subject.kind);
+async fn each_known_state_is_mapped_and_kept_verbatim() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        for (provider_state, expected_state) in fixture.known_states {
+            let observation = harness.parse_valid_body(provider_state, Value::Object((fixture.minimal_body)(provider_state)).to_string()).await;
+            assert_eq!((observation.state, observation.provider_state.as_str()), (*expected_state, *provider_state), "{}", fixture.kind);
         }
     }
 }
 
 #[tokio::test]
-async fn fault_44_another_word_is_unknown_unless_the_provider_says_that_it_is_over() {
-    let words =
+async fn fault_44_an_unmapped_state_is_unknown_unless_marked_finished() {
+    let unmapped_states =
         ["DREAMING", "Completed", "completed", "QUERY_STATE_", " FAILED", "\u{5b8c}\u{6210}"];
     // What the flag says, as JSON, and what that means.
     let flags = [
-        (None, Said::Unknown),
-        (Some("false"), Said::Unknown),
-        (Some("null"), Said::Unknown),
-        (Some("true"), Said::Indeterminate),
+        (None, ObservedState::Unknown),
+        (Some("false"), ObservedState::Unknown),
+        (Some("null"), ObservedState::Unknown),
+        (Some("true"), ObservedState::Indeterminate),
     ];
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        for word in words {
-            for (flag, said) in flags {
-                let mut body = (subject.body)(word);
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        for provider_state in unmapped_states {
+            for (flag, expected_state) in flags {
+                let mut body = (fixture.minimal_body)(provider_state);
                 if let Some(flag) = flag {
-                    let Some(field) = subject.over_field else { continue };
+                    let Some(field) = fixture.finished_field else { continue };
                     body.insert(field.into(), flag.parse().expect("JSON"));
                 }
-                let seen = bench.good(word, Value::Object(body).to_string()).await;
-                assert_eq!((seen.said, seen.word.as_str()), (said, word), "{flag:?}");
+                let observation = harness.parse_valid_body(provider_state, Value::Object(body).to_string()).await;
+                assert_eq!((observation.state, observation.provider_state.as_str()), (expected_state, provider_state), "{flag:?}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_known_word_means_the_same_whatever_the_flag_says() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        let Some(field) = subject.over_field else { continue };
-        for (word, said) in subject.words {
+async fn a_known_state_ignores_the_finished_flag() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        let Some(field) = fixture.finished_field else { continue };
+        for (provider_state, expected_state) in fixture.known_states {
             for flag in [true, false] {
-                let mut body = (subject.body)(word);
+                let mut body = (fixture.minimal_body)(provider_state);
                 body.insert(field.into(), flag.into());
-                let seen = bench.good(word, Value::Object(body).to_string()).await;
-                assert_eq!(seen.said, *said, "{word} with {field} {flag}");
+                let observation = harness.parse_valid_body(provider_state, Value::Object(body).to_string()).await;
+                assert_eq!(observation.state, *expected_state, "{provider_state} with {field} {flag}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn whole_bodies_are_read_to_the_last_field() {
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        for example in (subject.examples)() {
-            let seen = bench.good(example.name, example.body).await;
-            assert_eq!(seen, example.expected, "{}: {}", subject.kind, example.name);
+async fn complete_bodies_are_parsed_in_full() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        for example in (fixture.examples)() {
+            let observation = harness.parse_valid_body(example.name, example.body).await;
+            assert_eq!(observation, example.expected, "{}: {}", fixture.kind, example.name);
         }
     }
 }
 
 #[tokio::test]
-async fn a_life_is_told_as_it_is_lived() {
+async fn each_stage_of_a_job_is_observed() {
     let hour = Duration::from_hours(1);
-    let played =
+    let job_with =
         |pending: Duration, running: Duration| Life::new().pending(pending).running(running);
     let cases = [
-        (played(hour, hour), Said::Pending),
-        (played(Duration::ZERO, hour), Said::Running),
-        (played(Duration::ZERO, Duration::ZERO).then(End::Completed), Said::Succeeded),
-        (played(Duration::ZERO, Duration::ZERO).then(End::Failed), Said::Failed),
+        (job_with(hour, hour), ObservedState::Pending),
+        (job_with(Duration::ZERO, hour), ObservedState::Running),
+        (job_with(Duration::ZERO, Duration::ZERO).then(End::Completed), ObservedState::Succeeded),
+        (job_with(Duration::ZERO, Duration::ZERO).then(End::Failed), ObservedState::Failed),
     ];
-    for subject in SUBJECTS {
-        let bench = Bench::new(subject).await;
-        for (life, said) in cases.clone() {
-            (subject.put)(&bench.standin, life);
-            let seen =
-                bench.poll().await.result.unwrap_or_else(|error| panic!("{said:?}: {error}"));
-            assert_eq!(seen.said, said);
-            assert_eq!(seen.message.is_some(), said == Said::Failed, "why it failed: {seen:?}");
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        for (life, expected_state) in cases.clone() {
+            (fixture.add_job)(&harness.server, life);
+            let observation =
+                harness.poll().await.result.unwrap_or_else(|error| panic!("{expected_state:?}: {error}"));
+            assert_eq!(observation.state, expected_state);
+            assert_eq!(observation.message.is_some(), expected_state == ObservedState::Failed, "why it failed: {observation:?}");
         }
-        assert_eq!(bench.standin.violations(), [""; 0], "{}", subject.kind);
+        assert_eq!(harness.server.violations(), [""; 0], "{}", fixture.kind);
     }
 }
 
 #[tokio::test]
-async fn a_word_that_the_user_explains_means_that_and_is_kept() {
+async fn a_user_mapped_state_is_mapped_and_kept_verbatim() {
     let states = "states = { DAYDREAMING = \"running\", \"\u{5b8c}\u{6210}\" = \"succeeded\" }";
-    let words = [
-        ("DAYDREAMING", Said::Running),
-        ("\u{5b8c}\u{6210}", Said::Succeeded),
-        ("daydreaming", Said::Unknown),
-        ("DREAMING", Said::Unknown),
+    let cases = [
+        ("DAYDREAMING", ObservedState::Running),
+        ("\u{5b8c}\u{6210}", ObservedState::Succeeded),
+        ("daydreaming", ObservedState::Unknown),
+        ("DREAMING", ObservedState::Unknown),
     ];
-    for subject in SUBJECTS {
-        let bench = Bench::with_lines(subject, states).await;
-        for (word, said) in words.iter().chain(subject.words) {
-            let seen = bench.good(word, Value::Object((subject.body)(word)).to_string()).await;
-            assert_eq!((seen.said, seen.word.as_str()), (*said, *word), "{}", subject.kind);
+    for fixture in FIXTURES {
+        let harness = Harness::with_config(fixture, states).await;
+        for (provider_state, expected_state) in cases.iter().chain(fixture.known_states) {
+            let observation = harness.parse_valid_body(provider_state, Value::Object((fixture.minimal_body)(provider_state)).to_string()).await;
+            assert_eq!((observation.state, observation.provider_state.as_str()), (*expected_state, *provider_state), "{}", fixture.kind);
         }
     }
 }
 
 #[tokio::test]
-async fn a_word_that_is_known_cannot_be_explained_otherwise() {
-    for subject in SUBJECTS {
-        for (word, said) in subject.words {
-            let states = format!("states = {{ {word} = \"succeeded\" }}");
-            if *said == Said::Unknown {
-                Bench::with_lines(subject, &states).await;
+async fn a_known_state_cannot_be_remapped() {
+    for fixture in FIXTURES {
+        for (provider_state, expected_state) in fixture.known_states {
+            let states = format!("states = {{ {provider_state} = \"succeeded\" }}");
+            if *expected_state == ObservedState::Unknown {
+                Harness::with_config(fixture, &states).await;
                 continue;
             }
-            let why = Bench::refused_with(subject, &states).await;
-            let told =
-                format!("states: {word} cannot be set, it is known already: {}", said.state());
-            assert!(why.contains(&told), "{why}");
+            let error = Harness::config_error(fixture, &states).await;
+            let expected_error =
+                format!("states: {provider_state} cannot be set, it is known already: {}", expected_state.to_state());
+            assert!(error.contains(&expected_error), "{error}");
         }
     }
 }

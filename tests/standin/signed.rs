@@ -1,7 +1,7 @@
 //! Signatures: the stand-in takes those of its key, and nothing else for one.
 
-use jobtrack::job::Utc;
-use jobtrack::provider::sign::{Key, Request, sign};
+use jobtrack::job::UtcTime;
+use jobtrack::provider::sign::{AccessKey, SigningRequest, sign};
 use secrecy::ExposeSecret;
 
 use super::client;
@@ -21,9 +21,9 @@ fn signed(
 ) -> Vec<(String, String)> {
     let host = standin.addr().to_string();
     let headers = [&[("host", host.as_str())], more].concat();
-    let request = Request { method: "GET", path, query, headers: &headers, body: b"" };
-    let key = Key { ak: ak.into(), sk: sk.into() };
-    let made = sign(&request, &key, Utc::from_millis(0));
+    let request = SigningRequest { method: "GET", path, query, headers: &headers, body: b"" };
+    let key = AccessKey { id: ak.into(), secret: sk.into() };
+    let made = sign(&request, &key, UtcTime::from_millis(0));
     let proof =
         [("x-sdk-date", made.date.as_str()), ("authorization", made.authorization.expose_secret())];
     let all = headers.iter().chain(&proof);

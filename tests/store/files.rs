@@ -12,14 +12,14 @@ fn mode(path: &Path) -> u32 {
     found.permissions().mode() & 0o7777
 }
 
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
 #[test]
-fn fault_28_modes_do_not_depend_on_the_umask() {
+fn fault_28_file_modes_do_not_depend_on_the_umask() {
     for umask in ["0000", "0022", "0077"] {
         let home = Home::new("http://127.0.0.1:1", "");
         let mut command = Command::new("sh");
@@ -32,7 +32,7 @@ fn fault_28_modes_do_not_depend_on_the_umask() {
         daemon.wait_for("READY=1", &home);
         assert_eq!(mode(&home.path("state")), 0o750, "the directory under umask {umask}");
         for suffix in ["", "-wal", "-shm"] {
-            let file = beside(&home.database(), suffix);
+            let file = with_suffix(&home.database(), suffix);
             assert_eq!(mode(&file), 0o640, "{} under umask {umask}", file.display());
         }
         assert!(daemon.stop().success());
@@ -40,7 +40,7 @@ fn fault_28_modes_do_not_depend_on_the_umask() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_there_keeps_its_mode() {
+async fn an_existing_directory_keeps_its_mode() {
     let home = Home::bare();
     let open_to_all = PermissionsExt::from_mode(0o2775);
     std::fs::create_dir(home.path("state")).expect("a directory");
@@ -51,7 +51,7 @@ async fn a_directory_that_is_there_keeps_its_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_of_all_kinds_work_beside_the_writer() {
+async fn the_reader_and_the_sqlite_shell_work_beside_the_writer() {
     let home = Home::bare();
     let mut store = jobs::open(&home.database()).await;
     let (reader, database) = (store.reader.clone(), home.database());
@@ -59,7 +59,7 @@ async fn readers_of_all_kinds_work_beside_the_writer() {
     let reading = tokio::spawn(async move {
         let mut rounds = 0;
         while stopped.try_recv().is_err() {
-            reader.active(jobtrack::job::JobId(0), 1000).await.expect("the reader reads");
+            reader.unfinished_jobs(jobtrack::job::JobId(0), 1000).await.expect("the reader reads");
             // One statement, one snapshot: a job and its first row are never seen apart.
             let whole = "SELECT count(*) - (SELECT count(*) FROM transition) FROM job";
             assert_eq!(db::value(&database, whole), "0");
@@ -76,14 +76,14 @@ async fn readers_of_all_kinds_work_beside_the_writer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_clean_end_the_wal_is_there_for_those_who_may_only_read() {
+async fn after_a_clean_shutdown_the_wal_remains_for_read_only_users() {
     let home = Home::bare();
     let mut store = jobs::open(&home.database()).await;
     jobs::register(&mut store, "A").await;
     store.reader.close().await;
     store.writer.close().await;
     for suffix in ["-wal", "-shm"] {
-        assert!(beside(&home.database(), suffix).exists(), "{suffix} is kept");
+        assert!(with_suffix(&home.database(), suffix).exists(), "{suffix} is kept");
     }
     assert_eq!(db::value(&home.database(), "SELECT remote_id FROM jobs"), "A");
 
@@ -92,7 +92,7 @@ async fn after_a_clean_end_the_wal_is_there_for_those_who_may_only_read() {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("a mode");
     }
     for suffix in ["", "-wal", "-shm"] {
-        let file = beside(&home.database(), suffix);
+        let file = with_suffix(&home.database(), suffix);
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o644)).expect("a mode");
     }
     if rustix::process::geteuid().is_root() {
@@ -107,12 +107,12 @@ async fn after_a_clean_end_the_wal_is_there_for_those_who_may_only_read() {
 }
 
 #[test]
-fn after_a_clean_stop_the_file_alone_is_whole() {
+fn after_a_clean_shutdown_the_database_file_alone_is_complete() {
     let home = Home::new("http://127.0.0.1:1", "");
     let daemon = home.start();
     home.ok(&["add", "dune", "A"]);
     assert!(daemon.stop().success());
-    let wal = std::fs::metadata(beside(&home.database(), "-wal")).expect("the WAL is kept");
+    let wal = std::fs::metadata(with_suffix(&home.database(), "-wal")).expect("the WAL is kept");
     assert_eq!(wal.len(), 0, "nothing waits in it");
     std::fs::copy(home.database(), home.path("copy.db")).expect("a copy");
     assert_eq!(db::value(&home.path("copy.db"), "SELECT remote_id FROM jobs"), "A");

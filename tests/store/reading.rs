@@ -1,6 +1,6 @@
 //! What the reader finds: each filter by itself and together, page by page.
 
-use jobtrack::job::{JobId, NewJob, Ours, Said, State};
+use jobtrack::job::{JobId, NewJob, LocalOutcome, ObservedState, State};
 use jobtrack::store::{HistoryFilter, JobFilter, StateFilter, Store};
 
 use crate::support::daemon::Home;
@@ -22,62 +22,62 @@ async fn populated() -> (Home, Store) {
         registered_at: minute(number),
         ..new_job(name)
     });
-    let entered = write(&mut store, &adds(new)).await.entered;
-    let job = |number: usize| &entered[number].job;
+    let registered = write(&mut store, &adds(new)).await.registered;
+    let job = |number: usize| &registered[number].job;
     let end = at("2026-11-21 13:00:00.000");
-    let moves = [
-        told(job(1), &seen(Said::Running, "EXECUTING"), minute(7)),
-        told(job(2), &seen(Said::Succeeded, "COMPLETED"), end),
-        told(job(3), &seen(Said::Failed, "FAILED"), end),
-        told(job(4), &seen(Said::Unknown, "DREAMING"), minute(8)),
-        ended(job(5), Ours::Untracked, end),
+    let updates = [
+        told(job(1), &seen(ObservedState::Running, "EXECUTING"), minute(7)),
+        told(job(2), &seen(ObservedState::Succeeded, "COMPLETED"), end),
+        told(job(3), &seen(ObservedState::Failed, "FAILED"), end),
+        told(job(4), &seen(ObservedState::Unknown, "DREAMING"), minute(8)),
+        ended(job(5), LocalOutcome::Untracked, end),
     ];
-    write(&mut store, &changes(moves)).await;
+    write(&mut store, &changes(updates)).await;
     (home, store)
 }
 
-fn text(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+fn owned_pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 #[tokio::test]
-async fn jobs_are_filtered_and_come_newest_first() {
+async fn jobs_are_filtered_and_sorted_newest_first() {
     let (_home, store) = populated().await;
-    let all = || JobFilter { limit: 100, ..JobFilter::default() };
-    let of = |states: &[StateFilter]| JobFilter { states: states.to_vec(), ..all() };
-    let labelled = |pairs| JobFilter { labels: text(pairs), ..all() };
+    let unfiltered = || JobFilter { limit: 100, ..JobFilter::default() };
+    let in_states = |states: &[StateFilter]| JobFilter { states: states.to_vec(), ..unfiltered() };
+    let labelled = |pairs| JobFilter { labels: owned_pairs(pairs), ..unfiltered() };
     let provider =
-        |name: &str| JobFilter { provider: Some(name.parse().expect("a name")), ..all() };
+        |name: &str| JobFilter { provider: Some(name.parse().expect("a name")), ..unfiltered() };
     let cases = [
-        ("all", all(), "FEDCBA"),
-        ("active", of(&[StateFilter::Active]), "EBA"),
-        ("terminal", of(&[StateFilter::Terminal]), "FDC"),
-        ("unsuccessful", of(&[StateFilter::Unsuccessful]), "FD"),
-        ("one state", of(&[StateFilter::Is(State::Running)]), "B"),
-        ("a state of nobody", of(&[StateFilter::Is(State::Expired)]), ""),
+        ("all", unfiltered(), "FEDCBA"),
+        ("active", in_states(&[StateFilter::Active]), "EBA"),
+        ("terminal", in_states(&[StateFilter::Terminal]), "FDC"),
+        ("unsuccessful", in_states(&[StateFilter::Unsuccessful]), "FD"),
+        ("one state", in_states(&[StateFilter::Exactly(State::Running)]), "B"),
+        ("a state of nobody", in_states(&[StateFilter::Exactly(State::Expired)]), ""),
         (
             "one state or another",
-            of(&[StateFilter::Is(State::Failed), StateFilter::Is(State::Registered)]),
+            in_states(&[StateFilter::Exactly(State::Failed), StateFilter::Exactly(State::Registered)]),
             "DA",
         ),
         ("a provider", provider("other"), "FE"),
         ("an unknown provider", provider("nobody"), ""),
-        ("an id", JobFilter { remote_id: Some("C".parse().expect("an id")), ..all() }, "C"),
+        ("an id", JobFilter { remote_id: Some("C".parse().expect("an id")), ..unfiltered() }, "C"),
         ("a label", labelled(&[("team", "data")]), "FBA"),
         ("two labels", labelled(&[("team", "data"), ("n", "7")]), "FB"),
         ("a label's other value", labelled(&[("team", "ops")]), ""),
-        ("since", JobFilter { since: Some(at("2026-11-21 12:04:00.000")), ..all() }, "FE"),
-        ("before", JobFilter { before: Some(JobId(3)), ..all() }, "BA"),
-        ("limit", JobFilter { limit: 2, ..all() }, "FE"),
-        ("a page", JobFilter { before: Some(JobId(5)), limit: 2, ..all() }, "DC"),
+        ("since", JobFilter { registered_since: Some(at("2026-11-21 12:04:00.000")), ..unfiltered() }, "FE"),
+        ("before", JobFilter { before_id: Some(JobId(3)), ..unfiltered() }, "BA"),
+        ("limit", JobFilter { limit: 2, ..unfiltered() }, "FE"),
+        ("a page", JobFilter { before_id: Some(JobId(5)), limit: 2, ..unfiltered() }, "DC"),
         (
             "all together",
             JobFilter {
                 states: vec![StateFilter::Active],
                 provider: Some("dune".parse().expect("a name")),
-                labels: text(&[("team", "data")]),
-                since: Some(at("2026-11-21 12:01:00.000")),
-                ..all()
+                labels: owned_pairs(&[("team", "data")]),
+                registered_since: Some(at("2026-11-21 12:01:00.000")),
+                ..unfiltered()
             },
             "B",
         ),
@@ -90,32 +90,32 @@ async fn jobs_are_filtered_and_come_newest_first() {
 }
 
 #[tokio::test]
-async fn history_is_filtered_and_comes_by_number() {
+async fn history_is_filtered_and_sorted_by_sequence_number() {
     let (_home, store) = populated().await;
-    let all = || HistoryFilter { limit: 100, ..HistoryFilter::default() };
-    let of = |states: &[StateFilter]| HistoryFilter { states: states.to_vec(), ..all() };
+    let unfiltered = || HistoryFilter { limit: 100, ..HistoryFilter::default() };
+    let in_states = |states: &[StateFilter]| HistoryFilter { states: states.to_vec(), ..unfiltered() };
     let provider = "other".parse().expect("a name");
     // Small letters are registrations.
     let cases = [
-        ("all", all(), "abcdefBCDEF"),
-        ("a job", HistoryFilter { job: Some(JobId(3)), ..all() }, "cC"),
-        ("no job", HistoryFilter { job: Some(JobId(99)), ..all() }, ""),
-        ("after", HistoryFilter { after: 7, ..all() }, "CDEF"),
-        ("up to", HistoryFilter { up_to: Some(2), ..all() }, "ab"),
-        ("a page", HistoryFilter { after: 4, limit: 3, ..all() }, "efB"),
-        ("since", HistoryFilter { since: Some(at("2026-11-21 12:08:00.000")), ..all() }, "CDEF"),
-        ("a provider", HistoryFilter { provider: Some(provider), ..all() }, "efEF"),
-        ("into a terminal state", of(&[StateFilter::Terminal]), "CDF"),
-        ("into active ones", of(&[StateFilter::Active]), "abcdefBE"),
-        ("into one state", of(&[StateFilter::Is(State::Unknown)]), "E"),
-        ("a label", HistoryFilter { labels: text(&[("n", "7")]), ..all() }, "bfBF"),
+        ("all", unfiltered(), "abcdefBCDEF"),
+        ("a job", HistoryFilter { job: Some(JobId(3)), ..unfiltered() }, "cC"),
+        ("no job", HistoryFilter { job: Some(JobId(99)), ..unfiltered() }, ""),
+        ("after", HistoryFilter { after_seq: 7, ..unfiltered() }, "CDEF"),
+        ("up to", HistoryFilter { up_to_seq: Some(2), ..unfiltered() }, "ab"),
+        ("a page", HistoryFilter { after_seq: 4, limit: 3, ..unfiltered() }, "efB"),
+        ("since", HistoryFilter { observed_since: Some(at("2026-11-21 12:08:00.000")), ..unfiltered() }, "CDEF"),
+        ("a provider", HistoryFilter { provider: Some(provider), ..unfiltered() }, "efEF"),
+        ("into a terminal state", in_states(&[StateFilter::Terminal]), "CDF"),
+        ("into active ones", in_states(&[StateFilter::Active]), "abcdefBE"),
+        ("into one state", in_states(&[StateFilter::Exactly(State::Unknown)]), "E"),
+        ("a label", HistoryFilter { labels: owned_pairs(&[("n", "7")]), ..unfiltered() }, "bfBF"),
         (
             "all together",
             HistoryFilter {
-                labels: text(&[("team", "data")]),
+                labels: owned_pairs(&[("team", "data")]),
                 states: vec![StateFilter::Terminal],
-                after: 6,
-                ..all()
+                after_seq: 6,
+                ..unfiltered()
             },
             "F",
         ),
@@ -132,12 +132,12 @@ async fn history_is_filtered_and_comes_by_number() {
 }
 
 #[tokio::test]
-async fn active_jobs_come_page_by_page_each_once() {
+async fn unfinished_jobs_are_paged_without_repeats() {
     let (_home, store) = populated().await;
     let mut after = JobId(0);
     let mut pages = Vec::new();
     loop {
-        let page = store.reader.active(after, 2).await.expect("it is read");
+        let page = store.reader.unfinished_jobs(after, 2).await.expect("it is read");
         let Some(last) = page.last() else { break };
         after = last.id;
         pages.push(page.iter().map(|job| job.remote_id.as_str()).collect::<String>());
@@ -146,9 +146,9 @@ async fn active_jobs_come_page_by_page_each_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_none() {
+async fn a_missing_job_is_none() {
     let (_home, store) = populated().await;
     assert!(store.reader.job(JobId(99)).await.expect("it is read").is_none());
-    assert!(store.reader.tracked(JobId(99)).await.expect("it is read").is_none());
+    assert!(store.reader.stored_job(JobId(99)).await.expect("it is read").is_none());
     assert_eq!(store.reader.quick_check().await.expect("it is read"), None);
 }

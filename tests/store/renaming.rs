@@ -1,7 +1,7 @@
 //! A provider under a new name: its jobs and outages are found under it, all or none.
 
-use jobtrack::job::{NewJob, Ours, Outage, OutageEdge, ProviderName, Said};
-use jobtrack::store::{Batch, Committed, NameConflict, Renamed, Renaming, Store};
+use jobtrack::job::{NewJob, LocalOutcome, Outage, OutageEdge, ProviderName, ObservedState};
+use jobtrack::store::{Batch, CommitReport, RenameConflict, AppliedRename, ProviderRename, Store};
 
 use crate::support::daemon::Home;
 use crate::support::jobs::{adds, at, changes, ended, new_job, seen, told, write};
@@ -9,7 +9,7 @@ use crate::support::{db, jobs};
 
 const LATER: &str = "2026-11-21 12:05:00.250";
 
-async fn fresh() -> (Home, Store) {
+async fn empty_store() -> (Home, Store) {
     let home = Home::bare();
     let store = jobs::open(&home.database()).await;
     (home, store)
@@ -23,22 +23,22 @@ fn job(provider: &str, id: &str) -> NewJob {
     NewJob { provider: name(provider), ..new_job(id) }
 }
 
-fn renaming(to: &str, from: &[&str]) -> Renaming {
-    Renaming { to: name(to), kind: "dune", from: from.iter().map(|from| name(from)).collect() }
+fn provider_rename(to: &str, from: &[&str]) -> ProviderRename {
+    ProviderRename { to: name(to), kind: "dune", from: from.iter().map(|from| name(from)).collect() }
 }
 
-async fn rename(store: &mut Store, renamings: impl IntoIterator<Item = Renaming>) -> Committed {
-    let renamings = renamings.into_iter().collect();
-    write(store, &Batch { renamings, at: Some(at(LATER)), ..Batch::default() }).await
+async fn rename_providers(store: &mut Store, renames: impl IntoIterator<Item = ProviderRename>) -> CommitReport {
+    let renames = renames.into_iter().collect();
+    write(store, &Batch { provider_renames: renames, written_at: Some(at(LATER)), ..Batch::default() }).await
 }
 
-fn began(provider: &str, when: &str) -> Outage {
-    let edge = OutageEdge::Began { at: at(when), reason: "HTTP 503".to_owned() };
+fn outage_began(provider: &str, began_at: &str) -> Outage {
+    let edge = OutageEdge::Began { at: at(began_at), reason: "HTTP 503".to_owned() };
     Outage { provider: name(provider), edge }
 }
 
 /// Everything that bears a provider's name.
-fn names(home: &Home) -> Vec<String> {
+fn rows_by_provider(home: &Home) -> Vec<String> {
     db::query(
         &home.database(),
         "SELECT 'job', id, provider FROM jobs
@@ -48,18 +48,18 @@ fn names(home: &Home) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_history_and_outages_go_to_the_new_name() {
-    let (home, mut store) = fresh().await;
+async fn jobs_history_and_outages_are_moved_to_the_new_name() {
+    let (home, mut store) = empty_store().await;
     let jobs = [job("old", "A"), job("older", "B"), job("other", "C"), job("old", "D")];
-    let entered = write(&mut store, &adds(jobs)).await.entered;
-    let done = told(&entered[3].job, &seen(Said::Succeeded, "DONE"), at(LATER));
-    let outages = vec![began("old", LATER)];
+    let registered = write(&mut store, &adds(jobs)).await.registered;
+    let done = told(&registered[3].job, &seen(ObservedState::Succeeded, "DONE"), at(LATER));
+    let outages = vec![outage_began("old", LATER)];
     write(&mut store, &Batch { outages, ..changes([done]) }).await;
 
-    let committed = rename(&mut store, [renaming("new", &["old", "older", "never"])]).await;
-    assert_eq!(committed.conflict, None);
-    let renamed = |from, jobs| Renamed { from: name(from), to: name("new"), jobs };
-    assert_eq!(committed.renamed, [renamed("old", 2), renamed("older", 1)]);
+    let committed = rename_providers(&mut store, [provider_rename("new", &["old", "older", "never"])]).await;
+    assert_eq!(committed.rename_conflict, None);
+    let applied = |from, jobs| AppliedRename { from: name(from), to: name("new"), jobs };
+    assert_eq!(committed.applied_renames, [applied("old", 2), applied("older", 1)]);
     let expected = [
         "job|1|new",
         "job|2|new",
@@ -72,106 +72,106 @@ async fn jobs_history_and_outages_go_to_the_new_name() {
         "history|5|new",
         "event|1|new",
     ];
-    assert_eq!(names(&home), expected);
+    assert_eq!(rows_by_provider(&home), expected);
 
-    let again = write(&mut store, &adds([job("new", "A"), job("new", "D")])).await.entered;
-    let known: Vec<_> = again.iter().map(|one| (one.job.id.0, one.is_new)).collect();
+    let registered_again = write(&mut store, &adds([job("new", "A"), job("new", "D")])).await.registered;
+    let known: Vec<_> = registered_again.iter().map(|one| (one.job.id.0, one.is_new)).collect();
     assert_eq!(known, [(1, false), (4, false)], "they are known by the new name");
     let provider =
-        &store.reader.active(jobtrack::job::JobId(0), 9).await.expect("jobs")[0].provider;
+        &store.reader.unfinished_jobs(jobtrack::job::JobId(0), 9).await.expect("jobs")[0].provider;
     assert_eq!(*provider, name("new"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_anything_to_rename_nothing_is_written() {
-    let (home, mut store) = fresh().await;
+async fn nothing_is_written_if_there_is_nothing_to_rename() {
+    let (home, mut store) = empty_store().await;
     write(&mut store, &adds([job("new", "A")])).await;
-    let written = || std::fs::metadata(home.path("state/jobtrack.db-wal")).expect("a WAL").len();
-    let before = written();
-    let committed = rename(&mut store, [renaming("new", &["old"])]).await;
-    assert_eq!((committed.renamed, committed.conflict), (Vec::new(), None));
-    assert_eq!(written(), before);
+    let wal_len = || std::fs::metadata(home.path("state/jobtrack.db-wal")).expect("a WAL").len();
+    let before = wal_len();
+    let committed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
+    assert_eq!((committed.applied_renames, committed.rename_conflict), (Vec::new(), None));
+    assert_eq!(wal_len(), before);
     write(&mut store, &adds([job("old", "B")])).await;
-    rename(&mut store, [renaming("new", &["old"])]).await;
-    assert!(written() > before, "what is written would be seen");
+    rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
+    assert!(wal_len() > before, "what is written would be seen");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_is_tracked_under_two_names_is_named_and_nothing_is_renamed() {
-    let (home, mut store) = fresh().await;
+async fn an_id_tracked_under_two_names_is_reported_and_nothing_is_renamed() {
+    let (home, mut store) = empty_store().await;
     let ids = ["A", "B", "C", "D", "E"];
     let both = ids.into_iter().flat_map(|id| [job("old", id), job("new", id)]);
     let both = both.chain([job("elder", "F"), job("older", "F"), job("bygone", "G")]);
     write(&mut store, &adds(both)).await;
-    let before = names(&home);
+    let before = rows_by_provider(&home);
 
-    let free = renaming("fresh", &["bygone"]);
-    let committed = rename(&mut store, [free.clone(), renaming("new", &["old"])]).await;
-    assert_eq!((committed.renamed, names(&home)), (Vec::new(), before.clone()));
-    let why = committed.conflict.expect("a conflict").to_string();
+    let conflict_free = provider_rename("fresh", &["bygone"]);
+    let committed = rename_providers(&mut store, [conflict_free.clone(), provider_rename("new", &["old"])]).await;
+    assert_eq!((committed.applied_renames, rows_by_provider(&home)), (Vec::new(), before.clone()));
+    let message = committed.rename_conflict.expect("a conflict").to_string();
     for words in ["provider new", "A (jobs 1 and 2)", "C (jobs 5 and 6), others", "untrack"] {
-        assert!(why.contains(words), "{words}: {why}");
+        assert!(message.contains(words), "{words}: {message}");
     }
-    assert!(!why.contains("D (jobs"), "a few are enough: {why}");
+    assert!(!message.contains("D (jobs"), "a few are enough: {message}");
 
-    let former = rename(&mut store, [renaming("new", &["elder", "older"])]).await;
-    let why = former.conflict.expect("two former names clash as well").to_string();
-    assert!(why.contains("F (jobs 11 and 12)"), "{why}");
-    assert_eq!(names(&home), before);
+    let report = rename_providers(&mut store, [provider_rename("new", &["elder", "older"])]).await;
+    let message = report.rename_conflict.expect("two former names clash as well").to_string();
+    assert!(message.contains("F (jobs 11 and 12)"), "{message}");
+    assert_eq!(rows_by_provider(&home), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_untracked_or_lost_stands_in_nobodys_way() {
-    let (home, mut store) = fresh().await;
+async fn untracked_and_lost_jobs_cause_no_conflict() {
+    let (home, mut store) = empty_store().await;
     let jobs = [job("old", "A"), job("new", "A"), job("old", "B"), job("new", "B")];
-    let entered = write(&mut store, &adds(jobs)).await.entered;
-    let untracked = ended(&entered[0].job, Ours::Untracked, at(LATER));
-    let lost = ended(&entered[3].job, Ours::Lost, at(LATER));
+    let registered = write(&mut store, &adds(jobs)).await.registered;
+    let untracked = ended(&registered[0].job, LocalOutcome::Untracked, at(LATER));
+    let lost = ended(&registered[3].job, LocalOutcome::Lost, at(LATER));
     write(&mut store, &changes([untracked, lost])).await;
-    let committed = rename(&mut store, [renaming("new", &["old"])]).await;
-    assert_eq!((committed.conflict, committed.renamed[0].jobs), (None, 2));
-    assert!(names(&home).iter().all(|line| line.ends_with("|new")));
+    let committed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
+    assert_eq!((committed.rename_conflict, committed.applied_renames[0].jobs), (None, 2));
+    assert!(rows_by_provider(&home).iter().all(|line| line.ends_with("|new")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_is_over_under_both_names_is_a_conflict_too() {
-    let (_home, mut store) = fresh().await;
-    let entered = write(&mut store, &adds([job("old", "A"), job("new", "A")])).await.entered;
-    let done = seen(Said::Succeeded, "DONE");
-    write(&mut store, &changes(entered.iter().map(|one| told(&one.job, &done, at(LATER))))).await;
-    let why = rename(&mut store, [renaming("new", &["old"])]).await.conflict.expect("a conflict");
-    assert!(why.to_string().contains("providers.new.formerly"), "{why}");
+async fn an_id_that_finished_under_both_names_is_a_conflict_too() {
+    let (_home, mut store) = empty_store().await;
+    let registered = write(&mut store, &adds([job("old", "A"), job("new", "A")])).await.registered;
+    let done = seen(ObservedState::Succeeded, "DONE");
+    write(&mut store, &changes(registered.iter().map(|one| told(&one.job, &done, at(LATER))))).await;
+    let conflict = rename_providers(&mut store, [provider_rename("new", &["old"])]).await.rename_conflict.expect("a conflict");
+    assert!(conflict.to_string().contains("providers.new.formerly"), "{conflict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_of_another_kind_are_not_renamed() {
-    let (home, mut store) = fresh().await;
+    let (home, mut store) = empty_store().await;
     write(&mut store, &adds([job("old", "A"), NewJob { kind: "dli", ..job("old", "B") }])).await;
-    let before = names(&home);
-    let committed = rename(&mut store, [renaming("new", &["older", "old"])]).await;
-    let conflict = committed.conflict.expect("a conflict");
-    let NameConflict::Kind { ref from, job, ref found, .. } = conflict else {
+    let before = rows_by_provider(&home);
+    let committed = rename_providers(&mut store, [provider_rename("new", &["older", "old"])]).await;
+    let conflict = committed.rename_conflict.expect("a conflict");
+    let RenameConflict::KindMismatch { ref from, job, ref job_kind, .. } = conflict else {
         panic!("{conflict}");
     };
     assert_eq!((from.as_str(), job.0, found.as_str()), ("old", 2, "dli"));
-    assert_eq!(names(&home), before);
+    assert_eq!(rows_by_provider(&home), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_lasting_outage_goes_on_under_the_new_name() {
+async fn one_open_outage_continues_under_the_new_name() {
     let outages = "SELECT provider, began_at, ended_at FROM outages ORDER BY began_at";
     let (first, second, third) =
         ("2026-11-21 10:00:00.000", "2026-11-21 10:01:00.000", "2026-11-21 10:02:00.000");
     // (who is out since the first, second and third of these times, whose outage goes on)
-    for (out, lasting) in [(["old", "new", "older"], second), (["old", "other", "older"], first)] {
-        let (home, mut store) = fresh().await;
-        let began = [first, second, third].into_iter().zip(out).map(|(at, who)| began(who, at));
+    for (providers_in_outage, kept_open) in [(["old", "new", "older"], second), (["old", "other", "older"], first)] {
+        let (home, mut store) = empty_store().await;
+        let began = [first, second, third].into_iter().zip(providers_in_outage).map(|(at, who)| outage_began(who, at));
         write(&mut store, &Batch { outages: began.collect(), ..Batch::default() }).await;
-        let committed = rename(&mut store, [renaming("new", &["old", "older"])]).await;
-        assert_eq!(committed.conflict, None);
-        let expected = [first, second, third].into_iter().zip(out).map(|(at, who)| {
+        let committed = rename_providers(&mut store, [provider_rename("new", &["old", "older"])]).await;
+        assert_eq!(committed.rename_conflict, None);
+        let expected = [first, second, third].into_iter().zip(providers_in_outage).map(|(at, who)| {
             let who = if who == "other" { who } else { "new" };
-            let ended = if at == lasting || who == "other" { "" } else { LATER };
+            let ended = if at == kept_open || who == "other" { "" } else { LATER };
             format!("{who}|{at}|{ended}")
         });
         assert_eq!(db::query(&home.database(), outages), expected.collect::<Vec<_>>());

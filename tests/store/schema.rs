@@ -27,14 +27,14 @@ fn migrations() -> Vec<(i64, PathBuf)> {
 }
 
 /// What a version added; it comes on top of those before.
-fn sample(version: i64) -> String {
+fn sample_sql(version: i64) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join(format!("migrations/samples/{version:04}.sql"));
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_database_bears_our_mark_and_the_newest_version() {
+async fn a_new_database_has_our_application_id_and_the_newest_version() {
     let home = Home::bare();
     let newest = migrations().pop().expect("one migration at least").0;
     assert_eq!(SCHEMA_VERSION, newest, "SCHEMA_VERSION is the newest migration's number");
@@ -49,7 +49,7 @@ async fn a_new_database_bears_our_mark_and_the_newest_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_table_of_ours_is_strict() {
+async fn every_table_is_strict() {
     let home = Home::bare();
     drop(jobs::open(&home.database()).await);
     let tables = "SELECT name, strict FROM pragma_table_list WHERE schema = 'main'
@@ -61,7 +61,7 @@ async fn every_table_of_ours_is_strict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_versions_sample_is_carried_over_to_the_newest() {
+async fn each_versions_sample_is_migrated_to_the_newest_version() {
     // A start adds the time in which the daemon was down.
     let counts = "SELECT (SELECT count(*) FROM job), (SELECT count(*) FROM transition),
                          (SELECT count(*) FROM provider_event WHERE provider IS NOT NULL)";
@@ -81,30 +81,30 @@ async fn each_versions_sample_is_carried_over_to_the_newest() {
         migrator.run(&mut connection).await.expect("the old schema");
         connection.close().await.expect("closed");
         for part in 1..=version {
-            db::execute(&home.database(), &sample(part));
+            db::execute(&home.database(), &sample_sql(part));
         }
-        let held = db::value(&home.database(), counts);
-        assert!(!held.split('|').any(|count| count == "0"), "sample {version} fills all: {held}");
+        let counts_before = db::value(&home.database(), counts);
+        assert!(!counts_before.split('|').any(|count| count == "0"), "sample {version} fills all: {counts_before}");
 
         let store = jobs::open(&home.database()).await;
-        assert_eq!(db::value(&home.database(), views), held, "after version {version}");
+        assert_eq!(db::value(&home.database(), views), counts_before, "after version {version}");
         for view in ["jobs", "history", "runs", "outages"] {
             let rows = db::query(&home.database(), &format!("SELECT * FROM {view}"));
             assert!(!rows.is_empty(), "{view} answers after version {version}");
         }
         assert_eq!(db::illegal_history(&home.database()), [""; 0], "sample {version}");
-        let active = store.reader.active(jobtrack::job::JobId(0), 10).await.expect("it is read");
+        let active = store.reader.unfinished_jobs(jobtrack::job::JobId(0), 10).await.expect("it is read");
         assert!(!active.is_empty(), "sample {version} has an active job");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_19_the_history_is_append_only_for_a_shell_too() {
+async fn fault_19_the_history_is_append_only_even_for_the_sqlite_shell() {
     let home = Home::bare();
     let mut store = jobs::open(&home.database()).await;
     jobs::register(&mut store, "A").await;
     jobs::register(&mut store, "B").await;
-    for refused in [
+    for statement in [
         "UPDATE transition SET to_state = 'succeeded'",
         "UPDATE transition SET message = 'x' WHERE job_id = 1",
         "DELETE FROM transition",
@@ -112,9 +112,9 @@ async fn fault_19_the_history_is_append_only_for_a_shell_too() {
         "REPLACE INTO transition (seq, job_id, to_state, evidence, observed_at)
          VALUES (2, 1, 'lost', 'local', '2026-01-01 00:00:00.000')",
     ] {
-        let output = db::shell(&home.database(), refused);
-        assert!(!output.status.success(), "{refused}");
-        assert!(text(&output.stderr).contains("append-only"), "{refused}: {output:?}");
+        let output = db::shell(&home.database(), statement);
+        assert!(!output.status.success(), "{statement}");
+        assert!(text(&output.stderr).contains("append-only"), "{statement}: {output:?}");
     }
     db::execute(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 1");
     assert_eq!(db::query(&home.database(), "SELECT job_id FROM transition"), ["2"]);

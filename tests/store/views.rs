@@ -8,7 +8,7 @@ use crate::support::daemon::Home;
 use crate::support::{db, jobs};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_view_has_the_columns_of_its_contract() {
+async fn each_view_has_its_documented_columns() {
     let home = Home::bare();
     drop(jobs::open(&home.database()).await);
     let contract = [
@@ -31,13 +31,13 @@ async fn each_view_has_the_columns_of_its_contract() {
         ("outages", "provider, began_at, ended_at, reason, failed_polls"),
     ];
     for (view, columns) in contract {
-        let told = format!("SELECT group_concat(name, ', ') FROM pragma_table_info('{view}')");
-        assert_eq!(db::value(&home.database(), &told), columns, "{view}");
+        let query = format!("SELECT group_concat(name, ', ') FROM pragma_table_info('{view}')");
+        assert_eq!(db::value(&home.database(), &query), columns, "{view}");
     }
 }
 
 /// A job that ended at 12:10:00 by our clock, and what `runs` makes of it.
-struct Run {
+struct RunCase {
     name: &'static str,
     /// Its registration, at 12:00:00 if none is named.
     registered_at: &'static str,
@@ -46,55 +46,55 @@ struct Run {
     ended_at: Option<&'static str>,
     earliest_at: Option<&'static str>,
     /// `pending_s`, `running_s`, `detection_delay_s`, `detection_delay_max_s`.
-    sums: &'static str,
+    expected: &'static str,
 }
 
-const WHOLE: Run = Run {
+const ALL_TIMES_KNOWN: RunCase = RunCase {
     name: "all is told",
     registered_at: "12:00:00.000",
     submitted_at: Some("11:59:58.000"),
     started_at: Some("12:00:01.500"),
     ended_at: Some("12:09:57.750"),
     earliest_at: Some("12:09:30.100"),
-    sums: "3.5|596.25|2.25|29.9",
+    expected: "3.5|596.25|2.25|29.9",
 };
 
-const RUNS: [Run; 8] = [
-    WHOLE,
-    Run {
+const RUN_CASES: [RunCase; 8] = [
+    ALL_TIMES_KNOWN,
+    RunCase {
         name: "nothing is told",
         submitted_at: None,
         started_at: None,
         ended_at: None,
         earliest_at: None,
-        sums: "|||600.0",
-        ..WHOLE
+        expected: "|||600.0",
+        ..ALL_TIMES_KNOWN
     },
-    Run { name: "no submission", submitted_at: None, sums: "|596.25|2.25|29.9", ..WHOLE },
-    Run { name: "never started", started_at: None, sums: "||2.25|29.9", ..WHOLE },
-    Run { name: "no end", ended_at: None, sums: "3.5|||29.9", ..WHOLE },
-    Run {
+    RunCase { name: "no submission", submitted_at: None, expected: "|596.25|2.25|29.9", ..ALL_TIMES_KNOWN },
+    RunCase { name: "never started", started_at: None, expected: "||2.25|29.9", ..ALL_TIMES_KNOWN },
+    RunCase { name: "no end", ended_at: None, expected: "3.5|||29.9", ..ALL_TIMES_KNOWN },
+    RunCase {
         name: "over before it was registered",
         registered_at: "12:09:59.000",
         earliest_at: None,
-        sums: "3.5|596.25|1.0|1.0",
-        ..WHOLE
+        expected: "3.5|596.25|1.0|1.0",
+        ..ALL_TIMES_KNOWN
     },
-    Run {
+    RunCase {
         name: "asked before it was registered",
         registered_at: "12:09:45.000",
-        sums: "3.5|596.25|2.25|15.0",
-        ..WHOLE
+        expected: "3.5|596.25|2.25|15.0",
+        ..ALL_TIMES_KNOWN
     },
-    Run {
+    RunCase {
         name: "the provider's clock is ahead",
         ended_at: Some("12:10:05.000"),
-        sums: "3.5|603.5|0.0|29.9",
-        ..WHOLE
+        expected: "3.5|603.5|0.0|29.9",
+        ..ALL_TIMES_KNOWN
     },
 ];
 
-fn insert(number: usize, run: &Run) -> String {
+fn insert_job_sql(number: usize, run: &RunCase) -> String {
     let time = |text: Option<&str>| match text {
         Some(text) => format!("'2026-11-21 {text}'"),
         None => "NULL".to_owned(),
@@ -102,43 +102,43 @@ fn insert(number: usize, run: &Run) -> String {
     let [registered, submitted, started, ended, earliest] =
         [Some(run.registered_at), run.submitted_at, run.started_at, run.ended_at, run.earliest_at]
             .map(time);
-    let over = time(Some("12:10:00.000"));
+    let terminal = time(Some("12:10:00.000"));
     format!(
         "INSERT INTO job (id, provider, kind, remote_id, state, registered_at, submitted_at,
                           started_at, ended_at, terminal_at)
          VALUES ({number}, 'dune', 'dune', 'r{number}', 'succeeded', {registered}, {submitted},
-                 {started}, {ended}, {over});
+                 {started}, {ended}, {terminal});
          INSERT INTO transition (job_id, from_state, to_state, evidence, occurred_at, observed_at,
                                  earliest_at)
          VALUES ({number}, NULL, 'registered', 'local', NULL, {registered}, NULL),
-                ({number}, 'registered', 'succeeded', 'observed', {ended}, {over}, {earliest});"
+                ({number}, 'registered', 'succeeded', 'observed', {ended}, {terminal}, {earliest});"
     )
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn runs_counts_what_is_known_and_from_registration_at_the_earliest() {
+async fn the_runs_view_computes_durations_bounded_by_registration() {
     let home = Home::bare();
     drop(jobs::open(&home.database()).await);
-    for (number, run) in RUNS.iter().enumerate() {
-        db::execute(&home.database(), &insert(number + 1, run));
+    for (number, run) in RUN_CASES.iter().enumerate() {
+        db::execute(&home.database(), &insert_job_sql(number + 1, run));
     }
-    for (number, run) in RUNS.iter().enumerate() {
-        let sums = format!(
+    for (number, run) in RUN_CASES.iter().enumerate() {
+        let query = format!(
             "SELECT pending_s, running_s, detection_delay_s, detection_delay_max_s
              FROM runs WHERE job_id = {}",
             number + 1
         );
-        assert_eq!(db::query(&home.database(), &sums), [run.sums], "{}", run.name);
+        assert_eq!(db::query(&home.database(), &query), [run.expected], "{}", run.name);
     }
     let still_active = "INSERT INTO job (provider, kind, remote_id, state, registered_at)
                         VALUES ('dune', 'dune', 'active', 'running', '2026-11-21 12:00:00.000')";
     db::execute(&home.database(), still_active);
-    let all = RUNS.len().to_string();
+    let all = RUN_CASES.len().to_string();
     assert_eq!(db::value(&home.database(), "SELECT count(*) FROM runs"), all, "only what is over");
 }
 
 /// The plan of a query, by the library that the daemon links and by the operator's shell.
-async fn plans(home: &Home, query: &str) -> [String; 2] {
+async fn query_plans(home: &Home, query: &str) -> [String; 2] {
     let explain = format!("EXPLAIN QUERY PLAN {query}");
     let options = SqliteConnectOptions::new().filename(home.database()).read_only(true);
     let mut connection = options.connect().await.expect("the database");
@@ -146,12 +146,12 @@ async fn plans(home: &Home, query: &str) -> [String; 2] {
         .fetch_all(&mut connection)
         .await
         .unwrap_or_else(|error| panic!("{query}: {error}"));
-    let ours: Vec<_> = rows.into_iter().map(|(_, _, _, detail)| detail).collect();
-    [ours.join("\n"), db::query(&home.database(), &explain).join("\n")]
+    let linked_library: Vec<_> = rows.into_iter().map(|(_, _, _, detail)| detail).collect();
+    [linked_library.join("\n"), db::query(&home.database(), &explain).join("\n")]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_asked_every_day_uses_an_index() {
+async fn common_queries_use_an_index() {
     let home = Home::bare();
     let Store { writer, reader, .. } = jobs::open(&home.database()).await;
     // The query, and what its plan must name.
@@ -177,7 +177,7 @@ async fn what_is_asked_every_day_uses_an_index() {
         ),
     ];
     for (query, index) in cases {
-        for plan in plans(&home, query).await {
+        for plan in query_plans(&home, query).await {
             assert!(plan.contains(index), "{query}\n{plan}");
             assert!(!plan.contains("SCAN"), "{query}\n{plan}");
         }

@@ -1,6 +1,6 @@
 //! What becomes of a batch: all of it or nothing, nothing twice, nothing over somebody else's word.
 
-use jobtrack::job::{Anomaly, JobId, NewJob, Ours, Said, State, Times, Told};
+use jobtrack::job::{Anomaly, JobId, NewJob, LocalOutcome, ObservedState, State, ProviderTimes, Metadata};
 use jobtrack::store::{Batch, HistoryFilter, Store};
 
 use crate::support::daemon::Home;
@@ -9,7 +9,7 @@ use crate::support::jobs::{
 };
 use crate::support::{db, jobs};
 
-async fn fresh() -> (Home, Store) {
+async fn empty_store() -> (Home, Store) {
     let home = Home::bare();
     let store = jobs::open(&home.database()).await;
     (home, store)
@@ -19,14 +19,14 @@ const NOON: &str = "2026-11-21 12:00:00.000";
 const LATER: &str = "2026-11-21 12:05:00.250";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_entered_once_however_often_it_is_added() {
-    let (home, mut store) = fresh().await;
+async fn a_job_is_registered_once_however_often_it_is_added() {
+    let (home, mut store) = empty_store().await;
     register(&mut store, "known").await;
     let batch = adds(["new", "known", "new", "00123", "123"].map(new_job));
-    let entered = write(&mut store, &batch).await.entered;
-    let told: Vec<_> =
-        entered.iter().map(|one| (one.job.id.0, one.job.remote_id.as_str(), one.is_new)).collect();
-    let [new, text, number] = [told[0].0, told[3].0, told[4].0];
+    let registered = write(&mut store, &batch).await.registered;
+    let found: Vec<_> =
+        registered.iter().map(|one| (one.job.id.0, one.job.remote_id.as_str(), one.is_new)).collect();
+    let [new, text, number] = [found[0].0, found[3].0, found[4].0];
     let expected = [
         (new, "new", true),
         (1, "known", false),
@@ -34,7 +34,7 @@ async fn a_job_is_entered_once_however_often_it_is_added() {
         (text, "00123", true),
         (number, "123", true),
     ];
-    assert_eq!(told, expected, "in the order of the batch; ids are text");
+    assert_eq!(found, expected, "in the order of the batch; ids are text");
     let rows = "SELECT remote_id, from_state IS NULL, to_state, evidence, observed_at FROM history
                 ORDER BY seq";
     let first_row = |id: &str| format!("{id}|1|registered|local|{NOON}");
@@ -47,24 +47,24 @@ async fn a_job_is_entered_once_however_often_it_is_added() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_id_at_two_providers_is_two_jobs() {
-    let (_home, mut store) = fresh().await;
+    let (_home, mut store) = empty_store().await;
     let other = NewJob { provider: "other".parse().expect("a name"), ..new_job("A") };
-    let entered = write(&mut store, &adds([new_job("A"), other])).await.entered;
-    assert!(entered.iter().all(|one| one.is_new));
+    let registered = write(&mut store, &adds([new_job("A"), other])).await.registered;
+    assert!(registered.iter().all(|one| one.is_new));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn adding_again_only_adds_labels() {
-    let (home, mut store) = fresh().await;
+async fn adding_a_job_again_only_merges_labels() {
+    let (home, mut store) = empty_store().await;
     let with = |pairs| NewJob { labels: pairs, ..new_job("A") };
     write(&mut store, &adds([with(labels([("team", "data"), ("env", "test")]))])).await;
-    let again = NewJob {
+    let readded = NewJob {
         give_up_after: Some(std::time::Duration::from_secs(1)),
         added_by: Some(7),
         registered_at: at(LATER),
         ..with(labels([("env", "live")]))
     };
-    write(&mut store, &adds([again])).await;
+    write(&mut store, &adds([readded])).await;
     let labels_now = "SELECT key, value FROM job, json_each(labels) ORDER BY key";
     assert_eq!(db::query(&home.database(), labels_now), ["env|live", "team|data"]);
     let row = "SELECT added_by, registered_at, give_up_after_s IS NULL FROM job";
@@ -77,8 +77,8 @@ async fn adding_again_only_adds_labels() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_whose_labels_grew_can_still_be_read() {
-    let (_home, mut store) = fresh().await;
+async fn merged_labels_do_not_exceed_the_limit() {
+    let (_home, mut store) = empty_store().await;
     let numbered = |from: usize, to: usize| {
         let pairs = (from..to).map(|number| (format!("k{number}"), "v".to_owned()));
         let labels =
@@ -92,74 +92,74 @@ async fn a_job_whose_labels_grew_can_still_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_was_untracked_or_lost_is_added_anew() {
-    let (home, mut store) = fresh().await;
-    for ours in [Ours::Untracked, Ours::Lost] {
+async fn an_untracked_or_lost_job_is_registered_as_a_new_job() {
+    let (home, mut store) = empty_store().await;
+    for outcome in [LocalOutcome::Untracked, LocalOutcome::Lost] {
         let job = register(&mut store, "A").await;
-        write(&mut store, &changes([ended(&job, ours, at(LATER))])).await;
-        let entered = write(&mut store, &adds([new_job("A")])).await.entered;
-        assert!(entered[0].is_new && entered[0].job.id > job.id, "after {ours:?}");
-        let again = write(&mut store, &adds([new_job("A")])).await.entered;
-        assert_eq!((again[0].is_new, again[0].job.id), (false, entered[0].job.id));
-        write(&mut store, &changes([ended(&again[0].job, ours, at(LATER))])).await;
+        write(&mut store, &changes([ended(&job, outcome, at(LATER))])).await;
+        let registered = write(&mut store, &adds([new_job("A")])).await.registered;
+        assert!(registered[0].is_new && registered[0].job.id > job.id, "after {outcome:?}");
+        let registered_again = write(&mut store, &adds([new_job("A")])).await.registered;
+        assert_eq!((registered_again[0].is_new, registered_again[0].job.id), (false, registered[0].job.id));
+        write(&mut store, &changes([ended(&registered_again[0].job, outcome, at(LATER))])).await;
     }
     let states = "SELECT group_concat(state, ' ') FROM (SELECT state FROM jobs ORDER BY id)";
     assert_eq!(db::value(&home.database(), states), "untracked untracked lost lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_ended_stays_known() {
-    let (_home, mut store) = fresh().await;
+async fn a_finished_job_is_not_registered_again() {
+    let (_home, mut store) = empty_store().await;
     let job = register(&mut store, "A").await;
-    let done = seen(Said::Succeeded, "QUERY_STATE_COMPLETED");
-    write(&mut store, &changes([told(&job, &done, at(LATER))])).await;
-    let entered = write(&mut store, &adds([new_job("A")])).await.entered;
-    assert_eq!((entered[0].is_new, entered[0].job.id), (false, job.id));
-    assert_eq!(entered[0].job.standing.state, State::Succeeded);
+    let observation = seen(ObservedState::Succeeded, "QUERY_STATE_COMPLETED");
+    write(&mut store, &changes([told(&job, &observation, at(LATER))])).await;
+    let registered = write(&mut store, &adds([new_job("A")])).await.registered;
+    assert_eq!((registered[0].is_new, registered[0].job.id), (false, job.id));
+    assert_eq!(registered[0].job.current_state.state, State::Succeeded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_are_never_given_twice() {
-    let (home, mut store) = fresh().await;
+async fn ids_and_sequence_numbers_are_never_reused() {
+    let (home, mut store) = empty_store().await;
     register(&mut store, "A").await;
     let last = register(&mut store, "B").await;
-    let newest = *store.writer.newest().borrow();
+    let newest = *store.writer.subscribe_newest_seq().borrow();
     let delete = "PRAGMA foreign_keys = on; DELETE FROM job";
     db::execute(&home.database(), delete);
     assert_eq!(db::value(&home.database(), "SELECT count(*) FROM transition"), "0");
     let next = register(&mut store, "C").await;
     assert!(next.id > last.id, "{} after {}", next.id, last.id);
-    assert!(*store.writer.newest().borrow() > newest, "the sequence goes on");
+    assert!(*store.writer.subscribe_newest_seq().borrow() > newest, "the sequence goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_written_whole_and_read_back_as_it_was() {
-    let (home, mut store) = fresh().await;
+async fn a_change_is_written_completely_and_read_back_unchanged() {
+    let (home, mut store) = empty_store().await;
     let job = register(&mut store, "A").await;
-    let mut done = seen(Said::Failed, "QUERY_STATE_FAILED");
-    done.times = Times {
+    let mut observation = seen(ObservedState::Failed, "QUERY_STATE_FAILED");
+    observation.times = ProviderTimes {
         submitted_at: Some(at("2026-11-21 11:59:58.001")),
         started_at: Some(at("2026-11-21 12:00:01.500")),
         ended_at: Some(at("2026-11-21 12:04:59.999")),
         expires_at: None,
     };
-    done.message = Some("it's \"broken\"\n\u{1F980}".to_owned());
-    let mut change = told(&job, &done, at(LATER));
-    let mut with = note(&job, at(LATER));
-    with.told = Some(Told {
-        likeness: jobtrack::job::Likeness::Unknown,
-        times: done.times,
-        message: done.message.clone(),
-        listed_at: None,
+    observation.message = Some("it's \"broken\"\n\u{1F980}".to_owned());
+    let mut change = told(&job, &observation, at(LATER));
+    let mut record = note(&job, at(LATER));
+    record.metadata = Some(Metadata {
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+        times: observation.times,
+        message: observation.message.clone(),
+        list_time: None,
         detail: r#"{"query_id":980708}"#.to_owned(),
     });
-    change.note = Some(with);
+    change.poll_record = Some(record);
     let committed = write(&mut store, &changes([change.clone()])).await;
-    assert!(committed.refused.is_empty());
+    assert!(committed.rejected_changes.is_empty());
 
     let filter = HistoryFilter { job: Some(job.id), limit: 100, ..HistoryFilter::default() };
     let rows = store.reader.history(&filter).await.expect("it is read");
-    let written = std::iter::once(jobtrack::job::register(job.registered_at)).chain(change.rows);
+    let written = std::iter::once(jobtrack::job::registration_transition(job.registered_at)).chain(change.transitions);
     for (row, expected) in rows.iter().zip(written) {
         let found = jobtrack::job::Transition {
             from: row.from_state,
@@ -173,102 +173,102 @@ async fn a_change_is_written_whole_and_read_back_as_it_was() {
         };
         assert_eq!(found, expected);
     }
-    let steps: Vec<_> = rows.iter().map(|row| row.to_state.as_str()).collect();
-    assert_eq!(steps, ["registered", "pending", "running", "failed"]);
+    let states: Vec<_> = rows.iter().map(|row| row.to_state.as_str()).collect();
+    assert_eq!(states, ["registered", "pending", "running", "failed"]);
 
     let row = store.reader.job(job.id).await.expect("it is read").expect("it is there");
     assert_eq!((row.state, row.terminal, row.terminal_at), (State::Failed, true, Some(at(LATER))));
     assert_eq!(row.provider_state.as_deref(), Some("QUERY_STATE_FAILED"));
-    assert_eq!((row.submitted_at, row.ended_at), (done.times.submitted_at, done.times.ended_at));
-    assert_eq!((row.polls, row.message), (1, done.message));
+    assert_eq!((row.submitted_at, row.ended_at), (observation.times.submitted_at, observation.times.ended_at));
+    assert_eq!((row.polls, row.message), (1, observation.message));
     assert_eq!(row.detail["query_id"], 980_708);
-    let standing = store.reader.tracked(job.id).await.expect("it is read").expect("it is there");
-    assert_eq!(standing.standing.state, change.after.state);
-    assert_eq!(standing.standing.word, change.after.word);
-    assert_eq!(standing.standing.reached, change.after.reached);
-    assert_eq!(standing.standing.observed_at, change.after.observed_at);
+    let stored = store.reader.stored_job(job.id).await.expect("it is read").expect("it is there");
+    assert_eq!(stored.current_state.state, change.new_state.state);
+    assert_eq!(stored.current_state.provider_state, change.new_state.provider_state);
+    assert_eq!(stored.current_state.furthest_step, change.new_state.furthest_step);
+    assert_eq!(stored.current_state.observed_at, change.new_state.observed_at);
     assert_eq!(db::illegal_history(&home.database()), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_19_what_an_operator_changed_is_not_written_over() {
-    let (home, mut store) = fresh().await;
+async fn fault_19_an_operators_change_is_not_overwritten() {
+    let (home, mut store) = empty_store().await;
     let [a, b] = [register(&mut store, "A").await, register(&mut store, "B").await];
     db::execute(&home.database(), "UPDATE job SET state = 'running', polls = 7 WHERE id = 1");
-    let newest = *store.writer.newest().borrow();
+    let newest = *store.writer.subscribe_newest_seq().borrow();
 
-    let over = seen(Said::Succeeded, "DONE");
+    let observation = seen(ObservedState::Succeeded, "DONE");
     let mut batch = changes([&a, &b].map(|job| {
-        let mut change = told(job, &over, at(LATER));
-        change.note = Some(note(job, at(LATER)));
+        let mut change = told(job, &observation, at(LATER));
+        change.poll_record = Some(note(job, at(LATER)));
         change
     }));
-    batch.adds.push(new_job("C"));
+    batch.new_jobs.push(new_job("C"));
     let committed = write(&mut store, &batch).await;
-    let [(job, Some(found))] = committed.refused.as_slice() else {
-        panic!("A alone is refused: {:?}", committed.refused);
+    let [(job, Some(found))] = committed.rejected_changes.as_slice() else {
+        panic!("A alone is refused: {:?}", committed.rejected_changes);
     };
-    assert_eq!((*job, found.standing.state, found.polls), (a.id, State::Running, 7));
+    assert_eq!((*job, found.current_state.state, found.polls), (a.id, State::Running, 7));
     let rows = "SELECT remote_id, state, provider_state, polls FROM job ORDER BY id";
     let expected = ["A|running||7", "B|succeeded|DONE|1", "C|registered||0"];
     assert_eq!(db::query(&home.database(), rows), expected, "the rest of the batch is in");
     let of_a = "SELECT count(*) FROM history WHERE remote_id = 'A'";
     assert_eq!(db::value(&home.database(), of_a), "1", "nothing was added to its history");
-    assert_eq!(*store.writer.newest().borrow(), newest + 2);
+    assert_eq!(*store.writer.subscribe_newest_seq().borrow(), newest + 2);
 
     db::execute(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 2");
-    let committed = write(&mut store, &changes([told(&b, &over, at(LATER))])).await;
-    let [(job, None)] = committed.refused.as_slice() else {
-        panic!("B is gone: {:?}", committed.refused);
+    let committed = write(&mut store, &changes([told(&b, &observation, at(LATER))])).await;
+    let [(job, None)] = committed.rejected_changes.as_slice() else {
+        panic!("B is gone: {:?}", committed.rejected_changes);
     };
     assert_eq!(*job, b.id);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_note_keeps_books_and_writes_no_history() {
-    let (home, mut store) = fresh().await;
+async fn a_poll_record_updates_the_job_but_not_the_history() {
+    let (home, mut store) = empty_store().await;
     let job = register(&mut store, "A").await;
-    let newest = *store.writer.newest().borrow();
+    let newest = *store.writer.subscribe_newest_seq().borrow();
     let mut first = note(&job, at("2026-11-21 12:01:00.000"));
     first.next_poll_at = Some(at("2026-11-21 12:02:00.000"));
-    first.answered_from = Some(at("2026-11-21 12:00:59.900"));
-    first.told = Some(Told {
-        likeness: jobtrack::job::Likeness::Unknown,
-        times: Times { submitted_at: Some(at(NOON)), ..Times::default() },
+    first.last_success_sent_at = Some(at("2026-11-21 12:00:59.900"));
+    first.metadata = Some(Metadata {
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+        times: ProviderTimes { submitted_at: Some(at(NOON)), ..ProviderTimes::default() },
         message: None,
-        listed_at: Some(at(NOON)),
+        list_time: Some(at(NOON)),
         detail: r#"{"queue_position":3}"#.to_owned(),
     });
     let mut failed = note(&job, at("2026-11-21 12:02:00.000"));
     (failed.polls, failed.failed_polls) = (2, 1);
     failed.last_poll_error = Some("HTTP 502".to_owned());
-    let books = "SELECT last_polled_at, next_poll_at, answered_from, polls, failed_polls,
+    let poll_columns = "SELECT last_polled_at, next_poll_at, answered_from, polls, failed_polls,
                         last_poll_error, submitted_at, listed_at, detail FROM job";
-    let steps = [
+    let cases = [
         (first, "12:01:00.000|2026-11-21 12:02:00.000|2026-11-21 12:00:59.900|1|0||"),
         (failed, "12:02:00.000||2026-11-21 12:00:59.900|2|1|HTTP 502|"),
     ];
-    for (note, expected) in steps {
-        write(&mut store, &Batch { notes: vec![note], ..Batch::default() }).await;
+    for (record, expected) in cases {
+        write(&mut store, &Batch { poll_records: vec![record], ..Batch::default() }).await;
         let expected = format!("2026-11-21 {expected}{NOON}|{NOON}|{{\"queue_position\":3}}");
-        assert_eq!(db::query(&home.database(), books), [expected]);
+        assert_eq!(db::query(&home.database(), poll_columns), [expected]);
     }
-    assert_eq!(*store.writer.newest().borrow(), newest);
+    assert_eq!(*store.writer.subscribe_newest_seq().borrow(), newest);
 
     let mut stale = note(&job, at(LATER));
-    (stale.expected, stale.polls) = (State::Running, 9);
-    write(&mut store, &Batch { notes: vec![stale], ..Batch::default() }).await;
+    (stale.expected_state, stale.polls) = (State::Running, 9);
+    write(&mut store, &Batch { poll_records: vec![stale], ..Batch::default() }).await;
     assert_eq!(db::value(&home.database(), "SELECT polls FROM job"), "2", "of another state");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_anomaly_is_kept_beside_the_history() {
-    let (home, mut store) = fresh().await;
+async fn an_anomaly_is_recorded_outside_the_history() {
+    let (home, mut store) = empty_store().await;
     let job = register(&mut store, "A").await;
     let what = "recorded as failed, now reported as running";
-    let anomaly = Anomaly { job: job.id, at: at(LATER), what: what.to_owned() };
-    let of_nobody = Anomaly { job: JobId(99), ..anomaly.clone() };
-    let batch = Batch { anomalies: vec![anomaly, of_nobody], ..Batch::default() };
+    let anomaly = Anomaly { job: job.id, at: at(LATER), description: what.to_owned() };
+    let of_unknown_job = Anomaly { job: JobId(99), ..anomaly.clone() };
+    let batch = Batch { anomalies: vec![anomaly, of_unknown_job], ..Batch::default() };
     write(&mut store, &batch).await;
     let rows = "SELECT kind, provider, job_id, began_at, reason FROM provider_event";
     let expected = format!("anomaly|dune|1|{LATER}|{what}");
@@ -277,17 +277,17 @@ async fn an_anomaly_is_kept_beside_the_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_is_published_only_when_its_row_can_be_read() {
+async fn a_sequence_number_is_published_only_when_its_row_can_be_read() {
     const JOBS: i64 = 100;
-    let (home, mut store) = fresh().await;
-    let (mut newest, reader) = (store.writer.newest(), store.reader.clone());
+    let (home, mut store) = empty_store().await;
+    let (mut newest, reader) = (store.writer.subscribe_newest_seq(), store.reader.clone());
     assert_eq!(*newest.borrow(), 0);
     let following = tokio::spawn(async move {
         let mut seen = 0;
         while seen < JOBS {
             newest.changed().await.expect("the writer lives");
             let published = *newest.borrow_and_update();
-            let filter = HistoryFilter { after: seen, limit: 1000, ..HistoryFilter::default() };
+            let filter = HistoryFilter { after_seq: seen, limit: 1000, ..HistoryFilter::default() };
             let rows = reader.history(&filter).await.expect("it is read");
             let last = rows.last().map_or(seen, |row| row.seq);
             assert!(last >= published, "{published} is published, {last} is there");
@@ -301,5 +301,5 @@ async fn a_number_is_published_only_when_its_row_can_be_read() {
     store.reader.close().await;
     store.writer.close().await;
     let store = jobs::open(&home.database()).await;
-    assert_eq!(*store.writer.newest().borrow(), JOBS, "it is known after a restart");
+    assert_eq!(*store.writer.subscribe_newest_seq().borrow(), JOBS, "it is known after a restart");
 }

@@ -7,14 +7,14 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use jobtrack::job::{
-    Asked, Change, Labels, NewJob, Note, Observation, Ours, Said, Standing, Times, Tracked,
-    Transition, Utc, Verdict, conclude, observe,
+    RequestTimes, Change, Labels, NewJob, PollRecord, Observation, LocalOutcome, ObservedState, CurrentState, ProviderTimes, StoredJob,
+    Transition, UtcTime, Verdict, local_end_transition, evaluate_observation,
 };
-use jobtrack::store::{Batch, Committed, Store};
+use jobtrack::store::{Batch, CommitReport, Store};
 
 /// A time in SQLite's own form.
-pub fn at(text: &str) -> Utc {
-    Utc::parse_sql(text).unwrap_or_else(|| panic!("{text} is a time"))
+pub fn at(text: &str) -> UtcTime {
+    UtcTime::parse_sql(text).unwrap_or_else(|| panic!("{text} is a time"))
 }
 
 /// Waits until nobody holds the lock of a closed store's directory: a process that another test
@@ -34,13 +34,13 @@ pub async fn open(path: &Path) -> Store {
 }
 
 /// What was committed of a batch, which must be.
-pub async fn write(store: &mut Store, batch: &Batch) -> Committed {
+pub async fn write(store: &mut Store, batch: &Batch) -> CommitReport {
     store.writer.write(batch).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A batch that only registers jobs.
 pub fn adds(jobs: impl IntoIterator<Item = NewJob>) -> Batch {
-    Batch { adds: jobs.into_iter().collect(), ..Batch::default() }
+    Batch { new_jobs: jobs.into_iter().collect(), ..Batch::default() }
 }
 
 /// A batch that only moves jobs.
@@ -49,15 +49,15 @@ pub fn changes(changes: impl IntoIterator<Item = Change>) -> Batch {
 }
 
 /// Registers one job; as it then stands.
-pub async fn register(store: &mut Store, remote_id: &str) -> Tracked {
+pub async fn register(store: &mut Store, remote_id: &str) -> StoredJob {
     let committed = write(store, &adds([new_job(remote_id)])).await;
-    committed.entered.into_iter().next().expect("one job").job
+    committed.registered.into_iter().next().expect("one job").job
 }
 
 /// A job of the provider `dune`, registered at noon.
 pub fn new_job(remote_id: &str) -> NewJob {
     NewJob {
-        likeness: jobtrack::job::Likeness::Unknown,
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         provider: "dune".parse().expect("a provider's name"),
         kind: "dune",
         remote_id: remote_id.parse().expect("an id"),
@@ -74,44 +74,44 @@ pub fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
 }
 
 /// What an answer says, and nothing more.
-pub fn seen(said: Said, word: &str) -> Observation {
-    let (times, message) = (Times::default(), None);
+pub fn seen(said: ObservedState, word: &str) -> Observation {
+    let (times, message) = (ProviderTimes::default(), None);
     Observation {
-        likeness: jobtrack::job::Likeness::Unknown,
-        took: None,
-        said,
-        word: word.to_owned(),
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+        reported_duration: None,
+        state: said,
+        provider_state: word.to_owned(),
         times,
         message,
-        listed_at: None,
+        list_time: None,
         detail: serde_json::Map::new(),
     }
 }
 
 /// The change that this answer makes of a job; the question was sent a tenth of a second before.
-pub fn told(job: &Tracked, seen: &Observation, answered_at: Utc) -> Change {
+pub fn told(job: &StoredJob, seen: &Observation, answered_at: UtcTime) -> Change {
     let sent_at = answered_at.minus(std::time::Duration::from_millis(100));
-    match observe(&job.standing, seen, Asked { sent_at, answered_at }) {
-        Verdict::Moved(rows) => change(job, rows),
-        other @ (Verdict::Same | Verdict::Contradiction(_)) => {
+    match evaluate_observation(&job.current_state, seen, RequestTimes { sent_at, received_at: answered_at }) {
+        Verdict::Transitions(rows) => change(job, rows),
+        other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => {
             panic!("it does not move: {other:?}")
         }
     }
 }
 
 /// The change that we make of a job ourselves.
-pub fn ended(job: &Tracked, ours: Ours, now: Utc) -> Change {
-    let row = conclude(&job.standing, ours, now, "on request".to_owned());
+pub fn ended(job: &StoredJob, ours: LocalOutcome, now: UtcTime) -> Change {
+    let row = local_end_transition(&job.current_state, ours, now, "on request".to_owned());
     change(job, vec![row.expect("it is not over")])
 }
 
-fn change(job: &Tracked, rows: Vec<Transition>) -> Change {
-    let after = after(&job.standing, &rows);
-    let (expected, expected_word) = (job.standing.state, job.standing.word.clone());
-    Change { lesson: None, job: job.id, expected, expected_word, rows, after, note: None }
+fn change(job: &StoredJob, rows: Vec<Transition>) -> Change {
+    let after = after(&job.current_state, &rows);
+    let (expected, expected_word) = (job.current_state.state, job.current_state.provider_state.clone());
+    Change { duration_sample: None, job: job.id, expected_state: expected, expected_provider_state: expected_word, transitions: rows, new_state: after, poll_record: None }
 }
 
-fn after(standing: &Standing, rows: &[Transition]) -> Standing {
+fn after(standing: &CurrentState, rows: &[Transition]) -> CurrentState {
     let mut after = standing.clone();
     for row in rows {
         after.apply(row);
@@ -120,16 +120,16 @@ fn after(standing: &Standing, rows: &[Transition]) -> Standing {
 }
 
 /// The bookkeeping of a first poll that told nothing.
-pub fn note(job: &Tracked, polled_at: Utc) -> Note {
-    Note {
+pub fn note(job: &StoredJob, polled_at: UtcTime) -> PollRecord {
+    PollRecord {
         job: job.id,
-        expected: job.standing.state,
+        expected_state: job.current_state.state,
         last_polled_at: polled_at,
         next_poll_at: None,
-        answered_from: None,
+        last_success_sent_at: None,
         polls: 1,
         failed_polls: 0,
         last_poll_error: None,
-        told: None,
+        metadata: None,
     }
 }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, ProviderError, Said};
+use jobtrack::job::{Answer, JobId, ProviderError, ObservedState};
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::LaneSettings;
+use jobtrack::tracker::ProviderSettings;
 
 use super::sim::Sim;
 use super::world::{HOUR, MINUTE, SECOND, not_found, settings, told, transient};
@@ -15,21 +15,21 @@ fn auth() -> Answer {
 }
 
 /// A provider of the account `huawei` whose jobs are asked each second.
-fn of_huawei(name: &str, requests_per_minute: u32) -> LaneSettings {
+fn of_huawei(name: &str, requests_per_minute: u32) -> ProviderSettings {
     let second = Duration::from_secs(1);
     let backoff = Backoff { min: second, max: second };
     let account = Some("huawei".to_owned());
-    LaneSettings { account, requests_per_minute, backoff, ..settings(name) }
+    ProviderSettings { account, requests_per_minute, backoff, ..settings(name) }
 }
 
 /// The same on an account of its own.
-fn alone(name: &str, requests_per_minute: u32) -> LaneSettings {
-    LaneSettings { account: None, ..of_huawei(name, requests_per_minute) }
+fn alone(name: &str, requests_per_minute: u32) -> ProviderSettings {
+    ProviderSettings { account: None, ..of_huawei(name, requests_per_minute) }
 }
 
 /// Twenty jobs of `lake`, which have odd numbers, and twenty of `scripts`.
 fn both(
-    lanes: Vec<LaneSettings>,
+    lanes: Vec<ProviderSettings>,
     provider: impl FnMut(JobId, u64) -> (u64, Answer) + 'static,
 ) -> Sim {
     let mut sim = Sim::with(lanes, provider);
@@ -67,7 +67,7 @@ fn assert_one_at_a_time(sim: &Sim) {
 fn a_provider_is_asked_one_request_at_a_time_until_it_answers() {
     type Case = (&'static str, fn() -> Answer, u32);
     let cases: [Case; 4] = [
-        ("good", || told(Said::Running), 8),
+        ("good", || told(ObservedState::Running), 8),
         ("not found", not_found, 8),
         ("transient", || Answer::failed(transient()), 1),
         ("refused", auth, 0),
@@ -86,7 +86,7 @@ fn a_provider_is_asked_one_request_at_a_time_until_it_answers() {
 
 #[test]
 fn settings_that_were_read_anew_have_to_prove_themselves_by_a_request_of_their_own() {
-    let mut sim = Sim::with(vec![alone("lake", 600)], |_, _| (10 * SECOND, told(Said::Running)));
+    let mut sim = Sim::with(vec![alone("lake", 600)], |_, _| (10 * SECOND, told(ObservedState::Running)));
     for _ in 0..20 {
         sim.add("lake");
     }
@@ -112,7 +112,7 @@ fn refusals_lower_the_limit_and_silence_raises_it() {
         let refused = at > 5 * MINUTE && count < 2;
         count += u32::from(refused);
         let limited = || Answer::failed(ProviderError::RateLimited("HTTP 429".into()));
-        (100, if refused { limited() } else { told(Said::Running) })
+        (100, if refused { limited() } else { told(ObservedState::Running) })
     });
     for _ in 0..20 {
         sim.add("lake");
@@ -137,7 +137,7 @@ fn refusals_lower_the_limit_and_silence_raises_it() {
 fn providers_of_one_account_share_the_lower_of_their_limits_fairly() {
     let lanes = vec![of_huawei("lake", 30), of_huawei("scripts", 600)];
     let mut sim =
-        both(lanes, |job, _| (if is_of_lake(job) { 100 } else { 900 }, told(Said::Running)));
+        both(lanes, |job, _| (if is_of_lake(job) { 100 } else { 900 }, told(ObservedState::Running)));
     sim.run_until(20 * MINUTE);
     let (lake, scripts) = (sent_to(&sim, "lake").len(), sent_to(&sim, "scripts").len());
     assert!(lake + scripts >= 590, "{lake} and {scripts} of 600");
@@ -150,7 +150,7 @@ fn providers_of_one_account_share_the_lower_of_their_limits_fairly() {
 #[test]
 fn what_one_provider_leaves_the_others_of_its_account_may_use() {
     let mut sim = Sim::with(vec![of_huawei("lake", 30), of_huawei("scripts", 30)], |_, _| {
-        (100, told(Said::Running))
+        (100, told(ObservedState::Running))
     });
     for _ in 0..20 {
         sim.add("lake");
@@ -164,7 +164,7 @@ fn a_refused_key_is_tried_by_one_provider_at_a_time_for_all_of_its_account() {
     let until = 2 * HOUR;
     let lanes = vec![of_huawei("lake", 600), of_huawei("scripts", 600)];
     let mut sim = both(lanes, move |_, at| {
-        (500, if (MINUTE..until).contains(&at) { auth() } else { told(Said::Running) })
+        (500, if (MINUTE..until).contains(&at) { auth() } else { told(ObservedState::Running) })
     });
     sim.run_until(MINUTE + 2 * SECOND);
     for name in ["lake", "scripts"] {
@@ -178,7 +178,7 @@ fn a_refused_key_is_tried_by_one_provider_at_a_time_for_all_of_its_account() {
     sim.run_until(until + HOUR);
     for name in ["lake", "scripts"] {
         let report = sim.report(name);
-        assert!(report.pause.is_none() && report.failures == 0, "{name}: {report:?}");
+        assert!(report.pause.is_none() && report.consecutive_failures == 0, "{name}: {report:?}");
     }
 }
 
@@ -197,7 +197,7 @@ fn a_wrong_key_is_never_shown_twice_at_once() {
 fn a_provider_that_alone_is_refused_does_not_hold_up_the_others_of_its_account() {
     let lanes = vec![of_huawei("lake", 60), of_huawei("scripts", 60)];
     let mut sim =
-        both(lanes, |job, _| (100, if is_of_lake(job) { auth() } else { told(Said::Running) }));
+        both(lanes, |job, _| (100, if is_of_lake(job) { auth() } else { told(ObservedState::Running) }));
     sim.run_until(5 * HOUR);
     assert!(sent_to(&sim, "lake").len() <= 20, "its own pauses grow");
     let late = sent_to(&sim, "scripts").into_iter().filter(|sent| *sent >= 4 * HOUR).count();
@@ -209,14 +209,14 @@ fn a_provider_that_changes_its_account_takes_along_what_it_has_spent() {
     let together = || vec![of_huawei("lake", 30), of_huawei("scripts", 30)];
     let apart = || vec![alone("lake", 30), of_huawei("scripts", 30)];
     for (first, second) in [(together(), apart()), (apart(), together())] {
-        let mut sim = Sim::with(first, |_, _| (10 * SECOND, told(Said::Running)));
+        let mut sim = Sim::with(first, |_, _| (10 * SECOND, told(ObservedState::Running)));
         for _ in 0..20 {
             sim.add("lake");
         }
         sim.run_until(5 * MINUTE);
         assert!(sim.report("lake").in_flight > 1, "some are under way");
         sim.configure(second);
-        assert!(sim.report("lake").sent_last_minute > 20);
+        assert!(sim.report("lake").requests_last_minute > 20);
         sim.run_until(10 * MINUTE);
         assert!(sim.requests.iter().any(|request| request.sent > 9 * MINUTE));
         sim.assert_no_minute_exceeds("lake", 30);
@@ -226,7 +226,7 @@ fn a_provider_that_changes_its_account_takes_along_what_it_has_spent() {
 #[test]
 fn what_both_spent_apart_counts_once_they_are_together() {
     let mut sim = both(vec![alone("lake", 30), alone("scripts", 30)], |_, _| {
-        (20 * SECOND, told(Said::Running))
+        (20 * SECOND, told(ObservedState::Running))
     });
     sim.check_every = u64::MAX;
     sim.run_until(5 * MINUTE);

@@ -1,8 +1,8 @@
 //! When a job is asked again: the backoff, what a restart and a jumping wall clock make of it, and
 //! jobs whose provider is not configured.
 
-use jobtrack::job::{JobId, Said};
-use jobtrack::tracker::LaneSettings;
+use jobtrack::job::{JobId, ObservedState};
+use jobtrack::tracker::ProviderSettings;
 
 use super::sim::Sim;
 use super::world::{DAY, HOUR, MINUTE, SECOND, settings, told, transient};
@@ -26,7 +26,7 @@ fn assert_backs_off(pauses: &[u64]) {
 
 #[test]
 fn the_pause_grows_from_min_to_max_while_a_job_stands_still() {
-    let mut sim = Sim::new(|_, _| (100, told(Said::Running)));
+    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Running)));
     let job = sim.add("dune");
     sim.run_until(2 * HOUR);
     let pauses = pauses(&sim, job);
@@ -38,7 +38,7 @@ fn the_pause_grows_from_min_to_max_while_a_job_stands_still() {
 #[test]
 fn the_pause_starts_anew_when_the_job_moves() {
     let mut sim =
-        Sim::new(|_, at| (100, told(if at < HOUR { Said::Pending } else { Said::Running })));
+        Sim::new(|_, at| (100, told(if at < HOUR { ObservedState::Pending } else { ObservedState::Running })));
     let job = sim.add("dune");
     sim.run_until(2 * HOUR);
     let asked = sim.asked_at(job);
@@ -61,7 +61,7 @@ fn failed_polls_back_off_like_quiet_ones() {
 
 #[test]
 fn after_a_restart_each_job_is_asked_when_it_was_to_be() {
-    let mut sim = Sim::new(|_, _| (100, told(Said::Running)));
+    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Running)));
     let jobs: Vec<_> = (0..100).map(|_| sim.add("dune")).collect();
     sim.run_until(HOUR);
     let (wall, restarted_at, before) = (sim.wall(), sim.now, sim.requests.len());
@@ -71,7 +71,7 @@ fn after_a_restart_each_job_is_asked_when_it_was_to_be() {
     for (job, planned) in jobs.iter().zip(planned) {
         let mut after = sim.requests[before..].iter().filter(|request| request.job == *job);
         let asked = after.next().expect("asked on").sent - restarted_at;
-        let wait = u64::try_from(planned.since(wall).as_millis()).expect("short");
+        let wait = u64::try_from(planned.duration_since(wall).as_millis()).expect("short");
         // The budget opens 100 ms after the restart, and every 100 ms.
         assert!((wait..=wait + 3 * SECOND).contains(&asked), "{job}: {asked} ms, not {wait}");
     }
@@ -79,7 +79,7 @@ fn after_a_restart_each_job_is_asked_when_it_was_to_be() {
 
 #[test]
 fn what_came_due_while_the_daemon_was_down_is_no_burst() {
-    let mut sim = Sim::new(|_, _| (100, told(Said::Running)));
+    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Running)));
     sim.check_every = 101;
     for _ in 0..1000 {
         sim.add("dune");
@@ -98,7 +98,7 @@ fn what_came_due_while_the_daemon_was_down_is_no_burst() {
 
 #[test]
 fn a_time_stored_by_a_clock_that_was_ahead_is_bounded_by_the_longest_pause() {
-    let mut sim = Sim::new(|_, _| (100, told(Said::Running)));
+    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Running)));
     let job = sim.add("dune");
     sim.run_until(HOUR);
     sim.wall_offset = -10 * i64::try_from(DAY).expect("small");
@@ -115,7 +115,7 @@ fn the_cadence_does_not_follow_the_wall_clock() {
     let lives = [[0, 0], [day, -3 * day]].map(|[first, second]| {
         let mut sim = Sim::new(|job, at| {
             let over = at > HOUR * u64::try_from(job.0).expect("positive");
-            (100, told(if over { Said::Succeeded } else { Said::Running }))
+            (100, told(if over { ObservedState::Succeeded } else { ObservedState::Running }))
         });
         for _ in 0..5 {
             sim.add("dune");
@@ -135,7 +135,7 @@ fn the_cadence_does_not_follow_the_wall_clock() {
 fn jobs_of_a_removed_provider_wait_and_go_on() {
     let both = || vec![settings("dune"), settings("lake")];
     let mut sim = Sim::with(both(), |_, at| {
-        (100, told(if at < 3 * HOUR { Said::Running } else { Said::Succeeded }))
+        (100, told(if at < 3 * HOUR { ObservedState::Running } else { ObservedState::Succeeded }))
     });
     let (here, gone) = (sim.add("dune"), sim.add("lake"));
     sim.run_until(HOUR);
@@ -155,7 +155,7 @@ fn jobs_of_a_removed_provider_wait_and_go_on() {
 
 #[test]
 fn an_answer_that_comes_when_its_provider_is_removed_is_heard() {
-    let mut sim = Sim::new(|_, _| (10 * SECOND, told(Said::Running)));
+    let mut sim = Sim::new(|_, _| (10 * SECOND, told(ObservedState::Running)));
     let job = sim.add("dune");
     sim.run_until(5 * SECOND);
     sim.configure(Vec::new());
@@ -168,8 +168,8 @@ fn an_answer_that_comes_when_its_provider_is_removed_is_heard() {
 fn a_provider_that_is_removed_and_brought_back_keeps_the_account_of_its_minute() {
     // All answers come together, every 33 s, and each request may be seen as late as that.
     const BEAT: u64 = 33 * SECOND;
-    let lane = || LaneSettings { requests_per_minute: 10, ..settings("dune") };
-    let mut sim = Sim::with(vec![lane()], |_, at| (BEAT - at % BEAT, told(Said::Running)));
+    let lane = || ProviderSettings { requests_per_minute: 10, ..settings("dune") };
+    let mut sim = Sim::with(vec![lane()], |_, at| (BEAT - at % BEAT, told(ObservedState::Running)));
     for _ in 0..100 {
         sim.add("dune");
     }
@@ -185,8 +185,8 @@ fn a_provider_that_is_removed_and_brought_back_keeps_the_account_of_its_minute()
 
 #[test]
 fn a_lower_limit_counts_what_was_spent_under_the_higher_one() {
-    let lane = |requests_per_minute| LaneSettings { requests_per_minute, ..settings("dune") };
-    let mut sim = Sim::with(vec![lane(60)], |_, _| (10, told(Said::Running)));
+    let lane = |requests_per_minute| ProviderSettings { requests_per_minute, ..settings("dune") };
+    let mut sim = Sim::with(vec![lane(60)], |_, _| (10, told(ObservedState::Running)));
     sim.check_every = u64::MAX;
     for _ in 0..100 {
         sim.add("dune");

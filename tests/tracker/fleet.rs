@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jobtrack::job::{Answer, Change, JobId, Pace, ProviderError, Said, State};
+use jobtrack::job::{Answer, Change, JobId, RateLimitInfo, ProviderError, ObservedState, State};
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::LaneSettings;
+use jobtrack::tracker::ProviderSettings;
 use proptest::prelude::*;
 
 use super::sim::Sim;
@@ -22,7 +22,7 @@ struct Life {
 
 #[derive(Debug, Clone, Copy)]
 enum End {
-    Said(Said),
+    Said(ObservedState),
     /// The provider knows it until then.
     Forgotten,
     /// It runs for ever.
@@ -33,11 +33,11 @@ impl Life {
     fn random(chance: &mut fastrand::Rng) -> Self {
         let starts = chance.u64(..20 * MINUTE);
         let end = match chance.u8(..100) {
-            0..70 => End::Said(Said::Succeeded),
-            70..80 => End::Said(Said::Failed),
-            80..85 => End::Said(Said::Cancelled),
-            85..88 => End::Said(Said::Expired),
-            88..91 => End::Said(Said::Indeterminate),
+            0..70 => End::Said(ObservedState::Succeeded),
+            70..80 => End::Said(ObservedState::Failed),
+            80..85 => End::Said(ObservedState::Cancelled),
+            85..88 => End::Said(ObservedState::Expired),
+            88..91 => End::Said(ObservedState::Indeterminate),
             91..95 => End::Forgotten,
             _ => End::Never,
         };
@@ -46,17 +46,17 @@ impl Life {
 
     fn answer(self, at: u64) -> Answer {
         match self.end {
-            _ if at < self.starts => told(Said::Pending),
+            _ if at < self.starts => told(ObservedState::Pending),
             End::Said(said) if at >= self.ends => told(said),
             End::Forgotten if at >= self.ends => not_found(),
-            End::Said(_) | End::Forgotten | End::Never => told(Said::Running),
+            End::Said(_) | End::Forgotten | End::Never => told(ObservedState::Running),
         }
     }
 
     /// The state in which it must be found at last, if nobody untracked it.
     fn last_state(self) -> State {
         match self.end {
-            End::Said(said) => said.state(),
+            End::Said(said) => said.to_state(),
             End::Forgotten => State::Lost,
             End::Never => State::Untracked,
         }
@@ -67,7 +67,7 @@ impl Life {
 fn failure(chance: &mut fastrand::Rng) -> Option<Answer> {
     let retry_after = chance.bool().then(|| Duration::from_secs(chance.u64(..20)));
     let refused =
-        |error| Answer { pace: Pace { retry_after, ..Pace::default() }, ..Answer::failed(error) };
+        |error| Answer { rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() }, ..Answer::failed(error) };
     match chance.u16(..1000) {
         0..14 => Some(Answer::failed(transient())),
         14..18 => Some(Answer::failed(ProviderError::Malformed("not JSON".into()))),
@@ -82,11 +82,11 @@ fn failure(chance: &mut fastrand::Rng) -> Option<Answer> {
 fn fate(luck: &mut fastrand::Rng, change: &Change) -> (u64, Fate) {
     let slow = luck.u8(..20) == 0;
     let delay = if slow { luck.u64(..MINUTE) } else { luck.u64(..50) };
-    let unheard = luck.u8(..50) == 0 && change.after.state != change.expected;
+    let unheard = luck.u8(..50) == 0 && change.new_state.state != change.expected_state;
     (delay, if unheard { Fate::CommitUnheard } else { Fate::Commit })
 }
 
-fn fleet(lane: LaneSettings, jobs: i64, seed: u64) -> (Sim, HashMap<JobId, Life>) {
+fn fleet(lane: ProviderSettings, jobs: i64, seed: u64) -> (Sim, HashMap<JobId, Life>) {
     let mut chance = fastrand::Rng::with_seed(seed);
     let lives: HashMap<_, _> =
         (1..=jobs).map(|number| (JobId(number), Life::random(&mut chance))).collect();
@@ -105,10 +105,10 @@ fn fleet(lane: LaneSettings, jobs: i64, seed: u64) -> (Sim, HashMap<JobId, Life>
 /// Panics unless every job ended as it did at the provider, or was untracked by hand.
 fn assert_all_ended_truly(sim: &Sim, lives: &HashMap<JobId, Life>, untracked: &[JobId]) {
     for (job, row) in &sim.store {
-        let ended = row.job.standing.state;
+        let ended = row.job.current_state.state;
         let by_hand = untracked.contains(job) && ended == State::Untracked;
         assert!(ended == lives[job].last_state() || by_hand, "{job}: {ended}, {:?}", lives[job]);
-        assert!(!sim.tracker.holds(*job), "{job} is still held");
+        assert!(!sim.tracker.contains(*job), "{job} is still held");
         assert!(row.anomalies.is_empty(), "{job}: {:?}", row.anomalies);
         assert_eq!(row.job.next_poll_at, None, "{job} is over");
     }
@@ -119,7 +119,7 @@ fn assert_all_ended_truly(sim: &Sim, lives: &HashMap<JobId, Life>, untracked: &[
 #[test]
 fn ten_thousand_jobs_all_end_as_they_did_and_none_is_forgotten() {
     const JOBS: i64 = 10_000;
-    let lane = LaneSettings {
+    let lane = ProviderSettings {
         requests_per_minute: 3000,
         max_in_flight: 64,
         give_up_after: Duration::from_hours(8),
@@ -162,7 +162,7 @@ proptest! {
         let min = Duration::from_millis(min_ms);
         let backoff = Backoff { min, max: min + Duration::from_millis(more_ms) };
         let give_up_after = Duration::from_hours(8);
-        let lane = LaneSettings {
+        let lane = ProviderSettings {
             requests_per_minute, max_in_flight, backoff, give_up_after, ..settings("dune")
         };
         let (mut sim, lives) = fleet(lane, jobs, seed);

@@ -6,43 +6,43 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, Likeness, Mono, Observation, Pace, Said, Times, Utc};
-use jobtrack::policy::{Backoff, Rule};
-use jobtrack::tracker::{LaneSettings, NextPoll, Policy, Reason};
+use jobtrack::job::{Answer, JobId, SimilarityKeys, MonotonicTime, Observation, RateLimitInfo, ObservedState, ProviderTimes, UtcTime};
+use jobtrack::policy::{Backoff, PollRule};
+use jobtrack::tracker::{ProviderSettings, NextPollTime, PollPolicy, ForecastReason};
 use proptest::prelude::*;
 
 use super::sim::Sim;
 use super::world::{HOUR, MINUTE, SECOND, settings};
 
-fn learned(requests_per_minute: u32) -> LaneSettings {
+fn learned(requests_per_minute: u32) -> ProviderSettings {
     let second = Duration::from_secs(1);
-    let rule = Rule { price: second, min_interval: second, promises: true };
-    LaneSettings { policy: Policy::Learned(rule), requests_per_minute, ..settings("dune") }
+    let rule = PollRule { price: second, min_interval: second, enforce_max_wait: true };
+    ProviderSettings { policy: PollPolicy::Learned(rule), requests_per_minute, ..settings("dune") }
 }
 
 /// What a provider says at `at` of a run of the query `query` from `began` on, in its own times.
 fn life(query: u64, began: u64, took: u64, at: u64) -> Answer {
     let utc = |at: u64| {
-        Utc::from_millis(1_800_000_000_000 + i64::try_from(at).expect("a short simulation"))
+        UtcTime::from_millis(1_800_000_000_000 + i64::try_from(at).expect("a short simulation"))
     };
     let is_over = at >= began + took;
     let observation = Observation {
-        said: if is_over { Said::Succeeded } else { Said::Running },
-        word: if is_over { "COMPLETED".into() } else { "EXECUTING".into() },
-        times: Times {
+        state: if is_over { ObservedState::Succeeded } else { ObservedState::Running },
+        provider_state: if is_over { "COMPLETED".into() } else { "EXECUTING".into() },
+        times: ProviderTimes {
             submitted_at: Some(utc(began)),
             started_at: Some(utc(began)),
             ended_at: is_over.then(|| utc(began + took)),
             expires_at: None,
         },
         message: None,
-        listed_at: None,
-        likeness: Likeness::told([format!("query {query}")]),
-        took: None,
+        list_time: None,
+        similarity_keys: SimilarityKeys::from_provider([format!("query {query}")]),
+        reported_duration: None,
         detail: serde_json::Map::default(),
     };
     let server_date = Some(utc(at / SECOND * SECOND));
-    Answer { result: Ok(observation), pace: Pace::default(), server_date }
+    Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date }
 }
 
 /// A world in which the `n`th job begins when it is added and takes as long as `took` says.
@@ -54,7 +54,7 @@ struct World {
 }
 
 impl World {
-    fn new(lane: LaneSettings, query: fn(JobId) -> u64, took: fn(JobId) -> u64) -> Self {
+    fn new(lane: ProviderSettings, query: fn(JobId) -> u64, took: fn(JobId) -> u64) -> Self {
         let began = Rc::<RefCell<HashMap<JobId, u64>>>::default();
         let is_listed = Rc::<Cell<bool>>::default();
         let (lives, listed) = (began.clone(), is_listed.clone());
@@ -63,7 +63,7 @@ impl World {
             if let Ok(seen) = &mut answer.result
                 && listed.get()
             {
-                seen.listed_at = seen.times.started_at.take();
+                seen.list_time = seen.times.started_at.take();
                 seen.times.submitted_at = None;
             }
             (0, answer)
@@ -157,18 +157,18 @@ fn the_outlook_says_when_and_why_and_what_it_is_compared_with() {
     world.live(8);
     let job = world.add();
     world.sim.run_until(world.sim.now + SECOND);
-    let now = Mono::from_millis(world.sim.now);
-    let outlook = world.sim.tracker.outlook(job, now).expect("it is tracked");
-    let past = outlook.past.clone().expect("it has a past");
-    assert_eq!((past.name.as_str(), past.count), ("query 7", 8));
-    assert!((199.0..201.0).contains(&past.median.as_secs_f64()), "{past:?}");
-    let ends_in = outlook.ends_in.expect("its past tells").as_secs();
+    let now = MonotonicTime::from_millis(world.sim.now);
+    let outlook = world.sim.tracker.forecast(job, now).expect("it is tracked");
+    let past = outlook.similar_runs.clone().expect("it has a past");
+    assert_eq!((past.similarity_key.as_str(), past.count), ("query 7", 8));
+    assert!((199.0..201.0).contains(&past.median_duration.as_secs_f64()), "{past:?}");
+    let ends_in = outlook.expected_remaining.expect("its past tells").as_secs();
     assert!((150..=220).contains(&ends_in), "{ends_in} s");
-    assert_eq!(outlook.reason, Reason::Promise, "ten seconds, at first");
-    let NextPoll::In(wait) = outlook.next else { panic!("{outlook:?}") };
+    assert_eq!(outlook.reason, ForecastReason::MaxWait, "ten seconds, at first");
+    let NextPollTime::In(wait) = outlook.next_poll else { panic!("{outlook:?}") };
     assert_eq!(wait.as_secs(), 9);
     world.sim.run_to_the_end();
-    assert_eq!(world.sim.tracker.outlook(job, Mono::from_millis(world.sim.now)), None);
+    assert_eq!(world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now)), None);
 }
 
 #[test]
@@ -177,8 +177,8 @@ fn nobody_waits_for_longer_than_the_rule_of_now_has_it() {
     let job = world.add();
     world.sim.run_until(13 * HOUR);
     let wait = |world: &World| {
-        let outlook = world.sim.tracker.outlook(job, Mono::from_millis(world.sim.now));
-        let NextPoll::In(wait) = outlook.expect("it is tracked").next else { panic!("it waits") };
+        let outlook = world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now));
+        let NextPollTime::In(wait) = outlook.expect("it is tracked").next_poll else { panic!("it waits") };
         wait
     };
     while wait(&world) < Duration::from_mins(1) {
@@ -186,7 +186,7 @@ fn nobody_waits_for_longer_than_the_rule_of_now_has_it() {
     }
     let second = Duration::from_secs(1);
     let quick = Backoff { min: second, max: second };
-    world.sim.configure(vec![LaneSettings { backoff: quick, ..settings("dune") }]);
+    world.sim.configure(vec![ProviderSettings { backoff: quick, ..settings("dune") }]);
     assert!(wait(&world) <= second);
 }
 
@@ -245,7 +245,7 @@ fn a_page_is_worth_the_sum_of_its_jobs_and_is_asked_for_before_any_of_them() {
     let took =
         |job: JobId| 10 * MINUTE + u64::try_from(job.0 * 7919 % 1200).expect("small") * SECOND;
     let run = |lists: bool| {
-        let lane = LaneSettings { lists, ..learned(20) };
+        let lane = ProviderSettings { supports_list: lists, ..learned(20) };
         let mut world = World::new(lane, |_| 7, took);
         world.is_listed.set(true);
         world.sim.check_every = 1000;
@@ -276,7 +276,7 @@ proptest! {
         jobs in 2u64..60, limit in 1u32..20, spread in 1u64..100, seed: u64,
     ) {
         let mut chance = fastrand::Rng::with_seed(seed);
-        let lane = LaneSettings { max_in_flight: 1, ..learned(limit) };
+        let lane = ProviderSettings { max_in_flight: 1, ..learned(limit) };
         let took: Vec<u64> = (0..jobs).map(|_| SECOND * chance.u64(1..=60 * spread)).collect();
         let began = 0;
         let mut sim = Sim::with(vec![lane], move |job, at| {
@@ -293,7 +293,7 @@ proptest! {
         let mut latest = 0;
         for _ in 0..200 {
             sim.run_until(sim.now + round / 4 + SECOND);
-            latest = latest.max(u64::try_from(sim.report("dune").late.as_millis()).expect("short"));
+            latest = latest.max(u64::try_from(sim.report("dune").longest_overdue.as_millis()).expect("short"));
         }
         prop_assert!(latest <= 5 * round + 2 * MINUTE, "{latest} ms, a round is {round} ms");
     }

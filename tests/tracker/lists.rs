@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, ProviderError, Said, State, Transition, Utc};
+use jobtrack::job::{Answer, JobId, ProviderError, ObservedState, State, Transition, UtcTime};
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::LaneSettings;
+use jobtrack::tracker::ProviderSettings;
 
 use super::sim::Sim;
 use super::world::{DAY, HOUR, MINUTE, SECOND, settings, told, transient};
@@ -12,9 +12,9 @@ use super::world::{DAY, HOUR, MINUTE, SECOND, settings, told, transient};
 /// The simulation's beginning, by the calendar.
 const BEGIN_MS: i64 = 1_800_000_000_000;
 
-fn lake(lists: bool) -> LaneSettings {
-    LaneSettings {
-        lists,
+fn lake(lists: bool) -> ProviderSettings {
+    ProviderSettings {
+        supports_list: lists,
         requests_per_minute: 6000,
         backoff: Backoff { min: Duration::from_mins(1), max: Duration::from_mins(1) },
         ..settings("lake")
@@ -25,11 +25,11 @@ fn lake(lists: bool) -> LaneSettings {
 fn answer(job: JobId, at: u64) -> Answer {
     let nth = u64::try_from(job.0).expect("positive");
     let ends = 6 * HOUR + (nth * 7919 % 1000) * 10 * SECOND;
-    let mut answer = told(if at >= ends { Said::Succeeded } else { Said::Running });
+    let mut answer = told(if at >= ends { ObservedState::Succeeded } else { ObservedState::Running });
     if let Ok(seen) = &mut answer.result {
         let ago = DAY - nth * DAY / 1000;
         let ago = i64::try_from(ago).expect("a day");
-        seen.listed_at = Some(Utc::from_millis(BEGIN_MS - ago));
+        seen.list_time = Some(UtcTime::from_millis(BEGIN_MS - ago));
     }
     answer
 }

@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, Grace, ProviderError, Said, State};
+use jobtrack::job::{Answer, NotFoundTimeout, ProviderError, ObservedState, State};
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::LaneSettings;
+use jobtrack::tracker::ProviderSettings;
 
 use super::sim::Sim;
 use super::world::{DAY, HOUR, MINUTE, SECOND, not_found, settings, told, transient};
 
 /// Asked every `every`, lost after `minutes`.
-fn lane(every: Duration, minutes: u64) -> LaneSettings {
+fn lane(every: Duration, minutes: u64) -> ProviderSettings {
     let grace = Duration::from_mins(minutes);
     let backoff = Backoff { min: every, max: every };
-    LaneSettings {
+    ProviderSettings {
         backoff,
-        lost_after: Grace { seen: grace, unseen: 2 * grace },
+        lost_after: NotFoundTimeout { previously_seen: grace, never_seen: 2 * grace },
         ..settings("dune")
     }
 }
@@ -32,7 +32,7 @@ fn the_settings_say_how_long() {
     ];
     for (minutes, seen, soonest, latest) in cases {
         let mut sim = Sim::with(vec![lane(Duration::from_secs(10), minutes)], move |_, at| {
-            (100, if seen && at < 5 * SECOND { told(Said::Running) } else { not_found() })
+            (100, if seen && at < 5 * SECOND { told(ObservedState::Running) } else { not_found() })
         });
         let job = sim.add("dune");
         sim.run_until(soonest);
@@ -50,7 +50,7 @@ fn failures_in_between_do_not_prove_it_sooner() {
         ProviderError::Auth("401".into()),
         ProviderError::Misconfigured("404".into()),
         ProviderError::RateLimited("429".into()),
-        ProviderError::Quota("402".into()),
+        ProviderError::QuotaExceeded("402".into()),
     ];
     for failure in failures {
         let mut polls = 0;
@@ -58,7 +58,7 @@ fn failures_in_between_do_not_prove_it_sooner() {
         let mut sim = Sim::with(vec![lane(Duration::from_secs(30), 15)], move |_, _| {
             polls += 1;
             let answer = match polls {
-                1 => told(Said::Running),
+                1 => told(ObservedState::Running),
                 odd if odd % 2 == 1 => Answer::failed(failure.clone()),
                 _ => not_found(),
             };
@@ -85,7 +85,7 @@ fn a_day_of_silence_between_denials_is_no_proof() {
         let end = 2 * DAY;
         let mut sim = Sim::with(vec![lane(Duration::from_mins(1), 15)], move |_, at| {
             let answer = match at {
-                0..HOUR => told(Said::Running),
+                0..HOUR => told(ObservedState::Running),
                 // Denied a few times, out for a day, denied a few times more, found again.
                 HOUR..3_840_000 => not_found(),
                 _ if at < end => Answer::failed(failure.clone()),
@@ -112,12 +112,12 @@ fn a_day_of_silence_between_denials_is_no_proof() {
 
 #[test]
 fn any_good_answer_clears_it() {
-    for good in [Said::Pending, Said::Running, Said::Unknown] {
+    for good in [ObservedState::Pending, ObservedState::Running, ObservedState::Unknown] {
         let mut sim = Sim::with(vec![lane(Duration::from_mins(1), 15)], move |_, at| {
             (100, if at % (14 * MINUTE) < MINUTE { told(good) } else { not_found() })
         });
         let job = sim.add("dune");
         sim.run_until(DAY);
-        assert_eq!(sim.state(job), good.state());
+        assert_eq!(sim.state(job), good.to_state());
     }
 }

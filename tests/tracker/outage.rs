@@ -1,7 +1,7 @@
 //! A day without a provider: what is told of its jobs afterwards is what would have been told
 //! without it, but for when and how we learned it.
 
-use jobtrack::job::{Answer, JobId, ProviderError, Said, State, Times, Utc};
+use jobtrack::job::{Answer, JobId, ProviderError, ObservedState, State, ProviderTimes, UtcTime};
 
 use super::sim::Sim;
 use super::world::{DAY, HOUR, MINUTE, SECOND, not_found, told, transient};
@@ -9,8 +9,8 @@ use super::world::{DAY, HOUR, MINUTE, SECOND, not_found, told, transient};
 const BEGIN_MS: i64 = 1_800_000_000_000;
 const JOBS: u64 = 300;
 
-fn clock(ms: u64) -> Utc {
-    Utc::from_millis(BEGIN_MS + i64::try_from(ms).expect("a few days"))
+fn clock(ms: u64) -> UtcTime {
+    UtcTime::from_millis(BEGIN_MS + i64::try_from(ms).expect("a few days"))
 }
 
 /// What a service that tells all times says of the `job` at `at`: lives of minutes to days, begun
@@ -21,12 +21,12 @@ fn life(job: JobId, at: u64) -> Answer {
     let submitted_at = chance.u64(..30 * HOUR);
     let started_at = submitted_at + chance.u64(SECOND..HOUR);
     let ended_at = started_at + chance.u64(MINUTE..10 * HOUR);
-    let end = if chance.u8(..4) == 0 { Said::Failed } else { Said::Succeeded };
+    let end = if chance.u8(..4) == 0 { ObservedState::Failed } else { ObservedState::Succeeded };
     if at < submitted_at {
         return Answer::failed(transient());
     }
     let past = |time: u64| (time <= at).then(|| clock(time));
-    let times = Times {
+    let times = ProviderTimes {
         submitted_at: past(submitted_at),
         started_at: past(started_at),
         ended_at: past(ended_at),
@@ -34,8 +34,8 @@ fn life(job: JobId, at: u64) -> Answer {
     };
     let said = match (times.started_at, times.ended_at) {
         (_, Some(_)) => end,
-        (Some(_), None) => Said::Running,
-        (None, None) => Said::Pending,
+        (Some(_), None) => ObservedState::Running,
+        (None, None) => ObservedState::Pending,
     };
     let mut answer = told(said);
     if let Ok(seen) = &mut answer.result {
@@ -66,7 +66,7 @@ fn lived(answer: impl Fn(JobId, u64) -> Answer + 'static) -> Sim {
 }
 
 /// All that is told of a job but when and how we learned it.
-fn truth(sim: &Sim, job: JobId) -> Vec<(Option<State>, State, Option<Utc>)> {
+fn truth(sim: &Sim, job: JobId) -> Vec<(Option<State>, State, Option<UtcTime>)> {
     let rows = sim.store[&job].history.iter();
     rows.map(|row| (row.from, row.to, row.occurred_at)).collect()
 }
@@ -99,10 +99,10 @@ fn a_day_without_the_provider_changes_no_history() {
 fn an_outage_in_the_midst_of_not_found_loses_no_job() {
     // Two "not found", then a day of nothing, then the job is there again.
     let answer = |_: JobId, at: u64| match at {
-        ..2500 => told(Said::Running),
+        ..2500 => told(ObservedState::Running),
         2500..8000 => not_found(),
         8000..DAY => out_of_order(at),
-        _ => told(if at < DAY + HOUR { Said::Running } else { Said::Succeeded }),
+        _ => told(if at < DAY + HOUR { ObservedState::Running } else { ObservedState::Succeeded }),
     };
     let mut sim = Sim::new(move |job, at| (200, answer(job, at)));
     let job = sim.add("dune");

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, OutageEdge, Pace, ProviderError, Quota, Said};
+use jobtrack::job::{Answer, OutageEdge, RateLimitInfo, ProviderError, RateLimitQuota, ObservedState};
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::{LaneSettings, Tell};
+use jobtrack::tracker::{ProviderSettings, Notice};
 
 use super::sim::Sim;
 use super::world::{DAY, HOUR, MINUTE, SECOND, settings, told, transient};
@@ -14,7 +14,7 @@ const LATENCY: u64 = 500;
 
 fn refused(error: ProviderError, retry_after: Option<u64>) -> Answer {
     let retry_after = retry_after.map(Duration::from_secs);
-    Answer { pace: Pace { retry_after, ..Pace::default() }, ..Answer::failed(error) }
+    Answer { rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() }, ..Answer::failed(error) }
 }
 
 fn limited(retry_after: Option<u64>) -> Answer {
@@ -34,10 +34,10 @@ fn refusing_at(
     refusal: impl Fn() -> Answer + 'static,
 ) -> Sim {
     let backoff = Backoff { min: pace, max: pace };
-    let lane = LaneSettings { backoff, ..settings("dune") };
+    let lane = ProviderSettings { backoff, ..settings("dune") };
     let mut sim = Sim::with(vec![lane], move |_, at| {
         let closed = (MINUTE..until).contains(&at);
-        (LATENCY, if closed { refusal() } else { told(Said::Running) })
+        (LATENCY, if closed { refusal() } else { told(ObservedState::Running) })
     });
     for _ in 0..jobs {
         sim.add("dune");
@@ -65,7 +65,7 @@ fn assert_told_once_and_nothing_moved(sim: &Sim) {
     }
     let tells: Vec<_> = sim.tells.iter().map(|(_, tell)| tell).collect();
     assert!(
-        matches!(tells[..], [Tell::Paused { .. } | Tell::Failing { .. }, Tell::Recovered { .. }]),
+        matches!(tells[..], [Notice::Paused { .. } | Notice::Failing { .. }, Notice::Recovered { .. }]),
         "{tells:?}"
     );
 }
@@ -89,12 +89,12 @@ fn too_many_requests_closes_the_provider_for_growing_times() {
 
 #[test]
 fn retry_after_is_obeyed_even_if_answers_were_under_way() {
-    let lane = LaneSettings { max_in_flight: 4, ..settings("dune") };
+    let lane = ProviderSettings { max_in_flight: 4, ..settings("dune") };
     let mut sim = Sim::with(vec![lane], |job, at| match job.0 {
         // Before, one request shows that the way is clear.
-        1 => (50, told(Said::Running)),
+        1 => (50, told(ObservedState::Running)),
         2 if at < SECOND => (SECOND, limited(Some(60))),
-        _ => (3 * SECOND, told(Said::Running)),
+        _ => (3 * SECOND, told(ObservedState::Running)),
     });
     for _ in 0..10 {
         sim.add("dune");
@@ -109,7 +109,7 @@ fn retry_after_is_obeyed_even_if_answers_were_under_way() {
 
 #[test]
 fn a_refused_credential_or_account_closes_the_provider_for_1_5_15_and_30_minutes() {
-    for error in [ProviderError::Auth, ProviderError::Quota, ProviderError::Misconfigured] {
+    for error in [ProviderError::Auth, ProviderError::QuotaExceeded, ProviderError::Misconfigured] {
         let until = MINUTE + 3 * HOUR;
         let mut sim = refusing(until, move || refused(error("refused".into()), None));
         sim.run_until(until + 35 * MINUTE);
@@ -129,7 +129,7 @@ fn a_refusal_leaves_its_job_as_due_as_it_was() {
     let mut count = 0;
     let mut sim = Sim::new(move |_, _| {
         count += 1;
-        (100, if count == 30 { limited(Some(10)) } else { told(Said::Running) })
+        (100, if count == 30 { limited(Some(10)) } else { told(ObservedState::Running) })
     });
     let job = sim.add("dune");
     sim.run_until(3 * HOUR);
@@ -153,14 +153,14 @@ fn an_outage_of_days_is_told_once_and_moves_nothing() {
     let until = 2 * DAY;
     let mut sim = Sim::new(move |_, at| {
         let down = (HOUR..until).contains(&at);
-        (LATENCY, if down { Answer::failed(transient()) } else { told(Said::Running) })
+        (LATENCY, if down { Answer::failed(transient()) } else { told(ObservedState::Running) })
     });
     for _ in 0..5 {
         sim.add("dune");
     }
     sim.run_until(until - 1);
     assert!(sim.active().all(|row| row.last_poll_error.is_some()));
-    assert_eq!(sim.report("dune").failures as usize, {
+    assert_eq!(sim.report("dune").consecutive_failures as usize, {
         let down = |sent: u64| sent >= HOUR;
         sim.requests.iter().filter(|asked| down(asked.sent) && asked.answered.is_some()).count()
     });
@@ -201,7 +201,7 @@ fn two_failed_polls_are_not_worth_a_word() {
     let mut count = 0;
     let mut sim = Sim::new(move |_, _| {
         count += 1;
-        (100, if count % 3 == 0 { told(Said::Running) } else { Answer::failed(transient()) })
+        (100, if count % 3 == 0 { told(ObservedState::Running) } else { Answer::failed(transient()) })
     });
     sim.add("dune");
     sim.run_until(DAY);
@@ -216,7 +216,7 @@ fn a_reload_ends_a_pause_with_a_single_probe() {
     assert!(sim.report("dune").pause.is_some());
     let second = Duration::from_secs(1);
     let backoff = Backoff { min: second, max: second };
-    sim.configure(vec![LaneSettings { backoff, ..settings("dune") }]);
+    sim.configure(vec![ProviderSettings { backoff, ..settings("dune") }]);
     sim.run_until(reloaded_at + MINUTE);
     let sent: Vec<_> = sim.requests[before..].iter().map(|request| request.sent).collect();
     assert_eq!(sent, [reloaded_at]);
@@ -226,7 +226,7 @@ fn a_reload_ends_a_pause_with_a_single_probe() {
 fn a_window_that_is_used_up_closes_the_provider_until_it_is_renewed() {
     let mut sim = Sim::new(|_, _| {
         let left = Some((0, Duration::from_secs(20)));
-        (100, Answer { pace: Pace { left, ..Pace::default() }, ..told(Said::Running) })
+        (100, Answer { rate_limit: RateLimitInfo { remaining: left, ..RateLimitInfo::default() }, ..told(ObservedState::Running) })
     });
     for _ in 0..10 {
         sim.add("dune");
@@ -243,9 +243,9 @@ fn a_window_that_is_used_up_closes_the_provider_until_it_is_renewed() {
 
 #[test]
 fn a_lower_limit_that_is_announced_is_minded() {
-    let quota = Some(Quota { requests: 10, window: Duration::from_secs(30) });
+    let quota = Some(RateLimitQuota { requests: 10, window: Duration::from_secs(30) });
     let mut sim = Sim::new(move |_, _| {
-        (100, Answer { pace: Pace { quota, ..Pace::default() }, ..told(Said::Running) })
+        (100, Answer { rate_limit: RateLimitInfo { quota, ..RateLimitInfo::default() }, ..told(ObservedState::Running) })
     });
     for _ in 0..100 {
         sim.add("dune");

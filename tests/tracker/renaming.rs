@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, OutageEdge, Said, Transition, Utc};
+use jobtrack::job::{Answer, JobId, OutageEdge, ObservedState, Transition, UtcTime};
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::{Input, LaneSettings};
+use jobtrack::tracker::{Input, ProviderSettings};
 
 use super::sim::Sim;
 use super::world::{Fate, HOUR, MINUTE, SECOND, settings, told, transient};
@@ -13,10 +13,10 @@ use super::world::{Fate, HOUR, MINUTE, SECOND, settings, told, transient};
 const BEGIN_MS: i64 = 1_800_000_000_000;
 
 /// A provider of this name whose jobs are asked every ten seconds.
-fn lake(name: &str, lists: bool) -> LaneSettings {
+fn lake(name: &str, lists: bool) -> ProviderSettings {
     let pace = Duration::from_secs(10);
     let backoff = Backoff { min: pace, max: pace };
-    LaneSettings { requests_per_minute: 100, backoff, lists, ..settings(name) }
+    ProviderSettings { requests_per_minute: 100, backoff, supports_list: lists, ..settings(name) }
 }
 
 /// A service that knows each job's place, and ends one after the other within half an hour.
@@ -25,15 +25,15 @@ fn answer(job: JobId, at: u64) -> Answer {
     let begins = 2 * MINUTE + nth * 7919 % 600 * SECOND;
     let ends = begins + 5 * MINUTE + nth * 104_729 % 600 * SECOND;
     let said = if at < begins {
-        Said::Pending
+        ObservedState::Pending
     } else if at < ends {
-        Said::Running
+        ObservedState::Running
     } else {
-        Said::Succeeded
+        ObservedState::Succeeded
     };
     let mut answer = told(said);
     if let Ok(seen) = &mut answer.result {
-        seen.listed_at = Some(Utc::from_millis(BEGIN_MS + job.0 * 1000));
+        seen.list_time = Some(UtcTime::from_millis(BEGIN_MS + job.0 * 1000));
     }
     answer
 }
@@ -58,8 +58,8 @@ fn histories(sim: &Sim) -> Vec<Vec<String>> {
 
 /// Who is reported.
 fn names(sim: &Sim) -> Vec<String> {
-    let now = jobtrack::job::Mono::from_millis(sim.now);
-    sim.tracker.report(now).iter().map(|lane| lane.name.to_string()).collect()
+    let now = jobtrack::job::MonotonicTime::from_millis(sim.now);
+    sim.tracker.report(now).iter().map(|lane| lane.provider.to_string()).collect()
 }
 
 #[test]
@@ -77,11 +77,11 @@ fn at_whatever_moment_it_is_renamed_its_jobs_live_on_and_no_minute_holds_too_muc
             let after = sim.report("new");
             assert_eq!(after.active_jobs, before.active_jobs);
             assert!(after.in_flight >= before.in_flight, "at {moment}: {after:?}");
-            assert!(after.sent_last_minute >= before.sent_last_minute, "at {moment}: {after:?}");
+            assert!(after.requests_last_minute >= before.requests_last_minute, "at {moment}: {after:?}");
             assert_eq!(names(&sim), ["new"], "at {moment}");
             under_way += before.in_flight;
             due += before.due_polls;
-            unwritten += sim.store.keys().filter(|job| sim.tracker.is_writing(**job)).count();
+            unwritten += sim.store.keys().filter(|job| sim.tracker.is_committing(**job)).count();
             sim.run_to_the_end();
             assert!(histories(&sim) == histories(&as_it_was), "at {moment}");
             sim.assert_no_minute_exceeds("new", 100);
@@ -94,7 +94,7 @@ fn at_whatever_moment_it_is_renamed_its_jobs_live_on_and_no_minute_holds_too_muc
 #[test]
 fn the_jobs_of_two_providers_come_under_one_name() {
     for account in [None, Some("huawei".to_owned())] {
-        let of = |name, max_in_flight| LaneSettings {
+        let of = |name, max_in_flight| ProviderSettings {
             account: account.clone(),
             max_in_flight,
             ..lake(name, false)
@@ -109,7 +109,7 @@ fn the_jobs_of_two_providers_come_under_one_name() {
         sim.rename("tank", "lake", vec![of("lake", 8)]);
         assert_eq!(names(&sim), ["lake"]);
         sim.run_to_the_end();
-        let over = sim.store.values().all(|row| row.job.standing.state.is_terminal());
+        let over = sim.store.values().all(|row| row.job.current_state.state.is_terminal());
         assert!(over, "{account:?}: all are told");
         sim.assert_no_minute_exceeds("lake", 100);
     }
@@ -117,8 +117,8 @@ fn the_jobs_of_two_providers_come_under_one_name() {
 
 #[test]
 fn who_waits_by_hand_keeps_his_turn() {
-    let slow = |name| LaneSettings { requests_per_minute: 1, ..lake(name, false) };
-    let mut sim = Sim::with(vec![slow("old")], |_, _| (100, told(Said::Running)));
+    let slow = |name| ProviderSettings { requests_per_minute: 1, ..lake(name, false) };
+    let mut sim = Sim::with(vec![slow("old")], |_, _| (100, told(ObservedState::Running)));
     let jobs: Vec<_> = (0..6).map(|_| sim.add("old")).collect();
     sim.run_until(30 * SECOND);
     sim.poll_by_hand(jobs[4]);
@@ -133,7 +133,7 @@ fn who_waits_by_hand_keeps_his_turn() {
 
 #[test]
 fn an_answer_to_a_question_of_the_former_name_is_heard_though_the_name_is_used_anew() {
-    let mut sim = Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(Said::Running)));
+    let mut sim = Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(ObservedState::Running)));
     let job = sim.add("old");
     sim.run_until(SECOND);
     sim.rename("old", "new", vec![lake("new", false)]);
@@ -159,7 +159,7 @@ fn an_answer_to_a_question_of_the_former_name_is_heard_though_the_name_is_used_a
 fn an_outage_that_lasts_goes_on_and_ends_once() {
     let mut sim = Sim::with(vec![lake("old", false), lake("other", false)], |_, at| {
         let out = (10 * MINUTE..30 * MINUTE).contains(&at);
-        (100, if out { Answer::failed(transient()) } else { told(Said::Running) })
+        (100, if out { Answer::failed(transient()) } else { told(ObservedState::Running) })
     });
     sim.add("old");
     sim.run_until(20 * MINUTE);
@@ -181,7 +181,7 @@ fn an_outage_that_lasts_goes_on_and_ends_once() {
     // A provider that answers takes over one that did not: the outage that came with it is ended.
     let mut sim = Sim::with(vec![lake("lake", false), lake("tank", false)], |job, at| {
         let out = job.0 == 1 && at < 10 * MINUTE;
-        (100, if out { Answer::failed(transient()) } else { told(Said::Running) })
+        (100, if out { Answer::failed(transient()) } else { told(ObservedState::Running) })
     });
     sim.add("tank");
     sim.add("lake");
@@ -194,10 +194,10 @@ fn an_outage_that_lasts_goes_on_and_ends_once() {
 
 #[test]
 fn a_name_that_was_never_heard_of_changes_nothing() {
-    let mut sim = Sim::with(vec![lake("new", false)], |_, _| (100, told(Said::Running)));
+    let mut sim = Sim::with(vec![lake("new", false)], |_, _| (100, told(ObservedState::Running)));
     sim.add("new");
     let [from, to] = ["old", "new"].map(|name| name.parse().expect("a name"));
-    sim.step(Input::Renamed { from, to });
+    sim.step(Input::ProviderRenamed { from, to });
     assert_eq!(names(&sim), ["new"]);
     sim.run_until(MINUTE);
     assert!(sim.requests.len() > 3);
@@ -205,7 +205,7 @@ fn a_name_that_was_never_heard_of_changes_nothing() {
 
 #[test]
 fn who_is_to_be_on_a_further_page_is_asked_for_by_it() {
-    let lane = |name| LaneSettings { requests_per_minute: 10, ..lake(name, true) };
+    let lane = |name| ProviderSettings { requests_per_minute: 10, ..lake(name, true) };
     let mut sim = Sim::with(vec![lane("old")], |job, at| (200, answer(job, at / 10)));
     for _ in 0..50 {
         sim.add("old");
@@ -228,7 +228,7 @@ fn who_is_to_be_on_a_further_page_is_asked_for_by_it() {
 
 #[test]
 fn a_job_that_is_asked_under_the_former_name_is_not_asked_twice_at_once() {
-    let mut sim = Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(Said::Running)));
+    let mut sim = Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(ObservedState::Running)));
     let job = sim.add("old");
     sim.run_until(SECOND);
     sim.rename("old", "new", vec![lake("new", false)]);

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, Asked, Change, JobId, Lesson, Listed, Listing, Moment, Mono, Note, OutageEdge, Pace,
-    Page, ProviderError, ProviderName, Standing, State, Tracked, Utc, register,
+    Answer, RequestTimes, Change, JobId, DurationSample, ListPage, ListAnswer, ClockReading, MonotonicTime, PollRecord, OutageEdge, RateLimitInfo,
+    ListWindow, ProviderError, ProviderName, CurrentState, State, StoredJob, UtcTime, registration_transition,
 };
-use jobtrack::policy::Rule;
+use jobtrack::policy::PollRule;
 use jobtrack::tracker::{
-    Action, Input, LaneId, LaneReport, LaneSettings, PageQuestion, Policy, Question, Tell, Tracker,
+    Action, Input, ProviderIndex, ProviderReport, ProviderSettings, ListRequest, PollPolicy, PollRequest, Notice, Tracker,
 };
 
 use super::world::{DAY, Fate, MINUTE, Reply, Request, Row, settings};
@@ -23,8 +23,8 @@ type Decide = dyn FnMut(&Change) -> (u64, Fate);
 
 #[derive(Debug)]
 enum Event {
-    Answer(JobId, LaneId, Utc, Box<Answer>),
-    Listing(PageQuestion, usize, Utc, Box<Listing>),
+    Answer(JobId, ProviderIndex, UtcTime, Box<Answer>),
+    Listing(ListRequest, usize, UtcTime, Box<ListAnswer>),
     Commit(Box<Change>, Fate),
 }
 
@@ -42,18 +42,18 @@ pub(super) struct Sim {
     /// Rows of others for each row of ours on a page; a list that fails, if it does.
     pub(super) strangers: u64,
     pub(super) list_error: Option<ProviderError>,
-    pub(super) tells: Vec<(u64, Tell)>,
+    pub(super) tells: Vec<(u64, Notice)>,
     pub(super) outages: Vec<OutageEdge>,
     pub(super) chance: fastrand::Rng,
     /// Every so many steps the report is checked, which costs time in proportion to all jobs.
     pub(super) check_every: u64,
     provider: Box<dyn FnMut(JobId, u64) -> Reply>,
     fate: Box<Decide>,
-    settings: Vec<LaneSettings>,
+    settings: Vec<ProviderSettings>,
     /// The longest pause that a stored time is believed for.
     longest: Duration,
     /// What ended jobs taught, as the store keeps it.
-    lessons: Vec<(ProviderName, Lesson)>,
+    lessons: Vec<(ProviderName, DurationSample)>,
     events: BTreeMap<(u64, u64), Event>,
     count: u64,
     /// The request of each job that is under way.
@@ -70,7 +70,7 @@ impl Sim {
     }
 
     pub(super) fn with(
-        settings: Vec<LaneSettings>,
+        settings: Vec<ProviderSettings>,
         provider: impl FnMut(JobId, u64) -> Reply + 'static,
     ) -> Self {
         let mut sim = Self {
@@ -108,25 +108,25 @@ impl Sim {
         self.fate = Box::new(fate);
     }
 
-    pub(super) fn configure(&mut self, settings: Vec<LaneSettings>) {
+    pub(super) fn configure(&mut self, settings: Vec<ProviderSettings>) {
         self.settings.clone_from(&settings);
         let longest = settings.iter().map(|own| match own.policy {
-            Policy::Learned(_) => Rule::LONGEST,
-            Policy::Backoff => own.backoff.max,
+            PollPolicy::Learned(_) => PollRule::MAX_INTERVAL,
+            PollPolicy::Backoff => own.backoff.max,
         });
         self.longest = longest.max().unwrap_or_default();
         // Nobody waits for longer than the rule of now has it.
-        let latest = Mono::from_millis(self.now).plus(self.longest).as_millis();
+        let latest = MonotonicTime::from_millis(self.now).plus(self.longest).as_millis();
         self.due.retain(|_, due| *due <= latest);
         // A word that was not known may be known now: such jobs may be asked at once.
-        for row in self.store.values().filter(|row| row.job.standing.state == State::Unknown) {
+        for row in self.store.values().filter(|row| row.job.current_state.state == State::Unknown) {
             self.due.remove(&row.job.id);
         }
         self.step(Input::Configure(settings));
     }
 
     /// The provider `from` bears the name `to` from now on; the service sees no difference.
-    pub(super) fn rename(&mut self, from: &str, to: &str, settings: Vec<LaneSettings>) {
+    pub(super) fn rename(&mut self, from: &str, to: &str, settings: Vec<ProviderSettings>) {
         self.configure(settings);
         let [from, to] = [from, to].map(|name| name.parse::<ProviderName>().expect("a name"));
         for row in self.store.values_mut().filter(|row| row.job.provider == from) {
@@ -135,12 +135,12 @@ impl Sim {
         for request in self.requests.iter_mut().filter(|own| own.provider == from.as_str()) {
             request.provider = to.to_string();
         }
-        self.step(Input::Renamed { from, to });
+        self.step(Input::ProviderRenamed { from, to });
     }
 
-    pub(super) fn wall(&self) -> Utc {
+    pub(super) fn wall(&self) -> UtcTime {
         let ms = i64::try_from(self.now).expect("a short simulation");
-        Utc::from_millis(1_800_000_000_000 + ms + self.wall_offset)
+        UtcTime::from_millis(1_800_000_000_000 + ms + self.wall_offset)
     }
 
     /// Registers a job of `provider` and has it tracked.
@@ -151,30 +151,30 @@ impl Sim {
     pub(super) fn add_with(&mut self, provider: &str, give_up_after: Option<Duration>) -> JobId {
         let id = JobId(i64::try_from(self.store.len()).expect("few jobs") + 1);
         let registered_at = self.wall();
-        let job = Tracked {
-            likeness: jobtrack::job::Likeness::Unknown,
-            times: jobtrack::job::Times::default(),
+        let job = StoredJob {
+            similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+            times: jobtrack::job::ProviderTimes::default(),
             id,
             provider: provider.parse().expect("a name"),
             remote_id: format!("remote-{id}").parse().expect("an id"),
-            standing: Standing::registered(registered_at),
+            current_state: CurrentState::registered(registered_at),
             registered_at,
             give_up_after,
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,
-            listed_at: None,
+            list_time: None,
         };
-        let history = vec![register(registered_at)];
+        let history = vec![registration_transition(registered_at)];
         let row = Row { job: job.clone(), history, anomalies: Vec::new(), last_poll_error: None };
         self.store.insert(id, row);
         self.track(vec![job]);
         id
     }
 
-    fn track(&mut self, jobs: Vec<Tracked>) {
+    fn track(&mut self, jobs: Vec<StoredJob>) {
         for job in &jobs {
-            let wait = job.next_poll_at.map_or(Duration::ZERO, |at| at.since(self.wall()));
+            let wait = job.next_poll_at.map_or(Duration::ZERO, |at| at.duration_since(self.wall()));
             let wait = wait.min(self.longest);
             self.due.insert(job.id, self.now + u64::try_from(wait.as_millis()).expect("short"));
         }
@@ -190,11 +190,11 @@ impl Sim {
     /// Forgets what was learned, as the store does.
     pub(super) fn forget(&mut self, provider: &str, name: Option<&str>) {
         let provider: ProviderName = provider.parse().expect("a name");
-        let like = |lesson: &Lesson| {
-            name.is_none_or(|name| lesson.likeness.names().iter().any(|own| **own == *name))
+        let like = |lesson: &DurationSample| {
+            name.is_none_or(|name| lesson.similarity_keys.keys().iter().any(|own| **own == *name))
         };
         self.lessons.retain(|(of, lesson)| *of != provider || !like(lesson));
-        self.step(Input::Forget(provider, name.map(str::to_owned)));
+        self.step(Input::ForgetDurations(provider, name.map(str::to_owned)));
     }
 
     pub(super) fn untrack(&mut self, job: JobId) {
@@ -214,17 +214,17 @@ impl Sim {
         self.due.clear();
         let settings = std::mem::take(&mut self.settings);
         self.configure(settings);
-        self.step(Input::Learned(self.lessons.clone()));
+        self.step(Input::LoadDurationSamples(self.lessons.clone()));
         let active: Vec<_> = self.active().map(|row| row.job.clone()).collect();
         self.track(active);
     }
 
     pub(super) fn active(&self) -> impl Iterator<Item = &Row> {
-        self.store.values().filter(|row| !row.job.standing.state.is_terminal())
+        self.store.values().filter(|row| !row.job.current_state.state.is_terminal())
     }
 
     pub(super) fn state(&self, job: JobId) -> State {
-        self.store[&job].job.standing.state
+        self.store[&job].job.current_state.state
     }
 
     /// The states of a job's history, by name.
@@ -242,9 +242,9 @@ impl Sim {
         self.paged.iter().filter(move |(_, jobs)| jobs.contains(&job)).map(|(sent, _)| *sent)
     }
 
-    pub(super) fn report(&self, provider: &str) -> LaneReport {
-        let reports = self.tracker.report(Mono::from_millis(self.now));
-        reports.into_iter().find(|lane| lane.name.as_str() == provider).expect("a lane")
+    pub(super) fn report(&self, provider: &str) -> ProviderReport {
+        let reports = self.tracker.report(MonotonicTime::from_millis(self.now));
+        reports.into_iter().find(|lane| lane.provider.as_str() == provider).expect("a lane")
     }
 
     /// Lives until `until`, exactly.
@@ -257,7 +257,7 @@ impl Sim {
 
     /// Lives until no job is held any more.
     pub(super) fn run_to_the_end(&mut self) {
-        while self.store.keys().any(|job| self.tracker.holds(*job)) {
+        while self.store.keys().any(|job| self.tracker.contains(*job)) {
             assert!(self.next_at().is_some(), "nothing will ever wake the jobs that are left");
             assert!(self.now < 40 * DAY, "jobs are left long after all was given up");
             assert!(self.requests.len() < 1_000_000, "jobs are asked for ever");
@@ -271,7 +271,7 @@ impl Sim {
 
     fn next_at(&self) -> Option<u64> {
         let event = self.events.keys().next().map(|(at, _)| *at);
-        let wake = self.tracker.wakes_at().map(Mono::as_millis);
+        let wake = self.tracker.next_wakeup().map(MonotonicTime::as_millis);
         event.into_iter().chain(wake).min()
     }
 
@@ -284,14 +284,14 @@ impl Sim {
             Some(Event::Answer(job, lane, sent_at, answer)) => {
                 let request = self.asking.remove(&job).expect("it was asked");
                 self.requests[request].answered = Some(at);
-                let asked = Asked { sent_at, answered_at: self.wall() };
-                self.step(Input::Answered(job, lane, asked, answer));
+                let asked = RequestTimes { sent_at, received_at: self.wall() };
+                self.step(Input::PollAnswered(job, lane, asked, answer));
             }
             Some(Event::Listing(question, request, sent_at, listing)) => {
                 self.asking.retain(|_, asked| *asked != request);
                 self.requests[request].answered = Some(at);
-                let asked = Asked { sent_at, answered_at: self.wall() };
-                self.step(Input::Listed(question, asked, listing));
+                let asked = RequestTimes { sent_at, received_at: self.wall() };
+                self.step(Input::ListAnswered(question, asked, listing));
             }
             Some(Event::Commit(change, fate)) => self.commit(&change, fate),
             None => self.step(Input::Tick),
@@ -303,72 +303,72 @@ impl Sim {
         let found = self.store.get_mut(&job);
         self.unwritten.remove(&job);
         let written = found.is_some_and(|row| {
-            row.job.standing.state == change.expected && {
+            row.job.current_state.state == change.expected_state && {
                 row.move_along(change);
                 let provider = row.job.provider.clone();
-                self.lessons.extend(change.lesson.clone().map(|lesson| (provider, lesson)));
+                self.lessons.extend(change.duration_sample.clone().map(|lesson| (provider, lesson)));
                 true
             }
         });
         if written {
-            if let Some(note) = &change.note {
-                let note = Note { expected: change.after.state, ..note.clone() };
+            if let Some(note) = &change.poll_record {
+                let note = PollRecord { expected_state: change.new_state.state, ..note.clone() };
                 self.keep(&note);
             }
             if fate == Fate::Commit {
-                return self.step(Input::Written(job));
+                return self.step(Input::ChangeCommitted(job));
             }
         }
         self.due.remove(&job);
         let found = self.store.get(&job).map(|row| Box::new(row.job.clone()));
-        self.step(Input::Refused(job, found));
+        self.step(Input::ChangeRejected(job, found));
     }
 
-    fn keep(&mut self, note: &Note) {
+    fn keep(&mut self, note: &PollRecord) {
         let Some(row) = self.store.get_mut(&note.job) else { return };
-        if row.job.standing.state != note.expected {
+        if row.job.current_state.state != note.expected_state {
             return;
         }
         row.job.next_poll_at = note.next_poll_at;
-        if let Some(told) = &note.told {
-            row.job.listed_at = told.listed_at.or(row.job.listed_at);
-            row.job.likeness.hear(&told.likeness);
+        if let Some(told) = &note.metadata {
+            row.job.list_time = told.list_time.or(row.job.list_time);
+            row.job.similarity_keys.update_from_provider(&told.similarity_keys);
             row.job.times = told.times;
         }
         row.job.polls = note.polls;
         row.job.failed_polls = note.failed_polls;
-        row.job.standing.answered_from = note.answered_from.or(row.job.standing.answered_from);
+        row.job.current_state.last_success_sent_at = note.last_success_sent_at.or(row.job.current_state.last_success_sent_at);
         row.last_poll_error.clone_from(&note.last_poll_error);
     }
 
     /// Hands `input` in and does what is asked for, as the scheduler does.
     pub(super) fn step(&mut self, input: Input) {
-        let now = Moment {
-            mono: Mono::from_millis(self.now),
-            wall: self.wall(),
+        let now = ClockReading {
+            monotonic: MonotonicTime::from_millis(self.now),
+            utc: self.wall(),
             jitter: self.chance.f64(),
         };
         self.count += 1;
-        for action in self.tracker.step(input, now) {
+        for action in self.tracker.handle(input, now) {
             match action {
-                Action::Ask(question) => self.ask(&question),
+                Action::Poll(question) => self.ask(&question),
                 Action::List(question) => self.list(question),
-                Action::Write(change) => self.write(change),
-                Action::Note { note, .. } => {
+                Action::Commit(change) => self.write(change),
+                Action::RecordPoll { poll_record: note, .. } => {
                     self.plan_next(&note);
                     self.keep(&note);
                 }
-                Action::Anomaly(anomaly) => {
+                Action::RecordAnomaly(anomaly) => {
                     self.store.get_mut(&anomaly.job).expect("a job").anomalies.push(anomaly);
                 }
-                Action::Outage(outage) => self.outages.push(outage.edge),
-                Action::Tell(tell) => self.tells.push((self.now, tell)),
+                Action::RecordOutage(outage) => self.outages.push(outage.edge),
+                Action::Notify(tell) => self.tells.push((self.now, tell)),
             }
         }
         self.check();
     }
 
-    fn ask(&mut self, question: &Question) {
+    fn ask(&mut self, question: &PollRequest) {
         let job = question.job;
         let before = self.asking.insert(job, self.requests.len());
         assert_eq!(before, None, "job {job} is asked twice at once");
@@ -380,12 +380,12 @@ impl Sim {
         let (latency, answer) = (self.provider)(job, self.now);
         let provider = question.provider.to_string();
         self.requests.push(Request { job, provider, sent: self.now, answered: None });
-        let event = Event::Answer(job, question.lane, self.wall(), Box::new(answer));
+        let event = Event::Answer(job, question.provider_index, self.wall(), Box::new(answer));
         self.schedule(latency, event);
     }
 
     /// A page in the order of the jobs' places, as a provider has it: strangers stand between.
-    fn list(&mut self, question: PageQuestion) {
+    fn list(&mut self, question: ListRequest) {
         for (job, _) in &question.jobs {
             let before = self.asking.insert(*job, self.requests.len());
             assert_eq!(before, None, "job {job} is asked twice at once");
@@ -395,10 +395,10 @@ impl Sim {
         }
         self.pages += 1;
         self.paged.push((self.now, question.jobs.iter().map(|(job, _)| *job).collect()));
-        let Page { from, to, number } = question.page;
+        let ListWindow { from, to, page: number } = question.window;
         let known = self.store.values().filter(|row| row.job.provider == question.provider);
         let mut rows: Vec<_> = known
-            .filter_map(|row| Some((row.job.listed_at?, row.job.id)))
+            .filter_map(|row| Some((row.job.list_time?, row.job.id)))
             .filter(|(place, _)| (from..=to).contains(place))
             .collect();
         rows.sort_unstable();
@@ -413,8 +413,8 @@ impl Sim {
                 jobs.push((self.store[&job].job.remote_id.clone(), seen));
             }
         }
-        let result = self.list_error.clone().map_or(Ok(Listed { jobs, total }), Err);
-        let listing = Box::new(Listing { result, pace: Pace::default(), server_date: None });
+        let result = self.list_error.clone().map_or(Ok(ListPage { jobs, total_count: total }), Err);
+        let listing = Box::new(ListAnswer { result, rate_limit: RateLimitInfo::default(), server_date: None });
         let (provider, request) = (question.provider.to_string(), self.requests.len());
         let job = JobId(0);
         self.requests.push(Request { job, provider, sent: self.now, answered: None });
@@ -425,7 +425,7 @@ impl Sim {
     fn write(&mut self, change: Change) {
         let fresh = self.unwritten.insert(change.job);
         assert!(fresh, "job {} has two changes under way", change.job);
-        if let Some(note) = &change.note {
+        if let Some(note) = &change.poll_record {
             self.plan_next(note);
         }
         let (delay, fate) = (self.fate)(&change);
@@ -433,10 +433,10 @@ impl Sim {
     }
 
     /// The time that the tracker writes down is the one that it must keep.
-    fn plan_next(&mut self, note: &Note) {
+    fn plan_next(&mut self, note: &PollRecord) {
         self.due.remove(&note.job);
         if let Some(at) = note.next_poll_at {
-            let wait = u64::try_from(at.since(self.wall()).as_millis()).expect("short");
+            let wait = u64::try_from(at.duration_since(self.wall()).as_millis()).expect("short");
             self.due.insert(note.job, self.now + wait);
         }
     }
@@ -447,7 +447,7 @@ impl Sim {
     }
 
     fn check(&self) {
-        let wakes_at = self.tracker.wakes_at().map(Mono::as_millis);
+        let wakes_at = self.tracker.next_wakeup().map(MonotonicTime::as_millis);
         assert!(wakes_at.is_none_or(|at| at > self.now), "something due was left undone");
         if !self.count.is_multiple_of(self.check_every) {
             return;
@@ -456,7 +456,7 @@ impl Sim {
             let name = settings.name.as_str();
             let report = self.report(name);
             let rows = || self.store.values().filter(|row| row.job.provider == settings.name);
-            let held = rows().filter(|row| self.tracker.holds(row.job.id)).count();
+            let held = rows().filter(|row| self.tracker.contains(row.job.id)).count();
             let under_way: BTreeSet<_> = self.asking.values().copied().collect();
             let under_way = under_way.into_iter().map(|request| &self.requests[request]);
             let in_flight = under_way.filter(|request| request.provider == name).count();
@@ -466,8 +466,8 @@ impl Sim {
             assert!(report.in_flight <= settings.max_in_flight, "{name}: {in_flight} in flight");
             let waiting = held.saturating_sub(unwritten) as u64;
             assert!(report.due_polls <= waiting, "{name}: {} due", report.due_polls);
-            assert!(report.sent_last_minute <= settings.requests_per_minute, "{name}");
-            assert!(!report.stuck, "{name}");
+            assert!(report.requests_last_minute <= settings.requests_per_minute, "{name}");
+            assert!(!report.has_stuck_poll, "{name}");
             let idle = self.asking.is_empty() && self.unwritten.is_empty();
             assert!(held == 0 || !idle || wakes_at.is_some(), "{name}: nothing wakes its jobs");
         }

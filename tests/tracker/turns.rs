@@ -4,18 +4,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jobtrack::job::{JobId, Said};
+use jobtrack::job::{JobId, ObservedState};
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::LaneSettings;
+use jobtrack::tracker::ProviderSettings;
 use proptest::prelude::*;
 
 use super::sim::Sim;
 use super::world::{HOUR, MINUTE, SECOND, settings, told};
 
 /// A provider whose jobs are asked at a fixed pace.
-fn paced(requests_per_minute: u32, pace: Duration) -> LaneSettings {
+fn paced(requests_per_minute: u32, pace: Duration) -> ProviderSettings {
     let backoff = Backoff { min: pace, max: pace };
-    LaneSettings { requests_per_minute, backoff, ..settings("dune") }
+    ProviderSettings { requests_per_minute, backoff, ..settings("dune") }
 }
 
 /// The most requests that were under way at once.
@@ -31,8 +31,8 @@ fn most_in_flight(sim: &Sim) -> usize {
 
 #[test]
 fn as_many_polls_are_in_flight_as_are_allowed_and_no_more() {
-    let lane = LaneSettings { max_in_flight: 3, ..settings("dune") };
-    let mut sim = Sim::with(vec![lane], |_, _| (10 * SECOND, told(Said::Running)));
+    let lane = ProviderSettings { max_in_flight: 3, ..settings("dune") };
+    let mut sim = Sim::with(vec![lane], |_, _| (10 * SECOND, told(ObservedState::Running)));
     for _ in 0..20 {
         sim.add("dune");
     }
@@ -48,10 +48,10 @@ proptest! {
         limit in 1u32..60, jobs in 1usize..30, slowest in 1u64..40_000, seed: u64,
     ) {
         let mut chance = fastrand::Rng::with_seed(seed);
-        let lane = LaneSettings { max_in_flight: 8, ..paced(limit, Duration::from_secs(1)) };
-        let lane = LaneSettings { request_timeout: Duration::from_mins(1), ..lane };
+        let lane = ProviderSettings { max_in_flight: 8, ..paced(limit, Duration::from_secs(1)) };
+        let lane = ProviderSettings { request_timeout: Duration::from_mins(1), ..lane };
         let mut sim =
-            Sim::with(vec![lane], move |_, _| (chance.u64(..slowest), told(Said::Running)));
+            Sim::with(vec![lane], move |_, _| (chance.u64(..slowest), told(ObservedState::Running)));
         for _ in 0..jobs {
             sim.add("dune");
         }
@@ -63,7 +63,7 @@ proptest! {
 #[test]
 fn the_budget_is_spent_evenly_and_nearly_in_full() {
     let lane = paced(30, Duration::from_secs(1));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(Said::Running)));
+    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
     for _ in 0..100 {
         sim.add("dune");
     }
@@ -85,7 +85,7 @@ fn first_polls(sim: &Sim, skip: usize, take: usize) -> usize {
 #[test]
 fn first_polls_get_a_quarter_while_others_are_due() {
     let lane = paced(60, Duration::from_secs(1));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(Said::Running)));
+    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
     for _ in 0..200 {
         sim.add("dune");
     }
@@ -103,7 +103,7 @@ fn first_polls_get_a_quarter_while_others_are_due() {
 #[test]
 fn first_polls_get_everything_while_nothing_else_is_due() {
     let lane = paced(60, Duration::from_hours(1));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(Said::Running)));
+    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
     for _ in 0..100 {
         sim.add("dune");
     }
@@ -114,7 +114,7 @@ fn first_polls_get_everything_while_nothing_else_is_due() {
 #[test]
 fn what_is_due_first_is_asked_first() {
     let lane = paced(60, Duration::from_mins(4));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(Said::Running)));
+    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
     for _ in 0..50 {
         sim.add("dune");
     }
@@ -138,7 +138,7 @@ fn what_is_due_first_is_asked_first() {
 #[test]
 fn a_poll_by_hand_goes_before_all_that_is_due() {
     let lane = paced(60, Duration::from_secs(30));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(Said::Running)));
+    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
     for _ in 0..300 {
         sim.add("dune");
     }
@@ -153,7 +153,7 @@ fn a_poll_by_hand_goes_before_all_that_is_due() {
 
 #[test]
 fn a_poll_by_hand_of_a_job_under_way_is_not_asked_twice() {
-    let mut sim = Sim::new(|_, _| (10 * SECOND, told(Said::Running)));
+    let mut sim = Sim::new(|_, _| (10 * SECOND, told(ObservedState::Running)));
     let job = sim.add("dune");
     sim.run_until(5 * SECOND);
     sim.poll_by_hand(job);
@@ -165,7 +165,7 @@ fn a_poll_by_hand_of_a_job_under_way_is_not_asked_twice() {
 #[test]
 fn the_report_counts_what_is_due_late_and_under_way() {
     let lane = paced(60, Duration::from_hours(1));
-    let mut sim = Sim::with(vec![lane], |_, _| (1500, told(Said::Running)));
+    let mut sim = Sim::with(vec![lane], |_, _| (1500, told(ObservedState::Running)));
     for _ in 0..10 {
         sim.add("dune");
     }
@@ -186,11 +186,11 @@ fn the_report_counts_what_is_due_late_and_under_way() {
         sim.run_until(at);
         let report = sim.report("dune");
         assert_eq!(
-            (report.due_polls, report.late.as_secs(), report.in_flight, report.sent_last_minute),
+            (report.due_polls, report.longest_overdue.as_secs(), report.in_flight, report.requests_last_minute),
             (due, late, in_flight, sent),
             "at {at} ms"
         );
         assert_eq!((report.active_jobs, report.requests_per_minute), (10, 60));
-        assert!(report.configured && report.pause.is_none() && report.failures == 0);
+        assert!(report.configured && report.pause.is_none() && report.consecutive_failures == 0);
     }
 }

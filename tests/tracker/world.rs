@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use jobtrack::job::{
-    Anomaly, Answer, Change, Grace, JobId, Observation, Pace, ProviderError, Said, State, Times,
-    Tracked, Transition, register,
+    Anomaly, Answer, Change, NotFoundTimeout, JobId, Observation, RateLimitInfo, ProviderError, ObservedState, State, ProviderTimes,
+    StoredJob, Transition, registration_transition,
 };
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::LaneSettings;
+use jobtrack::tracker::ProviderSettings;
 
 pub(super) const SECOND: u64 = 1000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -40,7 +40,7 @@ pub(super) enum Fate {
 /// A job in the simulated database.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
-    pub(super) job: Tracked,
+    pub(super) job: StoredJob,
     pub(super) history: Vec<Transition>,
     pub(super) anomalies: Vec<Anomaly>,
     pub(super) last_poll_error: Option<String>,
@@ -49,64 +49,64 @@ pub(super) struct Row {
 impl Row {
     /// Takes in a change, if it continues this history.
     pub(super) fn move_along(&mut self, change: &Change) {
-        assert!(!change.rows.is_empty(), "job {}: a change without rows", change.job);
-        for row in &change.rows {
+        assert!(!change.transitions.is_empty(), "job {}: a change without rows", change.job);
+        for row in &change.transitions {
             let last = self.history.last().expect("the first row");
             assert_eq!(row.from, Some(last.to), "job {}: {row:?}", change.job);
             assert!(!last.to.is_terminal(), "job {} leaves {}", change.job, last.to);
             assert!(row.observed_at >= last.observed_at, "job {}: {row:?}", change.job);
             self.history.push(row.clone());
-            self.job.standing.apply(row);
+            self.job.current_state.apply(row);
         }
-        assert_eq!(self.job.standing.state, change.after.state, "job {}", change.job);
-        if change.after.state.is_terminal() {
+        assert_eq!(self.job.current_state.state, change.new_state.state, "job {}", change.job);
+        if change.new_state.state.is_terminal() {
             self.job.next_poll_at = None;
         }
     }
 
     /// Another program moves the job, behind the daemon's back.
     pub(super) fn meddle(&mut self, to: State) {
-        let standing = &mut self.job.standing;
+        let standing = &mut self.job.current_state;
         let from = Some(standing.state);
-        let row = Transition { from, to, ..register(standing.observed_at) };
+        let row = Transition { from, to, ..registration_transition(standing.observed_at) };
         standing.apply(&row);
         self.history.push(row);
     }
 }
 
 /// The settings of a provider, as the documentation's defaults are.
-pub(super) fn settings(name: &str) -> LaneSettings {
-    LaneSettings {
-        policy: jobtrack::tracker::Policy::Backoff,
+pub(super) fn settings(name: &str) -> ProviderSettings {
+    ProviderSettings {
+        policy: jobtrack::tracker::PollPolicy::Backoff,
         name: name.parse().expect("a name"),
         account: None,
         requests_per_minute: 600,
         max_in_flight: 8,
         backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) },
         give_up_after: Duration::from_hours(30 * 24),
-        lost_after: Grace { seen: Duration::from_mins(15), unseen: Duration::from_hours(1) },
+        lost_after: NotFoundTimeout { previously_seen: Duration::from_mins(15), never_seen: Duration::from_hours(1) },
         request_timeout: Duration::from_secs(30),
-        lists: false,
+        supports_list: false,
     }
 }
 
 /// A good answer that names no times.
-pub(super) fn told(said: Said) -> Answer {
+pub(super) fn told(said: ObservedState) -> Answer {
     told_word(said, &format!("{said:?}").to_uppercase())
 }
 
-pub(super) fn told_word(said: Said, word: &str) -> Answer {
+pub(super) fn told_word(said: ObservedState, word: &str) -> Answer {
     let observation = Observation {
-        likeness: jobtrack::job::Likeness::Unknown,
-        took: None,
-        listed_at: None,
-        said,
-        word: word.into(),
-        times: Times::default(),
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+        reported_duration: None,
+        list_time: None,
+        state: said,
+        provider_state: word.into(),
+        times: ProviderTimes::default(),
         message: None,
         detail: serde_json::Map::default(),
     };
-    Answer { result: Ok(observation), pace: Pace::default(), server_date: None }
+    Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date: None }
 }
 
 pub(super) fn transient() -> ProviderError {

@@ -1,7 +1,7 @@
 //! What stands between a decision and the next poll: the commit. Slow ones, refused ones, and those
 //! whose success was never heard of.
 
-use jobtrack::job::{JobId, Said, State};
+use jobtrack::job::{JobId, ObservedState, State};
 
 use super::sim::Sim;
 use super::world::{Fate, HOUR, MINUTE, SECOND, told, told_word};
@@ -14,8 +14,8 @@ fn moving() -> (Sim, JobId) {
 /// The same; `fate` is what becomes of that commit.
 fn moving_with(fate: Fate) -> (Sim, JobId) {
     let mut sim =
-        Sim::new(|_, at| (100, told(if at < 2 * MINUTE { Said::Pending } else { Said::Running })));
-    sim.writes(move |change| match change.after.state {
+        Sim::new(|_, at| (100, told(if at < 2 * MINUTE { ObservedState::Pending } else { ObservedState::Running })));
+    sim.writes(move |change| match change.new_state.state {
         State::Running => (MINUTE, fate),
         _ => (5, Fate::Commit),
     });
@@ -48,7 +48,7 @@ fn a_change_that_finds_another_state_is_planned_anew_on_it() {
     assert_eq!(sim.states(job), ["registered", "pending", "unknown", "running"]);
     let anomalies = &sim.store[&job].anomalies;
     assert_eq!(anomalies.len(), 1);
-    assert_eq!(anomalies[0].what, "the database says unknown where we knew pending");
+    assert_eq!(anomalies[0].description, "the database says unknown where we knew pending");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_job_that_somebody_ended_meanwhile_is_left_so() {
     sim.store.get_mut(&job).expect("there").meddle(State::Cancelled);
     sim.run_until(sim.now + HOUR);
     assert_eq!(sim.states(job), ["registered", "pending", "cancelled"]);
-    assert!(!sim.tracker.holds(job));
+    assert!(!sim.tracker.contains(job));
     assert_eq!(sim.store[&job].anomalies.len(), 1);
 }
 
@@ -81,7 +81,7 @@ fn a_job_that_is_gone_from_the_database_is_dropped() {
     let (mut sim, job) = moving();
     sim.store.remove(&job);
     sim.run_until(sim.now + HOUR);
-    assert!(!sim.tracker.holds(job));
+    assert!(!sim.tracker.contains(job));
     assert_eq!(sim.report("dune").active_jobs, 0);
 }
 
@@ -89,9 +89,9 @@ fn a_job_that_is_gone_from_the_database_is_dropped() {
 fn a_commit_that_was_not_heard_of_is_written_once() {
     let mut sim = Sim::new(|_, at| {
         let said = match at {
-            0..MINUTE => Said::Pending,
-            MINUTE..HOUR => Said::Running,
-            _ => Said::Succeeded,
+            0..MINUTE => ObservedState::Pending,
+            MINUTE..HOUR => ObservedState::Running,
+            _ => ObservedState::Succeeded,
         };
         (100, told(said))
     });
@@ -109,19 +109,19 @@ fn untracking_while_writing_follows_the_write() {
     sim.untrack(job);
     sim.run_until(sim.now + 2 * MINUTE);
     assert_eq!(sim.states(job), ["registered", "pending", "running", "untracked"]);
-    assert!(!sim.tracker.holds(job));
+    assert!(!sim.tracker.contains(job));
 }
 
 #[test]
 fn untracking_while_the_end_is_being_written_changes_nothing() {
-    let mut sim = Sim::new(|_, _| (100, told(Said::Succeeded)));
+    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Succeeded)));
     sim.writes(|_| (MINUTE, Fate::Commit));
     let job = sim.add("dune");
     sim.run_until(10 * SECOND);
     sim.untrack(job);
     sim.run_until(10 * MINUTE);
     assert_eq!(sim.states(job), ["registered", "succeeded"]);
-    assert!(!sim.tracker.holds(job));
+    assert!(!sim.tracker.contains(job));
 }
 
 #[test]
@@ -140,13 +140,13 @@ fn untracking_is_not_forgotten_when_the_write_before_it_is_refused() {
         sim.run_until(sim.now + 2 * MINUTE);
         assert_eq!(sim.states(job).last(), Some(&"untracked"), "{fate:?} {:?}", sim.states(job));
         assert_eq!(sim.requests.len(), asked, "it is asked no more, {state}");
-        assert!(!sim.tracker.holds(job));
+        assert!(!sim.tracker.contains(job));
     }
 }
 
 #[test]
 fn a_job_whose_untracking_is_refused_while_it_is_asked_is_not_asked_twice_at_once() {
-    let mut sim = Sim::new(|_, _| (20 * SECOND, told(Said::Running)));
+    let mut sim = Sim::new(|_, _| (20 * SECOND, told(ObservedState::Running)));
     sim.writes(|_| (SECOND, Fate::Commit));
     let job = sim.add("dune");
     sim.run_until(10 * SECOND);
@@ -155,7 +155,7 @@ fn a_job_whose_untracking_is_refused_while_it_is_asked_is_not_asked_twice_at_onc
         sim.store.get_mut(&job).expect("there").meddle(state);
         sim.run_until(sim.now + SECOND);
     }
-    assert!(sim.tracker.holds(job), "refused twice");
+    assert!(sim.tracker.contains(job), "refused twice");
     sim.run_until(HOUR);
     assert_eq!(sim.states(job).last(), Some(&"running"), "the answer under way was heard");
 }
@@ -164,7 +164,7 @@ fn a_job_whose_untracking_is_refused_while_it_is_asked_is_not_asked_twice_at_onc
 fn words_are_written_as_they_come() {
     let mut sim = Sim::new(|_, at| {
         let word = if (at / HOUR).is_multiple_of(2) { "RUNNING" } else { "SCALING" };
-        (100, told_word(Said::Running, word))
+        (100, told_word(ObservedState::Running, word))
     });
     let job = sim.add("dune");
     sim.run_until(4 * HOUR - MINUTE);

@@ -9,26 +9,26 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::config::Statement;
-use crate::job::{Listed, Listing, Observation, Page, ProviderError, RemoteId, Utc};
+use crate::config::StatementCapture;
+use crate::job::{ListPage, ListAnswer, Observation, ListWindow, ProviderError, RemoteId, UtcTime};
 
-use super::super::fields::{integer, is_plain_id, object, text};
-use super::super::http::{Http, Reply};
-use super::super::huawei::{Ask, refused};
-use super::super::sieve::Sieve;
-use super::{Dli, Status, failed_request, observed};
+use super::super::fields::{parse_integer, is_ascii_id, parse_object, non_empty_str};
+use super::super::http::{HttpClient, HttpResponse};
+use super::super::huawei::{HuaweiRequest, rejection_error};
+use super::super::sieve::JsonKeyFilter;
+use super::{DliProvider, DliJobStatus, unsuccessful_response_error, parse_observation};
 
 /// As much as its rows may take one by one: no page fails for a length at which no job does.
-const ROOM: usize = Http::MAX_BODY * Page::SIZE as usize;
+const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListWindow::PAGE_SIZE as usize;
 
 /// Users' SQL, of any length: what is not to be kept is dropped while it comes in. A hash needs it.
-const NEVER_KEPT: &[&str] = &["statement"];
+const DROPPED_KEYS: &[&str] = &["statement"];
 
-impl Dli {
-    pub(super) async fn ask_list(&self, page: &Page, now: Utc) -> Listing {
-        let path = ["v1.0", self.account.project_id.as_str(), "jobs"];
-        let (start, end) = (page.from.as_millis().to_string(), page.to.as_millis().to_string());
-        let (size, number) = (Page::SIZE.to_string(), page.number.to_string());
+impl DliProvider {
+    pub(super) async fn request_list_page(&self, window: &ListWindow, now: UtcTime) -> ListAnswer {
+        let path = ["v1.0", self.client.project_id.as_str(), "jobs"];
+        let (start, end) = (window.from.as_millis().to_string(), window.to.as_millis().to_string());
+        let (size, number) = (ListWindow::PAGE_SIZE.to_string(), window.page.to_string());
         let query = [
             ("start", start.as_str()),
             ("end", &end),
@@ -36,23 +36,23 @@ impl Dli {
             ("current-page", &number),
             ("order", "start_time_asc"),
         ];
-        let sieve = (self.statement == Statement::None).then(|| Sieve::new(NEVER_KEPT));
-        let ask = Ask { query: &query, sieve, room: ROOM, ..Ask::get(&path) };
-        match self.account.send(ask, now).await {
-            Ok(reply) => Listing {
-                result: read(&reply, self).map_err(of_no_job),
-                pace: reply.pace,
+        let body_filter = (self.statement_capture == StatementCapture::None).then(|| JsonKeyFilter::new(DROPPED_KEYS));
+        let request = HuaweiRequest { query: &query, body_filter, max_bytes: MAX_LIST_BYTES, ..HuaweiRequest::get(&path) };
+        match self.client.send(request, now).await {
+            Ok(reply) => ListAnswer {
+                result: parse_list(&reply, self).map_err(not_found_to_malformed),
+                rate_limit: reply.rate_limit,
                 server_date: reply.server_date,
             },
-            Err(error) => Listing::failed(error),
+            Err(error) => ListAnswer::failed(error),
         }
     }
 }
 
 /// A list asks for no job, so none is missing.
-fn of_no_job(error: ProviderError) -> ProviderError {
+fn not_found_to_malformed(error: ProviderError) -> ProviderError {
     match error {
-        ProviderError::NotFound(told) => ProviderError::Malformed(told),
+        ProviderError::NotFound(message) => ProviderError::Malformed(message),
         other => other,
     }
 }
@@ -60,7 +60,7 @@ fn of_no_job(error: ProviderError) -> ProviderError {
 /// The body of a 200. Rows stay text until their turn, so that a bad one spoils no other and only
 /// one at a time takes memory twice.
 #[derive(Debug, Deserialize)]
-struct Body<'a> {
+struct DliListResponse<'a> {
     is_success: Option<Value>,
     message: Option<Value>,
     job_count: Option<Value>,
@@ -68,15 +68,15 @@ struct Body<'a> {
     jobs: Option<&'a RawValue>,
 }
 
-fn read(reply: &Reply, dli: &Dli) -> Result<Listed, ProviderError> {
+fn parse_list(reply: &HttpResponse, provider: &DliProvider) -> Result<ListPage, ProviderError> {
     if reply.status != StatusCode::OK {
-        return Err(refused(reply));
+        return Err(rejection_error(reply));
     }
-    let body: Body<'_> = object(&reply.body)?;
+    let body: DliListResponse<'_> = parse_object(&reply.body)?;
     if body.is_success == Some(Value::Bool(false)) {
-        return Err(failed_request(&reply.body, body.message.as_ref()));
+        return Err(unsuccessful_response_error(&reply.body, body.message.as_ref()));
     }
-    let total = integer(body.job_count.as_ref()).and_then(|count| u64::try_from(count).ok());
+    let total = parse_integer(body.job_count.as_ref()).and_then(|count| u64::try_from(count).ok());
     let rows = body.jobs.map(|rows| serde_json::from_str::<Vec<&RawValue>>(rows.get()));
     let (rows, total) = match (rows, total) {
         (Some(Ok(rows)), Some(total)) => (rows, total),
@@ -87,14 +87,14 @@ fn read(reply: &Reply, dli: &Dli) -> Result<Listed, ProviderError> {
             return Err(ProviderError::Malformed("the answer is not a list of jobs".into()));
         }
     };
-    Ok(Listed { jobs: rows.into_iter().filter_map(|row| job(row, dli)).collect(), total })
+    Ok(ListPage { jobs: rows.into_iter().filter_map(|row| parse_row(row, provider)).collect(), total_count: total })
 }
 
 /// The job of a row; none if it cannot be read.
-fn job(row: &RawValue, dli: &Dli) -> Option<(RemoteId, Observation)> {
+fn parse_row(row: &RawValue, provider: &DliProvider) -> Option<(RemoteId, Observation)> {
     let row = row.get().as_bytes();
     // Alone, it would be too long as well.
-    let status: Status = (row.len() <= Http::MAX_BODY).then(|| object(row).ok())??;
-    let id = text(status.job_id.as_ref()).filter(|id| is_plain_id(id))?.parse().ok()?;
-    Some((id, observed(status, dli).ok()?))
+    let status: DliJobStatus = (row.len() <= HttpClient::MAX_BODY_BYTES).then(|| parse_object(row).ok())??;
+    let id = non_empty_str(status.job_id.as_ref()).filter(|id| is_ascii_id(id))?.parse().ok()?;
+    Some((id, parse_observation(status, provider).ok()?))
 }

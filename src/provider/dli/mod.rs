@@ -15,73 +15,73 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::config::Statement;
+use crate::config::StatementCapture;
 use crate::job::{
-    Answer, Checkup, Likeness, Listing, Observation, Page, ProviderError, RemoteId, Said, Times,
-    Utc,
+    Answer, ConnectionCheck, SimilarityKeys, ListAnswer, Observation, ListWindow, ProviderError, RemoteId, ObservedState, ProviderTimes,
+    UtcTime,
 };
 
 use super::Provider;
-use super::checkup::checkup;
+use super::checkup::build_connection_check;
 use super::fields::{
-    MAX_TEXT, MAX_WORD, cut, detail, is_plain_id, millis, number, object, plain, text, time_ms,
-    took_ms,
+    MAX_TEXT_BYTES, MAX_PROVIDER_STATE_BYTES, truncate, collect_detail, is_ascii_id, parse_duration_ms, parse_number, parse_object, scalar_only, non_empty_str, parse_epoch_ms,
+    parse_run_duration_ms,
 };
-use super::http::{Reply, answer};
-use super::huawei::{Account, Ask, NOBODY, forbids, refused, refused_with};
-use super::words::{Known, Words};
+use super::http::{HttpResponse, parse_answer};
+use super::huawei::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID, is_permission_error, rejection_error, rejection_error_from_body};
+use super::words::{BuiltinStates, StateMap};
 
 /// One project's jobs.
 #[derive(Debug)]
-pub(super) struct Dli {
-    pub(super) account: Account,
-    pub(super) statement: Statement,
-    pub(super) words: Words,
+pub(super) struct DliProvider {
+    pub(super) client: HuaweiClient,
+    pub(super) statement_capture: StatementCapture,
+    pub(super) state_map: StateMap,
 }
 
-pub(super) const WORDS: Known = &[
-    ("LAUNCHING", Said::Pending),
-    ("RUNNING", Said::Running),
-    ("SCALING", Said::Running),
-    ("FINISHED", Said::Succeeded),
-    ("FAILED", Said::Failed),
-    ("CANCELLED", Said::Cancelled),
-    ("CANCELED", Said::Cancelled),
+pub(super) const BUILTIN_STATES: BuiltinStates = &[
+    ("LAUNCHING", ObservedState::Pending),
+    ("RUNNING", ObservedState::Running),
+    ("SCALING", ObservedState::Running),
+    ("FINISHED", ObservedState::Succeeded),
+    ("FAILED", ObservedState::Failed),
+    ("CANCELLED", ObservedState::Cancelled),
+    ("CANCELED", ObservedState::Cancelled),
 ];
 
-impl Dli {
-    async fn ask(&self, id: &RemoteId, now: Utc) -> Answer {
-        let project = self.account.project_id.as_str();
+impl DliProvider {
+    async fn poll_job(&self, id: &RemoteId, now: UtcTime) -> Answer {
+        let project = self.client.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str(), "status"];
-        let reply = self.account.send(Ask::get(&path), now).await;
-        answer(reply, |reply| read(reply, id, self))
+        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
+        parse_answer(reply, |reply| parse_status(reply, id, self))
     }
 
-    async fn stop(&self, id: &RemoteId, now: Utc) -> Result<(), ProviderError> {
-        let project = self.account.project_id.as_str();
+    async fn cancel_job(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
+        let project = self.client.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str()];
-        let ask = Ask { method: Method::DELETE, ..Ask::get(&path) };
-        let reply = self.account.send(ask, now).await?;
+        let request = HuaweiRequest { method: Method::DELETE, ..HuaweiRequest::get(&path) };
+        let reply = self.client.send(request, now).await?;
         if reply.status != StatusCode::OK {
-            return Err(refused(&reply));
+            return Err(rejection_error(&reply));
         }
-        let done: Map<String, Value> = object(&reply.body)?;
-        if done.get("is_success") == Some(&Value::Bool(false)) {
-            return Err(failed_request(&reply.body, done.get("message")));
+        let body: Map<String, Value> = parse_object(&reply.body)?;
+        if body.get("is_success") == Some(&Value::Bool(false)) {
+            return Err(unsuccessful_response_error(&reply.body, body.get("message")));
         }
         Ok(())
     }
 
-    async fn look(&self, now: Utc) -> Checkup {
-        let path = ["v1.0", self.account.project_id.as_str(), "jobs", NOBODY, "status"];
-        let reply = self.account.send(Ask::get(&path), now).await;
-        checkup(reply, now, forbids, refused)
+    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
+        let path = ["v1.0", self.client.project_id.as_str(), "jobs", NONEXISTENT_ID, "status"];
+        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
+        build_connection_check(reply, now, is_permission_error, rejection_error)
     }
 }
 
-impl Provider for Dli {
-    fn check_id(&self, id: &RemoteId) -> Result<(), String> {
-        if is_plain_id(id.as_str()) {
+impl Provider for DliProvider {
+    fn validate_id(&self, id: &RemoteId) -> Result<(), String> {
+        if is_ascii_id(id.as_str()) {
             Ok(())
         } else {
             Err("a DLI job id has at most 128 letters, digits, _ and -, such as \
@@ -90,34 +90,34 @@ impl Provider for Dli {
         }
     }
 
-    fn poll<'a>(&'a self, id: &'a RemoteId, now: Utc) -> BoxFuture<'a, Answer> {
-        Box::pin(self.ask(id, now))
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
+        Box::pin(self.poll_job(id, now))
     }
 
-    fn lists(&self) -> bool {
+    fn supports_list(&self) -> bool {
         true
     }
 
-    fn list<'a>(&'a self, page: &'a Page, now: Utc) -> BoxFuture<'a, Listing> {
-        Box::pin(self.ask_list(page, now))
+    fn list<'a>(&'a self, window: &'a ListWindow, now: UtcTime) -> BoxFuture<'a, ListAnswer> {
+        Box::pin(self.request_list_page(window, now))
     }
 
     fn cancel<'a>(
         &'a self,
         id: &'a RemoteId,
-        now: Utc,
+        now: UtcTime,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        Box::pin(self.stop(id, now))
+        Box::pin(self.cancel_job(id, now))
     }
 
-    fn check(&self, now: Utc) -> BoxFuture<'_, Checkup> {
-        Box::pin(self.look(now))
+    fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
+        Box::pin(self.probe_connection(now))
     }
 }
 
 /// The body of a 200, or a row of a list; a field that comes twice spoils it.
 #[derive(Debug, Deserialize)]
-struct Status {
+struct DliJobStatus {
     is_success: Option<Value>,
     message: Option<Value>,
     job_id: Option<Value>,
@@ -144,151 +144,151 @@ struct Status {
     execution_details_path: Option<Value>,
 }
 
-fn read(reply: &Reply, asked: &RemoteId, dli: &Dli) -> Result<Observation, ProviderError> {
+fn parse_status(reply: &HttpResponse, expected_id: &RemoteId, provider: &DliProvider) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
-        return Err(refused(reply));
+        return Err(rejection_error(reply));
     }
-    let malformed = |why: String| ProviderError::Malformed(why);
-    let status: Status =
-        object(&reply.body).or_else(|error| mend_message(&reply.body).ok_or(error))?;
+    let malformed = |reason: String| ProviderError::Malformed(reason);
+    let status: DliJobStatus =
+        parse_object(&reply.body).or_else(|error| repair_unescaped_message(&reply.body).ok_or(error))?;
     if status.is_success == Some(Value::Bool(false)) {
-        return Err(failed_request(&reply.body, status.message.as_ref()));
+        return Err(unsuccessful_response_error(&reply.body, status.message.as_ref()));
     }
-    let other = |id: &Value| !id.is_null() && id.as_str() != Some(asked.as_str());
-    if status.job_id.as_ref().is_some_and(other) {
+    let is_other_id = |id: &Value| !id.is_null() && id.as_str() != Some(expected_id.as_str());
+    if status.job_id.as_ref().is_some_and(is_other_id) {
         return Err(malformed("an answer for another job".into()));
     }
-    observed(status, dli)
+    parse_observation(status, provider)
 }
 
 /// What is told of the job, whichever it is.
-fn observed(status: Status, dli: &Dli) -> Result<Observation, ProviderError> {
-    let malformed = |why: String| ProviderError::Malformed(why);
-    let word = text(status.status.as_ref())
-        .filter(|word| word.len() <= MAX_WORD)
+fn parse_observation(status: DliJobStatus, provider: &DliProvider) -> Result<Observation, ProviderError> {
+    let malformed = |reason: String| ProviderError::Malformed(reason);
+    let provider_state = non_empty_str(status.status.as_ref())
+        .filter(|provider_state| provider_state.len() <= MAX_PROVIDER_STATE_BYTES)
         .ok_or_else(|| malformed("the state is missing or too long".into()))?
         .to_owned();
-    let said = dli.words.said(&word).unwrap_or(Said::Unknown);
-    let message = text(status.message.as_ref()).map(|told| cut(told, MAX_TEXT).to_owned());
-    let over = said.state().is_terminal();
-    let ended_at = if over { end(&status) } else { None };
-    let listed_at = time_ms(status.start_time.as_ref());
+    let observed_state = provider.state_map.lookup(&provider_state).unwrap_or(ObservedState::Unknown);
+    let message = non_empty_str(status.message.as_ref()).map(|text| truncate(text, MAX_TEXT_BYTES).to_owned());
+    let is_terminal = observed_state.to_state().is_terminal();
+    let ended_at = if is_terminal { end_time(&status) } else { None };
+    let listed_at = parse_epoch_ms(status.start_time.as_ref());
     Ok(Observation {
-        listed_at,
-        likeness: likeness(&status, dli.statement),
-        took: took_ms(status.duration.as_ref()).filter(|_| over),
-        said,
-        word,
-        times: Times { ended_at, ..Times::default() },
+        list_time: listed_at,
+        similarity_keys: similarity_keys(&status, provider.statement_capture),
+        reported_duration: parse_run_duration_ms(status.duration.as_ref()).filter(|_| is_terminal),
+        state: observed_state,
+        provider_state,
+        times: ProviderTimes { ended_at, ..ProviderTimes::default() },
         message,
-        detail: told(status, dli.statement),
+        detail: status_detail(status, provider.statement_capture),
     })
 }
 
 /// Jobs of one queue and type are alike, and those with the same statement more so. Where no statement
 /// is to be kept, none is heeded: a list drops it while it comes in, and tells the same as an answer.
-fn likeness(status: &Status, keep: Statement) -> Likeness {
+fn similarity_keys(status: &DliJobStatus, statement_capture: StatementCapture) -> SimilarityKeys {
     /// Enough for any name of a queue or a type.
-    const MAX_NAME: usize = 128;
-    let part =
-        |value: &Option<Value>| text(value.as_ref()).map(|text| cut(text, MAX_NAME).to_owned());
-    let (Some(queue), Some(job_type)) = (part(&status.queue_name), part(&status.job_type)) else {
-        return Likeness::Unknown;
+    const MAX_NAME_BYTES: usize = 128;
+    let name_part =
+        |value: &Option<Value>| non_empty_str(value.as_ref()).map(|text| truncate(text, MAX_NAME_BYTES).to_owned());
+    let (Some(queue), Some(job_type)) = (name_part(&status.queue_name), name_part(&status.job_type)) else {
+        return SimilarityKeys::Unknown;
     };
-    let wider = format!("queue {queue}, {job_type}");
-    let statement = text(status.statement.as_ref()).filter(|_| keep != Statement::None);
-    let closest = statement.map(|sql| format!("{wider}, statement {}", hex(sql, 6)));
-    Likeness::told(closest.into_iter().chain([wider]))
+    let broad_key = format!("queue {queue}, {job_type}");
+    let statement = non_empty_str(status.statement.as_ref()).filter(|_| statement_capture != StatementCapture::None);
+    let exact_key = statement.map(|sql| format!("{broad_key}, statement {}", sha256_hex_prefix(sql, 6)));
+    SimilarityKeys::from_provider(exact_key.into_iter().chain([broad_key]))
 }
 
 /// Jobs are cancelled after 12 h by default; what is longer than this is no duration.
-const LONGEST_RUN: Duration = Duration::from_hours(10 * 365 * 24);
+const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// `start_time + duration`. Whether `start_time` is the submission or the start is not documented,
 /// so it is neither; it stays in the detail.
-fn end(status: &Status) -> Option<Utc> {
-    let reported = time_ms(status.end_time.as_ref());
+fn end_time(status: &DliJobStatus) -> Option<UtcTime> {
+    let reported = parse_epoch_ms(status.end_time.as_ref());
     reported.or_else(|| {
-        let started = time_ms(status.start_time.as_ref())?;
-        let took = millis(status.duration.as_ref()).filter(|took| *took < LONGEST_RUN)?;
-        Some(started.plus(took))
+        let started_at = parse_epoch_ms(status.start_time.as_ref())?;
+        let duration = parse_duration_ms(status.duration.as_ref()).filter(|took| *took < MAX_DURATION)?;
+        Some(started_at.plus(duration))
     })
 }
 
 /// A 200 that says that the request failed; its `message` may be an error's JSON in text.
-fn failed_request(body: &[u8], message: Option<&Value>) -> ProviderError {
-    let inner = text(message).and_then(|told| serde_json::from_str::<Value>(told).ok());
-    let body = inner.unwrap_or_else(|| serde_json::from_slice(body).unwrap_or_default());
-    match refused_with(StatusCode::OK, &body) {
+fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) -> ProviderError {
+    let nested_error = non_empty_str(message).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let body = nested_error.unwrap_or_else(|| serde_json::from_slice(body).unwrap_or_default());
+    match rejection_error_from_body(StatusCode::OK, &body) {
         // It came with a 200: nothing is known but that it failed.
         ProviderError::Malformed(_) => ProviderError::Transient(format!(
             "HTTP 200: is_success is false: {}",
-            cut(text(message).unwrap_or("no reason is given"), 512)
+            truncate(non_empty_str(message).unwrap_or("no reason is given"), 512)
         )),
-        known => known,
+        error => error,
     }
 }
 
 /// The older document's example has JSON in `message` with its quotes not escaped. An answer broken
 /// in just that way is read: the text ends where the next field of the document begins.
-fn mend_message(body: &[u8]) -> Option<Status> {
-    const KEY: &str = "\"message\"";
+fn repair_unescaped_message(body: &[u8]) -> Option<DliJobStatus> {
+    const MESSAGE_KEY: &str = "\"message\"";
     let body = std::str::from_utf8(body).ok()?;
-    let after_key = body.find(KEY)? + KEY.len();
-    let value = after_key + body[after_key..].find('"')?;
-    if body[after_key..value].trim() != ":" {
+    let after_key = body.find(MESSAGE_KEY)? + MESSAGE_KEY.len();
+    let value_start = after_key + body[after_key..].find('"')?;
+    if body[after_key..value_start].trim() != ":" {
         return None;
     }
-    let inner = value + 1;
-    let end =
-        inner + body[inner..].find("\"job_id\"").or_else(|| body[inner..].find("\"job_type\""))?;
-    let close = inner + body[inner..end].rfind('"')?;
-    if body[close + 1..end].trim() != "," || !body[inner..close].starts_with('{') {
+    let text_start = value_start + 1;
+    let next_field =
+        text_start + body[text_start..].find("\"job_id\"").or_else(|| body[text_start..].find("\"job_type\""))?;
+    let text_end = text_start + body[text_start..next_field].rfind('"')?;
+    if body[text_end + 1..next_field].trim() != "," || !body[text_start..text_end].starts_with('{') {
         return None;
     }
-    let quoted = serde_json::to_string(&body[inner..close]).ok()?;
-    serde_json::from_str(&format!("{}{quoted}{}", &body[..value], &body[close + 1..])).ok()
+    let escaped_text = serde_json::to_string(&body[text_start..text_end]).ok()?;
+    serde_json::from_str(&format!("{}{escaped_text}{}", &body[..value_start], &body[text_end + 1..])).ok()
 }
 
-fn told(status: Status, keep: Statement) -> Map<String, Value> {
-    let number = |value: Option<Value>| value.and_then(number);
-    let statement = status.statement.filter(Value::is_string).and_then(|sql| match keep {
-        Statement::Full => Some(sql),
-        Statement::Hash => sql.as_str().map(|sql| Value::String(hash(sql))),
-        Statement::None => None,
+fn status_detail(status: DliJobStatus, statement_capture: StatementCapture) -> Map<String, Value> {
+    let number_field = |value: Option<Value>| value.and_then(parse_number);
+    let statement = status.statement.filter(Value::is_string).and_then(|sql| match statement_capture {
+        StatementCapture::Full => Some(sql),
+        StatementCapture::Hash => sql.as_str().map(|sql| Value::String(statement_hash(sql))),
+        StatementCapture::None => None,
     });
-    detail([
-        ("job_type", plain(status.job_type)),
-        ("job_mode", plain(status.job_mode)),
-        ("queue_name", plain(status.queue_name)),
-        ("owner", plain(status.owner)),
-        ("start_time", number(status.start_time)),
-        ("duration", number(status.duration)),
-        ("end_time", number(status.end_time)),
-        ("input_row_count", number(status.input_row_count)),
-        ("bad_row_count", number(status.bad_row_count)),
-        ("input_size", number(status.input_size)),
-        ("result_count", number(status.result_count)),
-        ("database_name", plain(status.database_name)),
-        ("table_name", plain(status.table_name)),
-        ("detail", plain(status.detail)),
+    collect_detail([
+        ("job_type", scalar_only(status.job_type)),
+        ("job_mode", scalar_only(status.job_mode)),
+        ("queue_name", scalar_only(status.queue_name)),
+        ("owner", scalar_only(status.owner)),
+        ("start_time", number_field(status.start_time)),
+        ("duration", number_field(status.duration)),
+        ("end_time", number_field(status.end_time)),
+        ("input_row_count", number_field(status.input_row_count)),
+        ("bad_row_count", number_field(status.bad_row_count)),
+        ("input_size", number_field(status.input_size)),
+        ("result_count", number_field(status.result_count)),
+        ("database_name", scalar_only(status.database_name)),
+        ("table_name", scalar_only(status.table_name)),
+        ("detail", scalar_only(status.detail)),
         ("statement", statement),
         ("tags", status.tags.filter(Value::is_array)),
         ("user_conf", status.user_conf.filter(|conf| !conf.is_null())),
-        ("result_path", plain(status.result_path)),
-        ("result_format", plain(status.result_format)),
-        ("execution_details_path", plain(status.execution_details_path)),
+        ("result_path", scalar_only(status.result_path)),
+        ("result_format", scalar_only(status.result_format)),
+        ("execution_details_path", scalar_only(status.execution_details_path)),
     ])
 }
 
 /// Equal for equal statements: the first half of its SHA-256.
-fn hash(sql: &str) -> String {
-    format!("sha256:{}", hex(sql, 16))
+fn statement_hash(sql: &str) -> String {
+    format!("sha256:{}", sha256_hex_prefix(sql, 16))
 }
 
 /// The first bytes of a text's SHA-256.
-fn hex(text: &str, bytes: usize) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    let hex: Vec<_> = digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect();
+fn sha256_hex_prefix(text: &str, bytes: usize) -> String {
+    let sha256 = Sha256::digest(text.as_bytes());
+    let hex: Vec<_> = sha256.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect();
     hex.concat()
 }

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use crate::job::Quota;
+use crate::job::RateLimitQuota;
 
 /// Reads it; what makes no sense is as if it were not there.
-pub(super) fn read(text: &str) -> Option<Quota> {
-    let of = |name: &str| {
+pub(super) fn parse_quota(text: &str) -> Option<RateLimitQuota> {
+    let value_of = |name: &str| {
         text.split([',', ';']).find_map(|part| part.trim().strip_prefix(name)?.strip_prefix(':'))
     };
-    let requests = of("limit")?.trim().parse().ok().filter(|requests| *requests > 0)?;
-    let mut time = of("time")?.split_whitespace();
+    let requests = value_of("limit")?.trim().parse().ok().filter(|requests| *requests > 0)?;
+    let mut time = value_of("time")?.split_whitespace();
     let count: u32 = time.next()?.parse().ok().filter(|count| *count > 0)?;
     let unit = time.next()?.trim_end_matches(|c: char| !c.is_ascii_alphabetic());
     let unit = match unit.strip_suffix('s').unwrap_or(unit) {
@@ -21,7 +21,7 @@ pub(super) fn read(text: &str) -> Option<Quota> {
         "day" => Duration::from_hours(24),
         _ => return None,
     };
-    Some(Quota { requests, window: unit.saturating_mul(count) })
+    Some(RateLimitQuota { requests, window: unit.saturating_mul(count) })
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_read_and_nonsense_is_nothing() {
+    fn quota_is_parsed_and_invalid_text_is_ignored() {
         let s = |requests, seconds| Some((requests, seconds));
         let cases = [
             ("policy user over ratelimit,limit:60,time:1 minute", s(60, 60)),
@@ -50,7 +50,7 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in cases {
-            let found = read(text).map(|quota| (quota.requests, quota.window.as_secs()));
+            let found = parse_quota(text).map(|quota| (quota.requests, quota.window.as_secs()));
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -12,31 +12,31 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
-use crate::job::{ProviderError, Utc};
+use crate::job::{ProviderError, UtcTime};
 
-use super::fields::{cut, text};
-use super::http::{Call, Http, Reply};
-use super::meaning::{self, Refusal};
-use super::sieve::Sieve;
+use super::fields::{truncate, non_empty_str};
+use super::http::{HttpRequest, HttpClient, HttpResponse};
+use super::meaning::{self, ErrorResponse};
+use super::sieve::JsonKeyFilter;
 pub(super) use auth::Auth;
-use token::Lent;
-pub(super) use token::{Tokens, User};
+use token::TokenLease;
+pub(super) use token::{TokenCache, IamUser};
 
 /// Well formed, and no job's.
-pub(super) const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+pub(super) const NONEXISTENT_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// One account of a service: where it is and who asks.
 #[derive(Debug)]
-pub(super) struct Account {
-    pub(super) http: Http,
-    pub(super) base: Url,
+pub(super) struct HuaweiClient {
+    pub(super) http: HttpClient,
+    pub(super) base_url: Url,
     pub(super) project_id: String,
     pub(super) auth: Auth,
 }
 
 /// What one request asks for.
 #[derive(Debug, Clone)]
-pub(super) struct Ask<'a> {
+pub(super) struct HuaweiRequest<'a> {
     pub(super) method: Method,
     /// Of the path, each percent-encoded once.
     pub(super) segments: &'a [&'a str],
@@ -44,75 +44,75 @@ pub(super) struct Ask<'a> {
     pub(super) query: &'a [(&'a str, &'a str)],
     /// Beside those that prove who asks.
     pub(super) headers: &'a [(HeaderName, HeaderValue)],
-    pub(super) sieve: Option<Sieve>,
+    pub(super) body_filter: Option<JsonKeyFilter>,
     /// Bytes of the answer that are kept at most.
-    pub(super) room: usize,
+    pub(super) max_bytes: usize,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> HuaweiRequest<'a> {
     /// A GET of this path, nothing more.
     pub(super) fn get(segments: &'a [&'a str]) -> Self {
-        let (method, room) = (Method::GET, Http::MAX_BODY);
-        Self { method, segments, query: &[], headers: &[], sieve: None, room }
+        let (method, max_bytes) = (Method::GET, HttpClient::MAX_BODY_BYTES);
+        Self { method, segments, query: &[], headers: &[], body_filter: None, max_bytes }
     }
 }
 
-impl Account {
+impl HuaweiClient {
     /// Asks, with the proof of who does; once more if a fetched token was refused, since it may die
     /// before its time.
-    pub(super) async fn send(&self, ask: Ask<'_>, now: Utc) -> Result<Reply, ProviderError> {
-        let Auth::Password(tokens) = &self.auth else {
-            return self.send_once(ask, None, now).await;
+    pub(super) async fn send(&self, request: HuaweiRequest<'_>, now: UtcTime) -> Result<HttpResponse, ProviderError> {
+        let Auth::Password(token_cache) = &self.auth else {
+            return self.send_once(request, None, now).await;
         };
-        let lent = tokens.lend(&self.http, now).await?;
-        let reply = self.send_once(ask.clone(), Some(&lent), now).await?;
-        if !refuses_token(&reply) {
+        let lease = token_cache.lease(&self.http, now).await?;
+        let reply = self.send_once(request.clone(), Some(&lease), now).await?;
+        if !is_token_rejected(&reply) {
             return Ok(reply);
         }
-        let newer = tokens.renew(&self.http, &lent, now).await?;
-        let reply = self.send_once(ask, Some(&newer), now).await?;
-        if refuses_token(&reply) {
-            let why = refused(&reply);
-            return Err(ProviderError::Auth(format!("a new token is refused too: {why}")));
+        let new_lease = token_cache.replace_rejected(&self.http, &lease, now).await?;
+        let reply = self.send_once(request, Some(&new_lease), now).await?;
+        if is_token_rejected(&reply) {
+            let rejection = rejection_error(&reply);
+            return Err(ProviderError::Auth(format!("a new token is refused too: {rejection}")));
         }
         Ok(reply)
     }
 
     async fn send_once(
         &self,
-        ask: Ask<'_>,
-        lent: Option<&Lent>,
-        now: Utc,
-    ) -> Result<Reply, ProviderError> {
-        let Ask { method, segments, query, headers, sieve, room } = ask;
-        let url = self.url(segments, query)?;
-        let mut all = self.auth.headers(&method, &url, &self.project_id, lent, now)?;
-        all.extend_from_slice(headers);
-        let (body, behind) = (Vec::new(), self.auth.behind());
-        let call = Call { method, url, headers: all, body, behind, sieve, room };
-        let mut reply = self.http.send(call, now).await?;
+        request: HuaweiRequest<'_>,
+        lease: Option<&TokenLease>,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let HuaweiRequest { method, segments, query, headers, body_filter, max_bytes } = request;
+        let url = self.endpoint_url(segments, query)?;
+        let mut all_headers = self.auth.auth_headers(&method, &url, &self.project_id, lease, now)?;
+        all_headers.extend_from_slice(headers);
+        let (body, secrets_to_redact) = (Vec::new(), self.auth.secrets_to_redact());
+        let http_request = HttpRequest { method, url, headers: all_headers, body, secrets_to_redact, body_filter, max_bytes };
+        let mut reply = self.http.send(http_request, now).await?;
         if !reply.status.is_success()
-            && let ProviderError::RateLimited(told) = refused(&reply)
+            && let ProviderError::RateLimited(message) = rejection_error(&reply)
         {
-            reply.pace.quota = reply.pace.quota.or_else(|| limit::read(&told));
+            reply.rate_limit.quota = reply.rate_limit.quota.or_else(|| limit::parse_quota(&message));
         }
         Ok(reply)
     }
 
     /// In the form that is signed. A URL swallows segments of dots, which no service has.
-    fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Url, ProviderError> {
-        let mut path = self.base.path().trim_end_matches('/').to_owned();
+    fn endpoint_url(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Url, ProviderError> {
+        let mut path = self.base_url.path().trim_end_matches('/').to_owned();
         for segment in segments {
             path.push('/');
-            path.push_str(&sign::encode(segment));
+            path.push_str(&sign::percent_encode(segment));
         }
-        let mut url = self.base.clone();
+        let mut url = self.base_url.clone();
         url.set_path(&path);
-        let sent = query
+        let encoded_query = query
             .iter()
-            .map(|(name, value)| format!("{}={}", sign::encode(name), sign::encode(value)));
-        let sent = sent.collect::<Vec<_>>().join("&");
-        url.set_query((!sent.is_empty()).then_some(&sent));
+            .map(|(name, value)| format!("{}={}", sign::percent_encode(name), sign::percent_encode(value)));
+        let encoded_query = encoded_query.collect::<Vec<_>>().join("&");
+        url.set_query((!encoded_query.is_empty()).then_some(&encoded_query));
         if url.path() == path {
             Ok(url)
         } else {
@@ -122,36 +122,36 @@ impl Account {
 }
 
 /// Whether it says that the token is none, or no longer; not that it does not suffice.
-fn refuses_token(reply: &Reply) -> bool {
-    let told = || serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
-    let died = |body: Value| {
-        matches!(error_of(&body).0.split_once('.'), Some(("APIGW" | "APIG", "0301" | "0307")))
+fn is_token_rejected(reply: &HttpResponse) -> bool {
+    let parse_body = || serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
+    let has_expired_token_code = |body: Value| {
+        matches!(error_code_and_message(&body).0.split_once('.'), Some(("APIGW" | "APIG", "0301" | "0307")))
     };
-    reply.status == StatusCode::UNAUTHORIZED || (reply.status.is_client_error() && died(told()))
+    reply.status == StatusCode::UNAUTHORIZED || (reply.status.is_client_error() && has_expired_token_code(parse_body()))
 }
 
 /// An answer that is no 200 → its meaning.
-pub(super) fn refused(reply: &Reply) -> ProviderError {
+pub(super) fn rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    refused_with(reply.status, &body)
+    rejection_error_from_body(reply.status, &body)
 }
 
 /// The same for a body that was read already.
-pub(super) fn refused_with(status: StatusCode, body: &Value) -> ProviderError {
-    let (code, told) = error_of(body);
-    let told = match (code, told) {
-        ("", told) => told.to_owned(),
+pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> ProviderError {
+    let (code, message) = error_code_and_message(body);
+    let message = match (code, message) {
+        ("", message) => message.to_owned(),
         (code, "") => code.to_owned(),
-        (code, told) => format!("{code} {told}"),
+        (code, message) => format!("{code} {message}"),
     };
-    let refusal = Refusal { status: status.as_u16(), code, dune: "" };
-    meaning::read(refusal, cut(&told, 512))
+    let response = ErrorResponse { status: status.as_u16(), code, dune_message: "" };
+    meaning::provider_error(response, truncate(&message, 512))
 }
 
 /// Whether a refusal speaks of rights, not of who asks.
-pub(super) fn forbids(reply: &Reply) -> bool {
+pub(super) fn is_permission_error(reply: &HttpResponse) -> bool {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    match error_of(&body).0.split_once('.') {
+    match error_code_and_message(&body).0.split_once('.') {
         Some(("DLI", "0013" | "0014") | ("DLF", "6888") | ("APIGW" | "APIG", "0302")) => true,
         Some(("APIGW" | "APIG", "0301" | "0307")) => false,
         _ => reply.status == StatusCode::FORBIDDEN,
@@ -159,15 +159,15 @@ pub(super) fn forbids(reply: &Reply) -> bool {
 }
 
 /// Code and text of an error in each of the shapes that were seen.
-fn error_of(body: &Value) -> (&str, &str) {
-    let first = |names: &[&str]| names.iter().find_map(|name| text(body.get(name)));
-    if let Some(inner) = body.get("error").filter(|inner| inner.is_object()) {
-        let title = text(inner.get("message")).or_else(|| text(inner.get("title")));
-        return (text(inner.get("code")).unwrap_or_default(), title.unwrap_or_default());
+fn error_code_and_message(body: &Value) -> (&str, &str) {
+    let first_present = |names: &[&str]| names.iter().find_map(|name| non_empty_str(body.get(name)));
+    if let Some(nested) = body.get("error").filter(|inner| inner.is_object()) {
+        let title = non_empty_str(nested.get("message")).or_else(|| non_empty_str(nested.get("title")));
+        return (non_empty_str(nested.get("code")).unwrap_or_default(), title.unwrap_or_default());
     }
-    let code = first(&["error_code", "errorCode", "code"]).unwrap_or_default();
-    let told = first(&["error_msg", "errorMsg", "message", "error"]).unwrap_or_default();
-    (code, told)
+    let code = first_present(&["error_code", "errorCode", "code"]).unwrap_or_default();
+    let message = first_present(&["error_msg", "errorMsg", "message", "error"]).unwrap_or_default();
+    (code, message)
 }
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_understood_in_every_shape() {
+    fn error_bodies_are_parsed_in_every_shape() {
         let shapes = [
             json!({"error_code": "DLI.0002", "error_msg": "gone"}),
             json!({"error_code": "DLI.0002", "error_msg": "gone", "request_id": "7"}),
@@ -186,25 +186,25 @@ mod tests {
             json!({"error": {"code": "DLI.0002", "message": "gone", "title": "t"}}),
         ];
         for shape in shapes {
-            let error = refused_with(StatusCode::BAD_REQUEST, &shape);
+            let error = rejection_error_from_body(StatusCode::BAD_REQUEST, &shape);
             let expected = ProviderError::NotFound("HTTP 400: DLI.0002 gone".into());
             assert_eq!(error, expected, "{shape}");
         }
-        let none = refused_with(StatusCode::BAD_REQUEST, &Value::Null);
+        let none = rejection_error_from_body(StatusCode::BAD_REQUEST, &Value::Null);
         assert_eq!(none, ProviderError::Malformed("HTTP 400".into()));
     }
 
-    fn account(base: &str) -> Account {
-        Account {
-            http: Http::new(std::time::Duration::from_secs(1)).expect("a client"),
-            base: base.parse().expect("a URL"),
+    fn client(base: &str) -> HuaweiClient {
+        HuaweiClient {
+            http: HttpClient::new(std::time::Duration::from_secs(1)).expect("a client"),
+            base_url: base.parse().expect("a URL"),
             project_id: "p".into(),
             auth: Auth::Token("t".into()),
         }
     }
 
     #[test]
-    fn a_path_goes_out_as_it_is_signed() {
+    fn paths_are_sent_exactly_as_signed() {
         let cases = [
             ("\u{811a}\u{672c}", "%E8%84%9A%E6%9C%AC"),
             ("a b+c", "a%20b%2Bc"),
@@ -215,23 +215,23 @@ mod tests {
             ("", ""),
         ];
         for base in ["http://h", "http://h/"] {
-            for (segment, sent) in cases {
-                let url = account(base).url(&["v1", segment, "x"], &[]).expect(segment);
-                assert_eq!(url.as_str(), format!("http://h/v1/{sent}/x"));
+            for (segment, encoded) in cases {
+                let url = client(base).endpoint_url(&["v1", segment, "x"], &[]).expect(segment);
+                assert_eq!(url.as_str(), format!("http://h/v1/{encoded}/x"));
             }
             for segment in [".", ".."] {
-                let error = account(base).url(&["v1", segment, "x"], &[]).expect_err(segment);
+                let error = client(base).endpoint_url(&["v1", segment, "x"], &[]).expect_err(segment);
                 assert!(matches!(error, ProviderError::Misconfigured(_)), "{error}");
             }
         }
-        let below = account("http://h/proxy/").url(&["v1"], &[]).expect("a path");
-        assert_eq!(below.path(), "/proxy/v1");
+        let with_base_path = client("http://h/proxy/").endpoint_url(&["v1"], &[]).expect("a path");
+        assert_eq!(with_base_path.path(), "/proxy/v1");
     }
 
     #[test]
-    fn a_server_in_trouble_is_not_believed() {
+    fn a_5xx_status_overrides_the_error_code() {
         let body = json!({"error_code": "DLI.0002", "error_msg": "no such job"});
-        let error = refused_with(StatusCode::INTERNAL_SERVER_ERROR, &body);
+        let error = rejection_error_from_body(StatusCode::INTERNAL_SERVER_ERROR, &body);
         assert!(matches!(error, ProviderError::Transient(_)), "{error:?}");
     }
 }

@@ -10,16 +10,16 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::job::Utc;
+use crate::job::UtcTime;
 
 const ALGORITHM: &str = "SDK-HMAC-SHA256";
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PERCENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The header that tells when a request was signed; it is always signed itself.
 pub const DATE_HEADER: &str = "x-sdk-date";
 
 /// What is signed of a request; it may hold a token, so it is not shown.
-pub struct Request<'a> {
+pub struct SigningRequest<'a> {
     /// Such as `GET`.
     pub method: &'a str,
     /// As it is sent.
@@ -34,16 +34,16 @@ pub struct Request<'a> {
 
 /// An access key: who asks, and what he signs with.
 #[derive(Debug)]
-pub struct Key {
+pub struct AccessKey {
     /// Its id.
-    pub ak: SecretString,
+    pub id: SecretString,
     /// Its secret half.
-    pub sk: SecretString,
+    pub secret: SecretString,
 }
 
 /// What a signature adds to a request.
 #[derive(Debug)]
-pub struct Signed {
+pub struct SignatureHeaders {
     /// The value of [`DATE_HEADER`].
     pub date: String,
     /// The value of `Authorization`.
@@ -52,25 +52,25 @@ pub struct Signed {
 
 /// Signs `request` as sent at `now`; a gateway takes it for 15 minutes.
 #[must_use]
-pub fn sign(request: &Request<'_>, key: &Key, now: Utc) -> Signed {
-    let date = now.basic();
-    let (canonical, names) = canonical(request, &date);
-    let text = format!("{ALGORITHM}\n{date}\n{:x}", Sha256::digest(canonical));
-    let signature = hmac(key.sk.expose_secret(), &text);
-    let ak = key.ak.expose_secret();
+pub fn sign(request: &SigningRequest<'_>, key: &AccessKey, now: UtcTime) -> SignatureHeaders {
+    let date = now.to_iso8601_basic();
+    let (canonical_text, signed_headers) = canonical_request(request, &date);
+    let string_to_sign = format!("{ALGORITHM}\n{date}\n{:x}", Sha256::digest(canonical_text));
+    let signature = hmac_hex(key.secret.expose_secret(), &string_to_sign);
+    let access_key_id = key.id.expose_secret();
     let authorization =
-        format!("{ALGORITHM} Access={ak}, SignedHeaders={names}, Signature={signature}");
-    Signed { date, authorization: authorization.into() }
+        format!("{ALGORITHM} Access={access_key_id}, SignedHeaders={signed_headers}, Signature={signature}");
+    SignatureHeaders { date, authorization: authorization.into() }
 }
 
 /// A part of a path or of a query in the form in which it is signed and sent.
 #[must_use]
-pub fn encode(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
+pub fn percent_encode(text: &str) -> String {
+    utf8_percent_encode(text, PERCENT_ENCODED).to_string()
 }
 
 /// The canonical request, and the names of its signed headers.
-fn canonical(request: &Request<'_>, date: &str) -> (String, String) {
+fn canonical_request(request: &SigningRequest<'_>, date: &str) -> (String, String) {
     let mut headers: Vec<_> = request
         .headers
         .iter()
@@ -79,23 +79,23 @@ fn canonical(request: &Request<'_>, date: &str) -> (String, String) {
         .collect();
     headers.sort();
     let lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-    let names: Vec<_> = headers.into_iter().map(|(name, _)| name).collect();
-    let names = names.join(";");
+    let signed_headers: Vec<_> = headers.into_iter().map(|(name, _)| name).collect();
+    let signed_headers = signed_headers.join(";");
     let parts = [
         request.method.to_uppercase(),
-        path(request.path),
-        query(request.query),
+        canonical_path(request.path),
+        canonical_query(request.query),
         lines.concat(),
-        names.clone(),
+        signed_headers.clone(),
         format!("{:x}", Sha256::digest(request.body)),
     ];
-    (parts.join("\n"), names)
+    (parts.join("\n"), signed_headers)
 }
 
 /// Decoded before it is parted and encoded, as the official signer does it; with a slash at its end.
-fn path(sent: &str) -> String {
-    let decoded = percent_decode_str(sent).decode_utf8_lossy();
-    let segments: Vec<_> = decoded.split('/').map(encode).collect();
+fn canonical_path(raw_path: &str) -> String {
+    let decoded = percent_decode_str(raw_path).decode_utf8_lossy();
+    let segments: Vec<_> = decoded.split('/').map(percent_encode).collect();
     let mut path = segments.join("/");
     if !path.ends_with('/') {
         path.push('/');
@@ -104,16 +104,16 @@ fn path(sent: &str) -> String {
 }
 
 /// Sorted before it is encoded, by name and then by value.
-fn query(pairs: &[(&str, &str)]) -> String {
+fn canonical_query(pairs: &[(&str, &str)]) -> String {
     let mut pairs = pairs.to_vec();
     pairs.sort_unstable();
     let pairs: Vec<_> =
-        pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        pairs.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
     pairs.join("&")
 }
 
 /// In hex. A key of any length is taken, so there always is one.
-fn hmac(key: &str, text: &str) -> String {
+fn hmac_hex(key: &str, text: &str) -> String {
     Hmac::<Sha256>::new_from_slice(key.as_bytes())
         .map(|mac| format!("{:x}", mac.chain_update(text).finalize().into_bytes()))
         .unwrap_or_default()
@@ -124,18 +124,18 @@ mod tests {
     use super::*;
 
     /// What is signed of a GET, with whose key and when, and the signature that was published.
-    struct Published<'a> {
+    struct PublishedSignature<'a> {
         path: &'a str,
         query: &'a [(&'a str, &'a str)],
         headers: &'a [(&'a str, &'a str)],
         key: (&'a str, &'a str),
-        at: &'a str,
-        canonical: Option<&'a str>,
+        signed_at: &'a str,
+        canonical_hash: Option<&'a str>,
         signature: &'a str,
     }
 
-    const PUBLISHED: [Published<'_>; 3] = [
-        Published {
+    const PUBLISHED_SIGNATURES: [PublishedSignature<'_>; 3] = [
+        PublishedSignature {
             path: "/v1/77b6a44cba5143ab91d13ab9a8ff44fd/vpcs",
             query: &[("marker", "13551d6b-755d-4757-b956-536f674975c0"), ("limit", "2")],
             headers: &[
@@ -143,20 +143,20 @@ mod tests {
                 ("Content-Type", "application/json"),
             ],
             key: ("QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc"),
-            at: "2019-11-15T03:36:55Z",
-            canonical: Some("b25362e603ee30f4f25e7858e8a7160fd36e803bb2dfe206278659d71a9bcd7a"),
+            signed_at: "2019-11-15T03:36:55Z",
+            canonical_hash: Some("b25362e603ee30f4f25e7858e8a7160fd36e803bb2dfe206278659d71a9bcd7a"),
             signature: "7be6668032f70418fcc22abc52071e57aff61b84a1d2381bb430d6870f4f6ebe",
         },
-        Published {
+        PublishedSignature {
             path: "/path",
             query: &[("limit", "1")],
             headers: &[],
             key: ("AccessKey", "SecretKey"),
-            at: "2006-01-02T15:04:05Z",
-            canonical: None,
+            signed_at: "2006-01-02T15:04:05Z",
+            canonical_hash: None,
             signature: "5a2ce64c865e0e6046321c6f3d5a77ba8413eeaf355c3166c03d58d02ac79624",
         },
-        Published {
+        PublishedSignature {
             path: "/v1.0/48cc2c48765f481480c7db940d6409d1/jobs/208b08d4-0dc2-4dd7-8879-ddd4c020d7aa/status",
             query: &[],
             headers: &[
@@ -165,32 +165,32 @@ mod tests {
                 ("content-type", "application/json"),
             ],
             key: ("AccessKey", "SecretKey"),
-            at: "2006-01-02T15:04:05Z",
-            canonical: None,
+            signed_at: "2006-01-02T15:04:05Z",
+            canonical_hash: None,
             signature: "e139a62da9d4247ae0457627408ec8d32eac9e5293057ff368a4e10327d2655a",
         },
     ];
 
     #[test]
-    fn published_signatures_come_out() {
-        for Published { path, query, headers, key, at, canonical: hash, signature } in PUBLISHED {
-            let request = Request { method: "GET", path, query, headers, body: b"" };
-            let key = Key { ak: key.0.into(), sk: key.1.into() };
-            let signed = sign(&request, &key, Utc::parse(at).expect("a time"));
-            let told = signed.authorization.expose_secret();
-            assert!(told.ends_with(&format!(", Signature={signature}")), "{path}: {told}");
+    fn published_signatures_are_reproduced() {
+        for PublishedSignature { path, query, headers, key, signed_at: at, canonical_hash: hash, signature } in PUBLISHED_SIGNATURES {
+            let request = SigningRequest { method: "GET", path, query, headers, body: b"" };
+            let key = AccessKey { id: key.0.into(), secret: key.1.into() };
+            let signed = sign(&request, &key, UtcTime::parse_rfc3339(at).expect("a time"));
+            let authorization = signed.authorization.expose_secret();
+            assert!(authorization.ends_with(&format!(", Signature={signature}")), "{path}: {authorization}");
             if let Some(hash) = hash {
-                let (text, _) = canonical(&request, &signed.date);
+                let (text, _) = canonical_request(&request, &signed.date);
                 assert_eq!(format!("{:x}", Sha256::digest(&text)), hash, "{text}");
             }
         }
     }
 
     #[test]
-    fn a_signature_shows_no_key() {
-        let request = Request { method: "GET", path: "/", query: &[], headers: &[], body: b"" };
-        let key = Key { ak: "an-id".into(), sk: "a-secret".into() };
-        let shown = format!("{key:?} {:?}", sign(&request, &key, Utc::from_millis(0)));
-        assert!(!shown.contains("an-id") && !shown.contains("a-secret"), "{shown}");
+    fn debug_output_shows_no_key() {
+        let request = SigningRequest { method: "GET", path: "/", query: &[], headers: &[], body: b"" };
+        let key = AccessKey { id: "an-id".into(), secret: "a-secret".into() };
+        let debug_text = format!("{key:?} {:?}", sign(&request, &key, UtcTime::from_millis(0)));
+        assert!(!debug_text.contains("an-id") && !debug_text.contains("a-secret"), "{debug_text}");
     }
 }

@@ -14,17 +14,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
-use crate::job::{ProviderError, Utc};
-use crate::provider::fields::cut;
-use crate::provider::http::{Call, Http, Reply};
-use crate::provider::meaning::{self, Refusal};
+use crate::job::{ProviderError, UtcTime};
+use crate::provider::fields::truncate;
+use crate::provider::http::{HttpRequest, HttpClient, HttpResponse};
+use crate::provider::meaning::{self, ErrorResponse};
 
-use super::error_of;
+use super::error_code_and_message;
 
 /// A user, as IAM knows him, and where it is.
 #[derive(Debug)]
-pub(in crate::provider) struct User {
-    pub(in crate::provider) iam: Url,
+pub(in crate::provider) struct IamUser {
+    pub(in crate::provider) iam_url: Url,
     pub(in crate::provider) name: String,
     pub(in crate::provider) password: SecretString,
     pub(in crate::provider) domain: String,
@@ -36,127 +36,127 @@ pub(in crate::provider) struct User {
 
 /// The tokens of one user.
 #[derive(Debug)]
-pub(in crate::provider) struct Tokens {
-    pub(super) user: User,
-    known: watch::Sender<Known>,
+pub(in crate::provider) struct TokenCache {
+    pub(super) user: IamUser,
+    entry: watch::Sender<CacheEntry>,
     /// Held during a fetch.
-    turn: Mutex<()>,
+    fetch_lock: Mutex<()>,
 }
 
 /// A token for one poll.
 #[derive(Debug)]
-pub(super) struct Lent {
+pub(super) struct TokenLease {
     pub(super) token: HeaderValue,
     /// How many fetches had ended by then.
-    fetches: u64,
+    fetch_count: u64,
 }
 
 /// What the fetches so far have brought.
 #[derive(Debug, Clone, Default)]
-struct Known {
-    fetches: u64,
+struct CacheEntry {
+    fetch_count: u64,
     /// The newest; it is kept when a fetch fails.
-    token: Option<Token>,
+    token: Option<CachedToken>,
     /// Why and when the last fetch failed, if it did.
-    failed: Option<(ProviderError, Utc)>,
+    last_failure: Option<(ProviderError, UtcTime)>,
 }
 
 /// A token, and the times by our clock from which it is renewed and not used.
 #[derive(Debug, Clone)]
-struct Token {
+struct CachedToken {
     value: HeaderValue,
     /// The number of its fetch.
-    fetch: u64,
-    renew_at: Utc,
-    ends_at: Utc,
+    fetch_number: u64,
+    renew_at: UtcTime,
+    expires_at: UtcTime,
 }
 
-impl Tokens {
+impl TokenCache {
     /// So long before its end a token is renewed; one of a short life halfway.
-    const BEFORE_END: Duration = Duration::from_hours(1);
+    const RENEW_BEFORE_EXPIRY: Duration = Duration::from_hours(1);
     /// A renewal before the end that failed is tried again after this.
-    const NEXT_TRY: Duration = Duration::from_mins(5);
+    const RENEWAL_RETRY_DELAY: Duration = Duration::from_mins(5);
 
-    pub(in crate::provider) fn new(user: User) -> Self {
-        Self { user, known: watch::Sender::default(), turn: Mutex::default() }
+    pub(in crate::provider) fn new(user: IamUser) -> Self {
+        Self { user, entry: watch::Sender::default(), fetch_lock: Mutex::default() }
     }
 
     /// A token that is good by all that is known.
-    pub(super) async fn lend(&self, http: &Http, now: Utc) -> Result<Lent, ProviderError> {
-        let known = self.known();
-        let Some(lent) = known.lend(now) else { return self.next(http, known.fetches, now).await };
+    pub(super) async fn lease(&self, http: &HttpClient, now: UtcTime) -> Result<TokenLease, ProviderError> {
+        let entry = self.current_entry();
+        let Some(lease) = entry.valid_lease(now) else { return self.lease_after_fetch(http, entry.fetch_count, now).await };
         // Nobody waits for a renewal as long as the old one is good, but the one who fetches it.
-        if known.wants_renewal(now)
-            && let Ok(_turn) = self.turn.try_lock()
-            && self.known().fetches == known.fetches
+        if entry.needs_renewal(now)
+            && let Ok(_fetch_guard) = self.fetch_lock.try_lock()
+            && self.current_entry().fetch_count == entry.fetch_count
         {
-            return Ok(self.fetch(http, now).await.unwrap_or(lent));
+            return Ok(self.fetch(http, now).await.unwrap_or(lease));
         }
-        Ok(lent)
+        Ok(lease)
     }
 
     /// Another token than one that was refused.
-    pub(super) async fn renew(
+    pub(super) async fn replace_rejected(
         &self,
-        http: &Http,
-        refused: &Lent,
-        now: Utc,
-    ) -> Result<Lent, ProviderError> {
-        self.next(http, refused.fetches, now).await
+        http: &HttpClient,
+        rejected: &TokenLease,
+        now: UtcTime,
+    ) -> Result<TokenLease, ProviderError> {
+        self.lease_after_fetch(http, rejected.fetch_count, now).await
     }
 
     /// What the first fetch after that many brought; fetches if there was none.
-    async fn next(&self, http: &Http, after: u64, now: Utc) -> Result<Lent, ProviderError> {
-        let _turn = self.turn.lock().await;
-        let known = self.known();
-        if known.fetches == after {
+    async fn lease_after_fetch(&self, http: &HttpClient, seen_fetches: u64, now: UtcTime) -> Result<TokenLease, ProviderError> {
+        let _fetch_guard = self.fetch_lock.lock().await;
+        let entry = self.current_entry();
+        if entry.fetch_count == seen_fetches {
             return self.fetch(http, now).await;
         }
-        known.since(after)
+        entry.result_after_fetch(seen_fetches)
     }
 
     /// Only in turn.
-    async fn fetch(&self, http: &Http, now: Utc) -> Result<Lent, ProviderError> {
-        let before = self.known().fetches;
-        let fetched = self.user.ask(http, before + 1, now).await;
-        self.known.send_modify(|known| {
-            known.fetches = before + 1;
+    async fn fetch(&self, http: &HttpClient, now: UtcTime) -> Result<TokenLease, ProviderError> {
+        let previous_count = self.current_entry().fetch_count;
+        let fetched = self.user.fetch_token(http, previous_count + 1, now).await;
+        self.entry.send_modify(|entry| {
+            entry.fetch_count = previous_count + 1;
             match fetched {
-                Ok(token) => (known.token, known.failed) = (Some(token), None),
-                Err(error) => known.failed = Some((error, now)),
+                Ok(token) => (entry.token, entry.last_failure) = (Some(token), None),
+                Err(error) => entry.last_failure = Some((error, now)),
             }
         });
-        self.known().since(before)
+        self.current_entry().result_after_fetch(previous_count)
     }
 
-    fn known(&self) -> Known {
-        self.known.borrow().clone()
+    fn current_entry(&self) -> CacheEntry {
+        self.entry.borrow().clone()
     }
 }
 
-impl Known {
-    fn lent(&self, token: &Token) -> Lent {
-        Lent { token: token.value.clone(), fetches: self.fetches }
+impl CacheEntry {
+    fn lease_for(&self, token: &CachedToken) -> TokenLease {
+        TokenLease { token: token.value.clone(), fetch_count: self.fetch_count }
     }
 
-    fn lend(&self, now: Utc) -> Option<Lent> {
-        self.token.as_ref().filter(|token| now < token.ends_at).map(|token| self.lent(token))
+    fn valid_lease(&self, now: UtcTime) -> Option<TokenLease> {
+        self.token.as_ref().filter(|token| now < token.expires_at).map(|token| self.lease_for(token))
     }
 
-    fn wants_renewal(&self, now: Utc) -> bool {
+    fn needs_renewal(&self, now: UtcTime) -> bool {
         // A clock that was put back must not put the next try off.
-        let may_try = self
-            .failed
+        let may_retry = self
+            .last_failure
             .as_ref()
-            .is_none_or(|(_, at)| now < *at || now.since(*at) >= Tokens::NEXT_TRY);
-        may_try && self.token.as_ref().is_some_and(|token| now >= token.renew_at)
+            .is_none_or(|(_, at)| now < *at || now.duration_since(*at) >= TokenCache::RENEWAL_RETRY_DELAY);
+        may_retry && self.token.as_ref().is_some_and(|token| now >= token.renew_at)
     }
 
     /// What the fetches after that many brought.
-    fn since(&self, after: u64) -> Result<Lent, ProviderError> {
-        let newer = self.token.as_ref().filter(|token| token.fetch > after);
-        match (newer, &self.failed) {
-            (Some(token), _) => Ok(self.lent(token)),
+    fn result_after_fetch(&self, seen_fetches: u64) -> Result<TokenLease, ProviderError> {
+        let newer_token = self.token.as_ref().filter(|token| token.fetch_number > seen_fetches);
+        match (newer_token, &self.last_failure) {
+            (Some(token), _) => Ok(self.lease_for(token)),
             (None, Some((error, _))) => Err(error.clone()),
             (None, None) => Err(ProviderError::Transient("no token was fetched".into())),
         }
@@ -165,34 +165,34 @@ impl Known {
 
 /// The body of a good answer.
 #[derive(Deserialize)]
-struct Fetched {
-    token: Told,
+struct IamTokenResponse {
+    token: IamTokenInfo,
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct IamTokenInfo {
     expires_at: String,
 }
 
-impl User {
+impl IamUser {
     /// Fetches a token, once.
-    async fn ask(&self, http: &Http, fetch: u64, now: Utc) -> Result<Token, ProviderError> {
-        let mut url = self.iam.clone();
-        url.set_path(&format!("{}/v3/auth/tokens", self.iam.path().trim_end_matches('/')));
+    async fn fetch_token(&self, http: &HttpClient, fetch_number: u64, now: UtcTime) -> Result<CachedToken, ProviderError> {
+        let mut url = self.iam_url.clone();
+        url.set_path(&format!("{}/v3/auth/tokens", self.iam_url.path().trim_end_matches('/')));
         url.set_query(Some("nocatalog=true"));
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let (method, body, behind) = (Method::POST, self.body(), vec![&self.password]);
-        let room = Http::MAX_BODY;
-        let call = Call { method, url, headers, body, behind, sieve: None, room };
-        let reply = http.send(call, now).await.map_err(no_token)?;
+        let (method, body, secrets_to_redact) = (Method::POST, self.request_body(), vec![&self.password]);
+        let max_bytes = HttpClient::MAX_BODY_BYTES;
+        let request = HttpRequest { method, url, headers, body, secrets_to_redact, body_filter: None, max_bytes };
+        let reply = http.send(request, now).await.map_err(with_iam_context)?;
         if reply.status.is_success() {
-            read(reply, fetch, now)
+            parse_token(reply, fetch_number, now)
         } else {
-            Err(no_token(refused(&reply)))
+            Err(with_iam_context(iam_rejection_error(&reply)))
         }
     }
 
-    fn body(&self) -> Vec<u8> {
+    fn request_body(&self) -> Vec<u8> {
         let project = match &self.project {
             Some(name) => json!({ "name": name }),
             None => json!({ "id": self.project_id }),
@@ -210,27 +210,27 @@ impl User {
 
 /// Its life is reckoned by IAM's clock, since ours may be wrong: a token that seemed to be over at
 /// once would be fetched for every poll.
-fn read(reply: Reply, fetch: u64, now: Utc) -> Result<Token, ProviderError> {
-    let unread = |why: &str| no_token(ProviderError::Malformed(why.into()));
-    let value = reply.token.ok_or_else(|| unread("the answer has no X-Subject-Token"))?;
-    let fetched: Fetched = serde_json::from_slice(&reply.body)
-        .map_err(|_| unread("the answer does not tell when the token ends"))?;
-    let ends_at = Utc::parse(&fetched.token.expires_at)
-        .ok_or_else(|| unread("the end of the token is no time"))?;
-    let life = ends_at.since(reply.server_date.unwrap_or(now));
-    if life.is_zero() {
-        return Err(unread("the token is over already"));
+fn parse_token(reply: HttpResponse, fetch_number: u64, now: UtcTime) -> Result<CachedToken, ProviderError> {
+    let malformed = |reason: &str| with_iam_context(ProviderError::Malformed(reason.into()));
+    let value = reply.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
+    let fetched: IamTokenResponse = serde_json::from_slice(&reply.body)
+        .map_err(|_| malformed("the answer does not tell when the token ends"))?;
+    let expires_at = UtcTime::parse_rfc3339(&fetched.token.expires_at)
+        .ok_or_else(|| malformed("the end of the token is no time"))?;
+    let lifetime = expires_at.duration_since(reply.server_date.unwrap_or(now));
+    if lifetime.is_zero() {
+        return Err(malformed("the token is over already"));
     }
-    let ends_at = now.plus(life);
-    let renew_at = ends_at.minus(Tokens::BEFORE_END.min(life / 2));
-    Ok(Token { value, fetch, renew_at, ends_at })
+    let expires_at = now.plus(lifetime);
+    let renew_at = expires_at.minus(TokenCache::RENEW_BEFORE_EXPIRY.min(lifetime / 2));
+    Ok(CachedToken { value, fetch_number, renew_at, expires_at })
 }
 
 /// By the status alone: nothing that IAM says is about a job.
-fn refused(reply: &Reply) -> ProviderError {
+fn iam_rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let refusal = Refusal { status: reply.status.as_u16(), ..Refusal::default() };
-    match meaning::read(refusal, cut(error_of(&body).1, 512)) {
+    let response = ErrorResponse { status: reply.status.as_u16(), ..ErrorResponse::default() };
+    match meaning::provider_error(response, truncate(error_code_and_message(&body).1, 512)) {
         // A user, domain or project that it does not understand.
         ProviderError::Malformed(text) => ProviderError::Misconfigured(text),
         other => other,
@@ -238,16 +238,16 @@ fn refused(reply: &Reply) -> ProviderError {
 }
 
 /// Tells that IAM, not the service, is who said it.
-fn no_token(error: ProviderError) -> ProviderError {
-    let told = |text: String| format!("no token from IAM: {text}");
+fn with_iam_context(error: ProviderError) -> ProviderError {
+    let prefixed = |text: String| format!("no token from IAM: {text}");
     match error {
         ProviderError::Transient(text) | ProviderError::NotFound(text) => {
-            ProviderError::Transient(told(text))
+            ProviderError::Transient(prefixed(text))
         }
-        ProviderError::RateLimited(text) => ProviderError::RateLimited(told(text)),
-        ProviderError::Quota(text) => ProviderError::Quota(told(text)),
-        ProviderError::Auth(text) => ProviderError::Auth(told(text)),
-        ProviderError::Misconfigured(text) => ProviderError::Misconfigured(told(text)),
-        ProviderError::Malformed(text) => ProviderError::Malformed(told(text)),
+        ProviderError::RateLimited(text) => ProviderError::RateLimited(prefixed(text)),
+        ProviderError::QuotaExceeded(text) => ProviderError::QuotaExceeded(prefixed(text)),
+        ProviderError::Auth(text) => ProviderError::Auth(prefixed(text)),
+        ProviderError::Misconfigured(text) => ProviderError::Misconfigured(prefixed(text)),
+        ProviderError::Malformed(text) => ProviderError::Malformed(prefixed(text)),
     }
 }
