@@ -5,11 +5,12 @@
 use std::time::{Duration, Instant};
 
 use jobtrack::job::{
-    Answer, RequestTimes, NotFoundTimeout, JobId, DurationSample, SimilarityKeys, ClockReading, MonotonicTime, Observation, RateLimitInfo, ProviderName,
-    ObservedState, CurrentState, ProviderTimes, StoredJob, UtcTime,
+    Answer, ClockReading, CurrentState, DurationSample, JobId, MonotonicTime, NotFoundTimeout,
+    Observation, ObservedState, ProviderName, ProviderTimes, RateLimitInfo, RequestTimes,
+    SimilarityKeys, StoredJob, UtcTime,
 };
 use jobtrack::policy::{Backoff, PollRule};
-use jobtrack::tracker::{Action, Input, ProviderSettings, PollPolicy, PollRequest, Tracker};
+use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
 
 const JOBS: i64 = 100_000;
 const TURNS: usize = 20_000;
@@ -61,7 +62,8 @@ impl Bench {
     fn job(&self, id: i64, provider: &ProviderName, chance: &mut fastrand::Rng) -> StoredJob {
         let began = self.wall().minus(Duration::from_secs(chance.u64(600..80_000)));
         let seen = began.plus(Duration::from_secs(chance.u64(1..500)));
-        let standing = CurrentState { last_success_sent_at: Some(seen), ..CurrentState::registered(began) };
+        let standing =
+            CurrentState { last_success_sent_at: Some(seen), ..CurrentState::registered(began) };
         StoredJob {
             id: JobId(id),
             provider: provider.clone(),
@@ -102,12 +104,20 @@ impl Bench {
             reported_duration: None,
             detail: serde_json::Map::default(),
         };
-        Answer { result: Ok(seen), rate_limit: RateLimitInfo::default(), server_date: Some(self.wall()) }
+        Answer {
+            result: Ok(seen),
+            rate_limit: RateLimitInfo::default(),
+            server_date: Some(self.wall()),
+        }
     }
 
     #[allow(clippy::disallowed_methods, reason = "it measures")]
     fn step(&mut self, input: Input) -> Duration {
-        let now = ClockReading { monotonic: MonotonicTime::from_millis(self.now), utc: self.wall(), jitter: 0.5 };
+        let now = ClockReading {
+            monotonic: MonotonicTime::from_millis(self.now),
+            utc: self.wall(),
+            jitter: 0.5,
+        };
         let begun = Instant::now();
         let actions = self.tracker.handle(input, now);
         let took = begun.elapsed();
@@ -141,10 +151,17 @@ fn settings(name: ProviderName) -> ProviderSettings {
         account: None,
         requests_per_minute: 6000,
         max_in_flight: 1,
-        policy: PollPolicy::Learned(PollRule { price: second, min_interval: second, enforce_max_wait: true }),
+        policy: PollPolicy::Learned(PollRule {
+            price: second,
+            min_interval: second,
+            enforce_max_wait: true,
+        }),
         backoff: Backoff { min: second, max: Duration::from_mins(5) },
         give_up_after: Duration::from_hours(30 * 24),
-        lost_after: NotFoundTimeout { previously_seen: Duration::from_mins(15), never_seen: Duration::from_hours(1) },
+        lost_after: NotFoundTimeout {
+            previously_seen: Duration::from_mins(15),
+            never_seen: Duration::from_hours(1),
+        },
         request_timeout: Duration::from_secs(30),
         supports_list: false,
     }

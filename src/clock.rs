@@ -23,7 +23,11 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the edge")]
     pub fn read(&self) -> ClockReading {
-        ClockReading { monotonic: self.monotonic_now(), utc: Self::utc_now(), jitter: fastrand::f64() }
+        ClockReading {
+            monotonic: self.monotonic_now(),
+            utc: Self::utc_now(),
+            jitter: fastrand::f64(),
+        }
     }
 
     /// The stopwatch.

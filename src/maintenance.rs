@@ -86,7 +86,12 @@ impl MaintenanceScheduler {
         });
         let tasks = tasks.collect::<Result<_, MaintenanceError>>()?;
         let clock = Clock::start();
-        Ok(Self { tasks, task_sender, clock, last_clock_readings: (Clock::utc_now(), clock.monotonic_now()) })
+        Ok(Self {
+            tasks,
+            task_sender,
+            clock,
+            last_clock_readings: (Clock::utc_now(), clock.monotonic_now()),
+        })
     }
 
     /// Orders what is due until `shutdown`.
@@ -118,9 +123,12 @@ impl MaintenanceScheduler {
 
     fn enqueue_due_tasks(&mut self) {
         let (now, elapsed) = (Clock::utc_now(), self.clock.monotonic_now());
-        let (last_wall, last_mono) = std::mem::replace(&mut self.last_clock_readings, (now, elapsed));
+        let (last_wall, last_mono) =
+            std::mem::replace(&mut self.last_clock_readings, (now, elapsed));
         let expected = last_wall.plus(elapsed.duration_since(last_mono));
-        if now.duration_since(expected) > Self::MAX_CLOCK_JUMP || expected.duration_since(now) > Self::MAX_CLOCK_JUMP {
+        if now.duration_since(expected) > Self::MAX_CLOCK_JUMP
+            || expected.duration_since(now) > Self::MAX_CLOCK_JUMP
+        {
             // What an hour ago was kept is not removed because the clock says that a year went by.
             tracing::warn!(
                 "the clock jumped from {expected} to {now}; housekeeping waits for the next look"
@@ -132,7 +140,9 @@ impl MaintenanceScheduler {
             let last_run = task.last_run.filter(|last| *last <= now).unwrap_or(now);
             task.last_run = Some(last_run);
             // An order that finds no room comes again with the next look.
-            if is_due(&task.cron, last_run, now) && self.task_sender.try_send(task.task.clone()).is_ok() {
+            if is_due(&task.cron, last_run, now)
+                && self.task_sender.try_send(task.task.clone()).is_ok()
+            {
                 task.last_run = Some(now);
             }
         }

@@ -32,7 +32,8 @@ pub async fn run_watchdog(handle: SchedulerHandle, clock: Clock) {
     let Some(watchdog_timeout) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
     };
-    let mut interval = tokio::time::interval((watchdog_timeout / 3).max(Duration::from_millis(100)));
+    let mut interval =
+        tokio::time::interval((watchdog_timeout / 3).max(Duration::from_millis(100)));
     let mut stall_logged = false;
     loop {
         interval.tick().await;

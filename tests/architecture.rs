@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jobtrack::job::{
-    RequestTimes, Observation, LocalOutcome, ObservedState, CurrentState, State, LifecycleStep, ProviderTimes, UtcTime, Verdict, local_end_transition, evaluate_observation,
+    CurrentState, LifecycleStep, LocalOutcome, Observation, ObservedState, ProviderTimes,
+    RequestTimes, State, UtcTime, Verdict, evaluate_observation, local_end_transition,
     registration_transition,
 };
 
@@ -287,7 +288,11 @@ const SAID: [ObservedState; 8] = [
 /// Every edge that the code can go: all states, steps, answers and endings of ours are tried.
 fn edges_of_the_code() -> BTreeSet<(String, String)> {
     let now = UtcTime::from_millis(0);
-    let known = ProviderTimes { submitted_at: Some(now), started_at: Some(now), ..ProviderTimes::default() };
+    let known = ProviderTimes {
+        submitted_at: Some(now),
+        started_at: Some(now),
+        ..ProviderTimes::default()
+    };
     let started = ProviderTimes { submitted_at: None, ..known };
     let mut rows = vec![registration_transition(now)];
     for state in State::ALL {
@@ -297,7 +302,8 @@ fn edges_of_the_code() -> BTreeSet<(String, String)> {
             _ => &[LifecycleStep::Registered, LifecycleStep::Pending, LifecycleStep::Running],
         };
         for &reached in steps {
-            let standing = CurrentState { state, furthest_step: reached, ..CurrentState::registered(now) };
+            let standing =
+                CurrentState { state, furthest_step: reached, ..CurrentState::registered(now) };
             for said in SAID {
                 for times in [ProviderTimes::default(), known, started] {
                     let seen = Observation {
@@ -311,7 +317,9 @@ fn edges_of_the_code() -> BTreeSet<(String, String)> {
                         detail: serde_json::Map::default(),
                     };
                     let asked = RequestTimes { sent_at: now, received_at: now };
-                    if let Verdict::Transitions(moved) = evaluate_observation(&standing, &seen, asked) {
+                    if let Verdict::Transitions(moved) =
+                        evaluate_observation(&standing, &seen, asked)
+                    {
                         rows.extend(moved);
                     }
                 }

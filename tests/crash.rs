@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jobtrack::api::{AddRequestEntry, AddOutcome, AddRequest, Client};
+use jobtrack::api::{AddOutcome, AddRequest, AddRequestEntry, Client};
 use standin::{End, Life, StandIn};
 use support::daemon::Home;
 use support::db;

@@ -14,11 +14,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
 use jobtrack::job::{
-    Answer, ConnectionCheck, NotFoundTimeout, Observation, ProviderError, RemoteId, ObservedState, ProviderTimes, UtcTime,
+    Answer, ConnectionCheck, NotFoundTimeout, Observation, ObservedState, ProviderError,
+    ProviderTimes, RemoteId, UtcTime,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::provider::Provider;
-use jobtrack::scheduler::{ConfiguredProvider, Providers, Scheduler, JobSpec};
+use jobtrack::scheduler::{ConfiguredProvider, JobSpec, Providers, Scheduler};
 use jobtrack::store::Store;
 use jobtrack::tracker::ProviderSettings;
 use standin::{End, Life, StandIn};
@@ -49,11 +50,19 @@ impl Provider for Clumsy {
                 message: None,
                 detail: serde_json::Map::new(),
             };
-            Answer { result: Ok(seen), rate_limit: jobtrack::job::RateLimitInfo::default(), server_date: None }
+            Answer {
+                result: Ok(seen),
+                rate_limit: jobtrack::job::RateLimitInfo::default(),
+                server_date: None,
+            }
         })
     }
 
-    fn cancel<'a>(&'a self, _: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Result<(), ProviderError>> {
+    fn cancel<'a>(
+        &'a self,
+        _: &'a RemoteId,
+        _: UtcTime,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
         unreachable!("nobody cancels here")
     }
 
@@ -78,7 +87,10 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
         max_in_flight: 8,
         backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) },
         give_up_after: Duration::from_hours(1),
-        lost_after: NotFoundTimeout { previously_seen: Duration::from_hours(1), never_seen: Duration::from_hours(1) },
+        lost_after: NotFoundTimeout {
+            previously_seen: Duration::from_hours(1),
+            never_seen: Duration::from_hours(1),
+        },
         request_timeout: Duration::from_secs(1),
         supports_list: false,
     };

@@ -5,8 +5,9 @@
 //! test but their types.
 
 use jobtrack::job::{
-    RequestTimes, Evidence, Observation, LocalOutcome, ObservedState, CurrentState, State, LifecycleStep, ProviderTimes, Transition, UtcTime,
-    Verdict, local_end_transition, evaluate_observation, registration_transition,
+    CurrentState, Evidence, LifecycleStep, LocalOutcome, Observation, ObservedState, ProviderTimes,
+    RequestTimes, State, Transition, UtcTime, Verdict, evaluate_observation, local_end_transition,
+    registration_transition,
 };
 use proptest::prelude::*;
 
@@ -21,7 +22,8 @@ const SAID: [ObservedState; 8] = [
     ObservedState::Indeterminate,
 ];
 const ACTIVE: [State; 4] = [State::Registered, State::Pending, State::Running, State::Unknown];
-const STEPS: [LifecycleStep; 3] = [LifecycleStep::Registered, LifecycleStep::Pending, LifecycleStep::Running];
+const STEPS: [LifecycleStep; 3] =
+    [LifecycleStep::Registered, LifecycleStep::Pending, LifecycleStep::Running];
 
 fn at(second: i64) -> UtcTime {
     UtcTime::from_millis(1_800_000_000_000 + second * 1000)
@@ -76,7 +78,9 @@ fn asked() -> RequestTimes {
 fn rows_of(verdict: Verdict) -> Vec<Transition> {
     match verdict {
         Verdict::Transitions(rows) => rows,
-        other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => panic!("did not move: {other:?}"),
+        other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => {
+            panic!("did not move: {other:?}")
+        }
     }
 }
 
@@ -86,7 +90,11 @@ fn every_answer_in_every_state_moves_repeats_or_contradicts() {
         for said in SAID {
             for word in ["OLD", "NEW"] {
                 let before = standing(state, "OLD");
-                let verdict = evaluate_observation(&before, &seen(said, word, ProviderTimes::default()), asked());
+                let verdict = evaluate_observation(
+                    &before,
+                    &seen(said, word, ProviderTimes::default()),
+                    asked(),
+                );
                 let case = format!("{state}, told {said:?} {word}");
                 let repeated = said.to_state() == state && word == "OLD";
                 let over = !ACTIVE.contains(&state);
@@ -182,7 +190,8 @@ fn steps_that_were_not_seen_are_filled_in_from_the_times_told() {
                         ..ProviderTimes::default()
                     };
                     let before = CurrentState { furthest_step: reached, ..standing(state, "OLD") };
-                    let rows = rows_of(evaluate_observation(&before, &seen(said, "NEW", times), asked()));
+                    let rows =
+                        rows_of(evaluate_observation(&before, &seen(said, "NEW", times), asked()));
                     let case = format!("{state} after {reached:?}, told {said:?} and {times:?}");
                     let (last, reported) = rows.split_last().expect("at least one row");
 
@@ -245,11 +254,16 @@ fn each_state_occurred_at_its_own_time_of_the_providers() {
         (ObservedState::Indeterminate, Some(theirs(3))),
         (ObservedState::Expired, Some(theirs(4))),
     ];
-    let job = CurrentState { furthest_step: LifecycleStep::Running, ..standing(State::Unknown, "OLD") };
+    let job =
+        CurrentState { furthest_step: LifecycleStep::Running, ..standing(State::Unknown, "OLD") };
     for (said, expected) in cases {
         let told = rows_of(evaluate_observation(&job, &seen(said, "NEW", all_times()), asked()));
         assert_eq!(told[0].occurred_at, expected, "{said:?}");
-        let silent = rows_of(evaluate_observation(&job, &seen(said, "NEW", ProviderTimes::default()), asked()));
+        let silent = rows_of(evaluate_observation(
+            &job,
+            &seen(said, "NEW", ProviderTimes::default()),
+            asked(),
+        ));
         assert_eq!(silent[0].occurred_at, None, "{said:?}: no time of ours stands in for it");
     }
 }
@@ -257,10 +271,15 @@ fn each_state_occurred_at_its_own_time_of_the_providers() {
 #[test]
 fn nothing_is_observed_before_what_was_observed_before() {
     let job = CurrentState { observed_at: at(500), ..standing(State::Pending, "PENDING") };
-    for row in rows_of(evaluate_observation(&job, &seen(ObservedState::Failed, "FAILED", all_times()), asked())) {
+    for row in rows_of(evaluate_observation(
+        &job,
+        &seen(ObservedState::Failed, "FAILED", all_times()),
+        asked(),
+    )) {
         assert_eq!(row.observed_at, at(500), "our clock went back: {row:?}");
     }
-    let row = local_end_transition(&job, LocalOutcome::Lost, at(10), "gone".into()).expect("not over");
+    let row =
+        local_end_transition(&job, LocalOutcome::Lost, at(10), "gone".into()).expect("not over");
     assert_eq!(row.observed_at, at(500));
 }
 
@@ -268,10 +287,13 @@ fn nothing_is_observed_before_what_was_observed_before() {
 fn our_own_endings_end_what_is_not_over_and_nothing_else() {
     for state in State::ALL {
         // (the ending, its state, the earliest time at which it can have been)
-        let endings =
-            [(LocalOutcome::Lost, State::Lost, Some(at(150))), (LocalOutcome::Untracked, State::Untracked, None)];
+        let endings = [
+            (LocalOutcome::Lost, State::Lost, Some(at(150))),
+            (LocalOutcome::Untracked, State::Untracked, None),
+        ];
         for (ours, to, earliest_at) in endings {
-            let row = local_end_transition(&standing(state, "OLD"), ours, at(300), "because".into());
+            let row =
+                local_end_transition(&standing(state, "OLD"), ours, at(300), "because".into());
             let expected = Transition {
                 from: Some(state),
                 to,
@@ -290,7 +312,8 @@ fn our_own_endings_end_what_is_not_over_and_nothing_else() {
 #[test]
 fn rows_of_ours_leave_the_providers_last_word_standing() {
     let mut job = standing(State::Running, "RUNNING");
-    let row = local_end_transition(&job, LocalOutcome::Untracked, at(300), "because".into()).expect("not over");
+    let row = local_end_transition(&job, LocalOutcome::Untracked, at(300), "because".into())
+        .expect("not over");
     job.apply(&row);
     assert_eq!((job.state, job.provider_state.as_deref()), (State::Untracked, Some("RUNNING")));
 }
@@ -317,7 +340,8 @@ fn any_event() -> impl Strategy<Value = Event> {
             Event::Told(Box::new(seen(said, &word, times)), latency)
         },
     );
-    let ours = prop::sample::select(&[LocalOutcome::Lost, LocalOutcome::Untracked]).prop_map(Event::Ours);
+    let ours =
+        prop::sample::select(&[LocalOutcome::Lost, LocalOutcome::Untracked]).prop_map(Event::Ours);
     prop_oneof![20 => told, 1 => ours]
 }
 

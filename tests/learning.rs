@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use jobtrack::api::{AddRequestEntry, AddOutcome, AddRequest, Client, ClientError};
+use jobtrack::api::{AddOutcome, AddRequest, AddRequestEntry, Client, ClientError};
 use standin::{End, Life, StandIn};
 use support::daemon::{Home, text, until};
 use support::{QUICK, db};

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{DurationSample, SimilarityKeys, DurationKind};
-use jobtrack::policy::{Distribution, Histogram, DurationHistory, Mixture, PollRule, LogNormalEstimate, PollReason, staleness_index};
+use jobtrack::job::{DurationKind, DurationSample, SimilarityKeys};
+use jobtrack::policy::{
+    Distribution, DurationHistory, Histogram, LogNormalEstimate, Mixture, PollReason, PollRule,
+    staleness_index,
+};
 use proptest::prelude::*;
 
 /// Runs of a likeness, and those of all.
@@ -162,7 +165,11 @@ proptest! {
 
 fn lesson(name: &str, seconds: f64) -> DurationSample {
     let took = Some(Duration::from_secs_f64(seconds));
-    DurationSample { similarity_keys: SimilarityKeys::UserProvided(name.into()), total: took, run: took }
+    DurationSample {
+        similarity_keys: SimilarityKeys::UserProvided(name.into()),
+        total: took,
+        run: took,
+    }
 }
 
 fn given(name: &str) -> SimilarityKeys {
@@ -212,11 +219,14 @@ fn a_likeness_without_a_past_is_predicted_by_that_of_all() {
 #[test]
 fn of_the_names_of_a_job_the_closest_with_a_past_is_taken() {
     let mut memory = DurationHistory::default();
-    let told = |names: &[&str]| SimilarityKeys::from_provider(names.iter().map(|name| (*name).to_owned()));
+    let told =
+        |names: &[&str]| SimilarityKeys::from_provider(names.iter().map(|name| (*name).to_owned()));
     let took = Some(Duration::from_mins(1));
     let likeness = told(&["statement 1", "queue a"]);
     memory.record(&DurationSample { similarity_keys: likeness.clone(), total: took, run: None });
-    let name = |likeness: &SimilarityKeys| memory.similar_runs(likeness, DurationKind::Total).map(|past| past.similarity_key);
+    let name = |likeness: &SimilarityKeys| {
+        memory.similar_runs(likeness, DurationKind::Total).map(|past| past.similarity_key)
+    };
     assert_eq!(name(&likeness), Some("statement 1"));
     assert_eq!(name(&told(&["statement 2", "queue a"])), Some("queue a"));
     assert_eq!(name(&told(&["statement 2", "queue b"])), None);
@@ -231,7 +241,9 @@ fn names_are_bounded_and_the_latest_stay() {
         memory.record(&lesson("often", 30.0));
         memory.record(&lesson(&number.to_string(), 30.0));
     }
-    let is_known = |number: i32| memory.similar_runs(&given(&number.to_string()), DurationKind::Total).is_some();
+    let is_known = |number: i32| {
+        memory.similar_runs(&given(&number.to_string()), DurationKind::Total).is_some()
+    };
     let known = (0..count).filter(|number| is_known(*number)).count();
     assert!((9_000..=20_000).contains(&known), "{known}");
     assert!((count - 5_000..count).all(is_known), "the latest are known");
@@ -244,7 +256,9 @@ fn what_is_to_be_forgotten_is() {
     memory.record(&lesson("a", 30.0));
     memory.record(&lesson("b", 30.0));
     memory.forget(Some("a"));
-    let is_known = |memory: &DurationHistory, name| memory.similar_runs(&given(name), DurationKind::Total).is_some();
+    let is_known = |memory: &DurationHistory, name| {
+        memory.similar_runs(&given(name), DurationKind::Total).is_some()
+    };
     assert!(!is_known(&memory, "a") && is_known(&memory, "b"));
     memory.forget(None);
     assert!(!is_known(&memory, "b"));

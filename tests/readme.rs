@@ -5,7 +5,7 @@
 mod standin;
 mod support;
 
-use jobtrack::provider::meaning::{ErrorClass, Matcher, ERROR_CLASSES};
+use jobtrack::provider::meaning::{ERROR_CLASSES, ErrorClass, Matcher};
 use standin::StandIn;
 use support::daemon::{Home, text};
 use support::db;

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use jobtrack::api::{AddRequestEntry, AddRequest, Client};
+use jobtrack::api::{AddRequest, AddRequestEntry, Client};
 use rustix::process::Signal;
 use serde_json::Value;
 use standin::{End, Fault, Life, StandIn, Target, Times};

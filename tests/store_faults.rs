@@ -251,7 +251,10 @@ async fn fault_21_a_file_that_was_taken_away_is_not_written_to() {
         for _ in 0..2 {
             let refused = store.writer.write(&jobs::adds([jobs::new_job("B")])).await;
             let error = refused.expect_err(case);
-            assert!(matches!(&error, WriteError::FileReplaced(at) if *at == home.database()), "{case}");
+            assert!(
+                matches!(&error, WriteError::FileReplaced(at) if *at == home.database()),
+                "{case}"
+            );
             assert!(error.to_string().contains("removed or replaced"), "{case}: {error}");
             assert_eq!(*newest.borrow(), 1, "{case}: nothing is published");
         }

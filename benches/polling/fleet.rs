@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use jobtrack::job::{
-    Answer, RequestTimes, Change, NotFoundTimeout, JobId, DurationSample, SimilarityKeys, ClockReading, MonotonicTime, PollRecord, Observation, RateLimitInfo,
-    ProviderName, ObservedState, CurrentState, ProviderTimes, StoredJob, UtcTime,
+    Answer, Change, ClockReading, CurrentState, DurationSample, JobId, MonotonicTime,
+    NotFoundTimeout, Observation, ObservedState, PollRecord, ProviderName, ProviderTimes,
+    RateLimitInfo, RequestTimes, SimilarityKeys, StoredJob, UtcTime,
 };
 use jobtrack::policy::{Backoff, PollRule};
-use jobtrack::tracker::{Action, Input, ProviderSettings, PollPolicy, PollRequest, Tracker};
+use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
 
 use super::workload::Job;
 
@@ -158,7 +159,10 @@ impl<'a> Fleet<'a> {
             policy: self.setup.policy,
             backoff: self.setup.backoff,
             give_up_after: Duration::from_hours(365 * 24),
-            lost_after: NotFoundTimeout { previously_seen: Duration::from_mins(15), never_seen: Duration::from_hours(1) },
+            lost_after: NotFoundTimeout {
+                previously_seen: Duration::from_mins(15),
+                never_seen: Duration::from_hours(1),
+            },
             request_timeout: Duration::from_secs(30),
             supports_list: false,
         };
@@ -214,7 +218,9 @@ impl<'a> Fleet<'a> {
             polls: 0,
             failed_polls: 0,
             list_time: None,
-            similarity_keys: SimilarityKeys::UserProvided(format!("like-{}", self.jobs[index].likeness).into()),
+            similarity_keys: SimilarityKeys::UserProvided(
+                format!("like-{}", self.jobs[index].likeness).into(),
+            ),
             times: ProviderTimes::default(),
         }
     }
@@ -245,7 +251,8 @@ impl<'a> Fleet<'a> {
         let index = number(question.job);
         self.lives[index].looks.push(self.now);
         let job = &self.jobs[index];
-        let said = if self.now >= job.end() { ObservedState::Succeeded } else { ObservedState::Running };
+        let said =
+            if self.now >= job.end() { ObservedState::Succeeded } else { ObservedState::Running };
         let shifted = |at: UtcTime| UtcTime::from_millis(at.as_millis() + self.setup.skew);
         let times = (self.setup.times)(job, self.now);
         let observation = Observation {
@@ -266,7 +273,8 @@ impl<'a> Fleet<'a> {
         // A `Date` header has whole seconds.
         let date = shifted(utc(self.now)).as_millis();
         let server_date = Some(UtcTime::from_millis(date - date.rem_euclid(1000)));
-        let answer = Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date };
+        let answer =
+            Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date };
         let asked = RequestTimes { sent_at: utc(self.now), received_at: utc(self.now) };
         Input::PollAnswered(question.job, question.provider_index, asked, Box::new(answer))
     }
@@ -291,7 +299,8 @@ impl<'a> Fleet<'a> {
     fn keep(&mut self, note: PollRecord) {
         let Some(row) = &mut self.rows[number(note.job)] else { return };
         row.next_poll_at = note.next_poll_at;
-        row.current_state.last_success_sent_at = note.last_success_sent_at.or(row.current_state.last_success_sent_at);
+        row.current_state.last_success_sent_at =
+            note.last_success_sent_at.or(row.current_state.last_success_sent_at);
         row.polls = note.polls;
         row.failed_polls = note.failed_polls;
         if let Some(told) = note.metadata {

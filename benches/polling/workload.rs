@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use jobtrack::policy::{Distribution, CdfPoint};
+use jobtrack::policy::{CdfPoint, Distribution};
 
 /// The kinds of workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,13 +270,19 @@ impl Distribution for Shape {
         if cell >= Self::CELLS {
             let end = grid[Self::CELLS];
             let beyond = t - Self::ln(Self::CELLS).exp();
-            return CdfPoint { probability: end.probability, integral: end.integral + beyond * end.probability };
+            return CdfPoint {
+                probability: end.probability,
+                integral: end.integral + beyond * end.probability,
+            };
         }
         let (low, high) = (grid[cell], grid[cell + 1]);
         let (from, to) = (Self::ln(cell).exp(), Self::ln(cell + 1).exp());
         let (slope, into) = ((high.probability - low.probability) / (to - from), t - from);
         let chance = low.probability + slope * into;
-        CdfPoint { probability: chance, integral: low.integral + into * f64::midpoint(low.probability, chance) }
+        CdfPoint {
+            probability: chance,
+            integral: low.integral + into * f64::midpoint(low.probability, chance),
+        }
     }
 }
 
@@ -292,7 +298,8 @@ pub(crate) struct Truth {
 impl Distribution for Truth {
     fn cdf_at(&self, t: f64) -> CdfPoint {
         let scaled = |t: f64| {
-            let CdfPoint { probability: chance, integral: area } = self.shape.cdf_at(t / self.scale);
+            let CdfPoint { probability: chance, integral: area } =
+                self.shape.cdf_at(t / self.scale);
             CdfPoint { probability: chance, integral: area * self.scale }
         };
         if t < SHORTEST {

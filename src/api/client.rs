@@ -12,8 +12,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::types::{
-    AddResponse, AddRequest, ConnectionCheckResponse, TransitionEvent, ForgetDurationsResponse, TransitionList, Job, JobList, ProblemDetails,
-    ReloadResponse, DaemonStatus,
+    AddRequest, AddResponse, ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, Job,
+    JobList, ProblemDetails, ReloadResponse, TransitionEvent, TransitionList,
 };
 use crate::job::{JobId, ProviderName, RemoteId};
 
@@ -59,7 +59,8 @@ pub fn socket_candidates(explicit: Option<&Path>) -> Vec<PathBuf> {
     if let Some(path) = explicit {
         return vec![path.to_owned()];
     }
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let runtime_dir =
+        std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let user_dir = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
     let mut paths: Vec<_> = runtime_dir
         .into_iter()
@@ -164,7 +165,11 @@ impl Client {
     }
 
     /// A page of one job's transitions.
-    pub async fn job_history(&self, id: JobId, query: &ListParams) -> Result<TransitionList, ClientError> {
+    pub async fn job_history(
+        &self,
+        id: JobId,
+        query: &ListParams,
+    ) -> Result<TransitionList, ClientError> {
         let path = format!("jobs/{id}/history");
         self.send_and_parse(self.request(Method::GET, &path).query(&query.to_pairs())).await
     }
@@ -190,8 +195,12 @@ impl Client {
     }
 
     /// Asks the provider whether all is well between us.
-    pub async fn check(&self, provider: &ProviderName) -> Result<ConnectionCheckResponse, ClientError> {
-        self.send_and_parse(self.request(Method::POST, &format!("providers/{provider}/check"))).await
+    pub async fn check(
+        &self,
+        provider: &ProviderName,
+    ) -> Result<ConnectionCheckResponse, ClientError> {
+        self.send_and_parse(self.request(Method::POST, &format!("providers/{provider}/check")))
+            .await
     }
 
     /// Forgets how long this provider's jobs took, all or those that go by a name.
@@ -200,11 +209,14 @@ impl Client {
         provider: &ProviderName,
         similarity_key: Option<&str>,
     ) -> Result<ForgetDurationsResponse, ClientError> {
-        let request = self.request(Method::DELETE, &format!("providers/{provider}/lessons"));
-        self.send_and_parse(request.query(&similarity_key.map(|name| [("like", name)]))).await
+        let request = self.request(Method::DELETE, &format!("providers/{provider}/durations"));
+        self.send_and_parse(request.query(&similarity_key.map(|name| [("similar_to", name)]))).await
     }
 
-    async fn send_on_demand(&self, request: RequestBuilder) -> Result<OnDemandResponse, ClientError> {
+    async fn send_on_demand(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<OnDemandResponse, ClientError> {
         let response = ensure_success(self.send(request).await?).await?;
         let pending = response.status() == StatusCode::ACCEPTED;
         let job = parse_json(response).await?;
@@ -235,7 +247,10 @@ impl Client {
         self.http.request(method, endpoint_url(path)).timeout(Self::TIMEOUT)
     }
 
-    async fn send_and_parse<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+    async fn send_and_parse<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, ClientError> {
         parse_json(ensure_success(self.send(request).await?).await?).await
     }
 
@@ -279,7 +294,9 @@ fn connection_lost(error: &reqwest::Error) -> ClientError {
         return ClientError::ConnectionLost("no answer in time".into());
     }
     // The outermost text only repeats the URL, which names no real host.
-    ClientError::ConnectionLost(error_sources(error).last().map_or_else(|| error.to_string(), ToString::to_string))
+    ClientError::ConnectionLost(
+        error_sources(error).last().map_or_else(|| error.to_string(), ToString::to_string),
+    )
 }
 
 fn error_sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -305,10 +322,12 @@ impl EventStream {
                         .map_err(|error| ClientError::InvalidResponse(error.to_string()));
                 }
                 Some(SseFrame::End) => return Ok(None),
-                None => match self.response.chunk().await.map_err(|error| connection_lost(&error))? {
-                    Some(bytes) => self.parser.buffer.extend_from_slice(&bytes),
-                    None => return Ok(None),
-                },
+                None => {
+                    match self.response.chunk().await.map_err(|error| connection_lost(&error))? {
+                        Some(bytes) => self.parser.buffer.extend_from_slice(&bytes),
+                        None => return Ok(None),
+                    }
+                }
             }
         }
     }

@@ -4,9 +4,13 @@
 //! times are RFC 3339. Changing a field here changes a contract.
 
 mod client;
-mod outlook;
+mod forecast;
 mod types;
 
-pub use client::{Client, ClientError, EventStream, OnDemandResponse, ListParams, socket_candidates};
-pub use outlook::{NextPollResponse, ForecastResponse, SimilarRunsResponse, ForecastReasonResponse};
+pub use client::{
+    Client, ClientError, EventStream, ListParams, OnDemandResponse, socket_candidates,
+};
+pub use forecast::{
+    ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse,
+};
 pub use types::*;

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ForecastResponse;
-use crate::job::{Evidence, Finding, JobId, Labels, SimilarityKeys, ProviderName, RemoteId, State, UtcTime};
+use crate::job::{
+    Evidence, Finding, JobId, Labels, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
+};
 
 /// `POST /v1/jobs`.
 #[derive(Debug, Serialize, Deserialize)]

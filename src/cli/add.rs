@@ -12,8 +12,8 @@ use clap::error::ErrorKind;
 use tokio::sync::mpsc;
 
 use super::render::sanitize;
-use super::{CommandContext, EXIT_REJECTED, parse_duration_text, lines, output};
-use crate::api::{AddRequestEntry, AddOutcome, AddRequest, AddResponseEntry, ClientError};
+use super::{CommandContext, EXIT_REJECTED, output, parse_duration_text, stdin_lines};
+use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponseEntry, ClientError};
 use crate::job::{InvalidName, SimilarityKeys, parse_label};
 
 const EXAMPLES: &str = "\
@@ -74,7 +74,12 @@ pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Resu
 
 impl AddArgs {
     /// A job as the options have it; labels of its own come before theirs.
-    fn to_add_job(&self, provider: &str, remote_id: &str, line_labels: BTreeMap<String, String>) -> AddRequestEntry {
+    fn to_add_job(
+        &self,
+        provider: &str,
+        remote_id: &str,
+        line_labels: BTreeMap<String, String>,
+    ) -> AddRequestEntry {
         let mut labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
         labels.extend(line_labels);
         AddRequestEntry {
@@ -102,7 +107,11 @@ struct AddSender<'a> {
 }
 
 impl AddSender<'_> {
-    async fn add_from_stdin(&mut self, args: &AddArgs, provider: Option<&str>) -> anyhow::Result<()> {
+    async fn add_from_stdin(
+        &mut self,
+        args: &AddArgs,
+        provider: Option<&str>,
+    ) -> anyhow::Result<()> {
         let mut number = 0;
         let mut input = spawn_stdin_reader();
         loop {
@@ -114,9 +123,11 @@ impl AddSender<'_> {
             let mut jobs = Vec::with_capacity(lines.len());
             for line in lines {
                 number += 1;
-                match lines::parse_add_line(&line, provider) {
+                match stdin_lines::parse_add_line(&line, provider) {
                     Ok(None) => {}
-                    Ok(Some((provider, id, line_labels))) => jobs.push(args.to_add_job(provider, id, line_labels)),
+                    Ok(Some((provider, id, line_labels))) => {
+                        jobs.push(args.to_add_job(provider, id, line_labels))
+                    }
                     Err(reason) => {
                         output::print_notice(format!("line {number}: rejected: {reason}"));
                         self.any_rejected = true;
@@ -194,7 +205,11 @@ fn add_retry_hint(error: ClientError) -> anyhow::Error {
         ClientError::NoDaemon { .. } | ClientError::InvalidResponse(_) => false,
     };
     let error = anyhow::Error::from(error);
-    if outcome_unknown { error.context("not all jobs were added; adding them again is safe") } else { error }
+    if outcome_unknown {
+        error.context("not all jobs were added; adding them again is safe")
+    } else {
+        error
+    }
 }
 
 /// Standard input, line by line as it comes: what is there is sent, be it one line or a thousand.

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use super::{CommandContext, EXIT_REJECTED, lines, output, render, resolve};
+use super::{CommandContext, EXIT_REJECTED, output, render, resolve, stdin_lines};
 use crate::api::{ClientError, OnDemandResponse};
 use crate::job::{InvalidName, JobRef};
 
@@ -29,7 +29,7 @@ pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::R
         if name == "-" {
             let mut input = Vec::new();
             io::stdin().read_to_end(&mut input)?;
-            names.extend(lines::parse_job_refs(&String::from_utf8_lossy(&input)));
+            names.extend(stdin_lines::parse_job_refs(&String::from_utf8_lossy(&input)));
         } else {
             names.push(name.parse());
         }

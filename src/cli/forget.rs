@@ -16,13 +16,20 @@ pub(super) struct ForgetDurationsArgs {
 }
 
 /// Forgets, and tells how many runs.
-pub(super) async fn run(context: &CommandContext, args: ForgetDurationsArgs) -> anyhow::Result<ExitCode> {
-    let answer = context.client.forget_durations(&args.provider, args.similar_to.as_deref()).await?;
+pub(super) async fn run(
+    context: &CommandContext,
+    args: ForgetDurationsArgs,
+) -> anyhow::Result<ExitCode> {
+    let answer =
+        context.client.forget_durations(&args.provider, args.similar_to.as_deref()).await?;
     if context.json {
         output::print_json_lines(&[answer])?;
     } else {
         let runs = if answer.forgotten_count == 1 { "run" } else { "runs" };
-        output::print_lines(&[format!("{}: {} {runs} forgotten", answer.provider, answer.forgotten_count)])?;
+        output::print_lines(&[format!(
+            "{}: {} {runs} forgotten",
+            answer.provider, answer.forgotten_count
+        )])?;
     }
     Ok(ExitCode::SUCCESS)
 }

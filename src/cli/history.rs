@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::table::Table;
 use super::{CommandContext, output, render, resolve};
-use crate::api::{TransitionEvent, ListParams};
+use crate::api::{ListParams, TransitionEvent};
 use crate::job::{JobId, JobRef, ProviderName, State, UtcTime};
 
 const PAGE_SIZE: usize = 1000;
@@ -33,8 +33,12 @@ pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::
         Some(job) => Some(resolve::require_job(&context.client, job).await?.id),
         None => None,
     };
-    let query =
-        ListParams { provider: args.provider, since: args.since, after: args.after, ..ListParams::default() };
+    let query = ListParams {
+        provider: args.provider,
+        since: args.since,
+        after: args.after,
+        ..ListParams::default()
+    };
     print_history(context, job, query).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -44,7 +48,11 @@ pub(super) async fn print_job_history(context: &CommandContext, job: JobId) -> a
     print_history(context, Some(job), ListParams::default()).await
 }
 
-async fn print_history(context: &CommandContext, job: Option<JobId>, mut query: ListParams) -> anyhow::Result<()> {
+async fn print_history(
+    context: &CommandContext,
+    job: Option<JobId>,
+    mut query: ListParams,
+) -> anyhow::Result<()> {
     query.limit = Some(PAGE_SIZE);
     let mut print_header = true;
     loop {
@@ -67,7 +75,11 @@ async fn print_history(context: &CommandContext, job: Option<JobId>, mut query: 
     }
 }
 
-fn event_lines(events: &[TransitionEvent], with_job_columns: bool, with_header: bool) -> Vec<String> {
+fn event_lines(
+    events: &[TransitionEvent],
+    with_job_columns: bool,
+    with_header: bool,
+) -> Vec<String> {
     let columns: &[&str] = match (with_header, with_job_columns) {
         (false, _) => &[],
         (true, true) => &[

@@ -94,7 +94,11 @@ fn add_job_row(table: &mut Table, job: &Job, now: UtcTime) {
     let next_poll = job.next_poll_at.map_or_else(
         || "-".to_owned(),
         |at| {
-            if at > now { format!("in {}", render::format_duration(at.duration_since(now))) } else { "now".to_owned() }
+            if at > now {
+                format!("in {}", render::format_duration(at.duration_since(now)))
+            } else {
+                "now".to_owned()
+            }
         },
     );
     let cells = [

@@ -6,12 +6,11 @@
 mod add;
 mod cancel;
 mod check;
-mod follow;
+mod event_follower;
+mod forecast;
 mod forget;
 mod history;
-mod lines;
 mod list;
-mod outlook;
 mod output;
 mod poll;
 mod progress;
@@ -20,6 +19,7 @@ mod render;
 mod resolve;
 mod show;
 mod status;
+mod stdin_lines;
 mod table;
 mod untrack;
 mod wait;
@@ -143,8 +143,12 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     output::print_notice(format!("jobtrack: {error:#}"));
     match error.downcast_ref::<ClientError>() {
-        Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) => ExitCode::from(EXIT_UNAVAILABLE),
-        Some(ClientError::Rejected(_) | ClientError::InvalidResponse(_)) | None => ExitCode::from(EXIT_REJECTED),
+        Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) => {
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
+        Some(ClientError::Rejected(_) | ClientError::InvalidResponse(_)) | None => {
+            ExitCode::from(EXIT_REJECTED)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::api::{TransitionEvent, Job};
+use crate::api::{Job, TransitionEvent};
 use crate::job::{Labels, State};
 
 /// `text` on one line, without what could steer a terminal.
@@ -48,7 +48,8 @@ pub(super) fn event_line(event: &TransitionEvent) -> String {
     let (remote_id, to) = (sanitize(event.remote_id.as_str()), styled_state(event.to_state));
     let from = event.from_state.map_or("new", State::as_str);
     let provider_state = event.provider_state.as_deref();
-    let provider_state = provider_state.map(|word| format!("  ({})", sanitize(word))).unwrap_or_default();
+    let provider_state =
+        provider_state.map(|word| format!("  ({})", sanitize(word))).unwrap_or_default();
     let message = message_suffix(event.message.as_deref());
     format!("{at}  {id} {provider}/{remote_id}  {from} → {to}{provider_state}{message}")
 }

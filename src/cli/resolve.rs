@@ -37,7 +37,10 @@ pub(super) async fn require_job(client: &Client, job: &JobRef) -> anyhow::Result
 }
 
 /// The same with its outlook, which no list has.
-pub(super) async fn require_job_with_forecast(client: &Client, job: &JobRef) -> anyhow::Result<Job> {
+pub(super) async fn require_job_with_forecast(
+    client: &Client,
+    job: &JobRef,
+) -> anyhow::Result<Job> {
     let found = require_job(client, job).await?;
     Ok(match job {
         JobRef::Id(_) => found,
@@ -78,7 +81,8 @@ pub(super) async fn find_jobs_by_labels(
     client: &Client,
     labels: &[(String, String)],
 ) -> Result<Vec<Job>, ClientError> {
-    let mut query = ListParams { labels: labels.to_vec(), limit: Some(PAGE_SIZE), ..ListParams::default() };
+    let mut query =
+        ListParams { labels: labels.to_vec(), limit: Some(PAGE_SIZE), ..ListParams::default() };
     let mut jobs = Vec::new();
     loop {
         let page = client.jobs(&query).await?;

@@ -6,7 +6,7 @@ use anstyle::Style;
 
 use super::render::{self, sanitize};
 use super::table::Table;
-use super::{CommandContext, history, outlook, output, resolve};
+use super::{CommandContext, forecast, history, output, resolve};
 use crate::api::Job;
 use crate::job::{JobRef, UtcTime};
 
@@ -42,8 +42,16 @@ fn job_lines(job: &Job) -> Vec<String> {
     row(render::state_style(job.state), "state", Some(job.state.to_string()));
     row(plain_style, "provider says", job.provider_state.clone());
     row(plain_style, "message", job.message.clone());
-    row(plain_style, "labels", Some(render::format_labels(&job.labels)).filter(|text| !text.is_empty()));
-    row(plain_style, "like", Some(job.similarity_keys.keys().join("; ")).filter(|text| !text.is_empty()));
+    row(
+        plain_style,
+        "labels",
+        Some(render::format_labels(&job.labels)).filter(|text| !text.is_empty()),
+    );
+    row(
+        plain_style,
+        "like",
+        Some(job.similarity_keys.keys().join("; ")).filter(|text| !text.is_empty()),
+    );
     row(plain_style, "added by", job.added_by.map(|uid| format!("uid {uid}")));
     row(plain_style, "registered", time(Some(job.registered_at)));
     row(plain_style, "submitted", time(job.submitted_at));
@@ -57,8 +65,11 @@ fn job_lines(job: &Job) -> Vec<String> {
     match &job.forecast {
         None => row(plain_style, "next poll", time(job.next_poll_at)),
         Some(forecast) => {
-            for (key, text) in outlook::forecast_rows(forecast, &job.similarity_keys, job.last_poll_error.is_some())
-            {
+            for (key, text) in forecast::forecast_rows(
+                forecast,
+                &job.similarity_keys,
+                job.last_poll_error.is_some(),
+            ) {
                 row(plain_style, key, Some(text));
             }
         }

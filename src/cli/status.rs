@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use super::render::{sanitize, format_duration, format_seconds};
+use super::render::{format_duration, format_seconds, sanitize};
 use super::table::Table;
 use super::{CommandContext, EXIT_REJECTED, output};
-use crate::api::{ProviderStatus, DaemonStatus};
+use crate::api::{DaemonStatus, ProviderStatus};
 use crate::clock::Clock;
 use crate::job::UtcTime;
 
@@ -73,14 +73,15 @@ fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
         "PAUSED",
     ]);
     for provider in &status.providers {
-        let paused = provider
-            .pause
-            .as_ref()
-            .map(|pause| format!("{}, for {}", pause.reason, format_duration(pause.until.duration_since(now))));
+        let paused = provider.pause.as_ref().map(|pause| {
+            format!("{}, for {}", pause.reason, format_duration(pause.until.duration_since(now)))
+        });
         let failing = match provider.consecutive_failures {
             0 => "-".to_owned(),
             polls => match provider.outage_began_at {
-                Some(since) => format!("{polls} polls, for {}", format_duration(now.duration_since(since))),
+                Some(since) => {
+                    format!("{polls} polls, for {}", format_duration(now.duration_since(since)))
+                }
                 None => format!("{polls} polls"),
             },
         };
@@ -118,6 +119,9 @@ fn unknown_states_line(provider: &ProviderStatus) -> Option<String> {
     let unknown_states = sanitize(&provider.unknown_states.join(", "));
     (!unknown_states.is_empty()).then(|| {
         let yellow = AnsiColor::Yellow.on_default();
-        format!("{yellow}{} says words that are not known: {unknown_states}{yellow:#}", provider.provider)
+        format!(
+            "{yellow}{} says words that are not known: {unknown_states}{yellow:#}",
+            provider.provider
+        )
     })
 }

@@ -10,10 +10,10 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::follow::{EventFollower, retry_while_unavailable};
+use super::event_follower::{EventFollower, retry_while_unavailable};
 use super::progress::Progress;
-use super::{CommandContext, EXIT_UNAVAILABLE, lines, outlook, output, render, resolve};
-use crate::api::{ClientError, TransitionEvent, Job, ListParams};
+use super::{CommandContext, EXIT_UNAVAILABLE, forecast, output, render, resolve, stdin_lines};
+use crate::api::{ClientError, Job, ListParams, TransitionEvent};
 use crate::job::{InvalidName, JobId, JobRef, State, parse_label};
 
 const EXAMPLES: &str = "\
@@ -72,7 +72,7 @@ pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Res
             WaitTarget::StandardInput => {
                 let mut input = Vec::new();
                 io::Read::read_to_end(&mut io::stdin(), &mut input)?;
-                names.extend(lines::parse_job_refs(&String::from_utf8_lossy(&input)));
+                names.extend(stdin_lines::parse_job_refs(&String::from_utf8_lossy(&input)));
             }
         }
     }
@@ -105,7 +105,12 @@ async fn wait_for_jobs(
     let jobs = if args.labels.is_empty() {
         retry_while_unavailable(&notify, async || resolve::find_jobs(client, &names).await).await?
     } else {
-        Some(retry_while_unavailable(&notify, async || resolve::find_jobs_by_labels(client, &args.labels).await).await?)
+        Some(
+            retry_while_unavailable(&notify, async || {
+                resolve::find_jobs_by_labels(client, &args.labels).await
+            })
+            .await?,
+        )
     };
     let Some(jobs) = jobs else { return Ok(ExitCode::from(EXIT_NO_SUCH_JOB)) };
     if jobs.is_empty() {
@@ -164,14 +169,18 @@ impl JobWaiter<'_> {
             if event.to_state.is_terminal() {
                 self.unfinished.remove(&event.job_id);
                 self.final_states.push(event.to_state);
-                let job = retry_while_unavailable(&notify, async || client.job(event.job_id).await).await?;
+                let job = retry_while_unavailable(&notify, async || client.job(event.job_id).await)
+                    .await?;
                 self.print_job(&job)?;
             }
         }
         Ok(self.final_states)
     }
 
-    async fn next_relevant_event(&self, follower: &mut EventFollower<'_>) -> Result<TransitionEvent, ClientError> {
+    async fn next_relevant_event(
+        &self,
+        follower: &mut EventFollower<'_>,
+    ) -> Result<TransitionEvent, ClientError> {
         loop {
             let event = follower.next_event().await?;
             if self.unfinished.contains_key(&event.job_id) {
@@ -190,7 +199,7 @@ impl JobWaiter<'_> {
                 let forecast = self.context.client.job(*id).await.ok().and_then(|job| job.forecast);
                 ends.push(forecast.and_then(|outlook| outlook.expected_remaining_s));
             }
-            let end = outlook::describe_expected_end(&ends, self.any);
+            let end = forecast::describe_expected_end(&ends, self.any);
             self.progress.set_expected_end(end.as_deref());
             if !self.progress.is_visible() {
                 self.end_announced.set(end.is_some());
@@ -228,7 +237,10 @@ fn exit_code(final_states: &[State]) -> u8 {
         }
     };
     let codes: BTreeSet<u8> = final_states.iter().map(code_of).collect();
-    [EXIT_UNSUCCESSFUL, EXIT_INCONCLUSIVE].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+    [EXIT_UNSUCCESSFUL, EXIT_INCONCLUSIVE]
+        .into_iter()
+        .find(|code| codes.contains(code))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

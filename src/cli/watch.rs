@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use super::follow::EventFollower;
+use super::event_follower::EventFollower;
 use super::{CommandContext, output, render};
 use crate::api::ListParams;
 use crate::job::{ProviderName, parse_label};

@@ -9,7 +9,7 @@ use super::SecretRef;
 
 /// Where the proof of who asks lies; read again on reload.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Keys")]
+#[serde(try_from = "RawAuthConfig")]
 pub enum AuthConfig {
     /// A token, sent as it is.
     Token(SecretRef),
@@ -54,14 +54,17 @@ impl TryFrom<RawAuthConfig> for AuthConfig {
 
     fn try_from(raw: RawAuthConfig) -> Result<Self, Self::Error> {
         let RawAuthConfig { token, user, password, domain, project, ak, sk, security_token } = raw;
-        let has_user_keys = user.is_some() || password.is_some() || domain.is_some() || project.is_some();
+        let has_user_keys =
+            user.is_some() || password.is_some() || domain.is_some() || project.is_some();
         let has_access_keys = ak.is_some() || sk.is_some() || security_token.is_some();
         match (token, user, password, domain, ak, sk) {
             (Some(token), ..) if !has_user_keys && !has_access_keys => Ok(Self::Token(token)),
             (None, Some(user), Some(password), Some(domain), ..) if !has_access_keys => {
                 Ok(Self::Password { user, password, domain, project })
             }
-            (None, .., Some(ak), Some(sk)) if !has_user_keys => Ok(Self::AccessKey { ak, sk, security_token }),
+            (None, .., Some(ak), Some(sk)) if !has_user_keys => {
+                Ok(Self::AccessKey { ak, sk, security_token })
+            }
             _ => Err("must be { token = … }, { user = \"…\", password = …, domain = \"…\" } with \
                       or without project = \"…\", { ak = …, sk = … }, or for a temporary key \
                       { ak = …, sk = …, security_token = … }"),

@@ -12,7 +12,7 @@ use figment::error::{Actual, Kind as Complaint};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::{Config, sdk};
+use super::{Config, huawei_sdk};
 
 /// Why the settings cannot be used; one line for each complaint.
 #[derive(Debug, thiserror::Error)]
@@ -67,21 +67,22 @@ pub fn load(
         figment = figment.merge(Layer::new(format!("${name}"), env_var_layer(name, value)));
     }
     // A table of the user's takes the place of the whole default: what it does not name is kept.
-    if figment.find_value("maintenance.keep").is_err() {
+    if figment.find_value("maintenance.retention").is_err() {
         figment = figment.join(Layer::new("default", default_retention()));
     }
     if let Some(dune) = dune_from_api_key_var(&figment, env) {
         figment = figment.join(Layer::new("$DUNE_API_KEY", dune));
     }
     if let Ok(Value::Dict(_, providers)) = figment.find_value("providers") {
-        for implied in sdk::implied_settings(&providers, env) {
+        for implied in huawei_sdk::implied_settings(&providers, env) {
             let layer = dict_at_key(&implied.key, implied.value.into());
             figment = figment.join(Layer::new(implied.source, layer));
         }
     }
     let locator = SettingLocator { file: file.as_deref(), text: &text, figment: &figment };
     let config: Config = figment.extract().map_err(|errors| {
-        let lines: Vec<_> = errors.into_iter().map(|error| locator.describe_error(&error)).collect();
+        let lines: Vec<_> =
+            errors.into_iter().map(|error| locator.describe_error(&error)).collect();
         ConfigError(lines.join("\n"))
     })?;
     let errors: Vec<_> = config
@@ -96,12 +97,16 @@ pub fn load(
     Ok(LoadedConfig { config, file, settings })
 }
 
-fn find_config_file(explicit_path: Option<&Path>, env: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let explicit_file =
-        explicit_path.map(Path::to_owned).or_else(|| non_empty_var(env, "JOBTRACK_CONFIG").map(Into::into));
+fn find_config_file(
+    explicit_path: Option<&Path>,
+    env: &BTreeMap<String, String>,
+) -> Option<PathBuf> {
+    let explicit_file = explicit_path
+        .map(Path::to_owned)
+        .or_else(|| non_empty_var(env, "JOBTRACK_CONFIG").map(Into::into));
     explicit_file.or_else(|| {
-        let user_file =
-            non_empty_var(env, "XDG_CONFIG_HOME").map(|dir| Path::new(dir).join("jobtrack/config.toml"));
+        let user_file = non_empty_var(env, "XDG_CONFIG_HOME")
+            .map(|dir| Path::new(dir).join("jobtrack/config.toml"));
         let system_file = Some(PathBuf::from("/etc/jobtrack/config.toml"));
         [user_file, system_file].into_iter().flatten().find(|path| path.exists())
     })
@@ -112,11 +117,17 @@ pub(super) fn non_empty_var<'a>(env: &'a BTreeMap<String, String>, name: &str) -
 }
 
 /// systemd may name several directories, parted by colons; the first is ours.
-fn resolve_directory(env: &BTreeMap<String, String>, systemd_var: &str, xdg_var: &str, system_default: &str) -> PathBuf {
+fn resolve_directory(
+    env: &BTreeMap<String, String>,
+    systemd_var: &str,
+    xdg_var: &str,
+    system_default: &str,
+) -> PathBuf {
     if let Some(dirs) = non_empty_var(env, systemd_var) {
         return dirs.split(':').next().unwrap_or(dirs).into();
     }
-    non_empty_var(env, xdg_var).map_or_else(|| system_default.into(), |base| Path::new(base).join("jobtrack"))
+    non_empty_var(env, xdg_var)
+        .map_or_else(|| system_default.into(), |base| Path::new(base).join("jobtrack"))
 }
 
 fn defaults(env: &BTreeMap<String, String>) -> Dict {
@@ -146,18 +157,19 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
                 ("request_timeout", "30s".into()),
                 ("give_up_after", "30d".into()),
                 ("lost_after", "15m".into()),
-                ("lost_after_unseen", "1h".into()),
+                ("lost_after_never_seen", "1h".into()),
             ]),
         ),
-        ("maintenance", table(&[("prune", "17 3 * * *".into())])),
+        ("maintenance", table(&[("prune_schedule", "17 3 * * *".into())])),
     ];
     sections.map(|(name, section)| (name.to_owned(), section)).into()
 }
 
 fn default_retention() -> Dict {
     let max_ages = [("succeeded", "90d"), ("default", "365d")];
-    let max_ages: Dict = max_ages.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
-    let maintenance = Dict::from([("keep".to_owned(), max_ages.into())]);
+    let max_ages: Dict =
+        max_ages.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let maintenance = Dict::from([("retention".to_owned(), max_ages.into())]);
     Dict::from([("maintenance".to_owned(), maintenance.into())])
 }
 

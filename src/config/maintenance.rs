@@ -39,8 +39,11 @@ impl FromStr for CronSchedule {
             5 => format!("0 {text}"),
             _ => text.to_owned(),
         };
-        let is_valid = six_fields.split_whitespace().count() == 6 && croner::Cron::from_str(&six_fields).is_ok();
-        is_valid.then_some(Self(six_fields)).ok_or("must be a cron expression of five or six fields, in UTC")
+        let is_valid = six_fields.split_whitespace().count() == 6
+            && croner::Cron::from_str(&six_fields).is_ok();
+        is_valid
+            .then_some(Self(six_fields))
+            .ok_or("must be a cron expression of five or six fields, in UTC")
     }
 }
 

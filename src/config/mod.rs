@@ -4,13 +4,13 @@
 //! ever in it, only [`SecretRef`]s to where one lies.
 
 mod auth;
-mod formerly;
+mod duration;
+mod huawei_sdk;
 mod load;
 mod maintenance;
+mod previous_names;
 mod provider;
-mod sdk;
-mod secret;
-mod span;
+mod secret_ref;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,13 +22,13 @@ use serde::Deserialize;
 use crate::job::ProviderName;
 
 pub use auth::AuthConfig;
+use duration::deserialize_duration;
+pub use huawei_sdk::{huawei_profile_path, huawei_profile_value};
 pub use load::{ConfigError, LoadedConfig, Setting, load};
-pub use maintenance::{CronSchedule, RetentionPolicy, MaintenanceConfig};
+pub use maintenance::{CronSchedule, MaintenanceConfig, RetentionPolicy};
 use provider::KeyRequirement;
-pub use provider::{ProviderKind, ProviderConfig, MappedState};
-pub use sdk::{huawei_profile_path, huawei_profile_value};
-pub use secret::SecretRef;
-use span::deserialize_duration;
+pub use provider::{MappedState, ProviderConfig, ProviderKind};
+pub use secret_ref::SecretRef;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -104,25 +104,25 @@ pub struct PollingConfig {
     /// By which rule a job is asked again.
     pub policy: PolicyName,
     /// The expected delay that one request may cost, where the rule is learned.
-    #[serde(deserialize_with = "span")]
+    #[serde(deserialize_with = "deserialize_duration")]
     pub price: Duration,
     /// A job is asked again after this at the soonest.
-    #[serde(deserialize_with = "span")]
+    #[serde(deserialize_with = "deserialize_duration")]
     pub min_interval: Duration,
     /// Backoff grows to this at most.
-    #[serde(deserialize_with = "span")]
+    #[serde(deserialize_with = "deserialize_duration")]
     pub max_interval: Duration,
     /// No request takes longer.
-    #[serde(deserialize_with = "span")]
+    #[serde(deserialize_with = "deserialize_duration")]
     pub request_timeout: Duration,
     /// A job that is not over so long after its registration is let go.
-    #[serde(deserialize_with = "span")]
+    #[serde(deserialize_with = "deserialize_duration")]
     pub give_up_after: Duration,
     /// "Not found" for so long makes a job lost.
-    #[serde(deserialize_with = "span")]
+    #[serde(deserialize_with = "deserialize_duration")]
     pub lost_after: Duration,
     /// The same for a job that the provider has never known.
-    #[serde(deserialize_with = "span")]
+    #[serde(deserialize_with = "deserialize_duration")]
     pub lost_after_never_seen: Duration,
 }
 
@@ -158,16 +158,29 @@ impl Config {
                 ("request_timeout", polling.request_timeout),
                 ("give_up_after", polling.give_up_after),
             ] {
-                require(allowed_durations.contains(&value), format!("{key}.{name}"), DURATION_ERROR);
+                require(
+                    allowed_durations.contains(&value),
+                    format!("{key}.{name}"),
+                    DURATION_ERROR,
+                );
             }
             let allowed_lost_after = Duration::from_mins(1)..=*allowed_durations.end();
-            for (name, value) in
-                [("lost_after", polling.lost_after), ("lost_after_unseen", polling.lost_after_never_seen)]
-            {
-                require(allowed_lost_after.contains(&value), format!("{key}.{name}"), LOST_AFTER_ERROR);
+            for (name, value) in [
+                ("lost_after", polling.lost_after),
+                ("lost_after_never_seen", polling.lost_after_never_seen),
+            ] {
+                require(
+                    allowed_lost_after.contains(&value),
+                    format!("{key}.{name}"),
+                    LOST_AFTER_ERROR,
+                );
             }
             let allowed_request_cost = Duration::from_millis(10)..=Duration::from_hours(1);
-            require(allowed_request_cost.contains(&polling.price), format!("{key}.price"), REQUEST_COST_ERROR);
+            require(
+                allowed_request_cost.contains(&polling.price),
+                format!("{key}.price"),
+                REQUEST_COST_ERROR,
+            );
             let ordered = polling.min_interval <= polling.max_interval;
             require(ordered, format!("{key}.max_interval"), "must not be less than min_interval");
         };
@@ -193,15 +206,27 @@ impl Config {
                 Some(url) => require(is_safe_url(&url), provider_key("base_url"), URL_ERROR),
             }
             match provider.iam_url() {
-                None => require(!provider.fetches_tokens(), provider_key("iam_url"), "is needed, or region"),
+                None => require(
+                    !provider.fetches_tokens(),
+                    provider_key("iam_url"),
+                    "is needed, or region",
+                ),
                 Some(url) => require(is_safe_url(&url), provider_key("iam_url"), URL_ERROR),
             }
             for (name, is_set, requirement) in provider.key_requirements() {
-                require(is_set || requirement != KeyRequirement::Required, provider_key(name), "is needed for this kind");
-                require(!is_set || requirement != KeyRequirement::Unsupported, provider_key(name), "is not a setting of this kind");
+                require(
+                    is_set || requirement != KeyRequirement::Required,
+                    provider_key(name),
+                    "is needed for this kind",
+                );
+                require(
+                    !is_set || requirement != KeyRequirement::Unsupported,
+                    provider_key(name),
+                    "is not a setting of this kind",
+                );
             }
         }
-        let name_errors = formerly::validate(&self.providers).into_iter();
+        let name_errors = previous_names::validate(&self.providers).into_iter();
         errors.extend(name_errors.map(|(key, error)| (key, Cow::Owned(error))));
         errors
     }
@@ -222,7 +247,9 @@ fn is_safe_url(text: &str) -> bool {
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    has_no_extras && url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+    has_no_extras
+        && url.has_host()
+        && (url.scheme() == "https" || (url.scheme() == "http" && loopback))
 }
 
 #[cfg(test)]

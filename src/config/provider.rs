@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::job::ProviderName;
 
-use super::span::deserialize_optional_duration;
+use super::duration::deserialize_optional_duration;
 use super::{AuthConfig, PolicyName, PollingConfig, SecretRef};
 
 /// The services that we speak.
@@ -80,10 +80,10 @@ pub struct ProviderConfig {
     /// A workspace's id; without it the workspace "default" is meant (`DataArts`).
     pub workspace_id: Option<String>,
     /// Which account of the service it uses, if others use it too: they share budget and key.
-    #[serde(default, deserialize_with = "account")]
+    #[serde(default, deserialize_with = "deserialize_optional_name")]
     pub account: Option<ProviderName>,
     /// Names that it bore: what is in the database under them becomes its own.
-    #[serde(default, deserialize_with = "names")]
+    #[serde(default, deserialize_with = "deserialize_names")]
     pub previous_names: Vec<ProviderName>,
     /// The budget.
     pub requests_per_minute: Option<u32>,
@@ -92,25 +92,25 @@ pub struct ProviderConfig {
     /// As in `[polling]`.
     pub policy: Option<PolicyName>,
     /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
+    #[serde(default, deserialize_with = "deserialize_optional_duration")]
     pub price: Option<Duration>,
     /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
+    #[serde(default, deserialize_with = "deserialize_optional_duration")]
     pub min_interval: Option<Duration>,
     /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
+    #[serde(default, deserialize_with = "deserialize_optional_duration")]
     pub max_interval: Option<Duration>,
     /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
+    #[serde(default, deserialize_with = "deserialize_optional_duration")]
     pub request_timeout: Option<Duration>,
     /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
+    #[serde(default, deserialize_with = "deserialize_optional_duration")]
     pub give_up_after: Option<Duration>,
     /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
+    #[serde(default, deserialize_with = "deserialize_optional_duration")]
     pub lost_after: Option<Duration>,
     /// As in `[polling]`.
-    #[serde(default, deserialize_with = "optional_span")]
+    #[serde(default, deserialize_with = "deserialize_optional_duration")]
     pub lost_after_never_seen: Option<Duration>,
     /// Words of the service that we do not know, and what they mean.
     #[serde(default)]
@@ -135,11 +135,15 @@ pub enum MappedState {
     Expired,
 }
 
-fn deserialize_optional_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProviderName>, D::Error> {
+fn deserialize_optional_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ProviderName>, D::Error> {
     parse_provider_name(String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
-fn deserialize_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProviderName>, D::Error> {
+fn deserialize_names<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<ProviderName>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?.into_iter();
     texts.map(|text| parse_provider_name(text).map_err(D::Error::custom)).collect()
 }
@@ -158,18 +162,25 @@ impl ProviderConfig {
     /// The keys that not every kind has: whether each is set, and whether it may be.
     pub(super) fn key_requirements(&self) -> [(&'static str, bool, KeyRequirement); 6] {
         let (dune, huawei, workspace) = match self.kind {
-            ProviderKind::Dune => (KeyRequirement::Required, KeyRequirement::Unsupported, KeyRequirement::Unsupported),
-            ProviderKind::Dli => (KeyRequirement::Unsupported, KeyRequirement::Required, KeyRequirement::Unsupported),
-            ProviderKind::DataArts => (KeyRequirement::Unsupported, KeyRequirement::Required, KeyRequirement::Optional),
+            ProviderKind::Dune => {
+                (KeyRequirement::Required, KeyRequirement::Unsupported, KeyRequirement::Unsupported)
+            }
+            ProviderKind::Dli => {
+                (KeyRequirement::Unsupported, KeyRequirement::Required, KeyRequirement::Unsupported)
+            }
+            ProviderKind::DataArts => {
+                (KeyRequirement::Unsupported, KeyRequirement::Required, KeyRequirement::Optional)
+            }
         };
-        let region = if huawei == KeyRequirement::Required { KeyRequirement::Optional } else { huawei };
+        let region =
+            if huawei == KeyRequirement::Required { KeyRequirement::Optional } else { huawei };
         [
             ("api_key", self.api_key.is_some(), dune),
             ("auth", self.auth.is_some(), huawei),
             ("iam_url", self.iam_url.is_some(), region),
             ("project_id", self.project_id.is_some(), huawei),
             ("region", self.region.is_some(), region),
-            ("workspace", self.workspace_id.is_some(), workspace),
+            ("workspace_id", self.workspace_id.is_some(), workspace),
         ]
     }
 
@@ -229,7 +240,9 @@ impl ProviderConfig {
             request_timeout: self.request_timeout.unwrap_or(defaults.request_timeout),
             give_up_after: self.give_up_after.unwrap_or(defaults.give_up_after),
             lost_after: self.lost_after.unwrap_or(defaults.lost_after),
-            lost_after_never_seen: self.lost_after_never_seen.unwrap_or(defaults.lost_after_never_seen),
+            lost_after_never_seen: self
+                .lost_after_never_seen
+                .unwrap_or(defaults.lost_after_never_seen),
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::api::{TransitionEvent, TransitionList};
 use crate::store::{HistoryFilter, TransitionRow};
 
 use super::AppState;
+use super::error::ApiError;
 use super::jobs::{find_job, parse_job_id};
-use super::problem::ApiError;
 use super::query::QueryParams;
 
 /// `GET /v1/history`
@@ -44,11 +44,17 @@ pub(super) async fn job_history(
     history_page(&app, &filter).await
 }
 
-async fn history_page(app: &AppState, filter: &HistoryFilter) -> Result<Json<TransitionList>, ApiError> {
+async fn history_page(
+    app: &AppState,
+    filter: &HistoryFilter,
+) -> Result<Json<TransitionList>, ApiError> {
     let rows = app.reader.history(filter).await?;
     let full = rows.len() == filter.limit as usize;
     let next = rows.last().map(|row| row.seq).filter(|_| full);
-    Ok(Json(TransitionList { transitions: rows.into_iter().map(TransitionEvent::from).collect(), next_cursor: next }))
+    Ok(Json(TransitionList {
+        transitions: rows.into_iter().map(TransitionEvent::from).collect(),
+        next_cursor: next,
+    }))
 }
 
 /// `GET /v1/events`
@@ -59,14 +65,14 @@ pub(super) async fn stream_events(
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
     let (mut filter, after) = params.event_filter()?;
     // A browser's EventSource sends it on its own when it connects again.
-    let last_event_id = match headers.get("last-event-id").map(|value| value.to_str()) {
-        Some(Ok(text)) => Some(
-            text.parse()
-                .map_err(|_| ApiError::bad_request("Last-Event-ID must be a transition's number"))?,
-        ),
-        Some(Err(_)) => return Err(ApiError::bad_request("Last-Event-ID must be a number")),
-        None => None,
-    };
+    let last_event_id =
+        match headers.get("last-event-id").map(|value| value.to_str()) {
+            Some(Ok(text)) => Some(text.parse().map_err(|_| {
+                ApiError::bad_request("Last-Event-ID must be a transition's number")
+            })?),
+            Some(Err(_)) => return Err(ApiError::bad_request("Last-Event-ID must be a number")),
+            None => None,
+        };
     let newest = *app.newest_seq.borrow();
     filter.after_seq = last_event_id.or(after).unwrap_or(newest);
     if filter.after_seq > newest {

@@ -10,11 +10,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout_at;
 
-use crate::api::{AddResponse, AddRequestEntry, AddOutcome, AddRequest, AddResponseEntry, Job, JobList};
-use crate::job::{JobId, Labels, SimilarityKeys, ProviderName, StoredJob};
+use crate::api::{
+    AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job, JobList,
+};
+use crate::job::{JobId, Labels, ProviderName, SimilarityKeys, StoredJob};
 use crate::scheduler::{CommandError, JobSpec};
 
-use super::problem::ApiError;
+use super::error::ApiError;
 use super::query::{QueryParams, parse_duration, read_json};
 use super::{AppState, Peer};
 
@@ -90,7 +92,10 @@ fn to_job_spec(job: &AddRequestEntry, peer: Peer) -> Result<JobSpec, String> {
 }
 
 /// `GET /v1/jobs`
-pub(super) async fn list(State(app): State<AppState>, params: QueryParams) -> Result<Json<JobList>, ApiError> {
+pub(super) async fn list(
+    State(app): State<AppState>,
+    params: QueryParams,
+) -> Result<Json<JobList>, ApiError> {
     let filter = params.job_filter()?;
     let rows = app.reader.jobs(&filter).await?;
     let full = rows.len() == filter.limit as usize;
@@ -111,7 +116,8 @@ pub(super) async fn show(
     };
     let _permit = app.acquire_waiter_permit()?;
     let mut newest = app.newest_seq.clone();
-    let deadline = app.daemon_info.clock.tokio_instant(app.daemon_info.clock.monotonic_now().plus(wait));
+    let deadline =
+        app.daemon_info.clock.tokio_instant(app.daemon_info.clock.monotonic_now().plus(wait));
     loop {
         // Seen before the job is read, so that what comes after cannot be missed.
         newest.mark_unchanged();
@@ -131,7 +137,8 @@ pub(super) async fn show(
 
 /// The job with when it is asked next. Known at once or not told: the job is what was asked for.
 async fn with_forecast(app: &AppState, job: Job) -> Job {
-    let forecast = if job.terminal { None } else { app.handle.forecast(job.id).await.ok().flatten() };
+    let forecast =
+        if job.terminal { None } else { app.handle.forecast(job.id).await.ok().flatten() };
     Job { forecast: forecast.map(Into::into), ..job }
 }
 

@@ -3,12 +3,12 @@
 //! Writes go to the scheduler's handle, reads to the store; a handler holds no state of its own.
 //! Built for impatient and for broken clients: connections are capped and timed, bodies bounded.
 
+mod connection_limiter;
+mod convert;
+mod error;
 mod events;
-mod guests;
 mod jobs;
-mod problem;
 mod query;
-mod reply;
 mod socket;
 mod status;
 
@@ -34,9 +34,9 @@ use crate::job::UtcTime;
 use crate::scheduler::SchedulerHandle;
 use crate::store::Reader;
 
-use guests::{ConnectionPermit, ConnectionLimiter};
-use problem::ApiError;
-pub use socket::{BindError, SocketFileGuard, ControlSocket, check_socket_config};
+use connection_limiter::{ConnectionLimiter, ConnectionPermit};
+use error::ApiError;
+pub use socket::{BindError, ControlSocket, SocketFileGuard, check_socket_config};
 
 /// A request to read the config again; answered once that is done, or with why it was not.
 pub type ReloadReplySender = oneshot::Sender<Result<ReloadResponse, String>>;
@@ -68,7 +68,9 @@ impl AppState {
     #[must_use]
     pub fn new_waiter_permits() -> Arc<Semaphore> {
         let max_connections = ConnectionLimiter::connection_limit();
-        Arc::new(Semaphore::new(max_connections.saturating_sub(Self::RESERVED_CONNECTIONS).max(max_connections / 2)))
+        Arc::new(Semaphore::new(
+            max_connections.saturating_sub(Self::RESERVED_CONNECTIONS).max(max_connections / 2),
+        ))
     }
 
     /// A place to stay in; given up when dropped.
@@ -195,7 +197,7 @@ fn routes(app: AppState) -> Router {
         .route("/v1/jobs/{id}/poll", post(jobs::poll))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/providers/{name}/check", post(status::check_connection))
-        .route("/v1/providers/{name}/lessons", delete(status::forget_durations))
+        .route("/v1/providers/{name}/durations", delete(status::forget_durations))
         .route("/v1/history", get(events::history))
         .route("/v1/events", get(events::stream_events))
         .route("/v1/status", get(status::status))

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::job::{JobId, UtcTime, parse_label};
 use crate::store::{HistoryFilter, JobFilter, StateFilter};
 
-use super::problem::ApiError;
+use super::error::ApiError;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
@@ -67,7 +67,12 @@ impl QueryParams {
                 "since" => filter.observed_since = Some(parse_time(&value)?),
                 "after" => after = Some(parse_parameter(&key, &value)?),
                 "limit" => filter.limit = parse_limit(&value)?,
-                _ => return Err(unknown_parameter(&key, "state, provider, label, since, after, limit")),
+                _ => {
+                    return Err(unknown_parameter(
+                        &key,
+                        "state, provider, label, since, after, limit",
+                    ));
+                }
             }
         }
         filter.after_seq = after.unwrap_or(0);
@@ -85,17 +90,17 @@ impl QueryParams {
 
     /// Whose lessons are forgotten: all, or those of one name, which a provider may have told.
     pub(super) fn similar_to(self) -> Result<Option<String>, ApiError> {
-        let mut like = None;
+        let mut similar_to = None;
         for (key, value) in self.0 {
             match key.as_str() {
-                "like" if value.is_empty() => {
-                    return Err(ApiError::bad_request("like: a name must not be empty"));
+                "similar_to" if value.is_empty() => {
+                    return Err(ApiError::bad_request("similar_to: a name must not be empty"));
                 }
-                "like" => like = Some(value),
-                _ => return Err(unknown_parameter(&key, "like")),
+                "similar_to" => similar_to = Some(value),
+                _ => return Err(unknown_parameter(&key, "similar_to")),
             }
         }
-        Ok(like)
+        Ok(similar_to)
     }
 
     /// How long `GET /v1/jobs/{id}` may wait for the job's end.
@@ -118,7 +123,10 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a JSON body of at most `limit` bytes.
-pub(super) async fn read_json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, ApiError> {
+pub(super) async fn read_json<T: DeserializeOwned>(
+    body: Body,
+    limit: usize,
+) -> Result<T, ApiError> {
     let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit))
         .await
         .map_err(|_| ApiError::request_timeout())?

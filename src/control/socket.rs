@@ -20,7 +20,7 @@ pub enum BindError {
     #[error("{0}")]
     Config(String),
     /// The file system refuses, or somebody else is there.
-    #[error("{}: {why}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The socket.
         path: PathBuf,

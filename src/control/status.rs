@@ -4,15 +4,18 @@ use axum::Json;
 use axum::extract::{Path, State};
 use tokio::sync::oneshot;
 
-use crate::api::{ConnectionCheckResponse, ForgetDurationsResponse, PauseStatus, ProviderStatus, ReloadResponse, DaemonStatus};
+use crate::api::{
+    ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
+    ReloadResponse,
+};
 use crate::job::{ConnectionCheck, Finding, ProviderName};
-use crate::scheduler::{ProviderSnapshot, CommandError, SchedulerSnapshot};
+use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, sqlite_version};
 
 use super::AppState;
-use super::problem::ApiError;
+use super::convert::rounded_seconds;
+use super::error::ApiError;
 use super::query::QueryParams;
-use super::reply::rounded_seconds;
 
 /// `GET /v1/status`
 pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
@@ -29,7 +32,11 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
         active_jobs: snapshot.providers.iter().map(|provider| provider.report.active_jobs).sum(),
         unwritten_changes: snapshot.unwritten_changes,
         wal_bytes: snapshot.wal_bytes,
-        providers: snapshot.providers.iter().map(|provider| provider(provider, &snapshot)).collect(),
+        providers: snapshot
+            .providers
+            .iter()
+            .map(|provider| provider_status(provider, &snapshot))
+            .collect(),
     })
 }
 
@@ -64,7 +71,8 @@ pub(super) async fn check_connection(
     Path(name): Path<String>,
 ) -> Result<Json<ConnectionCheckResponse>, ApiError> {
     let provider = parse_provider_name(&name)?;
-    let checked = app.handle.check_connection(provider.clone(), app.daemon_info.on_demand_timeout).await;
+    let checked =
+        app.handle.check_connection(provider.clone(), app.daemon_info.on_demand_timeout).await;
     let connection_check = match checked {
         // Our patience is as long as a request's own; which of them ends first is chance.
         Err(CommandError::Busy) => ConnectionCheck {
@@ -89,7 +97,8 @@ pub(super) async fn forget_durations(
     params: QueryParams,
 ) -> Result<Json<ForgetDurationsResponse>, ApiError> {
     let (provider, similar_to) = (parse_provider_name(&name)?, params.similar_to()?);
-    let request = ForgetDurations { provider: provider.clone(), similarity_key: similar_to.clone() };
+    let request =
+        ForgetDurations { provider: provider.clone(), similarity_key: similar_to.clone() };
     let forgotten = app.handle.forget_durations(request).await?;
     Ok(Json(ForgetDurationsResponse { provider, similar_to, forgotten_count: forgotten }))
 }

@@ -3,12 +3,12 @@
 //! The only room that knows all others. What fails here ends the process, with an exit code that
 //! tells a service manager whether a restart can help.
 
-mod check;
+mod config_check;
 mod exit;
-mod log;
+mod logging;
+mod maintenance_runner;
 mod providers;
 mod reload;
-mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,14 +25,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{self, LoadedConfig};
-use crate::control::{self, DaemonInfo, AppState, SocketFileGuard, ControlSocket};
-use crate::scheduler::{SchedulerError, SchedulerHandle, Scheduler};
+use crate::control::{self, AppState, ControlSocket, DaemonInfo, SocketFileGuard};
+use crate::scheduler::{Scheduler, SchedulerError, SchedulerHandle};
 use crate::store::{Reader, Store};
 use crate::systemd;
 
 use exit::ExitError;
+use maintenance_runner::MaintenanceRunner;
 use reload::ConfigSource;
-use upkeep::MaintenanceRunner;
 
 const HELP: &str = "\
 The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml
@@ -75,11 +75,12 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
         .build()
         .context("the runtime cannot be started")
         .map_err(ExitError::io)?;
-    log::init();
+    logging::init();
     if args.check {
-        return runtime.block_on(check::check_config(&loaded));
+        return runtime.block_on(config_check::check_config(&loaded));
     }
-    let result = runtime.block_on(serve(loaded, ConfigSource::new(args.config.clone(), environment)));
+    let result =
+        runtime.block_on(serve(loaded, ConfigSource::new(args.config.clone(), environment)));
     // Nothing of ours is left; a name look-up that hangs in the system's resolver is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
@@ -112,7 +113,8 @@ impl ShutdownSignals {
 }
 
 async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitError> {
-    let mut signals = ShutdownSignals::new().context("no signal can be caught").map_err(ExitError::io)?;
+    let mut signals =
+        ShutdownSignals::new().context("no signal can be caught").map_err(ExitError::io)?;
     let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be caught");
     let mut hangup = hangup.map_err(ExitError::io)?;
     let clock = Clock::start();
@@ -121,9 +123,11 @@ async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitE
     let providers = providers::build_providers(&config)?;
     let mut store = Store::open(&config.store.path).await?;
     providers::apply_renames(&mut store.writer, &providers, started_at).await?;
-    let (newest_seq, reader, unchecked) = (store.writer.subscribe_newest_seq(), store.reader, store.quick_check_skipped);
+    let (newest_seq, reader, unchecked) =
+        (store.writer.subscribe_newest_seq(), store.reader, store.quick_check_skipped);
     let (maintenance_tx, maintenance_rx) = mpsc::channel(4);
-    let (scheduler, mut handle) = Scheduler::new(clock, store.writer, reader.clone(), maintenance_rx);
+    let (scheduler, mut handle) =
+        Scheduler::new(clock, store.writer, reader.clone(), maintenance_rx);
     let scheduler_shutdown = CancellationToken::new();
     let mut scheduler_task = tokio::spawn(scheduler.run(providers, scheduler_shutdown.clone()));
     tokio::select! {
@@ -145,7 +149,10 @@ async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitE
             clock,
             started_at,
             database: config.store.path.clone(),
-            on_demand_timeout: config.polling.request_timeout.min(DaemonInfo::MAX_ON_DEMAND_TIMEOUT),
+            on_demand_timeout: config
+                .polling
+                .request_timeout
+                .min(DaemonInfo::MAX_ON_DEMAND_TIMEOUT),
         }),
         shutdown: server_shutdown.clone(),
         waiter_permits: AppState::new_waiter_permits(),
@@ -162,7 +169,8 @@ async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitE
     systemd::notify_ready(&handle);
 
     let maintenance = MaintenanceRunner::new(reader.clone(), maintenance_tx);
-    let mut reloader = reloader.activate(config.clone(), maintenance).await.map_err(ExitError::io)?;
+    let mut reloader =
+        reloader.activate(config.clone(), maintenance).await.map_err(ExitError::io)?;
     loop {
         tokio::select! {
             signal = signals.recv() => {
@@ -182,7 +190,15 @@ async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitE
             }
         }
     }
-    let shutdown = ShutdownSequence { server_shutdown, server_task, socket_file, reader, scheduler_shutdown, scheduler_task, handle };
+    let shutdown = ShutdownSequence {
+        server_shutdown,
+        server_task,
+        socket_file,
+        reader,
+        scheduler_shutdown,
+        scheduler_task,
+        handle,
+    };
     shut_down(signals, shutdown).await
 }
 
@@ -199,7 +215,10 @@ struct ShutdownSequence {
 
 /// Requests under way are answered first, then what is decided is committed. A second signal
 /// spares the requests, not the commit.
-async fn shut_down(mut signals: ShutdownSignals, mut sequence: ShutdownSequence) -> Result<(), ExitError> {
+async fn shut_down(
+    mut signals: ShutdownSignals,
+    mut sequence: ShutdownSequence,
+) -> Result<(), ExitError> {
     systemd::notify_stopping();
     sequence.server_shutdown.cancel();
     tokio::select! {
@@ -215,7 +234,9 @@ async fn shut_down(mut signals: ShutdownSignals, mut sequence: ShutdownSequence)
     result
 }
 
-fn scheduler_result(joined: Result<Result<(), SchedulerError>, tokio::task::JoinError>) -> Result<(), ExitError> {
+fn scheduler_result(
+    joined: Result<Result<(), SchedulerError>, tokio::task::JoinError>,
+) -> Result<(), ExitError> {
     match joined {
         Ok(ended) => ended.map_err(ExitError::from),
         Err(error) => Err(ExitError::io(error.into())),

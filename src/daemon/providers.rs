@@ -4,18 +4,22 @@ use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName, UtcTime};
 use crate::policy::{Backoff, PollRule};
 use crate::provider::{self, BuildError};
-use crate::scheduler::{ConfiguredProvider, SchedulerError, Providers, provider_renames};
+use crate::scheduler::{ConfiguredProvider, Providers, SchedulerError, provider_renames};
 use crate::store::{Batch, Writer};
-use crate::tracker::{ProviderSettings, PollPolicy};
+use crate::tracker::{PollPolicy, ProviderSettings};
 
 /// All providers of the config; their secrets are read.
 pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, provider_config)| {
-        let provider = provider::build(name, provider_config, &config.polling, config.store.statement)?;
+        let provider =
+            provider::build(name, provider_config, &config.polling, config.store.statement)?;
         let settings = provider_settings(name, provider_config, config, provider.supports_list());
         let kind = provider_config.kind.as_str();
         let (provider, formerly) = (provider.into(), provider_config.previous_names.clone());
-        Ok((name.clone(), ConfiguredProvider { kind, settings, provider, previous_names: formerly }))
+        Ok((
+            name.clone(),
+            ConfiguredProvider { kind, settings, provider, previous_names: formerly },
+        ))
     });
     built.collect()
 }
@@ -57,7 +61,10 @@ fn provider_settings(
         policy: build_policy(&polling),
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
         give_up_after: polling.give_up_after,
-        lost_after: NotFoundTimeout { previously_seen: polling.lost_after, never_seen: polling.lost_after_never_seen },
+        lost_after: NotFoundTimeout {
+            previously_seen: polling.lost_after,
+            never_seen: polling.lost_after_never_seen,
+        },
         request_timeout: polling.request_timeout,
         supports_list: lists,
     }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use crate::api::ReloadResponse;
 use crate::config::{self, Config, StoreConfig};
-use crate::scheduler::{SchedulerHandle, CommandError};
+use crate::scheduler::{CommandError, SchedulerHandle};
 use crate::store::AppliedRename;
 use crate::systemd;
 
+use super::maintenance_runner::MaintenanceRunner;
 use super::providers;
-use super::upkeep::MaintenanceRunner;
 
 /// How the config was found. It holds the environment, and in it perhaps a key: no `Debug`.
 pub(super) struct ConfigSource {
@@ -36,7 +36,8 @@ impl ConfigSource {
         current: Config,
         mut maintenance: MaintenanceRunner,
     ) -> anyhow::Result<ConfigReloader> {
-        let initial_run = maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
+        let initial_run =
+            maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
         maintenance.start(initial_run);
         Ok(ConfigReloader { source: self, current, maintenance })
     }
@@ -44,7 +45,10 @@ impl ConfigSource {
 
 impl ConfigReloader {
     /// Reads config and secrets again and puts them in force; says what changed, or what is wrong.
-    pub(super) async fn reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
+    pub(super) async fn reload(
+        &mut self,
+        handle: &SchedulerHandle,
+    ) -> Result<ReloadResponse, String> {
         systemd::notify_reloading();
         let result = self.try_reload(handle).await;
         match &result {
@@ -68,9 +72,11 @@ impl ConfigReloader {
             Some(self.maintenance.prepare(&new.maintenance).await?)
         };
         let renamed = handle.configure(providers).await.map_err(|refusal| match refusal {
-            CommandError::Busy => "the jobs of former names could not be renamed in time; they may be \
+            CommandError::Busy => {
+                "the jobs of former names could not be renamed in time; they may be \
                               later; reload again"
-                .to_owned(),
+                    .to_owned()
+            }
             refusal @ (CommandError::Storage(_)
             | CommandError::ProviderNotConfigured(..)
             | CommandError::Upstream(_)
@@ -92,7 +98,8 @@ impl ConfigReloader {
 
 /// What changed, on one line.
 fn summary(answer: &ReloadResponse) -> String {
-    let restart_notes = answer.needs_restart.iter().map(|section| format!("{section} needs a restart"));
+    let restart_notes =
+        answer.needs_restart.iter().map(|section| format!("{section} needs a restart"));
     let lines: Vec<_> = answer.changed.iter().cloned().chain(restart_notes).collect();
     if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("; ") }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::id::RemoteId;
-use super::likeness::SimilarityKeys;
+use super::similarity::SimilarityKeys;
 use super::state::ObservedState;
 use super::time::UtcTime;
 

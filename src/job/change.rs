@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::answer::ProviderTimes;
 use super::id::{JobId, Labels, ProviderName, RemoteId};
-use super::likeness::{DurationSample, SimilarityKeys};
+use super::similarity::{DurationSample, SimilarityKeys};
 use super::state::State;
 use super::time::UtcTime;
 use super::transition::{CurrentState, Transition};
@@ -110,7 +110,10 @@ impl Change {
             None => PollRecord { expected_state: self.expected_state, ..older },
         };
         let is_terminal = self.new_state.state.is_terminal();
-        self.poll_record = Some(PollRecord { next_poll_at: record.next_poll_at.filter(|_| !is_terminal), ..record });
+        self.poll_record = Some(PollRecord {
+            next_poll_at: record.next_poll_at.filter(|_| !is_terminal),
+            ..record
+        });
     }
 }
 

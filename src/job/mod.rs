@@ -6,22 +6,26 @@
 
 mod answer;
 mod change;
-mod checkup;
+mod connection_check;
 mod id;
-mod likeness;
-mod lost;
+mod not_found;
+mod similarity;
 mod state;
 mod time;
 mod transition;
 
-pub use answer::{Answer, ListPage, ListAnswer, Observation, RateLimitInfo, ListWindow, ProviderError, RateLimitQuota, ProviderTimes};
-pub use change::{Anomaly, Change, NewJob, PollRecord, Outage, OutageEdge, Metadata, StoredJob};
-pub use checkup::{ConnectionCheck, Finding};
+pub use answer::{
+    Answer, ListAnswer, ListPage, ListWindow, Observation, ProviderError, ProviderTimes,
+    RateLimitInfo, RateLimitQuota,
+};
+pub use change::{Anomaly, Change, Metadata, NewJob, Outage, OutageEdge, PollRecord, StoredJob};
+pub use connection_check::{ConnectionCheck, Finding};
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
-pub use likeness::{DurationSample, SimilarityKeys, DurationKind};
-pub use lost::{NotFoundTimeout, NotFoundStreak};
+pub use not_found::{NotFoundStreak, NotFoundTimeout};
+pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, State};
 pub use time::{ClockReading, MonotonicTime, UtcTime};
 pub use transition::{
-    RequestTimes, LocalOutcome, CurrentState, LifecycleStep, Transition, Verdict, local_end_transition, evaluate_observation, registration_transition,
+    CurrentState, LifecycleStep, LocalOutcome, RequestTimes, Transition, Verdict,
+    evaluate_observation, local_end_transition, registration_transition,
 };

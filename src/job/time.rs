@@ -190,6 +190,9 @@ mod tests {
             assert_eq!(at.to_sql().len(), 23);
         }
         assert_eq!(UtcTime::from_millis(5).duration_since(UtcTime::from_millis(9)), Duration::ZERO);
-        assert_eq!(MonotonicTime::from_millis(1).plus(Duration::from_micros(10)), MonotonicTime::from_millis(2));
+        assert_eq!(
+            MonotonicTime::from_millis(1).plus(Duration::from_micros(10)),
+            MonotonicTime::from_millis(2)
+        );
     }
 }

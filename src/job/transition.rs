@@ -91,9 +91,14 @@ pub fn registration_transition(now: UtcTime) -> Transition {
 
 /// What `seen` means for a job that stands at `standing`.
 #[must_use]
-pub fn evaluate_observation(current: &CurrentState, observation: &Observation, request_times: RequestTimes) -> Verdict {
+pub fn evaluate_observation(
+    current: &CurrentState,
+    observation: &Observation,
+    request_times: RequestTimes,
+) -> Verdict {
     let to = observation.state.to_state();
-    let same_provider_state = current.provider_state.as_deref() == Some(observation.provider_state.as_str());
+    let same_provider_state =
+        current.provider_state.as_deref() == Some(observation.provider_state.as_str());
     if current.state == to && same_provider_state {
         return Verdict::Unchanged;
     }
@@ -144,13 +149,20 @@ pub fn evaluate_observation(current: &CurrentState, observation: &Observation, r
 
 /// Our own ending of a job: `to` is `lost` or `untracked`. None if it is over already.
 #[must_use]
-pub fn local_end_transition(current: &CurrentState, outcome: LocalOutcome, now: UtcTime, reason: String) -> Option<Transition> {
+pub fn local_end_transition(
+    current: &CurrentState,
+    outcome: LocalOutcome,
+    now: UtcTime,
+    reason: String,
+) -> Option<Transition> {
     if current.state.is_terminal() {
         return None;
     }
     let observed_at = now.max(current.observed_at);
     let (to, earliest_at) = match outcome {
-        LocalOutcome::Lost => (State::Lost, current.last_success_sent_at.map(|at| at.min(observed_at))),
+        LocalOutcome::Lost => {
+            (State::Lost, current.last_success_sent_at.map(|at| at.min(observed_at)))
+        }
         LocalOutcome::Untracked => (State::Untracked, None),
     };
     Some(Transition {
@@ -211,7 +223,8 @@ fn unobserved_steps(
     let pending = times.submitted_at.map(|at| (LifecycleStep::Pending, State::Pending, at));
     let running = times.started_at.map(|at| (LifecycleStep::Running, State::Running, at));
     // A job that ran has been pending, seen or not: no step back is filled in.
-    let pending = pending.filter(|_| to != State::Pending && current.furthest_step < LifecycleStep::Running);
+    let pending =
+        pending.filter(|_| to != State::Pending && current.furthest_step < LifecycleStep::Running);
     let running = running.filter(|_| to != State::Pending && to != State::Running);
     pending.into_iter().chain(running)
 }

@@ -44,7 +44,10 @@ mod tests {
     fn grows_from_min_to_max() {
         let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) };
         for (polls_without_change, expected_ms) in (0u32..).zip([1000, 1500, 2250, 3375]) {
-            assert_eq!(backoff.next_interval(polls_without_change, 0.5), Duration::from_millis(expected_ms));
+            assert_eq!(
+                backoff.next_interval(polls_without_change, 0.5),
+                Duration::from_millis(expected_ms)
+            );
         }
         assert_eq!(backoff.next_interval(u32::MAX, 0.5), backoff.max);
     }

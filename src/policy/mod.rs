@@ -4,13 +4,13 @@
 //! Called by the tracker, with the time and the throw of the dice handed in.
 
 mod backoff;
-mod budget;
-mod curve;
-mod memory;
-mod price;
+mod distribution;
+mod duration_history;
+mod next_poll;
+mod rate_limiter;
 
 pub use backoff::Backoff;
-pub use budget::RateLimiter;
-pub use curve::{Distribution, Histogram, Mixture, CdfPoint, LogNormalEstimate};
-pub use memory::{DurationHistory, SimilarRuns};
-pub use price::{PlannedPoll, PollRule, PollReason, staleness_index};
+pub use distribution::{CdfPoint, Distribution, Histogram, LogNormalEstimate, Mixture};
+pub use duration_history::{DurationHistory, SimilarRuns};
+pub use next_poll::{PlannedPoll, PollReason, PollRule, staleness_index};
+pub use rate_limiter::RateLimiter;

@@ -14,16 +14,22 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::job::{
-    Answer, ConnectionCheck, SimilarityKeys, Observation, ProviderError, RemoteId, ObservedState, ProviderTimes, UtcTime,
+    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderTimes, RemoteId,
+    SimilarityKeys, UtcTime,
 };
 
 use super::Provider;
-use super::checkup::build_connection_check;
-use super::fields::{MAX_TEXT_BYTES, MAX_PROVIDER_STATE_BYTES, truncate, sanitize, parse_number, parse_object, run_duration_from_secs};
+use super::connection_check::build_connection_check;
 use super::http::{HttpResponse, parse_answer};
-use super::huawei::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID, is_permission_error, rejection_error};
-use super::sieve::JsonKeyFilter;
-use super::words::{BuiltinStates, StateMap};
+use super::huawei::{
+    HuaweiClient, HuaweiRequest, NONEXISTENT_ID, is_permission_error, rejection_error,
+};
+use super::json_fields::{
+    MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, parse_number, parse_object, run_duration_from_secs,
+    sanitize, truncate,
+};
+use super::json_filter::JsonKeyFilter;
+use super::state_map::{BuiltinStates, StateMap};
 
 /// One workspace's scripts.
 #[derive(Debug)]
@@ -62,7 +68,11 @@ impl DataArtsProvider {
         let project = self.client.project_id.as_str();
         let path = ["v1", project, "scripts", script, "instances", instance];
         let body_filter = Some(JsonKeyFilter::new(DROPPED_KEYS));
-        let request = HuaweiRequest { headers: &self.workspace_header(), body_filter, ..HuaweiRequest::get(&path) };
+        let request = HuaweiRequest {
+            headers: &self.workspace_header(),
+            body_filter,
+            ..HuaweiRequest::get(&path)
+        };
         self.client.send(request, now).await
     }
 
@@ -70,7 +80,11 @@ impl DataArtsProvider {
         let (script, instance) = split_id(id)?;
         let project = self.client.project_id.as_str();
         let path = ["v1", project, "scripts", script, "instances", instance, "stop"];
-        let request = HuaweiRequest { method: Method::POST, headers: &self.workspace_header(), ..HuaweiRequest::get(&path) };
+        let request = HuaweiRequest {
+            method: Method::POST,
+            headers: &self.workspace_header(),
+            ..HuaweiRequest::get(&path)
+        };
         let reply = self.client.send(request, now).await?;
         if !reply.status.is_success() {
             return Err(rejection_error(&reply));
@@ -142,7 +156,11 @@ struct DataArtsInstanceResponse {
     results: Option<Value>,
 }
 
-fn parse_instance(reply: &HttpResponse, script: &str, state_map: &StateMap) -> Result<Observation, ProviderError> {
+fn parse_instance(
+    reply: &HttpResponse,
+    script: &str,
+    state_map: &StateMap,
+) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(rejection_error(reply));
     }
@@ -156,11 +174,13 @@ fn parse_instance(reply: &HttpResponse, script: &str, state_map: &StateMap) -> R
         Some(_) | None => Vec::new(),
     };
     let result_messages = results.iter().map(|result| result.get("message"));
-    let message = [instance.message.as_ref()].into_iter().chain(result_messages).find_map(message_text);
+    let message =
+        [instance.message.as_ref()].into_iter().chain(result_messages).find_map(message_text);
     Ok(Observation {
         list_time: None,
         similarity_keys: SimilarityKeys::from_provider([format!("script {script}")]),
-        reported_duration: total_duration(&results).filter(|_| observed_state.to_state().is_terminal()),
+        reported_duration: total_duration(&results)
+            .filter(|_| observed_state.to_state().is_terminal()),
         state: observed_state,
         provider_state: instance.status,
         times: ProviderTimes::default(),
@@ -199,7 +219,9 @@ fn results_detail(results: Vec<Value>) -> Map<String, Value> {
         .map(|map| {
             let kept_fields = map.into_iter().filter_map(|(key, value)| {
                 let value = match key.as_str() {
-                    "rowCount" | "inputRowCount" | "resultCount" | "duration" => parse_number(value),
+                    "rowCount" | "inputRowCount" | "resultCount" | "duration" => {
+                        parse_number(value)
+                    }
                     "schema" => Some(sanitize(value)),
                     _ => None,
                 }?;
@@ -208,5 +230,9 @@ fn results_detail(results: Vec<Value>) -> Map<String, Value> {
             kept_fields.collect::<Map<_, _>>()
         })
         .collect();
-    if kept_results.is_empty() { Map::new() } else { Map::from_iter([("results".to_owned(), json!(kept_results))]) }
+    if kept_results.is_empty() {
+        Map::new()
+    } else {
+        Map::from_iter([("results".to_owned(), json!(kept_results))])
+    }
 }

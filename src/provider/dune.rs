@@ -11,17 +11,19 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Answer, ConnectionCheck, SimilarityKeys, Observation, ProviderError, RemoteId, ObservedState, ProviderTimes, UtcTime,
+    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderTimes, RemoteId,
+    SimilarityKeys, UtcTime,
 };
 
 use super::Provider;
-use super::checkup::build_connection_check;
-use super::fields::{
-    MAX_TEXT_BYTES, MAX_PROVIDER_STATE_BYTES, truncate, collect_detail, parse_integer, is_ascii_id, parse_object, select_fields, scalar_only, parse_rfc3339, parse_run_duration_ms,
+use super::classify::{self, ErrorResponse};
+use super::connection_check::build_connection_check;
+use super::http::{HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header};
+use super::json_fields::{
+    MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, collect_detail, is_ascii_id, parse_integer,
+    parse_object, parse_rfc3339, parse_run_duration_ms, scalar_only, select_fields, truncate,
 };
-use super::http::{HttpRequest, HttpClient, HttpResponse, parse_answer, sensitive_header};
-use super::meaning::{self, ErrorResponse};
-use super::words::{BuiltinStates, StateMap};
+use super::state_map::{BuiltinStates, StateMap};
 
 /// Well formed, and no execution's.
 const NONEXISTENT_ID: &str = "00000000000000000000000000";
@@ -91,10 +93,24 @@ impl DuneProvider {
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
         let url = self.endpoint_url(segments)?;
-        let headers = vec![sensitive_header(HeaderName::from_static("x-dune-api-key"), &self.api_key)?];
+        let headers =
+            vec![sensitive_header(HeaderName::from_static("x-dune-api-key"), &self.api_key)?];
         let (body, secrets_to_redact) = (Vec::new(), Vec::new());
         let max_bytes = HttpClient::MAX_BODY_BYTES;
-        self.http.send(HttpRequest { method, url, headers, body, secrets_to_redact, body_filter: None, max_bytes }, now).await
+        self.http
+            .send(
+                HttpRequest {
+                    method,
+                    url,
+                    headers,
+                    body,
+                    secrets_to_redact,
+                    body_filter: None,
+                    max_bytes,
+                },
+                now,
+            )
+            .await
     }
 }
 
@@ -160,7 +176,11 @@ const RESULT_FIELDS: [&str; 9] = [
     "execution_time_millis",
 ];
 
-fn parse_status(reply: &HttpResponse, expected_id: &RemoteId, state_map: &StateMap) -> Result<Observation, ProviderError> {
+fn parse_status(
+    reply: &HttpResponse,
+    expected_id: &RemoteId,
+    state_map: &StateMap,
+) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(rejection_error(reply));
     }
@@ -172,7 +192,8 @@ fn parse_status(reply: &HttpResponse, expected_id: &RemoteId, state_map: &StateM
         return Err(ProviderError::Malformed("the state is empty or too long".into()));
     }
     let finished = status.is_execution_finished.as_ref().and_then(Value::as_bool);
-    let fallback_state = if finished == Some(true) { ObservedState::Indeterminate } else { ObservedState::Unknown };
+    let fallback_state =
+        if finished == Some(true) { ObservedState::Indeterminate } else { ObservedState::Unknown };
     let observed_state = state_map.lookup(&status.state).unwrap_or(fallback_state);
     let times = ProviderTimes {
         submitted_at: parse_rfc3339(status.submitted_at.as_ref()),
@@ -183,11 +204,13 @@ fn parse_status(reply: &HttpResponse, expected_id: &RemoteId, state_map: &StateM
     };
     // Times tell more; in the document's own example the two contradict each other.
     let lacks_times = times.started_at.is_none() || times.ended_at.is_none();
-    let execution_millis = status.result_metadata.as_ref().and_then(|metadata| metadata.get("execution_time_millis"));
+    let execution_millis =
+        status.result_metadata.as_ref().and_then(|metadata| metadata.get("execution_time_millis"));
     Ok(Observation {
         list_time: None,
         similarity_keys: similarity_keys(status.query_id.as_ref()),
-        reported_duration: parse_run_duration_ms(execution_millis).filter(|_| lacks_times && observed_state.to_state().is_terminal()),
+        reported_duration: parse_run_duration_ms(execution_millis)
+            .filter(|_| lacks_times && observed_state.to_state().is_terminal()),
         state: observed_state,
         times,
         message: error_message(status.error.as_ref()),
@@ -217,7 +240,10 @@ fn status_detail(status: DuneStatusResponse) -> Map<String, Value> {
         ("is_execution_finished", scalar_only(status.is_execution_finished)),
         ("queue_position", scalar_only(status.queue_position)),
         ("execution_cost_credits", scalar_only(status.execution_cost_credits)),
-        ("max_inflight_interactive_executions", scalar_only(status.max_inflight_interactive_executions)),
+        (
+            "max_inflight_interactive_executions",
+            scalar_only(status.max_inflight_interactive_executions),
+        ),
         ("max_inflight_interactive_reached", scalar_only(status.max_inflight_interactive_reached)),
         ("error", select_fields(&ERROR_FIELDS, status.error)),
         ("result_metadata", select_fields(&RESULT_FIELDS, status.result_metadata)),
@@ -227,7 +253,11 @@ fn status_detail(status: DuneStatusResponse) -> Map<String, Value> {
 /// Dune's errors are `{"error":"<text>"}`; there are no codes.
 fn rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
-    let message = body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
+    let message =
+        body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
     let message = truncate(&message, 512);
-    meaning::provider_error(ErrorResponse { status: reply.status.as_u16(), code: "", dune_message: message }, message)
+    classify::provider_error(
+        ErrorResponse { status: reply.status.as_u16(), code: "", dune_message: message },
+        message,
+    )
 }

@@ -8,10 +8,10 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::job::{Answer, Observation, RateLimitInfo, ProviderError, UtcTime};
+use crate::job::{Answer, Observation, ProviderError, RateLimitInfo, UtcTime};
 
-use super::pace;
-use super::sieve::JsonKeyFilter;
+use super::json_filter::JsonKeyFilter;
+use super::rate_limit_headers;
 
 /// A client for one provider.
 #[derive(Debug, Clone)]
@@ -75,7 +75,11 @@ impl HttpClient {
     }
 
     /// Sends it, once.
-    pub(super) async fn send(&self, outgoing: HttpRequest<'_>, now: UtcTime) -> Result<HttpResponse, ProviderError> {
+    pub(super) async fn send(
+        &self,
+        outgoing: HttpRequest<'_>,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
         let transient_error = |error| ProviderError::Transient(error_chain(error));
         let mut request = self.client.request(outgoing.method, outgoing.url);
         for (name, value) in &outgoing.headers {
@@ -85,15 +89,17 @@ impl HttpClient {
             request = request.body(outgoing.body);
         }
         let mut response = request.send().await.map_err(transient_error)?;
-        let server_date = pace::server_date(response.headers());
-        let rate_limit = pace::parse(response.headers(), server_date.unwrap_or(now));
+        let server_date = rate_limit_headers::server_date(response.headers());
+        let rate_limit = rate_limit_headers::parse(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
         let mut subject_token = response.headers_mut().remove(Self::SUBJECT_TOKEN_HEADER);
         if let Some(token) = &mut subject_token {
             token.set_sensitive(true);
         }
         let mut body = Vec::new();
-        match Self::read_body(&mut response, outgoing.body_filter, outgoing.max_bytes, &mut body).await {
+        match Self::read_body(&mut response, outgoing.body_filter, outgoing.max_bytes, &mut body)
+            .await
+        {
             Ok(()) => {}
             Err(error) if status.is_success() => return Err(error),
             // The status and the headers of a refusal say enough, whatever became of its words.
@@ -149,9 +155,11 @@ pub(super) fn parse_answer(
     parse: impl FnOnce(&HttpResponse) -> Result<Observation, ProviderError>,
 ) -> Answer {
     match reply {
-        Ok(reply) => {
-            Answer { result: parse(&reply), rate_limit: reply.rate_limit, server_date: reply.server_date }
-        }
+        Ok(reply) => Answer {
+            result: parse(&reply),
+            rate_limit: reply.rate_limit,
+            server_date: reply.server_date,
+        },
         Err(error) => Answer::failed(error),
     }
 }
@@ -187,7 +195,8 @@ fn redact_with_escapes(body: &mut [u8], secret: &[u8]) {
 
 fn redact(body: &mut [u8], secret: &[u8]) {
     let mut start = 0;
-    while let Some(offset) = body[start..].windows(secret.len()).position(|window| window == secret) {
+    while let Some(offset) = body[start..].windows(secret.len()).position(|window| window == secret)
+    {
         body[start + offset..start + offset + secret.len()].fill(b'*');
         start += offset + secret.len();
     }

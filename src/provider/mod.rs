@@ -4,32 +4,36 @@
 //! tokens are fetched), touches no store and decides no job's state. To add a kind: its file, and a line each at `mod`, in [`crate::config::Kind`] and in
 //! [`build`].
 
-mod checkup;
+pub mod classify;
+mod connection_check;
 mod dataarts;
 mod dli;
 mod dune;
-mod fields;
 mod http;
 mod huawei;
-pub mod meaning;
-mod pace;
+mod json_fields;
+mod json_filter;
+mod rate_limit_headers;
 mod secret;
-mod sieve;
-mod words;
+mod state_map;
 
 use futures_util::future::BoxFuture;
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
-use crate::config::{AuthConfig, ProviderKind, PollingConfig, ProviderConfig, SecretRef, StatementCapture};
-use crate::job::{Answer, ConnectionCheck, ListAnswer, ListWindow, ProviderError, ProviderName, RemoteId, UtcTime};
+use crate::config::{
+    AuthConfig, PollingConfig, ProviderConfig, ProviderKind, SecretRef, StatementCapture,
+};
+use crate::job::{
+    Answer, ConnectionCheck, ListAnswer, ListWindow, ProviderError, ProviderName, RemoteId, UtcTime,
+};
 
 use http::HttpClient;
 pub use huawei::sign;
-use huawei::{Auth, TokenCache, IamUser};
+use huawei::{Auth, IamUser, TokenCache};
 pub use secret::SecretError;
-use words::{BuiltinStates, StateMap};
+use state_map::{BuiltinStates, StateMap};
 
 /// One configured account of a service.
 pub trait Provider: Send + Sync + std::fmt::Debug {
@@ -55,8 +59,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// Asks the service once to stop the job. Only a person orders that; what became of the job tells
     /// the next poll.
-    fn cancel<'a>(&'a self, id: &'a RemoteId, now: UtcTime)
-    -> BoxFuture<'a, Result<(), ProviderError>>;
+    fn cancel<'a>(
+        &'a self,
+        id: &'a RemoteId,
+        now: UtcTime,
+    ) -> BoxFuture<'a, Result<(), ProviderError>>;
 
     /// Asks once, for a job that cannot exist, whether the service knows us and answers.
     fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck>;
@@ -88,15 +95,18 @@ pub fn build(
     let read_secret = |reference: &SecretRef| {
         secret::read(reference).map_err(|error| BuildError::Secret(name.clone(), error))
     };
-    let http = HttpClient::new(config.effective_polling(polling).request_timeout).map_err(invalid_setting)?;
+    let http = HttpClient::new(config.effective_polling(polling).request_timeout)
+        .map_err(invalid_setting)?;
     let base_url = config.base_url().ok_or_else(|| missing_setting("base_url"))?;
-    let base_url = Url::parse(&base_url).map_err(|error| invalid_setting(format!("base_url: {error}")))?;
+    let base_url =
+        Url::parse(&base_url).map_err(|error| invalid_setting(format!("base_url: {error}")))?;
     let huawei_client = |http, base_url| {
         let auth = match config.auth.as_ref().ok_or_else(|| missing_setting("auth"))? {
             AuthConfig::Token(token) => Auth::Token(read_secret(token)?),
             AuthConfig::Password { user, password, domain, project } => {
                 let iam_url = config.iam_url().ok_or_else(|| missing_setting("iam_url"))?;
-                let iam_url = Url::parse(&iam_url).map_err(|error| invalid_setting(format!("iam_url: {error}")))?;
+                let iam_url = Url::parse(&iam_url)
+                    .map_err(|error| invalid_setting(format!("iam_url: {error}")))?;
                 Auth::Password(TokenCache::new(IamUser {
                     iam_url,
                     name: user.clone(),
@@ -116,23 +126,38 @@ pub fn build(
             .map_err(|_| invalid_setting("project_id: not a header's text".into()))?;
         Ok(huawei::HuaweiClient { http, base_url, project_id, auth })
     };
-    let state_map = |prefix, builtin_states: BuiltinStates| StateMap::new(prefix, builtin_states, &config.state_map).map_err(invalid_setting);
+    let state_map = |prefix, builtin_states: BuiltinStates| {
+        StateMap::new(prefix, builtin_states, &config.state_map).map_err(invalid_setting)
+    };
     Ok(match config.kind {
         ProviderKind::Dune => {
             let api_key = config.api_key.as_ref().ok_or_else(|| missing_setting("api_key"))?;
             let state_map = state_map(dune::STATE_PREFIX, dune::BUILTIN_STATES)?;
-            Box::new(dune::DuneProvider { http, base_url, api_key: read_secret(api_key)?, state_map })
+            Box::new(dune::DuneProvider {
+                http,
+                base_url,
+                api_key: read_secret(api_key)?,
+                state_map,
+            })
         }
         ProviderKind::Dli => {
             let state_map = state_map("", dli::BUILTIN_STATES)?;
-            Box::new(dli::DliProvider { client: huawei_client(http, base_url)?, statement_capture, state_map })
+            Box::new(dli::DliProvider {
+                client: huawei_client(http, base_url)?,
+                statement_capture,
+                state_map,
+            })
         }
         ProviderKind::DataArts => {
             let workspace = config.workspace_id.as_deref().map(str::parse).transpose();
-            let workspace =
-                workspace.map_err(|_| invalid_setting("workspace: not a header's text".into()))?;
+            let workspace = workspace
+                .map_err(|_| invalid_setting("workspace_id: not a header's text".into()))?;
             let state_map = state_map("", dataarts::BUILTIN_STATES)?;
-            Box::new(dataarts::DataArtsProvider { client: huawei_client(http, base_url)?, workspace, state_map })
+            Box::new(dataarts::DataArtsProvider {
+                client: huawei_client(http, base_url)?,
+                workspace,
+                state_map,
+            })
         }
     })
 }

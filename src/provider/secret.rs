@@ -10,7 +10,7 @@ use crate::config::{SecretRef, huawei_profile_path, huawei_profile_value};
 
 /// Why a secret cannot be had; names the place, never what was found there.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {why}")]
+#[error("{location}: {reason}")]
 pub struct SecretError {
     location: String,
     reason: String,
@@ -36,7 +36,8 @@ pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
             read_file(&path).map_err(|error| secret_error(error.to_string()))?
         }
         SecretRef::HuaweiProfile(key) => {
-            let home = std::env::var_os("HOME").ok_or_else(|| secret_error("HOME is not set".into()))?;
+            let home =
+                std::env::var_os("HOME").ok_or_else(|| secret_error("HOME is not set".into()))?;
             let path = huawei_profile_path(Path::new(&home));
             warn_if_world_readable(&path);
             let text = read_file(&path).map_err(|error| secret_error(error.to_string()))?;
@@ -66,8 +67,8 @@ fn credential_path(name: &str) -> Option<PathBuf> {
 /// Secrets of containers are readable by all of the container; elsewhere it is a slip.
 fn warn_if_world_readable(path: &Path) {
     const OTHERS_READ_BIT: u32 = 0o004;
-    let world_readable =
-        std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & OTHERS_READ_BIT != 0);
+    let world_readable = std::fs::metadata(path)
+        .is_ok_and(|found| found.permissions().mode() & OTHERS_READ_BIT != 0);
     if world_readable && !path.starts_with("/run/secrets") {
         tracing::warn!("{} holds a secret and can be read by all: chmod o= it", path.display());
     }

@@ -8,14 +8,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::job::{
-    ConnectionCheck, JobId, Labels, SimilarityKeys, ProviderError, ProviderName, RemoteId, StoredJob,
+    ConnectionCheck, JobId, Labels, ProviderError, ProviderName, RemoteId, SimilarityKeys,
+    StoredJob,
 };
 use crate::provider::Provider;
-use crate::store::{Registered, ForgetDurations};
-use crate::tracker::{ProviderSettings, PollForecast};
+use crate::store::{ForgetDurations, Registered};
+use crate::tracker::{PollForecast, ProviderSettings};
 
 use super::SchedulerSnapshot;
-use super::rename::{ConfigureResult, PendingConfigure};
+use super::provider_rename::{ConfigureResult, PendingConfigure};
 
 /// A job that somebody wants tracked; its names are well formed.
 #[derive(Debug, Clone)]
@@ -129,8 +130,13 @@ impl SchedulerHandle {
     ///
     /// # Errors
     /// [`Refusal::Busy`] if there is no answer within `patience`; it will come.
-    pub async fn poll_on_demand(&self, job: StoredJob, timeout: Duration) -> Result<(), CommandError> {
-        self.send_command(timeout, |reply| SchedulerCommand::PollOnDemand(Box::new(job), reply)).await?
+    pub async fn poll_on_demand(
+        &self,
+        job: StoredJob,
+        timeout: Duration,
+    ) -> Result<(), CommandError> {
+        self.send_command(timeout, |reply| SchedulerCommand::PollOnDemand(Box::new(job), reply))
+            .await?
     }
 
     /// Stops tracking; answers once that is committed.
@@ -138,7 +144,10 @@ impl SchedulerHandle {
     /// # Errors
     /// If it was not committed in time.
     pub async fn untrack(&self, job: StoredJob, reason: String) -> Result<(), CommandError> {
-        self.send_command(Self::COMMAND_TIMEOUT, |reply| SchedulerCommand::Untrack(Box::new(job), reason, reply)).await?
+        self.send_command(Self::COMMAND_TIMEOUT, |reply| {
+            SchedulerCommand::Untrack(Box::new(job), reason, reply)
+        })
+        .await?
     }
 
     /// Asks the provider to stop the job; answers once it has answered. The job stands as it stood
@@ -161,7 +170,8 @@ impl SchedulerHandle {
         provider: ProviderName,
         timeout: Duration,
     ) -> Result<ConnectionCheck, CommandError> {
-        self.send_command(timeout, |reply| SchedulerCommand::CheckConnection(provider, reply)).await?
+        self.send_command(timeout, |reply| SchedulerCommand::CheckConnection(provider, reply))
+            .await?
     }
 
     /// Forgets what was learned of durations; answers once that is committed, with how many runs.
@@ -169,7 +179,10 @@ impl SchedulerHandle {
     /// # Errors
     /// If it was not committed in time.
     pub async fn forget_durations(&self, forget: ForgetDurations) -> Result<u64, CommandError> {
-        self.send_command(Self::COMMAND_TIMEOUT, |reply| SchedulerCommand::ForgetDurations(forget, reply)).await?
+        self.send_command(Self::COMMAND_TIMEOUT, |reply| {
+            SchedulerCommand::ForgetDurations(forget, reply)
+        })
+        .await?
     }
 
     /// When and why this job is asked next, and when it should be over; none if it is not tracked, or
@@ -178,7 +191,8 @@ impl SchedulerHandle {
     /// # Errors
     /// If the scheduler does not say so at once.
     pub async fn forecast(&self, job: JobId) -> Result<Option<PollForecast>, CommandError> {
-        self.send_command(Self::FORECAST_TIMEOUT, |reply| SchedulerCommand::Forecast(job, reply)).await
+        self.send_command(Self::FORECAST_TIMEOUT, |reply| SchedulerCommand::Forecast(job, reply))
+            .await
     }
 
     /// Puts these providers in the place of all that were; answers once the jobs of former names

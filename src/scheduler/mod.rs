@@ -4,14 +4,14 @@
 //! changes a job passes through this loop, and nothing in it blocks. What it knows it publishes as
 //! a [`Snapshot`].
 
-mod errand;
+mod committer;
+mod durations;
 mod handle;
-mod lessons;
-mod outbox;
-mod pen;
-mod polls;
-mod rename;
+mod on_demand;
+mod provider_rename;
+mod requests;
 mod snapshot;
+mod write_queue;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::{Change, JobId, MonotonicTime, NewJob, ProviderName};
-use crate::store::{ReadError, Reader, MaintenanceTask, WriteError, Writer};
-use crate::tracker::{Action, Input, ProviderReport, Notice, Tracker};
+use crate::store::{MaintenanceTask, ReadError, Reader, WriteError, Writer};
+use crate::tracker::{Action, Input, Notice, ProviderReport, Tracker};
 
-use errand::OnDemandRequests;
+use committer::{BatchOutcome, Committer};
+use durations::PendingForgetDurations;
 use handle::SchedulerCommand;
-pub use handle::{ConfiguredProvider, SchedulerHandle, Providers, CommandError, JobSpec};
-use lessons::PendingForgetDurations;
-use outbox::{PendingAdd, ReplySender};
-use pen::{BatchOutcome, Committer};
-use polls::{InFlightRequests, ProviderRequest};
-pub use rename::provider_renames;
+pub use handle::{CommandError, ConfiguredProvider, JobSpec, Providers, SchedulerHandle};
+use on_demand::OnDemandRequests;
+pub use provider_rename::provider_renames;
+use requests::{InFlightRequests, ProviderRequest};
 pub use snapshot::{ProviderSnapshot, SchedulerSnapshot};
+use write_queue::{PendingAdd, ReplySender};
 
 /// Why the scheduler cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +160,9 @@ impl Scheduler {
                 Action::Poll(question) => self.send_request(ProviderRequest::Poll(question)),
                 Action::List(question) => self.send_request(ProviderRequest::List(question)),
                 Action::Commit(change) => self.committer.queue.push_change(change),
-                Action::RecordPoll { poll_record: note, urgent } => self.committer.queue.push_poll_record(note, urgent),
+                Action::RecordPoll { poll_record: note, urgent } => {
+                    self.committer.queue.push_poll_record(note, urgent)
+                }
                 Action::RecordAnomaly(anomaly) => {
                     tracing::warn!(job = %anomaly.job, "job {}: contradiction: {}", anomaly.job, anomaly.description);
                     self.committer.queue.push_anomaly(anomaly);
@@ -225,10 +227,16 @@ impl Scheduler {
                 self.feed_tracker(Input::Untrack(id, reason));
                 self.notify_untracked();
             }
-            SchedulerCommand::Cancel(provider, id, waiter) => self.start_cancel(provider, id, waiter),
-            SchedulerCommand::CheckConnection(provider, waiter) => self.start_connection_check(provider, waiter),
+            SchedulerCommand::Cancel(provider, id, waiter) => {
+                self.start_cancel(provider, id, waiter)
+            }
+            SchedulerCommand::CheckConnection(provider, waiter) => {
+                self.start_connection_check(provider, waiter)
+            }
             SchedulerCommand::ForgetDurations(forget, reply) => {
-                self.committer.queue.push_forget_durations(PendingForgetDurations { forget, reply });
+                self.committer
+                    .queue
+                    .push_forget_durations(PendingForgetDurations { forget, reply });
             }
             SchedulerCommand::Forecast(job, reply) => {
                 let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));
@@ -269,7 +277,10 @@ impl Scheduler {
             tracing::info!("{added} jobs registered");
         }
         self.feed_tracker(Input::Track(registered.iter().map(|one| one.job.clone()).collect()));
-        self.complete_forget_durations(outcome.replies.forget_durations, outcome.report.forgotten_samples);
+        self.complete_forget_durations(
+            outcome.replies.forget_durations,
+            outcome.report.forgotten_samples,
+        );
         let mut registered = outcome.report.registered.into_iter();
         for add in outcome.replies.adds {
             add.acknowledge(&mut registered);
@@ -304,7 +315,11 @@ impl Scheduler {
 
     fn next_wakeup(&self) -> MonotonicTime {
         let published_at = self.snapshots.borrow().taken_at;
-        let interval = if self.publish_pending { Self::MIN_PUBLISH_INTERVAL } else { SchedulerSnapshot::MAX_PUBLISH_INTERVAL };
+        let interval = if self.publish_pending {
+            Self::MIN_PUBLISH_INTERVAL
+        } else {
+            SchedulerSnapshot::MAX_PUBLISH_INTERVAL
+        };
         let publish = published_at.plus(interval);
         [self.tracker.next_wakeup(), self.committer.next_wakeup()]
             .into_iter()
@@ -315,17 +330,22 @@ impl Scheduler {
     fn publish_snapshot(&mut self) {
         let now = self.clock.monotonic_now();
         let last = self.snapshots.borrow().clone();
-        self.publish_pending = last.ready == self.ready && now.duration_since(last.taken_at) < Self::MIN_PUBLISH_INTERVAL;
+        self.publish_pending = last.ready == self.ready
+            && now.duration_since(last.taken_at) < Self::MIN_PUBLISH_INTERVAL;
         if self.publish_pending {
             return;
         }
-        let kind = |report: &ProviderReport| self.providers.get(&report.provider).map(|configured| configured.kind);
+        let kind = |report: &ProviderReport| {
+            self.providers.get(&report.provider).map(|configured| configured.kind)
+        };
         let reports = self.tracker.report(now).into_iter();
         self.snapshots.send_replace(Arc::new(SchedulerSnapshot {
             taken_at: now,
             taken_at_utc: Clock::utc_now(),
             ready: self.ready,
-            providers: reports.map(|report| ProviderSnapshot { kind: kind(&report), report }).collect(),
+            providers: reports
+                .map(|report| ProviderSnapshot { kind: kind(&report), report })
+                .collect(),
             unwritten_changes: self.committer.unwritten_changes() as u64,
             write_error: self.committer.write_error().map(str::to_owned),
             wal_bytes: self.committer.wal_bytes(),

@@ -64,11 +64,21 @@ impl SchedulerSnapshot {
 
     /// Whether this provider refuses us and is left alone: its name, why, and how long still.
     #[must_use]
-    pub fn rejection_pause(&self, provider: &ProviderName) -> Option<(&ProviderName, &str, Duration)> {
-        let report =
-            self.providers.iter().map(|lane| &lane.report).find(|report| report.provider == *provider)?;
+    pub fn rejection_pause(
+        &self,
+        provider: &ProviderName,
+    ) -> Option<(&ProviderName, &str, Duration)> {
+        let report = self
+            .providers
+            .iter()
+            .map(|lane| &lane.report)
+            .find(|report| report.provider == *provider)?;
         let pause = report.pause.as_ref()?;
-        Some((&report.provider, pause.reason.as_deref()?, pause.until.duration_since(self.taken_at)))
+        Some((
+            &report.provider,
+            pause.reason.as_deref()?,
+            pause.until.duration_since(self.taken_at),
+        ))
     }
 
     /// What an operator should mend, a line each.
@@ -83,18 +93,30 @@ impl SchedulerSnapshot {
             format!("the WAL has grown to {mib} MiB: another program holds a read transaction open")
         });
         let stalled = self.stall_reason(self.taken_at);
-        let not_configured = self.providers.iter().filter(|lane| !lane.report.configured).map(|lane| {
-            let jobs = lane.report.active_jobs;
-            format!("provider {} is not configured; {jobs} jobs of it wait", lane.report.provider)
-        });
+        let not_configured =
+            self.providers.iter().filter(|lane| !lane.report.configured).map(|lane| {
+                let jobs = lane.report.active_jobs;
+                format!(
+                    "provider {} is not configured; {jobs} jobs of it wait",
+                    lane.report.provider
+                )
+            });
         let in_outage = self.providers.iter().filter_map(|lane| {
             let (name, outage_since) = (&lane.report.provider, lane.report.outage_since?);
             let reason = match &lane.report.pause {
                 Some(pause) => pause.reason.as_deref().unwrap_or("its limit is used up"),
                 None => "polls fail",
             };
-            Some(format!("provider {name} gives no answers since {}: {reason}", outage_since.to_sql()))
+            Some(format!(
+                "provider {name} gives no answers since {}: {reason}",
+                outage_since.to_sql()
+            ))
         });
-        write_failure.chain(large_wal).chain(stalled).chain(not_configured).chain(in_outage).collect()
+        write_failure
+            .chain(large_wal)
+            .chain(stalled)
+            .chain(not_configured)
+            .chain(in_outage)
+            .collect()
     }
 }

@@ -12,14 +12,16 @@ use sqlx::{Connection, FromRow};
 
 use crate::clock::Clock;
 use crate::job::{
-    Anomaly, Change, JobId, Labels, NewJob, PollRecord, Outage, OutageEdge, State, ProviderTimes, StoredJob,
-    Transition, UtcTime, registration_transition,
+    Anomaly, Change, JobId, Labels, NewJob, Outage, OutageEdge, PollRecord, ProviderTimes, State,
+    StoredJob, Transition, UtcTime, registration_transition,
 };
 
-use super::lessons::{ForgetDurations, similarity_keys_json, delete_samples, insert_samples, update_similarity_keys};
+use super::durations::{
+    ForgetDurations, delete_samples, insert_samples, similarity_keys_json, update_similarity_keys,
+};
+use super::maintenance::{HEARTBEAT, MaintenanceTask, record_event_time};
+use super::provider_rename::{AppliedRename, ProviderRename, RenameConflict, rename_providers};
 use super::reader::{STORED_JOB_COLUMNS, StoredJobRow};
-use super::rename::{RenameConflict, AppliedRename, ProviderRename, rename_providers};
-use super::upkeep::{HEARTBEAT, MaintenanceTask, record_event_time};
 
 /// What is to be written in one transaction. At most one change for each job.
 #[derive(Debug, Default)]
@@ -106,7 +108,10 @@ pub(super) async fn write_batch(
         for change in &batch.changes {
             if changed.contains(&change.job) {
                 record_rows.extend(
-                    change.poll_record.as_ref().map(|record| poll_record_json(record, change.new_state.state.as_str())),
+                    change
+                        .poll_record
+                        .as_ref()
+                        .map(|record| poll_record_json(record, change.new_state.state.as_str())),
                 );
             } else {
                 let stored = find_stored_job(&mut transaction, change.job).await?;
@@ -114,11 +119,18 @@ pub(super) async fn write_batch(
             }
         }
     }
-    record_rows.extend(batch.poll_records.iter().map(|record| poll_record_json(record, record.expected_state.as_str())));
+    record_rows.extend(
+        batch
+            .poll_records
+            .iter()
+            .map(|record| poll_record_json(record, record.expected_state.as_str())),
+    );
     if !record_rows.is_empty() {
         let record_json = Value::Array(record_rows).to_string();
-        let updated: Vec<i64> =
-            sqlx::query_scalar(UPDATE_POLL_RECORD).bind(record_json).fetch_all(&mut *transaction).await?;
+        let updated: Vec<i64> = sqlx::query_scalar(UPDATE_POLL_RECORD)
+            .bind(record_json)
+            .fetch_all(&mut *transaction)
+            .await?;
         let updated: HashSet<JobId> = updated.into_iter().map(JobId).collect();
         for record in batch.poll_records.iter().filter(|note| !updated.contains(&note.job)) {
             let stored = find_stored_job(&mut transaction, record.job).await?;
@@ -272,7 +284,8 @@ async fn register_jobs(
         })
         .collect();
     let rows = Value::Array(rows).to_string();
-    let new_ids: Vec<i64> = sqlx::query_scalar(INSERT_JOBS).bind(&rows).fetch_all(&mut *connection).await?;
+    let new_ids: Vec<i64> =
+        sqlx::query_scalar(INSERT_JOBS).bind(&rows).fetch_all(&mut *connection).await?;
     let mut new_ids: HashSet<JobId> = new_ids.into_iter().map(JobId).collect();
     update_similarity_keys(&mut *connection, new_jobs, &rows).await?;
 
@@ -301,7 +314,8 @@ async fn register_jobs(
         // Of the same job twice in one batch, the first is new.
         let is_new = new_ids.remove(&id);
         if is_new {
-            first_transitions.push(transition_json(id, &registration_transition(add.registered_at)));
+            first_transitions
+                .push(transition_json(id, &registration_transition(add.registered_at)));
         } else if !add.labels.is_empty() {
             labels.entry(id).or_default().extend(add.labels.iter());
         }
@@ -344,8 +358,8 @@ async fn apply_changes(
         .await?;
     let changed: HashSet<JobId> = changed.into_iter().map(JobId).collect();
     let written = || changes.iter().filter(|change| changed.contains(&change.job));
-    let rows =
-        written().flat_map(|change| change.transitions.iter().map(|row| transition_json(change.job, row)));
+    let rows = written()
+        .flat_map(|change| change.transitions.iter().map(|row| transition_json(change.job, row)));
     execute_with_rows(&mut *connection, INSERT_TRANSITIONS, rows.collect()).await?;
     insert_samples(connection, written()).await?;
     Ok(changed)
@@ -358,7 +372,10 @@ async fn find_stored_job(
     let mut query = sqlx::QueryBuilder::new("SELECT ");
     query.push(STORED_JOB_COLUMNS).push(" FROM job WHERE job.id = ").push_bind(job.0);
     let row = query.build().fetch_optional(connection).await?;
-    row.as_ref().map(StoredJobRow::from_row).transpose().map(|row| row.map(StoredJobRow::into_stored_job))
+    row.as_ref()
+        .map(StoredJobRow::from_row)
+        .transpose()
+        .map(|row| row.map(StoredJobRow::into_stored_job))
 }
 
 fn transition_json(job: JobId, row: &Transition) -> Value {
@@ -377,7 +394,9 @@ fn transition_json(job: JobId, row: &Transition) -> Value {
 
 fn poll_record_json(record: &PollRecord, expected: &str) -> Value {
     let metadata = record.metadata.as_ref();
-    let time = |of: fn(&ProviderTimes) -> Option<UtcTime>| metadata.and_then(|metadata| of(&metadata.times)).map(UtcTime::to_sql);
+    let time = |of: fn(&ProviderTimes) -> Option<UtcTime>| {
+        metadata.and_then(|metadata| of(&metadata.times)).map(UtcTime::to_sql)
+    };
     json!({
         "job": record.job.0,
         "expected": expected,

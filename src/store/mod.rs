@@ -5,20 +5,20 @@
 //! what was acknowledged is committed with an fsync, in a file that still bears its name.
 
 mod batch;
-mod columns;
-mod lessons;
+mod durations;
+mod ffi;
+mod maintenance;
 mod open;
+mod provider_rename;
 mod reader;
-mod rename;
-mod sqlite;
-mod upkeep;
+mod sql_types;
 mod writer;
 
 pub use batch::{Batch, CommitReport, Registered};
-pub use lessons::{ForgetDurations, StoredDurationSample};
+pub use durations::{ForgetDurations, StoredDurationSample};
+pub use ffi::sqlite_version;
+pub use maintenance::MaintenanceTask;
 pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations};
+pub use provider_rename::{AppliedRename, ProviderRename, RenameConflict};
 pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, StateFilter, TransitionRow};
-pub use rename::{RenameConflict, AppliedRename, ProviderRename};
-pub use sqlite::sqlite_version;
-pub use upkeep::MaintenanceTask;
 pub use writer::{WriteError, Writer};

@@ -19,9 +19,9 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::clock::Clock;
 
+use super::ffi::{sqlite_version, sqlite_version_number};
+use super::maintenance::record_downtime;
 use super::reader::Reader;
-use super::sqlite::{sqlite_version_number, sqlite_version};
-use super::upkeep::record_downtime;
 use super::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -39,7 +39,7 @@ const MIN_SQLITE_VERSION: i32 = 3_051_003;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file is not ours, is damaged, or was made by a newer program: a restart does not help.
-    #[error("{}: {why}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Unusable {
         /// The database.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The disk or the directory refuses us.
-    #[error("{}: {why}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -95,9 +95,12 @@ impl Store {
         // For a new file. It writes even if nothing changes, so that a full disk would refuse the
         // connection that is opened anew to try again.
         let create_options = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
-        let mut connection = create_options.connect().await.map_err(|error| context.sqlite(&error))?;
+        let mut connection =
+            create_options.connect().await.map_err(|error| context.sqlite(&error))?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| context.migration(error))?;
-        record_downtime(&mut connection, Clock::utc_now()).await.map_err(|error| context.sqlite(&error))?;
+        record_downtime(&mut connection, Clock::utc_now())
+            .await
+            .map_err(|error| context.sqlite(&error))?;
         let writer = Writer::new(options, connection, path, lock)
             .await
             .map_err(|error| context.sqlite(&error))?;
@@ -174,7 +177,11 @@ fn create_if_missing(path: &Path) -> io::Result<()> {
 }
 
 /// Looks before anything is changed.
-async fn verify_existing_file(context: &PathContext<'_>, size: u64, quick_check: bool) -> Result<(), OpenError> {
+async fn verify_existing_file(
+    context: &PathContext<'_>,
+    size: u64,
+    quick_check: bool,
+) -> Result<(), OpenError> {
     let mut wal = context.path.as_os_str().to_owned();
     wal.push("-wal");
     if size == 0 {
@@ -211,7 +218,10 @@ async fn verify_existing_file(context: &PathContext<'_>, size: u64, quick_check:
 }
 
 /// The schema version of a database of ours; 0 for an empty one.
-async fn read_schema_version(context: &PathContext<'_>, connection: &mut SqliteConnection) -> Result<i64, OpenError> {
+async fn read_schema_version(
+    context: &PathContext<'_>,
+    connection: &mut SqliteConnection,
+) -> Result<i64, OpenError> {
     let query_integer = async |connection: &mut SqliteConnection, sql: &'static str| {
         sqlx::query_scalar::<_, i64>(sql)
             .fetch_one(connection)

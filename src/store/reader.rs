@@ -10,8 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use crate::job::{
-    Evidence, JobId, Labels, SimilarityKeys, ProviderName, RemoteId, CurrentState, State, LifecycleStep, ProviderTimes,
-    StoredJob, UtcTime,
+    CurrentState, Evidence, JobId, Labels, LifecycleStep, ProviderName, ProviderTimes, RemoteId,
+    SimilarityKeys, State, StoredJob, UtcTime,
 };
 
 /// Why a question to the database was not answered.
@@ -232,9 +232,10 @@ impl Reader {
     /// # Errors
     /// If the database cannot be read.
     pub async fn last_event_times(&self) -> Result<BTreeMap<String, UtcTime>, ReadError> {
-        let rows: Vec<(String, UtcTime)> = sqlx::query_as("SELECT name, at FROM milestone LIMIT 100")
-            .fetch_all(&self.pool)
-            .await?;
+        let rows: Vec<(String, UtcTime)> =
+            sqlx::query_as("SELECT name, at FROM milestone LIMIT 100")
+                .fetch_all(&self.pool)
+                .await?;
         Ok(rows.into_iter().collect())
     }
 
@@ -242,7 +243,11 @@ impl Reader {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn unfinished_jobs(&self, after: JobId, limit: u32) -> Result<Vec<StoredJob>, ReadError> {
+    pub async fn unfinished_jobs(
+        &self,
+        after: JobId,
+        limit: u32,
+    ) -> Result<Vec<StoredJob>, ReadError> {
         let mut query = QueryBuilder::new("SELECT ");
         query
             .push(STORED_JOB_COLUMNS)

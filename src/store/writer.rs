@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::job::MonotonicTime;
 
 use super::batch::{Batch, CommitReport, newest_seq, write_batch};
-use super::sqlite::{is_out_of_space, persist_wal};
-use super::upkeep::{CLEAN_SHUTDOWN, record_event_time};
+use super::ffi::{is_out_of_space, persist_wal};
+use super::maintenance::{CLEAN_SHUTDOWN, record_event_time};
 
 /// Why a batch was not written; nothing of it is.
 #[derive(Debug, thiserror::Error)]
@@ -158,11 +158,14 @@ impl Writer {
     /// of that file alone is whole.
     pub async fn close(mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        if let Err(error) = record_event_time(&mut connection, CLEAN_SHUTDOWN, Clock::utc_now()).await {
+        if let Err(error) =
+            record_event_time(&mut connection, CLEAN_SHUTDOWN, Clock::utc_now()).await
+        {
             tracing::warn!("the end was not recorded: {error}");
         }
         // By itself SQLite does so only when its last connection can write; readers outlive us.
-        let checkpointed = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
+        let checkpointed =
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
         if let Err(error) = checkpointed.and(connection.close().await) {
             tracing::warn!("the database was not closed in order, nothing is lost: {error}");
         }

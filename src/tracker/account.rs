@@ -1,11 +1,11 @@
 //! What the providers of one account share: the budget of a minute, and the key, which the service
 //! locks if it is wrong too often, whichever of them shows it.
 
-use crate::job::{MonotonicTime, RateLimitInfo, ProviderError, ProviderName};
+use crate::job::{MonotonicTime, ProviderError, ProviderName, RateLimitInfo};
 use crate::policy::RateLimiter;
 
-use super::health::{ProviderHealth, RequestPause};
-use super::lane::{ProviderQueue, ProviderIndex};
+use super::breaker::{ProviderHealth, RequestPause};
+use super::provider_queue::{ProviderIndex, ProviderQueue};
 use super::{ProviderSettings, Tracker};
 
 /// Whose account it is.
@@ -61,7 +61,8 @@ impl ProviderAccount {
         match limit {
             // A minute that was spent before a provider was taken away counts when it is back.
             Some(limit) if !self.is_configured => {
-                let previous = std::mem::replace(&mut self.rate_limiter, RateLimiter::new(limit, now));
+                let previous =
+                    std::mem::replace(&mut self.rate_limiter, RateLimiter::new(limit, now));
                 self.rate_limiter.absorb(&previous, previous.in_flight(), now);
             }
             Some(limit) => self.rate_limiter.set_configured_limit(limit),
@@ -126,7 +127,9 @@ impl ProviderAccount {
                 health.merge_account_rejections(self.consecutive_rejections, pause);
                 update_health(health);
                 // One that is refused again while others are answered has no part in their key.
-                if health.consecutive_rejections() > rejections_before && (rejections_before == 0 || self.is_half_open()) {
+                if health.consecutive_rejections() > rejections_before
+                    && (rejections_before == 0 || self.is_half_open())
+                {
                     self.consecutive_rejections = health.consecutive_rejections();
                     self.pause = health.pause().cloned();
                 }
@@ -170,7 +173,8 @@ impl Tracker {
         }
         for (index, account) in self.accounts.iter_mut().enumerate() {
             let queues = self.queues.iter().filter(|queue| queue.account_index == index);
-            let limits = queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
+            let limits =
+                queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
             account.configure(limits.min(), now);
         }
         for (id, tracked) in &mut self.jobs {
@@ -179,7 +183,11 @@ impl Tracker {
     }
 
     /// The lane of this name; a new one is alone on its account until its settings say otherwise.
-    pub(super) fn find_or_add_provider(&mut self, name: &ProviderName, now: MonotonicTime) -> ProviderIndex {
+    pub(super) fn find_or_add_provider(
+        &mut self,
+        name: &ProviderName,
+        now: MonotonicTime,
+    ) -> ProviderIndex {
         if let Some(found) = self.find_provider(name) {
             return found;
         }
@@ -197,7 +205,12 @@ impl Tracker {
     }
 
     /// What was spent goes with the provider, so that no minute of the new account holds too much.
-    pub(super) fn move_to_account(&mut self, provider_index: ProviderIndex, account_index: usize, now: MonotonicTime) {
+    pub(super) fn move_to_account(
+        &mut self,
+        provider_index: ProviderIndex,
+        account_index: usize,
+        now: MonotonicTime,
+    ) {
         let queue = &mut self.queues[provider_index.0];
         let previous_index = std::mem::replace(&mut queue.account_index, account_index);
         if previous_index == account_index {

@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use crate::job::{RequestTimes, DurationSample, SimilarityKeys, ClockReading, MonotonicTime, Observation, DurationKind, ProviderTimes, StoredJob, UtcTime};
+use crate::job::{
+    ClockReading, DurationKind, DurationSample, MonotonicTime, Observation, ProviderTimes,
+    RequestTimes, SimilarityKeys, StoredJob, UtcTime,
+};
 
 /// When a job began, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +42,25 @@ impl JobAge {
 
     /// The age of a job as the store knows it. Our calendar must do until an answer has a `Date`.
     pub(super) fn new(job: &StoredJob, now: ClockReading) -> Self {
-        let last_active_at = job.current_state.last_success_sent_at.unwrap_or(job.registered_at).min(now.utc);
+        let last_active_at =
+            job.current_state.last_success_sent_at.unwrap_or(job.registered_at).min(now.utc);
         let registered_for = signed_seconds(job.registered_at, last_active_at).max(0.0);
         let registered_at = job.registered_at;
         let reported = best_origin(job.times, job.list_time);
-        let reported = reported.and_then(|origin| Some((origin, plausible_age(signed_seconds(origin.time, last_active_at))?)));
-        let (origin, last_active_age) = reported.unwrap_or((origin_at_registration(registered_at), registered_for));
+        let reported = reported.and_then(|origin| {
+            Some((origin, plausible_age(signed_seconds(origin.time, last_active_at))?))
+        });
+        let (origin, last_active_age) =
+            reported.unwrap_or((origin_at_registration(registered_at), registered_for));
         let base_age = last_active_age + now.utc.duration_since(last_active_at).as_secs_f64();
-        Self { origin, last_active_age, registered_for, base_age, base_time: now.monotonic, registered_at }
+        Self {
+            origin,
+            last_active_age,
+            registered_for,
+            base_age,
+            base_time: now.monotonic,
+            registered_at,
+        }
     }
 
     /// How old it is at `now`.
@@ -88,20 +102,43 @@ impl JobAge {
         request_times: RequestTimes,
         now: MonotonicTime,
     ) -> Self {
-        let sent_at = now.minus(request_times.received_at.duration_since(request_times.sent_at)).max(self.base_time);
+        let sent_at = now
+            .minus(request_times.received_at.duration_since(request_times.sent_at))
+            .max(self.base_time);
         let elapsed_age = self.at(sent_at);
         let registered_for = self.registered_for + (elapsed_age - self.last_active_age);
-        let continued = Self { last_active_age: elapsed_age, registered_for, base_age: elapsed_age, base_time: sent_at, ..*self };
-        let Some(origin) = best_origin(observation.times, observation.list_time) else { return continued };
-        let server_time = server_date.map_or(request_times.sent_at, |date| date.plus(Self::HALF_DATE_RESOLUTION));
+        let continued = Self {
+            last_active_age: elapsed_age,
+            registered_for,
+            base_age: elapsed_age,
+            base_time: sent_at,
+            ..*self
+        };
+        let Some(origin) = best_origin(observation.times, observation.list_time) else {
+            return continued;
+        };
+        let server_time =
+            server_date.map_or(request_times.sent_at, |date| date.plus(Self::HALF_DATE_RESOLUTION));
         match plausible_age(signed_seconds(origin.time, server_time)) {
             None => {
                 let origin = origin_at_registration(self.registered_at);
-                Self { origin, last_active_age: registered_for, base_age: registered_for, ..continued }
+                Self {
+                    origin,
+                    last_active_age: registered_for,
+                    base_age: registered_for,
+                    ..continued
+                }
             }
             // The stopwatch counts finer.
-            Some(reported) if origin == self.origin && (reported - elapsed_age).abs() <= Self::CLOCK_TOLERANCE_S => continued,
-            Some(reported) => Self { origin, last_active_age: reported, base_age: reported, ..continued },
+            Some(reported)
+                if origin == self.origin
+                    && (reported - elapsed_age).abs() <= Self::CLOCK_TOLERANCE_S =>
+            {
+                continued
+            }
+            Some(reported) => {
+                Self { origin, last_active_age: reported, base_age: reported, ..continued }
+            }
         }
     }
 
@@ -121,16 +158,24 @@ impl JobAge {
             let exact = from.zip(ended_at).map(|(from, to)| signed_seconds(from, to));
             // A service that tells of a start tells how long the run took, not the wait before it.
             let reported_applies = duration_kind == DurationKind::Run || started_at.is_none();
-            let reported = observation.reported_duration.filter(|_| reported_applies).map(|took| took.as_secs_f64());
-            let can_estimate = was_polled_before && final_age.origin == self.origin && duration_kind == final_age.duration_kind();
-            let midpoint = can_estimate.then(|| f64::midpoint(self.last_active_age, final_age.last_active_age));
-            let is_plausible = |took: &f64| (0.001..Self::MAX_PLAUSIBLE.as_secs_f64()).contains(took);
+            let reported = observation
+                .reported_duration
+                .filter(|_| reported_applies)
+                .map(|took| took.as_secs_f64());
+            let can_estimate = was_polled_before
+                && final_age.origin == self.origin
+                && duration_kind == final_age.duration_kind();
+            let midpoint = can_estimate
+                .then(|| f64::midpoint(self.last_active_age, final_age.last_active_age));
+            let is_plausible =
+                |took: &f64| (0.001..Self::MAX_PLAUSIBLE.as_secs_f64()).contains(took);
             let seconds = [exact, reported, midpoint].into_iter().flatten().find(is_plausible)?;
             Duration::try_from_secs_f64(seconds).ok()
         };
         let running = started_at.and_then(|_| duration(DurationKind::Run, started_at));
         let whole = duration(DurationKind::Total, submitted_at);
-        let sample = DurationSample { similarity_keys: similarity_keys.clone(), total: whole, run: running };
+        let sample =
+            DurationSample { similarity_keys: similarity_keys.clone(), total: whole, run: running };
         (whole.is_some() || running.is_some()).then_some(sample)
     }
 
@@ -157,13 +202,18 @@ fn run_start(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<UtcTime
 
 /// The start of the run, else the submission.
 fn best_origin(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<AgeOrigin> {
-    let started = run_start(times, listed_at).map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Run });
-    started.or_else(|| times.submitted_at.map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Total }))
+    let started = run_start(times, listed_at)
+        .map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Run });
+    started.or_else(|| {
+        times.submitted_at.map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Total })
+    })
 }
 
 /// An age that can be true; a little before the beginning is a clock's grain.
 fn plausible_age(age: f64) -> Option<f64> {
-    (-JobAge::CLOCK_TOLERANCE_S..JobAge::MAX_PLAUSIBLE.as_secs_f64()).contains(&age).then(|| age.max(0.0))
+    (-JobAge::CLOCK_TOLERANCE_S..JobAge::MAX_PLAUSIBLE.as_secs_f64())
+        .contains(&age)
+        .then(|| age.max(0.0))
 }
 
 /// From `from` to `to`; negative if it is the other way round.

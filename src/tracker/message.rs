@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, RequestTimes, Change, NotFoundTimeout, JobId, DurationSample, ListAnswer, MonotonicTime, PollRecord, Outage, ListWindow,
-    ProviderName, RemoteId, StoredJob, UtcTime,
+    Anomaly, Answer, Change, DurationSample, JobId, ListAnswer, ListWindow, MonotonicTime,
+    NotFoundTimeout, Outage, PollRecord, ProviderName, RemoteId, RequestTimes, StoredJob, UtcTime,
 };
 use crate::policy::{Backoff, PollRule};
 
-use super::health::RequestPause;
-use super::lane::ProviderIndex;
+use super::breaker::RequestPause;
+use super::provider_queue::ProviderIndex;
 
 /// A provider's settings, as the tracker needs them.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,37 +7,40 @@
 
 mod account;
 mod age;
-mod health;
-mod lane;
-mod listed;
+mod breaker;
+mod due_queue;
+mod forecast;
+mod job;
+mod limits;
+mod list_answer;
+mod list_batch;
 mod message;
-mod news;
-mod outlook;
-mod patience;
-mod queue;
-mod record;
+mod metadata;
+mod phase;
+mod provider_queue;
 mod rename;
 mod report;
-mod shelf;
-mod stage;
-mod turn;
+mod select;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, RequestTimes, JobId, SimilarityKeys, ClockReading, MonotonicTime, LocalOutcome, ProviderName, StoredJob,
+    Anomaly, Answer, ClockReading, JobId, LocalOutcome, MonotonicTime, ProviderName, RequestTimes,
+    SimilarityKeys, StoredJob,
 };
 
 use account::ProviderAccount;
-pub use health::RequestPause;
-pub use lane::ProviderIndex;
-use lane::{ProviderQueue, PollClass};
-pub use message::{Action, Input, ProviderReport, ProviderSettings, ListRequest, PollPolicy, PollRequest, Notice};
-pub use outlook::{NextPollTime, PollForecast, SimilarRunsSummary, ForecastReason};
-use record::TrackedJob;
-use stage::{PollOutcome, FollowUp, PollPhase};
-use turn::Selection;
+pub use breaker::RequestPause;
+pub use forecast::{ForecastReason, NextPollTime, PollForecast, SimilarRunsSummary};
+use job::TrackedJob;
+pub use message::{
+    Action, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderReport, ProviderSettings,
+};
+use phase::{FollowUp, PollOutcome, PollPhase};
+pub use provider_queue::ProviderIndex;
+use provider_queue::{PollClass, ProviderQueue};
+use select::Selection;
 
 /// All that is tracked.
 #[derive(Debug, Default)]
@@ -74,18 +77,40 @@ impl Tracker {
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, reason) => self.untrack(job, reason, now, &mut actions),
-            Input::OnDemandRequestStarted(provider) => self.update_on_demand_requests(&provider, now.monotonic, ProviderQueue::start_on_demand_request),
-            Input::OnDemandRequestFinished(provider) => self.update_on_demand_requests(&provider, now.monotonic, ProviderQueue::finish_on_demand_request),
+            Input::OnDemandRequestStarted(provider) => self.update_on_demand_requests(
+                &provider,
+                now.monotonic,
+                ProviderQueue::start_on_demand_request,
+            ),
+            Input::OnDemandRequestFinished(provider) => self.update_on_demand_requests(
+                &provider,
+                now.monotonic,
+                ProviderQueue::finish_on_demand_request,
+            ),
             Input::PollAnswered(job, provider_index, request_times, answer) => {
-                self.handle_answer(job, self.successor_of(provider_index), request_times, *answer, now, &mut actions);
+                self.handle_answer(
+                    job,
+                    self.successor_of(provider_index),
+                    request_times,
+                    *answer,
+                    now,
+                    &mut actions,
+                );
             }
             Input::ListAnswered(request, request_times, answer) => {
-                let request = ListRequest { provider_index: self.successor_of(request.provider_index), ..request };
+                let request = ListRequest {
+                    provider_index: self.successor_of(request.provider_index),
+                    ..request
+                };
                 self.handle_list_answer(request, request_times, *answer, now, &mut actions);
             }
             Input::ChangeCommitted(job) => self.handle_change_committed(job, now, &mut actions),
-            Input::ChangeRejected(job, found) => self.handle_change_rejected(job, found, now, &mut actions),
-            Input::PollRecordRejected(job, found) => self.handle_poll_record_rejected(job, found, now, &mut actions),
+            Input::ChangeRejected(job, found) => {
+                self.handle_change_rejected(job, found, now, &mut actions)
+            }
+            Input::PollRecordRejected(job, found) => {
+                self.handle_poll_record_rejected(job, found, now, &mut actions)
+            }
         }
         self.start_due_polls(now.monotonic, &mut actions);
         actions
@@ -94,7 +119,10 @@ impl Tracker {
     /// When the next step is due, if nothing happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<MonotonicTime> {
-        self.queues.iter().filter_map(|queue| queue.next_wakeup(&self.accounts[queue.account_index])).min()
+        self.queues
+            .iter()
+            .filter_map(|queue| queue.next_wakeup(&self.accounts[queue.account_index]))
+            .min()
     }
 
     /// Whether this job is held.
@@ -109,7 +137,12 @@ impl Tracker {
         self.jobs.get(&job).is_some_and(|tracked| matches!(tracked.phase, PollPhase::Committing(_)))
     }
 
-    fn update_on_demand_requests(&mut self, name: &ProviderName, now: MonotonicTime, update: fn(&mut ProviderQueue, &mut ProviderAccount, MonotonicTime)) {
+    fn update_on_demand_requests(
+        &mut self,
+        name: &ProviderName,
+        now: MonotonicTime,
+        update: fn(&mut ProviderQueue, &mut ProviderAccount, MonotonicTime),
+    ) {
         let provider_index = self.find_or_add_provider(name, now);
         let queue = &mut self.queues[provider_index.0];
         update(queue, &mut self.accounts[queue.account_index], now);
@@ -130,8 +163,12 @@ impl Tracker {
         let provider_index = self.find_or_add_provider(&job.provider, now.monotonic);
         let queue = &mut self.queues[provider_index.0];
         // The stored time is by the wall clock, which may have jumped: bounded by the policy.
-        let max_interval = queue.settings.as_ref().map_or(Duration::ZERO, ProviderSettings::max_poll_interval);
-        let delay = job.next_poll_at.map_or(Duration::ZERO, |at| at.duration_since(now.utc)).min(max_interval);
+        let max_interval =
+            queue.settings.as_ref().map_or(Duration::ZERO, ProviderSettings::max_poll_interval);
+        let delay = job
+            .next_poll_at
+            .map_or(Duration::ZERO, |at| at.duration_since(now.utc))
+            .min(max_interval);
         let due = now.monotonic.plus(delay);
         let class = if job.polls == 0 { PollClass::First } else { PollClass::Repeat };
         queue.active_jobs += 1;
@@ -169,7 +206,8 @@ impl Tracker {
             return;
         }
         Self::remove_from_queue(&mut self.queues, id, tracked);
-        if let Some(change) = tracked.plan_local_end(id, LocalOutcome::Untracked, reason, None, now) {
+        if let Some(change) = tracked.plan_local_end(id, LocalOutcome::Untracked, reason, None, now)
+        {
             actions.push(Action::Commit(change));
         }
     }
@@ -219,7 +257,11 @@ impl Tracker {
         if let Some(learned_sample) = tracked.learned_sample() {
             self.queues[tracked.provider_index.0].add_sample(learned_sample);
         }
-        let outcome = PollOutcome { follow_up: tracked.on_committed(id, now), poll_record: None, anomaly: None };
+        let outcome = PollOutcome {
+            follow_up: tracked.on_committed(id, now),
+            poll_record: None,
+            anomaly: None,
+        };
         self.apply_outcome(id, outcome, false, now, actions);
     }
 
@@ -256,13 +298,19 @@ impl Tracker {
         let known_state = tracked.current_state.state;
         let finished = stored_state.as_ref().is_none_or(|found| found.state.is_terminal());
         if let Some(stored_state) = stored_state.filter(|found| found.state != known_state) {
-            let what = format!("the database says {} where we knew {known_state}", stored_state.state);
-            actions.push(Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description: what }));
+            let what =
+                format!("the database says {} where we knew {known_state}", stored_state.state);
+            actions.push(Action::RecordAnomaly(Anomaly {
+                job: id,
+                at: now.utc,
+                description: what,
+            }));
             tracked.current_state = stored_state;
         }
         if finished {
             Self::remove_from_queue(&mut self.queues, id, tracked);
-            let outcome = PollOutcome { follow_up: FollowUp::Remove, poll_record: None, anomaly: None };
+            let outcome =
+                PollOutcome { follow_up: FollowUp::Remove, poll_record: None, anomaly: None };
             self.apply_outcome(id, outcome, false, now, actions);
         }
     }
@@ -282,10 +330,12 @@ impl Tracker {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        actions.extend(outcome.poll_record.map(|poll_record| Action::RecordPoll { poll_record, urgent }));
         actions.extend(
-            outcome.anomaly.map(|what| Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description: what })),
+            outcome.poll_record.map(|poll_record| Action::RecordPoll { poll_record, urgent }),
         );
+        actions.extend(outcome.anomaly.map(|what| {
+            Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description: what })
+        }));
         let Some(tracked) = self.jobs.get_mut(&id) else { return };
         let queue = &mut self.queues[tracked.provider_index.0];
         match outcome.follow_up {
@@ -293,7 +343,9 @@ impl Tracker {
             FollowUp::PollAt(_) if queue.is_poll_in_flight(id) => {
                 tracked.phase = PollPhase::Polling { on_demand: false };
             }
-            FollowUp::PollAt(due) => queue.enqueue(id, due, PollClass::Repeat, tracked.list_position(), now.monotonic),
+            FollowUp::PollAt(due) => {
+                queue.enqueue(id, due, PollClass::Repeat, tracked.list_position(), now.monotonic)
+            }
             FollowUp::Commit(change) => actions.push(Action::Commit(*change)),
             FollowUp::Remove => {
                 queue.active_jobs = queue.active_jobs.saturating_sub(1);
@@ -310,7 +362,12 @@ impl Tracker {
                     let Some(tracked) = self.jobs.get_mut(&job) else { continue };
                     tracked.phase = PollPhase::Polling { on_demand };
                     let remote_id = tracked.remote_id.clone();
-                    actions.push(Action::Poll(PollRequest { provider_index, job, provider, remote_id }));
+                    actions.push(Action::Poll(PollRequest {
+                        provider_index,
+                        job,
+                        provider,
+                        remote_id,
+                    }));
                 }
                 Selection::List(window, jobs) => {
                     for (job, _) in &jobs {
@@ -318,7 +375,12 @@ impl Tracker {
                             tracked.phase = PollPhase::Polling { on_demand: false };
                         }
                     }
-                    actions.push(Action::List(ListRequest { provider_index, provider, window, jobs }));
+                    actions.push(Action::List(ListRequest {
+                        provider_index,
+                        provider,
+                        window,
+                        jobs,
+                    }));
                 }
             }
         }

@@ -5,21 +5,31 @@
 use crate::job::{MonotonicTime, ProviderName};
 
 use super::Tracker;
-use super::lane::{ProviderIndex, PollClass};
-use super::stage::PollPhase;
+use super::phase::PollPhase;
+use super::provider_queue::{PollClass, ProviderIndex};
 
 impl Tracker {
     /// What the database had as jobs of `from` are jobs of `to` now.
-    pub(super) fn rename_provider(&mut self, from: &ProviderName, to: &ProviderName, now: MonotonicTime) {
+    pub(super) fn rename_provider(
+        &mut self,
+        from: &ProviderName,
+        to: &ProviderName,
+        now: MonotonicTime,
+    ) {
         let Some(old_index) = self.find_provider(from) else { return };
         let new_index = self.find_or_add_provider(to, now);
         // What it has spent and what is under way counts where it goes.
         self.move_to_account(old_index, self.queues[new_index.0].account_index, now);
-        let Ok([old_queue, new_queue]) = self.queues.get_disjoint_mut([old_index.0, new_index.0]) else { return };
+        let Ok([old_queue, new_queue]) = self.queues.get_disjoint_mut([old_index.0, new_index.0])
+        else {
+            return;
+        };
         new_queue.active_jobs += std::mem::take(&mut old_queue.active_jobs);
         new_queue.health.absorb(std::mem::take(&mut old_queue.health));
         let on_demand = old_queue.transfer(new_queue);
-        for (id, tracked) in self.jobs.iter_mut().filter(|(_, tracked)| tracked.provider_index == old_index) {
+        for (id, tracked) in
+            self.jobs.iter_mut().filter(|(_, tracked)| tracked.provider_index == old_index)
+        {
             tracked.provider_index = new_index;
             if let PollPhase::Waiting(due) = tracked.phase
                 && !on_demand.contains(id)
@@ -37,7 +47,9 @@ impl Tracker {
 
     /// The lane of this name, if there is one; a former name that is used anew begins a new lane.
     pub(super) fn find_provider(&self, name: &ProviderName) -> Option<ProviderIndex> {
-        let has_name = |index: &ProviderIndex| self.queues[index.0].name == *name && !self.successors.contains_key(index);
+        let has_name = |index: &ProviderIndex| {
+            self.queues[index.0].name == *name && !self.successors.contains_key(index)
+        };
         (0..self.queues.len()).map(ProviderIndex).find(has_name)
     }
 

@@ -3,14 +3,15 @@
 use crate::job::MonotonicTime;
 
 use super::account::ProviderAccount;
-use super::lane::ProviderQueue;
+use super::provider_queue::ProviderQueue;
 use super::{ProviderReport, Tracker};
 
 impl Tracker {
     /// How each lane is doing that is configured or has jobs, by name.
     #[must_use]
     pub fn report(&self, now: MonotonicTime) -> Vec<ProviderReport> {
-        let report = |queue: &ProviderQueue| queue.provider_report(&self.accounts[queue.account_index], now);
+        let report =
+            |queue: &ProviderQueue| queue.provider_report(&self.accounts[queue.account_index], now);
         let is_used = |report: &ProviderReport| {
             report.configured || report.active_jobs > 0 || report.in_flight > 0
         };

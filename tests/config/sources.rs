@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobtrack::config::{ProviderKind, PolicyName, SecretRef, SocketMode};
+use jobtrack::config::{PolicyName, ProviderKind, SecretRef, SocketMode};
 
 use crate::{Case, shown};
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use jobtrack::job::{DurationSample, SimilarityKeys, DurationKind};
+use jobtrack::job::{DurationKind, DurationSample, SimilarityKeys};
 use jobtrack::policy::{DurationHistory, PollRule};
 
 use super::figures::Seen;
@@ -12,7 +12,8 @@ use super::workload::Job;
 
 /// What memory and rule alone would do, knowing the elapsed time exactly.
 pub(crate) fn learned(jobs: &[Job], rule: &PollRule) -> Vec<Seen> {
-    let likeness = |job: &Job| SimilarityKeys::UserProvided(format!("like-{}", job.likeness).into());
+    let likeness =
+        |job: &Job| SimilarityKeys::UserProvided(format!("like-{}", job.likeness).into());
     let mut memory = DurationHistory::default();
     let mut seen = vec![None; jobs.len()];
     let mut requests = vec![0; jobs.len()];
@@ -23,7 +24,11 @@ pub(crate) fn learned(jobs: &[Job], rule: &PollRule) -> Vec<Seen> {
         requests[index] += 1;
         if now >= job.end() {
             let took = Some(Duration::from_millis(job.took));
-            memory.record(&DurationSample { similarity_keys: likeness(job), total: took, run: took });
+            memory.record(&DurationSample {
+                similarity_keys: likeness(job),
+                total: took,
+                run: took,
+            });
             seen[index] = Some(Seen::at(job, requests[index], now));
         } else {
             let curve = memory.predict(&likeness(job), DurationKind::Run);

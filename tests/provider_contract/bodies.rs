@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::standin::Fault;
-use crate::subject::{Harness, ProviderErrorKind, FIXTURES, error_kind};
+use crate::subject::{FIXTURES, Harness, ProviderErrorKind, error_kind};
 
 /// Bodies that tell nothing of the job, made of a good one.
 fn malformed_bodies(harness: &Harness) -> Vec<(&'static str, Vec<u8>)> {
@@ -51,7 +51,10 @@ fn malformed_bodies(harness: &Harness) -> Vec<(&'static str, Vec<u8>)> {
         ("a number for the word", harness.body_with_field(state_field, "17").into_bytes()),
         ("an object for the word", harness.body_with_field(state_field, "{\"a\":1}").into_bytes()),
         ("an empty word", harness.body_with_field(state_field, "\"\"").into_bytes()),
-        ("an endless word", harness.body_with_field(state_field, &format!("\"{}\"", "A".repeat(9000))).into_bytes()),
+        (
+            "an endless word",
+            harness.body_with_field(state_field, &format!("\"{}\"", "A".repeat(9000))).into_bytes(),
+        ),
         ("1e999", detail_body("1e999")),
         ("NaN", detail_body("NaN")),
         ("Infinity", detail_body("-Infinity")),
@@ -62,13 +65,17 @@ fn malformed_bodies(harness: &Harness) -> Vec<(&'static str, Vec<u8>)> {
         ("deep arrays in a field", detail_body(&nested("[", "]"))),
     ];
     if let Some(id) = fixture.id_field {
-        let id_body = |id_text: &str| harness.body_with_field(id, &format!("\"{id_text}\"")).into_bytes();
+        let id_body =
+            |id_text: &str| harness.body_with_field(id, &format!("\"{id_text}\"")).into_bytes();
         bodies.extend([
             ("the id twice", {
                 format!("{{\"{id}\":\"{}\",{}", fixture.remote_id, &valid_body[1..]).into_bytes()
             }),
             ("another job's id", id_body("01OTHER")),
-            ("the id in other letters", id_body(&fixture.remote_id.to_uppercase().replace('1', "l"))),
+            (
+                "the id in other letters",
+                id_body(&fixture.remote_id.to_uppercase().replace('1', "l")),
+            ),
             ("an id that only begins so", id_body(&format!("{}1", fixture.remote_id))),
             ("a number for the id", harness.body_with_field(id, "17").into_bytes()),
         ]);
@@ -82,9 +89,15 @@ async fn fault_40_41_42_45_an_unreadable_body_is_a_failed_poll() {
         let harness = Harness::new(fixture).await;
         for (name, body) in malformed_bodies(&harness) {
             let error = harness.parse_body(body).await.expect_err(name);
-            assert_eq!(error_kind(&error), ProviderErrorKind::Malformed, "{}, {name}: {error}", fixture.kind);
+            assert_eq!(
+                error_kind(&error),
+                ProviderErrorKind::Malformed,
+                "{}, {name}: {error}",
+                fixture.kind
+            );
         }
-        let valid_body = harness.body_with_field(fixture.state_field, &format!("\"{}\"", fixture.running_state));
+        let valid_body =
+            harness.body_with_field(fixture.state_field, &format!("\"{}\"", fixture.running_state));
         harness.parse_valid_body("the body of which all these are made", valid_body).await;
     }
 }
@@ -96,7 +109,11 @@ async fn a_valid_body_is_accepted_with_any_content_type() {
         let body = Value::Object((fixture.minimal_body)(fixture.running_state)).to_string();
         for kind in ["application/json; charset=utf-8", "text/plain", "text/html", ""] {
             let fault = Fault::Body { content_type: kind.into(), bytes: body.clone().into() };
-            let observation = harness.poll_with_fault(fault).await.result.unwrap_or_else(|e| panic!("{kind}: {e}"));
+            let observation = harness
+                .poll_with_fault(fault)
+                .await
+                .result
+                .unwrap_or_else(|e| panic!("{kind}: {e}"));
             assert_eq!(observation.provider_state, fixture.running_state, "{kind}");
         }
     }
@@ -131,10 +148,14 @@ async fn fault_45_a_field_is_kept_as_it_is_or_dropped() {
         let Some(field) = fixture.detail_field else { continue };
         let harness = Harness::new(fixture).await;
         for (text, kept) in cases {
-            let observation = harness.parse_valid_body(text, harness.body_with_field(field, text)).await;
+            let observation =
+                harness.parse_valid_body(text, harness.body_with_field(field, text)).await;
             let kept: Option<Value> = kept.map(|kept| kept.parse().expect("JSON"));
             assert_eq!(observation.detail.get(field), kept.as_ref(), "{text}");
-            assert_eq!(observation.provider_state, fixture.running_state, "{text}: the rest is read");
+            assert_eq!(
+                observation.provider_state, fixture.running_state,
+                "{text}: the rest is read"
+            );
         }
     }
 }
@@ -143,10 +164,14 @@ async fn fault_45_a_field_is_kept_as_it_is_or_dropped() {
 async fn unknown_fields_are_ignored() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        let plain = harness.parse_valid_body("plain", Value::Object((fixture.minimal_body)(fixture.running_state)).to_string());
+        let plain = harness.parse_valid_body(
+            "plain",
+            Value::Object((fixture.minimal_body)(fixture.running_state)).to_string(),
+        );
         let plain = plain.await;
         for value in ["1", "null", "\"x\"", "[[[]]]", "{\"state\":\"QUERY_STATE_FAILED\"}"] {
-            let observation = harness.parse_valid_body(value, harness.body_with_field("surprise", value)).await;
+            let observation =
+                harness.parse_valid_body(value, harness.body_with_field("surprise", value)).await;
             assert_eq!(observation, plain, "{value}");
         }
     }
@@ -169,11 +194,13 @@ async fn long_texts_are_truncated_at_a_character_boundary() {
         assert!(detail.len() < 2 * MAX_TEXT_BYTES, "the detail has {} bytes", detail.len());
 
         let exact = "y".repeat(MAX_TEXT_BYTES);
-        let observation = harness.parse_valid_body("as long", Value::Object((fixture.failed_body)(&exact)).to_string());
+        let observation = harness
+            .parse_valid_body("as long", Value::Object((fixture.failed_body)(&exact)).to_string());
         assert_eq!(observation.await.message, Some(exact), "not cut");
         let Some(field) = fixture.detail_field else { continue };
         let text = Value::from(long).to_string();
-        let observation = harness.parse_valid_body("a long field", harness.body_with_field(field, &text)).await;
+        let observation =
+            harness.parse_valid_body("a long field", harness.body_with_field(field, &text)).await;
         assert_eq!(observation.detail[field].as_str().map(str::len), Some(MAX_TEXT_BYTES - 1));
     }
 }

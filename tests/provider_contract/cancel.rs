@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobtrack::job::ObservedState;
 
 use crate::standin::{Fault, Life, Target, Times};
-use crate::subject::{Harness, ProviderErrorKind, FIXTURES, error_kind};
+use crate::subject::{FIXTURES, Harness, ProviderErrorKind, error_kind};
 
 fn long_running() -> Life {
     Life::new().running(Duration::from_hours(1))
@@ -20,7 +20,8 @@ async fn a_cancel_is_one_request_and_the_next_poll_sees_the_end() {
         harness.cancel().await.unwrap_or_else(|error| panic!("{}: {error}", fixture.kind));
         let observed_state = harness.poll().await.result.expect("an answer").state;
         let (method, path_suffix) = fixture.cancel_request;
-        let expected = if path_suffix == "/stop" { ObservedState::Failed } else { ObservedState::Cancelled };
+        let expected =
+            if path_suffix == "/stop" { ObservedState::Failed } else { ObservedState::Cancelled };
         assert_eq!(observed_state, expected, "{}", fixture.kind);
 
         let requests = harness.server.requests();
@@ -38,7 +39,11 @@ async fn polls_and_checks_never_cancel_a_job() {
         let harness = Harness::new(fixture).await;
         (fixture.add_job)(&harness.server, long_running());
         for status in [200, 302, 307, 308, 401, 404, 405, 429, 500] {
-            harness.poll_with_fault(Fault::status(status, "{}")).await.result.expect_err("no state is in it");
+            harness
+                .poll_with_fault(Fault::status(status, "{}"))
+                .await
+                .result
+                .expect_err("no state is in it");
             harness.server.fault(Target::All, Fault::status(status, "{}"), Times::Once);
             harness.check(0).await;
         }

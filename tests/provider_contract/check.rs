@@ -3,7 +3,7 @@
 use jobtrack::job::{ConnectionCheck, Finding};
 
 use crate::standin::{Fault, StandIn, Target, Times};
-use crate::subject::{Harness, FIXTURES};
+use crate::subject::{FIXTURES, Harness};
 
 async fn check_with_fault(harness: &Harness, fault: Fault) -> Finding {
     // For as long as it tries: a token that is refused is fetched anew.
@@ -55,9 +55,19 @@ async fn every_kind_distinguishes_the_causes_of_failure() {
             assert_eq!(finding_name(&check_with_fault(&harness, fault).await), expected, "{case}");
         }
         harness.server.set_key("another");
-        assert_eq!(finding_name(&harness.check(0).await.finding), "credentials", "{}", fixture.kind);
+        assert_eq!(
+            finding_name(&harness.check(0).await.finding),
+            "credentials",
+            "{}",
+            fixture.kind
+        );
         harness.server.pause().await;
-        assert_eq!(finding_name(&harness.check(0).await.finding), "unreachable", "{}", fixture.kind);
+        assert_eq!(
+            finding_name(&harness.check(0).await.finding),
+            "unreachable",
+            "{}",
+            fixture.kind
+        );
         assert_eq!(harness.server.violations(), [""; 0]);
     }
 }
@@ -104,6 +114,11 @@ async fn an_unresolvable_host_is_unreachable() {
     for fixture in FIXTURES {
         let server = StandIn::start().await;
         let harness = Harness::with_base_url(fixture, server, "https://nobody.invalid");
-        assert_eq!(finding_name(&harness.check(0).await.finding), "unreachable", "{}", fixture.kind);
+        assert_eq!(
+            finding_name(&harness.check(0).await.finding),
+            "unreachable",
+            "{}",
+            fixture.kind
+        );
     }
 }

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jobtrack::job::{SimilarityKeys, Observation, ObservedState, ProviderTimes};
+use jobtrack::job::{Observation, ObservedState, ProviderTimes, SimilarityKeys};
 use serde_json::{Value, json};
 
 use crate::standin::{AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SECURITY_TOKEN, SK, StandIn, dataarts};
-use crate::subject::{ProviderErrorKind, BodyExample, RejectionCase, ProviderFixture, huawei_auth_config, huawei_password_config, into_object};
+use crate::subject::{
+    BodyExample, ProviderErrorKind, ProviderFixture, RejectionCase, huawei_auth_config,
+    huawei_password_config, into_object,
+};
 
 const ID: &str = "\u{811a}\u{672c}_etl.v2/a1ad-448a-9d56-4154193d49c5";
 
@@ -37,21 +40,55 @@ pub(crate) const DATAARTS: ProviderFixture = ProviderFixture {
     ],
     running_state: "RUNNING",
     examples,
-    failed_body: |message| into_object(json!({ "status": "FAILED", "results": [{ "message": message }] })),
+    failed_body: |message| {
+        into_object(json!({ "status": "FAILED", "results": [{ "message": message }] }))
+    },
     rejections: &[
-        RejectionCase { status: 400, body: dataarts::ERROR_EXAMPLE, error_kind: ProviderErrorKind::NotFound },
-        RejectionCase { status: 400, body: r#"{"error_code":"DLF.6205"}"#, error_kind: ProviderErrorKind::NotFound },
-        RejectionCase { status: 400, body: r#"{"error_code":"DLF.30137"}"#, error_kind: ProviderErrorKind::NotFound },
+        RejectionCase {
+            status: 400,
+            body: dataarts::ERROR_EXAMPLE,
+            error_kind: ProviderErrorKind::NotFound,
+        },
+        RejectionCase {
+            status: 400,
+            body: r#"{"error_code":"DLF.6205"}"#,
+            error_kind: ProviderErrorKind::NotFound,
+        },
+        RejectionCase {
+            status: 400,
+            body: r#"{"error_code":"DLF.30137"}"#,
+            error_kind: ProviderErrorKind::NotFound,
+        },
         RejectionCase {
             status: 400,
             body: r#"{"error_code":"DLF.6888","error_msg":"no permission"}"#,
             error_kind: ProviderErrorKind::Auth,
         },
-        RejectionCase { status: 400, body: r#"{"error_code":"DLF.0100"}"#, error_kind: ProviderErrorKind::Malformed },
-        RejectionCase { status: 401, body: r#"{"error_code":"APIG.0301"}"#, error_kind: ProviderErrorKind::Auth },
-        RejectionCase { status: 404, body: r#"{"error_code":"APIG.0101"}"#, error_kind: ProviderErrorKind::Misconfigured },
-        RejectionCase { status: 429, body: r#"{"error_code":"APIGW.0308"}"#, error_kind: ProviderErrorKind::RateLimited },
-        RejectionCase { status: 500, body: r#"{"error_code":"DLF.6205"}"#, error_kind: ProviderErrorKind::Transient },
+        RejectionCase {
+            status: 400,
+            body: r#"{"error_code":"DLF.0100"}"#,
+            error_kind: ProviderErrorKind::Malformed,
+        },
+        RejectionCase {
+            status: 401,
+            body: r#"{"error_code":"APIG.0301"}"#,
+            error_kind: ProviderErrorKind::Auth,
+        },
+        RejectionCase {
+            status: 404,
+            body: r#"{"error_code":"APIG.0101"}"#,
+            error_kind: ProviderErrorKind::Misconfigured,
+        },
+        RejectionCase {
+            status: 429,
+            body: r#"{"error_code":"APIGW.0308"}"#,
+            error_kind: ProviderErrorKind::RateLimited,
+        },
+        RejectionCase {
+            status: 500,
+            body: r#"{"error_code":"DLF.6205"}"#,
+            error_kind: ProviderErrorKind::Transient,
+        },
     ],
     error_body: |text| json!({ "error_code": "DLF.0100", "error_msg": text }).to_string(),
 };
@@ -86,10 +123,17 @@ fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
     )
 }
 
-fn observation(observed_state: ObservedState, provider_state: &str, message: Option<&str>, results: &Value) -> Observation {
+fn observation(
+    observed_state: ObservedState,
+    provider_state: &str,
+    message: Option<&str>,
+    results: &Value,
+) -> Observation {
     let detail = if results.is_null() { json!({}) } else { json!({ "results": results }) };
     Observation {
-        similarity_keys: SimilarityKeys::from_provider(["script \u{811a}\u{672c}_etl.v2".to_owned()]),
+        similarity_keys: SimilarityKeys::from_provider([
+            "script \u{811a}\u{672c}_etl.v2".to_owned()
+        ]),
         reported_duration: None,
         list_time: None,
         state: observed_state,
@@ -135,7 +179,12 @@ fn examples() -> Vec<BodyExample> {
             name: "and may stand beside the results",
             body: json!({ "status": "FAILED", "message": "no cluster", "results": null })
                 .to_string(),
-            expected: observation(ObservedState::Failed, "FAILED", Some("no cluster"), &Value::Null),
+            expected: observation(
+                ObservedState::Failed,
+                "FAILED",
+                Some("no cluster"),
+                &Value::Null,
+            ),
         },
         BodyExample {
             name: "rows may be many times as long as an answer",
@@ -143,7 +192,12 @@ fn examples() -> Vec<BodyExample> {
                 r#"{{"results":[{{"rows":[["{}"]],"rowCount":"3"}}],"status":"FINISHED"}}"#,
                 "row ".repeat(2_000_000)
             ),
-            expected: observation(ObservedState::Succeeded, "FINISHED", None, &json!([{ "rowCount": 3 }])),
+            expected: observation(
+                ObservedState::Succeeded,
+                "FINISHED",
+                None,
+                &json!([{ "rowCount": 3 }]),
+            ),
         },
     ]
 }

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jobtrack::job::{SimilarityKeys, Observation, ObservedState, ProviderTimes, UtcTime};
+use jobtrack::job::{Observation, ObservedState, ProviderTimes, SimilarityKeys, UtcTime};
 use serde_json::{Value, json};
 
 use crate::standin::{AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SK, StandIn, dli};
-use crate::subject::{ProviderErrorKind, BodyExample, RejectionCase, ProviderFixture, huawei_auth_config, huawei_password_config, into_object};
+use crate::subject::{
+    BodyExample, ProviderErrorKind, ProviderFixture, RejectionCase, huawei_auth_config,
+    huawei_password_config, into_object,
+};
 
 pub(crate) const PROJECT: &str = "48cc2c48765f481480c7db940d6409d1";
 const ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
@@ -42,7 +45,9 @@ pub(crate) const DLI: ProviderFixture = ProviderFixture {
     ],
     running_state: "RUNNING",
     examples,
-    failed_body: |message| into_object(json!({ "job_id": ID, "status": "FAILED", "message": message })),
+    failed_body: |message| {
+        into_object(json!({ "job_id": ID, "status": "FAILED", "message": message }))
+    },
     rejections: &[
         RejectionCase {
             status: 400,
@@ -59,13 +64,21 @@ pub(crate) const DLI: ProviderFixture = ProviderFixture {
             body: r#"{"error_code":"DLI.0999","error_msg":"internal"}"#,
             error_kind: ProviderErrorKind::Transient,
         },
-        RejectionCase { status: 400, body: r#"{"error_code":"DLI.0012"}"#, error_kind: ProviderErrorKind::Transient },
+        RejectionCase {
+            status: 400,
+            body: r#"{"error_code":"DLI.0012"}"#,
+            error_kind: ProviderErrorKind::Transient,
+        },
         RejectionCase {
             status: 400,
             body: r#"{"error_code":"DLI.0001","error_msg":"bad parameter"}"#,
             error_kind: ProviderErrorKind::Malformed,
         },
-        RejectionCase { status: 401, body: r#"{"error_code":"DLI.0013"}"#, error_kind: ProviderErrorKind::Auth },
+        RejectionCase {
+            status: 401,
+            body: r#"{"error_code":"DLI.0013"}"#,
+            error_kind: ProviderErrorKind::Auth,
+        },
         RejectionCase {
             status: 401,
             body: r#"{"error_code":"APIGW.0307","error_msg":"The token must be updated."}"#,
@@ -76,7 +89,11 @@ pub(crate) const DLI: ProviderFixture = ProviderFixture {
             body: r#"{"error":{"code":401,"message":"The request you have made requires authentication.","title":"Unauthorized"}}"#,
             error_kind: ProviderErrorKind::Auth,
         },
-        RejectionCase { status: 403, body: r#"{"error_code":"APIG.0302"}"#, error_kind: ProviderErrorKind::Auth },
+        RejectionCase {
+            status: 403,
+            body: r#"{"error_code":"APIG.0302"}"#,
+            error_kind: ProviderErrorKind::Auth,
+        },
         RejectionCase {
             status: 404,
             body: r#"{"error_code":"APIGW.0101","error_msg":"The API does not exist."}"#,
@@ -87,10 +104,22 @@ pub(crate) const DLI: ProviderFixture = ProviderFixture {
             body: r#"{"error_code":"APIGW.0308","error_msg":"policy user over ratelimit,limit:60,time:1 minute"}"#,
             error_kind: ProviderErrorKind::RateLimited,
         },
-        RejectionCase { status: 504, body: r#"{"error_code":"APIGW.0201"}"#, error_kind: ProviderErrorKind::Transient },
-        RejectionCase { status: 413, body: r#"{"error_code":"APIG.0201"}"#, error_kind: ProviderErrorKind::Transient },
+        RejectionCase {
+            status: 504,
+            body: r#"{"error_code":"APIGW.0201"}"#,
+            error_kind: ProviderErrorKind::Transient,
+        },
+        RejectionCase {
+            status: 413,
+            body: r#"{"error_code":"APIG.0201"}"#,
+            error_kind: ProviderErrorKind::Transient,
+        },
         // "Not found" from a server in trouble is not about the job.
-        RejectionCase { status: 500, body: r#"{"error_code":"DLI.0002"}"#, error_kind: ProviderErrorKind::Transient },
+        RejectionCase {
+            status: 500,
+            body: r#"{"error_code":"DLI.0002"}"#,
+            error_kind: ProviderErrorKind::Transient,
+        },
         // A 200 whose request failed.
         RejectionCase {
             status: 200,
@@ -140,12 +169,17 @@ const EXAMPLE_END_MS: i64 = 1_509_335_108_918 + 2523;
 
 fn finished_observation(message: Option<&str>, detail: Value) -> Observation {
     Observation {
-        similarity_keys: SimilarityKeys::from_provider(DOCUMENTED_SIMILARITY_KEYS.map(str::to_owned)),
+        similarity_keys: SimilarityKeys::from_provider(
+            DOCUMENTED_SIMILARITY_KEYS.map(str::to_owned),
+        ),
         reported_duration: Some(Duration::from_millis(2523)),
         list_time: Some(UtcTime::from_millis(1_509_335_108_918)),
         state: ObservedState::Succeeded,
         provider_state: "FINISHED".into(),
-        times: ProviderTimes { ended_at: Some(UtcTime::from_millis(EXAMPLE_END_MS)), ..ProviderTimes::default() },
+        times: ProviderTimes {
+            ended_at: Some(UtcTime::from_millis(EXAMPLE_END_MS)),
+            ..ProviderTimes::default()
+        },
         message: message.map(str::to_owned),
         detail: into_object(detail),
     }
@@ -187,7 +221,10 @@ fn examples() -> Vec<BodyExample> {
         BodyExample {
             name: "the older document's, whose message has quotes that are not escaped",
             body: dli::OLDER_FINISHED_EXAMPLE.to_owned(),
-            expected: finished_observation(Some(r#"{"error_code":"DLI.0999"}"#), documented_detail()),
+            expected: finished_observation(
+                Some(r#"{"error_code":"DLI.0999"}"#),
+                documented_detail(),
+            ),
         },
         running_example(
             json!({

@@ -1,10 +1,10 @@
 //! The kind `dune`: its words, its bodies as the document and real answers have them, its refusals.
 
-use jobtrack::job::{SimilarityKeys, Observation, ObservedState, ProviderTimes, UtcTime};
+use jobtrack::job::{Observation, ObservedState, ProviderTimes, SimilarityKeys, UtcTime};
 use serde_json::{Value, json};
 
 use crate::standin::{KEY, StandIn, dune};
-use crate::subject::{ProviderErrorKind, BodyExample, RejectionCase, ProviderFixture, into_object};
+use crate::subject::{BodyExample, ProviderErrorKind, ProviderFixture, RejectionCase, into_object};
 
 const ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
 
@@ -55,18 +55,42 @@ pub(crate) const DUNE: ProviderFixture = ProviderFixture {
             body: r#"{"error":"The requested execution ID (ID: 01GBM4W2N0NMCGPZYW8AYK4YF1) is invalid."}"#,
             error_kind: ProviderErrorKind::NotFound,
         },
-        RejectionCase { status: 404, body: r#"{"error":"Object not found"}"#, error_kind: ProviderErrorKind::NotFound },
-        RejectionCase { status: 400, body: r#"{"error":"bad request"}"#, error_kind: ProviderErrorKind::Malformed },
-        RejectionCase { status: 400, body: r#"{"error":"invalid parameter"}"#, error_kind: ProviderErrorKind::Malformed },
-        RejectionCase { status: 404, body: r#"{"error":"no route"}"#, error_kind: ProviderErrorKind::Misconfigured },
-        RejectionCase { status: 401, body: r#"{"error":"invalid API Key"}"#, error_kind: ProviderErrorKind::Auth },
+        RejectionCase {
+            status: 404,
+            body: r#"{"error":"Object not found"}"#,
+            error_kind: ProviderErrorKind::NotFound,
+        },
+        RejectionCase {
+            status: 400,
+            body: r#"{"error":"bad request"}"#,
+            error_kind: ProviderErrorKind::Malformed,
+        },
+        RejectionCase {
+            status: 400,
+            body: r#"{"error":"invalid parameter"}"#,
+            error_kind: ProviderErrorKind::Malformed,
+        },
+        RejectionCase {
+            status: 404,
+            body: r#"{"error":"no route"}"#,
+            error_kind: ProviderErrorKind::Misconfigured,
+        },
+        RejectionCase {
+            status: 401,
+            body: r#"{"error":"invalid API Key"}"#,
+            error_kind: ProviderErrorKind::Auth,
+        },
         RejectionCase {
             status: 402,
             body: r#"{"error":"This API request would exceed your configured limits per billing cycle."}"#,
             error_kind: ProviderErrorKind::Quota,
         },
         // "Not found" in the words of another status is not about the job.
-        RejectionCase { status: 500, body: r#"{"error":"Object not found"}"#, error_kind: ProviderErrorKind::Transient },
+        RejectionCase {
+            status: 500,
+            body: r#"{"error":"Object not found"}"#,
+            error_kind: ProviderErrorKind::Transient,
+        },
     ],
     error_body: |text| json!({ "error": text }).to_string(),
 };
@@ -75,10 +99,17 @@ fn utc(text: &str) -> UtcTime {
     UtcTime::parse_rfc3339(text).expect("a time")
 }
 
-fn observation(observed_state: ObservedState, state_suffix: &str, times: ProviderTimes, detail: Value) -> Observation {
+fn observation(
+    observed_state: ObservedState,
+    state_suffix: &str,
+    times: ProviderTimes,
+    detail: Value,
+) -> Observation {
     let (provider_state, detail) = (format!("QUERY_STATE_{state_suffix}"), into_object(detail));
     Observation {
-        similarity_keys: SimilarityKeys::from_provider(detail.get("query_id").map(|id| format!("query {id}"))),
+        similarity_keys: SimilarityKeys::from_provider(
+            detail.get("query_id").map(|id| format!("query {id}")),
+        ),
         reported_duration: None,
         state: observed_state,
         provider_state,
@@ -135,7 +166,8 @@ fn documented_examples() -> Vec<BodyExample> {
 
 fn real_world_examples() -> Vec<BodyExample> {
     let submitted = "2026-11-22T09:00:00Z";
-    let only_submitted = ProviderTimes { submitted_at: Some(utc(submitted)), ..ProviderTimes::default() };
+    let only_submitted =
+        ProviderTimes { submitted_at: Some(utc(submitted)), ..ProviderTimes::default() };
     let failed = json!({
         "type": "FAILED_TYPE_EXECUTION_FAILED",
         "message": "line 24:13: Column 'blok_number' cannot be resolved",
@@ -195,7 +227,10 @@ fn real_world_examples() -> Vec<BodyExample> {
             expected: observation(
                 ObservedState::Cancelled,
                 "CANCELED",
-                ProviderTimes { ended_at: Some(utc("2026-11-22T09:00:06Z")), ..ProviderTimes::default() },
+                ProviderTimes {
+                    ended_at: Some(utc("2026-11-22T09:00:06Z")),
+                    ..ProviderTimes::default()
+                },
                 json!({}),
             ),
         },
@@ -244,7 +279,12 @@ fn edge_case_examples() -> Vec<BodyExample> {
                 "expires_at": "99999-01-01T00:00:00Z", "cancelled_at": "1999-12-31T23:59:59Z",
             })
             .to_string(),
-            expected: observation(ObservedState::Running, "EXECUTING", ProviderTimes::default(), json!({})),
+            expected: observation(
+                ObservedState::Running,
+                "EXECUTING",
+                ProviderTimes::default(),
+                json!({}),
+            ),
         },
     ]
 }

@@ -40,7 +40,11 @@ async fn dune_jobs_are_similar_by_query_id() {
     ];
     for (query, expected) in cases {
         let body = body_with_fields(&DUNE, "QUERY_STATE_PENDING", json!({ "query_id": query }));
-        assert_eq!(harness.parse_valid_body("a query", body).await.similarity_keys, expected, "{query}");
+        assert_eq!(
+            harness.parse_valid_body("a query", body).await.similarity_keys,
+            expected,
+            "{query}"
+        );
     }
 }
 
@@ -54,12 +58,21 @@ async fn dune_run_duration_falls_back_to_metadata_for_finished_jobs() {
     };
     assert_eq!(run_duration("QUERY_STATE_COMPLETED", json!(24)).await, Some(ms(24)));
     assert_eq!(run_duration("QUERY_STATE_EXECUTING", json!(24)).await, None);
-    for implausible in [json!(0), json!(-1), json!(1e12), json!(400_u64 * 86_400_000), json!("soon")] {
-        assert_eq!(run_duration("QUERY_STATE_COMPLETED", implausible.clone()).await, None, "{implausible}");
+    for implausible in
+        [json!(0), json!(-1), json!(1e12), json!(400_u64 * 86_400_000), json!("soon")]
+    {
+        assert_eq!(
+            run_duration("QUERY_STATE_COMPLETED", implausible.clone()).await,
+            None,
+            "{implausible}"
+        );
     }
     // The document's example contradicts itself: its times say 196 s, and go first.
     let with_times = harness.parse_valid_body("times and metadata", dune::COMPLETED_EXAMPLE).await;
-    assert_eq!((with_times.reported_duration, with_times.similarity_keys), (None, similarity_keys(&["query 980708"])));
+    assert_eq!(
+        (with_times.reported_duration, with_times.similarity_keys),
+        (None, similarity_keys(&["query 980708"]))
+    );
 }
 
 #[tokio::test]
@@ -68,9 +81,11 @@ async fn dli_jobs_are_similar_by_statement_and_by_queue_and_type() {
     let whole = json!({ "queue_name": "q", "job_type": "INSERT", "statement": "select 5" });
     let broad_key = "queue q, INSERT";
     let exact_key = "queue q, INSERT, statement 67d40ba57947";
-    for (statement, names) in
-        [("full", &[exact_key, broad_key][..]), ("hash", &[exact_key, broad_key]), ("none", &[broad_key])]
-    {
+    for (statement, names) in [
+        ("full", &[exact_key, broad_key][..]),
+        ("hash", &[exact_key, broad_key]),
+        ("none", &[broad_key]),
+    ] {
         let harness = Harness::new(dli_with_statement_capture(statement)).await;
         let observation = harness.parse_valid_body("a job", job(whole.clone())).await;
         assert_eq!(observation.similarity_keys, similarity_keys(names), "{statement}");
@@ -78,17 +93,27 @@ async fn dli_jobs_are_similar_by_statement_and_by_queue_and_type() {
     let harness = Harness::new(&DLI).await;
     let cases = [
         (json!({ "queue_name": "q", "job_type": "INSERT" }), similarity_keys(&[broad_key])),
-        (json!({ "queue_name": "q", "job_type": "INSERT", "statement": 5 }), similarity_keys(&[broad_key])),
+        (
+            json!({ "queue_name": "q", "job_type": "INSERT", "statement": 5 }),
+            similarity_keys(&[broad_key]),
+        ),
         (json!({ "queue_name": "q", "statement": "select 5" }), SimilarityKeys::Unknown),
         (json!({ "queue_name": "", "job_type": "INSERT" }), SimilarityKeys::Unknown),
         (json!({}), SimilarityKeys::Unknown),
     ];
     for (fields, expected) in cases {
-        assert_eq!(harness.parse_valid_body("a job", job(fields.clone())).await.similarity_keys, expected, "{fields}");
+        assert_eq!(
+            harness.parse_valid_body("a job", job(fields.clone())).await.similarity_keys,
+            expected,
+            "{fields}"
+        );
     }
     let long = json!({ "queue_name": "q".repeat(5000), "job_type": "INSERT" });
     let name = format!("queue {}, INSERT", "q".repeat(128));
-    assert_eq!(harness.parse_valid_body("a job", job(long)).await.similarity_keys, similarity_keys(&[&name]));
+    assert_eq!(
+        harness.parse_valid_body("a job", job(long)).await.similarity_keys,
+        similarity_keys(&[&name])
+    );
     let documented = harness.parse_valid_body("the document's", dli::FINISHED_EXAMPLE).await;
     assert_eq!(documented.similarity_keys, similarity_keys(&DOCUMENTED_SIMILARITY_KEYS));
 }
@@ -108,7 +133,11 @@ async fn dli_run_duration_is_read_for_finished_jobs_only() {
     ];
     for (word, duration, expected) in cases {
         let body = body_with_fields(&DLI, word, json!({ "duration": duration }));
-        assert_eq!(harness.parse_valid_body("a job", body).await.reported_duration, expected, "{word} {duration}");
+        assert_eq!(
+            harness.parse_valid_body("a job", body).await.reported_duration,
+            expected,
+            "{word} {duration}"
+        );
     }
 }
 
@@ -138,6 +167,9 @@ async fn dataarts_instances_are_similar_by_script_and_sum_statement_durations() 
         let body = body_with_fields(&DATAARTS, word, json!({ "results": results(durations) }));
         let observation = harness.parse_valid_body("an instance", body).await;
         assert_eq!(observation.reported_duration, expected, "{word} {durations:?}");
-        assert_eq!(observation.similarity_keys, similarity_keys(&["script \u{811a}\u{672c}_etl.v2"]));
+        assert_eq!(
+            observation.similarity_keys,
+            similarity_keys(&["script \u{811a}\u{672c}_etl.v2"])
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobtrack::job::{ListPage, ListAnswer, Observation, ListWindow, ProviderError, ObservedState, UtcTime};
+use jobtrack::job::{
+    ListAnswer, ListPage, ListWindow, Observation, ObservedState, ProviderError, UtcTime,
+};
 use serde_json::{Value, json};
 
 use crate::dataarts::DATAARTS;
@@ -47,7 +49,10 @@ async fn list_with_fault(harness: &Harness, fault: Fault) -> ListAnswer {
     request_list(harness, full_window()).await
 }
 
-async fn parse_list(harness: &Harness, body: impl Into<Vec<u8>>) -> Result<ListPage, ProviderError> {
+async fn parse_list(
+    harness: &Harness,
+    body: impl Into<Vec<u8>>,
+) -> Result<ListPage, ProviderError> {
     let content_type = "application/json".to_owned();
     list_with_fault(harness, Fault::Body { content_type, bytes: body.into() }).await.result
 }
@@ -145,11 +150,18 @@ async fn a_rows_end_time_is_used_for_finished_jobs_only() {
             "end_time": (FIRST_START_MS + 7).to_string() })
         .to_string()
     };
-    let listed = parse_list(&harness, list_body(&[row("FINISHED"), row("RUNNING")])).await.expect("a list");
+    let listed =
+        parse_list(&harness, list_body(&[row("FINISHED"), row("RUNNING")])).await.expect("a list");
     let times: Vec<_> =
         listed.jobs.iter().map(|(_, job)| (job.state, job.list_time, job.times.ended_at)).collect();
-    let (begin, end) = (Some(UtcTime::from_millis(FIRST_START_MS)), Some(UtcTime::from_millis(FIRST_START_MS + 7)));
-    assert_eq!(times, [(ObservedState::Succeeded, begin, end), (ObservedState::Running, begin, None)]);
+    let (begin, end) = (
+        Some(UtcTime::from_millis(FIRST_START_MS)),
+        Some(UtcTime::from_millis(FIRST_START_MS + 7)),
+    );
+    assert_eq!(
+        times,
+        [(ObservedState::Succeeded, begin, end), (ObservedState::Running, begin, None)]
+    );
 }
 
 #[tokio::test]
@@ -170,7 +182,10 @@ async fn pages_match_the_requested_window() {
         (list_window(end + 1, end + 9000, 1), 0, 0..0),
     ];
     for (window, total, numbers) in cases {
-        let listed = request_list(&harness, window).await.result.unwrap_or_else(|e| panic!("{window:?}: {e}"));
+        let listed = request_list(&harness, window)
+            .await
+            .result
+            .unwrap_or_else(|e| panic!("{window:?}: {e}"));
         assert_eq!(listed.total_count, total, "{window:?}");
         assert_eq!(remote_ids(&listed), numbers.map(remote_id).collect::<Vec<_>>(), "{window:?}");
     }
@@ -208,7 +223,9 @@ async fn an_unreadable_row_is_skipped_without_affecting_others() {
         json!({ "job_id": "a", "status": "RUNNING", "detail": "x".repeat(1 << 20) }).to_string(),
     ];
     for row in invalid_rows {
-        let listed = parse_list(&harness, list_body(&[valid_row("first"), row.clone(), valid_row("last")])).await;
+        let listed =
+            parse_list(&harness, list_body(&[valid_row("first"), row.clone(), valid_row("last")]))
+                .await;
         let listed = listed.unwrap_or_else(|error| panic!("{row:.200}: {error}"));
         assert_eq!(remote_ids(&listed), ["first", "last"], "{row:.200}");
         assert_eq!(listed.total_count, 777);
@@ -220,7 +237,9 @@ async fn the_page_size_limit_scales_with_its_rows() {
     // Far more than an answer about one job may have.
     let long = "select 1;".repeat(20_000);
     let rows: Vec<_> = (0..100)
-        .map(|n| json!({ "job_id": remote_id(n), "status": "RUNNING", "statement": long }).to_string())
+        .map(|n| {
+            json!({ "job_id": remote_id(n), "status": "RUNNING", "statement": long }).to_string()
+        })
         .collect();
     for (statement, kept) in [("full", Some(8 << 10)), ("hash", Some(39)), ("none", None)] {
         let harness = Harness::new(dli_with_statement_capture(statement)).await;
@@ -233,7 +252,10 @@ async fn the_page_size_limit_scales_with_its_rows() {
     }
     let harness = Harness::new(&DLI).await;
     let error = list_with_fault(&harness, Fault::EndlessChunks).await.result.expect_err("no end");
-    assert!(matches!(error_kind(&error), ProviderErrorKind::Transient | ProviderErrorKind::Malformed), "{error}");
+    assert!(
+        matches!(error_kind(&error), ProviderErrorKind::Transient | ProviderErrorKind::Malformed),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -262,7 +284,8 @@ async fn a_body_that_is_not_a_list_is_malformed() {
     }
     let empty = [r#"{"job_count":0,"jobs":[]}"#, r#"{"job_count":"0","jobs":null}"#];
     for case in [&empty[..], &[r#"{"job_count":0}"#]].concat() {
-        let listed = parse_list(&harness, case).await.unwrap_or_else(|error| panic!("{case}: {error}"));
+        let listed =
+            parse_list(&harness, case).await.unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(listed, ListPage { jobs: Vec::new(), total_count: 0 });
     }
 }
@@ -281,7 +304,10 @@ async fn list_errors_match_poll_errors_except_not_found() {
         assert!(listing.server_date.is_some());
     }
     let rate_limited = Fault::RateLimited { retry_after: Some("7".into()) };
-    assert_eq!(list_with_fault(&harness, rate_limited).await.rate_limit.retry_after, Some(Duration::from_secs(7)));
+    assert_eq!(
+        list_with_fault(&harness, rate_limited).await.rate_limit.retry_after,
+        Some(Duration::from_secs(7))
+    );
     for fault in [Fault::Hang, Fault::Reset, Fault::CutBody] {
         let error = list_with_fault(&harness, fault).await.result.expect_err("a fault");
         assert_eq!(error_kind(&error), ProviderErrorKind::Transient, "{error}");
@@ -320,9 +346,12 @@ pub(crate) fn dli_with_statement_capture(statement: &str) -> &'static ProviderFi
     fn config(url: &str, secrets: &Path, statement: &str) -> String {
         format!("{}\n[store]\nstatement = \"{statement}\"\n", (DLI.config)(url, secrets))
     }
-    const FULL: &ProviderFixture = &ProviderFixture { config: |url, dir| config(url, dir, "full"), ..DLI };
-    const HASH: &ProviderFixture = &ProviderFixture { config: |url, dir| config(url, dir, "hash"), ..DLI };
-    const NONE: &ProviderFixture = &ProviderFixture { config: |url, dir| config(url, dir, "none"), ..DLI };
+    const FULL: &ProviderFixture =
+        &ProviderFixture { config: |url, dir| config(url, dir, "full"), ..DLI };
+    const HASH: &ProviderFixture =
+        &ProviderFixture { config: |url, dir| config(url, dir, "hash"), ..DLI };
+    const NONE: &ProviderFixture =
+        &ProviderFixture { config: |url, dir| config(url, dir, "none"), ..DLI };
     match statement {
         "full" => FULL,
         "hash" => HASH,

@@ -6,7 +6,7 @@ use jobtrack::job::{RateLimitInfo, RateLimitQuota, UtcTime};
 use serde_json::Value;
 
 use crate::standin::{Fault, Life};
-use crate::subject::{Harness, FIXTURES};
+use crate::subject::{FIXTURES, Harness};
 
 fn status_fault(code: u16, body: String, headers: &[(&str, &str)]) -> Fault {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -30,7 +30,8 @@ async fn fault_37_rate_limits_are_read_from_successes_and_errors() {
     let invalid = [("RateLimit-Policy", "high"), ("RateLimit", "3"), ("Retry-After", "soon")];
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        let valid_body = || Value::Object((fixture.minimal_body)(fixture.running_state)).to_string();
+        let valid_body =
+            || Value::Object((fixture.minimal_body)(fixture.running_state)).to_string();
         for (code, body) in [(200, valid_body()), (429, String::new()), (503, String::new())] {
             let answer = harness.poll_with_fault(status_fault(code, body.clone(), &limits)).await;
             assert_eq!(answer.rate_limit, expected, "{code}");
@@ -52,10 +53,15 @@ async fn fault_37_a_retry_after_date_is_relative_to_the_providers_clock() {
         let in_an_hour = date.plus(Duration::from_hours(1)).to_string();
         let later: jiff::Timestamp = in_an_hour.parse().expect("a time");
         let later = later.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        let answer = harness.poll_with_fault(status_fault(429, String::new(), &[("Retry-After", &later)])).await;
+        let answer = harness
+            .poll_with_fault(status_fault(429, String::new(), &[("Retry-After", &later)]))
+            .await;
         let wait = answer.rate_limit.retry_after.expect("a wait");
         let expected_range = Duration::from_mins(59)..=Duration::from_hours(1);
-        assert!(expected_range.contains(&wait), "{wait:?}: our clock on the bench shows another time");
+        assert!(
+            expected_range.contains(&wait),
+            "{wait:?}: our clock on the bench shows another time"
+        );
     }
 }
 

@@ -1,10 +1,10 @@
 //! What each status means, in the provider's own words and in anybody else's.
 
-use jobtrack::provider::meaning::{Matcher, ERROR_CLASSES};
+use jobtrack::provider::meaning::{ERROR_CLASSES, Matcher};
 use serde_json::json;
 
 use crate::standin::Fault;
-use crate::subject::{Harness, ProviderErrorKind, FIXTURES, error_kind};
+use crate::subject::{FIXTURES, Harness, ProviderErrorKind, error_kind};
 
 /// What each status means, whatever its body.
 const STATUS_CLASSES: [(u16, ProviderErrorKind); 20] = [
@@ -71,7 +71,8 @@ async fn each_table_row_is_classified_by_the_kinds_that_use_it() {
         let harness = Harness::new(fixture).await;
         let is_dune = fixture.kind == "dune";
         let kind_of_response = async |status, body: &serde_json::Value| {
-            let error = harness.poll_with_fault(Fault::status(status, &body.to_string())).await.result;
+            let error =
+                harness.poll_with_fault(Fault::status(status, &body.to_string())).await.result;
             error_kind(&error.expect_err("a refusal"))
         };
         for (code, status, huawei_kind) in HUAWEI_CODES {
@@ -82,12 +83,21 @@ async fn each_table_row_is_classified_by_the_kinds_that_use_it() {
             let body = json!({ "error_code": code.replace("APIGW", "APIG") });
             let expected = if is_dune { ProviderErrorKind::Malformed } else { huawei_kind };
             assert_eq!(kind_of_response(418, &body).await, expected, "{} {code}", fixture.kind);
-            assert_eq!(kind_of_response(500, &body).await, ProviderErrorKind::Transient, "{code} is not believed");
+            assert_eq!(
+                kind_of_response(500, &body).await,
+                ProviderErrorKind::Transient,
+                "{code} is not believed"
+            );
         }
         for (status, message, dune_kind) in DUNE_MESSAGES {
             let expected = if is_dune { dune_kind } else { kind_for_status(status) };
             let body = json!({ "error": message });
-            assert_eq!(kind_of_response(status, &body).await, expected, "{} {message}", fixture.kind);
+            assert_eq!(
+                kind_of_response(status, &body).await,
+                expected,
+                "{} {message}",
+                fixture.kind
+            );
         }
     }
 }
@@ -96,14 +106,18 @@ async fn each_table_row_is_classified_by_the_kinds_that_use_it() {
 fn every_table_row_is_tested() {
     for (matcher, _) in ERROR_CLASSES {
         let tested = match matcher {
-            Matcher::Status(range) => STATUS_CLASSES.iter().any(|(status, _)| range.contains(status)),
+            Matcher::Status(range) => {
+                STATUS_CLASSES.iter().any(|(status, _)| range.contains(status))
+            }
             Matcher::HuaweiCode(service, number) => {
                 HUAWEI_CODES.iter().any(|(code, ..)| *code == format!("{service}.{number}"))
             }
-            Matcher::DuneMessage(status, texts) => DUNE_MESSAGES.iter().any(|(tested_status, message, _)| {
-                let message = message.to_lowercase();
-                tested_status == status && texts.iter().all(|text| message.contains(text))
-            }),
+            Matcher::DuneMessage(status, texts) => {
+                DUNE_MESSAGES.iter().any(|(tested_status, message, _)| {
+                    let message = message.to_lowercase();
+                    tested_status == status && texts.iter().all(|text| message.contains(text))
+                })
+            }
         };
         assert!(tested, "{matcher:?}");
     }
@@ -147,10 +161,15 @@ async fn an_error_message_is_kept_and_bounded() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
         let body = (fixture.error_body)("maintenance until noon");
-        let error = harness.poll_with_fault(Fault::status(503, &body)).await.result.expect_err("a 503");
+        let error =
+            harness.poll_with_fault(Fault::status(503, &body)).await.result.expect_err("a 503");
         assert!(error.to_string().contains("maintenance until noon"), "{error}");
         let oversized = (fixture.error_body)(&"\u{e9}".repeat(400_000));
-        let error = harness.poll_with_fault(Fault::status(503, &oversized)).await.result.expect_err("a 503");
+        let error = harness
+            .poll_with_fault(Fault::status(503, &oversized))
+            .await
+            .result
+            .expect_err("a 503");
         assert_eq!(error_kind(&error), ProviderErrorKind::Transient);
         assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
     }

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::standin::{Fault, Life};
-use crate::subject::{Harness, FIXTURES, ProviderFixture};
+use crate::subject::{FIXTURES, Harness, ProviderFixture};
 
 #[tokio::test]
 async fn the_secret_is_sent_and_not_in_the_url() {
@@ -41,18 +41,29 @@ async fn fault_56_a_secret_echoed_in_a_successful_response_is_redacted() {
         let harness = Harness::new(fixture).await;
         let redacted = "*".repeat(secret.len());
         let provider_state = format!("DREAMING_OF_{secret}");
-        let observation = harness.parse_valid_body("in the word", Value::Object((fixture.minimal_body)(&provider_state)).to_string());
+        let observation = harness.parse_valid_body(
+            "in the word",
+            Value::Object((fixture.minimal_body)(&provider_state)).to_string(),
+        );
         assert_eq!(observation.await.provider_state, format!("DREAMING_OF_{redacted}"));
         let failure = (fixture.failed_body)(&format!("{secret}{secret} is wrong"));
-        let observation = harness.parse_valid_body("in the message", Value::Object(failure).to_string()).await;
+        let observation =
+            harness.parse_valid_body("in the message", Value::Object(failure).to_string()).await;
         assert_eq!(observation.message, Some(format!("{redacted}{redacted} is wrong")));
         if let Some(field) = fixture.detail_field {
-            let observation = harness.parse_valid_body("in a field", harness.body_with_field(field, &format!("\"{secret}\""))).await;
+            let observation = harness
+                .parse_valid_body(
+                    "in a field",
+                    harness.body_with_field(field, &format!("\"{secret}\"")),
+                )
+                .await;
             assert_eq!(observation.detail[field], redacted);
         }
         // Cut within it, so that only its beginning is left.
         let truncated = format!("{}{secret}", "x".repeat((8 << 10) - 5));
-        let observation = harness.parse_valid_body("cut", Value::Object((fixture.failed_body)(&truncated)).to_string()).await;
+        let observation = harness
+            .parse_valid_body("cut", Value::Object((fixture.failed_body)(&truncated)).to_string())
+            .await;
         let message = observation.message.expect("a message");
         assert!(message.ends_with("x*****"), "{}", &message[message.len() - 20..]);
     }
@@ -69,12 +80,18 @@ async fn fault_56_a_secret_echoed_in_an_error_response_is_redacted() {
         // What `poll` brings is searched for the secret by the bench.
         for body in [text.as_str(), &html, &json, &state_body, &json[..json.len() - 1]] {
             for status in [400, 401, 403, 404, 429, 500] {
-                harness.poll_with_fault(Fault::status(status, body)).await.result.expect_err("a refusal");
+                harness
+                    .poll_with_fault(Fault::status(status, body))
+                    .await
+                    .result
+                    .expect_err("a refusal");
             }
         }
-        let error = harness.poll_with_fault(Fault::status(401, &json)).await.result.expect_err("a refusal");
+        let error =
+            harness.poll_with_fault(Fault::status(401, &json)).await.result.expect_err("a refusal");
         assert!(error.to_string().contains("the key ***"), "{error}");
-        let id_body = fixture.id_field.map(|field| harness.body_with_field(field, &format!("\"{secret}\"")));
+        let id_body =
+            fixture.id_field.map(|field| harness.body_with_field(field, &format!("\"{secret}\"")));
         for body in [html, format!("\"{secret}\"")].into_iter().chain(id_body) {
             harness.parse_body(body).await.expect_err("no answer");
         }
@@ -88,5 +105,7 @@ async fn fault_56_a_secret_echoed_in_an_error_response_is_redacted() {
 }
 
 fn fixtures_with_secrets() -> impl Iterator<Item = (&'static ProviderFixture, &'static str)> {
-    FIXTURES.into_iter().flat_map(|fixture| fixture.secrets.iter().map(move |secret| (fixture, *secret)))
+    FIXTURES
+        .into_iter()
+        .flat_map(|fixture| fixture.secrets.iter().map(move |secret| (fixture, *secret)))
 }

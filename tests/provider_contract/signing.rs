@@ -10,14 +10,51 @@ use crate::subject::{Harness, ProviderErrorKind, ProviderFixture, error_kind};
 
 /// Projects of other ids, which are a part of the path.
 const UNUSUAL_PROJECTS: [(&str, &ProviderFixture); 6] = [
-    ("a%20b%2Bc", &ProviderFixture { config: |url, secrets| config_for_project("a b+c", url, secrets), ..SIGNED_DLI }),
-    ("~a_b-c.d", &ProviderFixture { config: |url, secrets| config_for_project("~a_b-c.d", url, secrets), ..SIGNED_DLI }),
-    ("%2A%27%28%29", &ProviderFixture { config: |url, secrets| config_for_project("*'()", url, secrets), ..SIGNED_DLI }),
-    ("a%3Fb%23c", &ProviderFixture { config: |url, secrets| config_for_project("a?b#c", url, secrets), ..SIGNED_DLI }),
-    ("%E9%A1%B9", &ProviderFixture { config: |url, secrets| config_for_project("\u{9879}", url, secrets), ..SIGNED_DLI }),
-    ("...", &ProviderFixture { config: |url, secrets| config_for_project("...", url, secrets), ..SIGNED_DLI }),
+    (
+        "a%20b%2Bc",
+        &ProviderFixture {
+            config: |url, secrets| config_for_project("a b+c", url, secrets),
+            ..SIGNED_DLI
+        },
+    ),
+    (
+        "~a_b-c.d",
+        &ProviderFixture {
+            config: |url, secrets| config_for_project("~a_b-c.d", url, secrets),
+            ..SIGNED_DLI
+        },
+    ),
+    (
+        "%2A%27%28%29",
+        &ProviderFixture {
+            config: |url, secrets| config_for_project("*'()", url, secrets),
+            ..SIGNED_DLI
+        },
+    ),
+    (
+        "a%3Fb%23c",
+        &ProviderFixture {
+            config: |url, secrets| config_for_project("a?b#c", url, secrets),
+            ..SIGNED_DLI
+        },
+    ),
+    (
+        "%E9%A1%B9",
+        &ProviderFixture {
+            config: |url, secrets| config_for_project("\u{9879}", url, secrets),
+            ..SIGNED_DLI
+        },
+    ),
+    (
+        "...",
+        &ProviderFixture {
+            config: |url, secrets| config_for_project("...", url, secrets),
+            ..SIGNED_DLI
+        },
+    ),
 ];
-const DOT_SEGMENT_PROJECT: ProviderFixture = ProviderFixture { config: |url, secrets| config_for_project("..", url, secrets), ..SIGNED_DLI };
+const DOT_SEGMENT_PROJECT: ProviderFixture =
+    ProviderFixture { config: |url, secrets| config_for_project("..", url, secrets), ..SIGNED_DLI };
 
 fn config_for_project(project: &str, base_url: &str, secrets: &Path) -> String {
     (SIGNED_DLI.config)(base_url, secrets).replace(PROJECT, project)

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, ConnectionCheck, Observation, ProviderError, ProviderName, RemoteId, ObservedState, UtcTime,
+    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderName, RemoteId,
+    UtcTime,
 };
 use jobtrack::provider::{BuildError, Provider, build};
 use serde_json::{Map, Value};
@@ -153,12 +154,19 @@ impl Harness {
     }
 
     /// With the service at another address than the stand-in's own.
-    pub(crate) fn with_base_url(fixture: &'static ProviderFixture, server: StandIn, base_url: &str) -> Self {
+    pub(crate) fn with_base_url(
+        fixture: &'static ProviderFixture,
+        server: StandIn,
+        base_url: &str,
+    ) -> Self {
         Self::try_with_config(fixture, server, base_url, "").expect("a provider")
     }
 
     /// Why such lines in the provider's section cannot be used.
-    pub(crate) async fn config_error(fixture: &'static ProviderFixture, extra_config: &str) -> String {
+    pub(crate) async fn config_error(
+        fixture: &'static ProviderFixture,
+        extra_config: &str,
+    ) -> String {
         let server = StandIn::start().await;
         let base_url = server.base_url();
         match Self::try_with_config(fixture, server, &base_url, extra_config) {
@@ -218,7 +226,9 @@ impl Harness {
 
     /// Checks once, by a clock that is as far ahead of the service's.
     pub(crate) async fn check(&self, clock_ahead_s: i64) -> ConnectionCheck {
-        let now = UtcTime::from_millis(jobtrack::clock::Clock::utc_now().as_millis() + clock_ahead_s * 1000);
+        let now = UtcTime::from_millis(
+            jobtrack::clock::Clock::utc_now().as_millis() + clock_ahead_s * 1000,
+        );
         let check = self.provider.check_connection(now).await;
         self.assert_no_secrets(&format!("{check:?}"));
         check
@@ -261,7 +271,11 @@ impl Harness {
     }
 
     /// What is read in a good body.
-    pub(crate) async fn parse_valid_body(&self, case: &str, body: impl Into<Vec<u8>>) -> Observation {
+    pub(crate) async fn parse_valid_body(
+        &self,
+        case: &str,
+        body: impl Into<Vec<u8>>,
+    ) -> Observation {
         self.parse_body(body).await.unwrap_or_else(|error| panic!("{case}: {error}"))
     }
 

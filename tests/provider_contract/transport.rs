@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::standin::{Fault, Life, StandIn, Target, Times};
-use crate::subject::{Harness, ProviderErrorKind, FIXTURES, REQUEST_TIMEOUT, error_kind};
+use crate::subject::{FIXTURES, Harness, ProviderErrorKind, REQUEST_TIMEOUT, error_kind};
 
 /// Only a poll that does not end by itself takes so long.
 const MAX_POLL_DURATION: Duration = Duration::from_secs(8);
@@ -42,7 +42,13 @@ async fn fault_42_endless_chunks_are_stopped_by_time_or_size() {
         let harness = Harness::new(fixture).await;
         let (answer, elapsed) = timed_poll(&harness, Fault::EndlessChunks).await;
         let error = answer.expect_err("no body");
-        assert!(matches!(error_kind(&error), ProviderErrorKind::Transient | ProviderErrorKind::Malformed), "{error}");
+        assert!(
+            matches!(
+                error_kind(&error),
+                ProviderErrorKind::Transient | ProviderErrorKind::Malformed
+            ),
+            "{error}"
+        );
         assert!(elapsed < MAX_POLL_DURATION, "{elapsed:?}");
     }
 }
@@ -98,7 +104,8 @@ async fn fault_36_requests_are_not_retried() {
             harness.server.fault(Target::All, fault.clone(), Times::Always);
             harness.poll().await.result.expect_err("a fault");
             // But with another token it is another request.
-            let token_renewed = fixture.renews_token && matches!(fault, Fault::Status { code: 401, .. });
+            let token_renewed =
+                fixture.renews_token && matches!(fault, Fault::Status { code: 401, .. });
             let expected_requests = 1 + usize::from(token_renewed);
             assert_eq!(harness.server.count(), before + expected_requests, "{fault:?}");
             harness.server.clear_faults();
@@ -112,12 +119,21 @@ async fn fault_43_redirects_are_not_followed() {
         let (harness, other_server) = (Harness::new(fixture).await, StandIn::start().await);
         (fixture.add_job)(&other_server, Life::new());
         let same_server_url = format!("{}/elsewhere", harness.server.base_url());
-        for location in [format!("{}/x", other_server.base_url()), same_server_url, "/x".to_owned(), String::new()] {
+        for location in [
+            format!("{}/x", other_server.base_url()),
+            same_server_url,
+            "/x".to_owned(),
+            String::new(),
+        ] {
             for code in [301, 302, 303, 307, 308] {
                 let headers = vec![("location".to_owned(), location.clone())];
                 let fault = Fault::Status { code, body: String::new(), headers };
                 let error = harness.poll_with_fault(fault).await.result.expect_err("a redirect");
-                assert_eq!(error_kind(&error), ProviderErrorKind::Misconfigured, "{code} to {location}: {error}");
+                assert_eq!(
+                    error_kind(&error),
+                    ProviderErrorKind::Misconfigured,
+                    "{code} to {location}: {error}"
+                );
             }
         }
         assert_eq!((other_server.count(), other_server.connections()), (0, 0), "never asked");

@@ -6,15 +6,25 @@ use jobtrack::job::ObservedState;
 use serde_json::Value;
 
 use crate::standin::{End, Life};
-use crate::subject::{Harness, FIXTURES};
+use crate::subject::{FIXTURES, Harness};
 
 #[tokio::test]
 async fn each_known_state_is_mapped_and_kept_verbatim() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
         for (provider_state, expected_state) in fixture.known_states {
-            let observation = harness.parse_valid_body(provider_state, Value::Object((fixture.minimal_body)(provider_state)).to_string()).await;
-            assert_eq!((observation.state, observation.provider_state.as_str()), (*expected_state, *provider_state), "{}", fixture.kind);
+            let observation = harness
+                .parse_valid_body(
+                    provider_state,
+                    Value::Object((fixture.minimal_body)(provider_state)).to_string(),
+                )
+                .await;
+            assert_eq!(
+                (observation.state, observation.provider_state.as_str()),
+                (*expected_state, *provider_state),
+                "{}",
+                fixture.kind
+            );
         }
     }
 }
@@ -39,8 +49,13 @@ async fn fault_44_an_unmapped_state_is_unknown_unless_marked_finished() {
                     let Some(field) = fixture.finished_field else { continue };
                     body.insert(field.into(), flag.parse().expect("JSON"));
                 }
-                let observation = harness.parse_valid_body(provider_state, Value::Object(body).to_string()).await;
-                assert_eq!((observation.state, observation.provider_state.as_str()), (expected_state, provider_state), "{flag:?}");
+                let observation =
+                    harness.parse_valid_body(provider_state, Value::Object(body).to_string()).await;
+                assert_eq!(
+                    (observation.state, observation.provider_state.as_str()),
+                    (expected_state, provider_state),
+                    "{flag:?}"
+                );
             }
         }
     }
@@ -55,8 +70,12 @@ async fn a_known_state_ignores_the_finished_flag() {
             for flag in [true, false] {
                 let mut body = (fixture.minimal_body)(provider_state);
                 body.insert(field.into(), flag.into());
-                let observation = harness.parse_valid_body(provider_state, Value::Object(body).to_string()).await;
-                assert_eq!(observation.state, *expected_state, "{provider_state} with {field} {flag}");
+                let observation =
+                    harness.parse_valid_body(provider_state, Value::Object(body).to_string()).await;
+                assert_eq!(
+                    observation.state, *expected_state,
+                    "{provider_state} with {field} {flag}"
+                );
             }
         }
     }
@@ -88,10 +107,17 @@ async fn each_stage_of_a_job_is_observed() {
         let harness = Harness::new(fixture).await;
         for (life, expected_state) in cases.clone() {
             (fixture.add_job)(&harness.server, life);
-            let observation =
-                harness.poll().await.result.unwrap_or_else(|error| panic!("{expected_state:?}: {error}"));
+            let observation = harness
+                .poll()
+                .await
+                .result
+                .unwrap_or_else(|error| panic!("{expected_state:?}: {error}"));
             assert_eq!(observation.state, expected_state);
-            assert_eq!(observation.message.is_some(), expected_state == ObservedState::Failed, "why it failed: {observation:?}");
+            assert_eq!(
+                observation.message.is_some(),
+                expected_state == ObservedState::Failed,
+                "why it failed: {observation:?}"
+            );
         }
         assert_eq!(harness.server.violations(), [""; 0], "{}", fixture.kind);
     }
@@ -109,8 +135,18 @@ async fn a_user_mapped_state_is_mapped_and_kept_verbatim() {
     for fixture in FIXTURES {
         let harness = Harness::with_config(fixture, states).await;
         for (provider_state, expected_state) in cases.iter().chain(fixture.known_states) {
-            let observation = harness.parse_valid_body(provider_state, Value::Object((fixture.minimal_body)(provider_state)).to_string()).await;
-            assert_eq!((observation.state, observation.provider_state.as_str()), (*expected_state, *provider_state), "{}", fixture.kind);
+            let observation = harness
+                .parse_valid_body(
+                    provider_state,
+                    Value::Object((fixture.minimal_body)(provider_state)).to_string(),
+                )
+                .await;
+            assert_eq!(
+                (observation.state, observation.provider_state.as_str()),
+                (*expected_state, *provider_state),
+                "{}",
+                fixture.kind
+            );
         }
     }
 }
@@ -125,8 +161,10 @@ async fn a_known_state_cannot_be_remapped() {
                 continue;
             }
             let error = Harness::config_error(fixture, &states).await;
-            let expected_error =
-                format!("states: {provider_state} cannot be set, it is known already: {}", expected_state.to_state());
+            let expected_error = format!(
+                "states: {provider_state} cannot be set, it is known already: {}",
+                expected_state.to_state()
+            );
             assert!(error.contains(&expected_error), "{error}");
         }
     }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Change, JobId, DurationSample, SimilarityKeys, NewJob, PollRecord, ObservedState, ProviderTimes, Metadata, StoredJob};
+use jobtrack::job::{
+    Change, DurationSample, JobId, Metadata, NewJob, ObservedState, PollRecord, ProviderTimes,
+    SimilarityKeys, StoredJob,
+};
 use jobtrack::store::{Batch, ForgetDurations, Store};
 
 use crate::support::daemon::Home;
@@ -27,9 +30,17 @@ fn provider_keys(names: &[&str]) -> SimilarityKeys {
     SimilarityKeys::from_provider(names.iter().map(|name| (*name).to_owned()))
 }
 
-fn duration_sample(likeness: SimilarityKeys, whole_ms: Option<u64>, running_ms: Option<u64>) -> DurationSample {
+fn duration_sample(
+    likeness: SimilarityKeys,
+    whole_ms: Option<u64>,
+    running_ms: Option<u64>,
+) -> DurationSample {
     let from_millis = |ms: Option<u64>| ms.map(Duration::from_millis);
-    DurationSample { similarity_keys: likeness, total: from_millis(whole_ms), run: from_millis(running_ms) }
+    DurationSample {
+        similarity_keys: likeness,
+        total: from_millis(whole_ms),
+        run: from_millis(running_ms),
+    }
 }
 
 /// The end of a job, which teaches this.
@@ -41,7 +52,10 @@ fn finish_with_sample(job: &StoredJob, lesson: DurationSample) -> Change {
 /// Bookkeeping that says which past runs the job is like.
 fn poll_record_with_keys(job: &StoredJob, likeness: SimilarityKeys) -> PollRecord {
     let metadata = Metadata {
-        times: ProviderTimes { submitted_at: Some(at("2026-11-21 11:59:00.000")), ..ProviderTimes::default() },
+        times: ProviderTimes {
+            submitted_at: Some(at("2026-11-21 11:59:00.000")),
+            ..ProviderTimes::default()
+        },
         message: None,
         list_time: None,
         similarity_keys: likeness,
@@ -81,7 +95,11 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
     // A change whose commit was not heard of comes again, and is refused.
     let repeated = write(&mut store, &changes(finishes)).await;
     assert_eq!(repeated.rejected_changes.len(), samples.len());
-    assert_eq!(db::query(&home.database(), SAMPLE_ROWS), expected, "a refused change teaches nothing");
+    assert_eq!(
+        db::query(&home.database(), SAMPLE_ROWS),
+        expected,
+        "a refused change teaches nothing"
+    );
 
     let mut read = Vec::new();
     let mut after = 0;
@@ -99,8 +117,10 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
 async fn a_duration_below_one_millisecond_is_stored_as_one() {
     let (home, mut store) = empty_store().await;
     let job = register(&mut store, "A").await;
-    let short =
-        DurationSample { run: Some(Duration::from_nanos(5)), ..duration_sample(provider_keys(&["q"]), Some(1), None) };
+    let short = DurationSample {
+        run: Some(Duration::from_nanos(5)),
+        ..duration_sample(provider_keys(&["q"]), Some(1), None)
+    };
     write(&mut store, &changes([finish_with_sample(&job, short)])).await;
     assert_eq!(db::query(&home.database(), SAMPLE_ROWS), ["dune|[\"q\"]|1|1"]);
 }
@@ -109,7 +129,8 @@ async fn a_duration_below_one_millisecond_is_stored_as_one() {
 async fn a_failed_batch_adds_no_samples() {
     let (home, mut store) = empty_store().await;
     let job = register(&mut store, "A").await;
-    let mut batch = changes([finish_with_sample(&job, duration_sample(provider_keys(&["q"]), Some(5), None))]);
+    let mut batch =
+        changes([finish_with_sample(&job, duration_sample(provider_keys(&["q"]), Some(5), None))]);
     // The batch's last statement fails.
     db::execute(
         &home.database(),
@@ -127,7 +148,9 @@ async fn a_failed_batch_adds_no_samples() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_64_samples_of_each_key_and_200_000_of_all_are_kept() {
     let (home, mut store) = empty_store().await;
-    let runs = |count: u64| (1..=count).map(|ms| duration_sample(provider_keys(&["often"]), Some(ms), None));
+    let runs = |count: u64| {
+        (1..=count).map(|ms| duration_sample(provider_keys(&["often"]), Some(ms), None))
+    };
     let rare = [provider_keys(&["rare"]), SimilarityKeys::Unknown, user_key("often")];
     let rare = rare.map(|likeness| duration_sample(likeness, Some(1), None));
     let mut finishes = Vec::new();
@@ -167,7 +190,8 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
         let provider = provider.parse().expect("a name");
         let job = NewJob { provider, ..new_job(&format!("J{number}")) };
         let registered = write(&mut store, &adds([job])).await.registered.remove(0);
-        finishes.push(finish_with_sample(&registered.job, duration_sample(likeness, Some(5), None)));
+        finishes
+            .push(finish_with_sample(&registered.job, duration_sample(likeness, Some(5), None)));
     }
     write(&mut store, &changes(finishes)).await;
     let forget = |provider: &str, name: Option<&str>| ForgetDurations {
@@ -190,7 +214,10 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
     let job = register(&mut store, "last").await;
     let both = Batch {
         forget_durations: vec![forget("dune", None)],
-        ..changes([finish_with_sample(&job, duration_sample(provider_keys(&["wider"]), Some(5), None))])
+        ..changes([finish_with_sample(
+            &job,
+            duration_sample(provider_keys(&["wider"]), Some(5), None),
+        )])
     };
     assert_eq!(write(&mut store, &both).await.forgotten_samples, [0]);
     assert_eq!(remaining(), "6 7");
@@ -205,17 +232,35 @@ async fn a_users_similarity_key_takes_precedence_over_the_providers() {
     write(&mut store, &batch_of(poll_record_with_keys(&job, provider_keys(&["query 7"])))).await;
     assert_eq!(stored_similarity_keys(&store, job.id).await, provider_keys(&["query 7"]));
     write(&mut store, &batch_of(poll_record_with_keys(&job, SimilarityKeys::Unknown))).await;
-    assert_eq!(stored_similarity_keys(&store, job.id).await, provider_keys(&["query 7"]), "silence is no news");
+    assert_eq!(
+        stored_similarity_keys(&store, job.id).await,
+        provider_keys(&["query 7"]),
+        "silence is no news"
+    );
     write(&mut store, &batch_of(poll_record_with_keys(&job, provider_keys(&["query 8"])))).await;
     assert_eq!(stored_similarity_keys(&store, job.id).await, provider_keys(&["query 8"]));
 
     let with_user_key = |name: &str| NewJob { similarity_keys: user_key(name), ..new_job("A") };
-    let report = write(&mut store, &adds([with_user_key("weekly"), with_user_key("nightly"), new_job("A")])).await;
-    let stored: Vec<_> = report.registered.iter().map(|one| one.job.similarity_keys.clone()).collect();
-    assert_eq!(stored, [user_key("nightly"), user_key("nightly"), user_key("nightly")], "the last word");
-    let change = Change { poll_record: Some(poll_record_with_keys(&job, provider_keys(&["query 9"]))), ..observed_running(&job) };
+    let report =
+        write(&mut store, &adds([with_user_key("weekly"), with_user_key("nightly"), new_job("A")]))
+            .await;
+    let stored: Vec<_> =
+        report.registered.iter().map(|one| one.job.similarity_keys.clone()).collect();
+    assert_eq!(
+        stored,
+        [user_key("nightly"), user_key("nightly"), user_key("nightly")],
+        "the last word"
+    );
+    let change = Change {
+        poll_record: Some(poll_record_with_keys(&job, provider_keys(&["query 9"]))),
+        ..observed_running(&job)
+    };
     write(&mut store, &changes([change])).await;
-    assert_eq!(stored_similarity_keys(&store, job.id).await, user_key("nightly"), "its user knows better");
+    assert_eq!(
+        stored_similarity_keys(&store, job.id).await,
+        user_key("nightly"),
+        "its user knows better"
+    );
     let view = "SELECT likeness FROM jobs";
     assert_eq!(db::value(&home.database(), view), "\"nightly\"");
 

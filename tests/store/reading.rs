@@ -1,6 +1,6 @@
 //! What the reader finds: each filter by itself and together, page by page.
 
-use jobtrack::job::{JobId, NewJob, LocalOutcome, ObservedState, State};
+use jobtrack::job::{JobId, LocalOutcome, NewJob, ObservedState, State};
 use jobtrack::store::{HistoryFilter, JobFilter, StateFilter, Store};
 
 use crate::support::daemon::Home;
@@ -57,7 +57,10 @@ async fn jobs_are_filtered_and_sorted_newest_first() {
         ("a state of nobody", in_states(&[StateFilter::Exactly(State::Expired)]), ""),
         (
             "one state or another",
-            in_states(&[StateFilter::Exactly(State::Failed), StateFilter::Exactly(State::Registered)]),
+            in_states(&[
+                StateFilter::Exactly(State::Failed),
+                StateFilter::Exactly(State::Registered),
+            ]),
             "DA",
         ),
         ("a provider", provider("other"), "FE"),
@@ -66,7 +69,11 @@ async fn jobs_are_filtered_and_sorted_newest_first() {
         ("a label", labelled(&[("team", "data")]), "FBA"),
         ("two labels", labelled(&[("team", "data"), ("n", "7")]), "FB"),
         ("a label's other value", labelled(&[("team", "ops")]), ""),
-        ("since", JobFilter { registered_since: Some(at("2026-11-21 12:04:00.000")), ..unfiltered() }, "FE"),
+        (
+            "since",
+            JobFilter { registered_since: Some(at("2026-11-21 12:04:00.000")), ..unfiltered() },
+            "FE",
+        ),
         ("before", JobFilter { before_id: Some(JobId(3)), ..unfiltered() }, "BA"),
         ("limit", JobFilter { limit: 2, ..unfiltered() }, "FE"),
         ("a page", JobFilter { before_id: Some(JobId(5)), limit: 2, ..unfiltered() }, "DC"),
@@ -93,7 +100,8 @@ async fn jobs_are_filtered_and_sorted_newest_first() {
 async fn history_is_filtered_and_sorted_by_sequence_number() {
     let (_home, store) = populated().await;
     let unfiltered = || HistoryFilter { limit: 100, ..HistoryFilter::default() };
-    let in_states = |states: &[StateFilter]| HistoryFilter { states: states.to_vec(), ..unfiltered() };
+    let in_states =
+        |states: &[StateFilter]| HistoryFilter { states: states.to_vec(), ..unfiltered() };
     let provider = "other".parse().expect("a name");
     // Small letters are registrations.
     let cases = [
@@ -103,7 +111,11 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
         ("after", HistoryFilter { after_seq: 7, ..unfiltered() }, "CDEF"),
         ("up to", HistoryFilter { up_to_seq: Some(2), ..unfiltered() }, "ab"),
         ("a page", HistoryFilter { after_seq: 4, limit: 3, ..unfiltered() }, "efB"),
-        ("since", HistoryFilter { observed_since: Some(at("2026-11-21 12:08:00.000")), ..unfiltered() }, "CDEF"),
+        (
+            "since",
+            HistoryFilter { observed_since: Some(at("2026-11-21 12:08:00.000")), ..unfiltered() },
+            "CDEF",
+        ),
         ("a provider", HistoryFilter { provider: Some(provider), ..unfiltered() }, "efEF"),
         ("into a terminal state", in_states(&[StateFilter::Terminal]), "CDF"),
         ("into active ones", in_states(&[StateFilter::Active]), "abcdefBE"),

@@ -1,7 +1,7 @@
 //! A provider under a new name: its jobs and outages are found under it, all or none.
 
-use jobtrack::job::{NewJob, LocalOutcome, Outage, OutageEdge, ProviderName, ObservedState};
-use jobtrack::store::{Batch, CommitReport, RenameConflict, AppliedRename, ProviderRename, Store};
+use jobtrack::job::{LocalOutcome, NewJob, ObservedState, Outage, OutageEdge, ProviderName};
+use jobtrack::store::{AppliedRename, Batch, CommitReport, ProviderRename, RenameConflict, Store};
 
 use crate::support::daemon::Home;
 use crate::support::jobs::{adds, at, changes, ended, new_job, seen, told, write};
@@ -24,12 +24,23 @@ fn job(provider: &str, id: &str) -> NewJob {
 }
 
 fn provider_rename(to: &str, from: &[&str]) -> ProviderRename {
-    ProviderRename { to: name(to), kind: "dune", from: from.iter().map(|from| name(from)).collect() }
+    ProviderRename {
+        to: name(to),
+        kind: "dune",
+        from: from.iter().map(|from| name(from)).collect(),
+    }
 }
 
-async fn rename_providers(store: &mut Store, renames: impl IntoIterator<Item = ProviderRename>) -> CommitReport {
+async fn rename_providers(
+    store: &mut Store,
+    renames: impl IntoIterator<Item = ProviderRename>,
+) -> CommitReport {
     let renames = renames.into_iter().collect();
-    write(store, &Batch { provider_renames: renames, written_at: Some(at(LATER)), ..Batch::default() }).await
+    write(
+        store,
+        &Batch { provider_renames: renames, written_at: Some(at(LATER)), ..Batch::default() },
+    )
+    .await
 }
 
 fn outage_began(provider: &str, began_at: &str) -> Outage {
@@ -56,7 +67,8 @@ async fn jobs_history_and_outages_are_moved_to_the_new_name() {
     let outages = vec![outage_began("old", LATER)];
     write(&mut store, &Batch { outages, ..changes([done]) }).await;
 
-    let committed = rename_providers(&mut store, [provider_rename("new", &["old", "older", "never"])]).await;
+    let committed =
+        rename_providers(&mut store, [provider_rename("new", &["old", "older", "never"])]).await;
     assert_eq!(committed.rename_conflict, None);
     let applied = |from, jobs| AppliedRename { from: name(from), to: name("new"), jobs };
     assert_eq!(committed.applied_renames, [applied("old", 2), applied("older", 1)]);
@@ -74,7 +86,8 @@ async fn jobs_history_and_outages_are_moved_to_the_new_name() {
     ];
     assert_eq!(rows_by_provider(&home), expected);
 
-    let registered_again = write(&mut store, &adds([job("new", "A"), job("new", "D")])).await.registered;
+    let registered_again =
+        write(&mut store, &adds([job("new", "A"), job("new", "D")])).await.registered;
     let known: Vec<_> = registered_again.iter().map(|one| (one.job.id.0, one.is_new)).collect();
     assert_eq!(known, [(1, false), (4, false)], "they are known by the new name");
     let provider =
@@ -106,7 +119,9 @@ async fn an_id_tracked_under_two_names_is_reported_and_nothing_is_renamed() {
     let before = rows_by_provider(&home);
 
     let conflict_free = provider_rename("fresh", &["bygone"]);
-    let committed = rename_providers(&mut store, [conflict_free.clone(), provider_rename("new", &["old"])]).await;
+    let committed =
+        rename_providers(&mut store, [conflict_free.clone(), provider_rename("new", &["old"])])
+            .await;
     assert_eq!((committed.applied_renames, rows_by_provider(&home)), (Vec::new(), before.clone()));
     let message = committed.rename_conflict.expect("a conflict").to_string();
     for words in ["provider new", "A (jobs 1 and 2)", "C (jobs 5 and 6), others", "untrack"] {
@@ -138,8 +153,12 @@ async fn an_id_that_finished_under_both_names_is_a_conflict_too() {
     let (_home, mut store) = empty_store().await;
     let registered = write(&mut store, &adds([job("old", "A"), job("new", "A")])).await.registered;
     let done = seen(ObservedState::Succeeded, "DONE");
-    write(&mut store, &changes(registered.iter().map(|one| told(&one.job, &done, at(LATER))))).await;
-    let conflict = rename_providers(&mut store, [provider_rename("new", &["old"])]).await.rename_conflict.expect("a conflict");
+    write(&mut store, &changes(registered.iter().map(|one| told(&one.job, &done, at(LATER)))))
+        .await;
+    let conflict = rename_providers(&mut store, [provider_rename("new", &["old"])])
+        .await
+        .rename_conflict
+        .expect("a conflict");
     assert!(conflict.to_string().contains("providers.new.formerly"), "{conflict}");
 }
 
@@ -163,17 +182,24 @@ async fn one_open_outage_continues_under_the_new_name() {
     let (first, second, third) =
         ("2026-11-21 10:00:00.000", "2026-11-21 10:01:00.000", "2026-11-21 10:02:00.000");
     // (who is out since the first, second and third of these times, whose outage goes on)
-    for (providers_in_outage, kept_open) in [(["old", "new", "older"], second), (["old", "other", "older"], first)] {
+    for (providers_in_outage, kept_open) in
+        [(["old", "new", "older"], second), (["old", "other", "older"], first)]
+    {
         let (home, mut store) = empty_store().await;
-        let began = [first, second, third].into_iter().zip(providers_in_outage).map(|(at, who)| outage_began(who, at));
+        let began = [first, second, third]
+            .into_iter()
+            .zip(providers_in_outage)
+            .map(|(at, who)| outage_began(who, at));
         write(&mut store, &Batch { outages: began.collect(), ..Batch::default() }).await;
-        let committed = rename_providers(&mut store, [provider_rename("new", &["old", "older"])]).await;
+        let committed =
+            rename_providers(&mut store, [provider_rename("new", &["old", "older"])]).await;
         assert_eq!(committed.rename_conflict, None);
-        let expected = [first, second, third].into_iter().zip(providers_in_outage).map(|(at, who)| {
-            let who = if who == "other" { who } else { "new" };
-            let ended = if at == kept_open || who == "other" { "" } else { LATER };
-            format!("{who}|{at}|{ended}")
-        });
+        let expected =
+            [first, second, third].into_iter().zip(providers_in_outage).map(|(at, who)| {
+                let who = if who == "other" { who } else { "new" };
+                let ended = if at == kept_open || who == "other" { "" } else { LATER };
+                format!("{who}|{at}|{ended}")
+            });
         assert_eq!(db::query(&home.database(), outages), expected.collect::<Vec<_>>());
         let edge = OutageEdge::Ended { at: at("2026-11-21 13:00:00.000"), failed_polls: 3 };
         let ended = vec![Outage { provider: name("new"), edge }];

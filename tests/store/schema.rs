@@ -84,7 +84,10 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
             db::execute(&home.database(), &sample_sql(part));
         }
         let counts_before = db::value(&home.database(), counts);
-        assert!(!counts_before.split('|').any(|count| count == "0"), "sample {version} fills all: {counts_before}");
+        assert!(
+            !counts_before.split('|').any(|count| count == "0"),
+            "sample {version} fills all: {counts_before}"
+        );
 
         let store = jobs::open(&home.database()).await;
         assert_eq!(db::value(&home.database(), views), counts_before, "after version {version}");
@@ -93,7 +96,8 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
             assert!(!rows.is_empty(), "{view} answers after version {version}");
         }
         assert_eq!(db::illegal_history(&home.database()), [""; 0], "sample {version}");
-        let active = store.reader.unfinished_jobs(jobtrack::job::JobId(0), 10).await.expect("it is read");
+        let active =
+            store.reader.unfinished_jobs(jobtrack::job::JobId(0), 10).await.expect("it is read");
         assert!(!active.is_empty(), "sample {version} has an active job");
     }
 }

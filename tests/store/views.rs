@@ -70,7 +70,12 @@ const RUN_CASES: [RunCase; 8] = [
         expected: "|||600.0",
         ..ALL_TIMES_KNOWN
     },
-    RunCase { name: "no submission", submitted_at: None, expected: "|596.25|2.25|29.9", ..ALL_TIMES_KNOWN },
+    RunCase {
+        name: "no submission",
+        submitted_at: None,
+        expected: "|596.25|2.25|29.9",
+        ..ALL_TIMES_KNOWN
+    },
     RunCase { name: "never started", started_at: None, expected: "||2.25|29.9", ..ALL_TIMES_KNOWN },
     RunCase { name: "no end", ended_at: None, expected: "3.5|||29.9", ..ALL_TIMES_KNOWN },
     RunCase {

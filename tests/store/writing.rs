@@ -1,6 +1,8 @@
 //! What becomes of a batch: all of it or nothing, nothing twice, nothing over somebody else's word.
 
-use jobtrack::job::{Anomaly, JobId, NewJob, LocalOutcome, ObservedState, State, ProviderTimes, Metadata};
+use jobtrack::job::{
+    Anomaly, JobId, LocalOutcome, Metadata, NewJob, ObservedState, ProviderTimes, State,
+};
 use jobtrack::store::{Batch, HistoryFilter, Store};
 
 use crate::support::daemon::Home;
@@ -24,8 +26,10 @@ async fn a_job_is_registered_once_however_often_it_is_added() {
     register(&mut store, "known").await;
     let batch = adds(["new", "known", "new", "00123", "123"].map(new_job));
     let registered = write(&mut store, &batch).await.registered;
-    let found: Vec<_> =
-        registered.iter().map(|one| (one.job.id.0, one.job.remote_id.as_str(), one.is_new)).collect();
+    let found: Vec<_> = registered
+        .iter()
+        .map(|one| (one.job.id.0, one.job.remote_id.as_str(), one.is_new))
+        .collect();
     let [new, text, number] = [found[0].0, found[3].0, found[4].0];
     let expected = [
         (new, "new", true),
@@ -100,7 +104,10 @@ async fn an_untracked_or_lost_job_is_registered_as_a_new_job() {
         let registered = write(&mut store, &adds([new_job("A")])).await.registered;
         assert!(registered[0].is_new && registered[0].job.id > job.id, "after {outcome:?}");
         let registered_again = write(&mut store, &adds([new_job("A")])).await.registered;
-        assert_eq!((registered_again[0].is_new, registered_again[0].job.id), (false, registered[0].job.id));
+        assert_eq!(
+            (registered_again[0].is_new, registered_again[0].job.id),
+            (false, registered[0].job.id)
+        );
         write(&mut store, &changes([ended(&registered_again[0].job, outcome, at(LATER))])).await;
     }
     let states = "SELECT group_concat(state, ' ') FROM (SELECT state FROM jobs ORDER BY id)";
@@ -159,7 +166,8 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
 
     let filter = HistoryFilter { job: Some(job.id), limit: 100, ..HistoryFilter::default() };
     let rows = store.reader.history(&filter).await.expect("it is read");
-    let written = std::iter::once(jobtrack::job::registration_transition(job.registered_at)).chain(change.transitions);
+    let written = std::iter::once(jobtrack::job::registration_transition(job.registered_at))
+        .chain(change.transitions);
     for (row, expected) in rows.iter().zip(written) {
         let found = jobtrack::job::Transition {
             from: row.from_state,
@@ -179,7 +187,10 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
     let row = store.reader.job(job.id).await.expect("it is read").expect("it is there");
     assert_eq!((row.state, row.terminal, row.terminal_at), (State::Failed, true, Some(at(LATER))));
     assert_eq!(row.provider_state.as_deref(), Some("QUERY_STATE_FAILED"));
-    assert_eq!((row.submitted_at, row.ended_at), (observation.times.submitted_at, observation.times.ended_at));
+    assert_eq!(
+        (row.submitted_at, row.ended_at),
+        (observation.times.submitted_at, observation.times.ended_at)
+    );
     assert_eq!((row.polls, row.message), (1, observation.message));
     assert_eq!(row.detail["query_id"], 980_708);
     let stored = store.reader.stored_job(job.id).await.expect("it is read").expect("it is there");

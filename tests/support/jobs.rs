@@ -7,8 +7,9 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use jobtrack::job::{
-    RequestTimes, Change, Labels, NewJob, PollRecord, Observation, LocalOutcome, ObservedState, CurrentState, ProviderTimes, StoredJob,
-    Transition, UtcTime, Verdict, local_end_transition, evaluate_observation,
+    Change, CurrentState, Labels, LocalOutcome, NewJob, Observation, ObservedState, PollRecord,
+    ProviderTimes, RequestTimes, StoredJob, Transition, UtcTime, Verdict, evaluate_observation,
+    local_end_transition,
 };
 use jobtrack::store::{Batch, CommitReport, Store};
 
@@ -91,7 +92,11 @@ pub fn seen(said: ObservedState, word: &str) -> Observation {
 /// The change that this answer makes of a job; the question was sent a tenth of a second before.
 pub fn told(job: &StoredJob, seen: &Observation, answered_at: UtcTime) -> Change {
     let sent_at = answered_at.minus(std::time::Duration::from_millis(100));
-    match evaluate_observation(&job.current_state, seen, RequestTimes { sent_at, received_at: answered_at }) {
+    match evaluate_observation(
+        &job.current_state,
+        seen,
+        RequestTimes { sent_at, received_at: answered_at },
+    ) {
         Verdict::Transitions(rows) => change(job, rows),
         other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => {
             panic!("it does not move: {other:?}")
@@ -107,8 +112,17 @@ pub fn ended(job: &StoredJob, ours: LocalOutcome, now: UtcTime) -> Change {
 
 fn change(job: &StoredJob, rows: Vec<Transition>) -> Change {
     let after = after(&job.current_state, &rows);
-    let (expected, expected_word) = (job.current_state.state, job.current_state.provider_state.clone());
-    Change { duration_sample: None, job: job.id, expected_state: expected, expected_provider_state: expected_word, transitions: rows, new_state: after, poll_record: None }
+    let (expected, expected_word) =
+        (job.current_state.state, job.current_state.provider_state.clone());
+    Change {
+        duration_sample: None,
+        job: job.id,
+        expected_state: expected,
+        expected_provider_state: expected_word,
+        transitions: rows,
+        new_state: after,
+        poll_record: None,
+    }
 }
 
 fn after(standing: &CurrentState, rows: &[Transition]) -> CurrentState {

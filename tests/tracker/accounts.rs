@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, ProviderError, ObservedState};
+use jobtrack::job::{Answer, JobId, ObservedState, ProviderError};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
@@ -86,7 +86,8 @@ fn a_provider_is_asked_one_request_at_a_time_until_it_answers() {
 
 #[test]
 fn settings_that_were_read_anew_have_to_prove_themselves_by_a_request_of_their_own() {
-    let mut sim = Sim::with(vec![alone("lake", 600)], |_, _| (10 * SECOND, told(ObservedState::Running)));
+    let mut sim =
+        Sim::with(vec![alone("lake", 600)], |_, _| (10 * SECOND, told(ObservedState::Running)));
     for _ in 0..20 {
         sim.add("lake");
     }
@@ -136,8 +137,9 @@ fn refusals_lower_the_limit_and_silence_raises_it() {
 #[test]
 fn providers_of_one_account_share_the_lower_of_their_limits_fairly() {
     let lanes = vec![of_huawei("lake", 30), of_huawei("scripts", 600)];
-    let mut sim =
-        both(lanes, |job, _| (if is_of_lake(job) { 100 } else { 900 }, told(ObservedState::Running)));
+    let mut sim = both(lanes, |job, _| {
+        (if is_of_lake(job) { 100 } else { 900 }, told(ObservedState::Running))
+    });
     sim.run_until(20 * MINUTE);
     let (lake, scripts) = (sent_to(&sim, "lake").len(), sent_to(&sim, "scripts").len());
     assert!(lake + scripts >= 590, "{lake} and {scripts} of 600");
@@ -196,8 +198,9 @@ fn a_wrong_key_is_never_shown_twice_at_once() {
 #[test]
 fn a_provider_that_alone_is_refused_does_not_hold_up_the_others_of_its_account() {
     let lanes = vec![of_huawei("lake", 60), of_huawei("scripts", 60)];
-    let mut sim =
-        both(lanes, |job, _| (100, if is_of_lake(job) { auth() } else { told(ObservedState::Running) }));
+    let mut sim = both(lanes, |job, _| {
+        (100, if is_of_lake(job) { auth() } else { told(ObservedState::Running) })
+    });
     sim.run_until(5 * HOUR);
     assert!(sent_to(&sim, "lake").len() <= 20, "its own pauses grow");
     let late = sent_to(&sim, "scripts").into_iter().filter(|sent| *sent >= 4 * HOUR).count();

@@ -37,8 +37,9 @@ fn the_pause_grows_from_min_to_max_while_a_job_stands_still() {
 
 #[test]
 fn the_pause_starts_anew_when_the_job_moves() {
-    let mut sim =
-        Sim::new(|_, at| (100, told(if at < HOUR { ObservedState::Pending } else { ObservedState::Running })));
+    let mut sim = Sim::new(|_, at| {
+        (100, told(if at < HOUR { ObservedState::Pending } else { ObservedState::Running }))
+    });
     let job = sim.add("dune");
     sim.run_until(2 * HOUR);
     let asked = sim.asked_at(job);

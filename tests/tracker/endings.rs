@@ -20,8 +20,9 @@ fn ended_at(sim: &Sim, job: JobId) -> u64 {
 
 #[test]
 fn a_job_that_was_seen_is_lost_after_a_quarter_of_an_hour_of_not_found() {
-    let mut sim =
-        Sim::new(|_, at| (100, if at < 2 * HOUR { told(ObservedState::Running) } else { not_found() }));
+    let mut sim = Sim::new(|_, at| {
+        (100, if at < 2 * HOUR { told(ObservedState::Running) } else { not_found() })
+    });
     let job = sim.add("dune");
     sim.run_to_the_end();
     assert_eq!(sim.states(job), ["registered", "running", "lost"]);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jobtrack::job::{Answer, Change, JobId, RateLimitInfo, ProviderError, ObservedState, State};
+use jobtrack::job::{Answer, Change, JobId, ObservedState, ProviderError, RateLimitInfo, State};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 use proptest::prelude::*;
@@ -66,8 +66,10 @@ impl Life {
 /// One answer in fifty is a failure of some kind.
 fn failure(chance: &mut fastrand::Rng) -> Option<Answer> {
     let retry_after = chance.bool().then(|| Duration::from_secs(chance.u64(..20)));
-    let refused =
-        |error| Answer { rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() }, ..Answer::failed(error) };
+    let refused = |error| Answer {
+        rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() },
+        ..Answer::failed(error)
+    };
     match chance.u16(..1000) {
         0..14 => Some(Answer::failed(transient())),
         14..18 => Some(Answer::failed(ProviderError::Malformed("not JSON".into()))),

@@ -6,9 +6,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, SimilarityKeys, MonotonicTime, Observation, RateLimitInfo, ObservedState, ProviderTimes, UtcTime};
+use jobtrack::job::{
+    Answer, JobId, MonotonicTime, Observation, ObservedState, ProviderTimes, RateLimitInfo,
+    SimilarityKeys, UtcTime,
+};
 use jobtrack::policy::{Backoff, PollRule};
-use jobtrack::tracker::{ProviderSettings, NextPollTime, PollPolicy, ForecastReason};
+use jobtrack::tracker::{ForecastReason, NextPollTime, PollPolicy, ProviderSettings};
 use proptest::prelude::*;
 
 use super::sim::Sim;
@@ -178,7 +181,9 @@ fn nobody_waits_for_longer_than_the_rule_of_now_has_it() {
     world.sim.run_until(13 * HOUR);
     let wait = |world: &World| {
         let outlook = world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now));
-        let NextPollTime::In(wait) = outlook.expect("it is tracked").next_poll else { panic!("it waits") };
+        let NextPollTime::In(wait) = outlook.expect("it is tracked").next_poll else {
+            panic!("it waits")
+        };
         wait
     };
     while wait(&world) < Duration::from_mins(1) {

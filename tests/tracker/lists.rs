@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, ProviderError, ObservedState, State, Transition, UtcTime};
+use jobtrack::job::{Answer, JobId, ObservedState, ProviderError, State, Transition, UtcTime};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
@@ -25,7 +25,8 @@ fn lake(lists: bool) -> ProviderSettings {
 fn answer(job: JobId, at: u64) -> Answer {
     let nth = u64::try_from(job.0).expect("positive");
     let ends = 6 * HOUR + (nth * 7919 % 1000) * 10 * SECOND;
-    let mut answer = told(if at >= ends { ObservedState::Succeeded } else { ObservedState::Running });
+    let mut answer =
+        told(if at >= ends { ObservedState::Succeeded } else { ObservedState::Running });
     if let Ok(seen) = &mut answer.result {
         let ago = DAY - nth * DAY / 1000;
         let ago = i64::try_from(ago).expect("a day");

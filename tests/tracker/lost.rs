@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, NotFoundTimeout, ProviderError, ObservedState, State};
+use jobtrack::job::{Answer, NotFoundTimeout, ObservedState, ProviderError, State};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 

@@ -1,7 +1,7 @@
 //! A day without a provider: what is told of its jobs afterwards is what would have been told
 //! without it, but for when and how we learned it.
 
-use jobtrack::job::{Answer, JobId, ProviderError, ObservedState, State, ProviderTimes, UtcTime};
+use jobtrack::job::{Answer, JobId, ObservedState, ProviderError, ProviderTimes, State, UtcTime};
 
 use super::sim::Sim;
 use super::world::{DAY, HOUR, MINUTE, SECOND, not_found, told, transient};

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, OutageEdge, RateLimitInfo, ProviderError, RateLimitQuota, ObservedState};
+use jobtrack::job::{
+    Answer, ObservedState, OutageEdge, ProviderError, RateLimitInfo, RateLimitQuota,
+};
 use jobtrack::policy::Backoff;
-use jobtrack::tracker::{ProviderSettings, Notice};
+use jobtrack::tracker::{Notice, ProviderSettings};
 
 use super::sim::Sim;
 use super::world::{DAY, HOUR, MINUTE, SECOND, settings, told, transient};
@@ -14,7 +16,10 @@ const LATENCY: u64 = 500;
 
 fn refused(error: ProviderError, retry_after: Option<u64>) -> Answer {
     let retry_after = retry_after.map(Duration::from_secs);
-    Answer { rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() }, ..Answer::failed(error) }
+    Answer {
+        rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() },
+        ..Answer::failed(error)
+    }
 }
 
 fn limited(retry_after: Option<u64>) -> Answer {
@@ -65,7 +70,10 @@ fn assert_told_once_and_nothing_moved(sim: &Sim) {
     }
     let tells: Vec<_> = sim.tells.iter().map(|(_, tell)| tell).collect();
     assert!(
-        matches!(tells[..], [Notice::Paused { .. } | Notice::Failing { .. }, Notice::Recovered { .. }]),
+        matches!(
+            tells[..],
+            [Notice::Paused { .. } | Notice::Failing { .. }, Notice::Recovered { .. }]
+        ),
         "{tells:?}"
     );
 }
@@ -201,7 +209,10 @@ fn two_failed_polls_are_not_worth_a_word() {
     let mut count = 0;
     let mut sim = Sim::new(move |_, _| {
         count += 1;
-        (100, if count % 3 == 0 { told(ObservedState::Running) } else { Answer::failed(transient()) })
+        (
+            100,
+            if count % 3 == 0 { told(ObservedState::Running) } else { Answer::failed(transient()) },
+        )
     });
     sim.add("dune");
     sim.run_until(DAY);
@@ -226,7 +237,13 @@ fn a_reload_ends_a_pause_with_a_single_probe() {
 fn a_window_that_is_used_up_closes_the_provider_until_it_is_renewed() {
     let mut sim = Sim::new(|_, _| {
         let left = Some((0, Duration::from_secs(20)));
-        (100, Answer { rate_limit: RateLimitInfo { remaining: left, ..RateLimitInfo::default() }, ..told(ObservedState::Running) })
+        (
+            100,
+            Answer {
+                rate_limit: RateLimitInfo { remaining: left, ..RateLimitInfo::default() },
+                ..told(ObservedState::Running)
+            },
+        )
     });
     for _ in 0..10 {
         sim.add("dune");
@@ -245,7 +262,13 @@ fn a_window_that_is_used_up_closes_the_provider_until_it_is_renewed() {
 fn a_lower_limit_that_is_announced_is_minded() {
     let quota = Some(RateLimitQuota { requests: 10, window: Duration::from_secs(30) });
     let mut sim = Sim::new(move |_, _| {
-        (100, Answer { rate_limit: RateLimitInfo { quota, ..RateLimitInfo::default() }, ..told(ObservedState::Running) })
+        (
+            100,
+            Answer {
+                rate_limit: RateLimitInfo { quota, ..RateLimitInfo::default() },
+                ..told(ObservedState::Running)
+            },
+        )
     });
     for _ in 0..100 {
         sim.add("dune");

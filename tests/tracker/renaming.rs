@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, OutageEdge, ObservedState, Transition, UtcTime};
+use jobtrack::job::{Answer, JobId, ObservedState, OutageEdge, Transition, UtcTime};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::{Input, ProviderSettings};
 
@@ -77,7 +77,10 @@ fn at_whatever_moment_it_is_renamed_its_jobs_live_on_and_no_minute_holds_too_muc
             let after = sim.report("new");
             assert_eq!(after.active_jobs, before.active_jobs);
             assert!(after.in_flight >= before.in_flight, "at {moment}: {after:?}");
-            assert!(after.requests_last_minute >= before.requests_last_minute, "at {moment}: {after:?}");
+            assert!(
+                after.requests_last_minute >= before.requests_last_minute,
+                "at {moment}: {after:?}"
+            );
             assert_eq!(names(&sim), ["new"], "at {moment}");
             under_way += before.in_flight;
             due += before.due_polls;
@@ -133,7 +136,8 @@ fn who_waits_by_hand_keeps_his_turn() {
 
 #[test]
 fn an_answer_to_a_question_of_the_former_name_is_heard_though_the_name_is_used_anew() {
-    let mut sim = Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(ObservedState::Running)));
+    let mut sim =
+        Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(ObservedState::Running)));
     let job = sim.add("old");
     sim.run_until(SECOND);
     sim.rename("old", "new", vec![lake("new", false)]);
@@ -228,7 +232,8 @@ fn who_is_to_be_on_a_further_page_is_asked_for_by_it() {
 
 #[test]
 fn a_job_that_is_asked_under_the_former_name_is_not_asked_twice_at_once() {
-    let mut sim = Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(ObservedState::Running)));
+    let mut sim =
+        Sim::with(vec![lake("old", false)], |_, _| (10 * SECOND, told(ObservedState::Running)));
     let job = sim.add("old");
     sim.run_until(SECOND);
     sim.rename("old", "new", vec![lake("new", false)]);

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, RequestTimes, Change, JobId, DurationSample, ListPage, ListAnswer, ClockReading, MonotonicTime, PollRecord, OutageEdge, RateLimitInfo,
-    ListWindow, ProviderError, ProviderName, CurrentState, State, StoredJob, UtcTime, registration_transition,
+    Answer, Change, ClockReading, CurrentState, DurationSample, JobId, ListAnswer, ListPage,
+    ListWindow, MonotonicTime, OutageEdge, PollRecord, ProviderError, ProviderName, RateLimitInfo,
+    RequestTimes, State, StoredJob, UtcTime, registration_transition,
 };
 use jobtrack::policy::PollRule;
 use jobtrack::tracker::{
-    Action, Input, ProviderIndex, ProviderReport, ProviderSettings, ListRequest, PollPolicy, PollRequest, Notice, Tracker,
+    Action, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex, ProviderReport,
+    ProviderSettings, Tracker,
 };
 
 use super::world::{DAY, Fate, MINUTE, Reply, Request, Row, settings};
@@ -306,7 +308,8 @@ impl Sim {
             row.job.current_state.state == change.expected_state && {
                 row.move_along(change);
                 let provider = row.job.provider.clone();
-                self.lessons.extend(change.duration_sample.clone().map(|lesson| (provider, lesson)));
+                self.lessons
+                    .extend(change.duration_sample.clone().map(|lesson| (provider, lesson)));
                 true
             }
         });
@@ -337,7 +340,8 @@ impl Sim {
         }
         row.job.polls = note.polls;
         row.job.failed_polls = note.failed_polls;
-        row.job.current_state.last_success_sent_at = note.last_success_sent_at.or(row.job.current_state.last_success_sent_at);
+        row.job.current_state.last_success_sent_at =
+            note.last_success_sent_at.or(row.job.current_state.last_success_sent_at);
         row.last_poll_error.clone_from(&note.last_poll_error);
     }
 
@@ -414,7 +418,11 @@ impl Sim {
             }
         }
         let result = self.list_error.clone().map_or(Ok(ListPage { jobs, total_count: total }), Err);
-        let listing = Box::new(ListAnswer { result, rate_limit: RateLimitInfo::default(), server_date: None });
+        let listing = Box::new(ListAnswer {
+            result,
+            rate_limit: RateLimitInfo::default(),
+            server_date: None,
+        });
         let (provider, request) = (question.provider.to_string(), self.requests.len());
         let job = JobId(0);
         self.requests.push(Request { job, provider, sent: self.now, answered: None });

@@ -186,7 +186,12 @@ fn the_report_counts_what_is_due_late_and_under_way() {
         sim.run_until(at);
         let report = sim.report("dune");
         assert_eq!(
-            (report.due_polls, report.longest_overdue.as_secs(), report.in_flight, report.requests_last_minute),
+            (
+                report.due_polls,
+                report.longest_overdue.as_secs(),
+                report.in_flight,
+                report.requests_last_minute
+            ),
             (due, late, in_flight, sent),
             "at {at} ms"
         );

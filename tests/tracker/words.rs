@@ -75,8 +75,9 @@ fn an_answer_that_was_under_way_is_asked_for_once_more() {
 
 #[test]
 fn only_the_jobs_in_doubt_are_asked_at_once() {
-    let mut sim =
-        Sim::new(|job, _| (100, told(if job.0 == 1 { ObservedState::Unknown } else { ObservedState::Running })));
+    let mut sim = Sim::new(|job, _| {
+        (100, told(if job.0 == 1 { ObservedState::Unknown } else { ObservedState::Running }))
+    });
     let (odd, plain) = (sim.add("dune"), sim.add("dune"));
     sim.run_until(HOUR + MINUTE);
     let asked = |sim: &Sim| (sim.asked_at(odd).len(), sim.asked_at(plain).len());

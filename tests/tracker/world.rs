@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use jobtrack::job::{
-    Anomaly, Answer, Change, NotFoundTimeout, JobId, Observation, RateLimitInfo, ProviderError, ObservedState, State, ProviderTimes,
-    StoredJob, Transition, registration_transition,
+    Anomaly, Answer, Change, JobId, NotFoundTimeout, Observation, ObservedState, ProviderError,
+    ProviderTimes, RateLimitInfo, State, StoredJob, Transition, registration_transition,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
@@ -84,7 +84,10 @@ pub(super) fn settings(name: &str) -> ProviderSettings {
         max_in_flight: 8,
         backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) },
         give_up_after: Duration::from_hours(30 * 24),
-        lost_after: NotFoundTimeout { previously_seen: Duration::from_mins(15), never_seen: Duration::from_hours(1) },
+        lost_after: NotFoundTimeout {
+            previously_seen: Duration::from_mins(15),
+            never_seen: Duration::from_hours(1),
+        },
         request_timeout: Duration::from_secs(30),
         supports_list: false,
     }

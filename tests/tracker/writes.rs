@@ -13,8 +13,9 @@ fn moving() -> (Sim, JobId) {
 
 /// The same; `fate` is what becomes of that commit.
 fn moving_with(fate: Fate) -> (Sim, JobId) {
-    let mut sim =
-        Sim::new(|_, at| (100, told(if at < 2 * MINUTE { ObservedState::Pending } else { ObservedState::Running })));
+    let mut sim = Sim::new(|_, at| {
+        (100, told(if at < 2 * MINUTE { ObservedState::Pending } else { ObservedState::Running }))
+    });
     sim.writes(move |change| match change.new_state.state {
         State::Running => (MINUTE, fate),
         _ => (5, Fate::Commit),

@@ -10,13 +10,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::config::StatementCapture;
-use crate::job::{ListPage, ListAnswer, Observation, ListWindow, ProviderError, RemoteId, UtcTime};
+use crate::job::{ListAnswer, ListPage, ListWindow, Observation, ProviderError, RemoteId, UtcTime};
 
-use super::super::fields::{parse_integer, is_ascii_id, parse_object, non_empty_str};
 use super::super::http::{HttpClient, HttpResponse};
 use super::super::huawei::{HuaweiRequest, rejection_error};
-use super::super::sieve::JsonKeyFilter;
-use super::{DliProvider, DliJobStatus, unsuccessful_response_error, parse_observation};
+use super::super::json_fields::{is_ascii_id, non_empty_str, parse_integer, parse_object};
+use super::super::json_filter::JsonKeyFilter;
+use super::{DliJobStatus, DliProvider, parse_observation, unsuccessful_response_error};
 
 /// As much as its rows may take one by one: no page fails for a length at which no job does.
 const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListWindow::PAGE_SIZE as usize;
@@ -36,8 +36,14 @@ impl DliProvider {
             ("current-page", &number),
             ("order", "start_time_asc"),
         ];
-        let body_filter = (self.statement_capture == StatementCapture::None).then(|| JsonKeyFilter::new(DROPPED_KEYS));
-        let request = HuaweiRequest { query: &query, body_filter, max_bytes: MAX_LIST_BYTES, ..HuaweiRequest::get(&path) };
+        let body_filter = (self.statement_capture == StatementCapture::None)
+            .then(|| JsonKeyFilter::new(DROPPED_KEYS));
+        let request = HuaweiRequest {
+            query: &query,
+            body_filter,
+            max_bytes: MAX_LIST_BYTES,
+            ..HuaweiRequest::get(&path)
+        };
         match self.client.send(request, now).await {
             Ok(reply) => ListAnswer {
                 result: parse_list(&reply, self).map_err(not_found_to_malformed),
@@ -87,14 +93,18 @@ fn parse_list(reply: &HttpResponse, provider: &DliProvider) -> Result<ListPage, 
             return Err(ProviderError::Malformed("the answer is not a list of jobs".into()));
         }
     };
-    Ok(ListPage { jobs: rows.into_iter().filter_map(|row| parse_row(row, provider)).collect(), total_count: total })
+    Ok(ListPage {
+        jobs: rows.into_iter().filter_map(|row| parse_row(row, provider)).collect(),
+        total_count: total,
+    })
 }
 
 /// The job of a row; none if it cannot be read.
 fn parse_row(row: &RawValue, provider: &DliProvider) -> Option<(RemoteId, Observation)> {
     let row = row.get().as_bytes();
     // Alone, it would be too long as well.
-    let status: DliJobStatus = (row.len() <= HttpClient::MAX_BODY_BYTES).then(|| parse_object(row).ok())??;
+    let status: DliJobStatus =
+        (row.len() <= HttpClient::MAX_BODY_BYTES).then(|| parse_object(row).ok())??;
     let id = non_empty_str(status.job_id.as_ref()).filter(|id| is_ascii_id(id))?.parse().ok()?;
     Some((id, parse_observation(status, provider).ok()?))
 }

@@ -17,19 +17,23 @@ use sha2::{Digest, Sha256};
 
 use crate::config::StatementCapture;
 use crate::job::{
-    Answer, ConnectionCheck, SimilarityKeys, ListAnswer, Observation, ListWindow, ProviderError, RemoteId, ObservedState, ProviderTimes,
-    UtcTime,
+    Answer, ConnectionCheck, ListAnswer, ListWindow, Observation, ObservedState, ProviderError,
+    ProviderTimes, RemoteId, SimilarityKeys, UtcTime,
 };
 
 use super::Provider;
-use super::checkup::build_connection_check;
-use super::fields::{
-    MAX_TEXT_BYTES, MAX_PROVIDER_STATE_BYTES, truncate, collect_detail, is_ascii_id, parse_duration_ms, parse_number, parse_object, scalar_only, non_empty_str, parse_epoch_ms,
-    parse_run_duration_ms,
-};
+use super::connection_check::build_connection_check;
 use super::http::{HttpResponse, parse_answer};
-use super::huawei::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID, is_permission_error, rejection_error, rejection_error_from_body};
-use super::words::{BuiltinStates, StateMap};
+use super::huawei::{
+    HuaweiClient, HuaweiRequest, NONEXISTENT_ID, is_permission_error, rejection_error,
+    rejection_error_from_body,
+};
+use super::json_fields::{
+    MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, collect_detail, is_ascii_id, non_empty_str,
+    parse_duration_ms, parse_epoch_ms, parse_number, parse_object, parse_run_duration_ms,
+    scalar_only, truncate,
+};
+use super::state_map::{BuiltinStates, StateMap};
 
 /// One project's jobs.
 #[derive(Debug)]
@@ -144,13 +148,17 @@ struct DliJobStatus {
     execution_details_path: Option<Value>,
 }
 
-fn parse_status(reply: &HttpResponse, expected_id: &RemoteId, provider: &DliProvider) -> Result<Observation, ProviderError> {
+fn parse_status(
+    reply: &HttpResponse,
+    expected_id: &RemoteId,
+    provider: &DliProvider,
+) -> Result<Observation, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(rejection_error(reply));
     }
     let malformed = |reason: String| ProviderError::Malformed(reason);
-    let status: DliJobStatus =
-        parse_object(&reply.body).or_else(|error| repair_unescaped_message(&reply.body).ok_or(error))?;
+    let status: DliJobStatus = parse_object(&reply.body)
+        .or_else(|error| repair_unescaped_message(&reply.body).ok_or(error))?;
     if status.is_success == Some(Value::Bool(false)) {
         return Err(unsuccessful_response_error(&reply.body, status.message.as_ref()));
     }
@@ -162,14 +170,19 @@ fn parse_status(reply: &HttpResponse, expected_id: &RemoteId, provider: &DliProv
 }
 
 /// What is told of the job, whichever it is.
-fn parse_observation(status: DliJobStatus, provider: &DliProvider) -> Result<Observation, ProviderError> {
+fn parse_observation(
+    status: DliJobStatus,
+    provider: &DliProvider,
+) -> Result<Observation, ProviderError> {
     let malformed = |reason: String| ProviderError::Malformed(reason);
     let provider_state = non_empty_str(status.status.as_ref())
         .filter(|provider_state| provider_state.len() <= MAX_PROVIDER_STATE_BYTES)
         .ok_or_else(|| malformed("the state is missing or too long".into()))?
         .to_owned();
-    let observed_state = provider.state_map.lookup(&provider_state).unwrap_or(ObservedState::Unknown);
-    let message = non_empty_str(status.message.as_ref()).map(|text| truncate(text, MAX_TEXT_BYTES).to_owned());
+    let observed_state =
+        provider.state_map.lookup(&provider_state).unwrap_or(ObservedState::Unknown);
+    let message = non_empty_str(status.message.as_ref())
+        .map(|text| truncate(text, MAX_TEXT_BYTES).to_owned());
     let is_terminal = observed_state.to_state().is_terminal();
     let ended_at = if is_terminal { end_time(&status) } else { None };
     let listed_at = parse_epoch_ms(status.start_time.as_ref());
@@ -190,14 +203,19 @@ fn parse_observation(status: DliJobStatus, provider: &DliProvider) -> Result<Obs
 fn similarity_keys(status: &DliJobStatus, statement_capture: StatementCapture) -> SimilarityKeys {
     /// Enough for any name of a queue or a type.
     const MAX_NAME_BYTES: usize = 128;
-    let name_part =
-        |value: &Option<Value>| non_empty_str(value.as_ref()).map(|text| truncate(text, MAX_NAME_BYTES).to_owned());
-    let (Some(queue), Some(job_type)) = (name_part(&status.queue_name), name_part(&status.job_type)) else {
+    let name_part = |value: &Option<Value>| {
+        non_empty_str(value.as_ref()).map(|text| truncate(text, MAX_NAME_BYTES).to_owned())
+    };
+    let (Some(queue), Some(job_type)) =
+        (name_part(&status.queue_name), name_part(&status.job_type))
+    else {
         return SimilarityKeys::Unknown;
     };
     let broad_key = format!("queue {queue}, {job_type}");
-    let statement = non_empty_str(status.statement.as_ref()).filter(|_| statement_capture != StatementCapture::None);
-    let exact_key = statement.map(|sql| format!("{broad_key}, statement {}", sha256_hex_prefix(sql, 6)));
+    let statement = non_empty_str(status.statement.as_ref())
+        .filter(|_| statement_capture != StatementCapture::None);
+    let exact_key =
+        statement.map(|sql| format!("{broad_key}, statement {}", sha256_hex_prefix(sql, 6)));
     SimilarityKeys::from_provider(exact_key.into_iter().chain([broad_key]))
 }
 
@@ -210,14 +228,16 @@ fn end_time(status: &DliJobStatus) -> Option<UtcTime> {
     let reported = parse_epoch_ms(status.end_time.as_ref());
     reported.or_else(|| {
         let started_at = parse_epoch_ms(status.start_time.as_ref())?;
-        let duration = parse_duration_ms(status.duration.as_ref()).filter(|took| *took < MAX_DURATION)?;
+        let duration =
+            parse_duration_ms(status.duration.as_ref()).filter(|took| *took < MAX_DURATION)?;
         Some(started_at.plus(duration))
     })
 }
 
 /// A 200 that says that the request failed; its `message` may be an error's JSON in text.
 fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) -> ProviderError {
-    let nested_error = non_empty_str(message).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let nested_error =
+        non_empty_str(message).and_then(|text| serde_json::from_str::<Value>(text).ok());
     let body = nested_error.unwrap_or_else(|| serde_json::from_slice(body).unwrap_or_default());
     match rejection_error_from_body(StatusCode::OK, &body) {
         // It came with a 200: nothing is known but that it failed.
@@ -240,23 +260,32 @@ fn repair_unescaped_message(body: &[u8]) -> Option<DliJobStatus> {
         return None;
     }
     let text_start = value_start + 1;
-    let next_field =
-        text_start + body[text_start..].find("\"job_id\"").or_else(|| body[text_start..].find("\"job_type\""))?;
+    let next_field = text_start
+        + body[text_start..]
+            .find("\"job_id\"")
+            .or_else(|| body[text_start..].find("\"job_type\""))?;
     let text_end = text_start + body[text_start..next_field].rfind('"')?;
-    if body[text_end + 1..next_field].trim() != "," || !body[text_start..text_end].starts_with('{') {
+    if body[text_end + 1..next_field].trim() != "," || !body[text_start..text_end].starts_with('{')
+    {
         return None;
     }
     let escaped_text = serde_json::to_string(&body[text_start..text_end]).ok()?;
-    serde_json::from_str(&format!("{}{escaped_text}{}", &body[..value_start], &body[text_end + 1..])).ok()
+    serde_json::from_str(&format!(
+        "{}{escaped_text}{}",
+        &body[..value_start],
+        &body[text_end + 1..]
+    ))
+    .ok()
 }
 
 fn status_detail(status: DliJobStatus, statement_capture: StatementCapture) -> Map<String, Value> {
     let number_field = |value: Option<Value>| value.and_then(parse_number);
-    let statement = status.statement.filter(Value::is_string).and_then(|sql| match statement_capture {
-        StatementCapture::Full => Some(sql),
-        StatementCapture::Hash => sql.as_str().map(|sql| Value::String(statement_hash(sql))),
-        StatementCapture::None => None,
-    });
+    let statement =
+        status.statement.filter(Value::is_string).and_then(|sql| match statement_capture {
+            StatementCapture::Full => Some(sql),
+            StatementCapture::Hash => sql.as_str().map(|sql| Value::String(statement_hash(sql))),
+            StatementCapture::None => None,
+        });
     collect_detail([
         ("job_type", scalar_only(status.job_type)),
         ("job_mode", scalar_only(status.job_mode)),

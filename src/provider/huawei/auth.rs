@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::job::{ProviderError, UtcTime};
 
 use super::sign::{self, AccessKey, SigningRequest, sign};
-use super::token::{TokenLease, TokenCache};
+use super::token::{TokenCache, TokenLease};
 use crate::provider::http::sensitive_header;
 
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
@@ -44,12 +44,19 @@ impl Auth {
         let (access_key, security_token) = match self {
             Self::Token(token) => return Ok(vec![sensitive_header(TOKEN_HEADER, token)?]),
             Self::Password(_) => {
-                return Ok(lease.map(|lease| (TOKEN_HEADER, lease.token.clone())).into_iter().collect());
+                return Ok(lease
+                    .map(|lease| (TOKEN_HEADER, lease.token.clone()))
+                    .into_iter()
+                    .collect());
             }
             Self::AccessKey { access_key, security_token } => (access_key, security_token),
         };
         let host = host_header(url);
-        let mut signed_headers = vec![(HOST, host.as_str()), (CONTENT_TYPE, JSON_CONTENT_TYPE), (PROJECT_HEADER, project_id)];
+        let mut signed_headers = vec![
+            (HOST, host.as_str()),
+            (CONTENT_TYPE, JSON_CONTENT_TYPE),
+            (PROJECT_HEADER, project_id),
+        ];
         let mut headers = signed_headers
             .iter()
             .map(|(name, value)| plain_header(name, value))
@@ -58,12 +65,18 @@ impl Auth {
             signed_headers.push((SECURITY_TOKEN_HEADER, token.expose_secret()));
             headers.push(sensitive_header(SECURITY_TOKEN_HEADER, token)?);
         }
-        let signed_headers: Vec<_> = signed_headers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let signed_headers: Vec<_> =
+            signed_headers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         let query: Vec<_> = url.query_pairs().collect();
         let query: Vec<_> = query.iter().map(|(name, value)| (&**name, &**value)).collect();
         let path = url.path();
-        let request =
-            SigningRequest { method: method.as_str(), path, query: &query, headers: &signed_headers, body: b"" };
+        let request = SigningRequest {
+            method: method.as_str(),
+            path,
+            query: &query,
+            headers: &signed_headers,
+            body: b"",
+        };
         let signature = sign(&request, access_key, now);
         headers.push(plain_header(&DATE_HEADER, &signature.date)?);
         headers.push(sensitive_header(AUTHORIZATION, &signature.authorization)?);

@@ -4,7 +4,7 @@
 //! kinds, [`meaning`]; the status decides where a code says nothing.
 
 mod auth;
-mod limit;
+mod rate_limit_text;
 pub mod sign;
 mod token;
 
@@ -14,13 +14,13 @@ use serde_json::Value;
 
 use crate::job::{ProviderError, UtcTime};
 
-use super::fields::{truncate, non_empty_str};
-use super::http::{HttpRequest, HttpClient, HttpResponse};
-use super::meaning::{self, ErrorResponse};
-use super::sieve::JsonKeyFilter;
+use super::classify::{self, ErrorResponse};
+use super::http::{HttpClient, HttpRequest, HttpResponse};
+use super::json_fields::{non_empty_str, truncate};
+use super::json_filter::JsonKeyFilter;
 pub(super) use auth::Auth;
 use token::TokenLease;
-pub(super) use token::{TokenCache, IamUser};
+pub(super) use token::{IamUser, TokenCache};
 
 /// Well formed, and no job's.
 pub(super) const NONEXISTENT_ID: &str = "00000000-0000-0000-0000-000000000000";
@@ -60,7 +60,11 @@ impl<'a> HuaweiRequest<'a> {
 impl HuaweiClient {
     /// Asks, with the proof of who does; once more if a fetched token was refused, since it may die
     /// before its time.
-    pub(super) async fn send(&self, request: HuaweiRequest<'_>, now: UtcTime) -> Result<HttpResponse, ProviderError> {
+    pub(super) async fn send(
+        &self,
+        request: HuaweiRequest<'_>,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
         let Auth::Password(token_cache) = &self.auth else {
             return self.send_once(request, None, now).await;
         };
@@ -86,21 +90,35 @@ impl HuaweiClient {
     ) -> Result<HttpResponse, ProviderError> {
         let HuaweiRequest { method, segments, query, headers, body_filter, max_bytes } = request;
         let url = self.endpoint_url(segments, query)?;
-        let mut all_headers = self.auth.auth_headers(&method, &url, &self.project_id, lease, now)?;
+        let mut all_headers =
+            self.auth.auth_headers(&method, &url, &self.project_id, lease, now)?;
         all_headers.extend_from_slice(headers);
         let (body, secrets_to_redact) = (Vec::new(), self.auth.secrets_to_redact());
-        let http_request = HttpRequest { method, url, headers: all_headers, body, secrets_to_redact, body_filter, max_bytes };
+        let http_request = HttpRequest {
+            method,
+            url,
+            headers: all_headers,
+            body,
+            secrets_to_redact,
+            body_filter,
+            max_bytes,
+        };
         let mut reply = self.http.send(http_request, now).await?;
         if !reply.status.is_success()
             && let ProviderError::RateLimited(message) = rejection_error(&reply)
         {
-            reply.rate_limit.quota = reply.rate_limit.quota.or_else(|| limit::parse_quota(&message));
+            reply.rate_limit.quota =
+                reply.rate_limit.quota.or_else(|| rate_limit_text::parse_quota(&message));
         }
         Ok(reply)
     }
 
     /// In the form that is signed. A URL swallows segments of dots, which no service has.
-    fn endpoint_url(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Url, ProviderError> {
+    fn endpoint_url(
+        &self,
+        segments: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Url, ProviderError> {
         let mut path = self.base_url.path().trim_end_matches('/').to_owned();
         for segment in segments {
             path.push('/');
@@ -108,9 +126,9 @@ impl HuaweiClient {
         }
         let mut url = self.base_url.clone();
         url.set_path(&path);
-        let encoded_query = query
-            .iter()
-            .map(|(name, value)| format!("{}={}", sign::percent_encode(name), sign::percent_encode(value)));
+        let encoded_query = query.iter().map(|(name, value)| {
+            format!("{}={}", sign::percent_encode(name), sign::percent_encode(value))
+        });
         let encoded_query = encoded_query.collect::<Vec<_>>().join("&");
         url.set_query((!encoded_query.is_empty()).then_some(&encoded_query));
         if url.path() == path {
@@ -125,9 +143,13 @@ impl HuaweiClient {
 fn is_token_rejected(reply: &HttpResponse) -> bool {
     let parse_body = || serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
     let has_expired_token_code = |body: Value| {
-        matches!(error_code_and_message(&body).0.split_once('.'), Some(("APIGW" | "APIG", "0301" | "0307")))
+        matches!(
+            error_code_and_message(&body).0.split_once('.'),
+            Some(("APIGW" | "APIG", "0301" | "0307"))
+        )
     };
-    reply.status == StatusCode::UNAUTHORIZED || (reply.status.is_client_error() && has_expired_token_code(parse_body()))
+    reply.status == StatusCode::UNAUTHORIZED
+        || (reply.status.is_client_error() && has_expired_token_code(parse_body()))
 }
 
 /// An answer that is no 200 → its meaning.
@@ -145,7 +167,7 @@ pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> Pro
         (code, message) => format!("{code} {message}"),
     };
     let response = ErrorResponse { status: status.as_u16(), code, dune_message: "" };
-    meaning::provider_error(response, truncate(&message, 512))
+    classify::provider_error(response, truncate(&message, 512))
 }
 
 /// Whether a refusal speaks of rights, not of who asks.
@@ -160,9 +182,11 @@ pub(super) fn is_permission_error(reply: &HttpResponse) -> bool {
 
 /// Code and text of an error in each of the shapes that were seen.
 fn error_code_and_message(body: &Value) -> (&str, &str) {
-    let first_present = |names: &[&str]| names.iter().find_map(|name| non_empty_str(body.get(name)));
+    let first_present =
+        |names: &[&str]| names.iter().find_map(|name| non_empty_str(body.get(name)));
     if let Some(nested) = body.get("error").filter(|inner| inner.is_object()) {
-        let title = non_empty_str(nested.get("message")).or_else(|| non_empty_str(nested.get("title")));
+        let title =
+            non_empty_str(nested.get("message")).or_else(|| non_empty_str(nested.get("title")));
         return (non_empty_str(nested.get("code")).unwrap_or_default(), title.unwrap_or_default());
     }
     let code = first_present(&["error_code", "errorCode", "code"]).unwrap_or_default();
@@ -220,7 +244,8 @@ mod tests {
                 assert_eq!(url.as_str(), format!("http://h/v1/{encoded}/x"));
             }
             for segment in [".", ".."] {
-                let error = client(base).endpoint_url(&["v1", segment, "x"], &[]).expect_err(segment);
+                let error =
+                    client(base).endpoint_url(&["v1", segment, "x"], &[]).expect_err(segment);
                 assert!(matches!(error, ProviderError::Misconfigured(_)), "{error}");
             }
         }

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::job::UtcTime;
 
 const ALGORITHM: &str = "SDK-HMAC-SHA256";
-const PERCENT_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PERCENT_ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The header that tells when a request was signed; it is always signed itself.
 pub const DATE_HEADER: &str = "x-sdk-date";
@@ -58,8 +59,9 @@ pub fn sign(request: &SigningRequest<'_>, key: &AccessKey, now: UtcTime) -> Sign
     let string_to_sign = format!("{ALGORITHM}\n{date}\n{:x}", Sha256::digest(canonical_text));
     let signature = hmac_hex(key.secret.expose_secret(), &string_to_sign);
     let access_key_id = key.id.expose_secret();
-    let authorization =
-        format!("{ALGORITHM} Access={access_key_id}, SignedHeaders={signed_headers}, Signature={signature}");
+    let authorization = format!(
+        "{ALGORITHM} Access={access_key_id}, SignedHeaders={signed_headers}, Signature={signature}"
+    );
     SignatureHeaders { date, authorization: authorization.into() }
 }
 
@@ -107,8 +109,10 @@ fn canonical_path(raw_path: &str) -> String {
 fn canonical_query(pairs: &[(&str, &str)]) -> String {
     let mut pairs = pairs.to_vec();
     pairs.sort_unstable();
-    let pairs: Vec<_> =
-        pairs.iter().map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value))).collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value)))
+        .collect();
     pairs.join("&")
 }
 
@@ -144,7 +148,9 @@ mod tests {
             ],
             key: ("QTWAOYTTINDUT2QVKYUC", "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc"),
             signed_at: "2019-11-15T03:36:55Z",
-            canonical_hash: Some("b25362e603ee30f4f25e7858e8a7160fd36e803bb2dfe206278659d71a9bcd7a"),
+            canonical_hash: Some(
+                "b25362e603ee30f4f25e7858e8a7160fd36e803bb2dfe206278659d71a9bcd7a",
+            ),
             signature: "7be6668032f70418fcc22abc52071e57aff61b84a1d2381bb430d6870f4f6ebe",
         },
         PublishedSignature {
@@ -173,12 +179,24 @@ mod tests {
 
     #[test]
     fn published_signatures_are_reproduced() {
-        for PublishedSignature { path, query, headers, key, signed_at: at, canonical_hash: hash, signature } in PUBLISHED_SIGNATURES {
+        for PublishedSignature {
+            path,
+            query,
+            headers,
+            key,
+            signed_at: at,
+            canonical_hash: hash,
+            signature,
+        } in PUBLISHED_SIGNATURES
+        {
             let request = SigningRequest { method: "GET", path, query, headers, body: b"" };
             let key = AccessKey { id: key.0.into(), secret: key.1.into() };
             let signed = sign(&request, &key, UtcTime::parse_rfc3339(at).expect("a time"));
             let authorization = signed.authorization.expose_secret();
-            assert!(authorization.ends_with(&format!(", Signature={signature}")), "{path}: {authorization}");
+            assert!(
+                authorization.ends_with(&format!(", Signature={signature}")),
+                "{path}: {authorization}"
+            );
             if let Some(hash) = hash {
                 let (text, _) = canonical_request(&request, &signed.date);
                 assert_eq!(format!("{:x}", Sha256::digest(&text)), hash, "{text}");
@@ -188,7 +206,8 @@ mod tests {
 
     #[test]
     fn debug_output_shows_no_key() {
-        let request = SigningRequest { method: "GET", path: "/", query: &[], headers: &[], body: b"" };
+        let request =
+            SigningRequest { method: "GET", path: "/", query: &[], headers: &[], body: b"" };
         let key = AccessKey { id: "an-id".into(), secret: "a-secret".into() };
         let debug_text = format!("{key:?} {:?}", sign(&request, &key, UtcTime::from_millis(0)));
         assert!(!debug_text.contains("an-id") && !debug_text.contains("a-secret"), "{debug_text}");

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
 use crate::job::{ProviderError, UtcTime};
-use crate::provider::fields::truncate;
-use crate::provider::http::{HttpRequest, HttpClient, HttpResponse};
-use crate::provider::meaning::{self, ErrorResponse};
+use crate::provider::classify::{self, ErrorResponse};
+use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
+use crate::provider::json_fields::truncate;
 
 use super::error_code_and_message;
 
@@ -82,9 +82,15 @@ impl TokenCache {
     }
 
     /// A token that is good by all that is known.
-    pub(super) async fn lease(&self, http: &HttpClient, now: UtcTime) -> Result<TokenLease, ProviderError> {
+    pub(super) async fn lease(
+        &self,
+        http: &HttpClient,
+        now: UtcTime,
+    ) -> Result<TokenLease, ProviderError> {
         let entry = self.current_entry();
-        let Some(lease) = entry.valid_lease(now) else { return self.lease_after_fetch(http, entry.fetch_count, now).await };
+        let Some(lease) = entry.valid_lease(now) else {
+            return self.lease_after_fetch(http, entry.fetch_count, now).await;
+        };
         // Nobody waits for a renewal as long as the old one is good, but the one who fetches it.
         if entry.needs_renewal(now)
             && let Ok(_fetch_guard) = self.fetch_lock.try_lock()
@@ -106,7 +112,12 @@ impl TokenCache {
     }
 
     /// What the first fetch after that many brought; fetches if there was none.
-    async fn lease_after_fetch(&self, http: &HttpClient, seen_fetches: u64, now: UtcTime) -> Result<TokenLease, ProviderError> {
+    async fn lease_after_fetch(
+        &self,
+        http: &HttpClient,
+        seen_fetches: u64,
+        now: UtcTime,
+    ) -> Result<TokenLease, ProviderError> {
         let _fetch_guard = self.fetch_lock.lock().await;
         let entry = self.current_entry();
         if entry.fetch_count == seen_fetches {
@@ -140,15 +151,17 @@ impl CacheEntry {
     }
 
     fn valid_lease(&self, now: UtcTime) -> Option<TokenLease> {
-        self.token.as_ref().filter(|token| now < token.expires_at).map(|token| self.lease_for(token))
+        self.token
+            .as_ref()
+            .filter(|token| now < token.expires_at)
+            .map(|token| self.lease_for(token))
     }
 
     fn needs_renewal(&self, now: UtcTime) -> bool {
         // A clock that was put back must not put the next try off.
-        let may_retry = self
-            .last_failure
-            .as_ref()
-            .is_none_or(|(_, at)| now < *at || now.duration_since(*at) >= TokenCache::RENEWAL_RETRY_DELAY);
+        let may_retry = self.last_failure.as_ref().is_none_or(|(_, at)| {
+            now < *at || now.duration_since(*at) >= TokenCache::RENEWAL_RETRY_DELAY
+        });
         may_retry && self.token.as_ref().is_some_and(|token| now >= token.renew_at)
     }
 
@@ -176,14 +189,28 @@ struct IamTokenInfo {
 
 impl IamUser {
     /// Fetches a token, once.
-    async fn fetch_token(&self, http: &HttpClient, fetch_number: u64, now: UtcTime) -> Result<CachedToken, ProviderError> {
+    async fn fetch_token(
+        &self,
+        http: &HttpClient,
+        fetch_number: u64,
+        now: UtcTime,
+    ) -> Result<CachedToken, ProviderError> {
         let mut url = self.iam_url.clone();
         url.set_path(&format!("{}/v3/auth/tokens", self.iam_url.path().trim_end_matches('/')));
         url.set_query(Some("nocatalog=true"));
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let (method, body, secrets_to_redact) = (Method::POST, self.request_body(), vec![&self.password]);
+        let (method, body, secrets_to_redact) =
+            (Method::POST, self.request_body(), vec![&self.password]);
         let max_bytes = HttpClient::MAX_BODY_BYTES;
-        let request = HttpRequest { method, url, headers, body, secrets_to_redact, body_filter: None, max_bytes };
+        let request = HttpRequest {
+            method,
+            url,
+            headers,
+            body,
+            secrets_to_redact,
+            body_filter: None,
+            max_bytes,
+        };
         let reply = http.send(request, now).await.map_err(with_iam_context)?;
         if reply.status.is_success() {
             parse_token(reply, fetch_number, now)
@@ -210,9 +237,14 @@ impl IamUser {
 
 /// Its life is reckoned by IAM's clock, since ours may be wrong: a token that seemed to be over at
 /// once would be fetched for every poll.
-fn parse_token(reply: HttpResponse, fetch_number: u64, now: UtcTime) -> Result<CachedToken, ProviderError> {
+fn parse_token(
+    reply: HttpResponse,
+    fetch_number: u64,
+    now: UtcTime,
+) -> Result<CachedToken, ProviderError> {
     let malformed = |reason: &str| with_iam_context(ProviderError::Malformed(reason.into()));
-    let value = reply.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
+    let value =
+        reply.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
     let fetched: IamTokenResponse = serde_json::from_slice(&reply.body)
         .map_err(|_| malformed("the answer does not tell when the token ends"))?;
     let expires_at = UtcTime::parse_rfc3339(&fetched.token.expires_at)
@@ -230,7 +262,7 @@ fn parse_token(reply: HttpResponse, fetch_number: u64, now: UtcTime) -> Result<C
 fn iam_rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let response = ErrorResponse { status: reply.status.as_u16(), ..ErrorResponse::default() };
-    match meaning::provider_error(response, truncate(error_code_and_message(&body).1, 512)) {
+    match classify::provider_error(response, truncate(error_code_and_message(&body).1, 512)) {
         // A user, domain or project that it does not understand.
         ProviderError::Malformed(text) => ProviderError::Misconfigured(text),
         other => other,

@@ -1,0 +1,93 @@
+//! Rows of the store, and what the tracker tells of a job → objects of the wire. The two have the same
+//! names, and are two types so that neither the schema nor the contract moves with the other unseen.
+
+use std::time::Duration;
+
+use crate::api;
+use crate::store::{JobRow, TransitionRow};
+use crate::tracker::{ForecastReason, NextPollTime, PollForecast};
+
+impl From<JobRow> for api::Job {
+    fn from(row: JobRow) -> Self {
+        Self {
+            id: row.id,
+            provider: row.provider,
+            kind: row.kind,
+            remote_id: row.remote_id,
+            state: row.state,
+            provider_state: row.provider_state,
+            terminal: row.terminal,
+            labels: row.labels,
+            added_by: row.added_by,
+            registered_at: row.registered_at,
+            submitted_at: row.submitted_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            terminal_at: row.terminal_at,
+            expires_at: row.expires_at,
+            message: row.message,
+            last_polled_at: row.last_polled_at,
+            next_poll_at: row.next_poll_at,
+            polls: row.polls,
+            failed_polls: row.failed_polls,
+            last_poll_error: row.last_poll_error,
+            detail: row.detail,
+            similarity_keys: row.likeness.unwrap_or_default(),
+            forecast: None,
+        }
+    }
+}
+
+impl From<TransitionRow> for api::TransitionEvent {
+    fn from(row: TransitionRow) -> Self {
+        Self {
+            seq: row.seq,
+            job_id: row.job_id,
+            provider: row.provider,
+            remote_id: row.remote_id,
+            from_state: row.from_state,
+            to_state: row.to_state,
+            provider_state: row.provider_state,
+            evidence: row.evidence,
+            occurred_at: row.occurred_at,
+            observed_at: row.observed_at,
+            earliest_at: row.earliest_at,
+            message: row.message,
+        }
+    }
+}
+
+impl From<PollForecast> for api::ForecastResponse {
+    fn from(forecast: PollForecast) -> Self {
+        Self {
+            next_poll: match forecast.next_poll {
+                NextPollTime::InProgress => api::NextPollResponse::InFlight {},
+                NextPollTime::Overdue(span) => {
+                    api::NextPollResponse::Due { overdue_s: rounded_seconds(span) }
+                }
+                NextPollTime::In(span) => {
+                    api::NextPollResponse::In { next_poll_in_s: rounded_seconds(span) }
+                }
+            },
+            reason: match forecast.reason {
+                ForecastReason::FirstPoll => api::ForecastReasonResponse::FirstPoll,
+                ForecastReason::Backoff => api::ForecastReasonResponse::Backoff,
+                ForecastReason::Price(price) => {
+                    api::ForecastReasonResponse::Price { price_s: rounded_seconds(price) }
+                }
+                ForecastReason::MaxWait => api::ForecastReasonResponse::MaxWait,
+            },
+            similar_runs: forecast.similar_runs.map(|past| api::SimilarRunsResponse {
+                similarity_key: past.similarity_key,
+                similar_run_count: past.count,
+                similar_median_s: rounded_seconds(past.median_duration),
+            }),
+            expected_remaining_s: forecast.expected_remaining.map(rounded_seconds),
+        }
+    }
+}
+
+/// To a millisecond, as all times of ours.
+pub(super) fn rounded_seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
+}

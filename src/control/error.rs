@@ -1,0 +1,105 @@
+//! What the server answers when it cannot do what was asked: RFC 9457, with a stable `code`.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api;
+use crate::scheduler::CommandError;
+use crate::store::ReadError;
+
+/// A refusal, on its way out.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into() }
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "this resource does not know that method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
+    }
+
+    pub(super) fn provider_paused(detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "provider_paused", detail)
+    }
+
+    pub(super) fn job_finished(detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "job_finished", detail)
+    }
+
+    /// The provider says no, or nothing.
+    pub(super) fn provider_rejected(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "provider_rejected", detail)
+    }
+
+    pub(super) fn too_many_waiters() -> Self {
+        let detail = "too many clients wait or follow already; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+    }
+
+    pub(super) fn request_timeout() -> Self {
+        let detail = "the request's body did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    }
+
+    pub(super) fn invalid_config(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_config", detail)
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(refusal: CommandError) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            CommandError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+            CommandError::Storage(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail)
+            }
+            CommandError::ProviderNotConfigured(..) => {
+                Self::new(StatusCode::CONFLICT, "provider_not_configured", detail)
+            }
+            CommandError::Upstream(_) => Self::provider_rejected(detail),
+            CommandError::ShuttingDown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
+            }
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        tracing::error!("a request could not be answered: {error}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = api::ProblemDetails {
+            code: self.code.to_owned(),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        };
+        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        (self.status, content_type, axum::Json(body)).into_response()
+    }
+}

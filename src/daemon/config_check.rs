@@ -1,0 +1,45 @@
+//! `jobtrackd --check`: the settings in force, the source of each, and what a start would do; changes
+//! nothing and asks nobody.
+
+use std::io::Write;
+
+use anyhow::Context;
+
+use crate::config::LoadedConfig;
+use crate::control;
+use crate::store::pending_migrations;
+
+use super::exit::ExitError;
+use super::providers;
+
+/// Prints the report; fails as a start would.
+pub(super) async fn check_config(loaded: &LoadedConfig) -> Result<(), ExitError> {
+    let pending = pending_migrations(&loaded.config.store.path).await?;
+    print_report(loaded, &pending).context("cannot print").map_err(ExitError::io)?;
+    providers::build_providers(&loaded.config)?;
+    control::check_socket_config(&loaded.config.control)?;
+    Ok(())
+}
+
+fn print_report(loaded: &LoadedConfig, pending: &[i64]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match &loaded.file {
+        Some(file) => writeln!(out, "config file: {}", file.display())?,
+        None => writeln!(out, "config file: none")?,
+    }
+    let width =
+        loaded.settings.iter().map(|setting| setting.key.len() + setting.value.len() + 3).max();
+    let width = width.unwrap_or(0).min(72);
+    for setting in &loaded.settings {
+        let assignment = format!("{} = {}", setting.key, setting.value);
+        writeln!(out, "{assignment:width$}  # {}", setting.source)?;
+    }
+    if loaded.config.providers.is_empty() {
+        writeln!(out, "providers: none; set DUNE_API_KEY or add [providers.NAME]")?;
+    }
+    let path = loaded.config.store.path.display();
+    match pending {
+        [] => writeln!(out, "database: {path}, no pending migrations"),
+        versions => writeln!(out, "database: {path}, pending migrations: {versions:?}"),
+    }
+}

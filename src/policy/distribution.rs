@@ -1,0 +1,296 @@
+//! How long jobs take, as it was learned: a sketch of three numbers for those that are alike, and
+//! under it a histogram of all that a provider has.
+//!
+//! A [`Sketch`] holds the logarithms of durations as a log-normal distribution whose memory fades by
+//! 6 % a run, so that an old regime is forgotten after some dozen runs: with d = ln T − m,
+//!
+//! ```text
+//! w ← 0.94·w + 1    m ← m + d/w    v ← 0.94·v + d·(ln T − m)    s² = (2·0.16 + v)/(2 + w)
+//! ```
+//!
+//! where 0.16 is the variance that two runs nobody saw would have had: one run is no certainty. Once a
+//! few are known, d counts as ±2.4·s at most: one run that failed early or was stuck does not blur the
+//! others. Two in a row so far off on one side are no accident: they begin a new regime, and all before
+//! them is forgotten.
+//!
+//! A [`Histogram`] has 16 bins an octave from 0.25 s to 36 h, smoothed over four bins on either side; it
+//! counts as 1.3 runs beside the sketch's w. So a likeness without a past is predicted by the provider's
+//! whole past, and a job that outlives its likeness falls to the provider's long tail by itself. The
+//! first day has no past at all: a few runs of a minute or so are assumed.
+//!
+//! What [`crate::policy::next_poll`] needs of either is F(t), the chance that a job is over after t
+//! seconds, and A(t) = ∫₀ᵗ F. For the log-normal both are closed: with z = (ln t − m)/s,
+//! F = Φ(z) and A = t·Φ(z) − exp(m + s²/2)·Φ(z − s). In a bin of the histogram F is linear in t.
+
+use std::sync::OnceLock;
+
+/// A distribution of durations, in seconds.
+pub trait Distribution {
+    /// F(t) and A(t): the chance to be over by `t`, and its integral from 0 to `t`.
+    fn cdf_at(&self, t: f64) -> CdfPoint;
+}
+
+/// A [`Curve`] at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CdfPoint {
+    /// F: the chance to be over, 0 to 1.
+    pub probability: f64,
+    /// A: its integral from 0, in seconds.
+    pub integral: f64,
+}
+
+/// Durations that are alike. Empty until it has [learned](Sketch::learn).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LogNormalEstimate {
+    weight: f64,
+    log_mean: f64,
+    squared_deviations: f64,
+    runs: u32,
+    /// The last run, if it was far from those before it.
+    previous_outlier: Option<f64>,
+}
+
+impl LogNormalEstimate {
+    /// What is left of a run's weight after the next one.
+    const DECAY: f64 = 0.94;
+    /// The spread that is assumed, as the variance of so many runs.
+    const PRIOR: (f64, f64) = (2.0, 0.16);
+    /// A run that is further from the mean, in spreads, counts as one so far from it.
+    const OUTLIER_STD_DEVS: f64 = 2.4;
+    /// So many runs must have been seen before one is far.
+    const OUTLIER_MIN_WEIGHT: f64 = 4.0;
+    /// Nobody asks so soon that it would matter how much shorter a run was.
+    const MIN_SECONDS: f64 = 0.05;
+
+    /// Takes in a run of so many seconds.
+    pub fn record(&mut self, seconds: f64) {
+        let ln = seconds.max(Self::MIN_SECONDS).ln();
+        let outlier = self.is_outlier(ln).then_some(ln);
+        let previous = std::mem::replace(&mut self.previous_outlier, outlier);
+        if let (Some(first), Some(_)) = (previous, outlier)
+            && (first < self.log_mean) == (ln < self.log_mean)
+        {
+            *self = Self::default();
+            self.update(first);
+        }
+        self.update(ln);
+    }
+
+    fn update(&mut self, ln: f64) {
+        let max_deviation = if self.can_detect_outliers() {
+            Self::OUTLIER_STD_DEVS * self.log_std_dev()
+        } else {
+            f64::INFINITY
+        };
+        let deviation = (ln - self.log_mean).clamp(-max_deviation, max_deviation);
+        self.weight = Self::DECAY * self.weight + 1.0;
+        let mean_shift = deviation / self.weight;
+        self.log_mean += mean_shift;
+        self.squared_deviations =
+            Self::DECAY * self.squared_deviations + deviation * (deviation - mean_shift);
+        self.runs = self.runs.saturating_add(1);
+    }
+
+    fn can_detect_outliers(&self) -> bool {
+        self.weight > Self::OUTLIER_MIN_WEIGHT
+    }
+
+    fn is_outlier(&self, ln: f64) -> bool {
+        self.can_detect_outliers()
+            && (ln - self.log_mean).abs() > Self::OUTLIER_STD_DEVS * self.log_std_dev()
+    }
+
+    /// How many runs it has seen, those of the regimes before this one left out.
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.runs
+    }
+
+    /// The median, in seconds.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        self.log_mean.exp()
+    }
+
+    fn log_std_dev(&self) -> f64 {
+        let (runs, variance) = Self::PRIOR;
+        ((runs * variance + self.squared_deviations) / (runs + self.weight)).sqrt()
+    }
+}
+
+impl Distribution for LogNormalEstimate {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
+        if t <= 0.0 {
+            return CdfPoint { probability: 0.0, integral: 0.0 };
+        }
+        let s = self.log_std_dev();
+        let z = (t.ln() - self.log_mean) / s;
+        let chance = standard_normal_cdf(z);
+        let area = t * chance - (self.log_mean + s * s / 2.0).exp() * standard_normal_cdf(z - s);
+        CdfPoint { probability: chance, integral: area.max(0.0) }
+    }
+}
+
+/// Φ, the distribution function of the standard normal distribution.
+fn standard_normal_cdf(z: f64) -> f64 {
+    libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2) / 2.0
+}
+
+/// All durations of a provider.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    counts: Box<[f32]>,
+    total: f32,
+    /// F and A at each bin's lower edge and at the last one's upper, once they are asked for.
+    edge_cdf: OnceLock<Box<[CdfPoint]>>,
+}
+
+impl Histogram {
+    const MIN_SECONDS: f64 = 0.25;
+    const BINS_PER_OCTAVE: f64 = 16.0;
+    /// log₂(36 h / 0.25 s) octaves of them.
+    const BINS: usize = 304;
+    const SMOOTHING_RADIUS: usize = 4;
+    /// What a bin holds that has seen nothing…
+    const MIN_BIN_WEIGHT: f64 = 0.02;
+    /// …beside so many runs that nobody saw: around a minute, and a few seconds as well as an hour. On
+    /// the first day they are all that is known.
+    const PRIOR_RUNS: f64 = 16.0;
+    const PRIOR_MEDIAN_SECONDS: f64 = 60.0;
+    const PRIOR_LOG_STD_DEV: f64 = 1.8;
+    /// What lies beyond the last bin, nobody knows when: an octave of such bins.
+    const TAIL_WEIGHT: f64 = 0.32;
+    /// Beyond so many runs all count half: the past fades here too.
+    const HALVING_TOTAL: f32 = 4096.0;
+
+    /// Takes in a run of so many seconds.
+    pub fn record(&mut self, seconds: f64) {
+        if self.total >= Self::HALVING_TOTAL {
+            self.counts.iter_mut().for_each(|count| *count /= 2.0);
+            self.total /= 2.0;
+        }
+        self.counts[Self::bin_index(seconds)] += 1.0;
+        self.total += 1.0;
+        self.edge_cdf = OnceLock::new();
+    }
+
+    /// Whether it has seen enough to tell one job from another of another age.
+    #[must_use]
+    pub fn has_enough_runs(&self) -> bool {
+        const MIN_RUNS: f32 = 8.0;
+        self.total >= MIN_RUNS
+    }
+
+    /// The bin of a duration; what lies outside counts in the first or the last one.
+    fn bin_index(seconds: f64) -> usize {
+        let position =
+            (seconds.max(Self::MIN_SECONDS) / Self::MIN_SECONDS).log2() * Self::BINS_PER_OCTAVE;
+        // Saturates, and is not negative.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let bin = position as usize;
+        bin.min(Self::BINS - 1)
+    }
+
+    fn bin_edge(bin: usize) -> f64 {
+        #[allow(clippy::cast_precision_loss)]
+        let octaves = bin as f64 / Self::BINS_PER_OCTAVE;
+        Self::MIN_SECONDS * octaves.exp2()
+    }
+
+    fn compute_edge_cdf(counts: &[f32]) -> Box<[CdfPoint]> {
+        let mut prefix_sums = vec![0.0; Self::BINS + 1];
+        for (bin, count) in counts.iter().enumerate() {
+            prefix_sums[bin + 1] = prefix_sums[bin] + f64::from(*count);
+        }
+        let prior_cdf = |t: f64| {
+            standard_normal_cdf(
+                (t.ln() - Self::PRIOR_MEDIAN_SECONDS.ln()) / Self::PRIOR_LOG_STD_DEV,
+            )
+        };
+        let bin_weight = |bin: usize| {
+            let (from, to) = (
+                bin.saturating_sub(Self::SMOOTHING_RADIUS),
+                (bin + Self::SMOOTHING_RADIUS + 1).min(Self::BINS),
+            );
+            #[allow(clippy::cast_precision_loss)]
+            let width = (to - from) as f64;
+            let smoothed_count = (prefix_sums[to] - prefix_sums[from]) / width;
+            let prior_share = prior_cdf(Self::bin_edge(bin + 1)) - prior_cdf(Self::bin_edge(bin));
+            smoothed_count + Self::MIN_BIN_WEIGHT + Self::PRIOR_RUNS * prior_share
+        };
+        let total = Self::TAIL_WEIGHT + (0..Self::BINS).map(bin_weight).sum::<f64>();
+        let mut edges = Vec::with_capacity(Self::BINS + 1);
+        let mut point = CdfPoint { probability: 0.0, integral: 0.0 };
+        edges.push(point);
+        for bin in 0..Self::BINS {
+            let next = point.probability + bin_weight(bin) / total;
+            let width = Self::bin_edge(bin + 1) - Self::bin_edge(bin);
+            point = CdfPoint {
+                probability: next,
+                integral: point.integral + width * f64::midpoint(point.probability, next),
+            };
+            edges.push(point);
+        }
+        edges.into()
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        let counts = vec![0.0; Self::BINS].into_boxed_slice();
+        Self { edge_cdf: OnceLock::new(), counts, total: 0.0 }
+    }
+}
+
+impl Distribution for Histogram {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
+        if t <= Self::MIN_SECONDS {
+            return CdfPoint { probability: 0.0, integral: 0.0 };
+        }
+        let edges = self.edge_cdf.get_or_init(|| Self::compute_edge_cdf(&self.counts));
+        let last = Self::bin_edge(Self::BINS);
+        if t >= last {
+            let end = edges[Self::BINS];
+            return CdfPoint { integral: end.integral + end.probability * (t - last), ..end };
+        }
+        let bin = Self::bin_index(t);
+        let (low, high) = (edges[bin], edges[bin + 1]);
+        let (from, to) = (Self::bin_edge(bin), Self::bin_edge(bin + 1));
+        let offset = t - from;
+        let slope = (high.probability - low.probability) / (to - from);
+        CdfPoint {
+            probability: low.probability + slope * offset,
+            integral: low.integral + offset * (low.probability + slope * offset / 2.0),
+        }
+    }
+}
+
+/// What is predicted of one job: those that are alike, and all others beside them as little more than
+/// one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Mixture<'a> {
+    /// Those that are alike; none if there were none.
+    pub similar: Option<&'a LogNormalEstimate>,
+    /// All.
+    pub overall: &'a Histogram,
+}
+
+impl Mixture<'_> {
+    const OVERALL_WEIGHT: f64 = 1.3;
+}
+
+impl Distribution for Mixture<'_> {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
+        let overall_point = self.overall.cdf_at(t);
+        let Some(similar) = self.similar else { return overall_point };
+        let (similar_point, weight) = (similar.cdf_at(t), similar.weight);
+        let weighted_mean = |similar_value: f64, overall_value: f64| {
+            (weight * similar_value + Self::OVERALL_WEIGHT * overall_value)
+                / (weight + Self::OVERALL_WEIGHT)
+        };
+        CdfPoint {
+            probability: weighted_mean(similar_point.probability, overall_point.probability),
+            integral: weighted_mean(similar_point.integral, overall_point.integral),
+        }
+    }
+}

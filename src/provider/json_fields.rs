@@ -1,0 +1,196 @@
+//! Fields of answers, read leniently: a value of another type than expected is dropped, not guessed
+//! at. Shared by all kinds.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::job::{ProviderError, UtcTime};
+
+/// Each text that is kept has at most so many bytes.
+pub(super) const MAX_TEXT_BYTES: usize = 8 << 10;
+
+/// A state's word is no longer than this, or it is none.
+pub(super) const MAX_PROVIDER_STATE_BYTES: usize = 256;
+
+/// No job that we track is older; services print 1970 where there is no time.
+const YEAR_2000_MS: i64 = 946_684_800_000;
+
+/// Whether a text can be the id of an execution or a job: a few letters, digits, `_` and `-`.
+pub(super) fn is_ascii_id(text: &str) -> bool {
+    text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+/// An answer's body. Only an object will do: serde would take an array too, of the values in the
+/// order of our fields, and repeats a text of any length in its complaint.
+pub(super) fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(ProviderError::Malformed("the answer is not a JSON object".into()));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| ProviderError::Malformed(format!("the answer cannot be read: {error}")))
+}
+
+/// Text, cut to `limit` bytes at a character's border.
+pub(super) fn truncate(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
+}
+
+/// RFC 3339.
+pub(super) fn parse_rfc3339(value: Option<&Value>) -> Option<UtcTime> {
+    plausible_time(UtcTime::parse_rfc3339(value?.as_str()?)?)
+}
+
+/// Milliseconds since 1970. Seconds, micro- and nanoseconds fall outside what is plausible.
+pub(super) fn parse_epoch_ms(value: Option<&Value>) -> Option<UtcTime> {
+    const YEAR_10000_MS: i64 = 253_402_300_800_000;
+    let ms = parse_integer(value)?;
+    plausible_time(UtcTime::from_millis((ms < YEAR_10000_MS).then_some(ms)?))
+}
+
+fn plausible_time(at: UtcTime) -> Option<UtcTime> {
+    (at.as_millis() >= YEAR_2000_MS).then_some(at)
+}
+
+/// A whole number, which may come as text.
+pub(super) fn parse_integer(value: Option<&Value>) -> Option<i64> {
+    match value? {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A number as a number, also if it came as text.
+pub(super) fn parse_number(value: Value) -> Option<Value> {
+    match value {
+        Value::Number(_) => Some(value),
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(Value::Number(number)) => Some(Value::Number(number)),
+            Ok(_) | Err(_) => None,
+        },
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// No run is longer than this.
+const MAX_RUN_DURATION: Duration = Duration::from_hours(400 * 24);
+
+/// The milliseconds that a run took.
+pub(super) fn parse_run_duration_ms(value: Option<&Value>) -> Option<Duration> {
+    parse_duration_ms(value).filter(is_plausible_run)
+}
+
+/// A span in milliseconds.
+pub(super) fn parse_duration_ms(value: Option<&Value>) -> Option<Duration> {
+    u64::try_from(parse_integer(value)?).ok().map(Duration::from_millis)
+}
+
+/// The seconds that a run took, which may have a fraction.
+pub(super) fn run_duration_from_secs(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok().filter(is_plausible_run)
+}
+
+fn is_plausible_run(duration: &Duration) -> bool {
+    !duration.is_zero() && *duration < MAX_RUN_DURATION
+}
+
+/// Text that says something.
+pub(super) fn non_empty_str(value: Option<&Value>) -> Option<&str> {
+    value?.as_str().filter(|text| !text.is_empty())
+}
+
+/// What is kept of a value: long texts are cut, numbers that were rounded are none.
+pub(super) fn sanitize(value: Value) -> Value {
+    /// From here on not every whole number has a floating-point one of its own.
+    const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::String(text) => Value::String(truncate(&text, MAX_TEXT_BYTES).to_owned()),
+        Value::Array(items) => Value::Array(items.into_iter().map(sanitize).collect()),
+        Value::Object(map) => {
+            Value::Object(map.into_iter().map(|(key, value)| (key, sanitize(value))).collect())
+        }
+        Value::Number(number)
+            if number.is_f64() && number.as_f64().is_none_or(|f| f.abs() >= MAX_EXACT_INTEGER) =>
+        {
+            Value::Null
+        }
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => scalar,
+    }
+}
+
+/// What is told, under the provider's names, as far as it is kept.
+pub(super) fn collect_detail<const N: usize>(
+    fields: [(&str, Option<Value>); N],
+) -> Map<String, Value> {
+    fields
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), sanitize(value?))))
+        .filter(|(_, value)| !value.is_null())
+        .collect()
+}
+
+/// Text, number or boolean, as it came.
+pub(super) fn scalar_only(value: Option<Value>) -> Option<Value> {
+    value.filter(|value| value.is_string() || value.is_number() || value.is_boolean())
+}
+
+/// Only these fields of an object.
+pub(super) fn select_fields(fields: &[&str], value: Option<Value>) -> Option<Value> {
+    match value? {
+        Value::Object(map) => Some(Value::Object(
+            map.into_iter().filter(|(key, _)| fields.contains(&key.as_str())).collect(),
+        )),
+        other => scalar_only(Some(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_in_the_wrong_unit_are_rejected() {
+        let valid = json!(1_509_335_108_918_i64);
+        assert_eq!(parse_epoch_ms(Some(&valid)), Some(UtcTime::from_millis(1_509_335_108_918)));
+        assert_eq!(parse_epoch_ms(Some(&json!("1509335108918"))), parse_epoch_ms(Some(&valid)));
+        for invalid in [
+            json!(1_509_335_108),
+            json!(1_509_335_108_918_000_i64),
+            json!(-5),
+            json!(1.5),
+            json!("soon"),
+            json!(null),
+            json!(1e300),
+        ] {
+            assert_eq!(parse_epoch_ms(Some(&invalid)), None, "{invalid}");
+        }
+    }
+
+    #[test]
+    fn implausible_run_durations_are_rejected() {
+        let valid = Some(Duration::from_millis(34));
+        assert_eq!(
+            (parse_run_duration_ms(Some(&json!(34))), parse_run_duration_ms(Some(&json!("34")))),
+            (valid, valid)
+        );
+        assert_eq!(run_duration_from_secs(0.034), valid);
+        for invalid in [json!(0), json!(-5), json!(400 * 86_400_000_i64), json!(1.5), json!(null)] {
+            assert_eq!(parse_run_duration_ms(Some(&invalid)), None, "{invalid}");
+        }
+        for invalid in [0.0, -0.5, 400.0 * 86400.0, 1e300, f64::NAN] {
+            assert_eq!(run_duration_from_secs(invalid), None, "{invalid}");
+        }
+    }
+
+    #[test]
+    fn numeric_strings_are_numbers_and_other_text_is_not() {
+        assert_eq!(parse_number(json!("9007199254740993")), Some(json!(9_007_199_254_740_993_i64)));
+        assert_eq!(parse_number(json!("0.5")), Some(json!(0.5)));
+        assert_eq!(parse_number(json!("many")), None);
+        assert_eq!(parse_integer(Some(&json!("18446744073709551616"))), None);
+    }
+}
