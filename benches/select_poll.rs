@@ -1,0 +1,151 @@
+//! What one turn costs among a hundred thousand due jobs: `cargo bench --bench select_poll`.
+
+#![allow(clippy::expect_used, reason = "a bench: a broken expectation ends it")]
+
+use std::time::{Duration, Instant};
+
+use jobtrack::job::{
+    Answer, Asked, Grace, JobId, Lesson, Likeness, Moment, Mono, Observation, Pace, ProviderName,
+    Said, Standing, Times, Tracked, Utc,
+};
+use jobtrack::policy::{Backoff, Rule};
+use jobtrack::tracker::{Action, Input, LaneSettings, Policy, Question, Tracker};
+
+const JOBS: i64 = 100_000;
+const TURNS: usize = 20_000;
+/// When the simulated day begins, by the calendar.
+const EPOCH_MS: i64 = 1_800_000_000_000;
+
+fn main() {
+    let mut bench = Bench::begin();
+    let mut spans: Vec<_> = (0..TURNS).map(|_| bench.turn()).collect();
+    spans.sort_unstable();
+    let micros = |span: Duration| span.as_secs_f64() * 1e6;
+    let mean = spans.iter().sum::<Duration>() / u32::try_from(TURNS).expect("few");
+    let (p99, worst) = (spans[TURNS * 99 / 100], spans[TURNS - 1]);
+    println!(
+        "{JOBS} due jobs: a turn takes {:.1} µs on average, {:.1} µs at the 99th percentile, {:.1} µs at worst",
+        micros(mean),
+        micros(p99),
+        micros(worst)
+    );
+}
+
+struct Bench {
+    tracker: Tracker,
+    now: u64,
+    under_way: Option<Question>,
+}
+
+impl Bench {
+    /// A day after so many jobs were registered, none of which has been asked for long.
+    fn begin() -> Self {
+        let mut bench = Self { tracker: Tracker::default(), now: 24 * 3_600_000, under_way: None };
+        let provider: ProviderName = "dune".parse().expect("a name");
+        bench.step(Input::Configure(vec![settings(provider.clone())]));
+        let mut chance = fastrand::Rng::with_seed(7);
+        let mut seconds = || Duration::from_secs_f64((7.0 + 2.0 * (chance.f64() - 0.5)).exp());
+        let lessons = (0..10_000).map(|run| {
+            let took = Some(seconds());
+            let likeness = like(run);
+            (provider.clone(), Lesson { likeness, whole: took, running: took })
+        });
+        let lessons = lessons.collect();
+        bench.step(Input::Learned(lessons));
+        let mut chance = fastrand::Rng::with_seed(8);
+        let jobs = (1..=JOBS).map(|id| bench.job(id, &provider, &mut chance)).collect();
+        bench.step(Input::Track(jobs));
+        bench
+    }
+
+    fn job(&self, id: i64, provider: &ProviderName, chance: &mut fastrand::Rng) -> Tracked {
+        let began = self.wall().minus(Duration::from_secs(chance.u64(600..80_000)));
+        let seen = began.plus(Duration::from_secs(chance.u64(1..500)));
+        let standing = Standing { answered_from: Some(seen), ..Standing::registered(began) };
+        Tracked {
+            id: JobId(id),
+            provider: provider.clone(),
+            remote_id: format!("remote-{id}").parse().expect("an id"),
+            standing,
+            registered_at: began,
+            give_up_after: None,
+            next_poll_at: None,
+            polls: 1,
+            failed_polls: 0,
+            listed_at: None,
+            likeness: like(id),
+            times: Times { started_at: Some(began), ..Times::default() },
+        }
+    }
+
+    /// Time comes to the next request: how long the tracker takes to say whose it is.
+    fn turn(&mut self) -> Duration {
+        if let Some(question) = self.under_way.take() {
+            let answer = Box::new(self.running(question.job));
+            let asked = Asked { sent_at: self.wall(), answered_at: self.wall() };
+            self.step(Input::Answered(question.job, question.lane, asked, answer));
+        }
+        self.now = self.tracker.wakes_at().expect("all are due").as_millis().max(self.now);
+        self.step(Input::Tick)
+    }
+
+    /// It runs on, as before.
+    fn running(&self, job: JobId) -> Answer {
+        let began = self.wall().minus(Duration::from_mins(10));
+        let seen = Observation {
+            said: Said::Running,
+            word: "EXECUTING".into(),
+            times: Times { started_at: Some(began), ..Times::default() },
+            message: None,
+            listed_at: None,
+            likeness: like(job.0),
+            took: None,
+            detail: serde_json::Map::default(),
+        };
+        Answer { result: Ok(seen), pace: Pace::default(), server_date: Some(self.wall()) }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "it measures")]
+    fn step(&mut self, input: Input) -> Duration {
+        let now = Moment { mono: Mono::from_millis(self.now), wall: self.wall(), jitter: 0.5 };
+        let begun = Instant::now();
+        let actions = self.tracker.step(input, now);
+        let took = begun.elapsed();
+        let mut changed = Vec::new();
+        for action in actions {
+            match action {
+                Action::Ask(question) => self.under_way = Some(question),
+                Action::Write(change) => changed.push(change.job),
+                _ => {}
+            }
+        }
+        for job in changed {
+            self.step(Input::Written(job));
+        }
+        took
+    }
+
+    fn wall(&self) -> Utc {
+        Utc::from_millis(EPOCH_MS.saturating_add_unsigned(self.now))
+    }
+}
+
+fn like(number: i64) -> Likeness {
+    Likeness::told([format!("query {}", number % 1000)])
+}
+
+fn settings(name: ProviderName) -> LaneSettings {
+    let second = Duration::from_secs(1);
+    LaneSettings {
+        name,
+        account: None,
+        requests_per_minute: 6000,
+        max_in_flight: 1,
+        policy: Policy::Learned(Rule { price: second, min_interval: second, promises: true }),
+        backoff: Backoff { min: second, max: Duration::from_mins(5) },
+        give_up_after: Duration::from_hours(30 * 24),
+        lost_after: Grace { seen: Duration::from_mins(15), unseen: Duration::from_hours(1) },
+        request_timeout: Duration::from_secs(30),
+        lists: false,
+    }
+}
