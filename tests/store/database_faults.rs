@@ -6,14 +6,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use jobtrack::job::{Said, State};
 use jobtrack::store::{OpenError, Store, WriteError, pending_migrations};
 
 use crate::support::daemon::{Home, text};
-use crate::support::fake_server::{End, Life, StandIn};
-use crate::support::{SOON, db, jobs};
+use crate::support::{db, jobs};
 
 /// All files of a directory and their bytes.
 fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -290,52 +288,4 @@ async fn a_place_where_no_database_can_be_is_an_io_error() {
         assert!(!why.is_empty(), "{place}");
         assert!(error.to_string().contains(&*home.path("").to_string_lossy()), "{place}: {error}");
     }
-}
-
-/// Sets the limit in force, not the one up to which it may be raised again.
-fn limit_files(pid: u32, bytes: &str) {
-    let mut prlimit = Command::new("prlimit");
-    prlimit.args([format!("--pid={pid}"), format!("--fsize={bytes}:")]);
-    assert!(prlimit.status().expect("prlimit is installed").success());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fault_09_14_a_full_disk_refuses_adds_and_delays_the_history_only() {
-    let dune = StandIn::start().await;
-    dune.put("A", Life::new().running(Duration::from_secs(9999)));
-    dune.put("B", Life::new().running(Duration::from_secs(9999)));
-    let home = Home::new(
-        &dune.base_url(),
-        "requests_per_minute = 6000\n[polling]\npolicy = \"backoff\"\nmax_interval = \"1s\"",
-    );
-    let daemon = home.start();
-    home.ok(&["add", "dune", "A"]);
-    dune.wait_for_requests_of("A", 2, SOON).await;
-
-    // Each commit appends to the WAL; now no file may grow.
-    let full = fs::metadata(beside(&home.database(), "-wal")).expect("the WAL").len();
-    limit_files(daemon.pid(), &full.to_string());
-    for _ in 0..4 {
-        let refused = home.jobtrack(&["add", "dune", "B"]);
-        assert!(!refused.status.success(), "no room, no acknowledgement");
-        let why = text(&refused.stderr);
-        assert!(why.contains("no room"), "{why}");
-    }
-    dune.put("A", Life::new().running(Duration::ZERO).then(End::Completed));
-    let told = || home.ok(&["--json", "status"]);
-    let waits = |status: &String| status.contains(r#""unwritten_changes":1"#);
-    let mut statuses = std::iter::repeat_with(told).take(3000);
-    let status = statuses.find(waits).expect("polling goes on, and what it brings waits");
-    assert!(status.contains("no room"), "it is told: {status}");
-    assert_eq!(db::query(&home.database(), "SELECT remote_id, state FROM jobs"), ["A|running"]);
-
-    // What is written now comes from memory.
-    dune.pause().await;
-    limit_files(daemon.pid(), "unlimited");
-    home.ok(&["wait", "dune/A", "--timeout", "30s"]);
-    home.ok(&["add", "dune", "B"]);
-    let rows = "SELECT remote_id, terminal FROM jobs ORDER BY id";
-    assert_eq!(db::query(&home.database(), rows), ["A|1", "B|0"]);
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
-    assert!(daemon.stop().success());
 }

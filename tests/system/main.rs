@@ -3,6 +3,7 @@
 
 mod boot;
 mod crash;
+mod full_disk;
 #[path = "../support/mod.rs"]
 mod support;
 mod systemd_units;
