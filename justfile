@@ -2,9 +2,9 @@
 check:
     .ci/run
 
-# The tests alone; `just test store` for one file of them.
-test *FILE:
-    cargo test {{ if FILE == "" { "" } else { "--test " + FILE } }}
+# The tests alone; `just test daemon` for one binary of them, `just test daemon cancel::` for one module.
+test BINARY="" *FILTER:
+    cargo test {{ if BINARY == "" { "" } else { "--test " + BINARY } }} {{ FILTER }}
 
 # jobtrack at work, on loopback.
 demo:
@@ -24,5 +24,5 @@ bench-live *ARGS:
     cargo bench --profile dev --bench live -- {{ ARGS }}
 
 # What one turn costs among a hundred thousand due jobs.
-bench-turn:
-    cargo bench --bench turn
+bench-select-poll:
+    cargo bench --bench select_poll

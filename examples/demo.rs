@@ -5,8 +5,8 @@
 //! shown as they come, and the history asked with `sqlite3`. This one program plays all parts: by
 //! the name under which it is started it is the demo, `jobtrackd` or `jobtrack`.
 
-#[path = "../tests/support/standin/mod.rs"]
-mod standin;
+#[path = "../tests/support/fake_server/mod.rs"]
+mod fake_server;
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use standin::{End, Kind, Life, StandIn};
+use fake_server::{End, Kind, Life, StandIn};
 
 /// A provider of each kind, with its jobs.
 const JOBS: [(&str, [&str; 2]); 3] = [
@@ -135,7 +135,7 @@ impl Stage {
 
     fn program(name: &str) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg0(name).env("STANDIN_KEY", standin::KEY);
+        command.arg0(name).env("STANDIN_KEY", fake_server::KEY);
         Ok(command)
     }
 

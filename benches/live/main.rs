@@ -11,14 +11,12 @@
     reason = "a program of measurements: a broken expectation ends it"
 )]
 
-mod figures;
-mod official;
+mod dune_client;
+mod jobtrackd;
+mod metrics;
 mod plan;
-#[path = "../../tests/support/standin/mod.rs"]
-mod standin;
 #[path = "../../tests/support/mod.rs"]
 mod support;
-mod track;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,9 +24,9 @@ use std::sync::Arc;
 use clap::Parser;
 use tokio::task::JoinHandle;
 
-use figures::{Seen, table};
-use official::Official;
-use track::track;
+use dune_client::Official;
+use jobtrackd::track;
+use metrics::{Seen, table};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/polling.md");
 const MARKS: [&str; 2] = ["<!-- live -->", "<!-- /live -->"];
@@ -68,7 +66,7 @@ async fn main() {
         async { if arguments.eight { String::new() } else { crowd(&arguments).await } },
         eight(&arguments),
     );
-    let section = format!("{}{crowd}{eight}", include_str!("head.md"));
+    let section = format!("{}{crowd}{eight}", include_str!("intro.md"));
     println!("{section}");
     if arguments.write {
         let page = std::fs::read_to_string(PAGE).unwrap_or_default();
@@ -89,7 +87,7 @@ async fn crowd(arguments: &Arguments) -> String {
     let seen = policies
         .into_iter()
         .map(|(name, settings)| tokio::spawn(track(name, settings, Arc::clone(&plan))));
-    format!("{}\n{}", include_str!("crowd.md"), table(all(seen).await))
+    format!("{}\n{}", include_str!("large.md"), table(all(seen).await))
 }
 
 /// Eight queries, two requests in three seconds; some rounds of it, all at once.
@@ -111,7 +109,7 @@ async fn eight(arguments: &Arguments) -> String {
         .chain(track("jobtrackd, `backoff`", backoff, 0))
         .chain(track("jobtrackd, `learned`, never saw a run before", learned, 0))
         .chain(track("jobtrackd, `learned`, ten past runs of each", learned, 10));
-    format!("\n{}\n{}", include_str!("eight.md"), table(all(seen).await))
+    format!("\n{}\n{}", include_str!("small.md"), table(all(seen).await))
 }
 
 /// What all of them saw, which go on at once.

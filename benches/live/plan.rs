@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::standin::{End, Life};
+use super::support::fake_server::{End, Life};
 
 /// One execution of a query.
 pub struct Run {

@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use fastrand::Rng;
 use jobtrack::policy::{PollRule, staleness_index};
 
-use super::figures::{Seen, means};
+use super::metrics::{Seen, means};
 use super::workload::Job;
 
 /// A client that knows nothing but how long it has waited. All in seconds.

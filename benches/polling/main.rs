@@ -12,11 +12,11 @@
 )]
 
 mod clients;
-mod figures;
-mod fleet;
 mod measure;
-mod picture;
+mod metrics;
+mod plot;
 mod report;
+mod simulation;
 mod workload;
 
 use std::fs;
@@ -29,7 +29,7 @@ fn main() {
     let report = report::Report::make().markdown();
     println!("{report}");
     if std::env::args().any(|argument| argument == "--write") {
-        write(&report, &picture::draw());
+        write(&report, &plot::draw());
     }
 }
 

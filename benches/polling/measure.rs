@@ -1,8 +1,8 @@
 //! What is measured: every policy on the same jobs, over several seeds.
 
 use super::clients::{Client, best_in_hindsight, clairvoyant, knowing, knowing_in_order};
-use super::figures::{Figures, Seen, delay_at, seen};
-use super::fleet::{self, AMPLE, Setup, Wait};
+use super::metrics::{Figures, Seen, delay_at, seen};
+use super::simulation::{self, AMPLE, Setup, Wait};
 use super::workload::{Job, Kind, draw, jump};
 
 /// The clients of today, and how they ask.
@@ -45,7 +45,7 @@ impl Ample {
     }
 
     fn tracked(&self, setup: &Setup) -> Vec<Seen> {
-        let lives = fleet::track(&self.jobs, self.jobs.len(), setup);
+        let lives = simulation::track(&self.jobs, self.jobs.len(), setup);
         seen(self.counted(), &lives[WARM..])
     }
 
@@ -64,7 +64,7 @@ impl Ample {
     }
 
     pub(crate) fn knowing(&self, price: f64, promises: bool) -> Figures {
-        Figures::of(&knowing(self.counted(), &fleet::rule(price, promises)))
+        Figures::of(&knowing(self.counted(), &simulation::rule(price, promises)))
     }
 
     pub(crate) fn clairvoyant(&self) -> Figures {
@@ -135,7 +135,7 @@ impl Short {
     pub(crate) fn learned(&self) -> Figures {
         let until = self.counted.end;
         let setup = Setup { budget: self.budget, ..Setup::learned(1.0, true) };
-        let lives = fleet::track(&self.jobs, until, &setup);
+        let lives = simulation::track(&self.jobs, until, &setup);
         self.figures(&seen(&self.jobs[..until], &lives[..until]))
     }
 
@@ -156,7 +156,7 @@ impl Short {
 pub(crate) fn broken_promises(kind: Kind, by: f64, seed: u64) -> (usize, usize) {
     let mut jobs = draw(&kind.recipe(), 4_000, RUNNING, seed);
     jump(&mut jobs, by);
-    let lives = fleet::track(&jobs, jobs.len(), &Setup::learned(1.0, true));
+    let lives = simulation::track(&jobs, jobs.len(), &Setup::learned(1.0, true));
     let waits = || jobs.iter().zip(&lives).flat_map(|(job, life)| life.waits(job));
     (waits().filter(Wait::is_too_long).count(), waits().count())
 }
@@ -192,7 +192,7 @@ impl Event {
             jump(&mut jobs, by);
         }
         let figures = |setup: Setup| {
-            let lives = fleet::track(&jobs, counted.end, &Setup { restart, ..setup });
+            let lives = simulation::track(&jobs, counted.end, &Setup { restart, ..setup });
             Figures::of(&seen(&jobs[counted.clone()], &lives[counted.clone()]))
         };
         let learned = figures(Setup::learned(1.0, true));

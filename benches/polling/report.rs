@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::clients::Client;
-use super::figures::{Figures, worst};
 use super::measure::{AT, Ample, Equal, Event, Short, TODAY, broken_promises, growing};
+use super::metrics::{Figures, worst};
 use super::workload::Kind;
 
 /// Something that the policy must reach: a figure, and the most that it may be.

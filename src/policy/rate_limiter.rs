@@ -338,7 +338,7 @@ mod tests {
                 if let Some(quota_requests) = rejected_quota {
                     // It opens later, if it does at all: the next round waits for that.
                     limiter.record_rejection(at(now), None, at(now));
-                    limiter.set_announced_quota(RateLimitQuota { quota_requests, window: Duration::from_mins(1) }, at(now));
+                    limiter.set_announced_quota(RateLimitQuota { requests: quota_requests, window: Duration::from_mins(1) }, at(now));
                     prop_assert!(limiter.current_limit() <= quota_requests.min(limit));
                     continue;
                 }

@@ -1,10 +1,11 @@
 //! The store as its users see it: the files, the schema and its views, what a batch becomes, what
 //! can be read of it.
 
+mod database_faults;
+mod durations;
 mod files;
-mod lessons;
+mod provider_rename;
 mod reading;
-mod renaming;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@
 
 pub mod daemon;
 pub mod db;
+pub mod fake_server;
 pub mod jobs;
 
 use std::time::Duration;

@@ -1,0 +1,105 @@
+//! The example that is shipped: it is a valid config, and what it says of defaults is true.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jobtrack::config::{LoadedConfig, load};
+
+use crate::support::daemon::text;
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")
+}
+
+fn example() -> String {
+    std::fs::read_to_string(path()).expect("the example")
+}
+
+/// Loads `text` as a config file, with an empty environment. The error is its message.
+fn load_text(text: &str) -> Result<LoadedConfig, String> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, text).expect("a file");
+    load(Some(&file), &BTreeMap::new()).map_err(|error| error.to_string())
+}
+
+/// The example with every setting uncommented: comments are sentences, settings are `key = …`, and
+/// `[section]`.
+fn uncommented() -> String {
+    let is_setting = |line: &str| {
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        is_key || (line.starts_with('[') && line.ends_with(']'))
+    };
+    let lines = example();
+    let lines = lines.lines().map(|line| match line.strip_prefix("# ") {
+        Some(setting) if is_setting(setting) => setting,
+        Some(_) | None => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn it_passes_the_check_once_its_secret_is_there() {
+    let check = |key: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrackd"));
+        command.env_clear().args(["--check", "--config"]).arg(path());
+        command.envs(key.map(|key| ("DUNE_API_KEY", key)));
+        command.output().expect("jobtrackd runs")
+    };
+    let good = check(Some("a-key-of-ours"));
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(!text(&good.stdout).contains("a-key-of-ours"));
+    let without = check(None);
+    assert_eq!(without.status.code(), Some(78));
+    assert!(text(&without.stderr).contains("DUNE_API_KEY"));
+}
+
+#[test]
+fn its_comments_are_the_defaults() {
+    let plain = load_text(&example()).expect("the example is valid");
+    let whole = load_text(&uncommented()).expect("the whole example is valid");
+    let group = whole.config.control.group.clone();
+    assert!(group.is_some(), "the group has no default, only an example");
+    // A provider's own settings are said or left out; what counts is what is in force.
+    let in_force = |loaded: &LoadedConfig| {
+        let config = loaded.config.clone();
+        let provider = config.providers.into_values().next().expect("dune comes first");
+        let polling = provider.effective_polling(&config.polling);
+        let numbers = (provider.requests_per_minute(), provider.max_in_flight());
+        (
+            config.store,
+            config.maintenance,
+            config.control.socket,
+            config.control.mode,
+            config.polling,
+            polling,
+            numbers,
+            provider.base_url(),
+        )
+    };
+    assert_eq!(in_force(&plain), in_force(&whole));
+}
+
+#[test]
+fn it_names_every_setting() {
+    // A complaint about an unknown key lists those that are known.
+    let sections = ["store", "control", "polling", "maintenance", "providers.dune"];
+    let text = uncommented();
+    let mut from = 0;
+    for section in sections {
+        let start = text.find(&format!("\n[{section}]\n")).expect(section);
+        assert!(start >= from, "[{section}] has its place");
+        from = start;
+        // Each kind of provider has some of their settings.
+        let end = if section.starts_with("providers") { "\0" } else { "\n[" };
+        let body = text[start + 2..].split(end).next().expect("a section");
+        let why = load_text(&format!("[{section}]\nbogus = 1\n")).expect_err(section);
+        let known = why.split("here these are: ").nth(1).expect("the known keys");
+        for key in known.lines().next().expect("a line").split(", ") {
+            let is_set = body.lines().any(|line| line.starts_with(&format!("{key} = ")));
+            assert!(is_set, "{section}.{key}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Life as a service: start, reload, end; a second daemon, a stale socket, a stream that goes on.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use crate::support::daemon::{Home, text, until};
+use crate::support::fake_server::{End, Fault, Life, StandIn, Target, Times};
+use crate::support::{QUICK, SOON, db, timed};
+use rustix::process::Signal;
+
+fn long() -> Life {
+    Life::new().running(Duration::from_hours(1)).then(End::Completed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_in_the_environment_is_config_enough() {
+    let dune = StandIn::start().await;
+    dune.set_key("from-the-environment");
+    dune.put("01GBM4W2N0NMCGPZYW8AYK4YF1", Life::new().then(End::Completed));
+    let home = Home::bare();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jobtrackd"));
+    command
+        .env_clear()
+        .env("DUNE_API_KEY", "from-the-environment")
+        .env("STATE_DIRECTORY", home.path("state"))
+        .env("RUNTIME_DIRECTORY", home.path("run"))
+        .env("JOBTRACK__PROVIDERS__DUNE__BASE_URL", dune.base_url());
+    let daemon = home.spawn(command);
+    daemon.wait_for("READY=1", &home);
+    home.ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
+    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success());
+    assert_eq!(dune.keys_seen(), ["from-the-environment"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_05_06_a_hanging_provider_does_not_hold_up_the_end() {
+    let dune = StandIn::start().await;
+    dune.put("01HANGS", long());
+    dune.fault(Target::All, Fault::Hang, Times::Always);
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    home.ok(&["add", "dune", "01HANGS"]);
+    dune.wait_for_requests(1, SOON).await;
+    let mut watch = home.client(&["watch"]);
+    let mut watch = watch.stdout(std::process::Stdio::null()).spawn().expect("a watcher");
+    let (ended, took) = timed(|| daemon.stop());
+    assert!(ended.success() && took < Duration::from_secs(5), "{took:?}: {}", home.log());
+    watch.kill().expect("the watcher lives");
+    watch.wait().expect("and ends");
+    assert!(!home.socket().exists(), "a socket that nobody listens on is removed");
+    let bytes =
+        std::fs::metadata(home.path("state/jobtrack.db-wal")).expect("the WAL persists").len();
+    assert!(bytes < 10_000_000);
+    assert_eq!(db::value(&home.database(), "SELECT state FROM jobs"), "registered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_06_a_second_signal_ends_at_once() {
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    // A request that never ends would be waited for a moment.
+    let mut idle = UnixStream::connect(home.socket()).expect("the daemon listens");
+    idle.write_all(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        .expect("half a request");
+    daemon.signal(Signal::TERM);
+    daemon.wait_for("STOPPING=1", &home);
+    daemon.signal(Signal::INT);
+    assert!(daemon.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_07_08_a_bad_config_changes_nothing_and_a_good_one_is_put_in_force() {
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    let good = std::fs::read_to_string(home.path("config.toml")).expect("the config");
+    home.write_config(&format!("{good}\nrequests_per_minut = 5\n"));
+    let refused = home.jobtrack(&["reload"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let why = text(&refused.stderr);
+    assert!(why.contains("config.toml:") && why.contains("requests_per_minut "), "{why}");
+    daemon.wait_for("READY=1", &home);
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("RELOADING=1", &home);
+    daemon.wait_for("READY=1", &home);
+    assert_eq!(home.log().matches("the old one stays in force").count(), 2, "{}", home.log());
+
+    home.write_config(&good.replace("3000", "77").replace("run/control", "run/other"));
+    let changed = home.ok(&["reload"]);
+    assert!(
+        changed.contains("provider dune changed") && changed.contains("[control]"),
+        "{changed}"
+    );
+    daemon
+        .wait_for_status(&home, |status| status["providers"][0]["requests_per_minute"] == 77)
+        .await;
+    for _ in 0..1000 {
+        daemon.signal(Signal::HUP);
+    }
+    daemon.wait_for("READY=1", &home);
+    assert!(home.log().matches("config reloaded").count() < 200, "signals are coalesced");
+    home.ok(&["status"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_provider_keeps_its_jobs_waiting_and_goes_on_when_it_is_back() {
+    let dune = StandIn::start().await;
+    dune.put(
+        "01WAITS",
+        Life::from_first_request().running(Duration::from_millis(500)).then(End::Completed),
+    );
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    home.ok(&["add", "dune", "01WAITS"]);
+    dune.wait_for_requests(1, SOON).await;
+    let good = std::fs::read_to_string(home.path("config.toml")).expect("the config");
+    let (without, _) = good.split_once("[providers.dune]").expect("a provider");
+    home.write_config(without);
+    assert!(home.ok(&["reload"]).contains("provider dune removed; its jobs wait"));
+    daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
+    let refused = home.jobtrack(&["add", "dune", "01NEW"]);
+    assert!(text(&refused.stderr).contains("not configured"), "{}", text(&refused.stderr));
+    home.write_config(&good);
+    home.ok(&["reload"]);
+    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_28_52_files_have_their_modes_and_nothing_that_lives_is_replaced() {
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    std::fs::create_dir_all(home.path("run")).expect("a directory");
+    drop(UnixListener::bind(home.socket()).expect("a stale socket"));
+    let daemon = home.start();
+    let mode = |name: &str| {
+        let found = std::fs::metadata(home.path(name)).expect(name);
+        format!("{:o}", found.permissions().mode() & 0o777)
+    };
+    assert_eq!(mode("run/control.sock"), "660");
+    assert_eq!(mode("state"), "750");
+    for file in ["state/jobtrack.db", "state/jobtrack.db-wal", "state/jobtrack.db-shm"] {
+        assert_eq!(mode(file), "640", "{file}");
+    }
+
+    let second = home.run_daemon(&[]);
+    assert_eq!(second.status.code(), Some(74));
+    assert!(
+        text(&second.stderr).contains("another jobtrackd is at work"),
+        "{}",
+        text(&second.stderr)
+    );
+    let elsewhere = std::fs::read_to_string(home.path("config.toml")).expect("the config");
+    home.write_config(&elsewhere.replace("/state/", "/state2/"));
+    let third = home.run_daemon(&[]);
+    assert!(
+        text(&third.stderr).contains("another jobtrackd listens there"),
+        "{}",
+        text(&third.stderr)
+    );
+    home.ok(&["status"]);
+    daemon.stop();
+
+    std::fs::write(home.socket(), "precious").expect("a file");
+    let refused = home.run_daemon(&[]);
+    assert_eq!(refused.status.code(), Some(74));
+    assert!(text(&refused.stderr).contains("is not a socket"), "{}", text(&refused.stderr));
+    assert_eq!(std::fs::read_to_string(home.socket()).expect("it is still there"), "precious");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_21_a_database_that_is_taken_away_ends_the_daemon() {
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    home.ok(&["add", "dune", "01FIRST"]);
+    std::fs::rename(home.database(), home.path("state/elsewhere.db"))
+        .expect("an operator's mistake");
+    let refused = home.jobtrack(&["add", "dune", "01SECOND"]);
+    assert!(!refused.status.success(), "acknowledged into a file that is gone");
+    assert_eq!(daemon.wait().code(), Some(74));
+    assert!(home.log().contains("removed or replaced"), "{}", home.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_events_resumes_without_a_gap() {
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    for n in 0..40 {
+        let life =
+            Life::from_first_request().running(Duration::from_millis(200)).then(End::Completed);
+        dune.put(&format!("01STREAM{n}"), life);
+    }
+    let daemon = home.start();
+    let mut seen: Vec<i64> = Vec::new();
+    let read = |after: Option<i64>, limit: usize| {
+        let mut stream = UnixStream::connect(home.socket()).expect("the daemon listens");
+        stream.set_read_timeout(Some(SOON)).expect("a deadline");
+        let resume = after.map_or_else(String::new, |seq| format!("Last-Event-ID: {seq}\r\n"));
+        let head = format!("GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n{resume}\r\n");
+        stream.write_all(head.as_bytes()).expect("a request");
+        let ids = BufReader::new(stream).lines().map_while(Result::ok).filter_map(|line| {
+            line.strip_prefix("id: ").map(|id| id.parse::<i64>().expect("a number"))
+        });
+        ids.take(limit).collect::<Vec<_>>()
+    };
+    let ids: Vec<_> = (0..40).map(|n| format!("01STREAM{n}")).collect();
+    home.jobtrack_with(&["add", "dune", "-"], &ids.join("\n"));
+    while seen.len() < 120 {
+        seen.extend(read(seen.last().copied(), 30));
+    }
+    assert_eq!(seen, (1..=120).collect::<Vec<_>>());
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_48_a_broken_client_disturbs_nobody() {
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    let _daemon = home.start();
+    let rubbish: [&[u8]; 5] = [
+        b"GET /v1/jo",
+        b"\0\0\0\0\r\n\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{}",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n{\"jobs\":",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ];
+    let mut open: Vec<UnixStream> = Vec::new();
+    for bytes in rubbish.iter().cycle().take(200) {
+        let mut stream = UnixStream::connect(home.socket()).expect("the daemon listens");
+        let _ = stream.write_all(bytes);
+        open.push(stream);
+    }
+    home.ok(&["status"]);
+    home.ok(&["add", "dune", "01FINE"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_resume_at_their_stored_times_without_a_burst() {
+    let dune = StandIn::start().await;
+    for n in 0..50 {
+        dune.put(&format!("01RESUMES{n}"), long());
+    }
+    let slow = "requests_per_minute = 3000\npolicy = \"backoff\"\nmin_interval = \"20s\"\nmax_interval = \"20s\"";
+    let home = Home::new(&dune.base_url(), slow);
+    let daemon = home.start();
+    let ids: Vec<_> = (0..50).map(|n| format!("01RESUMES{n}")).collect();
+    home.jobtrack_with(&["add", "dune", "-"], &ids.join("\n"));
+    dune.wait_for_requests(50, SOON).await;
+    // The last of them is not only asked, but heard.
+    until(&home, "SELECT count(*) FROM jobs WHERE polls = 1", "50").await;
+    daemon.stop();
+    let daemon = home.start();
+    // A poll by hand comes at once, the others when they are due.
+    home.ok(&["poll", "1"]);
+    assert_eq!(dune.count(), 51);
+    daemon.stop();
+}

@@ -1,0 +1,45 @@
+//! A job's whole way, as a user goes it: the real daemon, its socket, its database.
+
+use std::time::Duration;
+
+use crate::support::daemon::Home;
+use crate::support::fake_server::{End, Life, StandIn};
+use crate::support::{SOON, db};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_tracked_to_its_end() {
+    let dune = StandIn::start().await;
+    dune.put(
+        "01GBM4W2N0NMCGPZYW8AYK4YF1",
+        Life::from_first_request()
+            .pending(Duration::from_millis(1200))
+            .running(Duration::from_millis(2500))
+            .then(End::Completed),
+    );
+    let home = Home::new(
+        &dune.base_url(),
+        "requests_per_minute = 600\n[polling]\npolicy = \"backoff\"\nmax_interval = \"1s\"",
+    );
+    let _daemon = home.start();
+    let said = home.ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
+    assert_eq!(said.trim(), "1 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 added");
+    let ended = home.ok(&["wait", "dune/01GBM4W2N0NMCGPZYW8AYK4YF1", "--timeout", "30s"]);
+    assert!(ended.contains("succeeded"), "{ended}");
+
+    let steps =
+        db::query(&home.database(), "SELECT to_state, evidence, provider_state FROM history");
+    assert_eq!(
+        steps,
+        [
+            "registered|local|",
+            "pending|observed|QUERY_STATE_PENDING",
+            "running|observed|QUERY_STATE_EXECUTING",
+            "succeeded|observed|QUERY_STATE_COMPLETED",
+        ]
+    );
+    let runs = "SELECT state, pending_s, running_s, detection_delay_s BETWEEN 0 AND 1.5 FROM runs";
+    assert_eq!(db::query(&home.database(), runs), ["succeeded|1.2|2.5|1"]);
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert_eq!(dune.violations(), [""; 0]);
+    dune.wait_for_requests(3, SOON).await;
+}

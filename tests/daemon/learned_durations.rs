@@ -1,0 +1,224 @@
+//! How long jobs take is learned, with the real daemon and the real client: what a job is like, what
+//! its end teaches, that a kill neither loses nor doubles it, and that it is forgotten on request.
+
+use std::time::Duration;
+
+use crate::support::daemon::{Home, text, until};
+use crate::support::fake_server::{End, Life, StandIn};
+use crate::support::{QUICK, db};
+use jobtrack::api::{AddOutcome, AddRequest, AddRequestEntry, Client, ClientError};
+
+/// A Dune that runs these jobs for an hour, and a daemon's home.
+async fn running(ids: &[&str]) -> (StandIn, Home) {
+    let dune = StandIn::start().await;
+    for id in ids {
+        dune.put(id, Life::new().running(Duration::from_hours(1)));
+    }
+    let home = Home::new(&dune.base_url(), QUICK);
+    (dune, home)
+}
+
+fn likeness(home: &Home) -> Vec<String> {
+    db::query(&home.database(), "SELECT remote_id, likeness FROM jobs ORDER BY id")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_like_what_its_user_says_else_what_the_service_tells() {
+    let (_dune, home) = running(&["A", "B", "C"]).await;
+    let daemon = home.start();
+    home.ok(&["add", "dune", "A"]);
+    home.ok(&["add", "dune", "B", "--like", "nightly"]);
+    home.jobtrack_with(&["add", "dune", "-", "--like", "by lines"], "C team=data\n");
+    for id in ["1", "2", "3"] {
+        home.ok(&["poll", id]);
+    }
+    let expected = [r#"A|["query 980708"]"#, r#"B|"nightly""#, r#"C|"by lines""#];
+    assert_eq!(likeness(&home), expected, "the answers do not change what was said");
+    assert!(
+        home.ok(&["show", "2"])
+            .lines()
+            .any(|line| line.contains("like") && line.contains("nightly"))
+    );
+    let shown: serde_json::Value =
+        serde_json::from_str(&home.ok(&["--json", "show", "1"])).expect("JSON");
+    assert_eq!(shown["likeness"], serde_json::json!(["query 980708"]));
+
+    // Said of a job that is known, it counts from then on; unsaid, nothing changes.
+    assert!(home.ok(&["add", "dune", "A", "--like", "weekly"]).contains("known"));
+    assert!(home.ok(&["add", "dune", "A", "B"]).contains("known"));
+    home.ok(&["poll", "1"]);
+    daemon.kill();
+    let _daemon = home.start();
+    home.ok(&["poll", "1"]);
+    let expected = [r#"A|"weekly""#, r#"B|"nightly""#, r#"C|"by lines""#];
+    assert_eq!(likeness(&home), expected, "another life knows it too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_runs_has_1_to_128_characters() {
+    let (_dune, home) = running(&["A"]).await;
+    let _daemon = home.start();
+    let long = "x".repeat(129);
+    for bad in ["", "a\nb", "a\u{7f}", long.as_str()] {
+        let refused = home.jobtrack(&["add", "dune", "A", "--like", bad]);
+        assert_eq!(refused.status.code(), Some(2), "{bad:?}");
+        assert!(text(&refused.stderr).contains("1 to 128 characters"), "{bad:?}");
+    }
+    // The daemon trusts no client.
+    let client = Client::open(Some(&home.socket())).expect("a client");
+    let job = |id: &str, like: &str| AddRequestEntry {
+        provider: "dune".to_owned(),
+        remote_id: id.to_owned(),
+        labels: std::collections::BTreeMap::new(),
+        give_up_after: None,
+        similar_to: Some(like.to_owned()),
+    };
+    let best = "\u{811a}".repeat(128);
+    let jobs = vec![job("A", &best), job("B", ""), job("C", "a\nb"), job("D", &long)];
+    let added = client.add(&AddRequest { jobs }).await.expect("an answer").jobs;
+    let outcomes: Vec<_> = added.iter().map(|job| job.outcome).collect();
+    let (good, bad) = (AddOutcome::Added, AddOutcome::Rejected);
+    assert_eq!(outcomes, [good, bad, bad, bad]);
+    let why = added.iter().skip(1).map(|job| job.error.clone().expect("a reason"));
+    assert!(why.into_iter().all(|why| why.contains("1 to 128 characters")));
+    assert_eq!(likeness(&home), [format!("A|\"{best}\"")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
+    let (_dune, home) = running(&[]).await;
+    home.start().stop();
+    let rows = r#"INSERT INTO lesson (provider, likeness, whole_ms) VALUES
+        ('dune', '["query 7"]', 1000), ('dune', '"nightly"', 2000), ('dune', '["query 70"]', 3000),
+        ('dune', NULL, 4000), ('gone', '["queue q, DDL, statement x", "queue q, DDL"]', 5000),
+        ('gone', '["queue q, DDL"]', 6000)"#;
+    db::execute(&home.database(), rows);
+    let daemon = home.start();
+    let left = || db::query(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
+    let steps: [(&[&str], &str, &str); 7] = [
+        (&["dune", "--like", "query 7"], "dune: 1 run forgotten\n", "2 3 4 5 6"),
+        (&["dune", "--like", "query 7"], "dune: 0 runs forgotten\n", "2 3 4 5 6"),
+        (&["dune", "--like", "nightly"], "dune: 1 run forgotten\n", "3 4 5 6"),
+        (&["never_heard_of"], "never_heard_of: 0 runs forgotten\n", "3 4 5 6"),
+        (&["gone", "--like", "queue q, DDL"], "gone: 2 runs forgotten\n", "3 4 5"),
+        (&["--json", "dune"], "{\"provider\":\"dune\",\"like\":null,\"forgotten\":2}\n", "5"),
+        (&["dune"], "dune: 0 runs forgotten\n", "5"),
+    ];
+    for (arguments, printed, expected) in steps {
+        assert_eq!(home.ok(&[&["forget"], arguments].concat()), printed, "{arguments:?}");
+        assert_eq!(left(), expected, "{arguments:?}");
+    }
+    // Who only taught something is no provider that waits for anything.
+    let status: serde_json::Value =
+        serde_json::from_str(&home.ok(&["--json", "status", "--fail"])).expect("JSON");
+    assert_eq!(status["providers"].as_array().map(Vec::len), Some(1), "{status}");
+    assert_eq!(home.jobtrack(&["forget", "Not A Name"]).status.code(), Some(2));
+    let client = Client::open(Some(&home.socket())).expect("a client");
+    let dune = "dune".parse().expect("a name");
+    match client.forget_durations(&dune, Some("")).await {
+        Err(ClientError::Rejected(problem)) => assert_eq!(problem.code, "bad_request"),
+        other => panic!("no name is not all names: {other:?}"),
+    }
+    assert!(daemon.stop().success());
+}
+
+/// What `lesson` has of each run, and what the jobs themselves say that they took.
+const LEARNED: &str = "SELECT likeness, whole_ms, running_ms FROM lesson ORDER BY 2, 3, 1";
+const TRUE: &str = "SELECT likeness,
+    cast(round((julianday(ended_at) - julianday(submitted_at)) * 86400000.0) AS INTEGER),
+    cast(round((julianday(ended_at) - julianday(started_at)) * 86400000.0) AS INTEGER)
+    FROM jobs WHERE terminal ORDER BY 2, 3, 1";
+/// A price at which a job of a second is asked about several times.
+const CHEAP: &str = "requests_per_minute = 6000\nmin_interval = \"100ms\"\nprice = \"10ms\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_teaches_once_through_kills_and_polls_by_hand() {
+    let dune = StandIn::start().await;
+    let ids: Vec<String> = (0..40).map(|number| format!("R{number:02}")).collect();
+    for (number, id) in (0u64..).zip(&ids) {
+        let (wait, run) = (number * 7, 300 + number * 80);
+        let life = Life::from_first_request().pending(Duration::from_millis(wait));
+        let end = if number % 5 == 0 { End::Failed } else { End::Completed };
+        dune.put(id, life.running(Duration::from_millis(run)).then(end));
+    }
+    let home = Home::new(&dune.base_url(), CHEAP);
+    let mut daemon = home.start();
+    home.ok(&[&["add", "dune"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    for lessons in [1, 10, 20, 30] {
+        until(&home, &format!("SELECT count(*) >= {lessons} FROM lesson"), "1").await;
+        daemon.kill();
+        daemon = home.start();
+    }
+    until(&home, "SELECT count(*) FROM jobs WHERE terminal", "40").await;
+    let learned = db::query(&home.database(), LEARNED);
+    assert_eq!(learned, db::query(&home.database(), TRUE), "by the service's own times");
+    assert!(learned.iter().all(|row| row.starts_with(r#"["query 980708"]|"#)), "{learned:?}");
+
+    // What is over teaches nothing again.
+    for id in ["1", "2", "40"] {
+        home.ok(&["poll", id]);
+    }
+    home.ok(&["add", "dune", "R00", "R01"]);
+    daemon.kill();
+    let daemon = home.start();
+    home.ok(&["poll", "3"]);
+    assert_eq!(db::query(&home.database(), LEARNED), learned);
+    assert_eq!(home.ok(&["forget", "dune"]), "dune: 40 runs forgotten\n");
+    assert_eq!(db::query(&home.database(), LEARNED), [""; 0]);
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_took_is_learned_under_the_name_that_its_user_says() {
+    let dune = StandIn::start().await;
+    for id in ["TOLD", "GIVEN", "LATER"] {
+        dune.put(id, Life::new().running(Duration::from_hours(1)));
+    }
+    let home = Home::new(
+        &dune.base_url(),
+        "requests_per_minute = 6000\nmin_interval = \"1h\"\nmax_interval = \"1h\"",
+    );
+    let daemon = home.start();
+    home.ok(&["add", "dune", "GIVEN", "--like", "nightly"]);
+    home.ok(&["add", "dune", "TOLD", "LATER"]);
+    for id in ["1", "2", "3"] {
+        home.ok(&["poll", id]);
+    }
+    // It is tracked already, and what it was like is known.
+    home.ok(&["add", "dune", "LATER", "--like", "weekly"]);
+    home.ok(&["cancel", "1", "2", "3"]);
+    let names = "SELECT likeness FROM lesson ORDER BY likeness";
+    assert_eq!(
+        db::query(&home.database(), names),
+        ["\"nightly\"", "\"weekly\"", r#"["query 980708"]"#]
+    );
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_earlier_lives_learned_decides_when_a_job_is_asked() {
+    let dune = StandIn::start().await;
+    for id in ["BEFORE", "AFTER"] {
+        dune.put(id, Life::from_first_request().running(Duration::from_hours(1)));
+    }
+    // Without a past a job is asked again within a second or so.
+    let home = Home::new(&dune.base_url(), "requests_per_minute = 6000\nprice = \"50ms\"");
+    home.start().stop();
+    let runs = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+                INSERT INTO lesson (provider, likeness, whole_ms, running_ms)
+                SELECT 'dune', '[\"query 980708\"]', 8000, 8000 FROM n";
+    db::execute(&home.database(), runs);
+    let daemon = home.start();
+    let is_left_alone = |job: &str| {
+        let pause = "(julianday(next_poll_at) - julianday(last_polled_at)) * 86400.0";
+        format!("SELECT {pause} > 3.0 FROM jobs WHERE {job}")
+    };
+    home.ok(&["add", "dune", "BEFORE"]);
+    until(&home, &is_left_alone("remote_id = 'BEFORE' AND polls = 1"), "1").await;
+    assert_eq!(home.ok(&["forget", "dune", "--like", "query 980708"]), "dune: 40 runs forgotten\n");
+    home.ok(&["forget", "dune"]);
+    home.ok(&["add", "dune", "AFTER"]);
+    until(&home, &is_left_alone("remote_id = 'AFTER'"), "0").await;
+    assert!(daemon.stop().success());
+}

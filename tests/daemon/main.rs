@@ -1,0 +1,25 @@
+//! Tests over HTTP and sockets: the real `jobtrackd` and the real `jobtrack` against the fake server,
+//! the providers' clients against the fake server, and the fake server itself.
+
+mod all_providers;
+mod bad_answers;
+mod cancel;
+mod client;
+mod config_check;
+mod config_example;
+mod daemon_lifecycle;
+mod end_to_end;
+mod fake_server;
+mod learned_durations;
+mod list_polling;
+mod maintenance;
+mod many_jobs;
+mod poll_forecast;
+mod provider_contract;
+mod provider_rename;
+mod readme;
+#[path = "../support/mod.rs"]
+mod support;
+mod system_faults;
+mod tls;
+mod unknown_states;

@@ -1,0 +1,94 @@
+//! Two thousand jobs with lives of 1 to 60 s under one budget: each ends right, each history tells
+//! the life that the stand-in gave it, and no minute holds more requests than are allowed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::support::daemon::Home;
+use crate::support::fake_server::{End, Life, StandIn, Truth};
+use crate::support::{self, db};
+use jobtrack::job::UtcTime;
+
+const JOBS: usize = 2000;
+const REQUESTS_PER_MINUTE: usize = 6000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_lives_are_told_as_they_were() {
+    let dune = StandIn::start().await;
+    let mut random = fastrand::Rng::with_seed(7);
+    let ids: Vec<_> = (0..JOBS).map(|n| format!("01JOB{n:05}")).collect();
+    let ends: HashMap<_, _> =
+        ids.iter().map(|id| (id.clone(), put(&dune, id, &mut random))).collect();
+    let home = Home::new(
+        &dune.base_url(),
+        &format!(
+            "requests_per_minute = {REQUESTS_PER_MINUTE}\npolicy = \"backoff\"\nmax_interval = \"10s\""
+        ),
+    );
+    let _daemon = home.start();
+    let input = ids.join("\n");
+    assert!(home.jobtrack_with(&["add", "dune", "-", "-q"], &input).status.success());
+
+    let names: Vec<_> = ids.iter().map(|id| format!("dune/{id}")).collect();
+    let names = names.join("\n");
+    let mut wait = home.client(&["wait", "-", "--timeout", "170s"]);
+    let waited = tokio::task::spawn_blocking(move || {
+        support::daemon::finish_within(&mut wait, &names, Duration::from_mins(3))
+    })
+    .await
+    .expect("the client ran");
+    assert_eq!(waited.status.code(), Some(1), "some failed: {}", home.log());
+
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    let mut told: HashMap<String, Vec<String>> = HashMap::new();
+    let rows = "SELECT remote_id, to_state, coalesce(occurred_at, '') FROM history ORDER BY seq";
+    for row in db::query(&home.database(), rows) {
+        let (id, step) = row.split_once('|').expect("three columns");
+        told.entry(id.to_owned()).or_default().push(step.to_owned());
+    }
+    assert_eq!(told.len(), JOBS);
+    for (id, end) in &ends {
+        assert_eq!(told[id], true_steps(&dune.truth(id), *end), "{id} {end:?}");
+    }
+    let most = dune.max_in_window(Duration::from_mins(1));
+    assert!(most <= REQUESTS_PER_MINUTE, "{most} requests in a minute");
+    assert_eq!(dune.violations(), [""; 0]);
+}
+
+/// A life of 1 to 60 s, some of them without a start.
+fn put(dune: &StandIn, id: &str, random: &mut fastrand::Rng) -> End {
+    let total = Duration::from_millis(random.u64(1000..60_000));
+    let pending = total.mul_f64(random.f64() * 0.6);
+    let ends = [
+        End::Completed,
+        End::Completed,
+        End::Completed,
+        End::CompletedPartial,
+        End::Failed,
+        End::Cancelled,
+        End::Canceled,
+    ];
+    let end = ends[random.usize(..ends.len())];
+    let life = Life::new().pending(pending).running(total.saturating_sub(pending)).then(end);
+    dune.put(id, life);
+    end
+}
+
+/// The states of a life and their true times, as the database must have them.
+fn true_steps(truth: &Truth, end: End) -> Vec<String> {
+    let at = |at: Option<jiff::Timestamp>| {
+        at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
+    };
+    let last = match end {
+        End::Completed | End::CompletedPartial => "succeeded",
+        End::Failed => "failed",
+        End::Cancelled | End::Canceled => "cancelled",
+        End::Expired => "expired",
+    };
+    vec![
+        "registered|".to_owned(),
+        format!("pending|{}", at(Some(truth.submitted_at))),
+        format!("running|{}", at(truth.started_at)),
+        format!("{last}|{}", at(truth.ended_at)),
+    ]
+}

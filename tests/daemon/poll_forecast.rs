@@ -1,0 +1,175 @@
+//! When and why a job is asked next and when it should be over, as the real client tells it of the
+//! real daemon: by `show`, `wait`, `status` and in JSON.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::support::QUICK;
+use crate::support::daemon::{Home, text};
+use crate::support::fake_server::{End, Life, StandIn};
+use serde_json::Value;
+
+const TOOK: Duration = Duration::from_secs(200);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A life that began so long ago.
+#[allow(clippy::disallowed_methods, reason = "a test is an edge")]
+fn begun(ago: Duration) -> Life {
+    Life::new().submitted_at(jiff::Timestamp::now() - ago)
+}
+
+/// A Dune where eight runs of a query are over and others are not, and a daemon's home.
+async fn world(settings: &str) -> (StandIn, Home) {
+    let dune = StandIn::start().await;
+    for n in 1..=8 {
+        dune.put(&format!("PAST{n}"), begun(2 * TOOK).running(TOOK).then(End::Completed));
+    }
+    dune.put("NEW", Life::from_first_request().running(HOUR));
+    dune.put("OTHER", Life::from_first_request().running(HOUR));
+    dune.put("RIPE", begun(TOOK + Duration::from_secs(50)).running(HOUR));
+    dune.put("OUTLIVED", begun(HOUR).running(2 * HOUR));
+    let home = Home::new(&dune.base_url(), settings);
+    (dune, home)
+}
+
+/// Has the eight runs tracked to their end, which teaches; then adds these and has them asked.
+fn teach_and_ask(home: &Home, jobs: &[&[&str]]) {
+    let past: Vec<_> = (1..=8).map(|n| format!("dune/PAST{n}")).collect();
+    for job in &past {
+        home.ok(&["add", "dune", job.trim_start_matches("dune/")]);
+    }
+    let waited = home.jobtrack(&[&["wait".to_owned()], &past[..]].concat());
+    assert!(waited.status.success(), "{}", text(&waited.stderr));
+    for job in jobs {
+        home.ok(&[&["add", "dune"], *job].concat());
+        home.ok(&["poll", &format!("dune/{}", job[0])]);
+    }
+}
+
+/// What `show` has in the row `key`.
+fn shown(home: &Home, job: &str, key: &str) -> Option<String> {
+    let shown = home.ok(&["show", job]);
+    let row = shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("  "));
+    row.map(|text| text.trim().to_owned())
+}
+
+fn json(home: &Home, arguments: &[&str]) -> Vec<Value> {
+    let printed = home.ok(&[&["--json"], arguments].concat());
+    printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_tells_the_next_poll_and_the_expected_end() {
+    let (_dune, home) = world("requests_per_minute = 3000").await;
+    let _daemon = home.start();
+    teach_and_ask(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["OUTLIVED"]]);
+
+    let row = |job: &str, key: &str| shown(&home, job, key).unwrap_or_default();
+    let next = row("dune/NEW", "next poll");
+    let promise = "s: no later than after half of its age, or 10 s, whatever the past says";
+    assert!(next.starts_with("in ") && next.ends_with(promise), "{next}");
+    let with_eight = "with 8 past runs of query 980708, median 3 min 20 s";
+    assert_eq!(row("dune/NEW", "compared"), with_eight);
+    let end = row("dune/NEW", "expected");
+    assert!(end.starts_with("end in about ") && end.contains(" min"), "{end}");
+
+    assert_eq!(row("dune/OTHER", "compared"), "with nothing: no past run is like it");
+    assert_eq!(shown(&home, "dune/OTHER", "expected"), None);
+
+    assert_eq!(row("dune/OUTLIVED", "compared"), with_eight);
+    assert_eq!(row("dune/OUTLIVED", "expected"), "nothing: it takes longer than those runs did");
+
+    assert_eq!(row("dune/PAST1", "next poll"), "-", "it is over");
+    assert_eq!(shown(&home, "dune/PAST1", "compared"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_tells_it_in_fields_and_lists_do_not() {
+    let (_dune, home) = world("requests_per_minute = 3000\nprice = \"500ms\"").await;
+    let _daemon = home.start();
+    teach_and_ask(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["RIPE"]]);
+
+    let outlook = |job: &str| json(&home, &["show", job]).remove(0)["outlook"].take();
+    for job in ["9", "dune/NEW"] {
+        let outlook = outlook(job);
+        assert_eq!(outlook["reason"], "promise");
+        assert_eq!(outlook["like"], "query 980708");
+        assert_eq!(outlook["past_runs"], 8);
+        let number = |key: &str| outlook[key].as_f64().expect(key);
+        assert!((0.0..=TOOK.as_secs_f64()).contains(&number("next_poll_in_s")), "{outlook}");
+        assert!((199.0..201.0).contains(&number("past_median_s")), "{outlook}");
+        assert!((100.0..220.0).contains(&number("ends_in_s")), "{outlook}");
+    }
+    let other = outlook("dune/OTHER");
+    assert_eq!((other.get("past_runs"), other["ends_in_s"].clone()), (None, Value::Null));
+    // It may be over any moment.
+    let ripe = outlook("dune/RIPE");
+    assert_eq!((&ripe["reason"], &ripe["price_s"]), (&"price".into(), &0.5.into()), "{ripe}");
+    assert_eq!(outlook("dune/PAST1"), Value::Null);
+    let listed = json(&home, &["list"]);
+    assert_eq!(listed.len(), 3);
+    assert!(listed.iter().all(|job| job.get("outlook").is_none()), "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn growing_pauses_are_told_as_such() {
+    // Long enough for the client to come between two polls.
+    let rare = QUICK.replace("100ms", "1h").replace("200ms", "1h");
+    let (_dune, home) = world(&rare).await;
+    let _daemon = home.start();
+    teach_and_ask(&home, &[&["NEW"]]);
+    let next = shown(&home, "dune/NEW", "next poll").expect("a row");
+    assert!(next.ends_with(": the pause grows while nothing changes"), "{next}");
+    // It is remembered whatever the rule is.
+    let with = shown(&home, "dune/NEW", "compared").expect("a row");
+    assert!(with.starts_with("with 8 past runs of query 980708"), "{with}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_tells_the_expected_end() {
+    let (_dune, home) = world("requests_per_minute = 3000").await;
+    let _daemon = home.start();
+    teach_and_ask(&home, &[&["NEW"], &["OTHER", "--like", "nightly"]]);
+    let first_line = |arguments: &[&str]| {
+        let mut waiting = home
+            .client(&[&["wait", "--timeout", "20s"], arguments].concat())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the client starts");
+        let mut line = String::new();
+        let stderr = waiting.stderr.take().expect("a pipe");
+        BufReader::new(stderr).read_line(&mut line).expect("a line");
+        waiting.kill().expect("it waits");
+        waiting.wait().expect("it ends");
+        line
+    };
+    let one = first_line(&["dune/NEW"]);
+    assert!(one.starts_with("expected end in about "), "{one}");
+    let two = first_line(&["dune/NEW", "dune/OTHER"]);
+    assert!(two.starts_with("expected end of 1 of 2 in about "), "{two}");
+
+    let none = home.jobtrack(&["wait", "dune/OTHER", "--timeout", "1s"]);
+    assert_eq!(none.status.code(), Some(124));
+    assert_eq!(text(&none.stderr), "not all of them are over in that time\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_how_late_ends_are_seen() {
+    let (_dune, home) = world("requests_per_minute = 3000").await;
+    let daemon = home.start();
+    assert_eq!(json(&home, &["status"])[0]["providers"][0]["detection_delay_s"], Value::Null);
+    assert!(!home.ok(&["status"]).contains("on average"));
+    teach_and_ask(&home, &[]);
+    daemon
+        .wait_for_status(&home, |status| !status["providers"][0]["detection_delay_s"].is_null())
+        .await;
+    let late = json(&home, &["status"])[0]["providers"][0]["detection_delay_s"].as_f64();
+    // They were over for minutes when they were added: nobody could have seen it sooner.
+    assert!(late.expect("a number") < 100.0, "{late:?}");
+    let status = home.ok(&["status"]);
+    let told = status.lines().find(|line| line.starts_with("dune: ends are seen "));
+    assert!(told.is_some_and(|line| line.ends_with(" late on average")), "{status}");
+}

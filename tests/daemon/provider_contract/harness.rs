@@ -1,0 +1,289 @@
+//! The kinds of providers, and the bench on which each is tried.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jobtrack::job::{
+    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderName, RemoteId,
+    UtcTime,
+};
+use jobtrack::provider::{BuildError, Provider, build};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+use super::dataarts::{DATAARTS, PASSWORD_DATAARTS, SIGNED_DATAARTS};
+use super::dli::{DLI, PASSWORD_DLI, SIGNED_DLI};
+use super::dune::DUNE;
+use crate::support::fake_server::{
+    AK, DOMAIN, FIRST_TOKEN, Fault, KEY, Life, PASSWORD, PROJECT, SECURITY_TOKEN, SK, StandIn,
+    Target, Times, USER,
+};
+
+pub(crate) const FIXTURES: [&ProviderFixture; 7] =
+    [&DUNE, &DLI, &SIGNED_DLI, &PASSWORD_DLI, &DATAARTS, &SIGNED_DATAARTS, &PASSWORD_DATAARTS];
+
+/// The time that a request may take on the bench.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A kind of provider, and what is special about it.
+pub(crate) struct ProviderFixture {
+    pub(crate) kind: &'static str,
+    /// Its lines in `[providers.subject]`, but for the kind.
+    pub(crate) config: fn(base_url: &str, secrets: &Path) -> String,
+    /// What the service sees of its key.
+    pub(crate) expected_credential: &'static str,
+    /// Whether a 401 makes it fetch another token, and ask once more with that.
+    pub(crate) renews_token: bool,
+    /// What nobody else may see: each lies in a file of its name.
+    pub(crate) secrets: &'static [&'static str],
+    /// A job that the stand-in may know.
+    pub(crate) remote_id: &'static str,
+    /// How the service is asked to stop that job: a method, and the end of the path.
+    pub(crate) cancel_request: (&'static str, &'static str),
+    /// A 200 that refuses to stop it, if the service knows such.
+    pub(crate) cancel_rejection_body: Option<&'static str>,
+    /// Gives that job a life at the stand-in.
+    pub(crate) add_job: fn(&StandIn, Life),
+    /// The least body that says this word of the job.
+    pub(crate) minimal_body: fn(word: &str) -> Map<String, Value>,
+    /// The field that names the job, if an answer does.
+    pub(crate) id_field: Option<&'static str>,
+    pub(crate) state_field: &'static str,
+    /// An optional field that is kept in the detail as it is, if it is text or a number.
+    pub(crate) detail_field: Option<&'static str>,
+    /// The field that says "over" by itself, if there is one.
+    pub(crate) finished_field: Option<&'static str>,
+    /// Each word that is known.
+    pub(crate) known_states: &'static [(&'static str, ObservedState)],
+    /// A good word for a job that is not over.
+    pub(crate) running_state: &'static str,
+    /// Whole bodies, and what must be read in them.
+    pub(crate) examples: fn() -> Vec<BodyExample>,
+    /// The body of a job that failed with this message.
+    pub(crate) failed_body: fn(message: &str) -> Map<String, Value>,
+    /// Its own refusals.
+    pub(crate) rejections: &'static [RejectionCase],
+    /// A refusal's body that holds this text.
+    pub(crate) error_body: fn(text: &str) -> String,
+}
+
+/// A body, and what must be read in it.
+pub(crate) struct BodyExample {
+    pub(crate) name: &'static str,
+    pub(crate) body: String,
+    pub(crate) expected: Observation,
+}
+
+/// The fields of a JSON object.
+pub(crate) fn into_object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => panic!("{other} is an object"),
+    }
+}
+
+/// A status and a body, and what must be made of them.
+pub(crate) struct RejectionCase {
+    pub(crate) status: u16,
+    pub(crate) body: &'static str,
+    pub(crate) error_kind: ProviderErrorKind,
+}
+
+/// `auth = { … }`: each of its keys, and the file below `dir` that holds it.
+pub(crate) fn huawei_auth_config(dir: &Path, keys: &[(&str, &str)]) -> String {
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|(key, file)| format!("{key} = {{ file = \"{}\" }}", dir.join(file).display()))
+        .collect();
+    format!("auth = {{ {} }}\n", keys.join(", "))
+}
+
+/// The same for a user and his password.
+pub(crate) fn huawei_password_config(base_url: &str, dir: &Path) -> String {
+    format!(
+        "iam_url = \"{base_url}\"\nauth = {{ user = \"{USER}\", domain = \"{DOMAIN}\", \
+         project = \"{PROJECT}\", password = {{ file = '{}' }} }}\n",
+        dir.join(PASSWORD).display()
+    )
+}
+
+/// The variants of `ProviderError`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProviderErrorKind {
+    Transient,
+    RateLimited,
+    Quota,
+    Auth,
+    NotFound,
+    Misconfigured,
+    Malformed,
+}
+
+pub(crate) fn error_kind(error: &ProviderError) -> ProviderErrorKind {
+    match error {
+        ProviderError::Transient(_) => ProviderErrorKind::Transient,
+        ProviderError::RateLimited(_) => ProviderErrorKind::RateLimited,
+        ProviderError::QuotaExceeded(_) => ProviderErrorKind::Quota,
+        ProviderError::Auth(_) => ProviderErrorKind::Auth,
+        ProviderError::NotFound(_) => ProviderErrorKind::NotFound,
+        ProviderError::Misconfigured(_) => ProviderErrorKind::Misconfigured,
+        ProviderError::Malformed(_) => ProviderErrorKind::Malformed,
+    }
+}
+
+/// A provider, ready to ask the stand-in.
+pub(crate) struct Harness {
+    pub(crate) fixture: &'static ProviderFixture,
+    pub(crate) server: StandIn,
+    pub(crate) provider: Box<dyn Provider>,
+    _dir: TempDir,
+}
+
+impl Harness {
+    pub(crate) async fn new(fixture: &'static ProviderFixture) -> Self {
+        let server = StandIn::start().await;
+        let base_url = server.base_url();
+        Self::with_base_url(fixture, server, &base_url)
+    }
+
+    /// With more lines in the provider's section.
+    pub(crate) async fn with_config(fixture: &'static ProviderFixture, extra_config: &str) -> Self {
+        let server = StandIn::start().await;
+        let base_url = server.base_url();
+        Self::try_with_config(fixture, server, &base_url, extra_config).expect("a provider")
+    }
+
+    /// With the service at another address than the stand-in's own.
+    pub(crate) fn with_base_url(
+        fixture: &'static ProviderFixture,
+        server: StandIn,
+        base_url: &str,
+    ) -> Self {
+        Self::try_with_config(fixture, server, base_url, "").expect("a provider")
+    }
+
+    /// Why such lines in the provider's section cannot be used.
+    pub(crate) async fn config_error(
+        fixture: &'static ProviderFixture,
+        extra_config: &str,
+    ) -> String {
+        let server = StandIn::start().await;
+        let base_url = server.base_url();
+        match Self::try_with_config(fixture, server, &base_url, extra_config) {
+            Ok(_) => panic!("{extra_config} is taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn try_with_config(
+        fixture: &'static ProviderFixture,
+        server: StandIn,
+        base_url: &str,
+        extra_config: &str,
+    ) -> Result<Self, BuildError> {
+        let dir = TempDir::with_prefix("jobtrack-provider-").expect("a temporary directory");
+        for secret in fixture.secrets {
+            std::fs::write(dir.path().join(secret), format!("{secret}\n")).expect("its file");
+        }
+        let text = format!(
+            "[polling]\nrequest_timeout = \"{}s\"\n[providers.subject]\nkind = \"{}\"\n{}{extra_config}\n",
+            REQUEST_TIMEOUT.as_secs(),
+            fixture.kind,
+            (fixture.config)(base_url, dir.path())
+        );
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, text).expect("the config");
+        let config = jobtrack::config::load(Some(&file), &std::collections::BTreeMap::new())
+            .expect("a config")
+            .config;
+        let name: ProviderName = "subject".parse().expect("a name");
+        let provider =
+            build(&name, &config.providers[&name], &config.polling, config.store.statement)?;
+        Ok(Self { fixture, server, provider, _dir: dir })
+    }
+
+    /// Asks once. Whatever comes of it: it tells neither the secret nor an address, and is short.
+    pub(crate) async fn poll(&self) -> Answer {
+        let id: RemoteId = self.fixture.remote_id.parse().expect("an id");
+        let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
+        let answer = self.provider.poll(&id, now).await;
+        self.assert_no_secrets(&format!("{answer:?}"));
+        if let Err(error) = &answer.result {
+            let length = error.to_string().len();
+            assert!((1..2000).contains(&length), "an error of {length} bytes: {error:.2000}");
+        }
+        answer
+    }
+
+    /// Asks once to stop the job.
+    pub(crate) async fn cancel(&self) -> Result<(), ProviderError> {
+        let id: RemoteId = self.fixture.remote_id.parse().expect("an id");
+        let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
+        let result = self.provider.cancel(&id, now).await;
+        self.assert_no_secrets(&format!("{result:?}"));
+        result
+    }
+
+    /// Checks once, by a clock that is as far ahead of the service's.
+    pub(crate) async fn check(&self, clock_ahead_s: i64) -> ConnectionCheck {
+        let now = UtcTime::from_millis(
+            jobtrack::clock::Clock::utc_now().as_millis() + clock_ahead_s * 1000,
+        );
+        let check = self.provider.check_connection(now).await;
+        self.assert_no_secrets(&format!("{check:?}"));
+        check
+    }
+
+    fn assert_no_secrets(&self, text: &str) {
+        let address = self.server.addr().to_string();
+        for secret in [
+            KEY,
+            AK,
+            SK,
+            SECURITY_TOKEN,
+            PASSWORD,
+            FIRST_TOKEN,
+            &address,
+            "http:",
+            "/api/",
+            "/jobs/",
+            "/instances/",
+        ] {
+            assert!(!text.contains(secret), "{secret} is told: {text:.2000}");
+        }
+    }
+
+    /// Asks once, and gets this, whatever it tries.
+    pub(crate) async fn poll_with_fault(&self, fault: Fault) -> Answer {
+        self.server.fault(Target::All, fault, Times::Always);
+        let answer = self.poll().await;
+        self.server.clear_faults();
+        answer
+    }
+
+    /// What is made of a 200 with this body.
+    pub(crate) async fn parse_body(
+        &self,
+        body: impl Into<Vec<u8>>,
+    ) -> Result<Observation, ProviderError> {
+        let content_type = "application/json".to_owned();
+        self.poll_with_fault(Fault::Body { content_type, bytes: body.into() }).await.result
+    }
+
+    /// What is read in a good body.
+    pub(crate) async fn parse_valid_body(
+        &self,
+        case: &str,
+        body: impl Into<Vec<u8>>,
+    ) -> Observation {
+        self.parse_body(body).await.unwrap_or_else(|error| panic!("{case}: {error}"))
+    }
+
+    /// The least body of a running job, with this field set to the JSON text `value`.
+    pub(crate) fn body_with_field(&self, field: &str, value: &str) -> String {
+        let mut body = (self.fixture.minimal_body)(self.fixture.running_state);
+        body.remove(field);
+        let other_fields = Value::Object(body).to_string();
+        format!("{{\"{field}\": {value}, {}", &other_fields[1..])
+    }
+}

@@ -1,0 +1,111 @@
+//! The secret goes to the provider, in a header, and nowhere else, even if the provider repeats it.
+//!
+//! The bench looks for it in whatever any poll brings; here the provider does its worst.
+
+use serde_json::Value;
+
+use super::harness::{FIXTURES, Harness, ProviderFixture};
+use crate::support::fake_server::{Fault, Life};
+
+#[tokio::test]
+async fn the_secret_is_sent_and_not_in_the_url() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, Life::new());
+        harness.poll().await.result.expect("the stand-in takes only the right key");
+        assert_eq!(harness.server.keys_seen(), [fixture.expected_credential]);
+        assert_eq!(harness.server.violations(), [""; 0]);
+        for request in harness.server.requests() {
+            for secret in fixture.secrets {
+                assert!(!request.target.contains(secret), "{}", request.target);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_provider_itself_shows_no_secret() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        for debug_text in [format!("{:?}", harness.provider), format!("{:#?}", harness.provider)] {
+            for secret in fixture.secrets {
+                assert!(!debug_text.contains(secret), "{debug_text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn fault_56_a_secret_echoed_in_a_successful_response_is_redacted() {
+    for (fixture, secret) in fixtures_with_secrets() {
+        let harness = Harness::new(fixture).await;
+        let redacted = "*".repeat(secret.len());
+        let provider_state = format!("DREAMING_OF_{secret}");
+        let observation = harness.parse_valid_body(
+            "in the word",
+            Value::Object((fixture.minimal_body)(&provider_state)).to_string(),
+        );
+        assert_eq!(observation.await.provider_state, format!("DREAMING_OF_{redacted}"));
+        let failure = (fixture.failed_body)(&format!("{secret}{secret} is wrong"));
+        let observation =
+            harness.parse_valid_body("in the message", Value::Object(failure).to_string()).await;
+        assert_eq!(observation.message, Some(format!("{redacted}{redacted} is wrong")));
+        if let Some(field) = fixture.detail_field {
+            let observation = harness
+                .parse_valid_body(
+                    "in a field",
+                    harness.body_with_field(field, &format!("\"{secret}\"")),
+                )
+                .await;
+            assert_eq!(observation.detail[field], redacted);
+        }
+        // Cut within it, so that only its beginning is left.
+        let truncated = format!("{}{secret}", "x".repeat((8 << 10) - 5));
+        let observation = harness
+            .parse_valid_body("cut", Value::Object((fixture.failed_body)(&truncated)).to_string())
+            .await;
+        let message = observation.message.expect("a message");
+        assert!(message.ends_with("x*****"), "{}", &message[message.len() - 20..]);
+    }
+}
+
+#[tokio::test]
+async fn fault_56_a_secret_echoed_in_an_error_response_is_redacted() {
+    for (fixture, secret) in fixtures_with_secrets() {
+        let harness = Harness::new(fixture).await;
+        let text = format!("the key {secret} is wrong");
+        let html = format!("<html><body>{text}</body></html>");
+        let json = (fixture.error_body)(&text);
+        let state_body = Value::Object((fixture.minimal_body)(secret)).to_string();
+        // What `poll` brings is searched for the secret by the bench.
+        for body in [text.as_str(), &html, &json, &state_body, &json[..json.len() - 1]] {
+            for status in [400, 401, 403, 404, 429, 500] {
+                harness
+                    .poll_with_fault(Fault::status(status, body))
+                    .await
+                    .result
+                    .expect_err("a refusal");
+            }
+        }
+        let error =
+            harness.poll_with_fault(Fault::status(401, &json)).await.result.expect_err("a refusal");
+        assert!(error.to_string().contains("the key ***"), "{error}");
+        let id_body =
+            fixture.id_field.map(|field| harness.body_with_field(field, &format!("\"{secret}\"")));
+        for body in [html, format!("\"{secret}\"")].into_iter().chain(id_body) {
+            harness.parse_body(body).await.expect_err("no answer");
+        }
+        let location = vec![("location".to_owned(), format!("http://127.0.0.1:1/{secret}"))];
+        let headers = Fault::Status { code: 302, body: String::new(), headers: location };
+        harness.poll_with_fault(headers).await.result.expect_err("a redirect");
+        let retry_after = vec![("retry-after".to_owned(), secret.to_owned())];
+        let headers = Fault::Status { code: 429, body: String::new(), headers: retry_after };
+        harness.poll_with_fault(headers).await.result.expect_err("a refusal");
+    }
+}
+
+fn fixtures_with_secrets() -> impl Iterator<Item = (&'static ProviderFixture, &'static str)> {
+    FIXTURES
+        .into_iter()
+        .flat_map(|fixture| fixture.secrets.iter().map(move |secret| (fixture, *secret)))
+}

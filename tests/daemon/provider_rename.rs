@@ -1,0 +1,257 @@
+//! A provider gets another name, with the real daemon and the real client: by a reload and by a
+//! restart its jobs, their history and its outages are found under it, and are asked on.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::daemon::{Home, text, until};
+use crate::support::fake_server::{End, Fault, Life, StandIn, Target, Times};
+use crate::support::{QUICK, SOON, db};
+use jobtrack::api::{AddRequest, AddRequestEntry, Client};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn long() -> Life {
+    Life::new().running(Duration::from_hours(1)).then(End::Completed)
+}
+
+/// One provider of the stand-in for each of these names, with more settings.
+fn configure(home: &Home, dune: &StandIn, providers: &[(&str, &str)]) {
+    home.configure(&dune.base_url(), QUICK);
+    let config = std::fs::read_to_string(home.path("config.toml")).expect("the config");
+    let (head, dune) = config.split_once("[providers.dune]").expect("a provider");
+    let sections = providers.iter().map(|(name, more)| format!("[providers.{name}]{dune}{more}\n"));
+    home.write_config(&format!("{head}{}", sections.collect::<String>()));
+}
+
+/// Every name of a provider in a view.
+fn names(home: &Home, view: &str) -> Vec<String> {
+    let all = format!("SELECT DISTINCT provider FROM {view} WHERE provider IS NOT NULL ORDER BY 1");
+    db::query(&home.database(), &all)
+}
+
+/// Waits until job `id` has been asked again and again from now on.
+async fn asked_on(home: &Home, id: u32) {
+    let polls = db::value(&home.database(), &format!("SELECT polls FROM jobs WHERE id = {id}"));
+    let more = format!("SELECT polls > {polls} + 2 FROM jobs WHERE id = {id}");
+    until(home, &more, "1").await;
+}
+
+fn is_told(status: &Value, provider: &str) -> bool {
+    let mut own = status["providers"].as_array().expect("providers").iter();
+    own.any(|own| own["provider"] == provider)
+}
+
+/// Two jobs of `old` at a service that does not answer: one is over, one goes on.
+async fn out(home: &Home, dune: &StandIn) {
+    for (id, name) in [("1", "01OVER"), ("2", "01RUNS")] {
+        home.ok(&["add", "old", name]);
+        home.ok(&["poll", id]);
+    }
+    until(home, "SELECT state FROM jobs WHERE id = 1", "succeeded").await;
+    dune.fault(Target::All, Fault::status(503, ""), Times::Always);
+    until(home, "SELECT count(*) FROM outages WHERE provider = 'old'", "1").await;
+}
+
+/// What was `old`'s is found under the name `new`, and lives.
+async fn is_renamed(home: &Home, dune: &StandIn) {
+    for view in ["jobs", "history", "outages", "runs"] {
+        assert_eq!(names(home, view), ["new"], "{view}");
+    }
+    let (list, show) = (home.ok(&["list"]), home.ok(&["show", "2"]));
+    assert!(list.contains("new") && !list.contains("old"), "{list}");
+    assert!(show.contains("new") && !show.contains("old"), "{show}");
+    assert!(home.ok(&["add", "new", "01RUNS"]).contains("2 new/01RUNS known"));
+    assert!(home.ok(&["add", "new", "01OVER"]).contains("1 new/01OVER known"));
+    let refused = home.jobtrack(&["add", "old", "01RUNS"]);
+    assert!(text(&refused.stderr).contains("not configured"), "{}", text(&refused.stderr));
+    assert_eq!(db::value(&home.database(), "SELECT count(*) FROM jobs"), "2");
+    let open = "SELECT count(*) FROM outages WHERE provider = 'new' AND ended_at IS NULL";
+    assert_eq!(db::value(&home.database(), open), "1", "the service is still out");
+    dune.clear_faults();
+    until(home, open, "0").await;
+    asked_on(home, 2).await;
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_renames_and_polls_go_on() {
+    let dune = StandIn::start().await;
+    dune.put("01OVER", Life::new().then(End::Completed));
+    dune.put("01RUNS", long());
+    let home = Home::bare();
+    configure(&home, &dune, &[("old", "")]);
+    let daemon = home.start();
+    out(&home, &dune).await;
+    configure(&home, &dune, &[("new", "formerly = [\"older\", \"old\"]")]);
+    let told = home.ok(&["reload"]);
+    assert!(told.contains("provider old is now new, 2 jobs with it"), "{told}");
+    assert!(!told.contains("wait"), "{told}");
+    daemon.wait_for_status(&home, |status| !is_told(status, "old") && is_told(status, "new")).await;
+    is_renamed(&home, &dune).await;
+    daemon.wait_for_status(&home, |status| status["degraded"][0].is_null()).await;
+    let again = home.ok(&["reload"]);
+    assert!(again.contains("no setting changed"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_renames_before_it_serves() {
+    let dune = StandIn::start().await;
+    dune.put("01OVER", Life::new().then(End::Completed));
+    dune.put("01RUNS", long());
+    let home = Home::bare();
+    configure(&home, &dune, &[("old", "")]);
+    let daemon = home.start();
+    out(&home, &dune).await;
+    assert!(daemon.stop().success());
+    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    let daemon = home.start();
+    is_renamed(&home, &dune).await;
+    assert!(home.log().contains("provider old is now new, 2 jobs with it"), "{}", home.log());
+    daemon.wait_for_status(&home, |status| !is_told(status, "old")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_told_and_changes_nothing_until_it_is_settled() {
+    let dune = StandIn::start().await;
+    dune.put("01BOTH", long());
+    dune.put("01OLD", long());
+    let home = Home::bare();
+    configure(&home, &dune, &[("old", ""), ("new", "")]);
+    let daemon = home.start();
+    for (provider, id) in [("old", "01BOTH"), ("new", "01BOTH"), ("old", "01OLD")] {
+        home.ok(&["add", provider, id]);
+    }
+    let before = || db::query(&home.database(), "SELECT id, provider FROM jobs ORDER BY id");
+    let was = before();
+    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    let refused = home.jobtrack(&["reload"]);
+    let why = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{why}");
+    assert!(why.contains("01BOTH (jobs 1 and 2)") && why.contains("jobtrack untrack"), "{why}");
+    daemon.wait_for("READY=1", &home);
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("RELOADING=1", &home);
+    daemon.wait_for("READY=1", &home);
+    let told = |what: &str| home.log().lines().filter(|line| line.contains(what)).count();
+    assert_eq!(told("the old one stays in force: provider new cannot"), 2, "{}", home.log());
+    assert_eq!(before(), was);
+    asked_on(&home, 3).await;
+
+    assert!(daemon.stop().success());
+    let daemon = home.start();
+    assert_eq!((before(), told("until then")), (was, 1), "{}", home.log());
+    let waits = "provider old is not configured; 2 jobs of it wait";
+    daemon.wait_for_status(&home, |status| status["degraded"][0] == waits).await;
+    asked_on(&home, 2).await;
+
+    home.ok(&["untrack", "1"]);
+    let told = home.ok(&["reload"]);
+    assert!(told.contains("provider old is now new, 2 jobs with it"), "{told}");
+    assert_eq!(names(&home, "jobs"), ["new"]);
+    asked_on(&home, 3).await;
+    daemon.wait_for_status(&home, |status| !is_told(status, "old")).await;
+}
+
+/// Whoever adds while the name changes has his job under the one or is told of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_add_is_left_behind_under_the_former_name() {
+    let dune = StandIn::start().await;
+    let home = Home::bare();
+    configure(&home, &dune, &[("old", "")]);
+    let daemon = home.start();
+    let adding: Vec<_> = (0..4)
+        .map(|who| {
+            let client = Client::open(Some(&home.socket())).expect("a client");
+            tokio::spawn(async move {
+                for number in 0.. {
+                    let job = |nth| AddRequestEntry {
+                        similar_to: None,
+                        provider: "old".to_owned(),
+                        remote_id: format!("01X{who}N{number}J{nth}"),
+                        labels: std::collections::BTreeMap::new(),
+                        give_up_after: None,
+                    };
+                    let jobs = (0..50).map(job).collect();
+                    let answer = client.add(&AddRequest { jobs }).await.expect("an answer");
+                    if answer.jobs.iter().any(|job| job.error.is_some()) {
+                        return number * 50;
+                    }
+                }
+                unreachable!("a name that is gone is refused")
+            })
+        })
+        .collect();
+    until(&home, "SELECT count(*) > 400 FROM jobs", "1").await;
+    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    let told = home.ok(&["reload"]);
+    assert!(told.contains("provider old is now new"), "{told}");
+    let mut acknowledged = 0;
+    for one in adding {
+        let added = tokio::time::timeout(SOON, one).await.expect("it ends");
+        acknowledged += added.expect("no panic");
+    }
+    let under = "SELECT provider, count(*) FROM jobs GROUP BY 1";
+    assert_eq!(db::query(&home.database(), under), [format!("new|{acknowledged}")]);
+    daemon.wait_for_status(&home, |status| !is_told(status, "old")).await;
+}
+
+/// A database that is held by another program is waited for, and polls go on under the former name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_waits_for_its_turn_to_be_written() {
+    let dune = StandIn::start().await;
+    dune.put("01RUNS", long());
+    let home = Home::bare();
+    configure(&home, &dune, &[("old", "")]);
+    let daemon = home.start();
+    home.ok(&["add", "old", "01RUNS"]);
+    until(&home, "SELECT state FROM jobs", "running").await;
+    let mut operator = Command::new("sqlite3");
+    operator.arg(home.database()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut operator = operator.spawn().expect("sqlite3 is installed");
+    let mut held = operator.stdin.take().expect("a pipe");
+    held.write_all(b"BEGIN IMMEDIATE; SELECT 'held';\n").expect("a statement");
+    let mut line = [0; 4];
+    operator.stdout.as_mut().expect("a pipe").read_exact(&mut line).expect("it is held");
+
+    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    let mut reload = home.client(&["reload"]);
+    let reload = reload.stdout(Stdio::piped()).spawn().expect("a client");
+    daemon.wait_for("RELOADING=1", &home);
+    daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
+    let asked = dune.count();
+    dune.wait_for_requests(asked + 3, SOON).await;
+    daemon.wait_for_status(&home, |status| is_told(status, "old") && !is_told(status, "new")).await;
+    drop(held);
+    operator.wait().expect("the shell ends");
+    let told = text(&reload.wait_with_output().expect("it ends").stdout);
+    assert!(told.contains("provider old is now new, 1 jobs with it"), "{told}");
+    asked_on(&home, 1).await;
+    daemon.wait_for_status(&home, |status| !is_told(status, "old")).await;
+}
+
+/// A request that somebody ordered of the former name is counted where its provider goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_errand_under_way_goes_along() {
+    let dune = StandIn::start().await;
+    dune.fault(Target::All, Fault::Hang, Times::Always);
+    let home = Home::bare();
+    configure(&home, &dune, &[("old", "")]);
+    let daemon = home.start();
+    let mut errand = home.client(&["check", "old"]);
+    let errand = errand.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a client");
+    dune.wait_for_requests(1, SOON).await;
+    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    home.ok(&["reload"]);
+    let in_flight = |status: &Value, count: u64| {
+        let providers = status["providers"].as_array().expect("providers");
+        let all = providers.iter().map(|own| (own["provider"].as_str(), own["in_flight"].as_u64()));
+        all.eq([(Some("new"), Some(count))])
+    };
+    daemon.wait_for_status(&home, |status| in_flight(status, 1)).await;
+    // Its connection ends, and it with that.
+    dune.pause().await;
+    daemon.wait_for_status(&home, |status| in_flight(status, 0)).await;
+    errand.wait_with_output().expect("it ends");
+}

@@ -1,0 +1,256 @@
+//! Faults of the machine and of those who use it, each under its number in the list of what can go
+//! wrong.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::daemon::{Home, text, until};
+use crate::support::fake_server::{End, Life, StandIn};
+use crate::support::{QUICK, SOON, db, timed};
+use futures_util::future::BoxFuture;
+use jobtrack::clock::Clock;
+use jobtrack::job::{
+    Answer, ConnectionCheck, NotFoundTimeout, Observation, ObservedState, ProviderError,
+    ProviderTimes, RemoteId, UtcTime,
+};
+use jobtrack::policy::Backoff;
+use jobtrack::provider::Provider;
+use jobtrack::scheduler::{ConfiguredProvider, JobSpec, Providers, Scheduler};
+use jobtrack::store::Store;
+use jobtrack::tracker::ProviderSettings;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Panics over one job; all others are done.
+#[derive(Debug)]
+struct Clumsy;
+
+impl Provider for Clumsy {
+    fn validate_id(&self, _: &RemoteId) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn poll<'a>(&'a self, id: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            assert!(id.as_str() != "cursed", "an answer that nobody foresaw");
+            let seen = Observation {
+                similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+                reported_duration: None,
+                list_time: None,
+                state: ObservedState::Succeeded,
+                provider_state: "DONE".into(),
+                times: ProviderTimes::default(),
+                message: None,
+                detail: serde_json::Map::new(),
+            };
+            Answer {
+                result: Ok(seen),
+                rate_limit: jobtrack::job::RateLimitInfo::default(),
+                server_date: None,
+            }
+        })
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        _: &'a RemoteId,
+        _: UtcTime,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        unreachable!("nobody cancels here")
+    }
+
+    fn check_connection(&self, _: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
+        unreachable!("nobody checks here")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(&dir.path().join("jobtrack.db")).await.expect("a store");
+    let (mut newest, reader) = (store.writer.subscribe_newest_seq(), store.reader.clone());
+    let (_orders, ordered) = mpsc::channel(1);
+    let (scheduler, handle) = Scheduler::new(Clock::start(), store.writer, store.reader, ordered);
+    let name: jobtrack::job::ProviderName = "clumsy".parse().expect("a name");
+    let settings = ProviderSettings {
+        policy: jobtrack::tracker::PollPolicy::Backoff,
+        name: name.clone(),
+        account: None,
+        requests_per_minute: 6000,
+        max_in_flight: 8,
+        backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) },
+        give_up_after: Duration::from_hours(1),
+        lost_after: NotFoundTimeout {
+            previously_seen: Duration::from_hours(1),
+            never_seen: Duration::from_hours(1),
+        },
+        request_timeout: Duration::from_secs(1),
+        supports_list: false,
+    };
+    let (provider, formerly) = (Arc::new(Clumsy), Vec::new());
+    let known = ConfiguredProvider { kind: "dune", settings, provider, previous_names: formerly };
+    let stop = CancellationToken::new();
+    let running =
+        tokio::spawn(scheduler.run(Providers::from([(name.clone(), known)]), stop.clone()));
+    let wanted = |id: &str| JobSpec {
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+        provider: name.clone(),
+        remote_id: id.parse().expect("an id"),
+        labels: jobtrack::job::Labels::default(),
+        give_up_after: None,
+        added_by: None,
+    };
+    let added = handle.add(vec![wanted("cursed"), wanted("fine")]).await.expect("added");
+    assert_eq!(added.len(), 2);
+    newest.wait_for(|seq| *seq >= 3).await.expect("the other one ends");
+    let cursed = reader.stored_job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
+    handle.poll_on_demand(cursed, SOON).await.expect("asked again");
+    let job = reader.job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
+    assert!(!job.terminal && job.failed_polls >= 1, "{job:?}");
+    assert_eq!(job.last_poll_error.as_deref(), Some("the answer could not be handled"));
+    stop.cancel();
+    running.await.expect("no panic of the core").expect("an ordered end");
+}
+
+/// An operator's shell on the database, in the middle of something.
+fn shell(home: &Home, statement: &str) -> Child {
+    let mut shell = Command::new("sqlite3")
+        .arg(home.database())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sqlite3 is installed");
+    let stdin = shell.stdin.as_mut().expect("a pipe");
+    stdin.write_all(format!("{statement}\nSELECT 'there';\n").as_bytes()).expect("a statement");
+    let mut line = [0; 6];
+    let stdout = shell.stdout.as_mut().expect("a pipe");
+    std::io::Read::read_exact(stdout, &mut line).expect("the shell is there");
+    shell
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_17_an_operators_write_lock_holds_up_the_writing_and_nothing_else() {
+    let dune = StandIn::start().await;
+    let life = Life::from_first_request().running(Duration::from_secs(3)).then(End::Completed);
+    dune.put("01FIRST", life);
+    dune.put("01LONG", Life::new().running(Duration::from_hours(1)).then(End::Completed));
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    home.ok(&["add", "dune", "01FIRST", "01LONG"]);
+    until(&home, "SELECT state FROM jobs WHERE id = 2", "running").await;
+    let mut operator = shell(&home, "BEGIN IMMEDIATE;");
+    let before = dune.count_for("01LONG");
+    let (refused, took) = timed(|| home.jobtrack(&["add", "dune", "01SECOND"]));
+    let why = text(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && why.contains("adding them again is safe"), "{why}");
+    assert!(took >= Duration::from_secs(5), "it had patience: {took:?}");
+    dune.wait_for_requests_of("01LONG", before + 10, SOON).await;
+    home.ok(&["list"]);
+    daemon.wait_for_status(&home, |status| status["unwritten_changes"] == 1).await;
+    assert_eq!(home.log().matches("nothing can be written").count(), 1, "{}", home.log());
+    drop(operator.stdin.take());
+    operator.wait().expect("the shell ends");
+    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success());
+    assert!(home.ok(&["add", "dune", "01SECOND"]).contains("01SECOND"));
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_19_a_state_that_an_operator_set_is_not_overwritten_blindly() {
+    let dune = StandIn::start().await;
+    dune.put("01EDITED", Life::new().running(Duration::from_hours(1)).then(End::Completed));
+    let home = Home::new(&dune.base_url(), QUICK);
+    let _daemon = home.start();
+    home.ok(&["add", "dune", "01EDITED"]);
+    dune.wait_for_requests(3, SOON).await;
+    let edit = "UPDATE job SET state = 'failed', terminal_at = '2026-01-01 00:00:00.000';";
+    drop(shell(&home, edit).wait_with_output());
+    dune.put("01EDITED", Life::new().then(End::Completed));
+    let mut anomaly = String::new();
+    while anomaly.is_empty() {
+        home.ok(&["poll", "1"]);
+        anomaly = db::value(&home.database(), "SELECT reason FROM provider_event");
+    }
+    assert_eq!(anomaly, "the database says failed where we knew running");
+    assert_eq!(db::value(&home.database(), "SELECT state FROM jobs"), "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_19_an_edit_is_noticed_although_the_job_does_not_move() {
+    let dune = StandIn::start().await;
+    dune.put("01EDITED", Life::new().running(Duration::from_hours(1)).then(End::Completed));
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    home.ok(&["add", "dune", "01EDITED"]);
+    until(&home, "SELECT state FROM jobs", "running").await;
+    let edit = "UPDATE job SET state = 'failed', terminal_at = '2026-01-01 00:00:00.000';";
+    drop(shell(&home, edit).wait_with_output());
+    let anomaly = "SELECT reason FROM provider_event WHERE kind = 'anomaly'";
+    until(&home, anomaly, "the database says failed where we knew running").await;
+    daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_does_not_take_stands_in_nobodys_way() {
+    let dune = StandIn::start().await;
+    let life = || Life::from_first_request().running(Duration::from_secs(1)).then(End::Completed);
+    let home = Home::new(&dune.base_url(), QUICK);
+    let daemon = home.start();
+    let trigger = "CREATE TRIGGER trap BEFORE UPDATE ON job
+                   WHEN NEW.remote_id = '01TRAPPED' AND NEW.state = 'succeeded'
+                   BEGIN SELECT raise(ABORT, 'trapped'); END;";
+    drop(shell(&home, trigger).wait_with_output());
+    let ids: Vec<_> = (0..20).map(|n| format!("01FREE{n}")).chain(["01TRAPPED".into()]).collect();
+    for id in &ids {
+        dune.put(id, life());
+    }
+    assert!(home.jobtrack_with(&["add", "dune", "-"], &ids.join("\n")).status.success());
+    until(&home, "SELECT count(*) FROM jobs WHERE state = 'succeeded'", "20").await;
+    daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
+    assert!(
+        home.log().contains("job 21: what is to be written of it is refused"),
+        "{}",
+        home.log()
+    );
+    home.ok(&["add", "dune", "01AFTER"]);
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_49_silent_connections_keep_nobody_out() {
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    let mut command = Command::new("prlimit");
+    let daemon = home.command();
+    command.arg("--nofile=96").arg(daemon.get_program()).args(daemon.get_args()).env_clear();
+    let daemon = home.spawn(command);
+    daemon.wait_for("READY=1", &home);
+    let mut silent = Vec::new();
+    for n in 0..900 {
+        silent.push(UnixStream::connect(home.socket()).expect("the daemon listens"));
+        if n % 100 == 0 {
+            let (_, took) = timed(|| home.ok(&["list", "--all"]));
+            assert!(took < Duration::from_secs(1), "{took:?}");
+        }
+    }
+    home.ok(&["add", "dune", "01FINE"]);
+    assert!(!home.log().contains("not accepted"), "{}", home.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_50_a_slow_reader_of_the_stream_holds_up_nobody() {
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    let _daemon = home.start();
+    let mut slow = UnixStream::connect(home.socket()).expect("the daemon listens");
+    slow.write_all(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
+    // It never reads a byte, while more is told than any buffer holds.
+    let ids: Vec<_> = (0..5000).map(|n| format!("01SLOW{n}")).collect();
+    assert!(home.jobtrack_with(&["add", "dune", "-", "-q"], &ids.join("\n")).status.success());
+    let quick = home.ok(&["--json", "history", "--after", "4000"]);
+    assert_eq!(quick.lines().count(), 1000);
+    dune.wait_for_requests(20, SOON).await;
+}

@@ -1,0 +1,61 @@
+//! A word that nobody knows, as an operator meets it: it stands in the status, one line of config
+//! tells what it means, and after a reload the history says so.
+
+use std::time::Duration;
+
+use crate::support::daemon::{Daemon, Home, until};
+use crate::support::db;
+use crate::support::fake_server::{Kind, Life, StandIn};
+
+const JOB: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
+/// So seldom that only the reload can be why a job is asked again.
+const SELDOM: &str = "requests_per_minute = 3000\nmin_interval = \"1h\"\nmax_interval = \"1h\"";
+
+async fn wait_for_words(daemon: &Daemon, home: &Home, words: &[&str]) {
+    let such = |status: &serde_json::Value| {
+        status["providers"][0]["unknown_words"] == serde_json::json!(words)
+    };
+    daemon.wait_for_status(home, such).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_word_is_shown_explained_and_gone() {
+    let dune = StandIn::start().await;
+    dune.put_for(Kind::Dune, JOB, Life::new().then_says("QUERY_STATE_DAYDREAMING", None));
+    let home = Home::new(&dune.base_url(), SELDOM);
+    let daemon = home.start();
+    home.ok(&["add", "dune", JOB]);
+    until(&home, "SELECT state FROM jobs", "unknown").await;
+    wait_for_words(&daemon, &home, &["QUERY_STATE_DAYDREAMING"]).await;
+    let told = home.ok(&["status"]);
+    assert!(told.contains("words that are not known: QUERY_STATE_DAYDREAMING"), "{told}");
+    let logged = || home.log().matches("a state that is not known").count();
+    assert_eq!(logged(), 1, "{}", home.log());
+
+    // What is known already is refused, and changes nothing.
+    home.configure(&dune.base_url(), &format!("{SELDOM}\nstates = {{ FAILED = \"succeeded\" }}"));
+    let refused = home.jobtrack(&["reload"]);
+    assert!(!refused.status.success());
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("FAILED cannot be set, it is known already: failed"), "{why}");
+
+    let states = format!("{SELDOM}\nstates = {{ DAYDREAMING = \"running\" }}");
+    home.configure(&dune.base_url(), &states);
+    home.ok(&["reload"]);
+    until(&home, "SELECT state FROM jobs", "running").await;
+    wait_for_words(&daemon, &home, &[]).await;
+    let steps = "SELECT from_state, to_state, evidence, provider_state FROM history";
+    assert_eq!(
+        db::query(&home.database(), steps),
+        [
+            "|registered|local|",
+            "registered|pending|reported|",
+            "pending|unknown|observed|QUERY_STATE_DAYDREAMING",
+            "unknown|running|observed|QUERY_STATE_DAYDREAMING",
+        ]
+    );
+    assert_eq!(logged(), 1, "{}", home.log());
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    dune.wait_for_requests(2, Duration::ZERO).await;
+    assert_eq!(dune.requests().len(), 2, "asked once, and once after the reload that explained it");
+}

@@ -1,0 +1,382 @@
+//! The rules that hold between the rooms, read from the source itself and from `ARCHITECTURE.md`:
+//! who may use whom, what the pure rooms must not know, where SQL, HTTP and `unsafe` may be, which
+//! way a job can go. A rule that is broken is told with its file and line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jobtrack::job::{
+    CurrentState, LifecycleStep, LocalOutcome, Observation, ObservedState, ProviderTimes,
+    RequestTimes, State, UtcTime, Verdict, evaluate_observation, local_end_transition,
+    registration_transition,
+};
+
+const PURE: [&str; 3] = ["job", "policy", "tracker"];
+/// They serve every room that does IO.
+const SERVING: [&str; 2] = ["config", "clock"];
+
+/// A file under `src/`, its comments blotted out.
+struct Source {
+    path: PathBuf,
+    room: String,
+    text: String,
+}
+
+impl Source {
+    fn at(&self, offset: usize) -> String {
+        let line = self.text[..offset].matches('\n').count() + 1;
+        format!("{}:{line}", self.path.display())
+    }
+
+    /// Where `word` stands by itself.
+    fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
+        self.text.match_indices(word).map(|(at, _)| at).filter(move |at| {
+            !self.text[..*at].ends_with(part_of_word)
+                && !self.text[at + word.len()..].starts_with(part_of_word)
+        })
+    }
+
+    /// The first names of all paths that begin with `root::`, groups in braces taken apart.
+    fn paths(&self, root: &str) -> Vec<(usize, String)> {
+        let mut found = Vec::new();
+        for at in self.words(root) {
+            let Some(rest) = self.text[at + root.len()..].strip_prefix("::") else { continue };
+            match rest.strip_prefix('{') {
+                Some(group) => found.extend(group_names(group).into_iter().map(|name| (at, name))),
+                None => found.push((at, leading_name(rest))),
+            }
+        }
+        found
+    }
+}
+
+fn leading_name(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The first names of what stands between the braces of a `use`, the opening one already read.
+fn group_names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let (mut depth, mut start) = (1, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if (c == ',' && depth == 1) || depth == 0 {
+            names.push(leading_name(text[start..at].trim()));
+            start = at + 1;
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// The line without its comment; a `//` that follows a colon belongs to a URL.
+fn without_comment(line: &str) -> &str {
+    let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
+    comment.map_or(line, |(at, _)| &line[..at])
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    files.sort();
+    assert!(files.len() > 40, "the sources were found");
+    let sources = files.into_iter().map(|file| {
+        let text = fs::read_to_string(&file).expect("a text");
+        let text: Vec<_> = text.lines().map(without_comment).collect();
+        let path = file.strip_prefix(root()).expect("below the root").to_owned();
+        let room = path.components().nth(1).expect("below src").as_os_str().to_string_lossy();
+        let room = room.trim_end_matches(".rs").to_owned();
+        Source { path, room, text: text.join("\n") }
+    });
+    sources.filter(|source| source.room != "lib").collect()
+}
+
+fn architecture() -> String {
+    fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
+}
+
+/// The table of rooms: what each may use, in so many words.
+fn table() -> BTreeMap<String, BTreeSet<String>> {
+    let names =
+        |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let text = architecture();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let table: BTreeMap<_, _> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').collect();
+            (names(cells[1]).remove(0), names(cells[3]).into_iter().collect())
+        })
+        .collect();
+    assert!(table.len() > 10, "the table was found");
+    table
+}
+
+/// All that `room` may use: by its row, by the rows of those, and what serves IO.
+fn allowed(table: &BTreeMap<String, BTreeSet<String>>, room: &str) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    let mut waiting: Vec<&str> = vec![room];
+    if !PURE.contains(&room) && !SERVING.contains(&room) {
+        waiting.extend(SERVING);
+        known.extend(SERVING.map(str::to_owned));
+    }
+    while let Some(next) = waiting.pop() {
+        for used in table.get(next).into_iter().flatten() {
+            if known.insert(used.clone()) {
+                waiting.push(used);
+            }
+        }
+    }
+    known
+}
+
+#[test]
+fn rooms_use_only_what_lies_below_them() {
+    let table = table();
+    let mut broken = Vec::new();
+    for source in sources() {
+        let room = &source.room;
+        if !table.contains_key(room) {
+            broken.push(format!("{}: room {room} has no row in the table", source.path.display()));
+            continue;
+        }
+        let allowed = allowed(&table, room);
+        let own_crate = if room == "bin" { "jobtrack" } else { "crate" };
+        for (at, used) in source.paths(own_crate) {
+            if used != *room && !allowed.contains(&used) {
+                broken.push(format!("{}: {room} must not use {used}", source.at(at)));
+            }
+        }
+    }
+    let rooms: BTreeSet<_> = sources().into_iter().map(|source| source.room).collect();
+    for gone in table.keys().filter(|room| !rooms.contains(*room)) {
+        broken.push(format!("there is no room {gone}"));
+    }
+    assert!(broken.is_empty(), "against the table in ARCHITECTURE.md:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_table_itself_keeps_the_great_lines() {
+    let table = table();
+    for room in table.keys() {
+        let used = allowed(&table, room);
+        assert!(!used.contains(room), "{room} is below itself");
+        assert!(room == "bin" || !used.contains("daemon"), "{room} uses the wiring");
+    }
+    for room in PURE {
+        let used = allowed(&table, room);
+        assert!(used.iter().all(|used| PURE.contains(&used.as_str())), "{room} uses {used:?}");
+    }
+    for forbidden in ["store", "scheduler", "provider", "tracker"] {
+        assert!(!allowed(&table, "cli").contains(forbidden), "cli speaks over the socket alone");
+    }
+}
+
+#[test]
+fn no_import_climbs_out_of_its_room_unseen() {
+    let table = table();
+    let mut broken = Vec::new();
+    for source in sources() {
+        let depth = source.path.components().count();
+        let is_front = depth == 2 || (depth == 3 && source.path.ends_with("mod.rs"));
+        for (at, name) in source.paths("super") {
+            let climbs = (depth <= 3 && name == "super") || (is_front && table.contains_key(&name));
+            if climbs {
+                broken.push(format!("{}: super::{name}; say crate::…", source.at(at)));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "imports that the table does not see:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn pure_rooms_know_no_clock_no_chance_and_no_io() {
+    let words = [
+        "tokio",
+        "sqlx",
+        "reqwest",
+        "fastrand",
+        "async",
+        "await",
+        "SystemTime",
+        "Instant",
+        "Zoned",
+    ];
+    let modules = ["fs", "net", "env", "process", "thread", "io", "os"];
+    let mut broken = Vec::new();
+    for source in sources().iter().filter(|source| PURE.contains(&source.room.as_str())) {
+        for word in words {
+            broken.extend(source.words(word).map(|at| format!("{}: {word}", source.at(at))));
+        }
+        for (at, module) in source.paths("std") {
+            if modules.contains(&module.as_str()) {
+                broken.push(format!("{}: std::{module}", source.at(at)));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "hand these in from outside:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn sql_http_and_unsafe_code_keep_to_their_rooms() {
+    let rules: [(&[&str], &[&str]); 3] = [
+        (&["sqlx", "libsqlite3_sys"], &["src/store/"]),
+        (&["reqwest"], &["src/provider/", "src/api/client.rs", "src/config/"]),
+        (&["unsafe"], &["src/store/"]),
+    ];
+    let mut broken = Vec::new();
+    for source in sources() {
+        let path = source.path.to_string_lossy();
+        for (words, places) in rules {
+            if places.iter().any(|place| path.starts_with(place)) {
+                continue;
+            }
+            for word in words {
+                let found = source.words(word).map(|at| format!("{}: {word}", source.at(at)));
+                broken.extend(found.map(|what| format!("{what} belongs in {places:?}")));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn no_file_is_too_long_to_read_at_once() {
+    const LONGEST: usize = 400;
+    for source in sources() {
+        let lines = source.text.lines().count();
+        assert!(lines <= LONGEST, "{}: {lines} lines", source.path.display());
+    }
+}
+
+const SAID: [ObservedState; 8] = [
+    ObservedState::Pending,
+    ObservedState::Running,
+    ObservedState::Unknown,
+    ObservedState::Succeeded,
+    ObservedState::Failed,
+    ObservedState::Cancelled,
+    ObservedState::Expired,
+    ObservedState::Indeterminate,
+];
+
+/// Every edge that the code can go: all states, steps, answers and endings of ours are tried.
+fn edges_of_the_code() -> BTreeSet<(String, String)> {
+    let now = UtcTime::from_millis(0);
+    let known = ProviderTimes {
+        submitted_at: Some(now),
+        started_at: Some(now),
+        ..ProviderTimes::default()
+    };
+    let started = ProviderTimes { submitted_at: None, ..known };
+    let mut rows = vec![registration_transition(now)];
+    for state in State::ALL {
+        // Nothing was ever asked of a job that is registered.
+        let steps: &[LifecycleStep] = match state {
+            State::Registered => &[LifecycleStep::Registered],
+            _ => &[LifecycleStep::Registered, LifecycleStep::Pending, LifecycleStep::Running],
+        };
+        for &reached in steps {
+            let standing =
+                CurrentState { state, furthest_step: reached, ..CurrentState::registered(now) };
+            for said in SAID {
+                for times in [ProviderTimes::default(), known, started] {
+                    let seen = Observation {
+                        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+                        reported_duration: None,
+                        list_time: None,
+                        state: said,
+                        provider_state: "a word".into(),
+                        times,
+                        message: None,
+                        detail: serde_json::Map::default(),
+                    };
+                    let asked = RequestTimes { sent_at: now, received_at: now };
+                    if let Verdict::Transitions(moved) =
+                        evaluate_observation(&standing, &seen, asked)
+                    {
+                        rows.extend(moved);
+                    }
+                }
+            }
+            for ours in [LocalOutcome::Lost, LocalOutcome::Untracked] {
+                rows.extend(local_end_transition(&standing, ours, now, String::new()));
+            }
+        }
+    }
+    let name = |state: State| state.as_str().to_owned();
+    rows.iter().map(|row| (row.from.map_or("[*]".into(), name), name(row.to))).collect()
+}
+
+/// The edges of the diagram; one from a group is one from each state in it.
+fn edges_of_the_diagram() -> BTreeSet<(String, String)> {
+    let text = architecture();
+    let diagram = text.split("```mermaid\nstateDiagram-v2\n").nth(1).expect("a state diagram");
+    let diagram = diagram.split("```").next().expect("its end");
+    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut arrows = Vec::new();
+    let mut group = None;
+    for line in diagram.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix("state ") {
+            group = name.strip_suffix(" {");
+        } else if line == "}" {
+            group = None;
+        } else {
+            let arrow = line.split(" : ").next().expect("an arrow");
+            let (from, to) = arrow.split_once(" --> ").expect("an arrow");
+            arrows.push((from, to));
+            if let Some(group) = group {
+                groups.entry(group).or_default().extend([from, to]);
+            }
+        }
+    }
+    let mut edges = BTreeSet::new();
+    for (from, to) in arrows {
+        let members = groups.get(from).cloned().unwrap_or(BTreeSet::from([from]));
+        edges.extend(members.into_iter().map(|from| (from.to_owned(), to.to_owned())));
+    }
+    edges
+}
+
+#[test]
+fn the_diagram_shows_exactly_the_ways_that_a_job_can_go() {
+    let mut expected = edges_of_the_code();
+    for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {
+        assert!(
+            !expected.iter().any(|(from, _)| from == state.as_str()),
+            "{state} is terminal, and something leads out of it"
+        );
+        expected.insert((state.as_str().to_owned(), "[*]".to_owned()));
+    }
+    let drawn = edges_of_the_diagram();
+    let missing: Vec<_> = expected.difference(&drawn).collect();
+    let invented: Vec<_> = drawn.difference(&expected).collect();
+    assert!(missing.is_empty(), "not drawn in ARCHITECTURE.md: {missing:?}");
+    assert!(invented.is_empty(), "drawn there, but never gone: {invented:?}");
+    for state in State::ALL {
+        assert!(drawn.iter().any(|(_, to)| to == state.as_str()), "nothing leads to {state}");
+    }
+}

@@ -1,0 +1,316 @@
+//! What is refused: in words that name the file, the line, the key and what is allowed.
+
+use super::Case;
+
+/// A file, the line that is wrong, the key, and words that must be in the complaint.
+type Wrong<'a> = (&'a str, usize, &'a str, &'a [&'a str]);
+
+const DUNE: &str = "[providers.dune]\nkind = \"dune\"\napi_key = { file = \"/key\" }\n";
+
+fn check(cases: &[Wrong<'_>]) {
+    for (text, line, key, words) in cases {
+        let case = Case::file(text);
+        let file = case.file.as_ref().expect("a file").display().to_string();
+        let why = case.refused();
+        let complaint = format!("{file}:{line}: {key} ");
+        assert!(why.lines().any(|one| one.starts_with(&complaint)), "{complaint}…\n{why}");
+        for word in *words {
+            assert!(why.contains(word), "{key}: {word:?} is missing\n{why}");
+        }
+    }
+}
+
+#[test]
+fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
+    check(&[
+        (
+            "bogus = 1\n",
+            1,
+            "bogus",
+            &["is not a setting", "store, control, polling, maintenance, providers"],
+        ),
+        ("\n[stor]\npath = \"/x\"\n", 2, "stor", &["is not a setting", "store"]),
+        ("[store]\npaht = \"/x\"\n", 2, "store.paht", &["is not a setting", ": path, statement"]),
+        ("[control]\nsock = \"/x\"\n", 2, "control.sock", &["socket, mode, group"]),
+        (
+            "[polling]\nmin_interval = \"2s\"\nmaximum = \"1m\"\n",
+            3,
+            "polling.maximum",
+            &["policy, price, min_interval, max_interval, request_timeout, give_up_after"],
+        ),
+        (
+            &format!("{DUNE}rpm = 5\n"),
+            4,
+            "providers.dune.rpm",
+            &[
+                "kind, base_url, api_key, auth, iam_url, region",
+                "requests_per_minute, max_in_flight",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
+    let dune = |line: &str| format!("{DUNE}{line}\n");
+    let with = |key: &str, value: &str| dune(&format!("{key} = {value}"));
+    let rpm = "providers.dune.requests_per_minute";
+    check(&[
+        ("[store]\npath = 5\n", 2, "store.path", &["not a whole number"]),
+        ("store = 5\n", 1, "store", &["not a whole number"]),
+        ("[control]\nmode = 432\n", 2, "control.mode", &["not a whole number"]),
+        ("[control]\nmode = \"rw\"\n", 2, "control.mode", &["octal", "0660"]),
+        ("[control]\nmode = \"0888\"\n", 2, "control.mode", &["octal"]),
+        ("[control]\nmode = \"4660\"\n", 2, "control.mode", &["octal"]),
+        ("[control]\ngroup = true\n", 2, "control.group", &["not a boolean"]),
+        ("[polling]\nmin_interval = 5\n", 2, "polling.min_interval", &["not a whole number"]),
+        ("[polling]\nmin_interval = \"soon\"\n", 2, "polling.min_interval", &["duration", "90s"]),
+        ("[polling]\nmin_interval = \"5\"\n", 2, "polling.min_interval", &["duration"]),
+        ("[polling]\nmin_interval = \"-5s\"\n", 2, "polling.min_interval", &["duration"]),
+        ("[polling]\nmin_interval = \"0s\"\n", 2, "polling.min_interval", &["at least 100ms"]),
+        ("[polling]\ngive_up_after = \"2y\"\n", 2, "polling.give_up_after", &["at most 400d"]),
+        ("[polling]\npolicy = \"guess\"\n", 2, "polling.policy", &["learned, backoff"]),
+        ("[polling]\nprice = \"9ms\"\n", 2, "polling.price", &["at least 10ms", "at most 1h"]),
+        ("[polling]\nprice = \"61m\"\n", 2, "polling.price", &["at most 1h"]),
+        (&with("price", "\"2h\""), 4, "providers.dune.price", &["at most 1h"]),
+        (&with("policy", "\"none\""), 4, "providers.dune.policy", &["learned, backoff"]),
+        (
+            "[polling]\nmin_interval = \"10m\"\nmax_interval = \"9m\"\n",
+            3,
+            "polling.max_interval",
+            &["not be less than min_interval"],
+        ),
+        (&with("max_interval", "\"5ms\""), 4, "providers.dune.max_interval", &["at least"]),
+        (
+            &with("min_interval", "\"10m\""),
+            1,
+            "providers.dune.max_interval",
+            &["not be less than min_interval"],
+        ),
+        (&with("requests_per_minute", "0"), 4, rpm, &["1 to 60000"]),
+        (&with("requests_per_minute", "60001"), 4, rpm, &["1 to 60000"]),
+        (&with("requests_per_minute", "-1"), 4, rpm, &["must be"]),
+        (&with("requests_per_minute", "99999999999"), 4, rpm, &["must be"]),
+        (&with("requests_per_minute", "\"many\""), 4, rpm, &["not text"]),
+        (&with("requests_per_minute", "1.5"), 4, rpm, &["fraction"]),
+        (&with("max_in_flight", "0"), 4, "providers.dune.max_in_flight", &["1 to 1000"]),
+        (&with("account", "\"My Account\""), 4, "providers.dune.account", &["lower-case"]),
+        (&with("account", "5"), 4, "providers.dune.account", &["not a whole number"]),
+        (&with("formerly", "\"old\""), 4, "providers.dune.formerly", &["not text"]),
+        (&with("formerly", "[\"My Secret\"]"), 4, "providers.dune.formerly", &["lower-case"]),
+        (&with("base_url", "\"http://api.dune.com\""), 4, "providers.dune.base_url", &["https"]),
+        (&with("base_url", "\"http://10.1.2.3\""), 4, "providers.dune.base_url", &["loopback"]),
+        (&with("base_url", "\"nonsense\""), 4, "providers.dune.base_url", &["https"]),
+        ("[providers.dune]\nkind = \"sparql\"\n", 2, "providers.dune.kind", &["one of: dune"]),
+        ("[providers.dune]\napi_key = { env = \"K\" }\n", 1, "providers.dune.kind", &["not set"]),
+        ("[providers.dune]\nkind = \"dune\"\n", 1, "providers.dune.api_key", &["needed"]),
+        ("[providers.Dune]\nkind = \"dune\"\n", 1, "providers.Dune", &["lower-case"]),
+        ("[providers]\ndune = 5\n", 2, "providers.dune", &["not a whole number"]),
+    ]);
+}
+
+#[test]
+fn a_former_name_is_that_of_one_provider_which_is_configured_no_more() {
+    let dune = |name: &str, formerly: &str| {
+        let section = DUNE.replace("providers.dune", &format!("providers.{name}"));
+        format!("{section}formerly = [{formerly}]\n")
+    };
+    let both = |one: &str, two: &str| format!("{}{}", dune("a", one), dune("b", two));
+    Case::file(&both("\"c\", \"d\"", "\"e\"")).good();
+    check(&[
+        (&dune("a", "\"c\", \"a\""), 4, "providers.a.formerly", &["must not name a itself"]),
+        (&both("\"b\"", ""), 4, "providers.a.formerly", &["b, which is configured"]),
+        (
+            &both("\"c\"", "\"d\", \"c\""),
+            8,
+            "providers.b.formerly",
+            &["c, which providers.a.formerly names too"],
+        ),
+    ]);
+    let secret = Case::file(&dune("a", "\"My Secret\"")).refused();
+    assert!(!secret.contains("Secret"), "{secret}");
+}
+
+#[test]
+fn fault_53_a_socket_path_that_does_not_fit_is_refused() {
+    let socket = |length: usize| {
+        let path = format!("/{}", "s".repeat(length - 1));
+        Case::file(&format!("[control]\nsocket = \"{path}\"\n"))
+    };
+    socket(107).good();
+    for length in [108, 4000] {
+        let why = socket(length).refused();
+        assert!(why.contains(":2: control.socket") && why.contains("107 bytes"), "{why}");
+    }
+}
+
+#[test]
+fn all_complaints_of_one_kind_are_told_at_once() {
+    let why =
+        Case::file(&format!("{DUNE}max_in_flight = 0\n[polling]\nrequest_timeout = \"1ms\"\n"))
+            .refused();
+    for key in ["providers.dune.max_in_flight", "polling.request_timeout"] {
+        assert!(why.contains(key), "{key}\n{why}");
+    }
+}
+
+#[test]
+fn a_job_is_lost_after_a_minute_at_the_soonest() {
+    for key in ["lost_after", "lost_after_unseen"] {
+        let set = |value: &str| format!("[polling]\n{key} = \"{value}\"\n{DUNE}");
+        for good in ["1m", "400d"] {
+            Case::file(&set(good)).good();
+        }
+        for bad in ["59s", "0s", "401d"] {
+            check(&[(&set(bad), 2, &format!("polling.{key}"), &["at least 1m"])]);
+        }
+        let own = format!("{DUNE}{key} = \"59s\"\n");
+        check(&[(&own, 4, &format!("providers.dune.{key}"), &["at least 1m and at most 400d"])]);
+    }
+}
+
+#[test]
+fn a_word_means_a_state_that_a_service_can_tell() {
+    for good in ["pending", "running", "succeeded", "failed", "cancelled", "expired"] {
+        Case::file(&format!("{DUNE}states = {{ DAYDREAMING = \"{good}\" }}\n")).good();
+    }
+    let key = "providers.dune.states.DAYDREAMING";
+    let allowed = "must be one of: pending, running, succeeded, failed, cancelled, expired";
+    for bad in ["unknown", "registered", "indeterminate", "lost", "untracked", "Running", ""] {
+        let text = format!("{DUNE}states = {{ DAYDREAMING = \"{bad}\" }}\n");
+        check(&[(&text, 4, key, &[allowed])]);
+    }
+    check(&[(&format!("{DUNE}states = {{ DAYDREAMING = 5 }}\n"), 4, key, &["must be"])]);
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let cases = [
+        ("JOBTRACK__STORE__PAHT", "/x", "store.paht is not a setting"),
+        ("JOBTRACK__POLLING__MIN_INTERVAL", "soon", "polling.min_interval must be a duration"),
+        ("JOBTRACK__CONTROL__MODE", "rw", "control.mode must be octal"),
+        ("JOBTRACK__BOGUS", "x", "bogus is not a setting"),
+    ];
+    for (name, value, complaint) in cases {
+        let why = Case::new().env(name, value).refused();
+        assert!(why.contains(complaint) && why.contains(&format!("${name}: ")), "{name}: {why}");
+    }
+}
+
+#[test]
+fn fault_54_a_file_that_cannot_be_read_is_named() {
+    let case = Case::new();
+    let binary = case.dir.path().join("binary.toml");
+    std::fs::write(&binary, b"[store]\npath = \"/\xff\"\n").expect("a file");
+    let cases = [
+        (case.dir.path().join("missing.toml"), "No such file"),
+        (case.dir.path().to_owned(), "directory"),
+        (binary, "UTF-8"),
+    ];
+    for (path, word) in cases {
+        let explicit = Case { file: Some(path.clone()), ..Case::new() };
+        let by_variable = Case::new().env("JOBTRACK_CONFIG", &path.display().to_string());
+        for case in [explicit, by_variable] {
+            let why = case.refused();
+            assert!(why.contains(&path.display().to_string()) && why.contains(word), "{why}");
+        }
+    }
+}
+
+#[test]
+fn fault_54_a_syntax_error_is_told_with_its_line() {
+    let cases = [
+        ("[store\npath = \"/x\"\n", 1),
+        ("[store]\n\npath = /x\n", 3),
+        ("[store]\npath = \"/x\"\npath = \"/y\"\n", 3),
+        ("[store]\npath = \"/x\n", 2),
+        ("[control]\nmode \"0660\"\n", 2),
+    ];
+    for (text, line) in cases {
+        let case = Case::file(text);
+        let file = case.file.as_ref().expect("a file").display().to_string();
+        let why = case.refused();
+        let place = format!("{file}:{line}: ");
+        assert!(why.starts_with(&place) && why.len() > place.len(), "{text}\n{why}");
+    }
+}
+
+#[test]
+fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
+    let dli = |auth: &str| {
+        format!(
+            "[providers.lake]\nkind = \"dli\"\nregion = \"cn-north-4\"\nproject_id = \"4f1\"\n\
+             auth = {auth}\n"
+        )
+    };
+    let table = |keys: &[&str]| {
+        let keys: Vec<_> = keys.iter().map(|key| format!("{key} = {{ env = \"K\" }}")).collect();
+        dli(&format!("{{ {} }}", keys.join(", ")))
+    };
+    for good in [&["token"][..], &["ak", "sk"], &["security_token", "sk", "ak"]] {
+        Case::file(&table(good)).good();
+    }
+    let bad = [
+        &[][..],
+        &["ak"],
+        &["sk"],
+        &["security_token"],
+        &["ak", "security_token"],
+        &["token", "ak"],
+        &["token", "security_token"],
+        &["token", "ak", "sk"],
+    ];
+    let auth = "providers.lake.auth";
+    for keys in bad {
+        let text = table(keys);
+        check(&[(&text, 5, auth, &["{ token = … }", "{ ak = …, sk = … }", "security_token"])]);
+    }
+    check(&[
+        (
+            &dli("\"text\""),
+            5,
+            auth,
+            &["must be { token = … }, { user = …, … } or { ak = …, … }, not text"],
+        ),
+        (
+            &table(&["tokens"]),
+            5,
+            "providers.lake.auth.tokens",
+            &["token, user, password, domain, project, ak, sk, security_token"],
+        ),
+        (&dli("{ ak = \"x\", sk = 5 }"), 5, "providers.lake.auth.ak", &["never the text itself"]),
+    ]);
+    let user = r#"user = "u", domain = "d", password = { env = "P" }"#;
+    for more in ["", r#", project = "p""#] {
+        let config = Case::file(&dli(&format!("{{ {user}{more} }}"))).good().config;
+        let iam_url = config.providers.into_values().next().expect("lake").iam_url();
+        assert_eq!(iam_url.as_deref(), Some("https://iam.cn-north-4.myhuaweicloud.com"));
+    }
+    for wrong in [
+        r#"{ user = "u", domain = "d" }"#,
+        r#"{ user = "u", password = { env = "P" } }"#,
+        r#"{ domain = "d", password = { env = "P" } }"#,
+        r#"{ project = "p" }"#,
+        r#"{ token = { env = "T" }, project = "p" }"#,
+        &format!("{{ {user}, token = {{ env = \"T\" }} }}"),
+        &format!("{{ {user}, ak = {{ env = \"A\" }} }}"),
+        &format!("{{ {user}, ak = {{ env = \"A\" }}, sk = {{ env = \"S\" }} }}"),
+    ] {
+        check(&[(&dli(wrong), 5, auth, &["password = …, domain = ", "project = "])]);
+    }
+    let named = dli(&format!("{{ {user} }}"));
+    let iam = "providers.lake.iam_url";
+    let elsewhere = named.replace("region = \"cn-north-4\"", "base_url = \"https://dli.example\"");
+    check(&[
+        (&elsewhere, 1, iam, &["is needed, or region"]),
+        (&format!("{named}iam_url = \"http://iam.example\"\n"), 6, iam, &["https://HOST"]),
+        (
+            &format!("{DUNE}iam_url = \"https://iam.example\"\n"),
+            4,
+            "providers.dune.iam_url",
+            &["kind"],
+        ),
+    ]);
+    let mixed = Case::file(&table(&["token"])).env("JOBTRACK__PROVIDERS__LAKE__AUTH__AK__ENV", "K");
+    assert!(mixed.refused().contains("{ ak = …, sk = … }"), "{}", mixed.refused());
+}

@@ -1,0 +1,66 @@
+//! The settings: where they come from, what is refused and in which words, that no secret shows.
+
+mod invalid;
+mod secrets;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jobtrack::config::{LoadedConfig, load};
+use tempfile::TempDir;
+
+/// An environment, and a config file if there is one.
+struct Case {
+    dir: TempDir,
+    env: BTreeMap<String, String>,
+    file: Option<PathBuf>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let dir = TempDir::with_prefix("jobtrack-config-").expect("a temporary directory");
+        Self { dir, env: BTreeMap::new(), file: None }
+    }
+
+    /// With this file on the command line.
+    fn file(text: &str) -> Self {
+        let mut case = Self::new();
+        case.file = Some(case.write("config.toml", text));
+        case
+    }
+
+    /// A file below the case's directory.
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        let directory = path.parent().expect("a directory");
+        std::fs::create_dir_all(directory).expect("a directory");
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The settings, which must be good.
+    fn good(&self) -> LoadedConfig {
+        load(self.file.as_deref(), &self.env).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Why they are not.
+    fn refused(&self) -> String {
+        match load(self.file.as_deref(), &self.env) {
+            Err(error) => error.to_string(),
+            Ok(loaded) => panic!("taken: {:?}", loaded.config),
+        }
+    }
+}
+
+/// A setting as it is shown, with its source.
+fn shown(loaded: &LoadedConfig, key: &str) -> (String, String) {
+    let setting = loaded.settings.iter().find(|setting| setting.key == key);
+    let setting = setting.unwrap_or_else(|| panic!("{key} is not shown"));
+    (setting.value.clone(), setting.source.clone())
+}

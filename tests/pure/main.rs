@@ -1,0 +1,13 @@
+//! Tests of the pure code: state transitions, the polling policy, the tracker, signatures and the
+//! configuration, all in this process and without a server or a database. The rules that
+//! `ARCHITECTURE.md` states about the source are checked here too.
+
+#![allow(clippy::expect_used, reason = "a test crate: a broken expectation is a failed test")]
+
+mod architecture;
+mod config;
+mod job_transitions;
+mod policy;
+mod polling;
+mod signing;
+mod tracker;

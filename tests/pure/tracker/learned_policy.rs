@@ -1,0 +1,305 @@
+//! What the tracker learns of durations, and whom it asks when by that: the price, the promise, the
+//! order where the budget is short.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jobtrack::job::{
+    Answer, JobId, MonotonicTime, Observation, ObservedState, ProviderTimes, RateLimitInfo,
+    SimilarityKeys, UtcTime,
+};
+use jobtrack::policy::{Backoff, PollRule};
+use jobtrack::tracker::{ForecastReason, NextPollTime, PollPolicy, ProviderSettings};
+use proptest::prelude::*;
+
+use super::fixtures::{HOUR, MINUTE, SECOND, settings};
+use super::simulation::Sim;
+
+fn learned(requests_per_minute: u32) -> ProviderSettings {
+    let second = Duration::from_secs(1);
+    let rule = PollRule { price: second, min_interval: second, enforce_max_wait: true };
+    ProviderSettings { policy: PollPolicy::Learned(rule), requests_per_minute, ..settings("dune") }
+}
+
+/// What a provider says at `at` of a run of the query `query` from `began` on, in its own times.
+fn life(query: u64, began: u64, took: u64, at: u64) -> Answer {
+    let utc = |at: u64| {
+        UtcTime::from_millis(1_800_000_000_000 + i64::try_from(at).expect("a short simulation"))
+    };
+    let is_over = at >= began + took;
+    let observation = Observation {
+        state: if is_over { ObservedState::Succeeded } else { ObservedState::Running },
+        provider_state: if is_over { "COMPLETED".into() } else { "EXECUTING".into() },
+        times: ProviderTimes {
+            submitted_at: Some(utc(began)),
+            started_at: Some(utc(began)),
+            ended_at: is_over.then(|| utc(began + took)),
+            expires_at: None,
+        },
+        message: None,
+        list_time: None,
+        similarity_keys: SimilarityKeys::from_provider([format!("query {query}")]),
+        reported_duration: None,
+        detail: serde_json::Map::default(),
+    };
+    let server_date = Some(utc(at / SECOND * SECOND));
+    Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date }
+}
+
+/// A world in which the `n`th job begins when it is added and takes as long as `took` says.
+struct World {
+    sim: Sim,
+    began: Rc<RefCell<HashMap<JobId, u64>>>,
+    /// Whether its jobs stand in a list, by their beginning, and no other time of theirs is told.
+    is_listed: Rc<Cell<bool>>,
+}
+
+impl World {
+    fn new(lane: ProviderSettings, query: fn(JobId) -> u64, took: fn(JobId) -> u64) -> Self {
+        let began = Rc::<RefCell<HashMap<JobId, u64>>>::default();
+        let is_listed = Rc::<Cell<bool>>::default();
+        let (lives, listed) = (began.clone(), is_listed.clone());
+        let sim = Sim::with(vec![lane], move |job, at| {
+            let mut answer = life(query(job), lives.borrow()[&job], took(job), at);
+            if let Ok(seen) = &mut answer.result
+                && listed.get()
+            {
+                seen.list_time = seen.times.started_at.take();
+                seen.times.submitted_at = None;
+            }
+            (0, answer)
+        });
+        Self { sim, began, is_listed }
+    }
+
+    fn add(&mut self) -> JobId {
+        let next = JobId(i64::try_from(self.sim.store.len()).expect("few") + 1);
+        self.began.borrow_mut().insert(next, self.sim.now);
+        self.sim.add("dune")
+    }
+
+    /// One job after the other, each until it is over.
+    fn live(&mut self, jobs: usize) {
+        for _ in 0..jobs {
+            self.add();
+            self.sim.run_to_the_end();
+        }
+    }
+
+    /// The looks at a job, in milliseconds since it began.
+    fn looks(&self, job: JobId) -> Vec<u64> {
+        let began = self.began.borrow()[&job];
+        self.sim.asked_at(job).into_iter().map(|at| at - began).collect()
+    }
+}
+
+#[test]
+fn a_job_whose_like_took_a_minute_is_asked_when_a_minute_has_passed() {
+    let mut world = World::new(
+        learned(600),
+        |_| 7,
+        |job| MINUTE + u64::try_from(job.0 % 5).expect("small") * 500,
+    );
+    world.live(20);
+    let job = world.add();
+    world.sim.run_to_the_end();
+    let looks = world.looks(job);
+    assert!(looks[0] < SECOND, "the first look comes at once: {looks:?}");
+    let soon = looks.iter().filter(|at| (50 * SECOND..65 * SECOND).contains(*at)).count();
+    assert!(looks.len() <= 8 && soon >= 2, "{looks:?}");
+    let late = looks.last().expect("looked at") - (MINUTE + 500);
+    assert!(late <= 5 * SECOND, "{late} ms late: {looks:?}");
+}
+
+#[test]
+fn what_was_learned_outlives_a_restart_and_is_forgotten_on_demand() {
+    let looks = |restart: bool, forget: bool| {
+        let mut world = World::new(learned(600), |_| 7, |_| 200 * SECOND);
+        world.live(8);
+        if restart {
+            world.sim.restart();
+        }
+        if forget {
+            world.sim.forget("dune", Some("query 7"));
+        }
+        let job = world.add();
+        world.sim.run_to_the_end();
+        world.looks(job)
+    };
+    let apart = |one: &[u64], other: &[u64]| {
+        let pairs = one.iter().zip(other).map(|(one, other)| one.abs_diff(*other));
+        one.len().abs_diff(other.len()) as u64 * MINUTE + pairs.max().unwrap_or(0)
+    };
+    let known = looks(false, false);
+    assert!(apart(&looks(true, false), &known) < SECOND, "the same as without a restart");
+    assert!(apart(&looks(false, true), &known) > SECOND, "another than before");
+}
+
+#[test]
+fn a_job_that_outlives_its_like_is_never_left_alone_for_longer_than_is_promised() {
+    // Its like took 20 s each; it takes a hundred times as long.
+    let mut world = World::new(
+        learned(600),
+        |_| 7,
+        |job| if job.0 <= 20 { 20 * SECOND } else { 2000 * SECOND },
+    );
+    world.live(20);
+    let job = world.add();
+    world.sim.run_to_the_end();
+    for pair in world.looks(job).windows(2) {
+        let promised = (10 * SECOND).max(pair[0] / 2);
+        assert!(pair[1] - pair[0] <= promised + 1, "{pair:?}");
+    }
+}
+
+#[test]
+fn the_outlook_says_when_and_why_and_what_it_is_compared_with() {
+    let mut world = World::new(learned(600), |_| 7, |_| 200 * SECOND);
+    world.live(8);
+    let job = world.add();
+    world.sim.run_until(world.sim.now + SECOND);
+    let now = MonotonicTime::from_millis(world.sim.now);
+    let outlook = world.sim.tracker.forecast(job, now).expect("it is tracked");
+    let past = outlook.similar_runs.clone().expect("it has a past");
+    assert_eq!((past.similarity_key.as_str(), past.count), ("query 7", 8));
+    assert!((199.0..201.0).contains(&past.median_duration.as_secs_f64()), "{past:?}");
+    let ends_in = outlook.expected_remaining.expect("its past tells").as_secs();
+    assert!((150..=220).contains(&ends_in), "{ends_in} s");
+    assert_eq!(outlook.reason, ForecastReason::MaxWait, "ten seconds, at first");
+    let NextPollTime::In(wait) = outlook.next_poll else { panic!("{outlook:?}") };
+    assert_eq!(wait.as_secs(), 9);
+    world.sim.run_to_the_end();
+    assert_eq!(world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now)), None);
+}
+
+#[test]
+fn nobody_waits_for_longer_than_the_rule_of_now_has_it() {
+    let mut world = World::new(learned(600), |_| 7, |_| 100 * HOUR);
+    let job = world.add();
+    world.sim.run_until(13 * HOUR);
+    let wait = |world: &World| {
+        let outlook = world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now));
+        let NextPollTime::In(wait) = outlook.expect("it is tracked").next_poll else {
+            panic!("it waits")
+        };
+        wait
+    };
+    while wait(&world) < Duration::from_mins(1) {
+        world.sim.run_until(world.sim.now + SECOND);
+    }
+    let second = Duration::from_secs(1);
+    let quick = Backoff { min: second, max: second };
+    world.sim.configure(vec![ProviderSettings { backoff: quick, ..settings("dune") }]);
+    assert!(wait(&world) <= second);
+}
+
+#[test]
+fn where_requests_are_short_the_ripe_go_before_the_hopeless() {
+    // Even jobs take a minute, odd ones a day, and the past of both is known.
+    let took = |job: JobId| if job.0 % 2 == 0 { MINUTE } else { 24 * HOUR };
+    let query = |job: JobId| u64::try_from(job.0 % 2).expect("small");
+    let mut world = World::new(learned(6000), query, took);
+    for _ in 0..20 {
+        world.add();
+    }
+    world.sim.run_to_the_end();
+    world.sim.configure(vec![learned(20)]);
+    let jobs: Vec<_> = (0..200).map(|_| world.add()).collect();
+    world.sim.run_until(world.sim.now + 20 * MINUTE);
+    let over = |job: &&JobId| world.sim.state(**job).is_terminal();
+    let seen = jobs.iter().filter(over).count();
+    assert!(seen >= 95, "{seen} of 100 that are over");
+}
+
+#[test]
+fn first_polls_are_a_quarter_where_requests_are_short() {
+    let mut world = World::new(learned(60), |_| 7, |_| 100 * HOUR);
+    let old: Vec<_> = (0..600).map(|_| world.add()).collect();
+    world.sim.run_until(world.sim.now + 2 * HOUR);
+    assert!(old.iter().all(|job| !world.sim.asked_at(*job).is_empty()));
+    // Two hours of hardly any request leaves them all due.
+    world.sim.check_every = u64::MAX;
+    world.sim.configure(vec![learned(1)]);
+    world.sim.run_until(world.sim.now + 2 * HOUR);
+    world.sim.check_every = 1;
+    world.sim.configure(vec![learned(60)]);
+    world.sim.run_until(world.sim.now + SECOND);
+    let before = world.sim.requests.len();
+    let new: Vec<_> = (0..400).map(|_| world.add()).collect();
+    world.sim.run_until(world.sim.now + 5 * MINUTE);
+    let asked = world.sim.requests[before..].iter();
+    let first = asked.filter(|request| new.contains(&request.job)).count();
+    let all = world.sim.requests.len() - before;
+    assert!(all >= 235 && (all / 5..=all / 4 + 1).contains(&first), "{first} of {all}");
+}
+
+/// How late the ends of `jobs` were seen, in milliseconds on average.
+fn mean_delay(world: &World, jobs: &[JobId], took: fn(JobId) -> u64) -> u64 {
+    let late = |job: &JobId| {
+        let ended = world.began.borrow()[job] + took(*job);
+        let seen = world.sim.asked_at(*job).into_iter().chain(world.sim.pages_at(*job));
+        seen.filter(|at| *at >= ended).min().expect("it was seen") - ended
+    };
+    jobs.iter().map(late).sum::<u64>() / jobs.len() as u64
+}
+
+#[test]
+fn a_page_is_worth_the_sum_of_its_jobs_and_is_asked_for_before_any_of_them() {
+    let took =
+        |job: JobId| 10 * MINUTE + u64::try_from(job.0 * 7919 % 1200).expect("small") * SECOND;
+    let run = |lists: bool| {
+        let lane = ProviderSettings { supports_list: lists, ..learned(20) };
+        let mut world = World::new(lane, |_| 7, took);
+        world.is_listed.set(true);
+        world.sim.check_every = 1000;
+        for _ in 0..40 {
+            world.add();
+        }
+        world.sim.run_to_the_end();
+        let before = world.sim.requests.len();
+        let jobs = (0..150).map(|_| {
+            world.sim.run_until(world.sim.now + SECOND);
+            world.add()
+        });
+        let jobs: Vec<_> = jobs.collect();
+        world.sim.run_to_the_end();
+        (mean_delay(&world, &jobs, took), world.sim.requests.len() - before)
+    };
+    let ((alone, _), (together, requests)) = (run(false), run(true));
+    assert!(together * 10 <= alone, "{together} ms by pages in {requests}, {alone} ms without");
+    assert!(together <= 6 * SECOND, "{together} ms");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// From the time when a job is due to its poll pass five rounds at most, whatever the others do.
+    #[test]
+    fn nobody_waits_for_more_than_five_rounds(
+        jobs in 2u64..60, limit in 1u32..20, spread in 1u64..100, seed: u64,
+    ) {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let lane = ProviderSettings { max_in_flight: 1, ..learned(limit) };
+        let took: Vec<u64> = (0..jobs).map(|_| SECOND * chance.u64(1..=60 * spread)).collect();
+        let began = 0;
+        let mut sim = Sim::with(vec![lane], move |job, at| {
+            let number = u64::try_from(job.0).expect("positive");
+            let took = took[usize::try_from(number - 1).expect("few")];
+            // Half of them are far from over, and stay so.
+            let took = if number % 2 == 0 { 1000 * HOUR } else { took };
+            (0, life(number % 5, began, took, at))
+        });
+        for _ in 0..jobs {
+            sim.add("dune");
+        }
+        let round = jobs * MINUTE / u64::from(limit);
+        let mut latest = 0;
+        for _ in 0..200 {
+            sim.run_until(sim.now + round / 4 + SECOND);
+            latest = latest.max(u64::try_from(sim.report("dune").longest_overdue.as_millis()).expect("short"));
+        }
+        prop_assert!(latest <= 5 * round + 2 * MINUTE, "{latest} ms, a round is {round} ms");
+    }
+}

@@ -1,0 +1,123 @@
+//! How long a job must be denied to be lost: as long as the settings say, and never because the
+//! provider was out.
+
+use std::time::Duration;
+
+use jobtrack::job::{Answer, NotFoundTimeout, ObservedState, ProviderError, State};
+use jobtrack::policy::Backoff;
+use jobtrack::tracker::ProviderSettings;
+
+use super::fixtures::{DAY, HOUR, MINUTE, SECOND, not_found, settings, told, transient};
+use super::simulation::Sim;
+
+/// Asked every `every`, lost after `minutes`.
+fn lane(every: Duration, minutes: u64) -> ProviderSettings {
+    let grace = Duration::from_mins(minutes);
+    let backoff = Backoff { min: every, max: every };
+    ProviderSettings {
+        backoff,
+        lost_after: NotFoundTimeout { previously_seen: grace, never_seen: 2 * grace },
+        ..settings("dune")
+    }
+}
+
+#[test]
+fn the_settings_say_how_long() {
+    // (minutes, whether it was seen, when it is lost at the soonest and at the latest)
+    let cases = [
+        (1, true, MINUTE, 2 * MINUTE),
+        (1, false, 2 * MINUTE, 3 * MINUTE),
+        (60, true, HOUR, HOUR + MINUTE),
+        (60, false, 2 * HOUR, 2 * HOUR + MINUTE),
+    ];
+    for (minutes, seen, soonest, latest) in cases {
+        let mut sim = Sim::with(vec![lane(Duration::from_secs(10), minutes)], move |_, at| {
+            (100, if seen && at < 5 * SECOND { told(ObservedState::Running) } else { not_found() })
+        });
+        let job = sim.add("dune");
+        sim.run_until(soonest);
+        assert!(!sim.state(job).is_terminal(), "{minutes} {seen}");
+        sim.run_until(latest);
+        assert_eq!(sim.state(job), State::Lost, "{minutes} {seen}");
+    }
+}
+
+#[test]
+fn failures_in_between_do_not_prove_it_sooner() {
+    let failures = [
+        ProviderError::Transient("503".into()),
+        ProviderError::Malformed("418".into()),
+        ProviderError::Auth("401".into()),
+        ProviderError::Misconfigured("404".into()),
+        ProviderError::RateLimited("429".into()),
+        ProviderError::QuotaExceeded("402".into()),
+    ];
+    for failure in failures {
+        let mut polls = 0;
+        let shown = failure.clone();
+        let mut sim = Sim::with(vec![lane(Duration::from_secs(30), 15)], move |_, _| {
+            polls += 1;
+            let answer = match polls {
+                1 => told(ObservedState::Running),
+                odd if odd % 2 == 1 => Answer::failed(failure.clone()),
+                _ => not_found(),
+            };
+            (100, answer)
+        });
+        let job = sim.add("dune");
+        sim.run_until(15 * MINUTE);
+        assert_eq!(sim.state(job), State::Running, "{shown:?}");
+        sim.run_until(3 * HOUR);
+        assert_eq!(sim.state(job), State::Lost, "{shown:?}: denied often enough, it is lost");
+    }
+}
+
+#[test]
+fn a_day_of_silence_between_denials_is_no_proof() {
+    let failures = [
+        transient(),
+        ProviderError::Auth("401".into()),
+        ProviderError::Misconfigured("404".into()),
+        ProviderError::RateLimited("429".into()),
+    ];
+    for failure in failures {
+        let shown = failure.clone();
+        let end = 2 * DAY;
+        let mut sim = Sim::with(vec![lane(Duration::from_mins(1), 15)], move |_, at| {
+            let answer = match at {
+                0..HOUR => told(ObservedState::Running),
+                // Denied a few times, out for a day, denied a few times more, found again.
+                HOUR..3_840_000 => not_found(),
+                _ if at < end => Answer::failed(failure.clone()),
+                _ => not_found(),
+            };
+            (100, answer)
+        });
+        let job = sim.add("dune");
+        sim.run_until(end - 1);
+        assert_eq!(sim.state(job), State::Running, "{shown:?}: silence proves nothing");
+        // The probe after a pause may be half an hour late.
+        let denied = |sim: &Sim| sim.asked_at(job).iter().filter(|at| **at >= end).count();
+        let mut now = end;
+        while denied(&sim) < 2 && !sim.state(job).is_terminal() {
+            now += SECOND;
+            sim.run_until(now);
+        }
+        sim.run_until(now + 500);
+        assert_eq!(sim.state(job), State::Running, "{shown:?}: denied again, with a day between");
+        sim.run_until(now + 15 * MINUTE);
+        assert_eq!(sim.state(job), State::Lost, "{shown:?}: denied on and on");
+    }
+}
+
+#[test]
+fn any_good_answer_clears_it() {
+    for good in [ObservedState::Pending, ObservedState::Running, ObservedState::Unknown] {
+        let mut sim = Sim::with(vec![lane(Duration::from_mins(1), 15)], move |_, at| {
+            (100, if at % (14 * MINUTE) < MINUTE { told(good) } else { not_found() })
+        });
+        let job = sim.add("dune");
+        sim.run_until(DAY);
+        assert_eq!(sim.state(job), good.to_state());
+    }
+}

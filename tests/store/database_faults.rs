@@ -1,0 +1,294 @@
+//! What can go wrong with the database, and what then must happen: refused at the start with words
+//! that help, or nothing acknowledged while it lasts.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use jobtrack::job::{ObservedState, State};
+use jobtrack::store::{OpenError, Store, WriteError, pending_migrations};
+
+use crate::support::daemon::{Home, text};
+use crate::support::{db, jobs};
+
+/// All files of a directory and their bytes.
+fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| (path.clone(), fs::read(path).expect("a file")))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Why the database cannot be used, which it must not be.
+async fn unusable(database: &Path, case: &str) -> String {
+    jobs::wait_for_lock(database);
+    match Store::open(database).await {
+        Err(error @ OpenError::Unusable { .. }) => {
+            let why = error.to_string();
+            assert!(why.contains(&database.display().to_string()), "{case}: {why}");
+            why
+        }
+        other => panic!("{case}: {other:?}"),
+    }
+}
+
+/// A whole database of ours with one job, closed.
+async fn closed() -> Home {
+    let home = Home::bare();
+    let mut store = jobs::open(&home.database()).await;
+    jobs::register(&mut store, "A").await;
+    store.reader.close().await;
+    store.writer.close().await;
+    home
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// An operator's shell that has run `script` and waits for more.
+struct Shell(Child);
+
+impl Shell {
+    fn running(database: &Path, script: &str) -> Self {
+        let mut command = Command::new("sqlite3");
+        command.arg("-batch").arg(database).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("sqlite3 is installed");
+        let stdin = child.stdin.as_mut().expect("a pipe");
+        writeln!(stdin, "{script}\n.print done").expect("it listens");
+        let stdout = child.stdout.as_mut().expect("a pipe");
+        let done = BufReader::new(stdout).lines().map_while(Result::ok).any(|line| line == "done");
+        assert!(done, "the shell ran {script}");
+        Self(child)
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn fault_52_a_second_daemon_of_the_same_directory_is_refused() {
+    let home = Home::bare();
+    let mut store = jobs::open(&home.database()).await;
+    for second in [home.database(), home.path("state/another.db")] {
+        let error = Store::open(&second).await.expect_err("the directory is taken");
+        assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+        let why = error.to_string();
+        let directory = home.path("state").display().to_string();
+        assert!(why.contains("another jobtrackd") && why.contains(&directory), "{why}");
+        assert!(why.contains("store.path"), "it says what to do: {why}");
+    }
+    jobs::register(&mut store, "A").await;
+    drop(store);
+    jobs::open(&home.database()).await;
+}
+
+#[test]
+fn fault_52_a_second_process_ends_with_the_same_words() {
+    let home = Home::new("http://127.0.0.1:1", "");
+    let _first = home.start();
+    let second = home.run_daemon(&[]);
+    assert_eq!(second.status.code(), Some(74));
+    let why = text(&second.stderr);
+    assert!(why.contains("another jobtrackd is at work in this directory"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_24_a_newer_schema_is_refused_and_not_written_to() {
+    let home = closed().await;
+    db::execute(&home.database(), "PRAGMA user_version = 4711");
+    let before = contents(&home.path("state"));
+    let why = unusable(&home.database(), "newer").await;
+    let ours = jobtrack::store::SCHEMA_VERSION.to_string();
+    assert!(why.contains("4711") && why.contains(&ours), "both versions: {why}");
+    let told = pending_migrations(&home.database()).await.expect_err("--check says the same");
+    assert_eq!(told.to_string(), why);
+    let after = main_file(contents(&home.path("state")));
+    assert!(after == main_file(before), "not a byte is another");
+}
+
+/// Only the database itself: what SQLite keeps beside it, it may drop and make anew.
+fn main_file(files: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
+    let is_main = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "db");
+    files.into_iter().filter(|(path, _)| is_main(path)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_23_another_programs_database_is_refused_and_untouched() {
+    let table = "CREATE TABLE cookies (id INTEGER); INSERT INTO cookies VALUES (1);";
+    let cases = [
+        ("with a mark", format!("PRAGMA application_id = 252006673; {table}")),
+        ("without a mark", table.to_owned()),
+        ("marked and empty", "PRAGMA application_id = 252006673; VACUUM;".to_owned()),
+        ("of the same version", format!("PRAGMA user_version = 1; {table}")),
+        ("with a WAL", format!("PRAGMA journal_mode = wal; {table}")),
+    ];
+    for (case, script) in cases {
+        let home = Home::bare();
+        fs::create_dir(home.path("state")).expect("a directory");
+        db::execute(&home.database(), &script);
+        let before = contents(&home.path("state"));
+        let why = unusable(&home.database(), case).await;
+        assert!(why.contains("another program") && why.contains("store.path"), "{case}: {why}");
+        pending_migrations(&home.database()).await.expect_err("--check says the same");
+        let after = main_file(contents(&home.path("state")));
+        assert!(after == before, "{case}: not a byte is another");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_23_a_database_in_use_by_another_program_is_untouched_too() {
+    let home = Home::bare();
+    fs::create_dir(home.path("state")).expect("a directory");
+    let script = "PRAGMA journal_mode = wal; CREATE TABLE cookies (id INTEGER);";
+    // Killed, it leaves its WAL.
+    drop(Shell::running(&home.database(), script));
+    let before = main_file(contents(&home.path("state")));
+    assert!(beside(&home.database(), "-wal").exists(), "it left its WAL");
+    unusable(&home.database(), "a WAL that was left").await;
+    // In a process of its own, so that it has wholly ended.
+    let config = format!("[store]\npath = \"{}\"\n", home.database().display());
+    home.write_config(&config);
+    assert_eq!(home.run_daemon(&[]).status.code(), Some(65));
+    let after = main_file(contents(&home.path("state")));
+    assert!(after == before, "not a byte is another");
+    assert_eq!(db::value(&home.database(), "SELECT count(*) FROM cookies"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_23_an_empty_file_beside_a_wal_is_refused() {
+    let home = closed().await;
+    let mut store = jobs::open(&home.database()).await;
+    jobs::register(&mut store, "B").await;
+    let wal = fs::read(beside(&home.database(), "-wal")).expect("the WAL");
+    store.reader.close().await;
+    store.writer.close().await;
+    fs::write(home.database(), "").expect("emptied");
+    fs::write(beside(&home.database(), "-wal"), &wal).expect("the WAL is there");
+    let why = unusable(&home.database(), "empty").await;
+    assert!(why.contains("-wal") && why.contains("restore"), "{why}");
+    assert_eq!(fs::read(home.database()).expect("a file"), b"", "no silent new database");
+    assert_eq!(fs::read(beside(&home.database(), "-wal")).expect("the WAL"), wal);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_22_damage_is_found_at_the_start_and_nothing_new_is_made() {
+    /// What is written where.
+    type Damage = (&'static str, fn(&mut Vec<u8>));
+    let cases: [Damage; 6] = [
+        ("no database at all", |bytes| *bytes = b"not a database, but a letter".repeat(100)),
+        ("the header's first bytes", |bytes| bytes[..16].fill(0)),
+        ("the page size", |bytes| bytes[16..18].fill(0xff)),
+        ("the schema's page", |bytes| bytes[100..4096].fill(0xa5)),
+        ("a page in the middle", |bytes| {
+            let middle = bytes.len() / 2 / 4096 * 4096;
+            bytes[middle..middle + 4096].fill(0xa5);
+        }),
+        ("its end cut off", |bytes| bytes.truncate(bytes.len() / 2)),
+    ];
+    for (case, spoil) in cases {
+        let home = closed().await;
+        let mut bytes = fs::read(home.database()).expect("the database");
+        spoil(&mut bytes);
+        fs::write(home.database(), &bytes).expect("spoilt");
+        let why = unusable(&home.database(), case).await;
+        assert!(why.contains("damaged") && why.contains(".recover"), "{case}: {why}");
+        assert_eq!(fs::read(home.database()).expect("it is there"), bytes, "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_22_the_daemon_ends_with_65_and_says_what_to_do() {
+    let home = Home::new("http://127.0.0.1:1", "");
+    home.start().stop();
+    let file = fs::File::options().write(true).open(home.database()).expect("the database");
+    file.write_all_at(&[0; 16], 0).expect("spoilt");
+    let output = home.run_daemon(&[]);
+    assert_eq!(output.status.code(), Some(65));
+    let why = text(&output.stderr);
+    assert!(why.contains("damaged") && why.contains(".recover"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_21_a_file_that_was_taken_away_is_not_written_to() {
+    type Theft = (&'static str, fn(&Path));
+    let cases: [Theft; 4] = [
+        ("removed", |database| fs::remove_file(database).expect("removed")),
+        ("moved away", |database| {
+            fs::rename(database, beside(database, ".old")).expect("moved");
+        }),
+        ("replaced by a copy", |database| {
+            fs::copy(database, beside(database, ".copy")).expect("copied");
+            fs::rename(beside(database, ".copy"), database).expect("replaced");
+        }),
+        ("without its WAL", |database| {
+            fs::remove_file(beside(database, "-wal")).expect("removed");
+        }),
+    ];
+    for (case, steal) in cases {
+        let home = Home::bare();
+        let mut store = jobs::open(&home.database()).await;
+        jobs::register(&mut store, "A").await;
+        let newest = store.writer.subscribe_newest_seq();
+        steal(&home.database());
+        for _ in 0..2 {
+            let refused = store.writer.write(&jobs::adds([jobs::new_job("B")])).await;
+            let error = refused.expect_err(case);
+            assert!(
+                matches!(&error, WriteError::FileReplaced(at) if *at == home.database()),
+                "{case}"
+            );
+            assert!(error.to_string().contains("removed or replaced"), "{case}: {error}");
+            assert_eq!(*newest.borrow(), 1, "{case}: nothing is published");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_17_a_blocked_writer_says_busy_and_goes_on_when_it_can() {
+    let home = Home::bare();
+    let mut store = jobs::open(&home.database()).await;
+    let job = jobs::register(&mut store, "A").await;
+    let newest = store.writer.subscribe_newest_seq();
+    let done = jobs::seen(ObservedState::Succeeded, "DONE");
+    let mut batch = jobs::changes([jobs::told(&job, &done, jobs::at("2026-11-21 12:01:00.000"))]);
+    batch.new_jobs.push(jobs::new_job("B"));
+
+    let shell = Shell::running(&home.database(), "BEGIN IMMEDIATE;");
+    for _ in 0..2 {
+        let refused = store.writer.write(&batch).await;
+        assert!(matches!(refused, Err(WriteError::Busy)), "{refused:?}");
+        assert_eq!(*newest.borrow(), 1, "nothing is published");
+        let row = store.reader.job(job.id).await.expect("it is read").expect("it is there");
+        assert_eq!(row.state, State::Registered, "reading goes on");
+    }
+    drop(shell);
+    let committed = jobs::write(&mut store, &batch).await;
+    assert!(committed.registered[0].is_new && committed.rejected_changes.is_empty());
+    assert_eq!(*newest.borrow(), 3);
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_place_where_no_database_can_be_is_an_io_error() {
+    let home = Home::bare();
+    fs::write(home.path("file"), "").expect("a file");
+    fs::create_dir_all(home.path("directory/jobtrack.db")).expect("a directory");
+    for place in ["file/jobtrack.db", "file/below/jobtrack.db", "directory/jobtrack.db"] {
+        let error = Store::open(&home.path(place)).await.expect_err(place);
+        let OpenError::Io { reason, .. } = &error else { panic!("{place}: {error:?}") };
+        assert!(!reason.is_empty(), "{place}");
+        assert!(error.to_string().contains(&*home.path("").to_string_lossy()), "{place}: {error}");
+    }
+}

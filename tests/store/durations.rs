@@ -1,0 +1,296 @@
+//! How long jobs took: learned with the change that ends them and not otherwise, kept within bounds,
+//! forgotten on request; and which past runs a job is like.
+
+use std::time::Duration;
+
+use jobtrack::job::{
+    Change, DurationSample, JobId, Metadata, NewJob, ObservedState, PollRecord, ProviderTimes,
+    SimilarityKeys, StoredJob,
+};
+use jobtrack::store::{Batch, ForgetDurations, Store};
+
+use crate::support::daemon::Home;
+use crate::support::jobs::{adds, at, changes, new_job, note, register, seen, told, write};
+use crate::support::{db, jobs};
+
+const LATER: &str = "2026-11-21 12:05:00.250";
+const SAMPLE_ROWS: &str = "SELECT provider, likeness, whole_ms, running_ms FROM lesson ORDER BY id";
+
+async fn empty_store() -> (Home, Store) {
+    let home = Home::bare();
+    let store = jobs::open(&home.database()).await;
+    (home, store)
+}
+
+fn user_key(name: &str) -> SimilarityKeys {
+    SimilarityKeys::UserProvided(name.into())
+}
+
+fn provider_keys(names: &[&str]) -> SimilarityKeys {
+    SimilarityKeys::from_provider(names.iter().map(|name| (*name).to_owned()))
+}
+
+fn duration_sample(
+    likeness: SimilarityKeys,
+    whole_ms: Option<u64>,
+    running_ms: Option<u64>,
+) -> DurationSample {
+    let from_millis = |ms: Option<u64>| ms.map(Duration::from_millis);
+    DurationSample {
+        similarity_keys: likeness,
+        total: from_millis(whole_ms),
+        run: from_millis(running_ms),
+    }
+}
+
+/// The end of a job, which teaches this.
+fn finish_with_sample(job: &StoredJob, lesson: DurationSample) -> Change {
+    let observation = seen(ObservedState::Succeeded, "QUERY_STATE_COMPLETED");
+    Change { duration_sample: Some(lesson), ..told(job, &observation, at(LATER)) }
+}
+
+/// Bookkeeping that says which past runs the job is like.
+fn poll_record_with_keys(job: &StoredJob, likeness: SimilarityKeys) -> PollRecord {
+    let metadata = Metadata {
+        times: ProviderTimes {
+            submitted_at: Some(at("2026-11-21 11:59:00.000")),
+            ..ProviderTimes::default()
+        },
+        message: None,
+        list_time: None,
+        similarity_keys: likeness,
+        detail: "{}".to_owned(),
+    };
+    PollRecord { metadata: Some(metadata), ..note(job, at(LATER)) }
+}
+
+async fn stored_similarity_keys(store: &Store, job: JobId) -> SimilarityKeys {
+    store.reader.stored_job(job).await.expect("it is read").expect("it is there").similarity_keys
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
+    let (home, mut store) = empty_store().await;
+    let samples = [
+        duration_sample(provider_keys(&["query 7"]), Some(5000), Some(4000)),
+        duration_sample(user_key("nightly"), Some(60_000), None),
+        duration_sample(provider_keys(&["closest, \"quoted\"", "wider"]), None, Some(1)),
+        duration_sample(SimilarityKeys::Unknown, Some(9), Some(8)),
+    ];
+    let mut finishes = Vec::new();
+    for (number, lesson) in samples.iter().enumerate() {
+        let job = register(&mut store, &format!("J{number}")).await;
+        finishes.push(finish_with_sample(&job, lesson.clone()));
+    }
+    let committed = write(&mut store, &changes(finishes.clone())).await;
+    assert!(committed.rejected_changes.is_empty());
+    let expected = [
+        "dune|[\"query 7\"]|5000|4000",
+        "dune|\"nightly\"|60000|",
+        "dune|[\"closest, \\\"quoted\\\"\",\"wider\"]||1",
+        "dune||9|8",
+    ];
+    assert_eq!(db::query(&home.database(), SAMPLE_ROWS), expected);
+
+    // A change whose commit was not heard of comes again, and is refused.
+    let repeated = write(&mut store, &changes(finishes)).await;
+    assert_eq!(repeated.rejected_changes.len(), samples.len());
+    assert_eq!(
+        db::query(&home.database(), SAMPLE_ROWS),
+        expected,
+        "a refused change teaches nothing"
+    );
+
+    let mut read = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = store.reader.duration_samples(after, 3).await.expect("a page");
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        assert!(page.len() <= 3 && page.iter().all(|one| one.provider.as_str() == "dune"));
+        read.extend(page.into_iter().map(|one| one.sample));
+    }
+    assert_eq!(read, samples);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duration_below_one_millisecond_is_stored_as_one() {
+    let (home, mut store) = empty_store().await;
+    let job = register(&mut store, "A").await;
+    let short = DurationSample {
+        run: Some(Duration::from_nanos(5)),
+        ..duration_sample(provider_keys(&["q"]), Some(1), None)
+    };
+    write(&mut store, &changes([finish_with_sample(&job, short)])).await;
+    assert_eq!(db::query(&home.database(), SAMPLE_ROWS), ["dune|[\"q\"]|1|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_batch_adds_no_samples() {
+    let (home, mut store) = empty_store().await;
+    let job = register(&mut store, "A").await;
+    let mut batch =
+        changes([finish_with_sample(&job, duration_sample(provider_keys(&["q"]), Some(5), None))]);
+    // The batch's last statement fails.
+    db::execute(
+        &home.database(),
+        "CREATE TRIGGER no BEFORE INSERT ON milestone BEGIN SELECT raise(ABORT, 'no'); END",
+    );
+    batch.written_at = Some(at(LATER));
+    store.writer.write(&batch).await.expect_err("the last statement fails");
+    let both = "SELECT (SELECT count(*) FROM lesson), (SELECT state FROM job)";
+    assert_eq!(db::value(&home.database(), both), "0|registered");
+    db::execute(&home.database(), "DROP TRIGGER no");
+    write(&mut store, &batch).await;
+    assert_eq!(db::value(&home.database(), both), "1|succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_64_samples_of_each_key_and_200_000_of_all_are_kept() {
+    let (home, mut store) = empty_store().await;
+    let runs = |count: u64| {
+        (1..=count).map(|ms| duration_sample(provider_keys(&["often"]), Some(ms), None))
+    };
+    let rare = [provider_keys(&["rare"]), SimilarityKeys::Unknown, user_key("often")];
+    let rare = rare.map(|likeness| duration_sample(likeness, Some(1), None));
+    let mut finishes = Vec::new();
+    for (number, lesson) in rare.into_iter().chain(runs(70)).enumerate() {
+        let job = register(&mut store, &format!("J{number}")).await;
+        finishes.push(finish_with_sample(&job, lesson));
+    }
+    write(&mut store, &changes(finishes)).await;
+    let kept = "SELECT likeness, count(*), min(whole_ms), max(whole_ms) FROM lesson
+                GROUP BY likeness ORDER BY likeness";
+    let expected = ["|1|1|1", "\"often\"|1|1|1", "[\"often\"]|64|7|70", "[\"rare\"]|1|1|1"];
+    assert_eq!(db::query(&home.database(), kept), expected, "one by another name is another");
+
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 202500)
+                INSERT INTO lesson (provider, likeness, whole_ms)
+                SELECT 'dune', json_array('query ' || i), i FROM n";
+    db::execute(&home.database(), many);
+    let all = "SELECT count(*) BETWEEN 200000 AND 201000, max(whole_ms) FROM lesson";
+    assert_eq!(db::value(&home.database(), all), "1|202500", "the newest");
+    let oldest = "SELECT count(*) FROM lesson WHERE likeness = '[\"rare\"]'";
+    assert_eq!(db::value(&home.database(), oldest), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
+    let (home, mut store) = empty_store().await;
+    let cases = [
+        ("dune", provider_keys(&["closest", "wider"])),
+        ("dune", provider_keys(&["wider"])),
+        ("dune", user_key("wider")),
+        ("dune", provider_keys(&["wider still"])),
+        ("dune", SimilarityKeys::Unknown),
+        ("other", provider_keys(&["wider"])),
+    ];
+    let mut finishes = Vec::new();
+    for (number, (provider, likeness)) in cases.into_iter().enumerate() {
+        let provider = provider.parse().expect("a name");
+        let job = NewJob { provider, ..new_job(&format!("J{number}")) };
+        let registered = write(&mut store, &adds([job])).await.registered.remove(0);
+        finishes
+            .push(finish_with_sample(&registered.job, duration_sample(likeness, Some(5), None)));
+    }
+    write(&mut store, &changes(finishes)).await;
+    let forget = |provider: &str, name: Option<&str>| ForgetDurations {
+        provider: provider.parse().expect("a name"),
+        similarity_key: name.map(str::to_owned),
+    };
+    let batch =
+        |forgets: Vec<ForgetDurations>| Batch { forget_durations: forgets, ..Batch::default() };
+    let remaining = || db::query(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
+
+    let first = batch(vec![forget("dune", Some("wider")), forget("nobody", None)]);
+    assert_eq!(write(&mut store, &first).await.forgotten_samples, [3, 0]);
+    assert_eq!(remaining(), "1 4 5 6");
+    let kept = db::value(&home.database(), "SELECT likeness FROM lesson WHERE id = 1");
+    assert_eq!(kept, r#"["closest"]"#, "it goes by another name as well");
+    let second = batch(vec![forget("dune", None), forget("dune", Some("wider still"))]);
+    assert_eq!(write(&mut store, &second).await.forgotten_samples, [3, 0]);
+    assert_eq!(remaining(), "6", "the other provider's");
+
+    // What is written in the same transaction is learned after that.
+    let job = register(&mut store, "last").await;
+    let both = Batch {
+        forget_durations: vec![forget("dune", None)],
+        ..changes([finish_with_sample(
+            &job,
+            duration_sample(provider_keys(&["wider"]), Some(5), None),
+        )])
+    };
+    assert_eq!(write(&mut store, &both).await.forgotten_samples, [0]);
+    assert_eq!(remaining(), "6 7");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_similarity_key_takes_precedence_over_the_providers() {
+    let (home, mut store) = empty_store().await;
+    let job = register(&mut store, "A").await;
+    assert_eq!(job.similarity_keys, SimilarityKeys::Unknown);
+    let batch_of = |note: PollRecord| Batch { poll_records: vec![note], ..Batch::default() };
+    write(&mut store, &batch_of(poll_record_with_keys(&job, provider_keys(&["query 7"])))).await;
+    assert_eq!(stored_similarity_keys(&store, job.id).await, provider_keys(&["query 7"]));
+    write(&mut store, &batch_of(poll_record_with_keys(&job, SimilarityKeys::Unknown))).await;
+    assert_eq!(
+        stored_similarity_keys(&store, job.id).await,
+        provider_keys(&["query 7"]),
+        "silence is no news"
+    );
+    write(&mut store, &batch_of(poll_record_with_keys(&job, provider_keys(&["query 8"])))).await;
+    assert_eq!(stored_similarity_keys(&store, job.id).await, provider_keys(&["query 8"]));
+
+    let with_user_key = |name: &str| NewJob { similarity_keys: user_key(name), ..new_job("A") };
+    let report =
+        write(&mut store, &adds([with_user_key("weekly"), with_user_key("nightly"), new_job("A")]))
+            .await;
+    let stored: Vec<_> =
+        report.registered.iter().map(|one| one.job.similarity_keys.clone()).collect();
+    assert_eq!(
+        stored,
+        [user_key("nightly"), user_key("nightly"), user_key("nightly")],
+        "the last word"
+    );
+    let change = Change {
+        poll_record: Some(poll_record_with_keys(&job, provider_keys(&["query 9"]))),
+        ..observed_running(&job)
+    };
+    write(&mut store, &changes([change])).await;
+    assert_eq!(
+        stored_similarity_keys(&store, job.id).await,
+        user_key("nightly"),
+        "its user knows better"
+    );
+    let view = "SELECT likeness FROM jobs";
+    assert_eq!(db::value(&home.database(), view), "\"nightly\"");
+
+    let new = NewJob { similarity_keys: user_key("other"), ..new_job("B") };
+    let registered = write(&mut store, &adds([new])).await.registered.remove(0);
+    assert_eq!((registered.is_new, registered.job.similarity_keys), (true, user_key("other")));
+    let others = "SELECT likeness FROM jobs ORDER BY id";
+    assert_eq!(db::query(&home.database(), others), ["\"nightly\"", "\"other\""]);
+}
+
+fn observed_running(job: &StoredJob) -> Change {
+    told(job, &seen(ObservedState::Running, "QUERY_STATE_EXECUTING"), at(LATER))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_loaded_with_its_similarity_keys_and_provider_times() {
+    let (_home, mut store) = empty_store().await;
+    let job = register(&mut store, "A").await;
+    assert_eq!(job.times, ProviderTimes::default());
+    let mut record = poll_record_with_keys(&job, provider_keys(&["query 7"]));
+    let times = ProviderTimes {
+        submitted_at: Some(at("2026-11-21 11:59:00.000")),
+        started_at: Some(at("2026-11-21 11:59:30.125")),
+        ended_at: Some(at("2026-11-21 12:01:00.000")),
+        expires_at: Some(at("2027-02-19 12:01:00.000")),
+    };
+    record.metadata.as_mut().expect("something is told").times = times;
+    write(&mut store, &Batch { poll_records: vec![record], ..Batch::default() }).await;
+    let active = store.reader.unfinished_jobs(JobId(0), 10).await.expect("it is read");
+    let [loaded] = &active[..] else { panic!("one job: {active:?}") };
+    assert_eq!((loaded.times, &loaded.similarity_keys), (times, &provider_keys(&["query 7"])));
+}

@@ -1,0 +1,88 @@
+//! The part of DataArts Studio: its path, its words, its bodies, which carry all result rows.
+//!
+//! A job is `SCRIPT/INSTANCE`; the script's name may be Chinese and is then percent-encoded, once.
+//! Rows and schema are those of the document's example, the row as often as the life has rows.
+
+use serde_json::{Value, json};
+
+use super::script::{End, Phase, Snapshot};
+
+/// The document's answer for a finished instance, word for word.
+pub const FINISHED_EXAMPLE: &str = include_str!("../data/dataarts-finished.json");
+/// The document's answer for a script that is not there, word for word.
+pub const ERROR_EXAMPLE: &str = include_str!("../data/dataarts-error.json");
+/// The message of every instance that fails here: as text, in an object, or beside the results.
+pub const FAILURE: &str = "SQL compilation error: relation \"trips\" does not exist";
+/// Each result row has this in it, and nothing else has.
+pub const ROW_MARK: &str = "Harry Bridges Plaza (Ferry Building)";
+
+pub const WORDS: [(&str, Phase); 4] = [
+    ("LAUNCHING", Phase::Pending),
+    ("RUNNING", Phase::Running),
+    ("FINISHED", Phase::Ended(End::Completed)),
+    ("FAILED", Phase::Ended(End::Failed)),
+];
+
+/// The job of `/v1/{project_id}/scripts/{script_name}/instances/{instance_id}`, decoded.
+pub fn job_of(path: &str) -> Option<String> {
+    match path.split('/').collect::<Vec<_>>()[..] {
+        ["", "v1", project, "scripts", script, "instances", instance] if !project.is_empty() => {
+            Some(format!("{}/{}", name(script)?, name(instance)?))
+        }
+        _ => None,
+    }
+}
+
+/// A segment percent-decoded once, if that makes a name: letters of any script, digits, `-_.`.
+fn name(segment: &str) -> Option<String> {
+    let mut parts = segment.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend(rest.bytes());
+    }
+    let name = String::from_utf8(bytes).ok()?;
+    let good = segment.is_ascii()
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    good.then_some(name)
+}
+
+/// The script of a job.
+pub fn script(id: &str) -> &str {
+    id.split_once('/').map_or(id, |(script, _)| script)
+}
+
+pub fn no_job(script_known: bool) -> (&'static str, &'static str) {
+    if script_known {
+        ("DLF.6205", "The script instance does not exist.")
+    } else {
+        ("DLF.6201", "The script does not exist.")
+    }
+}
+
+/// The body of a good answer.
+pub fn body(id: &str, now: &Snapshot) -> Value {
+    let mut body: Value = serde_json::from_str(FINISHED_EXAMPLE).expect("the document's JSON");
+    body["status"] = super::Kind::DataArts.word(&now.phase).into();
+    let Some(ended) = now.ended else {
+        body["results"] = json!([]);
+        return body;
+    };
+    let failed = now.phase == Phase::Ended(End::Failed);
+    let rows = if failed { 0 } else { now.rows };
+    let result = &mut body["results"][0];
+    result["duration"] = ended.saturating_sub(now.started.unwrap_or(ended)).as_secs_f64().into();
+    result["rowCount"] = rows.into();
+    result["rows"] = vec![result["rows"][0].take(); rows].into();
+    if failed {
+        result["schema"] = json!([]);
+        match id.bytes().map(usize::from).sum::<usize>() % 3 {
+            0 => result["message"] = FAILURE.into(),
+            1 => result["message"] = json!({ "error_msg": FAILURE }),
+            _ => body["message"] = FAILURE.into(),
+        }
+    }
+    body
+}

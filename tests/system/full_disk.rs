@@ -1,0 +1,148 @@
+//! A database on a full disk: adds are refused, nothing acknowledged is lost, and writing resumes once
+//! there is room.
+//!
+//! One test mounts a small file system, which takes root, and is skipped where that is impossible; the
+//! other limits the size of the daemon's files with `prlimit`.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::daemon::{Home, text};
+use crate::support::fake_server::{End, Life, StandIn};
+use crate::support::{QUICK, SOON, db};
+
+/// A file system of 12 MB on a loop device; unmounted when dropped.
+struct SmallDisk {
+    dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// None, with a word, where nothing can be mounted.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (image, at) = (dir.path().join("image"), dir.path().join("disk"));
+        fs::create_dir(&at).expect("a mount point");
+        let script = format!(
+            "truncate -s 12M {0} && mkfs.ext4 -q -m 0 {0} && mount -o loop {0} {1}",
+            image.display(),
+            at.display()
+        );
+        let mounted = Command::new("sh").args(["-ec", &script]).output().expect("a shell");
+        if mounted.status.success() {
+            return Some(Self { dir });
+        }
+        println!("skipped: no loop mount here: {}", text(&mounted.stderr));
+        None
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_14_a_full_disk_refuses_adds_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let dune = StandIn::start().await;
+    let home = Home::new(&dune.base_url(), QUICK);
+    let config = fs::read_to_string(home.path("config.toml")).expect("the config");
+    let state = home.path("state").display().to_string();
+    let database = disk.path().join("state/jobtrack.db");
+    home.write_config(&config.replace(&state, &disk.path().join("state").display().to_string()));
+    let daemon = home.start();
+    dune.put(
+        "01ENDS",
+        Life::from_first_request().running(Duration::from_secs(2)).then(End::Completed),
+    );
+    dune.put("01LONG", Life::new().running(Duration::from_hours(1)).then(End::Completed));
+    home.ok(&["add", "dune", "01ENDS", "01LONG"]);
+    dune.wait_for_requests_of("01LONG", 3, SOON).await;
+    let filling = fs::File::create(disk.path().join("filling")).expect("a file");
+    while (&filling).write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+
+    let mut acknowledged = vec!["01ENDS".to_owned()];
+    let mut refusal = String::new();
+    for n in 0..20_000 {
+        let id = format!("01FULL{n}");
+        let added =
+            home.jobtrack(&["add", "dune", &id, "--label", &format!("x={}", "x".repeat(200))]);
+        if !added.status.success() {
+            refusal = text(&added.stderr);
+            break;
+        }
+        acknowledged.push(id);
+    }
+    assert!(refusal.contains("no room left"), "{refusal}");
+    let before = dune.count_for("01LONG");
+    dune.wait_for_requests_of("01LONG", before + 10, SOON).await;
+    daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
+    fs::remove_file(disk.path().join("filling")).expect("room again");
+    drop(filling);
+    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
+    home.ok(&["add", "dune", "01AFTER"]);
+    daemon
+        .wait_for_status(&home, |status| status["degraded"].as_array().is_some_and(Vec::is_empty))
+        .await;
+    let there = db::query(&database, "SELECT remote_id FROM jobs");
+    assert!(acknowledged.iter().all(|id| there.contains(id)), "something acknowledged is gone");
+    assert_eq!(db::illegal_history(&database), [""; 0]);
+    assert!(home.log().contains("the database can be written again"), "{}", home.log());
+    daemon.stop();
+}
+
+/// Sets the limit in force, not the one up to which it may be raised again.
+fn limit_files(pid: u32, bytes: &str) {
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args([format!("--pid={pid}"), format!("--fsize={bytes}:")]);
+    assert!(prlimit.status().expect("prlimit is installed").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_09_14_a_full_disk_refuses_adds_and_delays_the_history_only() {
+    let dune = StandIn::start().await;
+    dune.put("A", Life::new().running(Duration::from_secs(9999)));
+    dune.put("B", Life::new().running(Duration::from_secs(9999)));
+    let home = Home::new(
+        &dune.base_url(),
+        "requests_per_minute = 6000\n[polling]\npolicy = \"backoff\"\nmax_interval = \"1s\"",
+    );
+    let daemon = home.start();
+    home.ok(&["add", "dune", "A"]);
+    dune.wait_for_requests_of("A", 2, SOON).await;
+
+    // Each commit appends to the WAL; now no file may grow.
+    let full = fs::metadata(home.path("state/jobtrack.db-wal")).expect("the WAL").len();
+    limit_files(daemon.pid(), &full.to_string());
+    for _ in 0..4 {
+        let refused = home.jobtrack(&["add", "dune", "B"]);
+        assert!(!refused.status.success(), "no room, no acknowledgement");
+        let why = text(&refused.stderr);
+        assert!(why.contains("no room"), "{why}");
+    }
+    dune.put("A", Life::new().running(Duration::ZERO).then(End::Completed));
+    let told = || home.ok(&["--json", "status"]);
+    let waits = |status: &String| status.contains(r#""unwritten_changes":1"#);
+    let mut statuses = std::iter::repeat_with(told).take(3000);
+    let status = statuses.find(waits).expect("polling goes on, and what it brings waits");
+    assert!(status.contains("no room"), "it is told: {status}");
+    assert_eq!(db::query(&home.database(), "SELECT remote_id, state FROM jobs"), ["A|running"]);
+
+    // What is written now comes from memory.
+    dune.pause().await;
+    limit_files(daemon.pid(), "unlimited");
+    home.ok(&["wait", "dune/A", "--timeout", "30s"]);
+    home.ok(&["add", "dune", "B"]);
+    let rows = "SELECT remote_id, terminal FROM jobs ORDER BY id";
+    assert_eq!(db::query(&home.database(), rows), ["A|1", "B|0"]);
+    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert!(daemon.stop().success());
+}
