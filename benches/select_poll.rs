@@ -13,17 +13,17 @@ use jobtrack::policy::{Backoff, PollRule};
 use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
 
 const JOBS: i64 = 100_000;
-const TURNS: usize = 20_000;
+const POLLS: usize = 20_000;
 /// When the simulated day begins, by the calendar.
 const EPOCH_MS: i64 = 1_800_000_000_000;
 
 fn main() {
-    let mut bench = Bench::begin();
-    let mut spans: Vec<_> = (0..TURNS).map(|_| bench.turn()).collect();
+    let mut bench = SelectionBench::new();
+    let mut spans: Vec<_> = (0..POLLS).map(|_| bench.next_poll()).collect();
     spans.sort_unstable();
     let micros = |span: Duration| span.as_secs_f64() * 1e6;
-    let mean = spans.iter().sum::<Duration>() / u32::try_from(TURNS).expect("few");
-    let (p99, worst) = (spans[TURNS * 99 / 100], spans[TURNS - 1]);
+    let mean = spans.iter().sum::<Duration>() / u32::try_from(POLLS).expect("few");
+    let (p99, worst) = (spans[POLLS * 99 / 100], spans[POLLS - 1]);
     println!(
         "{JOBS} due jobs: a turn takes {:.1} µs on average, {:.1} µs at the 99th percentile, {:.1} µs at worst",
         micros(mean),
@@ -32,36 +32,36 @@ fn main() {
     );
 }
 
-struct Bench {
+struct SelectionBench {
     tracker: Tracker,
     now: u64,
-    under_way: Option<PollRequest>,
+    in_flight: Option<PollRequest>,
 }
 
-impl Bench {
+impl SelectionBench {
     /// A day after so many jobs were registered, none of which has been asked for long.
-    fn begin() -> Self {
-        let mut bench = Self { tracker: Tracker::default(), now: 24 * 3_600_000, under_way: None };
+    fn new() -> Self {
+        let mut bench = Self { tracker: Tracker::default(), now: 24 * 3_600_000, in_flight: None };
         let provider: ProviderName = "dune".parse().expect("a name");
-        bench.step(Input::Configure(vec![settings(provider.clone())]));
-        let mut chance = fastrand::Rng::with_seed(7);
-        let mut seconds = || Duration::from_secs_f64((7.0 + 2.0 * (chance.f64() - 0.5)).exp());
-        let lessons = (0..10_000).map(|run| {
+        bench.handle(Input::Configure(vec![provider_settings(provider.clone())]));
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut seconds = || Duration::from_secs_f64((7.0 + 2.0 * (rng.f64() - 0.5)).exp());
+        let duration_samples = (0..10_000).map(|run| {
             let took = Some(seconds());
-            let likeness = like(run);
-            (provider.clone(), DurationSample { similarity_keys: likeness, total: took, run: took })
+            let similarity_keys = similarity_keys(run);
+            (provider.clone(), DurationSample { similarity_keys, total: took, run: took })
         });
-        let lessons = lessons.collect();
-        bench.step(Input::LoadDurationSamples(lessons));
-        let mut chance = fastrand::Rng::with_seed(8);
-        let jobs = (1..=JOBS).map(|id| bench.job(id, &provider, &mut chance)).collect();
-        bench.step(Input::Track(jobs));
+        let duration_samples = duration_samples.collect();
+        bench.handle(Input::LoadDurationSamples(duration_samples));
+        let mut rng = fastrand::Rng::with_seed(8);
+        let jobs = (1..=JOBS).map(|id| bench.job(id, &provider, &mut rng)).collect();
+        bench.handle(Input::Track(jobs));
         bench
     }
 
-    fn job(&self, id: i64, provider: &ProviderName, chance: &mut fastrand::Rng) -> StoredJob {
-        let began = self.wall().minus(Duration::from_secs(chance.u64(600..80_000)));
-        let seen = began.plus(Duration::from_secs(chance.u64(1..500)));
+    fn job(&self, id: i64, provider: &ProviderName, rng: &mut fastrand::Rng) -> StoredJob {
+        let began = self.wall().minus(Duration::from_secs(rng.u64(600..80_000)));
+        let seen = began.plus(Duration::from_secs(rng.u64(1..500)));
         let standing =
             CurrentState { last_success_sent_at: Some(seen), ..CurrentState::registered(began) };
         StoredJob {
@@ -75,24 +75,24 @@ impl Bench {
             polls: 1,
             failed_polls: 0,
             list_time: None,
-            similarity_keys: like(id),
+            similarity_keys: similarity_keys(id),
             times: ProviderTimes { started_at: Some(began), ..ProviderTimes::default() },
         }
     }
 
     /// Time comes to the next request: how long the tracker takes to say whose it is.
-    fn turn(&mut self) -> Duration {
-        if let Some(question) = self.under_way.take() {
-            let answer = Box::new(self.running(question.job));
+    fn next_poll(&mut self) -> Duration {
+        if let Some(question) = self.in_flight.take() {
+            let answer = Box::new(self.running_answer(question.job));
             let asked = RequestTimes { sent_at: self.wall(), received_at: self.wall() };
-            self.step(Input::PollAnswered(question.job, question.provider_index, asked, answer));
+            self.handle(Input::PollAnswered(question.job, question.provider_index, asked, answer));
         }
         self.now = self.tracker.next_wakeup().expect("all are due").as_millis().max(self.now);
-        self.step(Input::Tick)
+        self.handle(Input::Tick)
     }
 
     /// It runs on, as before.
-    fn running(&self, job: JobId) -> Answer {
+    fn running_answer(&self, job: JobId) -> Answer {
         let began = self.wall().minus(Duration::from_mins(10));
         let seen = Observation {
             state: ObservedState::Running,
@@ -100,7 +100,7 @@ impl Bench {
             times: ProviderTimes { started_at: Some(began), ..ProviderTimes::default() },
             message: None,
             list_time: None,
-            similarity_keys: like(job.0),
+            similarity_keys: similarity_keys(job.0),
             reported_duration: None,
             detail: serde_json::Map::default(),
         };
@@ -112,7 +112,7 @@ impl Bench {
     }
 
     #[allow(clippy::disallowed_methods, reason = "it measures")]
-    fn step(&mut self, input: Input) -> Duration {
+    fn handle(&mut self, input: Input) -> Duration {
         let now = ClockReading {
             monotonic: MonotonicTime::from_millis(self.now),
             utc: self.wall(),
@@ -124,13 +124,13 @@ impl Bench {
         let mut changed = Vec::new();
         for action in actions {
             match action {
-                Action::Poll(question) => self.under_way = Some(question),
+                Action::Poll(question) => self.in_flight = Some(question),
                 Action::Commit(change) => changed.push(change.job),
                 _ => {}
             }
         }
         for job in changed {
-            self.step(Input::ChangeCommitted(job));
+            self.handle(Input::ChangeCommitted(job));
         }
         took
     }
@@ -140,11 +140,11 @@ impl Bench {
     }
 }
 
-fn like(number: i64) -> SimilarityKeys {
+fn similarity_keys(number: i64) -> SimilarityKeys {
     SimilarityKeys::from_provider([format!("query {}", number % 1000)])
 }
 
-fn settings(name: ProviderName) -> ProviderSettings {
+fn provider_settings(name: ProviderName) -> ProviderSettings {
     let second = Duration::from_secs(1);
     ProviderSettings {
         name,

@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use fake_server::{End, Kind, Life, StandIn};
+use fake_server::{FakeServer, JobEnd, JobScript, ServiceKind};
 
 /// A provider of each kind, with its jobs.
 const JOBS: [(&str, [&str; 2]); 3] = [
@@ -24,12 +24,12 @@ const JOBS: [(&str, [&str; 2]); 3] = [
     ("scripts", ["report.sql/5", "report.sql/6"]),
 ];
 
-const HISTORY: &str = "\
+const HISTORY_SQL: &str = "\
 SELECT kind, h.remote_id, to_state, h.provider_state, evidence, occurred_at, observed_at
 FROM history AS h JOIN jobs ON jobs.id = job_id
 WHERE job_id IN (1, 3, 5) ORDER BY job_id, seq";
 
-const RUNS: &str = "\
+const RUNS_SQL: &str = "\
 SELECT kind, remote_id, state, pending_s, running_s, detection_delay_s AS delay_s, polls, message
 FROM runs ORDER BY terminal_at";
 
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
         Some(_) | None => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let shown = runtime.context("the runtime cannot be started").and_then(|it| it.block_on(show()));
+    let shown =
+        runtime.context("the runtime cannot be started").and_then(|it| it.block_on(run_demo()));
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -51,67 +52,88 @@ fn main() -> ExitCode {
     }
 }
 
-async fn show() -> Result<()> {
-    let cloud = StandIn::start().await;
-    play(&cloud);
-    let stage = Stage::set(&cloud.base_url())?;
+async fn run_demo() -> Result<()> {
+    let cloud = FakeServer::start().await;
+    add_job_scripts(&cloud);
+    let stage = DemoEnv::create(&cloud.base_url())?;
     println!(
         "A stand-in for three services answers at {}; two jobs run at each.\n",
         cloud.base_url()
     );
-    let daemon = stage.daemon()?;
-    stage.until_ready()?;
+    let daemon = stage.start_daemon()?;
+    stage.wait_until_ready()?;
 
     for (provider, ids) in JOBS {
         let add = [&["add", provider, "--label", "demo=yes"][..], &ids].concat();
-        say(&add);
-        ensure!(stage.client(&add).status()?.success(), "the jobs were not added");
+        print_command(&add);
+        ensure!(stage.client_command(&add).status()?.success(), "the jobs were not added");
     }
-    say(&["watch", "--after", "0"]);
-    let mut watch = stage.client(&["watch", "--after", "0"]).spawn().context("jobtrack watch")?;
+    print_command(&["watch", "--after", "0"]);
+    let mut watch =
+        stage.client_command(&["watch", "--after", "0"]).spawn().context("jobtrack watch")?;
     let wait = stage
-        .client(&["wait", "--label", "demo=yes", "--timeout", "60s"])
+        .client_command(&["wait", "--label", "demo=yes", "--timeout", "60s"])
         .stdout(Stdio::null())
         .status()?;
     watch.kill()?;
     watch.wait()?;
-    say(&["wait", "--label", "demo=yes"]);
+    print_command(&["wait", "--label", "demo=yes"]);
     println!("exit code {}: not all of them succeeded", wait.code().unwrap_or(-1));
 
-    say(&["list", "--all"]);
-    stage.client(&["list", "--all"]).status()?;
-    stage.ask(HISTORY)?;
-    stage.ask(RUNS)?;
+    print_command(&["list", "--all"]);
+    stage.client_command(&["list", "--all"]).status()?;
+    stage.run_sqlite(HISTORY_SQL)?;
+    stage.run_sqlite(RUNS_SQL)?;
     let requests = cloud.requests();
-    let refused = requests.iter().filter(|request| request.status != Some(200)).count();
+    let refused = requests.iter().filter(|request| request.response_status != Some(200)).count();
     println!("\n{} requests told all this; {refused} were refused.", requests.len());
-    end(daemon)?;
+    stop_daemon(daemon)?;
     cloud.stop().await;
     Ok(())
 }
 
 /// Lives of a second to ten.
-fn play(cloud: &StandIn) {
+fn add_job_scripts(server: &FakeServer) {
     let ms = Duration::from_millis;
-    let life = |pending, running| Life::new().pending(ms(pending)).running(ms(running));
-    let words = [("LAUNCHING", 1000), ("RUNNING", 2500), ("SCALING", 2500), ("RUNNING", 2500)];
-    let scaling = words.map(|(word, lasts)| (ms(lasts), word.to_owned())).to_vec();
+    let script = |pending, running| JobScript::new().pending(ms(pending)).running(ms(running));
+    let states = [("LAUNCHING", 1000), ("RUNNING", 2500), ("SCALING", 2500), ("RUNNING", 2500)];
+    let scaling = states.map(|(word, lasts)| (ms(lasts), word.to_owned())).to_vec();
     let [(_, queries), (_, jobs), (_, instances)] = JOBS;
-    cloud.put_for(Kind::Dune, queries[0], life(200, 700).then(End::Completed));
-    cloud.put_for(Kind::Dune, queries[1], life(1500, 5000).then(End::Failed));
-    cloud.put_for(Kind::Dli, jobs[0], Life::steps(scaling).then(End::Completed));
-    cloud.put_for(Kind::Dli, jobs[1], life(2500, 2500).then(End::Cancelled));
-    cloud.put_for(Kind::DataArts, instances[0], life(1000, 9000).then(End::Completed));
-    cloud.put_for(Kind::DataArts, instances[1], life(500, 3500).then(End::Failed));
+    server.add_job_of(
+        ServiceKind::Dune,
+        queries[0],
+        script(200, 700).ending_with(JobEnd::Completed),
+    );
+    server.add_job_of(
+        ServiceKind::Dune,
+        queries[1],
+        script(1500, 5000).ending_with(JobEnd::Failed),
+    );
+    server.add_job_of(
+        ServiceKind::Dli,
+        jobs[0],
+        JobScript::from_states(scaling).ending_with(JobEnd::Completed),
+    );
+    server.add_job_of(ServiceKind::Dli, jobs[1], script(2500, 2500).ending_with(JobEnd::Cancelled));
+    server.add_job_of(
+        ServiceKind::DataArts,
+        instances[0],
+        script(1000, 9000).ending_with(JobEnd::Completed),
+    );
+    server.add_job_of(
+        ServiceKind::DataArts,
+        instances[1],
+        script(500, 3500).ending_with(JobEnd::Failed),
+    );
 }
 
 /// A temporary directory with a daemon's files.
-struct Stage {
+struct DemoEnv {
     dir: tempfile::TempDir,
 }
 
-impl Stage {
-    fn set(base_url: &str) -> Result<Self> {
+impl DemoEnv {
+    fn create(base_url: &str) -> Result<Self> {
         let dir = tempfile::TempDir::with_prefix("jobtrack-demo-")?;
         let at = dir.path().display();
         let secret = "{ env = \"STANDIN_KEY\" }";
@@ -133,25 +155,28 @@ impl Stage {
         Ok(Self { dir })
     }
 
-    fn program(name: &str) -> Result<Command> {
+    fn command_as(name: &str) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg0(name).env("STANDIN_KEY", fake_server::KEY);
+        command.arg0(name).env("STANDIN_KEY", fake_server::API_KEY);
         Ok(command)
     }
 
-    fn daemon(&self) -> Result<Child> {
+    fn start_daemon(&self) -> Result<Child> {
         let config = self.dir.path().join("config.toml");
         println!("$ jobtrackd --config {}", config.display());
-        let mut command = Self::program("jobtrackd")?;
+        let mut command = Self::command_as("jobtrackd")?;
         command.arg("--config").arg(config).env("RUST_LOG", "warn");
         command.spawn().context("jobtrackd does not start")
     }
 
     /// The daemon answers as soon as it listens; `jobtrack` says so by its exit code.
-    fn until_ready(&self) -> Result<()> {
+    fn wait_until_ready(&self) -> Result<()> {
         for _ in 0..500 {
-            let status =
-                self.client(&["status"]).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+            let status = self
+                .client_command(&["status"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()?;
             if status.success() {
                 return Ok(());
             }
@@ -160,13 +185,13 @@ impl Stage {
         anyhow::bail!("the daemon did not come up")
     }
 
-    fn client(&self, arguments: &[&str]) -> Command {
-        let mut command = Self::program("jobtrack").unwrap_or_else(|_| Command::new("jobtrack"));
+    fn client_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Self::command_as("jobtrack").unwrap_or_else(|_| Command::new("jobtrack"));
         command.arg("--socket").arg(self.dir.path().join("control.sock")).args(arguments);
         command
     }
 
-    fn ask(&self, query: &str) -> Result<()> {
+    fn run_sqlite(&self, query: &str) -> Result<()> {
         let database = self.dir.path().join("jobtrack.db");
         println!("\n$ sqlite3 -readonly -box {} \"{query}\"", database.display());
         let mut sqlite = Command::new("sqlite3");
@@ -179,11 +204,11 @@ impl Stage {
     }
 }
 
-fn say(arguments: &[&str]) {
+fn print_command(arguments: &[&str]) {
     println!("\n$ jobtrack {}", arguments.join(" "));
 }
 
-fn end(mut daemon: Child) -> Result<()> {
+fn stop_daemon(mut daemon: Child) -> Result<()> {
     let pid = rustix::process::Pid::from_child(&daemon);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
     ensure!(daemon.wait()?.success(), "jobtrackd did not end well");

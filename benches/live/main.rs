@@ -24,16 +24,16 @@ use std::sync::Arc;
 use clap::Parser;
 use tokio::task::JoinHandle;
 
-use dune_client::Official;
-use jobtrackd::track;
-use metrics::{Seen, table};
+use dune_client::DuneClientEnv;
+use jobtrackd::run_daemon;
+use metrics::{ClientResult, markdown_table};
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/polling.md");
-const MARKS: [&str; 2] = ["<!-- live -->", "<!-- /live -->"];
+const DOCUMENT_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/polling.md");
+const SECTION_MARKERS: [&str; 2] = ["<!-- live -->", "<!-- /live -->"];
 /// Of eight queries.
 const ROUNDS: u64 = 5;
-const LEARNED: &str = "policy = \"learned\"";
-const BACKOFF: &str = "policy = \"backoff\"";
+const LEARNED_POLICY: &str = "policy = \"learned\"";
+const BACKOFF_POLICY: &str = "policy = \"backoff\"";
 
 /// How late jobtrackd sees an end, in real time
 #[derive(Parser)]
@@ -43,10 +43,10 @@ struct Arguments {
     write: bool,
     /// Only the second comparison: two minutes
     #[arg(long)]
-    eight: bool,
+    small_only: bool,
     /// Leave the setting `policy` out: the daemon as it is by default
     #[arg(long)]
-    plain: bool,
+    default_policy: bool,
     /// What the lives are drawn from
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -63,57 +63,67 @@ async fn main() {
         return;
     }
     let (crowd, eight) = tokio::join!(
-        async { if arguments.eight { String::new() } else { crowd(&arguments).await } },
-        eight(&arguments),
+        async {
+            if arguments.small_only { String::new() } else { large_comparison(&arguments).await }
+        },
+        small_comparison(&arguments),
     );
     let section = format!("{}{crowd}{eight}", include_str!("intro.md"));
     println!("{section}");
     if arguments.write {
-        let page = std::fs::read_to_string(PAGE).unwrap_or_default();
-        std::fs::write(Path::new(PAGE), place(&page, &section)).expect("the page can be written");
+        let page = std::fs::read_to_string(DOCUMENT_PATH).unwrap_or_default();
+        std::fs::write(Path::new(DOCUMENT_PATH), replace_section(&page, &section))
+            .expect("the page can be written");
     }
 }
 
 /// Five hundred queries, four requests a second.
-async fn crowd(arguments: &Arguments) -> String {
+async fn large_comparison(arguments: &Arguments) -> String {
     let policies = [
-        ("`learned`", LEARNED.to_owned()),
-        ("`backoff`", BACKOFF.to_owned()),
-        ("`backoff`, `max_interval = \"15s\"`", format!("{BACKOFF}\nmax_interval = \"15s\"")),
+        ("`learned`", LEARNED_POLICY.to_owned()),
+        ("`backoff`", BACKOFF_POLICY.to_owned()),
+        (
+            "`backoff`, `max_interval = \"15s\"`",
+            format!("{BACKOFF_POLICY}\nmax_interval = \"15s\""),
+        ),
     ];
     let default = [("default", String::new())];
-    let policies = if arguments.plain { default.to_vec() } else { policies.to_vec() };
-    let plan = Arc::new(plan::crowd(arguments.seed));
+    let policies = if arguments.default_policy { default.to_vec() } else { policies.to_vec() };
+    let plan = Arc::new(plan::large_plan(arguments.seed));
     let seen = policies
         .into_iter()
-        .map(|(name, settings)| tokio::spawn(track(name, settings, Arc::clone(&plan))));
-    format!("{}\n{}", include_str!("large.md"), table(all(seen).await))
+        .map(|(name, settings)| tokio::spawn(run_daemon(name, settings, Arc::clone(&plan))));
+    format!("{}\n{}", include_str!("large.md"), markdown_table(join_all_results(seen).await))
 }
 
 /// Eight queries, two requests in three seconds; some rounds of it, all at once.
-async fn eight(arguments: &Arguments) -> String {
-    let official = &Arc::new(Official::install().await);
-    let [learned, backoff] = if arguments.plain { [""; 2] } else { [LEARNED, BACKOFF] };
+async fn small_comparison(arguments: &Arguments) -> String {
+    let official = &Arc::new(DuneClientEnv::install().await);
+    let [learned, backoff] =
+        if arguments.default_policy { [""; 2] } else { [LEARNED_POLICY, BACKOFF_POLICY] };
     let plans = |past_runs| {
         let seeds = (0..ROUNDS).map(|round| arguments.seed * ROUNDS + round);
-        seeds.map(move |seed| Arc::new(plan::eight(seed, past_runs)))
+        seeds.map(move |seed| Arc::new(plan::small_plan(seed, past_runs)))
     };
-    let run = |name, told| {
-        plans(0).map(move |plan| tokio::spawn(Arc::clone(official).run(name, plan, told)))
+    let run = |name, send_retry_after| {
+        plans(0)
+            .map(move |plan| tokio::spawn(Arc::clone(official).run(name, plan, send_retry_after)))
     };
     let track = |name, policy: &'static str, past_runs| {
-        plans(past_runs).map(move |plan| tokio::spawn(track(name, policy.to_owned(), plan)))
+        plans(past_runs).map(move |plan| tokio::spawn(run_daemon(name, policy.to_owned(), plan)))
     };
     let seen = run("dune-client, `Retry-After` told", true)
         .chain(run("dune-client, not told", false))
         .chain(track("jobtrackd, `backoff`", backoff, 0))
         .chain(track("jobtrackd, `learned`, never saw a run before", learned, 0))
         .chain(track("jobtrackd, `learned`, ten past runs of each", learned, 10));
-    format!("\n{}\n{}", include_str!("small.md"), table(all(seen).await))
+    format!("\n{}\n{}", include_str!("small.md"), markdown_table(join_all_results(seen).await))
 }
 
 /// What all of them saw, which go on at once.
-async fn all(clients: impl IntoIterator<Item = JoinHandle<Seen>>) -> Vec<Seen> {
+async fn join_all_results(
+    clients: impl IntoIterator<Item = JoinHandle<ClientResult>>,
+) -> Vec<ClientResult> {
     let clients: Vec<_> = clients.into_iter().collect();
     let mut seen = Vec::new();
     for client in clients {
@@ -123,16 +133,16 @@ async fn all(clients: impl IntoIterator<Item = JoinHandle<Seen>>) -> Vec<Seen> {
 }
 
 /// The page with the section in its place, or at its end if it has none.
-fn place(page: &str, section: &str) -> String {
-    let [begin, end] = MARKS;
-    let parts = page.split_once(begin).and_then(|(before, rest)| {
+fn replace_section(document: &str, section: &str) -> String {
+    let [begin, end] = SECTION_MARKERS;
+    let parts = document.split_once(begin).and_then(|(before, rest)| {
         let (_, after) = rest.split_once(end)?;
         Some((before, after))
     });
     let (before, after) = match parts {
         Some(parts) => parts,
-        None if page.is_empty() => ("# What the polling policy is worth\n\n", "\n"),
-        None => (page, "\n"),
+        None if document.is_empty() => ("# What the polling policy is worth\n\n", "\n"),
+        None => (document, "\n"),
     };
     format!("{before}{begin}\n{section}{end}{after}")
 }

@@ -22,25 +22,26 @@ mod workload;
 use std::fs;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- simulated -->\n";
-const END: &str = "<!-- /simulated -->";
+const BEGIN_MARKER: &str = "<!-- simulated -->\n";
+const END_MARKER: &str = "<!-- /simulated -->";
 
 fn main() {
-    let report = report::Report::make().markdown();
+    let report = report::BenchReport::build().markdown();
     println!("{report}");
     if std::env::args().any(|argument| argument == "--write") {
-        write(&report, &plot::draw());
+        write_documentation(&report, &plot::render_svg());
     }
 }
 
 /// Puts the report between its marks; the rest of the page stays.
-fn write(report: &str, picture: &str) {
+fn write_documentation(report: &str, picture: &str) {
     // Cargo runs a bench in the package's own directory.
     let docs = Path::new("docs");
     let page = docs.join("polling.md");
     let text = fs::read_to_string(&page).expect("docs/polling.md");
-    let (before, rest) = text.split_once(BEGIN).expect("the mark that begins the tables");
-    let (_, after) = rest.split_once(END).expect("the mark that ends them");
-    fs::write(&page, format!("{before}{BEGIN}{report}{END}{after}")).expect("docs/polling.md");
+    let (before, rest) = text.split_once(BEGIN_MARKER).expect("the mark that begins the tables");
+    let (_, after) = rest.split_once(END_MARKER).expect("the mark that ends them");
+    fs::write(&page, format!("{before}{BEGIN_MARKER}{report}{END_MARKER}{after}"))
+        .expect("docs/polling.md");
     fs::write(docs.join("polling.svg"), picture).expect("docs/polling.svg");
 }

@@ -13,138 +13,150 @@ use jobtrack::job::{
 use jobtrack::policy::{Backoff, PollRule};
 use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
 
-use super::workload::Job;
+use super::workload::SimulatedJob;
 
 /// A budget that never makes anybody wait.
-pub(crate) const AMPLE: u32 = 10_000_000;
+pub(crate) const UNLIMITED_BUDGET: u32 = 10_000_000;
 
 /// The calendar's time at the simulation's beginning.
-const EPOCH: i64 = 1_800_000_000_000;
+const EPOCH_MS: i64 = 1_800_000_000_000;
 
 /// Under which conditions a workload is tracked.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Setup {
+pub(crate) struct SimulationSettings {
     pub(crate) policy: PollPolicy,
     pub(crate) backoff: Backoff,
     /// Requests a minute.
-    pub(crate) budget: u32,
+    pub(crate) requests_per_minute: u32,
     /// How far the provider's clock is ahead of ours, in milliseconds.
-    pub(crate) skew: i64,
+    pub(crate) clock_skew_ms: i64,
     /// The provider's times of a job at a time of ours, by its clock.
-    pub(crate) times: fn(&Job, u64) -> ProviderTimes,
+    pub(crate) provider_times: fn(&SimulatedJob, u64) -> ProviderTimes,
     /// The daemon is killed and started again when this job comes.
-    pub(crate) restart: Option<usize>,
+    pub(crate) restart_at_job: Option<usize>,
 }
 
-impl Setup {
-    pub(crate) const BACKOFF: Backoff =
+impl SimulationSettings {
+    pub(crate) const DEFAULT_BACKOFF: Backoff =
         Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) };
 
-    fn with(policy: PollPolicy) -> Self {
-        let (backoff, budget, times) = (Self::BACKOFF, AMPLE, true_times);
-        Self { policy, backoff, budget, skew: 0, times, restart: None }
+    fn with_policy(policy: PollPolicy) -> Self {
+        let (backoff, requests_per_minute, provider_times) =
+            (Self::DEFAULT_BACKOFF, UNLIMITED_BUDGET, true_provider_times);
+        Self {
+            policy,
+            backoff,
+            requests_per_minute,
+            clock_skew_ms: 0,
+            provider_times,
+            restart_at_job: None,
+        }
     }
 
     /// The learned policy at a price in seconds, with the promise or without.
-    pub(crate) fn learned(price: f64, promises: bool) -> Self {
-        Self::with(PollPolicy::Learned(rule(price, promises)))
+    pub(crate) fn learned(price: f64, bounded: bool) -> Self {
+        Self::with_policy(PollPolicy::Learned(poll_rule(price, bounded)))
     }
 
     pub(crate) fn backoff(backoff: Backoff) -> Self {
-        Self { backoff, ..Self::with(PollPolicy::Backoff) }
+        Self { backoff, ..Self::with_policy(PollPolicy::Backoff) }
     }
 }
 
 /// The rule with the daemon's shortest interval.
-pub(crate) fn rule(price: f64, promises: bool) -> PollRule {
+pub(crate) fn poll_rule(price: f64, bounded: bool) -> PollRule {
     let min_interval = Duration::from_secs(1);
-    PollRule { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait: promises }
+    PollRule { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait: bounded }
 }
 
 /// What the provider tells of itself.
-pub(crate) fn true_times(job: &Job, now: u64) -> ProviderTimes {
-    let started = Some(utc(job.start));
-    let ended_at = (now >= job.end()).then(|| utc(job.end()));
+pub(crate) fn true_provider_times(job: &SimulatedJob, now: u64) -> ProviderTimes {
+    let started = Some(utc_time(job.start_ms));
+    let ended_at = (now >= job.end_ms()).then(|| utc_time(job.end_ms()));
     ProviderTimes { submitted_at: started, started_at: started, ended_at, expires_at: None }
 }
 
 /// The calendar's time.
-pub(crate) fn utc(ms: u64) -> UtcTime {
-    UtcTime::from_millis(EPOCH.saturating_add_unsigned(ms))
+pub(crate) fn utc_time(ms: u64) -> UtcTime {
+    UtcTime::from_millis(EPOCH_MS.saturating_add_unsigned(ms))
 }
 
 /// What became of one job.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Life {
+pub(crate) struct PollHistory {
     /// When it was looked at.
-    pub(crate) looks: Vec<u64>,
-    over: bool,
+    pub(crate) poll_times: Vec<u64>,
+    finished: bool,
 }
 
 /// The time between two looks at a job that still ran, in seconds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wait {
+pub(crate) struct PollGap {
     /// How long it had run at the first of them.
     pub(crate) elapsed: f64,
-    pub(crate) pause: f64,
+    pub(crate) length: f64,
 }
 
-impl Wait {
+impl PollGap {
     /// Whether it was longer than is promised: 10 s or half of the elapsed time, and 6 h at most.
-    pub(crate) fn is_too_long(&self) -> bool {
+    pub(crate) fn exceeds_maximum_wait(&self) -> bool {
         // All times are whole milliseconds, and even an ample budget parts requests by one.
-        const ROUNDED: f64 = 0.01;
-        self.pause > (0.5 * self.elapsed).clamp(10.0, 6.0 * 3600.0) + ROUNDED
+        const TOLERANCE: f64 = 0.01;
+        self.length > (0.5 * self.elapsed).clamp(10.0, 6.0 * 3600.0) + TOLERANCE
     }
 }
 
-impl Life {
-    pub(crate) fn waits(&self, job: &Job) -> impl Iterator<Item = Wait> {
-        let start = job.start;
-        self.looks.windows(2).map(move |looks| Wait {
+impl PollHistory {
+    pub(crate) fn poll_gaps(&self, job: &SimulatedJob) -> impl Iterator<Item = PollGap> {
+        let start = job.start_ms;
+        self.poll_times.windows(2).map(move |looks| PollGap {
             elapsed: (looks[0] - start) as f64 / 1000.0,
-            pause: (looks[1] - looks[0]) as f64 / 1000.0,
+            length: (looks[1] - looks[0]) as f64 / 1000.0,
         })
     }
 }
 
 /// Tracks all jobs from their starts until the first `until` of them are seen to be over.
-pub(crate) fn track(jobs: &[Job], until: usize, setup: &Setup) -> Vec<Life> {
-    let mut fleet = Fleet::new(jobs, *setup);
-    fleet.run(until);
-    fleet.lives
+pub(crate) fn run_simulation(
+    jobs: &[SimulatedJob],
+    until: usize,
+    setup: &SimulationSettings,
+) -> Vec<PollHistory> {
+    let mut fleet = TrackerSimulation::new(jobs, *setup);
+    fleet.run_until_finished(until);
+    fleet.poll_histories
 }
 
 #[derive(Debug)]
-struct Fleet<'a> {
-    jobs: &'a [Job],
-    setup: Setup,
+struct TrackerSimulation<'a> {
+    jobs: &'a [SimulatedJob],
+    settings: SimulationSettings,
     provider: ProviderName,
     tracker: Tracker,
     now: u64,
-    dice: Rng,
-    lives: Vec<Life>,
+    rng: Rng,
+    poll_histories: Vec<PollHistory>,
     /// The database: the jobs that are not over, and what was learned.
     rows: Vec<Option<Box<StoredJob>>>,
-    lessons: Vec<(ProviderName, DurationSample)>,
-    asked: VecDeque<PollRequest>,
-    written: VecDeque<JobId>,
+    duration_samples: Vec<(ProviderName, DurationSample)>,
+    pending_polls: VecDeque<PollRequest>,
+    pending_commits: VecDeque<JobId>,
 }
 
-impl<'a> Fleet<'a> {
-    fn new(jobs: &'a [Job], setup: Setup) -> Self {
+impl<'a> TrackerSimulation<'a> {
+    fn new(jobs: &'a [SimulatedJob], setup: SimulationSettings) -> Self {
         let mut fleet = Self {
             jobs,
-            setup,
+            settings: setup,
             provider: "simulated".parse().expect("a name"),
             tracker: Tracker::default(),
             now: 0,
-            dice: Rng::with_seed(7),
-            lives: vec![Life::default(); jobs.len()],
+            rng: Rng::with_seed(7),
+            poll_histories: vec![PollHistory::default(); jobs.len()],
             rows: vec![None; jobs.len()],
-            lessons: Vec::new(),
-            asked: VecDeque::new(),
-            written: VecDeque::new(),
+            duration_samples: Vec::new(),
+            pending_polls: VecDeque::new(),
+            pending_commits: VecDeque::new(),
         };
         fleet.configure();
         fleet
@@ -154,10 +166,10 @@ impl<'a> Fleet<'a> {
         let settings = ProviderSettings {
             name: self.provider.clone(),
             account: None,
-            requests_per_minute: self.setup.budget,
+            requests_per_minute: self.settings.requests_per_minute,
             max_in_flight: u32::MAX,
-            policy: self.setup.policy,
-            backoff: self.setup.backoff,
+            policy: self.settings.policy,
+            backoff: self.settings.backoff,
             give_up_after: Duration::from_hours(365 * 24),
             lost_after: NotFoundTimeout {
                 previously_seen: Duration::from_mins(15),
@@ -166,32 +178,32 @@ impl<'a> Fleet<'a> {
             request_timeout: Duration::from_secs(30),
             supports_list: false,
         };
-        self.step(Input::Configure(vec![settings]));
+        self.handle(Input::Configure(vec![settings]));
     }
 
-    fn run(&mut self, until: usize) {
-        let mut coming = 0;
-        let mut seen = 0;
-        while seen < until {
-            let arrives = self.jobs.get(coming).map(|job| job.start);
-            let wakes = self.tracker.next_wakeup().map(MonotonicTime::as_millis);
-            let Some(next) = arrives.into_iter().chain(wakes).min() else {
+    fn run_until_finished(&mut self, until: usize) {
+        let mut next_arrival = 0;
+        let mut finished_count = 0;
+        while finished_count < until {
+            let next_start = self.jobs.get(next_arrival).map(|job| job.start_ms);
+            let next_wakeup = self.tracker.next_wakeup().map(MonotonicTime::as_millis);
+            let Some(next) = next_start.into_iter().chain(next_wakeup).min() else {
                 panic!("nothing will ever wake the jobs that are left");
             };
             self.now = self.now.max(next);
-            if arrives == Some(next) {
-                if self.setup.restart == Some(coming) {
+            if next_start == Some(next) {
+                if self.settings.restart_at_job == Some(next_arrival) {
                     self.restart();
                 }
-                let job = self.arrival(coming);
-                self.rows[coming] = Some(Box::new(job.clone()));
-                coming += 1;
-                self.step(Input::Track(vec![job]));
+                let job = self.new_stored_job(next_arrival);
+                self.rows[next_arrival] = Some(Box::new(job.clone()));
+                next_arrival += 1;
+                self.handle(Input::Track(vec![job]));
             } else {
-                self.step(Input::Tick);
+                self.handle(Input::Tick);
             }
-            while self.lives.get(seen).is_some_and(|life| life.over) {
-                seen += 1;
+            while self.poll_histories.get(finished_count).is_some_and(|life| life.finished) {
+                finished_count += 1;
             }
         }
     }
@@ -200,61 +212,66 @@ impl<'a> Fleet<'a> {
     fn restart(&mut self) {
         self.tracker = Tracker::default();
         self.configure();
-        self.step(Input::LoadDurationSamples(self.lessons.clone()));
+        self.handle(Input::LoadDurationSamples(self.duration_samples.clone()));
         let rows = self.rows.iter().flatten().map(|row| StoredJob::clone(row)).collect();
-        self.step(Input::Track(rows));
+        self.handle(Input::Track(rows));
     }
 
-    fn arrival(&self, index: usize) -> StoredJob {
+    fn new_stored_job(&self, index: usize) -> StoredJob {
         let id = JobId(i64::try_from(index).expect("few jobs"));
         StoredJob {
             id,
             provider: self.provider.clone(),
             remote_id: format!("job-{id}").parse().expect("an id"),
-            current_state: CurrentState::registered(utc(self.now)),
-            registered_at: utc(self.now),
+            current_state: CurrentState::registered(utc_time(self.now)),
+            registered_at: utc_time(self.now),
             give_up_after: None,
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,
             list_time: None,
             similarity_keys: SimilarityKeys::UserProvided(
-                format!("like-{}", self.jobs[index].likeness).into(),
+                format!("like-{}", self.jobs[index].similarity_keys).into(),
             ),
             times: ProviderTimes::default(),
         }
     }
 
-    fn step(&mut self, input: Input) {
+    fn handle(&mut self, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next {
             let mono = MonotonicTime::from_millis(self.now);
-            let now = ClockReading { monotonic: mono, utc: utc(self.now), jitter: self.dice.f64() };
+            let now =
+                ClockReading { monotonic: mono, utc: utc_time(self.now), jitter: self.rng.f64() };
             for action in self.tracker.handle(input, now) {
                 match action {
-                    Action::Poll(question) => self.asked.push_back(question),
-                    Action::Commit(change) => self.write(change),
-                    Action::RecordPoll { poll_record: note, .. } => self.keep(note),
+                    Action::Poll(question) => self.pending_polls.push_back(question),
+                    Action::Commit(change) => self.commit(change),
+                    Action::RecordPoll { poll_record: note, .. } => self.apply_poll_record(note),
                     // The first good answer ends what may have been before.
                     Action::RecordOutage(_) => {}
                     other => panic!("{other:?}"),
                 }
             }
-            next = match self.written.pop_front() {
+            next = match self.pending_commits.pop_front() {
                 Some(job) => Some(Input::ChangeCommitted(job)),
-                None => self.asked.pop_front().map(|question| self.answer(&question)),
+                None => self.pending_polls.pop_front().map(|question| self.answer_poll(&question)),
             };
         }
     }
 
-    fn answer(&mut self, question: &PollRequest) -> Input {
-        let index = number(question.job);
-        self.lives[index].looks.push(self.now);
+    fn answer_poll(&mut self, question: &PollRequest) -> Input {
+        let index = job_index(question.job);
+        self.poll_histories[index].poll_times.push(self.now);
         let job = &self.jobs[index];
-        let said =
-            if self.now >= job.end() { ObservedState::Succeeded } else { ObservedState::Running };
-        let shifted = |at: UtcTime| UtcTime::from_millis(at.as_millis() + self.setup.skew);
-        let times = (self.setup.times)(job, self.now);
+        let said = if self.now >= job.end_ms() {
+            ObservedState::Succeeded
+        } else {
+            ObservedState::Running
+        };
+        let shifted =
+            |at: UtcTime| UtcTime::from_millis(at.as_millis() + self.settings.clock_skew_ms);
+        let times = (self.settings.provider_times)(job, self.now);
         let observation = Observation {
             state: said,
             provider_state: format!("{said:?}").to_uppercase(),
@@ -271,33 +288,34 @@ impl<'a> Fleet<'a> {
             detail: serde_json::Map::new(),
         };
         // A `Date` header has whole seconds.
-        let date = shifted(utc(self.now)).as_millis();
+        let date = shifted(utc_time(self.now)).as_millis();
         let server_date = Some(UtcTime::from_millis(date - date.rem_euclid(1000)));
         let answer =
             Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date };
-        let asked = RequestTimes { sent_at: utc(self.now), received_at: utc(self.now) };
+        let asked = RequestTimes { sent_at: utc_time(self.now), received_at: utc_time(self.now) };
         Input::PollAnswered(question.job, question.provider_index, asked, Box::new(answer))
     }
 
-    fn write(&mut self, change: Change) {
-        let index = number(change.job);
+    fn commit(&mut self, change: Change) {
+        let index = job_index(change.job);
         if let Some(row) = &mut self.rows[index] {
             change.transitions.iter().for_each(|step| row.current_state.apply(step));
         }
         if let Some(note) = change.poll_record {
-            self.keep(note);
+            self.apply_poll_record(note);
         }
         if change.new_state.state.is_terminal() {
             self.rows[index] = None;
-            self.lives[index].over = true;
+            self.poll_histories[index].finished = true;
         }
         let provider = &self.provider;
-        self.lessons.extend(change.duration_sample.map(|lesson| (provider.clone(), lesson)));
-        self.written.push_back(change.job);
+        self.duration_samples
+            .extend(change.duration_sample.map(|lesson| (provider.clone(), lesson)));
+        self.pending_commits.push_back(change.job);
     }
 
-    fn keep(&mut self, note: PollRecord) {
-        let Some(row) = &mut self.rows[number(note.job)] else { return };
+    fn apply_poll_record(&mut self, note: PollRecord) {
+        let Some(row) = &mut self.rows[job_index(note.job)] else { return };
         row.next_poll_at = note.next_poll_at;
         row.current_state.last_success_sent_at =
             note.last_success_sent_at.or(row.current_state.last_success_sent_at);
@@ -309,6 +327,6 @@ impl<'a> Fleet<'a> {
     }
 }
 
-fn number(job: JobId) -> usize {
+fn job_index(job: JobId) -> usize {
     usize::try_from(job.0).expect("not negative")
 }

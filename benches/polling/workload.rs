@@ -12,217 +12,249 @@ use jobtrack::policy::{CdfPoint, Distribution};
 
 /// The kinds of workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum WorkloadKind {
     /// Queries of seconds and minutes, 300 likenesses.
-    Dune,
+    DuneQueries,
     /// Seconds, minutes and hours, 300 likenesses.
     Mixed,
     /// As mixed, each job a likeness of its own: nothing but the whole past can be learned from.
-    Cold,
+    AllDistinct,
     /// As mixed, but every fortieth run or so begins a new regime of its likeness.
-    Drift,
+    Drifting,
 }
 
 /// A group of likenesses: how often it is picked, and how its medians are spread.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Class {
-    pub(crate) share: f64,
+pub(crate) struct DurationClass {
+    pub(crate) weight: f64,
     pub(crate) median: f64,
     pub(crate) spread: f64,
-    pub(crate) likenesses: usize,
+    pub(crate) similarity_keys: usize,
 }
 
 /// All that a workload is drawn by.
 #[derive(Debug, Clone)]
-pub(crate) struct Recipe {
-    pub(crate) classes: Vec<Class>,
+pub(crate) struct WorkloadSpec {
+    pub(crate) classes: Vec<DurationClass>,
     /// No run is longer, in seconds.
-    pub(crate) cap: f64,
+    pub(crate) max_seconds: f64,
     /// The shift of each job's logarithm that makes it a likeness of its own, if each is one.
-    pub(crate) own: Option<f64>,
+    pub(crate) per_job_shift: Option<f64>,
     /// The chance of a new regime before a run.
-    pub(crate) drift: f64,
+    pub(crate) regime_change_probability: f64,
 }
 
-impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Dune, Self::Mixed, Self::Cold, Self::Drift];
+impl WorkloadKind {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::DuneQueries, Self::Mixed, Self::AllDistinct, Self::Drifting];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Dune => "dune",
+            Self::DuneQueries => "dune",
             Self::Mixed => "mixed",
-            Self::Cold => "cold",
-            Self::Drift => "drift",
+            Self::AllDistinct => "cold",
+            Self::Drifting => "drift",
         }
     }
 
-    pub(crate) fn recipe(self) -> Recipe {
-        let class = |share, median, spread| Class { share, median, spread, likenesses: 100 };
-        let dune = Class { share: 1.0, median: 25.0, spread: 1.3, likenesses: 300 };
+    pub(crate) fn spec(self) -> WorkloadSpec {
+        let class = |share, median, spread| DurationClass {
+            weight: share,
+            median,
+            spread,
+            similarity_keys: 100,
+        };
+        let dune = DurationClass { weight: 1.0, median: 25.0, spread: 1.3, similarity_keys: 300 };
         let mixed = vec![class(0.5, 12.0, 0.7), class(0.35, 240.0, 0.8), class(0.15, 5400.0, 0.6)];
-        let recipe = |classes, cap, own, drift| Recipe { classes, cap, own, drift };
+        let recipe = |classes, cap, own, drift| WorkloadSpec {
+            classes,
+            max_seconds: cap,
+            per_job_shift: own,
+            regime_change_probability: drift,
+        };
         match self {
-            Self::Dune => recipe(vec![dune], 1800.0, None, 0.0),
+            Self::DuneQueries => recipe(vec![dune], 1800.0, None, 0.0),
             Self::Mixed => recipe(mixed, 86_400.0, None, 0.0),
-            Self::Cold => recipe(mixed, 86_400.0, Some(0.5), 0.0),
-            Self::Drift => recipe(mixed, 86_400.0, None, 1.0 / 40.0),
+            Self::AllDistinct => recipe(mixed, 86_400.0, Some(0.5), 0.0),
+            Self::Drifting => recipe(mixed, 86_400.0, None, 1.0 / 40.0),
         }
     }
 }
 
 /// One run.
 #[derive(Debug, Clone)]
-pub(crate) struct Job {
+pub(crate) struct SimulatedJob {
     /// When it starts, in milliseconds of the simulation.
-    pub(crate) start: u64,
+    pub(crate) start_ms: u64,
     /// How long it takes, in milliseconds.
-    pub(crate) took: u64,
-    pub(crate) likeness: usize,
+    pub(crate) duration_ms: u64,
+    pub(crate) similarity_keys: usize,
     /// The distribution that it was drawn from.
-    pub(crate) truth: Truth,
+    pub(crate) distribution: TrueDistribution,
 }
 
-impl Job {
-    pub(crate) fn end(&self) -> u64 {
-        self.start + self.took
+impl SimulatedJob {
+    pub(crate) fn end_ms(&self) -> u64 {
+        self.start_ms + self.duration_ms
     }
 
     /// How long it takes, in seconds.
-    pub(crate) fn seconds(&self) -> f64 {
-        self.took as f64 / 1000.0
+    pub(crate) fn duration_seconds(&self) -> f64 {
+        self.duration_ms as f64 / 1000.0
     }
 }
 
 /// No run is shorter, in seconds.
-const SHORTEST: f64 = 0.3;
+const MIN_SECONDS: f64 = 0.3;
 /// Bimodal: so many runs take so much of the time.
 const SECOND_MODE: (f64, f64) = (0.3, 0.15);
-const STRAGGLERS: f64 = 0.04;
-const STRAGGLING: f64 = 1.1;
-const LONGEST_STRAGGLER: f64 = 20.0;
-const FAILING: f64 = 0.05;
-const FAILING_AT: (f64, f64) = (0.01, 0.5);
+const STRAGGLER_FRACTION: f64 = 0.04;
+const STRAGGLER_EXPONENT: f64 = 1.1;
+const MAX_STRAGGLER_FACTOR: f64 = 20.0;
+const EARLY_FAILURE_FRACTION: f64 = 0.05;
+const EARLY_FAILURE_RANGE: (f64, f64) = (0.01, 0.5);
 
 #[derive(Debug)]
-struct Likeness {
-    mean: f64,
-    shape: Rc<Shape>,
+struct SimilarRunsModel {
+    log_mean: f64,
+    shape: Rc<DurationShape>,
 }
 
 /// Draws `count` runs that begin in such a rhythm (Poisson) that about `running` are under way at once.
-pub(crate) fn draw(recipe: &Recipe, count: usize, running: f64, seed: u64) -> Vec<Job> {
+pub(crate) fn generate_jobs(
+    recipe: &WorkloadSpec,
+    count: usize,
+    running: f64,
+    seed: u64,
+) -> Vec<SimulatedJob> {
     let mut rng = Rng::with_seed(seed);
     let mut likenesses = Vec::new();
-    let mut picks = Vec::new();
+    let mut cumulative_weights = Vec::new();
     for class in &recipe.classes {
         // Zipf's law within a class.
         let weights: Vec<f64> =
-            (1..=class.likenesses).map(|rank| (rank as f64).powf(-1.1)).collect();
+            (1..=class.similarity_keys).map(|rank| (rank as f64).powf(-1.1)).collect();
         let total: f64 = weights.iter().sum();
         for weight in weights {
-            picks.push(picks.last().copied().unwrap_or(0.0) + class.share * weight / total);
+            cumulative_weights.push(
+                cumulative_weights.last().copied().unwrap_or(0.0) + class.weight * weight / total,
+            );
             let spread = 0.1 + 0.5 * rng.f64();
             let bimodal = rng.f64() < 0.2;
-            likenesses.push(Likeness {
-                mean: class.median.ln() + class.spread * normal(&mut rng),
-                shape: Rc::new(Shape { spread, bimodal, grid: OnceCell::new() }),
+            likenesses.push(SimilarRunsModel {
+                log_mean: class.median.ln() + class.spread * standard_normal(&mut rng),
+                shape: Rc::new(DurationShape { spread, bimodal, grid: OnceCell::new() }),
             });
         }
     }
-    let total = picks.last().copied().unwrap_or(1.0);
-    let mut shifts = vec![0.0; likenesses.len()];
+    let total = cumulative_weights.last().copied().unwrap_or(1.0);
+    let mut regime_shifts = vec![0.0; likenesses.len()];
     let mut jobs = Vec::with_capacity(count);
     for number in 0..count {
         let pick = rng.f64() * total;
-        let index = picks.partition_point(|upto| *upto < pick).min(likenesses.len() - 1);
+        let index =
+            cumulative_weights.partition_point(|upto| *upto < pick).min(likenesses.len() - 1);
         let likeness = &likenesses[index];
-        if rng.f64() < recipe.drift {
-            shifts[index] = 0.9 * normal(&mut rng);
+        if rng.f64() < recipe.regime_change_probability {
+            regime_shifts[index] = 0.9 * standard_normal(&mut rng);
         }
-        let shift = recipe.own.map_or(shifts[index], |own| own * normal(&mut rng));
-        let mean = likeness.mean + shift;
-        let seconds = (mean.exp() * factor(likeness, &mut rng)).clamp(SHORTEST, recipe.cap);
-        jobs.push(Job {
-            start: 0,
-            took: (seconds * 1000.0) as u64,
-            likeness: if recipe.own.is_some() { number } else { index },
-            truth: Truth { shape: Rc::clone(&likeness.shape), scale: mean.exp(), cap: recipe.cap },
+        let shift = recipe
+            .per_job_shift
+            .map_or(regime_shifts[index], |own| own * standard_normal(&mut rng));
+        let mean = likeness.log_mean + shift;
+        let seconds = (mean.exp() * sample_duration_factor(likeness, &mut rng))
+            .clamp(MIN_SECONDS, recipe.max_seconds);
+        jobs.push(SimulatedJob {
+            start_ms: 0,
+            duration_ms: (seconds * 1000.0) as u64,
+            similarity_keys: if recipe.per_job_shift.is_some() { number } else { index },
+            distribution: TrueDistribution {
+                shape: Rc::clone(&likeness.shape),
+                median: mean.exp(),
+                max_seconds: recipe.max_seconds,
+            },
         });
     }
-    arrive(&mut jobs, running, &mut rng);
+    assign_start_times(&mut jobs, running, &mut rng);
     jobs
 }
 
 /// Gives the jobs their starts: a Poisson process that keeps so many running.
-fn arrive(jobs: &mut [Job], running: f64, rng: &mut Rng) {
-    let mean = jobs.iter().map(Job::seconds).sum::<f64>() / jobs.len() as f64;
+fn assign_start_times(jobs: &mut [SimulatedJob], running: f64, rng: &mut Rng) {
+    let mean = jobs.iter().map(SimulatedJob::duration_seconds).sum::<f64>() / jobs.len() as f64;
     let mut at = 0.0;
     for job in jobs {
         at += -(1.0 - rng.f64()).ln() * mean / running;
-        job.start = (at * 1000.0) as u64;
+        job.start_ms = (at * 1000.0) as u64;
     }
 }
 
 /// From the middle on every run takes so many times as long, and nobody is told.
-pub(crate) fn jump(jobs: &mut [Job], by: f64) {
+pub(crate) fn scale_second_half(jobs: &mut [SimulatedJob], factor: f64) {
     let middle = jobs.len() / 2;
     for job in &mut jobs[middle..] {
-        job.took = ((job.took as f64 * by) as u64).max(1);
+        job.duration_ms = ((job.duration_ms as f64 * factor) as u64).max(1);
     }
 }
 
 /// How many times its median a run takes.
-fn factor(likeness: &Likeness, rng: &mut Rng) -> f64 {
-    let mut factor = (likeness.shape.spread * normal(rng)).exp();
+fn sample_duration_factor(likeness: &SimilarRunsModel, rng: &mut Rng) -> f64 {
+    let mut factor = (likeness.shape.spread * standard_normal(rng)).exp();
     if likeness.shape.bimodal && rng.f64() < SECOND_MODE.0 {
         factor *= SECOND_MODE.1;
     }
-    let fate = rng.f64();
-    if fate < STRAGGLERS {
-        factor *= straggle(rng.f64());
-    } else if fate < STRAGGLERS + FAILING {
-        factor *= fail(rng.f64());
+    let outcome = rng.f64();
+    if outcome < STRAGGLER_FRACTION {
+        factor *= straggler_factor(rng.f64());
+    } else if outcome < STRAGGLER_FRACTION + EARLY_FAILURE_FRACTION {
+        factor *= early_failure_factor(rng.f64());
     }
     factor
 }
 
-fn straggle(chance: f64) -> f64 {
-    (1.0 - chance).powf(-1.0 / STRAGGLING).min(LONGEST_STRAGGLER)
+fn straggler_factor(probability: f64) -> f64 {
+    (1.0 - probability).powf(-1.0 / STRAGGLER_EXPONENT).min(MAX_STRAGGLER_FACTOR)
 }
 
-fn fail(chance: f64) -> f64 {
-    FAILING_AT.0 + (FAILING_AT.1 - FAILING_AT.0) * chance
+fn early_failure_factor(probability: f64) -> f64 {
+    EARLY_FAILURE_RANGE.0 + (EARLY_FAILURE_RANGE.1 - EARLY_FAILURE_RANGE.0) * probability
 }
 
 /// A draw from the standard normal distribution (Box and Muller).
-fn normal(rng: &mut Rng) -> f64 {
+fn standard_normal(rng: &mut Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.f64()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.f64()).cos()
 }
 
 /// The distribution of a likeness's runs, in parts of its median.
 #[derive(Debug)]
-struct Shape {
+struct DurationShape {
     spread: f64,
     bimodal: bool,
     /// F and A over a grid of logarithms, made when they are first asked for.
     grid: OnceCell<Vec<CdfPoint>>,
 }
 
-impl Shape {
-    const FROM: f64 = -8.0;
-    const STEP: f64 = 0.02;
+impl DurationShape {
+    const LOG_FROM: f64 = -8.0;
+    const LOG_STEP: f64 = 0.02;
     const CELLS: usize = 760;
     /// Points by which the stragglers and the early failures are averaged.
-    const POINTS: u32 = 24;
+    const QUADRATURE_POINTS: u32 = 24;
 
     fn tabulate(spread: f64, bimodal: bool) -> Vec<CdfPoint> {
         // (share, shift of the logarithm) of the log-normal parts that it is made of.
-        let mut parts = vec![(1.0 - STRAGGLERS - FAILING, 0.0)];
-        for point in 0..Self::POINTS {
-            let chance = (f64::from(point) + 0.5) / f64::from(Self::POINTS);
-            parts.push((STRAGGLERS / f64::from(Self::POINTS), straggle(chance).ln()));
-            parts.push((FAILING / f64::from(Self::POINTS), fail(chance).ln()));
+        let mut parts = vec![(1.0 - STRAGGLER_FRACTION - EARLY_FAILURE_FRACTION, 0.0)];
+        for point in 0..Self::QUADRATURE_POINTS {
+            let chance = (f64::from(point) + 0.5) / f64::from(Self::QUADRATURE_POINTS);
+            parts.push((
+                STRAGGLER_FRACTION / f64::from(Self::QUADRATURE_POINTS),
+                straggler_factor(chance).ln(),
+            ));
+            parts.push((
+                EARLY_FAILURE_FRACTION / f64::from(Self::QUADRATURE_POINTS),
+                early_failure_factor(chance).ln(),
+            ));
         }
         if bimodal {
             let second = parts.clone();
@@ -233,7 +265,7 @@ impl Shape {
             parts.extend(second.into_iter().map(|(of, at)| (of * share, at + time.ln())));
         }
         // Beyond six spreads a part is over or has not begun.
-        let over = |ln: f64, (share, shift): &(f64, f64)| {
+        let cdf = |ln: f64, (share, shift): &(f64, f64)| {
             let z = (ln - shift) / spread;
             match z {
                 ..-6.0 => 0.0,
@@ -243,10 +275,10 @@ impl Shape {
         };
         let mut grid: Vec<CdfPoint> = Vec::with_capacity(Self::CELLS + 1);
         for cell in 0..=Self::CELLS {
-            let ln = Self::ln(cell);
-            let chance = parts.iter().map(|part| over(ln, part)).sum::<f64>().min(1.0);
+            let ln = Self::log_at_cell(cell);
+            let chance = parts.iter().map(|part| cdf(ln, part)).sum::<f64>().min(1.0);
             let area = grid.last().map_or(0.0, |before| {
-                let width = ln.exp() - Self::ln(cell - 1).exp();
+                let width = ln.exp() - Self::log_at_cell(cell - 1).exp();
                 before.integral + width * f64::midpoint(before.probability, chance)
             });
             grid.push(CdfPoint { probability: chance, integral: area });
@@ -254,14 +286,14 @@ impl Shape {
         grid
     }
 
-    fn ln(cell: usize) -> f64 {
-        Self::FROM + Self::STEP * cell as f64
+    fn log_at_cell(cell: usize) -> f64 {
+        Self::LOG_FROM + Self::LOG_STEP * cell as f64
     }
 }
 
-impl Distribution for Shape {
+impl Distribution for DurationShape {
     fn cdf_at(&self, t: f64) -> CdfPoint {
-        let place = (t.max(f64::MIN_POSITIVE).ln() - Self::FROM) / Self::STEP;
+        let place = (t.max(f64::MIN_POSITIVE).ln() - Self::LOG_FROM) / Self::LOG_STEP;
         if place <= 0.0 {
             return CdfPoint { probability: 0.0, integral: 0.0 };
         }
@@ -269,14 +301,14 @@ impl Distribution for Shape {
         let grid = self.grid.get_or_init(|| Self::tabulate(self.spread, self.bimodal));
         if cell >= Self::CELLS {
             let end = grid[Self::CELLS];
-            let beyond = t - Self::ln(Self::CELLS).exp();
+            let beyond = t - Self::log_at_cell(Self::CELLS).exp();
             return CdfPoint {
                 probability: end.probability,
                 integral: end.integral + beyond * end.probability,
             };
         }
         let (low, high) = (grid[cell], grid[cell + 1]);
-        let (from, to) = (Self::ln(cell).exp(), Self::ln(cell + 1).exp());
+        let (from, to) = (Self::log_at_cell(cell).exp(), Self::log_at_cell(cell + 1).exp());
         let (slope, into) = ((high.probability - low.probability) / (to - from), t - from);
         let chance = low.probability + slope * into;
         CdfPoint {
@@ -288,29 +320,32 @@ impl Distribution for Shape {
 
 /// The distribution that one run was drawn from.
 #[derive(Debug, Clone)]
-pub(crate) struct Truth {
-    shape: Rc<Shape>,
+pub(crate) struct TrueDistribution {
+    shape: Rc<DurationShape>,
     /// The median, in seconds.
-    scale: f64,
-    cap: f64,
+    median: f64,
+    max_seconds: f64,
 }
 
-impl Distribution for Truth {
+impl Distribution for TrueDistribution {
     fn cdf_at(&self, t: f64) -> CdfPoint {
         let scaled = |t: f64| {
             let CdfPoint { probability: chance, integral: area } =
-                self.shape.cdf_at(t / self.scale);
-            CdfPoint { probability: chance, integral: area * self.scale }
+                self.shape.cdf_at(t / self.median);
+            CdfPoint { probability: chance, integral: area * self.median }
         };
-        if t < SHORTEST {
+        if t < MIN_SECONDS {
             return CdfPoint { probability: 0.0, integral: 0.0 };
         }
         // What would be shorter ends at the shortest: it adds nothing to A before that.
-        let before = scaled(SHORTEST).integral;
-        if t < self.cap {
+        let before = scaled(MIN_SECONDS).integral;
+        if t < self.max_seconds {
             let CdfPoint { probability: chance, integral: area } = scaled(t);
             return CdfPoint { probability: chance, integral: area - before };
         }
-        CdfPoint { probability: 1.0, integral: scaled(self.cap).integral - before + (t - self.cap) }
+        CdfPoint {
+            probability: 1.0,
+            integral: scaled(self.max_seconds).integral - before + (t - self.max_seconds),
+        }
     }
 }

@@ -4,33 +4,45 @@
 use std::process::Output;
 use std::time::Duration;
 
-use crate::support::daemon::{Daemon, Home, text};
-use crate::support::fake_server::{End, Life, StandIn};
-use crate::support::{self, QUICK, SOON, db, timed};
+use crate::support::daemon::{Daemon, DaemonHome, utf8};
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
+use crate::support::{self, EVENT_TIMEOUT, FAST_POLLING_TOML, db, timed};
 
 /// A provider with one job of each end, a daemon, and the jobs added.
-async fn all_ends() -> (StandIn, Home, Daemon) {
-    let dune = StandIn::start().await;
-    let running = || Life::from_first_request().running(Duration::from_millis(300));
-    dune.put("01WELL", running().then(End::Completed));
-    dune.put("01BADLY", running().then(End::Failed));
-    dune.put("01STOPPED", running().then(End::Cancelled));
-    dune.put("01GONE", running().then(End::Expired));
-    dune.put("01STRANGE", running().then_says("QUERY_STATE_MELTED", Some(true)));
-    dune.put("01LONG", Life::new().running(Duration::from_hours(1)).then(End::Completed));
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn daemon_with_all_final_states() -> (FakeServer, DaemonHome, Daemon) {
+    let dune = FakeServer::start().await;
+    let running = || JobScript::starting_at_first_request().running(Duration::from_millis(300));
+    dune.add_job("01WELL", running().ending_with(JobEnd::Completed));
+    dune.add_job("01BADLY", running().ending_with(JobEnd::Failed));
+    dune.add_job("01STOPPED", running().ending_with(JobEnd::Cancelled));
+    dune.add_job("01GONE", running().ending_with(JobEnd::Expired));
+    dune.add_job("01STRANGE", running().ending_in_state("QUERY_STATE_MELTED", Some(true)));
+    dune.add_job(
+        "01LONG",
+        JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed),
+    );
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    home.ok(&["add", "dune", "01WELL", "01BADLY", "01STOPPED", "01GONE", "01STRANGE", "01LONG"]);
+    home.run_client_ok(&[
+        "add",
+        "dune",
+        "01WELL",
+        "01BADLY",
+        "01STOPPED",
+        "01GONE",
+        "01STRANGE",
+        "01LONG",
+    ]);
     (dune, home, daemon)
 }
 
-fn code(output: &Output) -> i32 {
+fn exit_code(output: &Output) -> i32 {
     output.status.code().expect("no signal ended it")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wait_exits_as_the_jobs_ended() {
-    let (_dune, home, _daemon) = all_ends().await;
+async fn wait_exit_code_reflects_final_states() {
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     let cases: [(&[&str], i32); 14] = [
         (&["--label", "batch=none"], 4),
         (&["-"], 4),
@@ -48,35 +60,39 @@ async fn wait_exits_as_the_jobs_ended() {
         (&["dune/01LONG", "--timeout", "300ms"], 124),
     ];
     for (arguments, expected) in cases {
-        let waited = home.jobtrack(&[&["wait"], arguments].concat());
-        assert_eq!(code(&waited), expected, "{arguments:?}: {}", text(&waited.stderr));
+        let waited = home.run_client(&[&["wait"], arguments].concat());
+        assert_eq!(exit_code(&waited), expected, "{arguments:?}: {}", utf8(&waited.stderr));
     }
-    home.ok(&["untrack", "dune/01LONG"]);
-    assert_eq!(code(&home.jobtrack(&["wait", "dune/01LONG"])), 3, "untracked");
+    home.run_client_ok(&["untrack", "dune/01LONG"]);
+    assert_eq!(exit_code(&home.run_client(&["wait", "dune/01LONG"])), 3, "untracked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_label_counts_those_that_failed_before() {
-    let (_dune, home, _daemon) = all_ends().await;
-    home.ok(&["add", "dune", "01WELL", "01BADLY", "--label", "batch=7"]);
-    assert_eq!(code(&home.jobtrack(&["wait", "dune/01BADLY"])), 1);
-    assert_eq!(code(&home.jobtrack(&["wait", "--label", "batch=7"])), 1, "one had failed by then");
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
+    home.run_client_ok(&["add", "dune", "01WELL", "01BADLY", "--label", "batch=7"]);
+    assert_eq!(exit_code(&home.run_client(&["wait", "dune/01BADLY"])), 1);
+    assert_eq!(
+        exit_code(&home.run_client(&["wait", "--label", "batch=7"])),
+        1,
+        "one had failed by then"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_absurd_patience_is_rejected_and_disturbs_nobody() {
-    let (_dune, home, _daemon) = all_ends().await;
+async fn an_absurd_wait_timeout_is_rejected() {
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     for patience in ["10000000000000000000s", "0s", "500d"] {
-        let refused = home.jobtrack(&["add", "dune", "01X", "--give-up-after", patience]);
-        assert_eq!(code(&refused), 1, "{patience}");
-        assert!(text(&refused.stderr).contains("at most 400d"), "{}", text(&refused.stderr));
+        let refused = home.run_client(&["add", "dune", "01X", "--give-up-after", patience]);
+        assert_eq!(exit_code(&refused), 1, "{patience}");
+        assert!(utf8(&refused.stderr).contains("at most 400d"), "{}", utf8(&refused.stderr));
     }
-    home.ok(&["add", "dune", "01X", "--give-up-after", "2h"]);
+    home.run_client_ok(&["add", "dune", "01X", "--give-up-after", "2h"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shell_script_adds_waits_and_goes_on() {
-    let (_dune, home, _daemon) = all_ends().await;
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     let script = "jobtrack add dune 01WELL && jobtrack wait dune/01WELL && echo done";
     let bin = std::path::Path::new(env!("CARGO_BIN_EXE_jobtrack")).parent().expect("a directory");
     let mut shell = std::process::Command::new("sh");
@@ -84,27 +100,27 @@ async fn a_shell_script_adds_waits_and_goes_on() {
         .args(["-ec", script])
         .env("JOBTRACK_SOCKET", home.socket())
         .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()));
-    let output = support::daemon::finish_within(&mut shell, "", SOON);
-    let printed = text(&output.stdout);
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = support::daemon::run_with_timeout(&mut shell, "", EVENT_TIMEOUT);
+    let printed = utf8(&output.stdout);
+    assert!(output.status.success(), "{}", utf8(&output.stderr));
     assert!(printed.contains("dune/01WELL known") && printed.ends_with("done\n"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_daemon_the_paths_that_were_tried_are_named() {
-    let home = Home::bare();
+    let home = DaemonHome::without_config();
     for command in [&["list"][..], &["add", "dune", "01X"], &["status"], &["show", "1"]] {
-        let refused = home.jobtrack(command);
-        assert_eq!(code(&refused), 69, "{command:?}");
-        let why = text(&refused.stderr);
+        let refused = home.run_client(command);
+        assert_eq!(exit_code(&refused), 69, "{command:?}");
+        let why = utf8(&refused.stderr);
         assert!(why.contains("control.sock") && why.contains("jobtrackd"), "{why}");
         assert_eq!(why.lines().count(), 1, "{why}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refusal_says_what_was_wrong_and_what_to_do() {
-    let (_dune, home, _daemon) = all_ends().await;
+async fn each_rejection_says_what_was_wrong_and_what_to_do() {
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     let cases: [(&[&str], i32, &[&str]); 10] = [
         (&["add", "lake", "01X"], 1, &["lake", "not configured", "dune"]),
         (&["add", "dune", "not/an/id"], 1, &["letters, digits", "01GBM4W2N0NMCGPZYW8AYK4YF1"]),
@@ -118,9 +134,9 @@ async fn each_refusal_says_what_was_wrong_and_what_to_do() {
         (&["untrack", "999"], 1, &["999"]),
     ];
     for (arguments, expected, words) in cases {
-        let refused = home.jobtrack(arguments);
-        let why = text(&refused.stderr);
-        assert_eq!(code(&refused), expected, "{arguments:?}: {why}");
+        let refused = home.run_client(arguments);
+        let why = utf8(&refused.stderr);
+        assert_eq!(exit_code(&refused), expected, "{arguments:?}: {why}");
         for word in words {
             assert!(why.contains(word), "{arguments:?}: {word:?} is not in {why}");
         }
@@ -128,53 +144,69 @@ async fn each_refusal_says_what_was_wrong_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn adding_again_is_adding_once_and_brings_new_labels() {
-    let dune = StandIn::start().await;
-    dune.put("01LONG", Life::new().running(Duration::from_hours(1)).then(End::Completed));
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn adding_again_is_idempotent_and_updates_labels() {
+    let dune = FakeServer::start().await;
+    dune.add_job(
+        "01LONG",
+        JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed),
+    );
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let _daemon = home.start();
-    assert_eq!(home.ok(&["add", "dune", "01LONG", "--label", "team=a"]), "1 dune/01LONG added\n");
-    let again = home.ok(&["add", "dune", "01LONG", "01LONG", "--label", "run=7"]);
+    assert_eq!(
+        home.run_client_ok(&["add", "dune", "01LONG", "--label", "team=a"]),
+        "1 dune/01LONG added\n"
+    );
+    let again = home.run_client_ok(&["add", "dune", "01LONG", "01LONG", "--label", "run=7"]);
     assert_eq!(again, "1 dune/01LONG known\n1 dune/01LONG known\n");
     let labels = "SELECT count(*), labels, added_by FROM jobs";
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(
-        db::value(&home.database(), labels),
+        db::query_value(&home.database(), labels),
         format!("1|{{\"team\":\"a\",\"run\":\"7\"}}|{uid}")
     );
-    home.ok(&["untrack", "1"]);
-    let message = db::value(&home.database(), "SELECT state, message FROM jobs");
+    home.run_client_ok(&["untrack", "1"]);
+    let message = db::query_value(&home.database(), "SELECT state, message FROM jobs");
     assert_eq!(message, format!("untracked|untracked on request by uid {uid}"));
-    assert_eq!(home.ok(&["add", "dune", "01LONG"]), "2 dune/01LONG added\n", "a new job");
-    assert!(home.ok(&["show", "dune/01LONG"]).starts_with("job               2"), "the newest");
+    assert_eq!(
+        home.run_client_ok(&["add", "dune", "01LONG"]),
+        "2 dune/01LONG added\n",
+        "a new job"
+    );
+    assert!(
+        home.run_client_ok(&["show", "dune/01LONG"]).starts_with("job               2"),
+        "the newest"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_ids_are_added_in_seconds() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), "");
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), "");
     let _daemon = home.start();
     let lines: Vec<_> = (0..10_000).map(|n| format!("01BULK{n:06} batch=7")).collect();
     let input = format!("# a comment\n\n{}\n", lines.join("\n"));
-    let (added, took) = timed(|| home.jobtrack_with(&["add", "dune", "-"], &input));
-    assert!(added.status.success(), "{}", text(&added.stderr));
+    let (added, took) = timed(|| home.run_client_with_input(&["add", "dune", "-"], &input));
+    assert!(added.status.success(), "{}", utf8(&added.stderr));
     assert!(took < Duration::from_secs(20), "took {took:?}");
-    assert_eq!(text(&added.stdout).lines().count(), 10_000);
+    assert_eq!(utf8(&added.stdout).lines().count(), 10_000);
     assert_eq!(
-        db::value(&home.database(), "SELECT count(*) FROM jobs WHERE labels ->> 'batch' = '7'"),
+        db::query_value(
+            &home.database(),
+            "SELECT count(*) FROM jobs WHERE labels ->> 'batch' = '7'"
+        ),
         "10000"
     );
-    let listed = home.ok(&["--json", "list", "--limit", "10000", "--label", "batch=7"]);
+    let listed = home.run_client_ok(&["--json", "list", "--limit", "10000", "--label", "batch=7"]);
     assert_eq!(listed.lines().count(), 10_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_line_is_rejected_and_the_others_stand() {
-    let (_dune, home, _daemon) = all_ends().await;
+async fn a_bad_line_is_rejected_and_the_others_are_added() {
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     let input = "dune/01ONE a=b\nnonsense\nlake/01X\ndune/01TWO a=b c\ndune/01THREE\n";
-    let added = home.jobtrack_with(&["add", "-"], input);
-    assert_eq!(code(&added), 1);
-    let (out, err) = (text(&added.stdout), text(&added.stderr));
+    let added = home.run_client_with_input(&["add", "-"], input);
+    assert_eq!(exit_code(&added), 1);
+    let (out, err) = (utf8(&added.stdout), utf8(&added.stderr));
     assert!(out.contains("dune/01ONE added") && out.contains("dune/01THREE added"), "{out}{err}");
     for word in ["line 2", "lake", "line 4"] {
         assert!(err.contains(word), "{word} is not in {err}");
@@ -182,11 +214,12 @@ async fn a_bad_line_is_rejected_and_the_others_stand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_and_histories_can_be_narrowed_and_are_json_for_programs() {
-    let (_dune, home, _daemon) = all_ends().await;
+async fn list_and_history_support_filters_and_json() {
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     let rest = ["dune/01WELL", "dune/01BADLY", "dune/01STOPPED", "dune/01GONE", "dune/01STRANGE"];
-    home.jobtrack(&[&["wait"], &rest[..]].concat());
-    let count = |arguments: &[&str]| home.ok(&[&["--json"], arguments].concat()).lines().count();
+    home.run_client(&[&["wait"], &rest[..]].concat());
+    let count =
+        |arguments: &[&str]| home.run_client_ok(&[&["--json"], arguments].concat()).lines().count();
     assert_eq!(count(&["list"]), 1, "only what is not over");
     assert_eq!(count(&["list", "--all"]), 6);
     assert_eq!(count(&["list", "--state", "unsuccessful"]), 4);
@@ -195,24 +228,25 @@ async fn lists_and_histories_can_be_narrowed_and_are_json_for_programs() {
     assert_eq!(count(&["list", "--all", "--limit", "4"]), 4);
     assert_eq!(count(&["list", "--all", "--provider", "dune"]), 6);
     let all = count(&["history"]);
-    assert_eq!(all.to_string(), db::value(&home.database(), "SELECT count(*) FROM history"));
+    assert_eq!(all.to_string(), db::query_value(&home.database(), "SELECT count(*) FROM history"));
     assert_eq!(count(&["history", "--after", "6"]), all - 6);
     assert_eq!(count(&["history", "dune/01WELL"]), 4);
-    let row: serde_json::Value =
-        serde_json::from_str(home.ok(&["--json", "history", "1"]).lines().next().expect("a row"))
-            .expect("JSON");
+    let row: serde_json::Value = serde_json::from_str(
+        home.run_client_ok(&["--json", "history", "1"]).lines().next().expect("a row"),
+    )
+    .expect("JSON");
     assert_eq!(row["to_state"], "registered");
-    let table = home.ok(&["list", "--all"]);
+    let table = home.run_client_ok(&["list", "--all"]);
     assert!(table.lines().next().expect("a head").starts_with("JOB") && !table.contains('\u{1b}'));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn curl_is_all_that_a_program_needs() {
-    let (_dune, home, _daemon) = all_ends().await;
+async fn the_api_works_with_plain_curl() {
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     let curl = |arguments: &[&str]| {
         let mut curl = std::process::Command::new("curl");
         curl.args(["-sS", "-i", "--unix-socket"]).arg(home.socket()).args(arguments);
-        text(&support::daemon::finish_within(&mut curl, "", SOON).stdout)
+        utf8(&support::daemon::run_with_timeout(&mut curl, "", EVENT_TIMEOUT).stdout)
     };
     let job = curl(&["http://jobtrack/v1/jobs/1?wait=20s"]);
     assert!(job.contains("200 OK") && job.contains("\"state\":\"succeeded\""), "{job}");

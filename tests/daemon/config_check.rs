@@ -2,20 +2,20 @@
 
 use std::process::Output;
 
-use crate::support::daemon::{Home, text};
+use crate::support::daemon::{DaemonHome, utf8};
 
-fn check(home: &Home, env: &[(&str, &str)]) -> Output {
-    let mut command = home.command();
+fn run_check(home: &DaemonHome, env: &[(&str, &str)]) -> Output {
+    let mut command = home.daemon_command();
     command.arg("--check").envs(env.iter().copied());
     command.output().expect("jobtrackd runs")
 }
 
 #[test]
 fn it_prints_each_setting_with_its_source_and_no_secret() {
-    let home = Home::new("http://127.0.0.1:1", "max_in_flight = 3");
-    let output = check(&home, &[("JOBTRACK__POLLING__MAX_INTERVAL", "2m")]);
-    let told = text(&output.stdout);
-    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{told}");
+    let home = DaemonHome::new("http://127.0.0.1:1", "max_in_flight = 3");
+    let output = run_check(&home, &[("JOBTRACK__POLLING__MAX_INTERVAL", "2m")]);
+    let told = utf8(&output.stdout);
+    assert_eq!((output.status.code(), utf8(&output.stderr).as_str()), (Some(0), ""), "{told}");
     let file = home.path("config.toml").display().to_string();
     let lines = [
         ("polling.min_interval = \"1s\"", "default"),
@@ -37,30 +37,30 @@ fn it_prints_each_setting_with_its_source_and_no_secret() {
 
 #[test]
 fn beside_a_running_daemon_it_sees_no_pending_migrations_and_disturbs_nothing() {
-    let home = Home::new("http://127.0.0.1:1", "");
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
     let daemon = home.start();
-    let output = check(&home, &[]);
+    let output = run_check(&home, &[]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stdout).contains("no pending migrations"));
-    home.ok(&["add", "dune", "A"]);
+    assert!(utf8(&output.stdout).contains("no pending migrations"));
+    home.run_client_ok(&["add", "dune", "A"]);
     assert!(daemon.stop().success());
 }
 
 #[test]
 fn without_any_config_it_says_what_is_missing() {
-    let home = Home::bare();
+    let home = DaemonHome::without_config();
     home.write_config("");
-    let output = check(&home, &[]);
+    let output = run_check(&home, &[]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stdout).contains("DUNE_API_KEY"), "{output:?}");
+    assert!(utf8(&output.stdout).contains("DUNE_API_KEY"), "{output:?}");
 }
 
 #[test]
-fn fault_54_55_it_fails_as_a_start_does_with_78_and_the_same_words() {
+fn fault_54_55_it_fails_with_78_and_the_same_message_as_a_start() {
     let key = |reference: &str| {
         format!("[providers.dune]\nkind = \"dune\"\napi_key = {{ {reference} }}\n")
     };
-    let home = Home::bare();
+    let home = DaemonHome::without_config();
     for (name, content) in [("empty", " \n"), ("two-lines", "a\nb\n"), ("umlaut", "schl\u{fc}ssel")]
     {
         home.write_secret(name, content);
@@ -92,49 +92,49 @@ fn fault_54_55_it_fails_as_a_start_does_with_78_and_the_same_words() {
     ];
     for (name, config, words) in cases {
         home.write_config(&config);
-        let checked = check(&home, &[]);
-        let started = home.run_daemon(&[]);
+        let checked = run_check(&home, &[]);
+        let started = home.run_daemon_to_exit(&[]);
         for output in [&checked, &started] {
             assert_eq!(output.status.code(), Some(78), "{name}: {output:?}");
-            assert!(text(&output.stderr).contains(words), "{name}: {output:?}");
+            assert!(utf8(&output.stderr).contains(words), "{name}: {output:?}");
         }
-        assert_eq!(text(&checked.stderr), text(&started.stderr), "{name}");
+        assert_eq!(utf8(&checked.stderr), utf8(&started.stderr), "{name}");
         assert!(!home.path("state").exists(), "{name}: nothing was made");
     }
 }
 
 #[test]
 fn fault_55_a_key_that_all_may_read_is_warned_of() {
-    let home = Home::new("http://127.0.0.1:9", "");
-    let private = check(&home, &[]);
-    assert_eq!(text(&private.stderr), "");
+    let home = DaemonHome::new("http://127.0.0.1:9", "");
+    let private = run_check(&home, &[]);
+    assert_eq!(utf8(&private.stderr), "");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(home.path("key"), mode).expect("a mode");
-    let open = check(&home, &[]);
+    let open = run_check(&home, &[]);
     assert!(open.status.success());
-    let warning = text(&open.stderr);
+    let warning = utf8(&open.stderr);
     assert!(warning.contains("WARN") && warning.contains("can be read by all"), "{warning}");
     assert!(!warning.contains("standin-key"), "{warning}");
 }
 
 #[test]
 fn fault_54_a_file_that_is_not_there_or_is_none_ends_with_78() {
-    let home = Home::bare();
-    let missing = check(&home, &[]);
+    let home = DaemonHome::without_config();
+    let missing = run_check(&home, &[]);
     std::fs::create_dir(home.path("config.toml")).expect("a directory");
-    for (output, words) in [(missing, "No such file"), (check(&home, &[]), "directory")] {
+    for (output, words) in [(missing, "No such file"), (run_check(&home, &[]), "directory")] {
         assert_eq!(output.status.code(), Some(78));
-        let why = text(&output.stderr);
+        let why = utf8(&output.stderr);
         assert!(why.contains(words) && why.contains("config.toml"), "{why}");
-        assert_eq!(text(&output.stdout), "");
+        assert_eq!(utf8(&output.stdout), "");
     }
 }
 
 #[test]
 fn fault_55_white_space_at_a_keys_end_is_not_part_of_it() {
-    let home = Home::new("http://127.0.0.1:1", "");
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
     for content in ["key", "key\n", "key \r\n\n"] {
         std::fs::write(home.path("key"), content).expect("the key's file");
-        assert_eq!(check(&home, &[]).status.code(), Some(0), "{content:?}");
+        assert_eq!(run_check(&home, &[]).status.code(), Some(0), "{content:?}");
     }
 }

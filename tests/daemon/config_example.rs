@@ -6,14 +6,14 @@ use std::process::Command;
 
 use jobtrack::config::{LoadedConfig, load};
 
-use crate::support::daemon::text;
+use crate::support::daemon::utf8;
 
-fn path() -> PathBuf {
+fn example_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")
 }
 
-fn example() -> String {
-    std::fs::read_to_string(path()).expect("the example")
+fn example_text() -> String {
+    std::fs::read_to_string(example_path()).expect("the example")
 }
 
 /// Loads `text` as a config file, with an empty environment. The error is its message.
@@ -26,13 +26,13 @@ fn load_text(text: &str) -> Result<LoadedConfig, String> {
 
 /// The example with every setting uncommented: comments are sentences, settings are `key = …`, and
 /// `[section]`.
-fn uncommented() -> String {
+fn example_with_comments_enabled() -> String {
     let is_setting = |line: &str| {
         let key = line.split_once(" = ").map_or("", |(key, _)| key);
         let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         is_key || (line.starts_with('[') && line.ends_with(']'))
     };
-    let lines = example();
+    let lines = example_text();
     let lines = lines.lines().map(|line| match line.strip_prefix("# ") {
         Some(setting) if is_setting(setting) => setting,
         Some(_) | None => line,
@@ -41,25 +41,25 @@ fn uncommented() -> String {
 }
 
 #[test]
-fn it_passes_the_check_once_its_secret_is_there() {
+fn it_passes_the_check_once_its_secret_exists() {
     let check = |key: Option<&str>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrackd"));
-        command.env_clear().args(["--check", "--config"]).arg(path());
+        command.env_clear().args(["--check", "--config"]).arg(example_path());
         command.envs(key.map(|key| ("DUNE_API_KEY", key)));
         command.output().expect("jobtrackd runs")
     };
     let good = check(Some("a-key-of-ours"));
-    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
-    assert!(!text(&good.stdout).contains("a-key-of-ours"));
+    assert_eq!(good.status.code(), Some(0), "{}", utf8(&good.stderr));
+    assert!(!utf8(&good.stdout).contains("a-key-of-ours"));
     let without = check(None);
     assert_eq!(without.status.code(), Some(78));
-    assert!(text(&without.stderr).contains("DUNE_API_KEY"));
+    assert!(utf8(&without.stderr).contains("DUNE_API_KEY"));
 }
 
 #[test]
 fn its_comments_are_the_defaults() {
-    let plain = load_text(&example()).expect("the example is valid");
-    let whole = load_text(&uncommented()).expect("the whole example is valid");
+    let plain = load_text(&example_text()).expect("the example is valid");
+    let whole = load_text(&example_with_comments_enabled()).expect("the whole example is valid");
     let group = whole.config.control.group.clone();
     assert!(group.is_some(), "the group has no default, only an example");
     // A provider's own settings are said or left out; what counts is what is in force.
@@ -86,7 +86,7 @@ fn its_comments_are_the_defaults() {
 fn it_names_every_setting() {
     // A complaint about an unknown key lists those that are known.
     let sections = ["store", "control", "polling", "maintenance", "providers.dune"];
-    let text = uncommented();
+    let text = example_with_comments_enabled();
     let mut from = 0;
     for section in sections {
         let start = text.find(&format!("\n[{section}]\n")).expect(section);

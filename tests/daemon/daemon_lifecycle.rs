@@ -5,21 +5,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use crate::support::daemon::{Home, text, until};
-use crate::support::fake_server::{End, Fault, Life, StandIn, Target, Times};
-use crate::support::{QUICK, SOON, db, timed};
+use crate::support::daemon::{DaemonHome, utf8, wait_for_query_value};
+use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
+use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db, timed};
 use rustix::process::Signal;
 
-fn long() -> Life {
-    Life::new().running(Duration::from_hours(1)).then(End::Completed)
+fn hour_long_script() -> JobScript {
+    JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_key_in_the_environment_is_config_enough() {
-    let dune = StandIn::start().await;
-    dune.set_key("from-the-environment");
-    dune.put("01GBM4W2N0NMCGPZYW8AYK4YF1", Life::new().then(End::Completed));
-    let home = Home::bare();
+async fn the_api_key_in_the_environment_is_a_sufficient_config() {
+    let dune = FakeServer::start().await;
+    dune.set_credentials("from-the-environment");
+    dune.add_job("01GBM4W2N0NMCGPZYW8AYK4YF1", JobScript::new().ending_with(JobEnd::Completed));
+    let home = DaemonHome::without_config();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jobtrackd"));
     command
         .env_clear()
@@ -28,22 +28,22 @@ async fn the_key_in_the_environment_is_config_enough() {
         .env("RUNTIME_DIRECTORY", home.path("run"))
         .env("JOBTRACK__PROVIDERS__DUNE__BASE_URL", dune.base_url());
     let daemon = home.spawn(command);
-    daemon.wait_for("READY=1", &home);
-    home.ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
-    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success());
-    assert_eq!(dune.keys_seen(), ["from-the-environment"]);
+    daemon.wait_for_notification("READY=1", &home);
+    home.run_client_ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
+    assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success());
+    assert_eq!(dune.credentials_seen(), ["from-the-environment"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_05_06_a_hanging_provider_does_not_hold_up_the_end() {
-    let dune = StandIn::start().await;
-    dune.put("01HANGS", long());
-    dune.fault(Target::All, Fault::Hang, Times::Always);
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn fault_05_06_a_hanging_provider_does_not_delay_shutdown() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01HANGS", hour_long_script());
+    dune.inject_fault(FaultTarget::All, Fault::Hang, FaultRepeat::Always);
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    home.ok(&["add", "dune", "01HANGS"]);
-    dune.wait_for_requests(1, SOON).await;
-    let mut watch = home.client(&["watch"]);
+    home.run_client_ok(&["add", "dune", "01HANGS"]);
+    dune.wait_for_requests(1, EVENT_TIMEOUT).await;
+    let mut watch = home.client_command(&["watch"]);
     let mut watch = watch.stdout(std::process::Stdio::null()).spawn().expect("a watcher");
     let (ended, took) = timed(|| daemon.stop());
     assert!(ended.success() && took < Duration::from_secs(5), "{took:?}: {}", home.log());
@@ -53,43 +53,43 @@ async fn fault_05_06_a_hanging_provider_does_not_hold_up_the_end() {
     let bytes =
         std::fs::metadata(home.path("state/jobtrack.db-wal")).expect("the WAL persists").len();
     assert!(bytes < 10_000_000);
-    assert_eq!(db::value(&home.database(), "SELECT state FROM jobs"), "registered");
+    assert_eq!(db::query_value(&home.database(), "SELECT state FROM jobs"), "registered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_06_a_second_signal_ends_at_once() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn fault_06_a_second_signal_exits_at_once() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
     // A request that never ends would be waited for a moment.
     let mut idle = UnixStream::connect(home.socket()).expect("the daemon listens");
     idle.write_all(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
         .expect("half a request");
     daemon.signal(Signal::TERM);
-    daemon.wait_for("STOPPING=1", &home);
+    daemon.wait_for_notification("STOPPING=1", &home);
     daemon.signal(Signal::INT);
-    assert!(daemon.wait().success());
+    assert!(daemon.wait_for_exit().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_07_08_a_bad_config_changes_nothing_and_a_good_one_is_put_in_force() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn fault_07_08_a_reload_rejects_a_bad_config_and_applies_a_good_one() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
     let good = std::fs::read_to_string(home.path("config.toml")).expect("the config");
     home.write_config(&format!("{good}\nrequests_per_minut = 5\n"));
-    let refused = home.jobtrack(&["reload"]);
+    let refused = home.run_client(&["reload"]);
     assert_eq!(refused.status.code(), Some(1));
-    let why = text(&refused.stderr);
+    let why = utf8(&refused.stderr);
     assert!(why.contains("config.toml:") && why.contains("requests_per_minut "), "{why}");
-    daemon.wait_for("READY=1", &home);
+    daemon.wait_for_notification("READY=1", &home);
     daemon.signal(Signal::HUP);
-    daemon.wait_for("RELOADING=1", &home);
-    daemon.wait_for("READY=1", &home);
+    daemon.wait_for_notification("RELOADING=1", &home);
+    daemon.wait_for_notification("READY=1", &home);
     assert_eq!(home.log().matches("the old one stays in force").count(), 2, "{}", home.log());
 
     home.write_config(&good.replace("3000", "77").replace("run/control", "run/other"));
-    let changed = home.ok(&["reload"]);
+    let changed = home.run_client_ok(&["reload"]);
     assert!(
         changed.contains("provider dune changed") && changed.contains("[control]"),
         "{changed}"
@@ -100,38 +100,40 @@ async fn fault_07_08_a_bad_config_changes_nothing_and_a_good_one_is_put_in_force
     for _ in 0..1000 {
         daemon.signal(Signal::HUP);
     }
-    daemon.wait_for("READY=1", &home);
+    daemon.wait_for_notification("READY=1", &home);
     assert!(home.log().matches("config reloaded").count() < 200, "signals are coalesced");
-    home.ok(&["status"]);
+    home.run_client_ok(&["status"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_provider_keeps_its_jobs_waiting_and_goes_on_when_it_is_back() {
-    let dune = StandIn::start().await;
-    dune.put(
+    let dune = FakeServer::start().await;
+    dune.add_job(
         "01WAITS",
-        Life::from_first_request().running(Duration::from_millis(500)).then(End::Completed),
+        JobScript::starting_at_first_request()
+            .running(Duration::from_millis(500))
+            .ending_with(JobEnd::Completed),
     );
-    let home = Home::new(&dune.base_url(), QUICK);
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    home.ok(&["add", "dune", "01WAITS"]);
-    dune.wait_for_requests(1, SOON).await;
+    home.run_client_ok(&["add", "dune", "01WAITS"]);
+    dune.wait_for_requests(1, EVENT_TIMEOUT).await;
     let good = std::fs::read_to_string(home.path("config.toml")).expect("the config");
     let (without, _) = good.split_once("[providers.dune]").expect("a provider");
     home.write_config(without);
-    assert!(home.ok(&["reload"]).contains("provider dune removed; its jobs wait"));
+    assert!(home.run_client_ok(&["reload"]).contains("provider dune removed; its jobs wait"));
     daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
-    let refused = home.jobtrack(&["add", "dune", "01NEW"]);
-    assert!(text(&refused.stderr).contains("not configured"), "{}", text(&refused.stderr));
+    let refused = home.run_client(&["add", "dune", "01NEW"]);
+    assert!(utf8(&refused.stderr).contains("not configured"), "{}", utf8(&refused.stderr));
     home.write_config(&good);
-    home.ok(&["reload"]);
-    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success());
+    home.run_client_ok(&["reload"]);
+    assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_28_52_files_have_their_modes_and_nothing_that_lives_is_replaced() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     std::fs::create_dir_all(home.path("run")).expect("a directory");
     drop(UnixListener::bind(home.socket()).expect("a stale socket"));
     let daemon = home.start();
@@ -145,59 +147,60 @@ async fn fault_28_52_files_have_their_modes_and_nothing_that_lives_is_replaced()
         assert_eq!(mode(file), "640", "{file}");
     }
 
-    let second = home.run_daemon(&[]);
+    let second = home.run_daemon_to_exit(&[]);
     assert_eq!(second.status.code(), Some(74));
     assert!(
-        text(&second.stderr).contains("another jobtrackd is at work"),
+        utf8(&second.stderr).contains("another jobtrackd is at work"),
         "{}",
-        text(&second.stderr)
+        utf8(&second.stderr)
     );
     let elsewhere = std::fs::read_to_string(home.path("config.toml")).expect("the config");
     home.write_config(&elsewhere.replace("/state/", "/state2/"));
-    let third = home.run_daemon(&[]);
+    let third = home.run_daemon_to_exit(&[]);
     assert!(
-        text(&third.stderr).contains("another jobtrackd listens there"),
+        utf8(&third.stderr).contains("another jobtrackd listens there"),
         "{}",
-        text(&third.stderr)
+        utf8(&third.stderr)
     );
-    home.ok(&["status"]);
+    home.run_client_ok(&["status"]);
     daemon.stop();
 
     std::fs::write(home.socket(), "precious").expect("a file");
-    let refused = home.run_daemon(&[]);
+    let refused = home.run_daemon_to_exit(&[]);
     assert_eq!(refused.status.code(), Some(74));
-    assert!(text(&refused.stderr).contains("is not a socket"), "{}", text(&refused.stderr));
+    assert!(utf8(&refused.stderr).contains("is not a socket"), "{}", utf8(&refused.stderr));
     assert_eq!(std::fs::read_to_string(home.socket()).expect("it is still there"), "precious");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_21_a_database_that_is_taken_away_ends_the_daemon() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    home.ok(&["add", "dune", "01FIRST"]);
+    home.run_client_ok(&["add", "dune", "01FIRST"]);
     std::fs::rename(home.database(), home.path("state/elsewhere.db"))
         .expect("an operator's mistake");
-    let refused = home.jobtrack(&["add", "dune", "01SECOND"]);
+    let refused = home.run_client(&["add", "dune", "01SECOND"]);
     assert!(!refused.status.success(), "acknowledged into a file that is gone");
-    assert_eq!(daemon.wait().code(), Some(74));
+    assert_eq!(daemon.wait_for_exit().code(), Some(74));
     assert!(home.log().contains("removed or replaced"), "{}", home.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_events_resumes_without_a_gap() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     for n in 0..40 {
-        let life =
-            Life::from_first_request().running(Duration::from_millis(200)).then(End::Completed);
-        dune.put(&format!("01STREAM{n}"), life);
+        let life = JobScript::starting_at_first_request()
+            .running(Duration::from_millis(200))
+            .ending_with(JobEnd::Completed);
+        dune.add_job(&format!("01STREAM{n}"), life);
     }
     let daemon = home.start();
     let mut seen: Vec<i64> = Vec::new();
     let read = |after: Option<i64>, limit: usize| {
         let mut stream = UnixStream::connect(home.socket()).expect("the daemon listens");
-        stream.set_read_timeout(Some(SOON)).expect("a deadline");
+        stream.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
         let resume = after.map_or_else(String::new, |seq| format!("Last-Event-ID: {seq}\r\n"));
         let head = format!("GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n{resume}\r\n");
         stream.write_all(head.as_bytes()).expect("a request");
@@ -207,7 +210,7 @@ async fn a_stream_of_events_resumes_without_a_gap() {
         ids.take(limit).collect::<Vec<_>>()
     };
     let ids: Vec<_> = (0..40).map(|n| format!("01STREAM{n}")).collect();
-    home.jobtrack_with(&["add", "dune", "-"], &ids.join("\n"));
+    home.run_client_with_input(&["add", "dune", "-"], &ids.join("\n"));
     while seen.len() < 120 {
         seen.extend(read(seen.last().copied(), 30));
     }
@@ -217,8 +220,8 @@ async fn a_stream_of_events_resumes_without_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_48_a_broken_client_disturbs_nobody() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let _daemon = home.start();
     let rubbish: [&[u8]; 5] = [
         b"GET /v1/jo",
@@ -233,28 +236,28 @@ async fn fault_48_a_broken_client_disturbs_nobody() {
         let _ = stream.write_all(bytes);
         open.push(stream);
     }
-    home.ok(&["status"]);
-    home.ok(&["add", "dune", "01FINE"]);
+    home.run_client_ok(&["status"]);
+    home.run_client_ok(&["add", "dune", "01FINE"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn polls_resume_at_their_stored_times_without_a_burst() {
-    let dune = StandIn::start().await;
+    let dune = FakeServer::start().await;
     for n in 0..50 {
-        dune.put(&format!("01RESUMES{n}"), long());
+        dune.add_job(&format!("01RESUMES{n}"), hour_long_script());
     }
     let slow = "requests_per_minute = 3000\npolicy = \"backoff\"\nmin_interval = \"20s\"\nmax_interval = \"20s\"";
-    let home = Home::new(&dune.base_url(), slow);
+    let home = DaemonHome::new(&dune.base_url(), slow);
     let daemon = home.start();
     let ids: Vec<_> = (0..50).map(|n| format!("01RESUMES{n}")).collect();
-    home.jobtrack_with(&["add", "dune", "-"], &ids.join("\n"));
-    dune.wait_for_requests(50, SOON).await;
+    home.run_client_with_input(&["add", "dune", "-"], &ids.join("\n"));
+    dune.wait_for_requests(50, EVENT_TIMEOUT).await;
     // The last of them is not only asked, but heard.
-    until(&home, "SELECT count(*) FROM jobs WHERE polls = 1", "50").await;
+    wait_for_query_value(&home, "SELECT count(*) FROM jobs WHERE polls = 1", "50").await;
     daemon.stop();
     let daemon = home.start();
     // A poll by hand comes at once, the others when they are due.
-    home.ok(&["poll", "1"]);
-    assert_eq!(dune.count(), 51);
+    home.run_client_ok(&["poll", "1"]);
+    assert_eq!(dune.request_count(), 51);
     daemon.stop();
 }

@@ -2,32 +2,33 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::Home;
-use crate::support::fake_server::{End, Life, StandIn};
-use crate::support::{SOON, db};
+use crate::support::daemon::DaemonHome;
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
+use crate::support::{EVENT_TIMEOUT, db};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_tracked_to_its_end() {
-    let dune = StandIn::start().await;
-    dune.put(
+    let dune = FakeServer::start().await;
+    dune.add_job(
         "01GBM4W2N0NMCGPZYW8AYK4YF1",
-        Life::from_first_request()
+        JobScript::starting_at_first_request()
             .pending(Duration::from_millis(1200))
             .running(Duration::from_millis(2500))
-            .then(End::Completed),
+            .ending_with(JobEnd::Completed),
     );
-    let home = Home::new(
+    let home = DaemonHome::new(
         &dune.base_url(),
         "requests_per_minute = 600\n[polling]\npolicy = \"backoff\"\nmax_interval = \"1s\"",
     );
     let _daemon = home.start();
-    let said = home.ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
+    let said = home.run_client_ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
     assert_eq!(said.trim(), "1 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 added");
-    let ended = home.ok(&["wait", "dune/01GBM4W2N0NMCGPZYW8AYK4YF1", "--timeout", "30s"]);
+    let ended =
+        home.run_client_ok(&["wait", "dune/01GBM4W2N0NMCGPZYW8AYK4YF1", "--timeout", "30s"]);
     assert!(ended.contains("succeeded"), "{ended}");
 
     let steps =
-        db::query(&home.database(), "SELECT to_state, evidence, provider_state FROM history");
+        db::query_rows(&home.database(), "SELECT to_state, evidence, provider_state FROM history");
     assert_eq!(
         steps,
         [
@@ -38,8 +39,8 @@ async fn a_job_is_tracked_to_its_end() {
         ]
     );
     let runs = "SELECT state, pending_s, running_s, detection_delay_s BETWEEN 0 AND 1.5 FROM runs";
-    assert_eq!(db::query(&home.database(), runs), ["succeeded|1.2|2.5|1"]);
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
-    assert_eq!(dune.violations(), [""; 0]);
-    dune.wait_for_requests(3, SOON).await;
+    assert_eq!(db::query_rows(&home.database(), runs), ["succeeded|1.2|2.5|1"]);
+    assert_eq!(db::history_violations(&home.database()), [""; 0]);
+    assert_eq!(dune.client_violations(), [""; 0]);
+    dune.wait_for_requests(3, EVENT_TIMEOUT).await;
 }

@@ -3,66 +3,66 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::{Home, text, until};
-use crate::support::fake_server::{End, Life, StandIn};
-use crate::support::{QUICK, db};
+use crate::support::daemon::{DaemonHome, utf8, wait_for_query_value};
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
+use crate::support::{FAST_POLLING_TOML, db};
 use jobtrack::api::{AddOutcome, AddRequest, AddRequestEntry, Client, ClientError};
 
 /// A Dune that runs these jobs for an hour, and a daemon's home.
-async fn running(ids: &[&str]) -> (StandIn, Home) {
-    let dune = StandIn::start().await;
+async fn daemon_with_running_jobs(ids: &[&str]) -> (FakeServer, DaemonHome) {
+    let dune = FakeServer::start().await;
     for id in ids {
-        dune.put(id, Life::new().running(Duration::from_hours(1)));
+        dune.add_job(id, JobScript::new().running(Duration::from_hours(1)));
     }
-    let home = Home::new(&dune.base_url(), QUICK);
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     (dune, home)
 }
 
-fn likeness(home: &Home) -> Vec<String> {
-    db::query(&home.database(), "SELECT remote_id, likeness FROM jobs ORDER BY id")
+fn similarity_keys(home: &DaemonHome) -> Vec<String> {
+    db::query_rows(&home.database(), "SELECT remote_id, likeness FROM jobs ORDER BY id")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_like_what_its_user_says_else_what_the_service_tells() {
-    let (_dune, home) = running(&["A", "B", "C"]).await;
+async fn similarity_key_comes_from_the_user_else_the_provider() {
+    let (_dune, home) = daemon_with_running_jobs(&["A", "B", "C"]).await;
     let daemon = home.start();
-    home.ok(&["add", "dune", "A"]);
-    home.ok(&["add", "dune", "B", "--like", "nightly"]);
-    home.jobtrack_with(&["add", "dune", "-", "--like", "by lines"], "C team=data\n");
+    home.run_client_ok(&["add", "dune", "A"]);
+    home.run_client_ok(&["add", "dune", "B", "--like", "nightly"]);
+    home.run_client_with_input(&["add", "dune", "-", "--like", "by lines"], "C team=data\n");
     for id in ["1", "2", "3"] {
-        home.ok(&["poll", id]);
+        home.run_client_ok(&["poll", id]);
     }
     let expected = [r#"A|["query 980708"]"#, r#"B|"nightly""#, r#"C|"by lines""#];
-    assert_eq!(likeness(&home), expected, "the answers do not change what was said");
+    assert_eq!(similarity_keys(&home), expected, "the answers do not change what was said");
     assert!(
-        home.ok(&["show", "2"])
+        home.run_client_ok(&["show", "2"])
             .lines()
             .any(|line| line.contains("like") && line.contains("nightly"))
     );
     let shown: serde_json::Value =
-        serde_json::from_str(&home.ok(&["--json", "show", "1"])).expect("JSON");
+        serde_json::from_str(&home.run_client_ok(&["--json", "show", "1"])).expect("JSON");
     assert_eq!(shown["likeness"], serde_json::json!(["query 980708"]));
 
     // Said of a job that is known, it counts from then on; unsaid, nothing changes.
-    assert!(home.ok(&["add", "dune", "A", "--like", "weekly"]).contains("known"));
-    assert!(home.ok(&["add", "dune", "A", "B"]).contains("known"));
-    home.ok(&["poll", "1"]);
+    assert!(home.run_client_ok(&["add", "dune", "A", "--like", "weekly"]).contains("known"));
+    assert!(home.run_client_ok(&["add", "dune", "A", "B"]).contains("known"));
+    home.run_client_ok(&["poll", "1"]);
     daemon.kill();
     let _daemon = home.start();
-    home.ok(&["poll", "1"]);
+    home.run_client_ok(&["poll", "1"]);
     let expected = [r#"A|"weekly""#, r#"B|"nightly""#, r#"C|"by lines""#];
-    assert_eq!(likeness(&home), expected, "another life knows it too");
+    assert_eq!(similarity_keys(&home), expected, "another life knows it too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_of_runs_has_1_to_128_characters() {
-    let (_dune, home) = running(&["A"]).await;
+async fn a_similarity_key_has_1_to_128_characters() {
+    let (_dune, home) = daemon_with_running_jobs(&["A"]).await;
     let _daemon = home.start();
     let long = "x".repeat(129);
     for bad in ["", "a\nb", "a\u{7f}", long.as_str()] {
-        let refused = home.jobtrack(&["add", "dune", "A", "--like", bad]);
+        let refused = home.run_client(&["add", "dune", "A", "--like", bad]);
         assert_eq!(refused.status.code(), Some(2), "{bad:?}");
-        assert!(text(&refused.stderr).contains("1 to 128 characters"), "{bad:?}");
+        assert!(utf8(&refused.stderr).contains("1 to 128 characters"), "{bad:?}");
     }
     // The daemon trusts no client.
     let client = Client::open(Some(&home.socket())).expect("a client");
@@ -81,20 +81,20 @@ async fn a_name_of_runs_has_1_to_128_characters() {
     assert_eq!(outcomes, [good, bad, bad, bad]);
     let why = added.iter().skip(1).map(|job| job.error.clone().expect("a reason"));
     assert!(why.into_iter().all(|why| why.contains("1 to 128 characters")));
-    assert_eq!(likeness(&home), [format!("A|\"{best}\"")]);
+    assert_eq!(similarity_keys(&home), [format!("A|\"{best}\"")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
-    let (_dune, home) = running(&[]).await;
+    let (_dune, home) = daemon_with_running_jobs(&[]).await;
     home.start().stop();
     let rows = r#"INSERT INTO lesson (provider, likeness, whole_ms) VALUES
         ('dune', '["query 7"]', 1000), ('dune', '"nightly"', 2000), ('dune', '["query 70"]', 3000),
         ('dune', NULL, 4000), ('gone', '["queue q, DDL, statement x", "queue q, DDL"]', 5000),
         ('gone', '["queue q, DDL"]', 6000)"#;
-    db::execute(&home.database(), rows);
+    db::run_script_ok(&home.database(), rows);
     let daemon = home.start();
-    let left = || db::query(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
+    let left = || db::query_rows(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
     let steps: [(&[&str], &str, &str); 7] = [
         (&["dune", "--like", "query 7"], "dune: 1 run forgotten\n", "2 3 4 5 6"),
         (&["dune", "--like", "query 7"], "dune: 0 runs forgotten\n", "2 3 4 5 6"),
@@ -105,14 +105,18 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
         (&["dune"], "dune: 0 runs forgotten\n", "5"),
     ];
     for (arguments, printed, expected) in steps {
-        assert_eq!(home.ok(&[&["forget"], arguments].concat()), printed, "{arguments:?}");
+        assert_eq!(
+            home.run_client_ok(&[&["forget"], arguments].concat()),
+            printed,
+            "{arguments:?}"
+        );
         assert_eq!(left(), expected, "{arguments:?}");
     }
     // Who only taught something is no provider that waits for anything.
     let status: serde_json::Value =
-        serde_json::from_str(&home.ok(&["--json", "status", "--fail"])).expect("JSON");
+        serde_json::from_str(&home.run_client_ok(&["--json", "status", "--fail"])).expect("JSON");
     assert_eq!(status["providers"].as_array().map(Vec::len), Some(1), "{status}");
-    assert_eq!(home.jobtrack(&["forget", "Not A Name"]).status.code(), Some(2));
+    assert_eq!(home.run_client(&["forget", "Not A Name"]).status.code(), Some(2));
     let client = Client::open(Some(&home.socket())).expect("a client");
     let dune = "dune".parse().expect("a name");
     match client.forget_durations(&dune, Some("")).await {
@@ -123,102 +127,114 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
 }
 
 /// What `lesson` has of each run, and what the jobs themselves say that they took.
-const LEARNED: &str = "SELECT likeness, whole_ms, running_ms FROM lesson ORDER BY 2, 3, 1";
-const TRUE: &str = "SELECT likeness,
+const DURATION_SAMPLES_SQL: &str =
+    "SELECT likeness, whole_ms, running_ms FROM lesson ORDER BY 2, 3, 1";
+const TRUE_DURATIONS_SQL: &str = "SELECT likeness,
     cast(round((julianday(ended_at) - julianday(submitted_at)) * 86400000.0) AS INTEGER),
     cast(round((julianday(ended_at) - julianday(started_at)) * 86400000.0) AS INTEGER)
     FROM jobs WHERE terminal ORDER BY 2, 3, 1";
 /// A price at which a job of a second is asked about several times.
-const CHEAP: &str = "requests_per_minute = 6000\nmin_interval = \"100ms\"\nprice = \"10ms\"";
+const FREQUENT_POLLING_TOML: &str =
+    "requests_per_minute = 6000\nmin_interval = \"100ms\"\nprice = \"10ms\"";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_teaches_once_through_kills_and_polls_by_hand() {
-    let dune = StandIn::start().await;
+async fn an_end_adds_one_duration_sample_despite_kills_and_on_demand_polls() {
+    let dune = FakeServer::start().await;
     let ids: Vec<String> = (0..40).map(|number| format!("R{number:02}")).collect();
     for (number, id) in (0u64..).zip(&ids) {
         let (wait, run) = (number * 7, 300 + number * 80);
-        let life = Life::from_first_request().pending(Duration::from_millis(wait));
-        let end = if number % 5 == 0 { End::Failed } else { End::Completed };
-        dune.put(id, life.running(Duration::from_millis(run)).then(end));
+        let life = JobScript::starting_at_first_request().pending(Duration::from_millis(wait));
+        let end = if number % 5 == 0 { JobEnd::Failed } else { JobEnd::Completed };
+        dune.add_job(id, life.running(Duration::from_millis(run)).ending_with(end));
     }
-    let home = Home::new(&dune.base_url(), CHEAP);
+    let home = DaemonHome::new(&dune.base_url(), FREQUENT_POLLING_TOML);
     let mut daemon = home.start();
-    home.ok(&[&["add", "dune"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    home.run_client_ok(
+        &[&["add", "dune"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat(),
+    );
     for lessons in [1, 10, 20, 30] {
-        until(&home, &format!("SELECT count(*) >= {lessons} FROM lesson"), "1").await;
+        wait_for_query_value(&home, &format!("SELECT count(*) >= {lessons} FROM lesson"), "1")
+            .await;
         daemon.kill();
         daemon = home.start();
     }
-    until(&home, "SELECT count(*) FROM jobs WHERE terminal", "40").await;
-    let learned = db::query(&home.database(), LEARNED);
-    assert_eq!(learned, db::query(&home.database(), TRUE), "by the service's own times");
+    wait_for_query_value(&home, "SELECT count(*) FROM jobs WHERE terminal", "40").await;
+    let learned = db::query_rows(&home.database(), DURATION_SAMPLES_SQL);
+    assert_eq!(
+        learned,
+        db::query_rows(&home.database(), TRUE_DURATIONS_SQL),
+        "by the service's own times"
+    );
     assert!(learned.iter().all(|row| row.starts_with(r#"["query 980708"]|"#)), "{learned:?}");
 
     // What is over teaches nothing again.
     for id in ["1", "2", "40"] {
-        home.ok(&["poll", id]);
+        home.run_client_ok(&["poll", id]);
     }
-    home.ok(&["add", "dune", "R00", "R01"]);
+    home.run_client_ok(&["add", "dune", "R00", "R01"]);
     daemon.kill();
     let daemon = home.start();
-    home.ok(&["poll", "3"]);
-    assert_eq!(db::query(&home.database(), LEARNED), learned);
-    assert_eq!(home.ok(&["forget", "dune"]), "dune: 40 runs forgotten\n");
-    assert_eq!(db::query(&home.database(), LEARNED), [""; 0]);
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    home.run_client_ok(&["poll", "3"]);
+    assert_eq!(db::query_rows(&home.database(), DURATION_SAMPLES_SQL), learned);
+    assert_eq!(home.run_client_ok(&["forget", "dune"]), "dune: 40 runs forgotten\n");
+    assert_eq!(db::query_rows(&home.database(), DURATION_SAMPLES_SQL), [""; 0]);
+    assert_eq!(db::history_violations(&home.database()), [""; 0]);
     assert!(daemon.stop().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_job_took_is_learned_under_the_name_that_its_user_says() {
-    let dune = StandIn::start().await;
+async fn durations_are_learned_under_the_users_similarity_key() {
+    let dune = FakeServer::start().await;
     for id in ["TOLD", "GIVEN", "LATER"] {
-        dune.put(id, Life::new().running(Duration::from_hours(1)));
+        dune.add_job(id, JobScript::new().running(Duration::from_hours(1)));
     }
-    let home = Home::new(
+    let home = DaemonHome::new(
         &dune.base_url(),
         "requests_per_minute = 6000\nmin_interval = \"1h\"\nmax_interval = \"1h\"",
     );
     let daemon = home.start();
-    home.ok(&["add", "dune", "GIVEN", "--like", "nightly"]);
-    home.ok(&["add", "dune", "TOLD", "LATER"]);
+    home.run_client_ok(&["add", "dune", "GIVEN", "--like", "nightly"]);
+    home.run_client_ok(&["add", "dune", "TOLD", "LATER"]);
     for id in ["1", "2", "3"] {
-        home.ok(&["poll", id]);
+        home.run_client_ok(&["poll", id]);
     }
     // It is tracked already, and what it was like is known.
-    home.ok(&["add", "dune", "LATER", "--like", "weekly"]);
-    home.ok(&["cancel", "1", "2", "3"]);
+    home.run_client_ok(&["add", "dune", "LATER", "--like", "weekly"]);
+    home.run_client_ok(&["cancel", "1", "2", "3"]);
     let names = "SELECT likeness FROM lesson ORDER BY likeness";
     assert_eq!(
-        db::query(&home.database(), names),
+        db::query_rows(&home.database(), names),
         ["\"nightly\"", "\"weekly\"", r#"["query 980708"]"#]
     );
     assert!(daemon.stop().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_earlier_lives_learned_decides_when_a_job_is_asked() {
-    let dune = StandIn::start().await;
+async fn durations_from_earlier_daemons_decide_poll_times() {
+    let dune = FakeServer::start().await;
     for id in ["BEFORE", "AFTER"] {
-        dune.put(id, Life::from_first_request().running(Duration::from_hours(1)));
+        dune.add_job(id, JobScript::starting_at_first_request().running(Duration::from_hours(1)));
     }
     // Without a past a job is asked again within a second or so.
-    let home = Home::new(&dune.base_url(), "requests_per_minute = 6000\nprice = \"50ms\"");
+    let home = DaemonHome::new(&dune.base_url(), "requests_per_minute = 6000\nprice = \"50ms\"");
     home.start().stop();
     let runs = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
                 INSERT INTO lesson (provider, likeness, whole_ms, running_ms)
                 SELECT 'dune', '[\"query 980708\"]', 8000, 8000 FROM n";
-    db::execute(&home.database(), runs);
+    db::run_script_ok(&home.database(), runs);
     let daemon = home.start();
     let is_left_alone = |job: &str| {
         let pause = "(julianday(next_poll_at) - julianday(last_polled_at)) * 86400.0";
         format!("SELECT {pause} > 3.0 FROM jobs WHERE {job}")
     };
-    home.ok(&["add", "dune", "BEFORE"]);
-    until(&home, &is_left_alone("remote_id = 'BEFORE' AND polls = 1"), "1").await;
-    assert_eq!(home.ok(&["forget", "dune", "--like", "query 980708"]), "dune: 40 runs forgotten\n");
-    home.ok(&["forget", "dune"]);
-    home.ok(&["add", "dune", "AFTER"]);
-    until(&home, &is_left_alone("remote_id = 'AFTER'"), "0").await;
+    home.run_client_ok(&["add", "dune", "BEFORE"]);
+    wait_for_query_value(&home, &is_left_alone("remote_id = 'BEFORE' AND polls = 1"), "1").await;
+    assert_eq!(
+        home.run_client_ok(&["forget", "dune", "--like", "query 980708"]),
+        "dune: 40 runs forgotten\n"
+    );
+    home.run_client_ok(&["forget", "dune"]);
+    home.run_client_ok(&["add", "dune", "AFTER"]);
+    wait_for_query_value(&home, &is_left_alone("remote_id = 'AFTER'"), "0").await;
     assert!(daemon.stop().success());
 }

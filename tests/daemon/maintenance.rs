@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::{Home, finish_within, until};
-use crate::support::fake_server::{End, Fault, Life, StandIn, Target, Times};
-use crate::support::{QUICK, SOON, db};
+use crate::support::daemon::{DaemonHome, run_with_timeout, wait_for_query_value};
+use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
+use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db};
 
-fn long() -> Life {
-    Life::new().running(Duration::from_hours(1)).then(End::Completed)
+fn hour_long_script() -> JobScript {
+    JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_a_provider_is_recorded_from_its_first_failure_to_its_end() {
-    let dune = StandIn::start().await;
-    dune.put("01LONG", long());
-    let home = Home::new(&dune.base_url(), QUICK);
+    let dune = FakeServer::start().await;
+    dune.add_job("01LONG", hour_long_script());
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    home.ok(&["add", "dune", "01LONG"]);
-    dune.wait_for_requests(1, SOON).await;
-    dune.fault(Target::All, Fault::status(503, ""), Times::N(5));
-    dune.wait_for_requests(7, SOON).await;
+    home.run_client_ok(&["add", "dune", "01LONG"]);
+    dune.wait_for_requests(1, EVENT_TIMEOUT).await;
+    dune.inject_fault(FaultTarget::All, Fault::status(503, ""), FaultRepeat::Times(5));
+    dune.wait_for_requests(7, EVENT_TIMEOUT).await;
     let closed = "SELECT provider, reason, failed_polls, ended_at > began_at FROM outages
                   WHERE provider IS NOT NULL AND ended_at IS NOT NULL";
-    until(&home, closed, "dune|HTTP 503|5|1").await;
+    wait_for_query_value(&home, closed, "dune|HTTP 503|5|1").await;
     let log = home.log();
     assert_eq!(log.matches("polls fail; no job changes state").count(), 1, "{log}");
     assert_eq!(log.matches("answers again").count(), 1, "{log}");
@@ -31,61 +31,66 @@ async fn an_outage_of_a_provider_is_recorded_from_its_first_failure_to_its_end()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_that_outlives_the_daemon_is_closed_by_the_next_one() {
-    let dune = StandIn::start().await;
-    dune.put("01LONG", long());
-    let home = Home::new(&dune.base_url(), QUICK);
+    let dune = FakeServer::start().await;
+    dune.add_job("01LONG", hour_long_script());
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    home.ok(&["add", "dune", "01LONG"]);
-    dune.wait_for_requests(1, SOON).await;
+    home.run_client_ok(&["add", "dune", "01LONG"]);
+    dune.wait_for_requests(1, EVENT_TIMEOUT).await;
     dune.pause().await;
     let open = "SELECT count(*) FROM outages WHERE provider = 'dune' AND ended_at IS NULL";
-    until(&home, open, "1").await;
+    wait_for_query_value(&home, open, "1").await;
     daemon
         .wait_for_status(&home, |status| status["providers"][0]["outage_since"].is_string())
         .await;
     daemon.kill();
     dune.resume().await;
     let _daemon = home.start();
-    until(&home, open, "0").await;
+    wait_for_query_value(&home, open, "0").await;
     let own = "SELECT reason, ended_at >= began_at FROM outages WHERE provider IS NULL";
-    assert_eq!(db::query(&home.database(), own), ["jobtrackd ended without a word|1"]);
+    assert_eq!(db::query_rows(&home.database(), own), ["jobtrackd ended without a word|1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ordered_stop_is_told_from_a_crash() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn a_clean_stop_is_distinguished_from_a_crash() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     home.start().stop();
     let _daemon = home.start();
     let own = "SELECT reason FROM outages WHERE provider IS NULL";
-    assert_eq!(db::query(&home.database(), own), ["jobtrackd was stopped"]);
+    assert_eq!(db::query_rows(&home.database(), own), ["jobtrackd was stopped"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_jobs_go_with_their_history_and_no_other() {
-    let dune = StandIn::start().await;
-    dune.put("01LONG", long());
+async fn old_jobs_are_pruned_with_their_history() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01LONG", hour_long_script());
     for n in 0..30 {
-        dune.put(&format!("01SHORT{n}"), Life::new().then(End::Completed));
+        dune.add_job(&format!("01SHORT{n}"), JobScript::new().ending_with(JobEnd::Completed));
     }
-    dune.put("01FAILED", Life::new().then(End::Failed));
+    dune.add_job("01FAILED", JobScript::new().ending_with(JobEnd::Failed));
     let keep = "[maintenance]\nprune = \"* * * * * *\"\nkeep = { succeeded = \"1s\", default = \"forever\" }";
-    let home = Home::new(&dune.base_url(), &format!("{QUICK}\n{keep}"));
+    let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{keep}"));
     let _daemon = home.start();
     let short: Vec<_> = (0..30).map(|n| format!("01SHORT{n}")).collect();
-    home.jobtrack_with(&["add", "dune", "-"], &short.join("\n"));
-    home.ok(&["add", "dune", "01LONG", "01FAILED"]);
-    until(&home, "SELECT min(remote_id), max(remote_id), count(*) FROM jobs", "01FAILED|01LONG|2")
-        .await;
+    home.run_client_with_input(&["add", "dune", "-"], &short.join("\n"));
+    home.run_client_ok(&["add", "dune", "01LONG", "01FAILED"]);
+    wait_for_query_value(
+        &home,
+        "SELECT min(remote_id), max(remote_id), count(*) FROM jobs",
+        "01FAILED|01LONG|2",
+    )
+    .await;
     let orphans = "SELECT count(*) FROM transition WHERE job_id NOT IN (SELECT id FROM job)";
-    assert_eq!(db::value(&home.database(), orphans), "0");
-    let next = home.ok(&["add", "dune", "01SHORT1"]);
+    assert_eq!(db::query_value(&home.database(), orphans), "0");
+    let next = home.run_client_ok(&["add", "dune", "01SHORT1"]);
     assert!(next.starts_with("33 "), "a number is never used twice: {next}");
 }
 
 #[test]
-fn a_table_of_the_users_takes_the_place_of_the_whole_default() {
-    let home = Home::new("http://127.0.0.1:9", "[maintenance]\nkeep = { default = \"forever\" }");
+fn a_user_maintenance_table_replaces_the_default() {
+    let home =
+        DaemonHome::new("http://127.0.0.1:9", "[maintenance]\nkeep = { default = \"forever\" }");
     let config =
         jobtrack::config::load(Some(&home.path("config.toml")), &std::collections::BTreeMap::new());
     let keep = config.expect("a config").config.maintenance.retention;
@@ -93,14 +98,14 @@ fn a_table_of_the_users_takes_the_place_of_the_whole_default() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_was_missed_is_caught_up() {
-    let dune = StandIn::start().await;
-    dune.put("01OLD", Life::new().then(End::Completed));
+async fn a_missed_maintenance_run_is_caught_up() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01OLD", JobScript::new().ending_with(JobEnd::Completed));
     let daily = "[maintenance]\nprune = \"17 3 * * *\"\nkeep = { succeeded = \"1s\" }";
-    let home = Home::new(&dune.base_url(), &format!("{QUICK}\n{daily}"));
+    let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{daily}"));
     let daemon = home.start();
-    home.ok(&["add", "dune", "01OLD"]);
-    assert!(home.jobtrack(&["wait", "1"]).status.success());
+    home.run_client_ok(&["add", "dune", "01OLD"]);
+    assert!(home.run_client(&["wait", "1"]).status.success());
     daemon.stop();
     // As if it had been off for two days; the operator's shell writes while nobody else does.
     let mut shell = std::process::Command::new("sqlite3");
@@ -108,19 +113,23 @@ async fn a_run_that_was_missed_is_caught_up() {
         "INSERT OR REPLACE INTO milestone VALUES ('prune', datetime('now', '-2 days') || '.000');
          UPDATE job SET terminal_at = '2026-01-01 00:00:00.000';",
     );
-    assert!(finish_within(&mut shell, "", SOON).status.success());
+    assert!(run_with_timeout(&mut shell, "", EVENT_TIMEOUT).status.success());
     let _daemon = home.start();
-    until(&home, "SELECT count(*) FROM jobs", "0").await;
-    until(&home, "SELECT at > datetime('now', '-1 hour') FROM milestone WHERE name = 'prune'", "1")
-        .await;
+    wait_for_query_value(&home, "SELECT count(*) FROM jobs", "0").await;
+    wait_for_query_value(
+        &home,
+        "SELECT at > datetime('now', '-1 hour') FROM milestone WHERE name = 'prune'",
+        "1",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_18_a_reader_that_stays_slows_nothing_and_is_told_of() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), "");
+async fn fault_18_a_long_reader_is_reported_and_slows_nothing() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), "");
     let _daemon = home.start();
-    home.ok(&["add", "dune", "01FIRST"]);
+    home.run_client_ok(&["add", "dune", "01FIRST"]);
     let mut shell = std::process::Command::new("sqlite3");
     let mut shell = shell
         .arg("-readonly")
@@ -139,11 +148,17 @@ async fn fault_18_a_reader_that_stays_slows_nothing_and_is_told_of() {
         let lines: Vec<_> =
             (next..next + 1000).map(|n| format!("01WAL{n} {}", labels.join(" "))).collect();
         assert!(
-            home.jobtrack_with(&["add", "dune", "-", "-q"], &lines.join("\n")).status.success()
+            home.run_client_with_input(&["add", "dune", "-", "-q"], &lines.join("\n"))
+                .status
+                .success()
         );
         next += 1000;
     }
-    assert!(home.ok(&["status"]).contains("read transaction"), "{}", home.ok(&["status"]));
+    assert!(
+        home.run_client_ok(&["status"]).contains("read transaction"),
+        "{}",
+        home.run_client_ok(&["status"])
+    );
     drop(shell.stdin.take());
     shell.wait().expect("the shell ends");
     // The next commits cut it.
@@ -152,9 +167,9 @@ async fn fault_18_a_reader_that_stays_slows_nothing_and_is_told_of() {
         let mut n = 0;
         while std::fs::metadata(&wal).expect("the WAL").len() > 64 << 20 {
             n += 1;
-            home.ok(&["add", "dune", &format!("01CUT{n}")]);
+            home.run_client_ok(&["add", "dune", &format!("01CUT{n}")]);
         }
     };
-    let late = tokio::time::timeout(SOON, cutting).await.is_err();
+    let late = tokio::time::timeout(EVENT_TIMEOUT, cutting).await.is_err();
     assert!(!late, "{}", home.log());
 }

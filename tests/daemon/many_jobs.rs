@@ -4,22 +4,22 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::support::daemon::Home;
-use crate::support::fake_server::{End, Life, StandIn, Truth};
+use crate::support::daemon::DaemonHome;
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript, TrueHistory};
 use crate::support::{self, db};
 use jobtrack::job::UtcTime;
 
-const JOBS: usize = 2000;
+const JOB_COUNT: usize = 2000;
 const REQUESTS_PER_MINUTE: usize = 6000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_lives_are_told_as_they_were() {
-    let dune = StandIn::start().await;
+async fn two_thousand_jobs_are_recorded_truly() {
+    let dune = FakeServer::start().await;
     let mut random = fastrand::Rng::with_seed(7);
-    let ids: Vec<_> = (0..JOBS).map(|n| format!("01JOB{n:05}")).collect();
+    let ids: Vec<_> = (0..JOB_COUNT).map(|n| format!("01JOB{n:05}")).collect();
     let ends: HashMap<_, _> =
-        ids.iter().map(|id| (id.clone(), put(&dune, id, &mut random))).collect();
-    let home = Home::new(
+        ids.iter().map(|id| (id.clone(), add_random_job(&dune, id, &mut random))).collect();
+    let home = DaemonHome::new(
         &dune.base_url(),
         &format!(
             "requests_per_minute = {REQUESTS_PER_MINUTE}\npolicy = \"backoff\"\nmax_interval = \"10s\""
@@ -27,63 +27,64 @@ async fn two_thousand_lives_are_told_as_they_were() {
     );
     let _daemon = home.start();
     let input = ids.join("\n");
-    assert!(home.jobtrack_with(&["add", "dune", "-", "-q"], &input).status.success());
+    assert!(home.run_client_with_input(&["add", "dune", "-", "-q"], &input).status.success());
 
     let names: Vec<_> = ids.iter().map(|id| format!("dune/{id}")).collect();
     let names = names.join("\n");
-    let mut wait = home.client(&["wait", "-", "--timeout", "170s"]);
+    let mut wait = home.client_command(&["wait", "-", "--timeout", "170s"]);
     let waited = tokio::task::spawn_blocking(move || {
-        support::daemon::finish_within(&mut wait, &names, Duration::from_mins(3))
+        support::daemon::run_with_timeout(&mut wait, &names, Duration::from_mins(3))
     })
     .await
     .expect("the client ran");
     assert_eq!(waited.status.code(), Some(1), "some failed: {}", home.log());
 
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert_eq!(db::history_violations(&home.database()), [""; 0]);
     let mut told: HashMap<String, Vec<String>> = HashMap::new();
     let rows = "SELECT remote_id, to_state, coalesce(occurred_at, '') FROM history ORDER BY seq";
-    for row in db::query(&home.database(), rows) {
+    for row in db::query_rows(&home.database(), rows) {
         let (id, step) = row.split_once('|').expect("three columns");
         told.entry(id.to_owned()).or_default().push(step.to_owned());
     }
-    assert_eq!(told.len(), JOBS);
+    assert_eq!(told.len(), JOB_COUNT);
     for (id, end) in &ends {
-        assert_eq!(told[id], true_steps(&dune.truth(id), *end), "{id} {end:?}");
+        assert_eq!(told[id], expected_history(&dune.true_history(id), *end), "{id} {end:?}");
     }
-    let most = dune.max_in_window(Duration::from_mins(1));
+    let most = dune.max_requests_in_window(Duration::from_mins(1));
     assert!(most <= REQUESTS_PER_MINUTE, "{most} requests in a minute");
-    assert_eq!(dune.violations(), [""; 0]);
+    assert_eq!(dune.client_violations(), [""; 0]);
 }
 
 /// A life of 1 to 60 s, some of them without a start.
-fn put(dune: &StandIn, id: &str, random: &mut fastrand::Rng) -> End {
+fn add_random_job(dune: &FakeServer, id: &str, random: &mut fastrand::Rng) -> JobEnd {
     let total = Duration::from_millis(random.u64(1000..60_000));
     let pending = total.mul_f64(random.f64() * 0.6);
     let ends = [
-        End::Completed,
-        End::Completed,
-        End::Completed,
-        End::CompletedPartial,
-        End::Failed,
-        End::Cancelled,
-        End::Canceled,
+        JobEnd::Completed,
+        JobEnd::Completed,
+        JobEnd::Completed,
+        JobEnd::CompletedPartial,
+        JobEnd::Failed,
+        JobEnd::Cancelled,
+        JobEnd::Canceled,
     ];
     let end = ends[random.usize(..ends.len())];
-    let life = Life::new().pending(pending).running(total.saturating_sub(pending)).then(end);
-    dune.put(id, life);
+    let life =
+        JobScript::new().pending(pending).running(total.saturating_sub(pending)).ending_with(end);
+    dune.add_job(id, life);
     end
 }
 
 /// The states of a life and their true times, as the database must have them.
-fn true_steps(truth: &Truth, end: End) -> Vec<String> {
+fn expected_history(truth: &TrueHistory, end: JobEnd) -> Vec<String> {
     let at = |at: Option<jiff::Timestamp>| {
         at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
     };
     let last = match end {
-        End::Completed | End::CompletedPartial => "succeeded",
-        End::Failed => "failed",
-        End::Cancelled | End::Canceled => "cancelled",
-        End::Expired => "expired",
+        JobEnd::Completed | JobEnd::CompletedPartial => "succeeded",
+        JobEnd::Failed => "failed",
+        JobEnd::Cancelled | JobEnd::Canceled => "cancelled",
+        JobEnd::Expired => "expired",
     };
     vec![
         "registered|".to_owned(),

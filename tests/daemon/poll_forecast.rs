@@ -5,67 +5,75 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::QUICK;
-use crate::support::daemon::{Home, text};
-use crate::support::fake_server::{End, Life, StandIn};
+use crate::support::FAST_POLLING_TOML;
+use crate::support::daemon::{DaemonHome, utf8};
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
 use serde_json::Value;
 
-const TOOK: Duration = Duration::from_secs(200);
+const PAST_RUN_DURATION: Duration = Duration::from_secs(200);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A life that began so long ago.
 #[allow(clippy::disallowed_methods, reason = "a test is an edge")]
-fn begun(ago: Duration) -> Life {
-    Life::new().submitted_at(jiff::Timestamp::now() - ago)
+fn script_started_before(ago: Duration) -> JobScript {
+    JobScript::new().submitted_at(jiff::Timestamp::now() - ago)
 }
 
 /// A Dune where eight runs of a query are over and others are not, and a daemon's home.
-async fn world(settings: &str) -> (StandIn, Home) {
-    let dune = StandIn::start().await;
+async fn fake_dune_with_past_runs(settings: &str) -> (FakeServer, DaemonHome) {
+    let dune = FakeServer::start().await;
     for n in 1..=8 {
-        dune.put(&format!("PAST{n}"), begun(2 * TOOK).running(TOOK).then(End::Completed));
+        dune.add_job(
+            &format!("PAST{n}"),
+            script_started_before(2 * PAST_RUN_DURATION)
+                .running(PAST_RUN_DURATION)
+                .ending_with(JobEnd::Completed),
+        );
     }
-    dune.put("NEW", Life::from_first_request().running(HOUR));
-    dune.put("OTHER", Life::from_first_request().running(HOUR));
-    dune.put("RIPE", begun(TOOK + Duration::from_secs(50)).running(HOUR));
-    dune.put("OUTLIVED", begun(HOUR).running(2 * HOUR));
-    let home = Home::new(&dune.base_url(), settings);
+    dune.add_job("NEW", JobScript::starting_at_first_request().running(HOUR));
+    dune.add_job("OTHER", JobScript::starting_at_first_request().running(HOUR));
+    dune.add_job(
+        "RIPE",
+        script_started_before(PAST_RUN_DURATION + Duration::from_secs(50)).running(HOUR),
+    );
+    dune.add_job("OUTLIVED", script_started_before(HOUR).running(2 * HOUR));
+    let home = DaemonHome::new(&dune.base_url(), settings);
     (dune, home)
 }
 
 /// Has the eight runs tracked to their end, which teaches; then adds these and has them asked.
-fn teach_and_ask(home: &Home, jobs: &[&[&str]]) {
+fn record_past_runs_and_poll(home: &DaemonHome, jobs: &[&[&str]]) {
     let past: Vec<_> = (1..=8).map(|n| format!("dune/PAST{n}")).collect();
     for job in &past {
-        home.ok(&["add", "dune", job.trim_start_matches("dune/")]);
+        home.run_client_ok(&["add", "dune", job.trim_start_matches("dune/")]);
     }
-    let waited = home.jobtrack(&[&["wait".to_owned()], &past[..]].concat());
-    assert!(waited.status.success(), "{}", text(&waited.stderr));
+    let waited = home.run_client(&[&["wait".to_owned()], &past[..]].concat());
+    assert!(waited.status.success(), "{}", utf8(&waited.stderr));
     for job in jobs {
-        home.ok(&[&["add", "dune"], *job].concat());
-        home.ok(&["poll", &format!("dune/{}", job[0])]);
+        home.run_client_ok(&[&["add", "dune"], *job].concat());
+        home.run_client_ok(&["poll", &format!("dune/{}", job[0])]);
     }
 }
 
 /// What `show` has in the row `key`.
-fn shown(home: &Home, job: &str, key: &str) -> Option<String> {
-    let shown = home.ok(&["show", job]);
+fn show_row(home: &DaemonHome, job: &str, key: &str) -> Option<String> {
+    let shown = home.run_client_ok(&["show", job]);
     let row = shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("  "));
     row.map(|text| text.trim().to_owned())
 }
 
-fn json(home: &Home, arguments: &[&str]) -> Vec<Value> {
-    let printed = home.ok(&[&["--json"], arguments].concat());
+fn json_lines(home: &DaemonHome, arguments: &[&str]) -> Vec<Value> {
+    let printed = home.run_client_ok(&[&["--json"], arguments].concat());
     printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn show_tells_the_next_poll_and_the_expected_end() {
-    let (_dune, home) = world("requests_per_minute = 3000").await;
+async fn show_prints_next_poll_and_expected_end() {
+    let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let _daemon = home.start();
-    teach_and_ask(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["OUTLIVED"]]);
+    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["OUTLIVED"]]);
 
-    let row = |job: &str, key: &str| shown(&home, job, key).unwrap_or_default();
+    let row = |job: &str, key: &str| show_row(&home, job, key).unwrap_or_default();
     let next = row("dune/NEW", "next poll");
     let promise = "s: no later than after half of its age, or 10 s, whatever the past says";
     assert!(next.starts_with("in ") && next.ends_with(promise), "{next}");
@@ -75,29 +83,33 @@ async fn show_tells_the_next_poll_and_the_expected_end() {
     assert!(end.starts_with("end in about ") && end.contains(" min"), "{end}");
 
     assert_eq!(row("dune/OTHER", "compared"), "with nothing: no past run is like it");
-    assert_eq!(shown(&home, "dune/OTHER", "expected"), None);
+    assert_eq!(show_row(&home, "dune/OTHER", "expected"), None);
 
     assert_eq!(row("dune/OUTLIVED", "compared"), with_eight);
     assert_eq!(row("dune/OUTLIVED", "expected"), "nothing: it takes longer than those runs did");
 
     assert_eq!(row("dune/PAST1", "next poll"), "-", "it is over");
-    assert_eq!(shown(&home, "dune/PAST1", "compared"), None);
+    assert_eq!(show_row(&home, "dune/PAST1", "compared"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn json_tells_it_in_fields_and_lists_do_not() {
-    let (_dune, home) = world("requests_per_minute = 3000\nprice = \"500ms\"").await;
+async fn json_has_forecast_fields_and_lists_do_not() {
+    let (_dune, home) =
+        fake_dune_with_past_runs("requests_per_minute = 3000\nprice = \"500ms\"").await;
     let _daemon = home.start();
-    teach_and_ask(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["RIPE"]]);
+    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["RIPE"]]);
 
-    let outlook = |job: &str| json(&home, &["show", job]).remove(0)["outlook"].take();
+    let outlook = |job: &str| json_lines(&home, &["show", job]).remove(0)["outlook"].take();
     for job in ["9", "dune/NEW"] {
         let outlook = outlook(job);
         assert_eq!(outlook["reason"], "promise");
         assert_eq!(outlook["like"], "query 980708");
         assert_eq!(outlook["past_runs"], 8);
         let number = |key: &str| outlook[key].as_f64().expect(key);
-        assert!((0.0..=TOOK.as_secs_f64()).contains(&number("next_poll_in_s")), "{outlook}");
+        assert!(
+            (0.0..=PAST_RUN_DURATION.as_secs_f64()).contains(&number("next_poll_in_s")),
+            "{outlook}"
+        );
         assert!((199.0..201.0).contains(&number("past_median_s")), "{outlook}");
         assert!((100.0..220.0).contains(&number("ends_in_s")), "{outlook}");
     }
@@ -107,33 +119,33 @@ async fn json_tells_it_in_fields_and_lists_do_not() {
     let ripe = outlook("dune/RIPE");
     assert_eq!((&ripe["reason"], &ripe["price_s"]), (&"price".into(), &0.5.into()), "{ripe}");
     assert_eq!(outlook("dune/PAST1"), Value::Null);
-    let listed = json(&home, &["list"]);
+    let listed = json_lines(&home, &["list"]);
     assert_eq!(listed.len(), 3);
     assert!(listed.iter().all(|job| job.get("outlook").is_none()), "{listed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn growing_pauses_are_told_as_such() {
+async fn backoff_is_reported_as_the_reason() {
     // Long enough for the client to come between two polls.
-    let rare = QUICK.replace("100ms", "1h").replace("200ms", "1h");
-    let (_dune, home) = world(&rare).await;
+    let rare = FAST_POLLING_TOML.replace("100ms", "1h").replace("200ms", "1h");
+    let (_dune, home) = fake_dune_with_past_runs(&rare).await;
     let _daemon = home.start();
-    teach_and_ask(&home, &[&["NEW"]]);
-    let next = shown(&home, "dune/NEW", "next poll").expect("a row");
+    record_past_runs_and_poll(&home, &[&["NEW"]]);
+    let next = show_row(&home, "dune/NEW", "next poll").expect("a row");
     assert!(next.ends_with(": the pause grows while nothing changes"), "{next}");
     // It is remembered whatever the rule is.
-    let with = shown(&home, "dune/NEW", "compared").expect("a row");
+    let with = show_row(&home, "dune/NEW", "compared").expect("a row");
     assert!(with.starts_with("with 8 past runs of query 980708"), "{with}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wait_tells_the_expected_end() {
-    let (_dune, home) = world("requests_per_minute = 3000").await;
+async fn wait_prints_the_expected_end() {
+    let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let _daemon = home.start();
-    teach_and_ask(&home, &[&["NEW"], &["OTHER", "--like", "nightly"]]);
+    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--like", "nightly"]]);
     let first_line = |arguments: &[&str]| {
         let mut waiting = home
-            .client(&[&["wait", "--timeout", "20s"], arguments].concat())
+            .client_command(&[&["wait", "--timeout", "20s"], arguments].concat())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -151,25 +163,25 @@ async fn wait_tells_the_expected_end() {
     let two = first_line(&["dune/NEW", "dune/OTHER"]);
     assert!(two.starts_with("expected end of 1 of 2 in about "), "{two}");
 
-    let none = home.jobtrack(&["wait", "dune/OTHER", "--timeout", "1s"]);
+    let none = home.run_client(&["wait", "dune/OTHER", "--timeout", "1s"]);
     assert_eq!(none.status.code(), Some(124));
-    assert_eq!(text(&none.stderr), "not all of them are over in that time\n");
+    assert_eq!(utf8(&none.stderr), "not all of them are over in that time\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_tells_how_late_ends_are_seen() {
-    let (_dune, home) = world("requests_per_minute = 3000").await;
+async fn status_reports_the_detection_delay() {
+    let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let daemon = home.start();
-    assert_eq!(json(&home, &["status"])[0]["providers"][0]["detection_delay_s"], Value::Null);
-    assert!(!home.ok(&["status"]).contains("on average"));
-    teach_and_ask(&home, &[]);
+    assert_eq!(json_lines(&home, &["status"])[0]["providers"][0]["detection_delay_s"], Value::Null);
+    assert!(!home.run_client_ok(&["status"]).contains("on average"));
+    record_past_runs_and_poll(&home, &[]);
     daemon
         .wait_for_status(&home, |status| !status["providers"][0]["detection_delay_s"].is_null())
         .await;
-    let late = json(&home, &["status"])[0]["providers"][0]["detection_delay_s"].as_f64();
+    let late = json_lines(&home, &["status"])[0]["providers"][0]["detection_delay_s"].as_f64();
     // They were over for minutes when they were added: nobody could have seen it sooner.
     assert!(late.expect("a number") < 100.0, "{late:?}");
-    let status = home.ok(&["status"]);
+    let status = home.run_client_ok(&["status"]);
     let told = status.lines().find(|line| line.starts_with("dune: ends are seen "));
     assert!(told.is_some_and(|line| line.ends_with(" late on average")), "{status}");
 }

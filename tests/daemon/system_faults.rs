@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::daemon::{Home, text, until};
-use crate::support::fake_server::{End, Life, StandIn};
-use crate::support::{QUICK, SOON, db, timed};
+use crate::support::daemon::{DaemonHome, utf8, wait_for_query_value};
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
+use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db, timed};
 use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
 use jobtrack::job::{
@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Panics over one job; all others are done.
 #[derive(Debug)]
-struct Clumsy;
+struct PanickingProvider;
 
-impl Provider for Clumsy {
+impl Provider for PanickingProvider {
     fn validate_id(&self, _: &RemoteId) -> Result<(), String> {
         Ok(())
     }
@@ -68,7 +68,7 @@ impl Provider for Clumsy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
+async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(&dir.path().join("jobtrack.db")).await.expect("a store");
     let (mut newest, reader) = (store.writer.subscribe_newest_seq(), store.reader.clone());
@@ -90,7 +90,7 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
         request_timeout: Duration::from_secs(1),
         supports_list: false,
     };
-    let (provider, formerly) = (Arc::new(Clumsy), Vec::new());
+    let (provider, formerly) = (Arc::new(PanickingProvider), Vec::new());
     let known = ConfiguredProvider { kind: "dune", settings, provider, previous_names: formerly };
     let stop = CancellationToken::new();
     let running =
@@ -107,7 +107,7 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
     assert_eq!(added.len(), 2);
     newest.wait_for(|seq| *seq >= 3).await.expect("the other one ends");
     let cursed = reader.stored_job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
-    handle.poll_on_demand(cursed, SOON).await.expect("asked again");
+    handle.poll_on_demand(cursed, EVENT_TIMEOUT).await.expect("asked again");
     let job = reader.job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
     assert!(!job.terminal && job.failed_polls >= 1, "{job:?}");
     assert_eq!(job.last_poll_error.as_deref(), Some("the answer could not be handled"));
@@ -116,7 +116,7 @@ async fn fault_10_a_panic_over_one_answer_is_that_jobs_failed_poll() {
 }
 
 /// An operator's shell on the database, in the middle of something.
-fn shell(home: &Home, statement: &str) -> Child {
+fn open_sqlite_shell(home: &DaemonHome, statement: &str) -> Child {
     let mut shell = Command::new("sqlite3")
         .arg(home.database())
         .stdin(Stdio::piped())
@@ -132,125 +132,142 @@ fn shell(home: &Home, statement: &str) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_17_an_operators_write_lock_holds_up_the_writing_and_nothing_else() {
-    let dune = StandIn::start().await;
-    let life = Life::from_first_request().running(Duration::from_secs(3)).then(End::Completed);
-    dune.put("01FIRST", life);
-    dune.put("01LONG", Life::new().running(Duration::from_hours(1)).then(End::Completed));
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn fault_17_an_external_write_lock_delays_only_writes() {
+    let dune = FakeServer::start().await;
+    let life = JobScript::starting_at_first_request()
+        .running(Duration::from_secs(3))
+        .ending_with(JobEnd::Completed);
+    dune.add_job("01FIRST", life);
+    dune.add_job(
+        "01LONG",
+        JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed),
+    );
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    home.ok(&["add", "dune", "01FIRST", "01LONG"]);
-    until(&home, "SELECT state FROM jobs WHERE id = 2", "running").await;
-    let mut operator = shell(&home, "BEGIN IMMEDIATE;");
-    let before = dune.count_for("01LONG");
-    let (refused, took) = timed(|| home.jobtrack(&["add", "dune", "01SECOND"]));
-    let why = text(&refused.stderr);
+    home.run_client_ok(&["add", "dune", "01FIRST", "01LONG"]);
+    wait_for_query_value(&home, "SELECT state FROM jobs WHERE id = 2", "running").await;
+    let mut operator = open_sqlite_shell(&home, "BEGIN IMMEDIATE;");
+    let before = dune.request_count_for_job("01LONG");
+    let (refused, took) = timed(|| home.run_client(&["add", "dune", "01SECOND"]));
+    let why = utf8(&refused.stderr);
     assert!(refused.status.code() == Some(1) && why.contains("adding them again is safe"), "{why}");
     assert!(took >= Duration::from_secs(5), "it had patience: {took:?}");
-    dune.wait_for_requests_of("01LONG", before + 10, SOON).await;
-    home.ok(&["list"]);
+    dune.wait_for_requests_for("01LONG", before + 10, EVENT_TIMEOUT).await;
+    home.run_client_ok(&["list"]);
     daemon.wait_for_status(&home, |status| status["unwritten_changes"] == 1).await;
     assert_eq!(home.log().matches("nothing can be written").count(), 1, "{}", home.log());
     drop(operator.stdin.take());
     operator.wait().expect("the shell ends");
-    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success());
-    assert!(home.ok(&["add", "dune", "01SECOND"]).contains("01SECOND"));
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success());
+    assert!(home.run_client_ok(&["add", "dune", "01SECOND"]).contains("01SECOND"));
+    assert_eq!(db::history_violations(&home.database()), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_19_a_state_that_an_operator_set_is_not_overwritten_blindly() {
-    let dune = StandIn::start().await;
-    dune.put("01EDITED", Life::new().running(Duration::from_hours(1)).then(End::Completed));
-    let home = Home::new(&dune.base_url(), QUICK);
+    let dune = FakeServer::start().await;
+    dune.add_job(
+        "01EDITED",
+        JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed),
+    );
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let _daemon = home.start();
-    home.ok(&["add", "dune", "01EDITED"]);
-    dune.wait_for_requests(3, SOON).await;
+    home.run_client_ok(&["add", "dune", "01EDITED"]);
+    dune.wait_for_requests(3, EVENT_TIMEOUT).await;
     let edit = "UPDATE job SET state = 'failed', terminal_at = '2026-01-01 00:00:00.000';";
-    drop(shell(&home, edit).wait_with_output());
-    dune.put("01EDITED", Life::new().then(End::Completed));
+    drop(open_sqlite_shell(&home, edit).wait_with_output());
+    dune.add_job("01EDITED", JobScript::new().ending_with(JobEnd::Completed));
     let mut anomaly = String::new();
     while anomaly.is_empty() {
-        home.ok(&["poll", "1"]);
-        anomaly = db::value(&home.database(), "SELECT reason FROM provider_event");
+        home.run_client_ok(&["poll", "1"]);
+        anomaly = db::query_value(&home.database(), "SELECT reason FROM provider_event");
     }
     assert_eq!(anomaly, "the database says failed where we knew running");
-    assert_eq!(db::value(&home.database(), "SELECT state FROM jobs"), "failed");
+    assert_eq!(db::query_value(&home.database(), "SELECT state FROM jobs"), "failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_19_an_edit_is_noticed_although_the_job_does_not_move() {
-    let dune = StandIn::start().await;
-    dune.put("01EDITED", Life::new().running(Duration::from_hours(1)).then(End::Completed));
-    let home = Home::new(&dune.base_url(), QUICK);
+    let dune = FakeServer::start().await;
+    dune.add_job(
+        "01EDITED",
+        JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed),
+    );
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    home.ok(&["add", "dune", "01EDITED"]);
-    until(&home, "SELECT state FROM jobs", "running").await;
+    home.run_client_ok(&["add", "dune", "01EDITED"]);
+    wait_for_query_value(&home, "SELECT state FROM jobs", "running").await;
     let edit = "UPDATE job SET state = 'failed', terminal_at = '2026-01-01 00:00:00.000';";
-    drop(shell(&home, edit).wait_with_output());
+    drop(open_sqlite_shell(&home, edit).wait_with_output());
     let anomaly = "SELECT reason FROM provider_event WHERE kind = 'anomaly'";
-    until(&home, anomaly, "the database says failed where we knew running").await;
+    wait_for_query_value(&home, anomaly, "the database says failed where we knew running").await;
     daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_database_does_not_take_stands_in_nobodys_way() {
-    let dune = StandIn::start().await;
-    let life = || Life::from_first_request().running(Duration::from_secs(1)).then(End::Completed);
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn a_rejected_write_does_not_block_others() {
+    let dune = FakeServer::start().await;
+    let life = || {
+        JobScript::starting_at_first_request()
+            .running(Duration::from_secs(1))
+            .ending_with(JobEnd::Completed)
+    };
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
     let trigger = "CREATE TRIGGER trap BEFORE UPDATE ON job
                    WHEN NEW.remote_id = '01TRAPPED' AND NEW.state = 'succeeded'
                    BEGIN SELECT raise(ABORT, 'trapped'); END;";
-    drop(shell(&home, trigger).wait_with_output());
+    drop(open_sqlite_shell(&home, trigger).wait_with_output());
     let ids: Vec<_> = (0..20).map(|n| format!("01FREE{n}")).chain(["01TRAPPED".into()]).collect();
     for id in &ids {
-        dune.put(id, life());
+        dune.add_job(id, life());
     }
-    assert!(home.jobtrack_with(&["add", "dune", "-"], &ids.join("\n")).status.success());
-    until(&home, "SELECT count(*) FROM jobs WHERE state = 'succeeded'", "20").await;
+    assert!(home.run_client_with_input(&["add", "dune", "-"], &ids.join("\n")).status.success());
+    wait_for_query_value(&home, "SELECT count(*) FROM jobs WHERE state = 'succeeded'", "20").await;
     daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
     assert!(
         home.log().contains("job 21: what is to be written of it is refused"),
         "{}",
         home.log()
     );
-    home.ok(&["add", "dune", "01AFTER"]);
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    home.run_client_ok(&["add", "dune", "01AFTER"]);
+    assert_eq!(db::history_violations(&home.database()), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_49_silent_connections_keep_nobody_out() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn fault_49_idle_connections_do_not_block_clients() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let mut command = Command::new("prlimit");
-    let daemon = home.command();
+    let daemon = home.daemon_command();
     command.arg("--nofile=96").arg(daemon.get_program()).args(daemon.get_args()).env_clear();
     let daemon = home.spawn(command);
-    daemon.wait_for("READY=1", &home);
+    daemon.wait_for_notification("READY=1", &home);
     let mut silent = Vec::new();
     for n in 0..900 {
         silent.push(UnixStream::connect(home.socket()).expect("the daemon listens"));
         if n % 100 == 0 {
-            let (_, took) = timed(|| home.ok(&["list", "--all"]));
+            let (_, took) = timed(|| home.run_client_ok(&["list", "--all"]));
             assert!(took < Duration::from_secs(1), "{took:?}");
         }
     }
-    home.ok(&["add", "dune", "01FINE"]);
+    home.run_client_ok(&["add", "dune", "01FINE"]);
     assert!(!home.log().contains("not accepted"), "{}", home.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_50_a_slow_reader_of_the_stream_holds_up_nobody() {
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+async fn fault_50_a_slow_event_stream_reader_blocks_nobody() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let _daemon = home.start();
     let mut slow = UnixStream::connect(home.socket()).expect("the daemon listens");
     slow.write_all(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
     // It never reads a byte, while more is told than any buffer holds.
     let ids: Vec<_> = (0..5000).map(|n| format!("01SLOW{n}")).collect();
-    assert!(home.jobtrack_with(&["add", "dune", "-", "-q"], &ids.join("\n")).status.success());
-    let quick = home.ok(&["--json", "history", "--after", "4000"]);
+    assert!(
+        home.run_client_with_input(&["add", "dune", "-", "-q"], &ids.join("\n")).status.success()
+    );
+    let quick = home.run_client_ok(&["--json", "history", "--after", "4000"]);
     assert_eq!(quick.lines().count(), 1000);
-    dune.wait_for_requests(20, SOON).await;
+    dune.wait_for_requests(20, EVENT_TIMEOUT).await;
 }

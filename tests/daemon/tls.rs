@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::support::daemon::Home;
-use crate::support::fake_server::{End, Life, StandIn};
+use crate::support::daemon::DaemonHome;
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
 use crate::support::{self, db};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::io::copy_bidirectional;
@@ -13,16 +13,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-const ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
+const EXECUTION_ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
 
 /// Who vouches for a server.
-struct Authority {
+struct TestCertificateAuthority {
     params: CertificateParams,
     key: KeyPair,
     pem: String,
 }
 
-impl Authority {
+impl TestCertificateAuthority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -32,11 +32,16 @@ impl Authority {
     }
 
     /// A server that speaks TLS under this name and passes all on to the stand-in.
-    async fn server(&self, name: &str, until: i32, dune: SocketAddr) -> SocketAddr {
+    async fn start_tls_proxy(
+        &self,
+        name: &str,
+        valid_until_year: i32,
+        dune: SocketAddr,
+    ) -> SocketAddr {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(until, 1, 1);
+        params.not_after = date_time_ymd(valid_until_year, 1, 1);
         let issuer = Issuer::from_params(&self.params, &self.key);
         let certificate = params.signed_by(&key, &issuer).expect("a certificate");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
@@ -62,57 +67,60 @@ impl Authority {
 }
 
 /// A daemon that trusts `authority` alone and asks the server at `at` by the name `localhost`.
-fn home(authority: &Authority, at: SocketAddr) -> (Home, support::daemon::Daemon) {
-    let home = Home::new(
-        &format!("https://localhost:{}", at.port()),
+fn start_trusting_daemon(
+    authority: &TestCertificateAuthority,
+    server_address: SocketAddr,
+) -> (DaemonHome, support::daemon::Daemon) {
+    let home = DaemonHome::new(
+        &format!("https://localhost:{}", server_address.port()),
         "requests_per_minute = 1200\npolicy = \"backoff\"\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"",
     );
     std::fs::write(home.path("ca.pem"), &authority.pem).expect("the authority's file");
-    let mut command = home.command();
+    let mut command = home.daemon_command();
     command.env("SSL_CERT_FILE", home.path("ca.pem"));
     let daemon = home.spawn(command);
-    daemon.wait_for("READY=1", &home);
+    daemon.wait_for_notification("READY=1", &home);
     (home, daemon)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_36_a_certificate_that_holds_is_taken() {
-    let dune = StandIn::start().await;
-    dune.put(ID, Life::new().then(End::Completed));
-    let authority = Authority::new();
-    let at = authority.server("localhost", 2099, dune.addr()).await;
-    let (home, _daemon) = home(&authority, at);
-    home.ok(&["add", "dune", ID]);
-    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
+async fn fault_36_a_valid_certificate_is_accepted() {
+    let dune = FakeServer::start().await;
+    dune.add_job(EXECUTION_ID, JobScript::new().ending_with(JobEnd::Completed));
+    let authority = TestCertificateAuthority::new();
+    let at = authority.start_tls_proxy("localhost", 2099, dune.addr()).await;
+    let (home, _daemon) = start_trusting_daemon(&authority, at);
+    home.run_client_ok(&["add", "dune", EXECUTION_ID]);
+    assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_36_a_certificate_that_does_not_hold_changes_nothing() {
-    let dune = StandIn::start().await;
-    dune.put(ID, Life::new().then(End::Completed));
-    let (authority, stranger) = (Authority::new(), Authority::new());
+async fn fault_36_an_invalid_certificate_changes_nothing() {
+    let dune = FakeServer::start().await;
+    dune.add_job(EXECUTION_ID, JobScript::new().ending_with(JobEnd::Completed));
+    let (authority, stranger) = (TestCertificateAuthority::new(), TestCertificateAuthority::new());
     let cases = [
-        ("expired", authority.server("localhost", 2021, dune.addr()).await),
-        ("another host's", authority.server("example.org", 2099, dune.addr()).await),
-        ("nobody's we know", stranger.server("localhost", 2099, dune.addr()).await),
+        ("expired", authority.start_tls_proxy("localhost", 2021, dune.addr()).await),
+        ("another host's", authority.start_tls_proxy("example.org", 2099, dune.addr()).await),
+        ("nobody's we know", stranger.start_tls_proxy("localhost", 2099, dune.addr()).await),
         ("no TLS at all", dune.addr()),
     ];
     for (case, at) in cases {
-        let (home, daemon) = home(&authority, at);
-        home.ok(&["add", "dune", ID]);
+        let (home, daemon) = start_trusting_daemon(&authority, at);
+        home.run_client_ok(&["add", "dune", EXECUTION_ID]);
         daemon
             .wait_for_status(&home, |status| {
                 status["providers"][0]["failures_in_a_row"].as_u64() >= Some(3)
             })
             .await;
-        let polled = home.polled();
+        let polled = home.poll_job_1();
         assert!(polled.contains("\"state\":\"registered\""), "{case}: {polled}");
-        let why = db::value(&home.database(), "SELECT last_poll_error FROM jobs");
+        let why = db::query_value(&home.database(), "SELECT last_poll_error FROM jobs");
         let said = if case == "no TLS at all" { "Connect" } else { "invalid peer certificate" };
         assert!(why.contains(said), "{case}: {why}");
     }
     assert_eq!(
-        dune.keys_seen(),
+        dune.credentials_seen(),
         [""; 0],
         "the key went out under a certificate that does not hold"
     );

@@ -12,25 +12,25 @@ use jobtrack::job::{
     registration_transition,
 };
 
-const PURE: [&str; 3] = ["job", "policy", "tracker"];
+const PURE_MODULES: [&str; 3] = ["job", "policy", "tracker"];
 /// They serve every room that does IO.
-const SERVING: [&str; 2] = ["config", "clock"];
+const SHARED_MODULES: [&str; 2] = ["config", "clock"];
 
 /// A file under `src/`, its comments blotted out.
-struct Source {
+struct SourceFile {
     path: PathBuf,
-    room: String,
+    module: String,
     text: String,
 }
 
-impl Source {
-    fn at(&self, offset: usize) -> String {
+impl SourceFile {
+    fn location(&self, offset: usize) -> String {
         let line = self.text[..offset].matches('\n').count() + 1;
         format!("{}:{line}", self.path.display())
     }
 
     /// Where `word` stands by itself.
-    fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    fn word_offsets<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
         let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
         self.text.match_indices(word).map(|(at, _)| at).filter(move |at| {
             !self.text[..*at].ends_with(part_of_word)
@@ -39,25 +39,27 @@ impl Source {
     }
 
     /// The first names of all paths that begin with `root::`, groups in braces taken apart.
-    fn paths(&self, root: &str) -> Vec<(usize, String)> {
+    fn imported_names(&self, root: &str) -> Vec<(usize, String)> {
         let mut found = Vec::new();
-        for at in self.words(root) {
+        for at in self.word_offsets(root) {
             let Some(rest) = self.text[at + root.len()..].strip_prefix("::") else { continue };
             match rest.strip_prefix('{') {
-                Some(group) => found.extend(group_names(group).into_iter().map(|name| (at, name))),
-                None => found.push((at, leading_name(rest))),
+                Some(group) => {
+                    found.extend(use_group_names(group).into_iter().map(|name| (at, name)))
+                }
+                None => found.push((at, first_path_segment(rest))),
             }
         }
         found
     }
 }
 
-fn leading_name(text: &str) -> String {
+fn first_path_segment(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 /// The first names of what stands between the braces of a `use`, the opening one already read.
-fn group_names(text: &str) -> Vec<String> {
+fn use_group_names(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     let (mut depth, mut start) = (1, 0);
     for (at, c) in text.char_indices() {
@@ -67,7 +69,7 @@ fn group_names(text: &str) -> Vec<String> {
             _ => {}
         }
         if (c == ',' && depth == 1) || depth == 0 {
-            names.push(leading_name(text[start..at].trim()));
+            names.push(first_path_segment(text[start..at].trim()));
             start = at + 1;
         }
         if depth == 0 {
@@ -84,7 +86,7 @@ fn without_comment(line: &str) -> &str {
     comment.map_or(line, |(at, _)| &line[..at])
 }
 
-fn root() -> &'static Path {
+fn source_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -99,31 +101,31 @@ fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn sources() -> Vec<Source> {
+fn sources() -> Vec<SourceFile> {
     let mut files = Vec::new();
-    rust_files(&root().join("src"), &mut files);
+    rust_files(&source_root().join("src"), &mut files);
     files.sort();
     assert!(files.len() > 40, "the sources were found");
     let sources = files.into_iter().map(|file| {
         let text = fs::read_to_string(&file).expect("a text");
         let text: Vec<_> = text.lines().map(without_comment).collect();
-        let path = file.strip_prefix(root()).expect("below the root").to_owned();
+        let path = file.strip_prefix(source_root()).expect("below the root").to_owned();
         let room = path.components().nth(1).expect("below src").as_os_str().to_string_lossy();
         let room = room.trim_end_matches(".rs").to_owned();
-        Source { path, room, text: text.join("\n") }
+        SourceFile { path, module: room, text: text.join("\n") }
     });
-    sources.filter(|source| source.room != "lib").collect()
+    sources.filter(|source| source.module != "lib").collect()
 }
 
-fn architecture() -> String {
-    fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
+fn architecture_document() -> String {
+    fs::read_to_string(source_root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
 }
 
 /// The table of rooms: what each may use, in so many words.
-fn table() -> BTreeMap<String, BTreeSet<String>> {
+fn dependency_table() -> BTreeMap<String, BTreeSet<String>> {
     let names =
         |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-    let text = architecture();
+    let text = architecture_document();
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     let table: BTreeMap<_, _> = rows
         .map(|row| {
@@ -136,12 +138,15 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// All that `room` may use: by its row, by the rows of those, and what serves IO.
-fn allowed(table: &BTreeMap<String, BTreeSet<String>>, room: &str) -> BTreeSet<String> {
+fn allowed_dependencies(
+    table: &BTreeMap<String, BTreeSet<String>>,
+    module: &str,
+) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
-    let mut waiting: Vec<&str> = vec![room];
-    if !PURE.contains(&room) && !SERVING.contains(&room) {
-        waiting.extend(SERVING);
-        known.extend(SERVING.map(str::to_owned));
+    let mut waiting: Vec<&str> = vec![module];
+    if !PURE_MODULES.contains(&module) && !SHARED_MODULES.contains(&module) {
+        waiting.extend(SHARED_MODULES);
+        known.extend(SHARED_MODULES.map(str::to_owned));
     }
     while let Some(next) = waiting.pop() {
         for used in table.get(next).into_iter().flatten() {
@@ -154,24 +159,24 @@ fn allowed(table: &BTreeMap<String, BTreeSet<String>>, room: &str) -> BTreeSet<S
 }
 
 #[test]
-fn rooms_use_only_what_lies_below_them() {
-    let table = table();
+fn modules_use_only_allowed_modules() {
+    let table = dependency_table();
     let mut broken = Vec::new();
     for source in sources() {
-        let room = &source.room;
+        let room = &source.module;
         if !table.contains_key(room) {
             broken.push(format!("{}: room {room} has no row in the table", source.path.display()));
             continue;
         }
-        let allowed = allowed(&table, room);
+        let allowed = allowed_dependencies(&table, room);
         let own_crate = if room == "bin" { "jobtrack" } else { "crate" };
-        for (at, used) in source.paths(own_crate) {
+        for (at, used) in source.imported_names(own_crate) {
             if used != *room && !allowed.contains(&used) {
-                broken.push(format!("{}: {room} must not use {used}", source.at(at)));
+                broken.push(format!("{}: {room} must not use {used}", source.location(at)));
             }
         }
     }
-    let rooms: BTreeSet<_> = sources().into_iter().map(|source| source.room).collect();
+    let rooms: BTreeSet<_> = sources().into_iter().map(|source| source.module).collect();
     for gone in table.keys().filter(|room| !rooms.contains(*room)) {
         broken.push(format!("there is no room {gone}"));
     }
@@ -179,33 +184,39 @@ fn rooms_use_only_what_lies_below_them() {
 }
 
 #[test]
-fn the_table_itself_keeps_the_great_lines() {
-    let table = table();
+fn the_dependency_table_respects_the_layers() {
+    let table = dependency_table();
     for room in table.keys() {
-        let used = allowed(&table, room);
+        let used = allowed_dependencies(&table, room);
         assert!(!used.contains(room), "{room} is below itself");
         assert!(room == "bin" || !used.contains("daemon"), "{room} uses the wiring");
     }
-    for room in PURE {
-        let used = allowed(&table, room);
-        assert!(used.iter().all(|used| PURE.contains(&used.as_str())), "{room} uses {used:?}");
+    for room in PURE_MODULES {
+        let used = allowed_dependencies(&table, room);
+        assert!(
+            used.iter().all(|used| PURE_MODULES.contains(&used.as_str())),
+            "{room} uses {used:?}"
+        );
     }
     for forbidden in ["store", "scheduler", "provider", "tracker"] {
-        assert!(!allowed(&table, "cli").contains(forbidden), "cli speaks over the socket alone");
+        assert!(
+            !allowed_dependencies(&table, "cli").contains(forbidden),
+            "cli speaks over the socket alone"
+        );
     }
 }
 
 #[test]
-fn no_import_climbs_out_of_its_room_unseen() {
-    let table = table();
+fn no_super_path_leaves_its_module() {
+    let table = dependency_table();
     let mut broken = Vec::new();
     for source in sources() {
         let depth = source.path.components().count();
         let is_front = depth == 2 || (depth == 3 && source.path.ends_with("mod.rs"));
-        for (at, name) in source.paths("super") {
+        for (at, name) in source.imported_names("super") {
             let climbs = (depth <= 3 && name == "super") || (is_front && table.contains_key(&name));
             if climbs {
-                broken.push(format!("{}: super::{name}; say crate::…", source.at(at)));
+                broken.push(format!("{}: super::{name}; say crate::…", source.location(at)));
             }
         }
     }
@@ -213,7 +224,7 @@ fn no_import_climbs_out_of_its_room_unseen() {
 }
 
 #[test]
-fn pure_rooms_know_no_clock_no_chance_and_no_io() {
+fn pure_modules_use_no_clock_randomness_or_io() {
     let words = [
         "tokio",
         "sqlx",
@@ -227,13 +238,15 @@ fn pure_rooms_know_no_clock_no_chance_and_no_io() {
     ];
     let modules = ["fs", "net", "env", "process", "thread", "io", "os"];
     let mut broken = Vec::new();
-    for source in sources().iter().filter(|source| PURE.contains(&source.room.as_str())) {
+    for source in sources().iter().filter(|source| PURE_MODULES.contains(&source.module.as_str())) {
         for word in words {
-            broken.extend(source.words(word).map(|at| format!("{}: {word}", source.at(at))));
+            broken.extend(
+                source.word_offsets(word).map(|at| format!("{}: {word}", source.location(at))),
+            );
         }
-        for (at, module) in source.paths("std") {
+        for (at, module) in source.imported_names("std") {
             if modules.contains(&module.as_str()) {
-                broken.push(format!("{}: std::{module}", source.at(at)));
+                broken.push(format!("{}: std::{module}", source.location(at)));
             }
         }
     }
@@ -241,7 +254,7 @@ fn pure_rooms_know_no_clock_no_chance_and_no_io() {
 }
 
 #[test]
-fn sql_http_and_unsafe_code_keep_to_their_rooms() {
+fn sql_http_and_unsafe_stay_in_their_modules() {
     let rules: [(&[&str], &[&str]); 3] = [
         (&["sqlx", "libsqlite3_sys"], &["src/store/"]),
         (&["reqwest"], &["src/provider/", "src/api/client.rs", "src/config/"]),
@@ -255,7 +268,8 @@ fn sql_http_and_unsafe_code_keep_to_their_rooms() {
                 continue;
             }
             for word in words {
-                let found = source.words(word).map(|at| format!("{}: {word}", source.at(at)));
+                let found =
+                    source.word_offsets(word).map(|at| format!("{}: {word}", source.location(at)));
                 broken.extend(found.map(|what| format!("{what} belongs in {places:?}")));
             }
         }
@@ -264,15 +278,15 @@ fn sql_http_and_unsafe_code_keep_to_their_rooms() {
 }
 
 #[test]
-fn no_file_is_too_long_to_read_at_once() {
-    const LONGEST: usize = 400;
+fn no_source_file_exceeds_the_line_limit() {
+    const MAX_LINES: usize = 400;
     for source in sources() {
         let lines = source.text.lines().count();
-        assert!(lines <= LONGEST, "{}: {lines} lines", source.path.display());
+        assert!(lines <= MAX_LINES, "{}: {lines} lines", source.path.display());
     }
 }
 
-const SAID: [ObservedState; 8] = [
+const OBSERVED_STATES: [ObservedState; 8] = [
     ObservedState::Pending,
     ObservedState::Running,
     ObservedState::Unknown,
@@ -284,7 +298,7 @@ const SAID: [ObservedState; 8] = [
 ];
 
 /// Every edge that the code can go: all states, steps, answers and endings of ours are tried.
-fn edges_of_the_code() -> BTreeSet<(String, String)> {
+fn transitions_in_code() -> BTreeSet<(String, String)> {
     let now = UtcTime::from_millis(0);
     let known = ProviderTimes {
         submitted_at: Some(now),
@@ -302,7 +316,7 @@ fn edges_of_the_code() -> BTreeSet<(String, String)> {
         for &reached in steps {
             let standing =
                 CurrentState { state, furthest_step: reached, ..CurrentState::registered(now) };
-            for said in SAID {
+            for said in OBSERVED_STATES {
                 for times in [ProviderTimes::default(), known, started] {
                     let seen = Observation {
                         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
@@ -332,8 +346,8 @@ fn edges_of_the_code() -> BTreeSet<(String, String)> {
 }
 
 /// The edges of the diagram; one from a group is one from each state in it.
-fn edges_of_the_diagram() -> BTreeSet<(String, String)> {
-    let text = architecture();
+fn transitions_in_diagram() -> BTreeSet<(String, String)> {
+    let text = architecture_document();
     let diagram = text.split("```mermaid\nstateDiagram-v2\n").nth(1).expect("a state diagram");
     let diagram = diagram.split("```").next().expect("its end");
     let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -362,8 +376,8 @@ fn edges_of_the_diagram() -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_diagram_shows_exactly_the_ways_that_a_job_can_go() {
-    let mut expected = edges_of_the_code();
+fn the_diagram_shows_exactly_the_possible_transitions() {
+    let mut expected = transitions_in_code();
     for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {
         assert!(
             !expected.iter().any(|(from, _)| from == state.as_str()),
@@ -371,7 +385,7 @@ fn the_diagram_shows_exactly_the_ways_that_a_job_can_go() {
         );
         expected.insert((state.as_str().to_owned(), "[*]".to_owned()));
     }
-    let drawn = edges_of_the_diagram();
+    let drawn = transitions_in_diagram();
     let missing: Vec<_> = expected.difference(&drawn).collect();
     let invented: Vec<_> = drawn.difference(&expected).collect();
     assert!(missing.is_empty(), "not drawn in ARCHITECTURE.md: {missing:?}");

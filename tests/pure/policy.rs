@@ -12,15 +12,15 @@ use proptest::prelude::*;
 
 /// Runs of a likeness, and those of all.
 #[derive(Debug)]
-struct Runs {
-    alike: Vec<f64>,
+struct ObservedRuns {
+    similar: Vec<f64>,
     all: Vec<f64>,
 }
 
-impl Runs {
-    fn sketch(&self) -> LogNormalEstimate {
+impl ObservedRuns {
+    fn log_normal_estimate(&self) -> LogNormalEstimate {
         let mut sketch = LogNormalEstimate::default();
-        self.alike.iter().for_each(|seconds| sketch.record(*seconds));
+        self.similar.iter().for_each(|seconds| sketch.record(*seconds));
         sketch
     }
 
@@ -31,14 +31,14 @@ impl Runs {
     }
 
     /// What follows from `check` for each kind of curve that these runs teach.
-    fn check(&self, check: impl Fn(&dyn Fn(f64) -> (f64, f64))) {
+    fn for_each_estimate(&self, check: impl Fn(&dyn Fn(f64) -> (f64, f64))) {
         fn at(curve: &impl Distribution) -> impl Fn(f64) -> (f64, f64) + '_ {
             |t| {
                 let over = curve.cdf_at(t);
                 (over.probability, over.integral)
             }
         }
-        let (sketch, all) = (self.sketch(), self.histogram());
+        let (sketch, all) = (self.log_normal_estimate(), self.histogram());
         check(&at(&sketch));
         check(&at(&all));
         check(&at(&Mixture { similar: Some(&sketch), overall: &all }));
@@ -46,14 +46,14 @@ impl Runs {
     }
 }
 
-fn runs() -> impl Strategy<Value = Runs> {
+fn runs() -> impl Strategy<Value = ObservedRuns> {
     let seconds = || (-1.0..10.0f64).prop_map(f64::exp);
     let lists = (prop::collection::vec(seconds(), 1..30), prop::collection::vec(seconds(), 0..100));
-    lists.prop_map(|(alike, all)| Runs { alike, all })
+    lists.prop_map(|(alike, all)| ObservedRuns { similar: alike, all })
 }
 
 /// ∫ f over `from..to`, by Simpson's rule in equal steps of the logarithm.
-fn integral(f: impl Fn(f64) -> f64, from: f64, to: f64) -> f64 {
+fn integrate(f: impl Fn(f64) -> f64, from: f64, to: f64) -> f64 {
     const STEPS: u32 = 2_000;
     let step = (to / from).ln() / f64::from(STEPS);
     let value = |place: f64| {
@@ -68,17 +68,17 @@ fn integral(f: impl Fn(f64) -> f64, from: f64, to: f64) -> f64 {
 }
 
 /// Far below every run.
-const SOON: f64 = 0.001;
+const SHORT_SECONDS: f64 = 0.001;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn the_chance_to_be_over_grows_from_none_to_all(runs in runs()) {
-        runs.check(|at| {
+    fn the_cdf_grows_from_zero_to_one(runs in runs()) {
+        runs.for_each_estimate(|at| {
             let mut before = (0.0, 0.0);
             for step in 0..400 {
-                let t = SOON * (f64::from(step) * 0.07).exp();
+                let t = SHORT_SECONDS * (f64::from(step) * 0.07).exp();
                 let (chance, area) = at(t);
                 assert!((before.0..=1.0).contains(&chance), "F({t}) = {chance} after {}", before.0);
                 // A difference of like terms: what is lost is far below a nanosecond.
@@ -91,19 +91,19 @@ proptest! {
     }
 
     #[test]
-    fn the_area_is_the_integral_of_the_chance(runs in runs(), t in (-1.0..11.0f64).prop_map(f64::exp)) {
-        runs.check(|at| {
-            let (found, told) = (integral(|u| at(u).0, SOON, t), at(t).1);
+    fn the_area_is_the_integral_of_the_cdf(runs in runs(), t in (-1.0..11.0f64).prop_map(f64::exp)) {
+        runs.for_each_estimate(|at| {
+            let (found, told) = (integrate(|u| at(u).0, SHORT_SECONDS, t), at(t).1);
             assert!((found - told).abs() < 0.002 * t, "A({t}) = {told}, not {found}");
         });
     }
 
     /// The expected unseen staleness, by the book: ∫ (t − u) dF(u) from x to t, per chance of S(t).
     #[test]
-    fn the_index_is_the_expected_staleness_per_chance_to_run(
+    fn the_index_is_expected_delay_per_probability_of_running(
         runs in runs(), x in 0.5..1000.0f64, wait in 0.1..500.0f64,
     ) {
-        let sketch = runs.sketch();
+        let sketch = runs.log_normal_estimate();
         let (t, steps) = (x + wait, 4000);
         let at = |step: i32| x + wait * f64::from(step) / f64::from(steps);
         let sum: f64 = (0..steps)
@@ -121,7 +121,7 @@ proptest! {
 
     #[test]
     fn the_index_grows_with_time(runs in runs(), x in 0.0..5000.0f64) {
-        let (sketch, all) = (runs.sketch(), runs.histogram());
+        let (sketch, all) = (runs.log_normal_estimate(), runs.histogram());
         let curve = Mixture { similar: Some(&sketch), overall: &all };
         // Near the table's end next to nothing is known of what is left.
         prop_assume!(curve.cdf_at(20_000.0).probability < 0.999);
@@ -134,14 +134,14 @@ proptest! {
     }
 
     #[test]
-    fn the_next_look_is_within_its_bounds(
+    fn the_next_poll_is_within_its_bounds(
         runs in runs(),
         alive in prop_oneof![Just(0.0), 0.0..100.0f64, 100.0..1e6f64],
         price in 0.01..1e4f64,
         least in 1u64..60,
         promises in any::<bool>(),
     ) {
-        let (sketch, all) = (runs.sketch(), runs.histogram());
+        let (sketch, all) = (runs.log_normal_estimate(), runs.histogram());
         let curve = Mixture { similar: Some(&sketch), overall: &all };
         let min_interval = Duration::from_secs(least);
         let rule = PollRule { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait: promises };
@@ -161,7 +161,7 @@ proptest! {
     }
 }
 
-fn lesson(name: &str, seconds: f64) -> DurationSample {
+fn duration_sample(name: &str, seconds: f64) -> DurationSample {
     let took = Some(Duration::from_secs_f64(seconds));
     DurationSample {
         similarity_keys: SimilarityKeys::UserProvided(name.into()),
@@ -170,12 +170,12 @@ fn lesson(name: &str, seconds: f64) -> DurationSample {
     }
 }
 
-fn given(name: &str) -> SimilarityKeys {
+fn similarity_keys(name: &str) -> SimilarityKeys {
     SimilarityKeys::UserProvided(name.into())
 }
 
 #[test]
-fn an_old_regime_is_forgotten() {
+fn old_durations_are_forgotten_after_a_change() {
     let mut sketch = LogNormalEstimate::default();
     (0..200).for_each(|_| sketch.record(30.0));
     let over = |sketch: &LogNormalEstimate| sketch.cdf_at(60.0).probability;
@@ -190,7 +190,7 @@ fn an_old_regime_is_forgotten() {
 }
 
 #[test]
-fn a_provider_forgets_an_old_regime_too() {
+fn provider_wide_durations_are_forgotten_after_a_change() {
     let mut all = Histogram::default();
     (0..100_000).for_each(|_| all.record(30.0));
     (0..20_000).for_each(|_| all.record(600.0));
@@ -198,24 +198,26 @@ fn a_provider_forgets_an_old_regime_too() {
 }
 
 #[test]
-fn what_one_run_says_is_not_certain() {
+fn one_run_gives_no_certainty() {
     let mut memory = DurationHistory::default();
-    memory.record(&lesson("nightly", 100.0));
-    let over = |t| memory.predict(&given("nightly"), DurationKind::Total).cdf_at(t).probability;
+    memory.record(&duration_sample("nightly", 100.0));
+    let over =
+        |t| memory.predict(&similarity_keys("nightly"), DurationKind::Total).cdf_at(t).probability;
     assert!((0.02..0.4).contains(&over(60.0)) && (0.6..0.98).contains(&over(170.0)));
 }
 
 #[test]
-fn a_likeness_without_a_past_is_predicted_by_that_of_all() {
+fn an_unseen_similarity_key_falls_back_to_all_runs() {
     let mut memory = DurationHistory::default();
-    (0..500).for_each(|_| memory.record(&lesson("known", 100.0)));
-    assert!(memory.similar_runs(&given("new"), DurationKind::Total).is_none());
-    let over = |t| memory.predict(&given("new"), DurationKind::Total).cdf_at(t).probability;
+    (0..500).for_each(|_| memory.record(&duration_sample("known", 100.0)));
+    assert!(memory.similar_runs(&similarity_keys("new"), DurationKind::Total).is_none());
+    let over =
+        |t| memory.predict(&similarity_keys("new"), DurationKind::Total).cdf_at(t).probability;
     assert!(over(80.0) < 0.1 && over(125.0) > 0.8, "{} {}", over(80.0), over(125.0));
 }
 
 #[test]
-fn of_the_names_of_a_job_the_closest_with_a_past_is_taken() {
+fn the_closest_similarity_key_with_history_is_used() {
     let mut memory = DurationHistory::default();
     let told =
         |names: &[&str]| SimilarityKeys::from_provider(names.iter().map(|name| (*name).to_owned()));
@@ -232,30 +234,30 @@ fn of_the_names_of_a_job_the_closest_with_a_past_is_taken() {
 }
 
 #[test]
-fn names_are_bounded_and_the_latest_stay() {
+fn similarity_keys_are_bounded_and_the_latest_kept() {
     let mut memory = DurationHistory::default();
     let count = 50_000;
     for number in 0..count {
-        memory.record(&lesson("often", 30.0));
-        memory.record(&lesson(&number.to_string(), 30.0));
+        memory.record(&duration_sample("often", 30.0));
+        memory.record(&duration_sample(&number.to_string(), 30.0));
     }
     let is_known = |number: i32| {
-        memory.similar_runs(&given(&number.to_string()), DurationKind::Total).is_some()
+        memory.similar_runs(&similarity_keys(&number.to_string()), DurationKind::Total).is_some()
     };
     let known = (0..count).filter(|number| is_known(*number)).count();
     assert!((9_000..=20_000).contains(&known), "{known}");
     assert!((count - 5_000..count).all(is_known), "the latest are known");
-    assert!(memory.similar_runs(&given("often"), DurationKind::Total).is_some());
+    assert!(memory.similar_runs(&similarity_keys("often"), DurationKind::Total).is_some());
 }
 
 #[test]
-fn what_is_to_be_forgotten_is() {
+fn forget_removes_durations() {
     let mut memory = DurationHistory::default();
-    memory.record(&lesson("a", 30.0));
-    memory.record(&lesson("b", 30.0));
+    memory.record(&duration_sample("a", 30.0));
+    memory.record(&duration_sample("b", 30.0));
     memory.forget(Some("a"));
     let is_known = |memory: &DurationHistory, name| {
-        memory.similar_runs(&given(name), DurationKind::Total).is_some()
+        memory.similar_runs(&similarity_keys(name), DurationKind::Total).is_some()
     };
     assert!(!is_known(&memory, "a") && is_known(&memory, "b"));
     memory.forget(None);

@@ -10,11 +10,11 @@ use std::process::{Child, Command, Stdio};
 use jobtrack::job::{ObservedState, State};
 use jobtrack::store::{OpenError, Store, WriteError, pending_migrations};
 
-use crate::support::daemon::{Home, text};
+use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
 
 /// All files of a directory and their bytes.
-fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+fn directory_contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(directory).expect("a directory");
     let mut files: Vec<_> = entries
         .map(|entry| entry.expect("an entry").path())
@@ -25,8 +25,8 @@ fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Why the database cannot be used, which it must not be.
-async fn unusable(database: &Path, case: &str) -> String {
-    jobs::wait_for_lock(database);
+async fn open_error(database: &Path, case: &str) -> String {
+    jobs::wait_for_lock_release(database);
     match Store::open(database).await {
         Err(error @ OpenError::Unusable { .. }) => {
             let why = error.to_string();
@@ -38,26 +38,26 @@ async fn unusable(database: &Path, case: &str) -> String {
 }
 
 /// A whole database of ours with one job, closed.
-async fn closed() -> Home {
-    let home = Home::bare();
-    let mut store = jobs::open(&home.database()).await;
-    jobs::register(&mut store, "A").await;
+async fn home_with_closed_database() -> DaemonHome {
+    let home = DaemonHome::without_config();
+    let mut store = jobs::open_store(&home.database()).await;
+    jobs::register_job(&mut store, "A").await;
     store.reader.close().await;
     store.writer.close().await;
     home
 }
 
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+fn path_with_suffix(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
 /// An operator's shell that has run `script` and waits for more.
-struct Shell(Child);
+struct SqliteShell(Child);
 
-impl Shell {
-    fn running(database: &Path, script: &str) -> Self {
+impl SqliteShell {
+    fn after_script(database: &Path, script: &str) -> Self {
         let mut command = Command::new("sqlite3");
         command.arg("-batch").arg(database).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("sqlite3 is installed");
@@ -70,7 +70,7 @@ impl Shell {
     }
 }
 
-impl Drop for Shell {
+impl Drop for SqliteShell {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -79,8 +79,8 @@ impl Drop for Shell {
 
 #[tokio::test]
 async fn fault_52_a_second_daemon_of_the_same_directory_is_refused() {
-    let home = Home::bare();
-    let mut store = jobs::open(&home.database()).await;
+    let home = DaemonHome::without_config();
+    let mut store = jobs::open_store(&home.database()).await;
     for second in [home.database(), home.path("state/another.db")] {
         let error = Store::open(&second).await.expect_err("the directory is taken");
         assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
@@ -89,37 +89,37 @@ async fn fault_52_a_second_daemon_of_the_same_directory_is_refused() {
         assert!(why.contains("another jobtrackd") && why.contains(&directory), "{why}");
         assert!(why.contains("store.path"), "it says what to do: {why}");
     }
-    jobs::register(&mut store, "A").await;
+    jobs::register_job(&mut store, "A").await;
     drop(store);
-    jobs::open(&home.database()).await;
+    jobs::open_store(&home.database()).await;
 }
 
 #[test]
 fn fault_52_a_second_process_ends_with_the_same_words() {
-    let home = Home::new("http://127.0.0.1:1", "");
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
     let _first = home.start();
-    let second = home.run_daemon(&[]);
+    let second = home.run_daemon_to_exit(&[]);
     assert_eq!(second.status.code(), Some(74));
-    let why = text(&second.stderr);
+    let why = utf8(&second.stderr);
     assert!(why.contains("another jobtrackd is at work in this directory"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_24_a_newer_schema_is_refused_and_not_written_to() {
-    let home = closed().await;
-    db::execute(&home.database(), "PRAGMA user_version = 4711");
-    let before = contents(&home.path("state"));
-    let why = unusable(&home.database(), "newer").await;
+    let home = home_with_closed_database().await;
+    db::run_script_ok(&home.database(), "PRAGMA user_version = 4711");
+    let before = directory_contents(&home.path("state"));
+    let why = open_error(&home.database(), "newer").await;
     let ours = jobtrack::store::SCHEMA_VERSION.to_string();
     assert!(why.contains("4711") && why.contains(&ours), "both versions: {why}");
     let told = pending_migrations(&home.database()).await.expect_err("--check says the same");
     assert_eq!(told.to_string(), why);
-    let after = main_file(contents(&home.path("state")));
-    assert!(after == main_file(before), "not a byte is another");
+    let after = without_sidecars(directory_contents(&home.path("state")));
+    assert!(after == without_sidecars(before), "not a byte is another");
 }
 
 /// Only the database itself: what SQLite keeps beside it, it may drop and make anew.
-fn main_file(files: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
+fn without_sidecars(files: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
     let is_main = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "db");
     files.into_iter().filter(|(path, _)| is_main(path)).collect()
 }
@@ -135,58 +135,58 @@ async fn fault_23_another_programs_database_is_refused_and_untouched() {
         ("with a WAL", format!("PRAGMA journal_mode = wal; {table}")),
     ];
     for (case, script) in cases {
-        let home = Home::bare();
+        let home = DaemonHome::without_config();
         fs::create_dir(home.path("state")).expect("a directory");
-        db::execute(&home.database(), &script);
-        let before = contents(&home.path("state"));
-        let why = unusable(&home.database(), case).await;
+        db::run_script_ok(&home.database(), &script);
+        let before = directory_contents(&home.path("state"));
+        let why = open_error(&home.database(), case).await;
         assert!(why.contains("another program") && why.contains("store.path"), "{case}: {why}");
         pending_migrations(&home.database()).await.expect_err("--check says the same");
-        let after = main_file(contents(&home.path("state")));
+        let after = without_sidecars(directory_contents(&home.path("state")));
         assert!(after == before, "{case}: not a byte is another");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_23_a_database_in_use_by_another_program_is_untouched_too() {
-    let home = Home::bare();
+async fn fault_23_a_foreign_database_in_use_is_untouched() {
+    let home = DaemonHome::without_config();
     fs::create_dir(home.path("state")).expect("a directory");
     let script = "PRAGMA journal_mode = wal; CREATE TABLE cookies (id INTEGER);";
     // Killed, it leaves its WAL.
-    drop(Shell::running(&home.database(), script));
-    let before = main_file(contents(&home.path("state")));
-    assert!(beside(&home.database(), "-wal").exists(), "it left its WAL");
-    unusable(&home.database(), "a WAL that was left").await;
+    drop(SqliteShell::after_script(&home.database(), script));
+    let before = without_sidecars(directory_contents(&home.path("state")));
+    assert!(path_with_suffix(&home.database(), "-wal").exists(), "it left its WAL");
+    open_error(&home.database(), "a WAL that was left").await;
     // In a process of its own, so that it has wholly ended.
     let config = format!("[store]\npath = \"{}\"\n", home.database().display());
     home.write_config(&config);
-    assert_eq!(home.run_daemon(&[]).status.code(), Some(65));
-    let after = main_file(contents(&home.path("state")));
+    assert_eq!(home.run_daemon_to_exit(&[]).status.code(), Some(65));
+    let after = without_sidecars(directory_contents(&home.path("state")));
     assert!(after == before, "not a byte is another");
-    assert_eq!(db::value(&home.database(), "SELECT count(*) FROM cookies"), "0");
+    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM cookies"), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_23_an_empty_file_beside_a_wal_is_refused() {
-    let home = closed().await;
-    let mut store = jobs::open(&home.database()).await;
-    jobs::register(&mut store, "B").await;
-    let wal = fs::read(beside(&home.database(), "-wal")).expect("the WAL");
+    let home = home_with_closed_database().await;
+    let mut store = jobs::open_store(&home.database()).await;
+    jobs::register_job(&mut store, "B").await;
+    let wal = fs::read(path_with_suffix(&home.database(), "-wal")).expect("the WAL");
     store.reader.close().await;
     store.writer.close().await;
     fs::write(home.database(), "").expect("emptied");
-    fs::write(beside(&home.database(), "-wal"), &wal).expect("the WAL is there");
-    let why = unusable(&home.database(), "empty").await;
+    fs::write(path_with_suffix(&home.database(), "-wal"), &wal).expect("the WAL is there");
+    let why = open_error(&home.database(), "empty").await;
     assert!(why.contains("-wal") && why.contains("restore"), "{why}");
     assert_eq!(fs::read(home.database()).expect("a file"), b"", "no silent new database");
-    assert_eq!(fs::read(beside(&home.database(), "-wal")).expect("the WAL"), wal);
+    assert_eq!(fs::read(path_with_suffix(&home.database(), "-wal")).expect("the WAL"), wal);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_22_damage_is_found_at_the_start_and_nothing_new_is_made() {
+async fn fault_22_damage_is_found_at_startup_and_nothing_is_created() {
     /// What is written where.
-    type Damage = (&'static str, fn(&mut Vec<u8>));
-    let cases: [Damage; 6] = [
+    type DamageCase = (&'static str, fn(&mut Vec<u8>));
+    let cases: [DamageCase; 6] = [
         ("no database at all", |bytes| *bytes = b"not a database, but a letter".repeat(100)),
         ("the header's first bytes", |bytes| bytes[..16].fill(0)),
         ("the page size", |bytes| bytes[16..18].fill(0xff)),
@@ -198,11 +198,11 @@ async fn fault_22_damage_is_found_at_the_start_and_nothing_new_is_made() {
         ("its end cut off", |bytes| bytes.truncate(bytes.len() / 2)),
     ];
     for (case, spoil) in cases {
-        let home = closed().await;
+        let home = home_with_closed_database().await;
         let mut bytes = fs::read(home.database()).expect("the database");
         spoil(&mut bytes);
         fs::write(home.database(), &bytes).expect("spoilt");
-        let why = unusable(&home.database(), case).await;
+        let why = open_error(&home.database(), case).await;
         assert!(why.contains("damaged") && why.contains(".recover"), "{case}: {why}");
         assert_eq!(fs::read(home.database()).expect("it is there"), bytes, "{case}");
     }
@@ -210,40 +210,40 @@ async fn fault_22_damage_is_found_at_the_start_and_nothing_new_is_made() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_22_the_daemon_ends_with_65_and_says_what_to_do() {
-    let home = Home::new("http://127.0.0.1:1", "");
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
     home.start().stop();
     let file = fs::File::options().write(true).open(home.database()).expect("the database");
     file.write_all_at(&[0; 16], 0).expect("spoilt");
-    let output = home.run_daemon(&[]);
+    let output = home.run_daemon_to_exit(&[]);
     assert_eq!(output.status.code(), Some(65));
-    let why = text(&output.stderr);
+    let why = utf8(&output.stderr);
     assert!(why.contains("damaged") && why.contains(".recover"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_21_a_file_that_was_taken_away_is_not_written_to() {
-    type Theft = (&'static str, fn(&Path));
-    let cases: [Theft; 4] = [
+async fn fault_21_a_removed_database_file_is_not_written_to() {
+    type RemovalCase = (&'static str, fn(&Path));
+    let cases: [RemovalCase; 4] = [
         ("removed", |database| fs::remove_file(database).expect("removed")),
         ("moved away", |database| {
-            fs::rename(database, beside(database, ".old")).expect("moved");
+            fs::rename(database, path_with_suffix(database, ".old")).expect("moved");
         }),
         ("replaced by a copy", |database| {
-            fs::copy(database, beside(database, ".copy")).expect("copied");
-            fs::rename(beside(database, ".copy"), database).expect("replaced");
+            fs::copy(database, path_with_suffix(database, ".copy")).expect("copied");
+            fs::rename(path_with_suffix(database, ".copy"), database).expect("replaced");
         }),
         ("without its WAL", |database| {
-            fs::remove_file(beside(database, "-wal")).expect("removed");
+            fs::remove_file(path_with_suffix(database, "-wal")).expect("removed");
         }),
     ];
     for (case, steal) in cases {
-        let home = Home::bare();
-        let mut store = jobs::open(&home.database()).await;
-        jobs::register(&mut store, "A").await;
+        let home = DaemonHome::without_config();
+        let mut store = jobs::open_store(&home.database()).await;
+        jobs::register_job(&mut store, "A").await;
         let newest = store.writer.subscribe_newest_seq();
         steal(&home.database());
         for _ in 0..2 {
-            let refused = store.writer.write(&jobs::adds([jobs::new_job("B")])).await;
+            let refused = store.writer.write(&jobs::add_batch([jobs::new_job("B")])).await;
             let error = refused.expect_err(case);
             assert!(
                 matches!(&error, WriteError::FileReplaced(at) if *at == home.database()),
@@ -256,16 +256,20 @@ async fn fault_21_a_file_that_was_taken_away_is_not_written_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_17_a_blocked_writer_says_busy_and_goes_on_when_it_can() {
-    let home = Home::bare();
-    let mut store = jobs::open(&home.database()).await;
-    let job = jobs::register(&mut store, "A").await;
+async fn fault_17_a_blocked_writer_reports_busy_and_recovers() {
+    let home = DaemonHome::without_config();
+    let mut store = jobs::open_store(&home.database()).await;
+    let job = jobs::register_job(&mut store, "A").await;
     let newest = store.writer.subscribe_newest_seq();
-    let done = jobs::seen(ObservedState::Succeeded, "DONE");
-    let mut batch = jobs::changes([jobs::told(&job, &done, jobs::at("2026-11-21 12:01:00.000"))]);
+    let done = jobs::observation(ObservedState::Succeeded, "DONE");
+    let mut batch = jobs::change_batch([jobs::change_from_observation(
+        &job,
+        &done,
+        jobs::utc("2026-11-21 12:01:00.000"),
+    )]);
     batch.new_jobs.push(jobs::new_job("B"));
 
-    let shell = Shell::running(&home.database(), "BEGIN IMMEDIATE;");
+    let shell = SqliteShell::after_script(&home.database(), "BEGIN IMMEDIATE;");
     for _ in 0..2 {
         let refused = store.writer.write(&batch).await;
         assert!(matches!(refused, Err(WriteError::Busy)), "{refused:?}");
@@ -274,15 +278,15 @@ async fn fault_17_a_blocked_writer_says_busy_and_goes_on_when_it_can() {
         assert_eq!(row.state, State::Registered, "reading goes on");
     }
     drop(shell);
-    let committed = jobs::write(&mut store, &batch).await;
+    let committed = jobs::write_batch(&mut store, &batch).await;
     assert!(committed.registered[0].is_new && committed.rejected_changes.is_empty());
     assert_eq!(*newest.borrow(), 3);
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert_eq!(db::history_violations(&home.database()), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_place_where_no_database_can_be_is_an_io_error() {
-    let home = Home::bare();
+async fn an_impossible_database_path_is_an_io_error() {
+    let home = DaemonHome::without_config();
     fs::write(home.path("file"), "").expect("a file");
     fs::create_dir_all(home.path("directory/jobtrack.db")).expect("a directory");
     for place in ["file/jobtrack.db", "file/below/jobtrack.db", "directory/jobtrack.db"] {

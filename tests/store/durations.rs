@@ -9,16 +9,19 @@ use jobtrack::job::{
 };
 use jobtrack::store::{Batch, ForgetDurations, Store};
 
-use crate::support::daemon::Home;
-use crate::support::jobs::{adds, at, changes, new_job, note, register, seen, told, write};
+use crate::support::daemon::DaemonHome;
+use crate::support::jobs::{
+    add_batch, change_batch, change_from_observation, new_job, observation, poll_record,
+    register_job, utc, write_batch,
+};
 use crate::support::{db, jobs};
 
 const LATER: &str = "2026-11-21 12:05:00.250";
 const SAMPLE_ROWS: &str = "SELECT provider, likeness, whole_ms, running_ms FROM lesson ORDER BY id";
 
-async fn empty_store() -> (Home, Store) {
-    let home = Home::bare();
-    let store = jobs::open(&home.database()).await;
+async fn empty_store() -> (DaemonHome, Store) {
+    let home = DaemonHome::without_config();
+    let store = jobs::open_store(&home.database()).await;
     (home, store)
 }
 
@@ -45,15 +48,18 @@ fn duration_sample(
 
 /// The end of a job, which teaches this.
 fn finish_with_sample(job: &StoredJob, lesson: DurationSample) -> Change {
-    let observation = seen(ObservedState::Succeeded, "QUERY_STATE_COMPLETED");
-    Change { duration_sample: Some(lesson), ..told(job, &observation, at(LATER)) }
+    let observation = observation(ObservedState::Succeeded, "QUERY_STATE_COMPLETED");
+    Change {
+        duration_sample: Some(lesson),
+        ..change_from_observation(job, &observation, utc(LATER))
+    }
 }
 
 /// Bookkeeping that says which past runs the job is like.
 fn poll_record_with_keys(job: &StoredJob, likeness: SimilarityKeys) -> PollRecord {
     let metadata = Metadata {
         times: ProviderTimes {
-            submitted_at: Some(at("2026-11-21 11:59:00.000")),
+            submitted_at: Some(utc("2026-11-21 11:59:00.000")),
             ..ProviderTimes::default()
         },
         message: None,
@@ -61,7 +67,7 @@ fn poll_record_with_keys(job: &StoredJob, likeness: SimilarityKeys) -> PollRecor
         similarity_keys: likeness,
         detail: "{}".to_owned(),
     };
-    PollRecord { metadata: Some(metadata), ..note(job, at(LATER)) }
+    PollRecord { metadata: Some(metadata), ..poll_record(job, utc(LATER)) }
 }
 
 async fn stored_similarity_keys(store: &Store, job: JobId) -> SimilarityKeys {
@@ -79,10 +85,10 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
     ];
     let mut finishes = Vec::new();
     for (number, lesson) in samples.iter().enumerate() {
-        let job = register(&mut store, &format!("J{number}")).await;
+        let job = register_job(&mut store, &format!("J{number}")).await;
         finishes.push(finish_with_sample(&job, lesson.clone()));
     }
-    let committed = write(&mut store, &changes(finishes.clone())).await;
+    let committed = write_batch(&mut store, &change_batch(finishes.clone())).await;
     assert!(committed.rejected_changes.is_empty());
     let expected = [
         "dune|[\"query 7\"]|5000|4000",
@@ -90,13 +96,13 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
         "dune|[\"closest, \\\"quoted\\\"\",\"wider\"]||1",
         "dune||9|8",
     ];
-    assert_eq!(db::query(&home.database(), SAMPLE_ROWS), expected);
+    assert_eq!(db::query_rows(&home.database(), SAMPLE_ROWS), expected);
 
     // A change whose commit was not heard of comes again, and is refused.
-    let repeated = write(&mut store, &changes(finishes)).await;
+    let repeated = write_batch(&mut store, &change_batch(finishes)).await;
     assert_eq!(repeated.rejected_changes.len(), samples.len());
     assert_eq!(
-        db::query(&home.database(), SAMPLE_ROWS),
+        db::query_rows(&home.database(), SAMPLE_ROWS),
         expected,
         "a refused change teaches nothing"
     );
@@ -116,33 +122,35 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duration_below_one_millisecond_is_stored_as_one() {
     let (home, mut store) = empty_store().await;
-    let job = register(&mut store, "A").await;
+    let job = register_job(&mut store, "A").await;
     let short = DurationSample {
         run: Some(Duration::from_nanos(5)),
         ..duration_sample(provider_keys(&["q"]), Some(1), None)
     };
-    write(&mut store, &changes([finish_with_sample(&job, short)])).await;
-    assert_eq!(db::query(&home.database(), SAMPLE_ROWS), ["dune|[\"q\"]|1|1"]);
+    write_batch(&mut store, &change_batch([finish_with_sample(&job, short)])).await;
+    assert_eq!(db::query_rows(&home.database(), SAMPLE_ROWS), ["dune|[\"q\"]|1|1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_batch_adds_no_samples() {
     let (home, mut store) = empty_store().await;
-    let job = register(&mut store, "A").await;
-    let mut batch =
-        changes([finish_with_sample(&job, duration_sample(provider_keys(&["q"]), Some(5), None))]);
+    let job = register_job(&mut store, "A").await;
+    let mut batch = change_batch([finish_with_sample(
+        &job,
+        duration_sample(provider_keys(&["q"]), Some(5), None),
+    )]);
     // The batch's last statement fails.
-    db::execute(
+    db::run_script_ok(
         &home.database(),
         "CREATE TRIGGER no BEFORE INSERT ON milestone BEGIN SELECT raise(ABORT, 'no'); END",
     );
-    batch.written_at = Some(at(LATER));
+    batch.written_at = Some(utc(LATER));
     store.writer.write(&batch).await.expect_err("the last statement fails");
     let both = "SELECT (SELECT count(*) FROM lesson), (SELECT state FROM job)";
-    assert_eq!(db::value(&home.database(), both), "0|registered");
-    db::execute(&home.database(), "DROP TRIGGER no");
-    write(&mut store, &batch).await;
-    assert_eq!(db::value(&home.database(), both), "1|succeeded");
+    assert_eq!(db::query_value(&home.database(), both), "0|registered");
+    db::run_script_ok(&home.database(), "DROP TRIGGER no");
+    write_batch(&mut store, &batch).await;
+    assert_eq!(db::query_value(&home.database(), both), "1|succeeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,23 +163,23 @@ async fn the_newest_64_samples_of_each_key_and_200_000_of_all_are_kept() {
     let rare = rare.map(|likeness| duration_sample(likeness, Some(1), None));
     let mut finishes = Vec::new();
     for (number, lesson) in rare.into_iter().chain(runs(70)).enumerate() {
-        let job = register(&mut store, &format!("J{number}")).await;
+        let job = register_job(&mut store, &format!("J{number}")).await;
         finishes.push(finish_with_sample(&job, lesson));
     }
-    write(&mut store, &changes(finishes)).await;
+    write_batch(&mut store, &change_batch(finishes)).await;
     let kept = "SELECT likeness, count(*), min(whole_ms), max(whole_ms) FROM lesson
                 GROUP BY likeness ORDER BY likeness";
     let expected = ["|1|1|1", "\"often\"|1|1|1", "[\"often\"]|64|7|70", "[\"rare\"]|1|1|1"];
-    assert_eq!(db::query(&home.database(), kept), expected, "one by another name is another");
+    assert_eq!(db::query_rows(&home.database(), kept), expected, "one by another name is another");
 
     let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 202500)
                 INSERT INTO lesson (provider, likeness, whole_ms)
                 SELECT 'dune', json_array('query ' || i), i FROM n";
-    db::execute(&home.database(), many);
+    db::run_script_ok(&home.database(), many);
     let all = "SELECT count(*) BETWEEN 200000 AND 201000, max(whole_ms) FROM lesson";
-    assert_eq!(db::value(&home.database(), all), "1|202500", "the newest");
+    assert_eq!(db::query_value(&home.database(), all), "1|202500", "the newest");
     let oldest = "SELECT count(*) FROM lesson WHERE likeness = '[\"rare\"]'";
-    assert_eq!(db::value(&home.database(), oldest), "0");
+    assert_eq!(db::query_value(&home.database(), oldest), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,62 +197,67 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
     for (number, (provider, likeness)) in cases.into_iter().enumerate() {
         let provider = provider.parse().expect("a name");
         let job = NewJob { provider, ..new_job(&format!("J{number}")) };
-        let registered = write(&mut store, &adds([job])).await.registered.remove(0);
+        let registered = write_batch(&mut store, &add_batch([job])).await.registered.remove(0);
         finishes
             .push(finish_with_sample(&registered.job, duration_sample(likeness, Some(5), None)));
     }
-    write(&mut store, &changes(finishes)).await;
+    write_batch(&mut store, &change_batch(finishes)).await;
     let forget = |provider: &str, name: Option<&str>| ForgetDurations {
         provider: provider.parse().expect("a name"),
         similarity_key: name.map(str::to_owned),
     };
     let batch =
         |forgets: Vec<ForgetDurations>| Batch { forget_durations: forgets, ..Batch::default() };
-    let remaining = || db::query(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
+    let remaining =
+        || db::query_rows(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
 
     let first = batch(vec![forget("dune", Some("wider")), forget("nobody", None)]);
-    assert_eq!(write(&mut store, &first).await.forgotten_samples, [3, 0]);
+    assert_eq!(write_batch(&mut store, &first).await.forgotten_samples, [3, 0]);
     assert_eq!(remaining(), "1 4 5 6");
-    let kept = db::value(&home.database(), "SELECT likeness FROM lesson WHERE id = 1");
+    let kept = db::query_value(&home.database(), "SELECT likeness FROM lesson WHERE id = 1");
     assert_eq!(kept, r#"["closest"]"#, "it goes by another name as well");
     let second = batch(vec![forget("dune", None), forget("dune", Some("wider still"))]);
-    assert_eq!(write(&mut store, &second).await.forgotten_samples, [3, 0]);
+    assert_eq!(write_batch(&mut store, &second).await.forgotten_samples, [3, 0]);
     assert_eq!(remaining(), "6", "the other provider's");
 
     // What is written in the same transaction is learned after that.
-    let job = register(&mut store, "last").await;
+    let job = register_job(&mut store, "last").await;
     let both = Batch {
         forget_durations: vec![forget("dune", None)],
-        ..changes([finish_with_sample(
+        ..change_batch([finish_with_sample(
             &job,
             duration_sample(provider_keys(&["wider"]), Some(5), None),
         )])
     };
-    assert_eq!(write(&mut store, &both).await.forgotten_samples, [0]);
+    assert_eq!(write_batch(&mut store, &both).await.forgotten_samples, [0]);
     assert_eq!(remaining(), "6 7");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_similarity_key_takes_precedence_over_the_providers() {
     let (home, mut store) = empty_store().await;
-    let job = register(&mut store, "A").await;
+    let job = register_job(&mut store, "A").await;
     assert_eq!(job.similarity_keys, SimilarityKeys::Unknown);
     let batch_of = |note: PollRecord| Batch { poll_records: vec![note], ..Batch::default() };
-    write(&mut store, &batch_of(poll_record_with_keys(&job, provider_keys(&["query 7"])))).await;
+    write_batch(&mut store, &batch_of(poll_record_with_keys(&job, provider_keys(&["query 7"]))))
+        .await;
     assert_eq!(stored_similarity_keys(&store, job.id).await, provider_keys(&["query 7"]));
-    write(&mut store, &batch_of(poll_record_with_keys(&job, SimilarityKeys::Unknown))).await;
+    write_batch(&mut store, &batch_of(poll_record_with_keys(&job, SimilarityKeys::Unknown))).await;
     assert_eq!(
         stored_similarity_keys(&store, job.id).await,
         provider_keys(&["query 7"]),
         "silence is no news"
     );
-    write(&mut store, &batch_of(poll_record_with_keys(&job, provider_keys(&["query 8"])))).await;
+    write_batch(&mut store, &batch_of(poll_record_with_keys(&job, provider_keys(&["query 8"]))))
+        .await;
     assert_eq!(stored_similarity_keys(&store, job.id).await, provider_keys(&["query 8"]));
 
     let with_user_key = |name: &str| NewJob { similarity_keys: user_key(name), ..new_job("A") };
-    let report =
-        write(&mut store, &adds([with_user_key("weekly"), with_user_key("nightly"), new_job("A")]))
-            .await;
+    let report = write_batch(
+        &mut store,
+        &add_batch([with_user_key("weekly"), with_user_key("nightly"), new_job("A")]),
+    )
+    .await;
     let stored: Vec<_> =
         report.registered.iter().map(|one| one.job.similarity_keys.clone()).collect();
     assert_eq!(
@@ -256,40 +269,44 @@ async fn a_users_similarity_key_takes_precedence_over_the_providers() {
         poll_record: Some(poll_record_with_keys(&job, provider_keys(&["query 9"]))),
         ..observed_running(&job)
     };
-    write(&mut store, &changes([change])).await;
+    write_batch(&mut store, &change_batch([change])).await;
     assert_eq!(
         stored_similarity_keys(&store, job.id).await,
         user_key("nightly"),
         "its user knows better"
     );
     let view = "SELECT likeness FROM jobs";
-    assert_eq!(db::value(&home.database(), view), "\"nightly\"");
+    assert_eq!(db::query_value(&home.database(), view), "\"nightly\"");
 
     let new = NewJob { similarity_keys: user_key("other"), ..new_job("B") };
-    let registered = write(&mut store, &adds([new])).await.registered.remove(0);
+    let registered = write_batch(&mut store, &add_batch([new])).await.registered.remove(0);
     assert_eq!((registered.is_new, registered.job.similarity_keys), (true, user_key("other")));
     let others = "SELECT likeness FROM jobs ORDER BY id";
-    assert_eq!(db::query(&home.database(), others), ["\"nightly\"", "\"other\""]);
+    assert_eq!(db::query_rows(&home.database(), others), ["\"nightly\"", "\"other\""]);
 }
 
 fn observed_running(job: &StoredJob) -> Change {
-    told(job, &seen(ObservedState::Running, "QUERY_STATE_EXECUTING"), at(LATER))
+    change_from_observation(
+        job,
+        &observation(ObservedState::Running, "QUERY_STATE_EXECUTING"),
+        utc(LATER),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_loaded_with_its_similarity_keys_and_provider_times() {
     let (_home, mut store) = empty_store().await;
-    let job = register(&mut store, "A").await;
+    let job = register_job(&mut store, "A").await;
     assert_eq!(job.times, ProviderTimes::default());
     let mut record = poll_record_with_keys(&job, provider_keys(&["query 7"]));
     let times = ProviderTimes {
-        submitted_at: Some(at("2026-11-21 11:59:00.000")),
-        started_at: Some(at("2026-11-21 11:59:30.125")),
-        ended_at: Some(at("2026-11-21 12:01:00.000")),
-        expires_at: Some(at("2027-02-19 12:01:00.000")),
+        submitted_at: Some(utc("2026-11-21 11:59:00.000")),
+        started_at: Some(utc("2026-11-21 11:59:30.125")),
+        ended_at: Some(utc("2026-11-21 12:01:00.000")),
+        expires_at: Some(utc("2027-02-19 12:01:00.000")),
     };
     record.metadata.as_mut().expect("something is told").times = times;
-    write(&mut store, &Batch { poll_records: vec![record], ..Batch::default() }).await;
+    write_batch(&mut store, &Batch { poll_records: vec![record], ..Batch::default() }).await;
     let active = store.reader.unfinished_jobs(JobId(0), 10).await.expect("it is read");
     let [loaded] = &active[..] else { panic!("one job: {active:?}") };
     assert_eq!((loaded.times, &loaded.similarity_keys), (times, &provider_keys(&["query 7"])));

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::daemon::{Home, text};
+use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
 
 fn mode(path: &Path) -> u32 {
@@ -21,7 +21,7 @@ fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
 #[test]
 fn fault_28_file_modes_do_not_depend_on_the_umask() {
     for umask in ["0000", "0022", "0077"] {
-        let home = Home::new("http://127.0.0.1:1", "");
+        let home = DaemonHome::new("http://127.0.0.1:1", "");
         let mut command = Command::new("sh");
         command
             .env_clear()
@@ -29,7 +29,7 @@ fn fault_28_file_modes_do_not_depend_on_the_umask() {
             .arg(env!("CARGO_BIN_EXE_jobtrackd"))
             .arg(home.path("config.toml"));
         let daemon = home.spawn(command);
-        daemon.wait_for("READY=1", &home);
+        daemon.wait_for_notification("READY=1", &home);
         assert_eq!(mode(&home.path("state")), 0o750, "the directory under umask {umask}");
         for suffix in ["", "-wal", "-shm"] {
             let file = with_suffix(&home.database(), suffix);
@@ -41,19 +41,19 @@ fn fault_28_file_modes_do_not_depend_on_the_umask() {
 
 #[tokio::test]
 async fn an_existing_directory_keeps_its_mode() {
-    let home = Home::bare();
+    let home = DaemonHome::without_config();
     let open_to_all = PermissionsExt::from_mode(0o2775);
     std::fs::create_dir(home.path("state")).expect("a directory");
     std::fs::set_permissions(home.path("state"), open_to_all).expect("a mode");
-    drop(jobs::open(&home.database()).await);
+    drop(jobs::open_store(&home.database()).await);
     assert_eq!(mode(&home.path("state")), 0o2775);
     assert_eq!(mode(&home.database()), 0o640);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reader_and_the_sqlite_shell_work_beside_the_writer() {
-    let home = Home::bare();
-    let mut store = jobs::open(&home.database()).await;
+    let home = DaemonHome::without_config();
+    let mut store = jobs::open_store(&home.database()).await;
     let (reader, database) = (store.reader.clone(), home.database());
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let reading = tokio::spawn(async move {
@@ -62,30 +62,30 @@ async fn the_reader_and_the_sqlite_shell_work_beside_the_writer() {
             reader.unfinished_jobs(jobtrack::job::JobId(0), 1000).await.expect("the reader reads");
             // One statement, one snapshot: a job and its first row are never seen apart.
             let whole = "SELECT count(*) - (SELECT count(*) FROM transition) FROM job";
-            assert_eq!(db::value(&database, whole), "0");
+            assert_eq!(db::query_value(&database, whole), "0");
             rounds += 1;
         }
         rounds
     });
     for number in 0..200 {
-        jobs::register(&mut store, &format!("job{number}")).await;
+        jobs::register_job(&mut store, &format!("job{number}")).await;
     }
     stop.send(()).expect("it reads on");
     assert!(reading.await.expect("no reader failed") > 0);
-    assert_eq!(db::value(&home.database(), "SELECT count(*) FROM jobs"), "200");
+    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM jobs"), "200");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_clean_shutdown_the_wal_remains_for_read_only_users() {
-    let home = Home::bare();
-    let mut store = jobs::open(&home.database()).await;
-    jobs::register(&mut store, "A").await;
+    let home = DaemonHome::without_config();
+    let mut store = jobs::open_store(&home.database()).await;
+    jobs::register_job(&mut store, "A").await;
     store.reader.close().await;
     store.writer.close().await;
     for suffix in ["-wal", "-shm"] {
         assert!(with_suffix(&home.database(), suffix).exists(), "{suffix} is kept");
     }
-    assert_eq!(db::value(&home.database(), "SELECT remote_id FROM jobs"), "A");
+    assert_eq!(db::query_value(&home.database(), "SELECT remote_id FROM jobs"), "A");
 
     // Somebody who can write nothing there.
     for (path, mode) in [(home.path(""), 0o755), (home.path("state"), 0o755)] {
@@ -102,18 +102,18 @@ async fn after_a_clean_shutdown_the_wal_remains_for_read_only_users() {
             .arg("SELECT remote_id FROM jobs")
             .output()
             .expect("setpriv is installed");
-        assert_eq!((text(&output.stdout).trim(), text(&output.stderr).trim()), ("A", ""));
+        assert_eq!((utf8(&output.stdout).trim(), utf8(&output.stderr).trim()), ("A", ""));
     }
 }
 
 #[test]
 fn after_a_clean_shutdown_the_database_file_alone_is_complete() {
-    let home = Home::new("http://127.0.0.1:1", "");
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
     let daemon = home.start();
-    home.ok(&["add", "dune", "A"]);
+    home.run_client_ok(&["add", "dune", "A"]);
     assert!(daemon.stop().success());
     let wal = std::fs::metadata(with_suffix(&home.database(), "-wal")).expect("the WAL is kept");
     assert_eq!(wal.len(), 0, "nothing waits in it");
     std::fs::copy(home.database(), home.path("copy.db")).expect("a copy");
-    assert_eq!(db::value(&home.path("copy.db"), "SELECT remote_id FROM jobs"), "A");
+    assert_eq!(db::query_value(&home.path("copy.db"), "SELECT remote_id FROM jobs"), "A");
 }

@@ -3,15 +3,18 @@
 use jobtrack::job::{LocalOutcome, NewJob, ObservedState, Outage, OutageEdge, ProviderName};
 use jobtrack::store::{AppliedRename, Batch, CommitReport, ProviderRename, RenameConflict, Store};
 
-use crate::support::daemon::Home;
-use crate::support::jobs::{adds, at, changes, ended, new_job, seen, told, write};
+use crate::support::daemon::DaemonHome;
+use crate::support::jobs::{
+    add_batch, change_batch, change_from_local_outcome, change_from_observation, new_job,
+    observation, utc, write_batch,
+};
 use crate::support::{db, jobs};
 
 const LATER: &str = "2026-11-21 12:05:00.250";
 
-async fn empty_store() -> (Home, Store) {
-    let home = Home::bare();
-    let store = jobs::open(&home.database()).await;
+async fn empty_store() -> (DaemonHome, Store) {
+    let home = DaemonHome::without_config();
+    let store = jobs::open_store(&home.database()).await;
     (home, store)
 }
 
@@ -36,21 +39,21 @@ async fn rename_providers(
     renames: impl IntoIterator<Item = ProviderRename>,
 ) -> CommitReport {
     let renames = renames.into_iter().collect();
-    write(
+    write_batch(
         store,
-        &Batch { provider_renames: renames, written_at: Some(at(LATER)), ..Batch::default() },
+        &Batch { provider_renames: renames, written_at: Some(utc(LATER)), ..Batch::default() },
     )
     .await
 }
 
 fn outage_began(provider: &str, began_at: &str) -> Outage {
-    let edge = OutageEdge::Began { at: at(began_at), reason: "HTTP 503".to_owned() };
+    let edge = OutageEdge::Began { at: utc(began_at), reason: "HTTP 503".to_owned() };
     Outage { provider: name(provider), edge }
 }
 
 /// Everything that bears a provider's name.
-fn rows_by_provider(home: &Home) -> Vec<String> {
-    db::query(
+fn rows_by_provider(home: &DaemonHome) -> Vec<String> {
+    db::query_rows(
         &home.database(),
         "SELECT 'job', id, provider FROM jobs
          UNION ALL SELECT 'history', seq, provider FROM history
@@ -62,10 +65,14 @@ fn rows_by_provider(home: &Home) -> Vec<String> {
 async fn jobs_history_and_outages_are_moved_to_the_new_name() {
     let (home, mut store) = empty_store().await;
     let jobs = [job("old", "A"), job("older", "B"), job("other", "C"), job("old", "D")];
-    let registered = write(&mut store, &adds(jobs)).await.registered;
-    let done = told(&registered[3].job, &seen(ObservedState::Succeeded, "DONE"), at(LATER));
+    let registered = write_batch(&mut store, &add_batch(jobs)).await.registered;
+    let done = change_from_observation(
+        &registered[3].job,
+        &observation(ObservedState::Succeeded, "DONE"),
+        utc(LATER),
+    );
     let outages = vec![outage_began("old", LATER)];
-    write(&mut store, &Batch { outages, ..changes([done]) }).await;
+    write_batch(&mut store, &Batch { outages, ..change_batch([done]) }).await;
 
     let committed =
         rename_providers(&mut store, [provider_rename("new", &["old", "older", "never"])]).await;
@@ -87,7 +94,7 @@ async fn jobs_history_and_outages_are_moved_to_the_new_name() {
     assert_eq!(rows_by_provider(&home), expected);
 
     let registered_again =
-        write(&mut store, &adds([job("new", "A"), job("new", "D")])).await.registered;
+        write_batch(&mut store, &add_batch([job("new", "A"), job("new", "D")])).await.registered;
     let known: Vec<_> = registered_again.iter().map(|one| (one.job.id.0, one.is_new)).collect();
     assert_eq!(known, [(1, false), (4, false)], "they are known by the new name");
     let provider =
@@ -98,13 +105,13 @@ async fn jobs_history_and_outages_are_moved_to_the_new_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_written_if_there_is_nothing_to_rename() {
     let (home, mut store) = empty_store().await;
-    write(&mut store, &adds([job("new", "A")])).await;
+    write_batch(&mut store, &add_batch([job("new", "A")])).await;
     let wal_len = || std::fs::metadata(home.path("state/jobtrack.db-wal")).expect("a WAL").len();
     let before = wal_len();
     let committed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
     assert_eq!((committed.applied_renames, committed.rename_conflict), (Vec::new(), None));
     assert_eq!(wal_len(), before);
-    write(&mut store, &adds([job("old", "B")])).await;
+    write_batch(&mut store, &add_batch([job("old", "B")])).await;
     rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
     assert!(wal_len() > before, "what is written would be seen");
 }
@@ -115,7 +122,7 @@ async fn an_id_tracked_under_two_names_is_reported_and_nothing_is_renamed() {
     let ids = ["A", "B", "C", "D", "E"];
     let both = ids.into_iter().flat_map(|id| [job("old", id), job("new", id)]);
     let both = both.chain([job("elder", "F"), job("older", "F"), job("bygone", "G")]);
-    write(&mut store, &adds(both)).await;
+    write_batch(&mut store, &add_batch(both)).await;
     let before = rows_by_provider(&home);
 
     let conflict_free = provider_rename("fresh", &["bygone"]);
@@ -139,10 +146,11 @@ async fn an_id_tracked_under_two_names_is_reported_and_nothing_is_renamed() {
 async fn untracked_and_lost_jobs_cause_no_conflict() {
     let (home, mut store) = empty_store().await;
     let jobs = [job("old", "A"), job("new", "A"), job("old", "B"), job("new", "B")];
-    let registered = write(&mut store, &adds(jobs)).await.registered;
-    let untracked = ended(&registered[0].job, LocalOutcome::Untracked, at(LATER));
-    let lost = ended(&registered[3].job, LocalOutcome::Lost, at(LATER));
-    write(&mut store, &changes([untracked, lost])).await;
+    let registered = write_batch(&mut store, &add_batch(jobs)).await.registered;
+    let untracked =
+        change_from_local_outcome(&registered[0].job, LocalOutcome::Untracked, utc(LATER));
+    let lost = change_from_local_outcome(&registered[3].job, LocalOutcome::Lost, utc(LATER));
+    write_batch(&mut store, &change_batch([untracked, lost])).await;
     let committed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
     assert_eq!((committed.rename_conflict, committed.applied_renames[0].jobs), (None, 2));
     assert!(rows_by_provider(&home).iter().all(|line| line.ends_with("|new")));
@@ -151,10 +159,16 @@ async fn untracked_and_lost_jobs_cause_no_conflict() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_finished_under_both_names_is_a_conflict_too() {
     let (_home, mut store) = empty_store().await;
-    let registered = write(&mut store, &adds([job("old", "A"), job("new", "A")])).await.registered;
-    let done = seen(ObservedState::Succeeded, "DONE");
-    write(&mut store, &changes(registered.iter().map(|one| told(&one.job, &done, at(LATER)))))
-        .await;
+    let registered =
+        write_batch(&mut store, &add_batch([job("old", "A"), job("new", "A")])).await.registered;
+    let done = observation(ObservedState::Succeeded, "DONE");
+    write_batch(
+        &mut store,
+        &change_batch(
+            registered.iter().map(|one| change_from_observation(&one.job, &done, utc(LATER))),
+        ),
+    )
+    .await;
     let conflict = rename_providers(&mut store, [provider_rename("new", &["old"])])
         .await
         .rename_conflict
@@ -165,7 +179,11 @@ async fn an_id_that_finished_under_both_names_is_a_conflict_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_of_another_kind_are_not_renamed() {
     let (home, mut store) = empty_store().await;
-    write(&mut store, &adds([job("old", "A"), NewJob { kind: "dli", ..job("old", "B") }])).await;
+    write_batch(
+        &mut store,
+        &add_batch([job("old", "A"), NewJob { kind: "dli", ..job("old", "B") }]),
+    )
+    .await;
     let before = rows_by_provider(&home);
     let committed = rename_providers(&mut store, [provider_rename("new", &["older", "old"])]).await;
     let conflict = committed.rename_conflict.expect("a conflict");
@@ -190,7 +208,7 @@ async fn one_open_outage_continues_under_the_new_name() {
             .into_iter()
             .zip(providers_in_outage)
             .map(|(at, who)| outage_began(who, at));
-        write(&mut store, &Batch { outages: began.collect(), ..Batch::default() }).await;
+        write_batch(&mut store, &Batch { outages: began.collect(), ..Batch::default() }).await;
         let committed =
             rename_providers(&mut store, [provider_rename("new", &["old", "older"])]).await;
         assert_eq!(committed.rename_conflict, None);
@@ -200,11 +218,11 @@ async fn one_open_outage_continues_under_the_new_name() {
                 let ended = if at == kept_open || who == "other" { "" } else { LATER };
                 format!("{who}|{at}|{ended}")
             });
-        assert_eq!(db::query(&home.database(), outages), expected.collect::<Vec<_>>());
-        let edge = OutageEdge::Ended { at: at("2026-11-21 13:00:00.000"), failed_polls: 3 };
+        assert_eq!(db::query_rows(&home.database(), outages), expected.collect::<Vec<_>>());
+        let edge = OutageEdge::Ended { at: utc("2026-11-21 13:00:00.000"), failed_polls: 3 };
         let ended = vec![Outage { provider: name("new"), edge }];
-        write(&mut store, &Batch { outages: ended, ..Batch::default() }).await;
+        write_batch(&mut store, &Batch { outages: ended, ..Batch::default() }).await;
         let open = "SELECT count(*) FROM outages WHERE provider = 'new' AND ended_at IS NULL";
-        assert_eq!(db::value(&home.database(), open), "0");
+        assert_eq!(db::query_value(&home.database(), open), "0");
     }
 }

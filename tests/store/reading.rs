@@ -3,14 +3,17 @@
 use jobtrack::job::{JobId, LocalOutcome, NewJob, ObservedState, State};
 use jobtrack::store::{HistoryFilter, JobFilter, StateFilter, Store};
 
-use crate::support::daemon::Home;
-use crate::support::jobs::{self, adds, at, changes, ended, labels, new_job, seen, told, write};
+use crate::support::daemon::DaemonHome;
+use crate::support::jobs::{
+    self, add_batch, change_batch, change_from_local_outcome, change_from_observation, labels,
+    new_job, observation, utc, write_batch,
+};
 
 /// Six jobs, A to F, registered a minute apart, each in another state; E and F at `other`.
-async fn populated() -> (Home, Store) {
-    let home = Home::bare();
-    let mut store = jobs::open(&home.database()).await;
-    let minute = |number: usize| at(&format!("2026-11-21 12:0{number}:00.000"));
+async fn populated() -> (DaemonHome, Store) {
+    let home = DaemonHome::without_config();
+    let mut store = jobs::open_store(&home.database()).await;
+    let minute = |number: usize| utc(&format!("2026-11-21 12:0{number}:00.000"));
     let names = ["A", "B", "C", "D", "E", "F"];
     let new = names.iter().enumerate().map(|(number, name)| NewJob {
         provider: if number < 4 { "dune" } else { "other" }.parse().expect("a name"),
@@ -22,17 +25,25 @@ async fn populated() -> (Home, Store) {
         registered_at: minute(number),
         ..new_job(name)
     });
-    let registered = write(&mut store, &adds(new)).await.registered;
+    let registered = write_batch(&mut store, &add_batch(new)).await.registered;
     let job = |number: usize| &registered[number].job;
-    let end = at("2026-11-21 13:00:00.000");
+    let end = utc("2026-11-21 13:00:00.000");
     let updates = [
-        told(job(1), &seen(ObservedState::Running, "EXECUTING"), minute(7)),
-        told(job(2), &seen(ObservedState::Succeeded, "COMPLETED"), end),
-        told(job(3), &seen(ObservedState::Failed, "FAILED"), end),
-        told(job(4), &seen(ObservedState::Unknown, "DREAMING"), minute(8)),
-        ended(job(5), LocalOutcome::Untracked, end),
+        change_from_observation(
+            job(1),
+            &observation(ObservedState::Running, "EXECUTING"),
+            minute(7),
+        ),
+        change_from_observation(job(2), &observation(ObservedState::Succeeded, "COMPLETED"), end),
+        change_from_observation(job(3), &observation(ObservedState::Failed, "FAILED"), end),
+        change_from_observation(
+            job(4),
+            &observation(ObservedState::Unknown, "DREAMING"),
+            minute(8),
+        ),
+        change_from_local_outcome(job(5), LocalOutcome::Untracked, end),
     ];
-    write(&mut store, &changes(updates)).await;
+    write_batch(&mut store, &change_batch(updates)).await;
     (home, store)
 }
 
@@ -71,7 +82,7 @@ async fn jobs_are_filtered_and_sorted_newest_first() {
         ("a label's other value", labelled(&[("team", "ops")]), ""),
         (
             "since",
-            JobFilter { registered_since: Some(at("2026-11-21 12:04:00.000")), ..unfiltered() },
+            JobFilter { registered_since: Some(utc("2026-11-21 12:04:00.000")), ..unfiltered() },
             "FE",
         ),
         ("before", JobFilter { before_id: Some(JobId(3)), ..unfiltered() }, "BA"),
@@ -83,7 +94,7 @@ async fn jobs_are_filtered_and_sorted_newest_first() {
                 states: vec![StateFilter::Active],
                 provider: Some("dune".parse().expect("a name")),
                 labels: owned_pairs(&[("team", "data")]),
-                registered_since: Some(at("2026-11-21 12:01:00.000")),
+                registered_since: Some(utc("2026-11-21 12:01:00.000")),
                 ..unfiltered()
             },
             "B",
@@ -113,7 +124,7 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
         ("a page", HistoryFilter { after_seq: 4, limit: 3, ..unfiltered() }, "efB"),
         (
             "since",
-            HistoryFilter { observed_since: Some(at("2026-11-21 12:08:00.000")), ..unfiltered() },
+            HistoryFilter { observed_since: Some(utc("2026-11-21 12:08:00.000")), ..unfiltered() },
             "CDEF",
         ),
         ("a provider", HistoryFilter { provider: Some(provider), ..unfiltered() }, "efEF"),

@@ -7,7 +7,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-use crate::support::daemon::{Home, text};
+use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
 
 /// The migrations' numbers and files, in order.
@@ -35,27 +35,27 @@ fn sample_sql(version: i64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_database_has_our_application_id_and_the_newest_version() {
-    let home = Home::bare();
+    let home = DaemonHome::without_config();
     let newest = migrations().pop().expect("one migration at least").0;
     assert_eq!(SCHEMA_VERSION, newest, "SCHEMA_VERSION is the newest migration's number");
     let all: Vec<_> = (1..=newest).collect();
     assert_eq!(pending_migrations(&home.database()).await.expect("no database"), all);
-    drop(jobs::open(&home.database()).await);
+    drop(jobs::open_store(&home.database()).await);
     let header = "SELECT printf('%x', application_id), user_version, auto_vacuum, journal_mode
                   FROM pragma_application_id, pragma_user_version, pragma_auto_vacuum,
                        pragma_journal_mode";
-    assert_eq!(db::value(&home.database(), header), format!("6a74726b|{newest}|2|wal"));
+    assert_eq!(db::query_value(&home.database(), header), format!("6a74726b|{newest}|2|wal"));
     assert_eq!(pending_migrations(&home.database()).await.expect("ours"), [0; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_is_strict() {
-    let home = Home::bare();
-    drop(jobs::open(&home.database()).await);
+    let home = DaemonHome::without_config();
+    drop(jobs::open_store(&home.database()).await);
     let tables = "SELECT name, strict FROM pragma_table_list WHERE schema = 'main'
                   AND type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_sqlx_*'
                   ORDER BY name";
-    let found = db::query(&home.database(), tables);
+    let found = db::query_rows(&home.database(), tables);
     assert!(found.iter().all(|table| table.ends_with("|1")), "{found:?}");
     assert!(["job|1", "transition|1"].iter().all(|ours| found.contains(&(*ours).to_owned())));
 }
@@ -68,7 +68,7 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
     let views = "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM history),
                         (SELECT count(*) FROM provider_event WHERE provider IS NOT NULL)";
     for (version, _) in migrations() {
-        let home = Home::bare();
+        let home = DaemonHome::without_config();
         let old = home.path("migrations");
         std::fs::create_dir(&old).expect("a directory");
         std::fs::create_dir(home.path("state")).expect("a directory");
@@ -81,21 +81,25 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
         migrator.run(&mut connection).await.expect("the old schema");
         connection.close().await.expect("closed");
         for part in 1..=version {
-            db::execute(&home.database(), &sample_sql(part));
+            db::run_script_ok(&home.database(), &sample_sql(part));
         }
-        let counts_before = db::value(&home.database(), counts);
+        let counts_before = db::query_value(&home.database(), counts);
         assert!(
             !counts_before.split('|').any(|count| count == "0"),
             "sample {version} fills all: {counts_before}"
         );
 
-        let store = jobs::open(&home.database()).await;
-        assert_eq!(db::value(&home.database(), views), counts_before, "after version {version}");
+        let store = jobs::open_store(&home.database()).await;
+        assert_eq!(
+            db::query_value(&home.database(), views),
+            counts_before,
+            "after version {version}"
+        );
         for view in ["jobs", "history", "runs", "outages"] {
-            let rows = db::query(&home.database(), &format!("SELECT * FROM {view}"));
+            let rows = db::query_rows(&home.database(), &format!("SELECT * FROM {view}"));
             assert!(!rows.is_empty(), "{view} answers after version {version}");
         }
-        assert_eq!(db::illegal_history(&home.database()), [""; 0], "sample {version}");
+        assert_eq!(db::history_violations(&home.database()), [""; 0], "sample {version}");
         let active =
             store.reader.unfinished_jobs(jobtrack::job::JobId(0), 10).await.expect("it is read");
         assert!(!active.is_empty(), "sample {version} has an active job");
@@ -104,10 +108,10 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_19_the_history_is_append_only_even_for_the_sqlite_shell() {
-    let home = Home::bare();
-    let mut store = jobs::open(&home.database()).await;
-    jobs::register(&mut store, "A").await;
-    jobs::register(&mut store, "B").await;
+    let home = DaemonHome::without_config();
+    let mut store = jobs::open_store(&home.database()).await;
+    jobs::register_job(&mut store, "A").await;
+    jobs::register_job(&mut store, "B").await;
     for statement in [
         "UPDATE transition SET to_state = 'succeeded'",
         "UPDATE transition SET message = 'x' WHERE job_id = 1",
@@ -116,10 +120,10 @@ async fn fault_19_the_history_is_append_only_even_for_the_sqlite_shell() {
         "REPLACE INTO transition (seq, job_id, to_state, evidence, observed_at)
          VALUES (2, 1, 'lost', 'local', '2026-01-01 00:00:00.000')",
     ] {
-        let output = db::shell(&home.database(), statement);
+        let output = db::run_script(&home.database(), statement);
         assert!(!output.status.success(), "{statement}");
-        assert!(text(&output.stderr).contains("append-only"), "{statement}: {output:?}");
+        assert!(utf8(&output.stderr).contains("append-only"), "{statement}: {output:?}");
     }
-    db::execute(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 1");
-    assert_eq!(db::query(&home.database(), "SELECT job_id FROM transition"), ["2"]);
+    db::run_script_ok(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 1");
+    assert_eq!(db::query_rows(&home.database(), "SELECT job_id FROM transition"), ["2"]);
 }

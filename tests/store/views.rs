@@ -4,13 +4,13 @@ use jobtrack::store::Store;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
-use crate::support::daemon::Home;
+use crate::support::daemon::DaemonHome;
 use crate::support::{db, jobs};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_view_has_its_documented_columns() {
-    let home = Home::bare();
-    drop(jobs::open(&home.database()).await);
+    let home = DaemonHome::without_config();
+    drop(jobs::open_store(&home.database()).await);
     let contract = [
         (
             "jobs",
@@ -32,7 +32,7 @@ async fn each_view_has_its_documented_columns() {
     ];
     for (view, columns) in contract {
         let query = format!("SELECT group_concat(name, ', ') FROM pragma_table_info('{view}')");
-        assert_eq!(db::value(&home.database(), &query), columns, "{view}");
+        assert_eq!(db::query_value(&home.database(), &query), columns, "{view}");
     }
 }
 
@@ -122,10 +122,10 @@ fn insert_job_sql(number: usize, run: &RunCase) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_runs_view_computes_durations_bounded_by_registration() {
-    let home = Home::bare();
-    drop(jobs::open(&home.database()).await);
+    let home = DaemonHome::without_config();
+    drop(jobs::open_store(&home.database()).await);
     for (number, run) in RUN_CASES.iter().enumerate() {
-        db::execute(&home.database(), &insert_job_sql(number + 1, run));
+        db::run_script_ok(&home.database(), &insert_job_sql(number + 1, run));
     }
     for (number, run) in RUN_CASES.iter().enumerate() {
         let query = format!(
@@ -133,17 +133,21 @@ async fn the_runs_view_computes_durations_bounded_by_registration() {
              FROM runs WHERE job_id = {}",
             number + 1
         );
-        assert_eq!(db::query(&home.database(), &query), [run.expected], "{}", run.name);
+        assert_eq!(db::query_rows(&home.database(), &query), [run.expected], "{}", run.name);
     }
     let still_active = "INSERT INTO job (provider, kind, remote_id, state, registered_at)
                         VALUES ('dune', 'dune', 'active', 'running', '2026-11-21 12:00:00.000')";
-    db::execute(&home.database(), still_active);
+    db::run_script_ok(&home.database(), still_active);
     let all = RUN_CASES.len().to_string();
-    assert_eq!(db::value(&home.database(), "SELECT count(*) FROM runs"), all, "only what is over");
+    assert_eq!(
+        db::query_value(&home.database(), "SELECT count(*) FROM runs"),
+        all,
+        "only what is over"
+    );
 }
 
 /// The plan of a query, by the library that the daemon links and by the operator's shell.
-async fn query_plans(home: &Home, query: &str) -> [String; 2] {
+async fn query_plans(home: &DaemonHome, query: &str) -> [String; 2] {
     let explain = format!("EXPLAIN QUERY PLAN {query}");
     let options = SqliteConnectOptions::new().filename(home.database()).read_only(true);
     let mut connection = options.connect().await.expect("the database");
@@ -152,13 +156,13 @@ async fn query_plans(home: &Home, query: &str) -> [String; 2] {
         .await
         .unwrap_or_else(|error| panic!("{query}: {error}"));
     let linked_library: Vec<_> = rows.into_iter().map(|(_, _, _, detail)| detail).collect();
-    [linked_library.join("\n"), db::query(&home.database(), &explain).join("\n")]
+    [linked_library.join("\n"), db::query_rows(&home.database(), &explain).join("\n")]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn common_queries_use_an_index() {
-    let home = Home::bare();
-    let Store { writer, reader, .. } = jobs::open(&home.database()).await;
+    let home = DaemonHome::without_config();
+    let Store { writer, reader, .. } = jobs::open_store(&home.database()).await;
     // The query, and what its plan must name.
     let cases = [
         ("SELECT * FROM history WHERE observed_at >= '2026-11-20'", "transition_observed_at"),

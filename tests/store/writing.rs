@@ -5,15 +5,16 @@ use jobtrack::job::{
 };
 use jobtrack::store::{Batch, HistoryFilter, Store};
 
-use crate::support::daemon::Home;
+use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{
-    adds, at, changes, ended, labels, new_job, note, register, seen, told, write,
+    add_batch, change_batch, change_from_local_outcome, change_from_observation, labels, new_job,
+    observation, poll_record, register_job, utc, write_batch,
 };
 use crate::support::{db, jobs};
 
-async fn empty_store() -> (Home, Store) {
-    let home = Home::bare();
-    let store = jobs::open(&home.database()).await;
+async fn empty_store() -> (DaemonHome, Store) {
+    let home = DaemonHome::without_config();
+    let store = jobs::open_store(&home.database()).await;
     (home, store)
 }
 
@@ -23,9 +24,9 @@ const LATER: &str = "2026-11-21 12:05:00.250";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_registered_once_however_often_it_is_added() {
     let (home, mut store) = empty_store().await;
-    register(&mut store, "known").await;
-    let batch = adds(["new", "known", "new", "00123", "123"].map(new_job));
-    let registered = write(&mut store, &batch).await.registered;
+    register_job(&mut store, "known").await;
+    let batch = add_batch(["new", "known", "new", "00123", "123"].map(new_job));
+    let registered = write_batch(&mut store, &batch).await.registered;
     let found: Vec<_> = registered
         .iter()
         .map(|one| (one.job.id.0, one.job.remote_id.as_str(), one.is_new))
@@ -43,7 +44,7 @@ async fn a_job_is_registered_once_however_often_it_is_added() {
                 ORDER BY seq";
     let first_row = |id: &str| format!("{id}|1|registered|local|{NOON}");
     assert_eq!(
-        db::query(&home.database(), rows),
+        db::query_rows(&home.database(), rows),
         ["known", "new", "00123", "123"].map(first_row),
         "a first row each, and only one"
     );
@@ -53,7 +54,7 @@ async fn a_job_is_registered_once_however_often_it_is_added() {
 async fn one_id_at_two_providers_is_two_jobs() {
     let (_home, mut store) = empty_store().await;
     let other = NewJob { provider: "other".parse().expect("a name"), ..new_job("A") };
-    let registered = write(&mut store, &adds([new_job("A"), other])).await.registered;
+    let registered = write_batch(&mut store, &add_batch([new_job("A"), other])).await.registered;
     assert!(registered.iter().all(|one| one.is_new));
 }
 
@@ -61,23 +62,23 @@ async fn one_id_at_two_providers_is_two_jobs() {
 async fn adding_a_job_again_only_merges_labels() {
     let (home, mut store) = empty_store().await;
     let with = |pairs| NewJob { labels: pairs, ..new_job("A") };
-    write(&mut store, &adds([with(labels([("team", "data"), ("env", "test")]))])).await;
+    write_batch(&mut store, &add_batch([with(labels([("team", "data"), ("env", "test")]))])).await;
     let readded = NewJob {
         give_up_after: Some(std::time::Duration::from_secs(1)),
         added_by: Some(7),
-        registered_at: at(LATER),
+        registered_at: utc(LATER),
         ..with(labels([("env", "live")]))
     };
-    write(&mut store, &adds([readded])).await;
+    write_batch(&mut store, &add_batch([readded])).await;
     let labels_now = "SELECT key, value FROM job, json_each(labels) ORDER BY key";
-    assert_eq!(db::query(&home.database(), labels_now), ["env|live", "team|data"]);
+    assert_eq!(db::query_rows(&home.database(), labels_now), ["env|live", "team|data"]);
     let row = "SELECT added_by, registered_at, give_up_after_s IS NULL FROM job";
-    assert_eq!(db::query(&home.database(), row), [format!("1000|{NOON}|1")]);
+    assert_eq!(db::query_rows(&home.database(), row), [format!("1000|{NOON}|1")]);
 
     let several = [labels([("a", "1")]), labels([("b", "2")]), labels([("a", "3")])];
-    write(&mut store, &adds(several.map(with))).await;
+    write_batch(&mut store, &add_batch(several.map(with))).await;
     let all = ["a|3", "b|2", "env|live", "team|data"];
-    assert_eq!(db::query(&home.database(), labels_now), all, "none of one batch is lost");
+    assert_eq!(db::query_rows(&home.database(), labels_now), all, "none of one batch is lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,8 +90,8 @@ async fn merged_labels_do_not_exceed_the_limit() {
             jobtrack::job::Labels::try_from(pairs.collect::<std::collections::BTreeMap<_, _>>());
         NewJob { labels: labels.expect("labels"), ..new_job("A") }
     };
-    write(&mut store, &adds([numbered(0, 32)])).await;
-    write(&mut store, &adds([numbered(32, 40)])).await;
+    write_batch(&mut store, &add_batch([numbered(0, 32)])).await;
+    write_batch(&mut store, &add_batch([numbered(32, 40)])).await;
     let job = store.reader.job(JobId(1)).await.expect("it is read").expect("it is there");
     assert_eq!(job.labels.iter().count(), 32, "no more than are allowed");
 }
@@ -99,28 +100,44 @@ async fn merged_labels_do_not_exceed_the_limit() {
 async fn an_untracked_or_lost_job_is_registered_as_a_new_job() {
     let (home, mut store) = empty_store().await;
     for outcome in [LocalOutcome::Untracked, LocalOutcome::Lost] {
-        let job = register(&mut store, "A").await;
-        write(&mut store, &changes([ended(&job, outcome, at(LATER))])).await;
-        let registered = write(&mut store, &adds([new_job("A")])).await.registered;
+        let job = register_job(&mut store, "A").await;
+        write_batch(
+            &mut store,
+            &change_batch([change_from_local_outcome(&job, outcome, utc(LATER))]),
+        )
+        .await;
+        let registered = write_batch(&mut store, &add_batch([new_job("A")])).await.registered;
         assert!(registered[0].is_new && registered[0].job.id > job.id, "after {outcome:?}");
-        let registered_again = write(&mut store, &adds([new_job("A")])).await.registered;
+        let registered_again = write_batch(&mut store, &add_batch([new_job("A")])).await.registered;
         assert_eq!(
             (registered_again[0].is_new, registered_again[0].job.id),
             (false, registered[0].job.id)
         );
-        write(&mut store, &changes([ended(&registered_again[0].job, outcome, at(LATER))])).await;
+        write_batch(
+            &mut store,
+            &change_batch([change_from_local_outcome(
+                &registered_again[0].job,
+                outcome,
+                utc(LATER),
+            )]),
+        )
+        .await;
     }
     let states = "SELECT group_concat(state, ' ') FROM (SELECT state FROM jobs ORDER BY id)";
-    assert_eq!(db::value(&home.database(), states), "untracked untracked lost lost");
+    assert_eq!(db::query_value(&home.database(), states), "untracked untracked lost lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_job_is_not_registered_again() {
     let (_home, mut store) = empty_store().await;
-    let job = register(&mut store, "A").await;
-    let observation = seen(ObservedState::Succeeded, "QUERY_STATE_COMPLETED");
-    write(&mut store, &changes([told(&job, &observation, at(LATER))])).await;
-    let registered = write(&mut store, &adds([new_job("A")])).await.registered;
+    let job = register_job(&mut store, "A").await;
+    let observation = observation(ObservedState::Succeeded, "QUERY_STATE_COMPLETED");
+    write_batch(
+        &mut store,
+        &change_batch([change_from_observation(&job, &observation, utc(LATER))]),
+    )
+    .await;
+    let registered = write_batch(&mut store, &add_batch([new_job("A")])).await.registered;
     assert_eq!((registered[0].is_new, registered[0].job.id), (false, job.id));
     assert_eq!(registered[0].job.current_state.state, State::Succeeded);
 }
@@ -128,13 +145,13 @@ async fn a_finished_job_is_not_registered_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_and_sequence_numbers_are_never_reused() {
     let (home, mut store) = empty_store().await;
-    register(&mut store, "A").await;
-    let last = register(&mut store, "B").await;
+    register_job(&mut store, "A").await;
+    let last = register_job(&mut store, "B").await;
     let newest = *store.writer.subscribe_newest_seq().borrow();
     let delete = "PRAGMA foreign_keys = on; DELETE FROM job";
-    db::execute(&home.database(), delete);
-    assert_eq!(db::value(&home.database(), "SELECT count(*) FROM transition"), "0");
-    let next = register(&mut store, "C").await;
+    db::run_script_ok(&home.database(), delete);
+    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM transition"), "0");
+    let next = register_job(&mut store, "C").await;
     assert!(next.id > last.id, "{} after {}", next.id, last.id);
     assert!(*store.writer.subscribe_newest_seq().borrow() > newest, "the sequence goes on");
 }
@@ -142,17 +159,17 @@ async fn ids_and_sequence_numbers_are_never_reused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_written_completely_and_read_back_unchanged() {
     let (home, mut store) = empty_store().await;
-    let job = register(&mut store, "A").await;
-    let mut observation = seen(ObservedState::Failed, "QUERY_STATE_FAILED");
+    let job = register_job(&mut store, "A").await;
+    let mut observation = observation(ObservedState::Failed, "QUERY_STATE_FAILED");
     observation.times = ProviderTimes {
-        submitted_at: Some(at("2026-11-21 11:59:58.001")),
-        started_at: Some(at("2026-11-21 12:00:01.500")),
-        ended_at: Some(at("2026-11-21 12:04:59.999")),
+        submitted_at: Some(utc("2026-11-21 11:59:58.001")),
+        started_at: Some(utc("2026-11-21 12:00:01.500")),
+        ended_at: Some(utc("2026-11-21 12:04:59.999")),
         expires_at: None,
     };
     observation.message = Some("it's \"broken\"\n\u{1F980}".to_owned());
-    let mut change = told(&job, &observation, at(LATER));
-    let mut record = note(&job, at(LATER));
+    let mut change = change_from_observation(&job, &observation, utc(LATER));
+    let mut record = poll_record(&job, utc(LATER));
     record.metadata = Some(Metadata {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         times: observation.times,
@@ -161,7 +178,7 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
         detail: r#"{"query_id":980708}"#.to_owned(),
     });
     change.poll_record = Some(record);
-    let committed = write(&mut store, &changes([change.clone()])).await;
+    let committed = write_batch(&mut store, &change_batch([change.clone()])).await;
     assert!(committed.rejected_changes.is_empty());
 
     let filter = HistoryFilter { job: Some(job.id), limit: 100, ..HistoryFilter::default() };
@@ -185,7 +202,7 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
     assert_eq!(states, ["registered", "pending", "running", "failed"]);
 
     let row = store.reader.job(job.id).await.expect("it is read").expect("it is there");
-    assert_eq!((row.state, row.terminal, row.terminal_at), (State::Failed, true, Some(at(LATER))));
+    assert_eq!((row.state, row.terminal, row.terminal_at), (State::Failed, true, Some(utc(LATER))));
     assert_eq!(row.provider_state.as_deref(), Some("QUERY_STATE_FAILED"));
     assert_eq!(
         (row.submitted_at, row.ended_at),
@@ -198,37 +215,41 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
     assert_eq!(stored.current_state.provider_state, change.new_state.provider_state);
     assert_eq!(stored.current_state.furthest_step, change.new_state.furthest_step);
     assert_eq!(stored.current_state.observed_at, change.new_state.observed_at);
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert_eq!(db::history_violations(&home.database()), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_19_an_operators_change_is_not_overwritten() {
     let (home, mut store) = empty_store().await;
-    let [a, b] = [register(&mut store, "A").await, register(&mut store, "B").await];
-    db::execute(&home.database(), "UPDATE job SET state = 'running', polls = 7 WHERE id = 1");
+    let [a, b] = [register_job(&mut store, "A").await, register_job(&mut store, "B").await];
+    db::run_script_ok(&home.database(), "UPDATE job SET state = 'running', polls = 7 WHERE id = 1");
     let newest = *store.writer.subscribe_newest_seq().borrow();
 
-    let observation = seen(ObservedState::Succeeded, "DONE");
-    let mut batch = changes([&a, &b].map(|job| {
-        let mut change = told(job, &observation, at(LATER));
-        change.poll_record = Some(note(job, at(LATER)));
+    let observation = observation(ObservedState::Succeeded, "DONE");
+    let mut batch = change_batch([&a, &b].map(|job| {
+        let mut change = change_from_observation(job, &observation, utc(LATER));
+        change.poll_record = Some(poll_record(job, utc(LATER)));
         change
     }));
     batch.new_jobs.push(new_job("C"));
-    let committed = write(&mut store, &batch).await;
+    let committed = write_batch(&mut store, &batch).await;
     let [(job, Some(found))] = committed.rejected_changes.as_slice() else {
         panic!("A alone is refused: {:?}", committed.rejected_changes);
     };
     assert_eq!((*job, found.current_state.state, found.polls), (a.id, State::Running, 7));
     let rows = "SELECT remote_id, state, provider_state, polls FROM job ORDER BY id";
     let expected = ["A|running||7", "B|succeeded|DONE|1", "C|registered||0"];
-    assert_eq!(db::query(&home.database(), rows), expected, "the rest of the batch is in");
+    assert_eq!(db::query_rows(&home.database(), rows), expected, "the rest of the batch is in");
     let of_a = "SELECT count(*) FROM history WHERE remote_id = 'A'";
-    assert_eq!(db::value(&home.database(), of_a), "1", "nothing was added to its history");
+    assert_eq!(db::query_value(&home.database(), of_a), "1", "nothing was added to its history");
     assert_eq!(*store.writer.subscribe_newest_seq().borrow(), newest + 2);
 
-    db::execute(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 2");
-    let committed = write(&mut store, &changes([told(&b, &observation, at(LATER))])).await;
+    db::run_script_ok(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 2");
+    let committed = write_batch(
+        &mut store,
+        &change_batch([change_from_observation(&b, &observation, utc(LATER))]),
+    )
+    .await;
     let [(job, None)] = committed.rejected_changes.as_slice() else {
         panic!("B is gone: {:?}", committed.rejected_changes);
     };
@@ -238,19 +259,19 @@ async fn fault_19_an_operators_change_is_not_overwritten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poll_record_updates_the_job_but_not_the_history() {
     let (home, mut store) = empty_store().await;
-    let job = register(&mut store, "A").await;
+    let job = register_job(&mut store, "A").await;
     let newest = *store.writer.subscribe_newest_seq().borrow();
-    let mut first = note(&job, at("2026-11-21 12:01:00.000"));
-    first.next_poll_at = Some(at("2026-11-21 12:02:00.000"));
-    first.last_success_sent_at = Some(at("2026-11-21 12:00:59.900"));
+    let mut first = poll_record(&job, utc("2026-11-21 12:01:00.000"));
+    first.next_poll_at = Some(utc("2026-11-21 12:02:00.000"));
+    first.last_success_sent_at = Some(utc("2026-11-21 12:00:59.900"));
     first.metadata = Some(Metadata {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
-        times: ProviderTimes { submitted_at: Some(at(NOON)), ..ProviderTimes::default() },
+        times: ProviderTimes { submitted_at: Some(utc(NOON)), ..ProviderTimes::default() },
         message: None,
-        list_time: Some(at(NOON)),
+        list_time: Some(utc(NOON)),
         detail: r#"{"queue_position":3}"#.to_owned(),
     });
-    let mut failed = note(&job, at("2026-11-21 12:02:00.000"));
+    let mut failed = poll_record(&job, utc("2026-11-21 12:02:00.000"));
     (failed.polls, failed.failed_polls) = (2, 1);
     failed.last_poll_error = Some("HTTP 502".to_owned());
     let poll_columns = "SELECT last_polled_at, next_poll_at, answered_from, polls, failed_polls,
@@ -260,31 +281,31 @@ async fn a_poll_record_updates_the_job_but_not_the_history() {
         (failed, "12:02:00.000||2026-11-21 12:00:59.900|2|1|HTTP 502|"),
     ];
     for (record, expected) in cases {
-        write(&mut store, &Batch { poll_records: vec![record], ..Batch::default() }).await;
+        write_batch(&mut store, &Batch { poll_records: vec![record], ..Batch::default() }).await;
         let expected = format!("2026-11-21 {expected}{NOON}|{NOON}|{{\"queue_position\":3}}");
-        assert_eq!(db::query(&home.database(), poll_columns), [expected]);
+        assert_eq!(db::query_rows(&home.database(), poll_columns), [expected]);
     }
     assert_eq!(*store.writer.subscribe_newest_seq().borrow(), newest);
 
-    let mut stale = note(&job, at(LATER));
+    let mut stale = poll_record(&job, utc(LATER));
     (stale.expected_state, stale.polls) = (State::Running, 9);
-    write(&mut store, &Batch { poll_records: vec![stale], ..Batch::default() }).await;
-    assert_eq!(db::value(&home.database(), "SELECT polls FROM job"), "2", "of another state");
+    write_batch(&mut store, &Batch { poll_records: vec![stale], ..Batch::default() }).await;
+    assert_eq!(db::query_value(&home.database(), "SELECT polls FROM job"), "2", "of another state");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anomaly_is_recorded_outside_the_history() {
     let (home, mut store) = empty_store().await;
-    let job = register(&mut store, "A").await;
+    let job = register_job(&mut store, "A").await;
     let what = "recorded as failed, now reported as running";
-    let anomaly = Anomaly { job: job.id, at: at(LATER), description: what.to_owned() };
+    let anomaly = Anomaly { job: job.id, at: utc(LATER), description: what.to_owned() };
     let of_unknown_job = Anomaly { job: JobId(99), ..anomaly.clone() };
     let batch = Batch { anomalies: vec![anomaly, of_unknown_job], ..Batch::default() };
-    write(&mut store, &batch).await;
+    write_batch(&mut store, &batch).await;
     let rows = "SELECT kind, provider, job_id, began_at, reason FROM provider_event";
     let expected = format!("anomaly|dune|1|{LATER}|{what}");
-    assert_eq!(db::query(&home.database(), rows), [expected]);
-    assert_eq!(db::value(&home.database(), "SELECT count(*) FROM outages"), "0");
+    assert_eq!(db::query_rows(&home.database(), rows), [expected]);
+    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM outages"), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,11 +327,11 @@ async fn a_sequence_number_is_published_only_when_its_row_can_be_read() {
         }
     });
     for number in 0..JOBS {
-        register(&mut store, &format!("job{number}")).await;
+        register_job(&mut store, &format!("job{number}")).await;
     }
     following.await.expect("every number had its row");
     store.reader.close().await;
     store.writer.close().await;
-    let store = jobs::open(&home.database()).await;
+    let store = jobs::open_store(&home.database()).await;
     assert_eq!(*store.writer.subscribe_newest_seq().borrow(), JOBS, "it is known after a restart");
 }

@@ -14,41 +14,41 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::SOON;
+use super::EVENT_TIMEOUT;
 
 /// The directory of a daemon: config, database, socket, log. Outlives its daemons.
-pub struct Home {
+pub struct DaemonHome {
     dir: TempDir,
 }
 
 /// A running daemon; killed when dropped.
 pub struct Daemon {
     child: Child,
-    notices: UnixDatagram,
+    notify_socket: UnixDatagram,
 }
 
-impl Home {
+impl DaemonHome {
     /// With a provider `dune` at `base_url`, and `more` at the end of the config.
-    pub fn new(base_url: &str, more: &str) -> Self {
-        let home = Self::bare();
-        home.configure(base_url, more);
+    pub fn new(base_url: &str, extra_toml: &str) -> Self {
+        let home = Self::without_config();
+        home.configure(base_url, extra_toml);
         home
     }
 
     /// Without a config.
-    pub fn bare() -> Self {
+    pub fn without_config() -> Self {
         Self { dir: TempDir::with_prefix("jobtrack-").expect("a temporary directory") }
     }
 
     /// Writes the config anew.
-    pub fn configure(&self, base_url: &str, more: &str) {
+    pub fn configure(&self, base_url: &str, extra_toml: &str) {
         self.write_secret("key", "standin-key\n");
         let dir = self.dir.path().display();
         let text = format!(
             "[store]\npath = \"{dir}/state/jobtrack.db\"\n\
              [control]\nsocket = \"{dir}/run/control.sock\"\n\
              [providers.dune]\nkind = \"dune\"\nbase_url = \"{base_url}\"\n\
-             api_key = {{ file = \"{dir}/key\" }}\n{more}\n"
+             api_key = {{ file = \"{dir}/key\" }}\n{extra_toml}\n"
         );
         self.write_config(&text);
     }
@@ -83,68 +83,68 @@ impl Home {
     }
 
     /// `jobtrackd`, to be started with more arguments or another environment.
-    pub fn command(&self) -> Command {
+    pub fn daemon_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrackd"));
-        clean(&mut command).arg("--config").arg(self.path("config.toml"));
+        isolate_env(&mut command).arg("--config").arg(self.path("config.toml"));
         command
     }
 
     /// Starts the daemon and waits until it is ready.
     pub fn start(&self) -> Daemon {
-        let daemon = self.spawn(self.command());
-        daemon.wait_for("READY=1", self);
+        let daemon = self.spawn(self.daemon_command());
+        daemon.wait_for_notification("READY=1", self);
         daemon
     }
 
     /// Starts a command of [`Home::command`], without waiting.
     pub fn spawn(&self, mut command: Command) -> Daemon {
-        let at = self.path(&format!("notify-{}", fastrand::u64(..)));
-        let notices = UnixDatagram::bind(&at).expect("a socket for notifications");
-        notices.set_read_timeout(Some(SOON)).expect("a deadline");
+        let socket_path = self.path(&format!("notify-{}", fastrand::u64(..)));
+        let notices = UnixDatagram::bind(&socket_path).expect("a socket for notifications");
+        notices.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
         let log = File::options().create(true).append(true).open(self.path("log"));
         let child = command
-            .env("NOTIFY_SOCKET", &at)
+            .env("NOTIFY_SOCKET", &socket_path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("the log file"))
             .spawn()
             .expect("jobtrackd starts");
-        Daemon { child, notices }
+        Daemon { child, notify_socket: notices }
     }
 
     /// Runs `jobtrackd` to its end, which must come by itself.
-    pub fn run_daemon(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command();
+    pub fn run_daemon_to_exit(&self, arguments: &[&str]) -> Output {
+        let mut command = self.daemon_command();
         command.args(arguments);
-        finish_within(&mut command, "", SOON)
+        run_with_timeout(&mut command, "", EVENT_TIMEOUT)
     }
 
     /// Runs the client to its end.
-    pub fn jobtrack<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Output {
-        self.jobtrack_with(arguments, "")
+    pub fn run_client<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Output {
+        self.run_client_with_input(arguments, "")
     }
 
     /// Runs the client with this on its standard input.
-    pub fn jobtrack_with<I: AsRef<OsStr>>(&self, arguments: &[I], input: &str) -> Output {
-        finish_within(&mut self.client(arguments), input, SOON)
+    pub fn run_client_with_input<I: AsRef<OsStr>>(&self, arguments: &[I], input: &str) -> Output {
+        run_with_timeout(&mut self.client_command(arguments), input, EVENT_TIMEOUT)
     }
 
     /// Runs the client, which must succeed; what it printed.
-    pub fn ok<I: AsRef<OsStr>>(&self, arguments: &[I]) -> String {
-        let output = self.jobtrack(arguments);
-        assert!(output.status.success(), "{}\n{}", text(&output.stderr), self.log());
-        text(&output.stdout)
+    pub fn run_client_ok<I: AsRef<OsStr>>(&self, arguments: &[I]) -> String {
+        let output = self.run_client(arguments);
+        assert!(output.status.success(), "{}\n{}", utf8(&output.stderr), self.log());
+        utf8(&output.stdout)
     }
 
     /// Job 1 after a poll by hand, however that went.
-    pub fn polled(&self) -> String {
-        text(&self.jobtrack(&["--json", "poll", "1"]).stdout)
+    pub fn poll_job_1(&self) -> String {
+        utf8(&self.run_client(&["--json", "poll", "1"]).stdout)
     }
 
     /// The client, to be started.
-    pub fn client<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Command {
+    pub fn client_command<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrack"));
-        clean(&mut command).arg("--socket").arg(self.socket()).args(arguments);
+        isolate_env(&mut command).arg("--socket").arg(self.socket()).args(arguments);
         command
     }
 }
@@ -155,33 +155,39 @@ impl Daemon {
     }
 
     /// Waits for a notification of the daemon's that has this in it.
-    pub fn wait_for(&self, notice: &str, home: &Home) {
+    pub fn wait_for_notification(&self, notification: &str, home: &DaemonHome) {
         let mut buffer = [0; 4096];
         loop {
-            let size = match self.notices.recv(&mut buffer) {
+            let size = match self.notify_socket.recv(&mut buffer) {
                 // A socket with a deadline is not asked again by itself after a signal.
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                size => size.unwrap_or_else(|e| panic!("no {notice} came: {e}\n{}", home.log())),
+                size => {
+                    size.unwrap_or_else(|e| panic!("no {notification} came: {e}\n{}", home.log()))
+                }
             };
-            if text(&buffer[..size]).contains(notice) {
+            if utf8(&buffer[..size]).contains(notification) {
                 return;
             }
         }
     }
 
     /// Waits until the daemon's `status` is such; it is published anew several times a second.
-    pub async fn wait_for_status(&self, home: &Home, such: impl Fn(&serde_json::Value) -> bool) {
+    pub async fn wait_for_status(
+        &self,
+        home: &DaemonHome,
+        predicate: impl Fn(&serde_json::Value) -> bool,
+    ) {
         let client = jobtrack::api::Client::open(Some(&home.socket())).expect("a client");
-        let asking = async {
+        let polling = async {
             loop {
                 let status = client.status().await.expect("the daemon answers");
-                if such(&serde_json::to_value(status).expect("JSON")) {
+                if predicate(&serde_json::to_value(status).expect("JSON")) {
                     return;
                 }
             }
         };
-        let late = tokio::time::timeout(SOON, asking).await.is_err();
-        assert!(!late, "{}\n{}", home.ok(&["status"]), home.log());
+        let timed_out = tokio::time::timeout(EVENT_TIMEOUT, polling).await.is_err();
+        assert!(!timed_out, "{}\n{}", home.run_client_ok(&["status"]), home.log());
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -198,12 +204,12 @@ impl Daemon {
     /// SIGTERM, and its end.
     pub fn stop(self) -> ExitStatus {
         self.signal(Signal::TERM);
-        self.wait()
+        self.wait_for_exit()
     }
 
     /// Its end, which must come by itself.
-    pub fn wait(mut self) -> ExitStatus {
-        wait(&mut self.child, SOON)
+    pub fn wait_for_exit(mut self) -> ExitStatus {
+        wait_with_timeout(&mut self.child, EVENT_TIMEOUT)
     }
 }
 
@@ -215,28 +221,31 @@ impl Drop for Daemon {
 }
 
 /// Nothing of the tester's own environment reaches what is tested.
-fn clean(command: &mut Command) -> &mut Command {
+fn isolate_env(command: &mut Command) -> &mut Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).env("RUST_BACKTRACE", "1")
 }
 
-fn wait(child: &mut Child, limit: Duration) -> ExitStatus {
+fn wait_with_timeout(child: &mut Child, timeout: Duration) -> ExitStatus {
     let pid = Pid::from_child(child);
-    let (done, ended) = mpsc::channel::<()>();
-    let guard = thread::spawn(move || {
-        if ended.recv_timeout(limit).is_err_and(|error| error == mpsc::RecvTimeoutError::Timeout) {
+    let (exited_tx, exited_rx) = mpsc::channel::<()>();
+    let watchdog = thread::spawn(move || {
+        if exited_rx
+            .recv_timeout(timeout)
+            .is_err_and(|error| error == mpsc::RecvTimeoutError::Timeout)
+        {
             let _ = kill_process(pid, Signal::KILL);
         }
     });
     let status = child.wait().expect("it ends");
-    drop(done);
-    guard.join().expect("the guard ends");
-    assert!(status.signal() != Some(9), "it did not end within {limit:?}");
+    drop(exited_tx);
+    watchdog.join().expect("the guard ends");
+    assert!(status.signal() != Some(9), "it did not end within {timeout:?}");
     status
 }
 
 /// Runs a program to its end, which must come in time.
-pub fn finish_within(command: &mut Command, input: &str, limit: Duration) -> Output {
+pub fn run_with_timeout(command: &mut Command, input: &str, timeout: Duration) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -245,42 +254,42 @@ pub fn finish_within(command: &mut Command, input: &str, limit: Duration) -> Out
         .expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_owned();
-    let feeding = thread::spawn(move || {
+    let stdin_writer = thread::spawn(move || {
         let _ = stdin.write_all(input.as_bytes());
     });
-    let drain = |mut pipe: Box<dyn Read + Send>| {
+    let read_in_background = |mut pipe: Box<dyn Read + Send>| {
         thread::spawn(move || {
             let mut bytes = Vec::new();
             pipe.read_to_end(&mut bytes).map(|_| bytes)
         })
     };
-    let stdout = drain(Box::new(child.stdout.take().expect("a pipe")));
-    let stderr = drain(Box::new(child.stderr.take().expect("a pipe")));
-    let status = wait(&mut child, limit);
-    feeding.join().expect("the input was written");
-    let read = |thread: thread::JoinHandle<std::io::Result<Vec<u8>>>| {
+    let stdout = read_in_background(Box::new(child.stdout.take().expect("a pipe")));
+    let stderr = read_in_background(Box::new(child.stderr.take().expect("a pipe")));
+    let status = wait_with_timeout(&mut child, timeout);
+    stdin_writer.join().expect("the input was written");
+    let join_reader = |thread: thread::JoinHandle<std::io::Result<Vec<u8>>>| {
         thread.join().expect("the output was read").expect("the pipe is whole")
     };
-    Output { status, stdout: read(stdout), stderr: read(stderr) }
+    Output { status, stdout: join_reader(stdout), stderr: join_reader(stderr) }
 }
 
 /// Bytes that must be text.
-pub fn text(bytes: &[u8]) -> String {
+pub fn utf8(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 /// The path as an argument.
-pub fn arg(path: &Path) -> String {
+pub fn path_arg(path: &Path) -> String {
     path.display().to_string()
 }
 
 /// Waits until a query of the database, in another process, has this answer.
-pub async fn until(home: &Home, sql: &str, answer: &str) {
-    let asking = async {
-        while super::db::value(&home.database(), sql) != answer {
+pub async fn wait_for_query_value(home: &DaemonHome, sql: &str, expected: &str) {
+    let polling = async {
+        while super::db::query_value(&home.database(), sql) != expected {
             tokio::task::yield_now().await;
         }
     };
-    let late = tokio::time::timeout(SOON, asking).await.is_err();
-    assert!(!late, "{sql}: {}\n{}", super::db::value(&home.database(), sql), home.log());
+    let timed_out = tokio::time::timeout(EVENT_TIMEOUT, polling).await.is_err();
+    assert!(!timed_out, "{sql}: {}\n{}", super::db::query_value(&home.database(), sql), home.log());
 }

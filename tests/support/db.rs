@@ -3,27 +3,27 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::daemon::text;
+use super::daemon::utf8;
 
 /// The rows of a query, columns parted by `|`.
-pub fn query(database: &Path, sql: &str) -> Vec<String> {
+pub fn query_rows(database: &Path, sql: &str) -> Vec<String> {
     let output = Command::new("sqlite3")
         .args(["-readonly", "-batch", "-noheader", "-cmd", ".timeout 5000"])
         .arg(database)
         .arg(sql)
         .output()
         .expect("sqlite3 is installed");
-    assert!(output.status.success(), "{sql}: {}", text(&output.stderr));
-    text(&output.stdout).lines().map(str::to_owned).collect()
+    assert!(output.status.success(), "{sql}: {}", utf8(&output.stderr));
+    utf8(&output.stdout).lines().map(str::to_owned).collect()
 }
 
 /// The only value of a query.
-pub fn value(database: &Path, sql: &str) -> String {
-    query(database, sql).into_iter().next().unwrap_or_default()
+pub fn query_value(database: &Path, sql: &str) -> String {
+    query_rows(database, sql).into_iter().next().unwrap_or_default()
 }
 
 /// Runs a script as an operator who may write.
-pub fn shell(database: &Path, script: &str) -> Output {
+pub fn run_script(database: &Path, script: &str) -> Output {
     let mut command = Command::new("sqlite3");
     // Not as it begins: a comment would be taken for an option.
     command
@@ -34,14 +34,14 @@ pub fn shell(database: &Path, script: &str) -> Output {
 }
 
 /// Runs a script that must succeed.
-pub fn execute(database: &Path, script: &str) {
-    let output = shell(database, script);
-    assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+pub fn run_script_ok(database: &Path, script: &str) {
+    let output = run_script(database, script);
+    assert!(output.status.success(), "{script}: {}", utf8(&output.stderr));
 }
 
 /// What must hold for every history, however it came about; the rows that break it.
-pub fn illegal_history(database: &Path) -> Vec<String> {
-    query(
+pub fn history_violations(database: &Path) -> Vec<String> {
+    query_rows(
         database,
         "WITH h AS (SELECT *, lag(to_state) OVER job AS was, lag(observed_at) OVER job AS before,
                            row_number() OVER job AS place

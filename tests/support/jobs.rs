@@ -14,13 +14,13 @@ use jobtrack::job::{
 use jobtrack::store::{Batch, CommitReport, Store};
 
 /// A time in SQLite's own form.
-pub fn at(text: &str) -> UtcTime {
+pub fn utc(text: &str) -> UtcTime {
     UtcTime::parse_sql(text).unwrap_or_else(|| panic!("{text} is a time"))
 }
 
 /// Waits until nobody holds the lock of a closed store's directory: a process that another test
 /// starts has all locks of this one until it becomes its program.
-pub fn wait_for_lock(path: &Path) {
+pub fn wait_for_lock_release(path: &Path) {
     let directory = path.parent().expect("a directory");
     if let Ok(directory) = File::open(directory) {
         flock(&directory, FlockOperation::LockExclusive).expect("the lock");
@@ -29,29 +29,29 @@ pub fn wait_for_lock(path: &Path) {
 }
 
 /// The store of this path, which must open.
-pub async fn open(path: &Path) -> Store {
-    wait_for_lock(path);
+pub async fn open_store(path: &Path) -> Store {
+    wait_for_lock_release(path);
     Store::open(path).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What was committed of a batch, which must be.
-pub async fn write(store: &mut Store, batch: &Batch) -> CommitReport {
+pub async fn write_batch(store: &mut Store, batch: &Batch) -> CommitReport {
     store.writer.write(batch).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A batch that only registers jobs.
-pub fn adds(jobs: impl IntoIterator<Item = NewJob>) -> Batch {
+pub fn add_batch(jobs: impl IntoIterator<Item = NewJob>) -> Batch {
     Batch { new_jobs: jobs.into_iter().collect(), ..Batch::default() }
 }
 
 /// A batch that only moves jobs.
-pub fn changes(changes: impl IntoIterator<Item = Change>) -> Batch {
+pub fn change_batch(changes: impl IntoIterator<Item = Change>) -> Batch {
     Batch { changes: changes.into_iter().collect(), ..Batch::default() }
 }
 
 /// Registers one job; as it then stands.
-pub async fn register(store: &mut Store, remote_id: &str) -> StoredJob {
-    let committed = write(store, &adds([new_job(remote_id)])).await;
+pub async fn register_job(store: &mut Store, remote_id: &str) -> StoredJob {
+    let committed = write_batch(store, &add_batch([new_job(remote_id)])).await;
     committed.registered.into_iter().next().expect("one job").job
 }
 
@@ -65,7 +65,7 @@ pub fn new_job(remote_id: &str) -> NewJob {
         labels: Labels::default(),
         give_up_after: None,
         added_by: Some(1000),
-        registered_at: at("2026-11-21 12:00:00.000"),
+        registered_at: utc("2026-11-21 12:00:00.000"),
     }
 }
 
@@ -75,13 +75,13 @@ pub fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
 }
 
 /// What an answer says, and nothing more.
-pub fn seen(said: ObservedState, word: &str) -> Observation {
+pub fn observation(state: ObservedState, provider_state: &str) -> Observation {
     let (times, message) = (ProviderTimes::default(), None);
     Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
-        state: said,
-        provider_state: word.to_owned(),
+        state,
+        provider_state: provider_state.to_owned(),
         times,
         message,
         list_time: None,
@@ -90,14 +90,18 @@ pub fn seen(said: ObservedState, word: &str) -> Observation {
 }
 
 /// The change that this answer makes of a job; the question was sent a tenth of a second before.
-pub fn told(job: &StoredJob, seen: &Observation, answered_at: UtcTime) -> Change {
+pub fn change_from_observation(
+    job: &StoredJob,
+    observation: &Observation,
+    answered_at: UtcTime,
+) -> Change {
     let sent_at = answered_at.minus(std::time::Duration::from_millis(100));
     match evaluate_observation(
         &job.current_state,
-        seen,
+        observation,
         RequestTimes { sent_at, received_at: answered_at },
     ) {
-        Verdict::Transitions(rows) => change(job, rows),
+        Verdict::Transitions(rows) => build_change(job, rows),
         other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => {
             panic!("it does not move: {other:?}")
         }
@@ -105,13 +109,13 @@ pub fn told(job: &StoredJob, seen: &Observation, answered_at: UtcTime) -> Change
 }
 
 /// The change that we make of a job ourselves.
-pub fn ended(job: &StoredJob, ours: LocalOutcome, now: UtcTime) -> Change {
-    let row = local_end_transition(&job.current_state, ours, now, "on request".to_owned());
-    change(job, vec![row.expect("it is not over")])
+pub fn change_from_local_outcome(job: &StoredJob, outcome: LocalOutcome, now: UtcTime) -> Change {
+    let row = local_end_transition(&job.current_state, outcome, now, "on request".to_owned());
+    build_change(job, vec![row.expect("it is not over")])
 }
 
-fn change(job: &StoredJob, rows: Vec<Transition>) -> Change {
-    let after = after(&job.current_state, &rows);
+fn build_change(job: &StoredJob, rows: Vec<Transition>) -> Change {
+    let after = state_after(&job.current_state, &rows);
     let (expected, expected_word) =
         (job.current_state.state, job.current_state.provider_state.clone());
     Change {
@@ -125,7 +129,7 @@ fn change(job: &StoredJob, rows: Vec<Transition>) -> Change {
     }
 }
 
-fn after(standing: &CurrentState, rows: &[Transition]) -> CurrentState {
+fn state_after(standing: &CurrentState, rows: &[Transition]) -> CurrentState {
     let mut after = standing.clone();
     for row in rows {
         after.apply(row);
@@ -134,7 +138,7 @@ fn after(standing: &CurrentState, rows: &[Transition]) -> CurrentState {
 }
 
 /// The bookkeeping of a first poll that told nothing.
-pub fn note(job: &StoredJob, polled_at: UtcTime) -> PollRecord {
+pub fn poll_record(job: &StoredJob, polled_at: UtcTime) -> PollRecord {
     PollRecord {
         job: job.id,
         expected_state: job.current_state.state,

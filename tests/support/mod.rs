@@ -12,15 +12,15 @@ pub mod jobs;
 use std::time::Duration;
 
 /// For everything that should happen at once; only a defect ever waits so long.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Settings of a provider that is asked often, for lives of a second.
-pub const QUICK: &str = "requests_per_minute = 3000\npolicy = \"backoff\"\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
+pub const FAST_POLLING_TOML: &str = "requests_per_minute = 3000\npolicy = \"backoff\"\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
 
 /// Runs `what`; what it returned, and how long it took.
 #[allow(clippy::disallowed_methods, reason = "a test is an edge")]
-pub fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
-    let begun = std::time::Instant::now();
-    let result = what();
-    (result, begun.elapsed())
+pub fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
+    let started = std::time::Instant::now();
+    let result = action();
+    (result, started.elapsed())
 }

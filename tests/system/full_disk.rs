@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::daemon::{Home, text};
-use crate::support::fake_server::{End, Life, StandIn};
-use crate::support::{QUICK, SOON, db};
+use crate::support::daemon::{DaemonHome, utf8};
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
+use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db};
 
 /// A file system of 12 MB on a loop device; unmounted when dropped.
 struct SmallDisk {
@@ -34,7 +34,7 @@ impl SmallDisk {
         if mounted.status.success() {
             return Some(Self { dir });
         }
-        println!("skipped: no loop mount here: {}", text(&mounted.stderr));
+        println!("skipped: no loop mount here: {}", utf8(&mounted.stderr));
         None
     }
 
@@ -52,20 +52,25 @@ impl Drop for SmallDisk {
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_14_a_full_disk_refuses_adds_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount() else { return };
-    let dune = StandIn::start().await;
-    let home = Home::new(&dune.base_url(), QUICK);
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let config = fs::read_to_string(home.path("config.toml")).expect("the config");
     let state = home.path("state").display().to_string();
     let database = disk.path().join("state/jobtrack.db");
     home.write_config(&config.replace(&state, &disk.path().join("state").display().to_string()));
     let daemon = home.start();
-    dune.put(
+    dune.add_job(
         "01ENDS",
-        Life::from_first_request().running(Duration::from_secs(2)).then(End::Completed),
+        JobScript::starting_at_first_request()
+            .running(Duration::from_secs(2))
+            .ending_with(JobEnd::Completed),
     );
-    dune.put("01LONG", Life::new().running(Duration::from_hours(1)).then(End::Completed));
-    home.ok(&["add", "dune", "01ENDS", "01LONG"]);
-    dune.wait_for_requests_of("01LONG", 3, SOON).await;
+    dune.add_job(
+        "01LONG",
+        JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed),
+    );
+    home.run_client_ok(&["add", "dune", "01ENDS", "01LONG"]);
+    dune.wait_for_requests_for("01LONG", 3, EVENT_TIMEOUT).await;
     let filling = fs::File::create(disk.path().join("filling")).expect("a file");
     while (&filling).write(&[0; 4096]).is_ok_and(|written| written > 0) {}
 
@@ -74,27 +79,27 @@ async fn fault_14_a_full_disk_refuses_adds_and_loses_nothing() {
     for n in 0..20_000 {
         let id = format!("01FULL{n}");
         let added =
-            home.jobtrack(&["add", "dune", &id, "--label", &format!("x={}", "x".repeat(200))]);
+            home.run_client(&["add", "dune", &id, "--label", &format!("x={}", "x".repeat(200))]);
         if !added.status.success() {
-            refusal = text(&added.stderr);
+            refusal = utf8(&added.stderr);
             break;
         }
         acknowledged.push(id);
     }
     assert!(refusal.contains("no room left"), "{refusal}");
-    let before = dune.count_for("01LONG");
-    dune.wait_for_requests_of("01LONG", before + 10, SOON).await;
+    let before = dune.request_count_for_job("01LONG");
+    dune.wait_for_requests_for("01LONG", before + 10, EVENT_TIMEOUT).await;
     daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
     fs::remove_file(disk.path().join("filling")).expect("room again");
     drop(filling);
-    assert!(home.jobtrack(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
-    home.ok(&["add", "dune", "01AFTER"]);
+    assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
+    home.run_client_ok(&["add", "dune", "01AFTER"]);
     daemon
         .wait_for_status(&home, |status| status["degraded"].as_array().is_some_and(Vec::is_empty))
         .await;
-    let there = db::query(&database, "SELECT remote_id FROM jobs");
+    let there = db::query_rows(&database, "SELECT remote_id FROM jobs");
     assert!(acknowledged.iter().all(|id| there.contains(id)), "something acknowledged is gone");
-    assert_eq!(db::illegal_history(&database), [""; 0]);
+    assert_eq!(db::history_violations(&database), [""; 0]);
     assert!(home.log().contains("the database can be written again"), "{}", home.log());
     daemon.stop();
 }
@@ -108,41 +113,44 @@ fn limit_files(pid: u32, bytes: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_09_14_a_full_disk_refuses_adds_and_delays_the_history_only() {
-    let dune = StandIn::start().await;
-    dune.put("A", Life::new().running(Duration::from_secs(9999)));
-    dune.put("B", Life::new().running(Duration::from_secs(9999)));
-    let home = Home::new(
+    let dune = FakeServer::start().await;
+    dune.add_job("A", JobScript::new().running(Duration::from_secs(9999)));
+    dune.add_job("B", JobScript::new().running(Duration::from_secs(9999)));
+    let home = DaemonHome::new(
         &dune.base_url(),
         "requests_per_minute = 6000\n[polling]\npolicy = \"backoff\"\nmax_interval = \"1s\"",
     );
     let daemon = home.start();
-    home.ok(&["add", "dune", "A"]);
-    dune.wait_for_requests_of("A", 2, SOON).await;
+    home.run_client_ok(&["add", "dune", "A"]);
+    dune.wait_for_requests_for("A", 2, EVENT_TIMEOUT).await;
 
     // Each commit appends to the WAL; now no file may grow.
     let full = fs::metadata(home.path("state/jobtrack.db-wal")).expect("the WAL").len();
     limit_files(daemon.pid(), &full.to_string());
     for _ in 0..4 {
-        let refused = home.jobtrack(&["add", "dune", "B"]);
+        let refused = home.run_client(&["add", "dune", "B"]);
         assert!(!refused.status.success(), "no room, no acknowledgement");
-        let why = text(&refused.stderr);
+        let why = utf8(&refused.stderr);
         assert!(why.contains("no room"), "{why}");
     }
-    dune.put("A", Life::new().running(Duration::ZERO).then(End::Completed));
-    let told = || home.ok(&["--json", "status"]);
+    dune.add_job("A", JobScript::new().running(Duration::ZERO).ending_with(JobEnd::Completed));
+    let told = || home.run_client_ok(&["--json", "status"]);
     let waits = |status: &String| status.contains(r#""unwritten_changes":1"#);
     let mut statuses = std::iter::repeat_with(told).take(3000);
     let status = statuses.find(waits).expect("polling goes on, and what it brings waits");
     assert!(status.contains("no room"), "it is told: {status}");
-    assert_eq!(db::query(&home.database(), "SELECT remote_id, state FROM jobs"), ["A|running"]);
+    assert_eq!(
+        db::query_rows(&home.database(), "SELECT remote_id, state FROM jobs"),
+        ["A|running"]
+    );
 
     // What is written now comes from memory.
     dune.pause().await;
     limit_files(daemon.pid(), "unlimited");
-    home.ok(&["wait", "dune/A", "--timeout", "30s"]);
-    home.ok(&["add", "dune", "B"]);
+    home.run_client_ok(&["wait", "dune/A", "--timeout", "30s"]);
+    home.run_client_ok(&["add", "dune", "B"]);
     let rows = "SELECT remote_id, terminal FROM jobs ORDER BY id";
-    assert_eq!(db::query(&home.database(), rows), ["A|1", "B|0"]);
-    assert_eq!(db::illegal_history(&home.database()), [""; 0]);
+    assert_eq!(db::query_rows(&home.database(), rows), ["A|1", "B|0"]);
+    assert_eq!(db::history_violations(&home.database()), [""; 0]);
     assert!(daemon.stop().success());
 }

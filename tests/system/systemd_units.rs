@@ -7,17 +7,17 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::SOON;
-use crate::support::daemon::Home;
+use crate::support::EVENT_TIMEOUT;
+use crate::support::daemon::DaemonHome;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-const UNITS: [&str; 2] = ["systemd/jobtrackd.service", "systemd/jobtrackd.socket"];
+const UNIT_FILES: [&str; 2] = ["systemd/jobtrackd.service", "systemd/jobtrackd.socket"];
 /// 0 is shut in, 10 is free; what calls out and serves a socket reaches about 1.
-const MOST_EXPOSED: f64 = 1.5;
+const MAX_EXPOSURE: f64 = 1.5;
 
 /// Whether the tool is here; says so if not.
-fn has(tool: &str) -> bool {
+fn is_installed(tool: &str) -> bool {
     let there = Command::new(tool).arg("--version").output().is_ok();
     if !there {
         println!("skipped: {tool} is not installed");
@@ -26,7 +26,7 @@ fn has(tool: &str) -> bool {
 }
 
 /// Runs it where the project lies; what it printed, on either stream.
-fn run(command: &mut Command) -> String {
+fn run_tool(command: &mut Command) -> String {
     let ran = command.current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let Output { status, stdout, stderr } = ran.expect("the tool is installed");
     let said = [stdout, stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
@@ -35,7 +35,7 @@ fn run(command: &mut Command) -> String {
 }
 
 /// A root directory with systemd's own targets, and our files where an installation puts them.
-fn installed() -> TempDir {
+fn installation_root() -> TempDir {
     let root = TempDir::with_prefix("jobtrack-root-").expect("a temporary directory");
     let at = |path: &str| root.path().join(path);
     for dir in
@@ -57,8 +57,8 @@ fn installed() -> TempDir {
     }
     let ours = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (from, to) in [
-        (UNITS[0], "usr/lib/systemd/system/jobtrackd.service"),
-        (UNITS[1], "usr/lib/systemd/system/jobtrackd.socket"),
+        (UNIT_FILES[0], "usr/lib/systemd/system/jobtrackd.service"),
+        (UNIT_FILES[1], "usr/lib/systemd/system/jobtrackd.socket"),
         ("systemd/sysusers.d/jobtrack.conf", "usr/lib/sysusers.d/jobtrack.conf"),
         ("systemd/tmpfiles.d/jobtrack.conf", "usr/lib/tmpfiles.d/jobtrack.conf"),
     ] {
@@ -69,41 +69,41 @@ fn installed() -> TempDir {
 
 /// Some complaints leave the exit code at 0.
 #[test]
-fn the_units_are_without_fault() {
-    if !has("systemd-analyze") {
+fn systemd_analyze_verifies_the_units() {
+    if !is_installed("systemd-analyze") {
         return;
     }
-    let root = installed();
+    let root = installation_root();
     let mut verify = Command::new("systemd-analyze");
     verify.arg("verify").arg("--man=no").arg("--root").arg(root.path());
-    assert_eq!(run(verify.args(["jobtrackd.service", "jobtrackd.socket"])), "");
+    assert_eq!(run_tool(verify.args(["jobtrackd.service", "jobtrackd.socket"])), "");
 }
 
 #[test]
-fn the_service_is_confined() {
-    if !has("systemd-analyze") {
+fn service_exposure_is_low() {
+    if !is_installed("systemd-analyze") {
         return;
     }
     let mut security = Command::new("systemd-analyze");
-    let said = run(security.args(["security", "--offline=true", "--no-pager", UNITS[0]]));
+    let said = run_tool(security.args(["security", "--offline=true", "--no-pager", UNIT_FILES[0]]));
     let (_, figure) = said.split_once("exposure level for jobtrackd.service: ").expect(&said);
     let figure = figure.split(' ').next().expect("a number");
     println!("exposure {figure}");
-    assert!(figure.parse::<f64>().expect(figure) <= MOST_EXPOSED, "{said}");
+    assert!(figure.parse::<f64>().expect(figure) <= MAX_EXPOSURE, "{said}");
 }
 
 #[test]
-fn the_user_and_the_directory_are_made() {
-    if !has("systemd-sysusers") || !has("systemd-tmpfiles") {
+fn sysusers_and_tmpfiles_create_user_and_directory() {
+    if !is_installed("systemd-sysusers") || !is_installed("systemd-tmpfiles") {
         return;
     }
-    let root = installed();
+    let root = installation_root();
     let of = |tool: &str| {
         let mut command = Command::new(tool);
         command.arg("--root").arg(root.path());
         command
     };
-    let said = run(of("systemd-sysusers").args(["--dry-run", "jobtrack.conf"]));
+    let said = run_tool(of("systemd-sysusers").args(["--dry-run", "jobtrack.conf"]));
     assert!(said.contains("user 'jobtrack'"), "{said}");
     // Who runs the test is whom it may make directories for.
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
@@ -111,24 +111,24 @@ fn the_user_and_the_directory_are_made() {
     fs::write(root.path().join("etc/passwd"), users).expect("users");
     let groups = format!("root:x:0:\njobtrack:x:{gid}:\n");
     fs::write(root.path().join("etc/group"), groups).expect("groups");
-    assert_eq!(run(of("systemd-tmpfiles").args(["--create", "jobtrack.conf"])), "");
+    assert_eq!(run_tool(of("systemd-tmpfiles").args(["--create", "jobtrack.conf"])), "");
     assert!(root.path().join("run/jobtrack").is_dir());
 }
 
 /// With its request a moment later it would have waited for the next daemon.
 #[test]
-fn a_client_that_came_just_before_the_end_is_answered() {
-    let home = Home::new("http://127.0.0.1:1", "");
+fn socket_activation_serves_a_client_during_restart() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
     let daemon = home.start();
     let mut early = UnixStream::connect(home.socket()).expect("the daemon listens");
-    early.set_read_timeout(Some(SOON)).expect("a deadline");
+    early.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
     // Accepted after the other.
-    home.ok(&["status"]);
+    home.run_client_ok(&["status"]);
     daemon.signal(Signal::TERM);
-    daemon.wait_for("STOPPING=1", &home);
+    daemon.wait_for_notification("STOPPING=1", &home);
     early.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
     let mut answer = String::new();
     early.read_to_string(&mut answer).expect("an answer, and its end");
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
-    assert!(daemon.wait().success());
+    assert!(daemon.wait_for_exit().success());
 }

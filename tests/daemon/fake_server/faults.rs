@@ -2,22 +2,32 @@
 
 use std::time::Duration;
 
-use super::{ID, SOON, ask, client, millis};
-use crate::support::fake_server::{Fault, KEY, Life, Limit, StandIn, Target, Times, dune};
+use super::{DEADLINE, EXECUTION_ID, client, millis, request_status};
+use crate::support::fake_server::{
+    API_KEY, FakeServer, Fault, FaultRepeat, FaultTarget, JobScript, RateLimit, dune,
+};
 
 #[tokio::test]
-async fn a_fault_meets_its_target_as_often_as_it_was_told() {
-    let (standin, client) = (StandIn::start().await, client());
+async fn fault_hits_its_target_the_requested_number_of_times() {
+    let (standin, client) = (FakeServer::start().await, client());
     for id in ["a", "b"] {
-        standin.put(id, Life::new());
+        standin.add_job(id, JobScript::new());
     }
     let seen = async |id: &str| {
-        let answer = ask(&client, &standin, id).await.expect("an answer");
+        let answer = request_status(&client, &standin, id).await.expect("an answer");
         answer.status().as_u16()
     };
-    standin.fault(Target::job("a"), Fault::status(503, "{}"), Times::N(2));
-    standin.fault(Target::All, Fault::RateLimited { retry_after: Some("7".into()) }, Times::Once);
-    standin.fault(Target::All, Fault::Redirect("http://127.0.0.1:1/".into()), Times::Always);
+    standin.inject_fault(FaultTarget::job("a"), Fault::status(503, "{}"), FaultRepeat::Times(2));
+    standin.inject_fault(
+        FaultTarget::All,
+        Fault::RateLimited { retry_after: Some("7".into()) },
+        FaultRepeat::Once,
+    );
+    standin.inject_fault(
+        FaultTarget::All,
+        Fault::Redirect("http://127.0.0.1:1/".into()),
+        FaultRepeat::Always,
+    );
     assert_eq!(seen("a").await, 503);
     assert_eq!(seen("b").await, 429);
     assert_eq!(seen("a").await, 503);
@@ -25,49 +35,55 @@ async fn a_fault_meets_its_target_as_often_as_it_was_told() {
     assert_eq!(seen("b").await, 302);
     standin.clear_faults();
     assert_eq!(seen("a").await, 200);
-    let statuses: Vec<_> = standin.requests().iter().filter_map(|request| request.status).collect();
+    let statuses: Vec<_> =
+        standin.requests().iter().filter_map(|request| request.response_status).collect();
     assert_eq!(statuses, [503, 429, 503, 302, 302, 200]);
 }
 
 #[tokio::test]
-async fn spoilt_answers_are_spoilt_in_the_way_that_was_asked_for() {
-    let (standin, client) = (StandIn::start().await, client());
-    standin.put(ID, Life::new());
+async fn each_fault_corrupts_the_response_as_requested() {
+    let (standin, client) = (FakeServer::start().await, client());
+    standin.add_job(EXECUTION_ID, JobScript::new());
     let whole = |size| -> Result<usize, bool> { Ok(size) };
-    let good = ask(&client, &standin, ID).await.expect("an answer").bytes().await.expect("bytes");
+    let good = request_status(&client, &standin, EXECUTION_ID)
+        .await
+        .expect("an answer")
+        .bytes()
+        .await
+        .expect("bytes");
     // The length of the body, or whether the failure is the client's time-out.
     let cases = [
-        (Fault::Slow(millis(20)), whole(good.len())),
+        (Fault::Delayed(millis(20)), whole(good.len())),
         (Fault::SlowHeaders(millis(1)), whole(good.len())),
         (Fault::SlowBody(millis(1)), whole(good.len())),
         (Fault::HugeBody(1_000_000), whole(1_000_000)),
         (Fault::GzipBomb(20_000_000), whole(20_000_000)),
         (Fault::Body { content_type: "text/html".into(), bytes: b"<p>".into() }, whole(3)),
         (Fault::Reset, Err(false)),
-        (Fault::CutBody, Err(false)),
+        (Fault::TruncatedBody, Err(false)),
         (Fault::Hang, Err(true)),
         (Fault::EndlessChunks, Err(true)),
-        (Fault::Slow(SOON), Err(true)),
+        (Fault::Delayed(DEADLINE), Err(true)),
     ];
-    let url = format!("{}/api/v1/execution/{ID}/status", standin.base_url());
+    let url = format!("{}/api/v1/execution/{EXECUTION_ID}/status", standin.base_url());
     for (fault, expected) in cases {
-        standin.fault(Target::All, fault.clone(), Times::Once);
-        let patience = if expected == Err(true) { millis(200) } else { SOON };
-        let request = client.get(&url).header(dune::KEY_HEADER, KEY).timeout(patience);
+        standin.inject_fault(FaultTarget::All, fault.clone(), FaultRepeat::Once);
+        let patience = if expected == Err(true) { millis(200) } else { DEADLINE };
+        let request = client.get(&url).header(dune::API_KEY_HEADER, API_KEY).timeout(patience);
         let outcome = async { request.send().await?.bytes().await }.await;
         let outcome = outcome.map(|body| body.len()).map_err(|error| error.is_timeout());
         assert_eq!(outcome, expected, "{fault:?}");
     }
-    ask(&client, &standin, ID).await.expect("a good answer after all that");
+    request_status(&client, &standin, EXECUTION_ID).await.expect("a good answer after all that");
 }
 
 #[tokio::test]
-async fn the_limit_is_enforced_and_told() {
-    let (standin, client) = (StandIn::start().await, client());
-    standin.put(ID, Life::new());
-    standin.limit(2);
+async fn rate_limit_is_enforced_and_reported() {
+    let (standin, client) = (FakeServer::start().await, client());
+    standin.add_job(EXECUTION_ID, JobScript::new());
+    standin.set_rate_limit(2);
     let tell = async || {
-        let answer = ask(&client, &standin, ID).await.expect("an answer");
+        let answer = request_status(&client, &standin, EXECUTION_ID).await.expect("an answer");
         let header = |name: &str| {
             let value = answer.headers().get(name)?;
             Some(value.to_str().expect("text").to_owned())
@@ -78,11 +94,11 @@ async fn the_limit_is_enforced_and_told() {
     assert_eq!(tell().await.0, 200);
     assert_eq!(tell().await.0, 429);
 
-    standin.limit(Limit { requests: 1, window: SOON, retry_after: true });
+    standin.set_rate_limit(RateLimit { requests: 1, window: DEADLINE, send_retry_after: true });
     assert_eq!(tell().await.0, 200);
     assert_eq!(tell().await, (429, Some("\"high\";r=0;t=10".into()), Some("10".into())));
-    standin.clear_limit();
+    standin.clear_rate_limit();
     assert_eq!(tell().await, (200, None, None));
-    assert_eq!(standin.max_in_window(Duration::from_mins(1)), 6);
-    assert_eq!(standin.max_in_window(Duration::from_nanos(1)), 1);
+    assert_eq!(standin.max_requests_in_window(Duration::from_mins(1)), 6);
+    assert_eq!(standin.max_requests_in_window(Duration::from_nanos(1)), 1);
 }

@@ -5,15 +5,17 @@ use jobtrack::provider::sign::{AccessKey, SigningRequest, sign};
 use secrecy::ExposeSecret;
 
 use super::client;
-use crate::support::fake_server::{AK, KEY, Kind, Life, SECURITY_TOKEN, SK, StandIn};
+use crate::support::fake_server::{
+    ACCESS_KEY_ID, API_KEY, FakeServer, JobScript, SECRET_ACCESS_KEY, SECURITY_TOKEN, ServiceKind,
+};
 
-const PATH: &str = "/v1.0/4f1/jobs/208b08d4-0dc2-4dd7-8879-ddd4c020d7aa/status";
-const ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
-const PROJECT: (&str, &str) = ("x-project-id", "4f1");
+const STATUS_PATH: &str = "/v1.0/4f1/jobs/208b08d4-0dc2-4dd7-8879-ddd4c020d7aa/status";
+const JOB_ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
+const PROJECT_HEADER: (&str, &str) = ("x-project-id", "4f1");
 
 /// The headers of a GET of this path, signed.
-fn signed(
-    standin: &StandIn,
+fn signed_headers(
+    standin: &FakeServer,
     path: &str,
     query: &[(&str, &str)],
     more: &[(&str, &str)],
@@ -31,7 +33,11 @@ fn signed(
 }
 
 /// The status of a GET with these headers, and the reason of a refusal.
-async fn ask(standin: &StandIn, target: &str, headers: &[(String, String)]) -> (u16, String) {
+async fn request_status(
+    standin: &FakeServer,
+    target: &str,
+    headers: &[(String, String)],
+) -> (u16, String) {
     let mut request = client().get(format!("{}{target}", standin.base_url()));
     for (name, value) in headers {
         request = request.header(name, value);
@@ -43,18 +49,23 @@ async fn ask(standin: &StandIn, target: &str, headers: &[(String, String)]) -> (
 }
 
 #[tokio::test]
-async fn a_signature_is_taken_if_it_is_that_of_the_request() {
-    let standin = StandIn::start().await;
-    standin.put_for(Kind::Dli, ID, Life::new());
-    let own = (AK, SK);
-    let good = signed(&standin, PATH, &[], &[PROJECT], own);
-    assert_eq!(ask(&standin, PATH, &good).await.0, 200);
+async fn only_a_signature_matching_the_request_is_accepted() {
+    let standin = FakeServer::start().await;
+    standin.add_job_of(ServiceKind::Dli, JOB_ID, JobScript::new());
+    let own = (ACCESS_KEY_ID, SECRET_ACCESS_KEY);
+    let good = signed_headers(&standin, STATUS_PATH, &[], &[PROJECT_HEADER], own);
+    assert_eq!(request_status(&standin, STATUS_PATH, &good).await.0, 200);
     let query = [("b", "\u{503c} +"), ("a", "")];
-    let with_query = signed(&standin, PATH, &query, &[PROJECT], own);
-    assert_eq!(ask(&standin, &format!("{PATH}?b=%E5%80%BC%20%2B&a="), &with_query).await.0, 200);
+    let with_query = signed_headers(&standin, STATUS_PATH, &query, &[PROJECT_HEADER], own);
+    assert_eq!(
+        request_status(&standin, &format!("{STATUS_PATH}?b=%E5%80%BC%20%2B&a="), &with_query)
+            .await
+            .0,
+        200
+    );
     let token = ("x-security-token", SECURITY_TOKEN);
-    let temporary = signed(&standin, PATH, &[], &[PROJECT, token], own);
-    assert_eq!(ask(&standin, PATH, &temporary).await.0, 200);
+    let temporary = signed_headers(&standin, STATUS_PATH, &[], &[PROJECT_HEADER, token], own);
+    assert_eq!(request_status(&standin, STATUS_PATH, &temporary).await.0, 200);
 
     let changed = |name: &str, value: &str| {
         let mut headers = good.clone();
@@ -63,19 +74,37 @@ async fn a_signature_is_taken_if_it_is_that_of_the_request() {
         headers
     };
     let cases = [
-        ("another key", signed(&standin, PATH, &[], &[PROJECT], ("other", SK))),
-        ("another secret", signed(&standin, PATH, &[], &[PROJECT], (AK, "other"))),
-        ("another path", signed(&standin, "/v1.0/4f1/jobs", &[], &[PROJECT], own)),
+        (
+            "another key",
+            signed_headers(
+                &standin,
+                STATUS_PATH,
+                &[],
+                &[PROJECT_HEADER],
+                ("other", SECRET_ACCESS_KEY),
+            ),
+        ),
+        (
+            "another secret",
+            signed_headers(&standin, STATUS_PATH, &[], &[PROJECT_HEADER], (ACCESS_KEY_ID, "other")),
+        ),
+        ("another path", signed_headers(&standin, "/v1.0/4f1/jobs", &[], &[PROJECT_HEADER], own)),
         ("a query", with_query),
-        ("another project", signed(&standin, PATH, &[], &[("x-project-id", "4f2")], own)),
+        (
+            "another project",
+            signed_headers(&standin, STATUS_PATH, &[], &[("x-project-id", "4f2")], own),
+        ),
         (
             "a project not signed",
-            signed(&standin, PATH, &[], &[], own)
+            signed_headers(&standin, STATUS_PATH, &[], &[], own)
                 .into_iter()
                 .chain([("x-project-id".to_owned(), "4f1".to_owned())])
                 .collect(),
         ),
-        ("another token", signed(&standin, PATH, &[], &[("x-security-token", "other")], own)),
+        (
+            "another token",
+            signed_headers(&standin, STATUS_PATH, &[], &[("x-security-token", "other")], own),
+        ),
         ("a token not signed", changed(token.0, token.1)),
         ("another date", changed("x-sdk-date", "19700101T000001Z")),
         ("nonsense", changed("authorization", "SDK-HMAC-SHA256 Access=standin-ak")),
@@ -83,20 +112,21 @@ async fn a_signature_is_taken_if_it_is_that_of_the_request() {
             "nonsense beside a token",
             changed("authorization", "x")
                 .into_iter()
-                .chain([("x-auth-token".to_owned(), KEY.to_owned())])
+                .chain([("x-auth-token".to_owned(), API_KEY.to_owned())])
                 .collect(),
         ),
     ];
     for (case, headers) in cases {
-        let (status, why) = ask(&standin, PATH, &headers).await;
+        let (status, why) = request_status(&standin, STATUS_PATH, &headers).await;
         let expected = "verify aksk signature fail";
         assert!(
             status == 401 && why.contains("APIGW.0301") && why.contains(expected),
             "{case}: {why}"
         );
     }
-    standin.set_key("new");
-    assert_eq!(ask(&standin, PATH, &good).await.0, 401);
-    let renewed = signed(&standin, PATH, &[], &[PROJECT], (AK, "new"));
-    assert_eq!(ask(&standin, PATH, &renewed).await.0, 200);
+    standin.set_credentials("new");
+    assert_eq!(request_status(&standin, STATUS_PATH, &good).await.0, 401);
+    let renewed =
+        signed_headers(&standin, STATUS_PATH, &[], &[PROJECT_HEADER], (ACCESS_KEY_ID, "new"));
+    assert_eq!(request_status(&standin, STATUS_PATH, &renewed).await.0, 200);
 }

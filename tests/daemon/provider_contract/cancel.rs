@@ -5,10 +5,10 @@ use std::time::Duration;
 use jobtrack::job::ObservedState;
 
 use super::harness::{FIXTURES, Harness, ProviderErrorKind, error_kind};
-use crate::support::fake_server::{Fault, Life, Target, Times};
+use crate::support::fake_server::{Fault, FaultRepeat, FaultTarget, JobScript};
 
-fn long_running() -> Life {
-    Life::new().running(Duration::from_hours(1))
+fn long_running() -> JobScript {
+    JobScript::new().running(Duration::from_hours(1))
 }
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn a_cancel_is_one_request_and_the_next_poll_sees_the_end() {
         assert_eq!(methods, ["GET", method, "GET"], "{}", fixture.kind);
         assert!(requests[1].path.ends_with(path_suffix), "{}", requests[1].path);
         assert_eq!(requests[1].workspace, requests[0].workspace, "{}", fixture.kind);
-        assert_eq!(harness.server.violations(), [""; 0]);
+        assert_eq!(harness.server.client_violations(), [""; 0]);
     }
 }
 
@@ -44,7 +44,11 @@ async fn polls_and_checks_never_cancel_a_job() {
                 .await
                 .result
                 .expect_err("no state is in it");
-            harness.server.fault(Target::All, Fault::status(status, "{}"), Times::Once);
+            harness.server.inject_fault(
+                FaultTarget::All,
+                Fault::status(status, "{}"),
+                FaultRepeat::Once,
+            );
             harness.check(0).await;
         }
         assert_eq!(harness.poll().await.result.expect("an answer").state, ObservedState::Running);
@@ -72,15 +76,20 @@ async fn cancel_errors_are_classified_like_poll_errors_and_not_retried() {
             (Fault::Hang, "timed out"),
         ];
         for (fault, expected_message) in cases.into_iter().chain(rejected) {
-            let before = harness.server.count();
-            harness.server.fault(Target::All, fault, Times::Once);
+            let before = harness.server.request_count();
+            harness.server.inject_fault(FaultTarget::All, fault, FaultRepeat::Once);
             let error = harness.cancel().await.expect_err(expected_message);
             assert!(error.to_string().contains(expected_message), "{}: {error}", fixture.kind);
-            assert_eq!(harness.server.count(), before + 1, "{}: {expected_message}", fixture.kind);
+            assert_eq!(
+                harness.server.request_count(),
+                before + 1,
+                "{}: {expected_message}",
+                fixture.kind
+            );
         }
         assert_eq!(harness.poll().await.result.expect("an answer").state, ObservedState::Running);
 
-        harness.server.set_key("another");
+        harness.server.set_credentials("another");
         let auth_error = harness.cancel().await.expect_err("another key is needed");
         assert_eq!(error_kind(&auth_error), ProviderErrorKind::Auth, "{auth_error}");
     }

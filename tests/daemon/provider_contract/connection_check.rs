@@ -3,11 +3,11 @@
 use jobtrack::job::{ConnectionCheck, Finding};
 
 use super::harness::{FIXTURES, Harness};
-use crate::support::fake_server::{Fault, StandIn, Target, Times};
+use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget};
 
 async fn check_with_fault(harness: &Harness, fault: Fault) -> Finding {
     // For as long as it tries: a token that is refused is fetched anew.
-    harness.server.fault(Target::All, fault, Times::Always);
+    harness.server.inject_fault(FaultTarget::All, fault, FaultRepeat::Always);
     let finding = harness.check(0).await.finding;
     harness.server.clear_faults();
     finding
@@ -54,7 +54,7 @@ async fn every_kind_distinguishes_the_causes_of_failure() {
             let case = format!("{}: {fault:?}", fixture.kind);
             assert_eq!(finding_name(&check_with_fault(&harness, fault).await), expected, "{case}");
         }
-        harness.server.set_key("another");
+        harness.server.set_credentials("another");
         assert_eq!(
             finding_name(&harness.check(0).await.finding),
             "credentials",
@@ -68,7 +68,7 @@ async fn every_kind_distinguishes_the_causes_of_failure() {
             "{}",
             fixture.kind
         );
-        assert_eq!(harness.server.violations(), [""; 0]);
+        assert_eq!(harness.server.client_violations(), [""; 0]);
     }
 }
 
@@ -103,7 +103,11 @@ async fn clock_skew_is_measured_from_successes_and_errors() {
             assert_eq!((check.is_ok(), &check.finding), (false, &Finding::Ok));
             let measured_s = check.clock_ahead_s.expect("the service told its time");
             assert!((measured_s - skew_s).abs() < 5, "{measured_s} for {skew_s}");
-            harness.server.fault(Target::All, Fault::status(401, "{}"), Times::Once);
+            harness.server.inject_fault(
+                FaultTarget::All,
+                Fault::status(401, "{}"),
+                FaultRepeat::Once,
+            );
             assert!(harness.check(skew_s).await.clock_ahead_s.is_some());
         }
     }
@@ -112,7 +116,7 @@ async fn clock_skew_is_measured_from_successes_and_errors() {
 #[tokio::test]
 async fn an_unresolvable_host_is_unreachable() {
     for fixture in FIXTURES {
-        let server = StandIn::start().await;
+        let server = FakeServer::start().await;
         let harness = Harness::with_base_url(fixture, server, "https://nobody.invalid");
         assert_eq!(
             finding_name(&harness.check(0).await.finding),

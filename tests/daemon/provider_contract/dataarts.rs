@@ -11,21 +11,22 @@ use super::harness::{
     huawei_password_config, into_object,
 };
 use crate::support::fake_server::{
-    AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SECURITY_TOKEN, SK, StandIn, dataarts,
+    ACCESS_KEY_ID, API_KEY, FIRST_TOKEN, FakeServer, PASSWORD, SECRET_ACCESS_KEY, SECURITY_TOKEN,
+    ServiceKind, dataarts,
 };
 
 const ID: &str = "\u{811a}\u{672c}_etl.v2/a1ad-448a-9d56-4154193d49c5";
 
 pub(crate) const DATAARTS: ProviderFixture = ProviderFixture {
     kind: "dataarts",
-    config: |base_url, secrets| config(base_url, secrets, &[("token", KEY)]),
-    expected_credential: KEY,
+    config: |base_url, secrets| config(base_url, secrets, &[("token", API_KEY)]),
+    expected_credential: API_KEY,
     renews_token: false,
-    secrets: &[KEY],
+    secrets: &[API_KEY],
     remote_id: ID,
     cancel_request: ("POST", "/stop"),
     cancel_rejection_body: None,
-    add_job: |server: &StandIn, life| server.put_for(Kind::DataArts, ID, life),
+    add_job: |server: &FakeServer, life| server.add_job_of(ServiceKind::DataArts, ID, life),
     minimal_body: |word| into_object(json!({ "status": word, "results": [] })),
     id_field: None,
     state_field: "status",
@@ -98,10 +99,14 @@ pub(crate) const DATAARTS: ProviderFixture = ProviderFixture {
 /// The same, signed with a temporary key.
 pub(crate) const SIGNED_DATAARTS: ProviderFixture = ProviderFixture {
     config: |base_url, secrets| {
-        config(base_url, secrets, &[("ak", AK), ("sk", SK), ("security_token", SECURITY_TOKEN)])
+        config(
+            base_url,
+            secrets,
+            &[("ak", ACCESS_KEY_ID), ("sk", SECRET_ACCESS_KEY), ("security_token", SECURITY_TOKEN)],
+        )
     },
-    expected_credential: AK,
-    secrets: &[AK, SK, SECURITY_TOKEN],
+    expected_credential: ACCESS_KEY_ID,
+    secrets: &[ACCESS_KEY_ID, SECRET_ACCESS_KEY, SECURITY_TOKEN],
     ..DATAARTS
 };
 

@@ -10,21 +10,23 @@ use super::harness::{
     BodyExample, ProviderErrorKind, ProviderFixture, RejectionCase, huawei_auth_config,
     huawei_password_config, into_object,
 };
-use crate::support::fake_server::{AK, FIRST_TOKEN, KEY, Kind, PASSWORD, SK, StandIn, dli};
+use crate::support::fake_server::{
+    ACCESS_KEY_ID, API_KEY, FIRST_TOKEN, FakeServer, PASSWORD, SECRET_ACCESS_KEY, ServiceKind, dli,
+};
 
 pub(crate) const PROJECT: &str = "48cc2c48765f481480c7db940d6409d1";
 const ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
 
 pub(crate) const DLI: ProviderFixture = ProviderFixture {
     kind: "dli",
-    config: |base_url, secrets| config(base_url, secrets, &[("token", KEY)]),
-    expected_credential: KEY,
+    config: |base_url, secrets| config(base_url, secrets, &[("token", API_KEY)]),
+    expected_credential: API_KEY,
     renews_token: false,
-    secrets: &[KEY],
+    secrets: &[API_KEY],
     remote_id: ID,
     cancel_request: ("DELETE", "/jobs/208b08d4-0dc2-4dd7-8879-ddd4c020d7aa"),
     cancel_rejection_body: Some(r#"{"is_success":false,"message":"it is being committed"}"#),
-    add_job: |server: &StandIn, life| server.put_for(Kind::Dli, ID, life),
+    add_job: |server: &FakeServer, life| server.add_job_of(ServiceKind::Dli, ID, life),
     minimal_body: |word| into_object(json!({ "job_id": ID, "status": word })),
     id_field: Some("job_id"),
     state_field: "status",
@@ -137,9 +139,11 @@ pub(crate) const DLI: ProviderFixture = ProviderFixture {
 
 /// The same, signed with a lasting key.
 pub(crate) const SIGNED_DLI: ProviderFixture = ProviderFixture {
-    config: |base_url, secrets| config(base_url, secrets, &[("ak", AK), ("sk", SK)]),
-    expected_credential: AK,
-    secrets: &[AK, SK],
+    config: |base_url, secrets| {
+        config(base_url, secrets, &[("ak", ACCESS_KEY_ID), ("sk", SECRET_ACCESS_KEY)])
+    },
+    expected_credential: ACCESS_KEY_ID,
+    secrets: &[ACCESS_KEY_ID, SECRET_ACCESS_KEY],
     ..DLI
 };
 

@@ -4,23 +4,23 @@ use jobtrack::job::{Observation, ObservedState, ProviderTimes, SimilarityKeys, U
 use serde_json::{Value, json};
 
 use super::harness::{BodyExample, ProviderErrorKind, ProviderFixture, RejectionCase, into_object};
-use crate::support::fake_server::{KEY, StandIn, dune};
+use crate::support::fake_server::{API_KEY, FakeServer, dune};
 
 const ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
 
 pub(crate) const DUNE: ProviderFixture = ProviderFixture {
     kind: "dune",
     config: |base_url, secrets| {
-        let key = secrets.join(KEY);
+        let key = secrets.join(API_KEY);
         format!("base_url = \"{base_url}\"\napi_key = {{ file = \"{}\" }}\n", key.display())
     },
-    expected_credential: KEY,
+    expected_credential: API_KEY,
     renews_token: false,
-    secrets: &[KEY],
+    secrets: &[API_KEY],
     remote_id: ID,
     cancel_request: ("POST", "/cancel"),
     cancel_rejection_body: Some(r#"{"success":false}"#),
-    add_job: |server: &StandIn, life| server.put(ID, life),
+    add_job: |server: &FakeServer, life| server.add_job(ID, life),
     minimal_body: |word| into_object(json!({ "execution_id": ID, "state": word })),
     id_field: Some("execution_id"),
     state_field: "state",

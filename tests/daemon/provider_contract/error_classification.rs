@@ -181,7 +181,7 @@ async fn an_unknown_job_and_a_wrong_key_are_distinguished() {
         let harness = Harness::new(fixture).await;
         let error = harness.poll().await.result.expect_err("nobody put it in");
         assert_eq!(error_kind(&error), ProviderErrorKind::NotFound, "{error}");
-        harness.server.set_key("another");
+        harness.server.set_credentials("another");
         let error = harness.poll().await.result.expect_err("another key is needed");
         assert_eq!(error_kind(&error), ProviderErrorKind::Auth, "{error}");
     }
@@ -191,7 +191,7 @@ async fn an_unknown_job_and_a_wrong_key_are_distinguished() {
 async fn a_base_url_path_is_kept() {
     for fixture in FIXTURES {
         for path in ["/proxy", "/proxy/"] {
-            let server = crate::support::fake_server::StandIn::start().await;
+            let server = crate::support::fake_server::FakeServer::start().await;
             let base_url = format!("{}{path}", server.base_url());
             let harness = Harness::with_base_url(fixture, server, &base_url);
             harness.poll().await.result.expect_err("nothing is there");

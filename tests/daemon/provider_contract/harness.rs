@@ -15,8 +15,8 @@ use super::dataarts::{DATAARTS, PASSWORD_DATAARTS, SIGNED_DATAARTS};
 use super::dli::{DLI, PASSWORD_DLI, SIGNED_DLI};
 use super::dune::DUNE;
 use crate::support::fake_server::{
-    AK, DOMAIN, FIRST_TOKEN, Fault, KEY, Life, PASSWORD, PROJECT, SECURITY_TOKEN, SK, StandIn,
-    Target, Times, USER,
+    ACCESS_KEY_ID, API_KEY, DOMAIN_NAME, FIRST_TOKEN, FakeServer, Fault, FaultRepeat, FaultTarget,
+    JobScript, PASSWORD, PROJECT_NAME, SECRET_ACCESS_KEY, SECURITY_TOKEN, USER_NAME,
 };
 
 pub(crate) const FIXTURES: [&ProviderFixture; 7] =
@@ -43,7 +43,7 @@ pub(crate) struct ProviderFixture {
     /// A 200 that refuses to stop it, if the service knows such.
     pub(crate) cancel_rejection_body: Option<&'static str>,
     /// Gives that job a life at the stand-in.
-    pub(crate) add_job: fn(&StandIn, Life),
+    pub(crate) add_job: fn(&FakeServer, JobScript),
     /// The least body that says this word of the job.
     pub(crate) minimal_body: fn(word: &str) -> Map<String, Value>,
     /// The field that names the job, if an answer does.
@@ -101,8 +101,8 @@ pub(crate) fn huawei_auth_config(dir: &Path, keys: &[(&str, &str)]) -> String {
 /// The same for a user and his password.
 pub(crate) fn huawei_password_config(base_url: &str, dir: &Path) -> String {
     format!(
-        "iam_url = \"{base_url}\"\nauth = {{ user = \"{USER}\", domain = \"{DOMAIN}\", \
-         project = \"{PROJECT}\", password = {{ file = '{}' }} }}\n",
+        "iam_url = \"{base_url}\"\nauth = {{ user = \"{USER_NAME}\", domain = \"{DOMAIN_NAME}\", \
+         project = \"{PROJECT_NAME}\", password = {{ file = '{}' }} }}\n",
         dir.join(PASSWORD).display()
     )
 }
@@ -134,21 +134,21 @@ pub(crate) fn error_kind(error: &ProviderError) -> ProviderErrorKind {
 /// A provider, ready to ask the stand-in.
 pub(crate) struct Harness {
     pub(crate) fixture: &'static ProviderFixture,
-    pub(crate) server: StandIn,
+    pub(crate) server: FakeServer,
     pub(crate) provider: Box<dyn Provider>,
     _dir: TempDir,
 }
 
 impl Harness {
     pub(crate) async fn new(fixture: &'static ProviderFixture) -> Self {
-        let server = StandIn::start().await;
+        let server = FakeServer::start().await;
         let base_url = server.base_url();
         Self::with_base_url(fixture, server, &base_url)
     }
 
     /// With more lines in the provider's section.
     pub(crate) async fn with_config(fixture: &'static ProviderFixture, extra_config: &str) -> Self {
-        let server = StandIn::start().await;
+        let server = FakeServer::start().await;
         let base_url = server.base_url();
         Self::try_with_config(fixture, server, &base_url, extra_config).expect("a provider")
     }
@@ -156,7 +156,7 @@ impl Harness {
     /// With the service at another address than the stand-in's own.
     pub(crate) fn with_base_url(
         fixture: &'static ProviderFixture,
-        server: StandIn,
+        server: FakeServer,
         base_url: &str,
     ) -> Self {
         Self::try_with_config(fixture, server, base_url, "").expect("a provider")
@@ -167,7 +167,7 @@ impl Harness {
         fixture: &'static ProviderFixture,
         extra_config: &str,
     ) -> String {
-        let server = StandIn::start().await;
+        let server = FakeServer::start().await;
         let base_url = server.base_url();
         match Self::try_with_config(fixture, server, &base_url, extra_config) {
             Ok(_) => panic!("{extra_config} is taken"),
@@ -177,7 +177,7 @@ impl Harness {
 
     fn try_with_config(
         fixture: &'static ProviderFixture,
-        server: StandIn,
+        server: FakeServer,
         base_url: &str,
         extra_config: &str,
     ) -> Result<Self, BuildError> {
@@ -237,9 +237,9 @@ impl Harness {
     fn assert_no_secrets(&self, text: &str) {
         let address = self.server.addr().to_string();
         for secret in [
-            KEY,
-            AK,
-            SK,
+            API_KEY,
+            ACCESS_KEY_ID,
+            SECRET_ACCESS_KEY,
             SECURITY_TOKEN,
             PASSWORD,
             FIRST_TOKEN,
@@ -255,7 +255,7 @@ impl Harness {
 
     /// Asks once, and gets this, whatever it tries.
     pub(crate) async fn poll_with_fault(&self, fault: Fault) -> Answer {
-        self.server.fault(Target::All, fault, Times::Always);
+        self.server.inject_fault(FaultTarget::All, fault, FaultRepeat::Always);
         let answer = self.poll().await;
         self.server.clear_faults();
         answer

@@ -14,7 +14,10 @@ use super::dataarts::DATAARTS;
 use super::dli::{DLI, PROJECT, SIGNED_DLI};
 use super::dune::DUNE;
 use super::harness::{Harness, ProviderErrorKind, ProviderFixture, error_kind};
-use crate::support::fake_server::{AK, End, Fault, KEY, Kind, Life, SK, Target, Times, dli};
+use crate::support::fake_server::{
+    ACCESS_KEY_ID, API_KEY, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript, SECRET_ACCESS_KEY,
+    ServiceKind, dli,
+};
 
 /// When the first job begins, in milliseconds.
 const FIRST_START_MS: i64 = 1_700_000_000_000;
@@ -33,7 +36,7 @@ async fn request_list(harness: &Harness, window: ListWindow) -> ListAnswer {
     let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
     let listing = harness.provider.list(&window, now).await;
     let text = format!("{listing:?}");
-    for secret in [KEY, AK, SK, "http:", "/jobs"] {
+    for secret in [API_KEY, ACCESS_KEY_ID, SECRET_ACCESS_KEY, "http:", "/jobs"] {
         assert!(!text.contains(secret), "{secret} is told: {text:.2000}");
     }
     if let Err(error) = &listing.result {
@@ -45,7 +48,7 @@ async fn request_list(harness: &Harness, window: ListWindow) -> ListAnswer {
 
 /// Meets this fault instead of the list.
 async fn list_with_fault(harness: &Harness, fault: Fault) -> ListAnswer {
-    harness.server.fault(Target::Lists, fault, Times::Once);
+    harness.server.inject_fault(FaultTarget::ListRequests, fault, FaultRepeat::Once);
     request_list(harness, full_window()).await
 }
 
@@ -71,24 +74,24 @@ fn remote_id(number: i64) -> String {
 }
 
 /// Puts in a job that began so many seconds after [`BEGIN`].
-fn add_job(harness: &Harness, number: i64, life: Life) {
+fn add_job(harness: &Harness, number: i64, life: JobScript) {
     let started_at = Timestamp::from_millisecond(FIRST_START_MS + number * 1000).expect("a time");
-    harness.server.put_for(Kind::Dli, &remote_id(number), life.submitted_at(started_at));
+    harness.server.add_job_of(ServiceKind::Dli, &remote_id(number), life.submitted_at(started_at));
 }
 
 #[tokio::test]
 async fn a_list_row_matches_a_single_poll() {
     for fixture in [&DLI, &SIGNED_DLI] {
         let harness = Harness::new(fixture).await;
-        let ran_briefly = || Life::new().running(Duration::from_millis(885));
+        let ran_briefly = || JobScript::new().running(Duration::from_millis(885));
         let lives = [
-            Life::new(),
+            JobScript::new(),
             ran_briefly(),
-            ran_briefly().then(End::Completed),
-            ran_briefly().then(End::Failed),
-            ran_briefly().then(End::Cancelled),
-            ran_briefly().then(End::Canceled),
-            ran_briefly().then_says("DREAMING", None),
+            ran_briefly().ending_with(JobEnd::Completed),
+            ran_briefly().ending_with(JobEnd::Failed),
+            ran_briefly().ending_with(JobEnd::Cancelled),
+            ran_briefly().ending_with(JobEnd::Canceled),
+            ran_briefly().ending_in_state("DREAMING", None),
         ];
         // Each life in each of the dialects.
         let numbered = (0..).zip(lives.iter().cycle().take(lives.len() * 6));
@@ -96,7 +99,10 @@ async fn a_list_row_matches_a_single_poll() {
 
         let listed = request_list(&harness, full_window()).await.result.expect("a list");
         assert_eq!((listed.jobs.len(), listed.total_count), (42, 42));
-        assert_eq!((harness.server.lists(), harness.server.violations()), (1, Vec::new()));
+        assert_eq!(
+            (harness.server.list_request_count(), harness.server.client_violations()),
+            (1, Vec::new())
+        );
         for (number, (id, row)) in (0..).zip(listed.jobs) {
             assert_eq!(id.as_str(), remote_id(number), "in the order of their begin");
             let poll_time = UtcTime::from_millis(FIRST_START_MS);
@@ -168,7 +174,7 @@ async fn a_rows_end_time_is_used_for_finished_jobs_only() {
 async fn pages_match_the_requested_window() {
     let harness = Harness::new(&SIGNED_DLI).await;
     for number in 0..250 {
-        add_job(&harness, number, Life::new().then(End::Completed));
+        add_job(&harness, number, JobScript::new().ending_with(JobEnd::Completed));
     }
     let end = FIRST_START_MS + 249_000;
     let cases = [
@@ -193,8 +199,8 @@ async fn pages_match_the_requested_window() {
     let expected = format!(
         "/v1.0/{PROJECT}/jobs?start={FIRST_START_MS}&end={end}&page-size=100&current-page=1&order=start_time_asc"
     );
-    assert_eq!((first.target, first.list, first.job), (expected, true, None));
-    assert_eq!(harness.server.violations(), [""; 0]);
+    assert_eq!((first.target, first.is_list, first.job_id), (expected, true, None));
+    assert_eq!(harness.server.client_violations(), [""; 0]);
 }
 
 #[tokio::test]
@@ -308,11 +314,11 @@ async fn list_errors_match_poll_errors_except_not_found() {
         list_with_fault(&harness, rate_limited).await.rate_limit.retry_after,
         Some(Duration::from_secs(7))
     );
-    for fault in [Fault::Hang, Fault::Reset, Fault::CutBody] {
+    for fault in [Fault::Hang, Fault::Reset, Fault::TruncatedBody] {
         let error = list_with_fault(&harness, fault).await.result.expect_err("a fault");
         assert_eq!(error_kind(&error), ProviderErrorKind::Transient, "{error}");
     }
-    harness.server.set_key("another");
+    harness.server.set_credentials("another");
     let error = request_list(&harness, full_window()).await.result.expect_err("a stranger");
     assert_eq!(error_kind(&error), ProviderErrorKind::Auth, "{error}");
 }
@@ -337,7 +343,7 @@ async fn providers_without_a_list_send_no_list_request() {
         assert!(!harness.provider.supports_list());
         let error = request_list(&harness, full_window()).await.result.expect_err("no list");
         assert_eq!(error, ProviderError::Misconfigured("has no list".into()));
-        assert_eq!(harness.server.count(), 0);
+        assert_eq!(harness.server.request_count(), 0);
     }
 }
 

@@ -6,7 +6,7 @@ use jobtrack::job::{RateLimitInfo, RateLimitQuota, UtcTime};
 use serde_json::Value;
 
 use super::harness::{FIXTURES, Harness};
-use crate::support::fake_server::{Fault, Life};
+use crate::support::fake_server::{Fault, JobScript};
 
 fn status_fault(code: u16, body: String, headers: &[(&str, &str)]) -> Fault {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -48,7 +48,7 @@ async fn fault_37_rate_limits_are_read_from_successes_and_errors() {
 async fn fault_37_a_retry_after_date_is_relative_to_the_providers_clock() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        (fixture.add_job)(&harness.server, Life::new());
+        (fixture.add_job)(&harness.server, JobScript::new());
         let date = harness.poll().await.server_date.expect("a date");
         let in_an_hour = date.plus(Duration::from_hours(1)).to_string();
         let later: jiff::Timestamp = in_an_hour.parse().expect("a time");
@@ -69,10 +69,10 @@ async fn fault_37_a_retry_after_date_is_relative_to_the_providers_clock() {
 async fn the_providers_clock_is_read_in_whole_seconds() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        (fixture.add_job)(&harness.server, Life::new());
+        (fixture.add_job)(&harness.server, JobScript::new());
         let answers = [harness.poll().await, harness.poll_with_fault(Fault::status(500, "")).await];
         for (answer, request) in answers.iter().zip(harness.server.requests()) {
-            let at = request.at.wall.as_second() * 1000;
+            let at = request.received_at.wall.as_second() * 1000;
             assert_eq!(answer.server_date, Some(UtcTime::from_millis(at)));
         }
     }

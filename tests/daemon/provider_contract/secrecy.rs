@@ -5,16 +5,16 @@
 use serde_json::Value;
 
 use super::harness::{FIXTURES, Harness, ProviderFixture};
-use crate::support::fake_server::{Fault, Life};
+use crate::support::fake_server::{Fault, JobScript};
 
 #[tokio::test]
 async fn the_secret_is_sent_and_not_in_the_url() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        (fixture.add_job)(&harness.server, Life::new());
+        (fixture.add_job)(&harness.server, JobScript::new());
         harness.poll().await.result.expect("the stand-in takes only the right key");
-        assert_eq!(harness.server.keys_seen(), [fixture.expected_credential]);
-        assert_eq!(harness.server.violations(), [""; 0]);
+        assert_eq!(harness.server.credentials_seen(), [fixture.expected_credential]);
+        assert_eq!(harness.server.client_violations(), [""; 0]);
         for request in harness.server.requests() {
             for secret in fixture.secrets {
                 assert!(!request.target.contains(secret), "{}", request.target);

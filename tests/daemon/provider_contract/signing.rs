@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::dli::{PROJECT, SIGNED_DLI};
 use super::harness::{Harness, ProviderErrorKind, ProviderFixture, error_kind};
-use crate::support::fake_server::Life;
+use crate::support::fake_server::JobScript;
 
 /// Projects of other ids, which are a part of the path.
 const UNUSUAL_PROJECTS: [(&str, &ProviderFixture); 6] = [
@@ -64,7 +64,7 @@ fn config_for_project(project: &str, base_url: &str, secrets: &Path) -> String {
 async fn the_sent_path_is_the_signed_path() {
     for (encoded_project, subject) in UNUSUAL_PROJECTS {
         let harness = Harness::new(subject).await;
-        (subject.add_job)(&harness.server, Life::new());
+        (subject.add_job)(&harness.server, JobScript::new());
         harness.poll().await.result.unwrap_or_else(|error| panic!("{encoded_project}: {error}"));
         let path = harness.server.requests().pop().expect("a request").path;
         assert_eq!(path, format!("/v1.0/{encoded_project}/jobs/{}/status", subject.remote_id));
@@ -76,5 +76,5 @@ async fn a_path_that_url_parsing_would_change_is_not_requested() {
     let harness = Harness::new(&DOT_SEGMENT_PROJECT).await;
     let error = harness.poll().await.result.expect_err("no path");
     assert_eq!(error_kind(&error), ProviderErrorKind::Misconfigured, "{error}");
-    assert_eq!(harness.server.count(), 0);
+    assert_eq!(harness.server.request_count(), 0);
 }

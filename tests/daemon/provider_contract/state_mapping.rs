@@ -6,7 +6,7 @@ use jobtrack::job::ObservedState;
 use serde_json::Value;
 
 use super::harness::{FIXTURES, Harness};
-use crate::support::fake_server::{End, Life};
+use crate::support::fake_server::{JobEnd, JobScript};
 
 #[tokio::test]
 async fn each_known_state_is_mapped_and_kept_verbatim() {
@@ -96,12 +96,18 @@ async fn complete_bodies_are_parsed_in_full() {
 async fn each_stage_of_a_job_is_observed() {
     let hour = Duration::from_hours(1);
     let job_with =
-        |pending: Duration, running: Duration| Life::new().pending(pending).running(running);
+        |pending: Duration, running: Duration| JobScript::new().pending(pending).running(running);
     let cases = [
         (job_with(hour, hour), ObservedState::Pending),
         (job_with(Duration::ZERO, hour), ObservedState::Running),
-        (job_with(Duration::ZERO, Duration::ZERO).then(End::Completed), ObservedState::Succeeded),
-        (job_with(Duration::ZERO, Duration::ZERO).then(End::Failed), ObservedState::Failed),
+        (
+            job_with(Duration::ZERO, Duration::ZERO).ending_with(JobEnd::Completed),
+            ObservedState::Succeeded,
+        ),
+        (
+            job_with(Duration::ZERO, Duration::ZERO).ending_with(JobEnd::Failed),
+            ObservedState::Failed,
+        ),
     ];
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
@@ -119,7 +125,7 @@ async fn each_stage_of_a_job_is_observed() {
                 "why it failed: {observation:?}"
             );
         }
-        assert_eq!(harness.server.violations(), [""; 0], "{}", fixture.kind);
+        assert_eq!(harness.server.client_violations(), [""; 0], "{}", fixture.kind);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::harness::{FIXTURES, Harness, ProviderErrorKind, REQUEST_TIMEOUT, error_kind};
-use crate::support::fake_server::{Fault, Life, StandIn, Target, Times};
+use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobScript};
 
 /// Only a poll that does not end by itself takes so long.
 const MAX_POLL_DURATION: Duration = Duration::from_secs(8);
@@ -14,18 +14,18 @@ async fn fault_36_42_every_poll_ends_within_the_timeout() {
     let pause = Duration::from_millis(100);
     let cases = [
         ("no answer", Fault::Hang, ProviderErrorKind::Transient),
-        ("a late answer", Fault::Slow(MAX_POLL_DURATION), ProviderErrorKind::Transient),
+        ("a late answer", Fault::Delayed(MAX_POLL_DURATION), ProviderErrorKind::Transient),
         ("a slow head", Fault::SlowHeaders(pause), ProviderErrorKind::Transient),
         ("a slow body", Fault::SlowBody(pause), ProviderErrorKind::Transient),
         ("a reset", Fault::Reset, ProviderErrorKind::Transient),
-        ("a body that is cut off", Fault::CutBody, ProviderErrorKind::Transient),
+        ("a body that is cut off", Fault::TruncatedBody, ProviderErrorKind::Transient),
         ("2 MB", Fault::HugeBody(2_000_000), ProviderErrorKind::Malformed),
         ("64 MB", Fault::HugeBody(64_000_000), ProviderErrorKind::Malformed),
         ("a bomb", Fault::GzipBomb(200_000_000), ProviderErrorKind::Malformed),
     ];
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        (fixture.add_job)(&harness.server, Life::new());
+        (fixture.add_job)(&harness.server, JobScript::new());
         for (name, fault, expected) in cases.clone() {
             let (answer, elapsed) = timed_poll(&harness, fault).await;
             let error = answer.expect_err(name);
@@ -57,11 +57,11 @@ async fn fault_42_endless_chunks_are_stopped_by_time_or_size() {
 async fn the_configured_timeout_applies() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        (fixture.add_job)(&harness.server, Life::new());
+        (fixture.add_job)(&harness.server, JobScript::new());
         let (answer, elapsed) = timed_poll(&harness, Fault::Hang).await;
         answer.expect_err("no answer");
         assert!((REQUEST_TIMEOUT..MAX_POLL_DURATION).contains(&elapsed), "{elapsed:?}");
-        let (answer, _) = timed_poll(&harness, Fault::Slow(REQUEST_TIMEOUT / 4)).await;
+        let (answer, _) = timed_poll(&harness, Fault::Delayed(REQUEST_TIMEOUT / 4)).await;
         answer.expect("in time");
     }
 }
@@ -81,7 +81,7 @@ async fn timed_poll(
 async fn fault_36_a_refused_connection_is_transient_and_recovers() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        (fixture.add_job)(&harness.server, Life::new());
+        (fixture.add_job)(&harness.server, JobScript::new());
         harness.poll().await.result.expect("an answer");
         harness.server.pause().await;
         let error = harness.poll().await.result.expect_err("nobody listens");
@@ -96,18 +96,19 @@ async fn fault_36_a_refused_connection_is_transient_and_recovers() {
 async fn fault_36_requests_are_not_retried() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        (fixture.add_job)(&harness.server, Life::new());
+        (fixture.add_job)(&harness.server, JobScript::new());
         harness.poll().await.result.expect("a connection to be used again");
-        for fault in [Fault::Reset, Fault::CutBody, Fault::status(503, ""), Fault::status(401, "")]
+        for fault in
+            [Fault::Reset, Fault::TruncatedBody, Fault::status(503, ""), Fault::status(401, "")]
         {
-            let before = harness.server.count();
-            harness.server.fault(Target::All, fault.clone(), Times::Always);
+            let before = harness.server.request_count();
+            harness.server.inject_fault(FaultTarget::All, fault.clone(), FaultRepeat::Always);
             harness.poll().await.result.expect_err("a fault");
             // But with another token it is another request.
             let token_renewed =
                 fixture.renews_token && matches!(fault, Fault::Status { code: 401, .. });
             let expected_requests = 1 + usize::from(token_renewed);
-            assert_eq!(harness.server.count(), before + expected_requests, "{fault:?}");
+            assert_eq!(harness.server.request_count(), before + expected_requests, "{fault:?}");
             harness.server.clear_faults();
         }
     }
@@ -116,8 +117,8 @@ async fn fault_36_requests_are_not_retried() {
 #[tokio::test]
 async fn fault_43_redirects_are_not_followed() {
     for fixture in FIXTURES {
-        let (harness, other_server) = (Harness::new(fixture).await, StandIn::start().await);
-        (fixture.add_job)(&other_server, Life::new());
+        let (harness, other_server) = (Harness::new(fixture).await, FakeServer::start().await);
+        (fixture.add_job)(&other_server, JobScript::new());
         let same_server_url = format!("{}/elsewhere", harness.server.base_url());
         for location in [
             format!("{}/x", other_server.base_url()),
@@ -136,9 +137,13 @@ async fn fault_43_redirects_are_not_followed() {
                 );
             }
         }
-        assert_eq!((other_server.count(), other_server.connections()), (0, 0), "never asked");
+        assert_eq!(
+            (other_server.request_count(), other_server.connection_count()),
+            (0, 0),
+            "never asked"
+        );
         let requests = harness.server.requests();
-        assert!(requests.iter().all(|request| request.job.is_some()), "only for the job");
+        assert!(requests.iter().all(|request| request.job_id.is_some()), "only for the job");
     }
 }
 
@@ -146,11 +151,11 @@ async fn fault_43_redirects_are_not_followed() {
 async fn one_connection_is_reused_across_polls() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        (fixture.add_job)(&harness.server, Life::new());
+        (fixture.add_job)(&harness.server, JobScript::new());
         for _ in 0..20 {
             harness.poll().await.result.expect("an answer");
         }
-        assert_eq!((harness.server.count(), harness.server.connections()), (20, 1));
+        assert_eq!((harness.server.request_count(), harness.server.connection_count()), (20, 1));
     }
 }
 

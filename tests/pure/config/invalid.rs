@@ -1,19 +1,22 @@
 //! What is refused: in words that name the file, the line, the key and what is allowed.
 
-use super::Case;
+use super::ConfigCase;
 
 /// A file, the line that is wrong, the key, and words that must be in the complaint.
-type Wrong<'a> = (&'a str, usize, &'a str, &'a [&'a str]);
+type InvalidCase<'a> = (&'a str, usize, &'a str, &'a [&'a str]);
 
-const DUNE: &str = "[providers.dune]\nkind = \"dune\"\napi_key = { file = \"/key\" }\n";
+const DUNE_TOML: &str = "[providers.dune]\nkind = \"dune\"\napi_key = { file = \"/key\" }\n";
 
-fn check(cases: &[Wrong<'_>]) {
+fn assert_errors(cases: &[InvalidCase<'_>]) {
     for (text, line, key, words) in cases {
-        let case = Case::file(text);
+        let case = ConfigCase::with_file(text);
         let file = case.file.as_ref().expect("a file").display().to_string();
-        let why = case.refused();
-        let complaint = format!("{file}:{line}: {key} ");
-        assert!(why.lines().any(|one| one.starts_with(&complaint)), "{complaint}…\n{why}");
+        let why = case.load_error();
+        let expected_error = format!("{file}:{line}: {key} ");
+        assert!(
+            why.lines().any(|one| one.starts_with(&expected_error)),
+            "{expected_error}…\n{why}"
+        );
         for word in *words {
             assert!(why.contains(word), "{key}: {word:?} is missing\n{why}");
         }
@@ -22,7 +25,7 @@ fn check(cases: &[Wrong<'_>]) {
 
 #[test]
 fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
-    check(&[
+    assert_errors(&[
         (
             "bogus = 1\n",
             1,
@@ -39,7 +42,7 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             &["policy, price, min_interval, max_interval, request_timeout, give_up_after"],
         ),
         (
-            &format!("{DUNE}rpm = 5\n"),
+            &format!("{DUNE_TOML}rpm = 5\n"),
             4,
             "providers.dune.rpm",
             &[
@@ -52,10 +55,10 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
 
 #[test]
 fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
-    let dune = |line: &str| format!("{DUNE}{line}\n");
+    let dune = |line: &str| format!("{DUNE_TOML}{line}\n");
     let with = |key: &str, value: &str| dune(&format!("{key} = {value}"));
     let rpm = "providers.dune.requests_per_minute";
-    check(&[
+    assert_errors(&[
         ("[store]\npath = 5\n", 2, "store.path", &["not a whole number"]),
         ("store = 5\n", 1, "store", &["not a whole number"]),
         ("[control]\nmode = 432\n", 2, "control.mode", &["not a whole number"]),
@@ -110,14 +113,14 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
 }
 
 #[test]
-fn a_former_name_is_that_of_one_provider_which_is_configured_no_more() {
+fn a_previous_name_belongs_to_one_provider_and_is_not_configured() {
     let dune = |name: &str, formerly: &str| {
-        let section = DUNE.replace("providers.dune", &format!("providers.{name}"));
+        let section = DUNE_TOML.replace("providers.dune", &format!("providers.{name}"));
         format!("{section}formerly = [{formerly}]\n")
     };
     let both = |one: &str, two: &str| format!("{}{}", dune("a", one), dune("b", two));
-    Case::file(&both("\"c\", \"d\"", "\"e\"")).good();
-    check(&[
+    ConfigCase::with_file(&both("\"c\", \"d\"", "\"e\"")).load_ok();
+    assert_errors(&[
         (&dune("a", "\"c\", \"a\""), 4, "providers.a.formerly", &["must not name a itself"]),
         (&both("\"b\"", ""), 4, "providers.a.formerly", &["b, which is configured"]),
         (
@@ -127,7 +130,7 @@ fn a_former_name_is_that_of_one_provider_which_is_configured_no_more() {
             &["c, which providers.a.formerly names too"],
         ),
     ]);
-    let secret = Case::file(&dune("a", "\"My Secret\"")).refused();
+    let secret = ConfigCase::with_file(&dune("a", "\"My Secret\"")).load_error();
     assert!(!secret.contains("Secret"), "{secret}");
 }
 
@@ -135,56 +138,68 @@ fn a_former_name_is_that_of_one_provider_which_is_configured_no_more() {
 fn fault_53_a_socket_path_that_does_not_fit_is_refused() {
     let socket = |length: usize| {
         let path = format!("/{}", "s".repeat(length - 1));
-        Case::file(&format!("[control]\nsocket = \"{path}\"\n"))
+        ConfigCase::with_file(&format!("[control]\nsocket = \"{path}\"\n"))
     };
-    socket(107).good();
+    socket(107).load_ok();
     for length in [108, 4000] {
-        let why = socket(length).refused();
+        let why = socket(length).load_error();
         assert!(why.contains(":2: control.socket") && why.contains("107 bytes"), "{why}");
     }
 }
 
 #[test]
-fn all_complaints_of_one_kind_are_told_at_once() {
-    let why =
-        Case::file(&format!("{DUNE}max_in_flight = 0\n[polling]\nrequest_timeout = \"1ms\"\n"))
-            .refused();
+fn all_validation_errors_are_reported_at_once() {
+    let why = ConfigCase::with_file(&format!(
+        "{DUNE_TOML}max_in_flight = 0\n[polling]\nrequest_timeout = \"1ms\"\n"
+    ))
+    .load_error();
     for key in ["providers.dune.max_in_flight", "polling.request_timeout"] {
         assert!(why.contains(key), "{key}\n{why}");
     }
 }
 
 #[test]
-fn a_job_is_lost_after_a_minute_at_the_soonest() {
+fn lost_after_is_at_least_one_minute() {
     for key in ["lost_after", "lost_after_unseen"] {
-        let set = |value: &str| format!("[polling]\n{key} = \"{value}\"\n{DUNE}");
+        let set = |value: &str| format!("[polling]\n{key} = \"{value}\"\n{DUNE_TOML}");
         for good in ["1m", "400d"] {
-            Case::file(&set(good)).good();
+            ConfigCase::with_file(&set(good)).load_ok();
         }
         for bad in ["59s", "0s", "401d"] {
-            check(&[(&set(bad), 2, &format!("polling.{key}"), &["at least 1m"])]);
+            assert_errors(&[(&set(bad), 2, &format!("polling.{key}"), &["at least 1m"])]);
         }
-        let own = format!("{DUNE}{key} = \"59s\"\n");
-        check(&[(&own, 4, &format!("providers.dune.{key}"), &["at least 1m and at most 400d"])]);
+        let own = format!("{DUNE_TOML}{key} = \"59s\"\n");
+        assert_errors(&[(
+            &own,
+            4,
+            &format!("providers.dune.{key}"),
+            &["at least 1m and at most 400d"],
+        )]);
     }
 }
 
 #[test]
-fn a_word_means_a_state_that_a_service_can_tell() {
+fn state_map_values_are_states_a_provider_can_report() {
     for good in ["pending", "running", "succeeded", "failed", "cancelled", "expired"] {
-        Case::file(&format!("{DUNE}states = {{ DAYDREAMING = \"{good}\" }}\n")).good();
+        ConfigCase::with_file(&format!("{DUNE_TOML}states = {{ DAYDREAMING = \"{good}\" }}\n"))
+            .load_ok();
     }
     let key = "providers.dune.states.DAYDREAMING";
     let allowed = "must be one of: pending, running, succeeded, failed, cancelled, expired";
     for bad in ["unknown", "registered", "indeterminate", "lost", "untracked", "Running", ""] {
-        let text = format!("{DUNE}states = {{ DAYDREAMING = \"{bad}\" }}\n");
-        check(&[(&text, 4, key, &[allowed])]);
+        let text = format!("{DUNE_TOML}states = {{ DAYDREAMING = \"{bad}\" }}\n");
+        assert_errors(&[(&text, 4, key, &[allowed])]);
     }
-    check(&[(&format!("{DUNE}states = {{ DAYDREAMING = 5 }}\n"), 4, key, &["must be"])]);
+    assert_errors(&[(
+        &format!("{DUNE_TOML}states = {{ DAYDREAMING = 5 }}\n"),
+        4,
+        key,
+        &["must be"],
+    )]);
 }
 
 #[test]
-fn a_wrong_variable_is_named() {
+fn an_invalid_environment_variable_is_named() {
     let cases = [
         ("JOBTRACK__STORE__PAHT", "/x", "store.paht is not a setting"),
         ("JOBTRACK__POLLING__MIN_INTERVAL", "soon", "polling.min_interval must be a duration"),
@@ -192,14 +207,14 @@ fn a_wrong_variable_is_named() {
         ("JOBTRACK__BOGUS", "x", "bogus is not a setting"),
     ];
     for (name, value, complaint) in cases {
-        let why = Case::new().env(name, value).refused();
+        let why = ConfigCase::new().with_env(name, value).load_error();
         assert!(why.contains(complaint) && why.contains(&format!("${name}: ")), "{name}: {why}");
     }
 }
 
 #[test]
 fn fault_54_a_file_that_cannot_be_read_is_named() {
-    let case = Case::new();
+    let case = ConfigCase::new();
     let binary = case.dir.path().join("binary.toml");
     std::fs::write(&binary, b"[store]\npath = \"/\xff\"\n").expect("a file");
     let cases = [
@@ -208,17 +223,18 @@ fn fault_54_a_file_that_cannot_be_read_is_named() {
         (binary, "UTF-8"),
     ];
     for (path, word) in cases {
-        let explicit = Case { file: Some(path.clone()), ..Case::new() };
-        let by_variable = Case::new().env("JOBTRACK_CONFIG", &path.display().to_string());
+        let explicit = ConfigCase { file: Some(path.clone()), ..ConfigCase::new() };
+        let by_variable =
+            ConfigCase::new().with_env("JOBTRACK_CONFIG", &path.display().to_string());
         for case in [explicit, by_variable] {
-            let why = case.refused();
+            let why = case.load_error();
             assert!(why.contains(&path.display().to_string()) && why.contains(word), "{why}");
         }
     }
 }
 
 #[test]
-fn fault_54_a_syntax_error_is_told_with_its_line() {
+fn fault_54_a_syntax_error_is_reported_with_its_line() {
     let cases = [
         ("[store\npath = \"/x\"\n", 1),
         ("[store]\n\npath = /x\n", 3),
@@ -227,9 +243,9 @@ fn fault_54_a_syntax_error_is_told_with_its_line() {
         ("[control]\nmode \"0660\"\n", 2),
     ];
     for (text, line) in cases {
-        let case = Case::file(text);
+        let case = ConfigCase::with_file(text);
         let file = case.file.as_ref().expect("a file").display().to_string();
-        let why = case.refused();
+        let why = case.load_error();
         let place = format!("{file}:{line}: ");
         assert!(why.starts_with(&place) && why.len() > place.len(), "{text}\n{why}");
     }
@@ -248,7 +264,7 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
         dli(&format!("{{ {} }}", keys.join(", ")))
     };
     for good in [&["token"][..], &["ak", "sk"], &["security_token", "sk", "ak"]] {
-        Case::file(&table(good)).good();
+        ConfigCase::with_file(&table(good)).load_ok();
     }
     let bad = [
         &[][..],
@@ -263,9 +279,14 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
     let auth = "providers.lake.auth";
     for keys in bad {
         let text = table(keys);
-        check(&[(&text, 5, auth, &["{ token = … }", "{ ak = …, sk = … }", "security_token"])]);
+        assert_errors(&[(
+            &text,
+            5,
+            auth,
+            &["{ token = … }", "{ ak = …, sk = … }", "security_token"],
+        )]);
     }
-    check(&[
+    assert_errors(&[
         (
             &dli("\"text\""),
             5,
@@ -282,7 +303,7 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
     ]);
     let user = r#"user = "u", domain = "d", password = { env = "P" }"#;
     for more in ["", r#", project = "p""#] {
-        let config = Case::file(&dli(&format!("{{ {user}{more} }}"))).good().config;
+        let config = ConfigCase::with_file(&dli(&format!("{{ {user}{more} }}"))).load_ok().config;
         let iam_url = config.providers.into_values().next().expect("lake").iam_url();
         assert_eq!(iam_url.as_deref(), Some("https://iam.cn-north-4.myhuaweicloud.com"));
     }
@@ -296,21 +317,22 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
         &format!("{{ {user}, ak = {{ env = \"A\" }} }}"),
         &format!("{{ {user}, ak = {{ env = \"A\" }}, sk = {{ env = \"S\" }} }}"),
     ] {
-        check(&[(&dli(wrong), 5, auth, &["password = …, domain = ", "project = "])]);
+        assert_errors(&[(&dli(wrong), 5, auth, &["password = …, domain = ", "project = "])]);
     }
     let named = dli(&format!("{{ {user} }}"));
     let iam = "providers.lake.iam_url";
     let elsewhere = named.replace("region = \"cn-north-4\"", "base_url = \"https://dli.example\"");
-    check(&[
+    assert_errors(&[
         (&elsewhere, 1, iam, &["is needed, or region"]),
         (&format!("{named}iam_url = \"http://iam.example\"\n"), 6, iam, &["https://HOST"]),
         (
-            &format!("{DUNE}iam_url = \"https://iam.example\"\n"),
+            &format!("{DUNE_TOML}iam_url = \"https://iam.example\"\n"),
             4,
             "providers.dune.iam_url",
             &["kind"],
         ),
     ]);
-    let mixed = Case::file(&table(&["token"])).env("JOBTRACK__PROVIDERS__LAKE__AUTH__AK__ENV", "K");
-    assert!(mixed.refused().contains("{ ak = …, sk = … }"), "{}", mixed.refused());
+    let mixed = ConfigCase::with_file(&table(&["token"]))
+        .with_env("JOBTRACK__PROVIDERS__LAKE__AUTH__AK__ENV", "K");
+    assert!(mixed.load_error().contains("{ ak = …, sk = … }"), "{}", mixed.load_error());
 }

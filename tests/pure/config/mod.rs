@@ -11,20 +11,20 @@ use jobtrack::config::{LoadedConfig, load};
 use tempfile::TempDir;
 
 /// An environment, and a config file if there is one.
-struct Case {
+struct ConfigCase {
     dir: TempDir,
     env: BTreeMap<String, String>,
     file: Option<PathBuf>,
 }
 
-impl Case {
+impl ConfigCase {
     fn new() -> Self {
         let dir = TempDir::with_prefix("jobtrack-config-").expect("a temporary directory");
         Self { dir, env: BTreeMap::new(), file: None }
     }
 
     /// With this file on the command line.
-    fn file(text: &str) -> Self {
+    fn with_file(text: &str) -> Self {
         let mut case = Self::new();
         case.file = Some(case.write("config.toml", text));
         case
@@ -39,18 +39,18 @@ impl Case {
         path
     }
 
-    fn env(mut self, name: &str, value: &str) -> Self {
+    fn with_env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// The settings, which must be good.
-    fn good(&self) -> LoadedConfig {
+    fn load_ok(&self) -> LoadedConfig {
         load(self.file.as_deref(), &self.env).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Why they are not.
-    fn refused(&self) -> String {
+    fn load_error(&self) -> String {
         match load(self.file.as_deref(), &self.env) {
             Err(error) => error.to_string(),
             Ok(loaded) => panic!("taken: {:?}", loaded.config),
@@ -59,7 +59,7 @@ impl Case {
 }
 
 /// A setting as it is shown, with its source.
-fn shown(loaded: &LoadedConfig, key: &str) -> (String, String) {
+fn setting_with_source(loaded: &LoadedConfig, key: &str) -> (String, String) {
     let setting = loaded.settings.iter().find(|setting| setting.key == key);
     let setting = setting.unwrap_or_else(|| panic!("{key} is not shown"));
     (setting.value.clone(), setting.source.clone())

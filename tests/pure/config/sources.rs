@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jobtrack::config::{PolicyName, ProviderKind, SecretRef, SocketMode};
 
-use super::{Case, shown};
+use super::{ConfigCase, setting_with_source};
 
-const DUNE: &str = "[providers.dune]\nkind = \"dune\"\napi_key = { file = \"/key\" }\n";
+const DUNE_TOML: &str = "[providers.dune]\nkind = \"dune\"\napi_key = { file = \"/key\" }\n";
 
 #[test]
 fn with_nothing_set_the_defaults_are_in_force() {
-    let loaded = Case::new().good();
+    let loaded = ConfigCase::new().load_ok();
     let config = &loaded.config;
     assert_eq!(loaded.file, None);
     assert_eq!(config.store.path, Path::new("/var/lib/jobtrack/jobtrack.db"));
@@ -28,19 +28,19 @@ fn with_nothing_set_the_defaults_are_in_force() {
 
 #[test]
 fn a_provider_has_the_defaults_of_its_kind() {
-    let loaded = Case::file(DUNE).good();
+    let loaded = ConfigCase::with_file(DUNE_TOML).load_ok();
     let dune = loaded.config.providers.values().next().expect("one provider");
     assert_eq!(dune.base_url().as_deref(), Some("https://api.dune.com"));
     assert_eq!((dune.requests_per_minute(), dune.max_in_flight()), (30, 8));
     assert_eq!(dune.effective_polling(&loaded.config.polling), loaded.config.polling);
-    let (value, source) = shown(&loaded, "providers.dune.requests_per_minute");
+    let (value, source) = setting_with_source(&loaded, "providers.dune.requests_per_minute");
     assert_eq!((value.as_str(), source.as_str()), ("30", "default of kind dune"));
 }
 
 #[test]
-fn a_providers_own_rules_go_before_those_for_all() {
-    let text = format!("{DUNE}min_interval = \"7s\"\n[polling]\nmin_interval = \"3s\"\n");
-    let config = Case::file(&text).good().config;
+fn provider_rules_precede_common_rules() {
+    let text = format!("{DUNE_TOML}min_interval = \"7s\"\n[polling]\nmin_interval = \"3s\"\n");
+    let config = ConfigCase::with_file(&text).load_ok().config;
     let dune = config.providers.values().next().expect("one provider");
     let own = dune.effective_polling(&config.polling);
     assert_eq!(
@@ -51,17 +51,17 @@ fn a_providers_own_rules_go_before_those_for_all() {
 }
 
 #[test]
-fn a_provider_may_have_a_policy_and_a_price_of_its_own() {
-    let text = format!("{DUNE}policy = \"backoff\"\n[polling]\nprice = \"10ms\"\n");
-    let config = Case::file(&text).good().config;
+fn a_provider_may_override_policy_and_price() {
+    let text = format!("{DUNE_TOML}policy = \"backoff\"\n[polling]\nprice = \"10ms\"\n");
+    let config = ConfigCase::with_file(&text).load_ok().config;
     let dune = config.providers.values().next().expect("one provider");
     let own = dune.effective_polling(&config.polling);
     assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_millis(10)));
     assert_eq!(config.polling.policy, PolicyName::Learned);
 
-    let config = Case::file(&format!("{DUNE}price = \"1h\"\n"))
-        .env("JOBTRACK__POLLING__POLICY", "backoff")
-        .good()
+    let config = ConfigCase::with_file(&format!("{DUNE_TOML}price = \"1h\"\n"))
+        .with_env("JOBTRACK__POLLING__POLICY", "backoff")
+        .load_ok()
         .config;
     let dune = config.providers.values().next().expect("one provider");
     let own = dune.effective_polling(&config.polling);
@@ -69,10 +69,11 @@ fn a_provider_may_have_a_policy_and_a_price_of_its_own() {
 }
 
 #[test]
-fn the_environment_goes_before_the_file_before_the_default() {
-    let case = Case::file("[polling]\nmax_interval = \"4m\"\nrequest_timeout = \"20s\"\n")
-        .env("JOBTRACK__POLLING__MAX_INTERVAL", "2m");
-    let loaded = case.good();
+fn the_environment_overrides_the_file_and_the_file_the_default() {
+    let case =
+        ConfigCase::with_file("[polling]\nmax_interval = \"4m\"\nrequest_timeout = \"20s\"\n")
+            .with_env("JOBTRACK__POLLING__MAX_INTERVAL", "2m");
+    let loaded = case.load_ok();
     let polling = &loaded.config.polling;
     assert_eq!(polling.max_interval, Duration::from_mins(2));
     assert_eq!(polling.request_timeout, Duration::from_secs(20));
@@ -84,22 +85,26 @@ fn the_environment_goes_before_the_file_before_the_default() {
         ("polling.min_interval", "\"1s\"", "default"),
     ];
     for (key, value, source) in sources {
-        assert_eq!(shown(&loaded, key), (value.to_owned(), source.to_owned()), "{key}");
+        assert_eq!(
+            setting_with_source(&loaded, key),
+            (value.to_owned(), source.to_owned()),
+            "{key}"
+        );
     }
 }
 
 #[test]
-fn the_first_file_there_is_is_the_only_one() {
+fn only_the_first_existing_file_is_read() {
     /// What is set (command line, variable, XDG's directory), and which file is read.
-    type Choice<'a> = (&'a str, Option<&'a PathBuf>, &'a str, &'a str, Option<&'a PathBuf>);
-    let case = Case::new();
+    type FileChoice<'a> = (&'a str, Option<&'a PathBuf>, &'a str, &'a str, Option<&'a PathBuf>);
+    let case = ConfigCase::new();
     let mode = |mode: &str| format!("[control]\nmode = \"{mode}\"\n");
     let named = case.write("named.toml", &mode("0601"));
     let xdg = case.write("xdg/jobtrack/config.toml", &mode("0602"));
     let explicit = case.write("explicit.toml", &mode("0603"));
     let home = xdg.ancestors().nth(2).expect("a directory").display().to_string();
     let (by_name, no_home) = (named.display().to_string(), case.dir.path().display().to_string());
-    let cases: [Choice<'_>; 6] = [
+    let cases: [FileChoice<'_>; 6] = [
         ("the command line first", Some(&explicit), &by_name, &home, Some(&explicit)),
         ("then the variable", None, &by_name, &home, Some(&named)),
         ("then XDG's", None, "", &home, Some(&xdg)),
@@ -108,9 +113,11 @@ fn the_first_file_there_is_is_the_only_one() {
         ("the variable without XDG's", None, &by_name, "", Some(&named)),
     ];
     for (name, file, variable, home, expected) in cases {
-        let mut case = Case::new().env("JOBTRACK_CONFIG", variable).env("XDG_CONFIG_HOME", home);
+        let mut case = ConfigCase::new()
+            .with_env("JOBTRACK_CONFIG", variable)
+            .with_env("XDG_CONFIG_HOME", home);
         case.file = file.cloned();
-        let loaded = case.good();
+        let loaded = case.load_ok();
         let expected_mode = match expected {
             Some(path) if *path == named => 0o601,
             Some(path) if *path == xdg => 0o602,
@@ -125,8 +132,8 @@ fn the_first_file_there_is_is_the_only_one() {
 #[test]
 fn the_directories_are_systemds_then_xdgs_then_the_systems() {
     // The environment, the database's directory, the socket's.
-    type Given<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(Given<'_>, &str, &str); 5] = [
+    type EnvVars<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(EnvVars<'_>, &str, &str); 5] = [
         (&[], "/var/lib/jobtrack", "/run/jobtrack"),
         (
             &[("XDG_STATE_HOME", "/home/x/state"), ("XDG_RUNTIME_DIR", "/run/user/7")],
@@ -147,23 +154,24 @@ fn the_directories_are_systemds_then_xdgs_then_the_systems() {
         (&[("STATE_DIRECTORY", ""), ("XDG_RUNTIME_DIR", "")], "/var/lib/jobtrack", "/run/jobtrack"),
     ];
     for (given, state, run) in cases {
-        let case = given.iter().fold(Case::new(), |case, (name, value)| case.env(name, value));
-        let config = case.good().config;
+        let case =
+            given.iter().fold(ConfigCase::new(), |case, (name, value)| case.with_env(name, value));
+        let config = case.load_ok().config;
         assert_eq!(config.store.path, Path::new(state).join("jobtrack.db"), "{given:?}");
         assert_eq!(config.control.socket, Path::new(run).join("control.sock"), "{given:?}");
     }
 }
 
 #[test]
-fn a_variable_is_text_but_where_a_number_is_wanted() {
-    let case = Case::file(DUNE)
-        .env("JOBTRACK__CONTROL__GROUP", "00123")
-        .env("JOBTRACK__CONTROL__MODE", "0600")
-        .env("JOBTRACK__STORE__PATH", "42")
-        .env("JOBTRACK__PROVIDERS__DUNE__API_KEY__FILE", "7e3")
-        .env("JOBTRACK__PROVIDERS__DUNE__REQUESTS_PER_MINUTE", "12")
-        .env("JOBTRACK__PROVIDERS__DUNE__MAX_IN_FLIGHT", "3");
-    let config = case.good().config;
+fn a_variable_is_text_unless_a_number_is_expected() {
+    let case = ConfigCase::with_file(DUNE_TOML)
+        .with_env("JOBTRACK__CONTROL__GROUP", "00123")
+        .with_env("JOBTRACK__CONTROL__MODE", "0600")
+        .with_env("JOBTRACK__STORE__PATH", "42")
+        .with_env("JOBTRACK__PROVIDERS__DUNE__API_KEY__FILE", "7e3")
+        .with_env("JOBTRACK__PROVIDERS__DUNE__REQUESTS_PER_MINUTE", "12")
+        .with_env("JOBTRACK__PROVIDERS__DUNE__MAX_IN_FLIGHT", "3");
+    let config = case.load_ok().config;
     assert_eq!(config.control.group.as_deref(), Some("00123"));
     assert_eq!((config.control.mode.0, config.store.path), (0o600, PathBuf::from("42")));
     let dune = config.providers.values().next().expect("one provider");
@@ -173,11 +181,11 @@ fn a_variable_is_text_but_where_a_number_is_wanted() {
 
 #[test]
 fn the_variables_of_the_client_are_not_settings() {
-    Case::new().env("JOBTRACK_SOCKET", "/x").env("JOBTRACK", "1").good();
+    ConfigCase::new().with_env("JOBTRACK_SOCKET", "/x").with_env("JOBTRACK", "1").load_ok();
 }
 
 #[test]
-fn a_secret_can_lie_in_three_places() {
+fn a_secret_can_come_from_three_sources() {
     let places = [
         ("{ credential = \"dune-api-key\" }", SecretRef::Credential("dune-api-key".into())),
         ("{ file = \"/etc/key\" }", SecretRef::File("/etc/key".into())),
@@ -185,7 +193,7 @@ fn a_secret_can_lie_in_three_places() {
     ];
     for (text, expected) in places {
         let text = format!("[providers.x]\nkind = \"dune\"\napi_key = {text}\n");
-        let config = Case::file(&text).good().config;
+        let config = ConfigCase::with_file(&text).load_ok().config;
         let provider = config.providers.values().next().expect("one provider");
         assert_eq!(provider.api_key, Some(expected), "{text}");
     }
@@ -193,87 +201,100 @@ fn a_secret_can_lie_in_three_places() {
 
 #[test]
 fn the_api_key_in_the_environment_is_a_config_by_itself() {
-    let by_key = || Case::new().env("DUNE_API_KEY", "secret");
+    let by_key = || ConfigCase::new().with_env("DUNE_API_KEY", "secret");
     let key = Some(SecretRef::Env("DUNE_API_KEY".into()));
-    let loaded = by_key().good();
+    let loaded = by_key().load_ok();
     let (name, dune) = loaded.config.providers.first_key_value().expect("one provider");
     assert_eq!((name.as_str(), dune.kind, &dune.api_key), ("dune", ProviderKind::Dune, &key));
-    let (value, source) = shown(&loaded, "providers.dune.api_key.env");
+    let (value, source) = setting_with_source(&loaded, "providers.dune.api_key.env");
     assert_eq!((value.as_str(), source.as_str()), ("\"DUNE_API_KEY\"", "$DUNE_API_KEY"));
 
     let url = "http://127.0.0.1:9";
-    let completed = by_key().env("JOBTRACK__PROVIDERS__DUNE__BASE_URL", url).good().config;
+    let completed = by_key().with_env("JOBTRACK__PROVIDERS__DUNE__BASE_URL", url).load_ok().config;
     let dune = completed.providers.values().next().expect("one provider");
     assert_eq!(dune.base_url().as_deref(), Some(url));
     assert_eq!(dune.api_key, key, "it completes what is begun");
 
-    let begun = Case::file("[providers.dune]\nrequests_per_minute = 5\n").env("DUNE_API_KEY", "x");
-    let config = begun.good().config;
+    let begun = ConfigCase::with_file("[providers.dune]\nrequests_per_minute = 5\n")
+        .with_env("DUNE_API_KEY", "x");
+    let config = begun.load_ok().config;
     let dune = config.providers.values().next().expect("one provider");
     assert_eq!((dune.requests_per_minute(), &dune.api_key), (5, &key));
 }
 
 #[test]
 fn the_api_key_changes_nothing_where_a_provider_is_configured() {
-    let other = DUNE.replace("providers.dune", "providers.other");
-    for text in [DUNE, &other] {
-        let with = Case::file(text).env("DUNE_API_KEY", "secret").good();
-        let without = Case::file(text).good();
+    let other = DUNE_TOML.replace("providers.dune", "providers.other");
+    for text in [DUNE_TOML, &other] {
+        let with = ConfigCase::with_file(text).with_env("DUNE_API_KEY", "secret").load_ok();
+        let without = ConfigCase::with_file(text).load_ok();
         assert_eq!(with.config, without.config, "{text}");
     }
-    assert!(Case::new().env("DUNE_API_KEY", "").good().config.providers.is_empty(), "empty");
+    assert!(
+        ConfigCase::new().with_env("DUNE_API_KEY", "").load_ok().config.providers.is_empty(),
+        "empty"
+    );
 }
 
 #[test]
-fn the_variables_of_huaweis_sdk_stand_in_for_auth() {
+fn huawei_sdk_variables_replace_auth() {
     let lake = "[providers.lake]\nkind = \"dli\"\nregion = \"cn-north-4\"\n";
     let with = |text: &str| {
-        Case::file(text)
-            .env("HUAWEICLOUD_SDK_AK", "secret-ak")
-            .env("HUAWEICLOUD_SDK_SK", "secret-sk")
-            .env("HUAWEICLOUD_SDK_PROJECT_ID", "4f1")
+        ConfigCase::with_file(text)
+            .with_env("HUAWEICLOUD_SDK_AK", "secret-ak")
+            .with_env("HUAWEICLOUD_SDK_SK", "secret-sk")
+            .with_env("HUAWEICLOUD_SDK_PROJECT_ID", "4f1")
     };
-    let loaded = with(lake).env("HUAWEICLOUD_SDK_SECURITY_TOKEN", "secret-token").good();
+    let loaded = with(lake).with_env("HUAWEICLOUD_SDK_SECURITY_TOKEN", "secret-token").load_ok();
     for (key, name) in [("ak", "AK"), ("sk", "SK"), ("security_token", "SECURITY_TOKEN")] {
         let variable = format!("HUAWEICLOUD_SDK_{name}");
         let expected = (format!("\"{variable}\""), format!("${variable}"));
-        assert_eq!(shown(&loaded, &format!("providers.lake.auth.{key}.env")), expected);
+        assert_eq!(
+            setting_with_source(&loaded, &format!("providers.lake.auth.{key}.env")),
+            expected
+        );
     }
     let project = ("\"4f1\"".to_owned(), "$HUAWEICLOUD_SDK_PROJECT_ID".to_owned());
-    assert_eq!(shown(&loaded, "providers.lake.project_id"), project);
+    assert_eq!(setting_with_source(&loaded, "providers.lake.project_id"), project);
     assert!(!format!("{loaded:?}").contains("secret-"), "{loaded:?}");
 
     let own = format!("{lake}project_id = \"own\"\nauth = {{ token = {{ env = \"T\" }} }}\n");
-    let loaded = with(&own).good();
-    assert_eq!(shown(&loaded, "providers.lake.project_id").0, "\"own\"");
+    let loaded = with(&own).load_ok();
+    assert_eq!(setting_with_source(&loaded, "providers.lake.project_id").0, "\"own\"");
     assert!(loaded.settings.iter().all(|setting| !setting.source.contains("SDK")));
 
-    let half = Case::file(lake).env("HUAWEICLOUD_SDK_AK", "secret-ak");
-    assert!(half.refused().contains("providers.lake.auth is needed"), "{}", half.refused());
+    let half = ConfigCase::with_file(lake).with_env("HUAWEICLOUD_SDK_AK", "secret-ak");
+    assert!(half.load_error().contains("providers.lake.auth is needed"), "{}", half.load_error());
 }
 
 #[test]
-fn the_file_of_huaweis_sdk_stands_in_where_its_variables_do_not() {
+fn huawei_sdk_file_is_used_without_its_variables() {
     let lake = "[providers.lake]\nkind = \"dli\"\nregion = \"cn-north-4\"\n";
-    let case = Case::file(lake);
+    let case = ConfigCase::with_file(lake);
     let home = case.dir.path().join("home").display().to_string();
     let text = "[other]\nak = secret-other\n[basic]\n ak = secret-ak\nsk=secret-sk \n\
                 project_id = 4f1\nsecurity_token =\n[global]\nsecurity_token = secret-token\n";
     let path = case.write("home/.huaweicloud/credentials", text).display().to_string();
-    let case = case.env("HOME", &home);
-    let loaded = case.good();
+    let case = case.with_env("HOME", &home);
+    let loaded = case.load_ok();
     for key in ["ak", "sk"] {
         let expected = (format!("\"{key}\""), path.clone());
-        assert_eq!(shown(&loaded, &format!("providers.lake.auth.{key}.profile")), expected);
+        assert_eq!(
+            setting_with_source(&loaded, &format!("providers.lake.auth.{key}.profile")),
+            expected
+        );
     }
-    assert_eq!(shown(&loaded, "providers.lake.project_id"), ("\"4f1\"".to_owned(), path));
+    assert_eq!(
+        setting_with_source(&loaded, "providers.lake.project_id"),
+        ("\"4f1\"".to_owned(), path)
+    );
     assert!(!format!("{loaded:?}").contains("secret-"), "{loaded:?}");
     assert!(loaded.settings.iter().all(|setting| !setting.key.contains("security_token")));
 
     let both = case
-        .env("HUAWEICLOUD_SDK_AK", "secret-ak")
-        .env("HUAWEICLOUD_SDK_SK", "secret-sk")
-        .env("HUAWEICLOUD_SDK_PROJECT_ID", "4f1");
-    let source = shown(&both.good(), "providers.lake.auth.ak.env").1;
+        .with_env("HUAWEICLOUD_SDK_AK", "secret-ak")
+        .with_env("HUAWEICLOUD_SDK_SK", "secret-sk")
+        .with_env("HUAWEICLOUD_SDK_PROJECT_ID", "4f1");
+    let source = setting_with_source(&both.load_ok(), "providers.lake.auth.ak.env").1;
     assert_eq!(source, "$HUAWEICLOUD_SDK_AK", "the variables come first");
 }

@@ -24,95 +24,110 @@ use std::time::Duration;
 
 use jobtrack::job::{ProviderTimes, UtcTime};
 use jobtrack::policy::Backoff;
-use metrics::{Figures, Seen, delay_at, seen};
+use metrics::{DetectionResult, Metrics, delay_at_requests, detection_results};
 use proptest::prelude::*;
-use simulation::{Life, Setup, Wait, rule, track, true_times};
-use workload::{Class, Job, Kind, Recipe, draw, jump};
+use simulation::{
+    PollGap, PollHistory, SimulationSettings, poll_rule, run_simulation, true_provider_times,
+};
+use workload::{
+    DurationClass, SimulatedJob, WorkloadKind, WorkloadSpec, generate_jobs, scale_second_half,
+};
 
 /// So many jobs run at once, on average.
-const RUNNING: f64 = 20.0;
+const AVERAGE_RUNNING: f64 = 20.0;
 
 /// Even an ample budget parts requests by a millisecond; a few may want to go at once.
-const SPACE: u64 = 10;
+const REQUEST_SPACING_MS: u64 = 10;
 
-fn jobs(kind: Kind, count: usize, seed: u64) -> Vec<Job> {
-    draw(&kind.recipe(), count, RUNNING, seed)
+fn draw_jobs(kind: WorkloadKind, count: usize, seed: u64) -> Vec<SimulatedJob> {
+    generate_jobs(&kind.spec(), count, AVERAGE_RUNNING, seed)
 }
 
-fn live(jobs: &[Job], setup: &Setup) -> Vec<Life> {
-    track(jobs, jobs.len(), setup)
+fn track_all(jobs: &[SimulatedJob], setup: &SimulationSettings) -> Vec<PollHistory> {
+    run_simulation(jobs, jobs.len(), setup)
 }
 
 /// What became of the second half of the jobs: the first half teaches.
-fn figures(jobs: &[Job], setup: &Setup) -> Figures {
+fn second_half_metrics(jobs: &[SimulatedJob], setup: &SimulationSettings) -> Metrics {
     let half = jobs.len() / 2;
-    Figures::of(&seen(&jobs[half..], &live(jobs, setup)[half..]))
+    Metrics::from_results(&detection_results(&jobs[half..], &track_all(jobs, setup)[half..]))
 }
 
 /// Every look at a job that still runs comes in time, and so does the one that sees its end.
-fn assert_kept(jobs: &[Job], lives: &[Life], what: &str) {
+fn assert_maximum_wait_kept(jobs: &[SimulatedJob], lives: &[PollHistory], what: &str) {
     for (job, life) in jobs.iter().zip(lives) {
-        assert!(life.looks[0] <= job.start + SPACE, "{what}: looked at once");
-        let late: Vec<Wait> = life.waits(job).filter(Wait::is_too_long).collect();
+        assert!(life.poll_times[0] <= job.start_ms + REQUEST_SPACING_MS, "{what}: looked at once");
+        let late: Vec<PollGap> =
+            life.poll_gaps(job).filter(PollGap::exceeds_maximum_wait).collect();
         assert!(late.is_empty(), "{what}: {late:?} of {job:?}");
     }
-    for Seen { delay, took, .. } in seen(jobs, lives) {
+    for DetectionResult { delay, duration: took, .. } in detection_results(jobs, lives) {
         let most = (0.5 * took).max(10.0) + 0.01;
         assert!(delay <= most, "{what}: {delay} s after {took} s");
     }
 }
 
-fn assert_near(one: f64, other: f64, share: f64, what: &str) {
-    assert!((one / other - 1.0).abs() <= share, "{what}: {one} and {other}");
+fn assert_within(one: f64, other: f64, tolerance: f64, what: &str) {
+    assert!((one / other - 1.0).abs() <= tolerance, "{what}: {one} and {other}");
 }
 
 #[test]
-fn the_promise_is_kept_when_all_durations_jump() {
-    for kind in [Kind::Dune, Kind::Mixed] {
+fn the_maximum_wait_is_kept_when_all_durations_jump() {
+    for kind in [WorkloadKind::DuneQueries, WorkloadKind::Mixed] {
         for by in [10.0, 0.1] {
-            let mut jobs = jobs(kind, 800, 1);
-            jump(&mut jobs, by);
-            let lives = live(&jobs, &Setup::learned(1.0, true));
-            assert_kept(&jobs, &lives, &format!("{} × {by}", kind.name()));
+            let mut jobs = draw_jobs(kind, 800, 1);
+            scale_second_half(&mut jobs, by);
+            let lives = track_all(&jobs, &SimulationSettings::learned(1.0, true));
+            assert_maximum_wait_kept(&jobs, &lives, &format!("{} × {by}", kind.name()));
         }
     }
 }
 
 #[test]
-fn a_dear_request_does_not_stretch_the_promise() {
-    let jobs = jobs(Kind::Mixed, 400, 2);
-    assert_kept(&jobs, &live(&jobs, &Setup::learned(1e6, true)), "a price of days");
+fn a_high_request_price_does_not_exceed_the_maximum_wait() {
+    let jobs = draw_jobs(WorkloadKind::Mixed, 400, 2);
+    assert_maximum_wait_kept(
+        &jobs,
+        &track_all(&jobs, &SimulationSettings::learned(1e6, true)),
+        "a price of days",
+    );
 }
 
 #[test]
-fn the_tracker_does_what_memory_and_rule_say() {
-    for kind in Kind::ALL {
-        let jobs = jobs(kind, 1500, 3);
-        let alone = policy_only::learned(&jobs, &rule(1.0, true));
-        let (alone, tracked) = (Figures::of(&alone), live(&jobs, &Setup::learned(1.0, true)));
-        let tracked = Figures::of(&seen(&jobs, &tracked));
-        assert_near(tracked.requests, alone.requests, 0.05, kind.name());
-        assert_near(tracked.mean, alone.mean, 0.1, kind.name());
+fn the_tracker_matches_the_policy_alone() {
+    for kind in WorkloadKind::ALL {
+        let jobs = draw_jobs(kind, 1500, 3);
+        let alone = policy_only::simulate_policy(&jobs, &poll_rule(1.0, true));
+        let (alone, tracked) = (
+            Metrics::from_results(&alone),
+            track_all(&jobs, &SimulationSettings::learned(1.0, true)),
+        );
+        let tracked = Metrics::from_results(&detection_results(&jobs, &tracked));
+        assert_within(tracked.requests, alone.requests, 0.05, kind.name());
+        assert_within(tracked.mean_delay, alone.mean_delay, 0.1, kind.name());
     }
 }
 
 #[test]
-fn what_is_learned_saves_requests_and_time() {
-    let jobs = jobs(Kind::Dune, 1500, 4);
-    let backoff = figures(&jobs, &Setup::backoff(Setup::BACKOFF));
-    let learned = figures(&jobs, &Setup::learned(1.0, true));
+fn learning_saves_requests_and_detection_delay() {
+    let jobs = draw_jobs(WorkloadKind::DuneQueries, 1500, 4);
+    let backoff = second_half_metrics(
+        &jobs,
+        &SimulationSettings::backoff(SimulationSettings::DEFAULT_BACKOFF),
+    );
+    let learned = second_half_metrics(&jobs, &SimulationSettings::learned(1.0, true));
     assert!(learned.requests < backoff.requests, "{learned:?} {backoff:?}");
-    assert!(learned.mean < 0.7 * backoff.mean, "{learned:?} {backoff:?}");
+    assert!(learned.mean_delay < 0.7 * backoff.mean_delay, "{learned:?} {backoff:?}");
 }
 
 #[test]
 fn a_restart_loses_nothing_of_what_was_learned() {
-    let jobs = jobs(Kind::Mixed, 1200, 5);
-    let setup = Setup::learned(1.0, true);
-    let through = live(&jobs, &setup);
-    let restarted = live(&jobs, &Setup { restart: Some(700), ..setup });
+    let jobs = draw_jobs(WorkloadKind::Mixed, 1200, 5);
+    let setup = SimulationSettings::learned(1.0, true);
+    let through = track_all(&jobs, &setup);
+    let restarted = track_all(&jobs, &SimulationSettings { restart_at_job: Some(700), ..setup });
     let same = |range: std::ops::Range<usize>| {
-        range.filter(|index| through[*index].looks == restarted[*index].looks).count()
+        range.filter(|index| through[*index].poll_times == restarted[*index].poll_times).count()
     };
     assert!(same(700..1200) >= 490, "{} of 500 jobs that came after it", same(700..1200));
     // Those that run meanwhile are looked at as planned.
@@ -120,90 +135,116 @@ fn a_restart_loses_nothing_of_what_was_learned() {
 }
 
 /// What a provider tells of a job's times.
-type Told = fn(&Job, u64) -> ProviderTimes;
+type ProviderTimesFn = fn(&SimulatedJob, u64) -> ProviderTimes;
 
 /// Times that cannot be.
-fn nonsense() -> [(&'static str, Told); 4] {
-    fn ended_before_started(job: &Job, now: u64) -> ProviderTimes {
-        let times = true_times(job, now);
-        ProviderTimes { ended_at: times.ended_at.and(Some(simulation::utc(0))), ..times }
+fn invalid_times() -> [(&'static str, ProviderTimesFn); 4] {
+    fn ended_before_started(job: &SimulatedJob, now: u64) -> ProviderTimes {
+        let times = true_provider_times(job, now);
+        ProviderTimes { ended_at: times.ended_at.and(Some(simulation::utc_time(0))), ..times }
     }
-    fn of_1970(job: &Job, now: u64) -> ProviderTimes {
-        let ended_at = true_times(job, now).ended_at.and(Some(UtcTime::from_millis(0)));
+    fn times_in_1970(job: &SimulatedJob, now: u64) -> ProviderTimes {
+        let ended_at = true_provider_times(job, now).ended_at.and(Some(UtcTime::from_millis(0)));
         let began = Some(UtcTime::from_millis(0));
         ProviderTimes { submitted_at: began, started_at: began, ended_at, expires_at: None }
     }
-    fn of_9999(job: &Job, now: u64) -> ProviderTimes {
+    fn times_in_9999(job: &SimulatedJob, now: u64) -> ProviderTimes {
         let late = Some(UtcTime::from_millis(i64::MAX));
-        let ended_at = true_times(job, now).ended_at.and(late);
+        let ended_at = true_provider_times(job, now).ended_at.and(late);
         ProviderTimes { submitted_at: late, started_at: late, ended_at, expires_at: None }
     }
-    fn none(_: &Job, _: u64) -> ProviderTimes {
+    fn no_times(_: &SimulatedJob, _: u64) -> ProviderTimes {
         ProviderTimes::default()
     }
     [
         ("ended before it started", ended_before_started),
-        ("1970", of_1970),
-        ("9999", of_9999),
-        ("none", none),
+        ("1970", times_in_1970),
+        ("9999", times_in_9999),
+        ("none", no_times),
     ]
 }
 
 #[test]
-fn nonsense_of_times_does_not_stretch_the_promise() {
-    for (what, times) in nonsense() {
-        let jobs = jobs(Kind::Mixed, 400, 6);
-        let setup = Setup { times, ..Setup::learned(1.0, true) };
-        assert_kept(&jobs, &live(&jobs, &setup), what);
+fn invalid_provider_times_do_not_exceed_the_maximum_wait() {
+    for (what, times) in invalid_times() {
+        let jobs = draw_jobs(WorkloadKind::Mixed, 400, 6);
+        let setup =
+            SimulationSettings { provider_times: times, ..SimulationSettings::learned(1.0, true) };
+        assert_maximum_wait_kept(&jobs, &track_all(&jobs, &setup), what);
     }
 }
 
 #[test]
-fn clocks_that_are_minutes_apart_change_nothing() {
-    let jobs = jobs(Kind::Dune, 1000, 7);
-    let setup = Setup::learned(1.0, true);
-    let agreeing = figures(&jobs, &setup);
+fn clock_skew_changes_nothing() {
+    let jobs = draw_jobs(WorkloadKind::DuneQueries, 1000, 7);
+    let setup = SimulationSettings::learned(1.0, true);
+    let agreeing = second_half_metrics(&jobs, &setup);
     for skew in [-420_123, 420_123] {
-        let skewed = figures(&jobs, &Setup { skew, ..setup });
-        assert_near(skewed.requests, agreeing.requests, 0.05, &format!("{skew} ms, requests"));
-        assert_near(skewed.mean, agreeing.mean, 0.1, &format!("{skew} ms, delay"));
+        let skewed =
+            second_half_metrics(&jobs, &SimulationSettings { clock_skew_ms: skew, ..setup });
+        assert_within(skewed.requests, agreeing.requests, 0.05, &format!("{skew} ms, requests"));
+        assert_within(skewed.mean_delay, agreeing.mean_delay, 0.1, &format!("{skew} ms, delay"));
     }
 }
 
-fn class(median: f64, spread: f64, likenesses: usize) -> Class {
-    Class { share: 1.0, median, spread, likenesses }
+fn duration_class(median: f64, spread: f64, likenesses: usize) -> DurationClass {
+    DurationClass { weight: 1.0, median, spread, similarity_keys: likenesses }
 }
 
-fn recipe(classes: Vec<Class>) -> Recipe {
-    Recipe { classes, cap: 86_400.0, own: None, drift: 0.0 }
+fn workload_spec(classes: Vec<DurationClass>) -> WorkloadSpec {
+    WorkloadSpec {
+        classes,
+        max_seconds: 86_400.0,
+        per_job_shift: None,
+        regime_change_probability: 0.0,
+    }
 }
 
 #[test]
-fn one_likeness_with_thousands_of_runs_is_known_well() {
-    let jobs = draw(&recipe(vec![class(300.0, 0.1, 1)]), 4000, RUNNING, 8);
-    let learned = figures(&jobs, &Setup::learned(3.0, true));
-    let backoff = figures(&jobs, &Setup::backoff(Setup::BACKOFF));
-    assert!(learned.mean < 0.3 * backoff.mean, "{learned:?} {backoff:?}");
+fn one_similarity_key_with_thousands_of_runs_is_predicted_well() {
+    let jobs = generate_jobs(
+        &workload_spec(vec![duration_class(300.0, 0.1, 1)]),
+        4000,
+        AVERAGE_RUNNING,
+        8,
+    );
+    let learned = second_half_metrics(&jobs, &SimulationSettings::learned(3.0, true));
+    let backoff = second_half_metrics(
+        &jobs,
+        &SimulationSettings::backoff(SimulationSettings::DEFAULT_BACKOFF),
+    );
+    assert!(learned.mean_delay < 0.3 * backoff.mean_delay, "{learned:?} {backoff:?}");
     assert!(learned.requests < 1.3 * backoff.requests, "{learned:?} {backoff:?}");
 }
 
 /// Ten thousand names, a job each, and requests for one look a minute at each that runs.
 #[test]
-fn nobody_starves_among_ten_thousand_likenesses() {
+fn no_job_starves_among_ten_thousand_similarity_keys() {
     const BUDGET: u32 = 60;
-    let strangers = Recipe { own: Some(2.0), ..recipe(vec![class(60.0, 1.0, 100)]) };
-    let jobs = draw(&strangers, 10_000, 60.0, 9);
+    let strangers = WorkloadSpec {
+        per_job_shift: Some(2.0),
+        ..workload_spec(vec![duration_class(60.0, 1.0, 100)])
+    };
+    let jobs = generate_jobs(&strangers, 10_000, 60.0, 9);
     let until = 9_000;
-    let lives = track(&jobs, until, &Setup { budget: BUDGET, ..Setup::learned(1.0, true) });
+    let lives = run_simulation(
+        &jobs,
+        until,
+        &SimulationSettings {
+            requests_per_minute: BUDGET,
+            ..SimulationSettings::learned(1.0, true)
+        },
+    );
     let most_at_once = jobs.iter().map(|one| {
-        let ran = |other: &&Job| other.start <= one.start && other.end() > one.start;
+        let ran =
+            |other: &&SimulatedJob| other.start_ms <= one.start_ms && other.end_ms() > one.start_ms;
         jobs.iter().filter(ran).count()
     });
     let most_at_once = most_at_once.step_by(100).max().expect("jobs") as f64;
     // Five rounds, those included that are over and not yet seen to be.
     let bound = 2.0 * 5.0 * most_at_once * 60.0 / f64::from(BUDGET);
     for (job, life) in jobs.iter().zip(&lives[..until]) {
-        for Wait { elapsed, pause } in life.waits(job) {
+        for PollGap { elapsed, length: pause } in life.poll_gaps(job) {
             let idle = elapsed.max(60.0);
             assert!(pause <= bound.max(idle), "{pause} s after {elapsed} s, bound {bound}");
         }
@@ -211,41 +252,43 @@ fn nobody_starves_among_ten_thousand_likenesses() {
 }
 
 /// As many cases as `POLLING_CASES` says.
-fn cases() -> ProptestConfig {
-    let told = std::env::var("POLLING_CASES").ok().and_then(|told| told.parse().ok());
-    ProptestConfig { max_shrink_iters: 8, ..ProptestConfig::with_cases(told.unwrap_or(3)) }
+fn config_from_env() -> ProptestConfig {
+    let cases = std::env::var("POLLING_CASES").ok().and_then(|told| told.parse().ok());
+    ProptestConfig { max_shrink_iters: 8, ..ProptestConfig::with_cases(cases.unwrap_or(3)) }
 }
 
-fn recipes() -> impl Strategy<Value = Recipe> {
+fn any_workload_spec() -> impl Strategy<Value = WorkloadSpec> {
     let classes = (0.1..1.0f64, (1.5..8.0f64).prop_map(f64::exp), 0.0..1.2f64, 1usize..60);
-    let classes = classes.prop_map(|(share, median, spread, likenesses)| Class {
-        share,
+    let classes = classes.prop_map(|(share, median, spread, likenesses)| DurationClass {
+        weight: share,
         median,
         spread,
-        likenesses,
+        similarity_keys: likenesses,
     });
     let own = prop::option::weighted(0.2, 0.2..1.0f64);
     let drift = prop_oneof![Just(0.0), 0.0..0.05f64];
-    (prop::collection::vec(classes, 1..4), own, drift).prop_map(|(classes, own, drift)| Recipe {
-        classes,
-        cap: 86_400.0,
-        own,
-        drift,
+    (prop::collection::vec(classes, 1..4), own, drift).prop_map(|(classes, own, drift)| {
+        WorkloadSpec {
+            classes,
+            max_seconds: 86_400.0,
+            per_job_shift: own,
+            regime_change_probability: drift,
+        }
     })
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(config_from_env())]
 
     /// At as many requests as growing pauses take, the delay is not more than a tenth longer.
     #[test]
-    fn it_is_not_worse_than_growing_pauses(
-        recipe in recipes(), seed in any::<u64>(), most in 60u64..600,
+    fn learned_policy_is_not_worse_than_backoff(
+        recipe in any_workload_spec(), seed in any::<u64>(), most in 60u64..600,
     ) {
-        let jobs = draw(&recipe, 1200, RUNNING, seed);
+        let jobs = generate_jobs(&recipe, 1200, AVERAGE_RUNNING, seed);
         let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(most) };
-        let backoff = figures(&jobs, &Setup::backoff(backoff));
-        let learned = delay_at(backoff.requests, |price| figures(&jobs, &Setup::learned(price, true)));
-        prop_assert!(learned <= 1.1 * backoff.mean, "{learned} s, and {} s by growing pauses", backoff.mean);
+        let backoff = second_half_metrics(&jobs, &SimulationSettings::backoff(backoff));
+        let learned = delay_at_requests(backoff.requests, |price| second_half_metrics(&jobs, &SimulationSettings::learned(price, true)));
+        prop_assert!(learned <= 1.1 * backoff.mean_delay, "{learned} s, and {} s by growing pauses", backoff.mean_delay);
     }
 }

@@ -7,34 +7,35 @@ use std::time::Duration;
 use jobtrack::job::{DurationKind, DurationSample, SimilarityKeys};
 use jobtrack::policy::{DurationHistory, PollRule};
 
-use super::metrics::Seen;
-use super::workload::Job;
+use super::metrics::DetectionResult;
+use super::workload::SimulatedJob;
 
 /// What memory and rule alone would do, knowing the elapsed time exactly.
-pub(crate) fn learned(jobs: &[Job], rule: &PollRule) -> Vec<Seen> {
-    let likeness =
-        |job: &Job| SimilarityKeys::UserProvided(format!("like-{}", job.likeness).into());
-    let mut memory = DurationHistory::default();
+pub(crate) fn simulate_policy(jobs: &[SimulatedJob], rule: &PollRule) -> Vec<DetectionResult> {
+    let likeness = |job: &SimulatedJob| {
+        SimilarityKeys::UserProvided(format!("like-{}", job.similarity_keys).into())
+    };
+    let mut history = DurationHistory::default();
     let mut seen = vec![None; jobs.len()];
     let mut requests = vec![0; jobs.len()];
     let mut due: BinaryHeap<_> =
-        jobs.iter().enumerate().map(|(index, job)| Reverse((job.start, index))).collect();
+        jobs.iter().enumerate().map(|(index, job)| Reverse((job.start_ms, index))).collect();
     while let Some(Reverse((now, index))) = due.pop() {
         let job = &jobs[index];
         requests[index] += 1;
-        if now >= job.end() {
-            let took = Some(Duration::from_millis(job.took));
-            memory.record(&DurationSample {
+        if now >= job.end_ms() {
+            let took = Some(Duration::from_millis(job.duration_ms));
+            history.record(&DurationSample {
                 similarity_keys: likeness(job),
                 total: took,
                 run: took,
             });
-            seen[index] = Some(Seen::at(job, requests[index], now));
+            seen[index] = Some(DetectionResult::new(job, requests[index], now));
         } else {
-            let curve = memory.predict(&likeness(job), DurationKind::Run);
-            let age = (now - job.start) as f64 / 1000.0;
+            let curve = history.predict(&likeness(job), DurationKind::Run);
+            let age = (now - job.start_ms) as f64 / 1000.0;
             let next = rule.plan_next_poll(&curve, age, age);
-            due.push(Reverse((job.start + (next.at * 1000.0).ceil() as u64, index)));
+            due.push(Reverse((job.start_ms + (next.at * 1000.0).ceil() as u64, index)));
         }
     }
     seen.into_iter().flatten().collect()

@@ -7,155 +7,163 @@ use jobtrack::job::{Answer, JobId, ObservedState, ProviderError};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
-use super::fixtures::{HOUR, MINUTE, SECOND, not_found, settings, told, transient};
-use super::simulation::Sim;
+use super::fixtures::{
+    HOUR, MINUTE, SECOND, answer_with_state, default_settings, not_found_answer, transient_error,
+};
+use super::simulation::Simulation;
 
-fn auth() -> Answer {
+fn auth_error() -> Answer {
     Answer::failed(ProviderError::Auth("HTTP 401".into()))
 }
 
 /// A provider of the account `huawei` whose jobs are asked each second.
-fn of_huawei(name: &str, requests_per_minute: u32) -> ProviderSettings {
+fn shared_account_settings(name: &str, requests_per_minute: u32) -> ProviderSettings {
     let second = Duration::from_secs(1);
     let backoff = Backoff { min: second, max: second };
     let account = Some("huawei".to_owned());
-    ProviderSettings { account, requests_per_minute, backoff, ..settings(name) }
+    ProviderSettings { account, requests_per_minute, backoff, ..default_settings(name) }
 }
 
 /// The same on an account of its own.
-fn alone(name: &str, requests_per_minute: u32) -> ProviderSettings {
-    ProviderSettings { account: None, ..of_huawei(name, requests_per_minute) }
+fn own_account_settings(name: &str, requests_per_minute: u32) -> ProviderSettings {
+    ProviderSettings { account: None, ..shared_account_settings(name, requests_per_minute) }
 }
 
 /// Twenty jobs of `lake`, which have odd numbers, and twenty of `scripts`.
-fn both(
+fn two_providers(
     lanes: Vec<ProviderSettings>,
     provider: impl FnMut(JobId, u64) -> (u64, Answer) + 'static,
-) -> Sim {
-    let mut sim = Sim::with(lanes, provider);
+) -> Simulation {
+    let mut sim = Simulation::with_settings(lanes, provider);
     for _ in 0..20 {
-        sim.add("lake");
-        sim.add("scripts");
+        sim.add_job("lake");
+        sim.add_job("scripts");
     }
     sim
 }
 
-fn is_of_lake(job: JobId) -> bool {
+fn belongs_to_lake(job: JobId) -> bool {
     job.0 % 2 == 1
 }
 
 /// When requests to `provider` were sent.
-fn sent_to(sim: &Sim, provider: &str) -> Vec<u64> {
+fn send_times(sim: &Simulation, provider: &str) -> Vec<u64> {
     let of = sim.requests.iter().filter(|request| request.provider == provider);
-    of.map(|request| request.sent).collect()
+    of.map(|request| request.sent_at).collect()
 }
 
 /// Panics if the account can have seen more than `limit` requests in some minute.
-fn assert_no_minute_of_both_exceeds(mut sim: Sim, limit: usize) {
+fn assert_combined_rate_limit(mut sim: Simulation, limit: usize) {
     sim.requests.iter_mut().for_each(|request| "huawei".clone_into(&mut request.provider));
-    sim.assert_no_minute_exceeds("huawei", limit);
+    sim.assert_rate_limit("huawei", limit);
 }
 
 /// Panics unless each request was sent after the answer to the one before.
-fn assert_one_at_a_time(sim: &Sim) {
+fn assert_no_concurrent_requests(sim: &Simulation) {
     for pair in sim.requests.windows(2) {
-        assert!(pair[0].answered.is_some_and(|at| at <= pair[1].sent), "{pair:?}");
+        assert!(pair[0].answered_at.is_some_and(|at| at <= pair[1].sent_at), "{pair:?}");
     }
 }
 
 #[test]
 fn a_provider_is_asked_one_request_at_a_time_until_it_answers() {
-    type Case = (&'static str, fn() -> Answer, u32);
-    let cases: [Case; 4] = [
-        ("good", || told(ObservedState::Running), 8),
-        ("not found", not_found, 8),
-        ("transient", || Answer::failed(transient()), 1),
-        ("refused", auth, 0),
+    type ProbeCase = (&'static str, fn() -> Answer, u32);
+    let cases: [ProbeCase; 4] = [
+        ("good", || answer_with_state(ObservedState::Running), 8),
+        ("not found", not_found_answer, 8),
+        ("transient", || Answer::failed(transient_error()), 1),
+        ("refused", auth_error, 0),
     ];
     for (what, answer, in_flight) in cases {
-        let mut sim = Sim::with(vec![alone("lake", 600)], move |_, _| (10 * SECOND, answer()));
+        let mut sim =
+            Simulation::with_settings(vec![own_account_settings("lake", 600)], move |_, _| {
+                (10 * SECOND, answer())
+            });
         for _ in 0..20 {
-            sim.add("lake");
+            sim.add_job("lake");
         }
         sim.run_until(9 * SECOND);
         assert_eq!(sim.requests.len(), 1, "{what}: nothing is known yet");
         sim.run_until(19 * SECOND);
-        assert_eq!(sim.report("lake").in_flight, in_flight, "{what}");
+        assert_eq!(sim.provider_report("lake").in_flight, in_flight, "{what}");
     }
 }
 
 #[test]
-fn settings_that_were_read_anew_have_to_prove_themselves_by_a_request_of_their_own() {
-    let mut sim =
-        Sim::with(vec![alone("lake", 600)], |_, _| (10 * SECOND, told(ObservedState::Running)));
+fn reloaded_settings_are_probed_with_one_request() {
+    let mut sim = Simulation::with_settings(vec![own_account_settings("lake", 600)], |_, _| {
+        (10 * SECOND, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..20 {
-        sim.add("lake");
+        sim.add_job("lake");
     }
     sim.run_until(25 * SECOND);
-    assert_eq!(sim.report("lake").in_flight, 8);
+    assert_eq!(sim.provider_report("lake").in_flight, 8);
     let before = sim.requests.len();
-    sim.configure(vec![alone("lake", 600)]);
+    sim.configure(vec![own_account_settings("lake", 600)]);
     // All that were under way come in good, but they bore the old key.
     sim.run_until(35 * SECOND);
     assert_eq!(sim.requests.len(), before + 1);
-    let probe = sim.requests[before].sent;
+    let probe = sim.requests[before].sent_at;
     sim.run_until(probe + 10 * SECOND - 1);
     assert_eq!(sim.requests.len(), before + 1);
     sim.run_until(probe + 19 * SECOND);
-    assert_eq!(sim.report("lake").in_flight, 8);
+    assert_eq!(sim.provider_report("lake").in_flight, 8);
 }
 
 #[test]
-fn refusals_lower_the_limit_and_silence_raises_it() {
+fn rejections_lower_the_concurrency_limit_and_timeouts_raise_it() {
     let mut count = 0;
-    let mut sim = Sim::with(vec![alone("lake", 100)], move |_, at| {
-        // Another program uses up what is allowed, twice.
-        let refused = at > 5 * MINUTE && count < 2;
-        count += u32::from(refused);
-        let limited = || Answer::failed(ProviderError::RateLimited("HTTP 429".into()));
-        (100, if refused { limited() } else { told(ObservedState::Running) })
-    });
+    let mut sim =
+        Simulation::with_settings(vec![own_account_settings("lake", 100)], move |_, at| {
+            // Another program uses up what is allowed, twice.
+            let refused = at > 5 * MINUTE && count < 2;
+            count += u32::from(refused);
+            let limited = || Answer::failed(ProviderError::RateLimited("HTTP 429".into()));
+            (100, if refused { limited() } else { answer_with_state(ObservedState::Running) })
+        });
     for _ in 0..20 {
-        sim.add("lake");
+        sim.add_job("lake");
     }
     sim.run_until(5 * MINUTE);
-    assert_eq!(sim.report("lake").requests_per_minute, 100);
+    assert_eq!(sim.provider_report("lake").requests_per_minute, 100);
     sim.run_until(6 * MINUTE);
-    let lowered = sim.report("lake").requests_per_minute;
+    let lowered = sim.provider_report("lake").requests_per_minute;
     assert!((25..=50).contains(&lowered), "{lowered}");
     // (until, the lowest and the highest limit then)
     for (until, limits) in [(8, 25..=60), (10, 45..=80), (16, 100..=100)] {
         sim.run_until(until * MINUTE);
-        let limit = sim.report("lake").requests_per_minute;
+        let limit = sim.provider_report("lake").requests_per_minute;
         assert!(limits.contains(&limit), "{limit} after {until} minutes");
     }
     sim.run_until(20 * MINUTE);
-    let late = sent_to(&sim, "lake").into_iter().filter(|sent| *sent >= 19 * MINUTE).count();
+    let late = send_times(&sim, "lake").into_iter().filter(|sent| *sent >= 19 * MINUTE).count();
     assert!(late >= 98, "it is used again: {late}");
 }
 
 #[test]
 fn providers_of_one_account_share_the_lower_of_their_limits_fairly() {
-    let lanes = vec![of_huawei("lake", 30), of_huawei("scripts", 600)];
-    let mut sim = both(lanes, |job, _| {
-        (if is_of_lake(job) { 100 } else { 900 }, told(ObservedState::Running))
+    let lanes = vec![shared_account_settings("lake", 30), shared_account_settings("scripts", 600)];
+    let mut sim = two_providers(lanes, |job, _| {
+        (if belongs_to_lake(job) { 100 } else { 900 }, answer_with_state(ObservedState::Running))
     });
     sim.run_until(20 * MINUTE);
-    let (lake, scripts) = (sent_to(&sim, "lake").len(), sent_to(&sim, "scripts").len());
+    let (lake, scripts) = (send_times(&sim, "lake").len(), send_times(&sim, "scripts").len());
     assert!(lake + scripts >= 590, "{lake} and {scripts} of 600");
     // First polls have a quarter of the account's turns, and one of the two had its first ones sooner.
     assert!(lake.abs_diff(scripts) <= 6, "{lake} and {scripts}");
-    assert_eq!(sim.report("scripts").requests_per_minute, 30);
-    assert_no_minute_of_both_exceeds(sim, 30);
+    assert_eq!(sim.provider_report("scripts").requests_per_minute, 30);
+    assert_combined_rate_limit(sim, 30);
 }
 
 #[test]
-fn what_one_provider_leaves_the_others_of_its_account_may_use() {
-    let mut sim = Sim::with(vec![of_huawei("lake", 30), of_huawei("scripts", 30)], |_, _| {
-        (100, told(ObservedState::Running))
-    });
+fn unused_budget_is_shared_within_the_account() {
+    let mut sim = Simulation::with_settings(
+        vec![shared_account_settings("lake", 30), shared_account_settings("scripts", 30)],
+        |_, _| (100, answer_with_state(ObservedState::Running)),
+    );
     for _ in 0..20 {
-        sim.add("lake");
+        sim.add_job("lake");
     }
     sim.run_until(10 * MINUTE);
     assert!(sim.requests.len() >= 295, "{}", sim.requests.len());
@@ -164,85 +172,107 @@ fn what_one_provider_leaves_the_others_of_its_account_may_use() {
 #[test]
 fn a_refused_key_is_tried_by_one_provider_at_a_time_for_all_of_its_account() {
     let until = 2 * HOUR;
-    let lanes = vec![of_huawei("lake", 600), of_huawei("scripts", 600)];
-    let mut sim = both(lanes, move |_, at| {
-        (500, if (MINUTE..until).contains(&at) { auth() } else { told(ObservedState::Running) })
+    let lanes = vec![shared_account_settings("lake", 600), shared_account_settings("scripts", 600)];
+    let mut sim = two_providers(lanes, move |_, at| {
+        (
+            500,
+            if (MINUTE..until).contains(&at) {
+                auth_error()
+            } else {
+                answer_with_state(ObservedState::Running)
+            },
+        )
     });
     sim.run_until(MINUTE + 2 * SECOND);
     for name in ["lake", "scripts"] {
-        assert!(sim.report(name).pause.is_some(), "{name} is left alone");
+        assert!(sim.provider_report(name).pause.is_some(), "{name} is left alone");
     }
     let before = sim.requests.len();
     sim.run_until(until);
-    let probes: Vec<_> = sim.requests[before..].iter().map(|request| request.sent).collect();
+    let probes: Vec<_> = sim.requests[before..].iter().map(|request| request.sent_at).collect();
     let minutes: Vec<_> = probes.windows(2).map(|pair| (pair[1] - pair[0]) / MINUTE).collect();
     assert_eq!(minutes, [5, 15, 30, 30, 30], "as if they were one provider");
     sim.run_until(until + HOUR);
     for name in ["lake", "scripts"] {
-        let report = sim.report(name);
+        let report = sim.provider_report(name);
         assert!(report.pause.is_none() && report.consecutive_failures == 0, "{name}: {report:?}");
     }
 }
 
 #[test]
 fn a_wrong_key_is_never_shown_twice_at_once() {
-    let lanes = vec![of_huawei("lake", 600), of_huawei("scripts", 600)];
-    let mut sim = both(lanes.clone(), |_, _| (2 * SECOND, auth()));
+    let lanes = vec![shared_account_settings("lake", 600), shared_account_settings("scripts", 600)];
+    let mut sim = two_providers(lanes.clone(), |_, _| (2 * SECOND, auth_error()));
     sim.run_until(30 * MINUTE);
     sim.configure(lanes);
     sim.run_until(HOUR);
     assert!((4..=8).contains(&sim.requests.len()), "{:?}", sim.requests);
-    assert_one_at_a_time(&sim);
+    assert_no_concurrent_requests(&sim);
 }
 
 #[test]
 fn a_provider_that_alone_is_refused_does_not_hold_up_the_others_of_its_account() {
-    let lanes = vec![of_huawei("lake", 60), of_huawei("scripts", 60)];
-    let mut sim = both(lanes, |job, _| {
-        (100, if is_of_lake(job) { auth() } else { told(ObservedState::Running) })
+    let lanes = vec![shared_account_settings("lake", 60), shared_account_settings("scripts", 60)];
+    let mut sim = two_providers(lanes, |job, _| {
+        (
+            100,
+            if belongs_to_lake(job) {
+                auth_error()
+            } else {
+                answer_with_state(ObservedState::Running)
+            },
+        )
     });
     sim.run_until(5 * HOUR);
-    assert!(sent_to(&sim, "lake").len() <= 20, "its own pauses grow");
-    let late = sent_to(&sim, "scripts").into_iter().filter(|sent| *sent >= 4 * HOUR).count();
+    assert!(send_times(&sim, "lake").len() <= 20, "its own pauses grow");
+    let late = send_times(&sim, "scripts").into_iter().filter(|sent| *sent >= 4 * HOUR).count();
     assert!(late >= 3500, "{late} of 3600 in an hour");
 }
 
 #[test]
-fn a_provider_that_changes_its_account_takes_along_what_it_has_spent() {
-    let together = || vec![of_huawei("lake", 30), of_huawei("scripts", 30)];
-    let apart = || vec![alone("lake", 30), of_huawei("scripts", 30)];
+fn a_provider_that_changes_its_account_keeps_its_spent_budget() {
+    let together =
+        || vec![shared_account_settings("lake", 30), shared_account_settings("scripts", 30)];
+    let apart = || vec![own_account_settings("lake", 30), shared_account_settings("scripts", 30)];
     for (first, second) in [(together(), apart()), (apart(), together())] {
-        let mut sim = Sim::with(first, |_, _| (10 * SECOND, told(ObservedState::Running)));
+        let mut sim = Simulation::with_settings(first, |_, _| {
+            (10 * SECOND, answer_with_state(ObservedState::Running))
+        });
         for _ in 0..20 {
-            sim.add("lake");
+            sim.add_job("lake");
         }
         sim.run_until(5 * MINUTE);
-        assert!(sim.report("lake").in_flight > 1, "some are under way");
+        assert!(sim.provider_report("lake").in_flight > 1, "some are under way");
         sim.configure(second);
-        assert!(sim.report("lake").requests_last_minute > 20);
+        assert!(sim.provider_report("lake").requests_last_minute > 20);
         sim.run_until(10 * MINUTE);
-        assert!(sim.requests.iter().any(|request| request.sent > 9 * MINUTE));
-        sim.assert_no_minute_exceeds("lake", 30);
+        assert!(sim.requests.iter().any(|request| request.sent_at > 9 * MINUTE));
+        sim.assert_rate_limit("lake", 30);
     }
 }
 
 #[test]
-fn what_both_spent_apart_counts_once_they_are_together() {
-    let mut sim = both(vec![alone("lake", 30), alone("scripts", 30)], |_, _| {
-        (20 * SECOND, told(ObservedState::Running))
-    });
-    sim.check_every = u64::MAX;
+fn spent_budgets_are_added_when_accounts_merge() {
+    let mut sim = two_providers(
+        vec![own_account_settings("lake", 30), own_account_settings("scripts", 30)],
+        |_, _| (20 * SECOND, answer_with_state(ObservedState::Running)),
+    );
+    sim.report_check_interval = u64::MAX;
     sim.run_until(5 * MINUTE);
-    assert!(sim.report("lake").in_flight > 1, "some are under way");
-    sim.configure(vec![of_huawei("lake", 30), of_huawei("scripts", 30)]);
+    assert!(sim.provider_report("lake").in_flight > 1, "some are under way");
+    sim.configure(vec![
+        shared_account_settings("lake", 30),
+        shared_account_settings("scripts", 30),
+    ]);
     sim.run_until(10 * MINUTE);
-    let after = sim.requests.iter().position(|asked| asked.sent >= 5 * MINUTE).expect("asked on");
-    let from = sim.requests[after].sent;
-    let counts = |request: &&super::fixtures::Request| {
-        request.sent < from && request.answered.is_none_or(|at| at + MINUTE > from)
+    let after =
+        sim.requests.iter().position(|asked| asked.sent_at >= 5 * MINUTE).expect("asked on");
+    let from = sim.requests[after].sent_at;
+    let counts = |request: &&super::fixtures::SimulatedRequest| {
+        request.sent_at < from && request.answered_at.is_none_or(|at| at + MINUTE > from)
     };
     let spent = sim.requests[..after].iter().filter(counts).count();
     assert!(spent < 30, "{spent} were spent in the minute before");
     sim.requests.drain(..after);
-    assert_no_minute_of_both_exceeds(sim, 30);
+    assert_combined_rate_limit(sim, 30);
 }

@@ -17,38 +17,38 @@ pub(super) const DAY: u64 = 24 * HOUR;
 
 /// One request, as the provider saw it.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(super) struct SimulatedRequest {
     pub(super) job: JobId,
     pub(super) provider: String,
-    pub(super) sent: u64,
+    pub(super) sent_at: u64,
     /// None while it is under way.
-    pub(super) answered: Option<u64>,
+    pub(super) answered_at: Option<u64>,
 }
 
 /// What the provider answers, and after how many milliseconds.
-pub(super) type Reply = (u64, Answer);
+pub(super) type DelayedAnswer = (u64, Answer);
 
 /// What becomes of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum WriteOutcome {
     /// It is committed if the job stands where it should.
-    Commit,
+    Committed,
     /// It is committed, but the daemon is not told, writes again, and is refused.
-    CommitUnheard,
+    CommittedUnacknowledged,
 }
 
 /// A job in the simulated database.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub(super) struct SimulatedRow {
     pub(super) job: StoredJob,
     pub(super) history: Vec<Transition>,
     pub(super) anomalies: Vec<Anomaly>,
     pub(super) last_poll_error: Option<String>,
 }
 
-impl Row {
+impl SimulatedRow {
     /// Takes in a change, if it continues this history.
-    pub(super) fn move_along(&mut self, change: &Change) {
+    pub(super) fn apply_change(&mut self, change: &Change) {
         assert!(!change.transitions.is_empty(), "job {}: a change without rows", change.job);
         for row in &change.transitions {
             let last = self.history.last().expect("the first row");
@@ -65,7 +65,7 @@ impl Row {
     }
 
     /// Another program moves the job, behind the daemon's back.
-    pub(super) fn meddle(&mut self, to: State) {
+    pub(super) fn change_externally(&mut self, to: State) {
         let standing = &mut self.job.current_state;
         let from = Some(standing.state);
         let row = Transition { from, to, ..registration_transition(standing.observed_at) };
@@ -75,7 +75,7 @@ impl Row {
 }
 
 /// The settings of a provider, as the documentation's defaults are.
-pub(super) fn settings(name: &str) -> ProviderSettings {
+pub(super) fn default_settings(name: &str) -> ProviderSettings {
     ProviderSettings {
         policy: jobtrack::tracker::PollPolicy::Backoff,
         name: name.parse().expect("a name"),
@@ -94,17 +94,17 @@ pub(super) fn settings(name: &str) -> ProviderSettings {
 }
 
 /// A good answer that names no times.
-pub(super) fn told(said: ObservedState) -> Answer {
-    told_word(said, &format!("{said:?}").to_uppercase())
+pub(super) fn answer_with_state(state: ObservedState) -> Answer {
+    answer_with_provider_state(state, &format!("{state:?}").to_uppercase())
 }
 
-pub(super) fn told_word(said: ObservedState, word: &str) -> Answer {
+pub(super) fn answer_with_provider_state(state: ObservedState, provider_state: &str) -> Answer {
     let observation = Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
         list_time: None,
-        state: said,
-        provider_state: word.into(),
+        state,
+        provider_state: provider_state.into(),
         times: ProviderTimes::default(),
         message: None,
         detail: serde_json::Map::default(),
@@ -112,10 +112,10 @@ pub(super) fn told_word(said: ObservedState, word: &str) -> Answer {
     Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date: None }
 }
 
-pub(super) fn transient() -> ProviderError {
+pub(super) fn transient_error() -> ProviderError {
     ProviderError::Transient("HTTP 503".into())
 }
 
-pub(super) fn not_found() -> Answer {
+pub(super) fn not_found_answer() -> Answer {
     Answer::failed(ProviderError::NotFound("no such job".into()))
 }

@@ -14,28 +14,32 @@ use jobtrack::policy::{Backoff, PollRule};
 use jobtrack::tracker::{ForecastReason, NextPollTime, PollPolicy, ProviderSettings};
 use proptest::prelude::*;
 
-use super::fixtures::{HOUR, MINUTE, SECOND, settings};
-use super::simulation::Sim;
+use super::fixtures::{HOUR, MINUTE, SECOND, default_settings};
+use super::simulation::Simulation;
 
-fn learned(requests_per_minute: u32) -> ProviderSettings {
+fn learned_settings(requests_per_minute: u32) -> ProviderSettings {
     let second = Duration::from_secs(1);
     let rule = PollRule { price: second, min_interval: second, enforce_max_wait: true };
-    ProviderSettings { policy: PollPolicy::Learned(rule), requests_per_minute, ..settings("dune") }
+    ProviderSettings {
+        policy: PollPolicy::Learned(rule),
+        requests_per_minute,
+        ..default_settings("dune")
+    }
 }
 
 /// What a provider says at `at` of a run of the query `query` from `began` on, in its own times.
-fn life(query: u64, began: u64, took: u64, at: u64) -> Answer {
+fn answer_at(query: u64, started_at: u64, duration: u64, at: u64) -> Answer {
     let utc = |at: u64| {
         UtcTime::from_millis(1_800_000_000_000 + i64::try_from(at).expect("a short simulation"))
     };
-    let is_over = at >= began + took;
+    let is_over = at >= started_at + duration;
     let observation = Observation {
         state: if is_over { ObservedState::Succeeded } else { ObservedState::Running },
         provider_state: if is_over { "COMPLETED".into() } else { "EXECUTING".into() },
         times: ProviderTimes {
-            submitted_at: Some(utc(began)),
-            started_at: Some(utc(began)),
-            ended_at: is_over.then(|| utc(began + took)),
+            submitted_at: Some(utc(started_at)),
+            started_at: Some(utc(started_at)),
+            ended_at: is_over.then(|| utc(started_at + duration)),
             expires_at: None,
         },
         message: None,
@@ -49,20 +53,20 @@ fn life(query: u64, began: u64, took: u64, at: u64) -> Answer {
 }
 
 /// A world in which the `n`th job begins when it is added and takes as long as `took` says.
-struct World {
-    sim: Sim,
-    began: Rc<RefCell<HashMap<JobId, u64>>>,
+struct RepeatedRuns {
+    sim: Simulation,
+    started_at: Rc<RefCell<HashMap<JobId, u64>>>,
     /// Whether its jobs stand in a list, by their beginning, and no other time of theirs is told.
     is_listed: Rc<Cell<bool>>,
 }
 
-impl World {
+impl RepeatedRuns {
     fn new(lane: ProviderSettings, query: fn(JobId) -> u64, took: fn(JobId) -> u64) -> Self {
-        let began = Rc::<RefCell<HashMap<JobId, u64>>>::default();
+        let started_at = Rc::<RefCell<HashMap<JobId, u64>>>::default();
         let is_listed = Rc::<Cell<bool>>::default();
-        let (lives, listed) = (began.clone(), is_listed.clone());
-        let sim = Sim::with(vec![lane], move |job, at| {
-            let mut answer = life(query(job), lives.borrow()[&job], took(job), at);
+        let (lives, listed) = (started_at.clone(), is_listed.clone());
+        let sim = Simulation::with_settings(vec![lane], move |job, at| {
+            let mut answer = answer_at(query(job), lives.borrow()[&job], took(job), at);
             if let Ok(seen) = &mut answer.result
                 && listed.get()
             {
@@ -71,41 +75,41 @@ impl World {
             }
             (0, answer)
         });
-        Self { sim, began, is_listed }
+        Self { sim, started_at, is_listed }
     }
 
     fn add(&mut self) -> JobId {
         let next = JobId(i64::try_from(self.sim.store.len()).expect("few") + 1);
-        self.began.borrow_mut().insert(next, self.sim.now);
-        self.sim.add("dune")
+        self.started_at.borrow_mut().insert(next, self.sim.now);
+        self.sim.add_job("dune")
     }
 
     /// One job after the other, each until it is over.
-    fn live(&mut self, jobs: usize) {
+    fn run_jobs(&mut self, jobs: usize) {
         for _ in 0..jobs {
             self.add();
-            self.sim.run_to_the_end();
+            self.sim.run_until_all_finished();
         }
     }
 
     /// The looks at a job, in milliseconds since it began.
-    fn looks(&self, job: JobId) -> Vec<u64> {
-        let began = self.began.borrow()[&job];
-        self.sim.asked_at(job).into_iter().map(|at| at - began).collect()
+    fn poll_offsets(&self, job: JobId) -> Vec<u64> {
+        let began = self.started_at.borrow()[&job];
+        self.sim.poll_times(job).into_iter().map(|at| at - began).collect()
     }
 }
 
 #[test]
-fn a_job_whose_like_took_a_minute_is_asked_when_a_minute_has_passed() {
-    let mut world = World::new(
-        learned(600),
+fn a_job_whose_similar_runs_took_a_minute_is_polled_after_a_minute() {
+    let mut world = RepeatedRuns::new(
+        learned_settings(600),
         |_| 7,
         |job| MINUTE + u64::try_from(job.0 % 5).expect("small") * 500,
     );
-    world.live(20);
+    world.run_jobs(20);
     let job = world.add();
-    world.sim.run_to_the_end();
-    let looks = world.looks(job);
+    world.sim.run_until_all_finished();
+    let looks = world.poll_offsets(job);
     assert!(looks[0] < SECOND, "the first look comes at once: {looks:?}");
     let soon = looks.iter().filter(|at| (50 * SECOND..65 * SECOND).contains(*at)).count();
     assert!(looks.len() <= 8 && soon >= 2, "{looks:?}");
@@ -116,17 +120,17 @@ fn a_job_whose_like_took_a_minute_is_asked_when_a_minute_has_passed() {
 #[test]
 fn what_was_learned_outlives_a_restart_and_is_forgotten_on_demand() {
     let looks = |restart: bool, forget: bool| {
-        let mut world = World::new(learned(600), |_| 7, |_| 200 * SECOND);
-        world.live(8);
+        let mut world = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 200 * SECOND);
+        world.run_jobs(8);
         if restart {
             world.sim.restart();
         }
         if forget {
-            world.sim.forget("dune", Some("query 7"));
+            world.sim.forget_durations("dune", Some("query 7"));
         }
         let job = world.add();
-        world.sim.run_to_the_end();
-        world.looks(job)
+        world.sim.run_until_all_finished();
+        world.poll_offsets(job)
     };
     let apart = |one: &[u64], other: &[u64]| {
         let pairs = one.iter().zip(other).map(|(one, other)| one.abs_diff(*other));
@@ -138,26 +142,26 @@ fn what_was_learned_outlives_a_restart_and_is_forgotten_on_demand() {
 }
 
 #[test]
-fn a_job_that_outlives_its_like_is_never_left_alone_for_longer_than_is_promised() {
+fn a_job_outliving_its_similar_runs_is_polled_within_the_maximum_wait() {
     // Its like took 20 s each; it takes a hundred times as long.
-    let mut world = World::new(
-        learned(600),
+    let mut world = RepeatedRuns::new(
+        learned_settings(600),
         |_| 7,
         |job| if job.0 <= 20 { 20 * SECOND } else { 2000 * SECOND },
     );
-    world.live(20);
+    world.run_jobs(20);
     let job = world.add();
-    world.sim.run_to_the_end();
-    for pair in world.looks(job).windows(2) {
+    world.sim.run_until_all_finished();
+    for pair in world.poll_offsets(job).windows(2) {
         let promised = (10 * SECOND).max(pair[0] / 2);
         assert!(pair[1] - pair[0] <= promised + 1, "{pair:?}");
     }
 }
 
 #[test]
-fn the_outlook_says_when_and_why_and_what_it_is_compared_with() {
-    let mut world = World::new(learned(600), |_| 7, |_| 200 * SECOND);
-    world.live(8);
+fn the_forecast_gives_time_reason_and_similar_runs() {
+    let mut world = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 200 * SECOND);
+    world.run_jobs(8);
     let job = world.add();
     world.sim.run_until(world.sim.now + SECOND);
     let now = MonotonicTime::from_millis(world.sim.now);
@@ -170,16 +174,16 @@ fn the_outlook_says_when_and_why_and_what_it_is_compared_with() {
     assert_eq!(outlook.reason, ForecastReason::MaxWait, "ten seconds, at first");
     let NextPollTime::In(wait) = outlook.next_poll else { panic!("{outlook:?}") };
     assert_eq!(wait.as_secs(), 9);
-    world.sim.run_to_the_end();
+    world.sim.run_until_all_finished();
     assert_eq!(world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now)), None);
 }
 
 #[test]
-fn nobody_waits_for_longer_than_the_rule_of_now_has_it() {
-    let mut world = World::new(learned(600), |_| 7, |_| 100 * HOUR);
+fn a_new_rule_applies_to_waiting_jobs_at_once() {
+    let mut world = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 100 * HOUR);
     let job = world.add();
     world.sim.run_until(13 * HOUR);
-    let wait = |world: &World| {
+    let wait = |world: &RepeatedRuns| {
         let outlook = world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now));
         let NextPollTime::In(wait) = outlook.expect("it is tracked").next_poll else {
             panic!("it waits")
@@ -191,21 +195,21 @@ fn nobody_waits_for_longer_than_the_rule_of_now_has_it() {
     }
     let second = Duration::from_secs(1);
     let quick = Backoff { min: second, max: second };
-    world.sim.configure(vec![ProviderSettings { backoff: quick, ..settings("dune") }]);
+    world.sim.configure(vec![ProviderSettings { backoff: quick, ..default_settings("dune") }]);
     assert!(wait(&world) <= second);
 }
 
 #[test]
-fn where_requests_are_short_the_ripe_go_before_the_hopeless() {
+fn when_requests_are_scarce_likely_finished_jobs_are_polled_first() {
     // Even jobs take a minute, odd ones a day, and the past of both is known.
     let took = |job: JobId| if job.0 % 2 == 0 { MINUTE } else { 24 * HOUR };
     let query = |job: JobId| u64::try_from(job.0 % 2).expect("small");
-    let mut world = World::new(learned(6000), query, took);
+    let mut world = RepeatedRuns::new(learned_settings(6000), query, took);
     for _ in 0..20 {
         world.add();
     }
-    world.sim.run_to_the_end();
-    world.sim.configure(vec![learned(20)]);
+    world.sim.run_until_all_finished();
+    world.sim.configure(vec![learned_settings(20)]);
     let jobs: Vec<_> = (0..200).map(|_| world.add()).collect();
     world.sim.run_until(world.sim.now + 20 * MINUTE);
     let over = |job: &&JobId| world.sim.state(**job).is_terminal();
@@ -214,17 +218,17 @@ fn where_requests_are_short_the_ripe_go_before_the_hopeless() {
 }
 
 #[test]
-fn first_polls_are_a_quarter_where_requests_are_short() {
-    let mut world = World::new(learned(60), |_| 7, |_| 100 * HOUR);
+fn first_polls_get_a_quarter_when_requests_are_scarce() {
+    let mut world = RepeatedRuns::new(learned_settings(60), |_| 7, |_| 100 * HOUR);
     let old: Vec<_> = (0..600).map(|_| world.add()).collect();
     world.sim.run_until(world.sim.now + 2 * HOUR);
-    assert!(old.iter().all(|job| !world.sim.asked_at(*job).is_empty()));
+    assert!(old.iter().all(|job| !world.sim.poll_times(*job).is_empty()));
     // Two hours of hardly any request leaves them all due.
-    world.sim.check_every = u64::MAX;
-    world.sim.configure(vec![learned(1)]);
+    world.sim.report_check_interval = u64::MAX;
+    world.sim.configure(vec![learned_settings(1)]);
     world.sim.run_until(world.sim.now + 2 * HOUR);
-    world.sim.check_every = 1;
-    world.sim.configure(vec![learned(60)]);
+    world.sim.report_check_interval = 1;
+    world.sim.configure(vec![learned_settings(60)]);
     world.sim.run_until(world.sim.now + SECOND);
     let before = world.sim.requests.len();
     let new: Vec<_> = (0..400).map(|_| world.add()).collect();
@@ -236,36 +240,36 @@ fn first_polls_are_a_quarter_where_requests_are_short() {
 }
 
 /// How late the ends of `jobs` were seen, in milliseconds on average.
-fn mean_delay(world: &World, jobs: &[JobId], took: fn(JobId) -> u64) -> u64 {
+fn mean_detection_delay(world: &RepeatedRuns, jobs: &[JobId], took: fn(JobId) -> u64) -> u64 {
     let late = |job: &JobId| {
-        let ended = world.began.borrow()[job] + took(*job);
-        let seen = world.sim.asked_at(*job).into_iter().chain(world.sim.pages_at(*job));
+        let ended = world.started_at.borrow()[job] + took(*job);
+        let seen = world.sim.poll_times(*job).into_iter().chain(world.sim.page_request_times(*job));
         seen.filter(|at| *at >= ended).min().expect("it was seen") - ended
     };
     jobs.iter().map(late).sum::<u64>() / jobs.len() as u64
 }
 
 #[test]
-fn a_page_is_worth_the_sum_of_its_jobs_and_is_asked_for_before_any_of_them() {
+fn a_list_page_has_the_summed_priority_of_its_jobs() {
     let took =
         |job: JobId| 10 * MINUTE + u64::try_from(job.0 * 7919 % 1200).expect("small") * SECOND;
     let run = |lists: bool| {
-        let lane = ProviderSettings { supports_list: lists, ..learned(20) };
-        let mut world = World::new(lane, |_| 7, took);
+        let lane = ProviderSettings { supports_list: lists, ..learned_settings(20) };
+        let mut world = RepeatedRuns::new(lane, |_| 7, took);
         world.is_listed.set(true);
-        world.sim.check_every = 1000;
+        world.sim.report_check_interval = 1000;
         for _ in 0..40 {
             world.add();
         }
-        world.sim.run_to_the_end();
+        world.sim.run_until_all_finished();
         let before = world.sim.requests.len();
         let jobs = (0..150).map(|_| {
             world.sim.run_until(world.sim.now + SECOND);
             world.add()
         });
         let jobs: Vec<_> = jobs.collect();
-        world.sim.run_to_the_end();
-        (mean_delay(&world, &jobs, took), world.sim.requests.len() - before)
+        world.sim.run_until_all_finished();
+        (mean_detection_delay(&world, &jobs, took), world.sim.requests.len() - before)
     };
     let ((alone, _), (together, requests)) = (run(false), run(true));
     assert!(together * 10 <= alone, "{together} ms by pages in {requests}, {alone} ms without");
@@ -277,28 +281,28 @@ proptest! {
 
     /// From the time when a job is due to its poll pass five rounds at most, whatever the others do.
     #[test]
-    fn nobody_waits_for_more_than_five_rounds(
+    fn no_job_waits_more_than_five_rounds(
         jobs in 2u64..60, limit in 1u32..20, spread in 1u64..100, seed: u64,
     ) {
         let mut chance = fastrand::Rng::with_seed(seed);
-        let lane = ProviderSettings { max_in_flight: 1, ..learned(limit) };
+        let lane = ProviderSettings { max_in_flight: 1, ..learned_settings(limit) };
         let took: Vec<u64> = (0..jobs).map(|_| SECOND * chance.u64(1..=60 * spread)).collect();
         let began = 0;
-        let mut sim = Sim::with(vec![lane], move |job, at| {
+        let mut sim = Simulation::with_settings(vec![lane], move |job, at| {
             let number = u64::try_from(job.0).expect("positive");
             let took = took[usize::try_from(number - 1).expect("few")];
             // Half of them are far from over, and stay so.
             let took = if number % 2 == 0 { 1000 * HOUR } else { took };
-            (0, life(number % 5, began, took, at))
+            (0, answer_at(number % 5, began, took, at))
         });
         for _ in 0..jobs {
-            sim.add("dune");
+            sim.add_job("dune");
         }
         let round = jobs * MINUTE / u64::from(limit);
         let mut latest = 0;
         for _ in 0..200 {
             sim.run_until(sim.now + round / 4 + SECOND);
-            latest = latest.max(u64::try_from(sim.report("dune").longest_overdue.as_millis()).expect("short"));
+            latest = latest.max(u64::try_from(sim.provider_report("dune").longest_overdue.as_millis()).expect("short"));
         }
         prop_assert!(latest <= 5 * round + 2 * MINUTE, "{latest} ms, a round is {round} ms");
     }

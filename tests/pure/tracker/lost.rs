@@ -7,22 +7,25 @@ use jobtrack::job::{Answer, NotFoundTimeout, ObservedState, ProviderError, State
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
-use super::fixtures::{DAY, HOUR, MINUTE, SECOND, not_found, settings, told, transient};
-use super::simulation::Sim;
+use super::fixtures::{
+    DAY, HOUR, MINUTE, SECOND, answer_with_state, default_settings, not_found_answer,
+    transient_error,
+};
+use super::simulation::Simulation;
 
 /// Asked every `every`, lost after `minutes`.
-fn lane(every: Duration, minutes: u64) -> ProviderSettings {
+fn settings_with_lost_after(every: Duration, minutes: u64) -> ProviderSettings {
     let grace = Duration::from_mins(minutes);
     let backoff = Backoff { min: every, max: every };
     ProviderSettings {
         backoff,
         lost_after: NotFoundTimeout { previously_seen: grace, never_seen: 2 * grace },
-        ..settings("dune")
+        ..default_settings("dune")
     }
 }
 
 #[test]
-fn the_settings_say_how_long() {
+fn lost_after_follows_the_settings() {
     // (minutes, whether it was seen, when it is lost at the soonest and at the latest)
     let cases = [
         (1, true, MINUTE, 2 * MINUTE),
@@ -31,10 +34,20 @@ fn the_settings_say_how_long() {
         (60, false, 2 * HOUR, 2 * HOUR + MINUTE),
     ];
     for (minutes, seen, soonest, latest) in cases {
-        let mut sim = Sim::with(vec![lane(Duration::from_secs(10), minutes)], move |_, at| {
-            (100, if seen && at < 5 * SECOND { told(ObservedState::Running) } else { not_found() })
-        });
-        let job = sim.add("dune");
+        let mut sim = Simulation::with_settings(
+            vec![settings_with_lost_after(Duration::from_secs(10), minutes)],
+            move |_, at| {
+                (
+                    100,
+                    if seen && at < 5 * SECOND {
+                        answer_with_state(ObservedState::Running)
+                    } else {
+                        not_found_answer()
+                    },
+                )
+            },
+        );
+        let job = sim.add_job("dune");
         sim.run_until(soonest);
         assert!(!sim.state(job).is_terminal(), "{minutes} {seen}");
         sim.run_until(latest);
@@ -43,7 +56,7 @@ fn the_settings_say_how_long() {
 }
 
 #[test]
-fn failures_in_between_do_not_prove_it_sooner() {
+fn failed_polls_in_between_do_not_shorten_lost_after() {
     let failures = [
         ProviderError::Transient("503".into()),
         ProviderError::Malformed("418".into()),
@@ -55,16 +68,19 @@ fn failures_in_between_do_not_prove_it_sooner() {
     for failure in failures {
         let mut polls = 0;
         let shown = failure.clone();
-        let mut sim = Sim::with(vec![lane(Duration::from_secs(30), 15)], move |_, _| {
-            polls += 1;
-            let answer = match polls {
-                1 => told(ObservedState::Running),
-                odd if odd % 2 == 1 => Answer::failed(failure.clone()),
-                _ => not_found(),
-            };
-            (100, answer)
-        });
-        let job = sim.add("dune");
+        let mut sim = Simulation::with_settings(
+            vec![settings_with_lost_after(Duration::from_secs(30), 15)],
+            move |_, _| {
+                polls += 1;
+                let answer = match polls {
+                    1 => answer_with_state(ObservedState::Running),
+                    odd if odd % 2 == 1 => Answer::failed(failure.clone()),
+                    _ => not_found_answer(),
+                };
+                (100, answer)
+            },
+        );
+        let job = sim.add_job("dune");
         sim.run_until(15 * MINUTE);
         assert_eq!(sim.state(job), State::Running, "{shown:?}");
         sim.run_until(3 * HOUR);
@@ -73,9 +89,9 @@ fn failures_in_between_do_not_prove_it_sooner() {
 }
 
 #[test]
-fn a_day_of_silence_between_denials_is_no_proof() {
+fn a_day_without_answers_between_not_founds_is_no_proof() {
     let failures = [
-        transient(),
+        transient_error(),
         ProviderError::Auth("401".into()),
         ProviderError::Misconfigured("404".into()),
         ProviderError::RateLimited("429".into()),
@@ -83,21 +99,24 @@ fn a_day_of_silence_between_denials_is_no_proof() {
     for failure in failures {
         let shown = failure.clone();
         let end = 2 * DAY;
-        let mut sim = Sim::with(vec![lane(Duration::from_mins(1), 15)], move |_, at| {
-            let answer = match at {
-                0..HOUR => told(ObservedState::Running),
-                // Denied a few times, out for a day, denied a few times more, found again.
-                HOUR..3_840_000 => not_found(),
-                _ if at < end => Answer::failed(failure.clone()),
-                _ => not_found(),
-            };
-            (100, answer)
-        });
-        let job = sim.add("dune");
+        let mut sim = Simulation::with_settings(
+            vec![settings_with_lost_after(Duration::from_mins(1), 15)],
+            move |_, at| {
+                let answer = match at {
+                    0..HOUR => answer_with_state(ObservedState::Running),
+                    // Denied a few times, out for a day, denied a few times more, found again.
+                    HOUR..3_840_000 => not_found_answer(),
+                    _ if at < end => Answer::failed(failure.clone()),
+                    _ => not_found_answer(),
+                };
+                (100, answer)
+            },
+        );
+        let job = sim.add_job("dune");
         sim.run_until(end - 1);
         assert_eq!(sim.state(job), State::Running, "{shown:?}: silence proves nothing");
         // The probe after a pause may be half an hour late.
-        let denied = |sim: &Sim| sim.asked_at(job).iter().filter(|at| **at >= end).count();
+        let denied = |sim: &Simulation| sim.poll_times(job).iter().filter(|at| **at >= end).count();
         let mut now = end;
         while denied(&sim) < 2 && !sim.state(job).is_terminal() {
             now += SECOND;
@@ -111,12 +130,22 @@ fn a_day_of_silence_between_denials_is_no_proof() {
 }
 
 #[test]
-fn any_good_answer_clears_it() {
+fn any_good_answer_clears_the_not_found_streak() {
     for good in [ObservedState::Pending, ObservedState::Running, ObservedState::Unknown] {
-        let mut sim = Sim::with(vec![lane(Duration::from_mins(1), 15)], move |_, at| {
-            (100, if at % (14 * MINUTE) < MINUTE { told(good) } else { not_found() })
-        });
-        let job = sim.add("dune");
+        let mut sim = Simulation::with_settings(
+            vec![settings_with_lost_after(Duration::from_mins(1), 15)],
+            move |_, at| {
+                (
+                    100,
+                    if at % (14 * MINUTE) < MINUTE {
+                        answer_with_state(good)
+                    } else {
+                        not_found_answer()
+                    },
+                )
+            },
+        );
+        let job = sim.add_job("dune");
         sim.run_until(DAY);
         assert_eq!(sim.state(job), good.to_state());
     }

@@ -9,128 +9,145 @@ use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 use proptest::prelude::*;
 
-use super::fixtures::{Fate, HOUR, MINUTE, SECOND, not_found, settings, told, transient};
-use super::simulation::Sim;
+use super::fixtures::{
+    HOUR, MINUTE, SECOND, WriteOutcome, answer_with_state, default_settings, not_found_answer,
+    transient_error,
+};
+use super::simulation::Simulation;
 
 /// A job's true life at the provider.
 #[derive(Debug, Clone, Copy)]
-struct Life {
-    starts: u64,
-    ends: u64,
-    end: End,
+struct TrueJob {
+    starts_at: u64,
+    ends_at: u64,
+    end: TrueEnd,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum End {
-    Said(ObservedState),
+enum TrueEnd {
+    Reported(ObservedState),
     /// The provider knows it until then.
     Forgotten,
     /// It runs for ever.
     Never,
 }
 
-impl Life {
-    fn random(chance: &mut fastrand::Rng) -> Self {
-        let starts = chance.u64(..20 * MINUTE);
-        let end = match chance.u8(..100) {
-            0..70 => End::Said(ObservedState::Succeeded),
-            70..80 => End::Said(ObservedState::Failed),
-            80..85 => End::Said(ObservedState::Cancelled),
-            85..88 => End::Said(ObservedState::Expired),
-            88..91 => End::Said(ObservedState::Indeterminate),
-            91..95 => End::Forgotten,
-            _ => End::Never,
+impl TrueJob {
+    fn random(rng: &mut fastrand::Rng) -> Self {
+        let starts_at = rng.u64(..20 * MINUTE);
+        let end = match rng.u8(..100) {
+            0..70 => TrueEnd::Reported(ObservedState::Succeeded),
+            70..80 => TrueEnd::Reported(ObservedState::Failed),
+            80..85 => TrueEnd::Reported(ObservedState::Cancelled),
+            85..88 => TrueEnd::Reported(ObservedState::Expired),
+            88..91 => TrueEnd::Reported(ObservedState::Indeterminate),
+            91..95 => TrueEnd::Forgotten,
+            _ => TrueEnd::Never,
         };
-        Self { starts, ends: starts + chance.u64(..3 * HOUR), end }
+        Self { starts_at, ends_at: starts_at + rng.u64(..3 * HOUR), end }
     }
 
     fn answer(self, at: u64) -> Answer {
         match self.end {
-            _ if at < self.starts => told(ObservedState::Pending),
-            End::Said(said) if at >= self.ends => told(said),
-            End::Forgotten if at >= self.ends => not_found(),
-            End::Said(_) | End::Forgotten | End::Never => told(ObservedState::Running),
+            _ if at < self.starts_at => answer_with_state(ObservedState::Pending),
+            TrueEnd::Reported(said) if at >= self.ends_at => answer_with_state(said),
+            TrueEnd::Forgotten if at >= self.ends_at => not_found_answer(),
+            TrueEnd::Reported(_) | TrueEnd::Forgotten | TrueEnd::Never => {
+                answer_with_state(ObservedState::Running)
+            }
         }
     }
 
     /// The state in which it must be found at last, if nobody untracked it.
-    fn last_state(self) -> State {
+    fn expected_final_state(self) -> State {
         match self.end {
-            End::Said(said) => said.to_state(),
-            End::Forgotten => State::Lost,
-            End::Never => State::Untracked,
+            TrueEnd::Reported(said) => said.to_state(),
+            TrueEnd::Forgotten => State::Lost,
+            TrueEnd::Never => State::Untracked,
         }
     }
 }
 
 /// One answer in fifty is a failure of some kind.
-fn failure(chance: &mut fastrand::Rng) -> Option<Answer> {
-    let retry_after = chance.bool().then(|| Duration::from_secs(chance.u64(..20)));
+fn random_failure(rng: &mut fastrand::Rng) -> Option<Answer> {
+    let retry_after = rng.bool().then(|| Duration::from_secs(rng.u64(..20)));
     let refused = |error| Answer {
         rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() },
         ..Answer::failed(error)
     };
-    match chance.u16(..1000) {
-        0..14 => Some(Answer::failed(transient())),
+    match rng.u16(..1000) {
+        0..14 => Some(Answer::failed(transient_error())),
         14..18 => Some(Answer::failed(ProviderError::Malformed("not JSON".into()))),
         18 => Some(refused(ProviderError::RateLimited("HTTP 429".into()))),
-        19 if chance.u8(..5) == 0 => Some(refused(ProviderError::Auth("HTTP 401".into()))),
+        19 if rng.u8(..5) == 0 => Some(refused(ProviderError::Auth("HTTP 401".into()))),
         _ => None,
     }
 }
 
 /// Some writes are slow, some take effect unheard. One that leaves the state as it is cannot be told
 /// from one that was never written.
-fn fate(luck: &mut fastrand::Rng, change: &Change) -> (u64, Fate) {
-    let slow = luck.u8(..20) == 0;
-    let delay = if slow { luck.u64(..MINUTE) } else { luck.u64(..50) };
-    let unheard = luck.u8(..50) == 0 && change.new_state.state != change.expected_state;
-    (delay, if unheard { Fate::CommitUnheard } else { Fate::Commit })
+fn random_write_outcome(rng: &mut fastrand::Rng, change: &Change) -> (u64, WriteOutcome) {
+    let slow = rng.u8(..20) == 0;
+    let delay = if slow { rng.u64(..MINUTE) } else { rng.u64(..50) };
+    let unheard = rng.u8(..50) == 0 && change.new_state.state != change.expected_state;
+    (delay, if unheard { WriteOutcome::CommittedUnacknowledged } else { WriteOutcome::Committed })
 }
 
-fn fleet(lane: ProviderSettings, jobs: i64, seed: u64) -> (Sim, HashMap<JobId, Life>) {
+fn simulate_jobs(
+    settings: ProviderSettings,
+    jobs: i64,
+    seed: u64,
+) -> (Simulation, HashMap<JobId, TrueJob>) {
     let mut chance = fastrand::Rng::with_seed(seed);
     let lives: HashMap<_, _> =
-        (1..=jobs).map(|number| (JobId(number), Life::random(&mut chance))).collect();
+        (1..=jobs).map(|number| (JobId(number), TrueJob::random(&mut chance))).collect();
     let (known, mut luck) = (lives.clone(), chance.fork());
-    let mut sim = Sim::with(vec![lane], move |job, sent| {
+    let mut sim = Simulation::with_settings(vec![settings], move |job, sent| {
         let latency = luck.u64(10..2 * SECOND);
         let seen_at = sent + luck.u64(..latency);
-        (latency, failure(&mut luck).unwrap_or_else(|| known[&job].answer(seen_at)))
+        (latency, random_failure(&mut luck).unwrap_or_else(|| known[&job].answer(seen_at)))
     });
     let mut luck = chance.fork();
-    sim.writes(move |change| fate(&mut luck, change));
-    sim.chance = chance;
+    sim.set_write_outcome(move |change| random_write_outcome(&mut luck, change));
+    sim.rng = chance;
     (sim, lives)
 }
 
 /// Panics unless every job ended as it did at the provider, or was untracked by hand.
-fn assert_all_ended_truly(sim: &Sim, lives: &HashMap<JobId, Life>, untracked: &[JobId]) {
+fn assert_all_finished_correctly(
+    sim: &Simulation,
+    lives: &HashMap<JobId, TrueJob>,
+    untracked: &[JobId],
+) {
     for (job, row) in &sim.store {
         let ended = row.job.current_state.state;
         let by_hand = untracked.contains(job) && ended == State::Untracked;
-        assert!(ended == lives[job].last_state() || by_hand, "{job}: {ended}, {:?}", lives[job]);
+        assert!(
+            ended == lives[job].expected_final_state() || by_hand,
+            "{job}: {ended}, {:?}",
+            lives[job]
+        );
         assert!(!sim.tracker.contains(*job), "{job} is still held");
         assert!(row.anomalies.is_empty(), "{job}: {:?}", row.anomalies);
         assert_eq!(row.job.next_poll_at, None, "{job} is over");
     }
-    let report = sim.report("dune");
+    let report = sim.provider_report("dune");
     assert_eq!((report.active_jobs, report.due_polls), (0, 0));
 }
 
 #[test]
-fn ten_thousand_jobs_all_end_as_they_did_and_none_is_forgotten() {
+fn ten_thousand_jobs_all_reach_their_true_final_state() {
     const JOBS: i64 = 10_000;
     let lane = ProviderSettings {
         requests_per_minute: 3000,
         max_in_flight: 64,
         give_up_after: Duration::from_hours(8),
-        ..settings("dune")
+        ..default_settings("dune")
     };
-    let (mut sim, lives) = fleet(lane, JOBS, 20_261_122);
-    sim.check_every = 5003;
+    let (mut sim, lives) = simulate_jobs(lane, JOBS, 20_261_122);
+    sim.report_check_interval = 5003;
     for _ in 0..JOBS {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     let mut untracked = Vec::new();
     let mut chance = fastrand::Rng::with_seed(5);
@@ -139,7 +156,7 @@ fn ten_thousand_jobs_all_end_as_they_did_and_none_is_forgotten() {
         for _ in 0..20 {
             let job = JobId(chance.i64(1..=JOBS));
             if chance.bool() {
-                sim.poll_by_hand(job);
+                sim.poll_on_demand(job);
             } else if !sim.state(job).is_terminal() {
                 sim.untrack(job);
                 untracked.push(job);
@@ -149,15 +166,15 @@ fn ten_thousand_jobs_all_end_as_they_did_and_none_is_forgotten() {
             sim.restart();
         }
     }
-    sim.run_to_the_end();
-    assert_all_ended_truly(&sim, &lives, &untracked);
+    sim.run_until_all_finished();
+    assert_all_finished_correctly(&sim, &lives, &untracked);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn a_small_fleet_of_any_shape_ends_within_its_limits(
+    fn any_small_set_of_jobs_finishes_within_its_limits(
         seed: u64, jobs in 1i64..40, requests_per_minute in 5u32..200, max_in_flight in 1u32..10,
         min_ms in 200u64..20_000, more_ms in 0u64..600_000,
     ) {
@@ -165,15 +182,15 @@ proptest! {
         let backoff = Backoff { min, max: min + Duration::from_millis(more_ms) };
         let give_up_after = Duration::from_hours(8);
         let lane = ProviderSettings {
-            requests_per_minute, max_in_flight, backoff, give_up_after, ..settings("dune")
+            requests_per_minute, max_in_flight, backoff, give_up_after, ..default_settings("dune")
         };
-        let (mut sim, lives) = fleet(lane, jobs, seed);
+        let (mut sim, lives) = simulate_jobs(lane, jobs, seed);
         for _ in 0..jobs {
-            sim.add("dune");
+            sim.add_job("dune");
             sim.run_until(sim.now + 1);
         }
-        sim.run_to_the_end();
-        assert_all_ended_truly(&sim, &lives, &[]);
-        sim.assert_no_minute_exceeds("dune", requests_per_minute as usize);
+        sim.run_until_all_finished();
+        assert_all_finished_correctly(&sim, &lives, &[]);
+        sim.assert_rate_limit("dune", requests_per_minute as usize);
     }
 }

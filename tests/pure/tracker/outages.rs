@@ -3,19 +3,21 @@
 
 use jobtrack::job::{Answer, JobId, ObservedState, ProviderError, ProviderTimes, State, UtcTime};
 
-use super::fixtures::{DAY, HOUR, MINUTE, SECOND, not_found, told, transient};
-use super::simulation::Sim;
+use super::fixtures::{
+    DAY, HOUR, MINUTE, SECOND, answer_with_state, not_found_answer, transient_error,
+};
+use super::simulation::Simulation;
 
-const BEGIN_MS: i64 = 1_800_000_000_000;
+const EPOCH_MS: i64 = 1_800_000_000_000;
 const JOBS: u64 = 300;
 
-fn clock(ms: u64) -> UtcTime {
-    UtcTime::from_millis(BEGIN_MS + i64::try_from(ms).expect("a few days"))
+fn provider_time(ms: u64) -> UtcTime {
+    UtcTime::from_millis(EPOCH_MS + i64::try_from(ms).expect("a few days"))
 }
 
 /// What a service that tells all times says of the `job` at `at`: lives of minutes to days, begun
 /// before, during and after the outage.
-fn life(job: JobId, at: u64) -> Answer {
+fn answer_at(job: JobId, at: u64) -> Answer {
     let nth = u64::try_from(job.0).expect("positive");
     let mut chance = fastrand::Rng::with_seed(nth);
     let submitted_at = chance.u64(..30 * HOUR);
@@ -23,9 +25,9 @@ fn life(job: JobId, at: u64) -> Answer {
     let ended_at = started_at + chance.u64(MINUTE..10 * HOUR);
     let end = if chance.u8(..4) == 0 { ObservedState::Failed } else { ObservedState::Succeeded };
     if at < submitted_at {
-        return Answer::failed(transient());
+        return Answer::failed(transient_error());
     }
-    let past = |time: u64| (time <= at).then(|| clock(time));
+    let past = |time: u64| (time <= at).then(|| provider_time(time));
     let times = ProviderTimes {
         submitted_at: past(submitted_at),
         started_at: past(started_at),
@@ -37,7 +39,7 @@ fn life(job: JobId, at: u64) -> Answer {
         (Some(_), None) => ObservedState::Running,
         (None, None) => ObservedState::Pending,
     };
-    let mut answer = told(said);
+    let mut answer = answer_with_state(said);
     if let Ok(seen) = &mut answer.result {
         seen.times = times;
     }
@@ -45,9 +47,9 @@ fn life(job: JobId, at: u64) -> Answer {
 }
 
 /// Everything that can keep a provider from answering, by the hour.
-fn out_of_order(at: u64) -> Answer {
+fn failing_answer(at: u64) -> Answer {
     Answer::failed(match at / HOUR % 5 {
-        0 => transient(),
+        0 => transient_error(),
         1 => ProviderError::Auth("HTTP 401".into()),
         2 => ProviderError::RateLimited("HTTP 429".into()),
         3 => ProviderError::Misconfigured("APIGW.0101".into()),
@@ -55,35 +57,39 @@ fn out_of_order(at: u64) -> Answer {
     })
 }
 
-fn lived(answer: impl Fn(JobId, u64) -> Answer + 'static) -> Sim {
-    let mut sim = Sim::new(move |job, at| (200, answer(job, at)));
-    sim.check_every = 1000;
+fn run_simulation(answer: impl Fn(JobId, u64) -> Answer + 'static) -> Simulation {
+    let mut sim = Simulation::new(move |job, at| (200, answer(job, at)));
+    sim.report_check_interval = 1000;
     for _ in 0..JOBS {
-        sim.add("dune");
+        sim.add_job("dune");
     }
-    sim.run_to_the_end();
+    sim.run_until_all_finished();
     sim
 }
 
 /// All that is told of a job but when and how we learned it.
-fn truth(sim: &Sim, job: JobId) -> Vec<(Option<State>, State, Option<UtcTime>)> {
+fn provider_history(sim: &Simulation, job: JobId) -> Vec<(Option<State>, State, Option<UtcTime>)> {
     let rows = sim.store[&job].history.iter();
     rows.map(|row| (row.from, row.to, row.occurred_at)).collect()
 }
 
 #[test]
 fn a_day_without_the_provider_changes_no_history() {
-    let well = lived(life);
+    let well = run_simulation(answer_at);
     let outage = 2 * HOUR..2 * HOUR + DAY;
     let during = outage.clone();
     let ill =
-        lived(move |job, at| if during.contains(&at) { out_of_order(at) } else { life(job, at) });
+        run_simulation(
+            move |job, at| {
+                if during.contains(&at) { failing_answer(at) } else { answer_at(job, at) }
+            },
+        );
     let (mut over_meanwhile, all) = (0, ill.store.keys().count());
     for job in ill.store.keys() {
-        assert_eq!(truth(&ill, *job), truth(&well, *job), "job {job}");
+        assert_eq!(provider_history(&ill, *job), provider_history(&well, *job), "job {job}");
         let last = ill.store[job].history.last().expect("rows");
         assert!(last.occurred_at <= Some(last.observed_at), "job {job}");
-        let gap = clock(outage.start)..clock(outage.end);
+        let gap = provider_time(outage.start)..provider_time(outage.end);
         over_meanwhile += usize::from(last.occurred_at.is_some_and(|at| gap.contains(&at)));
         assert!(
             !gap.contains(&last.observed_at),
@@ -91,21 +97,25 @@ fn a_day_without_the_provider_changes_no_history() {
         );
     }
     assert!(over_meanwhile * 3 > all, "{over_meanwhile} of {all} ended during the outage");
-    let asked = ill.requests.iter().filter(|request| outage.contains(&request.sent)).count();
+    let asked = ill.requests.iter().filter(|request| outage.contains(&request.sent_at)).count();
     assert!(asked < 24 * 60 * 60, "{asked} requests in a day that answered none");
 }
 
 #[test]
-fn an_outage_in_the_midst_of_not_found_loses_no_job() {
+fn an_outage_during_a_not_found_streak_loses_no_job() {
     // Two "not found", then a day of nothing, then the job is there again.
     let answer = |_: JobId, at: u64| match at {
-        ..2500 => told(ObservedState::Running),
-        2500..8000 => not_found(),
-        8000..DAY => out_of_order(at),
-        _ => told(if at < DAY + HOUR { ObservedState::Running } else { ObservedState::Succeeded }),
+        ..2500 => answer_with_state(ObservedState::Running),
+        2500..8000 => not_found_answer(),
+        8000..DAY => failing_answer(at),
+        _ => answer_with_state(if at < DAY + HOUR {
+            ObservedState::Running
+        } else {
+            ObservedState::Succeeded
+        }),
     };
-    let mut sim = Sim::new(move |job, at| (200, answer(job, at)));
-    let job = sim.add("dune");
-    sim.run_to_the_end();
-    assert_eq!(sim.states(job), ["registered", "running", "succeeded"]);
+    let mut sim = Simulation::new(move |job, at| (200, answer(job, at)));
+    let job = sim.add_job("dune");
+    sim.run_until_all_finished();
+    assert_eq!(sim.state_history(job), ["registered", "running", "succeeded"]);
 }

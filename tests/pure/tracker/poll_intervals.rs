@@ -4,17 +4,19 @@
 use jobtrack::job::{JobId, ObservedState};
 use jobtrack::tracker::ProviderSettings;
 
-use super::fixtures::{DAY, HOUR, MINUTE, SECOND, settings, told, transient};
-use super::simulation::Sim;
+use super::fixtures::{
+    DAY, HOUR, MINUTE, SECOND, answer_with_state, default_settings, transient_error,
+};
+use super::simulation::Simulation;
 
 /// The pauses between the answers and the next questions of `job`.
-fn pauses(sim: &Sim, job: JobId) -> Vec<u64> {
+fn poll_intervals(sim: &Simulation, job: JobId) -> Vec<u64> {
     let of: Vec<_> = sim.requests.iter().filter(|request| request.job == job).collect();
-    of.windows(2).map(|pair| pair[1].sent - pair[0].answered.expect("answered")).collect()
+    of.windows(2).map(|pair| pair[1].sent_at - pair[0].answered_at.expect("answered")).collect()
 }
 
 /// Panics unless the pauses grow by half from a second to five minutes, a tenth more or less.
-fn assert_backs_off(pauses: &[u64]) {
+fn assert_intervals_grow(pauses: &[u64]) {
     let mut expected = 1000.0_f64;
     for (index, pause) in pauses.iter().enumerate() {
         let bounds = (0.9 * expected).max(1000.0)..=(1.1 * expected).min(300_000.0) + 1.0;
@@ -25,53 +27,65 @@ fn assert_backs_off(pauses: &[u64]) {
 }
 
 #[test]
-fn the_pause_grows_from_min_to_max_while_a_job_stands_still() {
-    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Running)));
-    let job = sim.add("dune");
+fn the_interval_grows_from_min_to_max_while_the_state_is_unchanged() {
+    let mut sim = Simulation::new(|_, _| (100, answer_with_state(ObservedState::Running)));
+    let job = sim.add_job("dune");
     sim.run_until(2 * HOUR);
-    let pauses = pauses(&sim, job);
+    let pauses = poll_intervals(&sim, job);
     assert!(pauses.len() > 30);
-    assert_backs_off(&pauses);
-    assert_eq!(sim.states(job), ["registered", "running"], "the same answer again is no news");
+    assert_intervals_grow(&pauses);
+    assert_eq!(
+        sim.state_history(job),
+        ["registered", "running"],
+        "the same answer again is no news"
+    );
 }
 
 #[test]
-fn the_pause_starts_anew_when_the_job_moves() {
-    let mut sim = Sim::new(|_, at| {
-        (100, told(if at < HOUR { ObservedState::Pending } else { ObservedState::Running }))
+fn the_interval_resets_when_the_state_changes() {
+    let mut sim = Simulation::new(|_, at| {
+        (
+            100,
+            answer_with_state(if at < HOUR {
+                ObservedState::Pending
+            } else {
+                ObservedState::Running
+            }),
+        )
     });
-    let job = sim.add("dune");
+    let job = sim.add_job("dune");
     sim.run_until(2 * HOUR);
-    let asked = sim.asked_at(job);
+    let asked = sim.poll_times(job);
     let moved = asked.iter().position(|at| *at >= HOUR).expect("asked on");
-    let pauses = pauses(&sim, job);
+    let pauses = poll_intervals(&sim, job);
     assert!(pauses[moved - 1] > 4 * MINUTE);
-    assert_backs_off(&pauses[moved..]);
+    assert_intervals_grow(&pauses[moved..]);
 }
 
 #[test]
-fn failed_polls_back_off_like_quiet_ones() {
-    let mut sim = Sim::new(|_, _| (100, jobtrack::job::Answer::failed(transient())));
-    let job = sim.add("dune");
+fn failed_polls_back_off_like_unchanged_ones() {
+    let mut sim = Simulation::new(|_, _| (100, jobtrack::job::Answer::failed(transient_error())));
+    let job = sim.add_job("dune");
     sim.run_until(2 * HOUR);
-    let pauses = pauses(&sim, job);
+    let pauses = poll_intervals(&sim, job);
     assert!(pauses[0] > 1300, "the first failure is no news either");
     assert!(pauses.windows(2).all(|pair| pair[1] > pair[0] * 9 / 10), "{pauses:?}");
     assert!(pauses.last().is_some_and(|last| *last >= 270 * SECOND));
 }
 
 #[test]
-fn after_a_restart_each_job_is_asked_when_it_was_to_be() {
-    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Running)));
-    let jobs: Vec<_> = (0..100).map(|_| sim.add("dune")).collect();
+fn after_a_restart_each_job_is_polled_at_its_stored_time() {
+    let mut sim = Simulation::new(|_, _| (100, answer_with_state(ObservedState::Running)));
+    let jobs: Vec<_> = (0..100).map(|_| sim.add_job("dune")).collect();
     sim.run_until(HOUR);
-    let (wall, restarted_at, before) = (sim.wall(), sim.now, sim.requests.len());
+    let (wall, restarted_at, before) = (sim.wall_time(), sim.now, sim.requests.len());
     sim.restart();
-    let planned: Vec<_> = sim.active().map(|row| row.job.next_poll_at.expect("planned")).collect();
+    let planned: Vec<_> =
+        sim.active_rows().map(|row| row.job.next_poll_at.expect("planned")).collect();
     sim.run_until(restarted_at + 10 * MINUTE);
     for (job, planned) in jobs.iter().zip(planned) {
         let mut after = sim.requests[before..].iter().filter(|request| request.job == *job);
-        let asked = after.next().expect("asked on").sent - restarted_at;
+        let asked = after.next().expect("asked on").sent_at - restarted_at;
         let wait = u64::try_from(planned.duration_since(wall).as_millis()).expect("short");
         // The budget opens 100 ms after the restart, and every 100 ms.
         assert!((wait..=wait + 3 * SECOND).contains(&asked), "{job}: {asked} ms, not {wait}");
@@ -79,11 +93,11 @@ fn after_a_restart_each_job_is_asked_when_it_was_to_be() {
 }
 
 #[test]
-fn what_came_due_while_the_daemon_was_down_is_no_burst() {
-    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Running)));
-    sim.check_every = 101;
+fn polls_missed_while_the_daemon_was_down_cause_no_burst() {
+    let mut sim = Simulation::new(|_, _| (100, answer_with_state(ObservedState::Running)));
+    sim.report_check_interval = 101;
     for _ in 0..1000 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(HOUR);
     let before = sim.requests.len();
@@ -91,42 +105,49 @@ fn what_came_due_while_the_daemon_was_down_is_no_burst() {
     let restarted_at = sim.now;
     sim.restart();
     sim.run_until(restarted_at + 5 * MINUTE);
-    let sent: Vec<_> = sim.requests[before..].iter().map(|request| request.sent).collect();
+    let sent: Vec<_> = sim.requests[before..].iter().map(|request| request.sent_at).collect();
     assert!(sent.len() > 1000);
     assert!(sent[0] >= restarted_at + 100);
     assert!(sent.windows(2).all(|pair| pair[1] - pair[0] >= 100), "600 a minute");
 }
 
 #[test]
-fn a_time_stored_by_a_clock_that_was_ahead_is_bounded_by_the_longest_pause() {
-    let mut sim = Sim::new(|_, _| (100, told(ObservedState::Running)));
-    let job = sim.add("dune");
+fn a_stored_poll_time_is_bounded_by_the_longest_interval() {
+    let mut sim = Simulation::new(|_, _| (100, answer_with_state(ObservedState::Running)));
+    let job = sim.add_job("dune");
     sim.run_until(HOUR);
-    sim.wall_offset = -10 * i64::try_from(DAY).expect("small");
+    sim.wall_offset_ms = -10 * i64::try_from(DAY).expect("small");
     sim.restart();
     let restarted_at = sim.now;
     sim.run_until(restarted_at + 6 * MINUTE);
-    let asked = *sim.asked_at(job).last().expect("asked");
+    let asked = *sim.poll_times(job).last().expect("asked");
     assert!(asked > restarted_at, "it waits no longer than the policy does");
 }
 
 #[test]
-fn the_cadence_does_not_follow_the_wall_clock() {
+fn poll_times_do_not_follow_the_wall_clock() {
     let day = i64::try_from(DAY).expect("small");
     let lives = [[0, 0], [day, -3 * day]].map(|[first, second]| {
-        let mut sim = Sim::new(|job, at| {
+        let mut sim = Simulation::new(|job, at| {
             let over = at > HOUR * u64::try_from(job.0).expect("positive");
-            (100, told(if over { ObservedState::Succeeded } else { ObservedState::Running }))
+            (
+                100,
+                answer_with_state(if over {
+                    ObservedState::Succeeded
+                } else {
+                    ObservedState::Running
+                }),
+            )
         });
         for _ in 0..5 {
-            sim.add("dune");
+            sim.add_job("dune");
         }
         sim.run_until(90 * MINUTE);
-        sim.wall_offset += first;
+        sim.wall_offset_ms += first;
         sim.run_until(150 * MINUTE);
-        sim.wall_offset += second;
-        sim.run_to_the_end();
-        sim.requests.into_iter().map(|request| (request.job, request.sent)).collect::<Vec<_>>()
+        sim.wall_offset_ms += second;
+        sim.run_until_all_finished();
+        sim.requests.into_iter().map(|request| (request.job, request.sent_at)).collect::<Vec<_>>()
     });
     assert!(lives[0].len() > 100);
     assert_eq!(lives[0], lives[1]);
@@ -134,70 +155,82 @@ fn the_cadence_does_not_follow_the_wall_clock() {
 
 #[test]
 fn jobs_of_a_removed_provider_wait_and_go_on() {
-    let both = || vec![settings("dune"), settings("lake")];
-    let mut sim = Sim::with(both(), |_, at| {
-        (100, told(if at < 3 * HOUR { ObservedState::Running } else { ObservedState::Succeeded }))
+    let both = || vec![default_settings("dune"), default_settings("lake")];
+    let mut sim = Simulation::with_settings(both(), |_, at| {
+        (
+            100,
+            answer_with_state(if at < 3 * HOUR {
+                ObservedState::Running
+            } else {
+                ObservedState::Succeeded
+            }),
+        )
     });
-    let (here, gone) = (sim.add("dune"), sim.add("lake"));
+    let (here, gone) = (sim.add_job("dune"), sim.add_job("lake"));
     sim.run_until(HOUR);
-    sim.configure(vec![settings("dune")]);
-    let added_meanwhile = sim.add("lake");
+    sim.configure(vec![default_settings("dune")]);
+    let added_meanwhile = sim.add_job("lake");
     sim.run_until(4 * HOUR);
-    assert!(sim.asked_at(gone).iter().all(|at| *at <= HOUR));
-    assert_eq!(sim.states(gone), ["registered", "running"], "nothing happened to it");
-    assert_eq!(sim.states(here).last(), Some(&"succeeded"), "the other one goes on");
-    let report = sim.report("lake");
+    assert!(sim.poll_times(gone).iter().all(|at| *at <= HOUR));
+    assert_eq!(sim.state_history(gone), ["registered", "running"], "nothing happened to it");
+    assert_eq!(sim.state_history(here).last(), Some(&"succeeded"), "the other one goes on");
+    let report = sim.provider_report("lake");
     assert_eq!((report.configured, report.active_jobs), (false, 2));
     sim.configure(both());
-    sim.run_to_the_end();
-    assert_eq!(sim.states(gone), ["registered", "running", "succeeded"]);
-    assert_eq!(sim.states(added_meanwhile), ["registered", "succeeded"]);
+    sim.run_until_all_finished();
+    assert_eq!(sim.state_history(gone), ["registered", "running", "succeeded"]);
+    assert_eq!(sim.state_history(added_meanwhile), ["registered", "succeeded"]);
 }
 
 #[test]
-fn an_answer_that_comes_when_its_provider_is_removed_is_heard() {
-    let mut sim = Sim::new(|_, _| (10 * SECOND, told(ObservedState::Running)));
-    let job = sim.add("dune");
+fn an_answer_is_applied_after_its_provider_was_removed() {
+    let mut sim = Simulation::new(|_, _| (10 * SECOND, answer_with_state(ObservedState::Running)));
+    let job = sim.add_job("dune");
     sim.run_until(5 * SECOND);
     sim.configure(Vec::new());
     sim.run_until(HOUR);
-    assert_eq!(sim.states(job), ["registered", "running"]);
-    assert_eq!(sim.asked_at(job).len(), 1);
+    assert_eq!(sim.state_history(job), ["registered", "running"]);
+    assert_eq!(sim.poll_times(job).len(), 1);
 }
 
 #[test]
-fn a_provider_that_is_removed_and_brought_back_keeps_the_account_of_its_minute() {
+fn a_provider_that_is_removed_and_brought_back_keeps_its_rate_limit_usage() {
     // All answers come together, every 33 s, and each request may be seen as late as that.
-    const BEAT: u64 = 33 * SECOND;
-    let lane = || ProviderSettings { requests_per_minute: 10, ..settings("dune") };
-    let mut sim = Sim::with(vec![lane()], |_, at| (BEAT - at % BEAT, told(ObservedState::Running)));
+    const REQUEST_INTERVAL: u64 = 33 * SECOND;
+    let lane = || ProviderSettings { requests_per_minute: 10, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![lane()], |_, at| {
+        (REQUEST_INTERVAL - at % REQUEST_INTERVAL, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..100 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     // A beat for the one request that tries the new settings, two for as many as are allowed.
     for third in 1..10 {
-        sim.run_until(3 * third * BEAT + 50);
+        sim.run_until(3 * third * REQUEST_INTERVAL + 50);
         sim.configure(Vec::new());
         sim.configure(vec![lane()]);
     }
     assert!(sim.requests.len() > 60, "{}", sim.requests.len());
-    sim.assert_no_minute_exceeds("dune", 10);
+    sim.assert_rate_limit("dune", 10);
 }
 
 #[test]
 fn a_lower_limit_counts_what_was_spent_under_the_higher_one() {
-    let lane = |requests_per_minute| ProviderSettings { requests_per_minute, ..settings("dune") };
-    let mut sim = Sim::with(vec![lane(60)], |_, _| (10, told(ObservedState::Running)));
-    sim.check_every = u64::MAX;
+    let lane =
+        |requests_per_minute| ProviderSettings { requests_per_minute, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![lane(60)], |_, _| {
+        (10, answer_with_state(ObservedState::Running))
+    });
+    sim.report_check_interval = u64::MAX;
     for _ in 0..100 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(5 * MINUTE);
     sim.configure(vec![lane(20)]);
     sim.run_until(10 * MINUTE);
     // A minute after the change the old spending is out of the window.
-    sim.requests.retain(|request| request.sent > 5 * MINUTE);
-    sim.assert_no_minute_exceeds("dune", 20);
-    let first = sim.requests[0].sent - 5 * MINUTE;
+    sim.requests.retain(|request| request.sent_at > 5 * MINUTE);
+    sim.assert_rate_limit("dune", 20);
+    let first = sim.requests[0].sent_at - 5 * MINUTE;
     assert!(first >= 35 * SECOND, "60 were spent, 20 are allowed: {first} ms");
 }

@@ -9,12 +9,14 @@ use jobtrack::job::{
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::{Notice, ProviderSettings};
 
-use super::fixtures::{DAY, HOUR, MINUTE, SECOND, settings, told, transient};
-use super::simulation::Sim;
+use super::fixtures::{
+    DAY, HOUR, MINUTE, SECOND, answer_with_state, default_settings, transient_error,
+};
+use super::simulation::Simulation;
 
-const LATENCY: u64 = 500;
+const LATENCY_MS: u64 = 500;
 
-fn refused(error: ProviderError, retry_after: Option<u64>) -> Answer {
+fn rejection(error: ProviderError, retry_after: Option<u64>) -> Answer {
     let retry_after = retry_after.map(Duration::from_secs);
     Answer {
         rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() },
@@ -22,53 +24,54 @@ fn refused(error: ProviderError, retry_after: Option<u64>) -> Answer {
     }
 }
 
-fn limited(retry_after: Option<u64>) -> Answer {
-    refused(ProviderError::RateLimited("HTTP 429".into()), retry_after)
+fn rate_limited(retry_after: Option<u64>) -> Answer {
+    rejection(ProviderError::RateLimited("HTTP 429".into()), retry_after)
 }
 
 /// Twenty busy jobs of a provider that answers `refusal` from the first minute until `until`.
-fn refusing(until: u64, refusal: impl Fn() -> Answer + 'static) -> Sim {
-    refusing_at(Duration::from_secs(1), 20, until, refusal)
+fn rejecting_until(until: u64, refusal: impl Fn() -> Answer + 'static) -> Simulation {
+    rejecting_with_settings(Duration::from_secs(1), 20, until, refusal)
 }
 
 /// The same with so many jobs, each asked at this pace.
-fn refusing_at(
+fn rejecting_with_settings(
     pace: Duration,
     jobs: usize,
     until: u64,
     refusal: impl Fn() -> Answer + 'static,
-) -> Sim {
+) -> Simulation {
     let backoff = Backoff { min: pace, max: pace };
-    let lane = ProviderSettings { backoff, ..settings("dune") };
-    let mut sim = Sim::with(vec![lane], move |_, at| {
+    let lane = ProviderSettings { backoff, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![lane], move |_, at| {
         let closed = (MINUTE..until).contains(&at);
-        (LATENCY, if closed { refusal() } else { told(ObservedState::Running) })
+        (LATENCY_MS, if closed { refusal() } else { answer_with_state(ObservedState::Running) })
     });
     for _ in 0..jobs {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim
 }
 
 /// When requests were sent from the first refusal until `until`.
-fn probes(sim: &Sim, until: u64) -> Vec<u64> {
-    let refused_at = sim.requests.iter().find(|request| request.sent >= MINUTE).expect("refused");
-    let refused_at = refused_at.answered.expect("answered");
-    let sent = sim.requests.iter().map(|request| request.sent);
+fn poll_times_until(sim: &Simulation, until: u64) -> Vec<u64> {
+    let refused_at =
+        sim.requests.iter().find(|request| request.sent_at >= MINUTE).expect("refused");
+    let refused_at = refused_at.answered_at.expect("answered");
+    let sent = sim.requests.iter().map(|request| request.sent_at);
     sent.filter(|sent| (refused_at..until).contains(sent)).collect()
 }
 
-fn seconds_between(times: &[u64]) -> Vec<u64> {
+fn intervals_in_seconds(times: &[u64]) -> Vec<u64> {
     times.windows(2).map(|pair| (pair[1] - pair[0]) / SECOND).collect()
 }
 
 /// Panics unless nothing moved and the operator heard of it once, and once of its end.
-fn assert_told_once_and_nothing_moved(sim: &Sim) {
+fn assert_one_notice_pair_and_no_transition(sim: &Simulation) {
     let jobs: Vec<_> = sim.store.keys().copied().collect();
     for job in jobs {
-        assert_eq!(sim.states(job), ["registered", "running"]);
+        assert_eq!(sim.state_history(job), ["registered", "running"]);
     }
-    let tells: Vec<_> = sim.tells.iter().map(|(_, tell)| tell).collect();
+    let tells: Vec<_> = sim.notices.iter().map(|(_, tell)| tell).collect();
     assert!(
         matches!(
             tells[..],
@@ -82,35 +85,35 @@ fn assert_told_once_and_nothing_moved(sim: &Sim) {
 fn too_many_requests_closes_the_provider_for_growing_times() {
     let until = 2 * MINUTE;
     // Few enough that the share which the refusals leave is more than is asked for.
-    let mut sim = refusing_at(Duration::from_secs(5), 5, until, || limited(None));
+    let mut sim = rejecting_with_settings(Duration::from_secs(5), 5, until, || rate_limited(None));
     sim.run_until(5 * MINUTE);
-    let probes = probes(&sim, until);
-    assert!(probes[0] >= MINUTE + LATENCY + 5 * SECOND, "{probes:?}");
+    let probes = poll_times_until(&sim, until);
+    assert!(probes[0] >= MINUTE + LATENCY_MS + 5 * SECOND, "{probes:?}");
     // Each pause is up to a fifth longer than 10 s, 20 s.
-    let between = seconds_between(&probes);
+    let between = intervals_in_seconds(&probes);
     assert!((10..=12).contains(&between[0]) && (20..=24).contains(&between[1]), "{between:?}");
     assert!(probes.len() <= 4, "one probe at a time: {probes:?}");
-    assert_told_once_and_nothing_moved(&sim);
-    let late = sim.requests.iter().filter(|request| request.sent >= 4 * MINUTE).count();
+    assert_one_notice_pair_and_no_transition(&sim);
+    let late = sim.requests.iter().filter(|request| request.sent_at >= 4 * MINUTE).count();
     assert!(late > 50, "all is as it was: {late} requests in the last minute");
 }
 
 #[test]
-fn retry_after_is_obeyed_even_if_answers_were_under_way() {
-    let lane = ProviderSettings { max_in_flight: 4, ..settings("dune") };
-    let mut sim = Sim::with(vec![lane], |job, at| match job.0 {
+fn retry_after_is_honored_with_requests_in_flight() {
+    let lane = ProviderSettings { max_in_flight: 4, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![lane], |job, at| match job.0 {
         // Before, one request shows that the way is clear.
-        1 => (50, told(ObservedState::Running)),
-        2 if at < SECOND => (SECOND, limited(Some(60))),
-        _ => (3 * SECOND, told(ObservedState::Running)),
+        1 => (50, answer_with_state(ObservedState::Running)),
+        2 if at < SECOND => (SECOND, rate_limited(Some(60))),
+        _ => (3 * SECOND, answer_with_state(ObservedState::Running)),
     });
     for _ in 0..10 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(3 * MINUTE);
-    let refused_at = sim.requests[1].answered.expect("answered");
-    assert!(sim.requests[2].answered.is_some_and(|at| at > refused_at), "it was under way");
-    let next = sim.requests.iter().map(|request| request.sent).find(|sent| *sent > refused_at);
+    let refused_at = sim.requests[1].answered_at.expect("answered");
+    assert!(sim.requests[2].answered_at.is_some_and(|at| at > refused_at), "it was under way");
+    let next = sim.requests.iter().map(|request| request.sent_at).find(|sent| *sent > refused_at);
     let pause = next.expect("asked on") - refused_at;
     assert!((MINUTE..MINUTE + SECOND).contains(&pause), "{pause} ms");
 }
@@ -119,29 +122,36 @@ fn retry_after_is_obeyed_even_if_answers_were_under_way() {
 fn a_refused_credential_or_account_closes_the_provider_for_1_5_15_and_30_minutes() {
     for error in [ProviderError::Auth, ProviderError::QuotaExceeded, ProviderError::Misconfigured] {
         let until = MINUTE + 3 * HOUR;
-        let mut sim = refusing(until, move || refused(error("refused".into()), None));
+        let mut sim = rejecting_until(until, move || rejection(error("refused".into()), None));
         sim.run_until(until + 35 * MINUTE);
-        let probes = probes(&sim, until);
+        let probes = poll_times_until(&sim, until);
         assert_eq!((probes[0] - MINUTE) / SECOND, 60, "{probes:?}");
         assert_eq!(
-            seconds_between(&probes),
+            intervals_in_seconds(&probes),
             [300, 900, 1800, 1800, 1800, 1800, 1800],
             "whole minutes and the answer's half second"
         );
-        assert_told_once_and_nothing_moved(&sim);
+        assert_one_notice_pair_and_no_transition(&sim);
     }
 }
 
 #[test]
-fn a_refusal_leaves_its_job_as_due_as_it_was() {
+fn a_rejection_leaves_the_jobs_due_time_unchanged() {
     let mut count = 0;
-    let mut sim = Sim::new(move |_, _| {
+    let mut sim = Simulation::new(move |_, _| {
         count += 1;
-        (100, if count == 30 { limited(Some(10)) } else { told(ObservedState::Running) })
+        (
+            100,
+            if count == 30 {
+                rate_limited(Some(10))
+            } else {
+                answer_with_state(ObservedState::Running)
+            },
+        )
     });
-    let job = sim.add("dune");
+    let job = sim.add_job("dune");
     sim.run_until(3 * HOUR);
-    let asked = sim.asked_at(job);
+    let asked = sim.poll_times(job);
     assert!(asked[29] - asked[28] > 4 * MINUTE, "its own pause has grown long");
     assert_eq!(asked[30] - asked[29], 100 + 10 * SECOND, "only the provider's pause is waited for");
     assert!(asked[31] - asked[30] > 4 * MINUTE, "and its own goes on as it was");
@@ -149,50 +159,61 @@ fn a_refusal_leaves_its_job_as_due_as_it_was() {
 
 #[test]
 fn after_a_pause_one_probe_goes_out_and_no_more() {
-    let mut sim = refusing(HOUR, || limited(Some(1)));
+    let mut sim = rejecting_until(HOUR, || rate_limited(Some(1)));
     sim.run_until(HOUR);
-    for pair in probes(&sim, HOUR).windows(2) {
-        assert!(pair[1] - pair[0] >= SECOND + LATENCY, "two at a time: {pair:?}");
+    for pair in poll_times_until(&sim, HOUR).windows(2) {
+        assert!(pair[1] - pair[0] >= SECOND + LATENCY_MS, "two at a time: {pair:?}");
     }
 }
 
 #[test]
-fn an_outage_of_days_is_told_once_and_moves_nothing() {
+fn a_long_outage_is_reported_once_and_changes_no_state() {
     let until = 2 * DAY;
-    let mut sim = Sim::new(move |_, at| {
+    let mut sim = Simulation::new(move |_, at| {
         let down = (HOUR..until).contains(&at);
-        (LATENCY, if down { Answer::failed(transient()) } else { told(ObservedState::Running) })
+        (
+            LATENCY_MS,
+            if down {
+                Answer::failed(transient_error())
+            } else {
+                answer_with_state(ObservedState::Running)
+            },
+        )
     });
     for _ in 0..5 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(until - 1);
-    assert!(sim.active().all(|row| row.last_poll_error.is_some()));
-    assert_eq!(sim.report("dune").consecutive_failures as usize, {
+    assert!(sim.active_rows().all(|row| row.last_poll_error.is_some()));
+    assert_eq!(sim.provider_report("dune").consecutive_failures as usize, {
         let down = |sent: u64| sent >= HOUR;
-        sim.requests.iter().filter(|asked| down(asked.sent) && asked.answered.is_some()).count()
+        sim.requests
+            .iter()
+            .filter(|asked| down(asked.sent_at) && asked.answered_at.is_some())
+            .count()
     });
     sim.run_until(until + HOUR);
-    assert!(sim.active().all(|row| row.last_poll_error.is_none()), "a good answer clears it");
-    assert_told_once_and_nothing_moved(&sim);
-    let third = sim.requests.iter().filter(|request| request.sent >= HOUR).nth(2).expect("many");
-    assert_eq!(Some(sim.tells[0].0), third.answered, "told after three in a row");
+    assert!(sim.active_rows().all(|row| row.last_poll_error.is_none()), "a good answer clears it");
+    assert_one_notice_pair_and_no_transition(&sim);
+    let third = sim.requests.iter().filter(|request| request.sent_at >= HOUR).nth(2).expect("many");
+    assert_eq!(Some(sim.notices[0].0), third.answered_at, "told after three in a row");
 }
 
 #[test]
 fn an_outage_is_recorded_from_its_first_failed_poll_to_the_next_good_answer() {
     let until = 2 * HOUR;
-    let failures: [fn() -> Answer; 2] = [|| Answer::failed(transient()), || limited(None)];
+    let failures: [fn() -> Answer; 2] =
+        [|| Answer::failed(transient_error()), || rate_limited(None)];
     for failure in failures {
-        let mut sim = refusing(until, failure);
-        let start = sim.wall();
+        let mut sim = rejecting_until(until, failure);
+        let start = sim.wall_time();
         sim.run_until(until + HOUR);
         let at = |ms| start.plus(Duration::from_millis(ms));
         let answered = |from: u64| {
-            let first = sim.requests.iter().find(|request| request.sent >= from);
-            first.and_then(|request| request.answered).expect("answered")
+            let first = sim.requests.iter().find(|request| request.sent_at >= from);
+            first.and_then(|request| request.answered_at).expect("answered")
         };
-        let failed = sim.requests.iter().filter(|asked| (MINUTE..until).contains(&asked.sent));
+        let failed = sim.requests.iter().filter(|asked| (MINUTE..until).contains(&asked.sent_at));
         let failed_polls = u32::try_from(failed.count()).expect("few");
         let reason = failure().result.expect_err("a failure").to_string();
         // The first good answer of a life ends what an earlier life may have left open.
@@ -200,80 +221,84 @@ fn an_outage_is_recorded_from_its_first_failed_poll_to_the_next_good_answer() {
         let began = OutageEdge::Began { at: at(answered(MINUTE)), reason };
         let ended = OutageEdge::Ended { at: at(answered(until)), failed_polls };
         assert_eq!(sim.outages, [first, began, ended]);
-        assert_eq!(sim.report("dune").outage_since, None);
+        assert_eq!(sim.provider_report("dune").outage_since, None);
     }
 }
 
 #[test]
-fn two_failed_polls_are_not_worth_a_word() {
+fn two_failed_polls_are_not_reported() {
     let mut count = 0;
-    let mut sim = Sim::new(move |_, _| {
+    let mut sim = Simulation::new(move |_, _| {
         count += 1;
         (
             100,
-            if count % 3 == 0 { told(ObservedState::Running) } else { Answer::failed(transient()) },
+            if count % 3 == 0 {
+                answer_with_state(ObservedState::Running)
+            } else {
+                Answer::failed(transient_error())
+            },
         )
     });
-    sim.add("dune");
+    sim.add_job("dune");
     sim.run_until(DAY);
-    assert!(sim.tells.is_empty(), "{:?}", sim.tells);
+    assert!(sim.notices.is_empty(), "{:?}", sim.notices);
 }
 
 #[test]
 fn a_reload_ends_a_pause_with_a_single_probe() {
-    let mut sim = refusing(DAY, || refused(ProviderError::Auth("HTTP 401".into()), None));
+    let mut sim = rejecting_until(DAY, || rejection(ProviderError::Auth("HTTP 401".into()), None));
     sim.run_until(MINUTE + 2 * SECOND);
     let (before, reloaded_at) = (sim.requests.len(), sim.now);
-    assert!(sim.report("dune").pause.is_some());
+    assert!(sim.provider_report("dune").pause.is_some());
     let second = Duration::from_secs(1);
     let backoff = Backoff { min: second, max: second };
-    sim.configure(vec![ProviderSettings { backoff, ..settings("dune") }]);
+    sim.configure(vec![ProviderSettings { backoff, ..default_settings("dune") }]);
     sim.run_until(reloaded_at + MINUTE);
-    let sent: Vec<_> = sim.requests[before..].iter().map(|request| request.sent).collect();
+    let sent: Vec<_> = sim.requests[before..].iter().map(|request| request.sent_at).collect();
     assert_eq!(sent, [reloaded_at]);
 }
 
 #[test]
-fn a_window_that_is_used_up_closes_the_provider_until_it_is_renewed() {
-    let mut sim = Sim::new(|_, _| {
+fn an_exhausted_rate_limit_window_pauses_the_provider_until_reset() {
+    let mut sim = Simulation::new(|_, _| {
         let left = Some((0, Duration::from_secs(20)));
         (
             100,
             Answer {
                 rate_limit: RateLimitInfo { remaining: left, ..RateLimitInfo::default() },
-                ..told(ObservedState::Running)
+                ..answer_with_state(ObservedState::Running)
             },
         )
     });
     for _ in 0..10 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(10 * MINUTE);
-    let answered: Vec<_> = sim.requests.iter().filter_map(|request| request.answered).collect();
+    let answered: Vec<_> = sim.requests.iter().filter_map(|request| request.answered_at).collect();
     let last_of_burst = answered[0] + 20 * SECOND;
     assert!(
-        sim.requests.iter().all(|asked| { !(answered[0]..last_of_burst).contains(&asked.sent) })
+        sim.requests.iter().all(|asked| { !(answered[0]..last_of_burst).contains(&asked.sent_at) })
     );
-    assert!(sim.tells.is_empty(), "that is no trouble");
+    assert!(sim.notices.is_empty(), "that is no trouble");
     assert!(sim.requests.len() > 20, "{}", sim.requests.len());
 }
 
 #[test]
-fn a_lower_limit_that_is_announced_is_minded() {
+fn an_announced_lower_limit_is_respected() {
     let quota = Some(RateLimitQuota { requests: 10, window: Duration::from_secs(30) });
-    let mut sim = Sim::new(move |_, _| {
+    let mut sim = Simulation::new(move |_, _| {
         (
             100,
             Answer {
                 rate_limit: RateLimitInfo { quota, ..RateLimitInfo::default() },
-                ..told(ObservedState::Running)
+                ..answer_with_state(ObservedState::Running)
             },
         )
     });
     for _ in 0..100 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(10 * MINUTE);
-    assert_eq!(sim.report("dune").requests_per_minute, 20);
-    sim.assert_no_minute_exceeds("dune", 20);
+    assert_eq!(sim.provider_report("dune").requests_per_minute, 20);
+    sim.assert_rate_limit("dune", 20);
 }

@@ -9,35 +9,40 @@ use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 use proptest::prelude::*;
 
-use super::fixtures::{HOUR, MINUTE, SECOND, settings, told};
-use super::simulation::Sim;
+use super::fixtures::{HOUR, MINUTE, SECOND, answer_with_state, default_settings};
+use super::simulation::Simulation;
 
 /// A provider whose jobs are asked at a fixed pace.
-fn paced(requests_per_minute: u32, pace: Duration) -> ProviderSettings {
+fn settings_with_interval(requests_per_minute: u32, pace: Duration) -> ProviderSettings {
     let backoff = Backoff { min: pace, max: pace };
-    ProviderSettings { requests_per_minute, backoff, ..settings("dune") }
+    ProviderSettings { requests_per_minute, backoff, ..default_settings("dune") }
 }
 
 /// The most requests that were under way at once.
-fn most_in_flight(sim: &Sim) -> usize {
+fn max_in_flight(sim: &Simulation) -> usize {
     let at = |moment: u64| {
         let under_way = |sent, answered: Option<u64>| {
             sent <= moment && answered.is_none_or(|answered| answered > moment)
         };
-        sim.requests.iter().filter(|request| under_way(request.sent, request.answered)).count()
+        sim.requests
+            .iter()
+            .filter(|request| under_way(request.sent_at, request.answered_at))
+            .count()
     };
-    sim.requests.iter().map(|request| at(request.sent)).max().unwrap_or(0)
+    sim.requests.iter().map(|request| at(request.sent_at)).max().unwrap_or(0)
 }
 
 #[test]
 fn as_many_polls_are_in_flight_as_are_allowed_and_no_more() {
-    let lane = ProviderSettings { max_in_flight: 3, ..settings("dune") };
-    let mut sim = Sim::with(vec![lane], |_, _| (10 * SECOND, told(ObservedState::Running)));
+    let lane = ProviderSettings { max_in_flight: 3, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+        (10 * SECOND, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..20 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(5 * MINUTE);
-    assert_eq!(most_in_flight(&sim), 3);
+    assert_eq!(max_in_flight(&sim), 3);
 }
 
 proptest! {
@@ -48,35 +53,37 @@ proptest! {
         limit in 1u32..60, jobs in 1usize..30, slowest in 1u64..40_000, seed: u64,
     ) {
         let mut chance = fastrand::Rng::with_seed(seed);
-        let lane = ProviderSettings { max_in_flight: 8, ..paced(limit, Duration::from_secs(1)) };
+        let lane = ProviderSettings { max_in_flight: 8, ..settings_with_interval(limit, Duration::from_secs(1)) };
         let lane = ProviderSettings { request_timeout: Duration::from_mins(1), ..lane };
         let mut sim =
-            Sim::with(vec![lane], move |_, _| (chance.u64(..slowest), told(ObservedState::Running)));
+            Simulation::with_settings(vec![lane], move |_, _| (chance.u64(..slowest), answer_with_state(ObservedState::Running)));
         for _ in 0..jobs {
-            sim.add("dune");
+            sim.add_job("dune");
         }
         sim.run_until(10 * MINUTE);
-        sim.assert_no_minute_exceeds("dune", limit as usize);
+        sim.assert_rate_limit("dune", limit as usize);
     }
 }
 
 #[test]
-fn the_budget_is_spent_evenly_and_nearly_in_full() {
-    let lane = paced(30, Duration::from_secs(1));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
+fn the_rate_limit_is_used_evenly_and_nearly_in_full() {
+    let lane = settings_with_interval(30, Duration::from_secs(1));
+    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+        (100, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..100 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(10 * MINUTE);
     assert!(sim.requests.len() >= 295, "{} of 300", sim.requests.len());
     for pair in sim.requests.windows(2) {
-        assert!(pair[1].sent - pair[0].sent >= 2 * SECOND, "{pair:?}");
+        assert!(pair[1].sent_at - pair[0].sent_at >= 2 * SECOND, "{pair:?}");
     }
-    assert!(sim.requests[0].sent >= 2 * SECOND, "an earlier life may have asked just before");
+    assert!(sim.requests[0].sent_at >= 2 * SECOND, "an earlier life may have asked just before");
 }
 
 /// How many of the requests from the `skip`-th on, `take` of them, were the first of their job.
-fn first_polls(sim: &Sim, skip: usize, take: usize) -> usize {
+fn count_first_polls(sim: &Simulation, skip: usize, take: usize) -> usize {
     let mut known = HashSet::new();
     let firsts = sim.requests.iter().map(|request| known.insert(request.job));
     firsts.skip(skip).take(take).filter(|first| *first).count()
@@ -84,42 +91,48 @@ fn first_polls(sim: &Sim, skip: usize, take: usize) -> usize {
 
 #[test]
 fn first_polls_get_a_quarter_while_others_are_due() {
-    let lane = paced(60, Duration::from_secs(1));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
+    let lane = settings_with_interval(60, Duration::from_secs(1));
+    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+        (100, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..200 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(15 * MINUTE);
-    assert!(sim.active().all(|row| row.job.polls > 0));
+    assert!(sim.active_rows().all(|row| row.job.polls > 0));
     let before = sim.requests.len();
     for _ in 0..300 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(sim.now + 8 * MINUTE);
-    let share = first_polls(&sim, before, 400);
+    let share = count_first_polls(&sim, before, 400);
     assert!((99..=101).contains(&share), "{share} of 400");
 }
 
 #[test]
 fn first_polls_get_everything_while_nothing_else_is_due() {
-    let lane = paced(60, Duration::from_hours(1));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
+    let lane = settings_with_interval(60, Duration::from_hours(1));
+    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+        (100, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..100 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(2 * MINUTE);
-    assert_eq!(first_polls(&sim, 0, 100), 100);
+    assert_eq!(count_first_polls(&sim, 0, 100), 100);
 }
 
 #[test]
-fn what_is_due_first_is_asked_first() {
-    let lane = paced(60, Duration::from_mins(4));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
+fn the_job_due_first_is_polled_first() {
+    let lane = settings_with_interval(60, Duration::from_mins(4));
+    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+        (100, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..50 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(2 * MINUTE);
-    let wall = sim.wall();
+    let wall = sim.wall_time();
     let mut chance = fastrand::Rng::with_seed(3);
     for row in sim.store.values_mut() {
         row.job.next_poll_at = Some(wall.plus(Duration::from_millis(chance.u64(..20_000))));
@@ -136,38 +149,42 @@ fn what_is_due_first_is_asked_first() {
 }
 
 #[test]
-fn a_poll_by_hand_goes_before_all_that_is_due() {
-    let lane = paced(60, Duration::from_secs(30));
-    let mut sim = Sim::with(vec![lane], |_, _| (100, told(ObservedState::Running)));
+fn an_on_demand_poll_precedes_all_due_polls() {
+    let lane = settings_with_interval(60, Duration::from_secs(30));
+    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+        (100, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..300 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     sim.run_until(10 * MINUTE);
     let wanted = sim.requests[sim.requests.len() - 5].job;
-    assert!(sim.report("dune").due_polls > 100);
+    assert!(sim.provider_report("dune").due_polls > 100);
     let before = sim.requests.len();
-    sim.poll_by_hand(wanted);
+    sim.poll_on_demand(wanted);
     sim.run_until(sim.now + 2 * SECOND);
     assert_eq!(sim.requests[before].job, wanted);
 }
 
 #[test]
-fn a_poll_by_hand_of_a_job_under_way_is_not_asked_twice() {
-    let mut sim = Sim::new(|_, _| (10 * SECOND, told(ObservedState::Running)));
-    let job = sim.add("dune");
+fn an_on_demand_poll_of_a_job_in_flight_is_not_sent_twice() {
+    let mut sim = Simulation::new(|_, _| (10 * SECOND, answer_with_state(ObservedState::Running)));
+    let job = sim.add_job("dune");
     sim.run_until(5 * SECOND);
-    sim.poll_by_hand(job);
-    sim.poll_by_hand(job);
+    sim.poll_on_demand(job);
+    sim.poll_on_demand(job);
     sim.run_until(9 * SECOND);
-    assert_eq!(sim.asked_at(job).len(), 1);
+    assert_eq!(sim.poll_times(job).len(), 1);
 }
 
 #[test]
-fn the_report_counts_what_is_due_late_and_under_way() {
-    let lane = paced(60, Duration::from_hours(1));
-    let mut sim = Sim::with(vec![lane], |_, _| (1500, told(ObservedState::Running)));
+fn the_report_counts_due_late_and_in_flight_polls() {
+    let lane = settings_with_interval(60, Duration::from_hours(1));
+    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+        (1500, answer_with_state(ObservedState::Running))
+    });
     for _ in 0..10 {
-        sim.add("dune");
+        sim.add_job("dune");
     }
     // (at, due, late, in flight, sent in the last minute): a request each second from the first
     // answer on, which comes at 2500 ms; until then there is one
@@ -184,7 +201,7 @@ fn the_report_counts_what_is_due_late_and_under_way() {
     ];
     for (at, due, late, in_flight, sent) in cases {
         sim.run_until(at);
-        let report = sim.report("dune");
+        let report = sim.provider_report("dune");
         assert_eq!(
             (
                 report.due_polls,

@@ -5,36 +5,36 @@
 
 use serde_json::{Value, json};
 
-use super::script::{End, Phase, Snapshot};
+use super::script::{JobEnd, JobPhase, ScriptSnapshot};
 
 /// The document's answer for a finished instance, word for word.
 pub const FINISHED_EXAMPLE: &str = include_str!("../data/dataarts-finished.json");
 /// The document's answer for a script that is not there, word for word.
 pub const ERROR_EXAMPLE: &str = include_str!("../data/dataarts-error.json");
 /// The message of every instance that fails here: as text, in an object, or beside the results.
-pub const FAILURE: &str = "SQL compilation error: relation \"trips\" does not exist";
+pub const FAILURE_MESSAGE: &str = "SQL compilation error: relation \"trips\" does not exist";
 /// Each result row has this in it, and nothing else has.
-pub const ROW_MARK: &str = "Harry Bridges Plaza (Ferry Building)";
+pub const ROW_MARKER: &str = "Harry Bridges Plaza (Ferry Building)";
 
-pub const WORDS: [(&str, Phase); 4] = [
-    ("LAUNCHING", Phase::Pending),
-    ("RUNNING", Phase::Running),
-    ("FINISHED", Phase::Ended(End::Completed)),
-    ("FAILED", Phase::Ended(End::Failed)),
+pub const STATE_PHASES: [(&str, JobPhase); 4] = [
+    ("LAUNCHING", JobPhase::Pending),
+    ("RUNNING", JobPhase::Running),
+    ("FINISHED", JobPhase::Ended(JobEnd::Completed)),
+    ("FAILED", JobPhase::Ended(JobEnd::Failed)),
 ];
 
 /// The job of `/v1/{project_id}/scripts/{script_name}/instances/{instance_id}`, decoded.
-pub fn job_of(path: &str) -> Option<String> {
+pub fn job_id_from_path(path: &str) -> Option<String> {
     match path.split('/').collect::<Vec<_>>()[..] {
         ["", "v1", project, "scripts", script, "instances", instance] if !project.is_empty() => {
-            Some(format!("{}/{}", name(script)?, name(instance)?))
+            Some(format!("{}/{}", decode_name(script)?, decode_name(instance)?))
         }
         _ => None,
     }
 }
 
 /// A segment percent-decoded once, if that makes a name: letters of any script, digits, `-_.`.
-fn name(segment: &str) -> Option<String> {
+fn decode_name(segment: &str) -> Option<String> {
     let mut parts = segment.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
     for part in parts {
@@ -43,18 +43,18 @@ fn name(segment: &str) -> Option<String> {
         bytes.extend(rest.bytes());
     }
     let name = String::from_utf8(bytes).ok()?;
-    let good = segment.is_ascii()
+    let is_valid = segment.is_ascii()
         && !name.is_empty()
         && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
-    good.then_some(name)
+    is_valid.then_some(name)
 }
 
 /// The script of a job.
-pub fn script(id: &str) -> &str {
+pub fn script_name(id: &str) -> &str {
     id.split_once('/').map_or(id, |(script, _)| script)
 }
 
-pub fn no_job(script_known: bool) -> (&'static str, &'static str) {
+pub fn job_not_found_error(script_known: bool) -> (&'static str, &'static str) {
     if script_known {
         ("DLF.6205", "The script instance does not exist.")
     } else {
@@ -63,25 +63,26 @@ pub fn no_job(script_known: bool) -> (&'static str, &'static str) {
 }
 
 /// The body of a good answer.
-pub fn body(id: &str, now: &Snapshot) -> Value {
+pub fn status_body(id: &str, snapshot: &ScriptSnapshot) -> Value {
     let mut body: Value = serde_json::from_str(FINISHED_EXAMPLE).expect("the document's JSON");
-    body["status"] = super::Kind::DataArts.word(&now.phase).into();
-    let Some(ended) = now.ended else {
+    body["status"] = super::ServiceKind::DataArts.provider_state(&snapshot.phase).into();
+    let Some(ended) = snapshot.ended_after else {
         body["results"] = json!([]);
         return body;
     };
-    let failed = now.phase == Phase::Ended(End::Failed);
-    let rows = if failed { 0 } else { now.rows };
+    let failed = snapshot.phase == JobPhase::Ended(JobEnd::Failed);
+    let rows = if failed { 0 } else { snapshot.result_rows };
     let result = &mut body["results"][0];
-    result["duration"] = ended.saturating_sub(now.started.unwrap_or(ended)).as_secs_f64().into();
+    result["duration"] =
+        ended.saturating_sub(snapshot.started_after.unwrap_or(ended)).as_secs_f64().into();
     result["rowCount"] = rows.into();
     result["rows"] = vec![result["rows"][0].take(); rows].into();
     if failed {
         result["schema"] = json!([]);
         match id.bytes().map(usize::from).sum::<usize>() % 3 {
-            0 => result["message"] = FAILURE.into(),
-            1 => result["message"] = json!({ "error_msg": FAILURE }),
-            _ => body["message"] = FAILURE.into(),
+            0 => result["message"] = FAILURE_MESSAGE.into(),
+            1 => result["message"] = json!({ "error_msg": FAILURE_MESSAGE }),
+            _ => body["message"] = FAILURE_MESSAGE.into(),
         }
     }
     body

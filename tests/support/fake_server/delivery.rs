@@ -9,98 +9,106 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
-use super::http::{Answer, Connection};
-use super::request_log::Busy;
+use super::http::{Connection, FakeHttpResponse};
+use super::request_log::InFlightGuard;
 
-const CHUNK: usize = 16 * 1024;
-static BLANKS: [u8; CHUNK] = [b' '; CHUNK];
+const CHUNK_SIZE: usize = 16 * 1024;
+static BLANKS: [u8; CHUNK_SIZE] = [b' '; CHUNK_SIZE];
 
 /// The way in which an answer is sent; `Fault` describes them.
 #[derive(Clone, Copy, Debug)]
-pub enum Manner {
-    Well,
-    Late(Duration),
-    Never,
+pub enum Delivery {
+    Normal,
+    Delayed(Duration),
+    NoResponse,
     Reset,
-    CutBody,
+    TruncatedBody,
     SlowHeaders(Duration),
     SlowBody(Duration),
     HugeBody(usize),
     EndlessChunks,
 }
 
-impl Manner {
+impl Delivery {
     /// Whether the client gets a status at all.
-    pub fn tells_status(self) -> bool {
-        !matches!(self, Self::Never | Self::Reset)
+    pub fn sends_status(self) -> bool {
+        !matches!(self, Self::NoResponse | Self::Reset)
     }
 }
 
 /// Sends `answer`; true if the connection can serve another request.
 pub async fn send(
     connection: &mut Connection,
-    answer: &Answer,
-    manner: Manner,
-    busy: Busy,
+    answer: &FakeHttpResponse,
+    delivery: Delivery,
+    in_flight: InFlightGuard,
 ) -> io::Result<bool> {
     let body = &answer.body;
-    match manner {
-        Manner::Well => last(connection, &answer.bytes(), busy).await?,
-        Manner::Late(wait) => {
+    match delivery {
+        Delivery::Normal => write_last_bytes(connection, &answer.bytes(), in_flight).await?,
+        Delivery::Delayed(wait) => {
             tokio::select! {
-                () = sleep(wait) => last(connection, &answer.bytes(), busy).await?,
-                () = gone(connection) => return Ok(false),
+                () = sleep(wait) => write_last_bytes(connection, &answer.bytes(), in_flight).await?,
+                () = wait_for_close(connection) => return Ok(false),
             }
         }
-        Manner::Never => {
-            gone(connection).await;
+        Delivery::NoResponse => {
+            wait_for_close(connection).await;
             return Ok(false);
         }
-        Manner::Reset => {
-            drop(busy);
+        Delivery::Reset => {
+            drop(in_flight);
             connection.get_ref().set_zero_linger()?;
             return Ok(false);
         }
-        Manner::CutBody => {
-            connection.write_all(&answer.head_telling(body.len() + 100)).await?;
-            last(connection, body, busy).await?;
+        Delivery::TruncatedBody => {
+            connection.write_all(&answer.head_with_length(body.len() + 100)).await?;
+            write_last_bytes(connection, body, in_flight).await?;
             return Ok(false);
         }
-        Manner::SlowHeaders(pause) => {
-            trickle(connection, &answer.head_telling(body.len()), pause).await?;
-            last(connection, body, busy).await?;
+        Delivery::SlowHeaders(pause) => {
+            write_slowly(connection, &answer.head_with_length(body.len()), pause).await?;
+            write_last_bytes(connection, body, in_flight).await?;
         }
-        Manner::SlowBody(pause) => {
-            connection.write_all(&answer.head_telling(body.len())).await?;
+        Delivery::SlowBody(pause) => {
+            connection.write_all(&answer.head_with_length(body.len())).await?;
             let (most, end) = body.split_at(body.len().saturating_sub(1));
-            trickle(connection, most, pause).await?;
-            last(connection, end, busy).await?;
+            write_slowly(connection, most, pause).await?;
+            write_last_bytes(connection, end, in_flight).await?;
         }
-        Manner::HugeBody(size) => {
-            connection.write_all(&answer.head_telling(size)).await?;
-            last_blanks(connection, size, busy).await?;
+        Delivery::HugeBody(size) => {
+            connection.write_all(&answer.head_with_length(size)).await?;
+            write_blank_body(connection, size, in_flight).await?;
         }
-        Manner::EndlessChunks => {
+        Delivery::EndlessChunks => {
             connection.write_all(&answer.head("transfer-encoding: chunked")).await?;
-            endless(connection).await?;
+            write_endless_chunks(connection).await?;
         }
     }
     Ok(true)
 }
 
 /// Writes the end of an answer; the request no longer waits.
-async fn last(connection: &mut Connection, bytes: &[u8], busy: Busy) -> io::Result<()> {
-    drop(busy);
+async fn write_last_bytes(
+    connection: &mut Connection,
+    bytes: &[u8],
+    in_flight: InFlightGuard,
+) -> io::Result<()> {
+    drop(in_flight);
     connection.write_all(bytes).await
 }
 
 /// Waits until the client closes the connection.
-async fn gone(connection: &mut Connection) {
+async fn wait_for_close(connection: &mut Connection) {
     let mut ignored = [0; 256];
     while let Ok(1..) = connection.read(&mut ignored).await {}
 }
 
-async fn trickle(connection: &mut Connection, bytes: &[u8], pause: Duration) -> io::Result<()> {
+async fn write_slowly(
+    connection: &mut Connection,
+    bytes: &[u8],
+    pause: Duration,
+) -> io::Result<()> {
     for byte in bytes {
         connection.write_all(&[*byte]).await?;
         sleep(pause).await;
@@ -108,18 +116,22 @@ async fn trickle(connection: &mut Connection, bytes: &[u8], pause: Duration) -> 
     Ok(())
 }
 
-async fn last_blanks(connection: &mut Connection, size: usize, busy: Busy) -> io::Result<()> {
+async fn write_blank_body(
+    connection: &mut Connection,
+    size: usize,
+    in_flight: InFlightGuard,
+) -> io::Result<()> {
     let mut left = size;
-    while left > CHUNK {
+    while left > CHUNK_SIZE {
         connection.write_all(&BLANKS).await?;
-        left -= CHUNK;
+        left -= CHUNK_SIZE;
     }
-    last(connection, &BLANKS[..left], busy).await
+    write_last_bytes(connection, &BLANKS[..left], in_flight).await
 }
 
 /// Chunks until the client is gone, at a pace that spares its memory for some seconds.
-async fn endless(connection: &mut Connection) -> io::Result<()> {
-    let mut chunk = format!("{CHUNK:x}\r\n").into_bytes();
+async fn write_endless_chunks(connection: &mut Connection) -> io::Result<()> {
+    let mut chunk = format!("{CHUNK_SIZE:x}\r\n").into_bytes();
     chunk.extend(BLANKS);
     chunk.extend(b"\r\n");
     loop {

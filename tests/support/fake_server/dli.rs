@@ -6,47 +6,47 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::script::{End, Phase, Snapshot, after};
+use super::script::{JobEnd, JobPhase, ScriptSnapshot, add_duration};
 
 /// The newer document's answer for a finished job, word for word.
 pub const FINISHED_EXAMPLE: &str = include_str!("../data/dli-finished-new.json");
 /// The older document's, word for word: it is not JSON.
 pub const OLDER_FINISHED_EXAMPLE: &str = include_str!("../data/dli-finished-old.json");
 /// The message of every job that fails here; in the older revision as JSON in text.
-pub const FAILURE: &str = "Table or view not found: dbtest.tbtest; line 1 pos 14";
+pub const FAILURE_MESSAGE: &str = "Table or view not found: dbtest.tbtest; line 1 pos 14";
 /// A job that runs while its queue grows says so; for [`Life::steps`](super::Life::steps).
 pub const SCALING: &str = "SCALING";
 
-pub const WORDS: [(&str, Phase); 6] = [
-    ("LAUNCHING", Phase::Pending),
-    ("RUNNING", Phase::Running),
-    ("FINISHED", Phase::Ended(End::Completed)),
-    ("FAILED", Phase::Ended(End::Failed)),
-    ("CANCELLED", Phase::Ended(End::Cancelled)),
-    ("CANCELED", Phase::Ended(End::Canceled)),
+pub const STATE_PHASES: [(&str, JobPhase); 6] = [
+    ("LAUNCHING", JobPhase::Pending),
+    ("RUNNING", JobPhase::Running),
+    ("FINISHED", JobPhase::Ended(JobEnd::Completed)),
+    ("FAILED", JobPhase::Ended(JobEnd::Failed)),
+    ("CANCELLED", JobPhase::Ended(JobEnd::Cancelled)),
+    ("CANCELED", JobPhase::Ended(JobEnd::Canceled)),
 ];
-const NUMBERS: [&str; 4] = ["start_time", "duration", "input_size", "result_count"];
+const NUMERIC_FIELDS: [&str; 4] = ["start_time", "duration", "input_size", "result_count"];
 
 /// How a job is told of.
 #[derive(Clone, Copy, Debug)]
-pub struct Dialect {
+pub struct ResponseVariant {
     /// The older revision: without `job_mode`, and `start_time` is the submission. Which it is, no
     /// document says; in the newer one it is the start here.
-    pub older: bool,
+    pub older_revision: bool,
     /// Whether numbers come as text.
     pub numbers_as_text: bool,
 }
 
-impl Dialect {
+impl ResponseVariant {
     /// The same for one job always; all four occur.
-    pub fn of(id: &str) -> Self {
+    pub fn for_job(id: &str) -> Self {
         let sum: usize = id.bytes().map(usize::from).sum();
-        Self { older: sum.is_multiple_of(2), numbers_as_text: sum.is_multiple_of(3) }
+        Self { older_revision: sum.is_multiple_of(2), numbers_as_text: sum.is_multiple_of(3) }
     }
 }
 
 /// The job of `/v1.0/{project_id}/jobs/{job_id}/status`.
-pub fn job_of(path: &str) -> Option<String> {
+pub fn job_id_from_path(path: &str) -> Option<String> {
     match path.split('/').collect::<Vec<_>>()[..] {
         ["", "v1.0", project, "jobs", id, "status"] if !project.is_empty() && !id.is_empty() => {
             Some(id.to_owned())
@@ -56,33 +56,39 @@ pub fn job_of(path: &str) -> Option<String> {
 }
 
 /// Whether it is `/v1.0/{project_id}/jobs`.
-pub fn is_list(path: &str) -> bool {
+pub fn is_list_path(path: &str) -> bool {
     matches!(path.split('/').collect::<Vec<_>>()[..], ["", "v1.0", project, "jobs"] if !project.is_empty())
 }
 
 /// Which part of the list is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Page {
-    start: i64,
-    end: i64,
-    size: usize,
-    number: usize,
+pub struct ListQuery {
+    start_ms: i64,
+    end_ms: i64,
+    page_size: usize,
+    page_number: usize,
     newest_first: bool,
 }
 
-impl Page {
+impl ListQuery {
     /// None if it has a part that is not known, or one out of its range.
-    pub fn of(query: &str) -> Option<Self> {
+    pub fn parse(query: &str) -> Option<Self> {
         let newest_first = true;
-        let mut page = Self { start: i64::MIN, end: i64::MAX, size: 50, number: 1, newest_first };
+        let mut page = Self {
+            start_ms: i64::MIN,
+            end_ms: i64::MAX,
+            page_size: 50,
+            page_number: 1,
+            newest_first,
+        };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=')?;
             let one_to_100 = || value.parse().ok().filter(|number| (1..=100).contains(number));
             match name {
-                "start" => page.start = value.parse().ok()?,
-                "end" => page.end = value.parse().ok()?,
-                "page-size" => page.size = one_to_100()?,
-                "current-page" => page.number = one_to_100()?,
+                "start" => page.start_ms = value.parse().ok()?,
+                "end" => page.end_ms = value.parse().ok()?,
+                "page-size" => page.page_size = one_to_100()?,
+                "current-page" => page.page_number = one_to_100()?,
                 "order" => {
                     page.newest_first = match value {
                         "start_time_desc" => true,
@@ -97,27 +103,29 @@ impl Page {
     }
 
     /// The body that tells of `jobs`, which are bodies of single answers.
-    pub fn body(&self, jobs: impl Iterator<Item = Value>) -> Value {
+    pub fn response_body(&self, jobs: impl Iterator<Item = Value>) -> Value {
         let mut jobs: Vec<_> = jobs
-            .map(|job| (whole(&job["start_time"]), job))
-            .filter(|(start, _)| (self.start..=self.end).contains(start))
+            .map(|job| (integer_value(&job["start_time"]), job))
+            .filter(|(start, _)| (self.start_ms..=self.end_ms).contains(start))
             .collect();
         jobs.sort_by_key(|(start, job)| (*start, job["job_id"].to_string()));
         if self.newest_first {
             jobs.reverse();
         }
         let count = jobs.len();
-        let shown = jobs.into_iter().skip((self.number - 1) * self.size).take(self.size);
-        let rows: Vec<_> = shown.map(|(_, job)| row(job)).collect();
+        let shown =
+            jobs.into_iter().skip((self.page_number - 1) * self.page_size).take(self.page_size);
+        let rows: Vec<_> = shown.map(|(_, job)| list_row(job)).collect();
         json!({ "is_success": true, "message": "", "job_count": count, "jobs": rows })
     }
 }
 
 /// The row for a job with this single answer.
-fn row(mut job: Value) -> Value {
-    let ended = job["status"].as_str().and_then(|word| super::Kind::Dli.phase(word));
-    if let Some(Phase::Ended(_)) = ended {
-        let end = whole(&job["start_time"]) + whole(&job["duration"]);
+fn list_row(mut job: Value) -> Value {
+    let ended =
+        job["status"].as_str().and_then(|word| super::ServiceKind::Dli.phase_of_state(word));
+    if let Some(JobPhase::Ended(_)) = ended {
+        let end = integer_value(&job["start_time"]) + integer_value(&job["duration"]);
         // Like the others of its row.
         job["end_time"] =
             if job["start_time"].is_string() { end.to_string().into() } else { end.into() };
@@ -128,35 +136,45 @@ fn row(mut job: Value) -> Value {
     job
 }
 
-fn whole(value: &Value) -> i64 {
+fn integer_value(value: &Value) -> i64 {
     value.as_str().map_or_else(|| value.as_i64(), |text| text.parse().ok()).expect("a number")
 }
 
-pub fn no_job(_: bool) -> (&'static str, &'static str) {
+pub fn job_not_found_error(_: bool) -> (&'static str, &'static str) {
     ("DLI.0002", "The object does not exist.")
 }
 
 /// The body of a good answer. The end is `start_time + duration`, to the millisecond.
-pub fn body(id: &str, dialect: Dialect, submitted: Timestamp, now: &Snapshot) -> Value {
-    let begun = now.started.filter(|_| !dialect.older).unwrap_or_default();
-    let start = after(submitted, begun).as_millisecond();
-    let until = after(submitted, now.ended.unwrap_or(now.elapsed)).as_millisecond();
-    let message = match (now.phase == Phase::Ended(End::Failed), dialect.older) {
+pub fn status_body(
+    id: &str,
+    variant: ResponseVariant,
+    submitted: Timestamp,
+    snapshot: &ScriptSnapshot,
+) -> Value {
+    let started_after =
+        snapshot.started_after.filter(|_| !variant.older_revision).unwrap_or_default();
+    let start = add_duration(submitted, started_after).as_millisecond();
+    let end =
+        add_duration(submitted, snapshot.ended_after.unwrap_or(snapshot.elapsed)).as_millisecond();
+    let message = match (snapshot.phase == JobPhase::Ended(JobEnd::Failed), variant.older_revision)
+    {
         (false, _) => String::new(),
-        (true, false) => FAILURE.to_owned(),
-        (true, true) => json!({ "error_code": "DLI.0005", "error_msg": FAILURE }).to_string(),
+        (true, false) => FAILURE_MESSAGE.to_owned(),
+        (true, true) => {
+            json!({ "error_code": "DLI.0005", "error_msg": FAILURE_MESSAGE }).to_string()
+        }
     };
     let mut body: Value = serde_json::from_str(FINISHED_EXAMPLE).expect("the document's JSON");
     body["job_id"] = id.into();
-    body["status"] = super::Kind::Dli.word(&now.phase).into();
+    body["status"] = super::ServiceKind::Dli.provider_state(&snapshot.phase).into();
     body["message"] = message.into();
     body["start_time"] = start.into();
-    body["duration"] = (until - start).into();
-    if dialect.older {
+    body["duration"] = (end - start).into();
+    if variant.older_revision {
         body.as_object_mut().expect("an object").remove("job_mode");
     }
-    if dialect.numbers_as_text {
-        for name in NUMBERS {
+    if variant.numbers_as_text {
+        for name in NUMERIC_FIELDS {
             body[name] = body[name].to_string().into();
         }
     }

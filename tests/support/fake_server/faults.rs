@@ -6,10 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::delivery::Manner;
+use super::delivery::Delivery;
 use super::gzip;
-use super::http::Answer;
-use super::service::{Kind, Refusal};
+use super::http::FakeHttpResponse;
+use super::service::{ServiceKind, ServiceRejection};
 
 /// What goes wrong.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub enum Fault {
     /// A 200 of a few bytes that unpack to so many zeros.
     GzipBomb(usize),
     /// The good answer, true when it was asked for, but nothing of it before so long.
-    Slow(Duration),
+    Delayed(Duration),
     /// The good answer, with this pause after each byte of its head.
     SlowHeaders(Duration),
     /// The good answer, with this pause after each byte of its body.
@@ -35,7 +35,7 @@ pub enum Fault {
     /// The connection is reset instead of an answer.
     Reset,
     /// The good answer, closed before the length that it tells.
-    CutBody,
+    TruncatedBody,
     /// A 200 with so many bytes.
     HugeBody(usize),
     /// A 200 that never ends.
@@ -44,13 +44,13 @@ pub enum Fault {
 
 /// Whose requests a fault meets.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub enum FaultTarget {
     All,
     Job(String),
-    Lists,
+    ListRequests,
 }
 
-impl Target {
+impl FaultTarget {
     pub fn job(id: &str) -> Self {
         Self::Job(id.to_owned())
     }
@@ -58,9 +58,9 @@ impl Target {
 
 /// How many requests a fault meets.
 #[derive(Clone, Copy, Debug)]
-pub enum Times {
+pub enum FaultRepeat {
     Once,
-    N(usize),
+    Times(usize),
     /// Until the faults are cleared.
     Always,
 }
@@ -72,87 +72,97 @@ impl Fault {
     }
 
     /// What is sent in place of `good`, and how.
-    pub fn apply(self, kind: Kind, good: Answer) -> (Answer, Manner) {
+    pub fn apply(
+        self,
+        kind: ServiceKind,
+        normal_response: FakeHttpResponse,
+    ) -> (FakeHttpResponse, Delivery) {
         match self {
             Self::Status { code, body, headers } => {
-                let names_kind =
+                let is_content_type =
                     |(name, _): &&(String, String)| name.eq_ignore_ascii_case("content-type");
-                let named = headers.iter().find(names_kind);
+                let named = headers.iter().find(is_content_type);
                 let kind = named.map_or("application/json", |(_, value)| value.as_str());
-                let answer = Answer::new(code, kind, body.into_bytes());
+                let answer = FakeHttpResponse::new(code, kind, body.into_bytes());
                 let others = headers.iter().filter(|pair| Some(*pair) != named);
                 let answer = others.fold(answer, |a, (name, value)| a.header(name, value));
-                (answer, Manner::Well)
+                (answer, Delivery::Normal)
             }
             Self::RateLimited { retry_after } => {
-                let why = Refusal::TooMany { limit: 6000.into(), retry_after };
-                (kind.refuse(&why), Manner::Well)
+                let rejection = ServiceRejection::RateLimited { limit: 6000.into(), retry_after };
+                (kind.rejection_response(&rejection), Delivery::Normal)
             }
             Self::Body { content_type, bytes } => {
-                (Answer::new(200, &content_type, bytes), Manner::Well)
+                (FakeHttpResponse::new(200, &content_type, bytes), Delivery::Normal)
             }
             Self::Redirect(url) => {
-                let answer = Answer::new(302, "text/plain", Vec::new()).header("location", url);
-                (answer, Manner::Well)
+                let answer =
+                    FakeHttpResponse::new(302, "text/plain", Vec::new()).header("location", url);
+                (answer, Delivery::Normal)
             }
             Self::GzipBomb(size) => {
-                let answer = Answer::new(200, "application/json", gzip::zeros(size));
-                (answer.header("content-encoding", "gzip"), Manner::Well)
+                let answer =
+                    FakeHttpResponse::new(200, "application/json", gzip::gzipped_zeros(size));
+                (answer.header("content-encoding", "gzip"), Delivery::Normal)
             }
-            Self::Slow(wait) => (good, Manner::Late(wait)),
-            Self::SlowHeaders(pause) => (good, Manner::SlowHeaders(pause)),
-            Self::SlowBody(pause) => (good, Manner::SlowBody(pause)),
-            Self::Hang => (good, Manner::Never),
-            Self::Reset => (good, Manner::Reset),
-            Self::CutBody => (good, Manner::CutBody),
-            Self::HugeBody(size) => {
-                (Answer::new(200, "application/json", Vec::new()), Manner::HugeBody(size))
-            }
-            Self::EndlessChunks => {
-                (Answer::new(200, "application/json", Vec::new()), Manner::EndlessChunks)
-            }
+            Self::Delayed(wait) => (normal_response, Delivery::Delayed(wait)),
+            Self::SlowHeaders(pause) => (normal_response, Delivery::SlowHeaders(pause)),
+            Self::SlowBody(pause) => (normal_response, Delivery::SlowBody(pause)),
+            Self::Hang => (normal_response, Delivery::NoResponse),
+            Self::Reset => (normal_response, Delivery::Reset),
+            Self::TruncatedBody => (normal_response, Delivery::TruncatedBody),
+            Self::HugeBody(size) => (
+                FakeHttpResponse::new(200, "application/json", Vec::new()),
+                Delivery::HugeBody(size),
+            ),
+            Self::EndlessChunks => (
+                FakeHttpResponse::new(200, "application/json", Vec::new()),
+                Delivery::EndlessChunks,
+            ),
         }
     }
 }
 
 /// The faults that wait for their requests.
 #[derive(Default)]
-pub struct Faults {
-    all: VecDeque<(Fault, Times)>,
-    jobs: HashMap<String, VecDeque<(Fault, Times)>>,
-    lists: VecDeque<(Fault, Times)>,
+pub struct PendingFaults {
+    all: VecDeque<(Fault, FaultRepeat)>,
+    jobs: HashMap<String, VecDeque<(Fault, FaultRepeat)>>,
+    list_requests: VecDeque<(Fault, FaultRepeat)>,
 }
 
-impl Faults {
-    pub fn add(&mut self, target: Target, fault: Fault, times: Times) {
+impl PendingFaults {
+    pub fn add(&mut self, target: FaultTarget, fault: Fault, times: FaultRepeat) {
         let queue = match target {
-            Target::All => &mut self.all,
-            Target::Lists => &mut self.lists,
-            Target::Job(id) => self.jobs.entry(id).or_default(),
+            FaultTarget::All => &mut self.all,
+            FaultTarget::ListRequests => &mut self.list_requests,
+            FaultTarget::Job(id) => self.jobs.entry(id).or_default(),
         };
         queue.push_back((fault, times));
     }
 
     /// The fault that the next request for `job`, or for a list, meets.
-    pub fn take(&mut self, job: Option<&str>, list: bool) -> Option<Fault> {
-        let own = match job {
-            _ if list => next(&mut self.lists),
-            job => job.and_then(|id| self.jobs.get_mut(id)).and_then(next),
+    pub fn take_for_request(&mut self, job: Option<&str>, list: bool) -> Option<Fault> {
+        let specific = match job {
+            _ if list => pop_next(&mut self.list_requests),
+            job => job.and_then(|id| self.jobs.get_mut(id)).and_then(pop_next),
         };
-        own.or_else(|| next(&mut self.all))
+        specific.or_else(|| pop_next(&mut self.all))
     }
 }
 
-fn next(queue: &mut VecDeque<(Fault, Times)>) -> Option<Fault> {
+fn pop_next(queue: &mut VecDeque<(Fault, FaultRepeat)>) -> Option<Fault> {
     while let Some((fault, times)) = queue.front_mut() {
         match times {
-            Times::Always => return Some(fault.clone()),
-            Times::N(left @ 2..) => {
+            FaultRepeat::Always => return Some(fault.clone()),
+            FaultRepeat::Times(left @ 2..) => {
                 *left -= 1;
                 return Some(fault.clone());
             }
-            Times::Once | Times::N(1) => return queue.pop_front().map(|(fault, _)| fault),
-            Times::N(0) => queue.pop_front(),
+            FaultRepeat::Once | FaultRepeat::Times(1) => {
+                return queue.pop_front().map(|(fault, _)| fault);
+            }
+            FaultRepeat::Times(0) => queue.pop_front(),
         };
     }
     None

@@ -4,25 +4,25 @@
 //! with the fixed codes (RFC 1951, 3.2.6) is enough: a zero, then copies of 258 zeros at thirteen
 //! bits each, which is 159 to one. The checksum is true, so that only the size is wrong with it.
 
-const LONGEST_COPY: usize = 258;
+const MAX_MATCH_LENGTH: usize = 258;
 
 /// `size` zeros (one at least), packed.
-pub fn zeros(size: usize) -> Vec<u8> {
+pub fn gzipped_zeros(size: usize) -> Vec<u8> {
     let rest = size.max(1) - 1;
-    let mut bits = Bits::default();
+    let mut bits = BitWriter::default();
     bits.push(0b1, 1); // the last block…
     bits.push(0b10, 2); // …with the fixed codes (0b01, least significant bit first)
-    for _ in 0..=rest % LONGEST_COPY {
+    for _ in 0..=rest % MAX_MATCH_LENGTH {
         bits.push(0b0011_0000, 8); // literal 0
     }
-    for _ in 0..rest / LONGEST_COPY {
+    for _ in 0..rest / MAX_MATCH_LENGTH {
         bits.push(0b1100_0101, 8); // copy 258 bytes…
         bits.push(0, 5); // …from one byte back
     }
     bits.push(0, 7); // end of the block
 
     let mut gzip = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-    gzip.extend(bits.done());
+    gzip.extend(bits.finish());
     gzip.extend(crc_of_zeros(size.max(1)).to_le_bytes());
     let length = u32::try_from(size.max(1) & 0xffff_ffff).expect("cut to 32 bits");
     gzip.extend(length.to_le_bytes());
@@ -31,25 +31,25 @@ pub fn zeros(size: usize) -> Vec<u8> {
 
 /// Bits in deflate's order: codes come most significant bit first and fill bytes from below.
 #[derive(Default)]
-struct Bits {
+struct BitWriter {
     bytes: Vec<u8>,
     byte: u8,
-    used: u32,
+    bits_used: u32,
 }
 
-impl Bits {
+impl BitWriter {
     fn push(&mut self, code: u32, length: u32) {
-        for place in (0..length).rev() {
-            self.byte |= u8::from(code >> place & 1 == 1) << self.used;
-            self.used += 1;
-            if self.used == 8 {
+        for bit in (0..length).rev() {
+            self.byte |= u8::from(code >> bit & 1 == 1) << self.bits_used;
+            self.bits_used += 1;
+            if self.bits_used == 8 {
                 self.bytes.push(self.byte);
-                (self.byte, self.used) = (0, 0);
+                (self.byte, self.bits_used) = (0, 0);
             }
         }
     }
 
-    fn done(mut self) -> Vec<u8> {
+    fn finish(mut self) -> Vec<u8> {
         self.bytes.push(self.byte);
         self.bytes
     }
@@ -63,19 +63,19 @@ fn crc_of_zeros(size: usize) -> u32 {
     let mut left = size;
     while left > 0 {
         if left & 1 == 1 {
-            crc = multiply(crc, power);
+            crc = multiply_mod_crc(crc, power);
         }
-        power = multiply(power, power);
+        power = multiply_mod_crc(power, power);
         left >>= 1;
     }
     !crc
 }
 
 /// The product of two polynomials modulo that of CRC-32, the highest bit being x^0.
-fn multiply(a: u32, mut b: u32) -> u32 {
+fn multiply_mod_crc(a: u32, mut b: u32) -> u32 {
     let mut product = 0;
-    for place in (0..32).rev() {
-        if a >> place & 1 == 1 {
+    for bit in (0..32).rev() {
+        if a >> bit & 1 == 1 {
             product ^= b;
         }
         b = if b & 1 == 1 { b >> 1 ^ 0xedb8_8320 } else { b >> 1 };

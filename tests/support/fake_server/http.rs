@@ -14,7 +14,7 @@ pub type Connection = BufReader<TcpStream>;
 
 /// A request: its head, and the body that came with it.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub struct FakeHttpRequest {
     pub method: String,
     pub target: String,
     /// Names in lower case.
@@ -22,7 +22,7 @@ pub struct Head {
     pub body: Vec<u8>,
 }
 
-impl Head {
+impl FakeHttpRequest {
     /// Reads the next request; none if the client has closed the connection.
     pub async fn read(connection: &mut Connection) -> io::Result<Option<Self>> {
         let mut line = String::new();
@@ -61,24 +61,24 @@ impl Head {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn has(&self, name: &str) -> bool {
+    pub fn has_header(&self, name: &str) -> bool {
         self.header(name).is_some()
     }
 
-    pub fn closes(&self) -> bool {
+    pub fn wants_close(&self) -> bool {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
 /// An answer, before it is decided how well it is sent.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct FakeHttpResponse {
     pub status: u16,
     headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl FakeHttpResponse {
     pub fn new(status: u16, content_type: &str, body: Vec<u8>) -> Self {
         Self { status, headers: Vec::new(), body }.header("content-type", content_type)
     }
@@ -93,7 +93,7 @@ impl Answer {
     }
 
     /// The bytes of the head, with `Content-Length` as told, true or not.
-    pub fn head_telling(&self, length: usize) -> Vec<u8> {
+    pub fn head_with_length(&self, length: usize) -> Vec<u8> {
         self.head(&format!("content-length: {length}"))
     }
 
@@ -109,6 +109,6 @@ impl Answer {
 
     /// The bytes of the whole answer.
     pub fn bytes(&self) -> Vec<u8> {
-        [self.head_telling(self.body.len()), self.body.clone()].concat()
+        [self.head_with_length(self.body.len()), self.body.clone()].concat()
     }
 }

@@ -38,38 +38,38 @@ use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpSocket;
 
-pub use faults::{Fault, Target, Times};
-pub use huawei::{AK, SECURITY_TOKEN, SK};
-pub use iam::{DOMAIN, FIRST_TOKEN, PASSWORD, PROJECT, USER};
-pub use rate_limit::Limit;
-pub use request_log::{Now, Request};
-pub use script::{End, Life, Phase, Snapshot};
-pub use service::Kind;
-pub use service_state::Truth;
+pub use faults::{Fault, FaultRepeat, FaultTarget};
+pub use huawei::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, SECURITY_TOKEN};
+pub use iam::{DOMAIN_NAME, FIRST_TOKEN, PASSWORD, PROJECT_NAME, USER_NAME};
+pub use rate_limit::RateLimit;
+pub use request_log::{ClockSample, RecordedRequest};
+pub use script::{JobEnd, JobPhase, JobScript, ScriptSnapshot};
+pub use service::ServiceKind;
+pub use service_state::TrueHistory;
 
-use server::{Listening, Shared};
+use server::{RunningListener, SharedState};
 
 /// The API key, and the token, that the stand-in takes at first.
-pub const KEY: &str = "standin-key";
+pub const API_KEY: &str = "standin-key";
 
 /// A running stand-in. Dropped, it stops.
-pub struct StandIn {
+pub struct FakeServer {
     addr: SocketAddr,
-    shared: Arc<Shared>,
-    listening: Mutex<Option<Listening>>,
+    state: Arc<SharedState>,
+    listener: Mutex<Option<RunningListener>>,
     /// Bound and never listening: keeps the port ours while the stand-in is paused.
     _port: TcpSocket,
 }
 
-impl StandIn {
+impl FakeServer {
     /// Starts on a free port of 127.0.0.1.
     pub async fn start() -> Self {
-        let port = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let port = bind_reusing_address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let addr = port.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new(Shared::default());
-        let standin = Self { addr, shared, listening: Mutex::new(None), _port: port };
-        standin.resume().await;
-        standin
+        let shared = Arc::new(SharedState::default());
+        let server = Self { addr, state: shared, listener: Mutex::new(None), _port: port };
+        server.resume().await;
+        server
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -83,19 +83,19 @@ impl StandIn {
 
     /// Closes the listener and every connection: from now on connections are refused.
     pub async fn pause(&self) {
-        let listening = self.listening.lock().expect("never poisoned").take();
+        let listening = self.listener.lock().expect("never poisoned").take();
         if let Some(listening) = listening {
-            listening.end().await;
+            listening.shut_down().await;
         }
     }
 
     /// Listens again, on the same port, with all that it knew.
     #[expect(clippy::unused_async, reason = "says that it needs a runtime, as `pause` does")]
     pub async fn resume(&self) {
-        let mut listening = self.listening.lock().expect("never poisoned");
+        let mut listening = self.listener.lock().expect("never poisoned");
         if listening.is_none() {
-            let listener = bind(self.addr).listen(1024).expect("the port is ours");
-            *listening = Some(Listening::start(listener, Arc::clone(&self.shared)));
+            let listener = bind_reusing_address(self.addr).listen(1024).expect("the port is ours");
+            *listening = Some(RunningListener::start(listener, Arc::clone(&self.state)));
         }
     }
 
@@ -105,73 +105,76 @@ impl StandIn {
     }
 
     /// Puts a job of Dune's in, or gives it a new life.
-    pub fn put(&self, id: &str, life: Life) {
-        self.put_for(Kind::Dune, id, life);
+    pub fn add_job(&self, id: &str, script: JobScript) {
+        self.add_job_of(ServiceKind::Dune, id, script);
     }
 
     /// Puts a job of any kind in, or gives it a new life. Ids are not shared between kinds; one of
     /// `DataArts` is `SCRIPT/INSTANCE`. Panics if the life has an end that the kind does not know.
-    pub fn put_for(&self, kind: Kind, id: &str, life: Life) {
-        let life = kind.reads(life);
-        self.shared.world().put(kind, id, life, Now::read().wall);
+    pub fn add_job_of(&self, kind: ServiceKind, id: &str, script: JobScript) {
+        let life = kind.resolve_states(script);
+        self.state.lock_state().add_job(kind, id, life, ClockSample::read().wall);
     }
 
     /// From now on the job is not known.
-    pub fn forget(&self, id: &str) {
-        self.shared.world().forget(id);
+    pub fn remove_job(&self, id: &str) {
+        self.state.lock_state().remove_job(id);
     }
 
     /// A job's true life. Panics if it was never put in, or waits for its first request.
-    pub fn truth(&self, id: &str) -> Truth {
-        self.shared.world().truth(id).unwrap_or_else(|| panic!("{id} has no life that has begun"))
+    pub fn true_history(&self, id: &str) -> TrueHistory {
+        self.state
+            .lock_state()
+            .true_history(id)
+            .unwrap_or_else(|| panic!("{id} has no life that has begun"))
     }
 
     /// From now on only this API key is taken, only this token or password, and only what
     /// [`AK`] signed with it.
-    pub fn set_key(&self, key: &str) {
-        let mut world = self.shared.world();
-        key.clone_into(&mut world.key);
-        key.clone_into(&mut world.sk);
+    pub fn set_credentials(&self, key: &str) {
+        let mut world = self.state.lock_state();
+        key.clone_into(&mut world.api_key);
+        key.clone_into(&mut world.secret_key);
         key.clone_into(&mut world.iam.password);
-        world.iam.token = None;
+        world.iam.valid_token = None;
     }
 
     /// The token that was fetched last is no longer taken.
-    pub fn kill_token(&self) {
-        self.shared.world().iam.token = None;
+    pub fn invalidate_token(&self) {
+        self.state.lock_state().iam.valid_token = None;
     }
 
     /// From now on IAM answers with this status and gives no token; with none it gives them again.
-    pub fn refuse_tokens(&self, status: Option<u16>) {
-        self.shared.world().iam.refuses = status;
+    pub fn reject_token_requests(&self, status: Option<u16>) {
+        self.state.lock_state().iam.forced_status = status;
     }
 
     /// How often a token was asked for, good or bad.
-    pub fn token_fetches(&self) -> usize {
-        self.shared.world().iam.fetches
+    pub fn token_request_count(&self) -> usize {
+        self.state.lock_state().iam.token_request_count
     }
 
-    pub fn fault(&self, target: Target, fault: Fault, times: Times) {
-        self.shared.world().faults.add(target, fault, times);
+    pub fn inject_fault(&self, target: FaultTarget, fault: Fault, times: FaultRepeat) {
+        self.state.lock_state().faults.add(target, fault, times);
     }
 
     /// Takes back all faults that have not yet happened.
     pub fn clear_faults(&self) {
-        self.shared.world().faults = faults::Faults::default();
+        self.state.lock_state().faults = faults::PendingFaults::default();
     }
 
     /// Limits all requests together, from now on; a number is requests a minute.
-    pub fn limit(&self, limit: impl Into<Limit>) {
-        self.shared.world().limit = Some(rate_limit::Window::new(limit.into()));
+    pub fn set_rate_limit(&self, limit: impl Into<RateLimit>) {
+        self.state.lock_state().rate_limit = Some(rate_limit::SlidingWindow::new(limit.into()));
     }
 
-    pub fn clear_limit(&self) {
-        self.shared.world().limit = None;
+    pub fn clear_rate_limit(&self) {
+        self.state.lock_state().rate_limit = None;
     }
 }
 
 /// A socket on `addr` beside others of ours: the port outlives a listener.
-fn bind(addr: SocketAddr) -> TcpSocket {
+fn bind_reusing_address(addr: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("an option of every socket");
     socket.bind(addr).expect("a port of the loopback address");

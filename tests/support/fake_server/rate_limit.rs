@@ -8,58 +8,58 @@ use std::time::{Duration, Instant};
 
 /// A limit; `40.into()` is forty a minute, without `Retry-After`.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit {
+pub struct RateLimit {
     pub requests: u32,
     pub window: Duration,
     /// Whether a refusal has `Retry-After`.
-    pub retry_after: bool,
+    pub send_retry_after: bool,
 }
 
-impl From<u32> for Limit {
+impl From<u32> for RateLimit {
     fn from(requests: u32) -> Self {
-        Self { requests, window: Duration::from_mins(1), retry_after: false }
+        Self { requests, window: Duration::from_mins(1), send_retry_after: false }
     }
 }
 
 /// A limit at work.
-pub struct Window {
-    limit: Limit,
-    counted: VecDeque<Instant>,
+pub struct SlidingWindow {
+    limit: RateLimit,
+    request_times: VecDeque<Instant>,
 }
 
 /// What the limit says to one request.
-pub struct Verdict {
-    pub refused: bool,
-    pub limit: Limit,
+pub struct RateLimitDecision {
+    pub rejected: bool,
+    pub limit: RateLimit,
     /// Seconds to wait, for a refusal that tells them.
     pub retry_after: Option<String>,
     /// `RateLimit-Policy` and `RateLimit`.
     pub headers: [(&'static str, String); 2],
 }
 
-impl Window {
-    pub fn new(limit: Limit) -> Self {
-        Self { limit, counted: VecDeque::new() }
+impl SlidingWindow {
+    pub fn new(limit: RateLimit) -> Self {
+        Self { limit, request_times: VecDeque::new() }
     }
 
     /// Judges a request that comes now; `forgiving`: it does not count if it is refused.
-    pub fn take(&mut self, now: Instant, forgiving: bool) -> Verdict {
-        let Limit { requests, window, retry_after } = self.limit;
-        while self.counted.front().is_some_and(|at| now.duration_since(*at) >= window) {
-            self.counted.pop_front();
+    pub fn check_request(&mut self, now: Instant, ignore_rejected: bool) -> RateLimitDecision {
+        let RateLimit { requests, window, send_retry_after: retry_after } = self.limit;
+        while self.request_times.front().is_some_and(|at| now.duration_since(*at) >= window) {
+            self.request_times.pop_front();
         }
-        let used = u32::try_from(self.counted.len()).expect("far fewer");
+        let used = u32::try_from(self.request_times.len()).expect("far fewer");
         let refused = used >= requests;
-        if !refused || !forgiving {
-            self.counted.push_back(now);
+        if !refused || !ignore_rejected {
+            self.request_times.push_back(now);
         }
-        let oldest = self.counted.front().copied().unwrap_or(now);
-        let reset = seconds(window.saturating_sub(now.duration_since(oldest)));
+        let oldest = self.request_times.front().copied().unwrap_or(now);
+        let reset = seconds_rounded_up(window.saturating_sub(now.duration_since(oldest)));
         let left = requests.saturating_sub(used + 1);
-        let policy = format!("\"high\";q={requests};w={}", seconds(window));
+        let policy = format!("\"high\";q={requests};w={}", seconds_rounded_up(window));
         let state = format!("\"high\";r={left};t={reset}");
-        Verdict {
-            refused,
+        RateLimitDecision {
+            rejected: refused,
             limit: self.limit,
             retry_after: (refused && retry_after).then(|| reset.to_string()),
             headers: [("ratelimit-policy", policy), ("ratelimit", state)],
@@ -68,6 +68,6 @@ impl Window {
 }
 
 /// Whole seconds, rounded up.
-fn seconds(span: Duration) -> u128 {
+fn seconds_rounded_up(span: Duration) -> u128 {
     span.as_nanos().div_ceil(1_000_000_000)
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 /// How a job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum JobEnd {
     Completed,
     CompletedPartial,
     Failed,
@@ -23,122 +23,127 @@ pub enum End {
 
 /// What a job is at some moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum JobPhase {
     Pending,
     Running,
-    Ended(End),
+    Ended(JobEnd),
     /// Any other word, told with or without the provider's flag for "over".
-    Said {
-        word: String,
+    Custom {
+        state: String,
         finished: Option<bool>,
     },
 }
 
 /// From when the time of a life runs.
 #[derive(Clone, Copy, Debug)]
-pub enum Begin {
-    WhenPut,
-    FirstRequest,
+pub enum ScriptStart {
+    WhenAdded,
+    AtFirstRequest,
     At(Timestamp),
 }
 
 /// A job's script: phases, each with its length.
 #[derive(Clone, Debug)]
-pub struct Life {
-    pub begin: Begin,
+pub struct JobScript {
+    pub start: ScriptStart,
     /// Of its result, where the answer carries them.
-    rows: usize,
-    query: Option<u64>,
-    steps: Vec<(Duration, Phase)>,
+    result_rows: usize,
+    query_id: Option<u64>,
+    phases: Vec<(Duration, JobPhase)>,
 }
 
 /// Where a life stands; all spans are counted from submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    pub phase: Phase,
+pub struct ScriptSnapshot {
+    pub phase: JobPhase,
     pub elapsed: Duration,
     /// Until the next phase; none in the last.
-    pub left: Option<Duration>,
-    pub started: Option<Duration>,
-    pub ended: Option<Duration>,
+    pub until_next_phase: Option<Duration>,
+    pub started_after: Option<Duration>,
+    pub ended_after: Option<Duration>,
     /// When the result went, if it has.
-    pub expired: Option<Duration>,
+    pub expired_after: Option<Duration>,
     /// Of the result.
-    pub rows: usize,
+    pub result_rows: usize,
     /// What is run, where it has a number.
-    pub query: Option<u64>,
+    pub query_id: Option<u64>,
 }
 
-impl Life {
-    const ROWS: usize = 300;
+impl JobScript {
+    const DEFAULT_RESULT_ROWS: usize = 300;
 
     /// A life whose time runs from when it is put in.
     pub fn new() -> Self {
-        Self { begin: Begin::WhenPut, rows: Self::ROWS, query: None, steps: Vec::new() }
+        Self {
+            start: ScriptStart::WhenAdded,
+            result_rows: Self::DEFAULT_RESULT_ROWS,
+            query_id: None,
+            phases: Vec::new(),
+        }
     }
 
     /// A life in the provider's own words, each said for so long, the last for ever. A word that
     /// the provider knows has the body that goes with it.
-    pub fn steps(words: Vec<(Duration, String)>) -> Self {
-        let said = |(lasts, word)| (lasts, Phase::Said { word, finished: None });
-        Self { steps: words.into_iter().map(said).collect(), ..Self::new() }
+    pub fn from_states(states: Vec<(Duration, String)>) -> Self {
+        let custom = |(lasts, word)| (lasts, JobPhase::Custom { state: word, finished: None });
+        Self { phases: states.into_iter().map(custom).collect(), ..Self::new() }
     }
 
     /// A life whose time runs from the first request for the job, not from when it was put in.
-    pub fn from_first_request() -> Self {
-        Self { begin: Begin::FirstRequest, ..Self::new() }
+    pub fn starting_at_first_request() -> Self {
+        Self { start: ScriptStart::AtFirstRequest, ..Self::new() }
     }
 
     /// Time runs from `at`, past or future; before it the job is not known.
     pub fn submitted_at(self, at: Timestamp) -> Self {
-        Self { begin: Begin::At(at), ..self }
+        Self { start: ScriptStart::At(at), ..self }
     }
 
     /// With so many result rows.
-    pub fn rows(self, rows: usize) -> Self {
-        Self { rows, ..self }
+    pub fn with_result_rows(self, rows: usize) -> Self {
+        Self { result_rows: rows, ..self }
     }
 
     /// A run of this query, among others of the same.
-    pub fn of_query(self, query: u64) -> Self {
-        Self { query: Some(query), ..self }
+    pub fn with_query_id(self, query: u64) -> Self {
+        Self { query_id: Some(query), ..self }
     }
 
-    pub fn query(&self) -> Option<u64> {
-        self.query
+    pub fn query_id(&self) -> Option<u64> {
+        self.query_id
     }
 
-    pub fn pending(self, lasts: Duration) -> Self {
-        self.step(lasts, Phase::Pending)
+    pub fn pending(self, duration: Duration) -> Self {
+        self.with_phase(duration, JobPhase::Pending)
     }
 
-    pub fn running(self, lasts: Duration) -> Self {
-        self.step(lasts, Phase::Running)
+    pub fn running(self, duration: Duration) -> Self {
+        self.with_phase(duration, JobPhase::Running)
     }
 
     /// Ends the script with `end`.
-    pub fn then(self, end: End) -> Self {
-        self.step(Duration::ZERO, Phase::Ended(end))
+    pub fn ending_with(self, end: JobEnd) -> Self {
+        self.with_phase(Duration::ZERO, JobPhase::Ended(end))
     }
 
     /// Ends the script with any word, and the provider's flag for "over" if it is to be told.
-    pub fn then_says(self, word: &str, finished: Option<bool>) -> Self {
-        self.step(Duration::ZERO, Phase::Said { word: word.to_owned(), finished })
+    pub fn ending_in_state(self, word: &str, finished: Option<bool>) -> Self {
+        self.with_phase(Duration::ZERO, JobPhase::Custom { state: word.to_owned(), finished })
     }
 
     /// Any phase, for so long: for a result that expires, or a state that contradicts another.
-    pub fn step(mut self, lasts: Duration, phase: Phase) -> Self {
-        self.steps.push((lasts, phase));
+    pub fn with_phase(mut self, duration: Duration, phase: JobPhase) -> Self {
+        self.phases.push((duration, phase));
         self
     }
 
     /// The same life up to `elapsed`, when it was stopped; one that was over stays as it was.
     #[must_use]
-    pub fn stopped(mut self, elapsed: Duration, end: End) -> Self {
-        if self.at(elapsed).ended.is_some() {
+    pub fn cancelled_after(mut self, elapsed: Duration, end: JobEnd) -> Self {
+        if self.snapshot_after(elapsed).ended_after.is_some() {
             return self;
         }
-        let lived: Vec<_> = self
+        let past_phases: Vec<_> = self
             .timeline()
             .filter(|(begins, ..)| *begins <= elapsed)
             .map(|(begins, ends, phase)| {
@@ -146,15 +151,18 @@ impl Life {
                 (lasts, phase.clone())
             })
             .collect();
-        self.steps = lived;
-        self.then(end)
+        self.phases = past_phases;
+        self.ending_with(end)
     }
 
     /// The same life with its bare words read by `known`.
-    pub fn read_with(mut self, known: impl Fn(&str) -> Option<Phase>) -> Self {
-        for (_, phase) in &mut self.steps {
-            if let Phase::Said { word, finished: None } = phase
-                && let Some(meant) = known(word)
+    pub fn resolve_states_with(
+        mut self,
+        phase_of_state: impl Fn(&str) -> Option<JobPhase>,
+    ) -> Self {
+        for (_, phase) in &mut self.phases {
+            if let JobPhase::Custom { state: word, finished: None } = phase
+                && let Some(meant) = phase_of_state(word)
             {
                 *phase = meant;
             }
@@ -163,46 +171,48 @@ impl Life {
     }
 
     /// Where the life stands `elapsed` after submission.
-    pub fn at(&self, elapsed: Duration) -> Snapshot {
-        let mut now = Snapshot {
-            phase: Phase::Pending,
+    pub fn snapshot_after(&self, elapsed: Duration) -> ScriptSnapshot {
+        let mut snapshot = ScriptSnapshot {
+            phase: JobPhase::Pending,
             elapsed,
-            left: None,
-            started: None,
-            ended: None,
-            expired: None,
-            rows: self.rows,
-            query: self.query,
+            until_next_phase: None,
+            started_after: None,
+            ended_after: None,
+            expired_after: None,
+            result_rows: self.result_rows,
+            query_id: self.query_id,
         };
         for (begins, ends, phase) in self.timeline().take_while(|(begins, ..)| *begins <= elapsed) {
             match phase {
-                Phase::Pending | Phase::Said { finished: None | Some(false), .. } => {}
-                Phase::Running => now.started = now.started.or(Some(begins)),
-                Phase::Ended(_) | Phase::Said { finished: Some(true), .. } => {
-                    now.ended = now.ended.or(Some(begins));
+                JobPhase::Pending | JobPhase::Custom { finished: None | Some(false), .. } => {}
+                JobPhase::Running => {
+                    snapshot.started_after = snapshot.started_after.or(Some(begins))
+                }
+                JobPhase::Ended(_) | JobPhase::Custom { finished: Some(true), .. } => {
+                    snapshot.ended_after = snapshot.ended_after.or(Some(begins));
                 }
             }
-            if *phase == Phase::Ended(End::Expired) {
-                now.expired = Some(begins);
+            if *phase == JobPhase::Ended(JobEnd::Expired) {
+                snapshot.expired_after = Some(begins);
             }
-            now.left = ends.map(|ends| ends.saturating_sub(elapsed));
-            now.phase = phase.clone();
+            snapshot.until_next_phase = ends.map(|ends| ends.saturating_sub(elapsed));
+            snapshot.phase = phase.clone();
         }
-        now
+        snapshot
     }
 
     /// Each phase with its begin, and its end unless it is the last.
-    pub fn timeline(&self) -> impl Iterator<Item = (Duration, Option<Duration>, &Phase)> {
+    pub fn timeline(&self) -> impl Iterator<Item = (Duration, Option<Duration>, &JobPhase)> {
         let mut next = Duration::ZERO;
-        self.steps.iter().enumerate().map(move |(index, (lasts, phase))| {
+        self.phases.iter().enumerate().map(move |(index, (lasts, phase))| {
             let begins = next;
             next = begins.saturating_add(*lasts);
-            (begins, (index + 1 < self.steps.len()).then_some(next), phase)
+            (begins, (index + 1 < self.phases.len()).then_some(next), phase)
         })
     }
 }
 
 /// The instant `span` after `at`.
-pub fn after(at: Timestamp, span: Duration) -> Timestamp {
+pub fn add_duration(at: Timestamp, span: Duration) -> Timestamp {
     at.checked_add(span).unwrap_or(Timestamp::MAX)
 }

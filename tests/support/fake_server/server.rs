@@ -12,55 +12,59 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::delivery;
-use super::http::Head;
-use super::request_log::{Busy, Crowd, Now};
-use super::service_state::World;
+use super::http::FakeHttpRequest;
+use super::request_log::{ClockSample, ConcurrencyGauge, InFlightGuard};
+use super::service_state::ServiceState;
 
 /// What the handle and the connections have in common.
 #[derive(Default)]
-pub struct Shared {
-    world: Mutex<World>,
-    pub crowd: Arc<Crowd>,
+pub struct SharedState {
+    state: Mutex<ServiceState>,
+    pub concurrency: Arc<ConcurrencyGauge>,
     /// The number of requests so far: moves after each was recorded.
-    pub arrivals: watch::Sender<usize>,
+    pub request_count: watch::Sender<usize>,
     /// The number of connections so far.
-    pub connections: AtomicUsize,
+    pub connection_count: AtomicUsize,
 }
 
-impl Shared {
-    pub fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().expect("the world is never left broken")
+impl SharedState {
+    pub fn lock_state(&self) -> MutexGuard<'_, ServiceState> {
+        self.state.lock().expect("the world is never left broken")
     }
 }
 
 /// A listener at work; dropped, it ends on its own.
-pub struct Listening {
+pub struct RunningListener {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl Listening {
-    pub fn start(listener: TcpListener, shared: Arc<Shared>) -> Self {
+impl RunningListener {
+    pub fn start(listener: TcpListener, shared: Arc<SharedState>) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self { stop, task: tokio::spawn(accept(listener, shared, stopped)) }
+        Self { stop, task: tokio::spawn(accept_loop(listener, shared, stopped)) }
     }
 
     /// Closes all, and waits until it is closed.
-    pub async fn end(self) {
+    pub async fn shut_down(self) {
         drop(self.stop);
         self.task.await.expect("the accept loop ends well");
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
+async fn accept_loop(
+    listener: TcpListener,
+    shared: Arc<SharedState>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             _ = &mut stopped => break,
-            taken = listener.accept() => {
-                let (stream, _) = taken.expect("a connection can be accepted");
-                shared.connections.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(serve(stream, Arc::clone(&shared)));
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.expect("a connection can be accepted");
+                shared.connection_count.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(serve_connection(stream, Arc::clone(&shared)));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -69,16 +73,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot
     connections.shutdown().await;
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve_connection(stream: TcpStream, shared: Arc<SharedState>) {
     stream.set_nodelay(true).expect("a TCP connection");
     let mut connection = BufReader::new(stream);
     // A broken connection is the client's business: it shows in what the client makes of it.
-    while let Ok(Some(head)) = Head::read(&mut connection).await {
-        let busy = Busy::enter(&shared.crowd);
-        let (answer, manner) = shared.world().take(&head, Now::read);
-        shared.arrivals.send_modify(|count| *count += 1);
-        match delivery::send(&mut connection, &answer, manner, busy).await {
-            Ok(true) if !head.closes() => {}
+    while let Ok(Some(head)) = FakeHttpRequest::read(&mut connection).await {
+        let in_flight = InFlightGuard::enter(&shared.concurrency);
+        let (answer, delivery) = shared.lock_state().handle_request(&head, ClockSample::read);
+        shared.request_count.send_modify(|count| *count += 1);
+        match delivery::send(&mut connection, &answer, delivery, in_flight).await {
+            Ok(true) if !head.wants_close() => {}
             Ok(_) | Err(_) => break,
         }
     }

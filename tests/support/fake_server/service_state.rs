@@ -10,138 +10,151 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::delivery::Manner;
-use super::faults::Faults;
-use super::http::{Answer, Head};
+use super::delivery::Delivery;
+use super::faults::PendingFaults;
+use super::http::{FakeHttpRequest, FakeHttpResponse};
 use super::iam::{self, Iam};
-use super::rate_limit::{Verdict, Window};
-use super::request_log::{Now, Record, Request};
-use super::script::{Begin, Life, Snapshot, after};
-use super::service::{Kind, Refusal};
+use super::rate_limit::{RateLimitDecision, SlidingWindow};
+use super::request_log::{ClockSample, RecordedRequest, RequestLog};
+use super::script::{JobScript, ScriptSnapshot, ScriptStart, add_duration};
+use super::service::{ServiceKind, ServiceRejection};
 use super::{dataarts, dli, dune};
 
 /// All that a connection asks.
-pub struct World {
-    pub key: String,
+pub struct ServiceState {
+    pub api_key: String,
     /// With which requests to Huawei Cloud may be signed instead.
-    pub sk: String,
+    pub secret_key: String,
     pub iam: Iam,
-    pub faults: Faults,
-    pub limit: Option<Window>,
-    pub record: Record,
-    jobs: HashMap<String, Job>,
+    pub faults: PendingFaults,
+    pub rate_limit: Option<SlidingWindow>,
+    pub request_log: RequestLog,
+    jobs: HashMap<String, ScriptedJob>,
 }
 
-impl Default for World {
+impl Default for ServiceState {
     fn default() -> Self {
         Self {
-            key: super::KEY.to_owned(),
-            sk: super::SK.to_owned(),
+            api_key: super::API_KEY.to_owned(),
+            secret_key: super::SECRET_ACCESS_KEY.to_owned(),
             iam: Iam::default(),
-            faults: Faults::default(),
-            limit: None,
-            record: Record::default(),
+            faults: PendingFaults::default(),
+            rate_limit: None,
+            request_log: RequestLog::default(),
             jobs: HashMap::new(),
         }
     }
 }
 
-struct Job {
-    kind: Kind,
-    life: Life,
+struct ScriptedJob {
+    kind: ServiceKind,
+    script: JobScript,
     /// None until the first request, if it waits for that.
-    submitted: Option<Timestamp>,
+    submitted_at: Option<Timestamp>,
 }
 
 /// A job's whole life, as it truly is, past and to come.
 #[derive(Clone, Debug)]
-pub struct Truth {
+pub struct TrueHistory {
     pub submitted_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     /// Each word that the provider says of it, and from when.
-    pub words: Vec<(Timestamp, String)>,
+    pub provider_states: Vec<(Timestamp, String)>,
 }
 
-impl World {
-    pub fn put(&mut self, kind: Kind, id: &str, life: Life, now: Timestamp) {
-        let submitted = match life.begin {
-            Begin::WhenPut => Some(now),
-            Begin::FirstRequest => None,
-            Begin::At(at) => Some(at),
+impl ServiceState {
+    pub fn add_job(&mut self, kind: ServiceKind, id: &str, life: JobScript, now: Timestamp) {
+        let submitted = match life.start {
+            ScriptStart::WhenAdded => Some(now),
+            ScriptStart::AtFirstRequest => None,
+            ScriptStart::At(at) => Some(at),
         };
-        self.jobs.insert(id.to_owned(), Job { kind, life, submitted });
+        self.jobs
+            .insert(id.to_owned(), ScriptedJob { kind, script: life, submitted_at: submitted });
     }
 
-    pub fn forget(&mut self, id: &str) {
+    pub fn remove_job(&mut self, id: &str) {
         self.jobs.remove(id);
     }
 
-    pub fn truth(&self, id: &str) -> Option<Truth> {
-        let Job { kind, life, submitted } = self.jobs.get(id)?;
+    pub fn true_history(&self, id: &str) -> Option<TrueHistory> {
+        let ScriptedJob { kind, script: life, submitted_at: submitted } = self.jobs.get(id)?;
         let submitted = (*submitted)?;
-        let end = life.at(Duration::MAX);
-        let at = |span| after(submitted, span);
-        let word = |(begins, _, phase)| (at(begins), kind.word(phase));
-        Some(Truth {
+        let end = life.snapshot_after(Duration::MAX);
+        let at = |span| add_duration(submitted, span);
+        let provider_state = |(begins, _, phase)| (at(begins), kind.provider_state(phase));
+        Some(TrueHistory {
             submitted_at: submitted,
-            started_at: end.started.map(at),
-            ended_at: end.ended.map(at),
-            words: life.timeline().map(word).collect(),
+            started_at: end.started_after.map(at),
+            ended_at: end.ended_after.map(at),
+            provider_states: life.timeline().map(provider_state).collect(),
         })
     }
 
     /// Decides what a request gets, and records it. The clock is read here, with the world in
     /// hand, so that records lie in the order of their times.
-    pub fn take(&mut self, head: &Head, clock: impl FnOnce() -> Now) -> (Answer, Manner) {
+    pub fn handle_request(
+        &mut self,
+        head: &FakeHttpRequest,
+        clock: impl FnOnce() -> ClockSample,
+    ) -> (FakeHttpResponse, Delivery) {
         let now = clock();
         let date = now.wall.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        if head.path() == iam::PATH {
-            let answer = self.iam.answer(head, now.wall).header("date", date);
-            return (answer, Manner::Well);
+        if head.path() == iam::TOKENS_PATH {
+            let answer = self.iam.handle(head, now.wall).header("date", date);
+            return (answer, Delivery::Normal);
         }
-        if let Some(query) = dune::runs(head) {
-            return (self.run(query, head, now.wall).header("date", date), Manner::Well);
+        if let Some(query) = dune::query_to_execute(head) {
+            return (
+                self.execute_query(query, head, now.wall).header("date", date),
+                Delivery::Normal,
+            );
         }
-        let kind = Kind::of(head.path());
-        let list = kind.is_list(head.path());
-        let stops = kind.stops(head);
-        let job = stops.clone().or_else(|| kind.job_of(head.path()));
-        self.record.violations.extend(kind.violations(head));
-        self.record.keys.extend(kind.key_of(head).map(str::to_owned));
+        let kind = ServiceKind::from_path(head.path());
+        let list = kind.is_list_path(head.path());
+        let cancel_id = kind.cancel_job_id(head);
+        let job = cancel_id.clone().or_else(|| kind.job_id_from_path(head.path()));
+        self.request_log.client_violations.extend(kind.client_violations(head));
+        self.request_log.credentials.extend(kind.credential(head).map(str::to_owned));
 
-        let verdict =
-            self.limit.as_mut().map(|window| window.take(now.mono, kind.tells_its_limit()));
-        let refused = verdict.as_ref().filter(|verdict| verdict.refused);
-        let (mut answer, manner) = if let Some(Verdict { limit, retry_after, .. }) = refused {
-            let why = Refusal::TooMany { limit: *limit, retry_after: retry_after.clone() };
-            (kind.refuse(&why), Manner::Well)
+        let verdict = self
+            .rate_limit
+            .as_mut()
+            .map(|window| window.check_request(now.monotonic, kind.sends_rate_limit_headers()));
+        let refused = verdict.as_ref().filter(|verdict| verdict.rejected);
+        let (mut answer, manner) = if let Some(RateLimitDecision { limit, retry_after, .. }) =
+            refused
+        {
+            let rejection =
+                ServiceRejection::RateLimited { limit: *limit, retry_after: retry_after.clone() };
+            (kind.rejection_response(&rejection), Delivery::Normal)
         } else {
-            let fault = self.faults.take(job.as_deref(), list);
-            let good = match &stops {
+            let fault = self.faults.take_for_request(job.as_deref(), list);
+            let normal = match &cancel_id {
                 // What meets a fault does not reach the job.
-                Some(id) if fault.is_none() => self.stop(kind, head, id, now.wall),
-                Some(_) | None => self.good(kind, head, now.wall),
+                Some(id) if fault.is_none() => self.cancel_job(kind, head, id, now.wall),
+                Some(_) | None => self.normal_response(kind, head, now.wall),
             };
             match fault {
-                Some(fault) => fault.apply(kind, good),
-                None => (good, Manner::Well),
+                Some(fault) => fault.apply(kind, normal),
+                None => (normal, Delivery::Normal),
             }
         };
-        let told = verdict.filter(|_| kind.tells_its_limit());
-        for (name, value) in told.into_iter().flat_map(|verdict| verdict.headers) {
+        let sent_decision = verdict.filter(|_| kind.sends_rate_limit_headers());
+        for (name, value) in sent_decision.into_iter().flat_map(|verdict| verdict.headers) {
             answer = answer.header(name, value);
         }
         let answer = answer.header("date", date);
-        self.record.add(Request {
-            at: now,
+        self.request_log.add(RecordedRequest {
+            received_at: now,
             method: head.method.clone(),
             kind,
             path: head.path().to_owned(),
             workspace: head.header("workspace").map(str::to_owned),
-            job,
-            list,
-            status: manner.tells_status().then_some(answer.status),
+            job_id: job,
+            is_list: list,
+            response_status: manner.sends_status().then_some(answer.status),
             target: head.target.clone(),
             user_agent: head.header("user-agent").map(str::to_owned),
         });
@@ -149,97 +162,141 @@ impl World {
     }
 
     /// The service's own answer.
-    fn good(&mut self, kind: Kind, head: &Head, now: Timestamp) -> Answer {
+    fn normal_response(
+        &mut self,
+        kind: ServiceKind,
+        head: &FakeHttpRequest,
+        now: Timestamp,
+    ) -> FakeHttpResponse {
         if head.method != "GET" {
-            return kind.refuse(&Refusal::Method);
+            return kind.rejection_response(&ServiceRejection::WrongMethod);
         }
-        if let Some(id) = dune::fetched(head.path()).filter(|_| kind == Kind::Dune) {
-            return self.result(head, &id, now);
+        if let Some(id) =
+            dune::job_id_from_result_path(head.path()).filter(|_| kind == ServiceKind::Dune)
+        {
+            return self.result_response(head, &id, now);
         }
-        let job = kind.job_of(head.path());
-        if job.is_none() && !kind.is_list(head.path()) {
-            return kind.refuse(&Refusal::Path);
+        let job = kind.job_id_from_path(head.path());
+        if job.is_none() && !kind.is_list_path(head.path()) {
+            return kind.rejection_response(&ServiceRejection::UnknownPath);
         }
-        if let Some(why) = kind.stranger(head, &self.key, &self.sk, &self.iam) {
-            return kind.refuse(&why);
+        if let Some(rejection) =
+            kind.authentication_error(head, &self.api_key, &self.secret_key, &self.iam)
+        {
+            return kind.rejection_response(&rejection);
         }
         let Some(id) = job else {
-            return match dli::Page::of(head.query()) {
-                Some(page) => self.list(page, now),
-                None => kind.refuse(&Refusal::Parameter),
+            return match dli::ListQuery::parse(head.query()) {
+                Some(page) => self.list_response(page, now),
+                None => kind.rejection_response(&ServiceRejection::InvalidParameter),
             };
         };
         let job = self.jobs.get_mut(&id).filter(|job| job.kind == kind);
-        match job.and_then(|job| job.stands(now)) {
-            Some((submitted, snapshot)) => Answer::json(200, &kind.body(&id, submitted, &snapshot)),
-            None => kind.refuse(&Refusal::NoJob(&id, self.knows_script_of(&id))),
+        match job.and_then(|job| job.start_and_snapshot(now)) {
+            Some((submitted, snapshot)) => {
+                FakeHttpResponse::json(200, &kind.status_body(&id, submitted, &snapshot))
+            }
+            None => {
+                kind.rejection_response(&ServiceRejection::JobNotFound(&id, self.has_script(&id)))
+            }
         }
     }
 
     /// All jobs, ours and others'. One that waits for its first request is not there yet.
-    fn list(&self, page: dli::Page, now: Timestamp) -> Answer {
-        let jobs = self.jobs.iter().filter(|(_, job)| job.kind == Kind::Dli);
-        let begun = jobs.filter_map(|(id, job)| Some((id, job.at(job.submitted?, now)?)));
-        let bodies = begun.map(|(id, (submitted, now))| Kind::Dli.body(id, submitted, &now));
-        Answer::json(200, &page.body(bodies))
+    fn list_response(&self, page: dli::ListQuery, now: Timestamp) -> FakeHttpResponse {
+        let jobs = self.jobs.iter().filter(|(_, job)| job.kind == ServiceKind::Dli);
+        let started =
+            jobs.filter_map(|(id, job)| Some((id, job.snapshot_at(job.submitted_at?, now)?)));
+        let bodies =
+            started.map(|(id, (submitted, now))| ServiceKind::Dli.status_body(id, submitted, &now));
+        FakeHttpResponse::json(200, &page.response_body(bodies))
     }
 
     /// Begins the execution that waits for its query to be run.
-    fn run(&mut self, query: u64, head: &Head, now: Timestamp) -> Answer {
-        if let Some(why) = Kind::Dune.stranger(head, &self.key, &self.sk, &self.iam) {
-            return dune::refuse(&why);
+    fn execute_query(
+        &mut self,
+        query: u64,
+        head: &FakeHttpRequest,
+        now: Timestamp,
+    ) -> FakeHttpResponse {
+        if let Some(rejection) =
+            ServiceKind::Dune.authentication_error(head, &self.api_key, &self.secret_key, &self.iam)
+        {
+            return dune::rejection_response(&rejection);
         }
-        let waits = |job: &Job| job.submitted.is_none() && job.life.query() == Some(query);
-        let Some((id, job)) = self.jobs.iter_mut().find(|(_, job)| waits(job)) else {
-            return dune::refuse(&Refusal::Path);
+        let awaits_execution =
+            |job: &ScriptedJob| job.submitted_at.is_none() && job.script.query_id() == Some(query);
+        let Some((id, job)) = self.jobs.iter_mut().find(|(_, job)| awaits_execution(job)) else {
+            return dune::rejection_response(&ServiceRejection::UnknownPath);
         };
-        job.submitted = Some(now);
-        dune::running(id)
+        job.submitted_at = Some(now);
+        dune::execute_response(id)
     }
 
     /// The result of an execution of Dune's.
-    fn result(&mut self, head: &Head, id: &str, now: Timestamp) -> Answer {
-        if let Some(why) = Kind::Dune.stranger(head, &self.key, &self.sk, &self.iam) {
-            return dune::refuse(&why);
+    fn result_response(
+        &mut self,
+        head: &FakeHttpRequest,
+        id: &str,
+        now: Timestamp,
+    ) -> FakeHttpResponse {
+        if let Some(rejection) =
+            ServiceKind::Dune.authentication_error(head, &self.api_key, &self.secret_key, &self.iam)
+        {
+            return dune::rejection_response(&rejection);
         }
-        let job = self.jobs.get_mut(id).filter(|job| job.life.query().is_some());
-        match job.and_then(|job| job.stands(now)) {
-            Some((submitted, now)) => {
-                Answer::json(200, &dune::with_result(dune::body(id, submitted, &now)))
-            }
-            None => dune::refuse(&Refusal::Path),
+        let job = self.jobs.get_mut(id).filter(|job| job.script.query_id().is_some());
+        match job.and_then(|job| job.start_and_snapshot(now)) {
+            Some((submitted, now)) => FakeHttpResponse::json(
+                200,
+                &dune::result_body(dune::status_body(id, submitted, &now)),
+            ),
+            None => dune::rejection_response(&ServiceRejection::UnknownPath),
         }
     }
 
     /// Stops a job.
-    fn stop(&mut self, kind: Kind, head: &Head, id: &str, now: Timestamp) -> Answer {
-        if let Some(why) = kind.stranger(head, &self.key, &self.sk, &self.iam) {
-            return kind.refuse(&why);
+    fn cancel_job(
+        &mut self,
+        kind: ServiceKind,
+        head: &FakeHttpRequest,
+        id: &str,
+        now: Timestamp,
+    ) -> FakeHttpResponse {
+        if let Some(rejection) =
+            kind.authentication_error(head, &self.api_key, &self.secret_key, &self.iam)
+        {
+            return kind.rejection_response(&rejection);
         }
         let job = self.jobs.get_mut(id).filter(|job| job.kind == kind);
-        let stood = job.and_then(|job| Some((job.stands(now)?.1.elapsed, job)));
-        let Some((elapsed, job)) = stood else {
-            return kind.refuse(&Refusal::NoJob(id, self.knows_script_of(id)));
+        let found = job.and_then(|job| Some((job.start_and_snapshot(now)?.1.elapsed, job)));
+        let Some((elapsed, job)) = found else {
+            return kind
+                .rejection_response(&ServiceRejection::JobNotFound(id, self.has_script(id)));
         };
-        let (end, answer) = kind.stopped(id);
-        job.life = job.life.clone().stopped(elapsed, end);
+        let (end, answer) = kind.cancel_response(id);
+        job.script = job.script.clone().cancelled_after(elapsed, end);
         answer
     }
 
-    fn knows_script_of(&self, id: &str) -> bool {
-        self.jobs.keys().any(|known| dataarts::script(known) == dataarts::script(id))
+    fn has_script(&self, id: &str) -> bool {
+        self.jobs.keys().any(|known| dataarts::script_name(known) == dataarts::script_name(id))
     }
 }
 
-impl Job {
+impl ScriptedJob {
     /// Its submission and where it stands; none before it.
-    fn stands(&mut self, now: Timestamp) -> Option<(Timestamp, Snapshot)> {
-        let submitted = *self.submitted.get_or_insert(now);
-        self.at(submitted, now)
+    fn start_and_snapshot(&mut self, now: Timestamp) -> Option<(Timestamp, ScriptSnapshot)> {
+        let submitted = *self.submitted_at.get_or_insert(now);
+        self.snapshot_at(submitted, now)
     }
 
-    fn at(&self, submitted: Timestamp, now: Timestamp) -> Option<(Timestamp, Snapshot)> {
+    fn snapshot_at(
+        &self,
+        submitted: Timestamp,
+        now: Timestamp,
+    ) -> Option<(Timestamp, ScriptSnapshot)> {
         let elapsed = Duration::try_from(now.duration_since(submitted)).ok()?;
-        Some((submitted, self.life.at(elapsed)))
+        Some((submitted, self.script.snapshot_after(elapsed)))
     }
 }

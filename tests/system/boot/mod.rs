@@ -10,16 +10,16 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
 
-use crate::support::fake_server::{End, Life, StandIn};
-use container::{Impossible, Machine};
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
+use container::{BootUnavailable, Container};
 
-const DOCUMENT: &str = include_str!("../../../docs/systemd.md");
-const STEPS: &str = include_str!("steps.sh");
-const KEY: &str = "the-key-of-a-credential";
+const SYSTEMD_DOCUMENT: &str = include_str!("../../../docs/systemd.md");
+const SCRIPT_STEPS: &str = include_str!("steps.sh");
+const CREDENTIAL_KEY: &str = "the-key-of-a-credential";
 
 /// The document's shell blocks, each with the heading above it.
-fn blocks() -> impl Iterator<Item = (&'static str, &'static str)> {
-    DOCUMENT.split("\n## ").flat_map(|section| {
+fn document_shell_blocks() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SYSTEMD_DOCUMENT.split("\n## ").flat_map(|section| {
         let heading = section.lines().next().unwrap_or_default();
         let blocks = section.split("```sh\n").skip(1);
         blocks.map(move |rest| (heading, rest.split("```").next().unwrap_or_default()))
@@ -30,38 +30,45 @@ fn blocks() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// input ends, which it does when the test does.
 #[test]
 #[ignore = "not a test of its own"]
-fn plays_dune() {
+fn run_fake_dune() {
     if std::env::var_os("JOBTRACK_BOOT_DUNE").is_none() {
         return;
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let dune = runtime.block_on(StandIn::start());
-    dune.set_key(KEY);
-    let ends = || Life::from_first_request().running(Duration::from_secs(1)).then(End::Completed);
+    let dune = runtime.block_on(FakeServer::start());
+    dune.set_credentials(CREDENTIAL_KEY);
+    let ends = || {
+        JobScript::starting_at_first_request()
+            .running(Duration::from_secs(1))
+            .ending_with(JobEnd::Completed)
+    };
     for id in ["01GBM4W2N0NMCGPZYW8AYK4YF1", "01ENDS"] {
-        dune.put(id, ends());
+        dune.add_job(id, ends());
     }
     for n in 0..20 {
         let hour = Duration::from_hours(1);
-        dune.put(&format!("01LONG{n}"), Life::new().running(hour).then(End::Completed));
+        dune.add_job(
+            &format!("01LONG{n}"),
+            JobScript::new().running(hour).ending_with(JobEnd::Completed),
+        );
     }
     println!("\n{}", dune.base_url().replace("127.0.0.1", "localhost"));
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("an input that ends");
-    assert_eq!(dune.keys_seen(), [KEY]);
-    assert_eq!(dune.violations(), [""; 0]);
+    assert_eq!(dune.credentials_seen(), [CREDENTIAL_KEY]);
+    assert_eq!(dune.client_violations(), [""; 0]);
 }
 
 /// [`plays_dune`], at work.
-struct Dune {
+struct FakeDuneProcess {
     process: Child,
     input: ChildStdin,
     base_url: String,
 }
 
-impl Dune {
-    fn start(machine: &Machine) -> Self {
+impl FakeDuneProcess {
+    fn start(machine: &Container) -> Self {
         let mut process = machine
-            .inside("--net")
+            .nsenter_command("--net")
             .arg(std::env::current_exe().expect("this program"))
             .args(["boot::plays_dune", "--exact", "--ignored", "--nocapture"])
             .env("JOBTRACK_BOOT_DUNE", "1")
@@ -78,51 +85,51 @@ impl Dune {
     }
 
     /// Only ever asked as it should be, and with the key of the credential?
-    fn was_asked_well(self) -> bool {
+    fn finish_without_violations(self) -> bool {
         let Self { mut process, input, .. } = self;
         drop(input);
         process.wait().expect("it ends").success()
     }
 }
 
-fn boot() -> Result<Machine, Impossible> {
+fn boot_container() -> Result<Container, BootUnavailable> {
     let binary = |name| format!("/src/target/release/{name}");
     let binds = [
         (concat!(env!("CARGO_MANIFEST_DIR"), "/systemd"), "/src/systemd"),
         (env!("CARGO_BIN_EXE_jobtrackd"), &binary("jobtrackd")),
         (env!("CARGO_BIN_EXE_jobtrack"), &binary("jobtrack")),
     ];
-    let prelude = STEPS.split("\n## ").next().unwrap_or_default();
-    Machine::boot(&binds, prelude)
+    let prelude = SCRIPT_STEPS.split("\n## ").next().unwrap_or_default();
+    Container::boot(&binds, prelude)
 }
 
 #[test]
 fn fault_01_13_51_54_55_a_real_systemd_runs_the_service() {
-    let machine = match boot() {
+    let machine = match boot_container() {
         Ok(machine) => machine,
-        Err(Impossible(why)) => {
+        Err(BootUnavailable(why)) => {
             let required = std::env::var("JOBTRACK_BOOT").is_ok_and(|value| value == "required");
             assert!(!required, "no systemd can be booted: {why}");
             println!("skipped: {why}");
             return;
         }
     };
-    let dune = Dune::start(&machine);
-    machine.step("point dune at the stand-in", &stage(&dune.base_url), "");
-    for (heading, script) in blocks() {
-        machine.step(&format!("document: {heading}"), script, &format!("{KEY}\n"));
+    let dune = FakeDuneProcess::start(&machine);
+    machine.run_step("point dune at the stand-in", &setup_script(&dune.base_url), "");
+    for (heading, script) in document_shell_blocks() {
+        machine.run_step(&format!("document: {heading}"), script, &format!("{CREDENTIAL_KEY}\n"));
     }
-    for step in STEPS.split("\n## ").skip(1) {
+    for step in SCRIPT_STEPS.split("\n## ").skip(1) {
         let (name, script) = step.split_once('\n').expect("a script follows its name");
-        machine.step(name, script, "");
+        machine.run_step(name, script, "");
     }
     drop(machine);
-    assert!(dune.was_asked_well());
+    assert!(dune.finish_without_violations());
 }
 
 /// The users of the document and of the steps, and what the document's config cannot say: where
 /// the stand-in is, and shorter waits.
-fn stage(base_url: &str) -> String {
+fn setup_script(base_url: &str) -> String {
     format!(
         "useradd alice
         useradd mallory
