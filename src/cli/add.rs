@@ -126,7 +126,7 @@ impl AddSender<'_> {
                 match stdin_lines::parse_add_line(&line, provider) {
                     Ok(None) => {}
                     Ok(Some((provider, id, line_labels))) => {
-                        jobs.push(args.to_add_job(provider, id, line_labels))
+                        jobs.push(args.to_add_job(provider, id, line_labels));
                     }
                     Err(reason) => {
                         output::print_notice(format!("line {number}: rejected: {reason}"));

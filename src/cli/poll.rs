@@ -31,7 +31,7 @@ pub(super) async fn run(context: &CommandContext, args: PollArgs) -> anyhow::Res
         }
         OnDemandResponse::Pending(job) if context.json => output::print_json_lines(&[job])?,
         OnDemandResponse::Pending(_) => {
-            output::print_lines(&["asked; the answer is not in yet".to_owned()])?
+            output::print_lines(&["asked; the answer is not in yet".to_owned()])?;
         }
     }
     Ok(ExitCode::SUCCESS)

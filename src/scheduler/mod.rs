@@ -161,7 +161,7 @@ impl Scheduler {
                 Action::List(question) => self.send_request(ProviderRequest::List(question)),
                 Action::Commit(change) => self.committer.queue.push_change(change),
                 Action::RecordPoll { poll_record: note, urgent } => {
-                    self.committer.queue.push_poll_record(note, urgent)
+                    self.committer.queue.push_poll_record(note, urgent);
                 }
                 Action::RecordAnomaly(anomaly) => {
                     tracing::warn!(job = %anomaly.job, "job {}: contradiction: {}", anomaly.job, anomaly.description);
@@ -228,10 +228,10 @@ impl Scheduler {
                 self.notify_untracked();
             }
             SchedulerCommand::Cancel(provider, id, waiter) => {
-                self.start_cancel(provider, id, waiter)
+                self.start_cancel(provider, id, waiter);
             }
             SchedulerCommand::CheckConnection(provider, waiter) => {
-                self.start_connection_check(provider, waiter)
+                self.start_connection_check(provider, waiter);
             }
             SchedulerCommand::ForgetDurations(forget, reply) => {
                 self.committer

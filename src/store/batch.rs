@@ -352,11 +352,11 @@ async fn apply_changes(
             "message": last.and_then(|row| row.message.as_ref()),
         })
     });
-    let changed: Vec<i64> = sqlx::query_scalar(UPDATE_STATE)
+    let ids: Vec<i64> = sqlx::query_scalar(UPDATE_STATE)
         .bind(Value::Array(rows.collect()).to_string())
         .fetch_all(&mut *connection)
         .await?;
-    let changed: HashSet<JobId> = changed.into_iter().map(JobId).collect();
+    let updated: HashSet<JobId> = ids.into_iter().map(JobId).collect();
     let written = || changes.iter().filter(|change| changed.contains(&change.job));
     let rows = written()
         .flat_map(|change| change.transitions.iter().map(|row| transition_json(change.job, row)));

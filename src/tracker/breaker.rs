@@ -151,7 +151,7 @@ impl ProviderHealth {
             (RecordedOutage::Unknown, _) => *self = other,
             // It goes on as ours, and the next good answer ends it.
             (RecordedOutage::Ended, RecordedOutage::Ongoing | RecordedOutage::Unknown) => {
-                self.recorded_outage = RecordedOutage::Unknown
+                self.recorded_outage = RecordedOutage::Unknown;
             }
             (RecordedOutage::Ongoing, _) | (RecordedOutage::Ended, RecordedOutage::Ended) => {}
         }

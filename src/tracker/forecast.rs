@@ -181,9 +181,9 @@ impl TrackedJob {
         while high - low > 0.01 * high {
             let middle = f64::midpoint(low, high);
             if distribution.cdf_at(middle).probability < target_chance {
-                low = middle
+                low = middle;
             } else {
-                high = middle
+                high = middle;
             }
         }
         Some(Duration::try_from_secs_f64(high - age).unwrap_or(Duration::ZERO))

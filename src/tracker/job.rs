@@ -115,7 +115,7 @@ impl TrackedJob {
             }
             PollPhase::Polling { .. } => self.reconfigured_in_flight = true,
             PollPhase::Committing(pending) if pending.new_state.state == State::Unknown => {
-                pending.next_due = now
+                pending.next_due = now;
             }
             PollPhase::Committing(_) => {}
         }

@@ -106,10 +106,10 @@ impl Tracker {
             }
             Input::ChangeCommitted(job) => self.handle_change_committed(job, now, &mut actions),
             Input::ChangeRejected(job, found) => {
-                self.handle_change_rejected(job, found, now, &mut actions)
+                self.handle_change_rejected(job, found, now, &mut actions);
             }
             Input::PollRecordRejected(job, found) => {
-                self.handle_poll_record_rejected(job, found, now, &mut actions)
+                self.handle_poll_record_rejected(job, found, now, &mut actions);
             }
         }
         self.start_due_polls(now.monotonic, &mut actions);
@@ -344,7 +344,7 @@ impl Tracker {
                 tracked.phase = PollPhase::Polling { on_demand: false };
             }
             FollowUp::PollAt(due) => {
-                queue.enqueue(id, due, PollClass::Repeat, tracked.list_position(), now.monotonic)
+                queue.enqueue(id, due, PollClass::Repeat, tracked.list_position(), now.monotonic);
             }
             FollowUp::Commit(change) => actions.push(Action::Commit(*change)),
             FollowUp::Remove => {

@@ -118,7 +118,7 @@ impl ProviderQueue {
         match class {
             PollClass::First => self.first_polls.insert(job, due),
             PollClass::Repeat => {
-                self.repeat_polls.insert(job, self.batched_due(due, list_position, now))
+                self.repeat_polls.insert(job, self.batched_due(due, list_position, now));
             }
         }
     }

@@ -45,7 +45,7 @@ impl SourceFile {
             let Some(rest) = self.text[at + root.len()..].strip_prefix("::") else { continue };
             match rest.strip_prefix('{') {
                 Some(group) => {
-                    found.extend(use_group_names(group).into_iter().map(|name| (at, name)))
+                    found.extend(use_group_names(group).into_iter().map(|name| (at, name)));
                 }
                 None => found.push((at, first_path_segment(rest))),
             }

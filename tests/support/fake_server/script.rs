@@ -186,7 +186,7 @@ impl JobScript {
             match phase {
                 JobPhase::Pending | JobPhase::Custom { finished: None | Some(false), .. } => {}
                 JobPhase::Running => {
-                    snapshot.started_after = snapshot.started_after.or(Some(begins))
+                    snapshot.started_after = snapshot.started_after.or(Some(begins));
                 }
                 JobPhase::Ended(_) | JobPhase::Custom { finished: Some(true), .. } => {
                     snapshot.ended_after = snapshot.ended_after.or(Some(begins));
