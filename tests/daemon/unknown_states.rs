@@ -14,7 +14,7 @@ const HOURLY_POLLING_TOML: &str =
 
 async fn wait_for_unknown_states(daemon: &Daemon, home: &DaemonHome, states: &[&str]) {
     let such = |status: &serde_json::Value| {
-        status["providers"][0]["unknown_words"] == serde_json::json!(states)
+        status["providers"][0]["unknown_states"] == serde_json::json!(states)
     };
     daemon.wait_for_status(home, such).await;
 }

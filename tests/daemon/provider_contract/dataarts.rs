@@ -126,7 +126,7 @@ fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
     let auth = huawei_auth_config(secrets, auth);
     format!(
         "base_url = \"{base_url}\"\nproject_id = \"b384b9e9ab9b4ee8994c8633aabc9505\"\n\
-         workspace = \"7c1f\"\n{auth}"
+         workspace_id = \"7c1f\"\n{auth}"
     )
 }
 
