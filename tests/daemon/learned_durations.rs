@@ -44,7 +44,9 @@ async fn similarity_key_comes_from_the_user_else_the_provider() {
     assert_eq!(shown["similarity_keys"], serde_json::json!(["query 980708"]));
 
     // Said of a job that is known, it counts from then on; unsaid, nothing changes.
-    assert!(home.run_client_ok(&["add", "dune", "A", "--similar-to", "weekly"]).contains("existing"));
+    assert!(
+        home.run_client_ok(&["add", "dune", "A", "--similar-to", "weekly"]).contains("existing")
+    );
     assert!(home.run_client_ok(&["add", "dune", "A", "B"]).contains("existing"));
     home.run_client_ok(&["poll", "1"]);
     daemon.kill();
@@ -101,7 +103,11 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
         (&["dune", "--similar-to", "nightly"], "dune: 1 run forgotten\n", "3 4 5 6"),
         (&["never_heard_of"], "never_heard_of: 0 runs forgotten\n", "3 4 5 6"),
         (&["gone", "--similar-to", "queue q, DDL"], "gone: 2 runs forgotten\n", "3 4 5"),
-        (&["--json", "dune"], "{\"provider\":\"dune\",\"like\":null,\"forgotten\":2}\n", "5"),
+        (
+            &["--json", "dune"],
+            "{\"provider\":\"dune\",\"similar_to\":null,\"forgotten_count\":2}\n",
+            "5",
+        ),
         (&["dune"], "dune: 0 runs forgotten\n", "5"),
     ];
     for (arguments, printed, expected) in steps {
