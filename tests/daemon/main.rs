@@ -9,6 +9,7 @@ mod client_paths;
 mod config_check;
 mod config_example;
 mod daemon_lifecycle;
+mod docs;
 mod end_to_end;
 mod fake_server;
 mod learned_durations;
