@@ -167,3 +167,45 @@ async fn documented_commands_print_what_the_documents_show() {
     }
     assert!(commands >= 30, "{commands} commands were found");
 }
+
+/// All source files as one text, string literals that span lines joined.
+fn sources(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            text.push_str(&sources(&path));
+        } else {
+            let file = std::fs::read_to_string(&path).expect("a source file");
+            for line in file.lines().map(str::trim_start) {
+                match line.strip_suffix('\\') {
+                    Some(continued) => text.push_str(continued),
+                    None => text.extend([line, "\n"]),
+                }
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn documented_messages_are_in_the_source() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = sources(&root.join("src"));
+    let document =
+        std::fs::read_to_string(root.join("docs/troubleshooting.md")).expect("a document");
+    // A message is the first cell of a row that is quoted whole; others are provider texts.
+    let cells =
+        document.lines().filter(|line| line.starts_with('|')).flat_map(|row| row.split(" | "));
+    let quoted = |cell: &str| {
+        let inner = cell.trim_start_matches("| ").strip_prefix('`')?.strip_suffix('`')?.to_owned();
+        (inner.contains(' ') && !inner.contains(['`', '='])).then_some(inner)
+    };
+    let messages: Vec<_> = cells.filter_map(quoted).collect();
+    assert!(messages.len() >= 15, "{messages:?}");
+    for message in messages {
+        for part in message.split('…').filter(|part| part.len() > 3) {
+            assert!(source.contains(part), "{message}: {part:?} is not in the source");
+        }
+    }
+}
