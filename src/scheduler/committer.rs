@@ -214,15 +214,6 @@ impl Committer {
         matches!(self.state, CommitState::Writing { .. })
     }
 
-    /// Whether providers wait for the store to rename.
-    pub(super) fn has_pending_configure(&self) -> bool {
-        let in_progress = match &self.state {
-            CommitState::Writing { replies, .. } => replies.configure.is_some(),
-            CommitState::Idle(_) | CommitState::Transitioning => false,
-        };
-        in_progress || self.queue.has_pending_configure()
-    }
-
     /// Begins the next batch whatever the time; false if there is none.
     pub(super) fn flush(&mut self, now: MonotonicTime) -> bool {
         if self.queue.is_empty() {

@@ -16,7 +16,6 @@ use crate::store::{ForgetDurations, Registered};
 use crate::tracker::{PollForecast, ProviderSettings};
 
 use super::SchedulerSnapshot;
-use super::provider_rename::{ConfigureResult, PendingConfigure};
 
 /// A job that somebody wants tracked; its names are well formed.
 #[derive(Debug, Clone)]
@@ -44,8 +43,6 @@ pub struct ConfiguredProvider {
     pub settings: ProviderSettings,
     /// Whom to ask.
     pub provider: Arc<dyn Provider>,
-    /// Names that it bore.
-    pub previous_names: Vec<ProviderName>,
 }
 
 /// All providers, by name.
@@ -99,7 +96,7 @@ pub(super) enum SchedulerCommand {
     CheckConnection(ProviderName, oneshot::Sender<Result<ConnectionCheck, CommandError>>),
     ForgetDurations(ForgetDurations, oneshot::Sender<Result<u64, CommandError>>),
     Forecast(JobId, oneshot::Sender<Option<PollForecast>>),
-    Configure(PendingConfigure),
+    Configure(Providers, oneshot::Sender<()>),
 }
 
 /// Commands the scheduler; clones command the same one.
@@ -112,9 +109,6 @@ pub struct SchedulerHandle {
 impl SchedulerHandle {
     /// A caller is told "busy" after this long.
     const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
-    /// Hundreds of thousands of jobs are not renamed in an instant; a signal to end waits as long.
-    const CONFIGURE_TIMEOUT: Duration = Duration::from_secs(20);
-
     /// Nothing hangs on a look ahead.
     const FORECAST_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -195,15 +189,16 @@ impl SchedulerHandle {
             .await
     }
 
-    /// Puts these providers in the place of all that were; answers once the jobs of former names
-    /// are theirs, with the names that were found.
+    /// Replaces all configured providers.
     ///
     /// # Errors
-    /// [`Refusal::Storage`] if a name must not be changed: then all stays as it is.
-    /// [`Refusal::Busy`] if it was not done in time; it may be later, asking again is safe.
-    pub async fn configure(&self, providers: Providers) -> ConfigureResult {
-        let command = |reply| SchedulerCommand::Configure(PendingConfigure { providers, reply });
-        self.send_command(Self::CONFIGURE_TIMEOUT, command).await?
+    /// [`CommandError::Busy`] if the scheduler did not answer in time; the providers may still be
+    /// replaced later, and a repeated call is safe.
+    pub async fn configure(&self, providers: Providers) -> Result<(), CommandError> {
+        self.send_command(Self::COMMAND_TIMEOUT, |reply| {
+            SchedulerCommand::Configure(providers, reply)
+        })
+        .await
     }
 
     /// The newest snapshot.

@@ -8,7 +8,6 @@ mod committer;
 mod durations;
 mod handle;
 mod on_demand;
-mod provider_rename;
 mod requests;
 mod snapshot;
 mod write_queue;
@@ -31,7 +30,6 @@ use durations::PendingForgetDurations;
 use handle::SchedulerCommand;
 pub use handle::{CommandError, ConfiguredProvider, JobSpec, Providers, SchedulerHandle};
 use on_demand::OnDemandRequests;
-pub use provider_rename::provider_renames;
 use requests::{InFlightRequests, ProviderRequest};
 pub use snapshot::{ProviderSnapshot, SchedulerSnapshot};
 use write_queue::{PendingAdd, ReplySender};
@@ -241,7 +239,10 @@ impl Scheduler {
             SchedulerCommand::Forecast(job, reply) => {
                 let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));
             }
-            SchedulerCommand::Configure(pending) => self.handle_configure(pending),
+            SchedulerCommand::Configure(providers, reply) => {
+                self.apply_providers(providers);
+                let _ = reply.send(());
+            }
         }
     }
 
@@ -267,10 +268,7 @@ impl Scheduler {
     }
 
     async fn handle_batch_outcome(&mut self, outcome: Option<BatchOutcome>) {
-        let Some(mut outcome) = outcome else { return };
-        if let Some(pending) = outcome.replies.configure {
-            self.finish_configure(pending, &mut outcome.report);
-        }
+        let Some(outcome) = outcome else { return };
         let registered = &outcome.report.registered;
         let added = registered.iter().filter(|job| job.is_new).count();
         if added > 0 {

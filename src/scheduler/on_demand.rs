@@ -8,7 +8,6 @@ use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
 use crate::job::{ConnectionCheck, ProviderName, RemoteId};
-use crate::store::ProviderRename;
 use crate::tracker::Input;
 
 use super::write_queue::ReplySender;
@@ -34,13 +33,6 @@ impl OnDemandRequests {
             Err(error) => JoinError::id(&error),
         };
         self.provider_by_task.remove(&id)
-    }
-
-    /// Those of a former name are on the budget of the name now.
-    pub(super) fn rename_providers(&mut self, ProviderRename { to, from, .. }: &ProviderRename) {
-        for name in self.provider_by_task.values_mut().filter(|name| from.contains(name)) {
-            name.clone_from(to);
-        }
     }
 
     /// Ends those under way; who waits for one is told that we end.

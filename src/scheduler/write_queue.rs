@@ -6,12 +6,11 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::oneshot;
 
 use crate::job::{Anomaly, Change, JobId, NewJob, Outage, PollRecord};
-use crate::store::{Batch, CommitReport, MaintenanceTask, ProviderRename, Registered};
+use crate::store::{Batch, CommitReport, MaintenanceTask, Registered};
 
 use super::committer::BatchOutcome;
 use super::durations::PendingForgetDurations;
 use super::handle::{AddResult, CommandError};
-use super::provider_rename::{PendingConfigure, provider_renames};
 
 /// An `add` that waits for its commit.
 #[derive(Debug)]
@@ -47,8 +46,6 @@ pub(super) struct PendingReplies {
     pub(super) adds: Vec<PendingAdd>,
     pub(super) forget_durations: Vec<PendingForgetDurations>,
     pub(super) waiters: Vec<ReplySender>,
-    /// Such a batch only renames.
-    pub(super) configure: Option<PendingConfigure>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +58,6 @@ pub(super) struct WriteQueue {
     forget_durations: Vec<PendingForgetDurations>,
     maintenance: VecDeque<MaintenanceTask>,
     waiters: HashMap<JobId, Vec<ReplySender>>,
-    configure: Option<PendingConfigure>,
     urgent: bool,
     isolating: bool,
 }
@@ -110,30 +106,6 @@ impl WriteQueue {
         }
     }
 
-    /// These providers are to be in force once the store has renamed; earlier ones that wait, not
-    /// any more.
-    pub(super) fn set_pending_configure(&mut self, pending: PendingConfigure) {
-        self.configure = Some(pending);
-    }
-
-    /// Whether providers wait to be in force.
-    pub(super) fn has_pending_configure(&self) -> bool {
-        self.configure.is_some()
-    }
-
-    /// The store has renamed: what waits bears the names of now. An add of another kind does not:
-    /// its job waits, visibly, as one of a provider that is not configured.
-    pub(super) fn rename_providers(&mut self, ProviderRename { to, kind, from }: &ProviderRename) {
-        let adds = self.adds.iter_mut().flat_map(|adding| &mut adding.jobs);
-        let adds = adds.filter(|job| job.kind == *kind).map(|job| &mut job.provider);
-        let outages = self.outages.iter_mut().map(|outage| &mut outage.provider);
-        let forgets = self.forget_durations.iter_mut().map(|one| &mut one.forget.provider);
-        let all = adds.chain(outages).chain(forgets);
-        for provider in all.filter(|provider| from.contains(provider)) {
-            provider.clone_from(to);
-        }
-    }
-
     /// `waiter` is told once something of `job` is written.
     pub(super) fn add_waiter(&mut self, job: JobId, waiter: ReplySender) {
         self.waiters.entry(job).or_default().push(waiter);
@@ -143,7 +115,6 @@ impl WriteQueue {
     pub(super) fn is_urgent(&self) -> bool {
         self.urgent
             || self.isolating
-            || self.configure.is_some()
             || !self.adds.is_empty()
             || !self.changes.is_empty()
             || !self.outages.is_empty()
@@ -167,10 +138,6 @@ impl WriteQueue {
         replies: PendingReplies,
         reason: &str,
     ) -> Option<BatchOutcome> {
-        if let Some(new) = replies.configure {
-            new.reject(CommandError::Storage(reason.to_owned()));
-            return None;
-        }
         let isolatable = replies.adds.len() + batch.changes.len() + batch.poll_records.len();
         let others = batch.anomalies.len()
             + batch.outages.len()
@@ -236,11 +203,6 @@ impl WriteQueue {
     pub(super) fn next_batch(&mut self) -> (Batch, PendingReplies) {
         let mut batch = Batch::default();
         let mut replies = PendingReplies::default();
-        if let Some(new) = self.configure.take().filter(|new| !new.reply.is_closed()) {
-            batch.provider_renames = provider_renames(&new.providers);
-            replies.configure = Some(new);
-            return (batch, replies);
-        }
         if self.isolating {
             return self.next_single_item();
         }
@@ -286,12 +248,6 @@ impl WriteQueue {
             match rejection {
                 Some(why) => add.reject(why.clone()),
                 None => self.adds.push(add),
-            }
-        }
-        if let Some(pending) = replies.configure {
-            match rejection {
-                Some(why) => pending.reject(why.clone()),
-                None => self.configure = self.configure.take().or(Some(pending)),
             }
         }
         match rejection {

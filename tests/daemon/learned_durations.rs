@@ -44,7 +44,9 @@ async fn similarity_key_comes_from_the_user_else_the_provider() {
     assert_eq!(shown["similarity_keys"], serde_json::json!(["query 980708"]));
 
     // Said of a job that is known, it counts from then on; unsaid, nothing changes.
-    assert!(home.run_client_ok(&["add", "dune", "A", "--similar-to", "weekly"]).contains("existing"));
+    assert!(
+        home.run_client_ok(&["add", "dune", "A", "--similar-to", "weekly"]).contains("existing")
+    );
     assert!(home.run_client_ok(&["add", "dune", "A", "B"]).contains("existing"));
     home.run_client_ok(&["poll", "1"]);
     daemon.kill();

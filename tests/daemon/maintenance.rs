@@ -89,8 +89,10 @@ async fn old_jobs_are_pruned_with_their_history() {
 
 #[test]
 fn a_user_maintenance_table_replaces_the_default() {
-    let home =
-        DaemonHome::new("http://127.0.0.1:9", "[maintenance]\nretention = { default = \"forever\" }");
+    let home = DaemonHome::new(
+        "http://127.0.0.1:9",
+        "[maintenance]\nretention = { default = \"forever\" }",
+    );
     let config =
         jobtrack::config::load(Some(&home.path("config.toml")), &std::collections::BTreeMap::new());
     let keep = config.expect("a config").config.maintenance.retention;
@@ -101,7 +103,8 @@ fn a_user_maintenance_table_replaces_the_default() {
 async fn a_missed_maintenance_run_is_caught_up() {
     let dune = FakeServer::start().await;
     dune.add_job("01OLD", JobScript::new().ending_with(JobEnd::Completed));
-    let daily = "[maintenance]\nprune_schedule = \"17 3 * * *\"\nretention = { succeeded = \"1s\" }";
+    let daily =
+        "[maintenance]\nprune_schedule = \"17 3 * * *\"\nretention = { succeeded = \"1s\" }";
     let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{daily}"));
     let daemon = home.start();
     home.run_client_ok(&["add", "dune", "01OLD"]);

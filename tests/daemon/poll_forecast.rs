@@ -71,7 +71,10 @@ fn json_lines(home: &DaemonHome, arguments: &[&str]) -> Vec<Value> {
 async fn show_prints_next_poll_and_expected_end() {
     let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let _daemon = home.start();
-    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["OUTLIVED"]]);
+    record_past_runs_and_poll(
+        &home,
+        &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["OUTLIVED"]],
+    );
 
     let row = |job: &str, key: &str| show_row(&home, job, key).unwrap_or_default();
     let next = row("dune/NEW", "next poll");
@@ -114,7 +117,10 @@ async fn json_has_forecast_fields_and_lists_do_not() {
         assert!((100.0..220.0).contains(&number("expected_remaining_s")), "{outlook}");
     }
     let other = outlook("dune/OTHER");
-    assert_eq!((other.get("similar_run_count"), other["expected_remaining_s"].clone()), (None, Value::Null));
+    assert_eq!(
+        (other.get("similar_run_count"), other["expected_remaining_s"].clone()),
+        (None, Value::Null)
+    );
     // It may be over any moment.
     let ripe = outlook("dune/RIPE");
     assert_eq!((&ripe["reason"], &ripe["price_s"]), (&"price".into(), &0.5.into()), "{ripe}");

@@ -90,8 +90,8 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
         request_timeout: Duration::from_secs(1),
         supports_list: false,
     };
-    let (provider, formerly) = (Arc::new(PanickingProvider), Vec::new());
-    let known = ConfiguredProvider { kind: "dune", settings, provider, previous_names: formerly };
+    let provider = Arc::new(PanickingProvider);
+    let known = ConfiguredProvider { kind: "dune", settings, provider };
     let stop = CancellationToken::new();
     let running =
         tokio::spawn(scheduler.run(Providers::from([(name.clone(), known)]), stop.clone()));

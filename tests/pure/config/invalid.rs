@@ -100,7 +100,12 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
         (&with("account", "\"My Account\""), 4, "providers.dune.account", &["lower-case"]),
         (&with("account", "5"), 4, "providers.dune.account", &["not a whole number"]),
         (&with("previous_names", "\"old\""), 4, "providers.dune.previous_names", &["not text"]),
-        (&with("previous_names", "[\"My Secret\"]"), 4, "providers.dune.previous_names", &["lower-case"]),
+        (
+            &with("previous_names", "[\"My Secret\"]"),
+            4,
+            "providers.dune.previous_names",
+            &["lower-case"],
+        ),
         (&with("base_url", "\"http://api.dune.com\""), 4, "providers.dune.base_url", &["https"]),
         (&with("base_url", "\"http://10.1.2.3\""), 4, "providers.dune.base_url", &["loopback"]),
         (&with("base_url", "\"nonsense\""), 4, "providers.dune.base_url", &["https"]),
