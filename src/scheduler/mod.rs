@@ -1,54 +1,46 @@
-//! The IO shell of the tracker: one loop that feeds it what happened and performs what it answers.
+//! The I/O shell of the tracker: one loop that feeds inputs to [`Tracker`] and performs its actions.
 //!
-//! Polls run as tasks of their own, one batch of writes at a time in another. Everything that
-//! changes a job passes through this loop, and nothing in it blocks. What it knows it publishes as
-//! a [`Snapshot`].
+//! Commands, answers of providers, commits, loaded jobs and time enter the loop as inputs; every
+//! change of a job passes through it. The loop never waits for one of them: requests, commits and
+//! loads run as tasks. The daemon starts it; everyone else uses a [`SchedulerHandle`].
 
-mod committer;
-mod durations;
+mod error;
 mod handle;
+mod job_loader;
+mod job_spec;
+mod job_waiters;
+mod log;
 mod on_demand;
+mod providers;
 mod requests;
-mod snapshot;
-mod write_queue;
+mod status;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{Change, JobId, MonotonicTime, NewJob, ProviderName};
-use crate::store::{MaintenanceTask, ReadError, Reader, WriteError, Writer};
-use crate::tracker::{Action, Input, Notice, ProviderReport, Tracker};
+use crate::job::{MonotonicTime, ProviderName, StoredJob};
+use crate::store::{MaintenanceTask, ReadError, Reader, Writer};
+use crate::tracker::{Action, Input, Tracker};
 
-use committer::{BatchOutcome, Committer};
-use durations::PendingForgetDurations;
-use handle::SchedulerCommand;
-pub use handle::{CommandError, ConfiguredProvider, JobSpec, Providers, SchedulerHandle};
+pub use error::{CommandError, SchedulerError};
+pub use handle::SchedulerHandle;
+use handle::{ReplySender, SchedulerCommand};
+use job_loader::{JobLoader, LoadEvent};
+pub use job_spec::JobSpec;
+use job_waiters::{JobWaiters, notify};
+use log::{log_anomaly, log_change, log_notice};
 use on_demand::OnDemandRequests;
+pub use providers::{ConfiguredProvider, Providers};
 use requests::{InFlightRequests, ProviderRequest};
-pub use snapshot::{ProviderSnapshot, SchedulerSnapshot};
-use write_queue::{PendingAdd, ReplySender};
+pub use status::{ProviderSnapshot, SchedulerSnapshot};
+use write::{BatchOutcome, Committer, PendingAdd, PendingForgetDurations, WriteRequest};
 
-/// Why the scheduler cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SchedulerError {
-    /// The database cannot be written, and waiting will not help.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The jobs cannot be loaded.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A task of ours broke.
-    #[error("a core task ended: {0}")]
-    Task(JoinError),
-}
-
-/// Runs until told to end.
 #[derive(Debug)]
 pub struct Scheduler {
     clock: Clock,
@@ -58,26 +50,28 @@ pub struct Scheduler {
     in_flight: InFlightRequests,
     on_demand: OnDemandRequests,
     committer: Committer,
-    /// Callers that wait until a job is no longer held.
-    untrack_waiters: HashMap<JobId, Vec<ReplySender>>,
-    /// Callers that wait for the change that is being written.
-    awaiting_commit: HashMap<JobId, Vec<ReplySender>>,
+    loader: JobLoader,
+    /// Callers that wait until a job is no longer tracked.
+    untrack_waiters: JobWaiters,
+    /// Callers that wait for the commit of a job's change.
+    commit_waiters: JobWaiters,
     commands: mpsc::Receiver<SchedulerCommand>,
     maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     snapshots: watch::Sender<Arc<SchedulerSnapshot>>,
+    /// Whether the unfinished jobs are loaded.
     ready: bool,
-    /// Nobody is asked any more.
+    /// Whether no more requests are sent.
     shutting_down: bool,
+    /// Whether something happened since the last snapshot.
     publish_pending: bool,
 }
 
 impl Scheduler {
     const MIN_PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
     const COMMAND_QUEUE_CAPACITY: usize = 64;
-    const LOAD_PAGE_SIZE: u32 = 5000;
 
-    /// A scheduler for the jobs of the store, and the handle that commands it. What is ordered
-    /// through `orders` is done between two batches.
+    /// A scheduler for the jobs of the store, and the handle that commands it. Each of
+    /// `maintenance_tasks` is performed with a batch.
     #[must_use]
     pub fn new(
         clock: Clock,
@@ -88,17 +82,18 @@ impl Scheduler {
         let (sender, commands) = mpsc::channel(Self::COMMAND_QUEUE_CAPACITY);
         let initial = SchedulerSnapshot::initial(clock.monotonic_now(), Clock::utc_now());
         let snapshots = watch::Sender::new(Arc::new(initial));
-        let handle = SchedulerHandle { commands: sender, snapshots: snapshots.subscribe() };
+        let handle = SchedulerHandle::new(sender, snapshots.subscribe());
         let scheduler = Self {
             clock,
             tracker: Tracker::default(),
-            providers: Providers::new(),
+            providers: Providers::default(),
             reader,
             in_flight: InFlightRequests::default(),
             on_demand: OnDemandRequests::default(),
             committer: Committer::new(writer, clock.monotonic_now()),
-            untrack_waiters: HashMap::new(),
-            awaiting_commit: HashMap::new(),
+            loader: JobLoader::default(),
+            untrack_waiters: JobWaiters::default(),
+            commit_waiters: JobWaiters::default(),
             commands,
             maintenance_tasks,
             snapshots,
@@ -109,18 +104,18 @@ impl Scheduler {
         (scheduler, handle)
     }
 
-    /// Polls until `shutdown`; then commits what is decided, and ends.
+    /// Runs until `shutdown` is cancelled; then commits what is decided.
     ///
     /// # Errors
-    /// If the database cannot be used any more.
+    /// If the database cannot be used any longer.
     pub async fn run(
         mut self,
         providers: Providers,
         shutdown: CancellationToken,
     ) -> Result<(), SchedulerError> {
-        self.apply_providers(providers);
+        self.configure(providers);
         self.load_duration_samples().await?;
-        self.load_unfinished_jobs().await?;
+        self.load_jobs().await?;
         self.ready = true;
         while !shutdown.is_cancelled() {
             self.committer.start_if_due(self.clock.monotonic_now());
@@ -129,12 +124,18 @@ impl Scheduler {
             tokio::select! {
                 Some(command) = self.commands.recv() => self.handle_command(command),
                 Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
-                Some(provider) = self.on_demand.next_finished() => self.feed_tracker(Input::OnDemandRequestFinished(provider)),
-                result = self.committer.wait_for_write() => {
-                    let outcome = self.committer.handle_write_result(result.map_err(SchedulerError::Task)?, self.clock.monotonic_now())?;
-                    self.handle_batch_outcome(outcome).await;
+                Some(provider) = self.on_demand.next_finished() => {
+                    self.feed_tracker(Input::OnDemandRequestFinished(provider));
                 }
-                Some(task) = self.maintenance_tasks.recv() => self.committer.queue.push_maintenance(task),
+                result = self.committer.wait_for_write() => {
+                    let now = self.clock.monotonic_now();
+                    let outcome = self.committer.handle_write_result(result?, now)?;
+                    self.handle_batch_outcome(outcome);
+                }
+                event = self.loader.next_event() => self.handle_load_event(event),
+                Some(task) = self.maintenance_tasks.recv() => {
+                    self.committer.enqueue(WriteRequest::Maintenance(task));
+                }
                 () = tokio::time::sleep_until(wakeup) => self.feed_tracker(Input::Tick),
                 () = shutdown.cancelled() => {}
             }
@@ -142,38 +143,68 @@ impl Scheduler {
         self.shut_down().await
     }
 
-    async fn load_unfinished_jobs(&mut self) -> Result<(), ReadError> {
-        let mut after = JobId(0);
+    async fn load_duration_samples(&mut self) -> Result<(), ReadError> {
+        let mut after = 0;
         loop {
-            let page = self.reader.unfinished_jobs(after, Self::LOAD_PAGE_SIZE).await?;
+            let page = self.reader.duration_samples(after, JobLoader::PAGE_SIZE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.id;
-            self.feed_tracker(Input::Track(page));
+            let samples = page.into_iter().map(|stored| (stored.provider, stored.sample));
+            self.feed_tracker(Input::LoadDurationSamples(samples.collect()));
         }
     }
 
+    /// Loads all unfinished jobs before any command is handled.
+    async fn load_jobs(&mut self) -> Result<(), SchedulerError> {
+        self.loader.start(self.reader.clone());
+        loop {
+            match self.loader.next_event().await {
+                LoadEvent::Page(jobs) => self.feed_tracker(Input::Track(jobs)),
+                LoadEvent::Finished => return Ok(()),
+                LoadEvent::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    fn handle_load_event(&mut self, event: LoadEvent) {
+        match event {
+            LoadEvent::Page(jobs) => self.feed_tracker(Input::Track(jobs)),
+            LoadEvent::Finished => {}
+            LoadEvent::Failed(error) => {
+                tracing::warn!(
+                    "cannot load the unfinished jobs after a write error; some may not be polled \
+                     until this is tried again with the next commit: {error}"
+                );
+                self.committer.request_job_reload();
+            }
+        }
+    }
+
+    /// Gives an input to the tracker and performs the actions that it returns.
     fn feed_tracker(&mut self, input: Input) {
         for action in self.tracker.handle(input, self.clock.read()) {
             match action {
-                Action::Poll(question) => self.send_request(ProviderRequest::Poll(question)),
-                Action::List(question) => self.send_request(ProviderRequest::List(question)),
-                Action::Commit(change) => self.committer.queue.push_change(change),
-                Action::RecordPoll { poll_record: note, urgent } => {
-                    self.committer.queue.push_poll_record(note, urgent);
+                Action::Poll(request) => self.send_request(ProviderRequest::Poll(request)),
+                Action::List(request) => self.send_request(ProviderRequest::List(request)),
+                Action::Commit(change) => self.committer.enqueue(WriteRequest::Change(change)),
+                Action::RecordPoll { poll_record: record, urgent } => {
+                    self.committer.enqueue(WriteRequest::PollRecord { record, urgent });
                 }
                 Action::RecordAnomaly(anomaly) => {
-                    tracing::warn!(job = %anomaly.job, "job {}: contradiction: {}", anomaly.job, anomaly.description);
-                    self.committer.queue.push_anomaly(anomaly);
+                    log_anomaly(&anomaly);
+                    self.committer.enqueue(WriteRequest::Anomaly(anomaly));
                 }
-                Action::RecordOutage(outage) => self.committer.queue.push_outage(outage),
-                Action::Notify(tell) => log_notice(&tell),
+                Action::RecordOutage(outage) => {
+                    self.committer.enqueue(WriteRequest::Outage(outage));
+                }
+                Action::Notify(notice) => log_notice(&notice),
             }
         }
     }
 
     fn send_request(&mut self, request: ProviderRequest) {
         if !self.shutting_down {
-            let configured = self.providers.get(request.provider());
+            let configured = self.providers.get(request.provider()).ok();
             self.in_flight.send(request, configured.map(|known| known.provider.clone()));
         }
     }
@@ -182,132 +213,121 @@ impl Scheduler {
         match command {
             SchedulerCommand::Add(specs, reply) => {
                 let now = Clock::utc_now();
-                let mut jobs = Vec::with_capacity(specs.len());
-                let rejected = specs.into_iter().map(|job| {
-                    let Some(configured) = self.providers.get(&job.provider) else {
-                        return Some(self.provider_not_configured(&job.provider).to_string());
-                    };
-                    if let Err(reason) = configured.provider.validate_id(&job.remote_id) {
-                        return Some(reason);
-                    }
-                    jobs.push(NewJob {
-                        kind: configured.kind,
-                        provider: job.provider,
-                        remote_id: job.remote_id,
-                        labels: job.labels,
-                        give_up_after: job.give_up_after,
-                        similarity_keys: job.similarity_keys,
-                        added_by: job.added_by,
-                        registered_at: now,
-                    });
-                    None
-                });
-                let rejected = rejected.collect();
-                self.committer.queue.push_add(PendingAdd { jobs, rejections: rejected, reply });
+                let jobs = specs.into_iter().map(|spec| spec.into_new_job(&self.providers, now));
+                let add = PendingAdd { jobs: jobs.collect(), reply };
+                self.committer.enqueue(WriteRequest::Add(add));
             }
-            SchedulerCommand::PollOnDemand(job, waiter) => {
-                if !self.providers.contains_key(&job.provider) {
-                    let _ = waiter.send(Err(self.provider_not_configured(&job.provider)));
-                    return;
-                }
-                if self.tracker.is_committing(job.id) {
-                    // An answer that came just now is being written: that is the news asked for.
-                    self.awaiting_commit.entry(job.id).or_default().push(waiter);
-                } else {
-                    self.committer.queue.add_waiter(job.id, waiter);
-                }
-                self.feed_tracker(Input::PollNow(job));
-            }
-            SchedulerCommand::Untrack(job, reason, waiter) => {
+            SchedulerCommand::PollOnDemand(job, reply) => self.poll_on_demand(job, reply),
+            SchedulerCommand::Untrack(job, reason, reply) => {
                 let id = job.id;
-                self.untrack_waiters.entry(id).or_default().push(waiter);
+                self.untrack_waiters.add(id, reply);
+                // After a write error a job can be in the database without being tracked.
                 self.feed_tracker(Input::Track(vec![*job]));
                 self.feed_tracker(Input::Untrack(id, reason));
                 self.notify_untracked();
             }
-            SchedulerCommand::Cancel(provider, id, waiter) => {
-                self.start_cancel(provider, id, waiter);
-            }
-            SchedulerCommand::CheckConnection(provider, waiter) => {
-                self.start_connection_check(provider, waiter);
-            }
+            SchedulerCommand::Cancel(name, id, reply) => match self.providers.get(&name) {
+                Ok(configured) => {
+                    let provider = configured.provider.clone();
+                    self.on_demand.start_cancel(name.clone(), provider, id, reply);
+                    self.feed_tracker(Input::OnDemandRequestStarted(name));
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            SchedulerCommand::CheckConnection(name, reply) => match self.providers.get(&name) {
+                Ok(configured) => {
+                    let provider = configured.provider.clone();
+                    self.on_demand.start_connection_check(name.clone(), provider, reply);
+                    self.feed_tracker(Input::OnDemandRequestStarted(name));
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
             SchedulerCommand::ForgetDurations(forget, reply) => {
-                self.committer
-                    .queue
-                    .push_forget_durations(PendingForgetDurations { forget, reply });
+                let forget = PendingForgetDurations { forget, reply };
+                self.committer.enqueue(WriteRequest::ForgetDurations(forget));
             }
             SchedulerCommand::Forecast(job, reply) => {
                 let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));
             }
             SchedulerCommand::Configure(providers, reply) => {
-                self.apply_providers(providers);
+                self.configure(providers);
                 let _ = reply.send(());
             }
         }
     }
 
-    fn apply_providers(&mut self, providers: Providers) {
-        let settings = providers.values().map(|configured| configured.settings.clone()).collect();
-        self.providers = providers;
-        self.feed_tracker(Input::Configure(settings));
-    }
-
-    fn provider_not_configured(&self, name: &ProviderName) -> CommandError {
-        let mut names: Vec<_> = self.providers.keys().map(ProviderName::as_str).collect();
-        names.sort_unstable();
-        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        CommandError::ProviderNotConfigured(name.clone(), names)
-    }
-
-    /// Those who wait for the end of a job that is no longer held have their answer.
-    fn notify_untracked(&mut self) {
-        let tracker = &self.tracker;
-        for (_, waiters) in self.untrack_waiters.extract_if(|job, _| !tracker.contains(*job)) {
-            notify(Some(waiters));
+    fn poll_on_demand(&mut self, job: Box<StoredJob>, reply: ReplySender<()>) {
+        if let Err(error) = self.providers.get(&job.provider) {
+            let _ = reply.send(Err(error));
+            return;
         }
+        if self.tracker.is_committing(job.id) {
+            // The answer of a moment ago is being committed and is new enough.
+            self.commit_waiters.add(job.id, reply);
+        } else {
+            self.committer.add_waiter(job.id, reply);
+        }
+        self.feed_tracker(Input::PollNow(job));
     }
 
-    async fn handle_batch_outcome(&mut self, outcome: Option<BatchOutcome>) {
-        let Some(outcome) = outcome else { return };
-        let registered = &outcome.report.registered;
+    fn configure(&mut self, providers: Providers) {
+        self.providers = providers;
+        self.feed_tracker(Input::Configure(self.providers.settings()));
+    }
+
+    fn notify_untracked(&mut self) {
+        notify(self.untrack_waiters.remove_where(|job| !self.tracker.contains(job)));
+    }
+
+    /// Takes over what is committed, and replies to the callers that wait for it.
+    fn handle_batch_outcome(&mut self, outcome: Option<BatchOutcome>) {
+        let Some(BatchOutcome { batch, report, replies, reload_jobs, unwritable_jobs }) = outcome
+        else {
+            return;
+        };
+        let registered = report.registered;
         let added = registered.iter().filter(|job| job.is_new).count();
         if added > 0 {
             tracing::info!("{added} jobs registered");
         }
+        registered.iter().for_each(|registered| self.loader.exclude(registered.job.id));
         self.feed_tracker(Input::Track(registered.iter().map(|one| one.job.clone()).collect()));
-        self.complete_forget_durations(
-            outcome.replies.forget_durations,
-            outcome.report.forgotten_samples,
-        );
-        let mut registered = outcome.report.registered.into_iter();
-        for add in outcome.replies.adds {
-            add.acknowledge(&mut registered);
+        // Before the changes, whose duration samples are written after the deletion.
+        for (pending, deleted) in replies.forget_durations.into_iter().zip(report.forgotten_samples)
+        {
+            let forget = pending.forget;
+            self.feed_tracker(Input::ForgetDurations(forget.provider, forget.similarity_key));
+            let _ = pending.reply.send(Ok(deleted));
         }
-        let mut rejected: HashMap<_, _> = outcome.report.rejected_changes.into_iter().collect();
-        for change in outcome.batch.changes {
+        let mut registered = registered.into_iter();
+        replies.adds.into_iter().for_each(|add| add.acknowledge(&mut registered));
+        let mut rejected: HashMap<_, _> = report.rejected_changes.into_iter().collect();
+        for change in batch.changes {
             let job = change.job;
-            if let Some(found) = rejected.remove(&job) {
-                self.feed_tracker(Input::ChangeRejected(job, found.map(Box::new)));
+            self.loader.exclude(job);
+            if let Some(stored) = rejected.remove(&job) {
+                self.feed_tracker(Input::ChangeRejected(job, stored.map(Box::new)));
             } else {
                 log_change(&change);
                 self.feed_tracker(Input::ChangeCommitted(job));
             }
-            notify(self.awaiting_commit.remove(&job));
+            notify(self.commit_waiters.remove(job));
         }
-        for (job, found) in outcome.report.stale_poll_records {
-            self.feed_tracker(Input::PollRecordRejected(job, found.map(Box::new)));
+        for (job, stored) in report.stale_poll_records {
+            self.feed_tracker(Input::PollRecordRejected(job, stored.map(Box::new)));
         }
-        notify(Some(outcome.replies.waiters));
-        for job in outcome.unwritable_jobs {
-            tracing::error!(%job, "job {job}: what is to be written of it is refused; it is not asked any more until the next start");
+        notify(replies.waiters);
+        for job in unwritable_jobs {
+            tracing::error!(
+                %job,
+                "the database rejected the update of job {job}; polling of the job is suspended \
+                 until restart"
+            );
             self.feed_tracker(Input::ChangeRejected(job, None));
         }
         self.notify_untracked();
-        if outcome.resync_jobs
-            && let Err(error) = self.load_unfinished_jobs().await
-        {
-            tracing::warn!("some jobs may not be held yet, the next commit tries again: {error}");
-            self.committer.request_resync();
+        if reload_jobs && !self.shutting_down {
+            self.loader.start(self.reader.clone());
         }
     }
 
@@ -333,16 +353,14 @@ impl Scheduler {
         if self.publish_pending {
             return;
         }
-        let kind = |report: &ProviderReport| {
-            self.providers.get(&report.provider).map(|configured| configured.kind)
-        };
+        let kind = |provider: &ProviderName| self.providers.kind(provider);
         let reports = self.tracker.report(now).into_iter();
         self.snapshots.send_replace(Arc::new(SchedulerSnapshot {
             taken_at: now,
             taken_at_utc: Clock::utc_now(),
             ready: self.ready,
             providers: reports
-                .map(|report| ProviderSnapshot { kind: kind(&report), report })
+                .map(|report| ProviderSnapshot { kind: kind(&report.provider), report })
                 .collect(),
             unwritten_changes: self.committer.unwritten_changes() as u64,
             write_error: self.committer.write_error().map(str::to_owned),
@@ -350,53 +368,19 @@ impl Scheduler {
         }));
     }
 
-    /// Drops the polls under way, and writes what is decided, if it can be written.
+    /// Drops requests in flight, and commits what is decided unless the last write has failed.
     async fn shut_down(mut self) -> Result<(), SchedulerError> {
         self.commands.close();
         self.shutting_down = true;
         self.in_flight.shutdown().await;
         self.on_demand.shutdown().await;
-        while self.committer.is_writing() || self.committer.flush(self.clock.monotonic_now()) {
-            let result = self.committer.wait_for_write().await.map_err(SchedulerError::Task)?;
-            let outcome = self.committer.handle_write_result(result, self.clock.monotonic_now())?;
-            self.handle_batch_outcome(outcome).await;
+        while self.committer.flush(self.clock.monotonic_now()) {
+            let result = self.committer.wait_for_write().await?;
+            let now = self.clock.monotonic_now();
+            let outcome = self.committer.handle_write_result(result, now)?;
+            self.handle_batch_outcome(outcome);
         }
         self.committer.close().await;
         Ok(())
-    }
-}
-
-/// A caller that went away is not missed.
-fn notify(waiters: Option<Vec<ReplySender>>) {
-    for waiter in waiters.into_iter().flatten() {
-        let _ = waiter.send(Ok(()));
-    }
-}
-
-fn log_notice(notice: &Notice) {
-    match notice {
-        Notice::Failing { provider, reason: why } => {
-            tracing::warn!(%provider, "{provider}: polls fail; no job changes state: {why}");
-        }
-        Notice::Paused { provider, reason: why, duration: span } => {
-            let pause = humantime::format_duration(Duration::from_secs(span.as_secs()));
-            tracing::warn!(
-                %provider,
-                "{provider}: refused; the provider is left alone for {pause}: {why}"
-            );
-        }
-        Notice::Recovered { provider } => tracing::info!(%provider, "{provider}: answers again"),
-        Notice::UnknownState { provider, provider_state: word } => {
-            tracing::warn!(%provider, "{provider}: a state that is not known, kept as it is: {word}");
-        }
-    }
-}
-
-fn log_change(change: &Change) {
-    let (job, state) = (change.job, change.new_state.state);
-    if state.is_terminal() {
-        tracing::info!(%job, "job {job}: {state}");
-    } else {
-        tracing::debug!(%job, "job {job}: {state}");
     }
 }
