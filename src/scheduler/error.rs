@@ -5,7 +5,7 @@
 
 use tokio::task::JoinError;
 
-use crate::job::{ProviderError, ProviderName};
+use crate::job::{ProviderError, ProviderErrorKind, ProviderName};
 use crate::store::{ReadError, WriteError};
 
 /// A command that was not carried out.
@@ -33,12 +33,13 @@ impl CommandError {
     pub fn is_account_level(&self) -> bool {
         matches!(
             self,
-            Self::Upstream(
-                ProviderError::Auth(_)
-                    | ProviderError::RateLimited(_)
-                    | ProviderError::QuotaExceeded(_)
-                    | ProviderError::Misconfigured(_)
-            )
+            Self::Upstream(ProviderError {
+                kind: ProviderErrorKind::Auth
+                    | ProviderErrorKind::RateLimited
+                    | ProviderErrorKind::QuotaExceeded
+                    | ProviderErrorKind::Misconfigured,
+                ..
+            })
         )
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
-use crate::job::{Answer, ListAnswer, ProviderError, ProviderName, RequestTimes, UtcTime};
+use crate::job::{
+    Answer, ListPage, ProviderError, ProviderErrorKind, ProviderName, RequestTimes, UtcTime,
+};
 use crate::provider::Provider;
 use crate::tracker::{Input, ListRequest, PollRequest};
 
@@ -19,7 +21,7 @@ pub(super) enum ProviderRequest {
 #[derive(Debug)]
 enum ProviderResponse {
     Poll(Answer),
-    List(ListAnswer),
+    List(Answer<ListPage>),
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +43,8 @@ impl InFlightRequests {
     /// Sends a request. Without a provider, because a reload removed it, the answer is an error.
     pub(super) fn send(&mut self, request: ProviderRequest, provider: Option<Arc<dyn Provider>>) {
         let sent_at = Clock::utc_now();
-        let not_configured = || ProviderError::Misconfigured("not configured".into());
+        let not_configured =
+            || ProviderError::new(ProviderErrorKind::Misconfigured, "not configured");
         let task = match &request {
             ProviderRequest::Poll(poll) => {
                 let id = poll.remote_id.clone();
@@ -58,7 +61,7 @@ impl InFlightRequests {
                 self.tasks.spawn(async move {
                     ProviderResponse::List(match provider {
                         Some(provider) => provider.list(&window, sent_at).await,
-                        None => ListAnswer::failed(not_configured()),
+                        None => Answer::failed(not_configured()),
                     })
                 })
             }
@@ -87,7 +90,9 @@ impl InFlightRequests {
         };
         let (request, sent_at) = self.requests.remove(&id)?;
         let request_times = RequestTimes { sent_at, received_at: Clock::utc_now() };
-        let task_failed = || ProviderError::Malformed("the response could not be handled".into());
+        let task_failed = || {
+            ProviderError::new(ProviderErrorKind::Malformed, "the response could not be handled")
+        };
         Some(match request {
             ProviderRequest::Poll(poll) => {
                 let answer = match response {
@@ -103,7 +108,7 @@ impl InFlightRequests {
             ProviderRequest::List(list) => {
                 let answer = match response {
                     Some(ProviderResponse::List(answer)) => answer,
-                    Some(ProviderResponse::Poll(_)) | None => ListAnswer::failed(task_failed()),
+                    Some(ProviderResponse::Poll(_)) | None => Answer::failed(task_failed()),
                 };
                 if let Err(error) = &answer.result {
                     let provider = &list.provider;

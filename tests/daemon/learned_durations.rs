@@ -103,7 +103,11 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
         (&["dune", "--similar-to", "nightly"], "dune: 1 run forgotten\n", "3 4 5 6"),
         (&["never_heard_of"], "never_heard_of: 0 runs forgotten\n", "3 4 5 6"),
         (&["gone", "--similar-to", "queue q, DDL"], "gone: 2 runs forgotten\n", "3 4 5"),
-        (&["--json", "dune"], "{\"provider\":\"dune\",\"like\":null,\"forgotten\":2}\n", "5"),
+        (
+            &["--json", "dune"],
+            "{\"provider\":\"dune\",\"similar_to\":null,\"forgotten_count\":2}\n",
+            "5",
+        ),
         (&["dune"], "dune: 0 runs forgotten\n", "5"),
     ];
     for (arguments, printed, expected) in steps {
