@@ -75,9 +75,9 @@ fn previous_names(config: &Config) -> PreviousNames {
 }
 
 fn requested_renames(config: &Config) -> Vec<ProviderRename> {
-    let renamed =
+    let requests =
         config.providers.iter().filter(|(_, provider)| !provider.previous_names.is_empty());
-    let renames = renamed.map(|(name, provider)| ProviderRename {
+    let renames = requests.map(|(name, provider)| ProviderRename {
         to: name.clone(),
         kind: provider.kind.as_str(),
         from: provider.previous_names.clone(),

@@ -3,7 +3,10 @@
 //! The `status` route of the control socket, the reload and systemd's watchdog read it. A snapshot
 //! is a copy, so that readers never wait for the scheduler's loop.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::job::{MonotonicTime, ProviderName, UtcTime};
 use crate::store::Writer;
@@ -97,6 +100,45 @@ impl SchedulerSnapshot {
             .chain(self.providers.iter().filter_map(not_configured_reason))
             .chain(self.providers.iter().filter_map(outage_reason))
             .collect()
+    }
+}
+
+/// Publishes snapshots, not more often than readers need them.
+#[derive(Debug)]
+pub(super) struct SnapshotPublisher {
+    sender: watch::Sender<Arc<SchedulerSnapshot>>,
+    /// Whether the loop has turned since the last snapshot.
+    pending: bool,
+}
+
+impl SnapshotPublisher {
+    /// A snapshot costs a pass over all providers; the loop may turn thousands of times a second.
+    const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+    pub(super) fn new(initial: SchedulerSnapshot) -> Self {
+        Self { sender: watch::Sender::new(Arc::new(initial)), pending: false }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<SchedulerSnapshot>> {
+        self.sender.subscribe()
+    }
+
+    /// Whether a snapshot should be published now. A change of `ready` is published at once.
+    pub(super) fn is_due(&mut self, now: MonotonicTime, ready: bool) -> bool {
+        let last = self.sender.borrow();
+        self.pending =
+            last.ready == ready && now.duration_since(last.taken_at) < Self::MIN_INTERVAL;
+        !self.pending
+    }
+
+    pub(super) fn next_publish_at(&self) -> MonotonicTime {
+        let interval =
+            if self.pending { Self::MIN_INTERVAL } else { SchedulerSnapshot::MAX_PUBLISH_INTERVAL };
+        self.sender.borrow().taken_at.plus(interval)
+    }
+
+    pub(super) fn publish(&mut self, snapshot: SchedulerSnapshot) {
+        self.sender.send_replace(Arc::new(snapshot));
     }
 }
 

@@ -59,8 +59,8 @@ async fn assert_renamed(home: &DaemonHome, dune: &FakeServer) {
     let (list, show) = (home.run_client_ok(&["list"]), home.run_client_ok(&["show", "2"]));
     assert!(list.contains("new") && !list.contains("old"), "{list}");
     assert!(show.contains("new") && !show.contains("old"), "{show}");
-    assert!(home.run_client_ok(&["add", "new", "01RUNS"]).contains("2 new/01RUNS known"));
-    assert!(home.run_client_ok(&["add", "new", "01OVER"]).contains("1 new/01OVER known"));
+    assert!(home.run_client_ok(&["add", "new", "01RUNS"]).contains("2 new/01RUNS existing"));
+    assert!(home.run_client_ok(&["add", "new", "01OVER"]).contains("1 new/01OVER existing"));
     let refused = home.run_client(&["add", "old", "01RUNS"]);
     assert!(utf8(&refused.stderr).contains("not configured"), "{}", utf8(&refused.stderr));
     assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM jobs"), "2");

@@ -213,16 +213,16 @@ impl WriteQueue {
         replies: PendingReplies,
         rejection: Option<&CommandError>,
     ) {
-        match rejection {
-            Some(reason) => {
-                replies.adds.into_iter().for_each(|add| add.reject(reason.clone()));
-                let forgets = replies.forget_durations.into_iter();
-                forgets.for_each(|forget| forget.reject(reason.clone()));
+        if let Some(reason) = rejection {
+            for add in replies.adds {
+                add.reject(reason.clone());
             }
-            None => {
-                self.adds.extend(replies.adds);
-                self.forget_durations.extend(replies.forget_durations);
+            for forget in replies.forget_durations {
+                forget.reject(reason.clone());
             }
+        } else {
+            self.adds.extend(replies.adds);
+            self.forget_durations.extend(replies.forget_durations);
         }
         for waiter in replies.waiters {
             let _ = waiter.send(Err(rejection.cloned().unwrap_or(CommandError::Busy)));
