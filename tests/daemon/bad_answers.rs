@@ -136,11 +136,11 @@ async fn assert_pauses_provider(name: &str, fault: Fault, why: &str) {
     assert!(waited.status.success(), "{name}: {}", home.log());
     let log = home.log();
     assert_eq!(
-        log.matches("refused; the provider").count(),
+        log.matches("request rejected; polling of").count(),
         1,
         "{name}: one line at the beginning\n{log}"
     );
-    assert_eq!(log.matches("answers again").count(), 1, "{name}: one line at the end\n{log}");
+    assert_eq!(log.matches("succeed again").count(), 1, "{name}: one line at the end\n{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
