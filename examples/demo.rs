@@ -136,7 +136,7 @@ impl DemoEnv {
     fn create(base_url: &str) -> Result<Self> {
         let dir = tempfile::TempDir::with_prefix("jobtrack-demo-")?;
         let at = dir.path().display();
-        let secret = "{ env = \"STANDIN_KEY\" }";
+        let secret = "{ env = \"FAKE_API_KEY\" }";
         let huawei = format!("project_id = \"demo\"\nauth = {{ token = {secret} }}");
         let common = format!(
             "[store]\npath = \"{at}/jobtrack.db\"\n[control]\nsocket = \"{at}/control.sock\"\n\
@@ -157,7 +157,7 @@ impl DemoEnv {
 
     fn command_as(name: &str) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg0(name).env("STANDIN_KEY", fake_server::API_KEY);
+        command.arg0(name).env("FAKE_API_KEY", fake_server::API_KEY);
         Ok(command)
     }
 

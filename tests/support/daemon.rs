@@ -42,7 +42,7 @@ impl DaemonHome {
 
     /// Writes the config anew.
     pub fn configure(&self, base_url: &str, extra_toml: &str) {
-        self.write_secret("key", "standin-key\n");
+        self.write_secret("key", "fake-api-key\n");
         let dir = self.dir.path().display();
         let text = format!(
             "[store]\npath = \"{dir}/state/jobtrack.db\"\n\

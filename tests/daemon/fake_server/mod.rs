@@ -174,7 +174,7 @@ async fn client_violations_are_rejected_and_recorded() {
         (status(EXECUTION_ID), "wrong", 401, "invalid API Key", 0),
         (status("01UNKNOWN"), API_KEY, 404, "Object not found", 0),
         (status("a-b"), API_KEY, 400, "The requested execution ID (ID: a-b) is invalid.", 0),
-        (status(EXECUTION_ID) + "?api_key=standin-key", "", 401, "invalid API Key", 1),
+        (status(EXECUTION_ID) + "?api_key=fake-api-key", "", 401, "invalid API Key", 1),
         (results, API_KEY, 404, "Object not found", 2),
     ];
     for (url, key, code, why, violations) in cases {

@@ -103,7 +103,7 @@ async fn each_service_rejects_in_its_own_format() {
         (instance_url(&standin, "dws", "2"), API_KEY, 400, "DLF.6205", 0),
         (instance_url(&standin, "other", "1"), API_KEY, 400, "DLF.6201", 0),
         (job_url(&standin, JOB_ID).replace("/status", "/progress"), API_KEY, 404, "APIGW.0101", 1),
-        (job_url(&standin, JOB_ID) + "?X-Auth-Token=standin-key", API_KEY, 200, "", 2),
+        (job_url(&standin, JOB_ID) + "?X-Auth-Token=fake-api-key", API_KEY, 200, "", 2),
     ];
     for (url, key, code, error, violations) in cases {
         let (status, told, _) = send(client.get(&url).header(TOKEN_HEADER, key)).await;

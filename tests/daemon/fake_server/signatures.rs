@@ -107,7 +107,7 @@ async fn only_a_signature_matching_the_request_is_accepted() {
         ),
         ("a token not signed", changed(token.0, token.1)),
         ("another date", changed("x-sdk-date", "19700101T000001Z")),
-        ("nonsense", changed("authorization", "SDK-HMAC-SHA256 Access=standin-ak")),
+        ("nonsense", changed("authorization", "SDK-HMAC-SHA256 Access=fake-access-key")),
         (
             "nonsense beside a token",
             changed("authorization", "x")

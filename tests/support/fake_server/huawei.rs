@@ -21,11 +21,11 @@ const HEADERS_TO_SIGN: [&str; 5] =
 const ALGORITHM: &str = "SDK-HMAC-SHA256";
 
 /// The id of the access key that may sign.
-pub const ACCESS_KEY_ID: &str = "standin-ak";
+pub const ACCESS_KEY_ID: &str = "fake-access-key";
 /// Its secret half, at first.
-pub const SECRET_ACCESS_KEY: &str = "standin-sk";
+pub const SECRET_ACCESS_KEY: &str = "fake-secret-key";
 /// What proves that it is a temporary one; it need not come, but must be signed if it does.
-pub const SECURITY_TOKEN: &str = "standin-security-token";
+pub const SECURITY_TOKEN: &str = "fake-security-token";
 
 /// Why the gateway does not let it pass; none if it does.
 pub fn authentication_error(

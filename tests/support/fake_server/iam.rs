@@ -10,14 +10,14 @@ use super::script::add_duration;
 
 pub const TOKENS_PATH: &str = "/v3/auth/tokens";
 /// Who may have tokens, and of which account and project he is.
-pub const USER_NAME: &str = "standin-user";
-pub const DOMAIN_NAME: &str = "standin-domain";
-pub const PROJECT_NAME: &str = "standin-region";
+pub const USER_NAME: &str = "fake-user";
+pub const DOMAIN_NAME: &str = "fake-domain";
+pub const PROJECT_NAME: &str = "fake-region";
 /// What proves that it is he, at first.
-pub const PASSWORD: &str = "standin-password";
+pub const PASSWORD: &str = "fake-password";
 /// The token that is given first; each has its number.
-pub const FIRST_TOKEN: &str = "standin-token-1";
-const TOKEN_PREFIX: &str = "standin-token-";
+pub const FIRST_TOKEN: &str = "fake-token-1";
+const TOKEN_PREFIX: &str = "fake-token-";
 const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// What it knows.

@@ -50,7 +50,7 @@ pub use service_state::TrueHistory;
 use server::{RunningListener, SharedState};
 
 /// The API key, and the token, that the stand-in takes at first.
-pub const API_KEY: &str = "standin-key";
+pub const API_KEY: &str = "fake-api-key";
 
 /// A running stand-in. Dropped, it stops.
 pub struct FakeServer {

@@ -58,7 +58,7 @@ fn run_fake_dune() {
     assert_eq!(dune.client_violations(), [""; 0]);
 }
 
-/// [`plays_dune`], at work.
+/// [`run_fake_dune`], at work.
 struct FakeDuneProcess {
     process: Child,
     input: ChildStdin,
@@ -70,7 +70,7 @@ impl FakeDuneProcess {
         let mut process = machine
             .nsenter_command("--net")
             .arg(std::env::current_exe().expect("this program"))
-            .args(["boot::plays_dune", "--exact", "--ignored", "--nocapture"])
+            .args(["boot::run_fake_dune", "--exact", "--ignored", "--nocapture"])
             .env("JOBTRACK_BOOT_DUNE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
