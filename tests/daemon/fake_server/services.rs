@@ -267,7 +267,7 @@ async fn instance_response_carries_all_result_rows() {
 }
 
 #[test]
-#[should_panic(expected = "DataArts has no word for Ended(Cancelled)")]
+#[should_panic(expected = "DataArts has no state for Ended(Cancelled)")]
 fn script_with_an_unsupported_phase_is_rejected() {
     ServiceKind::DataArts.resolve_states(JobScript::new().ending_with(JobEnd::Cancelled));
 }
