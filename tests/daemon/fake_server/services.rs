@@ -123,7 +123,7 @@ async fn each_service_rejects_in_its_own_format() {
         assert_eq!(send(client.get(&url).header(TOKEN_HEADER, API_KEY)).await.0, 401);
         assert_eq!(send(client.get(&url).header(TOKEN_HEADER, "new")).await.0, 200);
     }
-    assert_eq!(standin.credentials_seen(), ["new", API_KEY, "wrong"]);
+    assert_eq!(standin.credentials_seen(), [API_KEY, "new", "wrong"]);
 }
 
 #[tokio::test]
