@@ -15,6 +15,7 @@ use super::types::{
     AddRequest, AddResponse, ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, Job,
     JobList, ProblemDetails, ReloadResponse, TransitionEvent, TransitionList,
 };
+use crate::config::Directories;
 use crate::job::{JobId, ProviderName, RemoteId};
 
 /// Why there is no answer.
@@ -50,25 +51,6 @@ fn no_daemon_message(sockets: &[PathBuf], permission_denied: bool) -> String {
              `systemctl start jobtrackd`, or give --socket"
         )
     }
-}
-
-/// The sockets at which a daemon may listen, in the order of preference: `explicit` alone if it
-/// is given, else one under each runtime directory.
-#[must_use]
-pub fn socket_candidates(explicit: Option<&Path>) -> Vec<PathBuf> {
-    if let Some(path) = explicit {
-        return vec![path.to_owned()];
-    }
-    let runtime_dir =
-        std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let user_dir = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
-    let mut paths: Vec<_> = runtime_dir
-        .into_iter()
-        .chain([user_dir, PathBuf::from("/run")])
-        .map(|dir| dir.join("jobtrack/control.sock"))
-        .collect();
-    paths.dedup();
-    paths
 }
 
 /// What a list is narrowed to; what is empty or `None` narrows nothing. Not every request knows
@@ -127,9 +109,12 @@ pub struct Client {
 impl Client {
     const TIMEOUT: Duration = Duration::from_mins(1);
 
-    /// Picks the first of [`socket_candidates`] that exists; if none does, there is no daemon.
+    /// Picks `explicit`, else the first of [`Directories::socket_candidates`] that exists.
     pub fn open(explicit: Option<&Path>) -> Result<Self, ClientError> {
-        let candidates = socket_candidates(explicit);
+        let candidates = match explicit {
+            Some(path) => vec![path.to_owned()],
+            None => Directories::from_env(|name| std::env::var_os(name)).socket_candidates(),
+        };
         // A path that we may not look at counts: connecting to it tells why.
         let existing = candidates.iter().find(|path| !matches!(path.try_exists(), Ok(false)));
         let Some(socket) = existing.cloned() else {
@@ -393,13 +378,5 @@ mod tests {
             }
             assert_eq!(parsed, [data("{\"a\":1}"), data("{}"), SseFrame::End], "chunks of {size}");
         }
-    }
-
-    #[test]
-    fn an_explicit_socket_is_the_only_one() {
-        let path = Path::new("/tmp/x.sock");
-        assert_eq!(socket_candidates(Some(path)), [path]);
-        let last = socket_candidates(None).pop();
-        assert_eq!(last.as_deref(), Some(Path::new("/run/jobtrack/control.sock")));
     }
 }

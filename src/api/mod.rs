@@ -7,9 +7,7 @@ mod client;
 mod forecast;
 mod types;
 
-pub use client::{
-    Client, ClientError, EventStream, ListParams, OnDemandResponse, socket_candidates,
-};
+pub use client::{Client, ClientError, EventStream, ListParams, OnDemandResponse};
 pub use forecast::{
     ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse,
 };

@@ -19,7 +19,15 @@ pub enum BindError {
     /// Someone must change the settings.
     #[error("{0}")]
     Config(String),
-    /// The file system refuses, or somebody else is there.
+    /// The socket's directory does not exist and cannot be created.
+    #[error("cannot create {}: {}; set XDG_RUNTIME_DIR or control.socket", path.display(), source.kind())]
+    CreateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The error of `mkdir`.
+        source: io::Error,
+    },
+    /// The socket cannot be bound, or another process uses its path.
     #[error("{}: {reason}", path.display())]
     Io {
         /// The socket.
@@ -90,7 +98,8 @@ fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     let failed = |error: io::Error| BindError::Io { path: path.clone(), reason: error.to_string() };
     let group = config.group.as_deref().map(group_id).transpose()?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(failed)?;
+        std::fs::create_dir_all(parent)
+            .map_err(|source| BindError::CreateDirectory { path: parent.to_owned(), source })?;
     }
     remove_stale(path)?;
     let socket = UnixSocket::new_stream().map_err(failed)?;

@@ -35,8 +35,8 @@ use maintenance_runner::MaintenanceRunner;
 use reload::ConfigSource;
 
 const HELP: &str = "\
-The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml
-and /etc/jobtrack/config.toml; none is fine. Environment variables such as
+The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml (by
+default ~/.config, except for root) and /etc/jobtrack/config.toml; none is fine. Environment variables such as
 JOBTRACK__POLLING__MAX_INTERVAL=2m override it. With DUNE_API_KEY set and no provider configured,
 the provider dune is there. RUST_LOG sets the log level.
 

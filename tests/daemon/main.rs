@@ -5,6 +5,7 @@ mod all_providers;
 mod bad_answers;
 mod cancel;
 mod client;
+mod client_paths;
 mod config_check;
 mod config_example;
 mod daemon_lifecycle;
