@@ -141,8 +141,8 @@ pub(super) async fn show(
     }
 }
 
-/// Adds the forecast of an unfinished job. The forecast is left out if the scheduler fails to give
-/// one: the job itself is the answer.
+/// Adds the forecast of an unfinished job. The forecast is omitted if the scheduler does not return
+/// one in time: the request is for the job.
 async fn with_forecast(app: &AppState, job: Job) -> Job {
     let forecast =
         if job.terminal { None } else { app.handle.forecast(job.id).await.ok().flatten() };
