@@ -138,12 +138,12 @@ async fn assert_pauses_provider(name: &str, fault: Fault, error: &str) {
     assert!(waited.status.success(), "{name}: {}", home.log());
     let log = home.log();
     assert_eq!(
-        log.matches("refused; the provider").count(),
+        log.matches("request rejected; polling of").count(),
         1,
         "{name}: the pause is logged once\n{log}"
     );
     assert_eq!(
-        log.matches("answers again").count(),
+        log.matches("succeed again").count(),
         1,
         "{name}: the recovery is logged once\n{log}"
     );

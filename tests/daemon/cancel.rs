@@ -131,7 +131,7 @@ async fn one_rejected_cancel_does_not_stop_the_others() {
     let finished = home.run_client(&["cancel", "1"]);
     assert_eq!(exit_code(&finished), 1);
     let error = utf8(&finished.stderr);
-    assert!(error.contains("job 1 is over: cancelled"), "{error}");
+    assert!(error.contains("job 1 is finished (cancelled)"), "{error}");
     assert_eq!(server.request_count(), requests_before, "a finished job was cancelled");
 }
 
@@ -207,7 +207,7 @@ async fn check_reports_each_misconfigured_provider() {
         assert!(report["advice"][0].as_str().is_some_and(|advice| advice.contains("auth")));
     }
     let printed = utf8(&home.run_client(&["check", "lake"]).stdout);
-    assert!(printed.starts_with("lake: credentials: HTTP 401: APIGW.0301"), "{printed}");
+    assert!(printed.starts_with("lake: credential rejected: HTTP 401: APIGW.0301"), "{printed}");
     server.pause().await;
     let (report, exit) = run_check(&home, "lake");
     assert_eq!((exit, &report["finding"]), (1, &"unreachable".into()), "{report}");

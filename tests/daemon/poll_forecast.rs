@@ -78,21 +78,24 @@ async fn show_prints_next_poll_and_expected_end() {
 
     let row = |job: &str, key: &str| show_row(&home, job, key).unwrap_or_default();
     let next = row("dune/NEW", "next poll");
-    let max_wait_reason = "s: no later than after half of its age, or 10 s, whatever the past says";
+    let max_wait_reason = "s: maximum wait, 10 s or half the job's age, whichever is longer";
     assert!(next.starts_with("in ") && next.ends_with(max_wait_reason), "{next}");
-    let eight_runs = "with 8 past runs of query 980708, median 3 min 20 s";
-    assert_eq!(row("dune/NEW", "compared"), eight_runs);
-    let end = row("dune/NEW", "expected");
-    assert!(end.starts_with("end in about ") && end.contains(" min"), "{end}");
+    let eight_runs = "8 of \"query 980708\", median duration 3 min 20 s";
+    assert_eq!(row("dune/NEW", "similar runs"), eight_runs);
+    let end = row("dune/NEW", "expected end");
+    assert!(end.starts_with("in about ") && end.contains(" min"), "{end}");
 
-    assert_eq!(row("dune/OTHER", "compared"), "with nothing: no past run is like it");
-    assert_eq!(show_row(&home, "dune/OTHER", "expected"), None);
+    assert_eq!(row("dune/OTHER", "similar runs"), "none yet");
+    assert_eq!(show_row(&home, "dune/OTHER", "expected end"), None);
 
-    assert_eq!(row("dune/OVERDUE", "compared"), eight_runs);
-    assert_eq!(row("dune/OVERDUE", "expected"), "nothing: it takes longer than those runs did");
+    assert_eq!(row("dune/OVERDUE", "similar runs"), eight_runs);
+    assert_eq!(
+        row("dune/OVERDUE", "expected end"),
+        "unknown: the job has outlasted the similar runs"
+    );
 
     assert_eq!(row("dune/PAST1", "next poll"), "-", "a finished job has no next poll");
-    assert_eq!(show_row(&home, "dune/PAST1", "compared"), None);
+    assert_eq!(show_row(&home, "dune/PAST1", "similar runs"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,10 +141,10 @@ async fn backoff_is_reported_as_the_reason() {
     let _daemon = home.start();
     record_past_runs_and_poll(&home, &[&["NEW"]]);
     let next = show_row(&home, "dune/NEW", "next poll").expect("a row");
-    assert!(next.ends_with(": the pause grows while nothing changes"), "{next}");
+    assert!(next.ends_with(": backoff, while the state does not change"), "{next}");
     // Similar runs are shown under every policy.
-    let similar_runs = show_row(&home, "dune/NEW", "compared").expect("a row");
-    assert!(similar_runs.starts_with("with 8 past runs of query 980708"), "{similar_runs}");
+    let similar_runs = show_row(&home, "dune/NEW", "similar runs").expect("a row");
+    assert!(similar_runs.starts_with("8 of \"query 980708\""), "{similar_runs}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,13 +168,13 @@ async fn wait_prints_the_expected_end() {
         line
     };
     let one = first_line(&["dune/NEW"]);
-    assert!(one.starts_with("expected end in about "), "{one}");
+    assert!(one.starts_with("expected end: in about "), "{one}");
     let two = first_line(&["dune/NEW", "dune/OTHER"]);
-    assert!(two.starts_with("expected end of 1 of 2 in about "), "{two}");
+    assert!(two.starts_with("expected end of 1 of 2 jobs: in about "), "{two}");
 
     let none = home.run_client(&["wait", "dune/OTHER", "--timeout", "1s"]);
     assert_eq!(none.status.code(), Some(124));
-    assert_eq!(utf8(&none.stderr), "not all of them are over in that time\n");
+    assert_eq!(utf8(&none.stderr), "timeout: not all jobs have ended\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +182,7 @@ async fn status_reports_the_detection_delay() {
     let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let daemon = home.start();
     assert_eq!(json_lines(&home, &["status"])[0]["providers"][0]["detection_delay_s"], Value::Null);
-    assert!(!home.run_client_ok(&["status"]).contains("on average"));
+    assert!(!home.run_client_ok(&["status"]).contains("mean detection delay"));
     record_past_runs_and_poll(&home, &[]);
     daemon
         .wait_for_status(&home, |status| !status["providers"][0]["detection_delay_s"].is_null())
@@ -188,6 +191,6 @@ async fn status_reports_the_detection_delay() {
     // The runs ended minutes before they were added; that time does not count as a delay.
     assert!(delay.expect("a number") < 100.0, "{delay:?}");
     let status = home.run_client_ok(&["status"]);
-    let delay_line = status.lines().find(|line| line.starts_with("dune: ends are seen "));
-    assert!(delay_line.is_some_and(|line| line.ends_with(" late on average")), "{status}");
+    let delay_line = status.lines().find(|line| line.starts_with("dune: mean detection delay "));
+    assert!(delay_line.is_some_and(|line| line.ends_with('s')), "{status}");
 }

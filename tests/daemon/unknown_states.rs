@@ -33,7 +33,7 @@ async fn an_unknown_state_is_listed_until_mapped_in_the_config() {
     wait_for_query_value(&home, "SELECT state FROM jobs", "unknown").await;
     wait_for_unknown_states(&daemon, &home, &["QUERY_STATE_DAYDREAMING"]).await;
     let status = home.run_client_ok(&["status"]);
-    assert!(status.contains("words that are not known: QUERY_STATE_DAYDREAMING"), "{status}");
+    assert!(status.contains("unknown states reported: QUERY_STATE_DAYDREAMING"), "{status}");
     let logged_count = || home.log().matches("a state that is not known").count();
     assert_eq!(logged_count(), 1, "{}", home.log());
 
