@@ -1,5 +1,6 @@
-//! Failed polls and bad responses of a provider. Each one goes through the real daemon: the job keeps its
-//! state, the failure is counted, and the end is recorded once the provider responds correctly again.
+//! Failed polls and bad responses of a provider. Each one goes through the real daemon: the job
+//! keeps its state, the failure is counted, and the end is recorded once the provider responds
+//! correctly again.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ async fn faulty_provider(fault: Fault, repeat: FaultRepeat) -> (FakeServer, Daem
     (dune, home)
 }
 
-/// Asserts that after two polls with `fault` the end is recorded, and that both failures are counted.
+/// Asserts that after two polls with `fault` the end is recorded, and that both failures are
+/// counted.
 async fn assert_recovers(name: &str, fault: Fault) {
     let (dune, home) = faulty_provider(fault, FaultRepeat::Times(2)).await;
     let _daemon = home.start();

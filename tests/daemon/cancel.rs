@@ -1,5 +1,5 @@
-//! `jobtrack cancel` and `jobtrack check` with the real daemon: a job is cancelled at its service and its end
-//! is observed, and a check reports what is wrong with a provider.
+//! `jobtrack cancel` and `jobtrack check` with the real daemon: a job is cancelled at its service
+//! and its end is observed, and a check reports what is wrong with a provider.
 
 use std::process::Output;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Learned durations with the real daemon and client: the similarity key of a job, the duration sample that
-//! its end adds, kills that neither lose nor duplicate samples, and `jobtrack forget`.
+//! Learned durations with the real daemon and client: the similarity key of a job, the duration
+//! sample that its end adds, kills that neither lose nor duplicate samples, and `jobtrack forget`.
 
 use std::time::Duration;
 

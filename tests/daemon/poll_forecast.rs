@@ -1,5 +1,5 @@
-//! The poll forecast (when a job is polled next and why, and when it is expected to end) as `show`, `wait`,
-//! `status` and their JSON report it.
+//! The poll forecast (when a job is polled next and why, and when it is expected to end) as `show`,
+//! `wait`, `status` and their JSON report it.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -40,8 +40,8 @@ async fn fake_dune_with_past_runs(settings: &str) -> (FakeServer, DaemonHome) {
     (dune, home)
 }
 
-/// Tracks the eight finished runs to their end, so that the daemon records their durations; then adds
-/// and polls each of `jobs`, given as arguments of `jobtrack add dune`.
+/// Tracks the eight finished runs to their end, so that the daemon records their durations; then
+/// adds and polls each of `jobs`, given as arguments of `jobtrack add dune`.
 fn record_past_runs_and_poll(home: &DaemonHome, jobs: &[&[&str]]) {
     let past: Vec<_> = (1..=8).map(|n| format!("dune/PAST{n}")).collect();
     for job in &past {

@@ -1,5 +1,6 @@
-//! Unknown provider states as an operator sees them: a job in one is `unknown`, or `indeterminate` once the
-//! service reports that it has finished, and can be mapped to a state by one line of config and a reload.
+//! Unknown provider states as an operator sees them: a job in one is `unknown`, or `indeterminate`
+//! once the service reports that it has finished, and can be mapped to a state by one line of
+//! config and a reload.
 
 use std::time::Duration;
 

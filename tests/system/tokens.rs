@@ -1,5 +1,5 @@
-//! Tokens that are fetched for a user: how few fetches many polls cause, and how polls react to a failed
-//! fetch.
+//! Tokens that are fetched for a user: how few fetches many polls cause, and how polls react to a
+//! failed fetch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A rate limit over a sliding window, and the headers that report it.
 //!
-//! Invariant: no half-open window of the limit's length contains more accepted requests than the limit
-//! allows. Whether rejected requests count as well depends on the service.
+//! Invariant: no half-open window of the limit's length contains more accepted requests than the
+//! limit allows. Whether rejected requests count as well depends on the service.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
