@@ -77,7 +77,7 @@ async fn a_similarity_key_has_1_to_128_characters() {
     };
     let longest = "\u{811a}".repeat(128);
     let jobs = vec![job("A", &longest), job("B", ""), job("C", "a\nb"), job("D", &long)];
-    let added = client.add(&AddRequest { jobs }).await.expect("an answer").jobs;
+    let added = client.add(&AddRequest { jobs }).await.expect("a response").jobs;
     let outcomes: Vec<_> = added.iter().map(|job| job.outcome).collect();
     let rejected = AddOutcome::Rejected;
     assert_eq!(outcomes, [AddOutcome::Added, rejected, rejected, rejected]);

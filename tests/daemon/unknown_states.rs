@@ -35,7 +35,7 @@ async fn an_unknown_state_is_listed_until_mapped_in_the_config() {
     wait_for_unknown_states(&daemon, &home, &["QUERY_STATE_DAYDREAMING"]).await;
     let status = home.run_client_ok(&["status"]);
     assert!(status.contains("unknown states reported: QUERY_STATE_DAYDREAMING"), "{status}");
-    let logged_count = || home.log().matches("a state that is not known").count();
+    let logged_count = || home.log().matches("reported an unknown state").count();
     assert_eq!(logged_count(), 1, "{}", home.log());
 
     // A state that is known already cannot be mapped: the reload is rejected and changes nothing.

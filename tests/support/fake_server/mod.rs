@@ -94,7 +94,8 @@ impl FakeServer {
     pub async fn resume(&self) {
         let mut listening = self.listener.lock().expect("never poisoned");
         if listening.is_none() {
-            let listener = bind_reusing_address(self.addr).listen(1024).expect("the port is ours");
+            let listener =
+                bind_reusing_address(self.addr).listen(1024).expect("the port is reserved");
             *listening = Some(RunningListener::start(listener, Arc::clone(&self.state)));
         }
     }
