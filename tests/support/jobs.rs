@@ -18,8 +18,8 @@ pub fn utc(text: &str) -> UtcTime {
     UtcTime::parse_sql(text).unwrap_or_else(|| panic!("{text} is not a time"))
 }
 
-/// Waits until the lock on a closed store's directory is free. A child process that another test forks
-/// inherits this process's locks and holds them until its `exec`.
+/// Waits until the lock on a closed store's directory is free. A child process that another test
+/// forks inherits this process's locks and holds them until its `exec`.
 pub fn wait_for_lock_release(path: &Path) {
     let directory = path.parent().expect("a directory");
     if let Ok(directory) = File::open(directory) {
