@@ -31,9 +31,10 @@ use serve::serve;
 
 const HELP: &str = "\
 The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml
-and /etc/jobtrack/config.toml that exists; a config file is optional. Environment variables such as
-JOBTRACK__POLLING__MAX_INTERVAL=2m override it. If DUNE_API_KEY is set and no provider is
-configured, the provider dune is configured with that key. RUST_LOG sets the log level.
+(by default ~/.config, except for root) and /etc/jobtrack/config.toml that exists; a config file is
+optional. Environment variables such as JOBTRACK__POLLING__MAX_INTERVAL=2m override it. If
+DUNE_API_KEY is set and no provider is configured, the provider dune is configured with that key.
+RUST_LOG sets the log level.
 
 Exit codes: 0 stopped by a signal, 2 wrong usage, 65 unusable database, 74 failed disk or socket,
 78 unusable config.";

@@ -98,7 +98,7 @@ async fn a_reload_leaves_the_rename_to_the_next_start_and_counts_the_waiting_job
     let daemon = home.start();
     assert_renamed(&home, &dune).await;
     let report = home.run_client_ok(&["reload"]);
-    assert!(report.contains("no setting changed"), "{report}");
+    assert!(report.contains("no settings changed"), "{report}");
     daemon.wait_for_status(&home, |status| status["degraded_reasons"][0].is_null()).await;
 }
 
