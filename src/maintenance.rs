@@ -52,8 +52,8 @@ impl MaintenanceScheduler {
     const OPTIMIZE_SCHEDULE: &str = "0 41 3 * * *";
     const VACUUM_SCHEDULE: &str = "0 51 3 * * *";
     const CHECKPOINT_SCHEDULE: &str = "30 */10 * * * *";
-    /// The largest jump of the wall clock after which tasks are still run. The monotonic clock stands
-    /// still while the machine is suspended, so that a shorter jump is common.
+    /// Tasks are not run after a larger jump of the wall clock. Smaller jumps are common, because the
+    /// monotonic clock does not advance while the machine is suspended.
     const MAX_CLOCK_JUMP: Duration = Duration::from_hours(24);
     /// The time between two checks without a trigger.
     const CHECK_INTERVAL: Duration = Duration::from_mins(15);
