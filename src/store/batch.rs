@@ -357,12 +357,12 @@ async fn apply_changes(
         .fetch_all(&mut *connection)
         .await?;
     let updated: HashSet<JobId> = ids.into_iter().map(JobId).collect();
-    let written = || changes.iter().filter(|change| changed.contains(&change.job));
+    let written = || changes.iter().filter(|change| updated.contains(&change.job));
     let rows = written()
         .flat_map(|change| change.transitions.iter().map(|row| transition_json(change.job, row)));
     execute_with_rows(&mut *connection, INSERT_TRANSITIONS, rows.collect()).await?;
     insert_samples(connection, written()).await?;
-    Ok(changed)
+    Ok(updated)
 }
 
 async fn find_stored_job(
