@@ -86,7 +86,7 @@ pub struct ListParams {
     /// RFC 3339, or a duration that means "ago".
     pub since: Option<String>,
     /// What follows this job or transition in the answer's order.
-    pub after: Option<i64>,
+    pub after: Option<String>,
     /// At most so many.
     pub limit: Option<usize>,
 }
@@ -99,7 +99,7 @@ impl ListParams {
             ("provider", self.provider.as_ref().map(ToString::to_string)),
             ("remote_id", self.remote_id.as_ref().map(ToString::to_string)),
             ("since", self.since.clone()),
-            ("after", self.after.map(|after| after.to_string())),
+            ("after", self.after.clone()),
             ("limit", self.limit.map(|limit| limit.to_string())),
         ];
         let single = single.into_iter().filter_map(|(key, value)| Some((key, value?)));

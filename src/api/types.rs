@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::ForecastResponse;
 use crate::job::{
-    Evidence, Finding, JobId, Labels, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
+    EventCursor, Evidence, Finding, JobId, Labels, ProviderName, RemoteId, SimilarityKeys, State,
+    UtcTime,
 };
 
 /// `POST /v1/jobs`.
@@ -91,6 +92,8 @@ pub struct Job {
     pub kind: String,
     /// Its name there.
     pub remote_id: RemoteId,
+    /// What the job runs: a Dune query's number, a DataArts script, a DLI queue.
+    pub source: Option<String>,
     /// Where it stands.
     pub state: State,
     /// The provider's last word for that.
@@ -99,8 +102,10 @@ pub struct Job {
     pub terminal: bool,
     /// The user's marks.
     pub labels: Labels,
-    /// The uid of who added it.
-    pub added_by: Option<u32>,
+    /// The number of the user that added the job.
+    pub added_by_uid: Option<u32>,
+    /// The name of that user when the job was added; none if unknown.
+    pub added_by_user: Option<String>,
     /// When it was added.
     pub registered_at: UtcTime,
     /// The provider's time.
@@ -113,6 +118,8 @@ pub struct Job {
     pub terminal_at: Option<UtcTime>,
     /// The provider's time.
     pub expires_at: Option<UtcTime>,
+    /// When jobtrackd stops tracking the job; none if the limit of its provider applies.
+    pub deadline_at: Option<UtcTime>,
     /// Why, in the provider's words or ours.
     pub message: Option<String>,
     /// When the last poll's answer was in.
@@ -125,6 +132,18 @@ pub struct Job {
     pub failed_polls: u32,
     /// Why the last poll failed; none if it did not.
     pub last_poll_error: Option<String>,
+    /// Seconds from submission to start; none if unknown or not finished, as in all fields with `_s`.
+    pub queue_s: Option<f64>,
+    /// Seconds from start to end.
+    pub run_s: Option<f64>,
+    /// Seconds from submission to end.
+    pub total_s: Option<f64>,
+    /// Seconds from the end of the job to the answer that reported it.
+    pub detection_delay_s: Option<f64>,
+    /// Upper bound of `detection_delay_s`.
+    pub detection_delay_max_s: Option<f64>,
+    /// What the run cost, in the provider's credits.
+    pub credits: Option<f64>,
     /// What else the provider told.
     pub detail: Map<String, Value>,
     /// Which past runs it is like: a text if its user said so, an array of them if the provider told.
@@ -147,8 +166,8 @@ pub struct JobList {
 /// A transition, as the `history` view shows it; on the wire, an event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TransitionEvent {
-    /// Its number, ascending over all jobs.
-    pub seq: i64,
+    /// Names the event; reading the history can continue after it.
+    pub cursor: EventCursor,
     /// Our number of the job.
     pub job_id: JobId,
     /// Whose job it is.
@@ -179,7 +198,7 @@ pub struct TransitionList {
     /// By number, ascending.
     pub transitions: Vec<TransitionEvent>,
     /// Give it as `after=` for the next page; none if this page ends at the newest one.
-    pub next_cursor: Option<i64>,
+    pub next_cursor: Option<EventCursor>,
 }
 
 /// `GET /v1/status`.
@@ -187,29 +206,35 @@ pub struct TransitionList {
 pub struct DaemonStatus {
     /// The daemon's version.
     pub version: String,
-    /// The version of the linked `SQLite`.
-    pub sqlite_version: String,
-    /// Of the database.
-    pub schema_version: i64,
     /// The daemon's process.
     pub pid: u32,
     /// When it started.
     pub started_at: UtcTime,
-    /// Where the history lies.
-    pub database: String,
-    /// The newest transition's number.
-    pub newest_seq: i64,
+    /// The database.
+    pub store: StoreStatus,
+    /// The newest event.
+    pub newest_event: EventCursor,
     /// What is wrong; empty if all is well.
     pub degraded_reasons: Vec<String>,
     /// Jobs that are not over.
     pub active_jobs: u64,
     /// Changes that wait to be written.
     pub unwritten_changes: u64,
-    /// The size of the database's WAL.
-    #[serde(default)]
-    pub wal_bytes: u64,
     /// One for each provider.
     pub providers: Vec<ProviderStatus>,
+}
+
+/// The database of a [`DaemonStatus`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// The name and version of the database engine.
+    pub engine: String,
+    /// Where the database is.
+    pub location: String,
+    /// The version of the schema.
+    pub schema_version: i64,
+    /// The size of all files of the database, in bytes; 0 before the first commit.
+    pub size_bytes: u64,
 }
 
 /// How one provider is doing.

@@ -39,7 +39,7 @@ impl<'a> EventFollower<'a> {
             };
             match stream.next().await {
                 Ok(Some(event)) => {
-                    self.query.after = Some(event.seq);
+                    self.query.after = Some(event.cursor.to_string());
                     return Ok(event);
                 }
                 Ok(None) | Err(ClientError::ConnectionLost(_)) => {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::event_follower::EventFollower;
 use super::{CommandContext, output, render};
 use crate::api::ListParams;
-use crate::job::{ProviderName, parse_label};
+use crate::job::{EventCursor, ProviderName, parse_label};
 
 /// The arguments of `watch`.
 #[derive(clap::Args)]
@@ -17,9 +17,9 @@ pub(super) struct WatchArgs {
     /// Transitions of jobs with this label; may be repeated, all of them count
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label)]
     labels: Vec<(String, String)>,
-    /// Begin after this transition's number, not now
-    #[arg(long, value_name = "SEQ")]
-    after: Option<i64>,
+    /// Begin after this cursor instead of now
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<EventCursor>,
 }
 
 /// Prints transitions until it is interrupted.
@@ -31,15 +31,15 @@ pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Re
 }
 
 async fn print_events(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
-    // "Now" is a number too, or a break before the first event would leave a gap.
+    // Without a cursor for "now", a connection lost before the first event would leave a gap.
     let after = match args.after {
         Some(after) => after,
-        None => context.client.status().await?.newest_seq,
+        None => context.client.status().await?.newest_event,
     };
     let query = ListParams {
         provider: args.provider,
         labels: args.labels,
-        after: Some(after),
+        after: Some(after.into()),
         ..ListParams::default()
     };
     let notify = |text: &str| output::print_notice(text);

@@ -86,8 +86,13 @@ impl From<CommandError> for ApiError {
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
-        tracing::error!("a request could not be answered: {error}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+        match &error {
+            ReadError::UnknownCursor { .. } => Self::bad_request(error.to_string()),
+            ReadError::Database(_) => {
+                tracing::error!("a request could not be answered: {error}");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+            }
+        }
     }
 }
 

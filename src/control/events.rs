@@ -28,7 +28,7 @@ pub(super) async fn history(
     State(app): State<AppState>,
     params: QueryParams,
 ) -> Result<Json<TransitionList>, ApiError> {
-    let (filter, _) = params.history_filter()?;
+    let filter = params.history_filter()?;
     history_page(&app, &filter).await
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn job_history(
     Path(id): Path<String>,
     params: QueryParams,
 ) -> Result<Json<TransitionList>, ApiError> {
-    let (mut filter, _) = params.history_filter()?;
+    let mut filter = params.history_filter()?;
     let job = find_job(&app, parse_job_id(&id)?).await?;
     filter.job = Some(job.id);
     history_page(&app, &filter).await
@@ -50,7 +50,7 @@ async fn history_page(
 ) -> Result<Json<TransitionList>, ApiError> {
     let rows = app.reader.history(filter).await?;
     let full = rows.len() == filter.limit as usize;
-    let next = rows.last().map(|row| row.seq).filter(|_| full);
+    let next = rows.last().map(|row| row.cursor.clone()).filter(|_| full);
     Ok(Json(TransitionList {
         transitions: rows.into_iter().map(TransitionEvent::from).collect(),
         next_cursor: next,
@@ -63,24 +63,20 @@ pub(super) async fn stream_events(
     headers: HeaderMap,
     params: QueryParams,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
-    let (mut filter, after) = params.event_filter()?;
+    let mut filter = params.event_filter()?;
     // A browser's EventSource sends it on its own when it connects again.
-    let last_event_id =
-        match headers.get("last-event-id").map(|value| value.to_str()) {
-            Some(Ok(text)) => Some(text.parse().map_err(|_| {
-                ApiError::bad_request("Last-Event-ID must be a transition's number")
-            })?),
-            Some(Err(_)) => return Err(ApiError::bad_request("Last-Event-ID must be a number")),
-            None => None,
-        };
-    let newest = *app.newest_seq.borrow();
-    filter.after_seq = last_event_id.or(after).unwrap_or(newest);
-    if filter.after_seq > newest {
-        return Err(ApiError::bad_request(format!(
-            "after={} lies ahead: the newest transition is {newest}; is it another database?",
-            filter.after_seq
-        )));
-    }
+    let last_event_id = match headers.get("last-event-id").map(|value| value.to_str()) {
+        Some(Ok(text)) => Some(
+            text.parse()
+                .map_err(|error| ApiError::bad_request(format!("Last-Event-ID: {error}")))?,
+        ),
+        Some(Err(_)) => return Err(ApiError::bad_request("Last-Event-ID must be ASCII text")),
+        None => None,
+    };
+    let newest = app.newest_event.borrow().clone();
+    let after = last_event_id.or(filter.after).unwrap_or(newest);
+    app.reader.verify_cursor(&after).await?;
+    filter.after = Some(after);
     filter.limit = STREAM_PAGE_SIZE;
     let permit = app.acquire_waiter_permit()?;
     let pages = stream::unfold(Some(StreamCursor { app, filter, _permit: permit }), next_sse_page);
@@ -107,9 +103,9 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
         Some((page, None))
     };
     loop {
-        let newest = *app.newest_seq.borrow_and_update();
-        if newest > filter.after_seq {
-            filter.up_to_seq = Some(newest);
+        let newest = app.newest_event.borrow_and_update().clone();
+        if filter.after.as_ref() != Some(&newest) {
+            filter.up_to = Some(newest.clone());
             let rows = match app.reader.history(filter).await {
                 Ok(rows) => rows,
                 Err(error) => {
@@ -119,7 +115,8 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
             };
             let full = rows.len() == STREAM_PAGE_SIZE as usize;
             // What the filter passed over is behind us too.
-            filter.after_seq = rows.last().map(|row| row.seq).filter(|_| full).unwrap_or(newest);
+            let last = rows.last().map(|row| row.cursor.clone()).filter(|_| full);
+            filter.after = Some(last.unwrap_or(newest));
             if !rows.is_empty() {
                 let page = rows.into_iter().map(|row| Ok(to_sse_event(row))).collect();
                 return Some((page, Some(cursor)));
@@ -127,7 +124,7 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
             continue;
         }
         tokio::select! {
-            changed = app.newest_seq.changed() => {
+            changed = app.newest_event.changed() => {
                 if changed.is_err() {
                     return end("jobtrackd ends");
                 }
@@ -139,7 +136,7 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
 
 fn to_sse_event(row: TransitionRow) -> SseEvent {
     let event = TransitionEvent::from(row);
-    let sse = SseEvent::default().id(event.seq.to_string());
+    let sse = SseEvent::default().id(event.cursor.to_string());
     // Numbers, names and texts always make JSON; an event without data would still carry its number.
     sse.clone().json_data(event).unwrap_or(sse)
 }

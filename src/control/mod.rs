@@ -30,7 +30,7 @@ use tower::ServiceExt;
 
 use crate::api::ReloadResponse;
 use crate::clock::Clock;
-use crate::job::UtcTime;
+use crate::job::{EventCursor, UtcTime};
 use crate::scheduler::SchedulerHandle;
 use crate::store::Reader;
 
@@ -49,7 +49,7 @@ pub struct AppState {
     /// For what only looks.
     pub reader: Reader,
     /// The number of the newest transition.
-    pub newest_seq: watch::Receiver<i64>,
+    pub newest_event: watch::Receiver<EventCursor>,
     /// To the daemon.
     pub reload_tx: mpsc::Sender<ReloadReplySender>,
     /// What never changes.

@@ -56,16 +56,15 @@ impl QueryParams {
     }
 
     /// `after` is none if it was not given.
-    pub(super) fn history_filter(self) -> Result<(HistoryFilter, Option<i64>), ApiError> {
+    pub(super) fn history_filter(self) -> Result<HistoryFilter, ApiError> {
         let mut filter = HistoryFilter { limit: DEFAULT_LIMIT, ..HistoryFilter::default() };
-        let mut after = None;
         for (key, value) in self.0 {
             match key.as_str() {
                 "state" => filter.states.push(parse_state(&value)?),
                 "provider" => filter.provider = Some(parse_parameter(&key, &value)?),
                 "label" => filter.labels.push(parse_label_parameter(&value)?),
                 "since" => filter.observed_since = Some(parse_time(&value)?),
-                "after" => after = Some(parse_parameter(&key, &value)?),
+                "after" => filter.after = Some(parse_parameter(&key, &value)?),
                 "limit" => filter.limit = parse_limit(&value)?,
                 _ => {
                     return Err(unknown_parameter(
@@ -75,12 +74,11 @@ impl QueryParams {
                 }
             }
         }
-        filter.after_seq = after.unwrap_or(0);
-        Ok((filter, after))
+        Ok(filter)
     }
 
-    /// What a stream follows; `after` is none if it was not given.
-    pub(super) fn event_filter(self) -> Result<(HistoryFilter, Option<i64>), ApiError> {
+    /// The events that a stream delivers.
+    pub(super) fn event_filter(self) -> Result<HistoryFilter, ApiError> {
         const ALLOWED: [&str; 4] = ["state", "provider", "label", "after"];
         match self.0.iter().find(|(key, _)| !ALLOWED.contains(&key.as_str())) {
             Some((key, _)) => Err(unknown_parameter(key, &ALLOWED.join(", "))),

@@ -123,8 +123,8 @@ async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitE
     let providers = providers::build_providers(&config)?;
     let mut store = Store::open(&config.store.path).await?;
     providers::apply_renames(&mut store.writer, &providers, started_at).await?;
-    let (newest_seq, reader, unchecked) =
-        (store.writer.subscribe_newest_seq(), store.reader, store.quick_check_skipped);
+    let (newest_event, reader, unchecked) =
+        (store.writer.subscribe_newest_event(), store.reader, store.quick_check_skipped);
     let (maintenance_tx, maintenance_rx) = mpsc::channel(4);
     let (scheduler, mut handle) =
         Scheduler::new(clock, store.writer, reader.clone(), maintenance_rx);
@@ -143,7 +143,7 @@ async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitE
     let app = AppState {
         handle: handle.clone(),
         reader: reader.clone(),
-        newest_seq,
+        newest_event,
         reload_tx,
         daemon_info: Arc::new(DaemonInfo {
             clock,

@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
 use crate::job::{JobId, MonotonicTime};
-use crate::store::{Batch, CommitReport, WriteError, Writer};
+use crate::store::{Batch, CommitReport, StoreHealth, WriteError, Writer};
 
 use super::handle::CommandError;
 use super::write_queue::{PendingReplies, WriteQueue};
@@ -21,7 +21,7 @@ pub(super) struct Committer {
     state: CommitState,
     flush_at: MonotonicTime,
     heartbeat_at: MonotonicTime,
-    wal_bytes: u64,
+    store_health: StoreHealth,
     failures: WriteFailures,
 }
 
@@ -76,7 +76,7 @@ impl Committer {
             state: CommitState::Idle(Box::new(writer)),
             flush_at: now,
             heartbeat_at: now.plus(Self::HEARTBEAT_INTERVAL),
-            wal_bytes: 0,
+            store_health: StoreHealth::default(),
             failures: WriteFailures::default(),
         }
     }
@@ -143,7 +143,7 @@ impl Committer {
                 {
                     self.queue.push_maintenance(task);
                 }
-                self.record_wal_size(report.wal_bytes);
+                self.record_store_health(report.health.clone());
                 let failures = std::mem::take(&mut self.failures);
                 if failures.last_error.is_some() {
                     tracing::info!("the database can be written again");
@@ -180,19 +180,16 @@ impl Committer {
         self.failures.resync_jobs = true;
     }
 
-    fn record_wal_size(&mut self, bytes: u64) {
-        let before = std::mem::replace(&mut self.wal_bytes, bytes);
-        if bytes > Writer::MAX_WAL_BYTES && before <= Writer::MAX_WAL_BYTES {
-            let mib = bytes >> 20;
-            tracing::warn!(
-                "the WAL grows to {mib} MiB: another program holds a read transaction open"
-            );
+    fn record_store_health(&mut self, health: StoreHealth) {
+        let before = std::mem::replace(&mut self.store_health, health);
+        if let (None, Some(warning)) = (before.warning, &self.store_health.warning) {
+            tracing::warn!("{warning}");
         }
     }
 
-    /// The size of the WAL after the last commit, in bytes.
-    pub(super) fn wal_bytes(&self) -> u64 {
-        self.wal_bytes
+    /// The condition of the store after the last commit.
+    pub(super) fn store_health(&self) -> &StoreHealth {
+        &self.store_health
     }
 
     /// Changes that are decided and not committed.

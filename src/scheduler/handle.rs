@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::job::{
-    ConnectionCheck, JobId, Labels, ProviderError, ProviderName, RemoteId, SimilarityKeys,
+    AddedBy, ConnectionCheck, JobId, Labels, ProviderError, ProviderName, RemoteId, SimilarityKeys,
     StoredJob,
 };
 use crate::provider::Provider;
@@ -31,8 +31,8 @@ pub struct JobSpec {
     pub give_up_after: Option<Duration>,
     /// Which past runs it is like, if its user says so.
     pub similarity_keys: SimilarityKeys,
-    /// The uid of who asks.
-    pub added_by: Option<u32>,
+    /// The user that adds the job, if known.
+    pub added_by: Option<AddedBy>,
 }
 
 /// A provider, ready to be asked.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::job::{MonotonicTime, ProviderName, UtcTime};
-use crate::store::Writer;
+use crate::store::StoreHealth;
 use crate::tracker::ProviderReport;
 
 /// How the scheduler is doing.
@@ -22,8 +22,8 @@ pub struct SchedulerSnapshot {
     pub unwritten_changes: u64,
     /// Why nothing can be written at present.
     pub write_error: Option<String>,
-    /// The size of the WAL after the last commit.
-    pub wal_bytes: u64,
+    /// The condition of the store after the last commit.
+    pub store_health: StoreHealth,
 }
 
 /// How one provider is doing.
@@ -47,7 +47,7 @@ impl SchedulerSnapshot {
             providers: Vec::new(),
             unwritten_changes: 0,
             write_error: None,
-            wal_bytes: 0,
+            store_health: StoreHealth::default(),
         }
     }
 
@@ -88,10 +88,7 @@ impl SchedulerSnapshot {
             .write_error
             .iter()
             .map(|why| format!("{why}; {} changes wait to be written", self.unwritten_changes));
-        let large_wal = (self.wal_bytes > Writer::MAX_WAL_BYTES).then(|| {
-            let mib = self.wal_bytes >> 20;
-            format!("the WAL has grown to {mib} MiB: another program holds a read transaction open")
-        });
+        let store_warning = self.store_health.warning.clone();
         let stalled = self.stall_reason(self.taken_at);
         let not_configured =
             self.providers.iter().filter(|lane| !lane.report.configured).map(|lane| {
@@ -107,13 +104,10 @@ impl SchedulerSnapshot {
                 Some(pause) => pause.reason.as_deref().unwrap_or("its limit is used up"),
                 None => "polls fail",
             };
-            Some(format!(
-                "provider {name} gives no answers since {}: {reason}",
-                outage_since.to_sql()
-            ))
+            Some(format!("provider {name} gives no answers since {outage_since}: {reason}"))
         });
         write_failure
-            .chain(large_wal)
+            .chain(store_warning)
             .chain(stalled)
             .chain(not_configured)
             .chain(in_outage)
