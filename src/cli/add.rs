@@ -182,7 +182,7 @@ impl AddSender<'_> {
             let id = job.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             match job.outcome {
                 AddOutcome::Added => lines.push(format!("{id} {name} added")),
-                AddOutcome::Existing => lines.push(format!("{id} {name} known")),
+                AddOutcome::Existing => lines.push(format!("{id} {name} existing")),
                 AddOutcome::Rejected => {
                     let reason = job.error.as_deref().unwrap_or("no reason given");
                     output::print_notice(format!("{id} {name} rejected: {reason}"));

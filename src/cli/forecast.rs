@@ -233,10 +233,10 @@ mod tests {
         let cases = [
             (
                 full,
-                r#"{"next_poll_in_s":41.0,"reason":"price","price_s":1.0,"like":"query 7","past_runs":8,"past_median_s":192.0,"ends_in_s":130.0}"#,
+                r#"{"next_poll_in_s":41.0,"reason":"price","price_s":1.0,"similarity_key":"query 7","similar_run_count":8,"similar_median_s":192.0,"expected_remaining_s":130.0}"#,
             ),
-            (due, r#"{"due_for_s":2.0,"reason":"first","ends_in_s":null}"#),
-            (bare, r#"{"reason":"promise","ends_in_s":null}"#),
+            (due, r#"{"overdue_s":2.0,"reason":"first_poll","expected_remaining_s":null}"#),
+            (bare, r#"{"reason":"max_wait","expected_remaining_s":null}"#),
         ];
         for (outlook, json) in cases {
             assert_eq!(serde_json::to_string(&outlook).expect("JSON"), json);

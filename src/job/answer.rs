@@ -10,19 +10,17 @@ use super::similarity::SimilarityKeys;
 use super::state::ObservedState;
 use super::time::UtcTime;
 
-/// The outcome of one poll.
+/// The outcome of one request: a poll of a job, or a request for a [`ListPage`].
 #[derive(Debug, Clone)]
-pub struct Answer {
-    /// What it says of the job, or why it says nothing.
-    pub result: Result<Observation, ProviderError>,
-    /// What it tells of the provider's limits.
+pub struct Answer<T = Observation> {
+    pub result: Result<T, ProviderError>,
     pub rate_limit: RateLimitInfo,
     /// The provider's clock, from the `Date` header; whole seconds.
     pub server_date: Option<UtcTime>,
 }
 
-impl Answer {
-    /// An answer that never came, or that told nothing but its failure.
+impl<T> Answer<T> {
+    /// A failure without rate limit information, such as a time-out.
     #[must_use]
     pub fn failed(error: ProviderError) -> Self {
         Self { result: Err(error), rate_limit: RateLimitInfo::default(), server_date: None }
@@ -72,25 +70,6 @@ impl ListWindow {
     pub const PAGE_SIZE: u32 = 100;
     /// No list goes further.
     pub const MAX_PAGE: u32 = 100;
-}
-
-/// The outcome of a request for a page.
-#[derive(Debug, Clone)]
-pub struct ListAnswer {
-    /// What it says of jobs, or why it says nothing.
-    pub result: Result<ListPage, ProviderError>,
-    /// What it tells of the provider's limits.
-    pub rate_limit: RateLimitInfo,
-    /// The provider's clock, from the `Date` header; whole seconds.
-    pub server_date: Option<UtcTime>,
-}
-
-impl ListAnswer {
-    /// A page that never came, or that told nothing but its failure.
-    #[must_use]
-    pub fn failed(error: ProviderError) -> Self {
-        Self { result: Err(error), rate_limit: RateLimitInfo::default(), server_date: None }
-    }
 }
 
 /// What a page told. A job that is not on it may be there all the same.
@@ -148,28 +127,42 @@ pub struct RateLimitQuota {
     pub window: Duration,
 }
 
-/// Why a poll told nothing of its job. None of these is ever a job's state.
+/// A failed request. It never changes a job's state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProviderError {
-    /// It may well work next time: time-outs, broken connections, 5xx.
-    #[error("{0}")]
-    Transient(String),
-    /// Too many requests: the whole provider waits.
-    #[error("{0}")]
-    RateLimited(String),
-    /// The account's allowance is used up: the whole provider waits.
-    #[error("{0}")]
-    QuotaExceeded(String),
-    /// The credential is refused: the whole provider waits.
-    #[error("{0}")]
-    Auth(String),
-    /// The provider knows no such job.
-    #[error("{0}")]
-    NotFound(String),
-    /// Wrong host or path: the whole provider waits.
-    #[error("{0}")]
-    Misconfigured(String),
-    /// An answer that cannot be read, or one about something else.
-    #[error("{0}")]
-    Malformed(String),
+#[error("{message}")]
+pub struct ProviderError {
+    pub kind: ProviderErrorKind,
+    pub message: String,
+}
+
+/// What a failed request means for the job, its provider and its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProviderErrorKind {
+    /// A retry may succeed: time-outs, broken connections, 5xx.
+    Transient,
+    /// Too many requests. Polling of the provider pauses.
+    RateLimited,
+    /// The account's quota is exhausted. Polling of the provider pauses.
+    QuotaExceeded,
+    /// The provider rejects the credentials. Polling of the provider pauses.
+    Auth,
+    /// The provider does not know the job.
+    NotFound,
+    /// A wrong host or path. Polling of the provider pauses.
+    Misconfigured,
+    /// An answer that cannot be parsed, or an answer about another job.
+    Malformed,
+}
+
+impl ProviderError {
+    #[must_use]
+    pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// The same error with `prefix` and a colon before its message.
+    #[must_use]
+    pub fn with_context(self, prefix: &str) -> Self {
+        Self { message: format!("{prefix}: {}", self.message), ..self }
+    }
 }

@@ -17,7 +17,7 @@ mod time;
 mod transition;
 
 pub use answer::{
-    Answer, ListAnswer, ListPage, ListWindow, Observation, ProviderError, ProviderTimes,
+    Answer, ListPage, ListWindow, Observation, ProviderError, ProviderErrorKind, ProviderTimes,
     RateLimitInfo, RateLimitQuota,
 };
 pub use change::{

@@ -3,26 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::job::ProviderError;
-
-/// What a refusal says of the provider or of the job: a [`ProviderError`] without its text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ErrorClass {
-    /// It may well work next time.
-    Transient,
-    /// Too many requests.
-    RateLimited,
-    /// The allowance is used up.
-    Quota,
-    /// The credential is refused.
-    Auth,
-    /// There is no such job.
-    NotFound,
-    /// Wrong host or path: somebody else answers, or nobody of that name.
-    Misconfigured,
-    /// Nothing that we could act on.
-    Malformed,
-}
+use crate::job::{ProviderError, ProviderErrorKind};
 
 /// By what an answer is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,42 +27,42 @@ pub(super) struct ErrorResponse<'a> {
     pub(super) dune_message: &'a str,
 }
 
-/// The first row that fits is meant; what none fits is [`Meaning::Malformed`].
-pub const ERROR_CLASSES: &[(Matcher, ErrorClass)] = &[
+/// The first row that fits is meant; what none fits is [`ProviderErrorKind::Malformed`].
+pub const ERROR_KINDS: &[(Matcher, ProviderErrorKind)] = &[
     // What a server in trouble says of a job is not to be believed.
-    (status_range(500, 599), ErrorClass::Transient),
-    (Matcher::HuaweiCode("DLI", "0999"), ErrorClass::Transient),
-    (Matcher::HuaweiCode("DLI", "0012"), ErrorClass::Transient),
-    (Matcher::HuaweiCode("DLI", "0002"), ErrorClass::NotFound),
-    (Matcher::HuaweiCode("DLI", "0023"), ErrorClass::NotFound),
-    (Matcher::HuaweiCode("DLI", "0013"), ErrorClass::Auth),
-    (Matcher::HuaweiCode("DLI", "0014"), ErrorClass::Auth),
+    (status_range(500, 599), ProviderErrorKind::Transient),
+    (Matcher::HuaweiCode("DLI", "0999"), ProviderErrorKind::Transient),
+    (Matcher::HuaweiCode("DLI", "0012"), ProviderErrorKind::Transient),
+    (Matcher::HuaweiCode("DLI", "0002"), ProviderErrorKind::NotFound),
+    (Matcher::HuaweiCode("DLI", "0023"), ProviderErrorKind::NotFound),
+    (Matcher::HuaweiCode("DLI", "0013"), ProviderErrorKind::Auth),
+    (Matcher::HuaweiCode("DLI", "0014"), ProviderErrorKind::Auth),
     // A result that has expired says nothing of how its job ended.
-    (Matcher::HuaweiCode("DLI", "0100"), ErrorClass::Malformed),
-    (Matcher::HuaweiCode("DLF", "6201"), ErrorClass::NotFound),
-    (Matcher::HuaweiCode("DLF", "6205"), ErrorClass::NotFound),
-    (Matcher::HuaweiCode("DLF", "30137"), ErrorClass::NotFound),
-    (Matcher::HuaweiCode("DLF", "6888"), ErrorClass::Auth),
-    (Matcher::HuaweiCode("APIGW", "0101"), ErrorClass::Misconfigured),
-    (Matcher::HuaweiCode("APIGW", "0201"), ErrorClass::Transient),
-    (Matcher::HuaweiCode("APIGW", "0301"), ErrorClass::Auth),
-    (Matcher::HuaweiCode("APIGW", "0302"), ErrorClass::Auth),
-    (Matcher::HuaweiCode("APIGW", "0307"), ErrorClass::Auth),
-    (Matcher::HuaweiCode("APIGW", "0308"), ErrorClass::RateLimited),
+    (Matcher::HuaweiCode("DLI", "0100"), ProviderErrorKind::Malformed),
+    (Matcher::HuaweiCode("DLF", "6201"), ProviderErrorKind::NotFound),
+    (Matcher::HuaweiCode("DLF", "6205"), ProviderErrorKind::NotFound),
+    (Matcher::HuaweiCode("DLF", "30137"), ProviderErrorKind::NotFound),
+    (Matcher::HuaweiCode("DLF", "6888"), ProviderErrorKind::Auth),
+    (Matcher::HuaweiCode("APIGW", "0101"), ProviderErrorKind::Misconfigured),
+    (Matcher::HuaweiCode("APIGW", "0201"), ProviderErrorKind::Transient),
+    (Matcher::HuaweiCode("APIGW", "0301"), ProviderErrorKind::Auth),
+    (Matcher::HuaweiCode("APIGW", "0302"), ProviderErrorKind::Auth),
+    (Matcher::HuaweiCode("APIGW", "0307"), ProviderErrorKind::Auth),
+    (Matcher::HuaweiCode("APIGW", "0308"), ProviderErrorKind::RateLimited),
     // A 404 in other words comes from a wrong address.
-    (Matcher::DuneMessage(404, &["object not found"]), ErrorClass::NotFound),
-    (Matcher::DuneMessage(400, &["execution id", "invalid"]), ErrorClass::NotFound),
-    (status_range(300, 399), ErrorClass::Misconfigured),
-    (status_range(401, 401), ErrorClass::Auth),
-    (status_range(402, 402), ErrorClass::Quota),
-    (status_range(403, 403), ErrorClass::Auth),
-    (status_range(404, 404), ErrorClass::Misconfigured),
-    (status_range(405, 405), ErrorClass::Misconfigured),
-    (status_range(408, 408), ErrorClass::Transient),
-    (status_range(409, 409), ErrorClass::Transient),
-    (status_range(410, 410), ErrorClass::Misconfigured),
-    (status_range(425, 425), ErrorClass::Transient),
-    (status_range(429, 429), ErrorClass::RateLimited),
+    (Matcher::DuneMessage(404, &["object not found"]), ProviderErrorKind::NotFound),
+    (Matcher::DuneMessage(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
+    (status_range(300, 399), ProviderErrorKind::Misconfigured),
+    (status_range(401, 401), ProviderErrorKind::Auth),
+    (status_range(402, 402), ProviderErrorKind::QuotaExceeded),
+    (status_range(403, 403), ProviderErrorKind::Auth),
+    (status_range(404, 404), ProviderErrorKind::Misconfigured),
+    (status_range(405, 405), ProviderErrorKind::Misconfigured),
+    (status_range(408, 408), ProviderErrorKind::Transient),
+    (status_range(409, 409), ProviderErrorKind::Transient),
+    (status_range(410, 410), ProviderErrorKind::Misconfigured),
+    (status_range(425, 425), ProviderErrorKind::Transient),
+    (status_range(429, 429), ProviderErrorKind::RateLimited),
 ];
 
 const fn status_range(first: u16, last: u16) -> Matcher {
@@ -90,14 +71,14 @@ const fn status_range(first: u16, last: u16) -> Matcher {
 
 /// What a refusal means, with what was told as its text.
 pub(super) fn provider_error(response: ErrorResponse<'_>, message: &str) -> ProviderError {
-    let row = ERROR_CLASSES.iter().find(|(matcher, _)| matcher.matches(response));
-    let class = row.map_or(ErrorClass::Malformed, |(_, class)| *class);
+    let row = ERROR_KINDS.iter().find(|(matcher, _)| matcher.matches(response));
+    let kind = row.map_or(ProviderErrorKind::Malformed, |(_, kind)| *kind);
     let mut text = format!("HTTP {}", response.status);
     if !message.is_empty() {
         text.push_str(": ");
         text.push_str(message);
     }
-    class.into_error(text)
+    ProviderError::new(kind, text)
 }
 
 impl Matcher {
@@ -116,20 +97,6 @@ impl Matcher {
                 let message = response.dune_message.to_lowercase();
                 *status == response.status && fragments.iter().all(|text| message.contains(text))
             }
-        }
-    }
-}
-
-impl ErrorClass {
-    fn into_error(self, text: String) -> ProviderError {
-        match self {
-            Self::Transient => ProviderError::Transient(text),
-            Self::RateLimited => ProviderError::RateLimited(text),
-            Self::Quota => ProviderError::QuotaExceeded(text),
-            Self::Auth => ProviderError::Auth(text),
-            Self::NotFound => ProviderError::NotFound(text),
-            Self::Misconfigured => ProviderError::Misconfigured(text),
-            Self::Malformed => ProviderError::Malformed(text),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From the answer for a job that cannot exist to what a check-up found. Shared by all kinds.
 
-use crate::job::{ConnectionCheck, Finding, ProviderError, UtcTime};
+use crate::job::{ConnectionCheck, Finding, ProviderError, ProviderErrorKind, UtcTime};
 
 use super::http::HttpResponse;
 
@@ -30,17 +30,18 @@ pub(super) fn build_connection_check(
             format!("HTTP {}, of a job that cannot exist", reply.status.as_u16()),
         )
     } else {
-        match rejection_error(&reply) {
-            ProviderError::NotFound(_) => Finding::Ok,
-            ProviderError::Auth(message) if is_permission_error(&reply) => {
+        let ProviderError { kind, message } = rejection_error(&reply);
+        match kind {
+            ProviderErrorKind::NotFound => Finding::Ok,
+            ProviderErrorKind::Auth if is_permission_error(&reply) => {
                 Finding::PermissionDenied(message)
             }
-            ProviderError::Auth(message) => Finding::InvalidCredentials(message),
-            ProviderError::Misconfigured(message) => Finding::WrongEndpoint(message),
-            ProviderError::RateLimited(message) => Finding::RateLimited(message),
-            ProviderError::QuotaExceeded(message) => Finding::QuotaExceeded(message),
-            ProviderError::Transient(message) => Finding::ServiceError(message),
-            ProviderError::Malformed(message) => unexpected_response(&reply, message),
+            ProviderErrorKind::Auth => Finding::InvalidCredentials(message),
+            ProviderErrorKind::Misconfigured => Finding::WrongEndpoint(message),
+            ProviderErrorKind::RateLimited => Finding::RateLimited(message),
+            ProviderErrorKind::QuotaExceeded => Finding::QuotaExceeded(message),
+            ProviderErrorKind::Transient => Finding::ServiceError(message),
+            ProviderErrorKind::Malformed => unexpected_response(&reply, message),
         }
     };
     ConnectionCheck { finding, clock_ahead_s }
@@ -57,14 +58,15 @@ fn unexpected_response(reply: &HttpResponse, message: String) -> Finding {
 
 /// No answer came in, or none that can be held.
 fn finding_for_request_error(error: ProviderError) -> Finding {
-    match error {
-        ProviderError::Transient(message) => Finding::Unreachable(message),
-        ProviderError::Auth(message) => Finding::InvalidCredentials(message),
-        ProviderError::Misconfigured(message) | ProviderError::Malformed(message) => {
+    let ProviderError { kind, message } = error;
+    match kind {
+        ProviderErrorKind::Transient => Finding::Unreachable(message),
+        ProviderErrorKind::Auth => Finding::InvalidCredentials(message),
+        ProviderErrorKind::Misconfigured | ProviderErrorKind::Malformed => {
             Finding::WrongEndpoint(message)
         }
-        ProviderError::NotFound(message)
-        | ProviderError::RateLimited(message)
-        | ProviderError::QuotaExceeded(message) => Finding::UnrecognizedAnswer(message),
+        ProviderErrorKind::NotFound
+        | ProviderErrorKind::RateLimited
+        | ProviderErrorKind::QuotaExceeded => Finding::UnrecognizedAnswer(message),
     }
 }

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::job::{
-    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderTimes, RemoteId,
-    SimilarityKeys, UtcTime,
+    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderErrorKind,
+    ProviderTimes, RemoteId, SimilarityKeys, UtcTime,
 };
 
 use super::Provider;
@@ -110,7 +110,7 @@ impl DataArtsProvider {
 /// Script and instance.
 fn split_id(id: &RemoteId) -> Result<(&str, &str), ProviderError> {
     let parts = id.as_str().split_once('/');
-    parts.ok_or_else(|| ProviderError::NotFound("the id names no instance".into()))
+    parts.ok_or_else(|| ProviderError::new(ProviderErrorKind::NotFound, "the id names no instance"))
 }
 
 impl Provider for DataArtsProvider {
@@ -166,7 +166,10 @@ fn parse_instance(
     }
     let instance: DataArtsInstanceResponse = parse_object(&reply.body)?;
     if instance.status.is_empty() || instance.status.len() > MAX_PROVIDER_STATE_BYTES {
-        return Err(ProviderError::Malformed("the state is empty or too long".into()));
+        return Err(ProviderError::new(
+            ProviderErrorKind::Malformed,
+            "the state is empty or too long",
+        ));
     }
     let observed_state = state_map.lookup(&instance.status).unwrap_or(ObservedState::Unknown);
     let results = match instance.results {

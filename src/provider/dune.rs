@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::job::{
-    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderTimes, RemoteId,
-    SimilarityKeys, UtcTime,
+    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderErrorKind,
+    ProviderTimes, RemoteId, SimilarityKeys, UtcTime,
 };
 
 use super::Provider;
@@ -54,7 +54,9 @@ impl DuneProvider {
     fn endpoint_url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
         let mut url = self.base_url.clone();
         url.path_segments_mut()
-            .map_err(|()| ProviderError::Misconfigured("base_url has no path".into()))?
+            .map_err(|()| {
+                ProviderError::new(ProviderErrorKind::Misconfigured, "base_url has no path")
+            })?
             .pop_if_empty()
             .extend(segments);
         Ok(url)
@@ -74,7 +76,10 @@ impl DuneProvider {
         }
         let body: Map<String, Value> = parse_object(&reply.body)?;
         if body.get("success") == Some(&Value::Bool(false)) {
-            return Err(ProviderError::Malformed("HTTP 200: success is false".into()));
+            return Err(ProviderError::new(
+                ProviderErrorKind::Malformed,
+                "HTTP 200: success is false",
+            ));
         }
         Ok(())
     }
@@ -186,10 +191,16 @@ fn parse_status(
     }
     let status: DuneStatusResponse = parse_object(&reply.body)?;
     if status.execution_id != expected_id.as_str() {
-        return Err(ProviderError::Malformed("an answer for another execution".into()));
+        return Err(ProviderError::new(
+            ProviderErrorKind::Malformed,
+            "an answer for another execution",
+        ));
     }
     if status.state.is_empty() || status.state.len() > MAX_PROVIDER_STATE_BYTES {
-        return Err(ProviderError::Malformed("the state is empty or too long".into()));
+        return Err(ProviderError::new(
+            ProviderErrorKind::Malformed,
+            "the state is empty or too long",
+        ));
     }
     let finished = status.is_execution_finished.as_ref().and_then(Value::as_bool);
     let fallback_state =

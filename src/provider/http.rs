@@ -8,7 +8,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::job::{Answer, Observation, ProviderError, RateLimitInfo, UtcTime};
+use crate::job::{Answer, Observation, ProviderError, ProviderErrorKind, RateLimitInfo, UtcTime};
 
 use super::json_filter::JsonKeyFilter;
 use super::rate_limit_headers;
@@ -80,7 +80,8 @@ impl HttpClient {
         outgoing: HttpRequest<'_>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
-        let transient_error = |error| ProviderError::Transient(error_chain(error));
+        let transient_error =
+            |error| ProviderError::new(ProviderErrorKind::Transient, error_chain(error));
         let mut request = self.client.request(outgoing.method, outgoing.url);
         for (name, value) in &outgoing.headers {
             request = request.header(name, value);
@@ -120,7 +121,8 @@ impl HttpClient {
         max_bytes: usize,
         body: &mut Vec<u8>,
     ) -> Result<(), ProviderError> {
-        let transient_error = |error| ProviderError::Transient(error_chain(error));
+        let transient_error =
+            |error| ProviderError::new(ProviderErrorKind::Transient, error_chain(error));
         let mut received_bytes = 0;
         while let Some(chunk) = response.chunk().await.map_err(transient_error)? {
             received_bytes += chunk.len();
@@ -129,9 +131,10 @@ impl HttpClient {
                 None => body.extend_from_slice(&chunk),
             }
             if body.len() > max_bytes || received_bytes > Self::MAX_RECEIVED_BYTES {
-                return Err(ProviderError::Malformed(format!(
-                    "the answer is longer than {max_bytes} bytes"
-                )));
+                return Err(ProviderError::new(
+                    ProviderErrorKind::Malformed,
+                    format!("the answer is longer than {max_bytes} bytes"),
+                ));
             }
         }
         Ok(())
@@ -143,8 +146,9 @@ pub(super) fn sensitive_header(
     name: HeaderName,
     secret: &SecretString,
 ) -> Result<(HeaderName, HeaderValue), ProviderError> {
-    let mut value = HeaderValue::from_str(secret.expose_secret())
-        .map_err(|_| ProviderError::Auth("the key cannot be sent in a header".into()))?;
+    let mut value = HeaderValue::from_str(secret.expose_secret()).map_err(|_| {
+        ProviderError::new(ProviderErrorKind::Auth, "the key cannot be sent in a header")
+    })?;
     value.set_sensitive(true);
     Ok((name, value))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::job::{ProviderError, UtcTime};
+use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 
 /// Each text that is kept has at most so many bytes.
 pub(super) const MAX_TEXT_BYTES: usize = 8 << 10;
@@ -26,10 +26,17 @@ pub(super) fn is_ascii_id(text: &str) -> bool {
 /// order of our fields, and repeats a text of any length in its complaint.
 pub(super) fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
     if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(ProviderError::Malformed("the answer is not a JSON object".into()));
+        return Err(ProviderError::new(
+            ProviderErrorKind::Malformed,
+            "the answer is not a JSON object",
+        ));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| ProviderError::Malformed(format!("the answer cannot be read: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        ProviderError::new(
+            ProviderErrorKind::Malformed,
+            format!("the answer cannot be read: {error}"),
+        )
+    })
 }
 
 /// Text, cut to `limit` bytes at a character's border.

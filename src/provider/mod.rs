@@ -26,7 +26,8 @@ use crate::config::{
     AuthConfig, PollingConfig, ProviderConfig, ProviderKind, SecretRef, StatementCapture,
 };
 use crate::job::{
-    Answer, ConnectionCheck, ListAnswer, ListWindow, ProviderError, ProviderName, RemoteId, UtcTime,
+    Answer, ConnectionCheck, ListPage, ListWindow, ProviderError, ProviderErrorKind, ProviderName,
+    RemoteId, UtcTime,
 };
 
 use http::HttpClient;
@@ -52,9 +53,13 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     }
 
     /// Asks once for a page of the service's list, where it has one.
-    fn list<'a>(&'a self, _window: &'a ListWindow, _now: UtcTime) -> BoxFuture<'a, ListAnswer> {
-        let error = ProviderError::Misconfigured("has no list".into());
-        Box::pin(std::future::ready(ListAnswer::failed(error)))
+    fn list<'a>(
+        &'a self,
+        _window: &'a ListWindow,
+        _now: UtcTime,
+    ) -> BoxFuture<'a, Answer<ListPage>> {
+        let error = ProviderError::new(ProviderErrorKind::Misconfigured, "has no list");
+        Box::pin(std::future::ready(Answer::failed(error)))
     }
 
     /// Asks the service once to stop the job. Only a person orders that; what became of the job tells

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::job::{
-    AddedBy, ConnectionCheck, JobId, Labels, ProviderError, ProviderName, RemoteId, SimilarityKeys,
-    StoredJob,
+    AddedBy, ConnectionCheck, JobId, Labels, ProviderError, ProviderErrorKind, ProviderName,
+    RemoteId, SimilarityKeys, StoredJob,
 };
 use crate::provider::Provider;
 use crate::store::{ForgetDurations, Registered};
@@ -77,12 +77,13 @@ impl CommandError {
     pub fn is_account_level(&self) -> bool {
         matches!(
             self,
-            Self::Upstream(
-                ProviderError::Auth(_)
-                    | ProviderError::RateLimited(_)
-                    | ProviderError::QuotaExceeded(_)
-                    | ProviderError::Misconfigured(_)
-            )
+            Self::Upstream(ProviderError {
+                kind: ProviderErrorKind::Auth
+                    | ProviderErrorKind::RateLimited
+                    | ProviderErrorKind::QuotaExceeded
+                    | ProviderErrorKind::Misconfigured,
+                ..
+            })
         )
     }
 }

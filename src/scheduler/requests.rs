@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
-use crate::job::{Answer, ListAnswer, ProviderError, ProviderName, RequestTimes, UtcTime};
+use crate::job::{
+    Answer, ListPage, ProviderError, ProviderErrorKind, ProviderName, RequestTimes, UtcTime,
+};
 use crate::provider::Provider;
 use crate::tracker::{Input, ListRequest, PollRequest};
 
@@ -21,7 +23,7 @@ pub(super) enum ProviderRequest {
 #[derive(Debug)]
 enum ProviderResponse {
     Poll(Answer),
-    List(ListAnswer),
+    List(Answer<ListPage>),
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +46,8 @@ impl InFlightRequests {
     /// Asks; a provider that is gone has no answer.
     pub(super) fn send(&mut self, request: ProviderRequest, provider: Option<Arc<dyn Provider>>) {
         let sent_at = Clock::utc_now();
-        let not_configured = || ProviderError::Misconfigured("not configured".into());
+        let not_configured =
+            || ProviderError::new(ProviderErrorKind::Misconfigured, "not configured");
         let task = match &request {
             ProviderRequest::Poll(question) => {
                 let id = question.remote_id.clone();
@@ -61,7 +64,7 @@ impl InFlightRequests {
                 self.tasks.spawn(async move {
                     ProviderResponse::List(match provider {
                         Some(provider) => provider.list(&window, sent_at).await,
-                        None => ListAnswer::failed(not_configured()),
+                        None => Answer::failed(not_configured()),
                     })
                 })
             }
@@ -91,7 +94,7 @@ impl InFlightRequests {
         let (request, sent_at) = self.requests.remove(&id)?;
         let request_times = RequestTimes { sent_at, received_at: Clock::utc_now() };
         let handler_panicked =
-            || ProviderError::Malformed("the answer could not be handled".into());
+            || ProviderError::new(ProviderErrorKind::Malformed, "the answer could not be handled");
         Some(match request {
             ProviderRequest::Poll(question) => {
                 let answer = match response {
@@ -112,9 +115,7 @@ impl InFlightRequests {
             ProviderRequest::List(question) => {
                 let answer = match response {
                     Some(ProviderResponse::List(listing)) => listing,
-                    Some(ProviderResponse::Poll(_)) | None => {
-                        ListAnswer::failed(handler_panicked())
-                    }
+                    Some(ProviderResponse::Poll(_)) | None => Answer::failed(handler_panicked()),
                 };
                 if let Err(error) = &answer.result {
                     let provider = &question.provider;

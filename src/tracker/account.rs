@@ -1,7 +1,7 @@
 //! What the providers of one account share: the budget of a minute, and the key, which the service
 //! locks if it is wrong too often, whichever of them shows it.
 
-use crate::job::{MonotonicTime, ProviderError, ProviderName, RateLimitInfo};
+use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName, RateLimitInfo};
 use crate::policy::RateLimiter;
 
 use super::breaker::{ProviderHealth, RequestPause};
@@ -109,20 +109,21 @@ impl ProviderAccount {
         update_health: impl FnOnce(&mut ProviderHealth),
     ) {
         self.rate_limiter.complete(now);
-        let is_rate_limited = matches!(outcome, Err(ProviderError::RateLimited(_)));
+        let kind = outcome.map_err(|error| error.kind);
+        let is_rate_limited = kind == Err(ProviderErrorKind::RateLimited);
         if let Some(quota) = rate_limit.quota.filter(|_| !is_rate_limited) {
             self.rate_limiter.set_announced_quota(quota, now);
         }
         let rejections_before = health.consecutive_rejections();
-        match outcome {
-            Ok(()) | Err(ProviderError::NotFound(_)) => {
+        match kind {
+            Ok(()) | Err(ProviderErrorKind::NotFound) => {
                 if sent_at >= self.configured_at {
                     health.mark_verified();
                     self.record_success(now);
                 }
                 update_health(health);
             }
-            Err(ProviderError::Auth(_)) => {
+            Err(ProviderErrorKind::Auth) => {
                 let pause = self.pause.clone().filter(|_| self.is_paused(now));
                 health.merge_account_rejections(self.consecutive_rejections, pause);
                 update_health(health);
@@ -134,15 +135,15 @@ impl ProviderAccount {
                     self.pause = health.pause().cloned();
                 }
             }
-            Err(ProviderError::RateLimited(_)) => {
+            Err(ProviderErrorKind::RateLimited) => {
                 self.rate_limiter.record_rejection(sent_at, rate_limit.quota, now);
                 update_health(health);
             }
             Err(
-                ProviderError::QuotaExceeded(_)
-                | ProviderError::Misconfigured(_)
-                | ProviderError::Transient(_)
-                | ProviderError::Malformed(_),
+                ProviderErrorKind::QuotaExceeded
+                | ProviderErrorKind::Misconfigured
+                | ProviderErrorKind::Transient
+                | ProviderErrorKind::Malformed,
             ) => update_health(health),
         }
     }

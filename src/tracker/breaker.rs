@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::job::{
-    ClockReading, MonotonicTime, Outage, OutageEdge, ProviderError, ProviderName, RateLimitInfo,
-    UtcTime,
+    ClockReading, MonotonicTime, Outage, OutageEdge, ProviderError, ProviderErrorKind,
+    ProviderName, RateLimitInfo, UtcTime,
 };
 
 use super::{Action, Notice};
@@ -106,25 +106,29 @@ impl ProviderHealth {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        match outcome {
-            Ok(()) | Err(ProviderError::NotFound(_)) => self.record_success(provider, now, actions),
-            Err(ProviderError::Transient(reason) | ProviderError::Malformed(reason)) => {
+        match outcome.map_err(|error| (error.kind, error)) {
+            Ok(()) | Err((ProviderErrorKind::NotFound, _)) => {
+                self.record_success(provider, now, actions);
+            }
+            Err((ProviderErrorKind::Transient | ProviderErrorKind::Malformed, error)) => {
                 self.count_failure(now);
                 if self.consecutive_failures >= Self::OUTAGE_THRESHOLD {
-                    let notice =
-                        Notice::Failing { provider: provider.clone(), reason: reason.clone() };
-                    self.begin_outage(provider, notice, reason, actions);
+                    let reason = error.message.clone();
+                    let notice = Notice::Failing { provider: provider.clone(), reason };
+                    self.begin_outage(provider, notice, &error.message, actions);
                 }
             }
-            // It refused this job before and has answered for others since: it is about the job.
-            Err(ProviderError::Auth(_) | ProviderError::Misconfigured(_))
+            // The provider rejected this job before and has answered for others since: the
+            // rejection concerns the job alone.
+            Err((ProviderErrorKind::Auth | ProviderErrorKind::Misconfigured, _))
                 if job_rejected_before && !self.is_half_open() => {}
-            Err(
-                rejection @ (ProviderError::RateLimited(_)
-                | ProviderError::QuotaExceeded(_)
-                | ProviderError::Auth(_)
-                | ProviderError::Misconfigured(_)),
-            ) => {
+            Err((
+                ProviderErrorKind::RateLimited
+                | ProviderErrorKind::QuotaExceeded
+                | ProviderErrorKind::Auth
+                | ProviderErrorKind::Misconfigured,
+                rejection,
+            )) => {
                 self.count_failure(now);
                 let reset =
                     rate_limit.remaining.filter(|(left, _)| *left == 0).map(|(_, reset)| reset);
@@ -218,7 +222,7 @@ impl ProviderHealth {
         }
         self.consecutive_rejections = self.consecutive_rejections.saturating_add(1);
         let duration =
-            pause_duration(rejection, self.consecutive_rejections, retry_after, now.jitter);
+            pause_duration(rejection.kind, self.consecutive_rejections, retry_after, now.jitter);
         let reason = rejection.to_string();
         self.pause = Some(RequestPause {
             until: now.monotonic.plus(duration),
@@ -249,7 +253,7 @@ pub(super) fn escalating_pause(consecutive_rejections: u32) -> Duration {
 /// How long a provider is left alone after its `strikes`-th refusal in a row. `Retry-After` is
 /// obeyed within a second and an hour, and never shortens our own growing pause after the first.
 fn pause_duration(
-    rejection: &ProviderError,
+    rejection: ProviderErrorKind,
     consecutive_rejections: u32,
     retry_after: Option<Duration>,
     jitter: f64,
@@ -257,24 +261,24 @@ fn pause_duration(
     const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
     const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
     let own_pause = match rejection {
-        ProviderError::RateLimited(_) => {
+        ProviderErrorKind::RateLimited => {
             let exponential =
                 Duration::from_secs(5) * 2u32.saturating_pow((consecutive_rejections - 1).min(6));
             exponential.min(Duration::from_mins(5)).mul_f64(1.0 + 0.2 * jitter)
         }
-        ProviderError::QuotaExceeded(_)
-        | ProviderError::Auth(_)
-        | ProviderError::Misconfigured(_)
-        | ProviderError::NotFound(_)
-        | ProviderError::Transient(_)
-        | ProviderError::Malformed(_) => escalating_pause(consecutive_rejections),
+        ProviderErrorKind::QuotaExceeded
+        | ProviderErrorKind::Auth
+        | ProviderErrorKind::Misconfigured
+        | ProviderErrorKind::NotFound
+        | ProviderErrorKind::Transient
+        | ProviderErrorKind::Malformed => escalating_pause(consecutive_rejections),
     };
     match (
         retry_after.map(|retry_after| retry_after.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)),
         rejection,
         consecutive_rejections,
     ) {
-        (Some(retry_after), ProviderError::RateLimited(_), 1) => retry_after,
+        (Some(retry_after), ProviderErrorKind::RateLimited, 1) => retry_after,
         (Some(retry_after), _, _) => retry_after.max(own_pause),
         (None, _, _) => own_pause,
     }
@@ -286,24 +290,24 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_respect_retry_after_within_bounds() {
-        let rate_limited = ProviderError::RateLimited(String::new());
-        let auth_error = ProviderError::Auth(String::new());
+        let rate_limited = ProviderErrorKind::RateLimited;
+        let auth_error = ProviderErrorKind::Auth;
         let secs = Duration::from_secs;
         // (refusal, how many in a row, Retry-After, the pause)
         let cases = [
-            (&rate_limited, 1, None, secs(5)),
-            (&rate_limited, 2, None, secs(10)),
-            (&rate_limited, 50, None, secs(300)),
-            (&rate_limited, 1, Some(secs(0)), secs(1)),
-            (&rate_limited, 1, Some(secs(2)), secs(2)),
-            (&rate_limited, 1, Some(secs(999_999)), secs(3600)),
-            (&rate_limited, 3, Some(secs(2)), secs(20)),
-            (&auth_error, 1, None, secs(60)),
-            (&auth_error, 2, None, secs(300)),
-            (&auth_error, 3, None, secs(900)),
-            (&auth_error, 4, None, secs(1800)),
-            (&auth_error, 900, None, secs(1800)),
-            (&auth_error, 1, Some(secs(120)), secs(120)),
+            (rate_limited, 1, None, secs(5)),
+            (rate_limited, 2, None, secs(10)),
+            (rate_limited, 50, None, secs(300)),
+            (rate_limited, 1, Some(secs(0)), secs(1)),
+            (rate_limited, 1, Some(secs(2)), secs(2)),
+            (rate_limited, 1, Some(secs(999_999)), secs(3600)),
+            (rate_limited, 3, Some(secs(2)), secs(20)),
+            (auth_error, 1, None, secs(60)),
+            (auth_error, 2, None, secs(300)),
+            (auth_error, 3, None, secs(900)),
+            (auth_error, 4, None, secs(1800)),
+            (auth_error, 900, None, secs(1800)),
+            (auth_error, 1, Some(secs(120)), secs(120)),
         ];
         for (error, consecutive_rejections, retry_after, expected) in cases {
             let pause = pause_duration(error, consecutive_rejections, retry_after, 0.0);

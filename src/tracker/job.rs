@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::job::{
     Answer, Change, ClockReading, CurrentState, JobId, LocalOutcome, MonotonicTime, NotFoundStreak,
-    Observation, PollRecord, ProviderError, RemoteId, RequestTimes, SimilarityKeys, State,
-    StoredJob, Transition, UtcTime, Verdict, evaluate_observation, local_end_transition,
+    Observation, PollRecord, ProviderError, ProviderErrorKind, RemoteId, RequestTimes,
+    SimilarityKeys, State, StoredJob, Transition, UtcTime, Verdict, evaluate_observation,
+    local_end_transition,
 };
 
 use super::ProviderSettings;
@@ -131,8 +132,9 @@ impl TrackedJob {
         now: ClockReading,
     ) -> PollOutcome {
         self.polls = self.polls.saturating_add(1);
-        self.last_poll_rejected =
-            matches!(answer.result, Err(ProviderError::Auth(_) | ProviderError::Misconfigured(_)));
+        self.last_poll_rejected = answer.result.as_ref().is_err_and(|error| {
+            matches!(error.kind, ProviderErrorKind::Auth | ProviderErrorKind::Misconfigured)
+        });
         match answer.result {
             Ok(observation) => {
                 let server_date = answer.server_date;
@@ -236,22 +238,23 @@ impl TrackedJob {
         now: ClockReading,
     ) -> PollOutcome {
         self.failed_polls = self.failed_polls.saturating_add(1);
-        let due = match error {
-            ProviderError::Transient(_)
-            | ProviderError::Malformed(_)
-            | ProviderError::NotFound(_)
-            | ProviderError::Auth(_)
-            | ProviderError::Misconfigured(_) => {
+        let due = match error.kind {
+            ProviderErrorKind::Transient
+            | ProviderErrorKind::Malformed
+            | ProviderErrorKind::NotFound
+            | ProviderErrorKind::Auth
+            | ProviderErrorKind::Misconfigured => {
                 self.polls_without_change = self.polls_without_change.saturating_add(1);
                 now.monotonic
                     .plus(limits.backoff.next_interval(self.polls_without_change, now.jitter))
             }
             // The lane is closed; this job is as due as it was.
-            ProviderError::RateLimited(_) | ProviderError::QuotaExceeded(_) => now.monotonic,
+            ProviderErrorKind::RateLimited | ProviderErrorKind::QuotaExceeded => now.monotonic,
         };
         let mut poll_record = self.make_poll_record(id, request_times.received_at, due, now);
         poll_record.last_poll_error = Some(error.to_string());
-        if let ProviderError::NotFound(reason) = error {
+        if error.kind == ProviderErrorKind::NotFound {
+            let reason = &error.message;
             let was_seen = self.current_state.last_success_sent_at.is_some();
             let timeout = if was_seen {
                 limits.lost_after.previously_seen

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::job::{Answer, ClockReading, ListAnswer, MonotonicTime, RateLimitInfo, RequestTimes};
+use crate::job::{Answer, ClockReading, ListPage, MonotonicTime, RateLimitInfo, RequestTimes};
 
 use super::list_batch::WaitingJob;
 use super::phase::PollPhase;
@@ -15,7 +15,7 @@ impl Tracker {
         &mut self,
         request: ListRequest,
         request_times: RequestTimes,
-        answer: ListAnswer,
+        answer: Answer<ListPage>,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Change, DurationSample, JobId, ListAnswer, ListWindow, MonotonicTime,
+    Anomaly, Answer, Change, DurationSample, JobId, ListPage, ListWindow, MonotonicTime,
     NotFoundTimeout, Outage, PollRecord, ProviderName, RemoteId, RequestTimes, StoredJob, UtcTime,
 };
 use crate::policy::{Backoff, PollRule};
@@ -87,7 +87,7 @@ pub enum Input {
     /// A poll came back.
     PollAnswered(JobId, ProviderIndex, RequestTimes, Box<Answer>),
     /// A page of a list came back.
-    ListAnswered(ListRequest, RequestTimes, Box<ListAnswer>),
+    ListAnswered(ListRequest, RequestTimes, Box<Answer<ListPage>>),
     /// A change is committed.
     ChangeCommitted(JobId),
     /// The store found another state than the change expected, and wrote nothing: this is the job

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::job::{
-    Answer, ClockReading, JobId, ListAnswer, MonotonicTime, NotFoundTimeout, Observation,
-    ObservedState, ProviderError, ProviderName, UtcTime,
+    Answer, ClockReading, JobId, ListPage, MonotonicTime, NotFoundTimeout, Observation,
+    ObservedState, ProviderErrorKind, ProviderName, UtcTime,
 };
 use crate::policy::{Backoff, DurationHistory};
 
@@ -316,7 +316,7 @@ impl ProviderQueue {
         &mut self,
         account: &mut ProviderAccount,
         jobs: &[WaitingJob],
-        answer: &ListAnswer,
+        answer: &Answer<ListPage>,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
@@ -324,8 +324,8 @@ impl ProviderQueue {
         let sent_at = polls.last().map_or(now.monotonic, |poll| poll.sent_at);
         self.in_flight_requests = self.in_flight_requests.saturating_sub(1);
         let outcome = answer.result.as_ref().map(drop);
-        match outcome {
-            Ok(()) | Err(ProviderError::RateLimited(_) | ProviderError::QuotaExceeded(_)) => {}
+        match outcome.map_err(|error| error.kind) {
+            Ok(()) | Err(ProviderErrorKind::RateLimited | ProviderErrorKind::QuotaExceeded) => {}
             Err(_) => self.list_batcher.record_failure(now.monotonic),
         }
         // A list that is forbidden or not there says nothing of the single jobs.

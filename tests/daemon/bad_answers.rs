@@ -123,7 +123,7 @@ async fn assert_pauses_provider(name: &str, fault: Fault, why: &str) {
     let daemon = home.start();
     home.run_client_ok(&["add", "dune", EXECUTION_ID]);
     dune.wait_for_requests(1, EVENT_TIMEOUT).await;
-    daemon.wait_for_status(&home, |status| status["providers"][0]["paused"].is_object()).await;
+    daemon.wait_for_status(&home, |status| status["providers"][0]["pause"].is_object()).await;
     let status = home.run_client_ok(&["status"]);
     assert!(status.contains(why), "{name}: {status}");
     assert_eq!(home.run_client(&["status", "--fail"]).status.code(), Some(1), "{name}");
@@ -282,13 +282,13 @@ async fn fault_34_one_forbidden_job_does_not_pause_the_provider_repeatedly() {
     let daemon = home.start();
     home.run_client_ok(&["add", "dune", "01THEIRS", "01OURS"]);
     dune.wait_for_first_request_for("01THEIRS", EVENT_TIMEOUT).await;
-    daemon.wait_for_status(&home, |status| status["providers"][0]["paused"].is_object()).await;
+    daemon.wait_for_status(&home, |status| status["providers"][0]["pause"].is_object()).await;
     home.run_client_ok(&["reload"]);
     // From now on it is known to be about the job: both are asked on.
     dune.wait_for_requests_for("01OURS", 10, EVENT_TIMEOUT).await;
     dune.wait_for_requests_for("01THEIRS", 4, EVENT_TIMEOUT).await;
     dune.wait_for_requests_for("01OURS", 20, EVENT_TIMEOUT).await;
-    daemon.wait_for_status(&home, |status| status["providers"][0]["paused"].is_null()).await;
+    daemon.wait_for_status(&home, |status| status["providers"][0]["pause"].is_null()).await;
     let row = "SELECT state, last_poll_error FROM jobs WHERE remote_id = '01THEIRS'";
     assert_eq!(db::query_value(&home.database(), row), "registered|HTTP 403: not yours");
 }
@@ -318,7 +318,7 @@ async fn fault_34_a_rejected_signature_is_not_retried_at_once() {
         &[&["add", "lake"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat(),
     );
     lake.wait_for_requests(1, EVENT_TIMEOUT).await;
-    let paused = |status: &serde_json::Value| status["providers"][1]["paused"].is_object();
+    let paused = |status: &serde_json::Value| status["providers"][1]["pause"].is_object();
     daemon.wait_for_status(&home, paused).await;
     let why = home.run_client_ok(&["status"]);
     assert!(why.contains("verify aksk signature fail"), "{why}");

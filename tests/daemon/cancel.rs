@@ -51,7 +51,7 @@ async fn three_providers(provider_toml: &str) -> (FakeServer, DaemonHome) {
 /// Whether dune is left alone.
 fn is_paused(status: &Value) -> bool {
     let mut own = status["providers"].as_array().expect("providers").iter();
-    own.any(|own| own["provider"] == "dune" && !own["paused"].is_null())
+    own.any(|own| own["provider"] == "dune" && !own["pause"].is_null())
 }
 
 /// What `check` found, and its exit code.
@@ -96,7 +96,7 @@ async fn a_running_job_of_each_kind_is_stopped_and_its_end_is_observed() {
     // Cancels count on the budget, like polls.
     let sent = |status: &Value| {
         let sent = status["providers"].as_array().expect("providers").iter();
-        sent.map(|own| own["sent_last_minute"].as_u64().unwrap_or(0)).sum::<u64>()
+        sent.map(|own| own["requests_last_minute"].as_u64().unwrap_or(0)).sum::<u64>()
     };
     let asked = cloud.request_count() as u64;
     daemon.wait_for_status(&home, |status| sent(status) == asked).await;
@@ -142,19 +142,19 @@ async fn the_api_reports_each_rejection_by_its_code() {
         other => panic!("{other:?}"),
     };
     cloud.inject_fault(FaultTarget::All, Fault::status(500, ""), FaultRepeat::Once);
-    assert_eq!(refusal(1).await, (502, "refused_upstream".to_owned()));
+    assert_eq!(refusal(1).await, (502, "provider_rejected".to_owned()));
     assert_eq!(refusal(9).await, (404, "not_found".to_owned()));
     cloud.set_credentials("another");
-    assert_eq!(refusal(1).await, (502, "refused_upstream".to_owned()));
+    assert_eq!(refusal(1).await, (502, "provider_rejected".to_owned()));
     daemon.wait_for_status(&home, is_paused).await;
     let asked = cloud.request_count();
-    assert_eq!(refusal(1).await, (409, "paused".to_owned()), "it refuses us");
+    assert_eq!(refusal(1).await, (409, "provider_paused".to_owned()), "it refuses us");
     assert_eq!(cloud.request_count(), asked, "a provider that refuses is left alone");
     cloud.set_credentials(fake_server::API_KEY);
     home.run_client_ok(&["reload"]);
     daemon.wait_for_status(&home, |status| !is_paused(status)).await;
     home.run_client_ok(&["cancel", "1"]);
-    assert_eq!(refusal(1).await, (409, "over".to_owned()));
+    assert_eq!(refusal(1).await, (409, "job_finished".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +176,7 @@ async fn check_reports_each_misconfigured_provider() {
     let _daemon = home.start();
     for provider in ["dune", "lake", "scripts"] {
         let (answer, exit) = run_check(&home, provider);
-        assert_eq!((exit, &answer["found"]), (0, &"well".into()), "{provider}: {answer}");
+        assert_eq!((exit, &answer["finding"]), (0, &"ok".into()), "{provider}: {answer}");
         assert_eq!(answer["advice"], Value::Array(Vec::new()), "{answer}");
     }
     let hours_ago = (Timestamp::from_millisecond(Clock::utc_now().as_millis()).expect("a time")
@@ -197,15 +197,15 @@ async fn check_reports_each_misconfigured_provider() {
     cloud.set_credentials("another");
     for provider in ["dune", "lake", "scripts"] {
         let (answer, exit) = run_check(&home, provider);
-        assert_eq!((exit, &answer["found"]), (1, &"credentials".into()), "{answer}");
-        assert!(answer["told"].as_str().is_some_and(|told| told.contains("401")), "{answer}");
+        assert_eq!((exit, &answer["finding"]), (1, &"invalid_credentials".into()), "{answer}");
+        assert!(answer["detail"].as_str().is_some_and(|told| told.contains("401")), "{answer}");
         assert!(answer["advice"][0].as_str().is_some_and(|told| told.contains("auth")));
     }
     let people = utf8(&home.run_client(&["check", "lake"]).stdout);
     assert!(people.starts_with("lake: credentials: HTTP 401: APIGW.0301"), "{people}");
     cloud.pause().await;
     let (answer, exit) = run_check(&home, "lake");
-    assert_eq!((exit, &answer["found"]), (1, &"unreachable".into()), "{answer}");
+    assert_eq!((exit, &answer["finding"]), (1, &"unreachable".into()), "{answer}");
     assert_eq!(cloud.client_violations(), [""; 0]);
     assert!(!home.log().contains(fake_server::API_KEY), "{}", home.log());
 
@@ -225,7 +225,7 @@ async fn checking_a_paused_provider_keeps_it_paused() {
     let asked = cloud.request_count();
     cloud.set_credentials(fake_server::API_KEY);
     let (answer, exit) = run_check(&home, "dune");
-    assert_eq!((exit, &answer["found"]), (0, &"well".into()), "{answer}");
+    assert_eq!((exit, &answer["finding"]), (0, &"ok".into()), "{answer}");
     assert_eq!(cloud.request_count(), asked + 1);
     daemon.wait_for_status(&home, is_paused).await;
     home.run_client_ok(&["reload"]);

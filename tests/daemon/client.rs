@@ -103,7 +103,7 @@ async fn a_shell_script_adds_waits_and_goes_on() {
     let output = support::daemon::run_with_timeout(&mut shell, "", EVENT_TIMEOUT);
     let printed = utf8(&output.stdout);
     assert!(output.status.success(), "{}", utf8(&output.stderr));
-    assert!(printed.contains("dune/01WELL known") && printed.ends_with("done\n"), "{printed}");
+    assert!(printed.contains("dune/01WELL existing") && printed.ends_with("done\n"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +157,7 @@ async fn adding_again_is_idempotent_and_updates_labels() {
         "1 dune/01LONG added\n"
     );
     let again = home.run_client_ok(&["add", "dune", "01LONG", "01LONG", "--label", "run=7"]);
-    assert_eq!(again, "1 dune/01LONG known\n1 dune/01LONG known\n");
+    assert_eq!(again, "1 dune/01LONG existing\n1 dune/01LONG existing\n");
     let labels = "SELECT count(*), labels, added_by FROM jobs";
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(
@@ -268,7 +268,7 @@ async fn the_api_works_with_plain_curl() {
     let body = r#"{"jobs":[{"provider":"dune","remote_id":"01WELL"},{"provider":"dune","remote_id":"?"}]}"#;
     let added = curl(&["-d", body, "http://jobtrack/v1/jobs"]);
     assert!(
-        added.contains("422") && added.contains("\"known\"") && added.contains("\"rejected\""),
+        added.contains("422") && added.contains("\"existing\"") && added.contains("\"rejected\""),
         "{added}"
     );
     let bad = curl(&["-d", "{\"jobs\":", "http://jobtrack/v1/jobs"]);

@@ -122,7 +122,7 @@ async fn a_removed_provider_keeps_its_jobs_waiting_and_goes_on_when_it_is_back()
     let (without, _) = good.split_once("[providers.dune]").expect("a provider");
     home.write_config(without);
     assert!(home.run_client_ok(&["reload"]).contains("provider dune removed; its jobs wait"));
-    daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
+    daemon.wait_for_status(&home, |status| status["degraded_reasons"][0].is_string()).await;
     let refused = home.run_client(&["add", "dune", "01NEW"]);
     assert!(utf8(&refused.stderr).contains("not configured"), "{}", utf8(&refused.stderr));
     home.write_config(&good);

@@ -27,8 +27,8 @@ async fn similarity_key_comes_from_the_user_else_the_provider() {
     let (_dune, home) = daemon_with_running_jobs(&["A", "B", "C"]).await;
     let daemon = home.start();
     home.run_client_ok(&["add", "dune", "A"]);
-    home.run_client_ok(&["add", "dune", "B", "--like", "nightly"]);
-    home.run_client_with_input(&["add", "dune", "-", "--like", "by lines"], "C team=data\n");
+    home.run_client_ok(&["add", "dune", "B", "--similar-to", "nightly"]);
+    home.run_client_with_input(&["add", "dune", "-", "--similar-to", "by lines"], "C team=data\n");
     for id in ["1", "2", "3"] {
         home.run_client_ok(&["poll", id]);
     }
@@ -41,11 +41,13 @@ async fn similarity_key_comes_from_the_user_else_the_provider() {
     );
     let shown: serde_json::Value =
         serde_json::from_str(&home.run_client_ok(&["--json", "show", "1"])).expect("JSON");
-    assert_eq!(shown["likeness"], serde_json::json!(["query 980708"]));
+    assert_eq!(shown["similarity_keys"], serde_json::json!(["query 980708"]));
 
     // Said of a job that is known, it counts from then on; unsaid, nothing changes.
-    assert!(home.run_client_ok(&["add", "dune", "A", "--like", "weekly"]).contains("known"));
-    assert!(home.run_client_ok(&["add", "dune", "A", "B"]).contains("known"));
+    assert!(
+        home.run_client_ok(&["add", "dune", "A", "--similar-to", "weekly"]).contains("existing")
+    );
+    assert!(home.run_client_ok(&["add", "dune", "A", "B"]).contains("existing"));
     home.run_client_ok(&["poll", "1"]);
     daemon.kill();
     let _daemon = home.start();
@@ -60,7 +62,7 @@ async fn a_similarity_key_has_1_to_128_characters() {
     let _daemon = home.start();
     let long = "x".repeat(129);
     for bad in ["", "a\nb", "a\u{7f}", long.as_str()] {
-        let refused = home.run_client(&["add", "dune", "A", "--like", bad]);
+        let refused = home.run_client(&["add", "dune", "A", "--similar-to", bad]);
         assert_eq!(refused.status.code(), Some(2), "{bad:?}");
         assert!(utf8(&refused.stderr).contains("1 to 128 characters"), "{bad:?}");
     }
@@ -96,12 +98,16 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
     let daemon = home.start();
     let left = || db::query_rows(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
     let steps: [(&[&str], &str, &str); 7] = [
-        (&["dune", "--like", "query 7"], "dune: 1 run forgotten\n", "2 3 4 5 6"),
-        (&["dune", "--like", "query 7"], "dune: 0 runs forgotten\n", "2 3 4 5 6"),
-        (&["dune", "--like", "nightly"], "dune: 1 run forgotten\n", "3 4 5 6"),
+        (&["dune", "--similar-to", "query 7"], "dune: 1 run forgotten\n", "2 3 4 5 6"),
+        (&["dune", "--similar-to", "query 7"], "dune: 0 runs forgotten\n", "2 3 4 5 6"),
+        (&["dune", "--similar-to", "nightly"], "dune: 1 run forgotten\n", "3 4 5 6"),
         (&["never_heard_of"], "never_heard_of: 0 runs forgotten\n", "3 4 5 6"),
-        (&["gone", "--like", "queue q, DDL"], "gone: 2 runs forgotten\n", "3 4 5"),
-        (&["--json", "dune"], "{\"provider\":\"dune\",\"like\":null,\"forgotten\":2}\n", "5"),
+        (&["gone", "--similar-to", "queue q, DDL"], "gone: 2 runs forgotten\n", "3 4 5"),
+        (
+            &["--json", "dune"],
+            "{\"provider\":\"dune\",\"similar_to\":null,\"forgotten_count\":2}\n",
+            "5",
+        ),
         (&["dune"], "dune: 0 runs forgotten\n", "5"),
     ];
     for (arguments, printed, expected) in steps {
@@ -193,13 +199,13 @@ async fn durations_are_learned_under_the_users_similarity_key() {
         "requests_per_minute = 6000\nmin_interval = \"1h\"\nmax_interval = \"1h\"",
     );
     let daemon = home.start();
-    home.run_client_ok(&["add", "dune", "GIVEN", "--like", "nightly"]);
+    home.run_client_ok(&["add", "dune", "GIVEN", "--similar-to", "nightly"]);
     home.run_client_ok(&["add", "dune", "TOLD", "LATER"]);
     for id in ["1", "2", "3"] {
         home.run_client_ok(&["poll", id]);
     }
     // It is tracked already, and what it was like is known.
-    home.run_client_ok(&["add", "dune", "LATER", "--like", "weekly"]);
+    home.run_client_ok(&["add", "dune", "LATER", "--similar-to", "weekly"]);
     home.run_client_ok(&["cancel", "1", "2", "3"]);
     let names = "SELECT likeness FROM lesson ORDER BY likeness";
     assert_eq!(
@@ -230,7 +236,7 @@ async fn durations_from_earlier_daemons_decide_poll_times() {
     home.run_client_ok(&["add", "dune", "BEFORE"]);
     wait_for_query_value(&home, &is_left_alone("remote_id = 'BEFORE' AND polls = 1"), "1").await;
     assert_eq!(
-        home.run_client_ok(&["forget", "dune", "--like", "query 980708"]),
+        home.run_client_ok(&["forget", "dune", "--similar-to", "query 980708"]),
         "dune: 40 runs forgotten\n"
     );
     home.run_client_ok(&["forget", "dune"]);

@@ -41,7 +41,7 @@ async fn an_outage_that_outlives_the_daemon_is_closed_by_the_next_one() {
     let open = "SELECT count(*) FROM outages WHERE provider = 'dune' AND ended_at IS NULL";
     wait_for_query_value(&home, open, "1").await;
     daemon
-        .wait_for_status(&home, |status| status["providers"][0]["outage_since"].is_string())
+        .wait_for_status(&home, |status| status["providers"][0]["outage_began_at"].is_string())
         .await;
     daemon.kill();
     dune.resume().await;
@@ -69,7 +69,7 @@ async fn old_jobs_are_pruned_with_their_history() {
         dune.add_job(&format!("01SHORT{n}"), JobScript::new().ending_with(JobEnd::Completed));
     }
     dune.add_job("01FAILED", JobScript::new().ending_with(JobEnd::Failed));
-    let keep = "[maintenance]\nprune = \"* * * * * *\"\nkeep = { succeeded = \"1s\", default = \"forever\" }";
+    let keep = "[maintenance]\nprune_schedule = \"* * * * * *\"\nretention = { succeeded = \"1s\", default = \"forever\" }";
     let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{keep}"));
     let _daemon = home.start();
     let short: Vec<_> = (0..30).map(|n| format!("01SHORT{n}")).collect();
@@ -89,8 +89,10 @@ async fn old_jobs_are_pruned_with_their_history() {
 
 #[test]
 fn a_user_maintenance_table_replaces_the_default() {
-    let home =
-        DaemonHome::new("http://127.0.0.1:9", "[maintenance]\nkeep = { default = \"forever\" }");
+    let home = DaemonHome::new(
+        "http://127.0.0.1:9",
+        "[maintenance]\nretention = { default = \"forever\" }",
+    );
     let config =
         jobtrack::config::load(Some(&home.path("config.toml")), &std::collections::BTreeMap::new());
     let keep = config.expect("a config").config.maintenance.retention;
@@ -101,7 +103,8 @@ fn a_user_maintenance_table_replaces_the_default() {
 async fn a_missed_maintenance_run_is_caught_up() {
     let dune = FakeServer::start().await;
     dune.add_job("01OLD", JobScript::new().ending_with(JobEnd::Completed));
-    let daily = "[maintenance]\nprune = \"17 3 * * *\"\nkeep = { succeeded = \"1s\" }";
+    let daily =
+        "[maintenance]\nprune_schedule = \"17 3 * * *\"\nretention = { succeeded = \"1s\" }";
     let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{daily}"));
     let daemon = home.start();
     home.run_client_ok(&["add", "dune", "01OLD"]);

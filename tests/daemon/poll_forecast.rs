@@ -71,7 +71,10 @@ fn json_lines(home: &DaemonHome, arguments: &[&str]) -> Vec<Value> {
 async fn show_prints_next_poll_and_expected_end() {
     let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let _daemon = home.start();
-    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["OUTLIVED"]]);
+    record_past_runs_and_poll(
+        &home,
+        &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["OUTLIVED"]],
+    );
 
     let row = |job: &str, key: &str| show_row(&home, job, key).unwrap_or_default();
     let next = row("dune/NEW", "next poll");
@@ -97,31 +100,34 @@ async fn json_has_forecast_fields_and_lists_do_not() {
     let (_dune, home) =
         fake_dune_with_past_runs("requests_per_minute = 3000\nprice = \"500ms\"").await;
     let _daemon = home.start();
-    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--like", "nightly"], &["RIPE"]]);
+    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["RIPE"]]);
 
-    let outlook = |job: &str| json_lines(&home, &["show", job]).remove(0)["outlook"].take();
+    let outlook = |job: &str| json_lines(&home, &["show", job]).remove(0)["forecast"].take();
     for job in ["9", "dune/NEW"] {
         let outlook = outlook(job);
-        assert_eq!(outlook["reason"], "promise");
-        assert_eq!(outlook["like"], "query 980708");
-        assert_eq!(outlook["past_runs"], 8);
+        assert_eq!(outlook["reason"], "max_wait");
+        assert_eq!(outlook["similarity_key"], "query 980708");
+        assert_eq!(outlook["similar_run_count"], 8);
         let number = |key: &str| outlook[key].as_f64().expect(key);
         assert!(
             (0.0..=PAST_RUN_DURATION.as_secs_f64()).contains(&number("next_poll_in_s")),
             "{outlook}"
         );
-        assert!((199.0..201.0).contains(&number("past_median_s")), "{outlook}");
-        assert!((100.0..220.0).contains(&number("ends_in_s")), "{outlook}");
+        assert!((199.0..201.0).contains(&number("similar_median_s")), "{outlook}");
+        assert!((100.0..220.0).contains(&number("expected_remaining_s")), "{outlook}");
     }
     let other = outlook("dune/OTHER");
-    assert_eq!((other.get("past_runs"), other["ends_in_s"].clone()), (None, Value::Null));
+    assert_eq!(
+        (other.get("similar_run_count"), other["expected_remaining_s"].clone()),
+        (None, Value::Null)
+    );
     // It may be over any moment.
     let ripe = outlook("dune/RIPE");
     assert_eq!((&ripe["reason"], &ripe["price_s"]), (&"price".into(), &0.5.into()), "{ripe}");
     assert_eq!(outlook("dune/PAST1"), Value::Null);
     let listed = json_lines(&home, &["list"]);
     assert_eq!(listed.len(), 3);
-    assert!(listed.iter().all(|job| job.get("outlook").is_none()), "{listed:?}");
+    assert!(listed.iter().all(|job| job.get("forecast").is_none()), "{listed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +148,7 @@ async fn backoff_is_reported_as_the_reason() {
 async fn wait_prints_the_expected_end() {
     let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let _daemon = home.start();
-    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--like", "nightly"]]);
+    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--similar-to", "nightly"]]);
     let first_line = |arguments: &[&str]| {
         let mut waiting = home
             .client_command(&[&["wait", "--timeout", "20s"], arguments].concat())

@@ -85,7 +85,7 @@ async fn a_reload_renames_and_polling_continues() {
     configure(&home, &dune, &[("old", "")]);
     let daemon = home.start();
     start_outage(&home, &dune).await;
-    configure(&home, &dune, &[("new", "formerly = [\"older\", \"old\"]")]);
+    configure(&home, &dune, &[("new", "previous_names = [\"older\", \"old\"]")]);
     let told = home.run_client_ok(&["reload"]);
     assert!(told.contains("provider old is now new, 2 jobs with it"), "{told}");
     assert!(!told.contains("wait"), "{told}");
@@ -95,7 +95,7 @@ async fn a_reload_renames_and_polling_continues() {
         })
         .await;
     assert_renamed(&home, &dune).await;
-    daemon.wait_for_status(&home, |status| status["degraded"][0].is_null()).await;
+    daemon.wait_for_status(&home, |status| status["degraded_reasons"][0].is_null()).await;
     let again = home.run_client_ok(&["reload"]);
     assert!(again.contains("no setting changed"), "{again}");
 }
@@ -110,7 +110,7 @@ async fn a_restart_renames_before_it_serves() {
     let daemon = home.start();
     start_outage(&home, &dune).await;
     assert!(daemon.stop().success());
-    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let daemon = home.start();
     assert_renamed(&home, &dune).await;
     assert!(home.log().contains("provider old is now new, 2 jobs with it"), "{}", home.log());
@@ -130,7 +130,7 @@ async fn a_name_conflict_is_reported_and_changes_nothing_until_resolved() {
     }
     let before = || db::query_rows(&home.database(), "SELECT id, provider FROM jobs ORDER BY id");
     let was = before();
-    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let refused = home.run_client(&["reload"]);
     let why = utf8(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{why}");
@@ -148,7 +148,7 @@ async fn a_name_conflict_is_reported_and_changes_nothing_until_resolved() {
     let daemon = home.start();
     assert_eq!((before(), told("until then")), (was, 1), "{}", home.log());
     let waits = "provider old is not configured; 2 jobs of it wait";
-    daemon.wait_for_status(&home, |status| status["degraded"][0] == waits).await;
+    daemon.wait_for_status(&home, |status| status["degraded_reasons"][0] == waits).await;
     wait_for_more_polls(&home, 2).await;
 
     home.run_client_ok(&["untrack", "1"]);
@@ -189,7 +189,7 @@ async fn no_add_is_left_under_the_previous_name() {
         })
         .collect();
     wait_for_query_value(&home, "SELECT count(*) > 400 FROM jobs", "1").await;
-    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let told = home.run_client_ok(&["reload"]);
     assert!(told.contains("provider old is now new"), "{told}");
     let mut acknowledged = 0;
@@ -220,11 +220,11 @@ async fn a_rename_waits_for_pending_writes() {
     let mut line = [0; 4];
     operator.stdout.as_mut().expect("a pipe").read_exact(&mut line).expect("it is held");
 
-    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let mut reload = home.client_command(&["reload"]);
     let reload = reload.stdout(Stdio::piped()).spawn().expect("a client");
     daemon.wait_for_notification("RELOADING=1", &home);
-    daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
+    daemon.wait_for_status(&home, |status| status["degraded_reasons"][0].is_string()).await;
     let asked = dune.request_count();
     dune.wait_for_requests(asked + 3, EVENT_TIMEOUT).await;
     daemon
@@ -251,7 +251,7 @@ async fn an_on_demand_request_in_flight_survives_the_rename() {
     let mut errand = home.client_command(&["check", "old"]);
     let errand = errand.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a client");
     dune.wait_for_requests(1, EVENT_TIMEOUT).await;
-    configure(&home, &dune, &[("new", "formerly = [\"old\"]")]);
+    configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     home.run_client_ok(&["reload"]);
     let in_flight = |status: &Value, count: u64| {
         let providers = status["providers"].as_array().expect("providers");

@@ -4,7 +4,8 @@
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::fake_server::FakeServer;
 use crate::support::{self, db};
-use jobtrack::provider::classify::{ERROR_CLASSES, ErrorClass, Matcher};
+use jobtrack::job::ProviderErrorKind;
+use jobtrack::provider::classify::{ERROR_KINDS, Matcher};
 
 const README: &str = include_str!("../../README.md");
 
@@ -86,14 +87,14 @@ fn readme_error_table_matches_the_code() {
     let (_, table) = README.split_once("## What an answer means\n").expect("the chapter");
     let rows: Vec<_> =
         table.lines().skip_while(|line| !line.starts_with('|')).skip(2).take(7).collect();
-    for (sign, meaning) in ERROR_CLASSES {
+    for (sign, meaning) in ERROR_KINDS {
         let row = rows[match meaning {
-            ErrorClass::Transient => 1,
-            ErrorClass::Malformed => 2,
-            ErrorClass::RateLimited => 3,
-            ErrorClass::Auth | ErrorClass::Quota => 4,
-            ErrorClass::Misconfigured => 5,
-            ErrorClass::NotFound => 6,
+            ProviderErrorKind::Transient => 1,
+            ProviderErrorKind::Malformed => 2,
+            ProviderErrorKind::RateLimited => 3,
+            ProviderErrorKind::Auth | ProviderErrorKind::QuotaExceeded => 4,
+            ProviderErrorKind::Misconfigured => 5,
+            ProviderErrorKind::NotFound => 6,
         }];
         let says = row.split('|').nth(1).expect("a column");
         let named = match sign {

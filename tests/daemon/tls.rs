@@ -110,7 +110,7 @@ async fn fault_36_an_invalid_certificate_changes_nothing() {
         home.run_client_ok(&["add", "dune", EXECUTION_ID]);
         daemon
             .wait_for_status(&home, |status| {
-                status["providers"][0]["failures_in_a_row"].as_u64() >= Some(3)
+                status["providers"][0]["consecutive_failures"].as_u64() >= Some(3)
             })
             .await;
         let polled = home.poll_job_1();

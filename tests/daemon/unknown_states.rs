@@ -14,7 +14,7 @@ const HOURLY_POLLING_TOML: &str =
 
 async fn wait_for_unknown_states(daemon: &Daemon, home: &DaemonHome, states: &[&str]) {
     let such = |status: &serde_json::Value| {
-        status["providers"][0]["unknown_words"] == serde_json::json!(states)
+        status["providers"][0]["unknown_states"] == serde_json::json!(states)
     };
     daemon.wait_for_status(home, such).await;
 }
@@ -40,14 +40,14 @@ async fn an_unknown_state_is_listed_until_mapped_in_the_config() {
     // What is known already is refused, and changes nothing.
     home.configure(
         &dune.base_url(),
-        &format!("{HOURLY_POLLING_TOML}\nstates = {{ FAILED = \"succeeded\" }}"),
+        &format!("{HOURLY_POLLING_TOML}\nstate_map = {{ FAILED = \"succeeded\" }}"),
     );
     let refused = home.run_client(&["reload"]);
     assert!(!refused.status.success());
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(why.contains("FAILED cannot be set, it is known already: failed"), "{why}");
 
-    let states = format!("{HOURLY_POLLING_TOML}\nstates = {{ DAYDREAMING = \"running\" }}");
+    let states = format!("{HOURLY_POLLING_TOML}\nstate_map = {{ DAYDREAMING = \"running\" }}");
     home.configure(&dune.base_url(), &states);
     home.run_client_ok(&["reload"]);
     wait_for_query_value(&home, "SELECT state FROM jobs", "running").await;

@@ -15,11 +15,16 @@ struct SigningVector {
     query: Vec<(String, String)>,
     headers: BTreeMap<String, String>,
     body: String,
+    #[serde(rename = "ak")]
     access_key_id: String,
+    #[serde(rename = "sk")]
     secret_access_key: String,
+    #[serde(rename = "at")]
     signed_at: UtcTime,
     /// What is sent.
+    #[serde(rename = "uri")]
     expected_uri: String,
+    #[serde(rename = "authorization")]
     expected_authorization: String,
 }
 

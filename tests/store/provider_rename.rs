@@ -173,7 +173,7 @@ async fn an_id_that_finished_under_both_names_is_a_conflict_too() {
         .await
         .rename_conflict
         .expect("a conflict");
-    assert!(conflict.to_string().contains("providers.new.formerly"), "{conflict}");
+    assert!(conflict.to_string().contains("providers.new.previous_names"), "{conflict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

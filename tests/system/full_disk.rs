@@ -89,13 +89,15 @@ async fn fault_14_a_full_disk_refuses_adds_and_loses_nothing() {
     assert!(refusal.contains("no room left"), "{refusal}");
     let before = dune.request_count_for_job("01LONG");
     dune.wait_for_requests_for("01LONG", before + 10, EVENT_TIMEOUT).await;
-    daemon.wait_for_status(&home, |status| status["degraded"][0].is_string()).await;
+    daemon.wait_for_status(&home, |status| status["degraded_reasons"][0].is_string()).await;
     fs::remove_file(disk.path().join("filling")).expect("room again");
     drop(filling);
     assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
     home.run_client_ok(&["add", "dune", "01AFTER"]);
     daemon
-        .wait_for_status(&home, |status| status["degraded"].as_array().is_some_and(Vec::is_empty))
+        .wait_for_status(&home, |status| {
+            status["degraded_reasons"].as_array().is_some_and(Vec::is_empty)
+        })
         .await;
     let there = db::query_rows(&database, "SELECT remote_id FROM jobs");
     assert!(acknowledged.iter().all(|id| there.contains(id)), "something acknowledged is gone");

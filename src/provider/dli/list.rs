@@ -10,7 +10,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::config::StatementCapture;
-use crate::job::{ListAnswer, ListPage, ListWindow, Observation, ProviderError, RemoteId, UtcTime};
+use crate::job::{
+    Answer, ListPage, ListWindow, Observation, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
+};
 
 use super::super::http::{HttpClient, HttpResponse};
 use super::super::huawei::{HuaweiRequest, rejection_error};
@@ -25,7 +27,11 @@ const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListWindow::PAGE_SIZE
 const DROPPED_KEYS: &[&str] = &["statement"];
 
 impl DliProvider {
-    pub(super) async fn request_list_page(&self, window: &ListWindow, now: UtcTime) -> ListAnswer {
+    pub(super) async fn request_list_page(
+        &self,
+        window: &ListWindow,
+        now: UtcTime,
+    ) -> Answer<ListPage> {
         let path = ["v1.0", self.client.project_id.as_str(), "jobs"];
         let (start, end) = (window.from.as_millis().to_string(), window.to.as_millis().to_string());
         let (size, number) = (ListWindow::PAGE_SIZE.to_string(), window.page.to_string());
@@ -45,21 +51,28 @@ impl DliProvider {
             ..HuaweiRequest::get(&path)
         };
         match self.client.send(request, now).await {
-            Ok(reply) => ListAnswer {
+            Ok(reply) => Answer {
                 result: parse_list(&reply, self).map_err(not_found_to_malformed),
                 rate_limit: reply.rate_limit,
                 server_date: reply.server_date,
             },
-            Err(error) => ListAnswer::failed(error),
+            Err(error) => Answer::failed(error),
         }
     }
 }
 
 /// A list asks for no job, so none is missing.
 fn not_found_to_malformed(error: ProviderError) -> ProviderError {
-    match error {
-        ProviderError::NotFound(message) => ProviderError::Malformed(message),
-        other => other,
+    match error.kind {
+        ProviderErrorKind::NotFound => {
+            ProviderError { kind: ProviderErrorKind::Malformed, ..error }
+        }
+        ProviderErrorKind::Transient
+        | ProviderErrorKind::RateLimited
+        | ProviderErrorKind::QuotaExceeded
+        | ProviderErrorKind::Auth
+        | ProviderErrorKind::Misconfigured
+        | ProviderErrorKind::Malformed => error,
     }
 }
 
@@ -90,7 +103,10 @@ fn parse_list(reply: &HttpResponse, provider: &DliProvider) -> Result<ListPage, 
         (None, Some(0)) => (Vec::new(), 0),
         // Not with serde's complaint: it repeats a text of any length.
         (_, None) | (None | Some(Err(_)), _) => {
-            return Err(ProviderError::Malformed("the answer is not a list of jobs".into()));
+            return Err(ProviderError::new(
+                ProviderErrorKind::Malformed,
+                "the answer is not a list of jobs",
+            ));
         }
     };
     Ok(ListPage {

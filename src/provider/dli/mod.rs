@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::config::StatementCapture;
 use crate::job::{
-    Answer, ConnectionCheck, ListAnswer, ListWindow, Observation, ObservedState, ProviderError,
-    ProviderTimes, RemoteId, SimilarityKeys, UtcTime,
+    Answer, ConnectionCheck, ListPage, ListWindow, Observation, ObservedState, ProviderError,
+    ProviderErrorKind, ProviderTimes, RemoteId, SimilarityKeys, UtcTime,
 };
 
 use super::Provider;
@@ -102,7 +102,7 @@ impl Provider for DliProvider {
         true
     }
 
-    fn list<'a>(&'a self, window: &'a ListWindow, now: UtcTime) -> BoxFuture<'a, ListAnswer> {
+    fn list<'a>(&'a self, window: &'a ListWindow, now: UtcTime) -> BoxFuture<'a, Answer<ListPage>> {
         Box::pin(self.request_list_page(window, now))
     }
 
@@ -156,7 +156,7 @@ fn parse_status(
     if reply.status != StatusCode::OK {
         return Err(rejection_error(reply));
     }
-    let malformed = |reason: String| ProviderError::Malformed(reason);
+    let malformed = |reason: String| ProviderError::new(ProviderErrorKind::Malformed, reason);
     let status: DliJobStatus = parse_object(&reply.body)
         .or_else(|error| repair_unescaped_message(&reply.body).ok_or(error))?;
     if status.is_success == Some(Value::Bool(false)) {
@@ -174,7 +174,7 @@ fn parse_observation(
     status: DliJobStatus,
     provider: &DliProvider,
 ) -> Result<Observation, ProviderError> {
-    let malformed = |reason: String| ProviderError::Malformed(reason);
+    let malformed = |reason: String| ProviderError::new(ProviderErrorKind::Malformed, reason);
     let provider_state = non_empty_str(status.status.as_ref())
         .filter(|provider_state| provider_state.len() <= MAX_PROVIDER_STATE_BYTES)
         .ok_or_else(|| malformed("the state is missing or too long".into()))?
@@ -243,14 +243,14 @@ fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) -> Provider
     let nested_error =
         non_empty_str(message).and_then(|text| serde_json::from_str::<Value>(text).ok());
     let body = nested_error.unwrap_or_else(|| serde_json::from_slice(body).unwrap_or_default());
-    match rejection_error_from_body(StatusCode::OK, &body) {
-        // It came with a 200: nothing is known but that it failed.
-        ProviderError::Malformed(_) => ProviderError::Transient(format!(
-            "HTTP 200: is_success is false: {}",
-            truncate(non_empty_str(message).unwrap_or("no reason is given"), 512)
-        )),
-        error => error,
+    let error = rejection_error_from_body(StatusCode::OK, &body);
+    if error.kind != ProviderErrorKind::Malformed {
+        return error;
     }
+    // A 200 without a known error code says only that the request failed.
+    let reason = truncate(non_empty_str(message).unwrap_or("no reason is given"), 512);
+    let message = format!("HTTP 200: is_success is false: {reason}");
+    ProviderError::new(ProviderErrorKind::Transient, message)
 }
 
 /// The older document's example has JSON in `message` with its quotes not escaped. An answer broken

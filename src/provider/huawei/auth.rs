@@ -8,7 +8,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::job::{ProviderError, UtcTime};
+use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 
 use super::sign::{self, AccessKey, SigningRequest, sign};
 use super::token::{TokenCache, TokenLease};
@@ -103,7 +103,10 @@ fn plain_header(
     name: &HeaderName,
     value: &str,
 ) -> Result<(HeaderName, HeaderValue), ProviderError> {
-    HeaderValue::from_str(value)
-        .map(|value| (name.clone(), value))
-        .map_err(|_| ProviderError::Misconfigured(format!("{name} cannot be sent in a header")))
+    HeaderValue::from_str(value).map(|value| (name.clone(), value)).map_err(|_| {
+        ProviderError::new(
+            ProviderErrorKind::Misconfigured,
+            format!("{name} cannot be sent in a header"),
+        )
+    })
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
-use crate::job::{ProviderError, UtcTime};
+use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::classify::{self, ErrorResponse};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::provider::json_fields::truncate;
@@ -171,7 +171,9 @@ impl CacheEntry {
         match (newer_token, &self.last_failure) {
             (Some(token), _) => Ok(self.lease_for(token)),
             (None, Some((error, _))) => Err(error.clone()),
-            (None, None) => Err(ProviderError::Transient("no token was fetched".into())),
+            (None, None) => {
+                Err(ProviderError::new(ProviderErrorKind::Transient, "no token was fetched"))
+            }
         }
     }
 }
@@ -242,7 +244,8 @@ fn parse_token(
     fetch_number: u64,
     now: UtcTime,
 ) -> Result<CachedToken, ProviderError> {
-    let malformed = |reason: &str| with_iam_context(ProviderError::Malformed(reason.into()));
+    let malformed =
+        |reason: &str| with_iam_context(ProviderError::new(ProviderErrorKind::Malformed, reason));
     let value =
         reply.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
     let fetched: IamTokenResponse = serde_json::from_slice(&reply.body)
@@ -262,24 +265,34 @@ fn parse_token(
 fn iam_rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let response = ErrorResponse { status: reply.status.as_u16(), ..ErrorResponse::default() };
-    match classify::provider_error(response, truncate(error_code_and_message(&body).1, 512)) {
-        // A user, domain or project that it does not understand.
-        ProviderError::Malformed(text) => ProviderError::Misconfigured(text),
-        other => other,
+    let error = classify::provider_error(response, truncate(error_code_and_message(&body).1, 512));
+    match error.kind {
+        // IAM answers 400 to a user, domain or project name that it cannot resolve.
+        ProviderErrorKind::Malformed => {
+            ProviderError { kind: ProviderErrorKind::Misconfigured, ..error }
+        }
+        ProviderErrorKind::Transient
+        | ProviderErrorKind::RateLimited
+        | ProviderErrorKind::QuotaExceeded
+        | ProviderErrorKind::Auth
+        | ProviderErrorKind::NotFound
+        | ProviderErrorKind::Misconfigured => error,
     }
 }
 
-/// Tells that IAM, not the service, is who said it.
+/// Marks an error of IAM, so that nobody takes it for an error of the service.
 fn with_iam_context(error: ProviderError) -> ProviderError {
-    let prefixed = |text: String| format!("no token from IAM: {text}");
-    match error {
-        ProviderError::Transient(text) | ProviderError::NotFound(text) => {
-            ProviderError::Transient(prefixed(text))
+    let error = error.with_context("no token from IAM");
+    match error.kind {
+        // IAM knows no jobs: its 404 must not count as a missing job.
+        ProviderErrorKind::NotFound => {
+            ProviderError { kind: ProviderErrorKind::Transient, ..error }
         }
-        ProviderError::RateLimited(text) => ProviderError::RateLimited(prefixed(text)),
-        ProviderError::QuotaExceeded(text) => ProviderError::QuotaExceeded(prefixed(text)),
-        ProviderError::Auth(text) => ProviderError::Auth(prefixed(text)),
-        ProviderError::Misconfigured(text) => ProviderError::Misconfigured(prefixed(text)),
-        ProviderError::Malformed(text) => ProviderError::Malformed(prefixed(text)),
+        ProviderErrorKind::Transient
+        | ProviderErrorKind::RateLimited
+        | ProviderErrorKind::QuotaExceeded
+        | ProviderErrorKind::Auth
+        | ProviderErrorKind::Misconfigured
+        | ProviderErrorKind::Malformed => error,
     }
 }

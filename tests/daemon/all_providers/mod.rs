@@ -83,7 +83,7 @@ async fn inject_outages(server: &FakeServer, home: &DaemonHome, daemon: &Daemon)
     server.inject_fault(FaultTarget::All, refused, FaultRepeat::Times(4));
     server.wait_for_requests(750, EVENT_TIMEOUT).await;
     server.pause().await;
-    let failed = |provider: &Value| provider["failures_in_a_row"].as_u64() >= Some(3);
+    let failed = |provider: &Value| provider["consecutive_failures"].as_u64() >= Some(3);
     let all_failed = |status: &Value| {
         status["providers"].as_array().is_some_and(|providers| providers.iter().all(failed))
     };

@@ -3,8 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::harness::{FIXTURES, Harness, ProviderErrorKind, error_kind};
+use super::harness::{FIXTURES, Harness};
 use crate::support::fake_server::Fault;
+use jobtrack::job::ProviderErrorKind;
 
 /// Bodies that tell nothing of the job, made of a good one.
 fn malformed_bodies(harness: &Harness) -> Vec<(&'static str, Vec<u8>)> {
@@ -90,7 +91,7 @@ async fn fault_40_41_42_45_an_unreadable_body_is_a_failed_poll() {
         for (name, body) in malformed_bodies(&harness) {
             let error = harness.parse_body(body).await.expect_err(name);
             assert_eq!(
-                error_kind(&error),
+                error.kind,
                 ProviderErrorKind::Malformed,
                 "{}, {name}: {error}",
                 fixture.kind

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jobtrack::job::ObservedState;
 
-use super::harness::{FIXTURES, Harness, ProviderErrorKind, error_kind};
+use super::harness::{FIXTURES, Harness};
 use crate::support::fake_server::{Fault, FaultRepeat, FaultTarget, JobScript};
+use jobtrack::job::ProviderErrorKind;
 
 fn long_running() -> JobScript {
     JobScript::new().running(Duration::from_hours(1))
@@ -62,7 +63,7 @@ async fn cancel_errors_are_classified_like_poll_errors_and_not_retried() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
         let unknown = harness.cancel().await.expect_err("nobody put it in");
-        assert_eq!(error_kind(&unknown), ProviderErrorKind::NotFound, "{unknown}");
+        assert_eq!(unknown.kind, ProviderErrorKind::NotFound, "{unknown}");
 
         (fixture.add_job)(&harness.server, long_running());
         let html = "<html>Welcome</html>";
@@ -91,6 +92,6 @@ async fn cancel_errors_are_classified_like_poll_errors_and_not_retried() {
 
         harness.server.set_credentials("another");
         let auth_error = harness.cancel().await.expect_err("another key is needed");
-        assert_eq!(error_kind(&auth_error), ProviderErrorKind::Auth, "{auth_error}");
+        assert_eq!(auth_error.kind, ProviderErrorKind::Auth, "{auth_error}");
     }
 }

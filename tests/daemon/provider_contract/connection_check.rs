@@ -15,7 +15,7 @@ async fn check_with_fault(harness: &Harness, fault: Fault) -> Finding {
 
 fn finding_name(finding: &Finding) -> &'static str {
     match finding {
-        Finding::Ok => "well",
+        Finding::Ok => "ok",
         Finding::InvalidCredentials(_) => "credentials",
         Finding::PermissionDenied(_) => "permission",
         Finding::WrongEndpoint(_) => "endpoint",
@@ -81,8 +81,8 @@ async fn error_codes_distinguish_credentials_from_permission() {
         (403, "APIG.0301", "credentials"),
         (401, "APIGW.0307", "credentials"),
         (404, "APIGW.0101", "endpoint"),
-        (400, "DLI.0002", "well"),
-        (400, "DLF.6201", "well"),
+        (400, "DLI.0002", "ok"),
+        (400, "DLF.6201", "ok"),
     ];
     for fixture in FIXTURES.iter().filter(|fixture| fixture.kind != "dune") {
         let harness = Harness::new(fixture).await;

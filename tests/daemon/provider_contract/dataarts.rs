@@ -7,13 +7,14 @@ use jobtrack::job::{Observation, ObservedState, ProviderTimes, SimilarityKeys};
 use serde_json::{Value, json};
 
 use super::harness::{
-    BodyExample, ProviderErrorKind, ProviderFixture, RejectionCase, huawei_auth_config,
-    huawei_password_config, into_object,
+    BodyExample, ProviderFixture, RejectionCase, huawei_auth_config, huawei_password_config,
+    into_object,
 };
 use crate::support::fake_server::{
     ACCESS_KEY_ID, API_KEY, FIRST_TOKEN, FakeServer, PASSWORD, SECRET_ACCESS_KEY, SECURITY_TOKEN,
     ServiceKind, dataarts,
 };
+use jobtrack::job::ProviderErrorKind;
 
 const ID: &str = "\u{811a}\u{672c}_etl.v2/a1ad-448a-9d56-4154193d49c5";
 
@@ -126,7 +127,7 @@ fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
     let auth = huawei_auth_config(secrets, auth);
     format!(
         "base_url = \"{base_url}\"\nproject_id = \"b384b9e9ab9b4ee8994c8633aabc9505\"\n\
-         workspace = \"7c1f\"\n{auth}"
+         workspace_id = \"7c1f\"\n{auth}"
     )
 }
 

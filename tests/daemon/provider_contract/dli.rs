@@ -7,12 +7,13 @@ use jobtrack::job::{Observation, ObservedState, ProviderTimes, SimilarityKeys, U
 use serde_json::{Value, json};
 
 use super::harness::{
-    BodyExample, ProviderErrorKind, ProviderFixture, RejectionCase, huawei_auth_config,
-    huawei_password_config, into_object,
+    BodyExample, ProviderFixture, RejectionCase, huawei_auth_config, huawei_password_config,
+    into_object,
 };
 use crate::support::fake_server::{
     ACCESS_KEY_ID, API_KEY, FIRST_TOKEN, FakeServer, PASSWORD, SECRET_ACCESS_KEY, ServiceKind, dli,
 };
+use jobtrack::job::ProviderErrorKind;
 
 pub(crate) const PROJECT: &str = "48cc2c48765f481480c7db940d6409d1";
 const ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";

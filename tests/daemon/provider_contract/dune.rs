@@ -3,8 +3,9 @@
 use jobtrack::job::{Observation, ObservedState, ProviderTimes, SimilarityKeys, UtcTime};
 use serde_json::{Value, json};
 
-use super::harness::{BodyExample, ProviderErrorKind, ProviderFixture, RejectionCase, into_object};
+use super::harness::{BodyExample, ProviderFixture, RejectionCase, into_object};
 use crate::support::fake_server::{API_KEY, FakeServer, dune};
+use jobtrack::job::ProviderErrorKind;
 
 const ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
 
@@ -83,7 +84,7 @@ pub(crate) const DUNE: ProviderFixture = ProviderFixture {
         RejectionCase {
             status: 402,
             body: r#"{"error":"This API request would exceed your configured limits per billing cycle."}"#,
-            error_kind: ProviderErrorKind::Quota,
+            error_kind: ProviderErrorKind::QuotaExceeded,
         },
         // "Not found" in the words of another status is not about the job.
         RejectionCase {

@@ -1,10 +1,11 @@
 //! What each status means, in the provider's own words and in anybody else's.
 
-use jobtrack::provider::classify::{ERROR_CLASSES, Matcher};
+use jobtrack::provider::classify::{ERROR_KINDS, Matcher};
 use serde_json::json;
 
-use super::harness::{FIXTURES, Harness, ProviderErrorKind, error_kind};
+use super::harness::{FIXTURES, Harness};
 use crate::support::fake_server::Fault;
+use jobtrack::job::ProviderErrorKind;
 
 /// What each status means, whatever its body.
 const STATUS_CLASSES: [(u16, ProviderErrorKind); 20] = [
@@ -13,7 +14,7 @@ const STATUS_CLASSES: [(u16, ProviderErrorKind); 20] = [
     (304, ProviderErrorKind::Misconfigured),
     (400, ProviderErrorKind::Malformed),
     (401, ProviderErrorKind::Auth),
-    (402, ProviderErrorKind::Quota),
+    (402, ProviderErrorKind::QuotaExceeded),
     (403, ProviderErrorKind::Auth),
     (404, ProviderErrorKind::Misconfigured),
     (405, ProviderErrorKind::Misconfigured),
@@ -73,7 +74,7 @@ async fn each_table_row_is_classified_by_the_kinds_that_use_it() {
         let kind_of_response = async |status, body: &serde_json::Value| {
             let error =
                 harness.poll_with_fault(Fault::status(status, &body.to_string())).await.result;
-            error_kind(&error.expect_err("a refusal"))
+            error.expect_err("a rejection").kind
         };
         for (code, status, huawei_kind) in HUAWEI_CODES {
             let body = json!({ "error_code": code, "error_msg": "why" });
@@ -104,7 +105,7 @@ async fn each_table_row_is_classified_by_the_kinds_that_use_it() {
 
 #[test]
 fn every_table_row_is_tested() {
-    for (matcher, _) in ERROR_CLASSES {
+    for (matcher, _) in ERROR_KINDS {
         let tested = match matcher {
             Matcher::Status(range) => {
                 STATUS_CLASSES.iter().any(|(status, _)| range.contains(status))
@@ -131,7 +132,7 @@ async fn fault_33_34_35_provider_specific_errors_are_classified() {
             let answer = harness.poll_with_fault(Fault::status(refusal.status, refusal.body)).await;
             let error = answer.result.expect_err(refusal.body);
             let case = format!("{}: {} {}", fixture.kind, refusal.status, refusal.body);
-            assert_eq!(error_kind(&error), refusal.error_kind, "{case}: {error}");
+            assert_eq!(error.kind, refusal.error_kind, "{case}: {error}");
             assert!(error.to_string().contains(&refusal.status.to_string()), "{case}: {error}");
         }
     }
@@ -149,7 +150,7 @@ async fn a_status_is_classified_the_same_whatever_its_body() {
                 let body = if matches!(status, 204 | 304) { "" } else { body };
                 let error = harness.poll_with_fault(Fault::status(status, body)).await.result;
                 let error = error.expect_err(body);
-                assert_eq!(error_kind(&error), expected, "{status} {body}: {error}");
+                assert_eq!(error.kind, expected, "{status} {body}: {error}");
                 assert!(error.to_string().contains(&status.to_string()), "{status}: {error}");
             }
         }
@@ -170,7 +171,7 @@ async fn an_error_message_is_kept_and_bounded() {
             .await
             .result
             .expect_err("a 503");
-        assert_eq!(error_kind(&error), ProviderErrorKind::Transient);
+        assert_eq!(error.kind, ProviderErrorKind::Transient);
         assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
     }
 }
@@ -180,10 +181,10 @@ async fn an_unknown_job_and_a_wrong_key_are_distinguished() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
         let error = harness.poll().await.result.expect_err("nobody put it in");
-        assert_eq!(error_kind(&error), ProviderErrorKind::NotFound, "{error}");
+        assert_eq!(error.kind, ProviderErrorKind::NotFound, "{error}");
         harness.server.set_credentials("another");
         let error = harness.poll().await.result.expect_err("another key is needed");
-        assert_eq!(error_kind(&error), ProviderErrorKind::Auth, "{error}");
+        assert_eq!(error.kind, ProviderErrorKind::Auth, "{error}");
     }
 }
 

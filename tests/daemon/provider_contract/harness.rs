@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderName, RemoteId,
-    UtcTime,
+    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderErrorKind,
+    ProviderName, RemoteId, UtcTime,
 };
 use jobtrack::provider::{BuildError, Provider, build};
 use serde_json::{Map, Value};
@@ -105,30 +105,6 @@ pub(crate) fn huawei_password_config(base_url: &str, dir: &Path) -> String {
          project = \"{PROJECT_NAME}\", password = {{ file = '{}' }} }}\n",
         dir.join(PASSWORD).display()
     )
-}
-
-/// The variants of `ProviderError`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProviderErrorKind {
-    Transient,
-    RateLimited,
-    Quota,
-    Auth,
-    NotFound,
-    Misconfigured,
-    Malformed,
-}
-
-pub(crate) fn error_kind(error: &ProviderError) -> ProviderErrorKind {
-    match error {
-        ProviderError::Transient(_) => ProviderErrorKind::Transient,
-        ProviderError::RateLimited(_) => ProviderErrorKind::RateLimited,
-        ProviderError::QuotaExceeded(_) => ProviderErrorKind::Quota,
-        ProviderError::Auth(_) => ProviderErrorKind::Auth,
-        ProviderError::NotFound(_) => ProviderErrorKind::NotFound,
-        ProviderError::Misconfigured(_) => ProviderErrorKind::Misconfigured,
-        ProviderError::Malformed(_) => ProviderErrorKind::Malformed,
-    }
 }
 
 /// A provider, ready to ask the stand-in.

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jobtrack::job::{
-    ListAnswer, ListPage, ListWindow, Observation, ObservedState, ProviderError, UtcTime,
+    Answer, ListPage, ListWindow, Observation, ObservedState, ProviderError, UtcTime,
 };
 use serde_json::{Value, json};
 
 use super::dataarts::DATAARTS;
 use super::dli::{DLI, PROJECT, SIGNED_DLI};
 use super::dune::DUNE;
-use super::harness::{Harness, ProviderErrorKind, ProviderFixture, error_kind};
+use super::harness::{Harness, ProviderFixture};
 use crate::support::fake_server::{
     ACCESS_KEY_ID, API_KEY, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript, SECRET_ACCESS_KEY,
     ServiceKind, dli,
 };
+use jobtrack::job::ProviderErrorKind;
 
 /// When the first job begins, in milliseconds.
 const FIRST_START_MS: i64 = 1_700_000_000_000;
@@ -32,7 +33,7 @@ fn full_window() -> ListWindow {
 }
 
 /// Asks for it once; no answer tells a secret, or an address.
-async fn request_list(harness: &Harness, window: ListWindow) -> ListAnswer {
+async fn request_list(harness: &Harness, window: ListWindow) -> Answer<ListPage> {
     let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
     let listing = harness.provider.list(&window, now).await;
     let text = format!("{listing:?}");
@@ -47,7 +48,7 @@ async fn request_list(harness: &Harness, window: ListWindow) -> ListAnswer {
 }
 
 /// Meets this fault instead of the list.
-async fn list_with_fault(harness: &Harness, fault: Fault) -> ListAnswer {
+async fn list_with_fault(harness: &Harness, fault: Fault) -> Answer<ListPage> {
     harness.server.inject_fault(FaultTarget::ListRequests, fault, FaultRepeat::Once);
     request_list(harness, full_window()).await
 }
@@ -259,7 +260,7 @@ async fn the_page_size_limit_scales_with_its_rows() {
     let harness = Harness::new(&DLI).await;
     let error = list_with_fault(&harness, Fault::EndlessChunks).await.result.expect_err("no end");
     assert!(
-        matches!(error_kind(&error), ProviderErrorKind::Transient | ProviderErrorKind::Malformed),
+        matches!(error.kind, ProviderErrorKind::Transient | ProviderErrorKind::Malformed),
         "{error}"
     );
 }
@@ -286,7 +287,7 @@ async fn a_body_that_is_not_a_list_is_malformed() {
     ];
     for case in cases {
         let error = parse_list(&harness, case).await.expect_err(case);
-        assert_eq!(error_kind(&error), ProviderErrorKind::Malformed, "{case:.200}: {error}");
+        assert_eq!(error.kind, ProviderErrorKind::Malformed, "{case:.200}: {error}");
     }
     let empty = [r#"{"job_count":0,"jobs":[]}"#, r#"{"job_count":"0","jobs":null}"#];
     for case in [&empty[..], &[r#"{"job_count":0}"#]].concat() {
@@ -306,7 +307,7 @@ async fn list_errors_match_poll_errors_except_not_found() {
             ProviderErrorKind::NotFound => ProviderErrorKind::Malformed,
             other => other,
         };
-        assert_eq!(error_kind(&error), expected, "{}: {error}", refusal.body);
+        assert_eq!(error.kind, expected, "{}: {error}", refusal.body);
         assert!(listing.server_date.is_some());
     }
     let rate_limited = Fault::RateLimited { retry_after: Some("7".into()) };
@@ -316,11 +317,11 @@ async fn list_errors_match_poll_errors_except_not_found() {
     );
     for fault in [Fault::Hang, Fault::Reset, Fault::TruncatedBody] {
         let error = list_with_fault(&harness, fault).await.result.expect_err("a fault");
-        assert_eq!(error_kind(&error), ProviderErrorKind::Transient, "{error}");
+        assert_eq!(error.kind, ProviderErrorKind::Transient, "{error}");
     }
     harness.server.set_credentials("another");
     let error = request_list(&harness, full_window()).await.result.expect_err("a stranger");
-    assert_eq!(error_kind(&error), ProviderErrorKind::Auth, "{error}");
+    assert_eq!(error.kind, ProviderErrorKind::Auth, "{error}");
 }
 
 #[tokio::test]
@@ -342,7 +343,7 @@ async fn providers_without_a_list_send_no_list_request() {
         let harness = Harness::new(fixture).await;
         assert!(!harness.provider.supports_list());
         let error = request_list(&harness, full_window()).await.result.expect_err("no list");
-        assert_eq!(error, ProviderError::Misconfigured("has no list".into()));
+        assert_eq!(error, ProviderError::new(ProviderErrorKind::Misconfigured, "has no list"));
         assert_eq!(harness.server.request_count(), 0);
     }
 }

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 use super::dli::{PROJECT, SIGNED_DLI};
-use super::harness::{Harness, ProviderErrorKind, ProviderFixture, error_kind};
+use super::harness::{Harness, ProviderFixture};
 use crate::support::fake_server::JobScript;
+use jobtrack::job::ProviderErrorKind;
 
 /// Projects of other ids, which are a part of the path.
 const UNUSUAL_PROJECTS: [(&str, &ProviderFixture); 6] = [
@@ -75,6 +76,6 @@ async fn the_sent_path_is_the_signed_path() {
 async fn a_path_that_url_parsing_would_change_is_not_requested() {
     let harness = Harness::new(&DOT_SEGMENT_PROJECT).await;
     let error = harness.poll().await.result.expect_err("no path");
-    assert_eq!(error_kind(&error), ProviderErrorKind::Misconfigured, "{error}");
+    assert_eq!(error.kind, ProviderErrorKind::Misconfigured, "{error}");
     assert_eq!(harness.server.request_count(), 0);
 }

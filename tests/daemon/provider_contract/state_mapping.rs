@@ -131,7 +131,7 @@ async fn each_stage_of_a_job_is_observed() {
 
 #[tokio::test]
 async fn a_user_mapped_state_is_mapped_and_kept_verbatim() {
-    let states = "states = { DAYDREAMING = \"running\", \"\u{5b8c}\u{6210}\" = \"succeeded\" }";
+    let states = "state_map = { DAYDREAMING = \"running\", \"\u{5b8c}\u{6210}\" = \"succeeded\" }";
     let cases = [
         ("DAYDREAMING", ObservedState::Running),
         ("\u{5b8c}\u{6210}", ObservedState::Succeeded),
@@ -161,14 +161,14 @@ async fn a_user_mapped_state_is_mapped_and_kept_verbatim() {
 async fn a_known_state_cannot_be_remapped() {
     for fixture in FIXTURES {
         for (provider_state, expected_state) in fixture.known_states {
-            let states = format!("states = {{ {provider_state} = \"succeeded\" }}");
+            let states = format!("state_map = {{ {provider_state} = \"succeeded\" }}");
             if *expected_state == ObservedState::Unknown {
                 Harness::with_config(fixture, &states).await;
                 continue;
             }
             let error = Harness::config_error(fixture, &states).await;
             let expected_error = format!(
-                "states: {provider_state} cannot be set, it is known already: {}",
+                "state_map: {provider_state} cannot be set, it is known already: {}",
                 expected_state.to_state()
             );
             assert!(error.contains(&expected_error), "{error}");

@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::harness::{FIXTURES, Harness, ProviderErrorKind, REQUEST_TIMEOUT, error_kind};
+use super::harness::{FIXTURES, Harness, REQUEST_TIMEOUT};
 use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobScript};
+use jobtrack::job::ProviderErrorKind;
 
 /// Only a poll that does not end by itself takes so long.
 const MAX_POLL_DURATION: Duration = Duration::from_secs(8);
@@ -29,7 +30,7 @@ async fn fault_36_42_every_poll_ends_within_the_timeout() {
         for (name, fault, expected) in cases.clone() {
             let (answer, elapsed) = timed_poll(&harness, fault).await;
             let error = answer.expect_err(name);
-            assert_eq!(error_kind(&error), expected, "{name}: {error}");
+            assert_eq!(error.kind, expected, "{name}: {error}");
             assert!(elapsed < MAX_POLL_DURATION, "{name}: {elapsed:?}");
         }
         harness.poll().await.result.expect("a good answer after all that");
@@ -43,10 +44,7 @@ async fn fault_42_endless_chunks_are_stopped_by_time_or_size() {
         let (answer, elapsed) = timed_poll(&harness, Fault::EndlessChunks).await;
         let error = answer.expect_err("no body");
         assert!(
-            matches!(
-                error_kind(&error),
-                ProviderErrorKind::Transient | ProviderErrorKind::Malformed
-            ),
+            matches!(error.kind, ProviderErrorKind::Transient | ProviderErrorKind::Malformed),
             "{error}"
         );
         assert!(elapsed < MAX_POLL_DURATION, "{elapsed:?}");
@@ -85,7 +83,7 @@ async fn fault_36_a_refused_connection_is_transient_and_recovers() {
         harness.poll().await.result.expect("an answer");
         harness.server.pause().await;
         let error = harness.poll().await.result.expect_err("nobody listens");
-        assert_eq!(error_kind(&error), ProviderErrorKind::Transient, "{error}");
+        assert_eq!(error.kind, ProviderErrorKind::Transient, "{error}");
         assert!(error.to_string().contains("refused"), "it says why: {error}");
         harness.server.resume().await;
         harness.poll().await.result.expect("an answer again");
@@ -131,7 +129,7 @@ async fn fault_43_redirects_are_not_followed() {
                 let fault = Fault::Status { code, body: String::new(), headers };
                 let error = harness.poll_with_fault(fault).await.result.expect_err("a redirect");
                 assert_eq!(
-                    error_kind(&error),
+                    error.kind,
                     ProviderErrorKind::Misconfigured,
                     "{code} to {location}: {error}"
                 );

@@ -99,8 +99,13 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
         (&with("max_in_flight", "0"), 4, "providers.dune.max_in_flight", &["1 to 1000"]),
         (&with("account", "\"My Account\""), 4, "providers.dune.account", &["lower-case"]),
         (&with("account", "5"), 4, "providers.dune.account", &["not a whole number"]),
-        (&with("formerly", "\"old\""), 4, "providers.dune.formerly", &["not text"]),
-        (&with("formerly", "[\"My Secret\"]"), 4, "providers.dune.formerly", &["lower-case"]),
+        (&with("previous_names", "\"old\""), 4, "providers.dune.previous_names", &["not text"]),
+        (
+            &with("previous_names", "[\"My Secret\"]"),
+            4,
+            "providers.dune.previous_names",
+            &["lower-case"],
+        ),
         (&with("base_url", "\"http://api.dune.com\""), 4, "providers.dune.base_url", &["https"]),
         (&with("base_url", "\"http://10.1.2.3\""), 4, "providers.dune.base_url", &["loopback"]),
         (&with("base_url", "\"nonsense\""), 4, "providers.dune.base_url", &["https"]),
@@ -116,18 +121,18 @@ fn fault_54_a_wrong_type_or_value_is_named_with_what_is_allowed() {
 fn a_previous_name_belongs_to_one_provider_and_is_not_configured() {
     let dune = |name: &str, formerly: &str| {
         let section = DUNE_TOML.replace("providers.dune", &format!("providers.{name}"));
-        format!("{section}formerly = [{formerly}]\n")
+        format!("{section}previous_names = [{formerly}]\n")
     };
     let both = |one: &str, two: &str| format!("{}{}", dune("a", one), dune("b", two));
     ConfigCase::with_file(&both("\"c\", \"d\"", "\"e\"")).load_ok();
     assert_errors(&[
-        (&dune("a", "\"c\", \"a\""), 4, "providers.a.formerly", &["must not name a itself"]),
-        (&both("\"b\"", ""), 4, "providers.a.formerly", &["b, which is configured"]),
+        (&dune("a", "\"c\", \"a\""), 4, "providers.a.previous_names", &["must not name a itself"]),
+        (&both("\"b\"", ""), 4, "providers.a.previous_names", &["b, which is configured"]),
         (
             &both("\"c\"", "\"d\", \"c\""),
             8,
-            "providers.b.formerly",
-            &["c, which providers.a.formerly names too"],
+            "providers.b.previous_names",
+            &["c, which providers.a.previous_names names too"],
         ),
     ]);
     let secret = ConfigCase::with_file(&dune("a", "\"My Secret\"")).load_error();
@@ -160,7 +165,7 @@ fn all_validation_errors_are_reported_at_once() {
 
 #[test]
 fn lost_after_is_at_least_one_minute() {
-    for key in ["lost_after", "lost_after_unseen"] {
+    for key in ["lost_after", "lost_after_never_seen"] {
         let set = |value: &str| format!("[polling]\n{key} = \"{value}\"\n{DUNE_TOML}");
         for good in ["1m", "400d"] {
             ConfigCase::with_file(&set(good)).load_ok();
@@ -181,17 +186,17 @@ fn lost_after_is_at_least_one_minute() {
 #[test]
 fn state_map_values_are_states_a_provider_can_report() {
     for good in ["pending", "running", "succeeded", "failed", "cancelled", "expired"] {
-        ConfigCase::with_file(&format!("{DUNE_TOML}states = {{ DAYDREAMING = \"{good}\" }}\n"))
+        ConfigCase::with_file(&format!("{DUNE_TOML}state_map = {{ DAYDREAMING = \"{good}\" }}\n"))
             .load_ok();
     }
-    let key = "providers.dune.states.DAYDREAMING";
+    let key = "providers.dune.state_map.DAYDREAMING";
     let allowed = "must be one of: pending, running, succeeded, failed, cancelled, expired";
     for bad in ["unknown", "registered", "indeterminate", "lost", "untracked", "Running", ""] {
-        let text = format!("{DUNE_TOML}states = {{ DAYDREAMING = \"{bad}\" }}\n");
+        let text = format!("{DUNE_TOML}state_map = {{ DAYDREAMING = \"{bad}\" }}\n");
         assert_errors(&[(&text, 4, key, &[allowed])]);
     }
     assert_errors(&[(
-        &format!("{DUNE_TOML}states = {{ DAYDREAMING = 5 }}\n"),
+        &format!("{DUNE_TOML}state_map = {{ DAYDREAMING = 5 }}\n"),
         4,
         key,
         &["must be"],

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, ObservedState, ProviderError};
+use jobtrack::job::{Answer, JobId, ObservedState, ProviderError, ProviderErrorKind};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
@@ -13,7 +13,7 @@ use super::fixtures::{
 use super::simulation::Simulation;
 
 fn auth_error() -> Answer {
-    Answer::failed(ProviderError::Auth("HTTP 401".into()))
+    Answer::failed(ProviderError::new(ProviderErrorKind::Auth, "HTTP 401"))
 }
 
 /// A provider of the account `huawei` whose jobs are asked each second.
@@ -119,7 +119,8 @@ fn rejections_lower_the_concurrency_limit_and_timeouts_raise_it() {
             // Another program uses up what is allowed, twice.
             let refused = at > 5 * MINUTE && count < 2;
             count += u32::from(refused);
-            let limited = || Answer::failed(ProviderError::RateLimited("HTTP 429".into()));
+            let limited =
+                || Answer::failed(ProviderError::new(ProviderErrorKind::RateLimited, "HTTP 429"));
             (100, if refused { limited() } else { answer_with_state(ObservedState::Running) })
         });
     for _ in 0..20 {

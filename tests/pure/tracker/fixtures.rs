@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jobtrack::job::{
     Anomaly, Answer, Change, JobId, NotFoundTimeout, Observation, ObservedState, ProviderError,
-    ProviderTimes, RateLimitInfo, State, StoredJob, Transition, registration_transition,
+    ProviderErrorKind, ProviderTimes, RateLimitInfo, State, StoredJob, Transition,
+    registration_transition,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
@@ -113,9 +114,9 @@ pub(super) fn answer_with_provider_state(state: ObservedState, provider_state: &
 }
 
 pub(super) fn transient_error() -> ProviderError {
-    ProviderError::Transient("HTTP 503".into())
+    ProviderError::new(ProviderErrorKind::Transient, "HTTP 503")
 }
 
 pub(super) fn not_found_answer() -> Answer {
-    Answer::failed(ProviderError::NotFound("no such job".into()))
+    Answer::failed(ProviderError::new(ProviderErrorKind::NotFound, "no such job"))
 }

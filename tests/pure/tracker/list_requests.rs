@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, JobId, ObservedState, ProviderError, State, Transition, UtcTime};
+use jobtrack::job::{
+    Answer, JobId, ObservedState, ProviderError, ProviderErrorKind, State, Transition, UtcTime,
+};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
@@ -97,7 +99,7 @@ fn further_pages_are_requested_while_they_save_requests() {
 
 #[test]
 fn a_list_that_is_forbidden_pauses_nobody_and_loses_nothing() {
-    for error in [ProviderError::Auth("HTTP 403".into()), transient_error()] {
+    for error in [ProviderError::new(ProviderErrorKind::Auth, "HTTP 403"), transient_error()] {
         let mut sim = simulate_jobs(true, 0);
         sim.list_error = Some(error);
         sim.run_until(HOUR);

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, NotFoundTimeout, ObservedState, ProviderError, State};
+use jobtrack::job::{
+    Answer, NotFoundTimeout, ObservedState, ProviderError, ProviderErrorKind, State,
+};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
@@ -58,12 +60,12 @@ fn lost_after_follows_the_settings() {
 #[test]
 fn failed_polls_in_between_do_not_shorten_lost_after() {
     let failures = [
-        ProviderError::Transient("503".into()),
-        ProviderError::Malformed("418".into()),
-        ProviderError::Auth("401".into()),
-        ProviderError::Misconfigured("404".into()),
-        ProviderError::RateLimited("429".into()),
-        ProviderError::QuotaExceeded("402".into()),
+        ProviderError::new(ProviderErrorKind::Transient, "503"),
+        ProviderError::new(ProviderErrorKind::Malformed, "418"),
+        ProviderError::new(ProviderErrorKind::Auth, "401"),
+        ProviderError::new(ProviderErrorKind::Misconfigured, "404"),
+        ProviderError::new(ProviderErrorKind::RateLimited, "429"),
+        ProviderError::new(ProviderErrorKind::QuotaExceeded, "402"),
     ];
     for failure in failures {
         let mut polls = 0;
@@ -92,9 +94,9 @@ fn failed_polls_in_between_do_not_shorten_lost_after() {
 fn a_day_without_answers_between_not_founds_is_no_proof() {
     let failures = [
         transient_error(),
-        ProviderError::Auth("401".into()),
-        ProviderError::Misconfigured("404".into()),
-        ProviderError::RateLimited("429".into()),
+        ProviderError::new(ProviderErrorKind::Auth, "401"),
+        ProviderError::new(ProviderErrorKind::Misconfigured, "404"),
+        ProviderError::new(ProviderErrorKind::RateLimited, "429"),
     ];
     for failure in failures {
         let shown = failure.clone();

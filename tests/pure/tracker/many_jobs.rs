@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jobtrack::job::{Answer, Change, JobId, ObservedState, ProviderError, RateLimitInfo, State};
+use jobtrack::job::{
+    Answer, Change, JobId, ObservedState, ProviderError, ProviderErrorKind, RateLimitInfo, State,
+};
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 use proptest::prelude::*;
@@ -77,9 +79,13 @@ fn random_failure(rng: &mut fastrand::Rng) -> Option<Answer> {
     };
     match rng.u16(..1000) {
         0..14 => Some(Answer::failed(transient_error())),
-        14..18 => Some(Answer::failed(ProviderError::Malformed("not JSON".into()))),
-        18 => Some(refused(ProviderError::RateLimited("HTTP 429".into()))),
-        19 if rng.u8(..5) == 0 => Some(refused(ProviderError::Auth("HTTP 401".into()))),
+        14..18 => {
+            Some(Answer::failed(ProviderError::new(ProviderErrorKind::Malformed, "not JSON")))
+        }
+        18 => Some(refused(ProviderError::new(ProviderErrorKind::RateLimited, "HTTP 429"))),
+        19 if rng.u8(..5) == 0 => {
+            Some(refused(ProviderError::new(ProviderErrorKind::Auth, "HTTP 401")))
+        }
         _ => None,
     }
 }

@@ -1,7 +1,9 @@
 //! A day without a provider: what is told of its jobs afterwards is what would have been told
 //! without it, but for when and how we learned it.
 
-use jobtrack::job::{Answer, JobId, ObservedState, ProviderError, ProviderTimes, State, UtcTime};
+use jobtrack::job::{
+    Answer, JobId, ObservedState, ProviderError, ProviderErrorKind, ProviderTimes, State, UtcTime,
+};
 
 use super::fixtures::{
     DAY, HOUR, MINUTE, SECOND, answer_with_state, not_found_answer, transient_error,
@@ -50,10 +52,10 @@ fn answer_at(job: JobId, at: u64) -> Answer {
 fn failing_answer(at: u64) -> Answer {
     Answer::failed(match at / HOUR % 5 {
         0 => transient_error(),
-        1 => ProviderError::Auth("HTTP 401".into()),
-        2 => ProviderError::RateLimited("HTTP 429".into()),
-        3 => ProviderError::Misconfigured("APIGW.0101".into()),
-        _ => ProviderError::Malformed("HTML".into()),
+        1 => ProviderError::new(ProviderErrorKind::Auth, "HTTP 401"),
+        2 => ProviderError::new(ProviderErrorKind::RateLimited, "HTTP 429"),
+        3 => ProviderError::new(ProviderErrorKind::Misconfigured, "APIGW.0101"),
+        _ => ProviderError::new(ProviderErrorKind::Malformed, "HTML"),
     })
 }
 

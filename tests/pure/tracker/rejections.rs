@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, ObservedState, OutageEdge, ProviderError, RateLimitInfo, RateLimitQuota,
+    Answer, ObservedState, OutageEdge, ProviderError, ProviderErrorKind, RateLimitInfo,
+    RateLimitQuota,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::{Notice, ProviderSettings};
@@ -25,7 +26,7 @@ fn rejection(error: ProviderError, retry_after: Option<u64>) -> Answer {
 }
 
 fn rate_limited(retry_after: Option<u64>) -> Answer {
-    rejection(ProviderError::RateLimited("HTTP 429".into()), retry_after)
+    rejection(ProviderError::new(ProviderErrorKind::RateLimited, "HTTP 429"), retry_after)
 }
 
 /// Twenty busy jobs of a provider that answers `refusal` from the first minute until `until`.
@@ -120,9 +121,14 @@ fn retry_after_is_honored_with_requests_in_flight() {
 
 #[test]
 fn a_refused_credential_or_account_closes_the_provider_for_1_5_15_and_30_minutes() {
-    for error in [ProviderError::Auth, ProviderError::QuotaExceeded, ProviderError::Misconfigured] {
+    for kind in [
+        ProviderErrorKind::Auth,
+        ProviderErrorKind::QuotaExceeded,
+        ProviderErrorKind::Misconfigured,
+    ] {
         let until = MINUTE + 3 * HOUR;
-        let mut sim = rejecting_until(until, move || rejection(error("refused".into()), None));
+        let mut sim =
+            rejecting_until(until, move || rejection(ProviderError::new(kind, "rejected"), None));
         sim.run_until(until + 35 * MINUTE);
         let probes = poll_times_until(&sim, until);
         assert_eq!((probes[0] - MINUTE) / SECOND, 60, "{probes:?}");
@@ -246,7 +252,9 @@ fn two_failed_polls_are_not_reported() {
 
 #[test]
 fn a_reload_ends_a_pause_with_a_single_probe() {
-    let mut sim = rejecting_until(DAY, || rejection(ProviderError::Auth("HTTP 401".into()), None));
+    let mut sim = rejecting_until(DAY, || {
+        rejection(ProviderError::new(ProviderErrorKind::Auth, "HTTP 401"), None)
+    });
     sim.run_until(MINUTE + 2 * SECOND);
     let (before, reloaded_at) = (sim.requests.len(), sim.now);
     assert!(sim.provider_report("dune").pause.is_some());

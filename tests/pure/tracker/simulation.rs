@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, Change, ClockReading, CurrentState, DurationSample, JobId, ListAnswer, ListPage,
-    ListWindow, MonotonicTime, OutageEdge, PollRecord, ProviderError, ProviderName, RateLimitInfo,
+    Answer, Change, ClockReading, CurrentState, DurationSample, JobId, ListPage, ListWindow,
+    MonotonicTime, OutageEdge, PollRecord, ProviderError, ProviderName, RateLimitInfo,
     RequestTimes, State, StoredJob, UtcTime, registration_transition,
 };
 use jobtrack::policy::PollRule;
@@ -28,7 +28,7 @@ type WriteOutcomeFn = dyn FnMut(&Change) -> (u64, WriteOutcome);
 #[derive(Debug)]
 enum SimulationEvent {
     PollAnswered(JobId, ProviderIndex, UtcTime, Box<Answer>),
-    ListAnswered(ListRequest, usize, UtcTime, Box<ListAnswer>),
+    ListAnswered(ListRequest, usize, UtcTime, Box<Answer<ListPage>>),
     WriteFinished(Box<Change>, WriteOutcome),
 }
 
@@ -452,11 +452,8 @@ impl Simulation {
             }
         }
         let result = self.list_error.clone().map_or(Ok(ListPage { jobs, total_count: total }), Err);
-        let listing = Box::new(ListAnswer {
-            result,
-            rate_limit: RateLimitInfo::default(),
-            server_date: None,
-        });
+        let listing =
+            Box::new(Answer { result, rate_limit: RateLimitInfo::default(), server_date: None });
         let (provider, index) = (request.provider.to_string(), self.requests.len());
         let job = JobId(0);
         self.requests.push(SimulatedRequest {
