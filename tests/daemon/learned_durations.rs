@@ -19,7 +19,7 @@ async fn daemon_with_running_jobs(ids: &[&str]) -> (FakeServer, DaemonHome) {
 }
 
 fn similarity_keys(home: &DaemonHome) -> Vec<String> {
-    db::query_rows(&home.database(), "SELECT remote_id, likeness FROM jobs ORDER BY id")
+    db::query_rows(&home.database(), "SELECT remote_id, similarity_keys FROM jobs ORDER BY id")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,13 +90,14 @@ async fn a_similarity_key_has_1_to_128_characters() {
 async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
     let (_dune, home) = daemon_with_running_jobs(&[]).await;
     home.start().stop();
-    let rows = r#"INSERT INTO lesson (provider, likeness, whole_ms) VALUES
+    let rows = r#"INSERT INTO duration_sample (provider, similarity_keys, total_ms) VALUES
         ('dune', '["query 7"]', 1000), ('dune', '"nightly"', 2000), ('dune', '["query 70"]', 3000),
         ('dune', NULL, 4000), ('gone', '["queue q, DDL, statement x", "queue q, DDL"]', 5000),
         ('gone', '["queue q, DDL"]', 6000)"#;
     db::run_script_ok(&home.database(), rows);
     let daemon = home.start();
-    let left = || db::query_rows(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
+    let left =
+        || db::query_rows(&home.database(), "SELECT id FROM duration_sample ORDER BY id").join(" ");
     let steps: [(&[&str], &str, &str); 7] = [
         (&["dune", "--similar-to", "query 7"], "dune: 1 run forgotten\n", "2 3 4 5 6"),
         (&["dune", "--similar-to", "query 7"], "dune: 0 runs forgotten\n", "2 3 4 5 6"),
@@ -132,10 +133,10 @@ async fn what_was_learned_is_forgotten_by_name_or_by_provider() {
     assert!(daemon.stop().success());
 }
 
-/// What `lesson` has of each run, and what the jobs themselves say that they took.
+/// What `duration_sample` has of each run, and what the jobs themselves say that they took.
 const DURATION_SAMPLES_SQL: &str =
-    "SELECT likeness, whole_ms, running_ms FROM lesson ORDER BY 2, 3, 1";
-const TRUE_DURATIONS_SQL: &str = "SELECT likeness,
+    "SELECT similarity_keys, total_ms, run_ms FROM duration_sample ORDER BY 2, 3, 1";
+const TRUE_DURATIONS_SQL: &str = "SELECT similarity_keys,
     cast(round((julianday(ended_at) - julianday(submitted_at)) * 86400000.0) AS INTEGER),
     cast(round((julianday(ended_at) - julianday(started_at)) * 86400000.0) AS INTEGER)
     FROM jobs WHERE terminal ORDER BY 2, 3, 1";
@@ -159,8 +160,12 @@ async fn an_end_adds_one_duration_sample_despite_kills_and_on_demand_polls() {
         &[&["add", "dune"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat(),
     );
     for lessons in [1, 10, 20, 30] {
-        wait_for_query_value(&home, &format!("SELECT count(*) >= {lessons} FROM lesson"), "1")
-            .await;
+        wait_for_query_value(
+            &home,
+            &format!("SELECT count(*) >= {lessons} FROM duration_sample"),
+            "1",
+        )
+        .await;
         daemon.kill();
         daemon = home.start();
     }
@@ -207,7 +212,7 @@ async fn durations_are_learned_under_the_users_similarity_key() {
     // It is tracked already, and what it was like is known.
     home.run_client_ok(&["add", "dune", "LATER", "--similar-to", "weekly"]);
     home.run_client_ok(&["cancel", "1", "2", "3"]);
-    let names = "SELECT likeness FROM lesson ORDER BY likeness";
+    let names = "SELECT similarity_keys FROM duration_sample ORDER BY similarity_keys";
     assert_eq!(
         db::query_rows(&home.database(), names),
         ["\"nightly\"", "\"weekly\"", r#"["query 980708"]"#]
@@ -225,7 +230,7 @@ async fn durations_from_earlier_daemons_decide_poll_times() {
     let home = DaemonHome::new(&dune.base_url(), "requests_per_minute = 6000\nprice = \"50ms\"");
     home.start().stop();
     let runs = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
-                INSERT INTO lesson (provider, likeness, whole_ms, running_ms)
+                INSERT INTO duration_sample (provider, similarity_keys, total_ms, run_ms)
                 SELECT 'dune', '[\"query 980708\"]', 8000, 8000 FROM n";
     db::run_script_ok(&home.database(), runs);
     let daemon = home.start();

@@ -68,7 +68,7 @@ async fn list_requests_cover_hundreds_of_jobs_and_survive_a_kill() {
     let told = db::query_rows(&home.database(), told);
     let lived = jobs.iter().map(|(id, state)| {
         let ended = cloud.true_history(id).ended_at.expect("it ended").as_millisecond();
-        format!("{id}|{state}|{}", jobtrack::job::UtcTime::from_millis(ended).to_sql())
+        format!("{id}|{state}|{}", support::jobs::sql(jobtrack::job::UtcTime::from_millis(ended)))
     });
     assert_eq!(told, lived.collect::<Vec<_>>());
 

@@ -78,7 +78,9 @@ fn add_random_job(dune: &FakeServer, id: &str, random: &mut fastrand::Rng) -> Jo
 /// The states of a life and their true times, as the database must have them.
 fn expected_history(truth: &TrueHistory, end: JobEnd) -> Vec<String> {
     let at = |at: Option<jiff::Timestamp>| {
-        at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
+        at.map_or_else(String::new, |at| {
+            support::jobs::sql(UtcTime::from_millis(at.as_millisecond()))
+        })
     };
     let last = match end {
         JobEnd::Completed | JobEnd::CompletedPartial => "succeeded",

@@ -80,7 +80,9 @@ pub(crate) fn assert_matches_truth(job: &ExpectedJob, truth: &TrueHistory, rows:
 }
 
 fn sql_time(at: Option<Timestamp>) -> String {
-    at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
+    at.map_or_else(String::new, |at| {
+        crate::support::jobs::sql(UtcTime::from_millis(at.as_millisecond()))
+    })
 }
 
 /// The schema of a result is kept, its rows are not, nor the key: in no file, in no log.
