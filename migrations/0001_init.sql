@@ -150,8 +150,8 @@ WHERE kind = 'outage' AND ended_at IS NULL;
 
 -- When each kind of event last happened: a maintenance task, the daemon's heartbeat, a clean shutdown.
 CREATE TABLE last_event (
-    name TEXT NOT NULL PRIMARY KEY CHECK (typeof(name) = 'text'),
-    at   TEXT NOT NULL CHECK (typeof(at) = 'text')
+    name        TEXT NOT NULL PRIMARY KEY CHECK (typeof(name) = 'text'),
+    happened_at TEXT NOT NULL CHECK (typeof(happened_at) = 'text')
 ) WITHOUT ROWID;
 
 -- How long finished jobs took: a row for each job whose duration is known, written with its end.

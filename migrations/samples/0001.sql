@@ -45,7 +45,7 @@ VALUES ('anomaly', 'dune', 1, '2026-11-21 12:00:00.000', 'recorded as succeeded,
 INSERT INTO provider_event (kind, provider, began_at, ended_at, reason, failed_polls)
 VALUES ('outage', 'dune', '2026-11-21 12:30:00.000', '2026-11-21 12:40:00.000', 'HTTP 502', 12),
        ('outage', NULL, '2026-11-21 12:44:10.000', '2026-11-21 12:45:02.000', 'jobtrackd was stopped', NULL);
-INSERT OR REPLACE INTO last_event (name, at)
+INSERT OR REPLACE INTO last_event (name, happened_at)
 VALUES ('heartbeat', '2026-11-21 12:50:00.000'), ('prune', '2026-11-21 03:17:00.000');
 INSERT INTO duration_sample (provider, similarity_keys, total_ms, run_ms)
 VALUES ('dune', '["query 980708"]', 182250, 178750), ('dune', '"nightly"', 3600000, NULL),

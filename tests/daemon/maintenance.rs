@@ -124,7 +124,7 @@ async fn a_missed_maintenance_run_is_caught_up() {
     wait_for_query_value(&home, "SELECT count(*) FROM jobs", "0").await;
     wait_for_query_value(
         &home,
-        "SELECT at > datetime('now', '-1 hour') FROM last_event WHERE name = 'prune'",
+        "SELECT happened_at > datetime('now', '-1 hour') FROM last_event WHERE name = 'prune'",
         "1",
     )
     .await;

@@ -68,7 +68,7 @@ async fn values_of_a_wrong_type_are_rejected_without_strict_tables() {
         "UPDATE job SET labels = 'none'",
         "UPDATE job SET state = 'asleep'",
         "UPDATE provider_event SET failed_polls = 'many'",
-        "UPDATE last_event SET at = x'00'",
+        "UPDATE last_event SET happened_at = x'00'",
         "UPDATE duration_sample SET total_ms = 0",
         "UPDATE duration_sample SET run_ms = 1.5",
         "UPDATE span SET seconds = -1",

@@ -78,7 +78,7 @@ pub(super) async fn record_event(
     name: &str,
     now: UtcTime,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT OR REPLACE INTO last_event (name, at) VALUES (?1, ?2)")
+    sqlx::query("INSERT OR REPLACE INTO last_event (name, happened_at) VALUES (?1, ?2)")
         .bind(name)
         .bind(now)
         .execute(connection)
@@ -95,9 +95,9 @@ pub(super) async fn record_downtime(
     // The clock may have been set back: an outage never ends before it began.
     sqlx::query(
         "INSERT INTO provider_event (kind, began_at, ended_at, reason)
-         SELECT 'outage', max(heartbeat.at, coalesce(shutdown.at, heartbeat.at)),
-                max(heartbeat.at, coalesce(shutdown.at, heartbeat.at), ?1),
-                iif(shutdown.at >= heartbeat.at, 'jobtrackd was stopped',
+         SELECT 'outage', max(heartbeat.happened_at, coalesce(shutdown.happened_at, heartbeat.happened_at)),
+                max(heartbeat.happened_at, coalesce(shutdown.happened_at, heartbeat.happened_at), ?1),
+                iif(shutdown.happened_at >= heartbeat.happened_at, 'jobtrackd was stopped',
                     'jobtrackd stopped unexpectedly (crash, kill or power loss)')
          FROM last_event AS heartbeat LEFT JOIN last_event AS shutdown ON shutdown.name = ?3
          WHERE heartbeat.name = ?2",

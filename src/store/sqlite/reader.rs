@@ -135,7 +135,7 @@ impl Reader {
     /// If the database cannot be read.
     pub async fn last_event_times(&self) -> Result<BTreeMap<String, UtcTime>, ReadError> {
         let rows: Vec<(String, UtcTime)> =
-            sqlx::query_as("SELECT name, at FROM last_event LIMIT 100")
+            sqlx::query_as("SELECT name, happened_at FROM last_event LIMIT 100")
                 .fetch_all(&self.pool)
                 .await?;
         Ok(rows.into_iter().collect())
