@@ -1,7 +1,8 @@
-//! `/v1/history` and `/v1/events`: the `transition` table, by page and as it grows.
+//! Handlers of `/v1/history`, `/v1/jobs/{id}/history` and `/v1/events`.
 //!
-//! A stream holds nothing but a number: it reads the table from there whenever something was
-//! committed. A slow reader delays only itself, and resumes by that number without a gap.
+//! An event stream keeps only the cursor of its last transition and reads the following ones from the
+//! database after each commit. A slow client delays only its own stream, and a client that reconnects
+//! with that cursor misses nothing.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -64,7 +65,7 @@ pub(super) async fn stream_events(
     params: QueryParams,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
     let mut filter = params.event_filter()?;
-    // A browser's EventSource sends it on its own when it connects again.
+    // A browser's EventSource sends this header when it reconnects.
     let last_event_id = match headers.get("last-event-id").map(|value| value.to_str()) {
         Some(Ok(text)) => Some(
             text.parse()
@@ -87,19 +88,19 @@ pub(super) async fn stream_events(
 const STREAM_PAGE_SIZE: u32 = 500;
 type SsePage = Vec<Result<SseEvent, Infallible>>;
 
-/// Where a stream is.
+/// The position of an event stream.
 struct StreamCursor {
     app: AppState,
     filter: HistoryFilter,
     _permit: OwnedSemaphorePermit,
 }
 
-/// The next events, as soon as there are any; a last one, `end`, when the daemon ends.
+/// Waits for the next events; the last one, `end`, gives the reason for the end of the stream.
 async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<StreamCursor>)> {
     let mut cursor = cursor?;
     let StreamCursor { app, filter, .. } = &mut cursor;
-    let end = |why: &str| {
-        let page = vec![Ok(SseEvent::default().event("end").data(why))];
+    let end = |reason: &str| {
+        let page = vec![Ok(SseEvent::default().event("end").data(reason))];
         Some((page, None))
     };
     loop {
@@ -109,12 +110,12 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
             let rows = match app.reader.history(filter).await {
                 Ok(rows) => rows,
                 Err(error) => {
-                    tracing::error!("an event stream ends: {error}");
-                    return end("the database cannot be read");
+                    tracing::error!("an event stream ends after a failed read: {error}");
+                    return end("cannot read the database");
                 }
             };
             let full = rows.len() == STREAM_PAGE_SIZE as usize;
-            // What the filter passed over is behind us too.
+            // A page that is not full ends at `newest`, whatever the filter left out.
             let last = rows.last().map(|row| row.cursor.clone()).filter(|_| full);
             filter.after = Some(last.unwrap_or(newest));
             if !rows.is_empty() {
@@ -126,10 +127,10 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
         tokio::select! {
             changed = app.newest_event.changed() => {
                 if changed.is_err() {
-                    return end("jobtrackd ends");
+                    return end("jobtrackd is shutting down");
                 }
             }
-            () = app.shutdown.cancelled() => return end("jobtrackd ends"),
+            () = app.shutdown.cancelled() => return end("jobtrackd is shutting down"),
         }
     }
 }
@@ -137,6 +138,6 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
 fn to_sse_event(row: TransitionRow) -> SseEvent {
     let event = TransitionEvent::from(row);
     let sse = SseEvent::default().id(event.cursor.to_string());
-    // Numbers, names and texts always make JSON; an event without data would still carry its number.
+    // Serialization of these types cannot fail; if it did, the event would still have its cursor.
     sse.clone().json_data(event).unwrap_or(sse)
 }

@@ -13,6 +13,7 @@ mod not_found;
 mod run_durations;
 mod similarity;
 mod state;
+mod state_filter;
 mod time;
 mod transition;
 
@@ -30,6 +31,7 @@ pub use not_found::{NotFoundStreak, NotFoundTimeout};
 pub use run_durations::RunDurations;
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, State};
+pub use state_filter::StateFilter;
 pub use time::{ClockReading, MonotonicTime, UtcTime};
 pub use transition::{
     CurrentState, LifecycleStep, LocalOutcome, RequestTimes, Transition, Verdict,

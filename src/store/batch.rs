@@ -7,8 +7,6 @@ use crate::job::{
     Anomaly, Change, JobId, NewJob, Outage, PollRecord, ProviderName, State, StoredJob, UtcTime,
 };
 
-use super::rename::{AppliedRename, ProviderRename, RenameConflict};
-
 /// The content of one transaction. At most one change for each job.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -26,8 +24,6 @@ pub struct Batch {
     pub forget_durations: Vec<ForgetDurations>,
     /// A maintenance task to run.
     pub maintenance: Option<MaintenanceTask>,
-    /// Providers to rename. Such a batch contains nothing else.
-    pub provider_renames: Vec<ProviderRename>,
     /// When the batch was handed over; recorded as the daemon's heartbeat.
     pub written_at: Option<UtcTime>,
 }
@@ -46,10 +42,6 @@ pub struct CommitReport {
     pub forgotten_samples: Vec<u64>,
     /// Whether the maintenance task has more to do and must be written again.
     pub maintenance_unfinished: bool,
-    /// The previous names that were renamed.
-    pub applied_renames: Vec<AppliedRename>,
-    /// Why none was renamed.
-    pub rename_conflict: Option<RenameConflict>,
     /// The condition of the store after the commit.
     pub health: StoreHealth,
 }

@@ -2,6 +2,7 @@
 //! the scheduler decides by the variant of [`WriteError`] whether to retry, the control server answers
 //! a [`ReadError`] with an HTTP error.
 
+use std::io;
 use std::path::PathBuf;
 
 /// Why the database cannot be used at all.
@@ -14,6 +15,14 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
+    },
+    /// The directory of the database does not exist and cannot be created.
+    #[error("cannot create {}: {}; set XDG_STATE_HOME or store.path", path.display(), kind)]
+    CreateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What `mkdir` reports.
+        kind: io::ErrorKind,
     },
     /// The operating system denies access to the file or its directory.
     #[error("{}: {reason}", path.display())]

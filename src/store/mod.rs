@@ -14,7 +14,5 @@ mod sqlite;
 pub use batch::{Batch, CommitReport, ForgetDurations, MaintenanceTask, Registered, StoreHealth};
 pub use error::{OpenError, ReadError, WriteError};
 pub use rename::{AppliedRename, ProviderRename, RenameConflict};
-pub use rows::{
-    HistoryFilter, JobFilter, JobRow, StateFilter, StoredDurationSample, TransitionRow,
-};
+pub use rows::{HistoryFilter, JobFilter, JobRow, StoredDurationSample, TransitionRow};
 pub use sqlite::{Reader, SCHEMA_VERSION, Store, Writer, engine_description, pending_migrations};

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use crate::job::{
     DurationSample, EventCursor, Evidence, JobId, Labels, ProviderName, RemoteId, SimilarityKeys,
-    State, UtcTime,
+    State, StateFilter, UtcTime,
 };
 
 /// A row of the view `jobs`.
@@ -77,32 +77,6 @@ pub struct StoredDurationSample {
     pub provider: ProviderName,
     /// What the job's end contributed.
     pub sample: DurationSample,
-}
-
-/// One condition on a state; a list of them matches if one matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StateFilter {
-    /// Any state that is not terminal.
-    Active,
-    /// Any terminal state.
-    Terminal,
-    /// Any terminal state but `succeeded`.
-    Unsuccessful,
-    /// This state.
-    Exactly(State),
-}
-
-impl StateFilter {
-    /// Whether `state` satisfies the condition.
-    #[must_use]
-    pub fn matches(self, state: State) -> bool {
-        match self {
-            Self::Active => !state.is_terminal(),
-            Self::Terminal => state.is_terminal(),
-            Self::Unsuccessful => state.is_terminal() && state != State::Succeeded,
-            Self::Exactly(one) => state == one,
-        }
-    }
 }
 
 /// Selects jobs. `None` and an empty list do not filter.

@@ -126,7 +126,10 @@ fn lock_directory(directory: &Path) -> Result<File, OpenError> {
             .mode(0o750)
             .create(directory)
             .and_then(|()| fs::set_permissions(directory, PermissionsExt::from_mode(0o750)))
-            .map_err(|error| context.io(&error))?;
+            .map_err(|error| OpenError::CreateDirectory {
+                path: directory.to_owned(),
+                kind: error.kind(),
+            })?;
     }
     let file = File::open(directory).map_err(|error| context.io(&error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

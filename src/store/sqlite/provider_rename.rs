@@ -1,5 +1,5 @@
 //! Renames providers in the database: jobs, outages and duration samples of a previous name become
-//! those of the current name. Called for a batch that requests it, before any job is loaded.
+//! those of the current name. Called through the writer when the daemon starts, before any job is loaded.
 //! Invariant: all renames of a request are committed, or none is.
 
 use serde_json::json;

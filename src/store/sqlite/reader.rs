@@ -13,9 +13,9 @@ use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use crate::job::{
     CurrentState, EventCursor, JobId, LifecycleStep, ProviderName, ProviderTimes, RemoteId,
-    SimilarityKeys, State, StoredJob, UtcTime,
+    SimilarityKeys, State, StateFilter, StoredJob, UtcTime,
 };
-use crate::store::{HistoryFilter, JobFilter, JobRow, ReadError, StateFilter, TransitionRow};
+use crate::store::{HistoryFilter, JobFilter, JobRow, ReadError, TransitionRow};
 
 use super::types::{cursor_seq, to_cursor};
 use super::write::newest_seq;
@@ -110,6 +110,9 @@ impl Reader {
             .max_lifetime(None)
             .connect_with(options)
             .await?;
+        // A connection that has read keeps a lock until it is closed. Without that lock, a sqlite3 shell
+        // that closes while the writer reconnects would be the last connection and delete the WAL.
+        sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&pool).await?;
         Ok(Self { pool })
     }
 

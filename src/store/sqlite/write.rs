@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, FromRow};
 
-use crate::clock::Clock;
 use crate::job::{
     Change, JobId, Outage, OutageEdge, PollRecord, ProviderTimes, RunDurations, State, StoredJob,
     Transition, UtcTime,
@@ -20,7 +19,6 @@ use crate::store::{Batch, CommitReport};
 
 use super::durations::{delete_samples, insert_samples, similarity_keys_json};
 use super::maintenance::{HEARTBEAT, record_event, run_in_transaction};
-use super::provider_rename::rename_providers;
 use super::reader::{STORED_JOB_COLUMNS, StoredJobRow};
 use super::register::register_jobs;
 use super::time::to_sql;
@@ -41,14 +39,6 @@ pub(super) async fn write_batch(
     batch: &Batch,
 ) -> Result<(CommitReport, i64), sqlx::Error> {
     let mut report = CommitReport::default();
-    if !batch.provider_renames.is_empty() {
-        let now = batch.written_at.unwrap_or_else(Clock::utc_now);
-        match rename_providers(connection, &batch.provider_renames, now).await? {
-            Ok(applied) => report.applied_renames = applied,
-            Err(conflict) => report.rename_conflict = Some(conflict),
-        }
-        return Ok((report, newest_seq(connection).await?));
-    }
     // A deferred transaction that starts to write ignores the busy timeout.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     if !batch.new_jobs.is_empty() {

@@ -15,11 +15,14 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::job::{EventCursor, MonotonicTime};
-use crate::store::{Batch, CommitReport, StoreHealth, WriteError};
+use crate::job::{EventCursor, MonotonicTime, UtcTime};
+use crate::store::{
+    AppliedRename, Batch, CommitReport, ProviderRename, RenameConflict, StoreHealth, WriteError,
+};
 
 use super::ffi::{is_out_of_space, persist_wal};
 use super::maintenance::{CLEAN_SHUTDOWN, record_event, run_after_commit};
+use super::provider_rename::rename_providers;
 use super::types::to_cursor;
 use super::write::{newest_seq, write_batch};
 
@@ -151,6 +154,33 @@ impl Writer {
                 drop(connection.close_hard().await);
                 self.verify_files()?;
                 Err(error)
+            }
+        }
+    }
+
+    /// Renames providers in all rows, in one transaction; nothing is renamed if there is a conflict. To
+    /// be called before the jobs are loaded: a loaded job would keep the previous name.
+    ///
+    /// # Errors
+    /// Why nothing was written.
+    pub async fn rename_providers(
+        &mut self,
+        renames: &[ProviderRename],
+        now: UtcTime,
+    ) -> Result<Result<Vec<AppliedRename>, RenameConflict>, WriteError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.reconnect().await.map_err(|error| classify(&error))?,
+        };
+        let outcome = rename_providers(&mut connection, renames, now).await;
+        match outcome {
+            Ok(outcome) => {
+                self.connection = Some(connection);
+                Ok(outcome)
+            }
+            Err(error) => {
+                drop(connection.close_hard().await);
+                Err(classify(&error))
             }
         }
     }
