@@ -109,6 +109,8 @@ impl SelectionBench {
             list_time: None,
             similarity_keys: similarity_keys(job.0),
             reported_duration: None,
+            source: None,
+            credits: None,
             detail: serde_json::Map::default(),
         };
         Answer {

@@ -41,8 +41,8 @@ pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<
     let previous_names = rename_at_start(&mut store.writer, &config, started_at)
         .await
         .map_err(SchedulerError::Write)?;
-    let (newest_seq, reader, unchecked) =
-        (store.writer.subscribe_newest_seq(), store.reader, store.quick_check_skipped);
+    let (newest_event, reader, unchecked) =
+        (store.writer.subscribe_newest_event(), store.reader, store.quick_check_skipped);
     let (maintenance_tx, maintenance_rx) = mpsc::channel(4);
     let (scheduler, mut handle) =
         Scheduler::new(clock, store.writer, reader.clone(), maintenance_rx);
@@ -61,7 +61,7 @@ pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<
     let app = AppState {
         handle: handle.clone(),
         reader: reader.clone(),
-        newest_seq,
+        newest_event,
         reload_tx,
         daemon_info: Arc::new(DaemonInfo {
             clock,

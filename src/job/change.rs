@@ -25,10 +25,19 @@ pub struct NewJob {
     pub give_up_after: Option<Duration>,
     /// Which past runs it is like, if its user said so.
     pub similarity_keys: SimilarityKeys,
-    /// The uid of who asked.
-    pub added_by: Option<u32>,
+    /// The user that added the job, if the operating system names the peer of the connection.
+    pub added_by: Option<AddedBy>,
     /// When.
     pub registered_at: UtcTime,
+}
+
+/// The user that added a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedBy {
+    /// The user's number.
+    pub uid: u32,
+    /// The user's name; `None` if the user database does not have that number.
+    pub user: Option<String>,
 }
 
 /// A job as the store knows it and the tracker needs it.
@@ -137,6 +146,12 @@ pub struct Metadata {
     pub list_time: Option<UtcTime>,
     /// Which past runs it is like.
     pub similarity_keys: SimilarityKeys,
+    /// What the job runs: see [`Observation::source`](super::Observation::source).
+    pub source: Option<String>,
+    /// What the run cost: see [`Observation::credits`](super::Observation::credits).
+    pub credits: Option<f64>,
+    /// The duration of the run, if the provider reports one.
+    pub reported_duration: Option<Duration>,
     /// A JSON object, as text.
     pub detail: String,
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::job::{Labels, NewJob, ProviderName, RemoteId, SimilarityKeys, UtcTime};
+use crate::job::{AddedBy, Labels, NewJob, ProviderName, RemoteId, SimilarityKeys, UtcTime};
 
 use super::providers::Providers;
 
@@ -20,8 +20,8 @@ pub struct JobSpec {
     pub give_up_after: Option<Duration>,
     /// The similarity key that the user gave, if any.
     pub similarity_keys: SimilarityKeys,
-    /// The uid of the client's user; `None` if the peer's credentials are not available.
-    pub added_by: Option<u32>,
+    /// The client's user, if the socket tells it.
+    pub added_by: Option<AddedBy>,
 }
 
 impl JobSpec {

@@ -14,6 +14,8 @@ impl MetadataChangeDetector {
         let detail = serde_json::Value::Object(observation.detail.clone()).to_string();
         let mut hasher = DefaultHasher::new();
         (&detail, &observation.message, &observation.similarity_keys).hash(&mut hasher);
+        (&observation.source, observation.reported_duration).hash(&mut hasher);
+        observation.credits.map(f64::to_bits).hash(&mut hasher);
         let times = observation.times;
         for time in [times.submitted_at, times.started_at, times.ended_at, times.expires_at] {
             time.map(UtcTime::as_millis).hash(&mut hasher);
@@ -26,6 +28,15 @@ impl MetadataChangeDetector {
         let (times, message, listed_at) =
             (observation.times, observation.message.clone(), observation.list_time);
         let similarity_keys = observation.similarity_keys.clone();
-        Some(Metadata { times, message, list_time: listed_at, similarity_keys, detail })
+        Some(Metadata {
+            times,
+            message,
+            list_time: listed_at,
+            similarity_keys,
+            source: observation.source.clone(),
+            credits: observation.credits,
+            reported_duration: observation.reported_duration,
+            detail,
+        })
     }
 }

@@ -158,7 +158,7 @@ async fn adding_again_is_idempotent_and_updates_labels() {
     );
     let again = home.run_client_ok(&["add", "dune", "01LONG", "01LONG", "--label", "run=7"]);
     assert_eq!(again, "1 dune/01LONG existing\n1 dune/01LONG existing\n");
-    let labels = "SELECT count(*), labels, added_by FROM jobs";
+    let labels = "SELECT count(*), labels, added_by_uid FROM jobs";
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(
         db::query_value(&home.database(), labels),

@@ -19,7 +19,7 @@ async fn daemon_with_running_jobs(ids: &[&str]) -> (FakeServer, DaemonHome) {
 }
 
 fn similarity_keys(home: &DaemonHome) -> Vec<String> {
-    db::query_rows(&home.database(), "SELECT remote_id, likeness FROM jobs ORDER BY id")
+    db::query_rows(&home.database(), "SELECT remote_id, similarity_keys FROM jobs ORDER BY id")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,14 +90,14 @@ async fn a_similarity_key_has_1_to_128_characters() {
 async fn duration_samples_are_deleted_by_similarity_key_or_provider() {
     let (_dune, home) = daemon_with_running_jobs(&[]).await;
     home.start().stop();
-    let rows = r#"INSERT INTO lesson (provider, likeness, whole_ms) VALUES
+    let rows = r#"INSERT INTO duration_sample (provider, similarity_keys, total_ms) VALUES
         ('dune', '["query 7"]', 1000), ('dune', '"nightly"', 2000), ('dune', '["query 70"]', 3000),
         ('dune', NULL, 4000), ('gone', '["queue q, DDL, statement x", "queue q, DDL"]', 5000),
         ('gone', '["queue q, DDL"]', 6000)"#;
     db::run_script_ok(&home.database(), rows);
     let daemon = home.start();
     let remaining_ids =
-        || db::query_rows(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
+        || db::query_rows(&home.database(), "SELECT id FROM duration_sample ORDER BY id").join(" ");
     let cases: [(&[&str], &str, &str); 7] = [
         (&["dune", "--similar-to", "query 7"], "dune: 1 run forgotten\n", "2 3 4 5 6"),
         (&["dune", "--similar-to", "query 7"], "dune: 0 runs forgotten\n", "2 3 4 5 6"),
@@ -135,8 +135,8 @@ async fn duration_samples_are_deleted_by_similarity_key_or_provider() {
 
 /// The duration samples, and the durations that the jobs' own times give; both must be equal.
 const DURATION_SAMPLES_SQL: &str =
-    "SELECT likeness, whole_ms, running_ms FROM lesson ORDER BY 2, 3, 1";
-const TRUE_DURATIONS_SQL: &str = "SELECT likeness,
+    "SELECT similarity_keys, total_ms, run_ms FROM duration_sample ORDER BY 2, 3, 1";
+const TRUE_DURATIONS_SQL: &str = "SELECT similarity_keys,
     cast(round((julianday(ended_at) - julianday(submitted_at)) * 86400000.0) AS INTEGER),
     cast(round((julianday(ended_at) - julianday(started_at)) * 86400000.0) AS INTEGER)
     FROM jobs WHERE terminal ORDER BY 2, 3, 1";
@@ -149,10 +149,10 @@ async fn an_end_adds_one_duration_sample_despite_kills_and_on_demand_polls() {
     let dune = FakeServer::start().await;
     let ids: Vec<String> = (0..40).map(|number| format!("R{number:02}")).collect();
     for (number, id) in (0u64..).zip(&ids) {
-        let (pending_ms, running_ms) = (number * 7, 300 + number * 80);
+        let (pending_ms, run_ms) = (number * 7, 300 + number * 80);
         let script = JobScript::starting_at_first_request()
             .pending(Duration::from_millis(pending_ms))
-            .running(Duration::from_millis(running_ms));
+            .running(Duration::from_millis(run_ms));
         let end = if number % 5 == 0 { JobEnd::Failed } else { JobEnd::Completed };
         dune.add_job(id, script.ending_with(end));
     }
@@ -162,8 +162,12 @@ async fn an_end_adds_one_duration_sample_despite_kills_and_on_demand_polls() {
         &[&["add", "dune"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat(),
     );
     for samples in [1, 10, 20, 30] {
-        wait_for_query_value(&home, &format!("SELECT count(*) >= {samples} FROM lesson"), "1")
-            .await;
+        wait_for_query_value(
+            &home,
+            &format!("SELECT count(*) >= {samples} FROM duration_sample"),
+            "1",
+        )
+        .await;
         daemon.kill();
         daemon = home.start();
     }
@@ -210,7 +214,7 @@ async fn durations_are_learned_under_the_users_similarity_key() {
     // This job is tracked already and has a key from the provider.
     home.run_client_ok(&["add", "dune", "KEY_ADDED_LATER", "--similar-to", "weekly"]);
     home.run_client_ok(&["cancel", "1", "2", "3"]);
-    let keys_sql = "SELECT likeness FROM lesson ORDER BY likeness";
+    let keys_sql = "SELECT similarity_keys FROM duration_sample ORDER BY similarity_keys";
     assert_eq!(
         db::query_rows(&home.database(), keys_sql),
         ["\"nightly\"", "\"weekly\"", r#"["query 980708"]"#]
@@ -229,7 +233,7 @@ async fn durations_from_earlier_daemons_decide_poll_times() {
     home.start().stop();
     let insert_samples =
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
-                INSERT INTO lesson (provider, likeness, whole_ms, running_ms)
+                INSERT INTO duration_sample (provider, similarity_keys, total_ms, run_ms)
                 SELECT 'dune', '[\"query 980708\"]', 8000, 8000 FROM n";
     db::run_script_ok(&home.database(), insert_samples);
     let daemon = home.start();

@@ -75,7 +75,7 @@ async fn list_requests_cover_hundreds_of_jobs_and_survive_a_kill() {
     let recorded = db::query_rows(&home.database(), ends_sql);
     let expected = jobs.iter().map(|(id, state)| {
         let ended = server.true_history(id).ended_at.expect("it ended").as_millisecond();
-        format!("{id}|{state}|{}", jobtrack::job::UtcTime::from_millis(ended).to_sql())
+        format!("{id}|{state}|{}", support::jobs::sql(jobtrack::job::UtcTime::from_millis(ended)))
     });
     assert_eq!(recorded, expected.collect::<Vec<_>>());
 

@@ -146,7 +146,7 @@ async fn fault_18_a_long_reader_is_reported_and_slows_nothing() {
     let value = "x".repeat(250);
     let labels: Vec<_> = (0..30).map(|n| format!("k{n}={value}")).collect();
     let mut next = 0;
-    while !home.log().contains("the WAL has grown") {
+    while !home.log().contains("the write-ahead log of the database has grown") {
         assert!(next < 60_000, "{}", home.log());
         let lines: Vec<_> =
             (next..next + 1000).map(|n| format!("01WAL{n} {}", labels.join(" "))).collect();

@@ -38,6 +38,8 @@ impl Provider for PanickingProvider {
             let seen = Observation {
                 similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
                 reported_duration: None,
+                source: None,
+                credits: None,
                 list_time: None,
                 state: ObservedState::Succeeded,
                 provider_state: "DONE".into(),
@@ -70,7 +72,7 @@ impl Provider for PanickingProvider {
 async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(&dir.path().join("jobtrack.db")).await.expect("a store");
-    let (mut newest, reader) = (store.writer.subscribe_newest_seq(), store.reader.clone());
+    let (mut newest, reader) = (store.writer.subscribe_newest_event(), store.reader.clone());
     let (_maintenance_sender, maintenance_tasks) = mpsc::channel(1);
     let (scheduler, handle) =
         Scheduler::new(Clock::start(), store.writer, store.reader, maintenance_tasks);
@@ -106,7 +108,10 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     };
     let added = handle.add(vec![job_spec("panics"), job_spec("fine")]).await.expect("added");
     assert_eq!(added.len(), 2);
-    newest.wait_for(|seq| *seq >= 3).await.expect("the other job ends");
+    newest
+        .wait_for(|cursor| crate::support::jobs::seq(cursor) >= 3)
+        .await
+        .expect("the other job ends");
     let job = reader.stored_job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
     handle.poll_on_demand(job, EVENT_TIMEOUT).await.expect("the poll is committed");
     let job = reader.job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");

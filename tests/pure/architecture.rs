@@ -321,6 +321,8 @@ fn transitions_in_code() -> BTreeSet<(String, String)> {
                     let seen = Observation {
                         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
                         reported_duration: None,
+                        source: None,
+                        credits: None,
                         list_time: None,
                         state: said,
                         provider_state: "a word".into(),

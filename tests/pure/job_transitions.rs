@@ -62,6 +62,8 @@ fn observation(said: ObservedState, word: &str, times: ProviderTimes) -> Observa
     Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
+        source: None,
+        credits: None,
         list_time: None,
         state: said,
         provider_state: word.into(),

@@ -83,7 +83,9 @@ pub(crate) fn assert_matches_true_history(
 }
 
 fn sql_time(at: Option<Timestamp>) -> String {
-    at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
+    at.map_or_else(String::new, |at| {
+        crate::support::jobs::sql(UtcTime::from_millis(at.as_millisecond()))
+    })
 }
 
 /// Asserts that the database stores the schema of a result, and that neither the database nor the
