@@ -62,13 +62,13 @@ impl SelectionBench {
     fn job(&self, id: i64, provider: &ProviderName, rng: &mut fastrand::Rng) -> StoredJob {
         let began = self.wall().minus(Duration::from_secs(rng.u64(600..80_000)));
         let seen = began.plus(Duration::from_secs(rng.u64(1..500)));
-        let standing =
-            CurrentState { last_success_sent_at: Some(seen), ..CurrentState::registered(began) };
+        let mut current_state = CurrentState::registered(began);
+        current_state.last_success_sent_at = Some(seen);
         StoredJob {
             id: JobId(id),
             provider: provider.clone(),
             remote_id: format!("remote-{id}").parse().expect("an id"),
-            current_state: standing,
+            current_state,
             registered_at: began,
             give_up_after: None,
             next_poll_at: None,

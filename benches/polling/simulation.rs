@@ -304,7 +304,7 @@ impl<'a> TrackerSimulation<'a> {
         if let Some(note) = change.poll_record {
             self.apply_poll_record(note);
         }
-        if change.new_state.state.is_terminal() {
+        if change.new_state.state().is_terminal() {
             self.rows[index] = None;
             self.poll_histories[index].finished = true;
         }

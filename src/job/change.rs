@@ -109,7 +109,7 @@ impl Change {
             Some(newer) => newer.with_older_metadata(Some(older)),
             None => PollRecord { expected_state: self.expected_state, ..older },
         };
-        let is_terminal = self.new_state.state.is_terminal();
+        let is_terminal = self.new_state.state().is_terminal();
         self.poll_record = Some(PollRecord {
             next_poll_at: record.next_poll_at.filter(|_| !is_terminal),
             ..record

@@ -395,7 +395,7 @@ fn log_notice(notice: &Notice) {
 }
 
 fn log_change(change: &Change) {
-    let (job, state) = (change.job, change.new_state.state);
+    let (job, state) = (change.job, change.new_state.state());
     if state.is_terminal() {
         tracing::info!(%job, "job {job}: {state}");
     } else {

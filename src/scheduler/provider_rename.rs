@@ -4,7 +4,6 @@
 use tokio::sync::oneshot;
 
 use crate::store::{AppliedRename, CommitReport, ProviderRename};
-use crate::tracker::Input;
 
 use super::{CommandError, Providers, Scheduler};
 
@@ -66,10 +65,6 @@ impl Scheduler {
         for rename in &renames {
             self.committer.queue.rename_providers(rename);
             self.on_demand.rename_providers(rename);
-            for from in &rename.from {
-                let (from, to) = (from.clone(), rename.to.clone());
-                self.feed_tracker(Input::ProviderRenamed { from, to });
-            }
         }
         let _ = pending.reply.send(Ok(std::mem::take(&mut report.applied_renames)));
     }

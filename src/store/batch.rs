@@ -111,7 +111,7 @@ pub(super) async fn write_batch(
                     change
                         .poll_record
                         .as_ref()
-                        .map(|record| poll_record_json(record, change.new_state.state.as_str())),
+                        .map(|record| poll_record_json(record, change.new_state.state().as_str())),
                 );
             } else {
                 let stored = find_stored_job(&mut transaction, change.job).await?;
@@ -346,9 +346,9 @@ async fn apply_changes(
             "job": change.job.0,
             "expected": change.expected_state.as_str(),
             "expected_word": change.expected_provider_state,
-            "state": change.new_state.state.as_str(),
+            "state": change.new_state.state().as_str(),
             "word": change.new_state.provider_state,
-            "terminal_at": change.new_state.state.is_terminal().then(|| change.new_state.observed_at.to_sql()),
+            "terminal_at": change.new_state.state().is_terminal().then(|| change.new_state.observed_at.to_sql()),
             "message": last.and_then(|row| row.message.as_ref()),
         })
     });

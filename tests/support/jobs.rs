@@ -117,7 +117,7 @@ pub fn change_from_local_outcome(job: &StoredJob, outcome: LocalOutcome, now: Ut
 fn build_change(job: &StoredJob, rows: Vec<Transition>) -> Change {
     let after = state_after(&job.current_state, &rows);
     let (expected, expected_word) =
-        (job.current_state.state, job.current_state.provider_state.clone());
+        (job.current_state.state(), job.current_state.provider_state.clone());
     Change {
         duration_sample: None,
         job: job.id,
@@ -141,7 +141,7 @@ fn state_after(standing: &CurrentState, rows: &[Transition]) -> CurrentState {
 pub fn poll_record(job: &StoredJob, polled_at: UtcTime) -> PollRecord {
     PollRecord {
         job: job.id,
-        expected_state: job.current_state.state,
+        expected_state: job.current_state.state(),
         last_polled_at: polled_at,
         next_poll_at: None,
         last_success_sent_at: None,
