@@ -1,4 +1,4 @@
-//! `jobtrack check`: asks a provider whether all is well between us, and tells what to mend if not.
+//! `jobtrack check`: tests a provider's address, credential and clock, and says what to change.
 
 use std::process::ExitCode;
 
@@ -7,36 +7,34 @@ use super::{CommandContext, EXIT_REJECTED, output};
 use crate::api::ConnectionCheckResponse;
 use crate::job::{Finding, ProviderName};
 
-/// The arguments of `check`.
 #[derive(clap::Args)]
 pub(super) struct CheckArgs {
-    /// A configured provider; one request is made, for a job that cannot exist
+    /// A configured provider; one request is sent, for a job that does not exist
     provider: ProviderName,
 }
 
-/// Checks the provider.
 pub(super) async fn run(context: &CommandContext, args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let answer = context.client.check(&args.provider).await?;
+    let response = context.client.check(&args.provider).await?;
     if context.json {
-        output::print_json_lines(&[&answer])?;
+        output::print_json_lines(&[&response])?;
     } else {
-        output::print_lines(&report_lines(&answer))?;
+        output::print_lines(&report_lines(&response))?;
     }
-    Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REJECTED) })
+    Ok(if response.ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REJECTED) })
 }
 
-fn report_lines(answer: &ConnectionCheckResponse) -> Vec<String> {
-    let finding = match &answer.finding {
-        Finding::Ok => "the service knows us and answers".to_owned(),
-        Finding::InvalidCredentials(told) => format!("credentials: {told}"),
-        Finding::PermissionDenied(told) => format!("permission: {told}"),
-        Finding::WrongEndpoint(told) => format!("endpoint: {told}"),
-        Finding::Unreachable(told) => format!("unreachable: {told}"),
-        Finding::RateLimited(told) => format!("rate limit: {told}"),
-        Finding::QuotaExceeded(told) => format!("quota: {told}"),
-        Finding::ServiceError(told) => format!("trouble at the service: {told}"),
-        Finding::UnrecognizedAnswer(told) => format!("unclear: {told}"),
+fn report_lines(response: &ConnectionCheckResponse) -> Vec<String> {
+    let finding = match &response.finding {
+        Finding::Ok => "ok: the provider accepts requests".to_owned(),
+        Finding::InvalidCredentials(detail) => format!("credential rejected: {detail}"),
+        Finding::PermissionDenied(detail) => format!("permission denied: {detail}"),
+        Finding::WrongEndpoint(detail) => format!("wrong address: {detail}"),
+        Finding::Unreachable(detail) => format!("unreachable: {detail}"),
+        Finding::RateLimited(detail) => format!("rate limit reached: {detail}"),
+        Finding::QuotaExceeded(detail) => format!("quota used up: {detail}"),
+        Finding::ServiceError(detail) => format!("provider error: {detail}"),
+        Finding::UnrecognizedAnswer(detail) => format!("unrecognized answer: {detail}"),
     };
-    let advice = answer.advice.iter().map(|line| format!("  {}", sanitize(line)));
-    [sanitize(&format!("{}: {finding}", answer.provider))].into_iter().chain(advice).collect()
+    let advice = response.advice.iter().map(|line| format!("  {}", sanitize(line)));
+    [sanitize(&format!("{}: {finding}", response.provider))].into_iter().chain(advice).collect()
 }

@@ -12,7 +12,7 @@ use figment::error::{Actual, Kind as Complaint};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::{Config, huawei_sdk};
+use super::{Config, Directories, huawei_sdk};
 
 /// Why the settings cannot be used; one line for each complaint.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +51,9 @@ pub fn load(
     explicit_path: Option<&Path>,
     env: &BTreeMap<String, String>,
 ) -> Result<LoadedConfig, ConfigError> {
-    let mut figment = Figment::from(Layer::new("default", defaults(env)));
-    let file = find_config_file(explicit_path, env);
+    let directories = Directories::from_env(|name| env.get(name).map(Into::into));
+    let mut figment = Figment::from(Layer::new("default", defaults(&directories)));
+    let file = find_config_file(explicit_path, env, &directories);
     let mut text = String::new();
     if let Some(path) = &file {
         text = std::fs::read_to_string(path)
@@ -100,39 +101,19 @@ pub fn load(
 fn find_config_file(
     explicit_path: Option<&Path>,
     env: &BTreeMap<String, String>,
+    directories: &Directories,
 ) -> Option<PathBuf> {
     let explicit_file = explicit_path
         .map(Path::to_owned)
         .or_else(|| non_empty_var(env, "JOBTRACK_CONFIG").map(Into::into));
-    explicit_file.or_else(|| {
-        let user_file = non_empty_var(env, "XDG_CONFIG_HOME")
-            .map(|dir| Path::new(dir).join("jobtrack/config.toml"));
-        let system_file = Some(PathBuf::from("/etc/jobtrack/config.toml"));
-        [user_file, system_file].into_iter().flatten().find(|path| path.exists())
-    })
+    explicit_file.or_else(|| directories.config_files().into_iter().find(|path| path.exists()))
 }
 
 pub(super) fn non_empty_var<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     env.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// systemd may name several directories, parted by colons; the first is ours.
-fn resolve_directory(
-    env: &BTreeMap<String, String>,
-    systemd_var: &str,
-    xdg_var: &str,
-    system_default: &str,
-) -> PathBuf {
-    if let Some(dirs) = non_empty_var(env, systemd_var) {
-        return dirs.split(':').next().unwrap_or(dirs).into();
-    }
-    non_empty_var(env, xdg_var)
-        .map_or_else(|| system_default.into(), |base| Path::new(base).join("jobtrack"))
-}
-
-fn defaults(env: &BTreeMap<String, String>) -> Dict {
-    let state = resolve_directory(env, "STATE_DIRECTORY", "XDG_STATE_HOME", "/var/lib/jobtrack");
-    let runtime = resolve_directory(env, "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "/run/jobtrack");
+fn defaults(directories: &Directories) -> Dict {
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let table = |entries: &[(&str, String)]| -> Value {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into()));
@@ -141,12 +122,12 @@ fn defaults(env: &BTreeMap<String, String>) -> Dict {
     let sections = [
         (
             "store",
-            table(&[("path", text(state.join("jobtrack.db"))), ("statement", "full".into())]),
+            table(&[
+                ("path", text(directories.state().join("jobtrack.db"))),
+                ("statement", "full".into()),
+            ]),
         ),
-        (
-            "control",
-            table(&[("socket", text(runtime.join("control.sock"))), ("mode", "0660".into())]),
-        ),
+        ("control", table(&[("socket", text(directories.socket())), ("mode", "0660".into())])),
         (
             "polling",
             table(&[

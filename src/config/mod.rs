@@ -4,6 +4,7 @@
 //! ever in it, only [`SecretRef`]s to where one lies.
 
 mod auth;
+mod directories;
 mod duration;
 mod huawei_sdk;
 mod load;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use crate::job::ProviderName;
 
 pub use auth::AuthConfig;
+pub use directories::Directories;
 use duration::deserialize_duration;
 pub use huawei_sdk::{huawei_profile_path, huawei_profile_value};
 pub use load::{ConfigError, LoadedConfig, Setting, load};

@@ -53,7 +53,7 @@ impl From<OpenError> for ExitError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Unusable { .. } => Self::database(error.into()),
-            OpenError::Io { .. } => Self::io(error.into()),
+            OpenError::CreateDirectory { .. } | OpenError::Io { .. } => Self::io(error.into()),
         }
     }
 }
@@ -62,7 +62,7 @@ impl From<BindError> for ExitError {
     fn from(error: BindError) -> Self {
         match error {
             BindError::Config(_) => Self::config(error.into()),
-            BindError::Io { .. } => Self::io(error.into()),
+            BindError::CreateDirectory { .. } | BindError::Io { .. } => Self::io(error.into()),
         }
     }
 }

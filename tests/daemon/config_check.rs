@@ -30,7 +30,7 @@ fn it_prints_each_setting_with_its_source_and_no_secret() {
         assert!(line.ends_with(&format!("# {source}")), "{line}");
     }
     assert!(told.contains("providers.dune.api_key.file = "), "where the key lies\n{told}");
-    assert!(!told.contains("standin-key"), "{told}");
+    assert!(!told.contains("fake-api-key"), "{told}");
     assert!(told.contains("pending migrations: [1"), "{told}");
     assert!(!home.path("state").exists() && !home.path("run").exists(), "nothing was made");
 }
@@ -114,7 +114,7 @@ fn fault_55_a_key_that_all_may_read_is_warned_of() {
     assert!(open.status.success());
     let warning = utf8(&open.stderr);
     assert!(warning.contains("WARN") && warning.contains("can be read by all"), "{warning}");
-    assert!(!warning.contains("standin-key"), "{warning}");
+    assert!(!warning.contains("fake-api-key"), "{warning}");
 }
 
 #[test]

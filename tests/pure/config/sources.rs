@@ -130,11 +130,10 @@ fn only_the_first_existing_file_is_read() {
 }
 
 #[test]
-fn the_directories_are_systemds_then_xdgs_then_the_systems() {
+fn default_paths_come_from_systemd_then_from_xdg() {
     // The environment, the database's directory, the socket's.
     type EnvVars<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(EnvVars<'_>, &str, &str); 5] = [
-        (&[], "/var/lib/jobtrack", "/run/jobtrack"),
+    let cases: [(EnvVars<'_>, &str, &str); 3] = [
         (
             &[("XDG_STATE_HOME", "/home/x/state"), ("XDG_RUNTIME_DIR", "/run/user/7")],
             "/home/x/state/jobtrack",
@@ -151,7 +150,6 @@ fn the_directories_are_systemds_then_xdgs_then_the_systems() {
             "/r",
         ),
         (&[("STATE_DIRECTORY", "/a:/b"), ("RUNTIME_DIRECTORY", "/c:/d")], "/a", "/c"),
-        (&[("STATE_DIRECTORY", ""), ("XDG_RUNTIME_DIR", "")], "/var/lib/jobtrack", "/run/jobtrack"),
     ];
     for (given, state, run) in cases {
         let case =
