@@ -66,10 +66,8 @@ impl SelectionBench {
     fn job(&self, id: i64, provider: &ProviderName, rng: &mut fastrand::Rng) -> StoredJob {
         let started_at = self.utc_now().minus(Duration::from_secs(rng.u64(600..80_000)));
         let last_polled_at = started_at.plus(Duration::from_secs(rng.u64(1..500)));
-        let current_state = CurrentState {
-            last_success_sent_at: Some(last_polled_at),
-            ..CurrentState::registered(started_at)
-        };
+        let mut current_state = CurrentState::registered(started_at);
+        current_state.last_success_sent_at = Some(last_polled_at);
         StoredJob {
             id: JobId(id),
             provider: provider.clone(),

@@ -35,7 +35,7 @@ pub(super) fn log_anomaly(anomaly: &Anomaly) {
 }
 
 pub(super) fn log_change(change: &Change) {
-    let (job, state) = (change.job, change.new_state.state);
+    let (job, state) = (change.job, change.new_state.state());
     if state.is_terminal() {
         tracing::info!(%job, "job {job}: {state}");
     } else {

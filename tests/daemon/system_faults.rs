@@ -191,7 +191,7 @@ async fn fault_19_a_state_that_an_operator_set_is_not_overwritten_blindly() {
         home.run_client_ok(&["poll", "1"]);
         anomaly = db::query_value(&home.database(), "SELECT reason FROM provider_event");
     }
-    assert_eq!(anomaly, "the database says failed where we knew running");
+    assert_eq!(anomaly, "the database holds failed; expected running");
     assert_eq!(db::query_value(&home.database(), "SELECT state FROM jobs"), "failed");
 }
 
@@ -209,7 +209,7 @@ async fn fault_19_an_edit_is_noticed_while_the_job_keeps_its_state() {
     let edit = "UPDATE job SET state = 'failed', terminal_at = '2026-01-01 00:00:00.000';";
     drop(open_sqlite_shell(&home, edit).wait_with_output());
     let anomaly = "SELECT reason FROM provider_event WHERE kind = 'anomaly'";
-    wait_for_query_value(&home, anomaly, "the database says failed where we knew running").await;
+    wait_for_query_value(&home, anomaly, "the database holds failed; expected running").await;
     daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
 }
 

@@ -314,8 +314,7 @@ fn transitions_in_code() -> BTreeSet<(String, String)> {
             _ => &[LifecycleStep::Registered, LifecycleStep::Pending, LifecycleStep::Running],
         };
         for &reached in steps {
-            let standing =
-                CurrentState { state, furthest_step: reached, ..CurrentState::registered(now) };
+            let standing = CurrentState::from_store(state, None, reached, now, None);
             for said in OBSERVED_STATES {
                 for times in [ProviderTimes::default(), known, started] {
                     let seen = Observation {

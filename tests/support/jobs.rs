@@ -139,7 +139,7 @@ fn build_change(job: &StoredJob, transitions: Vec<Transition>) -> Change {
     Change {
         duration_sample: None,
         job: job.id,
-        expected_state: job.current_state.state,
+        expected_state: job.current_state.state(),
         expected_provider_state: job.current_state.provider_state.clone(),
         transitions,
         new_state,
@@ -159,7 +159,7 @@ fn state_after(current_state: &CurrentState, transitions: &[Transition]) -> Curr
 pub fn poll_record(job: &StoredJob, polled_at: UtcTime) -> PollRecord {
     PollRecord {
         job: job.id,
-        expected_state: job.current_state.state,
+        expected_state: job.current_state.state(),
         last_polled_at: polled_at,
         next_poll_at: None,
         last_success_sent_at: None,

@@ -214,7 +214,7 @@ async fn compute_durations(
 ) -> Result<HashMap<JobId, RunDurations>, sqlx::Error> {
     let ends: HashMap<JobId, (&Change, &Transition)> = changes
         .iter()
-        .filter(|change| change.new_state.state.is_terminal())
+        .filter(|change| change.new_state.state().is_terminal())
         .filter_map(|change| Some((change.job, (change, change.transitions.last()?))))
         .collect();
     if ends.is_empty() {
@@ -241,7 +241,7 @@ async fn update_poll_records(
         .changes
         .iter()
         .filter(|change| changed.contains(&change.job))
-        .filter_map(|change| Some((change.poll_record.as_ref()?, change.new_state.state)));
+        .filter_map(|change| Some((change.poll_record.as_ref()?, change.new_state.state())));
     let by_themselves = batch.poll_records.iter().map(|record| (record, record.expected_state));
     let rows: Vec<_> = of_changes
         .chain(by_themselves)
@@ -303,9 +303,9 @@ fn change_json(change: &Change, durations: RunDurations) -> Value {
         "job": change.job.0,
         "expected_state": change.expected_state.as_str(),
         "expected_provider_state": change.expected_provider_state,
-        "state": new_state.state.as_str(),
+        "state": new_state.state().as_str(),
         "provider_state": new_state.provider_state,
-        "terminal_at": new_state.state.is_terminal().then(|| to_sql(new_state.observed_at)),
+        "terminal_at": new_state.state().is_terminal().then(|| to_sql(new_state.observed_at)),
         "message": change.transitions.last().and_then(|row| row.message.as_ref()),
         "queue_s": seconds(durations.queue),
         "run_s": seconds(durations.run),
