@@ -34,7 +34,7 @@ async fn an_unknown_state_is_listed_until_mapped_in_the_config() {
     wait_for_unknown_states(&daemon, &home, &["QUERY_STATE_DAYDREAMING"]).await;
     let told = home.run_client_ok(&["status"]);
     assert!(told.contains("unknown states reported: QUERY_STATE_DAYDREAMING"), "{told}");
-    let logged = || home.log().matches("a state that is not known").count();
+    let logged = || home.log().matches("reported an unknown state").count();
     assert_eq!(logged(), 1, "{}", home.log());
 
     // What is known already is refused, and changes nothing.
