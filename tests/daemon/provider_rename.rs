@@ -115,7 +115,7 @@ async fn a_restart_renames_before_it_serves() {
     configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let daemon = home.start();
     assert_renamed(&home, &dune).await;
-    assert!(home.log().contains("provider old is now new, 2 jobs with it"), "{}", home.log());
+    assert!(home.log().contains("renamed provider old to new (2 jobs)"), "{}", home.log());
     daemon.wait_for_status(&home, |status| !status_has_provider(status, "old")).await;
 }
 
