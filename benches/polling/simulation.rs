@@ -310,7 +310,7 @@ impl<'a> TrackerSimulation<'a> {
         if let Some(poll_record) = change.poll_record {
             self.apply_poll_record(poll_record);
         }
-        if change.new_state.state.is_terminal() {
+        if change.new_state.state().is_terminal() {
             self.rows[index] = None;
             self.poll_histories[index].finished = true;
         }

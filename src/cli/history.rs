@@ -14,7 +14,7 @@ const PAGE_SIZE: usize = 1000;
 
 #[derive(clap::Args)]
 pub(super) struct HistoryArgs {
-    /// A job number or PROVIDER/REMOTE_ID; without it, the transitions of all jobs
+    /// A job number or `PROVIDER/REMOTE_ID`; without it, the transitions of all jobs
     job: Option<JobRef>,
     /// Transitions observed since this time: RFC 3339, or a duration before now
     #[arg(long, value_name = "TIME")]

@@ -12,7 +12,7 @@ use crate::job::{JobRef, UtcTime};
 
 #[derive(clap::Args)]
 pub(super) struct ShowArgs {
-    /// A job number or PROVIDER/REMOTE_ID
+    /// A job number or `PROVIDER/REMOTE_ID`
     job: JobRef,
 }
 

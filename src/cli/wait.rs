@@ -35,7 +35,7 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct WaitArgs {
-    /// Job numbers or PROVIDER/REMOTE_ID, or - to read one per line from standard input
+    /// Job numbers or `PROVIDER/REMOTE_ID`, or - to read one per line from standard input
     #[arg(value_name = "JOB", required_unless_present = "labels")]
     jobs: Vec<WaitTarget>,
     /// All jobs with this label, finished ones included; if repeated, all labels must match

@@ -63,7 +63,7 @@ pub(super) async fn add(
                 id: registered.as_ref().map(|registered| registered.job.id),
                 provider: job.provider,
                 remote_id: job.remote_id,
-                state: registered.as_ref().map(|registered| registered.job.current_state.state),
+                state: registered.as_ref().map(|registered| registered.job.current_state.state()),
                 outcome: match registered {
                     Some(registered) if registered.is_new => AddOutcome::Added,
                     Some(_) => AddOutcome::Existing,
@@ -153,8 +153,8 @@ pub(super) async fn show(
     }
 }
 
-/// Adds the forecast of an unfinished job. The forecast is left out if the scheduler fails to give
-/// one: the job itself is the answer.
+/// Adds the forecast of an unfinished job. The forecast is omitted if the scheduler does not return
+/// one in time: the request is for the job.
 async fn with_forecast(app: &AppState, job: Job) -> Job {
     let forecast =
         if job.terminal { None } else { app.handle.forecast(job.id).await.ok().flatten() };
@@ -169,7 +169,7 @@ pub(super) async fn untrack(
 ) -> Result<Json<Job>, ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
-    if !job.current_state.state.is_terminal() {
+    if !job.current_state.state().is_terminal() {
         let by = peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
         app.handle.untrack(job, format!("untracked on request{by}")).await?;
     }
@@ -195,7 +195,7 @@ pub(super) async fn cancel(
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
-    let state = job.current_state.state;
+    let state = job.current_state.state();
     if state.is_terminal() {
         return Err(ApiError::job_finished(format!(
             "job {id} is finished ({state}) and cannot be cancelled"

@@ -109,7 +109,7 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// At shutdown, for requests in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves requests until `app.shutdown`, then waits up to [`DRAIN_TIMEOUT`] for those in progress.
+/// Serves requests until `app.shutdown`, then waits a few seconds for those in progress.
 pub async fn serve(socket: ControlSocket, app: AppState) {
     let shutdown = app.shutdown.clone();
     let router = routes(app);

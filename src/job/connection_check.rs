@@ -1,108 +1,107 @@
-//! What a check-up of a provider found, and what an operator can do about it.
+//! The result of a connection check of a provider, with advice for an operator.
+//!
+//! A provider produces the finding from one request; the command line prints the advice.
 
 use serde::{Deserialize, Serialize};
 
-/// What the one request of a check-up came to, with the words that tell why.
+/// The outcome of the request, with the text of the error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "finding", content = "detail", rename_all = "snake_case")]
 pub enum Finding {
-    /// The service knows us and answers.
+    /// The service accepted the credentials and answered.
     Ok,
-    /// It does not take our key, token or signature.
+    /// The service rejected the key, the token or the signature.
     InvalidCredentials(String),
-    /// It knows us, and does not let us look.
+    /// The credentials are valid but lack a permission.
     PermissionDenied(String),
-    /// Somebody else answers at that address.
+    /// The response does not come from the service.
     WrongEndpoint(String),
-    /// Nobody answers there.
+    /// No connection, or no response.
     Unreachable(String),
-    /// Too many requests.
     RateLimited(String),
-    /// The account's allowance is used up.
+    /// The account's quota is exhausted.
     QuotaExceeded(String),
-    /// The service is in trouble of its own.
+    /// The service reported an internal error.
     ServiceError(String),
-    /// An answer that is none of these.
+    /// A response that matches none of the above.
     UnrecognizedAnswer(String),
 }
 
-/// What a check-up found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionCheck {
-    /// What came of its request.
     pub finding: Finding,
-    /// By how many seconds our clock is ahead of the service's; none if that told no time.
+    /// How many seconds the local clock is ahead of the service's clock; none if the response had no
+    /// date.
     pub clock_ahead_s: Option<i64>,
 }
 
 impl ConnectionCheck {
-    /// A clock that is off by more is named.
+    /// A larger clock difference is reported.
     const CLOCK_TOLERANCE_S: u64 = 5 * 60;
-    /// Signatures with a date further off are refused.
+    /// Huawei Cloud rejects signatures whose date differs by more.
     const SIGNATURE_TOLERANCE_S: u64 = 15 * 60;
 
-    /// Whether there is nothing to mend.
+    /// Whether the check found no problem.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.finding == Finding::Ok && self.significant_clock_skew_s().is_none()
     }
 
-    /// How wrong the clock is, if that is worth a word.
+    /// The clock difference, if it is above the tolerance.
     fn significant_clock_skew_s(&self) -> Option<i64> {
         self.clock_ahead_s.filter(|ahead| ahead.unsigned_abs() > Self::CLOCK_TOLERANCE_S)
     }
 
-    /// What to look at and what to do, the likeliest first; empty if all is well.
+    /// What to check and what to change, the likeliest cause first; empty if the check found no problem.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
         let clock_advice = self.significant_clock_skew_s().map(|ahead| {
             let (off, side) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
             let minutes = off / 60;
             let consequence = if off > Self::SIGNATURE_TOLERANCE_S {
-                "requests signed with an access key (auth.ak, auth.sk) are refused beyond 15"
+                "requests signed with an access key (auth.ak, auth.sk) are rejected beyond 15 minutes"
             } else {
-                "times in the history are off by as much"
+                "times in the history are wrong by as much"
             };
             format!(
-                "this machine's clock is {minutes} minutes {side} the service's: {consequence}; set it, \
-                 and have it kept (timedatectl set-ntp true)"
+                "the clock of this machine is {minutes} minutes {side} the service's clock: \
+                 {consequence}; synchronize the clock (timedatectl set-ntp true)"
             )
         });
         let finding_advice = match &self.finding {
             Finding::Ok => None,
             Finding::InvalidCredentials(_) => Some(
-                "the credential is refused: put a valid one where api_key (Dune) or auth (DLI, \
-                 DataArts) points to, then `jobtrack reload`; a Huawei token ends after a day and \
-                 holds for its own region only, and a key that was refused several times in a row \
-                 is locked for five minutes",
+                "the service rejected the credential: store a valid one where api_key (Dune) or auth \
+                 (DLI, DataArts) points, then run `jobtrack reload`; a Huawei token expires after a \
+                 day and is valid in one region only, and a key that was rejected several times in \
+                 a row is locked for five minutes",
             ),
             Finding::PermissionDenied(_) => Some(
-                "the credential is known and may not do this: give its user the right to read jobs, \
-                 and check project_id and workspace; then `jobtrack reload`",
+                "the credential is valid but lacks permission: give its user the right to read jobs, \
+                 check project_id and workspace, then run `jobtrack reload`",
             ),
             Finding::WrongEndpoint(_) => Some(
-                "somebody else answers at that address: check base_url and region, and whether a \
-                 proxy or a login page stands in between; then `jobtrack reload`",
+                "the response does not come from the service: check base_url and region, and whether \
+                 a proxy or a login page intercepts requests; then run `jobtrack reload`",
             ),
             Finding::Unreachable(_) => Some(
-                "nobody answers there: check the host in base_url (or region), this machine's DNS, \
-                 network and firewall, and, if it speaks of a certificate, ca-certificates",
+                "no response: check the host in base_url (or region) and the DNS, network and \
+                 firewall of this machine; for a certificate error check ca-certificates",
             ),
             Finding::RateLimited(_) => Some(
-                "too many requests, perhaps another program's: lower requests_per_minute, or wait \
-                 a minute and check again",
+                "too many requests, possibly by other programs: lower requests_per_minute, or wait \
+                 a minute and repeat the check",
             ),
             Finding::QuotaExceeded(_) => Some(
-                "the account's allowance is used up: wait for its next period, or enlarge it; then \
-                 `jobtrack reload`",
+                "the quota of the account is exhausted: wait for the next period or raise the quota, \
+                 then run `jobtrack reload`",
             ),
             Finding::ServiceError(_) => Some(
-                "the service is in trouble of its own: nothing is to be set here; check again later",
+                "the service reported an internal error: repeat the check later; no setting is wrong",
             ),
-            Finding::UnrecognizedAnswer(_) => Some(
-                "the service answers in a way that is not known: check base_url, project_id and \
-                 workspace",
-            ),
+            Finding::UnrecognizedAnswer(_) => {
+                Some("the response was not recognized: check base_url, project_id and workspace")
+            }
         };
         clock_advice.into_iter().chain(finding_advice.map(str::to_owned)).collect()
     }
@@ -125,7 +124,7 @@ mod tests {
             (Finding::WrongEndpoint(detail()), &["base_url", "region", "proxy"]),
             (Finding::Unreachable(detail()), &["base_url", "DNS", "ca-certificates"]),
             (Finding::RateLimited(detail()), &["requests_per_minute"]),
-            (Finding::QuotaExceeded(detail()), &["allowance"]),
+            (Finding::QuotaExceeded(detail()), &["quota"]),
             (Finding::ServiceError(detail()), &["later"]),
             (Finding::UnrecognizedAnswer(detail()), &["base_url", "project_id"]),
         ];

@@ -1,8 +1,8 @@
-//! PURE. What a job is and how it moves. No clock, no chance, no IO: times are arguments.
+//! PURE. Jobs, their states and transitions, and the data types that the other modules exchange.
 //!
-//! An [`Answer`] comes in from a provider; [`observe`] turns its [`Observation`] into
-//! [`Transition`]s, the rows of the history. Invariants: no row leaves a terminal state,
-//! `observed_at` never runs backwards in a job's rows, each row's `from` is the row before's `to`.
+//! A provider returns an [`Answer`]; [`evaluate_observation`] turns its [`Observation`] into
+//! [`Transition`]s, the rows of the history. Invariants: no transition leads out of a terminal state;
+//! within a job `observed_at` never decreases, and each `from` equals the previous `to`.
 
 mod answer;
 mod change;

@@ -1,5 +1,7 @@
-//! A job as a client asks for it, and its check against the configured providers. The control
-//! socket makes a [`JobSpec`] of each entry of an add request.
+//! A job that a client asks to track, and its check against the configured providers.
+//!
+//! The control socket makes a [`JobSpec`] of each valid entry of an add request; the scheduler makes
+//! a [`NewJob`] of it, with the kind of the provider that is configured at that moment.
 
 use std::time::Duration;
 

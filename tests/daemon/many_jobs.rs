@@ -1,5 +1,5 @@
-//! Two thousand jobs that take 1 to 60 s under one rate limit: each stored history matches the job's script,
-//! and no minute has more requests than allowed.
+//! Two thousand jobs that take 1 to 60 s under one rate limit: each stored history matches the
+//! job's script, and no minute has more requests than allowed.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -291,10 +291,8 @@ async fn an_impossible_database_path_is_an_io_error() {
     fs::create_dir_all(home.path("directory/jobtrack.db")).expect("a directory");
     for place in ["file/jobtrack.db", "file/below/jobtrack.db", "directory/jobtrack.db"] {
         let error = Store::open(&home.path(place)).await.expect_err(place);
-        assert!(
-            matches!(&error, OpenError::Io { .. } | OpenError::CreateDirectory { .. }),
-            "{place}: {error:?}"
-        );
+        let is_io = matches!(error, OpenError::CreateDirectory { .. } | OpenError::Io { .. });
+        assert!(is_io, "{place}: {error:?}");
         assert!(error.to_string().contains(&*home.path("").to_string_lossy()), "{place}: {error}");
     }
 }

@@ -139,7 +139,7 @@ async fn a_finished_job_is_not_registered_again() {
     .await;
     let registered = write_batch(&mut store, &add_batch([new_job("A")])).await.registered;
     assert_eq!((registered[0].is_new, registered[0].job.id), (false, job.id));
-    assert_eq!(registered[0].job.current_state.state, State::Succeeded);
+    assert_eq!(registered[0].job.current_state.state(), State::Succeeded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +214,7 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
     assert_eq!((row.polls, row.message), (1, observation.message));
     assert_eq!(row.detail["query_id"], 980_708);
     let stored = store.reader.stored_job(job.id).await.expect("it is read").expect("it is there");
-    assert_eq!(stored.current_state.state, change.new_state.state);
+    assert_eq!(stored.current_state.state(), change.new_state.state());
     assert_eq!(stored.current_state.provider_state, change.new_state.provider_state);
     assert_eq!(stored.current_state.furthest_step, change.new_state.furthest_step);
     assert_eq!(stored.current_state.observed_at, change.new_state.observed_at);
@@ -239,7 +239,7 @@ async fn fault_19_an_operators_change_is_not_overwritten() {
     let [(job, Some(found))] = committed.rejected_changes.as_slice() else {
         panic!("A alone is refused: {:?}", committed.rejected_changes);
     };
-    assert_eq!((*job, found.current_state.state, found.polls), (a.id, State::Running, 7));
+    assert_eq!((*job, found.current_state.state(), found.polls), (a.id, State::Running, 7));
     let rows = "SELECT remote_id, state, provider_state, polls FROM job ORDER BY id";
     let expected = ["A|running||7", "B|succeeded|DONE|1", "C|registered||0"];
     assert_eq!(db::query_rows(&home.database(), rows), expected, "the rest of the batch is in");

@@ -34,8 +34,8 @@ pub fn cursor(seq: i64) -> EventCursor {
     seq.to_string().parse().expect("a number is a cursor")
 }
 
-/// Waits until the lock on a closed store's directory is free. A child process that another test forks
-/// inherits this process's locks and holds them until its `exec`.
+/// Waits until the lock on a closed store's directory is free. A child process that another test
+/// forks inherits this process's locks and holds them until its `exec`.
 pub fn wait_for_lock_release(path: &Path) {
     let directory = path.parent().expect("a directory");
     if let Ok(directory) = File::open(directory) {
@@ -139,7 +139,7 @@ fn build_change(job: &StoredJob, transitions: Vec<Transition>) -> Change {
     Change {
         duration_sample: None,
         job: job.id,
-        expected_state: job.current_state.state,
+        expected_state: job.current_state.state(),
         expected_provider_state: job.current_state.provider_state.clone(),
         transitions,
         new_state,
@@ -159,7 +159,7 @@ fn state_after(current_state: &CurrentState, transitions: &[Transition]) -> Curr
 pub fn poll_record(job: &StoredJob, polled_at: UtcTime) -> PollRecord {
     PollRecord {
         job: job.id,
-        expected_state: job.current_state.state,
+        expected_state: job.current_state.state(),
         last_polled_at: polled_at,
         next_poll_at: None,
         last_success_sent_at: None,

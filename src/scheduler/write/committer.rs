@@ -180,7 +180,7 @@ impl Committer {
         }
     }
 
-    /// Has the outcome of the next commit ask for a reload of the jobs once more.
+    /// Sets `reload_jobs` in the outcome of the next commit.
     pub(in crate::scheduler) fn request_job_reload(&mut self) {
         self.reload_jobs = true;
     }

@@ -105,7 +105,7 @@ async fn compute_durations(
 ) -> Result<HashMap<JobId, RunDurations>, sqlx::Error> {
     let ends: HashMap<JobId, (&Change, &Transition)> = changes
         .iter()
-        .filter(|change| change.new_state.state.is_terminal())
+        .filter(|change| change.new_state.state().is_terminal())
         .filter_map(|change| Some((change.job, (change, change.transitions.last()?))))
         .collect();
     if ends.is_empty() {
@@ -128,9 +128,9 @@ fn change_json(change: &Change, durations: RunDurations) -> Value {
         "job": change.job.0,
         "expected_state": change.expected_state.as_str(),
         "expected_provider_state": change.expected_provider_state,
-        "state": new_state.state.as_str(),
+        "state": new_state.state().as_str(),
         "provider_state": new_state.provider_state,
-        "terminal_at": new_state.state.is_terminal().then(|| to_sql(new_state.observed_at)),
+        "terminal_at": new_state.state().is_terminal().then(|| to_sql(new_state.observed_at)),
         "message": change.transitions.last().and_then(|row| row.message.as_ref()),
         "queue_s": seconds(durations.queue),
         "run_s": seconds(durations.run),

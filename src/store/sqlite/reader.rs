@@ -66,17 +66,17 @@ impl StoredJobRow {
             id: self.id,
             provider: self.provider,
             remote_id: self.remote_id,
-            current_state: CurrentState {
-                state: self.state,
-                provider_state: self.provider_state.map(Into::into),
-                furthest_step: match self.furthest_step {
+            current_state: CurrentState::from_store(
+                self.state,
+                self.provider_state.map(Into::into),
+                match self.furthest_step {
                     Some(2) => LifecycleStep::Running,
                     Some(1) => LifecycleStep::Pending,
                     Some(_) | None => LifecycleStep::Registered,
                 },
-                observed_at: self.observed_at,
-                last_success_sent_at: self.last_success_sent_at,
-            },
+                self.observed_at,
+                self.last_success_sent_at,
+            ),
             registered_at: self.registered_at,
             give_up_after: self
                 .deadline_at

@@ -119,7 +119,7 @@ async fn update_poll_records(
         .changes
         .iter()
         .filter(|change| changed.contains(&change.job))
-        .filter_map(|change| Some((change.poll_record.as_ref()?, change.new_state.state)));
+        .filter_map(|change| Some((change.poll_record.as_ref()?, change.new_state.state())));
     let by_themselves = batch.poll_records.iter().map(|record| (record, record.expected_state));
     let rows: Vec<_> = of_changes
         .chain(by_themselves)
