@@ -289,6 +289,8 @@ impl<'a> TrackerSimulation<'a> {
             list_time: None,
             similarity_keys: SimilarityKeys::Unknown,
             reported_duration: None,
+            source: None,
+            credits: None,
             detail: serde_json::Map::new(),
         };
         // A `Date` header has a resolution of one second.

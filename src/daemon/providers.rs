@@ -1,4 +1,5 @@
-//! Config → providers that can be asked, with the tracker's rules for each.
+//! Builds the configured providers, each with the tracker's settings for it. A start, a reload and
+//! `jobtrackd --check` use it.
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName};
@@ -7,7 +8,7 @@ use crate::provider::{self, BuildError};
 use crate::scheduler::{ConfiguredProvider, Providers};
 use crate::tracker::{PollPolicy, ProviderSettings};
 
-/// All providers of the config; their secrets are read.
+/// Builds all providers of the config, which reads their secrets.
 pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, provider_config)| {
         let provider =
@@ -23,7 +24,7 @@ fn provider_settings(
     name: &ProviderName,
     provider_config: &ProviderConfig,
     config: &Config,
-    lists: bool,
+    supports_list: bool,
 ) -> ProviderSettings {
     let polling = provider_config.effective_polling(&config.polling);
     ProviderSettings {
@@ -39,7 +40,7 @@ fn provider_settings(
             never_seen: polling.lost_after_never_seen,
         },
         request_timeout: polling.request_timeout,
-        supports_list: lists,
+        supports_list,
     }
 }
 

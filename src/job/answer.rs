@@ -43,6 +43,11 @@ pub struct Observation {
     pub similarity_keys: SimilarityKeys,
     /// The duration of the job, if the provider reports a duration instead of times.
     pub reported_duration: Option<Duration>,
+    /// What the job runs, by the provider's name for it: a Dune query's number, a DataArts script, a
+    /// DLI queue.
+    pub source: Option<String>,
+    /// What the run cost, in the provider's credits (Dune: `execution_cost_credits`).
+    pub credits: Option<f64>,
     /// Other documented fields of the answer, under the provider's field names.
     pub detail: Map<String, Value>,
 }
@@ -82,6 +87,19 @@ pub struct ProviderTimes {
     pub ended_at: Option<UtcTime>,
     /// When the provider deletes the result.
     pub expires_at: Option<UtcTime>,
+}
+
+impl ProviderTimes {
+    /// These times, and `older` ones where these are absent.
+    #[must_use]
+    pub fn or(self, older: Self) -> Self {
+        Self {
+            submitted_at: self.submitted_at.or(older.submitted_at),
+            started_at: self.started_at.or(older.started_at),
+            ended_at: self.ended_at.or(older.ended_at),
+            expires_at: self.expires_at.or(older.expires_at),
+        }
+    }
 }
 
 /// The rate limits that an answer announces.

@@ -24,9 +24,18 @@ pub struct NewJob {
     pub give_up_after: Option<Duration>,
     /// Provided by the user, if at all.
     pub similarity_keys: SimilarityKeys,
-    /// The uid of the user who added the job; none if it is unknown.
-    pub added_by: Option<u32>,
+    /// The user that added the job, if the operating system names the peer of the connection.
+    pub added_by: Option<AddedBy>,
     pub registered_at: UtcTime,
+}
+
+/// The user that added a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedBy {
+    /// The user's number.
+    pub uid: u32,
+    /// The user's name; `None` if the user database does not have that number.
+    pub user: Option<String>,
 }
 
 /// What the tracker needs of a job in the store.
@@ -122,6 +131,12 @@ pub struct Metadata {
     /// See [`super::Observation::list_time`].
     pub list_time: Option<UtcTime>,
     pub similarity_keys: SimilarityKeys,
+    /// What the job runs: see [`Observation::source`](super::Observation::source).
+    pub source: Option<String>,
+    /// What the run cost: see [`Observation::credits`](super::Observation::credits).
+    pub credits: Option<f64>,
+    /// The duration of the run, if the provider reports one.
+    pub reported_duration: Option<Duration>,
     /// A JSON object as text.
     pub detail: String,
 }

@@ -7,8 +7,10 @@
 mod answer;
 mod change;
 mod connection_check;
+mod cursor;
 mod id;
 mod not_found;
+mod run_durations;
 mod similarity;
 mod state;
 mod state_filter;
@@ -19,10 +21,14 @@ pub use answer::{
     Answer, ListPage, ListWindow, Observation, ProviderError, ProviderErrorKind, ProviderTimes,
     RateLimitInfo, RateLimitQuota,
 };
-pub use change::{Anomaly, Change, Metadata, NewJob, Outage, OutageEdge, PollRecord, StoredJob};
+pub use change::{
+    AddedBy, Anomaly, Change, Metadata, NewJob, Outage, OutageEdge, PollRecord, StoredJob,
+};
 pub use connection_check::{ConnectionCheck, Finding};
+pub use cursor::EventCursor;
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use not_found::{NotFoundStreak, NotFoundTimeout};
+pub use run_durations::RunDurations;
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, State};
 pub use state_filter::StateFilter;

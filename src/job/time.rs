@@ -38,20 +38,6 @@ impl UtcTime {
         Some(Self::from_millis(at.as_millisecond()))
     }
 
-    /// Parses the text form of `SQLite`, `2026-11-21 23:17:05.123`.
-    #[must_use]
-    pub fn parse_sql(text: &str) -> Option<Self> {
-        let civil: jiff::civil::DateTime = text.parse().ok()?;
-        let at = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-        Some(Self::from_millis(at.as_millisecond()))
-    }
-
-    /// The text form of `SQLite`, `2026-11-21 23:17:05.123`, which compares with `datetime('now')`.
-    #[must_use]
-    pub fn to_sql(self) -> String {
-        self.timestamp().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
-    }
-
     /// The basic form of ISO 8601 in whole seconds, `20261121T231705Z`.
     #[must_use]
     pub fn to_iso8601_basic(self) -> String {
@@ -158,19 +144,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_and_formats_rfc3339_and_sql() {
+    fn parses_and_formats_rfc3339() {
         let cases = [
-            ("2022-08-29T06:33:24.916543331Z", "2022-08-29 06:33:24.916"),
-            ("2022-08-29T06:33:24.91Z", "2022-08-29 06:33:24.910"),
-            ("2022-08-29T06:33:24Z", "2022-08-29 06:33:24.000"),
-            ("2022-08-29T08:33:24+02:00", "2022-08-29 06:33:24.000"),
-            ("1969-12-31T23:59:59.999Z", "1969-12-31 23:59:59.999"),
+            ("2022-08-29T06:33:24.916543331Z", "2022-08-29T06:33:24.916Z"),
+            ("2022-08-29T06:33:24.91Z", "2022-08-29T06:33:24.910Z"),
+            ("2022-08-29T06:33:24Z", "2022-08-29T06:33:24.000Z"),
+            ("2022-08-29T08:33:24+02:00", "2022-08-29T06:33:24.000Z"),
+            ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z"),
         ];
-        for (text, sql) in cases {
+        for (text, formatted) in cases {
             let at = UtcTime::parse_rfc3339(text).expect(text);
-            assert_eq!(at.to_sql(), sql);
-            assert_eq!(UtcTime::parse_sql(&at.to_sql()), Some(at), "{text}: SQL form");
-            assert_eq!(UtcTime::parse_rfc3339(&at.to_string()), Some(at), "{text}: wire form");
+            assert_eq!(at.to_string(), formatted);
+            assert_eq!(UtcTime::parse_rfc3339(formatted), Some(at), "{text}");
         }
         let not_times = ["", "yesterday", "2022-13-01T00:00:00Z", "12345", "2022-08-29T06:33:24"];
         for text in not_times {
@@ -182,8 +167,8 @@ mod tests {
     fn extremes_are_clamped_and_printable() {
         for ms in [i64::MIN, -1, 0, i64::MAX] {
             let at = UtcTime::from_millis(ms);
-            assert_eq!(UtcTime::parse_sql(&at.to_sql()), Some(at), "{ms}");
-            assert_eq!(at.to_sql().len(), 23);
+            assert_eq!(UtcTime::parse_rfc3339(&at.to_string()), Some(at), "{ms}");
+            assert_eq!(at.to_string().len(), 24);
         }
         assert_eq!(UtcTime::from_millis(5).duration_since(UtcTime::from_millis(9)), Duration::ZERO);
         assert_eq!(

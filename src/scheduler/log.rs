@@ -23,7 +23,7 @@ pub(super) fn log_notice(notice: &Notice) {
         }
         Notice::UnknownState { provider, provider_state } => tracing::warn!(
             %provider,
-            "{provider} reported an unknown state, {provider_state}; to map it, set states in \
+            "{provider} reported an unknown state, {provider_state}; to map it, set state_map in \
              [providers.{provider}]"
         ),
     }

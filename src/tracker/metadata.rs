@@ -18,6 +18,8 @@ impl MetadataChangeDetector {
         let detail = serde_json::Value::Object(observation.detail.clone()).to_string();
         let mut hasher = DefaultHasher::new();
         (&detail, message, similarity_keys).hash(&mut hasher);
+        (&observation.source, observation.reported_duration).hash(&mut hasher);
+        observation.credits.map(f64::to_bits).hash(&mut hasher);
         for time in [times.submitted_at, times.started_at, times.ended_at, times.expires_at] {
             time.map(UtcTime::as_millis).hash(&mut hasher);
         }
@@ -31,6 +33,9 @@ impl MetadataChangeDetector {
             message: message.clone(),
             list_time: *list_time,
             similarity_keys: similarity_keys.clone(),
+            source: observation.source.clone(),
+            credits: observation.credits,
+            reported_duration: observation.reported_duration,
             detail,
         })
     }

@@ -61,6 +61,8 @@ fn observation(observed: ObservedState, word: &str, times: ProviderTimes) -> Obs
     Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
+        source: None,
+        credits: None,
         list_time: None,
         state: observed,
         provider_state: word.into(),

@@ -188,6 +188,8 @@ fn parse_observation(
     let listed_at = parse_epoch_ms(status.start_time.as_ref());
     Ok(Observation {
         list_time: listed_at,
+        source: name_part(status.queue_name.as_ref()),
+        credits: None,
         similarity_keys: similarity_keys(&status, provider.statement_capture),
         reported_duration: parse_run_duration_ms(status.duration.as_ref()).filter(|_| is_terminal),
         state: observed_state,
@@ -201,13 +203,8 @@ fn parse_observation(
 /// Jobs of one queue and type are alike, and those with the same statement more so. Where no statement
 /// is to be kept, none is heeded: a list drops it while it comes in, and tells the same as an answer.
 fn similarity_keys(status: &DliJobStatus, statement_capture: StatementCapture) -> SimilarityKeys {
-    /// Enough for any name of a queue or a type.
-    const MAX_NAME_BYTES: usize = 128;
-    let name_part = |value: &Option<Value>| {
-        non_empty_str(value.as_ref()).map(|text| truncate(text, MAX_NAME_BYTES).to_owned())
-    };
     let (Some(queue), Some(job_type)) =
-        (name_part(&status.queue_name), name_part(&status.job_type))
+        (name_part(status.queue_name.as_ref()), name_part(status.job_type.as_ref()))
     else {
         return SimilarityKeys::Unknown;
     };
@@ -217,6 +214,13 @@ fn similarity_keys(status: &DliJobStatus, statement_capture: StatementCapture) -
     let exact_key =
         statement.map(|sql| format!("{broad_key}, statement {}", sha256_hex_prefix(sql, 6)));
     SimilarityKeys::from_provider(exact_key.into_iter().chain([broad_key]))
+}
+
+/// The name of a queue or of a type of jobs.
+fn name_part(value: Option<&Value>) -> Option<String> {
+    /// Longer than any name of a queue or a type.
+    const MAX_NAME_BYTES: usize = 128;
+    non_empty_str(value).map(|text| truncate(text, MAX_NAME_BYTES).to_owned())
 }
 
 /// Jobs are cancelled after 12 h by default; what is longer than this is no duration.

@@ -102,6 +102,8 @@ pub(super) fn answer_with_provider_state(state: ObservedState, provider_state: &
     let observation = Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
+        source: None,
+        credits: None,
         list_time: None,
         state,
         provider_state: provider_state.into(),
