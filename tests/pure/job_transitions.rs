@@ -43,10 +43,10 @@ fn all_times() -> ProviderTimes {
 }
 
 /// A job that reached `state` directly and was polled again since.
-fn current_state(state: State, word: &str) -> CurrentState {
+fn current_state(state: State, provider_state: &str) -> CurrentState {
     CurrentState::from_store(
         state,
-        (state != State::Registered).then(|| word.into()),
+        (state != State::Registered).then(|| provider_state.into()),
         match state {
             State::Pending => LifecycleStep::Pending,
             State::Running => LifecycleStep::Running,
@@ -57,7 +57,7 @@ fn current_state(state: State, word: &str) -> CurrentState {
     )
 }
 
-fn observation(observed: ObservedState, word: &str, times: ProviderTimes) -> Observation {
+fn observation(observed: ObservedState, provider_state: &str, times: ProviderTimes) -> Observation {
     Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
@@ -65,7 +65,7 @@ fn observation(observed: ObservedState, word: &str, times: ProviderTimes) -> Obs
         credits: None,
         list_time: None,
         state: observed,
-        provider_state: word.into(),
+        provider_state: provider_state.into(),
         times,
         message: Some("why".into()),
         detail: serde_json::Map::default(),
@@ -89,27 +89,28 @@ fn transitions(verdict: Verdict) -> Vec<Transition> {
 fn every_observation_in_every_state_has_its_verdict() {
     for state in State::ALL {
         for observed in OBSERVED_STATES {
-            for word in ["OLD", "NEW"] {
+            for provider_state in ["OLD", "NEW"] {
                 let before = current_state(state, "OLD");
                 let verdict = evaluate_observation(
                     &before,
-                    &observation(observed, word, ProviderTimes::default()),
+                    &observation(observed, provider_state, ProviderTimes::default()),
                     request_times(),
                 );
-                let case = format!("{state}, found {observed:?} {word}");
-                let repeated = observed.to_state() == state && word == "OLD";
+                let case = format!("{state}, found {observed:?} {provider_state}");
+                let repeated = observed.to_state() == state && provider_state == "OLD";
                 let over = !ACTIVE.contains(&state);
                 if repeated || state == State::Untracked {
                     assert_eq!(verdict, Verdict::Unchanged, "{case}");
                 } else if over {
                     let Verdict::Contradiction(what) = verdict else { panic!("{case}") };
-                    let found = format!("now reported as {} ({word})", observed.to_state());
+                    let found =
+                        format!("now reported as {} ({provider_state})", observed.to_state());
                     assert!(what.contains(state.as_str()) && what.ends_with(&found), "{what}");
                 } else {
                     let expected = Transition {
                         from: Some(state),
                         to: observed.to_state(),
-                        word: Some(word.into()),
+                        provider_state: Some(provider_state.into()),
                         evidence: Evidence::Observed,
                         occurred_at: None,
                         observed_at: utc(201),
@@ -127,12 +128,12 @@ fn every_observation_in_every_state_has_its_verdict() {
 fn a_change_of_provider_state_alone_is_a_transition() {
     let mut job = current_state(State::Running, "RUNNING");
     let mut found = Vec::new();
-    for word in ["RUNNING", "SCALING", "SCALING", "RUNNING"] {
-        let answer = observation(ObservedState::Running, word, all_times());
+    for provider_state in ["RUNNING", "SCALING", "SCALING", "RUNNING"] {
+        let answer = observation(ObservedState::Running, provider_state, all_times());
         if let Verdict::Transitions(rows) = evaluate_observation(&job, &answer, request_times()) {
             for row in rows {
                 job.apply(&row);
-                found.push((row.from, row.to, row.word));
+                found.push((row.from, row.to, row.provider_state));
             }
         }
     }
@@ -217,12 +218,19 @@ fn missed_steps_are_inferred_from_the_providers_times() {
                     filled += found.len();
                     for row in reported {
                         assert_eq!(row.evidence, Evidence::Reported, "{case}");
-                        assert_eq!((row.word.as_deref(), &row.message), (None, &None), "{case}");
+                        assert_eq!(
+                            (row.provider_state.as_deref(), &row.message),
+                            (None, &None),
+                            "{case}"
+                        );
                         assert_eq!(row.observed_at, last.observed_at, "{case}");
                         assert_eq!(row.earliest_at, last.earliest_at, "{case}");
                     }
                     assert_eq!(last.evidence, Evidence::Observed, "{case}");
-                    assert_eq!((last.to, last.word.as_deref()), (observed.to_state(), Some("NEW")));
+                    assert_eq!(
+                        (last.to, last.provider_state.as_deref()),
+                        (observed.to_state(), Some("NEW"))
+                    );
                     let mut from = state;
                     for row in &rows {
                         assert_eq!(row.from, Some(from), "{case}");
@@ -327,7 +335,7 @@ fn local_outcomes_end_unfinished_jobs_only() {
             let expected = Transition {
                 from: Some(state),
                 to,
-                word: None,
+                provider_state: None,
                 evidence: Evidence::Local,
                 occurred_at: None,
                 observed_at: utc(300),
@@ -365,9 +373,9 @@ fn any_event() -> impl Strategy<Value = JobEvent> {
     let (active, over) = OBSERVED_STATES.split_at(3);
     let observed = prop_oneof![8 => prop::sample::select(active), 1 => prop::sample::select(over)];
     let found = (observed, "[AB]", times, 0i64..40).prop_map(
-        |(observed, word, (submitted_at, started_at, ended_at, expires_at), latency)| {
+        |(observed, provider_state, (submitted_at, started_at, ended_at, expires_at), latency)| {
             let times = ProviderTimes { submitted_at, started_at, ended_at, expires_at };
-            JobEvent::Observed(Box::new(observation(observed, &word, times)), latency)
+            JobEvent::Observed(Box::new(observation(observed, &provider_state, times)), latency)
         },
     );
     let outcome = prop::sample::select(&[LocalOutcome::Lost, LocalOutcome::Untracked])
@@ -417,14 +425,14 @@ proptest! {
     ) {
         let (history, job) = apply_events(events);
         prop_assert_eq!((history[0].from, history[0].to), (None, State::Registered));
-        let mut word = None;
+        let mut provider_state = None;
         for (before, row) in history.iter().zip(&history[1..]) {
             prop_assert_eq!(row.from, Some(before.to));
             prop_assert!(!before.to.is_terminal(), "{:?} leaves {}", row, before.to);
             prop_assert!(row.observed_at >= before.observed_at);
-            let found = row.word.clone().or_else(|| word.clone());
-            prop_assert!(row.to != before.to || found != word, "a transition without a change: {:?}", row);
-            word = found;
+            let found = row.provider_state.clone().or_else(|| provider_state.clone());
+            prop_assert!(row.to != before.to || found != provider_state, "a transition without a change: {:?}", row);
+            provider_state = found;
         }
         for step in [State::Pending, State::Running] {
             let reported = |row: &&Transition| row.to == step && row.evidence == Evidence::Reported;

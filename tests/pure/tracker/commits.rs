@@ -183,12 +183,12 @@ fn a_job_whose_untracking_is_rejected_is_not_polled_concurrently() {
 #[test]
 fn provider_states_are_written_verbatim() {
     let mut sim = Simulation::new(|_, at| {
-        let word = if (at / HOUR).is_multiple_of(2) { "RUNNING" } else { "SCALING" };
-        (100, answer_with_provider_state(ObservedState::Running, word))
+        let provider_state = if (at / HOUR).is_multiple_of(2) { "RUNNING" } else { "SCALING" };
+        (100, answer_with_provider_state(ObservedState::Running, provider_state))
     });
     let job = sim.add_job("dune");
     sim.run_until(4 * HOUR - MINUTE);
     let provider_states: Vec<_> =
-        sim.store[&job].history[1..].iter().map(|row| row.word.as_deref()).collect();
+        sim.store[&job].history[1..].iter().map(|row| row.provider_state.as_deref()).collect();
     assert_eq!(provider_states, ["RUNNING", "SCALING", "RUNNING", "SCALING"].map(Some));
 }

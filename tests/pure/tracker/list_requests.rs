@@ -55,7 +55,7 @@ fn simulate_jobs(lists: bool, foreign_rows: u64) -> Simulation {
 
 /// The history of each job without the times of its polls.
 fn state_histories(sim: &Simulation) -> Vec<Vec<String>> {
-    let row = |row: &Transition| format!("{} {:?} {:?}", row.to, row.word, row.evidence);
+    let row = |row: &Transition| format!("{} {:?} {:?}", row.to, row.provider_state, row.evidence);
     sim.store.values().map(|job| job.history.iter().map(row).collect()).collect()
 }
 

@@ -46,7 +46,8 @@ fn a_newly_mapped_state_repolls_its_jobs_at_once() {
     assert!(sim.provider_report("dune").unknown_states.is_empty());
     sim.run_until(HOUR + SECOND);
     assert_eq!(sim.state_history(job), ["registered", "unknown", "running"]);
-    let provider_states = sim.store[&job].history[1..].iter().map(|row| row.word.as_deref());
+    let provider_states =
+        sim.store[&job].history[1..].iter().map(|row| row.provider_state.as_deref());
     assert_eq!(
         provider_states.collect::<Vec<_>>(),
         [Some("DAYDREAMING"); 2],
