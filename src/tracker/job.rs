@@ -95,6 +95,10 @@ impl TrackedJob {
         self.listed_at.filter(|_| !self.poll_individually)
     }
 
+    pub(super) fn can_start_poll(&self) -> bool {
+        self.phase.can_start_poll()
+    }
+
     pub(super) fn start_poll(&mut self, on_demand: bool) {
         self.phase.start_poll(on_demand);
     }

@@ -17,6 +17,7 @@ use super::job::TrackedJob;
 use super::limits::LearnedPolicy;
 use super::list_batch::{ListedJob, WaitingJob};
 use super::message::{AccountIndex, ProviderIndex};
+use super::phase::AnswerUse;
 use super::provider_queue::ProviderQueue;
 use super::registry::Tracker;
 
@@ -275,8 +276,14 @@ impl Tracker {
             while let Some((pick, is_contested)) = self.choose_for_account(account_index, now) {
                 let provider_index = pick.provider_index();
                 let queue = &mut self.queues[provider_index.0];
-                let Some(selection) = queue.resolve_pick(pick, &self.jobs, now) else { continue };
+                let Some(mut selection) = queue.resolve_pick(pick, &self.jobs, now) else {
+                    continue;
+                };
+                if let Selection::List(_, jobs) = &mut selection {
+                    jobs.retain(|(job, _)| self.can_start_poll(*job, now));
+                }
                 let Some(first_job) = selection.first_job() else { continue };
+                let queue = &mut self.queues[provider_index.0];
                 let account = &mut self.accounts[account_index.0];
                 queue.start_request(account, first_job, now);
                 if is_contested {
@@ -288,6 +295,19 @@ impl Tracker {
             }
         }
         None
+    }
+
+    /// Whether a list page may be requested for this job. Between two pages of a list request the job may
+    /// have been untracked: then it no longer waits for an answer.
+    fn can_start_poll(&mut self, job: JobId, now: MonotonicTime) -> bool {
+        let Some(tracked) = self.jobs.get_mut(&job) else { return false };
+        if tracked.can_start_poll() {
+            return true;
+        }
+        if tracked.end_poll(now) == AnswerUse::RemoveJob {
+            self.jobs.remove(&job);
+        }
+        false
     }
 
     /// The choice among the providers of an account, and whether first polls and repeat polls competed.

@@ -9,7 +9,7 @@ use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
 use super::fixtures::{
-    DAY, HOUR, MINUTE, SECOND, answer_with_state, default_settings, transient_error,
+    DAY, HOUR, MINUTE, SECOND, WriteOutcome, answer_with_state, default_settings, transient_error,
 };
 use super::simulation::Simulation;
 
@@ -140,4 +140,19 @@ fn on_demand_poll_and_untrack_work_while_a_list_request_is_in_flight() {
         assert_eq!(sim.state(JobId(job)), State::Succeeded);
         assert_eq!(sim.state(JobId(job + 500)), State::Untracked);
     }
+}
+
+#[test]
+fn untracking_between_two_pages_of_a_list_request_ends_each_job_once() {
+    let mut sim = simulate_jobs(true, 9);
+    sim.set_write_outcome(|_| (5 * SECOND, WriteOutcome::Committed));
+    sim.run_until(10 * MINUTE);
+    // With nine foreign rows for each tracked one, most list requests have a second page.
+    for job in 1..=1000 {
+        sim.run_until(sim.now + 50);
+        sim.untrack(JobId(job));
+    }
+    sim.run_until_all_finished();
+    assert!(sim.store.keys().all(|job| sim.state(*job) == State::Untracked));
+    assert_eq!(sim.provider_report("lake").in_flight, 0);
 }
