@@ -147,9 +147,14 @@ fn untracking_between_two_pages_of_a_list_request_ends_each_job_once() {
     let mut sim = simulate_jobs(true, 9);
     sim.set_write_outcome(|_| (5 * SECOND, WriteOutcome::Committed));
     sim.run_until(10 * MINUTE);
-    // With nine foreign rows for each tracked one, most list requests have a second page.
+    // A reload forgets the number of foreign rows, so the next list request has several pages, which
+    // wait for the lower rate limit.
+    sim.configure(vec![ProviderSettings { requests_per_minute: 60, ..dli_settings(true) }]);
+    let pages = sim.page_count;
+    while sim.page_count < pages + 2 {
+        sim.run_until(sim.now + 100);
+    }
     for job in 1..=1000 {
-        sim.run_until(sim.now + 50);
         sim.untrack(JobId(job));
     }
     sim.run_until_all_finished();
