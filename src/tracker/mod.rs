@@ -23,6 +23,7 @@ mod message;
 mod metadata;
 mod outage;
 mod phase;
+mod pick;
 mod provider_answer;
 mod provider_queue;
 mod registry;

@@ -308,7 +308,7 @@ impl Simulation {
                 self.handle(Input::ListAnswered(list_request, request_times, answer));
             }
             Some(SimulationEvent::WriteFinished(change, outcome)) => {
-                self.finish_write(&change, outcome)
+                self.finish_write(&change, outcome);
             }
             None => self.handle(Input::Tick),
         }
