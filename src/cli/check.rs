@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::render::sanitize;
 use super::{CommandContext, EXIT_REJECTED, output};
 use crate::api::ConnectionCheckResponse;
-use crate::job::{Finding, ProviderName};
+use crate::job::{FindingKind, ProviderName};
 
 /// The arguments of `check`.
 #[derive(clap::Args)]
@@ -26,16 +26,17 @@ pub(super) async fn run(context: &CommandContext, args: CheckArgs) -> anyhow::Re
 }
 
 fn report_lines(answer: &ConnectionCheckResponse) -> Vec<String> {
-    let finding = match &answer.finding {
-        Finding::Ok => "the service knows us and answers".to_owned(),
-        Finding::InvalidCredentials(told) => format!("credentials: {told}"),
-        Finding::PermissionDenied(told) => format!("permission: {told}"),
-        Finding::WrongEndpoint(told) => format!("endpoint: {told}"),
-        Finding::Unreachable(told) => format!("unreachable: {told}"),
-        Finding::RateLimited(told) => format!("rate limit: {told}"),
-        Finding::QuotaExceeded(told) => format!("quota: {told}"),
-        Finding::ServiceError(told) => format!("trouble at the service: {told}"),
-        Finding::UnrecognizedAnswer(told) => format!("unclear: {told}"),
+    let detail = &answer.finding.detail;
+    let finding = match answer.finding.kind {
+        FindingKind::Ok => "ok: the service accepts the credentials and answers".to_owned(),
+        FindingKind::InvalidCredentials => format!("invalid credentials: {detail}"),
+        FindingKind::PermissionDenied => format!("permission denied: {detail}"),
+        FindingKind::WrongEndpoint => format!("wrong endpoint: {detail}"),
+        FindingKind::Unreachable => format!("unreachable: {detail}"),
+        FindingKind::RateLimited => format!("rate limited: {detail}"),
+        FindingKind::QuotaExceeded => format!("quota exceeded: {detail}"),
+        FindingKind::ServiceError => format!("service error: {detail}"),
+        FindingKind::UnrecognizedAnswer => format!("unrecognized answer: {detail}"),
     };
     let advice = answer.advice.iter().map(|line| format!("  {}", sanitize(line)));
     [sanitize(&format!("{}: {finding}", answer.provider))].into_iter().chain(advice).collect()

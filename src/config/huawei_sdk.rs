@@ -1,33 +1,38 @@
-//! What users of Huawei's SDKs have in their environment or home directory already: it stands in for `auth`, as
-//! `DUNE_API_KEY` does for Dune's key.
+//! The credentials that users of Huawei's SDKs have already: `HUAWEICLOUD_SDK_*` variables, or the profile
+//! `~/.huaweicloud/credentials`.
+//!
+//! Used by [`layers`](super::layers) for providers without `auth`, and by `provider::secret` for the
+//! profile. The settings that result are references; the secrets themselves are read later.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use figment::value::{Dict, Value};
+use figment::value::Dict;
 
-use super::load::non_empty_var;
+use super::env::non_empty_var;
+use super::provider::{KindSchema, uses_huawei_sdk_credentials};
 
 const ACCESS_KEY_VAR: &str = "HUAWEICLOUD_SDK_AK";
 const SECRET_KEY_VAR: &str = "HUAWEICLOUD_SDK_SK";
 const SECURITY_TOKEN_VAR: &str = "HUAWEICLOUD_SDK_SECURITY_TOKEN";
 const PROJECT_ID_VAR: &str = "HUAWEICLOUD_SDK_PROJECT_ID";
 
-/// A setting that is implied.
+/// A setting that is added because of a variable or the profile.
 #[derive(Debug)]
 pub(super) struct ImpliedSetting {
-    /// Where it comes from.
+    /// The variable or the path of the profile.
     pub(super) source: String,
-    /// Its dotted key.
+    /// Dotted.
     pub(super) key: String,
-    /// Its value, which is where a secret lies and never the secret.
+    /// The name of a variable, a key of the profile, or a project id; never a secret.
     pub(super) value: String,
 }
 
-/// What is implied for each provider of Huawei's without `auth`: by the variables, or, if these hold
-/// no key, by the SDK's file in the home directory.
+/// The settings implied for each provider of Huawei that has no `auth`. The variables are used if they
+/// hold a whole access key, else the profile is.
 pub(super) fn implied_settings(
     providers: &Dict,
+    kinds: &[&'static dyn KindSchema],
     env: &BTreeMap<String, String>,
 ) -> Vec<ImpliedSetting> {
     let sdk_settings =
@@ -38,8 +43,9 @@ pub(super) fn implied_settings(
                 .and_then(|home| settings_from_profile(&huawei_profile_path(Path::new(home))))
                 .unwrap_or_default()
         };
-    let without_auth = providers.iter().filter(|(_, own)| lacks_auth(own));
-    without_auth
+    providers
+        .iter()
+        .filter(|(_, table)| uses_huawei_sdk_credentials(table, kinds))
         .flat_map(|(name, _)| {
             sdk_settings.iter().map(move |(source, key, value)| ImpliedSetting {
                 source: source.clone(),
@@ -50,7 +56,7 @@ pub(super) fn implied_settings(
         .collect()
 }
 
-/// Source, key within the provider, and value.
+/// Source, key within the provider's table, and value.
 type SdkSettings = Vec<(String, &'static str, String)>;
 
 fn settings_from_env(env: &BTreeMap<String, String>) -> SdkSettings {
@@ -66,7 +72,7 @@ fn settings_from_env(env: &BTreeMap<String, String>) -> SdkSettings {
     secrets.chain(project).collect()
 }
 
-/// None if it holds no key.
+/// `None` if the file holds no whole access key.
 fn settings_from_profile(path: &Path) -> Option<SdkSettings> {
     let text = std::fs::read_to_string(path).ok()?;
     huawei_profile_value(&text, "ak").and(huawei_profile_value(&text, "sk"))?;
@@ -84,13 +90,13 @@ fn settings_from_profile(path: &Path) -> Option<SdkSettings> {
     Some(secrets.chain(project).collect())
 }
 
-/// The file in which users of Huawei's SDKs keep their key.
+/// The profile of Huawei's SDKs in a home directory.
 #[must_use]
 pub fn huawei_profile_path(home: &Path) -> PathBuf {
     home.join(".huaweicloud/credentials")
 }
 
-/// The value of `key` in the section `[basic]` of that file.
+/// The value of `key` in the section `[basic]` of the profile's `text`.
 #[must_use]
 pub fn huawei_profile_value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let lines = text.lines().map(str::trim);
@@ -100,11 +106,4 @@ pub fn huawei_profile_value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
         Some((name.trim(), value.trim()))
     });
     pairs.find(|(name, value)| *name == key && !value.is_empty()).map(|(_, value)| value)
-}
-
-fn lacks_auth(provider: &Value) -> bool {
-    provider.as_dict().is_some_and(|table| {
-        let kind = table.get("kind").and_then(Value::as_str);
-        matches!(kind, Some("dli" | "dataarts")) && !table.contains_key("auth")
-    })
 }

@@ -8,7 +8,7 @@ use crate::api::{
     ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
     ReloadResponse,
 };
-use crate::job::{ConnectionCheck, Finding, ProviderName};
+use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName};
 use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, sqlite_version};
 
@@ -76,7 +76,7 @@ pub(super) async fn check_connection(
     let connection_check = match checked {
         // Our patience is as long as a request's own; which of them ends first is chance.
         Err(CommandError::Busy) => ConnectionCheck {
-            finding: Finding::Unreachable("no answer in time".to_owned()),
+            finding: Finding::new(FindingKind::Unreachable, "no answer in time"),
             clock_ahead_s: None,
         },
         checked => checked?,

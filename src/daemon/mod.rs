@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{self, LoadedConfig};
+use crate::config::LoadedConfig;
 use crate::control::{self, AppState, ControlSocket, DaemonInfo, SocketFileGuard};
 use crate::scheduler::{Scheduler, SchedulerError, SchedulerHandle};
 use crate::store::{Reader, Store};
@@ -69,7 +69,8 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     let environment: BTreeMap<_, _> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let loaded = config::load(args.config.as_deref(), &environment)?;
+    let source = ConfigSource::new(args.config.clone(), environment);
+    let loaded = source.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -79,8 +80,7 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     if args.check {
         return runtime.block_on(config_check::check_config(&loaded));
     }
-    let result =
-        runtime.block_on(serve(loaded, ConfigSource::new(args.config.clone(), environment)));
+    let result = runtime.block_on(serve(loaded, source));
     // Nothing of ours is left; a name look-up that hangs in the system's resolver is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result

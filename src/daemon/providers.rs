@@ -1,4 +1,6 @@
-//! Config → providers that can be asked, with the tracker's rules for each.
+//! Builds the providers of a configuration, and the tracker's settings for each.
+//!
+//! Called at a start, on a reload and by `jobtrackd --check`. Building reads the secrets.
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName, UtcTime};
@@ -8,13 +10,12 @@ use crate::scheduler::{ConfiguredProvider, Providers, SchedulerError, provider_r
 use crate::store::{Batch, Writer};
 use crate::tracker::{PollPolicy, ProviderSettings};
 
-/// All providers of the config; their secrets are read.
+/// Builds all providers; reads their secrets.
 pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, provider_config)| {
-        let provider =
-            provider::build(name, provider_config, &config.polling, config.store.statement)?;
-        let settings = provider_settings(name, provider_config, config, provider.supports_list());
-        let kind = provider_config.kind.as_str();
+        let provider = provider::build(name, provider_config, config.store.statement)?;
+        let settings = provider_settings(name, provider_config, provider.supports_list());
+        let kind = provider_config.kind;
         let (provider, formerly) = (provider.into(), provider_config.previous_names.clone());
         Ok((
             name.clone(),
@@ -49,16 +50,15 @@ pub(super) async fn apply_renames(
 fn provider_settings(
     name: &ProviderName,
     provider_config: &ProviderConfig,
-    config: &Config,
-    lists: bool,
+    supports_list: bool,
 ) -> ProviderSettings {
-    let polling = provider_config.effective_polling(&config.polling);
+    let polling = &provider_config.polling;
     ProviderSettings {
         name: name.clone(),
         account: provider_config.account.as_ref().map(|account| account.as_str().to_owned()),
-        requests_per_minute: provider_config.requests_per_minute(),
-        max_in_flight: provider_config.max_in_flight(),
-        policy: build_policy(&polling),
+        requests_per_minute: provider_config.requests_per_minute,
+        max_in_flight: provider_config.max_in_flight,
+        policy: build_policy(polling),
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
         give_up_after: polling.give_up_after,
         lost_after: NotFoundTimeout {
@@ -66,7 +66,7 @@ fn provider_settings(
             never_seen: polling.lost_after_never_seen,
         },
         request_timeout: polling.request_timeout,
-        supports_list: lists,
+        supports_list,
     }
 }
 

@@ -1,110 +1,140 @@
-//! What a check-up of a provider found, and what an operator can do about it.
+//! The result of a connection check, and the advice to an operator that follows from it.
+//!
+//! Built by the providers, shown by `jobtrack check`. The check's request asks for a job that cannot
+//! exist, so a good result means that address, credentials and permissions are right.
 
 use serde::{Deserialize, Serialize};
 
-/// What the one request of a check-up came to, with the words that tell why.
+/// What the request of a connection check showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "finding", content = "detail", rename_all = "snake_case")]
-pub enum Finding {
-    /// The service knows us and answers.
-    Ok,
-    /// It does not take our key, token or signature.
-    InvalidCredentials(String),
-    /// It knows us, and does not let us look.
-    PermissionDenied(String),
-    /// Somebody else answers at that address.
-    WrongEndpoint(String),
-    /// Nobody answers there.
-    Unreachable(String),
-    /// Too many requests.
-    RateLimited(String),
-    /// The account's allowance is used up.
-    QuotaExceeded(String),
-    /// The service is in trouble of its own.
-    ServiceError(String),
-    /// An answer that is none of these.
-    UnrecognizedAnswer(String),
+pub struct Finding {
+    #[serde(rename = "finding")]
+    pub kind: FindingKind,
+    /// The service's or the network's own text; empty for [`FindingKind::Ok`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
-/// What a check-up found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// The service accepts the credentials and answers.
+    Ok,
+    /// The service rejects the key, token or signature.
+    InvalidCredentials,
+    /// The service accepts the credentials but denies the request.
+    PermissionDenied,
+    /// The answer comes from another server than the service.
+    WrongEndpoint,
+    /// No answer.
+    Unreachable,
+    RateLimited,
+    /// The account's quota is exhausted.
+    QuotaExceeded,
+    /// A 5xx, or another error of the service itself.
+    ServiceError,
+    /// An answer that fits none of the others.
+    UnrecognizedAnswer,
+}
+
+impl Finding {
+    #[must_use]
+    pub fn ok() -> Self {
+        Self { kind: FindingKind::Ok, detail: String::new() }
+    }
+
+    #[must_use]
+    pub fn new(kind: FindingKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+/// The result of a connection check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionCheck {
-    /// What came of its request.
     pub finding: Finding,
-    /// By how many seconds our clock is ahead of the service's; none if that told no time.
+    /// Seconds by which our clock is ahead of the service's; `None` if the answer has no `Date`.
     pub clock_ahead_s: Option<i64>,
 }
 
 impl ConnectionCheck {
-    /// A clock that is off by more is named.
+    /// A smaller clock skew is not reported.
     const CLOCK_TOLERANCE_S: u64 = 5 * 60;
-    /// Signatures with a date further off are refused.
+    /// Huawei's gateway rejects signatures with a larger clock skew.
     const SIGNATURE_TOLERANCE_S: u64 = 15 * 60;
 
-    /// Whether there is nothing to mend.
+    /// Whether there is nothing to correct.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.finding == Finding::Ok && self.significant_clock_skew_s().is_none()
+        self.finding.kind == FindingKind::Ok && self.significant_clock_skew_s().is_none()
     }
 
-    /// How wrong the clock is, if that is worth a word.
     fn significant_clock_skew_s(&self) -> Option<i64> {
         self.clock_ahead_s.filter(|ahead| ahead.unsigned_abs() > Self::CLOCK_TOLERANCE_S)
     }
 
-    /// What to look at and what to do, the likeliest first; empty if all is well.
+    /// What to check and to do, the most probable cause first; empty if the result is ok.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
-        let clock_advice = self.significant_clock_skew_s().map(|ahead| {
-            let (off, side) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
-            let minutes = off / 60;
-            let consequence = if off > Self::SIGNATURE_TOLERANCE_S {
-                "requests signed with an access key (auth.ak, auth.sk) are refused beyond 15"
-            } else {
-                "times in the history are off by as much"
-            };
-            format!(
-                "this machine's clock is {minutes} minutes {side} the service's: {consequence}; set it, \
-                 and have it kept (timedatectl set-ntp true)"
-            )
-        });
-        let finding_advice = match &self.finding {
-            Finding::Ok => None,
-            Finding::InvalidCredentials(_) => Some(
-                "the credential is refused: put a valid one where api_key (Dune) or auth (DLI, \
-                 DataArts) points to, then `jobtrack reload`; a Huawei token ends after a day and \
-                 holds for its own region only, and a key that was refused several times in a row \
-                 is locked for five minutes",
+        let clock = self.significant_clock_skew_s().map(Self::clock_advice);
+        let finding = self.finding.kind.advice().map(str::to_owned);
+        clock.into_iter().chain(finding).collect()
+    }
+
+    fn clock_advice(ahead_s: i64) -> String {
+        let skew_s = ahead_s.unsigned_abs();
+        let side = if ahead_s > 0 { "ahead of" } else { "behind" };
+        let minutes = skew_s / 60;
+        let consequence = if skew_s > Self::SIGNATURE_TOLERANCE_S {
+            "requests signed with an access key (auth.ak, auth.sk) are rejected beyond 15 minutes"
+        } else {
+            "times in the history are wrong by as much"
+        };
+        format!(
+            "this machine's clock is {minutes} minutes {side} the service's: {consequence}; set the \
+             clock and keep it synchronized (timedatectl set-ntp true)"
+        )
+    }
+}
+
+impl FindingKind {
+    fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::Ok => None,
+            Self::InvalidCredentials => Some(
+                "the service rejects the credentials: put valid ones where api_key (Dune) or auth \
+                 (DLI, DataArts) points to, then run `jobtrack reload`; a Huawei token expires after \
+                 a day and is valid in its own region only, and Huawei locks an access key for five \
+                 minutes after several rejected requests",
             ),
-            Finding::PermissionDenied(_) => Some(
-                "the credential is known and may not do this: give its user the right to read jobs, \
-                 and check project_id and workspace; then `jobtrack reload`",
+            Self::PermissionDenied => Some(
+                "the credentials are valid but not sufficient: give the user the right to read jobs, \
+                 check project_id and workspace_id, then run `jobtrack reload`",
             ),
-            Finding::WrongEndpoint(_) => Some(
-                "somebody else answers at that address: check base_url and region, and whether a \
-                 proxy or a login page stands in between; then `jobtrack reload`",
+            Self::WrongEndpoint => Some(
+                "another server than the service answers at this address: check base_url and region, \
+                 and whether a proxy or a login page intercepts the request; then run `jobtrack reload`",
             ),
-            Finding::Unreachable(_) => Some(
-                "nobody answers there: check the host in base_url (or region), this machine's DNS, \
-                 network and firewall, and, if it speaks of a certificate, ca-certificates",
+            Self::Unreachable => Some(
+                "the service does not answer: check the host in base_url (or region), this machine's \
+                 DNS, network and firewall, and, if the error is about a certificate, the package \
+                 ca-certificates",
             ),
-            Finding::RateLimited(_) => Some(
-                "too many requests, perhaps another program's: lower requests_per_minute, or wait \
-                 a minute and check again",
+            Self::RateLimited => Some(
+                "too many requests, perhaps by another program: lower requests_per_minute, or wait a \
+                 minute and check again",
             ),
-            Finding::QuotaExceeded(_) => Some(
-                "the account's allowance is used up: wait for its next period, or enlarge it; then \
+            Self::QuotaExceeded => Some(
+                "the account's allowance is used up: wait for its next period or raise it, then run \
                  `jobtrack reload`",
             ),
-            Finding::ServiceError(_) => Some(
-                "the service is in trouble of its own: nothing is to be set here; check again later",
+            Self::ServiceError => {
+                Some("the service reports an error of its own: check again later")
+            }
+            Self::UnrecognizedAnswer => Some(
+                "the answer is not one of this service: check base_url, project_id and workspace_id",
             ),
-            Finding::UnrecognizedAnswer(_) => Some(
-                "the service answers in a way that is not known: check base_url, project_id and \
-                 workspace",
-            ),
-        };
-        clock_advice.into_iter().chain(finding_advice.map(str::to_owned)).collect()
+        }
     }
 }
 
@@ -118,19 +148,18 @@ mod tests {
 
     #[test]
     fn each_finding_has_its_own_advice() {
-        let detail = || "HTTP 4xx".to_owned();
-        let cases: [(Finding, &[&str]); 8] = [
-            (Finding::InvalidCredentials(detail()), &["api_key", "auth", "jobtrack reload"]),
-            (Finding::PermissionDenied(detail()), &["right", "project_id", "workspace"]),
-            (Finding::WrongEndpoint(detail()), &["base_url", "region", "proxy"]),
-            (Finding::Unreachable(detail()), &["base_url", "DNS", "ca-certificates"]),
-            (Finding::RateLimited(detail()), &["requests_per_minute"]),
-            (Finding::QuotaExceeded(detail()), &["allowance"]),
-            (Finding::ServiceError(detail()), &["later"]),
-            (Finding::UnrecognizedAnswer(detail()), &["base_url", "project_id"]),
+        let cases: [(FindingKind, &[&str]); 8] = [
+            (FindingKind::InvalidCredentials, &["api_key", "auth", "jobtrack reload"]),
+            (FindingKind::PermissionDenied, &["right", "project_id", "workspace"]),
+            (FindingKind::WrongEndpoint, &["base_url", "region", "proxy"]),
+            (FindingKind::Unreachable, &["base_url", "DNS", "ca-certificates"]),
+            (FindingKind::RateLimited, &["requests_per_minute"]),
+            (FindingKind::QuotaExceeded, &["allowance"]),
+            (FindingKind::ServiceError, &["later"]),
+            (FindingKind::UnrecognizedAnswer, &["base_url", "project_id"]),
         ];
-        for (finding, words) in cases {
-            let check = connection_check(finding, Some(0));
+        for (kind, words) in cases {
+            let check = connection_check(Finding::new(kind, "HTTP 4xx"), Some(0));
             let advice = check.advice();
             assert!(!check.is_ok(), "{check:?}");
             assert_eq!(advice.len(), 1, "{check:?}");
@@ -153,7 +182,7 @@ mod tests {
             (Some(7200), &["120 minutes ahead of", "signed"]),
         ];
         for (ahead, words) in cases {
-            let check = connection_check(Finding::Ok, ahead);
+            let check = connection_check(Finding::ok(), ahead);
             let advice = check.advice();
             assert_eq!(check.is_ok(), words.is_empty(), "{ahead:?}");
             assert_eq!(advice.is_empty(), words.is_empty(), "{ahead:?}: {advice:?}");
@@ -166,7 +195,8 @@ mod tests {
     #[test]
     fn clock_skew_is_listed_before_invalid_credentials() {
         let advice =
-            connection_check(Finding::InvalidCredentials("HTTP 401".into()), Some(1200)).advice();
+            connection_check(Finding::new(FindingKind::InvalidCredentials, "HTTP 401"), Some(1200))
+                .advice();
         assert_eq!(advice.len(), 2);
         assert!(advice[0].contains("clock") && advice[1].contains("credential"), "{advice:?}");
     }

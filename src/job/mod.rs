@@ -19,7 +19,7 @@ pub use answer::{
     RateLimitInfo, RateLimitQuota,
 };
 pub use change::{Anomaly, Change, Metadata, NewJob, Outage, OutageEdge, PollRecord, StoredJob};
-pub use connection_check::{ConnectionCheck, Finding};
+pub use connection_check::{ConnectionCheck, Finding, FindingKind};
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use not_found::{NotFoundStreak, NotFoundTimeout};
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};

@@ -11,7 +11,7 @@ use crate::config::{SecretRef, huawei_profile_path, huawei_profile_value};
 /// Why a secret cannot be had; names the place, never what was found there.
 #[derive(Debug, thiserror::Error)]
 #[error("{location}: {reason}")]
-pub struct SecretError {
+pub(super) struct SecretError {
     location: String,
     reason: String,
 }

@@ -43,11 +43,15 @@ impl TokenFixture {
             url = standin.base_url(),
         );
         std::fs::write(&file, text).expect("the config");
-        let loaded = jobtrack::config::load(Some(&file), &BTreeMap::new()).expect("a config");
+        let loaded = jobtrack::config::load(
+            Some(&file),
+            &BTreeMap::new(),
+            &jobtrack::provider::kind_schemas(),
+        )
+        .expect("a config");
         let (config, name): (_, ProviderName) = (loaded.config, "lake".parse().expect("a name"));
         let own = &config.providers[&name];
-        let provider =
-            build(&name, own, &config.polling, config.store.statement).expect("a provider");
+        let provider = build(&name, own, config.store.statement).expect("a provider");
         Self { server: standin, provider, _dir: dir }
     }
 

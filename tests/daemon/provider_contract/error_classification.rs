@@ -1,6 +1,7 @@
 //! What each status means, in the provider's own words and in anybody else's.
 
-use jobtrack::provider::classify::{ERROR_KINDS, Matcher};
+use jobtrack::provider::classify::Matcher;
+use jobtrack::provider::error_rules;
 use serde_json::json;
 
 use super::harness::{FIXTURES, Harness};
@@ -105,15 +106,15 @@ async fn each_table_row_is_classified_by_the_kinds_that_use_it() {
 
 #[test]
 fn every_table_row_is_tested() {
-    for (matcher, _) in ERROR_KINDS {
+    for (matcher, _) in error_rules() {
         let tested = match matcher {
             Matcher::Status(range) => {
                 STATUS_CLASSES.iter().any(|(status, _)| range.contains(status))
             }
-            Matcher::HuaweiCode(service, number) => {
+            Matcher::Code(service, number) => {
                 HUAWEI_CODES.iter().any(|(code, ..)| *code == format!("{service}.{number}"))
             }
-            Matcher::DuneMessage(status, texts) => {
+            Matcher::Message(status, texts) => {
                 DUNE_MESSAGES.iter().any(|(tested_status, message, _)| {
                     let message = message.to_lowercase();
                     tested_status == status && texts.iter().all(|text| message.contains(text))

@@ -169,12 +169,15 @@ impl Harness {
         );
         let file = dir.path().join("config.toml");
         std::fs::write(&file, text).expect("the config");
-        let config = jobtrack::config::load(Some(&file), &std::collections::BTreeMap::new())
-            .expect("a config")
-            .config;
+        let config = jobtrack::config::load(
+            Some(&file),
+            &std::collections::BTreeMap::new(),
+            &jobtrack::provider::kind_schemas(),
+        )
+        .expect("a config")
+        .config;
         let name: ProviderName = "subject".parse().expect("a name");
-        let provider =
-            build(&name, &config.providers[&name], &config.polling, config.store.statement)?;
+        let provider = build(&name, &config.providers[&name], config.store.statement)?;
         Ok(Self { fixture, server, provider, _dir: dir })
     }
 

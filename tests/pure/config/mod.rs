@@ -1,4 +1,4 @@
-//! The settings: where they come from, what is refused and in which words, that no secret shows.
+//! The configuration: its sources, its error messages, and that no secret is repeated.
 
 mod invalid;
 mod secrets;
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jobtrack::config::{LoadedConfig, load};
+use jobtrack::provider::kind_schemas;
 use tempfile::TempDir;
 
 /// An environment, and a config file if there is one.
@@ -46,12 +47,13 @@ impl ConfigCase {
 
     /// The settings, which must be good.
     fn load_ok(&self) -> LoadedConfig {
-        load(self.file.as_deref(), &self.env).unwrap_or_else(|error| panic!("{error}"))
+        load(self.file.as_deref(), &self.env, &kind_schemas())
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Why they are not.
     fn load_error(&self) -> String {
-        match load(self.file.as_deref(), &self.env) {
+        match load(self.file.as_deref(), &self.env, &kind_schemas()) {
             Err(error) => error.to_string(),
             Ok(loaded) => panic!("taken: {:?}", loaded.config),
         }

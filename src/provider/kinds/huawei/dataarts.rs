@@ -1,9 +1,9 @@
-//! Script instances of Huawei's DataArts Studio:
+//! Kind `dataarts`: script instances of Huawei's DataArts Studio,
 //! `GET {base}/v1/{project_id}/scripts/{script_name}/instances/{instance_id}`.
 //!
-//! Words and fields are those of "Querying the Execution Result of a Script Instance". An id is
-//! `SCRIPT/INSTANCE`. The answer carries the result rows: they are dropped while it comes in. It tells
-//! no time of day.
+//! Source of states and fields: DataArts Studio API reference, "Querying the Execution Result of a Script
+//! Instance". A remote id is `SCRIPT/INSTANCE`. The answer contains result rows, which are dropped while
+//! the body is received. It contains no time of day.
 
 use std::time::Duration;
 
@@ -13,39 +13,106 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::config::{KindSchema, SettingError, SettingsTable};
 use crate::job::{
     Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderErrorKind,
     ProviderTimes, RemoteId, SimilarityKeys, UtcTime,
 };
-
-use super::Provider;
-use super::connection_check::build_connection_check;
-use super::http::{HttpResponse, parse_answer};
-use super::huawei::{
-    HuaweiClient, HuaweiRequest, NONEXISTENT_ID, is_permission_error, rejection_error,
-};
-use super::json_fields::{
+use crate::provider::Provider;
+use crate::provider::classify::ErrorRule;
+use crate::provider::connection_check::build_connection_check;
+use crate::provider::http::{HttpResponse, parse_answer};
+use crate::provider::json_fields::{
     MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, parse_number, parse_object, run_duration_from_secs,
     sanitize, truncate,
 };
-use super::json_filter::JsonKeyFilter;
-use super::state_map::{BuiltinStates, StateMap};
+use crate::provider::json_filter::JsonKeyFilter;
+use crate::provider::kinds::{BuildContext, Kind};
+use crate::provider::state_map::{BuiltinStates, StateMap};
 
-/// One workspace's scripts.
+use super::error::{ERROR_RULES, is_permission_error, rejection_error};
+use super::settings::{HeaderText, HuaweiSettings, join};
+use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
+
+/// The kind.
 #[derive(Debug)]
-pub(super) struct DataArtsProvider {
-    pub(super) client: HuaweiClient,
-    pub(super) workspace: Option<HeaderValue>,
-    pub(super) state_map: StateMap,
+pub(in crate::provider::kinds) struct DataArts;
+
+/// The keys that `dli` does not have.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkspaceSettings {
+    workspace_id: Option<HeaderText>,
 }
 
-pub(super) const BUILTIN_STATES: BuiltinStates = &[
+impl DataArts {
+    fn parse(
+        settings: &SettingsTable,
+    ) -> Result<(HuaweiSettings, WorkspaceSettings), Vec<SettingError>> {
+        let (workspace, account) = settings.clone().split(&["workspace_id"]);
+        let workspace = workspace.parse().map_err(|error| vec![error])?;
+        Ok((HuaweiSettings::parse(&account, "dayu-dlf")?, workspace))
+    }
+}
+
+impl KindSchema for DataArts {
+    fn name(&self) -> &'static str {
+        "dataarts"
+    }
+
+    /// The service allows 30 a second for a user.
+    fn default_requests_per_minute(&self) -> u32 {
+        600
+    }
+
+    fn uses_huawei_sdk_credentials(&self) -> bool {
+        true
+    }
+
+    fn validate(
+        &self,
+        settings: &SettingsTable,
+    ) -> Result<Vec<(&'static str, String)>, Vec<SettingError>> {
+        Ok(Self::parse(settings)?.0.effective_urls())
+    }
+}
+
+impl Kind for DataArts {
+    fn build(
+        &self,
+        settings: &SettingsTable,
+        context: BuildContext<'_>,
+    ) -> Result<Box<dyn Provider>, String> {
+        let (account, workspace) = Self::parse(settings).map_err(|errors| join(&errors))?;
+        Ok(Box::new(DataArtsProvider {
+            client: account.into_client(context.http)?,
+            workspace: workspace.workspace_id.as_ref().and_then(HeaderText::to_header),
+            state_map: StateMap::new("", BUILTIN_STATES, context.user_states)?,
+        }))
+    }
+
+    fn error_rules(&self) -> &'static [ErrorRule] {
+        ERROR_RULES
+    }
+}
+
+/// The scripts of one workspace.
+#[derive(Debug)]
+struct DataArtsProvider {
+    client: HuaweiClient,
+    /// Without it the service uses the workspace "default".
+    workspace: Option<HeaderValue>,
+    state_map: StateMap,
+}
+
+const BUILTIN_STATES: BuiltinStates = &[
     ("LAUNCHING", ObservedState::Pending),
     ("RUNNING", ObservedState::Running),
     ("FINISHED", ObservedState::Succeeded),
     ("FAILED", ObservedState::Failed),
 ];
 
+/// The result rows.
 const DROPPED_KEYS: &[&str] = &["rows", "rawResult"];
 
 impl DataArtsProvider {
@@ -89,7 +156,7 @@ impl DataArtsProvider {
         if !reply.status.is_success() {
             return Err(rejection_error(&reply));
         }
-        // No document tells of a body; a page of a proxy's is no success.
+        // The body is not documented. A body that is not JSON comes from a proxy, not from the service.
         if !reply.body.trim_ascii().is_empty() {
             parse_object::<Map<String, Value>>(&reply.body)?;
         }
@@ -107,10 +174,15 @@ impl DataArtsProvider {
     }
 }
 
-/// Script and instance.
+/// The script and the instance of an id.
 fn split_id(id: &RemoteId) -> Result<(&str, &str), ProviderError> {
     let parts = id.as_str().split_once('/');
-    parts.ok_or_else(|| ProviderError::new(ProviderErrorKind::NotFound, "the id names no instance"))
+    parts.ok_or_else(|| {
+        ProviderError::new(
+            ProviderErrorKind::NotFound,
+            "the id has no instance: it must be SCRIPT/INSTANCE",
+        )
+    })
 }
 
 impl Provider for DataArtsProvider {
@@ -123,11 +195,11 @@ impl Provider for DataArtsProvider {
         };
         match id.as_str().split_once('/') {
             Some((script, instance)) if is_valid_name(script) && is_valid_name(instance) => Ok(()),
-            Some(_) | None => {
-                Err("a DataArts id is SCRIPT/INSTANCE, each of letters, digits, _, . \
-                                   and -, such as dwsscript/a1ad-448a-9d56-4154193d49c5"
-                    .into())
-            }
+            Some(_) | None => Err(
+                "a DataArts id is SCRIPT/INSTANCE, each of letters, digits, _, . and -, such as \
+                     dwsscript/a1ad-448a-9d56-4154193d49c5"
+                    .into(),
+            ),
         }
     }
 
@@ -192,7 +264,8 @@ fn parse_instance(
     })
 }
 
-/// The sum of what its statements took, one after the other; none if one does not tell.
+/// The sum of the durations of the statements, which run one after the other; `None` if one of them has
+/// no duration.
 fn total_duration(results: &[Value]) -> Option<Duration> {
     let seconds = results.iter().map(|result| match result.get("duration")? {
         Value::Number(number) => number.as_f64(),
@@ -202,7 +275,7 @@ fn total_duration(results: &[Value]) -> Option<Duration> {
     run_duration_from_secs(seconds.sum::<Option<f64>>()?)
 }
 
-/// Text as it is, an object as JSON; nothing if it says nothing.
+/// A message, which may be text or an object. An object is kept as JSON; an empty one is no message.
 fn message_text(value: Option<&Value>) -> Option<String> {
     let text = match value? {
         Value::String(text) => text.clone(),

@@ -1,7 +1,8 @@
-//! Dune query executions: `GET {base}/api/v1/execution/{id}/status`, header `x-dune-api-key`.
+//! Kind `dune`: Dune query executions, `GET {base}/api/v1/execution/{id}/status`.
 //!
-//! Words and fields are those of Dune's "Get execution status" page, of 2022 and of today; both
-//! spellings of "cancelled" are in use. Nothing is sure to be in an answer but the id and the state.
+//! Source of states and fields: Dune's API reference, "Get execution status", in the revisions of 2022
+//! and of 2025; the two spell "cancelled" differently. Only `execution_id` and `state` are in every
+//! answer. `/results` is never requested: unlike the status it costs credits.
 
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderName;
@@ -10,39 +11,112 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::config::{KindSchema, SecretRef, SettingError, SettingsTable};
 use crate::job::{
     Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderErrorKind,
     ProviderTimes, RemoteId, SimilarityKeys, UtcTime,
 };
-
-use super::Provider;
-use super::classify::{self, ErrorResponse};
-use super::connection_check::build_connection_check;
-use super::http::{HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header};
-use super::json_fields::{
+use crate::provider::Provider;
+use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
+use crate::provider::connection_check::build_connection_check;
+use crate::provider::http::{
+    HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header,
+};
+use crate::provider::json_fields::{
     MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, collect_detail, is_ascii_id, parse_integer,
     parse_object, parse_rfc3339, parse_run_duration_ms, scalar_only, select_fields, truncate,
 };
-use super::state_map::{BuiltinStates, StateMap};
+use crate::provider::secret;
+use crate::provider::service_url::ServiceUrl;
+use crate::provider::state_map::{BuiltinStates, StateMap};
 
-/// Well formed, and no execution's.
+use super::{BuildContext, Kind};
+
+/// The kind.
+#[derive(Debug)]
+pub(super) struct Dune;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DuneSettings {
+    base_url: Option<ServiceUrl>,
+    api_key: SecretRef,
+}
+
+impl DuneSettings {
+    fn base_url(&self) -> Result<ServiceUrl, String> {
+        let default = || ServiceUrl::try_from("https://api.dune.com".to_owned());
+        self.base_url.clone().map_or_else(default, Ok).map_err(|error| format!("base_url {error}"))
+    }
+}
+
+impl KindSchema for Dune {
+    fn name(&self) -> &'static str {
+        "dune"
+    }
+
+    /// Dune's free plan allows 40 a minute for the whole account; other programs may use it too.
+    fn default_requests_per_minute(&self) -> u32 {
+        30
+    }
+
+    fn validate(
+        &self,
+        settings: &SettingsTable,
+    ) -> Result<Vec<(&'static str, String)>, Vec<SettingError>> {
+        let settings: DuneSettings = settings.parse().map_err(|error| vec![error])?;
+        let base_url =
+            settings.base_url().map_err(|error| vec![SettingError::new("base_url", error)])?;
+        Ok(vec![("base_url", format!("{:?}", base_url.to_string()))])
+    }
+}
+
+impl Kind for Dune {
+    fn build(
+        &self,
+        settings: &SettingsTable,
+        context: BuildContext<'_>,
+    ) -> Result<Box<dyn Provider>, String> {
+        let settings: DuneSettings = settings.parse().map_err(|error| error.to_string())?;
+        Ok(Box::new(DuneProvider {
+            http: context.http,
+            base_url: settings.base_url()?.into_url(),
+            api_key: secret::read(&settings.api_key).map_err(|error| error.to_string())?,
+            state_map: StateMap::new(STATE_PREFIX, BUILTIN_STATES, context.user_states)?,
+        }))
+    }
+
+    fn error_rules(&self) -> &'static [ErrorRule] {
+        ERROR_RULES
+    }
+}
+
+/// Dune's errors have no codes, only messages.
+const ERROR_RULES: &[ErrorRule] = &[
+    (Matcher::Message(404, &["object not found"]), ProviderErrorKind::NotFound),
+    (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
+];
+
+/// A well-formed id that no execution has.
 const NONEXISTENT_ID: &str = "00000000000000000000000000";
 
 /// One Dune account.
 #[derive(Debug)]
-pub(super) struct DuneProvider {
-    pub(super) http: HttpClient,
-    pub(super) base_url: Url,
-    pub(super) api_key: SecretString,
-    pub(super) state_map: StateMap,
+struct DuneProvider {
+    http: HttpClient,
+    base_url: Url,
+    api_key: SecretString,
+    state_map: StateMap,
 }
 
-/// Before every word, since 2022.
-pub(super) const STATE_PREFIX: &str = "QUERY_STATE_";
-pub(super) const BUILTIN_STATES: BuiltinStates = &[
+/// Precedes every state in the revision of 2022 and later.
+const STATE_PREFIX: &str = "QUERY_STATE_";
+
+const BUILTIN_STATES: BuiltinStates = &[
     ("PENDING", ObservedState::Pending),
     ("EXECUTING", ObservedState::Running),
     ("COMPLETED", ObservedState::Succeeded),
+    // The result was cut at a size limit.
     ("COMPLETED_PARTIAL", ObservedState::Succeeded),
     ("FAILED", ObservedState::Failed),
     ("CANCELLED", ObservedState::Cancelled),
@@ -78,7 +152,7 @@ impl DuneProvider {
         if body.get("success") == Some(&Value::Bool(false)) {
             return Err(ProviderError::new(
                 ProviderErrorKind::Malformed,
-                "HTTP 200: success is false",
+                "HTTP 200, but success is false",
             ));
         }
         Ok(())
@@ -100,22 +174,16 @@ impl DuneProvider {
         let url = self.endpoint_url(segments)?;
         let headers =
             vec![sensitive_header(HeaderName::from_static("x-dune-api-key"), &self.api_key)?];
-        let (body, secrets_to_redact) = (Vec::new(), Vec::new());
-        let max_bytes = HttpClient::MAX_BODY_BYTES;
-        self.http
-            .send(
-                HttpRequest {
-                    method,
-                    url,
-                    headers,
-                    body,
-                    secrets_to_redact,
-                    body_filter: None,
-                    max_bytes,
-                },
-                now,
-            )
-            .await
+        let request = HttpRequest {
+            method,
+            url,
+            headers,
+            body: Vec::new(),
+            secrets_to_redact: Vec::new(),
+            body_filter: None,
+            max_bytes: HttpClient::MAX_BODY_BYTES,
+        };
+        self.http.send(request, now).await
     }
 }
 
@@ -147,8 +215,8 @@ impl Provider for DuneProvider {
     }
 }
 
-/// The body of a 200. A field of another type than expected is dropped, not guessed at; one that
-/// comes twice spoils the answer.
+/// The body of a 200. A field of an unexpected type is dropped; a field that occurs twice makes the
+/// answer malformed.
 #[derive(Debug, Deserialize)]
 struct DuneStatusResponse {
     execution_id: String,
@@ -193,7 +261,7 @@ fn parse_status(
     if status.execution_id != expected_id.as_str() {
         return Err(ProviderError::new(
             ProviderErrorKind::Malformed,
-            "an answer for another execution",
+            "the answer is about another execution",
         ));
     }
     if status.state.is_empty() || status.state.len() > MAX_PROVIDER_STATE_BYTES {
@@ -213,7 +281,8 @@ fn parse_status(
             .or_else(|| parse_rfc3339(status.cancelled_at.as_ref())),
         expires_at: parse_rfc3339(status.expires_at.as_ref()),
     };
-    // Times tell more; in the document's own example the two contradict each other.
+    // The two times give the duration where both are present; in the example of Dune's own page
+    // `execution_time_millis` contradicts them.
     let lacks_times = times.started_at.is_none() || times.ended_at.is_none();
     let execution_millis =
         status.result_metadata.as_ref().and_then(|metadata| metadata.get("execution_time_millis"));
@@ -230,7 +299,7 @@ fn parse_status(
     })
 }
 
-/// Runs of one query are alike; SQL that belongs to none has no number.
+/// Runs of the same saved query are similar. Ad-hoc SQL has no `query_id`, or 0.
 fn similarity_keys(query_id: Option<&Value>) -> SimilarityKeys {
     let query = parse_integer(query_id).filter(|id| *id > 0);
     SimilarityKeys::from_provider(query.map(|id| format!("query {id}")))
@@ -261,14 +330,12 @@ fn status_detail(status: DuneStatusResponse) -> Map<String, Value> {
     ])
 }
 
-/// Dune's errors are `{"error":"<text>"}`; there are no codes.
+/// The error for an unsuccessful answer, whose body is `{"error": "<message>"}`.
 fn rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
     let message =
         body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
     let message = truncate(&message, 512);
-    classify::provider_error(
-        ErrorResponse { status: reply.status.as_u16(), code: "", dune_message: message },
-        message,
-    )
+    let response = ErrorResponse { status: reply.status.as_u16(), code: "", message };
+    classify::provider_error(response, ERROR_RULES, message)
 }

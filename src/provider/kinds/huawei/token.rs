@@ -19,24 +19,24 @@ use crate::provider::classify::{self, ErrorResponse};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::provider::json_fields::truncate;
 
-use super::error_code_and_message;
+use super::error::error_code_and_message;
 
 /// A user, as IAM knows him, and where it is.
 #[derive(Debug)]
-pub(in crate::provider) struct IamUser {
-    pub(in crate::provider) iam_url: Url,
-    pub(in crate::provider) name: String,
-    pub(in crate::provider) password: SecretString,
-    pub(in crate::provider) domain: String,
+pub(super) struct IamUser {
+    pub(super) iam_url: Url,
+    pub(super) name: String,
+    pub(super) password: SecretString,
+    pub(super) domain: String,
     /// The name of the project that tokens are for.
-    pub(in crate::provider) project: Option<String>,
+    pub(super) project: Option<String>,
     /// Names it instead.
-    pub(in crate::provider) project_id: String,
+    pub(super) project_id: String,
 }
 
 /// The tokens of one user.
 #[derive(Debug)]
-pub(in crate::provider) struct TokenCache {
+pub(super) struct TokenCache {
     pub(super) user: IamUser,
     entry: watch::Sender<CacheEntry>,
     /// Held during a fetch.
@@ -77,7 +77,7 @@ impl TokenCache {
     /// A renewal before the end that failed is tried again after this.
     const RENEWAL_RETRY_DELAY: Duration = Duration::from_mins(5);
 
-    pub(in crate::provider) fn new(user: IamUser) -> Self {
+    pub(super) fn new(user: IamUser) -> Self {
         Self { user, entry: watch::Sender::default(), fetch_lock: Mutex::default() }
     }
 
@@ -265,7 +265,8 @@ fn parse_token(
 fn iam_rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let response = ErrorResponse { status: reply.status.as_u16(), ..ErrorResponse::default() };
-    let error = classify::provider_error(response, truncate(error_code_and_message(&body).1, 512));
+    let error =
+        classify::provider_error(response, &[], truncate(error_code_and_message(&body).1, 512));
     match error.kind {
         // IAM answers 400 to a user, domain or project name that it cannot resolve.
         ProviderErrorKind::Malformed => {
