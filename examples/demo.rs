@@ -1,9 +1,9 @@
-//! jobtrack at work, in half a minute and without an account anywhere.
+//! A demonstration of jobtrack that takes half a minute and needs no account.
 //!
-//! A stand-in for Dune, Data Lake Insight and DataArts Studio on loopback, the real daemon with its
-//! socket and its database in a temporary directory, jobs added through the socket, transitions
-//! shown as they come, and the history asked with `sqlite3`. This one program plays all parts: by
-//! the name under which it is started it is the demo, `jobtrackd` or `jobtrack`.
+//! It starts a fake server for Dune, Data Lake Insight and DataArts Studio on loopback, and the real
+//! daemon with its socket and database in a temporary directory. It adds jobs with the client, shows the
+//! transitions as they happen, and queries the history with `sqlite3`. One program plays all parts: the
+//! name under which it is started selects the demo, `jobtrackd` or `jobtrack`.
 
 #[path = "../tests/support/fake_server/mod.rs"]
 mod fake_server;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fake_server::{FakeServer, JobEnd, JobScript, ServiceKind};
 
-/// A provider of each kind, with its jobs.
+/// One provider of each kind, with its two jobs.
 const JOBS: [(&str, [&str; 2]); 3] = [
     ("dune", ["01DEMO1QUICK", "01DEMO2FAILED"]),
     ("lake", ["demo-3-scaling", "demo-4-cancelled"]),
@@ -41,9 +41,10 @@ fn main() -> ExitCode {
         Some(_) | None => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let shown =
-        runtime.context("the runtime cannot be started").and_then(|it| it.block_on(run_demo()));
-    match shown {
+    let result = runtime
+        .context("the runtime cannot be started")
+        .and_then(|runtime| runtime.block_on(run_demo()));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("demo: {error:#}");
@@ -53,25 +54,25 @@ fn main() -> ExitCode {
 }
 
 async fn run_demo() -> Result<()> {
-    let cloud = FakeServer::start().await;
-    add_job_scripts(&cloud);
-    let stage = DemoEnv::create(&cloud.base_url())?;
+    let server = FakeServer::start().await;
+    add_job_scripts(&server);
+    let demo = DemoEnv::create(&server.base_url())?;
     println!(
-        "A stand-in for three services answers at {}; two jobs run at each.\n",
-        cloud.base_url()
+        "A fake server for three services listens at {}; two jobs run at each service.\n",
+        server.base_url()
     );
-    let daemon = stage.start_daemon()?;
-    stage.wait_until_ready()?;
+    let daemon = demo.start_daemon()?;
+    demo.wait_until_ready()?;
 
     for (provider, ids) in JOBS {
         let add = [&["add", provider, "--label", "demo=yes"][..], &ids].concat();
         print_command(&add);
-        ensure!(stage.client_command(&add).status()?.success(), "the jobs were not added");
+        ensure!(demo.client_command(&add).status()?.success(), "the jobs could not be added");
     }
     print_command(&["watch", "--after", "0"]);
     let mut watch =
-        stage.client_command(&["watch", "--after", "0"]).spawn().context("jobtrack watch")?;
-    let wait = stage
+        demo.client_command(&["watch", "--after", "0"]).spawn().context("jobtrack watch")?;
+    let wait = demo
         .client_command(&["wait", "--label", "demo=yes", "--timeout", "60s"])
         .stdout(Stdio::null())
         .status()?;
@@ -81,23 +82,23 @@ async fn run_demo() -> Result<()> {
     println!("exit code {}: not all of them succeeded", wait.code().unwrap_or(-1));
 
     print_command(&["list", "--all"]);
-    stage.client_command(&["list", "--all"]).status()?;
-    stage.run_sqlite(HISTORY_SQL)?;
-    stage.run_sqlite(RUNS_SQL)?;
-    let requests = cloud.requests();
-    let refused = requests.iter().filter(|request| request.response_status != Some(200)).count();
-    println!("\n{} requests told all this; {refused} were refused.", requests.len());
+    demo.client_command(&["list", "--all"]).status()?;
+    demo.run_sqlite(HISTORY_SQL)?;
+    demo.run_sqlite(RUNS_SQL)?;
+    let requests = server.requests();
+    let rejected = requests.iter().filter(|request| request.response_status != Some(200)).count();
+    println!("\nThe daemon sent {} requests; {rejected} of them were rejected.", requests.len());
     stop_daemon(daemon)?;
-    cloud.stop().await;
+    server.stop().await;
     Ok(())
 }
 
-/// Lives of a second to ten.
+/// Adds the jobs; they take one to ten seconds.
 fn add_job_scripts(server: &FakeServer) {
     let ms = Duration::from_millis;
     let script = |pending, running| JobScript::new().pending(ms(pending)).running(ms(running));
     let states = [("LAUNCHING", 1000), ("RUNNING", 2500), ("SCALING", 2500), ("RUNNING", 2500)];
-    let scaling = states.map(|(word, lasts)| (ms(lasts), word.to_owned())).to_vec();
+    let scaling = states.map(|(state, duration)| (ms(duration), state.to_owned())).to_vec();
     let [(_, queries), (_, jobs), (_, instances)] = JOBS;
     server.add_job_of(
         ServiceKind::Dune,
@@ -127,7 +128,7 @@ fn add_job_scripts(server: &FakeServer) {
     );
 }
 
-/// A temporary directory with a daemon's files.
+/// The temporary directory of the daemon.
 struct DemoEnv {
     dir: tempfile::TempDir,
 }
@@ -135,29 +136,30 @@ struct DemoEnv {
 impl DemoEnv {
     fn create(base_url: &str) -> Result<Self> {
         let dir = tempfile::TempDir::with_prefix("jobtrack-demo-")?;
-        let at = dir.path().display();
-        let secret = "{ env = \"STANDIN_KEY\" }";
+        let path = dir.path().display();
+        let secret = "{ env = \"FAKE_API_KEY\" }";
         let huawei = format!("project_id = \"demo\"\nauth = {{ token = {secret} }}");
         let common = format!(
-            "[store]\npath = \"{at}/jobtrack.db\"\n[control]\nsocket = \"{at}/control.sock\"\n\
+            "[store]\npath = \"{path}/jobtrack.db\"\n[control]\nsocket = \"{path}/control.sock\"\n\
              [polling]\npolicy = \"backoff\"\nmax_interval = \"3s\"\n"
         );
         let kinds = ["dune", "dli", "dataarts"];
         let secrets = [format!("api_key = {secret}"), huawei.clone(), huawei];
-        let own = JOBS.into_iter().zip(kinds).zip(secrets).map(|(((name, _), kind), secret)| {
-            format!(
-                "[providers.{name}]\nkind = \"{kind}\"\nbase_url = \"{base_url}\"\n{secret}\n\
+        let providers =
+            JOBS.into_iter().zip(kinds).zip(secrets).map(|(((name, _), kind), secret)| {
+                format!(
+                    "[providers.{name}]\nkind = \"{kind}\"\nbase_url = \"{base_url}\"\n{secret}\n\
                  requests_per_minute = 200\n"
-            )
-        });
-        let config: String = [common].into_iter().chain(own).collect();
+                )
+            });
+        let config: String = [common].into_iter().chain(providers).collect();
         std::fs::write(dir.path().join("config.toml"), config)?;
         Ok(Self { dir })
     }
 
     fn command_as(name: &str) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg0(name).env("STANDIN_KEY", fake_server::API_KEY);
+        command.arg0(name).env("FAKE_API_KEY", fake_server::API_KEY);
         Ok(command)
     }
 
@@ -166,10 +168,10 @@ impl DemoEnv {
         println!("$ jobtrackd --config {}", config.display());
         let mut command = Self::command_as("jobtrackd")?;
         command.arg("--config").arg(config).env("RUST_LOG", "warn");
-        command.spawn().context("jobtrackd does not start")
+        command.spawn().context("jobtrackd cannot be started")
     }
 
-    /// The daemon answers as soon as it listens; `jobtrack` says so by its exit code.
+    /// Runs `jobtrack status` until it succeeds, for at most ten seconds.
     fn wait_until_ready(&self) -> Result<()> {
         for _ in 0..500 {
             let status = self
@@ -182,7 +184,7 @@ impl DemoEnv {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        anyhow::bail!("the daemon did not come up")
+        anyhow::bail!("the daemon does not answer on its socket")
     }
 
     fn client_command(&self, arguments: &[&str]) -> Command {
@@ -211,6 +213,6 @@ fn print_command(arguments: &[&str]) {
 fn stop_daemon(mut daemon: Child) -> Result<()> {
     let pid = rustix::process::Pid::from_child(&daemon);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-    ensure!(daemon.wait()?.success(), "jobtrackd did not end well");
+    ensure!(daemon.wait()?.success(), "jobtrackd exited with an error");
     Ok(())
 }

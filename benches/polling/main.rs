@@ -1,9 +1,11 @@
-//! What the polling policy is worth: the daemon's own tracker against other clients, on made-up runs.
+//! Compares the daemon's polling policies with other clients on simulated jobs: how many requests a
+//! job needs, and how late its end is detected.
 //!
-//! `just bench-polling` prints the tables; with `--write` it puts them into `docs/polling.md`, and the
-//! picture beside it. All is drawn from seeds, so that it comes out the same each time.
+//! `just bench-polling` prints the tables; with `--write` it also puts them into `docs/polling.md` and
+//! redraws `docs/polling.svg`. All random numbers come from fixed seeds, so the results are the same in
+//! each run.
 
-#![allow(clippy::expect_used, reason = "a bench: a broken expectation ends it")]
+#![allow(clippy::expect_used, reason = "a benchmark: a broken expectation ends it")]
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -33,15 +35,15 @@ fn main() {
     }
 }
 
-/// Puts the report between its marks; the rest of the page stays.
-fn write_documentation(report: &str, picture: &str) {
-    // Cargo runs a bench in the package's own directory.
+/// Replaces the text between the markers; the rest of the page does not change.
+fn write_documentation(report: &str, plot: &str) {
+    // Cargo runs a benchmark in the package's root directory.
     let docs = Path::new("docs");
     let page = docs.join("polling.md");
     let text = fs::read_to_string(&page).expect("docs/polling.md");
-    let (before, rest) = text.split_once(BEGIN_MARKER).expect("the mark that begins the tables");
-    let (_, after) = rest.split_once(END_MARKER).expect("the mark that ends them");
+    let (before, rest) = text.split_once(BEGIN_MARKER).expect("the marker before the tables");
+    let (_, after) = rest.split_once(END_MARKER).expect("the marker after the tables");
     fs::write(&page, format!("{before}{BEGIN_MARKER}{report}{END_MARKER}{after}"))
         .expect("docs/polling.md");
-    fs::write(docs.join("polling.svg"), picture).expect("docs/polling.svg");
+    fs::write(docs.join("polling.svg"), plot).expect("docs/polling.svg");
 }

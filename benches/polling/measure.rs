@@ -1,4 +1,7 @@
-//! What is measured: every policy on the same jobs, over several seeds.
+//! The measurements behind the tables: every policy on the same jobs, with and without a rate limit, and
+//! in situations such as a restart or a sudden change of all durations.
+//!
+//! Called by `report` and `plot`, which only format what is returned here.
 
 use super::clients::{
     PollingClient, best_in_hindsight, oracle_distribution, oracle_distribution_with_budget,
@@ -8,7 +11,7 @@ use super::metrics::{DetectionResult, Metrics, delay_at_requests, detection_resu
 use super::simulation::{self, PollGap, SimulationSettings, UNLIMITED_BUDGET};
 use super::workload::{SimulatedJob, WorkloadKind, generate_jobs, scale_second_half};
 
-/// The clients of today, and how they ask.
+/// The intervals of existing clients, by the name that the tables show.
 pub(crate) const EXISTING_CLIENTS: [(&str, PollingClient); 8] = [
     ("every 1 s (Dune's own clients)", PollingClient::Fixed(1.0)),
     ("every 5 s", PollingClient::Fixed(5.0)),
@@ -27,15 +30,15 @@ pub(crate) const fn growing_interval(factor: f64, cap: f64) -> PollingClient {
     PollingClient::Growing { first: 1.0, factor, cap }
 }
 
-/// The requests a job at which policies are compared.
+/// The numbers of requests per job at which policies are compared.
 pub(crate) const COMPARED_REQUESTS: [f64; 3] = [5.0, 8.0, 12.0];
-/// With requests to spare so many jobs run at once, on average.
+/// Jobs that run at the same time, on average, where there is no rate limit.
 const AVERAGE_RUNNING: f64 = 20.0;
-/// With requests to spare: so many jobs teach, so many are counted.
+/// The first jobs only train the learned policy; they are not measured.
 const WARMUP_JOBS: usize = 2_000;
 const MEASURED_JOBS: usize = 10_000;
 
-/// Jobs that are watched with requests to spare.
+/// A workload that is polled without a rate limit.
 #[derive(Debug)]
 pub(crate) struct UnlimitedBudget {
     jobs: Vec<SimulatedJob>,
@@ -52,17 +55,17 @@ impl UnlimitedBudget {
         &self.jobs[WARMUP_JOBS..]
     }
 
-    fn simulate(&self, setup: &SimulationSettings) -> Vec<DetectionResult> {
-        let lives = simulation::run_simulation(&self.jobs, self.jobs.len(), setup);
-        detection_results(self.measured_jobs(), &lives[WARMUP_JOBS..])
+    fn simulate(&self, settings: &SimulationSettings) -> Vec<DetectionResult> {
+        let histories = simulation::run_simulation(&self.jobs, self.jobs.len(), settings);
+        detection_results(self.measured_jobs(), &histories[WARMUP_JOBS..])
     }
 
-    /// The daemon, with the learned policy.
-    pub(crate) fn learned(&self, price: f64, promises: bool) -> Metrics {
-        Metrics::from_results(&self.simulate(&SimulationSettings::learned(price, promises)))
+    /// The daemon with `policy = "learned"`; `price` is in seconds.
+    pub(crate) fn learned(&self, price: f64, enforce_max_wait: bool) -> Metrics {
+        Metrics::from_results(&self.simulate(&SimulationSettings::learned(price, enforce_max_wait)))
     }
 
-    /// The daemon, with growing pauses.
+    /// The daemon with `policy = "backoff"`.
     pub(crate) fn backoff(&self) -> Metrics {
         Metrics::from_results(
             &self.simulate(&SimulationSettings::backoff(SimulationSettings::DEFAULT_BACKOFF)),
@@ -73,10 +76,10 @@ impl UnlimitedBudget {
         Metrics::from_results(&client.poll_unlimited(self.measured_jobs()))
     }
 
-    pub(crate) fn oracle_distribution(&self, price: f64, promises: bool) -> Metrics {
+    pub(crate) fn oracle_distribution(&self, price: f64, enforce_max_wait: bool) -> Metrics {
         Metrics::from_results(&oracle_distribution(
             self.measured_jobs(),
-            &simulation::poll_rule(price, promises),
+            &simulation::poll_rule(price, enforce_max_wait),
         ))
     }
 
@@ -89,7 +92,7 @@ impl UnlimitedBudget {
     }
 }
 
-/// Mean delays at so many requests a job.
+/// The mean delays of three policies that need the same number of requests per job.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DelaysAtEqualCost {
     pub(crate) requests: f64,
@@ -99,26 +102,26 @@ pub(crate) struct DelaysAtEqualCost {
 }
 
 impl DelaysAtEqualCost {
-    /// Without the promise, at a price that leads to so many requests.
-    pub(crate) fn at_requests(requests: f64, ample: &UnlimitedBudget) -> Self {
+    /// Without the maximum wait, at the price at which each policy needs `requests` requests per job.
+    pub(crate) fn at_requests(requests: f64, workload: &UnlimitedBudget) -> Self {
         Self {
             requests,
-            best_existing: best_in_hindsight(ample.measured_jobs(), requests),
-            learned_delay: delay_at_requests(requests, |price| ample.learned(price, false)),
+            best_existing: best_in_hindsight(workload.measured_jobs(), requests),
+            learned_delay: delay_at_requests(requests, |price| workload.learned(price, false)),
             oracle_delay: delay_at_requests(requests, |price| {
-                ample.oracle_distribution(price, false)
+                workload.oracle_distribution(price, false)
             }),
         }
     }
 
-    /// With the promise, at a price of 1 s.
-    pub(crate) fn with_maximum_wait(ample: &UnlimitedBudget) -> Self {
-        let Metrics { requests, mean_delay: learned_delay, .. } = ample.learned(1.0, true);
+    /// With the maximum wait and the default price of 1 s; `requests` is what the learned policy needs.
+    pub(crate) fn with_maximum_wait(workload: &UnlimitedBudget) -> Self {
+        let Metrics { requests, mean_delay: learned_delay, .. } = workload.learned(1.0, true);
         Self {
             requests,
-            best_existing: best_in_hindsight(ample.measured_jobs(), requests),
+            best_existing: best_in_hindsight(workload.measured_jobs(), requests),
             learned_delay,
-            oracle_delay: ample.oracle_distribution(1.0, true).mean_delay,
+            oracle_delay: workload.oracle_distribution(1.0, true).mean_delay,
         }
     }
 
@@ -127,7 +130,7 @@ impl DelaysAtEqualCost {
     }
 }
 
-/// Jobs that share a budget that is short: so many of them run at once.
+/// A workload whose jobs share a rate limit that is too low to poll all of them often.
 #[derive(Debug)]
 pub(crate) struct LimitedBudget {
     jobs: Vec<SimulatedJob>,
@@ -137,30 +140,30 @@ pub(crate) struct LimitedBudget {
 
 impl LimitedBudget {
     pub(crate) fn new(kind: WorkloadKind, requests_per_minute: u32, seed: u64) -> Self {
-        let recipe = kind.spec();
+        let spec = kind.spec();
         let (running, measured) = match kind {
             WorkloadKind::DuneQueries => (20.0, 3_000..9_000),
             WorkloadKind::Mixed | WorkloadKind::AllDistinct | WorkloadKind::Drifting => {
                 (500.0, 6_000..12_000)
             }
         };
-        // Until the longest of the counted ones is over, others go on coming.
-        let jobs = generate_jobs(&recipe, 90_000, running, seed);
+        // New jobs keep arriving until the longest measured job has ended.
+        let jobs = generate_jobs(&spec, 90_000, running, seed);
         Self { jobs, measured, requests_per_minute }
     }
 
-    fn metrics(&self, seen: &[DetectionResult]) -> Metrics {
-        Metrics::from_results(&seen[self.measured.clone()])
+    fn metrics(&self, results: &[DetectionResult]) -> Metrics {
+        Metrics::from_results(&results[self.measured.clone()])
     }
 
     pub(crate) fn learned(&self) -> Metrics {
         let until = self.measured.end;
-        let setup = SimulationSettings {
+        let settings = SimulationSettings {
             requests_per_minute: self.requests_per_minute,
             ..SimulationSettings::learned(1.0, true)
         };
-        let lives = simulation::run_simulation(&self.jobs, until, &setup);
-        self.metrics(&detection_results(&self.jobs[..until], &lives[..until]))
+        let histories = simulation::run_simulation(&self.jobs, until, &settings);
+        self.metrics(&detection_results(&self.jobs[..until], &histories[..until]))
     }
 
     pub(crate) fn client(&self, client: PollingClient) -> Metrics {
@@ -184,59 +187,65 @@ impl LimitedBudget {
     }
 }
 
-/// Looks that came later than is promised, and all looks, when all durations jump in the middle.
-pub(crate) fn maximum_wait_violations(kind: WorkloadKind, by: f64, seed: u64) -> (usize, usize) {
+/// How many gaps between two polls exceed the maximum wait, and how many gaps there are, when all
+/// durations change by `factor` in the middle of the workload.
+pub(crate) fn maximum_wait_violations(
+    kind: WorkloadKind,
+    factor: f64,
+    seed: u64,
+) -> (usize, usize) {
     let mut jobs = generate_jobs(&kind.spec(), 4_000, AVERAGE_RUNNING, seed);
-    scale_second_half(&mut jobs, by);
-    let lives =
+    scale_second_half(&mut jobs, factor);
+    let histories =
         simulation::run_simulation(&jobs, jobs.len(), &SimulationSettings::learned(1.0, true));
-    let waits = || jobs.iter().zip(&lives).flat_map(|(job, life)| life.poll_gaps(job));
-    (waits().filter(PollGap::exceeds_maximum_wait).count(), waits().count())
+    let gaps = || jobs.iter().zip(&histories).flat_map(|(job, history)| history.poll_gaps(job));
+    (gaps().filter(PollGap::exceeds_maximum_wait).count(), gaps().count())
 }
 
-/// What can befall a thousand runs in a row.
+/// What happens before or at the start of a thousand measured runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scenario {
-    /// They are the first of all.
+    /// No run was seen before.
     NoHistory,
-    /// Nothing: three thousand came before.
+    /// Three thousand runs were seen before.
     WithHistory,
-    /// The same, and the daemon was killed and started again as they began.
+    /// As `WithHistory`, and the daemon is killed and restarted when the measured runs begin.
     AfterRestart,
-    /// The same, and all take so many times as long as before.
+    /// As `WithHistory`, and all durations change by this factor when the measured runs begin.
     DurationsJump(f64),
 }
 
 impl Scenario {
     pub(crate) const ALL: [(&str, Self); 5] = [
-        ("the first of all", Self::NoHistory),
-        ("after 3,000", Self::WithHistory),
-        ("the same, after a `kill -9`", Self::AfterRestart),
-        ("the same, all × 10 from then on", Self::DurationsJump(10.0)),
-        ("the same, all × 0.1 from then on", Self::DurationsJump(0.1)),
+        ("no past runs", Self::NoHistory),
+        ("after 3,000 runs", Self::WithHistory),
+        ("after 3,000 runs and a `kill -9`", Self::AfterRestart),
+        ("after 3,000 runs, then all durations × 10", Self::DurationsJump(10.0)),
+        ("after 3,000 runs, then all durations × 0.1", Self::DurationsJump(0.1)),
     ];
 
-    /// By `learned`, by `backoff`, and the best in hindsight at as many requests as `learned`.
+    /// The metrics of `learned` and of `backoff`, and the mean delay of the best intervals in hindsight
+    /// that need as many requests as `learned`.
     pub(crate) fn measure(self, kind: WorkloadKind) -> (Metrics, Metrics, f64) {
         let mut jobs = generate_jobs(&kind.spec(), 6_000, AVERAGE_RUNNING, 1);
-        let counted = if matches!(self, Self::NoHistory) { 0..1_000 } else { 3_000..4_000 };
-        let restart = matches!(self, Self::AfterRestart).then_some(counted.start);
-        if let Self::DurationsJump(by) = self {
-            scale_second_half(&mut jobs, by);
+        let measured = if matches!(self, Self::NoHistory) { 0..1_000 } else { 3_000..4_000 };
+        let restart = matches!(self, Self::AfterRestart).then_some(measured.start);
+        if let Self::DurationsJump(factor) = self {
+            scale_second_half(&mut jobs, factor);
         }
-        let figures = |setup: SimulationSettings| {
-            let lives = simulation::run_simulation(
+        let run = |settings: SimulationSettings| {
+            let histories = simulation::run_simulation(
                 &jobs,
-                counted.end,
-                &SimulationSettings { restart_at_job: restart, ..setup },
+                measured.end,
+                &SimulationSettings { restart_at_job: restart, ..settings },
             );
             Metrics::from_results(&detection_results(
-                &jobs[counted.clone()],
-                &lives[counted.clone()],
+                &jobs[measured.clone()],
+                &histories[measured.clone()],
             ))
         };
-        let learned = figures(SimulationSettings::learned(1.0, true));
-        let best = best_in_hindsight(&jobs[counted.clone()], learned.requests);
-        (learned, figures(SimulationSettings::backoff(SimulationSettings::DEFAULT_BACKOFF)), best)
+        let learned = run(SimulationSettings::learned(1.0, true));
+        let best = best_in_hindsight(&jobs[measured.clone()], learned.requests);
+        (learned, run(SimulationSettings::backoff(SimulationSettings::DEFAULT_BACKOFF)), best)
     }
 }

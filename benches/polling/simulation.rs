@@ -1,5 +1,7 @@
-//! The daemon's own `Tracker` on simulated time: every job of a workload is tracked from its start,
-//! every request is answered at once and truly, every change is written at once.
+//! Runs the daemon's own `Tracker` on simulated time.
+//!
+//! Each job of a workload is added at its start. Each request is answered at once with the job's true
+//! state, and each change is committed at once. Shared by the benchmark and by `tests/pure/polling`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,24 +17,23 @@ use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings
 
 use super::workload::SimulatedJob;
 
-/// A budget that never makes anybody wait.
+/// A rate limit, in requests per minute, that delays no poll noticeably.
 pub(crate) const UNLIMITED_BUDGET: u32 = 10_000_000;
 
-/// The calendar's time at the simulation's beginning.
+/// The wall clock at the start of the simulation, in milliseconds since 1970.
 const EPOCH_MS: i64 = 1_800_000_000_000;
 
-/// Under which conditions a workload is tracked.
+/// The settings of the simulated daemon and provider.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SimulationSettings {
     pub(crate) policy: PollPolicy,
     pub(crate) backoff: Backoff,
-    /// Requests a minute.
     pub(crate) requests_per_minute: u32,
-    /// How far the provider's clock is ahead of ours, in milliseconds.
+    /// How far the provider's clock is ahead of the daemon's, in milliseconds.
     pub(crate) clock_skew_ms: i64,
-    /// The provider's times of a job at a time of ours, by its clock.
+    /// What the provider reports about a job's times at a time of the simulation, before the skew.
     pub(crate) provider_times: fn(&SimulatedJob, u64) -> ProviderTimes,
-    /// The daemon is killed and started again when this job comes.
+    /// The daemon is killed and restarted just before this job is added.
     pub(crate) restart_at_job: Option<usize>,
 }
 
@@ -53,9 +54,9 @@ impl SimulationSettings {
         }
     }
 
-    /// The learned policy at a price in seconds, with the promise or without.
-    pub(crate) fn learned(price: f64, bounded: bool) -> Self {
-        Self::with_policy(PollPolicy::Learned(poll_rule(price, bounded)))
+    /// The learned policy; `price` is in seconds.
+    pub(crate) fn learned(price: f64, enforce_max_wait: bool) -> Self {
+        Self::with_policy(PollPolicy::Learned(poll_rule(price, enforce_max_wait)))
     }
 
     pub(crate) fn backoff(backoff: Backoff) -> Self {
@@ -63,44 +64,45 @@ impl SimulationSettings {
     }
 }
 
-/// The rule with the daemon's shortest interval.
-pub(crate) fn poll_rule(price: f64, bounded: bool) -> PollRule {
+/// The rule with the default `min_interval`; `price` is in seconds.
+pub(crate) fn poll_rule(price: f64, enforce_max_wait: bool) -> PollRule {
     let min_interval = Duration::from_secs(1);
-    PollRule { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait: bounded }
+    PollRule { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait }
 }
 
-/// What the provider tells of itself.
+/// The true times, as far as they have passed.
 pub(crate) fn true_provider_times(job: &SimulatedJob, now: u64) -> ProviderTimes {
     let started = Some(utc_time(job.start_ms));
     let ended_at = (now >= job.end_ms()).then(|| utc_time(job.end_ms()));
     ProviderTimes { submitted_at: started, started_at: started, ended_at, expires_at: None }
 }
 
-/// The calendar's time.
+/// The wall clock at a time of the simulation.
 pub(crate) fn utc_time(ms: u64) -> UtcTime {
     UtcTime::from_millis(EPOCH_MS.saturating_add_unsigned(ms))
 }
 
-/// What became of one job.
+/// The polls of one job.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PollHistory {
-    /// When it was looked at.
+    /// In milliseconds of the simulation.
     pub(crate) poll_times: Vec<u64>,
     finished: bool,
 }
 
-/// The time between two looks at a job that still ran, in seconds.
+/// The time between two consecutive polls of a job, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PollGap {
-    /// How long it had run at the first of them.
+    /// The job's age at the first of them.
     pub(crate) elapsed: f64,
     pub(crate) length: f64,
 }
 
 impl PollGap {
-    /// Whether it was longer than is promised: 10 s or half of the elapsed time, and 6 h at most.
+    /// Whether the gap is longer than the maximum wait: 10 s or half the job's age, whichever is longer,
+    /// and at most 6 h. Written out again here, so that a wrong constant in `PollRule` is found.
     pub(crate) fn exceeds_maximum_wait(&self) -> bool {
-        // All times are whole milliseconds, and even an ample budget parts requests by one.
+        // Times are rounded to whole milliseconds, and even `UNLIMITED_BUDGET` delays a request by one.
         const TOLERANCE: f64 = 0.01;
         self.length > (0.5 * self.elapsed).clamp(10.0, 6.0 * 3600.0) + TOLERANCE
     }
@@ -109,22 +111,22 @@ impl PollGap {
 impl PollHistory {
     pub(crate) fn poll_gaps(&self, job: &SimulatedJob) -> impl Iterator<Item = PollGap> {
         let start = job.start_ms;
-        self.poll_times.windows(2).map(move |looks| PollGap {
-            elapsed: (looks[0] - start) as f64 / 1000.0,
-            length: (looks[1] - looks[0]) as f64 / 1000.0,
+        self.poll_times.windows(2).map(move |polls| PollGap {
+            elapsed: (polls[0] - start) as f64 / 1000.0,
+            length: (polls[1] - polls[0]) as f64 / 1000.0,
         })
     }
 }
 
-/// Tracks all jobs from their starts until the first `until` of them are seen to be over.
+/// Tracks all jobs from their starts until the ends of the first `until` of them are detected.
 pub(crate) fn run_simulation(
     jobs: &[SimulatedJob],
     until: usize,
-    setup: &SimulationSettings,
+    settings: &SimulationSettings,
 ) -> Vec<PollHistory> {
-    let mut fleet = TrackerSimulation::new(jobs, *setup);
-    fleet.run_until_finished(until);
-    fleet.poll_histories
+    let mut simulation = TrackerSimulation::new(jobs, *settings);
+    simulation.run_until_finished(until);
+    simulation.poll_histories
 }
 
 #[derive(Debug)]
@@ -136,7 +138,7 @@ struct TrackerSimulation<'a> {
     now: u64,
     rng: Rng,
     poll_histories: Vec<PollHistory>,
-    /// The database: the jobs that are not over, and what was learned.
+    /// What the database would hold: the unfinished jobs, and the duration samples below.
     rows: Vec<Option<Box<StoredJob>>>,
     duration_samples: Vec<(ProviderName, DurationSample)>,
     pending_polls: VecDeque<PollRequest>,
@@ -144,10 +146,10 @@ struct TrackerSimulation<'a> {
 }
 
 impl<'a> TrackerSimulation<'a> {
-    fn new(jobs: &'a [SimulatedJob], setup: SimulationSettings) -> Self {
-        let mut fleet = Self {
+    fn new(jobs: &'a [SimulatedJob], settings: SimulationSettings) -> Self {
+        let mut simulation = Self {
             jobs,
-            settings: setup,
+            settings,
             provider: "simulated".parse().expect("a name"),
             tracker: Tracker::default(),
             now: 0,
@@ -158,8 +160,8 @@ impl<'a> TrackerSimulation<'a> {
             pending_polls: VecDeque::new(),
             pending_commits: VecDeque::new(),
         };
-        fleet.configure();
-        fleet
+        simulation.configure();
+        simulation
     }
 
     fn configure(&mut self) {
@@ -188,7 +190,7 @@ impl<'a> TrackerSimulation<'a> {
             let next_start = self.jobs.get(next_arrival).map(|job| job.start_ms);
             let next_wakeup = self.tracker.next_wakeup().map(MonotonicTime::as_millis);
             let Some(next) = next_start.into_iter().chain(next_wakeup).min() else {
-                panic!("nothing will ever wake the jobs that are left");
+                panic!("unfinished jobs are left, but the tracker plans no poll");
             };
             self.now = self.now.max(next);
             if next_start == Some(next) {
@@ -202,13 +204,13 @@ impl<'a> TrackerSimulation<'a> {
             } else {
                 self.handle(Input::Tick);
             }
-            while self.poll_histories.get(finished_count).is_some_and(|life| life.finished) {
+            while self.poll_histories.get(finished_count).is_some_and(|history| history.finished) {
                 finished_count += 1;
             }
         }
     }
 
-    /// A new tracker learns and tracks what the database has.
+    /// A new tracker that loads what the database holds.
     fn restart(&mut self) {
         self.tracker = Tracker::default();
         self.configure();
@@ -231,7 +233,7 @@ impl<'a> TrackerSimulation<'a> {
             failed_polls: 0,
             list_time: None,
             similarity_keys: SimilarityKeys::UserProvided(
-                format!("like-{}", self.jobs[index].similarity_keys).into(),
+                format!("like-{}", self.jobs[index].similarity_key).into(),
             ),
             times: ProviderTimes::default(),
         }
@@ -240,45 +242,47 @@ impl<'a> TrackerSimulation<'a> {
     fn handle(&mut self, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next {
-            let mono = MonotonicTime::from_millis(self.now);
-            let now =
-                ClockReading { monotonic: mono, utc: utc_time(self.now), jitter: self.rng.f64() };
+            let now = ClockReading {
+                monotonic: MonotonicTime::from_millis(self.now),
+                utc: utc_time(self.now),
+                jitter: self.rng.f64(),
+            };
             for action in self.tracker.handle(input, now) {
                 match action {
-                    Action::Poll(question) => self.pending_polls.push_back(question),
+                    Action::Poll(request) => self.pending_polls.push_back(request),
                     Action::Commit(change) => self.commit(change),
-                    Action::RecordPoll { poll_record: note, .. } => self.apply_poll_record(note),
-                    // The first good answer ends what may have been before.
+                    Action::RecordPoll { poll_record, .. } => self.apply_poll_record(poll_record),
+                    // The first good answer closes an outage that an earlier process may have left open.
                     Action::RecordOutage(_) => {}
                     other => panic!("{other:?}"),
                 }
             }
             next = match self.pending_commits.pop_front() {
                 Some(job) => Some(Input::ChangeCommitted(job)),
-                None => self.pending_polls.pop_front().map(|question| self.answer_poll(&question)),
+                None => self.pending_polls.pop_front().map(|request| self.answer_poll(&request)),
             };
         }
     }
 
-    fn answer_poll(&mut self, question: &PollRequest) -> Input {
-        let index = job_index(question.job);
+    fn answer_poll(&mut self, request: &PollRequest) -> Input {
+        let index = job_index(request.job);
         self.poll_histories[index].poll_times.push(self.now);
         let job = &self.jobs[index];
-        let said = if self.now >= job.end_ms() {
+        let state = if self.now >= job.end_ms() {
             ObservedState::Succeeded
         } else {
             ObservedState::Running
         };
-        let shifted =
+        let skewed =
             |at: UtcTime| UtcTime::from_millis(at.as_millis() + self.settings.clock_skew_ms);
         let times = (self.settings.provider_times)(job, self.now);
         let observation = Observation {
-            state: said,
-            provider_state: format!("{said:?}").to_uppercase(),
+            state,
+            provider_state: format!("{state:?}").to_uppercase(),
             times: ProviderTimes {
-                submitted_at: times.submitted_at.map(shifted),
-                started_at: times.started_at.map(shifted),
-                ended_at: times.ended_at.map(shifted),
+                submitted_at: times.submitted_at.map(skewed),
+                started_at: times.started_at.map(skewed),
+                ended_at: times.ended_at.map(skewed),
                 expires_at: None,
             },
             message: None,
@@ -287,22 +291,22 @@ impl<'a> TrackerSimulation<'a> {
             reported_duration: None,
             detail: serde_json::Map::new(),
         };
-        // A `Date` header has whole seconds.
-        let date = shifted(utc_time(self.now)).as_millis();
+        // A `Date` header has a resolution of one second.
+        let date = skewed(utc_time(self.now)).as_millis();
         let server_date = Some(UtcTime::from_millis(date - date.rem_euclid(1000)));
         let answer =
             Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date };
-        let asked = RequestTimes { sent_at: utc_time(self.now), received_at: utc_time(self.now) };
-        Input::PollAnswered(question.job, question.provider_index, asked, Box::new(answer))
+        let times = RequestTimes { sent_at: utc_time(self.now), received_at: utc_time(self.now) };
+        Input::PollAnswered(request.job, request.provider_index, times, Box::new(answer))
     }
 
     fn commit(&mut self, change: Change) {
         let index = job_index(change.job);
         if let Some(row) = &mut self.rows[index] {
-            change.transitions.iter().for_each(|step| row.current_state.apply(step));
+            change.transitions.iter().for_each(|transition| row.current_state.apply(transition));
         }
-        if let Some(note) = change.poll_record {
-            self.apply_poll_record(note);
+        if let Some(poll_record) = change.poll_record {
+            self.apply_poll_record(poll_record);
         }
         if change.new_state.state.is_terminal() {
             self.rows[index] = None;
@@ -310,19 +314,19 @@ impl<'a> TrackerSimulation<'a> {
         }
         let provider = &self.provider;
         self.duration_samples
-            .extend(change.duration_sample.map(|lesson| (provider.clone(), lesson)));
+            .extend(change.duration_sample.map(|sample| (provider.clone(), sample)));
         self.pending_commits.push_back(change.job);
     }
 
-    fn apply_poll_record(&mut self, note: PollRecord) {
-        let Some(row) = &mut self.rows[job_index(note.job)] else { return };
-        row.next_poll_at = note.next_poll_at;
+    fn apply_poll_record(&mut self, record: PollRecord) {
+        let Some(row) = &mut self.rows[job_index(record.job)] else { return };
+        row.next_poll_at = record.next_poll_at;
         row.current_state.last_success_sent_at =
-            note.last_success_sent_at.or(row.current_state.last_success_sent_at);
-        row.polls = note.polls;
-        row.failed_polls = note.failed_polls;
-        if let Some(told) = note.metadata {
-            row.times = told.times;
+            record.last_success_sent_at.or(row.current_state.last_success_sent_at);
+        row.polls = record.polls;
+        row.failed_polls = record.failed_polls;
+        if let Some(metadata) = record.metadata {
+            row.times = metadata.times;
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Made-up runs of jobs, of four kinds, and what is truly known of each run: its distribution.
+//! Random workloads of four kinds, each run with the distribution from which its duration was drawn.
 //!
-//! A *likeness* has a median, a spread of 0.1 to 0.6 in logarithms, and in one case of five is bimodal:
-//! 30 % of its runs take 0.15 of the time. Of its runs 4 % are stragglers (Pareto, up to 20 times as
-//! long) and 5 % fail early. Likenesses are picked by Zipf's law. All is drawn from one seed.
+//! Similar runs share a *similarity key*. The durations of one key are log-normal around its median, with
+//! a standard deviation of 0.1 to 0.6 in logarithms. One key in five is bimodal: 30 % of its runs take
+//! 0.15 of the usual time. 4 % of the runs are stragglers (Pareto, up to 20 times as long), and 5 % fail
+//! early. Keys are picked by Zipf's law. One seed determines the whole workload.
+//!
+//! Shared by the benchmark and by `tests/pure/polling`.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -10,37 +13,40 @@ use std::rc::Rc;
 use fastrand::Rng;
 use jobtrack::policy::{CdfPoint, Distribution};
 
-/// The kinds of workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WorkloadKind {
-    /// Queries of seconds and minutes, 300 likenesses.
+    /// Queries of seconds and minutes, with 300 similarity keys.
     DuneQueries,
-    /// Seconds, minutes and hours, 300 likenesses.
+    /// Seconds, minutes and hours, with 300 similarity keys.
     Mixed,
-    /// As mixed, each job a likeness of its own: nothing but the whole past can be learned from.
+    /// As `Mixed`, but each job has its own key: only the durations of all jobs together can be learned.
     AllDistinct,
-    /// As mixed, but every fortieth run or so begins a new regime of its likeness.
+    /// As `Mixed`, but the median of a key changes with about every fortieth run.
     Drifting,
 }
 
-/// A group of likenesses: how often it is picked, and how its medians are spread.
+/// A group of similarity keys.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DurationClass {
+    /// How often a key of this group is picked, relative to the other groups.
     pub(crate) weight: f64,
+    /// The median of the keys' medians, in seconds.
     pub(crate) median: f64,
+    /// The standard deviation of the logarithms of the keys' medians.
     pub(crate) spread: f64,
-    pub(crate) similarity_keys: usize,
+    pub(crate) key_count: usize,
 }
 
-/// All that a workload is drawn by.
+/// The parameters of a workload.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkloadSpec {
     pub(crate) classes: Vec<DurationClass>,
-    /// No run is longer, in seconds.
+    /// Longer durations are cut to this, in seconds.
     pub(crate) max_seconds: f64,
-    /// The shift of each job's logarithm that makes it a likeness of its own, if each is one.
+    /// Gives each job its own similarity key, and shifts the logarithm of its median at random with this
+    /// standard deviation.
     pub(crate) per_job_shift: Option<f64>,
-    /// The chance of a new regime before a run.
+    /// The probability that the median of a run's key changes before the run.
     pub(crate) regime_change_probability: f64,
 }
 
@@ -58,38 +64,34 @@ impl WorkloadKind {
     }
 
     pub(crate) fn spec(self) -> WorkloadSpec {
-        let class = |share, median, spread| DurationClass {
-            weight: share,
-            median,
-            spread,
-            similarity_keys: 100,
-        };
-        let dune = DurationClass { weight: 1.0, median: 25.0, spread: 1.3, similarity_keys: 300 };
+        let class =
+            |weight, median, spread| DurationClass { weight, median, spread, key_count: 100 };
+        let dune = DurationClass { weight: 1.0, median: 25.0, spread: 1.3, key_count: 300 };
         let mixed = vec![class(0.5, 12.0, 0.7), class(0.35, 240.0, 0.8), class(0.15, 5400.0, 0.6)];
-        let recipe = |classes, cap, own, drift| WorkloadSpec {
+        let spec = |classes, max_seconds, per_job_shift, regime_change_probability| WorkloadSpec {
             classes,
-            max_seconds: cap,
-            per_job_shift: own,
-            regime_change_probability: drift,
+            max_seconds,
+            per_job_shift,
+            regime_change_probability,
         };
         match self {
-            Self::DuneQueries => recipe(vec![dune], 1800.0, None, 0.0),
-            Self::Mixed => recipe(mixed, 86_400.0, None, 0.0),
-            Self::AllDistinct => recipe(mixed, 86_400.0, Some(0.5), 0.0),
-            Self::Drifting => recipe(mixed, 86_400.0, None, 1.0 / 40.0),
+            Self::DuneQueries => spec(vec![dune], 1800.0, None, 0.0),
+            Self::Mixed => spec(mixed, 86_400.0, None, 0.0),
+            Self::AllDistinct => spec(mixed, 86_400.0, Some(0.5), 0.0),
+            Self::Drifting => spec(mixed, 86_400.0, None, 1.0 / 40.0),
         }
     }
 }
 
-/// One run.
+/// One run of a job.
 #[derive(Debug, Clone)]
 pub(crate) struct SimulatedJob {
-    /// When it starts, in milliseconds of the simulation.
+    /// In milliseconds of the simulation.
     pub(crate) start_ms: u64,
-    /// How long it takes, in milliseconds.
     pub(crate) duration_ms: u64,
-    pub(crate) similarity_keys: usize,
-    /// The distribution that it was drawn from.
+    /// The number of its key.
+    pub(crate) similarity_key: usize,
+    /// The distribution from which the duration was drawn.
     pub(crate) distribution: TrueDistribution,
 }
 
@@ -98,15 +100,14 @@ impl SimulatedJob {
         self.start_ms + self.duration_ms
     }
 
-    /// How long it takes, in seconds.
     pub(crate) fn duration_seconds(&self) -> f64 {
         self.duration_ms as f64 / 1000.0
     }
 }
 
-/// No run is shorter, in seconds.
+/// Shorter durations are raised to this.
 const MIN_SECONDS: f64 = 0.3;
-/// Bimodal: so many runs take so much of the time.
+/// Of a bimodal key, the fraction of the runs in the second mode, and their duration relative to the first.
 const SECOND_MODE: (f64, f64) = (0.3, 0.15);
 const STRAGGLER_FRACTION: f64 = 0.04;
 const STRAGGLER_EXPONENT: f64 = 1.1;
@@ -116,24 +117,24 @@ const EARLY_FAILURE_RANGE: (f64, f64) = (0.01, 0.5);
 
 #[derive(Debug)]
 struct SimilarRunsModel {
-    log_mean: f64,
+    log_median: f64,
     shape: Rc<DurationShape>,
 }
 
-/// Draws `count` runs that begin in such a rhythm (Poisson) that about `running` are under way at once.
+/// Draws `count` runs whose starts are a Poisson process, with about `running` of them at the same time.
 pub(crate) fn generate_jobs(
-    recipe: &WorkloadSpec,
+    spec: &WorkloadSpec,
     count: usize,
     running: f64,
     seed: u64,
 ) -> Vec<SimulatedJob> {
     let mut rng = Rng::with_seed(seed);
-    let mut likenesses = Vec::new();
+    let mut models = Vec::new();
     let mut cumulative_weights = Vec::new();
-    for class in &recipe.classes {
-        // Zipf's law within a class.
+    for class in &spec.classes {
+        // Zipf's law within the group.
         let weights: Vec<f64> =
-            (1..=class.similarity_keys).map(|rank| (rank as f64).powf(-1.1)).collect();
+            (1..=class.key_count).map(|rank| (rank as f64).powf(-1.1)).collect();
         let total: f64 = weights.iter().sum();
         for weight in weights {
             cumulative_weights.push(
@@ -141,37 +142,36 @@ pub(crate) fn generate_jobs(
             );
             let spread = 0.1 + 0.5 * rng.f64();
             let bimodal = rng.f64() < 0.2;
-            likenesses.push(SimilarRunsModel {
-                log_mean: class.median.ln() + class.spread * standard_normal(&mut rng),
+            models.push(SimilarRunsModel {
+                log_median: class.median.ln() + class.spread * standard_normal(&mut rng),
                 shape: Rc::new(DurationShape { spread, bimodal, grid: OnceCell::new() }),
             });
         }
     }
     let total = cumulative_weights.last().copied().unwrap_or(1.0);
-    let mut regime_shifts = vec![0.0; likenesses.len()];
+    let mut regime_shifts = vec![0.0; models.len()];
     let mut jobs = Vec::with_capacity(count);
     for number in 0..count {
         let pick = rng.f64() * total;
-        let index =
-            cumulative_weights.partition_point(|upto| *upto < pick).min(likenesses.len() - 1);
-        let likeness = &likenesses[index];
-        if rng.f64() < recipe.regime_change_probability {
+        let index = cumulative_weights.partition_point(|upper| *upper < pick).min(models.len() - 1);
+        let model = &models[index];
+        if rng.f64() < spec.regime_change_probability {
             regime_shifts[index] = 0.9 * standard_normal(&mut rng);
         }
-        let shift = recipe
+        let shift = spec
             .per_job_shift
-            .map_or(regime_shifts[index], |own| own * standard_normal(&mut rng));
-        let mean = likeness.log_mean + shift;
-        let seconds = (mean.exp() * sample_duration_factor(likeness, &mut rng))
-            .clamp(MIN_SECONDS, recipe.max_seconds);
+            .map_or(regime_shifts[index], |std_dev| std_dev * standard_normal(&mut rng));
+        let log_median = model.log_median + shift;
+        let seconds = (log_median.exp() * sample_duration_factor(model, &mut rng))
+            .clamp(MIN_SECONDS, spec.max_seconds);
         jobs.push(SimulatedJob {
             start_ms: 0,
             duration_ms: (seconds * 1000.0) as u64,
-            similarity_keys: if recipe.per_job_shift.is_some() { number } else { index },
+            similarity_key: if spec.per_job_shift.is_some() { number } else { index },
             distribution: TrueDistribution {
-                shape: Rc::clone(&likeness.shape),
-                median: mean.exp(),
-                max_seconds: recipe.max_seconds,
+                shape: Rc::clone(&model.shape),
+                median: log_median.exp(),
+                max_seconds: spec.max_seconds,
             },
         });
     }
@@ -179,7 +179,7 @@ pub(crate) fn generate_jobs(
     jobs
 }
 
-/// Gives the jobs their starts: a Poisson process that keeps so many running.
+/// Draws the start times, at a rate that keeps `running` jobs running on average.
 fn assign_start_times(jobs: &mut [SimulatedJob], running: f64, rng: &mut Rng) {
     let mean = jobs.iter().map(SimulatedJob::duration_seconds).sum::<f64>() / jobs.len() as f64;
     let mut at = 0.0;
@@ -189,7 +189,8 @@ fn assign_start_times(jobs: &mut [SimulatedJob], running: f64, rng: &mut Rng) {
     }
 }
 
-/// From the middle on every run takes so many times as long, and nobody is told.
+/// Multiplies the durations of the second half of the jobs by `factor`. The distributions that the jobs
+/// carry do not change, so the oracles must not be used with such a workload.
 pub(crate) fn scale_second_half(jobs: &mut [SimulatedJob], factor: f64) {
     let middle = jobs.len() / 2;
     for job in &mut jobs[middle..] {
@@ -197,10 +198,10 @@ pub(crate) fn scale_second_half(jobs: &mut [SimulatedJob], factor: f64) {
     }
 }
 
-/// How many times its median a run takes.
-fn sample_duration_factor(likeness: &SimilarRunsModel, rng: &mut Rng) -> f64 {
-    let mut factor = (likeness.shape.spread * standard_normal(rng)).exp();
-    if likeness.shape.bimodal && rng.f64() < SECOND_MODE.0 {
+/// A run's duration relative to the median of its key.
+fn sample_duration_factor(model: &SimilarRunsModel, rng: &mut Rng) -> f64 {
+    let mut factor = (model.shape.spread * standard_normal(rng)).exp();
+    if model.shape.bimodal && rng.f64() < SECOND_MODE.0 {
         factor *= SECOND_MODE.1;
     }
     let outcome = rng.f64();
@@ -220,18 +221,18 @@ fn early_failure_factor(probability: f64) -> f64 {
     EARLY_FAILURE_RANGE.0 + (EARLY_FAILURE_RANGE.1 - EARLY_FAILURE_RANGE.0) * probability
 }
 
-/// A draw from the standard normal distribution (Box and Muller).
+/// A sample of the standard normal distribution, by the Box–Muller transform.
 fn standard_normal(rng: &mut Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.f64()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.f64()).cos()
 }
 
-/// The distribution of a likeness's runs, in parts of its median.
+/// The distribution of the durations of one key, relative to its median.
 #[derive(Debug)]
 struct DurationShape {
     spread: f64,
     bimodal: bool,
-    /// F and A over a grid of logarithms, made when they are first asked for.
+    /// The CDF and its integral at equally spaced logarithms; computed at the first use.
     grid: OnceCell<Vec<CdfPoint>>,
 }
 
@@ -239,49 +240,52 @@ impl DurationShape {
     const LOG_FROM: f64 = -8.0;
     const LOG_STEP: f64 = 0.02;
     const CELLS: usize = 760;
-    /// Points by which the stragglers and the early failures are averaged.
+    /// The factors of stragglers and early failures are averaged over this many points.
     const QUADRATURE_POINTS: u32 = 24;
 
     fn tabulate(spread: f64, bimodal: bool) -> Vec<CdfPoint> {
-        // (share, shift of the logarithm) of the log-normal parts that it is made of.
-        let mut parts = vec![(1.0 - STRAGGLER_FRACTION - EARLY_FAILURE_FRACTION, 0.0)];
+        // The weight and the shift in logarithms of each log-normal component.
+        let mut components = vec![(1.0 - STRAGGLER_FRACTION - EARLY_FAILURE_FRACTION, 0.0)];
         for point in 0..Self::QUADRATURE_POINTS {
-            let chance = (f64::from(point) + 0.5) / f64::from(Self::QUADRATURE_POINTS);
-            parts.push((
+            let probability = (f64::from(point) + 0.5) / f64::from(Self::QUADRATURE_POINTS);
+            components.push((
                 STRAGGLER_FRACTION / f64::from(Self::QUADRATURE_POINTS),
-                straggler_factor(chance).ln(),
+                straggler_factor(probability).ln(),
             ));
-            parts.push((
+            components.push((
                 EARLY_FAILURE_FRACTION / f64::from(Self::QUADRATURE_POINTS),
-                early_failure_factor(chance).ln(),
+                early_failure_factor(probability).ln(),
             ));
         }
         if bimodal {
-            let second = parts.clone();
-            let (share, time) = SECOND_MODE;
-            for part in &mut parts {
-                part.0 *= 1.0 - share;
+            let second = components.clone();
+            let (fraction, factor) = SECOND_MODE;
+            for (weight, _) in &mut components {
+                *weight *= 1.0 - fraction;
             }
-            parts.extend(second.into_iter().map(|(of, at)| (of * share, at + time.ln())));
+            components.extend(
+                second.into_iter().map(|(weight, at)| (weight * fraction, at + factor.ln())),
+            );
         }
-        // Beyond six spreads a part is over or has not begun.
-        let cdf = |ln: f64, (share, shift): &(f64, f64)| {
+        // Beyond six standard deviations a component's CDF is 0 or 1 for our purposes.
+        let cdf = |ln: f64, (weight, shift): &(f64, f64)| {
             let z = (ln - shift) / spread;
             match z {
                 ..-6.0 => 0.0,
-                6.0.. => *share,
-                _ => share * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2) / 2.0,
+                6.0.. => *weight,
+                _ => weight * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2) / 2.0,
             }
         };
         let mut grid: Vec<CdfPoint> = Vec::with_capacity(Self::CELLS + 1);
         for cell in 0..=Self::CELLS {
             let ln = Self::log_at_cell(cell);
-            let chance = parts.iter().map(|part| cdf(ln, part)).sum::<f64>().min(1.0);
-            let area = grid.last().map_or(0.0, |before| {
+            let probability =
+                components.iter().map(|component| cdf(ln, component)).sum::<f64>().min(1.0);
+            let integral = grid.last().map_or(0.0, |before| {
                 let width = ln.exp() - Self::log_at_cell(cell - 1).exp();
-                before.integral + width * f64::midpoint(before.probability, chance)
+                before.integral + width * f64::midpoint(before.probability, probability)
             });
-            grid.push(CdfPoint { probability: chance, integral: area });
+            grid.push(CdfPoint { probability, integral });
         }
         grid
     }
@@ -293,11 +297,11 @@ impl DurationShape {
 
 impl Distribution for DurationShape {
     fn cdf_at(&self, t: f64) -> CdfPoint {
-        let place = (t.max(f64::MIN_POSITIVE).ln() - Self::LOG_FROM) / Self::LOG_STEP;
-        if place <= 0.0 {
+        let position = (t.max(f64::MIN_POSITIVE).ln() - Self::LOG_FROM) / Self::LOG_STEP;
+        if position <= 0.0 {
             return CdfPoint { probability: 0.0, integral: 0.0 };
         }
-        let cell = place as usize;
+        let cell = position as usize;
         let grid = self.grid.get_or_init(|| Self::tabulate(self.spread, self.bimodal));
         if cell >= Self::CELLS {
             let end = grid[Self::CELLS];
@@ -309,20 +313,20 @@ impl Distribution for DurationShape {
         }
         let (low, high) = (grid[cell], grid[cell + 1]);
         let (from, to) = (Self::log_at_cell(cell).exp(), Self::log_at_cell(cell + 1).exp());
-        let (slope, into) = ((high.probability - low.probability) / (to - from), t - from);
-        let chance = low.probability + slope * into;
+        let (slope, offset) = ((high.probability - low.probability) / (to - from), t - from);
+        let probability = low.probability + slope * offset;
         CdfPoint {
-            probability: chance,
-            integral: low.integral + into * f64::midpoint(low.probability, chance),
+            probability,
+            integral: low.integral + offset * f64::midpoint(low.probability, probability),
         }
     }
 }
 
-/// The distribution that one run was drawn from.
+/// The distribution from which one run's duration was drawn, with the cuts at both ends.
 #[derive(Debug, Clone)]
 pub(crate) struct TrueDistribution {
     shape: Rc<DurationShape>,
-    /// The median, in seconds.
+    /// In seconds.
     median: f64,
     max_seconds: f64,
 }
@@ -330,18 +334,17 @@ pub(crate) struct TrueDistribution {
 impl Distribution for TrueDistribution {
     fn cdf_at(&self, t: f64) -> CdfPoint {
         let scaled = |t: f64| {
-            let CdfPoint { probability: chance, integral: area } =
-                self.shape.cdf_at(t / self.median);
-            CdfPoint { probability: chance, integral: area * self.median }
+            let CdfPoint { probability, integral } = self.shape.cdf_at(t / self.median);
+            CdfPoint { probability, integral: integral * self.median }
         };
         if t < MIN_SECONDS {
             return CdfPoint { probability: 0.0, integral: 0.0 };
         }
-        // What would be shorter ends at the shortest: it adds nothing to A before that.
+        // Shorter durations were raised to the minimum, so the integral begins there.
         let before = scaled(MIN_SECONDS).integral;
         if t < self.max_seconds {
-            let CdfPoint { probability: chance, integral: area } = scaled(t);
-            return CdfPoint { probability: chance, integral: area - before };
+            let CdfPoint { probability, integral } = scaled(t);
+            return CdfPoint { probability, integral: integral - before };
         }
         CdfPoint {
             probability: 1.0,

@@ -1,7 +1,7 @@
-//! The client of the control socket: one method a request, typed both ways.
+//! The client of the control socket: one method for each route.
 //!
-//! Used by the commands. It never retries: whether a failure is worth another try is the
-//! caller's to say, by the variant of [`ClientError`].
+//! Used by the commands and by tests. The client never retries; the variants of [`ClientError`]
+//! let the caller decide whether to.
 
 use std::error::Error;
 use std::io;
@@ -11,32 +11,35 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
+use super::event_stream::EventStream;
 use super::types::{
     AddRequest, AddResponse, ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, Job,
-    JobList, ProblemDetails, ReloadResponse, TransitionEvent, TransitionList,
+    JobList, ProblemDetails, ReloadResponse, TransitionList,
 };
 use crate::config::Directories;
-use crate::job::{JobId, ProviderName, RemoteId};
+use crate::job::{JobId, ProviderName, RemoteId, StateFilter};
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens, or we may not connect.
+    /// No daemon listens, or this user may not connect.
     #[error("{}", no_daemon_message(tried, *permission_denied))]
     NoDaemon {
-        /// The sockets that were tried.
+        /// The paths that were tried.
         tried: Vec<PathBuf>,
-        /// Whether the socket is there and closed to us.
+        /// Whether a socket exists but this user may not connect to it.
         permission_denied: bool,
     },
-    /// The daemon said no.
+    /// The daemon rejected the request.
     #[error("{}", .0.detail)]
     Rejected(ProblemDetails),
-    /// The connection broke, or no answer came in time.
-    #[error("lost the connection to the daemon: {0}")]
+    /// The connection broke, or the response did not arrive in time.
+    #[error("lost the connection to jobtrackd: {0}")]
     ConnectionLost(String),
-    /// The answer cannot be understood.
-    #[error("cannot read the daemon's answer: {0}; are jobtrack and jobtrackd of one version?")]
+    /// The response is not in the expected form.
+    #[error(
+        "cannot parse the response of jobtrackd: {0}; check that jobtrack and jobtrackd have the same version"
+    )]
     InvalidResponse(String),
 }
 
@@ -44,38 +47,39 @@ fn no_daemon_message(sockets: &[PathBuf], permission_denied: bool) -> String {
     let paths: Vec<_> = sockets.iter().map(|path| path.display().to_string()).collect();
     let paths = paths.join(", ");
     if permission_denied {
-        format!("no permission for {paths}; join its group, or give --socket")
+        format!(
+            "permission denied for {paths}; join the group of the socket, or set --socket or \
+             JOBTRACK_SOCKET"
+        )
     } else {
         format!(
-            "no daemon at {paths}: is jobtrackd running? start it with \
-             `systemctl start jobtrackd`, or give --socket"
+            "no daemon at {paths}; start jobtrackd (`systemctl start jobtrackd`), or set --socket \
+             or JOBTRACK_SOCKET"
         )
     }
 }
 
-/// What a list is narrowed to; what is empty or `None` narrows nothing. Not every request knows
-/// every field.
+/// The query parameters of lists and event streams; an empty or absent one restricts nothing. A
+/// route rejects the parameters that it does not have.
 #[derive(Debug, Clone, Default)]
 pub struct ListParams {
-    /// Any of these: names of states, `active`, `terminal`, `unsuccessful`.
-    pub states: Vec<String>,
-    /// This provider's.
+    /// Jobs that pass any of these filters.
+    pub states: Vec<StateFilter>,
     pub provider: Option<ProviderName>,
-    /// With this name there.
     pub remote_id: Option<RemoteId>,
-    /// With all of these.
+    /// Jobs that have all of these labels.
     pub labels: Vec<(String, String)>,
-    /// RFC 3339, or a duration that means "ago".
+    /// An RFC 3339 time, or a duration before now such as `2h`.
     pub since: Option<String>,
-    /// What follows this job or transition in the answer's order.
+    /// The cursor: a job's number in a list of jobs, else a transition's.
     pub after: Option<i64>,
-    /// At most so many.
+    /// The size of a page.
     pub limit: Option<usize>,
 }
 
 impl ListParams {
     fn to_pairs(&self) -> Vec<(&'static str, String)> {
-        let states = self.states.iter().map(|state| ("state", state.clone()));
+        let states = self.states.iter().map(|state| ("state", state.to_string()));
         let labels = self.labels.iter().map(|(key, value)| ("label", format!("{key}={value}")));
         let single = [
             ("provider", self.provider.as_ref().map(ToString::to_string)),
@@ -89,23 +93,23 @@ impl ListParams {
     }
 }
 
-/// What became of a poll by hand.
+/// The response to an on-demand poll or a cancellation.
 #[derive(Debug)]
 pub enum OnDemandResponse {
-    /// The job, as the answer left it.
+    /// The job after the provider's answer.
     Completed(Job),
-    /// The job as it was: the provider has not answered yet.
+    /// The job as it was before; the provider has not answered yet.
     Pending(Job),
 }
 
-/// A connection to the daemon, made at the first request.
+/// A client of one daemon; it connects at the first request.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     socket: PathBuf,
 }
 
-#[allow(clippy::missing_errors_doc, reason = "the variants of ClientError say it")]
+#[expect(clippy::missing_errors_doc, reason = "ClientError documents the errors")]
 impl Client {
     const TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -115,7 +119,7 @@ impl Client {
             Some(path) => vec![path.to_owned()],
             None => Directories::from_env(|name| std::env::var_os(name)).socket_candidates(),
         };
-        // A path that we may not look at counts: connecting to it tells why.
+        // A path without search permission counts as existing: connecting to it gives the error.
         let existing = candidates.iter().find(|path| !matches!(path.try_exists(), Ok(false)));
         let Some(socket) = existing.cloned() else {
             return Err(ClientError::NoDaemon { tried: candidates, permission_denied: false });
@@ -123,14 +127,14 @@ impl Client {
         let http = reqwest::Client::builder()
             .unix_socket(socket.as_path())
             .no_proxy()
-            // Nothing here speaks TLS; this spares reading the system's certificates.
+            // The socket has no TLS; without this, reqwest would load the system's certificates.
             .tls_certs_only([])
             .build()
             .map_err(|error| ClientError::InvalidResponse(error.to_string()))?;
         Ok(Self { http, socket })
     }
 
-    /// Registers jobs; returns once they are committed. Rejected ones are in the answer.
+    /// Adds jobs; returns once they are committed. The response also lists rejected jobs.
     pub async fn add(&self, jobs: &AddRequest) -> Result<AddResponse, ClientError> {
         let response = self.send(self.request(Method::POST, "jobs").json(jobs)).await?;
         match response.status() {
@@ -139,17 +143,17 @@ impl Client {
         }
     }
 
-    /// A page of jobs, newest first.
+    /// One page of jobs, newest first.
     pub async fn jobs(&self, query: &ListParams) -> Result<JobList, ClientError> {
         self.send_and_parse(self.request(Method::GET, "jobs").query(&query.to_pairs())).await
     }
 
-    /// One job.
+    /// One job, with its forecast if it is unfinished.
     pub async fn job(&self, id: JobId) -> Result<Job, ClientError> {
         self.send_and_parse(self.request(Method::GET, &format!("jobs/{id}"))).await
     }
 
-    /// A page of one job's transitions.
+    /// One page of a job's transitions.
     pub async fn job_history(
         &self,
         id: JobId,
@@ -159,27 +163,27 @@ impl Client {
         self.send_and_parse(self.request(Method::GET, &path).query(&query.to_pairs())).await
     }
 
-    /// A page of all transitions.
+    /// One page of the transitions of all jobs.
     pub async fn history(&self, query: &ListParams) -> Result<TransitionList, ClientError> {
         self.send_and_parse(self.request(Method::GET, "history").query(&query.to_pairs())).await
     }
 
-    /// Stops tracking a job, which is over then.
+    /// Stops tracking a job; a finished job stays as it is.
     pub async fn untrack(&self, id: JobId) -> Result<Job, ClientError> {
-        self.send_and_parse(self.request(Method::DELETE, &format!("jobs/{id}"))).await
+        self.send_and_parse(self.request(Method::POST, &format!("jobs/{id}/untrack"))).await
     }
 
-    /// Asks the provider now.
+    /// Polls a job now.
     pub async fn poll(&self, id: JobId) -> Result<OnDemandResponse, ClientError> {
         self.send_on_demand(self.request(Method::POST, &format!("jobs/{id}/poll"))).await
     }
 
-    /// Asks the provider to stop the job, and how the job is then.
+    /// Asks the provider to cancel a job, then polls it.
     pub async fn cancel(&self, id: JobId) -> Result<OnDemandResponse, ClientError> {
         self.send_on_demand(self.request(Method::POST, &format!("jobs/{id}/cancel"))).await
     }
 
-    /// Asks the provider whether all is well between us.
+    /// Tests a provider's address, credential and clock with one request.
     pub async fn check(
         &self,
         provider: &ProviderName,
@@ -188,7 +192,7 @@ impl Client {
             .await
     }
 
-    /// Forgets how long this provider's jobs took, all or those that go by a name.
+    /// Deletes the learned durations of a provider: all, or those with one similarity key.
     pub async fn forget_durations(
         &self,
         provider: &ProviderName,
@@ -208,24 +212,24 @@ impl Client {
         Ok(if pending { OnDemandResponse::Pending(job) } else { OnDemandResponse::Completed(job) })
     }
 
-    /// How the daemon is.
+    /// The status of the daemon and its providers.
     pub async fn status(&self) -> Result<DaemonStatus, ClientError> {
         self.send_and_parse(self.request(Method::GET, "status")).await
     }
 
-    /// Makes the daemon read its configuration again.
+    /// Makes the daemon reload its configuration and secrets.
     pub async fn reload(&self) -> Result<ReloadResponse, ClientError> {
         self.send_and_parse(self.request(Method::POST, "reload")).await
     }
 
-    /// The transitions after `query.after`, then each new one as it is committed.
+    /// Streams the transitions after `query.after`, then each new one when it is committed.
     pub async fn events(&self, query: &ListParams) -> Result<EventStream, ClientError> {
         let request = self.http.get(endpoint_url("events")).query(&query.to_pairs());
-        // Only the answer's head is awaited with a limit; its body has no end.
+        // The timeout covers the head of the response only: the body is an endless stream.
         let response = tokio::time::timeout(Self::TIMEOUT, self.send(request))
             .await
-            .unwrap_or_else(|_| Err(ClientError::ConnectionLost("no answer in time".into())))?;
-        Ok(EventStream { response: ensure_success(response).await?, parser: SseParser::default() })
+            .unwrap_or_else(|_| Err(ClientError::ConnectionLost("no response in time".into())))?;
+        Ok(EventStream::new(ensure_success(response).await?))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -265,7 +269,7 @@ async fn ensure_success(response: Response) -> Result<Response, ClientError> {
     let body = response.bytes().await.map_err(|error| connection_lost(&error))?;
     Err(match serde_json::from_slice(&body) {
         Ok(problem) => ClientError::Rejected(problem),
-        Err(_) => ClientError::InvalidResponse(format!("{status} without a problem")),
+        Err(_) => ClientError::InvalidResponse(format!("{status} without problem details")),
     })
 }
 
@@ -274,11 +278,11 @@ async fn parse_json<T: DeserializeOwned>(response: Response) -> Result<T, Client
     serde_json::from_slice(&body).map_err(|error| ClientError::InvalidResponse(error.to_string()))
 }
 
-fn connection_lost(error: &reqwest::Error) -> ClientError {
+pub(super) fn connection_lost(error: &reqwest::Error) -> ClientError {
     if error.is_timeout() {
-        return ClientError::ConnectionLost("no answer in time".into());
+        return ClientError::ConnectionLost("no response in time".into());
     }
-    // The outermost text only repeats the URL, which names no real host.
+    // The outermost error repeats the URL, whose host is a placeholder.
     ClientError::ConnectionLost(
         error_sources(error).last().map_or_else(|| error.to_string(), ToString::to_string),
     )
@@ -286,97 +290,4 @@ fn connection_lost(error: &reqwest::Error) -> ClientError {
 
 fn error_sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |&cause| cause.source())
-}
-
-/// The stream of `GET /v1/events`.
-#[derive(Debug)]
-pub struct EventStream {
-    response: Response,
-    parser: SseParser,
-}
-
-#[allow(clippy::missing_errors_doc, reason = "the variants of ClientError say it")]
-impl EventStream {
-    /// The next transition; none when the daemon shuts down.
-    pub async fn next(&mut self) -> Result<Option<TransitionEvent>, ClientError> {
-        loop {
-            match self.parser.next_frame() {
-                Some(SseFrame::Data(data)) => {
-                    return serde_json::from_str(&data)
-                        .map(Some)
-                        .map_err(|error| ClientError::InvalidResponse(error.to_string()));
-                }
-                Some(SseFrame::End) => return Ok(None),
-                None => {
-                    match self.response.chunk().await.map_err(|error| connection_lost(&error))? {
-                        Some(bytes) => self.parser.buffer.extend_from_slice(&bytes),
-                        None => return Ok(None),
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum SseFrame {
-    Data(String),
-    End,
-}
-
-/// Cuts the bytes of an event stream into frames. `id:` is not kept: each transition has its
-/// number inside.
-#[derive(Debug, Default)]
-struct SseParser {
-    buffer: Vec<u8>,
-    event_name: String,
-    data: String,
-}
-
-impl SseParser {
-    fn next_frame(&mut self) -> Option<SseFrame> {
-        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            let line = line.trim_end_matches(['\r', '\n']);
-            let (field, value) = line.split_once(':').unwrap_or((line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match field {
-                "event" => value.clone_into(&mut self.event_name),
-                "data" => self.data.push_str(value),
-                _ if line.is_empty() => {
-                    let (name, data) =
-                        (std::mem::take(&mut self.event_name), std::mem::take(&mut self.data));
-                    if name == "end" {
-                        return Some(SseFrame::End);
-                    }
-                    if !data.is_empty() {
-                        return Some(SseFrame::Data(data));
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_parsed_at_any_chunk_boundary() {
-        let stream = ": hello\n\nid: 7\ndata: {\"a\":1}\n\nid:8\r\ndata:{}\r\n\r\nevent: end\n\n";
-        let data = |text: &str| SseFrame::Data(text.to_owned());
-        for size in 1..=stream.len() {
-            let mut parser = SseParser::default();
-            let mut parsed = Vec::new();
-            for chunk in stream.as_bytes().chunks(size) {
-                parser.buffer.extend_from_slice(chunk);
-                parsed.extend(std::iter::from_fn(|| parser.next_frame()));
-            }
-            assert_eq!(parsed, [data("{\"a\":1}"), data("{}"), SseFrame::End], "chunks of {size}");
-        }
-    }
 }

@@ -1,66 +1,102 @@
-//! When a job is asked next, why then, and when it should be over: the field `outlook` of a job that
-//! is shown by itself. One flat object on the wire.
+//! The field `forecast` of an unfinished job: its next poll, the reason for that time, and its
+//! expected end. One flat object in JSON.
+//!
+//! Filled in by `control` from the tracker's forecast; `cli` turns it into text.
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of a job's next poll and of its end.
+/// A job's next poll and expected end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForecastResponse {
-    /// When it is asked next: `next_poll_in_s` or `due_for_s`, or neither while it is asked.
+    /// The field `next_poll_in_s` or `overdue_s`, or neither while a poll is in flight.
     #[serde(flatten)]
     pub next_poll: NextPollResponse,
-    /// By which rule: `reason`, a word, and `price_s` with that of the price.
+    /// The field `reason`, and `price_s` if the reason is `price`.
     #[serde(flatten)]
     pub reason: ForecastReasonResponse,
-    /// The past runs that it is compared with; without these fields none are like it.
+    /// Three fields, absent if no past run is similar.
     #[serde(flatten)]
     pub similar_runs: Option<SimilarRunsResponse>,
-    /// In so many seconds it should be over, as likely before as after; none if the past cannot tell.
+    /// The median of the remaining time; none if the past runs do not tell, for instance because
+    /// the job has outlasted all of them.
     pub expected_remaining_s: Option<f64>,
 }
 
-/// When a job is asked next.
+/// When a job is polled next.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum NextPollResponse {
-    /// In so many seconds.
-    In {
-        /// The seconds.
-        next_poll_in_s: f64,
-    },
-    /// It waits for its turn.
-    Due {
-        /// For so many seconds.
-        overdue_s: f64,
-    },
-    /// It is being asked, or what was answered is being written. On the wire: neither field.
+    /// The poll is not due yet.
+    In { next_poll_in_s: f64 },
+    /// The poll is due and waits for the request budget.
+    Due { overdue_s: f64 },
+    /// The poll is in flight, or its answer is being committed. Neither field in JSON.
     InFlight {},
 }
 
-/// What decides when a job is asked.
+/// The rule that set the time of the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum ForecastReasonResponse {
-    /// It was never asked.
+    /// The job was never polled.
     FirstPoll,
-    /// Pauses that grow.
+    /// Policy `backoff`, or the last poll failed: intervals that grow.
     Backoff,
-    /// By then it may have been over for as long as a request may cost.
-    Price {
-        /// So many seconds.
-        price_s: f64,
-    },
-    /// No job is left alone for more than half of its age, or 10 s if that is longer.
+    /// Policy `learned`: the expected detection delay reaches the price of a request.
+    Price { price_s: f64 },
+    /// Policy `learned`: the longest interval that is allowed at the job's age.
     MaxWait,
 }
 
-/// Runs that are over.
+/// The finished runs that a forecast is based on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SimilarRunsResponse {
-    /// The name that they have in common.
+    /// The similarity key that the runs share.
     pub similarity_key: String,
-    /// How many.
     pub similar_run_count: u32,
-    /// How long they took, counted as the job's own age is: from its start if that is known.
+    /// The median duration: of the run if the job has started, else of wait and run together.
     pub similar_median_s: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forecast_serializes_as_one_flat_object() {
+        let in_flight = ForecastResponse {
+            next_poll: NextPollResponse::InFlight {},
+            reason: ForecastReasonResponse::MaxWait,
+            similar_runs: None,
+            expected_remaining_s: None,
+        };
+        let due = ForecastResponse {
+            next_poll: NextPollResponse::Due { overdue_s: 2.0 },
+            reason: ForecastReasonResponse::FirstPoll,
+            ..in_flight.clone()
+        };
+        let full = ForecastResponse {
+            next_poll: NextPollResponse::In { next_poll_in_s: 41.0 },
+            reason: ForecastReasonResponse::Price { price_s: 1.0 },
+            similar_runs: Some(SimilarRunsResponse {
+                similarity_key: "query 7".to_owned(),
+                similar_run_count: 8,
+                similar_median_s: 192.0,
+            }),
+            expected_remaining_s: Some(130.0),
+        };
+        let cases = [
+            (
+                full,
+                r#"{"next_poll_in_s":41.0,"reason":"price","price_s":1.0,"similarity_key":"query 7","similar_run_count":8,"similar_median_s":192.0,"expected_remaining_s":130.0}"#,
+            ),
+            (due, r#"{"overdue_s":2.0,"reason":"first_poll","expected_remaining_s":null}"#),
+            (in_flight, r#"{"reason":"max_wait","expected_remaining_s":null}"#),
+        ];
+        for (forecast, json) in cases {
+            assert_eq!(serde_json::to_string(&forecast).expect("JSON"), json);
+            let parsed: ForecastResponse = serde_json::from_str(json).expect("a forecast");
+            assert_eq!(parsed, forecast);
+        }
+    }
 }

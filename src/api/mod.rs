@@ -1,13 +1,15 @@
-//! The wire: the types of the control socket's JSON, and its client.
+//! The HTTP API of the control socket: the JSON types and the client.
 //!
-//! Shared by the server (`control`) and the commands (`cli`). Names are those of the SQL views;
-//! times are RFC 3339. Changing a field here changes a contract.
+//! Used by the server (`control`) and by the commands (`cli`). Field names are those of the SQL
+//! views and times are RFC 3339; a renamed field breaks the programs that use the API.
 
 mod client;
+mod event_stream;
 mod forecast;
 mod types;
 
-pub use client::{Client, ClientError, EventStream, ListParams, OnDemandResponse};
+pub use client::{Client, ClientError, ListParams, OnDemandResponse};
+pub use event_stream::EventStream;
 pub use forecast::{
     ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse,
 };

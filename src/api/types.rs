@@ -1,6 +1,10 @@
-//! The shapes of requests and answers, one JSON object each. Every field that may be absent is an
-//! `Option`; unknown fields of an answer are ignored, so that an older client understands a newer
-//! daemon.
+//! The bodies of requests and responses, one JSON object each.
+//!
+//! Serialized by `control`, parsed by [`Client`](super::Client) and by other programs. A response
+//! may gain fields: the client ignores unknown ones, so that an older client understands a newer
+//! daemon. A request with an unknown field is rejected.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,7 +14,7 @@ use crate::job::{
     Evidence, Finding, JobId, Labels, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
 };
 
-/// `POST /v1/jobs`.
+/// The request of `POST /v1/jobs`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddRequest {
@@ -19,290 +23,269 @@ pub struct AddRequest {
 }
 
 impl AddRequest {
-    /// More jobs in one request are refused; the client sends this many at a time.
+    /// The daemon rejects a request with more jobs.
     pub const MAX_JOBS: usize = 1000;
 }
 
-/// One job of an [`AddRequest`]. Names are plain text here: a bad one is rejected by itself and
-/// does not spoil the others.
+/// One job of an [`AddRequest`]. The names are plain text here, so that an invalid name rejects
+/// this job and not the whole request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddRequestEntry {
     /// A configured provider.
     pub provider: String,
-    /// The provider's name for the job.
+    /// The provider's ID of the job.
     pub remote_id: String,
-    /// Marks of the user's own.
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub labels: std::collections::BTreeMap<String, String>,
-    /// A duration such as `2h`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// A duration such as `2h`; without it the provider's setting applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub give_up_after: Option<String>,
-    /// The name of the past runs that it is like; without it the provider tells.
+    /// A name of the user's for similar runs; without it the provider's answers decide which runs
+    /// are similar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similar_to: Option<String>,
 }
 
-/// The answer to an [`AddRequest`], once committed; one entry a job, in the same order.
+/// The response to an [`AddRequest`], sent once the jobs are committed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AddResponse {
-    /// What became of each.
+    /// One entry for each job of the request, in the same order.
     pub jobs: Vec<AddResponseEntry>,
 }
 
-/// What became of one job of an [`AddRequest`].
+/// The result for one job of an [`AddRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddResponseEntry {
-    /// Our number; none if rejected.
+    /// None if the job was rejected.
     pub id: Option<JobId>,
-    /// As it was sent.
+    /// As in the request.
     pub provider: String,
-    /// As it was sent.
+    /// As in the request.
     pub remote_id: String,
-    /// Where it stands; none if rejected.
+    /// None if the job was rejected.
     pub state: Option<State>,
-    /// What became of it.
     pub outcome: AddOutcome,
-    /// Why it was rejected.
+    /// Why the job was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What became of a job that was to be added.
+/// What adding a job did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddOutcome {
-    /// It is new.
+    /// The job is new.
     Added,
-    /// It was there; only its labels and what it is like may have changed.
+    /// The job was tracked already; only its labels and similarity keys may have changed.
     Existing,
-    /// It cannot be tracked.
+    /// The job was not added.
     Rejected,
 }
 
 /// A job, as the `jobs` view shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// Our number.
     pub id: JobId,
-    /// Whose job it is.
     pub provider: ProviderName,
-    /// The provider's kind.
+    /// The provider's kind: `dune`, `dli` or `dataarts`.
     pub kind: String,
-    /// Its name there.
+    /// The provider's ID of the job.
     pub remote_id: RemoteId,
-    /// Where it stands.
     pub state: State,
-    /// The provider's last word for that.
+    /// The state as the provider's last answer named it.
     pub provider_state: Option<String>,
-    /// Whether it is over.
+    /// Whether `state` is final.
     pub terminal: bool,
-    /// The user's marks.
     pub labels: Labels,
-    /// The uid of who added it.
+    /// The uid of the user who added the job.
     pub added_by: Option<u32>,
-    /// When it was added.
+    /// By the daemon's clock, as `terminal_at`, `last_polled_at` and `next_poll_at`.
     pub registered_at: UtcTime,
-    /// The provider's time.
+    /// By the provider's clock, as `started_at`, `ended_at` and `expires_at`.
     pub submitted_at: Option<UtcTime>,
-    /// The provider's time.
     pub started_at: Option<UtcTime>,
-    /// The provider's time.
     pub ended_at: Option<UtcTime>,
-    /// When we learned that it is over.
+    /// When the daemon learned that the job had ended.
     pub terminal_at: Option<UtcTime>,
-    /// The provider's time.
+    /// When the provider deletes the job's result.
     pub expires_at: Option<UtcTime>,
-    /// Why, in the provider's words or ours.
+    /// Why the job is in its state: the provider's text, or the daemon's.
     pub message: Option<String>,
-    /// When the last poll's answer was in.
+    /// When the answer to the last poll was complete.
     pub last_polled_at: Option<UtcTime>,
-    /// When the next poll is due.
     pub next_poll_at: Option<UtcTime>,
     /// Polls so far, failed ones included.
     pub polls: u32,
-    /// Failed polls so far.
     pub failed_polls: u32,
-    /// Why the last poll failed; none if it did not.
+    /// None if the last poll succeeded.
     pub last_poll_error: Option<String>,
-    /// What else the provider told.
+    /// Other fields of the provider's answers; they depend on the kind.
     pub detail: Map<String, Value>,
-    /// Which past runs it is like: a text if its user said so, an array of them if the provider told.
+    /// Which past runs are similar: a string if the user named them, an array of strings, closest
+    /// first, if the provider's answers did.
     #[serde(default)]
     pub similarity_keys: SimilarityKeys,
-    /// When it is asked next and should be over; only `GET /v1/jobs/{id}` of one that is not over.
+    /// Present only in `GET /v1/jobs/{id}` of an unfinished job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<ForecastResponse>,
 }
 
-/// `GET /v1/jobs`.
+/// The response of `GET /v1/jobs`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct JobList {
     /// Newest first.
     pub jobs: Vec<Job>,
-    /// Give it as `after=` for the next page; none at the end.
+    /// The `after` parameter of the next page; none on the last page.
     pub next_cursor: Option<JobId>,
 }
 
-/// A transition, as the `history` view shows it; on the wire, an event.
+/// A transition, as the `history` view shows it; also the data of an event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TransitionEvent {
-    /// Its number, ascending over all jobs.
+    /// Ascends over all jobs.
     pub seq: i64,
-    /// Our number of the job.
     pub job_id: JobId,
-    /// Whose job it is.
     pub provider: ProviderName,
-    /// Its name there.
     pub remote_id: RemoteId,
-    /// The state before; none in a job's first row.
+    /// None in a job's first transition.
     pub from_state: Option<State>,
-    /// The state after.
     pub to_state: State,
-    /// The provider's word.
+    /// The state as the provider named it.
     pub provider_state: Option<String>,
-    /// How we know.
     pub evidence: Evidence,
-    /// When it was, by the provider's clock.
+    /// When the transition happened, by the provider's clock.
     pub occurred_at: Option<UtcTime>,
-    /// When we learned of it, by ours.
+    /// When the daemon learned of the transition, by its own clock.
     pub observed_at: UtcTime,
-    /// Not before this, by our clock.
+    /// The transition did not happen before this time, by the daemon's clock.
     pub earliest_at: Option<UtcTime>,
-    /// Why.
     pub message: Option<String>,
 }
 
-/// `GET /v1/history` and `GET /v1/jobs/{id}/history`.
+/// The response of `GET /v1/history` and `GET /v1/jobs/{id}/history`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TransitionList {
-    /// By number, ascending.
+    /// By `seq`, ascending.
     pub transitions: Vec<TransitionEvent>,
-    /// Give it as `after=` for the next page; none if this page ends at the newest one.
+    /// The `after` parameter of the next page; none on the last page.
     pub next_cursor: Option<i64>,
 }
 
-/// `GET /v1/status`.
+/// The response of `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DaemonStatus {
-    /// The daemon's version.
+    /// The version of `jobtrackd`.
     pub version: String,
-    /// The version of the linked `SQLite`.
     pub sqlite_version: String,
-    /// Of the database.
+    /// The version of the database's schema.
     pub schema_version: i64,
-    /// The daemon's process.
     pub pid: u32,
-    /// When it started.
     pub started_at: UtcTime,
-    /// Where the history lies.
+    /// The path of the database.
     pub database: String,
-    /// The newest transition's number.
+    /// The number of the newest transition.
     pub newest_seq: i64,
-    /// What is wrong; empty if all is well.
+    /// What is wrong, one sentence each; empty if nothing is.
     pub degraded_reasons: Vec<String>,
-    /// Jobs that are not over.
+    /// Unfinished jobs of all providers.
     pub active_jobs: u64,
-    /// Changes that wait to be written.
+    /// Changes in memory that are not committed yet.
     pub unwritten_changes: u64,
-    /// The size of the database's WAL.
+    /// The size of the database's write-ahead log.
     #[serde(default)]
     pub wal_bytes: u64,
-    /// One for each provider.
     pub providers: Vec<ProviderStatus>,
 }
 
-/// How one provider is doing.
+/// The status of one provider.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProviderStatus {
-    /// Its name.
     pub provider: ProviderName,
-    /// Its kind; none if it is not configured any more and its jobs wait.
+    /// None if the provider has jobs but is not configured any more.
     pub kind: Option<String>,
-    /// Jobs that are not over.
+    /// Unfinished jobs.
     pub active_jobs: u64,
-    /// Polls whose time has come and that wait for the budget.
+    /// Polls that are due and wait for the request budget.
     pub due_polls: u64,
-    /// How late the latest of them is, in seconds.
+    /// How long the oldest of these has waited.
     pub max_overdue_s: f64,
-    /// How late the ends of late were seen, in seconds on average; none if there were none since the
-    /// start.
+    /// The mean delay of recent ends, from the job's end to the answer that showed it; none until
+    /// a job has ended since the daemon's start.
     #[serde(default)]
     pub detection_delay_s: Option<f64>,
-    /// Polls under way.
+    /// Requests that are sent and not answered yet.
     pub in_flight: u32,
-    /// Polls sent in the last 60 s.
+    /// Requests sent in the last 60 s.
     pub requests_last_minute: u32,
-    /// The budget.
+    /// The request budget.
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub consecutive_failures: u32,
-    /// When the provider began to fail or to refuse; none if it answers.
+    /// When the provider began to fail; none if it answers.
     #[serde(default)]
     pub outage_began_at: Option<UtcTime>,
-    /// Why nothing is asked at present; none if it is.
+    /// None if polling is not paused.
     pub pause: Option<PauseStatus>,
-    /// Words of its answers that are not known; `states` in the config can tell what they mean.
+    /// States in the provider's answers that jobtrack does not know; `state_map` in the
+    /// configuration can map them.
     #[serde(default)]
     pub unknown_states: Vec<String>,
 }
 
-/// A time in which a provider is not asked.
+/// Why and until when a provider is not polled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PauseStatus {
-    /// Why.
     pub reason: String,
-    /// When it is asked again.
     pub until: UtcTime,
 }
 
-/// `POST /v1/providers/{name}/check`.
+/// The response of `POST /v1/providers/{name}/check`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ConnectionCheckResponse {
-    /// Who was asked.
     pub provider: ProviderName,
-    /// Whether there is nothing to mend.
+    /// Whether the provider accepts requests and the clocks agree.
     pub ok: bool,
-    /// What came of the request, in two fields: `found`, a word, and `told`, why.
+    /// Two fields of the object: `finding`, a fixed name, and `detail`, the reason, which is absent
+    /// if the finding is `ok`.
     #[serde(flatten)]
     pub finding: Finding,
-    /// By how many seconds our clock is ahead of the service's; none if that told no time.
+    /// The local clock minus the provider's; none if the answer had no date.
     pub clock_ahead_s: Option<i64>,
-    /// What to look at and what to do, a line each.
+    /// What to do, one sentence each.
     pub advice: Vec<String>,
 }
 
-/// `DELETE /v1/providers/{name}/lessons[?like=NAME]`.
+/// The response of `DELETE /v1/providers/{name}/durations`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgetDurationsResponse {
-    /// Of whose jobs.
     pub provider: ProviderName,
-    /// Only what was learned under this name; all if there is none.
+    /// The name in the request; none if all durations of the provider were deleted.
     pub similar_to: Option<String>,
-    /// So many past runs are forgotten.
+    /// The number of deleted durations, one for each past run.
     pub forgotten_count: u64,
 }
 
-/// `POST /v1/reload`.
+/// The response of `POST /v1/reload`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReloadResponse {
-    /// What changed, a line each.
+    /// The settings that changed, one line each.
     pub changed: Vec<String>,
-    /// What changed in the file but needs a restart.
+    /// The settings that changed in the file and take effect at the next start.
     pub needs_restart: Vec<String>,
 }
 
-/// An error, as RFC 9457 has it (`application/problem+json`).
+/// The body of every error response, `application/problem+json` of RFC 9457.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ProblemDetails {
-    /// Stable, for programs: `bad_request`, `not_found`, `method_not_allowed`, `too_slow`,
-    /// `too_large`, `no_provider`, `paused`, `over`,
-    /// `refused_upstream`, `config`, `busy`, `storage`, `shutting_down`.
+    /// A fixed name: `bad_request`, `not_found`, `method_not_allowed`, `request_timeout`,
+    /// `payload_too_large`, `provider_not_configured`, `provider_paused`, `job_finished`,
+    /// `provider_rejected`, `invalid_config`, `busy`, `storage` or `shutting_down`.
     pub code: String,
-    /// The kind of trouble, in words.
+    /// The reason phrase of `status`.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What was wrong, where, and what to do.
+    /// What is wrong and what to do.
     pub detail: String,
 }

@@ -1,7 +1,7 @@
-//! `jobtrack add`: registers jobs, from the arguments or line by line from standard input.
+//! `jobtrack add`: adds jobs, named by arguments or by lines of standard input.
 //!
-//! Sends them in requests of [`AddRequest::MAX_JOBS`] while it reads. One bad job or line never
-//! spoils the others: it is told on standard error, and the exit code is 1 at the end.
+//! Sends requests of up to [`AddRequest::MAX_JOBS`] jobs while it reads. A rejected job or line is
+//! reported on standard error and does not stop the others; the exit code is then 1.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
@@ -20,36 +20,36 @@ const EXAMPLES: &str = "\
 Examples:
   jobtrack add dune 01GBM4W2N0NMCGPZYW8AYK4YF1 --label team=growth
   jobtrack add dune - < execution-ids.txt
-  jobtrack add scripts etl/a1ad-448a --like 'nightly etl'
+  jobtrack add scripts etl/a1ad-448a --similar-to 'nightly etl'
   echo 'lake/a1b2c3 nightly=yes' | jobtrack add - --give-up-after 2d
-Blank lines and lines that begin with # are skipped. Adding a job again is safe.";
+Blank lines and lines that begin with # are skipped. Adding a job twice is safe: an existing
+job keeps its number, and labels that are given again are replaced.
+Exit: 0 all jobs are tracked, 1 one was rejected, 2 usage, 69 no daemon.";
 
-/// The arguments of `add`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct AddArgs {
-    /// A configured provider; or - alone for lines `PROVIDER/ID [K=V]…` from standard input
+    /// A configured provider, or - to read lines `PROVIDER/ID [K=V]…` from standard input
     #[arg(value_name = "PROVIDER")]
     provider: String,
-    /// The provider's names for the jobs; or - for lines `ID [K=V]…` from standard input
+    /// The provider's job IDs, or - to read lines `ID [K=V]…` from standard input
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// Mark each job; may be repeated
+    /// Label for each job; may be repeated
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label)]
     labels: Vec<(String, String)>,
-    /// Stop tracking a job that is still not over after this time
+    /// Stop tracking a job that is unfinished after this time
     #[arg(long, value_name = "DUR", value_parser = parse_duration_text)]
     give_up_after: Option<String>,
-    /// Expect each job to take as long as past runs of this name did, whatever the provider tells;
-    /// what it takes is learned under it
+    /// Predict and learn durations under this name, instead of the provider's own (its query, script
+    /// or statement)
     #[arg(long, value_name = "NAME", value_parser = parse_similarity_key)]
     similar_to: Option<String>,
-    /// Print rejections only
+    /// Print rejected jobs only
     #[arg(short, long)]
     quiet: bool,
 }
 
-/// Registers the jobs.
 pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Result<ExitCode> {
     let mut sender = AddSender { context, quiet: args.quiet, any_rejected: false };
     match (args.provider.as_str(), args.ids.as_slice()) {
@@ -58,7 +58,7 @@ pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Resu
             sender.add_from_stdin(&args, Some(provider)).await?;
         }
         (provider, ids) if provider == "-" || ids.is_empty() || ids.iter().any(|id| id == "-") => {
-            let message = "give PROVIDER and IDs, or PROVIDER -, or - alone";
+            let message = "expected PROVIDER ID…, PROVIDER -, or - alone";
             let mut command = AddArgs::augment_args(clap::Command::new("jobtrack add"));
             return Err(command.error(ErrorKind::MissingRequiredArgument, message).into());
         }
@@ -73,7 +73,7 @@ pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Resu
 }
 
 impl AddArgs {
-    /// A job as the options have it; labels of its own come before theirs.
+    /// A job with the options applied. The labels of its line override those of the options.
     fn to_add_job(
         &self,
         provider: &str,
@@ -92,12 +92,12 @@ impl AddArgs {
     }
 }
 
-/// The daemon checks it too; here, a typing error is one of usage.
+/// The daemon checks the name too; a check here makes an invalid one a usage error.
 fn parse_similarity_key(text: &str) -> Result<String, InvalidName> {
     SimilarityKeys::from_user(text).map(|_| text.to_owned())
 }
 
-/// The daemon reads 4 MiB of a request.
+/// Below the daemon's limit of 4 MiB for a request body.
 const MAX_REQUEST_BYTES: usize = 3 << 20;
 
 struct AddSender<'a> {
@@ -129,7 +129,7 @@ impl AddSender<'_> {
                         jobs.push(args.to_add_job(provider, id, line_labels));
                     }
                     Err(reason) => {
-                        output::print_notice(format!("line {number}: rejected: {reason}"));
+                        output::print_notice(format!("line {number} rejected: {reason}"));
                         self.any_rejected = true;
                     }
                 }
@@ -138,7 +138,7 @@ impl AddSender<'_> {
         }
     }
 
-    /// In one request, or in as many as their size needs.
+    /// Sends the jobs in one request, or in several if it would be too large.
     async fn send_in_chunks(&mut self, jobs: Vec<AddRequestEntry>) -> anyhow::Result<()> {
         let mut pending = vec![AddRequest { jobs }];
         while let Some(mut request) = pending.pop() {
@@ -154,15 +154,15 @@ impl AddSender<'_> {
 
     async fn send_request(&mut self, request: &AddRequest) -> anyhow::Result<()> {
         let client = &self.context.client;
-        let answer = match client.add(request).await {
-            // Adding twice is adding once, and the daemon may just have been restarted.
+        let result = match client.add(request).await {
+            // The daemon may have been restarted, and adding a job twice is safe.
             Err(ClientError::ConnectionLost(_)) => client.add(request).await,
             result => result,
         };
-        let answer = answer.map_err(add_retry_hint)?;
-        self.any_rejected |= answer.jobs.iter().any(is_rejected);
-        match self.print_outcomes(answer.jobs) {
-            // Who reads our list may have enough of it; the rest is added all the same.
+        let response = result.map_err(add_retry_hint)?;
+        self.any_rejected |= response.jobs.iter().any(is_rejected);
+        match self.print_outcomes(response.jobs) {
+            // The reader of our output has closed the pipe; the remaining jobs are still added.
             Err(error) if output::is_broken_pipe(&error) => self.quiet = true,
             printed => printed?,
         }
@@ -184,7 +184,7 @@ impl AddSender<'_> {
                 AddOutcome::Added => lines.push(format!("{id} {name} added")),
                 AddOutcome::Existing => lines.push(format!("{id} {name} existing")),
                 AddOutcome::Rejected => {
-                    let reason = job.error.as_deref().unwrap_or("no reason given");
+                    let reason = job.error.as_deref().unwrap_or("unknown reason");
                     output::print_notice(format!("{id} {name} rejected: {reason}"));
                 }
             }
@@ -197,7 +197,7 @@ fn is_rejected(job: &AddResponseEntry) -> bool {
     job.outcome == AddOutcome::Rejected
 }
 
-/// Where it is open what became of the jobs, says that adding them again does no harm.
+/// Adds advice to an error after which some jobs may have been added.
 fn add_retry_hint(error: ClientError) -> anyhow::Error {
     let outcome_unknown = match &error {
         ClientError::ConnectionLost(_) => true,
@@ -206,13 +206,13 @@ fn add_retry_hint(error: ClientError) -> anyhow::Error {
     };
     let error = anyhow::Error::from(error);
     if outcome_unknown {
-        error.context("not all jobs were added; adding them again is safe")
+        error.context("some jobs may not have been added; adding them again is safe")
     } else {
         error
     }
 }
 
-/// Standard input, line by line as it comes: what is there is sent, be it one line or a thousand.
+/// Reads standard input in a thread, so that available lines are sent while others are awaited.
 fn spawn_stdin_reader() -> mpsc::Receiver<io::Result<Vec<u8>>> {
     let (line_tx, line_rx) = mpsc::channel(AddRequest::MAX_JOBS);
     std::thread::spawn(move || {

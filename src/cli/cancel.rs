@@ -1,5 +1,6 @@
-//! `jobtrack cancel`: asks the providers to stop jobs. One that is refused, or a name that is no
-//! job's, does not keep the others from it.
+//! `jobtrack cancel`: asks the providers to cancel jobs, one after the other.
+//!
+//! A job that does not exist or cannot be cancelled does not stop the others.
 
 use std::io::{self, Read};
 use std::process::ExitCode;
@@ -9,35 +10,36 @@ use crate::api::{ClientError, OnDemandResponse};
 use crate::job::{InvalidName, JobRef};
 
 const EXAMPLES: &str = "\
-The provider is asked to stop the job, then how the job is; its answer is what is printed, and it may
-need a while to say that the job is over: `jobtrack wait` waits for that.
-Exit: 0 all were asked; 1 one was refused, is over already, or is no job.";
+Asks the provider to cancel the job, then polls the job and prints its state. The provider may
+need a while until the job has ended; `jobtrack wait` waits for that.
+Exit: 0 all cancellations were accepted, 1 one was rejected (also if the job is finished or does
+not exist), 2 usage, 69 no daemon.";
 
-/// The arguments of `cancel`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CancelArgs {
-    /// Numbers, or `PROVIDER/REMOTE_ID`; or - for one a line from standard input
+    /// Job numbers or PROVIDER/REMOTE_ID, or - to read one per line from standard input
     #[arg(value_name = "JOB", required = true)]
     jobs: Vec<String>,
 }
 
-/// Cancels the jobs, one after the other.
 pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::Result<ExitCode> {
-    let mut names: Vec<Result<JobRef, InvalidName>> = Vec::new();
+    let mut job_refs: Vec<Result<JobRef, InvalidName>> = Vec::new();
     for name in &args.jobs {
         if name == "-" {
             let mut input = Vec::new();
             io::stdin().read_to_end(&mut input)?;
-            names.extend(stdin_lines::parse_job_refs(&String::from_utf8_lossy(&input)));
+            job_refs.extend(stdin_lines::parse_job_refs(&String::from_utf8_lossy(&input)));
         } else {
-            names.push(name.parse());
+            job_refs.push(name.parse());
         }
     }
     let mut code = ExitCode::SUCCESS;
-    for name in names {
-        let rejection = match name {
-            Ok(name) => cancel_one(context, &name).await?.map(|why| format!("{name}: {why}")),
+    for job_ref in job_refs {
+        let rejection = match job_ref {
+            Ok(job_ref) => {
+                cancel_one(context, &job_ref).await?.map(|reason| format!("{job_ref}: {reason}"))
+            }
             Err(error) => Some(error.to_string()),
         };
         if let Some(reason) = rejection {
@@ -48,9 +50,9 @@ pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::R
     Ok(code)
 }
 
-/// Cancels one; why it was refused, if it was.
-async fn cancel_one(context: &CommandContext, name: &JobRef) -> anyhow::Result<Option<String>> {
-    let Some(job) = resolve::find_job(&context.client, name).await? else {
+/// Cancels one job and prints it; returns the reason if it was rejected.
+async fn cancel_one(context: &CommandContext, job_ref: &JobRef) -> anyhow::Result<Option<String>> {
+    let Some(job) = resolve::find_job(&context.client, job_ref).await? else {
         return Ok(Some("no such job".to_owned()));
     };
     let job = match context.client.cancel(job.id).await {

@@ -1,4 +1,4 @@
-//! `jobtrack check`: asks a provider whether all is well between us, and tells what to mend if not.
+//! `jobtrack check`: tests a provider's address, credential and clock, and says what to change.
 
 use std::process::ExitCode;
 
@@ -7,37 +7,35 @@ use super::{CommandContext, EXIT_REJECTED, output};
 use crate::api::ConnectionCheckResponse;
 use crate::job::{FindingKind, ProviderName};
 
-/// The arguments of `check`.
 #[derive(clap::Args)]
 pub(super) struct CheckArgs {
-    /// A configured provider; one request is made, for a job that cannot exist
+    /// A configured provider; one request is sent, for a job that does not exist
     provider: ProviderName,
 }
 
-/// Checks the provider.
 pub(super) async fn run(context: &CommandContext, args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let answer = context.client.check(&args.provider).await?;
+    let response = context.client.check(&args.provider).await?;
     if context.json {
-        output::print_json_lines(&[&answer])?;
+        output::print_json_lines(&[&response])?;
     } else {
-        output::print_lines(&report_lines(&answer))?;
+        output::print_lines(&report_lines(&response))?;
     }
-    Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REJECTED) })
+    Ok(if response.ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REJECTED) })
 }
 
-fn report_lines(answer: &ConnectionCheckResponse) -> Vec<String> {
-    let detail = &answer.finding.detail;
-    let finding = match answer.finding.kind {
-        FindingKind::Ok => "ok: the service accepts the credentials and answers".to_owned(),
-        FindingKind::InvalidCredentials => format!("invalid credentials: {detail}"),
+fn report_lines(response: &ConnectionCheckResponse) -> Vec<String> {
+    let detail = &response.finding.detail;
+    let finding = match response.finding.kind {
+        FindingKind::Ok => "ok: the provider accepts requests".to_owned(),
+        FindingKind::InvalidCredentials => format!("credential rejected: {detail}"),
         FindingKind::PermissionDenied => format!("permission denied: {detail}"),
-        FindingKind::WrongEndpoint => format!("wrong endpoint: {detail}"),
+        FindingKind::WrongEndpoint => format!("wrong address: {detail}"),
         FindingKind::Unreachable => format!("unreachable: {detail}"),
-        FindingKind::RateLimited => format!("rate limited: {detail}"),
-        FindingKind::QuotaExceeded => format!("quota exceeded: {detail}"),
-        FindingKind::ServiceError => format!("service error: {detail}"),
+        FindingKind::RateLimited => format!("rate limit reached: {detail}"),
+        FindingKind::QuotaExceeded => format!("quota used up: {detail}"),
+        FindingKind::ServiceError => format!("provider error: {detail}"),
         FindingKind::UnrecognizedAnswer => format!("unrecognized answer: {detail}"),
     };
-    let advice = answer.advice.iter().map(|line| format!("  {}", sanitize(line)));
-    [sanitize(&format!("{}: {finding}", answer.provider))].into_iter().chain(advice).collect()
+    let advice = response.advice.iter().map(|line| format!("  {}", sanitize(line)));
+    [sanitize(&format!("{}: {finding}", response.provider))].into_iter().chain(advice).collect()
 }

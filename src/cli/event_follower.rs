@@ -1,7 +1,8 @@
-//! Events that survive a restart of the daemon: when the stream breaks it is opened again where
-//! it was. Used by `wait` and `watch`.
+//! Follows the event stream across restarts of the daemon.
 //!
-//! The only retry in the client. It is about being reachable: a refusal is passed on at once.
+//! Used by `wait` and `watch`. When the stream ends, it is reopened after the last transition
+//! received, so none is missed. The only retries in the client are here and cover an unavailable
+//! daemon; every other error is returned at once.
 
 use std::time::Duration;
 
@@ -9,27 +10,27 @@ use tokio::time::{sleep, timeout};
 
 use crate::api::{Client, ClientError, EventStream, ListParams, TransitionEvent};
 
-/// So long the daemon may be away.
+/// How long the daemon may be unavailable.
 const RECONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 const INITIAL_RETRY_DELAY: Duration = Duration::from_millis(250);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// The transitions after a number, without a gap.
+/// An event stream that reconnects.
 pub(super) struct EventFollower<'a> {
     client: &'a Client,
-    /// Its `after` moves on with each event.
+    /// `after` is the number of the last transition received.
     query: ListParams,
     stream: Option<EventStream>,
     notify: &'a dyn Fn(&str),
 }
 
 impl<'a> EventFollower<'a> {
-    /// Follows what `query` selects; `tell` hears when the daemon goes away.
+    /// Follows the transitions that `query` selects; `notify` is called when the daemon is unavailable.
     pub(super) fn new(client: &'a Client, query: ListParams, notify: &'a dyn Fn(&str)) -> Self {
         Self { client, query, stream: None, notify }
     }
 
-    /// The next transition.
+    /// Waits for the next transition.
     pub(super) async fn next_event(&mut self) -> Result<TransitionEvent, ClientError> {
         loop {
             let Some(stream) = &mut self.stream else {
@@ -44,7 +45,7 @@ impl<'a> EventFollower<'a> {
                 }
                 Ok(None) | Err(ClientError::ConnectionLost(_)) => {
                     self.stream = None;
-                    // A daemon that hangs up at once is not to be asked without a pause.
+                    // A daemon that closes every connection must not cause a busy loop.
                     sleep(INITIAL_RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error),
@@ -53,7 +54,7 @@ impl<'a> EventFollower<'a> {
     }
 }
 
-/// Asks until there is an answer, good or bad, or the daemon was away for too long.
+/// Repeats a request until the daemon answers, or [`RECONNECT_TIMEOUT`] has passed.
 pub(super) async fn retry_while_unavailable<T>(
     notify: &dyn Fn(&str),
     mut request: impl AsyncFnMut() -> Result<T, ClientError>,
@@ -62,7 +63,7 @@ pub(super) async fn retry_while_unavailable<T>(
         Err(error) if is_unavailable(&error) => error,
         result => return result,
     };
-    notify("the daemon is away; trying again for a minute");
+    notify("jobtrackd is unavailable; retrying for a minute");
     let retry = async {
         let mut delay = INITIAL_RETRY_DELAY;
         loop {
@@ -79,9 +80,9 @@ pub(super) async fn retry_while_unavailable<T>(
 
 fn is_unavailable(error: &ClientError) -> bool {
     match error {
-        ClientError::NoDaemon { permission_denied: denied, .. } => !denied,
+        ClientError::NoDaemon { permission_denied, .. } => !permission_denied,
         ClientError::ConnectionLost(_) => true,
-        // The daemon is there and cannot answer just now: that says nothing of any job.
+        // The daemon cannot answer at the moment; this says nothing about the job.
         ClientError::Rejected(problem) => {
             ["shutting_down", "busy", "storage"].contains(&problem.code.as_str())
         }

@@ -1,6 +1,7 @@
-//! `jobtrack history`: the transitions of one job, or of all, in the order of their numbers.
+//! `jobtrack history`: prints the transitions of one job, or of all, by number.
 //!
-//! Printed page by page, so that a long history neither waits for its end nor fills the memory.
+//! Also used by `show`. Each page is printed when it arrives, so that a long history uses little
+//! memory.
 
 use std::process::ExitCode;
 
@@ -11,23 +12,21 @@ use crate::job::{JobId, JobRef, ProviderName, State, UtcTime};
 
 const PAGE_SIZE: usize = 1000;
 
-/// The arguments of `history`.
 #[derive(clap::Args)]
 pub(super) struct HistoryArgs {
-    /// A number, or `PROVIDER/REMOTE_ID`; without it the transitions of all jobs
+    /// A job number or PROVIDER/REMOTE_ID; without it, the transitions of all jobs
     job: Option<JobRef>,
-    /// Transitions seen since then: RFC 3339, or a duration, meaning ago
-    #[arg(long, value_name = "T")]
+    /// Transitions observed since this time: RFC 3339, or a duration before now
+    #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Transitions after this number
     #[arg(long, value_name = "SEQ")]
     after: Option<i64>,
     /// Transitions of this provider's jobs
-    #[arg(long, value_name = "P", conflicts_with = "job")]
+    #[arg(long, value_name = "PROVIDER", conflicts_with = "job")]
     provider: Option<ProviderName>,
 }
 
-/// Prints the transitions.
 pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::Result<ExitCode> {
     let job = match &args.job {
         Some(job) => Some(resolve::require_job(&context.client, job).await?.id),
@@ -43,7 +42,6 @@ pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints all transitions of one job.
 pub(super) async fn print_job_history(context: &CommandContext, job: JobId) -> anyhow::Result<()> {
     print_history(context, Some(job), ListParams::default()).await
 }
@@ -84,22 +82,22 @@ fn event_lines(
         (false, _) => &[],
         (true, true) => &[
             "SEQ",
-            "SEEN (UTC)",
+            "OBSERVED (UTC)",
             "JOB",
             "NAME",
             "FROM",
             "TO",
-            "PROVIDER SAYS",
+            "PROVIDER STATE",
             "EVIDENCE",
             "OCCURRED (UTC)",
             "MESSAGE",
         ],
         (true, false) => &[
             "SEQ",
-            "SEEN (UTC)",
+            "OBSERVED (UTC)",
             "FROM",
             "TO",
-            "PROVIDER SAYS",
+            "PROVIDER STATE",
             "EVIDENCE",
             "OCCURRED (UTC)",
             "MESSAGE",

@@ -1,4 +1,4 @@
-//! `jobtrack list`: jobs, newest first; the active ones, unless told otherwise.
+//! `jobtrack list`: lists jobs, newest first; unfinished ones by default.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use super::table::Table;
 use super::{CommandContext, output, render};
 use crate::api::{Job, ListParams};
 use crate::clock::Clock;
-use crate::job::{InvalidName, ProviderName, State, UtcTime, parse_label};
+use crate::job::{ProviderName, StateFilter, UtcTime, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,44 +14,35 @@ Examples:
   jobtrack list --state unsuccessful --since 1d
   jobtrack list --all --provider dune --label team=growth --json";
 
-/// The largest page that is asked for.
+/// Jobs per request.
 const MAX_PAGE_SIZE: usize = 500;
 
-/// The arguments of `list`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ListArgs {
-    /// A state, or active, terminal or unsuccessful; may be repeated, any of them counts
-    #[arg(long = "state", value_name = "S", value_parser = parse_state_filter, default_value = "active")]
-    states: Vec<String>,
+    /// A state, or active, terminal or unsuccessful; if repeated, any of them matches
+    #[arg(long = "state", value_name = "STATE", default_value = "active")]
+    states: Vec<StateFilter>,
     /// Jobs of this provider only
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "PROVIDER")]
     provider: Option<ProviderName>,
-    /// Jobs with this label only; may be repeated, all of them count
+    /// Jobs with this label only; if repeated, all of them must match
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label)]
     labels: Vec<(String, String)>,
-    /// Jobs registered since then: RFC 3339, or a duration, meaning ago
-    #[arg(long, value_name = "T")]
+    /// Jobs added since this time: RFC 3339, or a duration before now
+    #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Jobs in every state
     #[arg(long, conflicts_with = "states")]
     all: bool,
-    /// At most so many, the newest [default: 100; all with --json]
+    /// At most N jobs, the newest [default: 100; all with --json]
     #[arg(long, value_name = "N")]
     limit: Option<std::num::NonZero<usize>>,
 }
 
-fn parse_state_filter(text: &str) -> Result<String, InvalidName> {
-    match text {
-        "active" | "terminal" | "unsuccessful" => Ok(text.to_owned()),
-        name => name.parse::<State>().map(|state| state.to_string()),
-    }
-}
-
-/// A table that a person reads.
+/// Rows of a table without --limit.
 const DEFAULT_LIMIT: usize = 100;
 
-/// Lists the jobs.
 pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Result<ExitCode> {
     let mut query = ListParams {
         states: if args.all { Vec::new() } else { args.states },
@@ -62,7 +53,7 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
     };
     let now = Clock::utc_now();
     let mut table =
-        Table::new(&["JOB", "NAME", "STATE", "PROVIDER SAYS", "AGE", "NEXT POLL", "LABELS"]);
+        Table::new(&["JOB", "NAME", "STATE", "PROVIDER STATE", "AGE", "NEXT POLL", "LABELS"]);
     let default_limit = if context.json { usize::MAX } else { DEFAULT_LIMIT };
     let mut remaining = args.limit.map_or(default_limit, std::num::NonZero::get);
     let has_more = loop {
@@ -80,12 +71,12 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         }
     };
     if !context.json && table.is_empty() {
-        output::print_notice("no jobs; see also --all");
+        output::print_notice("no jobs match; --all lists jobs in every state");
     } else if !context.json {
         output::print_lines(&table.into_lines())?;
     }
     if has_more {
-        output::print_notice("… and more: use --limit");
+        output::print_notice("more jobs match; use --limit to list them");
     }
     Ok(ExitCode::SUCCESS)
 }

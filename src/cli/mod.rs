@@ -1,7 +1,7 @@
-//! The commands of `jobtrack`: arguments in, requests to the daemon, text or JSON lines out.
+//! The commands of `jobtrack`: parse arguments, send requests to the daemon, print text or JSON.
 //!
-//! Called by the binary alone. Each command is one file with its arguments and a `run`; only
-//! [`main`] here turns what they return into an exit code.
+//! Called by the binary. Each command is one file with its arguments and a function `run`, which
+//! returns the exit code; [`main`] maps errors to exit codes.
 
 mod add;
 mod cancel;
@@ -33,17 +33,17 @@ use clap::{Parser, Subcommand};
 
 use crate::api::{Client, ClientError};
 
-/// Refused, also if one of many was.
+/// A request was rejected, also if one of several was.
 const EXIT_REJECTED: u8 = 1;
-/// Nobody answers.
+/// No daemon (`EX_UNAVAILABLE` of sysexits.h).
 const EXIT_UNAVAILABLE: u8 = 69;
 
-/// Tracks jobs that were submitted to remote services until they end.
+/// Track jobs on remote services until they end: client of jobtrackd
 #[derive(Parser)]
 #[command(name = "jobtrack", version, after_help = AFTER_HELP)]
 struct Cli {
-    /// The daemon's socket [default: the first there is of `$XDG_RUNTIME_DIR`, /run/user/UID and
-    /// /run, each with jobtrack/control.sock]
+    /// The daemon's socket [default: the first that exists of jobtrack/control.sock in
+    /// `$XDG_RUNTIME_DIR`, /run/user/UID, `$XDG_STATE_HOME` (~/.local/state) and /run]
     #[arg(
         long,
         value_name = "PATH",
@@ -52,7 +52,7 @@ struct Cli {
         hide_env_values = true
     )]
     socket: Option<PathBuf>,
-    /// Print one JSON object a line, in the shapes of the API
+    /// Print one JSON object per line, as in the API
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -60,47 +60,47 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-JOB is our number (all digits) or PROVIDER/REMOTE_ID, of several the newest.
-Durations: 90s, 15m, 2h, 7d. Points in time: RFC 3339, or a duration, meaning ago.
-Exit: 0 done, 1 refused (also if one of many was), 2 usage, 69 no daemon.";
+JOB is a job number or PROVIDER/REMOTE_ID; if several jobs have this ID, the newest.
+DUR is a duration such as 90s, 15m, 2h or 7d. TIME is an RFC 3339 time, or a duration before now.
+Exit: 0 success, 1 rejected (also if one of several jobs was), 2 usage, 69 no daemon.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Register jobs, so that the daemon follows them until they end
+    /// Add jobs, which the daemon then polls until they end
     Add(add::AddArgs),
-    /// List jobs, newest first: the active ones, unless told otherwise
+    /// List jobs, newest first; by default unfinished ones
     List(list::ListArgs),
-    /// Show all that is known of one job, when it is asked next and why, and its history
+    /// Show a job with its next poll, its expected end and its history
     Show(show::ShowArgs),
-    /// Show the transitions of one job, or of all
+    /// List the transitions of a job, or of all jobs
     History(history::HistoryArgs),
-    /// Wait until jobs end; the exit code tells how
+    /// Wait until jobs end; the exit code is their result
     Wait(wait::WaitArgs),
-    /// Show transitions as they come
+    /// Print transitions when they are committed
     Watch(watch::WatchArgs),
-    /// Ask the provider about a job now
+    /// Poll a job now
     Poll(poll::PollArgs),
-    /// Ask the providers to stop jobs
+    /// Cancel jobs at their provider
     Cancel(cancel::CancelArgs),
-    /// Stop tracking jobs, which run on; their history stays
+    /// Stop tracking jobs; they keep running and their history is kept
     Untrack(untrack::UntrackArgs),
-    /// Ask a provider whether key, address and clock are well
+    /// Test a provider's key, address and clock
     Check(check::CheckArgs),
-    /// Forget how long jobs took
+    /// Delete learned durations
     Forget(forget::ForgetDurationsArgs),
-    /// Show how the daemon and its providers are
+    /// Show the status of the daemon and its providers
     Status(status::StatusArgs),
-    /// Make the daemon read its configuration and secret files again
+    /// Reload the daemon's configuration and secrets
     Reload,
 }
 
-/// What every command needs.
+/// What every command uses.
 struct CommandContext {
     client: Client,
     json: bool,
 }
 
-/// The whole of `jobtrack`.
+/// Runs `jobtrack`.
 #[must_use]
 pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -131,10 +131,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Tells why a command could not do its work, and gives the exit code for it.
+/// Prints an error and returns its exit code.
 fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        // Help is an "error" of clap's too. If it cannot be written, nobody reads it.
+        // --help and --version arrive here too. A failure to print is ignored: nothing can report it.
         let _ = usage.print();
         return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(EXIT_REJECTED));
     }
@@ -152,7 +152,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// A duration that the daemon will read again; checked here, so that a typing error is one of usage.
+/// The daemon parses the duration; a check here makes an invalid one a usage error.
 fn parse_duration_text(text: &str) -> Result<String, humantime::DurationError> {
     humantime::parse_duration(text).map(|_| text.to_owned())
 }

@@ -1,7 +1,7 @@
-//! The only place that writes to the standard streams. Text may hold colours: they are stripped
-//! where the reader is no terminal or `NO_COLOR` is set.
+//! Writes to standard output and standard error; no other file of the client does.
 //!
-//! Each call writes a whole block and flushes it, so that a pipe's reader sees it at once.
+//! Colours are removed unless the stream is a terminal and `NO_COLOR` is unset. Each call writes a
+//! whole block and flushes it, so that the reader of a pipe gets it at once.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::render::sanitize;
 
-/// Writes lines to standard output.
 pub(super) fn print_lines(lines: &[String]) -> io::Result<()> {
     let mut block = lines.join("\n");
     if !lines.is_empty() {
@@ -21,7 +20,7 @@ pub(super) fn print_lines(lines: &[String]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Writes one JSON object a line to standard output.
+/// Writes one JSON object per line to standard output.
 pub(super) fn print_json_lines<T: Serialize>(objects: &[T]) -> io::Result<()> {
     let mut block = Vec::new();
     for object in objects {
@@ -33,13 +32,13 @@ pub(super) fn print_json_lines<T: Serialize>(objects: &[T]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Writes a line to standard error, free of what could steer a terminal. If that fails there is
-/// nobody left to tell.
+/// Writes a line to standard error, without control characters. A failure is ignored: nothing could
+/// report it.
 pub(super) fn print_notice(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", sanitize(&line.to_string()));
 }
 
-/// Whether the reader of a pipe has gone: no failure of ours.
+/// Whether the reader has closed the pipe, as `head` does; not an error of the command.
 pub(super) fn is_broken_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }

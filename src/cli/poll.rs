@@ -1,5 +1,4 @@
-//! `jobtrack poll`: asks the provider about a job now. That the question failed changes nothing
-//! about the job, so it is told and is no failure of the command.
+//! `jobtrack poll`: polls a job now and prints it.
 
 use std::process::ExitCode;
 
@@ -7,14 +6,12 @@ use super::{CommandContext, EXIT_REJECTED, output, render, resolve};
 use crate::api::OnDemandResponse;
 use crate::job::JobRef;
 
-/// The arguments of `poll`.
 #[derive(clap::Args)]
 pub(super) struct PollArgs {
-    /// A number, or `PROVIDER/REMOTE_ID`
+    /// A job number or PROVIDER/REMOTE_ID
     job: JobRef,
 }
 
-/// Polls the job.
 pub(super) async fn run(context: &CommandContext, args: PollArgs) -> anyhow::Result<ExitCode> {
     let job = resolve::require_job(&context.client, &args.job).await?;
     match context.client.poll(job.id).await? {
@@ -31,7 +28,9 @@ pub(super) async fn run(context: &CommandContext, args: PollArgs) -> anyhow::Res
         }
         OnDemandResponse::Pending(job) if context.json => output::print_json_lines(&[job])?,
         OnDemandResponse::Pending(_) => {
-            output::print_lines(&["asked; the answer is not in yet".to_owned()])?;
+            output::print_lines(&[
+                "the provider has not answered yet; see `jobtrack show`".to_owned()
+            ])?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
-//! The line under which `wait` waits: on standard error, drawn only if that is a terminal,
-//! redrawn each second by a thread of `indicatif`'s, gone at the end.
+//! The progress line of `wait` on standard error.
+//!
+//! Drawn only on a terminal, redrawn each second by a thread of `indicatif`, cleared at the end.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::render::sanitize;
 use crate::job::State;
 
-/// The line; clones are the same one.
+/// A progress line; clones share it.
 #[derive(Clone)]
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -16,7 +17,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Shows nothing yet.
+    /// A line for `total` jobs, not drawn yet.
     pub(super) fn new(total: usize) -> Self {
         let style = ProgressStyle::with_template("{msg}{prefix}, {elapsed_precise}");
         let bar = ProgressBar::new_spinner()
@@ -25,23 +26,23 @@ impl Progress {
         Self { bar, total }
     }
 
-    /// Tells how the jobs stand that are not over.
+    /// Shows the states of the unfinished jobs.
     pub(super) fn update(&self, unfinished: impl Iterator<Item = State>) {
         self.bar.set_message(progress_text(self.total, unfinished));
         self.bar.enable_steady_tick(Duration::from_secs(1));
     }
 
-    /// Whether it is drawn at all.
+    /// Whether standard error is a terminal.
     pub(super) fn is_visible(&self) -> bool {
         !self.bar.is_hidden()
     }
 
-    /// Tells when that should come to its end, or that it is not known.
+    /// Shows the expected end, or nothing if it is unknown.
     pub(super) fn set_expected_end(&self, end: Option<&str>) {
         self.bar.set_prefix(end.map(|end| format!(", {}", sanitize(end))).unwrap_or_default());
     }
 
-    /// Does something else with the terminal meanwhile.
+    /// Removes the line while `action` prints.
     pub(super) fn suspend<T>(&self, action: impl FnOnce() -> T) -> T {
         self.bar.suspend(action)
     }

@@ -1,7 +1,7 @@
-//! How single things look as text: jobs, transitions, states, spans of time. Pure; used by every
-//! command that prints for people.
+//! Formats jobs, transitions, labels and durations as text.
 //!
-//! What a provider or a user wrote passes through [`plain`] before it reaches a terminal.
+//! Pure functions, used by the commands. Text from a provider or a user passes through [`sanitize`]
+//! before it is printed.
 
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use anstyle::{AnsiColor, Style};
 use crate::api::{Job, TransitionEvent};
 use crate::job::{Labels, State};
 
-/// `text` on one line, without what could steer a terminal.
+/// Replaces control characters, which could control the terminal, by spaces.
 pub(super) fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The colour of a state.
 pub(super) fn state_style(state: State) -> Style {
     match state {
         State::Registered | State::Pending | State::Running | State::Unknown => Style::new(),
@@ -30,18 +29,18 @@ fn styled_state(state: State) -> String {
     format!("{style}{state}{style:#}")
 }
 
-/// `PROVIDER/REMOTE_ID`, as the commands read it.
+/// `PROVIDER/REMOTE_ID`, as the commands accept it.
 pub(super) fn job_name(job: &Job) -> String {
     format!("{}/{}", job.provider, sanitize(job.remote_id.as_str()))
 }
 
-/// A job on one line: `17 dune/01GB… failed  table not found`.
+/// For example `17 dune/01GB… failed  table not found`.
 pub(super) fn job_line(job: &Job) -> String {
     let (id, name, state) = (job.id, job_name(job), styled_state(job.state));
     format!("{id} {name} {state}{}", message_suffix(job.message.as_deref()))
 }
 
-/// A transition on one line.
+/// For example `2026-11-22T03:15:52.186Z  17 dune/01GB…  pending → running  (QUERY_STATE_EXECUTING)`.
 pub(super) fn event_line(event: &TransitionEvent) -> String {
     let at = event.observed_at;
     let (id, provider) = (event.job_id, &event.provider);
@@ -49,7 +48,7 @@ pub(super) fn event_line(event: &TransitionEvent) -> String {
     let from = event.from_state.map_or("new", State::as_str);
     let provider_state = event.provider_state.as_deref();
     let provider_state =
-        provider_state.map(|word| format!("  ({})", sanitize(word))).unwrap_or_default();
+        provider_state.map(|name| format!("  ({})", sanitize(name))).unwrap_or_default();
     let message = message_suffix(event.message.as_deref());
     format!("{at}  {id} {provider}/{remote_id}  {from} → {to}{provider_state}{message}")
 }
@@ -58,19 +57,19 @@ fn message_suffix(message: Option<&str>) -> String {
     message.map(|message| format!("  {}", sanitize(message))).unwrap_or_default()
 }
 
-/// `a=1 b=2`.
+/// For example `a=1 b=2`.
 pub(super) fn format_labels(labels: &Labels) -> String {
     let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(" ")
 }
 
-/// The two largest units of a span: `45s`, `3m12s`, `2h5m`, `9d`.
-pub(super) fn format_duration(span: Duration) -> String {
-    let parts = two_largest_units(span.as_secs(), ["d", "h", "m", "s"]);
+/// The two largest units of a duration: `45s`, `3m12s`, `2h5m`, `9d`.
+pub(super) fn format_duration(duration: Duration) -> String {
+    let parts = two_largest_units(duration.as_secs(), ["d", "h", "m", "s"]);
     parts.map(|(count, letter)| format!("{count}{letter}")).collect::<Vec<_>>().concat()
 }
 
-/// The same in words, a short one with its fraction: `40 ms`, `1.5 s`, `45 s`, `3 min 12 s`.
+/// The same with SI symbols and fractions of seconds: `40 ms`, `1.5 s`, `45 s`, `3 min 12 s`.
 pub(super) fn format_seconds(seconds: f64) -> String {
     const FRACTION_BELOW_S: f64 = 9.95;
     let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
@@ -87,7 +86,7 @@ pub(super) fn format_seconds(seconds: f64) -> String {
     parts.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
 }
 
-/// The largest unit of which there is one, and the next if there is any of it.
+/// The largest unit that is not zero, and the next one if it is not zero.
 fn two_largest_units(
     seconds: u64,
     names: [&'static str; 4],

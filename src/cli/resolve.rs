@@ -1,5 +1,6 @@
-//! From what the user calls a job to the job: by number, or the newest of that name. Used by all
-//! commands that are about certain jobs; `wait` also chooses them by label.
+//! Finds the jobs that the user names: by number, by `PROVIDER/REMOTE_ID` (the newest job) or by label.
+//!
+//! Used by all commands that take jobs.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,6 @@ use crate::job::{InvalidName, JobRef};
 
 const PAGE_SIZE: usize = 500;
 
-/// The job, if there is one.
 pub(super) async fn find_job(client: &Client, job: &JobRef) -> Result<Option<Job>, ClientError> {
     match job {
         JobRef::Id(id) => match client.job(*id).await {
@@ -31,12 +31,14 @@ pub(super) async fn find_job(client: &Client, job: &JobRef) -> Result<Option<Job
     }
 }
 
-/// The job; that there is none is an error.
+/// The job; an error if it does not exist.
 pub(super) async fn require_job(client: &Client, job: &JobRef) -> anyhow::Result<Job> {
-    find_job(client, job).await?.ok_or_else(|| anyhow!("no such job: {job}"))
+    find_job(client, job)
+        .await?
+        .ok_or_else(|| anyhow!("no such job: {job}; `jobtrack list --all` shows all jobs"))
 }
 
-/// The same with its outlook, which no list has.
+/// The job with its forecast, which lists do not contain.
 pub(super) async fn require_job_with_forecast(
     client: &Client,
     job: &JobRef,
@@ -48,7 +50,7 @@ pub(super) async fn require_job_with_forecast(
     })
 }
 
-/// The named jobs, each once; none if there is a name without a job, which is told.
+/// The named jobs, each once; none, after a notice for each missing job, if one does not exist.
 pub(super) async fn find_jobs(
     client: &Client,
     names: &[Result<JobRef, InvalidName>],
@@ -67,7 +69,7 @@ pub(super) async fn find_jobs(
                 }
                 None => name.to_string(),
             },
-            Err(why) => why.to_string(),
+            Err(error) => error.to_string(),
         };
         all_found = false;
         output::print_notice(format!("no such job: {missing}"));
@@ -75,8 +77,8 @@ pub(super) async fn find_jobs(
     Ok(all_found.then_some(jobs))
 }
 
-/// The jobs that have all these labels, those that are over included: whoever waits for a batch
-/// wants to know of the ones that failed early, too.
+/// The jobs that have all these labels, finished ones included: a job of a batch that failed early
+/// counts in the result of `wait`.
 pub(super) async fn find_jobs_by_labels(
     client: &Client,
     labels: &[(String, String)],

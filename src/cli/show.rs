@@ -1,4 +1,4 @@
-//! `jobtrack show`: all that is known of one job, when it is asked next and why, then its history.
+//! `jobtrack show`: prints a job, its forecast and its history.
 
 use std::process::ExitCode;
 
@@ -10,14 +10,12 @@ use super::{CommandContext, forecast, history, output, resolve};
 use crate::api::Job;
 use crate::job::{JobRef, UtcTime};
 
-/// The arguments of `show`.
 #[derive(clap::Args)]
 pub(super) struct ShowArgs {
-    /// A number, or `PROVIDER/REMOTE_ID`
+    /// A job number or PROVIDER/REMOTE_ID
     job: JobRef,
 }
 
-/// Shows the job.
 pub(super) async fn run(context: &CommandContext, args: ShowArgs) -> anyhow::Result<ExitCode> {
     let job = resolve::require_job_with_forecast(&context.client, &args.job).await?;
     if context.json {
@@ -40,7 +38,7 @@ fn job_lines(job: &Job) -> Vec<String> {
     row(plain_style, "name", Some(render::job_name(job)));
     row(plain_style, "kind", Some(job.kind.clone()));
     row(render::state_style(job.state), "state", Some(job.state.to_string()));
-    row(plain_style, "provider says", job.provider_state.clone());
+    row(plain_style, "provider state", job.provider_state.clone());
     row(plain_style, "message", job.message.clone());
     row(
         plain_style,
@@ -49,7 +47,7 @@ fn job_lines(job: &Job) -> Vec<String> {
     );
     row(
         plain_style,
-        "like",
+        "similar to",
         Some(job.similarity_keys.keys().join("; ")).filter(|text| !text.is_empty()),
     );
     row(plain_style, "added by", job.added_by.map(|uid| format!("uid {uid}")));
@@ -57,20 +55,16 @@ fn job_lines(job: &Job) -> Vec<String> {
     row(plain_style, "submitted", time(job.submitted_at));
     row(plain_style, "started", time(job.started_at));
     row(plain_style, "ended", time(job.ended_at));
-    row(plain_style, "known to be over", time(job.terminal_at));
+    row(plain_style, "terminal", time(job.terminal_at));
     row(plain_style, "expires", time(job.expires_at));
     row(plain_style, "polls", Some(format!("{}, {} failed", job.polls, job.failed_polls)));
     row(plain_style, "last poll", time(job.last_polled_at));
-    row(plain_style, "its error", job.last_poll_error.clone());
+    row(plain_style, "last poll error", job.last_poll_error.clone());
     match &job.forecast {
         None => row(plain_style, "next poll", time(job.next_poll_at)),
         Some(forecast) => {
-            for (key, text) in forecast::forecast_rows(
-                forecast,
-                &job.similarity_keys,
-                job.last_poll_error.is_some(),
-            ) {
-                row(plain_style, key, Some(text));
+            for (label, text) in forecast::forecast_rows(forecast, job.last_poll_error.is_some()) {
+                row(plain_style, label, Some(text));
             }
         }
     }

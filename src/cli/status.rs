@@ -1,4 +1,4 @@
-//! `jobtrack status`: how the daemon is, and a row a provider.
+//! `jobtrack status`: prints the status of the daemon and a row for each provider.
 
 use std::process::ExitCode;
 
@@ -11,15 +11,13 @@ use crate::api::{DaemonStatus, ProviderStatus};
 use crate::clock::Clock;
 use crate::job::UtcTime;
 
-/// The arguments of `status`.
 #[derive(clap::Args)]
 pub(super) struct StatusArgs {
-    /// Exit 1 if something is wrong, a provider that gives no answers included
+    /// Exit with 1 if the daemon or a provider is degraded
     #[arg(long)]
     fail: bool,
 }
 
-/// Shows the status.
 pub(super) async fn run(context: &CommandContext, args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let status = context.client.status().await?;
     let is_degraded = !status.degraded_reasons.is_empty();
@@ -37,9 +35,9 @@ fn daemon_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     let mut table = Table::new(&[]);
     let mut row = |style, key: &str, value| table.add_row(style, [key.to_owned(), value]);
     let uptime = format_duration(now.duration_since(status.started_at));
-    let (pid, since) = (status.pid, status.started_at.to_sql());
+    let (pid, started_at) = (status.pid, status.started_at.to_sql());
     row(Style::new(), "daemon", format!("jobtrackd {}, pid {pid}", status.version));
-    row(Style::new(), "up", format!("{uptime}, since {since} UTC"));
+    row(Style::new(), "uptime", format!("{uptime}, since {started_at} UTC"));
     row(Style::new(), "database", status.database.clone());
     let (schema, sqlite) = (status.schema_version, &status.sqlite_version);
     row(Style::new(), "schema", format!("{schema}, SQLite {sqlite}"));
@@ -49,7 +47,7 @@ fn daemon_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
         row(Style::new(), "unwritten changes", status.unwritten_changes.to_string());
     }
     if status.degraded_reasons.is_empty() {
-        row(AnsiColor::Green.on_default(), "health", "well".to_owned());
+        row(AnsiColor::Green.on_default(), "health", "ok".to_owned());
     }
     for reason in &status.degraded_reasons {
         row(AnsiColor::Red.on_default(), "degraded", reason.clone());
@@ -59,14 +57,14 @@ fn daemon_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
 
 fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     if status.providers.is_empty() {
-        return vec![String::new(), "no providers are configured".to_owned()];
+        return vec![String::new(), "no providers configured; set DUNE_API_KEY or add [providers.NAME] to the configuration".to_owned()];
     }
     let mut table = Table::new(&[
         "PROVIDER",
         "KIND",
         "ACTIVE",
         "DUE",
-        "LATE",
+        "OVERDUE",
         "IN FLIGHT",
         "LAST MINUTE",
         "FAILING",
@@ -74,13 +72,14 @@ fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     ]);
     for provider in &status.providers {
         let paused = provider.pause.as_ref().map(|pause| {
-            format!("{}, for {}", pause.reason, format_duration(pause.until.duration_since(now)))
+            let remaining = format_duration(pause.until.duration_since(now));
+            format!("for {remaining}: {}", pause.reason)
         });
         let failing = match provider.consecutive_failures {
             0 => "-".to_owned(),
             polls => match provider.outage_began_at {
                 Some(since) => {
-                    format!("{polls} polls, for {}", format_duration(now.duration_since(since)))
+                    format!("{polls} polls in {}", format_duration(now.duration_since(since)))
                 }
                 None => format!("{polls} polls"),
             },
@@ -112,7 +111,7 @@ fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
 
 fn detection_delay_line(provider: &ProviderStatus) -> Option<String> {
     let delay = format_seconds(provider.detection_delay_s?);
-    Some(format!("{}: ends are seen {delay} late on average", provider.provider))
+    Some(format!("{}: mean detection delay {delay}", provider.provider))
 }
 
 fn unknown_states_line(provider: &ProviderStatus) -> Option<String> {
@@ -120,7 +119,7 @@ fn unknown_states_line(provider: &ProviderStatus) -> Option<String> {
     (!unknown_states.is_empty()).then(|| {
         let yellow = AnsiColor::Yellow.on_default();
         format!(
-            "{yellow}{} says words that are not known: {unknown_states}{yellow:#}",
+            "{yellow}{}: unknown states reported: {unknown_states}{yellow:#}",
             provider.provider
         )
     })

@@ -1,19 +1,21 @@
-//! The lines that commands read from standard input. Pure: text in, names of jobs out.
+//! Parses the lines of standard input that name jobs.
+//!
+//! Pure functions, used by `add`, `cancel` and `wait`.
 
 use std::collections::BTreeMap;
 
 use crate::job::{InvalidName, JobRef, RemoteId, parse_label};
 
-/// Provider, remote id and labels of a line; none if it holds no job.
+/// Provider, remote ID and labels of a line; none if the line is blank or a comment.
 pub(super) type ParsedLine<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
 
-/// Reads `ID [K=V]…` if the provider is given, else `PROVIDER/ID [K=V]…`.
+/// Parses `ID [K=V]…` if the provider is given, else `PROVIDER/ID [K=V]…`.
 pub(super) fn parse_add_line<'a>(
     line: &'a [u8],
     provider: Option<&'a str>,
 ) -> Result<ParsedLine<'a>, String> {
-    let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
-    // Some editors put a mark at the beginning of a file.
+    let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8")?;
+    // Some editors write a byte order mark at the beginning of a file.
     let line = line.trim_start_matches('\u{feff}');
     let mut words = line.split_whitespace();
     let Some(name) = words.next().filter(|word| !word.starts_with('#')) else {
@@ -23,13 +25,13 @@ pub(super) fn parse_add_line<'a>(
         Some(provider) => (provider, name),
         None => name.split_once('/').ok_or_else(|| format!("{name:?} is not PROVIDER/ID"))?,
     };
-    // Checked here too, so that one line that is endless does not spoil those sent with it.
+    // The daemon checks the ID too; here, a very long line cannot make a whole request too large.
     id.parse::<RemoteId>().map_err(|error| error.to_string())?;
     let labels: Result<_, _> = words.map(parse_label).collect();
     Ok(Some((provider, id, labels.map_err(|error| error.to_string())?)))
 }
 
-/// The jobs that the first words of the lines name, or why one names none.
+/// Parses the first word of each line, so that the output of `add` and `list` can be used as input.
 pub(super) fn parse_job_refs(text: &str) -> Vec<Result<JobRef, InvalidName>> {
     let words = text.lines().filter_map(|line| line.split_whitespace().next());
     let words = words.filter(|word| !word.starts_with('#'));

@@ -1,19 +1,21 @@
-//! Aligned columns without borders: a bold header, then a row each. Laid out by `comfy_table`,
-//! which knows how wide a character is; a row is coloured as a whole, after that.
+//! Aligned columns without borders, with a bold header.
+//!
+//! `comfy_table` lays out the columns, because it knows the width of each character; colours are added
+//! per row afterwards.
 
 use anstyle::Style;
 use comfy_table::presets::NOTHING;
 
 use super::render::sanitize;
 
-/// Rows to be printed under one header.
+/// The rows of a table and their styles.
 pub(super) struct Table {
     inner: comfy_table::Table,
     styles: Vec<Style>,
 }
 
 impl Table {
-    /// A table with these columns; an empty `header` prints none.
+    /// A table with these columns; an empty `header` is not printed.
     pub(super) fn new(header: &[&str]) -> Self {
         let mut inner = comfy_table::Table::new();
         inner.load_style(NOTHING);
@@ -25,18 +27,15 @@ impl Table {
         Self { inner, styles }
     }
 
-    /// Adds a row.
     pub(super) fn add_row(&mut self, style: Style, cells: impl IntoIterator<Item = String>) {
         self.inner.add_row(cells.into_iter().map(|cell| sanitize(&cell)));
         self.styles.push(style);
     }
 
-    /// Whether there is no row.
     pub(super) fn is_empty(&self) -> bool {
         self.inner.is_empty()
     }
 
-    /// The lines.
     pub(super) fn into_lines(mut self) -> Vec<String> {
         for column in self.inner.column_iter_mut() {
             column.set_padding((0, 2));

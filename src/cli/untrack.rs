@@ -1,5 +1,6 @@
-//! `jobtrack untrack`: stops tracking jobs; their history stays. A name that is no job's does not
-//! keep the others from it.
+//! `jobtrack untrack`: stops tracking jobs; their history is kept.
+//!
+//! A job that does not exist does not stop the others.
 
 use std::process::ExitCode;
 
@@ -7,15 +8,13 @@ use super::{CommandContext, EXIT_REJECTED, output, render, resolve};
 use crate::api::ClientError;
 use crate::job::JobRef;
 
-/// The arguments of `untrack`.
 #[derive(clap::Args)]
 pub(super) struct UntrackArgs {
-    /// Numbers, or `PROVIDER/REMOTE_ID`
+    /// Job numbers or PROVIDER/REMOTE_ID
     #[arg(value_name = "JOB", required = true)]
     jobs: Vec<JobRef>,
 }
 
-/// Untracks the jobs.
 pub(super) async fn run(context: &CommandContext, args: UntrackArgs) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for name in &args.jobs {

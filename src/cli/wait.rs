@@ -1,7 +1,7 @@
-//! `jobtrack wait`: until jobs are over; the exit code tells how they ended.
+//! `jobtrack wait`: waits until jobs have ended; the exit code is their result.
 //!
-//! The newest transition's number is read before the jobs are, and the events after it are
-//! followed, so that no end can fall in between.
+//! The number of the newest transition is read before the jobs, and the events after it are followed,
+//! so that no end is missed in between.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,31 +21,30 @@ Examples:
   jobtrack wait 17 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 --timeout 2h
   jobtrack wait --label batch=nightly && echo all succeeded
   jobtrack add dune - --label batch=7 < ids && jobtrack wait --label batch=7
-Tells on standard error when they should be over, if past runs can tell.
-Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 3 one is indeterminate, lost or
-untracked; 4 no such job; 124 timed out; 69 the daemon was away for a minute, or cannot answer.";
+Prints the expected end on standard error if similar runs are known.
+Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 2 usage; 3 one is indeterminate,
+lost or untracked; 4 no such job; 69 the daemon was unavailable for a minute; 124 timeout.";
 
 const EXIT_UNSUCCESSFUL: u8 = 1;
 const EXIT_INCONCLUSIVE: u8 = 3;
 const EXIT_NO_SUCH_JOB: u8 = 4;
 const EXIT_TIMED_OUT: u8 = 124;
-/// A look is always taken: with no time at all the question is "is it over?".
+/// Shorter timeouts are extended to this, so that `--timeout 0s` tests whether the jobs have ended.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The arguments of `wait`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct WaitArgs {
-    /// Numbers, or `PROVIDER/REMOTE_ID`; or - for one a line from standard input
+    /// Job numbers or PROVIDER/REMOTE_ID, or - to read one per line from standard input
     #[arg(value_name = "JOB", required_unless_present = "labels")]
     jobs: Vec<WaitTarget>,
-    /// All jobs that have this label, those that are over included; may be repeated, all of them count
+    /// All jobs with this label, finished ones included; if repeated, all labels must match
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label, conflicts_with = "jobs")]
     labels: Vec<(String, String)>,
-    /// Give up waiting after this time
+    /// Stop waiting after this time and exit with 124
     #[arg(long, value_name = "DUR", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
-    /// Only until the first of them is over
+    /// Wait only until one of the jobs has ended
     #[arg(long)]
     any: bool,
 }
@@ -63,7 +62,8 @@ impl std::str::FromStr for WaitTarget {
     }
 }
 
-/// Waits. A failure of ours is never told by an exit code that speaks of jobs.
+/// Waits for the jobs. An error of the daemon exits with [`EXIT_UNAVAILABLE`], because 1 is a result
+/// of jobs.
 pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Result<ExitCode> {
     let mut names = Vec::new();
     for target in &args.jobs {
@@ -81,7 +81,7 @@ pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Res
     let result = match limit {
         None => waiting.await,
         Some(limit) => tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
-            output::print_notice("not all of them are over in that time");
+            output::print_notice("timeout: not all jobs have ended");
             Ok(ExitCode::from(EXIT_TIMED_OUT))
         }),
     };
@@ -114,7 +114,7 @@ async fn wait_for_jobs(
     };
     let Some(jobs) = jobs else { return Ok(ExitCode::from(EXIT_NO_SUCH_JOB)) };
     if jobs.is_empty() {
-        output::print_notice("no such job: nothing was named, or no job has these labels");
+        output::print_notice("no such job: standard input is empty, or no job has these labels");
         return Ok(ExitCode::from(EXIT_NO_SUCH_JOB));
     }
     let waiter = JobWaiter {
@@ -134,17 +134,17 @@ struct JobWaiter<'a> {
     progress: Progress,
     unfinished: BTreeMap<JobId, State>,
     final_states: Vec<State>,
-    /// The expected end has been told, where that is done but once.
+    /// Whether the expected end was printed; without a terminal it is printed once.
     end_announced: Cell<bool>,
 }
 
 impl JobWaiter<'_> {
-    /// The expected end is told anew after this time.
+    /// How often the progress line gets a new expected end.
     const FORECAST_INTERVAL: Duration = Duration::from_secs(5);
-    /// Each is a request: of more jobs no end is foretold.
+    /// Each forecast is a request; with more unfinished jobs no expected end is shown.
     const MAX_FORECAST_JOBS: usize = 32;
 
-    /// Waits for these jobs, as they stood at transition `after`; how they ended.
+    /// Waits for these jobs, which were read after transition `after`; returns their final states.
     async fn run(mut self, jobs: Vec<Job>, after: i64) -> anyhow::Result<Vec<State>> {
         for job in jobs {
             if !job.terminal {
@@ -189,22 +189,22 @@ impl JobWaiter<'_> {
         }
     }
 
-    /// Tells when they should be over: every few seconds where the line is drawn, else in one line,
-    /// once it can be told. Never ends.
+    /// Shows the expected end: every few seconds in the progress line, else once in a notice. Never
+    /// returns.
     async fn announce_expected_end(&self) -> Infallible {
         while self.unfinished.len() <= Self::MAX_FORECAST_JOBS && !self.end_announced.get() {
             let mut ends = Vec::with_capacity(self.unfinished.len());
             for id in self.unfinished.keys() {
-                // Whether the daemon is there is not for this to say.
+                // An error is ignored: the event stream reports an unavailable daemon.
                 let forecast = self.context.client.job(*id).await.ok().and_then(|job| job.forecast);
-                ends.push(forecast.and_then(|outlook| outlook.expected_remaining_s));
+                ends.push(forecast.and_then(|forecast| forecast.expected_remaining_s));
             }
             let end = forecast::describe_expected_end(&ends, self.any);
             self.progress.set_expected_end(end.as_deref());
             if !self.progress.is_visible() {
                 self.end_announced.set(end.is_some());
                 end.into_iter().for_each(output::print_notice);
-                // The next news may tell more.
+                // Without an expected end yet, the next event starts this function anew.
                 break;
             }
             tokio::time::sleep(Self::FORECAST_INTERVAL).await;
@@ -227,7 +227,7 @@ impl JobWaiter<'_> {
     }
 }
 
-/// The exit code for these ends: a job that surely went wrong outweighs one of which that is open.
+/// The exit code for these final states: a failure outweighs an unclear result.
 fn exit_code(final_states: &[State]) -> u8 {
     let code_of = |state: &State| match state {
         State::Failed | State::Cancelled | State::Expired => EXIT_UNSUCCESSFUL,

@@ -1,5 +1,6 @@
-//! `jobtrack watch`: transitions as they come, from now or from a number on, without a gap even
-//! if the daemon restarts meanwhile. Ctrl-C is the way to end it, so it is no failure.
+//! `jobtrack watch`: prints transitions when they are committed, from now or from a number on.
+//!
+//! No transition is missed if the daemon restarts. Ctrl-C ends the command with exit code 0.
 
 use std::process::ExitCode;
 
@@ -8,21 +9,19 @@ use super::{CommandContext, output, render};
 use crate::api::ListParams;
 use crate::job::{ProviderName, parse_label};
 
-/// The arguments of `watch`.
 #[derive(clap::Args)]
 pub(super) struct WatchArgs {
     /// Transitions of this provider's jobs
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "PROVIDER")]
     provider: Option<ProviderName>,
-    /// Transitions of jobs with this label; may be repeated, all of them count
+    /// Transitions of jobs with this label; if repeated, all labels must match
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label)]
     labels: Vec<(String, String)>,
-    /// Begin after this transition's number, not now
+    /// Begin after the transition with this number instead of now
     #[arg(long, value_name = "SEQ")]
     after: Option<i64>,
 }
 
-/// Prints transitions until it is interrupted.
 pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
     tokio::select! {
         result = print_events(context, args) => result,
@@ -31,7 +30,7 @@ pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Re
 }
 
 async fn print_events(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
-    // "Now" is a number too, or a break before the first event would leave a gap.
+    // A number, not "now": otherwise a reconnection before the first event could miss transitions.
     let after = match args.after {
         Some(after) => after,
         None => context.client.status().await?.newest_seq,

@@ -1,5 +1,8 @@
-//! The open connections, capped. One that waits for nothing makes room for a newcomer, so that a
-//! thousand clients that connect and say nothing keep nobody out.
+//! Limits the number of open connections.
+//!
+//! [`serve`](super::serve) acquires a permit for each connection that it accepts, before it accepts
+//! the next one. At the limit, an idle connection is closed for a new one, so that clients that
+//! connect and send nothing cannot block others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +11,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// All connections that are open.
+/// The open connections and their limit.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
     max_open: usize,
@@ -16,7 +19,7 @@ pub(super) struct ConnectionLimiter {
     released: Notify,
 }
 
-/// By the order of their arrival.
+/// The open connections, by order of arrival.
 #[derive(Debug, Default)]
 struct ConnectionRegistry {
     next_id: u64,
@@ -25,23 +28,23 @@ struct ConnectionRegistry {
 
 #[derive(Debug)]
 struct OpenConnection {
-    /// A request is being answered, or a stream read.
+    /// A request is in progress, or a stream is open.
     busy: bool,
     evict: CancellationToken,
 }
 
-/// A connection's place among the open ones; given up when dropped.
+/// Permission to keep one connection open; released when dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
     id: u64,
-    /// Cancelled when it must make room.
+    /// Cancelled when the connection must be closed for a new one.
     pub(super) evict: CancellationToken,
 }
 
 impl ConnectionLimiter {
     const MAX_CONNECTIONS: usize = 512;
-    /// For the database, for polls and for the log, whatever the limit on descriptors is.
+    /// File descriptors left to the database, the polls and the log.
     const RESERVED_DESCRIPTORS: u64 = 48;
 
     pub(super) fn new() -> Arc<Self> {
@@ -52,14 +55,14 @@ impl ConnectionLimiter {
         })
     }
 
-    /// Connections that may be open at once.
+    /// The number of connections that may be open at once.
     pub(super) fn connection_limit() -> usize {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let spare = descriptors.saturating_sub(Self::RESERVED_DESCRIPTORS).max(4);
         usize::try_from(spare).unwrap_or(usize::MAX).min(Self::MAX_CONNECTIONS)
     }
 
-    /// A place for a newcomer; waits only while every guest is busy.
+    /// A permit for a new connection; waits until one is closed, or an idle one can be evicted.
     pub(super) async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
         loop {
             let released = self.released.notified();
@@ -73,9 +76,10 @@ impl ConnectionLimiter {
     fn try_acquire(self: &Arc<Self>) -> Option<ConnectionPermit> {
         let mut registry = self.lock_registry();
         if registry.open.len() >= self.max_open {
-            // It counts until its descriptor is closed: the newcomer waits that long.
-            let eviction_pending = registry.open.values().any(|guest| guest.evict.is_cancelled());
-            let idle = registry.open.values().find(|guest| !guest.busy);
+            // An evicted connection counts until its descriptor is closed; evict one at a time.
+            let eviction_pending =
+                registry.open.values().any(|connection| connection.evict.is_cancelled());
+            let idle = registry.open.values().find(|connection| !connection.busy);
             if let Some(connection) = idle.filter(|_| !eviction_pending) {
                 connection.evict.cancel();
             }
@@ -88,14 +92,14 @@ impl ConnectionLimiter {
         Some(ConnectionPermit { limiter: self.clone(), id, evict })
     }
 
-    /// Nothing that could panic happens under this lock.
+    /// A poisoned lock is used as it is: no code under the lock panics.
     fn lock_registry(&self) -> std::sync::MutexGuard<'_, ConnectionRegistry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConnectionPermit {
-    /// Says whether something is being done for this guest.
+    /// Records whether a request is in progress on the connection.
     pub(super) fn set_busy(&self, busy: bool) {
         if let Some(connection) = self.limiter.lock_registry().open.get_mut(&self.id) {
             connection.busy = busy;

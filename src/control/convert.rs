@@ -1,5 +1,7 @@
-//! Rows of the store, and what the tracker tells of a job → objects of the wire. The two have the same
-//! names, and are two types so that neither the schema nor the contract moves with the other unseen.
+//! Converts rows of the store and forecasts of the tracker into the JSON types of the API.
+//!
+//! The field names are the same on both sides. The types are separate so that a change of the schema
+//! cannot change the API unnoticed.
 
 use std::time::Duration;
 
@@ -62,11 +64,11 @@ impl From<PollForecast> for api::ForecastResponse {
         Self {
             next_poll: match forecast.next_poll {
                 NextPollTime::InProgress => api::NextPollResponse::InFlight {},
-                NextPollTime::Overdue(span) => {
-                    api::NextPollResponse::Due { overdue_s: rounded_seconds(span) }
+                NextPollTime::Overdue(elapsed) => {
+                    api::NextPollResponse::Due { overdue_s: rounded_seconds(elapsed) }
                 }
-                NextPollTime::In(span) => {
-                    api::NextPollResponse::In { next_poll_in_s: rounded_seconds(span) }
+                NextPollTime::In(delay) => {
+                    api::NextPollResponse::In { next_poll_in_s: rounded_seconds(delay) }
                 }
             },
             reason: match forecast.reason {
@@ -77,17 +79,17 @@ impl From<PollForecast> for api::ForecastResponse {
                 }
                 ForecastReason::MaxWait => api::ForecastReasonResponse::MaxWait,
             },
-            similar_runs: forecast.similar_runs.map(|past| api::SimilarRunsResponse {
-                similarity_key: past.similarity_key,
-                similar_run_count: past.count,
-                similar_median_s: rounded_seconds(past.median_duration),
+            similar_runs: forecast.similar_runs.map(|runs| api::SimilarRunsResponse {
+                similarity_key: runs.similarity_key,
+                similar_run_count: runs.count,
+                similar_median_s: rounded_seconds(runs.median_duration),
             }),
             expected_remaining_s: forecast.expected_remaining.map(rounded_seconds),
         }
     }
 }
 
-/// To a millisecond, as all times of ours.
-pub(super) fn rounded_seconds(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1000.0).round() / 1000.0
+/// Seconds, rounded to milliseconds as all times in the API.
+pub(super) fn rounded_seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,7 @@
-//! What the server answers when it cannot do what was asked: RFC 9457, with a stable `code`.
+//! Error responses: problem details of RFC 9457 with a fixed `code`.
+//!
+//! Returned by all handlers. [`ProblemDetails`](api::ProblemDetails) lists the codes; programs
+//! depend on them.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -7,7 +10,7 @@ use crate::api;
 use crate::scheduler::CommandError;
 use crate::store::ReadError;
 
-/// A refusal, on its way out.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -29,11 +32,11 @@ impl ApiError {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        let detail = "this resource does not know that method";
+        let detail = "method not allowed; see the header Allow";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
-    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+    pub(super) fn payload_too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
     }
 
@@ -45,18 +48,18 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "job_finished", detail)
     }
 
-    /// The provider says no, or nothing.
+    /// The provider rejected the request, or did not answer.
     pub(super) fn provider_rejected(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "provider_rejected", detail)
     }
 
     pub(super) fn too_many_waiters() -> Self {
-        let detail = "too many clients wait or follow already; try again later";
+        let detail = "too many clients wait for jobs or follow events; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
     }
 
     pub(super) fn request_timeout() -> Self {
-        let detail = "the request's body did not arrive in time";
+        let detail = "the request body did not arrive in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
     }
 
@@ -66,9 +69,9 @@ impl ApiError {
 }
 
 impl From<CommandError> for ApiError {
-    fn from(refusal: CommandError) -> Self {
-        let detail = refusal.to_string();
-        match refusal {
+    fn from(error: CommandError) -> Self {
+        let detail = error.to_string();
+        match error {
             CommandError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
             CommandError::Storage(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail)
@@ -86,7 +89,7 @@ impl From<CommandError> for ApiError {
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
-        tracing::error!("a request could not be answered: {error}");
+        tracing::error!("cannot answer a request on the control socket: {error}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
     }
 }

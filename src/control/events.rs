@@ -1,7 +1,8 @@
-//! `/v1/history` and `/v1/events`: the `transition` table, by page and as it grows.
+//! Handlers of `/v1/history`, `/v1/jobs/{id}/history` and `/v1/events`.
 //!
-//! A stream holds nothing but a number: it reads the table from there whenever something was
-//! committed. A slow reader delays only itself, and resumes by that number without a gap.
+//! An event stream keeps only the number of its last transition and reads the following ones from the
+//! database after each commit. A slow client delays only its own stream, and a client that reconnects
+//! with that number misses nothing.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -64,20 +65,21 @@ pub(super) async fn stream_events(
     params: QueryParams,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
     let (mut filter, after) = params.event_filter()?;
-    // A browser's EventSource sends it on its own when it connects again.
-    let last_event_id =
-        match headers.get("last-event-id").map(|value| value.to_str()) {
-            Some(Ok(text)) => Some(text.parse().map_err(|_| {
-                ApiError::bad_request("Last-Event-ID must be a transition's number")
-            })?),
-            Some(Err(_)) => return Err(ApiError::bad_request("Last-Event-ID must be a number")),
-            None => None,
-        };
+    // A browser's EventSource sends this header when it reconnects.
+    let last_event_id = match headers.get("last-event-id").map(|value| value.to_str()) {
+        Some(Ok(text)) => Some(text.parse().map_err(|_| {
+            ApiError::bad_request("Last-Event-ID must be the number of a transition")
+        })?),
+        Some(Err(_)) => {
+            return Err(ApiError::bad_request("Last-Event-ID must be the number of a transition"));
+        }
+        None => None,
+    };
     let newest = *app.newest_seq.borrow();
     filter.after_seq = last_event_id.or(after).unwrap_or(newest);
     if filter.after_seq > newest {
         return Err(ApiError::bad_request(format!(
-            "after={} lies ahead: the newest transition is {newest}; is it another database?",
+            "after={} is beyond the newest transition, {newest}; the number may be from another database",
             filter.after_seq
         )));
     }
@@ -91,19 +93,19 @@ pub(super) async fn stream_events(
 const STREAM_PAGE_SIZE: u32 = 500;
 type SsePage = Vec<Result<SseEvent, Infallible>>;
 
-/// Where a stream is.
+/// The position of an event stream.
 struct StreamCursor {
     app: AppState,
     filter: HistoryFilter,
     _permit: OwnedSemaphorePermit,
 }
 
-/// The next events, as soon as there are any; a last one, `end`, when the daemon ends.
+/// Waits for the next events; the last one, `end`, gives the reason for the end of the stream.
 async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<StreamCursor>)> {
     let mut cursor = cursor?;
     let StreamCursor { app, filter, .. } = &mut cursor;
-    let end = |why: &str| {
-        let page = vec![Ok(SseEvent::default().event("end").data(why))];
+    let end = |reason: &str| {
+        let page = vec![Ok(SseEvent::default().event("end").data(reason))];
         Some((page, None))
     };
     loop {
@@ -113,12 +115,12 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
             let rows = match app.reader.history(filter).await {
                 Ok(rows) => rows,
                 Err(error) => {
-                    tracing::error!("an event stream ends: {error}");
-                    return end("the database cannot be read");
+                    tracing::error!("an event stream ends after a failed read: {error}");
+                    return end("cannot read the database");
                 }
             };
             let full = rows.len() == STREAM_PAGE_SIZE as usize;
-            // What the filter passed over is behind us too.
+            // A page that is not full ends at `newest`, whatever the filter left out.
             filter.after_seq = rows.last().map(|row| row.seq).filter(|_| full).unwrap_or(newest);
             if !rows.is_empty() {
                 let page = rows.into_iter().map(|row| Ok(to_sse_event(row))).collect();
@@ -129,10 +131,10 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
         tokio::select! {
             changed = app.newest_seq.changed() => {
                 if changed.is_err() {
-                    return end("jobtrackd ends");
+                    return end("jobtrackd is shutting down");
                 }
             }
-            () = app.shutdown.cancelled() => return end("jobtrackd ends"),
+            () = app.shutdown.cancelled() => return end("jobtrackd is shutting down"),
         }
     }
 }
@@ -140,6 +142,6 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
 fn to_sse_event(row: TransitionRow) -> SseEvent {
     let event = TransitionEvent::from(row);
     let sse = SseEvent::default().id(event.seq.to_string());
-    // Numbers, names and texts always make JSON; an event without data would still carry its number.
+    // Serialization of these types cannot fail; if it did, the event would still have its number.
     sse.clone().json_data(event).unwrap_or(sse)
 }

@@ -1,4 +1,6 @@
-//! `/v1/jobs`: register, list, show, ask now, let go.
+//! Handlers of `/v1/jobs` and `/v1/jobs/{id}/…`: add, list, show, untrack, poll, cancel.
+//!
+//! A handler sends one command to the scheduler, then reads the job from the database.
 
 use std::time::Duration;
 
@@ -32,8 +34,10 @@ pub(super) async fn add(
 ) -> Result<Response, ApiError> {
     let request: AddRequest = read_json(body, MAX_ADD_BYTES).await?;
     if request.jobs.len() > AddRequest::MAX_JOBS {
-        let max = AddRequest::MAX_JOBS;
-        return Err(ApiError::too_large(format!("send at most {max} jobs at a time")));
+        let (count, max) = (request.jobs.len(), AddRequest::MAX_JOBS);
+        return Err(ApiError::payload_too_large(format!(
+            "{count} jobs in one request; at most {max} are allowed"
+        )));
     }
     let specs: Vec<_> = request.jobs.iter().map(|job| to_job_spec(job, peer)).collect();
     let valid_specs = specs.iter().filter_map(|job| job.as_ref().ok().cloned()).collect();
@@ -44,7 +48,9 @@ pub(super) async fn add(
         .zip(specs)
         .map(|(job, spec)| {
             let outcome = spec.and_then(|_| {
-                outcomes.next().unwrap_or_else(|| Err("it was not answered for".into()))
+                outcomes
+                    .next()
+                    .unwrap_or_else(|| Err("the scheduler returned no result for this job".into()))
             });
             let (registered, error) = match outcome {
                 Ok(registered) => (Some(registered), None),
@@ -119,14 +125,14 @@ pub(super) async fn show(
     let deadline =
         app.daemon_info.clock.tokio_instant(app.daemon_info.clock.monotonic_now().plus(wait));
     loop {
-        // Seen before the job is read, so that what comes after cannot be missed.
+        // Before the job is read, so that a transition committed after the read wakes this loop.
         newest.mark_unchanged();
         let job = find_job(&app, id).await?;
         if job.terminal {
             return Ok(Json(job));
         }
         let changed = tokio::select! {
-            news = timeout_at(deadline, newest.changed()) => news.is_ok_and(|open| open.is_ok()),
+            result = timeout_at(deadline, newest.changed()) => matches!(result, Ok(Ok(()))),
             () = app.shutdown.cancelled() => false,
         };
         if !changed {
@@ -135,14 +141,15 @@ pub(super) async fn show(
     }
 }
 
-/// The job with when it is asked next. Known at once or not told: the job is what was asked for.
+/// Adds the forecast of an unfinished job. The forecast is left out if the scheduler fails to give
+/// one: the job itself is the answer.
 async fn with_forecast(app: &AppState, job: Job) -> Job {
     let forecast =
         if job.terminal { None } else { app.handle.forecast(job.id).await.ok().flatten() };
     Job { forecast: forecast.map(Into::into), ..job }
 }
 
-/// `DELETE /v1/jobs/{id}`: a job that is over stays as it is.
+/// `POST /v1/jobs/{id}/untrack`: a finished job stays as it is.
 pub(super) async fn untrack(
     State(app): State<AppState>,
     Extension(peer): Extension<Peer>,
@@ -157,7 +164,7 @@ pub(super) async fn untrack(
     find_job(&app, id).await.map(Json)
 }
 
-/// `POST /v1/jobs/{id}/poll`: 202 if the answer takes longer than a request may.
+/// `POST /v1/jobs/{id}/poll`: 202 if the provider does not answer in time.
 pub(super) async fn poll(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -168,8 +175,8 @@ pub(super) async fn poll(
     poll_and_respond(&app, job, app.daemon_info.on_demand_timeout).await
 }
 
-/// `POST /v1/jobs/{id}/cancel`: asks the provider to stop the job, then how the job is. Only that
-/// answer moves the job. 202 if it takes longer than a request may.
+/// `POST /v1/jobs/{id}/cancel`: asks the provider to cancel the job, then polls the job. Only the
+/// answer to the poll changes the job's state. 202 if that answer does not arrive in time.
 pub(super) async fn cancel(
     State(app): State<AppState>,
     Path(id): Path<String>,
@@ -178,7 +185,9 @@ pub(super) async fn cancel(
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
     let state = job.current_state.state;
     if state.is_terminal() {
-        return Err(ApiError::job_finished(format!("job {id} is over: {state}")));
+        return Err(ApiError::job_finished(format!(
+            "job {id} is finished ({state}) and cannot be cancelled"
+        )));
     }
     ensure_not_paused(&app, &job.provider)?;
     let (clock, timeout) = (&app.daemon_info.clock, app.daemon_info.on_demand_timeout);
@@ -188,20 +197,20 @@ pub(super) async fn cancel(
     match result {
         Ok(()) => poll_and_respond(&app, job, remaining).await,
         Err(CommandError::Busy) => Err(ApiError::provider_rejected(
-            "the provider has not answered yet; whether it stops the job its next poll will show",
+            "the provider has not answered the cancellation yet; the next poll shows whether the job was cancelled",
         )),
-        Err(refusal) => {
-            // A right to cancel that is missing is no reason to leave the provider alone, a refused
-            // key is: a poll tells, so that no list of jobs to cancel can lock the key.
-            if refusal.is_account_level() {
+        Err(error) => {
+            // The credential may be invalid, or may only lack the right to cancel. A poll shows which:
+            // its failure pauses the provider, so that further cancellations cannot lock the key.
+            if error.is_account_level() {
                 let _ = poll_and_respond(&app, job, remaining).await;
             }
-            Err(refusal.into())
+            Err(error.into())
         }
     }
 }
 
-/// Asks how the job is, and tells it.
+/// Polls the job and responds with it.
 async fn poll_and_respond(
     app: &AppState,
     job: StoredJob,
@@ -211,33 +220,33 @@ async fn poll_and_respond(
     let status = match app.handle.poll_on_demand(job, timeout).await {
         Ok(()) => StatusCode::OK,
         Err(CommandError::Busy) => StatusCode::ACCEPTED,
-        Err(refusal) => return Err(refusal.into()),
+        Err(error) => return Err(error.into()),
     };
     Ok((status, Json(find_job(app, id).await?)))
 }
 
-/// A provider that refuses us is left alone.
+/// An error if polling of the provider is paused after rejected requests.
 fn ensure_not_paused(app: &AppState, provider: &ProviderName) -> Result<(), ApiError> {
     let snapshot = app.handle.snapshot();
     let Some((name, reason, remaining)) = snapshot.rejection_pause(provider) else { return Ok(()) };
     let remaining = humantime::format_duration(Duration::from_secs(remaining.as_secs()));
     Err(ApiError::provider_paused(format!(
-        "not asked: provider {name} is left alone for another {remaining} ({reason}); \
-         `jobtrack reload` tries at once"
+        "polling of {name} is paused for another {remaining}: {reason}; run `jobtrack reload` to \
+         try at once"
     )))
 }
 
-/// The number in a path.
+/// Parses the job's number in a path.
 pub(super) fn parse_job_id(text: &str) -> Result<JobId, ApiError> {
     let number = text.parse().map(JobId);
-    number.map_err(|_| ApiError::bad_request(format!("{text:?} is not a job's number")))
+    number.map_err(|_| ApiError::bad_request(format!("{text:?} is not the number of a job")))
 }
 
-/// The job, or "not found".
+/// The job; `not_found` if it does not exist.
 pub(super) async fn find_job(app: &AppState, id: JobId) -> Result<Job, ApiError> {
     app.reader.job(id).await?.map(Job::from).ok_or_else(|| job_not_found(id))
 }
 
 fn job_not_found(id: JobId) -> ApiError {
-    ApiError::not_found(format!("there is no job {id}"))
+    ApiError::not_found(format!("no job {id}; `jobtrack list --all` shows all jobs"))
 }

@@ -1,7 +1,8 @@
-//! The control socket's server: HTTP/1.1 and JSON on a Unix stream socket.
+//! The server of the control socket: HTTP/1.1 and JSON on a Unix stream socket.
 //!
-//! Writes go to the scheduler's handle, reads to the store; a handler holds no state of its own.
-//! Built for impatient and for broken clients: connections are capped and timed, bodies bounded.
+//! Started by the daemon. Handlers send commands to the scheduler and read from the store; they hold
+//! no state. Connections, waiting requests, bodies and times are limited, so that a broken client
+//! cannot exhaust the daemon.
 
 mod connection_limiter;
 mod convert;
@@ -38,33 +39,33 @@ use connection_limiter::{ConnectionLimiter, ConnectionPermit};
 use error::ApiError;
 pub use socket::{BindError, ControlSocket, SocketFileGuard, check_socket_config};
 
-/// A request to read the config again; answered once that is done, or with why it was not.
+/// A request to reload the configuration, with the channel for its result.
 pub type ReloadReplySender = oneshot::Sender<Result<ReloadResponse, String>>;
 
-/// All that the handlers need.
+/// What the handlers use.
 #[derive(Debug, Clone)]
 pub struct AppState {
-    /// For what changes something.
+    /// Carries out commands.
     pub handle: SchedulerHandle,
-    /// For what only looks.
+    /// Reads the database.
     pub reader: Reader,
-    /// The number of the newest transition.
+    /// The number of the newest committed transition.
     pub newest_seq: watch::Receiver<i64>,
-    /// To the daemon.
+    /// Requests a reload from the daemon.
     pub reload_tx: mpsc::Sender<ReloadReplySender>,
-    /// What never changes.
+    /// Facts that do not change while the daemon runs.
     pub daemon_info: Arc<DaemonInfo>,
-    /// Ends streams and waits.
+    /// Ends event streams and waiting requests.
     pub shutdown: CancellationToken,
-    /// For those who stay: streams and waits.
+    /// Limits event streams and waiting requests.
     pub waiter_permits: Arc<Semaphore>,
 }
 
 impl AppState {
-    /// So many connections are left to those who want an answer and go.
+    /// Connections that event streams and waiting requests cannot take.
     const RESERVED_CONNECTIONS: usize = 64;
 
-    /// Places for those who stay, as many as the cap on connections allows.
+    /// Permits for event streams and waiting requests, by the limit on connections.
     #[must_use]
     pub fn new_waiter_permits() -> Arc<Semaphore> {
         let max_connections = ConnectionLimiter::connection_limit();
@@ -73,44 +74,42 @@ impl AppState {
         ))
     }
 
-    /// A place to stay in; given up when dropped.
+    /// A permit for one event stream or waiting request; released when dropped.
     fn acquire_waiter_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.waiter_permits.clone().try_acquire_owned().map_err(|_| ApiError::too_many_waiters())
     }
 }
 
-/// The daemon, as `status` shows it.
+/// Facts about the daemon, for `status` and for timeouts.
 #[derive(Debug)]
 pub struct DaemonInfo {
-    /// Its clocks.
     pub clock: Clock,
-    /// When it started.
     pub started_at: UtcTime,
-    /// Where its database lies.
+    /// The path of the database.
     pub database: PathBuf,
-    /// How long a poll by hand may keep its caller waiting.
+    /// How long a request waits for an on-demand poll.
     pub on_demand_timeout: Duration,
 }
 
-/// Who is at the other end.
+/// The client's process, as the kernel reports it.
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     uid: Option<u32>,
 }
 
 impl DaemonInfo {
-    /// A client hangs up after a minute.
+    /// `jobtrack` gives up on a request after a minute.
     pub const MAX_ON_DEMAND_TIMEOUT: Duration = Duration::from_secs(45);
 }
 
-/// For the head of a request, and for the next one on a connection kept open.
+/// For the head of a request, and for the pause between two requests of a connection.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the first request on a connection that was accepted just before the end.
+/// At shutdown, for the first request of a connection that was just accepted.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// For requests under way when the end comes.
+/// At shutdown, for requests in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves until the shutdown of `app`, then lets requests under way end for a moment.
+/// Serves requests until `app.shutdown`, then waits up to [`DRAIN_TIMEOUT`] for those in progress.
 pub async fn serve(socket: ControlSocket, app: AppState) {
     let shutdown = app.shutdown.clone();
     let router = routes(app);
@@ -131,14 +130,15 @@ pub async fn serve(socket: ControlSocket, app: AppState) {
                 connections.spawn(served);
             }
             Err(error) => {
-                tracing::warn!("a connection to the control socket was not accepted: {error}");
+                tracing::warn!("cannot accept a connection on the control socket: {error}");
+                // Out of file descriptors, for instance: an immediate retry would fail too.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
     connections.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
-        tracing::warn!("requests on the control socket were cut off");
+        tracing::warn!("requests on the control socket were aborted at shutdown");
     }
 }
 
@@ -160,7 +160,7 @@ async fn serve_connection(
         request_permit.set_busy(true);
         async move {
             let response = router.oneshot(request).await;
-            // A body without a length is a stream: it lasts as long as the connection does.
+            // A body without a length is an event stream and lasts as long as its connection.
             let is_stream = |response: &Response| response.body().size_hint().exact().is_none();
             request_permit.set_busy(response.as_ref().is_ok_and(is_stream));
             response
@@ -170,8 +170,8 @@ async fn serve_connection(
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    // Asked to end, hyper closes a connection on which nothing has come yet, whose client may just be
-    // sending; had it come a moment later, the next daemon would have served it.
+    // A graceful shutdown closes a connection that has received nothing. Its client may be sending its
+    // first request, which would then fail although a restarted daemon could serve it: wait briefly.
     let drained = async {
         shutdown.cancelled().await;
         let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, first_request_seen.cancelled()).await;
@@ -185,14 +185,15 @@ async fn serve_connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection to the control socket broke");
+        tracing::debug!(%error, "a connection on the control socket failed");
     }
 }
 
 fn routes(app: AppState) -> Router {
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::add))
-        .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::untrack))
+        .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}/untrack", post(jobs::untrack))
         .route("/v1/jobs/{id}/history", get(events::job_history))
         .route("/v1/jobs/{id}/poll", post(jobs::poll))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
@@ -204,7 +205,7 @@ fn routes(app: AppState) -> Router {
         .route("/v1/reload", post(status::reload))
         .fallback(async || {
             ApiError::not_found(
-                "there is no such resource; see /v1/jobs, /v1/history, /v1/events, /v1/status",
+                "unknown path; see /v1/jobs, /v1/history, /v1/events and /v1/status",
             )
         })
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())

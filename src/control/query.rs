@@ -1,5 +1,7 @@
-//! Query strings and bodies → filters and requests. What is not known is refused, not ignored: a
-//! misspelt filter must not answer with everything.
+//! Parses query strings into filters, and bodies into requests.
+//!
+//! Used by all handlers. An unknown parameter is an error: if a misspelt filter were ignored, the
+//! response would list everything.
 
 use std::time::Duration;
 
@@ -10,25 +12,25 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
 use crate::job::{JobId, UtcTime, parse_label};
-use crate::store::{HistoryFilter, JobFilter, StateFilter};
+use crate::store::{HistoryFilter, JobFilter};
 
 use super::error::ApiError;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
-/// For a body, from its first byte to its last.
+/// From the first byte of a body to the last.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The pairs of a query string, in order; a key may come several times.
+/// The pairs of a query string, in order; a key may occur several times.
 #[derive(Debug)]
 pub(super) struct QueryParams(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Query::try_from_uri(&parts.uri)
-            .map(|Query(pairs)| Self(pairs))
-            .map_err(|error| ApiError::bad_request(format!("the query cannot be read: {error}")))
+        Query::try_from_uri(&parts.uri).map(|Query(pairs)| Self(pairs)).map_err(|error| {
+            ApiError::bad_request(format!("cannot parse the query string: {error}"))
+        })
     }
 }
 
@@ -37,7 +39,7 @@ impl QueryParams {
         let mut filter = JobFilter { limit: DEFAULT_LIMIT, ..JobFilter::default() };
         for (key, value) in self.0 {
             match key.as_str() {
-                "state" => filter.states.push(parse_state(&value)?),
+                "state" => filter.states.push(parse_parameter(&key, &value)?),
                 "provider" => filter.provider = Some(parse_parameter(&key, &value)?),
                 "remote_id" => filter.remote_id = Some(parse_parameter(&key, &value)?),
                 "label" => filter.labels.push(parse_label_parameter(&value)?),
@@ -55,13 +57,13 @@ impl QueryParams {
         Ok(filter)
     }
 
-    /// `after` is none if it was not given.
+    /// The filter and the parameter `after`, if present.
     pub(super) fn history_filter(self) -> Result<(HistoryFilter, Option<i64>), ApiError> {
         let mut filter = HistoryFilter { limit: DEFAULT_LIMIT, ..HistoryFilter::default() };
         let mut after = None;
         for (key, value) in self.0 {
             match key.as_str() {
-                "state" => filter.states.push(parse_state(&value)?),
+                "state" => filter.states.push(parse_parameter(&key, &value)?),
                 "provider" => filter.provider = Some(parse_parameter(&key, &value)?),
                 "label" => filter.labels.push(parse_label_parameter(&value)?),
                 "since" => filter.observed_since = Some(parse_time(&value)?),
@@ -79,7 +81,7 @@ impl QueryParams {
         Ok((filter, after))
     }
 
-    /// What a stream follows; `after` is none if it was not given.
+    /// The filter of an event stream and the parameter `after`, if present.
     pub(super) fn event_filter(self) -> Result<(HistoryFilter, Option<i64>), ApiError> {
         const ALLOWED: [&str; 4] = ["state", "provider", "label", "after"];
         match self.0.iter().find(|(key, _)| !ALLOWED.contains(&key.as_str())) {
@@ -88,13 +90,16 @@ impl QueryParams {
         }
     }
 
-    /// Whose lessons are forgotten: all, or those of one name, which a provider may have told.
+    /// The similarity key whose durations are deleted; none for all. Not checked like a user's name:
+    /// keys from a provider's answers may have other characters.
     pub(super) fn similar_to(self) -> Result<Option<String>, ApiError> {
         let mut similar_to = None;
         for (key, value) in self.0 {
             match key.as_str() {
                 "similar_to" if value.is_empty() => {
-                    return Err(ApiError::bad_request("similar_to: a name must not be empty"));
+                    return Err(ApiError::bad_request(
+                        "similar_to must not be empty; omit it to delete all durations",
+                    ));
                 }
                 "similar_to" => similar_to = Some(value),
                 _ => return Err(unknown_parameter(&key, "similar_to")),
@@ -103,7 +108,7 @@ impl QueryParams {
         Ok(similar_to)
     }
 
-    /// How long `GET /v1/jobs/{id}` may wait for the job's end.
+    /// How long `GET /v1/jobs/{id}` waits for the job's end.
     pub(super) fn wait_timeout(self) -> Result<Option<Duration>, ApiError> {
         let mut wait = None;
         for (key, value) in self.0 {
@@ -116,10 +121,10 @@ impl QueryParams {
     }
 }
 
-/// Reads a duration such as `90s`.
+/// Parses a duration such as `90s`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is not a duration such as 90s, 15m, 2h or 7d"))
+        .map_err(|_| format!("invalid duration {text:?}; use for example 90s, 15m, 2h or 7d"))
 }
 
 /// Reads a JSON body of at most `limit` bytes.
@@ -130,13 +135,17 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit))
         .await
         .map_err(|_| ApiError::request_timeout())?
-        .map_err(|error| ApiError::too_large(format!("{error}; at most {limit} bytes are read")))?;
+        .map_err(|error| {
+            ApiError::payload_too_large(format!(
+                "the body cannot be read: {error}; at most {limit} bytes are allowed"
+            ))
+        })?;
     serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body cannot be read: {error}")))
+        .map_err(|error| ApiError::bad_request(format!("invalid request body: {error}")))
 }
 
 fn unknown_parameter(key: &str, allowed: &str) -> ApiError {
-    ApiError::bad_request(format!("{key:?} is not a parameter here; these are: {allowed}"))
+    ApiError::bad_request(format!("unknown parameter {key:?}; this route has {allowed}"))
 }
 
 fn parse_parameter<T: std::str::FromStr<Err: std::fmt::Display>>(
@@ -146,17 +155,6 @@ fn parse_parameter<T: std::str::FromStr<Err: std::fmt::Display>>(
     value.parse().map_err(|error| ApiError::bad_request(format!("{key}: {error}")))
 }
 
-fn parse_state(text: &str) -> Result<StateFilter, ApiError> {
-    match text {
-        "active" => Ok(StateFilter::Active),
-        "terminal" => Ok(StateFilter::Terminal),
-        "unsuccessful" => Ok(StateFilter::Unsuccessful),
-        name => name.parse().map(StateFilter::Exactly).map_err(|error| {
-            ApiError::bad_request(format!("state: {error}; or active, terminal, unsuccessful"))
-        }),
-    }
-}
-
 fn parse_label_parameter(text: &str) -> Result<(String, String), ApiError> {
     parse_label(text).map_err(|error| ApiError::bad_request(error.to_string()))
 }
@@ -164,18 +162,20 @@ fn parse_label_parameter(text: &str) -> Result<(String, String), ApiError> {
 fn parse_limit(text: &str) -> Result<u32, ApiError> {
     match text.parse() {
         Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
-        Ok(_) | Err(_) => Err(ApiError::bad_request(format!("limit must be 1 to {MAX_LIMIT}"))),
+        Ok(_) | Err(_) => Err(ApiError::bad_request(format!(
+            "limit must be a whole number from 1 to {MAX_LIMIT}"
+        ))),
     }
 }
 
-/// A point in time: RFC 3339, or a duration meaning "ago".
+/// Parses an RFC 3339 time, or a duration before now.
 fn parse_time(text: &str) -> Result<UtcTime, ApiError> {
     if let Some(at) = UtcTime::parse_rfc3339(text) {
         return Ok(at);
     }
     humantime::parse_duration(text).map(|ago| Clock::utc_now().minus(ago)).map_err(|_| {
         ApiError::bad_request(format!(
-            "{text:?} is neither a time such as 2026-11-21T23:17:05Z nor a duration such as 2h"
+            "invalid time {text:?}; use RFC 3339 such as 2026-11-21T23:17:05Z, or a duration before now such as 2h"
         ))
     })
 }

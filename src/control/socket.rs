@@ -1,5 +1,7 @@
-//! The socket file: made so that nobody can connect before its mode and group are right; a stale one
-//! is replaced, a living daemon's and anything else is left alone.
+//! Opens the control socket: the service manager's, or a new one.
+//!
+//! Called by the daemon at the start. Nobody can connect before the mode and the group of the socket
+//! are set. A stale socket is replaced; the socket of a running daemon and any other file are not.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -13,24 +15,24 @@ use tokio::net::{UnixListener, UnixSocket};
 
 use crate::config::ControlConfig;
 
-/// Why there is no control socket.
+/// Why the control socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Someone must change the settings.
+    /// The configuration must be changed.
     #[error("{0}")]
     Config(String),
     /// The socket's directory does not exist and cannot be created.
-    #[error("cannot create {}: {}; set XDG_RUNTIME_DIR or control.socket", path.display(), source.kind())]
+    #[error("cannot create {}: {}; set XDG_RUNTIME_DIR or control.socket", path.display(), kind)]
     CreateDirectory {
         /// The directory.
         path: PathBuf,
-        /// The error of `mkdir`.
-        source: io::Error,
+        /// What `mkdir` reports.
+        kind: io::ErrorKind,
     },
     /// The socket cannot be bound, or another process uses its path.
     #[error("{}: {reason}", path.display())]
     Io {
-        /// The socket.
+        /// The socket's path.
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
@@ -39,24 +41,24 @@ pub enum BindError {
 
 const BACKLOG: u32 = 1024;
 
-/// A socket to listen on.
+/// A listening socket.
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: UnixListener,
-    /// Ours to remove at the end; none if the service manager made it, and keeps it.
+    /// The file to remove at the end; none if the service manager owns the socket.
     owned_path: Option<PathBuf>,
 }
 
 impl ControlSocket {
-    /// The socket that the service manager hands over, else one of our own.
+    /// The socket that the service manager passes, else a new one.
     ///
     /// # Errors
-    /// If another daemon listens there, something else lies there, or it cannot be made.
+    /// If another daemon listens at the path, the path is not a socket, or the bind fails.
     pub fn open(config: &ControlConfig) -> Result<Self, BindError> {
         let inherited = ListenFd::from_env().take_unix_listener(0);
         let failed = |error: io::Error| BindError::Io {
             path: config.socket.clone(),
-            reason: format!("the service manager's socket cannot be used: {error}"),
+            reason: format!("cannot use the socket passed by the service manager: {error}"),
         };
         if let Some(listener) = inherited.map_err(failed)? {
             listener.set_nonblocking(true).map_err(failed)?;
@@ -66,14 +68,14 @@ impl ControlSocket {
         Ok(Self { listener: bind(config)?, owned_path: Some(config.socket.clone()) })
     }
 
-    /// What to remove when nobody listens any more.
+    /// A guard that removes the socket file; dropped when the server has ended.
     #[must_use]
     pub fn file_guard(&self) -> SocketFileGuard {
         SocketFileGuard(self.owned_path.clone())
     }
 }
 
-/// The file of a socket of our own: its name would only mislead once nobody listens.
+/// Removes the socket file when dropped, so that clients do not try a socket without a daemon.
 #[derive(Debug)]
 pub struct SocketFileGuard(Option<PathBuf>);
 
@@ -85,7 +87,7 @@ impl Drop for SocketFileGuard {
     }
 }
 
-/// Whether a socket could be made as the settings say, as far as that can be told without trying.
+/// Checks the settings of the socket without creating it.
 ///
 /// # Errors
 /// If the group does not exist.
@@ -98,12 +100,14 @@ fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     let failed = |error: io::Error| BindError::Io { path: path.clone(), reason: error.to_string() };
     let group = config.group.as_deref().map(group_id).transpose()?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent)
-            .map_err(|source| BindError::CreateDirectory { path: parent.to_owned(), source })?;
+        std::fs::create_dir_all(parent).map_err(|error| BindError::CreateDirectory {
+            path: parent.to_owned(),
+            kind: error.kind(),
+        })?;
     }
     remove_stale(path)?;
     let socket = UnixSocket::new_stream().map_err(failed)?;
-    // The file gets the mode that the socket has before it is bound: nobody slips in between.
+    // bind() creates the file with the mode of the socket: closed to others until the group is set.
     fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
     socket.bind(path).map_err(failed)?;
     if let Some(group) = group {
@@ -117,7 +121,7 @@ fn group_id(name: &str) -> Result<Gid, BindError> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(Gid::from_raw(group.gid.as_raw())),
         Ok(None) => Err(BindError::Config(format!(
-            "control.group: there is no group {name:?}; make it with `groupadd --system {name}`"
+            "control.group: group {name:?} does not exist; create it with `groupadd --system {name}`"
         ))),
         Err(error) => Err(BindError::Config(format!("control.group: {error}"))),
     }
@@ -130,14 +134,15 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
         Err(error) => return Err(io_error(error.to_string())),
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io_error(
-                "is not a socket; move it away, or set another control.socket".into(),
+                "not a socket; move the file away, or set another control.socket".into(),
             ));
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(io_error(
-            "another jobtrackd listens there; stop it, or set another control.socket".into(),
+            "another jobtrackd listens on this socket; stop it, or set another control.socket"
+                .into(),
         )),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(|error| io_error(error.to_string()))

@@ -1,4 +1,5 @@
-//! `/v1/status`, `/v1/providers/{name}/check` and `…/lessons`, and `/v1/reload`.
+//! Handlers of `/v1/status`, `/v1/reload`, `/v1/providers/{name}/check` and
+//! `/v1/providers/{name}/durations`.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -55,31 +56,30 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
         consecutive_failures: report.consecutive_failures,
         outage_began_at: report.outage_since,
         pause: report.pause.as_ref().map(|pause| PauseStatus {
-            reason: pause
-                .reason
-                .clone()
-                .unwrap_or_else(|| "the provider says that its limit is used up".to_owned()),
+            reason: pause.reason.clone().unwrap_or_else(|| {
+                "the rate limit that the provider reports is used up".to_owned()
+            }),
             until: snapshot.taken_at_utc.plus(pause.until.duration_since(snapshot.taken_at)),
         }),
         unknown_states: report.unknown_states.clone(),
     }
 }
 
-/// `POST /v1/providers/{name}/check`: one request, also to a provider that is left alone.
+/// `POST /v1/providers/{name}/check`: sends one request, even if polling is paused.
 pub(super) async fn check_connection(
     State(app): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<Json<ConnectionCheckResponse>, ApiError> {
     let provider = parse_provider_name(&name)?;
-    let checked =
+    let result =
         app.handle.check_connection(provider.clone(), app.daemon_info.on_demand_timeout).await;
-    let connection_check = match checked {
-        // Our patience is as long as a request's own; which of them ends first is chance.
+    let connection_check = match result {
+        // This timeout equals the request's own, and either may expire first.
         Err(CommandError::Busy) => ConnectionCheck {
-            finding: Finding::new(FindingKind::Unreachable, "no answer in time"),
+            finding: Finding::new(FindingKind::Unreachable, "no response in time"),
             clock_ahead_s: None,
         },
-        checked => checked?,
+        result => result?,
     };
     Ok(Json(ConnectionCheckResponse {
         provider,
@@ -90,7 +90,7 @@ pub(super) async fn check_connection(
     }))
 }
 
-/// `DELETE /v1/providers/{name}/lessons[?like=NAME]`: of a provider that is not configured, too.
+/// `DELETE /v1/providers/{name}/durations[?similar_to=KEY]`; the provider need not be configured.
 pub(super) async fn forget_durations(
     State(app): State<AppState>,
     Path(name): Path<String>,
@@ -110,7 +110,7 @@ fn parse_provider_name(name: &str) -> Result<ProviderName, ApiError> {
 /// `POST /v1/reload`
 pub(super) async fn reload(State(app): State<AppState>) -> Result<Json<ReloadResponse>, ApiError> {
     let (reply_tx, reply_rx) = oneshot::channel();
-    let ended = || ApiError::from(CommandError::ShuttingDown);
-    app.reload_tx.send(reply_tx).await.map_err(|_| ended())?;
-    reply_rx.await.map_err(|_| ended())?.map(Json).map_err(ApiError::invalid_config)
+    let shutting_down = || ApiError::from(CommandError::ShuttingDown);
+    app.reload_tx.send(reply_tx).await.map_err(|_| shutting_down())?;
+    reply_rx.await.map_err(|_| shutting_down())?.map(Json).map_err(ApiError::invalid_config)
 }

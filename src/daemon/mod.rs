@@ -7,6 +7,7 @@ mod config_check;
 mod exit;
 mod logging;
 mod maintenance_runner;
+mod provider_rename;
 mod providers;
 mod reload;
 
@@ -122,7 +123,8 @@ async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitE
     let config = loaded.config;
     let providers = providers::build_providers(&config)?;
     let mut store = Store::open(&config.store.path).await?;
-    providers::apply_renames(&mut store.writer, &providers, started_at).await?;
+    let renames = provider_rename::rename_at_start(&mut store.writer, &config, started_at);
+    let previous_names = renames.await.map_err(SchedulerError::Write)?;
     let (newest_seq, reader, unchecked) =
         (store.writer.subscribe_newest_seq(), store.reader, store.quick_check_skipped);
     let (maintenance_tx, maintenance_rx) = mpsc::channel(4);
@@ -169,8 +171,10 @@ async fn serve(loaded: LoadedConfig, reloader: ConfigSource) -> Result<(), ExitE
     systemd::notify_ready(&handle);
 
     let maintenance = MaintenanceRunner::new(reader.clone(), maintenance_tx);
-    let mut reloader =
-        reloader.activate(config.clone(), maintenance).await.map_err(ExitError::io)?;
+    let mut reloader = reloader
+        .activate(config.clone(), previous_names, maintenance)
+        .await
+        .map_err(ExitError::io)?;
     loop {
         tokio::select! {
             signal = signals.recv() => {

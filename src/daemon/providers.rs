@@ -3,11 +3,10 @@
 //! Called at a start, on a reload and by `jobtrackd --check`. Building reads the secrets.
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
-use crate::job::{NotFoundTimeout, ProviderName, UtcTime};
+use crate::job::{NotFoundTimeout, ProviderName};
 use crate::policy::{Backoff, PollRule};
 use crate::provider::{self, BuildError};
-use crate::scheduler::{ConfiguredProvider, Providers, SchedulerError, provider_renames};
-use crate::store::{Batch, Writer};
+use crate::scheduler::{ConfiguredProvider, Providers};
 use crate::tracker::{PollPolicy, ProviderSettings};
 
 /// Builds all providers; reads their secrets.
@@ -16,35 +15,9 @@ pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> 
         let provider = provider::build(name, provider_config, config.store.statement)?;
         let settings = provider_settings(name, provider_config, provider.supports_list());
         let kind = provider_config.kind;
-        let (provider, formerly) = (provider.into(), provider_config.previous_names.clone());
-        Ok((
-            name.clone(),
-            ConfiguredProvider { kind, settings, provider, previous_names: formerly },
-        ))
+        Ok((name.clone(), ConfiguredProvider { kind, settings, provider: provider.into() }))
     });
     built.collect()
-}
-
-/// At a start, before the jobs are loaded. A name that must not be changed is no reason not to serve
-/// all others: its jobs wait, visibly, as those of a provider that is not configured.
-pub(super) async fn apply_renames(
-    writer: &mut Writer,
-    providers: &Providers,
-    now: UtcTime,
-) -> Result<(), SchedulerError> {
-    let renamings = provider_renames(providers);
-    if renamings.is_empty() {
-        return Ok(());
-    }
-    let batch = Batch { provider_renames: renamings, written_at: Some(now), ..Batch::default() };
-    let committed = writer.write(&batch).await?;
-    for renamed in &committed.applied_renames {
-        tracing::info!("{renamed}");
-    }
-    if let Some(conflict) = committed.rename_conflict {
-        tracing::error!("{conflict}; until then, and a reload, the jobs of former names wait");
-    }
-    Ok(())
 }
 
 fn provider_settings(

@@ -7,10 +7,10 @@ use crate::api::ReloadResponse;
 use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
 use crate::provider;
 use crate::scheduler::{CommandError, SchedulerHandle};
-use crate::store::AppliedRename;
 use crate::systemd;
 
 use super::maintenance_runner::MaintenanceRunner;
+use super::provider_rename::{PreviousNames, pending_renames};
 use super::providers;
 
 /// How the config was found. It holds the environment, and in it perhaps a key: no `Debug`.
@@ -23,6 +23,8 @@ pub(super) struct ConfigSource {
 pub(super) struct ConfigReloader {
     source: ConfigSource,
     current: Config,
+    /// The names that the start renamed; a reload renames nothing.
+    previous_names: PreviousNames,
     maintenance: MaintenanceRunner,
 }
 
@@ -40,12 +42,13 @@ impl ConfigSource {
     pub(super) async fn activate(
         self,
         current: Config,
+        previous_names: PreviousNames,
         mut maintenance: MaintenanceRunner,
     ) -> anyhow::Result<ConfigReloader> {
         let initial_run =
             maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
         maintenance.start(initial_run);
-        Ok(ConfigReloader { source: self, current, maintenance })
+        Ok(ConfigReloader { source: self, current, previous_names, maintenance })
     }
 }
 
@@ -77,21 +80,19 @@ impl ConfigReloader {
         } else {
             Some(self.maintenance.prepare(&new.maintenance).await?)
         };
-        let renamed = handle.configure(providers).await.map_err(|refusal| match refusal {
-            CommandError::Busy => {
-                "the jobs of former names could not be renamed in time; they may be \
-                              later; reload again"
-                    .to_owned()
-            }
-            refusal @ (CommandError::Storage(_)
+        handle.configure(providers).await.map_err(|error| match error {
+            CommandError::Busy => "the scheduler did not answer in time; reload again".to_owned(),
+            other @ (CommandError::Storage(_)
             | CommandError::ProviderNotConfigured(..)
             | CommandError::Upstream(_)
-            | CommandError::ShuttingDown) => refusal.to_string(),
+            | CommandError::ShuttingDown) => other.to_string(),
         })?;
         if let Some(maintenance) = maintenance {
             self.maintenance.start(maintenance);
         }
-        let answer = diff_configs(&self.current, &new, &renamed);
+        let mut answer = diff_configs(&self.current, &new);
+        let renames = pending_renames(&self.previous_names, &new, &handle.snapshot());
+        answer.needs_restart.extend(renames);
         // What needs a restart stays as it is, so that the next reload says so again.
         self.current = Config {
             store: StoreConfig { path: self.current.store.path.clone(), ..new.store },
@@ -104,14 +105,13 @@ impl ConfigReloader {
 
 /// What changed, on one line.
 fn summary(answer: &ReloadResponse) -> String {
-    let restart_notes =
-        answer.needs_restart.iter().map(|section| format!("{section} needs a restart"));
-    let lines: Vec<_> = answer.changed.iter().cloned().chain(restart_notes).collect();
+    let needs_restart = answer.needs_restart.iter().map(|what| format!("needs a restart: {what}"));
+    let lines: Vec<_> = answer.changed.iter().cloned().chain(needs_restart).collect();
     if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("; ") }
 }
 
-fn diff_configs(old: &Config, new: &Config, renamed: &[AppliedRename]) -> ReloadResponse {
-    let mut changed: Vec<_> = renamed.iter().map(ToString::to_string).collect();
+fn diff_configs(old: &Config, new: &Config) -> ReloadResponse {
+    let mut changed = Vec::new();
     if old.polling != new.polling {
         changed.push("polling changed".to_owned());
     }
@@ -120,16 +120,12 @@ fn diff_configs(old: &Config, new: &Config, renamed: &[AppliedRename]) -> Reload
     }
     for (name, provider) in &new.providers {
         match old.providers.get(name) {
-            None if renamed.iter().any(|one| one.to == *name) => {}
             None => changed.push(format!("provider {name} added")),
             Some(before) if before != provider => changed.push(format!("provider {name} changed")),
             Some(_) => {}
         }
     }
     for name in old.providers.keys().filter(|name| !new.providers.contains_key(name)) {
-        if new.providers.values().any(|successor| successor.previous_names.contains(name)) {
-            continue;
-        }
         changed.push(format!("provider {name} removed; its jobs wait"));
     }
     let mut needs_restart = Vec::new();

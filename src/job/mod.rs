@@ -11,6 +11,7 @@ mod id;
 mod not_found;
 mod similarity;
 mod state;
+mod state_filter;
 mod time;
 mod transition;
 
@@ -24,6 +25,7 @@ pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_l
 pub use not_found::{NotFoundStreak, NotFoundTimeout};
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, State};
+pub use state_filter::StateFilter;
 pub use time::{ClockReading, MonotonicTime, UtcTime};
 pub use transition::{
     CurrentState, LifecycleStep, LocalOutcome, RequestTimes, Transition, Verdict,

@@ -1,20 +1,21 @@
-//! Errands: requests to a provider that somebody ordered and that are no polls. They count on its
-//! budget, go at once, and change no job: what became of it is for the next poll to see.
+//! On-demand requests to providers that are not polls: cancels and connection checks.
+//!
+//! Each runs as a task and replies to its own caller. The scheduler reports its start and its end to
+//! the tracker, which counts it on the account's rate limit. It changes no job: a cancelled job's
+//! state is found by the next poll.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
 use crate::job::{ConnectionCheck, ProviderName, RemoteId};
-use crate::store::ProviderRename;
-use crate::tracker::Input;
+use crate::provider::Provider;
 
-use super::write_queue::ReplySender;
-use super::{CommandError, Scheduler};
+use super::error::CommandError;
+use super::handle::ReplySender;
 
-/// Those under way, and on whose budget. Each tells its own waiter what came of it.
 #[derive(Debug, Default)]
 pub(super) struct OnDemandRequests {
     tasks: JoinSet<()>,
@@ -22,12 +23,36 @@ pub(super) struct OnDemandRequests {
 }
 
 impl OnDemandRequests {
+    pub(super) fn start_cancel(
+        &mut self,
+        name: ProviderName,
+        provider: Arc<dyn Provider>,
+        id: RemoteId,
+        reply: ReplySender<()>,
+    ) {
+        self.start(name, async move {
+            let result = provider.cancel(&id, Clock::utc_now()).await;
+            let _ = reply.send(result.map_err(CommandError::Upstream));
+        });
+    }
+
+    pub(super) fn start_connection_check(
+        &mut self,
+        name: ProviderName,
+        provider: Arc<dyn Provider>,
+        reply: ReplySender<ConnectionCheck>,
+    ) {
+        self.start(name, async move {
+            let _ = reply.send(Ok(provider.check_connection(Clock::utc_now()).await));
+        });
+    }
+
     fn start(&mut self, name: ProviderName, request: impl Future<Output = ()> + Send + 'static) {
         let task = self.tasks.spawn(request);
         self.provider_by_task.insert(task.id(), name);
     }
 
-    /// Whose budget the next one that ends was on; none if none is under way.
+    /// The provider of the next request that ends, even by a panic; `None` if none is running.
     pub(super) async fn next_finished(&mut self) -> Option<ProviderName> {
         let id = match self.tasks.join_next_with_id().await? {
             Ok((id, ())) => id,
@@ -36,48 +61,8 @@ impl OnDemandRequests {
         self.provider_by_task.remove(&id)
     }
 
-    /// Those of a former name are on the budget of the name now.
-    pub(super) fn rename_providers(&mut self, ProviderRename { to, from, .. }: &ProviderRename) {
-        for name in self.provider_by_task.values_mut().filter(|name| from.contains(name)) {
-            name.clone_from(to);
-        }
-    }
-
-    /// Ends those under way; who waits for one is told that we end.
+    /// Aborts all requests; their callers receive [`CommandError::ShuttingDown`].
     pub(super) async fn shutdown(&mut self) {
         self.tasks.shutdown().await;
-    }
-}
-
-impl Scheduler {
-    /// Asks the provider to stop a job.
-    pub(super) fn start_cancel(&mut self, name: ProviderName, id: RemoteId, waiter: ReplySender) {
-        let Some(configured) = self.providers.get(&name) else {
-            let _ = waiter.send(Err(self.provider_not_configured(&name)));
-            return;
-        };
-        let provider = configured.provider.clone();
-        self.on_demand.start(name.clone(), async move {
-            let result = provider.cancel(&id, Clock::utc_now()).await;
-            let _ = waiter.send(result.map_err(CommandError::Upstream));
-        });
-        self.feed_tracker(Input::OnDemandRequestStarted(name));
-    }
-
-    /// Asks the provider whether all is well between us.
-    pub(super) fn start_connection_check(
-        &mut self,
-        name: ProviderName,
-        waiter: oneshot::Sender<Result<ConnectionCheck, CommandError>>,
-    ) {
-        let Some(configured) = self.providers.get(&name) else {
-            let _ = waiter.send(Err(self.provider_not_configured(&name)));
-            return;
-        };
-        let provider = configured.provider.clone();
-        self.on_demand.start(name.clone(), async move {
-            let _ = waiter.send(Ok(provider.check_connection(Clock::utc_now()).await));
-        });
-        self.feed_tracker(Input::OnDemandRequestStarted(name));
     }
 }

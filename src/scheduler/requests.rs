@@ -1,4 +1,4 @@
-//! The requests under way: each a task of its own, whose end becomes an input of the tracker.
+//! Polls and list requests in flight: each is a task, and its end is an input of the tracker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,14 +12,12 @@ use crate::job::{
 use crate::provider::Provider;
 use crate::tracker::{Input, ListRequest, PollRequest};
 
-/// What is asked for.
 #[derive(Debug)]
 pub(super) enum ProviderRequest {
     Poll(PollRequest),
     List(ListRequest),
 }
 
-/// What came back.
 #[derive(Debug)]
 enum ProviderResponse {
     Poll(Answer),
@@ -33,24 +31,23 @@ pub(super) struct InFlightRequests {
 }
 
 impl ProviderRequest {
-    /// Whom to ask.
     pub(super) fn provider(&self) -> &ProviderName {
         match self {
-            Self::Poll(question) => &question.provider,
-            Self::List(question) => &question.provider,
+            Self::Poll(request) => &request.provider,
+            Self::List(request) => &request.provider,
         }
     }
 }
 
 impl InFlightRequests {
-    /// Asks; a provider that is gone has no answer.
+    /// Sends a request. Without a provider, because a reload removed it, the answer is an error.
     pub(super) fn send(&mut self, request: ProviderRequest, provider: Option<Arc<dyn Provider>>) {
         let sent_at = Clock::utc_now();
         let not_configured =
             || ProviderError::new(ProviderErrorKind::Misconfigured, "not configured");
         let task = match &request {
-            ProviderRequest::Poll(question) => {
-                let id = question.remote_id.clone();
+            ProviderRequest::Poll(poll) => {
+                let id = poll.remote_id.clone();
                 self.tasks.spawn(async move {
                     ProviderResponse::Poll(match provider {
                         Some(provider) => provider.poll(&id, sent_at).await,
@@ -58,9 +55,9 @@ impl InFlightRequests {
                     })
                 })
             }
-            ProviderRequest::List(question) => {
-                let (window, jobs) = (question.window, question.jobs.len());
-                tracing::debug!(provider = %question.provider, ?window, "one page for {jobs} jobs");
+            ProviderRequest::List(list) => {
+                let (window, jobs) = (list.window, list.jobs.len());
+                tracing::debug!(provider = %list.provider, ?window, "list page requested for {jobs} jobs");
                 self.tasks.spawn(async move {
                     ProviderResponse::List(match provider {
                         Some(provider) => provider.list(&window, sent_at).await,
@@ -72,7 +69,7 @@ impl InFlightRequests {
         self.requests.insert(task.id(), (request, sent_at));
     }
 
-    /// The next one that is over; none if none is under way.
+    /// The answer of the next request that ends; `None` if none is in flight.
     pub(super) async fn next_completed(&mut self) -> Option<Input> {
         loop {
             let joined = self.tasks.join_next_with_id().await?;
@@ -82,7 +79,7 @@ impl InFlightRequests {
         }
     }
 
-    /// A panic while an answer is read is that request's failure, not our end.
+    /// A panic while a response is parsed is a failure of that request only.
     fn complete(
         &mut self,
         joined: Result<(task::Id, ProviderResponse), JoinError>,
@@ -93,43 +90,40 @@ impl InFlightRequests {
         };
         let (request, sent_at) = self.requests.remove(&id)?;
         let request_times = RequestTimes { sent_at, received_at: Clock::utc_now() };
-        let handler_panicked =
-            || ProviderError::new(ProviderErrorKind::Malformed, "the answer could not be handled");
+        let task_failed = || {
+            ProviderError::new(ProviderErrorKind::Malformed, "the response could not be handled")
+        };
         Some(match request {
-            ProviderRequest::Poll(question) => {
+            ProviderRequest::Poll(poll) => {
                 let answer = match response {
                     Some(ProviderResponse::Poll(answer)) => answer,
-                    Some(ProviderResponse::List(_)) | None => Answer::failed(handler_panicked()),
+                    Some(ProviderResponse::List(_)) | None => Answer::failed(task_failed()),
                 };
                 if let Err(error) = &answer.result {
-                    let (job, provider) = (question.job, &question.provider);
-                    tracing::debug!(%job, %provider, %error, "poll failed");
+                    let (job, provider) = (poll.job, &poll.provider);
+                    tracing::debug!(%job, %provider, %error, "poll of job {job} failed");
                 }
-                Input::PollAnswered(
-                    question.job,
-                    question.provider_index,
-                    request_times,
-                    Box::new(answer),
-                )
+                Input::PollAnswered(poll.job, poll.provider_index, request_times, Box::new(answer))
             }
-            ProviderRequest::List(question) => {
+            ProviderRequest::List(list) => {
                 let answer = match response {
-                    Some(ProviderResponse::List(listing)) => listing,
-                    Some(ProviderResponse::Poll(_)) | None => Answer::failed(handler_panicked()),
+                    Some(ProviderResponse::List(answer)) => answer,
+                    Some(ProviderResponse::Poll(_)) | None => Answer::failed(task_failed()),
                 };
                 if let Err(error) = &answer.result {
-                    let provider = &question.provider;
+                    let provider = &list.provider;
                     tracing::warn!(
                         %provider,
-                        "{provider}: no list, its jobs are asked one by one for a while: {error}"
+                        "list request to {provider} failed; its jobs are polled one by one for a \
+                         while: {error}"
                     );
                 }
-                Input::ListAnswered(question, request_times, Box::new(answer))
+                Input::ListAnswered(list, request_times, Box::new(answer))
             }
         })
     }
 
-    /// Drops what is under way.
+    /// Aborts all requests. Their jobs stay due as they were.
     pub(super) async fn shutdown(&mut self) {
         self.tasks.shutdown().await;
     }

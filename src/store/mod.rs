@@ -20,5 +20,5 @@ pub use ffi::sqlite_version;
 pub use maintenance::MaintenanceTask;
 pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations};
 pub use provider_rename::{AppliedRename, ProviderRename, RenameConflict};
-pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, StateFilter, TransitionRow};
+pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, TransitionRow};
 pub use writer::{WriteError, Writer};

@@ -47,12 +47,12 @@ pub enum OpenError {
         reason: String,
     },
     /// The database's directory does not exist and cannot be created.
-    #[error("cannot create {}: {}; set XDG_STATE_HOME or store.path", path.display(), source.kind())]
+    #[error("cannot create {}: {}; set XDG_STATE_HOME or store.path", path.display(), kind)]
     CreateDirectory {
         /// The directory.
         path: PathBuf,
-        /// The error of `mkdir`.
-        source: io::Error,
+        /// What `mkdir` reports.
+        kind: io::ErrorKind,
     },
     /// The disk or the directory refuses us.
     #[error("{}: {reason}", path.display())]
@@ -160,7 +160,10 @@ fn lock_directory(directory: &Path) -> Result<File, OpenError> {
             .mode(0o750)
             .create(directory)
             .and_then(|()| fs::set_permissions(directory, PermissionsExt::from_mode(0o750)))
-            .map_err(|source| OpenError::CreateDirectory { path: directory.to_owned(), source })?;
+            .map_err(|error| OpenError::CreateDirectory {
+                path: directory.to_owned(),
+                kind: error.kind(),
+            })?;
     }
     let file = File::open(directory).map_err(|error| context.io(&error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

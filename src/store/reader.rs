@@ -11,7 +11,7 @@ use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use crate::job::{
     CurrentState, Evidence, JobId, Labels, LifecycleStep, ProviderName, ProviderTimes, RemoteId,
-    SimilarityKeys, State, StoredJob, UtcTime,
+    SimilarityKeys, State, StateFilter, StoredJob, UtcTime,
 };
 
 /// Why a question to the database was not answered.
@@ -72,19 +72,6 @@ pub struct TransitionRow {
     pub observed_at: UtcTime,
     pub earliest_at: Option<UtcTime>,
     pub message: Option<String>,
-}
-
-/// A word of `state=`; several are joined by "or".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StateFilter {
-    /// Not over.
-    Active,
-    /// Over.
-    Terminal,
-    /// Over, and not well.
-    Unsuccessful,
-    /// Exactly this.
-    Exactly(State),
 }
 
 /// Which jobs; what is not set does not filter.
@@ -336,14 +323,8 @@ fn push_state_filter(query: &mut QueryBuilder<Sqlite>, column: &str, filters: &[
     if filters.is_empty() {
         return;
     }
-    let matching = State::ALL.into_iter().filter(|state| {
-        filters.iter().any(|filter| match filter {
-            StateFilter::Active => !state.is_terminal(),
-            StateFilter::Terminal => state.is_terminal(),
-            StateFilter::Unsuccessful => state.is_terminal() && *state != State::Succeeded,
-            StateFilter::Exactly(one) => state == one,
-        })
-    });
+    let matching =
+        State::ALL.into_iter().filter(|state| filters.iter().any(|filter| filter.matches(*state)));
     let matching: Vec<_> = matching.collect();
     // The partial index over jobs that are not over needs to be told so.
     if column == "j.state" && matching.iter().all(|state| !state.is_terminal()) {

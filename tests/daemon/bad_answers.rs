@@ -42,7 +42,7 @@ async fn assert_recovers(name: &str, fault: Fault) {
     assert_eq!(counts, "2|3|", "{name}: the failures are counted, a good answer clears the text");
     let states = db::query_rows(&home.database(), "SELECT to_state FROM history");
     assert_eq!(states, ["registered", "pending", "running", "succeeded"], "{name}");
-    assert!(!home.log().contains("standin-key"), "{name}: the key is in the log");
+    assert!(!home.log().contains("fake-api-key"), "{name}: the key is in the log");
 }
 
 /// While `fault` lasts, the job stands as it stood and says why.
@@ -54,7 +54,7 @@ async fn assert_state_unchanged(name: &str, fault: Fault, why: &str) {
     let polled = home.poll_job_1();
     assert!(polled.contains("\"state\":\"registered\""), "{name}: {polled}");
     assert!(polled.contains(why), "{name}: {polled}");
-    assert!(!polled.contains("standin-key"), "{name}: {polled}");
+    assert!(!polled.contains("fake-api-key"), "{name}: {polled}");
     assert!(!polled.contains(&dune.addr().port().to_string()), "{name}: a URL is in {polled}");
     assert_eq!(
         db::query_rows(&home.database(), "SELECT to_state FROM history"),
@@ -136,11 +136,11 @@ async fn assert_pauses_provider(name: &str, fault: Fault, why: &str) {
     assert!(waited.status.success(), "{name}: {}", home.log());
     let log = home.log();
     assert_eq!(
-        log.matches("refused; the provider").count(),
+        log.matches("request rejected; polling of").count(),
         1,
         "{name}: one line at the beginning\n{log}"
     );
-    assert_eq!(log.matches("answers again").count(), 1, "{name}: one line at the end\n{log}");
+    assert_eq!(log.matches("succeed again").count(), 1, "{name}: one line at the end\n{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,7 +126,7 @@ async fn one_rejected_cancel_does_not_stop_the_others() {
     let over = home.run_client(&["cancel", "1"]);
     let asked = cloud.request_count();
     assert_eq!(exit_code(&over), 1);
-    assert!(utf8(&over.stderr).contains("job 1 is over: cancelled"), "{}", utf8(&over.stderr));
+    assert!(utf8(&over.stderr).contains("job 1 is finished (cancelled)"), "{}", utf8(&over.stderr));
     assert_eq!(cloud.request_count(), asked, "nobody is asked about what is over");
 }
 
@@ -202,7 +202,7 @@ async fn check_reports_each_misconfigured_provider() {
         assert!(answer["advice"][0].as_str().is_some_and(|told| told.contains("auth")));
     }
     let people = utf8(&home.run_client(&["check", "lake"]).stdout);
-    assert!(people.starts_with("lake: credentials: HTTP 401: APIGW.0301"), "{people}");
+    assert!(people.starts_with("lake: credential rejected: HTTP 401: APIGW.0301"), "{people}");
     cloud.pause().await;
     let (answer, exit) = run_check(&home, "lake");
     assert_eq!((exit, &answer["finding"]), (1, &"unreachable".into()), "{answer}");

@@ -173,7 +173,7 @@ async fn adding_again_is_idempotent_and_updates_labels() {
         "a new job"
     );
     assert!(
-        home.run_client_ok(&["show", "dune/01LONG"]).starts_with("job               2"),
+        home.run_client_ok(&["show", "dune/01LONG"]).starts_with("job              2\n"),
         "the newest"
     );
 }

@@ -56,7 +56,7 @@ impl PlainUser {
     /// Starts the daemon; the client of the same user must find it, and its database be there.
     async fn assert_daemon_is_found(&self, env: &[(&str, &Path)], database: &Path) {
         let mut daemon = self.command("jobtrackd", env);
-        daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut daemon = daemon.spawn().expect("jobtrackd starts");
         let polling = async {
             loop {

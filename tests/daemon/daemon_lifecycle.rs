@@ -158,7 +158,7 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
     home.write_config(&elsewhere.replace("/state/", "/state2/"));
     let third = home.run_daemon_to_exit(&[]);
     assert!(
-        utf8(&third.stderr).contains("another jobtrackd listens there"),
+        utf8(&third.stderr).contains("another jobtrackd listens on this socket"),
         "{}",
         utf8(&third.stderr)
     );
@@ -168,7 +168,7 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
     std::fs::write(home.socket(), "precious").expect("a file");
     let refused = home.run_daemon_to_exit(&[]);
     assert_eq!(refused.status.code(), Some(74));
-    assert!(utf8(&refused.stderr).contains("is not a socket"), "{}", utf8(&refused.stderr));
+    assert!(utf8(&refused.stderr).contains("not a socket"), "{}", utf8(&refused.stderr));
     assert_eq!(std::fs::read_to_string(home.socket()).expect("it is still there"), "precious");
 }
 

@@ -1,4 +1,4 @@
-//! A job's whole way, as a user goes it: the real daemon, its socket, its database.
+//! The life of a job from `jobtrack add` to its end: the real daemon, its socket and its database.
 
 use std::time::Duration;
 
@@ -21,16 +21,16 @@ async fn a_job_is_tracked_to_its_end() {
         "requests_per_minute = 600\n[polling]\npolicy = \"backoff\"\nmax_interval = \"1s\"",
     );
     let _daemon = home.start();
-    let said = home.run_client_ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
-    assert_eq!(said.trim(), "1 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 added");
+    let added = home.run_client_ok(&["add", "dune", "01GBM4W2N0NMCGPZYW8AYK4YF1"]);
+    assert_eq!(added.trim(), "1 dune/01GBM4W2N0NMCGPZYW8AYK4YF1 added");
     let ended =
         home.run_client_ok(&["wait", "dune/01GBM4W2N0NMCGPZYW8AYK4YF1", "--timeout", "30s"]);
     assert!(ended.contains("succeeded"), "{ended}");
 
-    let steps =
+    let history =
         db::query_rows(&home.database(), "SELECT to_state, evidence, provider_state FROM history");
     assert_eq!(
-        steps,
+        history,
         [
             "registered|local|",
             "pending|observed|QUERY_STATE_PENDING",
@@ -38,8 +38,9 @@ async fn a_job_is_tracked_to_its_end() {
             "succeeded|observed|QUERY_STATE_COMPLETED",
         ]
     );
-    let runs = "SELECT state, pending_s, running_s, detection_delay_s BETWEEN 0 AND 1.5 FROM runs";
-    assert_eq!(db::query_rows(&home.database(), runs), ["succeeded|1.2|2.5|1"]);
+    let runs_sql =
+        "SELECT state, pending_s, running_s, detection_delay_s BETWEEN 0 AND 1.5 FROM runs";
+    assert_eq!(db::query_rows(&home.database(), runs_sql), ["succeeded|1.2|2.5|1"]);
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
     assert_eq!(dune.client_violations(), [""; 0]);
     dune.wait_for_requests(3, EVENT_TIMEOUT).await;

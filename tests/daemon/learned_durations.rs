@@ -37,7 +37,7 @@ async fn similarity_key_comes_from_the_user_else_the_provider() {
     assert!(
         home.run_client_ok(&["show", "2"])
             .lines()
-            .any(|line| line.contains("like") && line.contains("nightly"))
+            .any(|line| line.starts_with("similar to") && line.ends_with("nightly"))
     );
     let shown: serde_json::Value =
         serde_json::from_str(&home.run_client_ok(&["--json", "show", "1"])).expect("JSON");

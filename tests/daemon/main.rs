@@ -1,5 +1,5 @@
-//! Tests over HTTP and sockets: the real `jobtrackd` and the real `jobtrack` against the fake server,
-//! the providers' clients against the fake server, and the fake server itself.
+//! Tests over HTTP and sockets: the real `jobtrackd` and `jobtrack` against the fake server, the provider
+//! clients against the fake server, and the fake server itself.
 
 mod all_providers;
 mod bad_answers;
@@ -9,6 +9,7 @@ mod client_paths;
 mod config_check;
 mod config_example;
 mod daemon_lifecycle;
+mod docs;
 mod end_to_end;
 mod fake_server;
 mod learned_durations;

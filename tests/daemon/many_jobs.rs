@@ -1,5 +1,5 @@
-//! Two thousand jobs with lives of 1 to 60 s under one budget: each ends right, each history tells
-//! the life that the stand-in gave it, and no minute holds more requests than are allowed.
+//! Two thousand jobs that take 1 to 60 s under one rate limit: each stored history matches the job's script,
+//! and no minute has more requests than allowed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const JOB_COUNT: usize = 2000;
 const REQUESTS_PER_MINUTE: usize = 6000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_jobs_are_recorded_truly() {
+async fn two_thousand_jobs_are_recorded_correctly() {
     let dune = FakeServer::start().await;
     let mut random = fastrand::Rng::with_seed(7);
     let ids: Vec<_> = (0..JOB_COUNT).map(|n| format!("01JOB{n:05}")).collect();
@@ -37,25 +37,30 @@ async fn two_thousand_jobs_are_recorded_truly() {
     })
     .await
     .expect("the client ran");
-    assert_eq!(waited.status.code(), Some(1), "some failed: {}", home.log());
+    assert_eq!(
+        waited.status.code(),
+        Some(1),
+        "some jobs fail, so the exit code must be 1: {}",
+        home.log()
+    );
 
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
-    let mut told: HashMap<String, Vec<String>> = HashMap::new();
+    let mut recorded: HashMap<String, Vec<String>> = HashMap::new();
     let rows = "SELECT remote_id, to_state, coalesce(occurred_at, '') FROM history ORDER BY seq";
     for row in db::query_rows(&home.database(), rows) {
-        let (id, step) = row.split_once('|').expect("three columns");
-        told.entry(id.to_owned()).or_default().push(step.to_owned());
+        let (id, transition) = row.split_once('|').expect("three columns");
+        recorded.entry(id.to_owned()).or_default().push(transition.to_owned());
     }
-    assert_eq!(told.len(), JOB_COUNT);
+    assert_eq!(recorded.len(), JOB_COUNT);
     for (id, end) in &ends {
-        assert_eq!(told[id], expected_history(&dune.true_history(id), *end), "{id} {end:?}");
+        assert_eq!(recorded[id], expected_history(&dune.true_history(id), *end), "{id} {end:?}");
     }
-    let most = dune.max_requests_in_window(Duration::from_mins(1));
-    assert!(most <= REQUESTS_PER_MINUTE, "{most} requests in a minute");
+    let maximum = dune.max_requests_in_window(Duration::from_mins(1));
+    assert!(maximum <= REQUESTS_PER_MINUTE, "{maximum} requests in a minute");
     assert_eq!(dune.client_violations(), [""; 0]);
 }
 
-/// A life of 1 to 60 s, some of them without a start.
+/// Adds a job that takes 1 to 60 s and ends in a random way.
 fn add_random_job(dune: &FakeServer, id: &str, random: &mut fastrand::Rng) -> JobEnd {
     let total = Duration::from_millis(random.u64(1000..60_000));
     let pending = total.mul_f64(random.f64() * 0.6);
@@ -69,18 +74,18 @@ fn add_random_job(dune: &FakeServer, id: &str, random: &mut fastrand::Rng) -> Jo
         JobEnd::Canceled,
     ];
     let end = ends[random.usize(..ends.len())];
-    let life =
+    let script =
         JobScript::new().pending(pending).running(total.saturating_sub(pending)).ending_with(end);
-    dune.add_job(id, life);
+    dune.add_job(id, script);
     end
 }
 
-/// The states of a life and their true times, as the database must have them.
-fn expected_history(truth: &TrueHistory, end: JobEnd) -> Vec<String> {
-    let at = |at: Option<jiff::Timestamp>| {
-        at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
+/// The transitions that the database must have: state and time of each.
+fn expected_history(true_history: &TrueHistory, end: JobEnd) -> Vec<String> {
+    let sql_time = |time: Option<jiff::Timestamp>| {
+        time.map_or_else(String::new, |time| UtcTime::from_millis(time.as_millisecond()).to_sql())
     };
-    let last = match end {
+    let terminal_state = match end {
         JobEnd::Completed | JobEnd::CompletedPartial => "succeeded",
         JobEnd::Failed => "failed",
         JobEnd::Cancelled | JobEnd::Canceled => "cancelled",
@@ -88,8 +93,8 @@ fn expected_history(truth: &TrueHistory, end: JobEnd) -> Vec<String> {
     };
     vec![
         "registered|".to_owned(),
-        format!("pending|{}", at(Some(truth.submitted_at))),
-        format!("running|{}", at(truth.started_at)),
-        format!("{last}|{}", at(truth.ended_at)),
+        format!("pending|{}", sql_time(Some(true_history.submitted_at))),
+        format!("running|{}", sql_time(true_history.started_at)),
+        format!("{terminal_state}|{}", sql_time(true_history.ended_at)),
     ]
 }

@@ -78,21 +78,24 @@ async fn show_prints_next_poll_and_expected_end() {
 
     let row = |job: &str, key: &str| show_row(&home, job, key).unwrap_or_default();
     let next = row("dune/NEW", "next poll");
-    let promise = "s: no later than after half of its age, or 10 s, whatever the past says";
-    assert!(next.starts_with("in ") && next.ends_with(promise), "{next}");
-    let with_eight = "with 8 past runs of query 980708, median 3 min 20 s";
-    assert_eq!(row("dune/NEW", "compared"), with_eight);
-    let end = row("dune/NEW", "expected");
-    assert!(end.starts_with("end in about ") && end.contains(" min"), "{end}");
+    let reason = "s: maximum wait, 10 s or half the job's age, whichever is longer";
+    assert!(next.starts_with("in ") && next.ends_with(reason), "{next}");
+    let with_eight = "8 of \"query 980708\", median duration 3 min 20 s";
+    assert_eq!(row("dune/NEW", "similar runs"), with_eight);
+    let end = row("dune/NEW", "expected end");
+    assert!(end.starts_with("in about ") && end.contains(" min"), "{end}");
 
-    assert_eq!(row("dune/OTHER", "compared"), "with nothing: no past run is like it");
-    assert_eq!(show_row(&home, "dune/OTHER", "expected"), None);
+    assert_eq!(row("dune/OTHER", "similar runs"), "none yet");
+    assert_eq!(show_row(&home, "dune/OTHER", "expected end"), None);
 
-    assert_eq!(row("dune/OUTLIVED", "compared"), with_eight);
-    assert_eq!(row("dune/OUTLIVED", "expected"), "nothing: it takes longer than those runs did");
+    assert_eq!(row("dune/OUTLIVED", "similar runs"), with_eight);
+    assert_eq!(
+        row("dune/OUTLIVED", "expected end"),
+        "unknown: the job has outlasted the similar runs"
+    );
 
     assert_eq!(row("dune/PAST1", "next poll"), "-", "it is over");
-    assert_eq!(show_row(&home, "dune/PAST1", "compared"), None);
+    assert_eq!(show_row(&home, "dune/PAST1", "similar runs"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,29 +105,29 @@ async fn json_has_forecast_fields_and_lists_do_not() {
     let _daemon = home.start();
     record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["RIPE"]]);
 
-    let outlook = |job: &str| json_lines(&home, &["show", job]).remove(0)["forecast"].take();
+    let forecast = |job: &str| json_lines(&home, &["show", job]).remove(0)["forecast"].take();
     for job in ["9", "dune/NEW"] {
-        let outlook = outlook(job);
-        assert_eq!(outlook["reason"], "max_wait");
-        assert_eq!(outlook["similarity_key"], "query 980708");
-        assert_eq!(outlook["similar_run_count"], 8);
-        let number = |key: &str| outlook[key].as_f64().expect(key);
+        let forecast = forecast(job);
+        assert_eq!(forecast["reason"], "max_wait");
+        assert_eq!(forecast["similarity_key"], "query 980708");
+        assert_eq!(forecast["similar_run_count"], 8);
+        let number = |key: &str| forecast[key].as_f64().expect(key);
         assert!(
             (0.0..=PAST_RUN_DURATION.as_secs_f64()).contains(&number("next_poll_in_s")),
-            "{outlook}"
+            "{forecast}"
         );
-        assert!((199.0..201.0).contains(&number("similar_median_s")), "{outlook}");
-        assert!((100.0..220.0).contains(&number("expected_remaining_s")), "{outlook}");
+        assert!((199.0..201.0).contains(&number("similar_median_s")), "{forecast}");
+        assert!((100.0..220.0).contains(&number("expected_remaining_s")), "{forecast}");
     }
-    let other = outlook("dune/OTHER");
+    let other = forecast("dune/OTHER");
     assert_eq!(
         (other.get("similar_run_count"), other["expected_remaining_s"].clone()),
         (None, Value::Null)
     );
     // It may be over any moment.
-    let ripe = outlook("dune/RIPE");
+    let ripe = forecast("dune/RIPE");
     assert_eq!((&ripe["reason"], &ripe["price_s"]), (&"price".into(), &0.5.into()), "{ripe}");
-    assert_eq!(outlook("dune/PAST1"), Value::Null);
+    assert_eq!(forecast("dune/PAST1"), Value::Null);
     let listed = json_lines(&home, &["list"]);
     assert_eq!(listed.len(), 3);
     assert!(listed.iter().all(|job| job.get("forecast").is_none()), "{listed:?}");
@@ -138,10 +141,10 @@ async fn backoff_is_reported_as_the_reason() {
     let _daemon = home.start();
     record_past_runs_and_poll(&home, &[&["NEW"]]);
     let next = show_row(&home, "dune/NEW", "next poll").expect("a row");
-    assert!(next.ends_with(": the pause grows while nothing changes"), "{next}");
+    assert!(next.ends_with(": backoff, while the state does not change"), "{next}");
     // It is remembered whatever the rule is.
-    let with = show_row(&home, "dune/NEW", "compared").expect("a row");
-    assert!(with.starts_with("with 8 past runs of query 980708"), "{with}");
+    let with = show_row(&home, "dune/NEW", "similar runs").expect("a row");
+    assert!(with.starts_with("8 of \"query 980708\""), "{with}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,13 +168,13 @@ async fn wait_prints_the_expected_end() {
         line
     };
     let one = first_line(&["dune/NEW"]);
-    assert!(one.starts_with("expected end in about "), "{one}");
+    assert!(one.starts_with("expected end: in about "), "{one}");
     let two = first_line(&["dune/NEW", "dune/OTHER"]);
-    assert!(two.starts_with("expected end of 1 of 2 in about "), "{two}");
+    assert!(two.starts_with("expected end of 1 of 2 jobs: in about "), "{two}");
 
     let none = home.run_client(&["wait", "dune/OTHER", "--timeout", "1s"]);
     assert_eq!(none.status.code(), Some(124));
-    assert_eq!(utf8(&none.stderr), "not all of them are over in that time\n");
+    assert_eq!(utf8(&none.stderr), "timeout: not all jobs have ended\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +182,7 @@ async fn status_reports_the_detection_delay() {
     let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let daemon = home.start();
     assert_eq!(json_lines(&home, &["status"])[0]["providers"][0]["detection_delay_s"], Value::Null);
-    assert!(!home.run_client_ok(&["status"]).contains("on average"));
+    assert!(!home.run_client_ok(&["status"]).contains("mean detection delay"));
     record_past_runs_and_poll(&home, &[]);
     daemon
         .wait_for_status(&home, |status| !status["providers"][0]["detection_delay_s"].is_null())
@@ -188,6 +191,6 @@ async fn status_reports_the_detection_delay() {
     // They were over for minutes when they were added: nobody could have seen it sooner.
     assert!(late.expect("a number") < 100.0, "{late:?}");
     let status = home.run_client_ok(&["status"]);
-    let told = status.lines().find(|line| line.starts_with("dune: ends are seen "));
-    assert!(told.is_some_and(|line| line.ends_with(" late on average")), "{status}");
+    let printed = status.lines().find(|line| line.starts_with("dune: mean detection delay "));
+    assert!(printed.is_some_and(|line| line.ends_with('s')), "{status}");
 }

@@ -90,11 +90,11 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
         request_timeout: Duration::from_secs(1),
         supports_list: false,
     };
-    let (provider, formerly) = (Arc::new(PanickingProvider), Vec::new());
-    let known = ConfiguredProvider { kind: "dune", settings, provider, previous_names: formerly };
+    let provider = Arc::new(PanickingProvider);
+    let known = ConfiguredProvider { kind: "dune", settings, provider };
     let stop = CancellationToken::new();
     let running =
-        tokio::spawn(scheduler.run(Providers::from([(name.clone(), known)]), stop.clone()));
+        tokio::spawn(scheduler.run(Providers::from_iter([(name.clone(), known)]), stop.clone()));
     let wanted = |id: &str| JobSpec {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         provider: name.clone(),
@@ -110,7 +110,7 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     handle.poll_on_demand(cursed, EVENT_TIMEOUT).await.expect("asked again");
     let job = reader.job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
     assert!(!job.terminal && job.failed_polls >= 1, "{job:?}");
-    assert_eq!(job.last_poll_error.as_deref(), Some("the answer could not be handled"));
+    assert_eq!(job.last_poll_error.as_deref(), Some("the response could not be handled"));
     stop.cancel();
     running.await.expect("no panic of the core").expect("an ordered end");
 }
@@ -155,7 +155,7 @@ async fn fault_17_an_external_write_lock_delays_only_writes() {
     dune.wait_for_requests_for("01LONG", before + 10, EVENT_TIMEOUT).await;
     home.run_client_ok(&["list"]);
     daemon.wait_for_status(&home, |status| status["unwritten_changes"] == 1).await;
-    assert_eq!(home.log().matches("nothing can be written").count(), 1, "{}", home.log());
+    assert_eq!(home.log().matches("cannot write to the database").count(), 1, "{}", home.log());
     drop(operator.stdin.take());
     operator.wait().expect("the shell ends");
     assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success());
@@ -225,11 +225,7 @@ async fn a_rejected_write_does_not_block_others() {
     assert!(home.run_client_with_input(&["add", "dune", "-"], &ids.join("\n")).status.success());
     wait_for_query_value(&home, "SELECT count(*) FROM jobs WHERE state = 'succeeded'", "20").await;
     daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
-    assert!(
-        home.log().contains("job 21: what is to be written of it is refused"),
-        "{}",
-        home.log()
-    );
+    assert!(home.log().contains("rejected the update of job 21"), "{}", home.log());
     home.run_client_ok(&["add", "dune", "01AFTER"]);
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
 }

@@ -1,4 +1,5 @@
-//! A certificate that does not hold is a broken connection, never a reason to look away.
+//! TLS certificates of providers. An invalid certificate counts as a failed connection: it changes no job,
+//! and the key is never sent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 const EXECUTION_ID: &str = "01GBM4W2N0NMCGPZYW8AYK4YF1";
 
-/// Who vouches for a server.
 struct TestCertificateAuthority {
     params: CertificateParams,
     key: KeyPair,
@@ -31,7 +31,7 @@ impl TestCertificateAuthority {
         Self { params, key, pem }
     }
 
-    /// A server that speaks TLS under this name and passes all on to the stand-in.
+    /// Starts a TLS server with a certificate for `name` that forwards all connections to `dune`.
     async fn start_tls_proxy(
         &self,
         name: &str,
@@ -48,25 +48,25 @@ impl TestCertificateAuthority {
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
-            .expect("a server's settings");
+            .expect("a server config");
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let at = listener.local_addr().expect("an address");
+        let address = listener.local_addr().expect("an address");
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    let Ok(mut onward) = TcpStream::connect(dune).await else { return };
-                    let _ = copy_bidirectional(&mut stream, &mut onward).await;
+                    let Ok(mut upstream) = TcpStream::connect(dune).await else { return };
+                    let _ = copy_bidirectional(&mut stream, &mut upstream).await;
                 });
             }
         });
-        at
+        address
     }
 }
 
-/// A daemon that trusts `authority` alone and asks the server at `at` by the name `localhost`.
+/// Starts a daemon that trusts only `authority` and polls the server at this address as `localhost`.
 fn start_trusting_daemon(
     authority: &TestCertificateAuthority,
     server_address: SocketAddr,
@@ -88,8 +88,8 @@ async fn fault_36_a_valid_certificate_is_accepted() {
     let dune = FakeServer::start().await;
     dune.add_job(EXECUTION_ID, JobScript::new().ending_with(JobEnd::Completed));
     let authority = TestCertificateAuthority::new();
-    let at = authority.start_tls_proxy("localhost", 2099, dune.addr()).await;
-    let (home, _daemon) = start_trusting_daemon(&authority, at);
+    let address = authority.start_tls_proxy("localhost", 2099, dune.addr()).await;
+    let (home, _daemon) = start_trusting_daemon(&authority, address);
     home.run_client_ok(&["add", "dune", EXECUTION_ID]);
     assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
 }
@@ -98,15 +98,19 @@ async fn fault_36_a_valid_certificate_is_accepted() {
 async fn fault_36_an_invalid_certificate_changes_nothing() {
     let dune = FakeServer::start().await;
     dune.add_job(EXECUTION_ID, JobScript::new().ending_with(JobEnd::Completed));
-    let (authority, stranger) = (TestCertificateAuthority::new(), TestCertificateAuthority::new());
+    let (authority, other_authority) =
+        (TestCertificateAuthority::new(), TestCertificateAuthority::new());
     let cases = [
         ("expired", authority.start_tls_proxy("localhost", 2021, dune.addr()).await),
-        ("another host's", authority.start_tls_proxy("example.org", 2099, dune.addr()).await),
-        ("nobody's we know", stranger.start_tls_proxy("localhost", 2099, dune.addr()).await),
+        ("for another host", authority.start_tls_proxy("example.org", 2099, dune.addr()).await),
+        (
+            "from an unknown authority",
+            other_authority.start_tls_proxy("localhost", 2099, dune.addr()).await,
+        ),
         ("no TLS at all", dune.addr()),
     ];
-    for (case, at) in cases {
-        let (home, daemon) = start_trusting_daemon(&authority, at);
+    for (case, address) in cases {
+        let (home, daemon) = start_trusting_daemon(&authority, address);
         home.run_client_ok(&["add", "dune", EXECUTION_ID]);
         daemon
             .wait_for_status(&home, |status| {
@@ -115,13 +119,9 @@ async fn fault_36_an_invalid_certificate_changes_nothing() {
             .await;
         let polled = home.poll_job_1();
         assert!(polled.contains("\"state\":\"registered\""), "{case}: {polled}");
-        let why = db::query_value(&home.database(), "SELECT last_poll_error FROM jobs");
-        let said = if case == "no TLS at all" { "Connect" } else { "invalid peer certificate" };
-        assert!(why.contains(said), "{case}: {why}");
+        let error = db::query_value(&home.database(), "SELECT last_poll_error FROM jobs");
+        let expected = if case == "no TLS at all" { "Connect" } else { "invalid peer certificate" };
+        assert!(error.contains(expected), "{case}: {error}");
     }
-    assert_eq!(
-        dune.credentials_seen(),
-        [""; 0],
-        "the key went out under a certificate that does not hold"
-    );
+    assert_eq!(dune.credentials_seen(), [""; 0], "the key was sent despite an invalid certificate");
 }

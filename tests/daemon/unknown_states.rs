@@ -33,7 +33,7 @@ async fn an_unknown_state_is_listed_until_mapped_in_the_config() {
     wait_for_query_value(&home, "SELECT state FROM jobs", "unknown").await;
     wait_for_unknown_states(&daemon, &home, &["QUERY_STATE_DAYDREAMING"]).await;
     let told = home.run_client_ok(&["status"]);
-    assert!(told.contains("words that are not known: QUERY_STATE_DAYDREAMING"), "{told}");
+    assert!(told.contains("unknown states reported: QUERY_STATE_DAYDREAMING"), "{told}");
     let logged = || home.log().matches("a state that is not known").count();
     assert_eq!(logged(), 1, "{}", home.log());
 

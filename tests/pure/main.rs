@@ -6,6 +6,7 @@
 
 mod architecture;
 mod config;
+mod fault_list;
 mod job_transitions;
 mod policy;
 mod polling;

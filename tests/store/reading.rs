@@ -1,7 +1,7 @@
 //! What the reader finds: each filter by itself and together, page by page.
 
-use jobtrack::job::{JobId, LocalOutcome, NewJob, ObservedState, State};
-use jobtrack::store::{HistoryFilter, JobFilter, StateFilter, Store};
+use jobtrack::job::{JobId, LocalOutcome, NewJob, ObservedState, State, StateFilter};
+use jobtrack::store::{HistoryFilter, JobFilter, Store};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{

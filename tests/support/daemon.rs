@@ -1,4 +1,6 @@
-//! The real `jobtrackd`, in a temporary directory of its own, and the real `jobtrack` beside it.
+//! Runs the real `jobtrackd` and `jobtrack` in a temporary directory.
+//!
+//! Every wait has a deadline, and the processes get a clean environment.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,7 +18,7 @@ use tempfile::TempDir;
 
 use super::EVENT_TIMEOUT;
 
-/// The directory of a daemon: config, database, socket, log. Outlives its daemons.
+/// The directory of a daemon: config, database, socket, log. Several daemons may use it in turn.
 pub struct DaemonHome {
     dir: TempDir,
 }
@@ -28,21 +30,20 @@ pub struct Daemon {
 }
 
 impl DaemonHome {
-    /// With a provider `dune` at `base_url`, and `more` at the end of the config.
+    /// Creates the directory with a config; see [`Self::configure`].
     pub fn new(base_url: &str, extra_toml: &str) -> Self {
         let home = Self::without_config();
         home.configure(base_url, extra_toml);
         home
     }
 
-    /// Without a config.
     pub fn without_config() -> Self {
         Self { dir: TempDir::with_prefix("jobtrack-").expect("a temporary directory") }
     }
 
-    /// Writes the config anew.
+    /// Writes a config with a provider `dune` at `base_url`, followed by `extra_toml`.
     pub fn configure(&self, base_url: &str, extra_toml: &str) {
-        self.write_secret("key", "standin-key\n");
+        self.write_secret("key", "fake-api-key\n");
         let dir = self.dir.path().display();
         let text = format!(
             "[store]\npath = \"{dir}/state/jobtrack.db\"\n\
@@ -53,14 +54,13 @@ impl DaemonHome {
         self.write_config(&text);
     }
 
-    /// Writes a file that only we can read.
+    /// Writes a file with mode 0600, as the daemon requires for secrets.
     pub fn write_secret(&self, name: &str, content: &str) {
-        std::fs::write(self.path(name), content).expect("a secret's file");
+        std::fs::write(self.path(name), content).expect("a secret file can be written");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(self.path(name), mode).expect("a secret's mode");
+        std::fs::set_permissions(self.path(name), mode).expect("its mode can be set");
     }
 
-    /// Writes this text as the config.
     pub fn write_config(&self, text: &str) {
         std::fs::write(self.path("config.toml"), text).expect("the config file");
     }
@@ -77,12 +77,12 @@ impl DaemonHome {
         self.path("run/control.sock")
     }
 
-    /// All that the daemons of this home have logged.
+    /// The log of all daemons that ran in this directory.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// `jobtrackd`, to be started with more arguments or another environment.
+    /// The command `jobtrackd`; callers may add arguments or change the environment.
     pub fn daemon_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrackd"));
         isolate_env(&mut command).arg("--config").arg(self.path("config.toml"));
@@ -96,11 +96,11 @@ impl DaemonHome {
         daemon
     }
 
-    /// Starts a command of [`Home::command`], without waiting.
+    /// Starts a command made by [`Self::daemon_command`], without waiting until it is ready.
     pub fn spawn(&self, mut command: Command) -> Daemon {
         let socket_path = self.path(&format!("notify-{}", fastrand::u64(..)));
-        let notices = UnixDatagram::bind(&socket_path).expect("a socket for notifications");
-        notices.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
+        let notify_socket = UnixDatagram::bind(&socket_path).expect("a socket for notifications");
+        notify_socket.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
         let log = File::options().create(true).append(true).open(self.path("log"));
         let child = command
             .env("NOTIFY_SOCKET", &socket_path)
@@ -109,39 +109,37 @@ impl DaemonHome {
             .stderr(log.expect("the log file"))
             .spawn()
             .expect("jobtrackd starts");
-        Daemon { child, notify_socket: notices }
+        Daemon { child, notify_socket }
     }
 
-    /// Runs `jobtrackd` to its end, which must come by itself.
+    /// Runs `jobtrackd` with these arguments until it exits by itself.
     pub fn run_daemon_to_exit(&self, arguments: &[&str]) -> Output {
         let mut command = self.daemon_command();
         command.args(arguments);
         run_with_timeout(&mut command, "", EVENT_TIMEOUT)
     }
 
-    /// Runs the client to its end.
     pub fn run_client<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Output {
         self.run_client_with_input(arguments, "")
     }
 
-    /// Runs the client with this on its standard input.
     pub fn run_client_with_input<I: AsRef<OsStr>>(&self, arguments: &[I], input: &str) -> Output {
         run_with_timeout(&mut self.client_command(arguments), input, EVENT_TIMEOUT)
     }
 
-    /// Runs the client, which must succeed; what it printed.
+    /// Runs the client, which must succeed, and returns its standard output.
     pub fn run_client_ok<I: AsRef<OsStr>>(&self, arguments: &[I]) -> String {
         let output = self.run_client(arguments);
         assert!(output.status.success(), "{}\n{}", utf8(&output.stderr), self.log());
         utf8(&output.stdout)
     }
 
-    /// Job 1 after a poll by hand, however that went.
+    /// Polls job 1 on demand and returns the printed JSON, whether the poll succeeded or not.
     pub fn poll_job_1(&self) -> String {
         utf8(&self.run_client(&["--json", "poll", "1"]).stdout)
     }
 
-    /// The client, to be started.
+    /// The command `jobtrack` with these arguments.
     pub fn client_command<I: AsRef<OsStr>>(&self, arguments: &[I]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrack"));
         isolate_env(&mut command).arg("--socket").arg(self.socket()).args(arguments);
@@ -154,16 +152,16 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Waits for a notification of the daemon's that has this in it.
+    /// Waits until the daemon sends systemd a notification that contains this text.
     pub fn wait_for_notification(&self, notification: &str, home: &DaemonHome) {
         let mut buffer = [0; 4096];
         loop {
             let size = match self.notify_socket.recv(&mut buffer) {
-                // A socket with a deadline is not asked again by itself after a signal.
+                // The standard library does not retry an interrupted `recv`.
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                size => {
-                    size.unwrap_or_else(|e| panic!("no {notification} came: {e}\n{}", home.log()))
-                }
+                size => size.unwrap_or_else(|e| {
+                    panic!("no notification {notification}: {e}\n{}", home.log())
+                }),
             };
             if utf8(&buffer[..size]).contains(notification) {
                 return;
@@ -171,7 +169,7 @@ impl Daemon {
         }
     }
 
-    /// Waits until the daemon's `status` is such; it is published anew several times a second.
+    /// Requests the daemon's status until it satisfies `predicate`.
     pub async fn wait_for_status(
         &self,
         home: &DaemonHome,
@@ -192,22 +190,22 @@ impl Daemon {
 
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("the daemon lives");
+        kill_process(pid, signal).expect("the daemon runs");
     }
 
-    /// `kill -9`.
+    /// Kills the daemon with SIGKILL and reaps it.
     pub fn kill(mut self) {
-        self.child.kill().expect("the daemon lives");
-        self.child.wait().expect("it ends");
+        self.child.kill().expect("the daemon runs");
+        self.child.wait().expect("the daemon exits");
     }
 
-    /// SIGTERM, and its end.
+    /// Sends SIGTERM and waits until the daemon exits.
     pub fn stop(self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait_for_exit()
     }
 
-    /// Its end, which must come by itself.
+    /// Waits until the daemon exits by itself.
     pub fn wait_for_exit(mut self) -> ExitStatus {
         wait_with_timeout(&mut self.child, EVENT_TIMEOUT)
     }
@@ -220,7 +218,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Nothing of the tester's own environment reaches what is tested.
+/// Clears the environment, so that variables of the caller do not affect the programs under test.
 fn isolate_env(command: &mut Command) -> &mut Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).env("RUST_BACKTRACE", "1")
@@ -237,14 +235,17 @@ fn wait_with_timeout(child: &mut Child, timeout: Duration) -> ExitStatus {
             let _ = kill_process(pid, Signal::KILL);
         }
     });
-    let status = child.wait().expect("it ends");
+    let status = child.wait().expect("the process can be waited for");
     drop(exited_tx);
-    watchdog.join().expect("the guard ends");
-    assert!(status.signal() != Some(9), "it did not end within {timeout:?}");
+    watchdog.join().expect("the watchdog ends");
+    assert!(
+        status.signal() != Some(9),
+        "the process was killed, or did not exit within {timeout:?}"
+    );
     status
 }
 
-/// Runs a program to its end, which must come in time.
+/// Runs a program until it exits, which it must do within `timeout`.
 pub fn run_with_timeout(command: &mut Command, input: &str, timeout: Duration) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
@@ -268,12 +269,11 @@ pub fn run_with_timeout(command: &mut Command, input: &str, timeout: Duration) -
     let status = wait_with_timeout(&mut child, timeout);
     stdin_writer.join().expect("the input was written");
     let join_reader = |thread: thread::JoinHandle<std::io::Result<Vec<u8>>>| {
-        thread.join().expect("the output was read").expect("the pipe is whole")
+        thread.join().expect("the output was read").expect("the pipe can be read")
     };
     Output { status, stdout: join_reader(stdout), stderr: join_reader(stderr) }
 }
 
-/// Bytes that must be text.
 pub fn utf8(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
@@ -283,7 +283,7 @@ pub fn path_arg(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Waits until a query of the database, in another process, has this answer.
+/// Waits until a database query in another process returns this value.
 pub async fn wait_for_query_value(home: &DaemonHome, sql: &str, expected: &str) {
     let polling = async {
         while super::db::query_value(&home.database(), sql) != expected {

@@ -1,4 +1,4 @@
-//! Jobs and their moves, as the scheduler hands them to the store.
+//! Jobs, observations and changes in the form in which the scheduler passes them to the store.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,28 +13,28 @@ use jobtrack::job::{
 };
 use jobtrack::store::{Batch, CommitReport, Store};
 
-/// A time in SQLite's own form.
+/// Parses a time in the format of the database.
 pub fn utc(text: &str) -> UtcTime {
-    UtcTime::parse_sql(text).unwrap_or_else(|| panic!("{text} is a time"))
+    UtcTime::parse_sql(text).unwrap_or_else(|| panic!("{text} is not a time"))
 }
 
-/// Waits until nobody holds the lock of a closed store's directory: a process that another test
-/// starts has all locks of this one until it becomes its program.
+/// Waits until the lock on a closed store's directory is free. A child process that another test forks
+/// inherits this process's locks and holds them until its `exec`.
 pub fn wait_for_lock_release(path: &Path) {
     let directory = path.parent().expect("a directory");
     if let Ok(directory) = File::open(directory) {
-        flock(&directory, FlockOperation::LockExclusive).expect("the lock");
-        flock(&directory, FlockOperation::Unlock).expect("no lock");
+        flock(&directory, FlockOperation::LockExclusive).expect("the directory can be locked");
+        flock(&directory, FlockOperation::Unlock).expect("it can be unlocked");
     }
 }
 
-/// The store of this path, which must open.
+/// Opens the store; panics if that fails.
 pub async fn open_store(path: &Path) -> Store {
     wait_for_lock_release(path);
     Store::open(path).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What was committed of a batch, which must be.
+/// Writes a batch; panics if that fails.
 pub async fn write_batch(store: &mut Store, batch: &Batch) -> CommitReport {
     store.writer.write(batch).await.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -44,18 +44,18 @@ pub fn add_batch(jobs: impl IntoIterator<Item = NewJob>) -> Batch {
     Batch { new_jobs: jobs.into_iter().collect(), ..Batch::default() }
 }
 
-/// A batch that only moves jobs.
+/// A batch that only changes jobs.
 pub fn change_batch(changes: impl IntoIterator<Item = Change>) -> Batch {
     Batch { changes: changes.into_iter().collect(), ..Batch::default() }
 }
 
-/// Registers one job; as it then stands.
+/// Registers one job and returns it as stored.
 pub async fn register_job(store: &mut Store, remote_id: &str) -> StoredJob {
     let committed = write_batch(store, &add_batch([new_job(remote_id)])).await;
     committed.registered.into_iter().next().expect("one job").job
 }
 
-/// A job of the provider `dune`, registered at noon.
+/// A job of the provider `dune`, registered at noon of 2026-11-21.
 pub fn new_job(remote_id: &str) -> NewJob {
     NewJob {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
@@ -74,7 +74,7 @@ pub fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
     Labels::try_from(BTreeMap::from(pairs)).expect("labels")
 }
 
-/// What an answer says, and nothing more.
+/// An observation with nothing but a state.
 pub fn observation(state: ObservedState, provider_state: &str) -> Observation {
     let (times, message) = (ProviderTimes::default(), None);
     Observation {
@@ -89,55 +89,55 @@ pub fn observation(state: ObservedState, provider_state: &str) -> Observation {
     }
 }
 
-/// The change that this answer makes of a job; the question was sent a tenth of a second before.
+/// The change that an observation makes to a job; its request was sent 100 ms before `received_at`.
+/// Panics if the observation causes no transition.
 pub fn change_from_observation(
     job: &StoredJob,
     observation: &Observation,
-    answered_at: UtcTime,
+    received_at: UtcTime,
 ) -> Change {
-    let sent_at = answered_at.minus(std::time::Duration::from_millis(100));
+    let sent_at = received_at.minus(std::time::Duration::from_millis(100));
     match evaluate_observation(
         &job.current_state,
         observation,
-        RequestTimes { sent_at, received_at: answered_at },
+        RequestTimes { sent_at, received_at },
     ) {
         Verdict::Transitions(rows) => build_change(job, rows),
         other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => {
-            panic!("it does not move: {other:?}")
+            panic!("no transition: {other:?}")
         }
     }
 }
 
-/// The change that we make of a job ourselves.
+/// The change that ends a job by a local decision. Panics if the job is terminal.
 pub fn change_from_local_outcome(job: &StoredJob, outcome: LocalOutcome, now: UtcTime) -> Change {
-    let row = local_end_transition(&job.current_state, outcome, now, "on request".to_owned());
-    build_change(job, vec![row.expect("it is not over")])
+    let transition =
+        local_end_transition(&job.current_state, outcome, now, "on request".to_owned());
+    build_change(job, vec![transition.expect("the job is unfinished")])
 }
 
-fn build_change(job: &StoredJob, rows: Vec<Transition>) -> Change {
-    let after = state_after(&job.current_state, &rows);
-    let (expected, expected_word) =
-        (job.current_state.state, job.current_state.provider_state.clone());
+fn build_change(job: &StoredJob, transitions: Vec<Transition>) -> Change {
+    let new_state = state_after(&job.current_state, &transitions);
     Change {
         duration_sample: None,
         job: job.id,
-        expected_state: expected,
-        expected_provider_state: expected_word,
-        transitions: rows,
-        new_state: after,
+        expected_state: job.current_state.state,
+        expected_provider_state: job.current_state.provider_state.clone(),
+        transitions,
+        new_state,
         poll_record: None,
     }
 }
 
-fn state_after(standing: &CurrentState, rows: &[Transition]) -> CurrentState {
-    let mut after = standing.clone();
-    for row in rows {
-        after.apply(row);
+fn state_after(current_state: &CurrentState, transitions: &[Transition]) -> CurrentState {
+    let mut after = current_state.clone();
+    for transition in transitions {
+        after.apply(transition);
     }
     after
 }
 
-/// The bookkeeping of a first poll that told nothing.
+/// The record of a first poll that changed nothing.
 pub fn poll_record(job: &StoredJob, polled_at: UtcTime) -> PollRecord {
     PollRecord {
         job: job.id,

@@ -1,8 +1,9 @@
-//! The only home of fixtures: a daemon in a temporary directory, its client, its database.
+//! Fixtures shared by the test binaries: a daemon in a temporary directory, its client, its database, and
+//! the fake server.
 //!
-//! A test waits for an event (a notification, an answer, a transition on the event stream), with one
-//! deadline; nothing here sleeps.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+//! Tests wait for an event (a notification, a request, a committed transition) with one deadline; no
+//! fixture sleeps.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod daemon;
 pub mod db;
@@ -11,14 +12,14 @@ pub mod jobs;
 
 use std::time::Duration;
 
-/// For everything that should happen at once; only a defect ever waits so long.
+/// The deadline for events that normally happen within a second or two.
 pub const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Settings of a provider that is asked often, for lives of a second.
+/// Settings of a provider whose jobs take about a second.
 pub const FAST_POLLING_TOML: &str = "requests_per_minute = 3000\npolicy = \"backoff\"\nmin_interval = \"100ms\"\nmax_interval = \"200ms\"";
 
-/// Runs `what`; what it returned, and how long it took.
-#[allow(clippy::disallowed_methods, reason = "a test is an edge")]
+/// Runs `action` and measures its duration.
+#[expect(clippy::disallowed_methods, reason = "measures real time")]
 pub fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
     let started = std::time::Instant::now();
     let result = action();

@@ -1,5 +1,5 @@
-//! `kill -9` at a hundred random moments, during adds and polls: nothing that was acknowledged and
-//! nothing that a reader saw is ever gone, and all goes on after each restart.
+//! Kills the daemon with SIGKILL at a hundred random moments, during adds and polls. Nothing that was
+//! acknowledged and nothing that another process read is lost, and each restart resumes all work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use jobtrack::api::{AddOutcome, AddRequest, AddRequestEntry, Client};
 
 const KILLS: usize = 100;
 
-/// What the daemons have acknowledged, by remote id.
+/// The job ids that the daemons acknowledged, by remote id.
 type AcknowledgedJobs = BTreeMap<String, i64>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,22 +24,23 @@ async fn fault_01_02_a_hundred_kills_lose_nothing() {
         "requests_per_minute = 30000\npolicy = \"backoff\"\nmax_interval = \"1s\"\nmin_interval = \"100ms\"",
     ));
     let mut random = fastrand::Rng::with_seed(11);
-    let next = Arc::new(AtomicUsize::new(0));
+    let next_job = Arc::new(AtomicUsize::new(0));
     let mut acknowledged = AcknowledgedJobs::new();
     let mut seen: BTreeMap<i64, String> = BTreeMap::new();
 
     for _ in 0..KILLS {
         let daemon = home.start();
-        let adding = tokio::spawn(add_until_daemon_exits(dune.clone(), home.clone(), next.clone()));
+        let adding =
+            tokio::spawn(add_until_daemon_exits(dune.clone(), home.clone(), next_job.clone()));
         let reading = tokio::spawn(read_until_new_transitions(home.clone(), seen.len()));
-        // Not a wait for something: the random moment is the point.
+        // This sleep does not wait for an event: it makes the moment of the kill random.
         tokio::time::sleep(Duration::from_millis(random.u64(5..250))).await;
         daemon.kill();
-        for (id, number) in adding.await.expect("the adder ends") {
-            let before = acknowledged.insert(id.clone(), number);
+        for (id, job_id) in adding.await.expect("the adding task ends") {
+            let previous = acknowledged.insert(id.clone(), job_id);
             assert!(
-                before.is_none_or(|before| before == number),
-                "{id}: {before:?}, then {number}"
+                previous.is_none_or(|previous| previous == job_id),
+                "{id} was acknowledged as {previous:?}, then as {job_id}"
             );
         }
         reading.abort();
@@ -51,40 +52,44 @@ async fn fault_01_02_a_hundred_kills_lose_nothing() {
     }
 
     let _daemon = home.start();
-    assert!(acknowledged.len() > KILLS, "too few adds to show anything: {}", acknowledged.len());
+    assert!(
+        acknowledged.len() > KILLS,
+        "too few jobs were added for a meaningful test: {}",
+        acknowledged.len()
+    );
     let names: Vec<_> = acknowledged.keys().map(|id| format!("dune/{id}")).collect();
     let waited = home.run_client_with_input(&["wait", "-", "--timeout", "25s"], &names.join("\n"));
     assert!(waited.status.success(), "{}", home.run_client_ok(&["status"]));
     assert_nothing_lost(&home, &acknowledged, &seen);
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
     assert_eq!(db::query_value(&home.database(), "PRAGMA integrity_check"), "ok");
-    // Each add is sent twice, so that it also meets what a lost acknowledgement left behind.
-    let twice = "SELECT count(*) - count(DISTINCT remote_id) FROM jobs";
-    assert_eq!(db::query_value(&home.database(), twice), "0");
+    // Each job is added twice, so that an add also follows one whose acknowledgement was lost.
+    let duplicates = "SELECT count(*) - count(DISTINCT remote_id) FROM jobs";
+    assert_eq!(db::query_value(&home.database(), duplicates), "0");
 }
 
-/// Adds jobs, twice each, until the daemon is gone.
+/// Adds each job twice until the daemon is gone. Returns the acknowledged ids.
 async fn add_until_daemon_exits(
     dune: Arc<FakeServer>,
     home: Arc<DaemonHome>,
-    next: Arc<AtomicUsize>,
+    next_job: Arc<AtomicUsize>,
 ) -> Vec<(String, i64)> {
     let mut acknowledged = Vec::new();
-    // A steady trickle: the kills must meet adds and polls alike, and all must end in the end.
-    let mut trickle = tokio::time::interval(Duration::from_millis(10));
+    // Paced, so that kills hit polls as well as adds, and all jobs end within the test.
+    let mut interval = tokio::time::interval(Duration::from_millis(10));
     let client = Client::open(Some(&home.socket())).expect("a client");
     loop {
-        trickle.tick().await;
-        let first = next.fetch_add(2, Ordering::Relaxed);
-        // The last ids of the batch before come again.
+        interval.tick().await;
+        let first = next_job.fetch_add(2, Ordering::Relaxed);
+        // The ids of the previous batch are added again.
         let ids: Vec<_> =
             (first.saturating_sub(2)..first + 2).map(|n| format!("01JOB{n:06}")).collect();
         for id in &ids[ids.len() - 2..] {
-            let life = JobScript::starting_at_first_request()
+            let script = JobScript::starting_at_first_request()
                 .pending(Duration::from_millis(100))
                 .running(Duration::from_millis(300))
                 .ending_with(JobEnd::Completed);
-            dune.add_job(id, life);
+            dune.add_job(id, script);
         }
         let jobs = ids.iter().map(|id| AddRequestEntry {
             similar_to: None,
@@ -93,17 +98,17 @@ async fn add_until_daemon_exits(
             labels: BTreeMap::new(),
             give_up_after: None,
         });
-        let Ok(answer) = client.add(&AddRequest { jobs: jobs.collect() }).await else {
+        let Ok(response) = client.add(&AddRequest { jobs: jobs.collect() }).await else {
             return acknowledged;
         };
-        for job in answer.jobs {
+        for job in response.jobs {
             assert_ne!(job.outcome, AddOutcome::Rejected, "{:?}", job.error);
-            acknowledged.push((job.remote_id, job.id.expect("it is registered").0));
+            acknowledged.push((job.remote_id, job.id.expect("an accepted job has an id").0));
         }
     }
 }
 
-/// Reads the history over and over, beside the living daemon.
+/// Reads the transitions repeatedly while the daemon runs, until more than 20 new ones exist.
 async fn read_until_new_transitions(
     home: Arc<DaemonHome>,
     row_count: usize,
@@ -111,7 +116,7 @@ async fn read_until_new_transitions(
     loop {
         let reader = home.clone();
         let rows = tokio::task::spawn_blocking(move || transitions(&reader)).await;
-        let rows = rows.expect("sqlite3 reads beside the daemon");
+        let rows = rows.expect("sqlite3 reads while the daemon runs");
         if rows.len() > row_count + 20 {
             return rows;
         }
@@ -128,19 +133,22 @@ fn transitions(home: &DaemonHome) -> BTreeMap<i64, String> {
         .collect()
 }
 
-/// All that was acknowledged, and all that was read, is there, word for word.
+/// Asserts that every acknowledged job and every transition that was read exists unchanged.
 fn assert_nothing_lost(
     home: &DaemonHome,
     acknowledged: &AcknowledgedJobs,
     seen: &BTreeMap<i64, String>,
 ) {
-    let there: BTreeSet<_> =
+    let stored: BTreeSet<_> =
         db::query_rows(&home.database(), "SELECT remote_id, id FROM jobs").into_iter().collect();
-    for (id, number) in acknowledged {
-        assert!(there.contains(&format!("{id}|{number}")), "{id} was acknowledged as {number}");
+    for (id, job_id) in acknowledged {
+        assert!(
+            stored.contains(&format!("{id}|{job_id}")),
+            "{id} was acknowledged as {job_id} and is not stored"
+        );
     }
     let rows = transitions(home);
     for (seq, row) in seen {
-        assert_eq!(rows.get(seq), Some(row), "a reader saw transition {seq}");
+        assert_eq!(rows.get(seq), Some(row), "transition {seq} was read before and changed");
     }
 }

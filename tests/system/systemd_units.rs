@@ -1,5 +1,5 @@
-//! The files in `systemd/`, as systemd's own tools read them: without a complaint, and with the
-//! exposure that the service is held to. And the daemon's part in a restart that no client notices.
+//! Checks the files in `systemd/` with systemd's own tools: no warnings, and a low security exposure.
+//! One more test shows that a restart serves a client that is already connected.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,28 +13,29 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 const UNIT_FILES: [&str; 2] = ["systemd/jobtrackd.service", "systemd/jobtrackd.socket"];
-/// 0 is shut in, 10 is free; what calls out and serves a socket reaches about 1.
+/// `systemd-analyze security` rates from 0 (fully confined) to 10; a service with network access and a
+/// socket can reach about 1.
 const MAX_EXPOSURE: f64 = 1.5;
 
-/// Whether the tool is here; says so if not.
+/// Whether the tool is installed; prints a message if not.
 fn is_installed(tool: &str) -> bool {
-    let there = Command::new(tool).arg("--version").output().is_ok();
-    if !there {
+    let found = Command::new(tool).arg("--version").output().is_ok();
+    if !found {
         println!("skipped: {tool} is not installed");
     }
-    there
+    found
 }
 
-/// Runs it where the project lies; what it printed, on either stream.
+/// Runs the command in the project directory; it must succeed. Returns stdout followed by stderr.
 fn run_tool(command: &mut Command) -> String {
-    let ran = command.current_dir(env!("CARGO_MANIFEST_DIR")).output();
-    let Output { status, stdout, stderr } = ran.expect("the tool is installed");
-    let said = [stdout, stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
-    assert!(status.success(), "{command:?}: {status}\n{said}");
-    said
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let Output { status, stdout, stderr } = output.expect("the tool is installed");
+    let printed = [stdout, stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
+    assert!(status.success(), "{command:?}: {status}\n{printed}");
+    printed
 }
 
-/// A root directory with systemd's own targets, and our files where an installation puts them.
+/// A root directory with systemd's own targets, and the project's files in their installed places.
 fn installation_root() -> TempDir {
     let root = TempDir::with_prefix("jobtrack-root-").expect("a temporary directory");
     let at = |path: &str| root.path().join(path);
@@ -47,7 +48,7 @@ fn installation_root() -> TempDir {
     for program in ["usr/bin/jobtrackd", "usr/bin/kill"] {
         fs::copy("/bin/true", at(program)).expect("a program");
     }
-    // Without the services that other packages hang on them.
+    // Only the targets, not the services that other packages add to them.
     for unit in fs::read_dir("/usr/lib/systemd/system").expect("systemd's units") {
         let unit = unit.expect("an entry").path();
         if unit.extension().is_some_and(|kind| kind == "target") {
@@ -55,19 +56,19 @@ fn installation_root() -> TempDir {
                 .expect("a unit");
         }
     }
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let project_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (from, to) in [
         (UNIT_FILES[0], "usr/lib/systemd/system/jobtrackd.service"),
         (UNIT_FILES[1], "usr/lib/systemd/system/jobtrackd.socket"),
         ("systemd/sysusers.d/jobtrack.conf", "usr/lib/sysusers.d/jobtrack.conf"),
         ("systemd/tmpfiles.d/jobtrack.conf", "usr/lib/tmpfiles.d/jobtrack.conf"),
     ] {
-        fs::copy(ours.join(from), at(to)).expect(from);
+        fs::copy(project_dir.join(from), at(to)).expect(from);
     }
     root
 }
 
-/// Some complaints leave the exit code at 0.
+/// The output must be empty, because some warnings leave the exit code at 0.
 #[test]
 fn systemd_analyze_verifies_the_units() {
     if !is_installed("systemd-analyze") {
@@ -85,11 +86,12 @@ fn service_exposure_is_low() {
         return;
     }
     let mut security = Command::new("systemd-analyze");
-    let said = run_tool(security.args(["security", "--offline=true", "--no-pager", UNIT_FILES[0]]));
-    let (_, figure) = said.split_once("exposure level for jobtrackd.service: ").expect(&said);
+    let report =
+        run_tool(security.args(["security", "--offline=true", "--no-pager", UNIT_FILES[0]]));
+    let (_, figure) = report.split_once("exposure level for jobtrackd.service: ").expect(&report);
     let figure = figure.split(' ').next().expect("a number");
     println!("exposure {figure}");
-    assert!(figure.parse::<f64>().expect(figure) <= MAX_EXPOSURE, "{said}");
+    assert!(figure.parse::<f64>().expect(figure) <= MAX_EXPOSURE, "{report}");
 }
 
 #[test]
@@ -98,37 +100,37 @@ fn sysusers_and_tmpfiles_create_user_and_directory() {
         return;
     }
     let root = installation_root();
-    let of = |tool: &str| {
+    let in_root = |tool: &str| {
         let mut command = Command::new(tool);
         command.arg("--root").arg(root.path());
         command
     };
-    let said = run_tool(of("systemd-sysusers").args(["--dry-run", "jobtrack.conf"]));
-    assert!(said.contains("user 'jobtrack'"), "{said}");
-    // Who runs the test is whom it may make directories for.
+    let printed = run_tool(in_root("systemd-sysusers").args(["--dry-run", "jobtrack.conf"]));
+    assert!(printed.contains("user 'jobtrack'"), "{printed}");
+    // `systemd-tmpfiles` can create directories only for the user who runs the test.
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let users = format!("root:x:0:0::/:/bin/sh\njobtrack:x:{uid}:{gid}::/:/bin/sh\n");
     fs::write(root.path().join("etc/passwd"), users).expect("users");
     let groups = format!("root:x:0:\njobtrack:x:{gid}:\n");
     fs::write(root.path().join("etc/group"), groups).expect("groups");
-    assert_eq!(run_tool(of("systemd-tmpfiles").args(["--create", "jobtrack.conf"])), "");
+    assert_eq!(run_tool(in_root("systemd-tmpfiles").args(["--create", "jobtrack.conf"])), "");
     assert!(root.path().join("run/jobtrack").is_dir());
 }
 
-/// With its request a moment later it would have waited for the next daemon.
+/// The daemon answers a request on an open connection even after it has started to stop.
 #[test]
 fn socket_activation_serves_a_client_during_restart() {
     let home = DaemonHome::new("http://127.0.0.1:1", "");
     let daemon = home.start();
-    let mut early = UnixStream::connect(home.socket()).expect("the daemon listens");
-    early.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
-    // Accepted after the other.
+    let mut connection = UnixStream::connect(home.socket()).expect("the daemon listens");
+    connection.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
+    // This connection is accepted after the first, so the first is accepted when the client exits.
     home.run_client_ok(&["status"]);
     daemon.signal(Signal::TERM);
     daemon.wait_for_notification("STOPPING=1", &home);
-    early.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    early.read_to_string(&mut answer).expect("an answer, and its end");
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
+    connection.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
+    let mut response = String::new();
+    connection.read_to_string(&mut response).expect("a response and the end of the connection");
+    assert!(response.starts_with("HTTP/1.1 200 OK"), "{response:?}");
     assert!(daemon.wait_for_exit().success());
 }

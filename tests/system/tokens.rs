@@ -1,5 +1,5 @@
-//! Tokens that are fetched for a user: how few fetches many polls cause, and what a fetch that fails
-//! does to them.
+//! Tokens that are fetched for a user: how few fetches many polls cause, and how polls react to a failed
+//! fetch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// A provider that proves with this password who asks.
+/// A DLI provider that authenticates with a user name and a password, and its fake server.
 struct TokenFixture {
     server: FakeServer,
     provider: Box<dyn Provider>,
@@ -29,8 +29,8 @@ struct TokenFixture {
 
 impl TokenFixture {
     async fn new(password: &str) -> Self {
-        let standin = FakeServer::start().await;
-        standin.add_job_of(ServiceKind::Dli, JOB_ID, JobScript::new());
+        let server = FakeServer::start().await;
+        server.add_job_of(ServiceKind::Dli, JOB_ID, JobScript::new());
         let dir = TempDir::with_prefix("jobtrack-tokens-").expect("a temporary directory");
         let (file, secret) = (dir.path().join("config.toml"), dir.path().join("password"));
         std::fs::write(&secret, password).expect("the password");
@@ -40,7 +40,7 @@ impl TokenFixture {
              auth = {{ user = \"{USER_NAME}\", domain = \"{DOMAIN_NAME}\", \
              password = {{ file = \"{}\" }} }}\n",
             secret.display(),
-            url = standin.base_url(),
+            url = server.base_url(),
         );
         std::fs::write(&file, text).expect("the config");
         let loaded = jobtrack::config::load(
@@ -50,12 +50,12 @@ impl TokenFixture {
         )
         .expect("a config");
         let (config, name): (_, ProviderName) = (loaded.config, "lake".parse().expect("a name"));
-        let own = &config.providers[&name];
-        let provider = build(&name, own, config.store.statement).expect("a provider");
-        Self { server: standin, provider, _dir: dir }
+        let settings = &config.providers[&name];
+        let provider = build(&name, settings, config.store.statement).expect("a provider");
+        Self { server, provider, _dir: dir }
     }
 
-    /// Asks once, so long after the first time.
+    /// Polls the job once, at this time after the start of the test's clock.
     async fn poll_after(&self, span: Duration) -> Answer {
         let id: RemoteId = JOB_ID.parse().expect("an id");
         let start = UtcTime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a time");
@@ -72,13 +72,13 @@ impl TokenFixture {
         self.poll_after(span).await.result.expect("a good answer");
     }
 
-    /// So many at once: all have begun before the first is answered.
+    /// Polls `count` times at once: all polls have started before the first response.
     async fn poll_concurrently(&self, count: usize) -> Vec<Answer> {
         join_all((0..count).map(|_| self.poll())).await
     }
 }
 
-/// Two descriptors a connection, since both of its ends are here.
+/// Each connection needs two descriptors, because both of its ends are in this process.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -89,89 +89,92 @@ fn raise_descriptor_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_polls_across_a_token_invalidation_cause_one_fetch() {
     const POLLS: usize = 10_000;
-    /// As many as a provider may ever have under way, by its `max_in_flight`: each needs a socket.
-    const DESCRIPTOR_HEADROOM: usize = 1000;
+    /// The largest `max_in_flight` that the config accepts; each poll in flight needs a socket.
+    const MAX_CONCURRENT_POLLS: usize = 1000;
     raise_descriptor_limit();
-    let bench = TokenFixture::new(PASSWORD).await;
-    bench.poll_ok_after(Duration::ZERO).await;
-    assert_eq!(bench.server.token_request_count(), 1);
+    let fixture = TokenFixture::new(PASSWORD).await;
+    fixture.poll_ok_after(Duration::ZERO).await;
+    assert_eq!(fixture.server.token_request_count(), 1);
 
-    let room = Semaphore::new(DESCRIPTOR_HEADROOM);
+    let permits = Semaphore::new(MAX_CONCURRENT_POLLS);
     let polls = join_all((0..POLLS).map(|_| async {
-        let _room = room.acquire().await.expect("it is never closed");
-        bench.poll().await
+        let _permit = permits.acquire().await.expect("the semaphore is never closed");
+        fixture.poll().await
     }));
-    let death = async {
-        bench.server.wait_for_requests(POLLS / 3, DEADLINE).await;
-        bench.server.invalidate_token();
+    let invalidation = async {
+        fixture.server.wait_for_requests(POLLS / 3, DEADLINE).await;
+        fixture.server.invalidate_token();
     };
-    let (answers, ()) = tokio::join!(polls, death);
+    let (answers, ()) = tokio::join!(polls, invalidation);
 
     for answer in answers {
         answer.result.expect("no poll fails");
     }
-    assert_eq!(bench.server.token_request_count(), 2);
-    let asked = bench.server.requests();
-    let refused = asked.iter().filter(|request| request.response_status == Some(401)).count();
-    assert!(refused >= 2, "many were under way when it died: {refused}");
-    assert_eq!(asked.len(), 1 + POLLS + refused, "each asked once more at most");
+    assert_eq!(fixture.server.token_request_count(), 2);
+    let requests = fixture.server.requests();
+    let rejected = requests.iter().filter(|request| request.response_status == Some(401)).count();
+    assert!(rejected >= 2, "too few polls were in flight at the invalidation: {rejected}");
+    assert_eq!(requests.len(), 1 + POLLS + rejected, "a poll was retried more than once");
 }
 
 #[tokio::test]
 async fn polls_without_a_token_wait_for_one_fetch() {
-    let bench = TokenFixture::new(PASSWORD).await;
-    for answer in bench.poll_concurrently(300).await {
+    let fixture = TokenFixture::new(PASSWORD).await;
+    for answer in fixture.poll_concurrently(300).await {
         answer.result.expect("a good answer");
     }
-    assert_eq!((bench.server.token_request_count(), bench.server.request_count()), (1, 300));
+    assert_eq!((fixture.server.token_request_count(), fixture.server.request_count()), (1, 300));
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_tried_once_for_all_polls_that_wait() {
-    let bench = TokenFixture::new("another-password").await;
+async fn a_wrong_password_is_tried_once_for_all_waiting_polls() {
+    let fixture = TokenFixture::new("another-password").await;
     for fetches in 1..=3 {
-        for answer in bench.poll_concurrently(100).await {
+        for answer in fixture.poll_concurrently(100).await {
             let error = answer.result.expect_err("the password is wrong");
-            let told = error.to_string();
+            let message = error.to_string();
             assert!(error.kind == ProviderErrorKind::Auth, "{error:?}");
-            assert!(told.contains("no token from IAM: HTTP 401"), "{told}");
-            assert!(!told.contains("another-password") && told.contains("****"), "{told}");
+            assert!(message.contains("no token from IAM: HTTP 401"), "{message}");
+            assert!(!message.contains("another-password") && message.contains("****"), "{message}");
         }
-        assert_eq!(bench.server.token_request_count(), fetches);
+        assert_eq!(fixture.server.token_request_count(), fetches);
     }
-    assert_eq!(bench.server.request_count(), 0, "without a token nobody asks");
+    assert_eq!(fixture.server.request_count(), 0, "no poll is sent without a token");
 }
 
 #[tokio::test]
-async fn a_password_that_was_changed_is_tried_once_for_all_polls_under_way() {
-    let bench = TokenFixture::new(PASSWORD).await;
-    bench.poll_ok_after(Duration::ZERO).await;
-    bench.server.set_credentials("another");
-    for answer in bench.poll_concurrently(100).await {
-        let error = answer.result.expect_err("the token died and there is no other");
+async fn a_changed_password_is_tried_once_for_all_polls_in_flight() {
+    let fixture = TokenFixture::new(PASSWORD).await;
+    fixture.poll_ok_after(Duration::ZERO).await;
+    fixture.server.set_credentials("another");
+    for answer in fixture.poll_concurrently(100).await {
+        let error = answer.result.expect_err("the token is invalid and the password is wrong");
         assert!(error.kind == ProviderErrorKind::Auth, "{error:?}");
     }
-    assert_eq!(bench.server.token_request_count(), 2);
-    assert_eq!(bench.server.request_count(), 1 + 100);
+    assert_eq!(fixture.server.token_request_count(), 2);
+    assert_eq!(fixture.server.request_count(), 1 + 100);
 }
 
 #[tokio::test]
 async fn a_poll_fails_when_the_new_token_is_rejected_too() {
-    let bench = TokenFixture::new(PASSWORD).await;
-    bench.poll_ok_after(Duration::ZERO).await;
-    let refusal = Fault::status(401, r#"{"error_code":"APIGW.0307"}"#);
-    bench.server.inject_fault(FaultTarget::All, refusal, FaultRepeat::Always);
-    for answer in bench.poll_concurrently(100).await {
-        let error = answer.result.expect_err("whatever the token");
+    let fixture = TokenFixture::new(PASSWORD).await;
+    fixture.poll_ok_after(Duration::ZERO).await;
+    let rejection = Fault::status(401, r#"{"error_code":"APIGW.0307"}"#);
+    fixture.server.inject_fault(FaultTarget::All, rejection, FaultRepeat::Always);
+    for answer in fixture.poll_concurrently(100).await {
+        let error = answer.result.expect_err("every token is rejected");
         assert!(error.kind == ProviderErrorKind::Auth, "{error:?}");
         assert!(error.to_string().contains("a new token is refused too"), "{error}");
     }
-    assert_eq!((bench.server.token_request_count(), bench.server.request_count()), (2, 1 + 200));
+    assert_eq!(
+        (fixture.server.token_request_count(), fixture.server.request_count()),
+        (2, 1 + 200)
+    );
 }
 
 #[tokio::test]
 async fn a_token_is_renewed_an_hour_before_its_end() {
-    let bench = TokenFixture::new(PASSWORD).await;
+    let fixture = TokenFixture::new(PASSWORD).await;
     let fetches = [
         (Duration::ZERO, 1),
         (22 * HOUR + 59 * MINUTE, 1),
@@ -179,41 +182,45 @@ async fn a_token_is_renewed_an_hour_before_its_end() {
         (25 * HOUR, 2),
     ];
     for (span, fetches) in fetches {
-        bench.poll_ok_after(span).await;
-        assert_eq!(bench.server.token_request_count(), fetches, "after {span:?}");
+        fixture.poll_ok_after(span).await;
+        assert_eq!(fixture.server.token_request_count(), fetches, "after {span:?}");
     }
-    assert_eq!(bench.server.request_count(), 4, "no token was refused");
+    assert_eq!(fixture.server.request_count(), 4, "no poll was retried");
 }
 
 #[tokio::test]
 async fn an_old_token_is_used_until_expiry_if_no_new_one_is_available() {
-    let bench = TokenFixture::new(PASSWORD).await;
-    bench.poll_ok_after(Duration::ZERO).await;
-    bench.server.reject_token_requests(Some(503));
-    // A fetch that failed is not tried again at once.
+    let fixture = TokenFixture::new(PASSWORD).await;
+    fixture.poll_ok_after(Duration::ZERO).await;
+    fixture.server.reject_token_requests(Some(503));
+    // A failed fetch is not retried at once.
     for (span, fetches) in [(MINUTE, 2), (2 * MINUTE, 2), (7 * MINUTE, 3)] {
-        bench.poll_ok_after(23 * HOUR + span).await;
-        assert_eq!(bench.server.token_request_count(), fetches, "after {span:?}");
+        fixture.poll_ok_after(23 * HOUR + span).await;
+        assert_eq!(fixture.server.token_request_count(), fetches, "after {span:?}");
     }
-    let error = bench.poll_after(24 * HOUR + MINUTE).await.result.expect_err("it is over");
+    let error =
+        fixture.poll_after(24 * HOUR + MINUTE).await.result.expect_err("the token has expired");
     assert!(error.kind == ProviderErrorKind::Transient, "{error:?}");
     assert!(error.to_string().contains("IAM"), "{error}");
-    bench.server.reject_token_requests(None);
-    bench.poll_ok_after(24 * HOUR + 2 * MINUTE).await;
+    fixture.server.reject_token_requests(None);
+    fixture.poll_ok_after(24 * HOUR + 2 * MINUTE).await;
 }
 
 #[tokio::test]
 async fn iam_errors_never_change_a_job() {
-    let bench = TokenFixture::new(PASSWORD).await;
+    let fixture = TokenFixture::new(PASSWORD).await;
     for status in [302, 400, 401, 403, 404, 429, 500, 503] {
-        bench.server.reject_token_requests(Some(status));
-        let error = bench.poll().await.result.expect_err("there is no token");
-        let meant = match status {
+        fixture.server.reject_token_requests(Some(status));
+        let error = fixture.poll().await.result.expect_err("IAM issues no token");
+        let kind_matches = match status {
             401 | 403 => error.kind == ProviderErrorKind::Auth,
             429 => error.kind == ProviderErrorKind::RateLimited,
             500.. => error.kind == ProviderErrorKind::Transient,
             _ => error.kind == ProviderErrorKind::Misconfigured,
         };
-        assert!(meant && error.to_string().contains(&status.to_string()), "{status}: {error:?}");
+        assert!(
+            kind_matches && error.to_string().contains(&status.to_string()),
+            "{status}: {error:?}"
+        );
     }
 }

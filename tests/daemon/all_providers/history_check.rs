@@ -1,4 +1,4 @@
-//! What the database tells of a job, held against the job's true life.
+//! Compares the stored history of a job with its script on the fake server.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::support::daemon::DaemonHome;
 use crate::support::db;
 use crate::support::fake_server::{API_KEY, ServiceKind, TrueHistory, dataarts};
 
-/// A row of the history; times as the database has them, empty if there is none.
+/// A row of the view `history`; times as text, empty if NULL.
 #[derive(Debug)]
 pub(crate) struct HistoryRow {
     to_state: String,
@@ -27,46 +27,49 @@ pub(crate) fn histories(home: &DaemonHome) -> HashMap<String, Vec<HistoryRow>> {
                 FROM history ORDER BY seq";
     for row in db::query_rows(&home.database(), rows) {
         let columns: Vec<_> = row.split('|').map(str::to_owned).collect();
-        let Ok([id, to_state, word, occurred, observed, earliest]) = <[_; 6]>::try_from(columns)
+        let Ok([id, to_state, provider_state, occurred_at, observed_at, earliest_at]) =
+            <[_; 6]>::try_from(columns)
         else {
-            panic!("six columns: {row}")
+            panic!("not six columns: {row}")
         };
-        let row = HistoryRow {
-            to_state,
-            provider_state: word,
-            occurred_at: occurred,
-            observed_at: observed,
-            earliest_at: earliest,
-        };
+        let row = HistoryRow { to_state, provider_state, occurred_at, observed_at, earliest_at };
         histories.entry(id).or_default().push(row);
     }
     histories
 }
 
-/// The words are the true ones in their order, the last among them; each began between the answer
-/// that still said otherwise and the one that said it; and the provider's own times are kept where
-/// its kind tells any.
-pub(crate) fn assert_matches_truth(job: &ExpectedJob, truth: &TrueHistory, rows: &[HistoryRow]) {
-    let mut provider_states = truth.provider_states.iter();
+/// Asserts that the recorded provider states are a subsequence of the true ones and include the last;
+/// that each began between `earliest_at` and `observed_at`; and that the provider's own times are stored
+/// where its kind reports any.
+pub(crate) fn assert_matches_true_history(
+    job: &ExpectedJob,
+    true_history: &TrueHistory,
+    rows: &[HistoryRow],
+) {
+    let mut true_states = true_history.provider_states.iter();
     for row in rows {
-        let at = format!("{} {row:?} of {truth:?}", job.id);
+        let context = format!("{} {row:?} of {true_history:?}", job.id);
         if !row.provider_state.is_empty() {
             let (began, _) =
-                provider_states.find(|(_, word)| *word == row.provider_state).expect(&at);
+                true_states.find(|(_, state)| *state == row.provider_state).expect(&context);
             let began = sql_time(Some(*began));
-            assert!(row.earliest_at <= began && began <= row.observed_at, "{at}");
+            assert!(row.earliest_at <= began && began <= row.observed_at, "{context}");
         }
-        let (is_dune, tells_end) =
+        let (is_dune, reports_end) =
             (job.kind == ServiceKind::Dune, job.kind != ServiceKind::DataArts);
-        let occurred = match row.to_state.as_str() {
-            "pending" if is_dune => sql_time(Some(truth.submitted_at)),
-            "running" if is_dune => sql_time(truth.started_at),
-            state if state == job.expected_state && tells_end => sql_time(truth.ended_at),
+        let expected_occurred_at = match row.to_state.as_str() {
+            "pending" if is_dune => sql_time(Some(true_history.submitted_at)),
+            "running" if is_dune => sql_time(true_history.started_at),
+            state if state == job.expected_state && reports_end => sql_time(true_history.ended_at),
             _ => String::new(),
         };
-        assert_eq!(row.occurred_at, occurred, "{at}");
+        assert_eq!(row.occurred_at, expected_occurred_at, "{context}");
     }
-    assert!(provider_states.next().is_none(), "{}: the last word is missing in {rows:?}", job.id);
+    assert!(
+        true_states.next().is_none(),
+        "{}: the last provider state is missing in {rows:?}",
+        job.id
+    );
     assert_eq!(
         rows.last().map(|row| row.to_state.as_str()),
         Some(job.expected_state),
@@ -83,14 +86,15 @@ fn sql_time(at: Option<Timestamp>) -> String {
     at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
 }
 
-/// The schema of a result is kept, its rows are not, nor the key: in no file, in no log.
+/// Asserts that the database stores the schema of a result, and that neither the database nor the log
+/// contains result rows or the API key.
 pub(crate) fn assert_no_rows_or_secrets_stored(home: &DaemonHome) {
     let wal = home.database().with_extension("db-wal");
     let files =
         [home.database(), wal, home.path("log")].map(|path| std::fs::read(path).expect("a file"));
     let stored_bytes = files.concat();
-    let has = |text: &str| stored_bytes.windows(text.len()).any(|part| part == text.as_bytes());
-    assert!(has("StartStation"), "the schema");
-    assert!(!has(dataarts::ROW_MARKER), "result rows");
-    assert!(!has(API_KEY), "the key");
+    let has = |text: &str| stored_bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(has("StartStation"), "the schema is missing");
+    assert!(!has(dataarts::ROW_MARKER), "result rows are stored");
+    assert!(!has(API_KEY), "the key is stored or logged");
 }

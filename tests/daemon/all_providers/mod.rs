@@ -1,6 +1,5 @@
-//! Six hundred jobs of all three kinds in one daemon, on a bad day of their providers: each end is
-//! the true one, each history is legal and lies where the truth lay, and nothing is kept that must
-//! not be: no result row, no key.
+//! Six hundred jobs of all three kinds in one daemon, with faults and outages of their providers: each end
+//! and each history matches the script of the job, and neither result rows nor the key are stored.
 
 mod history_check;
 
@@ -13,13 +12,12 @@ use crate::support::fake_server::{
 };
 use crate::support::{self, EVENT_TIMEOUT, db};
 use fastrand::Rng;
-use history_check::{assert_matches_truth, assert_no_rows_or_secrets_stored, histories};
+use history_check::{assert_matches_true_history, assert_no_rows_or_secrets_stored, histories};
 use serde_json::Value;
 
 const JOB_COUNT: usize = 600;
 const UNLIMITED_TOML: &str = "requests_per_minute = 6000\nmax_in_flight = 16";
 
-/// A job as it was put in.
 struct ExpectedJob {
     kind: ServiceKind,
     id: String,
@@ -27,30 +25,35 @@ struct ExpectedJob {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn six_hundred_jobs_of_three_providers_are_recorded_truly() {
-    let cloud = FakeServer::start().await;
-    let home = daemon_home(&cloud);
+async fn six_hundred_jobs_of_three_providers_are_recorded_correctly() {
+    let server = FakeServer::start().await;
+    let home = daemon_home(&server);
     let daemon = home.start();
     let mut random = Rng::with_seed(11);
-    let jobs: Vec<_> = (0..JOB_COUNT).map(|n| add_random_job(&cloud, n, &mut random)).collect();
+    let jobs: Vec<_> = (0..JOB_COUNT).map(|n| add_random_job(&server, n, &mut random)).collect();
     let name = |job: &ExpectedJob| format!("{}/{}", provider_name(job.kind), job.id);
     let names = jobs.iter().map(name).collect::<Vec<_>>().join("\n");
     let added = home.run_client_with_input(&["add", "-", "-q"], &names);
     assert!(added.status.success(), "{added:?}");
 
-    inject_outages(&cloud, &home, &daemon).await;
+    inject_outages(&server, &home, &daemon).await;
     let mut wait = home.client_command(&["wait", "-", "--timeout", "80s"]);
     let waiting = move || support::daemon::run_with_timeout(&mut wait, &names, 3 * EVENT_TIMEOUT);
     let waited = tokio::task::spawn_blocking(waiting).await.expect("the client ran");
-    assert_eq!(waited.status.code(), Some(1), "some failed: {}", home.log());
+    assert_eq!(
+        waited.status.code(),
+        Some(1),
+        "some jobs fail, so the exit code must be 1: {}",
+        home.log()
+    );
 
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
-    let told = histories(&home);
-    assert_eq!(told.len(), JOB_COUNT);
+    let recorded = histories(&home);
+    assert_eq!(recorded.len(), JOB_COUNT);
     for job in &jobs {
-        assert_matches_truth(job, &cloud.true_history(&job.id), &told[&job.id]);
+        assert_matches_true_history(job, &server.true_history(&job.id), &recorded[&job.id]);
     }
-    assert_eq!(cloud.client_violations(), [""; 0]);
+    assert_eq!(server.client_violations(), [""; 0]);
     assert_no_rows_or_secrets_stored(&home);
 }
 
@@ -58,29 +61,29 @@ async fn six_hundred_jobs_of_three_providers_are_recorded_truly() {
 async fn documented_example_responses_are_parsed() {
     let job = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
     let instance = "dwsscript/a1ad-448a-9d56-4154193d49c5";
-    let older = r#"2017-10-30 03:45:11.441|{"error_code":"DLI.0999"}"#;
+    let older_row = r#"2017-10-30 03:45:11.441|{"error_code":"DLI.0999"}"#;
     let examples = [
         ("lake", job, dli::FINISHED_EXAMPLE, "2017-10-30 03:45:11.441|"),
-        ("lake", job, dli::OLDER_FINISHED_EXAMPLE, older),
+        ("lake", job, dli::OLDER_FINISHED_EXAMPLE, older_row),
         ("scripts", instance, dataarts::FINISHED_EXAMPLE, "|"),
     ];
-    for (provider, id, text, told) in examples {
-        let cloud = FakeServer::start().await;
-        cloud.inject_fault(FaultTarget::All, json_fault(text), FaultRepeat::Always);
-        let home = daemon_home(&cloud);
+    for (provider, id, text, expected_row) in examples {
+        let server = FakeServer::start().await;
+        server.inject_fault(FaultTarget::All, json_fault(text), FaultRepeat::Always);
+        let home = daemon_home(&server);
         let _daemon = home.start();
         home.run_client_ok(&["add", provider, id]);
         home.run_client_ok(&["wait", "1", "--timeout", "25s"]);
         let row = db::query_value(&home.database(), "SELECT ended_at, message FROM jobs");
-        assert_eq!(row, told, "{provider}");
+        assert_eq!(row, expected_row, "{provider}");
     }
 }
 
-/// After some hundred polls a burst of refusals, later an outage that every provider feels.
+/// Injects a burst of rejections after 400 requests, and later an outage of the whole server.
 async fn inject_outages(server: &FakeServer, home: &DaemonHome, daemon: &Daemon) {
     server.wait_for_requests(400, EVENT_TIMEOUT).await;
-    let refused = Fault::RateLimited { retry_after: Some("1".into()) };
-    server.inject_fault(FaultTarget::All, refused, FaultRepeat::Times(4));
+    let rate_limited = Fault::RateLimited { retry_after: Some("1".into()) };
+    server.inject_fault(FaultTarget::All, rate_limited, FaultRepeat::Times(4));
     server.wait_for_requests(750, EVENT_TIMEOUT).await;
     server.pause().await;
     let failed = |provider: &Value| provider["consecutive_failures"].as_u64() >= Some(3);
@@ -91,9 +94,8 @@ async fn inject_outages(server: &FakeServer, home: &DaemonHome, daemon: &Daemon)
     server.resume().await;
 }
 
-/// What one poll meets.
 fn random_fault(kind: ServiceKind, random: &mut Rng) -> Fault {
-    let overloaded = r#"{"error_code":"DLI.0999","error_msg":"Internal server error"}"#;
+    let dli_error = r#"{"error_code":"DLI.0999","error_msg":"Internal server error"}"#;
     let faults = [
         Fault::status(500, "{}"),
         Fault::status(503, "<html>Service Unavailable</html>"),
@@ -104,7 +106,7 @@ fn random_fault(kind: ServiceKind, random: &mut Rng) -> Fault {
         json_fault("<html>Welcome</html>"),
         json_fault("{}"),
         if kind == ServiceKind::Dli {
-            Fault::status(400, overloaded)
+            Fault::status(400, dli_error)
         } else {
             json_fault(r#"{"status":"#)
         },
@@ -124,10 +126,10 @@ fn provider_name(kind: ServiceKind) -> &'static str {
     }
 }
 
-/// A home with a provider of each kind, all at one stand-in.
-fn daemon_home(cloud: &FakeServer) -> DaemonHome {
+/// A daemon with a provider of each kind, all on one server.
+fn daemon_home(server: &FakeServer) -> DaemonHome {
     let home = DaemonHome::without_config();
-    let (base, key) = (cloud.base_url(), home.path("key"));
+    let (base, key) = (server.base_url(), home.path("key"));
     let huawei = |kind| {
         format!(
             "[providers.{}]\nkind = \"{}\"\nbase_url = \"{base}\"\nproject_id = \"4f1\"\n\
@@ -143,8 +145,8 @@ fn daemon_home(cloud: &FakeServer) -> DaemonHome {
     home
 }
 
-/// A life of 1 to 25 s, and for every third job a fault that meets one of its polls.
-fn add_random_job(cloud: &FakeServer, n: usize, random: &mut Rng) -> ExpectedJob {
+/// Adds a job that takes 1 to 25 s; every third job has a fault in one of its polls.
+fn add_random_job(server: &FakeServer, n: usize, random: &mut Rng) -> ExpectedJob {
     let kind = ServiceKind::ALL[n % 3];
     let id = match kind {
         ServiceKind::Dune => format!("01JOB{n:05}"),
@@ -154,28 +156,29 @@ fn add_random_job(cloud: &FakeServer, n: usize, random: &mut Rng) -> ExpectedJob
     let total = Duration::from_millis(random.u64(1000..25_000));
     let pending = total.mul_f64(random.f64() * 0.5);
     let running = total.saturating_sub(pending) / 3;
-    let middle = if random.bool() {
+    let middle_phase = if random.bool() {
         custom_phase(intermediate_state(kind, random), None)
     } else {
         JobPhase::Running
     };
-    let (end, ends) = random.choice(possible_ends(kind)).expect("not empty");
-    let life = JobScript::new().pending(pending).running(running).with_phase(running, middle);
-    let life = life.running(running).with_phase(Duration::ZERO, end);
-    // Most answers with rows are some 50 KB long, a few several MB.
-    let life = if n % 60 == 2 { life.with_result_rows(20_000) } else { life };
-    cloud.add_job_of(kind, &id, life);
+    let (end, expected_state) = random.choice(possible_ends(kind)).expect("not empty");
+    let script =
+        JobScript::new().pending(pending).running(running).with_phase(running, middle_phase);
+    let script = script.running(running).with_phase(Duration::ZERO, end);
+    // Most responses with rows have about 50 KB, a few have several MB.
+    let script = if n % 60 == 2 { script.with_result_rows(20_000) } else { script };
+    server.add_job_of(kind, &id, script);
     if n % 9 < 3 {
-        cloud.inject_fault(FaultTarget::job(&id), random_fault(kind, random), FaultRepeat::Once);
+        server.inject_fault(FaultTarget::job(&id), random_fault(kind, random), FaultRepeat::Once);
     }
-    ExpectedJob { kind, id, expected_state: ends }
+    ExpectedJob { kind, id, expected_state }
 }
 
-fn custom_phase(word: &str, finished: Option<bool>) -> JobPhase {
-    JobPhase::Custom { state: word.to_owned(), finished }
+fn custom_phase(state: &str, finished: Option<bool>) -> JobPhase {
+    JobPhase::Custom { state: state.to_owned(), finished }
 }
 
-/// A word that may be said in the midst of running; SCALING is known, the others are not.
+/// A provider state that occurs while a job runs; the daemon knows SCALING but not the others.
 fn intermediate_state(kind: ServiceKind, random: &mut Rng) -> &'static str {
     match kind {
         ServiceKind::Dli => random.choice([dli::SCALING, "SUSPENDED"]).expect("one of two"),
@@ -183,13 +186,13 @@ fn intermediate_state(kind: ServiceKind, random: &mut Rng) -> &'static str {
     }
 }
 
-/// All ends that a kind knows, and what they are to us.
+/// All ends of a kind, with the job state that the daemon derives from each.
 fn possible_ends(kind: ServiceKind) -> Vec<(JobPhase, &'static str)> {
     let common = [
         (JobPhase::Ended(JobEnd::Completed), "succeeded"),
         (JobPhase::Ended(JobEnd::Failed), "failed"),
     ];
-    let stopped =
+    let cancelled =
         [JobEnd::Cancelled, JobEnd::Canceled].map(|end| (JobPhase::Ended(end), "cancelled"));
     let dune_only = [
         (JobPhase::Ended(JobEnd::CompletedPartial), "succeeded"),
@@ -197,8 +200,8 @@ fn possible_ends(kind: ServiceKind) -> Vec<(JobPhase, &'static str)> {
         (custom_phase("EVAPORATED", Some(true)), "indeterminate"),
     ];
     match kind {
-        ServiceKind::Dune => common.into_iter().chain(stopped).chain(dune_only).collect(),
-        ServiceKind::Dli => common.into_iter().chain(stopped).collect(),
+        ServiceKind::Dune => common.into_iter().chain(cancelled).chain(dune_only).collect(),
+        ServiceKind::Dli => common.into_iter().chain(cancelled).collect(),
         ServiceKind::DataArts => common.into(),
     }
 }

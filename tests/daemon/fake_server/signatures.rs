@@ -1,4 +1,4 @@
-//! Signatures: the stand-in takes those of its key, and nothing else for one.
+//! The fake server accepts the signatures of its access key and rejects all others.
 
 use jobtrack::job::UtcTime;
 use jobtrack::provider::sign::{AccessKey, SigningRequest, sign};
@@ -13,63 +13,65 @@ const STATUS_PATH: &str = "/v1.0/4f1/jobs/208b08d4-0dc2-4dd7-8879-ddd4c020d7aa/s
 const JOB_ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
 const PROJECT_HEADER: (&str, &str) = ("x-project-id", "4f1");
 
-/// The headers of a GET of this path, signed.
+/// The headers of a GET of this path, with the signature.
 fn signed_headers(
-    standin: &FakeServer,
+    server: &FakeServer,
     path: &str,
     query: &[(&str, &str)],
-    more: &[(&str, &str)],
+    extra_headers: &[(&str, &str)],
     (ak, sk): (&str, &str),
 ) -> Vec<(String, String)> {
-    let host = standin.addr().to_string();
-    let headers = [&[("host", host.as_str())], more].concat();
+    let host = server.addr().to_string();
+    let headers = [&[("host", host.as_str())], extra_headers].concat();
     let request = SigningRequest { method: "GET", path, query, headers: &headers, body: b"" };
     let key = AccessKey { id: ak.into(), secret: sk.into() };
-    let made = sign(&request, &key, UtcTime::from_millis(0));
-    let proof =
-        [("x-sdk-date", made.date.as_str()), ("authorization", made.authorization.expose_secret())];
-    let all = headers.iter().chain(&proof);
+    let signature = sign(&request, &key, UtcTime::from_millis(0));
+    let signature_headers = [
+        ("x-sdk-date", signature.date.as_str()),
+        ("authorization", signature.authorization.expose_secret()),
+    ];
+    let all = headers.iter().chain(&signature_headers);
     all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The status of a GET with these headers, and the reason of a refusal.
+/// The status of a GET with these headers, and the error code and message.
 async fn request_status(
-    standin: &FakeServer,
+    server: &FakeServer,
     target: &str,
     headers: &[(String, String)],
 ) -> (u16, String) {
-    let mut request = client().get(format!("{}{target}", standin.base_url()));
+    let mut request = client().get(format!("{}{target}", server.base_url()));
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    let answer = request.send().await.expect("an answer");
-    let status = answer.status().as_u16();
-    let body: serde_json::Value = answer.json().await.expect("JSON");
+    let response = request.send().await.expect("a response");
+    let status = response.status().as_u16();
+    let body: serde_json::Value = response.json().await.expect("JSON");
     (status, format!("{} {}", body["error_code"], body["error_msg"]))
 }
 
 #[tokio::test]
 async fn only_a_signature_matching_the_request_is_accepted() {
-    let standin = FakeServer::start().await;
-    standin.add_job_of(ServiceKind::Dli, JOB_ID, JobScript::new());
-    let own = (ACCESS_KEY_ID, SECRET_ACCESS_KEY);
-    let good = signed_headers(&standin, STATUS_PATH, &[], &[PROJECT_HEADER], own);
-    assert_eq!(request_status(&standin, STATUS_PATH, &good).await.0, 200);
+    let server = FakeServer::start().await;
+    server.add_job_of(ServiceKind::Dli, JOB_ID, JobScript::new());
+    let valid_key = (ACCESS_KEY_ID, SECRET_ACCESS_KEY);
+    let valid = signed_headers(&server, STATUS_PATH, &[], &[PROJECT_HEADER], valid_key);
+    assert_eq!(request_status(&server, STATUS_PATH, &valid).await.0, 200);
     let query = [("b", "\u{503c} +"), ("a", "")];
-    let with_query = signed_headers(&standin, STATUS_PATH, &query, &[PROJECT_HEADER], own);
+    let with_query = signed_headers(&server, STATUS_PATH, &query, &[PROJECT_HEADER], valid_key);
     assert_eq!(
-        request_status(&standin, &format!("{STATUS_PATH}?b=%E5%80%BC%20%2B&a="), &with_query)
+        request_status(&server, &format!("{STATUS_PATH}?b=%E5%80%BC%20%2B&a="), &with_query)
             .await
             .0,
         200
     );
     let token = ("x-security-token", SECURITY_TOKEN);
-    let temporary = signed_headers(&standin, STATUS_PATH, &[], &[PROJECT_HEADER, token], own);
-    assert_eq!(request_status(&standin, STATUS_PATH, &temporary).await.0, 200);
+    let temporary = signed_headers(&server, STATUS_PATH, &[], &[PROJECT_HEADER, token], valid_key);
+    assert_eq!(request_status(&server, STATUS_PATH, &temporary).await.0, 200);
 
     let changed = |name: &str, value: &str| {
-        let mut headers = good.clone();
-        headers.retain(|(known, _)| known != name);
+        let mut headers = valid.clone();
+        headers.retain(|(header, _)| header != name);
         headers.push((name.to_owned(), value.to_owned()));
         headers
     };
@@ -77,7 +79,7 @@ async fn only_a_signature_matching_the_request_is_accepted() {
         (
             "another key",
             signed_headers(
-                &standin,
+                &server,
                 STATUS_PATH,
                 &[],
                 &[PROJECT_HEADER],
@@ -86,30 +88,36 @@ async fn only_a_signature_matching_the_request_is_accepted() {
         ),
         (
             "another secret",
-            signed_headers(&standin, STATUS_PATH, &[], &[PROJECT_HEADER], (ACCESS_KEY_ID, "other")),
+            signed_headers(&server, STATUS_PATH, &[], &[PROJECT_HEADER], (ACCESS_KEY_ID, "other")),
         ),
-        ("another path", signed_headers(&standin, "/v1.0/4f1/jobs", &[], &[PROJECT_HEADER], own)),
+        (
+            "another path",
+            signed_headers(&server, "/v1.0/4f1/jobs", &[], &[PROJECT_HEADER], valid_key),
+        ),
         ("a query", with_query),
         (
             "another project",
-            signed_headers(&standin, STATUS_PATH, &[], &[("x-project-id", "4f2")], own),
+            signed_headers(&server, STATUS_PATH, &[], &[("x-project-id", "4f2")], valid_key),
         ),
         (
-            "a project not signed",
-            signed_headers(&standin, STATUS_PATH, &[], &[], own)
+            "an unsigned project",
+            signed_headers(&server, STATUS_PATH, &[], &[], valid_key)
                 .into_iter()
                 .chain([("x-project-id".to_owned(), "4f1".to_owned())])
                 .collect(),
         ),
         (
             "another token",
-            signed_headers(&standin, STATUS_PATH, &[], &[("x-security-token", "other")], own),
+            signed_headers(&server, STATUS_PATH, &[], &[("x-security-token", "other")], valid_key),
         ),
-        ("a token not signed", changed(token.0, token.1)),
+        ("an unsigned token", changed(token.0, token.1)),
         ("another date", changed("x-sdk-date", "19700101T000001Z")),
-        ("nonsense", changed("authorization", "SDK-HMAC-SHA256 Access=standin-ak")),
         (
-            "nonsense beside a token",
+            "an incomplete signature",
+            changed("authorization", "SDK-HMAC-SHA256 Access=fake-access-key"),
+        ),
+        (
+            "an invalid signature with a valid token",
             changed("authorization", "x")
                 .into_iter()
                 .chain([("x-auth-token".to_owned(), API_KEY.to_owned())])
@@ -117,16 +125,16 @@ async fn only_a_signature_matching_the_request_is_accepted() {
         ),
     ];
     for (case, headers) in cases {
-        let (status, why) = request_status(&standin, STATUS_PATH, &headers).await;
+        let (status, error) = request_status(&server, STATUS_PATH, &headers).await;
         let expected = "verify aksk signature fail";
         assert!(
-            status == 401 && why.contains("APIGW.0301") && why.contains(expected),
-            "{case}: {why}"
+            status == 401 && error.contains("APIGW.0301") && error.contains(expected),
+            "{case}: {error}"
         );
     }
-    standin.set_credentials("new");
-    assert_eq!(request_status(&standin, STATUS_PATH, &good).await.0, 401);
+    server.set_credentials("new");
+    assert_eq!(request_status(&server, STATUS_PATH, &valid).await.0, 401);
     let renewed =
-        signed_headers(&standin, STATUS_PATH, &[], &[PROJECT_HEADER], (ACCESS_KEY_ID, "new"));
-    assert_eq!(request_status(&standin, STATUS_PATH, &renewed).await.0, 200);
+        signed_headers(&server, STATUS_PATH, &[], &[PROJECT_HEADER], (ACCESS_KEY_ID, "new"));
+    assert_eq!(request_status(&server, STATUS_PATH, &renewed).await.0, 200);
 }

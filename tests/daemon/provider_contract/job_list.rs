@@ -343,7 +343,13 @@ async fn providers_without_a_list_send_no_list_request() {
         let harness = Harness::new(fixture).await;
         assert!(!harness.provider.supports_list());
         let error = request_list(&harness, full_window()).await.result.expect_err("no list");
-        assert_eq!(error, ProviderError::new(ProviderErrorKind::Misconfigured, "has no list"));
+        assert_eq!(
+            error,
+            ProviderError::new(
+                ProviderErrorKind::Misconfigured,
+                "this kind of provider has no list"
+            )
+        );
         assert_eq!(harness.server.request_count(), 0);
     }
 }

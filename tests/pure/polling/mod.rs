@@ -187,8 +187,8 @@ fn clock_skew_changes_nothing() {
     }
 }
 
-fn duration_class(median: f64, spread: f64, likenesses: usize) -> DurationClass {
-    DurationClass { weight: 1.0, median, spread, similarity_keys: likenesses }
+fn duration_class(median: f64, spread: f64, key_count: usize) -> DurationClass {
+    DurationClass { weight: 1.0, median, spread, key_count }
 }
 
 fn workload_spec(classes: Vec<DurationClass>) -> WorkloadSpec {
@@ -263,7 +263,7 @@ fn any_workload_spec() -> impl Strategy<Value = WorkloadSpec> {
         weight: share,
         median,
         spread,
-        similarity_keys: likenesses,
+        key_count: likenesses,
     });
     let own = prop::option::weighted(0.2, 0.2..1.0f64);
     let drift = prop_oneof![Just(0.0), 0.0..0.05f64];

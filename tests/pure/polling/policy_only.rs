@@ -13,7 +13,7 @@ use super::workload::SimulatedJob;
 /// What memory and rule alone would do, knowing the elapsed time exactly.
 pub(crate) fn simulate_policy(jobs: &[SimulatedJob], rule: &PollRule) -> Vec<DetectionResult> {
     let likeness = |job: &SimulatedJob| {
-        SimilarityKeys::UserProvided(format!("like-{}", job.similarity_keys).into())
+        SimilarityKeys::UserProvided(format!("like-{}", job.similarity_key).into())
     };
     let mut history = DurationHistory::default();
     let mut seen = vec![None; jobs.len()];

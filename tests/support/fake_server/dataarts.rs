@@ -1,19 +1,19 @@
-//! The part of DataArts Studio: its path, its words, its bodies, which carry all result rows.
+//! The fake DataArts Studio API: path, states and bodies, which contain all result rows.
 //!
-//! A job is `SCRIPT/INSTANCE`; the script's name may be Chinese and is then percent-encoded, once.
-//! Rows and schema are those of the document's example, the row as often as the life has rows.
+//! A job id is `SCRIPT/INSTANCE`. The name of a script may be Chinese; clients must percent-encode it
+//! once. Schema and row are those of the documented example, repeated for the rows of the script.
 
 use serde_json::{Value, json};
 
 use super::script::{JobEnd, JobPhase, ScriptSnapshot};
 
-/// The document's answer for a finished instance, word for word.
+/// The documented response for a finished instance, verbatim.
 pub const FINISHED_EXAMPLE: &str = include_str!("../data/dataarts-finished.json");
-/// The document's answer for a script that is not there, word for word.
+/// The documented response for an unknown script, verbatim.
 pub const ERROR_EXAMPLE: &str = include_str!("../data/dataarts-error.json");
-/// The message of every instance that fails here: as text, in an object, or beside the results.
+/// The message of every failed instance: as text, in an object, or beside the results.
 pub const FAILURE_MESSAGE: &str = "SQL compilation error: relation \"trips\" does not exist";
-/// Each result row has this in it, and nothing else has.
+/// Occurs in each result row and nowhere else.
 pub const ROW_MARKER: &str = "Harry Bridges Plaza (Ferry Building)";
 
 pub const STATE_PHASES: [(&str, JobPhase); 4] = [
@@ -33,7 +33,8 @@ pub fn job_id_from_path(path: &str) -> Option<String> {
     }
 }
 
-/// A segment percent-decoded once, if that makes a name: letters of any script, digits, `-_.`.
+/// Decodes a path segment once. `None` unless the result is a name of letters (of any alphabet), digits
+/// and `-_.`.
 fn decode_name(segment: &str) -> Option<String> {
     let mut parts = segment.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -49,7 +50,6 @@ fn decode_name(segment: &str) -> Option<String> {
     is_valid.then_some(name)
 }
 
-/// The script of a job.
 pub fn script_name(id: &str) -> &str {
     id.split_once('/').map_or(id, |(script, _)| script)
 }
@@ -62,9 +62,10 @@ pub fn job_not_found_error(script_known: bool) -> (&'static str, &'static str) {
     }
 }
 
-/// The body of a good answer.
+/// The body of a successful status response.
 pub fn status_body(id: &str, snapshot: &ScriptSnapshot) -> Value {
-    let mut body: Value = serde_json::from_str(FINISHED_EXAMPLE).expect("the document's JSON");
+    let mut body: Value =
+        serde_json::from_str(FINISHED_EXAMPLE).expect("the documented example is JSON");
     body["status"] = super::ServiceKind::DataArts.provider_state(&snapshot.phase).into();
     let Some(ended) = snapshot.ended_after else {
         body["results"] = json!([]);

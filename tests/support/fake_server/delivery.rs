@@ -1,7 +1,7 @@
-//! How an answer goes out on the wire: well, or in one of many bad ways.
+//! Writes a response to the connection, either normally or with one of the faults of the transport.
 //!
-//! Called by `server` with the connection in hand. Invariant: what waits for the client to give
-//! up ends when the client closes the connection, so nothing is left behind.
+//! Called by `server`. Invariant: a delivery that waits for the client to give up ends when the client
+//! closes the connection, so no task is left behind.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::request_log::InFlightGuard;
 const CHUNK_SIZE: usize = 16 * 1024;
 static BLANKS: [u8; CHUNK_SIZE] = [b' '; CHUNK_SIZE];
 
-/// The way in which an answer is sent; `Fault` describes them.
+/// How a response is sent; [`Fault`](super::Fault) describes each variant.
 #[derive(Clone, Copy, Debug)]
 pub enum Delivery {
     Normal,
@@ -30,25 +30,25 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// Whether the client gets a status at all.
+    /// Whether the client receives a status line.
     pub fn sends_status(self) -> bool {
         !matches!(self, Self::NoResponse | Self::Reset)
     }
 }
 
-/// Sends `answer`; true if the connection can serve another request.
+/// Sends `response`. Returns whether the connection can serve another request.
 pub async fn send(
     connection: &mut Connection,
-    answer: &FakeHttpResponse,
+    response: &FakeHttpResponse,
     delivery: Delivery,
     in_flight: InFlightGuard,
 ) -> io::Result<bool> {
-    let body = &answer.body;
+    let body = &response.body;
     match delivery {
-        Delivery::Normal => write_last_bytes(connection, &answer.bytes(), in_flight).await?,
+        Delivery::Normal => write_last_bytes(connection, &response.bytes(), in_flight).await?,
         Delivery::Delayed(wait) => {
             tokio::select! {
-                () = sleep(wait) => write_last_bytes(connection, &answer.bytes(), in_flight).await?,
+                () = sleep(wait) => write_last_bytes(connection, &response.bytes(), in_flight).await?,
                 () = wait_for_close(connection) => return Ok(false),
             }
         }
@@ -62,33 +62,34 @@ pub async fn send(
             return Ok(false);
         }
         Delivery::TruncatedBody => {
-            connection.write_all(&answer.head_with_length(body.len() + 100)).await?;
+            connection.write_all(&response.head_with_length(body.len() + 100)).await?;
             write_last_bytes(connection, body, in_flight).await?;
             return Ok(false);
         }
         Delivery::SlowHeaders(pause) => {
-            write_slowly(connection, &answer.head_with_length(body.len()), pause).await?;
+            write_slowly(connection, &response.head_with_length(body.len()), pause).await?;
             write_last_bytes(connection, body, in_flight).await?;
         }
         Delivery::SlowBody(pause) => {
-            connection.write_all(&answer.head_with_length(body.len())).await?;
-            let (most, end) = body.split_at(body.len().saturating_sub(1));
-            write_slowly(connection, most, pause).await?;
-            write_last_bytes(connection, end, in_flight).await?;
+            connection.write_all(&response.head_with_length(body.len())).await?;
+            let (beginning, last_byte) = body.split_at(body.len().saturating_sub(1));
+            write_slowly(connection, beginning, pause).await?;
+            write_last_bytes(connection, last_byte, in_flight).await?;
         }
         Delivery::HugeBody(size) => {
-            connection.write_all(&answer.head_with_length(size)).await?;
+            connection.write_all(&response.head_with_length(size)).await?;
             write_blank_body(connection, size, in_flight).await?;
         }
         Delivery::EndlessChunks => {
-            connection.write_all(&answer.head("transfer-encoding: chunked")).await?;
+            connection.write_all(&response.head("transfer-encoding: chunked")).await?;
             write_endless_chunks(connection).await?;
         }
     }
     Ok(true)
 }
 
-/// Writes the end of an answer; the request no longer waits.
+/// Ends the request's in-flight count and writes the last bytes of the response, in this order:
+/// the client may send its next request as soon as it has these bytes.
 async fn write_last_bytes(
     connection: &mut Connection,
     bytes: &[u8],
@@ -98,7 +99,7 @@ async fn write_last_bytes(
     connection.write_all(bytes).await
 }
 
-/// Waits until the client closes the connection.
+/// Discards what the client sends until it closes the connection.
 async fn wait_for_close(connection: &mut Connection) {
     let mut ignored = [0; 256];
     while let Ok(1..) = connection.read(&mut ignored).await {}
@@ -129,7 +130,8 @@ async fn write_blank_body(
     write_last_bytes(connection, &BLANKS[..left], in_flight).await
 }
 
-/// Chunks until the client is gone, at a pace that spares its memory for some seconds.
+/// Writes chunks until the client is gone, slowly enough that a client without a size limit does not
+/// exhaust its memory within a few seconds.
 async fn write_endless_chunks(connection: &mut Connection) -> io::Result<()> {
     let mut chunk = format!("{CHUNK_SIZE:x}\r\n").into_bytes();
     chunk.extend(BLANKS);

@@ -1,20 +1,21 @@
-//! The part of Data Lake Insight: its paths, its words, its bodies, its list.
+//! The fake Data Lake Insight API: paths, states, bodies and the job list.
 //!
-//! A body is the document's example, told of another job, in one of two revisions. Numbers come as
-//! text for some jobs, as in real lists.
+//! A body is the documented example with the values of another job, in one of two revisions. Some jobs
+//! have their numbers as text, as in real lists.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::script::{JobEnd, JobPhase, ScriptSnapshot, add_duration};
 
-/// The newer document's answer for a finished job, word for word.
+/// The response for a finished job in the newer documentation, verbatim.
 pub const FINISHED_EXAMPLE: &str = include_str!("../data/dli-finished-new.json");
-/// The older document's, word for word: it is not JSON.
+/// The response for a finished job in the older documentation, verbatim: it is not valid JSON.
 pub const OLDER_FINISHED_EXAMPLE: &str = include_str!("../data/dli-finished-old.json");
-/// The message of every job that fails here; in the older revision as JSON in text.
+/// The message of every failed job; in the older revision it is JSON in a string.
 pub const FAILURE_MESSAGE: &str = "Table or view not found: dbtest.tbtest; line 1 pos 14";
-/// A job that runs while its queue grows says so; for [`Life::steps`](super::Life::steps).
+/// The state of a job that runs while its queue is scaled out; for
+/// [`JobScript::from_states`](super::JobScript::from_states).
 pub const SCALING: &str = "SCALING";
 
 pub const STATE_PHASES: [(&str, JobPhase); 6] = [
@@ -27,18 +28,16 @@ pub const STATE_PHASES: [(&str, JobPhase); 6] = [
 ];
 const NUMERIC_FIELDS: [&str; 4] = ["start_time", "duration", "input_size", "result_count"];
 
-/// How a job is told of.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseVariant {
-    /// The older revision: without `job_mode`, and `start_time` is the submission. Which it is, no
-    /// document says; in the newer one it is the start here.
+    /// The older revision has no `job_mode`, and its `start_time` is the submission; in the newer one
+    /// `start_time` is the start. The documentation does not say which of the two it is.
     pub older_revision: bool,
-    /// Whether numbers come as text.
     pub numbers_as_text: bool,
 }
 
 impl ResponseVariant {
-    /// The same for one job always; all four occur.
+    /// Depends on the id alone, so that a job always has the same variant; all four occur.
     pub fn for_job(id: &str) -> Self {
         let sum: usize = id.bytes().map(usize::from).sum();
         Self { older_revision: sum.is_multiple_of(2), numbers_as_text: sum.is_multiple_of(3) }
@@ -55,12 +54,12 @@ pub fn job_id_from_path(path: &str) -> Option<String> {
     }
 }
 
-/// Whether it is `/v1.0/{project_id}/jobs`.
+/// Whether the path is `/v1.0/{project_id}/jobs`.
 pub fn is_list_path(path: &str) -> bool {
     matches!(path.split('/').collect::<Vec<_>>()[..], ["", "v1.0", project, "jobs"] if !project.is_empty())
 }
 
-/// Which part of the list is asked for.
+/// The query parameters of a list request.
 #[derive(Clone, Copy, Debug)]
 pub struct ListQuery {
     start_ms: i64,
@@ -71,10 +70,10 @@ pub struct ListQuery {
 }
 
 impl ListQuery {
-    /// None if it has a part that is not known, or one out of its range.
+    /// `None` if a parameter is unknown or out of range.
     pub fn parse(query: &str) -> Option<Self> {
         let newest_first = true;
-        let mut page = Self {
+        let mut list_query = Self {
             start_ms: i64::MIN,
             end_ms: i64::MAX,
             page_size: 50,
@@ -85,12 +84,12 @@ impl ListQuery {
             let (name, value) = pair.split_once('=')?;
             let one_to_100 = || value.parse().ok().filter(|number| (1..=100).contains(number));
             match name {
-                "start" => page.start_ms = value.parse().ok()?,
-                "end" => page.end_ms = value.parse().ok()?,
-                "page-size" => page.page_size = one_to_100()?,
-                "current-page" => page.page_number = one_to_100()?,
+                "start" => list_query.start_ms = value.parse().ok()?,
+                "end" => list_query.end_ms = value.parse().ok()?,
+                "page-size" => list_query.page_size = one_to_100()?,
+                "current-page" => list_query.page_number = one_to_100()?,
                 "order" => {
-                    page.newest_first = match value {
+                    list_query.newest_first = match value {
                         "start_time_desc" => true,
                         "start_time_asc" => false,
                         _ => return None,
@@ -99,10 +98,10 @@ impl ListQuery {
                 _ => return None,
             }
         }
-        Some(page)
+        Some(list_query)
     }
 
-    /// The body that tells of `jobs`, which are bodies of single answers.
+    /// The body of a list response, from the bodies of the status responses of all jobs.
     pub fn response_body(&self, jobs: impl Iterator<Item = Value>) -> Value {
         let mut jobs: Vec<_> = jobs
             .map(|job| (integer_value(&job["start_time"]), job))
@@ -113,20 +112,20 @@ impl ListQuery {
             jobs.reverse();
         }
         let count = jobs.len();
-        let shown =
+        let page =
             jobs.into_iter().skip((self.page_number - 1) * self.page_size).take(self.page_size);
-        let rows: Vec<_> = shown.map(|(_, job)| list_row(job)).collect();
+        let rows: Vec<_> = page.map(|(_, job)| list_row(job)).collect();
         json!({ "is_success": true, "message": "", "job_count": count, "jobs": rows })
     }
 }
 
-/// The row for a job with this single answer.
+/// The list row of a job, from the body of its status response.
 fn list_row(mut job: Value) -> Value {
-    let ended =
-        job["status"].as_str().and_then(|word| super::ServiceKind::Dli.phase_of_state(word));
-    if let Some(JobPhase::Ended(_)) = ended {
+    let phase =
+        job["status"].as_str().and_then(|state| super::ServiceKind::Dli.phase_of_state(state));
+    if let Some(JobPhase::Ended(_)) = phase {
         let end = integer_value(&job["start_time"]) + integer_value(&job["duration"]);
-        // Like the others of its row.
+        // As text or as a number, like the other fields of the row.
         job["end_time"] =
             if job["start_time"].is_string() { end.to_string().into() } else { end.into() };
     }
@@ -144,7 +143,8 @@ pub fn job_not_found_error(_: bool) -> (&'static str, &'static str) {
     ("DLI.0002", "The object does not exist.")
 }
 
-/// The body of a good answer. The end is `start_time + duration`, to the millisecond.
+/// The body of a successful status response. The end of the job is `start_time + duration`, to the
+/// millisecond.
 pub fn status_body(
     id: &str,
     variant: ResponseVariant,
@@ -164,7 +164,8 @@ pub fn status_body(
             json!({ "error_code": "DLI.0005", "error_msg": FAILURE_MESSAGE }).to_string()
         }
     };
-    let mut body: Value = serde_json::from_str(FINISHED_EXAMPLE).expect("the document's JSON");
+    let mut body: Value =
+        serde_json::from_str(FINISHED_EXAMPLE).expect("the documented example is JSON");
     body["job_id"] = id.into();
     body["status"] = super::ServiceKind::Dli.provider_state(&snapshot.phase).into();
     body["message"] = message.into();

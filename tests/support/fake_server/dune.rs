@@ -1,6 +1,6 @@
-//! Dune's part: its paths, its words, its bodies, its refusals.
+//! The fake Dune API: paths, states, bodies and rejections.
 //!
-//! Shapes follow the document of the status endpoint, and what real answers add to it.
+//! Bodies follow the documentation of the status endpoint and the fields that real responses add to it.
 
 use std::time::Duration;
 
@@ -11,17 +11,16 @@ use super::http::{FakeHttpRequest, FakeHttpResponse};
 use super::script::{JobEnd, JobPhase, ScriptSnapshot, add_duration};
 use super::service::{ServiceKind, ServiceRejection};
 
-/// The document's answer for a running query, word for word.
+/// The documented response for a running query, verbatim.
 pub const EXECUTING_EXAMPLE: &str = include_str!("../data/dune-executing.json");
-/// The document's answer for a completed query, word for word.
+/// The documented response for a completed query, verbatim.
 pub const COMPLETED_EXAMPLE: &str = include_str!("../data/dune-completed.json");
-/// The message of every query that fails here.
+/// The error message of every failed query.
 pub const FAILURE_MESSAGE: &str = "line 24:13: Column 'blok_number' cannot be resolved";
 pub const API_KEY_HEADER: &str = "x-dune-api-key";
-/// How long a result is kept.
 pub const RESULT_RETENTION: Duration = Duration::from_hours(90 * 24);
 
-/// Of an execution whose life names none.
+/// The query id of executions whose script sets none.
 const DEFAULT_QUERY_ID: u64 = 980_708;
 pub const STATE_PHASES: [(&str, JobPhase); 8] = [
     ("QUERY_STATE_PENDING", JobPhase::Pending),
@@ -34,12 +33,12 @@ pub const STATE_PHASES: [(&str, JobPhase); 8] = [
     ("QUERY_STATE_EXPIRED", JobPhase::Ended(JobEnd::Expired)),
 ];
 
-/// What a word of Dune's means.
+/// The phase of a provider state; `None` if Dune does not have this state.
 pub fn phase_of_state(state: &str) -> Option<JobPhase> {
     ServiceKind::Dune.phase_of_state(state)
 }
 
-/// The execution that a path asks for; none if it is not the status path.
+/// The execution of a status path; `None` for any other path.
 pub fn job_id_from_path(path: &str) -> Option<String> {
     path.strip_prefix("/api/v1/execution/")?
         .strip_suffix("/status")
@@ -47,24 +46,23 @@ pub fn job_id_from_path(path: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The query that a request runs. Only Dune's own clients send this, and only executions that are
-/// of a query can be run so, or be asked for their results.
-pub fn query_to_execute(head: &FakeHttpRequest) -> Option<u64> {
-    let query = head.path().strip_prefix("/api/v1/query/")?.strip_suffix("/execute")?;
-    query.parse().ok().filter(|_| head.method == "POST")
+/// The query that a request executes. Only Dune's own clients send such requests. Only jobs whose
+/// script has a query id can be executed so, and only their results can be fetched.
+pub fn query_to_execute(request: &FakeHttpRequest) -> Option<u64> {
+    let query = request.path().strip_prefix("/api/v1/query/")?.strip_suffix("/execute")?;
+    query.parse().ok().filter(|_| request.method == "POST")
 }
 
-/// The answer to a request that ran a query.
 pub fn execute_response(id: &str) -> FakeHttpResponse {
     FakeHttpResponse::json(200, &json!({ "execution_id": id, "state": "QUERY_STATE_PENDING" }))
 }
 
-/// The execution whose result a path asks for.
+/// The execution of a result path; `None` for any other path.
 pub fn job_id_from_result_path(path: &str) -> Option<String> {
     job_id_from_path(&format!("{}/status", path.strip_suffix("/results")?))
 }
 
-/// The body of a good answer to who asked for the result, from the one to who asked for the status.
+/// Turns the body of a status response into that of a result response.
 pub fn result_body(mut body: Value) -> Value {
     let metadata = body.as_object_mut().and_then(|body| body.remove("result_metadata"));
     if let Some(metadata) = metadata {
@@ -92,7 +90,7 @@ pub fn rejection_response(rejection: &ServiceRejection<'_>) -> FakeHttpResponse 
     FakeHttpResponse::json(status, &json!({ "error": message }))
 }
 
-/// The body of a good answer.
+/// The body of a successful status response.
 pub fn status_body(id: &str, submitted: Timestamp, snapshot: &ScriptSnapshot) -> Value {
     let mut body = Map::new();
     body.insert("execution_id".into(), id.into());
@@ -100,8 +98,8 @@ pub fn status_body(id: &str, submitted: Timestamp, snapshot: &ScriptSnapshot) ->
     body.insert("state".into(), ServiceKind::Dune.provider_state(&snapshot.phase).into());
     body.insert("submitted_at".into(), format_micros(submitted).into());
     if snapshot.phase == JobPhase::Pending {
-        // A real answer for a waiting query holds no more than this.
-        let remaining = snapshot.until_next_phase.map_or(33_893, |left| left.as_millis() / 100);
+        // Real responses for a waiting query have no other fields.
+        let remaining = snapshot.until_next_phase.map_or(33_893, |until| until.as_millis() / 100);
         body.insert("queue_position".into(), json!(remaining + 1));
         return body.into();
     }
@@ -110,8 +108,8 @@ pub fn status_body(id: &str, submitted: Timestamp, snapshot: &ScriptSnapshot) ->
         JobPhase::Ended(_) => Some(true),
         JobPhase::Custom { finished, .. } => *finished,
     };
-    if let Some(over) = finished {
-        body.insert("is_execution_finished".into(), over.into());
+    if let Some(is_finished) = finished {
+        body.insert("is_execution_finished".into(), is_finished.into());
     }
     let expires = snapshot
         .expired_after
@@ -120,7 +118,7 @@ pub fn status_body(id: &str, submitted: Timestamp, snapshot: &ScriptSnapshot) ->
     let expires = expires.map_or(Timestamp::UNIX_EPOCH, |span| add_duration(submitted, span));
     body.insert("expires_at".into(), format_micros(expires).into());
     if let Some(started) = snapshot.started_after.map(|span| add_duration(submitted, span)) {
-        // The same instant has nine digits while the query runs, and six afterwards.
+        // Real responses have nanoseconds while the query runs, and microseconds afterwards.
         let text =
             if finished == Some(true) { format_micros(started) } else { started.to_string() };
         body.insert("execution_started_at".into(), text.into());
@@ -131,7 +129,7 @@ pub fn status_body(id: &str, submitted: Timestamp, snapshot: &ScriptSnapshot) ->
     body.into()
 }
 
-/// The fields that only a finished query has.
+/// The fields that only finished queries have.
 fn finished_fields(submitted: Timestamp, snapshot: &ScriptSnapshot) -> Map<String, Value> {
     let mut fields = Map::new();
     let ended = snapshot.ended_after.unwrap_or_default();
@@ -172,7 +170,9 @@ fn finished_fields(submitted: Timestamp, snapshot: &ScriptSnapshot) -> Map<Strin
     fields
 }
 
-/// RFC 3339 cut to microseconds, without trailing zeros.
+/// RFC 3339, truncated to microseconds, without trailing zeros.
 fn format_micros(at: Timestamp) -> String {
-    Timestamp::from_microsecond(at.as_microsecond()).expect("a time cut to µs").to_string()
+    Timestamp::from_microsecond(at.as_microsecond())
+        .expect("a truncated time is in range")
+        .to_string()
 }

@@ -1,7 +1,8 @@
-//! Faults on demand: what may go wrong, for whom, how often.
+//! Faults on demand: what goes wrong, for which requests, and how often.
 //!
-//! A fault either replaces the good answer or spoils the way in which it is sent (`raw`).
-//! Invariant: a fault for one job, or for lists, comes before those for all; of one target, the oldest first.
+//! A fault either replaces the normal response or changes how it is sent (`delivery`).
+//! Invariant: a fault for one job, or for list requests, takes precedence over the faults for all
+//! requests; among faults for the same target the oldest comes first.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -11,38 +12,37 @@ use super::gzip;
 use super::http::FakeHttpResponse;
 use super::service::{ServiceKind, ServiceRejection};
 
-/// What goes wrong.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// This status, as JSON unless the headers name another `content-type`.
+    /// A response with this status; JSON unless the headers name another `content-type`.
     Status { code: u16, body: String, headers: Vec<(String, String)> },
-    /// 429 in the kind's own words, with this `Retry-After` if there is one.
+    /// 429 in the format of the service, with this `Retry-After` header if any.
     RateLimited { retry_after: Option<String> },
-    /// A 200 with any content.
+    /// 200 with any content.
     Body { content_type: String, bytes: Vec<u8> },
     /// 302 to this URL.
     Redirect(String),
-    /// A 200 of a few bytes that unpack to so many zeros.
+    /// 200 with a small gzip body that decompresses to this many bytes.
     GzipBomb(usize),
-    /// The good answer, true when it was asked for, but nothing of it before so long.
+    /// The normal response as of the request's arrival, sent after this delay.
     Delayed(Duration),
-    /// The good answer, with this pause after each byte of its head.
+    /// The normal response, with this pause after each byte of its headers.
     SlowHeaders(Duration),
-    /// The good answer, with this pause after each byte of its body.
+    /// The normal response, with this pause after each byte of its body.
     SlowBody(Duration),
-    /// No answer, ever.
+    /// No response; the connection stays open.
     Hang,
-    /// The connection is reset instead of an answer.
+    /// The connection is reset; no response is sent.
     Reset,
-    /// The good answer, closed before the length that it tells.
+    /// The normal response with a larger `Content-Length` than its body; the connection is then closed.
     TruncatedBody,
-    /// A 200 with so many bytes.
+    /// 200 with a body of this many bytes.
     HugeBody(usize),
-    /// A 200 that never ends.
+    /// 200 with a chunked body that never ends.
     EndlessChunks,
 }
 
-/// Whose requests a fault meets.
+/// The requests that a fault applies to.
 #[derive(Clone, Debug)]
 pub enum FaultTarget {
     All,
@@ -56,7 +56,7 @@ impl FaultTarget {
     }
 }
 
-/// How many requests a fault meets.
+/// The number of requests that a fault applies to.
 #[derive(Clone, Copy, Debug)]
 pub enum FaultRepeat {
     Once,
@@ -66,12 +66,11 @@ pub enum FaultRepeat {
 }
 
 impl Fault {
-    /// A refusal with a JSON body, or with any text.
     pub fn status(code: u16, body: &str) -> Self {
         Self::Status { code, body: body.to_owned(), headers: Vec::new() }
     }
 
-    /// What is sent in place of `good`, and how.
+    /// The response that is sent instead of `normal_response`, and how it is sent.
     pub fn apply(
         self,
         kind: ServiceKind,
@@ -81,12 +80,13 @@ impl Fault {
             Self::Status { code, body, headers } => {
                 let is_content_type =
                     |(name, _): &&(String, String)| name.eq_ignore_ascii_case("content-type");
-                let named = headers.iter().find(is_content_type);
-                let kind = named.map_or("application/json", |(_, value)| value.as_str());
-                let answer = FakeHttpResponse::new(code, kind, body.into_bytes());
-                let others = headers.iter().filter(|pair| Some(*pair) != named);
-                let answer = others.fold(answer, |a, (name, value)| a.header(name, value));
-                (answer, Delivery::Normal)
+                let content_type = headers.iter().find(is_content_type);
+                let content_type_value =
+                    content_type.map_or("application/json", |(_, value)| value.as_str());
+                let response = FakeHttpResponse::new(code, content_type_value, body.into_bytes());
+                let others = headers.iter().filter(|pair| Some(*pair) != content_type);
+                let response = others.fold(response, |a, (name, value)| a.header(name, value));
+                (response, Delivery::Normal)
             }
             Self::RateLimited { retry_after } => {
                 let rejection = ServiceRejection::RateLimited { limit: 6000.into(), retry_after };
@@ -96,14 +96,14 @@ impl Fault {
                 (FakeHttpResponse::new(200, &content_type, bytes), Delivery::Normal)
             }
             Self::Redirect(url) => {
-                let answer =
+                let response =
                     FakeHttpResponse::new(302, "text/plain", Vec::new()).header("location", url);
-                (answer, Delivery::Normal)
+                (response, Delivery::Normal)
             }
             Self::GzipBomb(size) => {
-                let answer =
+                let response =
                     FakeHttpResponse::new(200, "application/json", gzip::gzipped_zeros(size));
-                (answer.header("content-encoding", "gzip"), Delivery::Normal)
+                (response.header("content-encoding", "gzip"), Delivery::Normal)
             }
             Self::Delayed(wait) => (normal_response, Delivery::Delayed(wait)),
             Self::SlowHeaders(pause) => (normal_response, Delivery::SlowHeaders(pause)),
@@ -123,7 +123,6 @@ impl Fault {
     }
 }
 
-/// The faults that wait for their requests.
 #[derive(Default)]
 pub struct PendingFaults {
     all: VecDeque<(Fault, FaultRepeat)>,
@@ -132,19 +131,19 @@ pub struct PendingFaults {
 }
 
 impl PendingFaults {
-    pub fn add(&mut self, target: FaultTarget, fault: Fault, times: FaultRepeat) {
+    pub fn add(&mut self, target: FaultTarget, fault: Fault, repeat: FaultRepeat) {
         let queue = match target {
             FaultTarget::All => &mut self.all,
             FaultTarget::ListRequests => &mut self.list_requests,
             FaultTarget::Job(id) => self.jobs.entry(id).or_default(),
         };
-        queue.push_back((fault, times));
+        queue.push_back((fault, repeat));
     }
 
-    /// The fault that the next request for `job`, or for a list, meets.
-    pub fn take_for_request(&mut self, job: Option<&str>, list: bool) -> Option<Fault> {
+    /// Takes the fault for a request that names `job` or is a list request, if there is one.
+    pub fn take_for_request(&mut self, job: Option<&str>, is_list: bool) -> Option<Fault> {
         let specific = match job {
-            _ if list => pop_next(&mut self.list_requests),
+            _ if is_list => pop_next(&mut self.list_requests),
             job => job.and_then(|id| self.jobs.get_mut(id)).and_then(pop_next),
         };
         specific.or_else(|| pop_next(&mut self.all))
@@ -152,11 +151,11 @@ impl PendingFaults {
 }
 
 fn pop_next(queue: &mut VecDeque<(Fault, FaultRepeat)>) -> Option<Fault> {
-    while let Some((fault, times)) = queue.front_mut() {
-        match times {
+    while let Some((fault, repeat)) = queue.front_mut() {
+        match repeat {
             FaultRepeat::Always => return Some(fault.clone()),
-            FaultRepeat::Times(left @ 2..) => {
-                *left -= 1;
+            FaultRepeat::Times(remaining @ 2..) => {
+                *remaining -= 1;
                 return Some(fault.clone());
             }
             FaultRepeat::Once | FaultRepeat::Times(1) => {

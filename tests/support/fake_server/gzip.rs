@@ -1,12 +1,12 @@
-//! A gzip bomb, made by hand: a few bytes that unpack to many zeros.
+//! Builds a gzip bomb: a few bytes that decompress to many zeros.
 //!
-//! The package has no direct use for a compressor, so there is none here either. One deflate block
-//! with the fixed codes (RFC 1951, 3.2.6) is enough: a zero, then copies of 258 zeros at thirteen
-//! bits each, which is 159 to one. The checksum is true, so that only the size is wrong with it.
+//! The package has no direct use for a compressor, so the stream is written by hand. One deflate block
+//! with the fixed Huffman codes (RFC 1951, 3.2.6) is enough: a zero, then copies of 258 zeros in
+//! thirteen bits each, a ratio of 159 to one. The checksum is correct, so that only the size is wrong.
 
 const MAX_MATCH_LENGTH: usize = 258;
 
-/// `size` zeros (one at least), packed.
+/// `size` zeros (at least one), compressed.
 pub fn gzipped_zeros(size: usize) -> Vec<u8> {
     let rest = size.max(1) - 1;
     let mut bits = BitWriter::default();
@@ -17,19 +17,20 @@ pub fn gzipped_zeros(size: usize) -> Vec<u8> {
     }
     for _ in 0..rest / MAX_MATCH_LENGTH {
         bits.push(0b1100_0101, 8); // copy 258 bytes…
-        bits.push(0, 5); // …from one byte back
+        bits.push(0, 5); // …from a distance of one byte
     }
     bits.push(0, 7); // end of the block
 
     let mut gzip = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     gzip.extend(bits.finish());
     gzip.extend(crc_of_zeros(size.max(1)).to_le_bytes());
-    let length = u32::try_from(size.max(1) & 0xffff_ffff).expect("cut to 32 bits");
+    let length = u32::try_from(size.max(1) & 0xffff_ffff).expect("masked to 32 bits");
     gzip.extend(length.to_le_bytes());
     gzip
 }
 
-/// Bits in deflate's order: codes come most significant bit first and fill bytes from below.
+/// Writes bits in deflate's order: Huffman codes start with their most significant bit, and bytes are
+/// filled from their least significant bit.
 #[derive(Default)]
 struct BitWriter {
     bytes: Vec<u8>,
@@ -55,23 +56,23 @@ impl BitWriter {
     }
 }
 
-/// The CRC-32 of `size` zero bytes: its start times x^(8·size), by repeated squaring.
+/// The CRC-32 of `size` zero bytes: the initial value times x^(8·size), by repeated squaring.
 fn crc_of_zeros(size: usize) -> u32 {
     const ONE: u32 = 1 << 31;
     let mut power = ONE >> 8; // x^8: one zero byte
     let mut crc = u32::MAX;
-    let mut left = size;
-    while left > 0 {
-        if left & 1 == 1 {
+    let mut remaining = size;
+    while remaining > 0 {
+        if remaining & 1 == 1 {
             crc = multiply_mod_crc(crc, power);
         }
         power = multiply_mod_crc(power, power);
-        left >>= 1;
+        remaining >>= 1;
     }
     !crc
 }
 
-/// The product of two polynomials modulo that of CRC-32, the highest bit being x^0.
+/// The product of two polynomials modulo the CRC-32 polynomial; the highest bit is x^0.
 fn multiply_mod_crc(a: u32, mut b: u32) -> u32 {
     let mut product = 0;
     for bit in (0..32).rev() {

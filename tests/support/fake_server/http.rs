@@ -1,6 +1,6 @@
-//! HTTP/1.1 by hand: reads the head of a request, lays out the bytes of an answer.
+//! A minimal HTTP/1.1: parses a request, and serializes the parts of a response.
 //!
-//! No library, since the faults need each byte in their own hands.
+//! Written by hand, because the faults need control over every byte.
 
 use std::io;
 
@@ -9,28 +9,26 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 
-/// A client's connection.
 pub type Connection = BufReader<TcpStream>;
 
-/// A request: its head, and the body that came with it.
 #[derive(Clone, Debug)]
 pub struct FakeHttpRequest {
     pub method: String,
     pub target: String,
-    /// Names in lower case.
+    /// Header names are in lower case.
     headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl FakeHttpRequest {
-    /// Reads the next request; none if the client has closed the connection.
+    /// Reads the next request; `None` if the client has closed the connection.
     pub async fn read(connection: &mut Connection) -> io::Result<Option<Self>> {
         let mut line = String::new();
         if connection.read_line(&mut line).await? == 0 {
             return Ok(None);
         }
-        let mut words = line.split_whitespace().map(str::to_owned);
-        let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        let mut parts = line.split_whitespace().map(str::to_owned);
+        let (Some(method), Some(target)) = (parts.next(), parts.next()) else {
             return Err(io::Error::other(format!("not a request: {line:?}")));
         };
         let mut headers = Vec::new();
@@ -40,14 +38,14 @@ impl FakeHttpRequest {
             let Some((name, value)) = line.trim().split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut head = Self { method, target, headers, body: Vec::new() };
-        let length = head.header("content-length").and_then(|length| length.parse().ok());
-        head.body.resize(length.unwrap_or(0), 0);
-        connection.read_exact(&mut head.body).await?;
-        Ok(Some(head))
+        let mut request = Self { method, target, headers, body: Vec::new() };
+        let length = request.header("content-length").and_then(|length| length.parse().ok());
+        request.body.resize(length.unwrap_or(0), 0);
+        connection.read_exact(&mut request.body).await?;
+        Ok(Some(request))
     }
 
-    /// The path as it was sent, still percent-encoded.
+    /// As sent, still percent-encoded.
     pub fn path(&self) -> &str {
         self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
@@ -58,7 +56,7 @@ impl FakeHttpRequest {
 
     /// The value of a header; `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
     pub fn has_header(&self, name: &str) -> bool {
@@ -70,7 +68,7 @@ impl FakeHttpRequest {
     }
 }
 
-/// An answer, before it is decided how well it is sent.
+/// A response; [`Delivery`](super::delivery::Delivery) determines how it is sent.
 #[derive(Clone, Debug)]
 pub struct FakeHttpResponse {
     pub status: u16,
@@ -92,22 +90,21 @@ impl FakeHttpResponse {
         self
     }
 
-    /// The bytes of the head, with `Content-Length` as told, true or not.
+    /// The bytes of the head with this `Content-Length`, correct or not.
     pub fn head_with_length(&self, length: usize) -> Vec<u8> {
         self.head(&format!("content-length: {length}"))
     }
 
-    /// The bytes of the head, with one more header line that says how the body is framed.
+    /// The bytes of the head; `framing` is the header line that delimits the body.
     pub fn head(&self, framing: &str) -> Vec<u8> {
-        let known = StatusCode::from_u16(self.status).ok();
-        let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("");
+        let status = StatusCode::from_u16(self.status).ok();
+        let reason = status.and_then(|status| status.canonical_reason()).unwrap_or("");
         let mut lines = vec![format!("HTTP/1.1 {} {reason}", self.status)];
         lines.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
         lines.push(format!("{framing}\r\n\r\n"));
         lines.join("\r\n").into_bytes()
     }
 
-    /// The bytes of the whole answer.
     pub fn bytes(&self) -> Vec<u8> {
         [self.head_with_length(self.body.len()), self.body.clone()].concat()
     }

@@ -1,8 +1,8 @@
-//! What the two services of Huawei Cloud have in common: the token or the signature, and the gateway
-//! that refuses before a service sees the request.
+//! Shared by the two services of Huawei Cloud: authentication by token or signature, and the rejections of
+//! the API gateway, which come before those of the service.
 //!
-//! A signature is reckoned anew from the request as it came in, by hand, so that it shares nothing
-//! with the client's. The age of its date is not looked at: a test's clock is its own.
+//! Signatures are verified against the request as received, with code that shares nothing with the
+//! client's. The age of the signature's date is not checked, because tests set their own clock.
 
 use hmac::{Hmac, Mac};
 use serde_json::json;
@@ -15,30 +15,30 @@ use super::service::ServiceRejection;
 
 pub const TOKEN_HEADER: &str = "x-auth-token";
 const SIGNATURE_HEADER: &str = "authorization";
-/// What must be signed if it comes; the first two must come.
+/// Headers that must be signed if they are sent; the first two must be sent.
 const HEADERS_TO_SIGN: [&str; 5] =
     ["host", "x-sdk-date", "content-type", "x-project-id", "x-security-token"];
 const ALGORITHM: &str = "SDK-HMAC-SHA256";
 
-/// The id of the access key that may sign.
-pub const ACCESS_KEY_ID: &str = "standin-ak";
-/// Its secret half, at first.
-pub const SECRET_ACCESS_KEY: &str = "standin-sk";
-/// What proves that it is a temporary one; it need not come, but must be signed if it does.
-pub const SECURITY_TOKEN: &str = "standin-security-token";
+/// The only access key id that is accepted.
+pub const ACCESS_KEY_ID: &str = "fake-access-key";
+/// Its secret, until [`set_credentials`](super::FakeServer::set_credentials) changes it.
+pub const SECRET_ACCESS_KEY: &str = "fake-secret-key";
+/// The security token of a temporary access key; optional, but it must be signed if it is sent.
+pub const SECURITY_TOKEN: &str = "fake-security-token";
 
-/// Why the gateway does not let it pass; none if it does.
+/// Why the gateway rejects the credentials of a request; `None` if they are valid.
 pub fn authentication_error(
-    head: &FakeHttpRequest,
+    request: &FakeHttpRequest,
     token: &str,
     secret_key: &str,
     iam: &Iam,
 ) -> Option<ServiceRejection<'static>> {
-    if head.has_header(SIGNATURE_HEADER) {
-        return (verify_signature(head, secret_key) != Some(true))
+    if request.has_header(SIGNATURE_HEADER) {
+        return (verify_signature(request, secret_key) != Some(true))
             .then_some(ServiceRejection::InvalidSignature);
     }
-    let Some(token_sent) = head.header(TOKEN_HEADER) else {
+    let Some(token_sent) = request.header(TOKEN_HEADER) else {
         return Some(ServiceRejection::InvalidCredential);
     };
     match iam.token_validity(token_sent) {
@@ -47,57 +47,65 @@ pub fn authentication_error(
     }
 }
 
-/// The parts of the header: the key's id, the names of the headers that are signed, the signature.
-fn parse_signature(head: &FakeHttpRequest) -> Option<(&str, &str, &str)> {
-    let rest = head.header(SIGNATURE_HEADER)?.strip_prefix(ALGORITHM)?;
+/// The parts of the `authorization` header: key id, names of the signed headers, signature.
+fn parse_signature(request: &FakeHttpRequest) -> Option<(&str, &str, &str)> {
+    let rest = request.header(SIGNATURE_HEADER)?.strip_prefix(ALGORITHM)?;
     let (ak, rest) = rest.strip_prefix(" Access=")?.split_once(", SignedHeaders=")?;
     let (names, signature) = rest.split_once(", Signature=")?;
     Some((ak, names, signature))
 }
 
-/// The id of the key that signed, true or not.
-pub fn signing_key_id(head: &FakeHttpRequest) -> Option<&str> {
-    parse_signature(head).map(|(ak, _, _)| ak)
+/// The key id of the signature, valid or not.
+pub fn signing_key_id(request: &FakeHttpRequest) -> Option<&str> {
+    parse_signature(request).map(|(ak, _, _)| ak)
 }
 
-/// Whether the signature is ours and covers all that it should; none if it is no signature at all.
-fn verify_signature(head: &FakeHttpRequest, secret_key: &str) -> Option<bool> {
-    let (ak, names, signature) = parse_signature(head)?;
+/// Whether the signature is correct and covers all required headers; `None` if it cannot be parsed.
+fn verify_signature(request: &FakeHttpRequest, secret_key: &str) -> Option<bool> {
+    let (ak, names, signature) = parse_signature(request)?;
     let signed_names: Vec<_> = names.split(';').collect();
-    let sent = HEADERS_TO_SIGN.iter().filter(|name| head.has_header(name));
-    let covered = signed_names.is_sorted()
-        && sent.chain(&HEADERS_TO_SIGN[..2]).all(|name| signed_names.contains(name));
-    let path_project = head.path().split('/').nth(2);
-    let project =
-        head.header("x-project-id").is_none_or(|id| path_project == Some(&percent_encode(id)));
-    let temporary = head.header("x-security-token").is_none_or(|token| token == SECURITY_TOKEN);
+    let sent_headers = HEADERS_TO_SIGN.iter().filter(|name| request.has_header(name));
+    let all_signed = signed_names.is_sorted()
+        && sent_headers.chain(&HEADERS_TO_SIGN[..2]).all(|name| signed_names.contains(name));
+    let path_project = request.path().split('/').nth(2);
+    let project_matches =
+        request.header("x-project-id").is_none_or(|id| path_project == Some(&percent_encode(id)));
+    let security_token_matches =
+        request.header("x-security-token").is_none_or(|token| token == SECURITY_TOKEN);
 
-    let date = head.header("x-sdk-date")?;
-    let text = format!(
+    let date = request.header("x-sdk-date")?;
+    let string_to_sign = format!(
         "{ALGORITHM}\n{date}\n{:x}",
-        Sha256::digest(canonical_request(head, &signed_names)?)
+        Sha256::digest(canonical_request(request, &signed_names)?)
     );
-    let mac =
-        Hmac::<Sha256>::new_from_slice(secret_key.as_bytes()).expect("a key of any length will do");
-    let expected = format!("{:x}", mac.chain_update(text).finalize().into_bytes());
-    Some(covered && project && temporary && ak == ACCESS_KEY_ID && signature == expected)
+    let mac = Hmac::<Sha256>::new_from_slice(secret_key.as_bytes())
+        .expect("HMAC accepts keys of any length");
+    let expected = format!("{:x}", mac.chain_update(string_to_sign).finalize().into_bytes());
+    Some(
+        all_signed
+            && project_matches
+            && security_token_matches
+            && ak == ACCESS_KEY_ID
+            && signature == expected,
+    )
 }
 
-/// What is signed; none if one of these headers did not come. No request that is signed has a body.
-fn canonical_request(head: &FakeHttpRequest, names: &[&str]) -> Option<String> {
-    let path = head.path().split('/').map(normalize_encoding).collect::<Vec<_>>().join("/");
-    let slash = if path.ends_with('/') { "" } else { "/" };
-    let pairs = head.query().split('&').filter(|pair| !pair.is_empty());
+/// The canonical request; `None` if one of the named headers was not sent. Signed requests have no
+/// body here.
+fn canonical_request(request: &FakeHttpRequest, names: &[&str]) -> Option<String> {
+    let path = request.path().split('/').map(normalize_encoding).collect::<Vec<_>>().join("/");
+    let trailing_slash = if path.ends_with('/') { "" } else { "/" };
+    let pairs = request.query().split('&').filter(|pair| !pair.is_empty());
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let mut pairs: Vec<_> = pairs
         .map(|(name, value)| format!("{}={}", normalize_encoding(name), normalize_encoding(value)))
         .collect();
     pairs.sort_unstable();
-    let line = |name: &&str| head.header(name).map(|value| format!("{name}:{value}\n"));
+    let line = |name: &&str| request.header(name).map(|value| format!("{name}:{value}\n"));
     let lines: Option<Vec<_>> = names.iter().map(line).collect();
     Some(format!(
-        "{}\n{path}{slash}\n{}\n{}\n{}\n{:x}",
-        head.method,
+        "{}\n{path}{trailing_slash}\n{}\n{}\n{}\n{:x}",
+        request.method,
         pairs.join("&"),
         lines?.concat(),
         names.join(";"),
@@ -105,7 +113,7 @@ fn canonical_request(head: &FakeHttpRequest, names: &[&str]) -> Option<String> {
     ))
 }
 
-/// Percent-decoded once, and encoded again.
+/// Decodes `text` once and encodes it again, so that equivalent encodings become equal.
 fn normalize_encoding(text: &str) -> String {
     let mut rest = text.as_bytes();
     let mut decoded = Vec::new();
@@ -135,11 +143,11 @@ fn percent_encode(text: impl AsRef<[u8]>) -> String {
     text.as_ref().iter().map(encode).collect()
 }
 
-/// A refusal; `no_job` is the service's own code and text for a job that it does not know, given
-/// whether it knows another of the same script.
+/// The response to a rejected request. `job_not_found_error` returns the code and the message of the
+/// service for an unknown job, given whether another job of the same script exists.
 pub fn rejection_response(
     rejection: &ServiceRejection<'_>,
-    no_job: fn(bool) -> (&'static str, &'static str),
+    job_not_found_error: fn(bool) -> (&'static str, &'static str),
 ) -> FakeHttpResponse {
     match rejection {
         ServiceRejection::WrongMethod | ServiceRejection::UnknownPath => error_response(
@@ -164,7 +172,7 @@ pub fn rejection_response(
             error_response(400, "DLI.0001", "Parameter check error.")
         }
         ServiceRejection::JobNotFound(_, script_known) => {
-            let (code, message) = no_job(*script_known);
+            let (code, message) = job_not_found_error(*script_known);
             error_response(400, code, message)
         }
         ServiceRejection::RateLimited { limit: RateLimit { requests, window, .. }, .. } => {

@@ -1,4 +1,4 @@
-//! Huawei Cloud's IAM: gives a token for a password.
+//! Huawei Cloud's IAM: issues a token for a user name and a password.
 
 use std::time::Duration;
 
@@ -9,25 +9,24 @@ use super::http::{FakeHttpRequest, FakeHttpResponse};
 use super::script::add_duration;
 
 pub const TOKENS_PATH: &str = "/v3/auth/tokens";
-/// Who may have tokens, and of which account and project he is.
-pub const USER_NAME: &str = "standin-user";
-pub const DOMAIN_NAME: &str = "standin-domain";
-pub const PROJECT_NAME: &str = "standin-region";
-/// What proves that it is he, at first.
-pub const PASSWORD: &str = "standin-password";
-/// The token that is given first; each has its number.
-pub const FIRST_TOKEN: &str = "standin-token-1";
-const TOKEN_PREFIX: &str = "standin-token-";
+/// The only user who can get tokens, with the domain and the project of the request.
+pub const USER_NAME: &str = "fake-user";
+pub const DOMAIN_NAME: &str = "fake-domain";
+pub const PROJECT_NAME: &str = "fake-region";
+/// The password until [`set_credentials`](super::FakeServer::set_credentials) changes it.
+pub const PASSWORD: &str = "fake-password";
+/// The first token that is issued; each token ends with its number.
+pub const FIRST_TOKEN: &str = "fake-token-1";
+const TOKEN_PREFIX: &str = "fake-token-";
 const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
-/// What it knows.
 pub struct Iam {
     pub password: String,
-    /// The one that is taken, the newest unless it died.
+    /// The only token that is accepted: the newest, or `None` if it was invalidated.
     pub valid_token: Option<String>,
-    /// How often a token was asked for.
+    /// The number of token requests, valid or not.
     pub token_request_count: usize,
-    /// With this status it refuses whatever comes.
+    /// Every token request is rejected with this status.
     pub forced_status: Option<u16>,
     issued_count: usize,
 }
@@ -46,7 +45,7 @@ impl Default for Iam {
 }
 
 impl Iam {
-    /// Whether a token is still taken; none if it was never given.
+    /// Whether an issued token is still accepted; `None` if it was never issued.
     pub fn token_validity(&self, token: &str) -> Option<bool> {
         let number: usize = token.strip_prefix(TOKEN_PREFIX)?.parse().ok()?;
         (1..=self.issued_count)
@@ -54,20 +53,20 @@ impl Iam {
             .then(|| self.valid_token.as_deref() == Some(token))
     }
 
-    pub fn handle(&mut self, head: &FakeHttpRequest, now: Timestamp) -> FakeHttpResponse {
+    pub fn handle(&mut self, request: &FakeHttpRequest, now: Timestamp) -> FakeHttpResponse {
         self.token_request_count += 1;
         if let Some(status) = self.forced_status {
-            return error_response(status, "as it was told to");
+            return error_response(status, "rejected on request of the test");
         }
-        if head.method != "POST" || head.query() != "nocatalog=true" {
+        if request.method != "POST" || request.query() != "nocatalog=true" {
             return error_response(404, "The resource could not be found.");
         }
-        let request_body: Option<Value> = serde_json::from_slice(&head.body).ok();
+        let request_body: Option<Value> = serde_json::from_slice(&request.body).ok();
         let user =
             request_body.as_ref().map(|body| body["auth"]["identity"]["password"]["user"].clone());
         let password = user.as_ref().and_then(|user| user["password"].as_str());
         if password.is_some_and(|password| password != self.password) {
-            // Worse than the real one: it repeats what it was told.
+            // Unlike the real service, this message contains the password: clients must redact it.
             let message = format!("The username or password is wrong: {}", password.unwrap_or(""));
             return error_response(401, &message);
         }

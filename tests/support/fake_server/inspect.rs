@@ -1,6 +1,6 @@
-//! What a test learns of the requests that came.
+//! Methods of [`FakeServer`] that read the request log, and methods that wait for requests to arrive.
 //!
-//! Waiting is for an arrival, with a deadline; nothing here sleeps.
+//! Waiting uses arrival notifications and a deadline; nothing here sleeps.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::FakeServer;
 use super::request_log::{RecordedRequest, RequestLog};
 
 impl FakeServer {
-    /// All requests in the order of their arrival.
+    /// All requests in the order of arrival.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.state.lock_state().request_log.requests.clone()
     }
@@ -23,57 +23,55 @@ impl FakeServer {
         self.state.lock_state().request_log.count_for_job(id)
     }
 
-    /// The most requests that arrived within any half-open window of this length.
+    /// The largest number of requests that arrived within any half-open window of this length.
     pub fn max_requests_in_window(&self, window: Duration) -> usize {
         self.state.lock_state().request_log.max_requests_in_window(window)
     }
 
-    /// The most requests that waited for their answers at once. One whose client gave up waits
-    /// until the client's close is noticed.
+    /// The largest number of requests in flight at once. A request whose client gave up counts until
+    /// the server notices that the connection is closed.
     pub fn max_concurrent_requests(&self) -> usize {
         self.state.concurrency.maximum()
     }
 
-    /// How many connections were made to it.
+    /// The number of connections accepted so far.
     pub fn connection_count(&self) -> usize {
         self.state.connection_count.load(std::sync::atomic::Ordering::SeqCst)
     }
 
-    /// What no client should have done.
+    /// See [`ServiceKind::client_violations`](super::ServiceKind::client_violations).
     pub fn client_violations(&self) -> Vec<String> {
         self.state.lock_state().request_log.client_violations.clone()
     }
 
-    /// The API keys and tokens that came, and the ids of those that signed, each once, good or bad.
+    /// The distinct API keys, tokens and signing key ids that were sent, valid or not, sorted.
     pub fn credentials_seen(&self) -> Vec<String> {
         self.state.lock_state().request_log.credentials.iter().cloned().collect()
     }
 
-    /// How many of them asked for a list of jobs.
     pub fn list_request_count(&self) -> usize {
         self.state.lock_state().request_log.list_request_count()
     }
 
-    /// Waits until there were `n` requests for a list of jobs; panics after `deadline`.
+    /// Waits until `n` list requests have arrived in total; panics after `deadline`.
     pub async fn wait_for_list_requests(&self, n: usize, deadline: Duration) {
-        self.wait_for_count("requests for a list", n, deadline, RequestLog::list_request_count)
-            .await;
+        self.wait_for_count("list requests", n, deadline, RequestLog::list_request_count).await;
     }
 
-    /// Waits until there were `n` requests in all; panics after `deadline`.
+    /// Waits until `n` requests have arrived in total; panics after `deadline`.
     pub async fn wait_for_requests(&self, n: usize, deadline: Duration) {
-        self.wait_for_count("requests", n, deadline, |record| record.requests.len()).await;
+        self.wait_for_count("requests", n, deadline, |log| log.requests.len()).await;
     }
 
-    /// Waits until the job was asked for once; panics after `deadline`.
+    /// Waits until the job has been requested once; panics after `deadline`.
     pub async fn wait_for_first_request_for(&self, id: &str, deadline: Duration) {
         self.wait_for_requests_for(id, 1, deadline).await;
     }
 
-    /// Waits until the job was asked for `n` times in all; panics after `deadline`.
+    /// Waits until the job has been requested `n` times in total; panics after `deadline`.
     pub async fn wait_for_requests_for(&self, id: &str, n: usize, deadline: Duration) {
         let description = format!("requests for {id}");
-        self.wait_for_count(&description, n, deadline, |record| record.count_for_job(id)).await;
+        self.wait_for_count(&description, n, deadline, |log| log.count_for_job(id)).await;
     }
 
     async fn wait_for_count(

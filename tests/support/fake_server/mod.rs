@@ -1,20 +1,20 @@
-//! A stand-in for all providers: a real HTTP server on a loopback port that plays the status
-//! and cancel endpoints of Dune, Data Lake Insight and DataArts Studio by script, each at its own path, with
-//! faults and limits on demand, and a record of all that was asked.
+//! A fake of all providers: an HTTP server on a loopback port that serves the status and cancel endpoints
+//! of Dune, Data Lake Insight and DataArts Studio from scripts, each at its own path, with faults and rate
+//! limits on demand and a log of all requests.
 //!
-//! Used by tests and by the demo, each of which includes it by its path; so it knows nothing of
-//! this package. Time is real: a job's state is computed from the time since its submission.
-//! `script` is pure, `service` knows the services, `service_state` decides, `server` and `delivery`
-//! carry it out.
+//! The tests, the benches and the demo include this module by its path, so it depends on nothing in this
+//! package. Time is real: the state of a job is computed from the time since its submission. `script`
+//! is pure, `service` describes the services, `service_state` decides the responses, `server` and
+//! `delivery` carry them out.
 #![allow(
     dead_code,
     unreachable_pub,
     unused_imports,
-    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::new_without_default,
-    reason = "shared source: each user needs a part of it; it plays the outside, where clocks are"
+    reason = "shared source: each program that includes it uses a part of it"
 )]
+#![expect(clippy::disallowed_methods, reason = "a remote service has its own clock")]
 
 pub mod dataarts;
 mod delivery;
@@ -49,15 +49,15 @@ pub use service_state::TrueHistory;
 
 use server::{RunningListener, SharedState};
 
-/// The API key, and the token, that the stand-in takes at first.
-pub const API_KEY: &str = "standin-key";
+/// The API key and the token that are valid until [`FakeServer::set_credentials`] changes them.
+pub const API_KEY: &str = "fake-api-key";
 
-/// A running stand-in. Dropped, it stops.
+/// A running fake server; it stops when dropped.
 pub struct FakeServer {
     addr: SocketAddr,
     state: Arc<SharedState>,
     listener: Mutex<Option<RunningListener>>,
-    /// Bound and never listening: keeps the port ours while the stand-in is paused.
+    /// Bound and never listening: reserves the port while the server is paused.
     _port: TcpSocket,
 }
 
@@ -76,12 +76,12 @@ impl FakeServer {
         self.addr
     }
 
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// Closes the listener and every connection: from now on connections are refused.
+    /// Closes the listener and every connection. Connections are refused until [`Self::resume`].
     pub async fn pause(&self) {
         let listening = self.listener.lock().expect("never poisoned").take();
         if let Some(listening) = listening {
@@ -89,8 +89,8 @@ impl FakeServer {
         }
     }
 
-    /// Listens again, on the same port, with all that it knew.
-    #[expect(clippy::unused_async, reason = "says that it needs a runtime, as `pause` does")]
+    /// Listens again on the same port, with the same state.
+    #[expect(clippy::unused_async, reason = "needs a runtime, like `pause`")]
     pub async fn resume(&self) {
         let mut listening = self.listener.lock().expect("never poisoned");
         if listening.is_none() {
@@ -99,71 +99,71 @@ impl FakeServer {
         }
     }
 
-    /// Ends it, and waits until it has ended.
+    /// Stops the server and waits until it has stopped.
     pub async fn stop(self) {
         self.pause().await;
     }
 
-    /// Puts a job of Dune's in, or gives it a new life.
+    /// Adds a Dune job, or replaces its script.
     pub fn add_job(&self, id: &str, script: JobScript) {
         self.add_job_of(ServiceKind::Dune, id, script);
     }
 
-    /// Puts a job of any kind in, or gives it a new life. Ids are not shared between kinds; one of
-    /// `DataArts` is `SCRIPT/INSTANCE`. Panics if the life has an end that the kind does not know.
+    /// Adds a job of any kind, or replaces its script. An id belongs to one kind only; an id of
+    /// `DataArts` is `SCRIPT/INSTANCE`. Panics if the script has a phase that the kind does not have.
     pub fn add_job_of(&self, kind: ServiceKind, id: &str, script: JobScript) {
-        let life = kind.resolve_states(script);
-        self.state.lock_state().add_job(kind, id, life, ClockSample::read().wall);
+        let script = kind.resolve_states(script);
+        self.state.lock_state().add_job(kind, id, script, ClockSample::read().wall);
     }
 
-    /// From now on the job is not known.
+    /// Removes the job: later requests for it get "not found".
     pub fn remove_job(&self, id: &str) {
         self.state.lock_state().remove_job(id);
     }
 
-    /// A job's true life. Panics if it was never put in, or waits for its first request.
+    /// The history of a job by its script. Panics if the job does not exist or is not yet submitted.
     pub fn true_history(&self, id: &str) -> TrueHistory {
         self.state
             .lock_state()
             .true_history(id)
-            .unwrap_or_else(|| panic!("{id} has no life that has begun"))
+            .unwrap_or_else(|| panic!("{id} is unknown or not yet submitted"))
     }
 
-    /// From now on only this API key is taken, only this token or password, and only what
-    /// [`AK`] signed with it.
+    /// Makes `key` the only valid API key, token, password, and secret of [`ACCESS_KEY_ID`]. Tokens
+    /// that were issued before are invalid.
     pub fn set_credentials(&self, key: &str) {
-        let mut world = self.state.lock_state();
-        key.clone_into(&mut world.api_key);
-        key.clone_into(&mut world.secret_key);
-        key.clone_into(&mut world.iam.password);
-        world.iam.valid_token = None;
+        let mut state = self.state.lock_state();
+        key.clone_into(&mut state.api_key);
+        key.clone_into(&mut state.secret_key);
+        key.clone_into(&mut state.iam.password);
+        state.iam.valid_token = None;
     }
 
-    /// The token that was fetched last is no longer taken.
+    /// Invalidates the token that was issued last.
     pub fn invalidate_token(&self) {
         self.state.lock_state().iam.valid_token = None;
     }
 
-    /// From now on IAM answers with this status and gives no token; with none it gives them again.
+    /// Makes IAM reject every token request with this status; `None` ends that.
     pub fn reject_token_requests(&self, status: Option<u16>) {
         self.state.lock_state().iam.forced_status = status;
     }
 
-    /// How often a token was asked for, good or bad.
+    /// The number of token requests, valid or not.
     pub fn token_request_count(&self) -> usize {
         self.state.lock_state().iam.token_request_count
     }
 
-    pub fn inject_fault(&self, target: FaultTarget, fault: Fault, times: FaultRepeat) {
-        self.state.lock_state().faults.add(target, fault, times);
+    pub fn inject_fault(&self, target: FaultTarget, fault: Fault, repeat: FaultRepeat) {
+        self.state.lock_state().faults.add(target, fault, repeat);
     }
 
-    /// Takes back all faults that have not yet happened.
+    /// Removes all faults that are still pending.
     pub fn clear_faults(&self) {
         self.state.lock_state().faults = faults::PendingFaults::default();
     }
 
-    /// Limits all requests together, from now on; a number is requests a minute.
+    /// Limits the rate of all requests together; a plain number means requests per minute.
     pub fn set_rate_limit(&self, limit: impl Into<RateLimit>) {
         self.state.lock_state().rate_limit = Some(rate_limit::SlidingWindow::new(limit.into()));
     }
@@ -173,7 +173,7 @@ impl FakeServer {
     }
 }
 
-/// A socket on `addr` beside others of ours: the port outlives a listener.
+/// A socket on `addr` that can coexist with others on it: the reserved port must survive its listeners.
 fn bind_reusing_address(addr: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("an option of every socket");

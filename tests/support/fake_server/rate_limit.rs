@@ -1,17 +1,17 @@
-//! A limit on requests, in a truly sliding window, and the headers that tell of it.
+//! A rate limit over a sliding window, and the headers that report it.
 //!
-//! Invariant: in no half-open window of the limit's length are more requests let through than it
-//! allows. Refused requests count against it only where the service says so.
+//! Invariant: no half-open window of the limit's length contains more accepted requests than the limit
+//! allows. Whether rejected requests count as well depends on the service.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A limit; `40.into()` is forty a minute, without `Retry-After`.
+/// `40.into()` is 40 requests per minute, without `Retry-After`.
 #[derive(Clone, Copy, Debug)]
 pub struct RateLimit {
     pub requests: u32,
     pub window: Duration,
-    /// Whether a refusal has `Retry-After`.
+    /// Whether a rejection has a `Retry-After` header.
     pub send_retry_after: bool,
 }
 
@@ -21,19 +21,18 @@ impl From<u32> for RateLimit {
     }
 }
 
-/// A limit at work.
+/// A [`RateLimit`] and the requests that count towards it.
 pub struct SlidingWindow {
     limit: RateLimit,
     request_times: VecDeque<Instant>,
 }
 
-/// What the limit says to one request.
 pub struct RateLimitDecision {
     pub rejected: bool,
     pub limit: RateLimit,
-    /// Seconds to wait, for a refusal that tells them.
+    /// The value of `Retry-After` in seconds, if the rejection has one.
     pub retry_after: Option<String>,
-    /// `RateLimit-Policy` and `RateLimit`.
+    /// `ratelimit-policy` and `ratelimit`.
     pub headers: [(&'static str, String); 2],
 }
 
@@ -42,15 +41,16 @@ impl SlidingWindow {
         Self { limit, request_times: VecDeque::new() }
     }
 
-    /// Judges a request that comes now; `forgiving`: it does not count if it is refused.
+    /// Accepts or rejects a request that arrives `now`. With `ignore_rejected`, a rejected request
+    /// does not count towards the limit.
     pub fn check_request(&mut self, now: Instant, ignore_rejected: bool) -> RateLimitDecision {
-        let RateLimit { requests, window, send_retry_after: retry_after } = self.limit;
+        let RateLimit { requests, window, send_retry_after } = self.limit;
         while self.request_times.front().is_some_and(|at| now.duration_since(*at) >= window) {
             self.request_times.pop_front();
         }
         let used = u32::try_from(self.request_times.len()).expect("far fewer");
-        let refused = used >= requests;
-        if !refused || !ignore_rejected {
+        let rejected = used >= requests;
+        if !rejected || !ignore_rejected {
             self.request_times.push_back(now);
         }
         let oldest = self.request_times.front().copied().unwrap_or(now);
@@ -59,15 +59,14 @@ impl SlidingWindow {
         let policy = format!("\"high\";q={requests};w={}", seconds_rounded_up(window));
         let state = format!("\"high\";r={left};t={reset}");
         RateLimitDecision {
-            rejected: refused,
+            rejected,
             limit: self.limit,
-            retry_after: (refused && retry_after).then(|| reset.to_string()),
+            retry_after: (rejected && send_retry_after).then(|| reset.to_string()),
             headers: [("ratelimit-policy", policy), ("ratelimit", state)],
         }
     }
 }
 
-/// Whole seconds, rounded up.
 fn seconds_rounded_up(span: Duration) -> u128 {
     span.as_nanos().div_ceil(1_000_000_000)
 }

@@ -1,6 +1,7 @@
-//! What was asked, and when: the record against which tests hold a client.
+//! The requests that the fake server received, with their arrival times. Tests read this log to check
+//! what a client did.
 //!
-//! Invariant: requests lie in the order of their arrival, each written before its answer is sent.
+//! Invariant: requests are in the order of arrival, and each one is logged before its response is sent.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 
 use super::service::ServiceKind;
 
-/// Both clocks, read at once.
+/// The monotonic clock and the wall clock, read together.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockSample {
     pub monotonic: Instant,
@@ -24,34 +25,32 @@ impl ClockSample {
     }
 }
 
-/// One request.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
-    /// Its arrival.
     pub received_at: ClockSample,
     pub method: String,
-    /// Whose endpoint its path was meant for.
+    /// The service that the path belongs to.
     pub kind: ServiceKind,
-    /// As it was sent, still percent-encoded.
+    /// As sent, still percent-encoded.
     pub path: String,
-    /// The header of this name.
+    /// The value of the `workspace` header.
     pub workspace: Option<String>,
-    /// The job that it asked for, if its path names one.
+    /// The job that the path names, if any.
     pub job_id: Option<String>,
-    /// Whether it asked for a list of jobs.
     pub is_list: bool,
-    /// The status of its answer; none if it got no answer.
+    /// `None` if no response was sent.
     pub response_status: Option<u16>,
-    /// Its path and query, as they were sent.
+    /// Path and query, as sent.
     pub target: String,
     pub user_agent: Option<String>,
 }
 
-/// All requests, and what they showed.
 #[derive(Default)]
 pub struct RequestLog {
     pub requests: Vec<RecordedRequest>,
+    /// See [`ServiceKind::client_violations`].
     pub client_violations: Vec<String>,
+    /// The distinct credentials that were sent, valid or not.
     pub credentials: BTreeSet<String>,
     count_by_job: HashMap<String, usize>,
 }
@@ -75,7 +74,7 @@ impl RequestLog {
         self.requests.iter().filter(|request| request.is_list).count()
     }
 
-    /// The most requests that arrived within any half-open window of this length.
+    /// The largest number of requests that arrived within any half-open window of this length.
     pub fn max_requests_in_window(&self, window: Duration) -> usize {
         let mut oldest = 0;
         let mut maximum = 0;
@@ -97,7 +96,7 @@ impl RequestLog {
     }
 }
 
-/// How many requests wait for their answers, and the most that ever did.
+/// The number of requests being answered now, and its maximum so far.
 #[derive(Default)]
 pub struct ConcurrencyGauge {
     current: AtomicUsize,
@@ -110,15 +109,15 @@ impl ConcurrencyGauge {
     }
 }
 
-/// One request that waits; dropped just before the last bytes of its answer go out, so that the
-/// client's next request is never counted beside it.
+/// Counts one request as in flight until it is dropped. It is dropped just before the last bytes of
+/// the response are sent, so that the client's next request is never counted together with this one.
 pub struct InFlightGuard(Arc<ConcurrencyGauge>);
 
 impl InFlightGuard {
-    pub fn enter(crowd: &Arc<ConcurrencyGauge>) -> Self {
-        let now = crowd.current.fetch_add(1, Ordering::SeqCst) + 1;
-        crowd.maximum.fetch_max(now, Ordering::SeqCst);
-        Self(Arc::clone(crowd))
+    pub fn enter(gauge: &Arc<ConcurrencyGauge>) -> Self {
+        let current = gauge.current.fetch_add(1, Ordering::SeqCst) + 1;
+        gauge.maximum.fetch_max(current, Ordering::SeqCst);
+        Self(Arc::clone(gauge))
     }
 }
 

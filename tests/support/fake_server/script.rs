@@ -1,40 +1,38 @@
-//! A job's life as a script, and where it stands at any moment of it.
+//! The script of a job: a sequence of phases, and the phase at any time after the submission.
 //!
-//! Knows no clock and no provider's words: times are counted from the job's submission, and a
-//! kind's own file turns a [`Snapshot`] into the body of an answer.
-//! Invariant: the last step never ends; a life without steps waits for ever.
+//! This module reads no clock and knows no provider's states: durations count from the submission, and
+//! the file of a service turns a [`ScriptSnapshot`] into the body of a response.
+//! Invariant: the last phase never ends; a script without phases stays pending.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// How a job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobEnd {
     Completed,
     CompletedPartial,
     Failed,
-    /// Stopped, spelt as in the older documents.
+    /// Spelt as in the older documents of the services.
     Cancelled,
-    /// Stopped, spelt as in the newer ones.
+    /// Spelt as in the newer documents.
     Canceled,
     Expired,
 }
 
-/// What a job is at some moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobPhase {
     Pending,
     Running,
     Ended(JobEnd),
-    /// Any other word, told with or without the provider's flag for "over".
+    /// Any other provider state. `finished` is the service's own flag for a finished job, if it sends one.
     Custom {
         state: String,
         finished: Option<bool>,
     },
 }
 
-/// From when the time of a life runs.
+/// When the job is submitted, that is, when its first phase starts.
 #[derive(Clone, Copy, Debug)]
 pub enum ScriptStart {
     WhenAdded,
@@ -42,37 +40,34 @@ pub enum ScriptStart {
     At(Timestamp),
 }
 
-/// A job's script: phases, each with its length.
 #[derive(Clone, Debug)]
 pub struct JobScript {
     pub start: ScriptStart,
-    /// Of its result, where the answer carries them.
+    /// Number of result rows; only DataArts Studio returns them.
     result_rows: usize,
     query_id: Option<u64>,
     phases: Vec<(Duration, JobPhase)>,
 }
 
-/// Where a life stands; all spans are counted from submission.
+/// The state of a script at one time; all durations count from the submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptSnapshot {
     pub phase: JobPhase,
     pub elapsed: Duration,
-    /// Until the next phase; none in the last.
+    /// `None` in the last phase.
     pub until_next_phase: Option<Duration>,
     pub started_after: Option<Duration>,
     pub ended_after: Option<Duration>,
-    /// When the result went, if it has.
+    /// When the result expired, if it has.
     pub expired_after: Option<Duration>,
-    /// Of the result.
     pub result_rows: usize,
-    /// What is run, where it has a number.
     pub query_id: Option<u64>,
 }
 
 impl JobScript {
     const DEFAULT_RESULT_ROWS: usize = 300;
 
-    /// A life whose time runs from when it is put in.
+    /// A script whose job is submitted when it is added.
     pub fn new() -> Self {
         Self {
             start: ScriptStart::WhenAdded,
@@ -82,29 +77,27 @@ impl JobScript {
         }
     }
 
-    /// A life in the provider's own words, each said for so long, the last for ever. A word that
-    /// the provider knows has the body that goes with it.
+    /// A script of provider states, each with its duration; the last one never ends. A state that the
+    /// service knows gets the body of its phase; see [`Self::resolve_states_with`].
     pub fn from_states(states: Vec<(Duration, String)>) -> Self {
-        let custom = |(lasts, word)| (lasts, JobPhase::Custom { state: word, finished: None });
+        let custom = |(duration, state)| (duration, JobPhase::Custom { state, finished: None });
         Self { phases: states.into_iter().map(custom).collect(), ..Self::new() }
     }
 
-    /// A life whose time runs from the first request for the job, not from when it was put in.
+    /// A script whose job is submitted when it is first requested.
     pub fn starting_at_first_request() -> Self {
         Self { start: ScriptStart::AtFirstRequest, ..Self::new() }
     }
 
-    /// Time runs from `at`, past or future; before it the job is not known.
+    /// Sets the submission to `at`, past or future; the job does not exist before.
     pub fn submitted_at(self, at: Timestamp) -> Self {
         Self { start: ScriptStart::At(at), ..self }
     }
 
-    /// With so many result rows.
     pub fn with_result_rows(self, rows: usize) -> Self {
         Self { result_rows: rows, ..self }
     }
 
-    /// A run of this query, among others of the same.
     pub fn with_query_id(self, query: u64) -> Self {
         Self { query_id: Some(query), ..self }
     }
@@ -121,23 +114,22 @@ impl JobScript {
         self.with_phase(duration, JobPhase::Running)
     }
 
-    /// Ends the script with `end`.
     pub fn ending_with(self, end: JobEnd) -> Self {
         self.with_phase(Duration::ZERO, JobPhase::Ended(end))
     }
 
-    /// Ends the script with any word, and the provider's flag for "over" if it is to be told.
-    pub fn ending_in_state(self, word: &str, finished: Option<bool>) -> Self {
-        self.with_phase(Duration::ZERO, JobPhase::Custom { state: word.to_owned(), finished })
+    /// Ends the script in any provider state; `finished` is the service's flag, if it sends one.
+    pub fn ending_in_state(self, state: &str, finished: Option<bool>) -> Self {
+        self.with_phase(Duration::ZERO, JobPhase::Custom { state: state.to_owned(), finished })
     }
 
-    /// Any phase, for so long: for a result that expires, or a state that contradicts another.
+    /// Adds any phase, for example the expiry of a result, or a phase that contradicts an earlier one.
     pub fn with_phase(mut self, duration: Duration, phase: JobPhase) -> Self {
         self.phases.push((duration, phase));
         self
     }
 
-    /// The same life up to `elapsed`, when it was stopped; one that was over stays as it was.
+    /// The same script up to `elapsed`, and then `end`; a script that has ended by then is unchanged.
     #[must_use]
     pub fn cancelled_after(mut self, elapsed: Duration, end: JobEnd) -> Self {
         if self.snapshot_after(elapsed).ended_after.is_some() {
@@ -145,32 +137,32 @@ impl JobScript {
         }
         let past_phases: Vec<_> = self
             .timeline()
-            .filter(|(begins, ..)| *begins <= elapsed)
-            .map(|(begins, ends, phase)| {
-                let lasts = ends.map_or(elapsed, |ends| ends.min(elapsed)).saturating_sub(begins);
-                (lasts, phase.clone())
+            .filter(|(starts_after, ..)| *starts_after <= elapsed)
+            .map(|(starts_after, ends_after, phase)| {
+                let ends_after = ends_after.map_or(elapsed, |end| end.min(elapsed));
+                let duration = ends_after.saturating_sub(starts_after);
+                (duration, phase.clone())
             })
             .collect();
         self.phases = past_phases;
         self.ending_with(end)
     }
 
-    /// The same life with its bare words read by `known`.
+    /// Replaces each custom state without a `finished` flag by the phase that the service gives it.
     pub fn resolve_states_with(
         mut self,
         phase_of_state: impl Fn(&str) -> Option<JobPhase>,
     ) -> Self {
         for (_, phase) in &mut self.phases {
-            if let JobPhase::Custom { state: word, finished: None } = phase
-                && let Some(meant) = phase_of_state(word)
+            if let JobPhase::Custom { state, finished: None } = phase
+                && let Some(known_phase) = phase_of_state(state)
             {
-                *phase = meant;
+                *phase = known_phase;
             }
         }
         self
     }
 
-    /// Where the life stands `elapsed` after submission.
     pub fn snapshot_after(&self, elapsed: Duration) -> ScriptSnapshot {
         let mut snapshot = ScriptSnapshot {
             phase: JobPhase::Pending,
@@ -182,37 +174,39 @@ impl JobScript {
             result_rows: self.result_rows,
             query_id: self.query_id,
         };
-        for (begins, ends, phase) in self.timeline().take_while(|(begins, ..)| *begins <= elapsed) {
+        for (starts_after, ends_after, phase) in
+            self.timeline().take_while(|(starts_after, ..)| *starts_after <= elapsed)
+        {
             match phase {
                 JobPhase::Pending | JobPhase::Custom { finished: None | Some(false), .. } => {}
                 JobPhase::Running => {
-                    snapshot.started_after = snapshot.started_after.or(Some(begins));
+                    snapshot.started_after = snapshot.started_after.or(Some(starts_after));
                 }
                 JobPhase::Ended(_) | JobPhase::Custom { finished: Some(true), .. } => {
-                    snapshot.ended_after = snapshot.ended_after.or(Some(begins));
+                    snapshot.ended_after = snapshot.ended_after.or(Some(starts_after));
                 }
             }
             if *phase == JobPhase::Ended(JobEnd::Expired) {
-                snapshot.expired_after = Some(begins);
+                snapshot.expired_after = Some(starts_after);
             }
-            snapshot.until_next_phase = ends.map(|ends| ends.saturating_sub(elapsed));
+            snapshot.until_next_phase = ends_after.map(|end| end.saturating_sub(elapsed));
             snapshot.phase = phase.clone();
         }
         snapshot
     }
 
-    /// Each phase with its begin, and its end unless it is the last.
+    /// Each phase with its start, and its end unless it is the last.
     pub fn timeline(&self) -> impl Iterator<Item = (Duration, Option<Duration>, &JobPhase)> {
-        let mut next = Duration::ZERO;
-        self.phases.iter().enumerate().map(move |(index, (lasts, phase))| {
-            let begins = next;
-            next = begins.saturating_add(*lasts);
-            (begins, (index + 1 < self.phases.len()).then_some(next), phase)
+        let mut next_start = Duration::ZERO;
+        self.phases.iter().enumerate().map(move |(index, (duration, phase))| {
+            let starts_after = next_start;
+            next_start = starts_after.saturating_add(*duration);
+            (starts_after, (index + 1 < self.phases.len()).then_some(next_start), phase)
         })
     }
 }
 
-/// The instant `span` after `at`.
+/// `at + span`, saturating.
 pub fn add_duration(at: Timestamp, span: Duration) -> Timestamp {
     at.checked_add(span).unwrap_or(Timestamp::MAX)
 }

@@ -1,7 +1,7 @@
-//! The accept loop and its connections. Decides nothing: `World` says what each request gets, and
-//! `raw` sends it.
+//! Accepts connections, reads requests and sends responses. [`ServiceState`] decides the response to each
+//! request, and `delivery` sends it.
 //!
-//! Invariant: when [`Listening::end`] returns, the listener and every connection are closed.
+//! Invariant: when [`RunningListener::shut_down`] returns, the listener and every connection are closed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,24 +16,23 @@ use super::http::FakeHttpRequest;
 use super::request_log::{ClockSample, ConcurrencyGauge, InFlightGuard};
 use super::service_state::ServiceState;
 
-/// What the handle and the connections have in common.
+/// Shared by the handle of the server and its connections.
 #[derive(Default)]
 pub struct SharedState {
     state: Mutex<ServiceState>,
     pub concurrency: Arc<ConcurrencyGauge>,
-    /// The number of requests so far: moves after each was recorded.
+    /// The number of requests so far; incremented after the request was logged.
     pub request_count: watch::Sender<usize>,
-    /// The number of connections so far.
     pub connection_count: AtomicUsize,
 }
 
 impl SharedState {
     pub fn lock_state(&self) -> MutexGuard<'_, ServiceState> {
-        self.state.lock().expect("the world is never left broken")
+        self.state.lock().expect("no request handler panics")
     }
 }
 
-/// A listener at work; dropped, it ends on its own.
+/// A running accept loop; it stops when this handle is dropped.
 pub struct RunningListener {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -45,10 +44,10 @@ impl RunningListener {
         Self { stop, task: tokio::spawn(accept_loop(listener, shared, stopped)) }
     }
 
-    /// Closes all, and waits until it is closed.
+    /// Stops the accept loop and waits until the listener and all connections are closed.
     pub async fn shut_down(self) {
         drop(self.stop);
-        self.task.await.expect("the accept loop ends well");
+        self.task.await.expect("the accept loop does not panic");
     }
 }
 
@@ -76,13 +75,13 @@ async fn accept_loop(
 async fn serve_connection(stream: TcpStream, shared: Arc<SharedState>) {
     stream.set_nodelay(true).expect("a TCP connection");
     let mut connection = BufReader::new(stream);
-    // A broken connection is the client's business: it shows in what the client makes of it.
-    while let Ok(Some(head)) = FakeHttpRequest::read(&mut connection).await {
+    // An error of the connection is not reported here: tests check how the client handles it.
+    while let Ok(Some(request)) = FakeHttpRequest::read(&mut connection).await {
         let in_flight = InFlightGuard::enter(&shared.concurrency);
-        let (answer, delivery) = shared.lock_state().handle_request(&head, ClockSample::read);
+        let (response, delivery) = shared.lock_state().handle_request(&request, ClockSample::read);
         shared.request_count.send_modify(|count| *count += 1);
-        match delivery::send(&mut connection, &answer, delivery, in_flight).await {
-            Ok(true) if !head.wants_close() => {}
+        match delivery::send(&mut connection, &response, delivery, in_flight).await {
+            Ok(true) if !request.wants_close() => {}
             Ok(_) | Err(_) => break,
         }
     }

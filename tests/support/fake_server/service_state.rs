@@ -1,9 +1,9 @@
-//! What the stand-in knows: jobs, faults, limit, record; and the one place that decides what a
-//! request gets.
+//! The state of the fake server (jobs, faults, rate limit, request log), and the decision on the response
+//! to each request.
 //!
-//! Apart are IAM, and running a query of Dune's, which has a budget of its own there: limit, faults
-//! and record are of looking. Order: the limit, then faults, then the service's own answer, in the
-//! words of the kind whose endpoint was asked.
+//! The order is: rate limit, then faults, then the normal response, each in the format of the service
+//! that the path belongs to. Token requests to IAM and executions of Dune queries skip limit, faults and
+//! log, because those are about polling.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,10 +20,9 @@ use super::script::{JobScript, ScriptSnapshot, ScriptStart, add_duration};
 use super::service::{ServiceKind, ServiceRejection};
 use super::{dataarts, dli, dune};
 
-/// All that a connection asks.
 pub struct ServiceState {
     pub api_key: String,
-    /// With which requests to Huawei Cloud may be signed instead.
+    /// Requests to Huawei Cloud may be signed with this secret instead of sending a token.
     pub secret_key: String,
     pub iam: Iam,
     pub faults: PendingFaults,
@@ -49,29 +48,28 @@ impl Default for ServiceState {
 struct ScriptedJob {
     kind: ServiceKind,
     script: JobScript,
-    /// None until the first request, if it waits for that.
+    /// `None` until the first request, for a job that is submitted by that.
     submitted_at: Option<Timestamp>,
 }
 
-/// A job's whole life, as it truly is, past and to come.
+/// The history of a job by its script, including its future.
 #[derive(Clone, Debug)]
 pub struct TrueHistory {
     pub submitted_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
-    /// Each word that the provider says of it, and from when.
+    /// Each provider state, with its start.
     pub provider_states: Vec<(Timestamp, String)>,
 }
 
 impl ServiceState {
-    pub fn add_job(&mut self, kind: ServiceKind, id: &str, life: JobScript, now: Timestamp) {
-        let submitted = match life.start {
+    pub fn add_job(&mut self, kind: ServiceKind, id: &str, script: JobScript, now: Timestamp) {
+        let submitted_at = match script.start {
             ScriptStart::WhenAdded => Some(now),
             ScriptStart::AtFirstRequest => None,
             ScriptStart::At(at) => Some(at),
         };
-        self.jobs
-            .insert(id.to_owned(), ScriptedJob { kind, script: life, submitted_at: submitted });
+        self.jobs.insert(id.to_owned(), ScriptedJob { kind, script, submitted_at });
     }
 
     pub fn remove_job(&mut self, id: &str) {
@@ -79,115 +77,117 @@ impl ServiceState {
     }
 
     pub fn true_history(&self, id: &str) -> Option<TrueHistory> {
-        let ScriptedJob { kind, script: life, submitted_at: submitted } = self.jobs.get(id)?;
-        let submitted = (*submitted)?;
-        let end = life.snapshot_after(Duration::MAX);
-        let at = |span| add_duration(submitted, span);
-        let provider_state = |(begins, _, phase)| (at(begins), kind.provider_state(phase));
+        let ScriptedJob { kind, script, submitted_at } = self.jobs.get(id)?;
+        let submitted_at = (*submitted_at)?;
+        let end = script.snapshot_after(Duration::MAX);
+        let at = |span| add_duration(submitted_at, span);
+        let provider_state =
+            |(starts_after, _, phase)| (at(starts_after), kind.provider_state(phase));
         Some(TrueHistory {
-            submitted_at: submitted,
+            submitted_at,
             started_at: end.started_after.map(at),
             ended_at: end.ended_after.map(at),
-            provider_states: life.timeline().map(provider_state).collect(),
+            provider_states: script.timeline().map(provider_state).collect(),
         })
     }
 
-    /// Decides what a request gets, and records it. The clock is read here, with the world in
-    /// hand, so that records lie in the order of their times.
+    /// Decides on the response to a request, and logs the request. The clock is read here, under the
+    /// lock of the state, so that the log is in the order of the times.
     pub fn handle_request(
         &mut self,
-        head: &FakeHttpRequest,
+        request: &FakeHttpRequest,
         clock: impl FnOnce() -> ClockSample,
     ) -> (FakeHttpResponse, Delivery) {
         let now = clock();
         let date = now.wall.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        if head.path() == iam::TOKENS_PATH {
-            let answer = self.iam.handle(head, now.wall).header("date", date);
-            return (answer, Delivery::Normal);
+        if request.path() == iam::TOKENS_PATH {
+            let response = self.iam.handle(request, now.wall).header("date", date);
+            return (response, Delivery::Normal);
         }
-        if let Some(query) = dune::query_to_execute(head) {
+        if let Some(query) = dune::query_to_execute(request) {
             return (
-                self.execute_query(query, head, now.wall).header("date", date),
+                self.execute_query(query, request, now.wall).header("date", date),
                 Delivery::Normal,
             );
         }
-        let kind = ServiceKind::from_path(head.path());
-        let list = kind.is_list_path(head.path());
-        let cancel_id = kind.cancel_job_id(head);
-        let job = cancel_id.clone().or_else(|| kind.job_id_from_path(head.path()));
-        self.request_log.client_violations.extend(kind.client_violations(head));
-        self.request_log.credentials.extend(kind.credential(head).map(str::to_owned));
+        let kind = ServiceKind::from_path(request.path());
+        let is_list = kind.is_list_path(request.path());
+        let cancel_id = kind.cancel_job_id(request);
+        let job = cancel_id.clone().or_else(|| kind.job_id_from_path(request.path()));
+        self.request_log.client_violations.extend(kind.client_violations(request));
+        self.request_log.credentials.extend(kind.credential(request).map(str::to_owned));
 
-        let verdict = self
+        let decision = self
             .rate_limit
             .as_mut()
             .map(|window| window.check_request(now.monotonic, kind.sends_rate_limit_headers()));
-        let refused = verdict.as_ref().filter(|verdict| verdict.rejected);
-        let (mut answer, manner) = if let Some(RateLimitDecision { limit, retry_after, .. }) =
-            refused
+        let rejected_by_limit = decision.as_ref().filter(|decision| decision.rejected);
+        let (mut response, delivery) = if let Some(RateLimitDecision {
+            limit, retry_after, ..
+        }) = rejected_by_limit
         {
             let rejection =
                 ServiceRejection::RateLimited { limit: *limit, retry_after: retry_after.clone() };
             (kind.rejection_response(&rejection), Delivery::Normal)
         } else {
-            let fault = self.faults.take_for_request(job.as_deref(), list);
+            let fault = self.faults.take_for_request(job.as_deref(), is_list);
             let normal = match &cancel_id {
-                // What meets a fault does not reach the job.
-                Some(id) if fault.is_none() => self.cancel_job(kind, head, id, now.wall),
-                Some(_) | None => self.normal_response(kind, head, now.wall),
+                // A request with a fault does not change the job.
+                Some(id) if fault.is_none() => self.cancel_job(kind, request, id, now.wall),
+                Some(_) | None => self.normal_response(kind, request, now.wall),
             };
             match fault {
                 Some(fault) => fault.apply(kind, normal),
                 None => (normal, Delivery::Normal),
             }
         };
-        let sent_decision = verdict.filter(|_| kind.sends_rate_limit_headers());
-        for (name, value) in sent_decision.into_iter().flat_map(|verdict| verdict.headers) {
-            answer = answer.header(name, value);
+        let sent_decision = decision.filter(|_| kind.sends_rate_limit_headers());
+        for (name, value) in sent_decision.into_iter().flat_map(|decision| decision.headers) {
+            response = response.header(name, value);
         }
-        let answer = answer.header("date", date);
+        let response = response.header("date", date);
         self.request_log.add(RecordedRequest {
             received_at: now,
-            method: head.method.clone(),
+            method: request.method.clone(),
             kind,
-            path: head.path().to_owned(),
-            workspace: head.header("workspace").map(str::to_owned),
+            path: request.path().to_owned(),
+            workspace: request.header("workspace").map(str::to_owned),
             job_id: job,
-            is_list: list,
-            response_status: manner.sends_status().then_some(answer.status),
-            target: head.target.clone(),
-            user_agent: head.header("user-agent").map(str::to_owned),
+            is_list,
+            response_status: delivery.sends_status().then_some(response.status),
+            target: request.target.clone(),
+            user_agent: request.header("user-agent").map(str::to_owned),
         });
-        (answer, manner)
+        (response, delivery)
     }
 
-    /// The service's own answer.
+    /// The response without rate limit and faults.
     fn normal_response(
         &mut self,
         kind: ServiceKind,
-        head: &FakeHttpRequest,
+        request: &FakeHttpRequest,
         now: Timestamp,
     ) -> FakeHttpResponse {
-        if head.method != "GET" {
+        if request.method != "GET" {
             return kind.rejection_response(&ServiceRejection::WrongMethod);
         }
         if let Some(id) =
-            dune::job_id_from_result_path(head.path()).filter(|_| kind == ServiceKind::Dune)
+            dune::job_id_from_result_path(request.path()).filter(|_| kind == ServiceKind::Dune)
         {
-            return self.result_response(head, &id, now);
+            return self.result_response(request, &id, now);
         }
-        let job = kind.job_id_from_path(head.path());
-        if job.is_none() && !kind.is_list_path(head.path()) {
+        let job = kind.job_id_from_path(request.path());
+        if job.is_none() && !kind.is_list_path(request.path()) {
             return kind.rejection_response(&ServiceRejection::UnknownPath);
         }
         if let Some(rejection) =
-            kind.authentication_error(head, &self.api_key, &self.secret_key, &self.iam)
+            kind.authentication_error(request, &self.api_key, &self.secret_key, &self.iam)
         {
             return kind.rejection_response(&rejection);
         }
         let Some(id) = job else {
-            return match dli::ListQuery::parse(head.query()) {
-                Some(page) => self.list_response(page, now),
+            return match dli::ListQuery::parse(request.query()) {
+                Some(list_query) => self.list_response(list_query, now),
                 None => kind.rejection_response(&ServiceRejection::InvalidParameter),
             };
         };
@@ -202,26 +202,30 @@ impl ServiceState {
         }
     }
 
-    /// All jobs, ours and others'. One that waits for its first request is not there yet.
-    fn list_response(&self, page: dli::ListQuery, now: Timestamp) -> FakeHttpResponse {
+    /// Lists all submitted DLI jobs, tracked or not. A job that waits for its first request is not listed.
+    fn list_response(&self, list_query: dli::ListQuery, now: Timestamp) -> FakeHttpResponse {
         let jobs = self.jobs.iter().filter(|(_, job)| job.kind == ServiceKind::Dli);
         let started =
             jobs.filter_map(|(id, job)| Some((id, job.snapshot_at(job.submitted_at?, now)?)));
-        let bodies =
-            started.map(|(id, (submitted, now))| ServiceKind::Dli.status_body(id, submitted, &now));
-        FakeHttpResponse::json(200, &page.response_body(bodies))
+        let bodies = started.map(|(id, (submitted, snapshot))| {
+            ServiceKind::Dli.status_body(id, submitted, &snapshot)
+        });
+        FakeHttpResponse::json(200, &list_query.response_body(bodies))
     }
 
-    /// Begins the execution that waits for its query to be run.
+    /// Submits the execution that waits for this query to be executed.
     fn execute_query(
         &mut self,
         query: u64,
-        head: &FakeHttpRequest,
+        request: &FakeHttpRequest,
         now: Timestamp,
     ) -> FakeHttpResponse {
-        if let Some(rejection) =
-            ServiceKind::Dune.authentication_error(head, &self.api_key, &self.secret_key, &self.iam)
-        {
+        if let Some(rejection) = ServiceKind::Dune.authentication_error(
+            request,
+            &self.api_key,
+            &self.secret_key,
+            &self.iam,
+        ) {
             return dune::rejection_response(&rejection);
         }
         let awaits_execution =
@@ -233,38 +237,39 @@ impl ServiceState {
         dune::execute_response(id)
     }
 
-    /// The result of an execution of Dune's.
     fn result_response(
         &mut self,
-        head: &FakeHttpRequest,
+        request: &FakeHttpRequest,
         id: &str,
         now: Timestamp,
     ) -> FakeHttpResponse {
-        if let Some(rejection) =
-            ServiceKind::Dune.authentication_error(head, &self.api_key, &self.secret_key, &self.iam)
-        {
+        if let Some(rejection) = ServiceKind::Dune.authentication_error(
+            request,
+            &self.api_key,
+            &self.secret_key,
+            &self.iam,
+        ) {
             return dune::rejection_response(&rejection);
         }
         let job = self.jobs.get_mut(id).filter(|job| job.script.query_id().is_some());
         match job.and_then(|job| job.start_and_snapshot(now)) {
-            Some((submitted, now)) => FakeHttpResponse::json(
+            Some((submitted, snapshot)) => FakeHttpResponse::json(
                 200,
-                &dune::result_body(dune::status_body(id, submitted, &now)),
+                &dune::result_body(dune::status_body(id, submitted, &snapshot)),
             ),
             None => dune::rejection_response(&ServiceRejection::UnknownPath),
         }
     }
 
-    /// Stops a job.
     fn cancel_job(
         &mut self,
         kind: ServiceKind,
-        head: &FakeHttpRequest,
+        request: &FakeHttpRequest,
         id: &str,
         now: Timestamp,
     ) -> FakeHttpResponse {
         if let Some(rejection) =
-            kind.authentication_error(head, &self.api_key, &self.secret_key, &self.iam)
+            kind.authentication_error(request, &self.api_key, &self.secret_key, &self.iam)
         {
             return kind.rejection_response(&rejection);
         }
@@ -274,18 +279,19 @@ impl ServiceState {
             return kind
                 .rejection_response(&ServiceRejection::JobNotFound(id, self.has_script(id)));
         };
-        let (end, answer) = kind.cancel_response(id);
+        let (end, response) = kind.cancel_response(id);
         job.script = job.script.clone().cancelled_after(elapsed, end);
-        answer
+        response
     }
 
     fn has_script(&self, id: &str) -> bool {
-        self.jobs.keys().any(|known| dataarts::script_name(known) == dataarts::script_name(id))
+        self.jobs.keys().any(|other| dataarts::script_name(other) == dataarts::script_name(id))
     }
 }
 
 impl ScriptedJob {
-    /// Its submission and where it stands; none before it.
+    /// The submission and the snapshot now; `None` before the submission. Submits a job that waits for
+    /// its first request.
     fn start_and_snapshot(&mut self, now: Timestamp) -> Option<(Timestamp, ScriptSnapshot)> {
         let submitted = *self.submitted_at.get_or_insert(now);
         self.snapshot_at(submitted, now)

@@ -1,8 +1,8 @@
-//! A machine of one's own: systemd as PID 1 in a container, on an overlay of this machine's files.
+//! A container with systemd as PID 1, on an overlay of this machine's files.
 //!
-//! What it writes goes to memory, in a mount namespace of its own; its network is its own loopback;
-//! its processes are in a process namespace that ends when its first process does, and that one
-//! ends with us, however we end.
+//! Writes go to a tmpfs in a private mount namespace, and the network is a private loopback. All
+//! processes are in a PID namespace that ends with its first process, and that one ends with the test
+//! process, however the test ends.
 
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
@@ -12,27 +12,27 @@ use tempfile::TempDir;
 use crate::support::daemon::{run_with_timeout, utf8};
 use crate::support::{EVENT_TIMEOUT, timed};
 
-/// A booted machine; gone when dropped.
+/// A booted container; removed when dropped.
 pub(crate) struct Container {
     /// The parent of `systemd-nspawn`.
     process: Child,
-    /// Its PID 1, as we see it.
+    /// Its PID 1, as seen from the host.
     init_pid: String,
-    /// Where the machine's own mount namespace has its files; empty in ours.
+    /// The mount point of the files in the container's mount namespace; an empty directory on the host.
     root_dir: TempDir,
-    /// What comes before each script.
+    /// Shell functions that precede each step's script.
     script_prelude: &'static str,
 }
 
-/// Why none can be had here.
+/// The reason why no container can be booted here.
 pub(crate) struct BootUnavailable(pub(crate) String);
 
-/// Seconds; less than [`SOON`], so that a step that hangs still shows what it said.
+/// In seconds; less than [`EVENT_TIMEOUT`], so that the output of a hanging step is still shown.
 const STEP_TIMEOUT_S: &str = "25";
 
-/// Mounts, then becomes `systemd-nspawn`. `$1` is an empty directory, the rest are more options.
-/// A control group of its own keeps two such machines apart. `basic.target` leaves out the services
-/// that this machine may have.
+/// Mounts the overlay, then becomes `systemd-nspawn`. `$1` is an empty directory; the other arguments
+/// are further options of `systemd-nspawn`. A separate control group isolates concurrent containers.
+/// `basic.target` excludes the services that the host may have.
 const BOOT_SCRIPT: &str = r#"
 set -eu
 files=$1; shift
@@ -51,7 +51,7 @@ exec systemd-nspawn --quiet --boot --directory="$files/root" --register=no --kee
     --private-network --machine=jobtrack-test --console=pipe "$@" -- --unit=basic.target
 "#;
 
-/// Takes the control groups of `$0` away, as soon as nobody is left in them.
+/// Removes the control groups of `$0` as soon as they are empty.
 const CLEANUP_SCRIPT: &str = r#"
 for group in /sys/fs/cgroup/{.,systemd,unified}/"$0"; do
     for try in {1..100}; do
@@ -62,13 +62,13 @@ done
 "#;
 
 impl Container {
-    /// Boots one that sees these files of ours, `(ours, its)`.
+    /// Boots a container with read-only bind mounts, given as (host path, container path).
     pub(crate) fn boot(
         binds: &[(&str, &str)],
         prelude: &'static str,
     ) -> Result<Self, BootUnavailable> {
         if !rustix::process::getuid().is_root() {
-            return Err(BootUnavailable("it takes root".into()));
+            return Err(BootUnavailable("root is required".into()));
         }
         for program in ["systemd-nspawn", "unshare", "nsenter", "setpriv", "pgrep"] {
             let found = Command::new(program).arg("--version").stdout(Stdio::null()).status();
@@ -76,8 +76,8 @@ impl Container {
                 return Err(BootUnavailable(format!("{program} is not installed")));
             }
         }
-        let files = TempDir::with_prefix("jobtrack-boot-").expect("a temporary directory");
-        let first = Command::new("setpriv")
+        let root_dir = TempDir::with_prefix("jobtrack-boot-").expect("a temporary directory");
+        let process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"])
             .args([
                 "--pid",
@@ -89,23 +89,19 @@ impl Container {
                 BOOT_SCRIPT,
                 "boot",
             ])
-            .arg(files.path())
-            .args(binds.iter().map(|(ours, its)| format!("--bind-ro={ours}:{its}")))
+            .arg(root_dir.path())
+            .args(binds.iter().map(|(host, inside)| format!("--bind-ro={host}:{inside}")))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("setpriv is installed");
-        let mut machine = Self {
-            process: first,
-            init_pid: String::new(),
-            root_dir: files,
-            script_prelude: prelude,
-        };
-        let (booted, took) = timed(|| machine.wait_for_boot());
+        let mut container =
+            Self { process, init_pid: String::new(), root_dir, script_prelude: prelude };
+        let (booted, took) = timed(|| container.wait_for_boot());
         booted?;
         println!("boot: {} ms", took.as_millis());
-        Ok(machine)
+        Ok(container)
     }
 
     fn wait_for_boot(&mut self) -> Result<(), BootUnavailable> {
@@ -133,21 +129,22 @@ impl Container {
         Err(BootUnavailable(format!("systemd does not boot in a container: {}", error_text.trim())))
     }
 
-    /// A command that runs inside, once the program and its arguments are given.
+    /// An `nsenter` command to which the caller adds a program and its arguments.
     pub(crate) fn nsenter_command(&self, namespaces: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init_pid, namespaces]);
         command
     }
 
-    /// Runs a named step, which must succeed: a script for bash as root, with this on its input.
-    /// If it fails, all that it said is shown, and the journal.
+    /// Runs a bash script as root in the container, with this standard input. If it fails, panics with
+    /// its output and the end of the journal.
     pub(crate) fn run_step(&self, name: &str, script: &str, input: &str) {
         let (output, took) = timed(|| self.run_script(script, input));
         if !output.status.success() {
             let journal = self.run_script("journalctl --no-pager -n 80 -o short-precise", "");
-            let said = [&output.stdout, &output.stderr, &journal.stdout].map(|it| utf8(it));
-            panic!("step '{name}' failed: {}\n{}", output.status, said.join("\n---\n"));
+            let printed =
+                [&output.stdout, &output.stderr, &journal.stdout].map(|bytes| utf8(bytes));
+            panic!("step '{name}' failed: {}\n{}", output.status, printed.join("\n---\n"));
         }
         println!("{name}: {} ms", took.as_millis());
     }

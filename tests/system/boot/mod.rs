@@ -1,7 +1,7 @@
-//! The service under a real systemd, in a container: first all that `docs/systemd.md` tells to do, in
-//! its own words, then what can go wrong, by `boot/steps.sh`.
+//! Runs the service under a real systemd in a container: first the commands of `docs/systemd.md`,
+//! verbatim, then the steps of `boot/steps.sh`, most of which show failures.
 //!
-//! It takes root, `systemd-nspawn` and overlay mounts. Where these cannot be had it says so and
+//! Needs root, `systemd-nspawn` and overlay mounts. Where these are missing, the test prints a message and
 //! passes; with `JOBTRACK_BOOT=required` it fails.
 
 mod container;
@@ -17,7 +17,7 @@ const SYSTEMD_DOCUMENT: &str = include_str!("../../../docs/systemd.md");
 const SCRIPT_STEPS: &str = include_str!("steps.sh");
 const CREDENTIAL_KEY: &str = "the-key-of-a-credential";
 
-/// The document's shell blocks, each with the heading above it.
+/// The shell blocks of `docs/systemd.md`, each with its section heading.
 fn document_shell_blocks() -> impl Iterator<Item = (&'static str, &'static str)> {
     SYSTEMD_DOCUMENT.split("\n## ").flat_map(|section| {
         let heading = section.lines().next().unwrap_or_default();
@@ -26,10 +26,10 @@ fn document_shell_blocks() -> impl Iterator<Item = (&'static str, &'static str)>
     })
 }
 
-/// A part of the test below: Dune, in the network of the machine that starts it. It plays until its
-/// input ends, which it does when the test does.
+/// Not a test: the fake Dune server that the test below starts in the container's network namespace. It
+/// runs until its standard input ends, which is when that test ends.
 #[test]
-#[ignore = "not a test of its own"]
+#[ignore = "started by the boot test inside its container"]
 fn run_fake_dune() {
     if std::env::var_os("JOBTRACK_BOOT_DUNE").is_none() {
         return;
@@ -37,13 +37,13 @@ fn run_fake_dune() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let dune = runtime.block_on(FakeServer::start());
     dune.set_credentials(CREDENTIAL_KEY);
-    let ends = || {
+    let finishing_script = || {
         JobScript::starting_at_first_request()
             .running(Duration::from_secs(1))
             .ending_with(JobEnd::Completed)
     };
     for id in ["01GBM4W2N0NMCGPZYW8AYK4YF1", "01ENDS"] {
-        dune.add_job(id, ends());
+        dune.add_job(id, finishing_script());
     }
     for n in 0..20 {
         let hour = Duration::from_hours(1);
@@ -53,12 +53,12 @@ fn run_fake_dune() {
         );
     }
     println!("\n{}", dune.base_url().replace("127.0.0.1", "localhost"));
-    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("an input that ends");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("standard input can be read");
     assert_eq!(dune.credentials_seen(), [CREDENTIAL_KEY]);
     assert_eq!(dune.client_violations(), [""; 0]);
 }
 
-/// [`plays_dune`], at work.
+/// The process that runs [`run_fake_dune`].
 struct FakeDuneProcess {
     process: Child,
     input: ChildStdin,
@@ -66,11 +66,11 @@ struct FakeDuneProcess {
 }
 
 impl FakeDuneProcess {
-    fn start(machine: &Container) -> Self {
-        let mut process = machine
+    fn start(container: &Container) -> Self {
+        let mut process = container
             .nsenter_command("--net")
             .arg(std::env::current_exe().expect("this program"))
-            .args(["boot::plays_dune", "--exact", "--ignored", "--nocapture"])
+            .args(["boot::run_fake_dune", "--exact", "--ignored", "--nocapture"])
             .env("JOBTRACK_BOOT_DUNE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -79,16 +79,17 @@ impl FakeDuneProcess {
         let input = process.stdin.take().expect("a pipe");
         let output = BufReader::new(process.stdout.take().expect("a pipe"));
         let mut lines = output.lines().map_while(Result::ok);
-        let base_url = lines.find(|line| line.starts_with("http://")).expect("its address");
+        let base_url =
+            lines.find(|line| line.starts_with("http://")).expect("the process prints its address");
         std::thread::spawn(move || lines.for_each(|line| println!("dune: {line}")));
         Self { process, input, base_url }
     }
 
-    /// Only ever asked as it should be, and with the key of the credential?
+    /// Stops the process. Returns whether all requests were correct and had the key of the credential.
     fn finish_without_violations(self) -> bool {
         let Self { mut process, input, .. } = self;
         drop(input);
-        process.wait().expect("it ends").success()
+        process.wait().expect("the process can be waited for").success()
     }
 }
 
@@ -105,30 +106,30 @@ fn boot_container() -> Result<Container, BootUnavailable> {
 
 #[test]
 fn fault_01_13_51_54_55_a_real_systemd_runs_the_service() {
-    let machine = match boot_container() {
-        Ok(machine) => machine,
-        Err(BootUnavailable(why)) => {
+    let container = match boot_container() {
+        Ok(container) => container,
+        Err(BootUnavailable(reason)) => {
             let required = std::env::var("JOBTRACK_BOOT").is_ok_and(|value| value == "required");
-            assert!(!required, "no systemd can be booted: {why}");
-            println!("skipped: {why}");
+            assert!(!required, "no systemd can be booted: {reason}");
+            println!("skipped: {reason}");
             return;
         }
     };
-    let dune = FakeDuneProcess::start(&machine);
-    machine.run_step("point dune at the stand-in", &setup_script(&dune.base_url), "");
+    let dune = FakeDuneProcess::start(&container);
+    container.run_step("point dune at the fake server", &setup_script(&dune.base_url), "");
     for (heading, script) in document_shell_blocks() {
-        machine.run_step(&format!("document: {heading}"), script, &format!("{CREDENTIAL_KEY}\n"));
+        container.run_step(&format!("document: {heading}"), script, &format!("{CREDENTIAL_KEY}\n"));
     }
     for step in SCRIPT_STEPS.split("\n## ").skip(1) {
         let (name, script) = step.split_once('\n').expect("a script follows its name");
-        machine.run_step(name, script, "");
+        container.run_step(name, script, "");
     }
-    drop(machine);
+    drop(container);
     assert!(dune.finish_without_violations());
 }
 
-/// The users of the document and of the steps, and what the document's config cannot say: where
-/// the stand-in is, and shorter waits.
+/// Creates the users of the document and of the steps, and a drop-in with what the document's config
+/// does not set: the address of the fake server, and a shorter polling interval.
 fn setup_script(base_url: &str) -> String {
     format!(
         "useradd alice

@@ -1,6 +1,6 @@
-# What the service does under systemd, step by step: each heading is a name, what follows it a
-# script for `bash -euxo pipefail`, run as root in the machine. The machine is the same for all, so
-# the order counts. These lines come before each of them.
+# The steps of the boot test. Each heading is the name of a step and is followed by its script, which
+# runs as root in the container with `bash -euxo pipefail`. All steps share one container, so their
+# order matters. The lines before the first heading precede each script.
 
 # Waits until a command succeeds.
 eventually() {
@@ -9,25 +9,25 @@ eventually() {
     echo "never: $*" >&2
     return 1
 }
-# `! COMMAND` alone would let a success pass.
+# `! COMMAND` would not fail the script if the command succeeds.
 fails() { if "$@"; then echo "succeeded: $*" >&2; return 1; fi; }
 is() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
 property() { systemctl show --property "$1" --value "${2:-jobtrackd.service}"; }
 property_is() { is "$(property "$1")" "$2"; }
 sql() { sqlite3 -readonly -cmd '.timeout 5000' /var/lib/jobtrack/jobtrack.db "$1"; }
 sql_is() { is "$(sql "$1")" "$2"; }
-# Runs a command as a user, with the groups that a login gives.
+# Runs a command as a user with the groups of a login.
 as() { setpriv --reuid "$1" --regid "$1" --init-groups env -C / "${@:2}"; }
-# Another daemon than $1 is ready.
-succeeded_by() { [ "$(property MainPID)" != "$1" ] && property_is ActiveState active; }
-# Each job that is not over was asked for after $1.
+# A daemon with another PID than $1 is ready.
+replaced_by_new_daemon() { [ "$(property MainPID)" != "$1" ] && property_is ActiveState active; }
+# Each unfinished job was polled after $1.
 all_polled_since() { sql_is "SELECT count(*) FROM jobs WHERE NOT terminal AND coalesce(last_polled_at, '') <= '$1'" 0; }
 now() { date -u '+%F %T.%3N'; }
-# What the document has the tester build is there.
+# The binaries that the document builds are bind-mounted.
 cargo() { :; }
 cd /src
 
-## ready: start returns when it is
+## ready: `systemctl start` returns when the daemon is ready
 rm /etc/systemd/system/jobtrackd.service.d/local.conf
 sed -i 's/^requests_per_minute.*/requests_per_minute = 3000\npolicy = "backoff"\nmax_interval = "2s"/' /etc/jobtrack/config.toml
 systemctl daemon-reload
@@ -36,17 +36,17 @@ is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'active a
 property_is StatusText '0 jobs are tracked'
 jobtrack status
 
-## confined: no privilege, no new one, system calls filtered
+## confined: no capabilities, no new privileges, filtered system calls
 status=/proc/$(property MainPID)/status
 is "$(awk '/^(CapEff|CapBnd|NoNewPrivs|Seccomp):/ { print $2 }' "$status" | xargs)" '0000000000000000 0000000000000000 1 2'
 is "$(awk '/^(Uid|Groups):/ { print $2 }' "$status" | xargs)" "$(id -u jobtrack) $(id -g jobtrack)"
 
-## modes: of directories, database, socket
+## modes: owner and mode of directories, database and socket
 is "$(stat -c '%a %U %G' /var/lib/jobtrack /run/jobtrack | xargs)" '750 jobtrack jobtrack 755 jobtrack jobtrack'
 is "$(stat -c '%a %U %G' /var/lib/jobtrack/jobtrack.db{,-wal,-shm} | sort -u)" '640 jobtrack jobtrack'
 is "$(stat -c '%a %U %G' /run/jobtrack/control.sock)" '660 jobtrack jobtrack'
 
-## credential: the daemon's alone
+## credential: readable only by the daemon
 credential=/run/credentials/jobtrackd.service/dune-api-key
 cmp "$credential" /etc/credstore/dune-api-key
 as jobtrack cat "$credential" > /dev/null
@@ -54,35 +54,35 @@ fails as alice cat "$credential"
 fails as alice cat /etc/credstore/dune-api-key
 fails grep -F "$(cat /etc/credstore/dune-api-key)" /proc/"$(property MainPID)"/environ
 
-## stop: leaves the socket, and the next client starts the service
+## stop: the socket remains, and the next client starts the service
 systemctl stop jobtrackd.service
 is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'inactive active'
 [ -S /run/jobtrack/control.sock ]
 jobtrack list
 is "$(systemctl is-active jobtrackd.service)" active
 
-## add: an operator's job is tracked to its end, under her uid
+## add: a job of an operator is tracked to its end and stored with the operator's uid
 as alice jobtrack add dune 01ENDS
 as alice jobtrack wait dune/01ENDS --timeout 20s
 sql_is "SELECT state, added_by FROM jobs WHERE remote_id = '01ENDS'" "succeeded|$(id -u alice)"
 
-## operator: reads the database, cannot write it
+## operator: can read the database but not write it
 as alice sqlite3 -readonly /var/lib/jobtrack/jobtrack.db 'SELECT state FROM jobs' | grep succeeded
-fails as alice sqlite3 /var/lib/jobtrack/jobtrack.db 'CREATE TABLE hers (x)' 2> /tmp/refused
-grep 'attempt to write a readonly database' /tmp/refused
-fails as alice touch /var/lib/jobtrack/mine
+fails as alice sqlite3 /var/lib/jobtrack/jobtrack.db 'CREATE TABLE other (x)' 2> /tmp/error
+grep 'attempt to write a readonly database' /tmp/error
+fails as alice touch /var/lib/jobtrack/file
 fails as alice cp /dev/null /var/lib/jobtrack/jobtrack.db
 sql_is 'SELECT count(*) FROM jobs' 2
 
-## stranger: has no way to the socket or the database
-refused=0; as mallory jobtrack list 2> /tmp/refused || refused=$?
-is $refused 69
-grep 'no permission for /run/jobtrack/control.sock' /tmp/refused
+## stranger: a user outside the group can access neither the socket nor the database
+exit_code=0; as mallory jobtrack list 2> /tmp/error || exit_code=$?
+is $exit_code 69
+grep 'no permission for /run/jobtrack/control.sock' /tmp/error
 fails as mallory sqlite3 -readonly /var/lib/jobtrack/jobtrack.db 'SELECT 1 FROM jobs'
 fails as mallory ls /var/lib/jobtrack
 
-## restart: who adds meanwhile waits, and is acknowledged
-# A second without a daemon.
+## restart: an add during a restart waits and is acknowledged
+# The restart lasts at least one second.
 echo -e '[Service]\nExecStartPre=/bin/sleep 1' > /etc/systemd/system/jobtrackd.service.d/gap.conf
 systemctl daemon-reload
 systemctl --no-block restart jobtrackd
@@ -96,7 +96,7 @@ for n in {1..19}; do jobtrack add dune "01LONG$n"; done
 wait $restarts
 sql_is 'SELECT count(*) FROM jobs WHERE NOT terminal' 20
 
-## reload: the config is read again, and a bad one is refused
+## reload: the config is read again, and an invalid one is rejected
 daemon=$(property MainPID)
 has_budget() { jobtrack status --json | grep '"requests_per_minute":'"$1"'[,}]'; }
 has_budget 3000
@@ -106,30 +106,30 @@ eventually has_budget 2900
 echo 'bogus = 1' >> /etc/jobtrack/config.toml
 fails jobtrack reload
 systemctl reload jobtrackd
-refused() { journalctl --no-pager -u jobtrackd -p warning -o json | grep 'bogus is not a setting'; }
-eventually refused
+rejection_logged() { journalctl --no-pager -u jobtrackd -p warning -o json | grep 'bogus is not a setting'; }
+eventually rejection_logged
 sed -i '/bogus/d' /etc/jobtrack/config.toml
 has_budget 2900
 eventually property_is SubState running
 property_is MainPID "$daemon"
 
-## kill -9: started again, and all jobs are tracked within 5 s
+## kill -9: the daemon is restarted and polls all jobs within 5 s
 daemon=$(property MainPID) restarts=$(property NRestarts)
 kill -9 "$daemon"
 killed=$(now)
-eventually succeeded_by "$daemon"
+eventually replaced_by_new_daemon "$daemon"
 SECONDS=0
 eventually all_polled_since "$killed"
 [ $SECONDS -le 5 ]
 property_is NRestarts $((restarts + 1))
 
-## hang: the watchdog ends it, and it is started again
+## hang: the watchdog kills the daemon, and it is restarted
 echo -e '[Service]\nWatchdogSec=2s' > /etc/systemd/system/jobtrackd.service.d/watchdog.conf
 systemctl daemon-reload
 systemctl restart jobtrackd
 daemon=$(property MainPID)
 kill -STOP "$daemon"
-eventually succeeded_by "$daemon"
+eventually replaced_by_new_daemon "$daemon"
 hung=$(now)
 journalctl --no-pager -u jobtrackd -o cat | grep -F 'Watchdog timeout (limit 2s)!'
 eventually all_polled_since "$hung"
@@ -137,19 +137,19 @@ rm /etc/systemd/system/jobtrackd.service.d/watchdog.conf
 systemctl daemon-reload
 systemctl restart jobtrackd
 
-## bad config: not started again, not for clients either, until it is mended
+## bad config: the service is not restarted, not even by clients, until the config is fixed
 echo 'bogus = 1' >> /etc/jobtrack/config.toml
 fails systemctl restart jobtrackd
 is "$(property ActiveState) $(property ExecMainStatus) $(property NRestarts)" 'failed 78 0'
-refused=0; jobtrack list || refused=$?
-is $refused 69
+exit_code=0; jobtrack list || exit_code=$?
+is $exit_code 69
 is "$(property Result jobtrackd.socket)" trigger-limit-hit
 is "$(property ActiveState) $(property ExecMainStatus) $(property NRestarts)" 'failed 78 0'
 sed -i '/bogus/d' /etc/jobtrack/config.toml
 systemctl start jobtrackd
 is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'active active'
 
-## credential missing: said by its name
+## credential missing: the error names the credential
 mv /etc/credstore/dune-api-key /tmp/
 fails systemctl restart jobtrackd
 is "$(property ExecMainStatus)" 78
@@ -157,7 +157,7 @@ journalctl --no-pager -u jobtrackd -o cat -n 20 | grep 'credential dune-api-key:
 mv /tmp/dune-api-key /etc/credstore/
 systemctl start jobtrackd
 
-## failed disk: started again for ever, and the socket with it
+## failed disk: service and socket are restarted until the disk works again
 systemctl stop jobtrackd
 echo -e '[Service]\nStateDirectory=\nReadOnlyPaths=/var/lib/jobtrack\nRestartSec=500ms' > /etc/systemd/system/jobtrackd.service.d/disk.conf
 systemctl daemon-reload
@@ -170,7 +170,7 @@ eventually property_is ActiveState active
 is "$(systemctl is-active jobtrackd.socket)" active
 jobtrack list
 
-## without the socket unit: the daemon makes the socket, for the group of the config
+## without the socket unit: the daemon creates the socket with the configured group
 systemctl stop jobtrackd.service
 systemctl mask --now jobtrackd.socket
 echo -e '[control]\ngroup = "jobtrack"' >> /etc/jobtrack/config.toml
@@ -184,7 +184,7 @@ systemctl start jobtrackd.service
 is "$(systemctl is-active jobtrackd.socket)" active
 as alice jobtrack list
 
-## nothing lost: every job is there, and nothing is odd
+## nothing lost: every job is stored once, and the service stops successfully
 sql_is "SELECT count(*), count(DISTINCT remote_id), sum(terminal) FROM jobs" '22|22|2'
 systemctl stop jobtrackd.socket jobtrackd.service
 property_is Result success

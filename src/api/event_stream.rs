@@ -1,0 +1,108 @@
+//! The client's side of `GET /v1/events`: server-sent events, parsed into transitions.
+//!
+//! Made by [`Client::events`](super::Client::events). A stream ends with an event `end`, or when
+//! the connection does; the caller reconnects with the number of the last transition.
+
+use reqwest::Response;
+
+use super::client::{ClientError, connection_lost};
+use super::types::TransitionEvent;
+
+/// The response of `GET /v1/events`.
+#[derive(Debug)]
+pub struct EventStream {
+    response: Response,
+    parser: SseParser,
+}
+
+#[expect(clippy::missing_errors_doc, reason = "ClientError documents the errors")]
+impl EventStream {
+    pub(super) fn new(response: Response) -> Self {
+        Self { response, parser: SseParser::default() }
+    }
+
+    /// The next transition; none once the daemon has ended the stream.
+    pub async fn next(&mut self) -> Result<Option<TransitionEvent>, ClientError> {
+        loop {
+            match self.parser.next_frame() {
+                Some(SseFrame::Data(data)) => {
+                    return serde_json::from_str(&data)
+                        .map(Some)
+                        .map_err(|error| ClientError::InvalidResponse(error.to_string()));
+                }
+                Some(SseFrame::End) => return Ok(None),
+                None => {
+                    match self.response.chunk().await.map_err(|error| connection_lost(&error))? {
+                        Some(bytes) => self.parser.buffer.extend_from_slice(&bytes),
+                        None => return Ok(None),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum SseFrame {
+    Data(String),
+    End,
+}
+
+/// Splits the bytes of an event stream into frames. `id:` is skipped: the data of each event has
+/// the same number.
+#[derive(Debug, Default)]
+struct SseParser {
+    buffer: Vec<u8>,
+    event_name: String,
+    data: String,
+}
+
+impl SseParser {
+    fn next_frame(&mut self) -> Option<SseFrame> {
+        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches(['\r', '\n']);
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => value.clone_into(&mut self.event_name),
+                "data" => self.data.push_str(value),
+                // An empty line ends a frame.
+                _ if line.is_empty() => {
+                    let (name, data) =
+                        (std::mem::take(&mut self.event_name), std::mem::take(&mut self.data));
+                    if name == "end" {
+                        return Some(SseFrame::End);
+                    }
+                    if !data.is_empty() {
+                        return Some(SseFrame::Data(data));
+                    }
+                }
+                // `id:`, and comments, which keep the connection alive.
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_parsed_at_any_chunk_boundary() {
+        let stream = ": hello\n\nid: 7\ndata: {\"a\":1}\n\nid:8\r\ndata:{}\r\n\r\nevent: end\n\n";
+        let data = |text: &str| SseFrame::Data(text.to_owned());
+        for size in 1..=stream.len() {
+            let mut parser = SseParser::default();
+            let mut parsed = Vec::new();
+            for chunk in stream.as_bytes().chunks(size) {
+                parser.buffer.extend_from_slice(chunk);
+                parsed.extend(std::iter::from_fn(|| parser.next_frame()));
+            }
+            assert_eq!(parsed, [data("{\"a\":1}"), data("{}"), SseFrame::End], "chunks of {size}");
+        }
+    }
+}

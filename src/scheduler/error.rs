@@ -1,0 +1,59 @@
+//! The two ways in which the scheduler fails: a command that is not carried out, and the loop's end.
+//!
+//! A [`CommandError`] is the reply to one caller and leaves the scheduler running; a
+//! [`SchedulerError`] ends it, and with it the daemon.
+
+use tokio::task::JoinError;
+
+use crate::job::{ProviderError, ProviderErrorKind, ProviderName};
+use crate::store::{ReadError, WriteError};
+
+/// A command that was not carried out.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommandError {
+    /// No reply in time. The command may still be carried out later; repeating it is safe.
+    #[error("the database is held by another program; try again, nothing is added twice")]
+    Busy,
+    /// The database did not store what the command asks for.
+    #[error("{0}")]
+    Storage(String),
+    /// The provider, and the names of those that are configured.
+    #[error("provider {0} is not configured; configured: {1}")]
+    ProviderNotConfigured(ProviderName, String),
+    /// The request to the provider failed or was rejected.
+    #[error("{0}")]
+    Upstream(ProviderError),
+    #[error("jobtrackd is shutting down")]
+    ShuttingDown,
+}
+
+impl CommandError {
+    /// Whether the provider rejected the account or its configuration, not this one request.
+    #[must_use]
+    pub fn is_account_level(&self) -> bool {
+        matches!(
+            self,
+            Self::Upstream(ProviderError {
+                kind: ProviderErrorKind::Auth
+                    | ProviderErrorKind::RateLimited
+                    | ProviderErrorKind::QuotaExceeded
+                    | ProviderErrorKind::Misconfigured,
+                ..
+            })
+        )
+    }
+}
+
+/// An error after which the scheduler cannot continue.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    /// The database cannot be written, and a retry does not help.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The unfinished jobs or the duration samples cannot be loaded at the start.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The task that writes or loads panicked.
+    #[error("a task of the scheduler failed: {0}")]
+    Task(#[from] JoinError),
+}

@@ -1,0 +1,370 @@
+//! The scheduler's loop: feeds inputs to the tracker and performs the actions that it returns.
+//!
+//! Commands, answers of providers, commits, loaded jobs and time enter the loop as inputs. The loop
+//! waits for none of them: requests, commits and loads run as tasks. Only the start and the shutdown
+//! wait, for the jobs to be loaded and for the last commit.
+
+use std::collections::HashMap;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::job::{ConnectionCheck, MonotonicTime, ProviderName, RemoteId, StoredJob};
+use crate::store::{MaintenanceTask, ReadError, Reader, Writer};
+use crate::tracker::{Action, Input, Tracker};
+
+use super::error::SchedulerError;
+use super::handle::{ReplySender, SchedulerCommand, SchedulerHandle};
+use super::job_loader::{JobLoader, LoadEvent};
+use super::job_waiters::{JobWaiters, notify};
+use super::log::{log_anomaly, log_change, log_notice};
+use super::on_demand::OnDemandRequests;
+use super::providers::Providers;
+use super::requests::{InFlightRequests, ProviderRequest};
+use super::status::{ProviderSnapshot, SchedulerSnapshot, SnapshotPublisher};
+use super::write::{BatchOutcome, Committer, PendingAdd, PendingForgetDurations, WriteRequest};
+
+/// The loop and everything that it owns.
+#[derive(Debug)]
+pub struct Scheduler {
+    clock: Clock,
+    tracker: Tracker,
+    providers: Providers,
+    reader: Reader,
+    in_flight: InFlightRequests,
+    on_demand: OnDemandRequests,
+    committer: Committer,
+    loader: JobLoader,
+    /// Callers that wait until a job is no longer tracked.
+    untrack_waiters: JobWaiters,
+    /// Callers that wait for the commit of a job's change.
+    commit_waiters: JobWaiters,
+    commands: mpsc::Receiver<SchedulerCommand>,
+    maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
+    snapshots: SnapshotPublisher,
+    /// Whether the unfinished jobs are loaded.
+    ready: bool,
+    /// Whether no more requests are sent.
+    shutting_down: bool,
+}
+
+impl Scheduler {
+    const COMMAND_QUEUE_CAPACITY: usize = 64;
+
+    /// A scheduler for the jobs of the store, and the handle that commands it. Each of
+    /// `maintenance_tasks` is performed with a batch.
+    #[must_use]
+    pub fn new(
+        clock: Clock,
+        writer: Writer,
+        reader: Reader,
+        maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
+    ) -> (Self, SchedulerHandle) {
+        let (sender, commands) = mpsc::channel(Self::COMMAND_QUEUE_CAPACITY);
+        let initial = SchedulerSnapshot::initial(clock.monotonic_now(), Clock::utc_now());
+        let snapshots = SnapshotPublisher::new(initial);
+        let handle = SchedulerHandle::new(sender, snapshots.subscribe());
+        let scheduler = Self {
+            clock,
+            tracker: Tracker::default(),
+            providers: Providers::default(),
+            reader,
+            in_flight: InFlightRequests::default(),
+            on_demand: OnDemandRequests::default(),
+            committer: Committer::new(writer, clock.monotonic_now()),
+            loader: JobLoader::default(),
+            untrack_waiters: JobWaiters::default(),
+            commit_waiters: JobWaiters::default(),
+            commands,
+            maintenance_tasks,
+            snapshots,
+            ready: false,
+            shutting_down: false,
+        };
+        (scheduler, handle)
+    }
+
+    /// Runs until `shutdown` is cancelled; then commits what is decided.
+    ///
+    /// # Errors
+    /// If the database cannot be used any longer.
+    pub async fn run(
+        mut self,
+        providers: Providers,
+        shutdown: CancellationToken,
+    ) -> Result<(), SchedulerError> {
+        self.configure(providers);
+        self.load_duration_samples().await?;
+        self.load_jobs().await?;
+        self.ready = true;
+        while !shutdown.is_cancelled() {
+            self.committer.start_if_due(self.clock.monotonic_now());
+            self.publish_snapshot();
+            let wakeup = self.clock.tokio_instant(self.next_wakeup());
+            tokio::select! {
+                Some(command) = self.commands.recv() => self.handle_command(command),
+                Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
+                Some(provider) = self.on_demand.next_finished() => {
+                    self.feed_tracker(Input::OnDemandRequestFinished(provider));
+                }
+                result = self.committer.wait_for_write() => {
+                    let now = self.clock.monotonic_now();
+                    let outcome = self.committer.handle_write_result(result?, now)?;
+                    self.handle_batch_outcome(outcome);
+                }
+                event = self.loader.next_event() => self.handle_load_event(event),
+                Some(task) = self.maintenance_tasks.recv() => {
+                    self.committer.enqueue(WriteRequest::Maintenance(task));
+                }
+                () = tokio::time::sleep_until(wakeup) => self.feed_tracker(Input::Tick),
+                () = shutdown.cancelled() => {}
+            }
+        }
+        self.shut_down().await
+    }
+
+    async fn load_duration_samples(&mut self) -> Result<(), ReadError> {
+        let mut after = 0;
+        loop {
+            let page = self.reader.duration_samples(after, JobLoader::PAGE_SIZE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            let samples = page.into_iter().map(|stored| (stored.provider, stored.sample));
+            self.feed_tracker(Input::LoadDurationSamples(samples.collect()));
+        }
+    }
+
+    /// Loads all unfinished jobs before any command is handled.
+    async fn load_jobs(&mut self) -> Result<(), SchedulerError> {
+        self.loader.start(self.reader.clone());
+        loop {
+            match self.loader.next_event().await {
+                LoadEvent::Page(jobs) => self.feed_tracker(Input::Track(jobs)),
+                LoadEvent::Finished => return Ok(()),
+                LoadEvent::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    fn handle_load_event(&mut self, event: LoadEvent) {
+        match event {
+            LoadEvent::Page(jobs) => self.feed_tracker(Input::Track(jobs)),
+            LoadEvent::Finished => {}
+            LoadEvent::Failed(error) => {
+                tracing::warn!(
+                    "cannot load the unfinished jobs after a write error; some may not be polled \
+                     until this is tried again with the next commit: {error}"
+                );
+                self.committer.request_job_reload();
+            }
+        }
+    }
+
+    /// Gives an input to the tracker and performs the actions that it returns.
+    fn feed_tracker(&mut self, input: Input) {
+        for action in self.tracker.handle(input, self.clock.read()) {
+            match action {
+                Action::Poll(request) => self.send_request(ProviderRequest::Poll(request)),
+                Action::List(request) => self.send_request(ProviderRequest::List(request)),
+                Action::Commit(change) => self.committer.enqueue(WriteRequest::Change(change)),
+                Action::RecordPoll { poll_record: record, urgent } => {
+                    self.committer.enqueue(WriteRequest::PollRecord { record, urgent });
+                }
+                Action::RecordAnomaly(anomaly) => {
+                    log_anomaly(&anomaly);
+                    self.committer.enqueue(WriteRequest::Anomaly(anomaly));
+                }
+                Action::RecordOutage(outage) => {
+                    self.committer.enqueue(WriteRequest::Outage(outage));
+                }
+                Action::Notify(notice) => log_notice(&notice),
+            }
+        }
+    }
+
+    fn send_request(&mut self, request: ProviderRequest) {
+        if !self.shutting_down {
+            let configured = self.providers.get(request.provider()).ok();
+            self.in_flight.send(request, configured.map(|known| known.provider.clone()));
+        }
+    }
+
+    fn handle_command(&mut self, command: SchedulerCommand) {
+        match command {
+            SchedulerCommand::Add(specs, reply) => {
+                let now = Clock::utc_now();
+                let jobs = specs.into_iter().map(|spec| spec.into_new_job(&self.providers, now));
+                let add = PendingAdd { jobs: jobs.collect(), reply };
+                self.committer.enqueue(WriteRequest::Add(add));
+            }
+            SchedulerCommand::PollOnDemand(job, reply) => self.poll_on_demand(job, reply),
+            SchedulerCommand::Untrack(job, reason, reply) => {
+                let id = job.id;
+                self.untrack_waiters.add(id, reply);
+                // After a write error a job can be in the database without being tracked.
+                self.feed_tracker(Input::Track(vec![*job]));
+                self.feed_tracker(Input::Untrack(id, reason));
+                self.notify_untracked();
+            }
+            SchedulerCommand::Cancel(name, id, reply) => self.cancel(name, id, reply),
+            SchedulerCommand::CheckConnection(name, reply) => self.check_connection(name, reply),
+            SchedulerCommand::ForgetDurations(forget, reply) => {
+                let forget = PendingForgetDurations { forget, reply };
+                self.committer.enqueue(WriteRequest::ForgetDurations(forget));
+            }
+            SchedulerCommand::Forecast(job, reply) => {
+                let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));
+            }
+            SchedulerCommand::Configure(providers, reply) => {
+                self.configure(providers);
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn poll_on_demand(&mut self, job: Box<StoredJob>, reply: ReplySender<()>) {
+        if let Err(error) = self.providers.get(&job.provider) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        if self.tracker.is_committing(job.id) {
+            // The answer of a moment ago is being committed and is new enough.
+            self.commit_waiters.add(job.id, reply);
+        } else {
+            self.committer.add_waiter(job.id, reply);
+        }
+        self.feed_tracker(Input::PollNow(job));
+    }
+
+    fn cancel(&mut self, name: ProviderName, id: RemoteId, reply: ReplySender<()>) {
+        match self.providers.get(&name) {
+            Ok(configured) => {
+                let provider = configured.provider.clone();
+                self.on_demand.start_cancel(name.clone(), provider, id, reply);
+                self.feed_tracker(Input::OnDemandRequestStarted(name));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn check_connection(&mut self, name: ProviderName, reply: ReplySender<ConnectionCheck>) {
+        match self.providers.get(&name) {
+            Ok(configured) => {
+                let provider = configured.provider.clone();
+                self.on_demand.start_connection_check(name.clone(), provider, reply);
+                self.feed_tracker(Input::OnDemandRequestStarted(name));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn configure(&mut self, providers: Providers) {
+        self.providers = providers;
+        self.feed_tracker(Input::Configure(self.providers.settings()));
+    }
+
+    fn notify_untracked(&mut self) {
+        notify(self.untrack_waiters.remove_where(|job| !self.tracker.contains(job)));
+    }
+
+    /// Takes over what is committed, and replies to the callers that wait for it.
+    fn handle_batch_outcome(&mut self, outcome: Option<BatchOutcome>) {
+        let Some(BatchOutcome { batch, report, replies, reload_jobs, unwritable_jobs }) = outcome
+        else {
+            return;
+        };
+        let registered = report.registered;
+        let added = registered.iter().filter(|job| job.is_new).count();
+        if added > 0 {
+            tracing::info!("{added} jobs registered");
+        }
+        for entry in &registered {
+            self.loader.exclude(entry.job.id);
+        }
+        self.feed_tracker(Input::Track(registered.iter().map(|one| one.job.clone()).collect()));
+        // Before the changes, whose duration samples are written after the deletion.
+        for (pending, deleted) in replies.forget_durations.into_iter().zip(report.forgotten_samples)
+        {
+            let forget = pending.forget;
+            self.feed_tracker(Input::ForgetDurations(forget.provider, forget.similarity_key));
+            let _ = pending.reply.send(Ok(deleted));
+        }
+        let mut registered = registered.into_iter();
+        for add in replies.adds {
+            add.acknowledge(&mut registered);
+        }
+        let mut rejected: HashMap<_, _> = report.rejected_changes.into_iter().collect();
+        for change in batch.changes {
+            let job = change.job;
+            self.loader.exclude(job);
+            if let Some(stored) = rejected.remove(&job) {
+                self.feed_tracker(Input::ChangeRejected(job, stored.map(Box::new)));
+            } else {
+                log_change(&change);
+                self.feed_tracker(Input::ChangeCommitted(job));
+            }
+            notify(self.commit_waiters.remove(job));
+        }
+        for (job, stored) in report.stale_poll_records {
+            self.feed_tracker(Input::PollRecordRejected(job, stored.map(Box::new)));
+        }
+        notify(replies.waiters);
+        for job in unwritable_jobs {
+            tracing::error!(
+                %job,
+                "the database rejected the update of job {job}; polling of the job is suspended \
+                 until restart"
+            );
+            self.feed_tracker(Input::ChangeRejected(job, None));
+        }
+        self.notify_untracked();
+        if reload_jobs && !self.shutting_down {
+            self.loader.start(self.reader.clone());
+        }
+    }
+
+    fn next_wakeup(&self) -> MonotonicTime {
+        [self.tracker.next_wakeup(), self.committer.next_wakeup()]
+            .into_iter()
+            .flatten()
+            .fold(self.snapshots.next_publish_at(), MonotonicTime::min)
+    }
+
+    fn publish_snapshot(&mut self) {
+        let now = self.clock.monotonic_now();
+        if !self.snapshots.is_due(now, self.ready) {
+            return;
+        }
+        let reports = self.tracker.report(now).into_iter();
+        let providers = reports.map(|report| {
+            let kind = self.providers.kind(&report.provider);
+            ProviderSnapshot { report, kind }
+        });
+        self.snapshots.publish(SchedulerSnapshot {
+            taken_at: now,
+            taken_at_utc: Clock::utc_now(),
+            ready: self.ready,
+            providers: providers.collect(),
+            unwritten_changes: self.committer.unwritten_changes() as u64,
+            write_error: self.committer.write_error().map(str::to_owned),
+            wal_bytes: self.committer.wal_bytes(),
+        });
+    }
+
+    /// Drops requests in flight, and commits what is decided unless the last write has failed.
+    async fn shut_down(mut self) -> Result<(), SchedulerError> {
+        self.commands.close();
+        self.shutting_down = true;
+        self.in_flight.shutdown().await;
+        self.on_demand.shutdown().await;
+        while self.committer.flush(self.clock.monotonic_now()) {
+            let result = self.committer.wait_for_write().await?;
+            let now = self.clock.monotonic_now();
+            let outcome = self.committer.handle_write_result(result, now)?;
+            self.handle_batch_outcome(outcome);
+        }
+        self.committer.close().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! A job as a client asks for it, and its check against the configured providers. The control
+//! socket makes a [`JobSpec`] of each entry of an add request.
+
+use std::time::Duration;
+
+use crate::job::{Labels, NewJob, ProviderName, RemoteId, SimilarityKeys, UtcTime};
+
+use super::providers::Providers;
+
+/// A job that a client asks to track. All names in it are well formed.
+#[derive(Debug, Clone)]
+pub struct JobSpec {
+    pub provider: ProviderName,
+    /// The job's id at its provider.
+    pub remote_id: RemoteId,
+    pub labels: Labels,
+    /// The job's own limit; `None` means the provider's.
+    pub give_up_after: Option<Duration>,
+    /// The similarity key that the user gave, if any.
+    pub similarity_keys: SimilarityKeys,
+    /// The uid of the client's user, if the socket tells it.
+    pub added_by: Option<u32>,
+}
+
+impl JobSpec {
+    /// The job to register, or why the provider cannot have such a job.
+    pub(super) fn into_new_job(
+        self,
+        providers: &Providers,
+        registered_at: UtcTime,
+    ) -> Result<NewJob, String> {
+        let configured = providers.get(&self.provider).map_err(|error| error.to_string())?;
+        configured.provider.validate_id(&self.remote_id)?;
+        Ok(NewJob {
+            kind: configured.kind,
+            provider: self.provider,
+            remote_id: self.remote_id,
+            labels: self.labels,
+            give_up_after: self.give_up_after,
+            similarity_keys: self.similarity_keys,
+            added_by: self.added_by,
+            registered_at,
+        })
+    }
+}

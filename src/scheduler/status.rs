@@ -1,0 +1,162 @@
+//! The scheduler's state as others see it: [`SchedulerSnapshot`], published at least once a second.
+//!
+//! The `status` route of the control socket, the reload and systemd's watchdog read it. A snapshot
+//! is a copy, so that readers never wait for the scheduler's loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::job::{MonotonicTime, ProviderName, UtcTime};
+use crate::store::Writer;
+use crate::tracker::ProviderReport;
+
+#[derive(Debug, Clone)]
+pub struct SchedulerSnapshot {
+    /// When the snapshot was taken; the age shows whether the scheduler's loop still runs.
+    pub taken_at: MonotonicTime,
+    pub taken_at_utc: UtcTime,
+    /// Whether the unfinished jobs of the database are loaded.
+    pub ready: bool,
+    /// Each provider that is configured or has unfinished jobs.
+    pub providers: Vec<ProviderSnapshot>,
+    /// Changes of jobs that are decided and not committed.
+    pub unwritten_changes: u64,
+    /// The error of the last write, until a write succeeds.
+    pub write_error: Option<String>,
+    /// The size of the WAL after the last commit, in bytes.
+    pub wal_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct ProviderSnapshot {
+    pub report: ProviderReport,
+    /// The provider's kind; `None` if the provider is not configured.
+    pub kind: Option<&'static str>,
+}
+
+impl SchedulerSnapshot {
+    /// The longest time between two snapshots.
+    pub const MAX_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+
+    pub(super) fn initial(taken_at: MonotonicTime, taken_at_utc: UtcTime) -> Self {
+        Self {
+            taken_at,
+            taken_at_utc,
+            ready: false,
+            providers: Vec::new(),
+            unwritten_changes: 0,
+            write_error: None,
+            wal_bytes: 0,
+        }
+    }
+
+    /// Why the daemon should be restarted by the watchdog; `None` while it works.
+    #[must_use]
+    pub fn stall_reason(&self, now: MonotonicTime) -> Option<String> {
+        let age = now.duration_since(self.taken_at);
+        if age > Self::MAX_PUBLISH_INTERVAL * 10 {
+            return Some(format!("the scheduler's loop has been blocked for {} s", age.as_secs()));
+        }
+        let provider = self.providers.iter().find(|provider| provider.report.has_stuck_poll)?;
+        Some(format!("a poll of {} is far past its time-out", provider.report.provider))
+    }
+
+    /// The provider's name, the reason and the remaining time of a pause after a rejection; `None`
+    /// if the provider is not paused, or only waits for its rate limit.
+    #[must_use]
+    pub fn rejection_pause(
+        &self,
+        provider: &ProviderName,
+    ) -> Option<(&ProviderName, &str, Duration)> {
+        let report = self
+            .providers
+            .iter()
+            .map(|provider| &provider.report)
+            .find(|report| report.provider == *provider)?;
+        let pause = report.pause.as_ref()?;
+        Some((
+            &report.provider,
+            pause.reason.as_deref()?,
+            pause.until.duration_since(self.taken_at),
+        ))
+    }
+
+    /// Everything that an operator should repair, one line each.
+    #[must_use]
+    pub fn degraded_reasons(&self) -> Vec<String> {
+        let write_failure = self
+            .write_error
+            .iter()
+            .map(|error| format!("{error}; {} changes wait to be written", self.unwritten_changes));
+        let large_wal = (self.wal_bytes > Writer::MAX_WAL_BYTES).then(|| {
+            let mib = self.wal_bytes >> 20;
+            format!("the WAL has grown to {mib} MiB: another program holds a read transaction open")
+        });
+        write_failure
+            .chain(large_wal)
+            .chain(self.stall_reason(self.taken_at))
+            .chain(self.providers.iter().filter_map(not_configured_reason))
+            .chain(self.providers.iter().filter_map(outage_reason))
+            .collect()
+    }
+}
+
+/// Publishes snapshots, not more often than readers need them.
+#[derive(Debug)]
+pub(super) struct SnapshotPublisher {
+    sender: watch::Sender<Arc<SchedulerSnapshot>>,
+    /// Whether the loop has turned since the last snapshot.
+    pending: bool,
+}
+
+impl SnapshotPublisher {
+    /// A snapshot costs a pass over all providers; the loop may turn thousands of times a second.
+    const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+    pub(super) fn new(initial: SchedulerSnapshot) -> Self {
+        Self { sender: watch::Sender::new(Arc::new(initial)), pending: false }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<SchedulerSnapshot>> {
+        self.sender.subscribe()
+    }
+
+    /// Whether a snapshot should be published now. A change of `ready` is published at once.
+    pub(super) fn is_due(&mut self, now: MonotonicTime, ready: bool) -> bool {
+        let last = self.sender.borrow();
+        self.pending =
+            last.ready == ready && now.duration_since(last.taken_at) < Self::MIN_INTERVAL;
+        !self.pending
+    }
+
+    pub(super) fn next_publish_at(&self) -> MonotonicTime {
+        let interval =
+            if self.pending { Self::MIN_INTERVAL } else { SchedulerSnapshot::MAX_PUBLISH_INTERVAL };
+        self.sender.borrow().taken_at.plus(interval)
+    }
+
+    pub(super) fn publish(&mut self, snapshot: SchedulerSnapshot) {
+        self.sender.send_replace(Arc::new(snapshot));
+    }
+}
+
+fn not_configured_reason(provider: &ProviderSnapshot) -> Option<String> {
+    let ProviderReport { provider, configured, active_jobs, .. } = &provider.report;
+    (!configured).then(|| {
+        format!(
+            "provider {provider} is not configured; {active_jobs} unfinished jobs are not polled"
+        )
+    })
+}
+
+fn outage_reason(provider: &ProviderSnapshot) -> Option<String> {
+    let report = &provider.report;
+    let reason = match &report.pause {
+        Some(pause) => pause.reason.as_deref().unwrap_or("its rate limit is exhausted"),
+        None => "polls fail",
+    };
+    let (provider, since) = (&report.provider, report.outage_since?.to_sql());
+    Some(format!("provider {provider} has not answered since {since}: {reason}"))
+}

@@ -1,0 +1,227 @@
+//! Owns the write path: decides when a batch goes to the writer and what a failed write means.
+//!
+//! A commit runs as a task that is awaited and never cancelled, because a commit that is cut short
+//! may or may not have happened. Meanwhile the next batch gathers in the queue.
+
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::clock::Clock;
+use crate::job::{JobId, MonotonicTime};
+use crate::store::{Batch, CommitReport, WriteError, Writer};
+
+use super::failures::WriteFailures;
+use super::outcome::{BatchOutcome, PendingReplies};
+use super::queue::{WriteQueue, WriteRequest};
+use crate::scheduler::error::CommandError;
+use crate::scheduler::handle::ReplySender;
+
+#[derive(Debug)]
+pub(in crate::scheduler) struct Committer {
+    queue: WriteQueue,
+    /// `None` while a commit is in progress, which then holds the writer.
+    idle_writer: Option<Box<Writer>>,
+    commit: Option<Commit>,
+    flush_at: MonotonicTime,
+    heartbeat_at: MonotonicTime,
+    wal_bytes: u64,
+    failures: WriteFailures,
+    reload_jobs: bool,
+}
+
+/// A commit in progress.
+#[derive(Debug)]
+struct Commit {
+    task: JoinHandle<WriteResult>,
+    replies: PendingReplies,
+    change_count: usize,
+}
+
+/// The writer returns with its batch.
+type WriteResult = (Box<Writer>, Batch, Result<CommitReport, WriteError>);
+
+impl Committer {
+    /// The longest time that bookkeeping waits in memory.
+    const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
+    /// An empty batch is written after this time: it stores when the daemon was last alive.
+    const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
+
+    pub(in crate::scheduler) fn new(writer: Writer, now: MonotonicTime) -> Self {
+        Self {
+            queue: WriteQueue::default(),
+            idle_writer: Some(Box::new(writer)),
+            commit: None,
+            flush_at: now,
+            heartbeat_at: now.plus(Self::HEARTBEAT_INTERVAL),
+            wal_bytes: 0,
+            failures: WriteFailures::default(),
+            reload_jobs: false,
+        }
+    }
+
+    pub(in crate::scheduler) fn enqueue(&mut self, request: WriteRequest) {
+        self.queue.push(request);
+    }
+
+    /// Replies to `reply` once any row of `job` is committed.
+    pub(in crate::scheduler) fn add_waiter(&mut self, job: JobId, reply: ReplySender<()>) {
+        self.queue.add_waiter(job, reply);
+    }
+
+    /// Starts the next commit if one is due.
+    pub(in crate::scheduler) fn start_if_due(&mut self, now: MonotonicTime) {
+        if self.next_wakeup().is_some_and(|at| at <= now) {
+            self.start(now);
+        }
+    }
+
+    /// Starts the next commit without waiting for the flush interval, but not before the retry of a
+    /// failed write is due; returns whether a commit is in progress.
+    pub(in crate::scheduler) fn flush(&mut self, now: MonotonicTime) -> bool {
+        if self.commit.is_none() && !self.queue.is_empty() {
+            self.flush_at = now;
+            self.start_if_due(now);
+        }
+        self.commit.is_some()
+    }
+
+    fn start(&mut self, now: MonotonicTime) {
+        let Some(mut writer) = self.idle_writer.take() else { return };
+        let (mut batch, replies) = self.queue.next_batch();
+        batch.written_at = Some(Clock::utc_now());
+        self.flush_at = now.plus(Self::FLUSH_INTERVAL);
+        self.heartbeat_at = now.plus(Self::HEARTBEAT_INTERVAL);
+        let change_count = batch.changes.len();
+        let task = tokio::spawn(async move {
+            let result = writer.write(&batch).await;
+            (writer, batch, result)
+        });
+        self.commit = Some(Commit { task, replies, change_count });
+    }
+
+    /// When the next commit is due; `None` while one is in progress.
+    pub(in crate::scheduler) fn next_wakeup(&self) -> Option<MonotonicTime> {
+        if self.commit.is_some() {
+            return None;
+        }
+        let due_at = if self.queue.is_urgent() {
+            MonotonicTime::default()
+        } else if self.queue.is_empty() {
+            self.heartbeat_at
+        } else {
+            self.flush_at
+        };
+        Some(due_at.max(self.failures.retry_at))
+    }
+
+    /// Waits for the end of the commit in progress; pending forever if there is none. Cancel-safe.
+    pub(in crate::scheduler) async fn wait_for_write(&mut self) -> Result<WriteResult, JoinError> {
+        match &mut self.commit {
+            Some(commit) => (&mut commit.task).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Handles the end of a commit. Returns `None` if its batch will be tried again.
+    ///
+    /// # Errors
+    /// A failure after which no further attempt should be made.
+    pub(in crate::scheduler) fn handle_write_result(
+        &mut self,
+        (writer, batch, result): WriteResult,
+        now: MonotonicTime,
+    ) -> Result<Option<BatchOutcome>, WriteError> {
+        self.idle_writer = Some(writer);
+        let replies = self.commit.take().map(|commit| commit.replies).unwrap_or_default();
+        match result {
+            Ok(report) => Ok(Some(self.handle_success(batch, report, replies))),
+            Err(error @ WriteError::Rejected(_)) => {
+                Ok(self.queue.isolate_rejected(batch, replies, &error.to_string()))
+            }
+            Err(error @ WriteError::Busy) => {
+                self.queue.requeue(batch, replies, None);
+                self.failures.record(error, now).map(|()| None)
+            }
+            Err(
+                error @ (WriteError::NoSpace(_)
+                | WriteError::Io(_)
+                | WriteError::FileReplaced(_)
+                | WriteError::Corrupt(_)),
+            ) => {
+                // The error may have come after the commit, as that of a failed fsync.
+                self.reload_jobs |= !replies.adds.is_empty();
+                let rejection = CommandError::Storage(error.to_string());
+                self.queue.requeue(batch, replies, Some(&rejection));
+                self.failures.record(error, now).map(|()| None)
+            }
+        }
+    }
+
+    fn handle_success(
+        &mut self,
+        batch: Batch,
+        report: CommitReport,
+        replies: PendingReplies,
+    ) -> BatchOutcome {
+        if let Some(task) = batch.maintenance.clone().filter(|_| report.maintenance_unfinished) {
+            self.queue.push(WriteRequest::Maintenance(task));
+        }
+        self.record_wal_size(report.wal_bytes);
+        if std::mem::take(&mut self.failures).last_error.is_some() {
+            tracing::info!("the database can be written again");
+        }
+        BatchOutcome {
+            batch,
+            report,
+            replies,
+            reload_jobs: std::mem::take(&mut self.reload_jobs),
+            unwritable_jobs: Vec::new(),
+        }
+    }
+
+    /// Has the outcome of the next commit ask for a reload of the jobs once more.
+    pub(in crate::scheduler) fn request_job_reload(&mut self) {
+        self.reload_jobs = true;
+    }
+
+    fn record_wal_size(&mut self, bytes: u64) {
+        let before = std::mem::replace(&mut self.wal_bytes, bytes);
+        if bytes > Writer::MAX_WAL_BYTES && before <= Writer::MAX_WAL_BYTES {
+            let mib = bytes >> 20;
+            tracing::warn!(
+                "the WAL has grown to {mib} MiB: another program holds a read transaction open"
+            );
+        }
+    }
+
+    /// The size of the WAL after the last commit, in bytes.
+    pub(in crate::scheduler) fn wal_bytes(&self) -> u64 {
+        self.wal_bytes
+    }
+
+    /// Changes that are decided and not committed.
+    pub(in crate::scheduler) fn unwritten_changes(&self) -> usize {
+        let in_progress = self.commit.as_ref().map_or(0, |commit| commit.change_count);
+        self.queue.unwritten_changes() + in_progress
+    }
+
+    /// The error of the last write, until a write succeeds.
+    pub(in crate::scheduler) fn write_error(&self) -> Option<&str> {
+        self.failures.last_error.as_deref()
+    }
+
+    /// Closes the database.
+    pub(in crate::scheduler) async fn close(self) {
+        if let Some(error) = &self.failures.last_error {
+            let changes = self.queue.unwritten_changes();
+            tracing::error!(
+                "{changes} changes were not written; after the next start the jobs are polled \
+                 again: {error}"
+            );
+        }
+        if let Some(writer) = self.idle_writer {
+            writer.close().await;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What became of a batch, and the callers that wait to hear of it.
+
+use crate::job::{JobId, NewJob};
+use crate::store::{Batch, CommitReport, ForgetDurations, Registered};
+
+use crate::scheduler::error::CommandError;
+use crate::scheduler::handle::{AddResult, ReplySender};
+
+use tokio::sync::oneshot;
+
+/// A batch that left the queue for good.
+#[derive(Debug, Default)]
+pub(in crate::scheduler) struct BatchOutcome {
+    pub(in crate::scheduler) batch: Batch,
+    pub(in crate::scheduler) report: CommitReport,
+    pub(in crate::scheduler) replies: PendingReplies,
+    /// Whether an earlier add may have been committed without being reported as such: then its jobs
+    /// are in the database and not tracked.
+    pub(in crate::scheduler) reload_jobs: bool,
+    /// Jobs whose update the database rejected, so that nothing of it was written.
+    pub(in crate::scheduler) unwritable_jobs: Vec<JobId>,
+}
+
+/// The callers that wait for a batch.
+#[derive(Debug, Default)]
+pub(in crate::scheduler) struct PendingReplies {
+    pub(in crate::scheduler) adds: Vec<PendingAdd>,
+    pub(in crate::scheduler) forget_durations: Vec<PendingForgetDurations>,
+    /// Callers that wait for any row of a job in the batch.
+    pub(in crate::scheduler) waiters: Vec<ReplySender<()>>,
+}
+
+/// An add that waits for its commit.
+#[derive(Debug)]
+pub(in crate::scheduler) struct PendingAdd {
+    /// In the order of the request; an error is the reason why a job cannot be registered.
+    pub(in crate::scheduler) jobs: Vec<Result<NewJob, String>>,
+    pub(in crate::scheduler) reply: oneshot::Sender<AddResult>,
+}
+
+/// A request to delete duration samples that waits for its commit.
+#[derive(Debug)]
+pub(in crate::scheduler) struct PendingForgetDurations {
+    pub(in crate::scheduler) forget: ForgetDurations,
+    pub(in crate::scheduler) reply: ReplySender<u64>,
+}
+
+impl PendingAdd {
+    /// The jobs to write.
+    pub(super) fn new_jobs(&self) -> impl Iterator<Item = NewJob> {
+        self.jobs.iter().filter_map(|job| job.as_ref().ok().cloned())
+    }
+
+    /// Replies with one result for each job; takes one of `registered` for each job that was
+    /// written.
+    pub(in crate::scheduler) fn acknowledge(
+        self,
+        registered: &mut impl Iterator<Item = Registered>,
+    ) {
+        let results = self.jobs.into_iter().filter_map(|job| match job {
+            Ok(_) => registered.next().map(Ok),
+            Err(reason) => Some(Err(reason)),
+        });
+        // A caller that stopped waiting can add the jobs again: they are registered once.
+        let _ = self.reply.send(Ok(results.collect()));
+    }
+
+    pub(super) fn reject(self, reason: CommandError) {
+        let _ = self.reply.send(Err(reason));
+    }
+}
+
+impl PendingForgetDurations {
+    pub(super) fn reject(self, reason: CommandError) {
+        let _ = self.reply.send(Err(reason));
+    }
+}

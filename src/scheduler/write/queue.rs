@@ -1,0 +1,245 @@
+//! Rows that wait to be written, and the callers that wait for them.
+//!
+//! The queue fills while a batch is being committed. A batch that failed is put back in front of
+//! what has arrived since. Nothing here does I/O.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::job::{Anomaly, Change, JobId, Outage, PollRecord};
+use crate::store::{Batch, MaintenanceTask};
+
+use super::outcome::{BatchOutcome, PendingAdd, PendingForgetDurations, PendingReplies};
+use crate::scheduler::error::CommandError;
+use crate::scheduler::handle::ReplySender;
+use crate::scheduler::job_waiters::JobWaiters;
+
+/// One thing to write.
+#[derive(Debug)]
+pub(in crate::scheduler) enum WriteRequest {
+    Add(PendingAdd),
+    Change(Change),
+    /// Bookkeeping of a poll. It is written at once if it is urgent, else with the next flush.
+    PollRecord {
+        record: PollRecord,
+        urgent: bool,
+    },
+    Anomaly(Anomaly),
+    Outage(Outage),
+    ForgetDurations(PendingForgetDurations),
+    Maintenance(MaintenanceTask),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct WriteQueue {
+    adds: Vec<PendingAdd>,
+    changes: Vec<Change>,
+    poll_records: HashMap<JobId, PollRecord>,
+    anomalies: Vec<Anomaly>,
+    outages: Vec<Outage>,
+    forget_durations: Vec<PendingForgetDurations>,
+    maintenance: VecDeque<MaintenanceTask>,
+    waiters: JobWaiters,
+    urgent: bool,
+    /// Whether rows go out one by one, to find the row that the database rejects.
+    isolating: bool,
+}
+
+impl WriteQueue {
+    /// Rows of one table in a batch. Larger batches do not lower the cost of a row.
+    const MAX_ROWS: usize = 2000;
+
+    pub(super) fn push(&mut self, request: WriteRequest) {
+        match request {
+            WriteRequest::Add(add) => {
+                // Behind a commit that takes long, only adds whose callers still wait accumulate.
+                self.adds.retain(|pending| !pending.reply.is_closed());
+                self.adds.push(add);
+            }
+            WriteRequest::Change(mut change) => {
+                if let Some(older) = self.poll_records.remove(&change.job) {
+                    change.merge_older_record(older);
+                }
+                self.changes.push(change);
+            }
+            WriteRequest::PollRecord { record, urgent } => {
+                self.urgent |= urgent;
+                let older = self.poll_records.remove(&record.job);
+                self.poll_records.insert(record.job, record.with_older_metadata(older));
+            }
+            WriteRequest::Anomaly(anomaly) => {
+                self.urgent = true;
+                self.anomalies.push(anomaly);
+            }
+            WriteRequest::Outage(outage) => self.outages.push(outage),
+            WriteRequest::ForgetDurations(forget) => self.forget_durations.push(forget),
+            WriteRequest::Maintenance(task) => {
+                if !self.maintenance.contains(&task) {
+                    self.maintenance.push_back(task);
+                }
+            }
+        }
+    }
+
+    /// Replies to `reply` once any row of `job` is written.
+    pub(super) fn add_waiter(&mut self, job: JobId, reply: ReplySender<()>) {
+        self.waiters.add(job, reply);
+    }
+
+    /// Whether anything is queued that should not wait for the next flush: a caller waits for it,
+    /// or the history needs it.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent
+            || self.isolating
+            || !self.adds.is_empty()
+            || !self.changes.is_empty()
+            || !self.outages.is_empty()
+            || !self.forget_durations.is_empty()
+            || !self.maintenance.is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_urgent() && self.poll_records.is_empty()
+    }
+
+    pub(super) fn unwritten_changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Takes the next batch out of the queue, with the callers that wait for it.
+    pub(super) fn next_batch(&mut self) -> (Batch, PendingReplies) {
+        if self.isolating {
+            return self.next_single_item();
+        }
+        let (mut batch, mut replies) = (Batch::default(), PendingReplies::default());
+        let mut deferred = Vec::new();
+        for add in std::mem::take(&mut self.adds) {
+            if add.reply.is_closed() {
+                continue;
+            }
+            if batch.new_jobs.len() >= Self::MAX_ROWS {
+                deferred.push(add);
+                continue;
+            }
+            batch.new_jobs.extend(add.new_jobs());
+            replies.adds.push(add);
+        }
+        self.adds = deferred;
+        let change_count = self.changes.len().min(Self::MAX_ROWS);
+        batch.changes = self.changes.drain(..change_count).collect();
+        let jobs: Vec<_> = self.poll_records.keys().take(Self::MAX_ROWS).copied().collect();
+        batch.poll_records =
+            jobs.into_iter().filter_map(|job| self.poll_records.remove(&job)).collect();
+        batch.anomalies = std::mem::take(&mut self.anomalies);
+        batch.outages = std::mem::take(&mut self.outages);
+        replies.forget_durations = std::mem::take(&mut self.forget_durations);
+        replies.forget_durations.retain(|pending| !pending.reply.is_closed());
+        batch.forget_durations =
+            replies.forget_durations.iter().map(|pending| pending.forget.clone()).collect();
+        // One task a batch, so that no batch takes long.
+        batch.maintenance = self.maintenance.pop_front();
+        self.urgent = self.urgent && !self.poll_records.is_empty();
+        replies.waiters = self.take_waiters(&batch);
+        (batch, replies)
+    }
+
+    /// A batch with one add, one change or one poll record.
+    fn next_single_item(&mut self) -> (Batch, PendingReplies) {
+        let (mut batch, mut replies) = (Batch::default(), PendingReplies::default());
+        let record_job = self.poll_records.keys().next().copied();
+        if let Some(add) = self.adds.pop() {
+            batch.new_jobs.extend(add.new_jobs());
+            replies.adds.push(add);
+        } else if let Some(change) = self.changes.pop() {
+            batch.changes.push(change);
+        } else if let Some(record) = record_job.and_then(|job| self.poll_records.remove(&job)) {
+            batch.poll_records.push(record);
+        }
+        self.isolating =
+            !(self.adds.is_empty() && self.changes.is_empty() && self.poll_records.is_empty());
+        replies.waiters = self.take_waiters(&batch);
+        (batch, replies)
+    }
+
+    fn take_waiters(&mut self, batch: &Batch) -> Vec<ReplySender<()>> {
+        let changes = batch.changes.iter().map(|change| change.job);
+        let jobs = changes.chain(batch.poll_records.iter().map(|record| record.job));
+        jobs.flat_map(|job| self.waiters.remove(job)).collect()
+    }
+
+    /// Handles a batch that the database rejected because of a value in it. The rows of the batch go
+    /// out again one by one; a row that is rejected alone is dropped, so that it blocks no other, and
+    /// is reported by the outcome.
+    pub(super) fn isolate_rejected(
+        &mut self,
+        mut batch: Batch,
+        replies: PendingReplies,
+        reason: &str,
+    ) -> Option<BatchOutcome> {
+        let isolatable = replies.adds.len() + batch.changes.len() + batch.poll_records.len();
+        let others = batch.anomalies.len()
+            + batch.outages.len()
+            + batch.forget_durations.len()
+            + usize::from(batch.maintenance.is_some());
+        // Beside other rows it is not known which row was rejected.
+        if isolatable > 1 || (isolatable == 1 && others > 0) {
+            self.isolating = true;
+            self.requeue(batch, replies, None);
+            return None;
+        }
+        if isolatable == 0 {
+            tracing::error!(
+                "the database rejected anomalies, outages or maintenance; they are dropped: {reason}"
+            );
+        }
+        for add in replies.adds {
+            add.reject(CommandError::Storage(reason.to_owned()));
+        }
+        for forget in replies.forget_durations {
+            forget.reject(CommandError::Storage(reason.to_owned()));
+        }
+        let changes = batch.changes.drain(..).map(|change| change.job);
+        let unwritable_jobs =
+            changes.chain(batch.poll_records.drain(..).map(|record| record.job)).collect();
+        let replies = PendingReplies { waiters: replies.waiters, ..PendingReplies::default() };
+        Some(BatchOutcome { replies, unwritable_jobs, ..BatchOutcome::default() })
+    }
+
+    /// Puts back a batch that was not written. With `rejection` the adds and the requests to forget
+    /// durations are not tried again; their callers receive it at once. Callers that wait for a row
+    /// of a job receive it too, or [`CommandError::Busy`]; the rows of jobs are always tried again.
+    pub(super) fn requeue(
+        &mut self,
+        batch: Batch,
+        replies: PendingReplies,
+        rejection: Option<&CommandError>,
+    ) {
+        if let Some(reason) = rejection {
+            for add in replies.adds {
+                add.reject(reason.clone());
+            }
+            for forget in replies.forget_durations {
+                forget.reject(reason.clone());
+            }
+        } else {
+            self.adds.extend(replies.adds);
+            self.forget_durations.extend(replies.forget_durations);
+        }
+        for waiter in replies.waiters {
+            let _ = waiter.send(Err(rejection.cloned().unwrap_or(CommandError::Busy)));
+        }
+        self.changes.splice(0..0, batch.changes);
+        for older in batch.poll_records {
+            let job = older.job;
+            if let Some(change) = self.changes.iter_mut().find(|change| change.job == job) {
+                change.merge_older_record(older);
+            } else if let Some(newer) = self.poll_records.remove(&job) {
+                self.poll_records.insert(job, newer.with_older_metadata(Some(older)));
+            } else {
+                self.poll_records.insert(job, older);
+            }
+        }
+        self.anomalies.splice(0..0, batch.anomalies);
+        self.outages.splice(0..0, batch.outages);
+        // Maintenance that failed is not put back: it is ordered again when it is next due.
+    }
+}
