@@ -90,7 +90,7 @@ async fn fault_40_41_45_an_answer_that_cannot_be_read_changes_nothing() {
         assert_state_unchanged(
             "truncated",
             json_fault(br#"{"execution_id":"01GBM4W2N"#),
-            "cannot be read"
+            "cannot be parsed"
         ),
         assert_state_unchanged("another job", json_fault(other), "another execution"),
         assert_state_unchanged("twice", json_fault(twice), "duplicate field"),

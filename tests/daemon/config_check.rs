@@ -1,4 +1,4 @@
-//! `jobtrackd --check`: says what is in force and whether a start would work, and starts nothing.
+//! `jobtrackd --check` prints the settings in force, fails as a start would, and starts nothing.
 
 use std::process::Output;
 
@@ -117,7 +117,7 @@ fn fault_55_a_key_that_all_may_read_is_warned_of() {
     let open = run_check(&home, &[]);
     assert!(open.status.success());
     let warning = utf8(&open.stderr);
-    assert!(warning.contains("WARN") && warning.contains("can be read by all"), "{warning}");
+    assert!(warning.contains("WARN") && warning.contains("readable by all users"), "{warning}");
     assert!(!warning.contains("fake-api-key"), "{warning}");
 }
 

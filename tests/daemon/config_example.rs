@@ -1,4 +1,4 @@
-//! The example that is shipped: it is a valid config, and what it says of defaults is true.
+//! `config.example.toml` is valid, and its comments state the defaults.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ fn its_comments_are_the_defaults() {
     let whole = load_text(&example_with_comments_enabled()).expect("the whole example is valid");
     let group = whole.config.control.group.clone();
     assert!(group.is_some(), "the group has no default, only an example");
-    // A provider's own settings are said or left out; what counts is what is in force.
+    // A provider's own settings are present in one and absent in the other; the values in force are equal.
     let in_force = |loaded: &LoadedConfig| {
         let config = loaded.config.clone();
         let provider = config.providers.into_values().next().expect("dune comes first");

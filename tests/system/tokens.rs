@@ -164,7 +164,7 @@ async fn a_poll_fails_when_the_new_token_is_rejected_too() {
     for answer in fixture.poll_concurrently(100).await {
         let error = answer.result.expect_err("every token is rejected");
         assert!(error.kind == ProviderErrorKind::Auth, "{error:?}");
-        assert!(error.to_string().contains("a new token is refused too"), "{error}");
+        assert!(error.to_string().contains("a newly fetched token was rejected too"), "{error}");
     }
     assert_eq!(
         (fixture.server.token_request_count(), fixture.server.request_count()),

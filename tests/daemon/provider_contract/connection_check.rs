@@ -6,7 +6,7 @@ use super::harness::{FIXTURES, Harness};
 use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget};
 
 async fn check_with_fault(harness: &Harness, fault: Fault) -> Finding {
-    // For as long as it tries: a token that is refused is fetched anew.
+    // Always, since a rejected token is fetched anew and the request repeated.
     harness.server.inject_fault(FaultTarget::All, fault, FaultRepeat::Always);
     let finding = harness.check(0).await.finding;
     harness.server.clear_faults();

@@ -1,8 +1,8 @@
-//! What is refused: in words that name the file, the line, the key and what is allowed.
+//! Error messages name the file, the line, the key and what is allowed.
 
 use super::{ConfigCase, setting_with_source};
 
-/// A file, the line that is wrong, the key, and words that must be in the complaint.
+/// A file, the line of the error, the key, and texts that the message must contain.
 type InvalidCase<'a> = (&'a str, usize, &'a str, &'a [&'a str]);
 
 const DUNE_TOML: &str = "[providers.dune]\nkind = \"dune\"\napi_key = { file = \"/key\" }\n";

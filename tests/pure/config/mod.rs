@@ -11,7 +11,7 @@ use jobtrack::config::{LoadedConfig, load};
 use jobtrack::provider::kind_schemas;
 use tempfile::TempDir;
 
-/// An environment, and a config file if there is one.
+/// An environment and, optionally, a config file.
 struct ConfigCase {
     dir: TempDir,
     env: BTreeMap<String, String>,
@@ -24,7 +24,7 @@ impl ConfigCase {
         Self { dir, env: BTreeMap::new(), file: None }
     }
 
-    /// With this file on the command line.
+    /// With this file named on the command line.
     fn with_file(text: &str) -> Self {
         let mut case = Self::new();
         case.file = Some(case.write("config.toml", text));
@@ -45,13 +45,13 @@ impl ConfigCase {
         self
     }
 
-    /// The settings, which must be good.
+    /// Loads the settings, which must be valid.
     fn load_ok(&self) -> LoadedConfig {
         load(self.file.as_deref(), &self.env, &kind_schemas())
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Why they are not.
+    /// The error message of settings that are not valid.
     fn load_error(&self) -> String {
         match load(self.file.as_deref(), &self.env, &kind_schemas()) {
             Err(error) => error.to_string(),
@@ -60,7 +60,7 @@ impl ConfigCase {
     }
 }
 
-/// A setting as it is shown, with its source.
+/// The value of a setting as `jobtrackd --check` shows it, and its source.
 fn setting_with_source(loaded: &LoadedConfig, key: &str) -> (String, String) {
     let setting = loaded.settings.iter().find(|setting| setting.key == key);
     let setting = setting.unwrap_or_else(|| panic!("{key} is not shown"));

@@ -1,4 +1,4 @@
-//! Which source wins: defaults, one file, the environment.
+//! The precedence of the sources: defaults, one file, the environment.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,7 +97,7 @@ fn the_environment_overrides_the_file_and_the_file_the_default() {
 
 #[test]
 fn only_the_first_existing_file_is_read() {
-    /// What is set (command line, variable, XDG's directory), and which file is read.
+    /// The command line, the variable, XDG's directory, and the file that is read.
     type FileChoice<'a> = (&'a str, Option<&'a PathBuf>, &'a str, &'a str, Option<&'a PathBuf>);
     let case = ConfigCase::new();
     let mode = |mode: &str| format!("[control]\nmode = \"{mode}\"\n");
@@ -133,7 +133,7 @@ fn only_the_first_existing_file_is_read() {
 
 #[test]
 fn default_paths_come_from_systemd_then_from_xdg() {
-    // The environment, the database's directory, the socket's.
+    // The environment, and the directories of the database and the socket.
     type EnvVars<'a> = &'a [(&'a str, &'a str)];
     let cases: [(EnvVars<'_>, &str, &str); 3] = [
         (
