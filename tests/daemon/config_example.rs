@@ -117,3 +117,50 @@ fn it_names_every_setting() {
         }
     }
 }
+
+/// The page that describes all settings.
+const PAGE: &str = include_str!("../../docs/configuration.md");
+
+#[test]
+fn the_configuration_page_describes_every_setting_and_states_the_defaults() {
+    let sections = [
+        ("store", "", "## `[store]`"),
+        ("control", "", "## `[control]`"),
+        ("polling", "", "## `[polling]`"),
+        ("maintenance", "", "## `[maintenance]`"),
+        ("providers.x", "kind = \"dune\"\n", "## `[polling]`"),
+        ("providers.x", "kind = \"dli\"\n", "## `[polling]`"),
+        ("providers.x", "kind = \"dataarts\"\n", "## `[polling]`"),
+    ];
+    for (section, kind, heading) in sections {
+        let (_, body) = PAGE.split_once(heading).expect(heading);
+        let body =
+            if kind.is_empty() { body.split("\n## ").next().expect("a section") } else { body };
+        let error = load_text(&format!("[{section}]\n{kind}bogus = 1\n")).expect_err(section);
+        let known = error.split("here these are: ").nth(1).expect("the known keys");
+        for key in known.lines().next().expect("a line").split(", ") {
+            assert!(body.contains(&format!("\n| `{key}` |")), "{section}.{key}");
+        }
+    }
+    let defaults = load_text("").expect("the defaults are valid").settings;
+    for setting in defaults {
+        let (_, key) = setting.key.split_once('.').expect("a section");
+        let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        // The default paths depend on the user, and the retention is one table.
+        if let Some(row) = row.filter(|_| !matches!(key, "path" | "socket")) {
+            assert!(
+                row.contains(&format!("`{}`", setting.value)),
+                "{key} = {}: {row}",
+                setting.value
+            );
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_configuration_page_are_valid() {
+    for example in PAGE.split("```toml\n").skip(1) {
+        let example = example.split("```").next().expect("a block ends");
+        load_text(example).expect("a valid example");
+    }
+}

@@ -8,6 +8,7 @@ mod cancel;
 mod connection_check;
 mod dataarts;
 mod dli;
+mod documentation;
 mod dune;
 mod error_classification;
 mod harness;

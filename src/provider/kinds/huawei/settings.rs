@@ -113,16 +113,20 @@ fn read_secret(reference: &SecretRef) -> Result<SecretString, String> {
     secret::read(reference).map_err(|error| error.to_string())
 }
 
-/// The address of a service in a region. Regions of Europe have other domains.
+/// The address of a service in a region. Regions of Europe have other domains. Other characters than
+/// those of a name could make the credentials go to another host.
 fn regional_url(service: &str, region: &str) -> Result<ServiceUrl, SettingError> {
+    let invalid = || SettingError::new("region", "must be a region's name, such as \"cn-north-4\"");
+    if region.is_empty() || !region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        return Err(invalid());
+    }
     let domain = match region {
         "eu-west-101" => "myhuaweicloud.eu",
         // Open Telekom Cloud.
         "eu-de" | "eu-nl" => "otc.t-systems.com",
         _ => "myhuaweicloud.com",
     };
-    ServiceUrl::try_from(format!("https://{service}.{region}.{domain}"))
-        .map_err(|_| SettingError::new("region", "must be a region's name, such as \"cn-north-4\""))
+    ServiceUrl::try_from(format!("https://{service}.{region}.{domain}")).map_err(|_| invalid())
 }
 
 /// Text that a header can carry.
