@@ -58,11 +58,7 @@ impl SettingError {
                 "is needed and not set".to_owned()
             }
             Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-                format!(
-                    "must be {}, not {}",
-                    expected_type(&expected.to_string()),
-                    type_name(found)
-                )
+                format!("must be {}, not {}", expected_type(expected), type_name(found))
             }
             Kind::Message(problem) => problem.clone(),
             Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => {

@@ -11,7 +11,8 @@ use figment::value::{Dict, Value};
 const PREFIX: &str = "JOBTRACK__";
 
 /// The value of a variable; an empty one counts as not set.
-pub(super) fn non_empty_var<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+#[must_use]
+pub fn non_empty_var<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     env.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 

@@ -11,8 +11,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::diagnostics::{ConfigError, ConfigText, line_of_offset};
 use super::env::{dict_at_key, dune_from_api_key, non_empty_var, overrides};
-use super::provider::KindSchema;
-use super::{Directories, defaults, huawei_sdk};
+use super::provider::{KindSchema, implied_settings};
+use super::{Directories, defaults};
 
 const DEFAULT_SOURCE: &str = "default";
 
@@ -54,9 +54,12 @@ impl Layers {
             figment = figment.join(Layer::new(source, dict));
         }
         if let Ok(Value::Dict(_, providers)) = figment.find_value("providers") {
-            for implied in huawei_sdk::implied_settings(&providers, kinds, env) {
-                let dict = dict_at_key(&implied.key, implied.value.into());
-                figment = figment.join(Layer::new(implied.source, dict));
+            for (name, table) in &providers {
+                for implied in implied_settings(table, kinds, env) {
+                    let key = format!("providers.{name}.{}", implied.key);
+                    let dict = dict_at_key(&key, implied.value.into());
+                    figment = figment.join(Layer::new(implied.source, dict));
+                }
             }
         }
         Ok(Self { figment, file, text })

@@ -10,7 +10,6 @@ mod directories;
 mod duration;
 mod effective;
 mod env;
-mod huawei_sdk;
 mod layers;
 mod load;
 mod maintenance;
@@ -29,11 +28,11 @@ use crate::job::ProviderName;
 pub use diagnostics::{ConfigError, SettingError};
 pub use directories::Directories;
 pub use effective::Setting;
-pub use huawei_sdk::{huawei_profile_path, huawei_profile_value};
+pub use env::non_empty_var;
 pub use load::{LoadedConfig, load};
 pub use maintenance::{CronSchedule, MaintenanceConfig, RetentionPolicy};
 pub use polling::{PolicyName, PollingConfig};
-pub use provider::{KindSchema, MappedState, ProviderConfig, SettingsTable};
+pub use provider::{ImpliedSetting, KindSchema, MappedState, ProviderConfig, SettingsTable};
 pub use secret_ref::SecretRef;
 
 /// All settings.

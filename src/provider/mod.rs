@@ -7,6 +7,7 @@
 pub mod classify;
 mod connection_check;
 mod http;
+mod huawei_profile;
 mod json_fields;
 mod json_filter;
 mod kinds;

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{SecretRef, huawei_profile_path, huawei_profile_value};
+use crate::config::SecretRef;
+
+use super::huawei_profile::{huawei_profile_path, huawei_profile_value};
 
 /// A secret cannot be read. Contains the place, never its content.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use crate::job::ProviderName;
 use super::PollingConfig;
 use super::diagnostics::SettingError;
 
-pub use kind::KindSchema;
+pub use kind::{ImpliedSetting, KindSchema};
 pub use table::SettingsTable;
 
 /// The settings in force of one provider.
@@ -150,15 +150,17 @@ fn find_kind(
     })
 }
 
-/// Whether a provider's table names a kind that takes the credentials of Huawei's SDKs.
-pub(super) fn uses_huawei_sdk_credentials(
+/// The settings that the kind of a provider's table adds to it. Wrong tables are reported later.
+pub(super) fn implied_settings(
     table: &Value,
     kinds: &[&'static dyn KindSchema],
-) -> bool {
-    table.as_dict().is_some_and(|table| {
-        find_kind(table, kinds).is_ok_and(KindSchema::uses_huawei_sdk_credentials)
-            && !table.contains_key("auth")
-    })
+    env: &BTreeMap<String, String>,
+) -> Vec<ImpliedSetting> {
+    let Some(table) = table.as_dict() else { return Vec::new() };
+    find_kind(table, kinds).map_or_else(
+        |_| Vec::new(),
+        |kind| kind.implied_settings(&SettingsTable::new(table.clone()), env),
+    )
 }
 
 fn deserialize_optional_name<'de, D: Deserializer<'de>>(

@@ -41,6 +41,11 @@ impl SettingsTable {
             .map_err(|error| SettingError::from_figment(&error, &self.other_keys))
     }
 
+    #[must_use]
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     pub(super) fn into_values(self) -> Dict {
         self.values
     }

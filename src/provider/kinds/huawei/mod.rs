@@ -8,6 +8,7 @@ pub(super) mod dataarts;
 pub(super) mod dli;
 mod error;
 mod rate_limit_text;
+mod sdk_credentials;
 mod settings;
 pub mod sign;
 mod token;

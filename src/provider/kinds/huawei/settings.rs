@@ -2,19 +2,21 @@
 //!
 //! Parsed by both kinds. A region gives the addresses; `base_url` and `iam_url` override them.
 
+use std::collections::BTreeMap;
+
 use reqwest::header::HeaderValue;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::config::{SecretRef, SettingError, SettingsTable};
+use crate::config::{ImpliedSetting, SecretRef, SettingError, SettingsTable};
 use crate::provider::http::HttpClient;
 use crate::provider::secret;
 use crate::provider::service_url::ServiceUrl;
 
-use super::HuaweiClient;
 use super::auth::Auth;
 use super::sign::AccessKey;
 use super::token::{IamUser, TokenCache};
+use super::{HuaweiClient, sdk_credentials};
 
 /// The settings as they are written.
 #[derive(Debug, Deserialize)]
@@ -101,6 +103,14 @@ impl HuaweiSettings {
         };
         Ok(HuaweiClient { http, base_url: base_url.into_url(), project_id, auth })
     }
+}
+
+/// The credentials of Huawei's SDKs, where `auth` is not set.
+pub(super) fn implied_settings(
+    settings: &SettingsTable,
+    env: &BTreeMap<String, String>,
+) -> Vec<ImpliedSetting> {
+    if settings.contains_key("auth") { Vec::new() } else { sdk_credentials::implied_settings(env) }
 }
 
 /// The errors as one text, for settings that are parsed once more after validation.

@@ -7,13 +7,15 @@
 
 mod instance;
 
+use std::collections::BTreeMap;
+
 use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::{KindSchema, SettingError, SettingsTable};
+use crate::config::{ImpliedSetting, KindSchema, SettingError, SettingsTable};
 use crate::job::{
     Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
 };
@@ -27,7 +29,7 @@ use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::error::{ERROR_RULES, is_permission_error, rejection_error};
-use super::settings::{HeaderText, HuaweiSettings, join};
+use super::settings::{HeaderText, HuaweiSettings, implied_settings, join};
 use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
 
 use instance::parse_instance;
@@ -63,8 +65,12 @@ impl KindSchema for DataArts {
         600
     }
 
-    fn uses_huawei_sdk_credentials(&self) -> bool {
-        true
+    fn implied_settings(
+        &self,
+        settings: &SettingsTable,
+        env: &BTreeMap<String, String>,
+    ) -> Vec<ImpliedSetting> {
+        implied_settings(settings, env)
     }
 
     fn validate(

@@ -8,11 +8,13 @@
 mod list;
 mod status;
 
+use std::collections::BTreeMap;
+
 use futures_util::future::BoxFuture;
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::config::{KindSchema, SettingError, SettingsTable, StatementCapture};
+use crate::config::{ImpliedSetting, KindSchema, SettingError, SettingsTable, StatementCapture};
 use crate::job::{
     Answer, ConnectionCheck, ListPage, ListWindow, ObservedState, ProviderError, RemoteId, UtcTime,
 };
@@ -25,7 +27,7 @@ use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::error::{ERROR_RULES, is_permission_error, rejection_error};
-use super::settings::{HuaweiSettings, join};
+use super::settings::{HuaweiSettings, implied_settings, join};
 use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
 
 use status::{parse_status, unsuccessful_response_error};
@@ -50,8 +52,12 @@ impl KindSchema for Dli {
         60
     }
 
-    fn uses_huawei_sdk_credentials(&self) -> bool {
-        true
+    fn implied_settings(
+        &self,
+        settings: &SettingsTable,
+        env: &BTreeMap<String, String>,
+    ) -> Vec<ImpliedSetting> {
+        implied_settings(settings, env)
     }
 
     fn validate(
