@@ -10,7 +10,7 @@ test BINARY="" *FILTER:
 demo:
     cargo run --example demo
 
-# What the polling policy is worth (minutes); with --write into docs/polling.md.
+# Simulate the polling policies (some minutes); with --write update docs/polling.md and its plot.
 bench-polling *ARGS:
     cargo bench --bench polling -- {{ ARGS }}
 
@@ -18,11 +18,11 @@ bench-polling *ARGS:
 deny:
     cargo deny check bans licenses sources
 
-# jobtrackd against its plain backoff and against Dune's own client, in real time, some ten minutes;
-# with `--write` into docs/polling.md. Needs python3 and PyPI.
+# Compare jobtrackd's policies and Dune's own client in real time (ten minutes); with --write update
+# docs/polling.md. Needs python3 and PyPI.
 bench-live *ARGS:
     cargo bench --profile dev --bench live -- {{ ARGS }}
 
-# What one turn costs among a hundred thousand due jobs.
+# Measure how long choosing the next poll takes among 100,000 due jobs.
 bench-select-poll:
     cargo bench --bench select_poll

@@ -1,6 +1,9 @@
-//! What one turn costs among a hundred thousand due jobs: `cargo bench --bench select_poll`.
+//! Measures how long the tracker takes to choose the next job to poll while 100,000 jobs are due.
+//!
+//! Run by `just bench-select-poll`. Only calls of `Tracker::handle` are timed; requests are answered at once
+//! and changes committed at once.
 
-#![allow(clippy::expect_used, reason = "a bench: a broken expectation ends it")]
+#![allow(clippy::expect_used, reason = "a benchmark: a broken expectation ends it")]
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +17,18 @@ use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings
 
 const JOBS: i64 = 100_000;
 const POLLS: usize = 20_000;
-/// When the simulated day begins, by the calendar.
+/// The wall clock at the start of the simulation, in milliseconds since 1970.
 const EPOCH_MS: i64 = 1_800_000_000_000;
 
 fn main() {
     let mut bench = SelectionBench::new();
-    let mut spans: Vec<_> = (0..POLLS).map(|_| bench.next_poll()).collect();
-    spans.sort_unstable();
-    let micros = |span: Duration| span.as_secs_f64() * 1e6;
-    let mean = spans.iter().sum::<Duration>() / u32::try_from(POLLS).expect("few");
-    let (p99, worst) = (spans[POLLS * 99 / 100], spans[POLLS - 1]);
+    let mut durations: Vec<_> = (0..POLLS).map(|_| bench.next_poll()).collect();
+    durations.sort_unstable();
+    let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+    let mean = durations.iter().sum::<Duration>() / u32::try_from(POLLS).expect("few");
+    let (p99, worst) = (durations[POLLS * 99 / 100], durations[POLLS - 1]);
     println!(
-        "{JOBS} due jobs: a turn takes {:.1} µs on average, {:.1} µs at the 99th percentile, {:.1} µs at worst",
+        "{JOBS} due jobs: choosing the next one takes {:.1} µs on average, {:.1} µs at the 99th percentile, {:.1} µs at worst",
         micros(mean),
         micros(p99),
         micros(worst)
@@ -39,7 +42,8 @@ struct SelectionBench {
 }
 
 impl SelectionBench {
-    /// A day after so many jobs were registered, none of which has been asked for long.
+    /// A tracker with [`JOBS`] jobs that were registered during the last day and polled once, long ago, and
+    /// with the durations of 10,000 past runs.
     fn new() -> Self {
         let mut bench = Self { tracker: Tracker::default(), now: 24 * 3_600_000, in_flight: None };
         let provider: ProviderName = "dune".parse().expect("a name");
@@ -47,9 +51,9 @@ impl SelectionBench {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut seconds = || Duration::from_secs_f64((7.0 + 2.0 * (rng.f64() - 0.5)).exp());
         let duration_samples = (0..10_000).map(|run| {
-            let took = Some(seconds());
+            let duration = Some(seconds());
             let similarity_keys = similarity_keys(run);
-            (provider.clone(), DurationSample { similarity_keys, total: took, run: took })
+            (provider.clone(), DurationSample { similarity_keys, total: duration, run: duration })
         });
         let duration_samples = duration_samples.collect();
         bench.handle(Input::LoadDurationSamples(duration_samples));
@@ -60,82 +64,89 @@ impl SelectionBench {
     }
 
     fn job(&self, id: i64, provider: &ProviderName, rng: &mut fastrand::Rng) -> StoredJob {
-        let began = self.wall().minus(Duration::from_secs(rng.u64(600..80_000)));
-        let seen = began.plus(Duration::from_secs(rng.u64(1..500)));
-        let standing =
-            CurrentState { last_success_sent_at: Some(seen), ..CurrentState::registered(began) };
+        let started_at = self.utc_now().minus(Duration::from_secs(rng.u64(600..80_000)));
+        let last_polled_at = started_at.plus(Duration::from_secs(rng.u64(1..500)));
+        let mut current_state = CurrentState::registered(started_at);
+        current_state.last_success_sent_at = Some(last_polled_at);
         StoredJob {
             id: JobId(id),
             provider: provider.clone(),
             remote_id: format!("remote-{id}").parse().expect("an id"),
-            current_state: standing,
-            registered_at: began,
+            current_state,
+            registered_at: started_at,
             give_up_after: None,
             next_poll_at: None,
             polls: 1,
             failed_polls: 0,
             list_time: None,
             similarity_keys: similarity_keys(id),
-            times: ProviderTimes { started_at: Some(began), ..ProviderTimes::default() },
+            times: ProviderTimes { started_at: Some(started_at), ..ProviderTimes::default() },
         }
     }
 
-    /// Time comes to the next request: how long the tracker takes to say whose it is.
+    /// Answers the request in flight, advances the clock to the next wake-up, and returns how long the
+    /// tracker took to choose the next poll.
     fn next_poll(&mut self) -> Duration {
-        if let Some(question) = self.in_flight.take() {
-            let answer = Box::new(self.running_answer(question.job));
-            let asked = RequestTimes { sent_at: self.wall(), received_at: self.wall() };
-            self.handle(Input::PollAnswered(question.job, question.provider_index, asked, answer));
+        if let Some(request) = self.in_flight.take() {
+            let answer = Box::new(self.running_answer(request.job));
+            let times = RequestTimes { sent_at: self.utc_now(), received_at: self.utc_now() };
+            self.handle(Input::PollAnswered(request.job, request.provider_index, times, answer));
         }
-        self.now = self.tracker.next_wakeup().expect("all are due").as_millis().max(self.now);
+        self.now = self.tracker.next_wakeup().expect("jobs are due").as_millis().max(self.now);
         self.handle(Input::Tick)
     }
 
-    /// It runs on, as before.
+    /// An answer that reports no change.
     fn running_answer(&self, job: JobId) -> Answer {
-        let began = self.wall().minus(Duration::from_mins(10));
-        let seen = Observation {
+        let started_at = self.utc_now().minus(Duration::from_mins(10));
+        let observation = Observation {
             state: ObservedState::Running,
             provider_state: "EXECUTING".into(),
-            times: ProviderTimes { started_at: Some(began), ..ProviderTimes::default() },
+            times: ProviderTimes { started_at: Some(started_at), ..ProviderTimes::default() },
             message: None,
             list_time: None,
             similarity_keys: similarity_keys(job.0),
             reported_duration: None,
+            source: None,
+            credits: None,
             detail: serde_json::Map::default(),
         };
         Answer {
-            result: Ok(seen),
+            result: Ok(observation),
             rate_limit: RateLimitInfo::default(),
-            server_date: Some(self.wall()),
+            server_date: Some(self.utc_now()),
         }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "it measures")]
+    #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
     fn handle(&mut self, input: Input) -> Duration {
         let now = ClockReading {
             monotonic: MonotonicTime::from_millis(self.now),
-            utc: self.wall(),
+            utc: self.utc_now(),
             jitter: 0.5,
         };
-        let begun = Instant::now();
+        let start = Instant::now();
         let actions = self.tracker.handle(input, now);
-        let took = begun.elapsed();
-        let mut changed = Vec::new();
+        let elapsed = start.elapsed();
+        let mut changed_jobs = Vec::new();
         for action in actions {
             match action {
-                Action::Poll(question) => self.in_flight = Some(question),
-                Action::Commit(change) => changed.push(change.job),
-                _ => {}
+                Action::Poll(request) => self.in_flight = Some(request),
+                Action::Commit(change) => changed_jobs.push(change.job),
+                Action::List(_)
+                | Action::RecordPoll { .. }
+                | Action::RecordAnomaly(_)
+                | Action::RecordOutage(_)
+                | Action::Notify(_) => {}
             }
         }
-        for job in changed {
+        for job in changed_jobs {
             self.handle(Input::ChangeCommitted(job));
         }
-        took
+        elapsed
     }
 
-    fn wall(&self) -> UtcTime {
+    fn utc_now(&self) -> UtcTime {
         UtcTime::from_millis(EPOCH_MS.saturating_add_unsigned(self.now))
     }
 }

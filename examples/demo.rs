@@ -1,9 +1,9 @@
 //! A demonstration of jobtrack that takes half a minute and needs no account.
 //!
-//! It starts a fake server for Dune, Data Lake Insight and DataArts Studio on loopback, and the real
-//! daemon with its socket and database in a temporary directory. It adds jobs with the client, shows the
-//! transitions as they happen, and queries the history with `sqlite3`. One program plays all parts: the
-//! name under which it is started selects the demo, `jobtrackd` or `jobtrack`.
+//! It starts a fake server for Dune, Data Lake Insight and DataArts Studio on loopback, and the
+//! real daemon with its socket and database in a temporary directory. It adds jobs with the client,
+//! shows the transitions as they happen, and queries the history with `sqlite3`. One program plays
+//! all parts: the name under which it is started selects the demo, `jobtrackd` or `jobtrack`.
 
 #[path = "../tests/support/fake_server/mod.rs"]
 mod fake_server;

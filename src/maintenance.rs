@@ -1,9 +1,9 @@
-//! Housekeeping: when it is time to prune, to optimize, to give space back, to empty the WAL.
+//! Decides when the maintenance of the database is due: prune, optimize, vacuum, checkpoint.
 //!
-//! tokio-cron-scheduler rings; it loses and doubles rings when the machine is busy, so a ring is only
-//! a reason to look. What is due follows from when it was last done, which stands in the database:
-//! a run that was missed is caught up, one that rings twice is done once. The work itself goes
-//! through the scheduler to the writer.
+//! tokio-cron-scheduler only wakes this task, because on a busy machine it loses triggers and sends
+//! some twice. A task is due if its schedule has an occurrence after its last run, whose time is in
+//! the database: a missed run is caught up, a duplicate trigger has no effect. Due tasks are sent to
+//! the scheduler, which hands them to the writer.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ use crate::config::MaintenanceConfig;
 use crate::job::{MonotonicTime, State, UtcTime};
 use crate::store::MaintenanceTask;
 
-/// One kind of housekeeping and when it is done.
+/// A task, its schedule and its last run.
 #[derive(Debug)]
 struct ScheduledTask {
     task: MaintenanceTask,
@@ -29,24 +29,22 @@ struct ScheduledTask {
     last_run: Option<UtcTime>,
 }
 
-/// The housekeeping of one daemon.
+/// The maintenance of one database.
 #[derive(Debug)]
 pub struct MaintenanceScheduler {
     tasks: Vec<ScheduledTask>,
     task_sender: mpsc::Sender<MaintenanceTask>,
     clock: Clock,
-    /// Both clocks at the last look: when they part, the calendar is not to be believed.
+    /// Both clocks at the last check. If they disagree later, the wall clock has jumped.
     last_clock_readings: (UtcTime, MonotonicTime),
 }
 
-/// Why there is no housekeeping.
+/// Maintenance cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
-    /// A schedule cannot be read.
-    #[error("the schedule {0:?} cannot be read")]
+    #[error("invalid cron schedule {0:?}")]
     InvalidCron(String),
-    /// The bells cannot be hung.
-    #[error("the cron scheduler: {0}")]
+    #[error("the cron scheduler failed: {0}")]
     CronScheduler(#[from] JobSchedulerError),
 }
 
@@ -54,15 +52,17 @@ impl MaintenanceScheduler {
     const OPTIMIZE_SCHEDULE: &str = "0 41 3 * * *";
     const VACUUM_SCHEDULE: &str = "0 51 3 * * *";
     const CHECKPOINT_SCHEDULE: &str = "30 */10 * * * *";
-    /// The calendar may run ahead of the stopwatch by this, as after a suspend.
+    /// Tasks are not run after a larger jump of the wall clock. Smaller jumps are common, because the
+    /// monotonic clock does not advance while the machine is suspended.
     const MAX_CLOCK_JUMP: Duration = Duration::from_hours(24);
-    /// A look at the clock even if no bell rang.
+    /// The time between two checks without a trigger.
     const CHECK_INTERVAL: Duration = Duration::from_mins(15);
 
-    /// What is to be done and when; `last_runs` as the database has them. Orders go to `orders`.
+    /// `last_runs` maps the name of a task to the time of its last run, as the database has it. Due
+    /// tasks are sent to `task_sender`.
     ///
     /// # Errors
-    /// If a schedule cannot be read.
+    /// If a schedule is invalid.
     pub fn new(
         config: &MaintenanceConfig,
         last_runs: &BTreeMap<String, UtcTime>,
@@ -94,17 +94,17 @@ impl MaintenanceScheduler {
         })
     }
 
-    /// Orders what is due until `shutdown`.
+    /// Sends due tasks until `shutdown` is cancelled.
     ///
     /// # Errors
-    /// If the bells cannot be hung.
+    /// If the cron scheduler fails.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), MaintenanceError> {
         let (trigger, mut triggers) = mpsc::channel::<()>(1);
         let mut cron_scheduler = JobScheduler::new().await?;
         for task in &self.tasks {
             let trigger = trigger.clone();
             let cron_job = Job::new(task.expression.as_str(), move |_, _| {
-                // One that waits already is enough.
+                // If the channel is full, a trigger is pending already.
                 let _ = trigger.try_send(());
             })?;
             cron_scheduler.add(cron_job).await?;
@@ -129,17 +129,19 @@ impl MaintenanceScheduler {
         if now.duration_since(expected) > Self::MAX_CLOCK_JUMP
             || expected.duration_since(now) > Self::MAX_CLOCK_JUMP
         {
-            // What an hour ago was kept is not removed because the clock says that a year went by.
+            // A wrong clock must not prune jobs as too old. If the new time is right, the next check
+            // sees no jump and runs the tasks.
             tracing::warn!(
-                "the clock jumped from {expected} to {now}; housekeeping waits for the next look"
+                "the clock jumped from {expected} to {now}; maintenance waits for the next check"
             );
             return;
         }
         for task in &mut self.tasks {
-            // A database that was just made owes nothing; a clock that was ahead left nothing true.
+            // A new database has no last run, and nothing to catch up. A last run in the future was
+            // stored by a clock that was ahead.
             let last_run = task.last_run.filter(|last| *last <= now).unwrap_or(now);
             task.last_run = Some(last_run);
-            // An order that finds no room comes again with the next look.
+            // If the channel is full, the next check sends the task.
             if is_due(&task.cron, last_run, now)
                 && self.task_sender.try_send(task.task.clone()).is_ok()
             {
@@ -149,7 +151,7 @@ impl MaintenanceScheduler {
     }
 }
 
-/// Whether a run was to be made after `since` and up to `now`.
+/// Whether the schedule has an occurrence after `after` and not later than `now`.
 fn is_due(cron: &Cron, after: UtcTime, now: UtcTime) -> bool {
     let to_chrono = |time: UtcTime| -> Option<DateTime<chrono::Utc>> {
         chrono::Utc.timestamp_millis_opt(time.as_millis()).single()

@@ -1,5 +1,7 @@
-//! What the service manager is told: that we are ready, reload or stop, and, as long as polls that
-//! are due get done, that we are alive. Without a service manager nothing here does anything.
+//! Notifications to systemd: ready, reloading, stopping, and the watchdog.
+//!
+//! The watchdog is notified only while the scheduler makes progress, so that systemd restarts a daemon
+//! that hangs. Without `$NOTIFY_SOCKET` nothing is sent.
 
 use std::time::Duration;
 
@@ -8,26 +10,27 @@ use sd_notify::NotifyState;
 use crate::clock::Clock;
 use crate::scheduler::SchedulerHandle;
 
-/// Start-up or a reload is complete.
+/// Reports that the start or a reload is complete.
 pub fn notify_ready(handle: &SchedulerHandle) {
-    let jobs: u64 = handle.snapshot().providers.iter().map(|lane| lane.report.active_jobs).sum();
-    notify(&[NotifyState::Ready, NotifyState::Status(&format!("{jobs} jobs are tracked"))]);
+    let jobs: u64 =
+        handle.snapshot().providers.iter().map(|provider| provider.report.active_jobs).sum();
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("tracking {jobs} jobs"))]);
 }
 
-/// The config is read again; [`ready`] ends it.
+/// Reports the begin of a reload, which [`notify_ready`] ends.
 pub fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!("the service manager was not told of a reload: {error}"),
+        Err(error) => tracing::warn!("cannot notify systemd of the reload: {error}"),
     }
 }
 
-/// The end has begun.
+/// Reports the begin of the shutdown.
 pub fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Pings the watchdog as long as the scheduler gets its work done; never returns.
+/// Notifies the watchdog three times per time-out while the scheduler makes progress. Never returns.
 pub async fn run_watchdog(handle: SchedulerHandle, clock: Clock) {
     let Some(watchdog_timeout) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
@@ -40,7 +43,9 @@ pub async fn run_watchdog(handle: SchedulerHandle, clock: Clock) {
         match handle.snapshot().stall_reason(clock.monotonic_now()) {
             None => notify(&[NotifyState::Watchdog]),
             Some(reason) if !stall_logged => {
-                tracing::error!("the watchdog is not pinged any more: {reason}");
+                tracing::error!(
+                    "stopped notifying the watchdog of systemd, which will restart jobtrackd: {reason}"
+                );
                 stall_logged = true;
             }
             Some(_) => {}
@@ -50,6 +55,6 @@ pub async fn run_watchdog(handle: SchedulerHandle, clock: Clock) {
 
 fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("the service manager was not told: {error}");
+        tracing::warn!("cannot notify systemd: {error}");
     }
 }

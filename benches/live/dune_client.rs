@@ -1,4 +1,4 @@
-//! Dune's own client for Python beside a stand-in of its own.
+//! Runs Dune's own client for Python, each time against a new fake server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,31 +11,30 @@ use super::plan::BenchPlan;
 use super::support::daemon::utf8;
 use super::support::fake_server::{API_KEY, ClockSample, FakeServer, JobScript, RateLimit};
 
-/// The release that is compared.
 const PYTHON_PACKAGE: &str = "dune-client==1.12.*";
-const SCRIPT_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/live/official.py");
+const SCRIPT_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/live/run_queries.py");
 
-/// A Python that has the client, in a directory of its own.
+/// A Python virtual environment with the client, removed when dropped.
 pub struct DuneClientEnv {
     dir: TempDir,
 }
 
 impl DuneClientEnv {
-    /// Fetches the client from `PyPI`.
+    /// Installs the client from `PyPI`.
     pub async fn install() -> Self {
-        let official = Self { dir: TempDir::with_prefix("dune-client-").expect("a directory") };
-        run_ok(Command::new("python3").args(["-m", "venv"]).arg(official.dir.path())).await;
+        let environment = Self { dir: TempDir::with_prefix("dune-client-").expect("a directory") };
+        run_ok(Command::new("python3").args(["-m", "venv"]).arg(environment.dir.path())).await;
         let arguments =
             ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYTHON_PACKAGE];
-        run_ok(Command::new(official.python()).args(arguments)).await;
-        official
+        run_ok(Command::new(environment.python()).args(arguments)).await;
+        environment
     }
 
     fn python(&self) -> PathBuf {
         self.dir.path().join("bin/python")
     }
 
-    /// Has it run the queries of a plan, each in a thread of its own.
+    /// Runs all queries of a plan at the same time, each in a thread of its own.
     pub async fn run(
         self: Arc<Self>,
         name: &'static str,
@@ -47,22 +46,22 @@ impl DuneClientEnv {
         for run in &plan.runs {
             dune.add_job(&run.id, run.job_script(JobScript::starting_at_first_request()));
         }
-        let begun = ClockSample::read();
+        let started = ClockSample::read();
         let queries = plan.runs.iter().map(|run| run.query_id.to_string());
         let mut command = Command::new(self.python());
         command.arg(Path::new(SCRIPT_PATH)).arg(dune.base_url()).args(queries);
-        let told = run_ok(command.env("DUNE_API_KEY", API_KEY)).await;
-        let ends = told.lines().filter_map(|line| {
-            let (query, seen) = line.split_once(' ')?;
+        let output = run_ok(command.env("DUNE_API_KEY", API_KEY)).await;
+        let ends = output.lines().filter_map(|line| {
+            let (query, detected_at) = line.split_once(' ')?;
             let run = plan.runs.iter().find(|run| run.query_id.to_string() == query)?;
-            Some((run.id.clone(), seen.parse().ok()?))
+            Some((run.id.clone(), detected_at.parse().ok()?))
         });
         let ends: Vec<_> = ends.collect();
-        ClientResult::new(name, &dune, plan.runs.len(), begun, &ends)
+        ClientResult::new(name, &dune, plan.runs.len(), started, &ends)
     }
 }
 
-/// Runs a program that must succeed; what it printed.
+/// Runs a program that must succeed, and returns its standard output.
 async fn run_ok(command: &mut Command) -> String {
     let output = command.kill_on_drop(true).output().await.expect("the program starts");
     assert!(output.status.success(), "{command:?}: {}", utf8(&output.stderr));

@@ -1,4 +1,4 @@
-//! The real daemon beside a stand-in of its own.
+//! Runs the real daemon, each time with a new database and a new fake server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use super::support::daemon::{DaemonHome, utf8};
 use super::support::db;
 use super::support::fake_server::{ClockSample, FakeServer, JobScript};
 
+/// Remote ids, and the times of the detected ends in seconds since 1970.
 const END_TIMES_SQL: &str = "\
 SELECT remote_id, (julianday(observed_at) - 2440587.5) * 86400.0
 FROM history WHERE to_state = 'succeeded'";
 
-/// Has a daemon with these settings of its provider follow a plan.
+/// Tracks the runs of a plan with a daemon whose provider has these settings.
 pub async fn run_daemon(
     name: &'static str,
     settings: String,
@@ -29,8 +30,8 @@ pub async fn run_daemon(
         DaemonHome::new(&dune.base_url(), &format!("requests_per_minute = 6000\n{settings}"));
     record_past_runs(&dune, &home, &plan.past_runs).await;
 
-    let budget = format!("requests_per_minute = {}\n{settings}", plan.limit);
-    home.configure(&dune.base_url(), &budget);
+    let limited = format!("requests_per_minute = {}\n{settings}", plan.limit);
+    home.configure(&dune.base_url(), &limited);
     let daemon = block_in_place(|| home.start());
     dune.set_rate_limit(plan.limit);
     let client = Client::open(Some(&home.socket())).expect("a client");
@@ -47,30 +48,30 @@ pub async fn run_daemon(
     let ids: Vec<_> = plan.runs.iter().map(|run| run.id.as_str()).collect();
     let rows = db::query_rows(&home.database(), END_TIMES_SQL);
     let ends = rows.iter().map(|row| {
-        let (id, seen) = row.split_once('|').expect("two columns");
-        (id.to_owned(), seen.parse().expect("seconds"))
+        let (id, detected_at) = row.split_once('|').expect("two columns");
+        (id.to_owned(), detected_at.parse().expect("seconds"))
     });
     let ends: Vec<_> = ends.filter(|(id, _)| ids.contains(&id.as_str())).collect();
-    let seen = ClientResult::new(name, &dune, plan.runs.len(), started, &ends);
+    let result = ClientResult::new(name, &dune, plan.runs.len(), started, &ends);
     assert!(block_in_place(|| daemon.stop()).success(), "{}", home.log());
-    seen
+    result
 }
 
-/// Lets a daemon see runs that were over before, each by one request, and ends it: what it learned
-/// is what is in the database.
-async fn record_past_runs(dune: &FakeServer, home: &DaemonHome, past: &[PlannedRun]) {
-    if past.is_empty() {
+/// Tracks runs that have ended already with a daemon of its own, which stops afterwards: the durations that
+/// it learned are in the database.
+async fn record_past_runs(dune: &FakeServer, home: &DaemonHome, past_runs: &[PlannedRun]) {
+    if past_runs.is_empty() {
         return;
     }
     let daemon = block_in_place(|| home.start());
     let now = ClockSample::read().wall;
-    for run in past {
-        let long_ago =
-            now.checked_sub(run.duration + Duration::from_hours(1)).expect("not so long");
-        dune.add_job(&run.id, run.job_script(JobScript::new().submitted_at(long_ago)));
+    for run in past_runs {
+        let submitted_at =
+            now.checked_sub(run.duration + Duration::from_hours(1)).expect("hours before now");
+        dune.add_job(&run.id, run.job_script(JobScript::new().submitted_at(submitted_at)));
     }
     let client = Client::open(Some(&home.socket())).expect("a client");
-    add_jobs(&client, "past", past).await;
+    add_jobs(&client, "past", past_runs).await;
     wait_for_success(home, "past").await;
     assert!(block_in_place(|| daemon.stop()).success(), "{}", home.log());
 }
@@ -80,14 +81,14 @@ async fn add_jobs(client: &Client, label: &str, runs: impl IntoIterator<Item = &
         .into_iter()
         .map(|run| json!({ "provider": "dune", "remote_id": run.id, "labels": { "when": label } }));
     let request = json!({ "jobs": jobs.collect::<Vec<_>>() });
-    let request = serde_json::from_value(request).expect("a request as it is documented");
+    let request = serde_json::from_value(request).expect("a valid request");
     client.add(&request).await.expect("the jobs are added");
 }
 
-/// Waits until all with this label have succeeded.
+/// Waits until all jobs with this label have succeeded.
 async fn wait_for_success(home: &DaemonHome, label_value: &str) {
     let label = format!("when={label_value}");
     let wait = home.client_command(&["wait", "--label", &label, "--timeout", "14m"]);
-    let ended = Command::from(wait).output().await.expect("jobtrack starts");
-    assert!(ended.status.success(), "{}\n{}", utf8(&ended.stderr), home.log());
+    let output = Command::from(wait).output().await.expect("jobtrack starts");
+    assert!(output.status.success(), "{}\n{}", utf8(&output.stderr), home.log());
 }

@@ -1,14 +1,14 @@
-//! jobtrackd in real time: the real daemon, real HTTP, the stand-in for Dune.
+//! Measures the real `jobtrackd` in real time, over real HTTP, against a fake Dune server.
 //!
-//! Two comparisons of how late an end is seen for how many requests: of its two policies where
-//! requests are short, and with Dune's own client where eight queries share the free plan's forty
-//! requests a minute. Both run at once, each client with a stand-in of its own and the same lives;
-//! all waiting, hardly any work. What it prints is a section of `docs/polling.md`.
+//! Two comparisons of requests and detection delays: the daemon's two policies under a low rate limit, and
+//! the daemon with Dune's own client where eight queries share the 40 requests per minute of the free plan.
+//! Each client has its own fake server with the same runs. Everything runs at the same time, since the
+//! clients mostly wait. The output is a section of `docs/polling.md`.
 #![allow(
     unreachable_pub,
     clippy::expect_used,
     clippy::struct_excessive_bools,
-    reason = "a program of measurements: a broken expectation ends it"
+    reason = "a benchmark: a broken expectation ends it"
 )]
 
 mod dune_client;
@@ -30,27 +30,27 @@ use metrics::{ClientResult, markdown_table};
 
 const DOCUMENT_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/polling.md");
 const SECTION_MARKERS: [&str; 2] = ["<!-- live -->", "<!-- /live -->"];
-/// Of eight queries.
+/// Repetitions of the small comparison, each with other runs.
 const ROUNDS: u64 = 5;
 const LEARNED_POLICY: &str = "policy = \"learned\"";
 const BACKOFF_POLICY: &str = "policy = \"backoff\"";
 
-/// How late jobtrackd sees an end, in real time
+/// Measures how late jobtrackd detects the ends of jobs, in real time
 #[derive(Parser)]
 struct Arguments {
     /// Put the figures into docs/polling.md
     #[arg(long)]
     write: bool,
-    /// Only the second comparison: two minutes
+    /// Run only the comparison with Dune's client, which takes two minutes
     #[arg(long)]
     small_only: bool,
-    /// Leave the setting `policy` out: the daemon as it is by default
+    /// Run the daemon with its default policy instead of comparing policies
     #[arg(long)]
     default_policy: bool,
-    /// What the lives are drawn from
+    /// Seed of the random runs
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// By cargo, which leaves it out when it runs tests
+    /// Passed by `cargo bench`, but not by `cargo test`
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -59,25 +59,25 @@ struct Arguments {
 async fn main() {
     let arguments = Arguments::parse();
     if !arguments.bench {
-        println!("Takes ten minutes, so it runs by `just bench-live` alone.");
+        println!("This benchmark takes ten minutes; run it with `just bench-live`.");
         return;
     }
-    let (crowd, eight) = tokio::join!(
+    let (large, small) = tokio::join!(
         async {
             if arguments.small_only { String::new() } else { large_comparison(&arguments).await }
         },
         small_comparison(&arguments),
     );
-    let section = format!("{}{crowd}{eight}", include_str!("intro.md"));
+    let section = format!("{}{large}{small}", include_str!("intro.md"));
     println!("{section}");
     if arguments.write {
-        let page = std::fs::read_to_string(DOCUMENT_PATH).unwrap_or_default();
-        std::fs::write(Path::new(DOCUMENT_PATH), replace_section(&page, &section))
+        let document = std::fs::read_to_string(DOCUMENT_PATH).unwrap_or_default();
+        std::fs::write(Path::new(DOCUMENT_PATH), replace_section(&document, &section))
             .expect("the page can be written");
     }
 }
 
-/// Five hundred queries, four requests a second.
+/// 500 queries at four requests per second.
 async fn large_comparison(arguments: &Arguments) -> String {
     let policies = [
         ("`learned`", LEARNED_POLICY.to_owned()),
@@ -90,15 +90,15 @@ async fn large_comparison(arguments: &Arguments) -> String {
     let default = [("default", String::new())];
     let policies = if arguments.default_policy { default.to_vec() } else { policies.to_vec() };
     let plan = Arc::new(plan::large_plan(arguments.seed));
-    let seen = policies
+    let clients = policies
         .into_iter()
         .map(|(name, settings)| tokio::spawn(run_daemon(name, settings, Arc::clone(&plan))));
-    format!("{}\n{}", include_str!("large.md"), markdown_table(join_all_results(seen).await))
+    format!("{}\n{}", include_str!("large.md"), markdown_table(join_all_results(clients).await))
 }
 
-/// Eight queries, two requests in three seconds; some rounds of it, all at once.
+/// Eight queries at two requests in three seconds; all rounds run at the same time.
 async fn small_comparison(arguments: &Arguments) -> String {
-    let official = &Arc::new(DuneClientEnv::install().await);
+    let dune_client = &Arc::new(DuneClientEnv::install().await);
     let [learned, backoff] =
         if arguments.default_policy { [""; 2] } else { [LEARNED_POLICY, BACKOFF_POLICY] };
     let plans = |past_runs| {
@@ -106,33 +106,34 @@ async fn small_comparison(arguments: &Arguments) -> String {
         seeds.map(move |seed| Arc::new(plan::small_plan(seed, past_runs)))
     };
     let run = |name, send_retry_after| {
-        plans(0)
-            .map(move |plan| tokio::spawn(Arc::clone(official).run(name, plan, send_retry_after)))
+        plans(0).map(move |plan| {
+            tokio::spawn(Arc::clone(dune_client).run(name, plan, send_retry_after))
+        })
     };
     let track = |name, policy: &'static str, past_runs| {
         plans(past_runs).map(move |plan| tokio::spawn(run_daemon(name, policy.to_owned(), plan)))
     };
-    let seen = run("dune-client, `Retry-After` told", true)
-        .chain(run("dune-client, not told", false))
+    let clients = run("dune-client, with `Retry-After`", true)
+        .chain(run("dune-client, without `Retry-After`", false))
         .chain(track("jobtrackd, `backoff`", backoff, 0))
-        .chain(track("jobtrackd, `learned`, never saw a run before", learned, 0))
-        .chain(track("jobtrackd, `learned`, ten past runs of each", learned, 10));
-    format!("\n{}\n{}", include_str!("small.md"), markdown_table(join_all_results(seen).await))
+        .chain(track("jobtrackd, `learned`, no past runs", learned, 0))
+        .chain(track("jobtrackd, `learned`, ten past runs of each query", learned, 10));
+    format!("\n{}\n{}", include_str!("small.md"), markdown_table(join_all_results(clients).await))
 }
 
-/// What all of them saw, which go on at once.
+/// The results in the order of `clients`, all of which are running already.
 async fn join_all_results(
     clients: impl IntoIterator<Item = JoinHandle<ClientResult>>,
 ) -> Vec<ClientResult> {
     let clients: Vec<_> = clients.into_iter().collect();
-    let mut seen = Vec::new();
+    let mut results = Vec::new();
     for client in clients {
-        seen.push(client.await.expect("it ends well"));
+        results.push(client.await.expect("the client's task ends without a panic"));
     }
-    seen
+    results
 }
 
-/// The page with the section in its place, or at its end if it has none.
+/// `document` with the text between the markers replaced; without markers the section is appended.
 fn replace_section(document: &str, section: &str) -> String {
     let [begin, end] = SECTION_MARKERS;
     let parts = document.split_once(begin).and_then(|(before, rest)| {
@@ -141,7 +142,7 @@ fn replace_section(document: &str, section: &str) -> String {
     });
     let (before, after) = match parts {
         Some(parts) => parts,
-        None if document.is_empty() => ("# What the polling policy is worth\n\n", "\n"),
+        None if document.is_empty() => ("# Benchmarks of the polling policy\n\n", "\n"),
         None => (document, "\n"),
     };
     format!("{before}{begin}\n{section}{end}{after}")

@@ -1,4 +1,4 @@
-//! What is run: the same for all who are compared, from a seed.
+//! The runs of a comparison, drawn from a seed: the same for every client.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,26 +12,26 @@ use super::support::fake_server::{JobEnd, JobScript};
 pub struct PlannedRun {
     pub id: String,
     pub query_id: u64,
-    /// Counted from the begin of the comparison.
+    /// From the start of the comparison.
     pub starts_after: Duration,
     pub duration: Duration,
 }
 
-/// A comparison.
+/// The runs of one comparison and the rate limit of the fake server.
 pub struct BenchPlan {
-    /// Runs that were over before.
+    /// Runs that ended before the comparison, for the daemon to learn from.
     pub past_runs: Vec<PlannedRun>,
     pub runs: Vec<PlannedRun>,
-    /// The requests that the service allows in a minute.
+    /// Requests per minute.
     pub limit: u32,
 }
 
 impl PlannedRun {
-    /// Its life, from the begin of this one.
-    pub fn job_script(&self, begun: JobScript) -> JobScript {
+    /// `script` extended with the run's states: pending for 5 % of its duration, then running.
+    pub fn job_script(&self, script: JobScript) -> JobScript {
         let pending = self.duration.mul_f64(0.05);
         let running = self.duration.saturating_sub(pending);
-        begun
+        script
             .with_query_id(self.query_id)
             .pending(pending)
             .running(running)
@@ -39,80 +39,77 @@ impl PlannedRun {
     }
 }
 
-/// Many queries that come one by one, more than the limit allows to be asked often.
+/// Many queries that start one after the other, too many to be polled often under the rate limit.
 pub fn large_plan(seed: u64) -> BenchPlan {
     const QUERIES: Range<u64> = 0..60;
     const RUNS: usize = 500;
     const PAST_RUNS: usize = 6;
-    /// Mean time between two arrivals: five minutes for all.
+    /// On average; all queries start within about five minutes.
     const SECONDS_BETWEEN_STARTS: f64 = 300.0 / 500.0;
 
-    let mut dice = RunSampler(Rng::with_seed(seed));
-    let kinds: BTreeMap<_, _> = QUERIES
-        .map(|query| (query, (25.0 * dice.standard_normal().exp(), 0.1 + 0.4 * dice.0.f64())))
+    let mut sampler = RunSampler(Rng::with_seed(seed));
+    // (median in seconds, standard deviation of the logarithm) by query
+    let distributions: BTreeMap<_, _> = QUERIES
+        .map(|query| (query, (25.0 * sampler.standard_normal().exp(), 0.1 + 0.4 * sampler.0.f64())))
         .collect();
-    let past = PAST_RUNS * kinds.len();
-    let past = (0..past).map(|n| {
+    let past_run_count = PAST_RUNS * distributions.len();
+    let past_runs = (0..past_run_count).map(|n| {
         let query = n as u64 % QUERIES.end;
-        dice.sample_run(format!("PAST{n}"), query, Duration::ZERO, kinds[&query])
+        sampler.sample_run(format!("PAST{n}"), query, Duration::ZERO, distributions[&query])
     });
-    let past = past.collect();
-    let mut arrives = Duration::ZERO;
+    let past_runs = past_runs.collect();
+    let mut starts_after = Duration::ZERO;
     let runs = (0..RUNS).map(|n| {
-        arrives += Duration::from_secs_f64(-SECONDS_BETWEEN_STARTS * (1.0 - dice.0.f64()).ln());
-        let query = dice.0.u64(QUERIES);
-        dice.sample_run(format!("RUN{n}"), query, arrives, kinds[&query])
+        starts_after +=
+            Duration::from_secs_f64(-SECONDS_BETWEEN_STARTS * (1.0 - sampler.0.f64()).ln());
+        let query = sampler.0.u64(QUERIES);
+        sampler.sample_run(format!("RUN{n}"), query, starts_after, distributions[&query])
     });
-    BenchPlan { runs: runs.collect(), past_runs: past, limit: 240 }
+    BenchPlan { runs: runs.collect(), past_runs, limit: 240 }
 }
 
-/// Eight queries at once, each with so many runs before, and one request in twelve seconds for each.
-pub fn small_plan(seed: u64, past_runs: usize) -> BenchPlan {
+/// Eight queries that start together, each with `past_run_count` past runs. The rate limit allows one
+/// request per query every twelve seconds.
+pub fn small_plan(seed: u64, past_run_count: usize) -> BenchPlan {
     const SPREAD: f64 = 0.3;
 
-    let mut dice = RunSampler(Rng::with_seed(seed));
-    // The runs are the same whatever was before them.
-    let mut history = RunSampler(dice.0.fork());
-    let (mut past, mut runs) = (Vec::new(), Vec::new());
+    let mut sampler = RunSampler(Rng::with_seed(seed));
+    // A generator of its own, so that the measured runs do not depend on `past_run_count`.
+    let mut past_sampler = RunSampler(sampler.0.fork());
+    let (mut past_runs, mut runs) = (Vec::new(), Vec::new());
     for query in 1..=8 {
-        let lasts = 20.0 + 70.0 * dice.0.f64();
-        let kind = (lasts * (SPREAD * dice.standard_normal()).exp(), SPREAD);
-        let ids = (0..past_runs).map(|n| format!("PAST{query}X{n}"));
-        past.extend(ids.map(|id| history.sample_run(id, query, Duration::ZERO, kind)));
-        let (id, lasts) = (format!("RUN{query}"), Duration::from_secs_f64(lasts));
+        let seconds = 20.0 + 70.0 * sampler.0.f64();
+        let distribution = (seconds * (SPREAD * sampler.standard_normal()).exp(), SPREAD);
+        let ids = (0..past_run_count).map(|n| format!("PAST{query}X{n}"));
+        past_runs
+            .extend(ids.map(|id| past_sampler.sample_run(id, query, Duration::ZERO, distribution)));
         runs.push(PlannedRun {
-            id,
+            id: format!("RUN{query}"),
             query_id: query,
             starts_after: Duration::ZERO,
-            duration: lasts,
+            duration: Duration::from_secs_f64(seconds),
         });
     }
-    BenchPlan { past_runs: past, runs, limit: 40 }
+    BenchPlan { past_runs, runs, limit: 40 }
 }
 
 struct RunSampler(Rng);
 
 impl RunSampler {
-    /// A run of a query with this median, in seconds, and this spread of its logarithm.
+    /// A run with a log-normal duration: its median in seconds and the standard deviation of its logarithm.
     fn sample_run(
         &mut self,
         id: String,
-        query: u64,
-        arrives: Duration,
-        kind: (f64, f64),
+        query_id: u64,
+        starts_after: Duration,
+        (median, spread): (f64, f64),
     ) -> PlannedRun {
-        let (median, spread) = kind;
-        // Cut, so that the comparison ends in minutes.
-        let lasts = (median * (spread * self.standard_normal()).exp()).clamp(1.0, 240.0);
-        PlannedRun {
-            id,
-            query_id: query,
-            starts_after: arrives,
-            duration: Duration::from_secs_f64(lasts),
-        }
+        // Cut, so that the comparison takes minutes and not hours.
+        let seconds = (median * (spread * self.standard_normal()).exp()).clamp(1.0, 240.0);
+        PlannedRun { id, query_id, starts_after, duration: Duration::from_secs_f64(seconds) }
     }
 
-    /// Of mean 0 and spread 1 (Box and Muller).
+    /// A sample of the standard normal distribution, by the Box–Muller transform.
     fn standard_normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.0.f64()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.0.f64()).cos()

@@ -1,5 +1,8 @@
-//! The picture of `docs/polling.md`: for each policy what it costs, in requests a job, and how late it
-//! sees a job's end. Both axes are logarithmic; nearer to the lower left corner is better.
+//! Draws `docs/polling.svg`: the mean delay of each policy against its requests per job, for two
+//! workloads. Both axes are logarithmic; closer to the lower left corner is better.
+//!
+//! Called by `main` with `--write`. A policy with a parameter, such as the price, is a curve over it; a
+//! policy with fixed settings is a point.
 
 use std::fmt::Write;
 
@@ -10,12 +13,11 @@ use super::workload::WorkloadKind;
 
 type Point = (f64, f64);
 
-/// How a policy is drawn.
 #[derive(Debug)]
 struct PlotCurve {
     name: &'static str,
     colour: &'static str,
-    /// Of an SVG stroke.
+    /// The SVG attribute `stroke-dasharray`.
     dash_array: &'static str,
     width: f64,
     points: Vec<Point>,
@@ -25,7 +27,7 @@ struct PlotCurve {
 struct PlotPanel {
     name: &'static str,
     curves: Vec<PlotCurve>,
-    /// Clients of today, as they come.
+    /// Policies with fixed settings.
     clients: Vec<(&'static str, Point)>,
 }
 
@@ -36,18 +38,18 @@ const MARGIN_RIGHT: f64 = 14.0;
 const MARGIN_TOP: f64 = 44.0;
 const MARGIN_BOTTOM: f64 = 52.0;
 const LEGEND_HEIGHT: f64 = 62.0;
-/// Ranges of the axes: requests a job, seconds.
+/// Requests per job.
 const X_RANGE: (f64, f64) = (2.0, 100.0);
+/// Seconds.
 const Y_RANGE: (f64, f64) = (1.0, 500.0);
 
-/// Both panels, as SVG.
 pub(crate) fn render_svg() -> String {
     let panels = [WorkloadKind::Mixed, WorkloadKind::DuneQueries].map(build_panel);
     let (width, height) = (2.0 * PANEL_WIDTH, PANEL_HEIGHT + LEGEND_HEIGHT);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\" fill=\"#333\" role=\"img\">\n\
-         <title>Requests a job against mean delay, for each polling policy</title>\n\
+         <title>Mean delay against requests per job, for each polling policy</title>\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
     );
     for (number, panel) in panels.iter().enumerate() {
@@ -79,69 +81,67 @@ pub(crate) fn render_svg() -> String {
 }
 
 fn build_panel(kind: WorkloadKind) -> PlotPanel {
-    eprintln!("{}: the picture", kind.name());
-    let ample = UnlimitedBudget::new(kind, 1);
+    eprintln!("{}: plot", kind.name());
+    let workload = UnlimitedBudget::new(kind, 1);
     let steps = |from: f64, to: f64, count: u32| {
         (0..count).map(move |step| from * (to / from).powf(f64::from(step) / f64::from(count - 1)))
     };
-    let point = |figures: Metrics| (figures.requests, figures.mean_delay);
+    let point = |metrics: Metrics| (metrics.requests, metrics.mean_delay);
     let prices = || steps(0.05, 200.0, 11);
-    let curve = |name, colour, dashes, width, points: Vec<Point>| {
+    let curve = |name, colour, dash_array, width, points: Vec<Point>| {
         let points = points.into_iter().filter(|point| in_range(*point)).collect();
-        PlotCurve { name, colour, dash_array: dashes, width, points }
+        PlotCurve { name, colour, dash_array, width, points }
     };
     let hindsight = steps(X_RANGE.0 * 1.1, X_RANGE.1, 12)
-        .map(|at| (at, best_in_hindsight(ample.measured_jobs(), at)));
-    let of = |client: PollingClient| point(ample.client(client));
+        .map(|requests| (requests, best_in_hindsight(workload.measured_jobs(), requests)));
+    let measure = |client: PollingClient| point(workload.client(client));
     let curves = vec![
         curve(
-            "fixed pauses",
+            "fixed interval",
             "#b5651d",
             "2 3",
             1.5,
-            steps(0.5, 3000.0, 24).map(|pause| of(PollingClient::Fixed(pause))).collect(),
+            steps(0.5, 3000.0, 24)
+                .map(|interval| measure(PollingClient::Fixed(interval)))
+                .collect(),
         ),
         curve(
-            "a share of the elapsed time",
+            "fraction of the elapsed time",
             "#8a5fb0",
             "6 4",
             1.5,
-            steps(0.03, 4.0, 16).map(|share| of(PollingClient::ElapsedFraction(share))).collect(),
+            steps(0.03, 4.0, 16)
+                .map(|fraction| measure(PollingClient::ElapsedFraction(fraction)))
+                .collect(),
         ),
-        curve(
-            "best fixed or growing pauses, in hindsight",
-            "#c0392b",
-            "",
-            1.5,
-            hindsight.collect(),
-        ),
+        curve("best interval in hindsight", "#c0392b", "", 1.5, hindsight.collect()),
         curve(
             "learned",
             "#1f6fb4",
             "",
             3.0,
-            prices().map(|price| point(ample.learned(price, true))).collect(),
+            prices().map(|price| point(workload.learned(price, true))).collect(),
         ),
         curve(
-            "learned, without the promise",
+            "learned, without the maximum wait",
             "#1f6fb4",
             "5 4",
             1.5,
-            prices().map(|price| point(ample.learned(price, false))).collect(),
+            prices().map(|price| point(workload.learned(price, false))).collect(),
         ),
         curve(
-            "knowing the true distribution",
+            "oracle: true distribution",
             "#222",
             "1 3",
             1.5,
-            prices().map(|price| point(ample.oracle_distribution(price, false))).collect(),
+            prices().map(|price| point(workload.oracle_distribution(price, false))).collect(),
         ),
     ];
     let clients = vec![
-        ("every 5 s", of(PollingClient::Fixed(5.0))),
-        ("× 2 to 60 s", of(growing_interval(2.0, 60.0))),
-        ("backoff", point(ample.backoff())),
-        ("learned, 1 s", point(ample.learned(1.0, true))),
+        ("every 5 s", measure(PollingClient::Fixed(5.0))),
+        ("× 2 to 60 s", measure(growing_interval(2.0, 60.0))),
+        ("backoff", point(workload.backoff())),
+        ("learned, 1 s", point(workload.learned(1.0, true))),
     ];
     let clients = clients.into_iter().filter(|(_, point)| in_range(*point)).collect();
     PlotPanel { name: kind.name(), curves, clients }
@@ -152,12 +152,12 @@ fn in_range((x, y): Point) -> bool {
 }
 
 fn to_pixels((x, y): Point) -> Point {
-    let share = |value: f64, (from, to): (f64, f64)| (value / from).ln() / (to / from).ln();
-    let (across, up) =
+    let fraction = |value: f64, (from, to): (f64, f64)| (value / from).ln() / (to / from).ln();
+    let (width, height) =
         (PANEL_WIDTH - MARGIN_LEFT - MARGIN_RIGHT, PANEL_HEIGHT - MARGIN_TOP - MARGIN_BOTTOM);
     (
-        MARGIN_LEFT + across * share(x, X_RANGE),
-        PANEL_HEIGHT - MARGIN_BOTTOM - up * share(y, Y_RANGE),
+        MARGIN_LEFT + width * fraction(x, X_RANGE),
+        PANEL_HEIGHT - MARGIN_BOTTOM - height * fraction(y, Y_RANGE),
     )
 }
 
@@ -203,7 +203,7 @@ fn draw_axes(svg: &mut String, name: &str) {
     append(
         svg,
         format_args!(
-            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">requests a job</text>",
+            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">requests per job</text>",
             bottom + 38.0
         ),
     );
@@ -216,7 +216,7 @@ fn draw_axes(svg: &mut String, name: &str) {
 }
 
 fn draw_curve(svg: &mut String, curve: &PlotCurve) {
-    let PlotCurve { colour, dash_array: dashes, width, points, .. } = curve;
+    let PlotCurve { colour, dash_array, width, points, .. } = curve;
     let path: Vec<_> = points
         .iter()
         .map(|point| to_pixels(*point))
@@ -225,7 +225,7 @@ fn draw_curve(svg: &mut String, curve: &PlotCurve) {
     append(
         svg,
         format_args!(
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\" stroke-dasharray=\"{dashes}\" stroke-linejoin=\"round\"/>",
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\" stroke-dasharray=\"{dash_array}\" stroke-linejoin=\"round\"/>",
             path.join(" "),
         ),
     );
@@ -237,11 +237,11 @@ fn draw_legend(svg: &mut String, curves: &[PlotCurve]) {
             MARGIN_LEFT + 310.0 * (number % 3) as f64,
             PANEL_HEIGHT + 16.0 + 22.0 * (number / 3) as f64,
         );
-        let PlotCurve { name, colour, dash_array: dashes, width, .. } = curve;
+        let PlotCurve { name, colour, dash_array, width, .. } = curve;
         append(
             svg,
             format_args!(
-                "<path d=\"M{x} {y}h34\" stroke=\"{colour}\" stroke-width=\"{width}\" stroke-dasharray=\"{dashes}\"/><text x=\"{}\" y=\"{}\">{name}</text>",
+                "<path d=\"M{x} {y}h34\" stroke=\"{colour}\" stroke-width=\"{width}\" stroke-dasharray=\"{dash_array}\"/><text x=\"{}\" y=\"{}\">{name}</text>",
                 x + 42.0,
                 y + 4.0,
             ),
@@ -250,5 +250,5 @@ fn draw_legend(svg: &mut String, curves: &[PlotCurve]) {
 }
 
 fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a String takes all");
+    writeln!(text, "{line}").expect("writing to a String does not fail");
 }

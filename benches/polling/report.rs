@@ -1,4 +1,7 @@
-//! The tables of `docs/polling.md`, and what the policy must show.
+//! Formats the measurements as the tables of `docs/polling.md`, with a table of requirements first.
+//!
+//! Called once by `main`. The explanations around the tables that do not depend on the measurements are in
+//! `docs/polling.md` itself.
 
 use std::fmt::Write;
 
@@ -10,7 +13,7 @@ use super::measure::{
 use super::metrics::{Metrics, worst};
 use super::workload::WorkloadKind;
 
-/// Something that the policy must reach: a figure, and the most that it may be.
+/// An upper limit for one of the figures. A missed limit is marked in the table; it does not fail the run.
 #[derive(Debug)]
 pub(crate) struct Requirement {
     description: String,
@@ -18,7 +21,6 @@ pub(crate) struct Requirement {
     limit: f64,
 }
 
-/// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct BenchReport {
     tables: String,
@@ -26,7 +28,7 @@ pub(crate) struct BenchReport {
 }
 
 impl BenchReport {
-    /// Measures all. A few minutes.
+    /// Takes a few minutes.
     pub(crate) fn build() -> Self {
         let mut report = Self::default();
         report.add_existing_clients();
@@ -37,26 +39,25 @@ impl BenchReport {
         report
     }
 
-    /// The report as markdown: the targets first.
+    /// The report in Markdown, requirements first.
     pub(crate) fn markdown(&self) -> String {
-        let mut text =
-            String::from("### It must show\n\n| what | at most | found | |\n|---|--:|--:|---|\n");
-        for Requirement { description: what, measured: found, limit: most } in &self.requirements {
-            let verdict = if found <= most { "reached" } else { "**not reached**" };
-            let figure = if *most < 10.0 && *most > 0.0 {
-                format!("{found:.2}")
-            } else {
-                format!("{found:.0}")
-            };
-            let most = format!("{most:.2}");
-            let most = most.trim_end_matches('0').trim_end_matches('.');
-            append(&mut text, format_args!("| {what} | {most} | {figure} | {verdict} |"));
+        let mut text = String::from(
+            "### Requirements\n\n| figure | at most | measured | |\n|---|--:|--:|---|\n",
+        );
+        for Requirement { description, measured, limit } in &self.requirements {
+            let verdict = if measured <= limit { "met" } else { "**not met**" };
+            // A limit of 0 is one for a count, all others are for ratios.
+            let is_ratio = *limit < 10.0 && *limit > 0.0;
+            let figure = if is_ratio { format!("{measured:.2}") } else { format!("{measured:.0}") };
+            let limit = format!("{limit:.2}");
+            let limit = limit.trim_end_matches('0').trim_end_matches('.');
+            append(&mut text, format_args!("| {description} | {limit} | {figure} | {verdict} |"));
         }
         text + &self.tables
     }
 
-    fn require(&mut self, what: String, found: f64, most: f64) {
-        self.requirements.push(Requirement { description: what, measured: found, limit: most });
+    fn require(&mut self, description: String, measured: f64, limit: f64) {
+        self.requirements.push(Requirement { description, measured, limit });
     }
 
     fn add_line(&mut self, line: std::fmt::Arguments<'_>) {
@@ -67,45 +68,47 @@ impl BenchReport {
         self.add_line(format_args!("\n### {title}\n\n{text}"));
     }
 
-    /// Every policy as it comes, with requests to spare.
+    /// Every policy with its usual settings, without a rate limit.
     fn add_existing_clients(&mut self) {
         self.add_heading(
-            "Every policy as it comes",
-            "With requests to spare. 10,000 runs after 2,000 that teach; delays in seconds.",
+            "Without a rate limit",
+            "Every policy with its usual settings. 10,000 runs are measured, after 2,000 runs to learn from; delays\n\
+             in seconds.",
         );
         for kind in WorkloadKind::ALL {
-            eprintln!("{}: as they come", kind.name());
-            let ample = UnlimitedBudget::new(kind, 1);
+            eprintln!("{}: without a rate limit", kind.name());
+            let workload = UnlimitedBudget::new(kind, 1);
             self.add_table_header(kind.name(), "relative");
             for (name, client) in EXISTING_CLIENTS {
-                self.add_row(name, &ample.client(client));
+                self.add_row(name, &workload.client(client));
             }
-            self.add_row("`policy = \"backoff\"`, 1 s × 1.5 to 5 min", &ample.backoff());
-            self.add_row("**`policy = \"learned\"`**, 1 s", &ample.learned(1.0, true));
-            self.add_row("the same without its promise", &ample.learned(1.0, false));
+            self.add_row("`policy = \"backoff\"`, 1 s × 1.5 to 5 min", &workload.backoff());
+            self.add_row("**`policy = \"learned\"`**, price 1 s", &workload.learned(1.0, true));
+            self.add_row("`learned` without the maximum wait", &workload.learned(1.0, false));
             self.add_row(
-                "knowing the true distribution, without the promise",
-                &ample.oracle_distribution(1.0, false),
+                "oracle: true distribution, without the maximum wait",
+                &workload.oracle_distribution(1.0, false),
             );
-            self.add_row("knowing each end", &ample.oracle_end_times());
+            self.add_row("oracle: true end time", &workload.oracle_end_times());
         }
     }
 
-    /// From the first day, over a restart, through a change of all durations.
+    /// Without past runs, after a restart, and after a sudden change of all durations.
     fn add_scenarios(&mut self) {
         self.add_heading(
-            "Good days and bad",
-            "A thousand runs each, with requests to spare; mean delays in seconds. A job of a new regime is asked\n\
-             too often or, within the promise, too late, until two or three runs of its kind are over.",
+            "Restarts and sudden changes",
+            "A thousand runs each, without a rate limit; mean delays in seconds. After all durations have changed, a\n\
+             job is polled too often, or too late within the maximum wait, until two or three similar runs have\n\
+             ended.",
         );
         for kind in [WorkloadKind::DuneQueries, WorkloadKind::Mixed] {
-            eprintln!("{}: good days and bad", kind.name());
+            eprintln!("{}: restarts and sudden changes", kind.name());
             self.add_line(format_args!(
-                "\n| `{}` | learned: requests a job | mean delay | best in hindsight at so many | backoff: requests a job | mean delay |\n|---|--:|--:|--:|--:|--:|",
+                "\n| `{}` | `learned`: requests per job | mean delay | best in hindsight, same requests | `backoff`: requests per job | mean delay |\n|---|--:|--:|--:|--:|--:|",
                 kind.name()
             ));
-            for (name, event) in Scenario::ALL {
-                let (learned, backoff, best) = event.measure(kind);
+            for (name, scenario) in Scenario::ALL {
+                let (learned, backoff, best) = scenario.measure(kind);
                 self.add_line(format_args!(
                     "| {name} | {:.1} | {:.1} | {best:.1} | {:.1} | {:.1} |",
                     learned.requests, learned.mean_delay, backoff.requests, backoff.mean_delay
@@ -116,35 +119,35 @@ impl BenchReport {
 
     fn add_table_header(&mut self, name: &str, last: &str) {
         self.add_line(format_args!(
-            "\n| `{name}` | requests a job | mean delay | p50 | p95 | p99 | {last} |\n|---|--:|--:|--:|--:|--:|--:|"
+            "\n| `{name}` | requests per job | mean delay | p50 | p95 | p99 | {last} |\n|---|--:|--:|--:|--:|--:|--:|"
         ));
     }
 
-    fn add_row(&mut self, name: &str, figures: &Metrics) {
+    fn add_row(&mut self, name: &str, metrics: &Metrics) {
         let Metrics { requests, mean_delay, p50_delay, p95_delay, p99_delay, mean_relative_delay } =
-            figures;
+            metrics;
         let relative = mean_relative_delay * 100.0;
         self.add_line(format_args!(
             "| {name} | {requests:.1} | {mean_delay:.1} | {p50_delay:.1} | {p95_delay:.1} | {p99_delay:.1} | {relative:.0} % |"
         ));
     }
 
-    /// Against the best fixed or growing pauses, tuned in hindsight, at as many requests.
+    /// Compares delays at the same number of requests.
     fn add_equal_cost(&mut self) {
         self.add_heading(
-            "At equal requests",
-            "Mean delay in seconds, without the promise, at a price that leads to so many requests a job;\n\
-             beside it the best fixed or growing pauses of all, tuned in hindsight on the very runs. Last, the\n\
-             worst share of five seeds.",
+            "At the same number of requests",
+            "Mean delays in seconds. `learned` runs without the maximum wait, at the price at which it needs the\n\
+             given number of requests per job; the rows \"default\" have the maximum wait and a price of 1 s. The\n\
+             delays are of the first seed, the last column is of the worst of five seeds.",
         );
         self.add_line(format_args!(
-            "\n| | requests a job | best in hindsight | learned | knowing the true distribution | learned / best, worst of 5 seeds |\n|---|--:|--:|--:|--:|--:|"
+            "\n| | requests per job | best in hindsight | `learned` | oracle: true distribution | `learned` / best in hindsight, worst of 5 seeds |\n|---|--:|--:|--:|--:|--:|"
         ));
         for kind in WorkloadKind::ALL {
-            eprintln!("{}: at equal requests", kind.name());
+            eprintln!("{}: at the same number of requests", kind.name());
             let seeds: Vec<UnlimitedBudget> =
                 (1..=5).map(|seed| UnlimitedBudget::new(kind, seed)).collect();
-            let most = match kind {
+            let limit = match kind {
                 WorkloadKind::Mixed | WorkloadKind::Drifting => 0.6,
                 WorkloadKind::DuneQueries => 0.7,
                 WorkloadKind::AllDistinct => 1.0,
@@ -152,22 +155,23 @@ impl BenchReport {
             for requests in COMPARED_REQUESTS {
                 let all: Vec<DelaysAtEqualCost> = seeds
                     .iter()
-                    .map(|ample| DelaysAtEqualCost::at_requests(requests, ample))
+                    .map(|workload| DelaysAtEqualCost::at_requests(requests, workload))
                     .collect();
                 let worst = self.add_equal_cost_row(kind, &all);
-                let what = format!(
-                    "`{}`, {requests} requests a job: delay / best in hindsight",
+                let description = format!(
+                    "`{}`, {requests} requests per job: delay / best in hindsight",
                     kind.name()
                 );
-                self.require(what, worst, most);
+                self.require(description, worst, limit);
                 if kind == WorkloadKind::Mixed && requests <= COMPARED_REQUESTS[0] {
-                    let knowing = all
+                    let worst = all
                         .iter()
-                        .map(|one| one.learned_delay / one.oracle_delay)
+                        .map(|delays| delays.learned_delay / delays.oracle_delay)
                         .fold(0.0, f64::max);
                     self.require(
-                        "`mixed`, 5 requests a job: delay / knowing the true distribution".into(),
-                        knowing,
+                        "`mixed`, 5 requests per job: delay / oracle with the true distribution"
+                            .into(),
+                        worst,
                         1.3,
                     );
                 }
@@ -175,16 +179,13 @@ impl BenchReport {
             let all: Vec<DelaysAtEqualCost> =
                 seeds.iter().map(DelaysAtEqualCost::with_maximum_wait).collect();
             let worst = self.add_equal_cost_row(kind, &all);
-            let most = match kind {
+            let limit = match kind {
                 WorkloadKind::Mixed => 0.65,
                 WorkloadKind::DuneQueries => 0.7,
                 WorkloadKind::AllDistinct | WorkloadKind::Drifting => continue,
             };
-            let what = format!(
-                "`{}`, as it comes, with the promise: delay / best in hindsight",
-                kind.name()
-            );
-            self.require(what, worst, most);
+            let description = format!("`{}`, default: delay / best in hindsight", kind.name());
+            self.require(description, worst, limit);
         }
     }
 
@@ -194,27 +195,29 @@ impl BenchReport {
             requests,
             best_existing: best,
             learned_delay: learned,
-            oracle_delay: knowing,
+            oracle_delay: oracle,
         } = all[0];
         let name = kind.name();
-        let with = if requests.fract() == 0.0 { "" } else { ", promised, 1 s" };
+        // Only the compared numbers of requests are whole; what the default needs is measured.
+        let suffix = if requests.fract() == 0.0 { "" } else { ", default" };
         self.add_line(format_args!(
-            "| `{name}`{with} | {requests:.1} | {best:.1} | {learned:.1} | {knowing:.1} | {worst:.2} |"
+            "| `{name}`{suffix} | {requests:.1} | {best:.1} | {learned:.1} | {oracle:.1} | {worst:.2} |"
         ));
         worst
     }
 
-    /// One budget for all that run.
+    /// Many jobs share one rate limit.
     fn add_limited_budgets(&mut self) {
         self.add_heading(
-            "Requests short",
-            "500 jobs run at once (`dune`: 20) and share one budget; mean delay in seconds, first seed of three.\n\
-             \"First come\": who is due first is asked first.",
+            "With a low rate limit",
+            "500 jobs run at the same time (`dune`: 20) and share one rate limit. The other clients send their polls in\n\
+             the order of their due times. Mean delays in seconds, of the first seed; the last column is of the\n\
+             worst of three seeds (`mixed`, 70 and `dune`: of one seed).",
         );
         self.add_line(format_args!(
-            "\n| requests a minute | every 5 s, first come | 1 s × 2 to 60 s, first come | 50 % of the elapsed time, first come | **learned** | its requests a job | knowing the true distribution | knowing each end | learned / × 2, worst of 3 seeds |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+            "\n| requests per minute | every 5 s | 1 s × 2 to 60 s | 50 % of the elapsed time | **`learned`** | its requests per job | oracle: true distribution | oracle: true end time | `learned` / 1 s × 2 to 60 s, worst seed |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
         ));
-        // (workload, requests a minute, the most that the delay may be of that of × 2 to 60 s)
+        // (workload, requests per minute, limit for the delay relative to that of 1 s × 2 to 60 s)
         let cases = [
             (WorkloadKind::Mixed, 40, Some(0.2)),
             (WorkloadKind::Mixed, 70, None),
@@ -223,32 +226,32 @@ impl BenchReport {
             (WorkloadKind::AllDistinct, 40, Some(0.5)),
             (WorkloadKind::DuneQueries, 40, None),
         ];
-        for (kind, budget, most) in cases {
-            eprintln!("{}: {budget} requests a minute", kind.name());
-            self.add_limited_budget(kind, budget, most);
+        for (kind, budget, limit) in cases {
+            eprintln!("{}: {budget} requests per minute", kind.name());
+            self.add_limited_budget(kind, budget, limit);
         }
     }
 
-    fn add_limited_budget(&mut self, kind: WorkloadKind, budget: u32, most: Option<f64>) {
+    fn add_limited_budget(&mut self, kind: WorkloadKind, budget: u32, limit: Option<f64>) {
         let doubled = growing_interval(2.0, 60.0);
-        let mut shares = Vec::new();
-        let mut knowing = Vec::new();
-        let mut told = String::new();
-        let seeds = if most.is_some() { 1..=3 } else { 1..=1 };
+        let mut ratios = Vec::new();
+        let mut oracle_ratios = Vec::new();
+        let mut row = String::new();
+        let seeds = if limit.is_some() { 1..=3 } else { 1..=1 };
         for seed in seeds {
-            let short = LimitedBudget::new(kind, budget, seed);
-            let (learned, other) = (short.learned(), short.client(doubled).mean_delay);
-            shares.push(learned.mean_delay / other);
-            let known = (seed == 1 || (kind, budget) == (WorkloadKind::Mixed, 40))
-                .then(|| short.oracle_distribution().mean_delay);
-            knowing.extend(known.map(|known| learned.mean_delay / known));
+            let workload = LimitedBudget::new(kind, budget, seed);
+            let (learned, other) = (workload.learned(), workload.client(doubled).mean_delay);
+            ratios.push(learned.mean_delay / other);
+            let oracle = (seed == 1 || (kind, budget) == (WorkloadKind::Mixed, 40))
+                .then(|| workload.oracle_distribution().mean_delay);
+            oracle_ratios.extend(oracle.map(|delay| learned.mean_delay / delay));
             if seed == 1 {
                 let others = [PollingClient::Fixed(5.0), PollingClient::ElapsedFraction(0.5)]
-                    .map(|client| short.client(client).mean_delay);
-                let (known, clairvoyant) =
-                    (known.unwrap_or_default(), short.oracle_end_times().mean_delay);
-                told = format!(
-                    "| `{}`, {budget} | {:.0} | {other:.0} | {:.0} | {:.1} | {:.2} | {known:.1} | {clairvoyant:.2} |",
+                    .map(|client| workload.client(client).mean_delay);
+                let (distribution, end_time) =
+                    (oracle.unwrap_or_default(), workload.oracle_end_times().mean_delay);
+                row = format!(
+                    "| `{}`, {budget} | {:.0} | {other:.0} | {:.0} | {:.1} | {:.2} | {distribution:.1} | {end_time:.2} |",
                     kind.name(),
                     others[0],
                     others[1],
@@ -257,20 +260,21 @@ impl BenchReport {
                 );
             }
         }
-        let share = worst(shares);
-        self.add_line(format_args!("{told} {share:.2} |"));
-        if let Some(most) = most {
+        let ratio = worst(ratios);
+        self.add_line(format_args!("{row} {ratio:.2} |"));
+        if let Some(limit) = limit {
             let name = kind.name();
             self.require(
-                format!("`{name}`, 500 run, {budget} a minute: delay / × 2 to 60 s, first come"),
-                share,
-                most,
+                format!("`{name}`, {budget} requests per minute: delay / 1 s × 2 to 60 s"),
+                ratio,
+                limit,
             );
             if (kind, budget) == (WorkloadKind::Mixed, 40) {
-                let knowing = worst(knowing);
+                let ratio = worst(oracle_ratios);
                 self.require(
-                    "`mixed`, 500 run, 40 a minute: delay / knowing the true distribution".into(),
-                    knowing,
+                    "`mixed`, 40 requests per minute: delay / oracle with the true distribution"
+                        .into(),
+                    ratio,
                     1.3,
                 );
             }
@@ -278,20 +282,20 @@ impl BenchReport {
     }
 
     fn add_duration_jumps(&mut self) {
-        for by in [10.0, 0.1] {
-            let found: Vec<_> = WorkloadKind::ALL
+        for factor in [10.0, 0.1] {
+            let counts: Vec<_> = WorkloadKind::ALL
                 .into_iter()
-                .map(|kind| maximum_wait_violations(kind, by, 1))
+                .map(|kind| maximum_wait_violations(kind, factor, 1))
                 .collect();
-            let broken: usize = found.iter().map(|(broken, _)| broken).sum();
-            let looks: usize = found.iter().map(|(_, looks)| looks).sum();
-            let what =
-                format!("all durations × {by} at once: looks of {looks} later than promised");
-            self.require(what, broken as f64, 0.0);
+            let late: usize = counts.iter().map(|(late, _)| late).sum();
+            let polls: usize = counts.iter().map(|(_, polls)| polls).sum();
+            let description =
+                format!("all durations × {factor}: polls of {polls} later than the maximum wait");
+            self.require(description, late as f64, 0.0);
         }
     }
 }
 
 fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a String takes all");
+    writeln!(text, "{line}").expect("writing to a String does not fail");
 }

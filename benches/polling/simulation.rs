@@ -289,6 +289,8 @@ impl<'a> TrackerSimulation<'a> {
             list_time: None,
             similarity_keys: SimilarityKeys::Unknown,
             reported_duration: None,
+            source: None,
+            credits: None,
             detail: serde_json::Map::new(),
         };
         // A `Date` header has a resolution of one second.
@@ -308,7 +310,7 @@ impl<'a> TrackerSimulation<'a> {
         if let Some(poll_record) = change.poll_record {
             self.apply_poll_record(poll_record);
         }
-        if change.new_state.state.is_terminal() {
+        if change.new_state.state().is_terminal() {
             self.rows[index] = None;
             self.poll_histories[index].finished = true;
         }

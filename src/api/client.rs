@@ -72,7 +72,7 @@ pub struct ListParams {
     /// An RFC 3339 time, or a duration before now such as `2h`.
     pub since: Option<String>,
     /// The cursor: a job's number in a list of jobs, else a transition's.
-    pub after: Option<i64>,
+    pub after: Option<String>,
     /// The size of a page.
     pub limit: Option<usize>,
 }
@@ -85,7 +85,7 @@ impl ListParams {
             ("provider", self.provider.as_ref().map(ToString::to_string)),
             ("remote_id", self.remote_id.as_ref().map(ToString::to_string)),
             ("since", self.since.clone()),
-            ("after", self.after.map(|after| after.to_string())),
+            ("after", self.after.clone()),
             ("limit", self.limit.map(|limit| limit.to_string())),
         ];
         let single = single.into_iter().filter_map(|(key, value)| Some((key, value?)));

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use super::ForecastResponse;
 use crate::job::{
-    Evidence, Finding, JobId, Labels, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
+    EventCursor, Evidence, Finding, JobId, Labels, ProviderName, RemoteId, SimilarityKeys, State,
+    UtcTime,
 };
 
 /// The request of `POST /v1/jobs`.
@@ -92,14 +93,17 @@ pub struct Job {
     pub kind: String,
     /// The provider's ID of the job.
     pub remote_id: RemoteId,
+    /// What the job runs: the number of a Dune query, a DataArts script, a DLI queue.
+    pub source: Option<String>,
     pub state: State,
     /// The state as the provider's last answer named it.
     pub provider_state: Option<String>,
     /// Whether `state` is final.
     pub terminal: bool,
     pub labels: Labels,
-    /// The uid of the user who added the job.
-    pub added_by: Option<u32>,
+    /// The user who added the job; the name is none if the user database does not have the uid.
+    pub added_by_uid: Option<u32>,
+    pub added_by_user: Option<String>,
     /// By the daemon's clock, as `terminal_at`, `last_polled_at` and `next_poll_at`.
     pub registered_at: UtcTime,
     /// By the provider's clock, as `started_at`, `ended_at` and `expires_at`.
@@ -110,6 +114,8 @@ pub struct Job {
     pub terminal_at: Option<UtcTime>,
     /// When the provider deletes the job's result.
     pub expires_at: Option<UtcTime>,
+    /// When the daemon stops tracking the job; none if the job has no limit of its own.
+    pub deadline_at: Option<UtcTime>,
     /// Why the job is in its state: the provider's text, or the daemon's.
     pub message: Option<String>,
     /// When the answer to the last poll was complete.
@@ -120,6 +126,19 @@ pub struct Job {
     pub failed_polls: u32,
     /// None if the last poll succeeded.
     pub last_poll_error: Option<String>,
+    /// Seconds from submission to start; like the four durations below, none if unknown, or if the
+    /// job is unfinished.
+    pub queue_s: Option<f64>,
+    /// From start to end.
+    pub run_s: Option<f64>,
+    /// From submission to end.
+    pub total_s: Option<f64>,
+    /// From the job's end to the answer that showed it.
+    pub detection_delay_s: Option<f64>,
+    /// An upper bound of `detection_delay_s`.
+    pub detection_delay_max_s: Option<f64>,
+    /// The cost of the run, in the provider's credits.
+    pub credits: Option<f64>,
     /// Other fields of the provider's answers; they depend on the kind.
     pub detail: Map<String, Value>,
     /// Which past runs are similar: a string if the user named them, an array of strings, closest
@@ -143,8 +162,8 @@ pub struct JobList {
 /// A transition, as the `history` view shows it; also the data of an event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TransitionEvent {
-    /// Ascends over all jobs.
-    pub seq: i64,
+    /// The position of the event in the history: reading can continue after it.
+    pub cursor: EventCursor,
     pub job_id: JobId,
     pub provider: ProviderName,
     pub remote_id: RemoteId,
@@ -166,10 +185,10 @@ pub struct TransitionEvent {
 /// The response of `GET /v1/history` and `GET /v1/jobs/{id}/history`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TransitionList {
-    /// By `seq`, ascending.
+    /// Oldest first.
     pub transitions: Vec<TransitionEvent>,
     /// The `after` parameter of the next page; none on the last page.
-    pub next_cursor: Option<i64>,
+    pub next_cursor: Option<EventCursor>,
 }
 
 /// The response of `GET /v1/status`.
@@ -177,25 +196,29 @@ pub struct TransitionList {
 pub struct DaemonStatus {
     /// The version of `jobtrackd`.
     pub version: String,
-    pub sqlite_version: String,
-    /// The version of the database's schema.
-    pub schema_version: i64,
     pub pid: u32,
     pub started_at: UtcTime,
-    /// The path of the database.
-    pub database: String,
-    /// The number of the newest transition.
-    pub newest_seq: i64,
+    pub store: StoreStatus,
+    pub newest_event: EventCursor,
     /// What is wrong, one sentence each; empty if nothing is.
     pub degraded_reasons: Vec<String>,
     /// Unfinished jobs of all providers.
     pub active_jobs: u64,
     /// Changes in memory that are not committed yet.
     pub unwritten_changes: u64,
-    /// The size of the database's write-ahead log.
-    #[serde(default)]
-    pub wal_bytes: u64,
     pub providers: Vec<ProviderStatus>,
+}
+
+/// The database.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// The name and version of the database engine.
+    pub engine: String,
+    /// The path of the database.
+    pub location: String,
+    pub schema_version: i64,
+    /// The size of all files of the database; 0 before the first commit.
+    pub size_bytes: u64,
 }
 
 /// The status of one provider.

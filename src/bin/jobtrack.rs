@@ -1,4 +1,4 @@
-//! The client.
+//! The client; see `jobtrack::cli`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The daemon.
+//! The daemon; see `jobtrack::daemon`.
 
 use std::process::ExitCode;
 

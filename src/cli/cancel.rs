@@ -18,7 +18,7 @@ not exist), 2 usage, 69 no daemon.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CancelArgs {
-    /// Job numbers or PROVIDER/REMOTE_ID, or - to read one per line from standard input
+    /// Job numbers or `PROVIDER/REMOTE_ID`, or - to read one per line from standard input
     #[arg(value_name = "JOB", required = true)]
     jobs: Vec<String>,
 }

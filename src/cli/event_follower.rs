@@ -18,7 +18,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// An event stream that reconnects.
 pub(super) struct EventFollower<'a> {
     client: &'a Client,
-    /// `after` is the number of the last transition received.
+    /// `after` is the cursor of the last transition received.
     query: ListParams,
     stream: Option<EventStream>,
     notify: &'a dyn Fn(&str),
@@ -40,7 +40,7 @@ impl<'a> EventFollower<'a> {
             };
             match stream.next().await {
                 Ok(Some(event)) => {
-                    self.query.after = Some(event.seq);
+                    self.query.after = Some(event.cursor.to_string());
                     return Ok(event);
                 }
                 Ok(None) | Err(ClientError::ConnectionLost(_)) => {

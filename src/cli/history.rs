@@ -8,20 +8,20 @@ use std::process::ExitCode;
 use super::table::Table;
 use super::{CommandContext, output, render, resolve};
 use crate::api::{ListParams, TransitionEvent};
-use crate::job::{JobId, JobRef, ProviderName, State, UtcTime};
+use crate::job::{EventCursor, JobId, JobRef, ProviderName, State};
 
 const PAGE_SIZE: usize = 1000;
 
 #[derive(clap::Args)]
 pub(super) struct HistoryArgs {
-    /// A job number or PROVIDER/REMOTE_ID; without it, the transitions of all jobs
+    /// A job number or `PROVIDER/REMOTE_ID`; without it, the transitions of all jobs
     job: Option<JobRef>,
     /// Transitions observed since this time: RFC 3339, or a duration before now
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Transitions after this number
-    #[arg(long, value_name = "SEQ")]
-    after: Option<i64>,
+    /// Transitions after this cursor
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<EventCursor>,
     /// Transitions of this provider's jobs
     #[arg(long, value_name = "PROVIDER", conflicts_with = "job")]
     provider: Option<ProviderName>,
@@ -35,7 +35,7 @@ pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::
     let query = ListParams {
         provider: args.provider,
         since: args.since,
-        after: args.after,
+        after: args.after.map(String::from),
         ..ListParams::default()
     };
     print_history(context, job, query).await?;
@@ -66,7 +66,7 @@ async fn print_history(
         } else if print_header && page.next_cursor.is_none() {
             output::print_notice("no transitions");
         }
-        query.after = page.next_cursor;
+        query.after = page.next_cursor.map(String::from);
         if query.after.is_none() {
             return Ok(());
         }
@@ -81,7 +81,7 @@ fn event_lines(
     let columns: &[&str] = match (with_header, with_job_columns) {
         (false, _) => &[],
         (true, true) => &[
-            "SEQ",
+            "CURSOR",
             "OBSERVED (UTC)",
             "JOB",
             "NAME",
@@ -93,7 +93,7 @@ fn event_lines(
             "MESSAGE",
         ],
         (true, false) => &[
-            "SEQ",
+            "CURSOR",
             "OBSERVED (UTC)",
             "FROM",
             "TO",
@@ -106,7 +106,7 @@ fn event_lines(
     let mut table = Table::new(columns);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     for event in events {
-        let mut cells = vec![event.seq.to_string(), event.observed_at.to_sql()];
+        let mut cells = vec![event.cursor.to_string(), render::format_time(event.observed_at)];
         if with_job_columns {
             cells.push(event.job_id.to_string());
             cells.push(format!("{}/{}", event.provider, event.remote_id));
@@ -116,7 +116,7 @@ fn event_lines(
             event.to_state.to_string(),
             or_dash(event.provider_state.clone()),
             event.evidence.as_str().to_owned(),
-            or_dash(event.occurred_at.map(UtcTime::to_sql)),
+            or_dash(event.occurred_at.map(render::format_time)),
             event.message.clone().unwrap_or_default(),
         ]);
         table.add_row(render::state_style(event.to_state), cells);

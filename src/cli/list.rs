@@ -65,7 +65,7 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         } else {
             page.jobs.iter().for_each(|job| add_job_row(&mut table, job, now));
         }
-        query.after = page.next_cursor.map(|id| id.0);
+        query.after = page.next_cursor.map(|id| id.to_string());
         if query.after.is_none() || remaining == 0 {
             break query.after.is_some();
         }

@@ -42,8 +42,7 @@ const EXIT_UNAVAILABLE: u8 = 69;
 #[derive(Parser)]
 #[command(name = "jobtrack", version, after_help = AFTER_HELP)]
 struct Cli {
-    /// The daemon's socket [default: the first that exists of jobtrack/control.sock in
-    /// `$XDG_RUNTIME_DIR`, /run/user/UID, `$XDG_STATE_HOME` (~/.local/state) and /run]
+    /// Path of the daemon's socket; see `jobtrack --help` for the default
     #[arg(
         long,
         value_name = "PATH",
@@ -62,6 +61,8 @@ struct Cli {
 const AFTER_HELP: &str = "\
 JOB is a job number or PROVIDER/REMOTE_ID; if several jobs have this ID, the newest.
 DUR is a duration such as 90s, 15m, 2h or 7d. TIME is an RFC 3339 time, or a duration before now.
+The socket is by default the first that exists of jobtrack/control.sock in $XDG_RUNTIME_DIR,
+/run/user/UID, $XDG_STATE_HOME (by default ~/.local/state; not for root) and /run.
 Exit: 0 success, 1 rejected (also if one of several jobs was), 2 usage, 69 no daemon.";
 
 #[derive(Subcommand)]

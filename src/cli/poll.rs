@@ -8,7 +8,7 @@ use crate::job::JobRef;
 
 #[derive(clap::Args)]
 pub(super) struct PollArgs {
-    /// A job number or PROVIDER/REMOTE_ID
+    /// A job number or `PROVIDER/REMOTE_ID`
     job: JobRef,
 }
 

@@ -13,8 +13,7 @@ pub(super) async fn run(context: &CommandContext) -> anyhow::Result<ExitCode> {
     }
     let changed = response.changed.iter().map(|line| sanitize(line));
     let needs_restart = response.needs_restart.iter();
-    let needs_restart =
-        needs_restart.map(|line| format!("takes effect at the next start: {}", sanitize(line)));
+    let needs_restart = needs_restart.map(|line| format!("needs a restart: {}", sanitize(line)));
     let mut lines: Vec<_> = changed.chain(needs_restart).collect();
     if lines.is_empty() {
         lines.push("no settings changed".to_owned());

@@ -8,11 +8,16 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use crate::api::{Job, TransitionEvent};
-use crate::job::{Labels, State};
+use crate::job::{Labels, State, UtcTime};
 
 /// Replaces control characters, which could control the terminal, by spaces.
 pub(super) fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A time for people, in the format of the database: `2026-11-21 23:17:05.123`.
+pub(super) fn format_time(at: UtcTime) -> String {
+    at.to_string().replace('T', " ").replace('Z', "")
 }
 
 pub(super) fn state_style(state: State) -> Style {

@@ -89,7 +89,7 @@ pub(super) async fn find_jobs_by_labels(
     loop {
         let page = client.jobs(&query).await?;
         jobs.extend(page.jobs);
-        query.after = page.next_cursor.map(|id| id.0);
+        query.after = page.next_cursor.map(|id| id.to_string());
         if query.after.is_none() {
             return Ok(jobs);
         }

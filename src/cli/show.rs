@@ -12,7 +12,7 @@ use crate::job::{JobRef, UtcTime};
 
 #[derive(clap::Args)]
 pub(super) struct ShowArgs {
-    /// A job number or PROVIDER/REMOTE_ID
+    /// A job number or `PROVIDER/REMOTE_ID`
     job: JobRef,
 }
 
@@ -28,7 +28,7 @@ pub(super) async fn run(context: &CommandContext, args: ShowArgs) -> anyhow::Res
 }
 
 fn job_lines(job: &Job) -> Vec<String> {
-    let time = |at: Option<UtcTime>| at.map(|at| format!("{} UTC", at.to_sql()));
+    let time = |at: Option<UtcTime>| at.map(|at| format!("{} UTC", render::format_time(at)));
     let plain_style = Style::new();
     let mut table = Table::new(&[]);
     let mut row = |style, key: &str, value: Option<String>| {
@@ -50,7 +50,7 @@ fn job_lines(job: &Job) -> Vec<String> {
         "similar to",
         Some(job.similarity_keys.keys().join("; ")).filter(|text| !text.is_empty()),
     );
-    row(plain_style, "added by", job.added_by.map(|uid| format!("uid {uid}")));
+    row(plain_style, "added by", format_user(job));
     row(plain_style, "registered", time(Some(job.registered_at)));
     row(plain_style, "submitted", time(job.submitted_at));
     row(plain_style, "started", time(job.started_at));
@@ -76,4 +76,10 @@ fn job_lines(job: &Job) -> Vec<String> {
     }
     lines.push(String::new());
     lines
+}
+
+/// The user that added a job: the name, else the number.
+fn format_user(job: &Job) -> Option<String> {
+    let uid = job.added_by_uid.map(|uid| format!("uid {uid}"));
+    job.added_by_user.clone().or(uid)
 }

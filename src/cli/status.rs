@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use super::render::{format_duration, format_seconds, sanitize};
+use super::render::{format_duration, format_seconds, format_time, sanitize};
 use super::table::Table;
 use super::{CommandContext, EXIT_REJECTED, output};
 use crate::api::{DaemonStatus, ProviderStatus};
@@ -35,13 +35,14 @@ fn daemon_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     let mut table = Table::new(&[]);
     let mut row = |style, key: &str, value| table.add_row(style, [key.to_owned(), value]);
     let uptime = format_duration(now.duration_since(status.started_at));
-    let (pid, started_at) = (status.pid, status.started_at.to_sql());
+    let (pid, started_at) = (status.pid, format_time(status.started_at));
     row(Style::new(), "daemon", format!("jobtrackd {}, pid {pid}", status.version));
     row(Style::new(), "uptime", format!("{uptime}, since {started_at} UTC"));
-    row(Style::new(), "database", status.database.clone());
-    let (schema, sqlite) = (status.schema_version, &status.sqlite_version);
-    row(Style::new(), "schema", format!("{schema}, SQLite {sqlite}"));
-    row(Style::new(), "newest transition", status.newest_seq.to_string());
+    let store = &status.store;
+    let mib = store.size_bytes.div_ceil(1 << 20);
+    row(Style::new(), "database", format!("{}, {mib} MiB", store.location));
+    row(Style::new(), "schema", format!("{}, {}", store.schema_version, store.engine));
+    row(Style::new(), "newest event", status.newest_event.to_string());
     row(Style::new(), "active jobs", status.active_jobs.to_string());
     if status.unwritten_changes > 0 {
         row(Style::new(), "unwritten changes", status.unwritten_changes.to_string());

@@ -31,7 +31,7 @@ pub(super) fn parse_add_line<'a>(
     Ok(Some((provider, id, labels.map_err(|error| error.to_string())?)))
 }
 
-/// Parses the first word of each line, so that the output of `add` and `list` can be used as input.
+/// Parses the first word of each line, so that the output of `add` can be used as input.
 pub(super) fn parse_job_refs(text: &str) -> Vec<Result<JobRef, InvalidName>> {
     let words = text.lines().filter_map(|line| line.split_whitespace().next());
     let words = words.filter(|word| !word.starts_with('#'));

@@ -10,7 +10,7 @@ use crate::job::JobRef;
 
 #[derive(clap::Args)]
 pub(super) struct UntrackArgs {
-    /// Job numbers or PROVIDER/REMOTE_ID
+    /// Job numbers or `PROVIDER/REMOTE_ID`
     #[arg(value_name = "JOB", required = true)]
     jobs: Vec<JobRef>,
 }

@@ -1,6 +1,6 @@
 //! `jobtrack wait`: waits until jobs have ended; the exit code is their result.
 //!
-//! The number of the newest transition is read before the jobs, and the events after it are followed,
+//! The cursor of the newest event is read before the jobs, and the events after it are followed,
 //! so that no end is missed in between.
 
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use super::event_follower::{EventFollower, retry_while_unavailable};
 use super::progress::Progress;
 use super::{CommandContext, EXIT_UNAVAILABLE, forecast, output, render, resolve, stdin_lines};
 use crate::api::{ClientError, Job, ListParams, TransitionEvent};
-use crate::job::{InvalidName, JobId, JobRef, State, parse_label};
+use crate::job::{EventCursor, InvalidName, JobId, JobRef, State, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +35,7 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct WaitArgs {
-    /// Job numbers or PROVIDER/REMOTE_ID, or - to read one per line from standard input
+    /// Job numbers or `PROVIDER/REMOTE_ID`, or - to read one per line from standard input
     #[arg(value_name = "JOB", required_unless_present = "labels")]
     jobs: Vec<WaitTarget>,
     /// All jobs with this label, finished ones included; if repeated, all labels must match
@@ -101,7 +101,8 @@ async fn wait_for_jobs(
 ) -> anyhow::Result<ExitCode> {
     let client = &context.client;
     let notify = |text: &str| output::print_notice(text);
-    let after = retry_while_unavailable(&notify, async || client.status().await).await?.newest_seq;
+    let after =
+        retry_while_unavailable(&notify, async || client.status().await).await?.newest_event;
     let jobs = if args.labels.is_empty() {
         retry_while_unavailable(&notify, async || resolve::find_jobs(client, &names).await).await?
     } else {
@@ -144,8 +145,8 @@ impl JobWaiter<'_> {
     /// Each forecast is a request; with more unfinished jobs no expected end is shown.
     const MAX_FORECAST_JOBS: usize = 32;
 
-    /// Waits for these jobs, which were read after transition `after`; returns their final states.
-    async fn run(mut self, jobs: Vec<Job>, after: i64) -> anyhow::Result<Vec<State>> {
+    /// Waits for these jobs, which were read after the event `after`; returns their final states.
+    async fn run(mut self, jobs: Vec<Job>, after: EventCursor) -> anyhow::Result<Vec<State>> {
         for job in jobs {
             if !job.terminal {
                 self.unfinished.insert(job.id, job.state);
@@ -155,7 +156,7 @@ impl JobWaiter<'_> {
             }
         }
         let client = &self.context.client;
-        let query = ListParams { after: Some(after), ..ListParams::default() };
+        let query = ListParams { after: Some(after.into()), ..ListParams::default() };
         let progress = self.progress.clone();
         let notify = |text: &str| progress.suspend(|| output::print_notice(text));
         let mut follower = EventFollower::new(client, query, &notify);

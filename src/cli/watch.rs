@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::event_follower::EventFollower;
 use super::{CommandContext, output, render};
 use crate::api::ListParams;
-use crate::job::{ProviderName, parse_label};
+use crate::job::{EventCursor, ProviderName, parse_label};
 
 #[derive(clap::Args)]
 pub(super) struct WatchArgs {
@@ -17,9 +17,9 @@ pub(super) struct WatchArgs {
     /// Transitions of jobs with this label; if repeated, all labels must match
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label)]
     labels: Vec<(String, String)>,
-    /// Begin after the transition with this number instead of now
-    #[arg(long, value_name = "SEQ")]
-    after: Option<i64>,
+    /// Begin after this cursor instead of now
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<EventCursor>,
 }
 
 pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
@@ -33,12 +33,12 @@ async fn print_events(context: &CommandContext, args: WatchArgs) -> anyhow::Resu
     // A number, not "now": otherwise a reconnection before the first event could miss transitions.
     let after = match args.after {
         Some(after) => after,
-        None => context.client.status().await?.newest_seq,
+        None => context.client.status().await?.newest_event,
     };
     let query = ListParams {
         provider: args.provider,
         labels: args.labels,
-        after: Some(after),
+        after: Some(after.into()),
         ..ListParams::default()
     };
     let notify = |text: &str| output::print_notice(text);

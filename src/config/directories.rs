@@ -4,7 +4,7 @@
 //! socket here, so that both agree. A directory comes from the service manager, else from an XDG
 //! variable, else from the system (root) or the home directory (any other user).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::User;
@@ -52,8 +52,8 @@ impl Directories {
             is_root: uid.is_root(),
             home: absolute("HOME").or_else(passwd_home),
             user_runtime: PathBuf::from(format!("/run/user/{}", uid.as_raw())),
-            systemd_state: var("STATE_DIRECTORY").and_then(first_of_list),
-            systemd_runtime: var("RUNTIME_DIRECTORY").and_then(first_of_list),
+            systemd_state: var("STATE_DIRECTORY").as_deref().and_then(first_of_list),
+            systemd_runtime: var("RUNTIME_DIRECTORY").as_deref().and_then(first_of_list),
             xdg_config: absolute("XDG_CONFIG_HOME"),
             xdg_state: absolute("XDG_STATE_HOME"),
             xdg_runtime: absolute("XDG_RUNTIME_DIR"),
@@ -114,8 +114,8 @@ impl Directories {
 }
 
 /// systemd separates several directories by colons.
-fn first_of_list(list: OsString) -> Option<PathBuf> {
-    std::env::split_paths(&list).next().filter(|path| path.is_absolute())
+fn first_of_list(list: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(list).next().filter(|path| path.is_absolute())
 }
 
 #[cfg(test)]
@@ -124,7 +124,9 @@ mod tests {
 
     const NOBODY: u32 = 4_000_000_000;
 
-    fn directories(uid: u32, env: &[(&str, &str)]) -> Directories {
+    type Env<'a> = &'a [(&'a str, &'a str)];
+
+    fn directories(uid: u32, env: Env<'_>) -> Directories {
         let var = |name: &str| {
             let value = env.iter().find(|(candidate, _)| *candidate == name);
             value.map(|(_, value)| OsString::from(value))
@@ -142,7 +144,7 @@ mod tests {
         ];
         let xdg = [("XDG_STATE_HOME", "/x"), ("XDG_RUNTIME_DIR", "/y"), ("HOME", "/h")];
         let invalid = [("XDG_STATE_HOME", "x"), ("XDG_RUNTIME_DIR", ""), ("HOME", "/h")];
-        let cases: [(u32, &[(&str, &str)], &str, &str); 8] = [
+        let cases: [(u32, Env<'_>, &str, &str); 8] = [
             (0, &[], "/var/lib/jobtrack", "/run/jobtrack"),
             (0, &[("HOME", "/root")], "/var/lib/jobtrack", "/run/jobtrack"),
             (0, &xdg, "/x/jobtrack", "/y/jobtrack"),
@@ -176,7 +178,7 @@ mod tests {
     #[test]
     fn the_user_config_file_comes_before_the_system_one() {
         let system = "/etc/jobtrack/config.toml";
-        let cases: [(u32, &[(&str, &str)], &[&str]); 4] = [
+        let cases: [(u32, Env<'_>, &[&str]); 4] = [
             (0, &[("HOME", "/root")], &[system]),
             (0, &[("XDG_CONFIG_HOME", "/c")], &["/c/jobtrack/config.toml", system]),
             (NOBODY, &[("XDG_CONFIG_HOME", "/c")], &["/c/jobtrack/config.toml", system]),

@@ -89,8 +89,13 @@ impl From<CommandError> for ApiError {
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
-        tracing::error!("cannot answer a request on the control socket: {error}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+        match &error {
+            ReadError::UnknownCursor { .. } => Self::bad_request(error.to_string()),
+            ReadError::Database(_) => {
+                tracing::error!("cannot answer a request on the control socket: {error}");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+            }
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Handlers of `/v1/history`, `/v1/jobs/{id}/history` and `/v1/events`.
 //!
-//! An event stream keeps only the number of its last transition and reads the following ones from the
+//! An event stream keeps only the cursor of its last transition and reads the following ones from the
 //! database after each commit. A slow client delays only its own stream, and a client that reconnects
-//! with that number misses nothing.
+//! with that cursor misses nothing.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) async fn history(
     State(app): State<AppState>,
     params: QueryParams,
 ) -> Result<Json<TransitionList>, ApiError> {
-    let (filter, _) = params.history_filter()?;
+    let filter = params.history_filter()?;
     history_page(&app, &filter).await
 }
 
@@ -39,7 +39,7 @@ pub(super) async fn job_history(
     Path(id): Path<String>,
     params: QueryParams,
 ) -> Result<Json<TransitionList>, ApiError> {
-    let (mut filter, _) = params.history_filter()?;
+    let mut filter = params.history_filter()?;
     let job = find_job(&app, parse_job_id(&id)?).await?;
     filter.job = Some(job.id);
     history_page(&app, &filter).await
@@ -51,7 +51,7 @@ async fn history_page(
 ) -> Result<Json<TransitionList>, ApiError> {
     let rows = app.reader.history(filter).await?;
     let full = rows.len() == filter.limit as usize;
-    let next = rows.last().map(|row| row.seq).filter(|_| full);
+    let next = rows.last().map(|row| row.cursor.clone()).filter(|_| full);
     Ok(Json(TransitionList {
         transitions: rows.into_iter().map(TransitionEvent::from).collect(),
         next_cursor: next,
@@ -64,25 +64,20 @@ pub(super) async fn stream_events(
     headers: HeaderMap,
     params: QueryParams,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
-    let (mut filter, after) = params.event_filter()?;
+    let mut filter = params.event_filter()?;
     // A browser's EventSource sends this header when it reconnects.
     let last_event_id = match headers.get("last-event-id").map(|value| value.to_str()) {
-        Some(Ok(text)) => Some(text.parse().map_err(|_| {
-            ApiError::bad_request("Last-Event-ID must be the number of a transition")
-        })?),
-        Some(Err(_)) => {
-            return Err(ApiError::bad_request("Last-Event-ID must be the number of a transition"));
-        }
+        Some(Ok(text)) => Some(
+            text.parse()
+                .map_err(|error| ApiError::bad_request(format!("Last-Event-ID: {error}")))?,
+        ),
+        Some(Err(_)) => return Err(ApiError::bad_request("Last-Event-ID must be ASCII text")),
         None => None,
     };
-    let newest = *app.newest_seq.borrow();
-    filter.after_seq = last_event_id.or(after).unwrap_or(newest);
-    if filter.after_seq > newest {
-        return Err(ApiError::bad_request(format!(
-            "after={} is beyond the newest transition, {newest}; the number may be from another database",
-            filter.after_seq
-        )));
-    }
+    let newest = app.newest_event.borrow().clone();
+    let after = last_event_id.or(filter.after).unwrap_or(newest);
+    app.reader.verify_cursor(&after).await?;
+    filter.after = Some(after);
     filter.limit = STREAM_PAGE_SIZE;
     let permit = app.acquire_waiter_permit()?;
     let pages = stream::unfold(Some(StreamCursor { app, filter, _permit: permit }), next_sse_page);
@@ -109,9 +104,9 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
         Some((page, None))
     };
     loop {
-        let newest = *app.newest_seq.borrow_and_update();
-        if newest > filter.after_seq {
-            filter.up_to_seq = Some(newest);
+        let newest = app.newest_event.borrow_and_update().clone();
+        if filter.after.as_ref() != Some(&newest) {
+            filter.up_to = Some(newest.clone());
             let rows = match app.reader.history(filter).await {
                 Ok(rows) => rows,
                 Err(error) => {
@@ -121,7 +116,8 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
             };
             let full = rows.len() == STREAM_PAGE_SIZE as usize;
             // A page that is not full ends at `newest`, whatever the filter left out.
-            filter.after_seq = rows.last().map(|row| row.seq).filter(|_| full).unwrap_or(newest);
+            let last = rows.last().map(|row| row.cursor.clone()).filter(|_| full);
+            filter.after = Some(last.unwrap_or(newest));
             if !rows.is_empty() {
                 let page = rows.into_iter().map(|row| Ok(to_sse_event(row))).collect();
                 return Some((page, Some(cursor)));
@@ -129,7 +125,7 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
             continue;
         }
         tokio::select! {
-            changed = app.newest_seq.changed() => {
+            changed = app.newest_event.changed() => {
                 if changed.is_err() {
                     return end("jobtrackd is shutting down");
                 }
@@ -141,7 +137,7 @@ async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<
 
 fn to_sse_event(row: TransitionRow) -> SseEvent {
     let event = TransitionEvent::from(row);
-    let sse = SseEvent::default().id(event.seq.to_string());
-    // Serialization of these types cannot fail; if it did, the event would still have its number.
+    let sse = SseEvent::default().id(event.cursor.to_string());
+    // Serialization of these types cannot fail; if it did, the event would still have its cursor.
     sse.clone().json_data(event).unwrap_or(sse)
 }

@@ -10,12 +10,13 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use nix::unistd::{Uid, User};
 use tokio::time::timeout_at;
 
 use crate::api::{
     AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job, JobList,
 };
-use crate::job::{JobId, Labels, ProviderName, SimilarityKeys, StoredJob};
+use crate::job::{AddedBy, JobId, Labels, ProviderName, SimilarityKeys, StoredJob};
 use crate::scheduler::{CommandError, JobSpec};
 
 use super::error::ApiError;
@@ -39,7 +40,9 @@ pub(super) async fn add(
             "{count} jobs in one request; at most {max} are allowed"
         )));
     }
-    let specs: Vec<_> = request.jobs.iter().map(|job| to_job_spec(job, peer)).collect();
+    let added_by = resolve_user(peer).await;
+    let specs: Vec<_> =
+        request.jobs.iter().map(|job| to_job_spec(job, added_by.as_ref())).collect();
     let valid_specs = specs.iter().filter_map(|job| job.as_ref().ok().cloned()).collect();
     let mut outcomes = app.handle.add(valid_specs).await?.into_iter();
     let jobs: Vec<_> = request
@@ -60,7 +63,7 @@ pub(super) async fn add(
                 id: registered.as_ref().map(|registered| registered.job.id),
                 provider: job.provider,
                 remote_id: job.remote_id,
-                state: registered.as_ref().map(|registered| registered.job.current_state.state),
+                state: registered.as_ref().map(|registered| registered.job.current_state.state()),
                 outcome: match registered {
                     Some(registered) if registered.is_new => AddOutcome::Added,
                     Some(_) => AddOutcome::Existing,
@@ -75,7 +78,16 @@ pub(super) async fn add(
     Ok((status, Json(AddResponse { jobs })).into_response())
 }
 
-fn to_job_spec(job: &AddRequestEntry, peer: Peer) -> Result<JobSpec, String> {
+/// The user at the other end of the connection. The lookup of the name may ask a directory service, so
+/// it runs where it may block; without an answer the name stays unknown.
+async fn resolve_user(peer: Peer) -> Option<AddedBy> {
+    let uid = peer.uid?;
+    let lookup = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await;
+    let user = lookup.ok().and_then(Result::ok).flatten().map(|user| user.name);
+    Some(AddedBy { uid, user })
+}
+
+fn to_job_spec(job: &AddRequestEntry, added_by: Option<&AddedBy>) -> Result<JobSpec, String> {
     let invalid_name = |error: crate::job::InvalidName| error.to_string();
     let give_up_after = job.give_up_after.as_deref().map(parse_duration).transpose()?;
     if give_up_after.is_some_and(|limit| !GIVE_UP_AFTER_RANGE.contains(&limit)) {
@@ -93,7 +105,7 @@ fn to_job_spec(job: &AddRequestEntry, peer: Peer) -> Result<JobSpec, String> {
             .transpose()
             .map_err(invalid_name)?
             .unwrap_or_default(),
-        added_by: peer.uid,
+        added_by: added_by.cloned(),
     })
 }
 
@@ -121,7 +133,7 @@ pub(super) async fn show(
         return Ok(Json(with_forecast(&app, job).await));
     };
     let _permit = app.acquire_waiter_permit()?;
-    let mut newest = app.newest_seq.clone();
+    let mut newest = app.newest_event.clone();
     let deadline =
         app.daemon_info.clock.tokio_instant(app.daemon_info.clock.monotonic_now().plus(wait));
     loop {
@@ -141,8 +153,8 @@ pub(super) async fn show(
     }
 }
 
-/// Adds the forecast of an unfinished job. The forecast is left out if the scheduler fails to give
-/// one: the job itself is the answer.
+/// Adds the forecast of an unfinished job. The forecast is omitted if the scheduler does not return
+/// one in time: the request is for the job.
 async fn with_forecast(app: &AppState, job: Job) -> Job {
     let forecast =
         if job.terminal { None } else { app.handle.forecast(job.id).await.ok().flatten() };
@@ -157,7 +169,7 @@ pub(super) async fn untrack(
 ) -> Result<Json<Job>, ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
-    if !job.current_state.state.is_terminal() {
+    if !job.current_state.state().is_terminal() {
         let by = peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
         app.handle.untrack(job, format!("untracked on request{by}")).await?;
     }
@@ -183,7 +195,7 @@ pub(super) async fn cancel(
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
-    let state = job.current_state.state;
+    let state = job.current_state.state();
     if state.is_terminal() {
         return Err(ApiError::job_finished(format!(
             "job {id} is finished ({state}) and cannot be cancelled"

@@ -31,7 +31,7 @@ use tower::ServiceExt;
 
 use crate::api::ReloadResponse;
 use crate::clock::Clock;
-use crate::job::UtcTime;
+use crate::job::{EventCursor, UtcTime};
 use crate::scheduler::SchedulerHandle;
 use crate::store::Reader;
 
@@ -50,7 +50,7 @@ pub struct AppState {
     /// Reads the database.
     pub reader: Reader,
     /// The number of the newest committed transition.
-    pub newest_seq: watch::Receiver<i64>,
+    pub newest_event: watch::Receiver<EventCursor>,
     /// Requests a reload from the daemon.
     pub reload_tx: mpsc::Sender<ReloadReplySender>,
     /// Facts that do not change while the daemon runs.
@@ -109,7 +109,7 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// At shutdown, for requests in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Serves requests until `app.shutdown`, then waits up to [`DRAIN_TIMEOUT`] for those in progress.
+/// Serves requests until `app.shutdown`, then waits a few seconds for those in progress.
 pub async fn serve(socket: ControlSocket, app: AppState) {
     let shutdown = app.shutdown.clone();
     let router = routes(app);

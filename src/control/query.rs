@@ -57,17 +57,16 @@ impl QueryParams {
         Ok(filter)
     }
 
-    /// The filter and the parameter `after`, if present.
-    pub(super) fn history_filter(self) -> Result<(HistoryFilter, Option<i64>), ApiError> {
+    /// The filter of a page of the history.
+    pub(super) fn history_filter(self) -> Result<HistoryFilter, ApiError> {
         let mut filter = HistoryFilter { limit: DEFAULT_LIMIT, ..HistoryFilter::default() };
-        let mut after = None;
         for (key, value) in self.0 {
             match key.as_str() {
                 "state" => filter.states.push(parse_parameter(&key, &value)?),
                 "provider" => filter.provider = Some(parse_parameter(&key, &value)?),
                 "label" => filter.labels.push(parse_label_parameter(&value)?),
                 "since" => filter.observed_since = Some(parse_time(&value)?),
-                "after" => after = Some(parse_parameter(&key, &value)?),
+                "after" => filter.after = Some(parse_parameter(&key, &value)?),
                 "limit" => filter.limit = parse_limit(&value)?,
                 _ => {
                     return Err(unknown_parameter(
@@ -77,12 +76,11 @@ impl QueryParams {
                 }
             }
         }
-        filter.after_seq = after.unwrap_or(0);
-        Ok((filter, after))
+        Ok(filter)
     }
 
-    /// The filter of an event stream and the parameter `after`, if present.
-    pub(super) fn event_filter(self) -> Result<(HistoryFilter, Option<i64>), ApiError> {
+    /// The filter of an event stream.
+    pub(super) fn event_filter(self) -> Result<HistoryFilter, ApiError> {
         const ALLOWED: [&str; 4] = ["state", "provider", "label", "after"];
         match self.0.iter().find(|(key, _)| !ALLOWED.contains(&key.as_str())) {
             Some((key, _)) => Err(unknown_parameter(key, &ALLOWED.join(", "))),

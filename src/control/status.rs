@@ -7,11 +7,11 @@ use tokio::sync::oneshot;
 
 use crate::api::{
     ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
-    ReloadResponse,
+    ReloadResponse, StoreStatus,
 };
 use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName};
 use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
-use crate::store::{ForgetDurations, SCHEMA_VERSION, sqlite_version};
+use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
 use super::AppState;
 use super::convert::rounded_seconds;
@@ -23,16 +23,18 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
     let snapshot = app.handle.snapshot();
     Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        sqlite_version: sqlite_version(),
-        schema_version: SCHEMA_VERSION,
         pid: std::process::id(),
         started_at: app.daemon_info.started_at,
-        database: app.daemon_info.database.display().to_string(),
-        newest_seq: *app.newest_seq.borrow(),
+        store: StoreStatus {
+            engine: engine_description(),
+            location: app.daemon_info.database.display().to_string(),
+            schema_version: SCHEMA_VERSION,
+            size_bytes: snapshot.store_health.size_bytes,
+        },
+        newest_event: app.newest_event.borrow().clone(),
         degraded_reasons: snapshot.degraded_reasons(),
         active_jobs: snapshot.providers.iter().map(|provider| provider.report.active_jobs).sum(),
         unwritten_changes: snapshot.unwritten_changes,
-        wal_bytes: snapshot.wal_bytes,
         providers: snapshot
             .providers
             .iter()

@@ -1,5 +1,7 @@
-//! `jobtrackd --check`: the settings in force, the source of each, and what a start would do; changes
-//! nothing and asks nobody.
+//! `jobtrackd --check`: prints the effective settings, the source of each, and pending migrations.
+//!
+//! Builds the providers and checks the socket's settings as a start does, and fails as a start would.
+//! It changes nothing and sends no request to a provider.
 
 use std::io::Write;
 
@@ -12,10 +14,10 @@ use crate::store::pending_migrations;
 use super::exit::ExitError;
 use super::providers;
 
-/// Prints the report; fails as a start would.
+/// Prints the report, then checks what a start needs.
 pub(super) async fn check_config(loaded: &LoadedConfig) -> Result<(), ExitError> {
     let pending = pending_migrations(&loaded.config.store.path).await?;
-    print_report(loaded, &pending).context("cannot print").map_err(ExitError::io)?;
+    print_report(loaded, &pending).context("cannot write to stdout").map_err(ExitError::io)?;
     providers::build_providers(&loaded.config)?;
     control::check_socket_config(&loaded.config.control)?;
     Ok(())

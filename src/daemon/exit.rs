@@ -1,5 +1,7 @@
-//! Which error ends the process with which code (sysexits.h): 65 and 78 say that a restart does not
-//! help, 74 that it may.
+//! The exit code for each fatal error, as in sysexits.h.
+//!
+//! 65 (database) and 78 (config) mean that a restart does not help, and `jobtrackd.service` does not
+//! restart after them. After 74 (disk, socket) a restart may help.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,7 +12,7 @@ use crate::provider::BuildError;
 use crate::scheduler::SchedulerError;
 use crate::store::{OpenError, WriteError};
 
-/// The end of the process, badly.
+/// An error that ends the process.
 #[derive(Debug)]
 pub(super) struct ExitError {
     code: u8,
@@ -30,7 +32,7 @@ impl ExitError {
         Self { code: 78, error }
     }
 
-    /// Tells why on stderr, whatever became of the log.
+    /// Prints the error to stderr, because the log may not work.
     pub(super) fn report(self) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "jobtrackd: {:#}", self.error);
         ExitCode::from(self.code)

@@ -1,5 +1,6 @@
-//! Where the log goes: to the journal if our stderr is the journal's, so that fields stay fields;
-//! else to stderr.
+//! Logging: to the journal of systemd if stderr is connected to it, else to stderr as text.
+//!
+//! The journal receives the fields of a log event as fields, so that `journalctl` can filter by them.
 
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
@@ -8,10 +9,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The cron library tells of its own doings at `info`.
+/// tokio-cron-scheduler logs its internals at `info`.
 const DEFAULT_FILTER: &str = "info,tokio_cron_scheduler=warn";
 
-/// Starts logging, at `info` or what `RUST_LOG` says.
+/// Starts logging, at the levels that `RUST_LOG` sets, else at `info`.
 pub(super) fn init() {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
@@ -22,7 +23,7 @@ pub(super) fn init() {
         registry.with(journal.with_field_prefix(None)).init();
         return;
     }
-    // It would complain on the very stderr that is closed, and panic.
+    // An error of logging would be printed to stderr; if stderr is closed, that panics.
     let text = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
@@ -31,7 +32,8 @@ pub(super) fn init() {
     registry.with(text).init();
 }
 
-/// systemd.exec(5): `$JOURNAL_STREAM` holds device and inode of the journal's stream.
+/// `$JOURNAL_STREAM` holds the device and inode of the stream to the journal: systemd.exec(5). A
+/// redirected stderr has others.
 fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(stderr) = std::fs::metadata("/dev/stderr") else { return false };

@@ -1,4 +1,4 @@
-//! The running housekeeping, started anew when its settings change.
+//! Starts the maintenance of the database, and restarts it when a reload changes its settings.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -7,7 +7,6 @@ use crate::config::MaintenanceConfig;
 use crate::maintenance::MaintenanceScheduler;
 use crate::store::{MaintenanceTask, Reader};
 
-/// Holds the housekeeping that is in force.
 #[derive(Debug)]
 pub(super) struct MaintenanceRunner {
     reader: Reader,
@@ -20,7 +19,7 @@ impl MaintenanceRunner {
         Self { reader, tasks, current_run: CancellationToken::new() }
     }
 
-    /// One with these settings, to be started.
+    /// Builds the maintenance with these settings, for [`Self::start`].
     pub(super) async fn prepare(
         &self,
         config: &MaintenanceConfig,
@@ -30,15 +29,17 @@ impl MaintenanceRunner {
             .map_err(|error| error.to_string())
     }
 
-    /// Ends the one that runs and starts this one. Without housekeeping the daemon does its work all
-    /// the same, so a failure is only told.
-    pub(super) fn start(&mut self, new: MaintenanceScheduler) {
+    /// Replaces the running maintenance. Its failure is only logged, because the daemon can track
+    /// jobs without it.
+    pub(super) fn start(&mut self, maintenance: MaintenanceScheduler) {
         self.current_run.cancel();
         self.current_run = CancellationToken::new();
         let shutdown = self.current_run.clone();
         tokio::spawn(async move {
-            if let Err(error) = new.run(shutdown).await {
-                tracing::error!("there is no housekeeping, everything else goes on: {error}");
+            if let Err(error) = maintenance.run(shutdown).await {
+                tracing::error!(
+                    "maintenance of the database has stopped; jobs are tracked as before: {error}"
+                );
             }
         });
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::job::{ProviderName, UtcTime};
 use crate::scheduler::SchedulerSnapshot;
-use crate::store::{Batch, ProviderRename, WriteError, Writer};
+use crate::store::{ProviderRename, WriteError, Writer};
 
 /// Each previous name with the provider that claims it. The validation of the config makes sure
 /// that no two providers claim the same name.
@@ -29,16 +29,20 @@ pub(super) async fn rename_at_start(
     if provider_renames.is_empty() {
         return Ok(PreviousNames::new());
     }
-    let batch = Batch { provider_renames, written_at: Some(now), ..Batch::default() };
-    let report = writer.write(&batch).await?;
-    for renamed in &report.applied_renames {
-        tracing::info!("{renamed}");
+    match writer.rename_providers(&provider_renames, now).await? {
+        Ok(applied) => {
+            for renamed in &applied {
+                tracing::info!("{renamed}");
+            }
+            Ok(previous_names(config))
+        }
+        Err(conflict) => {
+            tracing::error!(
+                "{conflict}; then restart jobtrackd: until then these jobs are not polled"
+            );
+            Ok(PreviousNames::new())
+        }
     }
-    if let Some(conflict) = report.rename_conflict {
-        tracing::error!("{conflict}; then restart jobtrackd: until then these jobs are not polled");
-        return Ok(PreviousNames::new());
-    }
-    Ok(previous_names(config))
 }
 
 /// The renames of a reloaded config that are left to the next start, one line each, with the number

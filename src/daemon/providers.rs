@@ -1,6 +1,5 @@
-//! Builds the providers of a configuration, and the tracker's settings for each.
-//!
-//! Called at a start, on a reload and by `jobtrackd --check`. Building reads the secrets.
+//! Builds the configured providers, each with the tracker's settings for it. A start, a reload and
+//! `jobtrackd --check` use it.
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName};
@@ -9,7 +8,7 @@ use crate::provider::{self, BuildError};
 use crate::scheduler::{ConfiguredProvider, Providers};
 use crate::tracker::{PollPolicy, ProviderSettings};
 
-/// Builds all providers; reads their secrets.
+/// Builds all providers of the config, which reads their secrets.
 pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, provider_config)| {
         let provider = provider::build(name, provider_config, config.store.statement)?;

@@ -1,4 +1,7 @@
-//! Reading the config again, on SIGHUP or on request. A config that cannot be used changes nothing.
+//! Reload of the config and the secrets, on SIGHUP or by `jobtrack reload`.
+//!
+//! An unusable config changes nothing. Settings that only a start can apply are reported with each
+//! reload until a restart.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,13 +16,13 @@ use super::maintenance_runner::MaintenanceRunner;
 use super::provider_rename::{PreviousNames, pending_renames};
 use super::providers;
 
-/// How the config was found. It holds the environment, and in it perhaps a key: no `Debug`.
+/// Where the config comes from. The environment may hold a secret, so this has no `Debug`.
 pub(super) struct ConfigSource {
     file: Option<PathBuf>,
     environment: BTreeMap<String, String>,
 }
 
-/// The config in force, and what it is in force on.
+/// The effective config, and what a reload applies a new one to.
 pub(super) struct ConfigReloader {
     source: ConfigSource,
     current: Config,
@@ -33,12 +36,12 @@ impl ConfigSource {
         Self { file, environment }
     }
 
-    /// Reads the configuration.
+    /// Reads the config again.
     pub(super) fn load(&self) -> Result<LoadedConfig, ConfigError> {
         config::load(self.file.as_deref(), &self.environment, &provider::kind_schemas())
     }
 
-    /// Puts `current` in force where nothing else has done so yet.
+    /// Starts the maintenance with the config of the start.
     pub(super) async fn activate(
         self,
         current: Config,
@@ -53,7 +56,8 @@ impl ConfigSource {
 }
 
 impl ConfigReloader {
-    /// Reads config and secrets again and puts them in force; says what changed, or what is wrong.
+    /// Reads config and secrets again and applies them. Returns what changed, or why nothing did, and
+    /// logs it.
     pub(super) async fn reload(
         &mut self,
         handle: &SchedulerHandle,
@@ -63,7 +67,7 @@ impl ConfigReloader {
         match &result {
             Ok(answer) => tracing::info!("config reloaded: {}", summary(answer)),
             Err(error) => {
-                tracing::error!("config not reloaded; the old one stays in force: {error}");
+                tracing::error!("config not reloaded; the old one stays in effect: {error}");
             }
         }
         systemd::notify_ready(handle);
@@ -74,7 +78,7 @@ impl ConfigReloader {
         let loaded = self.source.load();
         let new = loaded.map_err(|error| error.to_string())?.config;
         let providers = providers::build_providers(&new).map_err(|error| error.to_string())?;
-        // What can fail comes before what takes effect.
+        // All steps that can fail come before the first one that has an effect.
         let maintenance = if self.current.maintenance == new.maintenance {
             None
         } else {
@@ -93,7 +97,8 @@ impl ConfigReloader {
         let mut answer = diff_configs(&self.current, &new);
         let renames = pending_renames(&self.previous_names, &new, &handle.snapshot());
         answer.needs_restart.extend(renames);
-        // What needs a restart stays as it is, so that the next reload says so again.
+        // Settings that need a restart keep their old values, so that the next reload reports them
+        // again.
         self.current = Config {
             store: StoreConfig { path: self.current.store.path.clone(), ..new.store },
             control: self.current.control.clone(),
@@ -103,11 +108,11 @@ impl ConfigReloader {
     }
 }
 
-/// What changed, on one line.
+/// The changes on one line, for the log.
 fn summary(answer: &ReloadResponse) -> String {
     let needs_restart = answer.needs_restart.iter().map(|what| format!("needs a restart: {what}"));
     let lines: Vec<_> = answer.changed.iter().cloned().chain(needs_restart).collect();
-    if lines.is_empty() { "nothing changed".to_owned() } else { lines.join("; ") }
+    if lines.is_empty() { "no setting changed".to_owned() } else { lines.join("; ") }
 }
 
 fn diff_configs(old: &Config, new: &Config) -> ReloadResponse {
@@ -126,7 +131,7 @@ fn diff_configs(old: &Config, new: &Config) -> ReloadResponse {
         }
     }
     for name in old.providers.keys().filter(|name| !new.providers.contains_key(name)) {
-        changed.push(format!("provider {name} removed; its jobs wait"));
+        changed.push(format!("provider {name} removed; its jobs are not polled"));
     }
     let mut needs_restart = Vec::new();
     if old.store.statement != new.store.statement {

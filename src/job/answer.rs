@@ -1,5 +1,7 @@
-//! What a poll brings back. Made by the providers, read by the tracker: the one type that stands
-//! between a provider's words and our rules.
+//! The answer to a request: an observation of a job or a list page, or an error, with rate limits.
+//!
+//! Each provider converts the responses of its service to these types, and the tracker decides on them
+//! alone. No module above a provider sees a response body.
 
 use std::time::Duration;
 
@@ -27,89 +29,98 @@ impl<T> Answer<T> {
     }
 }
 
-/// What a good answer said of a job.
+/// What a successful answer reports about a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
-    /// Its meaning.
     pub state: ObservedState,
-    /// The provider's word for the state, verbatim.
+    /// The provider's state, verbatim.
     pub provider_state: String,
-    /// The provider's own times.
     pub times: ProviderTimes,
-    /// Why, in the provider's words: a failure's text.
+    /// The reason for the state, in the provider's words; for example the text of a failure.
     pub message: Option<String>,
-    /// The time by which the provider's list of jobs is parted, where it has one.
+    /// The time by which the provider's list request selects jobs, if there is such a request.
     pub list_time: Option<UtcTime>,
-    /// Which past runs it is like.
     pub similarity_keys: SimilarityKeys,
-    /// How long it took, where the provider tells that rather than times.
+    /// The duration of the job, if the provider reports a duration instead of times.
     pub reported_duration: Option<Duration>,
-    /// What else the answer told and the documents name, under the provider's field names.
+    /// What the job runs, by the provider's name for it: a Dune query's number, a DataArts script, a
+    /// DLI queue.
+    pub source: Option<String>,
+    /// What the run cost, in the provider's credits (Dune: `execution_cost_credits`).
+    pub credits: Option<f64>,
+    /// Other documented fields of the answer, under the provider's field names.
     pub detail: Map<String, Value>,
 }
 
-/// A page of a provider's list: the jobs with a `listed_at` in a window that stays as it is while
-/// the list moves.
+/// A request for one page of a provider's list: the jobs whose `list_time` lies in a fixed window, so
+/// that new jobs do not shift the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListWindow {
-    /// The window's beginning, included.
+    /// Whether the service includes the bounds is not documented, so callers add a margin.
     pub from: UtcTime,
-    /// Its end, included.
     pub to: UtcTime,
-    /// From 1.
+    /// Counts from 1.
     pub page: u32,
 }
 
 impl ListWindow {
-    /// Jobs on one page, at most.
+    /// The maximum number of jobs on a page.
     pub const PAGE_SIZE: u32 = 100;
-    /// No list goes further.
+    /// The last page that is ever requested.
     pub const MAX_PAGE: u32 = 100;
 }
 
-/// What a page told. A job that is not on it may be there all the same.
+/// One page of a provider's list. A job that is missing from the page may still exist.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListPage {
-    /// Each a full answer for its job; rows that cannot be read are left out.
+    /// Complete observations; rows that cannot be parsed are left out.
     pub jobs: Vec<(RemoteId, Observation)>,
-    /// Rows on all pages of the window.
+    /// The number of rows on all pages of the window.
     pub total_count: u64,
 }
 
-/// The provider's own times of a job; never bent to our clock.
+/// The times that the provider reports for a job, by the provider's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProviderTimes {
-    /// When the provider took it.
     pub submitted_at: Option<UtcTime>,
-    /// When it began to run.
     pub started_at: Option<UtcTime>,
-    /// When it was over.
     pub ended_at: Option<UtcTime>,
-    /// When its result goes.
+    /// When the provider deletes the result.
     pub expires_at: Option<UtcTime>,
 }
 
-/// What an answer tells of a provider's limits; all of it may be absent.
+impl ProviderTimes {
+    /// These times, and `older` ones where these are absent.
+    #[must_use]
+    pub fn or(self, older: Self) -> Self {
+        Self {
+            submitted_at: self.submitted_at.or(older.submitted_at),
+            started_at: self.started_at.or(older.started_at),
+            ended_at: self.ended_at.or(older.ended_at),
+            expires_at: self.expires_at.or(older.expires_at),
+        }
+    }
+}
+
+/// The rate limits that an answer announces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateLimitInfo {
-    /// Do not ask before this has passed (`Retry-After`); unclamped.
+    /// `Retry-After`, not clamped.
     pub retry_after: Option<Duration>,
-    /// Requests allowed in a window (`RateLimit-Policy`).
+    /// The quota of a window (`RateLimit-Policy`).
     pub quota: Option<RateLimitQuota>,
-    /// Requests left in the window, and the time until it is renewed (`RateLimit`).
+    /// The requests left in the window, and the time until the window is renewed (`RateLimit`).
     pub remaining: Option<(u32, Duration)>,
 }
 
-/// An announced limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimitQuota {
-    /// This many requests…
     pub requests: u32,
-    /// …in a window of this length, never zero.
+    /// Never zero.
     pub window: Duration,
 }
 
-/// A failed request. It never changes a job's state.
+/// A failed request. A single failure never changes a job's state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ProviderError {

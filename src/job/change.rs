@@ -1,5 +1,7 @@
-//! What passes between the tracker and the store: a job as it is loaded, a change of it as it is
-//! written, and the bookkeeping of its polls. Plain data; the store adds no meaning of its own.
+//! The data that the tracker and the store exchange: stored jobs, changes, poll records, outages and
+//! anomalies.
+//!
+//! The tracker decides what a change contains; the store writes it unchanged or rejects it whole.
 
 use std::time::Duration;
 
@@ -10,106 +12,100 @@ use super::state::State;
 use super::time::UtcTime;
 use super::transition::{CurrentState, Transition};
 
-/// A job that somebody asks us to track.
+/// A job to register.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// Whose job it is.
     pub provider: ProviderName,
-    /// The provider's kind, a word of the `jobs` view.
+    /// The provider's kind, a column of the view `jobs`.
     pub kind: &'static str,
-    /// Its name there.
     pub remote_id: RemoteId,
-    /// The user's marks.
     pub labels: Labels,
-    /// Its own limit of patience, if it has one.
+    /// Replaces the limit of the provider.
     pub give_up_after: Option<Duration>,
-    /// Which past runs it is like, if its user said so.
+    /// Provided by the user, if at all.
     pub similarity_keys: SimilarityKeys,
-    /// The uid of who asked.
-    pub added_by: Option<u32>,
-    /// When.
+    /// The user that added the job, if the operating system names the peer of the connection.
+    pub added_by: Option<AddedBy>,
     pub registered_at: UtcTime,
 }
 
-/// A job as the store knows it and the tracker needs it.
+/// The user that added a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedBy {
+    /// The user's number.
+    pub uid: u32,
+    /// The user's name; `None` if the user database does not have that number.
+    pub user: Option<String>,
+}
+
+/// What the tracker needs of a job in the store.
 #[derive(Debug, Clone)]
 pub struct StoredJob {
-    /// Our number.
     pub id: JobId,
-    /// Whose job it is.
     pub provider: ProviderName,
-    /// Its name there.
     pub remote_id: RemoteId,
-    /// Where it stands.
     pub current_state: CurrentState,
-    /// When it was registered.
     pub registered_at: UtcTime,
-    /// Its own limit of patience.
+    /// Replaces the limit of the provider.
     pub give_up_after: Option<Duration>,
-    /// When it was to be asked next.
     pub next_poll_at: Option<UtcTime>,
-    /// Polls so far, failed ones included.
+    /// Includes failed polls.
     pub polls: u32,
-    /// Failed polls so far.
     pub failed_polls: u32,
-    /// Its place in the provider's list, if that has one.
+    /// See [`super::Observation::list_time`].
     pub list_time: Option<UtcTime>,
-    /// Which past runs it is like.
     pub similarity_keys: SimilarityKeys,
-    /// The provider's times.
     pub times: ProviderTimes,
 }
 
-/// A job's move: its rows, and what stands of it afterwards.
+/// A change of one job, to be committed as a whole.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Whose.
     pub job: JobId,
-    /// The state in which the store must find it, or nothing is written…
+    /// The store rejects the change if the job is in another state…
     pub expected_state: State,
-    /// …and the provider's word for that: a change may be of the word alone.
+    /// …or has another provider state, which may be all that changes.
     pub expected_provider_state: Option<Box<str>>,
-    /// The rows, in order, never empty.
+    /// In order, never empty.
     pub transitions: Vec<Transition>,
-    /// What stands of it after them.
+    /// The state after the transitions.
     pub new_state: CurrentState,
-    /// The bookkeeping of the poll that told it; none if no poll did.
+    /// The record of the poll that caused the change; none if no poll did.
     pub poll_record: Option<PollRecord>,
-    /// What its end teaches of those like it; none if it is not over, or teaches nothing.
+    /// The duration of the job; none if the job has not ended or its duration is unknown.
     pub duration_sample: Option<DurationSample>,
 }
 
-/// The bookkeeping of a job's polls: nothing that the history depends on.
+/// The result of the last poll of a job, apart from transitions. A lost record does not affect the
+/// history.
 #[derive(Debug, Clone)]
 pub struct PollRecord {
-    /// Whose.
     pub job: JobId,
-    /// The state in which the store must find it, or the note is dropped.
+    /// The store drops the record if the job is in another state.
     pub expected_state: State,
-    /// When the last poll's answer was in.
+    /// When the answer to the last poll was complete.
     pub last_polled_at: UtcTime,
-    /// When the next poll is due.
+    /// None if the job is terminal.
     pub next_poll_at: Option<UtcTime>,
-    /// When the request of the last good answer was sent.
+    /// When the request of the last successful poll was sent.
     pub last_success_sent_at: Option<UtcTime>,
-    /// Polls so far, failed ones included.
+    /// Includes failed polls.
     pub polls: u32,
-    /// Failed polls so far.
     pub failed_polls: u32,
-    /// Why the last poll failed; none if it did not.
+    /// None if the last poll succeeded.
     pub last_poll_error: Option<String>,
-    /// What the last good answer told, if it told something new.
+    /// None if the metadata did not change.
     pub metadata: Option<Metadata>,
 }
 
 impl Change {
-    /// Adds what an older note told and is not written yet.
+    /// Merges an older record of the same job that is not written yet.
     pub fn merge_older_record(&mut self, older: PollRecord) {
         let record = match self.poll_record.take() {
             Some(newer) => newer.with_older_metadata(Some(older)),
             None => PollRecord { expected_state: self.expected_state, ..older },
         };
-        let is_terminal = self.new_state.state.is_terminal();
+        let is_terminal = self.new_state.state().is_terminal();
         self.poll_record = Some(PollRecord {
             next_poll_at: record.next_poll_at.filter(|_| !is_terminal),
             ..record
@@ -118,7 +114,7 @@ impl Change {
 }
 
 impl PollRecord {
-    /// This note, with what `older` told if it tells nothing itself.
+    /// This record, with the metadata of `older` if this record has none.
     #[must_use]
     pub fn with_older_metadata(self, older: Option<Self>) -> Self {
         let metadata = self.metadata.or_else(|| older.and_then(|older| older.metadata));
@@ -126,56 +122,53 @@ impl PollRecord {
     }
 }
 
-/// The changing facts of an answer that are no transition.
+/// The facts in an answer that may change without a transition.
 #[derive(Debug, Clone)]
 pub struct Metadata {
-    /// The provider's times.
     pub times: ProviderTimes,
-    /// Why, in the provider's words.
+    /// The reason for the state.
     pub message: Option<String>,
-    /// Its place in the provider's list, if that has one.
+    /// See [`super::Observation::list_time`].
     pub list_time: Option<UtcTime>,
-    /// Which past runs it is like.
     pub similarity_keys: SimilarityKeys,
-    /// A JSON object, as text.
+    /// What the job runs: see [`Observation::source`](super::Observation::source).
+    pub source: Option<String>,
+    /// What the run cost: see [`Observation::credits`](super::Observation::credits).
+    pub credits: Option<f64>,
+    /// The duration of the run, if the provider reports one.
+    pub reported_duration: Option<Duration>,
+    /// A JSON object as text.
     pub detail: String,
 }
 
-/// The beginning or the end of a time in which a provider could not be asked.
+/// The begin or the end of a time during which polls of a provider fail or are paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
-    /// Whose.
     pub provider: ProviderName,
-    /// Which of the two.
     pub edge: OutageEdge,
 }
 
-/// One end of an outage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutageEdge {
-    /// With the first of the failed polls.
     Began {
-        /// When that was.
+        /// The time of the first failed poll.
         at: UtcTime,
-        /// What it said.
+        /// The last error before the outage was recorded.
         reason: String,
     },
-    /// With the first good answer.
     Ended {
-        /// When that was.
+        /// The time of the first successful answer.
         at: UtcTime,
-        /// Failed polls since it began, or since we started.
+        /// Failed polls since the outage began, or since the daemon started.
         failed_polls: u32,
     },
 }
 
-/// A contradiction that is recorded beside the history.
+/// A contradiction that is recorded without changing the history.
 #[derive(Debug, Clone)]
 pub struct Anomaly {
-    /// Whose.
     pub job: JobId,
-    /// When we noticed.
+    /// When the contradiction was noticed.
     pub at: UtcTime,
-    /// What.
     pub description: String,
 }

@@ -91,8 +91,8 @@ impl ConnectionCheck {
             "times in the history are wrong by as much"
         };
         format!(
-            "this machine's clock is {minutes} minutes {side} the service's: {consequence}; set the \
-             clock and keep it synchronized (timedatectl set-ntp true)"
+            "the clock of this machine is {minutes} minutes {side} the service's clock: \
+             {consequence}; synchronize the clock (timedatectl set-ntp true)"
         )
     }
 }
@@ -102,38 +102,37 @@ impl FindingKind {
         match self {
             Self::Ok => None,
             Self::InvalidCredentials => Some(
-                "the service rejects the credentials: put valid ones where api_key (Dune) or auth \
-                 (DLI, DataArts) points to, then run `jobtrack reload`; a Huawei token expires after \
-                 a day and is valid in its own region only, and Huawei locks an access key for five \
-                 minutes after several rejected requests",
+                "the service rejected the credential: store a valid one where api_key (Dune) or auth \
+                 (DLI, DataArts) points, then run `jobtrack reload`; a Huawei token expires after a \
+                 day and is valid in one region only, and a key that was rejected several times in \
+                 a row is locked for five minutes",
             ),
             Self::PermissionDenied => Some(
-                "the credentials are valid but not sufficient: give the user the right to read jobs, \
+                "the credential is valid but lacks permission: give its user the right to read jobs, \
                  check project_id and workspace_id, then run `jobtrack reload`",
             ),
             Self::WrongEndpoint => Some(
-                "another server than the service answers at this address: check base_url and region, \
-                 and whether a proxy or a login page intercepts the request; then run `jobtrack reload`",
+                "the response does not come from the service: check base_url and region, and whether \
+                 a proxy or a login page intercepts requests; then run `jobtrack reload`",
             ),
             Self::Unreachable => Some(
-                "the service does not answer: check the host in base_url (or region), this machine's \
-                 DNS, network and firewall, and, if the error is about a certificate, the package \
-                 ca-certificates",
+                "no response: check the host in base_url (or region) and the DNS, network and \
+                 firewall of this machine; for a certificate error check ca-certificates",
             ),
             Self::RateLimited => Some(
-                "too many requests, perhaps by another program: lower requests_per_minute, or wait a \
-                 minute and check again",
+                "too many requests, possibly by other programs: lower requests_per_minute, or wait \
+                 a minute and repeat the check",
             ),
             Self::QuotaExceeded => Some(
-                "the account's allowance is used up: wait for its next period or raise it, then run \
-                 `jobtrack reload`",
+                "the quota of the account is exhausted: wait for the next period or raise the quota, \
+                 then run `jobtrack reload`",
             ),
-            Self::ServiceError => {
-                Some("the service reports an error of its own: check again later")
+            Self::ServiceError => Some(
+                "the service reported an internal error: repeat the check later; no setting is wrong",
+            ),
+            Self::UnrecognizedAnswer => {
+                Some("the response was not recognized: check base_url, project_id and workspace_id")
             }
-            Self::UnrecognizedAnswer => Some(
-                "the answer is not one of this service: check base_url, project_id and workspace_id",
-            ),
         }
     }
 }
@@ -154,7 +153,7 @@ mod tests {
             (FindingKind::WrongEndpoint, &["base_url", "region", "proxy"]),
             (FindingKind::Unreachable, &["base_url", "DNS", "ca-certificates"]),
             (FindingKind::RateLimited, &["requests_per_minute"]),
-            (FindingKind::QuotaExceeded, &["allowance"]),
+            (FindingKind::QuotaExceeded, &["quota"]),
             (FindingKind::ServiceError, &["later"]),
             (FindingKind::UnrecognizedAnswer, &["base_url", "project_id"]),
         ];

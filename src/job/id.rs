@@ -1,5 +1,7 @@
-//! The names of things: job numbers, provider names, remote ids, labels. Made only by functions
-//! that check them, so that what holds one needs no check; used by every room above.
+//! Identifiers: job ids, provider names, remote ids, job references and labels.
+//!
+//! A value of these types is valid: each can only be constructed by a function that checks it. Only
+//! [`JobId`] has no invalid values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text cannot be a name; its text says what is allowed.
+/// The text is not a valid name; the message says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidName(String);
@@ -18,7 +20,7 @@ impl InvalidName {
     }
 }
 
-/// Our number of a job. Never used twice in one database.
+/// The number of a job, unique in a database for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub i64);
@@ -29,13 +31,12 @@ impl fmt::Display for JobId {
     }
 }
 
-/// The name of a configured provider, `[a-z][a-z0-9_]*`, 64 characters at most.
+/// The name of a configured provider: `[a-z][a-z0-9_]*`, at most 64 characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProviderName(String);
 
 impl ProviderName {
-    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -52,14 +53,14 @@ impl TryFrom<String> for ProviderName {
             Ok(Self(text))
         } else {
             Err(InvalidName(format!(
-                "provider name {text:?} must be a lower-case letter, then lower-case letters, \
-                 digits or _, 64 at most"
+                "provider name {text:?} must begin with a lower-case letter, followed by lower-case \
+                 letters, digits or _; at most 64 characters"
             )))
         }
     }
 }
 
-/// The provider's own name for a job: 1 to 512 bytes without white space or control characters.
+/// The id of a job at its provider: 1 to 512 bytes without white space or control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RemoteId(String);
@@ -67,7 +68,6 @@ pub struct RemoteId(String);
 impl RemoteId {
     const MAX_BYTES: usize = 512;
 
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -94,10 +94,10 @@ impl TryFrom<String> for RemoteId {
     }
 }
 
-/// The two ways in which a user names a job.
+/// A user's reference to a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum JobRef {
-    /// Our number: all digits.
+    /// Digits only.
     Id(JobId),
     /// `PROVIDER/REMOTE_ID`; the text before the first slash is the provider.
     Remote(ProviderName, RemoteId),
@@ -130,22 +130,21 @@ impl fmt::Display for JobRef {
     }
 }
 
-/// A user's own marks on a job: at most 32, keys of `[A-Za-z0-9_.-]` (64 at most), values of up to
-/// 256 bytes without control characters.
+/// The labels that a user attached to a job: keys of 1 to 64 characters `[A-Za-z0-9_.-]`, values of at
+/// most 256 bytes without control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct Labels(BTreeMap<String, String>);
 
 impl Labels {
-    /// A job has no more.
+    /// The maximum number of labels on a job.
     pub const MAX_COUNT: usize = 32;
 
-    /// All of them, by key.
+    /// Sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -186,10 +185,10 @@ impl From<Labels> for BTreeMap<String, String> {
     }
 }
 
-/// `KEY=VALUE`, as on the command line and in queries.
+/// Splits `KEY=VALUE`, as on the command line and in the query of a URL.
 ///
 /// # Errors
-/// If there is no `=`; key and value are checked when they become [`Labels`].
+/// If there is no `=`. Key and value are checked when they are converted to [`Labels`].
 pub fn parse_label(text: &str) -> Result<(String, String), InvalidName> {
     text.split_once('=')
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

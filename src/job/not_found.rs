@@ -1,25 +1,26 @@
-//! When "not found" is believed: three times, over a quarter of an hour, or over an hour if the
-//! provider has never known the job; the times are settings. Counted on the stopwatch, so that a
-//! clock set forward loses no job; a good answer forgets it all, and so does a restart, which only
-//! makes us slower.
+//! Decides when repeated "not found" answers make a job `lost`.
 //!
-//! Between two such answers the provider may have been out, or not asked at all: however long that
-//! was, it counts for half of what is needed at most, so that no single silence makes a job lost.
+//! A minimum number of consecutive answers and a minimum time between the first and the last are
+//! required. The monotonic clock measures the time, so that a wall clock set forward loses no job. A
+//! successful answer or a restart begins anew.
+//!
+//! Between two such answers the provider may have been unavailable or not polled at all. One gap
+//! therefore counts for at most half of the required time.
 
 use std::time::Duration;
 
 use super::time::MonotonicTime;
 
-/// For how long a provider must deny a job.
+/// How long a provider must report "not found" before a job is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotFoundTimeout {
-    /// One that was seen.
+    /// For a job that a poll has observed.
     pub previously_seen: Duration,
-    /// One that was never seen: a fresh id may take its time to appear.
+    /// For a job that no poll has observed: a new job may appear late.
     pub never_seen: Duration,
 }
 
-/// The "not found" answers in a row for one job.
+/// The consecutive "not found" answers for one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotFoundStreak {
     last_at: MonotonicTime,
@@ -28,10 +29,9 @@ pub struct NotFoundStreak {
 }
 
 impl NotFoundStreak {
-    /// This many answers in a row are needed.
     pub const REQUIRED_COUNT: u32 = 3;
 
-    /// Counts one more "not found" to those before.
+    /// The previous streak with one more "not found" answer.
     #[must_use]
     pub fn extend(previous: Option<Self>, timeout: Duration, now: MonotonicTime) -> Self {
         match previous {
@@ -44,13 +44,12 @@ impl NotFoundStreak {
         }
     }
 
-    /// Whether the job is lost.
+    /// Whether the streak makes the job lost.
     #[must_use]
     pub fn is_confirmed(self, timeout: Duration) -> bool {
         self.count >= Self::REQUIRED_COUNT && self.counted_time >= timeout
     }
 
-    /// How many answers in a row there were.
     #[must_use]
     pub fn count(self) -> u32 {
         self.count
@@ -63,7 +62,7 @@ mod tests {
 
     #[test]
     fn loss_is_confirmed_by_count_and_time_and_never_by_a_single_gap() {
-        // (minutes needed, minutes of the "not found" answers, proven by the last)
+        // (required minutes, minutes of the "not found" answers, whether the job is lost)
         let cases: [(u64, &[u64], bool); 12] = [
             (15, &[0], false),
             (15, &[0, 15], false),
@@ -73,7 +72,7 @@ mod tests {
             (60, &[0, 5, 10, 15], false),
             (60, &[0, 30, 59], false),
             (60, &[0, 30, 60], true),
-            // A day of silence counts for half.
+            // A gap of a day counts for half of the required time.
             (15, &[0, 1440], false),
             (15, &[0, 1, 1441], false),
             (15, &[0, 1, 1441, 1446], false),

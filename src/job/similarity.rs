@@ -1,5 +1,6 @@
-//! What past runs tell of a job's: the names under which durations are learned, and what one run
-//! that is over teaches.
+//! Similarity keys: the names under which the durations of similar jobs are learned.
+//!
+//! A provider or a user assigns the keys. Keys are compared within one provider and never parsed.
 
 use std::time::Duration;
 
@@ -7,42 +8,40 @@ use serde::{Deserialize, Serialize};
 
 use super::id::InvalidName;
 
-/// Which past runs a job is compared with. On the wire and in the database: nothing, a text, or an
-/// array of texts.
+/// The past runs that a job is compared with. In JSON and in the database: null, a string, or an array
+/// of strings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SimilarityKeys {
-    /// Nothing is known of it yet.
     #[default]
     Unknown,
-    /// By what its user said, whatever the provider tells.
+    /// Takes precedence over what the provider reports.
     UserProvided(Box<str>),
-    /// By what the provider told: the closest name first, a wider one behind it.
+    /// From the closest key to the widest.
     ProviderReported(Box<[Box<str>]>),
 }
 
 impl SimilarityKeys {
-    /// What a user says.
+    /// The key that a user provides.
     ///
     /// # Errors
-    /// If it is no name.
+    /// If the key is empty, too long, or contains control characters.
     pub fn from_user(key: &str) -> Result<Self, InvalidName> {
         if !(1..=128).contains(&key.chars().count()) || key.chars().any(char::is_control) {
-            let reason =
-                "the name of those alike must have 1 to 128 characters, none of them control";
+            let reason = "a similarity key must have 1 to 128 characters and no control characters";
             return Err(InvalidName::new(reason.to_owned()));
         }
         Ok(Self::UserProvided(key.into()))
     }
 
-    /// What a provider told.
+    /// The keys that a provider reports, from the closest to the widest.
     #[must_use]
     pub fn from_provider(keys: impl IntoIterator<Item = String>) -> Self {
         let keys: Box<[Box<str>]> = keys.into_iter().map(String::into_boxed_str).collect();
         if keys.is_empty() { Self::Unknown } else { Self::ProviderReported(keys) }
     }
 
-    /// The names, the closest first.
+    /// From the closest key to the widest.
     #[must_use]
     pub fn keys(&self) -> &[Box<str>] {
         match self {
@@ -52,7 +51,7 @@ impl SimilarityKeys {
         }
     }
 
-    /// Takes in what the provider tells now, unless its user knows better or it tells nothing.
+    /// Takes over the reported keys, unless the user provided one or nothing is reported.
     pub fn update_from_provider(&mut self, reported: &Self) {
         let is_new = *reported != Self::Unknown && self != reported;
         if is_new && !matches!(self, Self::UserProvided(_)) {
@@ -61,23 +60,20 @@ impl SimilarityKeys {
     }
 }
 
-/// From when a duration counts. A job that is known to run is compared with the runs, one that waits
-/// with all of the wait and the run.
+/// Where a duration begins. A running job is compared with durations of runs, and a waiting job with
+/// durations of wait and run together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DurationKind {
-    /// From its submission, or from its registration where the provider tells none.
+    /// From the submission, or from the registration if the provider reports no submission.
     Total,
-    /// From the start of its run.
+    /// From the start of the run.
     Run,
 }
 
-/// What a job that is over teaches of those like it.
+/// The durations of a job that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DurationSample {
-    /// Which those are.
     pub similarity_keys: SimilarityKeys,
-    /// How long all of it took.
     pub total: Option<Duration>,
-    /// How long its run took.
     pub run: Option<Duration>,
 }

@@ -1,5 +1,6 @@
-//! The states of a job, what an answer can say, and how we know a change. `ARCHITECTURE.md` draws
-//! the same states; a test compares the two.
+//! The states of a job, the states that an answer can report, and the evidence for a transition.
+//!
+//! `ARCHITECTURE.md` shows the possible transitions in a diagram, which a test compares with the code.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,36 +9,31 @@ use serde::{Deserialize, Serialize};
 
 use super::id::InvalidName;
 
-/// Where a job stands, in our words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Ours, at `add`: no answer has told anything yet.
+    /// Added; no poll has succeeded yet.
     Registered,
-    /// It waits at the provider.
+    /// Waiting at the provider.
     Pending,
-    /// It runs.
     Running,
-    /// The provider names a state that we do not know, and does not say that it is over.
+    /// The provider reports a state that is not in its state map, and the job is not known to have ended.
     Unknown,
-    /// Over, well.
     Succeeded,
-    /// Over, badly.
     Failed,
-    /// Over, because somebody stopped it.
     Cancelled,
-    /// Over, and the provider no longer keeps its result.
+    /// Ended, and the provider has deleted the result.
     Expired,
-    /// Over, in words that we do not know.
+    /// Ended, with a provider state that is not in the state map.
     Indeterminate,
-    /// Ours: the provider says, again and again, that there is no such job.
+    /// Decided locally: the provider repeatedly reported that the job does not exist.
     Lost,
-    /// Ours: somebody asked us to stop tracking it, or we gave up.
+    /// Decided locally: a user stopped the tracking, or the job exceeded its give-up limit.
     Untracked,
 }
 
 impl State {
-    /// All states, in the order of a job's life.
+    /// All states, in the order of a job's lifecycle.
     pub const ALL: [Self; 11] = [
         Self::Registered,
         Self::Pending,
@@ -52,7 +48,7 @@ impl State {
         Self::Untracked,
     ];
 
-    /// Whether no transition leads out of it.
+    /// Whether the state is final: no transition leads out of it.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
@@ -97,34 +93,28 @@ impl FromStr for State {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
             let all: Vec<_> = Self::ALL.iter().map(|state| state.as_str()).collect();
-            InvalidName::new(format!("{text:?} is not a state: {}", all.join(", ")))
+            InvalidName::new(format!("{text:?} is not a state; expected one of {}", all.join(", ")))
         })
     }
 }
 
-/// What a good answer can say of a job: every state but those that only we set.
+/// A state that an answer can report: every state except those that are decided locally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObservedState {
-    /// It waits.
     Pending,
-    /// It runs.
     Running,
-    /// A word that we do not know; not over.
+    /// Not in the state map; the job is not known to have ended.
     Unknown,
-    /// Over, well.
     Succeeded,
-    /// Over, badly.
     Failed,
-    /// Over, stopped.
     Cancelled,
-    /// Over, its result gone.
+    /// Ended, and the result is deleted.
     Expired,
-    /// Over, in a word that we do not know.
+    /// Ended; not in the state map.
     Indeterminate,
 }
 
 impl ObservedState {
-    /// The state that a job is in when this is said of it.
     #[must_use]
     pub fn to_state(self) -> State {
         match self {
@@ -140,15 +130,15 @@ impl ObservedState {
     }
 }
 
-/// How we know that a transition happened.
+/// How a transition became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Evidence {
-    /// An answer said so.
+    /// An answer reported the new state.
     Observed,
-    /// We did not see the step, but a later answer told when it was.
+    /// No poll observed the state, but a later answer reported when it began.
     Reported,
-    /// Our own doing.
+    /// Decided locally.
     Local,
 }
 

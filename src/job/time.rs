@@ -1,7 +1,8 @@
-//! Times: `Utc` is the calendar (what stands in the history), `Mono` the stopwatch (when to ask).
+//! Points in time: [`UtcTime`] for records, [`MonotonicTime`] for the schedule.
 //!
-//! Both count whole milliseconds and are handed in by the IO rooms; nothing here reads a clock.
-//! The wall clock may jump, so no cadence is ever computed from `Utc`, and no record from `Mono`.
+//! Both count whole milliseconds. The I/O modules read the clocks and pass the times as arguments. The
+//! wall clock may jump, so poll intervals are computed from [`MonotonicTime`] only. The exception is a
+//! stored due time, whose wait the tracker bounds.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A point in time, UTC, in whole milliseconds; always within the years 0 to 9999, so that its
-/// text forms sort as it does.
+/// A point in time by the wall clock, in UTC. Limited to the years 0 to 9999, so that the text forms
+/// sort in order of time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UtcTime(i64);
 
@@ -18,7 +19,7 @@ impl UtcTime {
     const MIN_MS: i64 = -62_167_219_200_000;
     const MAX_MS: i64 = 253_402_207_200_000;
 
-    /// `ms` since 1970, clamped into the years 0 to 9999.
+    /// `ms` since 1970, clamped to the years 0 to 9999.
     #[must_use]
     pub fn from_millis(ms: i64) -> Self {
         Self(ms.clamp(Self::MIN_MS, Self::MAX_MS))
@@ -30,48 +31,32 @@ impl UtcTime {
         self.0
     }
 
-    /// Reads RFC 3339 with any fraction (cut to milliseconds). A time without a zone is none.
+    /// Parses RFC 3339; a fraction is truncated to milliseconds. None if the zone is missing.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let at: Timestamp = text.parse().ok()?;
         Some(Self::from_millis(at.as_millisecond()))
     }
 
-    /// Reads `SQLite`'s own form, `2026-11-21 23:17:05.123`.
-    #[must_use]
-    pub fn parse_sql(text: &str) -> Option<Self> {
-        let civil: jiff::civil::DateTime = text.parse().ok()?;
-        let at = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-        Some(Self::from_millis(at.as_millisecond()))
-    }
-
-    /// `SQLite`'s own form, `2026-11-21 23:17:05.123`: compares with `datetime('now')`.
-    #[must_use]
-    pub fn to_sql(self) -> String {
-        self.timestamp().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
-    }
-
-    /// The basic form of ISO 8601, to the second: `20261121T231705Z`.
+    /// The basic form of ISO 8601 in whole seconds, `20261121T231705Z`.
     #[must_use]
     pub fn to_iso8601_basic(self) -> String {
         self.timestamp().strftime("%Y%m%dT%H%M%SZ").to_string()
     }
 
-    /// This time moved on by `span`.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_add(ms))
     }
 
-    /// This time moved back by `span`.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_sub(ms))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// The time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
@@ -82,7 +67,7 @@ impl UtcTime {
     }
 }
 
-/// RFC 3339 with milliseconds, `2026-11-21T23:17:05.123Z`: the form on the wire.
+/// RFC 3339 with milliseconds, `2026-11-21T23:17:05.123Z`, as in the API.
 impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.timestamp().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
@@ -104,56 +89,53 @@ impl Serialize for UtcTime {
 impl<'de> Deserialize<'de> for UtcTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse_rfc3339(&text).ok_or_else(|| de::Error::custom("not an RFC 3339 time"))
+        Self::parse_rfc3339(&text).ok_or_else(|| {
+            de::Error::custom("expected a time in RFC 3339, such as 2026-11-21T23:17:05Z")
+        })
     }
 }
 
-/// A reading of a clock that never jumps: milliseconds since some start of its own.
+/// A point in time by a clock that never jumps, in milliseconds since the start of the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MonotonicTime(u64);
 
 impl MonotonicTime {
-    /// `ms` after the clock's start.
     #[must_use]
     pub fn from_millis(ms: u64) -> Self {
         Self(ms)
     }
 
-    /// Milliseconds since the clock's start.
     #[must_use]
     pub fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// This reading, `span` later; a span is rounded up to a whole millisecond, so that no wait
-    /// is ever too short.
+    /// Rounds `duration` up to a whole millisecond, so that no wait is too short.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let ms = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(ms))
     }
 
-    /// This reading, `span` earlier, and not before the clock's start.
+    /// Not earlier than the start of the clock.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// The time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// What the pure rooms are told of the present: both clocks, and one throw of the dice.
+/// The present, as passed to the pure modules.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockReading {
-    /// The stopwatch.
     pub monotonic: MonotonicTime,
-    /// The calendar.
     pub utc: UtcTime,
-    /// Chance, evenly spread in `0.0..1.0`.
+    /// A random number, uniform in `0.0..1.0`.
     pub jitter: f64,
 }
 
@@ -162,19 +144,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_and_formats_rfc3339_and_sql() {
+    fn parses_and_formats_rfc3339() {
         let cases = [
-            ("2022-08-29T06:33:24.916543331Z", "2022-08-29 06:33:24.916"),
-            ("2022-08-29T06:33:24.91Z", "2022-08-29 06:33:24.910"),
-            ("2022-08-29T06:33:24Z", "2022-08-29 06:33:24.000"),
-            ("2022-08-29T08:33:24+02:00", "2022-08-29 06:33:24.000"),
-            ("1969-12-31T23:59:59.999Z", "1969-12-31 23:59:59.999"),
+            ("2022-08-29T06:33:24.916543331Z", "2022-08-29T06:33:24.916Z"),
+            ("2022-08-29T06:33:24.91Z", "2022-08-29T06:33:24.910Z"),
+            ("2022-08-29T06:33:24Z", "2022-08-29T06:33:24.000Z"),
+            ("2022-08-29T08:33:24+02:00", "2022-08-29T06:33:24.000Z"),
+            ("1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z"),
         ];
-        for (text, sql) in cases {
+        for (text, formatted) in cases {
             let at = UtcTime::parse_rfc3339(text).expect(text);
-            assert_eq!(at.to_sql(), sql);
-            assert_eq!(UtcTime::parse_sql(&at.to_sql()), Some(at), "{text}: SQL form");
-            assert_eq!(UtcTime::parse_rfc3339(&at.to_string()), Some(at), "{text}: wire form");
+            assert_eq!(at.to_string(), formatted);
+            assert_eq!(UtcTime::parse_rfc3339(formatted), Some(at), "{text}");
         }
         let not_times = ["", "yesterday", "2022-13-01T00:00:00Z", "12345", "2022-08-29T06:33:24"];
         for text in not_times {
@@ -186,8 +167,8 @@ mod tests {
     fn extremes_are_clamped_and_printable() {
         for ms in [i64::MIN, -1, 0, i64::MAX] {
             let at = UtcTime::from_millis(ms);
-            assert_eq!(UtcTime::parse_sql(&at.to_sql()), Some(at), "{ms}");
-            assert_eq!(at.to_sql().len(), 23);
+            assert_eq!(UtcTime::parse_rfc3339(&at.to_string()), Some(at), "{ms}");
+            assert_eq!(at.to_string().len(), 24);
         }
         assert_eq!(UtcTime::from_millis(5).duration_since(UtcTime::from_millis(9)), Duration::ZERO);
         assert_eq!(

@@ -1,80 +1,76 @@
-//! Observation → transitions: the only place that decides how a job moves, and
-//! [`Standing::apply`] the only one that sets its state.
+//! Decides which transitions an observation or a local decision leads to.
 //!
-//! Called by the tracker with what it holds of a job; what comes out is written as it is.
+//! The tracker calls these functions with the current state of a job, and the store writes the
+//! resulting transitions unchanged. Invariants: no transition leads out of a terminal state, and
+//! [`CurrentState::apply`] alone changes a state.
 
 use super::answer::{Observation, ProviderTimes};
 use super::state::{Evidence, State};
 use super::time::UtcTime;
 
-/// What we hold of a job that bears on its next transition.
+/// The current state of a job, with all that its next transition depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentState {
-    /// Where it stands.
-    pub state: State,
-    /// The provider's last word for that.
+    state: State,
+    /// The provider's state, verbatim; none before the first observation.
     pub provider_state: Option<Box<str>>,
-    /// The furthest step of its life that has a row.
+    /// The furthest lifecycle step that has a transition.
     pub furthest_step: LifecycleStep,
-    /// `observed_at` of its last row.
+    /// `observed_at` of the last transition.
     pub observed_at: UtcTime,
-    /// When the request of its last good answer was sent.
+    /// When the request of the last successful poll was sent.
     pub last_success_sent_at: Option<UtcTime>,
 }
 
-/// The steps that every life has, in order, and whose rows are filled in when we did not see them.
+/// The steps that every job takes, in order. A step that no poll observed gets a transition of its own
+/// if the provider reports its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LifecycleStep {
-    /// Known to us, nothing more.
     Registered,
-    /// Taken by the provider.
     Pending,
-    /// Begun.
     Running,
 }
 
-/// When a question was sent and when its answer was in, by our clock.
+/// When a request was sent and when its answer was complete, by the local wall clock.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestTimes {
-    /// Just before the request was sent.
     pub sent_at: UtcTime,
-    /// When the answer was in.
     pub received_at: UtcTime,
 }
 
-/// An accepted change of a job: one row of the history, its number not yet given.
+/// A change of a job's state or provider state: one row of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
-    /// The state before; none only in a job's first row.
+    /// None only in the first transition of a job.
     pub from: Option<State>,
-    /// The state after; the same one if only the provider's word changed.
+    /// Equals `from` if only the provider state changed.
     pub to: State,
-    /// The provider's word; none in rows that are filled in or ours.
+    /// The provider's state, verbatim; none if no answer reported one.
     pub word: Option<Box<str>>,
-    /// How we know.
     pub evidence: Evidence,
-    /// When it was, by the provider's clock.
+    /// When the change happened, by the provider's clock.
     pub occurred_at: Option<UtcTime>,
-    /// When we learned of it, by ours.
+    /// When the change was observed, by the local wall clock.
     pub observed_at: UtcTime,
-    /// Not before this, by our clock: then we asked and were told otherwise.
+    /// The earliest possible time of the change, by the local wall clock: a request sent at this time
+    /// still observed the previous state.
     pub earliest_at: Option<UtcTime>,
-    /// Why.
+    /// The reason for the change.
     pub message: Option<String>,
 }
 
 /// What an observation means for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It stands as it stood.
     Unchanged,
-    /// It moved: these rows, in this order, never empty.
+    /// The transitions to commit, in order, never empty.
     Transitions(Vec<Transition>),
-    /// It is over for us and the provider now says something else. Recorded, never obeyed.
+    /// The job is terminal and the provider now reports another state. The difference is recorded as an
+    /// anomaly; the job does not change.
     Contradiction(String),
 }
 
-/// The first row of every job.
+/// The first transition of every job.
 #[must_use]
 pub fn registration_transition(now: UtcTime) -> Transition {
     Transition {
@@ -89,7 +85,6 @@ pub fn registration_transition(now: UtcTime) -> Transition {
     }
 }
 
-/// What `seen` means for a job that stands at `standing`.
 #[must_use]
 pub fn evaluate_observation(
     current: &CurrentState,
@@ -103,19 +98,24 @@ pub fn evaluate_observation(
         return Verdict::Unchanged;
     }
     match current.state {
-        // Ours, and says nothing of the job itself: the provider cannot contradict it.
+        // `untracked` is a local decision about polling, which no answer can contradict.
         State::Untracked => return Verdict::Unchanged,
-        recorded if recorded.is_terminal() => {
+        recorded @ (State::Succeeded
+        | State::Failed
+        | State::Cancelled
+        | State::Expired
+        | State::Indeterminate
+        | State::Lost) => {
             return Verdict::Contradiction(format!(
                 "recorded as {recorded} ({}), now reported as {to} ({})",
-                current.provider_state.as_deref().unwrap_or("our own word"),
+                current.provider_state.as_deref().unwrap_or("decided locally"),
                 observation.provider_state,
             ));
         }
-        _ => {}
+        State::Registered | State::Pending | State::Running | State::Unknown => {}
     }
     let observed_at = request_times.received_at.max(current.observed_at);
-    // A clock that was set back must not turn the bounds around.
+    // The wall clock may have been set back: keep `earliest_at` at or before `observed_at`.
     let earliest_at = current.last_success_sent_at.map(|at| at.min(observed_at));
     let mut transitions = Vec::new();
     let mut from = current.state;
@@ -147,7 +147,7 @@ pub fn evaluate_observation(
     Verdict::Transitions(transitions)
 }
 
-/// Our own ending of a job: `to` is `lost` or `untracked`. None if it is over already.
+/// The transition that ends a job by a local decision; none if the job is terminal.
 #[must_use]
 pub fn local_end_transition(
     current: &CurrentState,
@@ -177,17 +177,17 @@ pub fn local_end_transition(
     })
 }
 
-/// The endings that only we set.
+/// The terminal states that are decided locally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalOutcome {
-    /// The provider denies it.
+    /// The provider repeatedly reported that the job does not exist.
     Lost,
-    /// We stopped asking.
+    /// A user stopped the tracking, or the job exceeded its give-up limit.
     Untracked,
 }
 
 impl CurrentState {
-    /// A job as it stands after its first row.
+    /// The state of a job after its first transition.
     #[must_use]
     pub fn registered(now: UtcTime) -> Self {
         Self {
@@ -199,7 +199,24 @@ impl CurrentState {
         }
     }
 
-    /// Moves the job along one of its rows.
+    /// The state of a job as the store holds it.
+    #[must_use]
+    pub fn from_store(
+        state: State,
+        provider_state: Option<Box<str>>,
+        furthest_step: LifecycleStep,
+        observed_at: UtcTime,
+        last_success_sent_at: Option<UtcTime>,
+    ) -> Self {
+        Self { state, provider_state, furthest_step, observed_at, last_success_sent_at }
+    }
+
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Applies a transition of this job.
     pub fn apply(&mut self, transition: &Transition) {
         self.state = transition.to;
         self.observed_at = transition.observed_at;
@@ -209,12 +226,20 @@ impl CurrentState {
         self.furthest_step = match transition.to {
             State::Pending => self.furthest_step.max(LifecycleStep::Pending),
             State::Running => LifecycleStep::Running,
-            _ => self.furthest_step,
+            State::Registered
+            | State::Unknown
+            | State::Succeeded
+            | State::Failed
+            | State::Cancelled
+            | State::Expired
+            | State::Indeterminate
+            | State::Lost
+            | State::Untracked => self.furthest_step,
         };
     }
 }
 
-/// The steps that must lie before `to`, with the times that the provider tells of them.
+/// The steps before `to` whose times the provider reports.
 fn unobserved_steps(
     current: &CurrentState,
     to: State,
@@ -222,7 +247,7 @@ fn unobserved_steps(
 ) -> impl Iterator<Item = (LifecycleStep, State, UtcTime)> {
     let pending = times.submitted_at.map(|at| (LifecycleStep::Pending, State::Pending, at));
     let running = times.started_at.map(|at| (LifecycleStep::Running, State::Running, at));
-    // A job that ran has been pending, seen or not: no step back is filled in.
+    // A job that has a transition to `running` gets no later transition to `pending`.
     let pending =
         pending.filter(|_| to != State::Pending && current.furthest_step < LifecycleStep::Running);
     let running = running.filter(|_| to != State::Pending && to != State::Running);

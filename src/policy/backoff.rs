@@ -1,27 +1,24 @@
-//! The pause before a job is asked again: it grows by a factor from `min` to `max`, with jitter,
-//! and starts anew when the job moves. Fixed if the bounds are equal.
+//! Exponential backoff with jitter: the interval between two polls of a job that does not change.
 //!
-//! [`Backoff::next_interval`] is what another policy replaces: from what is known of a job's
-//! silence to the next interval.
+//! The interval grows from `min` to `max` and starts at `min` again when the job changes. If the bounds
+//! are equal, the interval is constant.
 
 use std::time::Duration;
 
-/// The bounds of a provider's backoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// Never shorter.
     pub min: Duration,
-    /// Never longer.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// 1 s to 5 min at this factor costs 5.5 polls a job where fixed 5 s costs 7.3, at a like delay.
+    /// From 1 s to 5 min this factor needs 5.5 polls per job; a fixed interval of 5 s needs 7.3 for a
+    /// similar detection delay.
     const FACTOR: f64 = 1.5;
-    /// Jobs added together drift apart by this share of their interval.
+    /// The width of the jitter as a fraction of the interval. It spreads jobs that were added together.
     const JITTER: f64 = 0.2;
 
-    /// The interval after `quiet` polls in a row that brought no news; `jitter` is in `0.0..1.0`.
+    /// The interval after this many consecutive polls without a change; `jitter` is in `0.0..1.0`.
     #[must_use]
     pub fn next_interval(&self, polls_without_change: u32, jitter: f64) -> Duration {
         let exponent = i32::try_from(polls_without_change).unwrap_or(i32::MAX);

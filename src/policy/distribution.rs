@@ -1,68 +1,68 @@
-//! How long jobs take, as it was learned: a sketch of three numbers for those that are alike, and
-//! under it a histogram of all that a provider has.
+//! Learned distributions of durations: a log-normal estimate for similar runs, mixed with a histogram
+//! of all runs of the provider.
 //!
-//! A [`Sketch`] holds the logarithms of durations as a log-normal distribution whose memory fades by
-//! 6 % a run, so that an old regime is forgotten after some dozen runs: with d = ln T − m,
+//! A [`LogNormalEstimate`] stores mean and variance of the logarithms of durations. The weight of a run
+//! decays by 6 % with each later run, so that a few dozen runs replace the past. With d = ln T − m:
 //!
 //! ```text
 //! w ← 0.94·w + 1    m ← m + d/w    v ← 0.94·v + d·(ln T − m)    s² = (2·0.16 + v)/(2 + w)
 //! ```
 //!
-//! where 0.16 is the variance that two runs nobody saw would have had: one run is no certainty. Once a
-//! few are known, d counts as ±2.4·s at most: one run that failed early or was stuck does not blur the
-//! others. Two in a row so far off on one side are no accident: they begin a new regime, and all before
-//! them is forgotten.
+//! where the prior of two runs with variance 0.16 keeps the estimate wide after a single run. After a few
+//! runs, d is clamped to ±2.4·s, so that one run that failed early or hung has little influence. Two
+//! consecutive outliers on the same side mean that the durations have changed: the estimate forgets all
+//! earlier runs.
 //!
-//! A [`Histogram`] has 16 bins an octave from 0.25 s to 36 h, smoothed over four bins on either side; it
-//! counts as 1.3 runs beside the sketch's w. So a likeness without a past is predicted by the provider's
-//! whole past, and a job that outlives its likeness falls to the provider's long tail by itself. The
-//! first day has no past at all: a few runs of a minute or so are assumed.
+//! A [`Histogram`] has 16 bins per octave from 0.25 s to 36 h, each smoothed over four neighbors on either
+//! side. In a [`Mixture`] it has the weight of 1.3 runs. So jobs without similar runs are predicted by all
+//! runs of the provider, and so is a job that outlives its similar runs. A prior around one minute
+//! predicts the first jobs.
 //!
-//! What [`crate::policy::next_poll`] needs of either is F(t), the chance that a job is over after t
-//! seconds, and A(t) = ∫₀ᵗ F. For the log-normal both are closed: with z = (ln t − m)/s,
-//! F = Φ(z) and A = t·Φ(z) − exp(m + s²/2)·Φ(z − s). In a bin of the histogram F is linear in t.
+//! [`super::next_poll`] needs F(t), the probability that a job has ended by age t, and A(t) = ∫₀ᵗ F. For
+//! the log-normal distribution both have a closed form: with z = (ln t − m)/s, F = Φ(z) and
+//! A = t·Φ(z) − exp(m + s²/2)·Φ(z − s). Within a bin of the histogram F is linear in t.
 
 use std::sync::OnceLock;
 
 /// A distribution of durations, in seconds.
 pub trait Distribution {
-    /// F(t) and A(t): the chance to be over by `t`, and its integral from 0 to `t`.
+    /// F(t) and A(t).
     fn cdf_at(&self, t: f64) -> CdfPoint;
 }
 
-/// A [`Curve`] at one time.
+/// The value of a [`Distribution`] at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CdfPoint {
-    /// F: the chance to be over, 0 to 1.
+    /// F: the probability of a shorter duration, 0 to 1.
     pub probability: f64,
-    /// A: its integral from 0, in seconds.
+    /// A: the integral of F from 0, in seconds.
     pub integral: f64,
 }
 
-/// Durations that are alike. Empty until it has [learned](Sketch::learn).
+/// The estimated distribution of the durations of similar runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LogNormalEstimate {
     weight: f64,
     log_mean: f64,
     squared_deviations: f64,
     runs: u32,
-    /// The last run, if it was far from those before it.
+    /// The logarithm of the last run, if it was an outlier.
     previous_outlier: Option<f64>,
 }
 
 impl LogNormalEstimate {
-    /// What is left of a run's weight after the next one.
+    /// The factor by which the weight of a run decays with each later run.
     const DECAY: f64 = 0.94;
-    /// The spread that is assumed, as the variance of so many runs.
+    /// The number of runs in the prior, and their variance.
     const PRIOR: (f64, f64) = (2.0, 0.16);
-    /// A run that is further from the mean, in spreads, counts as one so far from it.
+    /// A run further from the mean is an outlier, and its deviation is clamped to this.
     const OUTLIER_STD_DEVS: f64 = 2.4;
-    /// So many runs must have been seen before one is far.
+    /// Outliers are detected above this weight.
     const OUTLIER_MIN_WEIGHT: f64 = 4.0;
-    /// Nobody asks so soon that it would matter how much shorter a run was.
+    /// Shorter runs count as this long: no poll is sent so early that the difference would matter.
     const MIN_SECONDS: f64 = 0.05;
 
-    /// Takes in a run of so many seconds.
+    /// Adds a run.
     pub fn record(&mut self, seconds: f64) {
         let ln = seconds.max(Self::MIN_SECONDS).ln();
         let outlier = self.is_outlier(ln).then_some(ln);
@@ -100,13 +100,13 @@ impl LogNormalEstimate {
             && (ln - self.log_mean).abs() > Self::OUTLIER_STD_DEVS * self.log_std_dev()
     }
 
-    /// How many runs it has seen, those of the regimes before this one left out.
+    /// The number of runs since the durations last changed.
     #[must_use]
     pub fn runs(&self) -> u32 {
         self.runs
     }
 
-    /// The median, in seconds.
+    /// In seconds.
     #[must_use]
     pub fn median(&self) -> f64 {
         self.log_mean.exp()
@@ -136,34 +136,33 @@ fn standard_normal_cdf(z: f64) -> f64 {
     libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2) / 2.0
 }
 
-/// All durations of a provider.
+/// The durations of all runs of a provider.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     counts: Box<[f32]>,
     total: f32,
-    /// F and A at each bin's lower edge and at the last one's upper, once they are asked for.
+    /// F and A at the lower edge of each bin and at the upper edge of the last, computed when needed.
     edge_cdf: OnceLock<Box<[CdfPoint]>>,
 }
 
 impl Histogram {
     const MIN_SECONDS: f64 = 0.25;
     const BINS_PER_OCTAVE: f64 = 16.0;
-    /// log₂(36 h / 0.25 s) octaves of them.
+    /// 19 octaves, up to about 36 h.
     const BINS: usize = 304;
     const SMOOTHING_RADIUS: usize = 4;
-    /// What a bin holds that has seen nothing…
+    /// The prior weight of each bin…
     const MIN_BIN_WEIGHT: f64 = 0.02;
-    /// …beside so many runs that nobody saw: around a minute, and a few seconds as well as an hour. On
-    /// the first day they are all that is known.
+    /// …and a log-normal prior of this many runs, between a few seconds and an hour.
     const PRIOR_RUNS: f64 = 16.0;
     const PRIOR_MEDIAN_SECONDS: f64 = 60.0;
     const PRIOR_LOG_STD_DEV: f64 = 1.8;
-    /// What lies beyond the last bin, nobody knows when: an octave of such bins.
+    /// The prior weight of durations beyond the last bin.
     const TAIL_WEIGHT: f64 = 0.32;
-    /// Beyond so many runs all count half: the past fades here too.
+    /// At this total all counts are halved, so that old runs lose weight.
     const HALVING_TOTAL: f32 = 4096.0;
 
-    /// Takes in a run of so many seconds.
+    /// Adds a run.
     pub fn record(&mut self, seconds: f64) {
         if self.total >= Self::HALVING_TOTAL {
             self.counts.iter_mut().for_each(|count| *count /= 2.0);
@@ -174,25 +173,28 @@ impl Histogram {
         self.edge_cdf = OnceLock::new();
     }
 
-    /// Whether it has seen enough to tell one job from another of another age.
+    /// Whether enough runs were recorded to give a job that was never polled a priority.
     #[must_use]
     pub fn has_enough_runs(&self) -> bool {
         const MIN_RUNS: f32 = 8.0;
         self.total >= MIN_RUNS
     }
 
-    /// The bin of a duration; what lies outside counts in the first or the last one.
+    /// The bin of a duration; durations out of range belong to the first or the last bin.
     fn bin_index(seconds: f64) -> usize {
         let position =
             (seconds.max(Self::MIN_SECONDS) / Self::MIN_SECONDS).log2() * Self::BINS_PER_OCTAVE;
-        // Saturates, and is not negative.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cast saturates, and the position is not negative"
+        )]
         let bin = position as usize;
         bin.min(Self::BINS - 1)
     }
 
     fn bin_edge(bin: usize) -> f64 {
-        #[allow(clippy::cast_precision_loss)]
+        #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
         let octaves = bin as f64 / Self::BINS_PER_OCTAVE;
         Self::MIN_SECONDS * octaves.exp2()
     }
@@ -212,7 +214,7 @@ impl Histogram {
                 bin.saturating_sub(Self::SMOOTHING_RADIUS),
                 (bin + Self::SMOOTHING_RADIUS + 1).min(Self::BINS),
             );
-            #[allow(clippy::cast_precision_loss)]
+            #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
             let width = (to - from) as f64;
             let smoothed_count = (prefix_sums[to] - prefix_sums[from]) / width;
             let prior_share = prior_cdf(Self::bin_edge(bin + 1)) - prior_cdf(Self::bin_edge(bin));
@@ -265,17 +267,15 @@ impl Distribution for Histogram {
     }
 }
 
-/// What is predicted of one job: those that are alike, and all others beside them as little more than
-/// one run.
+/// The prediction for one job: the similar runs, mixed with all runs of the provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Mixture<'a> {
-    /// Those that are alike; none if there were none.
     pub similar: Option<&'a LogNormalEstimate>,
-    /// All.
     pub overall: &'a Histogram,
 }
 
 impl Mixture<'_> {
+    /// The weight of all runs together, in runs.
     const OVERALL_WEIGHT: f64 = 1.3;
 }
 

@@ -1,4 +1,7 @@
-//! What is remembered of one provider's past runs, and what it predicts of a job.
+//! The learned durations of one provider, by similarity key, and the predictions from them.
+//!
+//! The tracker records a sample when a job ends and asks for a prediction before each poll. Memory is
+//! bounded: the keys that were not used for the longest time are forgotten.
 
 use std::collections::HashMap;
 
@@ -6,16 +9,15 @@ use crate::job::{DurationKind, DurationSample, SimilarityKeys};
 
 use super::distribution::{Histogram, LogNormalEstimate, Mixture};
 
-/// The learned durations of one provider.
 #[derive(Debug, Default)]
 pub struct DurationHistory {
     by_key: HashMap<Box<str>, KeyHistory>,
     overall: ByDurationKind<Histogram>,
-    /// How many it has taken in.
+    /// The number of samples recorded so far.
     sample_count: u64,
 }
 
-/// One for each [`Phase`].
+/// A value for each [`DurationKind`].
 #[derive(Debug, Default)]
 struct ByDurationKind<T> {
     total: T,
@@ -38,33 +40,31 @@ impl<T> ByDurationKind<T> {
     }
 }
 
-/// What is remembered under one name.
+/// The durations of one similarity key.
 #[derive(Debug, Default)]
 struct KeyHistory {
     estimates: ByDurationKind<LogNormalEstimate>,
-    /// The number of its last lesson: who was not heard of for longest is forgotten first.
+    /// The number of the last sample with this key.
     last_sample: u64,
 }
 
-/// The past that a job is compared with.
+/// The runs that a job is compared with.
 #[derive(Debug, Clone, Copy)]
 pub struct SimilarRuns<'a> {
-    /// The name that it goes by.
+    /// The key that the runs share with the job.
     pub similarity_key: &'a str,
-    /// Its runs.
     pub estimate: &'a LogNormalEstimate,
 }
 
 impl DurationHistory {
-    /// Names that are remembered, at least; no more than twice as many.
+    /// Above twice this number of keys, all but this number of keys are forgotten.
     const MIN_KEPT_KEYS: usize = 10_000;
 
-    /// Takes in a run that is over.
     pub fn record(&mut self, sample: &DurationSample) {
         self.sample_count += 1;
         let durations = [(DurationKind::Total, sample.total), (DurationKind::Run, sample.run)];
         for (kind, duration) in
-            durations.into_iter().filter_map(|(phase, took)| Some((phase, took?)))
+            durations.into_iter().filter_map(|(kind, duration)| Some((kind, duration?)))
         {
             let seconds = duration.as_secs_f64();
             self.overall.get_mut(kind).record(seconds);
@@ -76,25 +76,14 @@ impl DurationHistory {
         }
         if self.by_key.len() > 2 * Self::MIN_KEPT_KEYS {
             let mut last_samples: Vec<_> =
-                self.by_key.values().map(|alike| alike.last_sample).collect();
+                self.by_key.values().map(|history| history.last_sample).collect();
             let (_, cutoff, _) = last_samples.select_nth_unstable(Self::MIN_KEPT_KEYS);
             let cutoff = *cutoff;
-            self.by_key.retain(|_, alike| alike.last_sample > cutoff);
+            self.by_key.retain(|_, history| history.last_sample > cutoff);
         }
     }
 
-    /// What another provider learned that was the same: what is known here stays as it is.
-    pub fn merge_missing(&mut self, other: Self) {
-        for (key, key_history) in other.by_key {
-            self.by_key.entry(key).or_insert(key_history);
-        }
-        self.sample_count = self.sample_count.max(other.sample_count);
-        if !self.overall.total.has_enough_runs() && !self.overall.run.has_enough_runs() {
-            self.overall = other.overall;
-        }
-    }
-
-    /// Forgets the runs of this name, or all.
+    /// Forgets the runs with this key, or all runs.
     pub fn forget(&mut self, similarity_key: Option<&str>) {
         match similarity_key {
             Some(name) => drop(self.by_key.remove(name)),
@@ -102,7 +91,7 @@ impl DurationHistory {
         }
     }
 
-    /// The closest past of a job.
+    /// The runs with the closest key that has any.
     #[must_use]
     pub fn similar_runs(
         &self,
@@ -116,10 +105,10 @@ impl DurationHistory {
         })
     }
 
-    /// What is predicted of a job.
+    /// The predicted duration of a job.
     #[must_use]
     pub fn predict(&self, similarity_keys: &SimilarityKeys, kind: DurationKind) -> Mixture<'_> {
-        let similar = self.similar_runs(similarity_keys, kind).map(|past| past.estimate);
+        let similar = self.similar_runs(similarity_keys, kind).map(|runs| runs.estimate);
         Mixture { similar, overall: self.overall.get(kind) }
     }
 }

@@ -1,7 +1,8 @@
-//! PURE. When to ask next: for one job, as was learned ([`Memory`], [`Rule`]) or by growing pauses
-//! ([`Backoff`]), and for all jobs of an account ([`Budget`]).
+//! PURE. The polling policies: when to poll one job next, and how many requests an account may send.
 //!
-//! Called by the tracker, with the time and the throw of the dice handed in.
+//! One job is polled by learned durations ([`DurationHistory`], [`PollRule`]) or at growing intervals
+//! ([`Backoff`]). The requests of an account are limited by [`RateLimiter`]. The tracker calls these
+//! types and passes the time and the jitter.
 
 mod backoff;
 mod distribution;

@@ -1,36 +1,38 @@
-//! When a job is worth a request: the index of asking, the price of a request, and the promise.
+//! When to poll a job by its predicted duration: the staleness index, the price of a request, and the
+//! maximum wait.
 //!
-//! T is the time that a job takes, F its distribution and S = 1 − F, as predicted. At its last look,
-//! x seconds after its beginning, it was not over. At t the *expected unseen staleness* is
+//! Let T be the duration of a job, F its predicted distribution function and S = 1 − F. At the last poll,
+//! at age x, the job was unfinished. At age t the *expected unseen staleness* is
 //!
 //! ```text
 //! W(x, t) = E[(t − T)⁺ | T > x] = ∫ₓᵗ (t − u) dF(u) / S(x)
 //! ```
 //!
-//! the expected cost in the optimum checking procedures of Barlow, Hunter and Proschan (J. SIAM 11,
-//! 1963). Integrated by parts, with A(t) = ∫₀ᵗ F, the integral is A(t) − A(x) − (t − x)·F(x).
+//! which is the expected cost in the optimum checking procedures of Barlow, Hunter and Proschan (J. SIAM
+//! 11, 1963). Integration by parts with A(t) = ∫₀ᵗ F gives A(t) − A(x) − (t − x)·F(x) for the integral.
 //!
-//! A look at a job that still runs is spent for nothing, and the more of them are likely to come, the
-//! less one should wait for certainty. So W is taken per chance that the job still runs, S(t)/S(x):
-//! this is the **index** of asking at t, in seconds,
+//! A poll of a job that still runs gains nothing, and the more such polls are likely, the less certain
+//! the end should be before a poll. W is therefore divided by the probability that the job still runs,
+//! S(t)/S(x). The quotient is the **staleness index** of a poll at t, in seconds,
 //!
 //! ```text
 //! I(x, t) = (A(t) − A(x) − (t − x)·F(x)) / S(t)
 //! ```
 //!
-//! an index in the sense of Whittle's restless bandits (1988), as web crawlers order their refreshes.
-//! It grows with t. *With requests to spare* a job is asked when its index reaches the **price**: the
-//! expected delay that one request may cost. *With requests short* those with the largest index go first.
+//! which is an index in the sense of Whittle's restless bandits (1988); web crawlers order their
+//! refreshes in the same way. The index grows with t. A job is due when its index reaches the **price**,
+//! the expected detection delay that justifies one request. If more jobs are due than requests may be
+//! sent, the jobs with the highest index are polled first.
 //!
-//! A prediction may be wrong, so a **promise** bounds it: asked again after 10 s or half of the elapsed
-//! time, whichever is longer, and after 6 h at the latest.
+//! A prediction may be wrong, so a **maximum wait** bounds it: a minimum or a share of the job's age,
+//! whichever is longer, up to [`PollRule::MAX_INTERVAL`].
 
 use std::time::Duration;
 
 use super::distribution::{CdfPoint, Distribution};
 
-/// The index of asking at `at` a job that was not over at `alive`, both in seconds since its
-/// beginning; in seconds. Zero for one that has outlived every prediction.
+/// The staleness index, in seconds, of polling a job at age `at` that was unfinished at age `alive_at`,
+/// both in seconds. Zero for a job that has outlived every prediction.
 #[must_use]
 pub fn staleness_index(distribution: &impl Distribution, alive_at: f64, at: f64) -> f64 {
     staleness_index_from(distribution, distribution.cdf_at(alive_at), alive_at, at)
@@ -42,7 +44,7 @@ fn staleness_index_from(
     alive_at: f64,
     at: f64,
 ) -> f64 {
-    // A tail that is not known to better than this predicts nothing.
+    // Below this probability the tail of the prediction is only rounding error.
     const MIN_SURVIVAL: f64 = 1e-9;
     if 1.0 - alive_cdf.probability < MIN_SURVIVAL {
         return 0.0;
@@ -53,45 +55,43 @@ fn staleness_index_from(
     (expected_staleness / (1.0 - cdf.probability).max(MIN_SURVIVAL)).max(0.0)
 }
 
-/// What bounds the time until a job is asked again.
+/// The settings of the learned policy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PollRule {
-    /// The expected delay that one request may cost.
+    /// The expected detection delay that justifies one request.
     pub price: Duration,
-    /// No sooner than after this.
+    /// The shortest interval between two polls of a job.
     pub min_interval: Duration,
-    /// Whether the promise is given; without it only the price counts, and the longest interval.
+    /// Whether the maximum wait applies; otherwise only [`Self::MAX_INTERVAL`] bounds the wait.
     pub enforce_max_wait: bool,
 }
 
-/// When a job is asked next, in seconds since its beginning, and what decided.
+/// The age at which to poll a job next, and the reason.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlannedPoll {
-    /// When.
+    /// The age in seconds.
     pub at: f64,
-    /// Why then.
     pub reason: PollReason,
 }
 
-/// What decided when a job is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PollReason {
-    /// By then a delay of as much as a request may cost is to be expected.
+    /// The staleness index reaches the price.
     Price,
-    /// The prediction would have it later, the promise does not allow it.
+    /// The maximum wait ends before the index reaches the price.
     MaxWait,
 }
 
 impl PollRule {
-    /// No job is asked later.
+    /// The longest interval between two polls of a job.
     pub const MAX_INTERVAL: Duration = Duration::from_hours(6);
-    /// The promise: this, or…
+    /// The maximum wait is at least this…
     const MAX_WAIT_FLOOR_S: f64 = 10.0;
-    /// …this share of the elapsed time.
+    /// …or this share of the age, if that is longer.
     const MAX_WAIT_AGE_FRACTION: f64 = 0.5;
 
-    /// When a job that was not over at `alive` is asked next. The promise goes by the part of that
-    /// which is beyond doubt, `proven`: what a provider says of times may be wrong.
+    /// Plans the next poll of a job that was unfinished at age `alive_at`. The maximum wait depends on
+    /// `confirmed_age`, the part of the age that does not rely on times from the provider.
     #[must_use]
     pub fn plan_next_poll(
         &self,
@@ -113,7 +113,8 @@ impl PollRule {
     }
 }
 
-/// When the index reaches the price, within `span`; to a millisecond or a thousandth of the span.
+/// The age within `span` at which the index reaches the price, to a millisecond or a thousandth of the
+/// interval since the last poll.
 fn find_price_crossing(
     distribution: &impl Distribution,
     alive_at: f64,

@@ -1,27 +1,27 @@
-//! The requests a minute of one account: spaced evenly, one by one, and counted over every minute.
+//! The rate limiter of one account: requests are spaced evenly and counted over a sliding minute.
 //!
-//! Two rules. *Spacing* (GCRA with a burst of 1): a minute's requests are not spent at once and the
-//! rest of it blind. *Counting*: a request counts from our decision to send it until 60 s after its
-//! end. The provider saw it somewhere in between, so however long connecting took, no window of
-//! 60 s holds more than the limit, by the provider's clock or by ours.
+//! *Spacing* (GCRA with a burst of 1) prevents that the requests of a minute are all sent at its start.
+//! *Counting*: a request counts from the decision to send it until 60 s after its end. The provider
+//! receives the request somewhere in between. So no window of 60 s holds more requests than the limit,
+//! whatever the latency, by the provider's clock and by the local one.
 //!
-//! The limit is the configured one, or less: what the provider announced within the hour, and our
-//! share of what it allows to all who use the account, of which we know by its refusals alone.
+//! The limit in force is the lowest of three: the configured limit; the limit that the provider
+//! announced within the last hour; and a share that rejections reduce, because other programs may use
+//! the same account.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::job::{MonotonicTime, RateLimitQuota};
 
-/// The requests that a provider allows, and those that were spent.
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
     configured_per_minute: u32,
-    /// What the provider announced, and when it last did.
+    /// The limit that the provider announced per minute, and when.
     announced_limit: Option<(u32, MonotonicTime)>,
-    /// What a refusal left of our share, and when.
+    /// The limit after the last rejection, and when that was.
     reduced_share: Option<(u32, MonotonicTime)>,
-    /// The last time that we were told; the limit is that of then.
+    /// The time of the last call; [`Self::current_limit`] is the limit at this time.
     updated_at: MonotonicTime,
     next_slot_at: MonotonicTime,
     in_flight: u32,
@@ -30,13 +30,13 @@ pub struct RateLimiter {
 
 impl RateLimiter {
     const WINDOW: Duration = Duration::from_mins(1);
-    /// An announced limit is believed for so long after it was last told.
+    /// An announced limit applies for this long after its last announcement.
     const ANNOUNCED_LIMIT_TTL: Duration = Duration::from_hours(1);
-    /// Each minute without a refusal gives back one part in so many of the configured limit.
+    /// After a rejection the limit recovers from zero to the configured limit in this time.
     const RECOVERY_MINUTES: u32 = 10;
 
-    /// A budget whose first request may go one space after `now`: what an earlier process sent just
-    /// before is not known.
+    /// A rate limiter whose first request is available one spacing after `now`, because an earlier
+    /// process may have sent a request just before.
     #[must_use]
     pub fn new(per_minute: u32, now: MonotonicTime) -> Self {
         let mut limiter = Self {
@@ -52,27 +52,30 @@ impl RateLimiter {
         limiter
     }
 
-    /// Changes the limit, and forgets an announced one; what was spent stays spent, and what a
-    /// refusal taught stays learned.
+    /// Changes the configured limit and forgets an announced one. Sent requests still count, and a limit
+    /// that was reduced after a rejection stays reduced.
     pub fn set_configured_limit(&mut self, per_minute: u32) {
         self.configured_per_minute = per_minute.max(1);
         self.announced_limit = None;
     }
 
-    /// Minds a limit that the provider announces, if it is lower than ours.
+    /// Records the quota that the provider announced.
     pub fn set_announced_quota(&mut self, quota: RateLimitQuota, now: MonotonicTime) {
         let per_minute =
             f64::from(quota.requests) * Self::WINDOW.as_secs_f64() / quota.window.as_secs_f64();
-        // Whole requests of at least one: a cast saturates, and a quota below one a minute is one.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cast saturates, and the quota is not negative"
+        )]
         let per_minute = (per_minute as u32).max(1);
         self.announced_limit = Some((per_minute, now));
         self.advance(now);
     }
 
-    /// A request of the time `sent` was refused for its number: our share falls to the limit that was
-    /// `told`, or to the half if that is no news. One that was sent before the last refusal says
-    /// nothing that we did not know when we lowered it.
+    /// The provider rejected a request because of the rate limit. The limit falls to the announced quota
+    /// if that is lower, and to half otherwise. The rejection of a request that was sent before the last
+    /// reduction changes nothing.
     pub fn record_rejection(
         &mut self,
         sent_at: MonotonicTime,
@@ -91,18 +94,18 @@ impl RateLimiter {
         }
     }
 
-    /// Time has come to `now`: a share that was lowered grows, an announced limit is forgotten.
+    /// Moves the time to `now`: a reduced limit recovers, and an announced limit expires.
     pub fn advance(&mut self, now: MonotonicTime) {
         self.updated_at = self.updated_at.max(now);
     }
 
-    /// The limit in force, in requests a minute.
+    /// The limit in force, in requests per minute.
     #[must_use]
     pub fn current_limit(&self) -> u32 {
         self.limit_at(self.updated_at)
     }
 
-    /// The limit that is in force at `now`, if nothing is told until then.
+    /// The limit that will be in force at `now` if no answer changes it before.
     #[must_use]
     pub fn limit_at(&self, now: MonotonicTime) -> u32 {
         let announced =
@@ -117,8 +120,9 @@ impl RateLimiter {
         self.configured_per_minute.min(announced).min(share)
     }
 
-    /// What was spent on another account counts here too, as do `under_way` requests that are: a
-    /// provider has moved to this one, and its share of what was spent there is not known.
+    /// Counts the requests of another rate limiter, `in_flight` of which are unanswered, because a
+    /// provider moves to this account. All completed requests of the other account count, because its
+    /// limiter does not record which provider sent them.
     pub fn absorb(&mut self, other: &Self, in_flight: u32, now: MonotonicTime) {
         self.advance(now);
         self.drop_expired(now);
@@ -129,7 +133,7 @@ impl RateLimiter {
         self.next_slot_at = self.next_slot_at.max(other.next_slot_at.min(now.plus(self.spacing())));
     }
 
-    /// When the next request may be sent; none while every one of the limit is under way.
+    /// When the next request may be sent; none while as many requests as the limit are in flight.
     #[must_use]
     pub fn next_available_at(&self) -> Option<MonotonicTime> {
         let limit = self.current_limit() as usize;
@@ -137,14 +141,14 @@ impl RateLimiter {
         if used < limit {
             return Some(self.next_slot_at);
         }
-        // So many of those that ended must leave the window first.
+        // This many completed requests, and one more, must leave the window first.
         let last_to_expire = used - limit;
         self.completed_at
             .get(last_to_expire)
             .map(|ended| self.next_slot_at.max(ended.plus(Self::WINDOW)))
     }
 
-    /// Spends one request, now.
+    /// Counts a request that is sent now.
     pub fn acquire(&mut self, now: MonotonicTime) {
         self.advance(now);
         self.drop_expired(now);
@@ -152,7 +156,7 @@ impl RateLimiter {
         self.next_slot_at = self.next_slot_at.max(now).plus(self.spacing());
     }
 
-    /// One request that was spent has ended, in whatever way.
+    /// Counts the end of a request, successful or not.
     pub fn complete(&mut self, now: MonotonicTime) {
         self.advance(now);
         self.drop_expired(now);
@@ -160,13 +164,12 @@ impl RateLimiter {
         self.completed_at.push_back(now);
     }
 
-    /// Requests under way.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    /// Requests of the last minute, those under way included.
+    /// The number of requests in the last minute, including those in flight.
     #[must_use]
     pub fn requests_last_minute(&self, now: MonotonicTime) -> u32 {
         let ended = self.completed_at.iter().filter(|ended| ended.plus(Self::WINDOW) > now).count();
@@ -197,18 +200,22 @@ mod tests {
     #[test]
     fn requests_are_spaced_and_unused_slots_do_not_accumulate() {
         let mut limiter = RateLimiter::new(60, at(0));
-        assert_eq!(limiter.next_available_at(), Some(at(1000)), "one space after the start");
+        assert_eq!(limiter.next_available_at(), Some(at(1000)), "one spacing after the start");
         limiter.acquire(at(5000));
         assert_eq!(limiter.next_available_at(), Some(at(6000)));
         limiter.acquire(at(6500));
-        assert_eq!(limiter.next_available_at(), Some(at(7500)), "a late one is not made up for");
+        assert_eq!(limiter.next_available_at(), Some(at(7500)), "unused time is not made up for");
     }
 
     #[test]
     fn a_slow_request_counts_until_a_minute_after_its_end() {
         let mut limiter = RateLimiter::new(1, at(0));
         limiter.acquire(at(60_000));
-        assert_eq!(limiter.next_available_at(), None, "it may be seen at any time");
+        assert_eq!(
+            limiter.next_available_at(),
+            None,
+            "the provider may receive the request at any time"
+        );
         limiter.complete(at(90_000));
         assert_eq!(limiter.next_available_at(), Some(at(150_000)));
     }
@@ -232,7 +239,7 @@ mod tests {
         let quota = RateLimitQuota { requests: 10, window: Duration::from_mins(1) };
         limiter.set_announced_quota(quota, at(0));
         limiter.set_announced_quota(quota, at(30 * MINUTE));
-        // (at, the limit)
+        // (minute, expected limit)
         for (now, limit) in [(30, 10), (89, 10), (90, 60)] {
             limiter.advance(at(now * MINUTE));
             assert_eq!(limiter.current_limit(), limit, "at {now} minutes");
@@ -243,7 +250,7 @@ mod tests {
     fn a_rejection_halves_the_share_and_it_recovers_over_time() {
         const MINUTE: u64 = 60_000;
         let mut limiter = RateLimiter::new(60, at(0));
-        // (at, when the request was sent that is refused then, the limit)
+        // (time, when the request rejected at that time was sent, expected limit)
         let cases = [
             (0, Some(0), 30),
             (59_999, None, 30),
@@ -283,7 +290,7 @@ mod tests {
         assert_eq!(
             new.next_available_at(),
             Some(at(65_000)),
-            "both that ended must leave the minute"
+            "both completed requests must leave the window"
         );
         new.complete(at(20_000));
         assert_eq!(new.next_available_at(), Some(at(65_000)));
@@ -292,7 +299,7 @@ mod tests {
     #[test]
     fn a_rejection_applies_a_lower_announced_quota_and_otherwise_halves_the_limit() {
         let quota = |requests| Some(RateLimitQuota { requests, window: Duration::from_mins(1) });
-        // (the limit told with each refusal, the limit in force afterwards)
+        // (quota announced with each rejection, limit in force afterwards)
         let cases = [
             (vec![None], 300),
             (vec![quota(60)], 60),
@@ -304,14 +311,14 @@ mod tests {
             for (second, quota) in (1..).zip(quotas.clone()) {
                 limiter.record_rejection(at(second * 1000), quota, at(second * 1000));
             }
-            // Sent before the last one: no news.
+            // Sent before the last rejection: ignored.
             limiter.record_rejection(at(500), None, at(9000));
             assert_eq!(limiter.current_limit(), expected, "{quotas:?}");
         }
     }
 
     proptest! {
-        /// The provider sees each request at any moment between our decision and its end.
+        /// The provider may receive a request at any time between the decision to send it and its end.
         #[test]
         fn no_minute_holds_more_than_the_limit(
             limit in 1u32..40,
@@ -332,27 +339,27 @@ mod tests {
                         (Some(may), Some(end)) if end <= may => { limiter.complete(at(end)); now = now.max(end); in_flight.remove(0); }
                         (Some(may), _) => { now = may; break; }
                         (None, Some(end)) => { limiter.complete(at(end)); now = now.max(end); in_flight.remove(0); }
-                        (None, None) => prop_assert!(false, "stuck for ever"),
+                        (None, None) => prop_assert!(false, "no request is available and none is in flight"),
                     }
                 }
                 if let Some(quota_requests) = rejected_quota {
-                    // It opens later, if it does at all: the next round waits for that.
+                    // The next request may be available later now: the next round waits for it.
                     limiter.record_rejection(at(now), None, at(now));
                     limiter.set_announced_quota(RateLimitQuota { requests: quota_requests, window: Duration::from_mins(1) }, at(now));
                     prop_assert!(limiter.current_limit() <= quota_requests.min(limit));
                     continue;
                 }
                 let used = limiter.requests_last_minute(at(now));
-                prop_assert!(used < limiter.limit_at(at(now)), "{used} were spent");
+                prop_assert!(used < limiter.limit_at(at(now)), "{used} requests were sent");
                 limiter.acquire(at(now));
                 in_flight.push(now + latency);
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small positive numbers")]
                 provider_seen_at.push(now + (latency as f64 * when) as u64);
             }
             provider_seen_at.sort_unstable();
             for (index, first) in provider_seen_at.iter().enumerate() {
                 let held = provider_seen_at[index..].iter().take_while(|&&ms| ms < first + 60_000).count();
-                prop_assert!(held <= limit as usize, "{held} of {limit} from {first}");
+                prop_assert!(held <= limit as usize, "{held} requests with a limit of {limit} in the minute from {first} ms");
             }
         }
     }

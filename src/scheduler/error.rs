@@ -12,9 +12,12 @@ use crate::store::{ReadError, WriteError};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommandError {
     /// No reply in time. The command may still be carried out later; repeating it is safe.
-    #[error("the database is held by another program; try again, nothing is added twice")]
+    #[error(
+        "nothing was committed in time, probably because the database is held by another program; \
+         repeating the command is safe"
+    )]
     Busy,
-    /// The database did not store what the command asks for.
+    /// The database did not store what the command requires.
     #[error("{0}")]
     Storage(String),
     /// The provider, and the names of those that are configured.

@@ -348,7 +348,7 @@ impl Scheduler {
             providers: providers.collect(),
             unwritten_changes: self.committer.unwritten_changes() as u64,
             write_error: self.committer.write_error().map(str::to_owned),
-            wal_bytes: self.committer.wal_bytes(),
+            store_health: self.committer.store_health().clone(),
         });
     }
 

@@ -81,3 +81,55 @@ async fn load_pages(reader: Reader, pages: mpsc::Sender<Vec<StoredJob>>) -> Resu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{CurrentState, ProviderTimes, SimilarityKeys, UtcTime};
+
+    fn stored_job(id: i64) -> StoredJob {
+        let registered_at = UtcTime::parse_rfc3339("2026-11-25T12:00:00Z").expect("a time");
+        StoredJob {
+            id: JobId(id),
+            provider: "dune".parse().expect("a name"),
+            remote_id: format!("01JOB{id}").parse().expect("an id"),
+            current_state: CurrentState::registered(registered_at),
+            registered_at,
+            give_up_after: None,
+            next_poll_at: None,
+            polls: 0,
+            failed_polls: 0,
+            list_time: None,
+            similarity_keys: SimilarityKeys::Unknown,
+            times: ProviderTimes::default(),
+        }
+    }
+
+    /// A loader whose task has sent one page with the jobs 1 to 3.
+    async fn loader_with_one_page(task: JoinHandle<Result<(), ReadError>>) -> JobLoader {
+        let (sender, pages) = mpsc::channel(1);
+        sender.send((1..=3).map(stored_job).collect()).await.expect("room for a page");
+        JobLoader {
+            running: Some(RunningLoad { pages, task, committed_meanwhile: HashSet::new() }),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_committed_during_a_load_is_not_taken_from_a_page() {
+        let mut loader = loader_with_one_page(tokio::spawn(async { Ok(()) })).await;
+        loader.exclude(JobId(2));
+        let LoadEvent::Page(jobs) = loader.next_event().await else { panic!("no page") };
+        assert_eq!(jobs.iter().map(|job| job.id.0).collect::<Vec<_>>(), [1, 3]);
+        assert!(matches!(loader.next_event().await, LoadEvent::Finished));
+    }
+
+    #[tokio::test]
+    async fn a_load_whose_task_is_aborted_fails_after_its_last_page() {
+        let task = tokio::spawn(std::future::pending());
+        task.abort();
+        let mut loader = loader_with_one_page(task).await;
+        assert!(matches!(loader.next_event().await, LoadEvent::Page(_)));
+        let event = loader.next_event().await;
+        assert!(matches!(event, LoadEvent::Failed(SchedulerError::Task(_))), "{event:?}");
+    }
+}

@@ -1,9 +1,11 @@
-//! A job as a client asks for it, and its check against the configured providers. The control
-//! socket makes a [`JobSpec`] of each entry of an add request.
+//! A job that a client asks to track, and its check against the configured providers.
+//!
+//! The control socket makes a [`JobSpec`] of each valid entry of an add request; the scheduler makes
+//! a [`NewJob`] of it, with the kind of the provider that is configured at that moment.
 
 use std::time::Duration;
 
-use crate::job::{Labels, NewJob, ProviderName, RemoteId, SimilarityKeys, UtcTime};
+use crate::job::{AddedBy, Labels, NewJob, ProviderName, RemoteId, SimilarityKeys, UtcTime};
 
 use super::providers::Providers;
 
@@ -18,8 +20,8 @@ pub struct JobSpec {
     pub give_up_after: Option<Duration>,
     /// The similarity key that the user gave, if any.
     pub similarity_keys: SimilarityKeys,
-    /// The uid of the client's user, if the socket tells it.
-    pub added_by: Option<u32>,
+    /// The client's user, if the socket tells it.
+    pub added_by: Option<AddedBy>,
 }
 
 impl JobSpec {

@@ -23,7 +23,7 @@ pub(super) fn log_notice(notice: &Notice) {
         }
         Notice::UnknownState { provider, provider_state } => tracing::warn!(
             %provider,
-            "{provider} reported an unknown state, {provider_state}; to map it, set states in \
+            "{provider} reported an unknown state, {provider_state}; to map it, set state_map in \
              [providers.{provider}]"
         ),
     }
@@ -35,7 +35,7 @@ pub(super) fn log_anomaly(anomaly: &Anomaly) {
 }
 
 pub(super) fn log_change(change: &Change) {
-    let (job, state) = (change.job, change.new_state.state);
+    let (job, state) = (change.job, change.new_state.state());
     if state.is_terminal() {
         tracing::info!(%job, "job {job}: {state}");
     } else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::job::{MonotonicTime, ProviderName, UtcTime};
-use crate::store::Writer;
+use crate::store::StoreHealth;
 use crate::tracker::ProviderReport;
 
 #[derive(Debug, Clone)]
@@ -25,8 +25,8 @@ pub struct SchedulerSnapshot {
     pub unwritten_changes: u64,
     /// The error of the last write, until a write succeeds.
     pub write_error: Option<String>,
-    /// The size of the WAL after the last commit, in bytes.
-    pub wal_bytes: u64,
+    /// The condition of the store after the last commit.
+    pub store_health: StoreHealth,
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl SchedulerSnapshot {
             providers: Vec::new(),
             unwritten_changes: 0,
             write_error: None,
-            wal_bytes: 0,
+            store_health: StoreHealth::default(),
         }
     }
 
@@ -90,12 +90,8 @@ impl SchedulerSnapshot {
             .write_error
             .iter()
             .map(|error| format!("{error}; {} changes wait to be written", self.unwritten_changes));
-        let large_wal = (self.wal_bytes > Writer::MAX_WAL_BYTES).then(|| {
-            let mib = self.wal_bytes >> 20;
-            format!("the WAL has grown to {mib} MiB: another program holds a read transaction open")
-        });
         write_failure
-            .chain(large_wal)
+            .chain(self.store_health.warning.clone())
             .chain(self.stall_reason(self.taken_at))
             .chain(self.providers.iter().filter_map(not_configured_reason))
             .chain(self.providers.iter().filter_map(outage_reason))
@@ -157,6 +153,6 @@ fn outage_reason(provider: &ProviderSnapshot) -> Option<String> {
         Some(pause) => pause.reason.as_deref().unwrap_or("its rate limit is exhausted"),
         None => "polls fail",
     };
-    let (provider, since) = (&report.provider, report.outage_since?.to_sql());
+    let (provider, since) = (&report.provider, report.outage_since?);
     Some(format!("provider {provider} has not answered since {since}: {reason}"))
 }

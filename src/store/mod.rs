@@ -1,24 +1,18 @@
-//! The only SQL. One writer task owns the one connection that writes; readers are a small pool.
+//! The database: the registry of jobs, their history, and what polls cost and taught.
 //!
-//! [`Store::open`] makes sure that the file is ours, whole, and used by nobody else. The scheduler
-//! hands [`Batch`]es to the [`Writer`]; the control room reads through the [`Reader`]. Invariant:
-//! what was acknowledged is committed with an fsync, in a file that still bears its name.
+//! The scheduler hands [`Batch`]es to the [`Writer`]; the control server and the daemon read through
+//! the [`Reader`]. This file, `batch`, `rename`, `rows` and `error` define what they see: batches,
+//! rows and cursors. Everything that concerns the database engine is in `sqlite`. Invariant: a batch
+//! that was reported as committed is on disk, in the file at the configured path.
 
 mod batch;
-mod durations;
-mod ffi;
-mod maintenance;
-mod open;
-mod provider_rename;
-mod reader;
-mod sql_types;
-mod writer;
+mod error;
+mod rename;
+mod rows;
+mod sqlite;
 
-pub use batch::{Batch, CommitReport, Registered};
-pub use durations::{ForgetDurations, StoredDurationSample};
-pub use ffi::sqlite_version;
-pub use maintenance::MaintenanceTask;
-pub use open::{OpenError, SCHEMA_VERSION, Store, pending_migrations};
-pub use provider_rename::{AppliedRename, ProviderRename, RenameConflict};
-pub use reader::{HistoryFilter, JobFilter, JobRow, ReadError, Reader, TransitionRow};
-pub use writer::{WriteError, Writer};
+pub use batch::{Batch, CommitReport, ForgetDurations, MaintenanceTask, Registered, StoreHealth};
+pub use error::{OpenError, ReadError, WriteError};
+pub use rename::{AppliedRename, ProviderRename, RenameConflict};
+pub use rows::{HistoryFilter, JobFilter, JobRow, StoredDurationSample, TransitionRow};
+pub use sqlite::{Reader, SCHEMA_VERSION, Store, Writer, engine_description, pending_migrations};

@@ -1,8 +1,8 @@
-//! How old a job is: the seconds since its beginning, by the provider's clock where it tells one.
+//! The age of a job: the time since its start or its submission, by the provider's clock.
 //!
-//! A provider's times are compared with the `Date` of its own answers, never with our clock, which
-//! may be minutes off. Between two answers the stopwatch counts on. What cannot be true is not
-//! believed: then the job began when it was registered.
+//! The times in an answer are compared with the `Date` header of the same answer, never with the local
+//! wall clock, which may be minutes off. Between two answers the monotonic clock measures the age. If
+//! the provider reports no time, or an implausible one, the age counts from the registration.
 
 use std::time::Duration;
 
@@ -11,36 +11,36 @@ use crate::job::{
     RequestTimes, SimilarityKeys, StoredJob, UtcTime,
 };
 
-/// When a job began, as far as it is known.
+/// The time from which an age counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct AgeOrigin {
     time: UtcTime,
     duration_kind: DurationKind,
 }
 
-/// A job's age, in seconds.
+/// All ages are in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JobAge {
     origin: AgeOrigin,
-    /// When it was last known not to be over.
+    /// The age at the last time when the job was known to be unfinished.
     last_active_age: f64,
-    /// How long it had been registered then: of so much there is no doubt.
+    /// The time from the registration until then, which depends on no clock of the provider.
     registered_for: f64,
-    /// At `at`, by the stopwatch.
+    /// The age at `base_time`.
     base_age: f64,
     base_time: MonotonicTime,
     registered_at: UtcTime,
 }
 
 impl JobAge {
-    /// What is believed of a job's age, or of its duration.
+    /// A longer age or duration is implausible.
     pub(super) const MAX_PLAUSIBLE: Duration = Duration::from_hours(400 * 24);
-    /// `Date` has whole seconds: their middle.
+    /// `Date` has whole seconds; the expected time lies half a second later.
     const HALF_DATE_RESOLUTION: Duration = Duration::from_millis(500);
-    /// By so much a `Date` may differ from a stopwatch that is right, and a clock from another.
+    /// A difference up to this is due to the resolution of `Date` and to small clock differences.
     const CLOCK_TOLERANCE_S: f64 = 1.5;
 
-    /// The age of a job as the store knows it. Our calendar must do until an answer has a `Date`.
+    /// The age of a stored job. The local wall clock is used until the first answer with a `Date`.
     pub(super) fn new(job: &StoredJob, now: ClockReading) -> Self {
         let last_active_at =
             job.current_state.last_success_sent_at.unwrap_or(job.registered_at).min(now.utc);
@@ -63,38 +63,37 @@ impl JobAge {
         }
     }
 
-    /// How old it is at `now`.
     pub(super) fn at(&self, now: MonotonicTime) -> f64 {
         self.base_age + now.duration_since(self.base_time).as_secs_f64()
     }
 
-    /// How old it was when it was last known not to be over.
+    /// The age at the last time when the job was known to be unfinished.
     pub(super) fn last_active_age(&self) -> f64 {
         self.last_active_age
     }
 
-    /// How long ago it is at `now` that it was last known not to be over.
+    /// The time since the job was last known to be unfinished, in seconds.
     pub(super) fn time_since_active(&self, now: MonotonicTime) -> f64 {
         self.at(now) - self.last_active_age
     }
 
-    /// The part of [`Age::alive`] that is beyond doubt.
+    /// The part of [`Self::last_active_age`] that does not depend on times from the provider.
     pub(super) fn verified_age(&self) -> f64 {
         self.last_active_age.min(self.registered_for)
     }
 
-    /// When it will be so old.
+    /// When the job reaches this age.
     pub(super) fn time_at_age(&self, age: f64) -> MonotonicTime {
         let wait = Duration::try_from_secs_f64(age - self.base_age).unwrap_or(Duration::ZERO);
         self.base_time.plus(wait)
     }
 
-    /// What its age counts from.
     pub(super) fn duration_kind(&self) -> DurationKind {
         self.origin.duration_kind
     }
 
-    /// The age at an answer that says `seen`: when that was asked for it was not over, if it is not now.
+    /// The age at the time of a request whose answer is `observation`. If the observed state is not
+    /// terminal, the job was unfinished at that time.
     pub(super) fn after_observation(
         &self,
         observation: &Observation,
@@ -129,7 +128,7 @@ impl JobAge {
                     ..continued
                 }
             }
-            // The stopwatch counts finer.
+            // The monotonic clock has a finer resolution than `Date`.
             Some(reported)
                 if origin == self.origin
                     && (reported - elapsed_age).abs() <= Self::CLOCK_TOLERANCE_S =>
@@ -142,9 +141,9 @@ impl JobAge {
         }
     }
 
-    /// What the end that `seen` tells teaches, when its age is `end` and was `self` at the answer
-    /// before, if there was one. By the provider's times, else by the duration that it tells, else by
-    /// the middle of the time in which it ended.
+    /// The durations of a job that has ended. `self` is the age at the previous answer and `final_age`
+    /// at the last one. Uses the provider's times, else the duration that the provider reports, else
+    /// the middle of the interval between the two answers.
     pub(super) fn duration_sample(
         &self,
         final_age: &Self,
@@ -156,7 +155,7 @@ impl JobAge {
         let started_at = run_start(observation.times, observation.list_time);
         let duration = |duration_kind, from: Option<UtcTime>| {
             let exact = from.zip(ended_at).map(|(from, to)| signed_seconds(from, to));
-            // A service that tells of a start tells how long the run took, not the wait before it.
+            // A service that reports a start reports the duration of the run without the wait.
             let reported_applies = duration_kind == DurationKind::Run || started_at.is_none();
             let reported = observation
                 .reported_duration
@@ -179,8 +178,8 @@ impl JobAge {
         (whole.is_some() || running.is_some()).then_some(sample)
     }
 
-    /// How long after its end it is so old, if `lesson` tells when that was; one that was over when it
-    /// was registered is late from then on.
+    /// The time from the job's end until the end was observed; none if the sample lacks the duration
+    /// that the age counts. For a job that ended before its registration, counts from the registration.
     pub(super) fn detection_delay(&self, sample: &DurationSample) -> Option<Duration> {
         let duration = match self.duration_kind() {
             DurationKind::Total => sample.total?,
@@ -195,12 +194,12 @@ fn origin_at_registration(at: UtcTime) -> AgeOrigin {
     AgeOrigin { time: at, duration_kind: DurationKind::Total }
 }
 
-/// The start of the run. A place in a list is the start, as far as is known.
+/// The start of the run. The time in a list is taken as the start if no other is reported.
 fn run_start(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<UtcTime> {
     times.started_at.or(listed_at)
 }
 
-/// The start of the run, else the submission.
+/// The start of the run, else the submission; none if the provider reports neither.
 fn best_origin(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<AgeOrigin> {
     let started = run_start(times, listed_at)
         .map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Run });
@@ -209,14 +208,14 @@ fn best_origin(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<AgeOr
     })
 }
 
-/// An age that can be true; a little before the beginning is a clock's grain.
+/// The age if it is plausible. A slightly negative age is due to the resolution of the clocks.
 fn plausible_age(age: f64) -> Option<f64> {
     (-JobAge::CLOCK_TOLERANCE_S..JobAge::MAX_PLAUSIBLE.as_secs_f64())
         .contains(&age)
         .then(|| age.max(0.0))
 }
 
-/// From `from` to `to`; negative if it is the other way round.
+/// The time from `from` to `to`; negative if `to` is earlier.
 fn signed_seconds(from: UtcTime, to: UtcTime) -> f64 {
     to.duration_since(from).as_secs_f64() - from.duration_since(to).as_secs_f64()
 }

@@ -1,61 +1,36 @@
-//! How a provider is doing: whether it answers, fails or refuses, and how long it is left alone.
+//! The circuit breaker that pauses requests after rejections, used for a provider and for an account.
 //!
-//! An outage is told at its beginning and at its end, once each. A refusal pauses the whole provider,
-//! longer each time; afterwards one request tries whether the way is clear.
+//! A rejection opens the breaker for a pause that grows with consecutive rejections. After the pause
+//! the breaker is half-open: one request at a time is sent until one succeeds. New settings make the
+//! breaker half-open too, because they may have repaired or broken the credentials.
 
 use std::time::Duration;
 
-use crate::job::{
-    ClockReading, MonotonicTime, Outage, OutageEdge, ProviderError, ProviderErrorKind,
-    ProviderName, RateLimitInfo, UtcTime,
-};
+use crate::job::{ClockReading, MonotonicTime, ProviderError, ProviderErrorKind};
 
-use super::{Action, Notice};
-
-/// A time in which nothing is asked.
+/// A time during which no request is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestPause {
-    /// Until then.
     pub until: MonotonicTime,
-    /// Why; none if the provider's own window is merely used up.
+    /// The rejection that caused the pause; none if the provider's rate limit window is used up.
     pub reason: Option<String>,
 }
 
-/// What the answers of late tell of a provider.
 #[derive(Debug, Default)]
-pub(super) struct ProviderHealth {
-    /// Failed polls in a row.
-    consecutive_failures: u32,
-    /// When the first of them was.
-    failing_since: Option<UtcTime>,
-    /// Refusals in a row.
+pub(super) struct CircuitBreaker {
     consecutive_rejections: u32,
-    /// Whether it has answered well since its settings were read.
+    /// Whether a request sent with the current settings has succeeded.
     verified: bool,
+    /// The last pause, which may be over.
     pause: Option<RequestPause>,
-    recorded_outage: RecordedOutage,
 }
 
-/// What is recorded of outages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum RecordedOutage {
-    /// Nothing, in this life: an earlier one may have left an outage open.
-    #[default]
-    Unknown,
-    /// One lasts.
-    Ongoing,
-    /// None lasts.
-    Ended,
-}
-
-impl ProviderHealth {
-    /// A provider is reported as failing after so many failed polls in a row.
-    const OUTAGE_THRESHOLD: u32 = 3;
+impl CircuitBreaker {
+    /// The longest pause for a rate limit window that is used up.
     const MAX_RATE_LIMIT_WINDOW: Duration = Duration::from_mins(1);
 
-    /// Failed polls in a row.
-    pub(super) fn consecutive_failures(&self) -> u32 {
-        self.consecutive_failures
+    pub(super) fn consecutive_rejections(&self) -> u32 {
+        self.consecutive_rejections
     }
 
     /// The last pause, which may be over.
@@ -63,184 +38,84 @@ impl ProviderHealth {
         self.pause.as_ref()
     }
 
-    /// Its settings were read anew: lets the next request go at once, since what was wrong may be
-    /// mended, and that one alone, since what was right may be wrong.
+    /// Ends the pause and requires a successful request under the new settings.
     pub(super) fn enter_half_open(&mut self) {
         self.pause = None;
         self.verified = false;
     }
 
-    /// It answered well, to a request that was sent with the settings of now.
+    /// A request that was sent with the current settings succeeded.
     pub(super) fn mark_verified(&mut self) {
         self.verified = true;
     }
 
-    /// Whether it has still to answer well: since its settings were read, or since it refused us.
+    /// Whether only one request at a time may be sent, to find out whether requests succeed.
     pub(super) fn is_half_open(&self) -> bool {
         !self.verified || self.consecutive_rejections > 0
     }
 
-    /// Refusals in a row.
-    pub(super) fn consecutive_rejections(&self) -> u32 {
-        self.consecutive_rejections
+    /// Whether a rejection keeps the breaker open. An answer that arrives during such a pause belongs
+    /// to an earlier request, and tells nothing about the time since the rejection.
+    pub(super) fn is_open(&self, now: MonotonicTime) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.reason.is_some() && pause.until > now)
     }
 
-    /// What other providers of its account know of the key that they share.
-    pub(super) fn merge_account_rejections(
-        &mut self,
-        account_rejections: u32,
-        account_pause: Option<RequestPause>,
-    ) {
-        self.consecutive_rejections = self.consecutive_rejections.max(account_rejections);
-        self.pause =
-            account_pause.into_iter().chain(self.pause.take()).max_by_key(|pause| pause.until);
-    }
-
-    /// Takes in what an answer tells of the provider.
-    pub(super) fn record_outcome(
-        &mut self,
-        provider: &ProviderName,
-        outcome: Result<(), &ProviderError>,
-        rate_limit: RateLimitInfo,
-        job_rejected_before: bool,
-        now: ClockReading,
-        actions: &mut Vec<Action>,
-    ) {
-        match outcome.map_err(|error| (error.kind, error)) {
-            Ok(()) | Err((ProviderErrorKind::NotFound, _)) => {
-                self.record_success(provider, now, actions);
-            }
-            Err((ProviderErrorKind::Transient | ProviderErrorKind::Malformed, error)) => {
-                self.count_failure(now);
-                if self.consecutive_failures >= Self::OUTAGE_THRESHOLD {
-                    let reason = error.message.clone();
-                    let notice = Notice::Failing { provider: provider.clone(), reason };
-                    self.begin_outage(provider, notice, &error.message, actions);
-                }
-            }
-            // The provider rejected this job before and has answered for others since: the
-            // rejection concerns the job alone.
-            Err((ProviderErrorKind::Auth | ProviderErrorKind::Misconfigured, _))
-                if job_rejected_before && !self.is_half_open() => {}
-            Err((
-                ProviderErrorKind::RateLimited
-                | ProviderErrorKind::QuotaExceeded
-                | ProviderErrorKind::Auth
-                | ProviderErrorKind::Misconfigured,
-                rejection,
-            )) => {
-                self.count_failure(now);
-                let reset =
-                    rate_limit.remaining.filter(|(left, _)| *left == 0).map(|(_, reset)| reset);
-                let retry_after = rate_limit.retry_after.max(reset);
-                self.pause_after_rejection(provider, rejection, retry_after, now, actions);
-            }
+    /// Closes the breaker after a successful request. Returns false if the breaker stays open.
+    pub(super) fn record_success(&mut self, now: MonotonicTime) -> bool {
+        if self.is_open(now) {
+            return false;
         }
-        if self.pause.is_none()
-            && let Some((0, reset)) = rate_limit.remaining
-        {
-            let until = now.monotonic.plus(reset.min(Self::MAX_RATE_LIMIT_WINDOW));
-            self.pause = Some(RequestPause { until, reason: None });
-        }
-    }
-
-    /// When the outage began that lasts, if one does.
-    pub(super) fn outage_since(&self) -> Option<UtcTime> {
-        self.failing_since.filter(|_| self.recorded_outage == RecordedOutage::Ongoing)
-    }
-
-    /// The jobs of another come here, and its outage, if one lasts, with them.
-    pub(super) fn absorb(&mut self, other: Self) {
-        match (self.recorded_outage, other.recorded_outage) {
-            (RecordedOutage::Unknown, _) => *self = other,
-            // It goes on as ours, and the next good answer ends it.
-            (RecordedOutage::Ended, RecordedOutage::Ongoing | RecordedOutage::Unknown) => {
-                self.recorded_outage = RecordedOutage::Unknown;
-            }
-            (RecordedOutage::Ongoing, _) | (RecordedOutage::Ended, RecordedOutage::Ended) => {}
-        }
-    }
-
-    fn count_failure(&mut self, now: ClockReading) {
-        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
-        self.failing_since.get_or_insert(now.utc);
-    }
-
-    /// The beginning of an outage, once.
-    fn begin_outage(
-        &mut self,
-        provider: &ProviderName,
-        notice: Notice,
-        reason: &str,
-        actions: &mut Vec<Action>,
-    ) {
-        if self.recorded_outage == RecordedOutage::Ongoing {
-            return;
-        }
-        self.recorded_outage = RecordedOutage::Ongoing;
-        actions.push(Action::Notify(notice));
-        if let Some(at) = self.failing_since {
-            let edge = OutageEdge::Began { at, reason: reason.to_owned() };
-            actions.push(Action::RecordOutage(Outage { provider: provider.clone(), edge }));
-        }
-    }
-
-    fn record_success(
-        &mut self,
-        provider: &ProviderName,
-        now: ClockReading,
-        actions: &mut Vec<Action>,
-    ) {
-        if self.is_paused(now.monotonic) {
-            return;
-        }
-        let previous = std::mem::replace(&mut self.recorded_outage, RecordedOutage::Ended);
-        if previous != RecordedOutage::Ended {
-            let edge = OutageEdge::Ended { at: now.utc, failed_polls: self.consecutive_failures };
-            actions.push(Action::RecordOutage(Outage { provider: provider.clone(), edge }));
-        }
-        if previous == RecordedOutage::Ongoing {
-            actions.push(Action::Notify(Notice::Recovered { provider: provider.clone() }));
-        }
-        self.consecutive_failures = 0;
-        self.failing_since = None;
         self.consecutive_rejections = 0;
-        // A window that is used up stays so until it ends, whatever was answered before.
+        // A rate limit window that is used up stays so until the window ends.
         self.pause = self.pause.take().filter(|pause| pause.reason.is_none());
+        true
     }
 
-    fn pause_after_rejection(
+    /// Opens the breaker after a rejection and returns the length of the pause; none if the breaker
+    /// is open already.
+    pub(super) fn record_rejection(
         &mut self,
-        provider: &ProviderName,
         rejection: &ProviderError,
         retry_after: Option<Duration>,
         now: ClockReading,
-        actions: &mut Vec<Action>,
-    ) {
-        if self.is_paused(now.monotonic) {
-            return;
+    ) -> Option<Duration> {
+        if self.is_open(now.monotonic) {
+            return None;
         }
         self.consecutive_rejections = self.consecutive_rejections.saturating_add(1);
         let duration =
             pause_duration(rejection.kind, self.consecutive_rejections, retry_after, now.jitter);
-        let reason = rejection.to_string();
-        self.pause = Some(RequestPause {
-            until: now.monotonic.plus(duration),
-            reason: Some(reason.clone()),
-        });
-        let notice =
-            Notice::Paused { provider: provider.clone(), reason: reason.clone(), duration };
-        self.begin_outage(provider, notice, &reason, actions);
+        let (until, reason) = (now.monotonic.plus(duration), Some(rejection.to_string()));
+        self.pause = Some(RequestPause { until, reason });
+        Some(duration)
     }
 
-    /// Whether a refusal still keeps the lane closed. An answer that comes meanwhile belongs to a
-    /// request sent before, and tells nothing of what holds since.
-    fn is_paused(&self, now: MonotonicTime) -> bool {
-        self.pause.as_ref().is_some_and(|pause| pause.reason.is_some() && pause.until > now)
+    /// Pauses until the provider's rate limit window is renewed, unless there is a pause.
+    pub(super) fn pause_for_window(&mut self, reset: Duration, now: MonotonicTime) {
+        self.pause.get_or_insert_with(|| RequestPause {
+            until: now.plus(reset.min(Self::MAX_RATE_LIMIT_WINDOW)),
+            reason: None,
+        });
+    }
+
+    /// Takes over what the breaker of the account knows about the shared credentials: the higher
+    /// count of rejections, and the later end of a pause.
+    pub(super) fn merge_rejections(&mut self, account: &Self, now: MonotonicTime) {
+        self.consecutive_rejections =
+            self.consecutive_rejections.max(account.consecutive_rejections);
+        let account_pause = account.pause.clone().filter(|_| account.is_open(now));
+        self.pause =
+            account_pause.into_iter().chain(self.pause.take()).max_by_key(|pause| pause.until);
+    }
+
+    /// Takes over the rejections and the pause of a provider's breaker.
+    pub(super) fn copy_rejections(&mut self, provider: &Self) {
+        self.consecutive_rejections = provider.consecutive_rejections;
+        self.pause.clone_from(&provider.pause);
     }
 }
 
-/// The pause after so many refusals in a row of what is not mended by waiting a little.
+/// The pause after consecutive failures that a short wait does not repair.
 pub(super) fn escalating_pause(consecutive_rejections: u32) -> Duration {
     Duration::from_mins(match consecutive_rejections {
         0 | 1 => 1,
@@ -250,8 +125,8 @@ pub(super) fn escalating_pause(consecutive_rejections: u32) -> Duration {
     })
 }
 
-/// How long a provider is left alone after its `strikes`-th refusal in a row. `Retry-After` is
-/// obeyed within a second and an hour, and never shortens our own growing pause after the first.
+/// The pause after the given number of consecutive rejections. `Retry-After` is clamped to one
+/// second to one hour, and shortens the growing pause only after a first rate limit rejection.
 fn pause_duration(
     rejection: ProviderErrorKind,
     consecutive_rejections: u32,
@@ -289,11 +164,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_respect_retry_after_within_bounds() {
+    fn pauses_grow_and_retry_after_is_clamped() {
         let rate_limited = ProviderErrorKind::RateLimited;
         let auth_error = ProviderErrorKind::Auth;
         let secs = Duration::from_secs;
-        // (refusal, how many in a row, Retry-After, the pause)
+        // (error kind, consecutive rejections, Retry-After, expected pause)
         let cases = [
             (rate_limited, 1, None, secs(5)),
             (rate_limited, 2, None, secs(10)),

@@ -1,23 +1,23 @@
-//! The jobs of a lane that wait for a poll: until they are due, then in the order of what asking them
-//! is worth.
+//! The jobs of a provider that wait for a poll: ordered by due time until they are due, then by
+//! priority.
 //!
-//! What a due job is worth grows while it waits. It is weighed when it comes due and again whenever
-//! its silence has grown by a part, so that a turn among a hundred thousand costs a few look-ups and
-//! no scan, and the order is never older than that part.
+//! The priority of a due job grows while the job waits. The queue evaluates a job when the job becomes
+//! due, and again at the time that the evaluation names. So a selection among 100,000 jobs costs a few
+//! look-ups instead of a scan. Invariant: a job is in the queue at most once.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::job::{JobId, MonotonicTime};
 
-/// What a request for a job is worth, in units of its price.
+/// The value of polling a job now, in units of the price of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Priority(pub(super) f64);
 
 impl Priority {
-    /// What one is worth that has just come due.
+    /// The priority of a job that has just become due.
     pub(super) const JUST_DUE: Self = Self(1.0);
-    /// Less than any that is due.
+    /// Lower than the priority of any job that is due by its age.
     pub(super) const MIN: Self = Self(-1.0);
 }
 
@@ -35,34 +35,34 @@ impl Ord for Priority {
     }
 }
 
-/// What asking a job is worth.
+/// The result of evaluating a job.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Evaluation {
-    /// Not enough before then.
+    /// A poll is not worth its price before this time.
     NotBefore(MonotonicTime),
-    /// So much now; to be looked at again, if ever.
+    /// The priority now, and when to evaluate the job again; none if the priority is constant.
     Due(Priority, Option<MonotonicTime>),
 }
 
-/// The next of a queue.
+/// A candidate for the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueHead {
     pub(super) job: JobId,
     pub(super) priority: Priority,
-    /// Since when it is due.
     pub(super) due_since: MonotonicTime,
 }
 
-/// Where a job stands in the queue.
 #[derive(Debug, Clone, Copy)]
 enum QueueEntry {
-    /// It is not due before then.
+    /// Not due before this time.
     Waiting(MonotonicTime),
-    /// It is.
-    Due { due_since: MonotonicTime, priority: Priority, reevaluate_at: Option<MonotonicTime> },
+    Due {
+        due_since: MonotonicTime,
+        priority: Priority,
+        reevaluate_at: Option<MonotonicTime>,
+    },
 }
 
-/// Jobs that wait, each once.
 #[derive(Debug, Default)]
 pub(super) struct DueQueue {
     entries: HashMap<JobId, QueueEntry>,
@@ -73,17 +73,17 @@ pub(super) struct DueQueue {
 }
 
 impl DueQueue {
-    /// So many are weighed in one turn, at most.
+    /// The rest is evaluated in the next passes, so that no pass takes long.
     const MAX_EVALUATIONS_PER_PASS: usize = 500;
 
-    /// A job that is due then; it leaves the place that it had.
+    /// Adds the job, or moves it to a new due time.
     pub(super) fn insert(&mut self, job: JobId, due: MonotonicTime) {
         self.remove(job);
         self.entries.insert(job, QueueEntry::Waiting(due));
         self.waiting_by_due.insert((due, job));
     }
 
-    /// Takes the job out; says when it was due, if it was here.
+    /// Removes the job and returns when it was due; none if it was not in the queue.
     pub(super) fn remove(&mut self, job: JobId) -> Option<MonotonicTime> {
         match self.entries.remove(&job)? {
             QueueEntry::Waiting(due) => {
@@ -97,8 +97,7 @@ impl DueQueue {
         }
     }
 
-    /// Time has come to `now`: who is due is weighed, and who was weighed long ago. Of many the rest
-    /// is weighed at the next turns: none takes long.
+    /// Evaluates the jobs that have become due, and those whose evaluation is outdated.
     pub(super) fn promote_due(
         &mut self,
         now: MonotonicTime,
@@ -125,7 +124,7 @@ impl DueQueue {
         }
     }
 
-    /// By what they are worth is to be found out anew.
+    /// Discards all evaluations: the next pass evaluates every due job anew.
     pub(super) fn reset_priorities(&mut self) {
         for (due_since, job) in std::mem::take(&mut self.due_by_time) {
             self.entries.insert(job, QueueEntry::Waiting(due_since));
@@ -135,26 +134,26 @@ impl DueQueue {
         self.reevaluations.clear();
     }
 
-    /// The due job that is worth most; of equals who is due for longest.
+    /// The due job with the highest priority; among equals the one that became due first.
     pub(super) fn highest_priority(&self) -> Option<QueueHead> {
         let (Reverse(priority), due_since, job) = *self.due_by_priority.first()?;
         Some(QueueHead { job, priority, due_since })
     }
 
-    /// The job that is due for longest.
+    /// The due job that became due first.
     pub(super) fn longest_due(&self) -> Option<QueueHead> {
         let (due_since, job) = *self.due_by_time.first()?;
         let QueueEntry::Due { priority, .. } = *self.entries.get(&job)? else { return None };
         Some(QueueHead { job, priority, due_since })
     }
 
-    /// When somebody is due next, or since when somebody is.
+    /// The earliest due time, which may have passed.
     pub(super) fn earliest_due(&self) -> Option<MonotonicTime> {
         let first_due = |jobs: &BTreeSet<(MonotonicTime, JobId)>| jobs.first().map(|(at, _)| *at);
         first_due(&self.due_by_time).into_iter().chain(first_due(&self.waiting_by_due)).min()
     }
 
-    /// How many are due at `now`.
+    /// The number of jobs that are due at `now`.
     pub(super) fn count_due(&self, now: MonotonicTime) -> u64 {
         let newly_due = self.waiting_by_due.range(..=(now, JobId(i64::MAX))).count();
         (self.due_by_time.len() + newly_due) as u64

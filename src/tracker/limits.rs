@@ -1,44 +1,76 @@
-//! The rules of a provider that bear on a single job: when to ask again, when to let go. Letting go is
-//! final and goes by the calendar, so a calendar that cannot be right lets nothing go.
+//! The settings of a provider that apply to a single job: when to poll again, when to give up.
+//!
+//! Giving up is final and depends on the wall clock. A wall clock that is known to be wrong therefore
+//! ends no job.
 
 use std::time::Duration;
 
 use crate::job::{NotFoundTimeout, UtcTime};
 use crate::policy::{Backoff, DurationHistory, PollRule};
 
-/// The rules of a lane that bear on a single job.
+use super::message::{PollPolicy, ProviderSettings};
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JobLimits<'a> {
-    /// By what was learned, where that is the rule.
+    /// None under [`PollPolicy::Backoff`].
     pub(super) learned: Option<LearnedPolicy<'a>>,
     pub(super) backoff: Backoff,
-    pub(super) give_up_after: Duration,
     pub(super) lost_after: NotFoundTimeout,
-    /// Whether the calendar may be believed.
-    pub(super) clock_is_trusted: bool,
+    give_up_after: Duration,
+    clock_is_trusted: bool,
 }
 
-/// What was learned, and the rule by which it is used.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LearnedPolicy<'a> {
     pub(super) rule: PollRule,
     pub(super) duration_history: &'a DurationHistory,
 }
 
-impl JobLimits<'_> {
-    /// How far the provider's clock and ours may be apart for ours to be believed.
+impl<'a> JobLimits<'a> {
+    /// The wall clock is trusted if it differs from the provider's clock by no more than this.
     const MAX_CLOCK_SKEW: Duration = Duration::from_hours(24);
 
-    /// 2026-01-01: a job that seems older was registered before our clock was set.
+    /// 2026-01-01. An earlier registration means that the wall clock was not set then.
     const EARLIEST_REGISTRATION_MS: i64 = 1_767_225_600_000;
 
-    /// A calendar that is far from the provider's ends no job.
+    /// The limits under these settings. A provider that is not configured sends no polls, but the
+    /// answer to an earlier poll may still arrive: that answer must not end a job.
+    pub(super) fn new(
+        settings: Option<&ProviderSettings>,
+        duration_history: &'a DurationHistory,
+    ) -> Self {
+        let Some(settings) = settings else {
+            return Self {
+                learned: None,
+                backoff: Backoff { min: Duration::from_mins(1), max: Duration::from_mins(1) },
+                lost_after: NotFoundTimeout {
+                    previously_seen: Duration::MAX,
+                    never_seen: Duration::MAX,
+                },
+                give_up_after: Duration::MAX,
+                clock_is_trusted: true,
+            };
+        };
+        Self {
+            learned: match settings.policy {
+                PollPolicy::Learned(rule) => Some(LearnedPolicy { rule, duration_history }),
+                PollPolicy::Backoff => None,
+            },
+            backoff: settings.backoff,
+            lost_after: settings.lost_after,
+            give_up_after: settings.give_up_after,
+            clock_is_trusted: true,
+        }
+    }
+
+    /// These limits, with the wall clock compared to the provider's.
     pub(super) fn with_clock_check(self, server_date: Option<UtcTime>, wall: UtcTime) -> Self {
         let skew = server_date.map(|date| wall.duration_since(date).max(date.duration_since(wall)));
         Self { clock_is_trusted: skew.is_none_or(|skew| skew <= Self::MAX_CLOCK_SKEW), ..self }
     }
 
-    /// The limit that a job of this age is beyond, if it is; `own` is the job's own.
+    /// The limit that the age of a job exceeds; none if it does not, or if the wall clock cannot be
+    /// trusted. `job_limit` replaces the provider's limit.
     pub(super) fn exceeded_give_up_limit(
         self,
         registered_at: UtcTime,

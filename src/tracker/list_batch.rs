@@ -1,9 +1,9 @@
-//! The jobs of a lane in the order of the provider's list, and whether one page of that list should
-//! be asked for instead of a single job.
+//! The waiting jobs of a provider in the order of its list, and the decision whether one list page
+//! should be requested instead of polling one job.
 //!
-//! A page costs one request, as a single question does, and answers for up to [`Page::SIZE`] jobs: it
-//! is worth the sum of what they are. The list has other tenants, too: rows of jobs that are not ours
-//! take their places.
+//! A list page costs one request, as a poll does, and answers for up to [`ListWindow::PAGE_SIZE`] jobs:
+//! the priority of a page is the sum of the priorities of its jobs. Rows of jobs that are not tracked
+//! here reduce the number of jobs that fit on a page.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -13,38 +13,31 @@ use crate::job::{JobId, ListWindow, MonotonicTime, UtcTime};
 
 use super::breaker::escalating_pause;
 
-/// A job that waits, and when it is due.
+/// A job and its due time.
 pub(super) type WaitingJob = (JobId, MonotonicTime);
 
-/// A job with its place in the list.
+/// A job with its position in the list and its due time.
 pub(super) type ListedJob = (UtcTime, JobId, MonotonicTime);
 
-/// How the next job is best asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum BatchDecision {
-    /// By itself.
+    /// Poll the job itself.
     Individual(IndividualReason),
-    /// With these, by a page that spans their places and is worth so much.
-    Batch {
-        /// Which.
-        range: Range<usize>,
-        /// The sum of theirs.
-        priority: f64,
-    },
+    /// Request a page for the jobs in `range`; `priority` is the sum of their priorities.
+    Batch { range: Range<usize>, priority: f64 },
 }
 
-/// Why a page would not save a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IndividualReason {
-    /// What others would gain by it is not worth it.
+    /// The priorities of the other jobs on the page are too low.
     NotWorthBatching,
-    /// The list holds so many jobs of others that a page would show hardly one of ours.
+    /// A page would show fewer than two tracked jobs.
     TooManyForeignJobs,
 }
 
-/// Which of the jobs a page should answer for, by what asking for each is worth, given in the order of
-/// the list: it takes in the one at `picked`, `room` at most, and as much worth as it can. It must be
-/// worth `needed`, or the one is asked singly.
+/// Chooses the jobs of a page. `priorities` are those of the jobs in the order of the list. The page
+/// includes the job at index `selected`, holds at most `capacity` jobs, and has the highest possible
+/// sum of priorities. If that sum is below `min_priority`, the selected job is polled individually.
 pub(super) fn decide_batch(
     priorities: &[f64],
     selected: usize,
@@ -58,7 +51,7 @@ pub(super) fn decide_batch(
     let starts =
         (selected + 1).saturating_sub(batch_size)..=selected.min(priorities.len() - batch_size);
     let sum = |from: usize| priorities[from..from + batch_size].iter().sum::<f64>();
-    // Of windows that are worth the same the last: its jobs go out of the way together.
+    // Among windows of equal priority `max_by` returns the last; the tests pin this choice.
     let best = starts.map(|from| (sum(from), from)).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((priority, start)) if batch_size >= 2 && priority >= min_priority => {
@@ -68,21 +61,20 @@ pub(super) fn decide_batch(
     }
 }
 
-/// A lane's waiting jobs whose place in the list is known, and what is known of the list.
+/// The waiting jobs of a provider whose position in the list is known, and what is known of the list.
 #[derive(Debug, Default)]
 pub(super) struct ListBatcher {
     waiting_by_position: BTreeMap<(UtcTime, JobId), MonotonicTime>,
-    /// Further pages of windows that were begun, and whom they may show.
+    /// The next pages of windows whose first page was received, and the jobs still missing.
     continuation_pages: VecDeque<(ListWindow, Vec<WaitingJob>)>,
-    /// Rows of a page for each of ours, when it was last seen.
+    /// The number of list rows for each tracked job, and when it was measured.
     rows_per_own_job: Option<(u64, MonotonicTime)>,
-    /// After a failure the list is left alone until then.
+    /// No list request is sent before this time, after a failed one.
     disabled_until: Option<MonotonicTime>,
     consecutive_failures: u32,
 }
 
 impl ListBatcher {
-    /// What others have in the list changes.
     const ROWS_PER_OWN_JOB_TTL: Duration = Duration::from_hours(1);
 
     pub(super) fn insert(&mut self, list_position: UtcTime, job: JobId, due: MonotonicTime) {
@@ -93,8 +85,8 @@ impl ListBatcher {
         self.waiting_by_position.remove(&(list_position, job));
     }
 
-    /// The page to ask for instead of this job alone, what it is worth, and whom it answers for; they
-    /// stay here. `worth` is that of a job that is due then; `needed` is what makes a page worth it.
+    /// The best page that includes this job, its priority, and its jobs, which are not removed here;
+    /// none if no page reaches `min_priority`. `priority` returns the priority of a job with a due time.
     pub(super) fn best_window(
         &self,
         (list_position, job): (UtcTime, JobId),
@@ -120,7 +112,7 @@ impl ListBatcher {
         };
         let chosen = &neighbors[range];
         let ((first, _), ((last, _), _)) = (chosen.first()?.0, chosen.last()?);
-        // Whether the ends belong to a window is not documented.
+        // The provider's documents do not say whether the bounds of a window are inclusive.
         let margin = Duration::from_millis(1);
         let window = ListWindow { from: first.minus(margin), to: last.plus(margin), page: 1 };
         let jobs = chosen
@@ -130,7 +122,7 @@ impl ListBatcher {
         Some((window, total_priority, jobs))
     }
 
-    /// How many jobs a page would answer for, at most.
+    /// The number of waiting jobs that a page could answer for, at least 1.
     pub(super) fn batch_capacity(&self, now: MonotonicTime) -> usize {
         if self.is_disabled(now) {
             1
@@ -151,7 +143,6 @@ impl ListBatcher {
         usize::try_from(u64::from(ListWindow::PAGE_SIZE) / rows_per_job).unwrap_or(0)
     }
 
-    /// A further page that is to be asked for.
     pub(super) fn pop_continuation(&mut self) -> Option<(ListWindow, Vec<WaitingJob>)> {
         self.continuation_pages.pop_front()
     }
@@ -160,13 +151,9 @@ impl ListBatcher {
         !self.continuation_pages.is_empty()
     }
 
-    /// The further pages of a shelf whose jobs come here.
-    pub(super) fn absorb(&mut self, other: &mut Self) {
-        self.continuation_pages.append(&mut other.continuation_pages);
-    }
-
-    /// Takes in how many rows the window of this page has. Returns those of `missing` who are better
-    /// asked singly than on the pages that are left; for the others the next page is to come.
+    /// Records a page of `window`, which has `total_rows` rows on all its pages. Returns the `missing`
+    /// jobs if individual polls cost fewer requests than the remaining pages. Otherwise it queues the
+    /// next page and returns no job.
     pub(super) fn record_page(
         &mut self,
         window: ListWindow,
@@ -194,13 +181,13 @@ impl ListBatcher {
         Vec::new()
     }
 
-    /// The list is not to be had: those who were to be on it are asked singly for a while.
+    /// Disables list requests for a time that grows with consecutive failures.
     pub(super) fn record_failure(&mut self, now: MonotonicTime) {
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         self.disabled_until = Some(now.plus(escalating_pause(self.consecutive_failures)));
     }
 
-    /// What is known of the list may be true no more.
+    /// Forgets failures and measurements after new settings.
     pub(super) fn reset(&mut self) {
         (self.consecutive_failures, self.disabled_until, self.rows_per_own_job) = (0, None, None);
     }
@@ -216,12 +203,12 @@ mod tests {
 
     #[test]
     fn a_page_is_chosen_if_its_priority_is_high_enough() {
-        let batch = |jobs, worth| BatchDecision::Batch { range: jobs, priority: worth };
+        let batch = |range, priority| BatchDecision::Batch { range, priority };
         let (not_worth_batching, too_many_foreign_jobs) = (
             BatchDecision::Individual(IndividualReason::NotWorthBatching),
             BatchDecision::Individual(IndividualReason::TooManyForeignJobs),
         );
-        // (what each is worth, whose turn it is, room, what is needed, the choice)
+        // (priorities, selected index, capacity, minimum priority, expected decision)
         let cases: [(&[f64], usize, usize, f64, BatchDecision); 10] = [
             (&[1.0], 0, 100, 0.5, not_worth_batching.clone()),
             (&[1.0, 0.0], 0, 100, 2.0, not_worth_batching.clone()),
@@ -248,7 +235,7 @@ mod tests {
         let window =
             ListWindow { from: UtcTime::from_millis(0), to: UtcTime::from_millis(9), page: 1 };
         let missing = |count: i64| (0..count).map(|id| (JobId(id), at(0))).collect::<Vec<_>>();
-        // (rows in the window, jobs that are missing, whether the next page is asked for)
+        // (rows in the window, missing jobs, whether the next page is requested)
         let cases =
             [(100, 3, false), (101, 2, true), (101, 1, false), (500, 4, false), (500, 5, true)];
         for (total, count, continues) in cases {

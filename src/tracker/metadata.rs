@@ -1,20 +1,25 @@
-//! What an answer tells beside the state, and whether any of it is new.
+//! Detects whether an observation carries metadata that differs from the last one.
+//!
+//! Only a hash of the last metadata is kept, so that a tracked job stays small and unchanged metadata
+//! is not written again.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::job::{Metadata, Observation, UtcTime};
 
-/// A hash of what was told last, so that only news is written.
+/// The hash of the last metadata; zero before the first.
 #[derive(Debug, Default)]
 pub(super) struct MetadataChangeDetector(u64);
 
 impl MetadataChangeDetector {
-    /// What is told, unless the same was told before.
+    /// The metadata of the observation; none if the previous observation had the same.
     pub(super) fn update(&mut self, observation: &Observation) -> Option<Metadata> {
+        let Observation { times, list_time, message, similarity_keys, .. } = observation;
         let detail = serde_json::Value::Object(observation.detail.clone()).to_string();
         let mut hasher = DefaultHasher::new();
-        (&detail, &observation.message, &observation.similarity_keys).hash(&mut hasher);
-        let times = observation.times;
+        (&detail, message, similarity_keys).hash(&mut hasher);
+        (&observation.source, observation.reported_duration).hash(&mut hasher);
+        observation.credits.map(f64::to_bits).hash(&mut hasher);
         for time in [times.submitted_at, times.started_at, times.ended_at, times.expires_at] {
             time.map(UtcTime::as_millis).hash(&mut hasher);
         }
@@ -23,9 +28,15 @@ impl MetadataChangeDetector {
             return None;
         }
         self.0 = hash;
-        let (times, message, listed_at) =
-            (observation.times, observation.message.clone(), observation.list_time);
-        let similarity_keys = observation.similarity_keys.clone();
-        Some(Metadata { times, message, list_time: listed_at, similarity_keys, detail })
+        Some(Metadata {
+            times: *times,
+            message: message.clone(),
+            list_time: *list_time,
+            similarity_keys: similarity_keys.clone(),
+            source: observation.source.clone(),
+            credits: observation.credits,
+            reported_duration: observation.reported_duration,
+            detail,
+        })
     }
 }

@@ -1,51 +1,189 @@
-//! Where a job is between a question and its row, and what comes next.
+//! The phase of a tracked job between a poll, the commit of its result, and the next poll.
+//!
+//! Every change of the phase is a method of [`PollPhase`]. Invariant: a job has at most one poll in
+//! flight, and no poll starts while a change of the job is being committed.
+//!
+//! ```text
+//! Waiting ── start_poll ──▶ InFlight ── end_poll ──▶ Waiting ── begin_commit ──▶ Committing
+//!    ▲                          │                       ▲                            │
+//!    │                     begin_commit                 └──────── end_commit ────────┘
+//!    │                          ▼
+//! end_poll, end_commit ◀─ CommittingDuringPoll
+//! ```
 
 use std::time::Duration;
 
 use crate::job::{
-    Change, CurrentState, DurationSample, LocalOutcome, MonotonicTime, Observation, PollRecord,
-    RequestTimes,
+    Change, DurationSample, LocalOutcome, MonotonicTime, Observation, PollRecord, RequestTimes,
+    State, Transition,
 };
 
-/// What is being done with a job just now. Each is in exactly one stage, so that it has one poll in
-/// flight at most, and none while a change of it is not committed.
 #[derive(Debug)]
 pub(super) enum PollPhase {
-    /// It stands in its lane's queue under this time.
-    Waiting(MonotonicTime),
-    /// A poll is under way.
-    Polling {
-        /// Somebody waits for it.
-        on_demand: bool,
-    },
-    /// A change was handed to the store.
+    /// The job is in its provider's queue.
+    Waiting { due: MonotonicTime },
+    /// A poll is in flight. `on_demand`: a person waits for the result.
+    InFlight { on_demand: bool },
+    /// A change is being committed.
     Committing(Box<PendingChange>),
+    /// The job was untracked while a poll was in flight: the answer will be ignored, unless the store
+    /// rejects the change first.
+    CommittingDuringPoll(Box<PendingChange>),
+    /// The job needs no more polls, but one is still in flight. The tracker keeps the job until the
+    /// answer arrives, so that no second poll starts meanwhile.
+    FinishedDuringPoll,
 }
 
-/// A change on its way into the database.
+/// What to do with an answer that has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnswerUse {
+    Apply {
+        on_demand: bool,
+    },
+    /// The job is not waiting for an answer.
+    Ignore,
+    /// The answer was the last thing that the tracker kept the job for.
+    RemoveJob,
+}
+
+impl PollPhase {
+    /// A poll or a list request for this job was sent. The next page of a list request finds the job
+    /// in flight already, or being committed.
+    pub(super) fn start_poll(&mut self, on_demand: bool) {
+        match self {
+            Self::Waiting { .. } => *self = Self::InFlight { on_demand },
+            Self::InFlight { .. }
+            | Self::Committing(_)
+            | Self::CommittingDuringPoll(_)
+            | Self::FinishedDuringPoll => {}
+        }
+    }
+
+    /// The answer to the poll arrived, or the poll will not be answered.
+    pub(super) fn end_poll(&mut self, now: MonotonicTime) -> AnswerUse {
+        match std::mem::replace(self, Self::Waiting { due: now }) {
+            Self::InFlight { on_demand } => AnswerUse::Apply { on_demand },
+            Self::CommittingDuringPoll(pending) => {
+                *self = Self::Committing(pending);
+                AnswerUse::Ignore
+            }
+            Self::FinishedDuringPoll => AnswerUse::RemoveJob,
+            unchanged @ (Self::Waiting { .. } | Self::Committing(_)) => {
+                *self = unchanged;
+                AnswerUse::Ignore
+            }
+        }
+    }
+
+    /// A change was handed to the store.
+    pub(super) fn begin_commit(&mut self, pending: PendingChange) {
+        let pending = Box::new(pending);
+        *self = match self {
+            Self::Waiting { .. } | Self::Committing(_) => Self::Committing(pending),
+            Self::InFlight { .. } | Self::CommittingDuringPoll(_) | Self::FinishedDuringPoll => {
+                Self::CommittingDuringPoll(pending)
+            }
+        };
+    }
+
+    /// The store committed or rejected the change, which is returned; none if there was none.
+    pub(super) fn end_commit(&mut self, now: MonotonicTime) -> Option<PendingChange> {
+        match std::mem::replace(self, Self::Waiting { due: now }) {
+            Self::Committing(pending) => Some(*pending),
+            Self::CommittingDuringPoll(pending) => {
+                *self = Self::InFlight { on_demand: false };
+                Some(*pending)
+            }
+            unchanged @ (Self::Waiting { .. }
+            | Self::InFlight { .. }
+            | Self::FinishedDuringPoll) => {
+                *self = unchanged;
+                None
+            }
+        }
+    }
+
+    /// Changes the due time of a waiting job; returns whether the job is waiting.
+    pub(super) fn wait_until(&mut self, at: MonotonicTime) -> bool {
+        match self {
+            Self::Waiting { due } => {
+                *due = at;
+                true
+            }
+            Self::InFlight { .. }
+            | Self::Committing(_)
+            | Self::CommittingDuringPoll(_)
+            | Self::FinishedDuringPoll => false,
+        }
+    }
+
+    /// The job needs no more polls. Returns whether the tracker must keep the job for a poll in flight.
+    pub(super) fn finish(&mut self) -> bool {
+        match self {
+            Self::Waiting { .. } | Self::Committing(_) => false,
+            Self::InFlight { .. } | Self::CommittingDuringPoll(_) | Self::FinishedDuringPoll => {
+                *self = Self::FinishedDuringPoll;
+                true
+            }
+        }
+    }
+
+    /// A person waits for the answer in flight, if there is one.
+    pub(super) fn mark_on_demand(&mut self) {
+        match self {
+            Self::InFlight { on_demand } => *on_demand = true,
+            Self::FinishedDuringPoll => *self = Self::InFlight { on_demand: true },
+            Self::Waiting { .. } | Self::Committing(_) | Self::CommittingDuringPoll(_) => {}
+        }
+    }
+
+    /// When a waiting job is due; none if the job is not waiting.
+    pub(super) fn due(&self) -> Option<MonotonicTime> {
+        match self {
+            Self::Waiting { due } => Some(*due),
+            Self::InFlight { .. }
+            | Self::Committing(_)
+            | Self::CommittingDuringPoll(_)
+            | Self::FinishedDuringPoll => None,
+        }
+    }
+
+    pub(super) fn pending_change(&self) -> Option<&PendingChange> {
+        match self {
+            Self::Committing(pending) | Self::CommittingDuringPoll(pending) => Some(pending),
+            Self::Waiting { .. } | Self::InFlight { .. } | Self::FinishedDuringPoll => None,
+        }
+    }
+
+    pub(super) fn pending_change_mut(&mut self) -> Option<&mut PendingChange> {
+        match self {
+            Self::Committing(pending) | Self::CommittingDuringPoll(pending) => Some(pending),
+            Self::Waiting { .. } | Self::InFlight { .. } | Self::FinishedDuringPoll => None,
+        }
+    }
+}
+
+/// A change that was handed to the store.
 #[derive(Debug)]
 pub(super) struct PendingChange {
     pub(super) cause: ChangeCause,
-    pub(super) new_state: CurrentState,
+    pub(super) transitions: Vec<Transition>,
+    /// The state after the transitions.
+    pub(super) new_state: State,
     pub(super) poll_record: Option<PollRecord>,
+    /// When the job is due after the commit, unless it is terminal then.
     pub(super) next_due: MonotonicTime,
-    /// The store found another state than we expected, once already.
-    pub(super) already_retried: bool,
+    /// Whether the change was planned again after the store rejected it once.
+    pub(super) is_retry: bool,
+    /// The job is untracked after this commit, for this reason.
+    pub(super) untrack_reason: Option<String>,
 }
 
-/// Why a job moves; kept until the change is written, to plan it anew on what the store has.
-#[derive(Debug, Clone)]
+/// Why a job changes. Kept until the commit, to plan the change again if the store rejects it.
+#[derive(Debug)]
 pub(super) enum ChangeCause {
     Observed(Box<Observation>, RequestTimes, Option<LearnedSample>),
     Local(LocalOutcome, String),
-}
-
-/// What the end of a job teaches.
-#[derive(Debug, Clone)]
-pub(super) struct LearnedSample {
-    pub(super) duration_sample: DurationSample,
-    /// How late it was seen, if that is known.
-    pub(super) detection_delay: Option<Duration>,
 }
 
 impl ChangeCause {
@@ -57,22 +195,37 @@ impl ChangeCause {
     }
 }
 
-/// What is to be done after an answer was heard or a change was written.
+/// What the end of a job adds to the duration history.
+#[derive(Debug, Clone)]
+pub(super) struct LearnedSample {
+    pub(super) duration_sample: DurationSample,
+    /// The time from the job's end to its observation; none if the time of the end is unknown.
+    pub(super) detection_delay: Option<Duration>,
+}
+
+/// What the tracker does with a job after an answer or a commit.
 #[derive(Debug)]
 pub(super) enum FollowUp {
-    /// Ask again then.
+    /// Queue the next poll.
     PollAt(MonotonicTime),
-    /// Write this first; the record is in [`Stage::Writing`].
+    /// A poll is in flight: wait for its answer.
+    AwaitAnswer,
     Commit(Box<Change>),
-    /// Nothing: it is over.
+    /// Stop tracking the job.
     Remove,
 }
 
-/// What one answer makes of a job.
+/// The result of applying one answer or one commit to a job.
 #[derive(Debug)]
 pub(super) struct PollOutcome {
     pub(super) follow_up: FollowUp,
-    /// The bookkeeping; none where it goes with the change.
+    /// None where the record is part of the change.
     pub(super) poll_record: Option<PollRecord>,
     pub(super) anomaly: Option<String>,
+}
+
+impl From<FollowUp> for PollOutcome {
+    fn from(follow_up: FollowUp) -> Self {
+        Self { follow_up, poll_record: None, anomaly: None }
+    }
 }

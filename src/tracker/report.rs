@@ -1,17 +1,50 @@
-//! How a lane is doing, for the snapshot.
+//! The state of each provider, for the status of the daemon and its metrics.
 
-use crate::job::MonotonicTime;
+use std::time::Duration;
+
+use crate::job::{MonotonicTime, ProviderName, UtcTime};
 
 use super::account::ProviderAccount;
+use super::breaker::RequestPause;
 use super::provider_queue::ProviderQueue;
-use super::{ProviderReport, Tracker};
+use super::registry::Tracker;
+
+#[derive(Debug, Clone)]
+pub struct ProviderReport {
+    pub provider: ProviderName,
+    pub configured: bool,
+    /// Unfinished jobs.
+    pub active_jobs: u64,
+    /// Jobs that are due and wait for a request.
+    pub due_polls: u64,
+    /// How long the first of them has been due.
+    pub longest_overdue: Duration,
+    /// The moving average of the time from a job's end to its observation; none before the first.
+    pub mean_detection_delay: Option<Duration>,
+    /// Requests in flight, including cancel requests and connection checks.
+    pub in_flight: u32,
+    /// Whether a poll is in flight for much longer than its time-out.
+    pub has_stuck_poll: bool,
+    /// Requests of all providers that share the account.
+    pub requests_last_minute: u32,
+    /// The limit that applies now to all providers that share the account.
+    pub requests_per_minute: u32,
+    pub consecutive_failures: u32,
+    /// When the current outage began; none if there is no outage.
+    pub outage_since: Option<UtcTime>,
+    /// The pause that ends last, of the provider and of its account.
+    pub pause: Option<RequestPause>,
+    /// Reported states that are missing from the state map, since the last configuration.
+    pub unknown_states: Vec<String>,
+}
 
 impl Tracker {
-    /// How each lane is doing that is configured or has jobs, by name.
+    /// A report for each provider that is configured or has jobs or requests, sorted by name.
     #[must_use]
     pub fn report(&self, now: MonotonicTime) -> Vec<ProviderReport> {
-        let report =
-            |queue: &ProviderQueue| queue.provider_report(&self.accounts[queue.account_index], now);
+        let report = |queue: &ProviderQueue| {
+            queue.provider_report(&self.accounts[queue.account_index.0], now)
+        };
         let is_used = |report: &ProviderReport| {
             report.configured || report.active_jobs > 0 || report.in_flight > 0
         };
@@ -24,25 +57,25 @@ impl Tracker {
 impl ProviderQueue {
     fn provider_report(&self, account: &ProviderAccount, now: MonotonicTime) -> ProviderReport {
         let (due_polls, longest_overdue) = self.due_backlog(now);
-        let pauses = self.health.pause().into_iter().chain(account.pause());
+        let pauses = self.breaker.pause().into_iter().chain(account.breaker.pause());
         ProviderReport {
             provider: self.name.clone(),
             configured: self.settings.is_some(),
             active_jobs: self.active_jobs,
             due_polls,
             longest_overdue,
-            mean_detection_delay: self.mean_detection_delay(),
+            mean_detection_delay: self.mean_detection_delay,
             in_flight: self.in_flight_requests(),
             has_stuck_poll: self.has_stuck_poll(now),
             requests_last_minute: account.rate_limiter.requests_last_minute(now),
             requests_per_minute: account.rate_limiter.limit_at(now),
-            consecutive_failures: self.health.consecutive_failures(),
-            outage_since: self.health.outage_since(),
+            consecutive_failures: self.outages.consecutive_failures(),
+            outage_since: self.outages.outage_since(),
             pause: pauses
                 .filter(|pause| pause.until > now)
                 .max_by_key(|pause| pause.until)
                 .cloned(),
-            unknown_states: self.unknown_states().iter().cloned().collect(),
+            unknown_states: self.unknown_states.iter().cloned().collect(),
         }
     }
 }

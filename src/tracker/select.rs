@@ -1,10 +1,9 @@
-//! Whose turn it is, once the budget of an account lets a request go: what was asked for by hand,
-//! then pages that were begun, then whom asking is worth most.
+//! Selects the next poll once an account may send a request: polls on demand first, then started
+//! list requests, then the job with the highest priority.
 //!
-//! Two rules bound that order. One turn in four is a first poll's while others are due too, so that
-//! wrong ids are told early; in the other three a job that was never asked counts for what it is worth
-//! by its provider's past, and for nothing where there is none. And no job waits for ever: one that was
-//! passed over for some rounds, as many requests each as there are jobs, goes first.
+//! Two rules bound that order. While first polls and repeat polls compete, one selection in four is a
+//! first poll, so that a wrong id is noticed early. And no job waits for ever: a job that was passed
+//! over for several rounds, each as many requests as there are jobs, goes first.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,48 +11,65 @@ use std::time::Duration;
 
 use crate::job::{JobId, ListWindow, MonotonicTime, UtcTime};
 
-use super::Tracker;
 use super::account::ProviderAccount;
 use super::due_queue::{Evaluation, Priority, QueueHead};
 use super::job::TrackedJob;
 use super::limits::LearnedPolicy;
 use super::list_batch::{ListedJob, WaitingJob};
-use super::provider_queue::{ProviderIndex, ProviderQueue};
+use super::message::{AccountIndex, ProviderIndex};
+use super::provider_queue::ProviderQueue;
+use super::registry::Tracker;
 
-/// Whose turn it is.
+/// The request to send next.
 #[derive(Debug)]
 pub(super) enum Selection {
-    /// This job's; the flag says that somebody asked for it by hand.
-    Poll(JobId, bool),
-    /// That of all these, by a page of the list.
+    /// A poll of one job.
+    Poll { job: JobId, on_demand: bool },
+    /// A list page for several jobs.
     List(ListWindow, Vec<WaitingJob>),
 }
 
-/// What a lane has to ask for.
+impl Selection {
+    fn first_job(&self) -> Option<JobId> {
+        match self {
+            Self::Poll { job, .. } => Some(*job),
+            Self::List(_, jobs) => jobs.first().map(|(job, _)| *job),
+        }
+    }
+}
+
+/// What a provider that may send a request has to offer.
 #[derive(Debug, Clone, Copy)]
 struct Candidates {
-    provider_index: usize,
-    /// When it last had a turn, as a count of turns.
+    provider_index: ProviderIndex,
+    /// The number of the selection that last chose this provider.
     last_selected: u64,
-    on_demand: bool,
-    /// A further page.
-    continuation: bool,
-    /// Of those that were never asked, the one that is worth most, and the oldest.
+    has_on_demand: bool,
+    /// Whether a started list request has another page.
+    has_continuation: bool,
+    /// The due first poll with the highest priority, and the one that became due first.
     first_polls: Option<(QueueHead, QueueHead)>,
-    /// The same of the others.
+    /// The same for repeat polls.
     repeat_polls: Option<(QueueHead, QueueHead)>,
 }
 
-/// The best offer, and which of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pick {
-    OnDemand(usize),
-    Continuation(usize),
-    Job(usize, JobId),
+    OnDemand(ProviderIndex),
+    Continuation(ProviderIndex),
+    Job(ProviderIndex, JobId),
 }
 
-/// Who goes first. Lanes that have had no turn for longer win where nothing else decides. Those who
-/// are due since before `overdue` have waited long enough.
+impl Pick {
+    fn provider_index(self) -> ProviderIndex {
+        match self {
+            Self::OnDemand(index) | Self::Continuation(index) | Self::Job(index, _) => index,
+        }
+    }
+}
+
+/// Chooses among the providers of an account. Where nothing else decides, the provider that was not
+/// selected for the longest time wins.
 fn choose_pick(
     candidates: &[Candidates],
     first_poll_has_priority: bool,
@@ -65,10 +81,10 @@ fn choose_pick(
             .filter(|candidate| matches(candidate))
             .min_by_key(|candidate| candidate.last_selected)
     };
-    if let Some(candidate) = longest_unselected(|candidate| candidate.on_demand) {
+    if let Some(candidate) = longest_unselected(|candidate| candidate.has_on_demand) {
         return Some(Pick::OnDemand(candidate.provider_index));
     }
-    if let Some(candidate) = longest_unselected(|candidate| candidate.continuation) {
+    if let Some(candidate) = longest_unselected(|candidate| candidate.has_continuation) {
         return Some(Pick::Continuation(candidate.provider_index));
     }
     let highest_priority = |queue_heads: fn(&Candidates) -> Option<(QueueHead, QueueHead)>| {
@@ -102,37 +118,25 @@ fn choose_pick(
         .map(pick)
 }
 
-impl ProviderAccount {
-    /// With both kinds due, one poll in so many is a first one: a quarter of the budget.
-    const SELECTIONS_PER_FIRST_POLL: u8 = 4;
-    /// Who is due for so many rounds goes first: none waits for more than one round longer.
+/// Jobs that became due at this time or before have waited long enough; none if no job can have. The
+/// rounds are as long as the account needs to poll each of its `active_jobs` once.
+fn starvation_cutoff(
+    account: &ProviderAccount,
+    active_jobs: u64,
+    now: MonotonicTime,
+) -> Option<MonotonicTime> {
     const STARVATION_ROUNDS: u64 = 4;
-
-    /// Whether a first poll has this turn before all others.
-    fn first_poll_has_priority(&self) -> bool {
-        self.selections_since_first_poll + 1 >= Self::SELECTIONS_PER_FIRST_POLL
-    }
-
-    /// A turn was given for which both kinds stood by.
-    fn count_selection(&mut self) {
-        self.selections_since_first_poll =
-            (self.selections_since_first_poll + 1) % Self::SELECTIONS_PER_FIRST_POLL;
-    }
-
-    /// Who is due since before then has waited long enough, where so many jobs share the budget.
-    fn starvation_cutoff(&self, active_jobs: u64, now: MonotonicTime) -> Option<MonotonicTime> {
-        let minutes = Self::STARVATION_ROUNDS.saturating_mul(active_jobs);
-        let duration = Duration::from_secs(minutes.saturating_mul(60))
-            / self.rate_limiter.current_limit().max(1);
-        let cutoff = now.minus(duration);
-        (cutoff > MonotonicTime::default()).then_some(cutoff)
-    }
+    let minutes = STARVATION_ROUNDS.saturating_mul(active_jobs);
+    let duration = Duration::from_secs(minutes.saturating_mul(60))
+        / account.rate_limiter.current_limit().max(1);
+    let cutoff = now.minus(duration);
+    (cutoff > MonotonicTime::default()).then_some(cutoff)
 }
 
 impl ProviderQueue {
     fn candidates(
         &mut self,
-        provider_index: usize,
+        provider_index: ProviderIndex,
         jobs: &HashMap<JobId, TrackedJob>,
         now: MonotonicTime,
     ) -> Candidates {
@@ -140,14 +144,14 @@ impl ProviderQueue {
         Candidates {
             provider_index,
             last_selected: self.last_selected,
-            on_demand: !self.on_demand.is_empty(),
-            continuation: self.list_batcher.has_continuation(),
+            has_on_demand: !self.on_demand_polls.is_empty(),
+            has_continuation: self.list_batcher.has_continuation(),
             first_polls: self.first_polls.highest_priority().zip(self.first_polls.longest_due()),
             repeat_polls: self.repeat_polls.highest_priority().zip(self.repeat_polls.longest_due()),
         }
     }
 
-    /// Who has come due is weighed.
+    /// Evaluates the jobs that have become due.
     fn promote_due(&mut self, jobs: &HashMap<JobId, TrackedJob>, now: MonotonicTime) {
         let (mut first_polls, mut repeat_polls) =
             (std::mem::take(&mut self.first_polls), std::mem::take(&mut self.repeat_polls));
@@ -161,7 +165,7 @@ impl ProviderQueue {
                     (None, _) | (_, None) => Evaluation::Due(default_priority, None),
                 }
             };
-        // Without a past to go by, those that were never asked have their quarter and no more.
+        // Without learned durations, first polls get only the selections reserved for them.
         first_polls.promote_due(now, |job| {
             evaluate(job, Priority::MIN, &|tracked, learned| {
                 Evaluation::Due(
@@ -179,7 +183,7 @@ impl ProviderQueue {
         (self.first_polls, self.repeat_polls) = (first_polls, repeat_polls);
     }
 
-    /// Gives the turn; none if who was to have it is not to be asked yet after all.
+    /// Removes the picked jobs from the queue; none if the picked job need not be polled yet.
     fn resolve_pick(
         &mut self,
         pick: Pick,
@@ -187,7 +191,10 @@ impl ProviderQueue {
         now: MonotonicTime,
     ) -> Option<Selection> {
         let job = match pick {
-            Pick::OnDemand(_) => return Some(Selection::Poll(self.on_demand.pop_front()?, true)),
+            Pick::OnDemand(_) => {
+                let job = self.on_demand_polls.pop_front()?;
+                return Some(Selection::Poll { job, on_demand: true });
+            }
             Pick::Continuation(_) => {
                 let (window, jobs) = self.list_batcher.pop_continuation()?;
                 return Some(Selection::List(window, jobs));
@@ -206,7 +213,7 @@ impl ProviderQueue {
                 now,
             )
         {
-            // It was to be asked with others, who have been asked meanwhile.
+            // The job was due only as part of a page, whose other jobs were polled meanwhile.
             self.repeat_polls.insert(job, at);
             return None;
         }
@@ -221,10 +228,10 @@ impl ProviderQueue {
         if let Some(list_position) = list_position {
             self.list_batcher.remove(list_position, job);
         }
-        Some(Selection::Poll(job, false))
+        Some(Selection::Poll { job, on_demand: false })
     }
 
-    /// A page that answers for this job and for others, if that saves requests.
+    /// The list page to request instead of polling this job, if that is worth more.
     fn best_list_window(
         &self,
         job: JobId,
@@ -232,11 +239,12 @@ impl ProviderQueue {
         jobs: &HashMap<JobId, TrackedJob>,
         now: MonotonicTime,
     ) -> Option<(ListWindow, f64, Vec<ListedJob>)> {
-        /// With pauses that grow, who is due within this part of the longest may as well be asked now…
+        /// Under the backoff policy, a job that is due within this part of the longest interval counts
+        /// as due.
         const NEARLY_DUE_DIVISOR: f64 = 10.0;
-        /// …and a page must save one request.
+        /// Under the backoff policy, a page must save at least one request.
         const MIN_DUE_JOBS_PER_PAGE: f64 = 2.0;
-        /// By the past, a page must be worth so much more than its job alone.
+        /// Under the learned policy, the priority of a page must exceed the job's own by this factor.
         const MIN_PRIORITY_GAIN: f64 = 1.1;
         let list_position = list_position.filter(|_| self.can_list())?;
         let limits = self.limits();
@@ -261,19 +269,18 @@ impl ProviderQueue {
 }
 
 impl Tracker {
-    /// The lane whose turn it is now, and which of its jobs.
+    /// Selects the next request and records it as sent; none if no request may be sent now.
     pub(super) fn select_next(&mut self, now: MonotonicTime) -> Option<(ProviderIndex, Selection)> {
-        for account_index in 0..self.accounts.len() {
+        for account_index in (0..self.accounts.len()).map(AccountIndex) {
             while let Some((pick, is_contested)) = self.choose_for_account(account_index, now) {
-                let (Pick::OnDemand(index) | Pick::Continuation(index) | Pick::Job(index, _)) =
-                    pick;
-                let provider_index = ProviderIndex(index);
-                let queue = &mut self.queues[index];
+                let provider_index = pick.provider_index();
+                let queue = &mut self.queues[provider_index.0];
                 let Some(selection) = queue.resolve_pick(pick, &self.jobs, now) else { continue };
-                let account = &mut self.accounts[account_index];
-                queue.start_request(account, &selection, now);
+                let Some(first_job) = selection.first_job() else { continue };
+                let account = &mut self.accounts[account_index.0];
+                queue.start_request(account, first_job, now);
                 if is_contested {
-                    account.count_selection();
+                    account.count_contested_selection();
                 }
                 self.selection_count += 1;
                 queue.last_selected = self.selection_count;
@@ -283,40 +290,36 @@ impl Tracker {
         None
     }
 
-    /// Who goes first, and whether first polls and others stood by.
+    /// The choice among the providers of an account, and whether first polls and repeat polls competed.
     fn choose_for_account(
         &mut self,
-        account_index: usize,
+        account_index: AccountIndex,
         now: MonotonicTime,
     ) -> Option<(Pick, bool)> {
-        let account = &mut self.accounts[account_index];
+        let account = &self.accounts[account_index.0];
         if account.ready_at()? > now {
             return None;
         }
         let mut candidates = Vec::new();
-        let mut jobs = 0;
+        let mut active_jobs = 0;
         let queues = self
             .queues
             .iter_mut()
             .enumerate()
             .filter(|(_, queue)| queue.account_index == account_index);
         for (index, queue) in queues {
-            jobs += queue.active_jobs;
+            active_jobs += queue.active_jobs;
             if queue.ready_at(account).is_some_and(|ready_at| ready_at <= now) {
-                candidates.push(queue.candidates(index, &self.jobs, now));
+                candidates.push(queue.candidates(ProviderIndex(index), &self.jobs, now));
             }
         }
         let is_contested = candidates.iter().any(|candidate| candidate.first_polls.is_some())
             && candidates.iter().any(|candidate| candidate.repeat_polls.is_some())
-            && !candidates.iter().any(|candidate| candidate.on_demand || candidate.continuation);
+            && !candidates
+                .iter()
+                .any(|candidate| candidate.has_on_demand || candidate.has_continuation);
         let first_poll_has_priority = is_contested && account.first_poll_has_priority();
-        Some((
-            choose_pick(
-                &candidates,
-                first_poll_has_priority,
-                account.starvation_cutoff(jobs, now),
-            )?,
-            is_contested,
-        ))
+        let cutoff = starvation_cutoff(account, active_jobs, now);
+        Some((choose_pick(&candidates, first_poll_has_priority, cutoff)?, is_contested))
     }
 }

@@ -1,5 +1,5 @@
-//! The commands, as a person and as a script use them: what they print, how they exit, and that every
-//! refusal says what to do.
+//! The commands of the client and the API with curl: output, exit codes, and error messages that say
+//! what to do.
 
 use std::process::Output;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::support::daemon::{Daemon, DaemonHome, utf8};
 use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
 use crate::support::{self, EVENT_TIMEOUT, FAST_POLLING_TOML, db, timed};
 
-/// A provider with one job of each end, a daemon, and the jobs added.
+/// A daemon that tracks one job for each final state, and one that runs for an hour.
 async fn daemon_with_all_final_states() -> (FakeServer, DaemonHome, Daemon) {
     let dune = FakeServer::start().await;
     let running = || JobScript::starting_at_first_request().running(Duration::from_millis(300));
@@ -37,7 +37,7 @@ async fn daemon_with_all_final_states() -> (FakeServer, DaemonHome, Daemon) {
 }
 
 fn exit_code(output: &Output) -> i32 {
-    output.status.code().expect("no signal ended it")
+    output.status.code().expect("an exit code")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,30 +68,30 @@ async fn wait_exit_code_reflects_final_states() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_for_a_label_counts_those_that_failed_before() {
+async fn waiting_for_a_label_includes_jobs_that_failed_before() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     home.run_client_ok(&["add", "dune", "01WELL", "01BADLY", "--label", "batch=7"]);
     assert_eq!(exit_code(&home.run_client(&["wait", "dune/01BADLY"])), 1);
     assert_eq!(
         exit_code(&home.run_client(&["wait", "--label", "batch=7"])),
         1,
-        "one had failed by then"
+        "a job of the batch had failed before"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_absurd_wait_timeout_is_rejected() {
+async fn an_invalid_give_up_after_is_rejected() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
-    for patience in ["10000000000000000000s", "0s", "500d"] {
-        let refused = home.run_client(&["add", "dune", "01X", "--give-up-after", patience]);
-        assert_eq!(exit_code(&refused), 1, "{patience}");
+    for duration in ["10000000000000000000s", "0s", "500d"] {
+        let refused = home.run_client(&["add", "dune", "01X", "--give-up-after", duration]);
+        assert_eq!(exit_code(&refused), 1, "{duration}");
         assert!(utf8(&refused.stderr).contains("at most 400d"), "{}", utf8(&refused.stderr));
     }
     home.run_client_ok(&["add", "dune", "01X", "--give-up-after", "2h"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shell_script_adds_waits_and_goes_on() {
+async fn a_shell_script_adds_and_waits() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     let script = "jobtrack add dune 01WELL && jobtrack wait dune/01WELL && echo done";
     let bin = std::path::Path::new(env!("CARGO_BIN_EXE_jobtrack")).parent().expect("a directory");
@@ -107,7 +107,7 @@ async fn a_shell_script_adds_waits_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_daemon_the_paths_that_were_tried_are_named() {
+async fn without_a_daemon_the_error_names_the_paths() {
     let home = DaemonHome::without_config();
     for command in [&["list"][..], &["add", "dune", "01X"], &["status"], &["show", "1"]] {
         let refused = home.run_client(command);
@@ -119,7 +119,7 @@ async fn without_a_daemon_the_paths_that_were_tried_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_rejection_says_what_was_wrong_and_what_to_do() {
+async fn each_error_names_the_cause_and_what_to_do() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     let cases: [(&[&str], i32, &[&str]); 10] = [
         (&["add", "lake", "01X"], 1, &["lake", "not configured", "dune"]),
@@ -158,7 +158,7 @@ async fn adding_again_is_idempotent_and_updates_labels() {
     );
     let again = home.run_client_ok(&["add", "dune", "01LONG", "01LONG", "--label", "run=7"]);
     assert_eq!(again, "1 dune/01LONG existing\n1 dune/01LONG existing\n");
-    let labels = "SELECT count(*), labels, added_by FROM jobs";
+    let labels = "SELECT count(*), labels, added_by_uid FROM jobs";
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(
         db::query_value(&home.database(), labels),
@@ -220,7 +220,7 @@ async fn list_and_history_support_filters_and_json() {
     home.run_client(&[&["wait"], &rest[..]].concat());
     let count =
         |arguments: &[&str]| home.run_client_ok(&[&["--json"], arguments].concat()).lines().count();
-    assert_eq!(count(&["list"]), 1, "only what is not over");
+    assert_eq!(count(&["list"]), 1, "only unfinished jobs");
     assert_eq!(count(&["list", "--all"]), 6);
     assert_eq!(count(&["list", "--state", "unsuccessful"]), 4);
     assert_eq!(count(&["list", "--state", "failed", "--state", "expired"]), 2);
@@ -265,6 +265,13 @@ async fn the_api_works_with_plain_curl() {
     }
     let wrong = curl(&["-X", "PUT", "http://jobtrack/v1/jobs"]);
     assert!(wrong.contains("405") && wrong.contains("method_not_allowed"), "{wrong}");
+    let untracked = curl(&["-X", "POST", "http://jobtrack/v1/jobs/6/untrack"]);
+    assert!(
+        untracked.contains("200 OK") && untracked.contains("\"state\":\"untracked\""),
+        "{untracked}"
+    );
+    let removed = curl(&["-X", "DELETE", "http://jobtrack/v1/jobs/6"]);
+    assert!(removed.contains("405") && removed.to_lowercase().contains("allow: get"), "{removed}");
     let body = r#"{"jobs":[{"provider":"dune","remote_id":"01WELL"},{"provider":"dune","remote_id":"?"}]}"#;
     let added = curl(&["-d", body, "http://jobtrack/v1/jobs"]);
     assert!(

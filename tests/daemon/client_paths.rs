@@ -26,7 +26,7 @@ impl PlainUser {
         let home = TempDir::with_prefix("jobtrack-user-").expect("a temporary directory");
         let target = Path::new(env!("CARGO_BIN_EXE_jobtrack")).parent().expect("a directory");
         if !getuid().is_root() {
-            return Self { bin: target.to_owned(), home };
+            return Self { home, bin: target.to_owned() };
         }
         // The build directory may be closed to other users.
         let bin = home.path().join("bin");
@@ -36,7 +36,7 @@ impl PlainUser {
         }
         fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).expect("a mode");
         std::os::unix::fs::chown(home.path(), Some(STRANGER_UID), None).expect("an owner");
-        Self { bin, home }
+        Self { home, bin }
     }
 
     fn command(&self, program: &str, env: &[(&str, &Path)]) -> Command {

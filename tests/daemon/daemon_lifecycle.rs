@@ -1,4 +1,5 @@
-//! Life as a service: start, reload, end; a second daemon, a stale socket, a stream that goes on.
+//! The daemon as a service: start, reload, shutdown, a second daemon, a stale socket, event streams
+//! that resume.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -47,8 +48,8 @@ async fn fault_05_06_a_hanging_provider_does_not_delay_shutdown() {
     let mut watch = watch.stdout(std::process::Stdio::null()).spawn().expect("a watcher");
     let (ended, took) = timed(|| daemon.stop());
     assert!(ended.success() && took < Duration::from_secs(5), "{took:?}: {}", home.log());
-    watch.kill().expect("the watcher lives");
-    watch.wait().expect("and ends");
+    watch.kill().expect("the watcher runs");
+    watch.wait().expect("the watcher ends");
     assert!(!home.socket().exists(), "a socket that nobody listens on is removed");
     let bytes =
         std::fs::metadata(home.path("state/jobtrack.db-wal")).expect("the WAL persists").len();
@@ -61,7 +62,7 @@ async fn fault_06_a_second_signal_exits_at_once() {
     let dune = FakeServer::start().await;
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    // A request that never ends would be waited for a moment.
+    // Without a second signal, the shutdown waits for this unfinished request.
     let mut idle = UnixStream::connect(home.socket()).expect("the daemon listens");
     idle.write_all(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
         .expect("half a request");
@@ -78,22 +79,19 @@ async fn fault_07_08_a_reload_rejects_a_bad_config_and_applies_a_good_one() {
     let daemon = home.start();
     let good = std::fs::read_to_string(home.path("config.toml")).expect("the config");
     home.write_config(&format!("{good}\nrequests_per_minut = 5\n"));
-    let refused = home.run_client(&["reload"]);
-    assert_eq!(refused.status.code(), Some(1));
-    let why = utf8(&refused.stderr);
-    assert!(why.contains("config.toml:") && why.contains("requests_per_minut "), "{why}");
+    let rejected = home.run_client(&["reload"]);
+    assert_eq!(rejected.status.code(), Some(1));
+    let error = utf8(&rejected.stderr);
+    assert!(error.contains("config.toml:") && error.contains("requests_per_minut "), "{error}");
     daemon.wait_for_notification("READY=1", &home);
     daemon.signal(Signal::HUP);
     daemon.wait_for_notification("RELOADING=1", &home);
     daemon.wait_for_notification("READY=1", &home);
-    assert_eq!(home.log().matches("the old one stays in force").count(), 2, "{}", home.log());
+    assert_eq!(home.log().matches("the old one stays in effect").count(), 2, "{}", home.log());
 
     home.write_config(&good.replace("3000", "77").replace("run/control", "run/other"));
-    let changed = home.run_client_ok(&["reload"]);
-    assert!(
-        changed.contains("provider dune changed") && changed.contains("[control]"),
-        "{changed}"
-    );
+    let report = home.run_client_ok(&["reload"]);
+    assert!(report.contains("provider dune changed") && report.contains("[control]"), "{report}");
     daemon
         .wait_for_status(&home, |status| status["providers"][0]["requests_per_minute"] == 77)
         .await;
@@ -106,7 +104,7 @@ async fn fault_07_08_a_reload_rejects_a_bad_config_and_applies_a_good_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_provider_keeps_its_jobs_waiting_and_goes_on_when_it_is_back() {
+async fn jobs_of_a_removed_provider_are_polled_again_when_it_is_back() {
     let dune = FakeServer::start().await;
     dune.add_job(
         "01WAITS",
@@ -121,10 +119,12 @@ async fn a_removed_provider_keeps_its_jobs_waiting_and_goes_on_when_it_is_back()
     let good = std::fs::read_to_string(home.path("config.toml")).expect("the config");
     let (without, _) = good.split_once("[providers.dune]").expect("a provider");
     home.write_config(without);
-    assert!(home.run_client_ok(&["reload"]).contains("provider dune removed; its jobs wait"));
+    assert!(
+        home.run_client_ok(&["reload"]).contains("provider dune removed; its jobs are not polled")
+    );
     daemon.wait_for_status(&home, |status| status["degraded_reasons"][0].is_string()).await;
-    let refused = home.run_client(&["add", "dune", "01NEW"]);
-    assert!(utf8(&refused.stderr).contains("not configured"), "{}", utf8(&refused.stderr));
+    let rejected = home.run_client(&["add", "dune", "01NEW"]);
+    assert!(utf8(&rejected.stderr).contains("not configured"), "{}", utf8(&rejected.stderr));
     home.write_config(&good);
     home.run_client_ok(&["reload"]);
     assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success());
@@ -150,7 +150,7 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
     let second = home.run_daemon_to_exit(&[]);
     assert_eq!(second.status.code(), Some(74));
     assert!(
-        utf8(&second.stderr).contains("another jobtrackd is at work"),
+        utf8(&second.stderr).contains("another jobtrackd uses this directory"),
         "{}",
         utf8(&second.stderr)
     );
@@ -166,22 +166,22 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
     daemon.stop();
 
     std::fs::write(home.socket(), "precious").expect("a file");
-    let refused = home.run_daemon_to_exit(&[]);
-    assert_eq!(refused.status.code(), Some(74));
-    assert!(utf8(&refused.stderr).contains("not a socket"), "{}", utf8(&refused.stderr));
+    let rejected = home.run_daemon_to_exit(&[]);
+    assert_eq!(rejected.status.code(), Some(74));
+    assert!(utf8(&rejected.stderr).contains("not a socket"), "{}", utf8(&rejected.stderr));
     assert_eq!(std::fs::read_to_string(home.socket()).expect("it is still there"), "precious");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_21_a_database_that_is_taken_away_ends_the_daemon() {
+async fn fault_21_a_removed_database_file_ends_the_daemon() {
     let dune = FakeServer::start().await;
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
     home.run_client_ok(&["add", "dune", "01FIRST"]);
     std::fs::rename(home.database(), home.path("state/elsewhere.db"))
         .expect("an operator's mistake");
-    let refused = home.run_client(&["add", "dune", "01SECOND"]);
-    assert!(!refused.status.success(), "acknowledged into a file that is gone");
+    let rejected = home.run_client(&["add", "dune", "01SECOND"]);
+    assert!(!rejected.status.success(), "acknowledged into a file that is gone");
     assert_eq!(daemon.wait_for_exit().code(), Some(74));
     assert!(home.log().contains("removed or replaced"), "{}", home.log());
 }
@@ -223,7 +223,7 @@ async fn fault_48_a_broken_client_disturbs_nobody() {
     let dune = FakeServer::start().await;
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let _daemon = home.start();
-    let rubbish: [&[u8]; 5] = [
+    let malformed_requests: [&[u8]; 5] = [
         b"GET /v1/jo",
         b"\0\0\0\0\r\n\r\n",
         b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{}",
@@ -231,7 +231,7 @@ async fn fault_48_a_broken_client_disturbs_nobody() {
         b"GET / HTTP/9.9\r\n\r\n",
     ];
     let mut open: Vec<UnixStream> = Vec::new();
-    for bytes in rubbish.iter().cycle().take(200) {
+    for bytes in malformed_requests.iter().cycle().take(200) {
         let mut stream = UnixStream::connect(home.socket()).expect("the daemon listens");
         let _ = stream.write_all(bytes);
         open.push(stream);
@@ -252,11 +252,11 @@ async fn polls_resume_at_their_stored_times_without_a_burst() {
     let ids: Vec<_> = (0..50).map(|n| format!("01RESUMES{n}")).collect();
     home.run_client_with_input(&["add", "dune", "-"], &ids.join("\n"));
     dune.wait_for_requests(50, EVENT_TIMEOUT).await;
-    // The last of them is not only asked, but heard.
+    // All answers are stored, not only all requests sent.
     wait_for_query_value(&home, "SELECT count(*) FROM jobs WHERE polls = 1", "50").await;
     daemon.stop();
     let daemon = home.start();
-    // A poll by hand comes at once, the others when they are due.
+    // An on-demand poll is sent at once, the others when they are due.
     home.run_client_ok(&["poll", "1"]);
     assert_eq!(dune.request_count(), 51);
     daemon.stop();

@@ -38,8 +38,7 @@ async fn a_job_is_tracked_to_its_end() {
             "succeeded|observed|QUERY_STATE_COMPLETED",
         ]
     );
-    let runs_sql =
-        "SELECT state, pending_s, running_s, detection_delay_s BETWEEN 0 AND 1.5 FROM runs";
+    let runs_sql = "SELECT state, queue_s, run_s, detection_delay_s BETWEEN 0 AND 1.5 FROM runs";
     assert_eq!(db::query_rows(&home.database(), runs_sql), ["succeeded|1.2|2.5|1"]);
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
     assert_eq!(dune.client_violations(), [""; 0]);

@@ -1,5 +1,5 @@
-//! Hundreds of DLI jobs in the real daemon: it polls them with list requests, records each end correctly,
-//! and continues with list requests after a kill.
+//! Hundreds of DLI jobs in the real daemon: it polls them with list requests, records each end
+//! correctly, and continues with list requests after a kill.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use jobtrack::clock::Clock;
 
 const JOB_COUNT: u64 = 300;
 
-/// Adds jobs that were submitted within the last day and end 10 to 25 s from now. Returns their ids and
-/// expected states.
+/// Adds jobs that were submitted within the last day and end 10 to 25 s from now. Returns their ids
+/// and expected states.
 fn add_jobs(server: &FakeServer) -> Vec<(String, &'static str)> {
     let mut random = fastrand::Rng::with_seed(3);
     let now = Timestamp::from_millisecond(Clock::utc_now().as_millis()).expect("a time");
@@ -75,7 +75,7 @@ async fn list_requests_cover_hundreds_of_jobs_and_survive_a_kill() {
     let recorded = db::query_rows(&home.database(), ends_sql);
     let expected = jobs.iter().map(|(id, state)| {
         let ended = server.true_history(id).ended_at.expect("it ended").as_millisecond();
-        format!("{id}|{state}|{}", jobtrack::job::UtcTime::from_millis(ended).to_sql())
+        format!("{id}|{state}|{}", support::jobs::sql(jobtrack::job::UtcTime::from_millis(ended)))
     });
     assert_eq!(recorded, expected.collect::<Vec<_>>());
 

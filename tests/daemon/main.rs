@@ -1,5 +1,5 @@
-//! Tests over HTTP and sockets: the real `jobtrackd` and `jobtrack` against the fake server, the provider
-//! clients against the fake server, and the fake server itself.
+//! Tests over HTTP and sockets: the real `jobtrackd` and `jobtrack` against the fake server, the
+//! provider clients against the fake server, and the fake server itself.
 
 mod all_providers;
 mod bad_answers;

@@ -1,4 +1,4 @@
-//! What is recorded beside the jobs, and what goes: outages, the daemon's own downtime, old jobs.
+//! Outages, the daemon's own downtime, and the maintenance of the database.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ async fn an_outage_that_outlives_the_daemon_is_closed_by_the_next_one() {
     dune.resume().await;
     let _daemon = home.start();
     wait_for_query_value(&home, open, "0").await;
-    let own = "SELECT reason, ended_at >= began_at FROM outages WHERE provider IS NULL";
-    assert_eq!(db::query_rows(&home.database(), own), ["jobtrackd ended without a word|1"]);
+    let downtime = "SELECT reason, ended_at >= began_at FROM outages WHERE provider IS NULL";
+    assert_eq!(db::query_rows(&home.database(), downtime), ["jobtrackd ended without a word|1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,8 +57,8 @@ async fn a_clean_stop_is_distinguished_from_a_crash() {
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     home.start().stop();
     let _daemon = home.start();
-    let own = "SELECT reason FROM outages WHERE provider IS NULL";
-    assert_eq!(db::query_rows(&home.database(), own), ["jobtrackd was stopped"]);
+    let downtime = "SELECT reason FROM outages WHERE provider IS NULL";
+    assert_eq!(db::query_rows(&home.database(), downtime), ["jobtrackd was stopped"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +84,7 @@ async fn old_jobs_are_pruned_with_their_history() {
     let orphans = "SELECT count(*) FROM transition WHERE job_id NOT IN (SELECT id FROM job)";
     assert_eq!(db::query_value(&home.database(), orphans), "0");
     let next = home.run_client_ok(&["add", "dune", "01SHORT1"]);
-    assert!(next.starts_with("33 "), "a number is never used twice: {next}");
+    assert!(next.starts_with("33 "), "a job id was used twice: {next}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_user_maintenance_table_replaces_the_default() {
         &jobtrack::provider::kind_schemas(),
     );
     let keep = config.expect("a config").config.maintenance.retention;
-    assert_eq!(keep.max_ages().count(), 0, "nothing is ever removed: {keep:?}");
+    assert_eq!(keep.max_ages().count(), 0, "nothing is ever deleted: {keep:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +113,7 @@ async fn a_missed_maintenance_run_is_caught_up() {
     home.run_client_ok(&["add", "dune", "01OLD"]);
     assert!(home.run_client(&["wait", "1"]).status.success());
     daemon.stop();
-    // As if it had been off for two days; the operator's shell writes while nobody else does.
+    // As if the daemon had been stopped for two days.
     let mut shell = std::process::Command::new("sqlite3");
     shell.arg(home.database()).arg(
         "INSERT OR REPLACE INTO milestone VALUES ('prune', datetime('now', '-2 days') || '.000');
@@ -149,7 +149,7 @@ async fn fault_18_a_long_reader_is_reported_and_slows_nothing() {
     let value = "x".repeat(250);
     let labels: Vec<_> = (0..30).map(|n| format!("k{n}={value}")).collect();
     let mut next = 0;
-    while !home.log().contains("the WAL has grown") {
+    while !home.log().contains("the write-ahead log of the database has grown") {
         assert!(next < 60_000, "{}", home.log());
         let lines: Vec<_> =
             (next..next + 1000).map(|n| format!("01WAL{n} {}", labels.join(" "))).collect();
@@ -167,7 +167,7 @@ async fn fault_18_a_long_reader_is_reported_and_slows_nothing() {
     );
     drop(shell.stdin.take());
     shell.wait().expect("the shell ends");
-    // The next commits cut it.
+    // The next commits truncate the WAL.
     let wal = home.path("state/jobtrack.db-wal");
     let cutting = async {
         let mut n = 0;

@@ -1,5 +1,5 @@
-//! Two thousand jobs that take 1 to 60 s under one rate limit: each stored history matches the job's script,
-//! and no minute has more requests than allowed.
+//! Two thousand jobs that take 1 to 60 s under one rate limit: each stored history matches the
+//! job's script, and no minute has more requests than allowed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -83,7 +83,9 @@ fn add_random_job(dune: &FakeServer, id: &str, random: &mut fastrand::Rng) -> Jo
 /// The transitions that the database must have: state and time of each.
 fn expected_history(true_history: &TrueHistory, end: JobEnd) -> Vec<String> {
     let sql_time = |time: Option<jiff::Timestamp>| {
-        time.map_or_else(String::new, |time| UtcTime::from_millis(time.as_millisecond()).to_sql())
+        time.map_or_else(String::new, |time| {
+            support::jobs::sql(UtcTime::from_millis(time.as_millisecond()))
+        })
     };
     let terminal_state = match end {
         JobEnd::Completed | JobEnd::CompletedPartial => "succeeded",

@@ -1,5 +1,5 @@
-//! When and why a job is asked next and when it should be over, as the real client tells it of the
-//! real daemon: by `show`, `wait`, `status` and in JSON.
+//! The poll forecast (when a job is polled next and why, and when it is expected to end) as `show`,
+//! `wait`, `status` and their JSON report it.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -13,19 +13,18 @@ use serde_json::Value;
 const PAST_RUN_DURATION: Duration = Duration::from_secs(200);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A life that began so long ago.
-#[allow(clippy::disallowed_methods, reason = "a test is an edge")]
-fn script_started_before(ago: Duration) -> JobScript {
-    JobScript::new().submitted_at(jiff::Timestamp::now() - ago)
+#[expect(clippy::disallowed_methods, reason = "the fake server runs in real time")]
+fn script_submitted_before(age: Duration) -> JobScript {
+    JobScript::new().submitted_at(jiff::Timestamp::now() - age)
 }
 
-/// A Dune where eight runs of a query are over and others are not, and a daemon's home.
+/// A fake Dune with eight finished runs of a query and four running ones, and a daemon's directory.
 async fn fake_dune_with_past_runs(settings: &str) -> (FakeServer, DaemonHome) {
     let dune = FakeServer::start().await;
     for n in 1..=8 {
         dune.add_job(
             &format!("PAST{n}"),
-            script_started_before(2 * PAST_RUN_DURATION)
+            script_submitted_before(2 * PAST_RUN_DURATION)
                 .running(PAST_RUN_DURATION)
                 .ending_with(JobEnd::Completed),
         );
@@ -33,15 +32,16 @@ async fn fake_dune_with_past_runs(settings: &str) -> (FakeServer, DaemonHome) {
     dune.add_job("NEW", JobScript::starting_at_first_request().running(HOUR));
     dune.add_job("OTHER", JobScript::starting_at_first_request().running(HOUR));
     dune.add_job(
-        "RIPE",
-        script_started_before(PAST_RUN_DURATION + Duration::from_secs(50)).running(HOUR),
+        "DUE",
+        script_submitted_before(PAST_RUN_DURATION + Duration::from_secs(50)).running(HOUR),
     );
-    dune.add_job("OUTLIVED", script_started_before(HOUR).running(2 * HOUR));
+    dune.add_job("OVERDUE", script_submitted_before(HOUR).running(2 * HOUR));
     let home = DaemonHome::new(&dune.base_url(), settings);
     (dune, home)
 }
 
-/// Has the eight runs tracked to their end, which teaches; then adds these and has them asked.
+/// Tracks the eight finished runs to their end, so that the daemon records their durations; then
+/// adds and polls each of `jobs`, given as arguments of `jobtrack add dune`.
 fn record_past_runs_and_poll(home: &DaemonHome, jobs: &[&[&str]]) {
     let past: Vec<_> = (1..=8).map(|n| format!("dune/PAST{n}")).collect();
     for job in &past {
@@ -55,7 +55,7 @@ fn record_past_runs_and_poll(home: &DaemonHome, jobs: &[&[&str]]) {
     }
 }
 
-/// What `show` has in the row `key`.
+/// The value in the row `key` of `jobtrack show`.
 fn show_row(home: &DaemonHome, job: &str, key: &str) -> Option<String> {
     let shown = home.run_client_ok(&["show", job]);
     let row = shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("  "));
@@ -73,28 +73,28 @@ async fn show_prints_next_poll_and_expected_end() {
     let _daemon = home.start();
     record_past_runs_and_poll(
         &home,
-        &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["OUTLIVED"]],
+        &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["OVERDUE"]],
     );
 
     let row = |job: &str, key: &str| show_row(&home, job, key).unwrap_or_default();
     let next = row("dune/NEW", "next poll");
-    let reason = "s: maximum wait, 10 s or half the job's age, whichever is longer";
-    assert!(next.starts_with("in ") && next.ends_with(reason), "{next}");
-    let with_eight = "8 of \"query 980708\", median duration 3 min 20 s";
-    assert_eq!(row("dune/NEW", "similar runs"), with_eight);
+    let max_wait_reason = "s: maximum wait, 10 s or half the job's age, whichever is longer";
+    assert!(next.starts_with("in ") && next.ends_with(max_wait_reason), "{next}");
+    let eight_runs = "8 of \"query 980708\", median duration 3 min 20 s";
+    assert_eq!(row("dune/NEW", "similar runs"), eight_runs);
     let end = row("dune/NEW", "expected end");
     assert!(end.starts_with("in about ") && end.contains(" min"), "{end}");
 
     assert_eq!(row("dune/OTHER", "similar runs"), "none yet");
     assert_eq!(show_row(&home, "dune/OTHER", "expected end"), None);
 
-    assert_eq!(row("dune/OUTLIVED", "similar runs"), with_eight);
+    assert_eq!(row("dune/OVERDUE", "similar runs"), eight_runs);
     assert_eq!(
-        row("dune/OUTLIVED", "expected end"),
+        row("dune/OVERDUE", "expected end"),
         "unknown: the job has outlasted the similar runs"
     );
 
-    assert_eq!(row("dune/PAST1", "next poll"), "-", "it is over");
+    assert_eq!(row("dune/PAST1", "next poll"), "-", "a finished job has no next poll");
     assert_eq!(show_row(&home, "dune/PAST1", "similar runs"), None);
 }
 
@@ -103,11 +103,11 @@ async fn json_has_forecast_fields_and_lists_do_not() {
     let (_dune, home) =
         fake_dune_with_past_runs("requests_per_minute = 3000\nprice = \"500ms\"").await;
     let _daemon = home.start();
-    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["RIPE"]]);
+    record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--similar-to", "nightly"], &["DUE"]]);
 
-    let forecast = |job: &str| json_lines(&home, &["show", job]).remove(0)["forecast"].take();
+    let read_forecast = |job: &str| json_lines(&home, &["show", job]).remove(0)["forecast"].take();
     for job in ["9", "dune/NEW"] {
-        let forecast = forecast(job);
+        let forecast = read_forecast(job);
         assert_eq!(forecast["reason"], "max_wait");
         assert_eq!(forecast["similarity_key"], "query 980708");
         assert_eq!(forecast["similar_run_count"], 8);
@@ -119,15 +119,15 @@ async fn json_has_forecast_fields_and_lists_do_not() {
         assert!((199.0..201.0).contains(&number("similar_median_s")), "{forecast}");
         assert!((100.0..220.0).contains(&number("expected_remaining_s")), "{forecast}");
     }
-    let other = forecast("dune/OTHER");
+    let other = read_forecast("dune/OTHER");
     assert_eq!(
         (other.get("similar_run_count"), other["expected_remaining_s"].clone()),
         (None, Value::Null)
     );
-    // It may be over any moment.
-    let ripe = forecast("dune/RIPE");
-    assert_eq!((&ripe["reason"], &ripe["price_s"]), (&"price".into(), &0.5.into()), "{ripe}");
-    assert_eq!(forecast("dune/PAST1"), Value::Null);
+    // This job is older than the similar runs were, and may end at any moment.
+    let due = read_forecast("dune/DUE");
+    assert_eq!((&due["reason"], &due["price_s"]), (&"price".into(), &0.5.into()), "{due}");
+    assert_eq!(read_forecast("dune/PAST1"), Value::Null);
     let listed = json_lines(&home, &["list"]);
     assert_eq!(listed.len(), 3);
     assert!(listed.iter().all(|job| job.get("forecast").is_none()), "{listed:?}");
@@ -135,16 +135,16 @@ async fn json_has_forecast_fields_and_lists_do_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn backoff_is_reported_as_the_reason() {
-    // Long enough for the client to come between two polls.
-    let rare = FAST_POLLING_TOML.replace("100ms", "1h").replace("200ms", "1h");
-    let (_dune, home) = fake_dune_with_past_runs(&rare).await;
+    // Long enough for the client to run between two polls.
+    let hourly = FAST_POLLING_TOML.replace("100ms", "1h").replace("200ms", "1h");
+    let (_dune, home) = fake_dune_with_past_runs(&hourly).await;
     let _daemon = home.start();
     record_past_runs_and_poll(&home, &[&["NEW"]]);
     let next = show_row(&home, "dune/NEW", "next poll").expect("a row");
     assert!(next.ends_with(": backoff, while the state does not change"), "{next}");
-    // It is remembered whatever the rule is.
-    let with = show_row(&home, "dune/NEW", "similar runs").expect("a row");
-    assert!(with.starts_with("8 of \"query 980708\""), "{with}");
+    // Similar runs are shown under every policy.
+    let similar_runs = show_row(&home, "dune/NEW", "similar runs").expect("a row");
+    assert!(similar_runs.starts_with("8 of \"query 980708\""), "{similar_runs}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +153,7 @@ async fn wait_prints_the_expected_end() {
     let _daemon = home.start();
     record_past_runs_and_poll(&home, &[&["NEW"], &["OTHER", "--similar-to", "nightly"]]);
     let first_line = |arguments: &[&str]| {
-        let mut waiting = home
+        let mut client = home
             .client_command(&[&["wait", "--timeout", "20s"], arguments].concat())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -161,10 +161,10 @@ async fn wait_prints_the_expected_end() {
             .spawn()
             .expect("the client starts");
         let mut line = String::new();
-        let stderr = waiting.stderr.take().expect("a pipe");
+        let stderr = client.stderr.take().expect("a pipe");
         BufReader::new(stderr).read_line(&mut line).expect("a line");
-        waiting.kill().expect("it waits");
-        waiting.wait().expect("it ends");
+        client.kill().expect("the client still waits");
+        client.wait().expect("the client exits");
         line
     };
     let one = first_line(&["dune/NEW"]);
@@ -187,10 +187,10 @@ async fn status_reports_the_detection_delay() {
     daemon
         .wait_for_status(&home, |status| !status["providers"][0]["detection_delay_s"].is_null())
         .await;
-    let late = json_lines(&home, &["status"])[0]["providers"][0]["detection_delay_s"].as_f64();
-    // They were over for minutes when they were added: nobody could have seen it sooner.
-    assert!(late.expect("a number") < 100.0, "{late:?}");
+    let delay = json_lines(&home, &["status"])[0]["providers"][0]["detection_delay_s"].as_f64();
+    // The runs ended minutes before they were added; that time does not count as a delay.
+    assert!(delay.expect("a number") < 100.0, "{delay:?}");
     let status = home.run_client_ok(&["status"]);
-    let printed = status.lines().find(|line| line.starts_with("dune: mean detection delay "));
-    assert!(printed.is_some_and(|line| line.ends_with('s')), "{status}");
+    let delay_line = status.lines().find(|line| line.starts_with("dune: mean detection delay "));
+    assert!(delay_line.is_some_and(|line| line.ends_with('s')), "{status}");
 }

@@ -12,7 +12,7 @@ fn hour_long_script() -> JobScript {
     JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed)
 }
 
-/// One provider of the stand-in for each of these names, with more settings.
+/// Configures one provider of the fake server for each name, with more settings.
 fn configure(home: &DaemonHome, dune: &FakeServer, providers: &[(&str, &str)]) {
     home.configure(&dune.base_url(), FAST_POLLING_TOML);
     let config = std::fs::read_to_string(home.path("config.toml")).expect("the config");
@@ -21,13 +21,13 @@ fn configure(home: &DaemonHome, dune: &FakeServer, providers: &[(&str, &str)]) {
     home.write_config(&format!("{head}{}", sections.collect::<String>()));
 }
 
-/// Every name of a provider in a view.
+/// The provider names in a view.
 fn provider_names(home: &DaemonHome, view: &str) -> Vec<String> {
     let all = format!("SELECT DISTINCT provider FROM {view} WHERE provider IS NOT NULL ORDER BY 1");
     db::query_rows(&home.database(), &all)
 }
 
-/// Waits until job `id` has been asked again and again from now on.
+/// Waits until job `id` was polled at least three more times.
 async fn wait_for_more_polls(home: &DaemonHome, id: u32) {
     let polls =
         db::query_value(&home.database(), &format!("SELECT polls FROM jobs WHERE id = {id}"));
@@ -36,11 +36,11 @@ async fn wait_for_more_polls(home: &DaemonHome, id: u32) {
 }
 
 fn status_has_provider(status: &Value, provider: &str) -> bool {
-    let mut own = status["providers"].as_array().expect("providers").iter();
-    own.any(|own| own["provider"] == provider)
+    let mut providers = status["providers"].as_array().expect("providers").iter();
+    providers.any(|entry| entry["provider"] == provider)
 }
 
-/// Two jobs of `old` at a service that does not answer: one is over, one goes on.
+/// Adds a finished and an unfinished job of `old`, then starts an outage.
 async fn start_outage(home: &DaemonHome, dune: &FakeServer) {
     for (id, name) in [("1", "01OVER"), ("2", "01RUNS")] {
         home.run_client_ok(&["add", "old", name]);
@@ -51,7 +51,7 @@ async fn start_outage(home: &DaemonHome, dune: &FakeServer) {
     wait_for_query_value(home, "SELECT count(*) FROM outages WHERE provider = 'old'", "1").await;
 }
 
-/// What was `old`'s is found under the name `new`, and lives.
+/// Everything of `old` is found under the name `new`, and the unfinished job is polled.
 async fn assert_renamed(home: &DaemonHome, dune: &FakeServer) {
     for view in ["jobs", "history", "outages", "runs"] {
         assert_eq!(provider_names(home, view), ["new"], "{view}");
@@ -61,11 +61,11 @@ async fn assert_renamed(home: &DaemonHome, dune: &FakeServer) {
     assert!(show.contains("new") && !show.contains("old"), "{show}");
     assert!(home.run_client_ok(&["add", "new", "01RUNS"]).contains("2 new/01RUNS existing"));
     assert!(home.run_client_ok(&["add", "new", "01OVER"]).contains("1 new/01OVER existing"));
-    let refused = home.run_client(&["add", "old", "01RUNS"]);
-    assert!(utf8(&refused.stderr).contains("not configured"), "{}", utf8(&refused.stderr));
+    let rejected = home.run_client(&["add", "old", "01RUNS"]);
+    assert!(utf8(&rejected.stderr).contains("not configured"), "{}", utf8(&rejected.stderr));
     assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM jobs"), "2");
     let open = "SELECT count(*) FROM outages WHERE provider = 'new' AND ended_at IS NULL";
-    assert_eq!(db::query_value(&home.database(), open), "1", "the service is still out");
+    assert_eq!(db::query_value(&home.database(), open), "1", "the outage continues");
     dune.clear_faults();
     wait_for_query_value(home, open, "0").await;
     wait_for_more_polls(home, 2).await;

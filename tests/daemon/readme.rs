@@ -25,10 +25,7 @@ async fn readme_queries_run_on_a_live_database() {
     let dune = FakeServer::start().await;
     let home = DaemonHome::new(&dune.base_url(), "");
     home.start().stop();
-    let sample = concat!(
-        include_str!("../../migrations/samples/0001.sql"),
-        include_str!("../../migrations/samples/0004.sql"),
-    );
+    let sample = include_str!("../../migrations/samples/0001.sql");
     let mut shell = std::process::Command::new("sqlite3");
     let loaded = support::daemon::run_with_timeout(
         shell.arg(home.database()),

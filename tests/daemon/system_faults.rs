@@ -1,5 +1,4 @@
-//! Faults of the machine and of those who use it, each under its number in the list of what can go
-//! wrong.
+//! Faults of the machine and of its users, each under its number in `docs/faults.md`.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -24,7 +23,7 @@ use jobtrack::tracker::ProviderSettings;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Panics over one job; all others are done.
+/// Panics when it polls the job `panics`; every other job has succeeded.
 #[derive(Debug)]
 struct PanickingProvider;
 
@@ -35,10 +34,12 @@ impl Provider for PanickingProvider {
 
     fn poll<'a>(&'a self, id: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            assert!(id.as_str() != "cursed", "an answer that nobody foresaw");
+            assert!(id.as_str() != "panics", "an unexpected response");
             let seen = Observation {
                 similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
                 reported_duration: None,
+                source: None,
+                credits: None,
                 list_time: None,
                 state: ObservedState::Succeeded,
                 provider_state: "DONE".into(),
@@ -59,11 +60,11 @@ impl Provider for PanickingProvider {
         _: &'a RemoteId,
         _: UtcTime,
     ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        unreachable!("nobody cancels here")
+        unreachable!("no test cancels a job")
     }
 
     fn check_connection(&self, _: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
-        unreachable!("nobody checks here")
+        unreachable!("no test checks the connection")
     }
 }
 
@@ -71,10 +72,11 @@ impl Provider for PanickingProvider {
 async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(&dir.path().join("jobtrack.db")).await.expect("a store");
-    let (mut newest, reader) = (store.writer.subscribe_newest_seq(), store.reader.clone());
-    let (_orders, ordered) = mpsc::channel(1);
-    let (scheduler, handle) = Scheduler::new(Clock::start(), store.writer, store.reader, ordered);
-    let name: jobtrack::job::ProviderName = "clumsy".parse().expect("a name");
+    let (mut newest, reader) = (store.writer.subscribe_newest_event(), store.reader.clone());
+    let (_maintenance_sender, maintenance_tasks) = mpsc::channel(1);
+    let (scheduler, handle) =
+        Scheduler::new(Clock::start(), store.writer, store.reader, maintenance_tasks);
+    let name: jobtrack::job::ProviderName = "panicking".parse().expect("a name");
     let settings = ProviderSettings {
         policy: jobtrack::tracker::PollPolicy::Backoff,
         name: name.clone(),
@@ -91,11 +93,12 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
         supports_list: false,
     };
     let provider = Arc::new(PanickingProvider);
-    let known = ConfiguredProvider { kind: "dune", settings, provider };
+    let configured = ConfiguredProvider { kind: "dune", settings, provider };
     let stop = CancellationToken::new();
-    let running =
-        tokio::spawn(scheduler.run(Providers::from_iter([(name.clone(), known)]), stop.clone()));
-    let wanted = |id: &str| JobSpec {
+    let running = tokio::spawn(
+        scheduler.run(Providers::from_iter([(name.clone(), configured)]), stop.clone()),
+    );
+    let job_spec = |id: &str| JobSpec {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         provider: name.clone(),
         remote_id: id.parse().expect("an id"),
@@ -103,19 +106,22 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
         give_up_after: None,
         added_by: None,
     };
-    let added = handle.add(vec![wanted("cursed"), wanted("fine")]).await.expect("added");
+    let added = handle.add(vec![job_spec("panics"), job_spec("fine")]).await.expect("added");
     assert_eq!(added.len(), 2);
-    newest.wait_for(|seq| *seq >= 3).await.expect("the other one ends");
-    let cursed = reader.stored_job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
-    handle.poll_on_demand(cursed, EVENT_TIMEOUT).await.expect("asked again");
+    newest
+        .wait_for(|cursor| crate::support::jobs::seq(cursor) >= 3)
+        .await
+        .expect("the other job ends");
+    let job = reader.stored_job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
+    handle.poll_on_demand(job, EVENT_TIMEOUT).await.expect("the poll is committed");
     let job = reader.job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
     assert!(!job.terminal && job.failed_polls >= 1, "{job:?}");
     assert_eq!(job.last_poll_error.as_deref(), Some("the response could not be handled"));
     stop.cancel();
-    running.await.expect("no panic of the core").expect("an ordered end");
+    running.await.expect("the scheduler does not panic").expect("a clean shutdown");
 }
 
-/// An operator's shell on the database, in the middle of something.
+/// A `sqlite3` shell that has run `statement` and stays open.
 fn open_sqlite_shell(home: &DaemonHome, statement: &str) -> Child {
     let mut shell = Command::new("sqlite3")
         .arg(home.database())
@@ -124,10 +130,10 @@ fn open_sqlite_shell(home: &DaemonHome, statement: &str) -> Child {
         .spawn()
         .expect("sqlite3 is installed");
     let stdin = shell.stdin.as_mut().expect("a pipe");
-    stdin.write_all(format!("{statement}\nSELECT 'there';\n").as_bytes()).expect("a statement");
+    stdin.write_all(format!("{statement}\nSELECT 'ready';\n").as_bytes()).expect("a statement");
     let mut line = [0; 6];
     let stdout = shell.stdout.as_mut().expect("a pipe");
-    std::io::Read::read_exact(stdout, &mut line).expect("the shell is there");
+    std::io::Read::read_exact(stdout, &mut line).expect("the shell is ready");
     shell
 }
 
@@ -148,10 +154,13 @@ async fn fault_17_an_external_write_lock_delays_only_writes() {
     wait_for_query_value(&home, "SELECT state FROM jobs WHERE id = 2", "running").await;
     let mut operator = open_sqlite_shell(&home, "BEGIN IMMEDIATE;");
     let before = dune.request_count_for_job("01LONG");
-    let (refused, took) = timed(|| home.run_client(&["add", "dune", "01SECOND"]));
-    let why = utf8(&refused.stderr);
-    assert!(refused.status.code() == Some(1) && why.contains("adding them again is safe"), "{why}");
-    assert!(took >= Duration::from_secs(5), "it had patience: {took:?}");
+    let (rejected, took) = timed(|| home.run_client(&["add", "dune", "01SECOND"]));
+    let why = utf8(&rejected.stderr);
+    assert!(
+        rejected.status.code() == Some(1) && why.contains("adding them again is safe"),
+        "{why}"
+    );
+    assert!(took >= Duration::from_secs(5), "the client waited too short: {took:?}");
     dune.wait_for_requests_for("01LONG", before + 10, EVENT_TIMEOUT).await;
     home.run_client_ok(&["list"]);
     daemon.wait_for_status(&home, |status| status["unwritten_changes"] == 1).await;
@@ -182,12 +191,12 @@ async fn fault_19_a_state_that_an_operator_set_is_not_overwritten_blindly() {
         home.run_client_ok(&["poll", "1"]);
         anomaly = db::query_value(&home.database(), "SELECT reason FROM provider_event");
     }
-    assert_eq!(anomaly, "the database says failed where we knew running");
+    assert_eq!(anomaly, "the database holds failed; expected running");
     assert_eq!(db::query_value(&home.database(), "SELECT state FROM jobs"), "failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_19_an_edit_is_noticed_although_the_job_does_not_move() {
+async fn fault_19_an_edit_is_noticed_while_the_job_keeps_its_state() {
     let dune = FakeServer::start().await;
     dune.add_job(
         "01EDITED",
@@ -200,7 +209,7 @@ async fn fault_19_an_edit_is_noticed_although_the_job_does_not_move() {
     let edit = "UPDATE job SET state = 'failed', terminal_at = '2026-01-01 00:00:00.000';";
     drop(open_sqlite_shell(&home, edit).wait_with_output());
     let anomaly = "SELECT reason FROM provider_event WHERE kind = 'anomaly'";
-    wait_for_query_value(&home, anomaly, "the database says failed where we knew running").await;
+    wait_for_query_value(&home, anomaly, "the database holds failed; expected running").await;
     daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
 }
 
@@ -214,11 +223,11 @@ async fn a_rejected_write_does_not_block_others() {
     };
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    let trigger = "CREATE TRIGGER trap BEFORE UPDATE ON job
-                   WHEN NEW.remote_id = '01TRAPPED' AND NEW.state = 'succeeded'
-                   BEGIN SELECT raise(ABORT, 'trapped'); END;";
+    let trigger = "CREATE TRIGGER reject_end BEFORE UPDATE ON job
+                   WHEN NEW.remote_id = '01REJECTED' AND NEW.state = 'succeeded'
+                   BEGIN SELECT raise(ABORT, 'rejected'); END;";
     drop(open_sqlite_shell(&home, trigger).wait_with_output());
-    let ids: Vec<_> = (0..20).map(|n| format!("01FREE{n}")).chain(["01TRAPPED".into()]).collect();
+    let ids: Vec<_> = (0..20).map(|n| format!("01FREE{n}")).chain(["01REJECTED".into()]).collect();
     for id in &ids {
         dune.add_job(id, life());
     }
@@ -258,7 +267,7 @@ async fn fault_50_a_slow_event_stream_reader_blocks_nobody() {
     let _daemon = home.start();
     let mut slow = UnixStream::connect(home.socket()).expect("the daemon listens");
     slow.write_all(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
-    // It never reads a byte, while more is told than any buffer holds.
+    // The client reads nothing, while more is sent than all buffers hold.
     let ids: Vec<_> = (0..5000).map(|n| format!("01SLOW{n}")).collect();
     assert!(
         home.run_client_with_input(&["add", "dune", "-", "-q"], &ids.join("\n")).status.success()

@@ -1,5 +1,5 @@
-//! TLS certificates of providers. An invalid certificate counts as a failed connection: it changes no job,
-//! and the key is never sent.
+//! TLS certificates of providers. An invalid certificate counts as a failed connection: it changes
+//! no job, and the key is never sent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -66,7 +66,8 @@ impl TestCertificateAuthority {
     }
 }
 
-/// Starts a daemon that trusts only `authority` and polls the server at this address as `localhost`.
+/// Starts a daemon that trusts only `authority` and polls the server at this address as
+/// `localhost`.
 fn start_trusting_daemon(
     authority: &TestCertificateAuthority,
     server_address: SocketAddr,

@@ -45,23 +45,25 @@ fn all_times() -> ProviderTimes {
 
 /// A job that came to `state` without a detour, and was asked again since.
 fn current_state(state: State, word: &str) -> CurrentState {
-    CurrentState {
+    CurrentState::from_store(
         state,
-        provider_state: (state != State::Registered).then(|| word.into()),
-        furthest_step: match state {
+        (state != State::Registered).then(|| word.into()),
+        match state {
             State::Pending => LifecycleStep::Pending,
             State::Running => LifecycleStep::Running,
             _ => LifecycleStep::Registered,
         },
-        observed_at: utc(100),
-        last_success_sent_at: Some(utc(150)),
-    }
+        utc(100),
+        Some(utc(150)),
+    )
 }
 
 fn observation(said: ObservedState, word: &str, times: ProviderTimes) -> Observation {
     Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
+        source: None,
+        credits: None,
         list_time: None,
         state: said,
         provider_state: word.into(),
@@ -193,8 +195,8 @@ fn missed_steps_are_inferred_from_the_providers_times() {
                         started_at: started.then(|| provider_time(2)),
                         ..ProviderTimes::default()
                     };
-                    let before =
-                        CurrentState { furthest_step: reached, ..current_state(state, "OLD") };
+                    let mut before = current_state(state, "OLD");
+                    before.furthest_step = reached;
                     let rows = transitions(evaluate_observation(
                         &before,
                         &observation(said, "NEW", times),
@@ -270,10 +272,8 @@ fn each_state_occurred_at_the_providers_time() {
         (ObservedState::Indeterminate, Some(provider_time(3))),
         (ObservedState::Expired, Some(provider_time(4))),
     ];
-    let job = CurrentState {
-        furthest_step: LifecycleStep::Running,
-        ..current_state(State::Unknown, "OLD")
-    };
+    let mut job = current_state(State::Unknown, "OLD");
+    job.furthest_step = LifecycleStep::Running;
     for (said, expected) in cases {
         let told = transitions(evaluate_observation(
             &job,
@@ -292,7 +292,8 @@ fn each_state_occurred_at_the_providers_time() {
 
 #[test]
 fn observed_at_never_goes_back() {
-    let job = CurrentState { observed_at: utc(500), ..current_state(State::Pending, "PENDING") };
+    let mut job = current_state(State::Pending, "PENDING");
+    job.observed_at = utc(500);
     for row in transitions(evaluate_observation(
         &job,
         &observation(ObservedState::Failed, "FAILED", all_times()),
@@ -341,7 +342,7 @@ fn local_rows_keep_the_last_provider_state() {
     let row = local_end_transition(&job, LocalOutcome::Untracked, utc(300), "because".into())
         .expect("not over");
     job.apply(&row);
-    assert_eq!((job.state, job.provider_state.as_deref()), (State::Untracked, Some("RUNNING")));
+    assert_eq!((job.state(), job.provider_state.as_deref()), (State::Untracked, Some("RUNNING")));
 }
 
 /// What can happen to a job: an answer or an ending of ours, and a move of our clock.
@@ -424,7 +425,7 @@ proptest! {
             prop_assert!(history.iter().filter(reported).count() <= 1, "{} twice", step);
         }
         let last = history.last().expect("the first row at least");
-        prop_assert_eq!((last.to, last.observed_at), (job.state, job.observed_at));
+        prop_assert_eq!((last.to, last.observed_at), (job.state(), job.observed_at));
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::support::jobs::{
 use crate::support::{db, jobs};
 
 const LATER: &str = "2026-11-21 12:05:00.250";
-const SAMPLE_ROWS: &str = "SELECT provider, likeness, whole_ms, running_ms FROM lesson ORDER BY id";
+const SAMPLE_ROWS: &str =
+    "SELECT provider, similarity_keys, total_ms, run_ms FROM duration_sample ORDER BY id";
 
 async fn empty_store() -> (DaemonHome, Store) {
     let home = DaemonHome::without_config();
@@ -34,29 +35,25 @@ fn provider_keys(names: &[&str]) -> SimilarityKeys {
 }
 
 fn duration_sample(
-    likeness: SimilarityKeys,
-    whole_ms: Option<u64>,
-    running_ms: Option<u64>,
+    keys: SimilarityKeys,
+    total_ms: Option<u64>,
+    run_ms: Option<u64>,
 ) -> DurationSample {
     let from_millis = |ms: Option<u64>| ms.map(Duration::from_millis);
-    DurationSample {
-        similarity_keys: likeness,
-        total: from_millis(whole_ms),
-        run: from_millis(running_ms),
-    }
+    DurationSample { similarity_keys: keys, total: from_millis(total_ms), run: from_millis(run_ms) }
 }
 
 /// The end of a job, which teaches this.
-fn finish_with_sample(job: &StoredJob, lesson: DurationSample) -> Change {
+fn finish_with_sample(job: &StoredJob, sample: DurationSample) -> Change {
     let observation = observation(ObservedState::Succeeded, "QUERY_STATE_COMPLETED");
     Change {
-        duration_sample: Some(lesson),
+        duration_sample: Some(sample),
         ..change_from_observation(job, &observation, utc(LATER))
     }
 }
 
 /// Bookkeeping that says which past runs the job is like.
-fn poll_record_with_keys(job: &StoredJob, likeness: SimilarityKeys) -> PollRecord {
+fn poll_record_with_keys(job: &StoredJob, keys: SimilarityKeys) -> PollRecord {
     let metadata = Metadata {
         times: ProviderTimes {
             submitted_at: Some(utc("2026-11-21 11:59:00.000")),
@@ -64,7 +61,10 @@ fn poll_record_with_keys(job: &StoredJob, likeness: SimilarityKeys) -> PollRecor
         },
         message: None,
         list_time: None,
-        similarity_keys: likeness,
+        source: None,
+        credits: None,
+        reported_duration: None,
+        similarity_keys: keys,
         detail: "{}".to_owned(),
     };
     PollRecord { metadata: Some(metadata), ..poll_record(job, utc(LATER)) }
@@ -84,9 +84,9 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
         duration_sample(SimilarityKeys::Unknown, Some(9), Some(8)),
     ];
     let mut finishes = Vec::new();
-    for (number, lesson) in samples.iter().enumerate() {
+    for (number, sample) in samples.iter().enumerate() {
         let job = register_job(&mut store, &format!("J{number}")).await;
-        finishes.push(finish_with_sample(&job, lesson.clone()));
+        finishes.push(finish_with_sample(&job, sample.clone()));
     }
     let committed = write_batch(&mut store, &change_batch(finishes.clone())).await;
     assert!(committed.rejected_changes.is_empty());
@@ -142,11 +142,11 @@ async fn a_failed_batch_adds_no_samples() {
     // The batch's last statement fails.
     db::run_script_ok(
         &home.database(),
-        "CREATE TRIGGER no BEFORE INSERT ON milestone BEGIN SELECT raise(ABORT, 'no'); END",
+        "CREATE TRIGGER no BEFORE INSERT ON last_event BEGIN SELECT raise(ABORT, 'no'); END",
     );
     batch.written_at = Some(utc(LATER));
     store.writer.write(&batch).await.expect_err("the last statement fails");
-    let both = "SELECT (SELECT count(*) FROM lesson), (SELECT state FROM job)";
+    let both = "SELECT (SELECT count(*) FROM duration_sample), (SELECT state FROM job)";
     assert_eq!(db::query_value(&home.database(), both), "0|registered");
     db::run_script_ok(&home.database(), "DROP TRIGGER no");
     write_batch(&mut store, &batch).await;
@@ -160,25 +160,25 @@ async fn the_newest_64_samples_of_each_key_and_200_000_of_all_are_kept() {
         (1..=count).map(|ms| duration_sample(provider_keys(&["often"]), Some(ms), None))
     };
     let rare = [provider_keys(&["rare"]), SimilarityKeys::Unknown, user_key("often")];
-    let rare = rare.map(|likeness| duration_sample(likeness, Some(1), None));
+    let rare = rare.map(|keys| duration_sample(keys, Some(1), None));
     let mut finishes = Vec::new();
-    for (number, lesson) in rare.into_iter().chain(runs(70)).enumerate() {
+    for (number, sample) in rare.into_iter().chain(runs(70)).enumerate() {
         let job = register_job(&mut store, &format!("J{number}")).await;
-        finishes.push(finish_with_sample(&job, lesson));
+        finishes.push(finish_with_sample(&job, sample));
     }
     write_batch(&mut store, &change_batch(finishes)).await;
-    let kept = "SELECT likeness, count(*), min(whole_ms), max(whole_ms) FROM lesson
-                GROUP BY likeness ORDER BY likeness";
+    let kept = "SELECT similarity_keys, count(*), min(total_ms), max(total_ms)
+                FROM duration_sample GROUP BY similarity_keys ORDER BY similarity_keys";
     let expected = ["|1|1|1", "\"often\"|1|1|1", "[\"often\"]|64|7|70", "[\"rare\"]|1|1|1"];
     assert_eq!(db::query_rows(&home.database(), kept), expected, "one by another name is another");
 
     let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 202500)
-                INSERT INTO lesson (provider, likeness, whole_ms)
+                INSERT INTO duration_sample (provider, similarity_keys, total_ms)
                 SELECT 'dune', json_array('query ' || i), i FROM n";
     db::run_script_ok(&home.database(), many);
-    let all = "SELECT count(*) BETWEEN 200000 AND 201000, max(whole_ms) FROM lesson";
+    let all = "SELECT count(*) BETWEEN 200000 AND 201000, max(total_ms) FROM duration_sample";
     assert_eq!(db::query_value(&home.database(), all), "1|202500", "the newest");
-    let oldest = "SELECT count(*) FROM lesson WHERE likeness = '[\"rare\"]'";
+    let oldest = "SELECT count(*) FROM duration_sample WHERE similarity_keys = '[\"rare\"]'";
     assert_eq!(db::query_value(&home.database(), oldest), "0");
 }
 
@@ -194,12 +194,11 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
         ("other", provider_keys(&["wider"])),
     ];
     let mut finishes = Vec::new();
-    for (number, (provider, likeness)) in cases.into_iter().enumerate() {
+    for (number, (provider, keys)) in cases.into_iter().enumerate() {
         let provider = provider.parse().expect("a name");
         let job = NewJob { provider, ..new_job(&format!("J{number}")) };
         let registered = write_batch(&mut store, &add_batch([job])).await.registered.remove(0);
-        finishes
-            .push(finish_with_sample(&registered.job, duration_sample(likeness, Some(5), None)));
+        finishes.push(finish_with_sample(&registered.job, duration_sample(keys, Some(5), None)));
     }
     write_batch(&mut store, &change_batch(finishes)).await;
     let forget = |provider: &str, name: Option<&str>| ForgetDurations {
@@ -209,12 +208,15 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
     let batch =
         |forgets: Vec<ForgetDurations>| Batch { forget_durations: forgets, ..Batch::default() };
     let remaining =
-        || db::query_rows(&home.database(), "SELECT id FROM lesson ORDER BY id").join(" ");
+        || db::query_rows(&home.database(), "SELECT id FROM duration_sample ORDER BY id").join(" ");
 
     let first = batch(vec![forget("dune", Some("wider")), forget("nobody", None)]);
     assert_eq!(write_batch(&mut store, &first).await.forgotten_samples, [3, 0]);
     assert_eq!(remaining(), "1 4 5 6");
-    let kept = db::query_value(&home.database(), "SELECT likeness FROM lesson WHERE id = 1");
+    let kept = db::query_value(
+        &home.database(),
+        "SELECT similarity_keys FROM duration_sample WHERE id = 1",
+    );
     assert_eq!(kept, r#"["closest"]"#, "it goes by another name as well");
     let second = batch(vec![forget("dune", None), forget("dune", Some("wider still"))]);
     assert_eq!(write_batch(&mut store, &second).await.forgotten_samples, [3, 0]);
@@ -275,13 +277,13 @@ async fn a_users_similarity_key_takes_precedence_over_the_providers() {
         user_key("nightly"),
         "its user knows better"
     );
-    let view = "SELECT likeness FROM jobs";
+    let view = "SELECT similarity_keys FROM jobs";
     assert_eq!(db::query_value(&home.database(), view), "\"nightly\"");
 
     let new = NewJob { similarity_keys: user_key("other"), ..new_job("B") };
     let registered = write_batch(&mut store, &add_batch([new])).await.registered.remove(0);
     assert_eq!((registered.is_new, registered.job.similarity_keys), (true, user_key("other")));
-    let others = "SELECT likeness FROM jobs ORDER BY id";
+    let others = "SELECT similarity_keys FROM jobs ORDER BY id";
     assert_eq!(db::query_rows(&home.database(), others), ["\"nightly\"", "\"other\""]);
 }
 

@@ -7,6 +7,7 @@ mod files;
 mod provider_rename;
 mod reading;
 mod schema;
+mod sql_engines;
 #[path = "../support/mod.rs"]
 mod support;
 mod views;

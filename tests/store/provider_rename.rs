@@ -1,7 +1,7 @@
 //! A provider under a new name: its jobs and outages are found under it, all or none.
 
 use jobtrack::job::{LocalOutcome, NewJob, ObservedState, Outage, OutageEdge, ProviderName};
-use jobtrack::store::{AppliedRename, Batch, CommitReport, ProviderRename, RenameConflict, Store};
+use jobtrack::store::{AppliedRename, Batch, ProviderRename, RenameConflict, Store};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{
@@ -37,13 +37,9 @@ fn provider_rename(to: &str, from: &[&str]) -> ProviderRename {
 async fn rename_providers(
     store: &mut Store,
     renames: impl IntoIterator<Item = ProviderRename>,
-) -> CommitReport {
-    let renames = renames.into_iter().collect();
-    write_batch(
-        store,
-        &Batch { provider_renames: renames, written_at: Some(utc(LATER)), ..Batch::default() },
-    )
-    .await
+) -> Result<Vec<AppliedRename>, RenameConflict> {
+    let renames: Vec<_> = renames.into_iter().collect();
+    store.writer.rename_providers(&renames, utc(LATER)).await.expect("the database can be written")
 }
 
 fn outage_began(provider: &str, began_at: &str) -> Outage {
@@ -74,11 +70,10 @@ async fn jobs_history_and_outages_are_moved_to_the_new_name() {
     let outages = vec![outage_began("old", LATER)];
     write_batch(&mut store, &Batch { outages, ..change_batch([done]) }).await;
 
-    let committed =
+    let renamed =
         rename_providers(&mut store, [provider_rename("new", &["old", "older", "never"])]).await;
-    assert_eq!(committed.rename_conflict, None);
     let applied = |from, jobs| AppliedRename { from: name(from), to: name("new"), jobs };
-    assert_eq!(committed.applied_renames, [applied("old", 2), applied("older", 1)]);
+    assert_eq!(renamed, Ok(vec![applied("old", 2), applied("older", 1)]));
     let expected = [
         "job|1|new",
         "job|2|new",
@@ -108,11 +103,12 @@ async fn nothing_is_written_if_there_is_nothing_to_rename() {
     write_batch(&mut store, &add_batch([job("new", "A")])).await;
     let wal_len = || std::fs::metadata(home.path("state/jobtrack.db-wal")).expect("a WAL").len();
     let before = wal_len();
-    let committed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
-    assert_eq!((committed.applied_renames, committed.rename_conflict), (Vec::new(), None));
+    let renamed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
+    assert_eq!(renamed, Ok(Vec::new()));
     assert_eq!(wal_len(), before);
     write_batch(&mut store, &add_batch([job("old", "B")])).await;
-    rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
+    let renamed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
+    assert_eq!(renamed.expect("no conflict").len(), 1);
     assert!(wal_len() > before, "what is written would be seen");
 }
 
@@ -126,18 +122,18 @@ async fn an_id_tracked_under_two_names_is_reported_and_nothing_is_renamed() {
     let before = rows_by_provider(&home);
 
     let conflict_free = provider_rename("fresh", &["bygone"]);
-    let committed =
+    let renamed =
         rename_providers(&mut store, [conflict_free.clone(), provider_rename("new", &["old"])])
             .await;
-    assert_eq!((committed.applied_renames, rows_by_provider(&home)), (Vec::new(), before.clone()));
-    let message = committed.rename_conflict.expect("a conflict").to_string();
+    assert_eq!(rows_by_provider(&home), before);
+    let message = renamed.expect_err("a conflict").to_string();
     for words in ["provider new", "A (jobs 1 and 2)", "C (jobs 5 and 6), others", "untrack"] {
         assert!(message.contains(words), "{words}: {message}");
     }
     assert!(!message.contains("D (jobs"), "a few are enough: {message}");
 
-    let report = rename_providers(&mut store, [provider_rename("new", &["elder", "older"])]).await;
-    let message = report.rename_conflict.expect("two former names clash as well").to_string();
+    let renamed = rename_providers(&mut store, [provider_rename("new", &["elder", "older"])]).await;
+    let message = renamed.expect_err("two previous names have the same id").to_string();
     assert!(message.contains("F (jobs 11 and 12)"), "{message}");
     assert_eq!(rows_by_provider(&home), before);
 }
@@ -151,8 +147,8 @@ async fn untracked_and_lost_jobs_cause_no_conflict() {
         change_from_local_outcome(&registered[0].job, LocalOutcome::Untracked, utc(LATER));
     let lost = change_from_local_outcome(&registered[3].job, LocalOutcome::Lost, utc(LATER));
     write_batch(&mut store, &change_batch([untracked, lost])).await;
-    let committed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
-    assert_eq!((committed.rename_conflict, committed.applied_renames[0].jobs), (None, 2));
+    let renamed = rename_providers(&mut store, [provider_rename("new", &["old"])]).await;
+    assert_eq!(renamed.expect("no conflict")[0].jobs, 2);
     assert!(rows_by_provider(&home).iter().all(|line| line.ends_with("|new")));
 }
 
@@ -171,8 +167,7 @@ async fn an_id_that_finished_under_both_names_is_a_conflict_too() {
     .await;
     let conflict = rename_providers(&mut store, [provider_rename("new", &["old"])])
         .await
-        .rename_conflict
-        .expect("a conflict");
+        .expect_err("a conflict");
     assert!(conflict.to_string().contains("providers.new.previous_names"), "{conflict}");
 }
 
@@ -185,8 +180,8 @@ async fn jobs_of_another_kind_are_not_renamed() {
     )
     .await;
     let before = rows_by_provider(&home);
-    let committed = rename_providers(&mut store, [provider_rename("new", &["older", "old"])]).await;
-    let conflict = committed.rename_conflict.expect("a conflict");
+    let renamed = rename_providers(&mut store, [provider_rename("new", &["older", "old"])]).await;
+    let conflict = renamed.expect_err("a conflict");
     let RenameConflict::KindMismatch { ref from, job, ref job_kind, .. } = conflict else {
         panic!("{conflict}");
     };
@@ -209,9 +204,9 @@ async fn one_open_outage_continues_under_the_new_name() {
             .zip(providers_in_outage)
             .map(|(at, who)| outage_began(who, at));
         write_batch(&mut store, &Batch { outages: began.collect(), ..Batch::default() }).await;
-        let committed =
+        let renamed =
             rename_providers(&mut store, [provider_rename("new", &["old", "older"])]).await;
-        assert_eq!(committed.rename_conflict, None);
+        assert!(renamed.is_ok(), "{renamed:?}");
         let expected =
             [first, second, third].into_iter().zip(providers_in_outage).map(|(at, who)| {
                 let who = if who == "other" { who } else { "new" };

@@ -5,8 +5,8 @@ use jobtrack::store::{HistoryFilter, JobFilter, Store};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{
-    self, add_batch, change_batch, change_from_local_outcome, change_from_observation, labels,
-    new_job, observation, utc, write_batch,
+    self, add_batch, change_batch, change_from_local_outcome, change_from_observation, cursor,
+    labels, new_job, observation, seq, utc, write_batch,
 };
 
 /// Six jobs, A to F, registered a minute apart, each in another state; E and F at `other`.
@@ -119,9 +119,9 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
         ("all", unfiltered(), "abcdefBCDEF"),
         ("a job", HistoryFilter { job: Some(JobId(3)), ..unfiltered() }, "cC"),
         ("no job", HistoryFilter { job: Some(JobId(99)), ..unfiltered() }, ""),
-        ("after", HistoryFilter { after_seq: 7, ..unfiltered() }, "CDEF"),
-        ("up to", HistoryFilter { up_to_seq: Some(2), ..unfiltered() }, "ab"),
-        ("a page", HistoryFilter { after_seq: 4, limit: 3, ..unfiltered() }, "efB"),
+        ("after", HistoryFilter { after: Some(cursor(7)), ..unfiltered() }, "CDEF"),
+        ("up to", HistoryFilter { up_to: Some(cursor(2)), ..unfiltered() }, "ab"),
+        ("a page", HistoryFilter { after: Some(cursor(4)), limit: 3, ..unfiltered() }, "efB"),
         (
             "since",
             HistoryFilter { observed_since: Some(utc("2026-11-21 12:08:00.000")), ..unfiltered() },
@@ -137,7 +137,7 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
             HistoryFilter {
                 labels: owned_pairs(&[("team", "data")]),
                 states: vec![StateFilter::Terminal],
-                after_seq: 6,
+                after: Some(cursor(6)),
                 ..unfiltered()
             },
             "F",
@@ -150,7 +150,7 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
             Some(_) => row.remote_id.as_str().to_owned(),
         };
         assert_eq!(rows.iter().map(letter).collect::<String>(), expected, "{name}");
-        assert!(rows.is_sorted_by_key(|row| row.seq), "{name}");
+        assert!(rows.is_sorted_by_key(|row| seq(&row.cursor)), "{name}");
     }
 }
 

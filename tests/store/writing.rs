@@ -1,14 +1,14 @@
 //! What becomes of a batch: all of it or nothing, nothing twice, nothing over somebody else's word.
 
 use jobtrack::job::{
-    Anomaly, JobId, LocalOutcome, Metadata, NewJob, ObservedState, ProviderTimes, State,
+    AddedBy, Anomaly, JobId, LocalOutcome, Metadata, NewJob, ObservedState, ProviderTimes, State,
 };
 use jobtrack::store::{Batch, HistoryFilter, Store};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{
-    add_batch, change_batch, change_from_local_outcome, change_from_observation, labels, new_job,
-    observation, poll_record, register_job, utc, write_batch,
+    add_batch, change_batch, change_from_local_outcome, change_from_observation, cursor, labels,
+    new_job, observation, poll_record, register_job, seq, utc, write_batch,
 };
 use crate::support::{db, jobs};
 
@@ -65,15 +65,15 @@ async fn adding_a_job_again_only_merges_labels() {
     write_batch(&mut store, &add_batch([with(labels([("team", "data"), ("env", "test")]))])).await;
     let readded = NewJob {
         give_up_after: Some(std::time::Duration::from_secs(1)),
-        added_by: Some(7),
+        added_by: Some(AddedBy { uid: 7, user: None }),
         registered_at: utc(LATER),
         ..with(labels([("env", "live")]))
     };
     write_batch(&mut store, &add_batch([readded])).await;
     let labels_now = "SELECT key, value FROM job, json_each(labels) ORDER BY key";
     assert_eq!(db::query_rows(&home.database(), labels_now), ["env|live", "team|data"]);
-    let row = "SELECT added_by, registered_at, give_up_after_s IS NULL FROM job";
-    assert_eq!(db::query_rows(&home.database(), row), [format!("1000|{NOON}|1")]);
+    let row = "SELECT added_by_uid, added_by_user, registered_at, deadline_at IS NULL FROM job";
+    assert_eq!(db::query_rows(&home.database(), row), [format!("1000|alice|{NOON}|1")]);
 
     let several = [labels([("a", "1")]), labels([("b", "2")]), labels([("a", "3")])];
     write_batch(&mut store, &add_batch(several.map(with))).await;
@@ -139,7 +139,7 @@ async fn a_finished_job_is_not_registered_again() {
     .await;
     let registered = write_batch(&mut store, &add_batch([new_job("A")])).await.registered;
     assert_eq!((registered[0].is_new, registered[0].job.id), (false, job.id));
-    assert_eq!(registered[0].job.current_state.state, State::Succeeded);
+    assert_eq!(registered[0].job.current_state.state(), State::Succeeded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,13 +147,13 @@ async fn ids_and_sequence_numbers_are_never_reused() {
     let (home, mut store) = empty_store().await;
     register_job(&mut store, "A").await;
     let last = register_job(&mut store, "B").await;
-    let newest = *store.writer.subscribe_newest_seq().borrow();
+    let newest = seq(&store.writer.subscribe_newest_event().borrow());
     let delete = "PRAGMA foreign_keys = on; DELETE FROM job";
     db::run_script_ok(&home.database(), delete);
     assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM transition"), "0");
     let next = register_job(&mut store, "C").await;
     assert!(next.id > last.id, "{} after {}", next.id, last.id);
-    assert!(*store.writer.subscribe_newest_seq().borrow() > newest, "the sequence goes on");
+    assert!(seq(&store.writer.subscribe_newest_event().borrow()) > newest, "the sequence goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,6 +175,9 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
         times: observation.times,
         message: observation.message.clone(),
         list_time: None,
+        source: None,
+        credits: None,
+        reported_duration: None,
         detail: r#"{"query_id":980708}"#.to_owned(),
     });
     change.poll_record = Some(record);
@@ -211,7 +214,7 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
     assert_eq!((row.polls, row.message), (1, observation.message));
     assert_eq!(row.detail["query_id"], 980_708);
     let stored = store.reader.stored_job(job.id).await.expect("it is read").expect("it is there");
-    assert_eq!(stored.current_state.state, change.new_state.state);
+    assert_eq!(stored.current_state.state(), change.new_state.state());
     assert_eq!(stored.current_state.provider_state, change.new_state.provider_state);
     assert_eq!(stored.current_state.furthest_step, change.new_state.furthest_step);
     assert_eq!(stored.current_state.observed_at, change.new_state.observed_at);
@@ -223,7 +226,7 @@ async fn fault_19_an_operators_change_is_not_overwritten() {
     let (home, mut store) = empty_store().await;
     let [a, b] = [register_job(&mut store, "A").await, register_job(&mut store, "B").await];
     db::run_script_ok(&home.database(), "UPDATE job SET state = 'running', polls = 7 WHERE id = 1");
-    let newest = *store.writer.subscribe_newest_seq().borrow();
+    let newest = seq(&store.writer.subscribe_newest_event().borrow());
 
     let observation = observation(ObservedState::Succeeded, "DONE");
     let mut batch = change_batch([&a, &b].map(|job| {
@@ -236,13 +239,13 @@ async fn fault_19_an_operators_change_is_not_overwritten() {
     let [(job, Some(found))] = committed.rejected_changes.as_slice() else {
         panic!("A alone is refused: {:?}", committed.rejected_changes);
     };
-    assert_eq!((*job, found.current_state.state, found.polls), (a.id, State::Running, 7));
+    assert_eq!((*job, found.current_state.state(), found.polls), (a.id, State::Running, 7));
     let rows = "SELECT remote_id, state, provider_state, polls FROM job ORDER BY id";
     let expected = ["A|running||7", "B|succeeded|DONE|1", "C|registered||0"];
     assert_eq!(db::query_rows(&home.database(), rows), expected, "the rest of the batch is in");
     let of_a = "SELECT count(*) FROM history WHERE remote_id = 'A'";
     assert_eq!(db::query_value(&home.database(), of_a), "1", "nothing was added to its history");
-    assert_eq!(*store.writer.subscribe_newest_seq().borrow(), newest + 2);
+    assert_eq!(seq(&store.writer.subscribe_newest_event().borrow()), newest + 2);
 
     db::run_script_ok(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 2");
     let committed = write_batch(
@@ -260,7 +263,7 @@ async fn fault_19_an_operators_change_is_not_overwritten() {
 async fn a_poll_record_updates_the_job_but_not_the_history() {
     let (home, mut store) = empty_store().await;
     let job = register_job(&mut store, "A").await;
-    let newest = *store.writer.subscribe_newest_seq().borrow();
+    let newest = seq(&store.writer.subscribe_newest_event().borrow());
     let mut first = poll_record(&job, utc("2026-11-21 12:01:00.000"));
     first.next_poll_at = Some(utc("2026-11-21 12:02:00.000"));
     first.last_success_sent_at = Some(utc("2026-11-21 12:00:59.900"));
@@ -269,13 +272,16 @@ async fn a_poll_record_updates_the_job_but_not_the_history() {
         times: ProviderTimes { submitted_at: Some(utc(NOON)), ..ProviderTimes::default() },
         message: None,
         list_time: Some(utc(NOON)),
+        source: None,
+        credits: None,
+        reported_duration: None,
         detail: r#"{"queue_position":3}"#.to_owned(),
     });
     let mut failed = poll_record(&job, utc("2026-11-21 12:02:00.000"));
     (failed.polls, failed.failed_polls) = (2, 1);
     failed.last_poll_error = Some("HTTP 502".to_owned());
-    let poll_columns = "SELECT last_polled_at, next_poll_at, answered_from, polls, failed_polls,
-                        last_poll_error, submitted_at, listed_at, detail FROM job";
+    let poll_columns = "SELECT last_polled_at, next_poll_at, last_success_sent_at, polls,
+                        failed_polls, last_poll_error, submitted_at, list_time, detail FROM job";
     let cases = [
         (first, "12:01:00.000|2026-11-21 12:02:00.000|2026-11-21 12:00:59.900|1|0||"),
         (failed, "12:02:00.000||2026-11-21 12:00:59.900|2|1|HTTP 502|"),
@@ -285,7 +291,7 @@ async fn a_poll_record_updates_the_job_but_not_the_history() {
         let expected = format!("2026-11-21 {expected}{NOON}|{NOON}|{{\"queue_position\":3}}");
         assert_eq!(db::query_rows(&home.database(), poll_columns), [expected]);
     }
-    assert_eq!(*store.writer.subscribe_newest_seq().borrow(), newest);
+    assert_eq!(seq(&store.writer.subscribe_newest_event().borrow()), newest);
 
     let mut stale = poll_record(&job, utc(LATER));
     (stale.expected_state, stale.polls) = (State::Running, 9);
@@ -312,16 +318,20 @@ async fn an_anomaly_is_recorded_outside_the_history() {
 async fn a_sequence_number_is_published_only_when_its_row_can_be_read() {
     const JOBS: i64 = 100;
     let (home, mut store) = empty_store().await;
-    let (mut newest, reader) = (store.writer.subscribe_newest_seq(), store.reader.clone());
-    assert_eq!(*newest.borrow(), 0);
+    let (mut newest, reader) = (store.writer.subscribe_newest_event(), store.reader.clone());
+    assert_eq!(seq(&newest.borrow()), 0);
     let following = tokio::spawn(async move {
         let mut seen = 0;
         while seen < JOBS {
             newest.changed().await.expect("the writer lives");
-            let published = *newest.borrow_and_update();
-            let filter = HistoryFilter { after_seq: seen, limit: 1000, ..HistoryFilter::default() };
+            let published = seq(&newest.borrow_and_update());
+            let filter = HistoryFilter {
+                after: Some(cursor(seen)),
+                limit: 1000,
+                ..HistoryFilter::default()
+            };
             let rows = reader.history(&filter).await.expect("it is read");
-            let last = rows.last().map_or(seen, |row| row.seq);
+            let last = rows.last().map_or(seen, |row| seq(&row.cursor));
             assert!(last >= published, "{published} is published, {last} is there");
             seen = last;
         }
@@ -333,5 +343,9 @@ async fn a_sequence_number_is_published_only_when_its_row_can_be_read() {
     store.reader.close().await;
     store.writer.close().await;
     let store = jobs::open_store(&home.database()).await;
-    assert_eq!(*store.writer.subscribe_newest_seq().borrow(), JOBS, "it is known after a restart");
+    assert_eq!(
+        seq(&store.writer.subscribe_newest_event().borrow()),
+        JOBS,
+        "it is known after a restart"
+    );
 }

@@ -7,19 +7,35 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use jobtrack::job::{
-    Change, CurrentState, Labels, LocalOutcome, NewJob, Observation, ObservedState, PollRecord,
-    ProviderTimes, RequestTimes, StoredJob, Transition, UtcTime, Verdict, evaluate_observation,
-    local_end_transition,
+    AddedBy, Change, CurrentState, EventCursor, Labels, LocalOutcome, NewJob, Observation,
+    ObservedState, PollRecord, ProviderTimes, RequestTimes, StoredJob, Transition, UtcTime,
+    Verdict, evaluate_observation, local_end_transition,
 };
 use jobtrack::store::{Batch, CommitReport, Store};
 
 /// Parses a time in the format of the database.
 pub fn utc(text: &str) -> UtcTime {
-    UtcTime::parse_sql(text).unwrap_or_else(|| panic!("{text} is not a time"))
+    let rfc3339 = format!("{}Z", text.replace(' ', "T"));
+    UtcTime::parse_rfc3339(&rfc3339).unwrap_or_else(|| panic!("{text} is not a time"))
 }
 
-/// Waits until the lock on a closed store's directory is free. A child process that another test forks
-/// inherits this process's locks and holds them until its `exec`.
+/// Formats a time as the database does.
+pub fn sql(time: UtcTime) -> String {
+    time.to_string().replace('T', " ").replace('Z', "")
+}
+
+/// The `seq` of the event that a cursor names.
+pub fn seq(cursor: &EventCursor) -> i64 {
+    cursor.to_string().parse().expect("a cursor of the store is a number")
+}
+
+/// The cursor of the event with this `seq`.
+pub fn cursor(seq: i64) -> EventCursor {
+    seq.to_string().parse().expect("a number is a cursor")
+}
+
+/// Waits until the lock on a closed store's directory is free. A child process that another test
+/// forks inherits this process's locks and holds them until its `exec`.
 pub fn wait_for_lock_release(path: &Path) {
     let directory = path.parent().expect("a directory");
     if let Ok(directory) = File::open(directory) {
@@ -64,7 +80,7 @@ pub fn new_job(remote_id: &str) -> NewJob {
         remote_id: remote_id.parse().expect("an id"),
         labels: Labels::default(),
         give_up_after: None,
-        added_by: Some(1000),
+        added_by: Some(AddedBy { uid: 1000, user: Some("alice".to_owned()) }),
         registered_at: utc("2026-11-21 12:00:00.000"),
     }
 }
@@ -80,6 +96,8 @@ pub fn observation(state: ObservedState, provider_state: &str) -> Observation {
     Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
+        source: None,
+        credits: None,
         state,
         provider_state: provider_state.to_owned(),
         times,
@@ -121,7 +139,7 @@ fn build_change(job: &StoredJob, transitions: Vec<Transition>) -> Change {
     Change {
         duration_sample: None,
         job: job.id,
-        expected_state: job.current_state.state,
+        expected_state: job.current_state.state(),
         expected_provider_state: job.current_state.provider_state.clone(),
         transitions,
         new_state,
@@ -141,7 +159,7 @@ fn state_after(current_state: &CurrentState, transitions: &[Transition]) -> Curr
 pub fn poll_record(job: &StoredJob, polled_at: UtcTime) -> PollRecord {
     PollRecord {
         job: job.id,
-        expected_state: job.current_state.state,
+        expected_state: job.current_state.state(),
         last_polled_at: polled_at,
         next_poll_at: None,
         last_success_sent_at: None,

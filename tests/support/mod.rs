@@ -1,8 +1,8 @@
-//! Fixtures shared by the test binaries: a daemon in a temporary directory, its client, its database, and
-//! the fake server.
+//! Fixtures shared by the test binaries: a daemon in a temporary directory, its client, its
+//! database, and the fake server.
 //!
-//! Tests wait for an event (a notification, a request, a committed transition) with one deadline; no
-//! fixture sleeps.
+//! Tests wait for an event (a notification, a request, a committed transition) with one deadline;
+//! no fixture sleeps.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod daemon;

@@ -1,5 +1,6 @@
-//! Kills the daemon with SIGKILL at a hundred random moments, during adds and polls. Nothing that was
-//! acknowledged and nothing that another process read is lost, and each restart resumes all work.
+//! Kills the daemon with SIGKILL at a hundred random moments, during adds and polls. Nothing that
+//! was acknowledged and nothing that another process read is lost, and each restart resumes all
+//! work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

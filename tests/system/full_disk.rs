@@ -1,8 +1,8 @@
-//! A database on a full disk: adds are rejected, nothing acknowledged is lost, and writing resumes when
-//! there is space again.
+//! A database on a full disk: adds are rejected, nothing acknowledged is lost, and writing resumes
+//! when there is space again.
 //!
-//! One test mounts a small file system, which needs root, and is skipped where that is impossible. The
-//! other limits the size of the daemon's files with `prlimit`.
+//! One test mounts a small file system, which needs root, and is skipped where that is impossible.
+//! The other limits the size of the daemon's files with `prlimit`.
 
 use std::fs;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! Tests that need more of the machine than a free port: root, a real systemd, a raised limit of open
-//! files, or a minute of repeated kills. They do not share a process with the `daemon` tests.
+//! Tests that need more of the machine than a free port: root, a real systemd, a raised limit of
+//! open files, or a minute of repeated kills. They do not share a process with the `daemon` tests.
 
 mod boot;
 mod crash;

@@ -1,5 +1,5 @@
-//! Checks the files in `systemd/` with systemd's own tools: no warnings, and a low security exposure.
-//! One more test shows that a restart serves a client that is already connected.
+//! Checks the files in `systemd/` with systemd's own tools: no warnings, and a low security
+//! exposure. One more test shows that a restart serves a client that is already connected.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 const UNIT_FILES: [&str; 2] = ["systemd/jobtrackd.service", "systemd/jobtrackd.socket"];
-/// `systemd-analyze security` rates from 0 (fully confined) to 10; a service with network access and a
-/// socket can reach about 1.
+/// `systemd-analyze security` rates from 0 (fully confined) to 10; a service with network access
+/// and a socket can reach about 1.
 const MAX_EXPOSURE: f64 = 1.5;
 
 /// Whether the tool is installed; prints a message if not.

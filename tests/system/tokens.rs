@@ -1,5 +1,5 @@
-//! Tokens that are fetched for a user: how few fetches many polls cause, and how polls react to a failed
-//! fetch.
+//! Tokens that are fetched for a user: how few fetches many polls cause, and how polls react to a
+//! failed fetch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl TokenFixture {
     }
 
     async fn poll_ok_after(&self, span: Duration) {
-        self.poll_after(span).await.result.expect("a good answer");
+        self.poll_after(span).await.result.expect("a successful poll");
     }
 
     /// Polls `count` times at once: all polls have started before the first response.
@@ -121,7 +121,7 @@ async fn ten_thousand_polls_across_a_token_invalidation_cause_one_fetch() {
 async fn polls_without_a_token_wait_for_one_fetch() {
     let fixture = TokenFixture::new(PASSWORD).await;
     for answer in fixture.poll_concurrently(300).await {
-        answer.result.expect("a good answer");
+        answer.result.expect("a successful poll");
     }
     assert_eq!((fixture.server.token_request_count(), fixture.server.request_count()), (1, 300));
 }

@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
 use crate::job::{JobId, MonotonicTime};
-use crate::store::{Batch, CommitReport, WriteError, Writer};
+use crate::store::{Batch, CommitReport, StoreHealth, WriteError, Writer};
 
 use super::failures::WriteFailures;
 use super::outcome::{BatchOutcome, PendingReplies};
@@ -25,7 +25,7 @@ pub(in crate::scheduler) struct Committer {
     commit: Option<Commit>,
     flush_at: MonotonicTime,
     heartbeat_at: MonotonicTime,
-    wal_bytes: u64,
+    store_health: StoreHealth,
     failures: WriteFailures,
     reload_jobs: bool,
 }
@@ -54,7 +54,7 @@ impl Committer {
             commit: None,
             flush_at: now,
             heartbeat_at: now.plus(Self::HEARTBEAT_INTERVAL),
-            wal_bytes: 0,
+            store_health: StoreHealth::default(),
             failures: WriteFailures::default(),
             reload_jobs: false,
         }
@@ -167,7 +167,7 @@ impl Committer {
         if let Some(task) = batch.maintenance.clone().filter(|_| report.maintenance_unfinished) {
             self.queue.push(WriteRequest::Maintenance(task));
         }
-        self.record_wal_size(report.wal_bytes);
+        self.record_store_health(report.health.clone());
         if std::mem::take(&mut self.failures).last_error.is_some() {
             tracing::info!("the database can be written again");
         }
@@ -180,24 +180,21 @@ impl Committer {
         }
     }
 
-    /// Has the outcome of the next commit ask for a reload of the jobs once more.
+    /// Sets `reload_jobs` in the outcome of the next commit.
     pub(in crate::scheduler) fn request_job_reload(&mut self) {
         self.reload_jobs = true;
     }
 
-    fn record_wal_size(&mut self, bytes: u64) {
-        let before = std::mem::replace(&mut self.wal_bytes, bytes);
-        if bytes > Writer::MAX_WAL_BYTES && before <= Writer::MAX_WAL_BYTES {
-            let mib = bytes >> 20;
-            tracing::warn!(
-                "the WAL has grown to {mib} MiB: another program holds a read transaction open"
-            );
+    fn record_store_health(&mut self, health: StoreHealth) {
+        let before = std::mem::replace(&mut self.store_health, health);
+        if let (None, Some(warning)) = (before.warning, &self.store_health.warning) {
+            tracing::warn!("{warning}");
         }
     }
 
-    /// The size of the WAL after the last commit, in bytes.
-    pub(in crate::scheduler) fn wal_bytes(&self) -> u64 {
-        self.wal_bytes
+    /// The condition of the store after the last commit.
+    pub(in crate::scheduler) fn store_health(&self) -> &StoreHealth {
+        &self.store_health
     }
 
     /// Changes that are decided and not committed.

@@ -38,9 +38,9 @@ pub(crate) fn histories(home: &DaemonHome) -> HashMap<String, Vec<HistoryRow>> {
     histories
 }
 
-/// Asserts that the recorded provider states are a subsequence of the true ones and include the last;
-/// that each began between `earliest_at` and `observed_at`; and that the provider's own times are stored
-/// where its kind reports any.
+/// Asserts that the recorded provider states are a subsequence of the true ones and include the
+/// last; that each began between `earliest_at` and `observed_at`; and that the provider's own times
+/// are stored where its kind reports any.
 pub(crate) fn assert_matches_true_history(
     job: &ExpectedJob,
     true_history: &TrueHistory,
@@ -83,11 +83,13 @@ pub(crate) fn assert_matches_true_history(
 }
 
 fn sql_time(at: Option<Timestamp>) -> String {
-    at.map_or_else(String::new, |at| UtcTime::from_millis(at.as_millisecond()).to_sql())
+    at.map_or_else(String::new, |at| {
+        crate::support::jobs::sql(UtcTime::from_millis(at.as_millisecond()))
+    })
 }
 
-/// Asserts that the database stores the schema of a result, and that neither the database nor the log
-/// contains result rows or the API key.
+/// Asserts that the database stores the schema of a result, and that neither the database nor the
+/// log contains result rows or the API key.
 pub(crate) fn assert_no_rows_or_secrets_stored(home: &DaemonHome) {
     let wal = home.database().with_extension("db-wal");
     let files =

@@ -1,5 +1,6 @@
-//! Six hundred jobs of all three kinds in one daemon, with faults and outages of their providers: each end
-//! and each history matches the script of the job, and neither result rows nor the key are stored.
+//! Six hundred jobs of all three kinds in one daemon, with faults and outages of their providers:
+//! each end and each history matches the script of the job, and neither result rows nor the key are
+//! stored.
 
 mod history_check;
 

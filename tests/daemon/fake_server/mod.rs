@@ -1,5 +1,5 @@
-//! Tests of the fake server: its scripts, rejections, faults and limits do what they claim. All other
-//! tests of the `daemon` and `system` binaries rely on that.
+//! Tests of the fake server: its scripts, rejections, faults and limits do what they claim. All
+//! other tests of the `daemon` and `system` binaries rely on that.
 
 mod faults;
 mod services;

@@ -1,4 +1,5 @@
-//! The services of Huawei Cloud: each has its own states, bodies and rejections on the shared server.
+//! The services of Huawei Cloud: each has its own states, bodies and rejections on the shared
+//! server.
 
 use std::time::Duration;
 

@@ -142,6 +142,8 @@ fn observation(
         similarity_keys: SimilarityKeys::from_provider([
             "script \u{811a}\u{672c}_etl.v2".to_owned()
         ]),
+        source: Some("\u{811a}\u{672c}_etl.v2".to_owned()),
+        credits: None,
         reported_duration: None,
         list_time: None,
         state: observed_state,

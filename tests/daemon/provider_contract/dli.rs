@@ -177,6 +177,8 @@ fn finished_observation(message: Option<&str>, detail: Value) -> Observation {
         similarity_keys: SimilarityKeys::from_provider(
             DOCUMENTED_SIMILARITY_KEYS.map(str::to_owned),
         ),
+        source: detail["queue_name"].as_str().map(str::to_owned),
+        credits: None,
         reported_duration: Some(Duration::from_millis(2523)),
         list_time: Some(UtcTime::from_millis(1_509_335_108_918)),
         state: ObservedState::Succeeded,
@@ -208,6 +210,8 @@ fn examples() -> Vec<BodyExample> {
         body: body.to_string(),
         expected: Observation {
             similarity_keys: SimilarityKeys::Unknown,
+            source: None,
+            credits: None,
             reported_duration: None,
             list_time: Some(UtcTime::from_millis(1_509_335_108_918)),
             state: ObservedState::Running,

@@ -111,6 +111,8 @@ fn observation(
         similarity_keys: SimilarityKeys::from_provider(
             detail.get("query_id").map(|id| format!("query {id}")),
         ),
+        source: detail.get("query_id").map(ToString::to_string),
+        credits: detail.get("execution_cost_credits").and_then(Value::as_f64),
         reported_duration: None,
         state: observed_state,
         provider_state,

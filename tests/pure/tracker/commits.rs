@@ -25,7 +25,7 @@ fn job_with_write_outcome(fate: WriteOutcome) -> (Simulation, JobId) {
             }),
         )
     });
-    sim.set_write_outcome(move |change| match change.new_state.state {
+    sim.set_write_outcome(move |change| match change.new_state.state() {
         State::Running => (MINUTE, fate),
         _ => (5, WriteOutcome::Committed),
     });
@@ -58,7 +58,7 @@ fn a_change_on_a_different_state_is_recomputed() {
     assert_eq!(sim.state_history(job), ["registered", "pending", "unknown", "running"]);
     let anomalies = &sim.store[&job].anomalies;
     assert_eq!(anomalies.len(), 1);
-    assert_eq!(anomalies[0].description, "the database says unknown where we knew pending");
+    assert_eq!(anomalies[0].description, "the database holds unknown; expected pending");
 }
 
 #[test]

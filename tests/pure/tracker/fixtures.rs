@@ -59,8 +59,8 @@ impl SimulatedRow {
             self.history.push(row.clone());
             self.job.current_state.apply(row);
         }
-        assert_eq!(self.job.current_state.state, change.new_state.state, "job {}", change.job);
-        if change.new_state.state.is_terminal() {
+        assert_eq!(self.job.current_state.state(), change.new_state.state(), "job {}", change.job);
+        if change.new_state.state().is_terminal() {
             self.job.next_poll_at = None;
         }
     }
@@ -68,7 +68,7 @@ impl SimulatedRow {
     /// Another program moves the job, behind the daemon's back.
     pub(super) fn change_externally(&mut self, to: State) {
         let standing = &mut self.job.current_state;
-        let from = Some(standing.state);
+        let from = Some(standing.state());
         let row = Transition { from, to, ..registration_transition(standing.observed_at) };
         standing.apply(&row);
         self.history.push(row);
@@ -103,6 +103,8 @@ pub(super) fn answer_with_provider_state(state: ObservedState, provider_state: &
     let observation = Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
+        source: None,
+        credits: None,
         list_time: None,
         state,
         provider_state: provider_state.into(),

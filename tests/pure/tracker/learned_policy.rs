@@ -46,6 +46,8 @@ fn answer_at(query: u64, started_at: u64, duration: u64, at: u64) -> Answer {
         list_time: None,
         similarity_keys: SimilarityKeys::from_provider([format!("query {query}")]),
         reported_duration: None,
+        source: None,
+        credits: None,
         detail: serde_json::Map::default(),
     };
     let server_date = Some(utc(at / SECOND * SECOND));

@@ -95,7 +95,7 @@ fn random_failure(rng: &mut fastrand::Rng) -> Option<Answer> {
 fn random_write_outcome(rng: &mut fastrand::Rng, change: &Change) -> (u64, WriteOutcome) {
     let slow = rng.u8(..20) == 0;
     let delay = if slow { rng.u64(..MINUTE) } else { rng.u64(..50) };
-    let unheard = rng.u8(..50) == 0 && change.new_state.state != change.expected_state;
+    let unheard = rng.u8(..50) == 0 && change.new_state.state() != change.expected_state;
     (delay, if unheard { WriteOutcome::CommittedUnacknowledged } else { WriteOutcome::Committed })
 }
 
@@ -126,7 +126,7 @@ fn assert_all_finished_correctly(
     untracked: &[JobId],
 ) {
     for (job, row) in &sim.store {
-        let ended = row.job.current_state.state;
+        let ended = row.job.current_state.state();
         let by_hand = untracked.contains(job) && ended == State::Untracked;
         assert!(
             ended == lives[job].expected_final_state() || by_hand,

@@ -12,7 +12,6 @@ mod lost;
 mod many_jobs;
 mod outages;
 mod poll_intervals;
-mod provider_rename;
 mod rejections;
 mod selection;
 mod simulation;

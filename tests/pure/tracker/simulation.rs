@@ -126,23 +126,11 @@ impl Simulation {
         let latest = MonotonicTime::from_millis(self.now).plus(self.max_stored_wait).as_millis();
         self.due_at.retain(|_, due| *due <= latest);
         // A word that was not known may be known now: such jobs may be asked at once.
-        for row in self.store.values().filter(|row| row.job.current_state.state == State::Unknown) {
+        for row in self.store.values().filter(|row| row.job.current_state.state() == State::Unknown)
+        {
             self.due_at.remove(&row.job.id);
         }
         self.handle(Input::Configure(settings));
-    }
-
-    /// The provider `from` bears the name `to` from now on; the service sees no difference.
-    pub(super) fn rename(&mut self, from: &str, to: &str, settings: Vec<ProviderSettings>) {
-        self.configure(settings);
-        let [from, to] = [from, to].map(|name| name.parse::<ProviderName>().expect("a name"));
-        for row in self.store.values_mut().filter(|row| row.job.provider == from) {
-            row.job.provider = to.clone();
-        }
-        for request in self.requests.iter_mut().filter(|own| own.provider == from.as_str()) {
-            request.provider = to.to_string();
-        }
-        self.handle(Input::ProviderRenamed { from, to });
     }
 
     pub(super) fn wall_time(&self) -> UtcTime {
@@ -237,11 +225,11 @@ impl Simulation {
     }
 
     pub(super) fn active_rows(&self) -> impl Iterator<Item = &SimulatedRow> {
-        self.store.values().filter(|row| !row.job.current_state.state.is_terminal())
+        self.store.values().filter(|row| !row.job.current_state.state().is_terminal())
     }
 
     pub(super) fn state(&self, job: JobId) -> State {
-        self.store[&job].job.current_state.state
+        self.store[&job].job.current_state.state()
     }
 
     /// The states of a job's history, by name.
@@ -326,7 +314,7 @@ impl Simulation {
         let found = self.store.get_mut(&job);
         self.pending_writes.remove(&job);
         let written = found.is_some_and(|row| {
-            row.job.current_state.state == change.expected_state && {
+            row.job.current_state.state() == change.expected_state && {
                 row.apply_change(change);
                 let provider = row.job.provider.clone();
                 self.duration_samples
@@ -336,7 +324,7 @@ impl Simulation {
         });
         if written {
             if let Some(note) = &change.poll_record {
-                let note = PollRecord { expected_state: change.new_state.state, ..note.clone() };
+                let note = PollRecord { expected_state: change.new_state.state(), ..note.clone() };
                 self.apply_poll_record(&note);
             }
             if fate == WriteOutcome::Committed {
@@ -350,7 +338,7 @@ impl Simulation {
 
     fn apply_poll_record(&mut self, note: &PollRecord) {
         let Some(row) = self.store.get_mut(&note.job) else { return };
-        if row.job.current_state.state != note.expected_state {
+        if row.job.current_state.state() != note.expected_state {
             return;
         }
         row.job.next_poll_at = note.next_poll_at;

@@ -114,7 +114,7 @@ fn gives_up_on_the_first_unfinished_answer_after_the_limit() {
     assert_eq!(sim.state_history(job), ["registered", "running", "untracked"]);
     assert!((2 * HOUR..2 * HOUR + 6 * MINUTE).contains(&end_time(&sim, job)));
     let why = sim.store[&job].history[2].message.clone();
-    assert_eq!(why.as_deref(), Some("given up: not over 2h after it was registered"));
+    assert_eq!(why.as_deref(), Some("given up: unfinished 2h after registration"));
     assert!(!sim.tracker.contains(job));
     sim.run_until_all_finished();
     assert!((30 * DAY..30 * DAY + 6 * MINUTE).contains(&end_time(&sim, patient)));

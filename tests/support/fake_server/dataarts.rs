@@ -1,7 +1,8 @@
 //! The fake DataArts Studio API: path, states and bodies, which contain all result rows.
 //!
-//! A job id is `SCRIPT/INSTANCE`. The name of a script may be Chinese; clients must percent-encode it
-//! once. Schema and row are those of the documented example, repeated for the rows of the script.
+//! A job id is `SCRIPT/INSTANCE`. The name of a script may be Chinese; clients must percent-encode
+//! it once. Schema and row are those of the documented example, repeated for the rows of the
+//! script.
 
 use serde_json::{Value, json};
 
@@ -33,8 +34,8 @@ pub fn job_id_from_path(path: &str) -> Option<String> {
     }
 }
 
-/// Decodes a path segment once. `None` unless the result is a name of letters (of any alphabet), digits
-/// and `-_.`.
+/// Decodes a path segment once. `None` unless the result is a name of letters (of any alphabet),
+/// digits and `-_.`.
 fn decode_name(segment: &str) -> Option<String> {
     let mut parts = segment.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();

@@ -1,7 +1,7 @@
 //! Writes a response to the connection, either normally or with one of the faults of the transport.
 //!
-//! Called by `server`. Invariant: a delivery that waits for the client to give up ends when the client
-//! closes the connection, so no task is left behind.
+//! Called by `server`. Invariant: a delivery that waits for the client to give up ends when the
+//! client closes the connection, so no task is left behind.
 
 use std::io;
 use std::time::Duration;
@@ -130,8 +130,8 @@ async fn write_blank_body(
     write_last_bytes(connection, &BLANKS[..left], in_flight).await
 }
 
-/// Writes chunks until the client is gone, slowly enough that a client without a size limit does not
-/// exhaust its memory within a few seconds.
+/// Writes chunks until the client is gone, slowly enough that a client without a size limit does
+/// not exhaust its memory within a few seconds.
 async fn write_endless_chunks(connection: &mut Connection) -> io::Result<()> {
     let mut chunk = format!("{CHUNK_SIZE:x}\r\n").into_bytes();
     chunk.extend(BLANKS);

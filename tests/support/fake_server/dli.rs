@@ -1,7 +1,7 @@
 //! The fake Data Lake Insight API: paths, states, bodies and the job list.
 //!
-//! A body is the documented example with the values of another job, in one of two revisions. Some jobs
-//! have their numbers as text, as in real lists.
+//! A body is the documented example with the values of another job, in one of two revisions. Some
+//! jobs have their numbers as text, as in real lists.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -30,8 +30,8 @@ const NUMERIC_FIELDS: [&str; 4] = ["start_time", "duration", "input_size", "resu
 
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseVariant {
-    /// The older revision has no `job_mode`, and its `start_time` is the submission; in the newer one
-    /// `start_time` is the start. The documentation does not say which of the two it is.
+    /// The older revision has no `job_mode`, and its `start_time` is the submission; in the newer
+    /// one `start_time` is the start. The documentation does not say which of the two it is.
     pub older_revision: bool,
     pub numbers_as_text: bool,
 }

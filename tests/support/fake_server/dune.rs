@@ -1,6 +1,7 @@
 //! The fake Dune API: paths, states, bodies and rejections.
 //!
-//! Bodies follow the documentation of the status endpoint and the fields that real responses add to it.
+//! Bodies follow the documentation of the status endpoint and the fields that real responses add to
+//! it.
 
 use std::time::Duration;
 

@@ -34,7 +34,8 @@ pub enum Fault {
     Hang,
     /// The connection is reset; no response is sent.
     Reset,
-    /// The normal response with a larger `Content-Length` than its body; the connection is then closed.
+    /// The normal response with a larger `Content-Length` than its body; the connection is then
+    /// closed.
     TruncatedBody,
     /// 200 with a body of this many bytes.
     HugeBody(usize),

@@ -1,8 +1,9 @@
 //! Builds a gzip bomb: a few bytes that decompress to many zeros.
 //!
-//! The package has no direct use for a compressor, so the stream is written by hand. One deflate block
-//! with the fixed Huffman codes (RFC 1951, 3.2.6) is enough: a zero, then copies of 258 zeros in
-//! thirteen bits each, a ratio of 159 to one. The checksum is correct, so that only the size is wrong.
+//! The package has no direct use for a compressor, so the stream is written by hand. One deflate
+//! block with the fixed Huffman codes (RFC 1951, 3.2.6) is enough: a zero, then copies of 258 zeros
+//! in thirteen bits each, a ratio of 159 to one. The checksum is correct, so that only the size is
+//! wrong.
 
 const MAX_MATCH_LENGTH: usize = 258;
 
@@ -29,8 +30,8 @@ pub fn gzipped_zeros(size: usize) -> Vec<u8> {
     gzip
 }
 
-/// Writes bits in deflate's order: Huffman codes start with their most significant bit, and bytes are
-/// filled from their least significant bit.
+/// Writes bits in deflate's order: Huffman codes start with their most significant bit, and bytes
+/// are filled from their least significant bit.
 #[derive(Default)]
 struct BitWriter {
     bytes: Vec<u8>,

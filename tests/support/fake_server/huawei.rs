@@ -1,5 +1,5 @@
-//! Shared by the two services of Huawei Cloud: authentication by token or signature, and the rejections of
-//! the API gateway, which come before those of the service.
+//! Shared by the two services of Huawei Cloud: authentication by token or signature, and the
+//! rejections of the API gateway, which come before those of the service.
 //!
 //! Signatures are verified against the request as received, with code that shares nothing with the
 //! client's. The age of the signature's date is not checked, because tests set their own clock.
@@ -143,8 +143,8 @@ fn percent_encode(text: impl AsRef<[u8]>) -> String {
     text.as_ref().iter().map(encode).collect()
 }
 
-/// The response to a rejected request. `job_not_found_error` returns the code and the message of the
-/// service for an unknown job, given whether another job of the same script exists.
+/// The response to a rejected request. `job_not_found_error` returns the code and the message of
+/// the service for an unknown job, given whether another job of the same script exists.
 pub fn rejection_response(
     rejection: &ServiceRejection<'_>,
     job_not_found_error: fn(bool) -> (&'static str, &'static str),

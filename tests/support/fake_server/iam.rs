@@ -26,7 +26,7 @@ pub struct Iam {
     pub valid_token: Option<String>,
     /// The number of token requests, valid or not.
     pub token_request_count: usize,
-    /// Every token request is rejected with this status.
+    /// If set, every token request is rejected with this status.
     pub forced_status: Option<u16>,
     issued_count: usize,
 }

@@ -1,4 +1,5 @@
-//! Methods of [`FakeServer`] that read the request log, and methods that wait for requests to arrive.
+//! Methods of [`FakeServer`] that read the request log, and methods that wait for requests to
+//! arrive.
 //!
 //! Waiting uses arrival notifications and a deadline; nothing here sleeps.
 
@@ -28,8 +29,8 @@ impl FakeServer {
         self.state.lock_state().request_log.max_requests_in_window(window)
     }
 
-    /// The largest number of requests in flight at once. A request whose client gave up counts until
-    /// the server notices that the connection is closed.
+    /// The largest number of requests in flight at once. A request whose client gave up counts
+    /// until the server notices that the connection is closed.
     pub fn max_concurrent_requests(&self) -> usize {
         self.state.concurrency.maximum()
     }

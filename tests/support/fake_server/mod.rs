@@ -1,11 +1,11 @@
-//! A fake of all providers: an HTTP server on a loopback port that serves the status and cancel endpoints
-//! of Dune, Data Lake Insight and DataArts Studio from scripts, each at its own path, with faults and rate
-//! limits on demand and a log of all requests.
+//! A fake of all providers: an HTTP server on a loopback port that serves the status and cancel
+//! endpoints of Dune, Data Lake Insight and DataArts Studio from scripts, each at its own path,
+//! with faults and rate limits on demand and a log of all requests.
 //!
-//! The tests, the benches and the demo include this module by its path, so it depends on nothing in this
-//! package. Time is real: the state of a job is computed from the time since its submission. `script`
-//! is pure, `service` describes the services, `service_state` decides the responses, `server` and
-//! `delivery` carry them out.
+//! The tests, the benches and the demo include this module by its path, so it depends on nothing in
+//! this package. Time is real: the state of a job is computed from the time since its submission.
+//! `script` is pure, `service` describes the services, `service_state` decides the responses,
+//! `server` and `delivery` carry them out.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -94,7 +94,8 @@ impl FakeServer {
     pub async fn resume(&self) {
         let mut listening = self.listener.lock().expect("never poisoned");
         if listening.is_none() {
-            let listener = bind_reusing_address(self.addr).listen(1024).expect("the port is ours");
+            let listener =
+                bind_reusing_address(self.addr).listen(1024).expect("the port is reserved");
             *listening = Some(RunningListener::start(listener, Arc::clone(&self.state)));
         }
     }
@@ -110,7 +111,8 @@ impl FakeServer {
     }
 
     /// Adds a job of any kind, or replaces its script. An id belongs to one kind only; an id of
-    /// `DataArts` is `SCRIPT/INSTANCE`. Panics if the script has a phase that the kind does not have.
+    /// `DataArts` is `SCRIPT/INSTANCE`. Panics if the script has a phase that the kind does not
+    /// have.
     pub fn add_job_of(&self, kind: ServiceKind, id: &str, script: JobScript) {
         let script = kind.resolve_states(script);
         self.state.lock_state().add_job(kind, id, script, ClockSample::read().wall);
@@ -121,7 +123,8 @@ impl FakeServer {
         self.state.lock_state().remove_job(id);
     }
 
-    /// The history of a job by its script. Panics if the job does not exist or is not yet submitted.
+    /// The history of a job by its script. Panics if the job does not exist or is not yet
+    /// submitted.
     pub fn true_history(&self, id: &str) -> TrueHistory {
         self.state
             .lock_state()
@@ -173,7 +176,8 @@ impl FakeServer {
     }
 }
 
-/// A socket on `addr` that can coexist with others on it: the reserved port must survive its listeners.
+/// A socket on `addr` that can coexist with others on it: the reserved port must survive its
+/// listeners.
 fn bind_reusing_address(addr: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("an option of every socket");

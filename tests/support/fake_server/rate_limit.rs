@@ -1,7 +1,7 @@
 //! A rate limit over a sliding window, and the headers that report it.
 //!
-//! Invariant: no half-open window of the limit's length contains more accepted requests than the limit
-//! allows. Whether rejected requests count as well depends on the service.
+//! Invariant: no half-open window of the limit's length contains more accepted requests than the
+//! limit allows. Whether rejected requests count as well depends on the service.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -48,7 +48,8 @@ impl SlidingWindow {
         while self.request_times.front().is_some_and(|at| now.duration_since(*at) >= window) {
             self.request_times.pop_front();
         }
-        let used = u32::try_from(self.request_times.len()).expect("far fewer");
+        let used =
+            u32::try_from(self.request_times.len()).expect("far fewer requests than u32::MAX");
         let rejected = used >= requests;
         if !rejected || !ignore_rejected {
             self.request_times.push_back(now);

@@ -1,7 +1,8 @@
-//! The requests that the fake server received, with their arrival times. Tests read this log to check
-//! what a client did.
+//! The requests that the fake server received, with their arrival times. Tests read this log to
+//! check what a client did.
 //!
-//! Invariant: requests are in the order of arrival, and each one is logged before its response is sent.
+//! Invariant: requests are in the order of arrival, and each one is logged before its response is
+//! sent.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -110,7 +111,8 @@ impl ConcurrencyGauge {
 }
 
 /// Counts one request as in flight until it is dropped. It is dropped just before the last bytes of
-/// the response are sent, so that the client's next request is never counted together with this one.
+/// the response are sent, so that the client's next request is never counted together with this
+/// one.
 pub struct InFlightGuard(Arc<ConcurrencyGauge>);
 
 impl InFlightGuard {

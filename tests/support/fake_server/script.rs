@@ -1,8 +1,8 @@
 //! The script of a job: a sequence of phases, and the phase at any time after the submission.
 //!
-//! This module reads no clock and knows no provider's states: durations count from the submission, and
-//! the file of a service turns a [`ScriptSnapshot`] into the body of a response.
-//! Invariant: the last phase never ends; a script without phases stays pending.
+//! This module reads no clock and knows no provider's states: durations count from the submission,
+//! and the file of a service turns a [`ScriptSnapshot`] into the body of a response. Invariant: the
+//! last phase never ends; a script without phases stays pending.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ pub enum JobPhase {
     Pending,
     Running,
     Ended(JobEnd),
-    /// Any other provider state. `finished` is the service's own flag for a finished job, if it sends one.
+    /// Any other provider state. `finished` is the service's own flag for a finished job, if it
+    /// sends one.
     Custom {
         state: String,
         finished: Option<bool>,
@@ -77,8 +78,8 @@ impl JobScript {
         }
     }
 
-    /// A script of provider states, each with its duration; the last one never ends. A state that the
-    /// service knows gets the body of its phase; see [`Self::resolve_states_with`].
+    /// A script of provider states, each with its duration; the last one never ends. A state that
+    /// the service knows gets the body of its phase; see [`Self::resolve_states_with`].
     pub fn from_states(states: Vec<(Duration, String)>) -> Self {
         let custom = |(duration, state)| (duration, JobPhase::Custom { state, finished: None });
         Self { phases: states.into_iter().map(custom).collect(), ..Self::new() }
@@ -123,13 +124,15 @@ impl JobScript {
         self.with_phase(Duration::ZERO, JobPhase::Custom { state: state.to_owned(), finished })
     }
 
-    /// Adds any phase, for example the expiry of a result, or a phase that contradicts an earlier one.
+    /// Adds any phase, for example the expiry of a result, or a phase that contradicts an earlier
+    /// one.
     pub fn with_phase(mut self, duration: Duration, phase: JobPhase) -> Self {
         self.phases.push((duration, phase));
         self
     }
 
-    /// The same script up to `elapsed`, and then `end`; a script that has ended by then is unchanged.
+    /// The same script up to `elapsed`, and then `end`; a script that has ended by then is
+    /// unchanged.
     #[must_use]
     pub fn cancelled_after(mut self, elapsed: Duration, end: JobEnd) -> Self {
         if self.snapshot_after(elapsed).ended_after.is_some() {

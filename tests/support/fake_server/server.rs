@@ -1,7 +1,8 @@
-//! Accepts connections, reads requests and sends responses. [`ServiceState`] decides the response to each
-//! request, and `delivery` sends it.
+//! Accepts connections, reads requests and sends responses. [`ServiceState`] decides the response
+//! to each request, and `delivery` sends it.
 //!
-//! Invariant: when [`RunningListener::shut_down`] returns, the listener and every connection are closed.
+//! Invariant: when [`RunningListener::shut_down`] returns, the listener and every connection are
+//! closed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,7 +1,8 @@
-//! The services that the fake server plays: which request belongs to which, and their common interface.
+//! The services that the fake server plays: which request belongs to which, and their common
+//! interface.
 //!
-//! What only one service does is in its own file (`dune`, `dli`, `dataarts`, and `huawei` for the last
-//! two); this file is the only one that chooses between them.
+//! What only one service does is in its own file (`dune`, `dli`, `dataarts`, and `huawei` for the
+//! last two); this file is the only one that chooses between them.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -126,8 +127,8 @@ impl ServiceKind {
         }
     }
 
-    /// Whether responses have `RateLimit` headers; requests that such a service rejects do not count
-    /// towards its limit.
+    /// Whether responses have `RateLimit` headers; requests that such a service rejects do not
+    /// count towards its limit.
     pub fn sends_rate_limit_headers(self) -> bool {
         self == Self::Dune
     }
@@ -206,8 +207,8 @@ impl ServiceKind {
             .map(|(_, phase)| phase.clone())
     }
 
-    /// Replaces the custom states that this service knows by their phases. Panics if the service has no
-    /// state for one of the phases.
+    /// Replaces the custom states that this service knows by their phases. Panics if the service
+    /// has no state for one of the phases.
     pub fn resolve_states(self, script: JobScript) -> JobScript {
         let script = script.resolve_states_with(|state| self.phase_of_state(state));
         for (_, _, phase) in script.timeline() {

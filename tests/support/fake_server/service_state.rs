@@ -1,9 +1,9 @@
-//! The state of the fake server (jobs, faults, rate limit, request log), and the decision on the response
-//! to each request.
+//! The state of the fake server (jobs, faults, rate limit, request log), and the decision on the
+//! response to each request.
 //!
-//! The order is: rate limit, then faults, then the normal response, each in the format of the service
-//! that the path belongs to. Token requests to IAM and executions of Dune queries skip limit, faults and
-//! log, because those are about polling.
+//! The order is: rate limit, then faults, then the normal response, each in the format of the
+//! service that the path belongs to. Token requests to IAM and executions of Dune queries skip
+//! limit, faults and log, because those are about polling.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -91,8 +91,8 @@ impl ServiceState {
         })
     }
 
-    /// Decides on the response to a request, and logs the request. The clock is read here, under the
-    /// lock of the state, so that the log is in the order of the times.
+    /// Decides on the response to a request, and logs the request. The clock is read here, under
+    /// the lock of the state, so that the log is in the order of the times.
     pub fn handle_request(
         &mut self,
         request: &FakeHttpRequest,
@@ -202,7 +202,8 @@ impl ServiceState {
         }
     }
 
-    /// Lists all submitted DLI jobs, tracked or not. A job that waits for its first request is not listed.
+    /// Lists all submitted DLI jobs, tracked or not. A job that waits for its first request is not
+    /// listed.
     fn list_response(&self, list_query: dli::ListQuery, now: Timestamp) -> FakeHttpResponse {
         let jobs = self.jobs.iter().filter(|(_, job)| job.kind == ServiceKind::Dli);
         let started =
@@ -290,8 +291,8 @@ impl ServiceState {
 }
 
 impl ScriptedJob {
-    /// The submission and the snapshot now; `None` before the submission. Submits a job that waits for
-    /// its first request.
+    /// The submission and the snapshot now; `None` before the submission. Submits a job that waits
+    /// for its first request.
     fn start_and_snapshot(&mut self, now: Timestamp) -> Option<(Timestamp, ScriptSnapshot)> {
         let submitted = *self.submitted_at.get_or_insert(now);
         self.snapshot_at(submitted, now)

@@ -1,8 +1,8 @@
 //! A container with systemd as PID 1, on an overlay of this machine's files.
 //!
 //! Writes go to a tmpfs in a private mount namespace, and the network is a private loopback. All
-//! processes are in a PID namespace that ends with its first process, and that one ends with the test
-//! process, however the test ends.
+//! processes are in a PID namespace that ends with its first process, and that one ends with the
+//! test process, however the test ends.
 
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
@@ -18,7 +18,8 @@ pub(crate) struct Container {
     process: Child,
     /// Its PID 1, as seen from the host.
     init_pid: String,
-    /// The mount point of the files in the container's mount namespace; an empty directory on the host.
+    /// The mount point of the files in the container's mount namespace; an empty directory on the
+    /// host.
     root_dir: TempDir,
     /// Shell functions that precede each step's script.
     script_prelude: &'static str,
@@ -30,9 +31,9 @@ pub(crate) struct BootUnavailable(pub(crate) String);
 /// In seconds; less than [`EVENT_TIMEOUT`], so that the output of a hanging step is still shown.
 const STEP_TIMEOUT_S: &str = "25";
 
-/// Mounts the overlay, then becomes `systemd-nspawn`. `$1` is an empty directory; the other arguments
-/// are further options of `systemd-nspawn`. A separate control group isolates concurrent containers.
-/// `basic.target` excludes the services that the host may have.
+/// Mounts the overlay, then becomes `systemd-nspawn`. `$1` is an empty directory; the other
+/// arguments are further options of `systemd-nspawn`. A separate control group isolates concurrent
+/// containers. `basic.target` excludes the services that the host may have.
 const BOOT_SCRIPT: &str = r#"
 set -eu
 files=$1; shift
@@ -136,8 +137,8 @@ impl Container {
         command
     }
 
-    /// Runs a bash script as root in the container, with this standard input. If it fails, panics with
-    /// its output and the end of the journal.
+    /// Runs a bash script as root in the container, with this standard input. If it fails, panics
+    /// with its output and the end of the journal.
     pub(crate) fn run_step(&self, name: &str, script: &str, input: &str) {
         let (output, took) = timed(|| self.run_script(script, input));
         if !output.status.success() {

@@ -1,8 +1,8 @@
 //! Runs the service under a real systemd in a container: first the commands of `docs/systemd.md`,
 //! verbatim, then the steps of `boot/steps.sh`, most of which show failures.
 //!
-//! Needs root, `systemd-nspawn` and overlay mounts. Where these are missing, the test prints a message and
-//! passes; with `JOBTRACK_BOOT=required` it fails.
+//! Needs root, `systemd-nspawn` and overlay mounts. Where these are missing, the test prints a
+//! message and passes; with `JOBTRACK_BOOT=required` it fails.
 
 mod container;
 
@@ -26,8 +26,8 @@ fn document_shell_blocks() -> impl Iterator<Item = (&'static str, &'static str)>
     })
 }
 
-/// Not a test: the fake Dune server that the test below starts in the container's network namespace. It
-/// runs until its standard input ends, which is when that test ends.
+/// Not a test: the fake Dune server that the test below starts in the container's network
+/// namespace. It runs until its standard input ends, which is when that test ends.
 #[test]
 #[ignore = "started by the boot test inside its container"]
 fn run_fake_dune() {
@@ -85,7 +85,8 @@ impl FakeDuneProcess {
         Self { process, input, base_url }
     }
 
-    /// Stops the process. Returns whether all requests were correct and had the key of the credential.
+    /// Stops the process. Returns whether all requests were correct and had the key of the
+    /// credential.
     fn finish_without_violations(self) -> bool {
         let Self { mut process, input, .. } = self;
         drop(input);
@@ -128,14 +129,14 @@ fn fault_01_13_51_54_55_a_real_systemd_runs_the_service() {
     assert!(dune.finish_without_violations());
 }
 
-/// Creates the users of the document and of the steps, and a drop-in with what the document's config
-/// does not set: the address of the fake server, and a shorter polling interval.
+/// Creates the users of the document and of the steps, and a drop-in with what the document's
+/// config does not set: the address of the fake server, and a shorter polling interval.
 fn setup_script(base_url: &str) -> String {
     format!(
         "useradd alice
         useradd mallory
         mkdir -p /etc/systemd/system/jobtrackd.service.d
-        cat > /etc/systemd/system/jobtrackd.service.d/standin.conf <<END
+        cat > /etc/systemd/system/jobtrackd.service.d/fake-server.conf <<END
 [Service]
 Environment=JOBTRACK__PROVIDERS__DUNE__BASE_URL={base_url}
 Environment=JOBTRACK__POLLING__MAX_INTERVAL=1s

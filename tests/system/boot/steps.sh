@@ -77,7 +77,7 @@ sql_is 'SELECT count(*) FROM jobs' 2
 ## stranger: a user outside the group can access neither the socket nor the database
 exit_code=0; as mallory jobtrack list 2> /tmp/error || exit_code=$?
 is $exit_code 69
-grep 'no permission for /run/jobtrack/control.sock' /tmp/error
+grep 'permission denied for /run/jobtrack/control.sock' /tmp/error
 fails as mallory sqlite3 -readonly /var/lib/jobtrack/jobtrack.db 'SELECT 1 FROM jobs'
 fails as mallory ls /var/lib/jobtrack
 

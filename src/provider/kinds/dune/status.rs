@@ -91,6 +91,8 @@ pub(super) fn parse_status(
         status.result_metadata.as_ref().and_then(|metadata| metadata.get("execution_time_millis"));
     Ok(Observation {
         list_time: None,
+        source: query_number(status.query_id.as_ref()).map(|id| id.to_string()),
+        credits: status.execution_cost_credits.as_ref().and_then(Value::as_f64),
         similarity_keys: similarity_keys(status.query_id.as_ref()),
         reported_duration: parse_run_duration_ms(execution_millis)
             .filter(|_| lacks_times && observed_state.to_state().is_terminal()),
@@ -104,8 +106,11 @@ pub(super) fn parse_status(
 
 /// Runs of the same saved query are similar. Ad-hoc SQL has no `query_id`, or 0.
 fn similarity_keys(query_id: Option<&Value>) -> SimilarityKeys {
-    let query = parse_integer(query_id).filter(|id| *id > 0);
-    SimilarityKeys::from_provider(query.map(|id| format!("query {id}")))
+    SimilarityKeys::from_provider(query_number(query_id).map(|id| format!("query {id}")))
+}
+
+fn query_number(query_id: Option<&Value>) -> Option<i64> {
+    parse_integer(query_id).filter(|id| *id > 0)
 }
 
 /// The message of an error, which is text or an object.

@@ -51,6 +51,8 @@ pub(super) fn parse_instance(
         [instance.message.as_ref()].into_iter().chain(result_messages).find_map(message_text);
     Ok(Observation {
         list_time: None,
+        source: Some(script.to_owned()),
+        credits: None,
         similarity_keys: SimilarityKeys::from_provider([format!("script {script}")]),
         reported_duration: total_duration(&results)
             .filter(|_| observed_state.to_state().is_terminal()),

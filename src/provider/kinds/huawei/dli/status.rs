@@ -95,6 +95,8 @@ pub(super) fn parse_observation(
     let listed_at = parse_epoch_ms(status.start_time.as_ref());
     Ok(Observation {
         list_time: listed_at,
+        source: name_part(status.queue_name.as_ref()),
+        credits: None,
         similarity_keys: similarity_keys(&status, provider.statement_capture),
         reported_duration: parse_run_duration_ms(status.duration.as_ref()).filter(|_| is_terminal),
         state: observed_state,
@@ -109,13 +111,8 @@ pub(super) fn parse_observation(
 /// [`StatementCapture::None`] the statement is ignored here too: the list drops it while it is received,
 /// and a list row must give the same keys as the answer to a poll.
 fn similarity_keys(status: &DliJobStatus, statement_capture: StatementCapture) -> SimilarityKeys {
-    /// Longer than the name of any queue or type.
-    const MAX_NAME_BYTES: usize = 128;
-    let name_part = |value: &Option<Value>| {
-        non_empty_str(value.as_ref()).map(|text| truncate(text, MAX_NAME_BYTES).to_owned())
-    };
     let (Some(queue), Some(job_type)) =
-        (name_part(&status.queue_name), name_part(&status.job_type))
+        (name_part(status.queue_name.as_ref()), name_part(status.job_type.as_ref()))
     else {
         return SimilarityKeys::Unknown;
     };
@@ -125,6 +122,13 @@ fn similarity_keys(status: &DliJobStatus, statement_capture: StatementCapture) -
     let exact_key =
         statement.map(|sql| format!("{broad_key}, statement {}", sha256_hex_prefix(sql, 6)));
     SimilarityKeys::from_provider(exact_key.into_iter().chain([broad_key]))
+}
+
+/// The name of a queue or of a type of jobs.
+fn name_part(value: Option<&Value>) -> Option<String> {
+    /// Longer than any name of a queue or a type.
+    const MAX_NAME_BYTES: usize = 128;
+    non_empty_str(value).map(|text| truncate(text, MAX_NAME_BYTES).to_owned())
 }
 
 /// DLI cancels jobs after 12 h by default; a larger number is not a duration.

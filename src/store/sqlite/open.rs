@@ -1,13 +1,13 @@
-//! Opening the database: is it ours, whole, new enough, and nobody else's?
+//! Opens the database. Called once by the daemon, and by tests and `jobtrackd --check`.
 //!
-//! The order matters: the directory's lock before anything else (the migrator's own does nothing
-//! for SQLite), a look without changes before the pragmas that change the file, and the writer
-//! before the readers, which cannot make a WAL.
+//! The order matters. The lock of the directory comes first: sqlx's migrator takes no lock on SQLite.
+//! An existing file is verified before any pragma changes it. The writer is opened before the readers,
+//! because a read-only connection cannot create a WAL. Invariant: a file that is rejected is unchanged.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -18,76 +18,42 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use crate::clock::Clock;
+use crate::store::OpenError;
 
-use super::ffi::{sqlite_version, sqlite_version_number};
 use super::maintenance::record_downtime;
 use super::reader::Reader;
 use super::writer::Writer;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// The schema that this program writes and reads.
-pub const SCHEMA_VERSION: i64 = 4;
+/// The version of the schema that this program reads and writes.
+pub const SCHEMA_VERSION: i64 = 1;
 
-/// "jtrk", in the file's header.
+/// "jtrk" in the header of the file identifies a database of jobtrackd.
 const APPLICATION_ID: i64 = 0x6A74_726B;
-
-/// Before this one, a commit that races a checkpoint can be lost.
-const MIN_SQLITE_VERSION: i32 = 3_051_003;
-
-/// Why the database cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The file is not ours, is damaged, or was made by a newer program: a restart does not help.
-    #[error("{}: {reason}", path.display())]
-    Unusable {
-        /// The database.
-        path: PathBuf,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// The database's directory does not exist and cannot be created.
-    #[error("cannot create {}: {}; set XDG_STATE_HOME or store.path", path.display(), kind)]
-    CreateDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// What `mkdir` reports.
-        kind: io::ErrorKind,
-    },
-    /// The disk or the directory refuses us.
-    #[error("{}: {reason}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-}
 
 /// An open database.
 #[derive(Debug)]
 pub struct Store {
-    /// The only one that writes.
+    /// The only connection that writes.
     pub writer: Writer,
-    /// For everybody else.
+    /// The connections that read.
     pub reader: Reader,
-    /// Whether the file was too large to be checked before opening; then the reader should.
+    /// Whether the file was too large to be checked for damage here; [`Reader::quick_check`] should
+    /// then check it while the daemon runs.
     pub quick_check_skipped: bool,
 }
 
 impl Store {
-    /// Larger files are checked when the daemon is already at work.
+    /// A check of a larger file would delay the start by more than a second.
     const MAX_STARTUP_CHECK_BYTES: u64 = 256 << 20;
 
-    /// Opens the database at `path`, or makes it.
+    /// Opens the database at `path`; creates it if there is no file.
     ///
     /// # Errors
-    /// If it is not usable; nothing is changed then.
+    /// If the database is not usable; the file is unchanged then.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         let context = PathContext { path };
-        if sqlite_version_number() < MIN_SQLITE_VERSION {
-            return Err(context.unusable(format!("SQLite {} can lose commits", sqlite_version())));
-        }
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             Some(_) | None => Path::new("."),
@@ -100,8 +66,8 @@ impl Store {
         verify_existing_file(&context, size, !quick_check_skipped).await?;
 
         let options = writer_options(path);
-        // For a new file. It writes even if nothing changes, so that a full disk would refuse the
-        // connection that is opened anew to try again.
+        // auto_vacuum matters for a new file only. The pragma always writes, so on a full disk it
+        // would fail every reconnect; the options of a reconnect do without it.
         let create_options = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
         let mut connection =
             create_options.connect().await.map_err(|error| context.sqlite(&error))?;
@@ -117,11 +83,11 @@ impl Store {
     }
 }
 
-/// The versions of the migrations that the database at `path` still needs; all of them if there is
-/// none. Changes nothing.
+/// The versions of the migrations that [`Store::open`] would apply to the database at `path`; all of
+/// them if there is no file. Changes nothing.
 ///
 /// # Errors
-/// If the file cannot be read or is not ours.
+/// If the file cannot be read or is not a database of jobtrackd.
 pub async fn pending_migrations(path: &Path) -> Result<Vec<i64>, OpenError> {
     let context = PathContext { path };
     let version = match fs::metadata(path) {
@@ -145,13 +111,13 @@ pub(super) fn writer_options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        // A longer wait is the scheduler's to decide; while we wait here, nothing else is written.
+        // Short, because nothing else is written during the wait. The scheduler retries.
         .busy_timeout(Duration::from_secs(1))
         .pragma("journal_size_limit", "67108864")
         .pragma("wal_autocheckpoint", "1000")
 }
 
-/// One daemon a directory. The lock goes with the process, however it ends.
+/// Allows one daemon for each directory. The kernel releases the lock when the process ends.
 fn lock_directory(directory: &Path) -> Result<File, OpenError> {
     let context = PathContext { path: directory };
     if !directory.exists() {
@@ -171,14 +137,14 @@ fn lock_directory(directory: &Path) -> Result<File, OpenError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Io {
             path: directory.to_owned(),
             reason:
-                "another jobtrackd is at work in this directory; stop it, or set another store.path"
+                "another jobtrackd uses this directory; stop it, or set store.path to another directory"
                     .into(),
         }),
         Err(error) => Err(context.io(&error.into())),
     }
 }
 
-/// SQLite gives its files the mode of the database, so this one decides for all.
+/// Creates the file with the mode that SQLite then copies to the WAL and the shared memory file.
 fn create_if_missing(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
         Ok(file) => file.set_permissions(PermissionsExt::from_mode(0o640)),
@@ -187,7 +153,7 @@ fn create_if_missing(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Looks before anything is changed.
+/// Verifies that the file is an intact database of jobtrackd. Changes nothing.
 async fn verify_existing_file(
     context: &PathContext<'_>,
     size: u64,
@@ -199,7 +165,7 @@ async fn verify_existing_file(
         let orphan_wal = fs::metadata(&wal).is_ok_and(|metadata| metadata.len() > 0);
         return if orphan_wal {
             Err(context.unusable(format!(
-                "is empty, but a WAL of another database lies beside it ({}); restore the \
+                "is empty, but the write-ahead log of a database is beside it ({}); restore the \
                  database, or move that file away",
                 Path::new(&wal).display()
             )))
@@ -207,9 +173,9 @@ async fn verify_existing_file(
             Ok(())
         };
     }
-    // Closing a connection that may write would move a WAL into a database that is not ours. One
-    // that may not cannot undo a transaction that a power cut left in a journal: ours has one only
-    // while it is being made.
+    // Closing a writable connection would checkpoint a WAL, that is change a database that may not be
+    // ours. A read-only connection, however, cannot roll back a transaction that a power failure left
+    // in a journal; a database of ours has a journal only while it is being created.
     let mut journal = context.path.as_os_str().to_owned();
     journal.push("-journal");
     let journal_empty = fs::metadata(&journal).map_or(true, |metadata| metadata.len() == 0);
@@ -228,7 +194,7 @@ async fn verify_existing_file(
     connection.close().await.map_err(|error| context.sqlite(&error))
 }
 
-/// The schema version of a database of ours; 0 for an empty one.
+/// The schema version of the file; 0 for an empty database.
 async fn read_schema_version(
     context: &PathContext<'_>,
     connection: &mut SqliteConnection,
@@ -248,13 +214,14 @@ async fn read_schema_version(
     }
     if version > SCHEMA_VERSION {
         return Err(context.unusable(format!(
-            "has schema version {version}, this jobtrackd knows {SCHEMA_VERSION}; install a newer \
-             jobtrackd"
+            "has schema version {version}, but this jobtrackd supports versions up to \
+             {SCHEMA_VERSION}; install a newer jobtrackd"
         )));
     }
     Ok(version)
 }
 
+/// Adds the path to errors.
 struct PathContext<'a> {
     path: &'a Path,
 }
@@ -277,7 +244,7 @@ impl PathContext<'_> {
             Ok(found) if found.is_file() => Ok(()),
             Ok(_) => Err(OpenError::Io {
                 path: self.path.to_owned(),
-                reason: "is not a file; set store.path to one".into(),
+                reason: "is not a regular file; set store.path to a file".into(),
             }),
             Err(error) => Err(self.io(&error)),
         }

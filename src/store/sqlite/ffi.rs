@@ -1,27 +1,24 @@
-//! The calls to SQLite that sqlx has none for: the only unsafe code of the project.
+//! Calls to SQLite that sqlx does not offer: the only unsafe code of the program. Used when the
+//! database is opened and after a failed write.
 
 use std::io;
 
 use rustix::io::Errno;
 use sqlx::sqlite::SqliteConnection;
 
-/// The version of the linked library, for people.
+/// SQLite before this version can lose a commit that coincides with a checkpoint. The constant is that
+/// of the bundled library, so an older one is an error of the build.
+const _: () = assert!(libsqlite3_sys::SQLITE_VERSION_NUMBER >= 3_051_003);
+
+/// The name and version of the database engine, for people.
 #[must_use]
-pub fn sqlite_version() -> String {
-    let number = sqlite_version_number();
-    format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+pub fn engine_description() -> String {
+    format!("SQLite {}", libsqlite3_sys::SQLITE_VERSION.to_string_lossy())
 }
 
-pub(super) fn sqlite_version_number() -> i32 {
-    // SAFETY: takes nothing, returns a constant of the library.
-    #[allow(unsafe_code, reason = "a plain question to SQLite")]
-    unsafe {
-        libsqlite3_sys::sqlite3_libversion_number()
-    }
-}
-
-/// Without it a clean stop removes the WAL, and users who may only read cannot open the database.
-#[allow(unsafe_code, reason = "sqlx has no call for a file control")]
+/// Makes SQLite keep the WAL file when the last connection closes. A user without write permission
+/// cannot open a database in WAL mode whose WAL file is missing.
+#[expect(unsafe_code, reason = "sqlx does not offer file controls")]
 pub(super) async fn persist_wal(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let mut handle = connection.lock_handle().await?;
     let mut on: std::ffi::c_int = 1;
@@ -42,13 +39,13 @@ pub(super) async fn persist_wal(connection: &mut SqliteConnection) -> Result<(),
     }
 }
 
-/// Whether the system refused the last write for want of room. SQLite has a code of its own for
-/// `ENOSPC` only: a quota, a limit on file sizes and a disk that became read-only are to it the
-/// same as a broken one, but they pass.
-#[allow(unsafe_code, reason = "sqlx has no call for the system's error")]
+/// Whether the last write failed because of missing space. SQLite has a code of its own for `ENOSPC`
+/// only; it reports an exceeded quota, an exceeded file size limit and a read-only file system as I/O
+/// errors, although these pass as well.
+#[expect(unsafe_code, reason = "sqlx does not offer the system's error number")]
 pub(super) async fn is_out_of_space(connection: &mut SqliteConnection) -> bool {
     let Ok(mut handle) = connection.lock_handle().await else { return false };
-    // SAFETY: the handle is locked and open; the call only reads a number from it.
+    // SAFETY: the handle is locked and open; the function only reads a number from it.
     let errno = unsafe { libsqlite3_sys::sqlite3_system_errno(handle.as_raw_handle().as_ptr()) };
     let out_of_space = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS];
     out_of_space.contains(&Errno::from_raw_os_error(errno))

@@ -1,80 +1,18 @@
-//! A provider under a new name: what stands in the database under its former names becomes its own.
-//! All that a config renames, or nothing of it.
-
-use std::fmt;
+//! Renames providers in the database: jobs, outages and duration samples of a previous name become
+//! those of the current name. Called through the writer when the daemon starts, before any job is loaded.
+//! Invariant: all renames of a request are committed, or none is.
 
 use serde_json::json;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{JobId, ProviderName, RemoteId, UtcTime};
+use crate::store::{AppliedRename, ProviderRename, RenameConflict};
 
-/// A provider, and the names that it bore.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProviderRename {
-    /// Its name now.
-    pub to: ProviderName,
-    /// Its kind: jobs of another are not its own.
-    pub kind: &'static str,
-    /// Its former names.
-    pub from: Vec<ProviderName>,
-}
-
-/// A former name that was found, and is no longer there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppliedRename {
-    /// The former name.
-    pub from: ProviderName,
-    /// The name now.
-    pub to: ProviderName,
-    /// How many jobs bore it.
-    pub jobs: u64,
-}
-
-impl fmt::Display for AppliedRename {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "provider {} is now {}, {} jobs with it", self.from, self.to, self.jobs)
-    }
-}
-
-/// Why nothing was renamed, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RenameConflict {
-    /// One id is tracked under two of the names: it would be two jobs of one provider.
-    #[error(
-        "provider {to} cannot take over the jobs of its former names, nothing is renamed: under two of \
-         the names there is {}; `jobtrack untrack` one of each two, or if both are over, take the \
-         former name out of providers.{to}.previous_names", .duplicates.join(", ")
-    )]
-    DuplicateJobs {
-        /// The name now.
-        to: ProviderName,
-        /// Some of the ids, each with its jobs.
-        duplicates: Vec<String>,
-    },
-    /// A former name was that of another service.
-    #[error(
-        "provider {to} cannot take over the jobs of its former name {from}, nothing is renamed: job \
-         {job} is of kind {job_kind}, {to} is of kind {kind}; take {from} out of providers.{to}.previous_names"
-    )]
-    KindMismatch {
-        /// The name now.
-        to: ProviderName,
-        /// Its kind.
-        kind: &'static str,
-        /// The former name.
-        from: ProviderName,
-        /// A job of that name.
-        job: JobId,
-        /// The kind of that job.
-        job_kind: String,
-    },
-}
-
-/// What became of it: the names that were found, or why none was touched.
+/// The names that were renamed, or why none was.
 pub(super) type RenameOutcome = Result<Vec<AppliedRename>, RenameConflict>;
 
-/// Renames all, in one transaction; without anything to rename, nothing is written.
+/// Applies all renames in one transaction. Writes nothing if no previous name is in the database.
 pub(super) async fn rename_providers(
     connection: &mut SqliteConnection,
     renames: &[ProviderRename],
@@ -110,7 +48,8 @@ pub(super) async fn rename_providers(
 
 const RENAME_EVENTS: &str = "UPDATE provider_event SET provider = ?2 WHERE provider = ?1";
 const RENAME_JOBS: &str = "UPDATE job SET provider = ?2 WHERE provider = ?1";
-const RENAME_DURATION_SAMPLES: &str = "UPDATE lesson SET provider = ?2 WHERE provider = ?1";
+const RENAME_DURATION_SAMPLES: &str =
+    "UPDATE duration_sample SET provider = ?2 WHERE provider = ?1";
 
 async fn update_provider(
     connection: &mut SqliteConnection,
@@ -122,7 +61,8 @@ async fn update_provider(
     Ok(query.execute(connection).await?.rows_affected())
 }
 
-/// Whether a former name stands anywhere. Only we write, so that this stays true.
+/// Whether the database contains a previous name. Reading outside the transaction is safe: this
+/// connection is the only one that writes.
 async fn has_previous_names(
     connection: &mut SqliteConnection,
     renames: &[ProviderRename],
@@ -132,7 +72,7 @@ async fn has_previous_names(
         "WITH name AS (SELECT value FROM json_each(?1))
          SELECT EXISTS (SELECT 1 FROM job WHERE provider IN name)
              OR EXISTS (SELECT 1 FROM provider_event WHERE provider IN name)
-             OR EXISTS (SELECT 1 FROM lesson WHERE provider IN name)",
+             OR EXISTS (SELECT 1 FROM duration_sample WHERE provider IN name)",
     )
     .bind(json!(names).to_string())
     .fetch_one(connection)
@@ -143,7 +83,7 @@ async fn find_conflict(
     connection: &mut SqliteConnection,
     ProviderRename { to, kind, from }: &ProviderRename,
 ) -> Result<Option<RenameConflict>, sqlx::Error> {
-    /// So many are told.
+    /// The error names this many ids.
     const MAX_LISTED: usize = 3;
     let other_kind: Option<(JobId, ProviderName, String)> = sqlx::query_as(
         "SELECT id, provider, kind FROM job
@@ -163,7 +103,7 @@ async fn find_conflict(
         }));
     }
     let names: Vec<_> = from.iter().chain([to]).collect();
-    // As the index `job_identity` has it.
+    // The same condition as in the unique index job_identity, which the renames would violate.
     let duplicates: Vec<(RemoteId, String)> = sqlx::query_as(
         "SELECT remote_id, group_concat(id, ' and ' ORDER BY id) FROM job
          WHERE provider IN (SELECT value FROM json_each(?1)) AND state NOT IN ('untracked', 'lost')
@@ -183,7 +123,8 @@ async fn find_conflict(
         .then(|| RenameConflict::DuplicateJobs { to: to.clone(), duplicates: listed }))
 }
 
-/// Of the outages that last under several names one goes on, the provider's own first.
+/// Only one outage of a provider may be open: of the open outages of all names, ends all but one. The
+/// outage of the current name continues, else the oldest.
 async fn merge_open_outages(
     connection: &mut SqliteConnection,
     ProviderRename { to, from, .. }: &ProviderRename,
@@ -191,12 +132,12 @@ async fn merge_open_outages(
 ) -> Result<(), sqlx::Error> {
     let names: Vec<_> = from.iter().chain([to]).collect();
     sqlx::query(
-        "WITH lasting AS (SELECT id FROM provider_event
+        "WITH open AS (SELECT id FROM provider_event
                           WHERE kind = 'outage' AND ended_at IS NULL
                             AND provider IN (SELECT value FROM json_each(?1))
                           ORDER BY provider = ?2 DESC, began_at)
          UPDATE provider_event SET ended_at = max(began_at, ?3)
-         WHERE id IN (SELECT id FROM lasting LIMIT -1 OFFSET 1)",
+         WHERE id IN (SELECT id FROM open LIMIT -1 OFFSET 1)",
     )
     .bind(json!(names).to_string())
     .bind(to.as_str())

@@ -1,5 +1,5 @@
-//! What was learned of durations: written with the ends that teach it, read at the start, forgotten on
-//! request. How much is kept, the schema's triggers see to.
+//! Duration samples: inserted with the ends of the jobs, read when the daemon starts, deleted on
+//! request. Triggers of the schema bound their number.
 
 use std::time::Duration;
 
@@ -8,88 +8,74 @@ use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{Change, DurationSample, NewJob, ProviderName, SimilarityKeys};
+use crate::store::{ForgetDurations, ReadError, StoredDurationSample};
 
-use super::reader::{ReadError, Reader};
-
-/// What is to be forgotten.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForgetDurations {
-    /// Of which provider, configured or not.
-    pub provider: ProviderName,
-    /// Only what was learned under this name.
-    pub similarity_key: Option<String>,
-}
-
-/// A lesson of an earlier life.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredDurationSample {
-    /// Its number, in the order in which they were learned.
-    pub id: i64,
-    /// Whose job taught it.
-    pub provider: ProviderName,
-    /// What.
-    pub sample: DurationSample,
-}
+use super::reader::Reader;
+use super::write::insert_rows;
 
 #[derive(Debug, FromRow)]
 struct DurationSampleRow {
     id: i64,
     provider: ProviderName,
-    likeness: Option<SimilarityKeys>,
-    whole_ms: Option<i64>,
-    running_ms: Option<i64>,
+    similarity_keys: Option<SimilarityKeys>,
+    total_ms: Option<i64>,
+    run_ms: Option<i64>,
 }
 
 impl DurationSampleRow {
     fn into_stored_sample(self) -> StoredDurationSample {
         let duration = |ms: Option<i64>| Some(Duration::from_millis(u64::try_from(ms?).ok()?));
         let sample = DurationSample {
-            similarity_keys: self.likeness.unwrap_or_default(),
-            total: duration(self.whole_ms),
-            run: duration(self.running_ms),
+            similarity_keys: self.similarity_keys.unwrap_or_default(),
+            total: duration(self.total_ms),
+            run: duration(self.run_ms),
         };
         StoredDurationSample { id: self.id, provider: self.provider, sample }
     }
 }
 
 const INSERT_SAMPLES: &str = "
-    INSERT INTO lesson (provider, likeness, whole_ms, running_ms)
-    SELECT job.provider, new.value ->> 'likeness', new.value ->> 'whole_ms', new.value ->> 'running_ms'
+    INSERT INTO duration_sample (provider, similarity_keys, total_ms, run_ms)
+    SELECT job.provider, new.value ->> 'similarity_keys', new.value ->> 'total_ms',
+           new.value ->> 'run_ms'
     FROM json_each(?1) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
 
-/// What goes by another name as well stays under that.
+/// A sample that has other keys too loses only this key.
 const REMOVE_KEY: &str = "
-    UPDATE lesson
-    SET likeness = (SELECT json_group_array(value) FROM json_each(lesson.likeness) WHERE value <> ?2)
-    WHERE provider = ?1 AND EXISTS (SELECT 1 FROM json_each(lesson.likeness) WHERE value = ?2)
-      AND EXISTS (SELECT 1 FROM json_each(lesson.likeness) WHERE value <> ?2)";
+    UPDATE duration_sample
+    SET similarity_keys = (SELECT json_group_array(value)
+                           FROM json_each(duration_sample.similarity_keys) WHERE value <> ?2)
+    WHERE provider = ?1
+      AND EXISTS (SELECT 1 FROM json_each(duration_sample.similarity_keys) WHERE value = ?2)
+      AND EXISTS (SELECT 1 FROM json_each(duration_sample.similarity_keys) WHERE value <> ?2)";
 
 const DELETE_SAMPLES: &str = "
-    DELETE FROM lesson
+    DELETE FROM duration_sample
     WHERE provider = ?1
-      AND (?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(lesson.likeness) WHERE value = ?2))";
+      AND (?2 IS NULL
+           OR EXISTS (SELECT 1 FROM json_each(duration_sample.similarity_keys) WHERE value = ?2))";
 
-/// Of a job that comes twice in one batch the last word counts: next to `max` stand the columns of
-/// its row.
+/// If a job occurs twice in a batch, its last key counts: SQLite takes the other columns of a group
+/// from the row that has the `max`.
 const UPDATE_SIMILARITY_KEYS: &str = "
-    UPDATE job SET likeness = new.likeness
+    UPDATE job SET similarity_keys = new.similarity_keys
     FROM (SELECT value ->> 'provider' AS provider, value ->> 'remote_id' AS remote_id,
-                 value ->> 'likeness' AS likeness, max(key)
-          FROM json_each(?1) WHERE value ->> 'likeness' IS NOT NULL GROUP BY 1, 2) AS new
+                 value ->> 'similarity_keys' AS similarity_keys, max(key)
+          FROM json_each(?1) WHERE value ->> 'similarity_keys' IS NOT NULL GROUP BY 1, 2) AS new
     WHERE job.remote_id = new.remote_id AND job.provider = new.provider
       AND job.state NOT IN ('untracked', 'lost')";
 
-/// As it stands in the database; none if nothing is known.
+/// The keys as a column holds them; `None`, that is NULL, if no key is known.
 pub(super) fn similarity_keys_json(similarity_keys: &SimilarityKeys) -> Option<String> {
     (*similarity_keys != SimilarityKeys::Unknown).then(|| json!(similarity_keys).to_string())
 }
 
-/// What these changes teach; those that were not written are not to be among them.
+/// Inserts the samples of these changes, all of which must have been written.
 pub(super) async fn insert_samples(
     connection: &mut SqliteConnection,
     changes: impl Iterator<Item = &Change>,
 ) -> Result<(), sqlx::Error> {
-    // What took less than a millisecond took some time all the same.
+    // The columns must be positive; a run of less than a millisecond still took some time.
     let to_millis =
         |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).max(1);
     let rows: Vec<Value> = changes
@@ -97,23 +83,16 @@ pub(super) async fn insert_samples(
         .map(|(job, sample)| {
             json!({
                 "job": job.0,
-                "likeness": similarity_keys_json(&sample.similarity_keys),
-                "whole_ms": sample.total.map(to_millis),
-                "running_ms": sample.run.map(to_millis),
+                "similarity_keys": similarity_keys_json(&sample.similarity_keys),
+                "total_ms": sample.total.map(to_millis),
+                "run_ms": sample.run.map(to_millis),
             })
         })
         .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(INSERT_SAMPLES)
-        .bind(Value::Array(rows).to_string())
-        .execute(connection)
-        .await
-        .map(drop)
+    insert_rows(connection, INSERT_SAMPLES, rows).await
 }
 
-/// Forgets; says how many runs.
+/// Deletes samples, or their key; returns the number of samples concerned.
 pub(super) async fn delete_samples(
     connection: &mut SqliteConnection,
     request: &ForgetDurations,
@@ -127,7 +106,8 @@ pub(super) async fn delete_samples(
     Ok(deleted)
 }
 
-/// What the users of these jobs, which are there, say they are like; `rows` are those of `adds`.
+/// Stores the similarity keys that users chose for jobs that are registered; `rows` are the JSON rows of
+/// `new_jobs`.
 pub(super) async fn update_similarity_keys(
     connection: &mut SqliteConnection,
     new_jobs: &[NewJob],
@@ -140,7 +120,8 @@ pub(super) async fn update_similarity_keys(
 }
 
 impl Reader {
-    /// Up to `limit` lessons in the order in which they were learned, beginning after `after`.
+    /// Up to `limit` samples in the order in which they were inserted, beginning after the sample
+    /// with the id `after`.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -150,7 +131,7 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<StoredDurationSample>, ReadError> {
         let query = sqlx::query_as(
-            "SELECT id, provider, likeness, whole_ms, running_ms FROM lesson
+            "SELECT id, provider, similarity_keys, total_ms, run_ms FROM duration_sample
              WHERE id > ?1 ORDER BY id LIMIT ?2",
         );
         let rows: Vec<DurationSampleRow> =

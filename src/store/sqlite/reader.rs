@@ -1,128 +1,41 @@
-//! Reading, beside the writer and never in its way: a few read-only connections, every query with a
-//! LIMIT and fetched whole. A query left half read would keep the WAL from ever shrinking.
+//! Reads the database beside the writer, over a few read-only connections.
+//!
+//! Used by the control server, by the scheduler when it loads jobs, and by the daemon. Invariant: every
+//! query has a LIMIT and is fetched completely, because a query that is left half read keeps the WAL
+//! from being truncated.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use crate::job::{
-    CurrentState, Evidence, JobId, Labels, LifecycleStep, ProviderName, ProviderTimes, RemoteId,
+    CurrentState, EventCursor, JobId, LifecycleStep, ProviderName, ProviderTimes, RemoteId,
     SimilarityKeys, State, StateFilter, StoredJob, UtcTime,
 };
+use crate::store::{HistoryFilter, JobFilter, JobRow, ReadError, TransitionRow};
 
-/// Why a question to the database was not answered.
-#[derive(Debug, thiserror::Error)]
-#[error("the database cannot be read: {0}")]
-pub struct ReadError(#[from] sqlx::Error);
+use super::types::{cursor_seq, to_cursor};
+use super::write::newest_seq;
 
-/// Reads the database; clones share its connections.
+/// Reads the database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub(super) pool: SqlitePool,
 }
 
-/// A row of the `jobs` view.
-#[derive(Debug, FromRow)]
-#[allow(missing_docs, reason = "the columns are documented with the view's contract")]
-pub struct JobRow {
-    pub id: JobId,
-    pub provider: ProviderName,
-    pub kind: String,
-    pub remote_id: RemoteId,
-    pub state: State,
-    pub provider_state: Option<String>,
-    pub terminal: bool,
-    #[sqlx(json)]
-    pub labels: Labels,
-    pub added_by: Option<u32>,
-    pub registered_at: UtcTime,
-    pub submitted_at: Option<UtcTime>,
-    pub started_at: Option<UtcTime>,
-    pub ended_at: Option<UtcTime>,
-    pub terminal_at: Option<UtcTime>,
-    pub expires_at: Option<UtcTime>,
-    pub message: Option<String>,
-    pub last_polled_at: Option<UtcTime>,
-    pub next_poll_at: Option<UtcTime>,
-    pub polls: u32,
-    pub failed_polls: u32,
-    pub last_poll_error: Option<String>,
-    #[sqlx(json)]
-    pub detail: Map<String, Value>,
-    pub likeness: Option<SimilarityKeys>,
-}
-
-/// A row of the `history` view.
-#[derive(Debug, FromRow)]
-#[allow(missing_docs, reason = "the columns are documented with the view's contract")]
-pub struct TransitionRow {
-    pub seq: i64,
-    pub job_id: JobId,
-    pub provider: ProviderName,
-    pub remote_id: RemoteId,
-    pub from_state: Option<State>,
-    pub to_state: State,
-    pub provider_state: Option<String>,
-    pub evidence: Evidence,
-    pub occurred_at: Option<UtcTime>,
-    pub observed_at: UtcTime,
-    pub earliest_at: Option<UtcTime>,
-    pub message: Option<String>,
-}
-
-/// Which jobs; what is not set does not filter.
-#[derive(Debug, Default)]
-pub struct JobFilter {
-    /// In one of these states.
-    pub states: Vec<StateFilter>,
-    /// Of this provider.
-    pub provider: Option<ProviderName>,
-    /// Of this name there.
-    pub remote_id: Option<RemoteId>,
-    /// With all of these.
-    pub labels: Vec<(String, String)>,
-    /// Registered then or later.
-    pub registered_since: Option<UtcTime>,
-    /// Older than this one.
-    pub before_id: Option<JobId>,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// Which transitions; what is not set does not filter.
-#[derive(Debug, Default, Clone)]
-pub struct HistoryFilter {
-    /// Of this job.
-    pub job: Option<JobId>,
-    /// With a greater number.
-    pub after_seq: i64,
-    /// Up to this number.
-    pub up_to_seq: Option<i64>,
-    /// Observed then or later.
-    pub observed_since: Option<UtcTime>,
-    /// Of this provider.
-    pub provider: Option<ProviderName>,
-    /// Into one of these states.
-    pub states: Vec<StateFilter>,
-    /// Of jobs with all of these.
-    pub labels: Vec<(String, String)>,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// The columns of a [`TrackedRow`]; what the history tells is asked of the history.
+/// The columns of a [`StoredJobRow`]. What follows from the history is read from the history.
 pub(super) const STORED_JOB_COLUMNS: &str = "
     job.id, job.provider, job.remote_id, job.state, job.provider_state, job.registered_at,
-    job.give_up_after_s, job.next_poll_at, job.answered_from, job.polls, job.failed_polls,
-    job.listed_at, job.likeness, job.submitted_at, job.started_at, job.ended_at, job.expires_at,
+    job.deadline_at, job.next_poll_at, job.last_success_sent_at, job.polls, job.failed_polls,
+    job.list_time, job.similarity_keys, job.submitted_at, job.started_at, job.ended_at,
+    job.expires_at,
     coalesce((SELECT observed_at FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1),
              job.registered_at) AS observed_at,
     (SELECT max(CASE to_state WHEN 'running' THEN 2 WHEN 'pending' THEN 1 ELSE 0 END)
-     FROM transition WHERE job_id = job.id) AS reached";
+     FROM transition WHERE job_id = job.id) AS furthest_step";
 
 #[derive(Debug, FromRow)]
 pub(super) struct StoredJobRow {
@@ -132,46 +45,47 @@ pub(super) struct StoredJobRow {
     state: State,
     provider_state: Option<String>,
     registered_at: UtcTime,
-    give_up_after_s: Option<i64>,
+    deadline_at: Option<UtcTime>,
     next_poll_at: Option<UtcTime>,
-    answered_from: Option<UtcTime>,
+    last_success_sent_at: Option<UtcTime>,
     polls: u32,
     failed_polls: u32,
-    listed_at: Option<UtcTime>,
-    likeness: Option<SimilarityKeys>,
+    list_time: Option<UtcTime>,
+    similarity_keys: Option<SimilarityKeys>,
     submitted_at: Option<UtcTime>,
     started_at: Option<UtcTime>,
     ended_at: Option<UtcTime>,
     expires_at: Option<UtcTime>,
     observed_at: UtcTime,
-    reached: Option<i64>,
+    furthest_step: Option<i64>,
 }
 
 impl StoredJobRow {
     pub(super) fn into_stored_job(self) -> StoredJob {
-        let to_duration = |seconds| u64::try_from(seconds).ok().map(Duration::from_secs);
         StoredJob {
             id: self.id,
             provider: self.provider,
             remote_id: self.remote_id,
-            current_state: CurrentState {
-                state: self.state,
-                provider_state: self.provider_state.map(Into::into),
-                furthest_step: match self.reached {
+            current_state: CurrentState::from_store(
+                self.state,
+                self.provider_state.map(Into::into),
+                match self.furthest_step {
                     Some(2) => LifecycleStep::Running,
                     Some(1) => LifecycleStep::Pending,
                     Some(_) | None => LifecycleStep::Registered,
                 },
-                observed_at: self.observed_at,
-                last_success_sent_at: self.answered_from,
-            },
+                self.observed_at,
+                self.last_success_sent_at,
+            ),
             registered_at: self.registered_at,
-            give_up_after: self.give_up_after_s.and_then(to_duration),
+            give_up_after: self
+                .deadline_at
+                .map(|deadline| deadline.duration_since(self.registered_at)),
             next_poll_at: self.next_poll_at,
             polls: self.polls,
             failed_polls: self.failed_polls,
-            list_time: self.listed_at,
-            similarity_keys: self.likeness.unwrap_or_default(),
+            list_time: self.list_time,
+            similarity_keys: self.similarity_keys.unwrap_or_default(),
             times: ProviderTimes {
                 submitted_at: self.submitted_at,
                 started_at: self.started_at,
@@ -196,6 +110,9 @@ impl Reader {
             .max_lifetime(None)
             .connect_with(options)
             .await?;
+        // A connection that has read keeps a lock until it is closed. Without that lock, a sqlite3 shell
+        // that closes while the writer reconnects would be the last connection and delete the WAL.
+        sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&pool).await?;
         Ok(Self { pool })
     }
 
@@ -204,7 +121,7 @@ impl Reader {
         self.pool.close().await;
     }
 
-    /// What is damaged, if anything is. Takes its time on a large file.
+    /// Checks the whole file; returns a description of the first damage. Slow on a large file.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -214,19 +131,20 @@ impl Reader {
         Ok((result != "ok").then_some(result))
     }
 
-    /// When each kind of housekeeping was last done, by its name.
+    /// When each kind of event last happened, by its name; the name of a maintenance task is
+    /// [`MaintenanceTask::name`](crate::store::MaintenanceTask::name).
     ///
     /// # Errors
     /// If the database cannot be read.
     pub async fn last_event_times(&self) -> Result<BTreeMap<String, UtcTime>, ReadError> {
         let rows: Vec<(String, UtcTime)> =
-            sqlx::query_as("SELECT name, at FROM milestone LIMIT 100")
+            sqlx::query_as("SELECT name, happened_at FROM last_event LIMIT 100")
                 .fetch_all(&self.pool)
                 .await?;
         Ok(rows.into_iter().collect())
     }
 
-    /// Up to `limit` jobs that are not over, by number, beginning after `after`.
+    /// Up to `limit` unfinished jobs in the order of their ids, beginning after `after`.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -257,7 +175,7 @@ impl Reader {
         Ok(row.map(StoredJobRow::into_stored_job))
     }
 
-    /// One job.
+    /// A job as users see it.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -290,21 +208,24 @@ impl Reader {
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
 
-    /// A page of transitions, by number.
+    /// A page of transitions, oldest first.
     ///
     /// # Errors
-    /// If the database cannot be read.
+    /// If the database cannot be read, or a cursor does not name an event of this database.
     pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<TransitionRow>, ReadError> {
         let mut query = QueryBuilder::new("SELECT h.* FROM history AS h");
         if !filter.labels.is_empty() {
             query.push(" JOIN job AS j ON j.id = h.job_id");
         }
-        query.push(" WHERE h.seq > ").push_bind(filter.after_seq);
+        query.push(" WHERE true");
+        if let Some(after) = &filter.after {
+            query.push(" AND h.seq > ").push_bind(self.resolve_cursor(after).await?);
+        }
+        if let Some(up_to) = &filter.up_to {
+            query.push(" AND h.seq <= ").push_bind(self.resolve_cursor(up_to).await?);
+        }
         push_state_filter(&mut query, "h.to_state", &filter.states);
         push_label_filter(&mut query, &filter.labels);
-        if let Some(up_to) = filter.up_to_seq {
-            query.push(" AND h.seq <= ").push_bind(up_to);
-        }
         if let Some(job) = filter.job {
             query.push(" AND h.job_id = ").push_bind(job.0);
         }
@@ -317,16 +238,38 @@ impl Reader {
         query.push(" ORDER BY h.seq LIMIT ").push_bind(filter.limit);
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
+
+    /// Verifies that `cursor` names an event of this database, or the time before the first event.
+    ///
+    /// # Errors
+    /// If it does not, or the database cannot be read.
+    pub async fn verify_cursor(&self, cursor: &EventCursor) -> Result<(), ReadError> {
+        self.resolve_cursor(cursor).await.map(drop)
+    }
+
+    /// The `seq` that `cursor` names. A cursor beyond the newest event belongs to another database.
+    async fn resolve_cursor(&self, cursor: &EventCursor) -> Result<i64, ReadError> {
+        let mut connection = self.pool.acquire().await?;
+        let newest = newest_seq(&mut connection).await?;
+        match cursor_seq(cursor) {
+            Some(seq) if seq <= newest => Ok(seq),
+            Some(_) | None => Err(ReadError::UnknownCursor {
+                cursor: cursor.clone(),
+                newest: to_cursor(newest).map_err(sqlx::Error::Decode)?,
+            }),
+        }
+    }
 }
 
 fn push_state_filter(query: &mut QueryBuilder<Sqlite>, column: &str, filters: &[StateFilter]) {
     if filters.is_empty() {
         return;
     }
-    let matching =
-        State::ALL.into_iter().filter(|state| filters.iter().any(|filter| filter.matches(*state)));
-    let matching: Vec<_> = matching.collect();
-    // The partial index over jobs that are not over needs to be told so.
+    let matching: Vec<_> = State::ALL
+        .into_iter()
+        .filter(|state| filters.iter().any(|filter| filter.matches(*state)))
+        .collect();
+    // SQLite uses the partial index of unfinished jobs only if the query repeats its condition.
     if column == "j.state" && matching.iter().all(|state| !state.is_terminal()) {
         query.push(" AND j.terminal_at IS NULL");
     }

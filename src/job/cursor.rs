@@ -1,0 +1,55 @@
+//! The position of an event in the history, opaque to everybody but the store.
+//!
+//! The control API hands cursors out and takes them back; the store alone creates and reads their
+//! text. Two cursors are equal if they name the same event; nothing else can be told from them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::InvalidName;
+
+/// Names an event, so that reading the history can continue after it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EventCursor(Box<str>);
+
+impl EventCursor {
+    const MAX_BYTES: usize = 64;
+}
+
+impl TryFrom<String> for EventCursor {
+    type Error = InvalidName;
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        let is_valid = (1..=Self::MAX_BYTES).contains(&text.len())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if is_valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidName::new(
+                "a cursor is the text that an earlier answer gave as `cursor` or `next_cursor`"
+                    .to_owned(),
+            ))
+        }
+    }
+}
+
+impl FromStr for EventCursor {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<EventCursor> for String {
+    fn from(cursor: EventCursor) -> Self {
+        cursor.0.into()
+    }
+}
+
+impl fmt::Display for EventCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}

@@ -1,0 +1,79 @@
+//! Why the database cannot be opened, written or read. The daemon maps [`OpenError`] to its exit code,
+//! the scheduler decides by the variant of [`WriteError`] whether to retry, the control server answers
+//! a [`ReadError`] with an HTTP error.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why the database cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not a database of jobtrackd, damaged, or made by a newer version: a restart does not help.
+    #[error("{}: {reason}", path.display())]
+    Unusable {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The directory of the database does not exist and cannot be created.
+    #[error("cannot create {}: {}; set XDG_STATE_HOME or store.path", path.display(), kind)]
+    CreateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What `mkdir` reports.
+        kind: io::ErrorKind,
+    },
+    /// The operating system denies access to the file or its directory.
+    #[error("{}: {reason}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+/// Why a batch was not written. Nothing of the batch is in the database then.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another program holds the write lock. Retry.
+    #[error("another program is writing to the database")]
+    Busy,
+    /// The disk, a quota or a file size limit is full. Retry when there is space.
+    #[error("no space left for the database: {0}")]
+    NoSpace(String),
+    /// A value violates a constraint of the schema. A retry does not help, but the disk is fine.
+    #[error("the database rejected the update: {0}")]
+    Rejected(String),
+    /// The disk failed.
+    #[error("the database cannot be written: {0}")]
+    Io(String),
+    /// The open file is no longer the file at the configured path. Final.
+    #[error(
+        "{} was removed or replaced while jobtrackd was using it; stop jobtrackd, restore the file, \
+         start jobtrackd again", .0.display()
+    )]
+    FileReplaced(PathBuf),
+    /// The file is damaged. Final.
+    #[error("the database is damaged: {0}")]
+    Corrupt(String),
+}
+
+/// Why a query failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The database cannot be read.
+    #[error("the database cannot be read: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The cursor does not name an event of this database.
+    #[error(
+        "cursor {cursor} does not name an event of this database; the newest event is {newest}"
+    )]
+    UnknownCursor {
+        /// The cursor of the query.
+        cursor: crate::job::EventCursor,
+        /// The cursor of the newest event.
+        newest: crate::job::EventCursor,
+    },
+}

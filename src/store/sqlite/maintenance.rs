@@ -1,0 +1,112 @@
+//! Maintenance of the database, which the writer performs between batches, and the record of when each
+//! kind of event last happened (table `last_event`).
+
+use serde_json::{Value, json};
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+use std::time::Duration;
+
+use crate::job::{State, UtcTime};
+use crate::store::MaintenanceTask;
+
+use super::time::to_sql;
+
+/// Jobs deleted in one transaction; other batches are written between two of them.
+const PRUNE_BATCH_SIZE: i64 = 500;
+
+/// The event of every batch: the daemon was running then.
+pub(super) const HEARTBEAT: &str = "heartbeat";
+/// The event that is recorded last before an orderly end.
+pub(super) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
+
+/// Performs the part of the task that belongs into a transaction; returns whether more is left for
+/// the next one.
+pub(super) async fn run_in_transaction(
+    task: &MaintenanceTask,
+    connection: &mut SqliteConnection,
+    now: UtcTime,
+) -> Result<bool, sqlx::Error> {
+    let pruned = match task {
+        MaintenanceTask::Prune(retention) => prune(connection, retention, now).await?,
+        MaintenanceTask::Optimize | MaintenanceTask::Vacuum | MaintenanceTask::Checkpoint => 0,
+    };
+    if pruned > 0 {
+        tracing::info!("deleted {pruned} old jobs and their history");
+    }
+    record_event(connection, task.name(), now).await?;
+    Ok(pruned >= PRUNE_BATCH_SIZE.unsigned_abs())
+}
+
+/// Performs the part of the task that SQLite does outside a transaction.
+pub(super) async fn run_after_commit(
+    task: &MaintenanceTask,
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    let pragma = match task {
+        MaintenanceTask::Prune(_) => return Ok(()),
+        MaintenanceTask::Optimize => "PRAGMA optimize",
+        MaintenanceTask::Vacuum => "PRAGMA incremental_vacuum(10000)",
+        MaintenanceTask::Checkpoint => "PRAGMA wal_checkpoint(PASSIVE)",
+    };
+    sqlx::query(pragma).execute(connection).await.map(drop)
+}
+
+async fn prune(
+    connection: &mut SqliteConnection,
+    retention: &[(State, Duration)],
+    now: UtcTime,
+) -> Result<u64, sqlx::Error> {
+    let limits = retention.iter().map(
+        |(state, limit)| json!({"state": state.as_str(), "before": to_sql(now.minus(*limit))}),
+    );
+    // The second condition on terminal_at is implied by the first; it lets SQLite use the index.
+    let deletion = sqlx::query(
+        "WITH keep AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
+         DELETE FROM job WHERE id IN (
+             SELECT job.id FROM job JOIN keep USING (state)
+             WHERE job.terminal_at < keep.before
+               AND job.terminal_at < (SELECT max(before) FROM keep)
+             ORDER BY job.terminal_at LIMIT ?2)",
+    );
+    let deletion = deletion.bind(limits.collect::<Value>().to_string()).bind(PRUNE_BATCH_SIZE);
+    Ok(deletion.execute(connection).await?.rows_affected())
+}
+
+/// Records that the event `name` happened at `now`.
+pub(super) async fn record_event(
+    connection: &mut SqliteConnection,
+    name: &str,
+    now: UtcTime,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT OR REPLACE INTO last_event (name, happened_at) VALUES (?1, ?2)")
+        .bind(name)
+        .bind(now)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Records the time between the last heartbeat and `now` as an outage of jobtrackd itself.
+pub(super) async fn record_downtime(
+    connection: &mut SqliteConnection,
+    now: UtcTime,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    // The clock may have been set back: an outage never ends before it began.
+    sqlx::query(
+        "INSERT INTO provider_event (kind, began_at, ended_at, reason)
+         SELECT 'outage', max(heartbeat.happened_at, coalesce(shutdown.happened_at, heartbeat.happened_at)),
+                max(heartbeat.happened_at, coalesce(shutdown.happened_at, heartbeat.happened_at), ?1),
+                iif(shutdown.happened_at >= heartbeat.happened_at, 'jobtrackd was stopped',
+                    'jobtrackd stopped unexpectedly (crash, kill or power loss)')
+         FROM last_event AS heartbeat LEFT JOIN last_event AS shutdown ON shutdown.name = ?3
+         WHERE heartbeat.name = ?2",
+    )
+    .bind(now)
+    .bind(HEARTBEAT)
+    .bind(CLEAN_SHUTDOWN)
+    .execute(&mut *transaction)
+    .await?;
+    record_event(&mut transaction, HEARTBEAT, now).await?;
+    transaction.commit().await
+}

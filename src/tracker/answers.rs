@@ -1,0 +1,127 @@
+//! Applies the answers to polls and list requests to providers, accounts and jobs.
+//!
+//! A job on a list page is treated as if it had been polled. A job that the page does not show is
+//! polled individually: absence from a list proves nothing.
+
+use std::collections::HashMap;
+
+use crate::job::{
+    Answer, ClockReading, JobId, ListPage, MonotonicTime, RateLimitInfo, RequestTimes,
+};
+
+use super::list_batch::WaitingJob;
+use super::message::{Action, ListRequest, ProviderIndex};
+use super::phase::AnswerUse;
+use super::provider_queue::PollClass;
+use super::registry::Tracker;
+
+impl Tracker {
+    pub(super) fn handle_answer(
+        &mut self,
+        id: JobId,
+        provider_index: ProviderIndex,
+        request_times: RequestTimes,
+        answer: Answer,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let rejected_before = self.job(id).is_some_and(|tracked| tracked.last_poll_rejected);
+        let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
+        let account = &mut self.accounts[queue.account_index.0];
+        queue.record_answer(account, id, &answer, rejected_before, now, actions);
+        self.apply_answer(id, provider_index, request_times, answer, now, actions);
+    }
+
+    /// Applies an answer about one job, from a poll or from a list page.
+    fn apply_answer(
+        &mut self,
+        id: JobId,
+        provider_index: ProviderIndex,
+        request_times: RequestTimes,
+        answer: Answer,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let queue = &mut self.queues[provider_index.0];
+        if let Ok(observation) = &answer.result {
+            actions.extend(queue.update_unknown_states(observation).map(Action::Notify));
+        }
+        let Some(on_demand) = self.end_poll(id, now.monotonic) else { return };
+        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        let limits = self.queues[provider_index.0].limits();
+        let outcome = tracked.apply_answer(id, answer, request_times, limits, now);
+        self.apply_outcome(id, outcome, on_demand, now, actions);
+    }
+
+    /// Ends the poll of a job. Returns whether a person waits for the result; none if the job is no
+    /// longer interested in an answer.
+    fn end_poll(&mut self, id: JobId, now: MonotonicTime) -> Option<bool> {
+        match self.jobs.get_mut(&id)?.end_poll(now) {
+            AnswerUse::Apply { on_demand } => Some(on_demand),
+            AnswerUse::Ignore => None,
+            AnswerUse::RemoveJob => {
+                self.jobs.remove(&id);
+                None
+            }
+        }
+    }
+
+    pub(super) fn handle_list_answer(
+        &mut self,
+        request: ListRequest,
+        request_times: RequestTimes,
+        answer: Answer<ListPage>,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let ListRequest { provider_index, window, jobs: expected, .. } = request;
+        let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
+        let account = &mut self.accounts[queue.account_index.0];
+        queue.record_list_answer(account, &expected, &answer, now, actions);
+        let Ok(list_page) = answer.result else {
+            return self.requeue(&expected, false, now.monotonic);
+        };
+        let mut listed_jobs: HashMap<_, _> = list_page.jobs.into_iter().collect();
+        let mut missing = Vec::new();
+        let expected_count = expected.len();
+        for (id, due) in expected {
+            let observation =
+                self.jobs.get(&id).and_then(|tracked| listed_jobs.remove(&tracked.remote_id));
+            let Some(observation) = observation else {
+                missing.push((id, due));
+                continue;
+            };
+            let poll_answer = Answer {
+                result: Ok(observation),
+                // The limits were recorded once, for the list request.
+                rate_limit: RateLimitInfo::default(),
+                server_date: answer.server_date,
+            };
+            self.apply_answer(id, provider_index, request_times, poll_answer, now, actions);
+        }
+        let individual = self.queues[provider_index.0].list_batcher.record_page(
+            window,
+            list_page.total_count,
+            expected_count,
+            missing,
+            now.monotonic,
+        );
+        self.requeue(&individual, true, now.monotonic);
+    }
+
+    /// Queues the jobs of a list request that brought no answer about them, due as before.
+    fn requeue(&mut self, jobs: &[WaitingJob], poll_individually: bool, now: MonotonicTime) {
+        for (id, due) in jobs {
+            let Some(on_demand) = self.end_poll(*id, now) else { continue };
+            let Some(tracked) = self.jobs.get_mut(id) else { continue };
+            tracked.poll_individually |= poll_individually;
+            tracked.wait_until(*due);
+            let queue = &mut self.queues[tracked.provider_index.0];
+            if on_demand {
+                queue.enqueue_on_demand(*id);
+            } else {
+                queue.enqueue(*id, *due, PollClass::Repeat, tracked.list_position(), now);
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What follows when the store has committed or rejected a change or a poll record.
+//!
+//! The store rejects a write if it holds another state of the job than expected. The tracker then
+//! takes over the stored state and reports the difference as an anomaly.
+
+use crate::job::{Anomaly, ClockReading, JobId, StoredJob};
+
+use super::message::Action;
+use super::phase::FollowUp;
+use super::registry::Tracker;
+
+impl Tracker {
+    pub(super) fn handle_change_committed(
+        &mut self,
+        id: JobId,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(tracked) = self.jobs.get_mut(&id).filter(|job| !job.is_finished_during_poll())
+        else {
+            return;
+        };
+        if let Some(learned_sample) = tracked.learned_sample() {
+            self.queues[tracked.provider_index.0].add_sample(learned_sample);
+        }
+        let follow_up = tracked.on_committed(id, now);
+        self.apply_outcome(id, follow_up.into(), false, now, actions);
+    }
+
+    /// `stored_job` is none if the job is not in the database.
+    pub(super) fn handle_change_rejected(
+        &mut self,
+        id: JobId,
+        stored_job: Option<Box<StoredJob>>,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        self.dequeue(id);
+        let Some(tracked) = self.job_mut(id) else { return };
+        let outcome = match stored_job {
+            Some(stored_job) => tracked.on_rejected(id, stored_job.current_state, now),
+            None => FollowUp::Remove.into(),
+        };
+        self.apply_outcome(id, outcome, false, now, actions);
+    }
+
+    pub(super) fn handle_poll_record_rejected(
+        &mut self,
+        id: JobId,
+        stored_job: Option<Box<StoredJob>>,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(tracked) = self.job_mut(id) else { return };
+        if tracked.phase().pending_change().is_some() {
+            // The store will reject the change for the same reason.
+            return;
+        }
+        let stored_state = stored_job.map(|stored| stored.current_state);
+        let is_finished = stored_state.as_ref().is_none_or(|stored| stored.state().is_terminal());
+        let known_state = tracked.current_state().state();
+        if let Some(stored) = stored_state.filter(|stored| stored.state() != known_state) {
+            let description = tracked.replace_from_store(stored);
+            actions.push(Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description }));
+        }
+        if is_finished {
+            self.dequeue(id);
+            self.apply_outcome(id, FollowUp::Remove.into(), false, now, actions);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Applies a new list of providers: settings, accounts, and the due times of waiting jobs.
+//!
+//! Called at a start and at a reload. A provider that is missing from the list keeps its jobs, which
+//! wait until the provider is configured again.
+
+use crate::job::MonotonicTime;
+
+use super::account::AccountId;
+use super::message::{AccountIndex, ProviderIndex, ProviderSettings};
+use super::registry::Tracker;
+
+impl Tracker {
+    /// Replaces the settings of all providers.
+    pub(super) fn configure(&mut self, settings: Vec<ProviderSettings>, now: MonotonicTime) {
+        for queue in &mut self.queues {
+            if !settings.iter().any(|settings| settings.name == queue.name) {
+                queue.configure(None);
+            }
+        }
+        for settings in settings {
+            let provider_index = self.find_or_add_provider(&settings.name, now);
+            let account_index = self.find_or_add_account(AccountId::from_settings(&settings), now);
+            self.move_to_account(provider_index, account_index, now);
+            self.queues[provider_index.0].configure(Some(settings));
+        }
+        for (index, account) in self.accounts.iter_mut().enumerate() {
+            let queues =
+                self.queues.iter().filter(|queue| queue.account_index == AccountIndex(index));
+            let limits =
+                queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
+            account.configure(limits.min(), now);
+        }
+        self.reconsider_jobs(now);
+    }
+
+    /// Requests that were sent move with the provider, so that the new account sends no more requests
+    /// per minute than its limit.
+    fn move_to_account(
+        &mut self,
+        provider_index: ProviderIndex,
+        account_index: AccountIndex,
+        now: MonotonicTime,
+    ) {
+        let queue = &mut self.queues[provider_index.0];
+        let previous_index = std::mem::replace(&mut queue.account_index, account_index);
+        if previous_index == account_index {
+            return;
+        }
+        let in_flight = queue.in_flight_requests();
+        let previous_limiter = self.accounts[previous_index.0].rate_limiter.clone();
+        self.accounts[account_index.0].rate_limiter.absorb(&previous_limiter, in_flight, now);
+        (0..in_flight).for_each(|_| self.accounts[previous_index.0].rate_limiter.complete(now));
+    }
+
+    fn reconsider_jobs(&mut self, now: MonotonicTime) {
+        for (id, tracked) in &mut self.jobs {
+            let queue = &mut self.queues[tracked.provider_index.0];
+            let max_interval = queue.settings.as_ref().map(ProviderSettings::max_poll_interval);
+            if let Some(due) = tracked.reconsider(max_interval, now)
+                && queue.reschedule(*id, tracked.list_position(), due)
+            {
+                tracked.wait_until(due);
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What the answer to a poll changes about one job: its state, its metadata, its age, its next poll.
+//!
+//! A failed poll never changes the state of a job, except that repeated "not found" answers make the
+//! job `lost`. Giving up needs a successful answer, so that an outage of a provider ends no job.
+
+use std::time::Duration;
+
+use crate::job::{
+    Answer, ClockReading, JobId, LocalOutcome, MonotonicTime, NotFoundStreak, Observation,
+    PollRecord, ProviderError, ProviderErrorKind, RequestTimes, State, Transition, UtcTime,
+    Verdict, evaluate_observation, local_end_transition,
+};
+
+use super::job::TrackedJob;
+use super::limits::JobLimits;
+use super::phase::{ChangeCause, FollowUp, LearnedSample, PollOutcome};
+
+impl TrackedJob {
+    /// Applies the answer to a poll of this job.
+    pub(super) fn apply_answer(
+        &mut self,
+        id: JobId,
+        answer: Answer,
+        request_times: RequestTimes,
+        limits: JobLimits<'_>,
+        now: ClockReading,
+    ) -> PollOutcome {
+        self.polls = self.polls.saturating_add(1);
+        self.last_poll_rejected = answer.result.as_ref().is_err_and(|error| {
+            matches!(error.kind, ProviderErrorKind::Auth | ProviderErrorKind::Misconfigured)
+        });
+        match answer.result {
+            Ok(observation) => {
+                let server_date = answer.server_date;
+                let limits = limits.with_clock_check(server_date, now.utc);
+                self.apply_observation(id, observation, server_date, request_times, limits, now)
+            }
+            Err(error) => self.apply_failure(id, &error, request_times, limits, now),
+        }
+    }
+
+    fn apply_observation(
+        &mut self,
+        id: JobId,
+        observation: Observation,
+        server_date: Option<UtcTime>,
+        request_times: RequestTimes,
+        limits: JobLimits<'_>,
+        now: ClockReading,
+    ) -> PollOutcome {
+        self.not_found_streak = None;
+        self.poll_individually = false;
+        self.listed_at = observation.list_time.or(self.listed_at);
+        // A terminal job that is polled on demand keeps the metadata of its end.
+        let metadata = if self.is_terminal() { None } else { self.metadata.update(&observation) };
+        let learned_sample =
+            self.update_age(&observation, server_date, request_times, now.monotonic);
+        let (transitions, anomaly) =
+            match evaluate_observation(self.current_state(), &observation, request_times) {
+                Verdict::Unchanged => (Vec::new(), None),
+                Verdict::Transitions(transitions) => (transitions, None),
+                Verdict::Contradiction(contradiction) => (Vec::new(), Some(contradiction)),
+            };
+        let resets_backoff = !transitions.is_empty() || limits.learned.is_some();
+        self.polls_without_change =
+            if resets_backoff { 0 } else { self.polls_without_change.saturating_add(1) };
+        let is_outdated = std::mem::take(&mut self.reconfigured_in_flight)
+            && observation.state.to_state() == State::Unknown;
+        let due = if is_outdated { now.monotonic } else { self.next_due(limits, now) };
+        let mut poll_record = PollRecord {
+            metadata,
+            last_success_sent_at: Some(request_times.sent_at),
+            ..self.poll_record(id, request_times.received_at, due, now)
+        };
+        let transitions = self.append_give_up(transitions, limits, now);
+        let Some(last) = transitions.last() else {
+            self.record_success(request_times.sent_at);
+            let follow_up = self.poll_or_remove(due);
+            return PollOutcome { follow_up, poll_record: Some(poll_record), anomaly };
+        };
+        if last.to.is_terminal() {
+            poll_record.next_poll_at = None;
+        }
+        let cause = ChangeCause::Observed(Box::new(observation), request_times, learned_sample);
+        let change = self.start_commit(id, transitions, Some(poll_record), cause, due);
+        PollOutcome { follow_up: FollowUp::Commit(Box::new(change)), poll_record: None, anomaly }
+    }
+
+    /// Updates the age and the similarity keys. Returns the duration sample if the job has ended.
+    fn update_age(
+        &mut self,
+        observation: &Observation,
+        server_date: Option<UtcTime>,
+        request_times: RequestTimes,
+        now: MonotonicTime,
+    ) -> Option<LearnedSample> {
+        self.similarity_keys.update_from_provider(&observation.similarity_keys);
+        let previous_age = self.age;
+        self.age = previous_age.after_observation(observation, server_date, request_times, now);
+        if self.is_terminal() || !observation.state.to_state().is_terminal() {
+            return None;
+        }
+        let was_polled_before = self.current_state().last_success_sent_at.is_some();
+        let duration_sample = previous_age.duration_sample(
+            &self.age,
+            was_polled_before,
+            observation,
+            &self.similarity_keys,
+        )?;
+        let detection_delay = self.age.detection_delay(&duration_sample);
+        Some(LearnedSample { duration_sample, detection_delay })
+    }
+
+    fn apply_failure(
+        &mut self,
+        id: JobId,
+        error: &ProviderError,
+        request_times: RequestTimes,
+        limits: JobLimits<'_>,
+        now: ClockReading,
+    ) -> PollOutcome {
+        self.failed_polls = self.failed_polls.saturating_add(1);
+        let due = match error.kind {
+            ProviderErrorKind::Transient
+            | ProviderErrorKind::Malformed
+            | ProviderErrorKind::NotFound
+            | ProviderErrorKind::Auth
+            | ProviderErrorKind::Misconfigured => {
+                self.polls_without_change = self.polls_without_change.saturating_add(1);
+                now.monotonic
+                    .plus(limits.backoff.next_interval(self.polls_without_change, now.jitter))
+            }
+            // The provider pauses; the job stays due.
+            ProviderErrorKind::RateLimited | ProviderErrorKind::QuotaExceeded => now.monotonic,
+        };
+        let poll_record = PollRecord {
+            last_poll_error: Some(error.to_string()),
+            ..self.poll_record(id, request_times.received_at, due, now)
+        };
+        if error.kind == ProviderErrorKind::NotFound
+            && let Some(reason) = self.lost_reason(error, limits, now.monotonic)
+        {
+            let record = Some(poll_record.clone());
+            let change = self.plan_local_end(id, LocalOutcome::Lost, reason, record, now);
+            if let Some(change) = change {
+                return FollowUp::Commit(Box::new(change)).into();
+            }
+        }
+        let follow_up = self.poll_or_remove(due);
+        PollOutcome { follow_up, poll_record: Some(poll_record), anomaly: None }
+    }
+
+    /// Counts a "not found" answer. Returns the reason if the job is lost.
+    fn lost_reason(
+        &mut self,
+        error: &ProviderError,
+        limits: JobLimits<'_>,
+        now: MonotonicTime,
+    ) -> Option<String> {
+        let timeout = match self.current_state().last_success_sent_at {
+            Some(_) => limits.lost_after.previously_seen,
+            None => limits.lost_after.never_seen,
+        };
+        let streak = NotFoundStreak::extend(self.not_found_streak, timeout, now);
+        self.not_found_streak = Some(streak);
+        streak
+            .is_confirmed(timeout)
+            .then(|| format!("not found in {} polls: {}", streak.count(), error.message))
+    }
+
+    /// Adds the transition that gives up a job which is unfinished after its limit.
+    fn append_give_up(
+        &self,
+        mut transitions: Vec<Transition>,
+        limits: JobLimits<'_>,
+        now: ClockReading,
+    ) -> Vec<Transition> {
+        let limit = limits.exceeded_give_up_limit(self.registered_at, self.give_up_after, now.utc);
+        if let Some(limit) = limit {
+            let duration = humantime::format_duration(Duration::from_secs(limit.as_secs()));
+            let reason = format!("given up: unfinished {duration} after registration");
+            let state = self.state_after(&transitions);
+            transitions.extend(local_end_transition(
+                &state,
+                LocalOutcome::Untracked,
+                now.utc,
+                reason,
+            ));
+        }
+        transitions
+    }
+
+    fn poll_record(
+        &self,
+        id: JobId,
+        polled_at: UtcTime,
+        due: MonotonicTime,
+        now: ClockReading,
+    ) -> PollRecord {
+        let next_poll_at = now.utc.plus(due.duration_since(now.monotonic));
+        PollRecord {
+            job: id,
+            expected_state: self.current_state().state(),
+            last_polled_at: polled_at,
+            next_poll_at: (!self.is_terminal()).then_some(next_poll_at),
+            last_success_sent_at: self.current_state().last_success_sent_at,
+            polls: self.polls,
+            failed_polls: self.failed_polls,
+            last_poll_error: None,
+            metadata: None,
+        }
+    }
+}

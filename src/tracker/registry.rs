@@ -1,0 +1,106 @@
+//! The tracked jobs, the providers and the accounts, with the look-ups that all handlers need.
+//!
+//! Providers and accounts are added when their name first occurs and are never removed, so their
+//! indices stay valid. Jobs are removed once they need no more polls.
+
+use std::collections::HashMap;
+
+use crate::job::{Anomaly, ClockReading, JobId, MonotonicTime, ProviderName};
+
+use super::account::{AccountId, ProviderAccount};
+use super::job::TrackedJob;
+use super::message::{AccountIndex, Action, ProviderIndex};
+use super::phase::{FollowUp, PollOutcome};
+use super::provider_queue::{PollClass, ProviderQueue};
+
+/// Decides when each unfinished job is polled and what the answers lead to.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    pub(super) jobs: HashMap<JobId, TrackedJob>,
+    pub(super) queues: Vec<ProviderQueue>,
+    pub(super) accounts: Vec<ProviderAccount>,
+    /// The number of selections so far.
+    pub(super) selection_count: u64,
+}
+
+impl Tracker {
+    /// The job, unless it is kept only until a poll in flight is answered.
+    pub(super) fn job(&self, id: JobId) -> Option<&TrackedJob> {
+        self.jobs.get(&id).filter(|tracked| !tracked.is_finished_during_poll())
+    }
+
+    /// As [`Self::job`].
+    pub(super) fn job_mut(&mut self, id: JobId) -> Option<&mut TrackedJob> {
+        self.jobs.get_mut(&id).filter(|tracked| !tracked.is_finished_during_poll())
+    }
+
+    pub(super) fn find_provider(&self, name: &ProviderName) -> Option<ProviderIndex> {
+        self.queues.iter().position(|queue| queue.name == *name).map(ProviderIndex)
+    }
+
+    /// The provider of this name. A new provider has an account of its own until it is configured.
+    pub(super) fn find_or_add_provider(
+        &mut self,
+        name: &ProviderName,
+        now: MonotonicTime,
+    ) -> ProviderIndex {
+        if let Some(found) = self.find_provider(name) {
+            return found;
+        }
+        let account_index = self.find_or_add_account(AccountId::Dedicated(name.clone()), now);
+        self.queues.push(ProviderQueue::new(name.clone(), account_index));
+        ProviderIndex(self.queues.len() - 1)
+    }
+
+    pub(super) fn find_or_add_account(
+        &mut self,
+        id: AccountId,
+        now: MonotonicTime,
+    ) -> AccountIndex {
+        let found = self.accounts.iter().position(|account| account.id == id);
+        AccountIndex(found.unwrap_or_else(|| {
+            self.accounts.push(ProviderAccount::new(id, now));
+            self.accounts.len() - 1
+        }))
+    }
+
+    /// Removes a waiting job from its provider's queue; has no effect on a job in another phase.
+    pub(super) fn dequeue(&mut self, id: JobId) {
+        if let Some(tracked) = self.jobs.get(&id)
+            && tracked.phase().due().is_some()
+        {
+            self.queues[tracked.provider_index.0].dequeue(id, tracked.listed_at);
+        }
+    }
+
+    /// Carries out what follows an answer or a commit. `urgent`: a person waits for the poll record.
+    pub(super) fn apply_outcome(
+        &mut self,
+        id: JobId,
+        outcome: PollOutcome,
+        urgent: bool,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let PollOutcome { follow_up, poll_record, anomaly } = outcome;
+        actions.extend(poll_record.map(|poll_record| Action::RecordPoll { poll_record, urgent }));
+        actions.extend(anomaly.map(|description| {
+            Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description })
+        }));
+        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        let queue = &mut self.queues[tracked.provider_index.0];
+        match follow_up {
+            FollowUp::PollAt(due) => {
+                queue.enqueue(id, due, PollClass::Repeat, tracked.list_position(), now.monotonic);
+            }
+            FollowUp::AwaitAnswer => {}
+            FollowUp::Commit(change) => actions.push(Action::Commit(*change)),
+            FollowUp::Remove => {
+                queue.active_jobs = queue.active_jobs.saturating_sub(1);
+                if !tracked.finish() {
+                    self.jobs.remove(&id);
+                }
+            }
+        }
+    }
+}

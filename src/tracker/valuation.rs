@@ -1,0 +1,97 @@
+//! The value of polling one job: when its next poll is due, its priority among due jobs, and when to
+//! evaluate the priority again.
+//!
+//! Called by the queue of a provider and after each answer. The functions decide and change nothing;
+//! [`super::forecast`] describes their results to a person.
+
+use std::time::Duration;
+
+use crate::job::{ClockReading, MonotonicTime};
+use crate::policy::{DurationHistory, Mixture, PlannedPoll, staleness_index};
+
+use super::due_queue::{Evaluation, Priority};
+use super::job::TrackedJob;
+use super::limits::{JobLimits, LearnedPolicy};
+
+impl TrackedJob {
+    const MIN_REEVALUATION_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// When an unfinished job is due after a successful answer at `now`.
+    pub(super) fn next_due(&self, limits: JobLimits<'_>, now: ClockReading) -> MonotonicTime {
+        let Some(learned) = limits.learned else {
+            return now
+                .monotonic
+                .plus(limits.backoff.next_interval(self.polls_without_change, now.jitter));
+        };
+        self.age.time_at_age(self.plan_poll(learned).at)
+    }
+
+    pub(super) fn plan_poll(&self, learned: LearnedPolicy<'_>) -> PlannedPoll {
+        let distribution = self.distribution(learned.duration_history);
+        learned.rule.plan_next_poll(
+            &distribution,
+            self.age.last_active_age(),
+            self.age.verified_age(),
+        )
+    }
+
+    /// The priority of a poll at `now`, when it is due or not.
+    pub(super) fn priority(&self, learned: LearnedPolicy<'_>, now: MonotonicTime) -> Priority {
+        let index = staleness_index(
+            &self.distribution(learned.duration_history),
+            self.age.last_active_age(),
+            self.age.at(now),
+        );
+        Priority(index / learned.rule.price.as_secs_f64())
+    }
+
+    /// The priority of a job that was never polled. Without past runs of the provider a prediction is
+    /// only a guess, and the priority is the lowest.
+    pub(super) fn first_poll_priority(
+        &self,
+        learned: LearnedPolicy<'_>,
+        now: MonotonicTime,
+    ) -> Priority {
+        if self.distribution(learned.duration_history).overall.has_enough_runs() {
+            self.priority(learned, now)
+        } else {
+            Priority::MIN
+        }
+    }
+
+    /// Evaluates a job that was polled before. `page_priority` is the priority of the best list page
+    /// that includes the job.
+    pub(super) fn evaluate(
+        &self,
+        learned: LearnedPolicy<'_>,
+        page_priority: Option<Priority>,
+        now: MonotonicTime,
+    ) -> Evaluation {
+        let priority = self.priority(learned, now).max(page_priority.unwrap_or(Priority::MIN));
+        match self.phase().due() {
+            // Not due individually, and a page is not worth its price yet. The expected staleness
+            // grows with the square of the time since the last answer, which gives the next attempt.
+            Some(due) if due > now && priority < Priority::JUST_DUE => {
+                let extra_wait =
+                    self.age.time_since_active(now) * ((1.0 / priority.0.max(1e-9)).sqrt() - 1.0);
+                let wait = Duration::try_from_secs_f64(extra_wait).unwrap_or(Duration::MAX);
+                Evaluation::NotBefore(now.plus(wait.max(Self::MIN_REEVALUATION_INTERVAL)).min(due))
+            }
+            Some(_) | None => Evaluation::Due(priority, Some(self.reevaluate_at(now))),
+        }
+    }
+
+    /// When the priority may have grown enough to change the order of due jobs.
+    pub(super) fn reevaluate_at(&self, now: MonotonicTime) -> MonotonicTime {
+        /// The growth of the time since the last answer after which a job is evaluated again.
+        const GROWTH: f64 = 0.125;
+        let growth = Duration::try_from_secs_f64(self.age.time_since_active(now) * GROWTH)
+            .unwrap_or(Duration::MAX);
+        now.plus(growth.max(Self::MIN_REEVALUATION_INTERVAL))
+    }
+
+    /// The predicted distribution of the job's duration.
+    pub(super) fn distribution<'a>(&self, history: &'a DurationHistory) -> Mixture<'a> {
+        history.predict(&self.similarity_keys, self.age.duration_kind())
+    }
+}
