@@ -48,7 +48,10 @@ async fn an_outage_that_outlives_the_daemon_is_closed_by_the_next_one() {
     let _daemon = home.start();
     wait_for_query_value(&home, open, "0").await;
     let downtime = "SELECT reason, ended_at >= began_at FROM outages WHERE provider IS NULL";
-    assert_eq!(db::query_rows(&home.database(), downtime), ["jobtrackd stopped unexpectedly (crash, kill or power loss)|1"]);
+    assert_eq!(
+        db::query_rows(&home.database(), downtime),
+        ["jobtrackd stopped unexpectedly (crash, kill or power loss)|1"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
