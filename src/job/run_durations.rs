@@ -205,7 +205,7 @@ mod tests {
             let end = Transition {
                 from: Some(State::Running),
                 to: case.end,
-                word: None,
+                provider_state: None,
                 evidence: Evidence::Observed,
                 occurred_at: times.ended_at,
                 observed_at: at(100),

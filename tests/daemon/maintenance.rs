@@ -96,8 +96,11 @@ fn a_user_maintenance_table_replaces_the_default() {
         "http://127.0.0.1:9",
         "[maintenance]\nretention = { default = \"forever\" }",
     );
-    let config =
-        jobtrack::config::load(Some(&home.path("config.toml")), &std::collections::BTreeMap::new());
+    let config = jobtrack::config::load(
+        Some(&home.path("config.toml")),
+        &std::collections::BTreeMap::new(),
+        &jobtrack::provider::kind_schemas(),
+    );
     let keep = config.expect("a config").config.maintenance.retention;
     assert_eq!(keep.max_ages().count(), 0, "nothing is ever deleted: {keep:?}");
 }

@@ -193,7 +193,7 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
         let found = jobtrack::job::Transition {
             from: row.from_state,
             to: row.to_state,
-            word: row.provider_state.clone().map(Into::into),
+            provider_state: row.provider_state.clone().map(Into::into),
             evidence: row.evidence,
             occurred_at: row.occurred_at,
             observed_at: row.observed_at,

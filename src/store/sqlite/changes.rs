@@ -145,7 +145,7 @@ pub(super) fn transition_json(job: JobId, row: &Transition) -> Value {
         "job": job.0,
         "from_state": row.from.map(State::as_str),
         "to_state": row.to.as_str(),
-        "provider_state": row.word,
+        "provider_state": row.provider_state,
         "evidence": row.evidence.as_str(),
         "occurred_at": row.occurred_at.map(to_sql),
         "observed_at": to_sql(row.observed_at),
