@@ -45,7 +45,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A check of a larger file would delay the start by more than a second.
+    /// A larger file is checked while the daemon runs, so that the check does not delay the start.
     const MAX_STARTUP_CHECK_BYTES: u64 = 256 << 20;
 
     /// Opens the database at `path`; creates it if there is no file.
