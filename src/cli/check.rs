@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::render::sanitize;
 use super::{CommandContext, EXIT_REJECTED, output};
 use crate::api::ConnectionCheckResponse;
-use crate::job::{Finding, ProviderName};
+use crate::job::{FindingKind, ProviderName};
 
 #[derive(clap::Args)]
 pub(super) struct CheckArgs {
@@ -24,16 +24,17 @@ pub(super) async fn run(context: &CommandContext, args: CheckArgs) -> anyhow::Re
 }
 
 fn report_lines(response: &ConnectionCheckResponse) -> Vec<String> {
-    let finding = match &response.finding {
-        Finding::Ok => "ok: the provider accepts requests".to_owned(),
-        Finding::InvalidCredentials(detail) => format!("credential rejected: {detail}"),
-        Finding::PermissionDenied(detail) => format!("permission denied: {detail}"),
-        Finding::WrongEndpoint(detail) => format!("wrong address: {detail}"),
-        Finding::Unreachable(detail) => format!("unreachable: {detail}"),
-        Finding::RateLimited(detail) => format!("rate limit reached: {detail}"),
-        Finding::QuotaExceeded(detail) => format!("quota used up: {detail}"),
-        Finding::ServiceError(detail) => format!("provider error: {detail}"),
-        Finding::UnrecognizedAnswer(detail) => format!("unrecognized answer: {detail}"),
+    let detail = &response.finding.detail;
+    let finding = match response.finding.kind {
+        FindingKind::Ok => "ok: the provider accepts requests".to_owned(),
+        FindingKind::InvalidCredentials => format!("credential rejected: {detail}"),
+        FindingKind::PermissionDenied => format!("permission denied: {detail}"),
+        FindingKind::WrongEndpoint => format!("wrong address: {detail}"),
+        FindingKind::Unreachable => format!("unreachable: {detail}"),
+        FindingKind::RateLimited => format!("rate limit reached: {detail}"),
+        FindingKind::QuotaExceeded => format!("quota used up: {detail}"),
+        FindingKind::ServiceError => format!("provider error: {detail}"),
+        FindingKind::UnrecognizedAnswer => format!("unrecognized answer: {detail}"),
     };
     let advice = response.advice.iter().map(|line| format!("  {}", sanitize(line)));
     [sanitize(&format!("{}: {finding}", response.provider))].into_iter().chain(advice).collect()

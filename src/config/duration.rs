@@ -1,4 +1,4 @@
-//! Durations in the config: text such as `90s`, `15m`, `2h`, `7d`.
+//! Durations in the configuration, such as `"90s"`, `"15m"`, `"2h"` or `"7d"`.
 
 use std::time::Duration;
 
@@ -7,17 +7,9 @@ use serde::{Deserialize, Deserializer, de};
 const EXPECTED_FORM: &str =
     "must be a duration in quotes, such as \"90s\", \"15m\", \"2h\" or \"7d\"";
 
-/// Reads a duration.
 pub(super) fn deserialize_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|_| de::Error::custom(EXPECTED_FORM))
-}
-
-/// Reads a duration that is set.
-pub(super) fn deserialize_optional_duration<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    deserialize_duration(deserializer).map(Some)
 }

@@ -1,4 +1,6 @@
-//! `[maintenance]`: when old jobs go, and how old they may get.
+//! `[maintenance]`: when finished jobs are deleted, and how long they are kept.
+//!
+//! Used by `daemon` and `maintenance`. Only finished jobs are ever deleted.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -13,18 +15,16 @@ use crate::job::State;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaintenanceConfig {
-    /// When jobs that are over for long are removed, with their history.
+    /// When jobs whose retention has ended are deleted, with their history.
     pub prune_schedule: CronSchedule,
-    /// How long they are kept.
     pub retention: RetentionPolicy,
 }
 
-/// A cron expression in UTC, of six fields: the first is the second.
+/// A cron expression in UTC, normalized to six fields; the first field is the second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CronSchedule(String);
 
 impl CronSchedule {
-    /// The expression.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,12 +53,12 @@ impl<'de> Deserialize<'de> for CronSchedule {
     }
 }
 
-/// How long a job is kept after its end, by outcome; for ever if it is not said.
+/// How long a job is kept after its end, by its terminal state; forever if the state has no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetentionPolicy(BTreeMap<State, Duration>);
 
 impl RetentionPolicy {
-    /// The outcomes that are not kept for ever.
+    /// The terminal states that have a limit.
     pub fn max_ages(&self) -> impl Iterator<Item = (State, Duration)> {
         self.0.iter().map(|(state, limit)| (*state, *limit))
     }

@@ -1,33 +1,32 @@
-//! Validation of `previous_names`: a previous name belongs to one provider and is not configured.
-//! [`super::Config`] calls it after the config is parsed.
+//! `previous_names`: each name belongs to one provider at most, and is not configured itself.
+//!
+//! Called by [`load()`](super::load). Otherwise the jobs under such a name could belong to two providers.
 
 use std::collections::BTreeMap;
 
 use crate::job::ProviderName;
 
-use super::provider::ProviderConfig;
+use super::ProviderConfig;
+use super::diagnostics::SettingError;
 
-/// The validation errors: a key and what is wrong with its value.
-pub(super) fn validate(
-    providers: &BTreeMap<ProviderName, ProviderConfig>,
-) -> Vec<(String, String)> {
+pub(super) fn validate(providers: &BTreeMap<ProviderName, ProviderConfig>) -> Vec<SettingError> {
     let mut errors = Vec::new();
-    let mut claims: BTreeMap<&ProviderName, &ProviderName> = BTreeMap::new();
+    let mut owners: BTreeMap<&ProviderName, &ProviderName> = BTreeMap::new();
     for (name, provider) in providers {
         for previous in &provider.previous_names {
-            let claimed_by = *claims.entry(previous).or_insert(name);
-            let error = if previous == name {
+            let owner = *owners.entry(previous).or_insert(name);
+            let problem = if previous == name {
                 format!("must not name {previous} itself")
             } else if providers.contains_key(previous) {
                 format!("must not name {previous}, which is configured: [providers.{previous}]")
-            } else if claimed_by != name {
+            } else if owner != name {
                 format!(
-                    "must not name {previous}, which providers.{claimed_by}.previous_names names as well"
+                    "must not name {previous}, which providers.{owner}.previous_names names too"
                 )
             } else {
                 continue;
             };
-            errors.push((format!("providers.{name}.previous_names"), error));
+            errors.push(SettingError::new(format!("providers.{name}.previous_names"), problem));
         }
     }
     errors

@@ -1,7 +1,7 @@
-//! Where a secret lies; never the secret.
+//! A reference to a secret: a table of one key, such as `{ file = "/etc/jobtrack/key" }`.
 //!
-//! Written as a table of one key. Whatever else stands in its place may be the secret itself, so no
-//! complaint repeats it.
+//! Parsed with the configuration and resolved by `provider::secret`. Any other value in its place may be
+//! the secret itself, so every wrong value gives the same message, which does not repeat the value.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,16 +9,15 @@ use std::path::PathBuf;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Where a secret lies.
+/// The place of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretRef {
-    /// A systemd credential of this name, under `$CREDENTIALS_DIRECTORY`.
+    /// The name of a systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
-    /// A file that holds it.
     File(PathBuf),
-    /// An environment variable that holds it.
+    /// The name of an environment variable.
     Env(String),
-    /// A key of the file that Huawei's SDKs read in the home directory.
+    /// A key in the profile of Huawei's SDKs, `~/.huaweicloud/credentials`.
     HuaweiProfile(String),
 }
 
@@ -59,7 +58,7 @@ impl<'de> Visitor<'de> for SecretRefVisitor {
             return Err(invalid());
         }
         match key.as_str() {
-            // A path in a credential's name would reach outside its directory.
+            // A slash would lead out of the directory of the credentials.
             "credential" if !value.contains('/') => Ok(SecretRef::Credential(value)),
             "file" => Ok(SecretRef::File(value.into())),
             "env" => Ok(SecretRef::Env(value)),

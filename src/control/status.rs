@@ -9,7 +9,7 @@ use crate::api::{
     ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
     ReloadResponse, StoreStatus,
 };
-use crate::job::{ConnectionCheck, Finding, ProviderName};
+use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName};
 use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
@@ -78,7 +78,7 @@ pub(super) async fn check_connection(
     let connection_check = match result {
         // This timeout equals the request's own, and either may expire first.
         Err(CommandError::Busy) => ConnectionCheck {
-            finding: Finding::Unreachable("no response in time".to_owned()),
+            finding: Finding::new(FindingKind::Unreachable, "no response in time"),
             clock_ahead_s: None,
         },
         result => result?,

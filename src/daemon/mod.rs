@@ -23,8 +23,6 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
-use crate::config;
-
 use exit::ExitError;
 use reload::ConfigSource;
 use serve::serve;
@@ -65,7 +63,8 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     let environment: BTreeMap<_, _> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let loaded = config::load(args.config.as_deref(), &environment)?;
+    let source = ConfigSource::new(args.config.clone(), environment);
+    let loaded = source.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -75,8 +74,7 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     if args.check {
         return runtime.block_on(config_check::check_config(&loaded));
     }
-    let result =
-        runtime.block_on(serve(loaded, ConfigSource::new(args.config.clone(), environment)));
+    let result = runtime.block_on(serve(loaded, source));
     // All tasks have ended. A DNS look-up can still block one of the runtime's threads in the
     // resolver of the system, for which the exit does not wait.
     runtime.shutdown_timeout(Duration::from_millis(100));

@@ -83,7 +83,7 @@ fn requested_renames(config: &Config) -> Vec<ProviderRename> {
         config.providers.iter().filter(|(_, provider)| !provider.previous_names.is_empty());
     let renames = requests.map(|(name, provider)| ProviderRename {
         to: name.clone(),
-        kind: provider.kind.as_str(),
+        kind: provider.kind,
         from: provider.previous_names.clone(),
     });
     renames.collect()

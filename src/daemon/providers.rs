@@ -11,10 +11,9 @@ use crate::tracker::{PollPolicy, ProviderSettings};
 /// Builds all providers of the config, which reads their secrets.
 pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, provider_config)| {
-        let provider =
-            provider::build(name, provider_config, &config.polling, config.store.statement)?;
-        let settings = provider_settings(name, provider_config, config, provider.supports_list());
-        let kind = provider_config.kind.as_str();
+        let provider = provider::build(name, provider_config, config.store.statement)?;
+        let settings = provider_settings(name, provider_config, provider.supports_list());
+        let kind = provider_config.kind;
         Ok((name.clone(), ConfiguredProvider { kind, settings, provider: provider.into() }))
     });
     built.collect()
@@ -23,16 +22,15 @@ pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> 
 fn provider_settings(
     name: &ProviderName,
     provider_config: &ProviderConfig,
-    config: &Config,
     supports_list: bool,
 ) -> ProviderSettings {
-    let polling = provider_config.effective_polling(&config.polling);
+    let polling = &provider_config.polling;
     ProviderSettings {
         name: name.clone(),
         account: provider_config.account.as_ref().map(|account| account.as_str().to_owned()),
-        requests_per_minute: provider_config.requests_per_minute(),
-        max_in_flight: provider_config.max_in_flight(),
-        policy: build_policy(&polling),
+        requests_per_minute: provider_config.requests_per_minute,
+        max_in_flight: provider_config.max_in_flight,
+        policy: build_policy(polling),
         backoff: Backoff { min: polling.min_interval, max: polling.max_interval },
         give_up_after: polling.give_up_after,
         lost_after: NotFoundTimeout {

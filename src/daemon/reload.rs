@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::api::ReloadResponse;
-use crate::config::{self, Config, StoreConfig};
+use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
+use crate::provider;
 use crate::scheduler::{CommandError, SchedulerHandle};
 use crate::systemd;
 
@@ -33,6 +34,11 @@ pub(super) struct ConfigReloader {
 impl ConfigSource {
     pub(super) fn new(file: Option<PathBuf>, environment: BTreeMap<String, String>) -> Self {
         Self { file, environment }
+    }
+
+    /// Reads the config again.
+    pub(super) fn load(&self) -> Result<LoadedConfig, ConfigError> {
+        config::load(self.file.as_deref(), &self.environment, &provider::kind_schemas())
     }
 
     /// Starts the maintenance with the config of the start.
@@ -69,7 +75,7 @@ impl ConfigReloader {
     }
 
     async fn try_reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
-        let loaded = config::load(self.source.file.as_deref(), &self.source.environment);
+        let loaded = self.source.load();
         let new = loaded.map_err(|error| error.to_string())?.config;
         let providers = providers::build_providers(&new).map_err(|error| error.to_string())?;
         // All steps that can fail come before the first one that has an effect.

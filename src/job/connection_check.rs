@@ -1,109 +1,139 @@
-//! The result of a connection check of a provider, with advice for an operator.
+//! The result of a connection check, and the advice to an operator that follows from it.
 //!
-//! A provider produces the finding from one request; the command line prints the advice.
+//! Built by the providers, shown by `jobtrack check`. The check's request asks for a job that cannot
+//! exist, so a good result means that address, credentials and permissions are right.
 
 use serde::{Deserialize, Serialize};
 
-/// The outcome of the request, with the text of the error.
+/// What the request of a connection check showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "finding", content = "detail", rename_all = "snake_case")]
-pub enum Finding {
-    /// The service accepted the credentials and answered.
-    Ok,
-    /// The service rejected the key, the token or the signature.
-    InvalidCredentials(String),
-    /// The credentials are valid but lack a permission.
-    PermissionDenied(String),
-    /// The response does not come from the service.
-    WrongEndpoint(String),
-    /// No connection, or no response.
-    Unreachable(String),
-    RateLimited(String),
-    /// The account's quota is exhausted.
-    QuotaExceeded(String),
-    /// The service reported an internal error.
-    ServiceError(String),
-    /// A response that matches none of the above.
-    UnrecognizedAnswer(String),
+pub struct Finding {
+    #[serde(rename = "finding")]
+    pub kind: FindingKind,
+    /// The service's or the network's own text; empty for [`FindingKind::Ok`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// The service accepts the credentials and answers.
+    Ok,
+    /// The service rejects the key, token or signature.
+    InvalidCredentials,
+    /// The service accepts the credentials but denies the request.
+    PermissionDenied,
+    /// The answer comes from another server than the service.
+    WrongEndpoint,
+    /// No answer.
+    Unreachable,
+    RateLimited,
+    /// The account's quota is exhausted.
+    QuotaExceeded,
+    /// A 5xx, or another error of the service itself.
+    ServiceError,
+    /// An answer that fits none of the others.
+    UnrecognizedAnswer,
+}
+
+impl Finding {
+    #[must_use]
+    pub fn ok() -> Self {
+        Self { kind: FindingKind::Ok, detail: String::new() }
+    }
+
+    #[must_use]
+    pub fn new(kind: FindingKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+/// The result of a connection check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionCheck {
     pub finding: Finding,
-    /// How many seconds the local clock is ahead of the service's clock; none if the response had no
-    /// date.
+    /// Seconds by which our clock is ahead of the service's; `None` if the answer has no `Date`.
     pub clock_ahead_s: Option<i64>,
 }
 
 impl ConnectionCheck {
-    /// A larger clock difference is reported.
+    /// A smaller clock skew is not reported.
     const CLOCK_TOLERANCE_S: u64 = 5 * 60;
-    /// Huawei Cloud rejects signatures whose date differs by more.
+    /// Huawei's gateway rejects signatures with a larger clock skew.
     const SIGNATURE_TOLERANCE_S: u64 = 15 * 60;
 
-    /// Whether the check found no problem.
+    /// Whether there is nothing to correct.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.finding == Finding::Ok && self.significant_clock_skew_s().is_none()
+        self.finding.kind == FindingKind::Ok && self.significant_clock_skew_s().is_none()
     }
 
-    /// The clock difference, if it is above the tolerance.
     fn significant_clock_skew_s(&self) -> Option<i64> {
         self.clock_ahead_s.filter(|ahead| ahead.unsigned_abs() > Self::CLOCK_TOLERANCE_S)
     }
 
-    /// What to check and what to change, the likeliest cause first; empty if the check found no problem.
+    /// What to check and to do, the most probable cause first; empty if the result is ok.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
-        let clock_advice = self.significant_clock_skew_s().map(|ahead| {
-            let (off, side) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
-            let minutes = off / 60;
-            let consequence = if off > Self::SIGNATURE_TOLERANCE_S {
-                "requests signed with an access key (auth.ak, auth.sk) are rejected beyond 15 minutes"
-            } else {
-                "times in the history are wrong by as much"
-            };
-            format!(
-                "the clock of this machine is {minutes} minutes {side} the service's clock: \
-                 {consequence}; synchronize the clock (timedatectl set-ntp true)"
-            )
-        });
-        let finding_advice = match &self.finding {
-            Finding::Ok => None,
-            Finding::InvalidCredentials(_) => Some(
+        let clock = self.significant_clock_skew_s().map(Self::clock_advice);
+        let finding = self.finding.kind.advice().map(str::to_owned);
+        clock.into_iter().chain(finding).collect()
+    }
+
+    fn clock_advice(ahead_s: i64) -> String {
+        let skew_s = ahead_s.unsigned_abs();
+        let side = if ahead_s > 0 { "ahead of" } else { "behind" };
+        let minutes = skew_s / 60;
+        let consequence = if skew_s > Self::SIGNATURE_TOLERANCE_S {
+            "requests signed with an access key (auth.ak, auth.sk) are rejected beyond 15 minutes"
+        } else {
+            "times in the history are wrong by as much"
+        };
+        format!(
+            "the clock of this machine is {minutes} minutes {side} the service's clock: \
+             {consequence}; synchronize the clock (timedatectl set-ntp true)"
+        )
+    }
+}
+
+impl FindingKind {
+    fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::Ok => None,
+            Self::InvalidCredentials => Some(
                 "the service rejected the credential: store a valid one where api_key (Dune) or auth \
                  (DLI, DataArts) points, then run `jobtrack reload`; a Huawei token expires after a \
                  day and is valid in one region only, and a key that was rejected several times in \
                  a row is locked for five minutes",
             ),
-            Finding::PermissionDenied(_) => Some(
+            Self::PermissionDenied => Some(
                 "the credential is valid but lacks permission: give its user the right to read jobs, \
-                 check project_id and workspace, then run `jobtrack reload`",
+                 check project_id and workspace_id, then run `jobtrack reload`",
             ),
-            Finding::WrongEndpoint(_) => Some(
+            Self::WrongEndpoint => Some(
                 "the response does not come from the service: check base_url and region, and whether \
                  a proxy or a login page intercepts requests; then run `jobtrack reload`",
             ),
-            Finding::Unreachable(_) => Some(
+            Self::Unreachable => Some(
                 "no response: check the host in base_url (or region) and the DNS, network and \
                  firewall of this machine; for a certificate error check ca-certificates",
             ),
-            Finding::RateLimited(_) => Some(
+            Self::RateLimited => Some(
                 "too many requests, possibly by other programs: lower requests_per_minute, or wait \
                  a minute and repeat the check",
             ),
-            Finding::QuotaExceeded(_) => Some(
+            Self::QuotaExceeded => Some(
                 "the quota of the account is exhausted: wait for the next period or raise the quota, \
                  then run `jobtrack reload`",
             ),
-            Finding::ServiceError(_) => Some(
+            Self::ServiceError => Some(
                 "the service reported an internal error: repeat the check later; no setting is wrong",
             ),
-            Finding::UnrecognizedAnswer(_) => {
-                Some("the response was not recognized: check base_url, project_id and workspace")
+            Self::UnrecognizedAnswer => {
+                Some("the response was not recognized: check base_url, project_id and workspace_id")
             }
-        };
-        clock_advice.into_iter().chain(finding_advice.map(str::to_owned)).collect()
+        }
     }
 }
 
@@ -117,19 +147,18 @@ mod tests {
 
     #[test]
     fn each_finding_has_its_own_advice() {
-        let detail = || "HTTP 4xx".to_owned();
-        let cases: [(Finding, &[&str]); 8] = [
-            (Finding::InvalidCredentials(detail()), &["api_key", "auth", "jobtrack reload"]),
-            (Finding::PermissionDenied(detail()), &["right", "project_id", "workspace"]),
-            (Finding::WrongEndpoint(detail()), &["base_url", "region", "proxy"]),
-            (Finding::Unreachable(detail()), &["base_url", "DNS", "ca-certificates"]),
-            (Finding::RateLimited(detail()), &["requests_per_minute"]),
-            (Finding::QuotaExceeded(detail()), &["quota"]),
-            (Finding::ServiceError(detail()), &["later"]),
-            (Finding::UnrecognizedAnswer(detail()), &["base_url", "project_id"]),
+        let cases: [(FindingKind, &[&str]); 8] = [
+            (FindingKind::InvalidCredentials, &["api_key", "auth", "jobtrack reload"]),
+            (FindingKind::PermissionDenied, &["right", "project_id", "workspace"]),
+            (FindingKind::WrongEndpoint, &["base_url", "region", "proxy"]),
+            (FindingKind::Unreachable, &["base_url", "DNS", "ca-certificates"]),
+            (FindingKind::RateLimited, &["requests_per_minute"]),
+            (FindingKind::QuotaExceeded, &["quota"]),
+            (FindingKind::ServiceError, &["later"]),
+            (FindingKind::UnrecognizedAnswer, &["base_url", "project_id"]),
         ];
-        for (finding, words) in cases {
-            let check = connection_check(finding, Some(0));
+        for (kind, words) in cases {
+            let check = connection_check(Finding::new(kind, "HTTP 4xx"), Some(0));
             let advice = check.advice();
             assert!(!check.is_ok(), "{check:?}");
             assert_eq!(advice.len(), 1, "{check:?}");
@@ -152,7 +181,7 @@ mod tests {
             (Some(7200), &["120 minutes ahead of", "signed"]),
         ];
         for (ahead, words) in cases {
-            let check = connection_check(Finding::Ok, ahead);
+            let check = connection_check(Finding::ok(), ahead);
             let advice = check.advice();
             assert_eq!(check.is_ok(), words.is_empty(), "{ahead:?}");
             assert_eq!(advice.is_empty(), words.is_empty(), "{ahead:?}: {advice:?}");
@@ -165,7 +194,8 @@ mod tests {
     #[test]
     fn clock_skew_is_listed_before_invalid_credentials() {
         let advice =
-            connection_check(Finding::InvalidCredentials("HTTP 401".into()), Some(1200)).advice();
+            connection_check(Finding::new(FindingKind::InvalidCredentials, "HTTP 401"), Some(1200))
+                .advice();
         assert_eq!(advice.len(), 2);
         assert!(advice[0].contains("clock") && advice[1].contains("credential"), "{advice:?}");
     }

@@ -24,7 +24,7 @@ pub use answer::{
 pub use change::{
     AddedBy, Anomaly, Change, Metadata, NewJob, Outage, OutageEdge, PollRecord, StoredJob,
 };
-pub use connection_check::{ConnectionCheck, Finding};
+pub use connection_check::{ConnectionCheck, Finding, FindingKind};
 pub use cursor::EventCursor;
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use not_found::{NotFoundStreak, NotFoundTimeout};

@@ -1,100 +1,83 @@
-//! What an answer that is no state means: one table for all kinds, of statuses, of the services' own
-//! codes and of their words. `README.md` shows the same to operators; a test compares the two.
+//! Classifies an unsuccessful answer: status, error code or error message → [`ProviderErrorKind`].
+//!
+//! Called by the kinds, which add rules for the codes and messages of their services. The first rule
+//! that matches applies. `docs/providers.md` shows all rules; a test compares the two.
 
 use std::ops::RangeInclusive;
 
 use crate::job::{ProviderError, ProviderErrorKind};
 
-/// By what an answer is known.
+/// What an answer must have for a rule to apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Matcher {
-    /// Its status.
     Status(RangeInclusive<u16>),
-    /// A code of Huawei's: the service and the number, whatever the status.
-    HuaweiCode(&'static str, &'static str),
-    /// A status with each of these texts, in small letters, in Dune's own words.
-    DuneMessage(u16, &'static [&'static str]),
+    /// An error code in two parts, such as `("DLI", "0002")`, whatever the status.
+    Code(&'static str, &'static str),
+    /// A status, and an error message that contains each of these texts, given in lower case.
+    Message(u16, &'static [&'static str]),
 }
 
-/// An answer that is no state, taken apart.
+/// A rule: answers that match are of this kind.
+pub type ErrorRule = (Matcher, ProviderErrorKind);
+
+/// What an unsuccessful answer contains. Fields that the service does not have are empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ErrorResponse<'a> {
-    /// Its status.
     pub(super) status: u16,
-    /// The code, where the service has codes.
     pub(super) code: &'a str,
-    /// Dune's own words; none of another service's.
-    pub(super) dune_message: &'a str,
+    pub(super) message: &'a str,
 }
 
-/// The first row that fits is meant; what none fits is [`ProviderErrorKind::Malformed`].
-pub const ERROR_KINDS: &[(Matcher, ProviderErrorKind)] = &[
-    // What a server in trouble says of a job is not to be believed.
-    (status_range(500, 599), ProviderErrorKind::Transient),
-    (Matcher::HuaweiCode("DLI", "0999"), ProviderErrorKind::Transient),
-    (Matcher::HuaweiCode("DLI", "0012"), ProviderErrorKind::Transient),
-    (Matcher::HuaweiCode("DLI", "0002"), ProviderErrorKind::NotFound),
-    (Matcher::HuaweiCode("DLI", "0023"), ProviderErrorKind::NotFound),
-    (Matcher::HuaweiCode("DLI", "0013"), ProviderErrorKind::Auth),
-    (Matcher::HuaweiCode("DLI", "0014"), ProviderErrorKind::Auth),
-    // A result that has expired says nothing of how its job ended.
-    (Matcher::HuaweiCode("DLI", "0100"), ProviderErrorKind::Malformed),
-    (Matcher::HuaweiCode("DLF", "6201"), ProviderErrorKind::NotFound),
-    (Matcher::HuaweiCode("DLF", "6205"), ProviderErrorKind::NotFound),
-    (Matcher::HuaweiCode("DLF", "30137"), ProviderErrorKind::NotFound),
-    (Matcher::HuaweiCode("DLF", "6888"), ProviderErrorKind::Auth),
-    (Matcher::HuaweiCode("APIGW", "0101"), ProviderErrorKind::Misconfigured),
-    (Matcher::HuaweiCode("APIGW", "0201"), ProviderErrorKind::Transient),
-    (Matcher::HuaweiCode("APIGW", "0301"), ProviderErrorKind::Auth),
-    (Matcher::HuaweiCode("APIGW", "0302"), ProviderErrorKind::Auth),
-    (Matcher::HuaweiCode("APIGW", "0307"), ProviderErrorKind::Auth),
-    (Matcher::HuaweiCode("APIGW", "0308"), ProviderErrorKind::RateLimited),
-    // A 404 in other words comes from a wrong address.
-    (Matcher::DuneMessage(404, &["object not found"]), ProviderErrorKind::NotFound),
-    (Matcher::DuneMessage(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
-    (status_range(300, 399), ProviderErrorKind::Misconfigured),
-    (status_range(401, 401), ProviderErrorKind::Auth),
-    (status_range(402, 402), ProviderErrorKind::QuotaExceeded),
-    (status_range(403, 403), ProviderErrorKind::Auth),
-    (status_range(404, 404), ProviderErrorKind::Misconfigured),
-    (status_range(405, 405), ProviderErrorKind::Misconfigured),
-    (status_range(408, 408), ProviderErrorKind::Transient),
-    (status_range(409, 409), ProviderErrorKind::Transient),
-    (status_range(410, 410), ProviderErrorKind::Misconfigured),
-    (status_range(425, 425), ProviderErrorKind::Transient),
-    (status_range(429, 429), ProviderErrorKind::RateLimited),
+/// Precede all other rules: while a server fails, its statements about a job are not reliable.
+pub(super) const SERVER_ERROR_RULES: &[ErrorRule] =
+    &[status_range(500, 599, ProviderErrorKind::Transient)];
+
+/// Follow the rules of the kind. Any other status is [`ProviderErrorKind::Malformed`].
+pub(super) const STATUS_RULES: &[ErrorRule] = &[
+    status_range(300, 399, ProviderErrorKind::Misconfigured),
+    status(401, ProviderErrorKind::Auth),
+    status(402, ProviderErrorKind::QuotaExceeded),
+    status(403, ProviderErrorKind::Auth),
+    // Not NotFound: a wrong address also answers 404, and must not end jobs as lost.
+    status(404, ProviderErrorKind::Misconfigured),
+    status(405, ProviderErrorKind::Misconfigured),
+    status(408, ProviderErrorKind::Transient),
+    status(409, ProviderErrorKind::Transient),
+    status(410, ProviderErrorKind::Misconfigured),
+    status(425, ProviderErrorKind::Transient),
+    status(429, ProviderErrorKind::RateLimited),
 ];
 
-const fn status_range(first: u16, last: u16) -> Matcher {
-    Matcher::Status(first..=last)
+const fn status(status: u16, kind: ProviderErrorKind) -> ErrorRule {
+    status_range(status, status, kind)
 }
 
-/// What a refusal means, with what was told as its text.
-pub(super) fn provider_error(response: ErrorResponse<'_>, message: &str) -> ProviderError {
-    let row = ERROR_KINDS.iter().find(|(matcher, _)| matcher.matches(response));
-    let kind = row.map_or(ProviderErrorKind::Malformed, |(_, kind)| *kind);
-    let mut text = format!("HTTP {}", response.status);
-    if !message.is_empty() {
-        text.push_str(": ");
-        text.push_str(message);
-    }
-    ProviderError::new(kind, text)
+const fn status_range(first: u16, last: u16, kind: ProviderErrorKind) -> ErrorRule {
+    (Matcher::Status(first..=last), kind)
+}
+
+/// The error for an unsuccessful answer. `text` is what the service states about it, for people.
+pub(super) fn provider_error(
+    response: ErrorResponse<'_>,
+    kind_rules: &'static [ErrorRule],
+    text: &str,
+) -> ProviderError {
+    let mut rules = SERVER_ERROR_RULES.iter().chain(kind_rules).chain(STATUS_RULES);
+    let rule = rules.find(|(matcher, _)| matcher.matches(response));
+    let kind = rule.map_or(ProviderErrorKind::Malformed, |(_, kind)| *kind);
+    let status = response.status;
+    let message =
+        if text.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {text}") };
+    ProviderError::new(kind, message)
 }
 
 impl Matcher {
     fn matches(&self, response: ErrorResponse<'_>) -> bool {
         match self {
             Self::Status(range) => range.contains(&response.status),
-            Self::HuaweiCode(service, number) => {
-                let Some((code_service, code_number)) = response.code.split_once('.') else {
-                    return false;
-                };
-                // Some gateways shorten their name.
-                let code_service = if code_service == "APIG" { "APIGW" } else { code_service };
-                code_service == *service && code_number == *number
-            }
-            Self::DuneMessage(status, fragments) => {
-                let message = response.dune_message.to_lowercase();
+            Self::Code(service, number) => response.code.split_once('.') == Some((service, number)),
+            Self::Message(status, fragments) => {
+                let message = response.message.to_lowercase();
                 *status == response.status && fragments.iter().all(|text| message.contains(text))
             }
         }

@@ -1,72 +1,76 @@
-//! From the answer for a job that cannot exist to what a check-up found. Shared by all kinds.
+//! The result of a connection check, from the answer to a request for a job that cannot exist.
+//!
+//! Called by each kind. "Not found" is the good answer: the service accepted the credentials and looked
+//! for the job.
 
-use crate::job::{ConnectionCheck, Finding, ProviderError, ProviderErrorKind, UtcTime};
+use crate::job::{
+    ConnectionCheck, Finding, FindingKind, ProviderError, ProviderErrorKind, UtcTime,
+};
 
 use super::http::HttpResponse;
 
-/// `forbids` tells a refusal of rights from one of who asks; `refused` is the kind's own reading of
-/// an answer that is no success.
+/// `is_permission_error` separates missing permissions from invalid credentials, `rejection_error` reads
+/// an unsuccessful answer; both are the kind's own.
 pub(super) fn build_connection_check(
     reply: Result<HttpResponse, ProviderError>,
     now: UtcTime,
     is_permission_error: fn(&HttpResponse) -> bool,
     rejection_error: fn(&HttpResponse) -> ProviderError,
 ) -> ConnectionCheck {
-    let reply = match reply {
-        Ok(reply) => reply,
-        Err(request_error) => {
-            return ConnectionCheck {
-                finding: finding_for_request_error(request_error),
-                clock_ahead_s: None,
-            };
-        }
-    };
-    let seconds_ahead = |date: UtcTime| (now.as_millis() - date.as_millis()) / 1000;
-    let clock_ahead_s = reply.server_date.map(seconds_ahead);
-    let finding = if reply.status.is_success() {
-        // Nobody who knows jobs has one of that name.
-        unexpected_response(
-            &reply,
-            format!("HTTP {}, of a job that cannot exist", reply.status.as_u16()),
-        )
-    } else {
-        let ProviderError { kind, message } = rejection_error(&reply);
-        match kind {
-            ProviderErrorKind::NotFound => Finding::Ok,
-            ProviderErrorKind::Auth if is_permission_error(&reply) => {
-                Finding::PermissionDenied(message)
+    match reply {
+        Ok(reply) => {
+            let seconds_ahead = |date: UtcTime| (now.as_millis() - date.as_millis()) / 1000;
+            ConnectionCheck {
+                finding: finding_for_reply(&reply, is_permission_error, rejection_error),
+                clock_ahead_s: reply.server_date.map(seconds_ahead),
             }
-            ProviderErrorKind::Auth => Finding::InvalidCredentials(message),
-            ProviderErrorKind::Misconfigured => Finding::WrongEndpoint(message),
-            ProviderErrorKind::RateLimited => Finding::RateLimited(message),
-            ProviderErrorKind::QuotaExceeded => Finding::QuotaExceeded(message),
-            ProviderErrorKind::Transient => Finding::ServiceError(message),
-            ProviderErrorKind::Malformed => unexpected_response(&reply, message),
         }
-    };
-    ConnectionCheck { finding, clock_ahead_s }
-}
-
-/// The services speak JSON: what does not comes from somebody else.
-fn unexpected_response(reply: &HttpResponse, message: String) -> Finding {
-    if reply.body.trim_ascii_start().starts_with(b"{") {
-        Finding::UnrecognizedAnswer(message)
-    } else {
-        Finding::WrongEndpoint(message)
+        Err(error) => {
+            ConnectionCheck { finding: finding_without_reply(error), clock_ahead_s: None }
+        }
     }
 }
 
-/// No answer came in, or none that can be held.
-fn finding_for_request_error(error: ProviderError) -> Finding {
-    let ProviderError { kind, message } = error;
-    match kind {
-        ProviderErrorKind::Transient => Finding::Unreachable(message),
-        ProviderErrorKind::Auth => Finding::InvalidCredentials(message),
+fn finding_for_reply(
+    reply: &HttpResponse,
+    is_permission_error: fn(&HttpResponse) -> bool,
+    rejection_error: fn(&HttpResponse) -> ProviderError,
+) -> Finding {
+    // A server that answers with JSON is probably the service; HTML comes from a proxy or a login page.
+    let unexpected = if reply.body.trim_ascii_start().starts_with(b"{") {
+        FindingKind::UnrecognizedAnswer
+    } else {
+        FindingKind::WrongEndpoint
+    };
+    if reply.status.is_success() {
+        let detail = format!("HTTP {} for a job that cannot exist", reply.status.as_u16());
+        return Finding::new(unexpected, detail);
+    }
+    let error = rejection_error(reply);
+    let kind = match error.kind {
+        ProviderErrorKind::NotFound => return Finding::ok(),
+        ProviderErrorKind::Auth if is_permission_error(reply) => FindingKind::PermissionDenied,
+        ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
+        ProviderErrorKind::Misconfigured => FindingKind::WrongEndpoint,
+        ProviderErrorKind::RateLimited => FindingKind::RateLimited,
+        ProviderErrorKind::QuotaExceeded => FindingKind::QuotaExceeded,
+        ProviderErrorKind::Transient => FindingKind::ServiceError,
+        ProviderErrorKind::Malformed => unexpected,
+    };
+    Finding::new(kind, error.message)
+}
+
+/// For a request without an answer, or with an answer that was not accepted, such as one that is too long.
+fn finding_without_reply(error: ProviderError) -> Finding {
+    let kind = match error.kind {
+        ProviderErrorKind::Transient => FindingKind::Unreachable,
+        ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
         ProviderErrorKind::Misconfigured | ProviderErrorKind::Malformed => {
-            Finding::WrongEndpoint(message)
+            FindingKind::WrongEndpoint
         }
         ProviderErrorKind::NotFound
         | ProviderErrorKind::RateLimited
-        | ProviderErrorKind::QuotaExceeded => Finding::UnrecognizedAnswer(message),
-    }
+        | ProviderErrorKind::QuotaExceeded => FindingKind::UnrecognizedAnswer,
+    };
+    Finding::new(kind, error.message)
 }

@@ -1,5 +1,7 @@
-//! One request, safely: no redirects, bounded in time and in size, and nothing of the request in its
-//! errors. Shared by all kinds of providers.
+//! Sends one HTTP request: without redirects or retries, with a limit for time and size.
+//!
+//! Used by every kind. No error contains the URL or a header, and a secret that the answer repeats is
+//! replaced by asterisks before anything reads the answer.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -13,51 +15,50 @@ use crate::job::{Answer, Observation, ProviderError, ProviderErrorKind, RateLimi
 use super::json_filter::JsonKeyFilter;
 use super::rate_limit_headers;
 
-/// A client for one provider.
+/// The connections of one provider.
 #[derive(Debug, Clone)]
 pub(super) struct HttpClient {
     client: Client,
 }
 
-/// One request.
 #[derive(Debug)]
 pub(super) struct HttpRequest<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
-    /// What is sensitive among them is blotted out of the answer.
+    /// Values that are marked as sensitive are redacted in the answer.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Empty if there is none.
+    /// May be empty.
     pub(super) body: Vec<u8>,
-    /// Secrets that are not sent, or only as a part of a header: blotted out likewise.
+    /// Secrets to redact in the answer that are not the whole value of a header.
     pub(super) secrets_to_redact: Vec<&'a SecretString>,
-    /// What of the body is not kept.
+    /// Drops parts of the body while it is received.
     pub(super) body_filter: Option<JsonKeyFilter>,
-    /// Bytes of the body that are kept at most, decoded: a compressed bomb counts by what it becomes.
+    /// Limit for the body after decompression and filtering.
     pub(super) max_bytes: usize,
 }
 
-/// An answer that came in whole, whatever its status.
+/// A complete answer of any status.
 #[derive(Debug)]
 pub(super) struct HttpResponse {
     pub(super) status: StatusCode,
     pub(super) rate_limit: RateLimitInfo,
     pub(super) server_date: Option<UtcTime>,
-    /// A token that was fetched; shows itself to nobody.
+    /// The header `X-Subject-Token`, marked as sensitive.
     pub(super) subject_token: Option<HeaderValue>,
-    /// Decoded; what it echoed of the secret is blotted out.
+    /// Decompressed, filtered and redacted. Empty if the body of an unsuccessful answer could not be read.
     pub(super) body: Vec<u8>,
 }
 
 impl HttpClient {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-    /// Room for an answer about one job.
+    /// The limit for an answer about one job.
     pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
-    /// With what a sieve holds back.
+    /// The limit for a decompressed body before filtering: result rows may be large.
     const MAX_RECEIVED_BYTES: usize = 256 << 20;
 
     const SUBJECT_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-subject-token");
 
-    /// `timeout` bounds a request from its first byte to its answer's last.
+    /// `timeout` covers the whole exchange, from connecting to the last byte of the body.
     pub(super) fn new(timeout: Duration) -> Result<Self, String> {
         let client = Client::builder()
             .user_agent(concat!("jobtrack/", env!("CARGO_PKG_VERSION")))
@@ -74,7 +75,7 @@ impl HttpClient {
         Ok(Self { client })
     }
 
-    /// Sends it, once.
+    /// Sends a request, once. `now` is our clock, used if the answer has no `Date`.
     pub(super) async fn send(
         &self,
         outgoing: HttpRequest<'_>,
@@ -103,7 +104,7 @@ impl HttpClient {
         {
             Ok(()) => {}
             Err(error) if status.is_success() => return Err(error),
-            // The status and the headers of a refusal say enough, whatever became of its words.
+            // The status and the headers of an unsuccessful answer are enough to classify it.
             Err(_) => body.clear(),
         }
         for (_, value) in outgoing.headers.iter().filter(|(_, value)| value.is_sensitive()) {
@@ -141,19 +142,22 @@ impl HttpClient {
     }
 }
 
-/// A header that shows itself to nobody, and is blotted out where an answer repeats it.
+/// A header with a secret: hidden in `Debug` output and redacted in the answer.
 pub(super) fn sensitive_header(
     name: HeaderName,
     secret: &SecretString,
 ) -> Result<(HeaderName, HeaderValue), ProviderError> {
     let mut value = HeaderValue::from_str(secret.expose_secret()).map_err(|_| {
-        ProviderError::new(ProviderErrorKind::Auth, "the key cannot be sent in a header")
+        ProviderError::new(
+            ProviderErrorKind::Auth,
+            "the credential contains characters that a header cannot carry",
+        )
     })?;
     value.set_sensitive(true);
     Ok((name, value))
 }
 
-/// What came back, read as the service means it.
+/// The answer to a poll; `parse` is the kind's own reading of a complete reply.
 pub(super) fn parse_answer(
     reply: Result<HttpResponse, ProviderError>,
     parse: impl FnOnce(&HttpResponse) -> Result<Observation, ProviderError>,
@@ -168,7 +172,7 @@ pub(super) fn parse_answer(
     }
 }
 
-/// An error and its causes, without the URL.
+/// The messages of an error and of its causes, without the URL.
 fn error_chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -184,7 +188,7 @@ fn error_chain(error: reqwest::Error) -> String {
     text
 }
 
-/// Also as JSON writes it, which must escape quotes and backslashes and may escape slashes.
+/// Also redacts the secret as JSON escapes it: quotes and backslashes always, slashes optionally.
 fn redact_with_escapes(body: &mut [u8], secret: &[u8]) {
     redact(body, secret);
     for escaped_chars in [&b"\"\\"[..], &b"\"\\/"[..]] {

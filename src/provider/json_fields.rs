@@ -1,5 +1,6 @@
-//! Fields of answers, read leniently: a value of another type than expected is dropped, not guessed
-//! at. Shared by all kinds.
+//! Reads fields of JSON answers. A value of an unexpected type is dropped, never converted by a guess.
+//!
+//! Used by every kind. All text that is kept is limited in length.
 
 use std::time::Duration;
 
@@ -8,22 +9,22 @@ use serde_json::{Map, Value};
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 
-/// Each text that is kept has at most so many bytes.
+/// The limit for each text that is kept.
 pub(super) const MAX_TEXT_BYTES: usize = 8 << 10;
 
-/// A state's word is no longer than this, or it is none.
+/// A longer provider state makes the answer malformed.
 pub(super) const MAX_PROVIDER_STATE_BYTES: usize = 256;
 
-/// No job that we track is older; services print 1970 where there is no time.
+/// An earlier time is no time: Dune writes 1970-01-01 for "none".
 const YEAR_2000_MS: i64 = 946_684_800_000;
 
-/// Whether a text can be the id of an execution or a job: a few letters, digits, `_` and `-`.
+/// Whether a text can be an id of Dune or DLI: at most 128 ASCII letters, digits, `_` and `-`.
 pub(super) fn is_ascii_id(text: &str) -> bool {
     text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
-/// An answer's body. Only an object will do: serde would take an array too, of the values in the
-/// order of our fields, and repeats a text of any length in its complaint.
+/// Parses a body that must be a JSON object. Other types are rejected first: serde reads a struct from an
+/// array too, and its error for text would repeat the text.
 pub(super) fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(ProviderError::new(
@@ -34,22 +35,22 @@ pub(super) fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, 
     serde_json::from_slice(body).map_err(|error| {
         ProviderError::new(
             ProviderErrorKind::Malformed,
-            format!("the answer cannot be read: {error}"),
+            format!("the answer cannot be parsed: {error}"),
         )
     })
 }
 
-/// Text, cut to `limit` bytes at a character's border.
+/// Cuts text to at most `max_bytes`, at the boundary of a character.
 pub(super) fn truncate(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }
 
-/// RFC 3339.
+/// A time in RFC 3339.
 pub(super) fn parse_rfc3339(value: Option<&Value>) -> Option<UtcTime> {
     plausible_time(UtcTime::parse_rfc3339(value?.as_str()?)?)
 }
 
-/// Milliseconds since 1970. Seconds, micro- and nanoseconds fall outside what is plausible.
+/// A time in milliseconds since 1970. Seconds, microseconds and nanoseconds give an implausible time.
 pub(super) fn parse_epoch_ms(value: Option<&Value>) -> Option<UtcTime> {
     const YEAR_10000_MS: i64 = 253_402_300_800_000;
     let ms = parse_integer(value)?;
@@ -60,7 +61,7 @@ fn plausible_time(at: UtcTime) -> Option<UtcTime> {
     (at.as_millis() >= YEAR_2000_MS).then_some(at)
 }
 
-/// A whole number, which may come as text.
+/// A whole number, or text that is one: rows of DLI's list contain numbers as text.
 pub(super) fn parse_integer(value: Option<&Value>) -> Option<i64> {
     match value? {
         Value::Number(number) => number.as_i64(),
@@ -69,7 +70,7 @@ pub(super) fn parse_integer(value: Option<&Value>) -> Option<i64> {
     }
 }
 
-/// A number as a number, also if it came as text.
+/// A number, or text that is one, as a number.
 pub(super) fn parse_number(value: Value) -> Option<Value> {
     match value {
         Value::Number(_) => Some(value),
@@ -81,20 +82,20 @@ pub(super) fn parse_number(value: Value) -> Option<Value> {
     }
 }
 
-/// No run is longer than this.
+/// A longer duration of a run is implausible.
 const MAX_RUN_DURATION: Duration = Duration::from_hours(400 * 24);
 
-/// The milliseconds that a run took.
+/// The duration of a run in milliseconds.
 pub(super) fn parse_run_duration_ms(value: Option<&Value>) -> Option<Duration> {
     parse_duration_ms(value).filter(is_plausible_run)
 }
 
-/// A span in milliseconds.
+/// A duration in milliseconds.
 pub(super) fn parse_duration_ms(value: Option<&Value>) -> Option<Duration> {
     u64::try_from(parse_integer(value)?).ok().map(Duration::from_millis)
 }
 
-/// The seconds that a run took, which may have a fraction.
+/// The duration of a run in seconds.
 pub(super) fn run_duration_from_secs(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(is_plausible_run)
 }
@@ -103,14 +104,14 @@ fn is_plausible_run(duration: &Duration) -> bool {
     !duration.is_zero() && *duration < MAX_RUN_DURATION
 }
 
-/// Text that says something.
+/// Text that is not empty.
 pub(super) fn non_empty_str(value: Option<&Value>) -> Option<&str> {
     value?.as_str().filter(|text| !text.is_empty())
 }
 
-/// What is kept of a value: long texts are cut, numbers that were rounded are none.
+/// Cuts long texts, and replaces numbers that lost precision in parsing by null.
 pub(super) fn sanitize(value: Value) -> Value {
-    /// From here on not every whole number has a floating-point one of its own.
+    /// 2^53. Larger whole numbers are not all exact as floating point.
     const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::String(text) => Value::String(truncate(&text, MAX_TEXT_BYTES).to_owned()),
@@ -127,7 +128,7 @@ pub(super) fn sanitize(value: Value) -> Value {
     }
 }
 
-/// What is told, under the provider's names, as far as it is kept.
+/// The detail of a job: the present fields, under the names of the service.
 pub(super) fn collect_detail<const N: usize>(
     fields: [(&str, Option<Value>); N],
 ) -> Map<String, Value> {
@@ -138,12 +139,12 @@ pub(super) fn collect_detail<const N: usize>(
         .collect()
 }
 
-/// Text, number or boolean, as it came.
+/// Text, a number or a boolean; `None` for anything else.
 pub(super) fn scalar_only(value: Option<Value>) -> Option<Value> {
     value.filter(|value| value.is_string() || value.is_number() || value.is_boolean())
 }
 
-/// Only these fields of an object.
+/// An object reduced to these fields, or a scalar unchanged.
 pub(super) fn select_fields(fields: &[&str], value: Option<Value>) -> Option<Value> {
     match value? {
         Value::Object(map) => Some(Value::Object(

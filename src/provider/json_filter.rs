@@ -1,31 +1,31 @@
-//! Lets a JSON text pass but for the values of some keys, while it comes in: result rows are never
-//! kept, however many there are.
+//! Replaces the values of some keys by `null` while a JSON text is received, so that result rows of any
+//! size are never in memory.
 //!
-//! Works on bytes, needs no whole value at any time, and nests nothing. What is no JSON passes as it
-//! is, for the parser to refuse.
+//! Used by `http` for the kinds that ask for it. Works byte by byte with constant memory. Text that is
+//! not JSON passes, and the parser rejects it.
 
-/// Drops the values of `keys`, wherever they stand; `null` takes their place.
+/// Drops the values of `dropped_keys` at any depth.
 #[derive(Debug, Clone)]
 pub(super) struct JsonKeyFilter {
     dropped_keys: &'static [&'static str],
     position: ScanPosition,
-    /// The string read last, as far as it can be one of the keys.
+    /// The beginning of the last string, long enough to compare it with the keys.
     last_string: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum ScanPosition {
-    /// Between strings.
+    /// Not in a string.
     OutsideString,
-    /// In a string; the flag: after a backslash.
+    /// In a string. The flag is set after a backslash.
     InString(bool),
-    /// Behind a string: a colon would make it a key.
+    /// After a string. A colon makes the string a key.
     AfterString,
-    /// Before the value that is dropped.
+    /// Before a value that is dropped.
     BeforeDroppedValue,
-    /// In it, so many brackets deep.
+    /// In a value that is dropped, at this depth of brackets.
     InDroppedValue(u64),
-    /// In a string in it.
+    /// In a string of a value that is dropped.
     InDroppedString(u64, bool),
 }
 
@@ -34,7 +34,7 @@ impl JsonKeyFilter {
         Self { dropped_keys, position: ScanPosition::OutsideString, last_string: Vec::new() }
     }
 
-    /// Takes the next bytes and adds what passes to `kept`.
+    /// Reads the next bytes and appends those that pass to `output`.
     pub(super) fn filter_chunk(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
         for &byte in bytes {
             if self.keep_byte(byte, output) {
@@ -47,14 +47,14 @@ impl JsonKeyFilter {
         let is_whitespace = byte.is_ascii_whitespace();
         let (position, keep) = match (self.position, byte) {
             (ScanPosition::InString(true), _) => {
-                // With an escape in it, it is none of the keys.
+                // No key contains an escape.
                 self.last_string.push(0);
                 (ScanPosition::InString(false), true)
             }
             (ScanPosition::InString(false), b'\\') => (ScanPosition::InString(true), true),
             (ScanPosition::InString(false), b'"') => (ScanPosition::AfterString, true),
             (ScanPosition::InString(false), _) => {
-                // One byte more than any key, so that a longer string is none.
+                // One byte more than the longest key, so that a longer string is not equal to it.
                 if self.last_string.len() <= 16 {
                     self.last_string.push(byte);
                 }
@@ -83,7 +83,7 @@ impl JsonKeyFilter {
                 (ScanPosition::InDroppedValue(1), false)
             }
             (ScanPosition::BeforeDroppedValue, _) => (ScanPosition::InDroppedValue(0), false),
-            // The end of what holds it, or the next key.
+            // The next key, or the end of the object that holds the value.
             (ScanPosition::InDroppedValue(0), b',' | b']' | b'}') => {
                 (ScanPosition::OutsideString, true)
             }

@@ -1,6 +1,7 @@
-//! What response headers tell of limits: `Retry-After` (RFC 9110), `RateLimit` and
-//! `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers). Read leniently: what makes no sense is
-//! as if it were not there.
+//! Rate limits in response headers: `Retry-After` (RFC 9110), `RateLimit` and `RateLimit-Policy`
+//! (draft-ietf-httpapi-ratelimit-headers).
+//!
+//! Used by `http` for every answer. A value that cannot be parsed is ignored.
 
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use reqwest::header::HeaderMap;
 
 use crate::job::{RateLimitInfo, RateLimitQuota, UtcTime};
 
-/// Reads all three. `now` is the provider's clock if it told it, else ours: a date in `Retry-After`
-/// is by the provider's.
+/// Reads all three headers. `now` is the provider's clock if the answer has a `Date`, else ours: a date
+/// in `Retry-After` is by the provider's clock.
 pub(super) fn parse(headers: &HeaderMap, now: UtcTime) -> RateLimitInfo {
     RateLimitInfo {
         retry_after: retry_after(headers, now),
@@ -18,12 +19,12 @@ pub(super) fn parse(headers: &HeaderMap, now: UtcTime) -> RateLimitInfo {
     }
 }
 
-/// The provider's clock, from the `Date` header.
+/// The provider's clock: the header `Date`.
 pub(super) fn server_date(headers: &HeaderMap) -> Option<UtcTime> {
     parse_http_date(headers.get("date")?.to_str().ok()?)
 }
 
-/// Of several, the longest; a time that is past is zero, so that the caller's lower bound holds.
+/// The longest of several values. A time in the past gives zero, which the caller raises to its minimum.
 fn retry_after(headers: &HeaderMap, now: UtcTime) -> Option<Duration> {
     header_values(headers, "retry-after")
         .filter_map(|text| {
@@ -31,13 +32,13 @@ fn retry_after(headers: &HeaderMap, now: UtcTime) -> Option<Duration> {
                 return Some(at.duration_since(now));
             }
             let seconds: f64 = text.trim().parse().ok()?;
-            // Beyond any bound of ours, but still a number: "inf" is none.
+            // Rust parses "inf" and "NaN" as numbers.
             seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
         })
         .max()
 }
 
-/// Of several policies the one that allows least over time.
+/// The policy with the lowest rate.
 fn quota(headers: &HeaderMap) -> Option<RateLimitQuota> {
     header_values(headers, "ratelimit-policy")
         .flat_map(|text| text.split(','))

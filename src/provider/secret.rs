@@ -1,25 +1,31 @@
-//! Fetches a secret from where its reference points: a systemd credential, a file, the environment.
-//! What it returns shows itself to nobody (`Debug` prints nothing of it).
+//! Reads a secret from the place that its reference names: a systemd credential, a file, a variable or
+//! the profile of Huawei's SDKs.
+//!
+//! Called while a provider is built. The secret is a [`SecretString`], whose `Debug` output hides it; no
+//! error or log line contains it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{SecretRef, huawei_profile_path, huawei_profile_value};
+use crate::config::SecretRef;
 
-/// Why a secret cannot be had; names the place, never what was found there.
+use super::huawei_profile::{huawei_profile_path, huawei_profile_value};
+
+/// A secret cannot be read. Contains the place, never its content.
 #[derive(Debug, thiserror::Error)]
 #[error("{location}: {reason}")]
-pub struct SecretError {
+pub(super) struct SecretError {
     location: String,
     reason: String,
 }
 
-/// Reads a secret; white space at its end is not part of it.
+/// Reads a secret, without white space at its end.
 ///
 /// # Errors
-/// If it is not there, is empty, or is not one line of visible ASCII, which no header could carry.
+/// If the place does not exist, is empty, or contains more than one line of visible ASCII characters: a
+/// header could not carry it.
 pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
     let secret_error = |reason: String| SecretError { location: reference.to_string(), reason };
     let text = match reference {
@@ -42,7 +48,7 @@ pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
             warn_if_world_readable(&path);
             let text = read_file(&path).map_err(|error| secret_error(error.to_string()))?;
             let value = huawei_profile_value(text.expose_secret(), key).map(SecretString::from);
-            value.ok_or_else(|| secret_error("is not set in its section [basic]".into()))?
+            value.ok_or_else(|| secret_error("is not set in the section [basic]".into()))?
         }
         SecretRef::Env(name) => std::env::var(name)
             .map(SecretString::from)
@@ -59,18 +65,21 @@ pub(super) fn read(reference: &SecretRef) -> Result<SecretString, SecretError> {
     Ok(trimmed_secret)
 }
 
-/// The file of a systemd credential.
 fn credential_path(name: &str) -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name))
 }
 
-/// Secrets of containers are readable by all of the container; elsewhere it is a slip.
+/// Container runtimes mount secrets below `/run/secrets` and let all users of the container read them;
+/// elsewhere such a mode is a mistake.
 fn warn_if_world_readable(path: &Path) {
     const OTHERS_READ_BIT: u32 = 0o004;
     let world_readable = std::fs::metadata(path)
         .is_ok_and(|found| found.permissions().mode() & OTHERS_READ_BIT != 0);
     if world_readable && !path.starts_with("/run/secrets") {
-        tracing::warn!("{} holds a secret and can be read by all: chmod o= it", path.display());
+        tracing::warn!(
+            "secret file {} is readable by all users; run: chmod o= {0}",
+            path.display()
+        );
     }
 }
 

@@ -1,26 +1,27 @@
-//! Word → meaning, the one place where any kind looks its words up: those that the kind knows, and
-//! those that the user's `states` adds. What is known is not up to the user: nobody turns a failure
-//! into a success by a line of config.
+//! Maps a provider state to a state of ours: first by the kind's own table, then by `state_map` of the
+//! configuration.
+//!
+//! Used by every kind. A state that the kind knows cannot be mapped anew, so that no setting turns a
+//! failure into a success.
 
 use std::collections::BTreeMap;
 
 use crate::config::MappedState;
 use crate::job::ObservedState;
 
-/// The words that a kind knows.
+/// The provider states that a kind knows.
 pub(super) type BuiltinStates = &'static [(&'static str, ObservedState)];
 
-/// The words of one configured provider.
+/// The provider states that one provider knows.
 #[derive(Debug)]
 pub(super) struct StateMap {
-    /// May stand before any word, and adds nothing to it.
+    /// Ignored at the beginning of a provider state. May be empty.
     prefix: &'static str,
     builtin: BuiltinStates,
     user_defined: BTreeMap<String, ObservedState>,
 }
 
 impl StateMap {
-    /// Those of a kind, and those of the user.
     pub(super) fn new(
         prefix: &'static str,
         builtin: BuiltinStates,
@@ -42,7 +43,7 @@ impl StateMap {
         Ok(state_map)
     }
 
-    /// What a word means, if anybody knows.
+    /// The meaning of a provider state; `None` if it is unknown.
     pub(super) fn lookup(&self, provider_state: &str) -> Option<ObservedState> {
         let bare_state = self.strip_state_prefix(provider_state);
         let builtin =

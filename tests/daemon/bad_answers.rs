@@ -94,7 +94,7 @@ async fn fault_40_41_45_an_unreadable_response_changes_nothing() {
         assert_state_unchanged(
             "truncated",
             json_fault(br#"{"execution_id":"01GBM4W2N"#),
-            "cannot be read"
+            "cannot be parsed"
         ),
         assert_state_unchanged("another job", json_fault(other_job), "another execution"),
         assert_state_unchanged("duplicate field", json_fault(duplicate_field), "duplicate field"),

@@ -1,4 +1,4 @@
-//! `jobtrackd --check`: says what is in force and whether a start would work, and starts nothing.
+//! `jobtrackd --check` prints the settings in force, fails as a start would, and starts nothing.
 
 use std::process::Output;
 
@@ -80,7 +80,11 @@ fn fault_54_55_it_fails_with_78_and_the_same_message_as_a_start() {
             lake("4f1", "env = \"NO_SK\""),
             "provider lake: environment variable NO_SK",
         ),
-        ("no header's text", lake("4f1\\n", &format!("file = \"{good}\"")), "lake: project_id"),
+        (
+            "control characters",
+            lake("4f1\\n", &format!("file = \"{good}\"")),
+            "providers.lake.project_id must",
+        ),
         ("an unknown key", "[store]\npaht = \"/x\"\n".to_owned(), "store.paht"),
         ("a syntax error", "[store\n".to_owned(), ":1: "),
         ("no such credential", key("credential = \"dune\""), "CREDENTIALS_DIRECTORY"),
@@ -113,7 +117,7 @@ fn fault_55_a_key_that_all_may_read_is_warned_of() {
     let open = run_check(&home, &[]);
     assert!(open.status.success());
     let warning = utf8(&open.stderr);
-    assert!(warning.contains("WARN") && warning.contains("can be read by all"), "{warning}");
+    assert!(warning.contains("WARN") && warning.contains("readable by all users"), "{warning}");
     assert!(!warning.contains("fake-api-key"), "{warning}");
 }
 

@@ -1,4 +1,4 @@
-//! The example that is shipped: it is a valid config, and what it says of defaults is true.
+//! `config.example.toml` is valid, and its comments state the defaults.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ fn load_text(text: &str) -> Result<LoadedConfig, String> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("config.toml");
     std::fs::write(&file, text).expect("a file");
-    load(Some(&file), &BTreeMap::new()).map_err(|error| error.to_string())
+    load(Some(&file), &BTreeMap::new(), &jobtrack::provider::kind_schemas())
+        .map_err(|error| error.to_string())
 }
 
 /// The example with every setting uncommented: comments are sentences, settings are `key = …`, and
@@ -62,21 +63,21 @@ fn its_comments_are_the_defaults() {
     let whole = load_text(&example_with_comments_enabled()).expect("the whole example is valid");
     let group = whole.config.control.group.clone();
     assert!(group.is_some(), "the group has no default, only an example");
-    // A provider's own settings are said or left out; what counts is what is in force.
+    // A provider's own settings are present in one and absent in the other; the values in force are equal.
     let in_force = |loaded: &LoadedConfig| {
         let config = loaded.config.clone();
         let provider = config.providers.into_values().next().expect("dune comes first");
-        let polling = provider.effective_polling(&config.polling);
-        let numbers = (provider.requests_per_minute(), provider.max_in_flight());
+        let numbers = (provider.requests_per_minute, provider.max_in_flight);
+        let base_url = loaded.settings.iter().find(|one| one.key == "providers.dune.base_url");
         (
             config.store,
             config.maintenance,
             config.control.socket,
             config.control.mode,
             config.polling,
-            polling,
+            provider.polling,
             numbers,
-            provider.base_url(),
+            base_url.map(|setting| setting.value.clone()),
         )
     };
     assert_eq!(in_force(&plain), in_force(&whole));
@@ -84,22 +85,82 @@ fn its_comments_are_the_defaults() {
 
 #[test]
 fn it_names_every_setting() {
-    // A complaint about an unknown key lists those that are known.
-    let sections = ["store", "control", "polling", "maintenance", "providers.dune"];
+    // The error for an unknown key lists the keys that are known.
+    let sections = [
+        ("store", ""),
+        ("control", ""),
+        ("polling", ""),
+        ("maintenance", ""),
+        ("providers.dune", "kind = \"dune\"\n"),
+        ("providers.lake", "kind = \"dli\"\n"),
+        ("providers.scripts", "kind = \"dataarts\"\n"),
+    ];
     let text = example_with_comments_enabled();
-    let mut from = 0;
-    for section in sections {
-        let start = text.find(&format!("\n[{section}]\n")).expect(section);
-        assert!(start >= from, "[{section}] has its place");
-        from = start;
-        // Each kind of provider has some of their settings.
-        let end = if section.starts_with("providers") { "\0" } else { "\n[" };
-        let body = text[start + 2..].split(end).next().expect("a section");
-        let why = load_text(&format!("[{section}]\nbogus = 1\n")).expect_err(section);
-        let known = why.split("here these are: ").nth(1).expect("the known keys");
+    let start_of = |section: &str| text.find(&format!("\n[{section}]\n")).expect(section);
+    let first_provider = start_of("providers.dune");
+    let mut previous_start = 0;
+    for (section, kind) in sections {
+        let start = start_of(section);
+        assert!(start >= previous_start, "[{section}] has its place");
+        previous_start = start;
+        // The keys that all providers have are shown once, for the first provider.
+        let body = if section.starts_with("providers") {
+            &text[first_provider..]
+        } else {
+            text[start + 2..].split("\n[").next().expect("a section")
+        };
+        let error = load_text(&format!("[{section}]\n{kind}bogus = 1\n")).expect_err(section);
+        let known = error.split("here these are: ").nth(1).expect("the known keys");
         for key in known.lines().next().expect("a line").split(", ") {
             let is_set = body.lines().any(|line| line.starts_with(&format!("{key} = ")));
             assert!(is_set, "{section}.{key}");
         }
+    }
+}
+
+/// The page that describes all settings.
+const PAGE: &str = include_str!("../../docs/configuration.md");
+
+#[test]
+fn the_configuration_page_describes_every_setting_and_states_the_defaults() {
+    let sections = [
+        ("store", "", "## `[store]`"),
+        ("control", "", "## `[control]`"),
+        ("polling", "", "## `[polling]`"),
+        ("maintenance", "", "## `[maintenance]`"),
+        ("providers.x", "kind = \"dune\"\n", "## `[polling]`"),
+        ("providers.x", "kind = \"dli\"\n", "## `[polling]`"),
+        ("providers.x", "kind = \"dataarts\"\n", "## `[polling]`"),
+    ];
+    for (section, kind, heading) in sections {
+        let (_, body) = PAGE.split_once(heading).expect(heading);
+        let body =
+            if kind.is_empty() { body.split("\n## ").next().expect("a section") } else { body };
+        let error = load_text(&format!("[{section}]\n{kind}bogus = 1\n")).expect_err(section);
+        let known = error.split("here these are: ").nth(1).expect("the known keys");
+        for key in known.lines().next().expect("a line").split(", ") {
+            assert!(body.contains(&format!("\n| `{key}` |")), "{section}.{key}");
+        }
+    }
+    let defaults = load_text("").expect("the defaults are valid").settings;
+    for setting in defaults {
+        let (_, key) = setting.key.split_once('.').expect("a section");
+        let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        // The default paths depend on the user, and the retention is one table.
+        if let Some(row) = row.filter(|_| !matches!(key, "path" | "socket")) {
+            assert!(
+                row.contains(&format!("`{}`", setting.value)),
+                "{key} = {}: {row}",
+                setting.value
+            );
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_configuration_page_are_valid() {
+    for example in PAGE.split("```toml\n").skip(1) {
+        let example = example.split("```").next().expect("a block ends");
+        load_text(example).expect("a valid example");
     }
 }

@@ -48,7 +48,10 @@ async fn an_outage_that_outlives_the_daemon_is_closed_by_the_next_one() {
     let _daemon = home.start();
     wait_for_query_value(&home, open, "0").await;
     let downtime = "SELECT reason, ended_at >= began_at FROM outages WHERE provider IS NULL";
-    assert_eq!(db::query_rows(&home.database(), downtime), ["jobtrackd stopped unexpectedly (crash, kill or power loss)|1"]);
+    assert_eq!(
+        db::query_rows(&home.database(), downtime),
+        ["jobtrackd stopped unexpectedly (crash, kill or power loss)|1"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,8 +96,11 @@ fn a_user_maintenance_table_replaces_the_default() {
         "http://127.0.0.1:9",
         "[maintenance]\nretention = { default = \"forever\" }",
     );
-    let config =
-        jobtrack::config::load(Some(&home.path("config.toml")), &std::collections::BTreeMap::new());
+    let config = jobtrack::config::load(
+        Some(&home.path("config.toml")),
+        &std::collections::BTreeMap::new(),
+        &jobtrack::provider::kind_schemas(),
+    );
     let keep = config.expect("a config").config.maintenance.retention;
     assert_eq!(keep.max_ages().count(), 0, "nothing is ever deleted: {keep:?}");
 }

@@ -1,4 +1,5 @@
-//! What becomes of a batch: all of it or nothing, nothing twice, nothing over somebody else's word.
+//! What a batch writes: all of it or nothing, nothing twice, and nothing over a state that it does not
+//! expect.
 
 use jobtrack::job::{
     AddedBy, Anomaly, JobId, LocalOutcome, Metadata, NewJob, ObservedState, ProviderTimes, State,

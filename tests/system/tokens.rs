@@ -43,11 +43,15 @@ impl TokenFixture {
             url = server.base_url(),
         );
         std::fs::write(&file, text).expect("the config");
-        let loaded = jobtrack::config::load(Some(&file), &BTreeMap::new()).expect("a config");
+        let loaded = jobtrack::config::load(
+            Some(&file),
+            &BTreeMap::new(),
+            &jobtrack::provider::kind_schemas(),
+        )
+        .expect("a config");
         let (config, name): (_, ProviderName) = (loaded.config, "lake".parse().expect("a name"));
         let settings = &config.providers[&name];
-        let provider =
-            build(&name, settings, &config.polling, config.store.statement).expect("a provider");
+        let provider = build(&name, settings, config.store.statement).expect("a provider");
         Self { server, provider, _dir: dir }
     }
 
@@ -160,7 +164,7 @@ async fn a_poll_fails_when_the_new_token_is_rejected_too() {
     for answer in fixture.poll_concurrently(100).await {
         let error = answer.result.expect_err("every token is rejected");
         assert!(error.kind == ProviderErrorKind::Auth, "{error:?}");
-        assert!(error.to_string().contains("a new token is refused too"), "{error}");
+        assert!(error.to_string().contains("a newly fetched token was rejected too"), "{error}");
     }
     assert_eq!(
         (fixture.server.token_request_count(), fixture.server.request_count()),

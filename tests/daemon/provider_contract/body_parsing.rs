@@ -1,5 +1,4 @@
-//! Bodies of a 200 that are not as they should be: a failed poll, or a field that is dropped, and
-//! never a wrong value.
+//! A malformed body of a 200 is a failed poll or a dropped field, never a wrong value.
 
 use serde_json::{Value, json};
 
@@ -7,14 +6,14 @@ use super::harness::{FIXTURES, Harness};
 use crate::support::fake_server::Fault;
 use jobtrack::job::ProviderErrorKind;
 
-/// Bodies that tell nothing of the job, made of a good one.
+/// Bodies without a valid state, made from a valid body.
 fn malformed_bodies(harness: &Harness) -> Vec<(&'static str, Vec<u8>)> {
     let fixture = harness.fixture;
     let valid_body = Value::Object((fixture.minimal_body)(fixture.running_state)).to_string();
     let state_field = fixture.state_field;
     let array = Value::Array((fixture.minimal_body)(fixture.running_state).into_values().collect());
     let nested = |open: &str, close: &str| open.repeat(100_000) + &close.repeat(100_000);
-    // A field that no kind knows is parsed all the same.
+    // The JSON parser reads unknown fields too.
     let field = fixture.detail_field.unwrap_or("message");
     let detail_body = |value: &str| harness.body_with_field(field, value).into_bytes();
     let invalid_state_body = |before: &[u8], byte: &[u8]| {
@@ -122,7 +121,7 @@ async fn a_valid_body_is_accepted_with_any_content_type() {
 
 #[tokio::test]
 async fn fault_45_a_field_is_kept_as_it_is_or_dropped() {
-    // The field's JSON text, and what is kept of it.
+    // The JSON text of the field, and the value that is kept.
     let cases = [
         ("5", Some("5")),
         ("\"5\"", Some("\"5\"")),
@@ -136,7 +135,7 @@ async fn fault_45_a_field_is_kept_as_it_is_or_dropped() {
             "\"340282366920938463463374607431768211457\"",
             Some("\"340282366920938463463374607431768211457\""),
         ),
-        // Beyond 64 bits a number would be rounded.
+        // A larger number than 64 bits hold would be rounded.
         ("18446744073709551616", None),
         ("340282366920938463463374607431768211457", None),
         ("-9223372036854775809", None),
@@ -183,7 +182,7 @@ async fn long_texts_are_truncated_at_a_character_boundary() {
     const MAX_TEXT_BYTES: usize = 8 << 10;
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
-        // Two bytes a letter, and one before them: 8 KiB is within a letter.
+        // One byte, then letters of two bytes: the limit of 8 KiB is inside a letter.
         let long = format!("x{}", "\u{e9}".repeat(500_000));
         let body = Value::Object((fixture.failed_body)(&long)).to_string();
         assert!(body.len() > 1_000_000, "a megabyte");

@@ -1,4 +1,4 @@
-//! Stopping a job: one request in the service's own way, and only when it is ordered.
+//! `cancel` sends one request, as the service documents it, and nothing else sends one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The kind `dataarts`: its words, its document's example, its refusals. Its answers name no job.
+//! Kind `dataarts`: states, the example of its document, unsuccessful answers. An answer contains no id.
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(crate) const DATAARTS: ProviderFixture = ProviderFixture {
         ("RUNNING", ObservedState::Running),
         ("FINISHED", ObservedState::Succeeded),
         ("FAILED", ObservedState::Failed),
-        // There is a way to stop an instance; what is said of it then is not documented.
+        // An instance can be stopped, but no state for that is documented.
         ("STOPPED", ObservedState::Unknown),
         ("CANCELLED", ObservedState::Unknown),
     ],
@@ -97,7 +97,7 @@ pub(crate) const DATAARTS: ProviderFixture = ProviderFixture {
     error_body: |text| json!({ "error_code": "DLF.0100", "error_msg": text }).to_string(),
 };
 
-/// The same, signed with a temporary key.
+/// The same kind with a temporary access key.
 pub(crate) const SIGNED_DATAARTS: ProviderFixture = ProviderFixture {
     config: |base_url, secrets| {
         config(
@@ -111,7 +111,7 @@ pub(crate) const SIGNED_DATAARTS: ProviderFixture = ProviderFixture {
     ..DATAARTS
 };
 
-/// The same, for a user with a password.
+/// The same kind with a user and a password.
 pub(crate) const PASSWORD_DATAARTS: ProviderFixture = ProviderFixture {
     config: |base_url, secrets| {
         let base_url_only = config(base_url, secrets, &[]).replace("auth = {  }\n", "");

@@ -1,4 +1,4 @@
-//! The kind `dli`: its words, the examples of both revisions of its document, its refusals.
+//! Kind `dli`: states, the examples of both revisions of its document, unsuccessful answers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub(crate) const DLI: ProviderFixture = ProviderFixture {
         ("FAILED", ObservedState::Failed),
         ("CANCELLED", ObservedState::Cancelled),
         ("CANCELED", ObservedState::Cancelled),
-        // Named by the SDK's filters, documented nowhere.
+        // Filters of the SDK have these states; no document does.
         ("SUSPENDED", ObservedState::Unknown),
         ("DELETED", ObservedState::Unknown),
         ("FINISH", ObservedState::Unknown),
@@ -117,13 +117,13 @@ pub(crate) const DLI: ProviderFixture = ProviderFixture {
             body: r#"{"error_code":"APIG.0201"}"#,
             error_kind: ProviderErrorKind::Transient,
         },
-        // "Not found" from a server in trouble is not about the job.
+        // A "not found" with a 5xx is not about the job.
         RejectionCase {
             status: 500,
             body: r#"{"error_code":"DLI.0002"}"#,
             error_kind: ProviderErrorKind::Transient,
         },
-        // A 200 whose request failed.
+        // A 200 for a request that failed.
         RejectionCase {
             status: 200,
             body: r#"{"is_success":false,"message":"{\"error_code\":\"DLI.0002\"}"}"#,
@@ -138,7 +138,7 @@ pub(crate) const DLI: ProviderFixture = ProviderFixture {
     error_body: |text| json!({ "error_code": "DLI.0001", "error_msg": text }).to_string(),
 };
 
-/// The same, signed with a lasting key.
+/// The same kind with a permanent access key.
 pub(crate) const SIGNED_DLI: ProviderFixture = ProviderFixture {
     config: |base_url, secrets| {
         config(base_url, secrets, &[("ak", ACCESS_KEY_ID), ("sk", SECRET_ACCESS_KEY)])
@@ -148,7 +148,7 @@ pub(crate) const SIGNED_DLI: ProviderFixture = ProviderFixture {
     ..DLI
 };
 
-/// The same, for a user with a password.
+/// The same kind with a user and a password.
 pub(crate) const PASSWORD_DLI: ProviderFixture = ProviderFixture {
     config: |base_url, secrets| {
         let base_url_only = config(base_url, secrets, &[]).replace("auth = {  }\n", "");
@@ -165,7 +165,7 @@ fn config(base_url: &str, secrets: &Path, auth: &[(&str, &str)]) -> String {
     format!("base_url = \"{base_url}\"\nproject_id = \"{PROJECT}\"\n{auth}")
 }
 
-/// What the documents' example is like: the hash is of `select * from t1`.
+/// The keys of the documents' example; the hash is that of `select * from t1`.
 pub(crate) const DOCUMENTED_SIMILARITY_KEYS: [&str; 2] =
     ["queue default, QUERY, statement 4e57ed1b45d1", "queue default, QUERY"];
 
@@ -192,7 +192,7 @@ fn finished_observation(message: Option<&str>, detail: Value) -> Observation {
     }
 }
 
-/// What both revisions of the example tell.
+/// The observation that both revisions of the example give.
 fn documented_detail() -> Value {
     let newer: Value = serde_json::from_str(dli::FINISHED_EXAMPLE).expect("JSON");
     let mut fields = into_object(newer);

@@ -1,4 +1,4 @@
-//! The kind `dune`: its words, its bodies as the document and real answers have them, its refusals.
+//! Kind `dune`: states, bodies of the document and of real answers, unsuccessful answers.
 
 use jobtrack::job::{Observation, ObservedState, ProviderTimes, SimilarityKeys, UtcTime};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ pub(crate) const DUNE: ProviderFixture = ProviderFixture {
             body: r#"{"error":"This API request would exceed your configured limits per billing cycle."}"#,
             error_kind: ProviderErrorKind::QuotaExceeded,
         },
-        // "Not found" in the words of another status is not about the job.
+        // A "not found" message with another status is not about the job.
         RejectionCase {
             status: 500,
             body: r#"{"error":"Object not found"}"#,
@@ -130,7 +130,7 @@ fn examples() -> Vec<BodyExample> {
     examples
 }
 
-/// The two answers of the document, word for word.
+/// The two example answers of the document, verbatim.
 fn documented_examples() -> Vec<BodyExample> {
     let completed: Value = serde_json::from_str(dune::COMPLETED_EXAMPLE).expect("JSON");
     vec![

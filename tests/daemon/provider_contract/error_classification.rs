@@ -1,13 +1,14 @@
-//! What each status means, in the provider's own words and in anybody else's.
+//! Unsuccessful answers are classified by status, error code and message, for every kind.
 
-use jobtrack::provider::classify::{ERROR_KINDS, Matcher};
+use jobtrack::provider::classify::Matcher;
+use jobtrack::provider::error_rules;
 use serde_json::json;
 
 use super::harness::{FIXTURES, Harness};
 use crate::support::fake_server::Fault;
 use jobtrack::job::ProviderErrorKind;
 
-/// What each status means, whatever its body.
+/// The class of each status, without a known code or message.
 const STATUS_CLASSES: [(u16, ProviderErrorKind); 20] = [
     (204, ProviderErrorKind::Malformed),
     (301, ProviderErrorKind::Misconfigured),
@@ -31,7 +32,7 @@ const STATUS_CLASSES: [(u16, ProviderErrorKind); 20] = [
     (599, ProviderErrorKind::Transient),
 ];
 
-/// What each code of Huawei's means, and a status with which it comes.
+/// The class of each error code of Huawei, and a status that it comes with.
 const HUAWEI_CODES: [(&str, u16, ProviderErrorKind); 18] = [
     ("DLI.0999", 400, ProviderErrorKind::Transient),
     ("DLI.0012", 400, ProviderErrorKind::Transient),
@@ -53,14 +54,14 @@ const HUAWEI_CODES: [(&str, u16, ProviderErrorKind); 18] = [
     ("APIGW.0308", 429, ProviderErrorKind::RateLimited),
 ];
 
-/// What Dune says in words, and with which status.
+/// The class of each message of Dune, and the status that it comes with.
 const DUNE_MESSAGES: [(u16, &str, ProviderErrorKind); 3] = [
     (404, "Object not found", ProviderErrorKind::NotFound),
     (400, "The requested execution ID (ID: 01GB) is invalid.", ProviderErrorKind::NotFound),
     (400, "invalid parameter", ProviderErrorKind::Malformed),
 ];
 
-/// What a status means by itself.
+/// The class of a status.
 fn kind_for_status(status: u16) -> ProviderErrorKind {
     let row = STATUS_CLASSES.iter().find(|(known, _)| *known == status);
     row.map_or(ProviderErrorKind::Malformed, |(_, class)| *class)
@@ -80,7 +81,7 @@ async fn each_table_row_is_classified_by_the_kinds_that_use_it() {
             let body = json!({ "error_code": code, "error_msg": "why" });
             let expected = if is_dune { kind_for_status(status) } else { huawei_kind };
             assert_eq!(kind_of_response(status, &body).await, expected, "{} {code}", fixture.kind);
-            // Some gateways shorten their name; a status alone would often say the same.
+            // Some gateways print APIG for APIGW. With 418, only the code can give the class.
             let body = json!({ "error_code": code.replace("APIGW", "APIG") });
             let expected = if is_dune { ProviderErrorKind::Malformed } else { huawei_kind };
             assert_eq!(kind_of_response(418, &body).await, expected, "{} {code}", fixture.kind);
@@ -105,15 +106,15 @@ async fn each_table_row_is_classified_by_the_kinds_that_use_it() {
 
 #[test]
 fn every_table_row_is_tested() {
-    for (matcher, _) in ERROR_KINDS {
+    for (matcher, _) in error_rules() {
         let tested = match matcher {
             Matcher::Status(range) => {
                 STATUS_CLASSES.iter().any(|(status, _)| range.contains(status))
             }
-            Matcher::HuaweiCode(service, number) => {
+            Matcher::Code(service, number) => {
                 HUAWEI_CODES.iter().any(|(code, ..)| *code == format!("{service}.{number}"))
             }
-            Matcher::DuneMessage(status, texts) => {
+            Matcher::Message(status, texts) => {
                 DUNE_MESSAGES.iter().any(|(tested_status, message, _)| {
                     let message = message.to_lowercase();
                     tested_status == status && texts.iter().all(|text| message.contains(text))
@@ -146,7 +147,7 @@ async fn a_status_is_classified_the_same_whatever_its_body() {
         let harness = Harness::new(fixture).await;
         for (status, expected) in STATUS_CLASSES {
             for body in bodies {
-                // A 204 and a 304 have none.
+                // A 204 and a 304 have no body.
                 let body = if matches!(status, 204 | 304) { "" } else { body };
                 let error = harness.poll_with_fault(Fault::status(status, body)).await.result;
                 let error = error.expect_err(body);

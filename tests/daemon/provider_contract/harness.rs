@@ -1,4 +1,5 @@
-//! The kinds of providers, and the bench on which each is tried.
+//! The fixtures, one for each kind and way of authentication, and the harness that runs one against a fake
+//! server.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,52 +23,52 @@ use crate::support::fake_server::{
 pub(crate) const FIXTURES: [&ProviderFixture; 7] =
     [&DUNE, &DLI, &SIGNED_DLI, &PASSWORD_DLI, &DATAARTS, &SIGNED_DATAARTS, &PASSWORD_DATAARTS];
 
-/// The time that a request may take on the bench.
+/// `request_timeout` of the provider under test.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A kind of provider, and what is special about it.
+/// A kind of provider with one way of authentication.
 pub(crate) struct ProviderFixture {
     pub(crate) kind: &'static str,
-    /// Its lines in `[providers.subject]`, but for the kind.
+    /// The lines of `[providers.subject]` without `kind`.
     pub(crate) config: fn(base_url: &str, secrets: &Path) -> String,
-    /// What the service sees of its key.
+    /// The credential that the service receives.
     pub(crate) expected_credential: &'static str,
-    /// Whether a 401 makes it fetch another token, and ask once more with that.
+    /// Whether the provider fetches a new token after a 401 and repeats the request once.
     pub(crate) renews_token: bool,
-    /// What nobody else may see: each lies in a file of its name.
+    /// The secrets. Each is the content of a file of the same name.
     pub(crate) secrets: &'static [&'static str],
-    /// A job that the stand-in may know.
+    /// A job that the fake server may have.
     pub(crate) remote_id: &'static str,
-    /// How the service is asked to stop that job: a method, and the end of the path.
+    /// The request that cancels that job: the method and the end of the path.
     pub(crate) cancel_request: (&'static str, &'static str),
-    /// A 200 that refuses to stop it, if the service knows such.
+    /// The body of a 200 that rejects the cancellation, if the service has one.
     pub(crate) cancel_rejection_body: Option<&'static str>,
-    /// Gives that job a life at the stand-in.
+    /// Adds that job to the fake server.
     pub(crate) add_job: fn(&FakeServer, JobScript),
-    /// The least body that says this word of the job.
+    /// The smallest valid body with this provider state.
     pub(crate) minimal_body: fn(word: &str) -> Map<String, Value>,
-    /// The field that names the job, if an answer does.
+    /// The field with the job's id, if an answer has one.
     pub(crate) id_field: Option<&'static str>,
     pub(crate) state_field: &'static str,
-    /// An optional field that is kept in the detail as it is, if it is text or a number.
+    /// An optional field of which text and numbers are kept in the detail.
     pub(crate) detail_field: Option<&'static str>,
-    /// The field that says "over" by itself, if there is one.
+    /// The field that marks a terminal state, if an answer has one.
     pub(crate) finished_field: Option<&'static str>,
-    /// Each word that is known.
+    /// Every known provider state.
     pub(crate) known_states: &'static [(&'static str, ObservedState)],
-    /// A good word for a job that is not over.
+    /// A provider state of an unfinished job.
     pub(crate) running_state: &'static str,
-    /// Whole bodies, and what must be read in them.
+    /// Complete bodies with the expected observations.
     pub(crate) examples: fn() -> Vec<BodyExample>,
     /// The body of a job that failed with this message.
     pub(crate) failed_body: fn(message: &str) -> Map<String, Value>,
-    /// Its own refusals.
+    /// The kind's own unsuccessful answers.
     pub(crate) rejections: &'static [RejectionCase],
-    /// A refusal's body that holds this text.
+    /// The body of an unsuccessful answer with this message.
     pub(crate) error_body: fn(text: &str) -> String,
 }
 
-/// A body, and what must be read in it.
+/// A body with the expected observation.
 pub(crate) struct BodyExample {
     pub(crate) name: &'static str,
     pub(crate) body: String,
@@ -82,14 +83,14 @@ pub(crate) fn into_object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// A status and a body, and what must be made of them.
+/// A status and a body with the expected class.
 pub(crate) struct RejectionCase {
     pub(crate) status: u16,
     pub(crate) body: &'static str,
     pub(crate) error_kind: ProviderErrorKind,
 }
 
-/// `auth = { … }`: each of its keys, and the file below `dir` that holds it.
+/// `auth = { … }`; `keys` are pairs of a key and the name of a file in `dir`.
 pub(crate) fn huawei_auth_config(dir: &Path, keys: &[(&str, &str)]) -> String {
     let keys: Vec<_> = keys
         .iter()
@@ -98,7 +99,7 @@ pub(crate) fn huawei_auth_config(dir: &Path, keys: &[(&str, &str)]) -> String {
     format!("auth = {{ {} }}\n", keys.join(", "))
 }
 
-/// The same for a user and his password.
+/// `auth = { … }` for a user and a password.
 pub(crate) fn huawei_password_config(base_url: &str, dir: &Path) -> String {
     format!(
         "iam_url = \"{base_url}\"\nauth = {{ user = \"{USER_NAME}\", domain = \"{DOMAIN_NAME}\", \
@@ -107,7 +108,7 @@ pub(crate) fn huawei_password_config(base_url: &str, dir: &Path) -> String {
     )
 }
 
-/// A provider, ready to ask the stand-in.
+/// A provider that sends its requests to a fake server.
 pub(crate) struct Harness {
     pub(crate) fixture: &'static ProviderFixture,
     pub(crate) server: FakeServer,
@@ -122,14 +123,14 @@ impl Harness {
         Self::with_base_url(fixture, server, &base_url)
     }
 
-    /// With more lines in the provider's section.
+    /// With additional lines in the provider's section.
     pub(crate) async fn with_config(fixture: &'static ProviderFixture, extra_config: &str) -> Self {
         let server = FakeServer::start().await;
         let base_url = server.base_url();
         Self::try_with_config(fixture, server, &base_url, extra_config).expect("a provider")
     }
 
-    /// With the service at another address than the stand-in's own.
+    /// With another address than that of the fake server.
     pub(crate) fn with_base_url(
         fixture: &'static ProviderFixture,
         server: FakeServer,
@@ -138,7 +139,7 @@ impl Harness {
         Self::try_with_config(fixture, server, base_url, "").expect("a provider")
     }
 
-    /// Why such lines in the provider's section cannot be used.
+    /// The error for such additional lines in the provider's section.
     pub(crate) async fn config_error(
         fixture: &'static ProviderFixture,
         extra_config: &str,
@@ -169,16 +170,19 @@ impl Harness {
         );
         let file = dir.path().join("config.toml");
         std::fs::write(&file, text).expect("the config");
-        let config = jobtrack::config::load(Some(&file), &std::collections::BTreeMap::new())
-            .expect("a config")
-            .config;
+        let config = jobtrack::config::load(
+            Some(&file),
+            &std::collections::BTreeMap::new(),
+            &jobtrack::provider::kind_schemas(),
+        )
+        .expect("a config")
+        .config;
         let name: ProviderName = "subject".parse().expect("a name");
-        let provider =
-            build(&name, &config.providers[&name], &config.polling, config.store.statement)?;
+        let provider = build(&name, &config.providers[&name], config.store.statement)?;
         Ok(Self { fixture, server, provider, _dir: dir })
     }
 
-    /// Asks once. Whatever comes of it: it tells neither the secret nor an address, and is short.
+    /// Polls once. No answer and no error may contain a secret or an address, and an error is short.
     pub(crate) async fn poll(&self) -> Answer {
         let id: RemoteId = self.fixture.remote_id.parse().expect("an id");
         let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
@@ -191,7 +195,7 @@ impl Harness {
         answer
     }
 
-    /// Asks once to stop the job.
+    /// Cancels the job.
     pub(crate) async fn cancel(&self) -> Result<(), ProviderError> {
         let id: RemoteId = self.fixture.remote_id.parse().expect("an id");
         let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
@@ -200,7 +204,7 @@ impl Harness {
         result
     }
 
-    /// Checks once, by a clock that is as far ahead of the service's.
+    /// Runs a connection check with a clock that is ahead of the service's by `clock_ahead_s`.
     pub(crate) async fn check(&self, clock_ahead_s: i64) -> ConnectionCheck {
         let now = UtcTime::from_millis(
             jobtrack::clock::Clock::utc_now().as_millis() + clock_ahead_s * 1000,
@@ -229,7 +233,7 @@ impl Harness {
         }
     }
 
-    /// Asks once, and gets this, whatever it tries.
+    /// Polls once while every request meets this fault.
     pub(crate) async fn poll_with_fault(&self, fault: Fault) -> Answer {
         self.server.inject_fault(FaultTarget::All, fault, FaultRepeat::Always);
         let answer = self.poll().await;
@@ -237,7 +241,7 @@ impl Harness {
         answer
     }
 
-    /// What is made of a 200 with this body.
+    /// The result of a poll that is answered by a 200 with this body.
     pub(crate) async fn parse_body(
         &self,
         body: impl Into<Vec<u8>>,
@@ -246,7 +250,7 @@ impl Harness {
         self.poll_with_fault(Fault::Body { content_type, bytes: body.into() }).await.result
     }
 
-    /// What is read in a good body.
+    /// The observation from a valid body.
     pub(crate) async fn parse_valid_body(
         &self,
         case: &str,
@@ -255,7 +259,7 @@ impl Harness {
         self.parse_body(body).await.unwrap_or_else(|error| panic!("{case}: {error}"))
     }
 
-    /// The least body of a running job, with this field set to the JSON text `value`.
+    /// The smallest body of a running job, with this field set to the JSON text `value`.
     pub(crate) fn body_with_field(&self, field: &str, value: &str) -> String {
         let mut body = (self.fixture.minimal_body)(self.fixture.running_state);
         body.remove(field);

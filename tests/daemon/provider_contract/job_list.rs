@@ -1,5 +1,5 @@
-//! Many jobs in one request: a row says what a single answer says, pages are those that were asked
-//! for, and what cannot be read costs itself and nothing else.
+//! The list of jobs: a row gives the same observation as a poll, the request names the page, and a row
+//! that cannot be read affects no other.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::support::fake_server::{
 };
 use jobtrack::job::ProviderErrorKind;
 
-/// When the first job begins, in milliseconds.
+/// The start of the first job, in milliseconds since 1970.
 const FIRST_START_MS: i64 = 1_700_000_000_000;
 
-/// The page of this number, of the jobs that begin in this window.
+/// A page of the list of the jobs that start in this window.
 fn list_window(from: i64, to: i64, number: u32) -> ListWindow {
     ListWindow { from: UtcTime::from_millis(from), to: UtcTime::from_millis(to), page: number }
 }
@@ -32,7 +32,7 @@ fn full_window() -> ListWindow {
     list_window(0, i64::MAX, 1)
 }
 
-/// Asks for it once; no answer tells a secret, or an address.
+/// Requests the page once. No answer may contain a secret or an address.
 async fn request_list(harness: &Harness, window: ListWindow) -> Answer<ListPage> {
     let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
     let listing = harness.provider.list(&window, now).await;
@@ -47,7 +47,7 @@ async fn request_list(harness: &Harness, window: ListWindow) -> Answer<ListPage>
     listing
 }
 
-/// Meets this fault instead of the list.
+/// Requests the page while the server has this fault.
 async fn list_with_fault(harness: &Harness, fault: Fault) -> Answer<ListPage> {
     harness.server.inject_fault(FaultTarget::ListRequests, fault, FaultRepeat::Once);
     request_list(harness, full_window()).await
@@ -61,7 +61,7 @@ async fn parse_list(
     list_with_fault(harness, Fault::Body { content_type, bytes: body.into() }).await.result
 }
 
-/// A body with these rows, each as JSON text.
+/// A body with these rows, given as JSON text.
 fn list_body(rows: &[String]) -> String {
     format!(r#"{{"is_success":true,"message":"","job_count":777,"jobs":[{}]}}"#, rows.join(","))
 }
@@ -74,7 +74,7 @@ fn remote_id(number: i64) -> String {
     format!("job-{number:03}")
 }
 
-/// Puts in a job that began so many seconds after [`BEGIN`].
+/// Adds a job that starts this many seconds after [`BEGIN`].
 fn add_job(harness: &Harness, number: i64, life: JobScript) {
     let started_at = Timestamp::from_millisecond(FIRST_START_MS + number * 1000).expect("a time");
     harness.server.add_job_of(ServiceKind::Dli, &remote_id(number), life.submitted_at(started_at));
@@ -94,7 +94,7 @@ async fn a_list_row_matches_a_single_poll() {
             ran_briefly().ending_with(JobEnd::Canceled),
             ran_briefly().ending_in_state("DREAMING", None),
         ];
-        // Each life in each of the dialects.
+        // Every course of a job in every revision of the document.
         let numbered = (0..).zip(lives.iter().cycle().take(lives.len() * 6));
         numbered.for_each(|(number, life)| add_job(&harness, number, life.clone()));
 
@@ -113,7 +113,7 @@ async fn a_list_row_matches_a_single_poll() {
     }
 }
 
-/// Without what only one of the two tells, and what grows between them.
+/// Removes fields that only one of the two has, and durations that grow between the requests.
 fn comparable(mut observation: Observation) -> Observation {
     observation.detail.remove("job_mode");
     let end = observation.detail.remove("end_time").and_then(|end| end.as_i64());
@@ -183,7 +183,7 @@ async fn pages_match_the_requested_window() {
         (list_window(FIRST_START_MS, end, 2), 250, 100..200),
         (list_window(FIRST_START_MS, end, 3), 250, 200..250),
         (list_window(FIRST_START_MS, end, ListWindow::MAX_PAGE), 250, 0..0),
-        // Both ends belong to the window.
+        // The window includes both ends.
         (list_window(FIRST_START_MS + 1000, FIRST_START_MS + 3000, 1), 3, 1..4),
         (list_window(FIRST_START_MS + 1001, FIRST_START_MS + 2999, 1), 1, 2..3),
         (list_window(end + 1, end + 9000, 1), 0, 0..0),
@@ -241,8 +241,8 @@ async fn an_unreadable_row_is_skipped_without_affecting_others() {
 
 #[tokio::test]
 async fn the_page_size_limit_scales_with_its_rows() {
-    // Far more than an answer about one job may have.
-    let long = "select 1;".repeat(20_000);
+    // Each row is small enough by itself; all of them exceed the limit of an answer about one job.
+    let long = "select 1;".repeat(3_000);
     let rows: Vec<_> = (0..100)
         .map(|n| {
             json!({ "job_id": remote_id(n), "status": "RUNNING", "statement": long }).to_string()
@@ -343,12 +343,18 @@ async fn providers_without_a_list_send_no_list_request() {
         let harness = Harness::new(fixture).await;
         assert!(!harness.provider.supports_list());
         let error = request_list(&harness, full_window()).await.result.expect_err("no list");
-        assert_eq!(error, ProviderError::new(ProviderErrorKind::Misconfigured, "has no list"));
+        assert_eq!(
+            error,
+            ProviderError::new(
+                ProviderErrorKind::Misconfigured,
+                "this kind of provider has no list"
+            )
+        );
         assert_eq!(harness.server.request_count(), 0);
     }
 }
 
-/// With this setting for statements.
+/// With this value of `store.statement`.
 pub(crate) fn dli_with_statement_capture(statement: &str) -> &'static ProviderFixture {
     fn config(url: &str, secrets: &Path, statement: &str) -> String {
         format!("{}\n[store]\nstatement = \"{statement}\"\n", (DLI.config)(url, secrets))

@@ -1,13 +1,14 @@
-//! What every kind of provider keeps to, shown against the stand-in: how its words and bodies are
-//! read, what each refusal is, that every poll ends in time, that the secret stays one.
+//! The contract of every kind of provider, tested against a fake server: how states and bodies are read,
+//! how unsuccessful answers are classified, that every poll ends in time, that no secret is shown.
 //!
-//! A new kind is one more row of `harness::SUBJECTS` and gets all of it.
+//! A new kind is one more row of `harness::FIXTURES`; all tests then cover it.
 
 mod body_parsing;
 mod cancel;
 mod connection_check;
 mod dataarts;
 mod dli;
+mod documentation;
 mod dune;
 mod error_classification;
 mod harness;

@@ -1,4 +1,4 @@
-//! What headers tell of limits and of the provider's clock, with good answers and with refusals.
+//! Rate limits and the provider's clock are read from the headers of every answer.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! The secret goes to the provider, in a header, and nowhere else, even if the provider repeats it.
+//! A secret is sent to the provider only, even if the provider repeats it in an answer.
 //!
-//! The bench looks for it in whatever any poll brings; here the provider does its worst.
+//! The harness searches the result of every poll for the secrets; these tests make the server repeat them.
 
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ async fn fault_56_a_secret_echoed_in_a_successful_response_is_redacted() {
                 .await;
             assert_eq!(observation.detail[field], redacted);
         }
-        // Cut within it, so that only its beginning is left.
+        // The limit for messages cuts the secret, so that only its beginning would be left.
         let truncated = format!("{}{secret}", "x".repeat((8 << 10) - 5));
         let observation = harness
             .parse_valid_body("cut", Value::Object((fixture.failed_body)(&truncated)).to_string())
@@ -77,7 +77,7 @@ async fn fault_56_a_secret_echoed_in_an_error_response_is_redacted() {
         let html = format!("<html><body>{text}</body></html>");
         let json = (fixture.error_body)(&text);
         let state_body = Value::Object((fixture.minimal_body)(secret)).to_string();
-        // What `poll` brings is searched for the secret by the bench.
+        // The harness searches the result of `poll` for the secrets.
         for body in [text.as_str(), &html, &json, &state_body, &json[..json.len() - 1]] {
             for status in [400, 401, 403, 404, 429, 500] {
                 harness

@@ -1,6 +1,6 @@
-//! Requests that are signed: what goes out is what was signed, whatever letters are in its path.
+//! A signed request is sent exactly as it was signed, whatever characters its path contains.
 //!
-//! The stand-in reckons each signature anew from the path as it came in.
+//! The fake server computes each signature from the path that it receives.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::harness::{Harness, ProviderFixture};
 use crate::support::fake_server::JobScript;
 use jobtrack::job::ProviderErrorKind;
 
-/// Projects of other ids, which are a part of the path.
+/// Project ids, which are part of the path.
 const UNUSUAL_PROJECTS: [(&str, &ProviderFixture); 6] = [
     (
         "a%20b%2Bc",

@@ -1,4 +1,4 @@
-//! Which past runs a job is like, and how long it took, as each kind tells it.
+//! The similarity keys and the reported duration that each kind reads from an answer.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// The least body with this word, and more fields.
+/// The smallest body with this provider state and more fields.
 fn body_with_fields(fixture: &ProviderFixture, word: &str, extra_fields: Value) -> String {
     let mut object = (fixture.minimal_body)(word);
     let Value::Object(extra_fields) = extra_fields else { panic!("fields") };
@@ -67,7 +67,7 @@ async fn dune_run_duration_falls_back_to_metadata_for_finished_jobs() {
             "{implausible}"
         );
     }
-    // The document's example contradicts itself: its times say 196 s, and go first.
+    // The document's example contradicts itself; its times, which have precedence, give 196 s.
     let with_times = harness.parse_valid_body("times and metadata", dune::COMPLETED_EXAMPLE).await;
     assert_eq!(
         (with_times.reported_duration, with_times.similarity_keys),
@@ -157,7 +157,7 @@ async fn dataarts_instances_are_similar_by_script_and_sum_statement_durations() 
         ("FAILED", &[json!(0.5)], Some(ms(500))),
         ("RUNNING", &[json!(0.5)], None),
         ("FINISHED", &[], None),
-        // One that does not tell may have taken longest.
+        // A statement without a duration may have taken longest.
         ("FINISHED", &[json!(0.5), Value::Null], None),
         ("FINISHED", &[json!(-0.5)], None),
         ("FINISHED", &[json!("NaN")], None),

@@ -1,4 +1,4 @@
-//! What an answer says: the provider's words, its whole bodies, a job's life from step to step.
+//! Provider states and complete bodies are read as each kind's document describes them.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn each_known_state_is_mapped_and_kept_verbatim() {
 async fn fault_44_an_unmapped_state_is_unknown_unless_marked_finished() {
     let unmapped_states =
         ["DREAMING", "Completed", "completed", "QUERY_STATE_", " FAILED", "\u{5b8c}\u{6210}"];
-    // What the flag says, as JSON, and what that means.
+    // The flag as JSON, and the expected state.
     let flags = [
         (None, ObservedState::Unknown),
         (Some("false"), ObservedState::Unknown),

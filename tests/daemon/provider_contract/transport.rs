@@ -1,5 +1,4 @@
-//! How a request goes and what can befall it on its way: every poll ends in time, and in an error
-//! that says what happened.
+//! Transport faults: every poll ends in time, with an error that names the fault.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +6,7 @@ use super::harness::{FIXTURES, Harness, REQUEST_TIMEOUT};
 use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobScript};
 use jobtrack::job::ProviderErrorKind;
 
-/// Only a poll that does not end by itself takes so long.
+/// A poll that takes longer does not end by itself.
 const MAX_POLL_DURATION: Duration = Duration::from_secs(8);
 
 #[tokio::test]
@@ -102,7 +101,7 @@ async fn fault_36_requests_are_not_retried() {
             let before = harness.server.request_count();
             harness.server.inject_fault(FaultTarget::All, fault.clone(), FaultRepeat::Always);
             harness.poll().await.result.expect_err("a fault");
-            // But with another token it is another request.
+            // A request with a new token is not a retry of the same request.
             let token_renewed =
                 fixture.renews_token && matches!(fault, Fault::Status { code: 401, .. });
             let expected_requests = 1 + usize::from(token_renewed);

@@ -1,8 +1,8 @@
-//! What is refused: in words that name the file, the line, the key and what is allowed.
+//! Error messages name the file, the line, the key and what is allowed.
 
-use super::ConfigCase;
+use super::{ConfigCase, setting_with_source};
 
-/// A file, the line that is wrong, the key, and words that must be in the complaint.
+/// A file, the line of the error, the key, and texts that the message must contain.
 type InvalidCase<'a> = (&'a str, usize, &'a str, &'a [&'a str]);
 
 const DUNE_TOML: &str = "[providers.dune]\nkind = \"dune\"\napi_key = { file = \"/key\" }\n";
@@ -46,8 +46,9 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             4,
             "providers.dune.rpm",
             &[
-                "kind, base_url, api_key, auth, iam_url, region",
+                "here these are: kind, base_url, api_key, account, previous_names",
                 "requests_per_minute, max_in_flight",
+                "policy, price, min_interval",
             ],
         ),
     ]);
@@ -308,9 +309,9 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
     ]);
     let user = r#"user = "u", domain = "d", password = { env = "P" }"#;
     for more in ["", r#", project = "p""#] {
-        let config = ConfigCase::with_file(&dli(&format!("{{ {user}{more} }}"))).load_ok().config;
-        let iam_url = config.providers.into_values().next().expect("lake").iam_url();
-        assert_eq!(iam_url.as_deref(), Some("https://iam.cn-north-4.myhuaweicloud.com"));
+        let loaded = ConfigCase::with_file(&dli(&format!("{{ {user}{more} }}"))).load_ok();
+        let iam_url = setting_with_source(&loaded, "providers.lake.iam_url").0;
+        assert_eq!(iam_url, "\"https://iam.cn-north-4.myhuaweicloud.com\"");
     }
     for wrong in [
         r#"{ user = "u", domain = "d" }"#,
@@ -325,6 +326,10 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
         assert_errors(&[(&dli(wrong), 5, auth, &["password = …, domain = ", "project = "])]);
     }
     let named = dli(&format!("{{ {user} }}"));
+    for region in ["cn north-4", "evil.example/", "evil.example#", ""] {
+        let text = named.replace("cn-north-4", region);
+        assert_errors(&[(&text, 3, "providers.lake.region", &["must be a region's name"])]);
+    }
     let iam = "providers.lake.iam_url";
     let elsewhere = named.replace("region = \"cn-north-4\"", "base_url = \"https://dli.example\"");
     assert_errors(&[
@@ -334,7 +339,7 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
             &format!("{DUNE_TOML}iam_url = \"https://iam.example\"\n"),
             4,
             "providers.dune.iam_url",
-            &["kind"],
+            &["is not a setting", "kind, base_url, api_key"],
         ),
     ]);
     let mixed = ConfigCase::with_file(&table(&["token"]))

@@ -1,4 +1,4 @@
-//! The settings: where they come from, what is refused and in which words, that no secret shows.
+//! The configuration: its sources, its error messages, and that no secret is repeated.
 
 mod invalid;
 mod secrets;
@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jobtrack::config::{LoadedConfig, load};
+use jobtrack::provider::kind_schemas;
 use tempfile::TempDir;
 
-/// An environment, and a config file if there is one.
+/// An environment and, optionally, a config file.
 struct ConfigCase {
     dir: TempDir,
     env: BTreeMap<String, String>,
@@ -23,7 +24,7 @@ impl ConfigCase {
         Self { dir, env: BTreeMap::new(), file: None }
     }
 
-    /// With this file on the command line.
+    /// With this file named on the command line.
     fn with_file(text: &str) -> Self {
         let mut case = Self::new();
         case.file = Some(case.write("config.toml", text));
@@ -44,21 +45,22 @@ impl ConfigCase {
         self
     }
 
-    /// The settings, which must be good.
+    /// Loads the settings, which must be valid.
     fn load_ok(&self) -> LoadedConfig {
-        load(self.file.as_deref(), &self.env).unwrap_or_else(|error| panic!("{error}"))
+        load(self.file.as_deref(), &self.env, &kind_schemas())
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Why they are not.
+    /// The error message of settings that are not valid.
     fn load_error(&self) -> String {
-        match load(self.file.as_deref(), &self.env) {
+        match load(self.file.as_deref(), &self.env, &kind_schemas()) {
             Err(error) => error.to_string(),
             Ok(loaded) => panic!("taken: {:?}", loaded.config),
         }
     }
 }
 
-/// A setting as it is shown, with its source.
+/// The value of a setting as `jobtrackd --check` shows it, and its source.
 fn setting_with_source(loaded: &LoadedConfig, key: &str) -> (String, String) {
     let setting = loaded.settings.iter().find(|setting| setting.key == key);
     let setting = setting.unwrap_or_else(|| panic!("{key} is not shown"));

@@ -1,4 +1,4 @@
-//! A secret in the wrong place is refused, and never repeated.
+//! A secret in the wrong place is an error whose message does not repeat it.
 
 use super::ConfigCase;
 

@@ -1,9 +1,9 @@
-//! Which source wins: defaults, one file, the environment.
+//! The precedence of the sources: defaults, one file, the environment.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobtrack::config::{PolicyName, ProviderKind, SecretRef, SocketMode};
+use jobtrack::config::{PolicyName, SocketMode};
 
 use super::{ConfigCase, setting_with_source};
 
@@ -30,11 +30,13 @@ fn with_nothing_set_the_defaults_are_in_force() {
 fn a_provider_has_the_defaults_of_its_kind() {
     let loaded = ConfigCase::with_file(DUNE_TOML).load_ok();
     let dune = loaded.config.providers.values().next().expect("one provider");
-    assert_eq!(dune.base_url().as_deref(), Some("https://api.dune.com"));
-    assert_eq!((dune.requests_per_minute(), dune.max_in_flight()), (30, 8));
-    assert_eq!(dune.effective_polling(&loaded.config.polling), loaded.config.polling);
-    let (value, source) = setting_with_source(&loaded, "providers.dune.requests_per_minute");
-    assert_eq!((value.as_str(), source.as_str()), ("30", "default of kind dune"));
+    assert_eq!((dune.requests_per_minute, dune.max_in_flight), (30, 8));
+    assert_eq!(dune.polling, loaded.config.polling);
+    let defaults = [("requests_per_minute", "30"), ("base_url", "\"https://api.dune.com\"")];
+    for (key, expected) in defaults {
+        let (value, source) = setting_with_source(&loaded, &format!("providers.dune.{key}"));
+        assert_eq!((value.as_str(), source.as_str()), (expected, "default of kind dune"));
+    }
 }
 
 #[test]
@@ -42,7 +44,7 @@ fn provider_rules_precede_common_rules() {
     let text = format!("{DUNE_TOML}min_interval = \"7s\"\n[polling]\nmin_interval = \"3s\"\n");
     let config = ConfigCase::with_file(&text).load_ok().config;
     let dune = config.providers.values().next().expect("one provider");
-    let own = dune.effective_polling(&config.polling);
+    let own = &dune.polling;
     assert_eq!(
         (own.min_interval, own.max_interval),
         (Duration::from_secs(7), Duration::from_mins(5))
@@ -55,7 +57,7 @@ fn a_provider_may_override_policy_and_price() {
     let text = format!("{DUNE_TOML}policy = \"backoff\"\n[polling]\nprice = \"10ms\"\n");
     let config = ConfigCase::with_file(&text).load_ok().config;
     let dune = config.providers.values().next().expect("one provider");
-    let own = dune.effective_polling(&config.polling);
+    let own = &dune.polling;
     assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_millis(10)));
     assert_eq!(config.polling.policy, PolicyName::Learned);
 
@@ -64,7 +66,7 @@ fn a_provider_may_override_policy_and_price() {
         .load_ok()
         .config;
     let dune = config.providers.values().next().expect("one provider");
-    let own = dune.effective_polling(&config.polling);
+    let own = &dune.polling;
     assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_hours(1)));
 }
 
@@ -95,7 +97,7 @@ fn the_environment_overrides_the_file_and_the_file_the_default() {
 
 #[test]
 fn only_the_first_existing_file_is_read() {
-    /// What is set (command line, variable, XDG's directory), and which file is read.
+    /// The command line, the variable, XDG's directory, and the file that is read.
     type FileChoice<'a> = (&'a str, Option<&'a PathBuf>, &'a str, &'a str, Option<&'a PathBuf>);
     let case = ConfigCase::new();
     let mode = |mode: &str| format!("[control]\nmode = \"{mode}\"\n");
@@ -131,7 +133,7 @@ fn only_the_first_existing_file_is_read() {
 
 #[test]
 fn default_paths_come_from_systemd_then_from_xdg() {
-    // The environment, the database's directory, the socket's.
+    // The environment, and the directories of the database and the socket.
     type EnvVars<'a> = &'a [(&'a str, &'a str)];
     let cases: [(EnvVars<'_>, &str, &str); 3] = [
         (
@@ -169,12 +171,14 @@ fn a_variable_is_text_unless_a_number_is_expected() {
         .with_env("JOBTRACK__PROVIDERS__DUNE__API_KEY__FILE", "7e3")
         .with_env("JOBTRACK__PROVIDERS__DUNE__REQUESTS_PER_MINUTE", "12")
         .with_env("JOBTRACK__PROVIDERS__DUNE__MAX_IN_FLIGHT", "3");
-    let config = case.load_ok().config;
+    let loaded = case.load_ok();
+    let key_file = setting_with_source(&loaded, "providers.dune.api_key.file").0;
+    assert_eq!(key_file, "\"7e3\"");
+    let config = loaded.config;
     assert_eq!(config.control.group.as_deref(), Some("00123"));
     assert_eq!((config.control.mode.0, config.store.path), (0o600, PathBuf::from("42")));
     let dune = config.providers.values().next().expect("one provider");
-    assert_eq!(dune.api_key, Some(SecretRef::File("7e3".into())));
-    assert_eq!((dune.requests_per_minute(), dune.max_in_flight()), (12, 3));
+    assert_eq!((dune.requests_per_minute, dune.max_in_flight), (12, 3));
 }
 
 #[test]
@@ -185,39 +189,38 @@ fn the_variables_of_the_client_are_not_settings() {
 #[test]
 fn a_secret_can_come_from_three_sources() {
     let places = [
-        ("{ credential = \"dune-api-key\" }", SecretRef::Credential("dune-api-key".into())),
-        ("{ file = \"/etc/key\" }", SecretRef::File("/etc/key".into())),
-        ("{ env = \"KEY\" }", SecretRef::Env("KEY".into())),
+        ("{ credential = \"dune-api-key\" }", "credential", "\"dune-api-key\""),
+        ("{ file = \"/etc/key\" }", "file", "\"/etc/key\""),
+        ("{ env = \"KEY\" }", "env", "\"KEY\""),
     ];
-    for (text, expected) in places {
+    for (text, source, expected) in places {
         let text = format!("[providers.x]\nkind = \"dune\"\napi_key = {text}\n");
-        let config = ConfigCase::with_file(&text).load_ok().config;
-        let provider = config.providers.values().next().expect("one provider");
-        assert_eq!(provider.api_key, Some(expected), "{text}");
+        let loaded = ConfigCase::with_file(&text).load_ok();
+        let (value, _) = setting_with_source(&loaded, &format!("providers.x.api_key.{source}"));
+        assert_eq!(value, expected, "{text}");
     }
 }
 
 #[test]
 fn the_api_key_in_the_environment_is_a_config_by_itself() {
     let by_key = || ConfigCase::new().with_env("DUNE_API_KEY", "secret");
-    let key = Some(SecretRef::Env("DUNE_API_KEY".into()));
     let loaded = by_key().load_ok();
     let (name, dune) = loaded.config.providers.first_key_value().expect("one provider");
-    assert_eq!((name.as_str(), dune.kind, &dune.api_key), ("dune", ProviderKind::Dune, &key));
+    assert_eq!((name.as_str(), dune.kind), ("dune", "dune"));
     let (value, source) = setting_with_source(&loaded, "providers.dune.api_key.env");
     assert_eq!((value.as_str(), source.as_str()), ("\"DUNE_API_KEY\"", "$DUNE_API_KEY"));
 
     let url = "http://127.0.0.1:9";
-    let completed = by_key().with_env("JOBTRACK__PROVIDERS__DUNE__BASE_URL", url).load_ok().config;
-    let dune = completed.providers.values().next().expect("one provider");
-    assert_eq!(dune.base_url().as_deref(), Some(url));
-    assert_eq!(dune.api_key, key, "it completes what is begun");
+    let completed = by_key().with_env("JOBTRACK__PROVIDERS__DUNE__BASE_URL", url).load_ok();
+    let value = |key: &str| setting_with_source(&completed, &format!("providers.dune.{key}")).0;
+    assert_eq!(value("base_url"), format!("{url:?}"));
+    assert_eq!(value("api_key.env"), "\"DUNE_API_KEY\"", "it completes the section");
 
     let begun = ConfigCase::with_file("[providers.dune]\nrequests_per_minute = 5\n")
         .with_env("DUNE_API_KEY", "x");
-    let config = begun.load_ok().config;
-    let dune = config.providers.values().next().expect("one provider");
-    assert_eq!((dune.requests_per_minute(), &dune.api_key), (5, &key));
+    let begun = begun.load_ok();
+    assert_eq!(setting_with_source(&begun, "providers.dune.requests_per_minute").0, "5");
+    assert_eq!(setting_with_source(&begun, "providers.dune.api_key.env").0, "\"DUNE_API_KEY\"");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Many jobs in one request: `GET {base}/v1.0/{project_id}/jobs`, oldest first, so that jobs that
-//! begin meanwhile move no page.
+//! Many jobs in one request: `GET {base}/v1.0/{project_id}/jobs`.
 //!
-//! A row is read as a single answer is; the one thing that it lacks is `job_mode`. A row that cannot
-//! be read is left out: whoever misses its job asks for that alone.
+//! Source: DLI API reference, "Querying All Jobs". The oldest job comes first, so that jobs that start
+//! meanwhile move no page. A row has the fields of the answer to a poll except `job_mode`. A row that
+//! cannot be read is left out: a job that is missing from the list is polled by itself.
 
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -13,17 +13,19 @@ use crate::config::StatementCapture;
 use crate::job::{
     Answer, ListPage, ListWindow, Observation, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
 };
+use crate::provider::http::{HttpClient, HttpResponse};
+use crate::provider::json_fields::{is_ascii_id, non_empty_str, parse_integer, parse_object};
+use crate::provider::json_filter::JsonKeyFilter;
+use crate::provider::kinds::huawei::HuaweiRequest;
+use crate::provider::kinds::huawei::error::rejection_error;
 
-use super::super::http::{HttpClient, HttpResponse};
-use super::super::huawei::{HuaweiRequest, rejection_error};
-use super::super::json_fields::{is_ascii_id, non_empty_str, parse_integer, parse_object};
-use super::super::json_filter::JsonKeyFilter;
-use super::{DliJobStatus, DliProvider, parse_observation, unsuccessful_response_error};
+use super::DliProvider;
+use super::status::{DliJobStatus, parse_observation, unsuccessful_response_error};
 
-/// As much as its rows may take one by one: no page fails for a length at which no job does.
+/// The sum of the limits of its rows, so that no page is rejected for rows that would be read one by one.
 const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListWindow::PAGE_SIZE as usize;
 
-/// Users' SQL, of any length: what is not to be kept is dropped while it comes in. A hash needs it.
+/// SQL text of any length. Dropped while it is received, unless the text or its hash is stored.
 const DROPPED_KEYS: &[&str] = &["statement"];
 
 impl DliProvider {
@@ -61,7 +63,7 @@ impl DliProvider {
     }
 }
 
-/// A list asks for no job, so none is missing.
+/// A list request names no job: "not found" would be read as evidence about one.
 fn not_found_to_malformed(error: ProviderError) -> ProviderError {
     match error.kind {
         ProviderErrorKind::NotFound => {
@@ -76,8 +78,8 @@ fn not_found_to_malformed(error: ProviderError) -> ProviderError {
     }
 }
 
-/// The body of a 200. Rows stay text until their turn, so that a bad one spoils no other and only
-/// one at a time takes memory twice.
+/// The body of a 200. The rows are parsed one by one, so that a bad row affects no other and only one
+/// row at a time is in memory twice.
 #[derive(Debug, Deserialize)]
 struct DliListResponse<'a> {
     is_success: Option<Value>,
@@ -99,9 +101,9 @@ fn parse_list(reply: &HttpResponse, provider: &DliProvider) -> Result<ListPage, 
     let rows = body.jobs.map(|rows| serde_json::from_str::<Vec<&RawValue>>(rows.get()));
     let (rows, total) = match (rows, total) {
         (Some(Ok(rows)), Some(total)) => (rows, total),
-        // A service may leave out what is empty.
+        // The service may leave out an empty list.
         (None, Some(0)) => (Vec::new(), 0),
-        // Not with serde's complaint: it repeats a text of any length.
+        // Without the message of serde, which may repeat a value of any length.
         (_, None) | (None | Some(Err(_)), _) => {
             return Err(ProviderError::new(
                 ProviderErrorKind::Malformed,
@@ -115,10 +117,10 @@ fn parse_list(reply: &HttpResponse, provider: &DliProvider) -> Result<ListPage, 
     })
 }
 
-/// The job of a row; none if it cannot be read.
+/// The job of a row; `None` if the row cannot be read.
 fn parse_row(row: &RawValue, provider: &DliProvider) -> Option<(RemoteId, Observation)> {
     let row = row.get().as_bytes();
-    // Alone, it would be too long as well.
+    // The same limit as for the answer to a poll.
     let status: DliJobStatus =
         (row.len() <= HttpClient::MAX_BODY_BYTES).then(|| parse_object(row).ok())??;
     let id = non_empty_str(status.job_id.as_ref()).filter(|id| is_ascii_id(id))?.parse().ok()?;

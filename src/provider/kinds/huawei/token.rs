@@ -1,9 +1,10 @@
-//! Tokens that are fetched from Huawei Cloud's IAM for a user, and shared by all polls of an account.
+//! Tokens that are fetched from Huawei Cloud's IAM for a user, and shared by all requests of an account.
 //!
-//! Used by [`Account`](super::Account). One fetch at a time, however many wait for a token: who waits
-//! takes what the fetch that he waited for brought, be it a token or a failure. Fetches are numbered,
-//! and a poll remembers the number at which it began, so that a fetch that ended since then counts as
-//! its own: many polls that are refused at once cause one fetch. A poll causes two at most.
+//! Used by [`HuaweiClient`](super::HuaweiClient). One fetch runs at a time; requests that wait for it
+//! share its result, a token or an error. Fetches are numbered, and a request remembers how many had
+//! ended when it took its token: if the token is rejected and a fetch has ended since, its result is
+//! used. Many requests rejected at once thus cause one fetch, and one request causes two at most.
+//! Source: IAM API reference, "Obtaining a User Token Through Password Authentication".
 
 use std::time::Duration;
 
@@ -19,69 +20,69 @@ use crate::provider::classify::{self, ErrorResponse};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::provider::json_fields::truncate;
 
-use super::error_code_and_message;
+use super::error::error_code_and_message;
 
-/// A user, as IAM knows him, and where it is.
+/// A user of IAM.
 #[derive(Debug)]
-pub(in crate::provider) struct IamUser {
-    pub(in crate::provider) iam_url: Url,
-    pub(in crate::provider) name: String,
-    pub(in crate::provider) password: SecretString,
-    pub(in crate::provider) domain: String,
-    /// The name of the project that tokens are for.
-    pub(in crate::provider) project: Option<String>,
-    /// Names it instead.
-    pub(in crate::provider) project_id: String,
+pub(super) struct IamUser {
+    pub(super) iam_url: Url,
+    pub(super) name: String,
+    pub(super) password: SecretString,
+    pub(super) domain: String,
+    /// The name of the project that tokens are valid for.
+    pub(super) project: Option<String>,
+    /// Identifies the project if it has no name here.
+    pub(super) project_id: String,
 }
 
 /// The tokens of one user.
 #[derive(Debug)]
-pub(in crate::provider) struct TokenCache {
+pub(super) struct TokenCache {
     pub(super) user: IamUser,
     entry: watch::Sender<CacheEntry>,
-    /// Held during a fetch.
+    /// Locked during a fetch.
     fetch_lock: Mutex<()>,
 }
 
-/// A token for one poll.
+/// A token for one request.
 #[derive(Debug)]
 pub(super) struct TokenLease {
     pub(super) token: HeaderValue,
-    /// How many fetches had ended by then.
+    /// The number of fetches that had ended when the token was taken.
     fetch_count: u64,
 }
 
-/// What the fetches so far have brought.
+/// The results of the fetches so far.
 #[derive(Debug, Clone, Default)]
 struct CacheEntry {
     fetch_count: u64,
-    /// The newest; it is kept when a fetch fails.
+    /// The newest token. A failed fetch does not remove it.
     token: Option<CachedToken>,
-    /// Why and when the last fetch failed, if it did.
+    /// The error and the time of the last fetch, if it failed.
     last_failure: Option<(ProviderError, UtcTime)>,
 }
 
-/// A token, and the times by our clock from which it is renewed and not used.
+/// A token. The times are by our clock.
 #[derive(Debug, Clone)]
 struct CachedToken {
     value: HeaderValue,
-    /// The number of its fetch.
+    /// The number of the fetch that returned it.
     fetch_number: u64,
     renew_at: UtcTime,
     expires_at: UtcTime,
 }
 
 impl TokenCache {
-    /// So long before its end a token is renewed; one of a short life halfway.
+    /// A token is renewed so long before it expires, or at half of its lifetime if that is later.
     const RENEW_BEFORE_EXPIRY: Duration = Duration::from_hours(1);
-    /// A renewal before the end that failed is tried again after this.
+    /// The delay after which a failed renewal is tried again while the token is still valid.
     const RENEWAL_RETRY_DELAY: Duration = Duration::from_mins(5);
 
-    pub(in crate::provider) fn new(user: IamUser) -> Self {
+    pub(super) fn new(user: IamUser) -> Self {
         Self { user, entry: watch::Sender::default(), fetch_lock: Mutex::default() }
     }
 
-    /// A token that is good by all that is known.
+    /// A token that has not expired. Fetches one if there is none.
     pub(super) async fn lease(
         &self,
         http: &HttpClient,
@@ -91,7 +92,7 @@ impl TokenCache {
         let Some(lease) = entry.valid_lease(now) else {
             return self.lease_after_fetch(http, entry.fetch_count, now).await;
         };
-        // Nobody waits for a renewal as long as the old one is good, but the one who fetches it.
+        // While the old token is valid, only the request that renews it waits for the renewal.
         if entry.needs_renewal(now)
             && let Ok(_fetch_guard) = self.fetch_lock.try_lock()
             && self.current_entry().fetch_count == entry.fetch_count
@@ -101,7 +102,7 @@ impl TokenCache {
         Ok(lease)
     }
 
-    /// Another token than one that was refused.
+    /// A token to use instead of one that the service rejected.
     pub(super) async fn replace_rejected(
         &self,
         http: &HttpClient,
@@ -111,7 +112,7 @@ impl TokenCache {
         self.lease_after_fetch(http, rejected.fetch_count, now).await
     }
 
-    /// What the first fetch after that many brought; fetches if there was none.
+    /// The result of a fetch that ended after the first `seen_fetches`. Fetches if there is none.
     async fn lease_after_fetch(
         &self,
         http: &HttpClient,
@@ -126,7 +127,7 @@ impl TokenCache {
         entry.result_after_fetch(seen_fetches)
     }
 
-    /// Only in turn.
+    /// The caller holds `fetch_lock`.
     async fn fetch(&self, http: &HttpClient, now: UtcTime) -> Result<TokenLease, ProviderError> {
         let previous_count = self.current_entry().fetch_count;
         let fetched = self.user.fetch_token(http, previous_count + 1, now).await;
@@ -158,14 +159,14 @@ impl CacheEntry {
     }
 
     fn needs_renewal(&self, now: UtcTime) -> bool {
-        // A clock that was put back must not put the next try off.
+        // A clock that was set back must not delay the next attempt.
         let may_retry = self.last_failure.as_ref().is_none_or(|(_, at)| {
             now < *at || now.duration_since(*at) >= TokenCache::RENEWAL_RETRY_DELAY
         });
         may_retry && self.token.as_ref().is_some_and(|token| now >= token.renew_at)
     }
 
-    /// What the fetches after that many brought.
+    /// The result of the fetches after the first `seen_fetches`.
     fn result_after_fetch(&self, seen_fetches: u64) -> Result<TokenLease, ProviderError> {
         let newer_token = self.token.as_ref().filter(|token| token.fetch_number > seen_fetches);
         match (newer_token, &self.last_failure) {
@@ -178,7 +179,7 @@ impl CacheEntry {
     }
 }
 
-/// The body of a good answer.
+/// The body of a successful answer.
 #[derive(Deserialize)]
 struct IamTokenResponse {
     token: IamTokenInfo,
@@ -190,7 +191,7 @@ struct IamTokenInfo {
 }
 
 impl IamUser {
-    /// Fetches a token, once.
+    /// Sends one request for a token.
     async fn fetch_token(
         &self,
         http: &HttpClient,
@@ -201,17 +202,14 @@ impl IamUser {
         url.set_path(&format!("{}/v3/auth/tokens", self.iam_url.path().trim_end_matches('/')));
         url.set_query(Some("nocatalog=true"));
         let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let (method, body, secrets_to_redact) =
-            (Method::POST, self.request_body(), vec![&self.password]);
-        let max_bytes = HttpClient::MAX_BODY_BYTES;
         let request = HttpRequest {
-            method,
+            method: Method::POST,
             url,
             headers,
-            body,
-            secrets_to_redact,
+            body: self.request_body(),
+            secrets_to_redact: vec![&self.password],
             body_filter: None,
-            max_bytes,
+            max_bytes: HttpClient::MAX_BODY_BYTES,
         };
         let reply = http.send(request, now).await.map_err(with_iam_context)?;
         if reply.status.is_success() {
@@ -237,8 +235,8 @@ impl IamUser {
     }
 }
 
-/// Its life is reckoned by IAM's clock, since ours may be wrong: a token that seemed to be over at
-/// once would be fetched for every poll.
+/// The lifetime is computed by IAM's clock (the header `Date`). With our clock, if it is wrong, a new
+/// token could seem to have expired, and every request would fetch another.
 fn parse_token(
     reply: HttpResponse,
     fetch_number: u64,
@@ -249,25 +247,26 @@ fn parse_token(
     let value =
         reply.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
     let fetched: IamTokenResponse = serde_json::from_slice(&reply.body)
-        .map_err(|_| malformed("the answer does not tell when the token ends"))?;
+        .map_err(|_| malformed("the answer does not contain token.expires_at"))?;
     let expires_at = UtcTime::parse_rfc3339(&fetched.token.expires_at)
-        .ok_or_else(|| malformed("the end of the token is no time"))?;
+        .ok_or_else(|| malformed("token.expires_at is not a time"))?;
     let lifetime = expires_at.duration_since(reply.server_date.unwrap_or(now));
     if lifetime.is_zero() {
-        return Err(malformed("the token is over already"));
+        return Err(malformed("the token has expired already"));
     }
     let expires_at = now.plus(lifetime);
     let renew_at = expires_at.minus(TokenCache::RENEW_BEFORE_EXPIRY.min(lifetime / 2));
     Ok(CachedToken { value, fetch_number, renew_at, expires_at })
 }
 
-/// By the status alone: nothing that IAM says is about a job.
+/// Classifies an unsuccessful answer by its status alone: the codes of the services are not used by IAM.
 fn iam_rejection_error(reply: &HttpResponse) -> ProviderError {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let response = ErrorResponse { status: reply.status.as_u16(), ..ErrorResponse::default() };
-    let error = classify::provider_error(response, truncate(error_code_and_message(&body).1, 512));
+    let error =
+        classify::provider_error(response, &[], truncate(error_code_and_message(&body).1, 512));
     match error.kind {
-        // IAM answers 400 to a user, domain or project name that it cannot resolve.
+        // IAM answers 400 to an unknown user, domain or project.
         ProviderErrorKind::Malformed => {
             ProviderError { kind: ProviderErrorKind::Misconfigured, ..error }
         }
@@ -280,11 +279,11 @@ fn iam_rejection_error(reply: &HttpResponse) -> ProviderError {
     }
 }
 
-/// Marks an error of IAM, so that nobody takes it for an error of the service.
+/// Marks an error as one of IAM, so that it is not read as an error of the service.
 fn with_iam_context(error: ProviderError) -> ProviderError {
     let error = error.with_context("no token from IAM");
     match error.kind {
-        // IAM knows no jobs: its 404 must not count as a missing job.
+        // A 404 of IAM is not evidence that a job is missing.
         ProviderErrorKind::NotFound => {
             ProviderError { kind: ProviderErrorKind::Transient, ..error }
         }

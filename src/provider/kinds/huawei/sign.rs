@@ -1,9 +1,9 @@
-//! Huawei Cloud's request signing, `SDK-HMAC-SHA256`: pure, the clock is handed in.
+//! Huawei Cloud's request signing, `SDK-HMAC-SHA256`. Pure: the time is an argument.
 //!
-//! Called by `auth` for each request anew. A signature covers the path and the query in their strict
-//! form: everything but `A-Za-z0-9-_.~` percent-encoded. What is sent must have that form too, since
-//! a gateway may sign what it received in its own way; [`encode`] makes it. Where the documents leave
-//! a choice, such as the order of a query, it is that of the official `huaweicloudsdkcore`.
+//! Called by `auth` for each request. Path and query are signed with everything but `A-Za-z0-9-_.~`
+//! percent-encoded, and must be sent in that form too ([`percent_encode`]), since the gateway signs what
+//! it receives. Source: "API Request Signing Guide" of Huawei Cloud; where it leaves a choice, such as
+//! the order of a query, this follows the official Python package `huaweicloudsdkcore`.
 
 use hmac::{Hmac, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -16,33 +16,28 @@ const ALGORITHM: &str = "SDK-HMAC-SHA256";
 const PERCENT_ENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The header that tells when a request was signed; it is always signed itself.
+/// The header with the time of signing. It is always signed itself.
 pub const DATE_HEADER: &str = "x-sdk-date";
 
-/// What is signed of a request; it may hold a token, so it is not shown.
+/// The signed parts of a request. No `Debug`, since a header may be a token.
 pub struct SigningRequest<'a> {
-    /// Such as `GET`.
     pub method: &'a str,
-    /// As it is sent.
+    /// Percent-encoded, as it is sent.
     pub path: &'a str,
     /// Names and values, not encoded, in any order.
     pub query: &'a [(&'a str, &'a str)],
-    /// Without [`DATE_HEADER`], in any order; each once.
+    /// In any order, each name once, without [`DATE_HEADER`].
     pub headers: &'a [(&'a str, &'a str)],
-    /// As it is sent.
     pub body: &'a [u8],
 }
 
-/// An access key: who asks, and what he signs with.
 #[derive(Debug)]
 pub struct AccessKey {
-    /// Its id.
     pub id: SecretString,
-    /// Its secret half.
     pub secret: SecretString,
 }
 
-/// What a signature adds to a request.
+/// The headers that a signature adds to a request.
 #[derive(Debug)]
 pub struct SignatureHeaders {
     /// The value of [`DATE_HEADER`].
@@ -51,7 +46,7 @@ pub struct SignatureHeaders {
     pub authorization: SecretString,
 }
 
-/// Signs `request` as sent at `now`; a gateway takes it for 15 minutes.
+/// Signs `request`. The gateway accepts a signature whose time differs from its clock by 15 minutes at most.
 #[must_use]
 pub fn sign(request: &SigningRequest<'_>, key: &AccessKey, now: UtcTime) -> SignatureHeaders {
     let date = now.to_iso8601_basic();
@@ -65,13 +60,13 @@ pub fn sign(request: &SigningRequest<'_>, key: &AccessKey, now: UtcTime) -> Sign
     SignatureHeaders { date, authorization: authorization.into() }
 }
 
-/// A part of a path or of a query in the form in which it is signed and sent.
+/// Encodes a segment of a path, or a name or value of a query, as it is signed and sent.
 #[must_use]
 pub fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, PERCENT_ENCODED).to_string()
 }
 
-/// The canonical request, and the names of its signed headers.
+/// The canonical request, and the list of its signed headers.
 fn canonical_request(request: &SigningRequest<'_>, date: &str) -> (String, String) {
     let mut headers: Vec<_> = request
         .headers
@@ -94,7 +89,7 @@ fn canonical_request(request: &SigningRequest<'_>, date: &str) -> (String, Strin
     (parts.join("\n"), signed_headers)
 }
 
-/// Decoded before it is parted and encoded, as the official signer does it; with a slash at its end.
+/// Decodes the whole path, then splits and encodes it, as the official package does. Ends with a slash.
 fn canonical_path(raw_path: &str) -> String {
     let decoded = percent_decode_str(raw_path).decode_utf8_lossy();
     let segments: Vec<_> = decoded.split('/').map(percent_encode).collect();
@@ -105,7 +100,7 @@ fn canonical_path(raw_path: &str) -> String {
     path
 }
 
-/// Sorted before it is encoded, by name and then by value.
+/// Sorts the pairs by name and value before encoding them, as the official package does.
 fn canonical_query(pairs: &[(&str, &str)]) -> String {
     let mut pairs = pairs.to_vec();
     pairs.sort_unstable();
@@ -116,7 +111,7 @@ fn canonical_query(pairs: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
-/// In hex. A key of any length is taken, so there always is one.
+/// In hexadecimal. HMAC accepts a key of any length, so the fallback is never used.
 fn hmac_hex(key: &str, text: &str) -> String {
     Hmac::<Sha256>::new_from_slice(key.as_bytes())
         .map(|mac| format!("{:x}", mac.chain_update(text).finalize().into_bytes()))
@@ -127,7 +122,7 @@ fn hmac_hex(key: &str, text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What is signed of a GET, with whose key and when, and the signature that was published.
+    /// A signed GET request with its published signature.
     struct PublishedSignature<'a> {
         path: &'a str,
         query: &'a [(&'a str, &'a str)],

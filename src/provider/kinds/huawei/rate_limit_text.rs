@@ -1,11 +1,13 @@
-//! The limit that Huawei's gateway tells in the text of a refusal, and nowhere else:
+//! The rate limit in the text of a 429 (`APIGW.0308`) of Huawei's gateway, such as
 //! `… policy user over ratelimit,limit:60,time:1 minute`.
+//!
+//! Used by the client. The gateway sends no header with the limit.
 
 use std::time::Duration;
 
 use crate::job::RateLimitQuota;
 
-/// Reads it; what makes no sense is as if it were not there.
+/// The limit; `None` if the text has none, or one that makes no sense.
 pub(super) fn parse_quota(text: &str) -> Option<RateLimitQuota> {
     let value_of = |name: &str| {
         text.split([',', ';']).find_map(|part| part.trim().strip_prefix(name)?.strip_prefix(':'))

@@ -1,130 +1,36 @@
-//! Jobs of Huawei's Data Lake Insight: `GET {base}/v1.0/{project_id}/jobs/{job_id}/status`, or many
-//! of them in one request (`list`).
+//! One job of DLI, from the answer to a poll or from a row of the list.
 //!
-//! Words and fields are those of "Querying Job Status" (`dli_02_0021`) in both revisions, with and
-//! without `job_mode`, `tags` and SCALING. All fields are optional but the state. `is_success` speaks
-//! of the request, never of the job.
-
-mod list;
+//! Used by the provider and by [`list`](super::list). The older revision of the document has an example
+//! that is not valid JSON; answers of that form are read too.
 
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::config::StatementCapture;
 use crate::job::{
-    Answer, ConnectionCheck, ListPage, ListWindow, Observation, ObservedState, ProviderError,
-    ProviderErrorKind, ProviderTimes, RemoteId, SimilarityKeys, UtcTime,
+    Observation, ObservedState, ProviderError, ProviderErrorKind, ProviderTimes, RemoteId,
+    SimilarityKeys, UtcTime,
+};
+use crate::provider::http::HttpResponse;
+use crate::provider::json_fields::{
+    MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, collect_detail, non_empty_str, parse_duration_ms,
+    parse_epoch_ms, parse_number, parse_object, parse_run_duration_ms, scalar_only, truncate,
 };
 
-use super::Provider;
-use super::connection_check::build_connection_check;
-use super::http::{HttpResponse, parse_answer};
-use super::huawei::{
-    HuaweiClient, HuaweiRequest, NONEXISTENT_ID, is_permission_error, rejection_error,
-    rejection_error_from_body,
-};
-use super::json_fields::{
-    MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, collect_detail, is_ascii_id, non_empty_str,
-    parse_duration_ms, parse_epoch_ms, parse_number, parse_object, parse_run_duration_ms,
-    scalar_only, truncate,
-};
-use super::state_map::{BuiltinStates, StateMap};
+use super::DliProvider;
+use crate::provider::kinds::huawei::error::{rejection_error, rejection_error_from_body};
 
-/// One project's jobs.
-#[derive(Debug)]
-pub(super) struct DliProvider {
-    pub(super) client: HuaweiClient,
-    pub(super) statement_capture: StatementCapture,
-    pub(super) state_map: StateMap,
-}
-
-pub(super) const BUILTIN_STATES: BuiltinStates = &[
-    ("LAUNCHING", ObservedState::Pending),
-    ("RUNNING", ObservedState::Running),
-    ("SCALING", ObservedState::Running),
-    ("FINISHED", ObservedState::Succeeded),
-    ("FAILED", ObservedState::Failed),
-    ("CANCELLED", ObservedState::Cancelled),
-    ("CANCELED", ObservedState::Cancelled),
-];
-
-impl DliProvider {
-    async fn poll_job(&self, id: &RemoteId, now: UtcTime) -> Answer {
-        let project = self.client.project_id.as_str();
-        let path = ["v1.0", project, "jobs", id.as_str(), "status"];
-        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
-        parse_answer(reply, |reply| parse_status(reply, id, self))
-    }
-
-    async fn cancel_job(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
-        let project = self.client.project_id.as_str();
-        let path = ["v1.0", project, "jobs", id.as_str()];
-        let request = HuaweiRequest { method: Method::DELETE, ..HuaweiRequest::get(&path) };
-        let reply = self.client.send(request, now).await?;
-        if reply.status != StatusCode::OK {
-            return Err(rejection_error(&reply));
-        }
-        let body: Map<String, Value> = parse_object(&reply.body)?;
-        if body.get("is_success") == Some(&Value::Bool(false)) {
-            return Err(unsuccessful_response_error(&reply.body, body.get("message")));
-        }
-        Ok(())
-    }
-
-    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
-        let path = ["v1.0", self.client.project_id.as_str(), "jobs", NONEXISTENT_ID, "status"];
-        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
-        build_connection_check(reply, now, is_permission_error, rejection_error)
-    }
-}
-
-impl Provider for DliProvider {
-    fn validate_id(&self, id: &RemoteId) -> Result<(), String> {
-        if is_ascii_id(id.as_str()) {
-            Ok(())
-        } else {
-            Err("a DLI job id has at most 128 letters, digits, _ and -, such as \
-                 208b08d4-0dc2-4dd7-8879-ddd4c020d7aa"
-                .into())
-        }
-    }
-
-    fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
-        Box::pin(self.poll_job(id, now))
-    }
-
-    fn supports_list(&self) -> bool {
-        true
-    }
-
-    fn list<'a>(&'a self, window: &'a ListWindow, now: UtcTime) -> BoxFuture<'a, Answer<ListPage>> {
-        Box::pin(self.request_list_page(window, now))
-    }
-
-    fn cancel<'a>(
-        &'a self,
-        id: &'a RemoteId,
-        now: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        Box::pin(self.cancel_job(id, now))
-    }
-
-    fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
-        Box::pin(self.probe_connection(now))
-    }
-}
-
-/// The body of a 200, or a row of a list; a field that comes twice spoils it.
+/// The body of a 200, or a row of the list. A field of an unexpected type is dropped; a field that occurs
+/// twice makes the answer malformed.
 #[derive(Debug, Deserialize)]
-struct DliJobStatus {
+pub(super) struct DliJobStatus {
     is_success: Option<Value>,
     message: Option<Value>,
-    job_id: Option<Value>,
+    pub(super) job_id: Option<Value>,
     job_type: Option<Value>,
     job_mode: Option<Value>,
     queue_name: Option<Value>,
@@ -148,7 +54,8 @@ struct DliJobStatus {
     execution_details_path: Option<Value>,
 }
 
-fn parse_status(
+/// Reads the answer to a poll of the job `expected_id`.
+pub(super) fn parse_status(
     reply: &HttpResponse,
     expected_id: &RemoteId,
     provider: &DliProvider,
@@ -164,13 +71,13 @@ fn parse_status(
     }
     let is_other_id = |id: &Value| !id.is_null() && id.as_str() != Some(expected_id.as_str());
     if status.job_id.as_ref().is_some_and(is_other_id) {
-        return Err(malformed("an answer for another job".into()));
+        return Err(malformed("the answer is about another job".into()));
     }
     parse_observation(status, provider)
 }
 
-/// What is told of the job, whichever it is.
-fn parse_observation(
+/// Reads the job's fields; the caller has checked which job they belong to.
+pub(super) fn parse_observation(
     status: DliJobStatus,
     provider: &DliProvider,
 ) -> Result<Observation, ProviderError> {
@@ -200,8 +107,9 @@ fn parse_observation(
     })
 }
 
-/// Jobs of one queue and type are alike, and those with the same statement more so. Where no statement
-/// is to be kept, none is heeded: a list drops it while it comes in, and tells the same as an answer.
+/// Jobs of the same queue and type are similar, those with the same statement more so. With
+/// [`StatementCapture::None`] the statement is ignored here too: the list drops it while it is received,
+/// and a list row must give the same keys as the answer to a poll.
 fn similarity_keys(status: &DliJobStatus, statement_capture: StatementCapture) -> SimilarityKeys {
     let (Some(queue), Some(job_type)) =
         (name_part(status.queue_name.as_ref()), name_part(status.job_type.as_ref()))
@@ -223,11 +131,11 @@ fn name_part(value: Option<&Value>) -> Option<String> {
     non_empty_str(value).map(|text| truncate(text, MAX_NAME_BYTES).to_owned())
 }
 
-/// Jobs are cancelled after 12 h by default; what is longer than this is no duration.
+/// DLI cancels jobs after 12 h by default; a larger number is not a duration.
 const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
 
-/// `start_time + duration`. Whether `start_time` is the submission or the start is not documented,
-/// so it is neither; it stays in the detail.
+/// `end_time`, which list rows have, else `start_time + duration`. The document does not state whether
+/// `start_time` is the submission or the start, so it is used as neither and only kept in the detail.
 fn end_time(status: &DliJobStatus) -> Option<UtcTime> {
     let reported = parse_epoch_ms(status.end_time.as_ref());
     reported.or_else(|| {
@@ -238,8 +146,8 @@ fn end_time(status: &DliJobStatus) -> Option<UtcTime> {
     })
 }
 
-/// A 200 that says that the request failed; its `message` may be an error's JSON in text.
-fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) -> ProviderError {
+/// The error for a 200 with `"is_success": false`. Its `message` may be the JSON of an error, as text.
+pub(super) fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) -> ProviderError {
     let nested_error =
         non_empty_str(message).and_then(|text| serde_json::from_str::<Value>(text).ok());
     let body = nested_error.unwrap_or_else(|| serde_json::from_slice(body).unwrap_or_default());
@@ -247,14 +155,14 @@ fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) -> Provider
     if error.kind != ProviderErrorKind::Malformed {
         return error;
     }
-    // A 200 without a known error code says only that the request failed.
-    let reason = truncate(non_empty_str(message).unwrap_or("no reason is given"), 512);
-    let message = format!("HTTP 200: is_success is false: {reason}");
+    // Without a known error code only this request has failed, which a retry may mend.
+    let reason = truncate(non_empty_str(message).unwrap_or("the answer gives no reason"), 512);
+    let message = format!("HTTP 200, but is_success is false: {reason}");
     ProviderError::new(ProviderErrorKind::Transient, message)
 }
 
-/// The older document's example has JSON in `message` with its quotes not escaped. An answer broken
-/// in just that way is read: the text ends where the next field of the document begins.
+/// Reads an answer whose `message` contains JSON with unescaped quotes, as the example of the older
+/// revision does. The message ends where the next field of the document begins.
 fn repair_unescaped_message(body: &[u8]) -> Option<DliJobStatus> {
     const MESSAGE_KEY: &str = "\"message\"";
     let body = std::str::from_utf8(body).ok()?;
@@ -314,12 +222,12 @@ fn status_detail(status: DliJobStatus, statement_capture: StatementCapture) -> M
     ])
 }
 
-/// Equal for equal statements: the first half of its SHA-256.
+/// The first half of the statement's SHA-256; equal for equal statements.
 fn statement_hash(sql: &str) -> String {
     format!("sha256:{}", sha256_hex_prefix(sql, 16))
 }
 
-/// The first bytes of a text's SHA-256.
+/// The first bytes of the SHA-256 of a text, in hexadecimal.
 fn sha256_hex_prefix(text: &str, bytes: usize) -> String {
     let sha256 = Sha256::digest(text.as_bytes());
     let hex: Vec<_> = sha256.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect();

@@ -1,0 +1,70 @@
+//! Settings from environment variables: `JOBTRACK__SECTION__KEY`, and `DUNE_API_KEY`.
+//!
+//! Used by [`layers`](super::layers). The environment is handed in, so that a reload and the tests read
+//! the same one.
+
+use std::collections::BTreeMap;
+
+use figment::Figment;
+use figment::value::{Dict, Value};
+
+const PREFIX: &str = "JOBTRACK__";
+
+/// The value of a variable; an empty one counts as not set.
+#[must_use]
+pub fn non_empty_var<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    env.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+/// One layer for each variable that overrides a setting, with the variable's name.
+pub(super) fn overrides(env: &BTreeMap<String, String>) -> impl Iterator<Item = (String, Dict)> {
+    env.iter().filter_map(|(name, value)| {
+        let path = name.strip_prefix(PREFIX)?.to_lowercase().replace("__", ".");
+        Some((format!("${name}"), dict_at_key(&path, env_value(&path, value))))
+    })
+}
+
+/// Text, except for the keys that are numbers: an id such as `00123` must stay text.
+fn env_value(path: &str, text: &str) -> Value {
+    let is_number = path.ends_with(".requests_per_minute") || path.ends_with(".max_in_flight");
+    match text.parse::<u64>() {
+        Ok(number) if is_number => Value::from(number),
+        Ok(_) | Err(_) => Value::from(text),
+    }
+}
+
+/// A table with one value at a dotted key.
+pub(super) fn dict_at_key(path: &str, value: Value) -> Dict {
+    match figment::util::nest(path, value) {
+        Value::Dict(_, dict) => dict,
+        other => Dict::from([(path.to_owned(), other)]),
+    }
+}
+
+/// The provider `dune`, which `DUNE_API_KEY` adds where no provider is configured, or completes where
+/// `[providers.dune]` is the only one and has neither `kind` nor `api_key`.
+pub(super) fn dune_from_api_key(
+    figment: &Figment,
+    env: &BTreeMap<String, String>,
+) -> Option<(String, Dict)> {
+    const VARIABLE: &str = "DUNE_API_KEY";
+    non_empty_var(env, VARIABLE)?;
+    let providers = match figment.find_value("providers") {
+        Ok(Value::Dict(_, providers)) => providers,
+        Ok(_) => return None,
+        Err(_) => Dict::new(),
+    };
+    let is_incomplete = |provider: &Value| {
+        provider
+            .as_dict()
+            .is_some_and(|dict| !dict.contains_key("kind") && !dict.contains_key("api_key"))
+    };
+    let applies = providers.is_empty()
+        || (providers.len() == 1 && providers.get("dune").is_some_and(is_incomplete));
+    applies.then(|| {
+        let key = dict_at_key("api_key.env", VARIABLE.into());
+        let kind = ("kind".to_owned(), Value::from("dune"));
+        let dune: Dict = key.into_iter().chain([kind]).collect();
+        (format!("${VARIABLE}"), dict_at_key("providers.dune", dune.into()))
+    })
+}

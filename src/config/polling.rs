@@ -1,0 +1,90 @@
+//! `[polling]`: when jobs are polled, and when polling a job ends.
+//!
+//! A provider's own section may override each key. [`super::load()`] lays those keys over `[polling]`
+//! and reads the result as one more [`PollingConfig`], so every setting is declared once.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::diagnostics::SettingError;
+use super::duration::deserialize_duration;
+
+/// The settings in force, for all providers or for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PollingConfig {
+    pub policy: PolicyName,
+    /// The expected detection delay at which a poll is sent. Policy `learned` only.
+    #[serde(deserialize_with = "deserialize_duration")]
+    pub price: Duration,
+    #[serde(deserialize_with = "deserialize_duration")]
+    pub min_interval: Duration,
+    /// The longest interval that backoff reaches.
+    #[serde(deserialize_with = "deserialize_duration")]
+    pub max_interval: Duration,
+    #[serde(deserialize_with = "deserialize_duration")]
+    pub request_timeout: Duration,
+    /// The age, since its registration, at which an unfinished job becomes `untracked`.
+    #[serde(deserialize_with = "deserialize_duration")]
+    pub give_up_after: Duration,
+    /// How long a provider must answer "not found" before the job becomes `lost`.
+    #[serde(deserialize_with = "deserialize_duration")]
+    pub lost_after: Duration,
+    /// The same for a job that the provider has never reported.
+    #[serde(deserialize_with = "deserialize_duration")]
+    pub lost_after_never_seen: Duration,
+}
+
+/// How the time of a job's next poll is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyName {
+    /// From the durations of similar past runs.
+    Learned,
+    /// After growing intervals.
+    Backoff,
+}
+
+impl PollingConfig {
+    /// The keys of this table, which are also keys of `[providers.NAME]`.
+    pub(super) const KEYS: &[&str] = &[
+        "policy",
+        "price",
+        "min_interval",
+        "max_interval",
+        "request_timeout",
+        "give_up_after",
+        "lost_after",
+        "lost_after_never_seen",
+    ];
+
+    /// The settings that are out of range.
+    pub(super) fn validate(&self) -> Vec<SettingError> {
+        const MAX: Duration = Duration::from_hours(400 * 24);
+        let interval =
+            (Duration::from_millis(100)..=MAX, "must be at least 100ms and at most 400d");
+        let not_found = (Duration::from_mins(1)..=MAX, "must be at least 1m and at most 400d");
+        let price = (
+            Duration::from_millis(10)..=Duration::from_hours(1),
+            "must be at least 10ms and at most 1h",
+        );
+        let values = [
+            ("min_interval", self.min_interval, &interval),
+            ("max_interval", self.max_interval, &interval),
+            ("request_timeout", self.request_timeout, &interval),
+            ("give_up_after", self.give_up_after, &interval),
+            ("lost_after", self.lost_after, &not_found),
+            ("lost_after_never_seen", self.lost_after_never_seen, &not_found),
+            ("price", self.price, &price),
+        ];
+        let out_of_range =
+            values.into_iter().filter(|(_, value, (range, _))| !range.contains(value));
+        let mut errors: Vec<_> =
+            out_of_range.map(|(key, _, (_, allowed))| SettingError::new(key, *allowed)).collect();
+        if self.min_interval > self.max_interval {
+            errors.push(SettingError::new("max_interval", "must not be less than min_interval"));
+        }
+        errors
+    }
+}

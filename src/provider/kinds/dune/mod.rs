@@ -1,0 +1,225 @@
+//! Kind `dune`: Dune query executions, `GET {base}/api/v1/execution/{id}/status`.
+//!
+//! Source of states and fields: Dune's API reference, "Get execution status", in the revisions of 2022
+//! and of 2025; the two spell "cancelled" differently. Only `execution_id` and `state` are in every
+//! answer. `/results` is never requested: unlike the status it costs credits.
+
+mod status;
+
+use futures_util::future::BoxFuture;
+use reqwest::header::HeaderName;
+use reqwest::{Method, StatusCode, Url};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::config::{KindSchema, SecretRef, SettingError, SettingsTable};
+use crate::job::{
+    Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
+};
+use crate::provider::Provider;
+use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
+use crate::provider::connection_check::build_connection_check;
+use crate::provider::http::{
+    HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header,
+};
+use crate::provider::json_fields::{is_ascii_id, parse_object, truncate};
+use crate::provider::secret;
+use crate::provider::service_url::ServiceUrl;
+use crate::provider::state_map::{BuiltinStates, StateMap};
+
+use super::{BuildContext, Kind};
+use status::{error_message, parse_status};
+
+/// The kind.
+#[derive(Debug)]
+pub(super) struct Dune;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DuneSettings {
+    base_url: Option<ServiceUrl>,
+    api_key: SecretRef,
+}
+
+impl DuneSettings {
+    fn base_url(&self) -> Result<ServiceUrl, String> {
+        let default = || ServiceUrl::try_from("https://api.dune.com".to_owned());
+        self.base_url.clone().map_or_else(default, Ok).map_err(|error| format!("base_url {error}"))
+    }
+}
+
+impl KindSchema for Dune {
+    fn name(&self) -> &'static str {
+        "dune"
+    }
+
+    /// Dune's free plan allows 40 a minute for the whole account; other programs may use it too.
+    fn default_requests_per_minute(&self) -> u32 {
+        30
+    }
+
+    fn validate(
+        &self,
+        settings: &SettingsTable,
+    ) -> Result<Vec<(&'static str, String)>, Vec<SettingError>> {
+        let settings: DuneSettings = settings.parse().map_err(|error| vec![error])?;
+        let base_url =
+            settings.base_url().map_err(|error| vec![SettingError::new("base_url", error)])?;
+        Ok(vec![("base_url", format!("{:?}", base_url.to_string()))])
+    }
+}
+
+impl Kind for Dune {
+    fn build(
+        &self,
+        settings: &SettingsTable,
+        context: BuildContext<'_>,
+    ) -> Result<Box<dyn Provider>, String> {
+        let settings: DuneSettings = settings.parse().map_err(|error| error.to_string())?;
+        Ok(Box::new(DuneProvider {
+            http: context.http,
+            base_url: settings.base_url()?.into_url(),
+            api_key: secret::read(&settings.api_key).map_err(|error| error.to_string())?,
+            state_map: StateMap::new(STATE_PREFIX, BUILTIN_STATES, context.user_states)?,
+        }))
+    }
+
+    fn error_rules(&self) -> &'static [ErrorRule] {
+        ERROR_RULES
+    }
+}
+
+/// Dune's errors have no codes, only messages.
+const ERROR_RULES: &[ErrorRule] = &[
+    (Matcher::Message(404, &["object not found"]), ProviderErrorKind::NotFound),
+    (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
+];
+
+/// A well-formed id that no execution has.
+const NONEXISTENT_ID: &str = "00000000000000000000000000";
+
+/// One Dune account.
+#[derive(Debug)]
+struct DuneProvider {
+    http: HttpClient,
+    base_url: Url,
+    api_key: SecretString,
+    state_map: StateMap,
+}
+
+/// Precedes every state in the revision of 2022 and later.
+const STATE_PREFIX: &str = "QUERY_STATE_";
+
+const BUILTIN_STATES: BuiltinStates = &[
+    ("PENDING", ObservedState::Pending),
+    ("EXECUTING", ObservedState::Running),
+    ("COMPLETED", ObservedState::Succeeded),
+    // The result was cut at a size limit.
+    ("COMPLETED_PARTIAL", ObservedState::Succeeded),
+    ("FAILED", ObservedState::Failed),
+    ("CANCELLED", ObservedState::Cancelled),
+    ("CANCELED", ObservedState::Cancelled),
+    ("EXPIRED", ObservedState::Expired),
+];
+
+impl DuneProvider {
+    fn endpoint_url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
+        let mut url = self.base_url.clone();
+        url.path_segments_mut()
+            .map_err(|()| {
+                ProviderError::new(ProviderErrorKind::Misconfigured, "base_url has no path")
+            })?
+            .pop_if_empty()
+            .extend(segments);
+        Ok(url)
+    }
+
+    async fn poll_execution(&self, id: &RemoteId, now: UtcTime) -> Answer {
+        let path = ["api", "v1", "execution", id.as_str(), "status"];
+        let reply = self.send(Method::GET, &path, now).await;
+        parse_answer(reply, |reply| parse_status(reply, id, &self.state_map))
+    }
+
+    async fn cancel_execution(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
+        let path = ["api", "v1", "execution", id.as_str(), "cancel"];
+        let reply = self.send(Method::POST, &path, now).await?;
+        if reply.status != StatusCode::OK {
+            return Err(rejection_error(&reply));
+        }
+        let body: Map<String, Value> = parse_object(&reply.body)?;
+        if body.get("success") == Some(&Value::Bool(false)) {
+            return Err(ProviderError::new(
+                ProviderErrorKind::Malformed,
+                "HTTP 200, but success is false",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
+        let path = ["api", "v1", "execution", NONEXISTENT_ID, "status"];
+        let reply = self.send(Method::GET, &path, now).await;
+        let is_permission_error = |reply: &HttpResponse| reply.status == StatusCode::FORBIDDEN;
+        build_connection_check(reply, now, is_permission_error, rejection_error)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        segments: &[&str],
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let url = self.endpoint_url(segments)?;
+        let headers =
+            vec![sensitive_header(HeaderName::from_static("x-dune-api-key"), &self.api_key)?];
+        let request = HttpRequest {
+            method,
+            url,
+            headers,
+            body: Vec::new(),
+            secrets_to_redact: Vec::new(),
+            body_filter: None,
+            max_bytes: HttpClient::MAX_BODY_BYTES,
+        };
+        self.http.send(request, now).await
+    }
+}
+
+impl Provider for DuneProvider {
+    fn validate_id(&self, id: &RemoteId) -> Result<(), String> {
+        if is_ascii_id(id.as_str()) {
+            Ok(())
+        } else {
+            Err("a Dune execution id has at most 128 letters, digits, _ and -, such as \
+                 01GBM4W2N0NMCGPZYW8AYK4YF1"
+                .into())
+        }
+    }
+
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
+        Box::pin(self.poll_execution(id, now))
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        id: &'a RemoteId,
+        now: UtcTime,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.cancel_execution(id, now))
+    }
+
+    fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
+        Box::pin(self.probe_connection(now))
+    }
+}
+
+/// The error for an unsuccessful answer, whose body is `{"error": "<message>"}`.
+fn rejection_error(reply: &HttpResponse) -> ProviderError {
+    let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
+    let message =
+        body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
+    let message = truncate(&message, 512);
+    let response = ErrorResponse { status: reply.status.as_u16(), code: "", message };
+    classify::provider_error(response, ERROR_RULES, message)
+}

@@ -1,0 +1,121 @@
+//! The authentication of a request: a token, given or fetched, or a signature.
+//!
+//! Used by [`HuaweiClient`](super::HuaweiClient). The signature is computed from the URL that is sent, so
+//! both contain the same path and query.
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
+use crate::provider::http::sensitive_header;
+
+use super::sign::{self, AccessKey, SigningRequest, sign};
+use super::token::{TokenCache, TokenLease};
+
+const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
+const PROJECT_HEADER: HeaderName = HeaderName::from_static("x-project-id");
+const SECURITY_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-security-token");
+const DATE_HEADER: HeaderName = HeaderName::from_static(sign::DATE_HEADER);
+const JSON_CONTENT_TYPE: &str = "application/json";
+
+/// The credentials of an account.
+#[derive(Debug)]
+pub(super) enum Auth {
+    /// A token, sent as it is.
+    Token(SecretString),
+    /// A user, for whom tokens are fetched.
+    Password(TokenCache),
+    /// An access key; a temporary one comes with a security token.
+    AccessKey { access_key: AccessKey, security_token: Option<SecretString> },
+}
+
+impl Auth {
+    /// The headers that authenticate a request with an empty body. `lease` is the token for
+    /// [`Auth::Password`]. The caller passes a fresh `now`: a signature is valid for 15 minutes.
+    pub(super) fn auth_headers(
+        &self,
+        method: &Method,
+        url: &Url,
+        project_id: &str,
+        lease: Option<&TokenLease>,
+        now: UtcTime,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, ProviderError> {
+        match self {
+            Self::Token(token) => Ok(vec![sensitive_header(TOKEN_HEADER, token)?]),
+            Self::Password(_) => {
+                let token = lease.map(|lease| (TOKEN_HEADER, lease.token.clone()));
+                Ok(token.into_iter().collect())
+            }
+            Self::AccessKey { access_key, security_token } => {
+                signed_headers(method, url, project_id, access_key, security_token.as_ref(), now)
+            }
+        }
+    }
+
+    /// The secrets that a header contains only in part, or not at all.
+    pub(super) fn secrets_to_redact(&self) -> Vec<&SecretString> {
+        match self {
+            Self::Token(_) => Vec::new(),
+            Self::Password(token_cache) => vec![&token_cache.user.password],
+            Self::AccessKey { access_key, .. } => vec![&access_key.id, &access_key.secret],
+        }
+    }
+}
+
+fn signed_headers(
+    method: &Method,
+    url: &Url,
+    project_id: &str,
+    access_key: &AccessKey,
+    security_token: Option<&SecretString>,
+    now: UtcTime,
+) -> Result<Vec<(HeaderName, HeaderValue)>, ProviderError> {
+    let host = host_header(url);
+    let mut signed_headers = vec![
+        (HOST, host.as_str()),
+        (CONTENT_TYPE, JSON_CONTENT_TYPE),
+        (PROJECT_HEADER, project_id),
+    ];
+    let mut headers = signed_headers
+        .iter()
+        .map(|(name, value)| plain_header(name, value))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(token) = security_token {
+        signed_headers.push((SECURITY_TOKEN_HEADER, token.expose_secret()));
+        headers.push(sensitive_header(SECURITY_TOKEN_HEADER, token)?);
+    }
+    let signed_headers: Vec<_> =
+        signed_headers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let query: Vec<_> = url.query_pairs().collect();
+    let query: Vec<_> = query.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let request = SigningRequest {
+        method: method.as_str(),
+        path: url.path(),
+        query: &query,
+        headers: &signed_headers,
+        body: b"",
+    };
+    let signature = sign(&request, access_key, now);
+    headers.push(plain_header(&DATE_HEADER, &signature.date)?);
+    headers.push(sensitive_header(AUTHORIZATION, &signature.authorization)?);
+    Ok(headers)
+}
+
+/// Host and port; the default port of the scheme is left out, as HTTP clients do.
+fn host_header(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn plain_header(
+    name: &HeaderName,
+    value: &str,
+) -> Result<(HeaderName, HeaderValue), ProviderError> {
+    HeaderValue::from_str(value).map(|value| (name.clone(), value)).map_err(|_| {
+        ProviderError::new(
+            ProviderErrorKind::Misconfigured,
+            format!("the value of the header {name} contains characters that are not allowed"),
+        )
+    })
+}

@@ -1,0 +1,172 @@
+//! Kind `dli`: jobs of Huawei's Data Lake Insight, `GET {base}/v1.0/{project_id}/jobs/{job_id}/status`.
+//!
+//! Source of states and fields: DLI API reference, "Querying Job Status" (`dli_02_0021`), in the older
+//! revision and in the newer one, which adds `job_mode`, `tags` and `SCALING`. Only the state is required.
+//! `is_success` is about the request, never about the job. [`list`] reads many jobs from one answer,
+//! [`status`] reads one job.
+
+mod list;
+mod status;
+
+use std::collections::BTreeMap;
+
+use futures_util::future::BoxFuture;
+use reqwest::{Method, StatusCode};
+use serde_json::{Map, Value};
+
+use crate::config::{ImpliedSetting, KindSchema, SettingError, SettingsTable, StatementCapture};
+use crate::job::{
+    Answer, ConnectionCheck, ListPage, ListWindow, ObservedState, ProviderError, RemoteId, UtcTime,
+};
+use crate::provider::Provider;
+use crate::provider::classify::ErrorRule;
+use crate::provider::connection_check::build_connection_check;
+use crate::provider::http::parse_answer;
+use crate::provider::json_fields::{is_ascii_id, parse_object};
+use crate::provider::kinds::{BuildContext, Kind};
+use crate::provider::state_map::{BuiltinStates, StateMap};
+
+use super::error::{ERROR_RULES, is_permission_error, rejection_error};
+use super::settings::{HuaweiSettings, implied_settings, join};
+use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
+
+use status::{parse_status, unsuccessful_response_error};
+
+/// The kind.
+#[derive(Debug)]
+pub(in crate::provider::kinds) struct Dli;
+
+impl Dli {
+    fn parse(settings: &SettingsTable) -> Result<HuaweiSettings, Vec<SettingError>> {
+        HuaweiSettings::parse(settings, "dli")
+    }
+}
+
+impl KindSchema for Dli {
+    fn name(&self) -> &'static str {
+        "dli"
+    }
+
+    /// DLI documents no limit; its gateways reject more than 60.
+    fn default_requests_per_minute(&self) -> u32 {
+        60
+    }
+
+    fn implied_settings(
+        &self,
+        settings: &SettingsTable,
+        env: &BTreeMap<String, String>,
+    ) -> Vec<ImpliedSetting> {
+        implied_settings(settings, env)
+    }
+
+    fn validate(
+        &self,
+        settings: &SettingsTable,
+    ) -> Result<Vec<(&'static str, String)>, Vec<SettingError>> {
+        Ok(Self::parse(settings)?.effective_urls())
+    }
+}
+
+impl Kind for Dli {
+    fn build(
+        &self,
+        settings: &SettingsTable,
+        context: BuildContext<'_>,
+    ) -> Result<Box<dyn Provider>, String> {
+        let account = Self::parse(settings).map_err(|errors| join(&errors))?;
+        Ok(Box::new(DliProvider {
+            client: account.into_client(context.http)?,
+            statement_capture: context.statement_capture,
+            state_map: StateMap::new("", BUILTIN_STATES, context.user_states)?,
+        }))
+    }
+
+    fn error_rules(&self) -> &'static [ErrorRule] {
+        ERROR_RULES
+    }
+}
+
+/// The jobs of one project.
+#[derive(Debug)]
+struct DliProvider {
+    client: HuaweiClient,
+    statement_capture: StatementCapture,
+    state_map: StateMap,
+}
+
+const BUILTIN_STATES: BuiltinStates = &[
+    ("LAUNCHING", ObservedState::Pending),
+    ("RUNNING", ObservedState::Running),
+    ("SCALING", ObservedState::Running),
+    ("FINISHED", ObservedState::Succeeded),
+    ("FAILED", ObservedState::Failed),
+    ("CANCELLED", ObservedState::Cancelled),
+    ("CANCELED", ObservedState::Cancelled),
+];
+
+impl DliProvider {
+    async fn poll_job(&self, id: &RemoteId, now: UtcTime) -> Answer {
+        let project = self.client.project_id.as_str();
+        let path = ["v1.0", project, "jobs", id.as_str(), "status"];
+        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
+        parse_answer(reply, |reply| parse_status(reply, id, self))
+    }
+
+    async fn cancel_job(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
+        let project = self.client.project_id.as_str();
+        let path = ["v1.0", project, "jobs", id.as_str()];
+        let request = HuaweiRequest { method: Method::DELETE, ..HuaweiRequest::get(&path) };
+        let reply = self.client.send(request, now).await?;
+        if reply.status != StatusCode::OK {
+            return Err(rejection_error(&reply));
+        }
+        let body: Map<String, Value> = parse_object(&reply.body)?;
+        if body.get("is_success") == Some(&Value::Bool(false)) {
+            return Err(unsuccessful_response_error(&reply.body, body.get("message")));
+        }
+        Ok(())
+    }
+
+    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
+        let path = ["v1.0", self.client.project_id.as_str(), "jobs", NONEXISTENT_ID, "status"];
+        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
+        build_connection_check(reply, now, is_permission_error, rejection_error)
+    }
+}
+
+impl Provider for DliProvider {
+    fn validate_id(&self, id: &RemoteId) -> Result<(), String> {
+        if is_ascii_id(id.as_str()) {
+            Ok(())
+        } else {
+            Err("a DLI job id has at most 128 letters, digits, _ and -, such as \
+                 208b08d4-0dc2-4dd7-8879-ddd4c020d7aa"
+                .into())
+        }
+    }
+
+    fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
+        Box::pin(self.poll_job(id, now))
+    }
+
+    fn supports_list(&self) -> bool {
+        true
+    }
+
+    fn list<'a>(&'a self, window: &'a ListWindow, now: UtcTime) -> BoxFuture<'a, Answer<ListPage>> {
+        Box::pin(self.request_list_page(window, now))
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        id: &'a RemoteId,
+        now: UtcTime,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.cancel_job(id, now))
+    }
+
+    fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
+        Box::pin(self.probe_connection(now))
+    }
+}
