@@ -3,12 +3,14 @@
 //! Every change of the phase is a method of [`PollPhase`]. Invariant: a job has at most one poll in
 //! flight, and no poll starts while a change of the job is being committed.
 //!
+//! An empty cell means that the phase stays.
+//!
 //! | from | start_poll | end_poll | begin_commit | end_commit | finish |
 //! |---|---|---|---|---|---|
 //! | `Waiting` | `InFlight` | | `Committing` | | removed |
 //! | `InFlight` | | `Waiting` | `CommittingDuringPoll` | | `FinishedDuringPoll` |
-//! | `Committing` | | | | `Waiting` | |
-//! | `CommittingDuringPoll` | | `Committing` | | `InFlight` | |
+//! | `Committing` | | | | `Waiting` | removed |
+//! | `CommittingDuringPoll` | | `Committing` | | `InFlight` | `FinishedDuringPoll` |
 //! | `FinishedDuringPoll` | | removed | | | |
 
 use std::time::Duration;
@@ -42,7 +44,7 @@ pub(super) enum AnswerUse {
     },
     /// The job is not waiting for an answer.
     Ignore,
-    /// The answer was the last thing that the tracker kept the job for.
+    /// The tracker kept the job only until this answer.
     RemoveJob,
 }
 
@@ -140,8 +142,10 @@ impl PollPhase {
     pub(super) fn mark_on_demand(&mut self) {
         match self {
             Self::InFlight { on_demand } => *on_demand = true,
-            Self::FinishedDuringPoll => *self = Self::InFlight { on_demand: true },
-            Self::Waiting { .. } | Self::Committing(_) | Self::CommittingDuringPoll(_) => {}
+            Self::Waiting { .. }
+            | Self::Committing(_)
+            | Self::CommittingDuringPoll(_)
+            | Self::FinishedDuringPoll => {}
         }
     }
 
