@@ -1,6 +1,6 @@
 //! Error messages of the configuration: the file, the line, the key and what is allowed.
 //!
-//! Called by [`load()`](super::load) and, through [`SettingsTable`](super::SettingsTable), by the kinds
+//! Called by [`load()`](super::load()) and, through [`SettingsTable`](super::SettingsTable), by the kinds
 //! of providers. A message never repeats a value: a value in the wrong place may be a secret.
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The directories of the config file, the database and the control socket.
 //!
-//! [`load()`](super::load) takes its default paths from here and the client looks for the daemon's
+//! [`load()`](super::load()) takes its default paths from here and the client looks for the daemon's
 //! socket here, so that both agree. A directory comes from the service manager, else from an XDG
 //! variable, else from the system (root) or the home directory (any other user).
 

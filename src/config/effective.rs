@@ -1,6 +1,6 @@
 //! The settings in force with the source of each, for `jobtrackd --check`.
 //!
-//! Called by [`load()`](super::load) after validation. A reference to a secret is shown, never the secret.
+//! Called by [`load()`](super::load()) after validation. A reference to a secret is shown, never the secret.
 
 use figment::Figment;
 use figment::value::{Dict, Value};

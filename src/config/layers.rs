@@ -1,6 +1,6 @@
 //! The layers of the configuration, each overriding the one before: defaults, one file, environment.
 //!
-//! Used by [`load()`](super::load) alone. Each layer carries the name of its source, which
+//! Used by [`load()`](super::load()) alone. Each layer carries the name of its source, which
 //! [`diagnostics`](super::diagnostics) and `jobtrackd --check` show.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! `previous_names`: each name belongs to one provider at most, and is not configured itself.
 //!
-//! Called by [`load()`](super::load). Otherwise the jobs under such a name could belong to two providers.
+//! Called by [`load()`](super::load()). Otherwise the jobs under such a name could belong to two providers.
 
 use std::collections::BTreeMap;
 

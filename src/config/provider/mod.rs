@@ -1,6 +1,6 @@
 //! `[providers.NAME]`: one account of a service.
 //!
-//! Parsed by [`load()`](super::load). This module owns the keys that every kind has; each kind owns the
+//! Parsed by [`load()`](super::load()). This module owns the keys that every kind has; each kind owns the
 //! others, in its own file under `provider::kinds`.
 
 mod kind;
