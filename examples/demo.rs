@@ -30,7 +30,7 @@ FROM history AS h JOIN jobs ON jobs.id = job_id
 WHERE job_id IN (1, 3, 5) ORDER BY job_id, seq";
 
 const RUNS_SQL: &str = "\
-SELECT kind, remote_id, state, pending_s, running_s, detection_delay_s AS delay_s, polls, message
+SELECT kind, remote_id, state, queue_s, run_s, detection_delay_s AS delay_s, polls, message
 FROM runs ORDER BY terminal_at";
 
 fn main() -> ExitCode {

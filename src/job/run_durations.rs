@@ -103,98 +103,99 @@ mod tests {
         expected: [Some(3), Some(79), Some(82), Some(10), Some(20)],
     };
 
+    const CASES: [Case; 13] = [
+        COMPLETE,
+        Case {
+            name: "no time is known",
+            submitted_at: None,
+            started_at: None,
+            ended_at: None,
+            earliest_at: None,
+            expected: [None, None, None, None, Some(90)],
+            ..COMPLETE
+        },
+        Case {
+            name: "only the duration of the run is reported",
+            submitted_at: None,
+            started_at: None,
+            ended_at: None,
+            reported_run: Some(70),
+            expected: [None, Some(70), None, None, Some(20)],
+            ..COMPLETE
+        },
+        Case {
+            name: "the end and the duration of the run are reported",
+            submitted_at: None,
+            started_at: None,
+            reported_run: Some(70),
+            expected: [None, Some(70), None, Some(10), Some(20)],
+            ..COMPLETE
+        },
+        Case {
+            name: "times take precedence over a reported duration",
+            reported_run: Some(1),
+            ..COMPLETE
+        },
+        Case {
+            name: "wait and reported run add up to the total",
+            ended_at: None,
+            reported_run: Some(70),
+            expected: [Some(3), Some(70), Some(73), None, Some(20)],
+            ..COMPLETE
+        },
+        Case {
+            name: "the job never started",
+            started_at: None,
+            expected: [None, None, Some(82), Some(10), Some(20)],
+            ..COMPLETE
+        },
+        Case {
+            name: "times in the wrong order are unknown durations",
+            submitted_at: Some(12),
+            started_at: Some(11),
+            ended_at: Some(10),
+            expected: [None, None, None, Some(20), Some(20)],
+            ..COMPLETE
+        },
+        Case {
+            name: "the job ended before it was registered",
+            registered_at: 95,
+            earliest_at: None,
+            expected: [Some(3), Some(79), Some(82), Some(5), Some(5)],
+            ..COMPLETE
+        },
+        Case {
+            name: "the provider's clock is ahead of ours",
+            ended_at: Some(105),
+            expected: [Some(3), Some(94), Some(97), Some(0), Some(20)],
+            ..COMPLETE
+        },
+        Case {
+            name: "the provider's clock is behind ours",
+            ended_at: Some(70),
+            expected: [Some(3), Some(59), Some(62), Some(20), Some(20)],
+            ..COMPLETE
+        },
+        Case {
+            name: "the job was untracked",
+            ended_at: None,
+            end: State::Untracked,
+            expected: [Some(3), None, None, None, None],
+            ..COMPLETE
+        },
+        Case {
+            name: "the job was lost",
+            ended_at: None,
+            end: State::Lost,
+            expected: [Some(3), None, None, None, Some(20)],
+            ..COMPLETE
+        },
+    ];
+
     #[test]
     fn durations_are_computed_from_times_or_reported_durations() {
-        let cases = [
-            COMPLETE,
-            Case {
-                name: "no time is known",
-                submitted_at: None,
-                started_at: None,
-                ended_at: None,
-                earliest_at: None,
-                expected: [None, None, None, None, Some(90)],
-                ..COMPLETE
-            },
-            Case {
-                name: "only the duration of the run is reported",
-                submitted_at: None,
-                started_at: None,
-                ended_at: None,
-                reported_run: Some(70),
-                expected: [None, Some(70), None, None, Some(20)],
-                ..COMPLETE
-            },
-            Case {
-                name: "the end and the duration of the run are reported",
-                submitted_at: None,
-                started_at: None,
-                reported_run: Some(70),
-                expected: [None, Some(70), None, Some(10), Some(20)],
-                ..COMPLETE
-            },
-            Case {
-                name: "times take precedence over a reported duration",
-                reported_run: Some(1),
-                ..COMPLETE
-            },
-            Case {
-                name: "wait and reported run add up to the total",
-                ended_at: None,
-                reported_run: Some(70),
-                expected: [Some(3), Some(70), Some(73), None, Some(20)],
-                ..COMPLETE
-            },
-            Case {
-                name: "the job never started",
-                started_at: None,
-                expected: [None, None, Some(82), Some(10), Some(20)],
-                ..COMPLETE
-            },
-            Case {
-                name: "times in the wrong order are unknown durations",
-                submitted_at: Some(12),
-                started_at: Some(11),
-                ended_at: Some(10),
-                expected: [None, None, None, Some(20), Some(20)],
-                ..COMPLETE
-            },
-            Case {
-                name: "the job ended before it was registered",
-                registered_at: 95,
-                earliest_at: None,
-                expected: [Some(3), Some(79), Some(82), Some(5), Some(5)],
-                ..COMPLETE
-            },
-            Case {
-                name: "the provider's clock is ahead of ours",
-                ended_at: Some(105),
-                expected: [Some(3), Some(94), Some(97), Some(0), Some(20)],
-                ..COMPLETE
-            },
-            Case {
-                name: "the provider's clock is behind ours",
-                ended_at: Some(70),
-                expected: [Some(3), Some(59), Some(62), Some(20), Some(20)],
-                ..COMPLETE
-            },
-            Case {
-                name: "the job was untracked",
-                ended_at: None,
-                end: State::Untracked,
-                expected: [Some(3), None, None, None, None],
-                ..COMPLETE
-            },
-            Case {
-                name: "the job was lost",
-                ended_at: None,
-                end: State::Lost,
-                expected: [Some(3), None, None, None, Some(20)],
-                ..COMPLETE
-            },
-        ];
         let at = |seconds: i64| UtcTime::from_millis(seconds * 1000);
-        for case in cases {
+        for case in CASES {
             let times = ProviderTimes {
                 submitted_at: case.submitted_at.map(at),
                 started_at: case.started_at.map(at),
@@ -204,7 +205,7 @@ mod tests {
             let end = Transition {
                 from: Some(State::Running),
                 to: case.end,
-                word: None,
+                provider_state: None,
                 evidence: Evidence::Observed,
                 occurred_at: times.ended_at,
                 observed_at: at(100),

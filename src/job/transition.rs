@@ -46,7 +46,7 @@ pub struct Transition {
     /// Equals `from` if only the provider state changed.
     pub to: State,
     /// The provider's state, verbatim; none if no answer reported one.
-    pub word: Option<Box<str>>,
+    pub provider_state: Option<Box<str>>,
     pub evidence: Evidence,
     /// When the change happened, by the provider's clock.
     pub occurred_at: Option<UtcTime>,
@@ -76,7 +76,7 @@ pub fn registration_transition(now: UtcTime) -> Transition {
     Transition {
         from: None,
         to: State::Registered,
-        word: None,
+        provider_state: None,
         evidence: Evidence::Local,
         occurred_at: None,
         observed_at: now,
@@ -124,7 +124,7 @@ pub fn evaluate_observation(
             transitions.push(Transition {
                 from: Some(from),
                 to: state,
-                word: None,
+                provider_state: None,
                 evidence: Evidence::Reported,
                 occurred_at: Some(at),
                 observed_at,
@@ -137,7 +137,7 @@ pub fn evaluate_observation(
     transitions.push(Transition {
         from: Some(from),
         to,
-        word: Some(observation.provider_state.as_str().into()),
+        provider_state: Some(observation.provider_state.as_str().into()),
         evidence: Evidence::Observed,
         occurred_at: occurred_at(to, observation.times),
         observed_at,
@@ -168,7 +168,7 @@ pub fn local_end_transition(
     Some(Transition {
         from: Some(current.state),
         to,
-        word: None,
+        provider_state: None,
         evidence: Evidence::Local,
         occurred_at: None,
         observed_at,
@@ -220,8 +220,8 @@ impl CurrentState {
     pub fn apply(&mut self, transition: &Transition) {
         self.state = transition.to;
         self.observed_at = transition.observed_at;
-        if transition.word.is_some() {
-            self.provider_state.clone_from(&transition.word);
+        if transition.provider_state.is_some() {
+            self.provider_state.clone_from(&transition.provider_state);
         }
         self.furthest_step = match transition.to {
             State::Pending => self.furthest_step.max(LifecycleStep::Pending),

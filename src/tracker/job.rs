@@ -1,8 +1,10 @@
 //! A tracked job: a few hundred bytes of what is known about it, and the commits of its changes.
 //!
 //! The current state of a job changes only when the store has committed a change
-//! ([`TrackedJob::on_committed`]) or reports a different stored state. A job knows nothing of queues
-//! and rate limits: it returns what to do next.
+//! ([`TrackedJob::on_committed`]) or reports a different stored state. State and phase are private to
+//! this file. A job knows nothing of queues and rate limits: it returns what to do next.
+
+use std::time::Duration;
 
 use crate::job::{
     Change, ClockReading, CurrentState, JobId, LocalOutcome, MonotonicTime, NotFoundStreak,
@@ -33,7 +35,7 @@ pub(super) struct TrackedJob {
     pub(super) similarity_keys: SimilarityKeys,
     pub(super) age: JobAge,
     pub(super) registered_at: UtcTime,
-    pub(super) give_up_after: Option<std::time::Duration>,
+    pub(super) give_up_after: Option<Duration>,
     /// Consecutive polls that changed nothing: the exponent of the backoff.
     pub(super) polls_without_change: u32,
     pub(super) not_found_streak: Option<NotFoundStreak>,
@@ -95,6 +97,10 @@ impl TrackedJob {
         self.listed_at.filter(|_| !self.poll_individually)
     }
 
+    pub(super) fn can_start_poll(&self) -> bool {
+        self.phase.can_start_poll()
+    }
+
     pub(super) fn start_poll(&mut self, on_demand: bool) {
         self.phase.start_poll(on_demand);
     }
@@ -131,7 +137,7 @@ impl TrackedJob {
     /// state map may know the job's unknown state, and never later than `max_interval` from now.
     pub(super) fn reconsider(
         &mut self,
-        max_interval: Option<std::time::Duration>,
+        max_interval: Option<Duration>,
         now: MonotonicTime,
     ) -> Option<MonotonicTime> {
         match &mut self.phase {
@@ -219,7 +225,9 @@ impl TrackedJob {
     /// The current state with these transitions applied.
     pub(super) fn state_after(&self, transitions: &[Transition]) -> CurrentState {
         let mut state = self.current_state.clone();
-        transitions.iter().for_each(|transition| state.apply(transition));
+        for transition in transitions {
+            state.apply(transition);
+        }
         state
     }
 

@@ -5,7 +5,7 @@
 //! through simulated days. Invariants: a job has at most one poll in flight, and none starts while a
 //! change of the job is being committed; a job's state changes only once the store has committed it.
 //!
-//! The modules below are listed in their order of dependence: each uses only those above it.
+//! The files depend on each other in one direction; `tests/pure/architecture.rs` holds their order.
 
 mod account;
 mod age;
@@ -23,6 +23,7 @@ mod message;
 mod metadata;
 mod outage;
 mod phase;
+mod pick;
 mod provider_answer;
 mod provider_queue;
 mod registry;

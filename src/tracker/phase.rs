@@ -3,13 +3,13 @@
 //! Every change of the phase is a method of [`PollPhase`]. Invariant: a job has at most one poll in
 //! flight, and no poll starts while a change of the job is being committed.
 //!
-//! ```text
-//! Waiting ── start_poll ──▶ InFlight ── end_poll ──▶ Waiting ── begin_commit ──▶ Committing
-//!    ▲                          │                       ▲                            │
-//!    │                     begin_commit                 └──────── end_commit ────────┘
-//!    │                          ▼
-//! end_poll, end_commit ◀─ CommittingDuringPoll
-//! ```
+//! | from | start_poll | end_poll | begin_commit | end_commit | finish |
+//! |---|---|---|---|---|---|
+//! | `Waiting` | `InFlight` | | `Committing` | | removed |
+//! | `InFlight` | | `Waiting` | `CommittingDuringPoll` | | `FinishedDuringPoll` |
+//! | `Committing` | | | | `Waiting` | |
+//! | `CommittingDuringPoll` | | `Committing` | | `InFlight` | |
+//! | `FinishedDuringPoll` | | removed | | | |
 
 use std::time::Duration;
 
@@ -47,8 +47,16 @@ pub(super) enum AnswerUse {
 }
 
 impl PollPhase {
+    /// Whether a poll may be sent, or the next page of a list request that is in flight.
+    pub(super) fn can_start_poll(&self) -> bool {
+        match self {
+            Self::Waiting { .. } | Self::InFlight { .. } => true,
+            Self::Committing(_) | Self::CommittingDuringPoll(_) | Self::FinishedDuringPoll => false,
+        }
+    }
+
     /// A poll or a list request for this job was sent. The next page of a list request finds the job
-    /// in flight already, or being committed.
+    /// in flight already.
     pub(super) fn start_poll(&mut self, on_demand: bool) {
         match self {
             Self::Waiting { .. } => *self = Self::InFlight { on_demand },

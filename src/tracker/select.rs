@@ -5,18 +5,17 @@
 //! first poll, so that a wrong id is noticed early. And no job waits for ever: a job that was passed
 //! over for several rounds, each as many requests as there are jobs, goes first.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::time::Duration;
 
 use crate::job::{JobId, ListWindow, MonotonicTime, UtcTime};
 
-use super::account::ProviderAccount;
-use super::due_queue::{Evaluation, Priority, QueueHead};
+use super::due_queue::{Evaluation, Priority};
 use super::job::TrackedJob;
 use super::limits::LearnedPolicy;
 use super::list_batch::{ListedJob, WaitingJob};
 use super::message::{AccountIndex, ProviderIndex};
+use super::phase::AnswerUse;
+use super::pick::{Candidates, Pick, choose_pick, starvation_cutoff};
 use super::provider_queue::ProviderQueue;
 use super::registry::Tracker;
 
@@ -36,101 +35,6 @@ impl Selection {
             Self::List(_, jobs) => jobs.first().map(|(job, _)| *job),
         }
     }
-}
-
-/// What a provider that may send a request has to offer.
-#[derive(Debug, Clone, Copy)]
-struct Candidates {
-    provider_index: ProviderIndex,
-    /// The number of the selection that last chose this provider.
-    last_selected: u64,
-    has_on_demand: bool,
-    /// Whether a started list request has another page.
-    has_continuation: bool,
-    /// The due first poll with the highest priority, and the one that became due first.
-    first_polls: Option<(QueueHead, QueueHead)>,
-    /// The same for repeat polls.
-    repeat_polls: Option<(QueueHead, QueueHead)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pick {
-    OnDemand(ProviderIndex),
-    Continuation(ProviderIndex),
-    Job(ProviderIndex, JobId),
-}
-
-impl Pick {
-    fn provider_index(self) -> ProviderIndex {
-        match self {
-            Self::OnDemand(index) | Self::Continuation(index) | Self::Job(index, _) => index,
-        }
-    }
-}
-
-/// Chooses among the providers of an account. Where nothing else decides, the provider that was not
-/// selected for the longest time wins.
-fn choose_pick(
-    candidates: &[Candidates],
-    first_poll_has_priority: bool,
-    starvation_cutoff: Option<MonotonicTime>,
-) -> Option<Pick> {
-    let longest_unselected = |matches: fn(&Candidates) -> bool| {
-        candidates
-            .iter()
-            .filter(|candidate| matches(candidate))
-            .min_by_key(|candidate| candidate.last_selected)
-    };
-    if let Some(candidate) = longest_unselected(|candidate| candidate.has_on_demand) {
-        return Some(Pick::OnDemand(candidate.provider_index));
-    }
-    if let Some(candidate) = longest_unselected(|candidate| candidate.has_continuation) {
-        return Some(Pick::Continuation(candidate.provider_index));
-    }
-    let highest_priority = |queue_heads: fn(&Candidates) -> Option<(QueueHead, QueueHead)>| {
-        let heads = candidates
-            .iter()
-            .filter_map(move |candidate| Some((candidate, queue_heads(candidate)?.0)));
-        heads.max_by_key(|(candidate, head)| (head.priority, Reverse(candidate.last_selected)))
-    };
-    let (first_poll, repeat_poll) = (
-        highest_priority(|candidate| candidate.first_polls),
-        highest_priority(|candidate| candidate.repeat_polls),
-    );
-    let pick =
-        |(candidate, head): (&Candidates, QueueHead)| Pick::Job(candidate.provider_index, head.job);
-    if first_poll_has_priority && let Some(first_poll) = first_poll {
-        return Some(pick(first_poll));
-    }
-    let waiting_longest = candidates.iter().flat_map(|candidate| {
-        let heads =
-            candidate.first_polls.into_iter().chain(candidate.repeat_polls).map(|(_, head)| head);
-        heads.map(move |head| (candidate, head))
-    });
-    let starved = waiting_longest
-        .filter(|(_, head)| starvation_cutoff.is_some_and(|cutoff| head.due_since <= cutoff));
-    if let Some(head) = starved.min_by_key(|(_, head)| head.due_since) {
-        return Some(pick(head));
-    }
-    let heads = first_poll.into_iter().chain(repeat_poll);
-    heads
-        .max_by_key(|(candidate, head)| (head.priority, Reverse(candidate.last_selected)))
-        .map(pick)
-}
-
-/// Jobs that became due at this time or before have waited long enough; none if no job can have. The
-/// rounds are as long as the account needs to poll each of its `active_jobs` once.
-fn starvation_cutoff(
-    account: &ProviderAccount,
-    active_jobs: u64,
-    now: MonotonicTime,
-) -> Option<MonotonicTime> {
-    const STARVATION_ROUNDS: u64 = 4;
-    let minutes = STARVATION_ROUNDS.saturating_mul(active_jobs);
-    let duration = Duration::from_secs(minutes.saturating_mul(60))
-        / account.rate_limiter.current_limit().max(1);
-    let cutoff = now.minus(duration);
-    (cutoff > MonotonicTime::default()).then_some(cutoff)
 }
 
 impl ProviderQueue {
@@ -275,8 +179,14 @@ impl Tracker {
             while let Some((pick, is_contested)) = self.choose_for_account(account_index, now) {
                 let provider_index = pick.provider_index();
                 let queue = &mut self.queues[provider_index.0];
-                let Some(selection) = queue.resolve_pick(pick, &self.jobs, now) else { continue };
+                let Some(mut selection) = queue.resolve_pick(pick, &self.jobs, now) else {
+                    continue;
+                };
+                if let Selection::List(_, jobs) = &mut selection {
+                    jobs.retain(|(job, _)| self.can_start_poll(*job, now));
+                }
                 let Some(first_job) = selection.first_job() else { continue };
+                let queue = &mut self.queues[provider_index.0];
                 let account = &mut self.accounts[account_index.0];
                 queue.start_request(account, first_job, now);
                 if is_contested {
@@ -288,6 +198,19 @@ impl Tracker {
             }
         }
         None
+    }
+
+    /// Whether a list page may be requested for this job. Between two pages of a list request the job may
+    /// have been untracked: then it no longer waits for an answer.
+    fn can_start_poll(&mut self, job: JobId, now: MonotonicTime) -> bool {
+        let Some(tracked) = self.jobs.get_mut(&job) else { return false };
+        if tracked.can_start_poll() {
+            return true;
+        }
+        if tracked.end_poll(now) == AnswerUse::RemoveJob {
+            self.jobs.remove(&job);
+        }
+        false
     }
 
     /// The choice among the providers of an account, and whether first polls and repeat polls competed.

@@ -48,7 +48,10 @@ async fn an_outage_that_outlives_the_daemon_is_closed_by_the_next_one() {
     let _daemon = home.start();
     wait_for_query_value(&home, open, "0").await;
     let downtime = "SELECT reason, ended_at >= began_at FROM outages WHERE provider IS NULL";
-    assert_eq!(db::query_rows(&home.database(), downtime), ["jobtrackd ended without a word|1"]);
+    assert_eq!(
+        db::query_rows(&home.database(), downtime),
+        ["jobtrackd stopped unexpectedly (crash, kill or power loss)|1"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +119,7 @@ async fn a_missed_maintenance_run_is_caught_up() {
     // As if the daemon had been stopped for two days.
     let mut shell = std::process::Command::new("sqlite3");
     shell.arg(home.database()).arg(
-        "INSERT OR REPLACE INTO milestone VALUES ('prune', datetime('now', '-2 days') || '.000');
+        "INSERT OR REPLACE INTO last_event VALUES ('prune', datetime('now', '-2 days') || '.000');
          UPDATE job SET terminal_at = '2026-01-01 00:00:00.000';",
     );
     assert!(run_with_timeout(&mut shell, "", EVENT_TIMEOUT).status.success());
@@ -124,7 +127,7 @@ async fn a_missed_maintenance_run_is_caught_up() {
     wait_for_query_value(&home, "SELECT count(*) FROM jobs", "0").await;
     wait_for_query_value(
         &home,
-        "SELECT at > datetime('now', '-1 hour') FROM milestone WHERE name = 'prune'",
+        "SELECT happened_at > datetime('now', '-1 hour') FROM last_event WHERE name = 'prune'",
         "1",
     )
     .await;

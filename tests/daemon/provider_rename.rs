@@ -84,7 +84,7 @@ async fn a_reload_leaves_the_rename_to_the_next_start_and_counts_the_waiting_job
     configure(&home, &dune, &[("new", "previous_names = [\"older\", \"old\"]")]);
     for _ in 0..2 {
         let report = home.run_client_ok(&["reload"]);
-        let old = "needs a restart: providers.new.previous_names (old becomes new; 1 unfinished jobs of old";
+        let old = "takes effect at the next start: providers.new.previous_names (old becomes new; 1 unfinished jobs of old";
         let older = "(older becomes new; 0 unfinished jobs of older";
         assert!(report.contains(old) && report.contains(older), "{report}");
         assert!(home.log().contains(old), "{}", home.log());
@@ -115,7 +115,7 @@ async fn a_restart_renames_before_it_serves() {
     configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let daemon = home.start();
     assert_renamed(&home, &dune).await;
-    assert!(home.log().contains("provider old is now new, 2 jobs with it"), "{}", home.log());
+    assert!(home.log().contains("renamed provider old to new (2 jobs)"), "{}", home.log());
     daemon.wait_for_status(&home, |status| !status_has_provider(status, "old")).await;
 }
 

@@ -1,6 +1,6 @@
-//! The rules that hold between the rooms, read from the source itself and from `ARCHITECTURE.md`:
-//! who may use whom, what the pure rooms must not know, where SQL, HTTP and `unsafe` may be, which
-//! way a job can go. A rule that is broken is told with its file and line.
+//! The architecture rules, checked on the source text and on `ARCHITECTURE.md`: which modules may use
+//! which, what the pure modules must not use, where SQL, HTTP and `unsafe` are allowed, and which
+//! transitions a job can make. A violation is reported with file and line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,10 +13,10 @@ use jobtrack::job::{
 };
 
 const PURE_MODULES: [&str; 3] = ["job", "policy", "tracker"];
-/// They serve every room that does IO.
+/// Every module that does I/O may use these.
 const SHARED_MODULES: [&str; 2] = ["config", "clock"];
 
-/// A file under `src/`, its comments blotted out.
+/// A file under `src/`, without its comments.
 struct SourceFile {
     path: PathBuf,
     module: String,
@@ -29,7 +29,7 @@ impl SourceFile {
         format!("{}:{line}", self.path.display())
     }
 
-    /// Where `word` stands by itself.
+    /// The offsets at which `word` occurs as a whole word.
     fn word_offsets<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
         let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
         self.text.match_indices(word).map(|(at, _)| at).filter(move |at| {
@@ -38,7 +38,7 @@ impl SourceFile {
         })
     }
 
-    /// The first names of all paths that begin with `root::`, groups in braces taken apart.
+    /// The first segment after `root::` of each path, with each name in a group of braces.
     fn imported_names(&self, root: &str) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         for at in self.word_offsets(root) {
@@ -58,7 +58,7 @@ fn first_path_segment(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-/// The first names of what stands between the braces of a `use`, the opening one already read.
+/// The first segment of each path in a `use` group; `text` begins after the opening brace.
 fn use_group_names(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     let (mut depth, mut start) = (1, 0);
@@ -80,7 +80,7 @@ fn use_group_names(text: &str) -> Vec<String> {
     names
 }
 
-/// The line without its comment; a `//` that follows a colon belongs to a URL.
+/// The line without its comment. A `//` after a colon is part of a URL.
 fn without_comment(line: &str) -> &str {
     let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
     comment.map_or(line, |(at, _)| &line[..at])
@@ -105,14 +105,14 @@ fn sources() -> Vec<SourceFile> {
     let mut files = Vec::new();
     rust_files(&source_root().join("src"), &mut files);
     files.sort();
-    assert!(files.len() > 40, "the sources were found");
+    assert!(files.len() > 40, "too few source files found");
     let sources = files.into_iter().map(|file| {
         let text = fs::read_to_string(&file).expect("a text");
         let text: Vec<_> = text.lines().map(without_comment).collect();
         let path = file.strip_prefix(source_root()).expect("below the root").to_owned();
-        let room = path.components().nth(1).expect("below src").as_os_str().to_string_lossy();
-        let room = room.trim_end_matches(".rs").to_owned();
-        SourceFile { path, module: room, text: text.join("\n") }
+        let module = path.components().nth(1).expect("below src").as_os_str().to_string_lossy();
+        let module = module.trim_end_matches(".rs").to_owned();
+        SourceFile { path, module, text: text.join("\n") }
     });
     sources.filter(|source| source.module != "lib").collect()
 }
@@ -121,7 +121,7 @@ fn architecture_document() -> String {
     fs::read_to_string(source_root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md")
 }
 
-/// The table of rooms: what each may use, in so many words.
+/// The table of modules in `ARCHITECTURE.md`: which modules each module may use directly.
 fn dependency_table() -> BTreeMap<String, BTreeSet<String>> {
     let names =
         |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
@@ -133,11 +133,11 @@ fn dependency_table() -> BTreeMap<String, BTreeSet<String>> {
             (names(cells[1]).remove(0), names(cells[3]).into_iter().collect())
         })
         .collect();
-    assert!(table.len() > 10, "the table was found");
+    assert!(table.len() > 10, "too few rows found");
     table
 }
 
-/// All that `room` may use: by its row, by the rows of those, and what serves IO.
+/// All modules that `module` may use: those in its row, those in their rows, and the shared modules.
 fn allowed_dependencies(
     table: &BTreeMap<String, BTreeSet<String>>,
     module: &str,
@@ -163,45 +163,52 @@ fn modules_use_only_allowed_modules() {
     let table = dependency_table();
     let mut broken = Vec::new();
     for source in sources() {
-        let room = &source.module;
-        if !table.contains_key(room) {
-            broken.push(format!("{}: room {room} has no row in the table", source.path.display()));
+        let module = &source.module;
+        if !table.contains_key(module) {
+            broken.push(format!(
+                "{}: module {module} has no row in the table",
+                source.path.display()
+            ));
             continue;
         }
-        let allowed = allowed_dependencies(&table, room);
-        let own_crate = if room == "bin" { "jobtrack" } else { "crate" };
+        let allowed = allowed_dependencies(&table, module);
+        let own_crate = if module == "bin" { "jobtrack" } else { "crate" };
         for (at, used) in source.imported_names(own_crate) {
-            if used != *room && !allowed.contains(&used) {
-                broken.push(format!("{}: {room} must not use {used}", source.location(at)));
+            if used != *module && !allowed.contains(&used) {
+                broken.push(format!("{}: {module} must not use {used}", source.location(at)));
             }
         }
     }
-    let rooms: BTreeSet<_> = sources().into_iter().map(|source| source.module).collect();
-    for gone in table.keys().filter(|room| !rooms.contains(*room)) {
-        broken.push(format!("there is no room {gone}"));
+    let modules: BTreeSet<_> = sources().into_iter().map(|source| source.module).collect();
+    for gone in table.keys().filter(|module| !modules.contains(*module)) {
+        broken.push(format!("the table names a module {gone}, which does not exist"));
     }
-    assert!(broken.is_empty(), "against the table in ARCHITECTURE.md:\n{}", broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "violations of the table in ARCHITECTURE.md:\n{}",
+        broken.join("\n")
+    );
 }
 
 #[test]
 fn the_dependency_table_respects_the_layers() {
     let table = dependency_table();
-    for room in table.keys() {
-        let used = allowed_dependencies(&table, room);
-        assert!(!used.contains(room), "{room} is below itself");
-        assert!(room == "bin" || !used.contains("daemon"), "{room} uses the wiring");
+    for module in table.keys() {
+        let used = allowed_dependencies(&table, module);
+        assert!(!used.contains(module), "{module} uses itself");
+        assert!(module == "bin" || !used.contains("daemon"), "{module} must not use daemon");
     }
-    for room in PURE_MODULES {
-        let used = allowed_dependencies(&table, room);
+    for module in PURE_MODULES {
+        let used = allowed_dependencies(&table, module);
         assert!(
             used.iter().all(|used| PURE_MODULES.contains(&used.as_str())),
-            "{room} uses {used:?}"
+            "{module} uses {used:?}"
         );
     }
     for forbidden in ["store", "scheduler", "provider", "tracker"] {
         assert!(
             !allowed_dependencies(&table, "cli").contains(forbidden),
-            "cli speaks over the socket alone"
+            "cli must use the socket only"
         );
     }
 }
@@ -216,11 +223,73 @@ fn no_super_path_leaves_its_module() {
         for (at, name) in source.imported_names("super") {
             let climbs = (depth <= 3 && name == "super") || (is_front && table.contains_key(&name));
             if climbs {
-                broken.push(format!("{}: super::{name}; say crate::…", source.location(at)));
+                broken.push(format!("{}: super::{name}; write crate::…", source.location(at)));
             }
         }
     }
-    assert!(broken.is_empty(), "imports that the table does not see:\n{}", broken.join("\n"));
+    assert!(broken.is_empty(), "imports that bypass the table:\n{}", broken.join("\n"));
+}
+
+/// The files of `src/tracker/`, each of which may use only those before it; `mod` is the last.
+const TRACKER_ORDER: [&str; 23] = [
+    "message",
+    "outage",
+    "breaker",
+    "account",
+    "due_queue",
+    "list_batch",
+    "limits",
+    "age",
+    "metadata",
+    "phase",
+    "job",
+    "valuation",
+    "job_answer",
+    "provider_queue",
+    "provider_answer",
+    "registry",
+    "pick",
+    "select",
+    "configure",
+    "commits",
+    "answers",
+    "forecast",
+    "report",
+];
+
+#[test]
+fn each_tracker_file_uses_only_the_files_before_it() {
+    let mut broken = Vec::new();
+    let mut found = BTreeSet::new();
+    for source in sources().iter().filter(|source| source.module == "tracker") {
+        let file = source.path.file_stem().expect("a file name").to_string_lossy().into_owned();
+        if file == "mod" {
+            continue;
+        }
+        let Some(position) = TRACKER_ORDER.iter().position(|name| *name == file) else {
+            broken.push(format!("{file} is missing in the order"));
+            continue;
+        };
+        // The unit tests of a file import the file itself.
+        let tests_start = source.text.find("#[cfg(test)]").unwrap_or(source.text.len());
+        let imports =
+            source.imported_names("super").into_iter().filter(|(at, _)| *at < tests_start);
+        for (at, used) in imports {
+            if !TRACKER_ORDER[..position].contains(&used.as_str()) {
+                broken.push(format!("{}: {file} must not use {used}", source.location(at)));
+            }
+        }
+        for (at, used) in source.imported_names("crate") {
+            if used == "tracker" {
+                broken.push(format!("{}: write super::…", source.location(at)));
+            }
+        }
+        found.insert(file);
+    }
+    for gone in TRACKER_ORDER.iter().filter(|name| !found.contains(**name)) {
+        broken.push(format!("the order names {gone}, which does not exist"));
+    }
+    assert!(broken.is_empty(), "violations of the order in src/tracker:\n{}", broken.join("\n"));
 }
 
 #[test]
@@ -250,15 +319,19 @@ fn pure_modules_use_no_clock_randomness_or_io() {
             }
         }
     }
-    assert!(broken.is_empty(), "hand these in from outside:\n{}", broken.join("\n"));
+    assert!(broken.is_empty(), "the pure modules must not use:\n{}", broken.join("\n"));
 }
 
 #[test]
 fn sql_http_and_unsafe_stay_in_their_modules() {
-    let rules: [(&[&str], &[&str]); 3] = [
-        (&["sqlx", "libsqlite3_sys"], &["src/store/"]),
+    let rules: [(&[&str], &[&str]); 4] = [
+        (&["sqlx"], &["src/store/"]),
+        (
+            &["libsqlite3_sys", "SqliteConnection", "SqlitePool", "SqliteRow"],
+            &["src/store/sqlite/"],
+        ),
         (&["reqwest"], &["src/provider/", "src/api/"]),
-        (&["unsafe"], &["src/store/"]),
+        (&["unsafe"], &["src/store/sqlite/"]),
     ];
     let mut broken = Vec::new();
     for source in sources() {
@@ -297,7 +370,7 @@ const OBSERVED_STATES: [ObservedState; 8] = [
     ObservedState::Indeterminate,
 ];
 
-/// Every edge that the code can go: all states, steps, answers and endings of ours are tried.
+/// Every transition that the code can make, found by trying all states, steps, answers and local ends.
 fn transitions_in_code() -> BTreeSet<(String, String)> {
     let now = UtcTime::from_millis(0);
     let known = ProviderTimes {
@@ -308,37 +381,37 @@ fn transitions_in_code() -> BTreeSet<(String, String)> {
     let started = ProviderTimes { submitted_at: None, ..known };
     let mut rows = vec![registration_transition(now)];
     for state in State::ALL {
-        // Nothing was ever asked of a job that is registered.
+        // A job in the state `registered` has no further step.
         let steps: &[LifecycleStep] = match state {
             State::Registered => &[LifecycleStep::Registered],
             _ => &[LifecycleStep::Registered, LifecycleStep::Pending, LifecycleStep::Running],
         };
-        for &reached in steps {
-            let standing = CurrentState::from_store(state, None, reached, now, None);
-            for said in OBSERVED_STATES {
+        for &furthest_step in steps {
+            let current_state = CurrentState::from_store(state, None, furthest_step, now, None);
+            for observed in OBSERVED_STATES {
                 for times in [ProviderTimes::default(), known, started] {
-                    let seen = Observation {
+                    let observation = Observation {
                         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
                         reported_duration: None,
                         source: None,
                         credits: None,
                         list_time: None,
-                        state: said,
-                        provider_state: "a word".into(),
+                        state: observed,
+                        provider_state: "a state".into(),
                         times,
                         message: None,
                         detail: serde_json::Map::default(),
                     };
-                    let asked = RequestTimes { sent_at: now, received_at: now };
-                    if let Verdict::Transitions(moved) =
-                        evaluate_observation(&standing, &seen, asked)
+                    let request_times = RequestTimes { sent_at: now, received_at: now };
+                    if let Verdict::Transitions(transitions) =
+                        evaluate_observation(&current_state, &observation, request_times)
                     {
-                        rows.extend(moved);
+                        rows.extend(transitions);
                     }
                 }
             }
-            for ours in [LocalOutcome::Lost, LocalOutcome::Untracked] {
-                rows.extend(local_end_transition(&standing, ours, now, String::new()));
+            for outcome in [LocalOutcome::Lost, LocalOutcome::Untracked] {
+                rows.extend(local_end_transition(&current_state, outcome, now, String::new()));
             }
         }
     }
@@ -346,7 +419,7 @@ fn transitions_in_code() -> BTreeSet<(String, String)> {
     rows.iter().map(|row| (row.from.map_or("[*]".into(), name), name(row.to))).collect()
 }
 
-/// The edges of the diagram; one from a group is one from each state in it.
+/// The transitions in the diagram. A transition from a group starts at each state of the group.
 fn transitions_in_diagram() -> BTreeSet<(String, String)> {
     let text = architecture_document();
     let diagram = text.split("```mermaid\nstateDiagram-v2\n").nth(1).expect("a state diagram");
@@ -382,16 +455,16 @@ fn the_diagram_shows_exactly_the_possible_transitions() {
     for state in State::ALL.into_iter().filter(|state| state.is_terminal()) {
         assert!(
             !expected.iter().any(|(from, _)| from == state.as_str()),
-            "{state} is terminal, and something leads out of it"
+            "{state} is terminal but has a transition"
         );
         expected.insert((state.as_str().to_owned(), "[*]".to_owned()));
     }
     let drawn = transitions_in_diagram();
     let missing: Vec<_> = expected.difference(&drawn).collect();
     let invented: Vec<_> = drawn.difference(&expected).collect();
-    assert!(missing.is_empty(), "not drawn in ARCHITECTURE.md: {missing:?}");
-    assert!(invented.is_empty(), "drawn there, but never gone: {invented:?}");
+    assert!(missing.is_empty(), "missing in the diagram of ARCHITECTURE.md: {missing:?}");
+    assert!(invented.is_empty(), "in the diagram, but impossible in the code: {invented:?}");
     for state in State::ALL {
-        assert!(drawn.iter().any(|(_, to)| to == state.as_str()), "nothing leads to {state}");
+        assert!(drawn.iter().any(|(_, to)| to == state.as_str()), "no transition leads to {state}");
     }
 }

@@ -1,8 +1,7 @@
-//! How a job moves: every state against everything that an answer can say, the rows that are filled
-//! in, the three times of a row, and what holds for any sequence of answers whatever the clock does.
+//! The transitions of a job: every state with every observation, transitions for steps that no poll
+//! observed, the times of a transition, and properties of any sequence of observations.
 //!
-//! The tables say the rules again in words of their own; nothing here is taken from the rooms under
-//! test but their types.
+//! The tests state the rules independently and use only types from the library.
 
 use jobtrack::job::{
     CurrentState, Evidence, LifecycleStep, LocalOutcome, Observation, ObservedState, ProviderTimes,
@@ -29,7 +28,7 @@ fn utc(second: i64) -> UtcTime {
     UtcTime::from_millis(1_800_000_000_000 + second * 1000)
 }
 
-/// The provider's clock is years behind ours: its times are never bent.
+/// The clock of the provider is years behind the local clock; its times are never adjusted.
 fn provider_time(second: i64) -> UtcTime {
     UtcTime::from_millis(1_000_000_000_000 + second * 1000)
 }
@@ -43,11 +42,11 @@ fn all_times() -> ProviderTimes {
     }
 }
 
-/// A job that came to `state` without a detour, and was asked again since.
-fn current_state(state: State, word: &str) -> CurrentState {
+/// A job that reached `state` directly and was polled again since.
+fn current_state(state: State, provider_state: &str) -> CurrentState {
     CurrentState::from_store(
         state,
-        (state != State::Registered).then(|| word.into()),
+        (state != State::Registered).then(|| provider_state.into()),
         match state {
             State::Pending => LifecycleStep::Pending,
             State::Running => LifecycleStep::Running,
@@ -58,15 +57,15 @@ fn current_state(state: State, word: &str) -> CurrentState {
     )
 }
 
-fn observation(said: ObservedState, word: &str, times: ProviderTimes) -> Observation {
+fn observation(observed: ObservedState, provider_state: &str, times: ProviderTimes) -> Observation {
     Observation {
         similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
         reported_duration: None,
         source: None,
         credits: None,
         list_time: None,
-        state: said,
-        provider_state: word.into(),
+        state: observed,
+        provider_state: provider_state.into(),
         times,
         message: Some("why".into()),
         detail: serde_json::Map::default(),
@@ -89,28 +88,29 @@ fn transitions(verdict: Verdict) -> Vec<Transition> {
 #[test]
 fn every_observation_in_every_state_has_its_verdict() {
     for state in State::ALL {
-        for said in OBSERVED_STATES {
-            for word in ["OLD", "NEW"] {
+        for observed in OBSERVED_STATES {
+            for provider_state in ["OLD", "NEW"] {
                 let before = current_state(state, "OLD");
                 let verdict = evaluate_observation(
                     &before,
-                    &observation(said, word, ProviderTimes::default()),
+                    &observation(observed, provider_state, ProviderTimes::default()),
                     request_times(),
                 );
-                let case = format!("{state}, told {said:?} {word}");
-                let repeated = said.to_state() == state && word == "OLD";
+                let case = format!("{state}, found {observed:?} {provider_state}");
+                let repeated = observed.to_state() == state && provider_state == "OLD";
                 let over = !ACTIVE.contains(&state);
                 if repeated || state == State::Untracked {
                     assert_eq!(verdict, Verdict::Unchanged, "{case}");
                 } else if over {
                     let Verdict::Contradiction(what) = verdict else { panic!("{case}") };
-                    let told = format!("now reported as {} ({word})", said.to_state());
-                    assert!(what.contains(state.as_str()) && what.ends_with(&told), "{what}");
+                    let found =
+                        format!("now reported as {} ({provider_state})", observed.to_state());
+                    assert!(what.contains(state.as_str()) && what.ends_with(&found), "{what}");
                 } else {
                     let expected = Transition {
                         from: Some(state),
-                        to: said.to_state(),
-                        word: Some(word.into()),
+                        to: observed.to_state(),
+                        provider_state: Some(provider_state.into()),
                         evidence: Evidence::Observed,
                         occurred_at: None,
                         observed_at: utc(201),
@@ -127,19 +127,19 @@ fn every_observation_in_every_state_has_its_verdict() {
 #[test]
 fn a_change_of_provider_state_alone_is_a_transition() {
     let mut job = current_state(State::Running, "RUNNING");
-    let mut told = Vec::new();
-    for word in ["RUNNING", "SCALING", "SCALING", "RUNNING"] {
-        let answer = observation(ObservedState::Running, word, all_times());
+    let mut found = Vec::new();
+    for provider_state in ["RUNNING", "SCALING", "SCALING", "RUNNING"] {
+        let answer = observation(ObservedState::Running, provider_state, all_times());
         if let Verdict::Transitions(rows) = evaluate_observation(&job, &answer, request_times()) {
             for row in rows {
                 job.apply(&row);
-                told.push((row.from, row.to, row.word));
+                found.push((row.from, row.to, row.provider_state));
             }
         }
     }
     let running = State::Running;
     assert_eq!(
-        told,
+        found,
         [
             (Some(running), running, Some("SCALING".into())),
             (Some(running), running, Some("RUNNING".into())),
@@ -156,7 +156,7 @@ fn changed_times_message_or_detail_is_no_transition() {
     assert_eq!(evaluate_observation(&job, &answer, request_times()), Verdict::Unchanged);
 }
 
-/// The states in which a job can be that has reached this step and no further.
+/// The states that a job can have whose furthest step is this one.
 fn states_at_step(furthest_step: LifecycleStep) -> &'static [State] {
     match furthest_step {
         LifecycleStep::Registered => &[State::Registered, State::Unknown],
@@ -165,7 +165,7 @@ fn states_at_step(furthest_step: LifecycleStep) -> &'static [State] {
     }
 }
 
-/// The steps that have no row yet, come before `to`, and whose time is told.
+/// The steps before `to` that have no transition yet and whose times are reported.
 fn expected_inferred_rows(
     furthest_step: LifecycleStep,
     to: State,
@@ -186,7 +186,7 @@ fn missed_steps_are_inferred_from_the_providers_times() {
     let mut filled = 0;
     for reached in STEPS {
         for &state in states_at_step(reached) {
-            for said in OBSERVED_STATES {
+            for observed in OBSERVED_STATES {
                 for (submitted, started) in
                     [(false, false), (true, false), (false, true), (true, true)]
                 {
@@ -199,30 +199,38 @@ fn missed_steps_are_inferred_from_the_providers_times() {
                     before.furthest_step = reached;
                     let rows = transitions(evaluate_observation(
                         &before,
-                        &observation(said, "NEW", times),
+                        &observation(observed, "NEW", times),
                         request_times(),
                     ));
-                    let case = format!("{state} after {reached:?}, told {said:?} and {times:?}");
+                    let case =
+                        format!("{state} after {reached:?}, found {observed:?} and {times:?}");
                     let (last, reported) = rows.split_last().expect("at least one row");
 
-                    let told: Vec<_> = reported
+                    let found: Vec<_> = reported
                         .iter()
                         .map(|row| (row.to, row.occurred_at.expect(&case)))
                         .collect();
                     assert_eq!(
-                        told,
-                        expected_inferred_rows(reached, said.to_state(), times),
+                        found,
+                        expected_inferred_rows(reached, observed.to_state(), times),
                         "{case}"
                     );
-                    filled += told.len();
+                    filled += found.len();
                     for row in reported {
                         assert_eq!(row.evidence, Evidence::Reported, "{case}");
-                        assert_eq!((row.word.as_deref(), &row.message), (None, &None), "{case}");
+                        assert_eq!(
+                            (row.provider_state.as_deref(), &row.message),
+                            (None, &None),
+                            "{case}"
+                        );
                         assert_eq!(row.observed_at, last.observed_at, "{case}");
                         assert_eq!(row.earliest_at, last.earliest_at, "{case}");
                     }
                     assert_eq!(last.evidence, Evidence::Observed, "{case}");
-                    assert_eq!((last.to, last.word.as_deref()), (said.to_state(), Some("NEW")));
+                    assert_eq!(
+                        (last.to, last.provider_state.as_deref()),
+                        (observed.to_state(), Some("NEW"))
+                    );
                     let mut from = state;
                     for row in &rows {
                         assert_eq!(row.from, Some(from), "{case}");
@@ -232,11 +240,11 @@ fn missed_steps_are_inferred_from_the_providers_times() {
             }
         }
     }
-    assert!(filled > 50, "the table fills in rows: {filled}");
+    assert!(filled > 50, "only {filled} transitions were inferred");
 }
 
 #[test]
-fn a_job_finished_at_first_sight_gets_four_rows() {
+fn a_job_finished_before_its_first_poll_gets_four_transitions() {
     let registered = registration_transition(utc(0));
     assert_eq!((registered.from, registered.to), (None, State::Registered));
     assert_eq!((registered.evidence, registered.earliest_at), (Evidence::Local, None));
@@ -246,12 +254,12 @@ fn a_job_finished_at_first_sight_gets_four_rows() {
         &answer,
         request_times(),
     ));
-    let told: Vec<_> = rows
+    let found: Vec<_> = rows
         .iter()
         .map(|row| (row.to.as_str(), row.evidence.as_str(), row.occurred_at, row.earliest_at))
         .collect();
     assert_eq!(
-        told,
+        found,
         [
             ("pending", "reported", Some(provider_time(1)), None),
             ("running", "reported", Some(provider_time(2)), None),
@@ -274,19 +282,22 @@ fn each_state_occurred_at_the_providers_time() {
     ];
     let mut job = current_state(State::Unknown, "OLD");
     job.furthest_step = LifecycleStep::Running;
-    for (said, expected) in cases {
-        let told = transitions(evaluate_observation(
+    for (observed, expected) in cases {
+        let found = transitions(evaluate_observation(
             &job,
-            &observation(said, "NEW", all_times()),
+            &observation(observed, "NEW", all_times()),
             request_times(),
         ));
-        assert_eq!(told[0].occurred_at, expected, "{said:?}");
+        assert_eq!(found[0].occurred_at, expected, "{observed:?}");
         let silent = transitions(evaluate_observation(
             &job,
-            &observation(said, "NEW", ProviderTimes::default()),
+            &observation(observed, "NEW", ProviderTimes::default()),
             request_times(),
         ));
-        assert_eq!(silent[0].occurred_at, None, "{said:?}: no time of ours stands in for it");
+        assert_eq!(
+            silent[0].occurred_at, None,
+            "{observed:?}: the local clock must not replace a missing time"
+        );
     }
 }
 
@@ -299,53 +310,53 @@ fn observed_at_never_goes_back() {
         &observation(ObservedState::Failed, "FAILED", all_times()),
         request_times(),
     )) {
-        assert_eq!(row.observed_at, utc(500), "our clock went back: {row:?}");
+        assert_eq!(row.observed_at, utc(500), "the local clock was set back: {row:?}");
     }
-    let row =
-        local_end_transition(&job, LocalOutcome::Lost, utc(10), "gone".into()).expect("not over");
+    let row = local_end_transition(&job, LocalOutcome::Lost, utc(10), "gone".into())
+        .expect("an unfinished job");
     assert_eq!(row.observed_at, utc(500));
 }
 
 #[test]
 fn local_outcomes_end_unfinished_jobs_only() {
     for state in State::ALL {
-        // (the ending, its state, the earliest time at which it can have been)
+        // (outcome, state, expected earliest time)
         let endings = [
             (LocalOutcome::Lost, State::Lost, Some(utc(150))),
             (LocalOutcome::Untracked, State::Untracked, None),
         ];
-        for (ours, to, earliest_at) in endings {
+        for (outcome, to, earliest_at) in endings {
             let row = local_end_transition(
                 &current_state(state, "OLD"),
-                ours,
+                outcome,
                 utc(300),
                 "because".into(),
             );
             let expected = Transition {
                 from: Some(state),
                 to,
-                word: None,
+                provider_state: None,
                 evidence: Evidence::Local,
                 occurred_at: None,
                 observed_at: utc(300),
                 earliest_at,
                 message: Some("because".into()),
             };
-            assert_eq!(row, ACTIVE.contains(&state).then_some(expected), "{state}, {ours:?}");
+            assert_eq!(row, ACTIVE.contains(&state).then_some(expected), "{state}, {outcome:?}");
         }
     }
 }
 
 #[test]
-fn local_rows_keep_the_last_provider_state() {
+fn local_transitions_keep_the_last_provider_state() {
     let mut job = current_state(State::Running, "RUNNING");
     let row = local_end_transition(&job, LocalOutcome::Untracked, utc(300), "because".into())
-        .expect("not over");
+        .expect("an unfinished job");
     job.apply(&row);
     assert_eq!((job.state(), job.provider_state.as_deref()), (State::Untracked, Some("RUNNING")));
 }
 
-/// What can happen to a job: an answer or an ending of ours, and a move of our clock.
+/// An event in the life of a job: an observation with its latency in seconds, or a local end.
 #[derive(Debug, Clone)]
 enum JobEvent {
     Observed(Box<Observation>, i64),
@@ -358,21 +369,21 @@ fn any_time() -> impl Strategy<Value = Option<UtcTime>> {
 
 fn any_event() -> impl Strategy<Value = JobEvent> {
     let times = (any_time(), any_time(), any_time(), any_time());
-    // Endings are rare, or most histories would be short.
+    // Terminal states are rare, because otherwise most histories would be short.
     let (active, over) = OBSERVED_STATES.split_at(3);
-    let said = prop_oneof![8 => prop::sample::select(active), 1 => prop::sample::select(over)];
-    let told = (said, "[AB]", times, 0i64..40).prop_map(
-        |(said, word, (submitted_at, started_at, ended_at, expires_at), latency)| {
+    let observed = prop_oneof![8 => prop::sample::select(active), 1 => prop::sample::select(over)];
+    let found = (observed, "[AB]", times, 0i64..40).prop_map(
+        |(observed, provider_state, (submitted_at, started_at, ended_at, expires_at), latency)| {
             let times = ProviderTimes { submitted_at, started_at, ended_at, expires_at };
-            JobEvent::Observed(Box::new(observation(said, &word, times)), latency)
+            JobEvent::Observed(Box::new(observation(observed, &provider_state, times)), latency)
         },
     );
-    let ours = prop::sample::select(&[LocalOutcome::Lost, LocalOutcome::Untracked])
+    let outcome = prop::sample::select(&[LocalOutcome::Lost, LocalOutcome::Untracked])
         .prop_map(JobEvent::Concluded);
-    prop_oneof![20 => told, 1 => ours]
+    prop_oneof![20 => found, 1 => outcome]
 }
 
-/// Lives through `events` as the tracker would; gives the rows and where the job stands.
+/// Applies the events as the tracker does. Returns the history and the current state.
 fn apply_events(events: Vec<(JobEvent, i64)>) -> (Vec<Transition>, CurrentState) {
     let mut clock = 0;
     let mut job = CurrentState::registered(utc(clock));
@@ -380,14 +391,17 @@ fn apply_events(events: Vec<(JobEvent, i64)>) -> (Vec<Transition>, CurrentState)
     for (event, passed) in events {
         clock += passed;
         let rows = match event {
-            JobEvent::Concluded(ours) => {
-                local_end_transition(&job, ours, utc(clock), "ours".into()).into_iter().collect()
+            JobEvent::Concluded(outcome) => {
+                local_end_transition(&job, outcome, utc(clock), "local reason".into())
+                    .into_iter()
+                    .collect()
             }
-            JobEvent::Observed(seen, latency) => {
-                let asked = RequestTimes { sent_at: utc(clock), received_at: utc(clock + latency) };
+            JobEvent::Observed(observation, latency) => {
+                let polled =
+                    RequestTimes { sent_at: utc(clock), received_at: utc(clock + latency) };
                 clock += latency;
-                let verdict = evaluate_observation(&job, &seen, asked);
-                job.last_success_sent_at = Some(asked.sent_at);
+                let verdict = evaluate_observation(&job, &observation, polled);
+                job.last_success_sent_at = Some(polled.sent_at);
                 match verdict {
                     Verdict::Unchanged | Verdict::Contradiction(_) => Vec::new(),
                     Verdict::Transitions(rows) => rows,
@@ -411,14 +425,14 @@ proptest! {
     ) {
         let (history, job) = apply_events(events);
         prop_assert_eq!((history[0].from, history[0].to), (None, State::Registered));
-        let mut word = None;
+        let mut provider_state = None;
         for (before, row) in history.iter().zip(&history[1..]) {
             prop_assert_eq!(row.from, Some(before.to));
             prop_assert!(!before.to.is_terminal(), "{:?} leaves {}", row, before.to);
             prop_assert!(row.observed_at >= before.observed_at);
-            let told = row.word.clone().or_else(|| word.clone());
-            prop_assert!(row.to != before.to || told != word, "no news: {:?}", row);
-            word = told;
+            let found = row.provider_state.clone().or_else(|| provider_state.clone());
+            prop_assert!(row.to != before.to || found != provider_state, "a transition without a change: {:?}", row);
+            provider_state = found;
         }
         for step in [State::Pending, State::Running] {
             let reported = |row: &&Transition| row.to == step && row.evidence == Evidence::Reported;

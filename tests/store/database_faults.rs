@@ -1,5 +1,5 @@
-//! What can go wrong with the database, and what then must happen: refused at the start with words
-//! that help, or nothing acknowledged while it lasts.
+//! Faults of the database: an unusable file is rejected at the start with an error that helps, and during
+//! a fault nothing is acknowledged.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +13,7 @@ use jobtrack::store::{OpenError, Store, WriteError, pending_migrations};
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
 
-/// All files of a directory and their bytes.
+/// The files of a directory with their content.
 fn directory_contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(directory).expect("a directory");
     let mut files: Vec<_> = entries
@@ -24,7 +24,7 @@ fn directory_contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// Why the database cannot be used, which it must not be.
+/// The error of opening this database, which must fail.
 async fn open_error(database: &Path, case: &str) -> String {
     jobs::wait_for_lock_release(database);
     match Store::open(database).await {
@@ -37,7 +37,7 @@ async fn open_error(database: &Path, case: &str) -> String {
     }
 }
 
-/// A whole database of ours with one job, closed.
+/// A closed database with one job.
 async fn home_with_closed_database() -> DaemonHome {
     let home = DaemonHome::without_config();
     let mut store = jobs::open_store(&home.database()).await;
@@ -53,7 +53,7 @@ fn path_with_suffix(database: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// An operator's shell that has run `script` and waits for more.
+/// A `sqlite3` shell that has run a script and keeps its connection open.
 struct SqliteShell(Child);
 
 impl SqliteShell {
@@ -118,7 +118,7 @@ async fn fault_24_a_newer_schema_is_refused_and_not_written_to() {
     assert!(after == without_sidecars(before), "not a byte is another");
 }
 
-/// Only the database itself: what SQLite keeps beside it, it may drop and make anew.
+/// The database file alone; SQLite may delete and create the other files.
 fn without_sidecars(files: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
     let is_main = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "db");
     files.into_iter().filter(|(path, _)| is_main(path)).collect()
@@ -152,12 +152,12 @@ async fn fault_23_a_foreign_database_in_use_is_untouched() {
     let home = DaemonHome::without_config();
     fs::create_dir(home.path("state")).expect("a directory");
     let script = "PRAGMA journal_mode = wal; CREATE TABLE cookies (id INTEGER);";
-    // Killed, it leaves its WAL.
+    // A killed process leaves its WAL.
     drop(SqliteShell::after_script(&home.database(), script));
     let before = without_sidecars(directory_contents(&home.path("state")));
     assert!(path_with_suffix(&home.database(), "-wal").exists(), "it left its WAL");
     open_error(&home.database(), "a WAL that was left").await;
-    // In a process of its own, so that it has wholly ended.
+    // A separate process, so that every file of it is closed.
     let config = format!("[store]\npath = \"{}\"\n", home.database().display());
     home.write_config(&config);
     assert_eq!(home.run_daemon_to_exit(&[]).status.code(), Some(65));
@@ -184,7 +184,7 @@ async fn fault_23_an_empty_file_beside_a_wal_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_22_damage_is_found_at_startup_and_nothing_is_created() {
-    /// What is written where.
+    /// Offset and content of the damage.
     type DamageCase = (&'static str, fn(&mut Vec<u8>));
     let cases: [DamageCase; 6] = [
         ("no database at all", |bytes| *bytes = b"not a database, but a letter".repeat(100)),

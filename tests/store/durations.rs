@@ -1,5 +1,5 @@
-//! How long jobs took: learned with the change that ends them and not otherwise, kept within bounds,
-//! forgotten on request; and which past runs a job is like.
+//! Duration samples: inserted with the change that ends a job and not otherwise, bounded in number,
+//! deleted on request; and the similarity keys of jobs.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn duration_sample(
     DurationSample { similarity_keys: keys, total: from_millis(total_ms), run: from_millis(run_ms) }
 }
 
-/// The end of a job, which teaches this.
+/// A change that ends the job and has this sample.
 fn finish_with_sample(job: &StoredJob, sample: DurationSample) -> Change {
     let observation = observation(ObservedState::Succeeded, "QUERY_STATE_COMPLETED");
     Change {
@@ -52,7 +52,7 @@ fn finish_with_sample(job: &StoredJob, sample: DurationSample) -> Change {
     }
 }
 
-/// Bookkeeping that says which past runs the job is like.
+/// A poll record with these similarity keys.
 fn poll_record_with_keys(job: &StoredJob, keys: SimilarityKeys) -> PollRecord {
     let metadata = Metadata {
         times: ProviderTimes {
@@ -98,7 +98,7 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
     ];
     assert_eq!(db::query_rows(&home.database(), SAMPLE_ROWS), expected);
 
-    // A change whose commit was not heard of comes again, and is refused.
+    // A change whose commit was not acknowledged is written again, and rejected.
     let repeated = write_batch(&mut store, &change_batch(finishes)).await;
     assert_eq!(repeated.rejected_changes.len(), samples.len());
     assert_eq!(
@@ -139,7 +139,7 @@ async fn a_failed_batch_adds_no_samples() {
         &job,
         duration_sample(provider_keys(&["q"]), Some(5), None),
     )]);
-    // The batch's last statement fails.
+    // Makes the last statement of the batch fail.
     db::run_script_ok(
         &home.database(),
         "CREATE TRIGGER no BEFORE INSERT ON last_event BEGIN SELECT raise(ABORT, 'no'); END",
@@ -222,7 +222,7 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
     assert_eq!(write_batch(&mut store, &second).await.forgotten_samples, [3, 0]);
     assert_eq!(remaining(), "6", "the other provider's");
 
-    // What is written in the same transaction is learned after that.
+    // Samples of the same batch are inserted after the deletion.
     let job = register_job(&mut store, "last").await;
     let both = Batch {
         forget_durations: vec![forget("dune", None)],

@@ -1,4 +1,4 @@
-//! The files on the disk: their modes, and who can read them when.
+//! The files of the database: their modes, and access by other programs.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ async fn after_a_clean_shutdown_the_wal_remains_for_read_only_users() {
     }
     assert_eq!(db::query_value(&home.database(), "SELECT remote_id FROM jobs"), "A");
 
-    // Somebody who can write nothing there.
+    // A user without write permission.
     for (path, mode) in [(home.path(""), 0o755), (home.path("state"), 0o755)] {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("a mode");
     }

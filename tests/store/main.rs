@@ -1,5 +1,5 @@
-//! The store as its users see it: the files, the schema and its views, what a batch becomes, what
-//! can be read of it.
+//! Tests of the store: its files, the schema and the views, what a batch writes, what the reader
+//! returns.
 
 mod database_faults;
 mod durations;

@@ -1,4 +1,4 @@
-//! A provider under a new name: its jobs and outages are found under it, all or none.
+//! Renaming a provider: all of its jobs, outages and samples get the new name, or none.
 
 use jobtrack::job::{LocalOutcome, NewJob, ObservedState, Outage, OutageEdge, ProviderName};
 use jobtrack::store::{AppliedRename, Batch, ProviderRename, RenameConflict, Store};
@@ -47,7 +47,7 @@ fn outage_began(provider: &str, began_at: &str) -> Outage {
     Outage { provider: name(provider), edge }
 }
 
-/// Everything that bears a provider's name.
+/// All rows that have a provider's name.
 fn rows_by_provider(home: &DaemonHome) -> Vec<String> {
     db::query_rows(
         &home.database(),
@@ -194,7 +194,7 @@ async fn one_open_outage_continues_under_the_new_name() {
     let outages = "SELECT provider, began_at, ended_at FROM outages ORDER BY began_at";
     let (first, second, third) =
         ("2026-11-21 10:00:00.000", "2026-11-21 10:01:00.000", "2026-11-21 10:02:00.000");
-    // (who is out since the first, second and third of these times, whose outage goes on)
+    // The providers whose outages began at these times, and the outage that continues.
     for (providers_in_outage, kept_open) in
         [(["old", "new", "older"], second), (["old", "other", "older"], first)]
     {

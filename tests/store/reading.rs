@@ -1,4 +1,4 @@
-//! What the reader finds: each filter by itself and together, page by page.
+//! What the reader returns: each filter alone and all together, page by page.
 
 use jobtrack::job::{JobId, LocalOutcome, NewJob, ObservedState, State, StateFilter};
 use jobtrack::store::{HistoryFilter, JobFilter, Store};
@@ -9,7 +9,7 @@ use crate::support::jobs::{
     labels, new_job, observation, seq, utc, write_batch,
 };
 
-/// Six jobs, A to F, registered a minute apart, each in another state; E and F at `other`.
+/// Six jobs, A to F, registered a minute apart, each in another state; E and F of the provider `other`.
 async fn populated() -> (DaemonHome, Store) {
     let home = DaemonHome::without_config();
     let mut store = jobs::open_store(&home.database()).await;
@@ -114,7 +114,7 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
     let in_states =
         |states: &[StateFilter]| HistoryFilter { states: states.to_vec(), ..unfiltered() };
     let provider = "other".parse().expect("a name");
-    // Small letters are registrations.
+    // A lower-case letter is the registration of a job.
     let cases = [
         ("all", unfiltered(), "abcdefBCDEF"),
         ("a job", HistoryFilter { job: Some(JobId(3)), ..unfiltered() }, "cC"),

@@ -1,4 +1,4 @@
-//! The schema: what it is marked with, how migrations carry data over, that the history only grows.
+//! The schema: its markers, the migrations, column types, the append-only history.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
 
-/// The migrations' numbers and files, in order.
+/// The migrations' versions and files, in order.
 fn migrations() -> Vec<(i64, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let entries = std::fs::read_dir(root.join("migrations")).expect("the migrations");
@@ -26,7 +26,7 @@ fn migrations() -> Vec<(i64, PathBuf)> {
     found
 }
 
-/// What a version added; it comes on top of those before.
+/// The sample rows that a version added to those of earlier versions.
 fn sample_sql(version: i64) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join(format!("migrations/samples/{version:04}.sql"));
@@ -83,7 +83,7 @@ async fn values_of_a_wrong_type_are_rejected_without_strict_tables() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_versions_sample_is_migrated_to_the_newest_version() {
-    // A start adds the time in which the daemon was down.
+    // Opening the database adds an outage of jobtrackd, which has no provider.
     let counts = "SELECT (SELECT count(*) FROM job), (SELECT count(*) FROM transition),
                          (SELECT count(*) FROM provider_event WHERE provider IS NOT NULL)";
     let views = "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM history),

@@ -23,10 +23,9 @@ fn repository_path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
-fn run(command: &mut Command) -> String {
+fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", utf8(&output.stderr));
-    utf8(&output.stdout).to_owned()
 }
 
 /// The program of the package `sqlite-3.26`.

@@ -1,4 +1,5 @@
-//! What becomes of a batch: all of it or nothing, nothing twice, nothing over somebody else's word.
+//! What a batch writes: all of it or nothing, nothing twice, and nothing over a state that it does not
+//! expect.
 
 use jobtrack::job::{
     AddedBy, Anomaly, JobId, LocalOutcome, Metadata, NewJob, ObservedState, ProviderTimes, State,
@@ -192,7 +193,7 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
         let found = jobtrack::job::Transition {
             from: row.from_state,
             to: row.to_state,
-            word: row.provider_state.clone().map(Into::into),
+            provider_state: row.provider_state.clone().map(Into::into),
             evidence: row.evidence,
             occurred_at: row.occurred_at,
             observed_at: row.observed_at,

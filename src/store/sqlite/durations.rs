@@ -10,8 +10,8 @@ use sqlx::sqlite::SqliteConnection;
 use crate::job::{Change, DurationSample, NewJob, ProviderName, SimilarityKeys};
 use crate::store::{ForgetDurations, ReadError, StoredDurationSample};
 
+use super::json_rows::insert_rows;
 use super::reader::Reader;
-use super::write::insert_rows;
 
 #[derive(Debug, FromRow)]
 struct DurationSampleRow {

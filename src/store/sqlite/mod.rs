@@ -4,8 +4,10 @@
 //! serves the [`Reader`]. [`Store::open`] verifies the file before anything changes it. Nothing
 //! outside this directory depends on SQLite.
 
+mod changes;
 mod durations;
 mod ffi;
+mod json_rows;
 mod maintenance;
 mod open;
 mod provider_rename;

@@ -10,10 +10,11 @@ use sqlx::sqlite::SqliteConnection;
 use crate::job::{JobId, Labels, NewJob, registration_transition};
 use crate::store::Registered;
 
+use super::changes::{INSERT_TRANSITIONS, transition_json};
 use super::durations::{similarity_keys_json, update_similarity_keys};
+use super::json_rows::insert_rows;
 use super::reader::{STORED_JOB_COLUMNS, StoredJobRow};
 use super::time::to_sql;
-use super::write::{INSERT_TRANSITIONS, insert_rows, transition_json};
 
 /// The WHERE clause skips tracked jobs before the insert: a conflict would use up an id.
 const INSERT_JOBS: &str = "

@@ -1,5 +1,5 @@
-//! Providers of one account share its minute and its key; and a key that has not proven itself is
-//! shown one request at a time.
+//! Providers of one account share its rate limit and its credentials. Credentials that have not
+//! succeeded are tried with one request at a time.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn auth_error() -> Answer {
     Answer::failed(ProviderError::new(ProviderErrorKind::Auth, "HTTP 401"))
 }
 
-/// A provider of the account `huawei` whose jobs are asked each second.
+/// A provider of the account `huawei` that polls each job every second.
 fn shared_account_settings(name: &str, requests_per_minute: u32) -> ProviderSettings {
     let second = Duration::from_secs(1);
     let backoff = Backoff { min: second, max: second };
@@ -24,17 +24,17 @@ fn shared_account_settings(name: &str, requests_per_minute: u32) -> ProviderSett
     ProviderSettings { account, requests_per_minute, backoff, ..default_settings(name) }
 }
 
-/// The same on an account of its own.
+/// The same with an account of its own.
 fn own_account_settings(name: &str, requests_per_minute: u32) -> ProviderSettings {
     ProviderSettings { account: None, ..shared_account_settings(name, requests_per_minute) }
 }
 
-/// Twenty jobs of `lake`, which have odd numbers, and twenty of `scripts`.
+/// Twenty jobs of `lake`, with odd numbers, and twenty of `scripts`.
 fn two_providers(
-    lanes: Vec<ProviderSettings>,
+    providers: Vec<ProviderSettings>,
     provider: impl FnMut(JobId, u64) -> (u64, Answer) + 'static,
 ) -> Simulation {
-    let mut sim = Simulation::with_settings(lanes, provider);
+    let mut sim = Simulation::with_settings(providers, provider);
     for _ in 0..20 {
         sim.add_job("lake");
         sim.add_job("scripts");
@@ -46,19 +46,18 @@ fn belongs_to_lake(job: JobId) -> bool {
     job.0 % 2 == 1
 }
 
-/// When requests to `provider` were sent.
 fn send_times(sim: &Simulation, provider: &str) -> Vec<u64> {
     let of = sim.requests.iter().filter(|request| request.provider == provider);
     of.map(|request| request.sent_at).collect()
 }
 
-/// Panics if the account can have seen more than `limit` requests in some minute.
+/// Panics if the account may have received more than `limit` requests in a minute.
 fn assert_combined_rate_limit(mut sim: Simulation, limit: usize) {
     sim.requests.iter_mut().for_each(|request| "huawei".clone_into(&mut request.provider));
     sim.assert_rate_limit("huawei", limit);
 }
 
-/// Panics unless each request was sent after the answer to the one before.
+/// Panics unless each request was sent after the previous answer.
 fn assert_no_concurrent_requests(sim: &Simulation) {
     for pair in sim.requests.windows(2) {
         assert!(pair[0].answered_at.is_some_and(|at| at <= pair[1].sent_at), "{pair:?}");
@@ -66,13 +65,13 @@ fn assert_no_concurrent_requests(sim: &Simulation) {
 }
 
 #[test]
-fn a_provider_is_asked_one_request_at_a_time_until_it_answers() {
+fn a_provider_gets_one_request_at_a_time_until_one_succeeds() {
     type ProbeCase = (&'static str, fn() -> Answer, u32);
     let cases: [ProbeCase; 4] = [
-        ("good", || answer_with_state(ObservedState::Running), 8),
+        ("successful", || answer_with_state(ObservedState::Running), 8),
         ("not found", not_found_answer, 8),
         ("transient", || Answer::failed(transient_error()), 1),
-        ("refused", auth_error, 0),
+        ("rejected", auth_error, 0),
     ];
     for (what, answer, in_flight) in cases {
         let mut sim =
@@ -83,7 +82,7 @@ fn a_provider_is_asked_one_request_at_a_time_until_it_answers() {
             sim.add_job("lake");
         }
         sim.run_until(9 * SECOND);
-        assert_eq!(sim.requests.len(), 1, "{what}: nothing is known yet");
+        assert_eq!(sim.requests.len(), 1, "{what}: the first answer is outstanding");
         sim.run_until(19 * SECOND);
         assert_eq!(sim.provider_report("lake").in_flight, in_flight, "{what}");
     }
@@ -101,7 +100,7 @@ fn reloaded_settings_are_probed_with_one_request() {
     assert_eq!(sim.provider_report("lake").in_flight, 8);
     let before = sim.requests.len();
     sim.configure(vec![own_account_settings("lake", 600)]);
-    // All that were under way come in good, but they bore the old key.
+    // The requests in flight succeed, but they used the old key.
     sim.run_until(35 * SECOND);
     assert_eq!(sim.requests.len(), before + 1);
     let probe = sim.requests[before].sent_at;
@@ -112,11 +111,11 @@ fn reloaded_settings_are_probed_with_one_request() {
 }
 
 #[test]
-fn rejections_lower_the_concurrency_limit_and_timeouts_raise_it() {
+fn rejections_lower_the_rate_limit_and_it_recovers_over_time() {
     let mut count = 0;
     let mut sim =
         Simulation::with_settings(vec![own_account_settings("lake", 100)], move |_, at| {
-            // Another program uses up what is allowed, twice.
+            // Another program uses up the rate limit, twice.
             let refused = at > 5 * MINUTE && count < 2;
             count += u32::from(refused);
             let limited =
@@ -131,7 +130,7 @@ fn rejections_lower_the_concurrency_limit_and_timeouts_raise_it() {
     sim.run_until(6 * MINUTE);
     let lowered = sim.provider_report("lake").requests_per_minute;
     assert!((25..=50).contains(&lowered), "{lowered}");
-    // (until, the lowest and the highest limit then)
+    // (minutes, range of the limit then)
     for (until, limits) in [(8, 25..=60), (10, 45..=80), (16, 100..=100)] {
         sim.run_until(until * MINUTE);
         let limit = sim.provider_report("lake").requests_per_minute;
@@ -139,19 +138,20 @@ fn rejections_lower_the_concurrency_limit_and_timeouts_raise_it() {
     }
     sim.run_until(20 * MINUTE);
     let late = send_times(&sim, "lake").into_iter().filter(|sent| *sent >= 19 * MINUTE).count();
-    assert!(late >= 98, "it is used again: {late}");
+    assert!(late >= 98, "the limit is used in full again: {late}");
 }
 
 #[test]
 fn providers_of_one_account_share_the_lower_of_their_limits_fairly() {
-    let lanes = vec![shared_account_settings("lake", 30), shared_account_settings("scripts", 600)];
-    let mut sim = two_providers(lanes, |job, _| {
+    let providers =
+        vec![shared_account_settings("lake", 30), shared_account_settings("scripts", 600)];
+    let mut sim = two_providers(providers, |job, _| {
         (if belongs_to_lake(job) { 100 } else { 900 }, answer_with_state(ObservedState::Running))
     });
     sim.run_until(20 * MINUTE);
     let (lake, scripts) = (send_times(&sim, "lake").len(), send_times(&sim, "scripts").len());
     assert!(lake + scripts >= 590, "{lake} and {scripts} of 600");
-    // First polls have a quarter of the account's turns, and one of the two had its first ones sooner.
+    // A quarter of the selections is reserved for first polls, which one provider had sooner.
     assert!(lake.abs_diff(scripts) <= 6, "{lake} and {scripts}");
     assert_eq!(sim.provider_report("scripts").requests_per_minute, 30);
     assert_combined_rate_limit(sim, 30);
@@ -171,10 +171,11 @@ fn unused_budget_is_shared_within_the_account() {
 }
 
 #[test]
-fn a_refused_key_is_tried_by_one_provider_at_a_time_for_all_of_its_account() {
+fn a_rejected_key_is_tried_by_one_provider_at_a_time_for_the_whole_account() {
     let until = 2 * HOUR;
-    let lanes = vec![shared_account_settings("lake", 600), shared_account_settings("scripts", 600)];
-    let mut sim = two_providers(lanes, move |_, at| {
+    let providers =
+        vec![shared_account_settings("lake", 600), shared_account_settings("scripts", 600)];
+    let mut sim = two_providers(providers, move |_, at| {
         (
             500,
             if (MINUTE..until).contains(&at) {
@@ -186,13 +187,13 @@ fn a_refused_key_is_tried_by_one_provider_at_a_time_for_all_of_its_account() {
     });
     sim.run_until(MINUTE + 2 * SECOND);
     for name in ["lake", "scripts"] {
-        assert!(sim.provider_report(name).pause.is_some(), "{name} is left alone");
+        assert!(sim.provider_report(name).pause.is_some(), "{name} is paused");
     }
     let before = sim.requests.len();
     sim.run_until(until);
     let probes: Vec<_> = sim.requests[before..].iter().map(|request| request.sent_at).collect();
     let minutes: Vec<_> = probes.windows(2).map(|pair| (pair[1] - pair[0]) / MINUTE).collect();
-    assert_eq!(minutes, [5, 15, 30, 30, 30], "as if they were one provider");
+    assert_eq!(minutes, [5, 15, 30, 30, 30], "one series of probes for the account");
     sim.run_until(until + HOUR);
     for name in ["lake", "scripts"] {
         let report = sim.provider_report(name);
@@ -201,20 +202,22 @@ fn a_refused_key_is_tried_by_one_provider_at_a_time_for_all_of_its_account() {
 }
 
 #[test]
-fn a_wrong_key_is_never_shown_twice_at_once() {
-    let lanes = vec![shared_account_settings("lake", 600), shared_account_settings("scripts", 600)];
-    let mut sim = two_providers(lanes.clone(), |_, _| (2 * SECOND, auth_error()));
+fn a_wrong_key_is_never_sent_in_two_concurrent_requests() {
+    let providers =
+        vec![shared_account_settings("lake", 600), shared_account_settings("scripts", 600)];
+    let mut sim = two_providers(providers.clone(), |_, _| (2 * SECOND, auth_error()));
     sim.run_until(30 * MINUTE);
-    sim.configure(lanes);
+    sim.configure(providers);
     sim.run_until(HOUR);
     assert!((4..=8).contains(&sim.requests.len()), "{:?}", sim.requests);
     assert_no_concurrent_requests(&sim);
 }
 
 #[test]
-fn a_provider_that_alone_is_refused_does_not_hold_up_the_others_of_its_account() {
-    let lanes = vec![shared_account_settings("lake", 60), shared_account_settings("scripts", 60)];
-    let mut sim = two_providers(lanes, |job, _| {
+fn a_provider_that_alone_is_rejected_does_not_pause_the_others_of_its_account() {
+    let providers =
+        vec![shared_account_settings("lake", 60), shared_account_settings("scripts", 60)];
+    let mut sim = two_providers(providers, |job, _| {
         (
             100,
             if belongs_to_lake(job) {
@@ -225,7 +228,7 @@ fn a_provider_that_alone_is_refused_does_not_hold_up_the_others_of_its_account()
         )
     });
     sim.run_until(5 * HOUR);
-    assert!(send_times(&sim, "lake").len() <= 20, "its own pauses grow");
+    assert!(send_times(&sim, "lake").len() <= 20, "the pauses of lake grow");
     let late = send_times(&sim, "scripts").into_iter().filter(|sent| *sent >= 4 * HOUR).count();
     assert!(late >= 3500, "{late} of 3600 in an hour");
 }
@@ -243,7 +246,7 @@ fn a_provider_that_changes_its_account_keeps_its_spent_budget() {
             sim.add_job("lake");
         }
         sim.run_until(5 * MINUTE);
-        assert!(sim.provider_report("lake").in_flight > 1, "some are under way");
+        assert!(sim.provider_report("lake").in_flight > 1, "requests are in flight");
         sim.configure(second);
         assert!(sim.provider_report("lake").requests_last_minute > 20);
         sim.run_until(10 * MINUTE);
@@ -260,20 +263,20 @@ fn spent_budgets_are_added_when_accounts_merge() {
     );
     sim.report_check_interval = u64::MAX;
     sim.run_until(5 * MINUTE);
-    assert!(sim.provider_report("lake").in_flight > 1, "some are under way");
+    assert!(sim.provider_report("lake").in_flight > 1, "requests are in flight");
     sim.configure(vec![
         shared_account_settings("lake", 30),
         shared_account_settings("scripts", 30),
     ]);
     sim.run_until(10 * MINUTE);
     let after =
-        sim.requests.iter().position(|asked| asked.sent_at >= 5 * MINUTE).expect("asked on");
+        sim.requests.iter().position(|polled| polled.sent_at >= 5 * MINUTE).expect("more requests");
     let from = sim.requests[after].sent_at;
     let counts = |request: &&super::fixtures::SimulatedRequest| {
         request.sent_at < from && request.answered_at.is_none_or(|at| at + MINUTE > from)
     };
     let spent = sim.requests[..after].iter().filter(counts).count();
-    assert!(spent < 30, "{spent} were spent in the minute before");
+    assert!(spent < 30, "{spent} requests in the minute before");
     sim.requests.drain(..after);
     assert_combined_rate_limit(sim, 30);
 }

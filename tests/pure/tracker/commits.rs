@@ -1,5 +1,4 @@
-//! What stands between a decision and the next poll: the commit. Slow ones, refused ones, and those
-//! whose success was never heard of.
+//! Commits of changes: slow commits, rejected ones, and commits whose success is not reported.
 
 use jobtrack::job::{JobId, ObservedState, State};
 
@@ -8,12 +7,13 @@ use super::fixtures::{
 };
 use super::simulation::Simulation;
 
-/// A job that waits for two minutes and then runs; the commit that says so takes a minute.
+/// A job that is pending for two minutes and then runs. The commit of `running` takes a minute and is in
+/// flight.
 fn job_with_pending_change() -> (Simulation, JobId) {
     job_with_write_outcome(WriteOutcome::Committed)
 }
 
-/// The same; `fate` is what becomes of that commit.
+/// The same with the given outcome of that commit.
 fn job_with_write_outcome(fate: WriteOutcome) -> (Simulation, JobId) {
     let mut sim = Simulation::new(|_, at| {
         (
@@ -30,8 +30,8 @@ fn job_with_write_outcome(fate: WriteOutcome) -> (Simulation, JobId) {
         _ => (5, WriteOutcome::Committed),
     });
     let job = sim.add_job("dune");
-    while sim.poll_times(job).last().is_none_or(|asked| *asked < 2 * MINUTE) {
-        assert!(sim.now < 10 * MINUTE, "it is not asked on");
+    while sim.poll_times(job).last().is_none_or(|polled| *polled < 2 * MINUTE) {
+        assert!(sim.now < 10 * MINUTE, "the job is not polled again");
         sim.run_until(sim.now + 50);
     }
     sim.run_until(sim.now + SECOND);
@@ -45,8 +45,8 @@ fn a_job_is_not_polled_until_its_change_is_committed() {
     let answered = sim.requests.last().and_then(|request| request.answered_at).expect("answered");
     sim.poll_on_demand(job);
     sim.run_until(answered + HOUR);
-    let next = sim.poll_times(job).into_iter().find(|at| *at > answered).expect("asked on");
-    assert_eq!(next, answered + MINUTE, "long overdue when the commit was in");
+    let next = sim.poll_times(job).into_iter().find(|at| *at > answered).expect("another poll");
+    assert_eq!(next, answered + MINUTE, "the job is overdue when the commit ends");
     assert_eq!(sim.state_history(job), ["registered", "pending", "running"]);
 }
 
@@ -67,10 +67,13 @@ fn a_change_rejected_twice_is_dropped_until_the_next_answer() {
     sim.store.get_mut(&job).expect("there").change_externally(State::Unknown);
     sim.run_until(sim.now + MINUTE);
     sim.store.get_mut(&job).expect("there").change_externally(State::Registered);
-    let asked = sim.requests.len();
+    let polled = sim.requests.len();
     sim.run_until(sim.now + MINUTE);
     assert_eq!(sim.store[&job].anomalies.len(), 2);
-    assert!(sim.requests.len() > asked, "it is asked, not planned a third time");
+    assert!(
+        sim.requests.len() > polled,
+        "the job is polled; the change is not planned a third time"
+    );
     sim.run_until(sim.now + HOUR);
     assert_eq!(sim.state_history(job).last(), Some(&"running"));
     assert_eq!(sim.store[&job].anomalies.len(), 2);
@@ -98,12 +101,12 @@ fn a_job_that_is_gone_from_the_database_is_dropped() {
 #[test]
 fn an_unacknowledged_commit_is_written_once() {
     let mut sim = Simulation::new(|_, at| {
-        let said = match at {
+        let observed = match at {
             0..MINUTE => ObservedState::Pending,
             MINUTE..HOUR => ObservedState::Running,
             _ => ObservedState::Succeeded,
         };
-        (100, answer_with_state(said))
+        (100, answer_with_state(observed))
     });
     sim.set_write_outcome(|_| (5, WriteOutcome::CommittedUnacknowledged));
     let job = sim.add_job("dune");
@@ -136,7 +139,7 @@ fn untracking_while_the_end_is_being_written_changes_nothing() {
 
 #[test]
 fn untracking_is_kept_when_the_preceding_write_is_rejected() {
-    // The store has the change already, or somebody else's, twice.
+    // The store holds the change already, or another program changed the job twice.
     let cases: [(WriteOutcome, &[State]); 2] = [
         (WriteOutcome::CommittedUnacknowledged, &[]),
         (WriteOutcome::Committed, &[State::Unknown, State::Pending]),
@@ -148,7 +151,7 @@ fn untracking_is_kept_when_the_preceding_write_is_rejected() {
             sim.store.get_mut(&job).expect("there").change_externally(*state);
             sim.run_until(sim.now + MINUTE);
         }
-        let (asked, state) = (sim.requests.len(), sim.state(job));
+        let (polled, state) = (sim.requests.len(), sim.state(job));
         sim.run_until(sim.now + 2 * MINUTE);
         assert_eq!(
             sim.state_history(job).last(),
@@ -156,7 +159,7 @@ fn untracking_is_kept_when_the_preceding_write_is_rejected() {
             "{fate:?} {:?}",
             sim.state_history(job)
         );
-        assert_eq!(sim.requests.len(), asked, "it is asked no more, {state}");
+        assert_eq!(sim.requests.len(), polled, "the job is not polled again, {state}");
         assert!(!sim.tracker.contains(job));
     }
 }
@@ -172,20 +175,20 @@ fn a_job_whose_untracking_is_rejected_is_not_polled_concurrently() {
         sim.store.get_mut(&job).expect("there").change_externally(state);
         sim.run_until(sim.now + SECOND);
     }
-    assert!(sim.tracker.contains(job), "refused twice");
+    assert!(sim.tracker.contains(job), "two rejections");
     sim.run_until(HOUR);
-    assert_eq!(sim.state_history(job).last(), Some(&"running"), "the answer under way was heard");
+    assert_eq!(sim.state_history(job).last(), Some(&"running"), "the answer in flight is applied");
 }
 
 #[test]
 fn provider_states_are_written_verbatim() {
     let mut sim = Simulation::new(|_, at| {
-        let word = if (at / HOUR).is_multiple_of(2) { "RUNNING" } else { "SCALING" };
-        (100, answer_with_provider_state(ObservedState::Running, word))
+        let provider_state = if (at / HOUR).is_multiple_of(2) { "RUNNING" } else { "SCALING" };
+        (100, answer_with_provider_state(ObservedState::Running, provider_state))
     });
     let job = sim.add_job("dune");
     sim.run_until(4 * HOUR - MINUTE);
-    let words: Vec<_> =
-        sim.store[&job].history[1..].iter().map(|row| row.word.as_deref()).collect();
-    assert_eq!(words, ["RUNNING", "SCALING", "RUNNING", "SCALING"].map(Some));
+    let provider_states: Vec<_> =
+        sim.store[&job].history[1..].iter().map(|row| row.provider_state.as_deref()).collect();
+    assert_eq!(provider_states, ["RUNNING", "SCALING", "RUNNING", "SCALING"].map(Some));
 }

@@ -1,5 +1,5 @@
-//! What the simulation is made of: a job's row in the database, a request as the provider saw it,
-//! what becomes of a write; and the words in which tests say what a provider answers.
+//! The data of the simulation (stored jobs, requests, outcomes of writes), default settings, and
+//! functions that build answers.
 
 use std::time::Duration;
 
@@ -16,25 +16,24 @@ pub(super) const MINUTE: u64 = 60 * SECOND;
 pub(super) const HOUR: u64 = 60 * MINUTE;
 pub(super) const DAY: u64 = 24 * HOUR;
 
-/// One request, as the provider saw it.
+/// A request that the tracker sent.
 #[derive(Debug, Clone)]
 pub(super) struct SimulatedRequest {
     pub(super) job: JobId,
     pub(super) provider: String,
     pub(super) sent_at: u64,
-    /// None while it is under way.
+    /// None while the request is in flight.
     pub(super) answered_at: Option<u64>,
 }
 
-/// What the provider answers, and after how many milliseconds.
+/// A latency in milliseconds and the answer.
 pub(super) type DelayedAnswer = (u64, Answer);
 
-/// What becomes of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
-    /// It is committed if the job stands where it should.
+    /// Committed if the store holds the expected state.
     Committed,
-    /// It is committed, but the daemon is not told, writes again, and is refused.
+    /// Committed, but the commit is not reported: the change is written again and rejected.
     CommittedUnacknowledged,
 }
 
@@ -48,9 +47,9 @@ pub(super) struct SimulatedRow {
 }
 
 impl SimulatedRow {
-    /// Takes in a change, if it continues this history.
+    /// Applies a change; panics if the change does not continue the history.
     pub(super) fn apply_change(&mut self, change: &Change) {
-        assert!(!change.transitions.is_empty(), "job {}: a change without rows", change.job);
+        assert!(!change.transitions.is_empty(), "job {}: a change without transitions", change.job);
         for row in &change.transitions {
             let last = self.history.last().expect("the first row");
             assert_eq!(row.from, Some(last.to), "job {}: {row:?}", change.job);
@@ -65,7 +64,7 @@ impl SimulatedRow {
         }
     }
 
-    /// Another program moves the job, behind the daemon's back.
+    /// Another program changes the state of the job in the database.
     pub(super) fn change_externally(&mut self, to: State) {
         let standing = &mut self.job.current_state;
         let from = Some(standing.state());
@@ -75,7 +74,7 @@ impl SimulatedRow {
     }
 }
 
-/// The settings of a provider, as the documentation's defaults are.
+/// The documented default settings of a provider, with the backoff policy.
 pub(super) fn default_settings(name: &str) -> ProviderSettings {
     ProviderSettings {
         policy: jobtrack::tracker::PollPolicy::Backoff,
@@ -94,7 +93,7 @@ pub(super) fn default_settings(name: &str) -> ProviderSettings {
     }
 }
 
-/// A good answer that names no times.
+/// A successful answer without times.
 pub(super) fn answer_with_state(state: ObservedState) -> Answer {
     answer_with_provider_state(state, &format!("{state:?}").to_uppercase())
 }

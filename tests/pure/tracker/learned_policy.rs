@@ -1,5 +1,5 @@
-//! What the tracker learns of durations, and whom it asks when by that: the price, the promise, the
-//! order where the budget is short.
+//! The learned policy: learning durations, due times by the price of a request, the maximum wait, and
+//! the order of polls when requests are scarce.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ fn learned_settings(requests_per_minute: u32) -> ProviderSettings {
     }
 }
 
-/// What a provider says at `at` of a run of the query `query` from `began` on, in its own times.
+/// The answer at time `at` for a run of `query`, with the times of the provider.
 fn answer_at(query: u64, started_at: u64, duration: u64, at: u64) -> Answer {
     let utc = |at: u64| {
         UtcTime::from_millis(1_800_000_000_000 + i64::try_from(at).expect("a short simulation"))
@@ -54,20 +54,20 @@ fn answer_at(query: u64, started_at: u64, duration: u64, at: u64) -> Answer {
     Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date }
 }
 
-/// A world in which the `n`th job begins when it is added and takes as long as `took` says.
+/// A simulation in which a job starts when it is added and runs as long as a function returns.
 struct RepeatedRuns {
     sim: Simulation,
     started_at: Rc<RefCell<HashMap<JobId, u64>>>,
-    /// Whether its jobs stand in a list, by their beginning, and no other time of theirs is told.
+    /// Whether answers report the start only as the time in a list.
     is_listed: Rc<Cell<bool>>,
 }
 
 impl RepeatedRuns {
-    fn new(lane: ProviderSettings, query: fn(JobId) -> u64, took: fn(JobId) -> u64) -> Self {
+    fn new(settings: ProviderSettings, query: fn(JobId) -> u64, took: fn(JobId) -> u64) -> Self {
         let started_at = Rc::<RefCell<HashMap<JobId, u64>>>::default();
         let is_listed = Rc::<Cell<bool>>::default();
         let (lives, listed) = (started_at.clone(), is_listed.clone());
-        let sim = Simulation::with_settings(vec![lane], move |job, at| {
+        let sim = Simulation::with_settings(vec![settings], move |job, at| {
             let mut answer = answer_at(query(job), lives.borrow()[&job], took(job), at);
             if let Ok(seen) = &mut answer.result
                 && listed.get()
@@ -86,7 +86,7 @@ impl RepeatedRuns {
         self.sim.add_job("dune")
     }
 
-    /// One job after the other, each until it is over.
+    /// Runs jobs one after another, each to its end.
     fn run_jobs(&mut self, jobs: usize) {
         for _ in 0..jobs {
             self.add();
@@ -94,7 +94,7 @@ impl RepeatedRuns {
         }
     }
 
-    /// The looks at a job, in milliseconds since it began.
+    /// The times of the polls of a job, in milliseconds since its start.
     fn poll_offsets(&self, job: JobId) -> Vec<u64> {
         let began = self.started_at.borrow()[&job];
         self.sim.poll_times(job).into_iter().map(|at| at - began).collect()
@@ -103,58 +103,58 @@ impl RepeatedRuns {
 
 #[test]
 fn a_job_whose_similar_runs_took_a_minute_is_polled_after_a_minute() {
-    let mut world = RepeatedRuns::new(
+    let mut runs = RepeatedRuns::new(
         learned_settings(600),
         |_| 7,
         |job| MINUTE + u64::try_from(job.0 % 5).expect("small") * 500,
     );
-    world.run_jobs(20);
-    let job = world.add();
-    world.sim.run_until_all_finished();
-    let looks = world.poll_offsets(job);
-    assert!(looks[0] < SECOND, "the first look comes at once: {looks:?}");
-    let soon = looks.iter().filter(|at| (50 * SECOND..65 * SECOND).contains(*at)).count();
-    assert!(looks.len() <= 8 && soon >= 2, "{looks:?}");
-    let late = looks.last().expect("looked at") - (MINUTE + 500);
-    assert!(late <= 5 * SECOND, "{late} ms late: {looks:?}");
+    runs.run_jobs(20);
+    let job = runs.add();
+    runs.sim.run_until_all_finished();
+    let polls = runs.poll_offsets(job);
+    assert!(polls[0] < SECOND, "the first poll comes at once: {polls:?}");
+    let soon = polls.iter().filter(|at| (50 * SECOND..65 * SECOND).contains(*at)).count();
+    assert!(polls.len() <= 8 && soon >= 2, "{polls:?}");
+    let late = polls.last().expect("a poll") - (MINUTE + 500);
+    assert!(late <= 5 * SECOND, "{late} ms late: {polls:?}");
 }
 
 #[test]
 fn what_was_learned_outlives_a_restart_and_is_forgotten_on_demand() {
-    let looks = |restart: bool, forget: bool| {
-        let mut world = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 200 * SECOND);
-        world.run_jobs(8);
+    let polls = |restart: bool, forget: bool| {
+        let mut runs = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 200 * SECOND);
+        runs.run_jobs(8);
         if restart {
-            world.sim.restart();
+            runs.sim.restart();
         }
         if forget {
-            world.sim.forget_durations("dune", Some("query 7"));
+            runs.sim.forget_durations("dune", Some("query 7"));
         }
-        let job = world.add();
-        world.sim.run_until_all_finished();
-        world.poll_offsets(job)
+        let job = runs.add();
+        runs.sim.run_until_all_finished();
+        runs.poll_offsets(job)
     };
     let apart = |one: &[u64], other: &[u64]| {
         let pairs = one.iter().zip(other).map(|(one, other)| one.abs_diff(*other));
         one.len().abs_diff(other.len()) as u64 * MINUTE + pairs.max().unwrap_or(0)
     };
-    let known = looks(false, false);
-    assert!(apart(&looks(true, false), &known) < SECOND, "the same as without a restart");
-    assert!(apart(&looks(false, true), &known) > SECOND, "another than before");
+    let known = polls(false, false);
+    assert!(apart(&polls(true, false), &known) < SECOND, "as without a restart");
+    assert!(apart(&polls(false, true), &known) > SECOND, "different without the durations");
 }
 
 #[test]
 fn a_job_outliving_its_similar_runs_is_polled_within_the_maximum_wait() {
-    // Its like took 20 s each; it takes a hundred times as long.
-    let mut world = RepeatedRuns::new(
+    // The similar runs took 20 s; the job takes a hundred times as long.
+    let mut runs = RepeatedRuns::new(
         learned_settings(600),
         |_| 7,
         |job| if job.0 <= 20 { 20 * SECOND } else { 2000 * SECOND },
     );
-    world.run_jobs(20);
-    let job = world.add();
-    world.sim.run_until_all_finished();
-    for pair in world.poll_offsets(job).windows(2) {
+    runs.run_jobs(20);
+    let job = runs.add();
+    runs.sim.run_until_all_finished();
+    for pair in runs.poll_offsets(job).windows(2) {
         let promised = (10 * SECOND).max(pair[0] / 2);
         assert!(pair[1] - pair[0] <= promised + 1, "{pair:?}");
     }
@@ -162,91 +162,91 @@ fn a_job_outliving_its_similar_runs_is_polled_within_the_maximum_wait() {
 
 #[test]
 fn the_forecast_gives_time_reason_and_similar_runs() {
-    let mut world = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 200 * SECOND);
-    world.run_jobs(8);
-    let job = world.add();
-    world.sim.run_until(world.sim.now + SECOND);
-    let now = MonotonicTime::from_millis(world.sim.now);
-    let outlook = world.sim.tracker.forecast(job, now).expect("it is tracked");
-    let past = outlook.similar_runs.clone().expect("it has a past");
-    assert_eq!((past.similarity_key.as_str(), past.count), ("query 7", 8));
-    assert!((199.0..201.0).contains(&past.median_duration.as_secs_f64()), "{past:?}");
-    let ends_in = outlook.expected_remaining.expect("its past tells").as_secs();
+    let mut runs = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 200 * SECOND);
+    runs.run_jobs(8);
+    let job = runs.add();
+    runs.sim.run_until(runs.sim.now + SECOND);
+    let now = MonotonicTime::from_millis(runs.sim.now);
+    let forecast = runs.sim.tracker.forecast(job, now).expect("a tracked job");
+    let similar = forecast.similar_runs.clone().expect("similar runs");
+    assert_eq!((similar.similarity_key.as_str(), similar.count), ("query 7", 8));
+    assert!((199.0..201.0).contains(&similar.median_duration.as_secs_f64()), "{similar:?}");
+    let ends_in = forecast.expected_remaining.expect("an estimate").as_secs();
     assert!((150..=220).contains(&ends_in), "{ends_in} s");
-    assert_eq!(outlook.reason, ForecastReason::MaxWait, "ten seconds, at first");
-    let NextPollTime::In(wait) = outlook.next_poll else { panic!("{outlook:?}") };
+    assert_eq!(forecast.reason, ForecastReason::MaxWait, "the minimum of the maximum wait");
+    let NextPollTime::In(wait) = forecast.next_poll else { panic!("{forecast:?}") };
     assert_eq!(wait.as_secs(), 9);
-    world.sim.run_until_all_finished();
-    assert_eq!(world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now)), None);
+    runs.sim.run_until_all_finished();
+    assert_eq!(runs.sim.tracker.forecast(job, MonotonicTime::from_millis(runs.sim.now)), None);
 }
 
 #[test]
 fn a_new_rule_applies_to_waiting_jobs_at_once() {
-    let mut world = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 100 * HOUR);
-    let job = world.add();
-    world.sim.run_until(13 * HOUR);
-    let wait = |world: &RepeatedRuns| {
-        let outlook = world.sim.tracker.forecast(job, MonotonicTime::from_millis(world.sim.now));
-        let NextPollTime::In(wait) = outlook.expect("it is tracked").next_poll else {
-            panic!("it waits")
+    let mut runs = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 100 * HOUR);
+    let job = runs.add();
+    runs.sim.run_until(13 * HOUR);
+    let wait = |runs: &RepeatedRuns| {
+        let forecast = runs.sim.tracker.forecast(job, MonotonicTime::from_millis(runs.sim.now));
+        let NextPollTime::In(wait) = forecast.expect("a tracked job").next_poll else {
+            panic!("the job does not wait")
         };
         wait
     };
-    while wait(&world) < Duration::from_mins(1) {
-        world.sim.run_until(world.sim.now + SECOND);
+    while wait(&runs) < Duration::from_mins(1) {
+        runs.sim.run_until(runs.sim.now + SECOND);
     }
     let second = Duration::from_secs(1);
     let quick = Backoff { min: second, max: second };
-    world.sim.configure(vec![ProviderSettings { backoff: quick, ..default_settings("dune") }]);
-    assert!(wait(&world) <= second);
+    runs.sim.configure(vec![ProviderSettings { backoff: quick, ..default_settings("dune") }]);
+    assert!(wait(&runs) <= second);
 }
 
 #[test]
 fn when_requests_are_scarce_likely_finished_jobs_are_polled_first() {
-    // Even jobs take a minute, odd ones a day, and the past of both is known.
+    // Even jobs take a minute, odd ones a day, and similar runs of both are known.
     let took = |job: JobId| if job.0 % 2 == 0 { MINUTE } else { 24 * HOUR };
     let query = |job: JobId| u64::try_from(job.0 % 2).expect("small");
-    let mut world = RepeatedRuns::new(learned_settings(6000), query, took);
+    let mut runs = RepeatedRuns::new(learned_settings(6000), query, took);
     for _ in 0..20 {
-        world.add();
+        runs.add();
     }
-    world.sim.run_until_all_finished();
-    world.sim.configure(vec![learned_settings(20)]);
-    let jobs: Vec<_> = (0..200).map(|_| world.add()).collect();
-    world.sim.run_until(world.sim.now + 20 * MINUTE);
-    let over = |job: &&JobId| world.sim.state(**job).is_terminal();
+    runs.sim.run_until_all_finished();
+    runs.sim.configure(vec![learned_settings(20)]);
+    let jobs: Vec<_> = (0..200).map(|_| runs.add()).collect();
+    runs.sim.run_until(runs.sim.now + 20 * MINUTE);
+    let over = |job: &&JobId| runs.sim.state(**job).is_terminal();
     let seen = jobs.iter().filter(over).count();
-    assert!(seen >= 95, "{seen} of 100 that are over");
+    assert!(seen >= 95, "{seen} of 100 ended jobs");
 }
 
 #[test]
 fn first_polls_get_a_quarter_when_requests_are_scarce() {
-    let mut world = RepeatedRuns::new(learned_settings(60), |_| 7, |_| 100 * HOUR);
-    let old: Vec<_> = (0..600).map(|_| world.add()).collect();
-    world.sim.run_until(world.sim.now + 2 * HOUR);
-    assert!(old.iter().all(|job| !world.sim.poll_times(*job).is_empty()));
-    // Two hours of hardly any request leaves them all due.
-    world.sim.report_check_interval = u64::MAX;
-    world.sim.configure(vec![learned_settings(1)]);
-    world.sim.run_until(world.sim.now + 2 * HOUR);
-    world.sim.report_check_interval = 1;
-    world.sim.configure(vec![learned_settings(60)]);
-    world.sim.run_until(world.sim.now + SECOND);
-    let before = world.sim.requests.len();
-    let new: Vec<_> = (0..400).map(|_| world.add()).collect();
-    world.sim.run_until(world.sim.now + 5 * MINUTE);
-    let asked = world.sim.requests[before..].iter();
-    let first = asked.filter(|request| new.contains(&request.job)).count();
-    let all = world.sim.requests.len() - before;
+    let mut runs = RepeatedRuns::new(learned_settings(60), |_| 7, |_| 100 * HOUR);
+    let old: Vec<_> = (0..600).map(|_| runs.add()).collect();
+    runs.sim.run_until(runs.sim.now + 2 * HOUR);
+    assert!(old.iter().all(|job| !runs.sim.poll_times(*job).is_empty()));
+    // After two hours with hardly any request all jobs are due.
+    runs.sim.report_check_interval = u64::MAX;
+    runs.sim.configure(vec![learned_settings(1)]);
+    runs.sim.run_until(runs.sim.now + 2 * HOUR);
+    runs.sim.report_check_interval = 1;
+    runs.sim.configure(vec![learned_settings(60)]);
+    runs.sim.run_until(runs.sim.now + SECOND);
+    let before = runs.sim.requests.len();
+    let new: Vec<_> = (0..400).map(|_| runs.add()).collect();
+    runs.sim.run_until(runs.sim.now + 5 * MINUTE);
+    let polled = runs.sim.requests[before..].iter();
+    let first = polled.filter(|request| new.contains(&request.job)).count();
+    let all = runs.sim.requests.len() - before;
     assert!(all >= 235 && (all / 5..=all / 4 + 1).contains(&first), "{first} of {all}");
 }
 
-/// How late the ends of `jobs` were seen, in milliseconds on average.
-fn mean_detection_delay(world: &RepeatedRuns, jobs: &[JobId], took: fn(JobId) -> u64) -> u64 {
+/// The mean time from the end of a job to the poll that observed it, in milliseconds.
+fn mean_detection_delay(runs: &RepeatedRuns, jobs: &[JobId], took: fn(JobId) -> u64) -> u64 {
     let late = |job: &JobId| {
-        let ended = world.started_at.borrow()[job] + took(*job);
-        let seen = world.sim.poll_times(*job).into_iter().chain(world.sim.page_request_times(*job));
-        seen.filter(|at| *at >= ended).min().expect("it was seen") - ended
+        let ended = runs.started_at.borrow()[job] + took(*job);
+        let seen = runs.sim.poll_times(*job).into_iter().chain(runs.sim.page_request_times(*job));
+        seen.filter(|at| *at >= ended).min().expect("the end was observed") - ended
     };
     jobs.iter().map(late).sum::<u64>() / jobs.len() as u64
 }
@@ -256,44 +256,47 @@ fn a_list_page_has_the_summed_priority_of_its_jobs() {
     let took =
         |job: JobId| 10 * MINUTE + u64::try_from(job.0 * 7919 % 1200).expect("small") * SECOND;
     let run = |lists: bool| {
-        let lane = ProviderSettings { supports_list: lists, ..learned_settings(20) };
-        let mut world = RepeatedRuns::new(lane, |_| 7, took);
-        world.is_listed.set(true);
-        world.sim.report_check_interval = 1000;
+        let settings = ProviderSettings { supports_list: lists, ..learned_settings(20) };
+        let mut runs = RepeatedRuns::new(settings, |_| 7, took);
+        runs.is_listed.set(true);
+        runs.sim.report_check_interval = 1000;
         for _ in 0..40 {
-            world.add();
+            runs.add();
         }
-        world.sim.run_until_all_finished();
-        let before = world.sim.requests.len();
+        runs.sim.run_until_all_finished();
+        let before = runs.sim.requests.len();
         let jobs = (0..150).map(|_| {
-            world.sim.run_until(world.sim.now + SECOND);
-            world.add()
+            runs.sim.run_until(runs.sim.now + SECOND);
+            runs.add()
         });
         let jobs: Vec<_> = jobs.collect();
-        world.sim.run_until_all_finished();
-        (mean_detection_delay(&world, &jobs, took), world.sim.requests.len() - before)
+        runs.sim.run_until_all_finished();
+        (mean_detection_delay(&runs, &jobs, took), runs.sim.requests.len() - before)
     };
     let ((alone, _), (together, requests)) = (run(false), run(true));
-    assert!(together * 10 <= alone, "{together} ms by pages in {requests}, {alone} ms without");
+    assert!(
+        together * 10 <= alone,
+        "{together} ms with {requests} list requests, {alone} ms without"
+    );
     assert!(together <= 6 * SECOND, "{together} ms");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// From the time when a job is due to its poll pass five rounds at most, whatever the others do.
+    /// A due job is polled within five rounds, whatever the priorities of the other jobs are.
     #[test]
     fn no_job_waits_more_than_five_rounds(
         jobs in 2u64..60, limit in 1u32..20, spread in 1u64..100, seed: u64,
     ) {
-        let mut chance = fastrand::Rng::with_seed(seed);
-        let lane = ProviderSettings { max_in_flight: 1, ..learned_settings(limit) };
-        let took: Vec<u64> = (0..jobs).map(|_| SECOND * chance.u64(1..=60 * spread)).collect();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let settings = ProviderSettings { max_in_flight: 1, ..learned_settings(limit) };
+        let took: Vec<u64> = (0..jobs).map(|_| SECOND * rng.u64(1..=60 * spread)).collect();
         let began = 0;
-        let mut sim = Simulation::with_settings(vec![lane], move |job, at| {
+        let mut sim = Simulation::with_settings(vec![settings], move |job, at| {
             let number = u64::try_from(job.0).expect("positive");
             let took = took[usize::try_from(number - 1).expect("few")];
-            // Half of them are far from over, and stay so.
+            // Half of the jobs never end.
             let took = if number % 2 == 0 { 1000 * HOUR } else { took };
             (0, answer_at(number % 5, began, took, at))
         });

@@ -1,4 +1,4 @@
-//! Many jobs by one request: what pages of a list cost and tell, beside asking each job by itself.
+//! List requests: their cost and their results, compared with individual polls.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
 use super::fixtures::{
-    DAY, HOUR, MINUTE, SECOND, answer_with_state, default_settings, transient_error,
+    DAY, HOUR, MINUTE, SECOND, WriteOutcome, answer_with_state, default_settings, transient_error,
 };
 use super::simulation::Simulation;
 
-/// The simulation's beginning, by the calendar.
+/// The start of the simulation by the wall clock.
 const EPOCH_MS: i64 = 1_800_000_000_000;
 
 fn dli_settings(lists: bool) -> ProviderSettings {
@@ -25,7 +25,7 @@ fn dli_settings(lists: bool) -> ProviderSettings {
     }
 }
 
-/// The `nth` of a thousand that were submitted within a day; each ends between six and nine hours on.
+/// One of a thousand jobs that were submitted within a day; each ends after six to nine hours.
 fn answer_at(job: JobId, at: u64) -> Answer {
     let nth = u64::try_from(job.0).expect("positive");
     let ends = 6 * HOUR + (nth * 7919 % 1000) * 10 * SECOND;
@@ -53,9 +53,9 @@ fn simulate_jobs(lists: bool, foreign_rows: u64) -> Simulation {
     sim
 }
 
-/// What was told of each job, without the times at which we looked.
+/// The history of each job without the times of its polls.
 fn state_histories(sim: &Simulation) -> Vec<Vec<String>> {
-    let row = |row: &Transition| format!("{} {:?} {:?}", row.to, row.word, row.evidence);
+    let row = |row: &Transition| format!("{} {:?} {:?}", row.to, row.provider_state, row.evidence);
     sim.store.values().map(|job| job.history.iter().map(row).collect()).collect()
 }
 
@@ -68,8 +68,8 @@ fn list_requests_cost_a_twentieth_of_individual_polls_with_equal_histories() {
     assert_eq!(state_histories(&together), state_histories(&singly));
     let (cost, single_cost) = (together.requests.len(), singly.requests.len());
     assert!(single_cost > 400_000, "{single_cost}");
-    assert!(cost * 20 <= single_cost, "{cost} requests, {single_cost} singly");
-    // Nobody is seen later for it.
+    assert!(cost * 20 <= single_cost, "{cost} requests, {single_cost} individually");
+    // Each job is observed as often as with individual polls.
     let polls =
         |sim: &Simulation| sim.store.values().map(|row| u64::from(row.job.polls)).sum::<u64>();
     assert!(polls(&together) * 100 >= polls(&singly) * 99);
@@ -82,7 +82,7 @@ fn a_list_full_of_foreign_jobs_is_replaced_by_individual_polls() {
     let (pages, all) = (crowded.page_count, crowded.requests.len());
     assert!(pages > 0 && pages * 100 < all, "{pages} pages of {all} requests");
     let all_known = crowded.store.values().all(|row| row.job.polls > 50);
-    assert!(all_known, "each is asked by itself as if there were no list");
+    assert!(all_known, "each job is polled individually");
 }
 
 #[test]
@@ -94,11 +94,11 @@ fn further_pages_are_requested_while_they_save_requests() {
         assert!(row.job.polls > 50, "job {} was polled {} times", row.job.id, row.job.polls);
         few += row.job.polls as usize;
     }
-    assert!(all * 4 < few, "{all} requests for {few} looks");
+    assert!(all * 4 < few, "{all} requests for {few} observations");
 }
 
 #[test]
-fn a_list_that_is_forbidden_pauses_nobody_and_loses_nothing() {
+fn a_rejected_list_request_pauses_no_polls_and_loses_nothing() {
     for error in [ProviderError::new(ProviderErrorKind::Auth, "HTTP 403"), transient_error()] {
         let mut sim = simulate_jobs(true, 0);
         sim.list_error = Some(error);
@@ -108,7 +108,7 @@ fn a_list_that_is_forbidden_pauses_nobody_and_loses_nothing() {
         sim.list_error = None;
         sim.run_until_all_finished();
         assert!(sim.store.keys().all(|job| sim.state(*job) == State::Succeeded));
-        assert!(sim.page_count > 1000, "the list is used once it is there: {}", sim.page_count);
+        assert!(sim.page_count > 1000, "the list is used once it succeeds: {}", sim.page_count);
     }
 }
 
@@ -140,4 +140,24 @@ fn on_demand_poll_and_untrack_work_while_a_list_request_is_in_flight() {
         assert_eq!(sim.state(JobId(job)), State::Succeeded);
         assert_eq!(sim.state(JobId(job + 500)), State::Untracked);
     }
+}
+
+#[test]
+fn untracking_between_two_pages_of_a_list_request_ends_each_job_once() {
+    let mut sim = simulate_jobs(true, 9);
+    sim.set_write_outcome(|_| (5 * SECOND, WriteOutcome::Committed));
+    sim.run_until(10 * MINUTE);
+    // A reload forgets the number of foreign rows, so the next list request has several pages, which
+    // wait for the lower rate limit.
+    sim.configure(vec![ProviderSettings { requests_per_minute: 60, ..dli_settings(true) }]);
+    let pages = sim.page_count;
+    while sim.page_count < pages + 2 {
+        sim.run_until(sim.now + 100);
+    }
+    for job in 1..=1000 {
+        sim.untrack(JobId(job));
+    }
+    sim.run_until_all_finished();
+    assert!(sim.store.keys().all(|job| sim.state(*job) == State::Untracked));
+    assert_eq!(sim.provider_report("lake").in_flight, 0);
 }

@@ -1,5 +1,5 @@
-//! How long a job must be denied to be lost: as long as the settings say, and never because the
-//! provider was out.
+//! When repeated "not found" answers make a job `lost`: after the configured time, and never because of
+//! an outage.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use super::fixtures::{
 };
 use super::simulation::Simulation;
 
-/// Asked every `every`, lost after `minutes`.
+/// Polls at a fixed interval; a job is lost after `minutes`, twice that if it was never observed.
 fn settings_with_lost_after(every: Duration, minutes: u64) -> ProviderSettings {
-    let grace = Duration::from_mins(minutes);
+    let timeout = Duration::from_mins(minutes);
     let backoff = Backoff { min: every, max: every };
     ProviderSettings {
         backoff,
-        lost_after: NotFoundTimeout { previously_seen: grace, never_seen: 2 * grace },
+        lost_after: NotFoundTimeout { previously_seen: timeout, never_seen: 2 * timeout },
         ..default_settings("dune")
     }
 }
 
 #[test]
 fn lost_after_follows_the_settings() {
-    // (minutes, whether it was seen, when it is lost at the soonest and at the latest)
+    // (minutes, whether the job was observed, earliest and latest time of `lost`)
     let cases = [
         (1, true, MINUTE, 2 * MINUTE),
         (1, false, 2 * MINUTE, 3 * MINUTE),
@@ -86,7 +86,7 @@ fn failed_polls_in_between_do_not_shorten_lost_after() {
         sim.run_until(15 * MINUTE);
         assert_eq!(sim.state(job), State::Running, "{shown:?}");
         sim.run_until(3 * HOUR);
-        assert_eq!(sim.state(job), State::Lost, "{shown:?}: denied often enough, it is lost");
+        assert_eq!(sim.state(job), State::Lost, "{shown:?}: not found long enough");
     }
 }
 
@@ -106,7 +106,7 @@ fn a_day_without_answers_between_not_founds_is_no_proof() {
             move |_, at| {
                 let answer = match at {
                     0..HOUR => answer_with_state(ObservedState::Running),
-                    // Denied a few times, out for a day, denied a few times more, found again.
+                    // Not found a few times, an outage of a day, then not found for ever.
                     HOUR..3_840_000 => not_found_answer(),
                     _ if at < end => Answer::failed(failure.clone()),
                     _ => not_found_answer(),
@@ -116,18 +116,19 @@ fn a_day_without_answers_between_not_founds_is_no_proof() {
         );
         let job = sim.add_job("dune");
         sim.run_until(end - 1);
-        assert_eq!(sim.state(job), State::Running, "{shown:?}: silence proves nothing");
+        assert_eq!(sim.state(job), State::Running, "{shown:?}: an outage proves nothing");
         // The probe after a pause may be half an hour late.
-        let denied = |sim: &Simulation| sim.poll_times(job).iter().filter(|at| **at >= end).count();
+        let not_found =
+            |sim: &Simulation| sim.poll_times(job).iter().filter(|at| **at >= end).count();
         let mut now = end;
-        while denied(&sim) < 2 && !sim.state(job).is_terminal() {
+        while not_found(&sim) < 2 && !sim.state(job).is_terminal() {
             now += SECOND;
             sim.run_until(now);
         }
         sim.run_until(now + 500);
-        assert_eq!(sim.state(job), State::Running, "{shown:?}: denied again, with a day between");
+        assert_eq!(sim.state(job), State::Running, "{shown:?}: the gap of a day counts for half");
         sim.run_until(now + 15 * MINUTE);
-        assert_eq!(sim.state(job), State::Lost, "{shown:?}: denied on and on");
+        assert_eq!(sim.state(job), State::Lost, "{shown:?}: not found long enough");
     }
 }
 

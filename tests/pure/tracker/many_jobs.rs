@@ -1,5 +1,5 @@
-//! Many jobs at once, with everything that goes wrong: all of them end, as they really did, and none
-//! is forgotten. Seeded, so that a failure can be seen again.
+//! Many jobs with random failures of polls and writes: every job reaches its true final state and is
+//! then no longer tracked. The random numbers are seeded, so that a failure is reproducible.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::fixtures::{
 };
 use super::simulation::Simulation;
 
-/// A job's true life at the provider.
+/// The true course of a job at the provider.
 #[derive(Debug, Clone, Copy)]
 struct TrueJob {
     starts_at: u64,
@@ -28,9 +28,9 @@ struct TrueJob {
 #[derive(Debug, Clone, Copy)]
 enum TrueEnd {
     Reported(ObservedState),
-    /// The provider knows it until then.
+    /// The provider reports "not found" from then on.
     Forgotten,
-    /// It runs for ever.
+    /// The job never ends.
     Never,
 }
 
@@ -52,7 +52,7 @@ impl TrueJob {
     fn answer(self, at: u64) -> Answer {
         match self.end {
             _ if at < self.starts_at => answer_with_state(ObservedState::Pending),
-            TrueEnd::Reported(said) if at >= self.ends_at => answer_with_state(said),
+            TrueEnd::Reported(observed) if at >= self.ends_at => answer_with_state(observed),
             TrueEnd::Forgotten if at >= self.ends_at => not_found_answer(),
             TrueEnd::Reported(_) | TrueEnd::Forgotten | TrueEnd::Never => {
                 answer_with_state(ObservedState::Running)
@@ -60,17 +60,17 @@ impl TrueJob {
         }
     }
 
-    /// The state in which it must be found at last, if nobody untracked it.
+    /// The final state of the job unless a user untracks it.
     fn expected_final_state(self) -> State {
         match self.end {
-            TrueEnd::Reported(said) => said.to_state(),
+            TrueEnd::Reported(observed) => observed.to_state(),
             TrueEnd::Forgotten => State::Lost,
             TrueEnd::Never => State::Untracked,
         }
     }
 }
 
-/// One answer in fifty is a failure of some kind.
+/// About one answer in fifty is a failure.
 fn random_failure(rng: &mut fastrand::Rng) -> Option<Answer> {
     let retry_after = rng.bool().then(|| Duration::from_secs(rng.u64(..20)));
     let refused = |error| Answer {
@@ -90,8 +90,8 @@ fn random_failure(rng: &mut fastrand::Rng) -> Option<Answer> {
     }
 }
 
-/// Some writes are slow, some take effect unheard. One that leaves the state as it is cannot be told
-/// from one that was never written.
+/// Some writes are slow, and some commits are not reported. A change that keeps the state is always
+/// reported, because the tracker could not tell whether it was written.
 fn random_write_outcome(rng: &mut fastrand::Rng, change: &Change) -> (u64, WriteOutcome) {
     let slow = rng.u8(..20) == 0;
     let delay = if slow { rng.u64(..MINUTE) } else { rng.u64(..50) };
@@ -104,38 +104,38 @@ fn simulate_jobs(
     jobs: i64,
     seed: u64,
 ) -> (Simulation, HashMap<JobId, TrueJob>) {
-    let mut chance = fastrand::Rng::with_seed(seed);
-    let lives: HashMap<_, _> =
-        (1..=jobs).map(|number| (JobId(number), TrueJob::random(&mut chance))).collect();
-    let (known, mut luck) = (lives.clone(), chance.fork());
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let true_jobs: HashMap<_, _> =
+        (1..=jobs).map(|number| (JobId(number), TrueJob::random(&mut rng))).collect();
+    let (known, mut luck) = (true_jobs.clone(), rng.fork());
     let mut sim = Simulation::with_settings(vec![settings], move |job, sent| {
         let latency = luck.u64(10..2 * SECOND);
         let seen_at = sent + luck.u64(..latency);
         (latency, random_failure(&mut luck).unwrap_or_else(|| known[&job].answer(seen_at)))
     });
-    let mut luck = chance.fork();
+    let mut luck = rng.fork();
     sim.set_write_outcome(move |change| random_write_outcome(&mut luck, change));
-    sim.rng = chance;
-    (sim, lives)
+    sim.rng = rng;
+    (sim, true_jobs)
 }
 
-/// Panics unless every job ended as it did at the provider, or was untracked by hand.
+/// Panics unless every job is in its true final state or was untracked by a user.
 fn assert_all_finished_correctly(
     sim: &Simulation,
-    lives: &HashMap<JobId, TrueJob>,
+    true_jobs: &HashMap<JobId, TrueJob>,
     untracked: &[JobId],
 ) {
     for (job, row) in &sim.store {
         let ended = row.job.current_state.state();
         let by_hand = untracked.contains(job) && ended == State::Untracked;
         assert!(
-            ended == lives[job].expected_final_state() || by_hand,
+            ended == true_jobs[job].expected_final_state() || by_hand,
             "{job}: {ended}, {:?}",
-            lives[job]
+            true_jobs[job]
         );
-        assert!(!sim.tracker.contains(*job), "{job} is still held");
+        assert!(!sim.tracker.contains(*job), "{job} is still tracked");
         assert!(row.anomalies.is_empty(), "{job}: {:?}", row.anomalies);
-        assert_eq!(row.job.next_poll_at, None, "{job} is over");
+        assert_eq!(row.job.next_poll_at, None, "{job} is terminal");
     }
     let report = sim.provider_report("dune");
     assert_eq!((report.active_jobs, report.due_polls), (0, 0));
@@ -144,24 +144,24 @@ fn assert_all_finished_correctly(
 #[test]
 fn ten_thousand_jobs_all_reach_their_true_final_state() {
     const JOBS: i64 = 10_000;
-    let lane = ProviderSettings {
+    let settings = ProviderSettings {
         requests_per_minute: 3000,
         max_in_flight: 64,
         give_up_after: Duration::from_hours(8),
         ..default_settings("dune")
     };
-    let (mut sim, lives) = simulate_jobs(lane, JOBS, 20_261_122);
+    let (mut sim, true_jobs) = simulate_jobs(settings, JOBS, 20_261_122);
     sim.report_check_interval = 5003;
     for _ in 0..JOBS {
         sim.add_job("dune");
     }
     let mut untracked = Vec::new();
-    let mut chance = fastrand::Rng::with_seed(5);
+    let mut rng = fastrand::Rng::with_seed(5);
     for quarter in 1..=8 {
         sim.run_until(quarter * 15 * MINUTE);
         for _ in 0..20 {
-            let job = JobId(chance.i64(1..=JOBS));
-            if chance.bool() {
+            let job = JobId(rng.i64(1..=JOBS));
+            if rng.bool() {
                 sim.poll_on_demand(job);
             } else if !sim.state(job).is_terminal() {
                 sim.untrack(job);
@@ -173,7 +173,7 @@ fn ten_thousand_jobs_all_reach_their_true_final_state() {
         }
     }
     sim.run_until_all_finished();
-    assert_all_finished_correctly(&sim, &lives, &untracked);
+    assert_all_finished_correctly(&sim, &true_jobs, &untracked);
 }
 
 proptest! {
@@ -187,16 +187,16 @@ proptest! {
         let min = Duration::from_millis(min_ms);
         let backoff = Backoff { min, max: min + Duration::from_millis(more_ms) };
         let give_up_after = Duration::from_hours(8);
-        let lane = ProviderSettings {
+        let settings = ProviderSettings {
             requests_per_minute, max_in_flight, backoff, give_up_after, ..default_settings("dune")
         };
-        let (mut sim, lives) = simulate_jobs(lane, jobs, seed);
+        let (mut sim, true_jobs) = simulate_jobs(settings, jobs, seed);
         for _ in 0..jobs {
             sim.add_job("dune");
             sim.run_until(sim.now + 1);
         }
         sim.run_until_all_finished();
-        assert_all_finished_correctly(&sim, &lives, &[]);
+        assert_all_finished_correctly(&sim, &true_jobs, &[]);
         sim.assert_rate_limit("dune", requests_per_minute as usize);
     }
 }

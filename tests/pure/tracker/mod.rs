@@ -1,7 +1,7 @@
-//! Which job is asked when, and what comes of it: the tracker, driven through simulated hours and
-//! days by its own `wakes_at` and by the answers and commits of a simulated world.
+//! Tests of the tracker, which runs through simulated days with a simulated provider and store.
 //!
-//! [`simulation`] checks the invariants at every single step; the other files show one behaviour a test.
+//! [`simulation`] checks the invariants after every input; each test in the other files shows one
+//! behavior.
 
 mod accounts;
 mod commits;

@@ -1,5 +1,5 @@
-//! A day without a provider: what is told of its jobs afterwards is what would have been told
-//! without it, but for when and how we learned it.
+//! An outage of a day: the histories afterwards differ from those without an outage only in when and how
+//! the transitions were observed.
 
 use jobtrack::job::{
     Answer, JobId, ObservedState, ProviderError, ProviderErrorKind, ProviderTimes, State, UtcTime,
@@ -17,15 +17,15 @@ fn provider_time(ms: u64) -> UtcTime {
     UtcTime::from_millis(EPOCH_MS + i64::try_from(ms).expect("a few days"))
 }
 
-/// What a service that tells all times says of the `job` at `at`: lives of minutes to days, begun
+/// The answer at time `at` of a service that reports all times. The jobs last minutes to hours and start
 /// before, during and after the outage.
 fn answer_at(job: JobId, at: u64) -> Answer {
     let nth = u64::try_from(job.0).expect("positive");
-    let mut chance = fastrand::Rng::with_seed(nth);
-    let submitted_at = chance.u64(..30 * HOUR);
-    let started_at = submitted_at + chance.u64(SECOND..HOUR);
-    let ended_at = started_at + chance.u64(MINUTE..10 * HOUR);
-    let end = if chance.u8(..4) == 0 { ObservedState::Failed } else { ObservedState::Succeeded };
+    let mut rng = fastrand::Rng::with_seed(nth);
+    let submitted_at = rng.u64(..30 * HOUR);
+    let started_at = submitted_at + rng.u64(SECOND..HOUR);
+    let ended_at = started_at + rng.u64(MINUTE..10 * HOUR);
+    let end = if rng.u8(..4) == 0 { ObservedState::Failed } else { ObservedState::Succeeded };
     if at < submitted_at {
         return Answer::failed(transient_error());
     }
@@ -36,19 +36,19 @@ fn answer_at(job: JobId, at: u64) -> Answer {
         ended_at: past(ended_at),
         expires_at: None,
     };
-    let said = match (times.started_at, times.ended_at) {
+    let observed = match (times.started_at, times.ended_at) {
         (_, Some(_)) => end,
         (Some(_), None) => ObservedState::Running,
         (None, None) => ObservedState::Pending,
     };
-    let mut answer = answer_with_state(said);
+    let mut answer = answer_with_state(observed);
     if let Ok(seen) = &mut answer.result {
         seen.times = times;
     }
     answer
 }
 
-/// Everything that can keep a provider from answering, by the hour.
+/// A different kind of failure each hour.
 fn failing_answer(at: u64) -> Answer {
     Answer::failed(match at / HOUR % 5 {
         0 => transient_error(),
@@ -69,7 +69,7 @@ fn run_simulation(answer: impl Fn(JobId, u64) -> Answer + 'static) -> Simulation
     sim
 }
 
-/// All that is told of a job but when and how we learned it.
+/// The history of a job without the time and the evidence of its observation.
 fn provider_history(sim: &Simulation, job: JobId) -> Vec<(Option<State>, State, Option<UtcTime>)> {
     let rows = sim.store[&job].history.iter();
     rows.map(|row| (row.from, row.to, row.occurred_at)).collect()
@@ -95,17 +95,17 @@ fn a_day_without_the_provider_changes_no_history() {
         over_meanwhile += usize::from(last.occurred_at.is_some_and(|at| gap.contains(&at)));
         assert!(
             !gap.contains(&last.observed_at),
-            "job {job} was seen to end while nobody answered"
+            "job {job}: an end was observed during the outage"
         );
     }
     assert!(over_meanwhile * 3 > all, "{over_meanwhile} of {all} ended during the outage");
-    let asked = ill.requests.iter().filter(|request| outage.contains(&request.sent_at)).count();
-    assert!(asked < 24 * 60 * 60, "{asked} requests in a day that answered none");
+    let polled = ill.requests.iter().filter(|request| outage.contains(&request.sent_at)).count();
+    assert!(polled < 24 * 60 * 60, "{polled} requests during an outage of a day");
 }
 
 #[test]
 fn an_outage_during_a_not_found_streak_loses_no_job() {
-    // Two "not found", then a day of nothing, then the job is there again.
+    // Two "not found" answers, then an outage of a day, then the job is found again.
     let answer = |_: JobId, at: u64| match at {
         ..2500 => answer_with_state(ObservedState::Running),
         2500..8000 => not_found_answer(),

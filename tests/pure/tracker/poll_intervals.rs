@@ -1,5 +1,5 @@
-//! When a job is asked again: the backoff, what a restart and a jumping wall clock make of it, and
-//! jobs whose provider is not configured.
+//! The intervals between polls: the backoff, restarts, jumps of the wall clock, and jobs whose provider
+//! is not configured.
 
 use jobtrack::job::{JobId, ObservedState};
 use jobtrack::tracker::ProviderSettings;
@@ -9,13 +9,13 @@ use super::fixtures::{
 };
 use super::simulation::Simulation;
 
-/// The pauses between the answers and the next questions of `job`.
+/// The times from an answer to the next poll of `job`.
 fn poll_intervals(sim: &Simulation, job: JobId) -> Vec<u64> {
     let of: Vec<_> = sim.requests.iter().filter(|request| request.job == job).collect();
     of.windows(2).map(|pair| pair[1].sent_at - pair[0].answered_at.expect("answered")).collect()
 }
 
-/// Panics unless the pauses grow by half from a second to five minutes, a tenth more or less.
+/// Panics unless the intervals grow by half from a second to five minutes, give or take 10 %.
 fn assert_intervals_grow(pauses: &[u64]) {
     let mut expected = 1000.0_f64;
     for (index, pause) in pauses.iter().enumerate() {
@@ -37,7 +37,7 @@ fn the_interval_grows_from_min_to_max_while_the_state_is_unchanged() {
     assert_eq!(
         sim.state_history(job),
         ["registered", "running"],
-        "the same answer again is no news"
+        "an unchanged answer is no transition"
     );
 }
 
@@ -55,8 +55,8 @@ fn the_interval_resets_when_the_state_changes() {
     });
     let job = sim.add_job("dune");
     sim.run_until(2 * HOUR);
-    let asked = sim.poll_times(job);
-    let moved = asked.iter().position(|at| *at >= HOUR).expect("asked on");
+    let polled = sim.poll_times(job);
+    let moved = polled.iter().position(|at| *at >= HOUR).expect("more polls");
     let pauses = poll_intervals(&sim, job);
     assert!(pauses[moved - 1] > 4 * MINUTE);
     assert_intervals_grow(&pauses[moved..]);
@@ -68,7 +68,7 @@ fn failed_polls_back_off_like_unchanged_ones() {
     let job = sim.add_job("dune");
     sim.run_until(2 * HOUR);
     let pauses = poll_intervals(&sim, job);
-    assert!(pauses[0] > 1300, "the first failure is no news either");
+    assert!(pauses[0] > 1300, "the first failure also grows the interval");
     assert!(pauses.windows(2).all(|pair| pair[1] > pair[0] * 9 / 10), "{pauses:?}");
     assert!(pauses.last().is_some_and(|last| *last >= 270 * SECOND));
 }
@@ -85,10 +85,10 @@ fn after_a_restart_each_job_is_polled_at_its_stored_time() {
     sim.run_until(restarted_at + 10 * MINUTE);
     for (job, planned) in jobs.iter().zip(planned) {
         let mut after = sim.requests[before..].iter().filter(|request| request.job == *job);
-        let asked = after.next().expect("asked on").sent_at - restarted_at;
+        let polled = after.next().expect("another poll").sent_at - restarted_at;
         let wait = u64::try_from(planned.duration_since(wall).as_millis()).expect("short");
-        // The budget opens 100 ms after the restart, and every 100 ms.
-        assert!((wait..=wait + 3 * SECOND).contains(&asked), "{job}: {asked} ms, not {wait}");
+        // A request is available every 100 ms, the first 100 ms after the restart.
+        assert!((wait..=wait + 3 * SECOND).contains(&polled), "{job}: {polled} ms, not {wait}");
     }
 }
 
@@ -120,8 +120,8 @@ fn a_stored_poll_time_is_bounded_by_the_longest_interval() {
     sim.restart();
     let restarted_at = sim.now;
     sim.run_until(restarted_at + 6 * MINUTE);
-    let asked = *sim.poll_times(job).last().expect("asked");
-    assert!(asked > restarted_at, "it waits no longer than the policy does");
+    let polled = *sim.poll_times(job).last().expect("polled");
+    assert!(polled > restarted_at, "the policy bounds the wait");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn poll_times_do_not_follow_the_wall_clock() {
 }
 
 #[test]
-fn jobs_of_a_removed_provider_wait_and_go_on() {
+fn jobs_of_a_removed_provider_wait_and_resume_with_it() {
     let both = || vec![default_settings("dune"), default_settings("lake")];
     let mut sim = Simulation::with_settings(both(), |_, at| {
         (
@@ -172,8 +172,12 @@ fn jobs_of_a_removed_provider_wait_and_go_on() {
     let added_meanwhile = sim.add_job("lake");
     sim.run_until(4 * HOUR);
     assert!(sim.poll_times(gone).iter().all(|at| *at <= HOUR));
-    assert_eq!(sim.state_history(gone), ["registered", "running"], "nothing happened to it");
-    assert_eq!(sim.state_history(here).last(), Some(&"succeeded"), "the other one goes on");
+    assert_eq!(
+        sim.state_history(gone),
+        ["registered", "running"],
+        "the job of the removed provider is unchanged"
+    );
+    assert_eq!(sim.state_history(here).last(), Some(&"succeeded"), "the other job is polled");
     let report = sim.provider_report("lake");
     assert_eq!((report.configured, report.active_jobs), (false, 2));
     sim.configure(both());
@@ -195,30 +199,30 @@ fn an_answer_is_applied_after_its_provider_was_removed() {
 
 #[test]
 fn a_provider_that_is_removed_and_brought_back_keeps_its_rate_limit_usage() {
-    // All answers come together, every 33 s, and each request may be seen as late as that.
+    // All answers arrive together, every 33 s; the provider may receive each request as late.
     const REQUEST_INTERVAL: u64 = 33 * SECOND;
-    let lane = || ProviderSettings { requests_per_minute: 10, ..default_settings("dune") };
-    let mut sim = Simulation::with_settings(vec![lane()], |_, at| {
+    let settings = || ProviderSettings { requests_per_minute: 10, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![settings()], |_, at| {
         (REQUEST_INTERVAL - at % REQUEST_INTERVAL, answer_with_state(ObservedState::Running))
     });
     for _ in 0..100 {
         sim.add_job("dune");
     }
-    // A beat for the one request that tries the new settings, two for as many as are allowed.
+    // One interval for the probe with the new settings, two for requests up to the limit.
     for third in 1..10 {
         sim.run_until(3 * third * REQUEST_INTERVAL + 50);
         sim.configure(Vec::new());
-        sim.configure(vec![lane()]);
+        sim.configure(vec![settings()]);
     }
     assert!(sim.requests.len() > 60, "{}", sim.requests.len());
     sim.assert_rate_limit("dune", 10);
 }
 
 #[test]
-fn a_lower_limit_counts_what_was_spent_under_the_higher_one() {
-    let lane =
+fn a_lower_limit_counts_the_requests_sent_under_the_higher_one() {
+    let settings =
         |requests_per_minute| ProviderSettings { requests_per_minute, ..default_settings("dune") };
-    let mut sim = Simulation::with_settings(vec![lane(60)], |_, _| {
+    let mut sim = Simulation::with_settings(vec![settings(60)], |_, _| {
         (10, answer_with_state(ObservedState::Running))
     });
     sim.report_check_interval = u64::MAX;
@@ -226,11 +230,11 @@ fn a_lower_limit_counts_what_was_spent_under_the_higher_one() {
         sim.add_job("dune");
     }
     sim.run_until(5 * MINUTE);
-    sim.configure(vec![lane(20)]);
+    sim.configure(vec![settings(20)]);
     sim.run_until(10 * MINUTE);
-    // A minute after the change the old spending is out of the window.
+    // A minute after the change the earlier requests have left the window.
     sim.requests.retain(|request| request.sent_at > 5 * MINUTE);
     sim.assert_rate_limit("dune", 20);
     let first = sim.requests[0].sent_at - 5 * MINUTE;
-    assert!(first >= 35 * SECOND, "60 were spent, 20 are allowed: {first} ms");
+    assert!(first >= 35 * SECOND, "60 requests sent, limit 20: {first} ms");
 }

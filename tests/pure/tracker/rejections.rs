@@ -1,5 +1,5 @@
-//! What a refusal does to its provider: pauses, one probe at a time, one word to the operator at the
-//! beginning and one at the end, and never a changed state.
+//! Rejections and failures of a provider: pauses, one probe at a time, one notice at the begin and one at
+//! the end of an outage, and never a change of a job's state.
 
 use std::time::Duration;
 
@@ -29,23 +29,26 @@ fn rate_limited(retry_after: Option<u64>) -> Answer {
     rejection(ProviderError::new(ProviderErrorKind::RateLimited, "HTTP 429"), retry_after)
 }
 
-/// Twenty busy jobs of a provider that answers `refusal` from the first minute until `until`.
-fn rejecting_until(until: u64, refusal: impl Fn() -> Answer + 'static) -> Simulation {
-    rejecting_with_settings(Duration::from_secs(1), 20, until, refusal)
+/// Twenty jobs, polled every second, of a provider that is rejecting from minute one to `until`.
+fn rejecting_until(until: u64, rejection_answer: impl Fn() -> Answer + 'static) -> Simulation {
+    rejecting_with_settings(Duration::from_secs(1), 20, until, rejection_answer)
 }
 
-/// The same with so many jobs, each asked at this pace.
+/// The same with this number of jobs and this poll interval.
 fn rejecting_with_settings(
-    pace: Duration,
+    interval: Duration,
     jobs: usize,
     until: u64,
-    refusal: impl Fn() -> Answer + 'static,
+    rejection_answer: impl Fn() -> Answer + 'static,
 ) -> Simulation {
-    let backoff = Backoff { min: pace, max: pace };
-    let lane = ProviderSettings { backoff, ..default_settings("dune") };
-    let mut sim = Simulation::with_settings(vec![lane], move |_, at| {
+    let backoff = Backoff { min: interval, max: interval };
+    let settings = ProviderSettings { backoff, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![settings], move |_, at| {
         let closed = (MINUTE..until).contains(&at);
-        (LATENCY_MS, if closed { refusal() } else { answer_with_state(ObservedState::Running) })
+        (
+            LATENCY_MS,
+            if closed { rejection_answer() } else { answer_with_state(ObservedState::Running) },
+        )
     });
     for _ in 0..jobs {
         sim.add_job("dune");
@@ -53,57 +56,57 @@ fn rejecting_with_settings(
     sim
 }
 
-/// When requests were sent from the first refusal until `until`.
+/// When requests were sent between the first rejection and `until`.
 fn poll_times_until(sim: &Simulation, until: u64) -> Vec<u64> {
-    let refused_at =
-        sim.requests.iter().find(|request| request.sent_at >= MINUTE).expect("refused");
-    let refused_at = refused_at.answered_at.expect("answered");
+    let rejected_at =
+        sim.requests.iter().find(|request| request.sent_at >= MINUTE).expect("a rejected request");
+    let rejected_at = rejected_at.answered_at.expect("answered");
     let sent = sim.requests.iter().map(|request| request.sent_at);
-    sent.filter(|sent| (refused_at..until).contains(sent)).collect()
+    sent.filter(|sent| (rejected_at..until).contains(sent)).collect()
 }
 
 fn intervals_in_seconds(times: &[u64]) -> Vec<u64> {
     times.windows(2).map(|pair| (pair[1] - pair[0]) / SECOND).collect()
 }
 
-/// Panics unless nothing moved and the operator heard of it once, and once of its end.
+/// Panics unless no job changed and there was one notice of the outage and one of its end.
 fn assert_one_notice_pair_and_no_transition(sim: &Simulation) {
     let jobs: Vec<_> = sim.store.keys().copied().collect();
     for job in jobs {
         assert_eq!(sim.state_history(job), ["registered", "running"]);
     }
-    let tells: Vec<_> = sim.notices.iter().map(|(_, tell)| tell).collect();
+    let notices: Vec<_> = sim.notices.iter().map(|(_, notice)| notice).collect();
     assert!(
         matches!(
-            tells[..],
+            notices[..],
             [Notice::Paused { .. } | Notice::Failing { .. }, Notice::Recovered { .. }]
         ),
-        "{tells:?}"
+        "{notices:?}"
     );
 }
 
 #[test]
-fn too_many_requests_closes_the_provider_for_growing_times() {
+fn rate_limit_rejections_pause_the_provider_for_growing_times() {
     let until = 2 * MINUTE;
-    // Few enough that the share which the refusals leave is more than is asked for.
+    // So few jobs that the reduced rate limit still suffices.
     let mut sim = rejecting_with_settings(Duration::from_secs(5), 5, until, || rate_limited(None));
     sim.run_until(5 * MINUTE);
     let probes = poll_times_until(&sim, until);
     assert!(probes[0] >= MINUTE + LATENCY_MS + 5 * SECOND, "{probes:?}");
-    // Each pause is up to a fifth longer than 10 s, 20 s.
+    // Jitter lengthens the pauses of 10 s and 20 s by up to a fifth.
     let between = intervals_in_seconds(&probes);
     assert!((10..=12).contains(&between[0]) && (20..=24).contains(&between[1]), "{between:?}");
     assert!(probes.len() <= 4, "one probe at a time: {probes:?}");
     assert_one_notice_pair_and_no_transition(&sim);
     let late = sim.requests.iter().filter(|request| request.sent_at >= 4 * MINUTE).count();
-    assert!(late > 50, "all is as it was: {late} requests in the last minute");
+    assert!(late > 50, "polling resumes: {late} requests in the last minute");
 }
 
 #[test]
 fn retry_after_is_honored_with_requests_in_flight() {
-    let lane = ProviderSettings { max_in_flight: 4, ..default_settings("dune") };
-    let mut sim = Simulation::with_settings(vec![lane], |job, at| match job.0 {
-        // Before, one request shows that the way is clear.
+    let settings = ProviderSettings { max_in_flight: 4, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![settings], |job, at| match job.0 {
+        // The first request must succeed before the others are sent.
         1 => (50, answer_with_state(ObservedState::Running)),
         2 if at < SECOND => (SECOND, rate_limited(Some(60))),
         _ => (3 * SECOND, answer_with_state(ObservedState::Running)),
@@ -112,15 +115,18 @@ fn retry_after_is_honored_with_requests_in_flight() {
         sim.add_job("dune");
     }
     sim.run_until(3 * MINUTE);
-    let refused_at = sim.requests[1].answered_at.expect("answered");
-    assert!(sim.requests[2].answered_at.is_some_and(|at| at > refused_at), "it was under way");
-    let next = sim.requests.iter().map(|request| request.sent_at).find(|sent| *sent > refused_at);
-    let pause = next.expect("asked on") - refused_at;
+    let rejected_at = sim.requests[1].answered_at.expect("answered");
+    assert!(
+        sim.requests[2].answered_at.is_some_and(|at| at > rejected_at),
+        "the third request was in flight"
+    );
+    let next = sim.requests.iter().map(|request| request.sent_at).find(|sent| *sent > rejected_at);
+    let pause = next.expect("another request") - rejected_at;
     assert!((MINUTE..MINUTE + SECOND).contains(&pause), "{pause} ms");
 }
 
 #[test]
-fn a_refused_credential_or_account_closes_the_provider_for_1_5_15_and_30_minutes() {
+fn a_rejected_credential_or_account_pauses_the_provider_for_1_5_15_and_30_minutes() {
     for kind in [
         ProviderErrorKind::Auth,
         ProviderErrorKind::QuotaExceeded,
@@ -135,7 +141,7 @@ fn a_refused_credential_or_account_closes_the_provider_for_1_5_15_and_30_minutes
         assert_eq!(
             intervals_in_seconds(&probes),
             [300, 900, 1800, 1800, 1800, 1800, 1800],
-            "whole minutes and the answer's half second"
+            "the pauses in seconds"
         );
         assert_one_notice_pair_and_no_transition(&sim);
     }
@@ -157,10 +163,14 @@ fn a_rejection_leaves_the_jobs_due_time_unchanged() {
     });
     let job = sim.add_job("dune");
     sim.run_until(3 * HOUR);
-    let asked = sim.poll_times(job);
-    assert!(asked[29] - asked[28] > 4 * MINUTE, "its own pause has grown long");
-    assert_eq!(asked[30] - asked[29], 100 + 10 * SECOND, "only the provider's pause is waited for");
-    assert!(asked[31] - asked[30] > 4 * MINUTE, "and its own goes on as it was");
+    let polled = sim.poll_times(job);
+    assert!(polled[29] - polled[28] > 4 * MINUTE, "the interval of the job has grown");
+    assert_eq!(
+        polled[30] - polled[29],
+        100 + 10 * SECOND,
+        "the job waits only for the pause of the provider"
+    );
+    assert!(polled[31] - polled[30] > 4 * MINUTE, "the interval continues as before");
 }
 
 #[test]
@@ -168,7 +178,7 @@ fn after_a_pause_one_probe_goes_out_and_no_more() {
     let mut sim = rejecting_until(HOUR, || rate_limited(Some(1)));
     sim.run_until(HOUR);
     for pair in poll_times_until(&sim, HOUR).windows(2) {
-        assert!(pair[1] - pair[0] >= SECOND + LATENCY_MS, "two at a time: {pair:?}");
+        assert!(pair[1] - pair[0] >= SECOND + LATENCY_MS, "concurrent probes: {pair:?}");
     }
 }
 
@@ -195,14 +205,21 @@ fn a_long_outage_is_reported_once_and_changes_no_state() {
         let down = |sent: u64| sent >= HOUR;
         sim.requests
             .iter()
-            .filter(|asked| down(asked.sent_at) && asked.answered_at.is_some())
+            .filter(|polled| down(polled.sent_at) && polled.answered_at.is_some())
             .count()
     });
     sim.run_until(until + HOUR);
-    assert!(sim.active_rows().all(|row| row.last_poll_error.is_none()), "a good answer clears it");
+    assert!(
+        sim.active_rows().all(|row| row.last_poll_error.is_none()),
+        "a successful answer clears the error"
+    );
     assert_one_notice_pair_and_no_transition(&sim);
     let third = sim.requests.iter().filter(|request| request.sent_at >= HOUR).nth(2).expect("many");
-    assert_eq!(Some(sim.notices[0].0), third.answered_at, "told after three in a row");
+    assert_eq!(
+        Some(sim.notices[0].0),
+        third.answered_at,
+        "reported after three consecutive failures"
+    );
 }
 
 #[test]
@@ -219,10 +236,10 @@ fn an_outage_is_recorded_from_its_first_failed_poll_to_the_next_good_answer() {
             let first = sim.requests.iter().find(|request| request.sent_at >= from);
             first.and_then(|request| request.answered_at).expect("answered")
         };
-        let failed = sim.requests.iter().filter(|asked| (MINUTE..until).contains(&asked.sent_at));
+        let failed = sim.requests.iter().filter(|polled| (MINUTE..until).contains(&polled.sent_at));
         let failed_polls = u32::try_from(failed.count()).expect("few");
         let reason = failure().result.expect_err("a failure").to_string();
-        // The first good answer of a life ends what an earlier life may have left open.
+        // The first successful answer after a start ends an outage that may have been left open.
         let first = OutageEdge::Ended { at: at(answered(0)), failed_polls: 0 };
         let began = OutageEdge::Began { at: at(answered(MINUTE)), reason };
         let ended = OutageEdge::Ended { at: at(answered(until)), failed_polls };
@@ -285,9 +302,11 @@ fn an_exhausted_rate_limit_window_pauses_the_provider_until_reset() {
     let answered: Vec<_> = sim.requests.iter().filter_map(|request| request.answered_at).collect();
     let last_of_burst = answered[0] + 20 * SECOND;
     assert!(
-        sim.requests.iter().all(|asked| { !(answered[0]..last_of_burst).contains(&asked.sent_at) })
+        sim.requests
+            .iter()
+            .all(|polled| { !(answered[0]..last_of_burst).contains(&polled.sent_at) })
     );
-    assert!(sim.notices.is_empty(), "that is no trouble");
+    assert!(sim.notices.is_empty(), "a used up window is no outage");
     assert!(sim.requests.len() > 20, "{}", sim.requests.len());
 }
 

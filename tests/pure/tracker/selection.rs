@@ -1,5 +1,5 @@
-//! Whose turn it is: the budget of a minute, the polls in flight, first polls against others, the
-//! order of what is due, and polls by hand.
+//! The selection of the next poll: the rate limit, the limit of polls in flight, first polls and repeat
+//! polls, the order of due jobs, and polls on demand.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use proptest::prelude::*;
 use super::fixtures::{HOUR, MINUTE, SECOND, answer_with_state, default_settings};
 use super::simulation::Simulation;
 
-/// A provider whose jobs are asked at a fixed pace.
+/// A provider that polls each job at a fixed interval.
 fn settings_with_interval(requests_per_minute: u32, pace: Duration) -> ProviderSettings {
     let backoff = Backoff { min: pace, max: pace };
     ProviderSettings { requests_per_minute, backoff, ..default_settings("dune") }
 }
 
-/// The most requests that were under way at once.
+/// The maximum number of concurrent requests.
 fn max_in_flight(sim: &Simulation) -> usize {
     let at = |moment: u64| {
         let under_way = |sent, answered: Option<u64>| {
@@ -33,9 +33,9 @@ fn max_in_flight(sim: &Simulation) -> usize {
 }
 
 #[test]
-fn as_many_polls_are_in_flight_as_are_allowed_and_no_more() {
-    let lane = ProviderSettings { max_in_flight: 3, ..default_settings("dune") };
-    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+fn polls_in_flight_reach_the_limit_and_never_exceed_it() {
+    let settings = ProviderSettings { max_in_flight: 3, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (10 * SECOND, answer_with_state(ObservedState::Running))
     });
     for _ in 0..20 {
@@ -49,14 +49,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_minute_holds_more_requests_than_the_budget(
+    fn no_minute_holds_more_requests_than_the_limit(
         limit in 1u32..60, jobs in 1usize..30, slowest in 1u64..40_000, seed: u64,
     ) {
-        let mut chance = fastrand::Rng::with_seed(seed);
-        let lane = ProviderSettings { max_in_flight: 8, ..settings_with_interval(limit, Duration::from_secs(1)) };
-        let lane = ProviderSettings { request_timeout: Duration::from_mins(1), ..lane };
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let settings = ProviderSettings { max_in_flight: 8, ..settings_with_interval(limit, Duration::from_secs(1)) };
+        let settings = ProviderSettings { request_timeout: Duration::from_mins(1), ..settings };
         let mut sim =
-            Simulation::with_settings(vec![lane], move |_, _| (chance.u64(..slowest), answer_with_state(ObservedState::Running)));
+            Simulation::with_settings(vec![settings], move |_, _| (rng.u64(..slowest), answer_with_state(ObservedState::Running)));
         for _ in 0..jobs {
             sim.add_job("dune");
         }
@@ -67,8 +67,8 @@ proptest! {
 
 #[test]
 fn the_rate_limit_is_used_evenly_and_nearly_in_full() {
-    let lane = settings_with_interval(30, Duration::from_secs(1));
-    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+    let settings = settings_with_interval(30, Duration::from_secs(1));
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (100, answer_with_state(ObservedState::Running))
     });
     for _ in 0..100 {
@@ -79,10 +79,13 @@ fn the_rate_limit_is_used_evenly_and_nearly_in_full() {
     for pair in sim.requests.windows(2) {
         assert!(pair[1].sent_at - pair[0].sent_at >= 2 * SECOND, "{pair:?}");
     }
-    assert!(sim.requests[0].sent_at >= 2 * SECOND, "an earlier life may have asked just before");
+    assert!(
+        sim.requests[0].sent_at >= 2 * SECOND,
+        "an earlier process may have sent a request just before"
+    );
 }
 
-/// How many of the requests from the `skip`-th on, `take` of them, were the first of their job.
+/// Among `take` requests after the first `skip`, the number that were the first poll of their job.
 fn count_first_polls(sim: &Simulation, skip: usize, take: usize) -> usize {
     let mut known = HashSet::new();
     let firsts = sim.requests.iter().map(|request| known.insert(request.job));
@@ -91,8 +94,8 @@ fn count_first_polls(sim: &Simulation, skip: usize, take: usize) -> usize {
 
 #[test]
 fn first_polls_get_a_quarter_while_others_are_due() {
-    let lane = settings_with_interval(60, Duration::from_secs(1));
-    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+    let settings = settings_with_interval(60, Duration::from_secs(1));
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (100, answer_with_state(ObservedState::Running))
     });
     for _ in 0..200 {
@@ -111,8 +114,8 @@ fn first_polls_get_a_quarter_while_others_are_due() {
 
 #[test]
 fn first_polls_get_everything_while_nothing_else_is_due() {
-    let lane = settings_with_interval(60, Duration::from_hours(1));
-    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+    let settings = settings_with_interval(60, Duration::from_hours(1));
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (100, answer_with_state(ObservedState::Running))
     });
     for _ in 0..100 {
@@ -124,8 +127,8 @@ fn first_polls_get_everything_while_nothing_else_is_due() {
 
 #[test]
 fn the_job_due_first_is_polled_first() {
-    let lane = settings_with_interval(60, Duration::from_mins(4));
-    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+    let settings = settings_with_interval(60, Duration::from_mins(4));
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (100, answer_with_state(ObservedState::Running))
     });
     for _ in 0..50 {
@@ -133,9 +136,9 @@ fn the_job_due_first_is_polled_first() {
     }
     sim.run_until(2 * MINUTE);
     let wall = sim.wall_time();
-    let mut chance = fastrand::Rng::with_seed(3);
+    let mut rng = fastrand::Rng::with_seed(3);
     for row in sim.store.values_mut() {
-        row.job.next_poll_at = Some(wall.plus(Duration::from_millis(chance.u64(..20_000))));
+        row.job.next_poll_at = Some(wall.plus(Duration::from_millis(rng.u64(..20_000))));
     }
     let mut expected: Vec<_> =
         sim.store.values().map(|row| (row.job.next_poll_at, row.job.id)).collect();
@@ -143,15 +146,15 @@ fn the_job_due_first_is_polled_first() {
     let before = sim.requests.len();
     sim.restart();
     sim.run_until(sim.now + 2 * MINUTE);
-    let asked: Vec<_> = sim.requests[before..].iter().map(|request| request.job).collect();
+    let polled: Vec<_> = sim.requests[before..].iter().map(|request| request.job).collect();
     let expected: Vec<JobId> = expected.into_iter().map(|(_, job)| job).collect();
-    assert_eq!(asked, expected);
+    assert_eq!(polled, expected);
 }
 
 #[test]
 fn an_on_demand_poll_precedes_all_due_polls() {
-    let lane = settings_with_interval(60, Duration::from_secs(30));
-    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+    let settings = settings_with_interval(60, Duration::from_secs(30));
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (100, answer_with_state(ObservedState::Running))
     });
     for _ in 0..300 {
@@ -179,15 +182,15 @@ fn an_on_demand_poll_of_a_job_in_flight_is_not_sent_twice() {
 
 #[test]
 fn the_report_counts_due_late_and_in_flight_polls() {
-    let lane = settings_with_interval(60, Duration::from_hours(1));
-    let mut sim = Simulation::with_settings(vec![lane], |_, _| {
+    let settings = settings_with_interval(60, Duration::from_hours(1));
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (1500, answer_with_state(ObservedState::Running))
     });
     for _ in 0..10 {
         sim.add_job("dune");
     }
-    // (at, due, late, in flight, sent in the last minute): a request each second from the first
-    // answer on, which comes at 2500 ms; until then there is one
+    // (time, due, seconds overdue, in flight, sent in the last minute). Until the first answer at
+    // 2500 ms only one request is sent, then one each second.
     let cases = [
         (0, 10, 0, 0, 0),
         (1000, 9, 1, 1, 1),

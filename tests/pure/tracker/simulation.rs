@@ -1,8 +1,9 @@
-//! A world for the tracker: a provider that a closure plays, a store that commits when it is told
-//! to, two clocks, and a loop that wakes for nothing but `wakes_at`, answers and commits.
+//! A simulation around the tracker: a provider (a closure), a store, both clocks, and a loop that
+//! advances to the next wake-up, answer or commit.
 //!
-//! Every step is checked: no poll too early, one in flight a job and none over an unwritten change,
-//! legal histories, a report that counts right, and no job that nothing will ever wake.
+//! The simulation checks after every input that no poll is early, that a job has at most one poll in
+//! flight and none during a commit, that histories are legal, that reports are correct, and that every
+//! unfinished job will be polled again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::fixtures::{
     DAY, DelayedAnswer, MINUTE, SimulatedRequest, SimulatedRow, WriteOutcome, default_settings,
 };
 
-/// How long a write takes, and what becomes of it.
+/// Returns the duration of a write in milliseconds and its outcome.
 type WriteOutcomeFn = dyn FnMut(&Change) -> (u64, WriteOutcome);
 
 #[derive(Debug)]
@@ -35,32 +36,33 @@ enum SimulationEvent {
 pub(super) struct Simulation {
     pub(super) tracker: Tracker,
     pub(super) now: u64,
-    /// How far the wall clock is off, in milliseconds.
+    /// The error of the wall clock, in milliseconds.
     pub(super) wall_offset_ms: i64,
     pub(super) store: BTreeMap<JobId, SimulatedRow>,
     pub(super) requests: Vec<SimulatedRequest>,
-    /// When pages were asked for, and whom they were to show.
+    /// The times of the list requests, and the jobs that each was to show.
     page_requests: Vec<(u64, Vec<JobId>)>,
-    /// How many of the requests were for pages.
+    /// The number of list requests.
     pub(super) page_count: usize,
-    /// Rows of others for each row of ours on a page; a list that fails, if it does.
+    /// Rows of jobs that are not tracked for each row of a tracked job.
     pub(super) foreign_rows_per_job: u64,
+    /// The error that all list requests return, if any.
     pub(super) list_error: Option<ProviderError>,
     pub(super) notices: Vec<(u64, Notice)>,
     pub(super) outages: Vec<OutageEdge>,
     pub(super) rng: fastrand::Rng,
-    /// Every so many steps the report is checked, which costs time in proportion to all jobs.
+    /// The report is checked after this many inputs; the check takes time in proportion to all jobs.
     pub(super) report_check_interval: u64,
     answer_poll: Box<dyn FnMut(JobId, u64) -> DelayedAnswer>,
     write_outcome: Box<WriteOutcomeFn>,
     settings: Vec<ProviderSettings>,
-    /// The longest pause that a stored time is believed for.
+    /// The bound on the wait for a stored due time.
     max_stored_wait: Duration,
-    /// What ended jobs taught, as the store keeps it.
+    /// The duration samples in the store.
     duration_samples: Vec<(ProviderName, DurationSample)>,
     events: BTreeMap<(u64, u64), SimulationEvent>,
     sequence: u64,
-    /// The request of each job that is under way.
+    /// The index of the request in flight for each job.
     in_flight: BTreeMap<JobId, usize>,
     pending_writes: BTreeSet<JobId>,
     due_at: HashMap<JobId, u64>,
@@ -68,7 +70,7 @@ pub(super) struct Simulation {
 }
 
 impl Simulation {
-    /// A world with the provider `dune`, whose answers `provider` gives.
+    /// A simulation with one provider `dune`, whose answers come from `provider`.
     pub(super) fn new(provider: impl FnMut(JobId, u64) -> DelayedAnswer + 'static) -> Self {
         Self::with_settings(vec![default_settings("dune")], provider)
     }
@@ -107,12 +109,12 @@ impl Simulation {
         sim
     }
 
-    /// Says how long each write takes from now on, and what becomes of it.
+    /// Sets the duration and the outcome of the writes from now on.
     pub(super) fn set_write_outcome(
         &mut self,
-        fate: impl FnMut(&Change) -> (u64, WriteOutcome) + 'static,
+        outcome: impl FnMut(&Change) -> (u64, WriteOutcome) + 'static,
     ) {
-        self.write_outcome = Box::new(fate);
+        self.write_outcome = Box::new(outcome);
     }
 
     pub(super) fn configure(&mut self, settings: Vec<ProviderSettings>) {
@@ -122,10 +124,10 @@ impl Simulation {
             PollPolicy::Backoff => own.backoff.max,
         });
         self.max_stored_wait = longest.max().unwrap_or_default();
-        // Nobody waits for longer than the rule of now has it.
+        // The new settings bound the waits of all jobs.
         let latest = MonotonicTime::from_millis(self.now).plus(self.max_stored_wait).as_millis();
         self.due_at.retain(|_, due| *due <= latest);
-        // A word that was not known may be known now: such jobs may be asked at once.
+        // The new state map may know the state: jobs in an unknown state may be polled at once.
         for row in self.store.values().filter(|row| row.job.current_state.state() == State::Unknown)
         {
             self.due_at.remove(&row.job.id);
@@ -138,7 +140,7 @@ impl Simulation {
         UtcTime::from_millis(1_800_000_000_000 + ms + self.wall_offset_ms)
     }
 
-    /// Registers a job of `provider` and has it tracked.
+    /// Registers and tracks a job of `provider`.
     pub(super) fn add_job(&mut self, provider: &str) -> JobId {
         self.add_job_giving_up_after(provider, None)
     }
@@ -186,19 +188,19 @@ impl Simulation {
         self.handle(Input::Track(jobs));
     }
 
-    /// Asks for `job` by hand, as it stands in the store.
+    /// Polls the stored job on demand.
     pub(super) fn poll_on_demand(&mut self, job: JobId) {
         self.on_demand.insert(job);
         self.handle(Input::PollNow(Box::new(self.store[&job].job.clone())));
     }
 
-    /// Forgets what was learned, as the store does.
+    /// Forgets durations in the store and in the tracker.
     pub(super) fn forget_durations(&mut self, provider: &str, name: Option<&str>) {
         let provider: ProviderName = provider.parse().expect("a name");
-        let matches_name = |lesson: &DurationSample| {
-            name.is_none_or(|name| lesson.similarity_keys.keys().iter().any(|own| **own == *name))
+        let matches_name = |sample: &DurationSample| {
+            name.is_none_or(|name| sample.similarity_keys.keys().iter().any(|own| **own == *name))
         };
-        self.duration_samples.retain(|(of, lesson)| *of != provider || !matches_name(lesson));
+        self.duration_samples.retain(|(of, sample)| *of != provider || !matches_name(sample));
         self.handle(Input::ForgetDurations(provider, name.map(str::to_owned)));
     }
 
@@ -206,7 +208,7 @@ impl Simulation {
         self.handle(Input::Untrack(job, "by request".into()));
     }
 
-    /// Kills the daemon and starts it again: answers and writes under way are lost.
+    /// Restarts the tracker: answers and writes in flight are lost.
     pub(super) fn restart(&mut self) {
         self.tracker = Tracker::default();
         self.events.clear();
@@ -232,17 +234,21 @@ impl Simulation {
         self.store[&job].job.current_state.state()
     }
 
-    /// The states of a job's history, by name.
+    /// The names of the states in the history of a job.
     pub(super) fn state_history(&self, job: JobId) -> Vec<&'static str> {
         self.store[&job].history.iter().map(|row| row.to.as_str()).collect()
     }
 
-    /// When `job` was asked.
+    /// When individual polls of `job` were sent.
     pub(super) fn poll_times(&self, job: JobId) -> Vec<u64> {
-        self.requests.iter().filter(|asked| asked.job == job).map(|asked| asked.sent_at).collect()
+        self.requests
+            .iter()
+            .filter(|polled| polled.job == job)
+            .map(|polled| polled.sent_at)
+            .collect()
     }
 
-    /// When a page was asked for that was to show `job`.
+    /// When list requests were sent that were to show `job`.
     pub(super) fn page_request_times(&self, job: JobId) -> impl Iterator<Item = u64> {
         self.page_requests
             .iter()
@@ -252,10 +258,10 @@ impl Simulation {
 
     pub(super) fn provider_report(&self, provider: &str) -> ProviderReport {
         let reports = self.tracker.report(MonotonicTime::from_millis(self.now));
-        reports.into_iter().find(|lane| lane.provider.as_str() == provider).expect("a lane")
+        reports.into_iter().find(|report| report.provider.as_str() == provider).expect("a report")
     }
 
-    /// Lives until `until`, exactly.
+    /// Runs until exactly `until`.
     pub(super) fn run_until(&mut self, until: u64) {
         while self.next_event_at().is_some_and(|at| at <= until) {
             self.advance();
@@ -263,15 +269,12 @@ impl Simulation {
         self.now = until;
     }
 
-    /// Lives until no job is held any more.
+    /// Runs until no job is tracked.
     pub(super) fn run_until_all_finished(&mut self) {
         while self.store.keys().any(|job| self.tracker.contains(*job)) {
-            assert!(
-                self.next_event_at().is_some(),
-                "nothing will ever wake the jobs that are left"
-            );
-            assert!(self.now < 40 * DAY, "jobs are left long after all was given up");
-            assert!(self.requests.len() < 1_000_000, "jobs are asked for ever");
+            assert!(self.next_event_at().is_some(), "no event will poll the remaining jobs");
+            assert!(self.now < 40 * DAY, "jobs are tracked long after their give-up limit");
+            assert!(self.requests.len() < 1_000_000, "jobs are polled without end");
             for _ in 0..1000 {
                 if self.next_event_at().is_some() {
                     self.advance();
@@ -292,24 +295,26 @@ impl Simulation {
         self.now = at;
         let first = self.events.first_entry().filter(|entry| entry.key().0 <= at);
         match first.map(std::collections::btree_map::OccupiedEntry::remove) {
-            Some(SimulationEvent::PollAnswered(job, lane, sent_at, answer)) => {
-                let request = self.in_flight.remove(&job).expect("it was asked");
+            Some(SimulationEvent::PollAnswered(job, provider_index, sent_at, answer)) => {
+                let request = self.in_flight.remove(&job).expect("it was polled");
                 self.requests[request].answered_at = Some(at);
-                let asked = RequestTimes { sent_at, received_at: self.wall_time() };
-                self.handle(Input::PollAnswered(job, lane, asked, answer));
+                let request_times = RequestTimes { sent_at, received_at: self.wall_time() };
+                self.handle(Input::PollAnswered(job, provider_index, request_times, answer));
             }
-            Some(SimulationEvent::ListAnswered(question, request, sent_at, listing)) => {
-                self.in_flight.retain(|_, asked| *asked != request);
+            Some(SimulationEvent::ListAnswered(list_request, request, sent_at, answer)) => {
+                self.in_flight.retain(|_, polled| *polled != request);
                 self.requests[request].answered_at = Some(at);
-                let asked = RequestTimes { sent_at, received_at: self.wall_time() };
-                self.handle(Input::ListAnswered(question, asked, listing));
+                let request_times = RequestTimes { sent_at, received_at: self.wall_time() };
+                self.handle(Input::ListAnswered(list_request, request_times, answer));
             }
-            Some(SimulationEvent::WriteFinished(change, fate)) => self.finish_write(&change, fate),
+            Some(SimulationEvent::WriteFinished(change, outcome)) => {
+                self.finish_write(&change, outcome);
+            }
             None => self.handle(Input::Tick),
         }
     }
 
-    fn finish_write(&mut self, change: &Change, fate: WriteOutcome) {
+    fn finish_write(&mut self, change: &Change, outcome: WriteOutcome) {
         let job = change.job;
         let found = self.store.get_mut(&job);
         self.pending_writes.remove(&job);
@@ -318,16 +323,17 @@ impl Simulation {
                 row.apply_change(change);
                 let provider = row.job.provider.clone();
                 self.duration_samples
-                    .extend(change.duration_sample.clone().map(|lesson| (provider, lesson)));
+                    .extend(change.duration_sample.clone().map(|sample| (provider, sample)));
                 true
             }
         });
         if written {
-            if let Some(note) = &change.poll_record {
-                let note = PollRecord { expected_state: change.new_state.state(), ..note.clone() };
-                self.apply_poll_record(&note);
+            if let Some(record) = &change.poll_record {
+                let record =
+                    PollRecord { expected_state: change.new_state.state(), ..record.clone() };
+                self.apply_poll_record(&record);
             }
-            if fate == WriteOutcome::Committed {
+            if outcome == WriteOutcome::Committed {
                 return self.handle(Input::ChangeCommitted(job));
             }
         }
@@ -336,25 +342,25 @@ impl Simulation {
         self.handle(Input::ChangeRejected(job, found));
     }
 
-    fn apply_poll_record(&mut self, note: &PollRecord) {
-        let Some(row) = self.store.get_mut(&note.job) else { return };
-        if row.job.current_state.state() != note.expected_state {
+    fn apply_poll_record(&mut self, record: &PollRecord) {
+        let Some(row) = self.store.get_mut(&record.job) else { return };
+        if row.job.current_state.state() != record.expected_state {
             return;
         }
-        row.job.next_poll_at = note.next_poll_at;
-        if let Some(told) = &note.metadata {
-            row.job.list_time = told.list_time.or(row.job.list_time);
-            row.job.similarity_keys.update_from_provider(&told.similarity_keys);
-            row.job.times = told.times;
+        row.job.next_poll_at = record.next_poll_at;
+        if let Some(metadata) = &record.metadata {
+            row.job.list_time = metadata.list_time.or(row.job.list_time);
+            row.job.similarity_keys.update_from_provider(&metadata.similarity_keys);
+            row.job.times = metadata.times;
         }
-        row.job.polls = note.polls;
-        row.job.failed_polls = note.failed_polls;
+        row.job.polls = record.polls;
+        row.job.failed_polls = record.failed_polls;
         row.job.current_state.last_success_sent_at =
-            note.last_success_sent_at.or(row.job.current_state.last_success_sent_at);
-        row.last_poll_error.clone_from(&note.last_poll_error);
+            record.last_success_sent_at.or(row.job.current_state.last_success_sent_at);
+        row.last_poll_error.clone_from(&record.last_poll_error);
     }
 
-    /// Hands `input` in and does what is asked for, as the scheduler does.
+    /// Feeds an input and carries out the actions, as the scheduler does.
     pub(super) fn handle(&mut self, input: Input) {
         let now = ClockReading {
             monotonic: MonotonicTime::from_millis(self.now),
@@ -364,18 +370,18 @@ impl Simulation {
         self.sequence += 1;
         for action in self.tracker.handle(input, now) {
             match action {
-                Action::Poll(question) => self.send_poll(&question),
-                Action::List(question) => self.send_list_request(question),
+                Action::Poll(request) => self.send_poll(&request),
+                Action::List(request) => self.send_list_request(request),
                 Action::Commit(change) => self.start_write(change),
-                Action::RecordPoll { poll_record: note, .. } => {
-                    self.expect_next_poll(&note);
-                    self.apply_poll_record(&note);
+                Action::RecordPoll { poll_record: record, .. } => {
+                    self.expect_next_poll(&record);
+                    self.apply_poll_record(&record);
                 }
                 Action::RecordAnomaly(anomaly) => {
                     self.store.get_mut(&anomaly.job).expect("a job").anomalies.push(anomaly);
                 }
                 Action::RecordOutage(outage) => self.outages.push(outage.edge),
-                Action::Notify(tell) => self.notices.push((self.now, tell)),
+                Action::Notify(notice) => self.notices.push((self.now, notice)),
             }
         }
         self.check_invariants();
@@ -384,10 +390,10 @@ impl Simulation {
     fn send_poll(&mut self, request: &PollRequest) {
         let job = request.job;
         let before = self.in_flight.insert(job, self.requests.len());
-        assert_eq!(before, None, "job {job} is asked twice at once");
-        assert!(!self.pending_writes.contains(&job), "job {job} is asked over an unwritten change");
+        assert_eq!(before, None, "job {job} has two polls in flight");
+        assert!(!self.pending_writes.contains(&job), "job {job} is polled during a commit");
         let early = self.due_at.get(&job).is_some_and(|due| *due > self.now);
-        assert!(!early || self.on_demand.contains(&job), "job {job} is asked before it is due");
+        assert!(!early || self.on_demand.contains(&job), "job {job} is polled before it is due");
         self.on_demand.remove(&job);
         self.due_at.remove(&job);
         let (latency, answer) = (self.answer_poll)(job, self.now);
@@ -407,15 +413,12 @@ impl Simulation {
         self.schedule(latency, event);
     }
 
-    /// A page in the order of the jobs' places, as a provider has it: strangers stand between.
+    /// Answers a list request with rows sorted by list time, foreign rows in between.
     fn send_list_request(&mut self, request: ListRequest) {
         for (job, _) in &request.jobs {
             let before = self.in_flight.insert(*job, self.requests.len());
-            assert_eq!(before, None, "job {job} is asked twice at once");
-            assert!(
-                !self.pending_writes.contains(job),
-                "job {job} is asked over an unwritten change"
-            );
+            assert_eq!(before, None, "job {job} has two polls in flight");
+            assert!(!self.pending_writes.contains(job), "job {job} is polled during a commit");
             self.on_demand.remove(job);
             self.due_at.remove(job);
         }
@@ -440,7 +443,7 @@ impl Simulation {
             }
         }
         let result = self.list_error.clone().map_or(Ok(ListPage { jobs, total_count: total }), Err);
-        let listing =
+        let answer =
             Box::new(Answer { result, rate_limit: RateLimitInfo::default(), server_date: None });
         let (provider, index) = (request.provider.to_string(), self.requests.len());
         let job = JobId(0);
@@ -450,27 +453,27 @@ impl Simulation {
             sent_at: self.now,
             answered_at: None,
         });
-        let event = SimulationEvent::ListAnswered(request, index, self.wall_time(), listing);
+        let event = SimulationEvent::ListAnswered(request, index, self.wall_time(), answer);
         self.schedule(200, event);
     }
 
     fn start_write(&mut self, change: Change) {
         let fresh = self.pending_writes.insert(change.job);
-        assert!(fresh, "job {} has two changes under way", change.job);
-        if let Some(note) = &change.poll_record {
-            self.expect_next_poll(note);
+        assert!(fresh, "job {} has two commits in flight", change.job);
+        if let Some(record) = &change.poll_record {
+            self.expect_next_poll(record);
         }
-        let (delay, fate) = (self.write_outcome)(&change);
-        self.schedule(delay, SimulationEvent::WriteFinished(Box::new(change), fate));
+        let (delay, outcome) = (self.write_outcome)(&change);
+        self.schedule(delay, SimulationEvent::WriteFinished(Box::new(change), outcome));
     }
 
-    /// The time that the tracker writes down is the one that it must keep.
-    fn expect_next_poll(&mut self, note: &PollRecord) {
-        self.due_at.remove(&note.job);
-        if let Some(at) = note.next_poll_at {
+    /// The tracker must keep to the due time that it records.
+    fn expect_next_poll(&mut self, record: &PollRecord) {
+        self.due_at.remove(&record.job);
+        if let Some(at) = record.next_poll_at {
             let wait =
                 u64::try_from(at.duration_since(self.wall_time()).as_millis()).expect("short");
-            self.due_at.insert(note.job, self.now + wait);
+            self.due_at.insert(record.job, self.now + wait);
         }
     }
 
@@ -480,8 +483,8 @@ impl Simulation {
     }
 
     fn check_invariants(&self) {
-        let wakes_at = self.tracker.next_wakeup().map(MonotonicTime::as_millis);
-        assert!(wakes_at.is_none_or(|at| at > self.now), "something due was left undone");
+        let next_wakeup = self.tracker.next_wakeup().map(MonotonicTime::as_millis);
+        assert!(next_wakeup.is_none_or(|at| at > self.now), "the tracker left due work undone");
         if !self.sequence.is_multiple_of(self.report_check_interval) {
             return;
         }
@@ -502,12 +505,12 @@ impl Simulation {
             assert!(report.requests_last_minute <= settings.requests_per_minute, "{name}");
             assert!(!report.has_stuck_poll, "{name}");
             let idle = self.in_flight.is_empty() && self.pending_writes.is_empty();
-            assert!(held == 0 || !idle || wakes_at.is_some(), "{name}: nothing wakes its jobs");
+            assert!(held == 0 || !idle || next_wakeup.is_some(), "{name}: no wake-up for its jobs");
         }
     }
 
-    /// Panics if a provider can have seen more than `limit` requests in some half-open minute:
-    /// each may have reached it at any time from its sending to its answer.
+    /// Panics if the provider may have received more than `limit` requests in a half-open minute. A
+    /// request may arrive at any time between sending and answer.
     pub(super) fn assert_rate_limit(&self, provider: &str, limit: usize) {
         let of = self.requests.iter().filter(|request| request.provider == provider);
         let spans: Vec<_> =
@@ -515,7 +518,7 @@ impl Simulation {
         let sent: Vec<_> = spans.iter().map(|(sent, _)| *sent).collect();
         let mut ended: Vec<_> = spans.iter().map(|(_, ended)| *ended).collect();
         ended.sort_unstable();
-        // The fullest minutes begin with the end of a request.
+        // A minute with the most requests begins with the end of a request.
         for (index, from) in ended.iter().enumerate() {
             let begun = sent.partition_point(|sent| *sent < from + MINUTE);
             let first = ended[..index].partition_point(|ended| ended < from);

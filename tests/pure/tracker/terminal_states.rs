@@ -1,5 +1,5 @@
-//! How a job ends: lost after proof, given up on a good answer only, untracked at any stage; and
-//! what is said of it afterwards.
+//! How a job ends: `lost` after repeated "not found" answers, given up only after a successful answer,
+//! untracked in any phase; and polls on demand after the end.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::fixtures::{
 };
 use super::simulation::Simulation;
 
-/// The last row's `observed_at`, in milliseconds of the simulation.
+/// `observed_at` of the last transition, in milliseconds since the start of the simulation.
 fn end_time(sim: &Simulation, job: JobId) -> u64 {
     let row = sim.store[&job].history.last().expect("a row");
     assert!(row.to.is_terminal(), "{row:?}");
@@ -22,7 +22,7 @@ fn end_time(sim: &Simulation, job: JobId) -> u64 {
 }
 
 #[test]
-fn a_job_that_was_seen_is_lost_after_a_quarter_of_an_hour_of_not_found() {
+fn an_observed_job_is_lost_after_a_quarter_of_an_hour_of_not_found() {
     let mut sim = Simulation::new(|_, at| {
         (
             100,
@@ -36,19 +36,19 @@ fn a_job_that_was_seen_is_lost_after_a_quarter_of_an_hour_of_not_found() {
     let job = sim.add_job("dune");
     sim.run_until_all_finished();
     assert_eq!(sim.state_history(job), ["registered", "running", "lost"]);
-    let asked = sim.poll_times(job);
-    let first = asked.iter().find(|at| **at >= 2 * HOUR).expect("asked on") + 100;
+    let polled = sim.poll_times(job);
+    let first = polled.iter().find(|at| **at >= 2 * HOUR).expect("another poll") + 100;
     let after = end_time(&sim, job) - first;
     assert!((15 * MINUTE..21 * MINUTE).contains(&after), "{after} ms");
     let row = sim.store[&job].history.last().expect("lost").clone();
     assert!(row.message.is_some_and(|why| why.contains("no such job")));
-    let last_seen = asked.iter().rfind(|at| **at < 2 * HOUR).expect("seen");
+    let last_seen = polled.iter().rfind(|at| **at < 2 * HOUR).expect("seen");
     let earliest = sim.wall_time().duration_since(row.earliest_at.expect("it was seen"));
     assert_eq!(sim.now - u64::try_from(earliest.as_millis()).expect("short"), *last_seen);
 }
 
 #[test]
-fn a_job_that_was_never_seen_is_lost_after_an_hour() {
+fn a_job_that_was_never_observed_is_lost_after_an_hour() {
     let mut sim = Simulation::new(|_, _| (100, not_found_answer()));
     let job = sim.add_job("dune");
     sim.run_until_all_finished();
@@ -57,7 +57,7 @@ fn a_job_that_was_never_seen_is_lost_after_an_hour() {
     assert_eq!(sim.store[&job].history[1].earliest_at, None);
 }
 
-/// A provider whose jobs are asked no less often and no more often than this.
+/// A provider with these bounds of the backoff.
 fn settings_with_backoff(min: Duration, max: Duration) -> ProviderSettings {
     ProviderSettings { backoff: Backoff { min, max }, ..default_settings("dune") }
 }
@@ -78,9 +78,9 @@ fn lost_needs_three_not_found_answers_however_long_they_take() {
 
 #[test]
 fn a_good_answer_resets_the_not_found_streak() {
-    // Not found for 14 minutes of each 15, asked every 20 s at least.
-    let lane = settings_with_backoff(Duration::from_secs(1), Duration::from_secs(20));
-    let mut sim = Simulation::with_settings(vec![lane], |_, at| {
+    // Not found for 14 of every 15 minutes, polled at least every 20 s.
+    let settings = settings_with_backoff(Duration::from_secs(1), Duration::from_secs(20));
+    let mut sim = Simulation::with_settings(vec![settings], |_, at| {
         let found = at % (15 * MINUTE) < MINUTE;
         (100, if found { answer_with_state(ObservedState::Running) } else { not_found_answer() })
     });
@@ -93,7 +93,7 @@ fn a_good_answer_resets_the_not_found_streak() {
 fn an_outage_does_not_count_as_not_found() {
     let mut sim = Simulation::new(|_, at| match at {
         0..HOUR => (100, answer_with_state(ObservedState::Running)),
-        // Twice not found, then nothing for three days.
+        // Two "not found" answers, then an outage of three days.
         HOUR..4_200_000 => (100, not_found_answer()),
         _ if at < 3 * DAY => (100, Answer::failed(transient_error())),
         _ => (100, answer_with_state(ObservedState::Succeeded)),
@@ -145,11 +145,11 @@ fn untracking_a_waiting_job_ends_it() {
     let mut sim = Simulation::new(|_, _| (100, answer_with_state(ObservedState::Running)));
     let job = sim.add_job("dune");
     sim.run_until(HOUR);
-    let asked = sim.requests.len();
+    let polled = sim.requests.len();
     sim.untrack(job);
     sim.run_until(2 * HOUR);
     assert_eq!(sim.state_history(job), ["registered", "running", "untracked"]);
-    assert_eq!((sim.tracker.contains(job), sim.requests.len()), (false, asked));
+    assert_eq!((sim.tracker.contains(job), sim.requests.len()), (false, polled));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn untracking_during_a_poll_drops_the_answer() {
     sim.run_until(MINUTE);
     assert_eq!(sim.state_history(job), ["registered", "untracked"]);
     assert!(!sim.tracker.contains(job) && sim.store[&job].anomalies.is_empty());
-    assert_eq!(sim.provider_report("dune").in_flight, 0, "its request was accounted for");
+    assert_eq!(sim.provider_report("dune").in_flight, 0, "its request has ended");
 }
 
 #[test]
@@ -175,13 +175,13 @@ fn a_job_untracked_during_a_poll_is_not_polled_concurrently() {
     sim.run_until(6 * SECOND);
     sim.poll_on_demand(job);
     sim.run_until(MINUTE);
-    assert_eq!(sim.poll_times(job).len(), 1, "the answer under way is the news asked for");
+    assert_eq!(sim.poll_times(job).len(), 1, "the answer in flight is used");
     assert!(!sim.tracker.contains(job));
 }
 
 #[test]
 fn an_on_demand_poll_of_a_finished_job_only_records_a_contradiction() {
-    // (said at the end, said later, contradictions)
+    // (observed at the end, observed later, number of contradictions)
     let cases = [
         (ObservedState::Succeeded, ObservedState::Running, 1),
         (ObservedState::Succeeded, ObservedState::Failed, 1),

@@ -61,10 +61,10 @@ is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'inactive
 jobtrack list
 is "$(systemctl is-active jobtrackd.service)" active
 
-## add: a job of an operator is tracked to its end and stored with the operator's uid
+## add: a job of an operator is tracked to its end and stored with the operator's uid and name
 as alice jobtrack add dune 01ENDS
 as alice jobtrack wait dune/01ENDS --timeout 20s
-sql_is "SELECT state, added_by FROM jobs WHERE remote_id = '01ENDS'" "succeeded|$(id -u alice)"
+sql_is "SELECT state, added_by_uid, added_by_user FROM jobs WHERE remote_id = '01ENDS'" "succeeded|$(id -u alice)|alice"
 
 ## operator: can read the database but not write it
 as alice sqlite3 -readonly /var/lib/jobtrack/jobtrack.db 'SELECT state FROM jobs' | grep succeeded
