@@ -21,7 +21,7 @@ pub(super) fn validate(providers: &BTreeMap<ProviderName, ProviderConfig>) -> Ve
                 format!("must not name {previous}, which is configured: [providers.{previous}]")
             } else if owner != name {
                 format!(
-                    "must not name {previous}, which providers.{owner}.previous_names names too"
+                    "must not name {previous}, which providers.{owner}.previous_names names as well"
                 )
             } else {
                 continue;

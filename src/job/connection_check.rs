@@ -91,8 +91,8 @@ impl ConnectionCheck {
             "times in the history are wrong by as much"
         };
         format!(
-            "the clock of this machine is {minutes} minutes {side} the service's clock: \
-             {consequence}; synchronize the clock (timedatectl set-ntp true)"
+            "this machine's clock is {minutes} minutes {side} the service's: {consequence}; synchronize \
+             the clock (timedatectl set-ntp true)"
         )
     }
 }

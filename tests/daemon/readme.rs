@@ -4,9 +4,6 @@
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::fake_server::FakeServer;
 use crate::support::{self, db};
-use jobtrack::job::ProviderErrorKind;
-use jobtrack::provider::classify::Matcher;
-use jobtrack::provider::error_rules;
 
 const README: &str = include_str!("../../README.md");
 
@@ -78,34 +75,4 @@ fn the_client_knows_each_command_of_the_table() {
         known += 1;
     }
     assert!(known >= 10, "{known}");
-}
-
-#[test]
-fn readme_error_table_matches_the_code() {
-    let (_, table) = README.split_once("## What an answer means\n").expect("the chapter");
-    let rows: Vec<_> =
-        table.lines().skip_while(|line| !line.starts_with('|')).skip(2).take(7).collect();
-    for (sign, meaning) in error_rules() {
-        let row = rows[match meaning {
-            ProviderErrorKind::Transient => 1,
-            ProviderErrorKind::Malformed => 2,
-            ProviderErrorKind::RateLimited => 3,
-            ProviderErrorKind::Auth | ProviderErrorKind::QuotaExceeded => 4,
-            ProviderErrorKind::Misconfigured => 5,
-            ProviderErrorKind::NotFound => 6,
-        }];
-        let says = row.split('|').nth(1).expect("a column");
-        let named = match sign {
-            Matcher::Status(range) if range.start() == range.end() => range.start().to_string(),
-            Matcher::Status(range) => format!("{}xx", range.start() / 100),
-            Matcher::Code(service, number) => format!("`{service}.{number}`"),
-            // With its words in code after it.
-            Matcher::Message(status, _) => format!("{status} `"),
-        };
-        assert!(says.contains(&named), "{named}: {row}");
-        if let Matcher::Code(..) = sign {
-            let rows = rows.iter().filter(|row| row.contains(&named)).count();
-            assert_eq!(rows, 1, "{named} has one meaning");
-        }
-    }
 }
