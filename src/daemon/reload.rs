@@ -110,10 +110,9 @@ impl ConfigReloader {
 
 /// The changes on one line, for the log.
 fn summary(answer: &ReloadResponse) -> String {
-    let needs_restart =
-        answer.needs_restart.iter().map(|what| format!("takes effect at the next start: {what}"));
+    let needs_restart = answer.needs_restart.iter().map(|what| format!("needs a restart: {what}"));
     let lines: Vec<_> = answer.changed.iter().cloned().chain(needs_restart).collect();
-    if lines.is_empty() { "no setting changed".to_owned() } else { lines.join("; ") }
+    if lines.is_empty() { "no settings changed".to_owned() } else { lines.join("; ") }
 }
 
 fn diff_configs(old: &Config, new: &Config) -> ReloadResponse {

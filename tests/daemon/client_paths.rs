@@ -16,13 +16,13 @@ use crate::support::daemon::{run_with_timeout, utf8};
 const STRANGER_UID: u32 = 3_999_999;
 
 /// A user with nothing but a home directory: not root, even if the tests run as root.
-struct PlainUser {
-    home: TempDir,
+pub(crate) struct PlainUser {
+    pub(crate) home: TempDir,
     bin: PathBuf,
 }
 
 impl PlainUser {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = TempDir::with_prefix("jobtrack-user-").expect("a temporary directory");
         let target = Path::new(env!("CARGO_BIN_EXE_jobtrack")).parent().expect("a directory");
         if !getuid().is_root() {
@@ -37,6 +37,13 @@ impl PlainUser {
         fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).expect("a mode");
         std::os::unix::fs::chown(home.path(), Some(STRANGER_UID), None).expect("an owner");
         Self { home, bin }
+    }
+
+    /// A shell that finds both programs by its `PATH`.
+    pub(crate) fn shell(&self, env: &[(&str, &Path)]) -> Command {
+        let mut shell = self.command("/bin/sh", env);
+        shell.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", self.bin.display()));
+        shell
     }
 
     fn command(&self, program: &str, env: &[(&str, &Path)]) -> Command {

@@ -84,7 +84,7 @@ async fn a_reload_leaves_the_rename_to_the_next_start_and_counts_the_waiting_job
     configure(&home, &dune, &[("new", "previous_names = [\"older\", \"old\"]")]);
     for _ in 0..2 {
         let report = home.run_client_ok(&["reload"]);
-        let old = "takes effect at the next start: providers.new.previous_names (old becomes new; 1 unfinished jobs of old";
+        let old = "needs a restart: providers.new.previous_names (old becomes new; 1 unfinished jobs of old";
         let older = "(older becomes new; 0 unfinished jobs of older";
         assert!(report.contains(old) && report.contains(older), "{report}");
         assert!(home.log().contains(old), "{}", home.log());

@@ -1,78 +1,110 @@
-//! What the README says is true: its queries run on a database in use, its config is one, its test
-//! command and its demo are what is checked.
+//! The README's commands work as they stand: as a normal user in an empty environment, against the
+//! fake server. Its links point to files, and CI runs its test commands.
 
-use crate::support::daemon::{DaemonHome, utf8};
-use crate::support::fake_server::FakeServer;
-use crate::support::{self, db};
+use std::path::Path;
+
+use crate::client_paths::PlainUser;
+use crate::support::EVENT_TIMEOUT;
+use crate::support::daemon::{DaemonHome, run_with_timeout, utf8};
+use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
 
 const README: &str = include_str!("../../README.md");
 
-/// The blocks of one language, in order.
-fn code_blocks(language: &str) -> Vec<&'static str> {
-    let opening = format!("```{language}\n");
-    README
-        .split(opening.as_str())
-        .skip(1)
-        .map(|rest| rest.split("```").next().expect("a block ends"))
+/// The text between a heading and the next heading.
+fn section(heading: &str) -> &'static str {
+    let (_, rest) = README.split_once(&format!("## {heading}\n")).expect("the heading");
+    rest.split("\n## ").next().expect("a section")
+}
+
+/// The shell blocks of a text, without the indentation of a list.
+fn shell_blocks(text: &str) -> Vec<String> {
+    let blocks = text.split("```sh\n").skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().expect("the block ends"))
+        .map(|block| block.lines().map(str::trim).collect::<Vec<_>>().join("\n"))
         .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readme_queries_run_on_a_live_database() {
+async fn the_first_dune_execution_is_tracked_in_four_commands() {
     let dune = FakeServer::start().await;
+    dune.set_credentials("your-key");
+    let script = JobScript::starting_at_first_request().with_query_id(1_215_383);
+    dune.add_job("01FIRST", script.ending_with(JobEnd::Completed));
+    let user = PlainUser::new();
+    let [start, add, wait, query, ..] =
+        &shell_blocks(section("Track your first Dune execution"))[..]
+    else {
+        panic!("four commands");
+    };
+    let add = add.replace("https://api.dune.com", &dune.base_url());
+    assert!(add.contains(&dune.base_url()), "{add}");
+    // A person needs longer to type than the daemon to start.
+    let ready = "until jobtrack status >/dev/null 2>&1; do :; done";
+    let session = format!("set -e\n{start}\n{ready}\n{add}\n{wait}\n{query}\nkill $!; wait $!");
+    let base_url = dune.base_url();
+    let env = [
+        ("HOME", user.home.path()),
+        ("JOBTRACK__PROVIDERS__DUNE__KIND", Path::new("dune")),
+        ("JOBTRACK__PROVIDERS__DUNE__BASE_URL", Path::new(&base_url)),
+        ("JOBTRACK__PROVIDERS__DUNE__API_KEY__ENV", Path::new("DUNE_API_KEY")),
+    ];
+    let output = run_with_timeout(user.shell(&env).args(["-c", &session]), "", EVENT_TIMEOUT);
+    let printed = utf8(&output.stdout);
+    assert!(output.status.success(), "{printed}\n{}", utf8(&output.stderr));
+    for expected in ["1 dune/01FIRST added", "done", "│ 01FIRST   │ succeeded │"] {
+        assert!(printed.contains(expected), "{expected}: {printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daily_commands_succeed() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01LONG", JobScript::new().running(std::time::Duration::from_hours(1)));
+    dune.add_job("01GBM4W2N0NMCGPZYW8AYK4YF1", JobScript::new().ending_with(JobEnd::Completed));
     let home = DaemonHome::new(&dune.base_url(), "");
-    home.start().stop();
-    let sample = include_str!("../../migrations/samples/0001.sql");
-    let mut shell = std::process::Command::new("sqlite3");
-    let loaded = support::daemon::run_with_timeout(
-        shell.arg(home.database()),
-        sample,
-        support::EVENT_TIMEOUT,
-    );
-    assert!(loaded.status.success(), "{}", utf8(&loaded.stderr));
-
-    let queries = code_blocks("sql");
-    assert!(queries.len() >= 5, "{}", queries.len());
-    for query in queries {
-        let recent = query.replace("datetime('now', '-1 day')", "'2026-01-01'");
-        assert!(!db::query_rows(&home.database(), &recent).is_empty(), "nothing for {query}");
+    let _daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01LONG"]);
+    let [commands] = &shell_blocks(section("Daily use"))[..] else { panic!("one block") };
+    assert!(commands.lines().count() >= 8, "{commands}");
+    for line in commands.lines() {
+        let command = line.split('#').next().expect("a command").trim();
+        let arguments: Vec<_> = command.split(' ').skip(1).collect();
+        // It follows the events until it is interrupted.
+        let arguments = if arguments == ["watch"] { vec!["watch", "--help"] } else { arguments };
+        home.run_client_ok(&arguments);
     }
 }
 
 #[test]
-fn readme_config_is_valid() {
-    let home = DaemonHome::without_config();
-    let [config] = code_blocks("toml")[..] else { panic!("one config") };
-    for secret in ["dune-api-key", "huawei-token"] {
-        std::fs::write(home.path(secret), "x").expect("a secret");
+fn links_between_the_documents_point_to_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
+    let docs = std::fs::read_dir(root.join("docs")).expect("docs");
+    documents.extend(docs.map(|entry| entry.expect("an entry").path()));
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut links = 0;
+    for document in documents {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().expect("a path");
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let path = document.parent().expect("a directory").join(file);
+            assert!(path.exists(), "{}: {target}", document.display());
+            links += 1;
+        }
     }
-    let dir = format!("{}/", home.path("").display().to_string().trim_end_matches('/'));
-    home.write_config(&config.replace("/etc/jobtrack/", &dir));
-    let checked = home.run_daemon_to_exit(&["--check"]);
-    assert!(checked.status.success(), "{}", utf8(&checked.stderr));
+    assert!(links >= 20, "{links}");
 }
 
 #[test]
-fn readme_test_commands_are_run_by_ci() {
+fn ci_runs_the_test_commands_of_the_readme() {
     let ci = include_str!("../../.ci/run");
-    for command in ["cargo test\n", "cargo run --example demo\n"] {
-        assert!(code_blocks("sh").contains(&command), "{command}");
+    let blocks = shell_blocks(README);
+    for command in ["cargo test", "cargo run --example demo"] {
+        assert!(blocks.iter().any(|block| block.trim() == command), "{command}");
     }
     assert!(ci.ends_with("cargo test\n") && ci.contains("--example demo"));
-}
-
-#[test]
-fn the_client_knows_each_command_of_the_table() {
-    let home = DaemonHome::without_config();
-    let rows = README.lines().filter(|line| line.starts_with("| `jobtrack "));
-    let mut known = 0;
-    for part in
-        rows.flat_map(|row| row.split('`').filter_map(|part| part.strip_prefix("jobtrack ")))
-    {
-        let command = part.split(' ').next().expect("a word");
-        let help = home.run_client(&[command, "--help"]);
-        assert!(help.status.success(), "{command}");
-        known += 1;
-    }
-    assert!(known >= 10, "{known}");
 }

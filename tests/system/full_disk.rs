@@ -142,7 +142,10 @@ async fn fault_09_14_a_full_disk_rejects_adds_and_only_delays_the_history() {
     let status = statuses
         .find(has_unwritten_change)
         .expect("polling continues and its change is not written");
-    assert!(status.contains("no room"), "the status does not report the full disk: {status}");
+    assert!(
+        status.contains("no space left for the database"),
+        "the status does not report the full disk: {status}"
+    );
     assert_eq!(
         db::query_rows(&home.database(), "SELECT remote_id, state FROM jobs"),
         ["A|running"]

@@ -33,7 +33,7 @@ sed -i 's/^requests_per_minute.*/requests_per_minute = 3000\npolicy = "backoff"\
 systemctl daemon-reload
 systemctl start jobtrackd
 is "$(systemctl is-active jobtrackd.service jobtrackd.socket | xargs)" 'active active'
-property_is StatusText '0 jobs are tracked'
+property_is StatusText 'tracking 0 jobs'
 jobtrack status
 
 ## confined: no capabilities, no new privileges, filtered system calls
