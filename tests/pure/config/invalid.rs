@@ -133,7 +133,7 @@ fn a_previous_name_belongs_to_one_provider_and_is_not_configured() {
             &both("\"c\"", "\"d\", \"c\""),
             8,
             "providers.b.previous_names",
-            &["c, which providers.a.previous_names names too"],
+            &["c, which providers.a.previous_names names as well"],
         ),
     ]);
     let secret = ConfigCase::with_file(&dune("a", "\"My Secret\"")).load_error();
