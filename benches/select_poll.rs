@@ -12,7 +12,7 @@ use jobtrack::job::{
     Observation, ObservedState, ProviderName, ProviderTimes, RateLimitInfo, RequestTimes,
     SimilarityKeys, StoredJob, UtcTime,
 };
-use jobtrack::policy::{Backoff, PollRule};
+use jobtrack::policy::{Backoff, LearnedPolicySettings};
 use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
 
 const JOBS: i64 = 100_000;
@@ -162,7 +162,7 @@ fn provider_settings(name: ProviderName) -> ProviderSettings {
         account: None,
         requests_per_minute: 6000,
         max_in_flight: 1,
-        policy: PollPolicy::Learned(PollRule {
+        policy: PollPolicy::Learned(LearnedPolicySettings {
             price: second,
             min_interval: second,
             enforce_max_wait: true,

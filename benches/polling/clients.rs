@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use fastrand::Rng;
-use jobtrack::policy::{PollRule, staleness_index};
+use jobtrack::policy::{LearnedPolicySettings, staleness_index};
 
 use super::metrics::{DetectionResult, mean_requests_and_delay};
 use super::workload::SimulatedJob;
@@ -195,7 +195,10 @@ pub(crate) fn best_in_hindsight(jobs: &[SimulatedJob], requests: f64) -> f64 {
 }
 
 /// An oracle that follows `rule` and knows the distribution from which each duration was drawn.
-pub(crate) fn oracle_distribution(jobs: &[SimulatedJob], rule: &PollRule) -> Vec<DetectionResult> {
+pub(crate) fn oracle_distribution(
+    jobs: &[SimulatedJob],
+    rule: &LearnedPolicySettings,
+) -> Vec<DetectionResult> {
     let result = |job: &SimulatedJob| {
         let (duration, mut at, mut requests) = (job.duration_seconds(), 0.0, 1);
         while at < duration {

@@ -12,7 +12,7 @@ use jobtrack::job::{
     NotFoundTimeout, Observation, ObservedState, PollRecord, ProviderName, ProviderTimes,
     RateLimitInfo, RequestTimes, SimilarityKeys, StoredJob, UtcTime,
 };
-use jobtrack::policy::{Backoff, PollRule};
+use jobtrack::policy::{Backoff, LearnedPolicySettings};
 use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
 
 use super::workload::SimulatedJob;
@@ -65,9 +65,9 @@ impl SimulationSettings {
 }
 
 /// The rule with the default `min_interval`; `price` is in seconds.
-pub(crate) fn poll_rule(price: f64, enforce_max_wait: bool) -> PollRule {
+pub(crate) fn poll_rule(price: f64, enforce_max_wait: bool) -> LearnedPolicySettings {
     let min_interval = Duration::from_secs(1);
-    PollRule { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait }
+    LearnedPolicySettings { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait }
 }
 
 /// The true times, as far as they have passed.

@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use tokio::sync::mpsc;
 
 use super::render::sanitize;
-use super::{CommandContext, EXIT_REJECTED, output, parse_duration_text, stdin_lines};
+use super::{CommandContext, EXIT_REJECTED, parse_duration_text, stdin_lines, stdio};
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponseEntry, ClientError};
 use crate::job::{InvalidName, SimilarityKeys, parse_label};
 
@@ -129,7 +129,7 @@ impl AddSender<'_> {
                         jobs.push(args.to_add_job(provider, id, line_labels));
                     }
                     Err(reason) => {
-                        output::print_notice(format!("line {number} rejected: {reason}"));
+                        stdio::print_notice(format!("line {number} rejected: {reason}"));
                         self.any_rejected = true;
                     }
                 }
@@ -163,7 +163,7 @@ impl AddSender<'_> {
         self.any_rejected |= response.jobs.iter().any(is_rejected);
         match self.print_outcomes(response.jobs) {
             // The reader of our output has closed the pipe; the remaining jobs are still added.
-            Err(error) if output::is_broken_pipe(&error) => self.quiet = true,
+            Err(error) if stdio::is_broken_pipe(&error) => self.quiet = true,
             printed => printed?,
         }
         Ok(())
@@ -174,7 +174,7 @@ impl AddSender<'_> {
             jobs.retain(is_rejected);
         }
         if self.context.json {
-            return output::print_json_lines(&jobs);
+            return stdio::print_json_lines(&jobs);
         }
         let mut lines = Vec::new();
         for job in &jobs {
@@ -185,11 +185,11 @@ impl AddSender<'_> {
                 AddOutcome::Existing => lines.push(format!("{id} {name} existing")),
                 AddOutcome::Rejected => {
                     let reason = job.error.as_deref().unwrap_or("unknown reason");
-                    output::print_notice(format!("{id} {name} rejected: {reason}"));
+                    stdio::print_notice(format!("{id} {name} rejected: {reason}"));
                 }
             }
         }
-        output::print_lines(&lines)
+        stdio::print_lines(&lines)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use super::{CommandContext, EXIT_REJECTED, output, render, resolve, stdin_lines};
+use super::{CommandContext, EXIT_REJECTED, render, resolve, stdin_lines, stdio};
 use crate::api::{ClientError, OnDemandResponse};
 use crate::job::{InvalidName, JobRef};
 
@@ -43,7 +43,7 @@ pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::R
             Err(error) => Some(error.to_string()),
         };
         if let Some(reason) = rejection {
-            output::print_notice(reason);
+            stdio::print_notice(reason);
             code = ExitCode::from(EXIT_REJECTED);
         }
     }
@@ -61,9 +61,9 @@ async fn cancel_one(context: &CommandContext, job_ref: &JobRef) -> anyhow::Resul
         Err(error) => return Err(error.into()),
     };
     if context.json {
-        output::print_json_lines(&[job])?;
+        stdio::print_json_lines(&[job])?;
     } else {
-        output::print_lines(&[render::job_line(&job)])?;
+        stdio::print_lines(&[render::job_line(&job)])?;
     }
     Ok(None)
 }

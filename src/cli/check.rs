@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::render::sanitize;
-use super::{CommandContext, EXIT_REJECTED, output};
+use super::{CommandContext, EXIT_REJECTED, stdio};
 use crate::api::ConnectionCheckResponse;
 use crate::job::{FindingKind, ProviderName};
 
@@ -16,9 +16,9 @@ pub(super) struct CheckArgs {
 pub(super) async fn run(context: &CommandContext, args: CheckArgs) -> anyhow::Result<ExitCode> {
     let response = context.client.check(&args.provider).await?;
     if context.json {
-        output::print_json_lines(&[&response])?;
+        stdio::print_json_lines(&[&response])?;
     } else {
-        output::print_lines(&report_lines(&response))?;
+        stdio::print_lines(&report_lines(&response))?;
     }
     Ok(if response.ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_REJECTED) })
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{CommandContext, output};
+use super::{CommandContext, stdio};
 use crate::job::ProviderName;
 
 #[derive(clap::Args)]
@@ -22,10 +22,10 @@ pub(super) async fn run(
     let response =
         context.client.forget_durations(&args.provider, args.similar_to.as_deref()).await?;
     if context.json {
-        output::print_json_lines(&[response])?;
+        stdio::print_json_lines(&[response])?;
     } else {
         let runs = if response.forgotten_count == 1 { "run" } else { "runs" };
-        output::print_lines(&[format!(
+        stdio::print_lines(&[format!(
             "{}: {} {runs} forgotten",
             response.provider, response.forgotten_count
         )])?;

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use super::table::Table;
-use super::{CommandContext, output, render, resolve};
+use super::{CommandContext, render, resolve, stdio};
 use crate::api::{ListParams, TransitionEvent};
 use crate::job::{EventCursor, JobId, JobRef, ProviderName, State};
 
@@ -59,12 +59,12 @@ async fn print_history(
             None => context.client.history(&query).await?,
         };
         if context.json {
-            output::print_json_lines(&page.transitions)?;
+            stdio::print_json_lines(&page.transitions)?;
         } else if !page.transitions.is_empty() {
-            output::print_lines(&event_lines(&page.transitions, job.is_none(), print_header))?;
+            stdio::print_lines(&event_lines(&page.transitions, job.is_none(), print_header))?;
             print_header = false;
         } else if print_header && page.next_cursor.is_none() {
-            output::print_notice("no transitions");
+            stdio::print_notice("no transitions");
         }
         query.after = page.next_cursor.map(String::from);
         if query.after.is_none() {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::table::Table;
-use super::{CommandContext, output, render};
+use super::{CommandContext, render, stdio};
 use crate::api::{Job, ListParams};
 use crate::clock::Clock;
 use crate::job::{ProviderName, StateFilter, UtcTime, parse_label};
@@ -61,7 +61,7 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         let page = context.client.jobs(&query).await?;
         remaining = remaining.saturating_sub(page.jobs.len());
         if context.json {
-            output::print_json_lines(&page.jobs)?;
+            stdio::print_json_lines(&page.jobs)?;
         } else {
             page.jobs.iter().for_each(|job| add_job_row(&mut table, job, now));
         }
@@ -71,12 +71,12 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         }
     };
     if !context.json && table.is_empty() {
-        output::print_notice("no jobs match; --all lists jobs in every state");
+        stdio::print_notice("no jobs match; --all lists jobs in every state");
     } else if !context.json {
-        output::print_lines(&table.into_lines())?;
+        stdio::print_lines(&table.into_lines())?;
     }
     if has_more {
-        output::print_notice("more jobs match; use --limit to list them");
+        stdio::print_notice("more jobs match; use --limit to list them");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,6 @@ mod forecast;
 mod forget;
 mod history;
 mod list;
-mod output;
 mod poll;
 mod progress;
 mod reload;
@@ -20,6 +19,7 @@ mod resolve;
 mod show;
 mod status;
 mod stdin_lines;
+mod stdio;
 mod table;
 mod untrack;
 mod wait;
@@ -139,10 +139,10 @@ fn report(error: &anyhow::Error) -> ExitCode {
         let _ = usage.print();
         return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(EXIT_REJECTED));
     }
-    if error.downcast_ref::<io::Error>().is_some_and(output::is_broken_pipe) {
+    if error.downcast_ref::<io::Error>().is_some_and(stdio::is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    output::print_notice(format!("jobtrack: {error:#}"));
+    stdio::print_notice(format!("jobtrack: {error:#}"));
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) => {
             ExitCode::from(EXIT_UNAVAILABLE)

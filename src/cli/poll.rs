@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{CommandContext, EXIT_REJECTED, output, render, resolve};
+use super::{CommandContext, EXIT_REJECTED, render, resolve, stdio};
 use crate::api::OnDemandResponse;
 use crate::job::JobRef;
 
@@ -17,18 +17,18 @@ pub(super) async fn run(context: &CommandContext, args: PollArgs) -> anyhow::Res
     match context.client.poll(job.id).await? {
         OnDemandResponse::Completed(job) => {
             if context.json {
-                output::print_json_lines(&[&job])?;
+                stdio::print_json_lines(&[&job])?;
             } else {
-                output::print_lines(&[render::job_line(&job)])?;
+                stdio::print_lines(&[render::job_line(&job)])?;
             }
             if let Some(error) = &job.last_poll_error {
-                output::print_notice(format!("the poll failed: {error}"));
+                stdio::print_notice(format!("the poll failed: {error}"));
                 return Ok(ExitCode::from(EXIT_REJECTED));
             }
         }
-        OnDemandResponse::Pending(job) if context.json => output::print_json_lines(&[job])?,
+        OnDemandResponse::Pending(job) if context.json => stdio::print_json_lines(&[job])?,
         OnDemandResponse::Pending(_) => {
-            output::print_lines(&[
+            stdio::print_lines(&[
                 "the provider has not answered yet; see `jobtrack show`".to_owned()
             ])?;
         }

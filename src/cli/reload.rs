@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use super::render::sanitize;
-use super::{CommandContext, output};
+use super::{CommandContext, stdio};
 
 pub(super) async fn run(context: &CommandContext) -> anyhow::Result<ExitCode> {
     let response = context.client.reload().await?;
     if context.json {
-        output::print_json_lines(&[response])?;
+        stdio::print_json_lines(&[response])?;
         return Ok(ExitCode::SUCCESS);
     }
     let changed = response.changed.iter().map(|line| sanitize(line));
@@ -19,6 +19,6 @@ pub(super) async fn run(context: &CommandContext) -> anyhow::Result<ExitCode> {
         lines.push("no settings changed".to_owned());
     }
     lines.push("secrets were reloaded; paused providers are polled again".to_owned());
-    output::print_lines(&lines)?;
+    stdio::print_lines(&lines)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::anyhow;
 
-use super::output;
+use super::stdio;
 use crate::api::{Client, ClientError, Job, ListParams};
 use crate::job::{InvalidName, JobRef};
 
@@ -72,7 +72,7 @@ pub(super) async fn find_jobs(
             Err(error) => error.to_string(),
         };
         all_found = false;
-        output::print_notice(format!("no such job: {missing}"));
+        stdio::print_notice(format!("no such job: {missing}"));
     }
     Ok(all_found.then_some(jobs))
 }

@@ -6,7 +6,7 @@ use anstyle::Style;
 
 use super::render::{self, sanitize};
 use super::table::Table;
-use super::{CommandContext, forecast, history, output, resolve};
+use super::{CommandContext, forecast, history, resolve, stdio};
 use crate::api::Job;
 use crate::job::{JobRef, UtcTime};
 
@@ -19,10 +19,10 @@ pub(super) struct ShowArgs {
 pub(super) async fn run(context: &CommandContext, args: ShowArgs) -> anyhow::Result<ExitCode> {
     let job = resolve::require_job_with_forecast(&context.client, &args.job).await?;
     if context.json {
-        output::print_json_lines(&[job])?;
+        stdio::print_json_lines(&[job])?;
         return Ok(ExitCode::SUCCESS);
     }
-    output::print_lines(&job_lines(&job))?;
+    stdio::print_lines(&job_lines(&job))?;
     history::print_job_history(context, job.id).await?;
     Ok(ExitCode::SUCCESS)
 }

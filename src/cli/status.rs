@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::render::{format_duration, format_seconds, format_time, sanitize};
 use super::table::Table;
-use super::{CommandContext, EXIT_REJECTED, output};
+use super::{CommandContext, EXIT_REJECTED, stdio};
 use crate::api::{DaemonStatus, ProviderStatus};
 use crate::clock::Clock;
 use crate::job::UtcTime;
@@ -22,11 +22,11 @@ pub(super) async fn run(context: &CommandContext, args: &StatusArgs) -> anyhow::
     let status = context.client.status().await?;
     let is_degraded = !status.degraded_reasons.is_empty();
     if context.json {
-        output::print_json_lines(&[status])?;
+        stdio::print_json_lines(&[status])?;
     } else {
         let now = Clock::utc_now();
-        output::print_lines(&daemon_lines(&status, now))?;
-        output::print_lines(&provider_lines(&status, now))?;
+        stdio::print_lines(&daemon_lines(&status, now))?;
+        stdio::print_lines(&provider_lines(&status, now))?;
     }
     Ok(if args.fail && is_degraded { ExitCode::from(EXIT_REJECTED) } else { ExitCode::SUCCESS })
 }

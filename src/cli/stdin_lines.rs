@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use crate::job::{InvalidName, JobRef, RemoteId, parse_label};
 
 /// Provider, remote ID and labels of a line; none if the line is blank or a comment.
-pub(super) type ParsedLine<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
+pub(super) type JobLine<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
 
 /// Parses `ID [K=V]…` if the provider is given, else `PROVIDER/ID [K=V]…`.
 pub(super) fn parse_add_line<'a>(
     line: &'a [u8],
     provider: Option<&'a str>,
-) -> Result<ParsedLine<'a>, String> {
+) -> Result<JobLine<'a>, String> {
     let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8")?;
     // Some editors write a byte order mark at the beginning of a file.
     let line = line.trim_start_matches('\u{feff}');

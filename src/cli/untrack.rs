@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use super::{CommandContext, EXIT_REJECTED, output, render, resolve};
+use super::{CommandContext, EXIT_REJECTED, render, resolve, stdio};
 use crate::api::ClientError;
 use crate::job::JobRef;
 
@@ -19,15 +19,15 @@ pub(super) async fn run(context: &CommandContext, args: UntrackArgs) -> anyhow::
     let mut code = ExitCode::SUCCESS;
     for name in &args.jobs {
         let Some(job) = resolve::find_job(&context.client, name).await? else {
-            output::print_notice(format!("no such job: {name}"));
+            stdio::print_notice(format!("no such job: {name}"));
             code = ExitCode::from(EXIT_REJECTED);
             continue;
         };
         match context.client.untrack(job.id).await {
-            Ok(job) if context.json => output::print_json_lines(&[job])?,
-            Ok(job) => output::print_lines(&[render::job_line(&job)])?,
+            Ok(job) if context.json => stdio::print_json_lines(&[job])?,
+            Ok(job) => stdio::print_lines(&[render::job_line(&job)])?,
             Err(ClientError::Rejected(problem)) => {
-                output::print_notice(format!("{name}: {}", problem.detail));
+                stdio::print_notice(format!("{name}: {}", problem.detail));
                 code = ExitCode::from(EXIT_REJECTED);
             }
             Err(error) => return Err(error.into()),

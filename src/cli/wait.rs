@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::event_follower::{EventFollower, retry_while_unavailable};
 use super::progress::Progress;
-use super::{CommandContext, EXIT_UNAVAILABLE, forecast, output, render, resolve, stdin_lines};
+use super::{CommandContext, EXIT_UNAVAILABLE, forecast, render, resolve, stdin_lines, stdio};
 use crate::api::{ClientError, Job, ListParams, TransitionEvent};
 use crate::job::{EventCursor, InvalidName, JobId, JobRef, State, parse_label};
 
@@ -37,7 +37,7 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct WaitArgs {
     /// Job numbers or `PROVIDER/REMOTE_ID`, or - to read one per line from standard input
     #[arg(value_name = "JOB", required_unless_present = "labels")]
-    jobs: Vec<WaitTarget>,
+    jobs: Vec<JobArg>,
     /// All jobs with this label, finished ones included; if repeated, all labels must match
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label, conflicts_with = "jobs")]
     labels: Vec<(String, String)>,
@@ -50,12 +50,12 @@ pub(super) struct WaitArgs {
 }
 
 #[derive(Clone)]
-enum WaitTarget {
+enum JobArg {
     Job(JobRef),
     StandardInput,
 }
 
-impl std::str::FromStr for WaitTarget {
+impl std::str::FromStr for JobArg {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         if text == "-" { Ok(Self::StandardInput) } else { text.parse().map(Self::Job) }
@@ -68,8 +68,8 @@ pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Res
     let mut names = Vec::new();
     for target in &args.jobs {
         match target {
-            WaitTarget::Job(job) => names.push(Ok(job.clone())),
-            WaitTarget::StandardInput => {
+            JobArg::Job(job) => names.push(Ok(job.clone())),
+            JobArg::StandardInput => {
                 let mut input = Vec::new();
                 io::Read::read_to_end(&mut io::stdin(), &mut input)?;
                 names.extend(stdin_lines::parse_job_refs(&String::from_utf8_lossy(&input)));
@@ -81,13 +81,13 @@ pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Res
     let result = match limit {
         None => waiting.await,
         Some(limit) => tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
-            output::print_notice("timeout: not all jobs have ended");
+            stdio::print_notice("timeout: not all jobs have ended");
             Ok(ExitCode::from(EXIT_TIMED_OUT))
         }),
     };
     result.or_else(|error| match error.downcast_ref::<ClientError>() {
         Some(ClientError::Rejected(_) | ClientError::InvalidResponse(_)) => {
-            output::print_notice(format!("jobtrack: {error:#}"));
+            stdio::print_notice(format!("jobtrack: {error:#}"));
             Ok(ExitCode::from(EXIT_UNAVAILABLE))
         }
         Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) | None => Err(error),
@@ -100,7 +100,7 @@ async fn wait_for_jobs(
     names: Vec<Result<JobRef, InvalidName>>,
 ) -> anyhow::Result<ExitCode> {
     let client = &context.client;
-    let notify = |text: &str| output::print_notice(text);
+    let notify = |text: &str| stdio::print_notice(text);
     let after =
         retry_while_unavailable(&notify, async || client.status().await).await?.newest_event;
     let jobs = if args.labels.is_empty() {
@@ -115,7 +115,7 @@ async fn wait_for_jobs(
     };
     let Some(jobs) = jobs else { return Ok(ExitCode::from(EXIT_NO_SUCH_JOB)) };
     if jobs.is_empty() {
-        output::print_notice("no such job: standard input is empty, or no job has these labels");
+        stdio::print_notice("no such job: standard input is empty, or no job has these labels");
         return Ok(ExitCode::from(EXIT_NO_SUCH_JOB));
     }
     let waiter = JobWaiter {
@@ -158,7 +158,7 @@ impl JobWaiter<'_> {
         let client = &self.context.client;
         let query = ListParams { after: Some(after.into()), ..ListParams::default() };
         let progress = self.progress.clone();
-        let notify = |text: &str| progress.suspend(|| output::print_notice(text));
+        let notify = |text: &str| progress.suspend(|| stdio::print_notice(text));
         let mut follower = EventFollower::new(client, query, &notify);
         while !self.unfinished.is_empty() && !self.is_satisfied() {
             self.progress.update(self.unfinished.values().copied());
@@ -204,7 +204,7 @@ impl JobWaiter<'_> {
             self.progress.set_expected_end(end.as_deref());
             if !self.progress.is_visible() {
                 self.end_announced.set(end.is_some());
-                end.into_iter().for_each(output::print_notice);
+                end.into_iter().for_each(stdio::print_notice);
                 // Without an expected end yet, the next event starts this function anew.
                 break;
             }
@@ -220,9 +220,9 @@ impl JobWaiter<'_> {
     fn print_job(&self, job: &Job) -> io::Result<()> {
         self.progress.suspend(|| {
             if self.context.json {
-                output::print_json_lines(&[job])
+                stdio::print_json_lines(&[job])
             } else {
-                output::print_lines(&[render::job_line(job)])
+                stdio::print_lines(&[render::job_line(job)])
             }
         })
     }

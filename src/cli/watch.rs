@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use super::event_follower::EventFollower;
-use super::{CommandContext, output, render};
+use super::{CommandContext, render, stdio};
 use crate::api::ListParams;
 use crate::job::{EventCursor, ProviderName, parse_label};
 
@@ -41,14 +41,14 @@ async fn print_events(context: &CommandContext, args: WatchArgs) -> anyhow::Resu
         after: Some(after.into()),
         ..ListParams::default()
     };
-    let notify = |text: &str| output::print_notice(text);
+    let notify = |text: &str| stdio::print_notice(text);
     let mut follower = EventFollower::new(&context.client, query, &notify);
     loop {
         let event = follower.next_event().await?;
         if context.json {
-            output::print_json_lines(&[event])?;
+            stdio::print_json_lines(&[event])?;
         } else {
-            output::print_lines(&[render::event_line(&event)])?;
+            stdio::print_lines(&[render::event_line(&event)])?;
         }
     }
 }

@@ -32,7 +32,7 @@ pub use env::non_empty_var;
 pub use load::{LoadedConfig, load};
 pub use maintenance::{CronSchedule, MaintenanceConfig, RetentionPolicy};
 pub use polling::{PolicyName, PollingConfig};
-pub use provider::{ImpliedSetting, KindSchema, MappedState, ProviderConfig, SettingsTable};
+pub use provider::{DiscoveredSetting, KindSchema, MappedState, ProviderConfig, SettingsTable};
 pub use secret_ref::SecretRef;
 
 /// All settings.

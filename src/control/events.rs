@@ -21,8 +21,8 @@ use crate::store::{HistoryFilter, TransitionRow};
 
 use super::AppState;
 use super::error::ApiError;
+use super::extract::QueryParams;
 use super::jobs::{find_job, parse_job_id};
-use super::query::QueryParams;
 
 /// `GET /v1/history`
 pub(super) async fn history(
@@ -80,7 +80,8 @@ pub(super) async fn stream_events(
     filter.after = Some(after);
     filter.limit = STREAM_PAGE_SIZE;
     let permit = app.acquire_waiter_permit()?;
-    let pages = stream::unfold(Some(StreamCursor { app, filter, _permit: permit }), next_sse_page);
+    let pages =
+        stream::unfold(Some(EventStreamState { app, filter, _permit: permit }), next_sse_page);
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(pages.flat_map(stream::iter)).keep_alive(keep_alive))
 }
@@ -89,16 +90,18 @@ const STREAM_PAGE_SIZE: u32 = 500;
 type SsePage = Vec<Result<SseEvent, Infallible>>;
 
 /// The position of an event stream.
-struct StreamCursor {
+struct EventStreamState {
     app: AppState,
     filter: HistoryFilter,
     _permit: OwnedSemaphorePermit,
 }
 
 /// Waits for the next events; the last one, `end`, gives the reason for the end of the stream.
-async fn next_sse_page(cursor: Option<StreamCursor>) -> Option<(SsePage, Option<StreamCursor>)> {
+async fn next_sse_page(
+    cursor: Option<EventStreamState>,
+) -> Option<(SsePage, Option<EventStreamState>)> {
     let mut cursor = cursor?;
-    let StreamCursor { app, filter, .. } = &mut cursor;
+    let EventStreamState { app, filter, .. } = &mut cursor;
     let end = |reason: &str| {
         let page = vec![Ok(SseEvent::default().event("end").data(reason))];
         Some((page, None))

@@ -20,7 +20,7 @@ use crate::job::{AddedBy, JobId, Labels, ProviderName, SimilarityKeys, StoredJob
 use crate::scheduler::{CommandError, JobSpec};
 
 use super::error::ApiError;
-use super::query::{QueryParams, parse_duration, read_json};
+use super::extract::{QueryParams, parse_duration, read_json};
 use super::{AppState, Peer};
 
 const MAX_ADD_BYTES: usize = 4 << 20;

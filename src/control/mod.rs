@@ -8,8 +8,8 @@ mod connection_limiter;
 mod convert;
 mod error;
 mod events;
+mod extract;
 mod jobs;
-mod query;
 mod socket;
 mod status;
 
@@ -54,7 +54,7 @@ pub struct AppState {
     /// Requests a reload from the daemon.
     pub reload_tx: mpsc::Sender<ReloadReplySender>,
     /// Facts that do not change while the daemon runs.
-    pub daemon_info: Arc<DaemonInfo>,
+    pub daemon_info: Arc<DaemonContext>,
     /// Ends event streams and waiting requests.
     pub shutdown: CancellationToken,
     /// Limits event streams and waiting requests.
@@ -82,7 +82,7 @@ impl AppState {
 
 /// Facts about the daemon, for `status` and for timeouts.
 #[derive(Debug)]
-pub struct DaemonInfo {
+pub struct DaemonContext {
     pub clock: Clock,
     pub started_at: UtcTime,
     /// The path of the database.
@@ -97,7 +97,7 @@ struct Peer {
     uid: Option<u32>,
 }
 
-impl DaemonInfo {
+impl DaemonContext {
     /// `jobtrack` gives up on a request after a minute.
     pub const MAX_ON_DEMAND_TIMEOUT: Duration = Duration::from_secs(45);
 }

@@ -16,7 +16,7 @@ use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 use super::AppState;
 use super::convert::rounded_seconds;
 use super::error::ApiError;
-use super::query::QueryParams;
+use super::extract::QueryParams;
 
 /// `GET /v1/status`
 pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {

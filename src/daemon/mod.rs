@@ -7,7 +7,7 @@
 mod config_check;
 mod exit;
 mod logging;
-mod maintenance_runner;
+mod maintenance_task;
 mod provider_rename;
 mod providers;
 mod reload;

@@ -13,7 +13,7 @@ use crate::store::{ProviderRename, WriteError, Writer};
 
 /// Each previous name with the provider that claims it. The validation of the config makes sure
 /// that no two providers claim the same name.
-pub(super) type PreviousNames = BTreeMap<ProviderName, ProviderName>;
+pub(super) type CurrentNameByPrevious = BTreeMap<ProviderName, ProviderName>;
 
 /// Renames in the database, and returns the names that are in force from now on.
 ///
@@ -24,10 +24,10 @@ pub(super) async fn rename_at_start(
     writer: &mut Writer,
     config: &Config,
     now: UtcTime,
-) -> Result<PreviousNames, WriteError> {
+) -> Result<CurrentNameByPrevious, WriteError> {
     let provider_renames = requested_renames(config);
     if provider_renames.is_empty() {
-        return Ok(PreviousNames::new());
+        return Ok(CurrentNameByPrevious::new());
     }
     match writer.rename_providers(&provider_renames, now).await? {
         Ok(applied) => {
@@ -40,7 +40,7 @@ pub(super) async fn rename_at_start(
             tracing::error!(
                 "{conflict}; then restart jobtrackd: until then these jobs are not polled"
             );
-            Ok(PreviousNames::new())
+            Ok(CurrentNameByPrevious::new())
         }
     }
 }
@@ -48,7 +48,7 @@ pub(super) async fn rename_at_start(
 /// The renames of a reloaded config that are left to the next start, one line each, with the number
 /// of unfinished jobs that are not polled until then.
 pub(super) fn pending_renames(
-    in_force: &PreviousNames,
+    in_force: &CurrentNameByPrevious,
     config: &Config,
     snapshot: &SchedulerSnapshot,
 ) -> Vec<String> {
@@ -71,7 +71,7 @@ pub(super) fn pending_renames(
     lines
 }
 
-fn previous_names(config: &Config) -> PreviousNames {
+fn previous_names(config: &Config) -> CurrentNameByPrevious {
     let claims = config.providers.iter().flat_map(|(name, provider)| {
         provider.previous_names.iter().map(|previous| (previous.clone(), name.clone()))
     });

@@ -3,7 +3,7 @@
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName};
-use crate::policy::{Backoff, PollRule};
+use crate::policy::{Backoff, LearnedPolicySettings};
 use crate::provider::{self, BuildError};
 use crate::scheduler::{ConfiguredProvider, Providers};
 use crate::tracker::{PollPolicy, ProviderSettings};
@@ -44,7 +44,7 @@ fn provider_settings(
 
 fn build_policy(polling: &PollingConfig) -> PollPolicy {
     match polling.policy {
-        PolicyName::Learned => PollPolicy::Learned(PollRule {
+        PolicyName::Learned => PollPolicy::Learned(LearnedPolicySettings {
             price: polling.price,
             min_interval: polling.min_interval,
             enforce_max_wait: true,

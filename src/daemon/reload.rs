@@ -12,8 +12,8 @@ use crate::provider;
 use crate::scheduler::{CommandError, SchedulerHandle};
 use crate::systemd;
 
-use super::maintenance_runner::MaintenanceRunner;
-use super::provider_rename::{PreviousNames, pending_renames};
+use super::maintenance_task::MaintenanceTaskHandle;
+use super::provider_rename::{CurrentNameByPrevious, pending_renames};
 use super::providers;
 
 /// Where the config comes from. The environment may hold a secret, so this has no `Debug`.
@@ -27,8 +27,8 @@ pub(super) struct ConfigReloader {
     source: ConfigSource,
     current: Config,
     /// The names that the start renamed; a reload renames nothing.
-    previous_names: PreviousNames,
-    maintenance: MaintenanceRunner,
+    previous_names: CurrentNameByPrevious,
+    maintenance: MaintenanceTaskHandle,
 }
 
 impl ConfigSource {
@@ -45,8 +45,8 @@ impl ConfigSource {
     pub(super) async fn activate(
         self,
         current: Config,
-        previous_names: PreviousNames,
-        mut maintenance: MaintenanceRunner,
+        previous_names: CurrentNameByPrevious,
+        mut maintenance: MaintenanceTaskHandle,
     ) -> anyhow::Result<ConfigReloader> {
         let initial_run =
             maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;

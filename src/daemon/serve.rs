@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::LoadedConfig;
-use crate::control::{self, AppState, ControlSocket, DaemonInfo};
+use crate::control::{self, AppState, ControlSocket, DaemonContext};
 use crate::scheduler::{Scheduler, SchedulerError};
 use crate::store::{Reader, Store};
 use crate::systemd;
 
 use super::exit::ExitError;
-use super::maintenance_runner::MaintenanceRunner;
+use super::maintenance_task::MaintenanceTaskHandle;
 use super::provider_rename::rename_at_start;
 use super::providers;
 use super::reload::ConfigSource;
@@ -63,14 +63,14 @@ pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<
         reader: reader.clone(),
         newest_event,
         reload_tx,
-        daemon_info: Arc::new(DaemonInfo {
+        daemon_info: Arc::new(DaemonContext {
             clock,
             started_at,
             database: config.store.path.clone(),
             on_demand_timeout: config
                 .polling
                 .request_timeout
-                .min(DaemonInfo::MAX_ON_DEMAND_TIMEOUT),
+                .min(DaemonContext::MAX_ON_DEMAND_TIMEOUT),
         }),
         shutdown: server_shutdown.clone(),
         waiter_permits: AppState::new_waiter_permits(),
@@ -86,7 +86,7 @@ pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<
     );
     systemd::notify_ready(&handle);
 
-    let maintenance = MaintenanceRunner::new(reader.clone(), maintenance_tx);
+    let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tx);
     let mut reloader =
         source.activate(config, previous_names, maintenance).await.map_err(ExitError::io)?;
     loop {

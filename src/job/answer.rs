@@ -55,7 +55,7 @@ pub struct Observation {
 /// A request for one page of a provider's list: the jobs whose `list_time` lies in a fixed window, so
 /// that new jobs do not shift the pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListWindow {
+pub struct ListPageQuery {
     /// Whether the service includes the bounds is not documented, so callers add a margin.
     pub from: UtcTime,
     pub to: UtcTime,
@@ -63,7 +63,7 @@ pub struct ListWindow {
     pub page: u32,
 }
 
-impl ListWindow {
+impl ListPageQuery {
     /// The maximum number of jobs on a page.
     pub const PAGE_SIZE: u32 = 100;
     /// The last page that is ever requested.
@@ -108,13 +108,13 @@ pub struct RateLimitInfo {
     /// `Retry-After`, not clamped.
     pub retry_after: Option<Duration>,
     /// The quota of a window (`RateLimit-Policy`).
-    pub quota: Option<RateLimitQuota>,
+    pub quota: Option<RateLimitPolicy>,
     /// The requests left in the window, and the time until the window is renewed (`RateLimit`).
     pub remaining: Option<(u32, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimitQuota {
+pub struct RateLimitPolicy {
     pub requests: u32,
     /// Never zero.
     pub window: Duration,

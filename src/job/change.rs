@@ -143,13 +143,13 @@ pub struct Metadata {
 
 /// The begin or the end of a time during which polls of a provider fail or are paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outage {
+pub struct OutageEvent {
     pub provider: ProviderName,
-    pub edge: OutageEdge,
+    pub edge: OutageBoundary,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutageEdge {
+pub enum OutageBoundary {
     Began {
         /// The time of the first failed poll.
         at: UtcTime,

@@ -9,8 +9,8 @@ mod change;
 mod connection_check;
 mod cursor;
 mod id;
+mod job_durations;
 mod not_found;
-mod run_durations;
 mod similarity;
 mod state;
 mod state_filter;
@@ -18,22 +18,22 @@ mod time;
 mod transition;
 
 pub use answer::{
-    Answer, ListPage, ListWindow, Observation, ProviderError, ProviderErrorKind, ProviderTimes,
-    RateLimitInfo, RateLimitQuota,
+    Answer, ListPage, ListPageQuery, Observation, ProviderError, ProviderErrorKind, ProviderTimes,
+    RateLimitInfo, RateLimitPolicy,
 };
 pub use change::{
-    AddedBy, Anomaly, Change, Metadata, NewJob, Outage, OutageEdge, PollRecord, StoredJob,
+    AddedBy, Anomaly, Change, Metadata, NewJob, OutageBoundary, OutageEvent, PollRecord, StoredJob,
 };
 pub use connection_check::{ConnectionCheck, Finding, FindingKind};
 pub use cursor::EventCursor;
 pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
+pub use job_durations::JobDurations;
 pub use not_found::{NotFoundStreak, NotFoundTimeout};
-pub use run_durations::RunDurations;
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, State};
 pub use state_filter::StateFilter;
 pub use time::{ClockReading, MonotonicTime, UtcTime};
 pub use transition::{
-    CurrentState, LifecycleStep, LocalOutcome, RequestTimes, Transition, Verdict,
+    CurrentState, LifecycleStep, LocalOutcome, ObservationEffect, RequestTimes, Transition,
     evaluate_observation, local_end_transition, registration_transition,
 };

@@ -61,7 +61,7 @@ pub struct Transition {
 
 /// What an observation means for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ObservationEffect {
     Unchanged,
     /// The transitions to commit, in order, never empty.
     Transitions(Vec<Transition>),
@@ -90,23 +90,23 @@ pub fn evaluate_observation(
     current: &CurrentState,
     observation: &Observation,
     request_times: RequestTimes,
-) -> Verdict {
+) -> ObservationEffect {
     let to = observation.state.to_state();
     let same_provider_state =
         current.provider_state.as_deref() == Some(observation.provider_state.as_str());
     if current.state == to && same_provider_state {
-        return Verdict::Unchanged;
+        return ObservationEffect::Unchanged;
     }
     match current.state {
         // `untracked` is a local decision about polling, which no answer can contradict.
-        State::Untracked => return Verdict::Unchanged,
+        State::Untracked => return ObservationEffect::Unchanged,
         recorded @ (State::Succeeded
         | State::Failed
         | State::Cancelled
         | State::Expired
         | State::Indeterminate
         | State::Lost) => {
-            return Verdict::Contradiction(format!(
+            return ObservationEffect::Contradiction(format!(
                 "recorded as {recorded} ({}), now reported as {to} ({})",
                 current.provider_state.as_deref().unwrap_or("decided locally"),
                 observation.provider_state,
@@ -144,7 +144,7 @@ pub fn evaluate_observation(
         earliest_at,
         message: observation.message.clone(),
     });
-    Verdict::Transitions(transitions)
+    ObservationEffect::Transitions(transitions)
 }
 
 /// The transition that ends a job by a local decision; none if the job is terminal.

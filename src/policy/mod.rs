@@ -13,5 +13,5 @@ mod rate_limiter;
 pub use backoff::Backoff;
 pub use distribution::{CdfPoint, Distribution, Histogram, LogNormalEstimate, Mixture};
 pub use duration_history::{DurationHistory, SimilarRuns};
-pub use next_poll::{PlannedPoll, PollReason, PollRule, staleness_index};
+pub use next_poll::{LearnedPolicySettings, PlannedPoll, PollReason, staleness_index};
 pub use rate_limiter::RateLimiter;

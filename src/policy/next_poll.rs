@@ -57,7 +57,7 @@ fn staleness_index_from(
 
 /// The settings of the learned policy.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PollRule {
+pub struct LearnedPolicySettings {
     /// The expected detection delay that justifies one request.
     pub price: Duration,
     /// The shortest interval between two polls of a job.
@@ -82,7 +82,7 @@ pub enum PollReason {
     MaxWait,
 }
 
-impl PollRule {
+impl LearnedPolicySettings {
     /// The longest interval between two polls of a job.
     pub const MAX_INTERVAL: Duration = Duration::from_hours(6);
     /// The maximum wait is at least this…

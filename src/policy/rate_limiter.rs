@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::job::{MonotonicTime, RateLimitQuota};
+use crate::job::{MonotonicTime, RateLimitPolicy};
 
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
@@ -60,7 +60,7 @@ impl RateLimiter {
     }
 
     /// Records the quota that the provider announced.
-    pub fn set_announced_quota(&mut self, quota: RateLimitQuota, now: MonotonicTime) {
+    pub fn set_announced_quota(&mut self, quota: RateLimitPolicy, now: MonotonicTime) {
         let per_minute =
             f64::from(quota.requests) * Self::WINDOW.as_secs_f64() / quota.window.as_secs_f64();
         #[expect(
@@ -79,7 +79,7 @@ impl RateLimiter {
     pub fn record_rejection(
         &mut self,
         sent_at: MonotonicTime,
-        announced_quota: Option<RateLimitQuota>,
+        announced_quota: Option<RateLimitPolicy>,
         now: MonotonicTime,
     ) {
         self.advance(now);
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_lower_announced_limit_applies_and_a_higher_one_does_not() {
         let mut limiter = RateLimiter::new(60, at(0));
-        let quota = |requests| RateLimitQuota { requests, window: Duration::from_secs(30) };
+        let quota = |requests| RateLimitPolicy { requests, window: Duration::from_secs(30) };
         limiter.set_announced_quota(quota(10), at(0));
         assert_eq!(limiter.current_limit(), 20);
         limiter.set_announced_quota(quota(1000), at(0));
@@ -236,7 +236,7 @@ mod tests {
     fn an_announced_limit_expires_an_hour_after_its_last_announcement() {
         const MINUTE: u64 = 60_000;
         let mut limiter = RateLimiter::new(60, at(0));
-        let quota = RateLimitQuota { requests: 10, window: Duration::from_mins(1) };
+        let quota = RateLimitPolicy { requests: 10, window: Duration::from_mins(1) };
         limiter.set_announced_quota(quota, at(0));
         limiter.set_announced_quota(quota, at(30 * MINUTE));
         // (minute, expected limit)
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_rejection_applies_a_lower_announced_quota_and_otherwise_halves_the_limit() {
-        let quota = |requests| Some(RateLimitQuota { requests, window: Duration::from_mins(1) });
+        let quota = |requests| Some(RateLimitPolicy { requests, window: Duration::from_mins(1) });
         // (quota announced with each rejection, limit in force afterwards)
         let cases = [
             (vec![None], 300),
@@ -345,7 +345,7 @@ mod tests {
                 if let Some(quota_requests) = rejected_quota {
                     // The next request may be available later now: the next round waits for it.
                     limiter.record_rejection(at(now), None, at(now));
-                    limiter.set_announced_quota(RateLimitQuota { requests: quota_requests, window: Duration::from_mins(1) }, at(now));
+                    limiter.set_announced_quota(RateLimitPolicy { requests: quota_requests, window: Duration::from_mins(1) }, at(now));
                     prop_assert!(limiter.current_limit() <= quota_requests.min(limit));
                     continue;
                 }

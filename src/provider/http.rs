@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::job::{Answer, Observation, ProviderError, ProviderErrorKind, RateLimitInfo, UtcTime};
 
-use super::json_filter::JsonKeyFilter;
+use super::json_value_stripper::JsonValueStripper;
 use super::rate_limit_headers;
 
 /// The connections of one provider.
@@ -32,7 +32,7 @@ pub(super) struct HttpRequest<'a> {
     /// Secrets to redact in the answer that are not the whole value of a header.
     pub(super) secrets_to_redact: Vec<&'a SecretString>,
     /// Drops parts of the body while it is received.
-    pub(super) body_filter: Option<JsonKeyFilter>,
+    pub(super) body_filter: Option<JsonValueStripper>,
     /// Limit for the body after decompression and filtering.
     pub(super) max_bytes: usize,
 }
@@ -118,7 +118,7 @@ impl HttpClient {
 
     async fn read_body(
         response: &mut Response,
-        mut filter: Option<JsonKeyFilter>,
+        mut filter: Option<JsonValueStripper>,
         max_bytes: usize,
         body: &mut Vec<u8>,
     ) -> Result<(), ProviderError> {

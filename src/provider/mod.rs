@@ -9,7 +9,7 @@ mod connection_check;
 mod http;
 mod huawei_profile;
 mod json_fields;
-mod json_filter;
+mod json_value_stripper;
 mod kinds;
 mod rate_limit_headers;
 mod secret;
@@ -20,8 +20,8 @@ use futures_util::future::BoxFuture;
 
 use crate::config::{KindSchema, ProviderConfig, StatementCapture};
 use crate::job::{
-    Answer, ConnectionCheck, ListPage, ListWindow, ProviderError, ProviderErrorKind, ProviderName,
-    RemoteId, UtcTime,
+    Answer, ConnectionCheck, ListPage, ListPageQuery, ProviderError, ProviderErrorKind,
+    ProviderName, RemoteId, UtcTime,
 };
 
 use classify::ErrorRule;
@@ -49,7 +49,7 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Requests one page of the service's list of jobs, once.
     fn list<'a>(
         &'a self,
-        _window: &'a ListWindow,
+        _window: &'a ListPageQuery,
         _now: UtcTime,
     ) -> BoxFuture<'a, Answer<ListPage>> {
         let error = ProviderError::new(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-use crate::job::{RateLimitInfo, RateLimitQuota, UtcTime};
+use crate::job::{RateLimitInfo, RateLimitPolicy, UtcTime};
 
 /// Reads all three headers. `now` is the provider's clock if the answer has a `Date`, else ours: a date
 /// in `Retry-After` is by the provider's clock.
@@ -39,17 +39,17 @@ fn retry_after(headers: &HeaderMap, now: UtcTime) -> Option<Duration> {
 }
 
 /// The policy with the lowest rate.
-fn quota(headers: &HeaderMap) -> Option<RateLimitQuota> {
+fn quota(headers: &HeaderMap) -> Option<RateLimitPolicy> {
     header_values(headers, "ratelimit-policy")
         .flat_map(|text| text.split(','))
         .filter_map(|policy| {
             let requests = parameter(policy, "q")?;
             let window = parameter(policy, "w").filter(|seconds| *seconds > 0)?;
-            Some(RateLimitQuota { requests, window: Duration::from_secs(window.into()) })
+            Some(RateLimitPolicy { requests, window: Duration::from_secs(window.into()) })
         })
         .min_by(|a, b| {
             let rate =
-                |quota: &RateLimitQuota| f64::from(quota.requests) / quota.window.as_secs_f64();
+                |quota: &RateLimitPolicy| f64::from(quota.requests) / quota.window.as_secs_f64();
             rate(a).total_cmp(&rate(b))
         })
 }
@@ -128,7 +128,7 @@ mod tests {
             ]),
             now,
         );
-        let day = RateLimitQuota { requests: 10_000, window: Duration::from_hours(24) };
+        let day = RateLimitPolicy { requests: 10_000, window: Duration::from_hours(24) };
         assert_eq!(rate_limit.quota, Some(day), "7 a minute is less than 40");
         assert_eq!(rate_limit.remaining, Some((3, Duration::from_secs(12))));
         for invalid in ["", "high", "\"high\";q=x;w=60", "\"high\";q=5;w=0", "\"high\";q=-1;w=5"] {

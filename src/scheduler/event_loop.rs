@@ -14,14 +14,14 @@ use crate::job::{ConnectionCheck, MonotonicTime, ProviderName, RemoteId, StoredJ
 use crate::store::{MaintenanceTask, ReadError, Reader, Writer};
 use crate::tracker::{Action, Input, Tracker};
 
+use super::cancel_and_check::CancelAndCheckTasks;
 use super::error::SchedulerError;
 use super::handle::{ReplySender, SchedulerCommand, SchedulerHandle};
 use super::job_loader::{JobLoader, LoadEvent};
 use super::job_waiters::{JobWaiters, notify};
 use super::log::{log_anomaly, log_change, log_notice};
-use super::on_demand::OnDemandRequests;
 use super::providers::Providers;
-use super::requests::{InFlightRequests, ProviderRequest};
+use super::requests::{InFlightRequests, PollOrListRequest};
 use super::status::{ProviderSnapshot, SchedulerSnapshot, SnapshotPublisher};
 use super::write::{BatchOutcome, Committer, PendingAdd, PendingForgetDurations, WriteRequest};
 
@@ -33,7 +33,7 @@ pub struct Scheduler {
     providers: Providers,
     reader: Reader,
     in_flight: InFlightRequests,
-    on_demand: OnDemandRequests,
+    on_demand: CancelAndCheckTasks,
     committer: Committer,
     loader: JobLoader,
     /// Callers that wait until a job is no longer tracked.
@@ -71,7 +71,7 @@ impl Scheduler {
             providers: Providers::default(),
             reader,
             in_flight: InFlightRequests::default(),
-            on_demand: OnDemandRequests::default(),
+            on_demand: CancelAndCheckTasks::default(),
             committer: Committer::new(writer, clock.monotonic_now()),
             loader: JobLoader::default(),
             untrack_waiters: JobWaiters::default(),
@@ -106,7 +106,7 @@ impl Scheduler {
                 Some(command) = self.commands.recv() => self.handle_command(command),
                 Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
                 Some(provider) = self.on_demand.next_finished() => {
-                    self.feed_tracker(Input::OnDemandRequestFinished(provider));
+                    self.feed_tracker(Input::CancelOrCheckFinished(provider));
                 }
                 result = self.committer.wait_for_write() => {
                     let now = self.clock.monotonic_now();
@@ -165,8 +165,8 @@ impl Scheduler {
     fn feed_tracker(&mut self, input: Input) {
         for action in self.tracker.handle(input, self.clock.read()) {
             match action {
-                Action::Poll(request) => self.send_request(ProviderRequest::Poll(request)),
-                Action::List(request) => self.send_request(ProviderRequest::List(request)),
+                Action::Poll(request) => self.send_request(PollOrListRequest::Poll(request)),
+                Action::List(request) => self.send_request(PollOrListRequest::List(request)),
                 Action::Commit(change) => self.committer.enqueue(WriteRequest::Change(change)),
                 Action::RecordPoll { poll_record: record, urgent } => {
                     self.committer.enqueue(WriteRequest::PollRecord { record, urgent });
@@ -183,7 +183,7 @@ impl Scheduler {
         }
     }
 
-    fn send_request(&mut self, request: ProviderRequest) {
+    fn send_request(&mut self, request: PollOrListRequest) {
         if !self.shutting_down {
             let configured = self.providers.get(request.provider()).ok();
             self.in_flight.send(request, configured.map(|known| known.provider.clone()));
@@ -242,7 +242,7 @@ impl Scheduler {
             Ok(configured) => {
                 let provider = configured.provider.clone();
                 self.on_demand.start_cancel(name.clone(), provider, id, reply);
-                self.feed_tracker(Input::OnDemandRequestStarted(name));
+                self.feed_tracker(Input::CancelOrCheckStarted(name));
             }
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -253,7 +253,7 @@ impl Scheduler {
             Ok(configured) => {
                 let provider = configured.provider.clone();
                 self.on_demand.start_connection_check(name.clone(), provider, reply);
-                self.feed_tracker(Input::OnDemandRequestStarted(name));
+                self.feed_tracker(Input::CancelOrCheckStarted(name));
             }
             Err(error) => drop(reply.send(Err(error))),
         }

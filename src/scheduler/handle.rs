@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::job::{ConnectionCheck, JobId, ProviderName, RemoteId, StoredJob};
-use crate::store::{ForgetDurations, Registered};
+use crate::store::{ForgetDurations, RegisterResult};
 use crate::tracker::PollForecast;
 
 use super::error::CommandError;
@@ -20,7 +20,7 @@ use super::status::SchedulerSnapshot;
 
 /// One result for each job, in the order of the request: the job as it is stored, or why it was
 /// rejected.
-pub(super) type AddResult = Result<Vec<Result<Registered, String>>, CommandError>;
+pub(super) type AddResult = Result<Vec<Result<RegisterResult, String>>, CommandError>;
 
 /// The way back to the caller of a command.
 pub(super) type ReplySender<T> = oneshot::Sender<Result<T, CommandError>>;

@@ -4,6 +4,7 @@
 //! reads its [`SchedulerSnapshot`]. Invariant: every change of a job passes through the scheduler's
 //! loop, and is published only after its commit.
 
+mod cancel_and_check;
 mod error;
 mod event_loop;
 mod handle;
@@ -11,7 +12,6 @@ mod job_loader;
 mod job_spec;
 mod job_waiters;
 mod log;
-mod on_demand;
 mod providers;
 mod requests;
 mod status;

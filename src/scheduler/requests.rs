@@ -13,7 +13,7 @@ use crate::provider::Provider;
 use crate::tracker::{Input, ListRequest, PollRequest};
 
 #[derive(Debug)]
-pub(super) enum ProviderRequest {
+pub(super) enum PollOrListRequest {
     Poll(PollRequest),
     List(ListRequest),
 }
@@ -27,10 +27,10 @@ enum ProviderResponse {
 #[derive(Debug, Default)]
 pub(super) struct InFlightRequests {
     tasks: JoinSet<ProviderResponse>,
-    requests: HashMap<task::Id, (ProviderRequest, UtcTime)>,
+    requests: HashMap<task::Id, (PollOrListRequest, UtcTime)>,
 }
 
-impl ProviderRequest {
+impl PollOrListRequest {
     pub(super) fn provider(&self) -> &ProviderName {
         match self {
             Self::Poll(request) => &request.provider,
@@ -41,12 +41,12 @@ impl ProviderRequest {
 
 impl InFlightRequests {
     /// Sends a request. Without a provider, because a reload removed it, the answer is an error.
-    pub(super) fn send(&mut self, request: ProviderRequest, provider: Option<Arc<dyn Provider>>) {
+    pub(super) fn send(&mut self, request: PollOrListRequest, provider: Option<Arc<dyn Provider>>) {
         let sent_at = Clock::utc_now();
         let not_configured =
             || ProviderError::new(ProviderErrorKind::Misconfigured, "not configured");
         let task = match &request {
-            ProviderRequest::Poll(poll) => {
+            PollOrListRequest::Poll(poll) => {
                 let id = poll.remote_id.clone();
                 self.tasks.spawn(async move {
                     ProviderResponse::Poll(match provider {
@@ -55,7 +55,7 @@ impl InFlightRequests {
                     })
                 })
             }
-            ProviderRequest::List(list) => {
+            PollOrListRequest::List(list) => {
                 let (window, jobs) = (list.window, list.jobs.len());
                 tracing::debug!(provider = %list.provider, ?window, "list page requested for {jobs} jobs");
                 self.tasks.spawn(async move {
@@ -94,7 +94,7 @@ impl InFlightRequests {
             ProviderError::new(ProviderErrorKind::Malformed, "the response could not be handled")
         };
         Some(match request {
-            ProviderRequest::Poll(poll) => {
+            PollOrListRequest::Poll(poll) => {
                 let answer = match response {
                     Some(ProviderResponse::Poll(answer)) => answer,
                     Some(ProviderResponse::List(_)) | None => Answer::failed(task_failed()),
@@ -105,7 +105,7 @@ impl InFlightRequests {
                 }
                 Input::PollAnswered(poll.job, poll.provider_index, request_times, Box::new(answer))
             }
-            ProviderRequest::List(list) => {
+            PollOrListRequest::List(list) => {
                 let answer = match response {
                     Some(ProviderResponse::List(answer)) => answer,
                     Some(ProviderResponse::Poll(_)) | None => Answer::failed(task_failed()),

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Change, JobId, NewJob, Outage, PollRecord, ProviderName, State, StoredJob, UtcTime,
+    Anomaly, Change, JobId, NewJob, OutageEvent, PollRecord, ProviderName, State, StoredJob,
+    UtcTime,
 };
 
 /// The content of one transaction. At most one change for each job.
@@ -19,7 +20,7 @@ pub struct Batch {
     /// Contradictions to record beside the history.
     pub anomalies: Vec<Anomaly>,
     /// Outages that began or ended, in order.
-    pub outages: Vec<Outage>,
+    pub outages: Vec<OutageEvent>,
     /// Duration samples to delete, before the samples of `changes` are inserted.
     pub forget_durations: Vec<ForgetDurations>,
     /// A maintenance task to run.
@@ -32,7 +33,7 @@ pub struct Batch {
 #[derive(Debug, Default)]
 pub struct CommitReport {
     /// One entry for each of the batch's new jobs, in order.
-    pub registered: Vec<Registered>,
+    pub registered: Vec<RegisterResult>,
     /// Changes that were not written because the database holds another state than expected, each
     /// with the job as the database holds it; `None` if the job is not there.
     pub rejected_changes: Vec<(JobId, Option<StoredJob>)>,
@@ -48,7 +49,7 @@ pub struct CommitReport {
 
 /// A job that was to be registered.
 #[derive(Debug, Clone)]
-pub struct Registered {
+pub struct RegisterResult {
     /// The job as the database holds it.
     pub job: StoredJob,
     /// Whether this batch created the job.

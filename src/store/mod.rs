@@ -11,7 +11,9 @@ mod rename;
 mod rows;
 mod sqlite;
 
-pub use batch::{Batch, CommitReport, ForgetDurations, MaintenanceTask, Registered, StoreHealth};
+pub use batch::{
+    Batch, CommitReport, ForgetDurations, MaintenanceTask, RegisterResult, StoreHealth,
+};
 pub use error::{OpenError, ReadError, WriteError};
 pub use rename::{AppliedRename, ProviderRename, RenameConflict};
 pub use rows::{HistoryFilter, JobFilter, JobRow, StoredDurationSample, TransitionRow};

@@ -9,10 +9,10 @@ use crate::job::{
     Answer, ClockReading, JobId, ListPage, MonotonicTime, RateLimitInfo, RequestTimes,
 };
 
-use super::list_batch::WaitingJob;
+use super::list_batch::JobDueTime;
 use super::message::{Action, ListRequest, ProviderIndex};
 use super::phase::AnswerUse;
-use super::provider_queue::PollClass;
+use super::provider_queue::FirstOrRepeat;
 use super::registry::Tracker;
 
 impl Tracker {
@@ -110,7 +110,7 @@ impl Tracker {
     }
 
     /// Queues the jobs of a list request that brought no answer about them, due as before.
-    fn requeue(&mut self, jobs: &[WaitingJob], poll_individually: bool, now: MonotonicTime) {
+    fn requeue(&mut self, jobs: &[JobDueTime], poll_individually: bool, now: MonotonicTime) {
         for (id, due) in jobs {
             let Some(on_demand) = self.end_poll(*id, now) else { continue };
             let Some(tracked) = self.jobs.get_mut(id) else { continue };
@@ -120,7 +120,7 @@ impl Tracker {
             if on_demand {
                 queue.enqueue_on_demand(*id);
             } else {
-                queue.enqueue(*id, *due, PollClass::Repeat, tracked.list_position(), now);
+                queue.enqueue(*id, *due, FirstOrRepeat::Repeat, tracked.list_position(), now);
             }
         }
     }

@@ -46,14 +46,14 @@ pub(super) enum Evaluation {
 
 /// A candidate for the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct QueueHead {
+pub(super) struct DueJob {
     pub(super) job: JobId,
     pub(super) priority: Priority,
     pub(super) due_since: MonotonicTime,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum QueueEntry {
+enum DueState {
     /// Not due before this time.
     Waiting(MonotonicTime),
     Due {
@@ -65,7 +65,7 @@ enum QueueEntry {
 
 #[derive(Debug, Default)]
 pub(super) struct DueQueue {
-    entries: HashMap<JobId, QueueEntry>,
+    entries: HashMap<JobId, DueState>,
     waiting_by_due: BTreeSet<(MonotonicTime, JobId)>,
     due_by_priority: BTreeSet<(Reverse<Priority>, MonotonicTime, JobId)>,
     due_by_time: BTreeSet<(MonotonicTime, JobId)>,
@@ -79,18 +79,18 @@ impl DueQueue {
     /// Adds the job, or moves it to a new due time.
     pub(super) fn insert(&mut self, job: JobId, due: MonotonicTime) {
         self.remove(job);
-        self.entries.insert(job, QueueEntry::Waiting(due));
+        self.entries.insert(job, DueState::Waiting(due));
         self.waiting_by_due.insert((due, job));
     }
 
     /// Removes the job and returns when it was due; none if it was not in the queue.
     pub(super) fn remove(&mut self, job: JobId) -> Option<MonotonicTime> {
         match self.entries.remove(&job)? {
-            QueueEntry::Waiting(due) => {
+            DueState::Waiting(due) => {
                 self.waiting_by_due.remove(&(due, job));
                 Some(due)
             }
-            QueueEntry::Due { due_since, priority, reevaluate_at } => {
+            DueState::Due { due_since, priority, reevaluate_at } => {
                 self.remove_due(job, due_since, priority, reevaluate_at);
                 Some(due_since)
             }
@@ -115,7 +115,7 @@ impl DueQueue {
         let outdated = self.reevaluations.range(..=(now, JobId(i64::MAX))).take(remaining);
         for (at, job) in outdated.copied().collect::<Vec<_>>() {
             self.reevaluations.remove(&(at, job));
-            if let Some(QueueEntry::Due { due_since, priority, reevaluate_at }) =
+            if let Some(DueState::Due { due_since, priority, reevaluate_at }) =
                 self.entries.get(&job).copied()
             {
                 self.remove_due(job, due_since, priority, reevaluate_at);
@@ -127,7 +127,7 @@ impl DueQueue {
     /// Discards all evaluations: the next pass evaluates every due job anew.
     pub(super) fn reset_priorities(&mut self) {
         for (due_since, job) in std::mem::take(&mut self.due_by_time) {
-            self.entries.insert(job, QueueEntry::Waiting(due_since));
+            self.entries.insert(job, DueState::Waiting(due_since));
             self.waiting_by_due.insert((due_since, job));
         }
         self.due_by_priority.clear();
@@ -135,16 +135,16 @@ impl DueQueue {
     }
 
     /// The due job with the highest priority; among equals the one that became due first.
-    pub(super) fn highest_priority(&self) -> Option<QueueHead> {
+    pub(super) fn highest_priority(&self) -> Option<DueJob> {
         let (Reverse(priority), due_since, job) = *self.due_by_priority.first()?;
-        Some(QueueHead { job, priority, due_since })
+        Some(DueJob { job, priority, due_since })
     }
 
     /// The due job that became due first.
-    pub(super) fn longest_due(&self) -> Option<QueueHead> {
+    pub(super) fn longest_due(&self) -> Option<DueJob> {
         let (due_since, job) = *self.due_by_time.first()?;
-        let QueueEntry::Due { priority, .. } = *self.entries.get(&job)? else { return None };
-        Some(QueueHead { job, priority, due_since })
+        let DueState::Due { priority, .. } = *self.entries.get(&job)? else { return None };
+        Some(DueJob { job, priority, due_since })
     }
 
     /// The earliest due time, which may have passed.
@@ -162,13 +162,13 @@ impl DueQueue {
     fn insert_evaluated(&mut self, job: JobId, due_since: MonotonicTime, evaluation: Evaluation) {
         let (priority, reevaluate_at) = match evaluation {
             Evaluation::NotBefore(at) => {
-                self.entries.insert(job, QueueEntry::Waiting(at));
+                self.entries.insert(job, DueState::Waiting(at));
                 self.waiting_by_due.insert((at, job));
                 return;
             }
             Evaluation::Due(priority, reevaluate_at) => (priority, reevaluate_at),
         };
-        self.entries.insert(job, QueueEntry::Due { due_since, priority, reevaluate_at });
+        self.entries.insert(job, DueState::Due { due_since, priority, reevaluate_at });
         self.due_by_priority.insert((Reverse(priority), due_since, job));
         self.due_by_time.insert((due_since, job));
         self.reevaluations.extend(reevaluate_at.map(|at| (at, job)));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::job::{
     Change, ClockReading, CurrentState, JobId, LocalOutcome, MonotonicTime, NotFoundStreak,
-    PollRecord, RemoteId, SimilarityKeys, State, StoredJob, Transition, UtcTime, Verdict,
+    ObservationEffect, PollRecord, RemoteId, SimilarityKeys, State, StoredJob, Transition, UtcTime,
     evaluate_observation, local_end_transition,
 };
 
@@ -16,7 +16,7 @@ use super::age::JobAge;
 use super::message::ProviderIndex;
 use super::metadata::MetadataChangeDetector;
 use super::phase::{
-    AnswerUse, ChangeCause, FollowUp, LearnedSample, PendingChange, PollOutcome, PollPhase,
+    AnswerUse, ChangeCause, FollowUp, JobEffects, LearnedSample, PendingChange, PollPhase,
 };
 
 /// An unfinished job, or a terminal one that is polled once more on demand.
@@ -281,7 +281,7 @@ impl TrackedJob {
         id: JobId,
         stored_state: CurrentState,
         now: ClockReading,
-    ) -> PollOutcome {
+    ) -> JobEffects {
         let anomaly = self.replace_from_store(stored_state);
         let Some(pending) = self.phase.end_commit(now.monotonic) else {
             return self.poll_or_remove(now.monotonic).into();
@@ -294,7 +294,7 @@ impl TrackedJob {
             let follow_up =
                 self.resume_after_commit(id, pending.next_due, pending.untrack_reason, now);
             let anomaly = (pending.is_retry || !is_committed).then_some(anomaly);
-            return PollOutcome { follow_up, poll_record: None, anomaly };
+            return JobEffects { follow_up, poll_record: None, anomaly };
         }
         let poll_record = pending
             .poll_record
@@ -306,15 +306,17 @@ impl TrackedJob {
             retry.untrack_reason = pending.untrack_reason;
         }
         let follow_up = FollowUp::Commit(Box::new(change));
-        PollOutcome { follow_up, poll_record: None, anomaly: Some(anomaly) }
+        JobEffects { follow_up, poll_record: None, anomaly: Some(anomaly) }
     }
 
     fn plan_again(&self, cause: &ChangeCause, now: ClockReading) -> Vec<Transition> {
         match cause {
             ChangeCause::Observed(observation, request_times, _) => {
                 match evaluate_observation(&self.current_state, observation, *request_times) {
-                    Verdict::Transitions(transitions) => transitions,
-                    Verdict::Unchanged | Verdict::Contradiction(_) => Vec::new(),
+                    ObservationEffect::Transitions(transitions) => transitions,
+                    ObservationEffect::Unchanged | ObservationEffect::Contradiction(_) => {
+                        Vec::new()
+                    }
                 }
             }
             ChangeCause::Local(outcome, reason) => {

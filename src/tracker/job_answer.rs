@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::job::{
     Answer, ClockReading, JobId, LocalOutcome, MonotonicTime, NotFoundStreak, Observation,
-    PollRecord, ProviderError, ProviderErrorKind, RequestTimes, State, Transition, UtcTime,
-    Verdict, evaluate_observation, local_end_transition,
+    ObservationEffect, PollRecord, ProviderError, ProviderErrorKind, RequestTimes, State,
+    Transition, UtcTime, evaluate_observation, local_end_transition,
 };
 
 use super::job::TrackedJob;
-use super::limits::JobLimits;
-use super::phase::{ChangeCause, FollowUp, LearnedSample, PollOutcome};
+use super::job_policy::JobPolicy;
+use super::phase::{ChangeCause, FollowUp, JobEffects, LearnedSample};
 
 impl TrackedJob {
     /// Applies the answer to a poll of this job.
@@ -22,9 +22,9 @@ impl TrackedJob {
         id: JobId,
         answer: Answer,
         request_times: RequestTimes,
-        limits: JobLimits<'_>,
+        limits: JobPolicy<'_>,
         now: ClockReading,
-    ) -> PollOutcome {
+    ) -> JobEffects {
         self.polls = self.polls.saturating_add(1);
         self.last_poll_rejected = answer.result.as_ref().is_err_and(|error| {
             matches!(error.kind, ProviderErrorKind::Auth | ProviderErrorKind::Misconfigured)
@@ -45,9 +45,9 @@ impl TrackedJob {
         observation: Observation,
         server_date: Option<UtcTime>,
         request_times: RequestTimes,
-        limits: JobLimits<'_>,
+        limits: JobPolicy<'_>,
         now: ClockReading,
-    ) -> PollOutcome {
+    ) -> JobEffects {
         self.not_found_streak = None;
         self.poll_individually = false;
         self.listed_at = observation.list_time.or(self.listed_at);
@@ -57,9 +57,11 @@ impl TrackedJob {
             self.update_age(&observation, server_date, request_times, now.monotonic);
         let (transitions, anomaly) =
             match evaluate_observation(self.current_state(), &observation, request_times) {
-                Verdict::Unchanged => (Vec::new(), None),
-                Verdict::Transitions(transitions) => (transitions, None),
-                Verdict::Contradiction(contradiction) => (Vec::new(), Some(contradiction)),
+                ObservationEffect::Unchanged => (Vec::new(), None),
+                ObservationEffect::Transitions(transitions) => (transitions, None),
+                ObservationEffect::Contradiction(contradiction) => {
+                    (Vec::new(), Some(contradiction))
+                }
             };
         let resets_backoff = !transitions.is_empty() || limits.learned.is_some();
         self.polls_without_change =
@@ -76,14 +78,14 @@ impl TrackedJob {
         let Some(last) = transitions.last() else {
             self.record_success(request_times.sent_at);
             let follow_up = self.poll_or_remove(due);
-            return PollOutcome { follow_up, poll_record: Some(poll_record), anomaly };
+            return JobEffects { follow_up, poll_record: Some(poll_record), anomaly };
         };
         if last.to.is_terminal() {
             poll_record.next_poll_at = None;
         }
         let cause = ChangeCause::Observed(Box::new(observation), request_times, learned_sample);
         let change = self.start_commit(id, transitions, Some(poll_record), cause, due);
-        PollOutcome { follow_up: FollowUp::Commit(Box::new(change)), poll_record: None, anomaly }
+        JobEffects { follow_up: FollowUp::Commit(Box::new(change)), poll_record: None, anomaly }
     }
 
     /// Updates the age and the similarity keys. Returns the duration sample if the job has ended.
@@ -116,9 +118,9 @@ impl TrackedJob {
         id: JobId,
         error: &ProviderError,
         request_times: RequestTimes,
-        limits: JobLimits<'_>,
+        limits: JobPolicy<'_>,
         now: ClockReading,
-    ) -> PollOutcome {
+    ) -> JobEffects {
         self.failed_polls = self.failed_polls.saturating_add(1);
         let due = match error.kind {
             ProviderErrorKind::Transient
@@ -147,14 +149,14 @@ impl TrackedJob {
             }
         }
         let follow_up = self.poll_or_remove(due);
-        PollOutcome { follow_up, poll_record: Some(poll_record), anomaly: None }
+        JobEffects { follow_up, poll_record: Some(poll_record), anomaly: None }
     }
 
     /// Counts a "not found" answer. Returns the reason if the job is lost.
     fn lost_reason(
         &mut self,
         error: &ProviderError,
-        limits: JobLimits<'_>,
+        limits: JobPolicy<'_>,
         now: MonotonicTime,
     ) -> Option<String> {
         let timeout = match self.current_state().last_success_sent_at {
@@ -172,7 +174,7 @@ impl TrackedJob {
     fn append_give_up(
         &self,
         mut transitions: Vec<Transition>,
-        limits: JobLimits<'_>,
+        limits: JobPolicy<'_>,
         now: ClockReading,
     ) -> Vec<Transition> {
         let limit = limits.exceeded_give_up_limit(self.registered_at, self.give_up_after, now.utc);

@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::job::{JobId, ListWindow, MonotonicTime, UtcTime};
+use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime};
 
 use super::breaker::escalating_pause;
 
 /// A job and its due time.
-pub(super) type WaitingJob = (JobId, MonotonicTime);
+pub(super) type JobDueTime = (JobId, MonotonicTime);
 
 /// A job with its position in the list and its due time.
-pub(super) type ListedJob = (UtcTime, JobId, MonotonicTime);
+pub(super) type ListCandidate = (UtcTime, JobId, MonotonicTime);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum BatchDecision {
@@ -66,7 +66,7 @@ pub(super) fn decide_batch(
 pub(super) struct ListBatcher {
     waiting_by_position: BTreeMap<(UtcTime, JobId), MonotonicTime>,
     /// The next pages of windows whose first page was received, and the jobs still missing.
-    continuation_pages: VecDeque<(ListWindow, Vec<WaitingJob>)>,
+    continuation_pages: VecDeque<(ListPageQuery, Vec<JobDueTime>)>,
     /// The number of list rows for each tracked job, and when it was measured.
     rows_per_own_job: Option<(u64, MonotonicTime)>,
     /// No list request is sent before this time, after a failed one.
@@ -93,7 +93,7 @@ impl ListBatcher {
         now: MonotonicTime,
         priority: impl Fn(JobId, MonotonicTime) -> f64,
         min_priority: f64,
-    ) -> Option<(ListWindow, f64, Vec<ListedJob>)> {
+    ) -> Option<(ListPageQuery, f64, Vec<ListCandidate>)> {
         if self.is_disabled(now) {
             return None;
         }
@@ -114,7 +114,7 @@ impl ListBatcher {
         let ((first, _), ((last, _), _)) = (chosen.first()?.0, chosen.last()?);
         // The provider's documents do not say whether the bounds of a window are inclusive.
         let margin = Duration::from_millis(1);
-        let window = ListWindow { from: first.minus(margin), to: last.plus(margin), page: 1 };
+        let window = ListPageQuery { from: first.minus(margin), to: last.plus(margin), page: 1 };
         let jobs = chosen
             .iter()
             .map(|((list_position, job), due)| (*list_position, *job, **due))
@@ -140,10 +140,10 @@ impl ListBatcher {
             now.duration_since(*measured_at) < Self::ROWS_PER_OWN_JOB_TTL
         });
         let rows_per_job = current.map_or(1, |(rows, _)| rows.max(1));
-        usize::try_from(u64::from(ListWindow::PAGE_SIZE) / rows_per_job).unwrap_or(0)
+        usize::try_from(u64::from(ListPageQuery::PAGE_SIZE) / rows_per_job).unwrap_or(0)
     }
 
-    pub(super) fn pop_continuation(&mut self) -> Option<(ListWindow, Vec<WaitingJob>)> {
+    pub(super) fn pop_continuation(&mut self) -> Option<(ListPageQuery, Vec<JobDueTime>)> {
         self.continuation_pages.pop_front()
     }
 
@@ -156,28 +156,28 @@ impl ListBatcher {
     /// next page and returns no job.
     pub(super) fn record_page(
         &mut self,
-        window: ListWindow,
+        window: ListPageQuery,
         total_rows: u64,
         expected_count: usize,
-        missing: Vec<WaitingJob>,
+        missing: Vec<JobDueTime>,
         now: MonotonicTime,
-    ) -> Vec<WaitingJob> {
+    ) -> Vec<JobDueTime> {
         (self.consecutive_failures, self.disabled_until) = (0, None);
         if window.page == 1 {
             let expected = u64::try_from(expected_count).unwrap_or(u64::MAX).max(1);
             self.rows_per_own_job = Some((total_rows.div_ceil(expected), now));
         }
-        let rows_shown = u64::from(window.page) * u64::from(ListWindow::PAGE_SIZE);
+        let rows_shown = u64::from(window.page) * u64::from(ListPageQuery::PAGE_SIZE);
         let pages_left =
-            total_rows.saturating_sub(rows_shown).div_ceil(u64::from(ListWindow::PAGE_SIZE));
+            total_rows.saturating_sub(rows_shown).div_ceil(u64::from(ListPageQuery::PAGE_SIZE));
         let saves_requests = pages_left > 0
             && pages_left < missing.len() as u64
-            && window.page < ListWindow::MAX_PAGE;
+            && window.page < ListPageQuery::MAX_PAGE;
         if !saves_requests {
             return missing;
         }
         self.continuation_pages
-            .push_back((ListWindow { page: window.page + 1, ..window }, missing));
+            .push_back((ListPageQuery { page: window.page + 1, ..window }, missing));
         Vec::new()
     }
 
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_continuation_page_must_cost_less_than_individual_polls() {
         let window =
-            ListWindow { from: UtcTime::from_millis(0), to: UtcTime::from_millis(9), page: 1 };
+            ListPageQuery { from: UtcTime::from_millis(0), to: UtcTime::from_millis(9), page: 1 };
         let missing = |count: i64| (0..count).map(|id| (JobId(id), at(0))).collect::<Vec<_>>();
         // (rows in the window, missing jobs, whether the next page is requested)
         let cases =

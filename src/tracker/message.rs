@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Change, DurationSample, JobId, ListPage, ListWindow, MonotonicTime,
-    NotFoundTimeout, Outage, PollRecord, ProviderName, RemoteId, RequestTimes, StoredJob,
+    Anomaly, Answer, Change, DurationSample, JobId, ListPage, ListPageQuery, MonotonicTime,
+    NotFoundTimeout, OutageEvent, PollRecord, ProviderName, RemoteId, RequestTimes, StoredJob,
 };
-use crate::policy::{Backoff, PollRule};
+use crate::policy::{Backoff, LearnedPolicySettings};
 
 /// The position of a provider in the tracker. Providers are never removed, so an index stays valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ impl ProviderSettings {
     /// The longest time between two polls of a job whose polls succeed.
     pub(super) fn max_poll_interval(&self) -> Duration {
         match self.policy {
-            PollPolicy::Learned(_) => PollRule::MAX_INTERVAL,
+            PollPolicy::Learned(_) => LearnedPolicySettings::MAX_INTERVAL,
             PollPolicy::Backoff => self.backoff.max,
         }
     }
@@ -54,7 +54,7 @@ impl ProviderSettings {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PollPolicy {
     /// By the durations of similar runs.
-    Learned(PollRule),
+    Learned(LearnedPolicySettings),
     /// By intervals that grow while the job does not change.
     Backoff,
 }
@@ -77,9 +77,9 @@ pub enum Input {
     /// Stop tracking this job; the text is the reason.
     Untrack(JobId, String),
     /// A cancel request or a connection check was sent to this provider.
-    OnDemandRequestStarted(ProviderName),
+    CancelOrCheckStarted(ProviderName),
     /// That request ended, successfully or not.
-    OnDemandRequestFinished(ProviderName),
+    CancelOrCheckFinished(ProviderName),
     PollAnswered(JobId, ProviderIndex, RequestTimes, Box<Answer>),
     ListAnswered(ListRequest, RequestTimes, Box<Answer<ListPage>>),
     ChangeCommitted(JobId),
@@ -104,7 +104,7 @@ pub enum Action {
         urgent: bool,
     },
     RecordAnomaly(Anomaly),
-    RecordOutage(Outage),
+    RecordOutage(OutageEvent),
     Notify(Notice),
 }
 
@@ -121,7 +121,7 @@ pub struct PollRequest {
 pub struct ListRequest {
     pub provider_index: ProviderIndex,
     pub provider: ProviderName,
-    pub window: ListWindow,
+    pub window: ListPageQuery,
     /// The jobs that the page is expected to show, and when each is due. Never empty.
     pub jobs: Vec<(JobId, MonotonicTime)>,
 }

@@ -17,14 +17,14 @@ mod due_queue;
 mod forecast;
 mod job;
 mod job_answer;
-mod limits;
+mod job_policy;
 mod list_batch;
 mod message;
 mod metadata;
 mod outage;
 mod phase;
-mod pick;
 mod provider_answer;
+mod provider_choice;
 mod provider_queue;
 mod registry;
 mod report;
@@ -45,10 +45,10 @@ pub use message::{
     Action, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex, ProviderSettings,
 };
 use phase::PollPhase;
-use provider_queue::{PollClass, ProviderQueue};
+use provider_queue::{FirstOrRepeat, ProviderQueue};
 pub use registry::Tracker;
 pub use report::ProviderReport;
-use select::Selection;
+use select::NextRequest;
 
 impl Tracker {
     /// Applies an input and returns the actions to carry out, including polls that are due now.
@@ -80,15 +80,15 @@ impl Tracker {
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, reason) => self.untrack(job, reason, now, actions),
-            Input::OnDemandRequestStarted(provider) => self.update_on_demand_requests(
+            Input::CancelOrCheckStarted(provider) => self.update_on_demand_requests(
                 &provider,
                 now.monotonic,
-                ProviderQueue::start_on_demand_request,
+                ProviderQueue::start_cancel_or_check,
             ),
-            Input::OnDemandRequestFinished(provider) => self.update_on_demand_requests(
+            Input::CancelOrCheckFinished(provider) => self.update_on_demand_requests(
                 &provider,
                 now.monotonic,
-                ProviderQueue::finish_on_demand_request,
+                ProviderQueue::finish_cancel_or_check,
             ),
             Input::PollAnswered(job, provider_index, request_times, answer) => {
                 self.handle_answer(job, provider_index, request_times, *answer, now, actions);
@@ -158,7 +158,7 @@ impl Tracker {
             .map_or(Duration::ZERO, |at| at.duration_since(now.utc))
             .min(max_interval);
         let due = now.monotonic.plus(delay);
-        let class = if job.polls == 0 { PollClass::First } else { PollClass::Repeat };
+        let class = if job.polls == 0 { FirstOrRepeat::First } else { FirstOrRepeat::Repeat };
         queue.active_jobs += 1;
         let tracked = TrackedJob::new(job, provider_index, due, now);
         queue.enqueue(id, due, class, tracked.list_position(), now.monotonic);
@@ -205,14 +205,14 @@ impl Tracker {
         while let Some((provider_index, selection)) = self.select_next(now) {
             let provider = self.queues[provider_index.0].name.clone();
             match selection {
-                Selection::Poll { job, on_demand } => {
+                NextRequest::Poll { job, on_demand } => {
                     let Some(tracked) = self.jobs.get_mut(&job) else { continue };
                     tracked.start_poll(on_demand);
                     let remote_id = tracked.remote_id.clone();
                     let request = PollRequest { provider_index, job, provider, remote_id };
                     actions.push(Action::Poll(request));
                 }
-                Selection::List(window, jobs) => {
+                NextRequest::List(window, jobs) => {
                     for (job, _) in &jobs {
                         if let Some(tracked) = self.jobs.get_mut(job) {
                             tracked.start_poll(false);

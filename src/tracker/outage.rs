@@ -4,7 +4,7 @@
 //! recorder does not know whether an earlier process left an outage open, so the first successful
 //! answer records an end in any case; the store ignores an end without a begin.
 
-use crate::job::{ClockReading, Outage, OutageEdge, ProviderName, UtcTime};
+use crate::job::{ClockReading, OutageBoundary, OutageEvent, ProviderName, UtcTime};
 
 use super::message::{Action, Notice};
 
@@ -13,11 +13,11 @@ pub(super) struct OutageRecorder {
     consecutive_failures: u32,
     /// The time of the first of those failures.
     failing_since: Option<UtcTime>,
-    recorded: RecordedOutage,
+    recorded: OutageStatus,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum RecordedOutage {
+enum OutageStatus {
     /// This process has recorded nothing yet.
     #[default]
     Unknown,
@@ -35,7 +35,7 @@ impl OutageRecorder {
 
     /// When the current outage began; none if there is no outage.
     pub(super) fn outage_since(&self) -> Option<UtcTime> {
-        self.failing_since.filter(|_| self.recorded == RecordedOutage::Ongoing)
+        self.failing_since.filter(|_| self.recorded == OutageStatus::Ongoing)
     }
 
     pub(super) fn count_failure(&mut self, now: ClockReading) {
@@ -55,14 +55,14 @@ impl OutageRecorder {
         reason: &str,
         actions: &mut Vec<Action>,
     ) {
-        if self.recorded == RecordedOutage::Ongoing {
+        if self.recorded == OutageStatus::Ongoing {
             return;
         }
-        self.recorded = RecordedOutage::Ongoing;
+        self.recorded = OutageStatus::Ongoing;
         actions.push(Action::Notify(notice));
         if let Some(at) = self.failing_since {
-            let edge = OutageEdge::Began { at, reason: reason.to_owned() };
-            actions.push(Action::RecordOutage(Outage { provider: provider.clone(), edge }));
+            let edge = OutageBoundary::Began { at, reason: reason.to_owned() };
+            actions.push(Action::RecordOutage(OutageEvent { provider: provider.clone(), edge }));
         }
     }
 
@@ -73,12 +73,13 @@ impl OutageRecorder {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let previous = std::mem::replace(&mut self.recorded, RecordedOutage::Ended);
-        if previous != RecordedOutage::Ended {
-            let edge = OutageEdge::Ended { at: now.utc, failed_polls: self.consecutive_failures };
-            actions.push(Action::RecordOutage(Outage { provider: provider.clone(), edge }));
+        let previous = std::mem::replace(&mut self.recorded, OutageStatus::Ended);
+        if previous != OutageStatus::Ended {
+            let edge =
+                OutageBoundary::Ended { at: now.utc, failed_polls: self.consecutive_failures };
+            actions.push(Action::RecordOutage(OutageEvent { provider: provider.clone(), edge }));
         }
-        if previous == RecordedOutage::Ongoing {
+        if previous == OutageStatus::Ongoing {
             actions.push(Action::Notify(Notice::Recovered { provider: provider.clone() }));
         }
         self.consecutive_failures = 0;

@@ -229,14 +229,14 @@ pub(super) enum FollowUp {
 
 /// The result of applying one answer or one commit to a job.
 #[derive(Debug)]
-pub(super) struct PollOutcome {
+pub(super) struct JobEffects {
     pub(super) follow_up: FollowUp,
     /// None where the record is part of the change.
     pub(super) poll_record: Option<PollRecord>,
     pub(super) anomaly: Option<String>,
 }
 
-impl From<FollowUp> for PollOutcome {
+impl From<FollowUp> for JobEffects {
     fn from(follow_up: FollowUp) -> Self {
         Self { follow_up, poll_record: None, anomaly: None }
     }

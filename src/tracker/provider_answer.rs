@@ -12,7 +12,7 @@ use crate::job::{
 };
 
 use super::account::ProviderAccount;
-use super::list_batch::WaitingJob;
+use super::list_batch::JobDueTime;
 use super::message::{Action, Notice};
 use super::phase::LearnedSample;
 use super::provider_queue::ProviderQueue;
@@ -55,7 +55,7 @@ impl ProviderQueue {
     pub(super) fn record_list_answer(
         &mut self,
         account: &mut ProviderAccount,
-        jobs: &[WaitingJob],
+        jobs: &[JobDueTime],
         answer: &Answer<ListPage>,
         now: ClockReading,
         actions: &mut Vec<Action>,

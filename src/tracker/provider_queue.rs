@@ -14,13 +14,13 @@ use crate::policy::DurationHistory;
 use super::account::ProviderAccount;
 use super::breaker::CircuitBreaker;
 use super::due_queue::DueQueue;
-use super::limits::JobLimits;
+use super::job_policy::JobPolicy;
 use super::list_batch::ListBatcher;
 use super::message::{AccountIndex, ProviderSettings};
 use super::outage::OutageRecorder;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PollClass {
+pub(super) enum FirstOrRepeat {
     /// The job was never polled.
     First,
     Repeat,
@@ -98,8 +98,8 @@ impl ProviderQueue {
         self.repeat_polls.reset_priorities();
     }
 
-    pub(super) fn limits(&self) -> JobLimits<'_> {
-        JobLimits::new(self.settings.as_ref(), &self.duration_history)
+    pub(super) fn limits(&self) -> JobPolicy<'_> {
+        JobPolicy::new(self.settings.as_ref(), &self.duration_history)
     }
 
     /// Queues a poll. `list_position` is none if a list page cannot answer for the job.
@@ -107,7 +107,7 @@ impl ProviderQueue {
         &mut self,
         job: JobId,
         due: MonotonicTime,
-        class: PollClass,
+        class: FirstOrRepeat,
         list_position: Option<UtcTime>,
         now: MonotonicTime,
     ) {
@@ -115,8 +115,8 @@ impl ProviderQueue {
             self.list_batcher.insert(list_position, job, due);
         }
         match class {
-            PollClass::First => self.first_polls.insert(job, due),
-            PollClass::Repeat => {
+            FirstOrRepeat::First => self.first_polls.insert(job, due),
+            FirstOrRepeat::Repeat => {
                 self.repeat_polls.insert(job, self.batched_due(due, list_position, now));
             }
         }
@@ -170,7 +170,7 @@ impl ProviderQueue {
     ) -> bool {
         let was_waiting = self.repeat_polls.remove(job).is_some();
         if was_waiting {
-            self.enqueue(job, due, PollClass::Repeat, list_position, due);
+            self.enqueue(job, due, FirstOrRepeat::Repeat, list_position, due);
         }
         was_waiting
     }
@@ -196,7 +196,7 @@ impl ProviderQueue {
     }
 
     /// Records that a cancel request or a connection check is sent now.
-    pub(super) fn start_on_demand_request(
+    pub(super) fn start_cancel_or_check(
         &mut self,
         account: &mut ProviderAccount,
         now: MonotonicTime,
@@ -205,7 +205,7 @@ impl ProviderQueue {
         self.on_demand_requests += 1;
     }
 
-    pub(super) fn finish_on_demand_request(
+    pub(super) fn finish_cancel_or_check(
         &mut self,
         account: &mut ProviderAccount,
         now: MonotonicTime,

@@ -10,8 +10,8 @@ use crate::job::{Anomaly, ClockReading, JobId, MonotonicTime, ProviderName};
 use super::account::{AccountId, ProviderAccount};
 use super::job::TrackedJob;
 use super::message::{AccountIndex, Action, ProviderIndex};
-use super::phase::{FollowUp, PollOutcome};
-use super::provider_queue::{PollClass, ProviderQueue};
+use super::phase::{FollowUp, JobEffects};
+use super::provider_queue::{FirstOrRepeat, ProviderQueue};
 
 /// Decides when each unfinished job is polled and what the answers lead to.
 #[derive(Debug, Default)]
@@ -77,12 +77,12 @@ impl Tracker {
     pub(super) fn apply_outcome(
         &mut self,
         id: JobId,
-        outcome: PollOutcome,
+        outcome: JobEffects,
         urgent: bool,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let PollOutcome { follow_up, poll_record, anomaly } = outcome;
+        let JobEffects { follow_up, poll_record, anomaly } = outcome;
         actions.extend(poll_record.map(|poll_record| Action::RecordPoll { poll_record, urgent }));
         actions.extend(anomaly.map(|description| {
             Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description })
@@ -91,7 +91,13 @@ impl Tracker {
         let queue = &mut self.queues[tracked.provider_index.0];
         match follow_up {
             FollowUp::PollAt(due) => {
-                queue.enqueue(id, due, PollClass::Repeat, tracked.list_position(), now.monotonic);
+                queue.enqueue(
+                    id,
+                    due,
+                    FirstOrRepeat::Repeat,
+                    tracked.list_position(),
+                    now.monotonic,
+                );
             }
             FollowUp::AwaitAnswer => {}
             FollowUp::Commit(change) => actions.push(Action::Commit(*change)),

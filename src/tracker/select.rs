@@ -7,28 +7,28 @@
 
 use std::collections::HashMap;
 
-use crate::job::{JobId, ListWindow, MonotonicTime, UtcTime};
+use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime};
 
 use super::due_queue::{Evaluation, Priority};
 use super::job::TrackedJob;
-use super::limits::LearnedPolicy;
-use super::list_batch::{ListedJob, WaitingJob};
+use super::job_policy::LearnedPolicy;
+use super::list_batch::{JobDueTime, ListCandidate};
 use super::message::{AccountIndex, ProviderIndex};
 use super::phase::AnswerUse;
-use super::pick::{Candidates, Pick, choose_pick, starvation_cutoff};
+use super::provider_choice::{ProviderCandidates, ProviderChoice, choose_pick, starvation_cutoff};
 use super::provider_queue::ProviderQueue;
 use super::registry::Tracker;
 
 /// The request to send next.
 #[derive(Debug)]
-pub(super) enum Selection {
+pub(super) enum NextRequest {
     /// A poll of one job.
     Poll { job: JobId, on_demand: bool },
     /// A list page for several jobs.
-    List(ListWindow, Vec<WaitingJob>),
+    List(ListPageQuery, Vec<JobDueTime>),
 }
 
-impl Selection {
+impl NextRequest {
     fn first_job(&self) -> Option<JobId> {
         match self {
             Self::Poll { job, .. } => Some(*job),
@@ -43,9 +43,9 @@ impl ProviderQueue {
         provider_index: ProviderIndex,
         jobs: &HashMap<JobId, TrackedJob>,
         now: MonotonicTime,
-    ) -> Candidates {
+    ) -> ProviderCandidates {
         self.promote_due(jobs, now);
-        Candidates {
+        ProviderCandidates {
             provider_index,
             last_selected: self.last_selected,
             has_on_demand: !self.on_demand_polls.is_empty(),
@@ -90,20 +90,20 @@ impl ProviderQueue {
     /// Removes the picked jobs from the queue; none if the picked job need not be polled yet.
     fn resolve_pick(
         &mut self,
-        pick: Pick,
+        pick: ProviderChoice,
         jobs: &HashMap<JobId, TrackedJob>,
         now: MonotonicTime,
-    ) -> Option<Selection> {
+    ) -> Option<NextRequest> {
         let job = match pick {
-            Pick::OnDemand(_) => {
+            ProviderChoice::OnDemand(_) => {
                 let job = self.on_demand_polls.pop_front()?;
-                return Some(Selection::Poll { job, on_demand: true });
+                return Some(NextRequest::Poll { job, on_demand: true });
             }
-            Pick::Continuation(_) => {
+            ProviderChoice::Continuation(_) => {
                 let (window, jobs) = self.list_batcher.pop_continuation()?;
-                return Some(Selection::List(window, jobs));
+                return Some(NextRequest::List(window, jobs));
             }
-            Pick::Job(_, job) => job,
+            ProviderChoice::Job(_, job) => job,
         };
         self.first_polls.remove(job);
         self.repeat_polls.remove(job);
@@ -127,12 +127,12 @@ impl ProviderQueue {
                 self.repeat_polls.remove(job);
                 (job, due)
             });
-            return Some(Selection::List(window, jobs.collect()));
+            return Some(NextRequest::List(window, jobs.collect()));
         }
         if let Some(list_position) = list_position {
             self.list_batcher.remove(list_position, job);
         }
-        Some(Selection::Poll { job, on_demand: false })
+        Some(NextRequest::Poll { job, on_demand: false })
     }
 
     /// The list page to request instead of polling this job, if that is worth more.
@@ -142,7 +142,7 @@ impl ProviderQueue {
         list_position: Option<UtcTime>,
         jobs: &HashMap<JobId, TrackedJob>,
         now: MonotonicTime,
-    ) -> Option<(ListWindow, f64, Vec<ListedJob>)> {
+    ) -> Option<(ListPageQuery, f64, Vec<ListCandidate>)> {
         /// Under the backoff policy, a job that is due within this part of the longest interval counts
         /// as due.
         const NEARLY_DUE_DIVISOR: f64 = 10.0;
@@ -174,7 +174,10 @@ impl ProviderQueue {
 
 impl Tracker {
     /// Selects the next request and records it as sent; none if no request may be sent now.
-    pub(super) fn select_next(&mut self, now: MonotonicTime) -> Option<(ProviderIndex, Selection)> {
+    pub(super) fn select_next(
+        &mut self,
+        now: MonotonicTime,
+    ) -> Option<(ProviderIndex, NextRequest)> {
         for account_index in (0..self.accounts.len()).map(AccountIndex) {
             while let Some((pick, is_contested)) = self.choose_for_account(account_index, now) {
                 let provider_index = pick.provider_index();
@@ -182,7 +185,7 @@ impl Tracker {
                 let Some(mut selection) = queue.resolve_pick(pick, &self.jobs, now) else {
                     continue;
                 };
-                if let Selection::List(_, jobs) = &mut selection {
+                if let NextRequest::List(_, jobs) = &mut selection {
                     jobs.retain(|(job, _)| self.can_start_poll(*job, now));
                 }
                 let Some(first_job) = selection.first_job() else { continue };
@@ -218,7 +221,7 @@ impl Tracker {
         &mut self,
         account_index: AccountIndex,
         now: MonotonicTime,
-    ) -> Option<(Pick, bool)> {
+    ) -> Option<(ProviderChoice, bool)> {
         let account = &self.accounts[account_index.0];
         if account.ready_at()? > now {
             return None;

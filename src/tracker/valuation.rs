@@ -11,13 +11,13 @@ use crate::policy::{DurationHistory, Mixture, PlannedPoll, staleness_index};
 
 use super::due_queue::{Evaluation, Priority};
 use super::job::TrackedJob;
-use super::limits::{JobLimits, LearnedPolicy};
+use super::job_policy::{JobPolicy, LearnedPolicy};
 
 impl TrackedJob {
     const MIN_REEVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
     /// When an unfinished job is due after a successful answer at `now`.
-    pub(super) fn next_due(&self, limits: JobLimits<'_>, now: ClockReading) -> MonotonicTime {
+    pub(super) fn next_due(&self, limits: JobPolicy<'_>, now: ClockReading) -> MonotonicTime {
         let Some(learned) = limits.learned else {
             return now
                 .monotonic

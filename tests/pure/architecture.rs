@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jobtrack::job::{
-    CurrentState, LifecycleStep, LocalOutcome, Observation, ObservedState, ProviderTimes,
-    RequestTimes, State, UtcTime, Verdict, evaluate_observation, local_end_transition,
+    CurrentState, LifecycleStep, LocalOutcome, Observation, ObservationEffect, ObservedState,
+    ProviderTimes, RequestTimes, State, UtcTime, evaluate_observation, local_end_transition,
     registration_transition,
 };
 
@@ -238,7 +238,7 @@ const TRACKER_ORDER: [&str; 23] = [
     "account",
     "due_queue",
     "list_batch",
-    "limits",
+    "job_policy",
     "age",
     "metadata",
     "phase",
@@ -248,7 +248,7 @@ const TRACKER_ORDER: [&str; 23] = [
     "provider_queue",
     "provider_answer",
     "registry",
-    "pick",
+    "provider_choice",
     "select",
     "configure",
     "commits",
@@ -403,7 +403,7 @@ fn transitions_in_code() -> BTreeSet<(String, String)> {
                         detail: serde_json::Map::default(),
                     };
                     let request_times = RequestTimes { sent_at: now, received_at: now };
-                    if let Verdict::Transitions(transitions) =
+                    if let ObservationEffect::Transitions(transitions) =
                         evaluate_observation(&current_state, &observation, request_times)
                     {
                         rows.extend(transitions);

@@ -4,9 +4,9 @@
 //! The tests state the rules independently and use only types from the library.
 
 use jobtrack::job::{
-    CurrentState, Evidence, LifecycleStep, LocalOutcome, Observation, ObservedState, ProviderTimes,
-    RequestTimes, State, Transition, UtcTime, Verdict, evaluate_observation, local_end_transition,
-    registration_transition,
+    CurrentState, Evidence, LifecycleStep, LocalOutcome, Observation, ObservationEffect,
+    ObservedState, ProviderTimes, RequestTimes, State, Transition, UtcTime, evaluate_observation,
+    local_end_transition, registration_transition,
 };
 use proptest::prelude::*;
 
@@ -76,10 +76,10 @@ fn request_times() -> RequestTimes {
     RequestTimes { sent_at: utc(200), received_at: utc(201) }
 }
 
-fn transitions(verdict: Verdict) -> Vec<Transition> {
+fn transitions(verdict: ObservationEffect) -> Vec<Transition> {
     match verdict {
-        Verdict::Transitions(rows) => rows,
-        other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => {
+        ObservationEffect::Transitions(rows) => rows,
+        other @ (ObservationEffect::Unchanged | ObservationEffect::Contradiction(_)) => {
             panic!("did not move: {other:?}")
         }
     }
@@ -100,9 +100,9 @@ fn every_observation_in_every_state_has_its_verdict() {
                 let repeated = observed.to_state() == state && provider_state == "OLD";
                 let over = !ACTIVE.contains(&state);
                 if repeated || state == State::Untracked {
-                    assert_eq!(verdict, Verdict::Unchanged, "{case}");
+                    assert_eq!(verdict, ObservationEffect::Unchanged, "{case}");
                 } else if over {
-                    let Verdict::Contradiction(what) = verdict else { panic!("{case}") };
+                    let ObservationEffect::Contradiction(what) = verdict else { panic!("{case}") };
                     let found =
                         format!("now reported as {} ({provider_state})", observed.to_state());
                     assert!(what.contains(state.as_str()) && what.ends_with(&found), "{what}");
@@ -117,7 +117,7 @@ fn every_observation_in_every_state_has_its_verdict() {
                         earliest_at: Some(utc(150)),
                         message: Some("why".into()),
                     };
-                    assert_eq!(verdict, Verdict::Transitions(vec![expected]), "{case}");
+                    assert_eq!(verdict, ObservationEffect::Transitions(vec![expected]), "{case}");
                 }
             }
         }
@@ -130,7 +130,9 @@ fn a_change_of_provider_state_alone_is_a_transition() {
     let mut found = Vec::new();
     for provider_state in ["RUNNING", "SCALING", "SCALING", "RUNNING"] {
         let answer = observation(ObservedState::Running, provider_state, all_times());
-        if let Verdict::Transitions(rows) = evaluate_observation(&job, &answer, request_times()) {
+        if let ObservationEffect::Transitions(rows) =
+            evaluate_observation(&job, &answer, request_times())
+        {
             for row in rows {
                 job.apply(&row);
                 found.push((row.from, row.to, row.provider_state));
@@ -153,7 +155,7 @@ fn changed_times_message_or_detail_is_no_transition() {
     let mut answer = observation(ObservedState::Running, "RUNNING", all_times());
     answer.message = Some("something else".into());
     answer.detail.insert("queue_position".into(), 3.into());
-    assert_eq!(evaluate_observation(&job, &answer, request_times()), Verdict::Unchanged);
+    assert_eq!(evaluate_observation(&job, &answer, request_times()), ObservationEffect::Unchanged);
 }
 
 /// The states that a job can have whose furthest step is this one.
@@ -403,8 +405,10 @@ fn apply_events(events: Vec<(JobEvent, i64)>) -> (Vec<Transition>, CurrentState)
                 let verdict = evaluate_observation(&job, &observation, polled);
                 job.last_success_sent_at = Some(polled.sent_at);
                 match verdict {
-                    Verdict::Unchanged | Verdict::Contradiction(_) => Vec::new(),
-                    Verdict::Transitions(rows) => rows,
+                    ObservationEffect::Unchanged | ObservationEffect::Contradiction(_) => {
+                        Vec::new()
+                    }
+                    ObservationEffect::Transitions(rows) => rows,
                 }
             }
         };

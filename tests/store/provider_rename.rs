@@ -1,6 +1,8 @@
 //! Renaming a provider: all of its jobs, outages and samples get the new name, or none.
 
-use jobtrack::job::{LocalOutcome, NewJob, ObservedState, Outage, OutageEdge, ProviderName};
+use jobtrack::job::{
+    LocalOutcome, NewJob, ObservedState, OutageBoundary, OutageEvent, ProviderName,
+};
 use jobtrack::store::{AppliedRename, Batch, ProviderRename, RenameConflict, Store};
 
 use crate::support::daemon::DaemonHome;
@@ -42,9 +44,9 @@ async fn rename_providers(
     store.writer.rename_providers(&renames, utc(LATER)).await.expect("the database can be written")
 }
 
-fn outage_began(provider: &str, began_at: &str) -> Outage {
-    let edge = OutageEdge::Began { at: utc(began_at), reason: "HTTP 503".to_owned() };
-    Outage { provider: name(provider), edge }
+fn outage_began(provider: &str, began_at: &str) -> OutageEvent {
+    let edge = OutageBoundary::Began { at: utc(began_at), reason: "HTTP 503".to_owned() };
+    OutageEvent { provider: name(provider), edge }
 }
 
 /// All rows that have a provider's name.
@@ -214,8 +216,8 @@ async fn one_open_outage_continues_under_the_new_name() {
                 format!("{who}|{at}|{ended}")
             });
         assert_eq!(db::query_rows(&home.database(), outages), expected.collect::<Vec<_>>());
-        let edge = OutageEdge::Ended { at: utc("2026-11-21 13:00:00.000"), failed_polls: 3 };
-        let ended = vec![Outage { provider: name("new"), edge }];
+        let edge = OutageBoundary::Ended { at: utc("2026-11-21 13:00:00.000"), failed_polls: 3 };
+        let ended = vec![OutageEvent { provider: name("new"), edge }];
         write_batch(&mut store, &Batch { outages: ended, ..Batch::default() }).await;
         let open = "SELECT count(*) FROM outages WHERE provider = 'new' AND ended_at IS NULL";
         assert_eq!(db::query_value(&home.database(), open), "0");

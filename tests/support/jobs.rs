@@ -8,8 +8,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use jobtrack::job::{
     AddedBy, Change, CurrentState, EventCursor, Labels, LocalOutcome, NewJob, Observation,
-    ObservedState, PollRecord, ProviderTimes, RequestTimes, StoredJob, Transition, UtcTime,
-    Verdict, evaluate_observation, local_end_transition,
+    ObservationEffect, ObservedState, PollRecord, ProviderTimes, RequestTimes, StoredJob,
+    Transition, UtcTime, evaluate_observation, local_end_transition,
 };
 use jobtrack::store::{Batch, CommitReport, Store};
 
@@ -120,8 +120,8 @@ pub fn change_from_observation(
         observation,
         RequestTimes { sent_at, received_at },
     ) {
-        Verdict::Transitions(rows) => build_change(job, rows),
-        other @ (Verdict::Unchanged | Verdict::Contradiction(_)) => {
+        ObservationEffect::Transitions(rows) => build_change(job, rows),
+        other @ (ObservationEffect::Unchanged | ObservationEffect::Contradiction(_)) => {
             panic!("no transition: {other:?}")
         }
     }

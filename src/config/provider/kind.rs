@@ -24,7 +24,7 @@ pub trait KindSchema: Debug + Sync {
         &self,
         _settings: &SettingsTable,
         _env: &BTreeMap<String, String>,
-    ) -> Vec<ImpliedSetting> {
+    ) -> Vec<DiscoveredSetting> {
         Vec::new()
     }
 
@@ -41,7 +41,7 @@ pub trait KindSchema: Debug + Sync {
 
 /// A setting that a kind adds because of its environment.
 #[derive(Debug)]
-pub struct ImpliedSetting {
+pub struct DiscoveredSetting {
     /// The variable or the file.
     pub(in crate::config) source: String,
     /// Dotted, relative to the provider's table.
@@ -50,7 +50,7 @@ pub struct ImpliedSetting {
     pub(in crate::config) value: String,
 }
 
-impl ImpliedSetting {
+impl DiscoveredSetting {
     #[must_use]
     pub fn new(source: String, key: &'static str, value: impl Into<String>) -> Self {
         Self { source, key, value: value.into() }

@@ -17,7 +17,7 @@ use crate::job::ProviderName;
 use super::PollingConfig;
 use super::diagnostics::SettingError;
 
-pub use kind::{ImpliedSetting, KindSchema};
+pub use kind::{DiscoveredSetting, KindSchema};
 pub use table::SettingsTable;
 
 /// The settings in force of one provider.
@@ -155,7 +155,7 @@ pub(super) fn implied_settings(
     table: &Value,
     kinds: &[&'static dyn KindSchema],
     env: &BTreeMap<String, String>,
-) -> Vec<ImpliedSetting> {
+) -> Vec<DiscoveredSetting> {
     let Some(table) = table.as_dict() else { return Vec::new() };
     find_kind(table, kinds).map_or_else(
         |_| Vec::new(),

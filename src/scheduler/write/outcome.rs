@@ -1,7 +1,7 @@
 //! What became of a batch, and the callers that wait to hear of it.
 
 use crate::job::{JobId, NewJob};
-use crate::store::{Batch, CommitReport, ForgetDurations, Registered};
+use crate::store::{Batch, CommitReport, ForgetDurations, RegisterResult};
 
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::{AddResult, ReplySender};
@@ -55,7 +55,7 @@ impl PendingAdd {
     /// written.
     pub(in crate::scheduler) fn acknowledge(
         self,
-        registered: &mut impl Iterator<Item = Registered>,
+        registered: &mut impl Iterator<Item = RegisterResult>,
     ) {
         let results = self.jobs.into_iter().filter_map(|job| match job {
             Ok(_) => registered.next().map(Ok),

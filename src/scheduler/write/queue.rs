@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::job::{Anomaly, Change, JobId, Outage, PollRecord};
+use crate::job::{Anomaly, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
 
 use super::outcome::{BatchOutcome, PendingAdd, PendingForgetDurations, PendingReplies};
@@ -24,7 +24,7 @@ pub(in crate::scheduler) enum WriteRequest {
         urgent: bool,
     },
     Anomaly(Anomaly),
-    Outage(Outage),
+    Outage(OutageEvent),
     ForgetDurations(PendingForgetDurations),
     Maintenance(MaintenanceTask),
 }
@@ -35,7 +35,7 @@ pub(super) struct WriteQueue {
     changes: Vec<Change>,
     poll_records: HashMap<JobId, PollRecord>,
     anomalies: Vec<Anomaly>,
-    outages: Vec<Outage>,
+    outages: Vec<OutageEvent>,
     forget_durations: Vec<PendingForgetDurations>,
     maintenance: VecDeque<MaintenanceTask>,
     waiters: JobWaiters,

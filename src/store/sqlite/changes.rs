@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{Change, JobId, ProviderTimes, RunDurations, State, Transition, UtcTime};
+use crate::job::{Change, JobDurations, JobId, ProviderTimes, State, Transition, UtcTime};
 
 use super::durations::insert_samples;
 use super::json_rows::insert_rows;
@@ -73,7 +73,7 @@ pub(super) async fn apply_changes(
 
 /// The times of a job before this batch.
 #[derive(Debug, FromRow)]
-struct TimesRow {
+struct StoredTimesRow {
     id: JobId,
     registered_at: UtcTime,
     submitted_at: Option<UtcTime>,
@@ -82,8 +82,8 @@ struct TimesRow {
     expires_at: Option<UtcTime>,
 }
 
-impl TimesRow {
-    fn durations(&self, change: &Change, end: &Transition) -> RunDurations {
+impl StoredTimesRow {
+    fn durations(&self, change: &Change, end: &Transition) -> JobDurations {
         let stored = ProviderTimes {
             submitted_at: self.submitted_at,
             started_at: self.started_at,
@@ -94,7 +94,7 @@ impl TimesRow {
             change.poll_record.as_ref().and_then(|poll_record| poll_record.metadata.as_ref());
         let times = metadata.map_or(stored, |metadata| metadata.times.or(stored));
         let reported_run = metadata.and_then(|metadata| metadata.reported_duration);
-        RunDurations::new(self.registered_at, times, reported_run, end)
+        JobDurations::new(self.registered_at, times, reported_run, end)
     }
 }
 
@@ -102,7 +102,7 @@ impl TimesRow {
 async fn compute_durations(
     connection: &mut SqliteConnection,
     changes: &[Change],
-) -> Result<HashMap<JobId, RunDurations>, sqlx::Error> {
+) -> Result<HashMap<JobId, JobDurations>, sqlx::Error> {
     let ends: HashMap<JobId, (&Change, &Transition)> = changes
         .iter()
         .filter(|change| change.new_state.state().is_terminal())
@@ -112,7 +112,7 @@ async fn compute_durations(
         return Ok(HashMap::new());
     }
     let ids: Vec<i64> = ends.keys().map(|job| job.0).collect();
-    let stored: Vec<TimesRow> =
+    let stored: Vec<StoredTimesRow> =
         sqlx::query_as(SELECT_TIMES).bind(json!(ids).to_string()).fetch_all(connection).await?;
     let durations = stored.iter().filter_map(|row| {
         let (change, end) = ends.get(&row.id)?;
@@ -121,7 +121,7 @@ async fn compute_durations(
     Ok(durations.collect())
 }
 
-fn change_json(change: &Change, durations: RunDurations) -> Value {
+fn change_json(change: &Change, durations: JobDurations) -> Value {
     let new_state = &change.new_state;
     let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
     json!({

@@ -14,7 +14,7 @@ use super::json_rows::insert_rows;
 use super::reader::Reader;
 
 #[derive(Debug, FromRow)]
-struct DurationSampleRow {
+struct StoredDurationSampleRow {
     id: i64,
     provider: ProviderName,
     similarity_keys: Option<SimilarityKeys>,
@@ -22,7 +22,7 @@ struct DurationSampleRow {
     run_ms: Option<i64>,
 }
 
-impl DurationSampleRow {
+impl StoredDurationSampleRow {
     fn into_stored_sample(self) -> StoredDurationSample {
         let duration = |ms: Option<i64>| Some(Duration::from_millis(u64::try_from(ms?).ok()?));
         let sample = DurationSample {
@@ -134,8 +134,8 @@ impl Reader {
             "SELECT id, provider, similarity_keys, total_ms, run_ms FROM duration_sample
              WHERE id > ?1 ORDER BY id LIMIT ?2",
         );
-        let rows: Vec<DurationSampleRow> =
+        let rows: Vec<StoredDurationSampleRow> =
             query.bind(after).bind(limit).fetch_all(&self.pool).await?;
-        Ok(rows.into_iter().map(DurationSampleRow::into_stored_sample).collect())
+        Ok(rows.into_iter().map(StoredDurationSampleRow::into_stored_sample).collect())
     }
 }

@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{JobId, Labels, NewJob, registration_transition};
-use crate::store::Registered;
+use crate::store::RegisterResult;
 
 use super::changes::{INSERT_TRANSITIONS, transition_json};
 use super::durations::{similarity_keys_json, update_similarity_keys};
@@ -45,7 +45,7 @@ const FROM_TRACKED_JOBS: &str = " FROM json_each(?1) AS new
 pub(super) async fn register_jobs(
     connection: &mut SqliteConnection,
     new_jobs: &[NewJob],
-) -> Result<Vec<Registered>, sqlx::Error> {
+) -> Result<Vec<RegisterResult>, sqlx::Error> {
     let rows = Value::Array(new_jobs.iter().map(new_job_json).collect()).to_string();
     let new_ids: Vec<i64> =
         sqlx::query_scalar(INSERT_JOBS).bind(&rows).fetch_all(&mut *connection).await?;
@@ -69,7 +69,7 @@ pub(super) async fn register_jobs(
         } else if !new_job.labels.is_empty() {
             labels.entry(id).or_default().extend(new_job.labels.iter());
         }
-        registered.push(Registered { job: row.into_stored_job(), is_new });
+        registered.push(RegisterResult { job: row.into_stored_job(), is_new });
     }
     insert_rows(connection, INSERT_TRANSITIONS, first_transitions).await?;
     merge_labels(connection, &labels).await?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, FromRow};
 
-use crate::job::{JobId, Outage, OutageEdge, PollRecord, State, StoredJob};
+use crate::job::{JobId, OutageBoundary, OutageEvent, PollRecord, State, StoredJob};
 use crate::store::{Batch, CommitReport};
 
 use super::changes::apply_changes;
@@ -138,18 +138,18 @@ async fn update_poll_records(
 /// A provider has at most one open outage: an earlier run of the daemon may have left one.
 async fn write_outage(
     connection: &mut SqliteConnection,
-    outage: &Outage,
+    outage: &OutageEvent,
 ) -> Result<(), sqlx::Error> {
     let provider = outage.provider.as_str();
     let query = match &outage.edge {
-        OutageEdge::Began { at, reason } => sqlx::query(
+        OutageBoundary::Began { at, reason } => sqlx::query(
             "INSERT OR IGNORE INTO provider_event (kind, provider, began_at, reason)
              VALUES ('outage', ?1, ?2, ?3)",
         )
         .bind(provider)
         .bind(*at)
         .bind(reason),
-        OutageEdge::Ended { at, failed_polls } => sqlx::query(
+        OutageBoundary::Ended { at, failed_polls } => sqlx::query(
             "UPDATE provider_event
              SET ended_at = max(began_at, ?2), failed_polls = coalesce(failed_polls, 0) + ?3
              WHERE kind = 'outage' AND ended_at IS NULL AND provider = ?1",

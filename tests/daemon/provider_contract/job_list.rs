@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jobtrack::job::{
-    Answer, ListPage, ListWindow, Observation, ObservedState, ProviderError, UtcTime,
+    Answer, ListPage, ListPageQuery, Observation, ObservedState, ProviderError, UtcTime,
 };
 use serde_json::{Value, json};
 
@@ -24,16 +24,16 @@ use jobtrack::job::ProviderErrorKind;
 const FIRST_START_MS: i64 = 1_700_000_000_000;
 
 /// A page of the list of the jobs that start in this window.
-fn list_window(from: i64, to: i64, number: u32) -> ListWindow {
-    ListWindow { from: UtcTime::from_millis(from), to: UtcTime::from_millis(to), page: number }
+fn list_window(from: i64, to: i64, number: u32) -> ListPageQuery {
+    ListPageQuery { from: UtcTime::from_millis(from), to: UtcTime::from_millis(to), page: number }
 }
 
-fn full_window() -> ListWindow {
+fn full_window() -> ListPageQuery {
     list_window(0, i64::MAX, 1)
 }
 
 /// Requests the page once. No answer may contain a secret or an address.
-async fn request_list(harness: &Harness, window: ListWindow) -> Answer<ListPage> {
+async fn request_list(harness: &Harness, window: ListPageQuery) -> Answer<ListPage> {
     let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
     let listing = harness.provider.list(&window, now).await;
     let text = format!("{listing:?}");
@@ -182,7 +182,7 @@ async fn pages_match_the_requested_window() {
         (list_window(FIRST_START_MS, end, 1), 250, 0..100),
         (list_window(FIRST_START_MS, end, 2), 250, 100..200),
         (list_window(FIRST_START_MS, end, 3), 250, 200..250),
-        (list_window(FIRST_START_MS, end, ListWindow::MAX_PAGE), 250, 0..0),
+        (list_window(FIRST_START_MS, end, ListPageQuery::MAX_PAGE), 250, 0..0),
         // The window includes both ends.
         (list_window(FIRST_START_MS + 1000, FIRST_START_MS + 3000, 1), 3, 1..4),
         (list_window(FIRST_START_MS + 1001, FIRST_START_MS + 2999, 1), 1, 2..3),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{RateLimitInfo, RateLimitQuota, UtcTime};
+use jobtrack::job::{RateLimitInfo, RateLimitPolicy, UtcTime};
 use serde_json::Value;
 
 use super::harness::{FIXTURES, Harness};
@@ -24,7 +24,7 @@ async fn fault_37_rate_limits_are_read_from_successes_and_errors() {
     ];
     let expected = RateLimitInfo {
         retry_after: Some(seconds(7)),
-        quota: Some(RateLimitQuota { requests: 40, window: minute }),
+        quota: Some(RateLimitPolicy { requests: 40, window: minute }),
         remaining: Some((3, seconds(12))),
     };
     let invalid = [("RateLimit-Policy", "high"), ("RateLimit", "3"), ("Retry-After", "soon")];
@@ -88,7 +88,7 @@ async fn a_rate_limit_in_an_error_message_is_read_for_huawei_kinds() {
         for (code, error_code, is_limit) in refusals {
             let body = serde_json::json!({ "error_code": error_code, "error_msg": text });
             let answer = harness.poll_with_fault(status_fault(code, body.to_string(), &[])).await;
-            let quota = RateLimitQuota { requests: 60, window: Duration::from_mins(1) };
+            let quota = RateLimitPolicy { requests: 60, window: Duration::from_mins(1) };
             let expected = (is_limit && fixture.kind != "dune").then_some(quota);
             assert_eq!(answer.rate_limit.quota, expected, "{} {code}", fixture.kind);
         }

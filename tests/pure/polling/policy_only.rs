@@ -5,13 +5,16 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use jobtrack::job::{DurationKind, DurationSample, SimilarityKeys};
-use jobtrack::policy::{DurationHistory, PollRule};
+use jobtrack::policy::{DurationHistory, LearnedPolicySettings};
 
 use super::metrics::DetectionResult;
 use super::workload::SimulatedJob;
 
 /// What memory and rule alone would do, knowing the elapsed time exactly.
-pub(crate) fn simulate_policy(jobs: &[SimulatedJob], rule: &PollRule) -> Vec<DetectionResult> {
+pub(crate) fn simulate_policy(
+    jobs: &[SimulatedJob],
+    rule: &LearnedPolicySettings,
+) -> Vec<DetectionResult> {
     let likeness = |job: &SimulatedJob| {
         SimilarityKeys::UserProvided(format!("like-{}", job.similarity_key).into())
     };

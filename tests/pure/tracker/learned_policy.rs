@@ -10,7 +10,7 @@ use jobtrack::job::{
     Answer, JobId, MonotonicTime, Observation, ObservedState, ProviderTimes, RateLimitInfo,
     SimilarityKeys, UtcTime,
 };
-use jobtrack::policy::{Backoff, PollRule};
+use jobtrack::policy::{Backoff, LearnedPolicySettings};
 use jobtrack::tracker::{ForecastReason, NextPollTime, PollPolicy, ProviderSettings};
 use proptest::prelude::*;
 
@@ -19,7 +19,8 @@ use super::simulation::Simulation;
 
 fn learned_settings(requests_per_minute: u32) -> ProviderSettings {
     let second = Duration::from_secs(1);
-    let rule = PollRule { price: second, min_interval: second, enforce_max_wait: true };
+    let rule =
+        LearnedPolicySettings { price: second, min_interval: second, enforce_max_wait: true };
     ProviderSettings {
         policy: PollPolicy::Learned(rule),
         requests_per_minute,

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, ObservedState, OutageEdge, ProviderError, ProviderErrorKind, RateLimitInfo,
-    RateLimitQuota,
+    Answer, ObservedState, OutageBoundary, ProviderError, ProviderErrorKind, RateLimitInfo,
+    RateLimitPolicy,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::{Notice, ProviderSettings};
@@ -240,9 +240,9 @@ fn an_outage_is_recorded_from_its_first_failed_poll_to_the_next_good_answer() {
         let failed_polls = u32::try_from(failed.count()).expect("few");
         let reason = failure().result.expect_err("a failure").to_string();
         // The first successful answer after a start ends an outage that may have been left open.
-        let first = OutageEdge::Ended { at: at(answered(0)), failed_polls: 0 };
-        let began = OutageEdge::Began { at: at(answered(MINUTE)), reason };
-        let ended = OutageEdge::Ended { at: at(answered(until)), failed_polls };
+        let first = OutageBoundary::Ended { at: at(answered(0)), failed_polls: 0 };
+        let began = OutageBoundary::Began { at: at(answered(MINUTE)), reason };
+        let ended = OutageBoundary::Ended { at: at(answered(until)), failed_polls };
         assert_eq!(sim.outages, [first, began, ended]);
         assert_eq!(sim.provider_report("dune").outage_since, None);
     }
@@ -312,7 +312,7 @@ fn an_exhausted_rate_limit_window_pauses_the_provider_until_reset() {
 
 #[test]
 fn an_announced_lower_limit_is_respected() {
-    let quota = Some(RateLimitQuota { requests: 10, window: Duration::from_secs(30) });
+    let quota = Some(RateLimitPolicy { requests: 10, window: Duration::from_secs(30) });
     let mut sim = Simulation::new(move |_, _| {
         (
             100,

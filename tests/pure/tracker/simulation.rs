@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, Change, ClockReading, CurrentState, DurationSample, JobId, ListPage, ListWindow,
-    MonotonicTime, OutageEdge, PollRecord, ProviderError, ProviderName, RateLimitInfo,
+    Answer, Change, ClockReading, CurrentState, DurationSample, JobId, ListPage, ListPageQuery,
+    MonotonicTime, OutageBoundary, PollRecord, ProviderError, ProviderName, RateLimitInfo,
     RequestTimes, State, StoredJob, UtcTime, registration_transition,
 };
-use jobtrack::policy::PollRule;
+use jobtrack::policy::LearnedPolicySettings;
 use jobtrack::tracker::{
     Action, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex, ProviderReport,
     ProviderSettings, Tracker,
@@ -49,7 +49,7 @@ pub(super) struct Simulation {
     /// The error that all list requests return, if any.
     pub(super) list_error: Option<ProviderError>,
     pub(super) notices: Vec<(u64, Notice)>,
-    pub(super) outages: Vec<OutageEdge>,
+    pub(super) outages: Vec<OutageBoundary>,
     pub(super) rng: fastrand::Rng,
     /// The report is checked after this many inputs; the check takes time in proportion to all jobs.
     pub(super) report_check_interval: u64,
@@ -120,7 +120,7 @@ impl Simulation {
     pub(super) fn configure(&mut self, settings: Vec<ProviderSettings>) {
         self.settings.clone_from(&settings);
         let longest = settings.iter().map(|own| match own.policy {
-            PollPolicy::Learned(_) => PollRule::MAX_INTERVAL,
+            PollPolicy::Learned(_) => LearnedPolicySettings::MAX_INTERVAL,
             PollPolicy::Backoff => own.backoff.max,
         });
         self.max_stored_wait = longest.max().unwrap_or_default();
@@ -424,7 +424,7 @@ impl Simulation {
         }
         self.page_count += 1;
         self.page_requests.push((self.now, request.jobs.iter().map(|(job, _)| *job).collect()));
-        let ListWindow { from, to, page: number } = request.window;
+        let ListPageQuery { from, to, page: number } = request.window;
         let known = self.store.values().filter(|row| row.job.provider == request.provider);
         let mut rows: Vec<_> = known
             .filter_map(|row| Some((row.job.list_time?, row.job.id)))

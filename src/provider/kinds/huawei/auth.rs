@@ -11,7 +11,7 @@ use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::sensitive_header;
 
 use super::sign::{self, AccessKey, SigningRequest, sign};
-use super::token::{TokenCache, TokenLease};
+use super::token::{IssuedToken, TokenCache};
 
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 const PROJECT_HEADER: HeaderName = HeaderName::from_static("x-project-id");
@@ -38,7 +38,7 @@ impl Auth {
         method: &Method,
         url: &Url,
         project_id: &str,
-        lease: Option<&TokenLease>,
+        lease: Option<&IssuedToken>,
         now: UtcTime,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, ProviderError> {
         match self {

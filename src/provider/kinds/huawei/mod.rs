@@ -18,11 +18,11 @@ use reqwest::{Method, Url};
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
-use crate::provider::json_filter::JsonKeyFilter;
+use crate::provider::json_value_stripper::JsonValueStripper;
 
 use auth::Auth;
 use error::{is_token_rejected, rejection_error};
-use token::TokenLease;
+use token::IssuedToken;
 
 /// A well-formed id that no job has.
 const NONEXISTENT_ID: &str = "00000000-0000-0000-0000-000000000000";
@@ -45,7 +45,7 @@ struct HuaweiRequest<'a> {
     /// Not encoded.
     query: &'a [(&'a str, &'a str)],
     headers: &'a [(HeaderName, HeaderValue)],
-    body_filter: Option<JsonKeyFilter>,
+    body_filter: Option<JsonValueStripper>,
     /// Limit for the body of the answer.
     max_bytes: usize,
 }
@@ -88,7 +88,7 @@ impl HuaweiClient {
     async fn send_once(
         &self,
         request: HuaweiRequest<'_>,
-        lease: Option<&TokenLease>,
+        lease: Option<&IssuedToken>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
         let HuaweiRequest { method, segments, query, headers, body_filter, max_bytes } = request;

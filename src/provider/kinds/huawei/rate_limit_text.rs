@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use crate::job::RateLimitQuota;
+use crate::job::RateLimitPolicy;
 
 /// The limit; `None` if the text has none, or one that makes no sense.
-pub(super) fn parse_quota(text: &str) -> Option<RateLimitQuota> {
+pub(super) fn parse_quota(text: &str) -> Option<RateLimitPolicy> {
     let value_of = |name: &str| {
         text.split([',', ';']).find_map(|part| part.trim().strip_prefix(name)?.strip_prefix(':'))
     };
@@ -23,7 +23,7 @@ pub(super) fn parse_quota(text: &str) -> Option<RateLimitQuota> {
         "day" => Duration::from_hours(24),
         _ => return None,
     };
-    Some(RateLimitQuota { requests, window: unit.saturating_mul(count) })
+    Some(RateLimitPolicy { requests, window: unit.saturating_mul(count) })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::{ImpliedSetting, non_empty_var};
+use crate::config::{DiscoveredSetting, non_empty_var};
 use crate::provider::huawei_profile::{huawei_profile_path, huawei_profile_value};
 
 const ACCESS_KEY_VAR: &str = "HUAWEICLOUD_SDK_AK";
@@ -16,7 +16,7 @@ const SECURITY_TOKEN_VAR: &str = "HUAWEICLOUD_SDK_SECURITY_TOKEN";
 const PROJECT_ID_VAR: &str = "HUAWEICLOUD_SDK_PROJECT_ID";
 
 /// `auth` and `project_id`, from the variables if they hold a whole access key, else from the profile.
-pub(super) fn implied_settings(env: &BTreeMap<String, String>) -> Vec<ImpliedSetting> {
+pub(super) fn implied_settings(env: &BTreeMap<String, String>) -> Vec<DiscoveredSetting> {
     if non_empty_var(env, ACCESS_KEY_VAR).and(non_empty_var(env, SECRET_KEY_VAR)).is_some() {
         settings_from_env(env)
     } else {
@@ -26,21 +26,21 @@ pub(super) fn implied_settings(env: &BTreeMap<String, String>) -> Vec<ImpliedSet
     }
 }
 
-fn settings_from_env(env: &BTreeMap<String, String>) -> Vec<ImpliedSetting> {
+fn settings_from_env(env: &BTreeMap<String, String>) -> Vec<DiscoveredSetting> {
     let secrets = [
         (ACCESS_KEY_VAR, "auth.ak.env"),
         (SECRET_KEY_VAR, "auth.sk.env"),
         (SECURITY_TOKEN_VAR, "auth.security_token.env"),
     ];
     let secrets = secrets.into_iter().filter(|(name, _)| non_empty_var(env, name).is_some());
-    let secrets = secrets.map(|(name, key)| ImpliedSetting::new(format!("${name}"), key, name));
+    let secrets = secrets.map(|(name, key)| DiscoveredSetting::new(format!("${name}"), key, name));
     let project = non_empty_var(env, PROJECT_ID_VAR)
-        .map(|id| ImpliedSetting::new(format!("${PROJECT_ID_VAR}"), "project_id", id));
+        .map(|id| DiscoveredSetting::new(format!("${PROJECT_ID_VAR}"), "project_id", id));
     secrets.chain(project).collect()
 }
 
 /// `None` if the file holds no whole access key.
-fn settings_from_profile(path: &Path) -> Option<Vec<ImpliedSetting>> {
+fn settings_from_profile(path: &Path) -> Option<Vec<DiscoveredSetting>> {
     let text = std::fs::read_to_string(path).ok()?;
     huawei_profile_value(&text, "ak").and(huawei_profile_value(&text, "sk"))?;
     let secrets = [
@@ -51,8 +51,8 @@ fn settings_from_profile(path: &Path) -> Option<Vec<ImpliedSetting>> {
     let source = || path.display().to_string();
     let secrets =
         secrets.into_iter().filter(|(name, _)| huawei_profile_value(&text, name).is_some());
-    let secrets = secrets.map(|(name, key)| ImpliedSetting::new(source(), key, name));
+    let secrets = secrets.map(|(name, key)| DiscoveredSetting::new(source(), key, name));
     let project = huawei_profile_value(&text, "project_id")
-        .map(|id| ImpliedSetting::new(source(), "project_id", id));
+        .map(|id| DiscoveredSetting::new(source(), "project_id", id));
     Some(secrets.chain(project).collect())
 }

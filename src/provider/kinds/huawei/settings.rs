@@ -8,7 +8,7 @@ use reqwest::header::HeaderValue;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::config::{ImpliedSetting, SecretRef, SettingError, SettingsTable};
+use crate::config::{DiscoveredSetting, SecretRef, SettingError, SettingsTable};
 use crate::provider::http::HttpClient;
 use crate::provider::secret;
 use crate::provider::service_url::ServiceUrl;
@@ -109,7 +109,7 @@ impl HuaweiSettings {
 pub(super) fn implied_settings(
     settings: &SettingsTable,
     env: &BTreeMap<String, String>,
-) -> Vec<ImpliedSetting> {
+) -> Vec<DiscoveredSetting> {
     if settings.contains_key("auth") { Vec::new() } else { sdk_credentials::implied_settings(env) }
 }
 

@@ -39,14 +39,14 @@ pub(super) struct IamUser {
 #[derive(Debug)]
 pub(super) struct TokenCache {
     pub(super) user: IamUser,
-    entry: watch::Sender<CacheEntry>,
+    entry: watch::Sender<TokenCacheState>,
     /// Locked during a fetch.
     fetch_lock: Mutex<()>,
 }
 
 /// A token for one request.
 #[derive(Debug)]
-pub(super) struct TokenLease {
+pub(super) struct IssuedToken {
     pub(super) token: HeaderValue,
     /// The number of fetches that had ended when the token was taken.
     fetch_count: u64,
@@ -54,7 +54,7 @@ pub(super) struct TokenLease {
 
 /// The results of the fetches so far.
 #[derive(Debug, Clone, Default)]
-struct CacheEntry {
+struct TokenCacheState {
     fetch_count: u64,
     /// The newest token. A failed fetch does not remove it.
     token: Option<CachedToken>,
@@ -87,7 +87,7 @@ impl TokenCache {
         &self,
         http: &HttpClient,
         now: UtcTime,
-    ) -> Result<TokenLease, ProviderError> {
+    ) -> Result<IssuedToken, ProviderError> {
         let entry = self.current_entry();
         let Some(lease) = entry.valid_lease(now) else {
             return self.lease_after_fetch(http, entry.fetch_count, now).await;
@@ -106,9 +106,9 @@ impl TokenCache {
     pub(super) async fn replace_rejected(
         &self,
         http: &HttpClient,
-        rejected: &TokenLease,
+        rejected: &IssuedToken,
         now: UtcTime,
-    ) -> Result<TokenLease, ProviderError> {
+    ) -> Result<IssuedToken, ProviderError> {
         self.lease_after_fetch(http, rejected.fetch_count, now).await
     }
 
@@ -118,7 +118,7 @@ impl TokenCache {
         http: &HttpClient,
         seen_fetches: u64,
         now: UtcTime,
-    ) -> Result<TokenLease, ProviderError> {
+    ) -> Result<IssuedToken, ProviderError> {
         let _fetch_guard = self.fetch_lock.lock().await;
         let entry = self.current_entry();
         if entry.fetch_count == seen_fetches {
@@ -128,7 +128,7 @@ impl TokenCache {
     }
 
     /// The caller holds `fetch_lock`.
-    async fn fetch(&self, http: &HttpClient, now: UtcTime) -> Result<TokenLease, ProviderError> {
+    async fn fetch(&self, http: &HttpClient, now: UtcTime) -> Result<IssuedToken, ProviderError> {
         let previous_count = self.current_entry().fetch_count;
         let fetched = self.user.fetch_token(http, previous_count + 1, now).await;
         self.entry.send_modify(|entry| {
@@ -141,17 +141,17 @@ impl TokenCache {
         self.current_entry().result_after_fetch(previous_count)
     }
 
-    fn current_entry(&self) -> CacheEntry {
+    fn current_entry(&self) -> TokenCacheState {
         self.entry.borrow().clone()
     }
 }
 
-impl CacheEntry {
-    fn lease_for(&self, token: &CachedToken) -> TokenLease {
-        TokenLease { token: token.value.clone(), fetch_count: self.fetch_count }
+impl TokenCacheState {
+    fn lease_for(&self, token: &CachedToken) -> IssuedToken {
+        IssuedToken { token: token.value.clone(), fetch_count: self.fetch_count }
     }
 
-    fn valid_lease(&self, now: UtcTime) -> Option<TokenLease> {
+    fn valid_lease(&self, now: UtcTime) -> Option<IssuedToken> {
         self.token
             .as_ref()
             .filter(|token| now < token.expires_at)
@@ -167,7 +167,7 @@ impl CacheEntry {
     }
 
     /// The result of the fetches after the first `seen_fetches`.
-    fn result_after_fetch(&self, seen_fetches: u64) -> Result<TokenLease, ProviderError> {
+    fn result_after_fetch(&self, seen_fetches: u64) -> Result<IssuedToken, ProviderError> {
         let newer_token = self.token.as_ref().filter(|token| token.fetch_number > seen_fetches);
         match (newer_token, &self.last_failure) {
             (Some(token), _) => Ok(self.lease_for(token)),

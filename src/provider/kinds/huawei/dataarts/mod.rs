@@ -15,7 +15,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::{ImpliedSetting, KindSchema, SettingError, SettingsTable};
+use crate::config::{DiscoveredSetting, KindSchema, SettingError, SettingsTable};
 use crate::job::{
     Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
 };
@@ -24,7 +24,7 @@ use crate::provider::classify::ErrorRule;
 use crate::provider::connection_check::build_connection_check;
 use crate::provider::http::{HttpResponse, parse_answer};
 use crate::provider::json_fields::parse_object;
-use crate::provider::json_filter::JsonKeyFilter;
+use crate::provider::json_value_stripper::JsonValueStripper;
 use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
@@ -69,7 +69,7 @@ impl KindSchema for DataArts {
         &self,
         settings: &SettingsTable,
         env: &BTreeMap<String, String>,
-    ) -> Vec<ImpliedSetting> {
+    ) -> Vec<DiscoveredSetting> {
         implied_settings(settings, env)
     }
 
@@ -138,7 +138,7 @@ impl DataArtsProvider {
     ) -> Result<HttpResponse, ProviderError> {
         let project = self.client.project_id.as_str();
         let path = ["v1", project, "scripts", script, "instances", instance];
-        let body_filter = Some(JsonKeyFilter::new(DROPPED_KEYS));
+        let body_filter = Some(JsonValueStripper::new(DROPPED_KEYS));
         let request = HuaweiRequest {
             headers: &self.workspace_header(),
             body_filter,

@@ -11,11 +11,12 @@ use serde_json::value::RawValue;
 
 use crate::config::StatementCapture;
 use crate::job::{
-    Answer, ListPage, ListWindow, Observation, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
+    Answer, ListPage, ListPageQuery, Observation, ProviderError, ProviderErrorKind, RemoteId,
+    UtcTime,
 };
 use crate::provider::http::{HttpClient, HttpResponse};
 use crate::provider::json_fields::{is_ascii_id, non_empty_str, parse_integer, parse_object};
-use crate::provider::json_filter::JsonKeyFilter;
+use crate::provider::json_value_stripper::JsonValueStripper;
 use crate::provider::kinds::huawei::HuaweiRequest;
 use crate::provider::kinds::huawei::error::rejection_error;
 
@@ -23,7 +24,7 @@ use super::DliProvider;
 use super::status::{DliJobStatus, parse_observation, unsuccessful_response_error};
 
 /// The sum of the limits of its rows, so that no page is rejected for rows that would be read one by one.
-const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListWindow::PAGE_SIZE as usize;
+const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListPageQuery::PAGE_SIZE as usize;
 
 /// SQL text of any length. Dropped while it is received, unless the text or its hash is stored.
 const DROPPED_KEYS: &[&str] = &["statement"];
@@ -31,12 +32,12 @@ const DROPPED_KEYS: &[&str] = &["statement"];
 impl DliProvider {
     pub(super) async fn request_list_page(
         &self,
-        window: &ListWindow,
+        window: &ListPageQuery,
         now: UtcTime,
     ) -> Answer<ListPage> {
         let path = ["v1.0", self.client.project_id.as_str(), "jobs"];
         let (start, end) = (window.from.as_millis().to_string(), window.to.as_millis().to_string());
-        let (size, number) = (ListWindow::PAGE_SIZE.to_string(), window.page.to_string());
+        let (size, number) = (ListPageQuery::PAGE_SIZE.to_string(), window.page.to_string());
         let query = [
             ("start", start.as_str()),
             ("end", &end),
@@ -45,7 +46,7 @@ impl DliProvider {
             ("order", "start_time_asc"),
         ];
         let body_filter = (self.statement_capture == StatementCapture::None)
-            .then(|| JsonKeyFilter::new(DROPPED_KEYS));
+            .then(|| JsonValueStripper::new(DROPPED_KEYS));
         let request = HuaweiRequest {
             query: &query,
             body_filter,

@@ -14,9 +14,10 @@ use futures_util::future::BoxFuture;
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::config::{ImpliedSetting, KindSchema, SettingError, SettingsTable, StatementCapture};
+use crate::config::{DiscoveredSetting, KindSchema, SettingError, SettingsTable, StatementCapture};
 use crate::job::{
-    Answer, ConnectionCheck, ListPage, ListWindow, ObservedState, ProviderError, RemoteId, UtcTime,
+    Answer, ConnectionCheck, ListPage, ListPageQuery, ObservedState, ProviderError, RemoteId,
+    UtcTime,
 };
 use crate::provider::Provider;
 use crate::provider::classify::ErrorRule;
@@ -56,7 +57,7 @@ impl KindSchema for Dli {
         &self,
         settings: &SettingsTable,
         env: &BTreeMap<String, String>,
-    ) -> Vec<ImpliedSetting> {
+    ) -> Vec<DiscoveredSetting> {
         implied_settings(settings, env)
     }
 
@@ -154,7 +155,11 @@ impl Provider for DliProvider {
         true
     }
 
-    fn list<'a>(&'a self, window: &'a ListWindow, now: UtcTime) -> BoxFuture<'a, Answer<ListPage>> {
+    fn list<'a>(
+        &'a self,
+        window: &'a ListPageQuery,
+        now: UtcTime,
+    ) -> BoxFuture<'a, Answer<ListPage>> {
         Box::pin(self.request_list_page(window, now))
     }
 

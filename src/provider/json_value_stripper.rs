@@ -6,7 +6,7 @@
 
 /// Drops the values of `dropped_keys` at any depth.
 #[derive(Debug, Clone)]
-pub(super) struct JsonKeyFilter {
+pub(super) struct JsonValueStripper {
     dropped_keys: &'static [&'static str],
     position: ScanPosition,
     /// The beginning of the last string, long enough to compare it with the keys.
@@ -29,7 +29,7 @@ enum ScanPosition {
     InDroppedString(u64, bool),
 }
 
-impl JsonKeyFilter {
+impl JsonValueStripper {
     pub(super) fn new(dropped_keys: &'static [&'static str]) -> Self {
         Self { dropped_keys, position: ScanPosition::OutsideString, last_string: Vec::new() }
     }
@@ -131,7 +131,7 @@ mod tests {
     const KEYS: &[&str] = &["rows", "rawResult"];
 
     fn filtered(chunks: &[&[u8]]) -> String {
-        let mut filter = JsonKeyFilter::new(KEYS);
+        let mut filter = JsonValueStripper::new(KEYS);
         let mut output = Vec::new();
         for chunk in chunks {
             filter.filter_chunk(chunk, &mut output);

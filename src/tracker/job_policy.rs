@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use crate::job::{NotFoundTimeout, UtcTime};
-use crate::policy::{Backoff, DurationHistory, PollRule};
+use crate::policy::{Backoff, DurationHistory, LearnedPolicySettings};
 
 use super::message::{PollPolicy, ProviderSettings};
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct JobLimits<'a> {
+pub(super) struct JobPolicy<'a> {
     /// None under [`PollPolicy::Backoff`].
     pub(super) learned: Option<LearnedPolicy<'a>>,
     pub(super) backoff: Backoff,
@@ -22,11 +22,11 @@ pub(super) struct JobLimits<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LearnedPolicy<'a> {
-    pub(super) rule: PollRule,
+    pub(super) rule: LearnedPolicySettings,
     pub(super) duration_history: &'a DurationHistory,
 }
 
-impl<'a> JobLimits<'a> {
+impl<'a> JobPolicy<'a> {
     /// The wall clock is trusted if it differs from the provider's clock by no more than this.
     const MAX_CLOCK_SKEW: Duration = Duration::from_hours(24);
 

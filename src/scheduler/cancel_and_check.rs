@@ -17,12 +17,12 @@ use super::error::CommandError;
 use super::handle::ReplySender;
 
 #[derive(Debug, Default)]
-pub(super) struct OnDemandRequests {
+pub(super) struct CancelAndCheckTasks {
     tasks: JoinSet<()>,
     provider_by_task: HashMap<task::Id, ProviderName>,
 }
 
-impl OnDemandRequests {
+impl CancelAndCheckTasks {
     pub(super) fn start_cancel(
         &mut self,
         name: ProviderName,

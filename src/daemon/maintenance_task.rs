@@ -8,13 +8,13 @@ use crate::maintenance::MaintenanceScheduler;
 use crate::store::{MaintenanceTask, Reader};
 
 #[derive(Debug)]
-pub(super) struct MaintenanceRunner {
+pub(super) struct MaintenanceTaskHandle {
     reader: Reader,
     tasks: mpsc::Sender<MaintenanceTask>,
     current_run: CancellationToken,
 }
 
-impl MaintenanceRunner {
+impl MaintenanceTaskHandle {
     pub(super) fn new(reader: Reader, tasks: mpsc::Sender<MaintenanceTask>) -> Self {
         Self { reader, tasks, current_run: CancellationToken::new() }
     }
@@ -45,7 +45,7 @@ impl MaintenanceRunner {
     }
 }
 
-impl Drop for MaintenanceRunner {
+impl Drop for MaintenanceTaskHandle {
     fn drop(&mut self) {
         self.current_run.cancel();
     }

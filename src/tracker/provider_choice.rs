@@ -10,12 +10,12 @@ use std::time::Duration;
 use crate::job::{JobId, MonotonicTime};
 
 use super::account::ProviderAccount;
-use super::due_queue::QueueHead;
+use super::due_queue::DueJob;
 use super::message::ProviderIndex;
 
 /// What a provider that may send a request has to offer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Candidates {
+pub(super) struct ProviderCandidates {
     pub(super) provider_index: ProviderIndex,
     /// The number of the selection that last chose this provider.
     pub(super) last_selected: u64,
@@ -23,19 +23,19 @@ pub(super) struct Candidates {
     /// Whether a started list request has another page.
     pub(super) has_continuation: bool,
     /// The due first poll with the highest priority, and the one that became due first.
-    pub(super) first_polls: Option<(QueueHead, QueueHead)>,
+    pub(super) first_polls: Option<(DueJob, DueJob)>,
     /// The same for repeat polls.
-    pub(super) repeat_polls: Option<(QueueHead, QueueHead)>,
+    pub(super) repeat_polls: Option<(DueJob, DueJob)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pick {
+pub(super) enum ProviderChoice {
     OnDemand(ProviderIndex),
     Continuation(ProviderIndex),
     Job(ProviderIndex, JobId),
 }
 
-impl Pick {
+impl ProviderChoice {
     pub(super) fn provider_index(self) -> ProviderIndex {
         match self {
             Self::OnDemand(index) | Self::Continuation(index) | Self::Job(index, _) => index,
@@ -46,23 +46,23 @@ impl Pick {
 /// Chooses among the providers of an account. Where nothing else decides, the provider that was not
 /// selected for the longest time wins.
 pub(super) fn choose_pick(
-    candidates: &[Candidates],
+    candidates: &[ProviderCandidates],
     first_poll_has_priority: bool,
     starvation_cutoff: Option<MonotonicTime>,
-) -> Option<Pick> {
-    let longest_unselected = |matches: fn(&Candidates) -> bool| {
+) -> Option<ProviderChoice> {
+    let longest_unselected = |matches: fn(&ProviderCandidates) -> bool| {
         candidates
             .iter()
             .filter(|candidate| matches(candidate))
             .min_by_key(|candidate| candidate.last_selected)
     };
     if let Some(candidate) = longest_unselected(|candidate| candidate.has_on_demand) {
-        return Some(Pick::OnDemand(candidate.provider_index));
+        return Some(ProviderChoice::OnDemand(candidate.provider_index));
     }
     if let Some(candidate) = longest_unselected(|candidate| candidate.has_continuation) {
-        return Some(Pick::Continuation(candidate.provider_index));
+        return Some(ProviderChoice::Continuation(candidate.provider_index));
     }
-    let highest_priority = |queue_heads: fn(&Candidates) -> Option<(QueueHead, QueueHead)>| {
+    let highest_priority = |queue_heads: fn(&ProviderCandidates) -> Option<(DueJob, DueJob)>| {
         let heads = candidates
             .iter()
             .filter_map(move |candidate| Some((candidate, queue_heads(candidate)?.0)));
@@ -72,8 +72,9 @@ pub(super) fn choose_pick(
         highest_priority(|candidate| candidate.first_polls),
         highest_priority(|candidate| candidate.repeat_polls),
     );
-    let pick =
-        |(candidate, head): (&Candidates, QueueHead)| Pick::Job(candidate.provider_index, head.job);
+    let pick = |(candidate, head): (&ProviderCandidates, DueJob)| {
+        ProviderChoice::Job(candidate.provider_index, head.job)
+    };
     if first_poll_has_priority && let Some(first_poll) = first_poll {
         return Some(pick(first_poll));
     }

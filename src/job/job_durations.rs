@@ -13,7 +13,7 @@ use super::transition::Transition;
 
 /// The durations of a finished job; `None` where they are unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RunDurations {
+pub struct JobDurations {
     /// From submission to start.
     pub queue: Option<Duration>,
     /// From start to end.
@@ -26,7 +26,7 @@ pub struct RunDurations {
     pub detection_delay_max: Option<Duration>,
 }
 
-impl RunDurations {
+impl JobDurations {
     /// Computes the durations of a job that `end`, its last transition, ended.
     ///
     /// `reported_run` is the duration of the run as the provider reports it. The provider's times
@@ -213,10 +213,10 @@ mod tests {
                 message: None,
             };
             let reported_run = case.reported_run.map(Duration::from_secs);
-            let found = RunDurations::new(at(case.registered_at), times, reported_run, &end);
+            let found = JobDurations::new(at(case.registered_at), times, reported_run, &end);
             let [queue, run, total, detection_delay, detection_delay_max] =
                 case.expected.map(|seconds| seconds.map(Duration::from_secs));
-            let expected = RunDurations { queue, run, total, detection_delay, detection_delay_max };
+            let expected = JobDurations { queue, run, total, detection_delay, detection_delay_max };
             assert_eq!(found, expected, "{}", case.name);
         }
     }
