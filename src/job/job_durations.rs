@@ -1,6 +1,6 @@
 //! How long a finished job waited and ran, and how late its end was observed.
 //!
-//! Pure. The store computes a [`RunDurations`] when it writes the end of a job and stores it in the
+//! Pure. The store computes a [`JobDurations`] when it writes the end of a job and stores it in the
 //! same transaction. Invariant: no duration is negative, because [`Duration`] has no sign; two times
 //! in the wrong order make a duration unknown instead.
 

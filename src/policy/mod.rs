@@ -1,6 +1,6 @@
 //! PURE. The polling policies: when to poll one job next, and how many requests an account may send.
 //!
-//! One job is polled by learned durations ([`DurationHistory`], [`PollRule`]) or at growing intervals
+//! One job is polled by learned durations ([`DurationHistory`], [`LearnedPolicySettings`]) or at growing intervals
 //! ([`Backoff`]). The requests of an account are limited by [`RateLimiter`]. The tracker calls these
 //! types and passes the time and the jitter.
 

@@ -25,7 +25,7 @@
 //! sent, the jobs with the highest index are polled first.
 //!
 //! A prediction may be wrong, so a **maximum wait** bounds it: a minimum or a share of the job's age,
-//! whichever is longer, up to [`PollRule::MAX_INTERVAL`].
+//! whichever is longer, up to [`LearnedPolicySettings::MAX_INTERVAL`].
 
 use std::time::Duration;
 

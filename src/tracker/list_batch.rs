@@ -1,7 +1,7 @@
 //! The waiting jobs of a provider in the order of its list, and the decision whether one list page
 //! should be requested instead of polling one job.
 //!
-//! A list page costs one request, as a poll does, and answers for up to [`ListWindow::PAGE_SIZE`] jobs:
+//! A list page costs one request, as a poll does, and answers for up to [`ListPageQuery::PAGE_SIZE`] jobs:
 //! the priority of a page is the sum of the priorities of its jobs. Rows of jobs that are not tracked
 //! here reduce the number of jobs that fit on a page.
 
