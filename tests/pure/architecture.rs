@@ -292,6 +292,44 @@ fn each_tracker_file_uses_only_the_files_before_it() {
     assert!(broken.is_empty(), "violations of the order in src/tracker:\n{}", broken.join("\n"));
 }
 
+/// For each directory, which of its files and subdirectories use which others by `super::`.
+fn sibling_uses() -> BTreeMap<PathBuf, BTreeMap<String, BTreeSet<String>>> {
+    let mut graphs: BTreeMap<PathBuf, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for source in sources() {
+        // A mod.rs stands for its directory.
+        let node = source.path.with_extension("");
+        let node = if node.ends_with("mod") { node.parent().expect("a directory") } else { &node };
+        let name = node.file_name().expect("a name").to_string_lossy().into_owned();
+        let tests_start = source.text.find("#[cfg(test)]").unwrap_or(source.text.len());
+        let uses = source.imported_names("super").into_iter();
+        let uses = uses.filter(|(at, used)| *at < tests_start && *used != name);
+        let directory = node.parent().expect("a directory").to_owned();
+        graphs
+            .entry(directory)
+            .or_default()
+            .entry(name.clone())
+            .or_default()
+            .extend(uses.map(|(_, used)| used));
+    }
+    graphs
+}
+
+#[test]
+fn no_files_of_a_directory_use_each_other_in_a_circle() {
+    for (directory, mut uses) in sibling_uses() {
+        // Files that use no other are removed, again and again; what remains is in or above a circle.
+        loop {
+            let before = uses.len();
+            let names: BTreeSet<_> = uses.keys().cloned().collect();
+            uses.retain(|_, used| used.iter().any(|used| names.contains(used)));
+            if uses.len() == before {
+                break;
+            }
+        }
+        assert!(uses.is_empty(), "a circle in {}: {uses:#?}", directory.display());
+    }
+}
+
 #[test]
 fn pure_modules_use_no_clock_randomness_or_io() {
     let words = [
