@@ -195,13 +195,13 @@ fn origin_at_registration(at: UtcTime) -> AgeOrigin {
 }
 
 /// The start of the run. The time in a list is taken as the start if no other is reported.
-fn run_start(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<UtcTime> {
-    times.started_at.or(listed_at)
+fn run_start(times: ProviderTimes, list_time: Option<UtcTime>) -> Option<UtcTime> {
+    times.started_at.or(list_time)
 }
 
 /// The start of the run, else the submission; none if the provider reports neither.
-fn best_origin(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<AgeOrigin> {
-    let started = run_start(times, listed_at)
+fn best_origin(times: ProviderTimes, list_time: Option<UtcTime>) -> Option<AgeOrigin> {
+    let started = run_start(times, list_time)
         .map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Run });
     started.or_else(|| {
         times.submitted_at.map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Total })

@@ -48,13 +48,13 @@ impl Tracker {
         }
         let Some(on_demand) = self.end_poll(id, now.monotonic) else { return };
         let Some(tracked) = self.jobs.get_mut(&id) else { return };
-        let limits = self.queues[provider_index.0].limits();
-        let outcome = tracked.apply_answer(id, answer, request_times, limits, now);
-        self.apply_outcome(id, outcome, on_demand, now, actions);
+        let policy = self.queues[provider_index.0].job_policy();
+        let effects = tracked.apply_answer(id, answer, request_times, policy, now);
+        self.apply_effects(id, effects, on_demand, now, actions);
     }
 
-    /// Ends the poll of a job. Returns whether a person waits for the result; none if the job is no
-    /// longer interested in an answer.
+    /// Ends the poll of a job. Returns whether a person waits for the result; none if the answer must
+    /// be ignored.
     fn end_poll(&mut self, id: JobId, now: MonotonicTime) -> Option<bool> {
         match self.jobs.get_mut(&id)?.end_poll(now) {
             AnswerUse::Apply { on_demand } => Some(on_demand),
@@ -109,7 +109,7 @@ impl Tracker {
         self.requeue(&individual, true, now.monotonic);
     }
 
-    /// Queues the jobs of a list request that brought no answer about them, due as before.
+    /// Queues jobs about which a list request gave no answer, with their previous due times.
     fn requeue(&mut self, jobs: &[JobDueTime], poll_individually: bool, now: MonotonicTime) {
         for (id, due) in jobs {
             let Some(on_demand) = self.end_poll(*id, now) else { continue };
@@ -120,7 +120,7 @@ impl Tracker {
             if on_demand {
                 queue.enqueue_on_demand(*id);
             } else {
-                queue.enqueue(*id, *due, FirstOrRepeat::Repeat, tracked.list_position(), now);
+                queue.enqueue(*id, *due, FirstOrRepeat::Repeat, tracked.batchable_list_time(), now);
             }
         }
     }

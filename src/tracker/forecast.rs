@@ -75,7 +75,7 @@ impl TrackedJob {
             | PollPhase::CommittingDuringPoll(_)
             | PollPhase::FinishedDuringPoll => NextPollTime::InProgress,
         };
-        let reason = match queue.limits().learned {
+        let reason = match queue.job_policy().learned {
             _ if self.polls == 0 => ForecastReason::FirstPoll,
             None => ForecastReason::Backoff,
             // After a failed poll the backoff applies under either policy.

@@ -14,7 +14,7 @@ use crate::job::{
 use super::account::ProviderAccount;
 use super::list_batch::JobDueTime;
 use super::message::{Action, Notice};
-use super::phase::LearnedSample;
+use super::pending_change::LearnedSample;
 use super::provider_queue::ProviderQueue;
 
 /// What the breakers need to know about the outcome of a request.

@@ -17,11 +17,11 @@ impl TrackedJob {
     const MIN_REEVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
     /// When an unfinished job is due after a successful answer at `now`.
-    pub(super) fn next_due(&self, limits: JobPolicy<'_>, now: ClockReading) -> MonotonicTime {
-        let Some(learned) = limits.learned else {
+    pub(super) fn next_due(&self, policy: JobPolicy<'_>, now: ClockReading) -> MonotonicTime {
+        let Some(learned) = policy.learned else {
             return now
                 .monotonic
-                .plus(limits.backoff.next_interval(self.polls_without_change, now.jitter));
+                .plus(policy.backoff.next_interval(self.polls_without_change, now.jitter));
         };
         self.age.time_at_age(self.plan_poll(learned).at)
     }
