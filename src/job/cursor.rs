@@ -1,7 +1,8 @@
-//! The position of an event in the history, opaque to everybody but the store.
+//! The position of an event in the history, as an opaque text.
 //!
-//! The control API hands cursors out and takes them back; the store alone creates and reads their
-//! text. Two cursors are equal if they name the same event; nothing else can be told from them.
+//! The control API returns cursors to clients and receives them in later requests. Only the store
+//! creates and parses the text. Invariant: two cursors are equal if and only if they are the position of
+//! the same event.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id::InvalidName;
 
-/// Names an event, so that reading the history can continue after it.
+/// The position of an event, from which a client can continue to read the history.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EventCursor(Box<str>);

@@ -1,6 +1,6 @@
-//! A condition on a job's state, as lists and event streams take it.
+//! A condition on a job's state, used by lists and event streams.
 //!
-//! Parsed once, here, for the command line and the API; the store turns it into SQL.
+//! The command line and the API parse a filter with this module, and the store converts it to SQL.
 
 use std::fmt;
 use std::str::FromStr;

@@ -55,8 +55,9 @@ impl CircuitBreaker {
     }
 
     /// Whether a rejection keeps the breaker open. An answer that arrives during such a pause belongs
-    /// to an earlier request, and tells nothing about the time since the rejection.
-    pub(super) fn is_open(&self, now: MonotonicTime) -> bool {
+    /// to a request sent before the rejection, and does not show whether the provider accepts requests
+    /// now.
+    fn is_open(&self, now: MonotonicTime) -> bool {
         self.pause.as_ref().is_some_and(|pause| pause.reason.is_some() && pause.until > now)
     }
 

@@ -42,8 +42,8 @@ pub(super) struct TrackedJob {
     pub(super) not_found_streak: Option<NotFoundStreak>,
     /// The last poll of this job failed with `Auth` or `Misconfigured`.
     pub(super) last_poll_rejected: bool,
-    /// The provider was configured while a poll was in flight: its answer may have been read with the
-    /// old state map.
+    /// The provider was configured while a poll was in flight: its answer may have been
+    /// interpreted with the old state map.
     pub(super) reconfigured_in_flight: bool,
     pub(super) metadata: MetadataChangeDetector,
 }

@@ -2,8 +2,7 @@
 //! it once more if the store rejected it.
 //!
 //! Called for answers by [`super::job_answer`] and for results of the store by [`super::commits`].
-//! Invariant: a change is planned again at most once, so that two processes that write the same
-//! database cannot keep each other busy.
+//! Invariant: a change is planned again at most once; a second rejection is final.
 
 use crate::job::{
     Change, ClockReading, CurrentState, JobId, LocalOutcome, MonotonicTime, ObservationEffect,

@@ -170,6 +170,7 @@ impl ProviderQueue {
     ) -> bool {
         let was_waiting = self.repeat_polls.remove(job).is_some();
         if was_waiting {
+            // `due` as the present keeps the due time: no wait is left that a list page could shorten.
             self.enqueue(job, due, FirstOrRepeat::Repeat, list_time, due);
         }
         was_waiting
