@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::InvalidName;
+use super::id::InvalidText;
 
 /// The position of an event, from which a client can continue to read the history.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,14 +21,14 @@ impl EventCursor {
 }
 
 impl TryFrom<String> for EventCursor {
-    type Error = InvalidName;
-    fn try_from(text: String) -> Result<Self, InvalidName> {
+    type Error = InvalidText;
+    fn try_from(text: String) -> Result<Self, InvalidText> {
         let is_valid = (1..=Self::MAX_BYTES).contains(&text.len())
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if is_valid {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidName::new(
+            Err(InvalidText::new(
                 "a cursor is the text that an earlier answer gave as `cursor` or `next_cursor`"
                     .to_owned(),
             ))
@@ -37,8 +37,8 @@ impl TryFrom<String> for EventCursor {
 }
 
 impl FromStr for EventCursor {
-    type Err = InvalidName;
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    type Err = InvalidText;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         text.to_owned().try_into()
     }
 }

@@ -9,8 +9,7 @@ use crate::job::{
     Answer, ClockReading, JobId, ListPage, MonotonicTime, RateLimitInfo, RequestTimes,
 };
 
-use super::list_batch::JobDueTime;
-use super::message::{Action, ListRequest, ProviderIndex};
+use super::message::{Action, ExpectedJob, ListRequest, ProviderIndex};
 use super::phase::AnswerUse;
 use super::provider_queue::FirstOrRepeat;
 use super::registry::Tracker;
@@ -74,21 +73,22 @@ impl Tracker {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let ListRequest { provider_index, window, jobs: expected, .. } = request;
+        let ListRequest { provider_index, query, jobs: expected_jobs, .. } = request;
         let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         let account = &mut self.accounts[queue.account_index.0];
-        queue.record_list_answer(account, &expected, &answer, now, actions);
+        queue.record_list_answer(account, &expected_jobs, &answer, now, actions);
         let Ok(list_page) = answer.result else {
-            return self.requeue(&expected, false, now.monotonic);
+            return self.requeue(&expected_jobs, false, now.monotonic);
         };
         let mut listed_jobs: HashMap<_, _> = list_page.jobs.into_iter().collect();
         let mut missing = Vec::new();
-        let expected_count = expected.len();
-        for (id, due) in expected {
+        let expected_count = expected_jobs.len();
+        for expected in expected_jobs {
+            let id = expected.job;
             let observation =
                 self.jobs.get(&id).and_then(|tracked| listed_jobs.remove(&tracked.remote_id));
             let Some(observation) = observation else {
-                missing.push((id, due));
+                missing.push(expected);
                 continue;
             };
             let poll_answer = Answer {
@@ -100,7 +100,7 @@ impl Tracker {
             self.apply_answer(id, provider_index, request_times, poll_answer, now, actions);
         }
         let individual = self.queues[provider_index.0].list_batcher.record_page(
-            window,
+            query,
             list_page.total_count,
             expected_count,
             missing,
@@ -110,8 +110,8 @@ impl Tracker {
     }
 
     /// Queues jobs about which a list request gave no answer, with their previous due times.
-    fn requeue(&mut self, jobs: &[JobDueTime], poll_individually: bool, now: MonotonicTime) {
-        for (id, due) in jobs {
+    fn requeue(&mut self, jobs: &[ExpectedJob], poll_individually: bool, now: MonotonicTime) {
+        for ExpectedJob { job: id, due } in jobs {
             let Some(on_demand) = self.end_poll(*id, now) else { continue };
             let Some(tracked) = self.jobs.get_mut(id) else { continue };
             tracked.poll_individually |= poll_individually;

@@ -12,9 +12,7 @@ use std::time::Duration;
 use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime};
 
 use super::breaker::escalating_pause;
-
-/// A job and its due time.
-pub(super) type JobDueTime = (JobId, MonotonicTime);
+use super::message::ExpectedJob;
 
 /// A waiting job that a list page may answer for.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +59,7 @@ fn choose_page(
 pub(super) struct ListBatcher {
     waiting_by_list_time: BTreeMap<(UtcTime, JobId), MonotonicTime>,
     /// The next pages of windows whose first page was received, and the jobs still missing.
-    continuation_pages: VecDeque<(ListPageQuery, Vec<JobDueTime>)>,
+    continuation_pages: VecDeque<(ListPageQuery, Vec<ExpectedJob>)>,
     /// The number of list rows for each tracked job, and when it was measured.
     rows_per_own_job: Option<(u64, MonotonicTime)>,
     /// No list request is sent before this time, after a failed one.
@@ -139,7 +137,7 @@ impl ListBatcher {
         usize::try_from(u64::from(ListPageQuery::PAGE_SIZE) / rows_per_job).unwrap_or(0)
     }
 
-    pub(super) fn pop_continuation(&mut self) -> Option<(ListPageQuery, Vec<JobDueTime>)> {
+    pub(super) fn pop_continuation(&mut self) -> Option<(ListPageQuery, Vec<ExpectedJob>)> {
         self.continuation_pages.pop_front()
     }
 
@@ -147,33 +145,33 @@ impl ListBatcher {
         !self.continuation_pages.is_empty()
     }
 
-    /// Records a page of `window`, which has `total_rows` rows on all its pages. Returns the `missing`
+    /// Records the page of `query`, whose window has `total_rows` rows on all pages. Returns the `missing`
     /// jobs if individual polls cost fewer requests than the remaining pages. Otherwise it queues the
     /// next page and returns no job.
     pub(super) fn record_page(
         &mut self,
-        window: ListPageQuery,
+        query: ListPageQuery,
         total_rows: u64,
         expected_count: usize,
-        missing: Vec<JobDueTime>,
+        missing: Vec<ExpectedJob>,
         now: MonotonicTime,
-    ) -> Vec<JobDueTime> {
+    ) -> Vec<ExpectedJob> {
         (self.consecutive_failures, self.disabled_until) = (0, None);
-        if window.page == 1 {
+        if query.page == 1 {
             let expected = u64::try_from(expected_count).unwrap_or(u64::MAX).max(1);
             self.rows_per_own_job = Some((total_rows.div_ceil(expected), now));
         }
-        let rows_shown = u64::from(window.page) * u64::from(ListPageQuery::PAGE_SIZE);
+        let rows_shown = u64::from(query.page) * u64::from(ListPageQuery::PAGE_SIZE);
         let pages_left =
             total_rows.saturating_sub(rows_shown).div_ceil(u64::from(ListPageQuery::PAGE_SIZE));
         let saves_requests = pages_left > 0
             && pages_left < missing.len() as u64
-            && window.page < ListPageQuery::MAX_PAGE;
+            && query.page < ListPageQuery::MAX_PAGE;
         if !saves_requests {
             return missing;
         }
         self.continuation_pages
-            .push_back((ListPageQuery { page: window.page + 1, ..window }, missing));
+            .push_back((ListPageQuery { page: query.page + 1, ..query }, missing));
         Vec::new()
     }
 
@@ -224,17 +222,19 @@ mod tests {
 
     #[test]
     fn a_continuation_page_must_cost_less_than_individual_polls() {
-        let window =
+        let query =
             ListPageQuery { from: UtcTime::from_millis(0), to: UtcTime::from_millis(9), page: 1 };
-        let missing = |count: i64| (0..count).map(|id| (JobId(id), at(0))).collect::<Vec<_>>();
+        let missing = |count: i64| {
+            (0..count).map(|id| ExpectedJob { job: JobId(id), due: at(0) }).collect::<Vec<_>>()
+        };
         // (rows in the window, missing jobs, whether the next page is requested)
         let cases =
             [(100, 3, false), (101, 2, true), (101, 1, false), (500, 4, false), (500, 5, true)];
         for (total, count, continues) in cases {
             let mut batcher = ListBatcher::default();
-            let individual = batcher.record_page(window, total, 100, missing(count), at(0));
+            let individual = batcher.record_page(query, total, 100, missing(count), at(0));
             assert_eq!(individual.is_empty(), continues, "{total} rows, {count} missing");
-            let next = batcher.pop_continuation().map(|(window, jobs)| (window.page, jobs.len()));
+            let next = batcher.pop_continuation().map(|(query, jobs)| (query.page, jobs.len()));
             assert_eq!(next, continues.then(|| (2, missing(count).len())));
         }
     }

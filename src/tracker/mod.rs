@@ -45,7 +45,8 @@ pub use breaker::RequestPause;
 pub use forecast::{ForecastReason, NextPollTime, PollForecast, SimilarRunsSummary};
 use job::TrackedJob;
 pub use message::{
-    Action, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex, ProviderSettings,
+    Action, ExpectedJob, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex,
+    ProviderSettings,
 };
 use phase::PollPhase;
 use provider_queue::{FirstOrRepeat, ProviderQueue};
@@ -217,13 +218,13 @@ impl Tracker {
                     let request = PollRequest { provider_index, job, provider, remote_id };
                     actions.push(Action::Poll(request));
                 }
-                NextRequest::List(window, jobs) => {
-                    for (job, _) in &jobs {
-                        if let Some(tracked) = self.jobs.get_mut(job) {
+                NextRequest::List(query, jobs) => {
+                    for expected in &jobs {
+                        if let Some(tracked) = self.jobs.get_mut(&expected.job) {
                             tracked.start_poll(false);
                         }
                     }
-                    let request = ListRequest { provider_index, provider, window, jobs };
+                    let request = ListRequest { provider_index, provider, query, jobs };
                     actions.push(Action::List(request));
                 }
             }

@@ -12,8 +12,7 @@ use crate::job::{
 };
 
 use super::account::ProviderAccount;
-use super::list_batch::JobDueTime;
-use super::message::{Action, Notice};
+use super::message::{Action, ExpectedJob, Notice};
 use super::pending_change::LearnedSample;
 use super::provider_queue::ProviderQueue;
 
@@ -55,7 +54,7 @@ impl ProviderQueue {
     pub(super) fn record_list_answer(
         &mut self,
         account: &mut ProviderAccount,
-        jobs: &[JobDueTime],
+        jobs: &[ExpectedJob],
         answer: &Answer<ListPage>,
         now: ClockReading,
         actions: &mut Vec<Action>,
@@ -70,13 +69,13 @@ impl ProviderQueue {
                 | ProviderErrorKind::Malformed,
             ) => self.list_batcher.record_failure(now.monotonic),
         }
-        let Some((first_job, _)) = jobs.first() else { return };
+        let Some(first) = jobs.first() else { return };
         let outcome = RequestOutcome {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
             rejection_may_be_specific: true,
         };
-        self.record_outcome(account, *first_job, outcome, now, actions);
+        self.record_outcome(account, first.job, outcome, now, actions);
     }
 
     fn record_outcome(

@@ -12,8 +12,8 @@ use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime};
 use super::due_queue::{Evaluation, Priority};
 use super::job::TrackedJob;
 use super::job_policy::LearnedPolicy;
-use super::list_batch::{JobDueTime, PageCandidate};
-use super::message::{AccountIndex, ProviderIndex};
+use super::list_batch::PageCandidate;
+use super::message::{AccountIndex, ExpectedJob, ProviderIndex};
 use super::phase::AnswerUse;
 use super::provider_choice::{
     ProviderCandidates, ProviderChoice, choose_provider, starvation_cutoff,
@@ -27,7 +27,7 @@ pub(super) enum NextRequest {
     /// A poll of one job.
     Poll { job: JobId, on_demand: bool },
     /// A list page for several jobs.
-    List(ListPageQuery, Vec<JobDueTime>),
+    List(ListPageQuery, Vec<ExpectedJob>),
 }
 
 /// The choice among the providers of an account.
@@ -42,7 +42,7 @@ impl NextRequest {
     fn first_job(&self) -> Option<JobId> {
         match self {
             Self::Poll { job, .. } => Some(*job),
-            Self::List(_, jobs) => jobs.first().map(|(job, _)| *job),
+            Self::List(_, jobs) => jobs.first().map(|expected| expected.job),
         }
     }
 }
@@ -111,8 +111,8 @@ impl ProviderQueue {
                 return Some(NextRequest::Poll { job, on_demand: true });
             }
             ProviderChoice::Continuation(_) => {
-                let (window, jobs) = self.list_batcher.pop_continuation()?;
-                return Some(NextRequest::List(window, jobs));
+                let (query, jobs) = self.list_batcher.pop_continuation()?;
+                return Some(NextRequest::List(query, jobs));
             }
             ProviderChoice::Job(_, job) => job,
         };
@@ -133,7 +133,7 @@ impl ProviderQueue {
             let jobs = page.jobs.into_iter().map(|listed| {
                 self.list_batcher.remove(listed.list_time, listed.job);
                 self.repeat_polls.remove(listed.job);
-                (listed.job, listed.due)
+                ExpectedJob { job: listed.job, due: listed.due }
             });
             return Some(NextRequest::List(page.query, jobs.collect()));
         }
@@ -197,7 +197,7 @@ impl Tracker {
                     continue;
                 };
                 if let NextRequest::List(_, jobs) = &mut request {
-                    jobs.retain(|(job, _)| self.keep_on_page(*job, now));
+                    jobs.retain(|expected| self.keep_on_page(expected.job, now));
                 }
                 let Some(first_job) = request.first_job() else { continue };
                 let queue = &mut self.queues[provider_index.0];
