@@ -135,7 +135,7 @@ impl TrackedJob {
         let transitions =
             if pending.is_retry { Vec::new() } else { self.plan_again(&pending.cause, now) };
         if transitions.is_empty() {
-            // An earlier attempt may have committed this very change without our learning of it.
+            // An earlier attempt may have committed this change although its result was not received.
             let is_committed = self.current_state().state() == pending.new_state;
             let follow_up =
                 self.resume_after_commit(id, pending.next_due, pending.untrack_reason, now);

@@ -122,7 +122,7 @@ impl ProviderQueue {
         }
     }
 
-    /// When a list page that also answers for this job may be worth a request. The expected staleness
+    /// When a list page that includes this job may have the priority of a due job. The expected staleness
     /// grows with the square of the wait, and each of n jobs on a page pays 1/n of the price, so the
     /// page is due after 1/√n of the wait.
     fn batched_due(
