@@ -7,7 +7,8 @@
 //!
 //! # Invariants
 //! - Nothing is acknowledged or published before it is committed.
-//! - [`job::CurrentState::apply`] alone changes a job's state. No transition leaves a terminal state.
+//! - A job's state changes by [`job::CurrentState::apply`] after a commit. If the database holds another
+//!   state than the tracker, the tracker replaces its own. No transition leaves a terminal state.
 //! - A failed poll, a paused provider or a full disk never changes a job's state.
 //! - A job has at most one poll in flight, and no poll starts while a change of the job is uncommitted.
 //! - No secret appears in a log line, an error, a `Debug` output or the database.

@@ -202,7 +202,7 @@ pub(crate) fn oracle_distribution(
     let result = |job: &SimulatedJob| {
         let (duration, mut at, mut requests) = (job.duration_seconds(), 0.0, 1);
         while at < duration {
-            at = rule.plan_next_poll(&job.distribution, at, at).at;
+            at = rule.plan_next_poll(&job.distribution, at, at).age;
             requests += 1;
         }
         DetectionResult { requests, delay: at - duration, duration }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::render::sanitize;
 use super::{CommandContext, EXIT_REJECTED, parse_duration_text, stdin_lines, stdio};
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponseEntry, ClientError};
-use crate::job::{InvalidName, SimilarityKeys, parse_label};
+use crate::job::{InvalidText, SimilarityKeys, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -93,7 +93,7 @@ impl AddArgs {
 }
 
 /// The daemon checks the name too; a check here makes an invalid one a usage error.
-fn parse_similarity_key(text: &str) -> Result<String, InvalidName> {
+fn parse_similarity_key(text: &str) -> Result<String, InvalidText> {
     SimilarityKeys::from_user(text).map(|_| text.to_owned())
 }
 

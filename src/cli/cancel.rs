@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use super::{CommandContext, EXIT_REJECTED, render, resolve, stdin_lines, stdio};
 use crate::api::{ClientError, OnDemandResponse};
-use crate::job::{InvalidName, JobRef};
+use crate::job::{InvalidText, JobRef};
 
 const EXAMPLES: &str = "\
 Asks the provider to cancel the job, then polls the job and prints its state. The provider may
@@ -24,7 +24,7 @@ pub(super) struct CancelArgs {
 }
 
 pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::Result<ExitCode> {
-    let mut job_refs: Vec<Result<JobRef, InvalidName>> = Vec::new();
+    let mut job_refs: Vec<Result<JobRef, InvalidText>> = Vec::new();
     for name in &args.jobs {
         if name == "-" {
             let mut input = Vec::new();

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 
 use super::stdio;
 use crate::api::{Client, ClientError, Job, ListParams};
-use crate::job::{InvalidName, JobRef};
+use crate::job::{InvalidText, JobRef};
 
 const PAGE_SIZE: usize = 500;
 
@@ -53,7 +53,7 @@ pub(super) async fn require_job_with_forecast(
 /// The named jobs, each once; none, after a notice for each missing job, if one does not exist.
 pub(super) async fn find_jobs(
     client: &Client,
-    names: &[Result<JobRef, InvalidName>],
+    names: &[Result<JobRef, InvalidText>],
 ) -> Result<Option<Vec<Job>>, ClientError> {
     let mut jobs = Vec::new();
     let mut ids = BTreeSet::new();

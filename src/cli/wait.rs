@@ -14,7 +14,7 @@ use super::event_follower::{EventFollower, retry_while_unavailable};
 use super::progress::Progress;
 use super::{CommandContext, EXIT_UNAVAILABLE, forecast, render, resolve, stdin_lines, stdio};
 use crate::api::{ClientError, Job, ListParams, TransitionEvent};
-use crate::job::{EventCursor, InvalidName, JobId, JobRef, State, parse_label};
+use crate::job::{EventCursor, InvalidText, JobId, JobRef, State, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,8 +56,8 @@ enum JobArg {
 }
 
 impl std::str::FromStr for JobArg {
-    type Err = InvalidName;
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    type Err = InvalidText;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         if text == "-" { Ok(Self::StandardInput) } else { text.parse().map(Self::Job) }
     }
 }
@@ -97,7 +97,7 @@ pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Res
 async fn wait_for_jobs(
     context: &CommandContext,
     args: &WaitArgs,
-    names: Vec<Result<JobRef, InvalidName>>,
+    names: Vec<Result<JobRef, InvalidText>>,
 ) -> anyhow::Result<ExitCode> {
     let client = &context.client;
     let notify = |text: &str| stdio::print_notice(text);

@@ -88,7 +88,7 @@ async fn resolve_user(peer: Peer) -> Option<AddedBy> {
 }
 
 fn to_job_spec(job: &AddRequestEntry, added_by: Option<&AddedBy>) -> Result<JobSpec, String> {
-    let invalid_name = |error: crate::job::InvalidName| error.to_string();
+    let invalid_name = |error: crate::job::InvalidText| error.to_string();
     let give_up_after = job.give_up_after.as_deref().map(parse_duration).transpose()?;
     if give_up_after.is_some_and(|limit| !GIVE_UP_AFTER_RANGE.contains(&limit)) {
         return Err("give_up_after must be at least 1s and at most 400d".into());

@@ -141,7 +141,8 @@ pub enum ProviderErrorKind {
     Auth,
     /// The provider does not know the job.
     NotFound,
-    /// A wrong host or path. Polling of the provider pauses.
+    /// A setting is wrong: the host, a path, an IAM user, or a provider that is no longer configured.
+    /// Polling of the provider pauses.
     Misconfigured,
     /// An answer that cannot be parsed, or an answer about another job.
     Malformed,

@@ -22,7 +22,7 @@ pub struct NewJob {
     pub labels: Labels,
     /// Replaces the limit of the provider.
     pub give_up_after: Option<Duration>,
-    /// Provided by the user, if at all.
+    /// [`SimilarityKeys::Unknown`] if the user provided none.
     pub similarity_keys: SimilarityKeys,
     /// The user that added the job, if the operating system names the peer of the connection.
     pub added_by: Option<AddedBy>,
@@ -62,9 +62,10 @@ pub struct StoredJob {
 #[derive(Debug, Clone)]
 pub struct Change {
     pub job: JobId,
-    /// The store rejects the change if the job is in another state…
+    /// The store rejects the change if the job is in another state.
     pub expected_state: State,
-    /// …or has another provider state, which may be all that changes.
+    /// The store also rejects the change if the job has another provider state, because a change may
+    /// concern the provider state alone.
     pub expected_provider_state: Option<Box<str>>,
     /// In order, never empty.
     pub transitions: Vec<Transition>,
@@ -141,7 +142,7 @@ pub struct Metadata {
     pub detail: String,
 }
 
-/// The begin or the end of a time during which polls of a provider fail or are paused.
+/// The start or the end of a time during which polls of a provider fail or are paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutageEvent {
     pub provider: ProviderName,
@@ -164,7 +165,8 @@ pub enum OutageBoundary {
     },
 }
 
-/// A contradiction that is recorded without changing the history.
+/// A contradiction between two answers, or between the tracker and the database. It is recorded
+/// beside the history.
 #[derive(Debug, Clone)]
 pub struct Anomaly {
     pub job: JobId,

@@ -53,7 +53,7 @@ impl Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionCheck {
     pub finding: Finding,
-    /// Seconds by which our clock is ahead of the service's; `None` if the answer has no `Date`.
+    /// Seconds by which the local clock is ahead of the service's; `None` if the answer has no `Date`.
     pub clock_ahead_s: Option<i64>,
 }
 

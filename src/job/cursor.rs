@@ -1,16 +1,17 @@
-//! The position of an event in the history, opaque to everybody but the store.
+//! The position of an event in the history, as an opaque text.
 //!
-//! The control API hands cursors out and takes them back; the store alone creates and reads their
-//! text. Two cursors are equal if they name the same event; nothing else can be told from them.
+//! The control API returns cursors to clients and receives them in later requests. Only the store
+//! creates and parses the text. Invariant: two cursors are equal if and only if they are the position of
+//! the same event.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::InvalidName;
+use super::id::InvalidText;
 
-/// Names an event, so that reading the history can continue after it.
+/// The position of an event, from which a client can continue to read the history.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EventCursor(Box<str>);
@@ -20,14 +21,14 @@ impl EventCursor {
 }
 
 impl TryFrom<String> for EventCursor {
-    type Error = InvalidName;
-    fn try_from(text: String) -> Result<Self, InvalidName> {
+    type Error = InvalidText;
+    fn try_from(text: String) -> Result<Self, InvalidText> {
         let is_valid = (1..=Self::MAX_BYTES).contains(&text.len())
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if is_valid {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidName::new(
+            Err(InvalidText::new(
                 "a cursor is the text that an earlier answer gave as `cursor` or `next_cursor`"
                     .to_owned(),
             ))
@@ -36,8 +37,8 @@ impl TryFrom<String> for EventCursor {
 }
 
 impl FromStr for EventCursor {
-    type Err = InvalidName;
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    type Err = InvalidText;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         text.to_owned().try_into()
     }
 }

@@ -9,12 +9,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The text is not a valid name; the message says what is allowed.
+/// A text that is not a valid name, id, state, cursor, label or key. The message states what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidName(String);
+pub struct InvalidText(String);
 
-impl InvalidName {
+impl InvalidText {
     pub(super) fn new(reason: String) -> Self {
         Self(reason)
     }
@@ -44,15 +44,15 @@ impl ProviderName {
 }
 
 impl TryFrom<String> for ProviderName {
-    type Error = InvalidName;
-    fn try_from(text: String) -> Result<Self, InvalidName> {
+    type Error = InvalidText;
+    fn try_from(text: String) -> Result<Self, InvalidText> {
         let good = text.len() <= 64
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if good {
             Ok(Self(text))
         } else {
-            Err(InvalidName(format!(
+            Err(InvalidText(format!(
                 "provider name {text:?} must begin with a lower-case letter, followed by lower-case \
                  letters, digits or _; at most 64 characters"
             )))
@@ -75,20 +75,20 @@ impl RemoteId {
 }
 
 impl TryFrom<String> for RemoteId {
-    type Error = InvalidName;
-    fn try_from(text: String) -> Result<Self, InvalidName> {
+    type Error = InvalidText;
+    fn try_from(text: String) -> Result<Self, InvalidText> {
         if text.is_empty() {
-            return Err(InvalidName("the id is empty".into()));
+            return Err(InvalidText("the id is empty".into()));
         }
         if text.len() > Self::MAX_BYTES {
-            return Err(InvalidName(format!(
+            return Err(InvalidText(format!(
                 "the id has {} bytes; at most {} are allowed",
                 text.len(),
                 Self::MAX_BYTES
             )));
         }
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(InvalidName(format!("id {text:?} has white space or control characters")));
+            return Err(InvalidText(format!("id {text:?} has white space or control characters")));
         }
         Ok(Self(text))
     }
@@ -104,16 +104,16 @@ pub enum JobRef {
 }
 
 impl FromStr for JobRef {
-    type Err = InvalidName;
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    type Err = InvalidText;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
             return text
                 .parse()
                 .map(|number| Self::Id(JobId(number)))
-                .map_err(|_| InvalidName(format!("job number {text} is too large")));
+                .map_err(|_| InvalidText(format!("job number {text} is too large")));
         }
         let Some((provider, remote_id)) = text.split_once('/') else {
-            return Err(InvalidName(format!(
+            return Err(InvalidText(format!(
                 "{text:?} is not a job: give its number or PROVIDER/REMOTE_ID"
             )));
         };
@@ -152,10 +152,10 @@ impl Labels {
 }
 
 impl TryFrom<BTreeMap<String, String>> for Labels {
-    type Error = InvalidName;
-    fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidName> {
+    type Error = InvalidText;
+    fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidText> {
         if map.len() > Self::MAX_COUNT {
-            return Err(InvalidName(format!(
+            return Err(InvalidText(format!(
                 "{} labels; at most {} are allowed",
                 map.len(),
                 Self::MAX_COUNT
@@ -165,12 +165,12 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
             let good_key = (1..=64).contains(&key.len())
                 && key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
             if !good_key {
-                return Err(InvalidName(format!(
+                return Err(InvalidText(format!(
                     "label {key:?} must be 1 to 64 letters, digits, _, . or -"
                 )));
             }
             if value.len() > 256 || value.chars().any(char::is_control) {
-                return Err(InvalidName(format!(
+                return Err(InvalidText(format!(
                     "the value of label {key} must have at most 256 bytes and no control characters"
                 )));
             }
@@ -189,17 +189,17 @@ impl From<Labels> for BTreeMap<String, String> {
 ///
 /// # Errors
 /// If there is no `=`. Key and value are checked when they are converted to [`Labels`].
-pub fn parse_label(text: &str) -> Result<(String, String), InvalidName> {
+pub fn parse_label(text: &str) -> Result<(String, String), InvalidText> {
     text.split_once('=')
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .ok_or_else(|| InvalidName(format!("label {text:?} must be KEY=VALUE")))
+        .ok_or_else(|| InvalidText(format!("label {text:?} must be KEY=VALUE")))
 }
 
 macro_rules! text_name {
     ($name:ident) => {
         impl FromStr for $name {
-            type Err = InvalidName;
-            fn from_str(text: &str) -> Result<Self, InvalidName> {
+            type Err = InvalidText;
+            fn from_str(text: &str) -> Result<Self, InvalidText> {
                 text.to_owned().try_into()
             }
         }

@@ -22,7 +22,7 @@ pub struct JobDurations {
     pub total: Option<Duration>,
     /// From the end to the answer that reported the end.
     pub detection_delay: Option<Duration>,
-    /// Upper bound of `detection_delay`, by our clock alone.
+    /// Upper bound of `detection_delay`, by the local clock alone.
     pub detection_delay_max: Option<Duration>,
 }
 
@@ -42,10 +42,10 @@ impl JobDurations {
         let queue = elapsed(submitted_at, started_at);
         let run = elapsed(started_at, ended_at).or(reported_run);
         let total = elapsed(submitted_at, ended_at).or_else(|| Some(queue? + run?));
-        // Nobody could observe the end of a job before the job was registered.
+        // The end of a job cannot be observed before the job is registered.
         let since = |at: UtcTime| end.observed_at.duration_since(at.max(registered_at));
         let detection_delay_max = match end.to {
-            // Our own decision: there was no end of the job to detect.
+            // A local decision: there is no end of the job to detect.
             State::Untracked => None,
             State::Registered
             | State::Pending
@@ -58,7 +58,7 @@ impl JobDurations {
             | State::Indeterminate
             | State::Lost => Some(since(end.earliest_at.unwrap_or(registered_at))),
         };
-        // A provider's clock that is behind ours must not exceed the bound.
+        // If the provider's clock is behind the local clock, the difference would exceed the bound.
         let detection_delay = end
             .occurred_at
             .map(since)
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::job::Evidence;
 
-    /// Times in seconds of an arbitrary minute.
+    /// All times and durations are in seconds.
     struct Case {
         name: &'static str,
         registered_at: i64,
@@ -165,13 +165,13 @@ mod tests {
             ..COMPLETE
         },
         Case {
-            name: "the provider's clock is ahead of ours",
+            name: "the provider's clock is ahead",
             ended_at: Some(105),
             expected: [Some(3), Some(94), Some(97), Some(0), Some(20)],
             ..COMPLETE
         },
         Case {
-            name: "the provider's clock is behind ours",
+            name: "the provider's clock is behind",
             ended_at: Some(70),
             expected: [Some(3), Some(59), Some(62), Some(20), Some(20)],
             ..COMPLETE

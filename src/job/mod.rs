@@ -26,7 +26,7 @@ pub use change::{
 };
 pub use connection_check::{ConnectionCheck, Finding, FindingKind};
 pub use cursor::EventCursor;
-pub use id::{InvalidName, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
+pub use id::{InvalidText, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use job_durations::JobDurations;
 pub use not_found::{NotFoundStreak, NotFoundTimeout};
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};

@@ -29,16 +29,17 @@ pub struct NotFoundStreak {
 }
 
 impl NotFoundStreak {
-    pub const REQUIRED_COUNT: u32 = 3;
+    const REQUIRED_COUNT: u32 = 3;
 
     /// The previous streak with one more "not found" answer.
     #[must_use]
     pub fn extend(previous: Option<Self>, timeout: Duration, now: MonotonicTime) -> Self {
         match previous {
-            Some(Self { last_at: last, counted_time: counted, count: times }) => Self {
+            Some(Self { last_at, counted_time, count }) => Self {
                 last_at: now,
-                counted_time: counted.saturating_add(now.duration_since(last).min(timeout / 2)),
-                count: times.saturating_add(1),
+                counted_time: counted_time
+                    .saturating_add(now.duration_since(last_at).min(timeout / 2)),
+                count: count.saturating_add(1),
             },
             None => Self { last_at: now, counted_time: Duration::ZERO, count: 1 },
         }
@@ -81,11 +82,11 @@ mod tests {
         for (timeout_minutes, minutes, confirmed) in cases {
             let timeout = Duration::from_mins(timeout_minutes);
             let at = |minute: &u64| MonotonicTime::from_millis(minute * 60_000);
-            let streak = minutes
-                .iter()
-                .fold(None, |m, minute| Some(NotFoundStreak::extend(m, timeout, at(minute))));
+            let streak = minutes.iter().fold(None, |streak, minute| {
+                Some(NotFoundStreak::extend(streak, timeout, at(minute)))
+            });
             assert_eq!(
-                streak.expect("one").is_confirmed(timeout),
+                streak.expect("an answer").is_confirmed(timeout),
                 confirmed,
                 "{timeout:?} {minutes:?}"
             );

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::InvalidName;
+use super::id::InvalidText;
 
 /// The past runs that a job is compared with. In JSON and in the database: null, a string, or an array
 /// of strings.
@@ -26,10 +26,10 @@ impl SimilarityKeys {
     ///
     /// # Errors
     /// If the key is empty, too long, or contains control characters.
-    pub fn from_user(key: &str) -> Result<Self, InvalidName> {
+    pub fn from_user(key: &str) -> Result<Self, InvalidText> {
         if !(1..=128).contains(&key.chars().count()) || key.chars().any(char::is_control) {
             let reason = "a similarity key must have 1 to 128 characters and no control characters";
-            return Err(InvalidName::new(reason.to_owned()));
+            return Err(InvalidText::new(reason.to_owned()));
         }
         Ok(Self::UserProvided(key.into()))
     }

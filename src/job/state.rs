@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::InvalidName;
+use super::id::InvalidText;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,11 +89,11 @@ impl fmt::Display for State {
 }
 
 impl FromStr for State {
-    type Err = InvalidName;
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    type Err = InvalidText;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
             let all: Vec<_> = Self::ALL.iter().map(|state| state.as_str()).collect();
-            InvalidName::new(format!("{text:?} is not a state; expected one of {}", all.join(", ")))
+            InvalidText::new(format!("{text:?} is not a state; expected one of {}", all.join(", ")))
         })
     }
 }

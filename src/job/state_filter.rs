@@ -1,11 +1,11 @@
-//! A condition on a job's state, as lists and event streams take it.
+//! A condition on a job's state, used by lists and event streams.
 //!
-//! Parsed once, here, for the command line and the API; the store turns it into SQL.
+//! The command line and the API parse a filter with this module, and the store converts it to SQL.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::id::InvalidName;
+use super::id::InvalidText;
 use super::state::State;
 
 /// The states that a list is restricted to.
@@ -46,15 +46,15 @@ impl fmt::Display for StateFilter {
 }
 
 impl FromStr for StateFilter {
-    type Err = InvalidName;
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
+    type Err = InvalidText;
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
         match text {
             "active" => Ok(Self::Active),
             "terminal" => Ok(Self::Terminal),
             "unsuccessful" => Ok(Self::Unsuccessful),
             name => name.parse().map(Self::Exactly).map_err(|_| {
                 let states = State::ALL.map(State::as_str).join(", ");
-                InvalidName::new(format!(
+                InvalidText::new(format!(
                     "unknown state {text:?}; use {states}, or active, terminal or unsuccessful"
                 ))
             }),

@@ -16,7 +16,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct UtcTime(i64);
 
 impl UtcTime {
+    /// 0000-01-01T00:00Z.
     const MIN_MS: i64 = -62_167_219_200_000;
+    /// 9999-12-30T22:00Z, the last whole second of [`jiff::Timestamp`].
     const MAX_MS: i64 = 253_402_207_200_000;
 
     /// `ms` since 1970, clamped to the years 0 to 9999.

@@ -1,14 +1,14 @@
 //! Decides which transitions an observation or a local decision leads to.
 //!
 //! The tracker calls these functions with the current state of a job, and the store writes the
-//! resulting transitions unchanged. Invariants: no transition leads out of a terminal state, and
-//! [`CurrentState::apply`] alone changes a state.
+//! resulting transitions unchanged. Invariants: no transition leads out of a terminal state, and a
+//! [`CurrentState`] comes from the store or from [`CurrentState::apply`].
 
 use super::answer::{Observation, ProviderTimes};
 use super::state::{Evidence, State};
 use super::time::UtcTime;
 
-/// The current state of a job, with all that its next transition depends on.
+/// The current state of a job, with everything else that its next transition depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentState {
     state: State,
@@ -22,8 +22,8 @@ pub struct CurrentState {
     pub last_success_sent_at: Option<UtcTime>,
 }
 
-/// The steps that every job takes, in order. A step that no poll observed gets a transition of its own
-/// if the provider reports its time.
+/// The steps of a job before its end, in order; a job may skip one. A step that no poll observed gets a
+/// transition of its own if the provider reports its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LifecycleStep {
     Registered,
@@ -85,6 +85,12 @@ pub fn registration_transition(now: UtcTime) -> Transition {
     }
 }
 
+/// Decides what an observation means for a job: nothing, transitions to commit, or a contradiction of a
+/// terminal state.
+///
+/// `untracked` is never contradicted. Steps that no poll observed come first, with the times that the
+/// provider reports; the observed state is the last transition. No `observed_at` is earlier than that of
+/// the transition before, even if the wall clock was set back.
 #[must_use]
 pub fn evaluate_observation(
     current: &CurrentState,
@@ -187,7 +193,7 @@ pub enum LocalOutcome {
 }
 
 impl CurrentState {
-    /// The state of a job after its first transition.
+    /// The state of a job after [`registration_transition`].
     #[must_use]
     pub fn registered(now: UtcTime) -> Self {
         Self {

@@ -12,8 +12,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// From 1 s to 5 min this factor needs 5.5 polls per job; a fixed interval of 5 s needs 7.3 for a
-    /// similar detection delay.
+    /// `docs/polling.md` compares this factor with others.
     const FACTOR: f64 = 1.5;
     /// The width of the jitter as a fraction of the interval. It spreads jobs that were added together.
     const JITTER: f64 = 0.2;

@@ -1,22 +1,23 @@
 //! Learned distributions of durations: a log-normal estimate for similar runs, mixed with a histogram
 //! of all runs of the provider.
 //!
-//! A [`LogNormalEstimate`] stores mean and variance of the logarithms of durations. The weight of a run
-//! decays by 6 % with each later run, so that a few dozen runs replace the past. With d = ln T − m:
+//! A [`LogNormalEstimate`] stores mean m and squared deviations v of the logarithms of durations, and the
+//! weight w of the runs. The weight of a run decays by `DECAY` with each later run,
+//! so that a few dozen runs replace the past. With d = ln T − m and `PRIOR = (n, s₀²)`:
 //!
 //! ```text
-//! w ← 0.94·w + 1    m ← m + d/w    v ← 0.94·v + d·(ln T − m)    s² = (2·0.16 + v)/(2 + w)
+//! w ← DECAY·w + 1    m ← m + d/w    v ← DECAY·v + d·(ln T − m)    s² = (n·s₀² + v)/(n + w)
 //! ```
 //!
-//! where the prior of two runs with variance 0.16 keeps the estimate wide after a single run. After a few
-//! runs, d is clamped to ±2.4·s, so that one run that failed early or hung has little influence. Two
+//! The prior keeps the estimate wide after a single run. Above the weight `OUTLIER_MIN_WEIGHT`, d is
+//! clamped to ±`OUTLIER_STD_DEVS`·s, so that one run that failed early or hung has little influence. Two
 //! consecutive outliers on the same side mean that the durations have changed: the estimate forgets all
-//! earlier runs.
+//! runs before these two.
 //!
-//! A [`Histogram`] has 16 bins per octave from 0.25 s to 36 h, each smoothed over four neighbors on either
-//! side. In a [`Mixture`] it has the weight of 1.3 runs. So jobs without similar runs are predicted by all
-//! runs of the provider, and so is a job that outlives its similar runs. A prior around one minute
-//! predicts the first jobs.
+//! A [`Histogram`] counts runs in bins of equal width on a logarithmic scale, each smoothed over its
+//! neighbors. In a [`Mixture`] the histogram has the weight of `OVERALL_WEIGHT` runs. So jobs without
+//! similar runs are predicted by all runs of the provider, and so is a job that outlives its similar
+//! runs. A prior around one minute predicts the first jobs.
 //!
 //! [`super::next_poll`] needs F(t), the probability that a job has ended by age t, and A(t) = ∫₀ᵗ F. For
 //! the log-normal distribution both have a closed form: with z = (ln t − m)/s, F = Φ(z) and
@@ -123,11 +124,13 @@ impl Distribution for LogNormalEstimate {
         if t <= 0.0 {
             return CdfPoint { probability: 0.0, integral: 0.0 };
         }
+        // The formulas of the module's documentation, with its letters.
         let s = self.log_std_dev();
         let z = (t.ln() - self.log_mean) / s;
-        let chance = standard_normal_cdf(z);
-        let area = t * chance - (self.log_mean + s * s / 2.0).exp() * standard_normal_cdf(z - s);
-        CdfPoint { probability: chance, integral: area.max(0.0) }
+        let probability = standard_normal_cdf(z);
+        let integral =
+            t * probability - (self.log_mean + s * s / 2.0).exp() * standard_normal_cdf(z - s);
+        CdfPoint { probability, integral: integral.max(0.0) }
     }
 }
 
@@ -150,10 +153,11 @@ impl Histogram {
     const BINS_PER_OCTAVE: f64 = 16.0;
     /// 19 octaves, up to about 36 h.
     const BINS: usize = 304;
+    /// The number of neighbors on either side over which a bin is smoothed.
     const SMOOTHING_RADIUS: usize = 4;
-    /// The prior weight of each bin…
+    /// The weight that each bin has without any run.
     const MIN_BIN_WEIGHT: f64 = 0.02;
-    /// …and a log-normal prior of this many runs, between a few seconds and an hour.
+    /// The weight, in runs, of a log-normal prior from a few seconds to an hour.
     const PRIOR_RUNS: f64 = 16.0;
     const PRIOR_MEDIAN_SECONDS: f64 = 60.0;
     const PRIOR_LOG_STD_DEV: f64 = 1.8;

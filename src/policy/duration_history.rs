@@ -83,10 +83,11 @@ impl DurationHistory {
         }
     }
 
-    /// Forgets the runs with this key, or all runs.
+    /// Forgets what was learned under this key; the histogram of all runs keeps these runs. Without a key
+    /// forgets everything.
     pub fn forget(&mut self, similarity_key: Option<&str>) {
         match similarity_key {
-            Some(name) => drop(self.by_key.remove(name)),
+            Some(key) => drop(self.by_key.remove(key)),
             None => *self = Self::default(),
         }
     }
@@ -99,9 +100,9 @@ impl DurationHistory {
         kind: DurationKind,
     ) -> Option<SimilarRuns<'_>> {
         similarity_keys.keys().iter().find_map(|key| {
-            let (name, key_history) = self.by_key.get_key_value(key)?;
+            let (similarity_key, key_history) = self.by_key.get_key_value(key)?;
             let estimate = key_history.estimates.get(kind);
-            (estimate.runs() > 0).then_some(SimilarRuns { similarity_key: name, estimate })
+            (estimate.runs() > 0).then_some(SimilarRuns { similarity_key, estimate })
         })
     }
 

@@ -31,27 +31,28 @@ use std::time::Duration;
 
 use super::distribution::{CdfPoint, Distribution};
 
-/// The staleness index, in seconds, of polling a job at age `at` that was unfinished at age `alive_at`,
-/// both in seconds. Zero for a job that has outlived every prediction.
+/// The staleness index, in seconds, of polling a job at age `age` that was unfinished at age
+/// `last_active_age`, both in seconds. Zero for a job that has outlived every prediction.
 #[must_use]
-pub fn staleness_index(distribution: &impl Distribution, alive_at: f64, at: f64) -> f64 {
-    staleness_index_from(distribution, distribution.cdf_at(alive_at), alive_at, at)
+pub fn staleness_index(distribution: &impl Distribution, last_active_age: f64, age: f64) -> f64 {
+    staleness_index_from(distribution, distribution.cdf_at(last_active_age), last_active_age, age)
 }
 
 fn staleness_index_from(
     distribution: &impl Distribution,
-    alive_cdf: CdfPoint,
-    alive_at: f64,
-    at: f64,
+    last_active_cdf: CdfPoint,
+    last_active_age: f64,
+    age: f64,
 ) -> f64 {
     // Below this probability the tail of the prediction is only rounding error.
     const MIN_SURVIVAL: f64 = 1e-9;
-    if 1.0 - alive_cdf.probability < MIN_SURVIVAL {
+    if 1.0 - last_active_cdf.probability < MIN_SURVIVAL {
         return 0.0;
     }
-    let cdf = distribution.cdf_at(at);
-    let expected_staleness =
-        cdf.integral - alive_cdf.integral - (at - alive_at) * alive_cdf.probability;
+    let cdf = distribution.cdf_at(age);
+    let expected_staleness = cdf.integral
+        - last_active_cdf.integral
+        - (age - last_active_age) * last_active_cdf.probability;
     (expected_staleness / (1.0 - cdf.probability).max(MIN_SURVIVAL)).max(0.0)
 }
 
@@ -69,8 +70,8 @@ pub struct LearnedPolicySettings {
 /// The age at which to poll a job next, and the reason.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlannedPoll {
-    /// The age in seconds.
-    pub at: f64,
+    /// In seconds.
+    pub age: f64,
     pub reason: PollReason,
 }
 
@@ -85,44 +86,45 @@ pub enum PollReason {
 impl LearnedPolicySettings {
     /// The longest interval between two polls of a job.
     pub const MAX_INTERVAL: Duration = Duration::from_hours(6);
-    /// The maximum wait is at least this…
+    /// The maximum wait of a young job.
     const MAX_WAIT_FLOOR_S: f64 = 10.0;
-    /// …or this share of the age, if that is longer.
+    /// The maximum wait as a share of the verified age, where that is longer than the floor.
     const MAX_WAIT_AGE_FRACTION: f64 = 0.5;
 
-    /// Plans the next poll of a job that was unfinished at age `alive_at`. The maximum wait depends on
-    /// `confirmed_age`, the part of the age that does not rely on times from the provider.
+    /// Plans the next poll of a job that was unfinished at age `last_active_age`. The maximum wait
+    /// depends on `verified_age`, the part of that age that no wrong time from the provider can
+    /// lengthen.
     #[must_use]
     pub fn plan_next_poll(
         &self,
         distribution: &impl Distribution,
-        alive_at: f64,
-        confirmed_age: f64,
+        last_active_age: f64,
+        verified_age: f64,
     ) -> PlannedPoll {
-        let earliest = alive_at + self.min_interval.as_secs_f64();
+        let earliest = last_active_age + self.min_interval.as_secs_f64();
         let max_wait = Self::MAX_WAIT_FLOOR_S
-            .max(Self::MAX_WAIT_AGE_FRACTION * confirmed_age)
+            .max(Self::MAX_WAIT_AGE_FRACTION * verified_age)
             .min(Self::MAX_INTERVAL.as_secs_f64());
         let wait = if self.enforce_max_wait { max_wait } else { Self::MAX_INTERVAL.as_secs_f64() };
-        let latest = (alive_at + wait).max(earliest);
+        let latest = (last_active_age + wait).max(earliest);
         let price = self.price.as_secs_f64();
-        match find_price_crossing(distribution, alive_at, price, earliest..latest) {
-            Some(at) => PlannedPoll { at, reason: PollReason::Price },
-            None => PlannedPoll { at: latest, reason: PollReason::MaxWait },
+        match find_price_crossing(distribution, last_active_age, price, earliest..latest) {
+            Some(age) => PlannedPoll { age, reason: PollReason::Price },
+            None => PlannedPoll { age: latest, reason: PollReason::MaxWait },
         }
     }
 }
 
-/// The age within `span` at which the index reaches the price, to a millisecond or a thousandth of the
-/// interval since the last poll.
+/// The age within `span` at which the index reaches the price; none if the index stays below the price.
+/// Exact to a millisecond, or to a thousandth of the interval since the last poll if that is longer.
 fn find_price_crossing(
     distribution: &impl Distribution,
-    alive_at: f64,
+    last_active_age: f64,
     price: f64,
     span: std::ops::Range<f64>,
 ) -> Option<f64> {
-    let alive_cdf = distribution.cdf_at(alive_at);
-    let index_at = |at| staleness_index_from(distribution, alive_cdf, alive_at, at);
+    let last_active_cdf = distribution.cdf_at(last_active_age);
+    let index_at = |age| staleness_index_from(distribution, last_active_cdf, last_active_age, age);
     let (mut low, mut high) = (span.start, span.end);
     if index_at(low) >= price {
         return Some(low);
@@ -130,7 +132,7 @@ fn find_price_crossing(
     if index_at(high) < price {
         return None;
     }
-    while high - low > f64::max(0.001, (high - alive_at) / 1000.0) {
+    while high - low > f64::max(0.001, (high - last_active_age) / 1000.0) {
         let middle = f64::midpoint(low, high);
         if index_at(middle) < price { low = middle } else { high = middle }
     }

@@ -56,11 +56,11 @@ impl InFlightRequests {
                 })
             }
             PollOrListRequest::List(list) => {
-                let (window, jobs) = (list.window, list.jobs.len());
-                tracing::debug!(provider = %list.provider, ?window, "list page requested for {jobs} jobs");
+                let (query, jobs) = (list.query, list.jobs.len());
+                tracing::debug!(provider = %list.provider, ?query, "list page requested for {jobs} jobs");
                 self.tasks.spawn(async move {
                     ProviderResponse::List(match provider {
-                        Some(provider) => provider.list(&window, sent_at).await,
+                        Some(provider) => provider.list(&query, sent_at).await,
                         None => Answer::failed(not_configured()),
                     })
                 })

@@ -31,7 +31,7 @@ pub(super) struct ProviderAccount {
     pub(super) breaker: CircuitBreaker,
     /// Whether one of its providers is configured.
     is_configured: bool,
-    /// When the settings were last read.
+    /// When settings were last applied.
     configured_at: MonotonicTime,
     /// Contested selections since the last one that was reserved for a first poll.
     selections_since_first_poll: u8,

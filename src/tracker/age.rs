@@ -22,9 +22,10 @@ struct AgeOrigin {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JobAge {
     origin: AgeOrigin,
-    /// The age at the last time when the job was known to be unfinished.
+    /// The age when the last successful request was sent. The job was unfinished then, unless the answer
+    /// reported its end.
     last_active_age: f64,
-    /// The time from the registration until then, which depends on no clock of the provider.
+    /// The time from the registration until that request, which depends on no clock of the provider.
     registered_for: f64,
     /// The age at `base_time`.
     base_age: f64,
@@ -67,17 +68,16 @@ impl JobAge {
         self.base_age + now.duration_since(self.base_time).as_secs_f64()
     }
 
-    /// The age at the last time when the job was known to be unfinished.
     pub(super) fn last_active_age(&self) -> f64 {
         self.last_active_age
     }
 
-    /// The time since the job was last known to be unfinished, in seconds.
+    /// The time since the last successful request was sent, in seconds.
     pub(super) fn time_since_active(&self, now: MonotonicTime) -> f64 {
         self.at(now) - self.last_active_age
     }
 
-    /// The part of [`Self::last_active_age`] that does not depend on times from the provider.
+    /// The part of [`Self::last_active_age`] that no wrong time from the provider can lengthen.
     pub(super) fn verified_age(&self) -> f64 {
         self.last_active_age.min(self.registered_for)
     }
@@ -160,22 +160,21 @@ impl JobAge {
             let reported = observation
                 .reported_duration
                 .filter(|_| reported_applies)
-                .map(|took| took.as_secs_f64());
+                .map(|duration| duration.as_secs_f64());
             let can_estimate = was_polled_before
                 && final_age.origin == self.origin
                 && duration_kind == final_age.duration_kind();
             let midpoint = can_estimate
                 .then(|| f64::midpoint(self.last_active_age, final_age.last_active_age));
             let is_plausible =
-                |took: &f64| (0.001..Self::MAX_PLAUSIBLE.as_secs_f64()).contains(took);
+                |seconds: &f64| (0.001..Self::MAX_PLAUSIBLE.as_secs_f64()).contains(seconds);
             let seconds = [exact, reported, midpoint].into_iter().flatten().find(is_plausible)?;
             Duration::try_from_secs_f64(seconds).ok()
         };
-        let running = started_at.and_then(|_| duration(DurationKind::Run, started_at));
-        let whole = duration(DurationKind::Total, submitted_at);
-        let sample =
-            DurationSample { similarity_keys: similarity_keys.clone(), total: whole, run: running };
-        (whole.is_some() || running.is_some()).then_some(sample)
+        let run = started_at.and_then(|_| duration(DurationKind::Run, started_at));
+        let total = duration(DurationKind::Total, submitted_at);
+        let sample = DurationSample { similarity_keys: similarity_keys.clone(), total, run };
+        (total.is_some() || run.is_some()).then_some(sample)
     }
 
     /// The time from the job's end until the end was observed; none if the sample lacks the duration
@@ -195,13 +194,13 @@ fn origin_at_registration(at: UtcTime) -> AgeOrigin {
 }
 
 /// The start of the run. The time in a list is taken as the start if no other is reported.
-fn run_start(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<UtcTime> {
-    times.started_at.or(listed_at)
+fn run_start(times: ProviderTimes, list_time: Option<UtcTime>) -> Option<UtcTime> {
+    times.started_at.or(list_time)
 }
 
 /// The start of the run, else the submission; none if the provider reports neither.
-fn best_origin(times: ProviderTimes, listed_at: Option<UtcTime>) -> Option<AgeOrigin> {
-    let started = run_start(times, listed_at)
+fn best_origin(times: ProviderTimes, list_time: Option<UtcTime>) -> Option<AgeOrigin> {
+    let started = run_start(times, list_time)
         .map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Run });
     started.or_else(|| {
         times.submitted_at.map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Total })

@@ -9,8 +9,7 @@ use crate::job::{
     Answer, ClockReading, JobId, ListPage, MonotonicTime, RateLimitInfo, RequestTimes,
 };
 
-use super::list_batch::JobDueTime;
-use super::message::{Action, ListRequest, ProviderIndex};
+use super::message::{Action, ExpectedJob, ListRequest, ProviderIndex};
 use super::phase::AnswerUse;
 use super::provider_queue::FirstOrRepeat;
 use super::registry::Tracker;
@@ -48,13 +47,13 @@ impl Tracker {
         }
         let Some(on_demand) = self.end_poll(id, now.monotonic) else { return };
         let Some(tracked) = self.jobs.get_mut(&id) else { return };
-        let limits = self.queues[provider_index.0].limits();
-        let outcome = tracked.apply_answer(id, answer, request_times, limits, now);
-        self.apply_outcome(id, outcome, on_demand, now, actions);
+        let policy = self.queues[provider_index.0].job_policy();
+        let effects = tracked.apply_answer(id, answer, request_times, policy, now);
+        self.apply_effects(id, effects, on_demand, now, actions);
     }
 
-    /// Ends the poll of a job. Returns whether a person waits for the result; none if the job is no
-    /// longer interested in an answer.
+    /// Ends the poll of a job. Returns whether a person waits for the result; none if the answer must
+    /// be ignored.
     fn end_poll(&mut self, id: JobId, now: MonotonicTime) -> Option<bool> {
         match self.jobs.get_mut(&id)?.end_poll(now) {
             AnswerUse::Apply { on_demand } => Some(on_demand),
@@ -74,21 +73,22 @@ impl Tracker {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let ListRequest { provider_index, window, jobs: expected, .. } = request;
+        let ListRequest { provider_index, query, jobs: expected_jobs, .. } = request;
         let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         let account = &mut self.accounts[queue.account_index.0];
-        queue.record_list_answer(account, &expected, &answer, now, actions);
+        queue.record_list_answer(account, &expected_jobs, &answer, now, actions);
         let Ok(list_page) = answer.result else {
-            return self.requeue(&expected, false, now.monotonic);
+            return self.requeue(&expected_jobs, false, now.monotonic);
         };
         let mut listed_jobs: HashMap<_, _> = list_page.jobs.into_iter().collect();
         let mut missing = Vec::new();
-        let expected_count = expected.len();
-        for (id, due) in expected {
+        let expected_count = expected_jobs.len();
+        for expected in expected_jobs {
+            let id = expected.job;
             let observation =
                 self.jobs.get(&id).and_then(|tracked| listed_jobs.remove(&tracked.remote_id));
             let Some(observation) = observation else {
-                missing.push((id, due));
+                missing.push(expected);
                 continue;
             };
             let poll_answer = Answer {
@@ -100,7 +100,7 @@ impl Tracker {
             self.apply_answer(id, provider_index, request_times, poll_answer, now, actions);
         }
         let individual = self.queues[provider_index.0].list_batcher.record_page(
-            window,
+            query,
             list_page.total_count,
             expected_count,
             missing,
@@ -109,9 +109,9 @@ impl Tracker {
         self.requeue(&individual, true, now.monotonic);
     }
 
-    /// Queues the jobs of a list request that brought no answer about them, due as before.
-    fn requeue(&mut self, jobs: &[JobDueTime], poll_individually: bool, now: MonotonicTime) {
-        for (id, due) in jobs {
+    /// Queues jobs about which a list request gave no answer, with their previous due times.
+    fn requeue(&mut self, jobs: &[ExpectedJob], poll_individually: bool, now: MonotonicTime) {
+        for ExpectedJob { job: id, due } in jobs {
             let Some(on_demand) = self.end_poll(*id, now) else { continue };
             let Some(tracked) = self.jobs.get_mut(id) else { continue };
             tracked.poll_individually |= poll_individually;
@@ -120,7 +120,7 @@ impl Tracker {
             if on_demand {
                 queue.enqueue_on_demand(*id);
             } else {
-                queue.enqueue(*id, *due, FirstOrRepeat::Repeat, tracked.list_position(), now);
+                queue.enqueue(*id, *due, FirstOrRepeat::Repeat, tracked.batchable_list_time(), now);
             }
         }
     }

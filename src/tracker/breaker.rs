@@ -21,7 +21,7 @@ pub(super) struct CircuitBreaker {
     consecutive_rejections: u32,
     /// Whether a request sent with the current settings has succeeded.
     verified: bool,
-    /// The last pause, which may be over.
+    /// The last pause, which may have ended.
     pause: Option<RequestPause>,
 }
 
@@ -33,7 +33,7 @@ impl CircuitBreaker {
         self.consecutive_rejections
     }
 
-    /// The last pause, which may be over.
+    /// The last pause, which may have ended.
     pub(super) fn pause(&self) -> Option<&RequestPause> {
         self.pause.as_ref()
     }
@@ -55,8 +55,9 @@ impl CircuitBreaker {
     }
 
     /// Whether a rejection keeps the breaker open. An answer that arrives during such a pause belongs
-    /// to an earlier request, and tells nothing about the time since the rejection.
-    pub(super) fn is_open(&self, now: MonotonicTime) -> bool {
+    /// to a request sent before the rejection, and does not show whether the provider accepts requests
+    /// now.
+    fn is_open(&self, now: MonotonicTime) -> bool {
         self.pause.as_ref().is_some_and(|pause| pause.reason.is_some() && pause.until > now)
     }
 
@@ -66,7 +67,8 @@ impl CircuitBreaker {
             return false;
         }
         self.consecutive_rejections = 0;
-        // A rate limit window that is used up stays so until the window ends.
+        // A success clears only a pause after a rejection. It renews no rate limit window: that pause
+        // ends by time.
         self.pause = self.pause.take().filter(|pause| pause.reason.is_none());
         true
     }
@@ -90,16 +92,16 @@ impl CircuitBreaker {
         Some(duration)
     }
 
-    /// Pauses until the provider's rate limit window is renewed, unless there is a pause.
+    /// Pauses until the provider's rate limit window is renewed, at most
+    /// [`Self::MAX_RATE_LIMIT_WINDOW`]. A pause that has not ended is kept.
     pub(super) fn pause_for_window(&mut self, reset: Duration, now: MonotonicTime) {
-        self.pause.get_or_insert_with(|| RequestPause {
-            until: now.plus(reset.min(Self::MAX_RATE_LIMIT_WINDOW)),
-            reason: None,
-        });
+        if self.pause.as_ref().is_none_or(|pause| pause.until <= now) {
+            let until = now.plus(reset.min(Self::MAX_RATE_LIMIT_WINDOW));
+            self.pause = Some(RequestPause { until, reason: None });
+        }
     }
 
-    /// Takes over what the breaker of the account knows about the shared credentials: the higher
-    /// count of rejections, and the later end of a pause.
+    /// Takes over the rejections of the account: the higher count, and the pause that ends later.
     pub(super) fn merge_rejections(&mut self, account: &Self, now: MonotonicTime) {
         self.consecutive_rejections =
             self.consecutive_rejections.max(account.consecutive_rejections);

@@ -5,8 +5,8 @@
 
 use crate::job::{Anomaly, ClockReading, JobId, StoredJob};
 
+use super::job_effects::FollowUp;
 use super::message::Action;
-use super::phase::FollowUp;
 use super::registry::Tracker;
 
 impl Tracker {
@@ -24,7 +24,7 @@ impl Tracker {
             self.queues[tracked.provider_index.0].add_sample(learned_sample);
         }
         let follow_up = tracked.on_committed(id, now);
-        self.apply_outcome(id, follow_up.into(), false, now, actions);
+        self.apply_effects(id, follow_up.into(), false, now, actions);
     }
 
     /// `stored_job` is none if the job is not in the database.
@@ -37,11 +37,11 @@ impl Tracker {
     ) {
         self.dequeue(id);
         let Some(tracked) = self.job_mut(id) else { return };
-        let outcome = match stored_job {
+        let effects = match stored_job {
             Some(stored_job) => tracked.on_rejected(id, stored_job.current_state, now),
             None => FollowUp::Remove.into(),
         };
-        self.apply_outcome(id, outcome, false, now, actions);
+        self.apply_effects(id, effects, false, now, actions);
     }
 
     pub(super) fn handle_poll_record_rejected(
@@ -65,7 +65,7 @@ impl Tracker {
         }
         if is_finished {
             self.dequeue(id);
-            self.apply_outcome(id, FollowUp::Remove.into(), false, now, actions);
+            self.apply_effects(id, FollowUp::Remove.into(), false, now, actions);
         }
     }
 }

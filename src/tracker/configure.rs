@@ -30,7 +30,7 @@ impl Tracker {
                 queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
             account.configure(limits.min(), now);
         }
-        self.reconsider_jobs(now);
+        self.reschedule_waiting_jobs(now);
     }
 
     /// Requests that were sent move with the provider, so that the new account sends no more requests
@@ -52,12 +52,12 @@ impl Tracker {
         (0..in_flight).for_each(|_| self.accounts[previous_index.0].rate_limiter.complete(now));
     }
 
-    fn reconsider_jobs(&mut self, now: MonotonicTime) {
+    fn reschedule_waiting_jobs(&mut self, now: MonotonicTime) {
         for (id, tracked) in &mut self.jobs {
             let queue = &mut self.queues[tracked.provider_index.0];
             let max_interval = queue.settings.as_ref().map(ProviderSettings::max_poll_interval);
-            if let Some(due) = tracked.reconsider(max_interval, now)
-                && queue.reschedule(*id, tracked.list_position(), due)
+            if let Some(due) = tracked.on_reconfigured(max_interval, now)
+                && queue.reschedule(*id, tracked.batchable_list_time(), due)
             {
                 tracked.wait_until(due);
             }

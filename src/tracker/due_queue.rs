@@ -38,7 +38,7 @@ impl Ord for Priority {
 /// The result of evaluating a job.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Evaluation {
-    /// A poll is not worth its price before this time.
+    /// The priority is below [`Priority::JUST_DUE`] until this time.
     NotBefore(MonotonicTime),
     /// The priority now, and when to evaluate the job again; none if the priority is constant.
     Due(Priority, Option<MonotonicTime>),
@@ -50,6 +50,15 @@ pub(super) struct DueJob {
     pub(super) job: JobId,
     pub(super) priority: Priority,
     pub(super) due_since: MonotonicTime,
+}
+
+/// The candidates of a queue for the next poll.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueueHeads {
+    /// The due job with the highest priority; among equals the one that became due first.
+    pub(super) highest_priority: DueJob,
+    /// The due job that became due first.
+    pub(super) longest_due: DueJob,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +82,8 @@ pub(super) struct DueQueue {
 }
 
 impl DueQueue {
-    /// The rest is evaluated in the next passes, so that no pass takes long.
+    /// At most this many jobs are evaluated in one pass, so that a pass is short. The others follow in
+    /// the next passes.
     const MAX_EVALUATIONS_PER_PASS: usize = 500;
 
     /// Adds the job, or moves it to a new due time.
@@ -134,14 +144,18 @@ impl DueQueue {
         self.reevaluations.clear();
     }
 
-    /// The due job with the highest priority; among equals the one that became due first.
-    pub(super) fn highest_priority(&self) -> Option<DueJob> {
+    /// The two candidates for the next poll; none if no evaluated job is due.
+    pub(super) fn heads(&self) -> Option<QueueHeads> {
+        let (highest_priority, longest_due) = (self.highest_priority()?, self.longest_due()?);
+        Some(QueueHeads { highest_priority, longest_due })
+    }
+
+    fn highest_priority(&self) -> Option<DueJob> {
         let (Reverse(priority), due_since, job) = *self.due_by_priority.first()?;
         Some(DueJob { job, priority, due_since })
     }
 
-    /// The due job that became due first.
-    pub(super) fn longest_due(&self) -> Option<DueJob> {
+    fn longest_due(&self) -> Option<DueJob> {
         let (due_since, job) = *self.due_by_time.first()?;
         let DueState::Due { priority, .. } = *self.entries.get(&job)? else { return None };
         Some(DueJob { job, priority, due_since })

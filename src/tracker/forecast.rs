@@ -75,7 +75,7 @@ impl TrackedJob {
             | PollPhase::CommittingDuringPoll(_)
             | PollPhase::FinishedDuringPoll => NextPollTime::InProgress,
         };
-        let reason = match queue.limits().learned {
+        let reason = match queue.job_policy().learned {
             _ if self.polls == 0 => ForecastReason::FirstPoll,
             None => ForecastReason::Backoff,
             // After a failed poll the backoff applies under either policy.
@@ -119,11 +119,11 @@ impl TrackedJob {
         {
             return None;
         }
-        let finished_chance = distribution.cdf_at(self.age.last_active_age()).probability;
-        let target_chance = f64::midpoint(finished_chance, 1.0);
+        let finished_probability = distribution.cdf_at(self.age.last_active_age()).probability;
+        let target_probability = f64::midpoint(finished_probability, 1.0);
         let (mut low, mut high) =
             (self.age.last_active_age(), 2.0 * self.age.last_active_age().max(1.0));
-        while distribution.cdf_at(high).probability < target_chance {
+        while distribution.cdf_at(high).probability < target_probability {
             (low, high) = (high, 2.0 * high);
             if high > JobAge::MAX_PLAUSIBLE.as_secs_f64() {
                 return None;
@@ -131,7 +131,7 @@ impl TrackedJob {
         }
         while high - low > 0.01 * high {
             let middle = f64::midpoint(low, high);
-            if distribution.cdf_at(middle).probability < target_chance {
+            if distribution.cdf_at(middle).probability < target_probability {
                 low = middle;
             } else {
                 high = middle;

@@ -12,8 +12,9 @@ use crate::job::{
 };
 
 use super::job::TrackedJob;
+use super::job_effects::{FollowUp, JobEffects};
 use super::job_policy::JobPolicy;
-use super::phase::{ChangeCause, FollowUp, JobEffects, LearnedSample};
+use super::pending_change::{ChangeCause, LearnedSample};
 
 impl TrackedJob {
     /// Applies the answer to a poll of this job.
@@ -22,7 +23,7 @@ impl TrackedJob {
         id: JobId,
         answer: Answer,
         request_times: RequestTimes,
-        limits: JobPolicy<'_>,
+        policy: JobPolicy<'_>,
         now: ClockReading,
     ) -> JobEffects {
         self.polls = self.polls.saturating_add(1);
@@ -32,10 +33,10 @@ impl TrackedJob {
         match answer.result {
             Ok(observation) => {
                 let server_date = answer.server_date;
-                let limits = limits.with_clock_check(server_date, now.utc);
-                self.apply_observation(id, observation, server_date, request_times, limits, now)
+                let policy = policy.with_clock_check(server_date, now.utc);
+                self.apply_observation(id, observation, server_date, request_times, policy, now)
             }
-            Err(error) => self.apply_failure(id, &error, request_times, limits, now),
+            Err(error) => self.apply_failure(id, &error, request_times, policy, now),
         }
     }
 
@@ -45,12 +46,12 @@ impl TrackedJob {
         observation: Observation,
         server_date: Option<UtcTime>,
         request_times: RequestTimes,
-        limits: JobPolicy<'_>,
+        policy: JobPolicy<'_>,
         now: ClockReading,
     ) -> JobEffects {
         self.not_found_streak = None;
         self.poll_individually = false;
-        self.listed_at = observation.list_time.or(self.listed_at);
+        self.list_time = observation.list_time.or(self.list_time);
         // A terminal job that is polled on demand keeps the metadata of its end.
         let metadata = if self.is_terminal() { None } else { self.metadata.update(&observation) };
         let learned_sample =
@@ -63,18 +64,18 @@ impl TrackedJob {
                     (Vec::new(), Some(contradiction))
                 }
             };
-        let resets_backoff = !transitions.is_empty() || limits.learned.is_some();
+        let resets_backoff = !transitions.is_empty() || policy.learned.is_some();
         self.polls_without_change =
             if resets_backoff { 0 } else { self.polls_without_change.saturating_add(1) };
         let is_outdated = std::mem::take(&mut self.reconfigured_in_flight)
             && observation.state.to_state() == State::Unknown;
-        let due = if is_outdated { now.monotonic } else { self.next_due(limits, now) };
+        let due = if is_outdated { now.monotonic } else { self.next_due(policy, now) };
         let mut poll_record = PollRecord {
             metadata,
             last_success_sent_at: Some(request_times.sent_at),
             ..self.poll_record(id, request_times.received_at, due, now)
         };
-        let transitions = self.append_give_up(transitions, limits, now);
+        let transitions = self.append_give_up(transitions, policy, now);
         let Some(last) = transitions.last() else {
             self.record_success(request_times.sent_at);
             let follow_up = self.poll_or_remove(due);
@@ -83,7 +84,8 @@ impl TrackedJob {
         if last.to.is_terminal() {
             poll_record.next_poll_at = None;
         }
-        let cause = ChangeCause::Observed(Box::new(observation), request_times, learned_sample);
+        let observation = Box::new(observation);
+        let cause = ChangeCause::Observed { observation, request_times, learned_sample };
         let change = self.start_commit(id, transitions, Some(poll_record), cause, due);
         JobEffects { follow_up: FollowUp::Commit(Box::new(change)), poll_record: None, anomaly }
     }
@@ -118,7 +120,7 @@ impl TrackedJob {
         id: JobId,
         error: &ProviderError,
         request_times: RequestTimes,
-        limits: JobPolicy<'_>,
+        policy: JobPolicy<'_>,
         now: ClockReading,
     ) -> JobEffects {
         self.failed_polls = self.failed_polls.saturating_add(1);
@@ -130,7 +132,7 @@ impl TrackedJob {
             | ProviderErrorKind::Misconfigured => {
                 self.polls_without_change = self.polls_without_change.saturating_add(1);
                 now.monotonic
-                    .plus(limits.backoff.next_interval(self.polls_without_change, now.jitter))
+                    .plus(policy.backoff.next_interval(self.polls_without_change, now.jitter))
             }
             // The provider pauses; the job stays due.
             ProviderErrorKind::RateLimited | ProviderErrorKind::QuotaExceeded => now.monotonic,
@@ -140,7 +142,7 @@ impl TrackedJob {
             ..self.poll_record(id, request_times.received_at, due, now)
         };
         if error.kind == ProviderErrorKind::NotFound
-            && let Some(reason) = self.lost_reason(error, limits, now.monotonic)
+            && let Some(reason) = self.lost_reason(error, policy, now.monotonic)
         {
             let record = Some(poll_record.clone());
             let change = self.plan_local_end(id, LocalOutcome::Lost, reason, record, now);
@@ -156,12 +158,12 @@ impl TrackedJob {
     fn lost_reason(
         &mut self,
         error: &ProviderError,
-        limits: JobPolicy<'_>,
+        policy: JobPolicy<'_>,
         now: MonotonicTime,
     ) -> Option<String> {
         let timeout = match self.current_state().last_success_sent_at {
-            Some(_) => limits.lost_after.previously_seen,
-            None => limits.lost_after.never_seen,
+            Some(_) => policy.lost_after.previously_seen,
+            None => policy.lost_after.never_seen,
         };
         let streak = NotFoundStreak::extend(self.not_found_streak, timeout, now);
         self.not_found_streak = Some(streak);
@@ -174,10 +176,10 @@ impl TrackedJob {
     fn append_give_up(
         &self,
         mut transitions: Vec<Transition>,
-        limits: JobPolicy<'_>,
+        policy: JobPolicy<'_>,
         now: ClockReading,
     ) -> Vec<Transition> {
-        let limit = limits.exceeded_give_up_limit(self.registered_at, self.give_up_after, now.utc);
+        let limit = policy.exceeded_give_up_limit(self.registered_at, self.give_up_after, now.utc);
         if let Some(limit) = limit {
             let duration = humantime::format_duration(Duration::from_secs(limit.as_secs()));
             let reason = format!("given up: unfinished {duration} after registration");

@@ -33,7 +33,7 @@ impl<'a> JobPolicy<'a> {
     /// 2026-01-01. An earlier registration means that the wall clock was not set then.
     const EARLIEST_REGISTRATION_MS: i64 = 1_767_225_600_000;
 
-    /// The limits under these settings. A provider that is not configured sends no polls, but the
+    /// The policy under these settings. A provider that is not configured sends no polls, but the
     /// answer to an earlier poll may still arrive: that answer must not end a job.
     pub(super) fn new(
         settings: Option<&ProviderSettings>,
@@ -63,7 +63,7 @@ impl<'a> JobPolicy<'a> {
         }
     }
 
-    /// These limits, with the wall clock compared to the provider's.
+    /// This policy, with the wall clock compared to the provider's clock.
     pub(super) fn with_clock_check(self, server_date: Option<UtcTime>, wall: UtcTime) -> Self {
         let skew = server_date.map(|date| wall.duration_since(date).max(date.duration_since(wall)));
         Self { clock_is_trusted: skew.is_none_or(|skew| skew <= Self::MAX_CLOCK_SKEW), ..self }

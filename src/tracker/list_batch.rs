@@ -12,61 +12,54 @@ use std::time::Duration;
 use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime};
 
 use super::breaker::escalating_pause;
+use super::message::ExpectedJob;
 
-/// A job and its due time.
-pub(super) type JobDueTime = (JobId, MonotonicTime);
-
-/// A job with its position in the list and its due time.
-pub(super) type ListCandidate = (UtcTime, JobId, MonotonicTime);
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum BatchDecision {
-    /// Poll the job itself.
-    Individual(IndividualReason),
-    /// Request a page for the jobs in `range`; `priority` is the sum of their priorities.
-    Batch { range: Range<usize>, priority: f64 },
+/// A waiting job that a list page may answer for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchableJob {
+    pub(super) list_time: UtcTime,
+    pub(super) job: JobId,
+    pub(super) due: MonotonicTime,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IndividualReason {
-    /// The priorities of the other jobs on the page are too low.
-    NotWorthBatching,
-    /// A page would show fewer than two tracked jobs.
-    TooManyForeignJobs,
+/// A list page that may be requested instead of polling one job.
+#[derive(Debug)]
+pub(super) struct PageCandidate {
+    pub(super) query: ListPageQuery,
+    /// The sum of the priorities of `jobs`.
+    pub(super) priority: f64,
+    pub(super) jobs: Vec<BatchableJob>,
 }
 
-/// Chooses the jobs of a page. `priorities` are those of the jobs in the order of the list. The page
-/// includes the job at index `selected`, holds at most `capacity` jobs, and has the highest possible
-/// sum of priorities. If that sum is below `min_priority`, the selected job is polled individually.
-pub(super) fn decide_batch(
+/// Chooses the jobs of a page and returns their range and the sum of their priorities. `priorities` are
+/// those of the jobs in the order of the list. The page includes the job at index `selected`, holds as
+/// many jobs as possible up to `capacity`, and has the highest possible sum of priorities. None if that
+/// sum is below `min_priority` or if the page would hold fewer than two jobs.
+fn choose_page(
     priorities: &[f64],
     selected: usize,
     capacity: usize,
     min_priority: f64,
-) -> BatchDecision {
-    if capacity < 2 {
-        return BatchDecision::Individual(IndividualReason::TooManyForeignJobs);
+) -> Option<(Range<usize>, f64)> {
+    let page_size = capacity.min(priorities.len());
+    if page_size < 2 {
+        return None;
     }
-    let batch_size = capacity.min(priorities.len());
     let starts =
-        (selected + 1).saturating_sub(batch_size)..=selected.min(priorities.len() - batch_size);
-    let sum = |from: usize| priorities[from..from + batch_size].iter().sum::<f64>();
-    // Among windows of equal priority `max_by` returns the last; the tests pin this choice.
-    let best = starts.map(|from| (sum(from), from)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match best {
-        Some((priority, start)) if batch_size >= 2 && priority >= min_priority => {
-            BatchDecision::Batch { range: start..start + batch_size, priority }
-        }
-        Some(_) | None => BatchDecision::Individual(IndividualReason::NotWorthBatching),
-    }
+        (selected + 1).saturating_sub(page_size)..=selected.min(priorities.len() - page_size);
+    let sum = |from: usize| priorities[from..from + page_size].iter().sum::<f64>();
+    // Among pages of equal priority `max_by` returns the last; the tests pin this choice.
+    let (priority, start) =
+        starts.map(|from| (sum(from), from)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (priority >= min_priority).then(|| (start..start + page_size, priority))
 }
 
-/// The waiting jobs of a provider whose position in the list is known, and what is known of the list.
+/// The waiting jobs of a provider whose list time is known, and measurements of the list.
 #[derive(Debug, Default)]
 pub(super) struct ListBatcher {
-    waiting_by_position: BTreeMap<(UtcTime, JobId), MonotonicTime>,
+    waiting_by_list_time: BTreeMap<(UtcTime, JobId), MonotonicTime>,
     /// The next pages of windows whose first page was received, and the jobs still missing.
-    continuation_pages: VecDeque<(ListPageQuery, Vec<JobDueTime>)>,
+    continuation_pages: VecDeque<(ListPageQuery, Vec<ExpectedJob>)>,
     /// The number of list rows for each tracked job, and when it was measured.
     rows_per_own_job: Option<(u64, MonotonicTime)>,
     /// No list request is sent before this time, after a failed one.
@@ -77,49 +70,50 @@ pub(super) struct ListBatcher {
 impl ListBatcher {
     const ROWS_PER_OWN_JOB_TTL: Duration = Duration::from_hours(1);
 
-    pub(super) fn insert(&mut self, list_position: UtcTime, job: JobId, due: MonotonicTime) {
-        self.waiting_by_position.insert((list_position, job), due);
+    pub(super) fn insert(&mut self, list_time: UtcTime, job: JobId, due: MonotonicTime) {
+        self.waiting_by_list_time.insert((list_time, job), due);
     }
 
-    pub(super) fn remove(&mut self, list_position: UtcTime, job: JobId) {
-        self.waiting_by_position.remove(&(list_position, job));
+    pub(super) fn remove(&mut self, list_time: UtcTime, job: JobId) {
+        self.waiting_by_list_time.remove(&(list_time, job));
     }
 
-    /// The best page that includes this job, its priority, and its jobs, which are not removed here;
-    /// none if no page reaches `min_priority`. `priority` returns the priority of a job with a due time.
-    pub(super) fn best_window(
+    /// The page with the highest priority that includes this job; none if no page reaches
+    /// `min_priority`. `priority` returns the priority of a job with a due time. The jobs of the page
+    /// are not removed.
+    pub(super) fn best_page(
         &self,
-        (list_position, job): (UtcTime, JobId),
+        (list_time, job): (UtcTime, JobId),
         now: MonotonicTime,
         priority: impl Fn(JobId, MonotonicTime) -> f64,
         min_priority: f64,
-    ) -> Option<(ListPageQuery, f64, Vec<ListCandidate>)> {
+    ) -> Option<PageCandidate> {
         if self.is_disabled(now) {
             return None;
         }
         let capacity = self.page_capacity(now);
         let mut neighbors: Vec<_> =
-            self.waiting_by_position.range(..(list_position, job)).rev().take(capacity).collect();
+            self.waiting_by_list_time.range(..(list_time, job)).rev().take(capacity).collect();
         neighbors.reverse();
         let selected = neighbors.len();
-        neighbors.extend(self.waiting_by_position.range((list_position, job)..).take(capacity));
+        neighbors.extend(self.waiting_by_list_time.range((list_time, job)..).take(capacity));
         let priorities: Vec<_> =
             neighbors.iter().map(|((_, job), due)| priority(*job, **due)).collect();
-        let BatchDecision::Batch { range, priority: total_priority } =
-            decide_batch(&priorities, selected, capacity, min_priority)
-        else {
-            return None;
-        };
+        let (range, page_priority) = choose_page(&priorities, selected, capacity, min_priority)?;
         let chosen = &neighbors[range];
         let ((first, _), ((last, _), _)) = (chosen.first()?.0, chosen.last()?);
         // The provider's documents do not say whether the bounds of a window are inclusive.
         let margin = Duration::from_millis(1);
-        let window = ListPageQuery { from: first.minus(margin), to: last.plus(margin), page: 1 };
+        let query = ListPageQuery { from: first.minus(margin), to: last.plus(margin), page: 1 };
         let jobs = chosen
             .iter()
-            .map(|((list_position, job), due)| (*list_position, *job, **due))
+            .map(|((list_time, job), due)| BatchableJob {
+                list_time: *list_time,
+                job: *job,
+                due: **due,
+            })
             .collect();
-        Some((window, total_priority, jobs))
+        Some(PageCandidate { query, priority: page_priority, jobs })
     }
 
     /// The number of waiting jobs that a page could answer for, at least 1.
@@ -127,7 +121,7 @@ impl ListBatcher {
         if self.is_disabled(now) {
             1
         } else {
-            self.page_capacity(now).min(self.waiting_by_position.len()).max(1)
+            self.page_capacity(now).min(self.waiting_by_list_time.len()).max(1)
         }
     }
 
@@ -143,7 +137,7 @@ impl ListBatcher {
         usize::try_from(u64::from(ListPageQuery::PAGE_SIZE) / rows_per_job).unwrap_or(0)
     }
 
-    pub(super) fn pop_continuation(&mut self) -> Option<(ListPageQuery, Vec<JobDueTime>)> {
+    pub(super) fn pop_continuation(&mut self) -> Option<(ListPageQuery, Vec<ExpectedJob>)> {
         self.continuation_pages.pop_front()
     }
 
@@ -151,33 +145,33 @@ impl ListBatcher {
         !self.continuation_pages.is_empty()
     }
 
-    /// Records a page of `window`, which has `total_rows` rows on all its pages. Returns the `missing`
+    /// Records the page of `query`, whose window has `total_rows` rows on all pages. Returns the `missing`
     /// jobs if individual polls cost fewer requests than the remaining pages. Otherwise it queues the
     /// next page and returns no job.
     pub(super) fn record_page(
         &mut self,
-        window: ListPageQuery,
+        query: ListPageQuery,
         total_rows: u64,
         expected_count: usize,
-        missing: Vec<JobDueTime>,
+        missing: Vec<ExpectedJob>,
         now: MonotonicTime,
-    ) -> Vec<JobDueTime> {
+    ) -> Vec<ExpectedJob> {
         (self.consecutive_failures, self.disabled_until) = (0, None);
-        if window.page == 1 {
+        if query.page == 1 {
             let expected = u64::try_from(expected_count).unwrap_or(u64::MAX).max(1);
             self.rows_per_own_job = Some((total_rows.div_ceil(expected), now));
         }
-        let rows_shown = u64::from(window.page) * u64::from(ListPageQuery::PAGE_SIZE);
+        let rows_shown = u64::from(query.page) * u64::from(ListPageQuery::PAGE_SIZE);
         let pages_left =
             total_rows.saturating_sub(rows_shown).div_ceil(u64::from(ListPageQuery::PAGE_SIZE));
         let saves_requests = pages_left > 0
             && pages_left < missing.len() as u64
-            && window.page < ListPageQuery::MAX_PAGE;
+            && query.page < ListPageQuery::MAX_PAGE;
         if !saves_requests {
             return missing;
         }
         self.continuation_pages
-            .push_back((ListPageQuery { page: window.page + 1, ..window }, missing));
+            .push_back((ListPageQuery { page: query.page + 1, ..query }, missing));
         Vec::new()
     }
 
@@ -203,27 +197,23 @@ mod tests {
 
     #[test]
     fn a_page_is_chosen_if_its_priority_is_high_enough() {
-        let batch = |range, priority| BatchDecision::Batch { range, priority };
-        let (not_worth_batching, too_many_foreign_jobs) = (
-            BatchDecision::Individual(IndividualReason::NotWorthBatching),
-            BatchDecision::Individual(IndividualReason::TooManyForeignJobs),
-        );
-        // (priorities, selected index, capacity, minimum priority, expected decision)
-        let cases: [(&[f64], usize, usize, f64, BatchDecision); 10] = [
-            (&[1.0], 0, 100, 0.5, not_worth_batching.clone()),
-            (&[1.0, 0.0], 0, 100, 2.0, not_worth_batching.clone()),
-            (&[1.0, 1.0], 0, 100, 2.0, batch(0..2, 2.0)),
-            (&[0.0, 1.0, 1.0, 0.0], 1, 100, 2.0, batch(0..4, 2.0)),
-            (&[1.0, 1.0], 0, 1, 2.0, too_many_foreign_jobs.clone()),
-            (&[1.0, 1.0], 0, 0, 2.0, too_many_foreign_jobs),
-            (&[0.0, 0.0, 1.0, 1.0, 1.0, 0.0], 2, 3, 2.0, batch(2..5, 3.0)),
-            (&[1.0, 1.0, 1.0, 0.0, 0.0], 2, 3, 2.0, batch(0..3, 3.0)),
-            (&[1.0, 0.0, 0.0, 0.0, 1.0], 2, 2, 2.0, not_worth_batching),
-            (&[0.25, 0.5, 0.125], 1, 2, 0.7, batch(0..2, 0.75)),
+        // (priorities, selected index, capacity, minimum priority, expected page)
+        type Case<'a> = (&'a [f64], usize, usize, f64, Option<(Range<usize>, f64)>);
+        let cases: [Case<'_>; 10] = [
+            (&[1.0], 0, 100, 0.5, None),
+            (&[1.0, 0.0], 0, 100, 2.0, None),
+            (&[1.0, 1.0], 0, 100, 2.0, Some((0..2, 2.0))),
+            (&[0.0, 1.0, 1.0, 0.0], 1, 100, 2.0, Some((0..4, 2.0))),
+            (&[1.0, 1.0], 0, 1, 2.0, None),
+            (&[1.0, 1.0], 0, 0, 2.0, None),
+            (&[0.0, 0.0, 1.0, 1.0, 1.0, 0.0], 2, 3, 2.0, Some((2..5, 3.0))),
+            (&[1.0, 1.0, 1.0, 0.0, 0.0], 2, 3, 2.0, Some((0..3, 3.0))),
+            (&[1.0, 0.0, 0.0, 0.0, 1.0], 2, 2, 2.0, None),
+            (&[0.25, 0.5, 0.125], 1, 2, 0.7, Some((0..2, 0.75))),
         ];
         for (priorities, selected, capacity, min_priority, expected) in cases {
             assert_eq!(
-                decide_batch(priorities, selected, capacity, min_priority),
+                choose_page(priorities, selected, capacity, min_priority),
                 expected,
                 "{priorities:?} {selected} {capacity}"
             );
@@ -232,17 +222,19 @@ mod tests {
 
     #[test]
     fn a_continuation_page_must_cost_less_than_individual_polls() {
-        let window =
+        let query =
             ListPageQuery { from: UtcTime::from_millis(0), to: UtcTime::from_millis(9), page: 1 };
-        let missing = |count: i64| (0..count).map(|id| (JobId(id), at(0))).collect::<Vec<_>>();
+        let missing = |count: i64| {
+            (0..count).map(|id| ExpectedJob { job: JobId(id), due: at(0) }).collect::<Vec<_>>()
+        };
         // (rows in the window, missing jobs, whether the next page is requested)
         let cases =
             [(100, 3, false), (101, 2, true), (101, 1, false), (500, 4, false), (500, 5, true)];
         for (total, count, continues) in cases {
             let mut batcher = ListBatcher::default();
-            let individual = batcher.record_page(window, total, 100, missing(count), at(0));
+            let individual = batcher.record_page(query, total, 100, missing(count), at(0));
             assert_eq!(individual.is_empty(), continues, "{total} rows, {count} missing");
-            let next = batcher.pop_continuation().map(|(window, jobs)| (window.page, jobs.len()));
+            let next = batcher.pop_continuation().map(|(query, jobs)| (query.page, jobs.len()));
             assert_eq!(next, continues.then(|| (2, missing(count).len())));
         }
     }

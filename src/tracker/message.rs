@@ -121,9 +121,17 @@ pub struct PollRequest {
 pub struct ListRequest {
     pub provider_index: ProviderIndex,
     pub provider: ProviderName,
-    pub window: ListPageQuery,
-    /// The jobs that the page is expected to show, and when each is due. Never empty.
-    pub jobs: Vec<(JobId, MonotonicTime)>,
+    pub query: ListPageQuery,
+    /// Never empty.
+    pub jobs: Vec<ExpectedJob>,
+}
+
+/// A job that a list page is expected to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpectedJob {
+    pub job: JobId,
+    /// The due time of the job, which still applies if the page does not show the job.
+    pub due: MonotonicTime,
 }
 
 /// An event that an operator should know about, sent once when a condition begins or ends.

@@ -3,7 +3,7 @@
 //! The scheduler feeds each event to [`Tracker::handle`] as an [`Input`], carries out the returned
 //! [`Action`]s, and calls again at [`Tracker::next_wakeup`]. Tests drive the tracker the same way
 //! through simulated days. Invariants: a job has at most one poll in flight, and none starts while a
-//! change of the job is being committed; a job's state changes only once the store has committed it.
+//! change of the job is being committed; a job's state is always one that the store has committed.
 //!
 //! The files depend on each other in one direction; `tests/pure/architecture.rs` holds their order.
 
@@ -17,11 +17,14 @@ mod due_queue;
 mod forecast;
 mod job;
 mod job_answer;
+mod job_commit;
+mod job_effects;
 mod job_policy;
 mod list_batch;
 mod message;
 mod metadata;
 mod outage;
+mod pending_change;
 mod phase;
 mod provider_answer;
 mod provider_choice;
@@ -42,7 +45,8 @@ pub use breaker::RequestPause;
 pub use forecast::{ForecastReason, NextPollTime, PollForecast, SimilarRunsSummary};
 use job::TrackedJob;
 pub use message::{
-    Action, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex, ProviderSettings,
+    Action, ExpectedJob, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex,
+    ProviderSettings,
 };
 use phase::PollPhase;
 use provider_queue::{FirstOrRepeat, ProviderQueue};
@@ -72,9 +76,11 @@ impl Tracker {
                     self.queues[provider_index.0].duration_history.record(&sample);
                 }
             }
-            Input::ForgetDurations(provider, name) => {
+            Input::ForgetDurations(provider, similarity_key) => {
                 if let Some(provider_index) = self.find_provider(&provider) {
-                    self.queues[provider_index.0].duration_history.forget(name.as_deref());
+                    self.queues[provider_index.0]
+                        .duration_history
+                        .forget(similarity_key.as_deref());
                 }
             }
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
@@ -161,7 +167,7 @@ impl Tracker {
         let class = if job.polls == 0 { FirstOrRepeat::First } else { FirstOrRepeat::Repeat };
         queue.active_jobs += 1;
         let tracked = TrackedJob::new(job, provider_index, due, now);
-        queue.enqueue(id, due, class, tracked.list_position(), now.monotonic);
+        queue.enqueue(id, due, class, tracked.batchable_list_time(), now.monotonic);
         self.jobs.insert(id, tracked);
     }
 
@@ -177,11 +183,11 @@ impl Tracker {
         };
         match tracked.phase() {
             PollPhase::Waiting { .. } => {
-                queue.dequeue(id, tracked.listed_at);
+                queue.dequeue(id, tracked.list_time);
                 queue.enqueue_on_demand(id);
             }
             PollPhase::InFlight { .. } => tracked.mark_on_demand(),
-            // A result that arrived just now is being committed.
+            // A change of the job is being committed: the caller waits for that commit instead.
             PollPhase::Committing(_) | PollPhase::CommittingDuringPoll(_) => {}
             PollPhase::FinishedDuringPoll => {
                 queue.active_jobs += 1;
@@ -202,9 +208,9 @@ impl Tracker {
     }
 
     fn start_due_polls(&mut self, now: MonotonicTime, actions: &mut Vec<Action>) {
-        while let Some((provider_index, selection)) = self.select_next(now) {
+        while let Some((provider_index, request)) = self.select_next(now) {
             let provider = self.queues[provider_index.0].name.clone();
-            match selection {
+            match request {
                 NextRequest::Poll { job, on_demand } => {
                     let Some(tracked) = self.jobs.get_mut(&job) else { continue };
                     tracked.start_poll(on_demand);
@@ -212,13 +218,13 @@ impl Tracker {
                     let request = PollRequest { provider_index, job, provider, remote_id };
                     actions.push(Action::Poll(request));
                 }
-                NextRequest::List(window, jobs) => {
-                    for (job, _) in &jobs {
-                        if let Some(tracked) = self.jobs.get_mut(job) {
+                NextRequest::List(query, jobs) => {
+                    for expected in &jobs {
+                        if let Some(tracked) = self.jobs.get_mut(&expected.job) {
                             tracked.start_poll(false);
                         }
                     }
-                    let request = ListRequest { provider_index, provider, window, jobs };
+                    let request = ListRequest { provider_index, provider, query, jobs };
                     actions.push(Action::List(request));
                 }
             }

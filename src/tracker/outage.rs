@@ -1,8 +1,8 @@
 //! Which outages of a provider are recorded and reported.
 //!
-//! The begin and the end of an outage each produce one record and one notice. After a start the
+//! The start and the end of an outage each produce one record and one notice. After a start the
 //! recorder does not know whether an earlier process left an outage open, so the first successful
-//! answer records an end in any case; the store ignores an end without a begin.
+//! answer records an end in any case; the store ignores an end without a start.
 
 use crate::job::{ClockReading, OutageBoundary, OutageEvent, ProviderName, UtcTime};
 
@@ -11,7 +11,7 @@ use super::message::{Action, Notice};
 #[derive(Debug, Default)]
 pub(super) struct OutageRecorder {
     consecutive_failures: u32,
-    /// The time of the first of those failures.
+    /// The time of the first of these consecutive failures.
     failing_since: Option<UtcTime>,
     recorded: OutageStatus,
 }
@@ -47,8 +47,8 @@ impl OutageRecorder {
         self.consecutive_failures >= Self::FAILURE_THRESHOLD
     }
 
-    /// Records the begin of an outage and sends `notice`, unless the outage is recorded already.
-    pub(super) fn begin(
+    /// Records the start of an outage and sends `notice`, unless the outage is recorded already.
+    pub(super) fn start(
         &mut self,
         provider: &ProviderName,
         notice: Notice,

@@ -1,9 +1,9 @@
 //! The phase of a tracked job between a poll, the commit of its result, and the next poll.
 //!
-//! Every change of the phase is a method of [`PollPhase`]. Invariant: a job has at most one poll in
-//! flight, and no poll starts while a change of the job is being committed.
+//! Every step from one phase to another is a method of [`PollPhase`], called by the job. Invariant: a job
+//! has at most one poll in flight, and no poll starts while a change of the job is being committed.
 //!
-//! An empty cell means that the phase stays.
+//! An empty cell means that the phase stays. "Removed" means that the tracker removes the job.
 //!
 //! | from | start_poll | end_poll | begin_commit | end_commit | finish |
 //! |---|---|---|---|---|---|
@@ -11,14 +11,11 @@
 //! | `InFlight` | | `Waiting` | `CommittingDuringPoll` | | `FinishedDuringPoll` |
 //! | `Committing` | | | | `Waiting` | removed |
 //! | `CommittingDuringPoll` | | `Committing` | | `InFlight` | `FinishedDuringPoll` |
-//! | `FinishedDuringPoll` | | removed | | | |
+//! | `FinishedDuringPoll` | | removed | `CommittingDuringPoll` | | |
 
-use std::time::Duration;
+use crate::job::MonotonicTime;
 
-use crate::job::{
-    Change, DurationSample, LocalOutcome, MonotonicTime, Observation, PollRecord, RequestTimes,
-    State, Transition,
-};
+use super::pending_change::PendingChange;
 
 #[derive(Debug)]
 pub(super) enum PollPhase {
@@ -85,7 +82,7 @@ impl PollPhase {
         }
     }
 
-    /// A change was handed to the store.
+    /// The job has a change to commit.
     pub(super) fn begin_commit(&mut self, pending: PendingChange) {
         let pending = Box::new(pending);
         *self = match self {
@@ -172,72 +169,5 @@ impl PollPhase {
             Self::Committing(pending) | Self::CommittingDuringPoll(pending) => Some(pending),
             Self::Waiting { .. } | Self::InFlight { .. } | Self::FinishedDuringPoll => None,
         }
-    }
-}
-
-/// A change that was handed to the store.
-#[derive(Debug)]
-pub(super) struct PendingChange {
-    pub(super) cause: ChangeCause,
-    pub(super) transitions: Vec<Transition>,
-    /// The state after the transitions.
-    pub(super) new_state: State,
-    pub(super) poll_record: Option<PollRecord>,
-    /// When the job is due after the commit, unless it is terminal then.
-    pub(super) next_due: MonotonicTime,
-    /// Whether the change was planned again after the store rejected it once.
-    pub(super) is_retry: bool,
-    /// The job is untracked after this commit, for this reason.
-    pub(super) untrack_reason: Option<String>,
-}
-
-/// Why a job changes. Kept until the commit, to plan the change again if the store rejects it.
-#[derive(Debug)]
-pub(super) enum ChangeCause {
-    Observed(Box<Observation>, RequestTimes, Option<LearnedSample>),
-    Local(LocalOutcome, String),
-}
-
-impl ChangeCause {
-    pub(super) fn learned_sample(&self) -> Option<&LearnedSample> {
-        match self {
-            Self::Observed(_, _, learned_sample) => learned_sample.as_ref(),
-            Self::Local(..) => None,
-        }
-    }
-}
-
-/// What the end of a job adds to the duration history.
-#[derive(Debug, Clone)]
-pub(super) struct LearnedSample {
-    pub(super) duration_sample: DurationSample,
-    /// The time from the job's end to its observation; none if the time of the end is unknown.
-    pub(super) detection_delay: Option<Duration>,
-}
-
-/// What the tracker does with a job after an answer or a commit.
-#[derive(Debug)]
-pub(super) enum FollowUp {
-    /// Queue the next poll.
-    PollAt(MonotonicTime),
-    /// A poll is in flight: wait for its answer.
-    AwaitAnswer,
-    Commit(Box<Change>),
-    /// Stop tracking the job.
-    Remove,
-}
-
-/// The result of applying one answer or one commit to a job.
-#[derive(Debug)]
-pub(super) struct JobEffects {
-    pub(super) follow_up: FollowUp,
-    /// None where the record is part of the change.
-    pub(super) poll_record: Option<PollRecord>,
-    pub(super) anomaly: Option<String>,
-}
-
-impl From<FollowUp> for JobEffects {
-    fn from(follow_up: FollowUp) -> Self {
-        Self { follow_up, poll_record: None, anomaly: None }
     }
 }

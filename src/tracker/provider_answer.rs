@@ -12,19 +12,18 @@ use crate::job::{
 };
 
 use super::account::ProviderAccount;
-use super::list_batch::JobDueTime;
-use super::message::{Action, Notice};
-use super::phase::LearnedSample;
+use super::message::{Action, ExpectedJob, Notice};
+use super::pending_change::LearnedSample;
 use super::provider_queue::ProviderQueue;
 
-/// What the breakers need to know about the outcome of a request.
+/// The outcome of a request, as the breakers need it.
 #[derive(Debug, Clone, Copy)]
 struct RequestOutcome<'a> {
     result: Result<(), &'a ProviderError>,
     rate_limit: RateLimitInfo,
-    /// The provider rejected the previous poll of the same job too, or the request was for a list. A
-    /// rejection may then concern that job or the list alone.
-    is_repeated: bool,
+    /// Whether a rejection may concern only this job or the list, not the provider: the provider
+    /// rejected the previous poll of the same job too, or the request was for a list.
+    rejection_may_be_specific: bool,
 }
 
 impl ProviderQueue {
@@ -46,7 +45,7 @@ impl ProviderQueue {
         let outcome = RequestOutcome {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
-            is_repeated: job_rejected_before,
+            rejection_may_be_specific: job_rejected_before,
         };
         self.record_outcome(account, job, outcome, now, actions);
     }
@@ -55,7 +54,7 @@ impl ProviderQueue {
     pub(super) fn record_list_answer(
         &mut self,
         account: &mut ProviderAccount,
-        jobs: &[JobDueTime],
+        jobs: &[ExpectedJob],
         answer: &Answer<ListPage>,
         now: ClockReading,
         actions: &mut Vec<Action>,
@@ -70,13 +69,13 @@ impl ProviderQueue {
                 | ProviderErrorKind::Malformed,
             ) => self.list_batcher.record_failure(now.monotonic),
         }
-        let Some((first_job, _)) = jobs.first() else { return };
+        let Some(first) = jobs.first() else { return };
         let outcome = RequestOutcome {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
-            is_repeated: true,
+            rejection_may_be_specific: true,
         };
-        self.record_outcome(account, *first_job, outcome, now, actions);
+        self.record_outcome(account, first.job, outcome, now, actions);
     }
 
     fn record_outcome(
@@ -103,8 +102,9 @@ impl ProviderQueue {
                 let rejections_before = self.breaker.consecutive_rejections();
                 self.breaker.merge_rejections(&account.breaker, now.monotonic);
                 self.update_breaker(outcome, now, actions);
-                // If this provider is rejected repeatedly while others of the account succeed, the
-                // shared credentials are right.
+                // The first rejection of a provider pauses the whole account; later ones do so only while
+                // the account is half-open. If one provider is rejected repeatedly while others succeed,
+                // the shared credentials are right.
                 if self.breaker.consecutive_rejections() > rejections_before
                     && (rejections_before == 0 || account.breaker.is_half_open())
                 {
@@ -142,12 +142,13 @@ impl ProviderQueue {
                 if self.outages.has_reached_threshold() {
                     let (provider, reason) = (self.name.clone(), error.message.clone());
                     let notice = Notice::Failing { provider, reason };
-                    self.outages.begin(&self.name, notice, &error.message, actions);
+                    self.outages.start(&self.name, notice, &error.message, actions);
                 }
             }
-            // Other requests succeeded since the last rejection of this one.
+            // Other requests have succeeded since the last rejection: this one concerns only the job or
+            // the list.
             Err((ProviderErrorKind::Auth | ProviderErrorKind::Misconfigured, _))
-                if outcome.is_repeated && !self.breaker.is_half_open() => {}
+                if outcome.rejection_may_be_specific && !self.breaker.is_half_open() => {}
             Err((
                 ProviderErrorKind::RateLimited
                 | ProviderErrorKind::QuotaExceeded
@@ -162,7 +163,7 @@ impl ProviderQueue {
                 if let Some(duration) = self.breaker.record_rejection(rejection, retry_after, now) {
                     let (provider, reason) = (self.name.clone(), rejection.message.clone());
                     let notice = Notice::Paused { provider, reason, duration };
-                    self.outages.begin(&self.name, notice, &rejection.message, actions);
+                    self.outages.start(&self.name, notice, &rejection.message, actions);
                 }
             }
         }

@@ -98,41 +98,41 @@ impl ProviderQueue {
         self.repeat_polls.reset_priorities();
     }
 
-    pub(super) fn limits(&self) -> JobPolicy<'_> {
+    pub(super) fn job_policy(&self) -> JobPolicy<'_> {
         JobPolicy::new(self.settings.as_ref(), &self.duration_history)
     }
 
-    /// Queues a poll. `list_position` is none if a list page cannot answer for the job.
+    /// Queues a poll. `list_time` is none if a list page cannot answer for the job.
     pub(super) fn enqueue(
         &mut self,
         job: JobId,
         due: MonotonicTime,
         class: FirstOrRepeat,
-        list_position: Option<UtcTime>,
+        list_time: Option<UtcTime>,
         now: MonotonicTime,
     ) {
-        if let Some(list_position) = list_position {
-            self.list_batcher.insert(list_position, job, due);
+        if let Some(list_time) = list_time {
+            self.list_batcher.insert(list_time, job, due);
         }
         match class {
             FirstOrRepeat::First => self.first_polls.insert(job, due),
             FirstOrRepeat::Repeat => {
-                self.repeat_polls.insert(job, self.batched_due(due, list_position, now));
+                self.repeat_polls.insert(job, self.batched_due(due, list_time, now));
             }
         }
     }
 
-    /// When a list page that also answers for this job may be worth a request. The expected staleness
+    /// When a list page that includes this job may have the priority of a due job. The expected staleness
     /// grows with the square of the wait, and each of n jobs on a page pays 1/n of the price, so the
     /// page is due after 1/√n of the wait.
     fn batched_due(
         &self,
         due: MonotonicTime,
-        list_position: Option<UtcTime>,
+        list_time: Option<UtcTime>,
         now: MonotonicTime,
     ) -> MonotonicTime {
-        let is_batchable = list_position.is_some() && self.can_list();
-        let Some(learned) = self.limits().learned.filter(|_| is_batchable) else { return due };
+        let is_batchable = list_time.is_some() && self.can_list();
+        let Some(learned) = self.job_policy().learned.filter(|_| is_batchable) else { return due };
         #[expect(clippy::cast_precision_loss, reason = "a page holds at most 100 jobs")]
         let batch_capacity = self.list_batcher.batch_capacity(now) as f64;
         let wait =
@@ -152,9 +152,9 @@ impl ProviderQueue {
         }
     }
 
-    pub(super) fn dequeue(&mut self, job: JobId, list_position: Option<UtcTime>) {
-        if let Some(list_position) = list_position {
-            self.list_batcher.remove(list_position, job);
+    pub(super) fn dequeue(&mut self, job: JobId, list_time: Option<UtcTime>) {
+        if let Some(list_time) = list_time {
+            self.list_batcher.remove(list_time, job);
         }
         self.first_polls.remove(job);
         self.repeat_polls.remove(job);
@@ -165,12 +165,13 @@ impl ProviderQueue {
     pub(super) fn reschedule(
         &mut self,
         job: JobId,
-        list_position: Option<UtcTime>,
+        list_time: Option<UtcTime>,
         due: MonotonicTime,
     ) -> bool {
         let was_waiting = self.repeat_polls.remove(job).is_some();
         if was_waiting {
-            self.enqueue(job, due, FirstOrRepeat::Repeat, list_position, due);
+            // `due` as the present keeps the due time: no wait is left that a list page could shorten.
+            self.enqueue(job, due, FirstOrRepeat::Repeat, list_time, due);
         }
         was_waiting
     }

@@ -9,8 +9,8 @@ use crate::job::{Anomaly, ClockReading, JobId, MonotonicTime, ProviderName};
 
 use super::account::{AccountId, ProviderAccount};
 use super::job::TrackedJob;
+use super::job_effects::{FollowUp, JobEffects};
 use super::message::{AccountIndex, Action, ProviderIndex};
-use super::phase::{FollowUp, JobEffects};
 use super::provider_queue::{FirstOrRepeat, ProviderQueue};
 
 /// Decides when each unfinished job is polled and what the answers lead to.
@@ -29,7 +29,7 @@ impl Tracker {
         self.jobs.get(&id).filter(|tracked| !tracked.is_finished_during_poll())
     }
 
-    /// As [`Self::job`].
+    /// The job, unless it is kept only until a poll in flight is answered.
     pub(super) fn job_mut(&mut self, id: JobId) -> Option<&mut TrackedJob> {
         self.jobs.get_mut(&id).filter(|tracked| !tracked.is_finished_during_poll())
     }
@@ -69,20 +69,20 @@ impl Tracker {
         if let Some(tracked) = self.jobs.get(&id)
             && tracked.phase().due().is_some()
         {
-            self.queues[tracked.provider_index.0].dequeue(id, tracked.listed_at);
+            self.queues[tracked.provider_index.0].dequeue(id, tracked.list_time);
         }
     }
 
     /// Carries out what follows an answer or a commit. `urgent`: a person waits for the poll record.
-    pub(super) fn apply_outcome(
+    pub(super) fn apply_effects(
         &mut self,
         id: JobId,
-        outcome: JobEffects,
+        effects: JobEffects,
         urgent: bool,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let JobEffects { follow_up, poll_record, anomaly } = outcome;
+        let JobEffects { follow_up, poll_record, anomaly } = effects;
         actions.extend(poll_record.map(|poll_record| Action::RecordPoll { poll_record, urgent }));
         actions.extend(anomaly.map(|description| {
             Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description })
@@ -95,7 +95,7 @@ impl Tracker {
                     id,
                     due,
                     FirstOrRepeat::Repeat,
-                    tracked.list_position(),
+                    tracked.batchable_list_time(),
                     now.monotonic,
                 );
             }

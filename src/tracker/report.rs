@@ -13,7 +13,7 @@ use super::registry::Tracker;
 pub struct ProviderReport {
     pub provider: ProviderName,
     pub configured: bool,
-    /// Unfinished jobs.
+    /// Jobs that need polls: unfinished ones, and finished ones that are polled on demand.
     pub active_jobs: u64,
     /// Jobs that are due and wait for a request.
     pub due_polls: u64,

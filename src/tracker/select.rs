@@ -2,8 +2,8 @@
 //! list requests, then the job with the highest priority.
 //!
 //! Two rules bound that order. While first polls and repeat polls compete, one selection in four is a
-//! first poll, so that a wrong id is noticed early. And no job waits for ever: a job that was passed
-//! over for several rounds, each as many requests as there are jobs, goes first.
+//! first poll, so that a wrong id is noticed early. And no job waits for ever: a starved job
+//! ([`starvation_cutoff`]) is polled before the job with the highest priority.
 
 use std::collections::HashMap;
 
@@ -12,10 +12,12 @@ use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime};
 use super::due_queue::{Evaluation, Priority};
 use super::job::TrackedJob;
 use super::job_policy::LearnedPolicy;
-use super::list_batch::{JobDueTime, ListCandidate};
-use super::message::{AccountIndex, ProviderIndex};
+use super::list_batch::PageCandidate;
+use super::message::{AccountIndex, ExpectedJob, ProviderIndex};
 use super::phase::AnswerUse;
-use super::provider_choice::{ProviderCandidates, ProviderChoice, choose_pick, starvation_cutoff};
+use super::provider_choice::{
+    ProviderCandidates, ProviderChoice, choose_provider, starvation_cutoff,
+};
 use super::provider_queue::ProviderQueue;
 use super::registry::Tracker;
 
@@ -25,14 +27,22 @@ pub(super) enum NextRequest {
     /// A poll of one job.
     Poll { job: JobId, on_demand: bool },
     /// A list page for several jobs.
-    List(ListPageQuery, Vec<JobDueTime>),
+    List(ListPageQuery, Vec<ExpectedJob>),
+}
+
+/// The choice among the providers of an account.
+#[derive(Debug)]
+struct AccountChoice {
+    choice: ProviderChoice,
+    /// Whether first polls and repeat polls competed.
+    is_contested: bool,
 }
 
 impl NextRequest {
     fn first_job(&self) -> Option<JobId> {
         match self {
             Self::Poll { job, .. } => Some(*job),
-            Self::List(_, jobs) => jobs.first().map(|(job, _)| *job),
+            Self::List(_, jobs) => jobs.first().map(|expected| expected.job),
         }
     }
 }
@@ -50,8 +60,8 @@ impl ProviderQueue {
             last_selected: self.last_selected,
             has_on_demand: !self.on_demand_polls.is_empty(),
             has_continuation: self.list_batcher.has_continuation(),
-            first_polls: self.first_polls.highest_priority().zip(self.first_polls.longest_due()),
-            repeat_polls: self.repeat_polls.highest_priority().zip(self.repeat_polls.longest_due()),
+            first_polls: self.first_polls.heads(),
+            repeat_polls: self.repeat_polls.heads(),
         }
     }
 
@@ -59,7 +69,7 @@ impl ProviderQueue {
     fn promote_due(&mut self, jobs: &HashMap<JobId, TrackedJob>, now: MonotonicTime) {
         let (mut first_polls, mut repeat_polls) =
             (std::mem::take(&mut self.first_polls), std::mem::take(&mut self.repeat_polls));
-        let learned = self.limits().learned;
+        let learned = self.job_policy().learned;
         let evaluate =
             |job,
              default_priority,
@@ -80,69 +90,68 @@ impl ProviderQueue {
         });
         repeat_polls.promote_due(now, |job| {
             evaluate(job, Priority::JUST_DUE, &|tracked, learned| {
-                let window = self.best_list_window(job, tracked.list_position(), jobs, now);
-                tracked.evaluate(learned, window.map(|(_, priority, _)| Priority(priority)), now)
+                let page = self.best_list_page(job, tracked.batchable_list_time(), jobs, now);
+                tracked.evaluate(learned, page.map(|page| Priority(page.priority)), now)
             })
         });
         (self.first_polls, self.repeat_polls) = (first_polls, repeat_polls);
     }
 
-    /// Removes the picked jobs from the queue; none if the picked job need not be polled yet.
-    fn resolve_pick(
+    /// Removes the jobs of the next request from the queue; none if the chosen job need not be polled
+    /// yet.
+    fn take_request(
         &mut self,
-        pick: ProviderChoice,
+        choice: ProviderChoice,
         jobs: &HashMap<JobId, TrackedJob>,
         now: MonotonicTime,
     ) -> Option<NextRequest> {
-        let job = match pick {
+        let job = match choice {
             ProviderChoice::OnDemand(_) => {
                 let job = self.on_demand_polls.pop_front()?;
                 return Some(NextRequest::Poll { job, on_demand: true });
             }
             ProviderChoice::Continuation(_) => {
-                let (window, jobs) = self.list_batcher.pop_continuation()?;
-                return Some(NextRequest::List(window, jobs));
+                let (query, jobs) = self.list_batcher.pop_continuation()?;
+                return Some(NextRequest::List(query, jobs));
             }
             ProviderChoice::Job(_, job) => job,
         };
         self.first_polls.remove(job);
         self.repeat_polls.remove(job);
         let tracked = jobs.get(&job)?;
-        let list_position = tracked.list_position();
-        let window = self.best_list_window(job, list_position, jobs, now);
-        if let Some(learned) = self.limits().learned
-            && let Evaluation::NotBefore(at) = tracked.evaluate(
-                learned,
-                window.as_ref().map(|(_, priority, _)| Priority(*priority)),
-                now,
-            )
+        let list_time = tracked.batchable_list_time();
+        let page = self.best_list_page(job, list_time, jobs, now);
+        if let Some(learned) = self.job_policy().learned
+            && let Evaluation::NotBefore(at) =
+                tracked.evaluate(learned, page.as_ref().map(|page| Priority(page.priority)), now)
         {
             // The job was due only as part of a page, whose other jobs were polled meanwhile.
             self.repeat_polls.insert(job, at);
             return None;
         }
-        if let Some((window, _, listed_jobs)) = window {
-            let jobs = listed_jobs.into_iter().map(|(list_position, job, due)| {
-                self.list_batcher.remove(list_position, job);
-                self.repeat_polls.remove(job);
-                (job, due)
+        if let Some(page) = page {
+            let jobs = page.jobs.into_iter().map(|listed| {
+                self.list_batcher.remove(listed.list_time, listed.job);
+                self.repeat_polls.remove(listed.job);
+                ExpectedJob { job: listed.job, due: listed.due }
             });
-            return Some(NextRequest::List(window, jobs.collect()));
+            return Some(NextRequest::List(page.query, jobs.collect()));
         }
-        if let Some(list_position) = list_position {
-            self.list_batcher.remove(list_position, job);
+        if let Some(list_time) = list_time {
+            self.list_batcher.remove(list_time, job);
         }
         Some(NextRequest::Poll { job, on_demand: false })
     }
 
-    /// The list page to request instead of polling this job, if that is worth more.
-    fn best_list_window(
+    /// The list page to request instead of polling this job, if the page has a sufficiently higher
+    /// priority.
+    fn best_list_page(
         &self,
         job: JobId,
-        list_position: Option<UtcTime>,
+        list_time: Option<UtcTime>,
         jobs: &HashMap<JobId, TrackedJob>,
         now: MonotonicTime,
-    ) -> Option<(ListPageQuery, f64, Vec<ListCandidate>)> {
+    ) -> Option<PageCandidate> {
         /// Under the backoff policy, a job that is due within this part of the longest interval counts
         /// as due.
         const NEARLY_DUE_DIVISOR: f64 = 10.0;
@@ -150,21 +159,21 @@ impl ProviderQueue {
         const MIN_DUE_JOBS_PER_PAGE: f64 = 2.0;
         /// Under the learned policy, the priority of a page must exceed the job's own by this factor.
         const MIN_PRIORITY_GAIN: f64 = 1.1;
-        let list_position = list_position.filter(|_| self.can_list())?;
-        let limits = self.limits();
-        let Some(learned) = limits.learned else {
-            let nearly_due = now.plus(limits.backoff.max.div_f64(NEARLY_DUE_DIVISOR));
+        let list_time = list_time.filter(|_| self.can_list())?;
+        let policy = self.job_policy();
+        let Some(learned) = policy.learned else {
+            let nearly_due = now.plus(policy.backoff.max.div_f64(NEARLY_DUE_DIVISOR));
             let priority = |_, due| if due <= nearly_due { 1.0 } else { 0.0 };
-            return self.list_batcher.best_window(
-                (list_position, job),
+            return self.list_batcher.best_page(
+                (list_time, job),
                 now,
                 priority,
                 MIN_DUE_JOBS_PER_PAGE,
             );
         };
         let priority = |job| jobs.get(&job).map_or(0.0, |tracked| tracked.priority(learned, now).0);
-        self.list_batcher.best_window(
-            (list_position, job),
+        self.list_batcher.best_page(
+            (list_time, job),
             now,
             |job, _| priority(job),
             MIN_PRIORITY_GAIN * priority(job),
@@ -179,16 +188,18 @@ impl Tracker {
         now: MonotonicTime,
     ) -> Option<(ProviderIndex, NextRequest)> {
         for account_index in (0..self.accounts.len()).map(AccountIndex) {
-            while let Some((pick, is_contested)) = self.choose_for_account(account_index, now) {
-                let provider_index = pick.provider_index();
+            while let Some(AccountChoice { choice, is_contested }) =
+                self.choose_for_account(account_index, now)
+            {
+                let provider_index = choice.provider_index();
                 let queue = &mut self.queues[provider_index.0];
-                let Some(mut selection) = queue.resolve_pick(pick, &self.jobs, now) else {
+                let Some(mut request) = queue.take_request(choice, &self.jobs, now) else {
                     continue;
                 };
-                if let NextRequest::List(_, jobs) = &mut selection {
-                    jobs.retain(|(job, _)| self.can_start_poll(*job, now));
+                if let NextRequest::List(_, jobs) = &mut request {
+                    jobs.retain(|expected| self.keep_on_page(expected.job, now));
                 }
-                let Some(first_job) = selection.first_job() else { continue };
+                let Some(first_job) = request.first_job() else { continue };
                 let queue = &mut self.queues[provider_index.0];
                 let account = &mut self.accounts[account_index.0];
                 queue.start_request(account, first_job, now);
@@ -197,15 +208,15 @@ impl Tracker {
                 }
                 self.selection_count += 1;
                 queue.last_selected = self.selection_count;
-                return Some((provider_index, selection));
+                return Some((provider_index, request));
             }
         }
         None
     }
 
     /// Whether a list page may be requested for this job. Between two pages of a list request the job may
-    /// have been untracked: then it no longer waits for an answer.
-    fn can_start_poll(&mut self, job: JobId, now: MonotonicTime) -> bool {
+    /// have been untracked: this function then ends its poll, because no answer will.
+    fn keep_on_page(&mut self, job: JobId, now: MonotonicTime) -> bool {
         let Some(tracked) = self.jobs.get_mut(&job) else { return false };
         if tracked.can_start_poll() {
             return true;
@@ -216,12 +227,11 @@ impl Tracker {
         false
     }
 
-    /// The choice among the providers of an account, and whether first polls and repeat polls competed.
     fn choose_for_account(
         &mut self,
         account_index: AccountIndex,
         now: MonotonicTime,
-    ) -> Option<(ProviderChoice, bool)> {
+    ) -> Option<AccountChoice> {
         let account = &self.accounts[account_index.0];
         if account.ready_at()? > now {
             return None;
@@ -246,6 +256,7 @@ impl Tracker {
                 .any(|candidate| candidate.has_on_demand || candidate.has_continuation);
         let first_poll_has_priority = is_contested && account.first_poll_has_priority();
         let cutoff = starvation_cutoff(account, active_jobs, now);
-        Some((choose_pick(&candidates, first_poll_has_priority, cutoff)?, is_contested))
+        let choice = choose_provider(&candidates, first_poll_has_priority, cutoff)?;
+        Some(AccountChoice { choice, is_contested })
     }
 }

@@ -1,7 +1,7 @@
 //! The value of polling one job: when its next poll is due, its priority among due jobs, and when to
 //! evaluate the priority again.
 //!
-//! Called by the queue of a provider and after each answer. The functions decide and change nothing;
+//! Called by the queue of a provider and after each answer. The functions change nothing.
 //! [`super::forecast`] describes their results to a person.
 
 use std::time::Duration;
@@ -17,13 +17,13 @@ impl TrackedJob {
     const MIN_REEVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
     /// When an unfinished job is due after a successful answer at `now`.
-    pub(super) fn next_due(&self, limits: JobPolicy<'_>, now: ClockReading) -> MonotonicTime {
-        let Some(learned) = limits.learned else {
+    pub(super) fn next_due(&self, policy: JobPolicy<'_>, now: ClockReading) -> MonotonicTime {
+        let Some(learned) = policy.learned else {
             return now
                 .monotonic
-                .plus(limits.backoff.next_interval(self.polls_without_change, now.jitter));
+                .plus(policy.backoff.next_interval(self.polls_without_change, now.jitter));
         };
-        self.age.time_at_age(self.plan_poll(learned).at)
+        self.age.time_at_age(self.plan_poll(learned).age)
     }
 
     pub(super) fn plan_poll(&self, learned: LearnedPolicy<'_>) -> PlannedPoll {
@@ -35,7 +35,7 @@ impl TrackedJob {
         )
     }
 
-    /// The priority of a poll at `now`, when it is due or not.
+    /// The priority of a poll at `now`, whether or not the job is due.
     pub(super) fn priority(&self, learned: LearnedPolicy<'_>, now: MonotonicTime) -> Priority {
         let index = staleness_index(
             &self.distribution(learned.duration_history),
@@ -69,7 +69,7 @@ impl TrackedJob {
     ) -> Evaluation {
         let priority = self.priority(learned, now).max(page_priority.unwrap_or(Priority::MIN));
         match self.phase().due() {
-            // Not due individually, and a page is not worth its price yet. The expected staleness
+            // Not due individually, and a page has a low priority so far. The expected staleness
             // grows with the square of the time since the last answer, which gives the next attempt.
             Some(due) if due > now && priority < Priority::JUST_DUE => {
                 let extra_wait =

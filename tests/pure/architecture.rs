@@ -231,7 +231,7 @@ fn no_super_path_leaves_its_module() {
 }
 
 /// The files of `src/tracker/`, each of which may use only those before it; `mod` is the last.
-const TRACKER_ORDER: [&str; 23] = [
+const TRACKER_ORDER: [&str; 26] = [
     "message",
     "outage",
     "breaker",
@@ -241,8 +241,11 @@ const TRACKER_ORDER: [&str; 23] = [
     "job_policy",
     "age",
     "metadata",
+    "pending_change",
     "phase",
+    "job_effects",
     "job",
+    "job_commit",
     "valuation",
     "job_answer",
     "provider_queue",

@@ -10,5 +10,6 @@ mod fault_list;
 mod job_transitions;
 mod policy;
 mod polling;
+mod rate_limiter;
 mod signing;
 mod tracker;

@@ -146,14 +146,14 @@ proptest! {
         let min_interval = Duration::from_secs(least);
         let rule = LearnedPolicySettings { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait };
         let planned = rule.plan_next_poll(&distribution, alive, alive);
-        let wait = planned.at - alive;
+        let wait = planned.age - alive;
         let six_hours = 6.0 * 3600.0;
         let most = if enforce_max_wait { (0.5 * alive).clamp(10.0, six_hours) } else { six_hours };
         let least = min_interval.as_secs_f64();
-        let tolerance = 1e-6 * planned.at.max(1.0);
+        let tolerance = 1e-6 * planned.age.max(1.0);
         prop_assert!(wait >= least - tolerance && wait <= most.max(least) + tolerance, "{wait} s");
         if planned.reason == PollReason::Price && wait > least + tolerance {
-            let reached = staleness_index(&distribution, alive, planned.at);
+            let reached = staleness_index(&distribution, alive, planned.age);
             let fair = staleness_index(&distribution, alive, alive + wait * 0.99 - 0.002);
             prop_assert!(reached >= price * (1.0 - 1e-9), "{reached} s of {price} s");
             prop_assert!(fair <= price, "{fair} s of {price} s shortly before");

@@ -38,7 +38,7 @@ pub(crate) fn simulate_policy(
             let curve = history.predict(&likeness(job), DurationKind::Run);
             let age = (now - job.start_ms) as f64 / 1000.0;
             let next = rule.plan_next_poll(&curve, age, age);
-            due.push(Reverse((job.start_ms + (next.at * 1000.0).ceil() as u64, index)));
+            due.push(Reverse((job.start_ms + (next.age * 1000.0).ceil() as u64, index)));
         }
     }
     seen.into_iter().flatten().collect()

@@ -415,7 +415,7 @@ impl Simulation {
 
     /// Answers a list request with rows sorted by list time, foreign rows in between.
     fn send_list_request(&mut self, request: ListRequest) {
-        for (job, _) in &request.jobs {
+        for job in request.jobs.iter().map(|expected| &expected.job) {
             let before = self.in_flight.insert(*job, self.requests.len());
             assert_eq!(before, None, "job {job} has two polls in flight");
             assert!(!self.pending_writes.contains(job), "job {job} is polled during a commit");
@@ -423,8 +423,9 @@ impl Simulation {
             self.due_at.remove(job);
         }
         self.page_count += 1;
-        self.page_requests.push((self.now, request.jobs.iter().map(|(job, _)| *job).collect()));
-        let ListPageQuery { from, to, page: number } = request.window;
+        self.page_requests
+            .push((self.now, request.jobs.iter().map(|expected| expected.job).collect()));
+        let ListPageQuery { from, to, page: number } = request.query;
         let known = self.store.values().filter(|row| row.job.provider == request.provider);
         let mut rows: Vec<_> = known
             .filter_map(|row| Some((row.job.list_time?, row.job.id)))
