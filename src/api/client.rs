@@ -71,7 +71,8 @@ pub struct ListParams {
     pub labels: Vec<(String, String)>,
     /// An RFC 3339 time, or a duration before now such as `2h`.
     pub since: Option<String>,
-    /// The cursor: a job's number in a list of jobs, else a transition's.
+    /// The cursor after which the page begins: a job's number in a list of jobs, else the cursor of a
+    /// transition.
     pub after: Option<String>,
     /// The size of a page.
     pub limit: Option<usize>,

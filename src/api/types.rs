@@ -89,7 +89,7 @@ pub enum AddOutcome {
 pub struct Job {
     pub id: JobId,
     pub provider: ProviderName,
-    /// The provider's kind: `dune`, `dli` or `dataarts`.
+    /// The provider's kind, as in the configuration.
     pub kind: String,
     /// The provider's ID of the job.
     pub remote_id: RemoteId,
@@ -162,7 +162,7 @@ pub struct JobList {
 /// A transition, as the `history` view shows it; also the data of an event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TransitionEvent {
-    /// The position of the event in the history: reading can continue after it.
+    /// The position of the transition in the history: reading can continue after it.
     pub cursor: EventCursor,
     pub job_id: JobId,
     pub provider: ProviderName,
@@ -202,7 +202,7 @@ pub struct DaemonStatus {
     pub newest_event: EventCursor,
     /// What is wrong, one sentence each; empty if nothing is.
     pub degraded_reasons: Vec<String>,
-    /// Unfinished jobs of all providers.
+    /// The sum of the same field of all providers.
     pub active_jobs: u64,
     /// Changes in memory that are not committed yet.
     pub unwritten_changes: u64,
@@ -227,9 +227,9 @@ pub struct ProviderStatus {
     pub provider: ProviderName,
     /// None if the provider has jobs but is not configured any more.
     pub kind: Option<String>,
-    /// Unfinished jobs.
+    /// Jobs that are polled: unfinished ones, and finished ones during a poll on demand.
     pub active_jobs: u64,
-    /// Polls that are due and wait for the request budget.
+    /// Polls that are due and wait for the rate limit, a pause or other requests.
     pub due_polls: u64,
     /// How long the oldest of these has waited.
     pub max_overdue_s: f64,
@@ -241,7 +241,7 @@ pub struct ProviderStatus {
     pub in_flight: u32,
     /// Requests sent in the last 60 s.
     pub requests_last_minute: u32,
-    /// The request budget.
+    /// The rate limit.
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub consecutive_failures: u32,
@@ -285,7 +285,7 @@ pub struct ForgetDurationsResponse {
     pub provider: ProviderName,
     /// The name in the request; none if all durations of the provider were deleted.
     pub similar_to: Option<String>,
-    /// The number of deleted durations, one for each past run.
+    /// The number of past runs whose duration was deleted, or lost the name `similar_to`.
     pub forgotten_count: u64,
 }
 

@@ -1,8 +1,8 @@
 //! Follows the event stream across restarts of the daemon.
 //!
 //! Used by `wait` and `watch`. When the stream ends, it is reopened after the last transition
-//! received, so none is missed. The only retries in the client are here and cover an unavailable
-//! daemon; every other error is returned at once.
+//! received, so none is missed. Requests are retried only while the daemon is unavailable; every other
+//! error is returned at once. Apart from this file only `add` retries, once.
 
 use std::time::Duration;
 

@@ -95,7 +95,7 @@ enum Command {
     Reload,
 }
 
-/// What every command uses.
+/// The client and the output format, for every command.
 struct CommandContext {
     client: Client,
     json: bool,

@@ -1,4 +1,5 @@
-//! Writes to standard output and standard error; no other file of the client does.
+//! Reads standard input, and writes to standard output and standard error. The progress line and usage
+//! errors are drawn by their libraries, everything else is printed here.
 //!
 //! Colours are removed unless the stream is a terminal and `NO_COLOR` is unset. Each call writes a
 //! whole block and flushes it, so that the reader of a pipe gets it at once.

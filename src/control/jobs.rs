@@ -21,7 +21,7 @@ use crate::scheduler::{CommandError, JobSpec};
 
 use super::error::ApiError;
 use super::extract::{QueryParams, parse_duration, read_json};
-use super::{AppState, Peer};
+use super::{AppState, PeerUser};
 
 const MAX_ADD_BYTES: usize = 4 << 20;
 const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
@@ -30,7 +30,7 @@ const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
 /// `POST /v1/jobs`
 pub(super) async fn add(
     State(app): State<AppState>,
-    Extension(peer): Extension<Peer>,
+    Extension(peer): Extension<PeerUser>,
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: AddRequest = read_json(body, MAX_ADD_BYTES).await?;
@@ -80,7 +80,7 @@ pub(super) async fn add(
 
 /// The user at the other end of the connection. The lookup of the name may ask a directory service, so
 /// it runs where it may block; without an answer the name stays unknown.
-async fn resolve_user(peer: Peer) -> Option<AddedBy> {
+async fn resolve_user(peer: PeerUser) -> Option<AddedBy> {
     let uid = peer.uid?;
     let lookup = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await;
     let user = lookup.ok().and_then(Result::ok).flatten().map(|user| user.name);
@@ -164,7 +164,7 @@ async fn with_forecast(app: &AppState, job: Job) -> Job {
 /// `POST /v1/jobs/{id}/untrack`: a finished job stays as it is.
 pub(super) async fn untrack(
     State(app): State<AppState>,
-    Extension(peer): Extension<Peer>,
+    Extension(peer): Extension<PeerUser>,
     Path(id): Path<String>,
 ) -> Result<Json<Job>, ApiError> {
     let id = parse_job_id(&id)?;

@@ -42,14 +42,14 @@ pub use socket::{BindError, ControlSocket, SocketFileGuard, check_socket_config}
 /// A request to reload the configuration, with the channel for its result.
 pub type ReloadReplySender = oneshot::Sender<Result<ReloadResponse, String>>;
 
-/// What the handlers use.
+/// The state shared by all handlers.
 #[derive(Debug, Clone)]
 pub struct AppState {
     /// Carries out commands.
     pub handle: SchedulerHandle,
     /// Reads the database.
     pub reader: Reader,
-    /// The number of the newest committed transition.
+    /// The cursor of the newest committed transition.
     pub newest_event: watch::Receiver<EventCursor>,
     /// Requests a reload from the daemon.
     pub reload_tx: mpsc::Sender<ReloadReplySender>,
@@ -91,22 +91,22 @@ pub struct DaemonContext {
     pub on_demand_timeout: Duration,
 }
 
-/// The client's process, as the kernel reports it.
+/// The user at the other end of a connection, as the kernel reports it.
 #[derive(Debug, Clone, Copy)]
-struct Peer {
+struct PeerUser {
     uid: Option<u32>,
 }
 
 impl DaemonContext {
-    /// `jobtrack` gives up on a request after a minute.
+    /// Less than the minute after which `jobtrack` gives up on a request, so that it gets the response.
     pub const MAX_ON_DEMAND_TIMEOUT: Duration = Duration::from_secs(45);
 }
 
-/// For the head of a request, and for the pause between two requests of a connection.
+/// How long the head of a request may take, and how long a connection may be idle.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// At shutdown, for the first request of a connection that was just accepted.
+/// How long a shutdown waits for the first request of a connection that was just accepted.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// At shutdown, for requests in progress.
+/// How long a shutdown waits for requests in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves requests until `app.shutdown`, then waits a few seconds for those in progress.
@@ -148,7 +148,7 @@ async fn serve_connection(
     router: Router,
     shutdown: CancellationToken,
 ) {
-    let peer = Peer { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) };
+    let peer = PeerUser { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) };
     let permit = Arc::new(permit);
     let request_permit = permit.clone();
     let first_request_seen = CancellationToken::new();

@@ -30,7 +30,7 @@ pub enum BindError {
         kind: io::ErrorKind,
     },
     /// The socket cannot be bound, or another process uses its path.
-    #[error("{}: {reason}", path.display())]
+    #[error("control socket {}: {reason}", path.display())]
     Io {
         /// The socket's path.
         path: PathBuf,
@@ -97,7 +97,10 @@ pub fn check_socket_config(config: &ControlConfig) -> Result<(), BindError> {
 
 fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     let path = &config.socket;
-    let failed = |error: io::Error| BindError::Io { path: path.clone(), reason: error.to_string() };
+    let failed = |error: io::Error| BindError::Io {
+        path: path.clone(),
+        reason: format!("{error}; check the owner of its directory, or set control.socket"),
+    };
     let group = config.group.as_deref().map(group_id).transpose()?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(|error| BindError::CreateDirectory {
@@ -123,7 +126,9 @@ fn group_id(name: &str) -> Result<Gid, BindError> {
         Ok(None) => Err(BindError::Config(format!(
             "control.group: group {name:?} does not exist; create it with `groupadd --system {name}`"
         ))),
-        Err(error) => Err(BindError::Config(format!("control.group: {error}"))),
+        Err(error) => Err(BindError::Config(format!(
+            "control.group: cannot look up the group {name:?}: {error}"
+        ))),
     }
 }
 

@@ -28,11 +28,12 @@ pub(super) struct ErrorResponse<'a> {
     pub(super) message: &'a str,
 }
 
-/// Precede all other rules: while a server fails, its statements about a job are not reliable.
+/// The rules that come before all others: while a server fails, its statements about a job are not
+/// reliable.
 pub(super) const SERVER_ERROR_RULES: &[ErrorRule] =
     &[status_range(500, 599, ProviderErrorKind::Transient)];
 
-/// Follow the rules of the kind. Any other status is [`ProviderErrorKind::Malformed`].
+/// The rules that come after those of the kind. Any other status is [`ProviderErrorKind::Malformed`].
 pub(super) const STATUS_RULES: &[ErrorRule] = &[
     status_range(300, 399, ProviderErrorKind::Misconfigured),
     status(401, ProviderErrorKind::Auth),
@@ -56,7 +57,7 @@ const fn status_range(first: u16, last: u16, kind: ProviderErrorKind) -> ErrorRu
     (Matcher::Status(first..=last), kind)
 }
 
-/// The error for an unsuccessful answer. `text` is what the service states about it, for people.
+/// The error for an unsuccessful answer. `text` is the service's own error text.
 pub(super) fn provider_error(
     response: ErrorResponse<'_>,
     kind_rules: &'static [ErrorRule],

@@ -131,12 +131,17 @@ impl HttpClient {
                 Some(filter) => filter.filter_chunk(&chunk, body),
                 None => body.extend_from_slice(&chunk),
             }
-            if body.len() > max_bytes || received_bytes > Self::MAX_RECEIVED_BYTES {
-                return Err(ProviderError::new(
-                    ProviderErrorKind::Malformed,
-                    format!("the answer is longer than {max_bytes} bytes"),
-                ));
-            }
+            let too_long = if body.len() > max_bytes {
+                format!("the response is longer than {max_bytes} bytes")
+            } else if received_bytes > Self::MAX_RECEIVED_BYTES {
+                format!(
+                    "the response is longer than {} bytes with its rows",
+                    Self::MAX_RECEIVED_BYTES
+                )
+            } else {
+                continue;
+            };
+            return Err(ProviderError::new(ProviderErrorKind::Malformed, too_long));
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! What the configuration needs to know of a kind of provider.
 //!
 //! `crate::provider` implements the trait once for each kind and lists the kinds. `config` uses no kind
-//! directly and so stays free of HTTP; `env` alone names one, for the provider that `DUNE_API_KEY` adds.
+//! directly and so stays free of HTTP. Two files know a service all the same: `env`, for the provider
+//! that `DUNE_API_KEY` adds, and `secret_ref`, for the profile of Huawei's SDKs.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -34,7 +34,7 @@ pub(super) trait Kind: KindSchema {
     fn error_rules(&self) -> &'static [ErrorRule];
 }
 
-/// What a kind is given beside its own settings.
+/// What a provider is built from, apart from the kind's own settings.
 #[derive(Debug)]
 pub(super) struct BuildContext<'a> {
     pub(super) http: HttpClient,

@@ -31,7 +31,7 @@ use crate::provider::state_map::{BuiltinStates, StateMap};
 use super::{BuildContext, Kind};
 use status::{error_message, parse_status};
 
-/// The kind.
+/// Registers the kind `dune`; the settings are in [`DuneSettings`].
 #[derive(Debug)]
 pub(super) struct Dune;
 
@@ -96,7 +96,7 @@ const ERROR_RULES: &[ErrorRule] = &[
     (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
 ];
 
-/// A well-formed id that no execution has.
+/// A well-formed id that no execution has, for the connection check.
 const NONEXISTENT_ID: &str = "00000000000000000000000000";
 
 /// One Dune account.
@@ -108,7 +108,7 @@ struct DuneProvider {
     state_map: StateMap,
 }
 
-/// Precedes every state in the revision of 2022 and later.
+/// The prefix of every state in the revision of 2022 and later.
 const STATE_PREFIX: &str = "QUERY_STATE_";
 
 const BUILTIN_STATES: BuiltinStates = &[

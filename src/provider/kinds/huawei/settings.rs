@@ -40,6 +40,8 @@ pub(super) struct HuaweiSettings {
     project_id: HeaderText,
 }
 
+const IAM_URL_NEEDED: &str = "is needed for auth with a user if region is not set";
+
 impl HuaweiSettings {
     /// `service` is the first part of the service's host name, such as `dli`.
     pub(super) fn parse(table: &SettingsTable, service: &str) -> Result<Self, Vec<SettingError>> {
@@ -55,13 +57,13 @@ impl HuaweiSettings {
             (None, AuthConfig::Password { .. }) => {
                 let url = regional("iam").and_then(Result::ok);
                 if url.is_none() {
-                    errors.push(SettingError::new("iam_url", "is needed, or region"));
+                    errors.push(SettingError::new("iam_url", IAM_URL_NEEDED));
                 }
                 url
             }
         };
         if base_url.is_none() && region.is_none() {
-            errors.push(SettingError::new("region", "is needed, or base_url"));
+            errors.push(SettingError::new("region", "is needed if base_url is not set"));
         }
         match base_url {
             Some(base_url) if errors.is_empty() => {
@@ -87,7 +89,7 @@ impl HuaweiSettings {
             AuthConfig::Token(token) => Auth::Token(read_secret(&token)?),
             AuthConfig::Password { user, password, domain, project } => {
                 Auth::Password(TokenCache::new(IamUser {
-                    iam_url: iam_url.ok_or("iam_url: is needed, or region")?.into_url(),
+                    iam_url: iam_url.ok_or(format!("iam_url {IAM_URL_NEEDED}"))?.into_url(),
                     name: user,
                     password: read_secret(&password)?,
                     domain,

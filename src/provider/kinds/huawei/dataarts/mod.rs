@@ -34,7 +34,7 @@ use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
 
 use instance::parse_instance;
 
-/// The kind.
+/// Registers the kind `dataarts`; the settings are in [`HuaweiSettings`] and [`WorkspaceSettings`].
 #[derive(Debug)]
 pub(in crate::provider::kinds) struct DataArts;
 

@@ -33,7 +33,7 @@ use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
 
 use status::{parse_status, unsuccessful_response_error};
 
-/// The kind.
+/// Registers the kind `dli`; the settings are in [`HuaweiSettings`].
 #[derive(Debug)]
 pub(in crate::provider::kinds) struct Dli;
 

@@ -155,7 +155,7 @@ pub(super) fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) 
     if error.kind != ProviderErrorKind::Malformed {
         return error;
     }
-    // Without a known error code only this request has failed, which a retry may mend.
+    // Without a known error code only this request has failed, so a retry may succeed.
     let reason = truncate(non_empty_str(message).unwrap_or("the answer gives no reason"), 512);
     let message = format!("HTTP 200, but is_success is false: {reason}");
     ProviderError::new(ProviderErrorKind::Transient, message)
