@@ -10,6 +10,7 @@ mod event_follower;
 mod forecast;
 mod forget;
 mod history;
+mod job_args;
 mod list;
 mod poll;
 mod progress;

@@ -1,5 +1,5 @@
-//! Reads standard input, and writes to standard output and standard error. The progress line and usage
-//! errors are drawn by their libraries, everything else is printed here.
+//! Writes to standard output and standard error. All commands print through this file; only the progress
+//! line and usage errors are printed by their libraries.
 //!
 //! Colours are removed unless the stream is a terminal and `NO_COLOR` is unset. Each call writes a
 //! whole block and flushes it, so that the reader of a pipe gets it at once.
