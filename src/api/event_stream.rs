@@ -5,8 +5,8 @@
 
 use reqwest::Response;
 
-use super::client::{ClientError, connection_lost};
-use super::types::TransitionEvent;
+use super::error::{ClientError, connection_lost};
+use super::messages::TransitionEvent;
 
 /// The response of `GET /v1/events`.
 #[derive(Debug)]

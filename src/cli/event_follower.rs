@@ -86,6 +86,6 @@ fn is_unavailable(error: &ClientError) -> bool {
         ClientError::Rejected(problem) => {
             ["shutting_down", "busy", "storage"].contains(&problem.code.as_str())
         }
-        ClientError::InvalidResponse(_) => false,
+        ClientError::Setup(_) | ClientError::InvalidResponse(_) => false,
     }
 }

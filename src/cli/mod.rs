@@ -148,9 +148,10 @@ fn report(error: &anyhow::Error) -> ExitCode {
         Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) => {
             ExitCode::from(EXIT_UNAVAILABLE)
         }
-        Some(ClientError::Rejected(_) | ClientError::InvalidResponse(_)) | None => {
-            ExitCode::from(EXIT_REJECTED)
-        }
+        Some(
+            ClientError::Setup(_) | ClientError::Rejected(_) | ClientError::InvalidResponse(_),
+        )
+        | None => ExitCode::from(EXIT_REJECTED),
     }
 }
 

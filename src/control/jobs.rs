@@ -19,9 +19,9 @@ use crate::api::{
 use crate::job::{AddedBy, JobId, Labels, ProviderName, SimilarityKeys, StoredJob};
 use crate::scheduler::{CommandError, JobSpec};
 
+use super::app_state::{AppState, PeerUser};
 use super::error::ApiError;
 use super::extract::{QueryParams, parse_duration, read_json};
-use super::{AppState, PeerUser};
 
 const MAX_ADD_BYTES: usize = 4 << 20;
 const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
@@ -134,8 +134,7 @@ pub(super) async fn show(
     };
     let _permit = app.acquire_waiter_permit()?;
     let mut newest = app.newest_event.clone();
-    let deadline =
-        app.daemon_info.clock.tokio_instant(app.daemon_info.clock.monotonic_now().plus(wait));
+    let deadline = app.daemon.clock.tokio_instant(app.daemon.clock.monotonic_now().plus(wait));
     loop {
         // Before the job is read, so that a transition committed after the read wakes this loop.
         newest.mark_unchanged();
@@ -184,7 +183,7 @@ pub(super) async fn poll(
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
     ensure_not_paused(&app, &job.provider)?;
-    poll_and_respond(&app, job, app.daemon_info.on_demand_timeout).await
+    poll_and_respond(&app, job, app.daemon.on_demand_timeout).await
 }
 
 /// `POST /v1/jobs/{id}/cancel`: asks the provider to cancel the job, then polls the job. Only the
@@ -202,7 +201,7 @@ pub(super) async fn cancel(
         )));
     }
     ensure_not_paused(&app, &job.provider)?;
-    let (clock, timeout) = (&app.daemon_info.clock, app.daemon_info.on_demand_timeout);
+    let (clock, timeout) = (&app.daemon.clock, app.daemon.on_demand_timeout);
     let started = clock.monotonic_now();
     let result = app.handle.cancel(&job, timeout).await;
     let remaining = timeout.saturating_sub(clock.monotonic_now().duration_since(started));

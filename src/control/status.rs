@@ -13,7 +13,7 @@ use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName};
 use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
-use super::AppState;
+use super::app_state::AppState;
 use super::convert::rounded_seconds;
 use super::error::ApiError;
 use super::extract::QueryParams;
@@ -24,10 +24,10 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
     Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        started_at: app.daemon_info.started_at,
+        started_at: app.daemon.started_at,
         store: StoreStatus {
             engine: engine_description(),
-            location: app.daemon_info.database.display().to_string(),
+            location: app.daemon.database.display().to_string(),
             schema_version: SCHEMA_VERSION,
             size_bytes: snapshot.store_health.size_bytes,
         },
@@ -73,8 +73,7 @@ pub(super) async fn check_connection(
     Path(name): Path<String>,
 ) -> Result<Json<ConnectionCheckResponse>, ApiError> {
     let provider = parse_provider_name(&name)?;
-    let result =
-        app.handle.check_connection(provider.clone(), app.daemon_info.on_demand_timeout).await;
+    let result = app.handle.check_connection(provider.clone(), app.daemon.on_demand_timeout).await;
     let connection_check = match result {
         // This timeout equals the request's own, and either may expire first.
         Err(CommandError::Busy) => ConnectionCheck {

@@ -4,6 +4,7 @@
 //! and of 2025; the two spell "cancelled" differently. Only `execution_id` and `state` are in every
 //! answer. `/results` is never requested: unlike the status it costs credits.
 
+mod error;
 mod status;
 
 use futures_util::future::BoxFuture;
@@ -18,18 +19,19 @@ use crate::job::{
     Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
 };
 use crate::provider::Provider;
-use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
+use crate::provider::classify::ErrorRule;
 use crate::provider::connection_check::build_connection_check;
 use crate::provider::http::{
     HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header,
 };
-use crate::provider::json_fields::{is_ascii_id, parse_object, truncate};
+use crate::provider::json_fields::{is_ascii_id, parse_object};
 use crate::provider::secret;
 use crate::provider::service_url::ServiceUrl;
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::{BuildContext, Kind};
-use status::{error_message, parse_status};
+use error::{ERROR_RULES, rejection_error};
+use status::parse_status;
 
 /// Registers the kind `dune`; the settings are in [`DuneSettings`].
 #[derive(Debug)]
@@ -89,12 +91,6 @@ impl Kind for Dune {
         ERROR_RULES
     }
 }
-
-/// Dune's errors have no codes, only messages.
-const ERROR_RULES: &[ErrorRule] = &[
-    (Matcher::Message(404, &["object not found"]), ProviderErrorKind::NotFound),
-    (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
-];
 
 /// A well-formed id that no execution has, for the connection check.
 const NONEXISTENT_ID: &str = "00000000000000000000000000";
@@ -212,14 +208,4 @@ impl Provider for DuneProvider {
     fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
         Box::pin(self.probe_connection(now))
     }
-}
-
-/// The error for an unsuccessful answer, whose body is `{"error": "<message>"}`.
-fn rejection_error(reply: &HttpResponse) -> ProviderError {
-    let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
-    let message =
-        body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
-    let message = truncate(&message, 512);
-    let response = ErrorResponse { status: reply.status.as_u16(), code: "", message };
-    classify::provider_error(response, ERROR_RULES, message)
 }

@@ -14,9 +14,10 @@ use crate::provider::secret;
 use crate::provider::service_url::ServiceUrl;
 
 use super::auth::Auth;
+use super::client::HuaweiClient;
+use super::sdk_credentials;
 use super::sign::AccessKey;
 use super::token::{IamUser, TokenCache};
-use super::{HuaweiClient, sdk_credentials};
 
 /// The settings as they are written.
 #[derive(Debug, Deserialize)]

@@ -28,9 +28,9 @@ use crate::provider::json_value_stripper::JsonValueStripper;
 use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
+use super::client::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
 use super::error::{ERROR_RULES, is_permission_error, rejection_error};
 use super::settings::{HeaderText, HuaweiSettings, implied_settings, join};
-use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
 
 use instance::parse_instance;
 

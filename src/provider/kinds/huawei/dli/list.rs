@@ -17,11 +17,10 @@ use crate::job::{
 use crate::provider::http::{HttpClient, HttpResponse};
 use crate::provider::json_fields::{is_ascii_id, non_empty_str, parse_integer, parse_object};
 use crate::provider::json_value_stripper::JsonValueStripper;
-use crate::provider::kinds::huawei::HuaweiRequest;
+use crate::provider::kinds::huawei::client::{HuaweiClient, HuaweiRequest};
 use crate::provider::kinds::huawei::error::rejection_error;
 
-use super::DliProvider;
-use super::status::{DliJobStatus, parse_observation, unsuccessful_response_error};
+use super::status::{DliJobStatus, StatusParser, unsuccessful_response_error};
 
 /// The sum of the limits of its rows, so that no page is rejected for rows that would be read one by one.
 const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListPageQuery::PAGE_SIZE as usize;
@@ -29,38 +28,38 @@ const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListPageQuery::PAGE_S
 /// SQL text of any length. Dropped while it is received, unless the text or its hash is stored.
 const DROPPED_KEYS: &[&str] = &["statement"];
 
-impl DliProvider {
-    pub(super) async fn request_list_page(
-        &self,
-        window: &ListPageQuery,
-        now: UtcTime,
-    ) -> Answer<ListPage> {
-        let path = ["v1.0", self.client.project_id.as_str(), "jobs"];
-        let (start, end) = (window.from.as_millis().to_string(), window.to.as_millis().to_string());
-        let (size, number) = (ListPageQuery::PAGE_SIZE.to_string(), window.page.to_string());
-        let query = [
-            ("start", start.as_str()),
-            ("end", &end),
-            ("page-size", &size),
-            ("current-page", &number),
-            ("order", "start_time_asc"),
-        ];
-        let body_filter = (self.statement_capture == StatementCapture::None)
-            .then(|| JsonValueStripper::new(DROPPED_KEYS));
-        let request = HuaweiRequest {
-            query: &query,
-            body_filter,
-            max_bytes: MAX_LIST_BYTES,
-            ..HuaweiRequest::get(&path)
-        };
-        match self.client.send(request, now).await {
-            Ok(reply) => Answer {
-                result: parse_list(&reply, self).map_err(not_found_to_malformed),
-                rate_limit: reply.rate_limit,
-                server_date: reply.server_date,
-            },
-            Err(error) => Answer::failed(error),
-        }
+/// Requests one page of the list.
+pub(super) async fn request_list_page(
+    client: &HuaweiClient,
+    parser: &StatusParser,
+    window: &ListPageQuery,
+    now: UtcTime,
+) -> Answer<ListPage> {
+    let path = ["v1.0", client.project_id.as_str(), "jobs"];
+    let (start, end) = (window.from.as_millis().to_string(), window.to.as_millis().to_string());
+    let (size, number) = (ListPageQuery::PAGE_SIZE.to_string(), window.page.to_string());
+    let query = [
+        ("start", start.as_str()),
+        ("end", &end),
+        ("page-size", &size),
+        ("current-page", &number),
+        ("order", "start_time_asc"),
+    ];
+    let body_filter = (parser.statement_capture == StatementCapture::None)
+        .then(|| JsonValueStripper::new(DROPPED_KEYS));
+    let request = HuaweiRequest {
+        query: &query,
+        body_filter,
+        max_bytes: MAX_LIST_BYTES,
+        ..HuaweiRequest::get(&path)
+    };
+    match client.send(request, now).await {
+        Ok(reply) => Answer {
+            result: parse_list(&reply, parser).map_err(not_found_to_malformed),
+            rate_limit: reply.rate_limit,
+            server_date: reply.server_date,
+        },
+        Err(error) => Answer::failed(error),
     }
 }
 
@@ -90,7 +89,7 @@ struct DliListResponse<'a> {
     jobs: Option<&'a RawValue>,
 }
 
-fn parse_list(reply: &HttpResponse, provider: &DliProvider) -> Result<ListPage, ProviderError> {
+fn parse_list(reply: &HttpResponse, parser: &StatusParser) -> Result<ListPage, ProviderError> {
     if reply.status != StatusCode::OK {
         return Err(rejection_error(reply));
     }
@@ -113,17 +112,17 @@ fn parse_list(reply: &HttpResponse, provider: &DliProvider) -> Result<ListPage, 
         }
     };
     Ok(ListPage {
-        jobs: rows.into_iter().filter_map(|row| parse_row(row, provider)).collect(),
+        jobs: rows.into_iter().filter_map(|row| parse_row(row, parser)).collect(),
         total_count: total,
     })
 }
 
 /// The job of a row; `None` if the row cannot be read.
-fn parse_row(row: &RawValue, provider: &DliProvider) -> Option<(RemoteId, Observation)> {
+fn parse_row(row: &RawValue, parser: &StatusParser) -> Option<(RemoteId, Observation)> {
     let row = row.get().as_bytes();
     // The same limit as for the answer to a poll.
     let status: DliJobStatus =
         (row.len() <= HttpClient::MAX_BODY_BYTES).then(|| parse_object(row).ok())??;
     let id = non_empty_str(status.job_id.as_ref()).filter(|id| is_ascii_id(id))?.parse().ok()?;
-    Some((id, parse_observation(status, provider).ok()?))
+    Some((id, parser.parse_observation(status).ok()?))
 }
