@@ -236,7 +236,7 @@ pub struct ProviderStatus {
     /// The mean delay of recent ends, from the job's end to the answer that showed it; none until
     /// a job has ended since the daemon's start.
     #[serde(default)]
-    pub detection_delay_s: Option<f64>,
+    pub mean_detection_delay_s: Option<f64>,
     /// Requests that are sent and not answered yet.
     pub in_flight: u32,
     /// Requests sent in the last 60 s.

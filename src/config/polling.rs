@@ -47,6 +47,9 @@ pub enum PolicyName {
 }
 
 impl PollingConfig {
+    /// The maximum of every setting except `price`, and of `give_up_after` of a single job.
+    pub const MAX_DURATION: Duration = Duration::from_hours(400 * 24);
+
     /// The keys of this table, which are also keys of `[providers.NAME]`.
     pub(super) const KEYS: &[&str] = &[
         "policy",
@@ -61,7 +64,7 @@ impl PollingConfig {
 
     /// The settings that are out of range.
     pub(super) fn validate(&self) -> Vec<SettingError> {
-        const MAX: Duration = Duration::from_hours(400 * 24);
+        const MAX: Duration = PollingConfig::MAX_DURATION;
         let interval =
             (Duration::from_millis(100)..=MAX, "must be at least 100ms and at most 400d");
         let not_found = (Duration::from_mins(1)..=MAX, "must be at least 1m and at most 400d");

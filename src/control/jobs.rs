@@ -16,6 +16,7 @@ use tokio::time::timeout_at;
 use crate::api::{
     AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job, JobList,
 };
+use crate::config::PollingConfig;
 use crate::job::{AddedBy, JobId, Labels, ProviderName, SimilarityKeys, StoredJob};
 use crate::scheduler::{CommandError, JobSpec};
 
@@ -25,7 +26,7 @@ use super::extract::{QueryParams, parse_duration, read_json};
 
 const MAX_ADD_BYTES: usize = 4 << 20;
 const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_hours(400 * 24);
+    Duration::from_secs(1)..=PollingConfig::MAX_DURATION;
 
 /// `POST /v1/jobs`
 pub(super) async fn add(

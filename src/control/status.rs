@@ -9,7 +9,7 @@ use crate::api::{
     ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
     ReloadResponse, StoreStatus,
 };
-use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName};
+use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName, ServiceHints};
 use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
@@ -51,7 +51,7 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
         active_jobs: report.active_jobs,
         due_polls: report.due_polls,
         max_overdue_s: report.longest_overdue.as_secs_f64(),
-        detection_delay_s: report.mean_detection_delay.map(rounded_seconds),
+        mean_detection_delay_s: report.mean_detection_delay.map(rounded_seconds),
         in_flight: report.in_flight,
         requests_last_minute: report.requests_last_minute,
         requests_per_minute: report.requests_per_minute,
@@ -79,6 +79,7 @@ pub(super) async fn check_connection(
         Err(CommandError::Busy) => ConnectionCheck {
             finding: Finding::new(FindingKind::Unreachable, "no response in time"),
             clock_ahead_s: None,
+            hints: ServiceHints::GENERIC,
         },
         result => result?,
     };

@@ -162,16 +162,16 @@ pub(super) fn sensitive_header(
     Ok((name, value))
 }
 
-/// The answer to a poll; `parse` is the kind's own reading of a complete reply.
+/// The answer to a poll; `parse` is the kind's own reading of a complete response.
 pub(super) fn parse_answer(
-    reply: Result<HttpResponse, ProviderError>,
+    response: Result<HttpResponse, ProviderError>,
     parse: impl FnOnce(&HttpResponse) -> Result<Observation, ProviderError>,
 ) -> Answer {
-    match reply {
-        Ok(reply) => Answer {
-            result: parse(&reply),
-            rate_limit: reply.rate_limit,
-            server_date: reply.server_date,
+    match response {
+        Ok(response) => Answer {
+            result: parse(&response),
+            rate_limit: response.rate_limit,
+            server_date: response.server_date,
         },
         Err(error) => Answer::failed(error),
     }

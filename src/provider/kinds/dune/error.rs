@@ -17,13 +17,13 @@ pub(super) const ERROR_RULES: &[ErrorRule] = &[
 ];
 
 /// The error for an unsuccessful answer, whose body is `{"error": "<message>"}`.
-pub(super) fn rejection_error(reply: &HttpResponse) -> ProviderError {
-    let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
+pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
+    let body: Option<Value> = serde_json::from_slice(&response.body).ok();
     let message =
         body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
     let message = truncate(&message, 512);
-    let response = ErrorResponse { status: reply.status.as_u16(), code: "", message };
-    classify::provider_error(response, ERROR_RULES, message)
+    let error_response = ErrorResponse { status: response.status.as_u16(), code: "", message };
+    classify::provider_error(error_response, ERROR_RULES, message)
 }
 
 /// The message of an error, which is text or an object.

@@ -16,7 +16,8 @@ use serde_json::{Map, Value};
 
 use crate::config::{KindSchema, SecretRef, SettingError, SettingsTable};
 use crate::job::{
-    Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
+    Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId,
+    ServiceHints, UtcTime,
 };
 use crate::provider::Provider;
 use crate::provider::classify::ErrorRule;
@@ -95,6 +96,12 @@ impl Kind for Dune {
 /// A well-formed id that no execution has, for the connection check.
 const NONEXISTENT_ID: &str = "00000000000000000000000000";
 
+const HINTS: ServiceHints = ServiceHints {
+    credential: "store a valid key where api_key points",
+    permission: "use a key of an account that may read the execution",
+    ..ServiceHints::GENERIC
+};
+
 /// One Dune account.
 #[derive(Debug)]
 struct DuneProvider {
@@ -133,17 +140,17 @@ impl DuneProvider {
 
     async fn poll_execution(&self, id: &RemoteId, now: UtcTime) -> Answer {
         let path = ["api", "v1", "execution", id.as_str(), "status"];
-        let reply = self.send(Method::GET, &path, now).await;
-        parse_answer(reply, |reply| parse_status(reply, id, &self.state_map))
+        let response = self.send(Method::GET, &path, now).await;
+        parse_answer(response, |response| parse_status(response, id, &self.state_map))
     }
 
     async fn cancel_execution(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
         let path = ["api", "v1", "execution", id.as_str(), "cancel"];
-        let reply = self.send(Method::POST, &path, now).await?;
-        if reply.status != StatusCode::OK {
-            return Err(rejection_error(&reply));
+        let response = self.send(Method::POST, &path, now).await?;
+        if response.status != StatusCode::OK {
+            return Err(rejection_error(&response));
         }
-        let body: Map<String, Value> = parse_object(&reply.body)?;
+        let body: Map<String, Value> = parse_object(&response.body)?;
         if body.get("success") == Some(&Value::Bool(false)) {
             return Err(ProviderError::new(
                 ProviderErrorKind::Malformed,
@@ -155,9 +162,10 @@ impl DuneProvider {
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
         let path = ["api", "v1", "execution", NONEXISTENT_ID, "status"];
-        let reply = self.send(Method::GET, &path, now).await;
-        let is_permission_error = |reply: &HttpResponse| reply.status == StatusCode::FORBIDDEN;
-        build_connection_check(reply, now, is_permission_error, rejection_error)
+        let response = self.send(Method::GET, &path, now).await;
+        let is_permission_error =
+            |response: &HttpResponse| response.status == StatusCode::FORBIDDEN;
+        build_connection_check(response, now, HINTS, is_permission_error, rejection_error)
     }
 
     async fn send(

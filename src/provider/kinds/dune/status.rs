@@ -53,14 +53,14 @@ const RESULT_FIELDS: [&str; 9] = [
 
 /// Reads the answer to a poll of the execution `expected_id`.
 pub(super) fn parse_status(
-    reply: &HttpResponse,
+    response: &HttpResponse,
     expected_id: &RemoteId,
     state_map: &StateMap,
 ) -> Result<Observation, ProviderError> {
-    if reply.status != StatusCode::OK {
-        return Err(rejection_error(reply));
+    if response.status != StatusCode::OK {
+        return Err(rejection_error(response));
     }
-    let status: DuneStatusResponse = parse_object(&reply.body)?;
+    let status: DuneStatusResponse = parse_object(&response.body)?;
     if status.execution_id != expected_id.as_str() {
         return Err(ProviderError::new(
             ProviderErrorKind::Malformed,

@@ -59,20 +59,20 @@ impl HuaweiClient {
             return self.send_once(request, None, now).await;
         };
         let lease = token_cache.lease(&self.http, now).await?;
-        let reply = self.send_once(request.clone(), Some(&lease), now).await?;
-        if !is_token_rejected(&reply) {
-            return Ok(reply);
+        let response = self.send_once(request.clone(), Some(&lease), now).await?;
+        if !is_token_rejected(&response) {
+            return Ok(response);
         }
         let new_lease = token_cache.replace_rejected(&self.http, &lease, now).await?;
-        let reply = self.send_once(request, Some(&new_lease), now).await?;
-        if is_token_rejected(&reply) {
-            let rejection = rejection_error(&reply);
+        let response = self.send_once(request, Some(&new_lease), now).await?;
+        if is_token_rejected(&response) {
+            let rejection = rejection_error(&response);
             return Err(ProviderError::new(
                 ProviderErrorKind::Auth,
                 format!("a newly fetched token was rejected too: {rejection}"),
             ));
         }
-        Ok(reply)
+        Ok(response)
     }
 
     async fn send_once(
@@ -95,15 +95,15 @@ impl HuaweiClient {
             body_filter,
             max_bytes,
         };
-        let mut reply = self.http.send(http_request, now).await?;
-        if !reply.status.is_success()
+        let mut response = self.http.send(http_request, now).await?;
+        if !response.status.is_success()
             && let ProviderError { kind: ProviderErrorKind::RateLimited, message } =
-                rejection_error(&reply)
+                rejection_error(&response)
         {
-            reply.rate_limit.quota =
-                reply.rate_limit.quota.or_else(|| rate_limit_text::parse_quota(&message));
+            response.rate_limit.quota =
+                response.rate_limit.quota.or_else(|| rate_limit_text::parse_quota(&message));
         }
-        Ok(reply)
+        Ok(response)
     }
 
     /// The URL, encoded as signing requires. `Url` removes the segments `.` and `..`; no job has such a

@@ -211,11 +211,11 @@ impl IamUser {
             body_filter: None,
             max_bytes: HttpClient::MAX_BODY_BYTES,
         };
-        let reply = http.send(request, now).await.map_err(with_iam_context)?;
-        if reply.status.is_success() {
-            parse_token(reply, fetch_number, now)
+        let response = http.send(request, now).await.map_err(with_iam_context)?;
+        if response.status.is_success() {
+            parse_token(response, fetch_number, now)
         } else {
-            Err(with_iam_context(iam_rejection_error(&reply)))
+            Err(with_iam_context(iam_rejection_error(&response)))
         }
     }
 
@@ -238,19 +238,19 @@ impl IamUser {
 /// The lifetime is computed by IAM's clock (the header `Date`). With our clock, if it is wrong, a new
 /// token could seem to have expired, and every request would fetch another.
 fn parse_token(
-    reply: HttpResponse,
+    response: HttpResponse,
     fetch_number: u64,
     now: UtcTime,
 ) -> Result<CachedToken, ProviderError> {
     let malformed =
         |reason: &str| with_iam_context(ProviderError::new(ProviderErrorKind::Malformed, reason));
     let value =
-        reply.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
-    let fetched: IamTokenResponse = serde_json::from_slice(&reply.body)
+        response.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
+    let fetched: IamTokenResponse = serde_json::from_slice(&response.body)
         .map_err(|_| malformed("the answer does not contain token.expires_at"))?;
     let expires_at = UtcTime::parse_rfc3339(&fetched.token.expires_at)
         .ok_or_else(|| malformed("token.expires_at is not a time"))?;
-    let lifetime = expires_at.duration_since(reply.server_date.unwrap_or(now));
+    let lifetime = expires_at.duration_since(response.server_date.unwrap_or(now));
     if lifetime.is_zero() {
         return Err(malformed("the token has expired already"));
     }
@@ -260,11 +260,15 @@ fn parse_token(
 }
 
 /// Classifies an unsuccessful answer by its status alone: the codes of the services are not used by IAM.
-fn iam_rejection_error(reply: &HttpResponse) -> ProviderError {
-    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let response = ErrorResponse { status: reply.status.as_u16(), ..ErrorResponse::default() };
-    let error =
-        classify::provider_error(response, &[], truncate(error_code_and_message(&body).1, 512));
+fn iam_rejection_error(response: &HttpResponse) -> ProviderError {
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let error_response =
+        ErrorResponse { status: response.status.as_u16(), ..ErrorResponse::default() };
+    let error = classify::provider_error(
+        error_response,
+        &[],
+        truncate(error_code_and_message(&body).1, 512),
+    );
     match error.kind {
         // IAM answers 400 to an unknown user, domain or project.
         ProviderErrorKind::Malformed => {

@@ -54,10 +54,10 @@ pub(super) async fn request_list_page(
         ..HuaweiRequest::get(&path)
     };
     match client.send(request, now).await {
-        Ok(reply) => Answer {
-            result: parse_list(&reply, parser).map_err(not_found_to_malformed),
-            rate_limit: reply.rate_limit,
-            server_date: reply.server_date,
+        Ok(response) => Answer {
+            result: parse_list(&response, parser).map_err(not_found_to_malformed),
+            rate_limit: response.rate_limit,
+            server_date: response.server_date,
         },
         Err(error) => Answer::failed(error),
     }
@@ -89,13 +89,13 @@ struct DliListResponse<'a> {
     jobs: Option<&'a RawValue>,
 }
 
-fn parse_list(reply: &HttpResponse, parser: &StatusParser) -> Result<ListPage, ProviderError> {
-    if reply.status != StatusCode::OK {
-        return Err(rejection_error(reply));
+fn parse_list(response: &HttpResponse, parser: &StatusParser) -> Result<ListPage, ProviderError> {
+    if response.status != StatusCode::OK {
+        return Err(rejection_error(response));
     }
-    let body: DliListResponse<'_> = parse_object(&reply.body)?;
+    let body: DliListResponse<'_> = parse_object(&response.body)?;
     if body.is_success == Some(Value::Bool(false)) {
-        return Err(unsuccessful_response_error(&reply.body, body.message.as_ref()));
+        return Err(unsuccessful_response_error(&response.body, body.message.as_ref()));
     }
     let total = parse_integer(body.job_count.as_ref()).and_then(|count| u64::try_from(count).ok());
     let rows = body.jobs.map(|rows| serde_json::from_str::<Vec<&RawValue>>(rows.get()));

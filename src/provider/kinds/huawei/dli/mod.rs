@@ -28,7 +28,7 @@ use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::client::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
-use super::error::{ERROR_RULES, is_permission_error, rejection_error};
+use super::error::{ERROR_RULES, HINTS, is_permission_error, rejection_error};
 use super::settings::{HuaweiSettings, implied_settings, join};
 
 use list::request_list_page;
@@ -112,29 +112,29 @@ impl DliProvider {
     async fn poll_job(&self, id: &RemoteId, now: UtcTime) -> Answer {
         let project = self.client.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str(), "status"];
-        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
-        parse_answer(reply, |reply| self.parser.parse_status(reply, id))
+        let response = self.client.send(HuaweiRequest::get(&path), now).await;
+        parse_answer(response, |response| self.parser.parse_status(response, id))
     }
 
     async fn cancel_job(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
         let project = self.client.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str()];
         let request = HuaweiRequest { method: Method::DELETE, ..HuaweiRequest::get(&path) };
-        let reply = self.client.send(request, now).await?;
-        if reply.status != StatusCode::OK {
-            return Err(rejection_error(&reply));
+        let response = self.client.send(request, now).await?;
+        if response.status != StatusCode::OK {
+            return Err(rejection_error(&response));
         }
-        let body: Map<String, Value> = parse_object(&reply.body)?;
+        let body: Map<String, Value> = parse_object(&response.body)?;
         if body.get("is_success") == Some(&Value::Bool(false)) {
-            return Err(unsuccessful_response_error(&reply.body, body.get("message")));
+            return Err(unsuccessful_response_error(&response.body, body.get("message")));
         }
         Ok(())
     }
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
         let path = ["v1.0", self.client.project_id.as_str(), "jobs", NONEXISTENT_ID, "status"];
-        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
-        build_connection_check(reply, now, is_permission_error, rejection_error)
+        let response = self.client.send(HuaweiRequest::get(&path), now).await;
+        build_connection_check(response, now, HINTS, is_permission_error, rejection_error)
     }
 }
 

@@ -64,17 +64,17 @@ impl StatusParser {
     /// Reads the answer to a poll of the job `expected_id`.
     pub(super) fn parse_status(
         &self,
-        reply: &HttpResponse,
+        response: &HttpResponse,
         expected_id: &RemoteId,
     ) -> Result<Observation, ProviderError> {
-        if reply.status != StatusCode::OK {
-            return Err(rejection_error(reply));
+        if response.status != StatusCode::OK {
+            return Err(rejection_error(response));
         }
         let malformed = |reason: String| ProviderError::new(ProviderErrorKind::Malformed, reason);
-        let status: DliJobStatus = parse_object(&reply.body)
-            .or_else(|error| repair_unescaped_message(&reply.body).ok_or(error))?;
+        let status: DliJobStatus = parse_object(&response.body)
+            .or_else(|error| repair_unescaped_message(&response.body).ok_or(error))?;
         if status.is_success == Some(Value::Bool(false)) {
-            return Err(unsuccessful_response_error(&reply.body, status.message.as_ref()));
+            return Err(unsuccessful_response_error(&response.body, status.message.as_ref()));
         }
         let is_other_id = |id: &Value| !id.is_null() && id.as_str() != Some(expected_id.as_str());
         if status.job_id.as_ref().is_some_and(is_other_id) {
