@@ -71,6 +71,7 @@ pub struct Client {
 
 #[expect(clippy::missing_errors_doc, reason = "ClientError documents the errors")]
 impl Client {
+    /// The limit for a request and its response. The daemon's own limits are shorter.
     const TIMEOUT: Duration = Duration::from_mins(1);
 
     /// Picks `explicit`, else the first of [`Directories::socket_candidates`] that exists.

@@ -60,9 +60,9 @@ pub struct AddResponse {
 pub struct AddResponseEntry {
     /// None if the job was rejected.
     pub id: Option<JobId>,
-    /// As in the request.
+    /// The provider of the request.
     pub provider: String,
-    /// As in the request.
+    /// The remote ID of the request.
     pub remote_id: String,
     /// None if the job was rejected.
     pub state: Option<State>,
@@ -104,9 +104,9 @@ pub struct Job {
     /// The user who added the job; the name is none if the user database does not have the uid.
     pub added_by_uid: Option<u32>,
     pub added_by_user: Option<String>,
-    /// By the daemon's clock, as `terminal_at`, `last_polled_at` and `next_poll_at`.
+    /// By the daemon's clock, like `terminal_at`, `last_polled_at` and `next_poll_at`.
     pub registered_at: UtcTime,
-    /// By the provider's clock, as `started_at`, `ended_at` and `expires_at`.
+    /// By the provider's clock, like `started_at`, `ended_at` and `expires_at`.
     pub submitted_at: Option<UtcTime>,
     pub started_at: Option<UtcTime>,
     pub ended_at: Option<UtcTime>,
@@ -129,11 +129,11 @@ pub struct Job {
     /// Seconds from submission to start; like the four durations below, none if unknown, or if the
     /// job is unfinished.
     pub queue_s: Option<f64>,
-    /// From start to end.
+    /// Seconds from start to end.
     pub run_s: Option<f64>,
-    /// From submission to end.
+    /// Seconds from submission to end.
     pub total_s: Option<f64>,
-    /// From the job's end to the answer that showed it.
+    /// Seconds from the job's end to the answer that showed it.
     pub detection_delay_s: Option<f64>,
     /// An upper bound of `detection_delay_s`.
     pub detection_delay_max_s: Option<f64>,

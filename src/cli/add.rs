@@ -97,7 +97,7 @@ fn parse_similarity_key(text: &str) -> Result<String, InvalidName> {
     SimilarityKeys::from_user(text).map(|_| text.to_owned())
 }
 
-/// Below the daemon's limit of 4 MiB for a request body.
+/// A larger request is split. The daemon's limit for a body is 4 MiB.
 const MAX_REQUEST_BYTES: usize = 3 << 20;
 
 struct AddSender<'a> {

@@ -1,4 +1,4 @@
-//! `jobtrack check`: tests a provider's address, credential and clock, and says what to change.
+//! `jobtrack check`: tests a provider's address, credential and clock, and prints what to change.
 
 use std::process::ExitCode;
 

@@ -82,7 +82,7 @@ fn is_unavailable(error: &ClientError) -> bool {
     match error {
         ClientError::NoDaemon { permission_denied, .. } => !permission_denied,
         ClientError::ConnectionLost(_) => true,
-        // The daemon cannot answer at the moment; this says nothing about the job.
+        // These errors are temporary and do not concern the job.
         ClientError::Rejected(problem) => {
             ["shutting_down", "busy", "storage"].contains(&problem.code.as_str())
         }

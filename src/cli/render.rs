@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use crate::api::{Job, TransitionEvent};
 use crate::job::{Labels, State, UtcTime};
 
-/// Replaces control characters, which could control the terminal, by spaces.
+/// Replaces control characters, which could control the terminal, with spaces.
 pub(super) fn replace_control_characters(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -39,13 +39,14 @@ pub(super) fn job_name(job: &Job) -> String {
     format!("{}/{}", job.provider, replace_control_characters(job.remote_id.as_str()))
 }
 
-/// For example `17 dune/01GB… failed  table not found`.
+/// A job in one line, such as `17 dune/01GB… failed  table not found`.
 pub(super) fn job_line(job: &Job) -> String {
     let (id, name, state) = (job.id, job_name(job), styled_state(job.state));
     format!("{id} {name} {state}{}", message_suffix(job.message.as_deref()))
 }
 
-/// For example `2026-11-22T03:15:52.186Z  17 dune/01GB…  pending → running  (QUERY_STATE_EXECUTING)`.
+/// A transition in one line, such as
+/// `2026-11-22T03:15:52.186Z  17 dune/01GB…  pending → running  (QUERY_STATE_EXECUTING)`.
 pub(super) fn event_line(event: &TransitionEvent) -> String {
     let at = event.observed_at;
     let (id, provider) = (event.job_id, &event.provider);
@@ -64,7 +65,7 @@ fn message_suffix(message: Option<&str>) -> String {
     message.map(|message| format!("  {}", replace_control_characters(message))).unwrap_or_default()
 }
 
-/// For example `a=1 b=2`.
+/// Labels in one line, such as `a=1 b=2`.
 pub(super) fn format_labels(labels: &Labels) -> String {
     let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(" ")
@@ -76,7 +77,7 @@ pub(super) fn format_duration(duration: Duration) -> String {
     parts.map(|(count, letter)| format!("{count}{letter}")).collect::<Vec<_>>().concat()
 }
 
-/// The same with SI symbols and fractions of seconds: `40 ms`, `1.5 s`, `45 s`, `3 min 12 s`.
+/// The two largest units with SI symbols, and fractions of seconds: `40 ms`, `1.5 s`, `45 s`, `3 min 12 s`.
 pub(super) fn format_seconds(seconds: f64) -> String {
     const FRACTION_BELOW_S: f64 = 9.95;
     let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);

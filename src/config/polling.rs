@@ -1,7 +1,7 @@
 //! `[polling]`: when jobs are polled, and when polling a job ends.
 //!
-//! A provider's own section may override each key. [`super::load()`] lays those keys over `[polling]`
-//! and reads the result as one more [`PollingConfig`], so every setting is declared once.
+//! A provider's own section may override each key. [`super::load()`] merges those keys into
+//! `[polling]` and parses the result as another [`PollingConfig`], so every setting is declared once.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::diagnostics::SettingError;
 use super::duration::deserialize_duration;
 
-/// The settings in force, for all providers or for one.
+/// The effective settings, for all providers or for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PollingConfig {
@@ -31,7 +31,7 @@ pub struct PollingConfig {
     /// How long a provider must answer "not found" before the job becomes `lost`.
     #[serde(deserialize_with = "deserialize_duration")]
     pub lost_after: Duration,
-    /// The same for a job that the provider has never reported.
+    /// `lost_after` for a job that the provider has never reported.
     #[serde(deserialize_with = "deserialize_duration")]
     pub lost_after_never_seen: Duration,
 }
@@ -40,9 +40,9 @@ pub struct PollingConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyName {
-    /// From the durations of similar past runs.
+    /// By the durations of similar past runs.
     Learned,
-    /// After growing intervals.
+    /// By intervals that grow while the state does not change.
     Backoff,
 }
 

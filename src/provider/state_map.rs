@@ -15,7 +15,7 @@ pub(super) type BuiltinStates = &'static [(&'static str, ObservedState)];
 /// The provider states that one provider knows.
 #[derive(Debug)]
 pub(super) struct StateMap {
-    /// Ignored at the beginning of a provider state. May be empty.
+    /// A prefix of provider states that is ignored. May be empty.
     prefix: &'static str,
     builtin: BuiltinStates,
     user_defined: BTreeMap<String, ObservedState>,

@@ -29,7 +29,7 @@ pub trait KindSchema: Debug + Sync {
         Vec::new()
     }
 
-    /// Validates the kind's own settings. Returns the values in force of those that have a default, in
+    /// Validates the kind's own settings. Returns the effective values of those that have a default, in
     /// TOML, for `jobtrackd --check`.
     ///
     /// # Errors
@@ -43,9 +43,9 @@ pub trait KindSchema: Debug + Sync {
 /// A setting that a kind adds because of its environment.
 #[derive(Debug)]
 pub struct DiscoveredSetting {
-    /// The variable or the file.
+    /// The name of the variable or the file.
     pub(in crate::config) source: String,
-    /// Dotted, relative to the provider's table.
+    /// The dotted key, relative to the provider's table.
     pub(in crate::config) key: &'static str,
     /// A value that is not secret, such as the name of a variable.
     pub(in crate::config) value: String,

@@ -20,7 +20,7 @@ use super::{PollingConfig, defaults};
 pub use kind::{DiscoveredSetting, KindSchema};
 pub use table::SettingsTable;
 
-/// The settings in force of one provider.
+/// The effective settings of one provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProviderConfig {
     /// The name of the kind.

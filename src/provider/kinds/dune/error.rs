@@ -1,4 +1,4 @@
-//! Unsuccessful answers of Dune.
+//! Unsuccessful responses of Dune.
 //!
 //! Used by the provider and by [`status`](super::status). Dune has no error codes, so the status decides,
 //! and for "not found" the message.
@@ -16,7 +16,7 @@ pub(super) const ERROR_RULES: &[ErrorRule] = &[
     (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
 ];
 
-/// The error for an unsuccessful answer, whose body is `{"error": "<message>"}`.
+/// The error for an unsuccessful response, whose body is `{"error": "<message>"}`.
 pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
     let body: Option<Value> = serde_json::from_slice(&response.body).ok();
     let message =

@@ -17,7 +17,7 @@ use crate::provider::state_map::StateMap;
 
 use super::error::{error_message, rejection_error};
 
-/// The body of a 200. A field of an unexpected type is dropped; a field that occurs twice makes the
+/// The body of a response with status 200. A field of an unexpected type is dropped; a field that occurs twice makes the
 /// answer malformed.
 #[derive(Debug, Deserialize)]
 struct DuneStatusResponse {

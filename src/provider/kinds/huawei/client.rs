@@ -32,11 +32,11 @@ pub(super) struct HuaweiRequest<'a> {
     pub(super) method: Method,
     /// The segments of the path below `base_url`, not encoded.
     pub(super) segments: &'a [&'a str],
-    /// Not encoded.
+    /// The parameters of the query, not encoded.
     pub(super) query: &'a [(&'a str, &'a str)],
     pub(super) headers: &'a [(HeaderName, HeaderValue)],
     pub(super) body_filter: Option<JsonValueStripper>,
-    /// Limit for the body of the answer.
+    /// The limit for the body of the response.
     pub(super) max_bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Unsuccessful answers of Huawei's services and of the gateway before them.
+//! Unsuccessful responses of Huawei's services and of the API gateway in front of them.
 //!
 //! Used by the client and by both kinds. The error code decides; without a known code the status does.
 //! Codes: the services' API references and the gateway's list of error codes.
@@ -54,12 +54,12 @@ pub(super) const HINTS: ServiceHints = ServiceHints {
                  an access key (auth.ak, auth.sk) are rejected",
 };
 
-/// The error for an unsuccessful answer.
+/// The error for an unsuccessful response.
 pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
     rejection_error_from_body(response.status, &parse_body(response))
 }
 
-/// The same for a body that is parsed already.
+/// The error for an unsuccessful response whose body has been parsed.
 pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> ProviderError {
     let (code, message) = error_code_and_message(body);
     let text = match (code, message) {
@@ -72,7 +72,7 @@ pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> Pro
     classify::provider_error(error_response, ERROR_RULES, truncate(&text, 512))
 }
 
-/// Whether the answer rejects the token itself, rather than what the token permits.
+/// Whether the response rejects the token, rather than denying a permission.
 pub(super) fn is_token_rejected(response: &HttpResponse) -> bool {
     response.status == StatusCode::UNAUTHORIZED
         || (response.status.is_client_error() && has_token_error_code(&parse_body(response)))
@@ -83,7 +83,7 @@ fn has_token_error_code(body: &Value) -> bool {
     matches!(code.split_once('.'), Some((GATEWAY, INVALID_TOKEN | OUTDATED_TOKEN)))
 }
 
-/// Whether the answer denies a permission, rather than rejecting the credentials.
+/// Whether the response denies a permission, rather than rejecting the credentials.
 pub(super) fn is_permission_error(response: &HttpResponse) -> bool {
     let body = parse_body(response);
     let code = with_full_gateway_name(error_code_and_message(&body).0);

@@ -74,7 +74,7 @@ impl HuaweiSettings {
         }
     }
 
-    /// The values in force of the addresses.
+    /// The effective addresses, in TOML.
     pub(super) fn effective_urls(&self) -> Vec<(&'static str, String)> {
         let base_url = ("base_url", format!("{:?}", self.base_url.to_string()));
         let iam_url =
@@ -142,7 +142,7 @@ fn regional_url(service: &str, region: &str) -> Result<ServiceUrl, SettingError>
     ServiceUrl::try_from(format!("https://{service}.{region}.{domain}")).map_err(|_| invalid())
 }
 
-/// Text that a header can carry.
+/// Text that is valid as the value of a header.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct HeaderText(String);

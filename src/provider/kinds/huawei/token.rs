@@ -1,9 +1,9 @@
 //! Tokens that are fetched from Huawei Cloud's IAM for a user, and shared by all requests of an account.
 //!
-//! Used by [`HuaweiClient`](super::HuaweiClient). One fetch runs at a time; requests that wait for it
-//! share its result, a token or an error. Fetches are numbered, and a request remembers how many had
-//! ended when it took its token: if the token is rejected and a fetch has ended since, its result is
-//! used. Many requests rejected at once thus cause one fetch, and one request causes two at most.
+//! Used by [`HuaweiClient`](super::client::HuaweiClient). One fetch runs at a time; requests that wait for it
+//! share its result, a token or an error. Fetches are counted, and a request keeps the count at which it
+//! took its token: if the token is rejected and a fetch has ended since, the result of that fetch is
+//! used. Many requests that are rejected at once cause one fetch, and one request causes two at most.
 //! Source: IAM API reference, "Obtaining a User Token Through Password Authentication".
 
 use std::time::Duration;
@@ -62,7 +62,7 @@ struct TokenCacheState {
     last_failure: Option<(ProviderError, UtcTime)>,
 }
 
-/// A token. The times are by our clock.
+/// A token. The times are by the local clock.
 #[derive(Debug, Clone)]
 struct CachedToken {
     value: HeaderValue,
@@ -179,7 +179,7 @@ impl TokenCacheState {
     }
 }
 
-/// The body of a successful answer.
+/// The body of a successful response.
 #[derive(Deserialize)]
 struct IamTokenResponse {
     token: IamTokenInfo,
@@ -235,7 +235,7 @@ impl IamUser {
     }
 }
 
-/// The lifetime is computed by IAM's clock (the header `Date`). With our clock, if it is wrong, a new
+/// The lifetime is computed by IAM's clock (the header `Date`). With a wrong local clock a new
 /// token could seem to have expired, and every request would fetch another.
 fn parse_token(
     response: HttpResponse,
@@ -259,7 +259,7 @@ fn parse_token(
     Ok(CachedToken { value, fetch_number, renew_at, expires_at })
 }
 
-/// Classifies an unsuccessful answer by its status alone: the codes of the services are not used by IAM.
+/// Classifies an unsuccessful response by its status alone: IAM does not use the codes of the services.
 fn iam_rejection_error(response: &HttpResponse) -> ProviderError {
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let error_response =

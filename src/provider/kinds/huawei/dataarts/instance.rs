@@ -17,7 +17,7 @@ use crate::provider::json_fields::{
 use crate::provider::kinds::huawei::error::rejection_error;
 use crate::provider::state_map::StateMap;
 
-/// The body of a 200.
+/// The body of a response with status 200.
 #[derive(Debug, Deserialize)]
 struct DataArtsInstanceResponse {
     status: String,

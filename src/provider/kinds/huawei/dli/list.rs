@@ -2,7 +2,7 @@
 //!
 //! Source: DLI API reference, "Querying All Jobs". The oldest job comes first, so that jobs that start
 //! meanwhile move no page. A row has the fields of the answer to a poll except `job_mode`. A row that
-//! cannot be read is left out: a job that is missing from the list is polled by itself.
+//! cannot be read is left out: the scheduler polls a job that is missing from the list individually.
 
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use crate::provider::kinds::huawei::error::rejection_error;
 
 use super::status::{DliJobStatus, StatusParser, unsuccessful_response_error};
 
-/// The sum of the limits of its rows, so that no page is rejected for rows that would be read one by one.
+/// The sum of the limits of a page's rows: a page is never rejected if each of its rows could be polled.
 const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListPageQuery::PAGE_SIZE as usize;
 
 /// SQL text of any length. Dropped while it is received, unless the text or its hash is stored.
@@ -78,7 +78,7 @@ fn not_found_to_malformed(error: ProviderError) -> ProviderError {
     }
 }
 
-/// The body of a 200. The rows are parsed one by one, so that a bad row affects no other and only one
+/// The body of a response with status 200. The rows are parsed one by one, so that a bad row affects no other and only one
 /// row at a time is in memory twice.
 #[derive(Debug, Deserialize)]
 struct DliListResponse<'a> {
@@ -120,7 +120,7 @@ fn parse_list(response: &HttpResponse, parser: &StatusParser) -> Result<ListPage
 /// The job of a row; `None` if the row cannot be read.
 fn parse_row(row: &RawValue, parser: &StatusParser) -> Option<(RemoteId, Observation)> {
     let row = row.get().as_bytes();
-    // The same limit as for the answer to a poll.
+    // A row has the same limit as the response to a poll.
     let status: DliJobStatus =
         (row.len() <= HttpClient::MAX_BODY_BYTES).then(|| parse_object(row).ok())??;
     let id = non_empty_str(status.job_id.as_ref()).filter(|id| is_ascii_id(id))?.parse().ok()?;

@@ -23,7 +23,7 @@ use crate::provider::json_fields::{
 use crate::provider::kinds::huawei::error::{rejection_error, rejection_error_from_body};
 use crate::provider::state_map::StateMap;
 
-/// The body of a 200, or a row of the list. A field of an unexpected type is dropped; a field that occurs
+/// The body of a response with status 200, or a row of the list. A field of an unexpected type is dropped; a field that occurs
 /// twice makes the answer malformed.
 #[derive(Debug, Deserialize)]
 pub(super) struct DliJobStatus {
@@ -53,7 +53,7 @@ pub(super) struct DliJobStatus {
     execution_details_path: Option<Value>,
 }
 
-/// Reads jobs by the settings of one provider.
+/// Reads the state of jobs, with the settings of one provider.
 #[derive(Debug)]
 pub(super) struct StatusParser {
     pub(super) state_map: StateMap,
@@ -155,7 +155,7 @@ fn end_time(status: &DliJobStatus) -> Option<UtcTime> {
     })
 }
 
-/// The error for a 200 with `"is_success": false`. Its `message` may be the JSON of an error, as text.
+/// The error for a response with status 200 and `"is_success": false`. Its `message` may be the JSON of an error, as text.
 pub(super) fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) -> ProviderError {
     let nested_error =
         non_empty_str(message).and_then(|text| serde_json::from_str::<Value>(text).ok());
