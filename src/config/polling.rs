@@ -31,7 +31,7 @@ pub struct PollingConfig {
     /// How long a provider must answer "not found" before the job becomes `lost`.
     #[serde(deserialize_with = "deserialize_duration")]
     pub lost_after: Duration,
-    /// `lost_after` for a job that the provider has never reported.
+    /// The value of `lost_after` for a job that the provider has never reported.
     #[serde(deserialize_with = "deserialize_duration")]
     pub lost_after_never_seen: Duration,
 }
