@@ -3,61 +3,20 @@
 //! Used by the commands and by tests. The client never retries; the variants of [`ClientError`]
 //! let the caller decide whether to.
 
-use std::error::Error;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
+use super::error::{ClientError, connection_lost, is_permission_denied};
 use super::event_stream::EventStream;
-use super::types::{
+use super::messages::{
     AddRequest, AddResponse, ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, Job,
-    JobList, ProblemDetails, ReloadResponse, TransitionList,
+    JobList, ReloadResponse, TransitionList,
 };
 use crate::config::Directories;
 use crate::job::{JobId, ProviderName, RemoteId, StateFilter};
-
-/// Why a request failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No daemon listens, or this user may not connect.
-    #[error("{}", no_daemon_message(tried, *permission_denied))]
-    NoDaemon {
-        /// The paths that were tried.
-        tried: Vec<PathBuf>,
-        /// Whether a socket exists but this user may not connect to it.
-        permission_denied: bool,
-    },
-    /// The daemon rejected the request.
-    #[error("{}", .0.detail)]
-    Rejected(ProblemDetails),
-    /// The connection broke, or the response did not arrive in time.
-    #[error("lost the connection to jobtrackd: {0}")]
-    ConnectionLost(String),
-    /// The response is not in the expected form.
-    #[error(
-        "cannot parse the response of jobtrackd: {0}; check that jobtrack and jobtrackd have the same version"
-    )]
-    InvalidResponse(String),
-}
-
-fn no_daemon_message(sockets: &[PathBuf], permission_denied: bool) -> String {
-    let paths: Vec<_> = sockets.iter().map(|path| path.display().to_string()).collect();
-    let paths = paths.join(", ");
-    if permission_denied {
-        format!(
-            "permission denied for {paths}; join the group of the socket, or set --socket or \
-             JOBTRACK_SOCKET"
-        )
-    } else {
-        format!(
-            "no daemon at {paths}; start jobtrackd (`systemctl start jobtrackd`), or set --socket \
-             or JOBTRACK_SOCKET"
-        )
-    }
-}
 
 /// The query parameters of lists and event streams; an empty or absent one restricts nothing. A
 /// route rejects the parameters that it does not have.
@@ -71,7 +30,8 @@ pub struct ListParams {
     pub labels: Vec<(String, String)>,
     /// An RFC 3339 time, or a duration before now such as `2h`.
     pub since: Option<String>,
-    /// The cursor: a job's number in a list of jobs, else a transition's.
+    /// The cursor after which the page begins: a job's number in a list of jobs, else the cursor of a
+    /// transition.
     pub after: Option<String>,
     /// The size of a page.
     pub limit: Option<usize>,
@@ -111,6 +71,7 @@ pub struct Client {
 
 #[expect(clippy::missing_errors_doc, reason = "ClientError documents the errors")]
 impl Client {
+    /// The limit for a request and its response. The daemon's own limits are shorter.
     const TIMEOUT: Duration = Duration::from_mins(1);
 
     /// Picks `explicit`, else the first of [`Directories::socket_candidates`] that exists.
@@ -130,7 +91,7 @@ impl Client {
             // The socket has no TLS; without this, reqwest would load the system's certificates.
             .tls_certs_only([])
             .build()
-            .map_err(|error| ClientError::InvalidResponse(error.to_string()))?;
+            .map_err(|error| ClientError::Setup(error.to_string()))?;
         Ok(Self { http, socket })
     }
 
@@ -246,10 +207,10 @@ impl Client {
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         request.send().await.map_err(|error| {
             if error.is_connect() {
-                let permission_denied = error_sources(&error)
-                    .filter_map(|cause| cause.downcast_ref::<io::Error>())
-                    .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
-                ClientError::NoDaemon { tried: vec![self.socket.clone()], permission_denied }
+                ClientError::NoDaemon {
+                    tried: vec![self.socket.clone()],
+                    permission_denied: is_permission_denied(&error),
+                }
             } else {
                 connection_lost(&error)
             }
@@ -276,18 +237,4 @@ async fn ensure_success(response: Response) -> Result<Response, ClientError> {
 async fn parse_json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
     let body = response.bytes().await.map_err(|error| connection_lost(&error))?;
     serde_json::from_slice(&body).map_err(|error| ClientError::InvalidResponse(error.to_string()))
-}
-
-pub(super) fn connection_lost(error: &reqwest::Error) -> ClientError {
-    if error.is_timeout() {
-        return ClientError::ConnectionLost("no response in time".into());
-    }
-    // The outermost error repeats the URL, whose host is a placeholder.
-    ClientError::ConnectionLost(
-        error_sources(error).last().map_or_else(|| error.to_string(), ToString::to_string),
-    )
-}
-
-fn error_sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(error.source(), |&cause| cause.source())
 }

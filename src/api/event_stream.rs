@@ -1,12 +1,12 @@
 //! The client's side of `GET /v1/events`: server-sent events, parsed into transitions.
 //!
 //! Made by [`Client::events`](super::Client::events). A stream ends with an event `end`, or when
-//! the connection does; the caller reconnects with the number of the last transition.
+//! the connection does; the caller reconnects with the cursor of the last transition.
 
 use reqwest::Response;
 
-use super::client::{ClientError, connection_lost};
-use super::types::TransitionEvent;
+use super::error::{ClientError, connection_lost};
+use super::messages::TransitionEvent;
 
 /// The response of `GET /v1/events`.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ enum SseFrame {
 }
 
 /// Splits the bytes of an event stream into frames. `id:` is skipped: the data of each event has
-/// the same number.
+/// the same cursor.
 #[derive(Debug, Default)]
 struct SseParser {
     buffer: Vec<u8>,

@@ -17,8 +17,8 @@ pub struct ForecastResponse {
     /// Three fields, absent if no past run is similar.
     #[serde(flatten)]
     pub similar_runs: Option<SimilarRunsResponse>,
-    /// The median of the remaining time; none if the past runs do not tell, for instance because
-    /// the job has outlasted all of them.
+    /// The median of the remaining time; none if it cannot be predicted, for instance because the
+    /// job has outlasted all similar runs.
     pub expected_remaining_s: Option<f64>,
 }
 
@@ -28,10 +28,10 @@ pub struct ForecastResponse {
 pub enum NextPollResponse {
     /// The poll is not due yet.
     In { next_poll_in_s: f64 },
-    /// The poll is due and waits for the request budget.
-    Due { overdue_s: f64 },
+    /// The poll is due and waits for the rate limit, a pause or other requests.
+    Overdue { overdue_s: f64 },
     /// The poll is in flight, or its answer is being committed. Neither field in JSON.
-    InFlight {},
+    InProgress {},
 }
 
 /// The rule that set the time of the next poll.
@@ -65,13 +65,13 @@ mod tests {
     #[test]
     fn forecast_serializes_as_one_flat_object() {
         let in_flight = ForecastResponse {
-            next_poll: NextPollResponse::InFlight {},
+            next_poll: NextPollResponse::InProgress {},
             reason: ForecastReasonResponse::MaxWait,
             similar_runs: None,
             expected_remaining_s: None,
         };
         let due = ForecastResponse {
-            next_poll: NextPollResponse::Due { overdue_s: 2.0 },
+            next_poll: NextPollResponse::Overdue { overdue_s: 2.0 },
             reason: ForecastReasonResponse::FirstPoll,
             ..in_flight.clone()
         };

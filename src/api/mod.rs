@@ -4,13 +4,15 @@
 //! views and times are RFC 3339; a renamed field breaks the programs that use the API.
 
 mod client;
+mod error;
 mod event_stream;
 mod forecast;
-mod types;
+mod messages;
 
-pub use client::{Client, ClientError, ListParams, OnDemandResponse};
+pub use client::{Client, ListParams, OnDemandResponse};
+pub use error::ClientError;
 pub use event_stream::EventStream;
 pub use forecast::{
     ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse,
 };
-pub use types::*;
+pub use messages::*;

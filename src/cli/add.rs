@@ -11,7 +11,7 @@ use clap::Args as _;
 use clap::error::ErrorKind;
 use tokio::sync::mpsc;
 
-use super::render::sanitize;
+use super::render::replace_control_characters;
 use super::{CommandContext, EXIT_REJECTED, parse_duration_text, stdin_lines, stdio};
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponseEntry, ClientError};
 use crate::job::{InvalidText, SimilarityKeys, parse_label};
@@ -97,7 +97,7 @@ fn parse_similarity_key(text: &str) -> Result<String, InvalidText> {
     SimilarityKeys::from_user(text).map(|_| text.to_owned())
 }
 
-/// Below the daemon's limit of 4 MiB for a request body.
+/// A larger request is split. The daemon's limit for a body is 4 MiB.
 const MAX_REQUEST_BYTES: usize = 3 << 20;
 
 struct AddSender<'a> {
@@ -178,7 +178,7 @@ impl AddSender<'_> {
         }
         let mut lines = Vec::new();
         for job in &jobs {
-            let name = sanitize(&format!("{}/{}", job.provider, job.remote_id));
+            let name = replace_control_characters(&format!("{}/{}", job.provider, job.remote_id));
             let id = job.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             match job.outcome {
                 AddOutcome::Added => lines.push(format!("{id} {name} added")),
@@ -202,7 +202,9 @@ fn add_retry_hint(error: ClientError) -> anyhow::Error {
     let outcome_unknown = match &error {
         ClientError::ConnectionLost(_) => true,
         ClientError::Rejected(problem) => problem.code == "busy",
-        ClientError::NoDaemon { .. } | ClientError::InvalidResponse(_) => false,
+        ClientError::NoDaemon { .. } | ClientError::Setup(_) | ClientError::InvalidResponse(_) => {
+            false
+        }
     };
     let error = anyhow::Error::from(error);
     if outcome_unknown {

@@ -2,12 +2,12 @@
 //!
 //! A job that does not exist or cannot be cancelled does not stop the others.
 
-use std::io::{self, Read};
 use std::process::ExitCode;
 
-use super::{CommandContext, EXIT_REJECTED, render, resolve, stdin_lines, stdio};
+use super::job_args::{JobArg, read_job_refs};
+use super::{CommandContext, EXIT_REJECTED, render, resolve, stdio};
 use crate::api::{ClientError, OnDemandResponse};
-use crate::job::{InvalidText, JobRef};
+use crate::job::JobRef;
 
 const EXAMPLES: &str = "\
 Asks the provider to cancel the job, then polls the job and prints its state. The provider may
@@ -20,22 +20,12 @@ not exist), 2 usage, 69 no daemon.";
 pub(super) struct CancelArgs {
     /// Job numbers or `PROVIDER/REMOTE_ID`, or - to read one per line from standard input
     #[arg(value_name = "JOB", required = true)]
-    jobs: Vec<String>,
+    jobs: Vec<JobArg>,
 }
 
 pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::Result<ExitCode> {
-    let mut job_refs: Vec<Result<JobRef, InvalidText>> = Vec::new();
-    for name in &args.jobs {
-        if name == "-" {
-            let mut input = Vec::new();
-            io::stdin().read_to_end(&mut input)?;
-            job_refs.extend(stdin_lines::parse_job_refs(&String::from_utf8_lossy(&input)));
-        } else {
-            job_refs.push(name.parse());
-        }
-    }
     let mut code = ExitCode::SUCCESS;
-    for job_ref in job_refs {
+    for job_ref in read_job_refs(&args.jobs)? {
         let rejection = match job_ref {
             Ok(job_ref) => {
                 cancel_one(context, &job_ref).await?.map(|reason| format!("{job_ref}: {reason}"))

@@ -1,8 +1,8 @@
-//! `jobtrack check`: tests a provider's address, credential and clock, and says what to change.
+//! `jobtrack check`: tests a provider's address, credential and clock, and prints what to change.
 
 use std::process::ExitCode;
 
-use super::render::sanitize;
+use super::render::replace_control_characters;
 use super::{CommandContext, EXIT_REJECTED, stdio};
 use crate::api::ConnectionCheckResponse;
 use crate::job::{FindingKind, ProviderName};
@@ -36,6 +36,10 @@ fn report_lines(response: &ConnectionCheckResponse) -> Vec<String> {
         FindingKind::ServiceError => format!("provider error: {detail}"),
         FindingKind::UnrecognizedAnswer => format!("unrecognized answer: {detail}"),
     };
-    let advice = response.advice.iter().map(|line| format!("  {}", sanitize(line)));
-    [sanitize(&format!("{}: {finding}", response.provider))].into_iter().chain(advice).collect()
+    let advice =
+        response.advice.iter().map(|line| format!("  {}", replace_control_characters(line)));
+    [replace_control_characters(&format!("{}: {finding}", response.provider))]
+        .into_iter()
+        .chain(advice)
+        .collect()
 }

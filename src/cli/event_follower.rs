@@ -1,8 +1,8 @@
 //! Follows the event stream across restarts of the daemon.
 //!
 //! Used by `wait` and `watch`. When the stream ends, it is reopened after the last transition
-//! received, so none is missed. The only retries in the client are here and cover an unavailable
-//! daemon; every other error is returned at once.
+//! received, so none is missed. Requests are retried only while the daemon is unavailable; every other
+//! error is returned at once. Apart from this file only `add` retries, once.
 
 use std::time::Duration;
 
@@ -82,10 +82,10 @@ fn is_unavailable(error: &ClientError) -> bool {
     match error {
         ClientError::NoDaemon { permission_denied, .. } => !permission_denied,
         ClientError::ConnectionLost(_) => true,
-        // The daemon cannot answer at the moment; this says nothing about the job.
+        // These errors are temporary and do not concern the job.
         ClientError::Rejected(problem) => {
             ["shutting_down", "busy", "storage"].contains(&problem.code.as_str())
         }
-        ClientError::InvalidResponse(_) => false,
+        ClientError::Setup(_) | ClientError::InvalidResponse(_) => false,
     }
 }

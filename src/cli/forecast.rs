@@ -25,12 +25,16 @@ pub(super) fn forecast_rows(
     rows
 }
 
+/// The response does not tell which of these delays the poll.
+const OVERDUE_REASON: &str =
+    "waits for the rate limit, a pause or other requests; see `jobtrack status`";
+
 fn describe_next_poll(forecast: &ForecastResponse, last_poll_failed: bool) -> String {
     let delay = match forecast.next_poll {
-        NextPollResponse::InFlight {} => return "in progress".to_owned(),
-        NextPollResponse::Due { overdue_s } => {
+        NextPollResponse::InProgress {} => return "in progress".to_owned(),
+        NextPollResponse::Overdue { overdue_s } => {
             let overdue = format_seconds(overdue_s);
-            return format!("overdue by {overdue}: waits for the request budget");
+            return format!("overdue by {overdue}: {OVERDUE_REASON}");
         }
         NextPollResponse::In { next_poll_in_s } => format_seconds(next_poll_in_s),
     };
@@ -44,9 +48,7 @@ fn describe_next_poll(forecast: &ForecastResponse, last_poll_failed: bool) -> St
             "by then the expected detection delay reaches the price of a request ({})",
             format_seconds(price_s)
         ),
-        ForecastReasonResponse::MaxWait => {
-            "maximum wait, 10 s or half the job's age, whichever is longer".to_owned()
-        }
+        ForecastReasonResponse::MaxWait => "maximum wait for a job of this age".to_owned(),
     };
     format!("in {delay}: {reason}")
 }
@@ -87,7 +89,7 @@ mod tests {
     #[test]
     fn next_poll_is_described_with_its_reason() {
         let soon = NextPollResponse::In { next_poll_in_s: 41.2 };
-        let due = NextPollResponse::Due { overdue_s: 12.0 };
+        let due = NextPollResponse::Overdue { overdue_s: 12.0 };
         let price = ForecastReasonResponse::Price { price_s: 1.0 };
         let backoff = ForecastReasonResponse::Backoff;
         let cases = [
@@ -104,10 +106,15 @@ mod tests {
                 soon,
                 ForecastReasonResponse::MaxWait,
                 false,
-                "in 41 s: maximum wait, 10 s or half the job's age, whichever is longer",
+                "in 41 s: maximum wait for a job of this age",
             ),
-            (due, price, false, "overdue by 12 s: waits for the request budget"),
-            (NextPollResponse::InFlight {}, price, false, "in progress"),
+            (
+                due,
+                price,
+                false,
+                "overdue by 12 s: waits for the rate limit, a pause or other requests; see `jobtrack status`",
+            ),
+            (NextPollResponse::InProgress {}, price, false, "in progress"),
         ];
         for (next_poll, reason, last_poll_failed, expected) in cases {
             let forecast = ForecastResponse {
@@ -151,7 +158,7 @@ mod tests {
         ];
         for (similar_runs, expected_remaining_s, runs_text, end_text) in cases {
             let forecast = ForecastResponse {
-                next_poll: NextPollResponse::InFlight {},
+                next_poll: NextPollResponse::InProgress {},
                 reason: ForecastReasonResponse::FirstPoll,
                 similar_runs,
                 expected_remaining_s,

@@ -1,4 +1,4 @@
-//! `jobtrack history`: prints the transitions of one job, or of all, by number.
+//! `jobtrack history`: prints the transitions of one job, or of all jobs, oldest first.
 //!
 //! Also used by `show`. Each page is printed when it arrives, so that a long history uses little
 //! memory.

@@ -10,6 +10,7 @@ mod event_follower;
 mod forecast;
 mod forget;
 mod history;
+mod job_args;
 mod list;
 mod poll;
 mod progress;
@@ -95,7 +96,7 @@ enum Command {
     Reload,
 }
 
-/// What every command uses.
+/// The client and the output format, for every command.
 struct CommandContext {
     client: Client,
     json: bool,
@@ -147,9 +148,10 @@ fn report(error: &anyhow::Error) -> ExitCode {
         Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) => {
             ExitCode::from(EXIT_UNAVAILABLE)
         }
-        Some(ClientError::Rejected(_) | ClientError::InvalidResponse(_)) | None => {
-            ExitCode::from(EXIT_REJECTED)
-        }
+        Some(
+            ClientError::Setup(_) | ClientError::Rejected(_) | ClientError::InvalidResponse(_),
+        )
+        | None => ExitCode::from(EXIT_REJECTED),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::render::sanitize;
+use super::render::replace_control_characters;
 use super::{CommandContext, stdio};
 
 pub(super) async fn run(context: &CommandContext) -> anyhow::Result<ExitCode> {
@@ -11,9 +11,10 @@ pub(super) async fn run(context: &CommandContext) -> anyhow::Result<ExitCode> {
         stdio::print_json_lines(&[response])?;
         return Ok(ExitCode::SUCCESS);
     }
-    let changed = response.changed.iter().map(|line| sanitize(line));
+    let changed = response.changed.iter().map(|line| replace_control_characters(line));
     let needs_restart = response.needs_restart.iter();
-    let needs_restart = needs_restart.map(|line| format!("needs a restart: {}", sanitize(line)));
+    let needs_restart =
+        needs_restart.map(|line| format!("needs a restart: {}", replace_control_characters(line)));
     let mut lines: Vec<_> = changed.chain(needs_restart).collect();
     if lines.is_empty() {
         lines.push("no settings changed".to_owned());

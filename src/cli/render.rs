@@ -1,6 +1,6 @@
 //! Formats jobs, transitions, labels and durations as text.
 //!
-//! Pure functions, used by the commands. Text from a provider or a user passes through [`sanitize`]
+//! Pure functions, used by the commands. Text from a provider or a user passes through [`replace_control_characters`]
 //! before it is printed.
 
 use std::time::Duration;
@@ -10,8 +10,8 @@ use anstyle::{AnsiColor, Style};
 use crate::api::{Job, TransitionEvent};
 use crate::job::{Labels, State, UtcTime};
 
-/// Replaces control characters, which could control the terminal, by spaces.
-pub(super) fn sanitize(text: &str) -> String {
+/// Replaces control characters, which could control the terminal, with spaces.
+pub(super) fn replace_control_characters(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -36,33 +36,36 @@ fn styled_state(state: State) -> String {
 
 /// `PROVIDER/REMOTE_ID`, as the commands accept it.
 pub(super) fn job_name(job: &Job) -> String {
-    format!("{}/{}", job.provider, sanitize(job.remote_id.as_str()))
+    format!("{}/{}", job.provider, replace_control_characters(job.remote_id.as_str()))
 }
 
-/// For example `17 dune/01GB… failed  table not found`.
+/// A job in one line, such as `17 dune/01GB… failed  table not found`.
 pub(super) fn job_line(job: &Job) -> String {
     let (id, name, state) = (job.id, job_name(job), styled_state(job.state));
     format!("{id} {name} {state}{}", message_suffix(job.message.as_deref()))
 }
 
-/// For example `2026-11-22T03:15:52.186Z  17 dune/01GB…  pending → running  (QUERY_STATE_EXECUTING)`.
+/// A transition in one line, such as
+/// `2026-11-22T03:15:52.186Z  17 dune/01GB…  pending → running  (QUERY_STATE_EXECUTING)`.
 pub(super) fn event_line(event: &TransitionEvent) -> String {
     let at = event.observed_at;
     let (id, provider) = (event.job_id, &event.provider);
-    let (remote_id, to) = (sanitize(event.remote_id.as_str()), styled_state(event.to_state));
+    let (remote_id, to) =
+        (replace_control_characters(event.remote_id.as_str()), styled_state(event.to_state));
     let from = event.from_state.map_or("new", State::as_str);
     let provider_state = event.provider_state.as_deref();
-    let provider_state =
-        provider_state.map(|name| format!("  ({})", sanitize(name))).unwrap_or_default();
+    let provider_state = provider_state
+        .map(|name| format!("  ({})", replace_control_characters(name)))
+        .unwrap_or_default();
     let message = message_suffix(event.message.as_deref());
     format!("{at}  {id} {provider}/{remote_id}  {from} → {to}{provider_state}{message}")
 }
 
 fn message_suffix(message: Option<&str>) -> String {
-    message.map(|message| format!("  {}", sanitize(message))).unwrap_or_default()
+    message.map(|message| format!("  {}", replace_control_characters(message))).unwrap_or_default()
 }
 
-/// For example `a=1 b=2`.
+/// Labels in one line, such as `a=1 b=2`.
 pub(super) fn format_labels(labels: &Labels) -> String {
     let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(" ")
@@ -74,7 +77,7 @@ pub(super) fn format_duration(duration: Duration) -> String {
     parts.map(|(count, letter)| format!("{count}{letter}")).collect::<Vec<_>>().concat()
 }
 
-/// The same with SI symbols and fractions of seconds: `40 ms`, `1.5 s`, `45 s`, `3 min 12 s`.
+/// The two largest units with SI symbols, and fractions of seconds: `40 ms`, `1.5 s`, `45 s`, `3 min 12 s`.
 pub(super) fn format_seconds(seconds: f64) -> String {
     const FRACTION_BELOW_S: f64 = 9.95;
     let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
@@ -146,6 +149,6 @@ mod tests {
 
     #[test]
     fn control_characters_are_replaced() {
-        assert_eq!(sanitize("a\u{1b}[31m\nb\u{9b}c"), "a [31m b c");
+        assert_eq!(replace_control_characters("a\u{1b}[31m\nb\u{9b}c"), "a [31m b c");
     }
 }

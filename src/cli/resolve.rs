@@ -50,7 +50,8 @@ pub(super) async fn require_job_with_forecast(
     })
 }
 
-/// The named jobs, each once; none, after a notice for each missing job, if one does not exist.
+/// Finds the named jobs, without duplicates. If any is missing, prints a notice for each of these and
+/// returns `None`.
 pub(super) async fn find_jobs(
     client: &Client,
     names: &[Result<JobRef, InvalidText>],

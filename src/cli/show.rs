@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 
-use super::render::{self, sanitize};
+use super::render::{self, replace_control_characters};
 use super::table::Table;
 use super::{CommandContext, forecast, history, resolve, stdio};
 use crate::api::Job;
@@ -72,7 +72,7 @@ fn job_lines(job: &Job) -> Vec<String> {
     if !job.detail.is_empty() {
         let detail = serde_json::to_string_pretty(&job.detail).unwrap_or_default();
         lines.push("detail".to_owned());
-        lines.extend(detail.lines().map(|line| format!("  {}", sanitize(line))));
+        lines.extend(detail.lines().map(|line| format!("  {}", replace_control_characters(line))));
     }
     lines.push(String::new());
     lines

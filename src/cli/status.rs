@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use super::render::{format_duration, format_seconds, format_time, sanitize};
+use super::render::{format_duration, format_seconds, format_time, replace_control_characters};
 use super::table::Table;
 use super::{CommandContext, EXIT_REJECTED, stdio};
 use crate::api::{DaemonStatus, ProviderStatus};
@@ -111,12 +111,12 @@ fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
 }
 
 fn detection_delay_line(provider: &ProviderStatus) -> Option<String> {
-    let delay = format_seconds(provider.detection_delay_s?);
+    let delay = format_seconds(provider.mean_detection_delay_s?);
     Some(format!("{}: mean detection delay {delay}", provider.provider))
 }
 
 fn unknown_states_line(provider: &ProviderStatus) -> Option<String> {
-    let unknown_states = sanitize(&provider.unknown_states.join(", "));
+    let unknown_states = replace_control_characters(&provider.unknown_states.join(", "));
     (!unknown_states.is_empty()).then(|| {
         let yellow = AnsiColor::Yellow.on_default();
         format!(

@@ -1,4 +1,5 @@
-//! Writes to standard output and standard error; no other file of the client does.
+//! Writes to standard output and standard error. All commands print through this file; only the progress
+//! line and usage errors are printed by their libraries.
 //!
 //! Colours are removed unless the stream is a terminal and `NO_COLOR` is unset. Each call writes a
 //! whole block and flushes it, so that the reader of a pipe gets it at once.
@@ -8,7 +9,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::render::sanitize;
+use super::render::replace_control_characters;
 
 pub(super) fn print_lines(lines: &[String]) -> io::Result<()> {
     let mut block = lines.join("\n");
@@ -35,7 +36,7 @@ pub(super) fn print_json_lines<T: Serialize>(objects: &[T]) -> io::Result<()> {
 /// Writes a line to standard error, without control characters. A failure is ignored: nothing could
 /// report it.
 pub(super) fn print_notice(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{}", sanitize(&line.to_string()));
+    let _ = writeln!(io::stderr().lock(), "{}", replace_control_characters(&line.to_string()));
 }
 
 /// Whether the reader has closed the pipe, as `head` does; not an error of the command.

@@ -6,7 +6,7 @@
 use anstyle::Style;
 use comfy_table::presets::NOTHING;
 
-use super::render::sanitize;
+use super::render::replace_control_characters;
 
 /// The rows of a table and their styles.
 pub(super) struct Table {
@@ -28,7 +28,7 @@ impl Table {
     }
 
     pub(super) fn add_row(&mut self, style: Style, cells: impl IntoIterator<Item = String>) {
-        self.inner.add_row(cells.into_iter().map(|cell| sanitize(&cell)));
+        self.inner.add_row(cells.into_iter().map(|cell| replace_control_characters(&cell)));
         self.styles.push(style);
     }
 

@@ -10,9 +10,12 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use super::event_follower::{EventFollower, retry_while_unavailable};
+use super::job_args::{JobArg, read_job_refs};
 use super::progress::Progress;
-use super::{CommandContext, EXIT_UNAVAILABLE, forecast, render, resolve, stdin_lines, stdio};
+use super::{CommandContext, EXIT_UNAVAILABLE, forecast, render, resolve, stdio};
 use crate::api::{ClientError, Job, ListParams, TransitionEvent};
 use crate::job::{EventCursor, InvalidText, JobId, JobRef, State, parse_label};
 
@@ -23,7 +26,8 @@ Examples:
   jobtrack add dune - --label batch=7 < ids && jobtrack wait --label batch=7
 Prints the expected end on standard error if similar runs are known.
 Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 2 usage; 3 one is indeterminate,
-lost or untracked; 4 no such job; 69 the daemon was unavailable for a minute; 124 timeout.";
+lost or untracked; 4 no such job; 69 the daemon was unavailable for a minute, or another error;
+124 timeout.";
 
 const EXIT_UNSUCCESSFUL: u8 = 1;
 const EXIT_INCONCLUSIVE: u8 = 3;
@@ -49,49 +53,25 @@ pub(super) struct WaitArgs {
     any: bool,
 }
 
-#[derive(Clone)]
-enum JobArg {
-    Job(JobRef),
-    StandardInput,
-}
-
-impl std::str::FromStr for JobArg {
-    type Err = InvalidText;
-    fn from_str(text: &str) -> Result<Self, InvalidText> {
-        if text == "-" { Ok(Self::StandardInput) } else { text.parse().map(Self::Job) }
-    }
-}
-
-/// Waits for the jobs. An error of the daemon exits with [`EXIT_UNAVAILABLE`], because 1 is a result
-/// of jobs.
+/// Waits for the jobs. Every error but a usage error exits with [`EXIT_UNAVAILABLE`], because 1 is a
+/// result of jobs.
 pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Result<ExitCode> {
-    let mut names = Vec::new();
-    for target in &args.jobs {
-        match target {
-            JobArg::Job(job) => names.push(Ok(job.clone())),
-            JobArg::StandardInput => {
-                let mut input = Vec::new();
-                io::Read::read_to_end(&mut io::stdin(), &mut input)?;
-                names.extend(stdin_lines::parse_job_refs(&String::from_utf8_lossy(&input)));
-            }
-        }
-    }
+    Ok(wait_with_timeout(context, args).await.unwrap_or_else(|error| {
+        stdio::print_notice(format!("jobtrack: {error:#}"));
+        ExitCode::from(EXIT_UNAVAILABLE)
+    }))
+}
+
+async fn wait_with_timeout(context: &CommandContext, args: WaitArgs) -> anyhow::Result<ExitCode> {
+    let names = read_job_refs(&args.jobs).context("cannot read standard input")?;
     let waiting = wait_for_jobs(context, &args, names);
-    let limit = args.timeout.map(|limit| limit.max(MIN_TIMEOUT));
-    let result = match limit {
+    match args.timeout.map(|limit| limit.max(MIN_TIMEOUT)) {
         None => waiting.await,
         Some(limit) => tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
             stdio::print_notice("timeout: not all jobs have ended");
             Ok(ExitCode::from(EXIT_TIMED_OUT))
         }),
-    };
-    result.or_else(|error| match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Rejected(_) | ClientError::InvalidResponse(_)) => {
-            stdio::print_notice(format!("jobtrack: {error:#}"));
-            Ok(ExitCode::from(EXIT_UNAVAILABLE))
-        }
-        Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) | None => Err(error),
-    })
+    }
 }
 
 async fn wait_for_jobs(
@@ -218,13 +198,18 @@ impl JobWaiter<'_> {
     }
 
     fn print_job(&self, job: &Job) -> io::Result<()> {
-        self.progress.suspend(|| {
+        let printed = self.progress.suspend(|| {
             if self.context.json {
                 stdio::print_json_lines(&[job])
             } else {
                 stdio::print_lines(&[render::job_line(job)])
             }
-        })
+        });
+        match printed {
+            // The reader of our output has closed the pipe; the exit code is still the jobs' result.
+            Err(error) if stdio::is_broken_pipe(&error) => Ok(()),
+            printed => printed,
+        }
     }
 }
 

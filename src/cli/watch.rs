@@ -1,4 +1,4 @@
-//! `jobtrack watch`: prints transitions when they are committed, from now or from a number on.
+//! `jobtrack watch`: prints transitions when they are committed, from now on or after a cursor.
 //!
 //! No transition is missed if the daemon restarts. Ctrl-C ends the command with exit code 0.
 
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Re
 }
 
 async fn print_events(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
-    // A number, not "now": otherwise a reconnection before the first event could miss transitions.
+    // A cursor, not "now": otherwise a reconnection before the first event could miss transitions.
     let after = match args.after {
         Some(after) => after,
         None => context.client.status().await?.newest_event,

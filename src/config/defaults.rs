@@ -1,12 +1,16 @@
-//! The defaults of all settings but those of a kind of provider, which the kind itself declares.
+//! The defaults of all settings except those of a kind of provider, which the kind itself declares.
 //!
-//! Used by [`layers`](super::layers) as the lowest layer. No other place states these defaults.
+//! Used by [`layers`](super::layers) as the lowest layer, and by [`provider`](super::provider). No other
+//! place states these defaults.
 
 use std::path::PathBuf;
 
 use figment::value::{Dict, Value};
 
 use super::Directories;
+
+/// `max_in_flight` of a provider. Not a layer: providers have names that only the other layers know.
+pub(super) const MAX_IN_FLIGHT: u32 = 8;
 
 /// The lowest layer. The default paths depend on the user and the environment.
 pub(super) fn defaults(directories: &Directories) -> Dict {

@@ -17,7 +17,7 @@ pub struct ConfigError(pub(super) String);
 /// One setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingError {
-    /// Dotted, relative to the table that was read.
+    /// The dotted key, relative to the table that was read.
     key: String,
     /// Continues a sentence that begins with the key, such as "must be 1 to 1000".
     problem: String,
@@ -29,14 +29,14 @@ impl SettingError {
         Self { key: key.into(), problem: problem.into() }
     }
 
-    /// The same error seen from the table that holds `table`.
+    /// The error with its key relative to the parent of `table`.
     pub(super) fn within(self, table: &str) -> Self {
         let key =
             if self.key.is_empty() { table.to_owned() } else { format!("{table}.{}", self.key) };
         Self { key, ..self }
     }
 
-    /// Translates an error of figment. `other_keys` are allowed beside those that figment knows of.
+    /// Translates an error of figment. `other_keys` are valid keys that figment does not know.
     pub(super) fn from_figment(error: &figment::Error, other_keys: &[&str]) -> Self {
         let mut key = error.path.join(".");
         let problem = match &error.kind {

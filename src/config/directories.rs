@@ -23,7 +23,7 @@ pub struct Directories {
     home: Option<PathBuf>,
     /// `/run/user/UID`, which exists while the user is logged in.
     user_runtime: PathBuf,
-    /// Set by the service manager; already jobtrack's own directory.
+    /// `$STATE_DIRECTORY` of the service manager, which is jobtrack's own directory, unlike the XDG bases.
     systemd_state: Option<PathBuf>,
     systemd_runtime: Option<PathBuf>,
     xdg_config: Option<PathBuf>,

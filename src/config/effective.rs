@@ -1,4 +1,4 @@
-//! The settings in force with the source of each, for `jobtrackd --check`.
+//! The effective settings with the source of each, for `jobtrackd --check`.
 //!
 //! Called by [`load()`](super::load()) after validation. A reference to a secret is shown, never the secret.
 
@@ -8,11 +8,11 @@ use figment::value::{Dict, Value};
 /// One setting, as `jobtrackd --check` prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Dotted.
+    /// The dotted key.
     pub key: String,
-    /// In TOML.
+    /// The value in TOML.
     pub value: String,
-    /// A file, a variable, "default" or the kind whose default it is.
+    /// A file, a variable, "default", or the kind whose default applies.
     pub source: String,
 }
 

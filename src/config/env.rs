@@ -1,7 +1,7 @@
 //! Settings from environment variables: `JOBTRACK__SECTION__KEY`, and `DUNE_API_KEY`.
 //!
-//! Used by [`layers`](super::layers). The environment is handed in, so that a reload and the tests read
-//! the same one.
+//! Used by [`layers`](super::layers). The environment is an argument, so that a reload reads the
+//! environment of the start, and a test its own.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) fn overrides(env: &BTreeMap<String, String>) -> impl Iterator<Item = 
     })
 }
 
-/// Text, except for the keys that are numbers: an id such as `00123` must stay text.
+/// The value as text, except for the keys that are numbers: an id such as `00123` must stay text.
 fn env_value(path: &str, text: &str) -> Value {
     let is_number = path.ends_with(".requests_per_minute") || path.ends_with(".max_in_flight");
     match text.parse::<u64>() {

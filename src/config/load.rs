@@ -17,7 +17,7 @@ use super::layers::Layers;
 use super::provider::{KindSchema, ProviderConfig};
 use super::{Config, ControlConfig, MaintenanceConfig, PollingConfig, StoreConfig, previous_names};
 
-/// The settings in force, and the source of each.
+/// The effective settings, and the source of each.
 #[derive(Debug)]
 pub struct LoadedConfig {
     pub config: Config,
@@ -91,7 +91,7 @@ pub fn load(
     Ok(LoadedConfig { config, file: layers.file, settings })
 }
 
-/// The errors that no single value shows.
+/// The errors that depend on more than one value, and ranges that are checked after parsing.
 fn validate(config: &Config) -> Vec<SettingError> {
     let within = |table: String| move |error: SettingError| error.within(&table);
     let mut errors: Vec<_> =

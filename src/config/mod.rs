@@ -40,7 +40,7 @@ pub use secret_ref::SecretRef;
 pub struct Config {
     pub store: StoreConfig,
     pub control: ControlConfig,
-    /// For every provider that does not override it.
+    /// Applies to every provider that does not override it.
     pub polling: PollingConfig,
     pub maintenance: MaintenanceConfig,
     pub providers: BTreeMap<ProviderName, ProviderConfig>,

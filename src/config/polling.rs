@@ -1,7 +1,7 @@
 //! `[polling]`: when jobs are polled, and when polling a job ends.
 //!
-//! A provider's own section may override each key. [`super::load()`] lays those keys over `[polling]`
-//! and reads the result as one more [`PollingConfig`], so every setting is declared once.
+//! A provider's own section may override each key. [`super::load()`] merges those keys into
+//! `[polling]` and parses the result as another [`PollingConfig`], so every setting is declared once.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::diagnostics::SettingError;
 use super::duration::deserialize_duration;
 
-/// The settings in force, for all providers or for one.
+/// The effective settings, for all providers or for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PollingConfig {
@@ -31,7 +31,7 @@ pub struct PollingConfig {
     /// How long a provider must answer "not found" before the job becomes `lost`.
     #[serde(deserialize_with = "deserialize_duration")]
     pub lost_after: Duration,
-    /// The same for a job that the provider has never reported.
+    /// The value of `lost_after` for a job that the provider has never reported.
     #[serde(deserialize_with = "deserialize_duration")]
     pub lost_after_never_seen: Duration,
 }
@@ -40,13 +40,16 @@ pub struct PollingConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyName {
-    /// From the durations of similar past runs.
+    /// By the durations of similar past runs.
     Learned,
-    /// After growing intervals.
+    /// By intervals that grow while the state does not change.
     Backoff,
 }
 
 impl PollingConfig {
+    /// The maximum of every setting except `price`, and of `give_up_after` of a single job.
+    pub const MAX_DURATION: Duration = Duration::from_hours(400 * 24);
+
     /// The keys of this table, which are also keys of `[providers.NAME]`.
     pub(super) const KEYS: &[&str] = &[
         "policy",
@@ -61,7 +64,7 @@ impl PollingConfig {
 
     /// The settings that are out of range.
     pub(super) fn validate(&self) -> Vec<SettingError> {
-        const MAX: Duration = Duration::from_hours(400 * 24);
+        const MAX: Duration = PollingConfig::MAX_DURATION;
         let interval =
             (Duration::from_millis(100)..=MAX, "must be at least 100ms and at most 400d");
         let not_found = (Duration::from_mins(1)..=MAX, "must be at least 1m and at most 400d");

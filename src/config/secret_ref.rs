@@ -21,6 +21,7 @@ pub enum SecretRef {
     HuaweiProfile(String),
 }
 
+// `profile` is not listed: the kinds of Huawei add it where `auth` is not set.
 const EXPECTED_FORM: &str =
     "must be { credential = \"…\" }, { file = \"…\" } or { env = \"…\" }, never the text itself";
 

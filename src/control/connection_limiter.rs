@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct ConnectionLimiter {
     max_open: usize,
     registry: Mutex<ConnectionRegistry>,
-    released: Notify,
+    /// A connection was closed, or an open one became idle and can be evicted.
+    slot_may_be_free: Notify,
 }
 
 /// The open connections, by order of arrival.
@@ -51,7 +52,7 @@ impl ConnectionLimiter {
         Arc::new(Self {
             max_open: Self::connection_limit(),
             registry: Mutex::default(),
-            released: Notify::new(),
+            slot_may_be_free: Notify::new(),
         })
     }
 
@@ -65,11 +66,11 @@ impl ConnectionLimiter {
     /// A permit for a new connection; waits until one is closed, or an idle one can be evicted.
     pub(super) async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
         loop {
-            let released = self.released.notified();
+            let slot_may_be_free = self.slot_may_be_free.notified();
             if let Some(permit) = self.try_acquire() {
                 return permit;
             }
-            released.await;
+            slot_may_be_free.await;
         }
     }
 
@@ -105,7 +106,7 @@ impl ConnectionPermit {
             connection.busy = busy;
         }
         if !busy {
-            self.limiter.released.notify_one();
+            self.limiter.slot_may_be_free.notify_one();
         }
     }
 }
@@ -113,6 +114,6 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.limiter.lock_registry().open.remove(&self.id);
-        self.limiter.released.notify_one();
+        self.limiter.slot_may_be_free.notify_one();
     }
 }

@@ -72,9 +72,9 @@ impl From<PollForecast> for api::ForecastResponse {
     fn from(forecast: PollForecast) -> Self {
         Self {
             next_poll: match forecast.next_poll {
-                NextPollTime::InProgress => api::NextPollResponse::InFlight {},
+                NextPollTime::InProgress => api::NextPollResponse::InProgress {},
                 NextPollTime::Overdue(elapsed) => {
-                    api::NextPollResponse::Due { overdue_s: rounded_seconds(elapsed) }
+                    api::NextPollResponse::Overdue { overdue_s: rounded_seconds(elapsed) }
                 }
                 NextPollTime::In(delay) => {
                     api::NextPollResponse::In { next_poll_in_s: rounded_seconds(delay) }

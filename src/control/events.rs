@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::api::{TransitionEvent, TransitionList};
 use crate::store::{HistoryFilter, TransitionRow};
 
-use super::AppState;
+use super::app_state::AppState;
 use super::error::ApiError;
 use super::extract::QueryParams;
 use super::jobs::{find_job, parse_job_id};

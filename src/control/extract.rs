@@ -18,7 +18,7 @@ use super::error::ApiError;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
-/// From the first byte of a body to the last.
+/// How long the body of a request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pairs of a query string, in order; a key may occur several times.

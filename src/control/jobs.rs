@@ -16,21 +16,22 @@ use tokio::time::timeout_at;
 use crate::api::{
     AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job, JobList,
 };
+use crate::config::PollingConfig;
 use crate::job::{AddedBy, JobId, Labels, ProviderName, SimilarityKeys, StoredJob};
 use crate::scheduler::{CommandError, JobSpec};
 
+use super::app_state::{AppState, PeerUser};
 use super::error::ApiError;
 use super::extract::{QueryParams, parse_duration, read_json};
-use super::{AppState, Peer};
 
 const MAX_ADD_BYTES: usize = 4 << 20;
 const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_hours(400 * 24);
+    Duration::from_secs(1)..=PollingConfig::MAX_DURATION;
 
 /// `POST /v1/jobs`
 pub(super) async fn add(
     State(app): State<AppState>,
-    Extension(peer): Extension<Peer>,
+    Extension(peer): Extension<PeerUser>,
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: AddRequest = read_json(body, MAX_ADD_BYTES).await?;
@@ -80,7 +81,7 @@ pub(super) async fn add(
 
 /// The user at the other end of the connection. The lookup of the name may ask a directory service, so
 /// it runs where it may block; without an answer the name stays unknown.
-async fn resolve_user(peer: Peer) -> Option<AddedBy> {
+async fn resolve_user(peer: PeerUser) -> Option<AddedBy> {
     let uid = peer.uid?;
     let lookup = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await;
     let user = lookup.ok().and_then(Result::ok).flatten().map(|user| user.name);
@@ -134,8 +135,7 @@ pub(super) async fn show(
     };
     let _permit = app.acquire_waiter_permit()?;
     let mut newest = app.newest_event.clone();
-    let deadline =
-        app.daemon_info.clock.tokio_instant(app.daemon_info.clock.monotonic_now().plus(wait));
+    let deadline = app.daemon.clock.tokio_instant(app.daemon.clock.monotonic_now().plus(wait));
     loop {
         // Before the job is read, so that a transition committed after the read wakes this loop.
         newest.mark_unchanged();
@@ -164,7 +164,7 @@ async fn with_forecast(app: &AppState, job: Job) -> Job {
 /// `POST /v1/jobs/{id}/untrack`: a finished job stays as it is.
 pub(super) async fn untrack(
     State(app): State<AppState>,
-    Extension(peer): Extension<Peer>,
+    Extension(peer): Extension<PeerUser>,
     Path(id): Path<String>,
 ) -> Result<Json<Job>, ApiError> {
     let id = parse_job_id(&id)?;
@@ -184,7 +184,7 @@ pub(super) async fn poll(
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
     ensure_not_paused(&app, &job.provider)?;
-    poll_and_respond(&app, job, app.daemon_info.on_demand_timeout).await
+    poll_and_respond(&app, job, app.daemon.on_demand_timeout).await
 }
 
 /// `POST /v1/jobs/{id}/cancel`: asks the provider to cancel the job, then polls the job. Only the
@@ -202,7 +202,7 @@ pub(super) async fn cancel(
         )));
     }
     ensure_not_paused(&app, &job.provider)?;
-    let (clock, timeout) = (&app.daemon_info.clock, app.daemon_info.on_demand_timeout);
+    let (clock, timeout) = (&app.daemon.clock, app.daemon.on_demand_timeout);
     let started = clock.monotonic_now();
     let result = app.handle.cancel(&job, timeout).await;
     let remaining = timeout.saturating_sub(clock.monotonic_now().duration_since(started));

@@ -4,6 +4,7 @@
 //! no state. Connections, waiting requests, bodies and times are limited, so that a broken client
 //! cannot exhaust the daemon.
 
+mod app_state;
 mod connection_limiter;
 mod convert;
 mod error;
@@ -13,7 +14,6 @@ mod jobs;
 mod socket;
 mod status;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,89 +24,21 @@ use hyper::body::Body;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::api::ReloadResponse;
-use crate::clock::Clock;
-use crate::job::{EventCursor, UtcTime};
-use crate::scheduler::SchedulerHandle;
-use crate::store::Reader;
-
+use app_state::PeerUser;
+pub use app_state::{AppState, DaemonContext, ReloadReplySender};
 use connection_limiter::{ConnectionLimiter, ConnectionPermit};
 use error::ApiError;
 pub use socket::{BindError, ControlSocket, SocketFileGuard, check_socket_config};
 
-/// A request to reload the configuration, with the channel for its result.
-pub type ReloadReplySender = oneshot::Sender<Result<ReloadResponse, String>>;
-
-/// What the handlers use.
-#[derive(Debug, Clone)]
-pub struct AppState {
-    /// Carries out commands.
-    pub handle: SchedulerHandle,
-    /// Reads the database.
-    pub reader: Reader,
-    /// The number of the newest committed transition.
-    pub newest_event: watch::Receiver<EventCursor>,
-    /// Requests a reload from the daemon.
-    pub reload_tx: mpsc::Sender<ReloadReplySender>,
-    /// Facts that do not change while the daemon runs.
-    pub daemon_info: Arc<DaemonContext>,
-    /// Ends event streams and waiting requests.
-    pub shutdown: CancellationToken,
-    /// Limits event streams and waiting requests.
-    pub waiter_permits: Arc<Semaphore>,
-}
-
-impl AppState {
-    /// Connections that event streams and waiting requests cannot take.
-    const RESERVED_CONNECTIONS: usize = 64;
-
-    /// Permits for event streams and waiting requests, by the limit on connections.
-    #[must_use]
-    pub fn new_waiter_permits() -> Arc<Semaphore> {
-        let max_connections = ConnectionLimiter::connection_limit();
-        Arc::new(Semaphore::new(
-            max_connections.saturating_sub(Self::RESERVED_CONNECTIONS).max(max_connections / 2),
-        ))
-    }
-
-    /// A permit for one event stream or waiting request; released when dropped.
-    fn acquire_waiter_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        self.waiter_permits.clone().try_acquire_owned().map_err(|_| ApiError::too_many_waiters())
-    }
-}
-
-/// Facts about the daemon, for `status` and for timeouts.
-#[derive(Debug)]
-pub struct DaemonContext {
-    pub clock: Clock,
-    pub started_at: UtcTime,
-    /// The path of the database.
-    pub database: PathBuf,
-    /// How long a request waits for an on-demand poll.
-    pub on_demand_timeout: Duration,
-}
-
-/// The client's process, as the kernel reports it.
-#[derive(Debug, Clone, Copy)]
-struct Peer {
-    uid: Option<u32>,
-}
-
-impl DaemonContext {
-    /// `jobtrack` gives up on a request after a minute.
-    pub const MAX_ON_DEMAND_TIMEOUT: Duration = Duration::from_secs(45);
-}
-
-/// For the head of a request, and for the pause between two requests of a connection.
+/// How long the head of a request may take, and how long a connection may be idle.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// At shutdown, for the first request of a connection that was just accepted.
+/// How long a shutdown waits for the first request of a connection that was just accepted.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// At shutdown, for requests in progress.
+/// How long a shutdown waits for requests in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves requests until `app.shutdown`, then waits a few seconds for those in progress.
@@ -148,7 +80,7 @@ async fn serve_connection(
     router: Router,
     shutdown: CancellationToken,
 ) {
-    let peer = Peer { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) };
+    let peer = PeerUser { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) };
     let permit = Arc::new(permit);
     let request_permit = permit.clone();
     let first_request_seen = CancellationToken::new();

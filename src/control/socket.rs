@@ -30,7 +30,7 @@ pub enum BindError {
         kind: io::ErrorKind,
     },
     /// The socket cannot be bound, or another process uses its path.
-    #[error("{}: {reason}", path.display())]
+    #[error("control socket {}: {reason}", path.display())]
     Io {
         /// The socket's path.
         path: PathBuf,
@@ -97,7 +97,7 @@ pub fn check_socket_config(config: &ControlConfig) -> Result<(), BindError> {
 
 fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     let path = &config.socket;
-    let failed = |error: io::Error| BindError::Io { path: path.clone(), reason: error.to_string() };
+    let failed = |error: io::Error| bind_failure(path, &error);
     let group = config.group.as_deref().map(group_id).transpose()?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(|error| BindError::CreateDirectory {
@@ -117,13 +117,22 @@ fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     socket.listen(BACKLOG).map_err(failed)
 }
 
+fn bind_failure(path: &Path, error: &io::Error) -> BindError {
+    BindError::Io {
+        path: path.to_owned(),
+        reason: format!("{error}; check the owner of its directory, or set control.socket"),
+    }
+}
+
 fn group_id(name: &str) -> Result<Gid, BindError> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(Gid::from_raw(group.gid.as_raw())),
         Ok(None) => Err(BindError::Config(format!(
             "control.group: group {name:?} does not exist; create it with `groupadd --system {name}`"
         ))),
-        Err(error) => Err(BindError::Config(format!("control.group: {error}"))),
+        Err(error) => Err(BindError::Config(format!(
+            "control.group: cannot look up the group {name:?}: {error}"
+        ))),
     }
 }
 
@@ -131,7 +140,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     let io_error = |reason: String| BindError::Io { path: path.to_owned(), reason };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io_error(error.to_string())),
+        Err(error) => return Err(bind_failure(path, &error)),
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io_error(
                 "not a socket; move the file away, or set another control.socket".into(),
@@ -145,8 +154,8 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
                 .into(),
         )),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| io_error(error.to_string()))
+            std::fs::remove_file(path).map_err(|error| bind_failure(path, &error))
         }
-        Err(error) => Err(io_error(error.to_string())),
+        Err(error) => Err(bind_failure(path, &error)),
     }
 }

@@ -9,11 +9,11 @@ use crate::api::{
     ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
     ReloadResponse, StoreStatus,
 };
-use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName};
+use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName, ServiceHints};
 use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
-use super::AppState;
+use super::app_state::AppState;
 use super::convert::rounded_seconds;
 use super::error::ApiError;
 use super::extract::QueryParams;
@@ -24,10 +24,10 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
     Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        started_at: app.daemon_info.started_at,
+        started_at: app.daemon.started_at,
         store: StoreStatus {
             engine: engine_description(),
-            location: app.daemon_info.database.display().to_string(),
+            location: app.daemon.database.display().to_string(),
             schema_version: SCHEMA_VERSION,
             size_bytes: snapshot.store_health.size_bytes,
         },
@@ -51,7 +51,7 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
         active_jobs: report.active_jobs,
         due_polls: report.due_polls,
         max_overdue_s: report.longest_overdue.as_secs_f64(),
-        detection_delay_s: report.mean_detection_delay.map(rounded_seconds),
+        mean_detection_delay_s: report.mean_detection_delay.map(rounded_seconds),
         in_flight: report.in_flight,
         requests_last_minute: report.requests_last_minute,
         requests_per_minute: report.requests_per_minute,
@@ -73,13 +73,13 @@ pub(super) async fn check_connection(
     Path(name): Path<String>,
 ) -> Result<Json<ConnectionCheckResponse>, ApiError> {
     let provider = parse_provider_name(&name)?;
-    let result =
-        app.handle.check_connection(provider.clone(), app.daemon_info.on_demand_timeout).await;
+    let result = app.handle.check_connection(provider.clone(), app.daemon.on_demand_timeout).await;
     let connection_check = match result {
         // This timeout equals the request's own, and either may expire first.
         Err(CommandError::Busy) => ConnectionCheck {
             finding: Finding::new(FindingKind::Unreachable, "no response in time"),
             clock_ahead_s: None,
+            hints: ServiceHints::GENERIC,
         },
         result => result?,
     };

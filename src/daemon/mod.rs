@@ -28,9 +28,9 @@ use reload::ConfigSource;
 use serve::serve;
 
 const HELP: &str = "\
-The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml
-(by default ~/.config, except for root) and /etc/jobtrack/config.toml that exists; a config file is
-optional. Environment variables such as JOBTRACK__POLLING__MAX_INTERVAL=2m override it. If
+--config or $JOBTRACK_CONFIG names the config file, which must exist. Otherwise the first that exists
+of $XDG_CONFIG_HOME/jobtrack/config.toml (by default ~/.config, except for root) and
+/etc/jobtrack/config.toml is read; without any, the defaults apply. Environment variables such as JOBTRACK__POLLING__MAX_INTERVAL=2m override it. If
 DUNE_API_KEY is set and no provider is configured, the provider dune is configured with that key.
 RUST_LOG sets the log level.
 

@@ -3,8 +3,6 @@
 //! Everything is started in the order in which it depends on each other; an error on the way ends
 //! the process. The loop at the end waits for signals, reload requests and failed tasks.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -58,23 +56,20 @@ pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<
     let socket_file = socket.file_guard();
     let server_shutdown = CancellationToken::new();
     let (reload_tx, mut reload_rx) = mpsc::channel(8);
-    let app = AppState {
-        handle: handle.clone(),
-        reader: reader.clone(),
+    let daemon = DaemonContext {
+        clock,
+        started_at,
+        database: config.store.path.clone(),
+        on_demand_timeout: config.polling.request_timeout.min(DaemonContext::MAX_ON_DEMAND_TIMEOUT),
+    };
+    let app = AppState::new(
+        handle.clone(),
+        reader.clone(),
         newest_event,
         reload_tx,
-        daemon_info: Arc::new(DaemonContext {
-            clock,
-            started_at,
-            database: config.store.path.clone(),
-            on_demand_timeout: config
-                .polling
-                .request_timeout
-                .min(DaemonContext::MAX_ON_DEMAND_TIMEOUT),
-        }),
-        shutdown: server_shutdown.clone(),
-        waiter_permits: AppState::new_waiter_permits(),
-    };
+        daemon,
+        server_shutdown.clone(),
+    );
     let mut server_task = tokio::spawn(control::serve(socket, app));
     let mut watchdog_task = tokio::spawn(systemd::run_watchdog(handle.clone(), clock));
     let mut integrity_check = std::pin::pin!(deferred_integrity_check(reader.clone(), unchecked));

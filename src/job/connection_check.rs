@@ -55,13 +55,35 @@ pub struct ConnectionCheck {
     pub finding: Finding,
     /// Seconds by which the local clock is ahead of the service's; `None` if the answer has no `Date`.
     pub clock_ahead_s: Option<i64>,
+    pub hints: ServiceHints,
+}
+
+/// The parts of the advice that depend on the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceHints {
+    /// The settings that determine where requests go.
+    pub address: &'static str,
+    /// What to do about a rejected credential.
+    pub credential: &'static str,
+    /// What to do about a missing permission.
+    pub permission: &'static str,
+    /// What a wrong clock causes.
+    pub clock_skew: &'static str,
+}
+
+impl ServiceHints {
+    /// For a service of an unknown kind.
+    pub const GENERIC: Self = Self {
+        address: "base_url",
+        credential: "store a valid one",
+        permission: "grant it",
+        clock_skew: "times in the history are wrong by as much",
+    };
 }
 
 impl ConnectionCheck {
     /// A smaller clock skew is not reported.
     const CLOCK_TOLERANCE_S: u64 = 5 * 60;
-    /// Huawei's gateway rejects signatures with a larger clock skew.
-    const SIGNATURE_TOLERANCE_S: u64 = 15 * 60;
 
     /// Whether there is nothing to correct.
     #[must_use]
@@ -76,64 +98,58 @@ impl ConnectionCheck {
     /// What to check and to do, the most probable cause first; empty if the result is ok.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
-        let clock = self.significant_clock_skew_s().map(Self::clock_advice);
-        let finding = self.finding.kind.advice().map(str::to_owned);
-        clock.into_iter().chain(finding).collect()
+        let clock = self.significant_clock_skew_s().map(|ahead_s| self.clock_advice(ahead_s));
+        clock.into_iter().chain(self.finding_advice()).collect()
     }
 
-    fn clock_advice(ahead_s: i64) -> String {
-        let skew_s = ahead_s.unsigned_abs();
+    fn clock_advice(&self, ahead_s: i64) -> String {
         let side = if ahead_s > 0 { "ahead of" } else { "behind" };
-        let minutes = skew_s / 60;
-        let consequence = if skew_s > Self::SIGNATURE_TOLERANCE_S {
-            "requests signed with an access key (auth.ak, auth.sk) are rejected beyond 15 minutes"
-        } else {
-            "times in the history are wrong by as much"
-        };
+        let minutes = ahead_s.unsigned_abs() / 60;
+        let consequence = self.hints.clock_skew;
         format!(
             "this machine's clock is {minutes} minutes {side} the service's: {consequence}; synchronize \
              the clock (timedatectl set-ntp true)"
         )
     }
-}
 
-impl FindingKind {
-    fn advice(self) -> Option<&'static str> {
-        match self {
-            Self::Ok => None,
-            Self::InvalidCredentials => Some(
-                "the service rejected the credential: store a valid one where api_key (Dune) or auth \
-                 (DLI, DataArts) points, then run `jobtrack reload`; a Huawei token expires after a \
-                 day and is valid in one region only, and a key that was rejected several times in \
-                 a row is locked for five minutes",
+    fn finding_advice(&self) -> Option<String> {
+        let ServiceHints { address, credential, permission, .. } = self.hints;
+        Some(match self.finding.kind {
+            FindingKind::Ok => return None,
+            FindingKind::InvalidCredentials => format!(
+                "the service rejected the credential: {credential}; then run `jobtrack reload`"
             ),
-            Self::PermissionDenied => Some(
-                "the credential is valid but lacks permission: give its user the right to read jobs, \
-                 check project_id and workspace_id, then run `jobtrack reload`",
+            FindingKind::PermissionDenied => format!(
+                "the credential is valid but lacks a permission: {permission}; then run \
+                 `jobtrack reload`"
             ),
-            Self::WrongEndpoint => Some(
-                "the response does not come from the service: check base_url and region, and whether \
-                 a proxy or a login page intercepts requests; then run `jobtrack reload`",
+            FindingKind::WrongEndpoint => format!(
+                "the response does not come from the service: check {address}, and whether a proxy or \
+                 a login page intercepts requests; then run `jobtrack reload`"
             ),
-            Self::Unreachable => Some(
-                "no response: check the host in base_url (or region) and the DNS, network and \
-                 firewall of this machine; for a certificate error check ca-certificates",
+            FindingKind::Unreachable => format!(
+                "no response: check the host in {address}, and the DNS, network and firewall of this \
+                 machine; for a certificate error check ca-certificates"
             ),
-            Self::RateLimited => Some(
-                "too many requests, possibly by other programs: lower requests_per_minute, or wait \
-                 a minute and repeat the check",
-            ),
-            Self::QuotaExceeded => Some(
-                "the quota of the account is exhausted: wait for the next period or raise the quota, \
-                 then run `jobtrack reload`",
-            ),
-            Self::ServiceError => Some(
-                "the service reported an internal error: repeat the check later; no setting is wrong",
-            ),
-            Self::UnrecognizedAnswer => {
-                Some("the response was not recognized: check base_url, project_id and workspace_id")
+            FindingKind::RateLimited => "too many requests, possibly by other programs: lower \
+                requests_per_minute, or wait a minute and repeat the check"
+                .to_owned(),
+            FindingKind::QuotaExceeded => {
+                "the quota of the account is exhausted: wait for the next \
+                period or raise the quota, then run `jobtrack reload`"
+                    .to_owned()
             }
-        }
+            FindingKind::ServiceError => {
+                "the service reported an internal error: repeat the check \
+                later; no setting is wrong"
+                    .to_owned()
+            }
+            FindingKind::UnrecognizedAnswer => {
+                format!(
+                    "the response was not recognized: check {address} and the provider's other settings"
+                )
+            }
+        })
     }
 }
 
@@ -141,21 +157,28 @@ impl FindingKind {
 mod tests {
     use super::*;
 
+    const HINTS: ServiceHints = ServiceHints {
+        address: "the address",
+        credential: "renew the key",
+        permission: "grant the right",
+        clock_skew: "signatures fail",
+    };
+
     fn connection_check(finding: Finding, clock_ahead_s: Option<i64>) -> ConnectionCheck {
-        ConnectionCheck { finding, clock_ahead_s }
+        ConnectionCheck { finding, clock_ahead_s, hints: HINTS }
     }
 
     #[test]
     fn each_finding_has_its_own_advice() {
         let cases: [(FindingKind, &[&str]); 8] = [
-            (FindingKind::InvalidCredentials, &["api_key", "auth", "jobtrack reload"]),
-            (FindingKind::PermissionDenied, &["right", "project_id", "workspace"]),
-            (FindingKind::WrongEndpoint, &["base_url", "region", "proxy"]),
-            (FindingKind::Unreachable, &["base_url", "DNS", "ca-certificates"]),
+            (FindingKind::InvalidCredentials, &["renew the key", "jobtrack reload"]),
+            (FindingKind::PermissionDenied, &["grant the right", "jobtrack reload"]),
+            (FindingKind::WrongEndpoint, &["the address", "proxy"]),
+            (FindingKind::Unreachable, &["the address", "DNS", "ca-certificates"]),
             (FindingKind::RateLimited, &["requests_per_minute"]),
             (FindingKind::QuotaExceeded, &["quota"]),
             (FindingKind::ServiceError, &["later"]),
-            (FindingKind::UnrecognizedAnswer, &["base_url", "project_id"]),
+            (FindingKind::UnrecognizedAnswer, &["the address"]),
         ];
         for (kind, words) in cases {
             let check = connection_check(Finding::new(kind, "HTTP 4xx"), Some(0));
@@ -170,15 +193,14 @@ mod tests {
 
     #[test]
     fn a_clock_skew_is_reported_with_its_consequence() {
-        let cases: [(Option<i64>, &[&str]); 8] = [
+        let cases: [(Option<i64>, &[&str]); 7] = [
             (None, &[]),
             (Some(0), &[]),
             (Some(300), &[]),
             (Some(-300), &[]),
-            (Some(301), &["5 minutes ahead of", "history"]),
-            (Some(-900), &["15 minutes behind", "history"]),
-            (Some(-901), &["15 minutes behind", "signed", "auth.ak"]),
-            (Some(7200), &["120 minutes ahead of", "signed"]),
+            (Some(301), &["5 minutes ahead of", "signatures fail"]),
+            (Some(-901), &["15 minutes behind", "signatures fail"]),
+            (Some(7200), &["120 minutes ahead of", "signatures fail"]),
         ];
         for (ahead, words) in cases {
             let check = connection_check(Finding::ok(), ahead);

@@ -24,7 +24,7 @@ pub use answer::{
 pub use change::{
     AddedBy, Anomaly, Change, Metadata, NewJob, OutageBoundary, OutageEvent, PollRecord, StoredJob,
 };
-pub use connection_check::{ConnectionCheck, Finding, FindingKind};
+pub use connection_check::{ConnectionCheck, Finding, FindingKind, ServiceHints};
 pub use cursor::EventCursor;
 pub use id::{InvalidText, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use job_durations::JobDurations;

@@ -1,4 +1,4 @@
-//! Classifies an unsuccessful answer: status, error code or error message → [`ProviderErrorKind`].
+//! Classifies an unsuccessful response: status, error code or error message → [`ProviderErrorKind`].
 //!
 //! Called by the kinds, which add rules for the codes and messages of their services. The first rule
 //! that matches applies. `docs/providers.md` shows all rules; a test compares the two.
@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use crate::job::{ProviderError, ProviderErrorKind};
 
-/// What an answer must have for a rule to apply.
+/// What a response must have for a rule to apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Matcher {
     Status(RangeInclusive<u16>),
@@ -17,10 +17,10 @@ pub enum Matcher {
     Message(u16, &'static [&'static str]),
 }
 
-/// A rule: answers that match are of this kind.
+/// A rule: the kind of error of the responses that match.
 pub type ErrorRule = (Matcher, ProviderErrorKind);
 
-/// What an unsuccessful answer contains. Fields that the service does not have are empty.
+/// What an unsuccessful response contains. Fields that the service does not have are empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ErrorResponse<'a> {
     pub(super) status: u16,
@@ -28,17 +28,18 @@ pub(super) struct ErrorResponse<'a> {
     pub(super) message: &'a str,
 }
 
-/// Precede all other rules: while a server fails, its statements about a job are not reliable.
+/// The rules that come before all others: while a server fails, its statements about a job are not
+/// reliable.
 pub(super) const SERVER_ERROR_RULES: &[ErrorRule] =
     &[status_range(500, 599, ProviderErrorKind::Transient)];
 
-/// Follow the rules of the kind. Any other status is [`ProviderErrorKind::Malformed`].
+/// The rules that come after those of the kind. Any other status is [`ProviderErrorKind::Malformed`].
 pub(super) const STATUS_RULES: &[ErrorRule] = &[
     status_range(300, 399, ProviderErrorKind::Misconfigured),
     status(401, ProviderErrorKind::Auth),
     status(402, ProviderErrorKind::QuotaExceeded),
     status(403, ProviderErrorKind::Auth),
-    // Not NotFound: a wrong address also answers 404, and must not end jobs as lost.
+    // Not NotFound: a wrong address also gives 404, and must not end jobs as lost.
     status(404, ProviderErrorKind::Misconfigured),
     status(405, ProviderErrorKind::Misconfigured),
     status(408, ProviderErrorKind::Transient),
@@ -56,7 +57,7 @@ const fn status_range(first: u16, last: u16, kind: ProviderErrorKind) -> ErrorRu
     (Matcher::Status(first..=last), kind)
 }
 
-/// The error for an unsuccessful answer. `text` is what the service states about it, for people.
+/// The error for an unsuccessful response. `text` is the service's own error text.
 pub(super) fn provider_error(
     response: ErrorResponse<'_>,
     kind_rules: &'static [ErrorRule],

@@ -1,55 +1,57 @@
-//! The result of a connection check, from the answer to a request for a job that cannot exist.
+//! The result of a connection check, from the response to a request for a job that cannot exist.
 //!
 //! Called by each kind. "Not found" is the good answer: the service accepted the credentials and looked
 //! for the job.
 
 use crate::job::{
-    ConnectionCheck, Finding, FindingKind, ProviderError, ProviderErrorKind, UtcTime,
+    ConnectionCheck, Finding, FindingKind, ProviderError, ProviderErrorKind, ServiceHints, UtcTime,
 };
 
 use super::http::HttpResponse;
 
-/// `is_permission_error` separates missing permissions from invalid credentials, `rejection_error` reads
-/// an unsuccessful answer; both are the kind's own.
+/// `is_permission_error` separates missing permissions from invalid credentials, and `rejection_error`
+/// reads an unsuccessful response; both belong to the kind, as do the `hints`.
 pub(super) fn build_connection_check(
-    reply: Result<HttpResponse, ProviderError>,
+    response: Result<HttpResponse, ProviderError>,
     now: UtcTime,
+    hints: ServiceHints,
     is_permission_error: fn(&HttpResponse) -> bool,
     rejection_error: fn(&HttpResponse) -> ProviderError,
 ) -> ConnectionCheck {
-    match reply {
-        Ok(reply) => {
+    match response {
+        Ok(response) => {
             let seconds_ahead = |date: UtcTime| (now.as_millis() - date.as_millis()) / 1000;
             ConnectionCheck {
-                finding: finding_for_reply(&reply, is_permission_error, rejection_error),
-                clock_ahead_s: reply.server_date.map(seconds_ahead),
+                finding: finding_for_response(&response, is_permission_error, rejection_error),
+                clock_ahead_s: response.server_date.map(seconds_ahead),
+                hints,
             }
         }
         Err(error) => {
-            ConnectionCheck { finding: finding_without_reply(error), clock_ahead_s: None }
+            ConnectionCheck { finding: finding_without_response(error), clock_ahead_s: None, hints }
         }
     }
 }
 
-fn finding_for_reply(
-    reply: &HttpResponse,
+fn finding_for_response(
+    response: &HttpResponse,
     is_permission_error: fn(&HttpResponse) -> bool,
     rejection_error: fn(&HttpResponse) -> ProviderError,
 ) -> Finding {
     // A server that answers with JSON is probably the service; HTML comes from a proxy or a login page.
-    let unexpected = if reply.body.trim_ascii_start().starts_with(b"{") {
+    let unexpected = if response.body.trim_ascii_start().starts_with(b"{") {
         FindingKind::UnrecognizedAnswer
     } else {
         FindingKind::WrongEndpoint
     };
-    if reply.status.is_success() {
-        let detail = format!("HTTP {} for a job that cannot exist", reply.status.as_u16());
+    if response.status.is_success() {
+        let detail = format!("HTTP {} for a job that cannot exist", response.status.as_u16());
         return Finding::new(unexpected, detail);
     }
-    let error = rejection_error(reply);
+    let error = rejection_error(response);
     let kind = match error.kind {
         ProviderErrorKind::NotFound => return Finding::ok(),
-        ProviderErrorKind::Auth if is_permission_error(reply) => FindingKind::PermissionDenied,
+        ProviderErrorKind::Auth if is_permission_error(response) => FindingKind::PermissionDenied,
         ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
         ProviderErrorKind::Misconfigured => FindingKind::WrongEndpoint,
         ProviderErrorKind::RateLimited => FindingKind::RateLimited,
@@ -60,8 +62,9 @@ fn finding_for_reply(
     Finding::new(kind, error.message)
 }
 
-/// For a request without an answer, or with an answer that was not accepted, such as one that is too long.
-fn finding_without_reply(error: ProviderError) -> Finding {
+/// For a request without a response, or with a response that was not accepted, such as one that is too
+/// long.
+fn finding_without_response(error: ProviderError) -> Finding {
     let kind = match error.kind {
         ProviderErrorKind::Transient => FindingKind::Unreachable,
         ProviderErrorKind::Auth => FindingKind::InvalidCredentials,

@@ -1,7 +1,7 @@
 //! Sends one HTTP request: without redirects or retries, with a limit for time and size.
 //!
-//! Used by every kind. No error contains the URL or a header, and a secret that the answer repeats is
-//! replaced by asterisks before anything reads the answer.
+//! Used by every kind. No error contains the URL or a header, and a secret that the response repeats is
+//! replaced with asterisks before anything reads the response.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -25,11 +25,11 @@ pub(super) struct HttpClient {
 pub(super) struct HttpRequest<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
-    /// Values that are marked as sensitive are redacted in the answer.
+    /// Values that are marked as sensitive are redacted in the response.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    /// May be empty.
+    /// The body; may be empty.
     pub(super) body: Vec<u8>,
-    /// Secrets to redact in the answer that are not the whole value of a header.
+    /// Secrets to redact in the response that are not the whole value of a header.
     pub(super) secrets_to_redact: Vec<&'a SecretString>,
     /// Drops parts of the body while it is received.
     pub(super) body_filter: Option<JsonValueStripper>,
@@ -37,7 +37,7 @@ pub(super) struct HttpRequest<'a> {
     pub(super) max_bytes: usize,
 }
 
-/// A complete answer of any status.
+/// A complete response of any status.
 #[derive(Debug)]
 pub(super) struct HttpResponse {
     pub(super) status: StatusCode,
@@ -45,13 +45,13 @@ pub(super) struct HttpResponse {
     pub(super) server_date: Option<UtcTime>,
     /// The header `X-Subject-Token`, marked as sensitive.
     pub(super) subject_token: Option<HeaderValue>,
-    /// Decompressed, filtered and redacted. Empty if the body of an unsuccessful answer could not be read.
+    /// Decompressed, filtered and redacted. Empty if the body of an unsuccessful response could not be read.
     pub(super) body: Vec<u8>,
 }
 
 impl HttpClient {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-    /// The limit for an answer about one job.
+    /// The limit for a response about one job.
     pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
     /// The limit for a decompressed body before filtering: result rows may be large.
     const MAX_RECEIVED_BYTES: usize = 256 << 20;
@@ -75,7 +75,7 @@ impl HttpClient {
         Ok(Self { client })
     }
 
-    /// Sends a request, once. `now` is our clock, used if the answer has no `Date`.
+    /// Sends a request, once. `now` is the local clock, used if the response has no `Date`.
     pub(super) async fn send(
         &self,
         outgoing: HttpRequest<'_>,
@@ -104,7 +104,7 @@ impl HttpClient {
         {
             Ok(()) => {}
             Err(error) if status.is_success() => return Err(error),
-            // The status and the headers of an unsuccessful answer are enough to classify it.
+            // The status and the headers of an unsuccessful response are enough to classify it.
             Err(_) => body.clear(),
         }
         for (_, value) in outgoing.headers.iter().filter(|(_, value)| value.is_sensitive()) {
@@ -131,18 +131,23 @@ impl HttpClient {
                 Some(filter) => filter.filter_chunk(&chunk, body),
                 None => body.extend_from_slice(&chunk),
             }
-            if body.len() > max_bytes || received_bytes > Self::MAX_RECEIVED_BYTES {
-                return Err(ProviderError::new(
-                    ProviderErrorKind::Malformed,
-                    format!("the answer is longer than {max_bytes} bytes"),
-                ));
-            }
+            let too_long = if body.len() > max_bytes {
+                format!("the response is longer than {max_bytes} bytes")
+            } else if received_bytes > Self::MAX_RECEIVED_BYTES {
+                format!(
+                    "the response is longer than {} bytes with its rows",
+                    Self::MAX_RECEIVED_BYTES
+                )
+            } else {
+                continue;
+            };
+            return Err(ProviderError::new(ProviderErrorKind::Malformed, too_long));
         }
         Ok(())
     }
 }
 
-/// A header with a secret: hidden in `Debug` output and redacted in the answer.
+/// A header with a secret: hidden in `Debug` output and redacted in the response.
 pub(super) fn sensitive_header(
     name: HeaderName,
     secret: &SecretString,
@@ -157,16 +162,16 @@ pub(super) fn sensitive_header(
     Ok((name, value))
 }
 
-/// The answer to a poll; `parse` is the kind's own reading of a complete reply.
+/// The answer to a poll; `parse` is the kind's own function for a complete response.
 pub(super) fn parse_answer(
-    reply: Result<HttpResponse, ProviderError>,
+    response: Result<HttpResponse, ProviderError>,
     parse: impl FnOnce(&HttpResponse) -> Result<Observation, ProviderError>,
 ) -> Answer {
-    match reply {
-        Ok(reply) => Answer {
-            result: parse(&reply),
-            rate_limit: reply.rate_limit,
-            server_date: reply.server_date,
+    match response {
+        Ok(response) => Answer {
+            result: parse(&response),
+            rate_limit: response.rate_limit,
+            server_date: response.server_date,
         },
         Err(error) => Answer::failed(error),
     }
@@ -188,7 +193,7 @@ fn error_chain(error: reqwest::Error) -> String {
     text
 }
 
-/// Also redacts the secret as JSON escapes it: quotes and backslashes always, slashes optionally.
+/// Redacts the secret, also in its JSON forms: quotes and backslashes are always escaped, slashes may be.
 fn redact_with_escapes(body: &mut [u8], secret: &[u8]) {
     redact(body, secret);
     for escaped_chars in [&b"\"\\"[..], &b"\"\\/"[..]] {

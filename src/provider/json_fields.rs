@@ -1,4 +1,4 @@
-//! Reads fields of JSON answers. A value of an unexpected type is dropped, never converted by a guess.
+//! Reads fields of JSON responses. A value of an unexpected type is dropped, never converted by a guess.
 //!
 //! Used by every kind. All text that is kept is limited in length.
 
@@ -15,7 +15,7 @@ pub(super) const MAX_TEXT_BYTES: usize = 8 << 10;
 /// A longer provider state makes the answer malformed.
 pub(super) const MAX_PROVIDER_STATE_BYTES: usize = 256;
 
-/// An earlier time is no time: Dune writes 1970-01-01 for "none".
+/// An earlier time means that there is none: Dune writes 1970-01-01 for "none".
 const YEAR_2000_MS: i64 = 946_684_800_000;
 
 /// Whether a text can be an id of Dune or DLI: at most 128 ASCII letters, digits, `_` and `-`.
@@ -109,7 +109,7 @@ pub(super) fn non_empty_str(value: Option<&Value>) -> Option<&str> {
     value?.as_str().filter(|text| !text.is_empty())
 }
 
-/// Cuts long texts, and replaces numbers that lost precision in parsing by null.
+/// Cuts long texts, and replaces numbers that lost precision in parsing with null.
 pub(super) fn sanitize(value: Value) -> Value {
     /// 2^53. Larger whole numbers are not all exact as floating point.
     const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;

@@ -9,117 +9,133 @@
 pub(super) struct JsonValueStripper {
     dropped_keys: &'static [&'static str],
     position: ScanPosition,
-    /// The beginning of the last string, long enough to compare it with the keys.
+    /// The beginning of the last string: at most [`MAX_KEY_BYTES`] and one byte, so that a longer string
+    /// is not equal to a key.
     last_string: Vec<u8>,
 }
 
+/// No dropped key is longer.
+const MAX_KEY_BYTES: usize = 16;
+
 #[derive(Debug, Clone, Copy)]
 enum ScanPosition {
-    /// Not in a string.
+    /// In text that is kept.
+    Kept(KeptPosition),
+    /// After the colon of a dropped key, up to the end of its value.
+    Dropped(DroppedPosition),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum KeptPosition {
     OutsideString,
-    /// In a string. The flag is set after a backslash.
-    InString(bool),
+    InString,
+    /// After a backslash in a string.
+    InEscape,
     /// After a string. A colon makes the string a key.
     AfterString,
-    /// Before a value that is dropped.
-    BeforeDroppedValue,
-    /// In a value that is dropped, at this depth of brackets.
-    InDroppedValue(u64),
-    /// In a string of a value that is dropped.
-    InDroppedString(u64, bool),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum DroppedPosition {
+    BeforeValue,
+    /// In the value, at this depth of brackets.
+    InValue(u64),
+    /// In a string of the value.
+    InString(u64),
+    /// After a backslash in a string of the value.
+    InEscape(u64),
 }
 
 impl JsonValueStripper {
     pub(super) fn new(dropped_keys: &'static [&'static str]) -> Self {
-        Self { dropped_keys, position: ScanPosition::OutsideString, last_string: Vec::new() }
+        debug_assert!(dropped_keys.iter().all(|key| key.len() <= MAX_KEY_BYTES));
+        let position = ScanPosition::Kept(KeptPosition::OutsideString);
+        Self { dropped_keys, position, last_string: Vec::new() }
     }
 
     /// Reads the next bytes and appends those that pass to `output`.
     pub(super) fn filter_chunk(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
         for &byte in bytes {
-            if self.keep_byte(byte, output) {
-                output.push(byte);
-            }
+            self.position = match self.position {
+                ScanPosition::Kept(position) => self.scan_kept(position, byte, output),
+                ScanPosition::Dropped(position) => scan_dropped(position, byte, output),
+            };
         }
     }
 
-    fn keep_byte(&mut self, byte: u8, output: &mut Vec<u8>) -> bool {
-        let is_whitespace = byte.is_ascii_whitespace();
-        let (position, keep) = match (self.position, byte) {
-            (ScanPosition::InString(true), _) => {
+    fn scan_kept(
+        &mut self,
+        position: KeptPosition,
+        byte: u8,
+        output: &mut Vec<u8>,
+    ) -> ScanPosition {
+        let next = match (position, byte) {
+            (KeptPosition::InEscape, _) => {
                 // No key contains an escape.
-                self.last_string.push(0);
-                (ScanPosition::InString(false), true)
+                self.remember(0);
+                KeptPosition::InString
             }
-            (ScanPosition::InString(false), b'\\') => (ScanPosition::InString(true), true),
-            (ScanPosition::InString(false), b'"') => (ScanPosition::AfterString, true),
-            (ScanPosition::InString(false), _) => {
-                // One byte more than the longest key, so that a longer string is not equal to it.
-                if self.last_string.len() <= 16 {
-                    self.last_string.push(byte);
-                }
-                (ScanPosition::InString(false), true)
+            (KeptPosition::InString, b'\\') => KeptPosition::InEscape,
+            (KeptPosition::InString, b'"') => KeptPosition::AfterString,
+            (KeptPosition::InString, _) => {
+                self.remember(byte);
+                KeptPosition::InString
             }
-            (ScanPosition::AfterString, b':') if self.is_dropped_key() => {
+            (KeptPosition::AfterString, b':') if self.is_dropped_key() => {
                 output.extend_from_slice(b":null");
-                (ScanPosition::BeforeDroppedValue, false)
+                return ScanPosition::Dropped(DroppedPosition::BeforeValue);
             }
-            (ScanPosition::AfterString, _) if is_whitespace => (ScanPosition::AfterString, true),
-            (ScanPosition::OutsideString | ScanPosition::AfterString, b'"') => {
+            (KeptPosition::AfterString, _) if byte.is_ascii_whitespace() => {
+                KeptPosition::AfterString
+            }
+            (KeptPosition::OutsideString | KeptPosition::AfterString, b'"') => {
                 self.last_string.clear();
-                (ScanPosition::InString(false), true)
+                KeptPosition::InString
             }
-            (ScanPosition::OutsideString | ScanPosition::AfterString, _) => {
-                (ScanPosition::OutsideString, true)
-            }
-
-            (ScanPosition::BeforeDroppedValue, _) if is_whitespace => {
-                (ScanPosition::BeforeDroppedValue, false)
-            }
-            (ScanPosition::BeforeDroppedValue | ScanPosition::InDroppedValue(0), b'"') => {
-                (ScanPosition::InDroppedString(0, false), false)
-            }
-            (ScanPosition::BeforeDroppedValue, b'[' | b'{') => {
-                (ScanPosition::InDroppedValue(1), false)
-            }
-            (ScanPosition::BeforeDroppedValue, _) => (ScanPosition::InDroppedValue(0), false),
-            // The next key, or the end of the object that holds the value.
-            (ScanPosition::InDroppedValue(0), b',' | b']' | b'}') => {
-                (ScanPosition::OutsideString, true)
-            }
-            (ScanPosition::InDroppedValue(0), _) => (ScanPosition::InDroppedValue(0), false),
-            (ScanPosition::InDroppedValue(depth), b'"') => {
-                (ScanPosition::InDroppedString(depth, false), false)
-            }
-            (ScanPosition::InDroppedValue(depth), b'[' | b'{') => {
-                (ScanPosition::InDroppedValue(depth + 1), false)
-            }
-            (ScanPosition::InDroppedValue(depth), b']' | b'}') => {
-                (ScanPosition::InDroppedValue(depth - 1), false)
-            }
-            (ScanPosition::InDroppedValue(depth), _) => {
-                (ScanPosition::InDroppedValue(depth), false)
-            }
-            (ScanPosition::InDroppedString(depth, true), _) => {
-                (ScanPosition::InDroppedString(depth, false), false)
-            }
-            (ScanPosition::InDroppedString(depth, false), b'\\') => {
-                (ScanPosition::InDroppedString(depth, true), false)
-            }
-            (ScanPosition::InDroppedString(depth, false), b'"') => {
-                (ScanPosition::InDroppedValue(depth), false)
-            }
-            (ScanPosition::InDroppedString(depth, false), _) => {
-                (ScanPosition::InDroppedString(depth, false), false)
+            (KeptPosition::OutsideString | KeptPosition::AfterString, _) => {
+                KeptPosition::OutsideString
             }
         };
-        self.position = position;
-        keep
+        output.push(byte);
+        ScanPosition::Kept(next)
+    }
+
+    fn remember(&mut self, byte: u8) {
+        if self.last_string.len() <= MAX_KEY_BYTES {
+            self.last_string.push(byte);
+        }
     }
 
     fn is_dropped_key(&self) -> bool {
         self.dropped_keys.iter().any(|key| key.as_bytes() == self.last_string)
     }
+}
+
+/// Drops the byte, unless it ends the value.
+fn scan_dropped(position: DroppedPosition, byte: u8, output: &mut Vec<u8>) -> ScanPosition {
+    let next = match (position, byte) {
+        (DroppedPosition::BeforeValue, _) if byte.is_ascii_whitespace() => {
+            DroppedPosition::BeforeValue
+        }
+        (DroppedPosition::BeforeValue, b'"') => DroppedPosition::InString(0),
+        (DroppedPosition::BeforeValue, b'[' | b'{') => DroppedPosition::InValue(1),
+        (DroppedPosition::BeforeValue, _) => DroppedPosition::InValue(0),
+        // The next key, or the end of the object that holds the value.
+        (DroppedPosition::InValue(0), b',' | b']' | b'}') => {
+            output.push(byte);
+            return ScanPosition::Kept(KeptPosition::OutsideString);
+        }
+        (DroppedPosition::InValue(depth), b'"') => DroppedPosition::InString(depth),
+        (DroppedPosition::InValue(0), _) => DroppedPosition::InValue(0),
+        (DroppedPosition::InValue(depth), b'[' | b'{') => DroppedPosition::InValue(depth + 1),
+        (DroppedPosition::InValue(depth), b']' | b'}') => DroppedPosition::InValue(depth - 1),
+        (DroppedPosition::InValue(depth), _) => DroppedPosition::InValue(depth),
+        (DroppedPosition::InEscape(depth), _) => DroppedPosition::InString(depth),
+        (DroppedPosition::InString(depth), b'\\') => DroppedPosition::InEscape(depth),
+        (DroppedPosition::InString(depth), b'"') => DroppedPosition::InValue(depth),
+        (DroppedPosition::InString(depth), _) => DroppedPosition::InString(depth),
+    };
+    ScanPosition::Dropped(next)
 }
 
 #[cfg(test)]
@@ -137,6 +153,15 @@ mod tests {
             filter.filter_chunk(chunk, &mut output);
         }
         String::from_utf8(output).expect("UTF-8 stays so")
+    }
+
+    #[test]
+    fn a_string_of_any_length_takes_constant_memory() {
+        let mut filter = JsonValueStripper::new(KEYS);
+        for text in [r#"{""#.to_owned(), "x".repeat(1000), r"\n".repeat(1000)] {
+            filter.filter_chunk(text.as_bytes(), &mut Vec::new());
+        }
+        assert_eq!(filter.last_string.len(), MAX_KEY_BYTES + 1);
     }
 
     #[test]

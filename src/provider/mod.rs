@@ -1,4 +1,4 @@
-//! The only HTTP to remote services. Each kind of service is one implementation of [`Provider`].
+//! The requests to remote services; no other module sends any. Each kind of service is one implementation of [`Provider`].
 //!
 //! Called by the scheduler; built by the daemon from the configuration. A provider never waits between
 //! requests and never retries, with one exception: a fetched token that was rejected is renewed once. It
@@ -37,11 +37,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// A description of valid ids.
     fn validate_id(&self, id: &RemoteId) -> Result<(), String>;
 
-    /// Requests a job's state, once. `now` is our clock: the age of tokens and the date of signatures are
-    /// computed from it, and a relative `Retry-After` where the answer has no `Date`.
+    /// Requests a job's state, once. `now` is the local clock: the age of tokens and the date of signatures are
+    /// computed from it, and a relative `Retry-After` if the response has no `Date`.
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer>;
 
-    /// Whether the service reports many jobs in one answer.
+    /// Whether the service reports many jobs in one response.
     fn supports_list(&self) -> bool {
         false
     }
@@ -109,7 +109,7 @@ pub fn kind_schemas() -> [&'static dyn KindSchema; KINDS.len()] {
     KINDS.map(|kind| kind as &'static dyn KindSchema)
 }
 
-/// Every rule by which an unsuccessful answer is classified, for documentation and tests.
+/// Every rule by which an unsuccessful response is classified, for documentation and tests.
 pub fn error_rules() -> impl Iterator<Item = &'static ErrorRule> {
     let kind_rules = KINDS.iter().flat_map(|kind| kind.error_rules());
     classify::SERVER_ERROR_RULES.iter().chain(kind_rules).chain(classify::STATUS_RULES)

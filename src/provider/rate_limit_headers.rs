@@ -1,7 +1,7 @@
 //! Rate limits in response headers: `Retry-After` (RFC 9110), `RateLimit` and `RateLimit-Policy`
 //! (draft-ietf-httpapi-ratelimit-headers).
 //!
-//! Used by `http` for every answer. A value that cannot be parsed is ignored.
+//! Used by `http` for every response. A value that cannot be parsed is ignored.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 
 use crate::job::{RateLimitInfo, RateLimitPolicy, UtcTime};
 
-/// Reads all three headers. `now` is the provider's clock if the answer has a `Date`, else ours: a date
+/// Reads all three headers. `now` is the provider's clock if the response has a `Date`, else the local clock: a date
 /// in `Retry-After` is by the provider's clock.
 pub(super) fn parse(headers: &HeaderMap, now: UtcTime) -> RateLimitInfo {
     RateLimitInfo {

@@ -50,7 +50,7 @@ impl TryFrom<String> for ServiceUrl {
 }
 
 impl fmt::Display for ServiceUrl {
-    /// Without the slash that parsing adds to an empty path.
+    /// Omits the slash that parsing adds to an empty path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str().trim_end_matches('/'))
     }

@@ -1,4 +1,4 @@
-//! Maps a provider state to a state of ours: first by the kind's own table, then by `state_map` of the
+//! Maps a provider state to a state of jobtrack: first by the kind's own table, then by `state_map` of the
 //! configuration.
 //!
 //! Used by every kind. A state that the kind knows cannot be mapped anew, so that no setting turns a
@@ -15,7 +15,7 @@ pub(super) type BuiltinStates = &'static [(&'static str, ObservedState)];
 /// The provider states that one provider knows.
 #[derive(Debug)]
 pub(super) struct StateMap {
-    /// Ignored at the beginning of a provider state. May be empty.
+    /// A prefix of provider states that is ignored. May be empty.
     prefix: &'static str,
     builtin: BuiltinStates,
     user_defined: BTreeMap<String, ObservedState>,
@@ -31,7 +31,7 @@ impl StateMap {
         for (provider_state, state) in user_states {
             if let Some(observed_state) = state_map.lookup(provider_state) {
                 return Err(format!(
-                    "state_map: {provider_state} cannot be set, it is known already: {}",
+                    "state_map: {provider_state} is built in as {} and cannot be mapped; remove it",
                     observed_state.to_state()
                 ));
             }

@@ -200,11 +200,11 @@ async fn check_reports_each_misconfigured_provider() {
     assert!(printed.contains("is 120 minutes ahead"), "{printed}");
 
     server.set_credentials("another");
-    for provider in ["dune", "lake", "scripts"] {
+    for (provider, setting) in [("dune", "api_key"), ("lake", "auth"), ("scripts", "auth")] {
         let (report, exit) = run_check(&home, provider);
         assert_eq!((exit, &report["finding"]), (1, &"invalid_credentials".into()), "{report}");
         assert!(report["detail"].as_str().is_some_and(|detail| detail.contains("401")), "{report}");
-        assert!(report["advice"][0].as_str().is_some_and(|advice| advice.contains("auth")));
+        assert!(report["advice"][0].as_str().is_some_and(|advice| advice.contains(setting)));
     }
     let printed = utf8(&home.run_client(&["check", "lake"]).stdout);
     assert!(printed.starts_with("lake: credential rejected: HTTP 401: APIGW.0301"), "{printed}");

@@ -68,6 +68,16 @@ async fn wait_exit_code_reflects_final_states() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn wait_reports_the_result_although_nobody_reads_its_output() {
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut wait = home.client_command(&["wait", "dune/01WELL", "dune/01BADLY"]);
+    let waited = wait.stdout(writer).output().expect("jobtrack runs");
+    assert_eq!(exit_code(&waited), 1, "{}", utf8(&waited.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_label_includes_jobs_that_failed_before() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     home.run_client_ok(&["add", "dune", "01WELL", "01BADLY", "--label", "batch=7"]);

@@ -78,7 +78,7 @@ async fn show_prints_next_poll_and_expected_end() {
 
     let row = |job: &str, key: &str| show_row(&home, job, key).unwrap_or_default();
     let next = row("dune/NEW", "next poll");
-    let max_wait_reason = "s: maximum wait, 10 s or half the job's age, whichever is longer";
+    let max_wait_reason = "s: maximum wait for a job of this age";
     assert!(next.starts_with("in ") && next.ends_with(max_wait_reason), "{next}");
     let eight_runs = "8 of \"query 980708\", median duration 3 min 20 s";
     assert_eq!(row("dune/NEW", "similar runs"), eight_runs);
@@ -181,13 +181,19 @@ async fn wait_prints_the_expected_end() {
 async fn status_reports_the_detection_delay() {
     let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let daemon = home.start();
-    assert_eq!(json_lines(&home, &["status"])[0]["providers"][0]["detection_delay_s"], Value::Null);
+    assert_eq!(
+        json_lines(&home, &["status"])[0]["providers"][0]["mean_detection_delay_s"],
+        Value::Null
+    );
     assert!(!home.run_client_ok(&["status"]).contains("mean detection delay"));
     record_past_runs_and_poll(&home, &[]);
     daemon
-        .wait_for_status(&home, |status| !status["providers"][0]["detection_delay_s"].is_null())
+        .wait_for_status(&home, |status| {
+            !status["providers"][0]["mean_detection_delay_s"].is_null()
+        })
         .await;
-    let delay = json_lines(&home, &["status"])[0]["providers"][0]["detection_delay_s"].as_f64();
+    let delay =
+        json_lines(&home, &["status"])[0]["providers"][0]["mean_detection_delay_s"].as_f64();
     // The runs ended minutes before they were added; that time does not count as a delay.
     assert!(delay.expect("a number") < 100.0, "{delay:?}");
     let status = home.run_client_ok(&["status"]);

@@ -46,7 +46,7 @@ async fn an_unknown_state_is_listed_until_mapped_in_the_config() {
     let rejected = home.run_client(&["reload"]);
     assert!(!rejected.status.success());
     let error = String::from_utf8_lossy(&rejected.stderr).into_owned();
-    assert!(error.contains("FAILED cannot be set, it is known already: failed"), "{error}");
+    assert!(error.contains("FAILED is built in as failed and cannot be mapped"), "{error}");
 
     let mapped = format!("{HOURLY_POLLING_TOML}\nstate_map = {{ DAYDREAMING = \"running\" }}");
     home.configure(&dune.base_url(), &mapped);

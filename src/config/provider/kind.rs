@@ -1,7 +1,8 @@
 //! What the configuration needs to know of a kind of provider.
 //!
 //! `crate::provider` implements the trait once for each kind and lists the kinds. `config` uses no kind
-//! directly and so stays free of HTTP; `env` alone names one, for the provider that `DUNE_API_KEY` adds.
+//! directly and so stays free of HTTP. Two files know a service all the same: `env`, for the provider
+//! that `DUNE_API_KEY` adds, and `secret_ref`, for the profile of Huawei's SDKs.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -28,7 +29,7 @@ pub trait KindSchema: Debug + Sync {
         Vec::new()
     }
 
-    /// Validates the kind's own settings. Returns the values in force of those that have a default, in
+    /// Validates the kind's own settings. Returns the effective values of those that have a default, in
     /// TOML, for `jobtrackd --check`.
     ///
     /// # Errors
@@ -42,9 +43,9 @@ pub trait KindSchema: Debug + Sync {
 /// A setting that a kind adds because of its environment.
 #[derive(Debug)]
 pub struct DiscoveredSetting {
-    /// The variable or the file.
+    /// The name of the variable or the file.
     pub(in crate::config) source: String,
-    /// Dotted, relative to the provider's table.
+    /// The dotted key, relative to the provider's table.
     pub(in crate::config) key: &'static str,
     /// A value that is not secret, such as the name of a variable.
     pub(in crate::config) value: String,

@@ -14,20 +14,20 @@ use serde::{Deserialize, Deserializer};
 
 use crate::job::ProviderName;
 
-use super::PollingConfig;
 use super::diagnostics::SettingError;
+use super::{PollingConfig, defaults};
 
 pub use kind::{DiscoveredSetting, KindSchema};
 pub use table::SettingsTable;
 
-/// The settings in force of one provider.
+/// The effective settings of one provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProviderConfig {
     /// The name of the kind.
     pub kind: &'static str,
     /// The account of the service, where several providers use one: they share its rate limit.
     pub account: Option<ProviderName>,
-    /// Names that the provider had before; its jobs may still bear them.
+    /// Previous names of the provider. Jobs may be stored under them.
     pub previous_names: Vec<ProviderName>,
     pub requests_per_minute: u32,
     pub max_in_flight: u32,
@@ -81,12 +81,11 @@ impl CommonSettings {
     }
 }
 
-/// Values in force of keys that are not set, in TOML.
+/// The effective values of keys that have a default, in TOML. Keys that are set are included:
+/// `effective_settings` drops them.
 type DefaultValues = Vec<(&'static str, String)>;
 
 impl ProviderConfig {
-    const DEFAULT_MAX_IN_FLIGHT: u32 = 8;
-
     /// Parses a provider's table. `polling` is the table `[polling]` with its defaults.
     pub(super) fn parse(
         table: Dict,
@@ -108,18 +107,18 @@ impl ProviderConfig {
         let polling = SettingsTable::new(effective_polling)
             .parse::<PollingConfig>()
             .map_err(|error| errors.push(error));
-        let defaults = kind.validate(&settings).map_err(|found| errors.extend(found));
-        let (Ok(common), Ok(polling), Ok(mut defaults), []) =
-            (common, polling, defaults, errors.as_slice())
+        let default_values = kind.validate(&settings).map_err(|found| errors.extend(found));
+        let (Ok(common), Ok(polling), Ok(mut default_values), []) =
+            (common, polling, default_values, errors.as_slice())
         else {
             return Err(errors);
         };
         let CommonSettings { account, previous_names, state_map, .. } = common;
         let requests_per_minute =
             common.requests_per_minute.unwrap_or(kind.default_requests_per_minute());
-        let max_in_flight = common.max_in_flight.unwrap_or(Self::DEFAULT_MAX_IN_FLIGHT);
-        defaults.push(("requests_per_minute", requests_per_minute.to_string()));
-        defaults.push(("max_in_flight", max_in_flight.to_string()));
+        let max_in_flight = common.max_in_flight.unwrap_or(defaults::MAX_IN_FLIGHT);
+        default_values.push(("requests_per_minute", requests_per_minute.to_string()));
+        default_values.push(("max_in_flight", max_in_flight.to_string()));
         let config = Self {
             kind: kind.name(),
             account,
@@ -130,7 +129,7 @@ impl ProviderConfig {
             polling,
             settings,
         };
-        Ok((config, defaults))
+        Ok((config, default_values))
     }
 }
 

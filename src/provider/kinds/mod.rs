@@ -1,7 +1,7 @@
 //! The kinds of providers, one file each: its settings, their validation, its construction, its requests
 //! and the meaning of its answers.
 //!
-//! To add a kind: its file, one line in [`KINDS`], one row in the fixtures of
+//! To add a kind, add its file, a line in [`KINDS`], and a row in the fixtures of
 //! `tests/daemon/provider_contract`.
 
 mod dune;
@@ -30,11 +30,11 @@ pub(super) trait Kind: KindSchema {
         context: BuildContext<'_>,
     ) -> Result<Box<dyn Provider>, String>;
 
-    /// The kind's own rules for unsuccessful answers. They precede the rules for statuses.
+    /// The kind's own rules for unsuccessful responses. They come before the rules for statuses.
     fn error_rules(&self) -> &'static [ErrorRule];
 }
 
-/// What a kind is given beside its own settings.
+/// What a provider is built from, apart from the kind's own settings.
 #[derive(Debug)]
 pub(super) struct BuildContext<'a> {
     pub(super) http: HttpClient,

@@ -168,7 +168,7 @@ async fn a_known_state_cannot_be_remapped() {
             }
             let error = Harness::config_error(fixture, &states).await;
             let expected_error = format!(
-                "state_map: {provider_state} cannot be set, it is known already: {}",
+                "state_map: {provider_state} is built in as {} and cannot be mapped; remove it",
                 expected_state.to_state()
             );
             assert!(error.contains(&expected_error), "{error}");

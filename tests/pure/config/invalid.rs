@@ -333,7 +333,7 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
     let iam = "providers.lake.iam_url";
     let elsewhere = named.replace("region = \"cn-north-4\"", "base_url = \"https://dli.example\"");
     assert_errors(&[
-        (&elsewhere, 1, iam, &["is needed, or region"]),
+        (&elsewhere, 1, iam, &["is needed for auth with a user if region is not set"]),
         (&format!("{named}iam_url = \"http://iam.example\"\n"), 6, iam, &["https://HOST"]),
         (
             &format!("{DUNE_TOML}iam_url = \"https://iam.example\"\n"),

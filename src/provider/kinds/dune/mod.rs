@@ -4,6 +4,7 @@
 //! and of 2025; the two spell "cancelled" differently. Only `execution_id` and `state` are in every
 //! answer. `/results` is never requested: unlike the status it costs credits.
 
+mod error;
 mod status;
 
 use futures_util::future::BoxFuture;
@@ -15,23 +16,25 @@ use serde_json::{Map, Value};
 
 use crate::config::{KindSchema, SecretRef, SettingError, SettingsTable};
 use crate::job::{
-    Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
+    Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId,
+    ServiceHints, UtcTime,
 };
 use crate::provider::Provider;
-use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
+use crate::provider::classify::ErrorRule;
 use crate::provider::connection_check::build_connection_check;
 use crate::provider::http::{
     HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header,
 };
-use crate::provider::json_fields::{is_ascii_id, parse_object, truncate};
+use crate::provider::json_fields::{is_ascii_id, parse_object};
 use crate::provider::secret;
 use crate::provider::service_url::ServiceUrl;
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::{BuildContext, Kind};
-use status::{error_message, parse_status};
+use error::{ERROR_RULES, rejection_error};
+use status::parse_status;
 
-/// The kind.
+/// Registers the kind `dune`; the settings are in [`DuneSettings`].
 #[derive(Debug)]
 pub(super) struct Dune;
 
@@ -90,14 +93,14 @@ impl Kind for Dune {
     }
 }
 
-/// Dune's errors have no codes, only messages.
-const ERROR_RULES: &[ErrorRule] = &[
-    (Matcher::Message(404, &["object not found"]), ProviderErrorKind::NotFound),
-    (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
-];
-
-/// A well-formed id that no execution has.
+/// A well-formed id that no execution has, for the connection check.
 const NONEXISTENT_ID: &str = "00000000000000000000000000";
+
+const HINTS: ServiceHints = ServiceHints {
+    credential: "store a valid key where api_key points",
+    permission: "use a key of an account that may read the execution",
+    ..ServiceHints::GENERIC
+};
 
 /// One Dune account.
 #[derive(Debug)]
@@ -108,7 +111,7 @@ struct DuneProvider {
     state_map: StateMap,
 }
 
-/// Precedes every state in the revision of 2022 and later.
+/// The prefix of every state in the revision of 2022 and later.
 const STATE_PREFIX: &str = "QUERY_STATE_";
 
 const BUILTIN_STATES: BuiltinStates = &[
@@ -137,17 +140,17 @@ impl DuneProvider {
 
     async fn poll_execution(&self, id: &RemoteId, now: UtcTime) -> Answer {
         let path = ["api", "v1", "execution", id.as_str(), "status"];
-        let reply = self.send(Method::GET, &path, now).await;
-        parse_answer(reply, |reply| parse_status(reply, id, &self.state_map))
+        let response = self.send(Method::GET, &path, now).await;
+        parse_answer(response, |response| parse_status(response, id, &self.state_map))
     }
 
     async fn cancel_execution(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
         let path = ["api", "v1", "execution", id.as_str(), "cancel"];
-        let reply = self.send(Method::POST, &path, now).await?;
-        if reply.status != StatusCode::OK {
-            return Err(rejection_error(&reply));
+        let response = self.send(Method::POST, &path, now).await?;
+        if response.status != StatusCode::OK {
+            return Err(rejection_error(&response));
         }
-        let body: Map<String, Value> = parse_object(&reply.body)?;
+        let body: Map<String, Value> = parse_object(&response.body)?;
         if body.get("success") == Some(&Value::Bool(false)) {
             return Err(ProviderError::new(
                 ProviderErrorKind::Malformed,
@@ -159,9 +162,10 @@ impl DuneProvider {
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
         let path = ["api", "v1", "execution", NONEXISTENT_ID, "status"];
-        let reply = self.send(Method::GET, &path, now).await;
-        let is_permission_error = |reply: &HttpResponse| reply.status == StatusCode::FORBIDDEN;
-        build_connection_check(reply, now, is_permission_error, rejection_error)
+        let response = self.send(Method::GET, &path, now).await;
+        let is_permission_error =
+            |response: &HttpResponse| response.status == StatusCode::FORBIDDEN;
+        build_connection_check(response, now, HINTS, is_permission_error, rejection_error)
     }
 
     async fn send(
@@ -212,14 +216,4 @@ impl Provider for DuneProvider {
     fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
         Box::pin(self.probe_connection(now))
     }
-}
-
-/// The error for an unsuccessful answer, whose body is `{"error": "<message>"}`.
-fn rejection_error(reply: &HttpResponse) -> ProviderError {
-    let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
-    let message =
-        body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
-    let message = truncate(&message, 512);
-    let response = ErrorResponse { status: reply.status.as_u16(), code: "", message };
-    classify::provider_error(response, ERROR_RULES, message)
 }

@@ -10,14 +10,14 @@ use crate::job::{
 };
 use crate::provider::http::HttpResponse;
 use crate::provider::json_fields::{
-    MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, collect_detail, parse_integer, parse_object,
-    parse_rfc3339, parse_run_duration_ms, scalar_only, select_fields, truncate,
+    MAX_PROVIDER_STATE_BYTES, collect_detail, parse_integer, parse_object, parse_rfc3339,
+    parse_run_duration_ms, scalar_only, select_fields,
 };
 use crate::provider::state_map::StateMap;
 
-use super::rejection_error;
+use super::error::{error_message, rejection_error};
 
-/// The body of a 200. A field of an unexpected type is dropped; a field that occurs twice makes the
+/// The body of a response with status 200. A field of an unexpected type is dropped; a field that occurs twice makes the
 /// answer malformed.
 #[derive(Debug, Deserialize)]
 struct DuneStatusResponse {
@@ -53,14 +53,14 @@ const RESULT_FIELDS: [&str; 9] = [
 
 /// Reads the answer to a poll of the execution `expected_id`.
 pub(super) fn parse_status(
-    reply: &HttpResponse,
+    response: &HttpResponse,
     expected_id: &RemoteId,
     state_map: &StateMap,
 ) -> Result<Observation, ProviderError> {
-    if reply.status != StatusCode::OK {
-        return Err(rejection_error(reply));
+    if response.status != StatusCode::OK {
+        return Err(rejection_error(response));
     }
-    let status: DuneStatusResponse = parse_object(&reply.body)?;
+    let status: DuneStatusResponse = parse_object(&response.body)?;
     if status.execution_id != expected_id.as_str() {
         return Err(ProviderError::new(
             ProviderErrorKind::Malformed,
@@ -111,16 +111,6 @@ fn similarity_keys(query_id: Option<&Value>) -> SimilarityKeys {
 
 fn query_number(query_id: Option<&Value>) -> Option<i64> {
     parse_integer(query_id).filter(|id| *id > 0)
-}
-
-/// The message of an error, which is text or an object.
-pub(super) fn error_message(error: Option<&Value>) -> Option<String> {
-    let error = error?;
-    let text = error
-        .as_str()
-        .or_else(|| error.get("message")?.as_str())
-        .or_else(|| error.get("type")?.as_str())?;
-    Some(truncate(text, MAX_TEXT_BYTES).to_owned())
 }
 
 fn status_detail(status: DuneStatusResponse) -> Map<String, Value> {

@@ -1,6 +1,6 @@
 //! The authentication of a request: a token, given or fetched, or a signature.
 //!
-//! Used by [`HuaweiClient`](super::HuaweiClient). The signature is computed from the URL that is sent, so
+//! Used by [`HuaweiClient`](super::client::HuaweiClient). The signature is computed from the URL that is sent, so
 //! both contain the same path and query.
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};

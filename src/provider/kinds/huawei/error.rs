@@ -1,4 +1,4 @@
-//! Unsuccessful answers of Huawei's services and of the gateway before them.
+//! Unsuccessful responses of Huawei's services and of the API gateway in front of them.
 //!
 //! Used by the client and by both kinds. The error code decides; without a known code the status does.
 //! Codes: the services' API references and the gateway's list of error codes.
@@ -6,7 +6,7 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::job::{ProviderError, ProviderErrorKind};
+use crate::job::{ProviderError, ProviderErrorKind, ServiceHints};
 use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
 use crate::provider::http::HttpResponse;
 use crate::provider::json_fields::{non_empty_str, truncate};
@@ -43,12 +43,23 @@ const fn code(service: &'static str, number: &'static str, kind: ProviderErrorKi
     (Matcher::Code(service, number), kind)
 }
 
-/// The error for an unsuccessful answer.
-pub(super) fn rejection_error(reply: &HttpResponse) -> ProviderError {
-    rejection_error_from_body(reply.status, &parse_body(reply))
+pub(super) const HINTS: ServiceHints = ServiceHints {
+    address: "base_url or region",
+    credential: "store a valid one where auth points; a token expires after a day and is valid in one \
+                 region only, and an access key that was rejected several times in a row is locked for \
+                 five minutes",
+    permission: "give the user the right to read jobs, and check project_id and, for DataArts, \
+                 workspace_id",
+    clock_skew: "times in the history are wrong by as much, and beyond 15 minutes requests signed with \
+                 an access key (auth.ak, auth.sk) are rejected",
+};
+
+/// The error for an unsuccessful response.
+pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
+    rejection_error_from_body(response.status, &parse_body(response))
 }
 
-/// The same for a body that is parsed already.
+/// The error for an unsuccessful response whose body has been parsed.
 pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> ProviderError {
     let (code, message) = error_code_and_message(body);
     let text = match (code, message) {
@@ -57,14 +68,14 @@ pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> Pro
         (code, message) => format!("{code} {message}"),
     };
     let code = with_full_gateway_name(code);
-    let response = ErrorResponse { status: status.as_u16(), code: &code, message: "" };
-    classify::provider_error(response, ERROR_RULES, truncate(&text, 512))
+    let error_response = ErrorResponse { status: status.as_u16(), code: &code, message: "" };
+    classify::provider_error(error_response, ERROR_RULES, truncate(&text, 512))
 }
 
-/// Whether the answer rejects the token itself, rather than what the token permits.
-pub(super) fn is_token_rejected(reply: &HttpResponse) -> bool {
-    reply.status == StatusCode::UNAUTHORIZED
-        || (reply.status.is_client_error() && has_token_error_code(&parse_body(reply)))
+/// Whether the response rejects the token, rather than denying a permission.
+pub(super) fn is_token_rejected(response: &HttpResponse) -> bool {
+    response.status == StatusCode::UNAUTHORIZED
+        || (response.status.is_client_error() && has_token_error_code(&parse_body(response)))
 }
 
 fn has_token_error_code(body: &Value) -> bool {
@@ -72,14 +83,14 @@ fn has_token_error_code(body: &Value) -> bool {
     matches!(code.split_once('.'), Some((GATEWAY, INVALID_TOKEN | OUTDATED_TOKEN)))
 }
 
-/// Whether the answer denies a permission, rather than rejecting the credentials.
-pub(super) fn is_permission_error(reply: &HttpResponse) -> bool {
-    let body = parse_body(reply);
+/// Whether the response denies a permission, rather than rejecting the credentials.
+pub(super) fn is_permission_error(response: &HttpResponse) -> bool {
+    let body = parse_body(response);
     let code = with_full_gateway_name(error_code_and_message(&body).0);
     match code.split_once('.') {
         Some(("DLI", "0013" | "0014") | ("DLF", "6888") | (GATEWAY, NO_PERMISSION)) => true,
         Some((GATEWAY, INVALID_TOKEN | OUTDATED_TOKEN)) => false,
-        _ => reply.status == StatusCode::FORBIDDEN,
+        _ => response.status == StatusCode::FORBIDDEN,
     }
 }
 
@@ -92,8 +103,8 @@ fn with_full_gateway_name(code: &str) -> String {
 }
 
 /// `Null` if the body is not JSON.
-fn parse_body(reply: &HttpResponse) -> Value {
-    serde_json::from_slice(&reply.body).unwrap_or_default()
+fn parse_body(response: &HttpResponse) -> Value {
+    serde_json::from_slice(&response.body).unwrap_or_default()
 }
 
 /// Code and message of an error, in each of the forms that the services use: `{error_code, error_msg}`,

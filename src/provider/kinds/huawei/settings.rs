@@ -14,9 +14,10 @@ use crate::provider::secret;
 use crate::provider::service_url::ServiceUrl;
 
 use super::auth::Auth;
+use super::client::HuaweiClient;
+use super::sdk_credentials;
 use super::sign::AccessKey;
 use super::token::{IamUser, TokenCache};
-use super::{HuaweiClient, sdk_credentials};
 
 /// The settings as they are written.
 #[derive(Debug, Deserialize)]
@@ -40,6 +41,8 @@ pub(super) struct HuaweiSettings {
     project_id: HeaderText,
 }
 
+const IAM_URL_NEEDED: &str = "is needed for auth with a user if region is not set";
+
 impl HuaweiSettings {
     /// `service` is the first part of the service's host name, such as `dli`.
     pub(super) fn parse(table: &SettingsTable, service: &str) -> Result<Self, Vec<SettingError>> {
@@ -55,13 +58,13 @@ impl HuaweiSettings {
             (None, AuthConfig::Password { .. }) => {
                 let url = regional("iam").and_then(Result::ok);
                 if url.is_none() {
-                    errors.push(SettingError::new("iam_url", "is needed, or region"));
+                    errors.push(SettingError::new("iam_url", IAM_URL_NEEDED));
                 }
                 url
             }
         };
         if base_url.is_none() && region.is_none() {
-            errors.push(SettingError::new("region", "is needed, or base_url"));
+            errors.push(SettingError::new("region", "is needed if base_url is not set"));
         }
         match base_url {
             Some(base_url) if errors.is_empty() => {
@@ -71,7 +74,7 @@ impl HuaweiSettings {
         }
     }
 
-    /// The values in force of the addresses.
+    /// The effective addresses, in TOML.
     pub(super) fn effective_urls(&self) -> Vec<(&'static str, String)> {
         let base_url = ("base_url", format!("{:?}", self.base_url.to_string()));
         let iam_url =
@@ -87,7 +90,7 @@ impl HuaweiSettings {
             AuthConfig::Token(token) => Auth::Token(read_secret(&token)?),
             AuthConfig::Password { user, password, domain, project } => {
                 Auth::Password(TokenCache::new(IamUser {
-                    iam_url: iam_url.ok_or("iam_url: is needed, or region")?.into_url(),
+                    iam_url: iam_url.ok_or(format!("iam_url {IAM_URL_NEEDED}"))?.into_url(),
                     name: user,
                     password: read_secret(&password)?,
                     domain,
@@ -139,7 +142,7 @@ fn regional_url(service: &str, region: &str) -> Result<ServiceUrl, SettingError>
     ServiceUrl::try_from(format!("https://{service}.{region}.{domain}")).map_err(|_| invalid())
 }
 
-/// Text that a header can carry.
+/// Text that is valid as the value of a header.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct HeaderText(String);

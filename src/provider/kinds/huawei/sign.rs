@@ -16,17 +16,17 @@ const ALGORITHM: &str = "SDK-HMAC-SHA256";
 const PERCENT_ENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The header with the time of signing. It is always signed itself.
+/// The header with the time of signing. This header is always signed, too.
 pub const DATE_HEADER: &str = "x-sdk-date";
 
 /// The signed parts of a request. No `Debug`, since a header may be a token.
 pub struct SigningRequest<'a> {
     pub method: &'a str,
-    /// Percent-encoded, as it is sent.
+    /// The path, percent-encoded as it is sent.
     pub path: &'a str,
     /// Names and values, not encoded, in any order.
     pub query: &'a [(&'a str, &'a str)],
-    /// In any order, each name once, without [`DATE_HEADER`].
+    /// The headers in any order, each name once, without [`DATE_HEADER`].
     pub headers: &'a [(&'a str, &'a str)],
     pub body: &'a [u8],
 }
@@ -111,7 +111,7 @@ fn canonical_query(pairs: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
-/// In hexadecimal. HMAC accepts a key of any length, so the fallback is never used.
+/// The HMAC-SHA256 in hexadecimal. HMAC accepts a key of any length, so the fallback is never used.
 fn hmac_hex(key: &str, text: &str) -> String {
     Hmac::<Sha256>::new_from_slice(key.as_bytes())
         .map(|mac| format!("{:x}", mac.chain_update(text).finalize().into_bytes()))

@@ -1,9 +1,9 @@
 //! Tokens that are fetched from Huawei Cloud's IAM for a user, and shared by all requests of an account.
 //!
-//! Used by [`HuaweiClient`](super::HuaweiClient). One fetch runs at a time; requests that wait for it
-//! share its result, a token or an error. Fetches are numbered, and a request remembers how many had
-//! ended when it took its token: if the token is rejected and a fetch has ended since, its result is
-//! used. Many requests rejected at once thus cause one fetch, and one request causes two at most.
+//! Used by [`HuaweiClient`](super::client::HuaweiClient). One fetch runs at a time; requests that wait for it
+//! share its result, a token or an error. Fetches are counted, and a request keeps the count at which it
+//! took its token: if the token is rejected and a fetch has ended since, the result of that fetch is
+//! used. Many requests that are rejected at once cause one fetch, and one request causes two at most.
 //! Source: IAM API reference, "Obtaining a User Token Through Password Authentication".
 
 use std::time::Duration;
@@ -62,7 +62,7 @@ struct TokenCacheState {
     last_failure: Option<(ProviderError, UtcTime)>,
 }
 
-/// A token. The times are by our clock.
+/// A token. The times are by the local clock.
 #[derive(Debug, Clone)]
 struct CachedToken {
     value: HeaderValue,
@@ -179,7 +179,7 @@ impl TokenCacheState {
     }
 }
 
-/// The body of a successful answer.
+/// The body of a successful response.
 #[derive(Deserialize)]
 struct IamTokenResponse {
     token: IamTokenInfo,
@@ -211,11 +211,11 @@ impl IamUser {
             body_filter: None,
             max_bytes: HttpClient::MAX_BODY_BYTES,
         };
-        let reply = http.send(request, now).await.map_err(with_iam_context)?;
-        if reply.status.is_success() {
-            parse_token(reply, fetch_number, now)
+        let response = http.send(request, now).await.map_err(with_iam_context)?;
+        if response.status.is_success() {
+            parse_token(response, fetch_number, now)
         } else {
-            Err(with_iam_context(iam_rejection_error(&reply)))
+            Err(with_iam_context(iam_rejection_error(&response)))
         }
     }
 
@@ -235,22 +235,22 @@ impl IamUser {
     }
 }
 
-/// The lifetime is computed by IAM's clock (the header `Date`). With our clock, if it is wrong, a new
+/// The lifetime is computed by IAM's clock (the header `Date`). With a wrong local clock a new
 /// token could seem to have expired, and every request would fetch another.
 fn parse_token(
-    reply: HttpResponse,
+    response: HttpResponse,
     fetch_number: u64,
     now: UtcTime,
 ) -> Result<CachedToken, ProviderError> {
     let malformed =
         |reason: &str| with_iam_context(ProviderError::new(ProviderErrorKind::Malformed, reason));
     let value =
-        reply.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
-    let fetched: IamTokenResponse = serde_json::from_slice(&reply.body)
+        response.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
+    let fetched: IamTokenResponse = serde_json::from_slice(&response.body)
         .map_err(|_| malformed("the answer does not contain token.expires_at"))?;
     let expires_at = UtcTime::parse_rfc3339(&fetched.token.expires_at)
         .ok_or_else(|| malformed("token.expires_at is not a time"))?;
-    let lifetime = expires_at.duration_since(reply.server_date.unwrap_or(now));
+    let lifetime = expires_at.duration_since(response.server_date.unwrap_or(now));
     if lifetime.is_zero() {
         return Err(malformed("the token has expired already"));
     }
@@ -259,12 +259,16 @@ fn parse_token(
     Ok(CachedToken { value, fetch_number, renew_at, expires_at })
 }
 
-/// Classifies an unsuccessful answer by its status alone: the codes of the services are not used by IAM.
-fn iam_rejection_error(reply: &HttpResponse) -> ProviderError {
-    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let response = ErrorResponse { status: reply.status.as_u16(), ..ErrorResponse::default() };
-    let error =
-        classify::provider_error(response, &[], truncate(error_code_and_message(&body).1, 512));
+/// Classifies an unsuccessful response by its status alone: IAM does not use the codes of the services.
+fn iam_rejection_error(response: &HttpResponse) -> ProviderError {
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let error_response =
+        ErrorResponse { status: response.status.as_u16(), ..ErrorResponse::default() };
+    let error = classify::provider_error(
+        error_response,
+        &[],
+        truncate(error_code_and_message(&body).1, 512),
+    );
     match error.kind {
         // IAM answers 400 to an unknown user, domain or project.
         ProviderErrorKind::Malformed => {

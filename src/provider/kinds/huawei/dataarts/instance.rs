@@ -17,7 +17,7 @@ use crate::provider::json_fields::{
 use crate::provider::kinds::huawei::error::rejection_error;
 use crate::provider::state_map::StateMap;
 
-/// The body of a 200.
+/// The body of a response with status 200.
 #[derive(Debug, Deserialize)]
 struct DataArtsInstanceResponse {
     status: String,
@@ -27,14 +27,14 @@ struct DataArtsInstanceResponse {
 
 /// Reads the answer to a poll of an instance of `script`.
 pub(super) fn parse_instance(
-    reply: &HttpResponse,
+    response: &HttpResponse,
     script: &str,
     state_map: &StateMap,
 ) -> Result<Observation, ProviderError> {
-    if reply.status != StatusCode::OK {
-        return Err(rejection_error(reply));
+    if response.status != StatusCode::OK {
+        return Err(rejection_error(response));
     }
-    let instance: DataArtsInstanceResponse = parse_object(&reply.body)?;
+    let instance: DataArtsInstanceResponse = parse_object(&response.body)?;
     if instance.status.is_empty() || instance.status.len() > MAX_PROVIDER_STATE_BYTES {
         return Err(ProviderError::new(
             ProviderErrorKind::Malformed,

@@ -28,13 +28,13 @@ use crate::provider::json_value_stripper::JsonValueStripper;
 use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
-use super::error::{ERROR_RULES, is_permission_error, rejection_error};
+use super::client::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
+use super::error::{ERROR_RULES, HINTS, is_permission_error, rejection_error};
 use super::settings::{HeaderText, HuaweiSettings, implied_settings, join};
-use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
 
 use instance::parse_instance;
 
-/// The kind.
+/// Registers the kind `dataarts`; the settings are in [`HuaweiSettings`] and [`WorkspaceSettings`].
 #[derive(Debug)]
 pub(in crate::provider::kinds) struct DataArts;
 
@@ -123,8 +123,8 @@ impl DataArtsProvider {
     async fn poll_instance(&self, id: &RemoteId, now: UtcTime) -> Answer {
         match split_id(id) {
             Ok((script, instance)) => {
-                let reply = self.request_instance(script, instance, now).await;
-                parse_answer(reply, |reply| parse_instance(reply, script, &self.state_map))
+                let response = self.request_instance(script, instance, now).await;
+                parse_answer(response, |response| parse_instance(response, script, &self.state_map))
             }
             Err(error) => Answer::failed(error),
         }
@@ -156,20 +156,20 @@ impl DataArtsProvider {
             headers: &self.workspace_header(),
             ..HuaweiRequest::get(&path)
         };
-        let reply = self.client.send(request, now).await?;
-        if !reply.status.is_success() {
-            return Err(rejection_error(&reply));
+        let response = self.client.send(request, now).await?;
+        if !response.status.is_success() {
+            return Err(rejection_error(&response));
         }
         // The body is not documented. A body that is not JSON comes from a proxy, not from the service.
-        if !reply.body.trim_ascii().is_empty() {
-            parse_object::<Map<String, Value>>(&reply.body)?;
+        if !response.body.trim_ascii().is_empty() {
+            parse_object::<Map<String, Value>>(&response.body)?;
         }
         Ok(())
     }
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
-        let reply = self.request_instance("jobtrack-check", NONEXISTENT_ID, now).await;
-        build_connection_check(reply, now, is_permission_error, rejection_error)
+        let response = self.request_instance("jobtrack-check", NONEXISTENT_ID, now).await;
+        build_connection_check(response, now, HINTS, is_permission_error, rejection_error)
     }
 
     fn workspace_header(&self) -> Vec<(HeaderName, HeaderValue)> {

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::config::{DiscoveredSetting, KindSchema, SettingError, SettingsTable, StatementCapture};
+use crate::config::{DiscoveredSetting, KindSchema, SettingError, SettingsTable};
 use crate::job::{
     Answer, ConnectionCheck, ListPage, ListPageQuery, ObservedState, ProviderError, RemoteId,
     UtcTime,
@@ -27,13 +27,14 @@ use crate::provider::json_fields::{is_ascii_id, parse_object};
 use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
-use super::error::{ERROR_RULES, is_permission_error, rejection_error};
+use super::client::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
+use super::error::{ERROR_RULES, HINTS, is_permission_error, rejection_error};
 use super::settings::{HuaweiSettings, implied_settings, join};
-use super::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
 
-use status::{parse_status, unsuccessful_response_error};
+use list::request_list_page;
+use status::{StatusParser, unsuccessful_response_error};
 
-/// The kind.
+/// Registers the kind `dli`; the settings are in [`HuaweiSettings`].
 #[derive(Debug)]
 pub(in crate::provider::kinds) struct Dli;
 
@@ -78,8 +79,10 @@ impl Kind for Dli {
         let account = Self::parse(settings).map_err(|errors| join(&errors))?;
         Ok(Box::new(DliProvider {
             client: account.into_client(context.http)?,
-            statement_capture: context.statement_capture,
-            state_map: StateMap::new("", BUILTIN_STATES, context.user_states)?,
+            parser: StatusParser {
+                state_map: StateMap::new("", BUILTIN_STATES, context.user_states)?,
+                statement_capture: context.statement_capture,
+            },
         }))
     }
 
@@ -92,8 +95,7 @@ impl Kind for Dli {
 #[derive(Debug)]
 struct DliProvider {
     client: HuaweiClient,
-    statement_capture: StatementCapture,
-    state_map: StateMap,
+    parser: StatusParser,
 }
 
 const BUILTIN_STATES: BuiltinStates = &[
@@ -110,29 +112,29 @@ impl DliProvider {
     async fn poll_job(&self, id: &RemoteId, now: UtcTime) -> Answer {
         let project = self.client.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str(), "status"];
-        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
-        parse_answer(reply, |reply| parse_status(reply, id, self))
+        let response = self.client.send(HuaweiRequest::get(&path), now).await;
+        parse_answer(response, |response| self.parser.parse_status(response, id))
     }
 
     async fn cancel_job(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
         let project = self.client.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str()];
         let request = HuaweiRequest { method: Method::DELETE, ..HuaweiRequest::get(&path) };
-        let reply = self.client.send(request, now).await?;
-        if reply.status != StatusCode::OK {
-            return Err(rejection_error(&reply));
+        let response = self.client.send(request, now).await?;
+        if response.status != StatusCode::OK {
+            return Err(rejection_error(&response));
         }
-        let body: Map<String, Value> = parse_object(&reply.body)?;
+        let body: Map<String, Value> = parse_object(&response.body)?;
         if body.get("is_success") == Some(&Value::Bool(false)) {
-            return Err(unsuccessful_response_error(&reply.body, body.get("message")));
+            return Err(unsuccessful_response_error(&response.body, body.get("message")));
         }
         Ok(())
     }
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
         let path = ["v1.0", self.client.project_id.as_str(), "jobs", NONEXISTENT_ID, "status"];
-        let reply = self.client.send(HuaweiRequest::get(&path), now).await;
-        build_connection_check(reply, now, is_permission_error, rejection_error)
+        let response = self.client.send(HuaweiRequest::get(&path), now).await;
+        build_connection_check(response, now, HINTS, is_permission_error, rejection_error)
     }
 }
 
@@ -160,7 +162,7 @@ impl Provider for DliProvider {
         window: &'a ListPageQuery,
         now: UtcTime,
     ) -> BoxFuture<'a, Answer<ListPage>> {
-        Box::pin(self.request_list_page(window, now))
+        Box::pin(request_list_page(&self.client, &self.parser, window, now))
     }
 
     fn cancel<'a>(

@@ -20,11 +20,10 @@ use crate::provider::json_fields::{
     MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, collect_detail, non_empty_str, parse_duration_ms,
     parse_epoch_ms, parse_number, parse_object, parse_run_duration_ms, scalar_only, truncate,
 };
-
-use super::DliProvider;
 use crate::provider::kinds::huawei::error::{rejection_error, rejection_error_from_body};
+use crate::provider::state_map::StateMap;
 
-/// The body of a 200, or a row of the list. A field of an unexpected type is dropped; a field that occurs
+/// The body of a response with status 200, or a row of the list. A field of an unexpected type is dropped; a field that occurs
 /// twice makes the answer malformed.
 #[derive(Debug, Deserialize)]
 pub(super) struct DliJobStatus {
@@ -54,57 +53,67 @@ pub(super) struct DliJobStatus {
     execution_details_path: Option<Value>,
 }
 
-/// Reads the answer to a poll of the job `expected_id`.
-pub(super) fn parse_status(
-    reply: &HttpResponse,
-    expected_id: &RemoteId,
-    provider: &DliProvider,
-) -> Result<Observation, ProviderError> {
-    if reply.status != StatusCode::OK {
-        return Err(rejection_error(reply));
-    }
-    let malformed = |reason: String| ProviderError::new(ProviderErrorKind::Malformed, reason);
-    let status: DliJobStatus = parse_object(&reply.body)
-        .or_else(|error| repair_unescaped_message(&reply.body).ok_or(error))?;
-    if status.is_success == Some(Value::Bool(false)) {
-        return Err(unsuccessful_response_error(&reply.body, status.message.as_ref()));
-    }
-    let is_other_id = |id: &Value| !id.is_null() && id.as_str() != Some(expected_id.as_str());
-    if status.job_id.as_ref().is_some_and(is_other_id) {
-        return Err(malformed("the answer is about another job".into()));
-    }
-    parse_observation(status, provider)
+/// Reads the state of jobs, with the settings of one provider.
+#[derive(Debug)]
+pub(super) struct StatusParser {
+    pub(super) state_map: StateMap,
+    pub(super) statement_capture: StatementCapture,
 }
 
-/// Reads the job's fields; the caller has checked which job they belong to.
-pub(super) fn parse_observation(
-    status: DliJobStatus,
-    provider: &DliProvider,
-) -> Result<Observation, ProviderError> {
-    let malformed = |reason: String| ProviderError::new(ProviderErrorKind::Malformed, reason);
-    let provider_state = non_empty_str(status.status.as_ref())
-        .filter(|provider_state| provider_state.len() <= MAX_PROVIDER_STATE_BYTES)
-        .ok_or_else(|| malformed("the state is missing or too long".into()))?
-        .to_owned();
-    let observed_state =
-        provider.state_map.lookup(&provider_state).unwrap_or(ObservedState::Unknown);
-    let message = non_empty_str(status.message.as_ref())
-        .map(|text| truncate(text, MAX_TEXT_BYTES).to_owned());
-    let is_terminal = observed_state.to_state().is_terminal();
-    let ended_at = if is_terminal { end_time(&status) } else { None };
-    let listed_at = parse_epoch_ms(status.start_time.as_ref());
-    Ok(Observation {
-        list_time: listed_at,
-        source: name_part(status.queue_name.as_ref()),
-        credits: None,
-        similarity_keys: similarity_keys(&status, provider.statement_capture),
-        reported_duration: parse_run_duration_ms(status.duration.as_ref()).filter(|_| is_terminal),
-        state: observed_state,
-        provider_state,
-        times: ProviderTimes { ended_at, ..ProviderTimes::default() },
-        message,
-        detail: status_detail(status, provider.statement_capture),
-    })
+impl StatusParser {
+    /// Reads the answer to a poll of the job `expected_id`.
+    pub(super) fn parse_status(
+        &self,
+        response: &HttpResponse,
+        expected_id: &RemoteId,
+    ) -> Result<Observation, ProviderError> {
+        if response.status != StatusCode::OK {
+            return Err(rejection_error(response));
+        }
+        let malformed = |reason: String| ProviderError::new(ProviderErrorKind::Malformed, reason);
+        let status: DliJobStatus = parse_object(&response.body)
+            .or_else(|error| repair_unescaped_message(&response.body).ok_or(error))?;
+        if status.is_success == Some(Value::Bool(false)) {
+            return Err(unsuccessful_response_error(&response.body, status.message.as_ref()));
+        }
+        let is_other_id = |id: &Value| !id.is_null() && id.as_str() != Some(expected_id.as_str());
+        if status.job_id.as_ref().is_some_and(is_other_id) {
+            return Err(malformed("the answer is about another job".into()));
+        }
+        self.parse_observation(status)
+    }
+
+    /// Reads the job's fields; the caller has checked which job they belong to.
+    pub(super) fn parse_observation(
+        &self,
+        status: DliJobStatus,
+    ) -> Result<Observation, ProviderError> {
+        let malformed = |reason: String| ProviderError::new(ProviderErrorKind::Malformed, reason);
+        let provider_state = non_empty_str(status.status.as_ref())
+            .filter(|provider_state| provider_state.len() <= MAX_PROVIDER_STATE_BYTES)
+            .ok_or_else(|| malformed("the state is missing or too long".into()))?
+            .to_owned();
+        let observed_state =
+            self.state_map.lookup(&provider_state).unwrap_or(ObservedState::Unknown);
+        let message = non_empty_str(status.message.as_ref())
+            .map(|text| truncate(text, MAX_TEXT_BYTES).to_owned());
+        let is_terminal = observed_state.to_state().is_terminal();
+        let ended_at = if is_terminal { end_time(&status) } else { None };
+        let listed_at = parse_epoch_ms(status.start_time.as_ref());
+        Ok(Observation {
+            list_time: listed_at,
+            source: name_part(status.queue_name.as_ref()),
+            credits: None,
+            similarity_keys: similarity_keys(&status, self.statement_capture),
+            reported_duration: parse_run_duration_ms(status.duration.as_ref())
+                .filter(|_| is_terminal),
+            state: observed_state,
+            provider_state,
+            times: ProviderTimes { ended_at, ..ProviderTimes::default() },
+            message,
+            detail: status_detail(status, self.statement_capture),
+        })
+    }
 }
 
 /// Jobs of the same queue and type are similar, those with the same statement more so. With
@@ -146,7 +155,7 @@ fn end_time(status: &DliJobStatus) -> Option<UtcTime> {
     })
 }
 
-/// The error for a 200 with `"is_success": false`. Its `message` may be the JSON of an error, as text.
+/// The error for a response with status 200 and `"is_success": false`. Its `message` may be the JSON of an error, as text.
 pub(super) fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) -> ProviderError {
     let nested_error =
         non_empty_str(message).and_then(|text| serde_json::from_str::<Value>(text).ok());
@@ -155,7 +164,7 @@ pub(super) fn unsuccessful_response_error(body: &[u8], message: Option<&Value>) 
     if error.kind != ProviderErrorKind::Malformed {
         return error;
     }
-    // Without a known error code only this request has failed, which a retry may mend.
+    // Without a known error code only this request has failed, so a retry may succeed.
     let reason = truncate(non_empty_str(message).unwrap_or("the answer gives no reason"), 512);
     let message = format!("HTTP 200, but is_success is false: {reason}");
     ProviderError::new(ProviderErrorKind::Transient, message)

@@ -60,9 +60,9 @@ pub struct AddResponse {
 pub struct AddResponseEntry {
     /// None if the job was rejected.
     pub id: Option<JobId>,
-    /// As in the request.
+    /// The provider of the request.
     pub provider: String,
-    /// As in the request.
+    /// The remote ID of the request.
     pub remote_id: String,
     /// None if the job was rejected.
     pub state: Option<State>,
@@ -89,7 +89,7 @@ pub enum AddOutcome {
 pub struct Job {
     pub id: JobId,
     pub provider: ProviderName,
-    /// The provider's kind: `dune`, `dli` or `dataarts`.
+    /// The provider's kind, as in the configuration.
     pub kind: String,
     /// The provider's ID of the job.
     pub remote_id: RemoteId,
@@ -104,9 +104,9 @@ pub struct Job {
     /// The user who added the job; the name is none if the user database does not have the uid.
     pub added_by_uid: Option<u32>,
     pub added_by_user: Option<String>,
-    /// By the daemon's clock, as `terminal_at`, `last_polled_at` and `next_poll_at`.
+    /// By the daemon's clock, like `terminal_at`, `last_polled_at` and `next_poll_at`.
     pub registered_at: UtcTime,
-    /// By the provider's clock, as `started_at`, `ended_at` and `expires_at`.
+    /// By the provider's clock, like `started_at`, `ended_at` and `expires_at`.
     pub submitted_at: Option<UtcTime>,
     pub started_at: Option<UtcTime>,
     pub ended_at: Option<UtcTime>,
@@ -129,11 +129,11 @@ pub struct Job {
     /// Seconds from submission to start; like the four durations below, none if unknown, or if the
     /// job is unfinished.
     pub queue_s: Option<f64>,
-    /// From start to end.
+    /// Seconds from start to end.
     pub run_s: Option<f64>,
-    /// From submission to end.
+    /// Seconds from submission to end.
     pub total_s: Option<f64>,
-    /// From the job's end to the answer that showed it.
+    /// Seconds from the job's end to the answer that showed it.
     pub detection_delay_s: Option<f64>,
     /// An upper bound of `detection_delay_s`.
     pub detection_delay_max_s: Option<f64>,
@@ -162,7 +162,7 @@ pub struct JobList {
 /// A transition, as the `history` view shows it; also the data of an event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TransitionEvent {
-    /// The position of the event in the history: reading can continue after it.
+    /// The position of the transition in the history: reading can continue after it.
     pub cursor: EventCursor,
     pub job_id: JobId,
     pub provider: ProviderName,
@@ -202,7 +202,7 @@ pub struct DaemonStatus {
     pub newest_event: EventCursor,
     /// What is wrong, one sentence each; empty if nothing is.
     pub degraded_reasons: Vec<String>,
-    /// Unfinished jobs of all providers.
+    /// The sum of the same field of all providers.
     pub active_jobs: u64,
     /// Changes in memory that are not committed yet.
     pub unwritten_changes: u64,
@@ -227,21 +227,21 @@ pub struct ProviderStatus {
     pub provider: ProviderName,
     /// None if the provider has jobs but is not configured any more.
     pub kind: Option<String>,
-    /// Unfinished jobs.
+    /// Jobs that are polled: unfinished ones, and finished ones during a poll on demand.
     pub active_jobs: u64,
-    /// Polls that are due and wait for the request budget.
+    /// Polls that are due and wait for the rate limit, a pause or other requests.
     pub due_polls: u64,
     /// How long the oldest of these has waited.
     pub max_overdue_s: f64,
     /// The mean delay of recent ends, from the job's end to the answer that showed it; none until
     /// a job has ended since the daemon's start.
     #[serde(default)]
-    pub detection_delay_s: Option<f64>,
+    pub mean_detection_delay_s: Option<f64>,
     /// Requests that are sent and not answered yet.
     pub in_flight: u32,
     /// Requests sent in the last 60 s.
     pub requests_last_minute: u32,
-    /// The request budget.
+    /// The rate limit.
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub consecutive_failures: u32,
@@ -285,7 +285,7 @@ pub struct ForgetDurationsResponse {
     pub provider: ProviderName,
     /// The name in the request; none if all durations of the provider were deleted.
     pub similar_to: Option<String>,
-    /// The number of deleted durations, one for each past run.
+    /// The number of past runs whose duration was deleted, or lost the name `similar_to`.
     pub forgotten_count: u64,
 }
 

@@ -1,0 +1,75 @@
+//! Why a request of the client failed.
+//!
+//! Returned by [`Client`](super::Client) and [`EventStream`](super::EventStream). The commands print the
+//! text and choose the exit code, or retry, by the variant.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use super::messages::ProblemDetails;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No daemon listens, or this user may not connect.
+    #[error("{}", no_daemon_message(tried, *permission_denied))]
+    NoDaemon {
+        /// The paths that were tried.
+        tried: Vec<PathBuf>,
+        /// Whether a socket exists but this user may not connect to it.
+        permission_denied: bool,
+    },
+    /// The HTTP client cannot be built.
+    #[error("cannot set up the HTTP client: {0}")]
+    Setup(String),
+    /// The daemon rejected the request.
+    #[error("{}", .0.detail)]
+    Rejected(ProblemDetails),
+    /// The connection broke, or the response did not arrive in time.
+    #[error("lost the connection to jobtrackd: {0}")]
+    ConnectionLost(String),
+    /// The response is not in the expected form.
+    #[error(
+        "cannot parse the response of jobtrackd: {0}; check that jobtrack and jobtrackd have the same version"
+    )]
+    InvalidResponse(String),
+}
+
+fn no_daemon_message(sockets: &[PathBuf], permission_denied: bool) -> String {
+    let paths: Vec<_> = sockets.iter().map(|path| path.display().to_string()).collect();
+    let paths = paths.join(", ");
+    if permission_denied {
+        format!(
+            "permission denied for {paths}; join the group of the socket, or set --socket or \
+             JOBTRACK_SOCKET"
+        )
+    } else {
+        format!(
+            "no daemon at {paths}; start jobtrackd (`systemctl start jobtrackd`), or set --socket \
+             or JOBTRACK_SOCKET"
+        )
+    }
+}
+
+/// The error of a request that was sent and got no complete response.
+pub(super) fn connection_lost(error: &reqwest::Error) -> ClientError {
+    if error.is_timeout() {
+        return ClientError::ConnectionLost("no response in time".into());
+    }
+    // The outermost error repeats the URL, whose host is a placeholder.
+    ClientError::ConnectionLost(
+        error_sources(error).last().map_or_else(|| error.to_string(), ToString::to_string),
+    )
+}
+
+/// Whether this user may not connect to the socket.
+pub(super) fn is_permission_denied(error: &reqwest::Error) -> bool {
+    error_sources(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn error_sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
+}

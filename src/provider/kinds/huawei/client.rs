@@ -1,0 +1,177 @@
+//! The client of one account: adds the authentication to a request, encodes its URL, sends it.
+//!
+//! Used by both kinds. A path and a query go out in exactly the form that is signed.
+
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+
+use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
+use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
+use crate::provider::json_value_stripper::JsonValueStripper;
+
+use super::auth::Auth;
+use super::error::{is_token_rejected, rejection_error};
+use super::token::IssuedToken;
+use super::{rate_limit_text, sign};
+
+/// A well-formed id that no job has, for the connection check.
+pub(super) const NONEXISTENT_ID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// One account of one service.
+#[derive(Debug)]
+pub(super) struct HuaweiClient {
+    pub(super) http: HttpClient,
+    pub(super) base_url: Url,
+    pub(super) project_id: String,
+    pub(super) auth: Auth,
+}
+
+/// A request without its authentication.
+#[derive(Debug, Clone)]
+pub(super) struct HuaweiRequest<'a> {
+    pub(super) method: Method,
+    /// The segments of the path below `base_url`, not encoded.
+    pub(super) segments: &'a [&'a str],
+    /// The parameters of the query, not encoded.
+    pub(super) query: &'a [(&'a str, &'a str)],
+    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    pub(super) body_filter: Option<JsonValueStripper>,
+    /// The limit for the body of the response.
+    pub(super) max_bytes: usize,
+}
+
+impl<'a> HuaweiRequest<'a> {
+    pub(super) fn get(segments: &'a [&'a str]) -> Self {
+        let (method, max_bytes) = (Method::GET, HttpClient::MAX_BODY_BYTES);
+        Self { method, segments, query: &[], headers: &[], body_filter: None, max_bytes }
+    }
+}
+
+impl HuaweiClient {
+    /// Sends a request. A fetched token that is rejected is replaced, and the request sent once more: a
+    /// token may become invalid before it expires.
+    pub(super) async fn send(
+        &self,
+        request: HuaweiRequest<'_>,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let Auth::Password(token_cache) = &self.auth else {
+            return self.send_once(request, None, now).await;
+        };
+        let lease = token_cache.lease(&self.http, now).await?;
+        let response = self.send_once(request.clone(), Some(&lease), now).await?;
+        if !is_token_rejected(&response) {
+            return Ok(response);
+        }
+        let new_lease = token_cache.replace_rejected(&self.http, &lease, now).await?;
+        let response = self.send_once(request, Some(&new_lease), now).await?;
+        if is_token_rejected(&response) {
+            let rejection = rejection_error(&response);
+            return Err(ProviderError::new(
+                ProviderErrorKind::Auth,
+                format!("a newly fetched token was rejected too: {rejection}"),
+            ));
+        }
+        Ok(response)
+    }
+
+    async fn send_once(
+        &self,
+        request: HuaweiRequest<'_>,
+        lease: Option<&IssuedToken>,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let HuaweiRequest { method, segments, query, headers, body_filter, max_bytes } = request;
+        let url = self.endpoint_url(segments, query)?;
+        let mut all_headers =
+            self.auth.auth_headers(&method, &url, &self.project_id, lease, now)?;
+        all_headers.extend_from_slice(headers);
+        let http_request = HttpRequest {
+            method,
+            url,
+            headers: all_headers,
+            body: Vec::new(),
+            secrets_to_redact: self.auth.secrets_to_redact(),
+            body_filter,
+            max_bytes,
+        };
+        let mut response = self.http.send(http_request, now).await?;
+        if !response.status.is_success()
+            && let ProviderError { kind: ProviderErrorKind::RateLimited, message } =
+                rejection_error(&response)
+        {
+            response.rate_limit.quota =
+                response.rate_limit.quota.or_else(|| rate_limit_text::parse_quota(&message));
+        }
+        Ok(response)
+    }
+
+    /// The URL, encoded as signing requires. `Url` removes the segments `.` and `..`; no job has such a
+    /// name, so they are an error.
+    fn endpoint_url(
+        &self,
+        segments: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Url, ProviderError> {
+        let mut path = self.base_url.path().trim_end_matches('/').to_owned();
+        for segment in segments {
+            path.push('/');
+            path.push_str(&sign::percent_encode(segment));
+        }
+        let mut url = self.base_url.clone();
+        url.set_path(&path);
+        let encoded_query = query.iter().map(|(name, value)| {
+            format!("{}={}", sign::percent_encode(name), sign::percent_encode(value))
+        });
+        let encoded_query = encoded_query.collect::<Vec<_>>().join("&");
+        url.set_query((!encoded_query.is_empty()).then_some(&encoded_query));
+        if url.path() == path {
+            Ok(url)
+        } else {
+            Err(ProviderError::new(
+                ProviderErrorKind::Misconfigured,
+                "project_id or the job's id is \".\" or \"..\", which a path cannot contain",
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(base: &str) -> HuaweiClient {
+        HuaweiClient {
+            http: HttpClient::new(std::time::Duration::from_secs(1)).expect("a client"),
+            base_url: base.parse().expect("a URL"),
+            project_id: "p".into(),
+            auth: Auth::Token("t".into()),
+        }
+    }
+
+    #[test]
+    fn paths_are_sent_exactly_as_signed() {
+        let cases = [
+            ("\u{811a}\u{672c}", "%E8%84%9A%E6%9C%AC"),
+            ("a b+c", "a%20b%2Bc"),
+            ("~_-.*", "~_-.%2A"),
+            ("%2f/", "%252f%2F"),
+            ("a?b#c\\", "a%3Fb%23c%5C"),
+            ("...", "..."),
+            ("", ""),
+        ];
+        for base in ["http://h", "http://h/"] {
+            for (segment, encoded) in cases {
+                let url = client(base).endpoint_url(&["v1", segment, "x"], &[]).expect(segment);
+                assert_eq!(url.as_str(), format!("http://h/v1/{encoded}/x"));
+            }
+            for segment in [".", ".."] {
+                let error =
+                    client(base).endpoint_url(&["v1", segment, "x"], &[]).expect_err(segment);
+                assert!(error.kind == ProviderErrorKind::Misconfigured, "{error}");
+            }
+        }
+        let with_base_path = client("http://h/proxy/").endpoint_url(&["v1"], &[]).expect("a path");
+        assert_eq!(with_base_path.path(), "/proxy/v1");
+    }
+}
