@@ -1,7 +1,7 @@
 //! `jobtrackd`: arguments, config, runtime, and the exit code.
 //!
-//! The daemon is the only part of the program that uses all others. Its parts start in `serve` and end
-//! in `shutdown`. A fatal error ends the process with an exit code that shows whether a restart can
+//! The daemon wires control, scheduler, store, maintenance and systemd together. Its parts start in
+//! `serve` and end in `shutdown`. A fatal error ends the process with an exit code that shows whether a restart can
 //! help; no code below [`main`] exits the process.
 
 mod config_check;
@@ -28,9 +28,9 @@ use reload::ConfigSource;
 use serve::serve;
 
 const HELP: &str = "\
-The config file is the first of --config, $JOBTRACK_CONFIG, $XDG_CONFIG_HOME/jobtrack/config.toml
-(by default ~/.config, except for root) and /etc/jobtrack/config.toml that exists; a config file is
-optional. Environment variables such as JOBTRACK__POLLING__MAX_INTERVAL=2m override it. If
+--config or $JOBTRACK_CONFIG names the config file. Without them it is the first that exists of
+$XDG_CONFIG_HOME/jobtrack/config.toml (by default ~/.config, except for root) and
+/etc/jobtrack/config.toml; if neither exists, the defaults apply. Environment variables such as JOBTRACK__POLLING__MAX_INTERVAL=2m override it. If
 DUNE_API_KEY is set and no provider is configured, the provider dune is configured with that key.
 RUST_LOG sets the log level.
 
@@ -75,8 +75,8 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
         return runtime.block_on(config_check::check_config(&loaded));
     }
     let result = runtime.block_on(serve(loaded, source));
-    // All tasks have ended. A DNS look-up can still block one of the runtime's threads in the
-    // resolver of the system, for which the exit does not wait.
+    // The scheduler and the server have ended. A DNS look-up can still block one of the runtime's
+    // threads in the resolver of the system, for which the exit does not wait.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }

@@ -162,6 +162,12 @@ impl SchedulerHandle {
         ready.map(drop).map_err(|_| CommandError::ShuttingDown)
     }
 
+    /// Returns once the scheduler carries out no more commands, because it has ended or is shutting
+    /// down.
+    pub async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
     async fn send_command<T>(
         &self,
         timeout: Duration,
