@@ -85,7 +85,9 @@ impl ConfigReloader {
             Some(self.maintenance.prepare(&new.maintenance).await?)
         };
         handle.configure(providers).await.map_err(|error| match error {
-            CommandError::Busy => "the scheduler did not answer in time; reload again".to_owned(),
+            CommandError::TimedOut => {
+                "the scheduler did not answer in time; reload again".to_owned()
+            }
             other @ (CommandError::Storage(_)
             | CommandError::ProviderNotConfigured(..)
             | CommandError::Upstream(_)

@@ -196,7 +196,7 @@ impl Scheduler {
 
     fn publish_snapshot(&mut self) {
         let now = self.clock.monotonic_now();
-        if !self.snapshots.is_due(now, self.ready) {
+        if !self.snapshots.check_due(now, self.ready) {
             return;
         }
         let reports = self.tracker.report(now).into_iter();

@@ -1,4 +1,4 @@
-//! What the scheduler writes in one transaction, and what it learns about the commit. Plain data; the
+//! The content of one transaction, and the result of its commit. Plain data from the scheduler; the
 //! engine in `sqlite` executes it.
 
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Batch {
     pub written_at: Option<UtcTime>,
 }
 
-/// What became of a committed batch.
+/// The result of a commit.
 #[derive(Debug, Default)]
 pub struct CommitReport {
     /// One entry for each of the batch's new jobs, in order.
@@ -83,7 +83,7 @@ pub enum MaintenanceTask {
     Optimize,
     /// Return unused space to the file system.
     Vacuum,
-    /// Move the write-ahead log into the database, as far as no reader prevents it.
+    /// Limit the space of the files beside the database, as far as no reader prevents it.
     Checkpoint,
 }
 

@@ -162,6 +162,8 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
         "{}",
         utf8(&third.stderr)
     );
+    let clean_shutdowns = "SELECT count(*) FROM last_event WHERE name = 'clean_shutdown'";
+    assert_eq!(db::query_value(&home.path("state2/jobtrack.db"), clean_shutdowns), "1");
     home.run_client_ok(&["status"]);
     daemon.stop();
 

@@ -128,7 +128,10 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     handle.poll_on_demand(job, EVENT_TIMEOUT).await.expect("the poll is committed");
     let job = reader.job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
     assert!(!job.terminal && job.failed_polls >= 1, "{job:?}");
-    assert_eq!(job.last_poll_error.as_deref(), Some("the response could not be handled"));
+    assert_eq!(
+        job.last_poll_error.as_deref(),
+        Some("internal error: the task of the request failed; please report it with the log")
+    );
     stop.cancel();
     running.await.expect("the scheduler does not panic").expect("a clean shutdown");
 }
