@@ -15,7 +15,7 @@ use super::write::{BatchOutcome, CommittedBatch, RejectedRow};
 impl Scheduler {
     pub(super) fn handle_batch_outcome(&mut self, outcome: BatchOutcome) {
         match outcome {
-            BatchOutcome::Committed(committed) => self.handle_committed_batch(committed),
+            BatchOutcome::Committed(committed) => self.handle_committed_batch(*committed),
             BatchOutcome::Rejected(rejected) => self.handle_rejected_row(rejected),
         }
         self.notify_untracked();

@@ -153,14 +153,16 @@ fn not_configured_reason(provider: &ProviderSnapshot) -> Option<String> {
 }
 
 fn outage_reason(provider: &ProviderSnapshot) -> Option<String> {
-    let report = &provider.report;
-    let reason = match &report.pause {
-        Some(pause) => pause.reason.as_deref().unwrap_or("its rate limit is exhausted"),
-        None => "polls fail",
+    let ProviderReport { provider, configured, pause, outage_since, .. } = &provider.report;
+    let since = outage_since.filter(|_| *configured)?;
+    let reason = match pause {
+        Some(pause) => {
+            format!(" ({})", pause.reason.as_deref().unwrap_or("its rate limit is exhausted"))
+        }
+        None => String::new(),
     };
-    let (provider, since) = (&report.provider, report.outage_since?);
     Some(format!(
-        "polls of provider {provider} have failed since {since}: {reason}; run `jobtrack check \
+        "polls of provider {provider} have failed since {since}{reason}; run `jobtrack check \
          {provider}`"
     ))
 }

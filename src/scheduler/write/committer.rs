@@ -147,7 +147,7 @@ impl Committer {
         match result {
             Ok(report) => {
                 let committed = self.handle_success(batch, report, replies);
-                Ok(Some(BatchOutcome::Committed(committed)))
+                Ok(Some(BatchOutcome::Committed(Box::new(committed))))
             }
             Err(error @ WriteError::Rejected(_)) => {
                 let rejected = self.queue.isolate_rejected(batch, replies, &error.to_string());

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 /// The end of a batch that is not written again.
 #[derive(Debug)]
 pub(in crate::scheduler) enum BatchOutcome {
-    Committed(CommittedBatch),
+    Committed(Box<CommittedBatch>),
     Rejected(RejectedRow),
 }
 
