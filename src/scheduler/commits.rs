@@ -48,7 +48,7 @@ impl Scheduler {
         for add in replies.adds {
             add.acknowledge(&mut registered);
         }
-        let mut conflicts: HashMap<_, _> = report.rejected_changes.into_iter().collect();
+        let mut conflicts: HashMap<_, _> = report.conflicting_changes.into_iter().collect();
         for change in batch.changes {
             let job = change.job;
             self.loader.exclude(job);
@@ -59,7 +59,7 @@ impl Scheduler {
                 self.feed_tracker(Input::ChangeCommitted(job));
             }
         }
-        for (job, stored) in report.stale_poll_records {
+        for (job, stored) in report.conflicting_poll_records {
             self.feed_tracker(Input::PollRecordRejected(job, stored.map(Box::new)));
         }
         replies.waiters.reply_to_all(&Ok(()));

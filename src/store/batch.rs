@@ -36,9 +36,9 @@ pub struct CommitReport {
     pub registered: Vec<RegisterResult>,
     /// Changes that were not written because the database holds another state than expected, each
     /// with the job as the database holds it; `None` if the job is not there.
-    pub rejected_changes: Vec<(JobId, Option<StoredJob>)>,
+    pub conflicting_changes: Vec<(JobId, Option<StoredJob>)>,
     /// The same for poll records.
-    pub stale_poll_records: Vec<(JobId, Option<StoredJob>)>,
+    pub conflicting_poll_records: Vec<(JobId, Option<StoredJob>)>,
     /// One number of deleted samples for each of the batch's `forget_durations`, in order.
     pub forgotten_samples: Vec<u64>,
     /// Whether the maintenance task has more to do and must be written again.

@@ -174,6 +174,16 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
     assert_eq!(std::fs::read_to_string(home.socket()).expect("it is still there"), "precious");
 }
 
+#[test]
+fn an_invalid_log_level_is_logged() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let mut command = home.daemon_command();
+    command.env("RUST_LOG", "jobtrack=loud");
+    let daemon = home.spawn(command);
+    daemon.wait_for_notification("READY=1", &home);
+    assert!(home.log().contains("RUST_LOG is invalid"), "{}", home.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_21_a_removed_database_file_ends_the_daemon() {
     let dune = FakeServer::start().await;

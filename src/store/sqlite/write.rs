@@ -37,12 +37,12 @@ pub(super) async fn write_batch(
     let changed = apply_changes(&mut transaction, &batch.changes).await?;
     for change in batch.changes.iter().filter(|change| !changed.contains(&change.job)) {
         let stored = find_stored_job(&mut *transaction, change.job).await?;
-        report.rejected_changes.push((change.job, stored));
+        report.conflicting_changes.push((change.job, stored));
     }
     let updated = update_poll_records(&mut transaction, batch, &changed).await?;
     for record in batch.poll_records.iter().filter(|record| !updated.contains(&record.job)) {
         let stored = find_stored_job(&mut *transaction, record.job).await?;
-        report.stale_poll_records.push((record.job, stored));
+        report.conflicting_poll_records.push((record.job, stored));
     }
     let anomalies = batch.anomalies.iter().map(|anomaly| {
         json!({"job": anomaly.job.0, "at": to_sql(anomaly.at), "reason": anomaly.description})
