@@ -17,7 +17,7 @@ pub fn notify_ready(handle: &SchedulerHandle) {
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("tracking {jobs} jobs"))]);
 }
 
-/// Reports the begin of a reload, which [`notify_ready`] ends.
+/// Reports the start of a reload, which [`notify_ready`] ends.
 pub fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -25,28 +25,37 @@ pub fn notify_reloading() {
     }
 }
 
-/// Reports the begin of the shutdown.
+/// Reports the start of the shutdown.
 pub fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Notifies the watchdog three times per time-out while the scheduler makes progress. Never returns.
-pub async fn run_watchdog(handle: SchedulerHandle, clock: Clock) {
-    let Some(watchdog_timeout) = sd_notify::watchdog_enabled() else {
+/// Notifies the watchdog three times per time-out while the scheduler makes progress, from the time
+/// when the jobs are loaded. Never returns.
+pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
+    // systemd expects notifications only once the daemon is ready.
+    let (Some(watchdog_timeout), Ok(())) =
+        (sd_notify::watchdog_enabled(), handle.wait_until_ready().await)
+    else {
         return std::future::pending().await;
     };
     let mut interval =
         tokio::time::interval((watchdog_timeout / 3).max(Duration::from_millis(100)));
-    let mut stall_logged = false;
+    let mut stalled = false;
     loop {
         interval.tick().await;
         match handle.snapshot().stall_reason(clock.monotonic_now()) {
-            None => notify(&[NotifyState::Watchdog]),
-            Some(reason) if !stall_logged => {
+            None => {
+                notify(&[NotifyState::Watchdog]);
+                if std::mem::take(&mut stalled) {
+                    tracing::info!("notifying the watchdog of systemd again");
+                }
+            }
+            Some(reason) if !stalled => {
                 tracing::error!(
                     "stopped notifying the watchdog of systemd, which will restart jobtrackd: {reason}"
                 );
-                stall_logged = true;
+                stalled = true;
             }
             Some(_) => {}
         }

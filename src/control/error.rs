@@ -72,7 +72,7 @@ impl From<CommandError> for ApiError {
     fn from(error: CommandError) -> Self {
         let detail = error.to_string();
         match error {
-            CommandError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+            CommandError::TimedOut => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
             CommandError::Storage(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail)
             }

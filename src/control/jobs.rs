@@ -208,7 +208,7 @@ pub(super) async fn cancel(
     let remaining = timeout.saturating_sub(clock.monotonic_now().duration_since(started));
     match result {
         Ok(()) => poll_and_respond(&app, job, remaining).await,
-        Err(CommandError::Busy) => Err(ApiError::provider_rejected(
+        Err(CommandError::TimedOut) => Err(ApiError::provider_rejected(
             "the provider has not answered the cancellation yet; the next poll shows whether the job was cancelled",
         )),
         Err(error) => {
@@ -231,7 +231,7 @@ async fn poll_and_respond(
     let id = job.id;
     let status = match app.handle.poll_on_demand(job, timeout).await {
         Ok(()) => StatusCode::OK,
-        Err(CommandError::Busy) => StatusCode::ACCEPTED,
+        Err(CommandError::TimedOut) => StatusCode::ACCEPTED,
         Err(error) => return Err(error.into()),
     };
     Ok((status, Json(find_job(app, id).await?)))

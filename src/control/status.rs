@@ -76,7 +76,7 @@ pub(super) async fn check_connection(
     let result = app.handle.check_connection(provider.clone(), app.daemon.on_demand_timeout).await;
     let connection_check = match result {
         // This timeout equals the request's own, and either may expire first.
-        Err(CommandError::Busy) => ConnectionCheck {
+        Err(CommandError::TimedOut) => ConnectionCheck {
             finding: Finding::new(FindingKind::Unreachable, "no response in time"),
             clock_ahead_s: None,
             hints: ServiceHints::GENERIC,

@@ -14,8 +14,20 @@ const DEFAULT_FILTER: &str = "info,tokio_cron_scheduler=warn";
 
 /// Starts logging, at the levels that `RUST_LOG` sets, else at `info`.
 pub(super) fn init() {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let (filter, invalid_filter) = match EnvFilter::try_from_default_env() {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
+    };
+    start(filter);
+    // Without RUST_LOG the error is that the variable is not set.
+    if let Some(error) = invalid_filter
+        && std::env::var_os(EnvFilter::DEFAULT_ENV).is_some()
+    {
+        tracing::warn!("RUST_LOG is invalid ({error}); the level is info");
+    }
+}
+
+fn start(filter: EnvFilter) {
     let registry = tracing_subscriber::registry().with(filter);
     if stderr_is_journal()
         && let Ok(journal) = tracing_journald::layer()

@@ -38,7 +38,8 @@ impl MaintenanceTaskHandle {
         tokio::spawn(async move {
             if let Err(error) = maintenance.run(shutdown).await {
                 tracing::error!(
-                    "maintenance of the database has stopped; jobs are tracked as before: {error}"
+                    "maintenance of the database has stopped; jobs are tracked as before; restart \
+                     jobtrackd to resume maintenance: {error}"
                 );
             }
         });

@@ -1,7 +1,7 @@
 //! `jobtrackd`: arguments, config, runtime, and the exit code.
 //!
-//! The daemon is the only part of the program that uses all others. Its parts start in `serve` and end
-//! in `shutdown`. A fatal error ends the process with an exit code that shows whether a restart can
+//! The daemon wires control, scheduler, store, maintenance and systemd together. Its parts start in
+//! `serve` and end in `shutdown`. A fatal error ends the process with an exit code that shows whether a restart can
 //! help; no code below [`main`] exits the process.
 
 mod config_check;
@@ -75,8 +75,8 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
         return runtime.block_on(config_check::check_config(&loaded));
     }
     let result = runtime.block_on(serve(loaded, source));
-    // All tasks have ended. A DNS look-up can still block one of the runtime's threads in the
-    // resolver of the system, for which the exit does not wait.
+    // The scheduler and the server have ended. A DNS look-up can still block one of the runtime's
+    // threads in the resolver of the system, for which the exit does not wait.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }

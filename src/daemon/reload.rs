@@ -22,7 +22,7 @@ pub(super) struct ConfigSource {
     environment: BTreeMap<String, String>,
 }
 
-/// The effective config, and what a reload applies a new one to.
+/// Holds the effective config and applies a new one at each reload.
 pub(super) struct ConfigReloader {
     source: ConfigSource,
     current: Config,
@@ -40,22 +40,22 @@ impl ConfigSource {
     pub(super) fn load(&self) -> Result<LoadedConfig, ConfigError> {
         config::load(self.file.as_deref(), &self.environment, &provider::kind_schemas())
     }
-
-    /// Starts the maintenance with the config of the start.
-    pub(super) async fn activate(
-        self,
-        current: Config,
-        previous_names: CurrentNameByPrevious,
-        mut maintenance: MaintenanceTaskHandle,
-    ) -> anyhow::Result<ConfigReloader> {
-        let initial_run =
-            maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
-        maintenance.start(initial_run);
-        Ok(ConfigReloader { source: self, current, previous_names, maintenance })
-    }
 }
 
 impl ConfigReloader {
+    /// Starts the maintenance with the config of the start, `current`.
+    pub(super) async fn start(
+        source: ConfigSource,
+        current: Config,
+        previous_names: CurrentNameByPrevious,
+        mut maintenance: MaintenanceTaskHandle,
+    ) -> anyhow::Result<Self> {
+        let initial_run =
+            maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
+        maintenance.start(initial_run);
+        Ok(Self { source, current, previous_names, maintenance })
+    }
+
     /// Reads config and secrets again and applies them. Returns what changed, or why nothing did, and
     /// logs it.
     pub(super) async fn reload(
@@ -65,7 +65,7 @@ impl ConfigReloader {
         systemd::notify_reloading();
         let result = self.try_reload(handle).await;
         match &result {
-            Ok(answer) => tracing::info!("config reloaded: {}", summary(answer)),
+            Ok(response) => tracing::info!("config reloaded: {}", summary(response)),
             Err(error) => {
                 tracing::error!("config not reloaded; the old one stays in effect: {error}");
             }
@@ -85,7 +85,9 @@ impl ConfigReloader {
             Some(self.maintenance.prepare(&new.maintenance).await?)
         };
         handle.configure(providers).await.map_err(|error| match error {
-            CommandError::Busy => "the scheduler did not answer in time; reload again".to_owned(),
+            CommandError::TimedOut => {
+                "the scheduler did not answer in time; reload again".to_owned()
+            }
             other @ (CommandError::Storage(_)
             | CommandError::ProviderNotConfigured(..)
             | CommandError::Upstream(_)
@@ -94,9 +96,9 @@ impl ConfigReloader {
         if let Some(maintenance) = maintenance {
             self.maintenance.start(maintenance);
         }
-        let mut answer = diff_configs(&self.current, &new);
+        let mut response = diff_configs(&self.current, &new);
         let renames = pending_renames(&self.previous_names, &new, &handle.snapshot());
-        answer.needs_restart.extend(renames);
+        response.needs_restart.extend(renames);
         // Settings that need a restart keep their old values, so that the next reload reports them
         // again.
         self.current = Config {
@@ -104,14 +106,15 @@ impl ConfigReloader {
             control: self.current.control.clone(),
             ..new
         };
-        Ok(answer)
+        Ok(response)
     }
 }
 
 /// The changes on one line, for the log.
-fn summary(answer: &ReloadResponse) -> String {
-    let needs_restart = answer.needs_restart.iter().map(|what| format!("needs a restart: {what}"));
-    let lines: Vec<_> = answer.changed.iter().cloned().chain(needs_restart).collect();
+fn summary(response: &ReloadResponse) -> String {
+    let needs_restart =
+        response.needs_restart.iter().map(|what| format!("needs a restart: {what}"));
+    let lines: Vec<_> = response.changed.iter().cloned().chain(needs_restart).collect();
     if lines.is_empty() { "no settings changed".to_owned() } else { lines.join("; ") }
 }
 

@@ -1,122 +1,185 @@
 //! Wiring of the running daemon: config, store, scheduler, control socket, maintenance, watchdog.
 //!
-//! Everything is started in the order in which it depends on each other; an error on the way ends
-//! the process. The loop at the end waits for signals, reload requests and failed tasks.
+//! Each part starts after the parts that it needs. Invariant: once the scheduler runs, every exit path
+//! ends in [`RunningScheduler::stop`], so that what is decided is committed.
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
-use crate::config::LoadedConfig;
+use crate::config::{Config, LoadedConfig};
 use crate::control::{self, AppState, ControlSocket, DaemonContext};
-use crate::scheduler::{Scheduler, SchedulerError};
-use crate::store::{Reader, Store};
+use crate::job::{EventCursor, UtcTime};
+use crate::scheduler::{Providers, Scheduler, SchedulerError};
+use crate::store::{MaintenanceTask, Reader, Store};
 use crate::systemd;
 
 use super::exit::ExitError;
 use super::maintenance_task::MaintenanceTaskHandle;
-use super::provider_rename::rename_at_start;
+use super::provider_rename::{CurrentNameByPrevious, rename_at_start};
 use super::providers;
-use super::reload::ConfigSource;
-use super::shutdown::{ShutdownSequence, scheduler_result, unexpected_task_end};
+use super::reload::{ConfigReloader, ConfigSource};
+use super::shutdown::{RunningScheduler, RunningServer, unexpected_task_end};
 use super::signals::ShutdownSignals;
+
+/// What the parts that start after the scheduler need.
+struct StartContext {
+    config: Config,
+    source: ConfigSource,
+    clock: Clock,
+    started_at: UtcTime,
+    previous_names: CurrentNameByPrevious,
+    newest_event: watch::Receiver<EventCursor>,
+    /// Whether the database was too large to be checked before the start.
+    quick_check_skipped: bool,
+    maintenance_tasks: mpsc::Sender<MaintenanceTask>,
+    hangup: Signal,
+}
 
 /// Runs the daemon until a signal or a fatal error ends it.
 pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<(), ExitError> {
     let mut signals = ShutdownSignals::new()
         .context("cannot install the handlers of SIGTERM and SIGINT")
         .map_err(ExitError::io)?;
-    let mut hangup = signal(SignalKind::hangup())
+    let hangup = signal(SignalKind::hangup())
         .context("cannot install the handler of SIGHUP")
         .map_err(ExitError::io)?;
-    let clock = Clock::start();
-    let started_at = Clock::utc_now();
+    let (clock, started_at) = (Clock::start(), Clock::utc_now());
     let config = loaded.config;
     let providers = providers::build_providers(&config)?;
     let mut store = Store::open(&config.store.path).await?;
     let previous_names = rename_at_start(&mut store.writer, &config, started_at)
         .await
         .map_err(SchedulerError::Write)?;
-    let (newest_event, reader, unchecked) =
-        (store.writer.subscribe_newest_event(), store.reader, store.quick_check_skipped);
-    let (maintenance_tx, maintenance_rx) = mpsc::channel(4);
-    let (scheduler, mut handle) =
-        Scheduler::new(clock, store.writer, reader.clone(), maintenance_rx);
-    let scheduler_shutdown = CancellationToken::new();
-    let mut scheduler_task = tokio::spawn(scheduler.run(providers, scheduler_shutdown.clone()));
-    tokio::select! {
-        ready = handle.wait_until_ready() => drop(ready),
-        ended = &mut scheduler_task => return scheduler_result(ended),
-    }
-
-    // The socket is bound after the scheduler is ready: a client that can connect gets an answer.
-    let socket = ControlSocket::open(&config.control)?;
-    let socket_file = socket.file_guard();
-    let server_shutdown = CancellationToken::new();
-    let (reload_tx, mut reload_rx) = mpsc::channel(8);
-    let daemon = DaemonContext {
+    let newest_event = store.writer.subscribe_newest_event();
+    let quick_check_skipped = store.quick_check_skipped;
+    let (maintenance_tasks, due_tasks) = mpsc::channel(4);
+    let mut scheduler = start_scheduler(store, providers, clock, due_tasks);
+    let context = StartContext {
+        config,
+        source,
         clock,
         started_at,
+        previous_names,
+        newest_event,
+        quick_check_skipped,
+        maintenance_tasks,
+        hangup,
+    };
+    let result = run_until_end(context, &mut scheduler, &mut signals).await;
+    // The first error is the cause, and a later one may be its consequence.
+    result.and(scheduler.stop().await)
+}
+
+fn start_scheduler(
+    store: Store,
+    providers: Providers,
+    clock: Clock,
+    due_tasks: mpsc::Receiver<MaintenanceTask>,
+) -> RunningScheduler {
+    let reader = store.reader;
+    let (scheduler, handle) = Scheduler::new(clock, store.writer, reader.clone(), due_tasks);
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(scheduler.run(providers, shutdown.clone()));
+    let watchdog = tokio::spawn(systemd::run_watchdog(handle.clone(), clock));
+    RunningScheduler { handle, reader, shutdown, task, watchdog: AbortOnDropHandle::new(watchdog) }
+}
+
+/// Serves clients from the time when the jobs are loaded until a signal or an error ends the daemon;
+/// then stops the server. If the scheduler ends by itself, [`RunningScheduler::stop`] returns why.
+async fn run_until_end(
+    context: StartContext,
+    scheduler: &mut RunningScheduler,
+    signals: &mut ShutdownSignals,
+) -> Result<(), ExitError> {
+    if scheduler.handle.wait_until_ready().await.is_err() {
+        return Ok(());
+    }
+    // The socket is bound after the scheduler is ready: a client that can connect gets an answer.
+    let mut server = start_server(&context, scheduler)?;
+    tracing::info!(
+        "jobtrackd {} is ready: {} providers, database {}, socket {}",
+        env!("CARGO_PKG_VERSION"),
+        context.config.providers.len(),
+        context.config.store.path.display(),
+        context.config.control.socket.display(),
+    );
+    systemd::notify_ready(&scheduler.handle);
+    let result = main_loop(context, scheduler, &mut server, signals).await;
+    systemd::notify_stopping();
+    server.stop(signals).await;
+    result
+}
+
+fn start_server(
+    context: &StartContext,
+    scheduler: &RunningScheduler,
+) -> Result<RunningServer, ExitError> {
+    let config = &context.config;
+    let socket = ControlSocket::open(&config.control)?;
+    let socket_file = socket.file_guard();
+    let shutdown = CancellationToken::new();
+    let (reload_tx, reload_requests) = mpsc::channel(8);
+    let daemon = DaemonContext {
+        clock: context.clock,
+        started_at: context.started_at,
         database: config.store.path.clone(),
         on_demand_timeout: config.polling.request_timeout.min(DaemonContext::MAX_ON_DEMAND_TIMEOUT),
     };
     let app = AppState::new(
-        handle.clone(),
-        reader.clone(),
-        newest_event,
+        scheduler.handle.clone(),
+        scheduler.reader.clone(),
+        context.newest_event.clone(),
         reload_tx,
         daemon,
-        server_shutdown.clone(),
+        shutdown.clone(),
     );
-    let mut server_task = tokio::spawn(control::serve(socket, app));
-    let mut watchdog_task = tokio::spawn(systemd::run_watchdog(handle.clone(), clock));
-    let mut integrity_check = std::pin::pin!(deferred_integrity_check(reader.clone(), unchecked));
-    let (database, socket) = (config.store.path.display(), config.control.socket.display());
-    tracing::info!(
-        "jobtrackd {} is ready: {} providers, database {database}, socket {socket}",
-        env!("CARGO_PKG_VERSION"),
-        config.providers.len(),
-    );
-    systemd::notify_ready(&handle);
+    let task = tokio::spawn(control::serve(socket, app));
+    Ok(RunningServer { shutdown, task, socket_file, reload_requests })
+}
 
-    let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tx);
-    let mut reloader =
-        source.activate(config, previous_names, maintenance).await.map_err(ExitError::io)?;
+/// Handles signals and reload requests until the daemon must end.
+async fn main_loop(
+    context: StartContext,
+    scheduler: &mut RunningScheduler,
+    server: &mut RunningServer,
+    signals: &mut ShutdownSignals,
+) -> Result<(), ExitError> {
+    let RunningScheduler { handle, reader, watchdog, .. } = scheduler;
+    let StartContext { config, source, previous_names, maintenance_tasks, mut hangup, .. } =
+        context;
+    let integrity_check = deferred_integrity_check(reader, context.quick_check_skipped);
+    let mut integrity_check = std::pin::pin!(integrity_check);
+    let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tasks);
+    let mut reloader = ConfigReloader::start(source, config, previous_names, maintenance)
+        .await
+        .map_err(ExitError::io)?;
     loop {
         tokio::select! {
             signal = signals.recv() => {
                 tracing::info!("{signal} received: shutting down");
-                break;
+                return Ok(());
             }
-            ended = &mut scheduler_task => return scheduler_result(ended),
-            ended = &mut server_task => return Err(unexpected_task_end("control socket", ended)),
-            ended = &mut watchdog_task => return Err(unexpected_task_end("watchdog", ended)),
+            () = handle.closed() => return Ok(()),
+            ended = &mut server.task => return Err(unexpected_task_end("control socket", ended)),
+            ended = &mut *watchdog => return Err(unexpected_task_end("watchdog", ended)),
             exit = &mut integrity_check => return Err(exit),
             // The result of a reload by signal is only logged, which `reload` does.
-            _ = hangup.recv() => drop(reloader.reload(&handle).await),
-            Some(reply) = reload_rx.recv() => {
-                let _ = reply.send(reloader.reload(&handle).await);
+            _ = hangup.recv() => drop(reloader.reload(handle).await),
+            Some(reply) = server.reload_requests.recv() => {
+                let _ = reply.send(reloader.reload(handle).await);
             }
         }
     }
-    let sequence = ShutdownSequence {
-        server_shutdown,
-        server_task,
-        socket_file,
-        handle,
-        scheduler_shutdown,
-        scheduler_task,
-        reader,
-    };
-    sequence.run(signals).await
 }
 
 /// Checks a database that was too large to be checked before the start. Returns only if the check
 /// finds damage or fails.
-async fn deferred_integrity_check(reader: Reader, unchecked: bool) -> ExitError {
-    if unchecked {
+async fn deferred_integrity_check(reader: &Reader, quick_check_skipped: bool) -> ExitError {
+    if quick_check_skipped {
         match reader.quick_check().await {
             Ok(None) => tracing::info!("the integrity check of the database found no damage"),
             Ok(Some(damage)) => {

@@ -1,56 +1,70 @@
-//! The end of the daemon: tasks are stopped in a fixed order, so that everything that is decided is
-//! committed and every request on the control socket is answered.
+//! The end of the daemon: first the server is stopped, then the scheduler, so that every request on the
+//! control socket is answered and everything that is decided is committed.
+//!
+//! Called by `serve` on every exit path after the start of the scheduler.
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::control::SocketFileGuard;
+use crate::control::{ReloadReplySender, SocketFileGuard};
 use crate::scheduler::{SchedulerError, SchedulerHandle};
 use crate::store::Reader;
-use crate::systemd;
 
 use super::exit::ExitError;
 use super::signals::ShutdownSignals;
 
-/// What has to be stopped, in this order.
-pub(super) struct ShutdownSequence {
-    pub(super) server_shutdown: CancellationToken,
-    pub(super) server_task: JoinHandle<()>,
+pub(super) struct RunningServer {
+    pub(super) shutdown: CancellationToken,
+    pub(super) task: JoinHandle<()>,
     pub(super) socket_file: SocketFileGuard,
-    pub(super) handle: SchedulerHandle,
-    pub(super) scheduler_shutdown: CancellationToken,
-    pub(super) scheduler_task: JoinHandle<Result<(), SchedulerError>>,
-    pub(super) reader: Reader,
+    pub(super) reload_requests: mpsc::Receiver<ReloadReplySender>,
 }
 
-impl ShutdownSequence {
-    /// Answers the requests in progress, then commits what is decided. A second signal skips the
-    /// requests but not the commit.
-    pub(super) async fn run(mut self, mut signals: ShutdownSignals) -> Result<(), ExitError> {
-        systemd::notify_stopping();
-        self.server_shutdown.cancel();
-        tokio::select! {
-            _ = &mut self.server_task => {}
-            _ = signals.recv() => self.server_task.abort(),
+impl RunningServer {
+    /// Answers the requests in progress, then removes the socket file. A signal skips the requests.
+    pub(super) async fn stop(self, signals: &mut ShutdownSignals) {
+        // A client that waits for a reload receives an error instead of no answer.
+        drop(self.reload_requests);
+        self.shutdown.cancel();
+        let mut task = self.task;
+        // A task that `serve` has seen to end must not be awaited again.
+        if !task.is_finished() {
+            tokio::select! {
+                _ = &mut task => {}
+                _ = signals.recv() => task.abort(),
+            }
         }
         drop(self.socket_file);
-        drop(self.handle);
-        self.scheduler_shutdown.cancel();
-        let result = scheduler_result(self.scheduler_task.await);
-        // A query that takes long, such as the check of a large database, is abandoned.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.reader.close()).await;
-        result
     }
 }
 
-pub(super) fn scheduler_result(
-    joined: Result<Result<(), SchedulerError>, JoinError>,
-) -> Result<(), ExitError> {
-    match joined {
-        Ok(result) => result.map_err(ExitError::from),
-        Err(error) => Err(ExitError::io(error.into())),
+pub(super) struct RunningScheduler {
+    pub(super) handle: SchedulerHandle,
+    pub(super) reader: Reader,
+    pub(super) shutdown: CancellationToken,
+    pub(super) task: JoinHandle<Result<(), SchedulerError>>,
+    /// Notifies systemd while the scheduler makes progress, until the scheduler is stopped.
+    pub(super) watchdog: AbortOnDropHandle<()>,
+}
+
+impl RunningScheduler {
+    /// Commits what is decided and closes the database; a signal does not interrupt this.
+    ///
+    /// # Errors
+    /// Why the scheduler failed, now or earlier.
+    pub(super) async fn stop(self) -> Result<(), ExitError> {
+        self.shutdown.cancel();
+        let result = match self.task.await {
+            Ok(result) => result.map_err(ExitError::from),
+            Err(error) => Err(ExitError::io(error.into())),
+        };
+        // A query that takes long, such as the check of a large database, is abandoned.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.reader.close()).await;
+        result
     }
 }
 

@@ -13,14 +13,14 @@ use crate::store::{ReadError, WriteError};
 pub enum CommandError {
     /// No reply in time. The command may still be carried out later; repeating it is safe.
     #[error(
-        "nothing was committed in time, probably because the database is held by another program; \
-         repeating the command is safe"
+        "jobtrackd did not complete the request in time; repeating it is safe; `jobtrack status` \
+         shows whether the database can be written"
     )]
-    Busy,
+    TimedOut,
     /// The database did not store what the command requires.
     #[error("{0}")]
     Storage(String),
-    /// The provider, and the names of those that are configured.
+    /// The requested provider, and the names of the configured ones.
     #[error("provider {0} is not configured; configured: {1}")]
     ProviderNotConfigured(ProviderName, String),
     /// The request to the provider failed or was rejected.

@@ -4,49 +4,45 @@
 //! waits for none of them: requests, commits and loads run as tasks. Only the start and the shutdown
 //! wait, for the jobs to be loaded and for the last commit.
 
-use std::collections::HashMap;
-
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{ConnectionCheck, MonotonicTime, ProviderName, RemoteId, StoredJob};
+use crate::job::MonotonicTime;
 use crate::store::{MaintenanceTask, ReadError, Reader, Writer};
 use crate::tracker::{Action, Input, Tracker};
 
 use super::cancel_and_check::CancelAndCheckTasks;
 use super::error::SchedulerError;
-use super::handle::{ReplySender, SchedulerCommand, SchedulerHandle};
+use super::handle::{SchedulerCommand, SchedulerHandle};
 use super::job_loader::{JobLoader, LoadEvent};
-use super::job_waiters::{JobWaiters, notify};
-use super::log::{log_anomaly, log_change, log_notice};
+use super::job_waiters::JobWaiters;
+use super::log::{log_anomaly, log_notice};
 use super::providers::Providers;
 use super::requests::{InFlightRequests, PollOrListRequest};
 use super::status::{ProviderSnapshot, SchedulerSnapshot, SnapshotPublisher};
-use super::write::{BatchOutcome, Committer, PendingAdd, PendingForgetDurations, WriteRequest};
+use super::write::{Committer, WriteRequest};
 
 /// The loop and everything that it owns.
 #[derive(Debug)]
 pub struct Scheduler {
-    clock: Clock,
-    tracker: Tracker,
-    providers: Providers,
-    reader: Reader,
+    pub(super) clock: Clock,
+    pub(super) tracker: Tracker,
+    pub(super) providers: Providers,
+    pub(super) reader: Reader,
     in_flight: InFlightRequests,
-    on_demand: CancelAndCheckTasks,
-    committer: Committer,
-    loader: JobLoader,
+    pub(super) on_demand: CancelAndCheckTasks,
+    pub(super) committer: Committer,
+    pub(super) loader: JobLoader,
     /// Callers that wait until a job is no longer tracked.
-    untrack_waiters: JobWaiters,
-    /// Callers that wait for the commit of a job's change.
-    commit_waiters: JobWaiters,
+    pub(super) untrack_waiters: JobWaiters,
     commands: mpsc::Receiver<SchedulerCommand>,
     maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     snapshots: SnapshotPublisher,
     /// Whether the unfinished jobs are loaded.
     ready: bool,
     /// Whether no more requests are sent.
-    shutting_down: bool,
+    pub(super) shutting_down: bool,
 }
 
 impl Scheduler {
@@ -75,7 +71,6 @@ impl Scheduler {
             committer: Committer::new(writer, clock.monotonic_now()),
             loader: JobLoader::default(),
             untrack_waiters: JobWaiters::default(),
-            commit_waiters: JobWaiters::default(),
             commands,
             maintenance_tasks,
             snapshots,
@@ -111,7 +106,9 @@ impl Scheduler {
                 result = self.committer.wait_for_write() => {
                     let now = self.clock.monotonic_now();
                     let outcome = self.committer.handle_write_result(result?, now)?;
-                    self.handle_batch_outcome(outcome);
+                    if let Some(outcome) = outcome {
+                        self.handle_batch_outcome(outcome);
+                    }
                 }
                 event = self.loader.next_event() => self.handle_load_event(event),
                 Some(task) = self.maintenance_tasks.recv() => {
@@ -162,7 +159,7 @@ impl Scheduler {
     }
 
     /// Gives an input to the tracker and performs the actions that it returns.
-    fn feed_tracker(&mut self, input: Input) {
+    pub(super) fn feed_tracker(&mut self, input: Input) {
         for action in self.tracker.handle(input, self.clock.read()) {
             match action {
                 Action::Poll(request) => self.send_request(PollOrListRequest::Poll(request)),
@@ -190,140 +187,6 @@ impl Scheduler {
         }
     }
 
-    fn handle_command(&mut self, command: SchedulerCommand) {
-        match command {
-            SchedulerCommand::Add(specs, reply) => {
-                let now = Clock::utc_now();
-                let jobs = specs.into_iter().map(|spec| spec.into_new_job(&self.providers, now));
-                let add = PendingAdd { jobs: jobs.collect(), reply };
-                self.committer.enqueue(WriteRequest::Add(add));
-            }
-            SchedulerCommand::PollOnDemand(job, reply) => self.poll_on_demand(job, reply),
-            SchedulerCommand::Untrack(job, reason, reply) => {
-                let id = job.id;
-                self.untrack_waiters.add(id, reply);
-                // After a write error a job can be in the database without being tracked.
-                self.feed_tracker(Input::Track(vec![*job]));
-                self.feed_tracker(Input::Untrack(id, reason));
-                self.notify_untracked();
-            }
-            SchedulerCommand::Cancel(name, id, reply) => self.cancel(name, id, reply),
-            SchedulerCommand::CheckConnection(name, reply) => self.check_connection(name, reply),
-            SchedulerCommand::ForgetDurations(forget, reply) => {
-                let forget = PendingForgetDurations { forget, reply };
-                self.committer.enqueue(WriteRequest::ForgetDurations(forget));
-            }
-            SchedulerCommand::Forecast(job, reply) => {
-                let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));
-            }
-            SchedulerCommand::Configure(providers, reply) => {
-                self.configure(providers);
-                let _ = reply.send(());
-            }
-        }
-    }
-
-    fn poll_on_demand(&mut self, job: Box<StoredJob>, reply: ReplySender<()>) {
-        if let Err(error) = self.providers.get(&job.provider) {
-            let _ = reply.send(Err(error));
-            return;
-        }
-        if self.tracker.is_committing(job.id) {
-            // The answer of a moment ago is being committed and is new enough.
-            self.commit_waiters.add(job.id, reply);
-        } else {
-            self.committer.add_waiter(job.id, reply);
-        }
-        self.feed_tracker(Input::PollNow(job));
-    }
-
-    fn cancel(&mut self, name: ProviderName, id: RemoteId, reply: ReplySender<()>) {
-        match self.providers.get(&name) {
-            Ok(configured) => {
-                let provider = configured.provider.clone();
-                self.on_demand.start_cancel(name.clone(), provider, id, reply);
-                self.feed_tracker(Input::CancelOrCheckStarted(name));
-            }
-            Err(error) => drop(reply.send(Err(error))),
-        }
-    }
-
-    fn check_connection(&mut self, name: ProviderName, reply: ReplySender<ConnectionCheck>) {
-        match self.providers.get(&name) {
-            Ok(configured) => {
-                let provider = configured.provider.clone();
-                self.on_demand.start_connection_check(name.clone(), provider, reply);
-                self.feed_tracker(Input::CancelOrCheckStarted(name));
-            }
-            Err(error) => drop(reply.send(Err(error))),
-        }
-    }
-
-    fn configure(&mut self, providers: Providers) {
-        self.providers = providers;
-        self.feed_tracker(Input::Configure(self.providers.settings()));
-    }
-
-    fn notify_untracked(&mut self) {
-        notify(self.untrack_waiters.remove_where(|job| !self.tracker.contains(job)));
-    }
-
-    /// Takes over what is committed, and replies to the callers that wait for it.
-    fn handle_batch_outcome(&mut self, outcome: Option<BatchOutcome>) {
-        let Some(BatchOutcome { batch, report, replies, reload_jobs, unwritable_jobs }) = outcome
-        else {
-            return;
-        };
-        let registered = report.registered;
-        let added = registered.iter().filter(|job| job.is_new).count();
-        if added > 0 {
-            tracing::info!("{added} jobs registered");
-        }
-        for entry in &registered {
-            self.loader.exclude(entry.job.id);
-        }
-        self.feed_tracker(Input::Track(registered.iter().map(|one| one.job.clone()).collect()));
-        // Before the changes, whose duration samples are written after the deletion.
-        for (pending, deleted) in replies.forget_durations.into_iter().zip(report.forgotten_samples)
-        {
-            let forget = pending.forget;
-            self.feed_tracker(Input::ForgetDurations(forget.provider, forget.similarity_key));
-            let _ = pending.reply.send(Ok(deleted));
-        }
-        let mut registered = registered.into_iter();
-        for add in replies.adds {
-            add.acknowledge(&mut registered);
-        }
-        let mut rejected: HashMap<_, _> = report.rejected_changes.into_iter().collect();
-        for change in batch.changes {
-            let job = change.job;
-            self.loader.exclude(job);
-            if let Some(stored) = rejected.remove(&job) {
-                self.feed_tracker(Input::ChangeRejected(job, stored.map(Box::new)));
-            } else {
-                log_change(&change);
-                self.feed_tracker(Input::ChangeCommitted(job));
-            }
-            notify(self.commit_waiters.remove(job));
-        }
-        for (job, stored) in report.stale_poll_records {
-            self.feed_tracker(Input::PollRecordRejected(job, stored.map(Box::new)));
-        }
-        notify(replies.waiters);
-        for job in unwritable_jobs {
-            tracing::error!(
-                %job,
-                "the database rejected the update of job {job}; polling of the job is suspended \
-                 until restart"
-            );
-            self.feed_tracker(Input::ChangeRejected(job, None));
-        }
-        self.notify_untracked();
-        if reload_jobs && !self.shutting_down {
-            self.loader.start(self.reader.clone());
-        }
-    }
-
     fn next_wakeup(&self) -> MonotonicTime {
         [self.tracker.next_wakeup(), self.committer.next_wakeup()]
             .into_iter()
@@ -333,7 +196,7 @@ impl Scheduler {
 
     fn publish_snapshot(&mut self) {
         let now = self.clock.monotonic_now();
-        if !self.snapshots.is_due(now, self.ready) {
+        if !self.snapshots.check_due(now, self.ready) {
             return;
         }
         let reports = self.tracker.report(now).into_iter();
@@ -362,7 +225,9 @@ impl Scheduler {
             let result = self.committer.wait_for_write().await?;
             let now = self.clock.monotonic_now();
             let outcome = self.committer.handle_write_result(result, now)?;
-            self.handle_batch_outcome(outcome);
+            if let Some(outcome) = outcome {
+                self.handle_batch_outcome(outcome);
+            }
         }
         self.committer.close().await;
         Ok(())

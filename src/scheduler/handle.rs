@@ -2,7 +2,7 @@
 //!
 //! The control socket, the reload and the watchdog hold clones of the handle. All commands pass
 //! through one bounded queue and are carried out in order, so that adds, removals and polls cannot
-//! race. Every call ends after a fixed time with [`CommandError::Busy`].
+//! race. Every call ends after a fixed time with [`CommandError::TimedOut`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl SchedulerHandle {
     /// Registers jobs; returns once they are committed.
     ///
     /// # Errors
-    /// [`CommandError::Busy`] if nothing was committed in time: the jobs may be registered later,
+    /// [`CommandError::TimedOut`] if nothing was committed in time: the jobs may be registered later,
     /// and adding them again is safe. [`CommandError::Storage`] if the database rejected them.
     pub async fn add(&self, jobs: Vec<JobSpec>) -> AddResult {
         self.send_command(Self::COMMAND_TIMEOUT, |reply| SchedulerCommand::Add(jobs, reply)).await?
@@ -68,7 +68,7 @@ impl SchedulerHandle {
     /// Polls a job now; returns once the provider's answer is committed.
     ///
     /// # Errors
-    /// [`CommandError::Busy`] if no answer was committed within `timeout`; the poll continues.
+    /// [`CommandError::TimedOut`] if no answer was committed within `timeout`; the poll continues.
     pub async fn poll_on_demand(
         &self,
         job: StoredJob,
@@ -81,7 +81,7 @@ impl SchedulerHandle {
     /// Stops tracking a job; returns once that is committed.
     ///
     /// # Errors
-    /// [`CommandError::Busy`] if it was not committed in time.
+    /// [`CommandError::TimedOut`] if it was not committed in time.
     pub async fn untrack(&self, job: StoredJob, reason: String) -> Result<(), CommandError> {
         self.send_command(Self::COMMAND_TIMEOUT, |reply| {
             SchedulerCommand::Untrack(Box::new(job), reason, reply)
@@ -93,7 +93,7 @@ impl SchedulerHandle {
     /// changes only by a later poll.
     ///
     /// # Errors
-    /// [`CommandError::Upstream`] if the provider rejected the request, [`CommandError::Busy`] if it
+    /// [`CommandError::Upstream`] if the provider rejected the request, [`CommandError::TimedOut`] if it
     /// did not answer within `timeout`.
     pub async fn cancel(&self, job: &StoredJob, timeout: Duration) -> Result<(), CommandError> {
         let (provider, id) = (job.provider.clone(), job.remote_id.clone());
@@ -117,7 +117,7 @@ impl SchedulerHandle {
     /// Deletes duration samples; returns their number once that is committed.
     ///
     /// # Errors
-    /// [`CommandError::Busy`] if it was not committed in time.
+    /// [`CommandError::TimedOut`] if it was not committed in time.
     pub async fn forget_durations(&self, forget: ForgetDurations) -> Result<u64, CommandError> {
         self.send_command(Self::COMMAND_TIMEOUT, |reply| {
             SchedulerCommand::ForgetDurations(forget, reply)
@@ -129,7 +129,7 @@ impl SchedulerHandle {
     /// or not tracked.
     ///
     /// # Errors
-    /// [`CommandError::Busy`] if the scheduler did not answer in time.
+    /// [`CommandError::TimedOut`] if the scheduler did not answer in time.
     pub async fn forecast(&self, job: JobId) -> Result<Option<PollForecast>, CommandError> {
         self.send_command(Self::FORECAST_TIMEOUT, |reply| SchedulerCommand::Forecast(job, reply))
             .await
@@ -138,7 +138,7 @@ impl SchedulerHandle {
     /// Replaces all configured providers and ends all pauses.
     ///
     /// # Errors
-    /// [`CommandError::Busy`] if the scheduler did not answer in time. The providers may still be
+    /// [`CommandError::TimedOut`] if the scheduler did not answer in time. The providers may still be
     /// replaced later; calling this again is safe.
     pub async fn configure(&self, providers: Providers) -> Result<(), CommandError> {
         self.send_command(Self::COMMAND_TIMEOUT, |reply| {
@@ -162,6 +162,12 @@ impl SchedulerHandle {
         ready.map(drop).map_err(|_| CommandError::ShuttingDown)
     }
 
+    /// Returns once the scheduler carries out no more commands, because it has ended or is shutting
+    /// down.
+    pub async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
     async fn send_command<T>(
         &self,
         timeout: Duration,
@@ -172,6 +178,6 @@ impl SchedulerHandle {
             self.commands.send(command(reply)).await.map_err(|_| CommandError::ShuttingDown)?;
             response.await.map_err(|_| CommandError::ShuttingDown)
         };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CommandError::Busy))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CommandError::TimedOut))
     }
 }

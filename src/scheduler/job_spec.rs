@@ -20,7 +20,7 @@ pub struct JobSpec {
     pub give_up_after: Option<Duration>,
     /// The similarity key that the user gave, if any.
     pub similarity_keys: SimilarityKeys,
-    /// The client's user, if the socket tells it.
+    /// The client's user, if the socket reports it.
     pub added_by: Option<AddedBy>,
 }
 

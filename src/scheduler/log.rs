@@ -15,7 +15,8 @@ pub(super) fn log_notice(notice: &Notice) {
             let pause = humantime::format_duration(Duration::from_secs(duration.as_secs()));
             tracing::warn!(
                 %provider,
-                "request rejected; polling of {provider} is paused for {pause}: {reason}"
+                "request rejected; polling of {provider} is paused for {pause}; run `jobtrack check \
+                 {provider}` to test it: {reason}"
             );
         }
         Notice::Recovered { provider } => {
@@ -31,14 +32,14 @@ pub(super) fn log_notice(notice: &Notice) {
 
 pub(super) fn log_anomaly(anomaly: &Anomaly) {
     let job = anomaly.job;
-    tracing::warn!(%job, "contradiction in the answers for job {job}: {}", anomaly.description);
+    tracing::warn!(%job, "anomaly recorded for job {job}: {}", anomaly.description);
 }
 
 pub(super) fn log_change(change: &Change) {
     let (job, state) = (change.job, change.new_state.state());
     if state.is_terminal() {
-        tracing::info!(%job, "job {job}: {state}");
+        tracing::info!(%job, "job {job} ended: {state}");
     } else {
-        tracing::debug!(%job, "job {job}: {state}");
+        tracing::debug!(%job, "job {job} changed to {state}");
     }
 }

@@ -5,6 +5,8 @@
 //! loop, and is published only after its commit.
 
 mod cancel_and_check;
+mod commands;
+mod commits;
 mod error;
 mod event_loop;
 mod handle;

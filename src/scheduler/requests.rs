@@ -43,8 +43,8 @@ impl InFlightRequests {
     /// Sends a request. Without a provider, because a reload removed it, the answer is an error.
     pub(super) fn send(&mut self, request: PollOrListRequest, provider: Option<Arc<dyn Provider>>) {
         let sent_at = Clock::utc_now();
-        let not_configured =
-            || ProviderError::new(ProviderErrorKind::Misconfigured, "not configured");
+        let removed = format!("provider {} was removed from the configuration", request.provider());
+        let not_configured = || ProviderError::new(ProviderErrorKind::Misconfigured, removed);
         let task = match &request {
             PollOrListRequest::Poll(poll) => {
                 let id = poll.remote_id.clone();
@@ -91,7 +91,9 @@ impl InFlightRequests {
         let (request, sent_at) = self.requests.remove(&id)?;
         let request_times = RequestTimes { sent_at, received_at: Clock::utc_now() };
         let task_failed = || {
-            ProviderError::new(ProviderErrorKind::Malformed, "the response could not be handled")
+            let message =
+                "internal error: the task of the request failed; please report it with the log";
+            ProviderError::new(ProviderErrorKind::Malformed, message)
         };
         Some(match request {
             PollOrListRequest::Poll(poll) => {

@@ -38,7 +38,7 @@ pub struct ProviderSnapshot {
 
 impl SchedulerSnapshot {
     /// The longest time between two snapshots.
-    pub const MAX_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+    const MAX_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
     pub(super) fn initial(taken_at: MonotonicTime, taken_at_utc: UtcTime) -> Self {
         Self {
@@ -103,33 +103,37 @@ impl SchedulerSnapshot {
 #[derive(Debug)]
 pub(super) struct SnapshotPublisher {
     sender: watch::Sender<Arc<SchedulerSnapshot>>,
-    /// Whether the loop has turned since the last snapshot.
-    pending: bool,
+    /// Whether a snapshot waits for the end of the minimum interval.
+    is_postponed: bool,
 }
 
 impl SnapshotPublisher {
-    /// A snapshot costs a pass over all providers; the loop may turn thousands of times a second.
+    /// A snapshot costs a pass over all providers; the loop may run thousands of times a second.
     const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
     pub(super) fn new(initial: SchedulerSnapshot) -> Self {
-        Self { sender: watch::Sender::new(Arc::new(initial)), pending: false }
+        Self { sender: watch::Sender::new(Arc::new(initial)), is_postponed: false }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Arc<SchedulerSnapshot>> {
         self.sender.subscribe()
     }
 
-    /// Whether a snapshot should be published now. A change of `ready` is published at once.
-    pub(super) fn is_due(&mut self, now: MonotonicTime, ready: bool) -> bool {
+    /// Returns whether a snapshot should be published now; if not, plans it for the end of the minimum
+    /// interval. A change of `ready` is published at once.
+    pub(super) fn check_due(&mut self, now: MonotonicTime, ready: bool) -> bool {
         let last = self.sender.borrow();
-        self.pending =
+        self.is_postponed =
             last.ready == ready && now.duration_since(last.taken_at) < Self::MIN_INTERVAL;
-        !self.pending
+        !self.is_postponed
     }
 
     pub(super) fn next_publish_at(&self) -> MonotonicTime {
-        let interval =
-            if self.pending { Self::MIN_INTERVAL } else { SchedulerSnapshot::MAX_PUBLISH_INTERVAL };
+        let interval = if self.is_postponed {
+            Self::MIN_INTERVAL
+        } else {
+            SchedulerSnapshot::MAX_PUBLISH_INTERVAL
+        };
         self.sender.borrow().taken_at.plus(interval)
     }
 
@@ -142,17 +146,23 @@ fn not_configured_reason(provider: &ProviderSnapshot) -> Option<String> {
     let ProviderReport { provider, configured, active_jobs, .. } = &provider.report;
     (!configured).then(|| {
         format!(
-            "provider {provider} is not configured; {active_jobs} unfinished jobs are not polled"
+            "provider {provider} is not configured; {active_jobs} unfinished jobs are not polled; add \
+             [providers.{provider}] and run `jobtrack reload`"
         )
     })
 }
 
 fn outage_reason(provider: &ProviderSnapshot) -> Option<String> {
-    let report = &provider.report;
-    let reason = match &report.pause {
-        Some(pause) => pause.reason.as_deref().unwrap_or("its rate limit is exhausted"),
-        None => "polls fail",
+    let ProviderReport { provider, configured, pause, outage_since, .. } = &provider.report;
+    let since = outage_since.filter(|_| *configured)?;
+    let reason = match pause {
+        Some(pause) => {
+            format!(" ({})", pause.reason.as_deref().unwrap_or("its rate limit is exhausted"))
+        }
+        None => String::new(),
     };
-    let (provider, since) = (&report.provider, report.outage_since?);
-    Some(format!("provider {provider} has not answered since {since}: {reason}"))
+    Some(format!(
+        "polls of provider {provider} have failed since {since}{reason}; run `jobtrack check \
+         {provider}`"
+    ))
 }

@@ -1,4 +1,4 @@
-//! What the scheduler writes in one transaction, and what it learns about the commit. Plain data; the
+//! The content of one transaction, and the result of its commit. Plain data from the scheduler; the
 //! engine in `sqlite` executes it.
 
 use std::time::Duration;
@@ -29,16 +29,16 @@ pub struct Batch {
     pub written_at: Option<UtcTime>,
 }
 
-/// What became of a committed batch.
+/// The result of a commit.
 #[derive(Debug, Default)]
 pub struct CommitReport {
     /// One entry for each of the batch's new jobs, in order.
     pub registered: Vec<RegisterResult>,
     /// Changes that were not written because the database holds another state than expected, each
     /// with the job as the database holds it; `None` if the job is not there.
-    pub rejected_changes: Vec<(JobId, Option<StoredJob>)>,
+    pub conflicting_changes: Vec<(JobId, Option<StoredJob>)>,
     /// The same for poll records.
-    pub stale_poll_records: Vec<(JobId, Option<StoredJob>)>,
+    pub conflicting_poll_records: Vec<(JobId, Option<StoredJob>)>,
     /// One number of deleted samples for each of the batch's `forget_durations`, in order.
     pub forgotten_samples: Vec<u64>,
     /// Whether the maintenance task has more to do and must be written again.
@@ -83,7 +83,7 @@ pub enum MaintenanceTask {
     Optimize,
     /// Return unused space to the file system.
     Vacuum,
-    /// Move the write-ahead log into the database, as far as no reader prevents it.
+    /// Limit the space of the files beside the database, as far as no reader prevents it.
     Checkpoint,
 }
 

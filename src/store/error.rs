@@ -24,7 +24,7 @@ pub enum OpenError {
         /// What `mkdir` reports.
         kind: io::ErrorKind,
     },
-    /// The operating system denies access to the file or its directory.
+    /// The file or its directory cannot be used now. A restart may help.
     #[error("{}: {reason}", path.display())]
     Io {
         /// The file or directory.
@@ -34,19 +34,24 @@ pub enum OpenError {
     },
 }
 
-/// Why a batch was not written. Nothing of the batch is in the database then.
+/// Why a batch is not confirmed as written. After [`Self::Busy`] and [`Self::Rejected`] nothing of the
+/// batch is in the database; after the others the commit may have happened.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// Another program holds the write lock. Retry.
     #[error("another program is writing to the database")]
     Busy,
-    /// The disk, a quota or a file size limit is full. Retry when there is space.
-    #[error("no space left for the database: {0}")]
+    /// The disk, a quota or a file size limit is full, or the file system is read-only. Retry.
+    #[error(
+        "the database cannot grow or be written (no space, quota, file size limit or read-only file \
+         system): {0}"
+    )]
     NoSpace(String),
-    /// A value violates a constraint of the schema. A retry does not help, but the disk is fine.
+    /// A value violates a constraint of the schema, or a stored row is invalid. A retry does not help,
+    /// but other rows can be written.
     #[error("the database rejected the update: {0}")]
     Rejected(String),
-    /// The disk failed.
+    /// Any other failure, usually of the disk. Final after a few attempts.
     #[error("the database cannot be written: {0}")]
     Io(String),
     /// The open file is no longer the file at the configured path. Final.
@@ -65,7 +70,7 @@ pub enum WriteError {
 pub enum ReadError {
     /// The database cannot be read.
     #[error("the database cannot be read: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(String),
     /// The cursor does not name an event of this database.
     #[error(
         "cursor {cursor} does not name an event of this database; the newest event is {newest}"

@@ -1,4 +1,4 @@
-//! A provider's change of name: what the store is asked to rename and what became of the request.
+//! A provider's change of name: the request to the store and its result.
 //! The daemon requests it at its start, before any job is loaded.
 
 use std::fmt;
@@ -32,6 +32,9 @@ impl fmt::Display for AppliedRename {
         write!(f, "renamed provider {} to {} ({} jobs)", self.from, self.to, self.jobs)
     }
 }
+
+/// The names that were renamed, or why none was.
+pub type RenameOutcome = Result<Vec<AppliedRename>, RenameConflict>;
 
 /// Why no provider was renamed, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -44,6 +44,19 @@ impl Tracker {
         self.apply_effects(id, effects, false, now, actions);
     }
 
+    /// The job is no longer tracked, because each of its polls would end in the same failed write.
+    pub(super) fn handle_write_failed(
+        &mut self,
+        id: JobId,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.job(id).is_some() {
+            self.dequeue(id);
+            self.apply_effects(id, FollowUp::Remove.into(), false, now, actions);
+        }
+    }
+
     pub(super) fn handle_poll_record_rejected(
         &mut self,
         id: JobId,

@@ -88,6 +88,9 @@ pub enum Input {
     ChangeRejected(JobId, Option<Box<StoredJob>>),
     /// The store found another state than the poll record expected and dropped the record.
     PollRecordRejected(JobId, Option<Box<StoredJob>>),
+    /// The store cannot write the change or the poll record of this job, whatever the job's stored
+    /// state is, and dropped it.
+    WriteFailed(JobId),
 }
 
 #[derive(Debug)]
@@ -96,7 +99,8 @@ pub enum Action {
     Poll(PollRequest),
     /// Request a page of a provider's list, then feed [`Input::ListAnswered`].
     List(ListRequest),
-    /// Commit a change, then feed [`Input::ChangeCommitted`] or [`Input::ChangeRejected`].
+    /// Commit a change, then feed [`Input::ChangeCommitted`], [`Input::ChangeRejected`] or
+    /// [`Input::WriteFailed`].
     Commit(Change),
     RecordPoll {
         poll_record: PollRecord,

@@ -109,6 +109,7 @@ impl Tracker {
             Input::PollRecordRejected(job, stored_job) => {
                 self.handle_poll_record_rejected(job, stored_job, now, actions);
             }
+            Input::WriteFailed(job) => self.handle_write_failed(job, now, actions),
         }
     }
 
@@ -124,12 +125,6 @@ impl Tracker {
     #[must_use]
     pub fn contains(&self, job: JobId) -> bool {
         self.job(job).is_some()
-    }
-
-    /// Whether a change of this job is being committed.
-    #[must_use]
-    pub fn is_committing(&self, job: JobId) -> bool {
-        self.job(job).is_some_and(|tracked| tracked.phase().pending_change().is_some())
     }
 
     fn update_on_demand_requests(

@@ -162,6 +162,8 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
         "{}",
         utf8(&third.stderr)
     );
+    let clean_shutdowns = "SELECT count(*) FROM last_event WHERE name = 'clean_shutdown'";
+    assert_eq!(db::query_value(&home.path("state2/jobtrack.db"), clean_shutdowns), "1");
     home.run_client_ok(&["status"]);
     daemon.stop();
 
@@ -170,6 +172,16 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
     assert_eq!(rejected.status.code(), Some(74));
     assert!(utf8(&rejected.stderr).contains("not a socket"), "{}", utf8(&rejected.stderr));
     assert_eq!(std::fs::read_to_string(home.socket()).expect("it is still there"), "precious");
+}
+
+#[test]
+fn an_invalid_log_level_is_logged() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let mut command = home.daemon_command();
+    command.env("RUST_LOG", "jobtrack=loud");
+    let daemon = home.spawn(command);
+    daemon.wait_for_notification("READY=1", &home);
+    assert!(home.log().contains("RUST_LOG is invalid"), "{}", home.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

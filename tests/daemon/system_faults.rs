@@ -17,11 +17,61 @@ use jobtrack::job::{
 };
 use jobtrack::policy::Backoff;
 use jobtrack::provider::Provider;
-use jobtrack::scheduler::{ConfiguredProvider, JobSpec, Providers, Scheduler};
+use jobtrack::scheduler::{CommandError, ConfiguredProvider, JobSpec, Providers, Scheduler};
 use jobtrack::store::Store;
 use jobtrack::tracker::ProviderSettings;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+fn answer(state: ObservedState) -> Answer {
+    let observation = Observation {
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+        reported_duration: None,
+        source: None,
+        credits: None,
+        list_time: None,
+        state,
+        provider_state: "VERBATIM".into(),
+        times: ProviderTimes::default(),
+        message: None,
+        detail: serde_json::Map::new(),
+    };
+    Answer {
+        result: Ok(observation),
+        rate_limit: jobtrack::job::RateLimitInfo::default(),
+        server_date: None,
+    }
+}
+
+/// The settings of a provider whose jobs are polled every 100 ms.
+fn settings(name: &str) -> ProviderSettings {
+    ProviderSettings {
+        policy: jobtrack::tracker::PollPolicy::Backoff,
+        name: name.parse().expect("a name"),
+        account: None,
+        requests_per_minute: 6000,
+        max_in_flight: 8,
+        backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) },
+        give_up_after: Duration::from_hours(1),
+        lost_after: NotFoundTimeout {
+            previously_seen: Duration::from_hours(1),
+            never_seen: Duration::from_hours(1),
+        },
+        request_timeout: Duration::from_secs(1),
+        supports_list: false,
+    }
+}
+
+fn job_spec(provider: &str, remote_id: &str) -> JobSpec {
+    JobSpec {
+        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
+        provider: provider.parse().expect("a name"),
+        remote_id: remote_id.parse().expect("an id"),
+        labels: jobtrack::job::Labels::default(),
+        give_up_after: None,
+        added_by: None,
+    }
+}
 
 /// Panics when it polls the job `panics`; every other job has succeeded.
 #[derive(Debug)]
@@ -35,23 +85,7 @@ impl Provider for PanickingProvider {
     fn poll<'a>(&'a self, id: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             assert!(id.as_str() != "panics", "an unexpected response");
-            let seen = Observation {
-                similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
-                reported_duration: None,
-                source: None,
-                credits: None,
-                list_time: None,
-                state: ObservedState::Succeeded,
-                provider_state: "DONE".into(),
-                times: ProviderTimes::default(),
-                message: None,
-                detail: serde_json::Map::new(),
-            };
-            Answer {
-                result: Ok(seen),
-                rate_limit: jobtrack::job::RateLimitInfo::default(),
-                server_date: None,
-            }
+            answer(ObservedState::Succeeded)
         })
     }
 
@@ -77,36 +111,14 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     let (scheduler, handle) =
         Scheduler::new(Clock::start(), store.writer, store.reader, maintenance_tasks);
     let name: jobtrack::job::ProviderName = "panicking".parse().expect("a name");
-    let settings = ProviderSettings {
-        policy: jobtrack::tracker::PollPolicy::Backoff,
-        name: name.clone(),
-        account: None,
-        requests_per_minute: 6000,
-        max_in_flight: 8,
-        backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) },
-        give_up_after: Duration::from_hours(1),
-        lost_after: NotFoundTimeout {
-            previously_seen: Duration::from_hours(1),
-            never_seen: Duration::from_hours(1),
-        },
-        request_timeout: Duration::from_secs(1),
-        supports_list: false,
-    };
     let provider = Arc::new(PanickingProvider);
-    let configured = ConfiguredProvider { kind: "dune", settings, provider };
+    let configured = ConfiguredProvider { kind: "dune", settings: settings("panicking"), provider };
     let stop = CancellationToken::new();
     let running = tokio::spawn(
         scheduler.run(Providers::from_iter([(name.clone(), configured)]), stop.clone()),
     );
-    let job_spec = |id: &str| JobSpec {
-        similarity_keys: jobtrack::job::SimilarityKeys::Unknown,
-        provider: name.clone(),
-        remote_id: id.parse().expect("an id"),
-        labels: jobtrack::job::Labels::default(),
-        give_up_after: None,
-        added_by: None,
-    };
-    let added = handle.add(vec![job_spec("panics"), job_spec("fine")]).await.expect("added");
+    let jobs = ["panics", "fine"].map(|id| job_spec("panicking", id));
+    let added = handle.add(jobs.to_vec()).await.expect("added");
     assert_eq!(added.len(), 2);
     newest
         .wait_for(|cursor| crate::support::jobs::seq(cursor) >= 3)
@@ -116,7 +128,10 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     handle.poll_on_demand(job, EVENT_TIMEOUT).await.expect("the poll is committed");
     let job = reader.job(jobtrack::job::JobId(1)).await.expect("read").expect("a job");
     assert!(!job.terminal && job.failed_polls >= 1, "{job:?}");
-    assert_eq!(job.last_poll_error.as_deref(), Some("the response could not be handled"));
+    assert_eq!(
+        job.last_poll_error.as_deref(),
+        Some("internal error: the task of the request failed; please report it with the log")
+    );
     stop.cancel();
     running.await.expect("the scheduler does not panic").expect("a clean shutdown");
 }
@@ -234,9 +249,120 @@ async fn a_rejected_write_does_not_block_others() {
     assert!(home.run_client_with_input(&["add", "dune", "-"], &ids.join("\n")).status.success());
     wait_for_query_value(&home, "SELECT count(*) FROM jobs WHERE state = 'succeeded'", "20").await;
     daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
-    assert!(home.log().contains("rejected the update of job 21"), "{}", home.log());
+    assert!(home.log().contains("the update of job 21 is dropped"), "{}", home.log());
     home.run_client_ok(&["add", "dune", "01AFTER"]);
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_receives_the_reason_of_a_rejected_update() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01REJECTED", JobScript::new().running(Duration::from_hours(1)));
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let _daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01REJECTED"]);
+    wait_for_query_value(&home, "SELECT state FROM jobs", "running").await;
+    let trigger = "CREATE TRIGGER reject_update BEFORE UPDATE ON job
+                   BEGIN SELECT raise(ABORT, 'read-only by trigger'); END;";
+    drop(open_sqlite_shell(&home, trigger).wait_with_output());
+    for command in [["poll", "1"], ["untrack", "1"]] {
+        let output = home.run_client(&command);
+        let error = utf8(&output.stderr);
+        assert!(!output.status.success(), "{command:?} succeeded");
+        assert!(error.contains("read-only by trigger"), "{command:?}: {error}");
+    }
+    assert!(home.log().contains("read-only by trigger"), "{}", home.log());
+    assert_eq!(db::query_value(&home.database(), "SELECT state FROM job"), "running");
+}
+
+/// Polls of a job return `running` and, once `has_ended` is set, `succeeded`.
+#[derive(Debug, Default)]
+struct OneJobProvider {
+    has_ended: std::sync::atomic::AtomicBool,
+}
+
+impl Provider for OneJobProvider {
+    fn validate_id(&self, _: &RemoteId) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn poll<'a>(&'a self, _: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {
+        let has_ended = self.has_ended.load(std::sync::atomic::Ordering::Relaxed);
+        let state = if has_ended { ObservedState::Succeeded } else { ObservedState::Running };
+        Box::pin(async move { answer(state) })
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        _: &'a RemoteId,
+        _: UtcTime,
+    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        unreachable!("no test cancels a job")
+    }
+
+    fn check_connection(&self, _: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
+        unreachable!("no test checks the connection")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
+    let home = DaemonHome::without_config();
+    let store = Store::open(&home.database()).await.expect("a store");
+    let reader = store.reader.clone();
+    let (_maintenance_sender, maintenance_tasks) = mpsc::channel(1);
+    let (scheduler, handle) =
+        Scheduler::new(Clock::start(), store.writer, store.reader, maintenance_tasks);
+    let provider = Arc::new(OneJobProvider::default());
+    let configured =
+        ConfiguredProvider { kind: "dune", settings: settings("one"), provider: provider.clone() };
+    let stop = CancellationToken::new();
+    let providers = Providers::from_iter([("one".parse().expect("a name"), configured)]);
+    let running = tokio::spawn(scheduler.run(providers, stop.clone()));
+    handle.add(vec![job_spec("one", "01ENDS")]).await.expect("added");
+    let id = jobtrack::job::JobId(1);
+    let job = async || reader.stored_job(id).await.expect("read").expect("a job");
+    handle.poll_on_demand(job().await, EVENT_TIMEOUT).await.expect("the poll is committed");
+
+    // While the operator's transaction is open, the end of the job is decided and not committed.
+    let trigger = "BEGIN IMMEDIATE;
+                   CREATE TRIGGER reject_end BEFORE UPDATE ON job WHEN NEW.state <> 'running'
+                   BEGIN SELECT raise(ABORT, 'not by this program'); END;";
+    let mut operator = open_sqlite_shell(&home, trigger);
+    provider.has_ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    let stored = job().await;
+    let first = handle.poll_on_demand(stored.clone(), EVENT_TIMEOUT);
+    let second = async {
+        while handle.snapshot().unwritten_changes == 0 {
+            handle.forecast(id).await.expect("the scheduler runs");
+        }
+        let waiters = async {
+            tokio::join!(
+                handle.poll_on_demand(stored.clone(), EVENT_TIMEOUT),
+                handle.untrack(stored.clone(), "not needed".to_owned()),
+            )
+        };
+        let mut waiters = std::pin::pin!(waiters);
+        // The scheduler carries out commands in order: after the forecast both callers wait.
+        tokio::select! {
+            biased;
+            results = &mut waiters => panic!("no reply before the commit: {results:?}"),
+            forecast = handle.forecast(id) => drop(forecast.expect("the scheduler runs")),
+        }
+        let stdin = operator.stdin.as_mut().expect("a pipe");
+        stdin.write_all(b"COMMIT;\n").expect("the shell listens");
+        waiters.await
+    };
+    let (first, (second, untracked)) = tokio::join!(first, second);
+    for result in [first, second, untracked] {
+        let Err(CommandError::Storage(reason)) = result else { panic!("{result:?}") };
+        assert!(reason.contains("not by this program"), "{reason}");
+    }
+    assert_eq!(job().await.current_state.state(), jobtrack::job::State::Running);
+    drop(operator.stdin.take());
+    operator.wait().expect("the shell ends");
+    stop.cancel();
+    running.await.expect("the scheduler does not panic").expect("a clean shutdown");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -279,7 +279,7 @@ async fn fault_17_a_blocked_writer_reports_busy_and_recovers() {
     }
     drop(shell);
     let committed = jobs::write_batch(&mut store, &batch).await;
-    assert!(committed.registered[0].is_new && committed.rejected_changes.is_empty());
+    assert!(committed.registered[0].is_new && committed.conflicting_changes.is_empty());
     assert_eq!(jobs::seq(&newest.borrow()), 3);
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
 }

@@ -89,7 +89,7 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
         finishes.push(finish_with_sample(&job, sample.clone()));
     }
     let committed = write_batch(&mut store, &change_batch(finishes.clone())).await;
-    assert!(committed.rejected_changes.is_empty());
+    assert!(committed.conflicting_changes.is_empty());
     let expected = [
         "dune|[\"query 7\"]|5000|4000",
         "dune|\"nightly\"|60000|",
@@ -100,7 +100,7 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
 
     // A change whose commit was not acknowledged is written again, and rejected.
     let repeated = write_batch(&mut store, &change_batch(finishes)).await;
-    assert_eq!(repeated.rejected_changes.len(), samples.len());
+    assert_eq!(repeated.conflicting_changes.len(), samples.len());
     assert_eq!(
         db::query_rows(&home.database(), SAMPLE_ROWS),
         expected,

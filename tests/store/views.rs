@@ -71,7 +71,7 @@ async fn finish_job(store: &mut Store, remote_id: &str, observation: &Observatio
         ..jobs::poll_record(&job, answered_at)
     });
     let report = jobs::write_batch(store, &jobs::change_batch([change])).await;
-    assert!(report.rejected_changes.is_empty());
+    assert!(report.conflicting_changes.is_empty());
     job
 }
 

@@ -183,7 +183,7 @@ async fn a_change_is_written_completely_and_read_back_unchanged() {
     });
     change.poll_record = Some(record);
     let committed = write_batch(&mut store, &change_batch([change.clone()])).await;
-    assert!(committed.rejected_changes.is_empty());
+    assert!(committed.conflicting_changes.is_empty());
 
     let filter = HistoryFilter { job: Some(job.id), limit: 100, ..HistoryFilter::default() };
     let rows = store.reader.history(&filter).await.expect("it is read");
@@ -237,8 +237,8 @@ async fn fault_19_an_operators_change_is_not_overwritten() {
     }));
     batch.new_jobs.push(new_job("C"));
     let committed = write_batch(&mut store, &batch).await;
-    let [(job, Some(found))] = committed.rejected_changes.as_slice() else {
-        panic!("A alone is refused: {:?}", committed.rejected_changes);
+    let [(job, Some(found))] = committed.conflicting_changes.as_slice() else {
+        panic!("A alone is refused: {:?}", committed.conflicting_changes);
     };
     assert_eq!((*job, found.current_state.state(), found.polls), (a.id, State::Running, 7));
     let rows = "SELECT remote_id, state, provider_state, polls FROM job ORDER BY id";
@@ -254,8 +254,8 @@ async fn fault_19_an_operators_change_is_not_overwritten() {
         &change_batch([change_from_observation(&b, &observation, utc(LATER))]),
     )
     .await;
-    let [(job, None)] = committed.rejected_changes.as_slice() else {
-        panic!("B is gone: {:?}", committed.rejected_changes);
+    let [(job, None)] = committed.conflicting_changes.as_slice() else {
+        panic!("B is gone: {:?}", committed.conflicting_changes);
     };
     assert_eq!(*job, b.id);
 }

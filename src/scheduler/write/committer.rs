@@ -3,6 +3,7 @@
 //! A commit runs as a task that is awaited and never cancelled, because a commit that is cut short
 //! may or may not have happened. Meanwhile the next batch gathers in the queue.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
@@ -12,7 +13,7 @@ use crate::job::{JobId, MonotonicTime};
 use crate::store::{Batch, CommitReport, StoreHealth, WriteError, Writer};
 
 use super::failures::WriteFailures;
-use super::outcome::{BatchOutcome, PendingReplies};
+use super::outcome::{BatchOutcome, CommittedBatch, PendingReplies};
 use super::queue::{WriteQueue, WriteRequest};
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::ReplySender;
@@ -35,10 +36,11 @@ pub(in crate::scheduler) struct Committer {
 struct Commit {
     task: JoinHandle<WriteResult>,
     replies: PendingReplies,
-    change_count: usize,
+    /// The jobs with a change in the batch.
+    changed_jobs: HashSet<JobId>,
 }
 
-/// The writer returns with its batch.
+/// What the task of a commit returns: the writer, the batch and the result.
 type WriteResult = (Box<Writer>, Batch, Result<CommitReport, WriteError>);
 
 impl Committer {
@@ -64,9 +66,16 @@ impl Committer {
         self.queue.push(request);
     }
 
-    /// Replies to `reply` once any row of `job` is committed.
+    /// Adds a caller that waits for the result of a poll of `job`: for the job's change if one is
+    /// being committed, else for the next row of the job.
     pub(in crate::scheduler) fn add_waiter(&mut self, job: JobId, reply: ReplySender<()>) {
-        self.queue.add_waiter(job, reply);
+        match &mut self.commit {
+            // The job is not polled until its change is committed, so no newer row may follow.
+            Some(commit) if commit.changed_jobs.contains(&job) => {
+                commit.replies.waiters.add(job, reply);
+            }
+            Some(_) | None => self.queue.add_waiter(job, reply),
+        }
     }
 
     /// Starts the next commit if one is due.
@@ -92,12 +101,12 @@ impl Committer {
         batch.written_at = Some(Clock::utc_now());
         self.flush_at = now.plus(Self::FLUSH_INTERVAL);
         self.heartbeat_at = now.plus(Self::HEARTBEAT_INTERVAL);
-        let change_count = batch.changes.len();
+        let changed_jobs = batch.changes.iter().map(|change| change.job).collect();
         let task = tokio::spawn(async move {
             let result = writer.write(&batch).await;
             (writer, batch, result)
         });
-        self.commit = Some(Commit { task, replies, change_count });
+        self.commit = Some(Commit { task, replies, changed_jobs });
     }
 
     /// When the next commit is due; `None` while one is in progress.
@@ -123,7 +132,8 @@ impl Committer {
         }
     }
 
-    /// Handles the end of a commit. Returns `None` if its batch will be tried again.
+    /// Handles the end of a commit. Returns `None` if all rows of jobs in its batch will be tried
+    /// again.
     ///
     /// # Errors
     /// A failure after which no further attempt should be made.
@@ -135,9 +145,13 @@ impl Committer {
         self.idle_writer = Some(writer);
         let replies = self.commit.take().map(|commit| commit.replies).unwrap_or_default();
         match result {
-            Ok(report) => Ok(Some(self.handle_success(batch, report, replies))),
+            Ok(report) => {
+                let committed = self.handle_success(batch, report, replies);
+                Ok(Some(BatchOutcome::Committed(Box::new(committed))))
+            }
             Err(error @ WriteError::Rejected(_)) => {
-                Ok(self.queue.isolate_rejected(batch, replies, &error.to_string()))
+                let rejected = self.queue.isolate_rejected(batch, replies, &error.to_string());
+                Ok(rejected.map(BatchOutcome::Rejected))
             }
             Err(error @ WriteError::Busy) => {
                 self.queue.requeue(batch, replies, None);
@@ -149,7 +163,7 @@ impl Committer {
                 | WriteError::FileReplaced(_)
                 | WriteError::Corrupt(_)),
             ) => {
-                // The error may have come after the commit, as that of a failed fsync.
+                // The error may have come after the commit, for example if the fsync failed.
                 self.reload_jobs |= !replies.adds.is_empty();
                 let rejection = CommandError::Storage(error.to_string());
                 self.queue.requeue(batch, replies, Some(&rejection));
@@ -163,7 +177,7 @@ impl Committer {
         batch: Batch,
         report: CommitReport,
         replies: PendingReplies,
-    ) -> BatchOutcome {
+    ) -> CommittedBatch {
         if let Some(task) = batch.maintenance.clone().filter(|_| report.maintenance_unfinished) {
             self.queue.push(WriteRequest::Maintenance(task));
         }
@@ -171,12 +185,11 @@ impl Committer {
         if std::mem::take(&mut self.failures).last_error.is_some() {
             tracing::info!("the database can be written again");
         }
-        BatchOutcome {
+        CommittedBatch {
             batch,
             report,
             replies,
             reload_jobs: std::mem::take(&mut self.reload_jobs),
-            unwritable_jobs: Vec::new(),
         }
     }
 
@@ -199,7 +212,7 @@ impl Committer {
 
     /// Changes that are decided and not committed.
     pub(in crate::scheduler) fn unwritten_changes(&self) -> usize {
-        let in_progress = self.commit.as_ref().map_or(0, |commit| commit.change_count);
+        let in_progress = self.commit.as_ref().map_or(0, |commit| commit.changed_jobs.len());
         self.queue.unwritten_changes() + in_progress
     }
 

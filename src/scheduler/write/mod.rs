@@ -1,7 +1,7 @@
 //! The write path: everything that the scheduler stores passes through one [`Committer`].
 //!
-//! A [`WriteRequest`] waits in the queue, goes out in a batch, and comes back as part of a
-//! [`BatchOutcome`] once the batch is committed. Invariant: at most one batch is being committed.
+//! A [`WriteRequest`] waits in the queue, goes out in a batch, and comes back in a
+//! [`BatchOutcome`] once the batch is committed or its only row is rejected. Invariant: at most one batch is being committed.
 
 mod committer;
 mod failures;
@@ -9,5 +9,7 @@ mod outcome;
 mod queue;
 
 pub(super) use committer::Committer;
-pub(super) use outcome::{BatchOutcome, PendingAdd, PendingForgetDurations};
+pub(super) use outcome::{
+    BatchOutcome, CommittedBatch, PendingAdd, PendingForgetDurations, RejectedRow,
+};
 pub(super) use queue::WriteRequest;

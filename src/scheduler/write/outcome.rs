@@ -1,24 +1,41 @@
-//! What became of a batch, and the callers that wait to hear of it.
+//! The result of a batch and the callers that wait for it.
+//!
+//! The committer returns a [`BatchOutcome`] to the scheduler's loop, which updates the tracker and
+//! replies to the callers.
 
 use crate::job::{JobId, NewJob};
 use crate::store::{Batch, CommitReport, ForgetDurations, RegisterResult};
 
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::{AddResult, ReplySender};
+use crate::scheduler::job_waiters::JobWaiters;
 
 use tokio::sync::oneshot;
 
-/// A batch that left the queue for good.
-#[derive(Debug, Default)]
-pub(in crate::scheduler) struct BatchOutcome {
+/// The end of a batch that is not written again.
+#[derive(Debug)]
+pub(in crate::scheduler) enum BatchOutcome {
+    Committed(Box<CommittedBatch>),
+    Rejected(RejectedRow),
+}
+
+#[derive(Debug)]
+pub(in crate::scheduler) struct CommittedBatch {
     pub(in crate::scheduler) batch: Batch,
     pub(in crate::scheduler) report: CommitReport,
     pub(in crate::scheduler) replies: PendingReplies,
     /// Whether an earlier add may have been committed without being reported as such: then its jobs
     /// are in the database and not tracked.
     pub(in crate::scheduler) reload_jobs: bool,
-    /// Jobs whose update the database rejected, so that nothing of it was written.
-    pub(in crate::scheduler) unwritable_jobs: Vec<JobId>,
+}
+
+/// The only row of a batch, a change or a poll record that violates a constraint of the database.
+/// The row is dropped.
+#[derive(Debug)]
+pub(in crate::scheduler) struct RejectedRow {
+    pub(in crate::scheduler) job: JobId,
+    pub(in crate::scheduler) reason: String,
+    pub(in crate::scheduler) waiters: JobWaiters,
 }
 
 /// The callers that wait for a batch.
@@ -27,7 +44,7 @@ pub(in crate::scheduler) struct PendingReplies {
     pub(in crate::scheduler) adds: Vec<PendingAdd>,
     pub(in crate::scheduler) forget_durations: Vec<PendingForgetDurations>,
     /// Callers that wait for any row of a job in the batch.
-    pub(in crate::scheduler) waiters: Vec<ReplySender<()>>,
+    pub(in crate::scheduler) waiters: JobWaiters,
 }
 
 /// An add that waits for its commit.

@@ -1,14 +1,15 @@
 //! Rows that wait to be written, and the callers that wait for them.
 //!
-//! The queue fills while a batch is being committed. A batch that failed is put back in front of
-//! what has arrived since. Nothing here does I/O.
+//! The queue fills while a batch is being committed. Of a failed batch the changes, anomalies and
+//! outages are put back in front, adds and requests to forget durations at the end; maintenance is
+//! dropped. Nothing here does I/O.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::job::{Anomaly, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
 
-use super::outcome::{BatchOutcome, PendingAdd, PendingForgetDurations, PendingReplies};
+use super::outcome::{PendingAdd, PendingForgetDurations, PendingReplies, RejectedRow};
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::ReplySender;
 use crate::scheduler::job_waiters::JobWaiters;
@@ -80,7 +81,7 @@ impl WriteQueue {
         }
     }
 
-    /// Replies to `reply` once any row of `job` is written.
+    /// Adds a caller that waits for the next row of `job`.
     pub(super) fn add_waiter(&mut self, job: JobId, reply: ReplySender<()>) {
         self.waiters.add(job, reply);
     }
@@ -160,21 +161,25 @@ impl WriteQueue {
         (batch, replies)
     }
 
-    fn take_waiters(&mut self, batch: &Batch) -> Vec<ReplySender<()>> {
+    /// The callers that wait for a change or a poll record of the batch.
+    fn take_waiters(&mut self, batch: &Batch) -> JobWaiters {
+        let mut taken = JobWaiters::default();
         let changes = batch.changes.iter().map(|change| change.job);
-        let jobs = changes.chain(batch.poll_records.iter().map(|record| record.job));
-        jobs.flat_map(|job| self.waiters.remove(job)).collect()
+        for job in changes.chain(batch.poll_records.iter().map(|record| record.job)) {
+            self.waiters.move_to(&mut taken, job);
+        }
+        taken
     }
 
     /// Handles a batch that the database rejected because of a value in it. The rows of the batch go
-    /// out again one by one; a row that is rejected alone is dropped, so that it blocks no other, and
-    /// is reported by the outcome.
+    /// out again one by one; a row that is rejected alone is dropped, so that it blocks no other. An
+    /// add is answered here; a change or a poll record is returned with its callers.
     pub(super) fn isolate_rejected(
         &mut self,
-        mut batch: Batch,
+        batch: Batch,
         replies: PendingReplies,
         reason: &str,
-    ) -> Option<BatchOutcome> {
+    ) -> Option<RejectedRow> {
         let isolatable = replies.adds.len() + batch.changes.len() + batch.poll_records.len();
         let others = batch.anomalies.len()
             + batch.outages.len()
@@ -188,7 +193,12 @@ impl WriteQueue {
         }
         if isolatable == 0 {
             tracing::error!(
-                "the database rejected anomalies, outages or maintenance; they are dropped: {reason}"
+                "the database rejected a batch of {} anomalies, {} outages, {} requests to forget \
+                 durations and {} maintenance tasks; the batch is dropped: {reason}",
+                batch.anomalies.len(),
+                batch.outages.len(),
+                batch.forget_durations.len(),
+                usize::from(batch.maintenance.is_some()),
             );
         }
         for add in replies.adds {
@@ -197,20 +207,18 @@ impl WriteQueue {
         for forget in replies.forget_durations {
             forget.reject(CommandError::Storage(reason.to_owned()));
         }
-        let changes = batch.changes.drain(..).map(|change| change.job);
-        let unwritable_jobs =
-            changes.chain(batch.poll_records.drain(..).map(|record| record.job)).collect();
-        let replies = PendingReplies { waiters: replies.waiters, ..PendingReplies::default() };
-        Some(BatchOutcome { replies, unwritable_jobs, ..BatchOutcome::default() })
+        let changed_job = batch.changes.first().map(|change| change.job);
+        let job = changed_job.or_else(|| batch.poll_records.first().map(|record| record.job))?;
+        Some(RejectedRow { job, reason: reason.to_owned(), waiters: replies.waiters })
     }
 
-    /// Puts back a batch that was not written. With `rejection` the adds and the requests to forget
-    /// durations are not tried again; their callers receive it at once. Callers that wait for a row
-    /// of a job receive it too, or [`CommandError::Busy`]; the rows of jobs are always tried again.
+    /// Puts back a batch that was not written. With `rejection` all callers receive it at once, and
+    /// the adds and the requests to forget durations are not tried again; without it the callers
+    /// wait for the next attempt. The rows of jobs are always tried again.
     pub(super) fn requeue(
         &mut self,
         batch: Batch,
-        replies: PendingReplies,
+        mut replies: PendingReplies,
         rejection: Option<&CommandError>,
     ) {
         if let Some(reason) = rejection {
@@ -220,12 +228,11 @@ impl WriteQueue {
             for forget in replies.forget_durations {
                 forget.reject(reason.clone());
             }
+            replies.waiters.reply_to_all(&Err(reason.clone()));
         } else {
             self.adds.extend(replies.adds);
             self.forget_durations.extend(replies.forget_durations);
-        }
-        for waiter in replies.waiters {
-            let _ = waiter.send(Err(rejection.cloned().unwrap_or(CommandError::Busy)));
+            self.waiters.append(replies.waiters);
         }
         self.changes.splice(0..0, batch.changes);
         for older in batch.poll_records {

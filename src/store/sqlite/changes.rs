@@ -65,7 +65,7 @@ pub(super) async fn apply_changes(
     let updated: HashSet<JobId> = ids.into_iter().map(JobId).collect();
     let written = || changes.iter().filter(|change| updated.contains(&change.job));
     let rows = written()
-        .flat_map(|change| change.transitions.iter().map(|row| transition_json(change.job, row)));
+        .flat_map(|change| change.transitions.iter().map(|one| transition_json(change.job, one)));
     insert_rows(&mut *connection, INSERT_TRANSITIONS, rows.collect()).await?;
     insert_samples(connection, written()).await?;
     Ok(updated)
@@ -131,7 +131,7 @@ fn change_json(change: &Change, durations: JobDurations) -> Value {
         "state": new_state.state().as_str(),
         "provider_state": new_state.provider_state,
         "terminal_at": new_state.state().is_terminal().then(|| to_sql(new_state.observed_at)),
-        "message": change.transitions.last().and_then(|row| row.message.as_ref()),
+        "message": change.transitions.last().and_then(|last| last.message.as_ref()),
         "queue_s": seconds(durations.queue),
         "run_s": seconds(durations.run),
         "total_s": seconds(durations.total),
@@ -140,16 +140,16 @@ fn change_json(change: &Change, durations: JobDurations) -> Value {
     })
 }
 
-pub(super) fn transition_json(job: JobId, row: &Transition) -> Value {
+pub(super) fn transition_json(job: JobId, transition: &Transition) -> Value {
     json!({
         "job": job.0,
-        "from_state": row.from.map(State::as_str),
-        "to_state": row.to.as_str(),
-        "provider_state": row.provider_state,
-        "evidence": row.evidence.as_str(),
-        "occurred_at": row.occurred_at.map(to_sql),
-        "observed_at": to_sql(row.observed_at),
-        "earliest_at": row.earliest_at.map(to_sql),
-        "message": row.message,
+        "from_state": transition.from.map(State::as_str),
+        "to_state": transition.to.as_str(),
+        "provider_state": transition.provider_state,
+        "evidence": transition.evidence.as_str(),
+        "occurred_at": transition.occurred_at.map(to_sql),
+        "observed_at": to_sql(transition.observed_at),
+        "earliest_at": transition.earliest_at.map(to_sql),
+        "message": transition.message,
     })
 }

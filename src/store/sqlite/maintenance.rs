@@ -19,7 +19,7 @@ pub(super) const HEARTBEAT: &str = "heartbeat";
 /// The event that is recorded last before an orderly end.
 pub(super) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
 
-/// Performs the part of the task that belongs into a transaction; returns whether more is left for
+/// Performs the part of the task that belongs in a transaction; returns whether more is left for
 /// the next one.
 pub(super) async fn run_in_transaction(
     task: &MaintenanceTask,
@@ -61,11 +61,11 @@ async fn prune(
     );
     // The second condition on terminal_at is implied by the first; it lets SQLite use the index.
     let deletion = sqlx::query(
-        "WITH keep AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
+        "WITH retention AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
          DELETE FROM job WHERE id IN (
-             SELECT job.id FROM job JOIN keep USING (state)
-             WHERE job.terminal_at < keep.before
-               AND job.terminal_at < (SELECT max(before) FROM keep)
+             SELECT job.id FROM job JOIN retention USING (state)
+             WHERE job.terminal_at < retention.before
+               AND job.terminal_at < (SELECT max(before) FROM retention)
              ORDER BY job.terminal_at LIMIT ?2)",
     );
     let deletion = deletion.bind(limits.collect::<Value>().to_string()).bind(PRUNE_BATCH_SIZE);

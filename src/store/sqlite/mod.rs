@@ -5,6 +5,8 @@
 //! outside this directory depends on SQLite.
 
 mod changes;
+mod columns;
+mod cursor;
 mod durations;
 mod ffi;
 mod json_rows;
@@ -13,12 +15,31 @@ mod open;
 mod provider_rename;
 mod reader;
 mod register;
+mod rows;
+mod stored_job;
 mod time;
-mod types;
 mod write;
 mod writer;
+
+use std::time::Duration;
+
+use super::error::ReadError;
 
 pub use ffi::engine_description;
 pub use open::{SCHEMA_VERSION, Store, pending_migrations};
 pub use reader::Reader;
+pub use rows::{JobRow, TransitionRow};
 pub use writer::Writer;
+
+/// How long a statement waits for a lock of another program. Short, because nothing else is written
+/// during the wait; the scheduler retries.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A larger WAL is reported to the operator and truncated; SQLite itself truncates to this size.
+const MAX_WAL_BYTES: u64 = 64 << 20;
+
+impl From<sqlx::Error> for ReadError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}

@@ -8,7 +8,6 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use sqlx::migrate::Migrator;
@@ -23,6 +22,7 @@ use crate::store::OpenError;
 use super::maintenance::record_downtime;
 use super::reader::Reader;
 use super::writer::Writer;
+use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -104,16 +104,15 @@ pub async fn pending_migrations(path: &Path) -> Result<Vec<i64>, OpenError> {
     Ok((version + 1..=SCHEMA_VERSION).collect())
 }
 
-pub(super) fn writer_options(path: &Path) -> SqliteConnectOptions {
+fn writer_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        // Short, because nothing else is written during the wait. The scheduler retries.
-        .busy_timeout(Duration::from_secs(1))
-        .pragma("journal_size_limit", "67108864")
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("journal_size_limit", MAX_WAL_BYTES.to_string())
         .pragma("wal_autocheckpoint", "1000")
 }
 
@@ -137,7 +136,8 @@ fn lock_directory(directory: &Path) -> Result<File, OpenError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Io {
             path: directory.to_owned(),
             reason:
-                "another jobtrackd uses this directory; stop it, or set store.path to another directory"
+                "another jobtrackd uses this directory; stop it, or set store.path to a file in another \
+                 directory"
                     .into(),
         }),
         Err(error) => Err(context.io(&error.into())),

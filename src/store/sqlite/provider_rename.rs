@@ -7,10 +7,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{JobId, ProviderName, RemoteId, UtcTime};
-use crate::store::{AppliedRename, ProviderRename, RenameConflict};
-
-/// The names that were renamed, or why none was.
-pub(super) type RenameOutcome = Result<Vec<AppliedRename>, RenameConflict>;
+use crate::store::{AppliedRename, ProviderRename, RenameConflict, RenameOutcome};
 
 /// Applies all renames in one transaction. Writes nothing if no previous name is in the database.
 pub(super) async fn rename_providers(

@@ -1,24 +1,23 @@
 //! Reads the database beside the writer, over a few read-only connections.
 //!
 //! Used by the control server, by the scheduler when it loads jobs, and by the daemon. Invariant: every
-//! query has a LIMIT and is fetched completely, because a query that is left half read keeps the WAL
-//! from being truncated.
+//! query returns a bounded number of rows and none is left half read, because an open query keeps the
+//! WAL from being truncated.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
-use sqlx::{FromRow, QueryBuilder, Sqlite};
+use sqlx::{QueryBuilder, Sqlite};
 
-use crate::job::{
-    CurrentState, EventCursor, JobId, LifecycleStep, ProviderName, ProviderTimes, RemoteId,
-    SimilarityKeys, State, StateFilter, StoredJob, UtcTime,
-};
-use crate::store::{HistoryFilter, JobFilter, JobRow, ReadError, TransitionRow};
+use crate::job::{EventCursor, JobId, State, StateFilter, StoredJob, UtcTime};
+use crate::store::{HistoryFilter, JobFilter, ReadError};
 
-use super::types::{cursor_seq, to_cursor};
-use super::write::newest_seq;
+use super::BUSY_TIMEOUT;
+use super::cursor::{cursor_seq, newest_seq, to_cursor};
+use super::rows::{JobRow, TransitionRow};
+use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow, find_stored_job};
 
 /// Reads the database. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -26,82 +25,12 @@ pub struct Reader {
     pub(super) pool: SqlitePool,
 }
 
-/// The columns of a [`StoredJobRow`]. What follows from the history is read from the history.
-pub(super) const STORED_JOB_COLUMNS: &str = "
-    job.id, job.provider, job.remote_id, job.state, job.provider_state, job.registered_at,
-    job.deadline_at, job.next_poll_at, job.last_success_sent_at, job.polls, job.failed_polls,
-    job.list_time, job.similarity_keys, job.submitted_at, job.started_at, job.ended_at,
-    job.expires_at,
-    coalesce((SELECT observed_at FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1),
-             job.registered_at) AS observed_at,
-    (SELECT max(CASE to_state WHEN 'running' THEN 2 WHEN 'pending' THEN 1 ELSE 0 END)
-     FROM transition WHERE job_id = job.id) AS furthest_step";
-
-#[derive(Debug, FromRow)]
-pub(super) struct StoredJobRow {
-    pub(super) id: JobId,
-    provider: ProviderName,
-    remote_id: RemoteId,
-    state: State,
-    provider_state: Option<String>,
-    registered_at: UtcTime,
-    deadline_at: Option<UtcTime>,
-    next_poll_at: Option<UtcTime>,
-    last_success_sent_at: Option<UtcTime>,
-    polls: u32,
-    failed_polls: u32,
-    list_time: Option<UtcTime>,
-    similarity_keys: Option<SimilarityKeys>,
-    submitted_at: Option<UtcTime>,
-    started_at: Option<UtcTime>,
-    ended_at: Option<UtcTime>,
-    expires_at: Option<UtcTime>,
-    observed_at: UtcTime,
-    furthest_step: Option<i64>,
-}
-
-impl StoredJobRow {
-    pub(super) fn into_stored_job(self) -> StoredJob {
-        StoredJob {
-            id: self.id,
-            provider: self.provider,
-            remote_id: self.remote_id,
-            current_state: CurrentState::from_store(
-                self.state,
-                self.provider_state.map(Into::into),
-                match self.furthest_step {
-                    Some(2) => LifecycleStep::Running,
-                    Some(1) => LifecycleStep::Pending,
-                    Some(_) | None => LifecycleStep::Registered,
-                },
-                self.observed_at,
-                self.last_success_sent_at,
-            ),
-            registered_at: self.registered_at,
-            give_up_after: self
-                .deadline_at
-                .map(|deadline| deadline.duration_since(self.registered_at)),
-            next_poll_at: self.next_poll_at,
-            polls: self.polls,
-            failed_polls: self.failed_polls,
-            list_time: self.list_time,
-            similarity_keys: self.similarity_keys.unwrap_or_default(),
-            times: ProviderTimes {
-                submitted_at: self.submitted_at,
-                started_at: self.started_at,
-                ended_at: self.ended_at,
-                expires_at: self.expires_at,
-            },
-        }
-    }
-}
-
 impl Reader {
     pub(super) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .read_only(true)
-            .busy_timeout(Duration::from_secs(1))
+            .busy_timeout(BUSY_TIMEOUT)
             .pragma("query_only", "on");
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
@@ -169,10 +98,7 @@ impl Reader {
     /// # Errors
     /// If the database cannot be read.
     pub async fn stored_job(&self, id: JobId) -> Result<Option<StoredJob>, ReadError> {
-        let mut query = QueryBuilder::new("SELECT ");
-        query.push(STORED_JOB_COLUMNS).push(" FROM job WHERE job.id = ").push_bind(id.0);
-        let row: Option<StoredJobRow> = query.build_query_as().fetch_optional(&self.pool).await?;
-        Ok(row.map(StoredJobRow::into_stored_job))
+        Ok(find_stored_job(&self.pool, id).await?)
     }
 
     /// A job as users see it.

@@ -13,7 +13,7 @@ use crate::store::RegisterResult;
 use super::changes::{INSERT_TRANSITIONS, transition_json};
 use super::durations::{similarity_keys_json, update_similarity_keys};
 use super::json_rows::insert_rows;
-use super::reader::{STORED_JOB_COLUMNS, StoredJobRow};
+use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow};
 use super::time::to_sql;
 
 /// The WHERE clause skips tracked jobs before the insert: a conflict would use up an id.
@@ -53,7 +53,11 @@ pub(super) async fn register_jobs(
     update_similarity_keys(&mut *connection, new_jobs, &rows).await?;
     let tracked = find_tracked_jobs(&mut *connection, &rows).await?;
     if tracked.len() != new_jobs.len() {
-        return Err(sqlx::Error::RowNotFound);
+        // A trigger of another program may have deleted or changed them.
+        let missing = new_jobs.len().saturating_sub(tracked.len());
+        let reason =
+            format!("{missing} of {} new jobs are missing after the insert", new_jobs.len());
+        return Err(sqlx::Error::Decode(reason.into()));
     }
     let mut first_transitions = Vec::new();
     // An UPDATE … FROM applies only one of several rows for the same job, so they are merged here.

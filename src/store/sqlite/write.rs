@@ -5,29 +5,20 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, FromRow};
 
-use crate::job::{JobId, OutageBoundary, OutageEvent, PollRecord, State, StoredJob};
+use crate::job::{JobId, OutageBoundary, OutageEvent, PollRecord, State};
 use crate::store::{Batch, CommitReport};
 
 use super::changes::apply_changes;
+use super::cursor::newest_seq;
 use super::durations::{delete_samples, similarity_keys_json};
 use super::json_rows::insert_rows;
 use super::maintenance::{HEARTBEAT, record_event, run_in_transaction};
-use super::reader::{STORED_JOB_COLUMNS, StoredJobRow};
 use super::register::register_jobs;
+use super::stored_job::find_stored_job;
 use super::time::to_sql;
-
-/// The `seq` of the newest transition; 0 if there is none.
-pub(super) async fn newest_seq(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    // Not max(seq): pruning deletes transitions, and cursors must never go back.
-    sqlx::query_scalar(
-        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'transition'), 0)",
-    )
-    .fetch_one(connection)
-    .await
-}
 
 /// Writes all of `batch` or nothing; returns the `seq` of the newest transition as well.
 pub(super) async fn write_batch(
@@ -45,13 +36,13 @@ pub(super) async fn write_batch(
     }
     let changed = apply_changes(&mut transaction, &batch.changes).await?;
     for change in batch.changes.iter().filter(|change| !changed.contains(&change.job)) {
-        let stored = find_stored_job(&mut transaction, change.job).await?;
-        report.rejected_changes.push((change.job, stored));
+        let stored = find_stored_job(&mut *transaction, change.job).await?;
+        report.conflicting_changes.push((change.job, stored));
     }
     let updated = update_poll_records(&mut transaction, batch, &changed).await?;
     for record in batch.poll_records.iter().filter(|record| !updated.contains(&record.job)) {
-        let stored = find_stored_job(&mut transaction, record.job).await?;
-        report.stale_poll_records.push((record.job, stored));
+        let stored = find_stored_job(&mut *transaction, record.job).await?;
+        report.conflicting_poll_records.push((record.job, stored));
     }
     let anomalies = batch.anomalies.iter().map(|anomaly| {
         json!({"job": anomaly.job.0, "at": to_sql(anomaly.at), "reason": anomaly.description})
@@ -159,19 +150,6 @@ async fn write_outage(
         .bind(*failed_polls),
     };
     query.execute(connection).await.map(drop)
-}
-
-async fn find_stored_job(
-    connection: &mut SqliteConnection,
-    job: JobId,
-) -> Result<Option<StoredJob>, sqlx::Error> {
-    let mut query = sqlx::QueryBuilder::new("SELECT ");
-    query.push(STORED_JOB_COLUMNS).push(" FROM job WHERE job.id = ").push_bind(job.0);
-    let row = query.build().fetch_optional(connection).await?;
-    row.as_ref()
-        .map(StoredJobRow::from_row)
-        .transpose()
-        .map(|row| row.map(StoredJobRow::into_stored_job))
 }
 
 fn poll_record_json(record: &PollRecord, expected_state: State) -> Value {

@@ -1,8 +1,8 @@
 //! The writer: one task, one connection, one transaction for everything that waits.
 //!
-//! The scheduler hands in a [`Batch`] and gets the result of the commit, or an error; after an error
-//! nothing of the batch is in the database. After an error the connection is replaced, because sqlx
-//! loses count of its transactions when SQLite rolls one back by itself.
+//! The scheduler hands in a [`Batch`] and receives the result of the commit, or why the batch is not
+//! confirmed. After an error of the transaction the connection is replaced, because sqlx loses count of
+//! its transactions when SQLite rolls one back by itself.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,14 +17,15 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::job::{EventCursor, MonotonicTime, UtcTime};
 use crate::store::{
-    AppliedRename, Batch, CommitReport, ProviderRename, RenameConflict, StoreHealth, WriteError,
+    Batch, CommitReport, MaintenanceTask, ProviderRename, RenameOutcome, StoreHealth, WriteError,
 };
 
+use super::cursor::{newest_seq, to_cursor};
 use super::ffi::{is_out_of_space, persist_wal};
 use super::maintenance::{CLEAN_SHUTDOWN, record_event, run_after_commit};
 use super::provider_rename::rename_providers;
-use super::types::to_cursor;
-use super::write::{newest_seq, write_batch};
+use super::write::write_batch;
+use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
 
 /// Device and inode of a file.
 type FileId = (u64, u64);
@@ -57,20 +58,20 @@ impl DatabaseFiles {
         (self.database, self.wal) == (other.database, other.wal)
     }
 
-    fn health(&self) -> StoreHealth {
+    /// `path` is the path of the database.
+    fn health(&self, path: &Path) -> StoreHealth {
         let warning = (self.wal_bytes > MAX_WAL_BYTES).then(|| {
             format!(
                 "the write-ahead log of the database has grown to {} MiB: another program keeps a \
-                 read transaction open; find it with `fuser` and end it",
-                self.wal_bytes >> 20
+                 read transaction open; find it with `fuser -v {}` and end it",
+                self.wal_bytes >> 20,
+                path.display(),
             )
         });
         StoreHealth { size_bytes: self.database_bytes + self.wal_bytes, warning }
     }
 }
 
-/// A WAL larger than this is reported to the operator, and the writer tries to truncate it.
-const MAX_WAL_BYTES: u64 = 64 << 20;
 const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Writes batches. One task owns the writer.
@@ -116,12 +117,12 @@ impl Writer {
         self.newest_event.subscribe()
     }
 
-    /// Writes all of `batch` or nothing.
+    /// Writes `batch` in one transaction.
     ///
     /// The future must run to its end: a commit that is interrupted may or may not have happened.
     ///
     /// # Errors
-    /// Why nothing was written.
+    /// Why the batch is not confirmed as written; see [`WriteError`].
     pub async fn write(&mut self, batch: &Batch) -> Result<CommitReport, WriteError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -131,11 +132,15 @@ impl Writer {
             Ok((mut report, newest)) => {
                 // The commit is done: what fails from here on loses nothing.
                 if let Err(error) = self.maintain(&mut connection, batch).await {
-                    tracing::warn!("database maintenance failed, the next run retries: {error}");
+                    let task = batch.maintenance.as_ref().map_or("truncate", MaintenanceTask::name);
+                    tracing::warn!(
+                        "maintenance of the database failed ({task}); its next run repeats it: {error}"
+                    );
                 }
                 self.connection = Some(connection);
-                report.health = self.verify_files()?.health();
-                let newest = newest_cursor(newest).map_err(|error| classify(&error))?;
+                report.health = self.verify_files()?.health(&self.path);
+                let newest =
+                    newest_cursor(newest).map_err(|error| WriteError::Io(error.to_string()))?;
                 self.newest_event.send_if_modified(|cursor| {
                     let is_newer = *cursor != newest;
                     *cursor = newest;
@@ -167,7 +172,7 @@ impl Writer {
         &mut self,
         renames: &[ProviderRename],
         now: UtcTime,
-    ) -> Result<Result<Vec<AppliedRename>, RenameConflict>, WriteError> {
+    ) -> Result<RenameOutcome, WriteError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.reconnect().await.map_err(|error| classify(&error))?,
@@ -203,7 +208,8 @@ impl Writer {
             sqlx::query("PRAGMA busy_timeout = 100").execute(&mut *connection).await?;
             let result =
                 sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await;
-            sqlx::query("PRAGMA busy_timeout = 1000").execute(&mut *connection).await?;
+            let busy_timeout = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
+            sqlx::query(sqlx::AssertSqlSafe(busy_timeout)).execute(&mut *connection).await?;
             result?;
         }
         Ok(())
@@ -255,6 +261,10 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
 
 /// Result codes as listed at <https://sqlite.org/rescode.html>.
 fn classify(error: &sqlx::Error) -> WriteError {
+    if matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) {
+        // A row of the database that cannot be read, for example after an edit by hand.
+        return WriteError::Rejected(error.to_string());
+    }
     match primary_code(error) {
         // BUSY, LOCKED.
         Some(5 | 6) => WriteError::Busy,

@@ -10,6 +10,7 @@ use crate::job::{
     EventCursor, Evidence, JobId, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
 };
 
+use super::cursor::to_cursor;
 use super::time::{parse_sql, to_sql};
 
 macro_rules! text_column {
@@ -69,14 +70,4 @@ impl Encode<'_, Sqlite> for UtcTime {
     fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
         <String as Encode<Sqlite>>::encode(to_sql(*self), buffer)
     }
-}
-
-/// The cursor of the transition with this `seq`.
-pub(super) fn to_cursor(seq: i64) -> Result<EventCursor, BoxDynError> {
-    Ok(seq.to_string().parse()?)
-}
-
-/// The `seq` that a cursor names; `None` if no store made the cursor.
-pub(super) fn cursor_seq(cursor: &EventCursor) -> Option<i64> {
-    cursor.to_string().parse().ok().filter(|seq| *seq >= 0)
 }

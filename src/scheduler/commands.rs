@@ -1,0 +1,84 @@
+//! Carries out the commands of the [`super::SchedulerHandle`]s, in the order of their arrival.
+//!
+//! Called by the scheduler's loop. Nothing here waits: a command that needs a commit or a provider
+//! leaves its reply with the committer or with the task of its request.
+
+use crate::clock::Clock;
+use crate::job::{ConnectionCheck, ProviderName, RemoteId, StoredJob};
+use crate::tracker::Input;
+
+use super::event_loop::Scheduler;
+use super::handle::{ReplySender, SchedulerCommand};
+use super::providers::Providers;
+use super::write::{PendingAdd, PendingForgetDurations, WriteRequest};
+
+impl Scheduler {
+    pub(super) fn handle_command(&mut self, command: SchedulerCommand) {
+        match command {
+            SchedulerCommand::Add(specs, reply) => {
+                let now = Clock::utc_now();
+                let jobs = specs.into_iter().map(|spec| spec.into_new_job(&self.providers, now));
+                let add = PendingAdd { jobs: jobs.collect(), reply };
+                self.committer.enqueue(WriteRequest::Add(add));
+            }
+            SchedulerCommand::PollOnDemand(job, reply) => self.poll_on_demand(job, reply),
+            SchedulerCommand::Untrack(job, reason, reply) => {
+                let id = job.id;
+                self.untrack_waiters.add(id, reply);
+                // After a write error a job can be in the database without being tracked.
+                self.feed_tracker(Input::Track(vec![*job]));
+                self.feed_tracker(Input::Untrack(id, reason));
+                self.notify_untracked();
+            }
+            SchedulerCommand::Cancel(name, id, reply) => self.cancel(name, id, reply),
+            SchedulerCommand::CheckConnection(name, reply) => self.check_connection(name, reply),
+            SchedulerCommand::ForgetDurations(forget, reply) => {
+                let forget = PendingForgetDurations { forget, reply };
+                self.committer.enqueue(WriteRequest::ForgetDurations(forget));
+            }
+            SchedulerCommand::Forecast(job, reply) => {
+                let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));
+            }
+            SchedulerCommand::Configure(providers, reply) => {
+                self.configure(providers);
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn poll_on_demand(&mut self, job: Box<StoredJob>, reply: ReplySender<()>) {
+        if let Err(error) = self.providers.get(&job.provider) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        self.committer.add_waiter(job.id, reply);
+        self.feed_tracker(Input::PollNow(job));
+    }
+
+    fn cancel(&mut self, name: ProviderName, id: RemoteId, reply: ReplySender<()>) {
+        match self.providers.get(&name) {
+            Ok(configured) => {
+                let provider = configured.provider.clone();
+                self.on_demand.start_cancel(name.clone(), provider, id, reply);
+                self.feed_tracker(Input::CancelOrCheckStarted(name));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn check_connection(&mut self, name: ProviderName, reply: ReplySender<ConnectionCheck>) {
+        match self.providers.get(&name) {
+            Ok(configured) => {
+                let provider = configured.provider.clone();
+                self.on_demand.start_connection_check(name.clone(), provider, reply);
+                self.feed_tracker(Input::CancelOrCheckStarted(name));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    pub(super) fn configure(&mut self, providers: Providers) {
+        self.providers = providers;
+        self.feed_tracker(Input::Configure(self.providers.settings()));
+    }
+}

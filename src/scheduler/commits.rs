@@ -1,0 +1,83 @@
+//! Handles the end of a batch: updates the tracker and replies to the callers that wait for the batch.
+//!
+//! Called by the scheduler's loop. Invariant: a caller receives `Ok` only for rows that are
+//! committed.
+
+use std::collections::HashMap;
+
+use crate::tracker::Input;
+
+use super::error::CommandError;
+use super::event_loop::Scheduler;
+use super::log::log_change;
+use super::write::{BatchOutcome, CommittedBatch, RejectedRow};
+
+impl Scheduler {
+    pub(super) fn handle_batch_outcome(&mut self, outcome: BatchOutcome) {
+        match outcome {
+            BatchOutcome::Committed(committed) => self.handle_committed_batch(*committed),
+            BatchOutcome::Rejected(rejected) => self.handle_rejected_row(rejected),
+        }
+        self.notify_untracked();
+    }
+
+    /// Replies to the callers whose job is no longer tracked.
+    pub(super) fn notify_untracked(&mut self) {
+        self.untrack_waiters.reply_where(|job| !self.tracker.contains(job), &Ok(()));
+    }
+
+    fn handle_committed_batch(&mut self, committed: CommittedBatch) {
+        let CommittedBatch { batch, report, mut replies, reload_jobs } = committed;
+        let registered = report.registered;
+        let added = registered.iter().filter(|job| job.is_new).count();
+        if added > 0 {
+            tracing::info!("{added} jobs registered");
+        }
+        for entry in &registered {
+            self.loader.exclude(entry.job.id);
+        }
+        self.feed_tracker(Input::Track(registered.iter().map(|one| one.job.clone()).collect()));
+        // Before the changes, whose duration samples are written after the deletion.
+        for (pending, deleted) in replies.forget_durations.into_iter().zip(report.forgotten_samples)
+        {
+            let forget = pending.forget;
+            self.feed_tracker(Input::ForgetDurations(forget.provider, forget.similarity_key));
+            let _ = pending.reply.send(Ok(deleted));
+        }
+        let mut registered = registered.into_iter();
+        for add in replies.adds {
+            add.acknowledge(&mut registered);
+        }
+        let mut conflicts: HashMap<_, _> = report.conflicting_changes.into_iter().collect();
+        for change in batch.changes {
+            let job = change.job;
+            self.loader.exclude(job);
+            if let Some(stored) = conflicts.remove(&job) {
+                self.feed_tracker(Input::ChangeRejected(job, stored.map(Box::new)));
+            } else {
+                log_change(&change);
+                self.feed_tracker(Input::ChangeCommitted(job));
+            }
+        }
+        for (job, stored) in report.conflicting_poll_records {
+            self.feed_tracker(Input::PollRecordRejected(job, stored.map(Box::new)));
+        }
+        replies.waiters.reply_to_all(&Ok(()));
+        if reload_jobs && !self.shutting_down {
+            self.loader.start(self.reader.clone());
+        }
+    }
+
+    fn handle_rejected_row(&mut self, rejected: RejectedRow) {
+        let RejectedRow { job, reason, mut waiters } = rejected;
+        tracing::error!(
+            %job,
+            "the update of job {job} is dropped, and the job is not polled until `jobtrack poll \
+             {job}` or a restart: {reason}"
+        );
+        self.feed_tracker(Input::WriteFailed(job));
+        let error = Err(CommandError::Storage(reason));
+        waiters.reply_to_all(&error);
+        self.untrack_waiters.reply_where(|waiting| waiting == job, &error);
+    }
+}
