@@ -32,7 +32,12 @@ impl PlainUser {
         let bin = home.path().join("bin");
         fs::create_dir(&bin).expect("a directory");
         for program in ["jobtrack", "jobtrackd"] {
-            fs::copy(target.join(program), bin.join(program)).expect("a copy");
+            // A copy would be open for writing while another test forks, and could then not be executed
+            // ("Text file busy").
+            let linked = fs::hard_link(target.join(program), bin.join(program));
+            linked
+                .or_else(|_| fs::copy(target.join(program), bin.join(program)).map(drop))
+                .expect("a program");
         }
         fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).expect("a mode");
         std::os::unix::fs::chown(home.path(), Some(STRANGER_UID), None).expect("an owner");
