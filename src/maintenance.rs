@@ -39,7 +39,6 @@ pub struct MaintenanceScheduler {
     last_clock_readings: (UtcTime, MonotonicTime),
 }
 
-/// Maintenance cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
     #[error("invalid cron schedule {0:?}")]

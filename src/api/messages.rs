@@ -33,7 +33,6 @@ impl AddRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddRequestEntry {
-    /// A configured provider.
     pub provider: String,
     /// The provider's ID of the job.
     pub remote_id: String,
@@ -209,7 +208,6 @@ pub struct DaemonStatus {
     pub providers: Vec<ProviderStatus>,
 }
 
-/// The database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoreStatus {
     /// The name and version of the database engine.
@@ -241,7 +239,6 @@ pub struct ProviderStatus {
     pub in_flight: u32,
     /// Requests sent in the last 60 s.
     pub requests_last_minute: u32,
-    /// The rate limit.
     pub requests_per_minute: u32,
     /// Failed polls in a row.
     pub consecutive_failures: u32,
@@ -307,7 +304,6 @@ pub struct ProblemDetails {
     pub code: String,
     /// The reason phrase of `status`.
     pub title: String,
-    /// The HTTP status.
     pub status: u16,
     /// What is wrong and what to do.
     pub detail: String,

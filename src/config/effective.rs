@@ -8,7 +8,6 @@ use figment::value::{Dict, Value};
 /// One setting, as `jobtrackd --check` prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The dotted key.
     pub key: String,
     /// The value in TOML.
     pub value: String,

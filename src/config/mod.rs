@@ -35,7 +35,6 @@ pub use polling::{PolicyName, PollingConfig};
 pub use provider::{DiscoveredSetting, KindSchema, MappedState, ProviderConfig, SettingsTable};
 pub use secret_ref::SecretRef;
 
-/// All settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub store: StoreConfig,
@@ -50,7 +49,6 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// The database file.
     pub path: PathBuf,
     pub statement: StatementCapture,
 }

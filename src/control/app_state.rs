@@ -25,9 +25,7 @@ pub type ReloadReplySender = oneshot::Sender<Result<ReloadResponse, String>>;
 /// The state shared by all handlers.
 #[derive(Debug, Clone)]
 pub struct AppState {
-    /// Carries out commands.
     pub(super) handle: SchedulerHandle,
-    /// Reads the database.
     pub(super) reader: Reader,
     /// The cursor of the newest committed transition.
     pub(super) newest_event: watch::Receiver<EventCursor>,

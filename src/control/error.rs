@@ -10,7 +10,6 @@ use crate::api;
 use crate::scheduler::CommandError;
 use crate::store::ReadError;
 
-/// An error response.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,

@@ -24,7 +24,6 @@ pub enum BindError {
     /// The socket's directory does not exist and cannot be created.
     #[error("cannot create {}: {}; set XDG_RUNTIME_DIR or control.socket", path.display(), kind)]
     CreateDirectory {
-        /// The directory.
         path: PathBuf,
         /// What `mkdir` reports.
         kind: io::ErrorKind,
@@ -32,7 +31,6 @@ pub enum BindError {
     /// The socket cannot be bound, or another process uses its path.
     #[error("control socket {}: {reason}", path.display())]
     Io {
-        /// The socket's path.
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
@@ -41,7 +39,6 @@ pub enum BindError {
 
 const BACKLOG: u32 = 1024;
 
-/// A listening socket.
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: UnixListener,

@@ -49,7 +49,6 @@ struct DaemonArgs {
     check: bool,
 }
 
-/// Runs `jobtrackd`.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = DaemonArgs::parse();

@@ -32,7 +32,6 @@ pub struct NewJob {
 /// The user that added a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddedBy {
-    /// The user's number.
     pub uid: u32,
     /// The user's name; `None` if the user database does not have that number.
     pub user: Option<String>,

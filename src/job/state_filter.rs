@@ -17,7 +17,6 @@ pub enum StateFilter {
     Terminal,
     /// Every terminal state but `succeeded`.
     Unsuccessful,
-    /// One state.
     Exactly(State),
 }
 

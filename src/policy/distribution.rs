@@ -63,7 +63,6 @@ impl LogNormalEstimate {
     /// Shorter runs count as this long: no poll is sent so early that the difference would matter.
     const MIN_SECONDS: f64 = 0.05;
 
-    /// Adds a run.
     pub fn record(&mut self, seconds: f64) {
         let ln = seconds.max(Self::MIN_SECONDS).ln();
         let outlier = self.is_outlier(ln).then_some(ln);
@@ -166,7 +165,6 @@ impl Histogram {
     /// At this total all counts are halved, so that old runs lose weight.
     const HALVING_TOTAL: f32 = 4096.0;
 
-    /// Adds a run.
     pub fn record(&mut self, seconds: f64) {
         if self.total >= Self::HALVING_TOTAL {
             self.counts.iter_mut().for_each(|count| *count /= 2.0);

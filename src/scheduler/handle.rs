@@ -147,7 +147,6 @@ impl SchedulerHandle {
         .await
     }
 
-    /// The newest snapshot.
     #[must_use]
     pub fn snapshot(&self) -> Arc<SchedulerSnapshot> {
         self.snapshots.borrow().clone()

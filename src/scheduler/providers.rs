@@ -21,7 +21,6 @@ pub struct ConfiguredProvider {
     pub provider: Arc<dyn Provider>,
 }
 
-/// All configured providers.
 #[derive(Debug, Clone, Default)]
 pub struct Providers(HashMap<ProviderName, ConfiguredProvider>);
 

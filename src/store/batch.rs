@@ -11,7 +11,6 @@ use crate::job::{
 /// The content of one transaction. At most one change for each job.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Jobs to register.
     pub new_jobs: Vec<NewJob>,
     /// Jobs whose state changes.
     pub changes: Vec<Change>,

@@ -11,7 +11,6 @@ pub enum OpenError {
     /// Not a database of jobtrackd, damaged, or made by a newer version: a restart does not help.
     #[error("{}: {reason}", path.display())]
     Unusable {
-        /// The database.
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
@@ -19,7 +18,6 @@ pub enum OpenError {
     /// The directory of the database does not exist and cannot be created.
     #[error("cannot create {}: {}; set XDG_STATE_HOME or store.path", path.display(), kind)]
     CreateDirectory {
-        /// The directory.
         path: PathBuf,
         /// What `mkdir` reports.
         kind: io::ErrorKind,

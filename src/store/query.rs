@@ -20,7 +20,6 @@ pub struct StoredDurationSample {
 pub struct JobFilter {
     /// In one of these states.
     pub states: Vec<StateFilter>,
-    /// Of this provider.
     pub provider: Option<ProviderName>,
     /// With this remote id.
     pub remote_id: Option<RemoteId>,
@@ -37,15 +36,12 @@ pub struct JobFilter {
 /// Selects transitions. `None` and an empty list do not filter.
 #[derive(Debug, Default, Clone)]
 pub struct HistoryFilter {
-    /// Of this job.
     pub job: Option<JobId>,
-    /// After this event.
     pub after: Option<EventCursor>,
     /// Up to and including this event.
     pub up_to: Option<EventCursor>,
     /// Observed at this time or later.
     pub observed_since: Option<UtcTime>,
-    /// Of this provider.
     pub provider: Option<ProviderName>,
     /// Into one of these states.
     pub states: Vec<StateFilter>,

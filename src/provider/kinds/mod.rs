@@ -17,7 +17,6 @@ use super::http::HttpClient;
 
 pub use huawei::sign;
 
-/// All kinds.
 pub(super) const KINDS: [&dyn Kind; 3] =
     [&dune::Dune, &huawei::dli::Dli, &huawei::dataarts::DataArts];
 

@@ -221,7 +221,6 @@ impl Committer {
         self.failures.last_error.as_deref()
     }
 
-    /// Closes the database.
     pub(in crate::scheduler) async fn close(self) {
         if let Some(error) = &self.failures.last_error {
             let changes = self.queue.unwritten_changes();

@@ -32,7 +32,6 @@ pub const SCHEMA_VERSION: i64 = 1;
 /// "jtrk" in the header of the file identifies a database of jobtrackd.
 const APPLICATION_ID: i64 = 0x6A74_726B;
 
-/// An open database.
 #[derive(Debug)]
 pub struct Store {
     /// The only connection that writes.

@@ -102,7 +102,6 @@ const HINTS: ServiceHints = ServiceHints {
     ..ServiceHints::GENERIC
 };
 
-/// One Dune account.
 #[derive(Debug)]
 struct DuneProvider {
     http: HttpClient,

@@ -116,7 +116,6 @@ const BUILTIN_STATES: BuiltinStates = &[
     ("FAILED", ObservedState::Failed),
 ];
 
-/// The result rows.
 const DROPPED_KEYS: &[&str] = &["rows", "rawResult"];
 
 impl DataArtsProvider {
