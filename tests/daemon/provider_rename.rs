@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::{DaemonHome, utf8, wait_for_query_value};
+use crate::support::daemon::{Daemon, DaemonHome, utf8, wait_for_query_value};
 use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
 use crate::support::{FAST_POLLING_TOML, db};
 use serde_json::Value;
@@ -40,6 +40,18 @@ fn status_has_provider(status: &Value, provider: &str) -> bool {
     providers.any(|entry| entry["provider"] == provider)
 }
 
+/// A daemon with the provider `old`, a finished and an unfinished job of `old`, and an outage.
+async fn daemon_with_jobs_of_old() -> (FakeServer, DaemonHome, Daemon) {
+    let dune = FakeServer::start().await;
+    dune.add_job("01OVER", JobScript::new().ending_with(JobEnd::Completed));
+    dune.add_job("01RUNS", hour_long_script());
+    let home = DaemonHome::without_config();
+    configure(&home, &dune, &[("old", "")]);
+    let daemon = home.start();
+    start_outage(&home, &dune).await;
+    (dune, home, daemon)
+}
+
 /// Adds a finished and an unfinished job of `old`, then starts an outage.
 async fn start_outage(home: &DaemonHome, dune: &FakeServer) {
     for (id, name) in [("1", "01OVER"), ("2", "01RUNS")] {
@@ -74,13 +86,7 @@ async fn assert_renamed(home: &DaemonHome, dune: &FakeServer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_leaves_the_rename_to_the_next_start_and_counts_the_waiting_jobs() {
-    let dune = FakeServer::start().await;
-    dune.add_job("01OVER", JobScript::new().ending_with(JobEnd::Completed));
-    dune.add_job("01RUNS", hour_long_script());
-    let home = DaemonHome::without_config();
-    configure(&home, &dune, &[("old", "")]);
-    let daemon = home.start();
-    start_outage(&home, &dune).await;
+    let (dune, home, daemon) = daemon_with_jobs_of_old().await;
     configure(&home, &dune, &[("new", "previous_names = [\"older\", \"old\"]")]);
     for _ in 0..2 {
         let report = home.run_client_ok(&["reload"]);
@@ -104,13 +110,7 @@ async fn a_reload_leaves_the_rename_to_the_next_start_and_counts_the_waiting_job
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_renames_before_it_serves() {
-    let dune = FakeServer::start().await;
-    dune.add_job("01OVER", JobScript::new().ending_with(JobEnd::Completed));
-    dune.add_job("01RUNS", hour_long_script());
-    let home = DaemonHome::without_config();
-    configure(&home, &dune, &[("old", "")]);
-    let daemon = home.start();
-    start_outage(&home, &dune).await;
+    let (dune, home, daemon) = daemon_with_jobs_of_old().await;
     assert!(daemon.stop().success());
     configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let daemon = home.start();

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::daemon::{DaemonHome, utf8, wait_for_query_value};
@@ -73,19 +74,24 @@ fn job_spec(provider: &str, remote_id: &str) -> JobSpec {
     }
 }
 
-/// Panics when it polls the job `panics`; every other job has succeeded.
-#[derive(Debug)]
-struct PanickingProvider;
+/// Polls of a job return `running` and, once `has_ended` is set, `succeeded`. A poll of the job `panics`
+/// panics.
+#[derive(Debug, Default)]
+struct TestProvider {
+    has_ended: AtomicBool,
+}
 
-impl Provider for PanickingProvider {
+impl Provider for TestProvider {
     fn validate_id(&self, _: &RemoteId) -> Result<(), String> {
         Ok(())
     }
 
     fn poll<'a>(&'a self, id: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {
+        let has_ended = self.has_ended.load(Ordering::Relaxed);
+        let state = if has_ended { ObservedState::Succeeded } else { ObservedState::Running };
         Box::pin(async move {
             assert!(id.as_str() != "panics", "an unexpected response");
-            answer(ObservedState::Succeeded)
+            answer(state)
         })
     }
 
@@ -111,7 +117,7 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     let (scheduler, handle) =
         Scheduler::new(Clock::start(), store.writer, store.reader, maintenance_tasks);
     let name: jobtrack::job::ProviderName = "panicking".parse().expect("a name");
-    let provider = Arc::new(PanickingProvider);
+    let provider = Arc::new(TestProvider { has_ended: AtomicBool::new(true) });
     let configured = ConfiguredProvider { kind: "dune", settings: settings("panicking"), provider };
     let stop = CancellationToken::new();
     let running = tokio::spawn(
@@ -275,36 +281,6 @@ async fn a_client_receives_the_reason_of_a_rejected_update() {
     assert_eq!(db::query_value(&home.database(), "SELECT state FROM job"), "running");
 }
 
-/// Polls of a job return `running` and, once `has_ended` is set, `succeeded`.
-#[derive(Debug, Default)]
-struct OneJobProvider {
-    has_ended: std::sync::atomic::AtomicBool,
-}
-
-impl Provider for OneJobProvider {
-    fn validate_id(&self, _: &RemoteId) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn poll<'a>(&'a self, _: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {
-        let has_ended = self.has_ended.load(std::sync::atomic::Ordering::Relaxed);
-        let state = if has_ended { ObservedState::Succeeded } else { ObservedState::Running };
-        Box::pin(async move { answer(state) })
-    }
-
-    fn cancel<'a>(
-        &'a self,
-        _: &'a RemoteId,
-        _: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>> {
-        unreachable!("no test cancels a job")
-    }
-
-    fn check_connection(&self, _: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
-        unreachable!("no test checks the connection")
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
     let home = DaemonHome::without_config();
@@ -313,7 +289,7 @@ async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
     let (_maintenance_sender, maintenance_tasks) = mpsc::channel(1);
     let (scheduler, handle) =
         Scheduler::new(Clock::start(), store.writer, store.reader, maintenance_tasks);
-    let provider = Arc::new(OneJobProvider::default());
+    let provider = Arc::new(TestProvider::default());
     let configured =
         ConfiguredProvider { kind: "dune", settings: settings("one"), provider: provider.clone() };
     let stop = CancellationToken::new();
@@ -329,7 +305,7 @@ async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
                    CREATE TRIGGER reject_end BEFORE UPDATE ON job WHEN NEW.state <> 'running'
                    BEGIN SELECT raise(ABORT, 'not by this program'); END;";
     let mut operator = open_sqlite_shell(&home, trigger);
-    provider.has_ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    provider.has_ended.store(true, Ordering::Relaxed);
     let stored = job().await;
     let first = handle.poll_on_demand(stored.clone(), EVENT_TIMEOUT);
     let second = async {

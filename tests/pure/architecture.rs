@@ -7,10 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jobtrack::job::{
-    CurrentState, LifecycleStep, LocalOutcome, Observation, ObservationEffect, ObservedState,
-    ProviderTimes, RequestTimes, State, UtcTime, evaluate_observation, local_end_transition,
+    CurrentState, LifecycleStep, LocalOutcome, Observation, ObservationEffect, ProviderTimes,
+    RequestTimes, State, UtcTime, evaluate_observation, local_end_transition,
     registration_transition,
 };
+
+use crate::job_transitions::OBSERVED_STATES;
 
 const PURE_MODULES: [&str; 3] = ["job", "policy", "tracker"];
 /// Every module that does I/O may use these.
@@ -398,17 +400,6 @@ fn no_source_file_exceeds_the_line_limit() {
         assert!(lines <= MAX_LINES, "{}: {lines} lines", source.path.display());
     }
 }
-
-const OBSERVED_STATES: [ObservedState; 8] = [
-    ObservedState::Pending,
-    ObservedState::Running,
-    ObservedState::Unknown,
-    ObservedState::Succeeded,
-    ObservedState::Failed,
-    ObservedState::Cancelled,
-    ObservedState::Expired,
-    ObservedState::Indeterminate,
-];
 
 /// Every transition that the code can make, found by trying all states, steps, answers and local ends.
 fn transitions_in_code() -> BTreeSet<(String, String)> {

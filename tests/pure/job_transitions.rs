@@ -10,7 +10,7 @@ use jobtrack::job::{
 };
 use proptest::prelude::*;
 
-const OBSERVED_STATES: [ObservedState; 8] = [
+pub(crate) const OBSERVED_STATES: [ObservedState; 8] = [
     ObservedState::Pending,
     ObservedState::Running,
     ObservedState::Unknown,

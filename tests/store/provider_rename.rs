@@ -45,8 +45,8 @@ async fn rename_providers(
 }
 
 fn outage_began(provider: &str, began_at: &str) -> OutageEvent {
-    let edge = OutageBoundary::Began { at: utc(began_at), reason: "HTTP 503".to_owned() };
-    OutageEvent { provider: name(provider), edge }
+    let boundary = OutageBoundary::Began { at: utc(began_at), reason: "HTTP 503".to_owned() };
+    OutageEvent { provider: name(provider), boundary }
 }
 
 /// All rows that have a provider's name.
@@ -216,8 +216,9 @@ async fn one_open_outage_continues_under_the_new_name() {
                 format!("{who}|{at}|{ended}")
             });
         assert_eq!(db::query_rows(&home.database(), outages), expected.collect::<Vec<_>>());
-        let edge = OutageBoundary::Ended { at: utc("2026-11-21 13:00:00.000"), failed_polls: 3 };
-        let ended = vec![OutageEvent { provider: name("new"), edge }];
+        let boundary =
+            OutageBoundary::Ended { at: utc("2026-11-21 13:00:00.000"), failed_polls: 3 };
+        let ended = vec![OutageEvent { provider: name("new"), boundary }];
         write_batch(&mut store, &Batch { outages: ended, ..Batch::default() }).await;
         let open = "SELECT count(*) FROM outages WHERE provider = 'new' AND ended_at IS NULL";
         assert_eq!(db::query_value(&home.database(), open), "0");

@@ -380,7 +380,7 @@ impl Simulation {
                 Action::RecordAnomaly(anomaly) => {
                     self.store.get_mut(&anomaly.job).expect("a job").anomalies.push(anomaly);
                 }
-                Action::RecordOutage(outage) => self.outages.push(outage.edge),
+                Action::RecordOutage(outage) => self.outages.push(outage.boundary),
                 Action::Notify(notice) => self.notices.push((self.now, notice)),
             }
         }
