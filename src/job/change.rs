@@ -145,7 +145,7 @@ pub struct Metadata {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutageEvent {
     pub provider: ProviderName,
-    pub edge: OutageBoundary,
+    pub boundary: OutageBoundary,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

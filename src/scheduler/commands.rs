@@ -59,7 +59,7 @@ impl Scheduler {
         match self.providers.get(&name) {
             Ok(configured) => {
                 let provider = configured.provider.clone();
-                self.on_demand.start_cancel(name.clone(), provider, id, reply);
+                self.cancel_and_check.start_cancel(name.clone(), provider, id, reply);
                 self.feed_tracker(Input::CancelOrCheckStarted(name));
             }
             Err(error) => drop(reply.send(Err(error))),
@@ -70,7 +70,7 @@ impl Scheduler {
         match self.providers.get(&name) {
             Ok(configured) => {
                 let provider = configured.provider.clone();
-                self.on_demand.start_connection_check(name.clone(), provider, reply);
+                self.cancel_and_check.start_connection_check(name.clone(), provider, reply);
                 self.feed_tracker(Input::CancelOrCheckStarted(name));
             }
             Err(error) => drop(reply.send(Err(error))),

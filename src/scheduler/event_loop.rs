@@ -21,7 +21,7 @@ use super::log::{log_anomaly, log_notice};
 use super::providers::Providers;
 use super::requests::{InFlightRequests, PollOrListRequest};
 use super::status::{ProviderSnapshot, SchedulerSnapshot, SnapshotPublisher};
-use super::write::{Committer, WriteRequest};
+use super::write::{Committer, WriteRequest, WriteResult};
 
 /// The loop and everything that it owns.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Scheduler {
     pub(super) providers: Providers,
     pub(super) reader: Reader,
     in_flight: InFlightRequests,
-    pub(super) on_demand: CancelAndCheckTasks,
+    pub(super) cancel_and_check: CancelAndCheckTasks,
     pub(super) committer: Committer,
     pub(super) loader: JobLoader,
     /// Callers that wait until a job is no longer tracked.
@@ -67,7 +67,7 @@ impl Scheduler {
             providers: Providers::default(),
             reader,
             in_flight: InFlightRequests::default(),
-            on_demand: CancelAndCheckTasks::default(),
+            cancel_and_check: CancelAndCheckTasks::default(),
             committer: Committer::new(writer, clock.monotonic_now()),
             loader: JobLoader::default(),
             untrack_waiters: JobWaiters::default(),
@@ -100,16 +100,10 @@ impl Scheduler {
             tokio::select! {
                 Some(command) = self.commands.recv() => self.handle_command(command),
                 Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
-                Some(provider) = self.on_demand.next_finished() => {
+                Some(provider) = self.cancel_and_check.next_finished() => {
                     self.feed_tracker(Input::CancelOrCheckFinished(provider));
                 }
-                result = self.committer.wait_for_write() => {
-                    let now = self.clock.monotonic_now();
-                    let outcome = self.committer.handle_write_result(result?, now)?;
-                    if let Some(outcome) = outcome {
-                        self.handle_batch_outcome(outcome);
-                    }
-                }
+                result = self.committer.wait_for_write() => self.finish_write(result?)?,
                 event = self.loader.next_event() => self.handle_load_event(event),
                 Some(task) = self.maintenance_tasks.recv() => {
                     self.committer.enqueue(WriteRequest::Maintenance(task));
@@ -119,6 +113,14 @@ impl Scheduler {
             }
         }
         self.shut_down().await
+    }
+
+    fn finish_write(&mut self, result: WriteResult) -> Result<(), SchedulerError> {
+        let now = self.clock.monotonic_now();
+        if let Some(outcome) = self.committer.handle_write_result(result, now)? {
+            self.handle_batch_outcome(outcome);
+        }
+        Ok(())
     }
 
     async fn load_duration_samples(&mut self) -> Result<(), ReadError> {
@@ -220,14 +222,10 @@ impl Scheduler {
         self.commands.close();
         self.shutting_down = true;
         self.in_flight.shutdown().await;
-        self.on_demand.shutdown().await;
+        self.cancel_and_check.shutdown().await;
         while self.committer.flush(self.clock.monotonic_now()) {
             let result = self.committer.wait_for_write().await?;
-            let now = self.clock.monotonic_now();
-            let outcome = self.committer.handle_write_result(result, now)?;
-            if let Some(outcome) = outcome {
-                self.handle_batch_outcome(outcome);
-            }
+            self.finish_write(result)?;
         }
         self.committer.close().await;
         Ok(())

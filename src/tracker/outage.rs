@@ -61,8 +61,9 @@ impl OutageRecorder {
         self.recorded = OutageStatus::Ongoing;
         actions.push(Action::Notify(notice));
         if let Some(at) = self.failing_since {
-            let edge = OutageBoundary::Began { at, reason: reason.to_owned() };
-            actions.push(Action::RecordOutage(OutageEvent { provider: provider.clone(), edge }));
+            let boundary = OutageBoundary::Began { at, reason: reason.to_owned() };
+            actions
+                .push(Action::RecordOutage(OutageEvent { provider: provider.clone(), boundary }));
         }
     }
 
@@ -75,9 +76,10 @@ impl OutageRecorder {
     ) {
         let previous = std::mem::replace(&mut self.recorded, OutageStatus::Ended);
         if previous != OutageStatus::Ended {
-            let edge =
+            let boundary =
                 OutageBoundary::Ended { at: now.utc, failed_polls: self.consecutive_failures };
-            actions.push(Action::RecordOutage(OutageEvent { provider: provider.clone(), edge }));
+            actions
+                .push(Action::RecordOutage(OutageEvent { provider: provider.clone(), boundary }));
         }
         if previous == OutageStatus::Ongoing {
             actions.push(Action::Notify(Notice::Recovered { provider: provider.clone() }));

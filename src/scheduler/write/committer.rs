@@ -41,7 +41,7 @@ struct Commit {
 }
 
 /// What the task of a commit returns: the writer, the batch and the result.
-type WriteResult = (Box<Writer>, Batch, Result<CommitReport, WriteError>);
+pub(in crate::scheduler) type WriteResult = (Box<Writer>, Batch, Result<CommitReport, WriteError>);
 
 impl Committer {
     /// The longest time that bookkeeping waits in memory.

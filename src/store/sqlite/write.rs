@@ -1,4 +1,6 @@
-//! Writes one batch in one transaction, with one statement for each table. Called by the writer.
+//! Writes one batch in one transaction. Called by the writer. Rows are passed to a
+//! statement as one JSON array; only outages, deletions of duration samples and look-ups of jobs in another
+//! state, which are few, take a statement each.
 //! Invariant: every UPDATE of a job names the state that it expects; a job in another state is reported
 //! and not overwritten.
 
@@ -132,7 +134,7 @@ async fn write_outage(
     outage: &OutageEvent,
 ) -> Result<(), sqlx::Error> {
     let provider = outage.provider.as_str();
-    let query = match &outage.edge {
+    let query = match &outage.boundary {
         OutageBoundary::Began { at, reason } => sqlx::query(
             "INSERT OR IGNORE INTO provider_event (kind, provider, began_at, reason)
              VALUES ('outage', ?1, ?2, ?3)",
