@@ -51,8 +51,7 @@ impl MaintenanceScheduler {
     const OPTIMIZE_SCHEDULE: &str = "0 41 3 * * *";
     const VACUUM_SCHEDULE: &str = "0 51 3 * * *";
     const CHECKPOINT_SCHEDULE: &str = "30 */10 * * * *";
-    /// Tasks are not run after a larger jump of the wall clock. Smaller jumps are common, because the
-    /// monotonic clock does not advance while the machine is suspended.
+    /// Tasks are not run after a larger jump of the wall clock.
     const MAX_CLOCK_JUMP: Duration = Duration::from_hours(24);
     /// The time between two checks without a trigger.
     const CHECK_INTERVAL: Duration = Duration::from_mins(15);
@@ -66,6 +65,7 @@ impl MaintenanceScheduler {
         config: &MaintenanceConfig,
         last_runs: &BTreeMap<String, UtcTime>,
         task_sender: mpsc::Sender<MaintenanceTask>,
+        clock: Clock,
     ) -> Result<Self, MaintenanceError> {
         let keep: Vec<(State, Duration)> = config.retention.max_ages().collect();
         let schedule = [
@@ -84,12 +84,11 @@ impl MaintenanceScheduler {
             })
         });
         let tasks = tasks.collect::<Result<_, MaintenanceError>>()?;
-        let clock = Clock::start();
         Ok(Self {
             tasks,
             task_sender,
+            last_clock_readings: (clock.utc_now(), clock.monotonic_now()),
             clock,
-            last_clock_readings: (Clock::utc_now(), clock.monotonic_now()),
         })
     }
 
@@ -121,7 +120,7 @@ impl MaintenanceScheduler {
     }
 
     fn enqueue_due_tasks(&mut self) {
-        let (now, elapsed) = (Clock::utc_now(), self.clock.monotonic_now());
+        let (now, elapsed) = (self.clock.utc_now(), self.clock.monotonic_now());
         let (last_wall, last_mono) =
             std::mem::replace(&mut self.last_clock_readings, (now, elapsed));
         let expected = last_wall.plus(elapsed.duration_since(last_mono));

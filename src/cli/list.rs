@@ -51,7 +51,7 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         since: args.since,
         ..ListParams::default()
     };
-    let now = Clock::utc_now();
+    let now = Clock::start().utc_now();
     let mut table =
         Table::new(&["JOB", "NAME", "STATE", "PROVIDER STATE", "AGE", "NEXT POLL", "LABELS"]);
     let default_limit = if context.json { usize::MAX } else { DEFAULT_LIMIT };

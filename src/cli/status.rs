@@ -24,7 +24,7 @@ pub(super) async fn run(context: &CommandContext, args: &StatusArgs) -> anyhow::
     if context.json {
         stdio::print_json_lines(&[status])?;
     } else {
-        let now = Clock::utc_now();
+        let now = Clock::start().utc_now();
         stdio::print_lines(&daemon_lines(&status, now))?;
         stdio::print_lines(&provider_lines(&status, now))?;
     }

@@ -171,7 +171,7 @@ fn parse_time(text: &str) -> Result<UtcTime, ApiError> {
     if let Some(at) = UtcTime::parse_rfc3339(text) {
         return Ok(at);
     }
-    humantime::parse_duration(text).map(|ago| Clock::utc_now().minus(ago)).map_err(|_| {
+    humantime::parse_duration(text).map(|ago| Clock::start().utc_now().minus(ago)).map_err(|_| {
         ApiError::bad_request(format!(
             "invalid time {text:?}; use RFC 3339 such as 2026-11-21T23:17:05Z, or a duration before now such as 2h"
         ))

@@ -11,7 +11,6 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nix::unistd::{Uid, User};
-use tokio::time::timeout_at;
 
 use crate::api::{
     AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job, JobList,
@@ -135,7 +134,7 @@ pub(super) async fn show(
     };
     let _permit = app.acquire_waiter_permit()?;
     let mut newest = app.newest_event.clone();
-    let deadline = app.daemon.clock.tokio_instant(app.daemon.clock.monotonic_now().plus(wait));
+    let mut timeout = std::pin::pin!(tokio::time::sleep(wait));
     loop {
         // Before the job is read, so that a transition committed after the read wakes this loop.
         newest.mark_unchanged();
@@ -144,7 +143,8 @@ pub(super) async fn show(
             return Ok(Json(job));
         }
         let changed = tokio::select! {
-            result = timeout_at(deadline, newest.changed()) => matches!(result, Ok(Ok(()))),
+            result = newest.changed() => result.is_ok(),
+            () = &mut timeout => false,
             () = app.shutdown.cancelled() => false,
         };
         if !changed {

@@ -3,6 +3,7 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::config::MaintenanceConfig;
 use crate::maintenance::MaintenanceScheduler;
 use crate::store::{MaintenanceTask, Reader};
@@ -11,12 +12,13 @@ use crate::store::{MaintenanceTask, Reader};
 pub(super) struct MaintenanceTaskHandle {
     reader: Reader,
     tasks: mpsc::Sender<MaintenanceTask>,
+    clock: Clock,
     current_run: CancellationToken,
 }
 
 impl MaintenanceTaskHandle {
-    pub(super) fn new(reader: Reader, tasks: mpsc::Sender<MaintenanceTask>) -> Self {
-        Self { reader, tasks, current_run: CancellationToken::new() }
+    pub(super) fn new(reader: Reader, tasks: mpsc::Sender<MaintenanceTask>, clock: Clock) -> Self {
+        Self { reader, tasks, clock, current_run: CancellationToken::new() }
     }
 
     /// Builds the maintenance with these settings, for [`Self::start`].
@@ -25,7 +27,7 @@ impl MaintenanceTaskHandle {
         config: &MaintenanceConfig,
     ) -> Result<MaintenanceScheduler, String> {
         let last_runs = self.reader.last_event_times().await.map_err(|error| error.to_string())?;
-        MaintenanceScheduler::new(config, &last_runs, self.tasks.clone())
+        MaintenanceScheduler::new(config, &last_runs, self.tasks.clone(), self.clock.clone())
             .map_err(|error| error.to_string())
     }
 

@@ -47,17 +47,18 @@ pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<
     let hangup = signal(SignalKind::hangup())
         .context("cannot install the handler of SIGHUP")
         .map_err(ExitError::io)?;
-    let (clock, started_at) = (Clock::start(), Clock::utc_now());
+    let clock = Clock::start();
+    let started_at = clock.utc_now();
     let config = loaded.config;
     let providers = providers::build_providers(&config)?;
-    let mut store = Store::open(&config.store.path).await?;
+    let mut store = Store::open(&config.store.path, &clock).await?;
     let previous_names = rename_at_start(&mut store.writer, &config, started_at)
         .await
         .map_err(SchedulerError::Write)?;
     let newest_event = store.writer.subscribe_newest_event();
     let quick_check_skipped = store.quick_check_skipped;
     let (maintenance_tasks, due_tasks) = mpsc::channel(4);
-    let mut scheduler = start_scheduler(store, providers, clock, due_tasks);
+    let mut scheduler = start_scheduler(store, providers, clock.clone(), due_tasks);
     let context = StartContext {
         config,
         source,
@@ -81,7 +82,8 @@ fn start_scheduler(
     due_tasks: mpsc::Receiver<MaintenanceTask>,
 ) -> RunningScheduler {
     let reader = store.reader;
-    let (scheduler, handle) = Scheduler::new(clock, store.writer, reader.clone(), due_tasks);
+    let (scheduler, handle) =
+        Scheduler::new(clock.clone(), store.writer, reader.clone(), due_tasks);
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(scheduler.run(providers, shutdown.clone()));
     let watchdog = tokio::spawn(systemd::run_watchdog(handle.clone(), clock));
@@ -124,7 +126,7 @@ fn start_server(
     let shutdown = CancellationToken::new();
     let (reload_tx, reload_requests) = mpsc::channel(8);
     let daemon = DaemonContext {
-        clock: context.clock,
+        clock: context.clock.clone(),
         started_at: context.started_at,
         database: config.store.path.clone(),
         on_demand_timeout: config.polling.request_timeout.min(DaemonContext::MAX_ON_DEMAND_TIMEOUT),
@@ -149,11 +151,12 @@ async fn main_loop(
     signals: &mut ShutdownSignals,
 ) -> Result<(), ExitError> {
     let RunningScheduler { handle, reader, watchdog, .. } = scheduler;
-    let StartContext { config, source, previous_names, maintenance_tasks, mut hangup, .. } =
-        context;
+    let StartContext {
+        config, source, clock, previous_names, maintenance_tasks, mut hangup, ..
+    } = context;
     let integrity_check = deferred_integrity_check(reader, context.quick_check_skipped);
     let mut integrity_check = std::pin::pin!(integrity_check);
-    let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tasks);
+    let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tasks, clock);
     let mut reloader = ConfigReloader::start(source, config, previous_names, maintenance)
         .await
         .map_err(ExitError::io)?;

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use tokio::task::{self, JoinError, JoinSet};
 
-use crate::clock::Clock;
-use crate::job::{ConnectionCheck, ProviderName, RemoteId};
+use crate::job::{ConnectionCheck, ProviderName, RemoteId, UtcTime};
 use crate::provider::Provider;
 
 use super::error::CommandError;
@@ -28,10 +27,11 @@ impl CancelAndCheckTasks {
         name: ProviderName,
         provider: Arc<dyn Provider>,
         id: RemoteId,
+        now: UtcTime,
         reply: ReplySender<()>,
     ) {
         self.start(name, async move {
-            let result = provider.cancel(&id, Clock::utc_now()).await;
+            let result = provider.cancel(&id, now).await;
             let _ = reply.send(result.map_err(CommandError::Upstream));
         });
     }
@@ -40,10 +40,11 @@ impl CancelAndCheckTasks {
         &mut self,
         name: ProviderName,
         provider: Arc<dyn Provider>,
+        now: UtcTime,
         reply: ReplySender<ConnectionCheck>,
     ) {
         self.start(name, async move {
-            let _ = reply.send(Ok(provider.check_connection(Clock::utc_now()).await));
+            let _ = reply.send(Ok(provider.check_connection(now).await));
         });
     }
 

@@ -3,7 +3,6 @@
 //! Called by the scheduler's loop. Nothing here waits: a command that needs a commit or a provider
 //! leaves its reply with the committer or with the task of its request.
 
-use crate::clock::Clock;
 use crate::job::{ConnectionCheck, ProviderName, RemoteId, StoredJob};
 use crate::tracker::Input;
 
@@ -16,7 +15,7 @@ impl Scheduler {
     pub(super) fn handle_command(&mut self, command: SchedulerCommand) {
         match command {
             SchedulerCommand::Add(specs, reply) => {
-                let now = Clock::utc_now();
+                let now = self.clock.utc_now();
                 let jobs = specs.into_iter().map(|spec| spec.into_new_job(&self.providers, now));
                 let add = PendingAdd { jobs: jobs.collect(), reply };
                 self.committer.enqueue(WriteRequest::Add(add));
@@ -59,7 +58,13 @@ impl Scheduler {
         match self.providers.get(&name) {
             Ok(configured) => {
                 let provider = configured.provider.clone();
-                self.cancel_and_check.start_cancel(name.clone(), provider, id, reply);
+                self.cancel_and_check.start_cancel(
+                    name.clone(),
+                    provider,
+                    id,
+                    self.clock.utc_now(),
+                    reply,
+                );
                 self.feed_tracker(Input::CancelOrCheckStarted(name));
             }
             Err(error) => drop(reply.send(Err(error))),
@@ -70,7 +75,12 @@ impl Scheduler {
         match self.providers.get(&name) {
             Ok(configured) => {
                 let provider = configured.provider.clone();
-                self.cancel_and_check.start_connection_check(name.clone(), provider, reply);
+                self.cancel_and_check.start_connection_check(
+                    name.clone(),
+                    provider,
+                    self.clock.utc_now(),
+                    reply,
+                );
                 self.feed_tracker(Input::CancelOrCheckStarted(name));
             }
             Err(error) => drop(reply.send(Err(error))),

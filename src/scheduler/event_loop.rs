@@ -58,22 +58,22 @@ impl Scheduler {
         maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     ) -> (Self, SchedulerHandle) {
         let (sender, commands) = mpsc::channel(Self::COMMAND_QUEUE_CAPACITY);
-        let initial = SchedulerSnapshot::initial(clock.monotonic_now(), Clock::utc_now());
+        let initial = SchedulerSnapshot::initial(clock.monotonic_now(), clock.utc_now());
         let snapshots = SnapshotPublisher::new(initial);
         let handle = SchedulerHandle::new(sender, snapshots.subscribe());
         let scheduler = Self {
-            clock,
             tracker: Tracker::default(),
             providers: Providers::default(),
             reader,
-            in_flight: InFlightRequests::default(),
+            in_flight: InFlightRequests::new(clock.clone()),
             cancel_and_check: CancelAndCheckTasks::default(),
-            committer: Committer::new(writer, clock.monotonic_now()),
+            committer: Committer::new(writer, clock.clone()),
             loader: JobLoader::default(),
             untrack_waiters: JobWaiters::default(),
             commands,
             maintenance_tasks,
             snapshots,
+            clock,
             ready: false,
             shutting_down: false,
         };
@@ -96,7 +96,7 @@ impl Scheduler {
         while !shutdown.is_cancelled() {
             self.committer.start_if_due(self.clock.monotonic_now());
             self.publish_snapshot();
-            let wakeup = self.clock.tokio_instant(self.next_wakeup());
+            let wakeup = self.next_wakeup();
             tokio::select! {
                 Some(command) = self.commands.recv() => self.handle_command(command),
                 Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
@@ -108,7 +108,7 @@ impl Scheduler {
                 Some(task) = self.maintenance_tasks.recv() => {
                     self.committer.enqueue(WriteRequest::Maintenance(task));
                 }
-                () = tokio::time::sleep_until(wakeup) => self.feed_tracker(Input::Tick),
+                () = self.clock.sleep_until(wakeup) => self.feed_tracker(Input::Tick),
                 () = shutdown.cancelled() => {}
             }
         }
@@ -208,7 +208,7 @@ impl Scheduler {
         });
         self.snapshots.publish(SchedulerSnapshot {
             taken_at: now,
-            taken_at_utc: Clock::utc_now(),
+            taken_at_utc: self.clock.utc_now(),
             ready: self.ready,
             providers: providers.collect(),
             unwritten_changes: self.committer.unwritten_changes() as u64,

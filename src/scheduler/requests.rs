@@ -24,8 +24,9 @@ enum ProviderResponse {
     List(Answer<ListPage>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct InFlightRequests {
+    clock: Clock,
     tasks: JoinSet<ProviderResponse>,
     requests: HashMap<task::Id, (PollOrListRequest, UtcTime)>,
 }
@@ -40,9 +41,13 @@ impl PollOrListRequest {
 }
 
 impl InFlightRequests {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, tasks: JoinSet::new(), requests: HashMap::new() }
+    }
+
     /// Sends a request. Without a provider, because a reload removed it, the answer is an error.
     pub(super) fn send(&mut self, request: PollOrListRequest, provider: Option<Arc<dyn Provider>>) {
-        let sent_at = Clock::utc_now();
+        let sent_at = self.clock.utc_now();
         let removed = format!("provider {} was removed from the configuration", request.provider());
         let not_configured = || ProviderError::new(ProviderErrorKind::Misconfigured, removed);
         let task = match &request {
@@ -89,7 +94,7 @@ impl InFlightRequests {
             Err(error) => (error.id(), None),
         };
         let (request, sent_at) = self.requests.remove(&id)?;
-        let request_times = RequestTimes { sent_at, received_at: Clock::utc_now() };
+        let request_times = RequestTimes { sent_at, received_at: self.clock.utc_now() };
         let task_failed = || {
             let message =
                 "internal error: the task of the request failed; please report it with the log";

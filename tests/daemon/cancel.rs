@@ -184,10 +184,11 @@ async fn check_reports_each_misconfigured_provider() {
         assert_eq!((exit, &report["finding"]), (0, &"ok".into()), "{provider}: {report}");
         assert_eq!(report["advice"], Value::Array(Vec::new()), "{report}");
     }
-    let two_hours_ago =
-        (Timestamp::from_millisecond(Clock::utc_now().as_millis()).expect("a time") - 2.hours())
-            .strftime("%a, %d %b %Y %H:%M:%S GMT")
-            .to_string();
+    let two_hours_ago = (Timestamp::from_millisecond(Clock::start().utc_now().as_millis())
+        .expect("a time")
+        - 2.hours())
+    .strftime("%a, %d %b %Y %H:%M:%S GMT")
+    .to_string();
     let old_date = Fault::Status {
         code: 404,
         body: r#"{"error":"Object not found"}"#.to_owned(),

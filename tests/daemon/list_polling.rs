@@ -15,7 +15,7 @@ const JOB_COUNT: u64 = 300;
 /// and expected states.
 fn add_jobs(server: &FakeServer) -> Vec<(String, &'static str)> {
     let mut random = fastrand::Rng::with_seed(3);
-    let now = Timestamp::from_millisecond(Clock::utc_now().as_millis()).expect("a time");
+    let now = Timestamp::from_millisecond(Clock::start().utc_now().as_millis()).expect("a time");
     let mut add_job = |n: u64| {
         let id = format!("lake-job-{n:03}");
         let age = Duration::from_mins(random.u64(1..24 * 60));

@@ -111,7 +111,8 @@ impl Provider for TestProvider {
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = Store::open(&dir.path().join("jobtrack.db")).await.expect("a store");
+    let store =
+        Store::open(&dir.path().join("jobtrack.db"), &Clock::start()).await.expect("a store");
     let (mut newest, reader) = (store.writer.subscribe_newest_event(), store.reader.clone());
     let (_maintenance_sender, maintenance_tasks) = mpsc::channel(1);
     let (scheduler, handle) =
@@ -284,7 +285,7 @@ async fn a_client_receives_the_reason_of_a_rejected_update() {
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
     let home = DaemonHome::without_config();
-    let store = Store::open(&home.database()).await.expect("a store");
+    let store = Store::open(&home.database(), &Clock::start()).await.expect("a store");
     let reader = store.reader.clone();
     let (_maintenance_sender, maintenance_tasks) = mpsc::channel(1);
     let (scheduler, handle) =

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use jobtrack::clock::Clock;
 use jobtrack::job::{ObservedState, State};
 use jobtrack::store::{OpenError, Store, WriteError, pending_migrations};
 
@@ -27,7 +28,7 @@ fn directory_contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 /// The error of opening this database, which must fail.
 async fn open_error(database: &Path, case: &str) -> String {
     jobs::wait_for_lock_release(database);
-    match Store::open(database).await {
+    match Store::open(database, &Clock::start()).await {
         Err(error @ OpenError::Unusable { .. }) => {
             let why = error.to_string();
             assert!(why.contains(&database.display().to_string()), "{case}: {why}");
@@ -82,7 +83,8 @@ async fn fault_52_a_second_daemon_of_the_same_directory_is_refused() {
     let home = DaemonHome::without_config();
     let mut store = jobs::open_store(&home.database()).await;
     for second in [home.database(), home.path("state/another.db")] {
-        let error = Store::open(&second).await.expect_err("the directory is taken");
+        let error =
+            Store::open(&second, &Clock::start()).await.expect_err("the directory is taken");
         assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
         let why = error.to_string();
         let directory = home.path("state").display().to_string();
@@ -290,7 +292,7 @@ async fn an_impossible_database_path_is_an_io_error() {
     fs::write(home.path("file"), "").expect("a file");
     fs::create_dir_all(home.path("directory/jobtrack.db")).expect("a directory");
     for place in ["file/jobtrack.db", "file/below/jobtrack.db", "directory/jobtrack.db"] {
-        let error = Store::open(&home.path(place)).await.expect_err(place);
+        let error = Store::open(&home.path(place), &Clock::start()).await.expect_err(place);
         let is_io = matches!(error, OpenError::CreateDirectory { .. } | OpenError::Io { .. });
         assert!(is_io, "{place}: {error:?}");
         assert!(error.to_string().contains(&*home.path("").to_string_lossy()), "{place}: {error}");

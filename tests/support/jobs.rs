@@ -47,7 +47,9 @@ pub fn wait_for_lock_release(path: &Path) {
 /// Opens the store; panics if that fails.
 pub async fn open_store(path: &Path) -> Store {
     wait_for_lock_release(path);
-    Store::open(path).await.unwrap_or_else(|error| panic!("{error}"))
+    Store::open(path, &jobtrack::clock::Clock::start())
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Writes a batch; panics if that fails.

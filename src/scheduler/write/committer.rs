@@ -24,6 +24,7 @@ pub(in crate::scheduler) struct Committer {
     /// `None` while a commit is in progress, which then holds the writer.
     idle_writer: Option<Box<Writer>>,
     commit: Option<Commit>,
+    clock: Clock,
     flush_at: MonotonicTime,
     heartbeat_at: MonotonicTime,
     store_health: StoreHealth,
@@ -49,11 +50,13 @@ impl Committer {
     /// An empty batch is written after this time: it stores when the daemon was last alive.
     const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 
-    pub(in crate::scheduler) fn new(writer: Writer, now: MonotonicTime) -> Self {
+    pub(in crate::scheduler) fn new(writer: Writer, clock: Clock) -> Self {
+        let now = clock.monotonic_now();
         Self {
             queue: WriteQueue::default(),
             idle_writer: Some(Box::new(writer)),
             commit: None,
+            clock,
             flush_at: now,
             heartbeat_at: now.plus(Self::HEARTBEAT_INTERVAL),
             store_health: StoreHealth::default(),
@@ -98,7 +101,7 @@ impl Committer {
     fn start(&mut self, now: MonotonicTime) {
         let Some(mut writer) = self.idle_writer.take() else { return };
         let (mut batch, replies) = self.queue.next_batch();
-        batch.written_at = Some(Clock::utc_now());
+        batch.written_at = Some(self.clock.utc_now());
         self.flush_at = now.plus(Self::FLUSH_INTERVAL);
         self.heartbeat_at = now.plus(Self::HEARTBEAT_INTERVAL);
         let changed_jobs = batch.changes.iter().map(|change| change.job).collect();

@@ -47,11 +47,12 @@ impl Store {
     /// A larger file is checked while the daemon runs, so that the check does not delay the start.
     const MAX_STARTUP_CHECK_BYTES: u64 = 256 << 20;
 
-    /// Opens the database at `path`; creates it if there is no file.
+    /// Opens the database at `path`; creates it if there is no file. The times of the store's own
+    /// records come from `clock`.
     ///
     /// # Errors
     /// If the database is not usable; the file is unchanged then.
-    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path, clock: &Clock) -> Result<Self, OpenError> {
         let context = PathContext { path };
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -71,10 +72,10 @@ impl Store {
         let mut connection =
             create_options.connect().await.map_err(|error| context.sqlite(&error))?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| context.migration(error))?;
-        record_downtime(&mut connection, Clock::utc_now())
+        record_downtime(&mut connection, clock.utc_now())
             .await
             .map_err(|error| context.sqlite(&error))?;
-        let writer = Writer::new(options, connection, path, lock)
+        let writer = Writer::new(options, connection, path, lock, clock.clone())
             .await
             .map_err(|error| context.sqlite(&error))?;
         let reader = Reader::open(path).await.map_err(|error| context.sqlite(&error))?;

@@ -94,6 +94,7 @@ impl Writer {
         mut connection: SqliteConnection,
         path: &Path,
         lock: File,
+        clock: Clock,
     ) -> Result<Self, sqlx::Error> {
         persist_wal(&mut connection).await?;
         // Creates the WAL file, if there is none, so that its inode can be compared later.
@@ -104,7 +105,7 @@ impl Writer {
             connection: Some(connection),
             path: path.to_owned(),
             files: DatabaseFiles::read(path).map_err(sqlx::Error::Io)?,
-            clock: Clock::start(),
+            clock,
             truncate_wal_at: MonotonicTime::default(),
             newest_event: watch::Sender::new(newest),
             _lock: lock,
@@ -219,7 +220,9 @@ impl Writer {
     /// the database file alone is complete.
     pub async fn close(mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        if let Err(error) = record_event(&mut connection, CLEAN_SHUTDOWN, Clock::utc_now()).await {
+        if let Err(error) =
+            record_event(&mut connection, CLEAN_SHUTDOWN, self.clock.utc_now()).await
+        {
             tracing::warn!(
                 "the clean shutdown could not be recorded, the next start will report an unexpected \
                  stop: {error}"

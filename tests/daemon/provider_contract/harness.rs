@@ -207,7 +207,7 @@ impl Harness {
     /// Runs a connection check with a clock that is ahead of the service's by `clock_ahead_s`.
     pub(crate) async fn check(&self, clock_ahead_s: i64) -> ConnectionCheck {
         let now = UtcTime::from_millis(
-            jobtrack::clock::Clock::utc_now().as_millis() + clock_ahead_s * 1000,
+            jobtrack::clock::Clock::start().utc_now().as_millis() + clock_ahead_s * 1000,
         );
         let check = self.provider.check_connection(now).await;
         self.assert_no_secrets(&format!("{check:?}"));
