@@ -141,6 +141,8 @@ pub enum ProviderErrorKind {
     Auth,
     /// The provider does not know the job.
     NotFound,
+    /// The provider says that no job can have this id.
+    InvalidId,
     /// A setting is wrong: the host, a path, an IAM user, or a provider that is no longer configured.
     /// Polling of the provider pauses.
     Misconfigured,

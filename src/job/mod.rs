@@ -28,7 +28,7 @@ pub use connection_check::{ConnectionCheck, Finding, FindingKind, ServiceHints};
 pub use cursor::EventCursor;
 pub use id::{InvalidText, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use job_durations::JobDurations;
-pub use not_found::{NotFoundStreak, NotFoundTimeout};
+pub use not_found::{NotFoundAnswer, NotFoundStreak, NotFoundTimeout};
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, State};
 pub use state_filter::StateFilter;

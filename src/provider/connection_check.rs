@@ -50,7 +50,7 @@ fn finding_for_response(
     }
     let error = rejection_error(response);
     let kind = match error.kind {
-        ProviderErrorKind::NotFound => return Finding::ok(),
+        ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => return Finding::ok(),
         ProviderErrorKind::Auth if is_permission_error(response) => FindingKind::PermissionDenied,
         ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
         ProviderErrorKind::Misconfigured => FindingKind::WrongEndpoint,
@@ -72,6 +72,7 @@ fn finding_without_response(error: ProviderError) -> Finding {
             FindingKind::WrongEndpoint
         }
         ProviderErrorKind::NotFound
+        | ProviderErrorKind::InvalidId
         | ProviderErrorKind::RateLimited
         | ProviderErrorKind::QuotaExceeded => FindingKind::UnrecognizedAnswer,
     };

@@ -147,6 +147,7 @@ fn pause_duration(
         | ProviderErrorKind::Auth
         | ProviderErrorKind::Misconfigured
         | ProviderErrorKind::NotFound
+        | ProviderErrorKind::InvalidId
         | ProviderErrorKind::Transient
         | ProviderErrorKind::Malformed => escalating_pause(consecutive_rejections),
     };

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use crate::job::{
-    Answer, ClockReading, JobId, LocalOutcome, MonotonicTime, NotFoundStreak, Observation,
-    ObservationEffect, PollRecord, ProviderError, ProviderErrorKind, RequestTimes, State,
-    Transition, UtcTime, evaluate_observation, local_end_transition,
+    Answer, ClockReading, JobId, LocalOutcome, MonotonicTime, NotFoundAnswer, NotFoundStreak,
+    Observation, ObservationEffect, PollRecord, ProviderError, ProviderErrorKind, RequestTimes,
+    State, Transition, UtcTime, evaluate_observation, local_end_transition,
 };
 
 use super::job::TrackedJob;
@@ -128,6 +128,7 @@ impl TrackedJob {
             ProviderErrorKind::Transient
             | ProviderErrorKind::Malformed
             | ProviderErrorKind::NotFound
+            | ProviderErrorKind::InvalidId
             | ProviderErrorKind::Auth
             | ProviderErrorKind::Misconfigured => {
                 self.polls_without_change = self.polls_without_change.saturating_add(1);
@@ -141,7 +142,7 @@ impl TrackedJob {
             last_poll_error: Some(error.to_string()),
             ..self.poll_record(id, request_times.received_at, due, now)
         };
-        if error.kind == ProviderErrorKind::NotFound
+        if matches!(error.kind, ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId)
             && let Some(reason) = self.lost_reason(error, policy, now.monotonic)
         {
             let record = Some(poll_record.clone());
@@ -161,15 +162,15 @@ impl TrackedJob {
         policy: JobPolicy<'_>,
         now: MonotonicTime,
     ) -> Option<String> {
-        let timeout = match self.current_state().last_success_sent_at {
-            Some(_) => policy.lost_after.previously_seen,
-            None => policy.lost_after.never_seen,
+        let answer = NotFoundAnswer {
+            at: now,
+            id_is_invalid: error.kind == ProviderErrorKind::InvalidId,
+            previously_seen: self.current_state().last_success_sent_at.is_some(),
         };
-        let streak = NotFoundStreak::extend(self.not_found_streak, timeout, now);
+        let streak = NotFoundStreak::extend(self.not_found_streak, answer, policy.lost_after);
         self.not_found_streak = Some(streak);
-        streak
-            .is_confirmed(timeout)
-            .then(|| format!("not found in {} polls: {}", streak.count(), error.message))
+        let what = if streak.id_is_invalid() { "invalid id in" } else { "not found in" };
+        streak.is_confirmed().then(|| format!("{what} {} polls: {}", streak.count(), error.message))
     }
 
     /// Adds the transition that gives up a job which is unfinished after its limit.

@@ -65,6 +65,7 @@ impl ProviderQueue {
                 ProviderErrorKind::Transient
                 | ProviderErrorKind::Auth
                 | ProviderErrorKind::NotFound
+                | ProviderErrorKind::InvalidId
                 | ProviderErrorKind::Misconfigured
                 | ProviderErrorKind::Malformed,
             ) => self.list_batcher.record_failure(now.monotonic),
@@ -90,7 +91,7 @@ impl ProviderQueue {
         let kind = outcome.result.map_err(|error| error.kind);
         account.complete_request(kind, outcome.rate_limit, sent_at, now.monotonic);
         match kind {
-            Ok(()) | Err(ProviderErrorKind::NotFound) => {
+            Ok(()) | Err(ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId) => {
                 if account.is_current(sent_at) {
                     self.breaker.mark_verified();
                     account.breaker.mark_verified();
@@ -132,7 +133,7 @@ impl ProviderQueue {
         actions: &mut Vec<Action>,
     ) {
         match outcome.result.map_err(|error| (error.kind, error)) {
-            Ok(()) | Err((ProviderErrorKind::NotFound, _)) => {
+            Ok(()) | Err((ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId, _)) => {
                 if self.breaker.record_success(now.monotonic) {
                     self.outages.end(&self.name, now, actions);
                 }

@@ -24,6 +24,7 @@ fn class_name(kind: ProviderErrorKind) -> &'static str {
         ProviderErrorKind::Auth => "credentials rejected",
         ProviderErrorKind::Misconfigured => "wrong address",
         ProviderErrorKind::NotFound => "not found",
+        ProviderErrorKind::InvalidId => "invalid id",
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) const DUNE: ProviderFixture = ProviderFixture {
         RejectionCase {
             status: 400,
             body: r#"{"error":"The requested execution ID (ID: 01GBM4W2N0NMCGPZYW8AYK4YF1) is invalid."}"#,
-            error_kind: ProviderErrorKind::NotFound,
+            error_kind: ProviderErrorKind::InvalidId,
         },
         RejectionCase {
             status: 404,

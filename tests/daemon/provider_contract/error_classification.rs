@@ -57,7 +57,7 @@ const HUAWEI_CODES: [(&str, u16, ProviderErrorKind); 18] = [
 /// The class of each message of Dune, and the status that it comes with.
 const DUNE_MESSAGES: [(u16, &str, ProviderErrorKind); 3] = [
     (404, "Object not found", ProviderErrorKind::NotFound),
-    (400, "The requested execution ID (ID: 01GB) is invalid.", ProviderErrorKind::NotFound),
+    (400, "The requested execution ID (ID: 01GB) is invalid.", ProviderErrorKind::InvalidId),
     (400, "invalid parameter", ProviderErrorKind::Malformed),
 ];
 

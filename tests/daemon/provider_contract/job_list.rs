@@ -304,7 +304,9 @@ async fn list_errors_match_poll_errors_except_not_found() {
         let listing = list_with_fault(&harness, Fault::status(refusal.status, refusal.body)).await;
         let error = listing.result.expect_err(refusal.body);
         let expected = match refusal.error_kind {
-            ProviderErrorKind::NotFound => ProviderErrorKind::Malformed,
+            ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => {
+                ProviderErrorKind::Malformed
+            }
             other => other,
         };
         assert_eq!(error.kind, expected, "{}: {error}", refusal.body);

@@ -121,3 +121,8 @@ pub(super) fn transient_error() -> ProviderError {
 pub(super) fn not_found_answer() -> Answer {
     Answer::failed(ProviderError::new(ProviderErrorKind::NotFound, "no such job"))
 }
+
+/// The answer that no job can have this id.
+pub(super) fn invalid_id_answer() -> Answer {
+    Answer::failed(ProviderError::new(ProviderErrorKind::InvalidId, "the id is invalid"))
+}

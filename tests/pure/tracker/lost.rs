@@ -10,8 +10,8 @@ use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
 use super::fixtures::{
-    DAY, HOUR, MINUTE, SECOND, answer_with_state, default_settings, not_found_answer,
-    transient_error,
+    DAY, HOUR, MINUTE, SECOND, answer_with_state, default_settings, invalid_id_answer,
+    not_found_answer, transient_error,
 };
 use super::simulation::Simulation;
 
@@ -23,6 +23,30 @@ fn settings_with_lost_after(every: Duration, minutes: u64) -> ProviderSettings {
         backoff,
         lost_after: NotFoundTimeout { previously_seen: timeout, never_seen: 2 * timeout },
         ..default_settings("dune")
+    }
+}
+
+#[test]
+fn fault_35_an_invalid_id_is_lost_within_minutes_unless_the_job_was_seen() {
+    // (whether the job was observed, whether the first answer is another one, minutes until `lost`)
+    let cases =
+        [(false, None, 2), (true, None, 30), (false, Some(not_found_answer as fn() -> _), 60)];
+    for (seen, first_answer, minutes) in cases {
+        let every = Duration::from_secs(10);
+        let mut sim =
+            Simulation::with_settings(vec![settings_with_lost_after(every, 30)], move |_, at| {
+                let answer = match first_answer {
+                    Some(other) if at < 5 * SECOND => other(),
+                    _ if seen && at < 5 * SECOND => answer_with_state(ObservedState::Running),
+                    _ => invalid_id_answer(),
+                };
+                (100, answer)
+            });
+        let job = sim.add_job("dune");
+        sim.run_until(minutes * MINUTE);
+        assert!(!sim.state(job).is_terminal(), "{seen} {minutes}");
+        sim.run_until((minutes + 1) * MINUTE);
+        assert_eq!(sim.state(job), State::Lost, "{seen} {minutes}");
     }
 }
 

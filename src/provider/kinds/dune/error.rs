@@ -13,7 +13,7 @@ use crate::provider::json_fields::{MAX_TEXT_BYTES, truncate};
 /// The rules for the messages.
 pub(super) const ERROR_RULES: &[ErrorRule] = &[
     (Matcher::Message(404, &["object not found"]), ProviderErrorKind::NotFound),
-    (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::NotFound),
+    (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::InvalidId),
 ];
 
 /// The error for an unsuccessful response, whose body is `{"error": "<message>"}`.

@@ -279,6 +279,7 @@ fn iam_rejection_error(response: &HttpResponse) -> ProviderError {
         | ProviderErrorKind::QuotaExceeded
         | ProviderErrorKind::Auth
         | ProviderErrorKind::NotFound
+        | ProviderErrorKind::InvalidId
         | ProviderErrorKind::Misconfigured => error,
     }
 }
@@ -288,7 +289,7 @@ fn with_iam_context(error: ProviderError) -> ProviderError {
     let error = error.with_context("no token from IAM");
     match error.kind {
         // A 404 of IAM is not evidence that a job is missing.
-        ProviderErrorKind::NotFound => {
+        ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => {
             ProviderError { kind: ProviderErrorKind::Transient, ..error }
         }
         ProviderErrorKind::Transient

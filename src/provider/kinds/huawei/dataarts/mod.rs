@@ -182,7 +182,7 @@ fn split_id(id: &RemoteId) -> Result<(&str, &str), ProviderError> {
     let parts = id.as_str().split_once('/');
     parts.ok_or_else(|| {
         ProviderError::new(
-            ProviderErrorKind::NotFound,
+            ProviderErrorKind::InvalidId,
             "the id has no instance: it must be SCRIPT/INSTANCE",
         )
     })

@@ -66,7 +66,7 @@ pub(super) async fn request_list_page(
 /// A list request names no job: "not found" would be read as evidence about one.
 fn not_found_to_malformed(error: ProviderError) -> ProviderError {
     match error.kind {
-        ProviderErrorKind::NotFound => {
+        ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => {
             ProviderError { kind: ProviderErrorKind::Malformed, ..error }
         }
         ProviderErrorKind::Transient
