@@ -135,6 +135,7 @@ async fn fault_23_another_programs_database_is_refused_and_untouched() {
         ("marked and empty", "PRAGMA application_id = 252006673; VACUUM;".to_owned()),
         ("of the same version", format!("PRAGMA user_version = 1; {table}")),
         ("with a WAL", format!("PRAGMA journal_mode = wal; {table}")),
+        ("with our mark", format!("{OUR_MARK} {table}")),
     ];
     for (case, script) in cases {
         let home = DaemonHome::without_config();
@@ -147,6 +148,56 @@ async fn fault_23_another_programs_database_is_refused_and_untouched() {
         let after = without_sidecars(directory_contents(&home.path("state")));
         assert!(after == before, "{case}: not a byte is another");
     }
+}
+
+/// The statement that sets jobtrackd's application id.
+const OUR_MARK: &str = "PRAGMA application_id = 0x6A74726B;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_23_our_mark_on_another_schema_is_refused_and_untouched() {
+    let cases = [
+        ("other tables", "PRAGMA user_version = 1; CREATE TABLE cookies (id INTEGER);"),
+        ("a table of our name", "PRAGMA user_version = 2; CREATE TABLE job (id INTEGER);"),
+        ("no tables", "PRAGMA user_version = 2;"),
+        (
+            "of another tool",
+            "PRAGMA user_version = 1; CREATE TABLE job (id); CREATE TABLE _sqlx_migrations (version BIGINT, checksum BLOB, success BOOLEAN);",
+        ),
+    ];
+    for (case, script) in cases {
+        let home = DaemonHome::without_config();
+        fs::create_dir(home.path("state")).expect("a directory");
+        db::run_script_ok(&home.database(), &format!("{OUR_MARK} {script}"));
+        let before = without_sidecars(directory_contents(&home.path("state")));
+        let why = open_error(&home.database(), case).await;
+        assert!(why.contains("another schema") && why.contains("store.path"), "{case}: {why}");
+        let told = pending_migrations(&home.database()).await.expect_err("--check says the same");
+        assert_eq!(told.to_string(), why, "{case}");
+        let after = without_sidecars(directory_contents(&home.path("state")));
+        assert!(after == before, "{case}: not a byte is another");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_23_a_database_that_lost_a_table_or_column_is_refused() {
+    for damage in [
+        "DROP TABLE last_event",
+        "DROP VIEW outages; ALTER TABLE provider_event DROP COLUMN failed_polls",
+        "DELETE FROM _sqlx_migrations WHERE version = 1",
+        "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1",
+        "UPDATE _sqlx_migrations SET success = 0 WHERE version = 1",
+    ] {
+        let home = home_with_closed_database().await;
+        db::run_script_ok(&home.database(), damage);
+        let why = open_error(&home.database(), damage).await;
+        assert!(why.contains("another schema"), "{damage}: {why}");
+    }
+    let home = home_with_closed_database().await;
+    db::run_script_ok(
+        &home.database(),
+        "ALTER TABLE job ADD COLUMN note TEXT; CREATE INDEX i ON job (kind)",
+    );
+    jobs::open_store(&home.database()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

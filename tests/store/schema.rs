@@ -128,6 +128,33 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_checkout_with_other_line_ends_is_opened_and_migrated() {
+    for (case, newest) in [("the first version", 1), ("the newest version", SCHEMA_VERSION)] {
+        let home = DaemonHome::without_config();
+        let directory = home.path("migrations");
+        std::fs::create_dir(&directory).expect("a directory");
+        std::fs::create_dir(home.path("state")).expect("a directory");
+        for (_, file) in migrations().into_iter().filter(|(number, _)| *number <= newest) {
+            let text = std::fs::read_to_string(&file).expect("a migration");
+            assert!(!text.contains('\r'), "the repository has line feeds only");
+            let copy = directory.join(file.file_name().expect("a name"));
+            std::fs::write(copy, text.replace('\n', "\r\n")).expect("a copy");
+        }
+        let options = SqliteConnectOptions::new().filename(home.database()).create_if_missing(true);
+        let mut connection = options.connect().await.expect("a database");
+        let migrator = Migrator::new(directory.as_path()).await.expect("the migrations");
+        migrator.run(&mut connection).await.expect("the schema");
+        connection.close().await.expect("closed");
+        let pending: Vec<_> = (newest + 1..=SCHEMA_VERSION).collect();
+        assert_eq!(pending_migrations(&home.database()).await.expect(case), pending);
+        let mut store = jobs::open_store(&home.database()).await;
+        jobs::register_job(&mut store, "A").await;
+        drop(store);
+        jobs::open_store(&home.database()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_19_the_history_is_append_only_even_for_the_sqlite_shell() {
     let home = DaemonHome::without_config();
     let mut store = jobs::open_store(&home.database()).await;

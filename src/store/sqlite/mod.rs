@@ -16,6 +16,7 @@ mod provider_rename;
 mod reader;
 mod register;
 mod rows;
+mod schema;
 mod stored_job;
 mod time;
 mod write;
@@ -26,9 +27,10 @@ use std::time::Duration;
 use super::error::ReadError;
 
 pub use ffi::engine_description;
-pub use open::{SCHEMA_VERSION, Store, pending_migrations};
+pub use open::{Store, pending_migrations};
 pub use reader::Reader;
 pub use rows::{JobRow, TransitionRow};
+pub use schema::SCHEMA_VERSION;
 pub use writer::Writer;
 
 /// How long a statement waits for a lock of another program. Short, because nothing else is written

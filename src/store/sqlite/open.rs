@@ -10,7 +10,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
@@ -21,16 +20,12 @@ use crate::store::OpenError;
 
 use super::maintenance::record_downtime;
 use super::reader::Reader;
+use super::schema::{
+    APPLICATION_ID, SCHEMA_VERSION, applied_migrations, database_with_schema, migrate,
+    migration_mismatch, table_columns,
+};
 use super::writer::Writer;
 use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
-
-/// The version of the schema that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 1;
-
-/// "jtrk" in the header of the file identifies a database of jobtrackd.
-const APPLICATION_ID: i64 = 0x6A74_726B;
 
 #[derive(Debug)]
 pub struct Store {
@@ -71,7 +66,7 @@ impl Store {
         let create_options = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
         let mut connection =
             create_options.connect().await.map_err(|error| context.sqlite(&error))?;
-        MIGRATIONS.run(&mut connection).await.map_err(|error| context.migration(error))?;
+        migrate(&mut connection).await.map_err(|error| context.migration(error))?;
         record_downtime(&mut connection, clock.utc_now())
             .await
             .map_err(|error| context.sqlite(&error))?;
@@ -96,7 +91,10 @@ pub async fn pending_migrations(path: &Path) -> Result<Vec<i64>, OpenError> {
         Ok(metadata) if metadata.is_file() && metadata.len() == 0 => 0,
         Ok(_) => {
             context.ensure_regular_file()?;
-            let options = SqliteConnectOptions::new().filename(path).read_only(true);
+            let options = SqliteConnectOptions::new()
+                .filename(path)
+                .read_only(true)
+                .pragma("temp_store", "memory");
             let mut connection = options.connect().await.map_err(|error| context.sqlite(&error))?;
             read_schema_version(&context, &mut connection).await?
         }
@@ -112,6 +110,8 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        // No statement needs a directory for temporary files.
+        .pragma("temp_store", "memory")
         .pragma("journal_size_limit", MAX_WAL_BYTES.to_string())
         .pragma("wal_autocheckpoint", "1000")
 }
@@ -179,7 +179,10 @@ async fn verify_existing_file(
     let mut journal = context.path.as_os_str().to_owned();
     journal.push("-journal");
     let journal_empty = fs::metadata(&journal).map_or(true, |metadata| metadata.len() == 0);
-    let options = SqliteConnectOptions::new().filename(context.path).read_only(journal_empty);
+    let options = SqliteConnectOptions::new()
+        .filename(context.path)
+        .read_only(journal_empty)
+        .pragma("temp_store", "memory");
     let mut connection = options.connect().await.map_err(|error| context.sqlite(&error))?;
     read_schema_version(context, &mut connection).await?;
     if quick_check {
@@ -208,7 +211,8 @@ async fn read_schema_version(
     let id = query_integer(connection, "PRAGMA application_id").await?;
     let version = query_integer(connection, "PRAGMA user_version").await?;
     let tables = query_integer(connection, "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'").await?;
-    if id != APPLICATION_ID && (id != 0 || tables > 0) {
+    let foreign_mark = id != APPLICATION_ID && id != 0;
+    if foreign_mark || (version == 0 || id == 0) && tables > 0 {
         return Err(context
             .unusable("is a database of another program; set store.path to another file".into()));
     }
@@ -218,7 +222,35 @@ async fn read_schema_version(
              {SCHEMA_VERSION}; install a newer jobtrackd"
         )));
     }
+    let applied = applied_migrations(connection).await.map_err(|error| context.sqlite(&error))?;
+    if let Some(reason) = migration_mismatch(&applied, version) {
+        return Err(context.unusable(format!(
+            "has another schema than jobtrackd gave it: {reason}; restore a backup, or set store.path to \
+             another file"
+        )));
+    }
+    verify_columns(context, connection, version).await?;
     Ok(version)
+}
+
+/// Verifies that the tables have all columns of the schema of this version. An operator may have added
+/// some.
+async fn verify_columns(
+    context: &PathContext<'_>,
+    connection: &mut SqliteConnection,
+    version: i64,
+) -> Result<(), OpenError> {
+    let sqlite_error = |error: sqlx::Error| context.sqlite(&error);
+    let mut model = database_with_schema(version).await.map_err(sqlite_error)?;
+    let expected = table_columns(&mut model).await.map_err(sqlite_error)?;
+    let found = table_columns(connection).await.map_err(sqlite_error)?;
+    match expected.difference(&found).next() {
+        Some(missing) => Err(context.unusable(format!(
+            "has another schema than jobtrackd gave it: {missing} is missing; restore a backup, or set \
+             store.path to another file"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Adds the path to errors.

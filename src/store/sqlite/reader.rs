@@ -31,6 +31,7 @@ impl Reader {
             .filename(path)
             .read_only(true)
             .busy_timeout(BUSY_TIMEOUT)
+            .pragma("temp_store", "memory")
             .pragma("query_only", "on");
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
