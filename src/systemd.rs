@@ -41,23 +41,26 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
     };
     let mut interval =
         tokio::time::interval((watchdog_timeout / 3).max(Duration::from_millis(100)));
-    let mut stalled = false;
+    let mut stalled_ticks = 0_u32;
     loop {
         interval.tick().await;
         match handle.snapshot().stall_reason(clock.monotonic_now()) {
             None => {
                 notify(&[NotifyState::Watchdog]);
-                if std::mem::take(&mut stalled) {
+                if std::mem::take(&mut stalled_ticks) > 1 {
                     tracing::info!("notifying the watchdog of systemd again");
                 }
             }
-            Some(reason) if !stalled => {
-                tracing::error!(
-                    "stopped notifying the watchdog of systemd, which will restart jobtrackd: {reason}"
-                );
-                stalled = true;
+            Some(reason) => {
+                stalled_ticks += 1;
+                // After a suspend the scheduler's loop needs a moment to run again.
+                if stalled_ticks == 2 {
+                    tracing::error!(
+                        "stopped notifying the watchdog of systemd, which will restart jobtrackd: \
+                         {reason}"
+                    );
+                }
             }
-            Some(_) => {}
         }
     }
 }

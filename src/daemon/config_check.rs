@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use crate::config::LoadedConfig;
 use crate::control;
+use crate::provider;
 use crate::store::pending_migrations;
 
 use super::exit::ExitError;
@@ -18,7 +19,7 @@ use super::providers;
 pub(super) async fn check_config(loaded: &LoadedConfig) -> Result<(), ExitError> {
     let pending = pending_migrations(&loaded.config.store.path).await?;
     print_report(loaded, &pending).context("cannot write to stdout").map_err(ExitError::io)?;
-    providers::build_providers(&loaded.config)?;
+    providers::build_providers(&loaded.config, &provider::network)?;
     control::check_socket_config(&loaded.config.control)?;
     Ok(())
 }

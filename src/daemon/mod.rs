@@ -24,6 +24,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use exit::ExitError;
+pub use providers::build_providers;
 use reload::ConfigSource;
 use serve::serve;
 

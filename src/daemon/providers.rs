@@ -4,14 +4,21 @@
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName};
 use crate::policy::{Backoff, LearnedPolicySettings};
-use crate::provider::{self, BuildError};
+use crate::provider::{self, BuildError, NewTransport};
 use crate::scheduler::{ConfiguredProvider, Providers};
 use crate::tracker::{PollPolicy, ProviderSettings};
 
 /// Builds all providers of the config, which reads their secrets.
-pub(super) fn build_providers(config: &Config) -> Result<Providers, BuildError> {
+///
+/// # Errors
+/// If a secret cannot be read, or a setting cannot be used.
+pub fn build_providers(
+    config: &Config,
+    new_transport: &NewTransport,
+) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, provider_config)| {
-        let provider = provider::build(name, provider_config, config.store.statement)?;
+        let provider =
+            provider::build(name, provider_config, config.store.statement, new_transport)?;
         let settings = provider_settings(name, provider_config, provider.supports_list());
         let kind = provider_config.kind;
         Ok((name.clone(), ConfiguredProvider { kind, settings, provider: provider.into() }))

@@ -77,7 +77,8 @@ impl ConfigReloader {
     async fn try_reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
         let loaded = self.source.load();
         let new = loaded.map_err(|error| error.to_string())?.config;
-        let providers = providers::build_providers(&new).map_err(|error| error.to_string())?;
+        let providers = providers::build_providers(&new, &provider::network)
+            .map_err(|error| error.to_string())?;
         // All steps that can fail come before the first one that has an effect.
         let maintenance = if self.current.maintenance == new.maintenance {
             None

@@ -3,6 +3,8 @@
 //! Each part starts after the parts that it needs. Invariant: once the scheduler runs, every exit path
 //! ends in [`RunningScheduler::stop`], so that what is decided is committed.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -13,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig};
 use crate::control::{self, AppState, ControlSocket, DaemonContext};
 use crate::job::{EventCursor, UtcTime};
+use crate::provider;
 use crate::scheduler::{Providers, Scheduler, SchedulerError};
 use crate::store::{MaintenanceTask, Reader, Store};
 use crate::systemd;
@@ -50,7 +53,7 @@ pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<
     let clock = Clock::start();
     let started_at = clock.utc_now();
     let config = loaded.config;
-    let providers = providers::build_providers(&config)?;
+    let providers = providers::build_providers(&config, &provider::network)?;
     let mut store = Store::open(&config.store.path, &clock).await?;
     let previous_names = rename_at_start(&mut store.writer, &config, started_at)
         .await
@@ -83,7 +86,7 @@ fn start_scheduler(
 ) -> RunningScheduler {
     let reader = store.reader;
     let (scheduler, handle) =
-        Scheduler::new(clock.clone(), store.writer, reader.clone(), due_tasks);
+        Scheduler::new(clock.clone(), Box::new(store.writer), Arc::new(reader.clone()), due_tasks);
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(scheduler.run(providers, shutdown.clone()));
     let watchdog = tokio::spawn(systemd::run_watchdog(handle.clone(), clock));

@@ -1,24 +1,24 @@
-//! Sends one HTTP request: without redirects or retries, with a limit for time and size.
+//! Sends one HTTP request and reads the response, up to a limit for its size.
 //!
 //! Used by every kind. No error contains the URL or a header, and a secret that the response repeats is
 //! replaced with asterisks before anything reads the response.
 
-use std::error::Error as _;
-use std::time::Duration;
+use std::sync::Arc;
 
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
+use reqwest::{Method, Request, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::job::{Answer, Observation, ProviderError, ProviderErrorKind, RateLimitInfo, UtcTime};
 
 use super::json_value_stripper::JsonValueStripper;
 use super::rate_limit_headers;
+use super::transport::{Transport, error_chain};
 
 /// The connections of one provider.
 #[derive(Debug, Clone)]
 pub(super) struct HttpClient {
-    client: Client,
+    transport: Arc<dyn Transport>,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,6 @@ pub(super) struct HttpResponse {
 }
 
 impl HttpClient {
-    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     /// The limit for a response about one job.
     pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
     /// The limit for a decompressed body before filtering: result rows may be large.
@@ -58,21 +57,8 @@ impl HttpClient {
 
     const SUBJECT_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-subject-token");
 
-    /// `timeout` covers the whole exchange, from connecting to the last byte of the body.
-    pub(super) fn new(timeout: Duration) -> Result<Self, String> {
-        let client = Client::builder()
-            .user_agent(concat!("jobtrack/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .retry(retry::never())
-            .no_proxy()
-            .http1_only()
-            .connect_timeout(Self::CONNECT_TIMEOUT)
-            .timeout(timeout)
-            .pool_max_idle_per_host(8)
-            .build()
-            .map_err(error_chain)?;
-        Ok(Self { client })
+    pub(super) fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { transport }
     }
 
     /// Sends a request, once. `now` is the local clock, used if the response has no `Date`.
@@ -81,16 +67,15 @@ impl HttpClient {
         outgoing: HttpRequest<'_>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
-        let transient_error =
-            |error| ProviderError::new(ProviderErrorKind::Transient, error_chain(error));
-        let mut request = self.client.request(outgoing.method, outgoing.url);
+        let transient_error = |reason| ProviderError::new(ProviderErrorKind::Transient, reason);
+        let mut request = Request::new(outgoing.method, outgoing.url);
         for (name, value) in &outgoing.headers {
-            request = request.header(name, value);
+            request.headers_mut().append(name, value.clone());
         }
         if !outgoing.body.is_empty() {
-            request = request.body(outgoing.body);
+            *request.body_mut() = Some(outgoing.body.into());
         }
-        let mut response = request.send().await.map_err(transient_error)?;
+        let mut response = self.transport.send(request).await.map_err(transient_error)?;
         let server_date = rate_limit_headers::server_date(response.headers());
         let rate_limit = rate_limit_headers::parse(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
@@ -175,22 +160,6 @@ pub(super) fn parse_answer(
         },
         Err(error) => Answer::failed(error),
     }
-}
-
-/// The messages of an error and of its causes, without the URL.
-fn error_chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut next_cause = error.source();
-    while let Some(cause) = next_cause {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next_cause = cause.source();
-    }
-    text
 }
 
 /// Redacts the secret, also in its JSON forms: quotes and backslashes are always escaped, slashes may be.

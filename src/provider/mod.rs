@@ -15,6 +15,7 @@ mod rate_limit_headers;
 mod secret;
 mod service_url;
 mod state_map;
+mod transport;
 
 use futures_util::future::BoxFuture;
 
@@ -28,6 +29,7 @@ use classify::ErrorRule;
 use http::HttpClient;
 pub use kinds::sign;
 use kinds::{BuildContext, KINDS};
+pub use transport::{NewTransport, Transport, network};
 
 /// One configured account of a service.
 pub trait Provider: Send + Sync + std::fmt::Debug {
@@ -80,7 +82,7 @@ pub struct BuildError {
     reason: String,
 }
 
-/// Builds a provider; reads its secrets.
+/// Builds a provider; reads its secrets. The daemon passes [`network`].
 ///
 /// # Errors
 /// If a secret cannot be read, or a setting cannot be used.
@@ -88,13 +90,14 @@ pub fn build(
     name: &ProviderName,
     config: &ProviderConfig,
     statement_capture: StatementCapture,
+    new_transport: &NewTransport,
 ) -> Result<Box<dyn Provider>, BuildError> {
     let build = || {
         let kind = KINDS.iter().find(|kind| kind.name() == config.kind);
         let kind =
             kind.ok_or_else(|| format!("kind: {} is not a kind of provider", config.kind))?;
         let context = BuildContext {
-            http: HttpClient::new(config.polling.request_timeout)?,
+            http: HttpClient::new(new_transport(config.polling.request_timeout)?),
             user_states: &config.state_map,
             statement_capture,
         };

@@ -4,12 +4,15 @@
 //! waits for none of them: requests, commits and loads run as tasks. Only the start and the shutdown
 //! wait, for the jobs to be loaded and for the last commit.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::MonotonicTime;
-use crate::store::{MaintenanceTask, ReadError, Reader, Writer};
+use crate::store::{BatchWriter, MaintenanceTask, ReadError, TrackerStateReader};
 use crate::tracker::{Action, Input, Tracker};
 
 use super::cancel_and_check::CancelAndCheckTasks;
@@ -29,7 +32,7 @@ pub struct Scheduler {
     pub(super) clock: Clock,
     pub(super) tracker: Tracker,
     pub(super) providers: Providers,
-    pub(super) reader: Reader,
+    pub(super) reader: Arc<dyn TrackerStateReader>,
     in_flight: InFlightRequests,
     pub(super) cancel_and_check: CancelAndCheckTasks,
     pub(super) committer: Committer,
@@ -39,6 +42,8 @@ pub struct Scheduler {
     commands: mpsc::Receiver<SchedulerCommand>,
     maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     snapshots: SnapshotPublisher,
+    /// When the loop last ran.
+    last_turn_at: MonotonicTime,
     /// Whether the unfinished jobs are loaded.
     ready: bool,
     /// Whether no more requests are sent.
@@ -47,14 +52,17 @@ pub struct Scheduler {
 
 impl Scheduler {
     const COMMAND_QUEUE_CAPACITY: usize = 64;
+    /// The loop runs every second. After a longer break the machine was suspended, or the process was
+    /// stopped.
+    const MAX_TURN_INTERVAL: Duration = Duration::from_secs(10);
 
     /// A scheduler for the jobs of the store, and the handle that commands it. Each of
     /// `maintenance_tasks` is performed with a batch.
     #[must_use]
     pub fn new(
         clock: Clock,
-        writer: Writer,
-        reader: Reader,
+        writer: Box<dyn BatchWriter>,
+        reader: Arc<dyn TrackerStateReader>,
         maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     ) -> (Self, SchedulerHandle) {
         let (sender, commands) = mpsc::channel(Self::COMMAND_QUEUE_CAPACITY);
@@ -73,6 +81,7 @@ impl Scheduler {
             commands,
             maintenance_tasks,
             snapshots,
+            last_turn_at: clock.monotonic_now(),
             clock,
             ready: false,
             shutting_down: false,
@@ -93,26 +102,45 @@ impl Scheduler {
         self.load_duration_samples().await?;
         self.load_jobs().await?;
         self.ready = true;
+        self.last_turn_at = self.clock.monotonic_now();
         while !shutdown.is_cancelled() {
+            self.notice_suspend();
             self.committer.start_if_due(self.clock.monotonic_now());
             self.publish_snapshot();
             let wakeup = self.next_wakeup();
+            // In this order, so that the loop is deterministic, and no flood of commands delays what is
+            // decided already.
             tokio::select! {
-                Some(command) = self.commands.recv() => self.handle_command(command),
+                biased;
+                () = shutdown.cancelled() => {}
+                result = self.committer.wait_for_write() => self.finish_write(result?)?,
                 Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
                 Some(provider) = self.cancel_and_check.next_finished() => {
                     self.feed_tracker(Input::CancelOrCheckFinished(provider));
                 }
-                result = self.committer.wait_for_write() => self.finish_write(result?)?,
                 event = self.loader.next_event() => self.handle_load_event(event),
+                () = self.clock.sleep_until(wakeup) => self.feed_tracker(Input::Tick),
                 Some(task) = self.maintenance_tasks.recv() => {
                     self.committer.enqueue(WriteRequest::Maintenance(task));
                 }
-                () = self.clock.sleep_until(wakeup) => self.feed_tracker(Input::Tick),
-                () = shutdown.cancelled() => {}
+                Some(command) = self.commands.recv() => self.handle_command(command),
             }
         }
         self.shut_down().await
+    }
+
+    fn notice_suspend(&mut self) {
+        let now = self.clock.monotonic_now();
+        let break_time = now.duration_since(self.last_turn_at);
+        self.last_turn_at = now;
+        if break_time > Self::MAX_TURN_INTERVAL {
+            tracing::info!(
+                "the machine was suspended, or jobtrackd was stopped, for {} s; requests in flight \
+                 are sent again",
+                break_time.as_secs()
+            );
+            self.in_flight.interrupt();
+        }
     }
 
     fn finish_write(&mut self, result: WriteResult) -> Result<(), SchedulerError> {

@@ -5,12 +5,13 @@
 //! the load was running is not taken from a page, because the page may be older than the commit.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::job::{JobId, StoredJob};
-use crate::store::{ReadError, Reader};
+use crate::store::{ReadError, TrackerStateReader};
 
 use super::error::SchedulerError;
 
@@ -38,7 +39,7 @@ impl JobLoader {
 
     /// Starts a load; one that is running is dropped, because its pages may be older than what
     /// this load is to find.
-    pub(super) fn start(&mut self, reader: Reader) {
+    pub(super) fn start(&mut self, reader: Arc<dyn TrackerStateReader>) {
         // One page waits while the next one is read, so that memory stays bounded.
         let (sender, pages) = mpsc::channel(1);
         let task = tokio::spawn(load_pages(reader, sender));
@@ -69,7 +70,10 @@ impl JobLoader {
     }
 }
 
-async fn load_pages(reader: Reader, pages: mpsc::Sender<Vec<StoredJob>>) -> Result<(), ReadError> {
+async fn load_pages(
+    reader: Arc<dyn TrackerStateReader>,
+    pages: mpsc::Sender<Vec<StoredJob>>,
+) -> Result<(), ReadError> {
     let mut after = JobId(0);
     loop {
         let page = reader.unfinished_jobs(after, JobLoader::PAGE_SIZE).await?;

@@ -3,7 +3,7 @@
 //! The write queue keeps the callers that wait for a row of a job; the scheduler keeps those that
 //! wait until a job is no longer tracked.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::job::JobId;
 
@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::handle::ReplySender;
 
 #[derive(Debug, Default)]
-pub(super) struct JobWaiters(HashMap<JobId, Vec<ReplySender<()>>>);
+pub(super) struct JobWaiters(BTreeMap<JobId, Vec<ReplySender<()>>>);
 
 impl JobWaiters {
     pub(super) fn add(&mut self, job: JobId, reply: ReplySender<()>) {
@@ -48,7 +48,7 @@ impl JobWaiters {
         predicate: impl Fn(JobId) -> bool,
         result: &Result<(), CommandError>,
     ) {
-        for (_, waiters) in self.0.extract_if(|job, _| predicate(*job)) {
+        for (_, waiters) in self.0.extract_if(.., |job, _| predicate(*job)) {
             for waiter in waiters {
                 let _ = waiter.send(result.clone());
             }

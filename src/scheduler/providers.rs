@@ -1,7 +1,7 @@
 //! The configured providers, by name. The daemon builds them from the config, at the start and at
 //! each reload; the scheduler sends requests through them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::job::ProviderName;
@@ -22,7 +22,7 @@ pub struct ConfiguredProvider {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Providers(HashMap<ProviderName, ConfiguredProvider>);
+pub struct Providers(BTreeMap<ProviderName, ConfiguredProvider>);
 
 impl FromIterator<(ProviderName, ConfiguredProvider)> for Providers {
     fn from_iter<I: IntoIterator<Item = (ProviderName, ConfiguredProvider)>>(iter: I) -> Self {
@@ -35,8 +35,7 @@ impl Providers {
     /// [`CommandError::ProviderNotConfigured`] with the names that are configured.
     pub(super) fn get(&self, name: &ProviderName) -> Result<&ConfiguredProvider, CommandError> {
         self.0.get(name).ok_or_else(|| {
-            let mut names: Vec<_> = self.0.keys().map(ProviderName::as_str).collect();
-            names.sort_unstable();
+            let names: Vec<_> = self.0.keys().map(ProviderName::as_str).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             CommandError::ProviderNotConfigured(name.clone(), names)
         })

@@ -90,21 +90,17 @@ impl InFlightRequests {
         joined: Result<(task::Id, ProviderResponse), JoinError>,
     ) -> Option<Input> {
         let (id, response) = match joined {
-            Ok((id, response)) => (id, Some(response)),
-            Err(error) => (error.id(), None),
+            Ok((id, response)) => (id, Ok(response)),
+            Err(error) => (error.id(), Err(task_error(&error))),
         };
         let (request, sent_at) = self.requests.remove(&id)?;
         let request_times = RequestTimes { sent_at, received_at: self.clock.utc_now() };
-        let task_failed = || {
-            let message =
-                "internal error: the task of the request failed; please report it with the log";
-            ProviderError::new(ProviderErrorKind::Malformed, message)
-        };
         Some(match request {
             PollOrListRequest::Poll(poll) => {
                 let answer = match response {
-                    Some(ProviderResponse::Poll(answer)) => answer,
-                    Some(ProviderResponse::List(_)) | None => Answer::failed(task_failed()),
+                    Ok(ProviderResponse::Poll(answer)) => answer,
+                    Ok(ProviderResponse::List(_)) => Answer::failed(internal_error()),
+                    Err(error) => Answer::failed(error),
                 };
                 if let Err(error) = &answer.result {
                     let (job, provider) = (poll.job, &poll.provider);
@@ -114,8 +110,9 @@ impl InFlightRequests {
             }
             PollOrListRequest::List(list) => {
                 let answer = match response {
-                    Some(ProviderResponse::List(answer)) => answer,
-                    Some(ProviderResponse::Poll(_)) | None => Answer::failed(task_failed()),
+                    Ok(ProviderResponse::List(answer)) => answer,
+                    Ok(ProviderResponse::Poll(_)) => Answer::failed(internal_error()),
+                    Err(error) => Answer::failed(error),
                 };
                 if let Err(error) = &answer.result {
                     let provider = &list.provider;
@@ -130,8 +127,28 @@ impl InFlightRequests {
         })
     }
 
+    /// Ends all requests as failed: after a suspend no answer comes on their connections, and the
+    /// timers of the async runtime, which stood still, would end them too late.
+    pub(super) fn interrupt(&mut self) {
+        self.tasks.abort_all();
+    }
+
     /// Aborts all requests. Their jobs stay due as they were.
     pub(super) async fn shutdown(&mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+fn task_error(error: &JoinError) -> ProviderError {
+    if error.is_cancelled() {
+        let message = "the machine was suspended, or jobtrackd was stopped, during the request";
+        ProviderError::new(ProviderErrorKind::Transient, message)
+    } else {
+        internal_error()
+    }
+}
+
+fn internal_error() -> ProviderError {
+    let message = "internal error: the task of the request failed; please report it with the log";
+    ProviderError::new(ProviderErrorKind::Malformed, message)
 }

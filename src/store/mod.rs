@@ -5,12 +5,14 @@
 //! batches, filters and cursors. Everything that concerns the database engine is in `sqlite`. Invariant: a batch
 //! that was reported as committed is on disk, in the file at the configured path.
 
+mod access;
 mod batch;
 mod error;
 mod query;
 mod rename;
 mod sqlite;
 
+pub use access::{BatchWriter, TrackerStateReader};
 pub use batch::{
     Batch, CommitReport, ForgetDurations, MaintenanceTask, RegisterResult, StoreHealth,
 };

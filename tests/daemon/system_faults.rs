@@ -115,8 +115,12 @@ async fn fault_10_a_panic_in_a_poll_counts_as_a_failed_poll() {
         Store::open(&dir.path().join("jobtrack.db"), &Clock::start()).await.expect("a store");
     let (mut newest, reader) = (store.writer.subscribe_newest_event(), store.reader.clone());
     let (_maintenance_sender, maintenance_tasks) = mpsc::channel(1);
-    let (scheduler, handle) =
-        Scheduler::new(Clock::start(), store.writer, store.reader, maintenance_tasks);
+    let (scheduler, handle) = Scheduler::new(
+        Clock::start(),
+        Box::new(store.writer),
+        Arc::new(store.reader),
+        maintenance_tasks,
+    );
     let name: jobtrack::job::ProviderName = "panicking".parse().expect("a name");
     let provider = Arc::new(TestProvider { has_ended: AtomicBool::new(true) });
     let configured = ConfiguredProvider { kind: "dune", settings: settings("panicking"), provider };
@@ -288,8 +292,12 @@ async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
     let store = Store::open(&home.database(), &Clock::start()).await.expect("a store");
     let reader = store.reader.clone();
     let (_maintenance_sender, maintenance_tasks) = mpsc::channel(1);
-    let (scheduler, handle) =
-        Scheduler::new(Clock::start(), store.writer, store.reader, maintenance_tasks);
+    let (scheduler, handle) = Scheduler::new(
+        Clock::start(),
+        Box::new(store.writer),
+        Arc::new(store.reader),
+        maintenance_tasks,
+    );
     let provider = Arc::new(TestProvider::default());
     let configured =
         ConfiguredProvider { kind: "dune", settings: settings("one"), provider: provider.clone() };

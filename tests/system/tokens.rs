@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jobtrack::job::{Answer, ProviderErrorKind, ProviderName, RemoteId, UtcTime};
-use jobtrack::provider::{Provider, build};
+use jobtrack::provider::{Provider, build, network};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
@@ -51,7 +51,8 @@ impl TokenFixture {
         .expect("a config");
         let (config, name): (_, ProviderName) = (loaded.config, "lake".parse().expect("a name"));
         let settings = &config.providers[&name];
-        let provider = build(&name, settings, config.store.statement).expect("a provider");
+        let provider =
+            build(&name, settings, config.store.statement, &network).expect("a provider");
         Self { server, provider, _dir: dir }
     }
 

@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
 use crate::job::{JobId, MonotonicTime};
-use crate::store::{Batch, CommitReport, StoreHealth, WriteError, Writer};
+use crate::store::{Batch, BatchWriter, CommitReport, StoreHealth, WriteError};
 
 use super::failures::WriteFailures;
 use super::outcome::{BatchOutcome, CommittedBatch, PendingReplies};
@@ -22,7 +22,7 @@ use crate::scheduler::handle::ReplySender;
 pub(in crate::scheduler) struct Committer {
     queue: WriteQueue,
     /// `None` while a commit is in progress, which then holds the writer.
-    idle_writer: Option<Box<Writer>>,
+    idle_writer: Option<Box<dyn BatchWriter>>,
     commit: Option<Commit>,
     clock: Clock,
     flush_at: MonotonicTime,
@@ -42,7 +42,8 @@ struct Commit {
 }
 
 /// What the task of a commit returns: the writer, the batch and the result.
-pub(in crate::scheduler) type WriteResult = (Box<Writer>, Batch, Result<CommitReport, WriteError>);
+pub(in crate::scheduler) type WriteResult =
+    (Box<dyn BatchWriter>, Batch, Result<CommitReport, WriteError>);
 
 impl Committer {
     /// The longest time that bookkeeping waits in memory.
@@ -50,11 +51,11 @@ impl Committer {
     /// An empty batch is written after this time: it stores when the daemon was last alive.
     const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 
-    pub(in crate::scheduler) fn new(writer: Writer, clock: Clock) -> Self {
+    pub(in crate::scheduler) fn new(writer: Box<dyn BatchWriter>, clock: Clock) -> Self {
         let now = clock.monotonic_now();
         Self {
             queue: WriteQueue::default(),
-            idle_writer: Some(Box::new(writer)),
+            idle_writer: Some(writer),
             commit: None,
             clock,
             flush_at: now,

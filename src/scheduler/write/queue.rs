@@ -4,7 +4,7 @@
 //! outages are put back in front, adds and requests to forget durations at the end; maintenance is
 //! dropped. Nothing here does I/O.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::job::{Anomaly, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
@@ -34,7 +34,7 @@ pub(in crate::scheduler) enum WriteRequest {
 pub(super) struct WriteQueue {
     adds: Vec<PendingAdd>,
     changes: Vec<Change>,
-    poll_records: HashMap<JobId, PollRecord>,
+    poll_records: BTreeMap<JobId, PollRecord>,
     anomalies: Vec<Anomaly>,
     outages: Vec<OutageEvent>,
     forget_durations: Vec<PendingForgetDurations>,

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::job::{EventCursor, JobId, State, StateFilter, StoredJob, UtcTime};
-use crate::store::{HistoryFilter, JobFilter, ReadError};
+use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, TrackerStateReader};
 
 use super::BUSY_TIMEOUT;
 use super::cursor::{cursor_seq, newest_seq, to_cursor};
@@ -185,6 +186,24 @@ impl Reader {
                 newest: to_cursor(newest).map_err(sqlx::Error::Decode)?,
             }),
         }
+    }
+}
+
+impl TrackerStateReader for Reader {
+    fn unfinished_jobs(
+        &self,
+        after: JobId,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<StoredJob>, ReadError>> {
+        Box::pin(self.unfinished_jobs(after, limit))
+    }
+
+    fn duration_samples(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<StoredDurationSample>, ReadError>> {
+        Box::pin(self.duration_samples(after, limit))
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
@@ -17,7 +18,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::job::{EventCursor, MonotonicTime, UtcTime};
 use crate::store::{
-    Batch, CommitReport, MaintenanceTask, ProviderRename, RenameOutcome, StoreHealth, WriteError,
+    Batch, BatchWriter, CommitReport, MaintenanceTask, ProviderRename, RenameOutcome, StoreHealth,
+    WriteError,
 };
 
 use super::cursor::{newest_seq, to_cursor};
@@ -249,6 +251,19 @@ impl Writer {
             Ok(files) if files.is_same_as(&self.files) => Ok(files),
             Ok(_) | Err(_) => Err(WriteError::FileReplaced(self.path.clone())),
         }
+    }
+}
+
+impl BatchWriter for Writer {
+    fn write<'a>(
+        &'a mut self,
+        batch: &'a Batch,
+    ) -> BoxFuture<'a, Result<CommitReport, WriteError>> {
+        Box::pin(self.write(batch))
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin((*self).close())
     }
 }
 

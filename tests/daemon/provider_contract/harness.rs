@@ -8,7 +8,7 @@ use jobtrack::job::{
     Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderErrorKind,
     ProviderName, RemoteId, UtcTime,
 };
-use jobtrack::provider::{BuildError, Provider, build};
+use jobtrack::provider::{BuildError, Provider, build, network};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -178,7 +178,7 @@ impl Harness {
         .expect("a config")
         .config;
         let name: ProviderName = "subject".parse().expect("a name");
-        let provider = build(&name, &config.providers[&name], config.store.statement)?;
+        let provider = build(&name, &config.providers[&name], config.store.statement, &network)?;
         Ok(Self { fixture, server, provider, _dir: dir })
     }
 

@@ -138,11 +138,14 @@ impl HuaweiClient {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::provider::transport::network;
 
     fn client(base: &str) -> HuaweiClient {
         HuaweiClient {
-            http: HttpClient::new(std::time::Duration::from_secs(1)).expect("a client"),
+            http: HttpClient::new(network(Duration::from_secs(1)).expect("a client")),
             base_url: base.parse().expect("a URL"),
             project_id: "p".into(),
             auth: Auth::Token("t".into()),

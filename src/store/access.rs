@@ -1,0 +1,49 @@
+//! What the scheduler needs of a store. [`Writer`](super::Writer) and [`Reader`](super::Reader) provide
+//! it; the simulation in `tests/simulation` puts faults in front of them.
+
+use std::fmt::Debug;
+
+use futures_util::future::BoxFuture;
+
+use crate::job::{JobId, StoredJob};
+
+use super::batch::{Batch, CommitReport};
+use super::error::{ReadError, WriteError};
+use super::query::StoredDurationSample;
+
+/// Writes batches, one at a time.
+pub trait BatchWriter: Debug + Send {
+    /// Writes `batch` in one transaction. The future must run to its end: a commit that is interrupted
+    /// may or may not have happened.
+    ///
+    /// # Errors
+    /// Why the batch is not confirmed as written; see [`WriteError`].
+    fn write<'a>(&'a mut self, batch: &'a Batch)
+    -> BoxFuture<'a, Result<CommitReport, WriteError>>;
+
+    /// Ends in order.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// Reads what the tracker starts from, in pages.
+pub trait TrackerStateReader: Debug + Send + Sync {
+    /// Up to `limit` unfinished jobs in the order of their ids, beginning after `after`.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn unfinished_jobs(
+        &self,
+        after: JobId,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<StoredJob>, ReadError>>;
+
+    /// Up to `limit` duration samples in the order of their ids, beginning after `after`.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn duration_samples(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<StoredDurationSample>, ReadError>>;
+}
