@@ -6,6 +6,7 @@
 
 pub mod classify;
 mod connection_check;
+mod foreign_body;
 mod http;
 mod huawei_profile;
 mod json_fields;
@@ -114,6 +115,6 @@ pub fn kind_schemas() -> [&'static dyn KindSchema; KINDS.len()] {
 
 /// Every rule by which an unsuccessful response is classified, for documentation and tests.
 pub fn error_rules() -> impl Iterator<Item = &'static ErrorRule> {
-    let kind_rules = KINDS.iter().flat_map(|kind| kind.error_rules());
+    let kind_rules = KINDS.iter().flat_map(|kind| kind.error_rules()).copied().flatten();
     classify::SERVER_ERROR_RULES.iter().chain(kind_rules).chain(classify::STATUS_RULES)
 }

@@ -30,7 +30,7 @@ pub(super) trait Kind: KindSchema {
     ) -> Result<Box<dyn Provider>, String>;
 
     /// The kind's own rules for unsuccessful responses. They come before the rules for statuses.
-    fn error_rules(&self) -> &'static [ErrorRule];
+    fn error_rules(&self) -> &'static [&'static [ErrorRule]];
 }
 
 /// What a provider is built from, apart from the kind's own settings.

@@ -96,7 +96,7 @@ async fn fault_36_requests_are_not_retried() {
         (fixture.add_job)(&harness.server, JobScript::new());
         harness.poll().await.result.expect("a connection to be used again");
         for fault in
-            [Fault::Reset, Fault::TruncatedBody, Fault::status(503, ""), Fault::status(401, "")]
+            [Fault::Reset, Fault::TruncatedBody, Fault::status(503, ""), Fault::status(401, "{}")]
         {
             let before = harness.server.request_count();
             harness.server.inject_fault(FaultTarget::All, fault.clone(), FaultRepeat::Always);

@@ -7,14 +7,25 @@ use serde_json::Value;
 
 use crate::job::{ProviderError, ProviderErrorKind};
 use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
+use crate::provider::foreign_body::ForeignBody;
 use crate::provider::http::HttpResponse;
 use crate::provider::json_fields::{MAX_TEXT_BYTES, truncate};
 
-/// The rules for the messages.
-pub(super) const ERROR_RULES: &[ErrorRule] = &[
-    (Matcher::Message(404, &["object not found"]), ProviderErrorKind::NotFound),
-    (Matcher::Message(400, &["execution id", "invalid"]), ProviderErrorKind::InvalidId),
-];
+/// The rules for the messages. The documentation names the statuses only ("Troubleshooting" in Dune's API
+/// reference); the messages are those that Dune's own clients and their tests show.
+pub(super) const ERROR_RULES: &[&[ErrorRule]] = &[&[
+    ErrorRule::new(Matcher::Message(404, &["object not found"]), ProviderErrorKind::NotFound),
+    ErrorRule::new(Matcher::Message(404, &["execution not found"]), ProviderErrorKind::NotFound),
+    ErrorRule::new(
+        Matcher::Message(400, &["execution id", "invalid"]),
+        ProviderErrorKind::InvalidId,
+    ),
+    // For an execution of a private query that the key may not read.
+    ErrorRule::new(Matcher::Message(404, &["invalid api key"]), ProviderErrorKind::Auth)
+        .with_advice("the key may not read this query; use a key of the query's owner"),
+    ErrorRule::new(Matcher::Message(404, &["query not found or private"]), ProviderErrorKind::Auth)
+        .with_advice("the key may not read this query; use a key of the query's owner"),
+]];
 
 /// The error for an unsuccessful response, whose body is `{"error": "<message>"}`.
 pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
@@ -22,7 +33,12 @@ pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
     let message =
         body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
     let message = truncate(&message, 512);
-    let error_response = ErrorResponse { status: response.status.as_u16(), code: "", message };
+    let error_response = ErrorResponse {
+        status: response.status.as_u16(),
+        code: "",
+        message,
+        foreign_body: ForeignBody::detect(&response.body),
+    };
     classify::provider_error(error_response, ERROR_RULES, message)
 }
 

@@ -88,7 +88,7 @@ impl Kind for Dune {
         }))
     }
 
-    fn error_rules(&self) -> &'static [ErrorRule] {
+    fn error_rules(&self) -> &'static [&'static [ErrorRule]] {
         ERROR_RULES
     }
 }

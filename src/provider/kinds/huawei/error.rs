@@ -1,47 +1,18 @@
 //! Unsuccessful responses of Huawei's services and of the API gateway in front of them.
 //!
-//! Used by the client and by both kinds. The error code decides; without a known code the status does.
-//! Codes: the services' API references and the gateway's list of error codes.
+//! Used by the client, by both kinds and by the token requests. The error code decides; without a known code
+//! the status does. The codes are listed in [`error_codes`](super::error_codes).
 
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::job::{ProviderError, ProviderErrorKind, ServiceHints};
-use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
+use crate::job::{ProviderError, ServiceHints};
+use crate::provider::classify::{self, ErrorResponse, ErrorRule};
+use crate::provider::foreign_body::ForeignBody;
 use crate::provider::http::HttpResponse;
 use crate::provider::json_fields::{non_empty_str, truncate};
 
-/// The rules for the error codes.
-pub(super) const ERROR_RULES: &[ErrorRule] = &[
-    // Server errors, although they come with status 400.
-    code("DLI", "0999", ProviderErrorKind::Transient),
-    code("DLI", "0012", ProviderErrorKind::Transient),
-    code("DLI", "0002", ProviderErrorKind::NotFound),
-    code("DLI", "0023", ProviderErrorKind::NotFound),
-    code("DLI", "0013", ProviderErrorKind::Auth),
-    code("DLI", "0014", ProviderErrorKind::Auth),
-    // The result has expired, which does not show how the job ended.
-    code("DLI", "0100", ProviderErrorKind::Malformed),
-    code("DLF", "6201", ProviderErrorKind::NotFound),
-    code("DLF", "6205", ProviderErrorKind::NotFound),
-    code("DLF", "30137", ProviderErrorKind::NotFound),
-    code("DLF", "6888", ProviderErrorKind::Auth),
-    code(GATEWAY, "0101", ProviderErrorKind::Misconfigured),
-    code(GATEWAY, "0201", ProviderErrorKind::Transient),
-    code(GATEWAY, INVALID_TOKEN, ProviderErrorKind::Auth),
-    code(GATEWAY, NO_PERMISSION, ProviderErrorKind::Auth),
-    code(GATEWAY, OUTDATED_TOKEN, ProviderErrorKind::Auth),
-    code(GATEWAY, "0308", ProviderErrorKind::RateLimited),
-];
-
-const GATEWAY: &str = "APIGW";
-const INVALID_TOKEN: &str = "0301";
-const NO_PERMISSION: &str = "0302";
-const OUTDATED_TOKEN: &str = "0307";
-
-const fn code(service: &'static str, number: &'static str, kind: ProviderErrorKind) -> ErrorRule {
-    (Matcher::Code(service, number), kind)
-}
+use super::error_codes::{self, ERROR_RULES, IAM_RULES, gateway, is_token_error};
 
 pub(super) const HINTS: ServiceHints = ServiceHints {
     address: "base_url or region",
@@ -56,48 +27,71 @@ pub(super) const HINTS: ServiceHints = ServiceHints {
 
 /// The error for an unsuccessful response.
 pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
-    rejection_error_from_body(response.status, &parse_body(response))
+    classify_response(response, ERROR_RULES)
+}
+
+/// The error for an unsuccessful response of IAM to a token request.
+pub(super) fn iam_rejection_error(response: &HttpResponse) -> ProviderError {
+    classify_response(response, IAM_RULES)
 }
 
 /// The error for an unsuccessful response whose body has been parsed.
 pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> ProviderError {
-    let (code, message) = error_code_and_message(body);
-    let text = match (code, message) {
+    classify_body(status, body, None, ERROR_RULES)
+}
+
+fn classify_response(response: &HttpResponse, rules: &[&'static [ErrorRule]]) -> ProviderError {
+    let foreign_body = ForeignBody::detect(&response.body);
+    classify_body(response.status, &parse_body(response), foreign_body, rules)
+}
+
+fn classify_body(
+    status: StatusCode,
+    body: &Value,
+    foreign_body: Option<ForeignBody>,
+    rules: &[&'static [ErrorRule]],
+) -> ProviderError {
+    let ErrorText { code, message } = error_text(body);
+    let text = match (code.as_str(), message) {
         ("", message) => message.to_owned(),
         (code, "") => code.to_owned(),
+        (code, message) if message.starts_with(code) => message.to_owned(),
         (code, message) => format!("{code} {message}"),
     };
-    let code = with_full_gateway_name(code);
-    let error_response = ErrorResponse { status: status.as_u16(), code: &code, message: "" };
-    classify::provider_error(error_response, ERROR_RULES, truncate(&text, 512))
+    let code = with_full_gateway_name(&code);
+    let response = ErrorResponse { status: status.as_u16(), code: &code, message, foreign_body };
+    classify::provider_error(response, rules, truncate(&text, 512))
 }
 
 /// Whether the response rejects the token, rather than denying a permission.
 pub(super) fn is_token_rejected(response: &HttpResponse) -> bool {
+    if !response.status.is_client_error() || ForeignBody::detect(&response.body).is_some() {
+        return false;
+    }
     response.status == StatusCode::UNAUTHORIZED
-        || (response.status.is_client_error() && has_token_error_code(&parse_body(response)))
-}
-
-fn has_token_error_code(body: &Value) -> bool {
-    let code = with_full_gateway_name(error_code_and_message(body).0);
-    matches!(code.split_once('.'), Some((GATEWAY, INVALID_TOKEN | OUTDATED_TOKEN)))
+        || error_code(response).is_some_and(|(service, number)| is_token_error(&service, &number))
 }
 
 /// Whether the response denies a permission, rather than rejecting the credentials.
 pub(super) fn is_permission_error(response: &HttpResponse) -> bool {
-    let body = parse_body(response);
-    let code = with_full_gateway_name(error_code_and_message(&body).0);
-    match code.split_once('.') {
-        Some(("DLI", "0013" | "0014") | ("DLF", "6888") | (GATEWAY, NO_PERMISSION)) => true,
-        Some((GATEWAY, INVALID_TOKEN | OUTDATED_TOKEN)) => false,
-        _ => response.status == StatusCode::FORBIDDEN,
-    }
+    error_code(response)
+        .and_then(|(service, number)| error_codes::is_permission_error(&service, &number))
+        .unwrap_or(response.status == StatusCode::FORBIDDEN)
+}
+
+/// The two parts of the error code; the service in upper case.
+fn error_code(response: &HttpResponse) -> Option<(String, String)> {
+    let code = with_full_gateway_name(&error_text(&parse_body(response)).code);
+    let (service, number) = code.split_once('.')?;
+    Some((service.to_ascii_uppercase(), number.to_owned()))
 }
 
 /// Some gateways print `APIG.` for `APIGW.`; the numbers are the same.
 fn with_full_gateway_name(code: &str) -> String {
     match code.split_once('.') {
-        Some(("APIG", number)) => format!("{GATEWAY}.{number}"),
+        Some((name, number)) if name.eq_ignore_ascii_case("APIG") => {
+            format!("{}.{number}", gateway::SERVICE)
+        }
         Some(_) | None => code.to_owned(),
     }
 }
@@ -107,22 +101,50 @@ fn parse_body(response: &HttpResponse) -> Value {
     serde_json::from_slice(&response.body).unwrap_or_default()
 }
 
-/// Code and message of an error, in each of the forms that the services use: `{error_code, error_msg}`,
-/// `{errorCode, errorMsg}`, `{code, message}`, `{error}` and `{error: {code, message, title}}`.
-pub(super) fn error_code_and_message(body: &Value) -> (&str, &str) {
-    let first_present =
-        |names: &[&str]| names.iter().find_map(|name| non_empty_str(body.get(name)));
-    if let Some(nested) = body.get("error").filter(|inner| inner.is_object()) {
-        let message =
-            non_empty_str(nested.get("message")).or_else(|| non_empty_str(nested.get("title")));
-        return (
-            non_empty_str(nested.get("code")).unwrap_or_default(),
-            message.unwrap_or_default(),
-        );
-    }
-    let code = first_present(&["error_code", "errorCode", "code"]).unwrap_or_default();
-    let message = first_present(&["error_msg", "errorMsg", "message", "error"]).unwrap_or_default();
-    (code, message)
+/// Code and message of an error. Empty if the body has none.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ErrorText<'a> {
+    code: String,
+    message: &'a str,
+}
+
+/// Reads an error in each of the forms that the services use: `{error_code, error_msg}`, `{errorCode,
+/// errorMsg}`, `{code, message}`, `{error}`, and any of these in an object `error` or in the first element of a
+/// list `errors`. A code may also begin the message, as in `DLI.0003: Permission denied`.
+fn error_text(body: &Value) -> ErrorText<'_> {
+    let nested = [body.get("error"), body.get("errors").and_then(|list| list.get(0))];
+    let body = nested.into_iter().flatten().find(|inner| inner.is_object()).unwrap_or(body);
+    let first_text = |names: &[&str]| names.iter().find_map(|name| non_empty_str(body.get(name)));
+    let message = first_text(&[
+        "error_msg",
+        "errorMsg",
+        "error_message",
+        "errorMessage",
+        "message",
+        "msg",
+        "error",
+        "title",
+    ]);
+    let message = message.unwrap_or_default();
+    let code =
+        ["error_code", "errorCode", "code"].iter().find_map(|name| match body.get(name)? {
+            Value::String(code) => Some(code.trim().to_owned()).filter(|code| !code.is_empty()),
+            // IAM repeats the HTTP status as a number, which is not an error code.
+            Value::Number(code) => Some(code.to_string()).filter(|code| code.len() > 3),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        });
+    let code = code.or_else(|| leading_code(message)).unwrap_or_default();
+    ErrorText { code, message }
+}
+
+/// A code such as `DLI.0003` at the start of a message.
+fn leading_code(message: &str) -> Option<String> {
+    let word = message.split([':', ' ', ',', ';']).next()?;
+    let (service, number) = word.split_once('.')?;
+    let is_code = ["DLI", "DLF", "APIG", "APIGW", "IAM"].contains(&service)
+        && number.len() >= 4
+        && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_code.then(|| word.to_owned())
 }
 
 #[cfg(test)]
@@ -130,6 +152,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::job::ProviderErrorKind;
 
     #[test]
     fn error_bodies_are_parsed_in_every_form() {
@@ -139,6 +162,12 @@ mod tests {
             json!({"errorCode": "DLI.0002", "errorMsg": "gone"}),
             json!({"code": "DLI.0002", "message": "gone"}),
             json!({"error": {"code": "DLI.0002", "message": "gone", "title": "t"}}),
+            json!({"error": {"error_code": "DLI.0002", "error_msg": "gone"}}),
+            json!({"errors": [{"code": "DLI.0002", "message": "gone"}]}),
+            json!({"error_code": " DLI.0002 ", "error_msg": "gone"}),
+            json!({"error_msg": "DLI.0002 gone"}),
+            json!({"error": "DLI.0002 gone"}),
+            json!({"error_code": "DLI.0002", "error_msg": "DLI.0002 gone"}),
         ];
         for form in forms {
             let error = rejection_error_from_body(StatusCode::BAD_REQUEST, &form);
@@ -155,5 +184,50 @@ mod tests {
         let body = json!({"error_code": "DLI.0002", "error_msg": "no such job"});
         let error = rejection_error_from_body(StatusCode::INTERNAL_SERVER_ERROR, &body);
         assert!(error.kind == ProviderErrorKind::Transient, "{error:?}");
+    }
+
+    #[test]
+    fn token_requests_are_classified_by_the_codes_of_iam() {
+        let cases = [
+            (
+                401,
+                r#"{"error":{"code":401,"message":"The account is locked.","title":"Unauthorized"}}"#,
+                ProviderErrorKind::Auth,
+                "locked the user",
+            ),
+            (
+                401,
+                r#"{"error_code":"IAM.0061","error_msg":"x"}"#,
+                ProviderErrorKind::Auth,
+                "locked the user",
+            ),
+            (
+                401,
+                r#"{"error":{"code":401,"message":"The username or password is wrong.","title":"U"}}"#,
+                ProviderErrorKind::Auth,
+                "HTTP 401: The username or password is wrong.",
+            ),
+            (
+                400,
+                r#"{"error_code":"1101","error_msg":"x"}"#,
+                ProviderErrorKind::Misconfigured,
+                "1101 x",
+            ),
+            (400, r#"{"code":1117,"message":"x"}"#, ProviderErrorKind::Misconfigured, "1117 x"),
+            (429, r#"{"error_code":"IAM.0012"}"#, ProviderErrorKind::RateLimited, "IAM.0012"),
+            (401, "<html></html>", ProviderErrorKind::Misconfigured, "HTML page"),
+        ];
+        for (status, body, kind, text) in cases {
+            let response = HttpResponse {
+                status: StatusCode::from_u16(status).expect("a status"),
+                rate_limit: crate::job::RateLimitInfo::default(),
+                server_date: None,
+                subject_token: None,
+                body: body.as_bytes().to_vec(),
+            };
+            let error = iam_rejection_error(&response);
+            assert_eq!(error.kind, kind, "{body}: {error}");
+            assert!(error.message.contains(text), "{body}: {error}");
+        }
     }
 }

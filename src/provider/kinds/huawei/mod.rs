@@ -8,6 +8,7 @@ mod client;
 pub(super) mod dataarts;
 pub(super) mod dli;
 mod error;
+mod error_codes;
 mod rate_limit_text;
 mod sdk_credentials;
 mod settings;

@@ -12,15 +12,13 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Mutex, watch};
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
-use crate::provider::classify::{self, ErrorResponse};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
-use crate::provider::json_fields::truncate;
 
-use super::error::error_code_and_message;
+use super::error::iam_rejection_error;
 
 /// A user of IAM.
 #[derive(Debug)]
@@ -259,44 +257,20 @@ fn parse_token(
     Ok(CachedToken { value, fetch_number, renew_at, expires_at })
 }
 
-/// Classifies an unsuccessful response by its status alone: IAM does not use the codes of the services.
-fn iam_rejection_error(response: &HttpResponse) -> ProviderError {
-    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    let error_response =
-        ErrorResponse { status: response.status.as_u16(), ..ErrorResponse::default() };
-    let error = classify::provider_error(
-        error_response,
-        &[],
-        truncate(error_code_and_message(&body).1, 512),
-    );
+/// Marks an error as one of IAM, so that it is not read as an error of the service.
+fn with_iam_context(error: ProviderError) -> ProviderError {
+    let error = error.with_context("no token from IAM");
     match error.kind {
-        // IAM answers 400 to an unknown user, domain or project.
-        ProviderErrorKind::Malformed => {
+        // IAM answers 400 to an unknown user, domain or project, and knows no jobs.
+        ProviderErrorKind::Malformed
+        | ProviderErrorKind::NotFound
+        | ProviderErrorKind::InvalidId => {
             ProviderError { kind: ProviderErrorKind::Misconfigured, ..error }
         }
         ProviderErrorKind::Transient
         | ProviderErrorKind::RateLimited
         | ProviderErrorKind::QuotaExceeded
         | ProviderErrorKind::Auth
-        | ProviderErrorKind::NotFound
-        | ProviderErrorKind::InvalidId
         | ProviderErrorKind::Misconfigured => error,
-    }
-}
-
-/// Marks an error as one of IAM, so that it is not read as an error of the service.
-fn with_iam_context(error: ProviderError) -> ProviderError {
-    let error = error.with_context("no token from IAM");
-    match error.kind {
-        // A 404 of IAM is not evidence that a job is missing.
-        ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => {
-            ProviderError { kind: ProviderErrorKind::Transient, ..error }
-        }
-        ProviderErrorKind::Transient
-        | ProviderErrorKind::RateLimited
-        | ProviderErrorKind::QuotaExceeded
-        | ProviderErrorKind::Auth
-        | ProviderErrorKind::Misconfigured
-        | ProviderErrorKind::Malformed => error,
     }
 }

@@ -29,7 +29,8 @@ use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::client::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
-use super::error::{ERROR_RULES, HINTS, is_permission_error, rejection_error};
+use super::error::{HINTS, is_permission_error, rejection_error};
+use super::error_codes::ERROR_RULES;
 use super::settings::{HeaderText, HuaweiSettings, implied_settings, join};
 
 use instance::parse_instance;
@@ -95,7 +96,7 @@ impl Kind for DataArts {
         }))
     }
 
-    fn error_rules(&self) -> &'static [ErrorRule] {
+    fn error_rules(&self) -> &'static [&'static [ErrorRule]] {
         ERROR_RULES
     }
 }

@@ -28,7 +28,8 @@ use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::client::{HuaweiClient, HuaweiRequest, NONEXISTENT_ID};
-use super::error::{ERROR_RULES, HINTS, is_permission_error, rejection_error};
+use super::error::{HINTS, is_permission_error, rejection_error};
+use super::error_codes::ERROR_RULES;
 use super::settings::{HuaweiSettings, implied_settings, join};
 
 use list::request_list_page;
@@ -86,7 +87,7 @@ impl Kind for Dli {
         }))
     }
 
-    fn error_rules(&self) -> &'static [ErrorRule] {
+    fn error_rules(&self) -> &'static [&'static [ErrorRule]] {
         ERROR_RULES
     }
 }
