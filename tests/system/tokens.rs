@@ -29,6 +29,11 @@ struct TokenFixture {
 
 impl TokenFixture {
     async fn new(password: &str) -> Self {
+        Self::with_auth_keys(password, &format!(", project = \"{PROJECT_NAME}\"")).await
+    }
+
+    /// With additional keys in the table `auth`.
+    async fn with_auth_keys(password: &str, keys: &str) -> Self {
         let server = FakeServer::start().await;
         server.add_job_of(ServiceKind::Dli, JOB_ID, JobScript::new());
         let dir = TempDir::with_prefix("jobtrack-tokens-").expect("a temporary directory");
@@ -36,9 +41,9 @@ impl TokenFixture {
         std::fs::write(&secret, password).expect("the password");
         let text = format!(
             "[providers.lake]\nkind = \"dli\"\nproject_id = \"4f1\"\nbase_url = \"{url}\"\n\
-             iam_url = \"{url}\"\nregion = \"{PROJECT_NAME}\"\nrequest_timeout = \"1m\"\n\
+             iam_url = \"{url}\"\nregion = \"eu-de\"\nrequest_timeout = \"1m\"\n\
              auth = {{ user = \"{USER_NAME}\", domain = \"{DOMAIN_NAME}\", \
-             password = {{ file = \"{}\" }} }}\n",
+             password = {{ file = \"{}\" }}{keys} }}\n",
             secret.display(),
             url = server.base_url(),
         );
@@ -116,6 +121,19 @@ async fn ten_thousand_polls_across_a_token_invalidation_cause_one_fetch() {
     let rejected = requests.iter().filter(|request| request.response_status == Some(401)).count();
     assert!(rejected >= 2, "too few polls were in flight at the invalidation: {rejected}");
     assert_eq!(requests.len(), 1 + POLLS + rejected, "a poll was retried more than once");
+}
+
+#[tokio::test]
+async fn a_token_is_for_the_project_id_unless_a_project_is_named() {
+    let cases = [
+        (String::new(), serde_json::json!({ "id": "4f1" })),
+        (format!(", project = \"{PROJECT_NAME}\""), serde_json::json!({ "name": PROJECT_NAME })),
+    ];
+    for (keys, scope) in cases {
+        let fixture = TokenFixture::with_auth_keys(PASSWORD, &keys).await;
+        fixture.poll_ok_after(Duration::ZERO).await;
+        assert_eq!(fixture.server.token_scopes_requested(), [scope]);
+    }
 }
 
 #[tokio::test]

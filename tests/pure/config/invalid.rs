@@ -326,9 +326,14 @@ fn a_huawei_account_has_a_token_a_user_or_a_key_and_no_mixture() {
         assert_errors(&[(&dli(wrong), 5, auth, &["password = …, domain = ", "project = "])]);
     }
     let named = dli(&format!("{{ {user} }}"));
-    for region in ["cn north-4", "evil.example/", "evil.example#", ""] {
+    for region in ["cn north-4", "evil.example/", "evil.example#", "", "eu-west-1", "us-east-1"] {
         let text = named.replace("cn-north-4", region);
-        assert_errors(&[(&text, 3, "providers.lake.region", &["must be a region's name"])]);
+        assert_errors(&[(
+            &text,
+            3,
+            "providers.lake.region",
+            &["is not a known region", "base_url"],
+        )]);
     }
     let iam = "providers.lake.iam_url";
     let elsewhere = named.replace("region = \"cn-north-4\"", "base_url = \"https://dli.example\"");

@@ -28,6 +28,8 @@ pub struct Iam {
     pub token_request_count: usize,
     /// If set, every token request is rejected with this status.
     pub forced_status: Option<u16>,
+    /// The projects of the token requests with the right password.
+    pub scopes_requested: Vec<Value>,
     issued_count: usize,
 }
 
@@ -39,6 +41,7 @@ impl Default for Iam {
             valid_token: None,
             token_request_count: 0,
             forced_status: None,
+            scopes_requested: Vec::new(),
             issued_count: 0,
         }
     }
@@ -70,7 +73,12 @@ impl Iam {
             let message = format!("The username or password is wrong: {}", password.unwrap_or(""));
             return error_response(401, &message);
         }
-        if request_body != Some(self.expected_body()) {
+        let project = request_body.as_ref().map(|body| body["auth"]["scope"]["project"].clone());
+        let project = project.unwrap_or_default();
+        let is_known = project == json!({ "name": PROJECT_NAME })
+            || project.as_object().is_some_and(|fields| fields.keys().eq(["id"]));
+        self.scopes_requested.push(project.clone());
+        if !is_known || request_body != Some(self.expected_body(&project)) {
             return error_response(400, "The request body is invalid");
         }
         self.issued_count += 1;
@@ -82,11 +90,12 @@ impl Iam {
         FakeHttpResponse::json(201, &body).header("X-Subject-Token", token)
     }
 
-    fn expected_body(&self) -> Value {
+    /// The body of a token request, for a project by its name or its id.
+    fn expected_body(&self, project: &Value) -> Value {
         let user = json!({ "name": USER_NAME, "password": self.password, "domain": { "name": DOMAIN_NAME } });
         json!({ "auth": {
             "identity": { "methods": ["password"], "password": { "user": user } },
-            "scope": { "project": { "name": PROJECT_NAME } },
+            "scope": { "project": project },
         }})
     }
 }

@@ -152,6 +152,11 @@ impl FakeServer {
         self.state.lock_state().iam.forced_status = status;
     }
 
+    /// The projects, by name or id, for which tokens were requested with the right password.
+    pub fn token_scopes_requested(&self) -> Vec<serde_json::Value> {
+        self.state.lock_state().iam.scopes_requested.clone()
+    }
+
     /// The number of token requests, valid or not.
     pub fn token_request_count(&self) -> usize {
         self.state.lock_state().iam.token_request_count

@@ -10,6 +10,7 @@ pub(super) mod dli;
 mod error;
 mod error_codes;
 mod rate_limit_text;
+mod region;
 mod sdk_credentials;
 mod settings;
 pub mod sign;

@@ -15,9 +15,10 @@ use crate::provider::service_url::ServiceUrl;
 
 use super::auth::Auth;
 use super::client::HuaweiClient;
+use super::region::{RegionalService, service_url};
 use super::sdk_credentials;
 use super::sign::AccessKey;
-use super::token::{IamUser, TokenCache};
+use super::token::{IamUser, ProjectScope, TokenCache};
 
 /// The settings as they are written.
 #[derive(Debug, Deserialize)]
@@ -37,7 +38,6 @@ pub(super) struct HuaweiSettings {
     /// Where tokens are fetched; only if `auth` fetches tokens.
     iam_url: Option<ServiceUrl>,
     auth: AuthConfig,
-    region: Option<String>,
     project_id: HeaderText,
 }
 
@@ -45,30 +45,37 @@ const IAM_URL_NEEDED: &str = "is needed for auth with a user if region is not se
 
 impl HuaweiSettings {
     /// `service` is the first part of the service's host name, such as `dli`.
-    pub(super) fn parse(table: &SettingsTable, service: &str) -> Result<Self, Vec<SettingError>> {
+    pub(super) fn parse(
+        table: &SettingsTable,
+        service: &'static str,
+    ) -> Result<Self, Vec<SettingError>> {
         let raw: RawSettings = table.parse().map_err(|error| vec![error])?;
         let RawSettings { base_url, auth, iam_url, region, project_id } = raw;
-        let regional = |service| region.as_deref().map(|region| regional_url(service, region));
+        let regional = |service| region.as_deref().map(|region| service_url(service, region));
         let mut errors = Vec::new();
-        let base_url =
-            base_url.or_else(|| regional(service)?.map_err(|error| errors.push(error)).ok());
+        let base_url = base_url.map(Ok).or_else(|| regional(RegionalService::Named(service)));
         let iam_url = match (iam_url, &auth) {
             (_, AuthConfig::Token(_) | AuthConfig::AccessKey { .. }) => None,
-            (Some(url), AuthConfig::Password { .. }) => Some(url),
+            (Some(url), AuthConfig::Password { .. }) => Some(Ok(url)),
             (None, AuthConfig::Password { .. }) => {
-                let url = regional("iam").and_then(Result::ok);
+                let url = regional(RegionalService::Iam);
                 if url.is_none() {
                     errors.push(SettingError::new("iam_url", IAM_URL_NEEDED));
                 }
                 url
             }
         };
+        if let Some(Err(error)) = base_url.as_ref().filter(|url| url.is_err()).or(iam_url.as_ref())
+        {
+            errors.push(SettingError::new("region", *error));
+        }
         if base_url.is_none() && region.is_none() {
             errors.push(SettingError::new("region", "is needed if base_url is not set"));
         }
         match base_url {
-            Some(base_url) if errors.is_empty() => {
-                Ok(Self { base_url, iam_url, auth, region, project_id })
+            Some(Ok(base_url)) if errors.is_empty() => {
+                let iam_url = iam_url.and_then(Result::ok);
+                Ok(Self { base_url, iam_url, auth, project_id })
             }
             Some(_) | None => Err(errors),
         }
@@ -84,7 +91,7 @@ impl HuaweiSettings {
 
     /// Reads the secrets and builds the client.
     pub(super) fn into_client(self, http: HttpClient) -> Result<HuaweiClient, String> {
-        let Self { base_url, iam_url, auth, region, project_id } = self;
+        let Self { base_url, iam_url, auth, project_id } = self;
         let project_id = project_id.0;
         let auth = match auth {
             AuthConfig::Token(token) => Auth::Token(read_secret(&token)?),
@@ -94,9 +101,8 @@ impl HuaweiSettings {
                     name: user,
                     password: read_secret(&password)?,
                     domain,
-                    // Every region has a project of its own name.
-                    project: project.or(region),
-                    project_id: project_id.clone(),
+                    scope: project
+                        .map_or_else(|| ProjectScope::Id(project_id.clone()), ProjectScope::Name),
                 }))
             }
             AuthConfig::AccessKey { ak, sk, security_token } => Auth::AccessKey {
@@ -124,22 +130,6 @@ pub(super) fn join(errors: &[SettingError]) -> String {
 
 fn read_secret(reference: &SecretRef) -> Result<SecretString, String> {
     secret::read(reference).map_err(|error| error.to_string())
-}
-
-/// The address of a service in a region. Regions of Europe have other domains. Other characters than
-/// those of a name could make the credentials go to another host.
-fn regional_url(service: &str, region: &str) -> Result<ServiceUrl, SettingError> {
-    let invalid = || SettingError::new("region", "must be a region's name, such as \"cn-north-4\"");
-    if region.is_empty() || !region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-        return Err(invalid());
-    }
-    let domain = match region {
-        "eu-west-101" => "myhuaweicloud.eu",
-        // Open Telekom Cloud.
-        "eu-de" | "eu-nl" => "otc.t-systems.com",
-        _ => "myhuaweicloud.com",
-    };
-    ServiceUrl::try_from(format!("https://{service}.{region}.{domain}")).map_err(|_| invalid())
 }
 
 /// Text that is valid as the value of a header.
@@ -176,7 +166,7 @@ enum AuthConfig {
         password: SecretRef,
         /// The account that the user belongs to.
         domain: String,
-        /// The name of the project that tokens are for; by default the region.
+        /// The name of the project that tokens are for, instead of `project_id`.
         project: Option<String>,
     },
     /// An access key, which signs each request.

@@ -27,10 +27,14 @@ pub(super) struct IamUser {
     pub(super) name: String,
     pub(super) password: SecretString,
     pub(super) domain: String,
-    /// The name of the project that tokens are valid for.
-    pub(super) project: Option<String>,
-    /// Identifies the project if it has no name here.
-    pub(super) project_id: String,
+    pub(super) scope: ProjectScope,
+}
+
+/// The project that tokens are valid for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum ProjectScope {
+    Name(String),
+    Id(String),
 }
 
 /// The tokens of one user.
@@ -218,9 +222,9 @@ impl IamUser {
     }
 
     fn request_body(&self) -> Vec<u8> {
-        let project = match &self.project {
-            Some(name) => json!({ "name": name }),
-            None => json!({ "id": self.project_id }),
+        let project = match &self.scope {
+            ProjectScope::Name(name) => json!({ "name": name }),
+            ProjectScope::Id(id) => json!({ "id": id }),
         };
         let user = json!({
             "name": self.name,
