@@ -17,6 +17,11 @@ pub trait TimeSource: Debug + Send + Sync {
     /// suspended.
     fn uptime(&self) -> Duration;
 
+    /// As [`Self::uptime`], without the time during which the machine was suspended.
+    fn running_time(&self) -> Duration {
+        self.uptime()
+    }
+
     /// The wall clock, which may jump.
     fn utc_now(&self) -> UtcTime;
 
@@ -32,6 +37,10 @@ impl TimeSource for SystemTimeSource {
     /// stop during a suspend.
     fn uptime(&self) -> Duration {
         Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+    }
+
+    fn running_time(&self) -> Duration {
+        Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
     }
 
     #[expect(clippy::disallowed_methods, reason = "the only module that reads the clocks")]
@@ -86,6 +95,13 @@ impl Clock {
     pub fn monotonic_now(&self) -> MonotonicTime {
         let ms = self.since_start().as_millis();
         MonotonicTime::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
+    }
+
+    /// The time that the machine has run, without suspends, since an arbitrary moment. Tells whether a
+    /// task has stopped: a task cannot run while the machine is suspended.
+    #[must_use]
+    pub fn running_time(&self) -> Duration {
+        self.source.running_time()
     }
 
     #[must_use]

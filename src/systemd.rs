@@ -44,7 +44,7 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
     let mut stalled_ticks = 0_u32;
     loop {
         interval.tick().await;
-        match handle.snapshot().stall_reason(clock.monotonic_now()) {
+        match handle.snapshot().stall_reason(clock.running_time()) {
             None => {
                 notify(&[NotifyState::Watchdog]);
                 if std::mem::take(&mut stalled_ticks) > 1 {

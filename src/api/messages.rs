@@ -205,7 +205,20 @@ pub struct DaemonStatus {
     pub active_jobs: u64,
     /// Changes in memory that are not committed yet.
     pub unwritten_changes: u64,
+    /// Log lines that were lost since the start because the log could not be written.
+    #[serde(default)]
+    pub lost_log_lines: u64,
+    /// Set if the last reload of the configuration failed.
+    #[serde(default)]
+    pub reload_failure: Option<ReloadFailure>,
     pub providers: Vec<ProviderStatus>,
+}
+
+/// A reload of the configuration that failed; the configuration before it stays in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadFailure {
+    pub failed_at: UtcTime,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -11,9 +11,9 @@ use clap::Args as _;
 use clap::error::ErrorKind;
 use tokio::sync::mpsc;
 
-use super::render::replace_control_characters;
 use super::{CommandContext, EXIT_REJECTED, parse_duration_text, stdin_lines, stdio};
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponseEntry, ClientError};
+use crate::escape::escape_unprintable;
 use crate::job::{InvalidText, SimilarityKeys, parse_label};
 
 const EXAMPLES: &str = "\
@@ -178,7 +178,7 @@ impl AddSender<'_> {
         }
         let mut lines = Vec::new();
         for job in &jobs {
-            let name = replace_control_characters(&format!("{}/{}", job.provider, job.remote_id));
+            let name = escape_unprintable(&format!("{}/{}", job.provider, job.remote_id));
             let id = job.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
             match job.outcome {
                 AddOutcome::Added => lines.push(format!("{id} {name} added")),

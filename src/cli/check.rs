@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::render::replace_control_characters;
 use super::{CommandContext, EXIT_REJECTED, stdio};
 use crate::api::ConnectionCheckResponse;
+use crate::escape::escape_unprintable;
 use crate::job::{FindingKind, ProviderName};
 
 #[derive(clap::Args)]
@@ -36,9 +36,8 @@ fn report_lines(response: &ConnectionCheckResponse) -> Vec<String> {
         FindingKind::ServiceError => format!("provider error: {detail}"),
         FindingKind::UnrecognizedAnswer => format!("unrecognized answer: {detail}"),
     };
-    let advice =
-        response.advice.iter().map(|line| format!("  {}", replace_control_characters(line)));
-    [replace_control_characters(&format!("{}: {finding}", response.provider))]
+    let advice = response.advice.iter().map(|line| format!("  {}", escape_unprintable(line)));
+    [escape_unprintable(&format!("{}: {finding}", response.provider))]
         .into_iter()
         .chain(advice)
         .collect()

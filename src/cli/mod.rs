@@ -33,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api::{Client, ClientError};
+use crate::escape::usage_error_lines;
 
 /// A request was rejected, also if one of several was.
 const EXIT_REJECTED: u8 = 1;
@@ -136,8 +137,13 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Prints an error and returns its exit code.
 fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        // --help and --version arrive here too. A failure to print is ignored: nothing can report it.
-        let _ = usage.print();
+        if usage.use_stderr() {
+            let arguments = std::env::args_os().map(|text| text.to_string_lossy().into_owned());
+            usage_error_lines(usage, arguments).into_iter().for_each(stdio::print_notice);
+        } else {
+            // --help and --version. Nothing can report a failure to print.
+            let _ = usage.print();
+        }
         return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(EXIT_REJECTED));
     }
     if error.downcast_ref::<io::Error>().is_some_and(stdio::is_broken_pipe) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::render::replace_control_characters;
+use crate::escape::escape_unprintable;
 use crate::job::State;
 
 /// A progress line; clones share it.
@@ -40,7 +40,7 @@ impl Progress {
     /// Shows the expected end, or nothing if it is unknown.
     pub(super) fn set_expected_end(&self, end: Option<&str>) {
         self.bar.set_prefix(
-            end.map(|end| format!(", {}", replace_control_characters(end))).unwrap_or_default(),
+            end.map(|end| format!(", {}", escape_unprintable(end))).unwrap_or_default(),
         );
     }
 

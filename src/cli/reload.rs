@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::render::replace_control_characters;
 use super::{CommandContext, stdio};
+use crate::escape::escape_unprintable;
 
 pub(super) async fn run(context: &CommandContext) -> anyhow::Result<ExitCode> {
     let response = context.client.reload().await?;
@@ -11,10 +11,10 @@ pub(super) async fn run(context: &CommandContext) -> anyhow::Result<ExitCode> {
         stdio::print_json_lines(&[response])?;
         return Ok(ExitCode::SUCCESS);
     }
-    let changed = response.changed.iter().map(|line| replace_control_characters(line));
+    let changed = response.changed.iter().map(|line| escape_unprintable(line));
     let needs_restart = response.needs_restart.iter();
     let needs_restart =
-        needs_restart.map(|line| format!("needs a restart: {}", replace_control_characters(line)));
+        needs_restart.map(|line| format!("needs a restart: {}", escape_unprintable(line)));
     let mut lines: Vec<_> = changed.chain(needs_restart).collect();
     if lines.is_empty() {
         lines.push("no settings changed".to_owned());

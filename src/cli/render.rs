@@ -1,6 +1,6 @@
 //! Formats jobs, transitions, labels and durations as text.
 //!
-//! Pure functions, used by the commands. Text from a provider or a user passes through [`replace_control_characters`]
+//! Pure functions, used by the commands. Text from a provider or a user passes through [`escape_unprintable`]
 //! before it is printed.
 
 use std::time::Duration;
@@ -8,12 +8,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use crate::api::{Job, TransitionEvent};
+use crate::escape::escape_unprintable;
 use crate::job::{Labels, State, UtcTime};
-
-/// Replaces control characters, which could control the terminal, with spaces.
-pub(super) fn replace_control_characters(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
 
 /// A time for people, in the format of the database: `2026-11-21 23:17:05.123`.
 pub(super) fn format_time(at: UtcTime) -> String {
@@ -36,7 +32,7 @@ fn styled_state(state: State) -> String {
 
 /// `PROVIDER/REMOTE_ID`, as the commands accept it.
 pub(super) fn job_name(job: &Job) -> String {
-    format!("{}/{}", job.provider, replace_control_characters(job.remote_id.as_str()))
+    format!("{}/{}", job.provider, escape_unprintable(job.remote_id.as_str()))
 }
 
 /// A job in one line, such as `17 dune/01GB… failed  table not found`.
@@ -51,18 +47,17 @@ pub(super) fn event_line(event: &TransitionEvent) -> String {
     let at = event.observed_at;
     let (id, provider) = (event.job_id, &event.provider);
     let (remote_id, to) =
-        (replace_control_characters(event.remote_id.as_str()), styled_state(event.to_state));
+        (escape_unprintable(event.remote_id.as_str()), styled_state(event.to_state));
     let from = event.from_state.map_or("new", State::as_str);
     let provider_state = event.provider_state.as_deref();
-    let provider_state = provider_state
-        .map(|name| format!("  ({})", replace_control_characters(name)))
-        .unwrap_or_default();
+    let provider_state =
+        provider_state.map(|name| format!("  ({})", escape_unprintable(name))).unwrap_or_default();
     let message = message_suffix(event.message.as_deref());
     format!("{at}  {id} {provider}/{remote_id}  {from} → {to}{provider_state}{message}")
 }
 
 fn message_suffix(message: Option<&str>) -> String {
-    message.map(|message| format!("  {}", replace_control_characters(message))).unwrap_or_default()
+    message.map(|message| format!("  {}", escape_unprintable(message))).unwrap_or_default()
 }
 
 /// Labels in one line, such as `a=1 b=2`.
@@ -145,10 +140,5 @@ mod tests {
         for (seconds, text) in cases {
             assert_eq!(format_seconds(seconds), text, "{seconds} s");
         }
-    }
-
-    #[test]
-    fn control_characters_are_replaced() {
-        assert_eq!(replace_control_characters("a\u{1b}[31m\nb\u{9b}c"), "a [31m b c");
     }
 }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 
-use super::render::{self, replace_control_characters};
+use super::render;
 use super::table::Table;
 use super::{CommandContext, forecast, history, resolve, stdio};
 use crate::api::Job;
+use crate::escape::escape_unprintable;
 use crate::job::{JobRef, UtcTime};
 
 #[derive(clap::Args)]
@@ -72,7 +73,7 @@ fn job_lines(job: &Job) -> Vec<String> {
     if !job.detail.is_empty() {
         let detail = serde_json::to_string_pretty(&job.detail).unwrap_or_default();
         lines.push("detail".to_owned());
-        lines.extend(detail.lines().map(|line| format!("  {}", replace_control_characters(line))));
+        lines.extend(detail.lines().map(|line| format!("  {}", escape_unprintable(line))));
     }
     lines.push(String::new());
     lines

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use super::render::{format_duration, format_seconds, format_time, replace_control_characters};
+use super::render::{format_duration, format_seconds, format_time};
 use super::table::Table;
 use super::{CommandContext, EXIT_REJECTED, stdio};
 use crate::api::{DaemonStatus, ProviderStatus};
 use crate::clock::Clock;
+use crate::escape::escape_unprintable;
 use crate::job::UtcTime;
 
 #[derive(clap::Args)]
@@ -116,7 +117,7 @@ fn detection_delay_line(provider: &ProviderStatus) -> Option<String> {
 }
 
 fn unknown_states_line(provider: &ProviderStatus) -> Option<String> {
-    let unknown_states = replace_control_characters(&provider.unknown_states.join(", "));
+    let unknown_states = escape_unprintable(&provider.unknown_states.join(", "));
     (!unknown_states.is_empty()).then(|| {
         let yellow = AnsiColor::Yellow.on_default();
         format!(

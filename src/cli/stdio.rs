@@ -7,9 +7,10 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use serde::Serialize;
+use crate::escape::{escape_unprintable, is_unprintable};
 
-use super::render::replace_control_characters;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 
 pub(super) fn print_lines(lines: &[String]) -> io::Result<()> {
     let mut block = lines.join("\n");
@@ -25,7 +26,7 @@ pub(super) fn print_lines(lines: &[String]) -> io::Result<()> {
 pub(super) fn print_json_lines<T: Serialize>(objects: &[T]) -> io::Result<()> {
     let mut block = Vec::new();
     for object in objects {
-        serde_json::to_writer(&mut block, object)?;
+        object.serialize(&mut Serializer::with_formatter(&mut block, TerminalSafeJson))?;
         block.push(b'\n');
     }
     let mut stdout = io::stdout().lock();
@@ -33,13 +34,49 @@ pub(super) fn print_json_lines<T: Serialize>(objects: &[T]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Writes a line to standard error, without control characters. A failure is ignored: nothing could
-/// report it.
+/// Compact JSON in which unprintable characters are escaped by JSON's own sequences: the same data, also
+/// safe on a terminal.
+struct TerminalSafeJson;
+
+impl Formatter for TerminalSafeJson {
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        for piece in fragment.split_inclusive(is_unprintable) {
+            let text = piece.trim_end_matches(is_unprintable);
+            writer.write_all(text.as_bytes())?;
+            for unit in piece[text.len()..].encode_utf16() {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a line to standard error, with unprintable characters escaped. A failure is ignored: nothing
+/// could report it.
 pub(super) fn print_notice(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{}", replace_control_characters(&line.to_string()));
+    let _ = writeln!(io::stderr().lock(), "{}", escape_unprintable(&line.to_string()));
 }
 
 /// Whether the reader has closed the pipe, as `head` does; not an error of the command.
 pub(super) fn is_broken_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_keeps_the_text_and_has_no_unprintable_character() {
+        let text = "a\u{9b}31m\u{202e}b\u{e0041} \n\"\u{7f}\u{2028}\u{2029} 脚本";
+        let mut json = Vec::new();
+        text.serialize(&mut Serializer::with_formatter(&mut json, TerminalSafeJson)).expect("JSON");
+        let json = String::from_utf8(json).expect("UTF-8");
+        assert!(!json.contains(is_unprintable), "{json:?}");
+        assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
+    }
 }

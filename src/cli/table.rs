@@ -3,10 +3,9 @@
 //! `comfy_table` lays out the columns, because it knows the width of each character; colours are added
 //! per row afterwards.
 
+use crate::escape::escape_unprintable;
 use anstyle::Style;
 use comfy_table::presets::NOTHING;
-
-use super::render::replace_control_characters;
 
 /// The rows of a table and their styles.
 pub(super) struct Table {
@@ -28,7 +27,7 @@ impl Table {
     }
 
     pub(super) fn add_row(&mut self, style: Style, cells: impl IntoIterator<Item = String>) {
-        self.inner.add_row(cells.into_iter().map(|cell| replace_control_characters(&cell)));
+        self.inner.add_row(cells.into_iter().map(|cell| escape_unprintable(&cell)));
         self.styles.push(style);
     }
 
@@ -58,8 +57,11 @@ mod tests {
         table.add_row(Style::new(), ["1234".into(), "dune/x".into(), "a=1\nb".into()]);
         let lines = table.into_lines();
         let lines: Vec<_> = lines.iter().map(|line| strip_str(line).to_string()).collect();
-        let expected =
-            ["JOB   NAME            LABELS", "7     scripts/脚本/1", "1234  dune/x          a=1 b"];
+        let expected = [
+            "JOB   NAME            LABELS",
+            "7     scripts/脚本/1",
+            "1234  dune/x          a=1\\nb",
+        ];
         assert_eq!(lines, expected);
     }
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::ReloadResponse;
+use crate::api::{ReloadFailure, ReloadResponse};
 use crate::clock::Clock;
 use crate::job::{EventCursor, UtcTime};
+use crate::logging::LostLines;
 use crate::scheduler::SchedulerHandle;
 use crate::store::Reader;
 
@@ -73,13 +74,16 @@ impl AppState {
     }
 }
 
-/// Facts that do not change while the daemon runs, for `status` and for timeouts.
+/// What `status` and timeouts need of the daemon.
 #[derive(Debug)]
 pub struct DaemonContext {
     pub clock: Clock,
     pub started_at: UtcTime,
     /// The path of the database.
     pub database: PathBuf,
+    pub lost_log_lines: LostLines,
+    /// The failure of the last reload, until one succeeds.
+    pub reload_failure: watch::Receiver<Option<ReloadFailure>>,
     /// How long a request waits for an on-demand poll.
     pub on_demand_timeout: Duration,
 }

@@ -7,13 +7,13 @@ use tokio::sync::oneshot;
 
 use crate::api::{
     ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
-    ReloadResponse, StoreStatus,
+    ReloadFailure, ReloadResponse, StoreStatus,
 };
 use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName, ServiceHints};
 use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
-use super::app_state::AppState;
+use super::app_state::{AppState, DaemonContext};
 use super::convert::rounded_seconds;
 use super::error::ApiError;
 use super::extract::QueryParams;
@@ -21,6 +21,7 @@ use super::extract::QueryParams;
 /// `GET /v1/status`
 pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
     let snapshot = app.handle.snapshot();
+    let reload_failure = app.daemon.reload_failure.borrow().clone();
     Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -32,15 +33,35 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
             size_bytes: snapshot.store_health.size_bytes,
         },
         newest_event: app.newest_event.borrow().clone(),
-        degraded_reasons: snapshot.degraded_reasons(),
+        degraded_reasons: degraded_reasons(&app.daemon, &snapshot, reload_failure.as_ref()),
         active_jobs: snapshot.providers.iter().map(|provider| provider.report.active_jobs).sum(),
         unwritten_changes: snapshot.unwritten_changes,
+        lost_log_lines: app.daemon.lost_log_lines.total(),
+        reload_failure,
         providers: snapshot
             .providers
             .iter()
             .map(|provider| provider_status(provider, &snapshot))
             .collect(),
     })
+}
+
+/// What is wrong with the daemon, by the clock of this reader.
+fn degraded_reasons(
+    daemon: &DaemonContext,
+    snapshot: &SchedulerSnapshot,
+    reload_failure: Option<&ReloadFailure>,
+) -> Vec<String> {
+    let reload_reason = reload_failure.map(|failure| {
+        format!(
+            "the reload at {} failed, and the settings before it stay in effect; correct this and run \
+             `jobtrack reload`: {}",
+            failure.failed_at, failure.reason
+        )
+    });
+    let scheduler_reasons = snapshot.degraded_reasons(daemon.clock.running_time());
+    let log_reason = daemon.lost_log_lines.degraded_reason();
+    scheduler_reasons.into_iter().chain(reload_reason).chain(log_reason).collect()
 }
 
 fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) -> ProviderStatus {

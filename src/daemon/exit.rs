@@ -3,11 +3,12 @@
 //! 65 (database) and 78 (config) mean that a restart does not help, and `jobtrackd.service` does not
 //! restart after them. After 74 (disk, socket) a restart may help.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::control::BindError;
+use crate::escape::{escape_unprintable, usage_error_lines};
+use crate::logging;
 use crate::provider::BuildError;
 use crate::scheduler::SchedulerError;
 use crate::store::{OpenError, WriteError};
@@ -34,9 +35,24 @@ impl ExitError {
 
     /// Prints the error to stderr, because the log may not work.
     pub(super) fn report(self) -> ExitCode {
-        let _ = writeln!(std::io::stderr(), "jobtrackd: {:#}", self.error);
+        let message = format!("jobtrackd: {:#}", self.error);
+        let lines = message.lines().map(|line| escape_unprintable(line) + "\n");
+        logging::write_to_stderr(lines.collect());
         ExitCode::from(self.code)
     }
+}
+
+/// Prints `--help` and `--version` to stdout, and what is wrong with the arguments to stderr.
+pub(super) fn report_usage(usage: &clap::Error) -> ExitCode {
+    if usage.use_stderr() {
+        let arguments = std::env::args_os().map(|text| text.to_string_lossy().into_owned());
+        let lines = usage_error_lines(usage, arguments).into_iter().map(|line| line + "\n");
+        logging::write_to_stderr(lines.collect());
+    } else {
+        // Nothing can report a failure.
+        let _ = usage.print();
+    }
+    ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
 }
 
 impl From<ConfigError> for ExitError {

@@ -5,8 +5,8 @@
 //! help; no code below [`main`] exits the process.
 
 mod config_check;
+mod core_dump;
 mod exit;
-mod logging;
 mod maintenance_task;
 mod provider_rename;
 mod providers;
@@ -22,6 +22,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+
+use crate::logging;
 
 use exit::ExitError;
 pub use providers::build_providers;
@@ -52,7 +54,10 @@ struct DaemonArgs {
 
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = DaemonArgs::parse();
+    let args = match DaemonArgs::try_parse() {
+        Ok(args) => args,
+        Err(usage) => return exit::report_usage(&usage),
+    };
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.report(),
@@ -60,23 +65,34 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: &DaemonArgs) -> Result<(), ExitError> {
+    let core_dumps = core_dump::disable();
     let environment: BTreeMap<_, _> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let source = ConfigSource::new(args.config.clone(), environment);
     let loaded = source.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
         .enable_all()
         .build()
         .context("cannot start the threads of the runtime")
         .map_err(ExitError::io)?;
-    logging::init();
+    let (_log_guard, lost_log_lines) =
+        logging::init().context("cannot start logging").map_err(ExitError::io)?;
+    if let Err(error) = core_dumps {
+        tracing::warn!("cannot disable core dumps, which would contain secrets: {error}");
+    }
     if args.check {
         return runtime.block_on(config_check::check_config(&loaded));
     }
-    let result = runtime.block_on(serve(loaded, source));
+    let result = runtime.block_on(serve(loaded, source, lost_log_lines));
     // The scheduler and the server have ended. A DNS look-up can still block one of the runtime's
     // threads in the resolver of the system, for which the exit does not wait.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
+}
+
+/// At least two, so that `status` is answered while a task blocks its thread.
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |count| count.get().max(2))
 }

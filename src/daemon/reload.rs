@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::api::ReloadResponse;
+use tokio::sync::watch;
+
+use crate::api::{ReloadFailure, ReloadResponse};
+use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
 use crate::provider;
 use crate::scheduler::{CommandError, SchedulerHandle};
@@ -29,6 +32,9 @@ pub(super) struct ConfigReloader {
     /// The names that the start renamed; a reload renames nothing.
     previous_names: CurrentNameByPrevious,
     maintenance: MaintenanceTaskHandle,
+    clock: Clock,
+    /// For `status`: the failure of the last reload, until one succeeds.
+    failure: watch::Sender<Option<ReloadFailure>>,
 }
 
 impl ConfigSource {
@@ -49,11 +55,13 @@ impl ConfigReloader {
         current: Config,
         previous_names: CurrentNameByPrevious,
         mut maintenance: MaintenanceTaskHandle,
+        clock: Clock,
+        failure: watch::Sender<Option<ReloadFailure>>,
     ) -> anyhow::Result<Self> {
         let initial_run =
             maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
         maintenance.start(initial_run);
-        Ok(Self { source, current, previous_names, maintenance })
+        Ok(Self { source, current, previous_names, maintenance, clock, failure })
     }
 
     /// Reads config and secrets again and applies them. Returns what changed, or why nothing did, and
@@ -63,7 +71,14 @@ impl ConfigReloader {
         handle: &SchedulerHandle,
     ) -> Result<ReloadResponse, String> {
         systemd::notify_reloading();
-        let result = self.try_reload(handle).await;
+        // The errors of a config are on lines of their own; here they become one sentence.
+        let result =
+            self.try_reload(handle).await.map_err(|reason| reason.trim().replace('\n', "; "));
+        let failed_at = self.clock.utc_now();
+        let failure = result.as_ref().err();
+        self.failure.send_replace(
+            failure.map(|reason| ReloadFailure { failed_at, reason: reason.clone() }),
+        );
         match &result {
             Ok(response) => tracing::info!("config reloaded: {}", summary(response)),
             Err(error) => {

@@ -11,10 +11,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::api::ReloadFailure;
 use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig};
 use crate::control::{self, AppState, ControlSocket, DaemonContext};
 use crate::job::{EventCursor, UtcTime};
+use crate::logging::LostLines;
 use crate::provider;
 use crate::scheduler::{Providers, Scheduler, SchedulerError};
 use crate::store::{MaintenanceTask, Reader, Store};
@@ -40,12 +42,19 @@ struct StartContext {
     quick_check_skipped: bool,
     maintenance_tasks: mpsc::Sender<MaintenanceTask>,
     hangup: Signal,
+    lost_log_lines: LostLines,
+    /// The failure of the last reload, until one succeeds.
+    reload_failure: watch::Sender<Option<ReloadFailure>>,
 }
 
 /// Runs the daemon until a signal or a fatal error ends it.
-pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<(), ExitError> {
+pub(super) async fn serve(
+    loaded: LoadedConfig,
+    source: ConfigSource,
+    lost_log_lines: LostLines,
+) -> Result<(), ExitError> {
     let mut signals = ShutdownSignals::new()
-        .context("cannot install the handlers of SIGTERM and SIGINT")
+        .context("cannot install the signal handlers")
         .map_err(ExitError::io)?;
     let hangup = signal(SignalKind::hangup())
         .context("cannot install the handler of SIGHUP")
@@ -72,6 +81,8 @@ pub(super) async fn serve(loaded: LoadedConfig, source: ConfigSource) -> Result<
         quick_check_skipped,
         maintenance_tasks,
         hangup,
+        lost_log_lines,
+        reload_failure: watch::Sender::new(None),
     };
     let result = run_until_end(context, &mut scheduler, &mut signals).await;
     // The first error is the cause, and a later one may be its consequence.
@@ -132,6 +143,8 @@ fn start_server(
         clock: context.clock.clone(),
         started_at: context.started_at,
         database: config.store.path.clone(),
+        lost_log_lines: context.lost_log_lines.clone(),
+        reload_failure: context.reload_failure.subscribe(),
         on_demand_timeout: config.polling.request_timeout.min(DaemonContext::MAX_ON_DEMAND_TIMEOUT),
     };
     let app = AppState::new(
@@ -155,14 +168,22 @@ async fn main_loop(
 ) -> Result<(), ExitError> {
     let RunningScheduler { handle, reader, watchdog, .. } = scheduler;
     let StartContext {
-        config, source, clock, previous_names, maintenance_tasks, mut hangup, ..
+        config,
+        source,
+        clock,
+        previous_names,
+        maintenance_tasks,
+        mut hangup,
+        reload_failure,
+        ..
     } = context;
     let integrity_check = deferred_integrity_check(reader, context.quick_check_skipped);
     let mut integrity_check = std::pin::pin!(integrity_check);
-    let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tasks, clock);
-    let mut reloader = ConfigReloader::start(source, config, previous_names, maintenance)
-        .await
-        .map_err(ExitError::io)?;
+    let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tasks, clock.clone());
+    let mut reloader =
+        ConfigReloader::start(source, config, previous_names, maintenance, clock, reload_failure)
+            .await
+            .map_err(ExitError::io)?;
     loop {
         tokio::select! {
             signal = signals.recv() => {

@@ -1,31 +1,67 @@
-//! The signals that stop the daemon. Installed before anything else, so that none of them kills the
+//! The signals that the daemon handles. Installed before anything else, so that none of them kills the
 //! process in the middle of its start.
+//!
+//! Every other signal that can be caught and whose default action ends the process is listed here:
+//! either it stops the daemon cleanly, or it is ignored. SIGHUP, the reload, is `serve`'s.
 
+use std::task::Poll;
+
+use rustix::process::Signal as SignalNumber;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Signals that stop the daemon, with their names. A timer signal comes from whoever started the daemon
+/// with a time limit, SIGXCPU from a limit of CPU time.
+const STOPPING: [(&str, SignalNumber); 8] = [
+    ("SIGTERM", SignalNumber::TERM),
+    ("SIGINT", SignalNumber::INT),
+    ("SIGQUIT", SignalNumber::QUIT),
+    ("SIGALRM", SignalNumber::ALARM),
+    ("SIGVTALRM", SignalNumber::VTALARM),
+    ("SIGPROF", SignalNumber::PROF),
+    ("SIGXCPU", SignalNumber::XCPU),
+    ("SIGPWR", SignalNumber::POWER),
+];
+
+/// Signals that have no effect. With a handler, SIGXFSZ becomes an error of the write that exceeds the
+/// limit of the file size.
+const IGNORED: [SignalNumber; 5] = [
+    SignalNumber::USR1,
+    SignalNumber::USR2,
+    SignalNumber::IO,
+    SignalNumber::STKFLT,
+    SignalNumber::XFSZ,
+];
+/// `SIGRTMIN` to `SIGRTMAX`, which have no effect either; the C library uses 32 and 33 itself.
+const REALTIME: std::ops::RangeInclusive<i32> = 34..=64;
+
 pub(super) struct ShutdownSignals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// A handler for SIGXFSZ turns a write beyond the file-size limit into an error of that write.
-    /// Without a handler the signal kills the process.
-    _file_size_exceeded: Signal,
+    stopping: Vec<(&'static str, Signal)>,
+    /// tokio's handlers stay installed; a signal that nobody waits for has no effect.
+    _ignored: Vec<Signal>,
 }
 
 impl ShutdownSignals {
     pub(super) fn new() -> std::io::Result<Self> {
-        const SIGXFSZ: i32 = 25;
+        let install = |number: i32| signal(SignalKind::from_raw(number));
+        let stopping =
+            STOPPING.into_iter().map(|(name, number)| Ok((name, install(number.as_raw())?)));
+        let ignored = IGNORED.into_iter().map(SignalNumber::as_raw).chain(REALTIME).map(install);
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            _file_size_exceeded: signal(SignalKind::from_raw(SIGXFSZ))?,
+            stopping: stopping.collect::<std::io::Result<_>>()?,
+            _ignored: ignored.collect::<std::io::Result<_>>()?,
         })
     }
 
     /// Waits for the next signal and returns its name.
     pub(super) async fn recv(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
+        std::future::poll_fn(|context| {
+            for (name, signal) in &mut self.stopping {
+                if signal.poll_recv(context).is_ready() {
+                    return Poll::Ready(*name);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }

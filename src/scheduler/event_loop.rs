@@ -66,7 +66,7 @@ impl Scheduler {
         maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     ) -> (Self, SchedulerHandle) {
         let (sender, commands) = mpsc::channel(Self::COMMAND_QUEUE_CAPACITY);
-        let initial = SchedulerSnapshot::initial(clock.monotonic_now(), clock.utc_now());
+        let initial = SchedulerSnapshot::initial(&clock);
         let snapshots = SnapshotPublisher::new(initial);
         let handle = SchedulerHandle::new(sender, snapshots.subscribe());
         let scheduler = Self {
@@ -237,6 +237,7 @@ impl Scheduler {
         self.snapshots.publish(SchedulerSnapshot {
             taken_at: now,
             taken_at_utc: self.clock.utc_now(),
+            running_time: self.clock.running_time(),
             ready: self.ready,
             providers: providers.collect(),
             unwritten_changes: self.committer.unwritten_changes() as u64,

@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::job::{MonotonicTime, ProviderName, UtcTime};
 use crate::store::StoreHealth;
 use crate::tracker::ProviderReport;
 
 #[derive(Debug, Clone)]
 pub struct SchedulerSnapshot {
-    /// When the snapshot was taken; the age shows whether the scheduler's loop still runs.
+    /// When the snapshot was taken.
     pub taken_at: MonotonicTime,
     pub taken_at_utc: UtcTime,
+    /// [`Clock::running_time`](crate::clock::Clock::running_time) of the snapshot; the age shows
+    /// whether the scheduler's loop still runs.
+    pub running_time: Duration,
     /// Whether the unfinished jobs of the database are loaded.
     pub ready: bool,
     /// Each provider that is configured or has unfinished jobs.
@@ -40,10 +44,11 @@ impl SchedulerSnapshot {
     /// The longest time between two snapshots.
     const MAX_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
-    pub(super) fn initial(taken_at: MonotonicTime, taken_at_utc: UtcTime) -> Self {
+    pub(super) fn initial(clock: &Clock) -> Self {
         Self {
-            taken_at,
-            taken_at_utc,
+            taken_at: clock.monotonic_now(),
+            taken_at_utc: clock.utc_now(),
+            running_time: clock.running_time(),
             ready: false,
             providers: Vec::new(),
             unwritten_changes: 0,
@@ -52,12 +57,13 @@ impl SchedulerSnapshot {
         }
     }
 
-    /// Why the daemon should be restarted by the watchdog; `None` while it works.
+    /// Why the daemon should be restarted by the watchdog; `None` while it works. `running_time` is
+    /// the reader's, since a loop that stands still cannot tell that it does.
     #[must_use]
-    pub fn stall_reason(&self, now: MonotonicTime) -> Option<String> {
-        let age = now.duration_since(self.taken_at);
+    pub fn stall_reason(&self, running_time: Duration) -> Option<String> {
+        let age = running_time.saturating_sub(self.running_time);
         if age > Self::MAX_PUBLISH_INTERVAL * 10 {
-            return Some(format!("the scheduler's loop has been blocked for {} s", age.as_secs()));
+            return Some(format!("the scheduler has not moved for {} s", age.as_secs()));
         }
         let provider = self.providers.iter().find(|provider| provider.report.has_stuck_poll)?;
         Some(format!("a poll of {} is far past its time-out", provider.report.provider))
@@ -83,16 +89,16 @@ impl SchedulerSnapshot {
         ))
     }
 
-    /// Everything that an operator should repair, one line each.
+    /// Everything that an operator should repair, one line each. `running_time` is the reader's.
     #[must_use]
-    pub fn degraded_reasons(&self) -> Vec<String> {
+    pub fn degraded_reasons(&self, running_time: Duration) -> Vec<String> {
         let write_failure = self
             .write_error
             .iter()
             .map(|error| format!("{error}; {} changes wait to be written", self.unwritten_changes));
         write_failure
             .chain(self.store_health.warning.clone())
-            .chain(self.stall_reason(self.taken_at))
+            .chain(self.stall_reason(running_time))
             .chain(self.providers.iter().filter_map(not_configured_reason))
             .chain(self.providers.iter().filter_map(outage_reason))
             .collect()

@@ -138,7 +138,7 @@ async fn assert_pauses_provider(name: &str, fault: Fault, error: &str) {
     home.run_client_ok(&["reload"]);
     let waited = home.run_client(&["wait", "1", "--timeout", "25s"]);
     assert!(waited.status.success(), "{name}: {}", home.log());
-    let log = home.log();
+    let log = home.wait_for_log("succeed again", 1);
     assert_eq!(
         log.matches("request rejected; polling of").count(),
         1,

@@ -58,22 +58,7 @@ async fn fault_05_06_a_hanging_provider_does_not_delay_shutdown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_06_a_second_signal_exits_at_once() {
-    let dune = FakeServer::start().await;
-    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
-    let daemon = home.start();
-    // Without a second signal, the shutdown waits for this unfinished request.
-    let mut idle = UnixStream::connect(home.socket()).expect("the daemon listens");
-    idle.write_all(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
-        .expect("half a request");
-    daemon.signal(Signal::TERM);
-    daemon.wait_for_notification("STOPPING=1", &home);
-    daemon.signal(Signal::INT);
-    assert!(daemon.wait_for_exit().success());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fault_07_08_a_reload_rejects_a_bad_config_and_applies_a_good_one() {
+async fn fault_07_08_74_a_reload_rejects_a_bad_config_and_applies_a_good_one() {
     let dune = FakeServer::start().await;
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
@@ -87,11 +72,18 @@ async fn fault_07_08_a_reload_rejects_a_bad_config_and_applies_a_good_one() {
     daemon.signal(Signal::HUP);
     daemon.wait_for_notification("RELOADING=1", &home);
     daemon.wait_for_notification("READY=1", &home);
-    assert_eq!(home.log().matches("the old one stays in effect").count(), 2, "{}", home.log());
+    let rejected = "the old one stays in effect";
+    let log = home.wait_for_log(rejected, 2);
+    assert_eq!(log.matches(rejected).count(), 2, "{log}");
+    let status = home.run_client(&["status", "--fail"]);
+    let text = utf8(&status.stdout);
+    assert_eq!(status.status.code(), Some(1), "the failure stays visible: {text}");
+    assert!(text.contains("the reload at") && text.contains("requests_per_minut "), "{text}");
 
     home.write_config(&good.replace("3000", "77").replace("run/control", "run/other"));
     let report = home.run_client_ok(&["reload"]);
     assert!(report.contains("provider dune changed") && report.contains("[control]"), "{report}");
+    home.run_client_ok(&["status", "--fail"]);
     daemon
         .wait_for_status(&home, |status| status["providers"][0]["requests_per_minute"] == 77)
         .await;
@@ -175,13 +167,20 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
 }
 
 #[test]
-fn an_invalid_log_level_is_logged() {
-    let home = DaemonHome::new("http://127.0.0.1:1", "");
-    let mut command = home.daemon_command();
-    command.env("RUST_LOG", "jobtrack=loud");
-    let daemon = home.spawn(command);
-    daemon.wait_for_notification("READY=1", &home);
-    assert!(home.log().contains("RUST_LOG is invalid"), "{}", home.log());
+fn an_invalid_log_level_is_logged_and_an_empty_one_counts_as_not_set() {
+    for (value, is_valid) in
+        [("jobtrack=loud", false), ("verbose", false), ("", true), (" ,", true)]
+    {
+        let home = DaemonHome::new("http://127.0.0.1:1", "");
+        let mut command = home.daemon_command();
+        command.env("RUST_LOG", value);
+        let daemon = home.spawn(command);
+        daemon.wait_for_notification("READY=1", &home);
+        assert!(daemon.stop().success());
+        let log = home.log();
+        assert!(log.contains("is ready"), "{value:?} silences the log: {log}");
+        assert_eq!(log.contains("RUST_LOG is invalid"), !is_valid, "{value:?}: {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 
 mod all_providers;
 mod bad_answers;
+mod blocked_log;
 mod cancel;
 mod client;
 mod client_paths;
@@ -20,8 +21,10 @@ mod poll_forecast;
 mod provider_contract;
 mod provider_rename;
 mod readme;
+mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 mod system_faults;
 mod tls;
 mod unknown_states;
+mod untrusted_text;

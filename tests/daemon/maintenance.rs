@@ -23,7 +23,7 @@ async fn an_outage_of_a_provider_is_recorded_from_its_first_failure_to_its_end()
     let closed = "SELECT provider, reason, failed_polls, ended_at > began_at FROM outages
                   WHERE provider IS NOT NULL AND ended_at IS NOT NULL";
     wait_for_query_value(&home, closed, "dune|HTTP 503|5|1").await;
-    let log = home.log();
+    let log = home.wait_for_log("polls of dune succeed again", 1);
     assert_eq!(log.matches("polls of dune fail; job states are kept").count(), 1, "{log}");
     assert_eq!(log.matches("polls of dune succeed again").count(), 1, "{log}");
     daemon.stop();

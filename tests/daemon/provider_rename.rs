@@ -93,7 +93,7 @@ async fn a_reload_leaves_the_rename_to_the_next_start_and_counts_the_waiting_job
         let old = "needs a restart: providers.new.previous_names (old becomes new; 1 unfinished jobs of old";
         let older = "(older becomes new; 0 unfinished jobs of older";
         assert!(report.contains(old) && report.contains(older), "{report}");
-        assert!(home.log().contains(old), "{}", home.log());
+        home.wait_for_log(old, 1);
     }
     assert_eq!(provider_names(&home, "jobs"), ["old"]);
     let waits = "provider old is not configured; 1 unfinished jobs are not polled; add [providers.old] and run `jobtrack reload`";
@@ -115,7 +115,7 @@ async fn a_restart_renames_before_it_serves() {
     configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let daemon = home.start();
     assert_renamed(&home, &dune).await;
-    assert!(home.log().contains("renamed provider old to new (2 jobs)"), "{}", home.log());
+    home.wait_for_log("renamed provider old to new (2 jobs)", 1);
     daemon.wait_for_status(&home, |status| !status_has_provider(status, "old")).await;
 }
 
@@ -135,7 +135,7 @@ async fn a_name_conflict_at_a_start_is_logged_once_and_changes_nothing_until_res
     assert!(daemon.stop().success());
     configure(&home, &dune, &[("new", "previous_names = [\"old\"]")]);
     let daemon = home.start();
-    let log = home.log();
+    let log = home.wait_for_log("restart jobtrackd", 1);
     let conflicts: Vec<_> = log.lines().filter(|line| line.contains("restart jobtrackd")).collect();
     assert_eq!((jobs(), conflicts.len()), (before, 1), "{log}");
     let conflict = conflicts[0];

@@ -190,7 +190,9 @@ async fn fault_17_an_external_write_lock_delays_only_writes() {
     dune.wait_for_requests_for("01LONG", before + 10, EVENT_TIMEOUT).await;
     home.run_client_ok(&["list"]);
     daemon.wait_for_status(&home, |status| status["unwritten_changes"] == 1).await;
-    assert_eq!(home.log().matches("cannot write to the database").count(), 1, "{}", home.log());
+    let problem = "cannot write to the database";
+    let log = home.wait_for_log(problem, 1);
+    assert_eq!(log.matches(problem).count(), 1, "{log}");
     drop(operator.stdin.take());
     operator.wait().expect("the shell ends");
     assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success());
@@ -260,7 +262,7 @@ async fn a_rejected_write_does_not_block_others() {
     assert!(home.run_client_with_input(&["add", "dune", "-"], &ids.join("\n")).status.success());
     wait_for_query_value(&home, "SELECT count(*) FROM jobs WHERE state = 'succeeded'", "20").await;
     daemon.wait_for_status(&home, |status| status["active_jobs"] == 0).await;
-    assert!(home.log().contains("the update of job 21 is dropped"), "{}", home.log());
+    home.wait_for_log("the update of job 21 is dropped", 1);
     home.run_client_ok(&["add", "dune", "01AFTER"]);
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
 }
@@ -282,7 +284,7 @@ async fn a_client_receives_the_reason_of_a_rejected_update() {
         assert!(!output.status.success(), "{command:?} succeeded");
         assert!(error.contains("read-only by trigger"), "{command:?}: {error}");
     }
-    assert!(home.log().contains("read-only by trigger"), "{}", home.log());
+    home.wait_for_log("read-only by trigger", 1);
     assert_eq!(db::query_value(&home.database(), "SELECT state FROM job"), "running");
 }
 

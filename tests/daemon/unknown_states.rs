@@ -35,7 +35,8 @@ async fn an_unknown_state_is_listed_until_mapped_in_the_config() {
     wait_for_unknown_states(&daemon, &home, &["QUERY_STATE_DAYDREAMING"]).await;
     let status = home.run_client_ok(&["status"]);
     assert!(status.contains("unknown states reported: QUERY_STATE_DAYDREAMING"), "{status}");
-    let logged_count = || home.log().matches("reported an unknown state").count();
+    let unknown = "reported an unknown state";
+    let logged_count = || home.wait_for_log(unknown, 1).matches(unknown).count();
     assert_eq!(logged_count(), 1, "{}", home.log());
 
     // A state that is known already cannot be mapped: the reload is rejected and changes nothing.
@@ -107,7 +108,7 @@ async fn fault_44_an_unknown_provider_state_is_kept_and_reported_once() {
     home.run_client_ok(&["poll", "1"]);
     assert!(polled.contains("QUERY_STATE_DREAMING"), "{polled}");
     assert_eq!(
-        home.log().matches("QUERY_STATE_DREAMING").count(),
+        home.wait_for_log("QUERY_STATE_DREAMING", 1).matches("QUERY_STATE_DREAMING").count(),
         1,
         "the unknown state is logged once"
     );

@@ -82,6 +82,21 @@ impl DaemonHome {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// Waits until the log has this text so many times, and returns the log. The daemon writes its log in
+    /// a thread of its own, after it acts.
+    #[expect(clippy::disallowed_methods, reason = "a deadline in real time")]
+    pub fn wait_for_log(&self, text: &str, count: usize) -> String {
+        let started = std::time::Instant::now();
+        loop {
+            let log = self.log();
+            if log.matches(text).count() >= count {
+                return log;
+            }
+            assert!(started.elapsed() < EVENT_TIMEOUT, "{text:?} is not {count} times in: {log}");
+            thread::yield_now();
+        }
+    }
+
     /// The command `jobtrackd`; callers may add arguments or change the environment.
     pub fn daemon_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobtrackd"));
@@ -97,16 +112,21 @@ impl DaemonHome {
     }
 
     /// Starts a command made by [`Self::daemon_command`], without waiting until it is ready.
-    pub fn spawn(&self, mut command: Command) -> Daemon {
+    pub fn spawn(&self, command: Command) -> Daemon {
+        let log = File::options().create(true).append(true).open(self.path("log"));
+        self.spawn_with_stderr(command, log.expect("the log file"))
+    }
+
+    /// As [`Self::spawn`], with another place for the log.
+    pub fn spawn_with_stderr(&self, mut command: Command, stderr: impl Into<Stdio>) -> Daemon {
         let socket_path = self.path(&format!("notify-{}", fastrand::u64(..)));
         let notify_socket = UnixDatagram::bind(&socket_path).expect("a socket for notifications");
         notify_socket.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
-        let log = File::options().create(true).append(true).open(self.path("log"));
         let child = command
             .env("NOTIFY_SOCKET", &socket_path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log.expect("the log file"))
+            .stderr(stderr)
             .spawn()
             .expect("jobtrackd starts");
         Daemon { child, notify_socket }

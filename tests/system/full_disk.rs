@@ -102,7 +102,7 @@ async fn fault_14_a_full_disk_rejects_adds_and_loses_nothing() {
     let stored = db::query_rows(&database, "SELECT remote_id FROM jobs");
     assert!(acknowledged.iter().all(|id| stored.contains(id)), "an acknowledged job is lost");
     assert_eq!(db::history_violations(&database), [""; 0]);
-    assert!(home.log().contains("the database can be written again"), "{}", home.log());
+    home.wait_for_log("the database can be written again", 1);
     daemon.stop();
 }
 

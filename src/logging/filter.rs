@@ -1,0 +1,75 @@
+//! Which lines are logged: the levels in `RUST_LOG`, in the syntax of `tracing_subscriber`.
+//!
+//! An empty variable counts as not set, because Compose and shell scripts pass variables that are not set as
+//! empty ones. Invariant: an invalid variable is told and never silences a warning.
+
+use tracing_subscriber::EnvFilter;
+
+/// tokio-cron-scheduler logs its internals at `info`.
+const DEFAULT_FILTER: &str = "info,tokio_cron_scheduler=warn";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// The filter, and what is wrong with the variable if the default applies for this reason.
+pub(super) fn from_env() -> (EnvFilter, Option<String>) {
+    let Some(value) = std::env::var_os(EnvFilter::DEFAULT_ENV) else {
+        return (EnvFilter::new(DEFAULT_FILTER), None);
+    };
+    match value.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse) {
+        Ok(Some(filter)) => (filter, None),
+        Ok(None) => (EnvFilter::new(DEFAULT_FILTER), None),
+        Err(problem) => (EnvFilter::new(DEFAULT_FILTER), Some(problem)),
+    }
+}
+
+/// `None` if the text has no directive.
+fn parse(text: &str) -> Result<Option<EnvFilter>, String> {
+    let directives: Vec<_> =
+        text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    if directives.is_empty() {
+        return Ok(None);
+    }
+    for directive in &directives {
+        // EnvFilter reads a word that is no level as the name of a module, and then silences all others.
+        let is_word = directive.chars().all(|c| c.is_alphanumeric() || c == '-');
+        let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
+        if is_word && !is_level && !directive.starts_with("jobtrack") {
+            return Err(format!(
+                "{directive:?} is not a level; the levels are {}; for one module write \
+                 {directive}=debug",
+                LEVELS.join(", ")
+            ));
+        }
+    }
+    EnvFilter::builder()
+        .parse(directives.join(","))
+        .map(Some)
+        .map_err(|error| format!("{text:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives_are_accepted() {
+        for text in
+            ["warn", "INFO", "off", "jobtrack=debug", "info, hyper=warn", "jobtrack", "warn,"]
+        {
+            assert!(matches!(parse(text), Ok(Some(_))), "{text}: {:?}", parse(text));
+        }
+    }
+
+    #[test]
+    fn an_empty_text_is_as_if_not_set() {
+        for text in ["", " ", ",", " , ,"] {
+            assert!(matches!(parse(text), Ok(None)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        for text in ["verbose", "warning", "2x", "jobtrack=loud", "info,nonsense", "=", "a=b=c"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Turns the events of `tracing` into log lines and queues them.
+//!
+//! Runs in the thread that logs, and never waits: a line that finds the queue full is counted as lost. Spans
+//! are not logged; the program has none.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::NonBlocking;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use crate::clock::Clock;
+
+use super::line::{LineFormat, LogLine};
+use super::repeat_limiter::{Admission, RepeatLimiter};
+
+pub(super) struct LogLayer {
+    queue: NonBlocking,
+    format: LineFormat,
+    clock: Clock,
+    limiter: Mutex<RepeatLimiter<Identifier>>,
+}
+
+impl LogLayer {
+    pub(super) fn new(queue: NonBlocking, format: LineFormat, clock: Clock) -> Self {
+        Self { queue, format, clock, limiter: Mutex::new(RepeatLimiter::new()) }
+    }
+
+    fn admit(&self, event: &Event<'_>) -> Admission {
+        if *event.metadata().level() > Level::WARN {
+            return Admission::Admitted { omitted_before: 0 };
+        }
+        let now = self.clock.monotonic_now();
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter.admit(event.metadata().callsite(), now)
+    }
+
+    fn enqueue(&self, line: &LogLine) {
+        // Never fails: the queue counts the lines that it rejects.
+        let _ = self.queue.clone().write_all(&line.encode(self.format, self.clock.utc_now()));
+    }
+}
+
+impl<S: Subscriber> Layer<S> for LogLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Admission::Admitted { omitted_before } = self.admit(event) else { return };
+        if omitted_before > 0 {
+            self.enqueue(&LogLine::about_log(
+                *event.metadata().level(),
+                format!("{omitted_before} lines like the next one were left out"),
+            ));
+        }
+        let mut line = LogLine::new(event.metadata());
+        event.record(&mut line);
+        self.enqueue(&line);
+    }
+}

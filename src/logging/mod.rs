@@ -1,0 +1,135 @@
+//! The daemon's log: one line for each event, to the journal of systemd if stderr is connected to it, else
+//! to stderr as text.
+//!
+//! Started by `daemon`. Invariant: a thread that logs never waits. Lines go through a bounded queue to a
+//! thread of their own (`writer`), which may block for as long as nobody reads the pipe, the terminal is
+//! stopped or journald hangs. Lines that find the queue full, or cannot be written, are counted as lost
+//! ([`LostLines`]).
+
+mod filter;
+mod layer;
+mod line;
+mod lost_lines;
+mod repeat_limiter;
+mod writer;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::clock::Clock;
+
+use layer::LogLayer;
+use line::LineFormat;
+pub use lost_lines::LostLines;
+use writer::{LineWriter, Sink};
+
+/// The queue between the threads that log and the thread that writes. With the longest lines it takes
+/// 16 MiB.
+const MAX_QUEUED_LINES: usize = 2048;
+/// How long the end of the process waits for a log or a stderr that cannot be written. `WorkerGuard` itself
+/// waits for up to 1.1 s.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
+const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
+
+/// Writes the queued lines when dropped, as far as that is possible within [`FLUSH_TIMEOUT`].
+#[derive(Debug)]
+pub struct LogGuard {
+    worker: Option<WorkerGuard>,
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        // The guard of tracing-appender prints to stdout if it gives up, which can block in turn.
+        let worker = self.worker.take();
+        run_with_time_limit(move || drop(worker));
+    }
+}
+
+/// Starts logging, at the levels that `RUST_LOG` sets, else at `info`. Panics are logged too.
+///
+/// # Errors
+/// If stderr cannot be used or the log is started already.
+pub fn init() -> std::io::Result<(LogGuard, LostLines)> {
+    let (filter, problem) = filter::from_env();
+    let clock = Clock::start();
+    let (sink, format) = choose_sink()?;
+    let lost_lines = LostLines::default();
+    let (lines, worker) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MAX_QUEUED_LINES)
+        .thread_name("log-writer")
+        .finish(LineWriter::new(sink, format, clock.clone(), lost_lines.clone()));
+    lost_lines.count_rejected_by(lines.error_counter());
+    let layer = LogLayer::new(lines, format, clock);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
+        .try_init()
+        .map_err(std::io::Error::other)?;
+    std::panic::set_hook(Box::new(log_panic));
+    if let Some(problem) = problem {
+        tracing::warn!("RUST_LOG is invalid ({problem}); the level is info");
+    }
+    Ok((LogGuard { worker: Some(worker) }, lost_lines))
+}
+
+/// Writes to stderr at the end of the process, also if nobody reads it: gives up after
+/// [`FLUSH_TIMEOUT`].
+pub fn write_to_stderr(text: String) {
+    run_with_time_limit(move || {
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    });
+}
+
+fn run_with_time_limit(write: impl FnOnce() + Send + 'static) {
+    let (done, finished) = mpsc::channel::<()>();
+    let thread = std::thread::Builder::new().spawn(move || {
+        write();
+        drop(done);
+    });
+    if thread.is_ok() {
+        // Returns when `done` is dropped.
+        let _ = finished.recv_timeout(FLUSH_TIMEOUT);
+    }
+}
+
+fn choose_sink() -> std::io::Result<(Sink, LineFormat)> {
+    if stderr_is_journal() && Path::new(JOURNAL_SOCKET).exists() {
+        return Ok((Sink::journal(JOURNAL_SOCKET)?, LineFormat::Journal));
+    }
+    let stderr = std::io::stderr();
+    let colored = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A descriptor of its own: a blocked write must not hold the lock of `std::io::stderr`.
+    Ok((Sink::text(stderr.as_fd().try_clone_to_owned()?), LineFormat::Text { colored }))
+}
+
+/// `$JOURNAL_STREAM` holds the device and inode of the stream to the journal: systemd.exec(5). A
+/// redirected stderr has others.
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stderr) = std::fs::metadata("/dev/stderr") else { return false };
+    stream == format!("{}:{}", stderr.dev(), stderr.ino())
+}
+
+/// Replaces the hook of the standard library, which writes to stderr and so can block.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("not a text");
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!("panic in thread {name} at {place}: {message}\n{backtrace}");
+    } else {
+        tracing::error!("panic in thread {name} at {place}: {message}");
+    }
+}

@@ -1,0 +1,82 @@
+//! Every signal that can be caught either ends the daemon cleanly, reloads its config, or does nothing.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::support::daemon::DaemonHome;
+use crate::support::{db, timed};
+use rustix::process::Signal;
+
+#[test]
+fn every_signal_that_means_an_end_stops_the_daemon_cleanly() {
+    let signals = [
+        Signal::TERM,
+        Signal::INT,
+        Signal::QUIT,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::XCPU,
+        Signal::POWER,
+    ];
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    for signal in signals {
+        let daemon = home.start();
+        daemon.signal(signal);
+        assert!(daemon.wait_for_exit().success(), "{signal:?}");
+        assert!(!home.socket().exists(), "{signal:?}");
+        let clean_shutdowns = "SELECT count(*) FROM last_event WHERE name = 'clean_shutdown'";
+        assert_eq!(db::query_value(&home.database(), clean_shutdowns), "1", "{signal:?}");
+    }
+    for name in ["SIGTERM", "SIGQUIT", "SIGALRM", "SIGXCPU", "SIGPWR"] {
+        assert!(home.log().contains(&format!("{name} received: shutting down")), "{name}");
+    }
+}
+
+#[test]
+fn signals_without_a_meaning_are_ignored() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let daemon = home.start();
+    let named =
+        [Signal::USR1, Signal::USR2, Signal::IO, Signal::STKFLT, Signal::XFSZ, Signal::PIPE];
+    for signal in named {
+        daemon.signal(signal);
+    }
+    let pid = daemon.pid().to_string();
+    for number in 34..=64 {
+        let killed =
+            std::process::Command::new("kill").args([format!("-{number}"), pid.clone()]).status();
+        assert!(killed.expect("kill is installed").success(), "{number}");
+    }
+    home.run_client_ok(&["status"]);
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn fault_06_a_second_signal_exits_at_once() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    // Without a second signal, the shutdown waits three seconds for this unfinished request.
+    let stop = |second: Option<Signal>| {
+        let daemon = home.start();
+        let mut unfinished = UnixStream::connect(home.socket()).expect("the daemon listens");
+        unfinished
+            .write_all(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+            .expect("half a request");
+        home.run_client_ok(&["status"]);
+        daemon.signal(Signal::TERM);
+        daemon.wait_for_notification("STOPPING=1", &home);
+        if let Some(signal) = second {
+            daemon.signal(signal);
+        }
+        let (status, took) = timed(|| daemon.wait_for_exit());
+        assert!(status.success(), "{second:?}: {status}");
+        took
+    };
+    let patient = stop(None);
+    assert!(patient >= Duration::from_secs(2), "nothing was waited for: {patient:?}");
+    for second in [Signal::INT, Signal::TERM, Signal::QUIT] {
+        let took = stop(Some(second));
+        assert!(took < Duration::from_secs(2), "{second:?}: {took:?}");
+    }
+}
