@@ -77,8 +77,9 @@ impl HttpClient {
         }
         let mut response = self.transport.send(request).await.map_err(transient_error)?;
         let server_date = rate_limit_headers::server_date(response.headers());
-        let rate_limit = rate_limit_headers::parse(response.headers(), server_date.unwrap_or(now));
         let status = response.status();
+        let rate_limit =
+            rate_limit_headers::parse(response.headers(), status, server_date.unwrap_or(now));
         let mut subject_token = response.headers_mut().remove(Self::SUBJECT_TOKEN_HEADER);
         if let Some(token) = &mut subject_token {
             token.set_sensitive(true);

@@ -12,6 +12,7 @@ mod huawei_profile;
 mod json_fields;
 mod json_value_stripper;
 mod kinds;
+mod rate_limit_fields;
 mod rate_limit_headers;
 mod secret;
 mod service_url;

@@ -66,6 +66,24 @@ async fn fault_37_a_retry_after_date_is_relative_to_the_providers_clock() {
 }
 
 #[tokio::test]
+async fn fault_37_a_reset_time_is_relative_to_the_providers_clock_with_every_status() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, JobScript::new());
+        let date = harness.poll().await.server_date.expect("a date");
+        let in_a_minute = (date.as_millis() / 1000 + 60).to_string();
+        let headers = [("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", &in_a_minute)];
+        for code in [200, 403, 429, 500, 503] {
+            let answer = harness.poll_with_fault(status_fault(code, "{}".into(), &headers)).await;
+            let (left, reset) = answer.rate_limit.remaining.expect("a window");
+            assert_eq!(left, 0);
+            let expected_range = Duration::from_secs(40)..=Duration::from_mins(1);
+            assert!(expected_range.contains(&reset), "{code}: {reset:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_providers_clock_is_read_in_whole_seconds() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
