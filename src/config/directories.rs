@@ -60,6 +60,11 @@ impl Directories {
         }
     }
 
+    /// What `~` stands for.
+    pub(super) fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
+    }
+
     /// The config files that are looked for when none is named; the first that exists is read.
     pub(super) fn config_files(&self) -> Vec<PathBuf> {
         let user = self.xdg_config.clone().or_else(|| self.below_home(".config"));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use figment::Figment;
 use figment::value::{Dict, Value};
 
-const PREFIX: &str = "JOBTRACK__";
+pub(super) const PREFIX: &str = "JOBTRACK__";
 
 /// The value of a variable; an empty one counts as not set.
 #[must_use]
@@ -16,17 +16,38 @@ pub fn non_empty_var<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Optio
     env.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// One layer for each variable that overrides a setting, with the variable's name.
+/// One layer for each variable that overrides a setting, with the variable's name. An empty variable
+/// counts as not set.
 pub(super) fn overrides(env: &BTreeMap<String, String>) -> impl Iterator<Item = (String, Dict)> {
-    env.iter().filter_map(|(name, value)| {
-        let path = name.strip_prefix(PREFIX)?.to_lowercase().replace("__", ".");
-        Some((format!("${name}"), dict_at_key(&path, env_value(&path, value))))
+    env.iter().filter(|(_, value)| !value.is_empty()).filter_map(|(name, value)| {
+        let keys = setting_keys(name.strip_prefix(PREFIX)?);
+        let last = keys.last().map_or("", String::as_str);
+        let nested = keys.iter().rev().fold(env_value(last, value), |inner, key| {
+            Value::from(Dict::from([(key.clone(), inner)]))
+        });
+        let Value::Dict(_, layer) = nested else { return None };
+        Some((format!("${name}"), layer))
     })
 }
 
+/// The keys that lead to a setting, from the part of a variable's name after the prefix. A state of a
+/// provider keeps its case; everything else is lower case in the configuration.
+fn setting_keys(name: &str) -> Vec<String> {
+    let mut parts = name.split("__");
+    let mut keys: Vec<_> = parts.by_ref().take(3).map(str::to_lowercase).collect();
+    let rest: Vec<_> = parts.collect();
+    let is_state_map = keys.len() == 3 && keys[0] == "providers" && keys[2] == "state_map";
+    if is_state_map && !rest.is_empty() {
+        keys.push(rest.join("__"));
+    } else {
+        keys.extend(rest.into_iter().map(str::to_lowercase));
+    }
+    keys
+}
+
 /// The value as text, except for the keys that are numbers: an id such as `00123` must stay text.
-fn env_value(path: &str, text: &str) -> Value {
-    let is_number = path.ends_with(".requests_per_minute") || path.ends_with(".max_in_flight");
+fn env_value(key: &str, text: &str) -> Value {
+    let is_number = ["requests_per_minute", "max_in_flight"].contains(&key);
     match text.parse::<u64>() {
         Ok(number) if is_number => Value::from(number),
         Ok(_) | Err(_) => Value::from(text),

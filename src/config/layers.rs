@@ -11,10 +11,11 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::diagnostics::{ConfigError, ConfigText, line_of_offset};
 use super::env::{dict_at_key, dune_from_api_key, non_empty_var, overrides};
+use super::path_setting::resolve_file_path;
 use super::provider::{KindSchema, implied_settings};
 use super::{Directories, defaults};
 
-const DEFAULT_SOURCE: &str = "default";
+pub(super) const DEFAULT_SOURCE: &str = "default";
 
 /// All layers, merged.
 pub(super) struct Layers {
@@ -23,6 +24,7 @@ pub(super) struct Layers {
     pub(super) file: Option<PathBuf>,
     /// The text of that file.
     text: String,
+    pub(super) directories: Directories,
 }
 
 impl Layers {
@@ -35,7 +37,7 @@ impl Layers {
         let directories = Directories::from_env(|name| env.get(name).map(Into::into));
         let mut figment =
             Figment::from(Layer::new(DEFAULT_SOURCE, defaults::defaults(&directories)));
-        let file = find_config_file(explicit_path, env, &directories);
+        let file = find_config_file(explicit_path, env, &directories)?;
         let mut text = String::new();
         if let Some(path) = &file {
             text = std::fs::read_to_string(path)
@@ -62,7 +64,7 @@ impl Layers {
                 }
             }
         }
-        Ok(Self { figment, file, text })
+        Ok(Self { figment, file, text, directories })
     }
 
     /// The file with its text, for messages that name a line.
@@ -82,11 +84,15 @@ fn find_config_file(
     explicit_path: Option<&Path>,
     env: &BTreeMap<String, String>,
     directories: &Directories,
-) -> Option<PathBuf> {
-    let explicit_file = explicit_path
-        .map(Path::to_owned)
-        .or_else(|| non_empty_var(env, "JOBTRACK_CONFIG").map(Into::into));
-    explicit_file.or_else(|| directories.config_files().into_iter().find(|path| path.exists()))
+) -> Result<Option<PathBuf>, ConfigError> {
+    let explicit_file =
+        explicit_path.or_else(|| non_empty_var(env, "JOBTRACK_CONFIG").map(Path::new));
+    match explicit_file {
+        Some(path) => resolve_file_path(path, directories.home())
+            .map(Some)
+            .map_err(|problem| ConfigError(format!("config file {}: {problem}", path.display()))),
+        None => Ok(directories.config_files().into_iter().find(|path| path.exists())),
+    }
 }
 
 /// The settings of one source.

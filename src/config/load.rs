@@ -13,7 +13,9 @@ use crate::job::ProviderName;
 
 use super::diagnostics::{ConfigError, SettingError, config_error};
 use super::effective::{Setting, effective_settings};
+use super::ineffective::ineffective_settings;
 use super::layers::Layers;
+use super::path_setting::resolve_file_path;
 use super::provider::{KindSchema, ProviderConfig};
 use super::{Config, ControlConfig, MaintenanceConfig, PollingConfig, StoreConfig, previous_names};
 
@@ -25,6 +27,8 @@ pub struct LoadedConfig {
     pub file: Option<PathBuf>,
     /// In the order of their keys.
     pub settings: Vec<Setting>,
+    /// Settings and variables that have no effect, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// The sections as they are written. The tables of the providers are parsed in a second step, since
@@ -81,14 +85,22 @@ pub fn load(
             }
         }
     }
-    let Sections { store, control, polling, maintenance, .. } = sections;
+    let Sections { mut store, mut control, polling, maintenance, .. } = sections;
+    let paths = [("store.path", &mut store.path), ("control.socket", &mut control.socket)];
+    for (key, path) in paths {
+        match resolve_file_path(path, layers.directories.home()) {
+            Ok(resolved) => *path = resolved,
+            Err(problem) => errors.push(SettingError::new(key, problem)),
+        }
+    }
     let config = Config { store, control, polling, maintenance, providers };
     errors.extend(validate(&config));
     if !errors.is_empty() {
         return Err(to_config_error(&errors));
     }
     let settings = effective_settings(&layers.figment, kind_defaults);
-    Ok(LoadedConfig { config, file: layers.file, settings })
+    let warnings = ineffective_settings(&config, &layers.figment, env);
+    Ok(LoadedConfig { config, file: layers.file, settings, warnings })
 }
 
 /// The errors that depend on more than one value, and ranges that are checked after parsing.

@@ -4,10 +4,13 @@
 //! the secret itself, so every wrong value gives the same message, which does not repeat the value.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use super::Directories;
+use super::path_setting::resolve_file_path;
 
 /// The place of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +64,11 @@ impl<'de> Visitor<'de> for SecretRefVisitor {
         match key.as_str() {
             // A slash would lead out of the directory of the credentials.
             "credential" if !value.contains('/') => Ok(SecretRef::Credential(value)),
-            "file" => Ok(SecretRef::File(value.into())),
+            "file" => {
+                let directories = Directories::from_env(|name| std::env::var_os(name));
+                let path = resolve_file_path(Path::new(&value), directories.home());
+                path.map(SecretRef::File).map_err(de::Error::custom)
+            }
             "env" => Ok(SecretRef::Env(value)),
             "profile" => Ok(SecretRef::HuaweiProfile(value)),
             _ => Err(invalid()),

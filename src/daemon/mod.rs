@@ -66,10 +66,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     let core_dumps = core_dump::disable();
-    let environment: BTreeMap<_, _> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let source = ConfigSource::new(args.config.clone(), environment);
+    let source = ConfigSource::new(args.config.clone(), environment()?);
     let loaded = source.load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
@@ -82,6 +79,9 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     if let Err(error) = core_dumps {
         tracing::warn!("cannot disable core dumps, which would contain secrets: {error}");
     }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     if args.check {
         return runtime.block_on(config_check::check_config(&loaded));
     }
@@ -90,6 +90,24 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     // threads in the resolver of the system, for which the exit does not wait.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
+}
+
+/// The environment, without variables of other programs that are not UTF-8.
+fn environment() -> Result<BTreeMap<String, String>, ExitError> {
+    let mut environment = BTreeMap::new();
+    for (name, value) in std::env::vars_os() {
+        let is_ours = name.to_string_lossy().starts_with("JOBTRACK_");
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                environment.insert(name, value);
+            }
+            (Ok(name), Err(_)) if is_ours => {
+                return Err(ExitError::config(anyhow::anyhow!("${name} is not UTF-8")));
+            }
+            _ => {}
+        }
+    }
+    Ok(environment)
 }
 
 /// At least two, so that `status` is answered while a task blocks its thread.

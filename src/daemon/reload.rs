@@ -91,7 +91,11 @@ impl ConfigReloader {
 
     async fn try_reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
         let loaded = self.source.load();
-        let new = loaded.map_err(|error| error.to_string())?.config;
+        let LoadedConfig { config: new, warnings, .. } =
+            loaded.map_err(|error| error.to_string())?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         let providers = providers::build_providers(&new, &provider::network)
             .map_err(|error| error.to_string())?;
         // All steps that can fail come before the first one that has an effect.

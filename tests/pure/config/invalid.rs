@@ -154,6 +154,29 @@ fn fault_53_a_socket_path_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn a_path_that_names_no_file_is_refused() {
+    let key_file =
+        |path: &str| format!("[providers.x]\nkind = \"dune\"\napi_key = {{ file = \"{path}\" }}\n");
+    for path in ["~someone/x", "$HOME/x", "${HOME}/x", "/data/", "~", "a\\u0000b"] {
+        for text in [
+            format!("[store]\npath = \"{path}\"\n"),
+            format!("[control]\nsocket = \"{path}\"\n"),
+            key_file(path),
+        ] {
+            let why = ConfigCase::with_file(&text).load_error();
+            let told = why.contains("whole path")
+                || why.contains("not expanded")
+                || why.contains("not of a directory")
+                || why.contains("control characters");
+            assert!(told && why.contains("config.toml:"), "{text}: {why}");
+            assert!(!why.contains("someone"), "a value is repeated: {why}");
+        }
+    }
+    let why = ConfigCase::with_file("[store]\npath = \"\"\n").load_error();
+    assert!(why.contains("store.path must be a path"), "{why}");
+}
+
+#[test]
 fn all_validation_errors_are_reported_at_once() {
     let why = ConfigCase::with_file(&format!(
         "{DUNE_TOML}max_in_flight = 0\n[polling]\nrequest_timeout = \"1ms\"\n"

@@ -176,7 +176,8 @@ fn a_variable_is_text_unless_a_number_is_expected() {
     assert_eq!(key_file, "\"7e3\"");
     let config = loaded.config;
     assert_eq!(config.control.group.as_deref(), Some("00123"));
-    assert_eq!((config.control.mode.0, config.store.path), (0o600, PathBuf::from("42")));
+    let path = std::path::absolute("42").expect("a current directory");
+    assert_eq!((config.control.mode.0, config.store.path), (0o600, path));
     let dune = config.providers.values().next().expect("one provider");
     assert_eq!((dune.requests_per_minute, dune.max_in_flight), (12, 3));
 }
@@ -184,6 +185,73 @@ fn a_variable_is_text_unless_a_number_is_expected() {
 #[test]
 fn the_variables_of_the_client_are_not_settings() {
     ConfigCase::new().with_env("JOBTRACK_SOCKET", "/x").with_env("JOBTRACK", "1").load_ok();
+}
+
+#[test]
+fn a_state_in_a_variable_keeps_its_case() {
+    let name = "JOBTRACK__PROVIDERS__DUNE__STATE_MAP__";
+    let case = ConfigCase::with_file(DUNE_TOML)
+        .with_env(&format!("{name}DAYDREAMING"), "running")
+        .with_env(&format!("{name}Asleep__at.noon"), "pending")
+        .with_env("JOBTRACK__providers__dune__state_map__QUERY_STATE_x", "failed");
+    let config = case.load_ok().config;
+    let dune = config.providers.values().next().expect("one provider");
+    let states: Vec<_> = dune.state_map.keys().map(String::as_str).collect();
+    assert_eq!(states, ["Asleep__at.noon", "DAYDREAMING", "QUERY_STATE_x"]);
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let names =
+        ["STORE__PATH", "POLLING__MAX_INTERVAL", "CONTROL__MODE", "PROVIDERS__DUNE__API_KEY"];
+    let mut case = ConfigCase::with_file(DUNE_TOML).with_env("JOBTRACK_CONFIG", "");
+    let without = case.load_ok().config;
+    for name in names {
+        case = case.with_env(&format!("JOBTRACK__{name}"), "");
+    }
+    assert_eq!(case.load_ok().config, without);
+}
+
+#[test]
+fn the_home_directory_is_expanded_in_paths() {
+    let text = "[store]\npath = \"~/data/jobtrack.db\"\n[control]\nsocket = \"~/run/s\"\n";
+    let case = ConfigCase::with_file(text).with_env("HOME", "/home/someone");
+    let config = case.load_ok().config;
+    assert_eq!(config.store.path, Path::new("/home/someone/data/jobtrack.db"));
+    assert_eq!(config.control.socket, Path::new("/home/someone/run/s"));
+}
+
+/// The warnings of a valid configuration.
+fn warnings(case: &ConfigCase) -> Vec<String> {
+    case.load_ok().warnings
+}
+
+#[test]
+fn a_setting_without_an_effect_is_told() {
+    let none: [String; 0] = [];
+    assert_eq!(warnings(&ConfigCase::new()), none);
+    let polling = |policy: &str| {
+        let price = "price = \"2s\"";
+        format!("{DUNE_TOML}{price}\n[polling]\npolicy = \"{policy}\"\n{price}\n")
+    };
+    assert_eq!(warnings(&ConfigCase::with_file(&polling("learned"))), none);
+    let told = warnings(&ConfigCase::with_file(&polling("backoff")));
+    let keys: Vec<_> = told.iter().filter_map(|text| text.split(' ').next()).collect();
+    assert_eq!(keys, ["polling.price", "providers.dune.price"]);
+
+    for variable in ["JOBTRACK_STORE__PATH", "JOBTRACK_DB", "jobtrack__store__path"] {
+        let told = warnings(&ConfigCase::new().with_env(variable, "/x"));
+        assert!(told.len() == 1 && told[0].contains(variable), "{variable}: {told:?}");
+    }
+    for variable in ["JOBTRACK_SOCKET", "JOBTRACK", "JOBTRACKING_X", "PATH"] {
+        assert_eq!(warnings(&ConfigCase::new().with_env(variable, "/x")), none, "{variable}");
+    }
+
+    let told = warnings(&ConfigCase::with_file(DUNE_TOML).with_env("DUNE_API_KEY", "x"));
+    assert!(told.len() == 1 && told[0].contains("DUNE_API_KEY has no effect"), "{told:?}");
+    let named = "[providers.dune]\nkind = \"dune\"\napi_key = { env = \"DUNE_API_KEY\" }\n";
+    assert_eq!(warnings(&ConfigCase::with_file(named).with_env("DUNE_API_KEY", "x")), none);
+    assert_eq!(warnings(&ConfigCase::new().with_env("DUNE_API_KEY", "x")), none);
 }
 
 #[test]
