@@ -1,7 +1,7 @@
 //! The client of the control socket: one method for each route.
 //!
-//! Used by the commands and by tests. The client never retries; the variants of [`ClientError`]
-//! let the caller decide whether to.
+//! Used by the commands and by tests. The client retries only to connect, while the daemon accepts no
+//! connection; the variants of [`ClientError`] let the caller decide whether to send a request again.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::error::{ClientError, connection_lost, is_permission_denied};
+use super::error::{ClientError, connection_lost, is_permission_denied, is_queue_full};
 use super::event_stream::EventStream;
 use super::messages::{
     AddRequest, AddResponse, ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, Job,
@@ -73,6 +73,10 @@ pub struct Client {
 impl Client {
     /// The limit for a request and its response. The daemon's own limits are shorter.
     const TIMEOUT: Duration = Duration::from_mins(1);
+
+    /// How long a request waits until the daemon accepts a connection.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(20);
 
     /// Picks `explicit`, else the first of [`Directories::socket_candidates`] that exists.
     pub fn open(explicit: Option<&Path>) -> Result<Self, ClientError> {
@@ -204,9 +208,24 @@ impl Client {
         parse_json(ensure_success(self.send(request).await?).await?).await
     }
 
+    /// Sends a request; waits while the daemon's queue of new connections is full.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        request.send().await.map_err(|error| {
-            if error.is_connect() {
+        let mut retry = request.try_clone();
+        let mut sent = request.send().await;
+        let retrying = async {
+            while let Some(request) = retry.take()
+                && sent.as_ref().is_err_and(is_queue_full)
+            {
+                tokio::time::sleep(Self::CONNECT_RETRY_DELAY).await;
+                retry = request.try_clone();
+                sent = request.send().await;
+            }
+        };
+        let _ = tokio::time::timeout(Self::CONNECT_TIMEOUT, retrying).await;
+        sent.map_err(|error| {
+            if is_queue_full(&error) {
+                ClientError::Busy(self.socket.clone())
+            } else if error.is_connect() {
                 ClientError::NoDaemon {
                     tried: vec![self.socket.clone()],
                     permission_denied: is_permission_denied(&error),

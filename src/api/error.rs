@@ -20,6 +20,11 @@ pub enum ClientError {
         /// Whether a socket exists but this user may not connect to it.
         permission_denied: bool,
     },
+    /// The daemon accepts no more connections.
+    #[error(
+        "jobtrackd at {} is busy: too many clients connect at once; try again later", .0.display()
+    )]
+    Busy(PathBuf),
     /// The HTTP client cannot be built.
     #[error("cannot set up the HTTP client: {0}")]
     Setup(String),
@@ -68,6 +73,14 @@ pub(super) fn is_permission_denied(error: &reqwest::Error) -> bool {
     error_sources(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Whether the daemon's queue of new connections is full.
+pub(super) fn is_queue_full(error: &reqwest::Error) -> bool {
+    const NO_BUFFER_SPACE: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
+    error_sources(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
+        cause.kind() == io::ErrorKind::WouldBlock || cause.raw_os_error() == Some(NO_BUFFER_SPACE)
+    })
 }
 
 fn error_sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

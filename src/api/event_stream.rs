@@ -1,4 +1,4 @@
-//! The client's side of `GET /v1/events`: server-sent events, parsed into transitions.
+//! The client's side of `GET /v1/events`: server-sent events, parsed.
 //!
 //! Made by [`Client::events`](super::Client::events). A stream ends with an event `end`, or when
 //! the connection does; the caller reconnects with the cursor of the last transition.
@@ -6,7 +6,15 @@
 use reqwest::Response;
 
 use super::error::{ClientError, connection_lost};
-use super::messages::TransitionEvent;
+use super::messages::{PrunedTransitions, TransitionEvent};
+
+/// What an event stream reports.
+#[derive(Debug)]
+pub enum StreamedEvent {
+    Transition(Box<TransitionEvent>),
+    /// Transitions that came before the next one are deleted.
+    Pruned(PrunedTransitions),
+}
 
 /// The response of `GET /v1/events`.
 #[derive(Debug)]
@@ -21,14 +29,18 @@ impl EventStream {
         Self { response, parser: SseParser::default() }
     }
 
-    /// The next transition; none once the daemon has ended the stream.
-    pub async fn next(&mut self) -> Result<Option<TransitionEvent>, ClientError> {
+    /// The next event; none once the daemon has ended the stream.
+    pub async fn next(&mut self) -> Result<Option<StreamedEvent>, ClientError> {
+        let invalid = |error: serde_json::Error| ClientError::InvalidResponse(error.to_string());
         loop {
             match self.parser.next_frame() {
                 Some(SseFrame::Data(data)) => {
-                    return serde_json::from_str(&data)
-                        .map(Some)
-                        .map_err(|error| ClientError::InvalidResponse(error.to_string()));
+                    let transition = serde_json::from_str(&data).map_err(invalid)?;
+                    return Ok(Some(StreamedEvent::Transition(transition)));
+                }
+                Some(SseFrame::Pruned(data)) => {
+                    let pruned = serde_json::from_str(&data).map_err(invalid)?;
+                    return Ok(Some(StreamedEvent::Pruned(pruned)));
                 }
                 Some(SseFrame::End) => return Ok(None),
                 None => {
@@ -45,6 +57,7 @@ impl EventStream {
 #[derive(Debug, PartialEq, Eq)]
 enum SseFrame {
     Data(String),
+    Pruned(String),
     End,
 }
 
@@ -72,11 +85,11 @@ impl SseParser {
                 _ if line.is_empty() => {
                     let (name, data) =
                         (std::mem::take(&mut self.event_name), std::mem::take(&mut self.data));
-                    if name == "end" {
-                        return Some(SseFrame::End);
-                    }
-                    if !data.is_empty() {
-                        return Some(SseFrame::Data(data));
+                    match name.as_str() {
+                        "end" => return Some(SseFrame::End),
+                        "pruned" => return Some(SseFrame::Pruned(data)),
+                        _ if data.is_empty() => {}
+                        _ => return Some(SseFrame::Data(data)),
                     }
                 }
                 // `id:`, and comments, which keep the connection alive.
@@ -93,7 +106,7 @@ mod tests {
 
     #[test]
     fn frames_are_parsed_at_any_chunk_boundary() {
-        let stream = ": hello\n\nid: 7\ndata: {\"a\":1}\n\nid:8\r\ndata:{}\r\n\r\nevent: end\n\n";
+        let stream = ": hello\n\nid: 7\ndata: {\"a\":1}\n\nid:8\r\ndata:{}\r\n\r\nevent: pruned\ndata: {}\n\nevent: end\n\n";
         let data = |text: &str| SseFrame::Data(text.to_owned());
         for size in 1..=stream.len() {
             let mut parser = SseParser::default();
@@ -102,7 +115,9 @@ mod tests {
                 parser.buffer.extend_from_slice(chunk);
                 parsed.extend(std::iter::from_fn(|| parser.next_frame()));
             }
-            assert_eq!(parsed, [data("{\"a\":1}"), data("{}"), SseFrame::End], "chunks of {size}");
+            let pruned = SseFrame::Pruned("{}".to_owned());
+            let expected = [data("{\"a\":1}"), data("{}"), pruned, SseFrame::End];
+            assert_eq!(parsed, expected, "chunks of {size}");
         }
     }
 }

@@ -181,6 +181,17 @@ pub struct TransitionEvent {
     pub message: Option<String>,
 }
 
+/// The data of an event `pruned` of an event stream: some transitions that the client has not seen are
+/// no longer in the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrunedTransitions {
+    /// The deleted transitions are between these two positions, the second included.
+    pub after: EventCursor,
+    pub up_to: EventCursor,
+    /// How many are deleted, whatever the stream's filter.
+    pub count: u64,
+}
+
 /// The response of `GET /v1/history` and `GET /v1/jobs/{id}/history`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TransitionList {

@@ -11,7 +11,7 @@ mod messages;
 
 pub use client::{Client, ListParams, OnDemandResponse};
 pub use error::ClientError;
-pub use event_stream::EventStream;
+pub use event_stream::{EventStream, StreamedEvent};
 pub use forecast::{
     ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse,
 };

@@ -202,9 +202,10 @@ fn add_retry_hint(error: ClientError) -> anyhow::Error {
     let outcome_unknown = match &error {
         ClientError::ConnectionLost(_) => true,
         ClientError::Rejected(problem) => problem.code == "busy",
-        ClientError::NoDaemon { .. } | ClientError::Setup(_) | ClientError::InvalidResponse(_) => {
-            false
-        }
+        ClientError::NoDaemon { .. }
+        | ClientError::Busy(_)
+        | ClientError::Setup(_)
+        | ClientError::InvalidResponse(_) => false,
     };
     let error = anyhow::Error::from(error);
     if outcome_unknown {

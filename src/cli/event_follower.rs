@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::api::{Client, ClientError, EventStream, ListParams, TransitionEvent};
+use crate::api::{Client, ClientError, EventStream, ListParams, StreamedEvent};
 
 /// How long the daemon may be unavailable.
 const RECONNECT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -30,8 +30,8 @@ impl<'a> EventFollower<'a> {
         Self { client, query, stream: None, notify }
     }
 
-    /// Waits for the next transition.
-    pub(super) async fn next_event(&mut self) -> Result<TransitionEvent, ClientError> {
+    /// Waits for the next transition, or for the report that some are deleted.
+    pub(super) async fn next_event(&mut self) -> Result<StreamedEvent, ClientError> {
         loop {
             let Some(stream) = &mut self.stream else {
                 let open = async || self.client.events(&self.query).await;
@@ -40,7 +40,13 @@ impl<'a> EventFollower<'a> {
             };
             match stream.next().await {
                 Ok(Some(event)) => {
-                    self.query.after = Some(event.cursor.to_string());
+                    match &event {
+                        StreamedEvent::Transition(transition) => {
+                            self.query.after = Some(transition.cursor.to_string());
+                        }
+                        // The transitions that are left follow; a reconnection must not skip them.
+                        StreamedEvent::Pruned(_) => {}
+                    }
                     return Ok(event);
                 }
                 Ok(None) | Err(ClientError::ConnectionLost(_)) => {
@@ -63,7 +69,11 @@ pub(super) async fn retry_while_unavailable<T>(
         Err(error) if is_unavailable(&error) => error,
         result => return result,
     };
-    notify("jobtrackd is unavailable; retrying for a minute");
+    notify(if is_busy(&last_error) {
+        "jobtrackd is busy; retrying for a minute"
+    } else {
+        "jobtrackd is unavailable; retrying for a minute"
+    });
     let retry = async {
         let mut delay = INITIAL_RETRY_DELAY;
         loop {
@@ -78,10 +88,21 @@ pub(super) async fn retry_while_unavailable<T>(
     timeout(RECONNECT_TIMEOUT, retry).await.unwrap_or(Err(last_error))
 }
 
+fn is_busy(error: &ClientError) -> bool {
+    match error {
+        ClientError::Busy(_) => true,
+        ClientError::Rejected(problem) => problem.code == "busy",
+        ClientError::NoDaemon { .. }
+        | ClientError::ConnectionLost(_)
+        | ClientError::Setup(_)
+        | ClientError::InvalidResponse(_) => false,
+    }
+}
+
 fn is_unavailable(error: &ClientError) -> bool {
     match error {
         ClientError::NoDaemon { permission_denied, .. } => !permission_denied,
-        ClientError::ConnectionLost(_) => true,
+        ClientError::Busy(_) | ClientError::ConnectionLost(_) => true,
         // These errors are temporary and do not concern the job.
         ClientError::Rejected(problem) => {
             ["shutting_down", "busy", "storage"].contains(&problem.code.as_str())

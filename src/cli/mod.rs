@@ -151,9 +151,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     stdio::print_notice(format!("jobtrack: {error:#}"));
     match error.downcast_ref::<ClientError>() {
-        Some(ClientError::NoDaemon { .. } | ClientError::ConnectionLost(_)) => {
-            ExitCode::from(EXIT_UNAVAILABLE)
-        }
+        Some(
+            ClientError::NoDaemon { .. } | ClientError::Busy(_) | ClientError::ConnectionLost(_),
+        ) => ExitCode::from(EXIT_UNAVAILABLE),
         Some(
             ClientError::Setup(_) | ClientError::Rejected(_) | ClientError::InvalidResponse(_),
         )

@@ -16,7 +16,7 @@ use super::event_follower::{EventFollower, retry_while_unavailable};
 use super::job_args::{JobArg, read_job_refs};
 use super::progress::Progress;
 use super::{CommandContext, EXIT_UNAVAILABLE, forecast, render, resolve, stdio};
-use crate::api::{ClientError, Job, ListParams, TransitionEvent};
+use crate::api::{ClientError, Job, ListParams, StreamedEvent};
 use crate::job::{EventCursor, InvalidText, JobId, JobRef, State, parse_label};
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ Examples:
   jobtrack add dune - --label batch=7 < ids && jobtrack wait --label batch=7
 Prints the expected end on standard error if similar runs are known.
 Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 2 usage; 3 one is indeterminate,
-lost or untracked; 4 no such job; 69 the daemon was unavailable for a minute, or another error;
+lost or untracked; 4 no such job, or one was deleted; 69 the daemon was unavailable for a minute, or another error;
 124 timeout.";
 
 const EXIT_UNSUCCESSFUL: u8 = 1;
@@ -104,9 +104,10 @@ async fn wait_for_jobs(
         progress: Progress::new(jobs.len()),
         unfinished: BTreeMap::new(),
         final_states: Vec::new(),
+        any_deleted: false,
         end_announced: Cell::new(false),
     };
-    Ok(ExitCode::from(exit_code(&waiter.run(jobs, after).await?)))
+    Ok(ExitCode::from(waiter.run(jobs, after).await?))
 }
 
 struct JobWaiter<'a> {
@@ -115,6 +116,8 @@ struct JobWaiter<'a> {
     progress: Progress,
     unfinished: BTreeMap<JobId, State>,
     final_states: Vec<State>,
+    /// Whether a job was deleted before this command saw its end.
+    any_deleted: bool,
     /// Whether the expected end was printed; without a terminal it is printed once.
     end_announced: Cell<bool>,
 }
@@ -125,8 +128,8 @@ impl JobWaiter<'_> {
     /// Each forecast is a request; with more unfinished jobs no expected end is shown.
     const MAX_FORECAST_JOBS: usize = 32;
 
-    /// Waits for these jobs, which were read after the event `after`; returns their final states.
-    async fn run(mut self, jobs: Vec<Job>, after: EventCursor) -> anyhow::Result<Vec<State>> {
+    /// Waits for these jobs, which were read after the event `after`; returns the exit code.
+    async fn run(mut self, jobs: Vec<Job>, after: EventCursor) -> anyhow::Result<u8> {
         for job in jobs {
             if !job.terminal {
                 self.unfinished.insert(job.id, job.state);
@@ -146,27 +149,58 @@ impl JobWaiter<'_> {
                 event = self.next_relevant_event(&mut follower) => event?,
                 never = self.announce_expected_end() => match never {},
             };
-            self.unfinished.insert(event.job_id, event.to_state);
-            if event.to_state.is_terminal() {
-                self.unfinished.remove(&event.job_id);
-                self.final_states.push(event.to_state);
-                let job = retry_while_unavailable(&notify, async || client.job(event.job_id).await)
-                    .await?;
-                self.print_job(&job)?;
+            for id in self.possibly_ended(&event) {
+                let read = retry_while_unavailable(&notify, async || client.job(id).await).await;
+                match read {
+                    Ok(job) if job.terminal => {
+                        self.unfinished.remove(&id);
+                        self.final_states.push(job.state);
+                        self.print_job(&job)?;
+                    }
+                    Ok(job) => drop(self.unfinished.insert(id, job.state)),
+                    Err(ClientError::Rejected(problem)) if problem.code == "not_found" => {
+                        notify(&format!("job {id} was deleted; its end is not known"));
+                        self.unfinished.remove(&id);
+                        self.any_deleted = true;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                if self.is_satisfied() {
+                    break;
+                }
             }
         }
-        Ok(self.final_states)
+        Ok(match exit_code(&self.final_states) {
+            code if self.any_deleted && code != EXIT_UNSUCCESSFUL => EXIT_NO_SUCH_JOB,
+            code => code,
+        })
     }
 
+    /// Waits for a transition of a job that is unfinished as far as is known, or for the report that
+    /// transitions were deleted.
     async fn next_relevant_event(
         &self,
         follower: &mut EventFollower<'_>,
-    ) -> Result<TransitionEvent, ClientError> {
+    ) -> Result<StreamedEvent, ClientError> {
         loop {
-            let event = follower.next_event().await?;
-            if self.unfinished.contains_key(&event.job_id) {
-                return Ok(event);
+            match follower.next_event().await? {
+                StreamedEvent::Transition(event)
+                    if !self.unfinished.contains_key(&event.job_id) => {}
+                event => return Ok(event),
             }
+        }
+    }
+
+    /// The jobs that may have ended with this event.
+    fn possibly_ended(&mut self, event: &StreamedEvent) -> Vec<JobId> {
+        match event {
+            StreamedEvent::Transition(event) if event.to_state.is_terminal() => vec![event.job_id],
+            StreamedEvent::Transition(event) => {
+                self.unfinished.insert(event.job_id, event.to_state);
+                Vec::new()
+            }
+            // Among the deleted transitions may be the end of any of them.
+            StreamedEvent::Pruned(_) => self.unfinished.keys().copied().collect(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::event_follower::EventFollower;
 use super::{CommandContext, render, stdio};
-use crate::api::ListParams;
+use crate::api::{ListParams, StreamedEvent};
 use crate::job::{EventCursor, ProviderName, parse_label};
 
 #[derive(clap::Args)]
@@ -44,11 +44,13 @@ async fn print_events(context: &CommandContext, args: WatchArgs) -> anyhow::Resu
     let notify = |text: &str| stdio::print_notice(text);
     let mut follower = EventFollower::new(&context.client, query, &notify);
     loop {
-        let event = follower.next_event().await?;
-        if context.json {
-            stdio::print_json_lines(&[event])?;
-        } else {
-            stdio::print_lines(&[render::event_line(&event)])?;
+        match follower.next_event().await? {
+            StreamedEvent::Transition(event) if context.json => stdio::print_json_lines(&[event])?,
+            StreamedEvent::Transition(event) => stdio::print_lines(&[render::event_line(&event)])?,
+            StreamedEvent::Pruned(pruned) => stdio::print_notice(format!(
+                "{} transitions after {} are no longer in the database",
+                pruned.count, pruned.after
+            )),
         }
     }
 }

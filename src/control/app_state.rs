@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ReloadFailure, ReloadResponse};
@@ -16,9 +16,6 @@ use crate::job::{EventCursor, UtcTime};
 use crate::logging::LostLines;
 use crate::scheduler::SchedulerHandle;
 use crate::store::Reader;
-
-use super::connection_limiter::ConnectionLimiter;
-use super::error::ApiError;
 
 /// A request to reload the configuration, with the channel for its result.
 pub type ReloadReplySender = oneshot::Sender<Result<ReloadResponse, String>>;
@@ -35,14 +32,9 @@ pub struct AppState {
     pub(super) daemon: Arc<DaemonContext>,
     /// Ends event streams and waiting requests.
     pub(super) shutdown: CancellationToken,
-    /// Limits event streams and waiting requests.
-    waiter_permits: Arc<Semaphore>,
 }
 
 impl AppState {
-    /// Connections that event streams and waiting requests cannot take.
-    const RESERVED_CONNECTIONS: usize = 64;
-
     /// `newest_event` is the cursor of the newest committed transition; `reload_tx` requests a reload
     /// from the daemon; `shutdown` ends the server.
     #[must_use]
@@ -54,23 +46,7 @@ impl AppState {
         daemon: DaemonContext,
         shutdown: CancellationToken,
     ) -> Self {
-        let max_connections = ConnectionLimiter::connection_limit();
-        let max_waiters =
-            max_connections.saturating_sub(Self::RESERVED_CONNECTIONS).max(max_connections / 2);
-        Self {
-            handle,
-            reader,
-            newest_event,
-            reload_tx,
-            daemon: Arc::new(daemon),
-            shutdown,
-            waiter_permits: Arc::new(Semaphore::new(max_waiters)),
-        }
-    }
-
-    /// A permit for one event stream or waiting request; released when dropped.
-    pub(super) fn acquire_waiter_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        self.waiter_permits.clone().try_acquire_owned().map_err(|_| ApiError::too_many_waiters())
+        Self { handle, reader, newest_event, reload_tx, daemon: Arc::new(daemon), shutdown }
     }
 }
 
@@ -91,10 +67,4 @@ pub struct DaemonContext {
 impl DaemonContext {
     /// Less than the minute after which `jobtrack` gives up on a request, so that it gets the response.
     pub const MAX_ON_DEMAND_TIMEOUT: Duration = Duration::from_secs(45);
-}
-
-/// The user at the other end of a connection, as the kernel reports it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PeerUser {
-    pub(super) uid: Option<u32>,
 }

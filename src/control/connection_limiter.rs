@@ -1,37 +1,33 @@
-//! Limits the number of open connections.
+//! Limits the connections, the requests that wait, and the memory of all requests together.
 //!
-//! [`serve`](super::serve) acquires a permit for each connection that it accepts, before it accepts
-//! the next one. At the limit, an idle connection is closed for a new one, so that clients that
-//! connect and send nothing cannot block others.
+//! [`serve`](super::serve) acquires a permit for each connection that it accepts, before it accepts the
+//! next one; handlers report by the permit what the connection does. [`ConnectionRegistry`] decides
+//! which connection gives way.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// The open connections and their limit.
+use crate::clock::Clock;
+
+use super::connection_registry::{Activity, ConnectionRegistry, PeerUid, Reservation};
+use super::error::ApiError;
+use super::peer::Peer;
+use super::read_turns::ReadTurns;
+
+/// The open connections and their limits.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
-    max_open: usize,
+    clock: Clock,
     registry: Mutex<ConnectionRegistry>,
-    /// A connection was closed, or an open one became idle and can be evicted.
-    slot_may_be_free: Notify,
-}
-
-/// The open connections, by order of arrival.
-#[derive(Debug, Default)]
-struct ConnectionRegistry {
-    next_id: u64,
-    open: BTreeMap<u64, OpenConnection>,
-}
-
-#[derive(Debug)]
-struct OpenConnection {
-    /// A request is in progress, or a stream is open.
-    busy: bool,
-    evict: CancellationToken,
+    read_turns: Mutex<HashMap<PeerUid, Weak<ReadTurns>>>,
+    /// A place or memory may be free, or a connection may now be closed for another.
+    changed: Notify,
 }
 
 /// Permission to keep one connection open; released when dropped.
@@ -39,81 +35,115 @@ struct OpenConnection {
 pub(super) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
     id: u64,
-    /// Cancelled when the connection must be closed for a new one.
-    pub(super) evict: CancellationToken,
+    pub(super) peer: Peer,
+    /// Cancelled when the connection must be closed for another one.
+    pub(super) close: CancellationToken,
+    /// Shared by the connections of a user.
+    pub(super) read_turns: Arc<ReadTurns>,
 }
 
 impl ConnectionLimiter {
     const MAX_CONNECTIONS: usize = 512;
-    /// File descriptors left to the database, the polls and the log.
+    /// File descriptors left to the database, the polls, the log and connections that are being closed.
     const RESERVED_DESCRIPTORS: u64 = 48;
+    /// A connection can be closed for another after some time, without any event.
+    const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(clock: Clock) -> Arc<Self> {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let spare = descriptors.saturating_sub(Self::RESERVED_DESCRIPTORS).max(4);
+        let max_open = usize::try_from(spare).unwrap_or(usize::MAX).min(Self::MAX_CONNECTIONS);
         Arc::new(Self {
-            max_open: Self::connection_limit(),
-            registry: Mutex::default(),
-            slot_may_be_free: Notify::new(),
+            clock,
+            registry: Mutex::new(ConnectionRegistry::new(max_open)),
+            read_turns: Mutex::default(),
+            changed: Notify::new(),
         })
     }
 
-    /// The number of connections that may be open at once.
-    pub(super) fn connection_limit() -> usize {
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let spare = descriptors.saturating_sub(Self::RESERVED_DESCRIPTORS).max(4);
-        usize::try_from(spare).unwrap_or(usize::MAX).min(Self::MAX_CONNECTIONS)
-    }
-
-    /// A permit for a new connection; waits until one is closed, or an idle one can be evicted.
-    pub(super) async fn acquire(self: &Arc<Self>) -> ConnectionPermit {
+    /// A permit for a new connection; waits until one is closed, or one can be closed for it.
+    pub(super) async fn acquire(self: &Arc<Self>, peer: Peer) -> ConnectionPermit {
         loop {
-            let slot_may_be_free = self.slot_may_be_free.notified();
-            if let Some(permit) = self.try_acquire() {
-                return permit;
+            let changed = self.changed.notified();
+            let admitted = self.registry().admit(peer.uid, self.clock.monotonic_now());
+            if let Some((id, close)) = admitted {
+                let read_turns = self.read_turns(peer.uid);
+                return ConnectionPermit { limiter: self.clone(), id, peer, close, read_turns };
             }
-            slot_may_be_free.await;
+            let _ = timeout(Self::RETRY_INTERVAL, changed).await;
         }
     }
 
-    fn try_acquire(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        let mut registry = self.lock_registry();
-        if registry.open.len() >= self.max_open {
-            // An evicted connection counts until its descriptor is closed; evict one at a time.
-            let eviction_pending =
-                registry.open.values().any(|connection| connection.evict.is_cancelled());
-            let idle = registry.open.values().find(|connection| !connection.busy);
-            if let Some(connection) = idle.filter(|_| !eviction_pending) {
-                connection.evict.cancel();
-            }
-            return None;
+    fn read_turns(&self, uid: PeerUid) -> Arc<ReadTurns> {
+        let mut all = self.read_turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = all.get(&uid).and_then(Weak::upgrade) {
+            return turns;
         }
-        let id = registry.next_id;
-        registry.next_id += 1;
-        let evict = CancellationToken::new();
-        registry.open.insert(id, OpenConnection { busy: false, evict: evict.clone() });
-        Some(ConnectionPermit { limiter: self.clone(), id, evict })
+        all.retain(|_, turns| turns.strong_count() > 0);
+        let turns = Arc::new(ReadTurns::default());
+        all.insert(uid, Arc::downgrade(&turns));
+        turns
     }
 
     /// A poisoned lock is used as it is: no code under the lock panics.
-    fn lock_registry(&self) -> std::sync::MutexGuard<'_, ConnectionRegistry> {
+    fn registry(&self) -> MutexGuard<'_, ConnectionRegistry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConnectionPermit {
-    /// Records whether a request is in progress on the connection.
-    pub(super) fn set_busy(&self, busy: bool) {
-        if let Some(connection) = self.limiter.lock_registry().open.get_mut(&self.id) {
-            connection.busy = busy;
-        }
-        if !busy {
-            self.limiter.slot_may_be_free.notify_one();
+    pub(super) fn set_activity(&self, activity: Activity) {
+        self.limiter.registry().set_activity(self.id, activity);
+        self.limiter.changed.notify_waiters();
+    }
+
+    /// The response begins.
+    pub(super) fn begin_response(&self) {
+        let since = self.limiter.clock.monotonic_now();
+        self.set_activity(Activity::SendingResponse { since });
+    }
+
+    /// The request may take as long as a provider does.
+    ///
+    /// # Errors
+    /// If too many such requests are in progress.
+    pub(super) fn begin_on_demand(&self) -> Result<(), ApiError> {
+        let has_place = self.limiter.registry().begin_on_demand(self.id);
+        has_place.then_some(()).ok_or_else(ApiError::too_many_waiters)
+    }
+
+    /// The request follows jobs: it is an event stream, or waits for the end of a job.
+    ///
+    /// # Errors
+    /// If too many such requests are in progress.
+    pub(super) fn begin_following(&self) -> Result<(), ApiError> {
+        let has_place = self.limiter.registry().begin_following(self.id);
+        has_place.then_some(()).ok_or_else(ApiError::too_many_waiters)
+    }
+
+    /// Reserves memory for the request, `bytes` in all; waits until it is there. The memory is released
+    /// once the response is sent.
+    ///
+    /// # Errors
+    /// If this request is the one that must give way.
+    pub(super) async fn reserve(&self, bytes: usize) -> Result<(), ApiError> {
+        loop {
+            let changed = self.limiter.changed.notified();
+            let now = self.limiter.clock.monotonic_now();
+            let reservation = self.limiter.registry().reserve(self.id, bytes, now);
+            match reservation {
+                Reservation::Granted => return Ok(()),
+                Reservation::Refused => return Err(ApiError::out_of_memory()),
+                Reservation::Later => {}
+            }
+            let _ = timeout(ConnectionLimiter::RETRY_INTERVAL, changed).await;
         }
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.limiter.lock_registry().open.remove(&self.id);
-        self.limiter.slot_may_be_free.notify_one();
+        self.limiter.registry().remove(self.id);
+        self.limiter.changed.notify_waiters();
     }
 }

@@ -3,7 +3,7 @@
 //! Returned by all handlers. [`ProblemDetails`](api::ProblemDetails) lists the codes; programs
 //! depend on them.
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::api;
@@ -57,6 +57,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
     }
 
+    pub(super) fn out_of_memory() -> Self {
+        let detail = "too many large requests at once; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+    }
+
     pub(super) fn request_timeout() -> Self {
         let detail = "the request body did not arrive in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
@@ -107,6 +112,10 @@ impl IntoResponse for ApiError {
             detail: self.detail,
         };
         let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
-        (self.status, content_type, axum::Json(body)).into_response()
+        let mut response = (self.status, content_type, axum::Json(body)).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }

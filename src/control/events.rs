@@ -5,62 +5,69 @@
 //! with that cursor misses nothing.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use axum::response::Sse;
 use axum::response::sse::{Event as SseEvent, KeepAlive};
+use axum::response::{Response, Sse};
 use futures_util::Stream;
 use futures_util::stream::{self, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::api::{TransitionEvent, TransitionList};
-use crate::store::{HistoryFilter, TransitionRow};
+use crate::api::PrunedTransitions;
+use crate::job::EventCursor;
+use crate::store::{HistoryFilter, ReadError};
 
 use super::app_state::AppState;
+use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
 use super::extract::QueryParams;
 use super::jobs::{find_job, parse_job_id};
+use super::list_response::list_response;
+use super::read_turns::{ReadPurpose, TurnReader};
+use super::row_pages::{PageSize, RowPages, TransitionPages};
 
 /// `GET /v1/history`
 pub(super) async fn history(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     params: QueryParams,
-) -> Result<Json<TransitionList>, ApiError> {
+) -> Result<Response, ApiError> {
     let filter = params.history_filter()?;
-    history_page(&app, &filter).await
+    history_page(app, &connection, filter).await
 }
 
 /// `GET /v1/jobs/{id}/history`
 pub(super) async fn job_history(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     Path(id): Path<String>,
     params: QueryParams,
-) -> Result<Json<TransitionList>, ApiError> {
+) -> Result<Response, ApiError> {
     let mut filter = params.history_filter()?;
     let job = find_job(&app, parse_job_id(&id)?).await?;
     filter.job = Some(job.id);
-    history_page(&app, &filter).await
+    history_page(app, &connection, filter).await
 }
 
 async fn history_page(
-    app: &AppState,
-    filter: &HistoryFilter,
-) -> Result<Json<TransitionList>, ApiError> {
-    let rows = app.reader.history(filter).await?;
-    let full = rows.len() == filter.limit as usize;
-    let next = rows.last().map(|row| row.cursor.clone()).filter(|_| full);
-    Ok(Json(TransitionList {
-        transitions: rows.into_iter().map(TransitionEvent::from).collect(),
-        next_cursor: next,
-    }))
+    app: AppState,
+    connection: &ConnectionPermit,
+    filter: HistoryFilter,
+) -> Result<Response, ApiError> {
+    let limit = filter.limit;
+    let turns = connection.read_turns.clone();
+    let reader = TurnReader::new(app.reader, turns, ReadPurpose::List);
+    let pages = TransitionPages { reader, filter };
+    list_response("transitions", pages, limit).await
 }
 
 /// `GET /v1/events`
 pub(super) async fn stream_events(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     headers: HeaderMap,
     params: QueryParams,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
@@ -77,70 +84,97 @@ pub(super) async fn stream_events(
     let newest = app.newest_event.borrow().clone();
     let after = last_event_id.or(filter.after).unwrap_or(newest);
     app.reader.verify_cursor(&after).await?;
-    filter.after = Some(after);
-    filter.limit = STREAM_PAGE_SIZE;
-    let permit = app.acquire_waiter_permit()?;
-    let pages =
-        stream::unfold(Some(EventStreamState { app, filter, _permit: permit }), next_sse_page);
+    filter.after = Some(after.clone());
+    connection.begin_following()?;
+    let turns = connection.read_turns.clone();
+    let reader = TurnReader::new(app.reader.clone(), turns, ReadPurpose::Stream);
+    let events = EventPages {
+        pages: TransitionPages { reader, filter },
+        page_size: PageSize::first(),
+        position: after,
+        catching_up: true,
+        app,
+    };
+    let pages = stream::unfold(Some(events), next_sse_page);
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(pages.flat_map(stream::iter)).keep_alive(keep_alive))
 }
 
-const STREAM_PAGE_SIZE: u32 = 500;
 type SsePage = Vec<Result<SseEvent, Infallible>>;
 
 /// The position of an event stream.
-struct EventStreamState {
+struct EventPages {
     app: AppState,
-    filter: HistoryFilter,
-    _permit: OwnedSemaphorePermit,
+    pages: TransitionPages,
+    page_size: PageSize,
+    /// The stream has all transitions up to this one.
+    position: EventCursor,
+    /// Whether older transitions are read, of which some may have been deleted.
+    catching_up: bool,
+}
+
+impl EventPages {
+    /// The events from the position to `newest`, or as many of them as fill a page.
+    async fn read(&mut self, newest: EventCursor) -> Result<SsePage, ReadError> {
+        let limit = self.page_size.rows();
+        self.pages.filter.up_to = Some(newest.clone());
+        let rows = self.pages.next_page(limit).await?;
+        let is_full = rows.len() == limit as usize;
+        // A page that is not full ends at `newest`, whatever the filter left out.
+        let last = rows.last().filter(|_| is_full).map(|row| row.cursor.clone());
+        let before = std::mem::replace(&mut self.position, last.unwrap_or(newest));
+        self.pages.filter.after = Some(self.position.clone());
+        let mut page = SsePage::new();
+        if self.catching_up {
+            // After the rows: what is deleted between the two queries is reported, not omitted.
+            let reader = self.pages.reader.turn().await;
+            let count = reader.count_pruned(&before, &self.position).await?;
+            if count > 0 {
+                let pruned =
+                    PrunedTransitions { after: before, up_to: self.position.clone(), count };
+                let data = serde_json::to_string(&pruned).unwrap_or_default();
+                page.push(Ok(SseEvent::default().event("pruned").data(data)));
+            }
+            self.catching_up = is_full;
+        }
+        let mut bytes = 0;
+        for row in &rows {
+            let data = serde_json::to_string(row).unwrap_or_default();
+            bytes += data.len();
+            page.push(Ok(SseEvent::default().id(row.cursor.to_string()).data(data)));
+        }
+        self.page_size = self.page_size.next(rows.len(), bytes);
+        Ok(page)
+    }
 }
 
 /// Waits for the next events; the last one, `end`, gives the reason for the end of the stream.
-async fn next_sse_page(
-    cursor: Option<EventStreamState>,
-) -> Option<(SsePage, Option<EventStreamState>)> {
-    let mut cursor = cursor?;
-    let EventStreamState { app, filter, .. } = &mut cursor;
+async fn next_sse_page(events: Option<EventPages>) -> Option<(SsePage, Option<EventPages>)> {
+    let mut events = events?;
     let end = |reason: &str| {
         let page = vec![Ok(SseEvent::default().event("end").data(reason))];
         Some((page, None))
     };
     loop {
-        let newest = app.newest_event.borrow_and_update().clone();
-        if filter.after.as_ref() != Some(&newest) {
-            filter.up_to = Some(newest.clone());
-            let rows = match app.reader.history(filter).await {
-                Ok(rows) => rows,
+        let newest = events.app.newest_event.borrow_and_update().clone();
+        if events.position != newest {
+            match events.read(newest).await {
+                Ok(page) if page.is_empty() => {}
+                Ok(page) => return Some((page, Some(events))),
                 Err(error) => {
                     tracing::error!("an event stream ends after a failed read: {error}");
                     return end("cannot read the database");
                 }
-            };
-            let full = rows.len() == STREAM_PAGE_SIZE as usize;
-            // A page that is not full ends at `newest`, whatever the filter left out.
-            let last = rows.last().map(|row| row.cursor.clone()).filter(|_| full);
-            filter.after = Some(last.unwrap_or(newest));
-            if !rows.is_empty() {
-                let page = rows.into_iter().map(|row| Ok(to_sse_event(row))).collect();
-                return Some((page, Some(cursor)));
             }
             continue;
         }
         tokio::select! {
-            changed = app.newest_event.changed() => {
+            changed = events.app.newest_event.changed() => {
                 if changed.is_err() {
                     return end("jobtrackd is shutting down");
                 }
             }
-            () = app.shutdown.cancelled() => return end("jobtrackd is shutting down"),
+            () = events.app.shutdown.cancelled() => return end("jobtrackd is shutting down"),
         }
     }
-}
-
-fn to_sse_event(row: TransitionRow) -> SseEvent {
-    let event = TransitionEvent::from(row);
-    let sse = SseEvent::default().id(event.cursor.to_string());
-    // Serialization of these types cannot fail; if it did, the event would still have its cursor.
-    sse.clone().json_data(event).unwrap_or(sse)
 }

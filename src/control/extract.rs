@@ -1,14 +1,12 @@
-//! Parses query strings into filters, and bodies into requests.
+//! Parses query strings into filters.
 //!
 //! Used by all handlers. An unknown parameter is an error: if a misspelt filter were ignored, the
 //! response would list everything.
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
 use crate::job::{JobId, UtcTime, parse_label};
@@ -18,8 +16,6 @@ use super::error::ApiError;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
-/// How long the body of a request may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pairs of a query string, in order; a key may occur several times.
 #[derive(Debug)]
@@ -123,23 +119,6 @@ impl QueryParams {
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| format!("invalid duration {text:?}; use for example 90s, 15m, 2h or 7d"))
-}
-
-/// Reads a JSON body of at most `limit` bytes.
-pub(super) async fn read_json<T: DeserializeOwned>(
-    body: Body,
-    limit: usize,
-) -> Result<T, ApiError> {
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit))
-        .await
-        .map_err(|_| ApiError::request_timeout())?
-        .map_err(|error| {
-            ApiError::payload_too_large(format!(
-                "the body cannot be read: {error}; at most {limit} bytes are allowed"
-            ))
-        })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("invalid request body: {error}")))
 }
 
 fn unknown_parameter(key: &str, allowed: &str) -> ApiError {

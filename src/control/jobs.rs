@@ -2,6 +2,7 @@
 //!
 //! A handler sends one command to the scheduler, then reads the job from the database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -12,16 +13,20 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use nix::unistd::{Uid, User};
 
-use crate::api::{
-    AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job, JobList,
-};
+use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job};
 use crate::config::PollingConfig;
 use crate::job::{AddedBy, JobId, Labels, ProviderName, SimilarityKeys, StoredJob};
 use crate::scheduler::{CommandError, JobSpec};
 
-use super::app_state::{AppState, PeerUser};
+use super::app_state::AppState;
+use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
-use super::extract::{QueryParams, parse_duration, read_json};
+use super::extract::{QueryParams, parse_duration};
+use super::list_response::list_response;
+use super::peer::Peer;
+use super::read_turns::{ReadPurpose, TurnReader};
+use super::request_body::read_json;
+use super::row_pages::JobPages;
 
 const MAX_ADD_BYTES: usize = 4 << 20;
 const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
@@ -30,17 +35,17 @@ const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
 /// `POST /v1/jobs`
 pub(super) async fn add(
     State(app): State<AppState>,
-    Extension(peer): Extension<PeerUser>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let request: AddRequest = read_json(body, MAX_ADD_BYTES).await?;
+    let request: AddRequest = read_json(body, MAX_ADD_BYTES, &connection).await?;
     if request.jobs.len() > AddRequest::MAX_JOBS {
         let (count, max) = (request.jobs.len(), AddRequest::MAX_JOBS);
         return Err(ApiError::payload_too_large(format!(
             "{count} jobs in one request; at most {max} are allowed"
         )));
     }
-    let added_by = resolve_user(peer).await;
+    let added_by = resolve_user(connection.peer).await;
     let specs: Vec<_> =
         request.jobs.iter().map(|job| to_job_spec(job, added_by.as_ref())).collect();
     let valid_specs = specs.iter().filter_map(|job| job.as_ref().ok().cloned()).collect();
@@ -80,7 +85,7 @@ pub(super) async fn add(
 
 /// The user at the other end of the connection. The lookup of the name may ask a directory service, so
 /// it runs where it may block; without an answer the name stays unknown.
-async fn resolve_user(peer: PeerUser) -> Option<AddedBy> {
+async fn resolve_user(peer: Peer) -> Option<AddedBy> {
     let uid = peer.uid?;
     let lookup = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await;
     let user = lookup.ok().and_then(Result::ok).flatten().map(|user| user.name);
@@ -112,18 +117,21 @@ fn to_job_spec(job: &AddRequestEntry, added_by: Option<&AddedBy>) -> Result<JobS
 /// `GET /v1/jobs`
 pub(super) async fn list(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     params: QueryParams,
-) -> Result<Json<JobList>, ApiError> {
+) -> Result<Response, ApiError> {
     let filter = params.job_filter()?;
-    let rows = app.reader.jobs(&filter).await?;
-    let full = rows.len() == filter.limit as usize;
-    let next = rows.last().map(|row| row.id).filter(|_| full);
-    Ok(Json(JobList { jobs: rows.into_iter().map(Job::from).collect(), next_cursor: next }))
+    let limit = filter.limit;
+    let turns = connection.read_turns.clone();
+    let reader = TurnReader::new(app.reader, turns, ReadPurpose::List);
+    let pages = JobPages { reader, filter };
+    list_response("jobs", pages, limit).await
 }
 
 /// `GET /v1/jobs/{id}[?wait=60s]`
 pub(super) async fn show(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     Path(id): Path<String>,
     params: QueryParams,
 ) -> Result<Json<Job>, ApiError> {
@@ -132,7 +140,7 @@ pub(super) async fn show(
         let job = find_job(&app, id).await?;
         return Ok(Json(with_forecast(&app, job).await));
     };
-    let _permit = app.acquire_waiter_permit()?;
+    connection.begin_following()?;
     let mut newest = app.newest_event.clone();
     let mut timeout = std::pin::pin!(tokio::time::sleep(wait));
     loop {
@@ -164,13 +172,13 @@ async fn with_forecast(app: &AppState, job: Job) -> Job {
 /// `POST /v1/jobs/{id}/untrack`: a finished job stays as it is.
 pub(super) async fn untrack(
     State(app): State<AppState>,
-    Extension(peer): Extension<PeerUser>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     Path(id): Path<String>,
 ) -> Result<Json<Job>, ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
     if !job.current_state.state().is_terminal() {
-        let by = peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
+        let by = connection.peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
         app.handle.untrack(job, format!("untracked on request{by}")).await?;
     }
     find_job(&app, id).await.map(Json)
@@ -179,11 +187,13 @@ pub(super) async fn untrack(
 /// `POST /v1/jobs/{id}/poll`: 202 if the provider does not answer in time.
 pub(super) async fn poll(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
     ensure_not_paused(&app, &job.provider)?;
+    connection.begin_on_demand()?;
     poll_and_respond(&app, job, app.daemon.on_demand_timeout).await
 }
 
@@ -191,6 +201,7 @@ pub(super) async fn poll(
 /// answer to the poll changes the job's state. 202 if that answer does not arrive in time.
 pub(super) async fn cancel(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
     let id = parse_job_id(&id)?;
@@ -202,6 +213,7 @@ pub(super) async fn cancel(
         )));
     }
     ensure_not_paused(&app, &job.provider)?;
+    connection.begin_on_demand()?;
     let (clock, timeout) = (&app.daemon.clock, app.daemon.on_demand_timeout);
     let started = clock.monotonic_now();
     let result = app.handle.cancel(&job, timeout).await;

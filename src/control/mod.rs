@@ -1,51 +1,48 @@
 //! The server of the control socket: HTTP/1.1 and JSON on a Unix stream socket.
 //!
 //! Started by the daemon. Handlers send commands to the scheduler and read from the store; they hold
-//! no state. Connections, waiting requests, bodies and times are limited, so that a broken client
-//! cannot exhaust the daemon.
+//! no state. Connections, waiting requests, memory and times are limited and shared out by user, so
+//! that a broken client cannot exhaust the daemon.
 
 mod app_state;
+mod connection;
 mod connection_limiter;
+mod connection_registry;
 mod convert;
 mod error;
 mod events;
 mod extract;
 mod jobs;
+mod list_response;
+mod peer;
+mod read_turns;
+mod request_body;
+mod row_pages;
 mod socket;
 mod status;
+mod write_timeout;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
 use axum::routing::{delete, get, post};
-use hyper::body::Body;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::UnixStream;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
-use app_state::PeerUser;
 pub use app_state::{AppState, DaemonContext, ReloadReplySender};
-use connection_limiter::{ConnectionLimiter, ConnectionPermit};
+use connection::serve_connection;
+use connection_limiter::ConnectionLimiter;
 use error::ApiError;
+use peer::Peer;
 pub use socket::{BindError, ControlSocket, SocketFileGuard, check_socket_config};
 
-/// How long the head of a request may take, and how long a connection may be idle.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a shutdown waits for the first request of a connection that was just accepted.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for requests in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves requests until `app.shutdown`, then waits a few seconds for those in progress.
 pub async fn serve(socket: ControlSocket, app: AppState) {
     let shutdown = app.shutdown.clone();
+    let limiter = ConnectionLimiter::new(app.daemon.clock.clone());
     let router = routes(app);
-    let limiter = ConnectionLimiter::new();
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -55,7 +52,7 @@ pub async fn serve(socket: ControlSocket, app: AppState) {
         match accepted {
             Ok((stream, _)) => {
                 let permit = tokio::select! {
-                    permit = limiter.acquire() => permit,
+                    permit = limiter.acquire(Peer::of(&stream)) => permit,
                     () = shutdown.cancelled() => break,
                 };
                 let served = serve_connection(stream, permit, router.clone(), shutdown.clone());
@@ -71,53 +68,6 @@ pub async fn serve(socket: ControlSocket, app: AppState) {
     connections.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
         tracing::warn!("requests on the control socket were aborted at shutdown");
-    }
-}
-
-async fn serve_connection(
-    stream: UnixStream,
-    permit: ConnectionPermit,
-    router: Router,
-    shutdown: CancellationToken,
-) {
-    let peer = PeerUser { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) };
-    let permit = Arc::new(permit);
-    let request_permit = permit.clone();
-    let first_request_seen = CancellationToken::new();
-    let first_request = first_request_seen.clone();
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
-        first_request.cancel();
-        request.extensions_mut().insert(peer);
-        let (router, request_permit) = (router.clone(), request_permit.clone());
-        request_permit.set_busy(true);
-        async move {
-            let response = router.oneshot(request).await;
-            // A body without a length is an event stream and lasts as long as its connection.
-            let is_stream = |response: &Response| response.body().size_hint().exact().is_none();
-            request_permit.set_busy(response.as_ref().is_ok_and(is_stream));
-            response
-        }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    // A graceful shutdown closes a connection that has received nothing. Its client may be sending its
-    // first request, which would then fail although a restarted daemon could serve it: wait briefly.
-    let drained = async {
-        shutdown.cancelled().await;
-        let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, first_request_seen.cancelled()).await;
-    };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = permit.evict.cancelled() => return,
-        () = drained => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection on the control socket failed");
     }
 }
 

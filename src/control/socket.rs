@@ -3,10 +3,12 @@
 //! Called by the daemon at the start. Nobody can connect before the mode and the group of the socket
 //! are set. A stale socket is replaced; the socket of a running daemon and any other file are not.
 
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use nix::unistd::Group;
@@ -42,8 +44,8 @@ const BACKLOG: u32 = 1024;
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: UnixListener,
-    /// The file to remove at the end; none if the service manager owns the socket.
-    owned_path: Option<PathBuf>,
+    /// None if the service manager owns the socket.
+    file: Option<SocketFile>,
 }
 
 impl ControlSocket {
@@ -60,26 +62,58 @@ impl ControlSocket {
         if let Some(listener) = inherited.map_err(failed)? {
             listener.set_nonblocking(true).map_err(failed)?;
             let listener = UnixListener::from_std(listener).map_err(failed)?;
-            return Ok(Self { listener, owned_path: None });
+            return Ok(Self { listener, file: None });
         }
-        Ok(Self { listener: bind(config)?, owned_path: Some(config.socket.clone()) })
+        let listener = bind(config)?;
+        let file = SocketFile::at(&config.socket);
+        let file = file.map_err(|error| bind_failure(&config.socket, &error))?;
+        Ok(Self { listener, file: Some(file) })
     }
 
     /// A guard that removes the socket file; dropped when the server has ended.
     #[must_use]
     pub fn file_guard(&self) -> SocketFileGuard {
-        SocketFileGuard(self.owned_path.clone())
+        SocketFileGuard(self.file.clone())
     }
 }
 
-/// Removes the socket file when dropped, so that clients do not try a socket without a daemon.
+/// A socket file, known by its device and inode: the file at a path may be replaced by another daemon.
+#[derive(Debug, Clone)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::new(path, &fs::symlink_metadata(path)?))
+    }
+
+    fn new(path: &Path, metadata: &fs::Metadata) -> Self {
+        Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether this is still the file at its path. While the socket is open, the kernel gives its inode
+    /// number to no other file.
+    fn is_in_place(&self) -> bool {
+        Self::at(&self.path).is_ok_and(|found| found.is_same_file(self))
+    }
+}
+
+/// Removes the socket file when dropped, so that clients do not try a socket without a daemon. A file
+/// of another daemon at the same path stays.
 #[derive(Debug)]
-pub struct SocketFileGuard(Option<PathBuf>);
+pub struct SocketFileGuard(Option<SocketFile>);
 
 impl Drop for SocketFileGuard {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path);
+        if let Some(file) = self.0.as_ref().filter(|file| file.is_in_place()) {
+            let _ = fs::remove_file(&file.path);
         }
     }
 }
@@ -97,7 +131,7 @@ fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
     let failed = |error: io::Error| bind_failure(path, &error);
     let group = config.group.as_deref().map(group_id).transpose()?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(|error| BindError::CreateDirectory {
+        fs::create_dir_all(parent).map_err(|error| BindError::CreateDirectory {
             path: parent.to_owned(),
             kind: error.kind(),
         })?;
@@ -133,26 +167,48 @@ fn group_id(name: &str) -> Result<Gid, BindError> {
     }
 }
 
+/// How long a daemon may take from the creation of its socket file until it listens.
+const LISTEN_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Removes a socket file on which nobody listens.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let io_error = |reason: String| BindError::Io { path: path.to_owned(), reason };
-    match std::fs::symlink_metadata(path) {
+    let io_error = |reason: &str| BindError::Io { path: path.to_owned(), reason: reason.into() };
+    let in_use = || {
+        io_error("another jobtrackd listens on this socket; stop it, or set another control.socket")
+    };
+    let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(bind_failure(path, &error)),
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io_error(
-                "not a socket; move the file away, or set another control.socket".into(),
+                "not a socket; move the file away, or set another control.socket",
             ));
         }
-        Ok(_) => {}
+        Ok(found) => SocketFile::new(path, &found),
+    };
+    if is_listening(path)? {
+        return Err(in_use());
     }
+    std::thread::sleep(LISTEN_TIMEOUT);
+    if is_listening(path)? {
+        return Err(in_use());
+    }
+    // Renamed first: another daemon that starts now may have replaced the file since it was examined.
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".stale-{}", std::process::id()));
+    let aside = PathBuf::from(aside);
+    fs::rename(path, &aside).map_err(|error| bind_failure(path, &error))?;
+    if SocketFile::at(&aside).is_ok_and(|moved| moved.is_same_file(&found)) {
+        return fs::remove_file(&aside).map_err(|error| bind_failure(path, &error));
+    }
+    fs::rename(&aside, path).map_err(|error| bind_failure(path, &error))?;
+    Err(in_use())
+}
+
+fn is_listening(path: &Path) -> Result<bool, BindError> {
     match UnixStream::connect(path) {
-        Ok(_) => Err(io_error(
-            "another jobtrackd listens on this socket; stop it, or set another control.socket"
-                .into(),
-        )),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| bind_failure(path, &error))
-        }
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
         Err(error) => Err(bind_failure(path, &error)),
     }
 }

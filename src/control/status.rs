@@ -1,8 +1,10 @@
 //! Handlers of `/v1/status`, `/v1/reload`, `/v1/providers/{name}/check` and
 //! `/v1/providers/{name}/durations`.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use tokio::sync::oneshot;
 
 use crate::api::{
@@ -14,6 +16,7 @@ use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
 use super::app_state::{AppState, DaemonContext};
+use super::connection_limiter::ConnectionPermit;
 use super::convert::rounded_seconds;
 use super::error::ApiError;
 use super::extract::QueryParams;
@@ -91,9 +94,11 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
 /// `POST /v1/providers/{name}/check`: sends one request, even if polling is paused.
 pub(super) async fn check_connection(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     Path(name): Path<String>,
 ) -> Result<Json<ConnectionCheckResponse>, ApiError> {
     let provider = parse_provider_name(&name)?;
+    connection.begin_on_demand()?;
     let result = app.handle.check_connection(provider.clone(), app.daemon.on_demand_timeout).await;
     let connection_check = match result {
         // This timeout equals the request's own, and either may expire first.

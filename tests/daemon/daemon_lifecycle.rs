@@ -230,28 +230,6 @@ async fn a_stream_of_events_resumes_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_48_a_broken_client_disturbs_nobody() {
-    let dune = FakeServer::start().await;
-    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
-    let _daemon = home.start();
-    let malformed_requests: [&[u8]; 5] = [
-        b"GET /v1/jo",
-        b"\0\0\0\0\r\n\r\n",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{}",
-        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n{\"jobs\":",
-        b"GET / HTTP/9.9\r\n\r\n",
-    ];
-    let mut open: Vec<UnixStream> = Vec::new();
-    for bytes in malformed_requests.iter().cycle().take(200) {
-        let mut stream = UnixStream::connect(home.socket()).expect("the daemon listens");
-        let _ = stream.write_all(bytes);
-        open.push(stream);
-    }
-    home.run_client_ok(&["status"]);
-    home.run_client_ok(&["add", "dune", "01FINE"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn polls_resume_at_their_stored_times_without_a_burst() {
     let dune = FakeServer::start().await;
     for n in 0..50 {

@@ -9,6 +9,7 @@ mod client;
 mod client_paths;
 mod config_check;
 mod config_example;
+mod control_socket;
 mod daemon_lifecycle;
 mod docs;
 mod end_to_end;

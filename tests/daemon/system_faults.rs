@@ -1,7 +1,6 @@
 //! Faults of the machine and of its users, each under its number in `docs/faults.md`.
 
 use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -350,42 +349,4 @@ async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
     operator.wait().expect("the shell ends");
     stop.cancel();
     running.await.expect("the scheduler does not panic").expect("a clean shutdown");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fault_49_idle_connections_do_not_block_clients() {
-    let dune = FakeServer::start().await;
-    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
-    let mut command = Command::new("prlimit");
-    let daemon = home.daemon_command();
-    command.arg("--nofile=96").arg(daemon.get_program()).args(daemon.get_args()).env_clear();
-    let daemon = home.spawn(command);
-    daemon.wait_for_notification("READY=1", &home);
-    let mut silent = Vec::new();
-    for n in 0..900 {
-        silent.push(UnixStream::connect(home.socket()).expect("the daemon listens"));
-        if n % 100 == 0 {
-            let (_, took) = timed(|| home.run_client_ok(&["list", "--all"]));
-            assert!(took < Duration::from_secs(1), "{took:?}");
-        }
-    }
-    home.run_client_ok(&["add", "dune", "01FINE"]);
-    assert!(!home.log().contains("not accepted"), "{}", home.log());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fault_50_a_slow_event_stream_reader_blocks_nobody() {
-    let dune = FakeServer::start().await;
-    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
-    let _daemon = home.start();
-    let mut slow = UnixStream::connect(home.socket()).expect("the daemon listens");
-    slow.write_all(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
-    // The client reads nothing, while more is sent than all buffers hold.
-    let ids: Vec<_> = (0..5000).map(|n| format!("01SLOW{n}")).collect();
-    assert!(
-        home.run_client_with_input(&["add", "dune", "-", "-q"], &ids.join("\n")).status.success()
-    );
-    let quick = home.run_client_ok(&["--json", "history", "--after", "4000"]);
-    assert_eq!(quick.lines().count(), 1000);
-    dune.wait_for_requests(20, EVENT_TIMEOUT).await;
 }

@@ -5,6 +5,7 @@
 //! no fixture sleeps.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+pub mod control_load;
 pub mod daemon;
 pub mod db;
 pub mod fake_server;

@@ -175,6 +175,27 @@ impl Reader {
         self.resolve_cursor(cursor).await.map(drop)
     }
 
+    /// How many of the transitions after `after`, up to and including `up_to`, have been deleted.
+    ///
+    /// # Errors
+    /// If the database cannot be read, or a cursor does not name an event of this database.
+    pub async fn count_pruned(
+        &self,
+        after: &EventCursor,
+        up_to: &EventCursor,
+    ) -> Result<u64, ReadError> {
+        let (after, up_to) = (self.resolve_cursor(after).await?, self.resolve_cursor(up_to).await?);
+        // Numbers are given without gaps: a transaction that fails gives none.
+        let count: i64 = sqlx::query_scalar(
+            "SELECT max(?2 - ?1, 0) - count(*) FROM transition WHERE seq > ?1 AND seq <= ?2",
+        )
+        .bind(after)
+        .bind(up_to)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     /// The `seq` that `cursor` names. A cursor beyond the newest event belongs to another database.
     async fn resolve_cursor(&self, cursor: &EventCursor) -> Result<i64, ReadError> {
         let mut connection = self.pool.acquire().await?;

@@ -1,0 +1,345 @@
+//! Which connections are open, what each is doing, and which one is closed when another needs its place.
+//!
+//! Used by [`ConnectionLimiter`](super::connection_limiter::ConnectionLimiter), which adds the lock and
+//! the waiting; there is no I/O here. Places are shared out by uid: a connection is closed only for
+//! another one, and it belongs to the user who has the most. Invariant: a request that has arrived as a
+//! whole is not interrupted, except for one that the client repeats by itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::job::MonotonicTime;
+
+/// The user at the other end; `None` if the kernel does not tell.
+pub(super) type PeerUid = Option<u32>;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// Between two requests, or the head of a request is incomplete.
+    Idle,
+    /// The head of a request has arrived, its body is incomplete.
+    ReceivingBody,
+    /// A request is handled.
+    Handling,
+    /// A request is handled that lasts until a provider answers.
+    OnDemand,
+    /// An event stream, or a request that waits for the end of a job: a client repeats both.
+    Following,
+    /// A response is sent, except for an event stream.
+    SendingResponse { since: MonotonicTime },
+}
+
+impl Activity {
+    /// A client that needs more time to read a response may be interrupted for another.
+    const MIN_SENDING_TIME: Duration = Duration::from_millis(250);
+
+    /// Whether the connection may be closed for another one at `now`.
+    fn is_interruptible(self, now: MonotonicTime) -> bool {
+        match self {
+            Self::Idle | Self::ReceivingBody => true,
+            Self::Handling | Self::OnDemand | Self::Following => false,
+            Self::SendingResponse { since } => now.duration_since(since) >= Self::MIN_SENDING_TIME,
+        }
+    }
+
+    fn is_waiting(self) -> bool {
+        match self {
+            Self::OnDemand | Self::Following => true,
+            Self::Idle | Self::ReceivingBody | Self::Handling | Self::SendingResponse { .. } => {
+                false
+            }
+        }
+    }
+}
+
+/// The answer to a request for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reservation {
+    Granted,
+    /// Another connection must release memory first.
+    Later,
+    /// The memory is used up, and this connection is the one that must give way.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Entry {
+    uid: PeerUid,
+    activity: Activity,
+    /// Bytes reserved for a request.
+    reserved: usize,
+    close: CancellationToken,
+}
+
+/// The open connections, by order of arrival.
+#[derive(Debug)]
+pub(super) struct ConnectionRegistry {
+    max_open: usize,
+    next_id: u64,
+    open: BTreeMap<u64, Entry>,
+}
+
+impl ConnectionRegistry {
+    /// The memory for all requests together.
+    pub(super) const MAX_RESERVED_BYTES: usize = 48 << 20;
+
+    pub(super) fn new(max_open: usize) -> Self {
+        Self { max_open, next_id: 0, open: BTreeMap::new() }
+    }
+
+    /// Registers a connection. If none is left, another is closed for it; `None` if none can be closed
+    /// at `now`. Closed connections may last a little longer, but only a few.
+    pub(super) fn admit(
+        &mut self,
+        uid: PeerUid,
+        now: MonotonicTime,
+    ) -> Option<(u64, CancellationToken)> {
+        let open = self.remaining().count();
+        if open >= self.max_open {
+            let closing = self.open.len() - open;
+            if closing >= self.max_closing() {
+                return None;
+            }
+            let interruptible =
+                self.remaining().filter(|(_, entry)| entry.activity.is_interruptible(now));
+            let weights = self.weights(|_| 1);
+            let victim = heaviest_user(interruptible, &weights).min_by_key(|(id, _)| *id)?;
+            victim.1.close.cancel();
+        }
+        let (id, close) = (self.next_id, CancellationToken::new());
+        self.next_id += 1;
+        let entry = Entry { uid, activity: Activity::Idle, reserved: 0, close: close.clone() };
+        self.open.insert(id, entry);
+        Some((id, close))
+    }
+
+    pub(super) fn set_activity(&mut self, id: u64, activity: Activity) {
+        if let Some(entry) = self.open.get_mut(&id) {
+            entry.activity = activity;
+            if activity == Activity::Idle {
+                entry.reserved = 0;
+            }
+        }
+    }
+
+    /// Marks a request as one that may last long; returns whether there is a place for it.
+    pub(super) fn begin_on_demand(&mut self, id: u64) -> bool {
+        let Some(uid) = self.open.get(&id).map(|entry| entry.uid) else { return false };
+        let of_user = self.remaining().filter(|(_, entry)| entry.uid == uid);
+        let of_user = of_user.filter(|(_, entry)| entry.activity == Activity::OnDemand).count();
+        let has_place =
+            of_user < self.max_waiting().div_ceil(4) && self.waiting().count() < self.max_waiting();
+        if has_place {
+            self.set_activity(id, Activity::OnDemand);
+        }
+        has_place
+    }
+
+    /// Marks a request as one that follows jobs. If no place is left, the newest such request of a user
+    /// who has at least two more is closed; returns whether there is a place.
+    pub(super) fn begin_following(&mut self, id: u64) -> bool {
+        let Some(uid) = self.open.get(&id).map(|entry| entry.uid) else { return false };
+        if self.waiting().count() >= self.max_waiting() {
+            let weights = self.weights(|entry| usize::from(entry.activity.is_waiting()));
+            let own = weights.get(&uid).copied().unwrap_or(0);
+            let following = self.waiting().filter(|(_, entry)| {
+                entry.activity == Activity::Following
+                    && weights.get(&entry.uid).is_some_and(|weight| *weight > own + 1)
+            });
+            let victim = heaviest_user(following, &weights).max_by_key(|(id, _)| *id);
+            let Some((_, victim)) = victim else { return false };
+            victim.close.cancel();
+        }
+        self.set_activity(id, Activity::Following);
+        true
+    }
+
+    /// Raises the memory that is reserved for a connection's request to `bytes`. If it is used up, the
+    /// oldest incomplete request of the user with the most memory is closed.
+    pub(super) fn reserve(&mut self, id: u64, bytes: usize, now: MonotonicTime) -> Reservation {
+        let reserved: usize = self.open.values().map(|entry| entry.reserved).sum();
+        let Some(entry) = self.open.get_mut(&id) else { return Reservation::Refused };
+        if reserved - entry.reserved + bytes <= Self::MAX_RESERVED_BYTES {
+            entry.reserved = entry.reserved.max(bytes);
+            return Reservation::Granted;
+        }
+        // What is being closed releases its memory soon.
+        if self.open.values().any(|entry| entry.reserved > 0 && entry.close.is_cancelled()) {
+            return Reservation::Later;
+        }
+        let interruptible = self
+            .remaining()
+            .filter(|(_, entry)| entry.reserved > 0 && entry.activity.is_interruptible(now));
+        let weights = self.weights(|entry| entry.reserved);
+        match heaviest_user(interruptible, &weights).min_by_key(|(id, _)| *id) {
+            Some((victim, _)) if victim == id => Reservation::Refused,
+            Some((_, victim)) => {
+                victim.close.cancel();
+                Reservation::Later
+            }
+            None => Reservation::Later,
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        self.open.remove(&id);
+    }
+
+    /// How many requests may wait for jobs or providers: a quarter of the places is left for others.
+    fn max_waiting(&self) -> usize {
+        self.max_open - self.max_open.div_ceil(4)
+    }
+
+    /// How many connections may be closing while new ones take their places.
+    fn max_closing(&self) -> usize {
+        (self.max_open / 8).clamp(1, 16)
+    }
+
+    /// The connections that are not being closed.
+    fn remaining(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        let open = self.open.iter().filter(|(_, entry)| !entry.close.is_cancelled());
+        open.map(|(id, entry)| (*id, entry))
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.remaining().filter(|(_, entry)| entry.activity.is_waiting())
+    }
+
+    /// The sum of `weight` over the connections of each user.
+    fn weights(&self, weight: impl Fn(&Entry) -> usize) -> HashMap<PeerUid, usize> {
+        let mut sums = HashMap::new();
+        for (_, entry) in self.remaining() {
+            *sums.entry(entry.uid).or_default() += weight(entry);
+        }
+        sums
+    }
+}
+
+/// Those of `entries` that belong to the user with the greatest weight.
+fn heaviest_user<'a>(
+    entries: impl Iterator<Item = (u64, &'a Entry)>,
+    weights: &HashMap<PeerUid, usize>,
+) -> impl Iterator<Item = (u64, &'a Entry)> {
+    let weight = |entry: &Entry| weights.get(&entry.uid).copied().unwrap_or(0);
+    let entries: Vec<_> = entries.collect();
+    // The uid as the second key: of two users with the same weight only one is meant.
+    let heaviest = entries.iter().map(|(_, entry)| (weight(entry), entry.uid)).max();
+    entries.into_iter().filter(move |(_, entry)| heaviest.is_some_and(|(_, uid)| uid == entry.uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> MonotonicTime {
+        MonotonicTime::from_millis(10_000)
+    }
+
+    const ALICE: PeerUid = Some(1000);
+    const BOB: PeerUid = Some(1001);
+
+    fn admitted(registry: &mut ConnectionRegistry, uid: PeerUid, activity: Activity) -> u64 {
+        let (id, _) = registry.admit(uid, now()).expect("a place");
+        registry.set_activity(id, activity);
+        id
+    }
+
+    fn closed(registry: &ConnectionRegistry) -> Vec<u64> {
+        let closed = registry.open.iter().filter(|(_, entry)| entry.close.is_cancelled());
+        closed.map(|(id, _)| *id).collect()
+    }
+
+    #[test]
+    fn the_oldest_incomplete_request_of_the_user_with_the_most_gives_way() {
+        let mut registry = ConnectionRegistry::new(8);
+        let bobs = admitted(&mut registry, BOB, Activity::Idle);
+        admitted(&mut registry, ALICE, Activity::Handling);
+        let half_bodies: Vec<_> =
+            (0..6).map(|_| admitted(&mut registry, ALICE, Activity::ReceivingBody)).collect();
+        assert_eq!(closed(&registry), [0; 0]);
+        admitted(&mut registry, BOB, Activity::Idle);
+        assert_eq!(closed(&registry), half_bodies[..1]);
+        assert!(registry.admit(BOB, now()).is_none(), "the first must be closed before the second");
+        registry.remove(half_bodies[0]);
+        admitted(&mut registry, ALICE, Activity::Idle);
+        assert_eq!(closed(&registry), half_bodies[1..2]);
+        assert!(!closed(&registry).contains(&bobs));
+    }
+
+    #[test]
+    fn a_response_that_nobody_reads_gives_way_and_a_request_in_progress_does_not() {
+        let mut registry = ConnectionRegistry::new(4);
+        for activity in [Activity::Handling, Activity::OnDemand, Activity::Following] {
+            admitted(&mut registry, ALICE, activity);
+        }
+        let sending = admitted(&mut registry, ALICE, Activity::SendingResponse { since: now() });
+        assert!(registry.admit(BOB, now()).is_none());
+        assert!(registry.admit(BOB, now().plus(Activity::MIN_SENDING_TIME)).is_some());
+        assert_eq!(closed(&registry), [sending]);
+    }
+
+    #[test]
+    fn event_streams_are_shared_out_by_user_and_leave_places_for_short_requests() {
+        let mut registry = ConnectionRegistry::new(16);
+        let follow = |registry: &mut ConnectionRegistry, uid| {
+            let id = admitted(registry, uid, Activity::Handling);
+            (id, registry.begin_following(id))
+        };
+        let alices: Vec<_> = (0..12).map(|_| follow(&mut registry, ALICE)).collect();
+        assert!(alices.iter().all(|(_, followed)| *followed));
+        let (refused, followed) = follow(&mut registry, ALICE);
+        assert!(!followed && closed(&registry).is_empty());
+        registry.remove(refused);
+        let mut bobs = 0;
+        loop {
+            let (id, followed) = follow(&mut registry, BOB);
+            if !followed {
+                registry.remove(id);
+                break;
+            }
+            bobs += 1;
+            for id in closed(&registry) {
+                assert!(alices.iter().any(|(of_alice, _)| *of_alice == id));
+                registry.remove(id);
+            }
+        }
+        assert_eq!(bobs, 6, "half of the places for streams");
+        let on_demand = admitted(&mut registry, BOB, Activity::Handling);
+        assert!(!registry.begin_on_demand(on_demand));
+    }
+
+    #[test]
+    fn one_user_cannot_take_all_places_of_requests_that_wait_for_a_provider() {
+        let mut registry = ConnectionRegistry::new(16);
+        for expected in [true, true, true, false] {
+            let id = admitted(&mut registry, ALICE, Activity::Handling);
+            assert_eq!(registry.begin_on_demand(id), expected);
+        }
+        let id = admitted(&mut registry, BOB, Activity::Handling);
+        assert!(registry.begin_on_demand(id));
+    }
+
+    #[test]
+    fn memory_is_taken_from_the_oldest_incomplete_body_of_the_user_with_the_most() {
+        let half = ConnectionRegistry::MAX_RESERVED_BYTES / 2;
+        let mut registry = ConnectionRegistry::new(16);
+        let [first, second, third] =
+            [ALICE, ALICE, BOB].map(|uid| admitted(&mut registry, uid, Activity::ReceivingBody));
+        assert_eq!(registry.reserve(first, half, now()), Reservation::Granted);
+        assert_eq!(registry.reserve(second, half, now()), Reservation::Granted);
+        assert_eq!(registry.reserve(third, 1, now()), Reservation::Later);
+        assert_eq!(closed(&registry), [first]);
+        assert_eq!(registry.reserve(third, 1, now()), Reservation::Later, "one at a time");
+        assert_eq!(closed(&registry), [first]);
+        registry.remove(first);
+        assert_eq!(registry.reserve(third, 1, now()), Reservation::Granted);
+        assert_eq!(registry.reserve(second, 2 * half, now()), Reservation::Refused);
+        registry.set_activity(second, Activity::Handling);
+        assert_eq!(registry.reserve(third, 2 * half, now()), Reservation::Refused);
+        registry.set_activity(second, Activity::Idle);
+        assert_eq!(registry.reserve(third, 2 * half, now()), Reservation::Granted);
+    }
+}
