@@ -14,6 +14,12 @@ demo:
 bench-polling *ARGS:
     cargo bench --bench polling -- {{ ARGS }}
 
+# Attack the built programs (an hour or two; needs root): kills, power cuts, failing system calls, full sockets and
+# logs, clock jumps. With names only those rigs, with --write update docs/reliability.md.
+rigs *ARGS:
+    cargo build --release --locked
+    python3 tests/rigs {{ ARGS }}
+
 # Licences and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check bans licenses sources

@@ -1,63 +1,100 @@
-//! A database on a full disk: adds are rejected, nothing acknowledged is lost, and writing resumes
-//! when there is space again.
+//! A database on a disk that is full, has reached a quota or became read-only: adds are rejected, nothing
+//! acknowledged is lost, and writing resumes when that is possible again.
 //!
-//! One test mounts a small file system, which needs root, and is skipped where that is impossible.
-//! The other limits the size of the daemon's files with `prlimit`.
+//! Most tests mount a small file system, which needs root. The last one limits the size of the daemon's
+//! files with `prlimit`.
 
 use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::daemon::{DaemonHome, utf8};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::loop_mount::LoopMount;
+use crate::support::daemon::{Daemon, DaemonHome, path_arg, utf8};
 use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
-use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db};
+use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db, report_unavailable};
 
-/// A file system of 12 MB on a loop device; unmounted when dropped.
-struct SmallDisk {
-    dir: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// `None`, with a message, where no file system can be mounted.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (image, mount_point) = (dir.path().join("image"), dir.path().join("disk"));
-        fs::create_dir(&mount_point).expect("a mount point");
-        let script = format!(
-            "truncate -s 12M {0} && mkfs.ext4 -q -m 0 {0} && mount -o loop {0} {1}",
-            image.display(),
-            mount_point.display()
-        );
-        let mounted = Command::new("sh").args(["-ec", &script]).output().expect("a shell");
-        if mounted.status.success() {
-            return Some(Self { dir });
-        }
-        println!("skipped: no loop mount here: {}", utf8(&mounted.stderr));
-        None
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("disk")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fault_14_a_full_disk_rejects_adds_and_loses_nothing() {
-    let Some(disk) = SmallDisk::mount() else { return };
-    let dune = FakeServer::start().await;
+/// A daemon whose database is on this disk.
+fn home_on_disk(disk: &LoopMount, dune: &FakeServer) -> DaemonHome {
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let config = fs::read_to_string(home.path("config.toml")).expect("the config");
-    let state = home.path("state").display().to_string();
-    let database = disk.path().join("state/jobtrack.db");
-    home.write_config(&config.replace(&state, &disk.path().join("state").display().to_string()));
+    let state = path_arg(&home.path("state"));
+    home.write_config(&config.replace(&state, &path_arg(&disk.path().join("state"))));
+    home
+}
+
+/// Adds jobs until one is rejected. Returns the acknowledged jobs and the error.
+fn add_until_rejected(home: &DaemonHome) -> (Vec<String>, String) {
+    let mut acknowledged = Vec::new();
+    for n in 0..20_000 {
+        let id = format!("01FULL{n}");
+        let added =
+            home.run_client(&["add", "dune", &id, "--label", &format!("x={}", "x".repeat(200))]);
+        if !added.status.success() {
+            return (acknowledged, utf8(&added.stderr));
+        }
+        acknowledged.push(id);
+    }
+    panic!("the disk does not fill");
+}
+
+/// A file that takes all free space; removed when dropped.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn write(path: PathBuf) -> Self {
+        let mut file = fs::File::create(&path).expect("a file");
+        while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+        Self(path)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).expect("the filler can be removed");
+    }
+}
+
+/// An `strace` that lets the daemon's writes to the database fail as a reached quota does, until it is
+/// dropped.
+struct QuotaInjection(Child);
+
+impl QuotaInjection {
+    fn attach(daemon: &Daemon, database: &Path) -> Self {
+        let wal = format!("{}-wal", database.display());
+        let mut strace = Command::new("strace")
+            .args(["-f", "-p", &daemon.pid().to_string(), "-o", "/dev/null"])
+            .args(["-P", &path_arg(database), "-P", &wal])
+            .args(["-e", "inject=pwrite64:error=EDQUOT"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("strace is installed");
+        let stderr = BufReader::new(strace.stderr.as_mut().expect("a pipe"));
+        let attached = stderr.lines().map_while(Result::ok).any(|line| line.contains("attached"));
+        assert!(attached, "strace cannot attach to the daemon");
+        Self(strace)
+    }
+}
+
+impl Drop for QuotaInjection {
+    fn drop(&mut self) {
+        // strace detaches from the daemon when it is interrupted.
+        kill_process(Pid::from_child(&self.0), Signal::INT).expect("strace runs");
+        self.0.wait().expect("strace exits");
+    }
+}
+
+/// While the result of `fill` exists, adds are rejected and polling continues; afterwards everything is
+/// written.
+async fn assert_full_disk_only_delays<Full>(
+    dune: &FakeServer,
+    home: &DaemonHome,
+    database: &Path,
+    fill: impl FnOnce(&Daemon) -> Full,
+) {
     let daemon = home.start();
     dune.add_job(
         "01ENDS",
@@ -71,39 +108,110 @@ async fn fault_14_a_full_disk_rejects_adds_and_loses_nothing() {
     );
     home.run_client_ok(&["add", "dune", "01ENDS", "01LONG"]);
     dune.wait_for_requests_for("01LONG", 3, EVENT_TIMEOUT).await;
-    let filler = fs::File::create(disk.path().join("filler")).expect("a file");
-    while (&filler).write(&[0; 4096]).is_ok_and(|written| written > 0) {}
-
-    let mut acknowledged = vec!["01ENDS".to_owned()];
-    let mut error = String::new();
-    for n in 0..20_000 {
-        let id = format!("01FULL{n}");
-        let added =
-            home.run_client(&["add", "dune", &id, "--label", &format!("x={}", "x".repeat(200))]);
-        if !added.status.success() {
-            error = utf8(&added.stderr);
-            break;
-        }
-        acknowledged.push(id);
-    }
-    assert!(error.contains("the database cannot grow or be written"), "{error}");
+    let full_disk = fill(&daemon);
+    let (acknowledged, error) = add_until_rejected(home);
+    assert!(error.contains("the database cannot grow or be written"), "{error}\n{}", home.log());
     let requests_before = dune.request_count_for_job("01LONG");
     dune.wait_for_requests_for("01LONG", requests_before + 10, EVENT_TIMEOUT).await;
-    daemon.wait_for_status(&home, |status| status["degraded_reasons"][0].is_string()).await;
-    fs::remove_file(disk.path().join("filler")).expect("the filler can be removed");
-    drop(filler);
+    daemon.wait_for_status(home, |status| status["degraded_reasons"][0].is_string()).await;
+    drop(full_disk);
     assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
     home.run_client_ok(&["add", "dune", "01AFTER"]);
     daemon
-        .wait_for_status(&home, |status| {
+        .wait_for_status(home, |status| {
             status["degraded_reasons"].as_array().is_some_and(Vec::is_empty)
         })
         .await;
+    let stored = db::query_rows(database, "SELECT remote_id FROM jobs");
+    assert!(acknowledged.iter().all(|id| stored.contains(id)), "an acknowledged job is lost");
+    assert!(stored.contains(&"01ENDS".to_owned()) && stored.contains(&"01AFTER".to_owned()));
+    assert_eq!(db::history_violations(database), [""; 0]);
+    home.wait_for_log("the database can be written again", 1);
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_14_a_full_disk_rejects_adds_and_loses_nothing() {
+    let Some(disk) = LoopMount::ext4() else { return };
+    let dune = FakeServer::start().await;
+    let home = home_on_disk(&disk, &dune);
+    let fill = |_: &Daemon| Filler::write(disk.path().join("filler"));
+    assert_full_disk_only_delays(&dune, &home, &disk.path().join("state/jobtrack.db"), fill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_15_an_exceeded_quota_rejects_adds_and_loses_nothing() {
+    if Command::new("strace").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return report_unavailable("strace is not installed");
+    }
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let database = home.database();
+    let fill = |daemon: &Daemon| QuotaInjection::attach(daemon, &database);
+    assert_full_disk_only_delays(&dune, &home, &database, fill).await;
+}
+
+/// Btrfs needs new space even for a change of SQLite's shared memory file. If it gets none, the kernel
+/// ends the daemon (SIGBUS).
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_15_a_quota_of_btrfs_loses_nothing_although_it_may_end_the_daemon() {
+    let Some(disk) = LoopMount::btrfs_with_quota() else { return };
+    let dune = FakeServer::start().await;
+    let home = home_on_disk(&disk, &dune);
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01FIRST"]);
+    let filler = Filler::write(disk.path().join("state/filler"));
+    let (mut acknowledged, _) = add_until_rejected(&home);
+    acknowledged.push("01FIRST".into());
+    disk.run("btrfs qgroup limit none disk/state");
+    drop((filler, daemon));
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01AFTER"]);
+    let database = disk.path().join("state/jobtrack.db");
     let stored = db::query_rows(&database, "SELECT remote_id FROM jobs");
     assert!(acknowledged.iter().all(|id| stored.contains(id)), "an acknowledged job is lost");
+    assert_eq!(db::query_value(&database, "PRAGMA integrity_check"), "ok");
     assert_eq!(db::history_violations(&database), [""; 0]);
-    home.wait_for_log("the database can be written again", 1);
-    daemon.stop();
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_15_a_file_system_that_becomes_read_only_rejects_adds_and_loses_nothing() {
+    let Some(disk) = LoopMount::ext4() else { return };
+    let dune = FakeServer::start().await;
+    let home = home_on_disk(&disk, &dune);
+    let database = disk.path().join("state/jobtrack.db");
+    dune.add_job("01LONG", JobScript::new().running(Duration::from_secs(9999)));
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01LONG"]);
+    dune.wait_for_requests_for("01LONG", 3, EVENT_TIMEOUT).await;
+    // As after a damaged block: the kernel makes the file system read-only while files are open.
+    disk.run("echo x > /sys/fs/ext4/$(basename $(findmnt -no SOURCE disk))/trigger_fs_error");
+
+    let rejected = home.run_client(&["add", "dune", "01NEVER"]);
+    assert!(!rejected.status.success(), "an add was acknowledged on a read-only disk");
+    let error = utf8(&rejected.stderr);
+    assert!(error.contains("the database cannot grow or be written"), "{error}");
+    dune.add_job("01LONG", JobScript::new().running(Duration::ZERO).ending_with(JobEnd::Completed));
+    daemon
+        .wait_for_status(&home, |status| {
+            status["degraded_reasons"][0].is_string() && status["unwritten_changes"] == 1
+        })
+        .await;
+    assert_eq!(db::query_rows(&database, "SELECT remote_id, state FROM jobs"), ["01LONG|running"]);
+    drop(daemon);
+    let refused = home.run_daemon_to_exit(&[]);
+    assert_eq!(refused.status.code(), Some(74), "{}", utf8(&refused.stderr));
+
+    disk.run("umount disk; e2fsck -fy image > /dev/null || test $? = 1; mount -o loop image disk");
+    let daemon = home.start();
+    home.run_client_ok(&["wait", "dune/01LONG", "--timeout", "25s"]);
+    assert_eq!(
+        db::query_rows(&database, "SELECT remote_id, state FROM jobs"),
+        ["01LONG|succeeded"]
+    );
+    assert_eq!(db::history_violations(&database), [""; 0]);
+    assert!(daemon.stop().success());
 }
 
 /// Sets the soft limit of the file size only, so that it can be raised again.

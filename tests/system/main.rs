@@ -4,6 +4,8 @@
 mod boot;
 mod crash;
 mod full_disk;
+mod loop_mount;
+mod rigs;
 #[path = "../support/mod.rs"]
 mod support;
 mod systemd_units;
