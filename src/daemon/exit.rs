@@ -70,7 +70,7 @@ impl From<BuildError> for ExitError {
 impl From<OpenError> for ExitError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Unusable { .. } => Self::database(error.into()),
+            OpenError::Unusable { .. } | OpenError::Damaged { .. } => Self::database(error.into()),
             OpenError::CreateDirectory { .. } | OpenError::Io { .. } => Self::io(error.into()),
         }
     }
@@ -94,7 +94,7 @@ impl From<SchedulerError> for ExitError {
                 | WriteError::NoSpace(_)
                 | WriteError::Io(_)
                 | WriteError::Rejected(_)
-                | WriteError::FileReplaced(_),
+                | WriteError::FileReplaced { .. },
             )
             | SchedulerError::Read(_)
             | SchedulerError::Task(_) => Self::io(error.into()),

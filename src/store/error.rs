@@ -8,12 +8,23 @@ use std::path::PathBuf;
 /// Why the database cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Not a database of jobtrackd, damaged, or made by a newer version: a restart does not help.
+    /// Not a database of jobtrackd, made by a newer version, or in a place that cannot be used: a restart
+    /// does not help.
     #[error("{}: {reason}", path.display())]
     Unusable {
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
+    },
+    /// A restart does not help.
+    #[error(
+        "{}: is damaged ({detail}); replace it by a backup with `jobtrackd restore BACKUP`, or recover it \
+         with `sqlite3 {} .recover`", path.display(), path.display()
+    )]
+    Damaged {
+        path: PathBuf,
+        /// What SQLite reports.
+        detail: String,
     },
     /// The directory of the database does not exist and cannot be created.
     #[error("cannot create {}: {}; set XDG_STATE_HOME or store.path", path.display(), kind)]
@@ -52,12 +63,16 @@ pub enum WriteError {
     /// Any other failure, usually of the disk. Final after a few attempts.
     #[error("the database cannot be written: {0}")]
     Io(String),
-    /// The open file is no longer the file at the configured path. Final.
+    /// A file of the database is no longer the one that is open, or has other content. Final.
     #[error(
-        "{} was removed or replaced while jobtrackd was using it; stop jobtrackd, restore the file, \
-         start jobtrackd again", .0.display()
+        "{} {what} while jobtrackd was using it; stop jobtrackd, restore the database if it is not \
+         complete, start jobtrackd again", path.display()
     )]
-    FileReplaced(PathBuf),
+    FileReplaced {
+        /// The database file or a file beside it.
+        path: PathBuf,
+        what: &'static str,
+    },
     /// The file is damaged. Final.
     #[error("the database is damaged: {0}")]
     Corrupt(String),

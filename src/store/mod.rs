@@ -23,3 +23,12 @@ pub use sqlite::{
     JobRow, Reader, SCHEMA_VERSION, Store, TransitionRow, Writer, engine_description,
     pending_migrations,
 };
+
+/// On which file systems a database may be opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FileSystemPolicy {
+    #[default]
+    RequireLocal,
+    /// Also on those that several machines may use, of which only one uses the database.
+    AllowNetwork,
+}

@@ -142,7 +142,7 @@ async fn fault_28_52_files_have_their_modes_and_live_sockets_are_kept() {
     let second = home.run_daemon_to_exit(&[]);
     assert_eq!(second.status.code(), Some(74));
     assert!(
-        utf8(&second.stderr).contains("another jobtrackd uses this directory"),
+        utf8(&second.stderr).contains("another jobtrackd uses this database"),
         "{}",
         utf8(&second.stderr)
     );

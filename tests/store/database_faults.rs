@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -29,7 +29,7 @@ fn directory_contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 async fn open_error(database: &Path, case: &str) -> String {
     jobs::wait_for_lock_release(database);
     match Store::open(database, &Clock::start()).await {
-        Err(error @ OpenError::Unusable { .. }) => {
+        Err(error @ (OpenError::Unusable { .. } | OpenError::Damaged { .. })) => {
             let why = error.to_string();
             assert!(why.contains(&database.display().to_string()), "{case}: {why}");
             why
@@ -79,19 +79,22 @@ impl Drop for SqliteShell {
 }
 
 #[tokio::test]
-async fn fault_52_a_second_daemon_of_the_same_directory_is_refused() {
+async fn fault_52_65_a_second_daemon_of_the_same_database_is_refused() {
     let home = DaemonHome::without_config();
     let mut store = jobs::open_store(&home.database()).await;
-    for second in [home.database(), home.path("state/another.db")] {
-        let error =
-            Store::open(&second, &Clock::start()).await.expect_err("the directory is taken");
+    let (file_link, directory_link) = (home.path("link.db"), home.path("link"));
+    symlink(home.database(), &file_link).expect("a link");
+    symlink(home.path("state"), &directory_link).expect("a link");
+    for second in [home.database(), file_link, directory_link.join("jobtrack.db")] {
+        let error = Store::open(&second, &Clock::start()).await.expect_err("the database is taken");
         assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
         let why = error.to_string();
-        let directory = home.path("state").display().to_string();
-        assert!(why.contains("another jobtrackd") && why.contains(&directory), "{why}");
+        let database = home.database().display().to_string();
+        assert!(why.contains("another jobtrackd") && why.contains(&database), "{why}");
         assert!(why.contains("store.path"), "it says what to do: {why}");
     }
     jobs::register_job(&mut store, "A").await;
+    jobs::open_store(&home.path("state/another.db")).await;
     drop(store);
     jobs::open_store(&home.database()).await;
 }
@@ -103,7 +106,7 @@ fn fault_52_a_second_process_ends_with_the_same_words() {
     let second = home.run_daemon_to_exit(&[]);
     assert_eq!(second.status.code(), Some(74));
     let why = utf8(&second.stderr);
-    assert!(why.contains("another jobtrackd uses this directory"), "{why}");
+    assert!(why.contains("another jobtrackd uses this database"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,41 +274,6 @@ async fn fault_22_the_daemon_ends_with_65_and_says_what_to_do() {
     assert_eq!(output.status.code(), Some(65));
     let why = utf8(&output.stderr);
     assert!(why.contains("damaged") && why.contains(".recover"), "{why}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fault_21_a_removed_database_file_is_not_written_to() {
-    type RemovalCase = (&'static str, fn(&Path));
-    let cases: [RemovalCase; 4] = [
-        ("removed", |database| fs::remove_file(database).expect("removed")),
-        ("moved away", |database| {
-            fs::rename(database, path_with_suffix(database, ".old")).expect("moved");
-        }),
-        ("replaced by a copy", |database| {
-            fs::copy(database, path_with_suffix(database, ".copy")).expect("copied");
-            fs::rename(path_with_suffix(database, ".copy"), database).expect("replaced");
-        }),
-        ("without its WAL", |database| {
-            fs::remove_file(path_with_suffix(database, "-wal")).expect("removed");
-        }),
-    ];
-    for (case, steal) in cases {
-        let home = DaemonHome::without_config();
-        let mut store = jobs::open_store(&home.database()).await;
-        jobs::register_job(&mut store, "A").await;
-        let newest = store.writer.subscribe_newest_event();
-        steal(&home.database());
-        for _ in 0..2 {
-            let refused = store.writer.write(&jobs::add_batch([jobs::new_job("B")])).await;
-            let error = refused.expect_err(case);
-            assert!(
-                matches!(&error, WriteError::FileReplaced(at) if *at == home.database()),
-                "{case}"
-            );
-            assert!(error.to_string().contains("removed or replaced"), "{case}: {error}");
-            assert_eq!(jobs::seq(&newest.borrow()), 1, "{case}: nothing is published");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ mod durations;
 mod files;
 mod provider_rename;
 mod reading;
+mod replaced_files;
 mod schema;
 mod sql_engines;
 #[path = "../support/mod.rs"]

@@ -34,13 +34,13 @@ pub fn cursor(seq: i64) -> EventCursor {
     seq.to_string().parse().expect("a number is a cursor")
 }
 
-/// Waits until the lock on a closed store's directory is free. A child process that another test
-/// forks inherits this process's locks and holds them until its `exec`.
+/// Waits until the locks of a closed store are free. A child process that another test forks inherits
+/// this process's locks and holds them until its `exec`.
 pub fn wait_for_lock_release(path: &Path) {
-    let directory = path.parent().expect("a directory");
-    if let Ok(directory) = File::open(directory) {
-        flock(&directory, FlockOperation::LockExclusive).expect("the directory can be locked");
-        flock(&directory, FlockOperation::Unlock).expect("it can be unlocked");
+    let lock_path = format!("{}.lock", path.display());
+    for file in [File::open(lock_path), File::open(path)].into_iter().flatten() {
+        flock(&file, FlockOperation::LockExclusive).expect("the file can be locked");
+        flock(&file, FlockOperation::Unlock).expect("it can be unlocked");
     }
 }
 

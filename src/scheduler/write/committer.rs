@@ -164,7 +164,7 @@ impl Committer {
             Err(
                 error @ (WriteError::NoSpace(_)
                 | WriteError::Io(_)
-                | WriteError::FileReplaced(_)
+                | WriteError::FileReplaced { .. }
                 | WriteError::Corrupt(_)),
             ) => {
                 // The error may have come after the commit, for example if the fsync failed.

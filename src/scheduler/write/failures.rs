@@ -34,7 +34,7 @@ impl WriteFailures {
                 self.consecutive_io_errors = 0;
             }
             WriteError::Io(_) => self.consecutive_io_errors += 1,
-            WriteError::FileReplaced(_) | WriteError::Corrupt(_) => return Err(error),
+            WriteError::FileReplaced { .. } | WriteError::Corrupt(_) => return Err(error),
         }
         if self.consecutive_io_errors >= Self::MAX_CONSECUTIVE_IO_ERRORS {
             return Err(error);

@@ -1,6 +1,7 @@
 //! Calls to SQLite that sqlx does not offer: the only unsafe code of the program. Used when the
 //! database is opened and after a failed write.
 
+use std::ffi::c_int;
 use std::io;
 
 use rustix::io::Errno;
@@ -16,26 +17,39 @@ pub fn engine_description() -> String {
     format!("SQLite {}", libsqlite3_sys::SQLITE_VERSION.to_string_lossy())
 }
 
-/// Makes SQLite keep the WAL file when the last connection closes. A user without write permission
-/// cannot open a database in WAL mode whose WAL file is missing.
+/// Makes SQLite keep the WAL file when the last connection closes, and not checkpoint it. A user without
+/// write permission cannot open a database in WAL mode whose WAL file is missing; and if a file was
+/// replaced, a checkpoint would destroy what replaced it.
 #[expect(unsafe_code, reason = "sqlx does not offer file controls")]
-pub(super) async fn persist_wal(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn keep_wal_on_close(
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
     let mut handle = connection.lock_handle().await?;
-    let mut on: std::ffi::c_int = 1;
+    let database = handle.as_raw_handle().as_ptr();
+    let mut on: c_int = 1;
     // SAFETY: the handle is locked and open; "main" is a C string; SQLITE_FCNTL_PERSIST_WAL takes a
-    // pointer to an int, which lives until the call returns.
-    let code = unsafe {
-        libsqlite3_sys::sqlite3_file_control(
-            handle.as_raw_handle().as_ptr(),
-            c"main".as_ptr(),
-            libsqlite3_sys::SQLITE_FCNTL_PERSIST_WAL,
-            (&raw mut on).cast(),
-        )
+    // pointer to an int, which lives until the call returns. SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE takes
+    // an int and a pointer to an int, which may be null.
+    let codes = unsafe {
+        [
+            libsqlite3_sys::sqlite3_file_control(
+                database,
+                c"main".as_ptr(),
+                libsqlite3_sys::SQLITE_FCNTL_PERSIST_WAL,
+                (&raw mut on).cast(),
+            ),
+            libsqlite3_sys::sqlite3_db_config(
+                database,
+                libsqlite3_sys::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+                1 as c_int,
+                std::ptr::null_mut::<c_int>(),
+            ),
+        ]
     };
-    if code == libsqlite3_sys::SQLITE_OK {
+    if codes == [libsqlite3_sys::SQLITE_OK; 2] {
         Ok(())
     } else {
-        Err(sqlx::Error::Io(io::Error::other("SQLITE_FCNTL_PERSIST_WAL failed")))
+        Err(sqlx::Error::Io(io::Error::other("SQLite cannot be told to keep the WAL")))
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::job::{State, UtcTime};
 use crate::store::MaintenanceTask;
 
+use super::identity::count_commit;
 use super::time::to_sql;
 
 /// Jobs deleted in one transaction; other batches are written between two of them.
@@ -108,5 +109,6 @@ pub(super) async fn record_downtime(
     .execute(&mut *transaction)
     .await?;
     record_event(&mut transaction, HEARTBEAT, now).await?;
+    count_commit(&mut transaction).await?;
     transaction.commit().await
 }

@@ -7,18 +7,26 @@
 mod changes;
 mod columns;
 mod cursor;
+mod database_path;
 mod durations;
+mod error_code;
 mod ffi;
+mod file_system;
+mod identity;
 mod json_rows;
+mod lock;
 mod maintenance;
 mod open;
+mod open_files;
 mod provider_rename;
 mod reader;
 mod register;
 mod rows;
 mod schema;
+mod start_checks;
 mod stored_job;
 mod time;
+mod wal_header;
 mod write;
 mod writer;
 

@@ -9,6 +9,8 @@ use sqlx::sqlite::SqliteConnection;
 use crate::job::{JobId, ProviderName, RemoteId, UtcTime};
 use crate::store::{AppliedRename, ProviderRename, RenameConflict, RenameOutcome};
 
+use super::identity::count_commit;
+
 /// Applies all renames in one transaction. Writes nothing if no previous name is in the database.
 pub(super) async fn rename_providers(
     connection: &mut SqliteConnection,
@@ -25,6 +27,7 @@ pub(super) async fn rename_providers(
             return Ok(Err(conflict));
         }
     }
+    count_commit(&mut transaction).await?;
     let mut applied = Vec::new();
     for rename in renames {
         merge_open_outages(&mut transaction, rename, now).await?;

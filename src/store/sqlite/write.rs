@@ -16,20 +16,39 @@ use crate::store::{Batch, CommitReport};
 use super::changes::apply_changes;
 use super::cursor::newest_seq;
 use super::durations::{delete_samples, similarity_keys_json};
+use super::identity::{Identity, count_commit};
 use super::json_rows::insert_rows;
 use super::maintenance::{HEARTBEAT, record_event, run_in_transaction};
 use super::register::register_jobs;
 use super::stored_job::find_stored_job;
 use super::time::to_sql;
 
-/// Writes all of `batch` or nothing; returns the `seq` of the newest transition as well.
+/// The result of a transaction.
+#[derive(Debug)]
+pub(super) struct WrittenBatch {
+    pub(super) report: CommitReport,
+    /// The `seq` of the newest transition.
+    pub(super) newest_seq: i64,
+    /// The identity of the database after the transaction.
+    pub(super) identity: Identity,
+}
+
+/// Writes all of `batch` or nothing. Returns `None`, having written nothing, if the content of the
+/// database is not that which had the identity `expected` before.
 pub(super) async fn write_batch(
     connection: &mut SqliteConnection,
     batch: &Batch,
-) -> Result<(CommitReport, i64), sqlx::Error> {
+    expected: &Identity,
+) -> Result<Option<WrittenBatch>, sqlx::Error> {
     let mut report = CommitReport::default();
     // A deferred transaction that starts to write ignores the busy timeout.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let identity = count_commit(&mut transaction).await?;
+    // A failed commit may have happened, so the number may have grown by more than one.
+    if !expected.can_become(&identity) || identity == *expected {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
     if !batch.new_jobs.is_empty() {
         report.registered = register_jobs(&mut transaction, &batch.new_jobs).await?;
     }
@@ -59,9 +78,9 @@ pub(super) async fn write_batch(
         }
         record_event(&mut transaction, HEARTBEAT, now).await?;
     }
-    let newest = newest_seq(&mut transaction).await?;
+    let newest_seq = newest_seq(&mut transaction).await?;
     transaction.commit().await?;
-    Ok((report, newest))
+    Ok(Some(WrittenBatch { report, newest_seq, identity }))
 }
 
 /// A similarity key that the user chose, a JSON string, is never replaced.

@@ -4,10 +4,6 @@
 //! confirmed. After an error of the transaction the connection is replaced, because sqlx loses count of
 //! its transactions when SQLite rolls one back by itself.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -23,56 +19,13 @@ use crate::store::{
 };
 
 use super::cursor::{newest_seq, to_cursor};
-use super::ffi::{is_out_of_space, persist_wal};
+use super::error_code::classify;
+use super::ffi::{is_out_of_space, keep_wal_on_close};
 use super::maintenance::{CLEAN_SHUTDOWN, record_event, run_after_commit};
+use super::open_files::{FileChange, OpenFiles};
 use super::provider_rename::rename_providers;
 use super::write::write_batch;
 use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
-
-/// Device and inode of a file.
-type FileId = (u64, u64);
-
-/// The files of an open database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct DatabaseFiles {
-    database: FileId,
-    wal: FileId,
-    database_bytes: u64,
-    wal_bytes: u64,
-}
-
-impl DatabaseFiles {
-    /// Reads metadata only. Opening and closing the database file would release SQLite's locks on it.
-    fn read(path: &Path) -> io::Result<Self> {
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        let (database, wal) = (fs::metadata(path)?, fs::metadata(wal)?);
-        let id = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-        Ok(Self {
-            database: id(&database),
-            wal: id(&wal),
-            database_bytes: database.len(),
-            wal_bytes: wal.len(),
-        })
-    }
-
-    fn is_same_as(&self, other: &Self) -> bool {
-        (self.database, self.wal) == (other.database, other.wal)
-    }
-
-    /// `path` is the path of the database.
-    fn health(&self, path: &Path) -> StoreHealth {
-        let warning = (self.wal_bytes > MAX_WAL_BYTES).then(|| {
-            format!(
-                "the write-ahead log of the database has grown to {} MiB: another program keeps a \
-                 read transaction open; find it with `fuser -v {}` and end it",
-                self.wal_bytes >> 20,
-                path.display(),
-            )
-        });
-        StoreHealth { size_bytes: self.database_bytes + self.wal_bytes, warning }
-    }
-}
 
 const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -81,36 +34,28 @@ const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Writer {
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
-    path: PathBuf,
-    files: DatabaseFiles,
+    files: OpenFiles,
     clock: Clock,
     truncate_wal_at: MonotonicTime,
     newest_event: watch::Sender<EventCursor>,
-    /// The lock of the directory, held as long as the writer exists.
-    _lock: File,
 }
 
 impl Writer {
     pub(super) async fn new(
         options: SqliteConnectOptions,
         mut connection: SqliteConnection,
-        path: &Path,
-        lock: File,
+        files: OpenFiles,
         clock: Clock,
     ) -> Result<Self, sqlx::Error> {
-        persist_wal(&mut connection).await?;
-        // Creates the WAL file, if there is none, so that its inode can be compared later.
-        sqlx::query("UPDATE job SET id = id WHERE id < 0").execute(&mut connection).await?;
+        keep_wal_on_close(&mut connection).await?;
         let newest = newest_cursor(newest_seq(&mut connection).await?)?;
         Ok(Self {
             options,
             connection: Some(connection),
-            path: path.to_owned(),
-            files: DatabaseFiles::read(path).map_err(sqlx::Error::Io)?,
+            files,
             clock,
             truncate_wal_at: MonotonicTime::default(),
             newest_event: watch::Sender::new(newest),
-            _lock: lock,
         })
     }
 
@@ -127,12 +72,14 @@ impl Writer {
     /// # Errors
     /// Why the batch is not confirmed as written; see [`WriteError`].
     pub async fn write(&mut self, batch: &Batch) -> Result<CommitReport, WriteError> {
+        self.files.verify().await?;
+        self.files.reserve_shared_memory()?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.reconnect().await.map_err(|error| classify(&error))?,
         };
-        match write_batch(&mut connection, batch).await {
-            Ok((mut report, newest)) => {
+        match write_batch(&mut connection, batch, self.files.identity()).await {
+            Ok(Some(written)) => {
                 // The commit is done: what fails from here on loses nothing.
                 if let Err(error) = self.maintain(&mut connection, batch).await {
                     let task = batch.maintenance.as_ref().map_or("truncate", MaintenanceTask::name);
@@ -141,15 +88,19 @@ impl Writer {
                     );
                 }
                 self.connection = Some(connection);
-                report.health = self.verify_files()?.health(&self.path);
-                let newest =
-                    newest_cursor(newest).map_err(|error| WriteError::Io(error.to_string()))?;
+                self.files.verify_commit(written.identity).await?;
+                let newest = newest_cursor(written.newest_seq)
+                    .map_err(|error| WriteError::Io(error.to_string()))?;
                 self.newest_event.send_if_modified(|cursor| {
                     let is_newer = *cursor != newest;
                     *cursor = newest;
                     is_newer
                 });
-                Ok(report)
+                Ok(CommitReport { health: self.health(), ..written.report })
+            }
+            Ok(None) => {
+                self.connection = Some(connection);
+                Err(self.files.content_replaced())
             }
             Err(error) => {
                 let error = match classify(&error) {
@@ -160,7 +111,7 @@ impl Writer {
                 };
                 // Without a final statement: the state of the connection cannot be trusted.
                 drop(connection.close_hard().await);
-                self.verify_files()?;
+                self.files.verify().await?;
                 Err(error)
             }
         }
@@ -204,8 +155,7 @@ impl Writer {
             run_after_commit(task, connection).await?;
         }
         let now = self.clock.monotonic_now();
-        let wal_bytes = DatabaseFiles::read(&self.path).map_or(0, |files| files.wal_bytes);
-        if wal_bytes > MAX_WAL_BYTES && now >= self.truncate_wal_at {
+        if self.files.wal_bytes() > MAX_WAL_BYTES && now >= self.truncate_wal_at {
             self.truncate_wal_at = now.plus(WAL_TRUNCATE_INTERVAL);
             // With a reader present, a TRUNCATE checkpoint blocks for the whole busy timeout.
             sqlx::query("PRAGMA busy_timeout = 100").execute(&mut *connection).await?;
@@ -218,10 +168,28 @@ impl Writer {
         Ok(())
     }
 
+    fn health(&self) -> StoreHealth {
+        let wal_bytes = self.files.wal_bytes();
+        let warning = (wal_bytes > MAX_WAL_BYTES).then(|| {
+            format!(
+                "the write-ahead log of the database has grown to {} MiB: another program keeps a \
+                 read transaction open; find it with `fuser -v {}` and end it",
+                wal_bytes >> 20,
+                self.files.path().file().display(),
+            )
+        });
+        StoreHealth { size_bytes: self.files.database_bytes() + wal_bytes, warning }
+    }
+
     /// Ends in order. If no reader prevents it, the WAL is moved into the database, so that a copy of
     /// the database file alone is complete.
     pub async fn close(mut self) {
+        let verified = self.files.verify().await;
         let Some(mut connection) = self.connection.take() else { return };
+        if let Err(error) = verified {
+            self.save_open_files(connection, &error).await;
+            return;
+        }
         if let Err(error) =
             record_event(&mut connection, CLEAN_SHUTDOWN, self.clock.utc_now()).await
         {
@@ -230,8 +198,6 @@ impl Writer {
                  stop: {error}"
             );
         }
-        // SQLite checkpoints by itself only when the last connection can write; the read-only
-        // connections of the readers are closed later.
         let checkpointed =
             sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
         if let Err(error) = checkpointed.and(connection.close().await) {
@@ -239,18 +205,32 @@ impl Writer {
         }
     }
 
-    async fn reconnect(&self) -> Result<SqliteConnection, sqlx::Error> {
-        let mut connection = self.options.connect().await?;
-        persist_wal(&mut connection).await?;
-        Ok(connection)
+    /// Ends after a file was replaced. What was acknowledged is in the files that are open, and is moved
+    /// into the database file where that destroys nothing. The log is not emptied: the file at the path
+    /// of the database may need it.
+    async fn save_open_files(&self, mut connection: SqliteConnection, error: &WriteError) {
+        if self.files.change().is_some_and(FileChange::permits_checkpoint) {
+            let saved: Result<(i64, i64, i64), _> =
+                sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut connection).await;
+            match saved {
+                Ok((0, in_log, saved)) if in_log == saved => {
+                    tracing::info!("what was acknowledged is in the database file: {error}");
+                }
+                Ok((_, in_log, saved)) => tracing::error!(
+                    "only {saved} of {in_log} pages could be saved from the write-ahead log: {error}"
+                ),
+                Err(failure) => {
+                    tracing::error!("the write-ahead log could not be saved: {failure}; {error}");
+                }
+            }
+        }
+        drop(connection.close_hard().await);
     }
 
-    /// SQLite does not notice when its file is moved or deleted, and would keep committing to it.
-    fn verify_files(&self) -> Result<DatabaseFiles, WriteError> {
-        match DatabaseFiles::read(&self.path) {
-            Ok(files) if files.is_same_as(&self.files) => Ok(files),
-            Ok(_) | Err(_) => Err(WriteError::FileReplaced(self.path.clone())),
-        }
+    async fn reconnect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        keep_wal_on_close(&mut connection).await?;
+        Ok(connection)
     }
 }
 
@@ -269,29 +249,4 @@ impl BatchWriter for Writer {
 
 fn newest_cursor(seq: i64) -> Result<EventCursor, sqlx::Error> {
     to_cursor(seq).map_err(sqlx::Error::Decode)
-}
-
-/// The primary result code of an error that comes from SQLite.
-pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
-}
-
-/// Result codes as listed at <https://sqlite.org/rescode.html>.
-fn classify(error: &sqlx::Error) -> WriteError {
-    if matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) {
-        // A row of the database that cannot be read, for example after an edit by hand.
-        return WriteError::Rejected(error.to_string());
-    }
-    match primary_code(error) {
-        // BUSY, LOCKED.
-        Some(5 | 6) => WriteError::Busy,
-        // READONLY, FULL.
-        Some(8 | 13) => WriteError::NoSpace(error.to_string()),
-        // CORRUPT, NOTADB.
-        Some(11 | 26) => WriteError::Corrupt(error.to_string()),
-        // TOOBIG, CONSTRAINT, MISMATCH.
-        Some(18..=20) => WriteError::Rejected(error.to_string()),
-        Some(_) | None => WriteError::Io(error.to_string()),
-    }
 }

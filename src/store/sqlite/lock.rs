@@ -1,0 +1,124 @@
+//! The locks that allow one daemon for each database.
+//!
+//! Two files are locked: one beside the database, which keeps its path when the database is replaced,
+//! and the database itself, which may have several paths (hard links, mounts in several containers).
+//! Invariant: the descriptor of the database is opened before SQLite's and is closed after them.
+//! Closing any descriptor of a file releases all POSIX locks of the process on it, SQLite's included.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags, flock, statx};
+use rustix::io::Errno;
+
+use crate::store::OpenError;
+
+use super::database_path::DatabasePath;
+
+/// The kernel releases the locks when the process ends.
+#[derive(Debug)]
+pub(super) struct DatabaseLock {
+    database: File,
+    _beside: File,
+}
+
+impl DatabaseLock {
+    /// Takes both locks; creates the files that are missing. `lock_database` is false where such a lock
+    /// would conflict with SQLite's own, as it does on network file systems.
+    pub(super) fn acquire(path: &DatabasePath, lock_database: bool) -> Result<Self, OpenError> {
+        let beside = lock_beside(path)?;
+        create_if_missing(path.file()).map_err(|error| path.io(&error))?;
+        path.ensure_regular_file()?;
+        let database = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path.file())
+            .map_err(|error| path.io(&error))?;
+        if lock_database {
+            lock(&database, path, path.file())?;
+        }
+        ensure_single_path(path, &database)?;
+        Ok(Self { database, _beside: beside })
+    }
+
+    pub(super) fn database(&self) -> &File {
+        &self.database
+    }
+}
+
+/// Locks the file beside the database alone.
+pub(super) fn lock_beside(path: &DatabasePath) -> Result<File, OpenError> {
+    let lock_path = path.lock();
+    // Some file systems lock only files that are open for writing.
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(&lock_path)
+        .map_err(|error| OpenError::Io { path: lock_path.clone(), reason: error.to_string() })?;
+    lock(&file, path, &lock_path)?;
+    Ok(file)
+}
+
+fn lock(file: &File, path: &DatabasePath, locked: &Path) -> Result<(), OpenError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(OpenError::Io {
+            path: path.file().to_owned(),
+            reason:
+                "another jobtrackd uses this database; stop it, or set store.path to another file"
+                    .into(),
+        }),
+        Err(error) => Err(OpenError::Io {
+            path: locked.to_owned(),
+            reason: format!("cannot be locked ({error}); set store.path to a file on a local disk"),
+        }),
+    }
+}
+
+/// Creates the file with the mode that SQLite then copies to the WAL and the shared memory file.
+fn create_if_missing(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
+        Ok(file) => file.set_permissions(PermissionsExt::from_mode(0o640)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Verifies that no other path leads to the file. Each path has its own write-ahead log: a program that
+/// uses another one destroys the database.
+fn ensure_single_path(path: &DatabasePath, database: &File) -> Result<(), OpenError> {
+    let metadata = database.metadata().map_err(|error| path.io(&error))?;
+    if metadata.nlink() != 1 {
+        return Err(path.unusable(format!(
+            "has {} hard links; remove the others (`find DIRECTORY -samefile {}` lists them), or use a \
+             copy",
+            metadata.nlink(),
+            path.file().display()
+        )));
+    }
+    let at_path = fs::metadata(path.file()).map_err(|error| path.io(&error))?;
+    if (at_path.dev(), at_path.ino()) != (metadata.dev(), metadata.ino()) {
+        return Err(OpenError::Io {
+            path: path.file().to_owned(),
+            reason: "was replaced during the start; start jobtrackd again".into(),
+        });
+    }
+    if is_mount_point(path.file()) {
+        return Err(path.unusable(
+            "is mounted as a single file, so that its write-ahead log would be kept elsewhere; mount its \
+             directory instead"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// False also where the kernel does not say.
+fn is_mount_point(path: &Path) -> bool {
+    statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS)
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}

@@ -1,0 +1,301 @@
+//! Watches the files of the open database: SQLite does not notice when one of them is removed, replaced
+//! or overwritten, and would keep committing.
+//!
+//! The writer calls [`OpenFiles::verify`] before each write and before it confirms one. Invariant: the
+//! descriptors are kept as long as the writer exists, because closing one of the database or of the
+//! shared memory would release SQLite's locks on it.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use crate::store::WriteError;
+
+use super::database_path::DatabasePath;
+use super::identity::{Identity, PageLocation, read_file_identity, wal_mismatch};
+use super::lock::DatabaseLock;
+use super::wal_header::{WalProgress, WalState};
+
+#[derive(Debug)]
+pub(super) struct OpenFiles {
+    path: DatabasePath,
+    lock: DatabaseLock,
+    wal: File,
+    shared_memory: File,
+    identity: Identity,
+    identity_in_file: Option<Identity>,
+    identity_location: PageLocation,
+    /// What the file had there when `identity_in_file` was read.
+    identity_page: Vec<u8>,
+    wal_state: WalState,
+    /// As far as the shared memory has blocks of the disk.
+    reserved_bytes: u64,
+    change: Option<FileChange>,
+}
+
+/// What another program did to the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileChange {
+    DatabaseMoved,
+    DatabaseLinked,
+    DatabaseOverwritten,
+    /// The content was replaced through SQLite, for example by `.restore`.
+    ContentReplaced,
+    WalMoved,
+    WalOverwritten,
+    SharedMemoryMoved,
+}
+
+impl FileChange {
+    /// Whether the write-ahead log that is open can be moved into the database file that is open.
+    pub(super) fn permits_checkpoint(self) -> bool {
+        match self {
+            Self::DatabaseMoved | Self::DatabaseLinked | Self::ContentReplaced | Self::WalMoved => {
+                true
+            }
+            // A checkpoint would mix two databases, or write what was never committed. With other shared
+            // memory, other programs may have written to the log; the next start reads all of it.
+            Self::DatabaseOverwritten | Self::WalOverwritten | Self::SharedMemoryMoved => false,
+        }
+    }
+
+    fn error(self, path: &DatabasePath) -> WriteError {
+        let (file, what) = match self {
+            Self::DatabaseMoved => (path.file().to_owned(), "was removed or replaced"),
+            Self::DatabaseLinked => (path.file().to_owned(), "got a second hard link"),
+            Self::DatabaseOverwritten => (path.file().to_owned(), "was overwritten"),
+            Self::ContentReplaced => (path.file().to_owned(), "was restored from another database"),
+            Self::WalMoved => (path.wal(), "was removed or replaced"),
+            Self::WalOverwritten => (path.wal(), "was overwritten"),
+            Self::SharedMemoryMoved => (path.shared_memory(), "was removed or replaced"),
+        };
+        WriteError::FileReplaced { path: file, what }
+    }
+}
+
+impl OpenFiles {
+    /// The shared memory grows by regions of this size, one for each 4,096 pages of the log.
+    const REGION_BYTES: u64 = 32 << 10;
+    const WAL_BYTES_PER_REGION: u64 = 16 << 20;
+    const MIN_REGIONS: u64 = 8;
+    /// A checkpoint of another program can be seen half done.
+    const READ_ATTEMPTS: u32 = 4;
+    const READ_DELAY: Duration = Duration::from_millis(25);
+
+    /// To be called when the database is open and all its files exist.
+    pub(super) async fn watch(
+        path: DatabasePath,
+        lock: DatabaseLock,
+        identity: Identity,
+    ) -> Result<Self, WriteError> {
+        let open = |path: PathBuf| {
+            let file = File::options().read(true).write(true).open(&path);
+            file.map_err(|error| WriteError::Io(format!("{}: {error}", path.display())))
+        };
+        let (wal, shared_memory) = (open(path.wal())?, open(path.shared_memory())?);
+        let wal_state = WalState::read(&wal).map_err(|error| io_error(&error))?;
+        let mut files = Self {
+            path,
+            lock,
+            wal,
+            shared_memory,
+            identity,
+            identity_in_file: None,
+            identity_location: PageLocation { offset: 0, size: 0 },
+            identity_page: vec![0],
+            wal_state,
+            reserved_bytes: 0,
+            change: None,
+        };
+        files.reserve_shared_memory()?;
+        files.verify().await?;
+        Ok(files)
+    }
+
+    pub(super) fn path(&self) -> &DatabasePath {
+        &self.path
+    }
+
+    /// The identity after the last transaction.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn wal_bytes(&self) -> u64 {
+        self.wal_state.bytes
+    }
+
+    /// The size of the database without its log.
+    pub(super) fn database_bytes(&self) -> u64 {
+        self.lock.database().metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// Records that the content of the database was replaced.
+    pub(super) fn content_replaced(&mut self) -> WriteError {
+        self.change.get_or_insert(FileChange::ContentReplaced).error(&self.path)
+    }
+
+    /// The change that was found, if any.
+    pub(super) fn change(&self) -> Option<FileChange> {
+        self.change
+    }
+
+    /// Verifies that the files at their paths are those that are open, and have not been overwritten.
+    ///
+    /// # Errors
+    /// [`WriteError::FileReplaced`] from the first change on; [`WriteError::Io`] if a file cannot be read.
+    pub(super) async fn verify(&mut self) -> Result<(), WriteError> {
+        if self.change.is_none() {
+            self.change = match self.find_moved_file().map_err(|error| io_error(&error))? {
+                Some(moved) => Some(moved),
+                None => self.find_overwritten_file().await.map_err(|error| io_error(&error))?,
+            };
+        }
+        self.change.map_or(Ok(()), |change| Err(change.error(&self.path)))
+    }
+
+    /// Verifies the files after a commit that led to this identity.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) async fn verify_commit(&mut self, identity: Identity) -> Result<(), WriteError> {
+        self.identity = identity;
+        self.verify().await?;
+        self.wal_state.scan(&self.wal).map_err(|error| io_error(&error))?;
+        // SQLite starts the log anew only after it has moved all transactions to the file. If one is in
+        // neither, the file was overwritten by an older copy.
+        let in_file = self.identity_in_file.as_ref();
+        if wal_mismatch(in_file, Some(&self.identity), self.wal_state.transactions).is_some() {
+            self.change = Some(FileChange::DatabaseOverwritten);
+            return Err(FileChange::DatabaseOverwritten.error(&self.path));
+        }
+        Ok(())
+    }
+
+    fn find_moved_file(&self) -> io::Result<Option<FileChange>> {
+        let Some(database) = metadata_at(self.path.file(), self.lock.database())? else {
+            return Ok(Some(FileChange::DatabaseMoved));
+        };
+        if database.nlink() != 1 {
+            return Ok(Some(FileChange::DatabaseLinked));
+        }
+        if metadata_at(&self.path.wal(), &self.wal)?.is_none() {
+            return Ok(Some(FileChange::WalMoved));
+        }
+        match metadata_at(&self.path.shared_memory(), &self.shared_memory)? {
+            Some(found) if found.len() >= self.reserved_bytes => Ok(None),
+            Some(_) | None => Ok(Some(FileChange::SharedMemoryMoved)),
+        }
+    }
+
+    async fn find_overwritten_file(&mut self) -> io::Result<Option<FileChange>> {
+        let progress = self.wal_state.update(&self.wal)?;
+        if progress == WalProgress::Overwritten {
+            return Ok(Some(FileChange::WalOverwritten));
+        }
+        if read_page(self.lock.database(), self.identity_location)? != self.identity_page
+            && !self.read_changed_identity().await?
+        {
+            return Ok(Some(FileChange::DatabaseOverwritten));
+        }
+        // A checkpoint empties the log only after it has moved all transactions to the file.
+        let is_complete =
+            self.identity_in_file.as_ref().is_some_and(|in_file| self.identity.can_become(in_file));
+        if progress == WalProgress::Emptied && !is_complete {
+            return Ok(Some(FileChange::WalOverwritten));
+        }
+        Ok(None)
+    }
+
+    /// Reads the identity from the file, which a checkpoint or another program has changed. Returns whether
+    /// it is still the same database.
+    async fn read_changed_identity(&mut self) -> io::Result<bool> {
+        for attempt in 0..Self::READ_ATTEMPTS {
+            if attempt > 0 {
+                tokio::time::sleep(Self::READ_DELAY).await;
+            }
+            let Ok(found) = read_file_identity(self.path.file()).await else { continue };
+            let is_same = match (&self.identity_in_file, &found.identity) {
+                (Some(before), Some(now)) => before.can_become(now),
+                (None, Some(now)) => now.uuid == self.identity.uuid,
+                // Nothing of the log has been moved to the file yet.
+                (None, None) => true,
+                (Some(_), None) => false,
+            };
+            if is_same && self.is_in_wal_mode()? {
+                self.identity_page = read_page(self.lock.database(), found.location)?;
+                self.identity_location = found.location;
+                self.identity_in_file = found.identity;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A copy that VACUUM INTO made has another mark in its header, and its pages in another order.
+    fn is_in_wal_mode(&self) -> io::Result<bool> {
+        let versions = PageLocation { offset: 18, size: 2 };
+        Ok(read_page(self.lock.database(), versions)? == [2, 2])
+    }
+
+    /// Gives the shared memory blocks before SQLite needs them. SQLite only extends the file; where the
+    /// blocks of the file system are smaller than a page of memory, the holes have no blocks, and on a
+    /// full disk a write to a hole ends the process with SIGBUS.
+    ///
+    /// # Errors
+    /// [`WriteError::NoSpace`] if there are no blocks.
+    pub(super) fn reserve_shared_memory(&mut self) -> Result<(), WriteError> {
+        let regions =
+            (self.wal_state.bytes / Self::WAL_BYTES_PER_REGION + 2).max(Self::MIN_REGIONS);
+        let needed = regions * Self::REGION_BYTES;
+        if needed <= self.reserved_bytes {
+            return Ok(());
+        }
+        match fallocate(&self.shared_memory, FallocateFlags::empty(), 0, needed) {
+            Ok(()) => {
+                self.reserved_bytes = needed;
+                Ok(())
+            }
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(WriteError::NoSpace(
+                format!("{}: {error}", self.path.shared_memory().display()),
+            )),
+            // The file system cannot reserve blocks, or the call was interrupted: tried again next time.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The metadata of the file at a path; `None` if it is not the one that is open.
+fn metadata_at(path: &Path, open: &File) -> io::Result<Option<Metadata>> {
+    let id = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+    match fs::metadata(path) {
+        Ok(found) => Ok((id(&found) == id(&open.metadata()?)).then_some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Fewer bytes if the file ends before.
+fn read_page(file: &File, location: PageLocation) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; location.size];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], location.offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+fn io_error(error: &io::Error) -> WriteError {
+    WriteError::Io(error.to_string())
+}
