@@ -18,7 +18,15 @@ pub(super) fn defaults(directories: &Directories) -> Dict {
     let database = text(directories.state().join("jobtrack.db"));
     let socket = text(directories.socket());
     table([
-        ("store", table([("path", database.into()), ("statement", "full".into())]).into()),
+        (
+            "store",
+            table([
+                ("path", database.into()),
+                ("allow_network_file_system", false.into()),
+                ("statement", "full".into()),
+            ])
+            .into(),
+        ),
         ("control", table([("socket", socket.into()), ("mode", "0660".into())]).into()),
         (
             "polling",

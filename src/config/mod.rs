@@ -52,6 +52,8 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
     pub path: PathBuf,
+    /// One machine alone uses the database.
+    pub allow_network_file_system: bool,
     pub statement: StatementCapture,
 }
 

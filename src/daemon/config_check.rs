@@ -10,14 +10,15 @@ use anyhow::Context;
 use crate::config::LoadedConfig;
 use crate::control;
 use crate::provider;
-use crate::store::pending_migrations;
+use crate::store::{FileSystemPolicy, pending_migrations_on};
 
 use super::exit::ExitError;
 use super::providers;
 
 /// Prints the report, then checks what a start needs.
 pub(super) async fn check_config(loaded: &LoadedConfig) -> Result<(), ExitError> {
-    let pending = pending_migrations(&loaded.config.store.path).await?;
+    let store = &loaded.config.store;
+    let pending = pending_migrations_on(&store.path, FileSystemPolicy::from(store)).await?;
     print_report(loaded, &pending).context("cannot write to stdout").map_err(ExitError::io)?;
     providers::build_providers(&loaded.config, &provider::network)?;
     control::check_socket_config(&loaded.config.control)?;

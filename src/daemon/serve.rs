@@ -19,7 +19,7 @@ use crate::job::{EventCursor, UtcTime};
 use crate::logging::LostLines;
 use crate::provider;
 use crate::scheduler::{Providers, Scheduler, SchedulerError};
-use crate::store::{MaintenanceTask, Reader, Store};
+use crate::store::{FileSystemPolicy, MaintenanceTask, Reader, Store};
 use crate::systemd;
 
 use super::exit::ExitError;
@@ -63,7 +63,8 @@ pub(super) async fn serve(
     let started_at = clock.utc_now();
     let config = loaded.config;
     let providers = providers::build_providers(&config, &provider::network)?;
-    let mut store = Store::open(&config.store.path, &clock).await?;
+    let mut store =
+        Store::open_on(&config.store.path, FileSystemPolicy::from(&config.store), &clock).await?;
     let previous_names = rename_at_start(&mut store.writer, &config, started_at)
         .await
         .map_err(SchedulerError::Write)?;

@@ -21,8 +21,10 @@ pub use query::{HistoryFilter, JobFilter, StoredDurationSample};
 pub use rename::{AppliedRename, ProviderRename, RenameConflict, RenameOutcome};
 pub use sqlite::{
     JobRow, Reader, SCHEMA_VERSION, Store, TransitionRow, Writer, engine_description,
-    pending_migrations,
+    pending_migrations, pending_migrations_on,
 };
+
+use crate::config::StoreConfig;
 
 /// On which file systems a database may be opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,4 +33,10 @@ pub enum FileSystemPolicy {
     RequireLocal,
     /// Also on those that several machines may use, of which only one uses the database.
     AllowNetwork,
+}
+
+impl From<&StoreConfig> for FileSystemPolicy {
+    fn from(config: &StoreConfig) -> Self {
+        if config.allow_network_file_system { Self::AllowNetwork } else { Self::RequireLocal }
+    }
 }

@@ -63,7 +63,7 @@ const DATABASE_CASES: [ReplacementCase; 8] = [
         overwrite(&home.database(), &home.path("old/jobtrack.db"));
     }),
     ("overwritten by a backup", "", |home| {
-        overwrite(&home.database(), &home.path("old/vacuum.db"))
+        overwrite(&home.database(), &home.path("old/vacuum.db"));
     }),
     ("emptied", "", |home| empty(&home.database())),
     ("restored by the shell", "", |home| {
@@ -200,11 +200,13 @@ fn keep_round(live: &DaemonHome, killed: &DaemonHome, number: usize) {
     db::run_script_ok(&live.database(), &vacuum);
 }
 
+/// Puts files beside each other that do not belong together.
+type MixCase<'a> = (&'static str, Box<dyn Fn(&DaemonHome) + 'a>);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_66_a_log_of_another_database_or_of_another_time_is_refused() {
     let other = killed_database(&["X Y Z"]).await;
     let other_wal = beside(&other.database(), "-wal");
-    type MixCase<'a> = (&'static str, Box<dyn Fn(&DaemonHome) + 'a>);
     let cases: [MixCase<'_>; 6] = [
         (
             "another database's log beside ours",

@@ -35,7 +35,7 @@ use std::time::Duration;
 use super::error::ReadError;
 
 pub use ffi::engine_description;
-pub use open::{Store, pending_migrations};
+pub use open::{Store, pending_migrations, pending_migrations_on};
 pub use reader::Reader;
 pub use rows::{JobRow, TransitionRow};
 pub use schema::SCHEMA_VERSION;

@@ -124,13 +124,27 @@ async fn open_writer(
 }
 
 /// The versions of the migrations that [`Store::open`] would apply to the database at `path`; all of
-/// them if there is no file. Makes the checks of a start, except those for free space and for another
-/// daemon. Changes nothing.
+/// them if there is no file. Makes the checks of a start, except that for another daemon. Changes
+/// nothing.
 ///
 /// # Errors
 /// If the file cannot be read, is not a database of jobtrackd, or is damaged.
 pub async fn pending_migrations(path: &Path) -> Result<Vec<i64>, OpenError> {
+    pending_migrations_on(path, FileSystemPolicy::default()).await
+}
+
+/// As [`pending_migrations`], on the file systems that `policy` allows.
+///
+/// # Errors
+/// As [`pending_migrations`].
+pub async fn pending_migrations_on(
+    path: &Path,
+    policy: FileSystemPolicy,
+) -> Result<Vec<i64>, OpenError> {
     let path = DatabasePath::resolve(path)?;
+    if path.directory().exists() {
+        file_system::check(&path, policy)?;
+    }
     let version = match fs::metadata(path.file()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(path.io(&error)),

@@ -33,7 +33,12 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             &["is not a setting", "store, control, polling, maintenance, providers"],
         ),
         ("\n[stor]\npath = \"/x\"\n", 2, "stor", &["is not a setting", "store"]),
-        ("[store]\npaht = \"/x\"\n", 2, "store.paht", &["is not a setting", ": path, statement"]),
+        (
+            "[store]\npaht = \"/x\"\n",
+            2,
+            "store.paht",
+            &["is not a setting", ": path, allow_network_file_system, statement"],
+        ),
         ("[control]\nsock = \"/x\"\n", 2, "control.sock", &["socket, mode, group"]),
         (
             "[polling]\nmin_interval = \"2s\"\nmaximum = \"1m\"\n",
