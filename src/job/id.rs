@@ -3,6 +3,7 @@
 //! A value of these types is valid: each can only be constructed by a function that checks it. Only
 //! [`JobId`] has no invalid values.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -66,12 +67,51 @@ impl TryFrom<String> for ProviderName {
 pub struct RemoteId(String);
 
 impl RemoteId {
-    const MAX_BYTES: usize = 512;
+    pub const MAX_BYTES: usize = 512;
 
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the letters of this id may be written in capitals or small letters: it is a ULID or a UUID.
+    #[must_use]
+    pub fn ignores_case(&self) -> bool {
+        is_ulid(&self.0) || is_uuid(&self.0)
+    }
+
+    /// The form in which ids of one provider are compared.
+    #[must_use]
+    pub fn canonical_form(&self) -> Cow<'_, str> {
+        if self.ignores_case() {
+            Cow::Owned(self.0.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(&self.0)
+        }
+    }
+
+    /// Whether the text is this id, perhaps with capitals for small letters.
+    #[must_use]
+    pub fn is_same_id(&self, text: &str) -> bool {
+        self.0 == text || (self.ignores_case() && self.0.eq_ignore_ascii_case(text))
+    }
+}
+
+/// 26 characters of Crockford's Base32, which has no I, L, O and U; 128 bits.
+fn is_ulid(text: &str) -> bool {
+    let is_base32 = |c: u8| c.is_ascii_alphanumeric() && !b"ILOU".contains(&c.to_ascii_uppercase());
+    text.len() == 26
+        && text.starts_with(|c| ('0'..='7').contains(&c))
+        && text.bytes().all(is_base32)
+}
+
+/// 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+fn is_uuid(text: &str) -> bool {
+    let is_hyphen_expected = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| {
+            if is_hyphen_expected(at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+        })
 }
 
 impl TryFrom<String> for RemoteId {
@@ -235,6 +275,35 @@ mod tests {
         }
         for bad in ["", "a b", "a\nb", "\0", &"a".repeat(513)] {
             assert!(bad.parse::<RemoteId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn fault_45_ulids_and_uuids_are_compared_without_regard_to_case() {
+        let same = [
+            ("01GBM4W2N0NMCGPZYW8AYK4YF1", "01gbm4w2n0nmcgpzyw8ayk4yf1"),
+            ("01gBm4W2N0NmCGPZYW8AYK4yf1", "01GBM4W2N0NMCGPZYW8AYK4YF1"),
+            ("208b08d4-0dc2-4dd7-8879-ddd4c020d7aa", "208B08D4-0DC2-4DD7-8879-DDD4C020D7AA"),
+            ("etl/a1AD", "etl/a1AD"),
+        ];
+        for (id, text) in same {
+            let (id, other): (RemoteId, RemoteId) =
+                (id.parse().expect(id), text.parse().expect(text));
+            assert!(id.is_same_id(text) && other.is_same_id(id.as_str()), "{text}");
+            assert_eq!(id.canonical_form(), other.canonical_form(), "{text}");
+        }
+        let different = [
+            ("01GBM4W2N0NMCGPZYW8AYK4YF1", "01GBM4W2N0NMCGPZYW8AYK4YF2"),
+            // Crockford's Base32 reads an l as a 1, but no service writes one.
+            ("01GBM4W2N0NMCGPZYW8AYK4YF1", "0lGBM4W2N0NMCGPZYW8AYK4YFl"),
+            ("91GBM4W2N0NMCGPZYW8AYK4YF1", "91gbm4w2n0nmcgpzyw8ayk4yf1"),
+            ("208b08d4-0dc2-4dd7-8879-ddd4c020d7aa", "208b08d40dc24dd78879ddd4c020d7aa"),
+            ("etl/a1ad", "etl/A1AD"),
+            ("abc", "ABC"),
+        ];
+        for (id, text) in different {
+            let id: RemoteId = id.parse().expect(id);
+            assert!(!id.is_same_id(text), "{id} {text}");
         }
     }
 

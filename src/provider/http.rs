@@ -11,9 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::job::{Answer, Observation, ProviderError, ProviderErrorKind, RateLimitInfo, UtcTime};
 
-use super::json_value_stripper::JsonValueStripper;
-use super::rate_limit_headers;
+use super::json_limiter::JsonLimiter;
 use super::transport::{Transport, error_chain};
+use super::{rate_limit_headers, redaction};
 
 /// The connections of one provider.
 #[derive(Debug, Clone)]
@@ -31,9 +31,9 @@ pub(super) struct HttpRequest<'a> {
     pub(super) body: Vec<u8>,
     /// Secrets to redact in the response that are not the whole value of a header.
     pub(super) secrets_to_redact: Vec<&'a SecretString>,
-    /// Drops parts of the body while it is received.
-    pub(super) body_filter: Option<JsonValueStripper>,
-    /// Limit for the body after decompression and filtering.
+    /// The keys whose values are dropped while the body is received.
+    pub(super) dropped_keys: &'static [&'static str],
+    /// Limit for the body after decompression, without dropped values and with long texts cut.
     pub(super) max_bytes: usize,
 }
 
@@ -45,14 +45,14 @@ pub(super) struct HttpResponse {
     pub(super) server_date: Option<UtcTime>,
     /// The header `X-Subject-Token`, marked as sensitive.
     pub(super) subject_token: Option<HeaderValue>,
-    /// Decompressed, filtered and redacted. Empty if the body of an unsuccessful response could not be read.
+    /// Decompressed, shortened and redacted. Empty if the body of an unsuccessful response could not be read.
     pub(super) body: Vec<u8>,
 }
 
 impl HttpClient {
     /// The limit for a response about one job.
     pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
-    /// The limit for a decompressed body before filtering: result rows may be large.
+    /// The limit for a decompressed body before it is shortened: result rows may be large.
     const MAX_RECEIVED_BYTES: usize = 256 << 20;
 
     const SUBJECT_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-subject-token");
@@ -85,26 +85,26 @@ impl HttpClient {
             token.set_sensitive(true);
         }
         let mut body = Vec::new();
-        match Self::read_body(&mut response, outgoing.body_filter, outgoing.max_bytes, &mut body)
-            .await
-        {
+        let limiter = JsonLimiter::new(outgoing.dropped_keys);
+        match Self::read_body(&mut response, limiter, outgoing.max_bytes, &mut body).await {
             Ok(()) => {}
             Err(error) if status.is_success() => return Err(error),
             // The status and the headers of an unsuccessful response are enough to classify it.
             Err(_) => body.clear(),
         }
-        for (_, value) in outgoing.headers.iter().filter(|(_, value)| value.is_sensitive()) {
-            redact_with_escapes(&mut body, value.as_bytes());
-        }
-        for secret in outgoing.secrets_to_redact {
-            redact_with_escapes(&mut body, secret.expose_secret().as_bytes());
-        }
+        let sensitive_headers = outgoing.headers.iter().filter(|(_, value)| value.is_sensitive());
+        let other_secrets = outgoing.secrets_to_redact.iter();
+        let secrets: Vec<&[u8]> = sensitive_headers
+            .map(|(_, value)| value.as_bytes())
+            .chain(other_secrets.map(|secret| secret.expose_secret().as_bytes()))
+            .collect();
+        redaction::redact(&mut body, &secrets);
         Ok(HttpResponse { status, rate_limit, server_date, subject_token, body })
     }
 
     async fn read_body(
         response: &mut Response,
-        mut filter: Option<JsonValueStripper>,
+        mut limiter: JsonLimiter,
         max_bytes: usize,
         body: &mut Vec<u8>,
     ) -> Result<(), ProviderError> {
@@ -113,15 +113,12 @@ impl HttpClient {
         let mut received_bytes = 0;
         while let Some(chunk) = response.chunk().await.map_err(transient_error)? {
             received_bytes += chunk.len();
-            match &mut filter {
-                Some(filter) => filter.filter_chunk(&chunk, body),
-                None => body.extend_from_slice(&chunk),
-            }
+            limiter.filter_chunk(&chunk, body);
             let too_long = if body.len() > max_bytes {
                 format!("the response is longer than {max_bytes} bytes")
             } else if received_bytes > Self::MAX_RECEIVED_BYTES {
                 format!(
-                    "the response is longer than {} bytes with its rows",
+                    "the response is longer than {} bytes with its rows and texts",
                     Self::MAX_RECEIVED_BYTES
                 )
             } else {
@@ -160,48 +157,5 @@ pub(super) fn parse_answer(
             server_date: response.server_date,
         },
         Err(error) => Answer::failed(error),
-    }
-}
-
-/// Redacts the secret, also in its JSON forms: quotes and backslashes are always escaped, slashes may be.
-fn redact_with_escapes(body: &mut [u8], secret: &[u8]) {
-    redact(body, secret);
-    for escaped_chars in [&b"\"\\"[..], &b"\"\\/"[..]] {
-        if secret.iter().any(|byte| escaped_chars.contains(byte)) {
-            let escape = |byte: &u8| escaped_chars.contains(byte).then_some(b'\\');
-            let escaped: Vec<u8> =
-                secret.iter().flat_map(|byte| escape(byte).into_iter().chain([*byte])).collect();
-            redact(body, &escaped);
-        }
-    }
-}
-
-fn redact(body: &mut [u8], secret: &[u8]) {
-    let mut start = 0;
-    while let Some(offset) = body[start..].windows(secret.len()).position(|window| window == secret)
-    {
-        body[start + offset..start + offset + secret.len()].fill(b'*');
-        start += offset + secret.len();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn echoed_secrets_are_redacted() {
-        let mut body = b"key abcabc, again abc.".to_vec();
-        redact(&mut body, b"abc");
-        assert_eq!(body, b"key ******, again ***.");
-        let mut escaped = br#"{"why":"a\/b and a/b"}"#.to_vec();
-        redact_with_escapes(&mut escaped, b"a/b");
-        assert_eq!(escaped, br#"{"why":"**** and ***"}"#);
-        let mut quoted = br#"{"why":"a\"b\\\/c, a\"b\\/c"}"#.to_vec();
-        redact_with_escapes(&mut quoted, br#"a"b\/c"#);
-        assert_eq!(quoted, br#"{"why":"*********, ********"}"#);
-        let mut short = b"ab".to_vec();
-        redact(&mut short, b"abc");
-        assert_eq!(short, b"ab");
     }
 }

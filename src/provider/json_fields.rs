@@ -1,13 +1,12 @@
-//! Reads fields of JSON responses. A value of an unexpected type is dropped, never converted by a guess.
+//! Reads kept fields of JSON responses. A value of an unexpected type is dropped, never converted by a guess.
 //!
 //! Used by every kind. All text that is kept is limited in length.
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
+use crate::job::UtcTime;
 
 /// The limit for each text that is kept.
 pub(super) const MAX_TEXT_BYTES: usize = 8 << 10;
@@ -23,21 +22,15 @@ pub(super) fn is_ascii_id(text: &str) -> bool {
     text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
-/// Parses a body that must be a JSON object. Other types are rejected first: serde reads a struct from an
-/// array too, and its error for text would repeat the text.
-pub(super) fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(ProviderError::new(
-            ProviderErrorKind::Malformed,
-            "the answer is not a JSON object",
-        ));
+/// The end of a kept text that was cut.
+pub(super) const CUT_MARK: &str = "\u{2026} [cut]";
+
+/// Text within [`MAX_TEXT_BYTES`]: longer text is cut at the boundary of a character and marked.
+pub(super) fn limit_text(text: &str) -> String {
+    if text.len() <= MAX_TEXT_BYTES {
+        return text.to_owned();
     }
-    serde_json::from_slice(body).map_err(|error| {
-        ProviderError::new(
-            ProviderErrorKind::Malformed,
-            format!("the answer cannot be parsed: {error}"),
-        )
-    })
+    format!("{}{CUT_MARK}", truncate(text, MAX_TEXT_BYTES - CUT_MARK.len()))
 }
 
 /// Cuts text to at most `max_bytes`, at the boundary of a character.
@@ -114,7 +107,7 @@ pub(super) fn sanitize(value: Value) -> Value {
     /// 2^53. Larger whole numbers are not all exact as floating point.
     const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
     match value {
-        Value::String(text) => Value::String(truncate(&text, MAX_TEXT_BYTES).to_owned()),
+        Value::String(text) => Value::String(limit_text(&text)),
         Value::Array(items) => Value::Array(items.into_iter().map(sanitize).collect()),
         Value::Object(map) => {
             Value::Object(map.into_iter().map(|(key, value)| (key, sanitize(value))).collect())

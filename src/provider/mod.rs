@@ -4,16 +4,19 @@
 //! requests and never retries, with one exception: a fetched token that was rejected is renewed once. It
 //! uses no database and decides no job's state. The kinds are listed in `kinds`.
 
+mod answer_json;
 pub mod classify;
 mod connection_check;
 mod foreign_body;
 mod http;
 mod huawei_profile;
 mod json_fields;
-mod json_value_stripper;
+mod json_limiter;
+mod json_structure;
 mod kinds;
 mod rate_limit_fields;
 mod rate_limit_headers;
+mod redaction;
 mod secret;
 mod service_url;
 mod state_map;

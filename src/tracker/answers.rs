@@ -80,13 +80,19 @@ impl Tracker {
         let Ok(list_page) = answer.result else {
             return self.requeue(&expected_jobs, false, now.monotonic);
         };
-        let mut listed_jobs: HashMap<_, _> = list_page.jobs.into_iter().collect();
+        let mut listed_jobs: HashMap<_, _> = list_page
+            .jobs
+            .into_iter()
+            .map(|(id, observation)| (id.canonical_form().into_owned(), observation))
+            .collect();
         let mut missing = Vec::new();
         let expected_count = expected_jobs.len();
         for expected in expected_jobs {
             let id = expected.job;
-            let observation =
-                self.jobs.get(&id).and_then(|tracked| listed_jobs.remove(&tracked.remote_id));
+            let observation = self
+                .jobs
+                .get(&id)
+                .and_then(|tracked| listed_jobs.remove(&*tracked.remote_id.canonical_form()));
             let Some(observation) = observation else {
                 missing.push(expected);
                 continue;

@@ -53,7 +53,7 @@ async fn list_with_fault(harness: &Harness, fault: Fault) -> Answer<ListPage> {
     request_list(harness, full_window()).await
 }
 
-async fn parse_list(
+pub(crate) async fn parse_list(
     harness: &Harness,
     body: impl Into<Vec<u8>>,
 ) -> Result<ListPage, ProviderError> {
@@ -140,11 +140,12 @@ async fn a_body_parses_the_same_alone_and_as_a_list_row() {
             json!({ "job_id": DLI.remote_id, "status": "CREATING", "end_time": 0, "statement": 5 })
                 .to_string(),
         ];
-        let listed = parse_list(&harness, list_body(&bodies)).await.expect("a list");
-        assert_eq!((listed.jobs.len(), listed.total_count), (bodies.len(), 777));
-        for (text, (id, row)) in bodies.into_iter().zip(listed.jobs) {
-            let single = harness.parse_body(text).await.expect("an answer");
-            assert_eq!((id.as_str(), row), (DLI.remote_id, single), "{statement}");
+        for body in bodies {
+            let listed = parse_list(&harness, list_body(std::slice::from_ref(&body))).await;
+            let listed = listed.expect("a list");
+            let single = harness.parse_body(body).await.expect("an answer");
+            let id = DLI.remote_id.parse().expect("an id");
+            assert_eq!((listed.jobs, listed.total_count), (vec![(id, single)], 777), "{statement}");
         }
     }
 }
@@ -225,9 +226,8 @@ async fn an_unreadable_row_is_skipped_without_affecting_others() {
         r#"{"job_id":"a","status":7}"#.into(),
         json!({ "job_id": "a", "status": "X".repeat(300) }).to_string(),
         r#"{"job_id":"a","status":"RUNNING","status":"FAILED"}"#.into(),
-        r#"{"job_id":"a","status":"RUNNING","duration":1e999}"#.into(),
-        r#"{"job_id":"a","status":"RUNNING","owner":"\ud800"}"#.into(),
-        json!({ "job_id": "a", "status": "RUNNING", "detail": "x".repeat(1 << 20) }).to_string(),
+        r#"{"job_id":"a","status":"RUNNING\ud800"}"#.into(),
+        r#"{"job_id":"a","status":"RUNNING","is_success":"false"}"#.into(),
     ];
     for row in invalid_rows {
         let listed =

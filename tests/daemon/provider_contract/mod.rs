@@ -3,6 +3,7 @@
 //!
 //! A new kind is one more row of `harness::FIXTURES`; all tests then cover it.
 
+mod answer_corpus;
 mod body_parsing;
 mod cancel;
 mod connection_check;

@@ -9,7 +9,7 @@ use crate::job::{ProviderError, ProviderErrorKind};
 use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
 use crate::provider::foreign_body::ForeignBody;
 use crate::provider::http::HttpResponse;
-use crate::provider::json_fields::{MAX_TEXT_BYTES, truncate};
+use crate::provider::json_fields::{limit_text, truncate};
 
 /// The rules for the messages. The documentation names the statuses only ("Troubleshooting" in Dune's API
 /// reference); the messages are those that Dune's own clients and their tests show.
@@ -49,5 +49,5 @@ pub(super) fn error_message(error: Option<&Value>) -> Option<String> {
         .as_str()
         .or_else(|| error.get("message")?.as_str())
         .or_else(|| error.get("type")?.as_str())?;
-    Some(truncate(text, MAX_TEXT_BYTES).to_owned())
+    Some(limit_text(text))
 }

@@ -12,7 +12,6 @@ use reqwest::header::HeaderName;
 use reqwest::{Method, StatusCode, Url};
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::config::{KindSchema, SecretRef, SettingError, SettingsTable};
 use crate::job::{
@@ -20,12 +19,13 @@ use crate::job::{
     ServiceHints, UtcTime,
 };
 use crate::provider::Provider;
+use crate::provider::answer_json::{FieldTable, read_object};
 use crate::provider::classify::ErrorRule;
 use crate::provider::connection_check::build_connection_check;
 use crate::provider::http::{
     HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header,
 };
-use crate::provider::json_fields::{is_ascii_id, parse_object};
+use crate::provider::json_fields::is_ascii_id;
 use crate::provider::secret;
 use crate::provider::service_url::ServiceUrl;
 use crate::provider::state_map::{BuiltinStates, StateMap};
@@ -125,6 +125,9 @@ const BUILTIN_STATES: BuiltinStates = &[
     ("EXPIRED", ObservedState::Expired),
 ];
 
+/// The answer to a cancellation.
+const CANCEL_FIELDS: FieldTable = FieldTable { deciding: &["success"], kept: &[] };
+
 impl DuneProvider {
     fn endpoint_url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
         let mut url = self.base_url.clone();
@@ -149,8 +152,8 @@ impl DuneProvider {
         if response.status != StatusCode::OK {
             return Err(rejection_error(&response));
         }
-        let body: Map<String, Value> = parse_object(&response.body)?;
-        if body.get("success") == Some(&Value::Bool(false)) {
+        let fields = read_object(&response.body, &CANCEL_FIELDS)?;
+        if fields.deciding_flag("success")? == Some(false) {
             return Err(ProviderError::new(
                 ProviderErrorKind::Malformed,
                 "HTTP 200, but success is false",
@@ -182,7 +185,7 @@ impl DuneProvider {
             headers,
             body: Vec::new(),
             secrets_to_redact: Vec::new(),
-            body_filter: None,
+            dropped_keys: &[],
             max_bytes: HttpClient::MAX_BODY_BYTES,
         };
         self.http.send(request, now).await

@@ -7,7 +7,6 @@ use reqwest::{Method, Url};
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
-use crate::provider::json_value_stripper::JsonValueStripper;
 
 use super::auth::Auth;
 use super::error::{is_token_rejected, rejection_error};
@@ -35,7 +34,8 @@ pub(super) struct HuaweiRequest<'a> {
     /// The parameters of the query, not encoded.
     pub(super) query: &'a [(&'a str, &'a str)],
     pub(super) headers: &'a [(HeaderName, HeaderValue)],
-    pub(super) body_filter: Option<JsonValueStripper>,
+    /// The keys whose values are dropped while the body is received.
+    pub(super) dropped_keys: &'static [&'static str],
     /// The limit for the body of the response.
     pub(super) max_bytes: usize,
 }
@@ -43,7 +43,7 @@ pub(super) struct HuaweiRequest<'a> {
 impl<'a> HuaweiRequest<'a> {
     pub(super) fn get(segments: &'a [&'a str]) -> Self {
         let (method, max_bytes) = (Method::GET, HttpClient::MAX_BODY_BYTES);
-        Self { method, segments, query: &[], headers: &[], body_filter: None, max_bytes }
+        Self { method, segments, query: &[], headers: &[], dropped_keys: &[], max_bytes }
     }
 }
 
@@ -81,7 +81,7 @@ impl HuaweiClient {
         lease: Option<&IssuedToken>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
-        let HuaweiRequest { method, segments, query, headers, body_filter, max_bytes } = request;
+        let HuaweiRequest { method, segments, query, headers, dropped_keys, max_bytes } = request;
         let url = self.endpoint_url(segments, query)?;
         let mut all_headers =
             self.auth.auth_headers(&method, &url, &self.project_id, lease, now)?;
@@ -92,7 +92,7 @@ impl HuaweiClient {
             headers: all_headers,
             body: Vec::new(),
             secrets_to_redact: self.auth.secrets_to_redact(),
-            body_filter,
+            dropped_keys,
             max_bytes,
         };
         let mut response = self.http.send(http_request, now).await?;

@@ -210,7 +210,7 @@ impl IamUser {
             headers,
             body: self.request_body(),
             secrets_to_redact: vec![&self.password],
-            body_filter: None,
+            dropped_keys: &[],
             max_bytes: HttpClient::MAX_BODY_BYTES,
         };
         let response = http.send(request, now).await.map_err(with_iam_context)?;

@@ -3,27 +3,20 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::job::{
-    Observation, ObservedState, ProviderError, ProviderErrorKind, ProviderTimes, SimilarityKeys,
-};
+use crate::job::{Observation, ObservedState, ProviderError, ProviderTimes, SimilarityKeys};
+use crate::provider::answer_json::{FieldTable, read_object};
 use crate::provider::http::HttpResponse;
 use crate::provider::json_fields::{
-    MAX_PROVIDER_STATE_BYTES, MAX_TEXT_BYTES, parse_number, parse_object, run_duration_from_secs,
-    sanitize, truncate,
+    MAX_PROVIDER_STATE_BYTES, limit_text, parse_number, run_duration_from_secs, sanitize,
 };
 use crate::provider::kinds::huawei::error::rejection_error;
 use crate::provider::state_map::StateMap;
 
-/// The body of a response with status 200.
-#[derive(Debug, Deserialize)]
-struct DataArtsInstanceResponse {
-    status: String,
-    message: Option<Value>,
-    results: Option<Value>,
-}
+/// The body of a response with status 200, which has no id.
+const INSTANCE_FIELDS: FieldTable =
+    FieldTable { deciding: &["status"], kept: &["message", "results"] };
 
 /// Reads the answer to a poll of an instance of `script`.
 pub(super) fn parse_instance(
@@ -34,21 +27,17 @@ pub(super) fn parse_instance(
     if response.status != StatusCode::OK {
         return Err(rejection_error(response));
     }
-    let instance: DataArtsInstanceResponse = parse_object(&response.body)?;
-    if instance.status.is_empty() || instance.status.len() > MAX_PROVIDER_STATE_BYTES {
-        return Err(ProviderError::new(
-            ProviderErrorKind::Malformed,
-            "the state is empty or too long",
-        ));
-    }
-    let observed_state = state_map.lookup(&instance.status).unwrap_or(ObservedState::Unknown);
-    let results = match instance.results {
+    let fields = read_object(&response.body, &INSTANCE_FIELDS)?;
+    let provider_state = fields.deciding_text("status", MAX_PROVIDER_STATE_BYTES)?;
+    let observed_state = state_map.lookup(&provider_state).unwrap_or(ObservedState::Unknown);
+    let results = match fields.kept("results") {
         Some(Value::Array(results)) => results,
         Some(_) | None => Vec::new(),
     };
+    let instance_message = fields.kept("message");
     let result_messages = results.iter().map(|result| result.get("message"));
     let message =
-        [instance.message.as_ref()].into_iter().chain(result_messages).find_map(message_text);
+        [instance_message.as_ref()].into_iter().chain(result_messages).find_map(message_text);
     Ok(Observation {
         list_time: None,
         source: Some(script.to_owned()),
@@ -57,7 +46,7 @@ pub(super) fn parse_instance(
         reported_duration: total_duration(&results)
             .filter(|_| observed_state.to_state().is_terminal()),
         state: observed_state,
-        provider_state: instance.status,
+        provider_state,
         times: ProviderTimes::default(),
         message,
         detail: results_detail(results),
@@ -82,7 +71,7 @@ fn message_text(value: Option<&Value>) -> Option<String> {
         Value::Object(map) if !map.is_empty() => value?.to_string(),
         _ => return None,
     };
-    (!text.is_empty()).then(|| truncate(&text, MAX_TEXT_BYTES).to_owned())
+    (!text.is_empty()).then(|| limit_text(&text))
 }
 
 fn results_detail(results: Vec<Value>) -> Map<String, Value> {

@@ -13,18 +13,16 @@ use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::config::{DiscoveredSetting, KindSchema, SettingError, SettingsTable};
 use crate::job::{
     Answer, ConnectionCheck, ObservedState, ProviderError, ProviderErrorKind, RemoteId, UtcTime,
 };
 use crate::provider::Provider;
+use crate::provider::answer_json::{FieldTable, read_object};
 use crate::provider::classify::ErrorRule;
 use crate::provider::connection_check::build_connection_check;
 use crate::provider::http::{HttpResponse, parse_answer};
-use crate::provider::json_fields::parse_object;
-use crate::provider::json_value_stripper::JsonValueStripper;
 use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
@@ -138,10 +136,9 @@ impl DataArtsProvider {
     ) -> Result<HttpResponse, ProviderError> {
         let project = self.client.project_id.as_str();
         let path = ["v1", project, "scripts", script, "instances", instance];
-        let body_filter = Some(JsonValueStripper::new(DROPPED_KEYS));
         let request = HuaweiRequest {
             headers: &self.workspace_header(),
-            body_filter,
+            dropped_keys: DROPPED_KEYS,
             ..HuaweiRequest::get(&path)
         };
         self.client.send(request, now).await
@@ -162,7 +159,7 @@ impl DataArtsProvider {
         }
         // The body is not documented. A body that is not JSON comes from a proxy, not from the service.
         if !response.body.trim_ascii().is_empty() {
-            parse_object::<Map<String, Value>>(&response.body)?;
+            read_object(&response.body, &FieldTable::EMPTY)?;
         }
         Ok(())
     }

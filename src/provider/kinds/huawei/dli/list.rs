@@ -4,29 +4,24 @@
 //! meanwhile move no page. A row has the fields of the answer to a poll except `job_mode`. A row that
 //! cannot be read is left out: the scheduler polls a job that is missing from the list individually.
 
-use reqwest::StatusCode;
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use std::collections::HashMap;
 
-use crate::config::StatementCapture;
+use reqwest::StatusCode;
+
 use crate::job::{
     Answer, ListPage, ListPageQuery, Observation, ProviderError, ProviderErrorKind, RemoteId,
     UtcTime,
 };
+use crate::provider::answer_json::{FieldTable, malformed, read_array, read_object};
 use crate::provider::http::{HttpClient, HttpResponse};
-use crate::provider::json_fields::{is_ascii_id, non_empty_str, parse_integer, parse_object};
-use crate::provider::json_value_stripper::JsonValueStripper;
+use crate::provider::json_fields::{is_ascii_id, parse_integer};
 use crate::provider::kinds::huawei::client::{HuaweiClient, HuaweiRequest};
 use crate::provider::kinds::huawei::error::rejection_error;
 
-use super::status::{DliJobStatus, StatusParser, unsuccessful_response_error};
+use super::status::{STATUS_FIELDS, StatusParser, check_is_success};
 
-/// The sum of the limits of a page's rows: a page is never rejected if each of its rows could be polled.
-const MAX_LIST_BYTES: usize = HttpClient::MAX_BODY_BYTES * ListPageQuery::PAGE_SIZE as usize;
-
-/// SQL text of any length. Dropped while it is received, unless the text or its hash is stored.
-const DROPPED_KEYS: &[&str] = &["statement"];
+/// The limit for a page, whose long texts are cut while it is received.
+const MAX_LIST_BYTES: usize = 32 << 20;
 
 /// Requests one page of the list.
 pub(super) async fn request_list_page(
@@ -45,11 +40,9 @@ pub(super) async fn request_list_page(
         ("current-page", &number),
         ("order", "start_time_asc"),
     ];
-    let body_filter = (parser.statement_capture == StatementCapture::None)
-        .then(|| JsonValueStripper::new(DROPPED_KEYS));
     let request = HuaweiRequest {
         query: &query,
-        body_filter,
+        dropped_keys: parser.dropped_keys(),
         max_bytes: MAX_LIST_BYTES,
         ..HuaweiRequest::get(&path)
     };
@@ -78,51 +71,49 @@ fn not_found_to_malformed(error: ProviderError) -> ProviderError {
     }
 }
 
-/// The body of a response with status 200. The rows are parsed one by one, so that a bad row affects no other and only one
-/// row at a time is in memory twice.
-#[derive(Debug, Deserialize)]
-struct DliListResponse<'a> {
-    is_success: Option<Value>,
-    message: Option<Value>,
-    job_count: Option<Value>,
-    #[serde(borrow)]
-    jobs: Option<&'a RawValue>,
-}
+/// The body of a response with status 200. The list decides with its rows.
+const LIST_FIELDS: FieldTable =
+    FieldTable { deciding: &["is_success", "job_count", "jobs"], kept: &["message"] };
 
+/// The rows are parsed one by one, so that a bad row affects no other and only one row at a time is in memory
+/// twice.
 fn parse_list(response: &HttpResponse, parser: &StatusParser) -> Result<ListPage, ProviderError> {
     if response.status != StatusCode::OK {
         return Err(rejection_error(response));
     }
-    let body: DliListResponse<'_> = parse_object(&response.body)?;
-    if body.is_success == Some(Value::Bool(false)) {
-        return Err(unsuccessful_response_error(&response.body, body.message.as_ref()));
-    }
-    let total = parse_integer(body.job_count.as_ref()).and_then(|count| u64::try_from(count).ok());
-    let rows = body.jobs.map(|rows| serde_json::from_str::<Vec<&RawValue>>(rows.get()));
+    let fields = read_object(&response.body, &LIST_FIELDS)?;
+    check_is_success(&fields, &response.body)?;
+    let total = parse_integer(fields.deciding("job_count")?.as_ref())
+        .and_then(|count| u64::try_from(count).ok());
+    let rows = fields.raw("jobs").filter(|rows| *rows != b"null").map(read_array);
     let (rows, total) = match (rows, total) {
-        (Some(Ok(rows)), Some(total)) => (rows, total),
+        (Some(Some(rows)), Some(total)) => (rows, total),
         // The service may leave out an empty list.
         (None, Some(0)) => (Vec::new(), 0),
-        // Without the message of serde, which may repeat a value of any length.
-        (_, None) | (None | Some(Err(_)), _) => {
-            return Err(ProviderError::new(
-                ProviderErrorKind::Malformed,
-                "the answer is not a list of jobs",
-            ));
+        (_, None) | (None | Some(None), _) => {
+            return Err(malformed("the answer is not a list of jobs"));
         }
     };
-    Ok(ListPage {
-        jobs: rows.into_iter().filter_map(|row| parse_row(row, parser)).collect(),
-        total_count: total,
-    })
+    let jobs: Vec<_> = rows.into_iter().filter_map(|row| parse_row(row, parser)).collect();
+    let mut rows_per_job: HashMap<_, u32> = HashMap::new();
+    for (id, _) in &jobs {
+        *rows_per_job.entry(id.canonical_form().into_owned()).or_default() += 1;
+    }
+    // Two rows of one job can contradict each other.
+    let is_unique = |id: &RemoteId| rows_per_job.get(&*id.canonical_form()) == Some(&1);
+    let jobs = jobs.into_iter().filter(|(id, _)| is_unique(id)).collect();
+    Ok(ListPage { jobs, total_count: total })
 }
 
 /// The job of a row; `None` if the row cannot be read.
-fn parse_row(row: &RawValue, parser: &StatusParser) -> Option<(RemoteId, Observation)> {
-    let row = row.get().as_bytes();
+fn parse_row(row: &[u8], parser: &StatusParser) -> Option<(RemoteId, Observation)> {
     // A row has the same limit as the response to a poll.
-    let status: DliJobStatus =
-        (row.len() <= HttpClient::MAX_BODY_BYTES).then(|| parse_object(row).ok())??;
-    let id = non_empty_str(status.job_id.as_ref()).filter(|id| is_ascii_id(id))?.parse().ok()?;
-    Some((id, parser.parse_observation(status).ok()?))
+    if row.len() > HttpClient::MAX_BODY_BYTES {
+        return None;
+    }
+    let fields = read_object(row, &STATUS_FIELDS).ok()?;
+    check_is_success(&fields, row).ok()?;
+    let id = fields.deciding_text("job_id", RemoteId::MAX_BYTES).ok()?;
+    let id = Some(id).filter(|id| is_ascii_id(id))?.parse().ok()?;
+    Some((id, parser.parse_observation(&fields).ok()?))
 }

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
 use reqwest::{Method, StatusCode};
-use serde_json::{Map, Value};
 
 use crate::config::{DiscoveredSetting, KindSchema, SettingError, SettingsTable};
 use crate::job::{
@@ -20,10 +19,11 @@ use crate::job::{
     UtcTime,
 };
 use crate::provider::Provider;
+use crate::provider::answer_json::{FieldTable, read_object};
 use crate::provider::classify::ErrorRule;
 use crate::provider::connection_check::build_connection_check;
 use crate::provider::http::parse_answer;
-use crate::provider::json_fields::{is_ascii_id, parse_object};
+use crate::provider::json_fields::is_ascii_id;
 use crate::provider::kinds::{BuildContext, Kind};
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
@@ -33,7 +33,7 @@ use super::error_codes::ERROR_RULES;
 use super::settings::{HuaweiSettings, implied_settings, join};
 
 use list::request_list_page;
-use status::{StatusParser, unsuccessful_response_error};
+use status::{StatusParser, check_is_success};
 
 /// Registers the kind `dli`; the settings are in [`HuaweiSettings`].
 #[derive(Debug)]
@@ -109,11 +109,16 @@ const BUILTIN_STATES: BuiltinStates = &[
     ("CANCELED", ObservedState::Cancelled),
 ];
 
+/// The answer to a cancellation.
+const CANCEL_FIELDS: FieldTable = FieldTable { deciding: &["is_success"], kept: &["message"] };
+
 impl DliProvider {
     async fn poll_job(&self, id: &RemoteId, now: UtcTime) -> Answer {
         let project = self.client.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str(), "status"];
-        let response = self.client.send(HuaweiRequest::get(&path), now).await;
+        let request =
+            HuaweiRequest { dropped_keys: self.parser.dropped_keys(), ..HuaweiRequest::get(&path) };
+        let response = self.client.send(request, now).await;
         parse_answer(response, |response| self.parser.parse_status(response, id))
     }
 
@@ -125,11 +130,7 @@ impl DliProvider {
         if response.status != StatusCode::OK {
             return Err(rejection_error(&response));
         }
-        let body: Map<String, Value> = parse_object(&response.body)?;
-        if body.get("is_success") == Some(&Value::Bool(false)) {
-            return Err(unsuccessful_response_error(&response.body, body.get("message")));
-        }
-        Ok(())
+        check_is_success(&read_object(&response.body, &CANCEL_FIELDS)?, &response.body)
     }
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {

@@ -1,18 +1,32 @@
-//! Replaces the values of some keys by `null` while a JSON text is received, so that result rows of any
-//! size are never in memory.
+//! Shortens a JSON text while it is received, so that result rows and long texts are never in memory: the
+//! values of some keys become `null`, and each string is cut.
 //!
-//! Used by `http` for the kinds that ask for it. Works byte by byte with constant memory. Text that is
-//! not JSON passes, and the parser rejects it.
+//! Used by `http` for every response. Works byte by byte with constant memory. A response that is not JSON
+//! passes. As soon as the text is not valid JSON, no value is dropped any more: a quote at the wrong place
+//! could make the value seem to end after the fields that follow it.
 
-/// Drops the values of `dropped_keys` at any depth.
+use super::json_fields::{CUT_MARK, MAX_TEXT_BYTES};
+use super::json_structure::{JsonStructure, StringRole};
+
+/// Cuts strings, and drops the values of `dropped_keys` at any depth.
 #[derive(Debug, Clone)]
-pub(super) struct JsonValueStripper {
+pub(super) struct JsonLimiter {
     dropped_keys: &'static [&'static str],
+    structure: JsonStructure,
     position: ScanPosition,
+    /// Whether the string is or was a key.
+    string_role: StringRole,
     /// The beginning of the last string: at most [`MAX_KEY_BYTES`] and one byte, so that a longer string
     /// is not equal to a key.
     last_string: Vec<u8>,
+    /// The bytes of the current string so far.
+    string_bytes: usize,
 }
+
+/// A longer string is cut, in bytes as received. Decoded, the rest is longer than every text that is kept, and
+/// is cut again: an escape has at most six bytes for one.
+const MAX_STRING_BYTES: usize = 64 << 10;
+const _: () = assert!(MAX_STRING_BYTES > 6 * MAX_TEXT_BYTES + CUT_MARK.len());
 
 /// No dropped key is longer.
 const MAX_KEY_BYTES: usize = 16;
@@ -31,8 +45,10 @@ enum KeptPosition {
     InString,
     /// After a backslash in a string.
     InEscape,
-    /// After a string. A colon makes the string a key.
-    AfterString,
+    /// In the part of a string that is cut off.
+    InCutString,
+    /// After a backslash in that part.
+    InCutEscape,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,85 +62,117 @@ enum DroppedPosition {
     InEscape(u64),
 }
 
-impl JsonValueStripper {
+impl JsonLimiter {
     pub(super) fn new(dropped_keys: &'static [&'static str]) -> Self {
         debug_assert!(dropped_keys.iter().all(|key| key.len() <= MAX_KEY_BYTES));
-        let position = ScanPosition::Kept(KeptPosition::OutsideString);
-        Self { dropped_keys, position, last_string: Vec::new() }
+        Self {
+            dropped_keys,
+            structure: JsonStructure::default(),
+            position: ScanPosition::Kept(KeptPosition::OutsideString),
+            string_role: StringRole::Value,
+            last_string: Vec::new(),
+            string_bytes: 0,
+        }
     }
 
     /// Reads the next bytes and appends those that pass to `output`.
     pub(super) fn filter_chunk(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
         for &byte in bytes {
             self.position = match self.position {
-                ScanPosition::Kept(position) => self.scan_kept(position, byte, output),
-                ScanPosition::Dropped(position) => scan_dropped(position, byte, output),
+                ScanPosition::Kept(KeptPosition::OutsideString) => {
+                    self.scan_outside_string(byte, output)
+                }
+                ScanPosition::Kept(position) => {
+                    ScanPosition::Kept(self.scan_string(position, byte, output))
+                }
+                ScanPosition::Dropped(position) => match scan_dropped(position, byte) {
+                    Some(next) => ScanPosition::Dropped(next),
+                    // The byte belongs to the object that holds the value.
+                    None => self.scan_outside_string(byte, output),
+                },
             };
         }
     }
 
-    fn scan_kept(
+    fn scan_outside_string(&mut self, byte: u8, output: &mut Vec<u8>) -> ScanPosition {
+        output.push(byte);
+        if byte == b'"' {
+            self.string_role = self.structure.begin_string();
+            self.last_string.clear();
+            self.string_bytes = 0;
+            return ScanPosition::Kept(KeptPosition::InString);
+        }
+        self.structure.read(byte);
+        if byte == b':' && self.is_after_dropped_key() {
+            output.extend_from_slice(b"null");
+            self.structure.skip_value();
+            return ScanPosition::Dropped(DroppedPosition::BeforeValue);
+        }
+        ScanPosition::Kept(KeptPosition::OutsideString)
+    }
+
+    fn is_after_dropped_key(&self) -> bool {
+        self.structure.expects_member_value()
+            && self.dropped_keys.iter().any(|key| key.as_bytes() == self.last_string)
+    }
+
+    fn scan_string(
         &mut self,
         position: KeptPosition,
         byte: u8,
         output: &mut Vec<u8>,
-    ) -> ScanPosition {
-        let next = match (position, byte) {
-            (KeptPosition::InEscape, _) => {
-                // No key contains an escape.
-                self.remember(0);
-                KeptPosition::InString
+    ) -> KeptPosition {
+        self.string_bytes += 1;
+        let is_within_character = (0x80..0xc0).contains(&byte);
+        let position = match position {
+            KeptPosition::InString
+                if self.string_bytes > MAX_STRING_BYTES && byte != b'"' && !is_within_character =>
+            {
+                output.extend_from_slice(CUT_MARK.as_bytes());
+                KeptPosition::InCutString
             }
-            (KeptPosition::InString, b'\\') => KeptPosition::InEscape,
-            (KeptPosition::InString, b'"') => KeptPosition::AfterString,
-            (KeptPosition::InString, _) => {
-                self.remember(byte);
-                KeptPosition::InString
-            }
-            (KeptPosition::AfterString, b':') if self.is_dropped_key() => {
-                output.extend_from_slice(b":null");
-                return ScanPosition::Dropped(DroppedPosition::BeforeValue);
-            }
-            (KeptPosition::AfterString, _) if byte.is_ascii_whitespace() => {
-                KeptPosition::AfterString
-            }
-            (KeptPosition::OutsideString | KeptPosition::AfterString, b'"') => {
-                self.last_string.clear();
-                KeptPosition::InString
-            }
-            (KeptPosition::OutsideString | KeptPosition::AfterString, _) => {
-                KeptPosition::OutsideString
-            }
+            other => other,
         };
-        output.push(byte);
-        ScanPosition::Kept(next)
+        let (next, passes) = match (position, byte) {
+            (KeptPosition::InString | KeptPosition::InCutString, b'"') => {
+                (KeptPosition::OutsideString, true)
+            }
+            (KeptPosition::InString, b'\\') => (KeptPosition::InEscape, true),
+            (KeptPosition::InString | KeptPosition::InEscape, _) => (KeptPosition::InString, true),
+            (KeptPosition::InCutString, b'\\') => (KeptPosition::InCutEscape, false),
+            (KeptPosition::InCutString | KeptPosition::InCutEscape, _) => {
+                (KeptPosition::InCutString, false)
+            }
+            (KeptPosition::OutsideString, _) => (KeptPosition::OutsideString, true),
+        };
+        if passes {
+            output.push(byte);
+        }
+        let is_content = !matches!(next, KeptPosition::OutsideString);
+        if is_content && self.string_role == StringRole::Key {
+            self.remember(byte);
+        }
+        next
     }
 
+    /// An escape is remembered as it is: no dropped key contains one.
     fn remember(&mut self, byte: u8) {
         if self.last_string.len() <= MAX_KEY_BYTES {
             self.last_string.push(byte);
         }
     }
-
-    fn is_dropped_key(&self) -> bool {
-        self.dropped_keys.iter().any(|key| key.as_bytes() == self.last_string)
-    }
 }
 
-/// Drops the byte, unless it ends the value.
-fn scan_dropped(position: DroppedPosition, byte: u8, output: &mut Vec<u8>) -> ScanPosition {
-    let next = match (position, byte) {
+/// The next position in a dropped value; `None` if it ended before this byte.
+fn scan_dropped(position: DroppedPosition, byte: u8) -> Option<DroppedPosition> {
+    Some(match (position, byte) {
         (DroppedPosition::BeforeValue, _) if byte.is_ascii_whitespace() => {
             DroppedPosition::BeforeValue
         }
         (DroppedPosition::BeforeValue, b'"') => DroppedPosition::InString(0),
         (DroppedPosition::BeforeValue, b'[' | b'{') => DroppedPosition::InValue(1),
         (DroppedPosition::BeforeValue, _) => DroppedPosition::InValue(0),
-        // The next key, or the end of the object that holds the value.
-        (DroppedPosition::InValue(0), b',' | b']' | b'}') => {
-            output.push(byte);
-            return ScanPosition::Kept(KeptPosition::OutsideString);
-        }
+        (DroppedPosition::InValue(0), b',' | b']' | b'}') => return None,
         (DroppedPosition::InValue(depth), b'"') => DroppedPosition::InString(depth),
         (DroppedPosition::InValue(0), _) => DroppedPosition::InValue(0),
         (DroppedPosition::InValue(depth), b'[' | b'{') => DroppedPosition::InValue(depth + 1),
@@ -134,8 +182,7 @@ fn scan_dropped(position: DroppedPosition, byte: u8, output: &mut Vec<u8>) -> Sc
         (DroppedPosition::InString(depth), b'\\') => DroppedPosition::InEscape(depth),
         (DroppedPosition::InString(depth), b'"') => DroppedPosition::InValue(depth),
         (DroppedPosition::InString(depth), _) => DroppedPosition::InString(depth),
-    };
-    ScanPosition::Dropped(next)
+    })
 }
 
 #[cfg(test)]
@@ -147,7 +194,7 @@ mod tests {
     const KEYS: &[&str] = &["rows", "rawResult"];
 
     fn filtered(chunks: &[&[u8]]) -> String {
-        let mut filter = JsonValueStripper::new(KEYS);
+        let mut filter = JsonLimiter::new(KEYS);
         let mut output = Vec::new();
         for chunk in chunks {
             filter.filter_chunk(chunk, &mut output);
@@ -157,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_string_of_any_length_takes_constant_memory() {
-        let mut filter = JsonValueStripper::new(KEYS);
+        let mut filter = JsonLimiter::new(KEYS);
         for text in [r#"{""#.to_owned(), "x".repeat(1000), r"\n".repeat(1000)] {
             filter.filter_chunk(text.as_bytes(), &mut Vec::new());
         }
@@ -171,6 +218,9 @@ mod tests {
             (r#"{"rows":"x\"]","b":"rows"}"#, r#"{"rows":null,"b":"rows"}"#),
             (r#"{"rows":12.5}"#, r#"{"rows":null}"#),
             (r#"{"rows" : null , "c":1}"#, r#"{"rows" :null, "c":1}"#),
+            // Not JSON from the second quote of the text on: nothing is dropped there.
+            (r#"{"a":"b "c" d","rows":[1],"e":2}"#, r#"{"a":"b "c" d","rows":[1],"e":2}"#),
+            ("\u{feff}{\"rows\":[1]}", "\u{feff}{\"rows\":null}"),
             (r#"{"rowCount":1,"a":"\"rows\":[1]"}"#, r#"{"rowCount":1,"a":"\"rows\":[1]"}"#),
             (r#"[{"rawResult":{"x":"}"}},{"rows":[]}]"#, r#"[{"rawResult":null},{"rows":null}]"#),
             (r#"{"a":["rows","b"]}"#, r#"{"a":["rows","b"]}"#),
@@ -180,6 +230,22 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(filtered(&[text.as_bytes()]), expected);
         }
+    }
+
+    #[test]
+    fn long_strings_are_cut_wherever_they_are() {
+        let long = "\u{e9}\\n".repeat(MAX_STRING_BYTES);
+        for frame in [r#"{"a":"@","b":1}"#, r#"[["@"]]"#, r#"{"m":"a "b" c","d":"@","e":"f"}"#] {
+            let output = filtered(&[frame.replace('@', &long).as_bytes()]);
+            let (before, after) = frame.split_once('@').expect("the mark");
+            let text = output.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            let kept =
+                text.and_then(|text| text.strip_suffix(CUT_MARK)).expect("a mark of the cut");
+            assert!((MAX_STRING_BYTES - 4..=MAX_STRING_BYTES + 4).contains(&kept.len()), "{frame}");
+            assert!(long.starts_with(kept), "{frame}");
+        }
+        let exact = format!("[\"{}\"]", "x".repeat(MAX_STRING_BYTES));
+        assert_eq!(filtered(&[exact.as_bytes()]), exact);
     }
 
     fn any_json() -> impl Strategy<Value = serde_json::Value> {

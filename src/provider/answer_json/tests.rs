@@ -1,0 +1,180 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const TABLE: FieldTable =
+    FieldTable { deciding: &["is_success", "status"], kept: &["message", "owner", "size"] };
+
+/// Pieces of texts. Put between quotes as they are, most of them make an answer invalid.
+const PIECES: [&[u8]; 18] = [
+    b"text",
+    b"\"",
+    br#"","status":"FINISHED""#,
+    br#"","status":"FINISHED","owner":""#,
+    br#"{"a":"b"}"#,
+    br#"{"status":"FINISHED","is_success":false}"#,
+    br#"","x":""#,
+    br#"", "is_success":"false", ""#,
+    br"\",
+    br"\ud83d",
+    br"\x41",
+    br"\u12",
+    b"\n",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b":",
+    b", ",
+    b"}",
+];
+
+/// Pieces that no reading repairs in a deciding field.
+const FATAL_PIECES: [&[u8]; 6] = [b"\"", br"\ud83d", br"\x41", b"\n", b"\xff", b"\xed\xa0\x80"];
+
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop::sample::select(&PIECES[..]);
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+/// An object with these members in an order that `order` chooses.
+fn object(mut members: Vec<Vec<u8>>, order: u64) -> Vec<u8> {
+    for (index, swap) in (1..members.len()).rev().zip([2, 3, 5, 7, 11]) {
+        let other = usize::try_from(order / swap).expect("a number") % (index + 1);
+        members.swap(index, other);
+    }
+    [b"{", members.join(&b","[..]).as_slice(), b"}"].concat()
+}
+
+fn text_member(key: &str, content: &[u8]) -> Vec<u8> {
+    [format!("\"{key}\":\"").as_bytes(), content, b"\""].concat()
+}
+
+fn decisions(body: &[u8]) -> Result<(Option<bool>, String), ProviderError> {
+    let fields = read_object(body, &TABLE)?;
+    Ok((fields.deciding_flag("is_success")?, fields.deciding_text("status", 64)?))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn fault_41_damaged_kept_texts_never_change_what_is_decided(
+        message in pieces(), owner in pieces(), order in any::<u64>(),
+    ) {
+        let members = vec![
+            b"\"is_success\":true".to_vec(),
+            b"\"status\":\"RUNNING\"".to_vec(),
+            text_member("message", &message),
+            text_member("owner", &owner),
+            b"\"size\":5".to_vec(),
+        ];
+        let body = object(members, order);
+        if let Ok(decided) = decisions(&body) {
+            prop_assert_eq!(decided, (Some(true), "RUNNING".to_owned()), "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn fault_41_texts_without_unescaped_quotes_are_always_repaired(
+        message in pieces(), order in any::<u64>(),
+    ) {
+        let mut message: Vec<u8> = message.into_iter().filter(|byte| *byte != b'"').collect();
+        while message.ends_with(b"\\") {
+            message.pop();
+        }
+        let members = vec![
+            b"\"is_success\":true".to_vec(),
+            b"\"status\":\"RUNNING\"".to_vec(),
+            text_member("message", &message),
+            b"\"size\":1e999".to_vec(),
+        ];
+        let body = object(members, order);
+        let decided = decisions(&body).expect("an answer");
+        prop_assert_eq!(decided, (Some(true), "RUNNING".to_owned()));
+    }
+
+    #[test]
+    fn fault_41_a_damaged_deciding_field_is_refused(
+        damage in prop::sample::select(&FATAL_PIECES[..]), at in 0..8_usize, message in pieces(),
+        damages_flag in any::<bool>(), order in any::<u64>(),
+    ) {
+        let damaged = |value: &str| {
+            let (before, after) = value.as_bytes().split_at(at.min(value.len()));
+            [before, damage, after].concat()
+        };
+        let (flag, status) = if damages_flag {
+            (damaged("false"), b"FAILED".to_vec())
+        } else {
+            (b"true".to_vec(), damaged("FAILED"))
+        };
+        let members = vec![
+            text_member("is_success", &flag),
+            text_member("status", &status),
+            text_member("message", &message),
+        ];
+        let body = object(members, order);
+        let decided = decisions(&body);
+        prop_assert!(decided.is_err(), "{} gives {decided:?}", body.escape_ascii());
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decisions(&body);
+        let _ = decisions(&[b"{\"status\":", body.as_slice(), b"}"].concat());
+        let _ = read_kept(&body);
+    }
+}
+
+#[test]
+fn fault_41_a_repaired_text_keeps_what_is_readable() {
+    let cases: [(&[u8], Value); 12] = [
+        (br#""cut \ud83d""#, json!("cut \u{fffd}")),
+        (br#""say "x" now""#, json!("say \"x\" now")),
+        (b"\"caf\xe9\"", json!("caf\u{fffd}")),
+        (br#"{"type":"T","message":"say "x" now"}"#, json!({"type":"T","message":"say \"x\" now"})),
+        (br#"{"message":"{"code":"X"}","line":5}"#, json!({"message":"{\"code\":\"X\"}","line":5})),
+        (br#"[{"message":"a "b" c","duration":1}]"#, json!([{"message":"a \"b\" c","duration":1}])),
+        // Where the first of several items ends is not certain.
+        (br#"[{"message":"a "b" c"},{"duration":1}]"#, json!(null)),
+        (br#"[1e999,NaN,"x",2]"#, json!([null, null, "x", 2])),
+        (br#"{"a":,"b":1}"#, json!({"a":null,"b":1})),
+        (b"007", json!(null)),
+        (b"", json!(null)),
+        (b"\"", json!(null)),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(read_kept(text), expected, "{}", text.escape_ascii());
+    }
+}
+
+#[test]
+fn fault_41_the_most_plausible_split_is_kept() {
+    let cases = [
+        (
+            r#"{"message":"{"code":"DLI.0999"}","owner":"me","status":"X"}"#,
+            r#"{"code":"DLI.0999"}"#,
+        ),
+        (r#"{"message":"{"a":"b","c":"d"}","owner":"me","status":"X"}"#, r#"{"a":"b","c":"d"}"#),
+        (
+            r#"{"message":"see {"a":"b","c":"d"} there","size":1,"status":"X"}"#,
+            r#"see {"a":"b","c":"d"} there"#,
+        ),
+        (r#"{"message":"no "a", "b"","region":"eu","status":"X"}"#, r#"no "a", "b""#),
+        (r#"{"status":"X","message":"say "x""}"#, r#"say "x""#),
+    ];
+    for (body, message) in cases {
+        let fields = read_object(body.as_bytes(), &TABLE).expect(body);
+        assert_eq!(fields.kept("message"), Some(json!(message)), "{body}");
+        assert_eq!(fields.deciding_text("status", 64).expect(body), "X");
+    }
+}
+
+#[test]
+fn a_broken_answer_with_very_many_commas_is_read_or_refused_in_time() {
+    let body = |count: usize| {
+        let text = r#"","k":"v"#.repeat(count);
+        format!(r#"{{"message":"a "b" c{text}","status":"X"}}"#)
+    };
+    assert!(decisions(body(1000).as_bytes()).is_ok());
+    assert!(decisions(body(100_000).as_bytes()).is_err());
+}

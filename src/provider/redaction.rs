@@ -1,0 +1,314 @@
+//! Replaces secrets that a response repeats with asterisks, before anything else reads the response.
+//!
+//! Called by `http` for every response. A secret is found as it is, in the encodings that [`ENCODINGS`] lists,
+//! and as Base64. A long part of a secret counts as the secret.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+/// A way to write a character as several.
+#[derive(Debug, Clone, Copy)]
+enum Encoding {
+    /// `\/`, `\"`, `\u002B`, `\x2b`
+    Backslash,
+    /// `%2B`
+    Percent,
+    /// `&amp;`, `&#43;`, `&#x2b;`
+    Html,
+}
+
+/// What a response is decoded from, one after the other. A JSON text may be within a JSON text.
+const ENCODINGS: [&[Encoding]; 7] = [
+    &[Encoding::Backslash],
+    &[Encoding::Backslash, Encoding::Backslash],
+    &[Encoding::Percent],
+    &[Encoding::Backslash, Encoding::Percent],
+    &[Encoding::Backslash, Encoding::Percent, Encoding::Percent],
+    &[Encoding::Html],
+    &[Encoding::Backslash, Encoding::Html],
+];
+
+/// Redacts every occurrence of the secrets in `body`, whose length does not change.
+pub(super) fn redact(body: &mut [u8], secrets: &[&[u8]]) {
+    let patterns: Vec<Cow<'_, [u8]>> = secrets
+        .iter()
+        .filter(|secret| !secret.is_empty())
+        .flat_map(|secret| {
+            let base64 = base64_forms(secret).into_iter().map(Cow::Owned);
+            std::iter::once(Cow::Borrowed(*secret)).chain(base64)
+        })
+        .collect();
+    let searches: Vec<Search<'_>> = patterns.iter().map(|pattern| Search::new(pattern)).collect();
+    let mut is_secret = vec![false; body.len()];
+    let verbatim = DecodedText::verbatim(body);
+    mark_secrets(&verbatim, &searches, &mut is_secret);
+    for encodings in ENCODINGS {
+        if let Some(decoded) = verbatim.decode_all(encodings) {
+            mark_secrets(&decoded, &searches, &mut is_secret);
+        }
+    }
+    for (byte, is_secret) in body.iter_mut().zip(is_secret) {
+        if is_secret {
+            *byte = b'*';
+        }
+    }
+}
+
+fn mark_secrets(text: &DecodedText, searches: &[Search<'_>], is_secret: &mut [bool]) {
+    for search in searches {
+        search.for_each_match(&text.bytes, |start, end| {
+            is_secret[text.origins[start]..text.origins[end]].fill(true);
+        });
+    }
+}
+
+/// The Base64 of a secret at each of the three positions that it can have in the encoded data, without the
+/// characters that also depend on what is before and after it.
+fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    /// The form of a shorter secret is short enough to occur by chance.
+    const MIN_BYTES: usize = 6;
+    if secret.len() < MIN_BYTES {
+        return Vec::new();
+    }
+    let mut forms = Vec::new();
+    for (bytes_before, chars_before) in [(0, 0), (1, 2), (2, 3)] {
+        let data = [&b"\0\0"[..bytes_before], secret].concat();
+        let whole_chars = data.len() * 8 / 6;
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            let form = engine.encode(&data).into_bytes()[chars_before..whole_chars].to_vec();
+            if !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+    }
+    forms
+}
+
+/// Finds a pattern and long parts of it.
+struct Search<'p> {
+    pattern: &'p [u8],
+    /// The length from which on a part is found.
+    min_length: usize,
+    block_length: usize,
+    /// The offsets in the pattern at which each block occurs.
+    blocks: HashMap<&'p [u8], Vec<usize>>,
+}
+
+impl<'p> Search<'p> {
+    /// Up to this length a pattern is found as a whole only.
+    const WHOLE_ONLY: usize = 12;
+    /// A part of this length is found, however long the pattern is.
+    const LONG_PART: usize = 24;
+
+    fn new(pattern: &'p [u8]) -> Self {
+        let min_length = if pattern.len() <= Self::WHOLE_ONLY {
+            pattern.len()
+        } else {
+            (pattern.len() / 2).clamp(Self::WHOLE_ONLY, Self::LONG_PART)
+        };
+        // Each part of `min_length` contains a block whose offset in the text is a multiple of this.
+        let block_length = min_length.div_ceil(2);
+        let mut blocks: HashMap<_, Vec<usize>> = HashMap::new();
+        for (offset, block) in pattern.windows(block_length).enumerate() {
+            blocks.entry(block).or_default().push(offset);
+        }
+        Self { pattern, min_length, block_length, blocks }
+    }
+
+    /// Calls `found` with the start and the end of each match. Matches may overlap.
+    fn for_each_match(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
+        for (index, block) in text.chunks_exact(self.block_length).enumerate() {
+            for &offset in self.blocks.get(block).into_iter().flatten() {
+                let at = index * self.block_length;
+                let before =
+                    equal_count(text[..at].iter().rev(), self.pattern[..offset].iter().rev());
+                let after = equal_count(text[at..].iter(), self.pattern[offset..].iter());
+                if before + after >= self.min_length {
+                    found(at - before, at + after);
+                }
+            }
+        }
+    }
+}
+
+fn equal_count<'a>(a: impl Iterator<Item = &'a u8>, b: impl Iterator<Item = &'a u8>) -> usize {
+    a.zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Decoded bytes that know where they come from.
+struct DecodedText {
+    bytes: Vec<u8>,
+    /// The offset in the response at which each byte begins, and the end of the last one.
+    origins: Vec<usize>,
+}
+
+impl DecodedText {
+    fn verbatim(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), origins: (0..=bytes.len()).collect() }
+    }
+
+    /// `None` if nothing has the last encoding.
+    fn decode_all(&self, encodings: &[Encoding]) -> Option<Self> {
+        let (last, others) = encodings.split_last()?;
+        let mut decoded: Option<Self> = None;
+        for encoding in others {
+            decoded = decoded.as_ref().unwrap_or(self).decode(*encoding).or(decoded);
+        }
+        decoded.as_ref().unwrap_or(self).decode(*last)
+    }
+
+    /// `None` if nothing has this encoding.
+    fn decode(&self, encoding: Encoding) -> Option<Self> {
+        let mark = match encoding {
+            Encoding::Backslash => b'\\',
+            Encoding::Percent => b'%',
+            Encoding::Html => b'&',
+        };
+        if !self.bytes.contains(&mark) {
+            return None;
+        }
+        let mut decoded = Self { bytes: Vec::new(), origins: Vec::new() };
+        let mut at = 0;
+        while at < self.bytes.len() {
+            let rest = &self.bytes[at..];
+            let sequence = if rest[0] == mark { decode_sequence(rest, encoding) } else { None };
+            if let Some((character, length)) = sequence {
+                let mut buffer = [0; 4];
+                for (index, byte) in character.encode_utf8(&mut buffer).bytes().enumerate() {
+                    decoded.bytes.push(byte);
+                    let origin = if index == 0 { at } else { at + length };
+                    decoded.origins.push(self.origins[origin]);
+                }
+                at += length;
+            } else {
+                decoded.bytes.push(rest[0]);
+                decoded.origins.push(self.origins[at]);
+                at += 1;
+            }
+        }
+        decoded.origins.push(self.origins[at]);
+        Some(decoded)
+    }
+}
+
+/// The character that a sequence at the beginning of `text` stands for, and the length of the sequence.
+fn decode_sequence(text: &[u8], encoding: Encoding) -> Option<(char, usize)> {
+    match encoding {
+        Encoding::Backslash => match text.get(1)? {
+            b'u' => Some((hex_character(text.get(2..6)?)?, 6)),
+            b'x' => Some((hex_character(text.get(2..4)?)?, 4)),
+            b'n' => Some(('\n', 2)),
+            b'r' => Some(('\r', 2)),
+            b't' => Some(('\t', 2)),
+            other => other.is_ascii_punctuation().then_some((char::from(*other), 2)),
+        },
+        Encoding::Percent => Some((hex_character(text.get(1..3)?)?, 3)),
+        Encoding::Html => {
+            const LONGEST: usize = 10;
+            let end = text.iter().take(LONGEST).position(|byte| *byte == b';')?;
+            let character = match &text[1..end] {
+                b"amp" => '&',
+                b"lt" => '<',
+                b"gt" => '>',
+                b"quot" => '"',
+                b"apos" => '\'',
+                b"plus" => '+',
+                b"equals" => '=',
+                b"sol" => '/',
+                [b'#', b'x' | b'X', digits @ ..] => hex_character(digits)?,
+                [b'#', digits @ ..] => {
+                    char::from_u32(std::str::from_utf8(digits).ok()?.parse().ok()?)?
+                }
+                _ => return None,
+            };
+            Some((character, end + 1))
+        }
+    }
+}
+
+fn hex_character(digits: &[u8]) -> Option<char> {
+    let all_hex = digits.iter().all(u8::is_ascii_hexdigit);
+    let digits = std::str::from_utf8(digits).ok().filter(|_| all_hex)?;
+    char::from_u32(u32::from_str_radix(digits, 16).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(text: &str, secrets: &[&str]) -> String {
+        let mut body = text.as_bytes().to_vec();
+        let secrets: Vec<&[u8]> = secrets.iter().map(|secret| secret.as_bytes()).collect();
+        redact(&mut body, &secrets);
+        assert_eq!(body.len(), text.len(), "the length does not change");
+        String::from_utf8(body).expect("UTF-8")
+    }
+
+    #[test]
+    fn fault_71_a_secret_is_found_in_every_encoding() {
+        const SECRET: &str = r#"k/9+Zq"=&x\7"#;
+        let forms = [
+            SECRET,
+            r#"k/9+Zq\"=&x\\7"#,
+            r#"k\/9+Zq\"=&x\\7"#,
+            r"\u006B\u002f9\u002BZq\u0022=\u0026x\u005C7",
+            r#"k\\/9\\u002BZq\\\"=&x\\\\7"#,
+            "k%2F9%2BZq%22%3D%26x%5C7",
+            "k%2f9%2bZq%22=%26x%5c7",
+            r"k\u00252F9%2BZq%22%3D%26x%5C7",
+            "k%252F9%252BZq%2522%253D%2526x%255C7",
+            "k/9+Zq&quot;=&amp;x\\7",
+            "k&#x2F;9&#43;Zq&#34;&equals;&amp;x\\7",
+            r"k/9+Zq&quot;=&amp;x\\7",
+        ];
+        for form in forms {
+            let text = format!("{{\"why\":\"key {form} is wrong\"}}");
+            let expected = format!("{{\"why\":\"key {} is wrong\"}}", "*".repeat(form.len()));
+            assert_eq!(redacted(&text, &[SECRET]), expected, "{form}");
+        }
+    }
+
+    #[test]
+    fn fault_71_a_secret_is_found_in_base64() {
+        const SECRET: &str = "s3cr?t>key~~";
+        for before in ["", "u", "us", "user:"] {
+            for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+                let encoded = engine.encode(format!("{before}{SECRET}:end"));
+                let found = redacted(&encoded, &[SECRET]);
+                let hidden = found.matches('*').count();
+                assert!(hidden >= SECRET.len() * 8 / 6 - 1, "{encoded} → {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn fault_71_a_long_part_of_a_secret_is_redacted() {
+        const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        assert_eq!(
+            redacted("key 0123456789abcdefghijklmnop…", &[SECRET]),
+            format!("key {}…", "*".repeat(26))
+        );
+        assert_eq!(
+            redacted("…ghijklmnopqrstuvwxyzABCD!", &[SECRET]),
+            format!("…{}!", "*".repeat(24))
+        );
+        let short = "a part ghijklmnop of it";
+        assert_eq!(redacted(short, &[SECRET]), short);
+        assert_eq!(redacted("a-key-of-16", &["a-key-of-16chars"]), "a-key-of-16");
+        assert_eq!(redacted("a-key-of-16c", &["a-key-of-16chars"]), "*".repeat(12));
+    }
+
+    #[test]
+    fn echoed_secrets_are_redacted() {
+        assert_eq!(redacted("key abcabc, again abc.", &["abc"]), "key ******, again ***.");
+        assert_eq!(redacted("ab", &["abc"]), "ab");
+        assert_eq!(redacted("x and xyz", &["x", "yz"]), "* and ***");
+        assert_eq!(redacted("", &["x"]), "");
+        assert_eq!(redacted("nothing", &[""]), "nothing");
+        // An escape that ends with the first letter of a secret does not protect it.
+        assert_eq!(redacted(r"line\nabc", &["nabc"]), r"line\****");
+    }
+}
