@@ -41,6 +41,12 @@ status=/proc/$(property MainPID)/status
 is "$(awk '/^(CapEff|CapBnd|NoNewPrivs|Seccomp):/ { print $2 }' "$status" | xargs)" '0000000000000000 0000000000000000 1 2'
 is "$(awk '/^(Uid|Groups):/ { print $2 }' "$status" | xargs)" "$(id -u jobtrack) $(id -g jobtrack)"
 
+## memory: no core dump, and other processes of the same user cannot read it
+daemon=$(property MainPID)
+is "$(awk '/^Max core file size/ { print $5, $6 }' /proc/"$daemon"/limits)" '0 0'
+is "$(stat -c %U /proc/"$daemon"/mem)" root
+fails as jobtrack cat /proc/"$daemon"/environ
+
 ## modes: owner and mode of directories, database and socket
 is "$(stat -c '%a %U %G' /var/lib/jobtrack /run/jobtrack | xargs)" '750 jobtrack jobtrack 755 jobtrack jobtrack'
 is "$(stat -c '%a %U %G' /var/lib/jobtrack/jobtrack.db{,-wal,-shm} | sort -u)" '640 jobtrack jobtrack'
@@ -65,6 +71,15 @@ is "$(systemctl is-active jobtrackd.service)" active
 as alice jobtrack add dune 01ENDS
 as alice jobtrack wait dune/01ENDS --timeout 20s
 sql_is "SELECT state, added_by_uid, added_by_user FROM jobs WHERE remote_id = '01ENDS'" "succeeded|$(id -u alice)|alice"
+
+## journal: lines have the level and the fields of their events, and the start has no warnings
+daemon=$(property MainPID)
+log() { journalctl --no-pager -u jobtrackd _PID="$daemon" SYSLOG_IDENTIFIER=jobtrackd -o cat "$@"; }
+is "$(log -p warning)" ''
+ready() { log PRIORITY=5 | grep 'is ready'; }
+eventually ready
+ended() { log JOB="$(sql "SELECT id FROM jobs WHERE remote_id = '01ENDS'")" | grep 'ended: succeeded'; }
+eventually ended
 
 ## operator: can read the database but not write it
 as alice sqlite3 -readonly /var/lib/jobtrack/jobtrack.db 'SELECT state FROM jobs' | grep succeeded
@@ -173,6 +188,8 @@ jobtrack list
 ## without the socket unit: the daemon creates the socket with the configured group
 systemctl stop jobtrackd.service
 systemctl mask --now jobtrackd.socket
+install -D -m 644 systemd/drop-ins/own-socket.conf /etc/systemd/system/jobtrackd.service.d/own-socket.conf
+systemctl daemon-reload
 echo -e '[control]\ngroup = "jobtrack"' >> /etc/jobtrack/config.toml
 systemctl start jobtrackd.service
 is "$(stat -c '%a %U %G' /run/jobtrack/control.sock)" '660 jobtrack jobtrack'
@@ -180,6 +197,8 @@ as alice jobtrack list
 systemctl stop jobtrackd.service
 [ ! -e /run/jobtrack/control.sock ]
 systemctl unmask jobtrackd.socket
+rm /etc/systemd/system/jobtrackd.service.d/own-socket.conf
+systemctl daemon-reload
 systemctl start jobtrackd.service
 is "$(systemctl is-active jobtrackd.socket)" active
 as alice jobtrack list
