@@ -1,7 +1,8 @@
 //! Notifications to systemd: ready, reloading, stopping, and the watchdog.
 //!
 //! The watchdog is notified only while the scheduler makes progress, so that systemd restarts a daemon
-//! that hangs. Without `$NOTIFY_SOCKET` nothing is sent.
+//! that hangs. Without `$NOTIFY_SOCKET` nothing is sent. Notifications are sent in a thread of their own,
+//! because a send blocks while systemd does not read.
 
 use std::time::Duration;
 
@@ -10,24 +11,25 @@ use sd_notify::NotifyState;
 use crate::clock::Clock;
 use crate::scheduler::SchedulerHandle;
 
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Reports that the start or a reload is complete.
-pub fn notify_ready(handle: &SchedulerHandle) {
+pub async fn notify_ready(handle: &SchedulerHandle) {
     let jobs: u64 =
         handle.snapshot().providers.iter().map(|provider| provider.report.active_jobs).sum();
-    notify(&[NotifyState::Ready, NotifyState::Status(&format!("tracking {jobs} jobs"))]);
+    let status = format!("tracking {jobs} jobs");
+    notify(move || sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)])).await;
 }
 
 /// Reports the start of a reload, which [`notify_ready`] ends.
-pub fn notify_reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!("cannot notify systemd of the reload: {error}"),
-    }
+pub async fn notify_reloading() {
+    notify(|| sd_notify::notify(&[NotifyState::Reloading, NotifyState::monotonic_usec_now()?]))
+        .await;
 }
 
 /// Reports the start of the shutdown.
-pub fn notify_stopping() {
-    notify(&[NotifyState::Stopping]);
+pub async fn notify_stopping() {
+    notify(|| sd_notify::notify(&[NotifyState::Stopping])).await;
 }
 
 /// Notifies the watchdog three times per time-out while the scheduler makes progress, from the time
@@ -46,7 +48,11 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
         interval.tick().await;
         match handle.snapshot().stall_reason(clock.running_time()) {
             None => {
-                notify(&[NotifyState::Watchdog]);
+                // Without a time limit: at most one thread waits for systemd.
+                let ping = || sd_notify::notify(&[NotifyState::Watchdog]);
+                if let Ok(Err(error)) = tokio::task::spawn_blocking(ping).await {
+                    tracing::warn!("cannot notify the watchdog of systemd: {error}");
+                }
                 if std::mem::take(&mut stalled_ticks) > 1 {
                     tracing::info!("notifying the watchdog of systemd again");
                 }
@@ -65,8 +71,13 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
     }
 }
 
-fn notify(states: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("cannot notify systemd: {error}");
+/// Waits at most [`NOTIFY_TIMEOUT`] for the notification to be sent.
+async fn notify(send: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
+    let sending = tokio::task::spawn_blocking(send);
+    match tokio::time::timeout(NOTIFY_TIMEOUT, sending).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!("cannot notify systemd: {error}"),
+        Ok(Err(error)) => tracing::warn!("cannot notify systemd: {error}"),
+        Err(_) => tracing::warn!("cannot notify systemd: it does not read notifications"),
     }
 }

@@ -70,7 +70,7 @@ impl ConfigReloader {
         &mut self,
         handle: &SchedulerHandle,
     ) -> Result<ReloadResponse, String> {
-        systemd::notify_reloading();
+        systemd::notify_reloading().await;
         // The errors of a config are on lines of their own; here they become one sentence.
         let result =
             self.try_reload(handle).await.map_err(|reason| reason.trim().replace('\n', "; "));
@@ -85,7 +85,7 @@ impl ConfigReloader {
                 tracing::error!("config not reloaded; the old one stays in effect: {error}");
             }
         }
-        systemd::notify_ready(handle);
+        systemd::notify_ready(handle).await;
         result
     }
 

@@ -124,9 +124,9 @@ async fn run_until_end(
         context.config.store.path.display(),
         context.config.control.socket.display(),
     );
-    systemd::notify_ready(&scheduler.handle);
+    systemd::notify_ready(&scheduler.handle).await;
     let result = main_loop(context, scheduler, &mut server, signals).await;
-    systemd::notify_stopping();
+    systemd::notify_stopping().await;
     server.stop(signals).await;
     result
 }

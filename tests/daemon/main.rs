@@ -23,6 +23,7 @@ mod provider_contract;
 mod provider_rename;
 mod readme;
 mod signals;
+mod stalled_loop;
 #[path = "../support/mod.rs"]
 mod support;
 mod system_faults;

@@ -189,6 +189,22 @@ impl Daemon {
         }
     }
 
+    /// Counts the notifications that contain this text until none of any kind came for so long. Earlier
+    /// ones that nobody waited for do not count.
+    pub fn count_notifications(&self, notification: &str, silence: Duration) -> usize {
+        let mut buffer = [0; 4096];
+        self.notify_socket.set_nonblocking(true).expect("a mode");
+        while self.notify_socket.recv(&mut buffer).is_ok() {}
+        self.notify_socket.set_nonblocking(false).expect("a mode");
+        self.notify_socket.set_read_timeout(Some(silence)).expect("a deadline");
+        let mut count = 0;
+        while let Ok(size) = self.notify_socket.recv(&mut buffer) {
+            count += usize::from(utf8(&buffer[..size]).contains(notification));
+        }
+        self.notify_socket.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
+        count
+    }
+
     /// Requests the daemon's status until it satisfies `predicate`.
     pub async fn wait_for_status(
         &self,
