@@ -5,6 +5,7 @@
 //! daemon. A request with an unknown field is rejected.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -317,6 +318,17 @@ pub struct ReloadResponse {
     pub changed: Vec<String>,
     /// The settings that changed in the file and take effect at the next start.
     pub needs_restart: Vec<String>,
+}
+
+impl fmt::Display for ReloadResponse {
+    /// The changes on one line, for the log and the audit.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let needs_restart =
+            self.needs_restart.iter().map(|what| format!("needs a restart: {what}"));
+        let lines: Vec<_> = self.changed.iter().cloned().chain(needs_restart).collect();
+        f.write_str(if lines.is_empty() { "no settings changed" } else { "" })?;
+        f.write_str(&lines.join("; "))
+    }
 }
 
 /// The body of every error response, `application/problem+json` of RFC 9457.

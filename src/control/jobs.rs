@@ -11,19 +11,21 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use nix::unistd::{Uid, User};
 
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job};
 use crate::config::PollingConfig;
-use crate::job::{AddedBy, JobId, Labels, ProviderName, SimilarityKeys, StoredJob};
+use crate::job::{
+    AddedBy, AuditOutcome, AuditTarget, AuditedCommand, JobId, Labels, ProviderName,
+    SimilarityKeys, StoredJob,
+};
 use crate::scheduler::{CommandError, JobSpec};
 
 use super::app_state::AppState;
+use super::audit::{audit_entry, record, user_name};
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
 use super::extract::{QueryParams, parse_duration};
 use super::list_response::list_response;
-use super::peer::Peer;
 use super::read_turns::{ReadPurpose, TurnReader};
 use super::request_body::read_json;
 use super::row_pages::JobPages;
@@ -45,7 +47,10 @@ pub(super) async fn add(
             "{count} jobs in one request; at most {max} are allowed"
         )));
     }
-    let added_by = resolve_user(connection.peer).await;
+    let added_by = match connection.peer.uid {
+        Some(uid) => Some(AddedBy { uid, user: user_name(connection.peer).await }),
+        None => None,
+    };
     let specs: Vec<_> =
         request.jobs.iter().map(|job| to_job_spec(job, added_by.as_ref())).collect();
     let valid_specs = specs.iter().filter_map(|job| job.as_ref().ok().cloned()).collect();
@@ -81,15 +86,6 @@ pub(super) async fn add(
     let rejected = jobs.iter().any(|job| job.outcome == AddOutcome::Rejected);
     let status = if rejected { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     Ok((status, Json(AddResponse { jobs })).into_response())
-}
-
-/// The user at the other end of the connection. The lookup of the name may ask a directory service, so
-/// it runs where it may block; without an answer the name stays unknown.
-async fn resolve_user(peer: Peer) -> Option<AddedBy> {
-    let uid = peer.uid?;
-    let lookup = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await;
-    let user = lookup.ok().and_then(Result::ok).flatten().map(|user| user.name);
-    Some(AddedBy { uid, user })
 }
 
 fn to_job_spec(job: &AddRequestEntry, added_by: Option<&AddedBy>) -> Result<JobSpec, String> {
@@ -177,9 +173,21 @@ pub(super) async fn untrack(
 ) -> Result<Json<Job>, ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
-    if !job.current_state.state().is_terminal() {
-        let by = connection.peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
-        app.handle.untrack(job, format!("untracked on request{by}")).await?;
+    let peer = connection.peer;
+    let entry = audit_entry(&app, peer, AuditedCommand::Untrack, AuditTarget::from(&job)).await;
+    let state = job.current_state.state();
+    if state.is_terminal() {
+        let detail = format!("the job had ended: {state}");
+        record(&app, entry.with_result(AuditOutcome::Unchanged, &detail)).await;
+    } else {
+        let by = peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
+        let reason = format!("untracked on request{by}");
+        let untracked = app.handle.untrack(job, reason, Some(entry.clone())).await;
+        if let Err(error @ CommandError::Storage(_)) = &untracked {
+            // The change was dropped, and the entry with it.
+            record(&app, entry.with_result(AuditOutcome::Failed, &error.to_string())).await;
+        }
+        untracked?;
     }
     find_job(&app, id).await.map(Json)
 }
@@ -217,6 +225,9 @@ pub(super) async fn cancel(
     let (clock, timeout) = (&app.daemon.clock, app.daemon.on_demand_timeout);
     let started = clock.monotonic_now();
     let result = app.handle.cancel(&job, timeout).await;
+    let entry =
+        audit_entry(&app, connection.peer, AuditedCommand::Cancel, AuditTarget::from(&job)).await;
+    record(&app, entry.with_result_of(result.as_ref().map(|()| ""))).await;
     let remaining = timeout.saturating_sub(clock.monotonic_now().duration_since(started));
     match result {
         Ok(()) => poll_and_respond(&app, job, remaining).await,

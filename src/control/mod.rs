@@ -5,6 +5,7 @@
 //! that a broken client cannot exhaust the daemon.
 
 mod app_state;
+mod audit;
 mod connection;
 mod connection_limiter;
 mod connection_registry;

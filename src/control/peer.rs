@@ -8,10 +8,16 @@ use super::connection_registry::PeerUid;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
     pub(super) uid: PeerUid,
+    /// None if the process is in another PID namespace.
+    pub(super) pid: Option<i32>,
 }
 
 impl Peer {
     pub(super) fn of(stream: &UnixStream) -> Self {
-        Self { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) }
+        let credentials = stream.peer_cred().ok();
+        Self {
+            uid: credentials.map(|credentials| credentials.uid()),
+            pid: credentials.and_then(|credentials| credentials.pid()).filter(|pid| *pid > 0),
+        }
     }
 }

@@ -11,11 +11,15 @@ use crate::api::{
     ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
     ReloadFailure, ReloadResponse, StoreStatus,
 };
-use crate::job::{ConnectionCheck, Finding, FindingKind, ProviderName, ServiceHints};
+use crate::job::{
+    AuditOutcome, AuditTarget, AuditedCommand, ConnectionCheck, Finding, FindingKind, ProviderName,
+    ServiceHints,
+};
 use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
 use super::app_state::{AppState, DaemonContext};
+use super::audit::{audit_entry, record};
 use super::connection_limiter::ConnectionPermit;
 use super::convert::rounded_seconds;
 use super::error::ApiError;
@@ -99,6 +103,7 @@ pub(super) async fn check_connection(
 ) -> Result<Json<ConnectionCheckResponse>, ApiError> {
     let provider = parse_provider_name(&name)?;
     connection.begin_on_demand()?;
+    let target = AuditTarget::Provider(provider.clone());
     let result = app.handle.check_connection(provider.clone(), app.daemon.on_demand_timeout).await;
     let connection_check = match result {
         // This timeout equals the request's own, and either may expire first.
@@ -109,6 +114,9 @@ pub(super) async fn check_connection(
         },
         result => result?,
     };
+    let detail = if connection_check.is_ok() { "ok" } else { &connection_check.finding.detail };
+    let entry = audit_entry(&app, connection.peer, AuditedCommand::Check, target).await;
+    record(&app, entry.with_result(AuditOutcome::Done, detail)).await;
     Ok(Json(ConnectionCheckResponse {
         provider,
         ok: connection_check.is_ok(),
@@ -121,12 +129,18 @@ pub(super) async fn check_connection(
 /// `DELETE /v1/providers/{name}/durations[?similar_to=KEY]`; the provider need not be configured.
 pub(super) async fn forget_durations(
     State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
     Path(name): Path<String>,
     params: QueryParams,
 ) -> Result<Json<ForgetDurationsResponse>, ApiError> {
     let (provider, similar_to) = (parse_provider_name(&name)?, params.similar_to()?);
-    let request =
-        ForgetDurations { provider: provider.clone(), similarity_key: similar_to.clone() };
+    let target = AuditTarget::Provider(provider.clone());
+    let entry = audit_entry(&app, connection.peer, AuditedCommand::Forget, target).await;
+    let request = ForgetDurations {
+        provider: provider.clone(),
+        similarity_key: similar_to.clone(),
+        audit: Some(entry),
+    };
     let forgotten = app.handle.forget_durations(request).await?;
     Ok(Json(ForgetDurationsResponse { provider, similar_to, forgotten_count: forgotten }))
 }
@@ -136,9 +150,16 @@ fn parse_provider_name(name: &str) -> Result<ProviderName, ApiError> {
 }
 
 /// `POST /v1/reload`
-pub(super) async fn reload(State(app): State<AppState>) -> Result<Json<ReloadResponse>, ApiError> {
+pub(super) async fn reload(
+    State(app): State<AppState>,
+    Extension(connection): Extension<Arc<ConnectionPermit>>,
+) -> Result<Json<ReloadResponse>, ApiError> {
     let (reply_tx, reply_rx) = oneshot::channel();
     let shutting_down = || ApiError::from(CommandError::ShuttingDown);
     app.reload_tx.send(reply_tx).await.map_err(|_| shutting_down())?;
-    reply_rx.await.map_err(|_| shutting_down())?.map(Json).map_err(ApiError::invalid_config)
+    let result = reply_rx.await.map_err(|_| shutting_down())?;
+    let entry =
+        audit_entry(&app, connection.peer, AuditedCommand::Reload, AuditTarget::Daemon).await;
+    record(&app, entry.with_result_of(result.as_ref())).await;
+    result.map(Json).map_err(ApiError::invalid_config)
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::api::{ReloadFailure, ReloadResponse};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
+use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester};
 use crate::provider;
 use crate::scheduler::{CommandError, SchedulerHandle};
 use crate::systemd;
@@ -80,13 +81,33 @@ impl ConfigReloader {
             failure.map(|reason| ReloadFailure { failed_at, reason: reason.clone() }),
         );
         match &result {
-            Ok(response) => tracing::info!("config reloaded: {}", summary(response)),
+            Ok(response) => tracing::info!("config reloaded: {response}"),
             Err(error) => {
                 tracing::error!("config not reloaded; the old one stays in effect: {error}");
             }
         }
         systemd::notify_ready(handle).await;
         result
+    }
+
+    /// The same for SIGHUP, which waits for no result: it is logged and recorded in the audit.
+    pub(super) async fn reload_by_signal(&mut self, handle: &SchedulerHandle) {
+        let entry = AuditEntry {
+            requested_at: self.clock.utc_now(),
+            requester: Requester::Signal,
+            command: AuditedCommand::Reload,
+            target: AuditTarget::Daemon,
+            outcome: AuditOutcome::Done,
+            detail: None,
+        };
+        let entry = entry.with_result_of(self.reload(handle).await);
+        let handle = handle.clone();
+        // The commit can take long, and the next signal must not wait for it.
+        tokio::spawn(async move {
+            if let Err(error) = handle.record_audit(entry).await {
+                tracing::warn!("the audit entry of the reload is not committed yet: {error}");
+            }
+        });
     }
 
     async fn try_reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
@@ -128,14 +149,6 @@ impl ConfigReloader {
         };
         Ok(response)
     }
-}
-
-/// The changes on one line, for the log.
-fn summary(response: &ReloadResponse) -> String {
-    let needs_restart =
-        response.needs_restart.iter().map(|what| format!("needs a restart: {what}"));
-    let lines: Vec<_> = response.changed.iter().cloned().chain(needs_restart).collect();
-    if lines.is_empty() { "no settings changed".to_owned() } else { lines.join("; ") }
 }
 
 fn diff_configs(old: &Config, new: &Config) -> ReloadResponse {

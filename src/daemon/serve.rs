@@ -195,8 +195,7 @@ async fn main_loop(
             ended = &mut server.task => return Err(unexpected_task_end("control socket", ended)),
             ended = &mut *watchdog => return Err(unexpected_task_end("watchdog", ended)),
             exit = &mut integrity_check => return Err(exit),
-            // The result of a reload by signal is only logged, which `reload` does.
-            _ = hangup.recv() => drop(reloader.reload(handle).await),
+            _ = hangup.recv() => reloader.reload_by_signal(handle).await,
             Some(reply) = server.reload_requests.recv() => {
                 let _ = reply.send(reloader.reload(handle).await);
             }

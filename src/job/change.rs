@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::answer::ProviderTimes;
+use super::audit::{AuditEntry, AuditTarget};
 use super::id::{JobId, Labels, ProviderName, RemoteId};
 use super::similarity::{DurationSample, SimilarityKeys};
 use super::state::State;
@@ -74,6 +75,8 @@ pub struct Change {
     pub poll_record: Option<PollRecord>,
     /// The duration of the job; none if the job has not ended or its duration is unknown.
     pub duration_sample: Option<DurationSample>,
+    /// The commands that caused the change; written with it.
+    pub audit: Vec<AuditEntry>,
 }
 
 /// The result of the last poll of a job, apart from transitions. A lost record does not affect the
@@ -96,6 +99,13 @@ pub struct PollRecord {
     pub last_poll_error: Option<String>,
     /// None if the metadata did not change.
     pub metadata: Option<Metadata>,
+}
+
+impl From<&StoredJob> for AuditTarget {
+    fn from(job: &StoredJob) -> Self {
+        let (provider, remote_id) = (job.provider.clone(), job.remote_id.clone());
+        Self::Job { id: job.id, provider, remote_id }
+    }
 }
 
 impl Change {

@@ -5,6 +5,7 @@
 //! within a job `observed_at` never decreases, and each `from` equals the previous `to`.
 
 mod answer;
+mod audit;
 mod change;
 mod connection_check;
 mod cursor;
@@ -21,6 +22,7 @@ pub use answer::{
     Answer, ListPage, ListPageQuery, Observation, ProviderError, ProviderErrorKind, ProviderTimes,
     RateLimitInfo, RateLimitPolicy,
 };
+pub use audit::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester};
 pub use change::{
     AddedBy, Anomaly, Change, Metadata, NewJob, OutageBoundary, OutageEvent, PollRecord, StoredJob,
 };

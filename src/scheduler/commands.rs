@@ -9,7 +9,7 @@ use crate::tracker::Input;
 use super::event_loop::Scheduler;
 use super::handle::{ReplySender, SchedulerCommand};
 use super::providers::Providers;
-use super::write::{PendingAdd, PendingForgetDurations, WriteRequest};
+use super::write::{PendingAdd, PendingAudit, PendingForgetDurations, WriteRequest};
 
 impl Scheduler {
     pub(super) fn handle_command(&mut self, command: SchedulerCommand) {
@@ -21,9 +21,10 @@ impl Scheduler {
                 self.committer.enqueue(WriteRequest::Add(add));
             }
             SchedulerCommand::PollOnDemand(job, reply) => self.poll_on_demand(job, reply),
-            SchedulerCommand::Untrack(job, reason, reply) => {
+            SchedulerCommand::Untrack(job, reason, audit, reply) => {
                 let id = job.id;
                 self.untrack_waiters.add(id, reply);
+                self.untrack_audit.entry(id).or_default().extend(audit);
                 // After a write error a job can be in the database without being tracked.
                 self.feed_tracker(Input::Track(vec![*job]));
                 self.feed_tracker(Input::Untrack(id, reason));
@@ -34,6 +35,10 @@ impl Scheduler {
             SchedulerCommand::ForgetDurations(forget, reply) => {
                 let forget = PendingForgetDurations { forget, reply };
                 self.committer.enqueue(WriteRequest::ForgetDurations(forget));
+            }
+            SchedulerCommand::RecordAudit(entry, reply) => {
+                let audit = PendingAudit { entry, reply: Some(reply) };
+                self.committer.enqueue(WriteRequest::Audit(audit));
             }
             SchedulerCommand::Forecast(job, reply) => {
                 let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
+use crate::job::{AuditOutcome, Change, State};
 use crate::tracker::Input;
 
 use super::error::CommandError;
 use super::event_loop::Scheduler;
 use super::log::log_change;
-use super::write::{BatchOutcome, CommittedBatch, RejectedRow};
+use super::write::{BatchOutcome, CommittedBatch, PendingAudit, RejectedRow, WriteRequest};
 
 impl Scheduler {
     pub(super) fn handle_batch_outcome(&mut self, outcome: BatchOutcome) {
@@ -21,8 +22,22 @@ impl Scheduler {
         self.notify_untracked();
     }
 
+    /// The change with the audit of the commands that caused it.
+    pub(super) fn with_untrack_audit(&mut self, mut change: Change) -> Change {
+        if change.new_state.state() == State::Untracked {
+            change.audit.extend(self.untrack_audit.remove(&change.job).unwrap_or_default());
+        }
+        change
+    }
+
     /// Replies to the callers whose job is no longer tracked.
     pub(super) fn notify_untracked(&mut self) {
+        // A command without a change: the job has ended by itself meanwhile.
+        let ended = self.untrack_audit.extract_if(|job, _| !self.tracker.contains(*job));
+        for entry in ended.flat_map(|(_, entries)| entries) {
+            let entry = entry.with_result(AuditOutcome::Unchanged, "the job had ended");
+            self.committer.enqueue(WriteRequest::Audit(PendingAudit { entry, reply: None }));
+        }
         self.untrack_waiters.reply_where(|job| !self.tracker.contains(job), &Ok(()));
     }
 
@@ -53,11 +68,15 @@ impl Scheduler {
             let job = change.job;
             self.loader.exclude(job);
             if let Some(stored) = conflicts.remove(&job) {
+                self.untrack_audit.entry(job).or_default().extend(change.audit);
                 self.feed_tracker(Input::ChangeRejected(job, stored.map(Box::new)));
             } else {
                 log_change(&change);
                 self.feed_tracker(Input::ChangeCommitted(job));
             }
+        }
+        for reply in replies.audit.into_iter().flatten() {
+            let _ = reply.send(Ok(()));
         }
         for (job, stored) in report.conflicting_poll_records {
             self.feed_tracker(Input::PollRecordRejected(job, stored.map(Box::new)));

@@ -7,11 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use std::collections::HashMap;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::MonotonicTime;
+use crate::job::{AuditEntry, JobId, MonotonicTime};
 use crate::store::{BatchWriter, MaintenanceTask, ReadError, TrackerStateReader};
 use crate::tracker::{Action, Input, Tracker};
 
@@ -39,6 +41,8 @@ pub struct Scheduler {
     pub(super) loader: JobLoader,
     /// Callers that wait until a job is no longer tracked.
     pub(super) untrack_waiters: JobWaiters,
+    /// Commands to untrack a job whose change is not decided yet.
+    pub(super) untrack_audit: HashMap<JobId, Vec<AuditEntry>>,
     commands: mpsc::Receiver<SchedulerCommand>,
     maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     snapshots: SnapshotPublisher,
@@ -78,6 +82,7 @@ impl Scheduler {
             committer: Committer::new(writer, clock.clone()),
             loader: JobLoader::default(),
             untrack_waiters: JobWaiters::default(),
+            untrack_audit: HashMap::new(),
             commands,
             maintenance_tasks,
             snapshots,
@@ -194,7 +199,10 @@ impl Scheduler {
             match action {
                 Action::Poll(request) => self.send_request(PollOrListRequest::Poll(request)),
                 Action::List(request) => self.send_request(PollOrListRequest::List(request)),
-                Action::Commit(change) => self.committer.enqueue(WriteRequest::Change(change)),
+                Action::Commit(change) => {
+                    let change = self.with_untrack_audit(change);
+                    self.committer.enqueue(WriteRequest::Change(change));
+                }
                 Action::RecordPoll { poll_record: record, urgent } => {
                     self.committer.enqueue(WriteRequest::PollRecord { record, urgent });
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::job::{ConnectionCheck, JobId, ProviderName, RemoteId, StoredJob};
+use crate::job::{AuditEntry, ConnectionCheck, JobId, ProviderName, RemoteId, StoredJob};
 use crate::store::{ForgetDurations, RegisterResult};
 use crate::tracker::PollForecast;
 
@@ -29,10 +29,12 @@ pub(super) type ReplySender<T> = oneshot::Sender<Result<T, CommandError>>;
 pub(super) enum SchedulerCommand {
     Add(Vec<JobSpec>, oneshot::Sender<AddResult>),
     PollOnDemand(Box<StoredJob>, ReplySender<()>),
-    Untrack(Box<StoredJob>, String, ReplySender<()>),
+    /// With the audit entry of the command, if a user gave it.
+    Untrack(Box<StoredJob>, String, Option<AuditEntry>, ReplySender<()>),
     Cancel(ProviderName, RemoteId, ReplySender<()>),
     CheckConnection(ProviderName, ReplySender<ConnectionCheck>),
     ForgetDurations(ForgetDurations, ReplySender<u64>),
+    RecordAudit(AuditEntry, ReplySender<()>),
     Forecast(JobId, oneshot::Sender<Option<PollForecast>>),
     Configure(Providers, oneshot::Sender<()>),
 }
@@ -78,13 +80,18 @@ impl SchedulerHandle {
             .await?
     }
 
-    /// Stops tracking a job; returns once that is committed.
+    /// Stops tracking a job; returns once that is committed, with `audit` in the same transaction.
     ///
     /// # Errors
     /// [`CommandError::TimedOut`] if it was not committed in time.
-    pub async fn untrack(&self, job: StoredJob, reason: String) -> Result<(), CommandError> {
+    pub async fn untrack(
+        &self,
+        job: StoredJob,
+        reason: String,
+        audit: Option<AuditEntry>,
+    ) -> Result<(), CommandError> {
         self.send_command(Self::COMMAND_TIMEOUT, |reply| {
-            SchedulerCommand::Untrack(Box::new(job), reason, reply)
+            SchedulerCommand::Untrack(Box::new(job), reason, audit, reply)
         })
         .await?
     }
@@ -121,6 +128,17 @@ impl SchedulerHandle {
     pub async fn forget_durations(&self, forget: ForgetDurations) -> Result<u64, CommandError> {
         self.send_command(Self::COMMAND_TIMEOUT, |reply| {
             SchedulerCommand::ForgetDurations(forget, reply)
+        })
+        .await?
+    }
+
+    /// Records a command; returns once that is committed.
+    ///
+    /// # Errors
+    /// [`CommandError::TimedOut`] if it was not committed in time; it may be later.
+    pub async fn record_audit(&self, entry: AuditEntry) -> Result<(), CommandError> {
+        self.send_command(Self::COMMAND_TIMEOUT, |reply| {
+            SchedulerCommand::RecordAudit(entry, reply)
         })
         .await?
     }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Change, JobId, NewJob, OutageEvent, PollRecord, ProviderName, State, StoredJob,
-    UtcTime,
+    Anomaly, AuditEntry, Change, JobId, NewJob, OutageEvent, PollRecord, ProviderName, State,
+    StoredJob, UtcTime,
 };
 
 /// The content of one transaction. At most one change for each job.
@@ -22,6 +22,8 @@ pub struct Batch {
     pub outages: Vec<OutageEvent>,
     /// Duration samples to delete, before the samples of `changes` are inserted.
     pub forget_durations: Vec<ForgetDurations>,
+    /// Commands to record that cause no other change of the batch.
+    pub audit: Vec<AuditEntry>,
     /// A maintenance task to run.
     pub maintenance: Option<MaintenanceTask>,
     /// When the batch was handed over; recorded as the daemon's heartbeat.
@@ -71,6 +73,8 @@ pub struct ForgetDurations {
     pub provider: ProviderName,
     /// Only samples with this similarity key; all of them if `None`.
     pub similarity_key: Option<String>,
+    /// The command, whose detail becomes the number of samples; `None` if no user gave it.
+    pub audit: Option<AuditEntry>,
 }
 
 /// A maintenance task of the database.

@@ -74,6 +74,7 @@ impl TrackedJob {
             new_state,
             poll_record,
             duration_sample,
+            audit: Vec::new(),
         }
     }
 

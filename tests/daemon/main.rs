@@ -2,6 +2,7 @@
 //! provider clients against the fake server, and the fake server itself.
 
 mod all_providers;
+mod audit;
 mod bad_answers;
 mod blocked_log;
 mod cancel;

@@ -325,7 +325,7 @@ async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
         let waiters = async {
             tokio::join!(
                 handle.poll_on_demand(stored.clone(), EVENT_TIMEOUT),
-                handle.untrack(stored.clone(), "not needed".to_owned()),
+                handle.untrack(stored.clone(), "not needed".to_owned(), None),
             )
         };
         let mut waiters = std::pin::pin!(waiters);

@@ -202,6 +202,7 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
     }
     write_batch(&mut store, &change_batch(finishes)).await;
     let forget = |provider: &str, name: Option<&str>| ForgetDurations {
+        audit: None,
         provider: provider.parse().expect("a name"),
         similarity_key: name.map(str::to_owned),
     };

@@ -1,6 +1,7 @@
 //! Tests of the store: its files, the schema and the views, what a batch writes, what the reader
 //! returns.
 
+mod audit;
 mod database_faults;
 mod durations;
 mod files;

@@ -17,7 +17,7 @@ use crate::support::{db, jobs};
 
 /// The version whose wheel PyPI has for the Python versions of Debian 12 and later.
 const DUCKDB: &str = "duckdb==2.0.1";
-const VIEWS: [&str; 5] = ["jobs", "history", "runs", "spans", "outages"];
+const VIEWS: [&str; 6] = ["jobs", "history", "runs", "spans", "outages", "audit"];
 
 fn repository_path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
@@ -125,6 +125,7 @@ async fn sample_database() -> DaemonHome {
     store.reader.close().await;
     store.writer.close().await;
     db::run_script_ok(&home.database(), include_str!("../../migrations/samples/0001.sql"));
+    db::run_script_ok(&home.database(), include_str!("../../migrations/samples/0003.sql"));
     home
 }
 
@@ -165,6 +166,7 @@ async fn every_column_of_every_view_is_equal_in_every_engine() {
         ("runs", "job_id"),
         ("spans", "job_id, from_latest_at, from_at"),
         ("outages", "began_at"),
+        ("audit", "id"),
     ];
     let queries = queries.map(|(view, order)| format!("SELECT * FROM {view} ORDER BY {order}"));
     assert_equal_results(&queries).await;

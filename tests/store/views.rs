@@ -43,6 +43,11 @@ async fn each_view_has_its_documented_columns() {
              from_latest_at, to_earliest_at, to_latest_at",
         ),
         ("outages", "provider, began_at, ended_at, reason, failed_polls"),
+        (
+            "audit",
+            "id, requested_at, origin, uid, user_name, pid, command, provider, job_id, remote_id, \
+             outcome, detail",
+        ),
     ];
     for (view, columns) in contract {
         let query = format!("SELECT group_concat(name, ', ') FROM pragma_table_info('{view}')");

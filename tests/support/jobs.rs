@@ -139,6 +139,7 @@ pub fn change_from_local_outcome(job: &StoredJob, outcome: LocalOutcome, now: Ut
 fn build_change(job: &StoredJob, transitions: Vec<Transition>) -> Change {
     let new_state = state_after(&job.current_state, &transitions);
     Change {
+        audit: Vec::new(),
         duration_sample: None,
         job: job.id,
         expected_state: job.current_state.state(),

@@ -11,6 +11,6 @@ mod queue;
 
 pub(super) use committer::{Committer, WriteResult};
 pub(super) use outcome::{
-    BatchOutcome, CommittedBatch, PendingAdd, PendingForgetDurations, RejectedRow,
+    BatchOutcome, CommittedBatch, PendingAdd, PendingAudit, PendingForgetDurations, RejectedRow,
 };
 pub(super) use queue::WriteRequest;

@@ -3,7 +3,7 @@
 //! The committer returns a [`BatchOutcome`] to the scheduler's loop, which updates the tracker and
 //! replies to the callers.
 
-use crate::job::{JobId, NewJob};
+use crate::job::{AuditEntry, JobId, NewJob};
 use crate::store::{Batch, CommitReport, ForgetDurations, RegisterResult};
 
 use crate::scheduler::error::CommandError;
@@ -43,6 +43,8 @@ pub(in crate::scheduler) struct RejectedRow {
 pub(in crate::scheduler) struct PendingReplies {
     pub(in crate::scheduler) adds: Vec<PendingAdd>,
     pub(in crate::scheduler) forget_durations: Vec<PendingForgetDurations>,
+    /// One for each entry of the batch's audit, in order.
+    pub(in crate::scheduler) audit: Vec<Option<ReplySender<()>>>,
     /// Callers that wait for any row of a job in the batch.
     pub(in crate::scheduler) waiters: JobWaiters,
 }
@@ -60,6 +62,14 @@ pub(in crate::scheduler) struct PendingAdd {
 pub(in crate::scheduler) struct PendingForgetDurations {
     pub(in crate::scheduler) forget: ForgetDurations,
     pub(in crate::scheduler) reply: ReplySender<u64>,
+}
+
+/// A command to record by itself.
+#[derive(Debug)]
+pub(in crate::scheduler) struct PendingAudit {
+    pub(in crate::scheduler) entry: AuditEntry,
+    /// `None` if nobody waits for the commit.
+    pub(in crate::scheduler) reply: Option<ReplySender<()>>,
 }
 
 impl PendingAdd {

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::job::{Anomaly, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
 
-use super::outcome::{PendingAdd, PendingForgetDurations, PendingReplies, RejectedRow};
+use super::outcome::{
+    PendingAdd, PendingAudit, PendingForgetDurations, PendingReplies, RejectedRow,
+};
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::ReplySender;
 use crate::scheduler::job_waiters::JobWaiters;
@@ -27,6 +29,7 @@ pub(in crate::scheduler) enum WriteRequest {
     Anomaly(Anomaly),
     Outage(OutageEvent),
     ForgetDurations(PendingForgetDurations),
+    Audit(PendingAudit),
     Maintenance(MaintenanceTask),
 }
 
@@ -38,6 +41,7 @@ pub(super) struct WriteQueue {
     anomalies: Vec<Anomaly>,
     outages: Vec<OutageEvent>,
     forget_durations: Vec<PendingForgetDurations>,
+    audit: Vec<PendingAudit>,
     maintenance: VecDeque<MaintenanceTask>,
     waiters: JobWaiters,
     urgent: bool,
@@ -73,11 +77,23 @@ impl WriteQueue {
             }
             WriteRequest::Outage(outage) => self.outages.push(outage),
             WriteRequest::ForgetDurations(forget) => self.forget_durations.push(forget),
+            WriteRequest::Audit(audit) => self.push_audit(audit),
             WriteRequest::Maintenance(task) => {
                 if !self.maintenance.contains(&task) {
                     self.maintenance.push_back(task);
                 }
             }
+        }
+    }
+
+    /// While nothing can be written, only so many entries wait in memory.
+    const MAX_AUDIT_ENTRIES: usize = 10_000;
+
+    fn push_audit(&mut self, audit: PendingAudit) {
+        if self.audit.len() < Self::MAX_AUDIT_ENTRIES {
+            self.audit.push(audit);
+        } else {
+            tracing::error!("too many audit entries wait to be written; one is dropped: {audit:?}");
         }
     }
 
@@ -95,6 +111,7 @@ impl WriteQueue {
             || !self.changes.is_empty()
             || !self.outages.is_empty()
             || !self.forget_durations.is_empty()
+            || !self.audit.is_empty()
             || !self.maintenance.is_empty()
     }
 
@@ -136,6 +153,10 @@ impl WriteQueue {
         replies.forget_durations.retain(|pending| !pending.reply.is_closed());
         batch.forget_durations =
             replies.forget_durations.iter().map(|pending| pending.forget.clone()).collect();
+        for audit in std::mem::take(&mut self.audit) {
+            batch.audit.push(audit.entry);
+            replies.audit.push(audit.reply);
+        }
         // One task a batch, so that no batch takes long.
         batch.maintenance = self.maintenance.pop_front();
         self.urgent = self.urgent && !self.poll_records.is_empty();
@@ -184,6 +205,7 @@ impl WriteQueue {
         let others = batch.anomalies.len()
             + batch.outages.len()
             + batch.forget_durations.len()
+            + batch.audit.len()
             + usize::from(batch.maintenance.is_some());
         // Beside other rows it is not known which row was rejected.
         if isolatable > 1 || (isolatable == 1 && others > 0) {
@@ -194,10 +216,11 @@ impl WriteQueue {
         if isolatable == 0 {
             tracing::error!(
                 "the database rejected a batch of {} anomalies, {} outages, {} requests to forget \
-                 durations and {} maintenance tasks; the batch is dropped: {reason}",
+                 durations, {} audit entries and {} maintenance tasks; the batch is dropped: {reason}",
                 batch.anomalies.len(),
                 batch.outages.len(),
                 batch.forget_durations.len(),
+                batch.audit.len(),
                 usize::from(batch.maintenance.is_some()),
             );
         }
@@ -233,6 +256,9 @@ impl WriteQueue {
             self.adds.extend(replies.adds);
             self.forget_durations.extend(replies.forget_durations);
             self.waiters.append(replies.waiters);
+        }
+        for (entry, reply) in batch.audit.into_iter().zip(replies.audit) {
+            self.push_audit(PendingAudit { entry, reply });
         }
         self.changes.splice(0..0, batch.changes);
         for older in batch.poll_records {

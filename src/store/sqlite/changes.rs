@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{Change, JobDurations, JobId, ProviderTimes, State, Transition, UtcTime};
 
+use super::audit::insert_entries;
 use super::durations::insert_samples;
 use super::json_rows::insert_rows;
 use super::time::to_sql;
@@ -67,6 +68,7 @@ pub(super) async fn apply_changes(
     let rows = written()
         .flat_map(|change| change.transitions.iter().map(|one| transition_json(change.job, one)));
     insert_rows(&mut *connection, INSERT_TRANSITIONS, rows.collect()).await?;
+    insert_entries(&mut *connection, written().flat_map(|change| &change.audit)).await?;
     insert_samples(connection, written()).await?;
     Ok(updated)
 }

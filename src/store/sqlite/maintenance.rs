@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::job::{State, UtcTime};
 use crate::store::MaintenanceTask;
 
+use super::audit::prune_audit;
 use super::identity::count_commit;
 use super::time::to_sql;
 
@@ -28,7 +29,10 @@ pub(super) async fn run_in_transaction(
     now: UtcTime,
 ) -> Result<bool, sqlx::Error> {
     let pruned = match task {
-        MaintenanceTask::Prune(retention) => prune(connection, retention, now).await?,
+        MaintenanceTask::Prune(retention) => {
+            let audit_rows = prune_audit(connection, retention, now, PRUNE_BATCH_SIZE).await?;
+            prune(connection, retention, now).await?.max(audit_rows)
+        }
         MaintenanceTask::Optimize | MaintenanceTask::Vacuum | MaintenanceTask::Checkpoint => 0,
     };
     if pruned > 0 {

@@ -4,6 +4,7 @@
 //! serves the [`Reader`]. [`Store::open`] verifies the file before anything changes it. Nothing
 //! outside this directory depends on SQLite.
 
+mod audit;
 mod changes;
 mod columns;
 mod cursor;

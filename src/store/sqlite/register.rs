@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::job::{JobId, Labels, NewJob, registration_transition};
 use crate::store::RegisterResult;
 
+use super::audit::insert_label_changes;
 use super::changes::{INSERT_TRANSITIONS, transition_json};
 use super::durations::{similarity_keys_json, update_similarity_keys};
 use super::json_rows::insert_rows;
@@ -62,6 +63,7 @@ pub(super) async fn register_jobs(
     let mut first_transitions = Vec::new();
     // An UPDATE … FROM applies only one of several rows for the same job, so they are merged here.
     let mut labels: BTreeMap<JobId, BTreeMap<&str, &str>> = BTreeMap::new();
+    let mut relabelled = Vec::new();
     let mut registered = Vec::new();
     for (new_job, row) in new_jobs.iter().zip(tracked) {
         let id = row.id;
@@ -72,10 +74,12 @@ pub(super) async fn register_jobs(
                 .push(transition_json(id, &registration_transition(new_job.registered_at)));
         } else if !new_job.labels.is_empty() {
             labels.entry(id).or_default().extend(new_job.labels.iter());
+            relabelled.push((id, new_job));
         }
         registered.push(RegisterResult { job: row.into_stored_job(), is_new });
     }
-    insert_rows(connection, INSERT_TRANSITIONS, first_transitions).await?;
+    insert_rows(&mut *connection, INSERT_TRANSITIONS, first_transitions).await?;
+    insert_label_changes(&mut *connection, &relabelled).await?;
     merge_labels(connection, &labels).await?;
     Ok(registered)
 }

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{JobId, OutageBoundary, OutageEvent, PollRecord, State};
-use crate::store::{Batch, CommitReport};
+use crate::job::{AuditOutcome, JobId, OutageBoundary, OutageEvent, PollRecord, State};
+use crate::store::{Batch, CommitReport, ForgetDurations};
 
+use super::audit::insert_entries;
 use super::changes::apply_changes;
 use super::cursor::newest_seq;
 use super::durations::{delete_samples, similarity_keys_json};
@@ -53,8 +54,14 @@ pub(super) async fn write_batch(
         report.registered = register_jobs(&mut transaction, &batch.new_jobs).await?;
     }
     for request in &batch.forget_durations {
-        report.forgotten_samples.push(delete_samples(&mut transaction, request).await?);
+        let count = delete_samples(&mut transaction, request).await?;
+        let detail = forgotten_detail(request, count);
+        let entry = request.audit.clone();
+        let entry = entry.map(|entry| entry.with_result(AuditOutcome::Done, &detail));
+        insert_entries(&mut transaction, entry.iter()).await?;
+        report.forgotten_samples.push(count);
     }
+    insert_entries(&mut transaction, batch.audit.iter()).await?;
     let changed = apply_changes(&mut transaction, &batch.changes).await?;
     for change in batch.changes.iter().filter(|change| !changed.contains(&change.job)) {
         let stored = find_stored_job(&mut *transaction, change.job).await?;
@@ -81,6 +88,13 @@ pub(super) async fn write_batch(
     let newest_seq = newest_seq(&mut transaction).await?;
     transaction.commit().await?;
     Ok(Some(WrittenBatch { report, newest_seq, identity }))
+}
+
+fn forgotten_detail(request: &ForgetDurations, count: u64) -> String {
+    match &request.similarity_key {
+        Some(key) => format!("{count} durations of {key:?}"),
+        None => format!("{count} durations"),
+    }
 }
 
 /// A similarity key that the user chose, a JSON string, is never replaced.

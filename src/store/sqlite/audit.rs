@@ -1,0 +1,116 @@
+//! The rows of the audit. Called by `write` and `register`, inside the transaction of the change that a
+//! command caused, and by `maintenance`, which deletes old rows.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnection;
+
+use crate::job::{AuditEntry, AuditTarget, JobId, Labels, NewJob, Requester, State, UtcTime};
+
+use super::json_rows::insert_rows;
+use super::time::to_sql;
+
+const INSERT_ENTRIES: &str = "
+    INSERT INTO audit_event (requested_at, origin, uid, user_name, pid, command, provider, job_id,
+                             remote_id, outcome, detail)
+    SELECT value ->> 'requested_at', value ->> 'origin', value ->> 'uid', value ->> 'user_name',
+           value ->> 'pid', value ->> 'command', value ->> 'provider', value ->> 'job_id',
+           value ->> 'remote_id', value ->> 'outcome', value ->> 'detail'
+    FROM json_each(?1) ORDER BY key";
+
+/// The same conditions as the statement that merges the labels afterwards.
+const INSERT_LABEL_CHANGES: &str = "
+    INSERT INTO audit_event (requested_at, origin, uid, user_name, command, provider, job_id,
+                             remote_id, outcome, detail)
+    SELECT value ->> 'requested_at', 'socket', value ->> 'uid', value ->> 'user_name', 'label',
+           job.provider, job.id, job.remote_id, 'done', value ->> 'labels'
+    FROM json_each(?1) AS new JOIN job ON job.id = value ->> 'id'
+    WHERE job.state NOT IN ('untracked', 'lost')
+      AND json_patch(job.labels, value ->> 'labels') <> json(job.labels)
+      AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.value ->> 'labels'))) <= ?2
+    ORDER BY new.key";
+
+pub(super) async fn insert_entries(
+    connection: &mut SqliteConnection,
+    entries: impl Iterator<Item = &AuditEntry>,
+) -> Result<(), sqlx::Error> {
+    insert_rows(connection, INSERT_ENTRIES, entries.map(entry_json).collect()).await
+}
+
+/// Records which labels are about to change: `jobs` are new labels for jobs that exist.
+pub(super) async fn insert_label_changes(
+    connection: &mut SqliteConnection,
+    jobs: &[(JobId, &NewJob)],
+) -> Result<(), sqlx::Error> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let rows = jobs.iter().map(|(id, job)| {
+        let added_by = job.added_by.as_ref();
+        json!({
+            "id": id.0,
+            "requested_at": to_sql(job.registered_at),
+            "uid": added_by.map(|added_by| added_by.uid),
+            "user_name": added_by.and_then(|added_by| added_by.user.as_ref()),
+            "labels": json!(job.labels).to_string(),
+        })
+    });
+    sqlx::query(INSERT_LABEL_CHANGES)
+        .bind(rows.collect::<Value>().to_string())
+        .bind(i64::try_from(Labels::MAX_COUNT).unwrap_or(i64::MAX))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Deletes up to `limit` rows that are older than any finished job may be; none if finished jobs of some
+/// state are kept forever. Returns their number.
+pub(super) async fn prune_audit(
+    connection: &mut SqliteConnection,
+    retention: &[(State, Duration)],
+    now: UtcTime,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    let terminal_states = State::ALL.into_iter().filter(|state| state.is_terminal());
+    let max_ages = terminal_states.map(|state| {
+        let of_state = retention.iter().find(|(candidate, _)| *candidate == state);
+        of_state.map(|(_, max_age)| *max_age)
+    });
+    let Some(max_age) =
+        max_ages.collect::<Option<Vec<_>>>().and_then(|ages| ages.into_iter().max())
+    else {
+        return Ok(0);
+    };
+    let deletion = sqlx::query(
+        "DELETE FROM audit_event WHERE id IN (
+             SELECT id FROM audit_event WHERE requested_at < ?1 ORDER BY requested_at LIMIT ?2)",
+    );
+    let deletion = deletion.bind(to_sql(now.minus(max_age))).bind(limit);
+    Ok(deletion.execute(connection).await?.rows_affected())
+}
+
+fn entry_json(entry: &AuditEntry) -> Value {
+    let (origin, uid, user, pid) = match &entry.requester {
+        Requester::Client { uid, user, pid } => ("socket", *uid, user.as_ref(), *pid),
+        Requester::Signal => ("signal", None, None, None),
+    };
+    let (provider, job) = match &entry.target {
+        AuditTarget::Daemon => (None, None),
+        AuditTarget::Provider(provider) => (Some(provider), None),
+        AuditTarget::Job { id, provider, remote_id } => (Some(provider), Some((id, remote_id))),
+    };
+    json!({
+        "requested_at": to_sql(entry.requested_at),
+        "origin": origin,
+        "uid": uid,
+        "user_name": user,
+        "pid": pid,
+        "command": entry.command.as_str(),
+        "provider": provider,
+        "job_id": job.map(|(id, _)| id.0),
+        "remote_id": job.map(|(_, remote_id)| remote_id),
+        "outcome": entry.outcome.as_str(),
+        "detail": entry.detail,
+    })
+}
