@@ -34,6 +34,7 @@ use clap::{Parser, Subcommand};
 
 use crate::api::{Client, ClientError};
 use crate::escape::usage_error_lines;
+pub use stdin_lines::{JobLine, parse_add_line, parse_job_refs};
 
 /// A request was rejected, also if one of several was.
 const EXIT_REJECTED: u8 = 1;

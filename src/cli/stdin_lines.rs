@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use crate::job::{InvalidText, JobRef, RemoteId, parse_label};
 
 /// Provider, remote ID and labels of a line; none if the line is blank or a comment.
-pub(super) type JobLine<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
+pub type JobLine<'a> = Option<(&'a str, &'a str, BTreeMap<String, String>)>;
 
 /// Parses `ID [K=V]…` if the provider is given, else `PROVIDER/ID [K=V]…`.
-pub(super) fn parse_add_line<'a>(
+///
+/// # Errors
+/// A description of what is wrong with the line.
+pub fn parse_add_line<'a>(
     line: &'a [u8],
     provider: Option<&'a str>,
 ) -> Result<JobLine<'a>, String> {
@@ -32,7 +35,7 @@ pub(super) fn parse_add_line<'a>(
 }
 
 /// Parses the first word of each line, so that the output of `add` can be used as input.
-pub(super) fn parse_job_refs(text: &str) -> Vec<Result<JobRef, InvalidText>> {
+pub fn parse_job_refs(text: &str) -> Vec<Result<JobRef, InvalidText>> {
     let words = text.lines().filter_map(|line| line.split_whitespace().next());
     let words = words.filter(|word| !word.starts_with('#'));
     words.map(str::parse).collect()

@@ -7,6 +7,9 @@
 mod architecture;
 mod config;
 mod fault_list;
+mod fuzz_corpus;
+#[path = "../support/fuzz_inputs.rs"]
+mod fuzz_inputs;
 mod job_transitions;
 mod policy;
 mod polling;

@@ -12,6 +12,8 @@ import sys
 sys.dont_write_bytecode = True
 
 import argparse
+import atexit
+import signal
 import time
 from pathlib import Path
 
@@ -19,11 +21,13 @@ import blocked_log
 import clock_jumps
 import connections
 import exposure
+import fuzz
 import kill_cycles
 import memory_limit
 import power_cuts
 import report
 import torture
+from daemon import Daemon
 from outcome import Unavailable
 
 UNAVAILABLE = 77
@@ -40,6 +44,7 @@ RIGS = {
     "connections": (connections.run, {"quick": {"seconds": 3}, "short": {"seconds": 5}, "full": {"seconds": 30}}),
     "blocked-log": (blocked_log.run, {"quick": {"jobs": 1500}, "short": {"jobs": 1500}, "full": {"jobs": 3000}}),
     "clock-jumps": (clock_jumps.run, {"quick": {"seconds": 1.5}, "short": {"seconds": 1.5}, "full": {"seconds": 10}}),
+    "fuzz": (fuzz.run, {"quick": {"seconds": 1}, "short": {"seconds": 20}, "full": {"seconds": 600}}),
     "exposure": (exposure.run, {"quick": {}, "short": {}, "full": {}}),
 }
 
@@ -54,6 +59,8 @@ def main():
     unknown = set(arguments.rigs) - set(RIGS)
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; the rigs are {', '.join(RIGS)}")
+    atexit.register(Daemon.kill_all)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(max(run(name, arguments) for name in arguments.rigs or RIGS))
 
 

@@ -60,7 +60,9 @@ class Home:
 
 
 class Daemon:
-    """A daemon in a `Home`. `prefix` is a command that runs it, such as `faketime`."""
+    """A daemon in a `Home`. `prefix` is a command that runs it, such as `strace`."""
+
+    running = set()
 
     def __init__(self, home, programs, prefix=(), env=None, stderr=None):
         self.home = home
@@ -78,6 +80,13 @@ class Daemon:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr or log,
             )
+        Daemon.running.add(self.process)
+
+    @classmethod
+    def kill_all(cls):
+        """Kills what a rig that was interrupted left."""
+        for process in cls.running:
+            process.kill()
 
     def wait_until_ready(self, deadline_s=DEADLINE_S):
         """Whether the daemon reports readiness; false if it exits before.
@@ -109,7 +118,7 @@ class Daemon:
     def kill(self):
         self.process.kill()
         self.process.wait()
-        self.notifications.close()
+        self.release()
 
     def stop(self, deadline_s=DEADLINE_S):
         """Sends SIGTERM and returns the exit code."""
@@ -122,8 +131,12 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self.kill()
             raise Hang("the daemon did not exit") from None
-        self.notifications.close()
+        self.release()
         return code
+
+    def release(self):
+        Daemon.running.discard(self.process)
+        self.notifications.close()
 
 
 class UnixConnection(http.client.HTTPConnection):

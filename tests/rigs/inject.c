@@ -66,6 +66,9 @@ static int fails(enum call call, int descriptor, const char *path) {
 
 int fsync(int file) { REAL(fsync); return fails(FSYNC, file, 0) ? -1 : real(file); }
 
+/* SQLite calls the one or the other, as it was built. */
+int fdatasync(int file) { REAL(fdatasync); return fails(FSYNC, file, 0) ? -1 : real(file); }
+
 ssize_t pwrite64(int file, const void *bytes, size_t size, off64_t at) {
     REAL(pwrite64);
     return fails(PWRITE64, file, 0) ? -1 : real(file, bytes, size, at);

@@ -111,10 +111,10 @@ def control(cycles, moments):
     return acknowledged, lost
 
 
-def start_control_writer(database, synchronous, acknowledge, cycle):
+def start_control_writer(database, synchronous, acknowledge, cycle, env=None):
     script = Path(__file__).with_name("control_writer.py")
     command = [sys.executable, script, database, synchronous, acknowledge, str(cycle)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def count_control_rows(database, cycle):
