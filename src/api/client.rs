@@ -9,6 +9,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
+use super::backup_stream::BackupStream;
 use super::error::{ClientError, connection_lost, is_permission_denied, is_queue_full};
 use super::event_stream::EventStream;
 use super::messages::{
@@ -73,6 +74,9 @@ pub struct Client {
 impl Client {
     /// The limit for a request and its response. The daemon's own limits are shorter.
     const TIMEOUT: Duration = Duration::from_mins(1);
+
+    /// The limit for the copy that the daemon makes for a backup.
+    const BACKUP_TIMEOUT: Duration = Duration::from_hours(1);
 
     /// How long a request waits until the daemon accepts a connection.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -195,6 +199,16 @@ impl Client {
             .await
             .unwrap_or_else(|_| Err(ClientError::ConnectionLost("no response in time".into())))?;
         Ok(EventStream::new(ensure_success(response).await?))
+    }
+
+    /// A consistent copy of the database. The daemon makes it before it responds, which takes the longer,
+    /// the larger the database is.
+    pub async fn backup(&self) -> Result<BackupStream, ClientError> {
+        let request = self.http.get(endpoint_url("backup"));
+        let response = tokio::time::timeout(Self::BACKUP_TIMEOUT, self.send(request))
+            .await
+            .unwrap_or_else(|_| Err(ClientError::ConnectionLost("no response in time".into())))?;
+        BackupStream::new(ensure_success(response).await?)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -4,6 +4,7 @@
 //! returns the exit code; [`main`] maps errors to exit codes.
 
 mod add;
+mod backup;
 mod cancel;
 mod check;
 mod event_follower;
@@ -96,6 +97,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Reload the daemon's configuration and secrets
     Reload,
+    /// Write a consistent copy of the database to a new file
+    Backup(backup::BackupArgs),
 }
 
 /// The client and the output format, for every command.
@@ -132,6 +135,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Forget(args) => forget::run(&context, args).await,
         Command::Status(args) => status::run(&context, &args).await,
         Command::Reload => reload::run(&context).await,
+        Command::Backup(args) => backup::run(&context, args).await,
     }
 }
 

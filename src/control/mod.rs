@@ -6,6 +6,7 @@
 
 mod app_state;
 mod audit;
+mod backup;
 mod connection;
 mod connection_limiter;
 mod connection_registry;
@@ -84,6 +85,7 @@ fn routes(app: AppState) -> Router {
         .route("/v1/providers/{name}/durations", delete(status::forget_durations))
         .route("/v1/history", get(events::history))
         .route("/v1/events", get(events::stream_events))
+        .route("/v1/backup", get(backup::backup))
         .route("/v1/status", get(status::status))
         .route("/v1/reload", post(status::reload))
         .fallback(async || {

@@ -6,6 +6,7 @@
 
 mod config_check;
 mod core_dump;
+mod database_commands;
 mod exit;
 mod maintenance_task;
 mod provider_rename;
@@ -25,6 +26,7 @@ use clap::Parser;
 
 use crate::logging;
 
+use database_commands::DatabaseCommand;
 use exit::ExitError;
 pub use providers::build_providers;
 use reload::ConfigSource;
@@ -37,7 +39,7 @@ of $XDG_CONFIG_HOME/jobtrack/config.toml (by default ~/.config, except for root)
 DUNE_API_KEY is set and no provider is configured, the provider dune is configured with that key.
 RUST_LOG sets the log level.
 
-Exit codes: 0 stopped by a signal, 2 wrong usage, 65 unusable database, 74 failed disk or socket,
+Exit codes: 0 stopped by a signal or nothing found, 2 wrong usage, 65 unusable database, 74 failed disk or socket,
 78 unusable config.";
 
 /// Tracks jobs submitted to remote services until they end, and keeps their history in a database
@@ -50,6 +52,8 @@ struct DaemonArgs {
     /// Print the effective settings and the source of each, then exit
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    command: Option<DatabaseCommand>,
 }
 
 #[must_use]
@@ -84,6 +88,9 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     }
     if args.check {
         return runtime.block_on(config_check::check_config(&loaded));
+    }
+    if let Some(command) = &args.command {
+        return runtime.block_on(command.run(&loaded.config.store));
     }
     let result = runtime.block_on(serve(loaded, source, lost_log_lines));
     // The scheduler and the server have ended. A DNS look-up can still block one of the runtime's

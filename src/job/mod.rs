@@ -9,6 +9,7 @@ mod audit;
 mod change;
 mod connection_check;
 mod cursor;
+mod history;
 mod id;
 mod job_durations;
 mod not_found;
@@ -28,6 +29,7 @@ pub use change::{
 };
 pub use connection_check::{ConnectionCheck, Finding, FindingKind, ServiceHints};
 pub use cursor::EventCursor;
+pub use history::history_violation;
 pub use id::{InvalidText, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use job_durations::JobDurations;
 pub use not_found::{NotFoundAnswer, NotFoundStreak, NotFoundTimeout};

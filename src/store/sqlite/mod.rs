@@ -7,6 +7,7 @@
 mod audit;
 mod changes;
 mod columns;
+mod copy;
 mod cursor;
 mod database_path;
 mod durations;
@@ -22,11 +23,14 @@ mod open_files;
 mod provider_rename;
 mod reader;
 mod register;
+mod restore;
 mod rows;
 mod schema;
+mod snapshot;
 mod start_checks;
 mod stored_job;
 mod time;
+mod verify;
 mod wal_header;
 mod write;
 mod writer;
@@ -38,8 +42,10 @@ use super::error::ReadError;
 pub use ffi::engine_description;
 pub use open::{Store, pending_migrations, pending_migrations_on};
 pub use reader::Reader;
+pub use restore::{RestoredDatabase, restore};
 pub use rows::{JobRow, TransitionRow};
 pub use schema::SCHEMA_VERSION;
+pub use verify::{VerifiedDatabase, verify};
 pub use writer::Writer;
 
 /// How long a statement waits for a lock of another program. Short, because nothing else is written

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{QueryBuilder, Sqlite};
+use tokio::sync::Mutex;
 
 use crate::job::{EventCursor, JobId, State, StateFilter, StoredJob, UtcTime};
 use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, TrackerStateReader};
@@ -24,6 +26,8 @@ use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow, find_stored_job};
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub(super) pool: SqlitePool,
+    /// Held while a copy of the database is made.
+    pub(super) snapshots: Arc<Mutex<()>>,
 }
 
 impl Reader {
@@ -44,7 +48,7 @@ impl Reader {
         // A connection that has read keeps a lock until it is closed. Without that lock, a sqlite3 shell
         // that closes while the writer reconnects would be the last connection and delete the WAL.
         sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, snapshots: Arc::default() })
     }
 
     /// Closes all connections once they are idle.

@@ -113,6 +113,11 @@ fn wal_transactions(path: &DatabasePath) -> io::Result<u64> {
     WalHeader::read(&wal)?.map_or(Ok(0), |header| header.count_transactions(&wal))
 }
 
+/// Whether a write-ahead log with content is beside the database.
+pub(super) fn has_wal(path: &DatabasePath) -> bool {
+    fs::metadata(path.wal()).is_ok_and(|metadata| metadata.len() > 0)
+}
+
 /// Whether the header of the file says that a write-ahead log is used. `.backup` of sqlite3 keeps that
 /// mark; VACUUM INTO does not.
 fn is_in_wal_mode(path: &DatabasePath) -> io::Result<bool> {

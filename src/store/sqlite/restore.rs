@@ -1,0 +1,175 @@
+//! `jobtrackd restore`: replaces the database by a backup, while no daemon runs.
+//!
+//! The backup is verified and copied first. The copy then takes the place of the database in one step,
+//! and the old files keep other names. Invariant: at each moment the path leads to a complete
+//! database. If the process is killed before the old write-ahead log is moved away, the next start
+//! refuses to apply that log to the new file.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use sqlx::ConnectOptions;
+
+use crate::job::UtcTime;
+use crate::store::{FileSystemPolicy, OpenError};
+
+use super::copy::{copy_database, read_options};
+use super::database_path::DatabasePath;
+use super::file_system;
+use super::identity::read_file_identity;
+use super::lock::lock_beside;
+use super::start_checks::{has_wal, verify_database};
+
+/// What [`restore`] did.
+#[derive(Debug)]
+pub struct RestoredDatabase {
+    /// The database.
+    pub path: PathBuf,
+    /// Where the replaced database is, if there was one.
+    pub replaced: Option<PathBuf>,
+    pub jobs: i64,
+    /// Whether the backup was made of another database than the one that it replaced.
+    pub is_of_another_database: bool,
+}
+
+/// Replaces the database at `path` by `backup`, which is not changed.
+///
+/// # Errors
+/// If a daemon uses the database, the backup is unusable, or a file cannot be written. The database is
+/// then unchanged.
+pub async fn restore(
+    backup: &Path,
+    path: &Path,
+    policy: FileSystemPolicy,
+    now: UtcTime,
+) -> Result<RestoredDatabase, OpenError> {
+    let path = DatabasePath::resolve(path)?.with_directory()?;
+    file_system::check(&path, policy)?;
+    let _lock = lock_beside(&path)?;
+    let _database_lock = lock_existing(&path)?;
+    let backup = DatabasePath::resolve(backup)?;
+    ensure_other_file(&backup, &path)?;
+    if verify_database(&backup, false).await? == 0 {
+        return Err(backup.unusable("is an empty database; name a backup".into()));
+    }
+    let copy = copy_beside(&backup, &path).await?;
+    let restored = put_in_place(&copy, &path, now).await;
+    if restored.is_err() {
+        let _ = fs::remove_file(&copy);
+    }
+    restored
+}
+
+/// A daemon that uses the file by another path holds its lock. An unusable file may be replaced.
+fn lock_existing(path: &DatabasePath) -> Result<Option<File>, OpenError> {
+    let file = match File::options().read(true).write(true).open(path.file()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(path.io(&error)),
+    };
+    path.ensure_regular_file()?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Io {
+            path: path.file().to_owned(),
+            reason: "another jobtrackd uses this database; stop it".into(),
+        }),
+        Ok(()) | Err(_) => Ok(Some(file)),
+    }
+}
+
+fn ensure_other_file(backup: &DatabasePath, path: &DatabasePath) -> Result<(), OpenError> {
+    let id = |file: &Path| fs::metadata(file).map(|found| (found.dev(), found.ino()));
+    let backup_id = id(backup.file()).map_err(|error| backup.io(&error))?;
+    if id(path.file()).is_ok_and(|id| id == backup_id) {
+        return Err(backup.unusable("is the database itself; name a backup".into()));
+    }
+    Ok(())
+}
+
+/// Copies the backup, with what is in its write-ahead log if it has one.
+async fn copy_beside(backup: &DatabasePath, path: &DatabasePath) -> Result<PathBuf, OpenError> {
+    let copy = path.with_suffix(".restoring");
+    let io_error =
+        |error: &io::Error| OpenError::Io { path: copy.clone(), reason: error.to_string() };
+    match fs::remove_file(&copy) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&error)),
+        Ok(()) | Err(_) => {}
+    }
+    // A backup may be in a directory that cannot be written, where SQLite could not open it otherwise.
+    let options = read_options(backup.file()).immutable(!has_wal(backup));
+    copy_database(options, &copy, 0o640).await.map_err(|error| backup.sqlite(&error))?;
+    fs::set_permissions(&copy, PermissionsExt::from_mode(0o640))
+        .map_err(|error| io_error(&error))?;
+    if rustix::process::geteuid().is_root() {
+        // The daemon's user, not root, is to write the file.
+        let model = fs::metadata(path.file()).or_else(|_| fs::metadata(path.directory()));
+        model
+            .and_then(|model| chown(&copy, Some(model.uid()), Some(model.gid())))
+            .map_err(|error| io_error(&error))?;
+    }
+    Ok(copy)
+}
+
+async fn put_in_place(
+    copy: &Path,
+    path: &DatabasePath,
+    now: UtcTime,
+) -> Result<RestoredDatabase, OpenError> {
+    let sqlite_error = |error: sqlx::Error| path.sqlite(&error);
+    let old = read_file_identity(path.file()).await.ok().and_then(|found| found.identity);
+    let new = read_file_identity(copy).await.map_err(sqlite_error)?.identity;
+    let mut connection =
+        read_options(copy).immutable(true).connect().await.map_err(sqlite_error)?;
+    let jobs = sqlx::query_scalar("SELECT count(*) FROM job")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(sqlite_error)?;
+    drop(connection);
+    let replaced = replace_files(copy, path, now).map_err(|error| path.io(&error))?;
+    let is_of_another_database = match (old, new) {
+        (Some(old), Some(new)) => old.uuid != new.uuid,
+        (_, None) | (None, Some(_)) => false,
+    };
+    Ok(RestoredDatabase { path: path.file().to_owned(), replaced, jobs, is_of_another_database })
+}
+
+/// Moves the copy to the path of the database; returns the new path of the old database.
+fn replace_files(copy: &Path, path: &DatabasePath, now: UtcTime) -> io::Result<Option<PathBuf>> {
+    let time: String =
+        now.to_string().chars().filter(char::is_ascii_alphanumeric).take(18).collect();
+    let replaced = path.with_suffix(&format!(".replaced-{time}"));
+    let had_database = path.file().exists();
+    if had_database {
+        keep_under_name(path.file(), &replaced)?;
+    }
+    fs::rename(copy, path.file())?;
+    let replaced_wal = path.with_suffix(&format!(".replaced-{time}-wal"));
+    for (file, new_name) in [(path.wal(), Some(replaced_wal)), (path.shared_memory(), None)] {
+        let moved = match new_name {
+            Some(new_name) => fs::rename(&file, new_name),
+            // It is made anew from the log.
+            None => fs::remove_file(&file),
+        };
+        match moved {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    File::open(path.directory())?.sync_all()?;
+    Ok(had_database.then_some(replaced))
+}
+
+/// A second name, so that the first one never leads to nothing; a copy where there are no links.
+fn keep_under_name(file: &Path, name: &Path) -> io::Result<()> {
+    if fs::hard_link(file, name).is_ok() {
+        return Ok(());
+    }
+    if name.exists() {
+        return Err(io::Error::other(format!("{} exists", name.display())));
+    }
+    fs::copy(file, name)?;
+    File::open(name)?.sync_all()
+}

@@ -1,0 +1,250 @@
+//! `jobtrack backup`, `jobtrackd restore` and `jobtrackd verify`, run as an operator runs them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use crate::support::daemon::{DaemonHome, path_arg, utf8};
+use crate::support::db;
+
+/// Adds jobs of these ids to a running daemon.
+fn add(home: &DaemonHome, ids: &[&str]) {
+    let mut arguments = vec!["add", "dune"];
+    arguments.extend(ids);
+    home.run_client_ok(&arguments);
+}
+
+fn jobs_in(database: &Path) -> String {
+    db::query_value(database, "SELECT group_concat(remote_id) FROM job")
+}
+
+/// The exit code of `jobtrackd` with these arguments and what it printed on both streams.
+fn run_daemon(home: &DaemonHome, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = home.run_daemon_to_exit(arguments);
+    (output.status.code(), utf8(&output.stdout) + &utf8(&output.stderr))
+}
+
+/// A stopped daemon's home with two jobs, and a backup of one of them.
+fn home_with_backup() -> (DaemonHome, String) {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let backup = path_arg(&home.path("backup.db"));
+    let daemon = home.start();
+    add(&home, &["A"]);
+    home.run_client_ok(&["backup", &backup]);
+    add(&home, &["B"]);
+    daemon.kill();
+    (home, backup)
+}
+
+#[test]
+fn fault_66_a_backup_is_a_complete_database_and_replaces_no_file() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let _daemon = home.start();
+    let ids: Vec<_> = (0..200).map(|number| format!("01JOB{number}")).collect();
+    add(&home, &ids.iter().map(String::as_str).collect::<Vec<_>>());
+    let backup = path_arg(&home.path("backup.db"));
+    let printed = home.run_client_ok(&["backup", &backup]);
+    assert!(printed.contains("backup.db: ") && printed.contains("bytes"), "{printed}");
+    let mode = fs::metadata(&backup).expect("the backup").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "only its owner reads it");
+    assert_eq!(db::query_value(Path::new(&backup), "PRAGMA integrity_check"), "ok");
+    assert_eq!(db::query_value(Path::new(&backup), "SELECT count(*) FROM history"), "200");
+
+    let before = fs::read(&backup).expect("the backup");
+    let again = home.run_client(&["backup", &backup]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(utf8(&again.stderr).contains("exists; name a new file"));
+    assert!(fs::read(&backup).expect("the backup") == before, "it is not replaced");
+    let nowhere = home.run_client(&["backup", &path_arg(&home.path("missing/backup.db"))]);
+    assert!(utf8(&nowhere.stderr).contains("missing/backup.db"), "{nowhere:?}");
+    let names = fs::read_dir(home.path("state")).expect("a directory");
+    let names: Vec<_> = names.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(names.len(), 4, "nothing is left beside the database: {names:?}");
+}
+
+#[test]
+fn fault_66_an_interrupted_backup_leaves_no_file() {
+    let home = DaemonHome::without_config();
+    fs::create_dir(home.path("run")).expect("a directory");
+    let listener = UnixListener::bind(home.socket()).expect("a socket");
+    let daemon = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut request = [0; 1024];
+        assert!(stream.read(&mut request).expect("a request") > 0);
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 4096\r\n\r\nSQLite format 3";
+        stream.write_all(head.as_bytes()).expect("it reads");
+    });
+    fs::create_dir(home.path("backups")).expect("a directory");
+    let backup = path_arg(&home.path("backups/backup.db"));
+    let output = home.run_client(&["backup", &backup]);
+    daemon.join().expect("it ends");
+    assert!(!output.status.success());
+    assert!(utf8(&output.stderr).contains("no backup was written"), "{output:?}");
+    assert_eq!(fs::read_dir(home.path("backups")).expect("a directory").count(), 0);
+}
+
+#[test]
+fn fault_66_a_restore_replaces_the_database_and_keeps_the_old_one() {
+    let (home, backup) = home_with_backup();
+    let (code, printed) = run_daemon(&home, &["restore", &backup]);
+    assert_eq!(code, Some(0), "{printed}");
+    let replaced = printed.lines().find_map(|line| line.strip_prefix("the replaced database is "));
+    let replaced = Path::new(replaced.expect("it is named"));
+    assert_eq!(jobs_in(&home.database()), "A");
+    assert_eq!(jobs_in(replaced), "A,B", "with what was in its log");
+    let mode = fs::metadata(home.database()).expect("the database").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o640);
+    let _daemon = home.start();
+    add(&home, &["C"]);
+    assert_eq!(jobs_in(&home.database()), "A,C");
+    let (code, printed) = run_daemon(&home, &["restore", &backup]);
+    assert_eq!(code, Some(74), "the daemon runs: {printed}");
+    assert!(printed.contains("another jobtrackd uses this database"), "{printed}");
+    assert_eq!(jobs_in(&home.database()), "A,C");
+}
+
+#[test]
+fn fault_66_a_backup_copied_over_the_database_is_refused_and_restored_as_the_message_says() {
+    let (home, backup) = home_with_backup();
+    assert!(Command::new("cp").args([&backup, &path_arg(&home.database())]).status().is_ok());
+    let (code, why) = run_daemon(&home, &[]);
+    assert_eq!(code, Some(65), "{why}");
+    assert!(why.contains("jobtrack.db-wal") && why.contains("`jobtrackd restore BACKUP`"), "{why}");
+    assert_eq!(run_daemon(&home, &["--check"]).0, Some(65));
+    let (code, printed) = run_daemon(&home, &["restore", &backup]);
+    assert_eq!(code, Some(0), "{printed}");
+    let _daemon = home.start();
+    assert_eq!(jobs_in(&home.database()), "A");
+}
+
+#[test]
+fn fault_66_an_interrupted_restore_is_not_mixed_with_the_old_log() {
+    let (home, backup) = home_with_backup();
+    // The state after the new file got its name and before the old log was moved away.
+    let (code, printed) = run_daemon(&home, &["restore", &backup]);
+    assert_eq!(code, Some(0), "{printed}");
+    let names = fs::read_dir(home.path("state")).expect("a directory");
+    let old_wal = names
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path_arg(path).ends_with("-wal"))
+        .expect("the old log is kept");
+    fs::rename(old_wal, format!("{}-wal", home.database().display())).expect("moved back");
+    let (code, why) = run_daemon(&home, &[]);
+    assert_eq!(code, Some(65), "{why}");
+    assert_eq!(run_daemon(&home, &["restore", &backup]).0, Some(0));
+    let _daemon = home.start();
+    assert_eq!(jobs_in(&home.database()), "A");
+}
+
+#[test]
+fn what_is_no_backup_is_not_restored() {
+    let (home, backup) = home_with_backup();
+    let damaged = home.path("damaged.db");
+    let mut bytes = fs::read(&backup).expect("the backup");
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0xa5);
+    fs::write(&damaged, bytes).expect("a file");
+    fs::write(home.path("text.db"), "no database, but a text").expect("a file");
+    fs::write(home.path("empty.db"), "").expect("a file");
+    db::run_script_ok(&home.path("other.db"), "CREATE TABLE cookies (id INTEGER)");
+    fs::copy(&backup, home.path("newer.db")).expect("a copy");
+    db::run_script_ok(&home.path("newer.db"), "PRAGMA user_version = 4711");
+    let files =
+        || ["", "-wal"].map(|suffix| fs::read(format!("{}{suffix}", home.database().display())));
+    let before = files().map(|file| file.expect("a file"));
+    for (name, word) in [
+        ("damaged.db", "damaged"),
+        ("text.db", "damaged"),
+        ("empty.db", "empty"),
+        ("other.db", "another program"),
+        ("newer.db", "4711"),
+        ("state/jobtrack.db", "the database itself"),
+    ] {
+        let (code, why) = run_daemon(&home, &["restore", &path_arg(&home.path(name))]);
+        assert_eq!(code, Some(65), "{name}: {why}");
+        assert!(why.contains(word) && why.contains(name), "{name}: {why}");
+    }
+    let (code, why) = run_daemon(&home, &["restore", &path_arg(&home.path("missing.db"))]);
+    assert_eq!(code, Some(74), "{why}");
+    assert!(files().map(|file| file.expect("a file")) == before, "nothing is changed");
+    let names = fs::read_dir(home.path("state")).expect("a directory");
+    assert!(
+        !names
+            .into_iter()
+            .any(|entry| { path_arg(&entry.expect("an entry").path()).contains("restoring") })
+    );
+}
+
+#[test]
+fn verify_finds_what_is_wrong_with_a_database() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let daemon = home.start();
+    add(&home, &["A", "B"]);
+    let (code, printed) = run_daemon(&home, &["verify"]);
+    assert_eq!(code, Some(0), "while the daemon runs: {printed}");
+    assert!(printed.contains("ok, schema version") && printed.contains("2 jobs, 2 transitions"));
+    assert!(daemon.stop().success());
+    let without_triggers = "DROP TRIGGER transition_is_never_changed;
+                            DROP TRIGGER transition_begins_a_span;";
+    let step = |from: &str, to: &str, evidence: &str, word: &str| {
+        format!(
+            "INSERT INTO transition (job_id, from_state, to_state, provider_state, evidence, observed_at)
+             VALUES (1, {from}, '{to}', {word}, '{evidence}', '2999-01-01 00:00:00.000');"
+        )
+    };
+    let cases = [
+        (
+            "PRAGMA foreign_keys = off; DELETE FROM job WHERE id = 2".to_owned(),
+            "refers to a row of job",
+        ),
+        ("DROP INDEX job_active".to_owned(), "schema: index job_active is missing"),
+        (without_triggers.to_owned(), "schema: trigger transition_is_never_changed is missing"),
+        (
+            "DROP VIEW outages; CREATE VIEW outages AS SELECT 1 AS provider".to_owned(),
+            "schema: view outages differs",
+        ),
+        (
+            "UPDATE job SET state = 'running' WHERE id = 2".to_owned(),
+            "job 2: its state is not that",
+        ),
+        (
+            format!(
+                "{without_triggers} UPDATE transition SET to_state = 'running' WHERE job_id = 2"
+            ),
+            "job 2, transition 2: the first transition leads to running",
+        ),
+        (
+            step("'pending'", "running", "observed", "'RUNNING'"),
+            "a transition from pending follows",
+        ),
+        (step("'registered'", "failed", "local", "NULL"), "has the evidence local"),
+        (
+            step("'registered'", "failed", "observed", "'FAILED'")
+                + &step("'failed'", "running", "observed", "'RUNNING'"),
+            "leads out of failed, which is final",
+        ),
+        (step("'registered'", "asleep", "observed", "'SLEEP'"), "cannot be read"),
+        (
+            "UPDATE span SET state = 'running' WHERE job_id = 1".to_owned(),
+            "job 1: its rows in span",
+        ),
+        ("DELETE FROM span WHERE job_id = 2".to_owned(), "job 2: its rows in span"),
+    ];
+    for (script, finding) in cases {
+        let copy = home.path("copy.db");
+        let _ = fs::remove_file(&copy);
+        fs::copy(home.database(), &copy).expect("a copy");
+        db::run_script_ok(&copy, &script);
+        let (code, printed) = run_daemon(&home, &["verify", &path_arg(&copy)]);
+        assert_eq!(code, Some(65), "{script}: {printed}");
+        assert!(printed.contains(finding), "{script}: {printed}");
+    }
+    let copy = home.path("copy.db");
+    fs::copy(home.database(), &copy).expect("a copy");
+    db::run_script_ok(&copy, "CREATE INDEX operators_own ON job (source)");
+    assert_eq!(run_daemon(&home, &["verify", &path_arg(&copy)]).0, Some(0), "an added index");
+}
