@@ -1,8 +1,8 @@
 //! How long a finished job waited and ran, and how late its end was observed.
 //!
 //! Pure. The store computes a [`JobDurations`] when it writes the end of a job and stores it in the
-//! same transaction. Invariant: no duration is negative, because [`Duration`] has no sign; two times
-//! in the wrong order make a duration unknown instead.
+//! same transaction. Invariant: no duration is negative, because [`Duration`] has no sign. Two times in
+//! the wrong order make a duration unknown, or zero if the clocks of two machines explain the order.
 
 use std::time::Duration;
 
@@ -68,8 +68,10 @@ impl JobDurations {
 }
 
 fn elapsed(from: Option<UtcTime>, to: Option<UtcTime>) -> Option<Duration> {
+    /// The clocks of one provider's machines differ by less.
+    const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(1);
     let (from, to) = (from?, to?);
-    (from <= to).then(|| to.duration_since(from))
+    (from.duration_since(to) < MAX_CLOCK_DIFFERENCE).then(|| to.duration_since(from))
 }
 
 #[cfg(test)]
@@ -191,6 +193,15 @@ mod tests {
             ..COMPLETE
         },
     ];
+
+    #[test]
+    fn fault_45_a_start_just_before_the_submission_is_no_wait() {
+        let at = |ms: i64| Some(UtcTime::from_millis(1_800_000_000_000 + ms));
+        assert_eq!(elapsed(at(8), at(0)), Some(Duration::ZERO));
+        assert_eq!(elapsed(at(999), at(0)), Some(Duration::ZERO));
+        assert_eq!(elapsed(at(1000), at(0)), None);
+        assert_eq!(elapsed(at(0), at(8)), Some(Duration::from_millis(8)));
+    }
 
     #[test]
     fn durations_are_computed_from_times_or_reported_durations() {

@@ -8,6 +8,7 @@ mod answer;
 mod audit;
 mod change;
 mod connection_check;
+mod contradicted_times;
 mod cursor;
 mod history;
 mod id;

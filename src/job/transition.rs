@@ -145,7 +145,7 @@ pub fn evaluate_observation(
         to,
         provider_state: Some(observation.provider_state.as_str().into()),
         evidence: Evidence::Observed,
-        occurred_at: occurred_at(to, observation.times),
+        occurred_at: occurred_at(current.state, to, observation.times),
         observed_at,
         earliest_at,
         message: observation.message.clone(),
@@ -260,8 +260,10 @@ fn unobserved_steps(
     pending.into_iter().chain(running)
 }
 
-fn occurred_at(to: State, times: ProviderTimes) -> Option<UtcTime> {
+fn occurred_at(from: State, to: State, times: ProviderTimes) -> Option<UtcTime> {
     match to {
+        // A running job that waits again was submitted long before.
+        State::Pending if from == State::Running => None,
         State::Pending => times.submitted_at,
         State::Running => times.started_at,
         State::Succeeded | State::Failed | State::Cancelled | State::Indeterminate => {

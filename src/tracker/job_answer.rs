@@ -49,6 +49,11 @@ impl TrackedJob {
         policy: JobPolicy<'_>,
         now: ClockReading,
     ) -> JobEffects {
+        let observation = observation.without_contradicted_times(
+            self.current_state(),
+            request_times,
+            server_date,
+        );
         self.not_found_streak = None;
         self.poll_individually = false;
         self.list_time = observation.list_time.or(self.list_time);

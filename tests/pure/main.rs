@@ -6,6 +6,7 @@
 
 mod architecture;
 mod config;
+mod contradicted_times;
 mod fault_list;
 mod fuzz_corpus;
 #[path = "../support/fuzz_inputs.rs"]
