@@ -4,12 +4,12 @@
 //! It changes nothing and sends no request to a provider.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Context;
 
 use crate::config::LoadedConfig;
 use crate::control;
-use crate::provider;
 use crate::store::{FileSystemPolicy, pending_migrations_on};
 
 use super::exit::ExitError;
@@ -20,7 +20,7 @@ pub(super) async fn check_config(loaded: &LoadedConfig) -> Result<(), ExitError>
     let store = &loaded.config.store;
     let pending = pending_migrations_on(&store.path, FileSystemPolicy::from(store)).await?;
     print_report(loaded, &pending).context("cannot write to stdout").map_err(ExitError::io)?;
-    providers::build_providers(&loaded.config, &provider::network)?;
+    providers::build_in_thread(&loaded.config, &Arc::default()).await??;
     control::check_socket_config(&loaded.config.control)?;
     Ok(())
 }

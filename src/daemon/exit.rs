@@ -13,6 +13,8 @@ use crate::provider::BuildError;
 use crate::scheduler::SchedulerError;
 use crate::store::{OpenError, WriteError};
 
+use super::providers::ReadTimeout;
+
 /// An error that ends the process.
 #[derive(Debug)]
 pub(super) struct ExitError {
@@ -57,6 +59,12 @@ pub(super) fn report_usage(usage: &clap::Error) -> ExitCode {
 
 impl From<ConfigError> for ExitError {
     fn from(error: ConfigError) -> Self {
+        Self::config(error.into())
+    }
+}
+
+impl From<ReadTimeout> for ExitError {
+    fn from(error: ReadTimeout) -> Self {
         Self::config(error.into())
     }
 }

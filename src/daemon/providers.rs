@@ -1,12 +1,56 @@
 //! Builds the configured providers, each with the tracker's settings for it. A start, a reload and
 //! `jobtrackd --check` use it.
+//!
+//! Secrets are files that anything can be behind: a pipe without a writer, a file system that hangs. They are
+//! read in a thread of their own, and not waited for any longer than [`READ_TIMEOUT`].
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName};
 use crate::policy::{Backoff, LearnedPolicySettings};
-use crate::provider::{self, BuildError, NewTransport};
+use crate::provider::{self, BuildError, NewTransport, SharedCredentials};
 use crate::scheduler::{ConfiguredProvider, Providers};
 use crate::tracker::{PollPolicy, ProviderSettings};
+
+/// How long a start or a reload waits for the config and all secrets.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The config or the secrets cannot be read in time.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the configuration and its secrets could not be read within {} s: a file system does not answer",
+    READ_TIMEOUT.as_secs()
+)]
+pub(super) struct ReadTimeout;
+
+/// Runs `read` in a thread that may block, and waits for it for a limited time.
+///
+/// # Errors
+/// If it takes too long. The thread then goes on, and its result is dropped.
+pub(super) async fn read_in_thread<T: Send + 'static>(
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ReadTimeout> {
+    let reading = tokio::task::spawn_blocking(read);
+    match tokio::time::timeout(READ_TIMEOUT, reading).await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(ReadTimeout),
+    }
+}
+
+/// [`build_providers`] for the network, in a thread.
+///
+/// # Errors
+/// See [`build_providers`] and [`read_in_thread`].
+pub(super) async fn build_in_thread(
+    config: &Config,
+    shared_credentials: &Arc<SharedCredentials>,
+) -> Result<Result<Providers, BuildError>, ReadTimeout> {
+    let (config, shared) = (config.clone(), Arc::clone(shared_credentials));
+    read_in_thread(move || build_providers(&config, &provider::network, &shared)).await
+}
 
 /// Builds all providers of the config, which reads their secrets.
 ///
@@ -15,10 +59,16 @@ use crate::tracker::{PollPolicy, ProviderSettings};
 pub fn build_providers(
     config: &Config,
     new_transport: &NewTransport,
+    shared_credentials: &SharedCredentials,
 ) -> Result<Providers, BuildError> {
     let built = config.providers.iter().map(|(name, provider_config)| {
-        let provider =
-            provider::build(name, provider_config, config.store.statement, new_transport)?;
+        let provider = provider::build(
+            name,
+            provider_config,
+            config.store.statement,
+            new_transport,
+            shared_credentials,
+        )?;
         let settings = provider_settings(name, provider_config, provider.supports_list());
         let kind = provider_config.kind;
         Ok((name.clone(), ConfiguredProvider { kind, settings, provider: provider.into() }))

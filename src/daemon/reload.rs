@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -12,13 +13,13 @@ use crate::api::{ReloadFailure, ReloadResponse};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
 use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester};
-use crate::provider;
+use crate::provider::{self, SharedCredentials};
 use crate::scheduler::{CommandError, SchedulerHandle};
 use crate::systemd;
 
 use super::maintenance_task::MaintenanceTaskHandle;
 use super::provider_rename::{CurrentNameByPrevious, pending_renames};
-use super::providers;
+use super::providers::{build_providers, read_in_thread};
 
 /// Where the config comes from. The environment may hold a secret, so this has no `Debug`.
 pub(super) struct ConfigSource {
@@ -28,7 +29,8 @@ pub(super) struct ConfigSource {
 
 /// Holds the effective config and applies a new one at each reload.
 pub(super) struct ConfigReloader {
-    source: ConfigSource,
+    source: Arc<ConfigSource>,
+    shared_credentials: Arc<SharedCredentials>,
     current: Config,
     /// The names that the start renamed; a reload renames nothing.
     previous_names: CurrentNameByPrevious,
@@ -53,6 +55,7 @@ impl ConfigReloader {
     /// Starts the maintenance with the config of the start, `current`.
     pub(super) async fn start(
         source: ConfigSource,
+        shared_credentials: Arc<SharedCredentials>,
         current: Config,
         previous_names: CurrentNameByPrevious,
         mut maintenance: MaintenanceTaskHandle,
@@ -62,7 +65,15 @@ impl ConfigReloader {
         let initial_run =
             maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
         maintenance.start(initial_run);
-        Ok(Self { source, current, previous_names, maintenance, clock, failure })
+        Ok(Self {
+            source: Arc::new(source),
+            shared_credentials,
+            current,
+            previous_names,
+            maintenance,
+            clock,
+            failure,
+        })
     }
 
     /// Reads config and secrets again and applies them. Returns what changed, or why nothing did, and
@@ -111,14 +122,18 @@ impl ConfigReloader {
     }
 
     async fn try_reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
-        let loaded = self.source.load();
-        let LoadedConfig { config: new, warnings, .. } =
-            loaded.map_err(|error| error.to_string())?;
+        let (source, shared) = (Arc::clone(&self.source), Arc::clone(&self.shared_credentials));
+        let read = move || {
+            let loaded = source.load().map_err(|error| error.to_string())?;
+            let providers = build_providers(&loaded.config, &provider::network, &shared);
+            Ok((loaded, providers.map_err(|error| error.to_string())?))
+        };
+        let read: Result<_, String> =
+            read_in_thread(read).await.map_err(|timeout| timeout.to_string())?;
+        let (LoadedConfig { config: new, warnings, .. }, providers) = read?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let providers = providers::build_providers(&new, &provider::network)
-            .map_err(|error| error.to_string())?;
         // All steps that can fail come before the first one that has an effect.
         let maintenance = if self.current.maintenance == new.maintenance {
             None

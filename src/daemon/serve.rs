@@ -17,7 +17,7 @@ use crate::config::{Config, LoadedConfig};
 use crate::control::{self, AppState, ControlSocket, DaemonContext};
 use crate::job::{EventCursor, UtcTime};
 use crate::logging::LostLines;
-use crate::provider;
+use crate::provider::SharedCredentials;
 use crate::scheduler::{Providers, Scheduler, SchedulerError};
 use crate::store::{FileSystemPolicy, MaintenanceTask, Reader, Store};
 use crate::systemd;
@@ -32,6 +32,7 @@ use super::signals::ShutdownSignals;
 
 /// What the parts that start after the scheduler need.
 struct StartContext {
+    shared_credentials: Arc<SharedCredentials>,
     config: Config,
     source: ConfigSource,
     clock: Clock,
@@ -62,7 +63,10 @@ pub(super) async fn serve(
     let clock = Clock::start();
     let started_at = clock.utc_now();
     let config = loaded.config;
-    let providers = providers::build_providers(&config, &provider::network)?;
+    let shared_credentials = Arc::new(SharedCredentials::default());
+    let building = providers::build_in_thread(&config, &shared_credentials);
+    let Some(providers) = unless_stopped(&mut signals, building).await else { return Ok(()) };
+    let providers = providers??;
     let mut store =
         Store::open_on(&config.store.path, FileSystemPolicy::from(&config.store), &clock).await?;
     let previous_names = rename_at_start(&mut store.writer, &config, started_at)
@@ -73,6 +77,7 @@ pub(super) async fn serve(
     let (maintenance_tasks, due_tasks) = mpsc::channel(4);
     let mut scheduler = start_scheduler(store, providers, clock.clone(), due_tasks);
     let context = StartContext {
+        shared_credentials,
         config,
         source,
         clock,
@@ -169,6 +174,7 @@ async fn main_loop(
 ) -> Result<(), ExitError> {
     let RunningScheduler { handle, reader, watchdog, .. } = scheduler;
     let StartContext {
+        shared_credentials,
         config,
         source,
         clock,
@@ -181,25 +187,50 @@ async fn main_loop(
     let integrity_check = deferred_integrity_check(reader, context.quick_check_skipped);
     let mut integrity_check = std::pin::pin!(integrity_check);
     let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tasks, clock.clone());
-    let mut reloader =
-        ConfigReloader::start(source, config, previous_names, maintenance, clock, reload_failure)
-            .await
-            .map_err(ExitError::io)?;
+    let mut reloader = ConfigReloader::start(
+        source,
+        shared_credentials,
+        config,
+        previous_names,
+        maintenance,
+        clock,
+        reload_failure,
+    )
+    .await
+    .map_err(ExitError::io)?;
     loop {
         tokio::select! {
-            signal = signals.recv() => {
-                tracing::info!("{signal} received: shutting down");
-                return Ok(());
-            }
+            _ = unless_stopped(signals, std::future::pending::<()>()) => return Ok(()),
             () = handle.closed() => return Ok(()),
             ended = &mut server.task => return Err(unexpected_task_end("control socket", ended)),
             ended = &mut *watchdog => return Err(unexpected_task_end("watchdog", ended)),
             exit = &mut integrity_check => return Err(exit),
-            _ = hangup.recv() => reloader.reload_by_signal(handle).await,
+            _ = hangup.recv() => {
+                if unless_stopped(signals, reloader.reload_by_signal(handle)).await.is_none() {
+                    return Ok(());
+                }
+            }
             Some(reply) = server.reload_requests.recv() => {
-                let _ = reply.send(reloader.reload(handle).await);
+                match unless_stopped(signals, reloader.reload(handle)).await {
+                    Some(result) => { let _ = reply.send(result); }
+                    None => return Ok(()),
+                }
             }
         }
+    }
+}
+
+/// The result of `work`, which may wait for files; `None` if a signal to stop comes first.
+async fn unless_stopped<T>(
+    signals: &mut ShutdownSignals,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        signal = signals.recv() => {
+            tracing::info!("{signal} received: shutting down");
+            None
+        }
+        result = work => Some(result),
     }
 }
 

@@ -4,7 +4,7 @@
 //! for the job.
 
 use crate::job::{
-    ConnectionCheck, Finding, FindingKind, ProviderError, ProviderErrorKind, ServiceHints, UtcTime,
+    ConnectionCheck, Finding, FindingKind, ProviderError, ProviderErrorKind, ServiceHints,
 };
 
 use super::http::HttpResponse;
@@ -13,20 +13,16 @@ use super::http::HttpResponse;
 /// reads an unsuccessful response; both belong to the kind, as do the `hints`.
 pub(super) fn build_connection_check(
     response: Result<HttpResponse, ProviderError>,
-    now: UtcTime,
     hints: ServiceHints,
     is_permission_error: fn(&HttpResponse) -> bool,
     rejection_error: fn(&HttpResponse) -> ProviderError,
 ) -> ConnectionCheck {
     match response {
-        Ok(response) => {
-            let seconds_ahead = |date: UtcTime| (now.as_millis() - date.as_millis()) / 1000;
-            ConnectionCheck {
-                finding: finding_for_response(&response, is_permission_error, rejection_error),
-                clock_ahead_s: response.server_date.map(seconds_ahead),
-                hints,
-            }
-        }
+        Ok(response) => ConnectionCheck {
+            finding: finding_for_response(&response, is_permission_error, rejection_error),
+            clock_ahead_s: response.clock_ahead_s,
+            hints,
+        },
         Err(error) => {
             ConnectionCheck { finding: finding_without_response(error), clock_ahead_s: None, hints }
         }

@@ -43,6 +43,10 @@ pub(super) struct HttpResponse {
     pub(super) status: StatusCode,
     pub(super) rate_limit: RateLimitInfo,
     pub(super) server_date: Option<UtcTime>,
+    /// Seconds by which the local clock is ahead of `server_date`.
+    pub(super) clock_ahead_s: Option<i64>,
+    /// What a client adds to the error of an unsuccessful response.
+    pub(super) rejection_note: Option<String>,
     /// The header `X-Subject-Token`, marked as sensitive.
     pub(super) subject_token: Option<HeaderValue>,
     /// Decompressed, shortened and redacted. Empty if the body of an unsuccessful response could not be read.
@@ -99,7 +103,16 @@ impl HttpClient {
             .chain(other_secrets.map(|secret| secret.expose_secret().as_bytes()))
             .collect();
         redaction::redact(&mut body, &secrets);
-        Ok(HttpResponse { status, rate_limit, server_date, subject_token, body })
+        let clock_ahead_s = server_date.map(|date| (now.as_millis() - date.as_millis()) / 1000);
+        Ok(HttpResponse {
+            status,
+            rate_limit,
+            server_date,
+            clock_ahead_s,
+            rejection_note: None,
+            subject_token,
+            body,
+        })
     }
 
     async fn read_body(

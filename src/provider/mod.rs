@@ -17,7 +17,10 @@ mod kinds;
 mod rate_limit_fields;
 mod rate_limit_headers;
 mod redaction;
+mod renewable_secrets;
 mod secret;
+mod secret_file;
+mod secret_form;
 mod service_url;
 mod state_map;
 mod transport;
@@ -32,8 +35,8 @@ use crate::job::{
 
 use classify::ErrorRule;
 use http::HttpClient;
-pub use kinds::sign;
 use kinds::{BuildContext, KINDS};
+pub use kinds::{SharedCredentials, sign};
 pub use transport::{NewTransport, Transport, network};
 
 /// One configured account of a service.
@@ -96,6 +99,7 @@ pub fn build(
     config: &ProviderConfig,
     statement_capture: StatementCapture,
     new_transport: &NewTransport,
+    shared_credentials: &SharedCredentials,
 ) -> Result<Box<dyn Provider>, BuildError> {
     let build = || {
         let kind = KINDS.iter().find(|kind| kind.name() == config.kind);
@@ -105,6 +109,7 @@ pub fn build(
             http: HttpClient::new(new_transport(config.polling.request_timeout)?),
             user_states: &config.state_map,
             statement_capture,
+            shared_credentials,
         };
         kind.build(&config.settings, context)
     };

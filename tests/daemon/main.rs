@@ -24,6 +24,7 @@ mod poll_forecast;
 mod provider_contract;
 mod provider_rename;
 mod readme;
+mod secrets;
 mod signals;
 mod stalled_loop;
 #[path = "../support/mod.rs"]

@@ -17,7 +17,9 @@ use jobtrack::api::AddRequest;
 use jobtrack::cli::{parse_add_line, parse_job_refs};
 use jobtrack::config::{Config, ConfigError};
 use jobtrack::job::{Answer, ListPageQuery, ProviderName, RateLimitInfo, RemoteId, UtcTime};
-use jobtrack::provider::{NewTransport, Provider, Transport, build, kind_schemas};
+use jobtrack::provider::{
+    NewTransport, Provider, SharedCredentials, Transport, build, kind_schemas,
+};
 use reqwest::{Request, Response};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -75,8 +77,10 @@ impl Providers {
         );
         let config = load(text.as_bytes()).expect("the config of the fuzz functions");
         let transport: &NewTransport = &|_: Duration| Ok(Arc::new(NextResponse));
+        let shared_credentials = SharedCredentials::default();
         let build = |(name, settings)| {
-            let provider = build(name, settings, config.store.statement, transport);
+            let statement = config.store.statement;
+            let provider = build(name, settings, statement, transport, &shared_credentials);
             (name.clone(), provider.expect("a provider"))
         };
         Self { by_name: config.providers.iter().map(build).collect(), _dir: dir }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jobtrack::job::{Answer, ProviderErrorKind, ProviderName, RemoteId, UtcTime};
-use jobtrack::provider::{Provider, build, network};
+use jobtrack::provider::{Provider, SharedCredentials, build, network};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
@@ -57,7 +57,8 @@ impl TokenFixture {
         let (config, name): (_, ProviderName) = (loaded.config, "lake".parse().expect("a name"));
         let settings = &config.providers[&name];
         let provider =
-            build(&name, settings, config.store.statement, &network).expect("a provider");
+            build(&name, settings, config.store.statement, &network, &SharedCredentials::default())
+                .expect("a provider");
         Self { server, provider, _dir: dir }
     }
 
@@ -80,7 +81,11 @@ impl TokenFixture {
 
     /// Polls `count` times at once: all polls have started before the first response.
     async fn poll_concurrently(&self, count: usize) -> Vec<Answer> {
-        join_all((0..count).map(|_| self.poll())).await
+        self.poll_concurrently_after(count, Duration::ZERO).await
+    }
+
+    async fn poll_concurrently_after(&self, count: usize, span: Duration) -> Vec<Answer> {
+        join_all((0..count).map(|_| self.poll_after(span))).await
     }
 }
 
@@ -148,8 +153,9 @@ async fn polls_without_a_token_wait_for_one_fetch() {
 #[tokio::test]
 async fn a_wrong_password_is_tried_once_for_all_waiting_polls() {
     let fixture = TokenFixture::new("another-password").await;
-    for fetches in 1..=3 {
-        for answer in fixture.poll_concurrently(100).await {
+    // (minutes after the start, token requests)
+    for (minute, fetches) in [(0, 1), (0, 1), (1, 2), (2, 2), (5, 2), (6, 3), (20, 3), (21, 4)] {
+        for answer in fixture.poll_concurrently_after(100, minute * MINUTE).await {
             let error = answer.result.expect_err("the password is wrong");
             let message = error.to_string();
             assert!(error.kind == ProviderErrorKind::Auth, "{error:?}");
@@ -228,9 +234,9 @@ async fn an_old_token_is_used_until_expiry_if_no_new_one_is_available() {
 #[tokio::test]
 async fn iam_errors_never_change_a_job() {
     let fixture = TokenFixture::new(PASSWORD).await;
-    for status in [302, 400, 401, 403, 404, 429, 500, 503] {
+    for (hour, status) in (0..).zip([302, 400, 401, 403, 404, 429, 500, 503]) {
         fixture.server.reject_token_requests(Some(status));
-        let error = fixture.poll().await.result.expect_err("IAM issues no token");
+        let error = fixture.poll_after(hour * HOUR).await.result.expect_err("IAM issues no token");
         let kind_matches = match status {
             401 | 403 => error.kind == ProviderErrorKind::Auth,
             429 => error.kind == ProviderErrorKind::RateLimited,
@@ -242,4 +248,73 @@ async fn iam_errors_never_change_a_job() {
             "{status}: {error:?}"
         );
     }
+}
+
+/// The providers of one daemon share the tokens of a user, and the attempts with its password.
+#[tokio::test]
+async fn fault_73_providers_of_one_user_share_tokens_and_attempts() {
+    let server = FakeServer::start().await;
+    server.add_job_of(ServiceKind::Dli, JOB_ID, JobScript::new());
+    let dir = TempDir::with_prefix("jobtrack-tokens-").expect("a temporary directory");
+    let secret = dir.path().join("password");
+    std::fs::write(&secret, "wrong-password").expect("the password");
+    let mut sections = Vec::new();
+    // Two providers for the project that is named, one for that of project_id.
+    for (name, project) in [("one", PROJECT_NAME), ("two", PROJECT_NAME), ("three", "")] {
+        let project =
+            if project.is_empty() { String::new() } else { format!("project = \"{project}\", ") };
+        let auth = format!(
+            "user = \"{USER_NAME}\", domain = \"{DOMAIN_NAME}\", {project}password = {{ file = \"{}\" }}",
+            secret.display()
+        );
+        sections.push(format!(
+            "[providers.{name}]\nkind = \"dli\"\nproject_id = \"4f1\"\nbase_url = \"{url}\"\n\
+             iam_url = \"{url}\"\nauth = {{ {auth} }}\n",
+            url = server.base_url(),
+        ));
+    }
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, sections.concat()).expect("the config");
+    let schemas = jobtrack::provider::kind_schemas();
+    let config =
+        jobtrack::config::load(Some(&file), &BTreeMap::new(), &schemas).expect("a config").config;
+    let shared = SharedCredentials::default();
+    let build_all = || -> Vec<_> {
+        let built = config.providers.iter().map(|(name, settings)| {
+            build(name, settings, config.store.statement, &network, &shared).expect("a provider")
+        });
+        built.collect()
+    };
+    let id: RemoteId = JOB_ID.parse().expect("an id");
+    let start = UtcTime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a time");
+    let poll_all = async |providers: &[Box<dyn Provider>], minute: u32| {
+        join_all(providers.iter().map(|provider| provider.poll(&id, start.plus(minute * MINUTE))))
+            .await
+    };
+
+    let providers = build_all();
+    for (minute, fetches) in [(0, 1), (0, 1), (1, 2), (5, 2), (6, 3)] {
+        for answer in poll_all(&providers, minute).await {
+            let error = answer.result.expect_err("the password is wrong");
+            assert_eq!(error.kind, ProviderErrorKind::Auth, "{error}");
+        }
+        assert_eq!(server.token_request_count(), fetches, "after {minute} minutes");
+    }
+    // A reload with the same password changes nothing; with another one it is tried at once.
+    let reloaded = build_all();
+    drop(providers);
+    poll_all(&reloaded, 7).await;
+    assert_eq!(server.token_request_count(), 3);
+    std::fs::write(&secret, PASSWORD).expect("the password");
+    let reloaded_again = build_all();
+    for answer in poll_all(&reloaded_again, 7).await {
+        answer.result.expect("the password is right");
+    }
+    assert_eq!(server.token_request_count(), 5, "one token a project");
+    let once_more = build_all();
+    drop((reloaded, reloaded_again));
+    for answer in poll_all(&once_more, 8).await {
+        answer.result.expect("a shared token");
+    }
+    assert_eq!(server.token_request_count(), 5, "an unchanged user keeps its tokens");
 }

@@ -15,7 +15,7 @@ use super::Provider;
 use super::classify::ErrorRule;
 use super::http::HttpClient;
 
-pub use huawei::sign;
+pub use huawei::{SharedCredentials, sign};
 
 pub(super) const KINDS: [&dyn Kind; 3] =
     [&dune::Dune, &huawei::dli::Dli, &huawei::dataarts::DataArts];
@@ -40,4 +40,5 @@ pub(super) struct BuildContext<'a> {
     /// `state_map` of the configuration.
     pub(super) user_states: &'a BTreeMap<String, MappedState>,
     pub(super) statement_capture: StatementCapture,
+    pub(super) shared_credentials: &'a SharedCredentials,
 }

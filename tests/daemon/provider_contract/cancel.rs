@@ -39,7 +39,7 @@ async fn polls_and_checks_never_cancel_a_job() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
         (fixture.add_job)(&harness.server, long_running());
-        for status in [200, 302, 307, 308, 401, 404, 405, 429, 500] {
+        for status in [200, 302, 307, 308, 404, 405, 429, 500] {
             harness
                 .poll_with_fault(Fault::status(status, "{}"))
                 .await
@@ -54,7 +54,7 @@ async fn polls_and_checks_never_cancel_a_job() {
         }
         assert_eq!(harness.poll().await.result.expect("an answer").state, ObservedState::Running);
         let requests = harness.server.requests();
-        assert!(requests.len() >= 19 && requests.iter().all(|request| request.method == "GET"));
+        assert!(requests.len() >= 17 && requests.iter().all(|request| request.method == "GET"));
     }
 }
 

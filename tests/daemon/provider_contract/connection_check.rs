@@ -3,7 +3,7 @@
 use jobtrack::job::{ConnectionCheck, Finding, FindingKind};
 
 use super::harness::{FIXTURES, Harness};
-use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget};
+use crate::support::fake_server::{ACCESS_KEY_ID, FakeServer, Fault, FaultRepeat, FaultTarget};
 
 async fn check_with_fault(harness: &Harness, fault: Fault) -> Finding {
     // Always, since a rejected token is fetched anew and the request repeated.
@@ -37,6 +37,8 @@ async fn every_kind_distinguishes_the_causes_of_failure() {
         let healthy = harness.check(0).await;
         assert_eq!((healthy.is_ok(), healthy.finding), (true, Finding::ok()), "{}", fixture.kind);
         for (fault, expected) in cases.clone() {
+            // A credential that was refused is not sent again at once.
+            let harness = Harness::new(fixture).await;
             let case = format!("{}: {fault:?}", fixture.kind);
             assert_eq!(check_with_fault(&harness, fault).await.kind, expected, "{case}");
         }
@@ -47,6 +49,7 @@ async fn every_kind_distinguishes_the_causes_of_failure() {
             "{}",
             fixture.kind
         );
+        let harness = Harness::new(fixture).await;
         harness.server.pause().await;
         assert_eq!(
             harness.check(0).await.finding.kind,
@@ -71,8 +74,8 @@ async fn error_codes_distinguish_credentials_from_permission() {
         (400, "DLF.6201", FindingKind::Ok),
     ];
     for fixture in FIXTURES.iter().filter(|fixture| fixture.kind != "dune") {
-        let harness = Harness::new(fixture).await;
         for (status, code, expected) in cases {
+            let harness = Harness::new(fixture).await;
             let body = format!(r#"{{"error_code":"{code}","error_msg":"why"}}"#);
             let finding = check_with_fault(&harness, Fault::status(status, &body)).await;
             assert_eq!(finding.kind, expected, "{}: {code}", fixture.kind);
@@ -81,10 +84,10 @@ async fn error_codes_distinguish_credentials_from_permission() {
 }
 
 #[tokio::test]
-async fn clock_skew_is_measured_from_successes_and_errors() {
+async fn fault_32_clock_skew_is_measured_from_successes_and_errors() {
     for fixture in FIXTURES {
-        let harness = Harness::new(fixture).await;
         for skew_s in [1200, -1200] {
+            let harness = Harness::new(fixture).await;
             let check: ConnectionCheck = harness.check(skew_s).await;
             assert_eq!((check.is_ok(), &check.finding), (false, &Finding::ok()));
             let measured_s = check.clock_ahead_s.expect("the service told its time");
@@ -94,7 +97,12 @@ async fn clock_skew_is_measured_from_successes_and_errors() {
                 Fault::status(401, "{}"),
                 FaultRepeat::Once,
             );
-            assert!(harness.check(skew_s).await.clock_ahead_s.is_some());
+            let check = harness.check(skew_s).await;
+            assert!(check.clock_ahead_s.is_some());
+            if fixture.expected_credential == ACCESS_KEY_ID {
+                let side = if skew_s > 0 { " minutes ahead of" } else { " minutes behind" };
+                assert!(check.finding.detail.contains(side), "{check:?}");
+            }
         }
     }
 }

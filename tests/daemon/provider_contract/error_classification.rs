@@ -319,7 +319,10 @@ async fn fault_33_35_a_body_that_is_not_json_is_no_statement_of_the_service() {
                 }
             }
         }
+        let harness = Harness::new(fixture).await;
+        harness.poll_with_fault(Fault::status(401, bodies[0].1)).await.result.expect_err("a 401");
         assert!(harness.server.token_request_count() <= 1, "a foreign 401 renews no token");
+        assert_eq!(harness.server.request_count(), 1);
     }
 }
 

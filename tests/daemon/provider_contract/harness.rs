@@ -2,13 +2,14 @@
 //! server.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jobtrack::job::{
     Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderErrorKind,
     ProviderName, RemoteId, UtcTime,
 };
-use jobtrack::provider::{BuildError, Provider, build, network};
+use jobtrack::provider::{BuildError, Provider, SharedCredentials, build, network};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -113,7 +114,10 @@ pub(crate) struct Harness {
     pub(crate) fixture: &'static ProviderFixture,
     pub(crate) server: FakeServer,
     pub(crate) provider: Box<dyn Provider>,
-    _dir: TempDir,
+    /// Half an hour passes after each failure, so that a credential that was refused is tried again.
+    failures: AtomicU64,
+    /// With the files of the secrets.
+    pub(crate) dir: TempDir,
 }
 
 impl Harness {
@@ -178,15 +182,21 @@ impl Harness {
         .expect("a config")
         .config;
         let name: ProviderName = "subject".parse().expect("a name");
-        let provider = build(&name, &config.providers[&name], config.store.statement, &network)?;
-        Ok(Self { fixture, server, provider, _dir: dir })
+        let provider = build(
+            &name,
+            &config.providers[&name],
+            config.store.statement,
+            &network,
+            &SharedCredentials::default(),
+        )?;
+        Ok(Self { fixture, server, provider, failures: AtomicU64::new(0), dir })
     }
 
     /// Polls once. No answer and no error may contain a secret or an address, and an error is short.
     pub(crate) async fn poll(&self) -> Answer {
         let id: RemoteId = self.fixture.remote_id.parse().expect("an id");
-        let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
-        let answer = self.provider.poll(&id, now).await;
+        let answer = self.provider.poll(&id, self.now()).await;
+        self.count_failure(answer.result.is_err());
         self.assert_no_secrets(&format!("{answer:?}"));
         if let Err(error) = &answer.result {
             let length = error.to_string().len();
@@ -195,11 +205,21 @@ impl Harness {
         answer
     }
 
+    /// The local clock of the next request.
+    fn now(&self) -> UtcTime {
+        let start = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
+        start.plus(Duration::from_mins(30 * self.failures.load(Ordering::Relaxed)))
+    }
+
+    fn count_failure(&self, has_failed: bool) {
+        self.failures.fetch_add(u64::from(has_failed), Ordering::Relaxed);
+    }
+
     /// Cancels the job.
     pub(crate) async fn cancel(&self) -> Result<(), ProviderError> {
         let id: RemoteId = self.fixture.remote_id.parse().expect("an id");
-        let now = UtcTime::parse_rfc3339("2026-11-22T10:00:00Z").expect("a time");
-        let result = self.provider.cancel(&id, now).await;
+        let result = self.provider.cancel(&id, self.now()).await;
+        self.count_failure(result.is_err());
         self.assert_no_secrets(&format!("{result:?}"));
         result
     }

@@ -112,3 +112,31 @@ fn fixtures_with_secrets() -> impl Iterator<Item = (&'static ProviderFixture, &'
         .into_iter()
         .flat_map(|fixture| fixture.secrets.iter().map(move |secret| (fixture, *secret)))
 }
+
+/// A sidecar may write a new secret after the old one was refused.
+#[tokio::test]
+async fn fault_63_a_secret_that_was_replaced_is_read_again_at_a_refusal() {
+    for fixture in FIXTURES {
+        let harness = Harness::new(fixture).await;
+        (fixture.add_job)(&harness.server, JobScript::new());
+        // Of an access key the service checks the secret, which comes second.
+        let secret = fixture.secrets.get(1).unwrap_or(&fixture.secrets[0]);
+        let secret_file = harness.dir.path().join(secret);
+        harness.poll().await.result.expect("the first secret");
+        harness.server.set_credentials("new-secret");
+        harness.poll().await.result.expect_err("the old secret");
+        let before = harness.server.request_count();
+        std::fs::write(&secret_file, "new-secret\n").expect("the new secret");
+        harness.poll().await.result.expect("the new secret, before the old one is sent again");
+        // An old token is sent once before another one is fetched with the new password.
+        let expected_requests = 1 + usize::from(fixture.renews_token);
+        assert_eq!(harness.server.request_count() - before, expected_requests, "{}", fixture.kind);
+        // Replaced before the refusal: the request is sent once more with the new secret.
+        harness.server.set_credentials("newer-secret");
+        std::fs::write(&secret_file, "newer-secret\n").expect("the newer secret");
+        let before = harness.server.request_count();
+        harness.poll().await.result.expect("the newer secret");
+        assert_eq!(harness.server.request_count() - before, 2, "{}", fixture.kind);
+        assert_eq!(harness.server.client_violations(), [""; 0]);
+    }
+}

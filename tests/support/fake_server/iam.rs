@@ -22,8 +22,8 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 pub struct Iam {
     pub password: String,
-    /// The only token that is accepted: the newest, or `None` if it was invalidated.
-    pub valid_token: Option<String>,
+    /// The tokens that were issued and not invalidated.
+    pub valid_tokens: Vec<String>,
     /// The number of token requests, valid or not.
     pub token_request_count: usize,
     /// If set, every token request is rejected with this status.
@@ -38,7 +38,7 @@ impl Default for Iam {
         let password = PASSWORD.to_owned();
         Self {
             password,
-            valid_token: None,
+            valid_tokens: Vec::new(),
             token_request_count: 0,
             forced_status: None,
             scopes_requested: Vec::new(),
@@ -53,7 +53,7 @@ impl Iam {
         let number: usize = token.strip_prefix(TOKEN_PREFIX)?.parse().ok()?;
         (1..=self.issued_count)
             .contains(&number)
-            .then(|| self.valid_token.as_deref() == Some(token))
+            .then(|| self.valid_tokens.iter().any(|valid| valid == token))
     }
 
     pub fn handle(&mut self, request: &FakeHttpRequest, now: Timestamp) -> FakeHttpResponse {
@@ -83,7 +83,7 @@ impl Iam {
         }
         self.issued_count += 1;
         let token = format!("{TOKEN_PREFIX}{}", self.issued_count);
-        self.valid_token = Some(token.clone());
+        self.valid_tokens.push(token.clone());
         let expires_at =
             add_duration(now, TOKEN_LIFETIME).strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
         let body = json!({ "token": { "expires_at": expires_at, "methods": ["password"] } });

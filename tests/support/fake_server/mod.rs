@@ -139,12 +139,12 @@ impl FakeServer {
         key.clone_into(&mut state.api_key);
         key.clone_into(&mut state.secret_key);
         key.clone_into(&mut state.iam.password);
-        state.iam.valid_token = None;
+        state.iam.valid_tokens.clear();
     }
 
-    /// Invalidates the token that was issued last.
+    /// Invalidates all tokens.
     pub fn invalidate_token(&self) {
-        self.state.lock_state().iam.valid_token = None;
+        self.state.lock_state().iam.valid_tokens.clear();
     }
 
     /// Makes IAM reject every token request with this status; `None` ends that.

@@ -3,6 +3,7 @@
 //! Used by the provider and by [`status`](super::status). Dune has no error codes, so the status decides,
 //! and for "not found" the message.
 
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::job::{ProviderError, ProviderErrorKind};
@@ -40,6 +41,11 @@ pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
         foreign_body: ForeignBody::detect(&response.body),
     };
     classify::provider_error(error_response, ERROR_RULES, message)
+}
+
+/// Whether the response rejects the key.
+pub(super) fn is_key_rejected(response: &HttpResponse) -> bool {
+    response.status == StatusCode::UNAUTHORIZED && ForeignBody::detect(&response.body).is_none()
 }
 
 /// The message of an error, which is text or an object.

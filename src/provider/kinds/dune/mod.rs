@@ -10,7 +10,6 @@ mod status;
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderName;
 use reqwest::{Method, StatusCode, Url};
-use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::config::{KindSchema, SecretRef, SettingError, SettingsTable};
@@ -26,12 +25,13 @@ use crate::provider::http::{
     HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header,
 };
 use crate::provider::json_fields::is_ascii_id;
-use crate::provider::secret;
+use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
+use crate::provider::secret::SecretUse;
 use crate::provider::service_url::ServiceUrl;
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::{BuildContext, Kind};
-use error::{ERROR_RULES, rejection_error};
+use error::{ERROR_RULES, is_key_rejected, rejection_error};
 use status::parse_status;
 
 /// Registers the kind `dune`; the settings are in [`DuneSettings`].
@@ -83,7 +83,8 @@ impl Kind for Dune {
         Ok(Box::new(DuneProvider {
             http: context.http,
             base_url: settings.base_url()?.into_url(),
-            api_key: secret::read(&settings.api_key).map_err(|error| error.to_string())?,
+            api_key: RenewableSecrets::read([settings.api_key.clone()], SecretUse::Key)
+                .map_err(|error| error.to_string())?,
             state_map: StateMap::new(STATE_PREFIX, BUILTIN_STATES, context.user_states)?,
         }))
     }
@@ -106,7 +107,8 @@ const HINTS: ServiceHints = ServiceHints {
 struct DuneProvider {
     http: HttpClient,
     base_url: Url,
-    api_key: SecretString,
+    /// One secret.
+    api_key: RenewableSecrets,
     state_map: StateMap,
 }
 
@@ -167,22 +169,41 @@ impl DuneProvider {
         let response = self.send(Method::GET, &path, now).await;
         let is_permission_error =
             |response: &HttpResponse| response.status == StatusCode::FORBIDDEN;
-        build_connection_check(response, now, HINTS, is_permission_error, rejection_error)
+        build_connection_check(response, HINTS, is_permission_error, rejection_error)
     }
 
+    /// Sends a request. If the key is rejected and was replaced at its place, the request is sent once more.
     async fn send(
         &self,
         method: Method,
         segments: &[&str],
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
-        let url = self.endpoint_url(segments)?;
-        let headers =
-            vec![sensitive_header(HeaderName::from_static("x-dune-api-key"), &self.api_key)?];
+        let key = self.api_key.values_for_request().await;
+        let response = self.send_once(method.clone(), segments, &key, now).await?;
+        if !is_key_rejected(&response) {
+            self.api_key.mark_accepted(&key);
+            return Ok(response);
+        }
+        match self.api_key.renewed(&key).await {
+            Some(new_key) => self.send_once(method, segments, &new_key, now).await,
+            None => Ok(response),
+        }
+    }
+
+    async fn send_once(
+        &self,
+        method: Method,
+        segments: &[&str],
+        key: &SecretValues,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let name = HeaderName::from_static("x-dune-api-key");
+        let headers = key.iter().map(|key| sensitive_header(name.clone(), key));
         let request = HttpRequest {
             method,
-            url,
-            headers,
+            url: self.endpoint_url(segments)?,
+            headers: headers.collect::<Result<_, _>>()?,
             body: Vec::new(),
             secrets_to_redact: Vec::new(),
             dropped_keys: &[],

@@ -3,13 +3,17 @@
 //! Used by [`HuaweiClient`](super::client::HuaweiClient). The signature is computed from the URL that is sent, so
 //! both contain the same path and query.
 
+use std::sync::Arc;
+
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::sensitive_header;
+use crate::provider::renewable_secrets::RenewableSecrets;
 
+use super::credential_gate::CredentialGate;
 use super::sign::{self, AccessKey, SigningRequest, sign};
 use super::token::{IssuedToken, TokenCache};
 
@@ -23,32 +27,48 @@ const JSON_CONTENT_TYPE: &str = "application/json";
 #[derive(Debug)]
 pub(super) enum Auth {
     /// A token, sent as it is.
-    Token(SecretString),
+    Token(RenewableSecrets),
     /// A user, for whom tokens are fetched.
-    Password(TokenCache),
-    /// An access key; a temporary one comes with a security token.
-    AccessKey { access_key: AccessKey, security_token: Option<SecretString> },
+    Password(Arc<TokenCache>),
+    /// The id and the secret of an access key; a temporary one comes with a security token.
+    AccessKey { secrets: RenewableSecrets, gate: Arc<CredentialGate> },
 }
 
-impl Auth {
-    /// The headers that authenticate a request with an empty body. `lease` is the token for
-    /// [`Auth::Password`]. The caller passes a fresh `now`: a signature is valid for 15 minutes.
-    pub(super) fn auth_headers(
+/// What authenticates one request.
+#[derive(Debug)]
+pub(super) enum Credential<'a> {
+    Token(&'a SecretString),
+    FetchedToken(&'a IssuedToken),
+    AccessKey { access_key: AccessKey, security_token: Option<&'a SecretString> },
+}
+
+impl<'a> Credential<'a> {
+    /// The credential that `values` are: a token, or an access key with or without a security token.
+    pub(super) fn from_secrets(values: &'a [SecretString]) -> Result<Self, ProviderError> {
+        match values {
+            [token] => Ok(Self::Token(token)),
+            [id, secret, rest @ ..] => Ok(Self::AccessKey {
+                access_key: AccessKey { id: id.clone(), secret: secret.clone() },
+                security_token: rest.first(),
+            }),
+            [] => Err(ProviderError::new(ProviderErrorKind::Misconfigured, "auth has no secret")),
+        }
+    }
+
+    /// The headers that authenticate a request with an empty body. The caller passes a fresh `now`: a signature is
+    /// valid for 15 minutes.
+    pub(super) fn headers(
         &self,
         method: &Method,
         url: &Url,
         project_id: &str,
-        lease: Option<&IssuedToken>,
         now: UtcTime,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, ProviderError> {
         match self {
             Self::Token(token) => Ok(vec![sensitive_header(TOKEN_HEADER, token)?]),
-            Self::Password(_) => {
-                let token = lease.map(|lease| (TOKEN_HEADER, lease.token.clone()));
-                Ok(token.into_iter().collect())
-            }
+            Self::FetchedToken(lease) => Ok(vec![(TOKEN_HEADER, lease.token.clone())]),
             Self::AccessKey { access_key, security_token } => {
-                signed_headers(method, url, project_id, access_key, security_token.as_ref(), now)
+                signed_headers(method, url, project_id, access_key, *security_token, now)
             }
         }
     }
@@ -56,8 +76,7 @@ impl Auth {
     /// The secrets that a header contains only in part, or not at all.
     pub(super) fn secrets_to_redact(&self) -> Vec<&SecretString> {
         match self {
-            Self::Token(_) => Vec::new(),
-            Self::Password(token_cache) => vec![&token_cache.user.password],
+            Self::Token(_) | Self::FetchedToken(_) => Vec::new(),
             Self::AccessKey { access_key, .. } => vec![&access_key.id, &access_key.secret],
         }
     }

@@ -2,15 +2,21 @@
 //!
 //! Used by both kinds. A path and a query go out in exactly the form that is signed.
 
+use std::sync::Arc;
+
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Url};
+use secrecy::SecretString;
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
+use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
 
-use super::auth::Auth;
-use super::error::{is_token_rejected, rejection_error};
-use super::token::IssuedToken;
+use super::auth::{Auth, Credential};
+use super::credential_gate::{Admission, CredentialGate};
+use super::error::{is_permission_error, is_token_rejected, rejection_error};
+use super::iam_user::fingerprint_of;
+use super::token::{IssuedToken, TokenCache};
 use super::{rate_limit_text, sign};
 
 /// A well-formed id that no job has, for the connection check.
@@ -48,23 +54,40 @@ impl<'a> HuaweiRequest<'a> {
 }
 
 impl HuaweiClient {
-    /// Sends a request. A fetched token that is rejected is replaced, and the request sent once more: a
-    /// token may become invalid before it expires.
+    /// Sends a request. If the credential is rejected, the request is sent once more with another one, if there
+    /// is one: a new token of the user, or secrets that were replaced at their places.
     pub(super) async fn send(
         &self,
         request: HuaweiRequest<'_>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
-        let Auth::Password(token_cache) = &self.auth else {
-            return self.send_once(request, None, now).await;
+        match &self.auth {
+            Auth::Password(token_cache) => self.send_with_token(token_cache, request, now).await,
+            Auth::Token(secrets) => self.send_with_secrets(secrets, None, request, now).await,
+            Auth::AccessKey { secrets, gate } => {
+                self.send_with_secrets(secrets, Some(gate), request, now).await
+            }
+        }
+    }
+
+    async fn send_with_token(
+        &self,
+        token_cache: &TokenCache,
+        request: HuaweiRequest<'_>,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let redacted = token_cache.user.password.values();
+        let send = async |request: HuaweiRequest<'_>, lease: &IssuedToken| {
+            let credential = Credential::FetchedToken(lease);
+            self.send_once(request, &credential, &redacted, now).await
         };
         let lease = token_cache.lease(&self.http, now).await?;
-        let response = self.send_once(request.clone(), Some(&lease), now).await?;
+        let response = send(request.clone(), &lease).await?;
         if !is_token_rejected(&response) {
             return Ok(response);
         }
         let new_lease = token_cache.replace_rejected(&self.http, &lease, now).await?;
-        let response = self.send_once(request, Some(&new_lease), now).await?;
+        let response = send(request, &new_lease).await?;
         if is_token_rejected(&response) {
             let rejection = rejection_error(&response);
             return Err(ProviderError::new(
@@ -75,23 +98,76 @@ impl HuaweiClient {
         Ok(response)
     }
 
+    async fn send_with_secrets(
+        &self,
+        secrets: &RenewableSecrets,
+        gate: Option<&Arc<CredentialGate>>,
+        request: HuaweiRequest<'_>,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let values = secrets.values_for_request().await;
+        let admission = match gate {
+            Some(gate) => Some(gate.admit(fingerprint_of(&values), now).await?),
+            None => None,
+        };
+        let response = self.send_secrets(request.clone(), &values, admission.as_ref(), now).await?;
+        if !is_token_rejected(&response) {
+            secrets.mark_accepted(&values);
+            return Ok(response);
+        }
+        match secrets.renewed(&values).await {
+            Some(new) => self.send_secrets(request, &new, admission.as_ref(), now).await,
+            None => Ok(response),
+        }
+    }
+
+    /// Sends a request once and reports the verdict on the secrets to the gate.
+    async fn send_secrets(
+        &self,
+        request: HuaweiRequest<'_>,
+        values: &SecretValues,
+        admission: Option<&Admission<'_>>,
+        now: UtcTime,
+    ) -> Result<HttpResponse, ProviderError> {
+        let credential = Credential::from_secrets(values)?;
+        let mut response =
+            self.send_once(request, &credential, &[], now).await.inspect_err(|_| {
+                admission.inspect(|admission| admission.record_no_verdict());
+            })?;
+        let is_signed = admission.is_some();
+        if is_signed && is_token_rejected(&response) {
+            response.rejection_note = response.clock_ahead_s.and_then(clock_skew_note);
+        }
+        if let Some(admission) = admission {
+            if is_token_rejected(&response) && !is_permission_error(&response) {
+                let error = rejection_error(&response);
+                admission.record_refusal(fingerprint_of(values), &error, now);
+            } else if response.status.is_server_error() {
+                admission.record_no_verdict();
+            } else {
+                admission.record_acceptance();
+            }
+        }
+        Ok(response)
+    }
+
     async fn send_once(
         &self,
         request: HuaweiRequest<'_>,
-        lease: Option<&IssuedToken>,
+        credential: &Credential<'_>,
+        redacted: &[SecretString],
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
         let HuaweiRequest { method, segments, query, headers, dropped_keys, max_bytes } = request;
         let url = self.endpoint_url(segments, query)?;
-        let mut all_headers =
-            self.auth.auth_headers(&method, &url, &self.project_id, lease, now)?;
+        let mut all_headers = credential.headers(&method, &url, &self.project_id, now)?;
         all_headers.extend_from_slice(headers);
         let http_request = HttpRequest {
             method,
             url,
             headers: all_headers,
             body: Vec::new(),
-            secrets_to_redact: self.auth.secrets_to_redact(),
+            secrets_to_redact: credential.secrets_to_redact().into_iter().chain(redacted).collect(),
             dropped_keys,
             max_bytes,
         };
@@ -136,6 +212,20 @@ impl HuaweiClient {
     }
 }
 
+/// What a wrong clock means for a signature that was rejected: the gateway accepts 15 minutes.
+fn clock_skew_note(clock_ahead_s: i64) -> Option<String> {
+    const REPORTED_SKEW_S: u64 = 10 * 60;
+    let skew_s = clock_ahead_s.unsigned_abs();
+    let side = if clock_ahead_s > 0 { "ahead of" } else { "behind" };
+    (skew_s > REPORTED_SKEW_S).then(|| {
+        format!(
+            "this machine's clock is {} minutes {side} the service's, and signatures are valid for 15 minutes: \
+             synchronize the clock",
+            skew_s / 60
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -148,7 +238,7 @@ mod tests {
             http: HttpClient::new(network(Duration::from_secs(1)).expect("a client")),
             base_url: base.parse().expect("a URL"),
             project_id: "p".into(),
-            auth: Auth::Token("t".into()),
+            auth: Auth::Token(RenewableSecrets::fixed(["t".into()])),
         }
     }
 

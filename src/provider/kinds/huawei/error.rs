@@ -42,7 +42,11 @@ pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> Pro
 
 fn classify_response(response: &HttpResponse, rules: &[&'static [ErrorRule]]) -> ProviderError {
     let foreign_body = ForeignBody::detect(&response.body);
-    classify_body(response.status, &parse_body(response), foreign_body, rules)
+    let error = classify_body(response.status, &parse_body(response), foreign_body, rules);
+    match &response.rejection_note {
+        Some(note) => ProviderError { message: format!("{error}; {note}"), ..error },
+        None => error,
+    }
 }
 
 fn classify_body(
@@ -222,6 +226,8 @@ mod tests {
                 status: StatusCode::from_u16(status).expect("a status"),
                 rate_limit: crate::job::RateLimitInfo::default(),
                 server_date: None,
+                clock_ahead_s: None,
+                rejection_note: None,
                 subject_token: None,
                 body: body.as_bytes().to_vec(),
             };

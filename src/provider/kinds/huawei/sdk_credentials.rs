@@ -7,8 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use secrecy::ExposeSecret;
+
 use crate::config::{DiscoveredSetting, non_empty_var};
 use crate::provider::huawei_profile::{huawei_profile_path, huawei_profile_value};
+use crate::provider::secret_file;
 
 const ACCESS_KEY_VAR: &str = "HUAWEICLOUD_SDK_AK";
 const SECRET_KEY_VAR: &str = "HUAWEICLOUD_SDK_SK";
@@ -41,8 +44,9 @@ fn settings_from_env(env: &BTreeMap<String, String>) -> Vec<DiscoveredSetting> {
 
 /// `None` if the file holds no whole access key.
 fn settings_from_profile(path: &Path) -> Option<Vec<DiscoveredSetting>> {
-    let text = std::fs::read_to_string(path).ok()?;
-    huawei_profile_value(&text, "ak").and(huawei_profile_value(&text, "sk"))?;
+    let text = secret_file::read(path).ok()?;
+    let text = text.expose_secret();
+    huawei_profile_value(text, "ak").and(huawei_profile_value(text, "sk"))?;
     let secrets = [
         ("ak", "auth.ak.profile"),
         ("sk", "auth.sk.profile"),
@@ -50,9 +54,9 @@ fn settings_from_profile(path: &Path) -> Option<Vec<DiscoveredSetting>> {
     ];
     let source = || path.display().to_string();
     let secrets =
-        secrets.into_iter().filter(|(name, _)| huawei_profile_value(&text, name).is_some());
+        secrets.into_iter().filter(|(name, _)| huawei_profile_value(text, name).is_some());
     let secrets = secrets.map(|(name, key)| DiscoveredSetting::new(source(), key, name));
-    let project = huawei_profile_value(&text, "project_id")
+    let project = huawei_profile_value(text, "project_id")
         .map(|id| DiscoveredSetting::new(source(), "project_id", id));
     Some(secrets.chain(project).collect())
 }

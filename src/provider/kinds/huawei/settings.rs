@@ -3,22 +3,23 @@
 //! Parsed by both kinds. A region gives the addresses; `base_url` and `iam_url` override them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use reqwest::header::HeaderValue;
-use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::config::{DiscoveredSetting, SecretRef, SettingError, SettingsTable};
 use crate::provider::http::HttpClient;
-use crate::provider::secret;
+use crate::provider::renewable_secrets::RenewableSecrets;
+use crate::provider::secret::{SecretUse, fingerprint};
 use crate::provider::service_url::ServiceUrl;
 
 use super::auth::Auth;
 use super::client::HuaweiClient;
+use super::iam_user::{IamUser, ProjectScope, UserName};
 use super::region::{RegionalService, service_url};
 use super::sdk_credentials;
-use super::sign::AccessKey;
-use super::token::{IamUser, ProjectScope, TokenCache};
+use super::shared_credentials::SharedCredentials;
 
 /// The settings as they are written.
 #[derive(Debug, Deserialize)]
@@ -90,25 +91,30 @@ impl HuaweiSettings {
     }
 
     /// Reads the secrets and builds the client.
-    pub(super) fn into_client(self, http: HttpClient) -> Result<HuaweiClient, String> {
+    pub(super) fn into_client(
+        self,
+        http: HttpClient,
+        shared: &SharedCredentials,
+    ) -> Result<HuaweiClient, String> {
         let Self { base_url, iam_url, auth, project_id } = self;
         let project_id = project_id.0;
         let auth = match auth {
-            AuthConfig::Token(token) => Auth::Token(read_secret(&token)?),
+            AuthConfig::Token(token) => Auth::Token(read_secrets([token], SecretUse::Key)?),
             AuthConfig::Password { user, password, domain, project } => {
-                Auth::Password(TokenCache::new(IamUser {
-                    iam_url: iam_url.ok_or(format!("iam_url {IAM_URL_NEEDED}"))?.into_url(),
-                    name: user,
-                    password: read_secret(&password)?,
-                    domain,
-                    scope: project
-                        .map_or_else(|| ProjectScope::Id(project_id.clone()), ProjectScope::Name),
-                }))
+                let iam_url = iam_url.ok_or(format!("iam_url {IAM_URL_NEEDED}"))?.into_url();
+                let name = UserName { iam_url, user, domain };
+                let scope = project
+                    .map_or_else(|| ProjectScope::Id(project_id.clone()), ProjectScope::Name);
+                let password = read_secrets([password], SecretUse::Password)?;
+                let gate = shared.user_gate(&name);
+                Auth::Password(shared.token_cache(IamUser { name, scope, password, gate }))
             }
-            AuthConfig::AccessKey { ak, sk, security_token } => Auth::AccessKey {
-                access_key: AccessKey { id: read_secret(&ak)?, secret: read_secret(&sk)? },
-                security_token: security_token.as_ref().map(read_secret).transpose()?,
-            },
+            AuthConfig::AccessKey { ak, sk, security_token } => {
+                let references: Vec<_> = [ak, sk].into_iter().chain(security_token).collect();
+                let secrets = read_secrets(references, SecretUse::Key)?;
+                let id = secrets.values().first().map(|id| fingerprint(&[id])).unwrap_or_default();
+                Auth::AccessKey { secrets, gate: shared.access_key_gate(id) }
+            }
         };
         Ok(HuaweiClient { http, base_url: base_url.into_url(), project_id, auth })
     }
@@ -128,8 +134,11 @@ pub(super) fn join(errors: &[SettingError]) -> String {
     errors.join("; ")
 }
 
-fn read_secret(reference: &SecretRef) -> Result<SecretString, String> {
-    secret::read(reference).map_err(|error| error.to_string())
+fn read_secrets(
+    references: impl Into<Arc<[SecretRef]>>,
+    secret_use: SecretUse,
+) -> Result<RenewableSecrets, String> {
+    RenewableSecrets::read(references, secret_use).map_err(|error| error.to_string())
 }
 
 /// Text that is valid as the value of a header.

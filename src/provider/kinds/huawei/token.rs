@@ -1,43 +1,22 @@
-//! Tokens that are fetched from Huawei Cloud's IAM for a user, and shared by all requests of an account.
+//! Tokens that are fetched from Huawei Cloud's IAM for a user, and shared by all requests for one project, of
+//! whichever provider.
 //!
 //! Used by [`HuaweiClient`](super::client::HuaweiClient). One fetch runs at a time; requests that wait for it
 //! share its result, a token or an error. Fetches are counted, and a request keeps the count at which it
 //! took its token: if the token is rejected and a fetch has ended since, the result of that fetch is
 //! used. Many requests that are rejected at once cause one fetch, and one request causes two at most.
-//! Source: IAM API reference, "Obtaining a User Token Through Password Authentication".
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Url};
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde_json::json;
+use reqwest::header::HeaderValue;
 use tokio::sync::{Mutex, watch};
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
-use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
+use crate::provider::http::HttpClient;
 
-use super::error::iam_rejection_error;
+use super::iam_user::{FetchedToken, IamUser};
 
-/// A user of IAM.
-#[derive(Debug)]
-pub(super) struct IamUser {
-    pub(super) iam_url: Url,
-    pub(super) name: String,
-    pub(super) password: SecretString,
-    pub(super) domain: String,
-    pub(super) scope: ProjectScope,
-}
-
-/// The project that tokens are valid for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum ProjectScope {
-    Name(String),
-    Id(String),
-}
-
-/// The tokens of one user.
+/// The tokens of one user for one project.
 #[derive(Debug)]
 pub(super) struct TokenCache {
     pub(super) user: IamUser,
@@ -72,6 +51,15 @@ struct CachedToken {
     fetch_number: u64,
     renew_at: UtcTime,
     expires_at: UtcTime,
+}
+
+impl CachedToken {
+    fn new(token: FetchedToken, fetch_number: u64, now: UtcTime) -> Self {
+        let FetchedToken { value, lifetime } = token;
+        let expires_at = now.plus(lifetime);
+        let renew_at = expires_at.minus(TokenCache::RENEW_BEFORE_EXPIRY.min(lifetime / 2));
+        Self { value, fetch_number, renew_at, expires_at }
+    }
 }
 
 impl TokenCache {
@@ -132,7 +120,8 @@ impl TokenCache {
     /// The caller holds `fetch_lock`.
     async fn fetch(&self, http: &HttpClient, now: UtcTime) -> Result<IssuedToken, ProviderError> {
         let previous_count = self.current_entry().fetch_count;
-        let fetched = self.user.fetch_token(http, previous_count + 1, now).await;
+        let fetched = self.user.fetch_token(http, now).await;
+        let fetched = fetched.map(|token| CachedToken::new(token, previous_count + 1, now));
         self.entry.send_modify(|entry| {
             entry.fetch_count = previous_count + 1;
             match fetched {
@@ -178,103 +167,5 @@ impl TokenCacheState {
                 Err(ProviderError::new(ProviderErrorKind::Transient, "no token was fetched"))
             }
         }
-    }
-}
-
-/// The body of a successful response.
-#[derive(Deserialize)]
-struct IamTokenResponse {
-    token: IamTokenInfo,
-}
-
-#[derive(Deserialize)]
-struct IamTokenInfo {
-    expires_at: String,
-}
-
-impl IamUser {
-    /// Sends one request for a token.
-    async fn fetch_token(
-        &self,
-        http: &HttpClient,
-        fetch_number: u64,
-        now: UtcTime,
-    ) -> Result<CachedToken, ProviderError> {
-        let mut url = self.iam_url.clone();
-        url.set_path(&format!("{}/v3/auth/tokens", self.iam_url.path().trim_end_matches('/')));
-        url.set_query(Some("nocatalog=true"));
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let request = HttpRequest {
-            method: Method::POST,
-            url,
-            headers,
-            body: self.request_body(),
-            secrets_to_redact: vec![&self.password],
-            dropped_keys: &[],
-            max_bytes: HttpClient::MAX_BODY_BYTES,
-        };
-        let response = http.send(request, now).await.map_err(with_iam_context)?;
-        if response.status.is_success() {
-            parse_token(response, fetch_number, now)
-        } else {
-            Err(with_iam_context(iam_rejection_error(&response)))
-        }
-    }
-
-    fn request_body(&self) -> Vec<u8> {
-        let project = match &self.scope {
-            ProjectScope::Name(name) => json!({ "name": name }),
-            ProjectScope::Id(id) => json!({ "id": id }),
-        };
-        let user = json!({
-            "name": self.name,
-            "password": self.password.expose_secret(),
-            "domain": { "name": self.domain },
-        });
-        let identity = json!({ "methods": ["password"], "password": { "user": user } });
-        let scope = json!({ "project": project });
-        json!({ "auth": { "identity": identity, "scope": scope } }).to_string().into_bytes()
-    }
-}
-
-/// The lifetime is computed by IAM's clock (the header `Date`). With a wrong local clock a new
-/// token could seem to have expired, and every request would fetch another.
-fn parse_token(
-    response: HttpResponse,
-    fetch_number: u64,
-    now: UtcTime,
-) -> Result<CachedToken, ProviderError> {
-    let malformed =
-        |reason: &str| with_iam_context(ProviderError::new(ProviderErrorKind::Malformed, reason));
-    let value =
-        response.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
-    let fetched: IamTokenResponse = serde_json::from_slice(&response.body)
-        .map_err(|_| malformed("the answer does not contain token.expires_at"))?;
-    let expires_at = UtcTime::parse_rfc3339(&fetched.token.expires_at)
-        .ok_or_else(|| malformed("token.expires_at is not a time"))?;
-    let lifetime = expires_at.duration_since(response.server_date.unwrap_or(now));
-    if lifetime.is_zero() {
-        return Err(malformed("the token has expired already"));
-    }
-    let expires_at = now.plus(lifetime);
-    let renew_at = expires_at.minus(TokenCache::RENEW_BEFORE_EXPIRY.min(lifetime / 2));
-    Ok(CachedToken { value, fetch_number, renew_at, expires_at })
-}
-
-/// Marks an error as one of IAM, so that it is not read as an error of the service.
-fn with_iam_context(error: ProviderError) -> ProviderError {
-    let error = error.with_context("no token from IAM");
-    match error.kind {
-        // IAM answers 400 to an unknown user, domain or project, and knows no jobs.
-        ProviderErrorKind::Malformed
-        | ProviderErrorKind::NotFound
-        | ProviderErrorKind::InvalidId => {
-            ProviderError { kind: ProviderErrorKind::Misconfigured, ..error }
-        }
-        ProviderErrorKind::Transient
-        | ProviderErrorKind::RateLimited
-        | ProviderErrorKind::QuotaExceeded
-        | ProviderErrorKind::Auth
-        | ProviderErrorKind::Misconfigured => error,
     }
 }

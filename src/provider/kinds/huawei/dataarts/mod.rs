@@ -88,7 +88,7 @@ impl Kind for DataArts {
     ) -> Result<Box<dyn Provider>, String> {
         let (account, workspace) = Self::parse(settings).map_err(|errors| join(&errors))?;
         Ok(Box::new(DataArtsProvider {
-            client: account.into_client(context.http)?,
+            client: account.into_client(context.http, context.shared_credentials)?,
             workspace: workspace.workspace_id.as_ref().and_then(HeaderText::to_header),
             state_map: StateMap::new("", BUILTIN_STATES, context.user_states)?,
         }))
@@ -166,7 +166,7 @@ impl DataArtsProvider {
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
         let response = self.request_instance("jobtrack-check", NONEXISTENT_ID, now).await;
-        build_connection_check(response, now, HINTS, is_permission_error, rejection_error)
+        build_connection_check(response, HINTS, is_permission_error, rejection_error)
     }
 
     fn workspace_header(&self) -> Vec<(HeaderName, HeaderValue)> {

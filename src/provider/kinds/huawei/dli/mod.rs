@@ -79,7 +79,7 @@ impl Kind for Dli {
     ) -> Result<Box<dyn Provider>, String> {
         let account = Self::parse(settings).map_err(|errors| join(&errors))?;
         Ok(Box::new(DliProvider {
-            client: account.into_client(context.http)?,
+            client: account.into_client(context.http, context.shared_credentials)?,
             parser: StatusParser {
                 state_map: StateMap::new("", BUILTIN_STATES, context.user_states)?,
                 statement_capture: context.statement_capture,
@@ -136,7 +136,7 @@ impl DliProvider {
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
         let path = ["v1.0", self.client.project_id.as_str(), "jobs", NONEXISTENT_ID, "status"];
         let response = self.client.send(HuaweiRequest::get(&path), now).await;
-        build_connection_check(response, now, HINTS, is_permission_error, rejection_error)
+        build_connection_check(response, HINTS, is_permission_error, rejection_error)
     }
 }
 

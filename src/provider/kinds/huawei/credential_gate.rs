@@ -1,0 +1,211 @@
+//! Limits the attempts with a credential that may be wrong, over all providers of the process that use it.
+//!
+//! Used for IAM users and access keys: IAM locks a user and the gateway locks a key after five wrong attempts,
+//! whichever provider made them. Until the first verdict, and after a refusal, one request at a time finds out
+//! whether the credential is accepted. After a refusal the same credential is not sent for a time that grows.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
+
+/// A number that changes with the secrets of a credential.
+pub(super) type Fingerprint = u64;
+
+#[derive(Debug, Default)]
+pub(super) struct CredentialGate {
+    state: Mutex<GateState>,
+    /// Locked by the request that finds out whether the credential is accepted.
+    trial: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    /// Whether requests need not wait for each other.
+    is_open: bool,
+    consecutive_refusals: u32,
+    last_refusal: Option<Refusal>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    /// The credentials that were refused since the last acceptance, such as an old and a new password.
+    credentials: Vec<Fingerprint>,
+    at: UtcTime,
+    error: ProviderError,
+}
+
+/// The permission to send one request. Dropped without a verdict, it lets others try.
+#[derive(Debug)]
+pub(super) struct Admission<'a> {
+    gate: &'a CredentialGate,
+    _trial: Option<tokio::sync::MutexGuard<'a, ()>>,
+}
+
+impl CredentialGate {
+    /// Waits for the request that finds out whether the credential is accepted, if there is one.
+    ///
+    /// # Errors
+    /// The error of the last refusal, while this credential must not be sent.
+    pub(super) async fn admit(
+        &self,
+        credential: Fingerprint,
+        now: UtcTime,
+    ) -> Result<Admission<'_>, ProviderError> {
+        let is_open = self.state().is_open;
+        let trial = if is_open { None } else { Some(self.trial.lock().await) };
+        let mut state = self.state();
+        state.check(credential, now)?;
+        Ok(Admission { gate: self, _trial: trial.filter(|_| !state.is_open) })
+    }
+
+    /// No code panics while it holds the lock.
+    fn state(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admission<'_> {
+    pub(super) fn record_acceptance(&self) {
+        *self.gate.state() = GateState { is_open: true, ..GateState::default() };
+    }
+
+    pub(super) fn record_refusal(
+        &self,
+        credential: Fingerprint,
+        error: &ProviderError,
+        now: UtcTime,
+    ) {
+        let mut state = self.gate.state();
+        state.is_open = false;
+        state.consecutive_refusals = state.consecutive_refusals.saturating_add(1);
+        let previous = state.last_refusal.take();
+        let mut credentials = previous.map(|refusal| refusal.credentials).unwrap_or_default();
+        if !credentials.contains(&credential) {
+            credentials.push(credential);
+        }
+        state.last_refusal = Some(Refusal { credentials, at: now, error: error.clone() });
+    }
+
+    /// The request failed for another reason. While nothing was refused, others need not wait any longer.
+    pub(super) fn record_no_verdict(&self) {
+        let mut state = self.gate.state();
+        state.is_open = state.last_refusal.is_none();
+    }
+}
+
+impl GateState {
+    fn check(&mut self, credential: Fingerprint, now: UtcTime) -> Result<(), ProviderError> {
+        let pause = pause(self.consecutive_refusals);
+        let Some(refusal) =
+            self.last_refusal.as_mut().filter(|refusal| refusal.credentials.contains(&credential))
+        else {
+            return Ok(());
+        };
+        // A clock that was set back must not extend the pause.
+        refusal.at = refusal.at.min(now);
+        let retry_at = refusal.at.plus(pause);
+        if now >= retry_at {
+            return Ok(());
+        }
+        let message = format!(
+            "{}; not sent again before {retry_at}, so that the service does not lock the credential",
+            refusal.error
+        );
+        Err(ProviderError::new(ProviderErrorKind::Auth, message))
+    }
+}
+
+/// The pause after consecutive refusals.
+fn pause(consecutive_refusals: u32) -> Duration {
+    Duration::from_mins(match consecutive_refusals {
+        0 | 1 => 1,
+        2 => 5,
+        3 => 15,
+        _ => 30,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Fingerprint = 1;
+    const NEW_KEY: Fingerprint = 2;
+
+    fn minute(minute: u64) -> UtcTime {
+        UtcTime::parse_rfc3339("2026-01-01T00:00:00Z")
+            .expect("a time")
+            .plus(Duration::from_mins(minute))
+    }
+
+    fn refusal() -> ProviderError {
+        ProviderError::new(ProviderErrorKind::Auth, "HTTP 401")
+    }
+
+    #[tokio::test]
+    async fn a_refused_credential_waits_longer_each_time() {
+        let gate = CredentialGate::default();
+        for (at, open_again) in [(0, 1), (1, 6), (6, 21), (21, 51), (51, 81)] {
+            let admission = gate.admit(KEY, minute(at)).await.expect("an attempt");
+            admission.record_refusal(KEY, &refusal(), minute(at));
+            drop(admission);
+            let error = gate.admit(KEY, minute(open_again - 1)).await.expect_err("a pause");
+            assert_eq!(error.kind, ProviderErrorKind::Auth);
+            assert!(error.message.contains("HTTP 401; not sent again before 2026"), "{error}");
+        }
+        gate.admit(KEY, minute(81)).await.expect("an attempt").record_acceptance();
+        gate.admit(KEY, minute(81)).await.expect("an accepted credential");
+    }
+
+    #[tokio::test]
+    async fn a_new_credential_is_tried_at_once_and_an_old_one_is_not() {
+        let gate = CredentialGate::default();
+        gate.admit(KEY, minute(0)).await.expect("an attempt").record_refusal(
+            KEY,
+            &refusal(),
+            minute(0),
+        );
+        let admission = gate.admit(NEW_KEY, minute(0)).await.expect("another credential");
+        admission.record_refusal(NEW_KEY, &refusal(), minute(0));
+        drop(admission);
+        for credential in [KEY, NEW_KEY] {
+            gate.admit(credential, minute(4)).await.expect_err("a pause");
+        }
+        gate.admit(NEW_KEY, minute(5)).await.expect("an attempt");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_does_not_extend_the_pause() {
+        let gate = CredentialGate::default();
+        gate.admit(KEY, minute(1000)).await.expect("an attempt").record_refusal(
+            KEY,
+            &refusal(),
+            minute(1000),
+        );
+        gate.admit(KEY, minute(10)).await.expect_err("a pause");
+        gate.admit(KEY, minute(11)).await.expect("an attempt");
+    }
+
+    #[tokio::test]
+    async fn one_request_at_a_time_finds_out_whether_a_credential_is_accepted() {
+        let gate = CredentialGate::default();
+        let first = gate.admit(KEY, minute(0)).await.expect("an attempt");
+        let mut second = Box::pin(gate.admit(KEY, minute(0)));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        first.record_refusal(KEY, &refusal(), minute(0));
+        drop(first);
+        second.await.expect_err("the refusal of the first");
+        gate.admit(KEY, minute(1)).await.expect("an attempt").record_acceptance();
+        let both = (gate.admit(KEY, minute(1)).await, gate.admit(KEY, minute(1)).await);
+        assert!(both.0.is_ok() && both.1.is_ok(), "accepted: nobody waits");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_without_a_verdict_lets_others_try_at_once() {
+        let gate = CredentialGate::default();
+        let first = gate.admit(KEY, minute(0)).await.expect("an attempt");
+        first.record_no_verdict();
+        gate.admit(KEY, minute(0)).await.expect("while the first is in flight");
+    }
+}

@@ -1,0 +1,139 @@
+//! The secrets of one credential, which may be replaced at their places while the daemon runs, for example
+//! by a sidecar that renews a token.
+//!
+//! Used by the kinds. After the service rejected the secrets they are read again, off the event loop and with
+//! a time limit. If they have changed, the caller sends its request once more with the new ones.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::SecretRef;
+
+use super::secret::{self, SecretError, SecretUse};
+
+/// The values of a credential, in the order of its references.
+pub(super) type SecretValues = Arc<[SecretString]>;
+
+pub(super) struct RenewableSecrets {
+    references: Arc<[SecretRef]>,
+    secret_use: SecretUse,
+    state: Mutex<SecretState>,
+}
+
+struct SecretState {
+    values: SecretValues,
+    /// Whether the service rejected these values.
+    rejected: bool,
+}
+
+impl RenewableSecrets {
+    /// A file system that hangs must not delay a poll for longer.
+    const READ_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// Reads the secrets.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub(super) fn read(
+        references: impl Into<Arc<[SecretRef]>>,
+        secret_use: SecretUse,
+    ) -> Result<Self, SecretError> {
+        let references = references.into();
+        let values = read_all(&references, secret_use)?;
+        Ok(Self {
+            references,
+            secret_use,
+            state: Mutex::new(SecretState { values, rejected: false }),
+        })
+    }
+
+    /// Secrets without a place.
+    #[cfg(test)]
+    pub(super) fn fixed(values: impl Into<SecretValues>) -> Self {
+        let state = Mutex::new(SecretState { values: values.into(), rejected: false });
+        Self { references: [].into(), secret_use: SecretUse::Key, state }
+    }
+
+    pub(super) fn values(&self) -> SecretValues {
+        Arc::clone(&self.state().values)
+    }
+
+    /// The values for the next request. If the service rejected the last ones, their places are read again
+    /// first.
+    pub(super) async fn values_for_request(&self) -> SecretValues {
+        let (values, rejected) = {
+            let state = self.state();
+            (Arc::clone(&state.values), state.rejected)
+        };
+        if rejected { self.read_again(&values).await.unwrap_or(values) } else { values }
+    }
+
+    /// The service accepted the values of a request.
+    pub(super) fn mark_accepted(&self, used: &SecretValues) {
+        let mut state = self.state();
+        if Arc::ptr_eq(&state.values, used) {
+            state.rejected = false;
+        }
+    }
+
+    /// The service rejected the values of a request. Returns other values, if there are by now.
+    pub(super) async fn renewed(&self, rejected: &SecretValues) -> Option<SecretValues> {
+        {
+            let mut state = self.state();
+            if !Arc::ptr_eq(&state.values, rejected) {
+                return Some(Arc::clone(&state.values));
+            }
+            state.rejected = true;
+        }
+        self.read_again(rejected).await
+    }
+
+    /// Reads the places again. Returns the values if they differ from `old`.
+    async fn read_again(&self, old: &SecretValues) -> Option<SecretValues> {
+        if self.references.iter().all(|reference| matches!(reference, SecretRef::Env(_))) {
+            return None;
+        }
+        let (references, secret_use) = (Arc::clone(&self.references), self.secret_use);
+        let reading = tokio::task::spawn_blocking(move || read_all(&references, secret_use));
+        let new = match tokio::time::timeout(Self::READ_TIMEOUT, reading).await {
+            Ok(Ok(Ok(new))) => new,
+            Ok(Ok(Err(error))) => {
+                tracing::warn!("a secret that the service rejected cannot be read again: {error}");
+                return None;
+            }
+            Ok(Err(_)) => return None,
+            Err(_) => {
+                tracing::warn!(
+                    "a secret that the service rejected cannot be read again: its file system does not \
+                     answer"
+                );
+                return None;
+            }
+        };
+        let is_same =
+            |(a, b): (&SecretString, &SecretString)| a.expose_secret() == b.expose_secret();
+        if new.iter().zip(old.iter()).all(is_same) {
+            return None;
+        }
+        *self.state() = SecretState { values: Arc::clone(&new), rejected: false };
+        Some(new)
+    }
+
+    /// No code panics while it holds the lock.
+    fn state(&self) -> MutexGuard<'_, SecretState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for RenewableSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RenewableSecrets").finish_non_exhaustive()
+    }
+}
+
+fn read_all(references: &[SecretRef], secret_use: SecretUse) -> Result<SecretValues, SecretError> {
+    references.iter().map(|reference| secret::read(reference, secret_use)).collect()
+}
