@@ -134,6 +134,11 @@ impl SelectionBench {
                 Action::Poll(request) => self.in_flight = Some(request),
                 Action::Commit(change) => changed_jobs.push(change.job),
                 Action::List(_)
+                | Action::Cancel(..)
+                | Action::RefuseCancel(..)
+                | Action::CheckConnection(_)
+                | Action::ShareConnectionCheck(..)
+                | Action::RefuseConnectionCheck(..)
                 | Action::RecordPoll { .. }
                 | Action::RecordAnomaly(_)
                 | Action::RecordOutage(_)
@@ -175,5 +180,6 @@ fn provider_settings(name: ProviderName) -> ProviderSettings {
         },
         request_timeout: Duration::from_secs(30),
         supports_list: false,
+        connection_fingerprint: 0,
     }
 }

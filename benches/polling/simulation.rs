@@ -179,6 +179,7 @@ impl<'a> TrackerSimulation<'a> {
             },
             request_timeout: Duration::from_secs(30),
             supports_list: false,
+            connection_fingerprint: 0,
         };
         self.handle(Input::Configure(vec![settings]));
     }

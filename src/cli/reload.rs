@@ -19,7 +19,10 @@ pub(super) async fn run(context: &CommandContext) -> anyhow::Result<ExitCode> {
     if lines.is_empty() {
         lines.push("no settings changed".to_owned());
     }
-    lines.push("secrets were reloaded; paused providers are polled again".to_owned());
+    lines.push(
+        "secrets were reloaded; a pause ends where the credential or the address changed"
+            .to_owned(),
+    );
     stdio::print_lines(&lines)?;
     Ok(ExitCode::SUCCESS)
 }

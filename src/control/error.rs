@@ -39,10 +39,6 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
     }
 
-    pub(super) fn provider_paused(detail: String) -> Self {
-        Self::new(StatusCode::CONFLICT, "provider_paused", detail)
-    }
-
     pub(super) fn job_finished(detail: String) -> Self {
         Self::new(StatusCode::CONFLICT, "job_finished", detail)
     }
@@ -82,6 +78,12 @@ impl From<CommandError> for ApiError {
             }
             CommandError::ProviderNotConfigured(..) => {
                 Self::new(StatusCode::CONFLICT, "provider_not_configured", detail)
+            }
+            CommandError::ProviderPaused(_) => {
+                Self::new(StatusCode::CONFLICT, "provider_paused", detail)
+            }
+            CommandError::TooManyRequests(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
             }
             CommandError::Upstream(_) => Self::provider_rejected(detail),
             CommandError::ShuttingDown => {

@@ -15,8 +15,7 @@ use axum::response::{IntoResponse, Response};
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job};
 use crate::config::PollingConfig;
 use crate::job::{
-    AddedBy, AuditOutcome, AuditTarget, AuditedCommand, JobId, Labels, ProviderName,
-    SimilarityKeys, StoredJob,
+    AddedBy, AuditOutcome, AuditTarget, AuditedCommand, JobId, Labels, SimilarityKeys, StoredJob,
 };
 use crate::scheduler::{CommandError, JobSpec};
 
@@ -200,7 +199,6 @@ pub(super) async fn poll(
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
-    ensure_not_paused(&app, &job.provider)?;
     connection.begin_on_demand()?;
     poll_and_respond(&app, job, app.daemon.on_demand_timeout).await
 }
@@ -220,11 +218,10 @@ pub(super) async fn cancel(
             "job {id} is finished ({state}) and cannot be cancelled"
         )));
     }
-    ensure_not_paused(&app, &job.provider)?;
     connection.begin_on_demand()?;
     let (clock, timeout) = (&app.daemon.clock, app.daemon.on_demand_timeout);
     let started = clock.monotonic_now();
-    let result = app.handle.cancel(&job, timeout).await;
+    let result = app.handle.cancel(job.clone(), timeout).await;
     let entry =
         audit_entry(&app, connection.peer, AuditedCommand::Cancel, AuditTarget::from(&job)).await;
     record(&app, entry.with_result_of(result.as_ref().map(|()| ""))).await;
@@ -232,11 +229,12 @@ pub(super) async fn cancel(
     match result {
         Ok(()) => poll_and_respond(&app, job, remaining).await,
         Err(CommandError::TimedOut) => Err(ApiError::provider_rejected(
-            "the provider has not answered the cancellation yet; the next poll shows whether the job was cancelled",
+            "the cancellation was not answered in time: it waits for the rate limit or for the provider, and is \
+             not dropped; the next poll shows whether the job was cancelled",
         )),
         Err(error) => {
-            // The credential may be invalid, or may only lack the right to cancel. A poll shows which:
-            // its failure pauses the provider, so that further cancellations cannot lock the key.
+            // The credential may be invalid, or may only lack the right to cancel. A poll shows which,
+            // before another cancellation is sent.
             if error.is_account_level() {
                 let _ = poll_and_respond(&app, job, remaining).await;
             }
@@ -258,17 +256,6 @@ async fn poll_and_respond(
         Err(error) => return Err(error.into()),
     };
     Ok((status, Json(find_job(app, id).await?)))
-}
-
-/// An error if polling of the provider is paused after rejected requests.
-fn ensure_not_paused(app: &AppState, provider: &ProviderName) -> Result<(), ApiError> {
-    let snapshot = app.handle.snapshot();
-    let Some((name, reason, remaining)) = snapshot.rejection_pause(provider) else { return Ok(()) };
-    let remaining = humantime::format_duration(Duration::from_secs(remaining.as_secs()));
-    Err(ApiError::provider_paused(format!(
-        "polling of {name} is paused for another {remaining}: {reason}; run `jobtrack reload` to \
-         try at once"
-    )))
 }
 
 /// Parses the job's number in a path.

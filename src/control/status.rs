@@ -2,6 +2,7 @@
 //! `/v1/providers/{name}/durations`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
@@ -15,7 +16,7 @@ use crate::job::{
     AuditOutcome, AuditTarget, AuditedCommand, ConnectionCheck, Finding, FindingKind, ProviderName,
     ServiceHints,
 };
-use crate::scheduler::{CommandError, ProviderSnapshot, SchedulerSnapshot};
+use crate::scheduler::{CheckReply, CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
 use super::app_state::{AppState, DaemonContext};
@@ -95,7 +96,7 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
     }
 }
 
-/// `POST /v1/providers/{name}/check`: sends one request, even if polling is paused.
+/// `POST /v1/providers/{name}/check`: sends one request, unless a recent check has answered it.
 pub(super) async fn check_connection(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
@@ -105,24 +106,35 @@ pub(super) async fn check_connection(
     connection.begin_on_demand()?;
     let target = AuditTarget::Provider(provider.clone());
     let result = app.handle.check_connection(provider.clone(), app.daemon.on_demand_timeout).await;
-    let connection_check = match result {
-        // This timeout equals the request's own, and either may expire first.
-        Err(CommandError::TimedOut) => ConnectionCheck {
-            finding: Finding::new(FindingKind::Unreachable, "no response in time"),
-            clock_ahead_s: None,
-            hints: ServiceHints::GENERIC,
+    let CheckReply { check, next_check_in } = match result {
+        // The check may have waited for other requests.
+        Err(CommandError::TimedOut) => CheckReply {
+            check: ConnectionCheck {
+                finding: Finding::new(FindingKind::Unreachable, "no response in time"),
+                clock_ahead_s: None,
+                hints: ServiceHints::GENERIC,
+            },
+            next_check_in: None,
         },
         result => result?,
     };
-    let detail = if connection_check.is_ok() { "ok" } else { &connection_check.finding.detail };
+    let detail = if check.is_ok() { "ok" } else { &check.finding.detail };
     let entry = audit_entry(&app, connection.peer, AuditedCommand::Check, target).await;
     record(&app, entry.with_result(AuditOutcome::Done, detail)).await;
+    let mut advice = check.advice();
+    if let Some(wait) = next_check_in.filter(|_| !check.is_ok()) {
+        let wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
+        advice.push(format!(
+            "this is the result of an earlier check; the next request is sent in {wait} at the \
+             earliest, or after `jobtrack reload` with another credential"
+        ));
+    }
     Ok(Json(ConnectionCheckResponse {
         provider,
-        ok: connection_check.is_ok(),
-        clock_ahead_s: connection_check.clock_ahead_s,
-        advice: connection_check.advice(),
-        finding: connection_check.finding,
+        ok: check.is_ok(),
+        clock_ahead_s: check.clock_ahead_s,
+        advice,
+        finding: check.finding,
     }))
 }
 

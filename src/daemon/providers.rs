@@ -4,13 +4,14 @@
 //! Secrets are files that anything can be behind: a pipe without a writer, a file system that hangs. They are
 //! read in a thread of their own, and not waited for any longer than [`READ_TIMEOUT`].
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName};
 use crate::policy::{Backoff, LearnedPolicySettings};
-use crate::provider::{self, BuildError, NewTransport, SharedCredentials};
+use crate::provider::{self, BuildError, NewTransport, Provider, SharedCredentials};
 use crate::scheduler::{ConfiguredProvider, Providers};
 use crate::tracker::{PollPolicy, ProviderSettings};
 
@@ -69,7 +70,10 @@ pub fn build_providers(
             new_transport,
             shared_credentials,
         )?;
-        let settings = provider_settings(name, provider_config, provider.supports_list());
+        let settings = ProviderSettings {
+            connection_fingerprint: connection_fingerprint(provider_config, &*provider),
+            ..provider_settings(name, provider_config, provider.supports_list())
+        };
         let kind = provider_config.kind;
         Ok((name.clone(), ConfiguredProvider { kind, settings, provider: provider.into() }))
     });
@@ -96,7 +100,16 @@ fn provider_settings(
         },
         request_timeout: polling.request_timeout,
         supports_list,
+        connection_fingerprint: 0,
     }
+}
+
+/// A number that changes with the address, the other settings of the kind, and the credentials.
+fn connection_fingerprint(provider_config: &ProviderConfig, provider: &dyn Provider) -> u64 {
+    let ProviderConfig { kind, settings, .. } = provider_config;
+    let mut hasher = DefaultHasher::new();
+    (kind, settings.to_json(), provider.credential_fingerprint()).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn build_policy(polling: &PollingConfig) -> PollPolicy {

@@ -146,6 +146,8 @@ impl ConfigReloader {
             }
             other @ (CommandError::Storage(_)
             | CommandError::ProviderNotConfigured(..)
+            | CommandError::ProviderPaused(_)
+            | CommandError::TooManyRequests(_)
             | CommandError::Upstream(_)
             | CommandError::ShuttingDown) => other.to_string(),
         })?;

@@ -120,8 +120,8 @@ impl ConnectionCheck {
                 "the service rejected the credential: {credential}; then run `jobtrack reload`"
             ),
             FindingKind::PermissionDenied => format!(
-                "the credential is valid but lacks a permission: {permission}; then run \
-                 `jobtrack reload`"
+                "the credential is valid but lacks a permission: {permission}; then repeat \
+                 this check"
             ),
             FindingKind::WrongEndpoint => format!(
                 "the response does not come from the service: check {address}, and whether a proxy or \
@@ -136,7 +136,7 @@ impl ConnectionCheck {
                 .to_owned(),
             FindingKind::QuotaExceeded => {
                 "the quota of the account is exhausted: wait for the next \
-                period or raise the quota, then run `jobtrack reload`"
+                period or raise the quota, then repeat this check"
                     .to_owned()
             }
             FindingKind::ServiceError => {
@@ -172,7 +172,7 @@ mod tests {
     fn each_finding_has_its_own_advice() {
         let cases: [(FindingKind, &[&str]); 8] = [
             (FindingKind::InvalidCredentials, &["renew the key", "jobtrack reload"]),
-            (FindingKind::PermissionDenied, &["grant the right", "jobtrack reload"]),
+            (FindingKind::PermissionDenied, &["grant the right", "repeat"]),
             (FindingKind::WrongEndpoint, &["the address", "proxy"]),
             (FindingKind::Unreachable, &["the address", "DNS", "ca-certificates"]),
             (FindingKind::RateLimited, &["requests_per_minute"]),

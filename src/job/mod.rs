@@ -19,6 +19,7 @@ mod state;
 mod state_filter;
 mod time;
 mod transition;
+mod trusted_clock;
 
 pub use answer::{
     Answer, ListPage, ListPageQuery, Observation, ProviderError, ProviderErrorKind, ProviderTimes,
@@ -42,3 +43,4 @@ pub use transition::{
     CurrentState, LifecycleStep, LocalOutcome, ObservationEffect, RequestTimes, Transition,
     evaluate_observation, local_end_transition, registration_transition,
 };
+pub use trusted_clock::TrustedClock;

@@ -51,6 +51,10 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// computed from it, and a relative `Retry-After` if the response has no `Date`.
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer>;
 
+    /// A number that changes with the credentials and reveals nothing about them. A pause after rejections
+    /// ends when it changes.
+    fn credential_fingerprint(&self) -> u64;
+
     /// Whether the service reports many jobs in one response.
     fn supports_list(&self) -> bool {
         false

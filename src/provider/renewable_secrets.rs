@@ -61,6 +61,11 @@ impl RenewableSecrets {
         Arc::clone(&self.state().values)
     }
 
+    /// A number that changes with the values; see [`secret::fingerprint`].
+    pub(super) fn fingerprint(&self) -> u64 {
+        secret::fingerprint(&self.values().iter().collect::<Vec<_>>())
+    }
+
     /// The values for the next request. If the service rejected the last ones, their places are read again
     /// first.
     pub(super) async fn values_for_request(&self) -> SecretValues {

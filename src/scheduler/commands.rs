@@ -3,9 +3,11 @@
 //! Called by the scheduler's loop. Nothing here waits: a command that needs a commit or a provider
 //! leaves its reply with the committer or with the task of its request.
 
-use crate::job::{ConnectionCheck, ProviderName, RemoteId, StoredJob};
+use crate::job::{ProviderName, StoredJob};
 use crate::tracker::Input;
 
+use super::check_reply::CheckReply;
+use super::error::CommandError;
 use super::event_loop::Scheduler;
 use super::handle::{ReplySender, SchedulerCommand};
 use super::providers::Providers;
@@ -30,7 +32,7 @@ impl Scheduler {
                 self.feed_tracker(Input::Untrack(id, reason));
                 self.notify_untracked();
             }
-            SchedulerCommand::Cancel(name, id, reply) => self.cancel(name, id, reply),
+            SchedulerCommand::Cancel(job, reply) => self.cancel(&job, reply),
             SchedulerCommand::CheckConnection(name, reply) => self.check_connection(name, reply),
             SchedulerCommand::ForgetDurations(forget, reply) => {
                 let forget = PendingForgetDurations { forget, reply };
@@ -51,7 +53,13 @@ impl Scheduler {
     }
 
     fn poll_on_demand(&mut self, job: Box<StoredJob>, reply: ReplySender<()>) {
-        if let Err(error) = self.providers.get(&job.provider) {
+        let now = self.clock.monotonic_now();
+        let refusal = self.tracker.poll_refusal(&job.provider, job.id, now);
+        let configured = self.providers.get(&job.provider).map(drop);
+        let refused = configured.and(refusal.map_or(Ok(()), |refusal| {
+            Err(CommandError::from_refusal(&job.provider, &refusal, now))
+        }));
+        if let Err(error) = refused {
             let _ = reply.send(Err(error));
             return;
         }
@@ -59,37 +67,23 @@ impl Scheduler {
         self.feed_tracker(Input::PollNow(job));
     }
 
-    fn cancel(&mut self, name: ProviderName, id: RemoteId, reply: ReplySender<()>) {
-        match self.providers.get(&name) {
-            Ok(configured) => {
-                let provider = configured.provider.clone();
-                self.cancel_and_check.start_cancel(
-                    name.clone(),
-                    provider,
-                    id,
-                    self.clock.utc_now(),
-                    reply,
-                );
-                self.feed_tracker(Input::CancelOrCheckStarted(name));
-            }
-            Err(error) => drop(reply.send(Err(error))),
+    fn cancel(&mut self, job: &StoredJob, reply: ReplySender<()>) {
+        let name = &job.provider;
+        if let Err(error) = self.providers.get(name) {
+            let _ = reply.send(Err(error));
+            return;
         }
+        self.cancel_and_check.add_cancel(job.id, job.remote_id.clone(), reply);
+        self.feed_tracker(Input::Cancel(name.clone(), job.id));
     }
 
-    fn check_connection(&mut self, name: ProviderName, reply: ReplySender<ConnectionCheck>) {
-        match self.providers.get(&name) {
-            Ok(configured) => {
-                let provider = configured.provider.clone();
-                self.cancel_and_check.start_connection_check(
-                    name.clone(),
-                    provider,
-                    self.clock.utc_now(),
-                    reply,
-                );
-                self.feed_tracker(Input::CancelOrCheckStarted(name));
-            }
-            Err(error) => drop(reply.send(Err(error))),
+    fn check_connection(&mut self, name: ProviderName, reply: ReplySender<CheckReply>) {
+        if let Err(error) = self.providers.get(&name) {
+            let _ = reply.send(Err(error));
+            return;
         }
+        self.cancel_and_check.add_check(name.clone(), reply);
+        self.feed_tracker(Input::CheckConnection(name));
     }
 
     pub(super) fn configure(&mut self, providers: Providers) {

@@ -88,15 +88,24 @@ impl Scheduler {
     }
 
     fn handle_rejected_row(&mut self, rejected: RejectedRow) {
-        let RejectedRow { job, reason, mut waiters } = rejected;
-        tracing::error!(
-            %job,
-            "the update of job {job} is dropped, and the job is not polled until `jobtrack poll \
-             {job}` or a restart: {reason}"
-        );
-        self.feed_tracker(Input::WriteFailed(job));
+        let RejectedRow { job, row, reason, mut waiters } = rejected;
+        self.feed_tracker(Input::WriteFailed(job, row));
+        let is_tracked = self.tracker.contains(job);
+        if is_tracked {
+            tracing::error!(%job, "an update of job {job} is dropped: {reason}");
+        } else {
+            tracing::error!(
+                %job,
+                "the update of job {job} is dropped, and the job is not polled until `jobtrack poll \
+                 {job}` or a restart: {reason}"
+            );
+        }
         let error = Err(CommandError::Storage(reason));
         waiters.reply_to_all(&error);
+        if is_tracked {
+            // A change of the job is still to be written.
+            return;
+        }
         self.untrack_waiters.reply_where(|waiting| waiting == job, &error);
     }
 }

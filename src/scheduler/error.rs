@@ -3,10 +3,13 @@
 //! A [`CommandError`] is the reply to one caller and leaves the scheduler running; a
 //! [`SchedulerError`] ends it, and with it the daemon.
 
+use std::time::Duration;
+
 use tokio::task::JoinError;
 
-use crate::job::{ProviderError, ProviderErrorKind, ProviderName};
+use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName};
 use crate::store::{ReadError, WriteError};
+use crate::tracker::RequestRefusal;
 
 /// A command that was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -23,6 +26,12 @@ pub enum CommandError {
     /// The requested provider, and the names of the configured ones.
     #[error("provider {0} is not configured; configured: {1}")]
     ProviderNotConfigured(ProviderName, String),
+    /// No request is sent to the provider at the moment.
+    #[error("{0}")]
+    ProviderPaused(String),
+    /// Too many requests that people ordered wait for the provider.
+    #[error("too many requests wait for provider {0}; try again later")]
+    TooManyRequests(ProviderName),
     /// The request to the provider failed or was rejected.
     #[error("{0}")]
     Upstream(ProviderError),
@@ -31,6 +40,34 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    pub(super) fn from_refusal(
+        provider: &ProviderName,
+        refusal: &RequestRefusal,
+        now: MonotonicTime,
+    ) -> Self {
+        match refusal {
+            RequestRefusal::Paused(pause) => {
+                let seconds = pause.until.duration_since(now).as_secs();
+                let remaining = humantime::format_duration(Duration::from_secs(seconds.max(1)));
+                Self::ProviderPaused(match &pause.reason {
+                    Some(reason) => format!(
+                        "polling of {provider} is paused for another {remaining}: {reason}; when the \
+                         cause is corrected, run `jobtrack check {provider}`, or `jobtrack reload` \
+                         after a change of the credential"
+                    ),
+                    None => format!(
+                        "the rate limit of {provider} allows the next request in {remaining}; try \
+                         again then"
+                    ),
+                })
+            }
+            RequestRefusal::QueueFull => Self::TooManyRequests(provider.clone()),
+            RequestRefusal::ProviderRemoved => {
+                Self::ProviderNotConfigured(provider.clone(), "others".to_owned())
+            }
+        }
+    }
+
     /// Whether the provider rejected the account or its configuration, not this one request.
     #[must_use]
     pub fn is_account_level(&self) -> bool {

@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{AuditEntry, JobId, MonotonicTime};
+use crate::job::{AuditEntry, JobId, MonotonicTime, ProviderName};
+use crate::provider::Provider;
 use crate::store::{BatchWriter, MaintenanceTask, ReadError, TrackerStateReader};
 use crate::tracker::{Action, Input, Tracker};
 
 use super::cancel_and_check::CancelAndCheckTasks;
-use super::error::SchedulerError;
+use super::error::{CommandError, SchedulerError};
 use super::handle::{SchedulerCommand, SchedulerHandle};
 use super::job_loader::{JobLoader, LoadEvent};
 use super::job_waiters::JobWaiters;
@@ -120,9 +121,7 @@ impl Scheduler {
                 () = shutdown.cancelled() => {}
                 result = self.committer.wait_for_write() => self.finish_write(result?)?,
                 Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
-                Some(provider) = self.cancel_and_check.next_finished() => {
-                    self.feed_tracker(Input::CancelOrCheckFinished(provider));
-                }
+                Some(input) = self.cancel_and_check.next_finished() => self.feed_tracker(input),
                 event = self.loader.next_event() => self.handle_load_event(event),
                 () = self.clock.sleep_until(wakeup) => self.feed_tracker(Input::Tick),
                 Some(task) = self.maintenance_tasks.recv() => {
@@ -199,6 +198,29 @@ impl Scheduler {
             match action {
                 Action::Poll(request) => self.send_request(PollOrListRequest::Poll(request)),
                 Action::List(request) => self.send_request(PollOrListRequest::List(request)),
+                Action::Cancel(name, job) if !self.shutting_down => {
+                    let (provider, now) = (self.client_of(&name), self.clock.utc_now());
+                    self.cancel_and_check.send_cancel(name, provider, job, now);
+                }
+                Action::CheckConnection(name) if !self.shutting_down => {
+                    let (provider, now) = (self.client_of(&name), self.clock.utc_now());
+                    self.cancel_and_check.send_check(name, provider, now);
+                }
+                Action::Cancel(..) | Action::CheckConnection(_) => {}
+                Action::RefuseCancel(name, job, refusal) => {
+                    let now = self.clock.monotonic_now();
+                    let error = CommandError::from_refusal(&name, &refusal, now);
+                    self.cancel_and_check.refuse_cancel(job, &error);
+                }
+                Action::RefuseConnectionCheck(name, refusal) => {
+                    let now = self.clock.monotonic_now();
+                    let error = CommandError::from_refusal(&name, &refusal, now);
+                    self.cancel_and_check.refuse_check(&name, &error);
+                }
+                Action::ShareConnectionCheck(name, until) => {
+                    let wait = until.duration_since(self.clock.monotonic_now());
+                    self.cancel_and_check.share_check(&name, Some(wait));
+                }
                 Action::Commit(change) => {
                     let change = self.with_untrack_audit(change);
                     self.committer.enqueue(WriteRequest::Change(change));
@@ -220,9 +242,13 @@ impl Scheduler {
 
     fn send_request(&mut self, request: PollOrListRequest) {
         if !self.shutting_down {
-            let configured = self.providers.get(request.provider()).ok();
-            self.in_flight.send(request, configured.map(|known| known.provider.clone()));
+            let provider = self.client_of(request.provider());
+            self.in_flight.send(request, provider);
         }
+    }
+
+    fn client_of(&self, provider: &ProviderName) -> Option<Arc<dyn Provider>> {
+        self.providers.get(provider).ok().map(|known| known.provider.clone())
     }
 
     fn next_wakeup(&self) -> MonotonicTime {

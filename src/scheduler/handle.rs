@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::job::{AuditEntry, ConnectionCheck, JobId, ProviderName, RemoteId, StoredJob};
+use crate::job::{AuditEntry, JobId, ProviderName, StoredJob};
 use crate::store::{ForgetDurations, RegisterResult};
 use crate::tracker::PollForecast;
 
+use super::check_reply::CheckReply;
 use super::error::CommandError;
 use super::job_spec::JobSpec;
 use super::providers::Providers;
@@ -31,8 +32,8 @@ pub(super) enum SchedulerCommand {
     PollOnDemand(Box<StoredJob>, ReplySender<()>),
     /// With the audit entry of the command, if a user gave it.
     Untrack(Box<StoredJob>, String, Option<AuditEntry>, ReplySender<()>),
-    Cancel(ProviderName, RemoteId, ReplySender<()>),
-    CheckConnection(ProviderName, ReplySender<ConnectionCheck>),
+    Cancel(Box<StoredJob>, ReplySender<()>),
+    CheckConnection(ProviderName, ReplySender<CheckReply>),
     ForgetDurations(ForgetDurations, ReplySender<u64>),
     RecordAudit(AuditEntry, ReplySender<()>),
     Forecast(JobId, oneshot::Sender<Option<PollForecast>>),
@@ -71,6 +72,7 @@ impl SchedulerHandle {
     ///
     /// # Errors
     /// [`CommandError::TimedOut`] if no answer was committed within `timeout`; the poll continues.
+    /// [`CommandError::ProviderPaused`] or [`CommandError::TooManyRequests`] if the poll is not sent.
     pub async fn poll_on_demand(
         &self,
         job: StoredJob,
@@ -100,23 +102,24 @@ impl SchedulerHandle {
     /// changes only by a later poll.
     ///
     /// # Errors
-    /// [`CommandError::Upstream`] if the provider rejected the request, [`CommandError::TimedOut`] if it
-    /// did not answer within `timeout`.
-    pub async fn cancel(&self, job: &StoredJob, timeout: Duration) -> Result<(), CommandError> {
-        let (provider, id) = (job.provider.clone(), job.remote_id.clone());
-        self.send_command(timeout, |reply| SchedulerCommand::Cancel(provider, id, reply)).await?
+    /// [`CommandError::Upstream`] if the provider rejected the request, [`CommandError::TimedOut`] if the
+    /// request was not answered within `timeout`, perhaps because it waits for the rate limit,
+    /// [`CommandError::ProviderPaused`] or [`CommandError::TooManyRequests`] if it is not sent.
+    pub async fn cancel(&self, job: StoredJob, timeout: Duration) -> Result<(), CommandError> {
+        self.send_command(timeout, |reply| SchedulerCommand::Cancel(Box::new(job), reply)).await?
     }
 
-    /// Tests a provider's credential, address and clock with one request, even while the provider
-    /// is paused.
+    /// Tests a provider's credential, address and clock with one request, which all who order a check at
+    /// about the same time share.
     ///
     /// # Errors
-    /// If the provider is not configured, or did not answer within `timeout`.
+    /// If the provider is not configured, or did not answer within `timeout`, or may not be sent a
+    /// request now.
     pub async fn check_connection(
         &self,
         provider: ProviderName,
         timeout: Duration,
-    ) -> Result<ConnectionCheck, CommandError> {
+    ) -> Result<CheckReply, CommandError> {
         self.send_command(timeout, |reply| SchedulerCommand::CheckConnection(provider, reply))
             .await?
     }

@@ -5,6 +5,7 @@
 //! loop, and is published only after its commit.
 
 mod cancel_and_check;
+mod check_reply;
 mod commands;
 mod commits;
 mod error;
@@ -19,6 +20,7 @@ mod requests;
 mod status;
 mod write;
 
+pub use check_reply::CheckReply;
 pub use error::{CommandError, SchedulerError};
 pub use event_loop::Scheduler;
 pub use handle::SchedulerHandle;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::job::{MonotonicTime, ProviderName, UtcTime};
+use crate::job::{MonotonicTime, UtcTime};
 use crate::store::StoreHealth;
 use crate::tracker::ProviderReport;
 
@@ -67,26 +67,6 @@ impl SchedulerSnapshot {
         }
         let provider = self.providers.iter().find(|provider| provider.report.has_stuck_poll)?;
         Some(format!("a poll of {} is far past its time-out", provider.report.provider))
-    }
-
-    /// The provider's name, the reason and the remaining time of a pause after a rejection; `None`
-    /// if the provider is not paused, or only waits for its rate limit.
-    #[must_use]
-    pub fn rejection_pause(
-        &self,
-        provider: &ProviderName,
-    ) -> Option<(&ProviderName, &str, Duration)> {
-        let report = self
-            .providers
-            .iter()
-            .map(|provider| &provider.report)
-            .find(|report| report.provider == *provider)?;
-        let pause = report.pause.as_ref()?;
-        Some((
-            &report.provider,
-            pause.reason.as_deref()?,
-            pause.until.duration_since(self.taken_at),
-        ))
     }
 
     /// Everything that an operator should repair, one line each. `running_time` is the reader's.

@@ -53,8 +53,14 @@ impl ProviderAccount {
     }
 
     /// Applies new settings. `limit` is the lowest limit of its configured providers, in requests
-    /// per minute; none if no provider of the account is configured.
-    pub(super) fn configure(&mut self, limit: Option<u32>, now: MonotonicTime) {
+    /// per minute; none if no provider of the account is configured. `connection_changed`: the requests
+    /// of one of its providers reach the service in another way.
+    pub(super) fn configure(
+        &mut self,
+        limit: Option<u32>,
+        connection_changed: bool,
+        now: MonotonicTime,
+    ) {
         match limit {
             // Requests sent before all providers were removed still count when one comes back.
             Some(limit) if !self.is_configured => {
@@ -67,7 +73,7 @@ impl ProviderAccount {
         }
         self.is_configured = limit.is_some();
         self.configured_at = now;
-        self.breaker.enter_half_open();
+        self.breaker.enter_half_open(connection_changed);
     }
 
     /// When the next request may be sent; none if an answer must come first.
@@ -76,8 +82,7 @@ impl ProviderAccount {
         if self.breaker.is_half_open() && self.rate_limiter.in_flight() > 0 {
             return None;
         }
-        let ready_at = self.rate_limiter.next_available_at()?;
-        Some(self.breaker.pause().map_or(ready_at, |pause| ready_at.max(pause.until)))
+        Some(self.rate_limiter.next_available_at()?.max(self.breaker.ready_at()))
     }
 
     /// Whether a request sent at `sent_at` used the current settings.

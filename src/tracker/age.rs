@@ -77,6 +77,13 @@ impl JobAge {
         self.at(now) - self.last_active_age
     }
 
+    /// The time since the registration: by the wall clock until the job was tracked, and by the monotonic
+    /// clock from then on.
+    pub(super) fn since_registration(&self, now: MonotonicTime) -> Duration {
+        let seconds = self.registered_for + self.time_since_active(now);
+        Duration::try_from_secs_f64(seconds).unwrap_or_default()
+    }
+
     /// The part of [`Self::last_active_age`] that no wrong time from the provider can lengthen.
     pub(super) fn verified_age(&self) -> f64 {
         self.last_active_age.min(self.registered_for)

@@ -9,6 +9,7 @@ use crate::job::{
     Answer, ClockReading, JobId, ListPage, MonotonicTime, RateLimitInfo, RequestTimes,
 };
 
+use super::breaker::JobStanding;
 use super::message::{Action, ExpectedJob, ListRequest, ProviderIndex};
 use super::phase::AnswerUse;
 use super::provider_queue::FirstOrRepeat;
@@ -24,10 +25,15 @@ impl Tracker {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let rejected_before = self.job(id).is_some_and(|tracked| tracked.last_poll_rejected);
+        self.record_server_date(answer.server_date, now);
+        let is_tracked = self.job(id).is_some();
         let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         let account = &mut self.accounts[queue.account_index.0];
-        queue.record_answer(account, id, &answer, rejected_before, now, actions);
+        queue.record_answer(account, id, &answer, now, actions);
+        if !is_tracked {
+            // Nobody asks for this job again.
+            queue.set_standing(id, JobStanding::Regular);
+        }
         self.apply_answer(id, provider_index, request_times, answer, now, actions);
     }
 
@@ -44,10 +50,13 @@ impl Tracker {
         let queue = &mut self.queues[provider_index.0];
         if let Ok(observation) = &answer.result {
             actions.extend(queue.update_unknown_states(observation).map(Action::Notify));
+            queue.last_answered_at = Some(now.monotonic);
+            queue.set_standing(id, JobStanding::Regular);
         }
         let Some(on_demand) = self.end_poll(id, now.monotonic) else { return };
         let Some(tracked) = self.jobs.get_mut(&id) else { return };
-        let policy = self.queues[provider_index.0].job_policy();
+        let certain_time = self.trusted_clock.certain_time(now);
+        let policy = self.queues[provider_index.0].job_policy().at(certain_time);
         let effects = tracked.apply_answer(id, answer, request_times, policy, now);
         self.apply_effects(id, effects, on_demand, now, actions);
     }
@@ -74,6 +83,7 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let ListRequest { provider_index, query, jobs: expected_jobs, .. } = request;
+        self.record_server_date(answer.server_date, now);
         let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         let account = &mut self.accounts[queue.account_index.0];
         queue.record_list_answer(account, &expected_jobs, &answer, now, actions);

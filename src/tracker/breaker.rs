@@ -1,12 +1,20 @@
-//! The circuit breaker that pauses requests after rejections, used for a provider and for an account.
+//! The circuit breaker that limits requests after rejections and failures, one for each provider and one
+//! for each account.
 //!
-//! A rejection opens the breaker for a pause that grows with consecutive rejections. After the pause
-//! the breaker is half-open: one request at a time is sent until one succeeds. New settings make the
-//! breaker half-open too, because they may have repaired or broken the credentials.
+//! A rejected request (401, 402, 403, a redirect, another server's 404) may concern one job or the
+//! credentials. [`Self::is_half_open`](CircuitBreaker::is_half_open) is therefore true until a request
+//! succeeds: one request at a time is sent, for a job that was not rejected. The rejections of several
+//! jobs with no success between them concern the credentials, and open the breaker for a growing time.
+//! Jobs that were rejected have a pause of their own, so that they alone never stop the others. Rate
+//! limits and `Retry-After` pause all requests. New settings make the breaker half-open too.
 
 use std::time::Duration;
 
-use crate::job::{ClockReading, MonotonicTime, ProviderError, ProviderErrorKind};
+use crate::job::{ClockReading, MonotonicTime, ProviderError};
+
+use super::pause_durations::{
+    clamp_retry_after, new_job_pause, probe_interval, rate_limit_pause, retry_pause,
+};
 
 /// A time during which no request is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,180 +24,329 @@ pub struct RequestPause {
     pub reason: Option<String>,
 }
 
+/// The subject of a rejected request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RejectedSubject {
+    /// A job whose previous request was not rejected, or no single job: a list or a connection check.
+    New,
+    /// A job whose previous request was rejected too: no new evidence about the credentials.
+    KnownJob,
+}
+
+/// Whether a job's last request was rejected. Each has a pause of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JobStanding {
+    Regular,
+    Rejected,
+}
+
+/// Consecutive failures of one sort. A failure counts only if its request was sent after the previous
+/// one was counted: requests that were in flight together are one piece of evidence.
+#[derive(Debug, Clone, Copy, Default)]
+struct FailureStreak {
+    count: u32,
+    last_at: MonotonicTime,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker {
-    consecutive_rejections: u32,
     /// Whether a request sent with the current settings has succeeded.
     verified: bool,
-    /// The last pause, which may have ended.
+    rejections: FailureStreak,
+    /// Those of [`Self::rejections`] whose subject is new.
+    new_subject_rejections: u32,
+    rate_limit_rejections: FailureStreak,
+    transient_failures: FailureStreak,
+    /// The last pause of all requests; like the others it may have ended.
     pause: Option<RequestPause>,
+    /// The last pause of regular jobs.
+    regular_pause: Option<RequestPause>,
+    /// The last pause of rejected jobs.
+    rejected_pause: Option<RequestPause>,
+    /// After repeated transient failures, no due job is polled before this time.
+    next_probe_at: MonotonicTime,
+}
+
+impl FailureStreak {
+    /// Counts a failure of a request sent at `sent_at`; false if it does not count.
+    fn extend(&mut self, sent_at: MonotonicTime, now: MonotonicTime) -> bool {
+        let counts = self.count == 0 || sent_at >= self.last_at;
+        if counts {
+            *self = Self { count: self.count.saturating_add(1), last_at: now };
+        }
+        counts
+    }
+
+    /// Whether a success of a request sent at `sent_at` does not contradict the last failure.
+    fn is_newer_than(&self, sent_at: MonotonicTime) -> bool {
+        self.count > 0 && sent_at < self.last_at
+    }
 }
 
 impl CircuitBreaker {
     /// The longest pause for a rate limit window that is used up.
     const MAX_RATE_LIMIT_WINDOW: Duration = Duration::from_mins(1);
+    /// Rejections of known jobs from which the credentials are in doubt.
+    const REPEATED_REJECTIONS: u32 = 3;
+    /// Consecutive transient failures from which one request at a time is sent.
+    const REPEATED_TRANSIENT_FAILURES: u32 = 3;
 
-    pub(super) fn consecutive_rejections(&self) -> u32 {
-        self.consecutive_rejections
-    }
-
-    /// The last pause, which may have ended.
-    pub(super) fn pause(&self) -> Option<&RequestPause> {
-        self.pause.as_ref()
-    }
-
-    /// Ends the pause and requires a successful request under the new settings.
-    pub(super) fn enter_half_open(&mut self) {
-        self.pause = None;
+    /// Requires a successful request under new settings. If they reach the service in another way, what
+    /// is known of earlier requests does not apply to them, and the pauses end.
+    pub(super) fn enter_half_open(&mut self, connection_changed: bool) {
+        if connection_changed {
+            *self = Self::default();
+        }
         self.verified = false;
-    }
-
-    /// A request that was sent with the current settings succeeded.
-    pub(super) fn mark_verified(&mut self) {
-        self.verified = true;
     }
 
     /// Whether only one request at a time may be sent, to find out whether requests succeed.
     pub(super) fn is_half_open(&self) -> bool {
-        !self.verified || self.consecutive_rejections > 0
+        !self.verified
+            || self.is_suspect()
+            || self.rate_limit_rejections.count > 0
+            || self.transient_failures.count >= Self::REPEATED_TRANSIENT_FAILURES
     }
 
-    /// Whether a rejection keeps the breaker open. An answer that arrives during such a pause belongs
-    /// to a request sent before the rejection, and does not show whether the provider accepts requests
-    /// now.
-    fn is_open(&self, now: MonotonicTime) -> bool {
-        self.pause.as_ref().is_some_and(|pause| pause.reason.is_some() && pause.until > now)
+    /// Whether a rejection puts the credentials in doubt: the next request should be for a job that is
+    /// likely to be answered.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.new_subject_rejections > 0 || self.rejections.count >= Self::REPEATED_REJECTIONS
     }
 
-    /// Closes the breaker after a successful request. Returns false if the breaker stays open.
-    pub(super) fn record_success(&mut self, now: MonotonicTime) -> bool {
-        if self.is_open(now) {
+    /// The pause of all requests, if it has not ended.
+    pub(super) fn request_pause(&self, now: MonotonicTime) -> Option<&RequestPause> {
+        self.pause.as_ref().filter(|pause| pause.until > now)
+    }
+
+    /// The pause of such jobs after rejections, if it has not ended.
+    pub(super) fn rejection_pause(
+        &self,
+        standing: JobStanding,
+        now: MonotonicTime,
+    ) -> Option<&RequestPause> {
+        let pause = match standing {
+            JobStanding::Regular => &self.regular_pause,
+            JobStanding::Rejected => &self.rejected_pause,
+        };
+        pause.as_ref().filter(|pause| pause.until > now)
+    }
+
+    /// When any request may be sent.
+    pub(super) fn ready_at(&self) -> MonotonicTime {
+        self.pause.as_ref().map_or(MonotonicTime::default(), |pause| pause.until)
+    }
+
+    /// When a poll of such a job may be sent that nobody ordered.
+    pub(super) fn poll_ready_at(&self, standing: JobStanding) -> MonotonicTime {
+        self.on_demand_poll_ready_at(standing).max(self.next_probe_at)
+    }
+
+    /// When a poll of such a job may be sent that a person ordered.
+    pub(super) fn on_demand_poll_ready_at(&self, standing: JobStanding) -> MonotonicTime {
+        let pause = match standing {
+            JobStanding::Regular => &self.regular_pause,
+            JobStanding::Rejected => &self.rejected_pause,
+        };
+        pause.as_ref().map_or(MonotonicTime::default(), |pause| pause.until)
+    }
+
+    /// A request that was sent at `sent_at` with the current settings succeeded. Returns false if a later
+    /// request was rejected: then this success does not show that requests succeed now.
+    pub(super) fn record_success(&mut self, sent_at: MonotonicTime) -> bool {
+        self.verified = true;
+        if self.rejections.is_newer_than(sent_at)
+            || self.rate_limit_rejections.is_newer_than(sent_at)
+        {
             return false;
         }
-        self.consecutive_rejections = 0;
-        // A success clears only a pause after a rejection. It renews no rate limit window: that pause
-        // ends by time.
-        self.pause = self.pause.take().filter(|pause| pause.reason.is_none());
+        // A success renews no rate limit window and shortens no Retry-After: these end by time.
+        *self = Self { verified: true, pause: self.pause.take(), ..Self::default() };
         true
     }
 
-    /// Opens the breaker after a rejection and returns the length of the pause; none if the breaker
-    /// is open already.
+    /// Records a rejection of a request sent at `sent_at`.
     pub(super) fn record_rejection(
+        &mut self,
+        subject: RejectedSubject,
+        rejection: &ProviderError,
+        sent_at: MonotonicTime,
+        now: MonotonicTime,
+    ) {
+        if !self.rejections.extend(sent_at, now) {
+            return;
+        }
+        if subject == RejectedSubject::New {
+            self.new_subject_rejections = self.new_subject_rejections.saturating_add(1);
+        }
+        let reason = Some(rejection.to_string());
+        let pause_for =
+            |duration| RequestPause { until: now.plus(duration), reason: reason.clone() };
+        self.regular_pause = new_job_pause(self.new_subject_rejections).map(pause_for);
+        let counted = if self.new_subject_rejections > 0 {
+            self.rejections.count
+        } else {
+            (self.rejections.count + 1).saturating_sub(Self::REPEATED_REJECTIONS)
+        };
+        self.rejected_pause = retry_pause(counted).map(pause_for);
+    }
+
+    /// Records a rejection because of the rate limit: all requests pause.
+    pub(super) fn record_rate_limit_rejection(
         &mut self,
         rejection: &ProviderError,
         retry_after: Option<Duration>,
+        sent_at: MonotonicTime,
         now: ClockReading,
-    ) -> Option<Duration> {
-        if self.is_open(now.monotonic) {
-            return None;
+    ) {
+        if self.rate_limit_rejections.extend(sent_at, now.monotonic) {
+            let count = self.rate_limit_rejections.count;
+            let duration = rate_limit_pause(count, retry_after, now.jitter);
+            self.extend_pause(duration, Some(rejection.to_string()), now.monotonic);
         }
-        self.consecutive_rejections = self.consecutive_rejections.saturating_add(1);
-        let duration =
-            pause_duration(rejection.kind, self.consecutive_rejections, retry_after, now.jitter);
-        let (until, reason) = (now.monotonic.plus(duration), Some(rejection.to_string()));
-        self.pause = Some(RequestPause { until, reason });
-        Some(duration)
+    }
+
+    /// Records a transient failure. After several, due jobs are polled one at a time, at intervals that
+    /// grow to `max_interval`.
+    pub(super) fn record_transient_failure(
+        &mut self,
+        max_interval: Duration,
+        sent_at: MonotonicTime,
+        now: ClockReading,
+    ) {
+        if self.transient_failures.extend(sent_at, now.monotonic)
+            && let Some(beyond) =
+                self.transient_failures.count.checked_sub(Self::REPEATED_TRANSIENT_FAILURES)
+        {
+            let interval = probe_interval(beyond, now.jitter).min(max_interval);
+            self.next_probe_at = now.monotonic.plus(interval);
+        }
+    }
+
+    /// Pauses all requests for the time that an answer demands. `reason` is none if the request
+    /// succeeded.
+    pub(super) fn pause_for_retry_after(
+        &mut self,
+        retry_after: Duration,
+        reason: Option<String>,
+        now: MonotonicTime,
+    ) {
+        self.extend_pause(clamp_retry_after(retry_after), reason, now);
     }
 
     /// Pauses until the provider's rate limit window is renewed, at most
-    /// [`Self::MAX_RATE_LIMIT_WINDOW`]. A pause that has not ended is kept.
+    /// [`Self::MAX_RATE_LIMIT_WINDOW`].
     pub(super) fn pause_for_window(&mut self, reset: Duration, now: MonotonicTime) {
-        if self.pause.as_ref().is_none_or(|pause| pause.until <= now) {
-            let until = now.plus(reset.min(Self::MAX_RATE_LIMIT_WINDOW));
-            self.pause = Some(RequestPause { until, reason: None });
+        if self.request_pause(now).is_none() {
+            self.extend_pause(reset.min(Self::MAX_RATE_LIMIT_WINDOW), None, now);
         }
     }
 
-    /// Takes over the rejections of the account: the higher count, and the pause that ends later.
-    pub(super) fn merge_rejections(&mut self, account: &Self, now: MonotonicTime) {
-        self.consecutive_rejections =
-            self.consecutive_rejections.max(account.consecutive_rejections);
-        let account_pause = account.pause.clone().filter(|_| account.is_open(now));
-        self.pause =
-            account_pause.into_iter().chain(self.pause.take()).max_by_key(|pause| pause.until);
-    }
-
-    /// Takes over the rejections and the pause of a provider's breaker.
-    pub(super) fn copy_rejections(&mut self, provider: &Self) {
-        self.consecutive_rejections = provider.consecutive_rejections;
-        self.pause.clone_from(&provider.pause);
-    }
-}
-
-/// The pause after consecutive failures that a short wait does not repair.
-pub(super) fn escalating_pause(consecutive_rejections: u32) -> Duration {
-    Duration::from_mins(match consecutive_rejections {
-        0 | 1 => 1,
-        2 => 5,
-        3 => 15,
-        _ => 30,
-    })
-}
-
-/// The pause after the given number of consecutive rejections. `Retry-After` is clamped to one
-/// second to one hour, and shortens the growing pause only after a first rate limit rejection.
-fn pause_duration(
-    rejection: ProviderErrorKind,
-    consecutive_rejections: u32,
-    retry_after: Option<Duration>,
-    jitter: f64,
-) -> Duration {
-    const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
-    const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
-    let own_pause = match rejection {
-        ProviderErrorKind::RateLimited => {
-            let exponential =
-                Duration::from_secs(5) * 2u32.saturating_pow((consecutive_rejections - 1).min(6));
-            exponential.min(Duration::from_mins(5)).mul_f64(1.0 + 0.2 * jitter)
+    /// Pauses all requests, unless they are paused for longer.
+    fn extend_pause(&mut self, duration: Duration, reason: Option<String>, now: MonotonicTime) {
+        let until = now.plus(duration);
+        if self.pause.as_ref().is_none_or(|pause| pause.until < until) {
+            self.pause = Some(RequestPause { until, reason });
         }
-        ProviderErrorKind::QuotaExceeded
-        | ProviderErrorKind::Auth
-        | ProviderErrorKind::Misconfigured
-        | ProviderErrorKind::NotFound
-        | ProviderErrorKind::InvalidId
-        | ProviderErrorKind::Transient
-        | ProviderErrorKind::Malformed => escalating_pause(consecutive_rejections),
-    };
-    match (
-        retry_after.map(|retry_after| retry_after.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)),
-        rejection,
-        consecutive_rejections,
-    ) {
-        (Some(retry_after), ProviderErrorKind::RateLimited, 1) => retry_after,
-        (Some(retry_after), _, _) => retry_after.max(own_pause),
-        (None, _, _) => own_pause,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::ProviderErrorKind;
+
+    fn at(seconds: u64) -> MonotonicTime {
+        MonotonicTime::from_millis(seconds * 1000)
+    }
+
+    fn rejected(breaker: &mut CircuitBreaker, subject: RejectedSubject, seconds: u64) {
+        let rejection = ProviderError::new(ProviderErrorKind::Auth, "HTTP 403");
+        breaker.record_rejection(subject, &rejection, at(seconds), at(seconds));
+    }
+
+    fn pauses(breaker: &CircuitBreaker) -> (MonotonicTime, MonotonicTime) {
+        (breaker.poll_ready_at(JobStanding::Regular), breaker.poll_ready_at(JobStanding::Rejected))
+    }
 
     #[test]
-    fn pauses_grow_and_retry_after_is_clamped() {
-        let rate_limited = ProviderErrorKind::RateLimited;
-        let auth_error = ProviderErrorKind::Auth;
-        let secs = Duration::from_secs;
-        // (error kind, consecutive rejections, Retry-After, expected pause)
-        let cases = [
-            (rate_limited, 1, None, secs(5)),
-            (rate_limited, 2, None, secs(10)),
-            (rate_limited, 50, None, secs(300)),
-            (rate_limited, 1, Some(secs(0)), secs(1)),
-            (rate_limited, 1, Some(secs(2)), secs(2)),
-            (rate_limited, 1, Some(secs(999_999)), secs(3600)),
-            (rate_limited, 3, Some(secs(2)), secs(20)),
-            (auth_error, 1, None, secs(60)),
-            (auth_error, 2, None, secs(300)),
-            (auth_error, 3, None, secs(900)),
-            (auth_error, 4, None, secs(1800)),
-            (auth_error, 900, None, secs(1800)),
-            (auth_error, 1, Some(secs(120)), secs(120)),
-        ];
-        for (error, consecutive_rejections, retry_after, expected) in cases {
-            let pause = pause_duration(error, consecutive_rejections, retry_after, 0.0);
-            assert_eq!(pause, expected, "{error:?} {consecutive_rejections} {retry_after:?}");
+    fn one_rejected_job_pauses_only_itself() {
+        let mut breaker = CircuitBreaker::default();
+        breaker.record_success(at(0));
+        rejected(&mut breaker, RejectedSubject::New, 1);
+        assert!(breaker.is_half_open() && breaker.is_suspect());
+        assert_eq!(pauses(&breaker), (at(0), at(61)));
+        // Its retries are no evidence about other jobs.
+        rejected(&mut breaker, RejectedSubject::KnownJob, 61);
+        assert_eq!(pauses(&breaker), (at(0), at(361)));
+        assert!(breaker.record_success(at(62)));
+        assert_eq!((pauses(&breaker), breaker.is_half_open()), ((at(0), at(0)), false));
+        for (seconds, ready) in [(63, 0), (64, 0), (65, 65 + 60), (125, 125 + 300)] {
+            rejected(&mut breaker, RejectedSubject::KnownJob, seconds);
+            assert_eq!(pauses(&breaker), (at(0), at(ready)), "{seconds}");
         }
+    }
+
+    #[test]
+    fn rejections_of_several_jobs_pause_all_for_growing_times() {
+        let mut breaker = CircuitBreaker::default();
+        let mut now = 0;
+        for minutes in [0, 1, 5, 15, 30, 30] {
+            rejected(&mut breaker, RejectedSubject::New, now);
+            now += minutes * 60;
+            assert_eq!(
+                breaker.poll_ready_at(JobStanding::Regular),
+                at(if minutes == 0 { 0 } else { now })
+            );
+        }
+    }
+
+    #[test]
+    fn requests_that_were_in_flight_together_are_one_piece_of_evidence() {
+        let mut breaker = CircuitBreaker::default();
+        rejected(&mut breaker, RejectedSubject::New, 10);
+        let rejection = ProviderError::new(ProviderErrorKind::Auth, "HTTP 403");
+        for second in 11..20 {
+            breaker.record_rejection(RejectedSubject::New, &rejection, at(9), at(second));
+            assert!(!breaker.record_success(at(9)), "sent before the rejection");
+        }
+        assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(0));
+        assert!(breaker.is_suspect());
+        assert!(breaker.record_success(at(10)));
+        assert!(!breaker.is_suspect());
+    }
+
+    #[test]
+    fn a_changed_connection_ends_the_pauses_and_an_unchanged_one_keeps_them() {
+        for (connection_changed, ready) in [(true, at(0)), (false, at(60))] {
+            let mut breaker = CircuitBreaker::default();
+            breaker.record_success(at(0));
+            rejected(&mut breaker, RejectedSubject::New, 0);
+            rejected(&mut breaker, RejectedSubject::New, 0);
+            breaker.enter_half_open(connection_changed);
+            assert_eq!(breaker.poll_ready_at(JobStanding::Regular), ready);
+            assert!(breaker.is_half_open());
+        }
+    }
+
+    #[test]
+    fn repeated_transient_failures_space_the_probes_until_a_success() {
+        let mut breaker = CircuitBreaker::default();
+        breaker.record_success(at(0));
+        let now = |seconds| ClockReading {
+            monotonic: at(seconds),
+            utc: crate::job::UtcTime::from_millis(0),
+            jitter: 0.5,
+        };
+        let minute = Duration::from_mins(1);
+        for (seconds, ready) in [(1, 0), (2, 0), (3, 4), (4, 6), (6, 10), (10, 18)] {
+            breaker.record_transient_failure(minute, at(seconds), now(seconds));
+            assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(ready), "{seconds}");
+            assert_eq!(breaker.on_demand_poll_ready_at(JobStanding::Regular), at(0));
+        }
+        breaker.record_transient_failure(Duration::from_secs(2), at(18), now(18));
+        assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(20));
+        assert!(breaker.record_success(at(5)));
+        assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(0));
     }
 }

@@ -6,7 +6,7 @@
 use crate::job::{Anomaly, ClockReading, JobId, StoredJob};
 
 use super::job_effects::FollowUp;
-use super::message::Action;
+use super::message::{Action, FailedRow};
 use super::registry::Tracker;
 
 impl Tracker {
@@ -44,16 +44,22 @@ impl Tracker {
         self.apply_effects(id, effects, false, now, actions);
     }
 
-    /// The job is no longer tracked, because each of its polls would end in the same failed write.
+    /// The job is no longer tracked, because each of its polls would end in the same failed write. If only
+    /// a poll record failed while a change of the job waits, that change may still be committed.
     pub(super) fn handle_write_failed(
         &mut self,
         id: JobId,
+        failed: FailedRow,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        if self.job(id).is_some() {
-            self.dequeue(id);
-            self.apply_effects(id, FollowUp::Remove.into(), false, now, actions);
+        let Some(tracked) = self.job(id) else { return };
+        match failed {
+            FailedRow::PollRecord if tracked.phase().pending_change().is_some() => {}
+            FailedRow::PollRecord | FailedRow::Change => {
+                self.dequeue(id);
+                self.apply_effects(id, FollowUp::Remove.into(), false, now, actions);
+            }
         }
     }
 

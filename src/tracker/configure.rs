@@ -3,6 +3,8 @@
 //! Called at a start and at a reload. A provider that is missing from the list keeps its jobs, which
 //! wait until the provider is configured again.
 
+use std::collections::HashSet;
+
 use crate::job::MonotonicTime;
 
 use super::account::AccountId;
@@ -17,18 +19,21 @@ impl Tracker {
                 queue.configure(None);
             }
         }
+        let mut changed_accounts = HashSet::new();
         for settings in settings {
             let provider_index = self.find_or_add_provider(&settings.name, now);
             let account_index = self.find_or_add_account(AccountId::from_settings(&settings), now);
             self.move_to_account(provider_index, account_index, now);
-            self.queues[provider_index.0].configure(Some(settings));
+            if self.queues[provider_index.0].configure(Some(settings)) {
+                changed_accounts.insert(account_index.0);
+            }
         }
         for (index, account) in self.accounts.iter_mut().enumerate() {
             let queues =
                 self.queues.iter().filter(|queue| queue.account_index == AccountIndex(index));
             let limits =
                 queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
-            account.configure(limits.min(), now);
+            account.configure(limits.min(), changed_accounts.contains(&index), now);
         }
         self.reschedule_waiting_jobs(now);
     }

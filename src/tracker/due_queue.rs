@@ -19,6 +19,8 @@ impl Priority {
     pub(super) const JUST_DUE: Self = Self(1.0);
     /// Lower than the priority of any job that is due by its age.
     pub(super) const MIN: Self = Self(-1.0);
+    /// Of a job whose last request was rejected: lower than of all others.
+    pub(super) const REJECTED: Self = Self(-2.0);
 }
 
 impl Eq for Priority {}
@@ -107,6 +109,38 @@ impl DueQueue {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Removes all jobs and returns them with their due times.
+    pub(super) fn drain(&mut self) -> Vec<(JobId, MonotonicTime)> {
+        let due = |(job, state)| match state {
+            DueState::Waiting(due) => (job, due),
+            DueState::Due { due_since, .. } => (job, due_since),
+        };
+        std::mem::take(self).entries.into_iter().map(due).collect()
+    }
+
+    /// The job with the earliest due time, due or not.
+    pub(super) fn first_due_job(&self) -> Option<(JobId, MonotonicTime)> {
+        let first = |jobs: &BTreeSet<(MonotonicTime, JobId)>| jobs.first().copied();
+        let (due, job) =
+            first(&self.due_by_time).into_iter().chain(first(&self.waiting_by_due)).min()?;
+        Some((job, due))
+    }
+
+    /// A job whose number is far from those of the others that this returns one after the other. Takes
+    /// time in proportion to the jobs.
+    pub(super) fn spread_job(&self) -> Option<(JobId, MonotonicTime)> {
+        // Multiples of the golden ratio are spread evenly.
+        const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+        let rank = |job: &JobId| job.0.unsigned_abs().wrapping_mul(GOLDEN_RATIO);
+        let (job, state) = self.entries.iter().max_by_key(|(job, _)| rank(job))?;
+        let (DueState::Waiting(due) | DueState::Due { due_since: due, .. }) = state;
+        Some((*job, *due))
+    }
+
     /// Evaluates the jobs that have become due, and those whose evaluation is outdated.
     pub(super) fn promote_due(
         &mut self,
@@ -163,8 +197,7 @@ impl DueQueue {
 
     /// The earliest due time, which may have passed.
     pub(super) fn earliest_due(&self) -> Option<MonotonicTime> {
-        let first_due = |jobs: &BTreeSet<(MonotonicTime, JobId)>| jobs.first().map(|(at, _)| *at);
-        first_due(&self.due_by_time).into_iter().chain(first_due(&self.waiting_by_due)).min()
+        self.first_due_job().map(|(_, due)| due)
     }
 
     /// The number of jobs that are due at `now`.

@@ -40,12 +40,41 @@ pub(super) struct TrackedJob {
     /// Consecutive polls that changed nothing: the exponent of the backoff.
     pub(super) polls_without_change: u32,
     pub(super) not_found_streak: Option<NotFoundStreak>,
-    /// The last poll of this job failed with `Auth` or `Misconfigured`.
-    pub(super) last_poll_rejected: bool,
+    /// The failed polls since the last answer that could be read.
+    pub(super) failures: PollFailures,
     /// The provider was configured while a poll was in flight: its answer may have been
     /// interpreted with the old state map.
     pub(super) reconfigured_in_flight: bool,
     pub(super) metadata: MetadataChangeDetector,
+}
+
+/// Failed polls of one job. While a provider is down, the polls of all its jobs fail; if other jobs are
+/// answered between two failed polls of this one, the cause is the job.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PollFailures {
+    last_failed_at: Option<MonotonicTime>,
+    /// The failures since whose predecessor another job was answered.
+    amid_other_answers: u32,
+}
+
+impl PollFailures {
+    /// Failures from which the job itself is the cause.
+    const REQUIRED: u32 = 3;
+
+    /// Counts a failed poll; returns whether the job itself is the cause. `last_answered_at`: when an
+    /// answer about any job of the provider was last read.
+    pub(super) fn extend(
+        &mut self,
+        last_answered_at: Option<MonotonicTime>,
+        now: MonotonicTime,
+    ) -> bool {
+        let previous = self.last_failed_at.replace(now);
+        let others_are_answered = previous
+            .zip(last_answered_at)
+            .is_some_and(|(previous, answered_at)| answered_at > previous);
+        self.amid_other_answers += u32::from(others_are_answered);
+        others_are_answered && self.amid_other_answers >= Self::REQUIRED
+    }
 }
 
 impl TrackedJob {
@@ -70,7 +99,7 @@ impl TrackedJob {
             give_up_after: job.give_up_after,
             polls_without_change: 0,
             not_found_streak: None,
-            last_poll_rejected: false,
+            failures: PollFailures::default(),
             reconfigured_in_flight: false,
             metadata: MetadataChangeDetector::default(),
         }

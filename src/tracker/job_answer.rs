@@ -1,7 +1,8 @@
 //! What the answer to a poll changes about one job: its state, its metadata, its age, its next poll.
 //!
-//! A failed poll never changes the state of a job, except that repeated "not found" answers make the
-//! job `lost`. Giving up needs a successful answer, so that an outage of a provider ends no job.
+//! A failed poll never changes the state of a job, with two exceptions: repeated "not found" answers make
+//! the job `lost`, and a job whose polls fail while others succeed is given up after its limit. An outage
+//! of a provider ends no job.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::job::{
     State, Transition, UtcTime, evaluate_observation, local_end_transition,
 };
 
-use super::job::TrackedJob;
+use super::job::{PollFailures, TrackedJob};
 use super::job_effects::{FollowUp, JobEffects};
 use super::job_policy::JobPolicy;
 use super::pending_change::{ChangeCause, LearnedSample};
@@ -27,15 +28,15 @@ impl TrackedJob {
         now: ClockReading,
     ) -> JobEffects {
         self.polls = self.polls.saturating_add(1);
-        self.last_poll_rejected = answer.result.as_ref().is_err_and(|error| {
-            matches!(error.kind, ProviderErrorKind::Auth | ProviderErrorKind::Misconfigured)
-        });
         match answer.result {
-            Ok(observation) => {
-                let server_date = answer.server_date;
-                let policy = policy.with_clock_check(server_date, now.utc);
-                self.apply_observation(id, observation, server_date, request_times, policy, now)
-            }
+            Ok(observation) => self.apply_observation(
+                id,
+                observation,
+                answer.server_date,
+                request_times,
+                policy,
+                now,
+            ),
             Err(error) => self.apply_failure(id, &error, request_times, policy, now),
         }
     }
@@ -55,6 +56,7 @@ impl TrackedJob {
             server_date,
         );
         self.not_found_streak = None;
+        self.failures = PollFailures::default();
         self.poll_individually = false;
         self.list_time = observation.list_time.or(self.list_time);
         // A terminal job that is polled on demand keeps the metadata of its end.
@@ -135,29 +137,54 @@ impl TrackedJob {
             | ProviderErrorKind::NotFound
             | ProviderErrorKind::InvalidId
             | ProviderErrorKind::Auth
+            | ProviderErrorKind::QuotaExceeded
             | ProviderErrorKind::Misconfigured => {
                 self.polls_without_change = self.polls_without_change.saturating_add(1);
                 now.monotonic
                     .plus(policy.backoff.next_interval(self.polls_without_change, now.jitter))
             }
             // The provider pauses; the job stays due.
-            ProviderErrorKind::RateLimited | ProviderErrorKind::QuotaExceeded => now.monotonic,
+            ProviderErrorKind::RateLimited => now.monotonic,
         };
         let poll_record = PollRecord {
             last_poll_error: Some(error.to_string()),
             ..self.poll_record(id, request_times.received_at, due, now)
         };
-        if matches!(error.kind, ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId)
-            && let Some(reason) = self.lost_reason(error, policy, now.monotonic)
-        {
+        if let Some((outcome, reason)) = self.end_after_failure(error, policy, now.monotonic) {
             let record = Some(poll_record.clone());
-            let change = self.plan_local_end(id, LocalOutcome::Lost, reason, record, now);
-            if let Some(change) = change {
+            if let Some(change) = self.plan_local_end(id, outcome, reason, record, now) {
                 return FollowUp::Commit(Box::new(change)).into();
             }
         }
         let follow_up = self.poll_or_remove(due);
         JobEffects { follow_up, poll_record: Some(poll_record), anomaly: None }
+    }
+
+    /// Counts a failed poll. Returns how the job ends because of it, and the reason.
+    fn end_after_failure(
+        &mut self,
+        error: &ProviderError,
+        policy: JobPolicy<'_>,
+        now: MonotonicTime,
+    ) -> Option<(LocalOutcome, String)> {
+        match error.kind {
+            ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => {
+                Some((LocalOutcome::Lost, self.lost_reason(error, policy, now)?))
+            }
+            ProviderErrorKind::RateLimited => None,
+            ProviderErrorKind::Transient
+            | ProviderErrorKind::Malformed
+            | ProviderErrorKind::Auth
+            | ProviderErrorKind::QuotaExceeded
+            | ProviderErrorKind::Misconfigured => {
+                if !self.failures.extend(policy.last_answered_at, now) {
+                    return None;
+                }
+                let reason = self.give_up_reason(policy, now)?;
+                let reason = format!("{reason}; its polls fail while others succeed: {error}");
+                Some((LocalOutcome::Untracked, reason))
+            }
+        }
     }
 
     /// Counts a "not found" answer. Returns the reason if the job is lost.
@@ -185,10 +212,7 @@ impl TrackedJob {
         policy: JobPolicy<'_>,
         now: ClockReading,
     ) -> Vec<Transition> {
-        let limit = policy.exceeded_give_up_limit(self.registered_at, self.give_up_after, now.utc);
-        if let Some(limit) = limit {
-            let duration = humantime::format_duration(Duration::from_secs(limit.as_secs()));
-            let reason = format!("given up: unfinished {duration} after registration");
+        if let Some(reason) = self.give_up_reason(policy, now.monotonic) {
             let state = self.state_after(&transitions);
             transitions.extend(local_end_transition(
                 &state,
@@ -198,6 +222,15 @@ impl TrackedJob {
             ));
         }
         transitions
+    }
+
+    /// The reason for giving up the job; none if its limit has not passed.
+    fn give_up_reason(&self, policy: JobPolicy<'_>, now: MonotonicTime) -> Option<String> {
+        let measured_age = self.age.since_registration(now);
+        let limit =
+            policy.exceeded_give_up_limit(self.registered_at, measured_age, self.give_up_after)?;
+        let duration = humantime::format_duration(Duration::from_secs(limit.as_secs()));
+        Some(format!("given up: unfinished {duration} after registration"))
     }
 
     fn poll_record(

@@ -1,11 +1,11 @@
 //! The settings of a provider that apply to a single job: when to poll again, when to give up.
 //!
-//! Giving up is final and depends on the wall clock. A wall clock that is known to be wrong therefore
-//! ends no job.
+//! Giving up is final. It therefore needs a time that is certain ([`crate::job::TrustedClock`]), and as much
+//! time by the monotonic clock.
 
 use std::time::Duration;
 
-use crate::job::{NotFoundTimeout, UtcTime};
+use crate::job::{MonotonicTime, NotFoundTimeout, UtcTime};
 use crate::policy::{Backoff, DurationHistory, LearnedPolicySettings};
 
 use super::message::{PollPolicy, ProviderSettings};
@@ -17,7 +17,9 @@ pub(super) struct JobPolicy<'a> {
     pub(super) backoff: Backoff,
     pub(super) lost_after: NotFoundTimeout,
     give_up_after: Duration,
-    clock_is_trusted: bool,
+    /// When an answer about any job of the provider was last read.
+    pub(super) last_answered_at: Option<MonotonicTime>,
+    certain_time: Option<UtcTime>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -27,9 +29,6 @@ pub(super) struct LearnedPolicy<'a> {
 }
 
 impl<'a> JobPolicy<'a> {
-    /// The wall clock is trusted if it differs from the provider's clock by no more than this.
-    const MAX_CLOCK_SKEW: Duration = Duration::from_hours(24);
-
     /// 2026-01-01. An earlier registration means that the wall clock was not set then.
     const EARLIEST_REGISTRATION_MS: i64 = 1_767_225_600_000;
 
@@ -38,6 +37,7 @@ impl<'a> JobPolicy<'a> {
     pub(super) fn new(
         settings: Option<&ProviderSettings>,
         duration_history: &'a DurationHistory,
+        last_answered_at: Option<MonotonicTime>,
     ) -> Self {
         let Some(settings) = settings else {
             return Self {
@@ -48,7 +48,8 @@ impl<'a> JobPolicy<'a> {
                     never_seen: Duration::MAX,
                 },
                 give_up_after: Duration::MAX,
-                clock_is_trusted: true,
+                last_answered_at,
+                certain_time: None,
             };
         };
         Self {
@@ -59,27 +60,31 @@ impl<'a> JobPolicy<'a> {
             backoff: settings.backoff,
             lost_after: settings.lost_after,
             give_up_after: settings.give_up_after,
-            clock_is_trusted: true,
+            last_answered_at,
+            certain_time: None,
         }
     }
 
-    /// This policy, with the wall clock compared to the provider's clock.
-    pub(super) fn with_clock_check(self, server_date: Option<UtcTime>, wall: UtcTime) -> Self {
-        let skew = server_date.map(|date| wall.duration_since(date).max(date.duration_since(wall)));
-        Self { clock_is_trusted: skew.is_none_or(|skew| skew <= Self::MAX_CLOCK_SKEW), ..self }
+    /// This policy at a time that is certain; none if the wall clock cannot be relied on.
+    pub(super) fn at(self, certain_time: Option<UtcTime>) -> Self {
+        Self { certain_time, ..self }
     }
 
-    /// The limit that the age of a job exceeds; none if it does not, or if the wall clock cannot be
-    /// trusted. `job_limit` replaces the provider's limit.
+    /// The limit that the age of a job exceeds; none if it does not, or if the time is not certain.
+    /// `measured_age` is the time since the registration by the monotonic clock, as far as this process
+    /// has measured it. `job_limit` replaces the provider's limit.
     pub(super) fn exceeded_give_up_limit(
         self,
         registered_at: UtcTime,
+        measured_age: Duration,
         job_limit: Option<Duration>,
-        wall: UtcTime,
     ) -> Option<Duration> {
         let limit = job_limit.unwrap_or(self.give_up_after);
-        let clock_is_plausible =
-            self.clock_is_trusted && registered_at.as_millis() >= Self::EARLIEST_REGISTRATION_MS;
-        (clock_is_plausible && wall >= registered_at.plus(limit)).then_some(limit)
+        let is_past = |now: UtcTime| {
+            registered_at.as_millis() >= Self::EARLIEST_REGISTRATION_MS
+                && now >= registered_at.plus(limit)
+                && measured_age >= limit
+        };
+        self.certain_time.is_some_and(is_past).then_some(limit)
     }
 }

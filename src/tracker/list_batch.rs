@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime};
 
-use super::breaker::escalating_pause;
 use super::message::ExpectedJob;
+use super::pause_durations::escalating_pause;
 
 /// A waiting job that a list page may answer for.
 #[derive(Debug, Clone, Copy)]

@@ -2,15 +2,18 @@
 //! tracker needs.
 //!
 //! The scheduler feeds an [`Input`] to [`super::Tracker::handle`] and carries out the [`Action`]s
-//! that the call returns. A poll or a list request is answered by exactly one input.
+//! that the call returns. Each request is answered by exactly one input.
 
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Change, DurationSample, JobId, ListPage, ListPageQuery, MonotonicTime,
-    NotFoundTimeout, OutageEvent, PollRecord, ProviderName, RemoteId, RequestTimes, StoredJob,
+    Anomaly, Answer, Change, DurationSample, FindingKind, JobId, ListPage, ListPageQuery,
+    MonotonicTime, NotFoundTimeout, OutageEvent, PollRecord, ProviderError, ProviderName, RemoteId,
+    RequestTimes, StoredJob, UtcTime,
 };
 use crate::policy::{Backoff, LearnedPolicySettings};
+
+use super::breaker::RequestPause;
 
 /// The position of a provider in the tracker. Providers are never removed, so an index stays valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +41,8 @@ pub struct ProviderSettings {
     pub request_timeout: Duration,
     /// Whether the provider has a list request, which answers for many jobs at once.
     pub supports_list: bool,
+    /// Changes with the credentials and with the address: requests then reach the service in another way.
+    pub connection_fingerprint: u64,
 }
 
 impl ProviderSettings {
@@ -76,10 +81,15 @@ pub enum Input {
     PollNow(Box<StoredJob>),
     /// Stop tracking this job; the text is the reason.
     Untrack(JobId, String),
-    /// A cancel request or a connection check was sent to this provider.
-    CancelOrCheckStarted(ProviderName),
-    /// That request ended, successfully or not.
-    CancelOrCheckFinished(ProviderName),
+    /// The latest time that an earlier process recorded when its clock could be relied on, if any. Must
+    /// come before [`Input::Track`] at a start.
+    LoadLastRecordedTime(Option<UtcTime>),
+    /// A person ordered to cancel this job of the provider.
+    Cancel(ProviderName, JobId),
+    CancelAnswered(ProviderName, JobId, Result<(), ProviderError>),
+    /// A person ordered a connection check.
+    CheckConnection(ProviderName),
+    ConnectionChecked(ProviderName, FindingKind, String),
     PollAnswered(JobId, ProviderIndex, RequestTimes, Box<Answer>),
     ListAnswered(ListRequest, RequestTimes, Box<Answer<ListPage>>),
     ChangeCommitted(JobId),
@@ -88,9 +98,24 @@ pub enum Input {
     ChangeRejected(JobId, Option<Box<StoredJob>>),
     /// The store found another state than the poll record expected and dropped the record.
     PollRecordRejected(JobId, Option<Box<StoredJob>>),
-    /// The store cannot write the change or the poll record of this job, whatever the job's stored
-    /// state is, and dropped it.
-    WriteFailed(JobId),
+    /// The store cannot write this row of the job, whatever the job's stored state is, and dropped it.
+    WriteFailed(JobId, FailedRow),
+}
+
+/// A row that the store cannot write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedRow {
+    Change,
+    PollRecord,
+}
+
+/// Why a request that a person ordered is not sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestRefusal {
+    Paused(RequestPause),
+    /// Too many requests of this sort wait for the provider.
+    QueueFull,
+    ProviderRemoved,
 }
 
 #[derive(Debug)]
@@ -99,6 +124,17 @@ pub enum Action {
     Poll(PollRequest),
     /// Request a page of a provider's list, then feed [`Input::ListAnswered`].
     List(ListRequest),
+    /// Send the cancel request for a job, then feed [`Input::CancelAnswered`].
+    Cancel(ProviderName, JobId),
+    /// Reply to those who ordered to cancel the job.
+    RefuseCancel(ProviderName, JobId, RequestRefusal),
+    /// Check the connection, then feed [`Input::ConnectionChecked`] and reply to all who ordered a check.
+    CheckConnection(ProviderName),
+    /// Reply to those who ordered a check with the result of the last one. No other check is sent before
+    /// the given time.
+    ShareConnectionCheck(ProviderName, MonotonicTime),
+    /// Reply to those who ordered a check.
+    RefuseConnectionCheck(ProviderName, RequestRefusal),
     /// Commit a change, then feed [`Input::ChangeCommitted`], [`Input::ChangeRejected`] or
     /// [`Input::WriteFailed`].
     Commit(Change),

@@ -11,8 +11,10 @@ mod account;
 mod age;
 mod answers;
 mod breaker;
+mod candidates;
 mod commits;
 mod configure;
+mod connection_check_gate;
 mod due_queue;
 mod forecast;
 mod job;
@@ -23,12 +25,15 @@ mod job_policy;
 mod list_batch;
 mod message;
 mod metadata;
+mod on_demand;
 mod outage;
+mod pause_durations;
 mod pending_change;
 mod phase;
 mod provider_answer;
 mod provider_choice;
 mod provider_queue;
+mod readiness;
 mod registry;
 mod report;
 mod select;
@@ -36,20 +41,17 @@ mod valuation;
 
 use std::time::Duration;
 
-use crate::job::{
-    ClockReading, JobId, LocalOutcome, MonotonicTime, ProviderName, SimilarityKeys, StoredJob,
-};
+use crate::job::{ClockReading, JobId, LocalOutcome, MonotonicTime, SimilarityKeys, StoredJob};
 
-use account::ProviderAccount;
 pub use breaker::RequestPause;
 pub use forecast::{ForecastReason, NextPollTime, PollForecast, SimilarRunsSummary};
 use job::TrackedJob;
 pub use message::{
-    Action, ExpectedJob, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex,
-    ProviderSettings,
+    Action, ExpectedJob, FailedRow, Input, ListRequest, Notice, PollPolicy, PollRequest,
+    ProviderIndex, ProviderSettings, RequestRefusal,
 };
 use phase::PollPhase;
-use provider_queue::{FirstOrRepeat, ProviderQueue};
+use provider_queue::FirstOrRepeat;
 pub use registry::Tracker;
 pub use report::ProviderReport;
 use select::NextRequest;
@@ -58,10 +60,14 @@ impl Tracker {
     /// Applies an input and returns the actions to carry out, including polls that are due now.
     pub fn handle(&mut self, input: Input, now: ClockReading) -> Vec<Action> {
         let mut actions = Vec::new();
+        if !matches!(input, Input::LoadLastRecordedTime(_)) {
+            self.trusted_clock.observe(now);
+        }
         for account in &mut self.accounts {
             account.rate_limiter.advance(now.monotonic);
         }
         self.apply_input(input, now, &mut actions);
+        self.refuse_waiting_requests(now.monotonic, &mut actions);
         self.start_due_polls(now.monotonic, &mut actions);
         actions
     }
@@ -86,16 +92,17 @@ impl Tracker {
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, reason) => self.untrack(job, reason, now, actions),
-            Input::CancelOrCheckStarted(provider) => self.update_on_demand_requests(
-                &provider,
-                now.monotonic,
-                ProviderQueue::start_cancel_or_check,
-            ),
-            Input::CancelOrCheckFinished(provider) => self.update_on_demand_requests(
-                &provider,
-                now.monotonic,
-                ProviderQueue::finish_cancel_or_check,
-            ),
+            Input::LoadLastRecordedTime(last) => self.trusted_clock.start(last, now),
+            Input::Cancel(provider, job) => self.order_cancel(&provider, job, now, actions),
+            Input::CancelAnswered(provider, job, result) => {
+                self.handle_cancel_answered(&provider, job, &result, now, actions);
+            }
+            Input::CheckConnection(provider) => {
+                self.order_connection_check(provider, now.monotonic, actions);
+            }
+            Input::ConnectionChecked(provider, finding, detail) => {
+                self.handle_connection_checked(&provider, finding, detail, now, actions);
+            }
             Input::PollAnswered(job, provider_index, request_times, answer) => {
                 self.handle_answer(job, provider_index, request_times, *answer, now, actions);
             }
@@ -109,7 +116,7 @@ impl Tracker {
             Input::PollRecordRejected(job, stored_job) => {
                 self.handle_poll_record_rejected(job, stored_job, now, actions);
             }
-            Input::WriteFailed(job) => self.handle_write_failed(job, now, actions),
+            Input::WriteFailed(job, failed) => self.handle_write_failed(job, failed, now, actions),
         }
     }
 
@@ -125,17 +132,6 @@ impl Tracker {
     #[must_use]
     pub fn contains(&self, job: JobId) -> bool {
         self.job(job).is_some()
-    }
-
-    fn update_on_demand_requests(
-        &mut self,
-        name: &ProviderName,
-        now: MonotonicTime,
-        update: fn(&mut ProviderQueue, &mut ProviderAccount, MonotonicTime),
-    ) {
-        let provider_index = self.find_or_add_provider(name, now);
-        let queue = &mut self.queues[provider_index.0];
-        update(queue, &mut self.accounts[queue.account_index.0], now);
     }
 
     fn track(&mut self, job: StoredJob, now: ClockReading) {
@@ -213,6 +209,8 @@ impl Tracker {
                     let request = PollRequest { provider_index, job, provider, remote_id };
                     actions.push(Action::Poll(request));
                 }
+                NextRequest::Cancel(job) => actions.push(Action::Cancel(provider, job)),
+                NextRequest::ConnectionCheck => actions.push(Action::CheckConnection(provider)),
                 NextRequest::List(query, jobs) => {
                     for expected in &jobs {
                         if let Some(tracked) = self.jobs.get_mut(&expected.job) {

@@ -1,29 +1,30 @@
 //! What the answer to a request changes about its provider and its account: the rate limit, the
 //! circuit breakers, outages, unknown states and learned durations.
 //!
-//! Credentials belong to the account. The breakers of a provider and of its account therefore
-//! exchange rejections when the provider rejects the credentials.
+//! Called for answers to polls and list requests, and for what a person ordered. `breaker.rs` says what
+//! follows a rejection.
 
 use std::time::Duration;
 
 use crate::job::{
-    Answer, ClockReading, JobId, ListPage, Observation, ObservedState, ProviderError,
-    ProviderErrorKind, RateLimitInfo,
+    Answer, ClockReading, JobId, ListPage, MonotonicTime, Observation, ObservedState,
+    ProviderError, ProviderErrorKind, RateLimitInfo,
 };
 
 use super::account::ProviderAccount;
+use super::breaker::{JobStanding, RejectedSubject};
 use super::message::{Action, ExpectedJob, Notice};
 use super::pending_change::LearnedSample;
 use super::provider_queue::ProviderQueue;
 
 /// The outcome of a request, as the breakers need it.
 #[derive(Debug, Clone, Copy)]
-struct RequestOutcome<'a> {
-    result: Result<(), &'a ProviderError>,
-    rate_limit: RateLimitInfo,
-    /// Whether a rejection may concern only this job or the list, not the provider: the provider
-    /// rejected the previous poll of the same job too, or the request was for a list.
-    rejection_may_be_specific: bool,
+pub(super) struct RequestOutcome<'a> {
+    pub(super) result: Result<(), &'a ProviderError>,
+    pub(super) rate_limit: RateLimitInfo,
+    pub(super) sent_at: MonotonicTime,
+    /// What a rejection is about.
+    pub(super) subject: RejectedSubject,
 }
 
 impl ProviderQueue {
@@ -31,26 +32,45 @@ impl ProviderQueue {
     /// The weight of one sample in the moving average of the detection delay.
     const DETECTION_DELAY_WEIGHT: f64 = 0.1;
 
-    /// Records the answer to a poll. `job_rejected_before`: the previous poll of the same job was
-    /// rejected.
+    /// Records the answer to a poll of `job`.
     pub(super) fn record_answer(
         &mut self,
         account: &mut ProviderAccount,
         job: JobId,
         answer: &Answer,
-        job_rejected_before: bool,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
+        let subject = match self.standing(job) {
+            JobStanding::Regular => RejectedSubject::New,
+            JobStanding::Rejected => RejectedSubject::KnownJob,
+        };
+        match answer.result.as_ref().map_err(|error| error.kind) {
+            Ok(_) | Err(ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId) => {
+                self.set_standing(job, JobStanding::Regular);
+            }
+            Err(
+                ProviderErrorKind::Auth
+                | ProviderErrorKind::Misconfigured
+                | ProviderErrorKind::QuotaExceeded,
+            ) => self.set_standing(job, JobStanding::Rejected),
+            // Nothing is known about the job.
+            Err(
+                ProviderErrorKind::RateLimited
+                | ProviderErrorKind::Transient
+                | ProviderErrorKind::Malformed,
+            ) => {}
+        }
         let outcome = RequestOutcome {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
-            rejection_may_be_specific: job_rejected_before,
+            sent_at: self.end_request(job, now.monotonic),
+            subject,
         };
-        self.record_outcome(account, job, outcome, now, actions);
+        self.record_outcome(account, outcome, now, actions);
     }
 
-    /// Records the answer to a list request for these jobs.
+    /// Records the answer to a list request for these jobs. A rejection is none of a single job.
     pub(super) fn record_list_answer(
         &mut self,
         account: &mut ProviderAccount,
@@ -74,99 +94,114 @@ impl ProviderQueue {
         let outcome = RequestOutcome {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
-            rejection_may_be_specific: true,
+            sent_at: self.end_request(first.job, now.monotonic),
+            subject: RejectedSubject::New,
         };
-        self.record_outcome(account, first.job, outcome, now, actions);
+        self.record_outcome(account, outcome, now, actions);
     }
 
-    fn record_outcome(
+    /// Updates the breakers and the outages. The rate limit belongs to the account, as do the
+    /// credentials: both breakers count their rejections.
+    pub(super) fn record_outcome(
         &mut self,
         account: &mut ProviderAccount,
-        first_job: JobId,
         outcome: RequestOutcome<'_>,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let sent_at = self.end_request(first_job, now.monotonic);
-        let kind = outcome.result.map_err(|error| error.kind);
-        account.complete_request(kind, outcome.rate_limit, sent_at, now.monotonic);
-        match kind {
-            Ok(()) | Err(ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId) => {
-                if account.is_current(sent_at) {
-                    self.breaker.mark_verified();
-                    account.breaker.mark_verified();
-                    account.breaker.record_success(now.monotonic);
-                }
-                self.update_breaker(outcome, now, actions);
-            }
-            Err(ProviderErrorKind::Auth) => {
-                let rejections_before = self.breaker.consecutive_rejections();
-                self.breaker.merge_rejections(&account.breaker, now.monotonic);
-                self.update_breaker(outcome, now, actions);
-                // The first rejection of a provider pauses the whole account; later ones do so only while
-                // the account is half-open. If one provider is rejected repeatedly while others succeed,
-                // the shared credentials are right.
-                if self.breaker.consecutive_rejections() > rejections_before
-                    && (rejections_before == 0 || account.breaker.is_half_open())
-                {
-                    account.breaker.copy_rejections(&self.breaker);
-                }
-            }
-            Err(
-                ProviderErrorKind::RateLimited
-                | ProviderErrorKind::QuotaExceeded
-                | ProviderErrorKind::Misconfigured
-                | ProviderErrorKind::Transient
-                | ProviderErrorKind::Malformed,
-            ) => self.update_breaker(outcome, now, actions),
+        let RequestOutcome { result, rate_limit, sent_at, .. } = outcome;
+        let kind = result.map_err(|error| error.kind);
+        account.complete_request(kind, rate_limit, sent_at, now.monotonic);
+        if kind != Err(ProviderErrorKind::RateLimited)
+            && let Some(retry_after) = rate_limit.retry_after
+        {
+            let reason = result.err().map(ToString::to_string);
+            account.breaker.pause_for_retry_after(retry_after, reason, now.monotonic);
         }
-        if let Some((0, reset)) = outcome.rate_limit.remaining {
-            self.breaker.pause_for_window(reset, now.monotonic);
+        match result.map_err(|error| (error.kind, error)) {
+            Ok(()) | Err((ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId, _)) => {
+                if account.is_current(sent_at) {
+                    let succeeded = self.breaker.record_success(sent_at);
+                    if account.breaker.record_success(sent_at) && succeeded {
+                        self.outages.end(&self.name, now, actions);
+                    }
+                }
+            }
+            Err((ProviderErrorKind::Transient, error)) => {
+                let longest =
+                    self.settings.as_ref().map_or(Duration::MAX, |settings| settings.backoff.max);
+                self.breaker.record_transient_failure(longest, sent_at, now);
+                self.record_failure(error, now, actions);
+            }
+            Err((ProviderErrorKind::Malformed, error)) => self.record_failure(error, now, actions),
+            Err((
+                ProviderErrorKind::Auth
+                | ProviderErrorKind::QuotaExceeded
+                | ProviderErrorKind::Misconfigured,
+                rejection,
+            )) => self.record_rejection(account, outcome.subject, rejection, sent_at, now, actions),
+            Err((ProviderErrorKind::RateLimited, rejection)) => {
+                let window = rate_limit.remaining.filter(|(left, _)| *left == 0);
+                let retry_after = rate_limit.retry_after.max(window.map(|(_, reset)| reset));
+                account.breaker.record_rate_limit_rejection(rejection, retry_after, sent_at, now);
+                self.outages.count_failure(now);
+                self.report_pause(account, rejection, now, actions);
+            }
+        }
+        if let Some((0, reset)) = rate_limit.remaining {
+            account.breaker.pause_for_window(reset, now.monotonic);
         }
     }
 
-    /// Updates the provider's own breaker and outage recorder.
-    fn update_breaker(
+    /// Reports an outage after several failures in a row.
+    fn record_failure(
         &mut self,
-        outcome: RequestOutcome<'_>,
+        error: &ProviderError,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        match outcome.result.map_err(|error| (error.kind, error)) {
-            Ok(()) | Err((ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId, _)) => {
-                if self.breaker.record_success(now.monotonic) {
-                    self.outages.end(&self.name, now, actions);
-                }
-            }
-            Err((ProviderErrorKind::Transient | ProviderErrorKind::Malformed, error)) => {
-                self.outages.count_failure(now);
-                if self.outages.has_reached_threshold() {
-                    let (provider, reason) = (self.name.clone(), error.message.clone());
-                    let notice = Notice::Failing { provider, reason };
-                    self.outages.start(&self.name, notice, &error.message, actions);
-                }
-            }
-            // Other requests have succeeded since the last rejection: this one concerns only the job or
-            // the list.
-            Err((ProviderErrorKind::Auth | ProviderErrorKind::Misconfigured, _))
-                if outcome.rejection_may_be_specific && !self.breaker.is_half_open() => {}
-            Err((
-                ProviderErrorKind::RateLimited
-                | ProviderErrorKind::QuotaExceeded
-                | ProviderErrorKind::Auth
-                | ProviderErrorKind::Misconfigured,
-                rejection,
-            )) => {
-                self.outages.count_failure(now);
-                let window = outcome.rate_limit.remaining.filter(|(left, _)| *left == 0);
-                let retry_after =
-                    outcome.rate_limit.retry_after.max(window.map(|(_, reset)| reset));
-                if let Some(duration) = self.breaker.record_rejection(rejection, retry_after, now) {
-                    let (provider, reason) = (self.name.clone(), rejection.message.clone());
-                    let notice = Notice::Paused { provider, reason, duration };
-                    self.outages.start(&self.name, notice, &rejection.message, actions);
-                }
-            }
+        self.outages.count_failure(now);
+        if self.outages.has_reached_threshold() {
+            let (provider, reason) = (self.name.clone(), error.message.clone());
+            let notice = Notice::Failing { provider, reason };
+            self.outages.start(&self.name, notice, &error.message, actions);
+        }
+    }
+
+    /// Records a rejection of the credentials, of the account or of the settings, or of one job only.
+    fn record_rejection(
+        &mut self,
+        account: &mut ProviderAccount,
+        subject: RejectedSubject,
+        rejection: &ProviderError,
+        sent_at: MonotonicTime,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        self.breaker.record_rejection(subject, rejection, sent_at, now.monotonic);
+        if rejection.kind == ProviderErrorKind::Auth {
+            account.breaker.record_rejection(subject, rejection, sent_at, now.monotonic);
+        }
+        // A rejection of a job among others that are answered is no failure of the provider.
+        if self.is_suspect(account) {
+            self.outages.count_failure(now);
+            self.report_pause(account, rejection, now, actions);
+        }
+    }
+
+    /// Reports an outage if polling is paused.
+    fn report_pause(
+        &mut self,
+        account: &ProviderAccount,
+        rejection: &ProviderError,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(pause) = self.pause(account, now.monotonic) {
+            let (provider, reason) = (self.name.clone(), rejection.message.clone());
+            let duration = pause.until.duration_since(now.monotonic);
+            let notice = Notice::Paused { provider, reason, duration };
+            self.outages.start(&self.name, notice, &rejection.message, actions);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Chooses the next job among the providers of an account, from the best candidates of each provider.
 //!
 //! [`super::select`] collects the candidates and records the request as sent; the choice depends on the
-//! arguments alone. The order: polls on demand, started list requests, the reserved first poll, starved
-//! jobs, then the highest priority.
+//! arguments alone. The order: polls on demand, cancels, connection checks, started list requests, trials
+//! after a rejection, the reserved first poll, starved jobs, then the highest priority.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -19,26 +19,48 @@ pub(super) struct ProviderCandidates {
     pub(super) provider_index: ProviderIndex,
     /// The number of the selection that last chose this provider.
     pub(super) last_selected: u64,
-    pub(super) has_on_demand: bool,
-    /// Whether a started list request has another page.
-    pub(super) has_continuation: bool,
+    /// The request that comes before all due polls, if there is one.
+    pub(super) urgent: Option<UrgentRequest>,
+    /// The poll that finds out whether the credentials are rejected; none if they are not in doubt.
+    pub(super) trial: Option<TrialJob>,
     /// None if no first poll is due.
     pub(super) first_polls: Option<QueueHeads>,
     /// None if no repeat poll is due.
     pub(super) repeat_polls: Option<QueueHeads>,
+    /// None if no job whose last request was rejected is due.
+    pub(super) rejected_polls: Option<QueueHeads>,
+}
+
+/// A request that comes before all due polls, in the order of urgency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum UrgentRequest {
+    OnDemandPoll,
+    Cancel,
+    ConnectionCheck,
+    /// The next page of a started list request.
+    Continuation,
+}
+
+/// A job that was not rejected, due or not.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TrialJob {
+    pub(super) job: JobId,
+    /// Then it has probably been answered: an answer is more likely.
+    pub(super) was_polled: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProviderChoice {
-    OnDemand(ProviderIndex),
-    Continuation(ProviderIndex),
+    Urgent(ProviderIndex, UrgentRequest),
+    /// A job that need not be due.
+    Trial(ProviderIndex, JobId),
     Job(ProviderIndex, JobId),
 }
 
 impl ProviderChoice {
     pub(super) fn provider_index(self) -> ProviderIndex {
         match self {
-            Self::OnDemand(index) | Self::Continuation(index) | Self::Job(index, _) => index,
+            Self::Urgent(index, _) | Self::Trial(index, _) | Self::Job(index, _) => index,
         }
     }
 }
@@ -50,17 +72,17 @@ pub(super) fn choose_provider(
     first_poll_has_priority: bool,
     starvation_cutoff: Option<MonotonicTime>,
 ) -> Option<ProviderChoice> {
-    let longest_unselected = |matches: fn(&ProviderCandidates) -> bool| {
-        candidates
-            .iter()
-            .filter(|candidate| matches(candidate))
-            .min_by_key(|candidate| candidate.last_selected)
-    };
-    if let Some(candidate) = longest_unselected(|candidate| candidate.has_on_demand) {
-        return Some(ProviderChoice::OnDemand(candidate.provider_index));
+    let urgent = candidates.iter().filter_map(|candidate| Some((candidate, candidate.urgent?)));
+    if let Some((candidate, request)) =
+        urgent.min_by_key(|(candidate, request)| (*request, candidate.last_selected))
+    {
+        return Some(ProviderChoice::Urgent(candidate.provider_index, request));
     }
-    if let Some(candidate) = longest_unselected(|candidate| candidate.has_continuation) {
-        return Some(ProviderChoice::Continuation(candidate.provider_index));
+    let trials = candidates.iter().filter_map(|candidate| Some((candidate, candidate.trial?)));
+    if let Some((candidate, trial)) =
+        trials.max_by_key(|(candidate, trial)| (trial.was_polled, Reverse(candidate.last_selected)))
+    {
+        return Some(ProviderChoice::Trial(candidate.provider_index, trial.job));
     }
     let highest_priority = |queue_heads: fn(&ProviderCandidates) -> Option<QueueHeads>| {
         let heads = candidates.iter().filter_map(move |candidate| {
@@ -79,15 +101,16 @@ pub(super) fn choose_provider(
         return Some(choice(first_poll));
     }
     let longest_due = candidates.iter().flat_map(|candidate| {
-        let heads = candidate.first_polls.into_iter().chain(candidate.repeat_polls);
-        heads.map(move |heads| (candidate, heads.longest_due))
+        let heads = [candidate.first_polls, candidate.repeat_polls, candidate.rejected_polls];
+        heads.into_iter().flatten().map(move |heads| (candidate, heads.longest_due))
     });
     let starved = longest_due
         .filter(|(_, head)| starvation_cutoff.is_some_and(|cutoff| head.due_since <= cutoff));
     if let Some(head) = starved.min_by_key(|(_, head)| head.due_since) {
         return Some(choice(head));
     }
-    let heads = first_poll.into_iter().chain(repeat_poll);
+    let rejected_poll = highest_priority(|candidate| candidate.rejected_polls);
+    let heads = [first_poll, repeat_poll, rejected_poll].into_iter().flatten();
     heads
         .max_by_key(|(candidate, head)| (head.priority, Reverse(candidate.last_selected)))
         .map(choice)

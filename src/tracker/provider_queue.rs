@@ -1,18 +1,17 @@
-//! A provider's queue: the jobs that wait for a poll, the requests in flight, and when the next
-//! request may be sent.
+//! A provider's queue: the jobs that wait for a poll, and the requests in flight.
 //!
-//! A request waits for the rate limit of the account, for the provider's limit of requests in flight,
-//! and for the end of a pause. The queue knows job ids and due times only; [`super::select`] chooses
-//! the next job.
+//! The queue knows job ids and due times only; `readiness.rs` says when a request may be sent, and
+//! [`super::select`] chooses the next job. Jobs whose last request was rejected wait in a queue of their
+//! own.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::job::{JobId, MonotonicTime, ProviderName, UtcTime};
 use crate::policy::DurationHistory;
 
-use super::account::ProviderAccount;
-use super::breaker::CircuitBreaker;
+use super::breaker::{CircuitBreaker, JobStanding};
+use super::connection_check_gate::ConnectionCheckGate;
 use super::due_queue::DueQueue;
 use super::job_policy::JobPolicy;
 use super::list_batch::ListBatcher;
@@ -39,6 +38,8 @@ pub(super) struct ProviderQueue {
     pub(super) name: ProviderName,
     /// None while the provider is not configured: its jobs wait.
     pub(super) settings: Option<ProviderSettings>,
+    /// Of the last settings, even while the provider is not configured.
+    connection_fingerprint: Option<u64>,
     pub(super) account_index: AccountIndex,
     /// The number of the selection that last chose this provider.
     pub(super) last_selected: u64,
@@ -48,13 +49,22 @@ pub(super) struct ProviderQueue {
     pub(super) outages: OutageRecorder,
     /// By the first job that each request asks for: a job has one poll in flight at most.
     in_flight: BTreeMap<JobId, InFlightRequest>,
-    /// Cancel requests and connection checks in flight.
-    on_demand_requests: u32,
+    /// The cancel requests in flight, with the time at which each was sent. At most one.
+    pub(super) cancel_in_flight: Option<(JobId, MonotonicTime)>,
+    /// Jobs whose cancel request waits to be sent.
+    pub(super) waiting_cancels: VecDeque<JobId>,
+    pub(super) check_gate: ConnectionCheckGate,
+    /// The tracked jobs whose last request was rejected.
+    rejected_jobs: HashSet<JobId>,
     pub(super) first_polls: DueQueue,
     pub(super) repeat_polls: DueQueue,
+    /// The rejected jobs that wait.
+    pub(super) rejected_polls: DueQueue,
     pub(super) list_batcher: ListBatcher,
     pub(super) on_demand_polls: VecDeque<JobId>,
     pub(super) duration_history: DurationHistory,
+    /// When an answer about a job was last read.
+    pub(super) last_answered_at: Option<MonotonicTime>,
     /// The moving average of the time from a job's end to its observation.
     pub(super) mean_detection_delay: Option<Duration>,
     /// Reported states that are missing from the provider's state map.
@@ -69,40 +79,59 @@ impl ProviderQueue {
         Self {
             name,
             settings: None,
+            connection_fingerprint: None,
             account_index,
             last_selected: 0,
             active_jobs: 0,
             breaker: CircuitBreaker::default(),
             outages: OutageRecorder::default(),
             in_flight: BTreeMap::new(),
-            on_demand_requests: 0,
+            cancel_in_flight: None,
+            waiting_cancels: VecDeque::new(),
+            check_gate: ConnectionCheckGate::default(),
+            rejected_jobs: HashSet::new(),
             first_polls: DueQueue::default(),
             repeat_polls: DueQueue::default(),
+            rejected_polls: DueQueue::default(),
             list_batcher: ListBatcher::default(),
             on_demand_polls: VecDeque::new(),
             duration_history: DurationHistory::default(),
+            last_answered_at: None,
             mean_detection_delay: None,
             unknown_states: BTreeSet::new(),
         }
     }
 
-    /// Applies new settings; none if the provider is no longer configured. New settings end a pause,
-    /// and one request at a time is sent until one succeeds with them.
-    pub(super) fn configure(&mut self, settings: Option<ProviderSettings>) {
+    /// Applies new settings; none if the provider is no longer configured. One request at a time is
+    /// sent until one succeeds with them. Returns whether the requests reach the service in another way
+    /// than before: then the pauses end.
+    pub(super) fn configure(&mut self, settings: Option<ProviderSettings>) -> bool {
+        let connection = settings.as_ref().map(|settings| settings.connection_fingerprint);
+        let connection_changed = connection.is_some() && connection != self.connection_fingerprint;
+        self.connection_fingerprint = connection.or(self.connection_fingerprint);
         self.settings = settings;
-        self.breaker.enter_half_open();
+        self.breaker.enter_half_open(connection_changed);
+        if connection_changed {
+            self.check_gate.reset();
+            self.rejected_jobs.clear();
+            for (job, due) in self.rejected_polls.drain() {
+                self.repeat_polls.insert(job, due);
+            }
+        }
         self.list_batcher.reset();
         // Jobs in an unknown state are polled at once, so states that are still unknown soon return.
         self.unknown_states.clear();
         self.first_polls.reset_priorities();
         self.repeat_polls.reset_priorities();
+        connection_changed
     }
 
     pub(super) fn job_policy(&self) -> JobPolicy<'_> {
-        JobPolicy::new(self.settings.as_ref(), &self.duration_history)
+        JobPolicy::new(self.settings.as_ref(), &self.duration_history, self.last_answered_at)
     }
 
-    /// Queues a poll. `list_time` is none if a list page cannot answer for the job.
+    /// Queues a poll; a rejected job waits among the rejected ones, whatever its class. `list_time` is
+    /// none if a list page cannot answer for the job.
     pub(super) fn enqueue(
         &mut self,
         job: JobId,
@@ -111,6 +140,9 @@ impl ProviderQueue {
         list_time: Option<UtcTime>,
         now: MonotonicTime,
     ) {
+        if self.rejected_jobs.contains(&job) {
+            return self.rejected_polls.insert(job, due);
+        }
         if let Some(list_time) = list_time {
             self.list_batcher.insert(list_time, job, due);
         }
@@ -146,6 +178,29 @@ impl ProviderQueue {
             && !self.breaker.is_half_open()
     }
 
+    /// Records whether the last request for the job was rejected.
+    pub(super) fn set_standing(&mut self, job: JobId, standing: JobStanding) {
+        match standing {
+            JobStanding::Regular => self.rejected_jobs.remove(&job),
+            JobStanding::Rejected => self.rejected_jobs.insert(job),
+        };
+    }
+
+    pub(super) fn standing(&self, job: JobId) -> JobStanding {
+        if self.rejected_jobs.contains(&job) { JobStanding::Rejected } else { JobStanding::Regular }
+    }
+
+    /// Whether the last request of every job was rejected.
+    pub(super) fn all_jobs_are_rejected(&self) -> bool {
+        self.active_jobs <= self.rejected_jobs.len() as u64
+    }
+
+    /// The job needs no more polls.
+    pub(super) fn remove_job(&mut self, job: JobId) {
+        self.active_jobs = self.active_jobs.saturating_sub(1);
+        self.rejected_jobs.remove(&job);
+    }
+
     pub(super) fn enqueue_on_demand(&mut self, job: JobId) {
         if !self.on_demand_polls.contains(&job) {
             self.on_demand_polls.push_back(job);
@@ -158,6 +213,7 @@ impl ProviderQueue {
         }
         self.first_polls.remove(job);
         self.repeat_polls.remove(job);
+        self.rejected_polls.remove(job);
         self.on_demand_polls.retain(|waiting| *waiting != job);
     }
 
@@ -177,13 +233,7 @@ impl ProviderQueue {
     }
 
     /// Records that a poll or a list request is sent now; `first_job` is the first job it asks for.
-    pub(super) fn start_request(
-        &mut self,
-        account: &mut ProviderAccount,
-        first_job: JobId,
-        now: MonotonicTime,
-    ) {
-        account.rate_limiter.acquire(now);
+    pub(super) fn start_request(&mut self, first_job: JobId, now: MonotonicTime) {
         // The deadline is fixed now, because a reload may shorten the time-out.
         let request_timeout =
             self.settings.as_ref().map_or(Duration::ZERO, |settings| settings.request_timeout);
@@ -196,63 +246,21 @@ impl ProviderQueue {
         self.in_flight.remove(&first_job).map_or(now, |request| request.sent_at)
     }
 
-    /// Records that a cancel request or a connection check is sent now.
-    pub(super) fn start_cancel_or_check(
-        &mut self,
-        account: &mut ProviderAccount,
-        now: MonotonicTime,
-    ) {
-        account.rate_limiter.acquire(now);
-        self.on_demand_requests += 1;
-    }
-
-    pub(super) fn finish_cancel_or_check(
-        &mut self,
-        account: &mut ProviderAccount,
-        now: MonotonicTime,
-    ) {
-        account.rate_limiter.complete(now);
-        self.on_demand_requests = self.on_demand_requests.saturating_sub(1);
-    }
-
     /// The number of requests in flight, of all kinds.
     pub(super) fn in_flight_requests(&self) -> u32 {
         let polls = u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX);
-        polls.saturating_add(self.on_demand_requests)
-    }
-
-    /// When the next poll may be sent, if no answer arrives before; none if an answer must come first
-    /// or no job waits.
-    pub(super) fn next_wakeup(&self, account: &ProviderAccount) -> Option<MonotonicTime> {
-        let ready_at = self.ready_at(account)?;
-        if !self.on_demand_polls.is_empty() || self.list_batcher.has_continuation() {
-            return Some(ready_at);
-        }
-        self.earliest_due().map(|due| due.max(ready_at))
-    }
-
-    /// When the next request may be sent; none if an answer must come first.
-    pub(super) fn ready_at(&self, account: &ProviderAccount) -> Option<MonotonicTime> {
-        let settings = self.settings.as_ref()?;
-        let max_in_flight = if self.breaker.is_half_open() { 1 } else { settings.max_in_flight };
-        if self.in_flight_requests() >= max_in_flight {
-            return None;
-        }
-        let account_ready_at = account.ready_at()?;
-        let pause = self.breaker.pause();
-        Some(pause.map_or(account_ready_at, |pause| account_ready_at.max(pause.until)))
+        let on_demand =
+            u32::from(self.cancel_in_flight.is_some()) + u32::from(self.check_gate.is_in_flight());
+        polls.saturating_add(on_demand)
     }
 
     /// The number of due jobs, and how long the first of them has been due.
     pub(super) fn due_backlog(&self, now: MonotonicTime) -> (u64, Duration) {
-        let longest_overdue =
-            self.earliest_due().map_or(Duration::ZERO, |due| now.duration_since(due));
-        let due = self.first_polls.count_due(now) + self.repeat_polls.count_due(now);
+        let queues = [&self.first_polls, &self.repeat_polls, &self.rejected_polls];
+        let earliest_due = queues.iter().filter_map(|queue| queue.earliest_due()).min();
+        let longest_overdue = earliest_due.map_or(Duration::ZERO, |due| now.duration_since(due));
+        let due: u64 = queues.iter().map(|queue| queue.count_due(now)).sum();
         (due + self.on_demand_polls.len() as u64, longest_overdue)
-    }
-
-    fn earliest_due(&self) -> Option<MonotonicTime> {
-        self.first_polls.earliest_due().into_iter().chain(self.repeat_polls.earliest_due()).min()
     }
 
     /// Whether a request is in flight past its deadline.

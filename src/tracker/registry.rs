@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use crate::job::{Anomaly, ClockReading, JobId, MonotonicTime, ProviderName};
+use crate::job::{
+    Anomaly, ClockReading, JobId, MonotonicTime, ProviderName, TrustedClock, UtcTime,
+};
 
 use super::account::{AccountId, ProviderAccount};
 use super::job::TrackedJob;
@@ -19,6 +21,7 @@ pub struct Tracker {
     pub(super) jobs: HashMap<JobId, TrackedJob>,
     pub(super) queues: Vec<ProviderQueue>,
     pub(super) accounts: Vec<ProviderAccount>,
+    pub(super) trusted_clock: TrustedClock,
     /// The number of selections so far.
     pub(super) selection_count: u64,
 }
@@ -32,6 +35,19 @@ impl Tracker {
     /// The job, unless it is kept only until a poll in flight is answered.
     pub(super) fn job_mut(&mut self, id: JobId) -> Option<&mut TrackedJob> {
         self.jobs.get_mut(&id).filter(|tracked| !tracked.is_finished_during_poll())
+    }
+
+    /// The time by which something may be deleted or given up for ever; none while the wall clock cannot
+    /// be relied on.
+    #[must_use]
+    pub fn certain_time(&self, now: ClockReading) -> Option<UtcTime> {
+        self.trusted_clock.certain_time(now)
+    }
+
+    pub(super) fn record_server_date(&mut self, server_date: Option<UtcTime>, now: ClockReading) {
+        if let Some(date) = server_date {
+            self.trusted_clock.record_server_date(date, now.monotonic);
+        }
     }
 
     pub(super) fn find_provider(&self, name: &ProviderName) -> Option<ProviderIndex> {
@@ -102,7 +118,7 @@ impl Tracker {
             FollowUp::AwaitAnswer => {}
             FollowUp::Commit(change) => actions.push(Action::Commit(*change)),
             FollowUp::Remove => {
-                queue.active_jobs = queue.active_jobs.saturating_sub(1);
+                queue.remove_job(id);
                 if !tracked.finish() {
                     self.jobs.remove(&id);
                 }

@@ -32,7 +32,8 @@ pub struct ProviderReport {
     pub consecutive_failures: u32,
     /// When the current outage began; none if there is no outage.
     pub outage_since: Option<UtcTime>,
-    /// The pause that ends last, of the provider and of its account.
+    /// The pause that ends last, of the provider and of its account. Jobs whose last request was rejected
+    /// may have to wait for longer.
     pub pause: Option<RequestPause>,
     /// Reported states that are missing from the state map, since the last configuration.
     pub unknown_states: Vec<String>,
@@ -57,7 +58,6 @@ impl Tracker {
 impl ProviderQueue {
     fn provider_report(&self, account: &ProviderAccount, now: MonotonicTime) -> ProviderReport {
         let (due_polls, longest_overdue) = self.due_backlog(now);
-        let pauses = self.breaker.pause().into_iter().chain(account.breaker.pause());
         ProviderReport {
             provider: self.name.clone(),
             configured: self.settings.is_some(),
@@ -71,10 +71,7 @@ impl ProviderQueue {
             requests_per_minute: account.rate_limiter.limit_at(now),
             consecutive_failures: self.outages.consecutive_failures(),
             outage_since: self.outages.outage_since(),
-            pause: pauses
-                .filter(|pause| pause.until > now)
-                .max_by_key(|pause| pause.until)
-                .cloned(),
+            pause: self.pause(account, now),
             unknown_states: self.unknown_states.iter().cloned().collect(),
         }
     }

@@ -156,7 +156,7 @@ async fn the_api_reports_each_rejection_by_its_code() {
     assert_eq!(rejection(1).await, (409, "provider_paused".to_owned()));
     assert_eq!(server.request_count(), requests_before, "a paused provider got a request");
     server.set_credentials(fake_server::API_KEY);
-    home.run_client_ok(&["reload"]);
+    home.run_client_ok(&["check", "dune"]);
     daemon.wait_for_status(&home, |status| !is_paused(status)).await;
     home.run_client_ok(&["cancel", "1"]);
     assert_eq!(rejection(1).await, (409, "job_finished".to_owned()));
@@ -178,12 +178,15 @@ async fn a_missing_cancel_permission_does_not_stop_polling() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_reports_each_misconfigured_provider() {
     let (server, home) = three_providers(FAST_POLLING_TOML).await;
-    let _daemon = home.start();
+    let daemon = home.start();
     for provider in ["dune", "lake", "scripts"] {
         let (report, exit) = run_check(&home, provider);
         assert_eq!((exit, &report["finding"]), (0, &"ok".into()), "{provider}: {report}");
         assert_eq!(report["advice"], Value::Array(Vec::new()), "{report}");
     }
+    // A restart, because the result of a check is shared for a while.
+    drop(daemon);
+    let daemon = home.start();
     let two_hours_ago = (Timestamp::from_millisecond(Clock::start().utc_now().as_millis())
         .expect("a time")
         - 2.hours())
@@ -200,6 +203,8 @@ async fn check_reports_each_misconfigured_provider() {
     assert_eq!(exit_code(&clock_check), 1, "{printed}");
     assert!(printed.contains("is 120 minutes ahead"), "{printed}");
 
+    drop(daemon);
+    let daemon = home.start();
     server.set_credentials("another");
     for (provider, setting) in [("dune", "api_key"), ("lake", "auth"), ("scripts", "auth")] {
         let (report, exit) = run_check(&home, provider);
@@ -209,6 +214,8 @@ async fn check_reports_each_misconfigured_provider() {
     }
     let printed = utf8(&home.run_client(&["check", "lake"]).stdout);
     assert!(printed.starts_with("lake: credential rejected: HTTP 401: APIGW.0301"), "{printed}");
+    drop(daemon);
+    let _daemon = home.start();
     server.pause().await;
     let (report, exit) = run_check(&home, "lake");
     assert_eq!((exit, &report["finding"]), (1, &"unreachable".into()), "{report}");
@@ -222,7 +229,7 @@ async fn check_reports_each_misconfigured_provider() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn checking_a_paused_provider_keeps_it_paused() {
+async fn a_check_of_a_paused_provider_ends_the_pause_if_it_is_accepted() {
     let (server, home) = three_providers(FAST_POLLING_TOML).await;
     server.set_credentials("another");
     let daemon = home.start();
@@ -232,8 +239,65 @@ async fn checking_a_paused_provider_keeps_it_paused() {
     server.set_credentials(fake_server::API_KEY);
     let (report, exit) = run_check(&home, "dune");
     assert_eq!((exit, &report["finding"]), (0, &"ok".into()), "{report}");
-    assert_eq!(server.request_count(), requests_before + 1);
-    daemon.wait_for_status(&home, is_paused).await;
-    home.run_client_ok(&["reload"]);
+    daemon.wait_for_status(&home, |status| !is_paused(status)).await;
     server.wait_for_requests_for(EXECUTION_ID, 2, EVENT_TIMEOUT).await;
+    assert!(server.request_count() > requests_before + 1);
+}
+
+/// Orders this many checks at the same time; returns the findings.
+async fn order_checks(home: &DaemonHome, count: usize) -> Vec<String> {
+    let client = jobtrack::api::Client::open(Some(&home.socket())).expect("a client");
+    let provider = "dune".parse().expect("a name");
+    let checks = (0..count).map(|_| client.check(&provider));
+    let reports = futures_util::future::join_all(checks).await;
+    reports.into_iter().map(|report| format!("{:?}", report.map(|report| report.finding))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_62_many_checks_share_one_request_and_a_rejected_key_is_not_tried_again() {
+    let (server, home) = three_providers("requests_per_minute = 30").await;
+    let _daemon = home.start();
+    let findings = order_checks(&home, 50).await;
+    assert!(findings.iter().all(|finding| finding.contains("Ok")), "{findings:?}");
+    assert!(server.request_count() <= 2, "{} requests for 50 checks", server.request_count());
+
+    let (server, home) = three_providers("requests_per_minute = 30").await;
+    server.set_credentials("another");
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", EXECUTION_ID]);
+    daemon.wait_for_status(&home, is_paused).await;
+    for _ in 0..5 {
+        let findings = order_checks(&home, 10).await;
+        let rejected = findings.iter().all(|finding| finding.contains("InvalidCredentials"));
+        assert!(rejected, "{findings:?}");
+    }
+    home.run_client_ok(&["reload"]);
+    order_checks(&home, 10).await;
+    assert_eq!(server.request_count(), 2, "one poll and one check with a rejected key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_62_cancels_wait_for_the_rate_limit() {
+    let server = FakeServer::start().await;
+    let ids: Vec<_> = (0..8).map(|n| format!("01CANCEL{n}")).collect();
+    for id in &ids {
+        server.add_job(id, JobScript::new().running(Duration::from_hours(1)));
+    }
+    // A request every half second.
+    let toml = "requests_per_minute = 120\nmin_interval = \"1h\"\nmax_interval = \"1h\"";
+    let home = DaemonHome::new(&server.base_url(), toml);
+    let _daemon = home.start();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    home.run_client_ok(&[&["add", "dune"], &ids[..]].concat());
+    let client = jobtrack::api::Client::open(Some(&home.socket())).expect("a client");
+    let cancels = (1..=8).map(|id| client.cancel(jobtrack::job::JobId(id)));
+    let results = futures_util::future::join_all(cancels).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let requests = server.requests();
+    let sent = requests.iter().filter(|request| request.method != "GET").count();
+    assert_eq!(sent, 8);
+    for pair in requests.windows(2) {
+        let interval = pair[1].received_at.monotonic - pair[0].received_at.monotonic;
+        assert!(interval >= Duration::from_millis(300), "a request after {interval:?}");
+    }
 }

@@ -50,6 +50,10 @@ impl Provider for BlockingProvider {
         Ok(())
     }
 
+    fn credential_fingerprint(&self) -> u64 {
+        0
+    }
+
     fn poll<'a>(&'a self, _: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {
         unreachable!("no job is added")
     }
@@ -80,6 +84,7 @@ fn blocking_provider() -> ConfiguredProvider {
         lost_after: NotFoundTimeout { previously_seen: hour, never_seen: hour },
         request_timeout: hour,
         supports_list: false,
+        connection_fingerprint: 0,
     };
     ConfiguredProvider { kind: "dune", settings, provider: Arc::new(BlockingProvider) }
 }

@@ -59,6 +59,7 @@ fn settings(name: &str) -> ProviderSettings {
         },
         request_timeout: Duration::from_secs(1),
         supports_list: false,
+        connection_fingerprint: 0,
     }
 }
 
@@ -83,6 +84,10 @@ struct TestProvider {
 impl Provider for TestProvider {
     fn validate_id(&self, _: &RemoteId) -> Result<(), String> {
         Ok(())
+    }
+
+    fn credential_fingerprint(&self) -> u64 {
+        0
     }
 
     fn poll<'a>(&'a self, id: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer> {

@@ -233,11 +233,13 @@ fn no_super_path_leaves_its_module() {
 }
 
 /// The files of `src/tracker/`, each of which may use only those before it; `mod` is the last.
-const TRACKER_ORDER: [&str; 26] = [
+const TRACKER_ORDER: [&str; 31] = [
+    "pause_durations",
+    "breaker",
     "message",
     "outage",
-    "breaker",
     "account",
+    "connection_check_gate",
     "due_queue",
     "list_batch",
     "job_policy",
@@ -251,9 +253,12 @@ const TRACKER_ORDER: [&str; 26] = [
     "valuation",
     "job_answer",
     "provider_queue",
+    "readiness",
     "provider_answer",
     "registry",
+    "on_demand",
     "provider_choice",
+    "candidates",
     "select",
     "configure",
     "commits",

@@ -41,6 +41,12 @@ impl SettingsTable {
             .map_err(|error| SettingError::from_figment(&error, &self.other_keys))
     }
 
+    /// All keys and values as JSON: equal tables have equal texts.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.values).unwrap_or_default()
+    }
+
     #[must_use]
     pub fn contains_key(&self, key: &str) -> bool {
         self.values.contains_key(key)

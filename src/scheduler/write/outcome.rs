@@ -5,6 +5,7 @@
 
 use crate::job::{AuditEntry, JobId, NewJob};
 use crate::store::{Batch, CommitReport, ForgetDurations, RegisterResult};
+use crate::tracker::FailedRow;
 
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::{AddResult, ReplySender};
@@ -34,6 +35,7 @@ pub(in crate::scheduler) struct CommittedBatch {
 #[derive(Debug)]
 pub(in crate::scheduler) struct RejectedRow {
     pub(in crate::scheduler) job: JobId,
+    pub(in crate::scheduler) row: FailedRow,
     pub(in crate::scheduler) reason: String,
     pub(in crate::scheduler) waiters: JobWaiters,
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::job::{Anomaly, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
+use crate::tracker::FailedRow;
 
 use super::outcome::{
     PendingAdd, PendingAudit, PendingForgetDurations, PendingReplies, RejectedRow,
@@ -230,9 +231,10 @@ impl WriteQueue {
         for forget in replies.forget_durations {
             forget.reject(CommandError::Storage(reason.to_owned()));
         }
-        let changed_job = batch.changes.first().map(|change| change.job);
-        let job = changed_job.or_else(|| batch.poll_records.first().map(|record| record.job))?;
-        Some(RejectedRow { job, reason: reason.to_owned(), waiters: replies.waiters })
+        let change = batch.changes.first().map(|change| (change.job, FailedRow::Change));
+        let record = batch.poll_records.first().map(|record| (record.job, FailedRow::PollRecord));
+        let (job, row) = change.or(record)?;
+        Some(RejectedRow { job, row, reason: reason.to_owned(), waiters: replies.waiters })
     }
 
     /// Puts back a batch that was not written. With `rejection` all callers receive it at once, and

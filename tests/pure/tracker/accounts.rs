@@ -71,7 +71,8 @@ fn a_provider_gets_one_request_at_a_time_until_one_succeeds() {
         ("successful", || answer_with_state(ObservedState::Running), 8),
         ("not found", not_found_answer, 8),
         ("transient", || Answer::failed(transient_error()), 1),
-        ("rejected", auth_error, 0),
+        // Another job is tried at once.
+        ("rejected", auth_error, 1),
     ];
     for (what, answer, in_flight) in cases {
         let mut sim =

@@ -1,6 +1,7 @@
 //! Commits of changes: slow commits, rejected ones, and commits whose success is not reported.
 
 use jobtrack::job::{JobId, ObservedState, State};
+use jobtrack::tracker::{FailedRow, Input};
 
 use super::fixtures::{
     HOUR, MINUTE, SECOND, WriteOutcome, answer_with_provider_state, answer_with_state,
@@ -51,7 +52,7 @@ fn a_job_is_not_polled_until_its_change_is_committed() {
 }
 
 #[test]
-fn a_change_on_a_different_state_is_recomputed() {
+fn fault_47_a_change_on_a_different_state_is_planned_again() {
     let (mut sim, job) = job_with_pending_change();
     sim.store.get_mut(&job).expect("there").change_externally(State::Unknown);
     sim.run_until(sim.now + 3 * MINUTE);
@@ -191,4 +192,86 @@ fn provider_states_are_written_verbatim() {
     let provider_states: Vec<_> =
         sim.store[&job].history[1..].iter().map(|row| row.provider_state.as_deref()).collect();
     assert_eq!(provider_states, ["RUNNING", "SCALING", "RUNNING", "SCALING"].map(Some));
+}
+
+#[test]
+fn fault_47_a_job_has_one_request_in_flight_whatever_the_latencies() {
+    // The simulation checks it at each request, and that each history is legal. A late answer of `pending`
+    // must not follow an earlier one of `running`.
+    for seed in 0..20 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut sim = Simulation::new(move |_, at| {
+            let state =
+                if at < 30 * SECOND { ObservedState::Pending } else { ObservedState::Running };
+            (rng.u64(1..60) * SECOND, answer_with_state(state))
+        });
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let jobs: Vec<_> = (0..5).map(|_| sim.add_job("dune")).collect();
+        for _ in 0..200 {
+            sim.run_until(sim.now + rng.u64(0..5) * SECOND);
+            let job = jobs[rng.usize(0..jobs.len())];
+            if rng.u8(0..10) == 0 {
+                sim.untrack(job);
+            } else {
+                sim.poll_on_demand(job);
+            }
+        }
+        for job in jobs {
+            let states = sim.state_history(job);
+            let last_pending = states.iter().rposition(|state| *state == "pending");
+            let first_running = states.iter().position(|state| *state == "running");
+            if let (Some(pending), Some(running)) = (last_pending, first_running) {
+                assert!(pending < running, "{seed}: {states:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_job_whose_change_cannot_be_written_is_not_polled_until_it_is_tracked_again() {
+    let (mut sim, job) = job_with_pending_change();
+    sim.drop_write(job);
+    sim.handle(Input::WriteFailed(job, FailedRow::Change));
+    assert!(!sim.tracker.contains(job));
+    let polled = sim.requests.len();
+    sim.run_until(sim.now + HOUR);
+    assert_eq!(sim.requests.len(), polled);
+    assert_eq!(sim.state_history(job), ["registered", "pending"]);
+    // A person orders a poll: the job is tracked again.
+    sim.poll_on_demand(job);
+    sim.run_until(sim.now + HOUR);
+    assert_eq!(sim.state_history(job), ["registered", "pending", "running"]);
+}
+
+#[test]
+fn a_job_whose_poll_record_cannot_be_written_leaves_the_tracker() {
+    let mut sim = Simulation::new(|_, _| (100, answer_with_state(ObservedState::Running)));
+    let job = sim.add_job("dune");
+    sim.run_until(MINUTE);
+    sim.handle(Input::WriteFailed(job, FailedRow::PollRecord));
+    assert!(!sim.tracker.contains(job));
+    let polled = sim.requests.len();
+    sim.run_until(HOUR);
+    assert_eq!(sim.requests.len(), polled);
+}
+
+#[test]
+fn a_failed_poll_record_does_not_remove_a_job_whose_change_may_still_be_committed() {
+    let (mut sim, job) = job_with_pending_change();
+    sim.handle(Input::WriteFailed(job, FailedRow::PollRecord));
+    assert!(sim.tracker.contains(job));
+    sim.run_until(sim.now + HOUR);
+    assert_eq!(sim.state_history(job), ["registered", "pending", "running"]);
+    assert!(sim.poll_times(job).last().is_some_and(|at| *at > sim.now - 10 * MINUTE), "polled on");
+}
+
+#[test]
+fn a_failed_write_of_a_job_that_is_not_tracked_has_no_effect() {
+    let mut sim = Simulation::new(|_, _| (100, answer_with_state(ObservedState::Running)));
+    sim.add_job("dune");
+    sim.run_until(MINUTE);
+    for row in [FailedRow::Change, FailedRow::PollRecord] {
+        sim.handle(Input::WriteFailed(JobId(999), row));
+    }
+    assert_eq!(sim.provider_report("dune").active_jobs, 1);
 }

@@ -90,6 +90,7 @@ pub(super) fn default_settings(name: &str) -> ProviderSettings {
         },
         request_timeout: Duration::from_secs(30),
         supports_list: false,
+        connection_fingerprint: 0,
     }
 }
 

@@ -6,12 +6,16 @@
 mod accounts;
 mod commits;
 mod fixtures;
+mod give_up;
 mod learned_policy;
 mod list_requests;
 mod lost;
 mod many_jobs;
+mod on_demand_requests;
 mod outages;
+mod overload;
 mod poll_intervals;
+mod rejected_jobs;
 mod rejections;
 mod selection;
 mod simulation;

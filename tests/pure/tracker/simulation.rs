@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, Change, ClockReading, CurrentState, DurationSample, JobId, ListPage, ListPageQuery,
-    MonotonicTime, OutageBoundary, PollRecord, ProviderError, ProviderName, RateLimitInfo,
-    RequestTimes, State, StoredJob, UtcTime, registration_transition,
+    Answer, Change, ClockReading, CurrentState, DurationSample, FindingKind, JobId, ListPage,
+    ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError, ProviderErrorKind,
+    ProviderName, RateLimitInfo, RequestTimes, State, StoredJob, UtcTime, registration_transition,
 };
 use jobtrack::policy::LearnedPolicySettings;
 use jobtrack::tracker::{
@@ -50,6 +50,12 @@ pub(super) struct Simulation {
     pub(super) list_error: Option<ProviderError>,
     pub(super) notices: Vec<(u64, Notice)>,
     pub(super) outages: Vec<OutageBoundary>,
+    /// What became of cancels and connection checks, and when.
+    pub(super) ordered: Vec<(u64, Action)>,
+    /// Cancels and connection checks that were sent and not answered, by provider.
+    ordered_in_flight: Vec<String>,
+    /// Whether a request was rejected since the last success: then a job may be polled before it is due.
+    rejected_since_success: bool,
     pub(super) rng: fastrand::Rng,
     /// The report is checked after this many inputs; the check takes time in proportion to all jobs.
     pub(super) report_check_interval: u64,
@@ -91,6 +97,9 @@ impl Simulation {
             list_error: None,
             notices: Vec::new(),
             outages: Vec::new(),
+            ordered: Vec::new(),
+            ordered_in_flight: Vec::new(),
+            rejected_since_success: false,
             rng: fastrand::Rng::with_seed(7),
             report_check_interval: 1,
             answer_poll: Box::new(provider),
@@ -210,7 +219,15 @@ impl Simulation {
 
     /// Restarts the tracker: answers and writes in flight are lost.
     pub(super) fn restart(&mut self) {
+        let last_recorded = self.wall_time();
+        self.restart_after(last_recorded);
+    }
+
+    /// Restarts the tracker; the last time in the store is this one.
+    pub(super) fn restart_after(&mut self, last_recorded: UtcTime) {
         self.tracker = Tracker::default();
+        let now = self.clock_reading();
+        self.tracker.handle(Input::LoadLastRecordedTime(Some(last_recorded)), now);
         self.events.clear();
         for request in self.requests.iter_mut().filter(|request| request.answered_at.is_none()) {
             request.answered_at = Some(self.now);
@@ -256,6 +273,23 @@ impl Simulation {
             .map(|(sent, _)| *sent)
     }
 
+    pub(super) fn certain_time(&self) -> Option<UtcTime> {
+        let now = ClockReading {
+            monotonic: MonotonicTime::from_millis(self.now),
+            utc: self.wall_time(),
+            jitter: 0.0,
+        };
+        self.tracker.certain_time(now)
+    }
+
+    fn clock_reading(&mut self) -> ClockReading {
+        ClockReading {
+            monotonic: MonotonicTime::from_millis(self.now),
+            utc: self.wall_time(),
+            jitter: self.rng.f64(),
+        }
+    }
+
     pub(super) fn provider_report(&self, provider: &str) -> ProviderReport {
         let reports = self.tracker.report(MonotonicTime::from_millis(self.now));
         reports.into_iter().find(|report| report.provider.as_str() == provider).expect("a report")
@@ -299,6 +333,7 @@ impl Simulation {
                 let request = self.in_flight.remove(&job).expect("it was polled");
                 self.requests[request].answered_at = Some(at);
                 let request_times = RequestTimes { sent_at, received_at: self.wall_time() };
+                self.note_rejection(&answer);
                 self.handle(Input::PollAnswered(job, provider_index, request_times, answer));
             }
             Some(SimulationEvent::ListAnswered(list_request, request, sent_at, answer)) => {
@@ -312,6 +347,44 @@ impl Simulation {
             }
             None => self.handle(Input::Tick),
         }
+    }
+
+    /// The write of the job's change will not end.
+    pub(super) fn drop_write(&mut self, job: JobId) {
+        self.pending_writes.remove(&job);
+        self.events.retain(|_, event| {
+            !matches!(event, SimulationEvent::WriteFinished(change, _) if change.job == job)
+        });
+    }
+
+    fn note_rejection(&mut self, answer: &Answer) {
+        match answer.result.as_ref().map_err(|error| error.kind) {
+            Err(
+                ProviderErrorKind::Auth
+                | ProviderErrorKind::Misconfigured
+                | ProviderErrorKind::QuotaExceeded,
+            ) => self.rejected_since_success = true,
+            Ok(_) => self.rejected_since_success = false,
+            Err(_) => {}
+        }
+    }
+
+    /// The connection check of the provider ends with this finding.
+    pub(super) fn finish_check(&mut self, provider: &str, kind: FindingKind) {
+        self.ordered_in_flight.retain(|name| name != provider);
+        self.rejected_since_success &= kind != FindingKind::Ok;
+        let provider = provider.parse().expect("a name");
+        self.handle(Input::ConnectionChecked(provider, kind, "HTTP 401".to_owned()));
+    }
+
+    pub(super) fn finish_cancel(&mut self, job: JobId, result: Result<(), ProviderError>) {
+        let provider = self.store[&job].job.provider.clone();
+        if result.is_err() {
+            // A poll shows whether the credentials are rejected.
+            self.on_demand.insert(job);
+        }
+        self.ordered_in_flight.retain(|name| *name != provider.to_string());
+        self.handle(Input::CancelAnswered(provider, job, result));
     }
 
     fn finish_write(&mut self, change: &Change, outcome: WriteOutcome) {
@@ -362,11 +435,7 @@ impl Simulation {
 
     /// Feeds an input and carries out the actions, as the scheduler does.
     pub(super) fn handle(&mut self, input: Input) {
-        let now = ClockReading {
-            monotonic: MonotonicTime::from_millis(self.now),
-            utc: self.wall_time(),
-            jitter: self.rng.f64(),
-        };
+        let now = self.clock_reading();
         self.sequence += 1;
         for action in self.tracker.handle(input, now) {
             match action {
@@ -380,6 +449,13 @@ impl Simulation {
                 Action::RecordAnomaly(anomaly) => {
                     self.store.get_mut(&anomaly.job).expect("a job").anomalies.push(anomaly);
                 }
+                Action::Cancel(ref provider, _) | Action::CheckConnection(ref provider) => {
+                    self.ordered_in_flight.push(provider.to_string());
+                    self.ordered.push((self.now, action));
+                }
+                Action::RefuseCancel(..)
+                | Action::RefuseConnectionCheck(..)
+                | Action::ShareConnectionCheck(..) => self.ordered.push((self.now, action)),
                 Action::RecordOutage(outage) => self.outages.push(outage.boundary),
                 Action::Notify(notice) => self.notices.push((self.now, notice)),
             }
@@ -393,7 +469,8 @@ impl Simulation {
         assert_eq!(before, None, "job {job} has two polls in flight");
         assert!(!self.pending_writes.contains(&job), "job {job} is polled during a commit");
         let early = self.due_at.get(&job).is_some_and(|due| *due > self.now);
-        assert!(!early || self.on_demand.contains(&job), "job {job} is polled before it is due");
+        let may_be_early = self.on_demand.contains(&job) || self.rejected_since_success;
+        assert!(!early || may_be_early, "job {job} is polled before it is due");
         self.on_demand.remove(&job);
         self.due_at.remove(&job);
         let (latency, answer) = (self.answer_poll)(job, self.now);
@@ -496,7 +573,8 @@ impl Simulation {
             let held = rows().filter(|row| self.tracker.contains(row.job.id)).count();
             let under_way: BTreeSet<_> = self.in_flight.values().copied().collect();
             let under_way = under_way.into_iter().map(|request| &self.requests[request]);
-            let in_flight = under_way.filter(|request| request.provider == name).count();
+            let in_flight = under_way.filter(|request| request.provider == name).count()
+                + self.ordered_in_flight.iter().filter(|provider| *provider == name).count();
             let unwritten = rows().filter(|row| self.pending_writes.contains(&row.job.id)).count();
             assert_eq!(report.active_jobs, held as u64, "{name}");
             assert_eq!(report.in_flight as usize, in_flight, "{name}");
@@ -505,7 +583,9 @@ impl Simulation {
             assert!(report.due_polls <= waiting, "{name}: {} due", report.due_polls);
             assert!(report.requests_last_minute <= settings.requests_per_minute, "{name}");
             assert!(!report.has_stuck_poll, "{name}");
-            let idle = self.in_flight.is_empty() && self.pending_writes.is_empty();
+            let idle = self.in_flight.is_empty()
+                && self.pending_writes.is_empty()
+                && self.ordered_in_flight.is_empty();
             assert!(held == 0 || !idle || next_wakeup.is_some(), "{name}: no wake-up for its jobs");
         }
     }

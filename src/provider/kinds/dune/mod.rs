@@ -224,6 +224,10 @@ impl Provider for DuneProvider {
         }
     }
 
+    fn credential_fingerprint(&self) -> u64 {
+        self.api_key.fingerprint()
+    }
+
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(self.poll_execution(id, now))
     }

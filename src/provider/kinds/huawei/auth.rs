@@ -34,6 +34,16 @@ pub(super) enum Auth {
     AccessKey { secrets: RenewableSecrets, gate: Arc<CredentialGate> },
 }
 
+impl Auth {
+    /// See [`crate::provider::Provider::credential_fingerprint`].
+    pub(super) fn credential_fingerprint(&self) -> u64 {
+        match self {
+            Self::Token(secrets) | Self::AccessKey { secrets, .. } => secrets.fingerprint(),
+            Self::Password(token_cache) => token_cache.user.password_fingerprint(),
+        }
+    }
+}
+
 /// What authenticates one request.
 #[derive(Debug)]
 pub(super) enum Credential<'a> {

@@ -204,6 +204,10 @@ impl Provider for DataArtsProvider {
         }
     }
 
+    fn credential_fingerprint(&self) -> u64 {
+        self.client.auth.credential_fingerprint()
+    }
+
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(self.poll_instance(id, now))
     }

@@ -151,6 +151,10 @@ impl Provider for DliProvider {
         }
     }
 
+    fn credential_fingerprint(&self) -> u64 {
+        self.client.auth.credential_fingerprint()
+    }
+
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(self.poll_job(id, now))
     }

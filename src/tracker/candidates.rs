@@ -1,0 +1,144 @@
+//! The candidates of one provider for the next request.
+//!
+//! Called by [`super::select`] for each provider that may send a request; `provider_choice.rs` chooses
+//! among them. Nothing is removed from the queue here.
+
+use std::collections::HashMap;
+
+use crate::job::{JobId, MonotonicTime, UtcTime};
+
+use super::account::ProviderAccount;
+use super::breaker::JobStanding;
+use super::due_queue::{DueQueue, Evaluation, Priority};
+use super::job::TrackedJob;
+use super::job_policy::LearnedPolicy;
+use super::list_batch::PageCandidate;
+use super::message::ProviderIndex;
+use super::provider_choice::{ProviderCandidates, TrialJob, UrgentRequest};
+use super::provider_queue::ProviderQueue;
+
+impl ProviderQueue {
+    pub(super) fn candidates(
+        &mut self,
+        provider_index: ProviderIndex,
+        account: &ProviderAccount,
+        jobs: &HashMap<JobId, TrackedJob>,
+        now: MonotonicTime,
+    ) -> ProviderCandidates {
+        self.promote_due(jobs, now);
+        let is_regular_ready = self.poll_ready_at(account, JobStanding::Regular) <= now;
+        let is_rejected_ready = self.poll_ready_at(account, JobStanding::Rejected) <= now;
+        let is_suspect = self.is_suspect(account);
+        let heads = |allowed: bool, queue: &DueQueue| if allowed { queue.heads() } else { None };
+        ProviderCandidates {
+            provider_index,
+            last_selected: self.last_selected,
+            urgent: self.urgent_request(account, now),
+            trial: if is_regular_ready && is_suspect { self.trial_job() } else { None },
+            first_polls: heads(is_regular_ready && !is_suspect, &self.first_polls),
+            repeat_polls: heads(is_regular_ready && !is_suspect, &self.repeat_polls),
+            rejected_polls: heads(is_rejected_ready, &self.rejected_polls),
+        }
+    }
+
+    fn urgent_request(
+        &self,
+        account: &ProviderAccount,
+        now: MonotonicTime,
+    ) -> Option<UrgentRequest> {
+        let is_ready =
+            |job: &JobId| self.on_demand_poll_ready_at(account, self.standing(*job)) <= now;
+        if self.on_demand_polls.front().is_some_and(is_ready) {
+            Some(UrgentRequest::OnDemandPoll)
+        } else if self.can_send_cancel() {
+            Some(UrgentRequest::Cancel)
+        } else if self.check_gate.is_waiting() {
+            Some(UrgentRequest::ConnectionCheck)
+        } else if self.list_batcher.has_continuation()
+            && self.poll_ready_at(account, JobStanding::Regular) <= now
+        {
+            Some(UrgentRequest::Continuation)
+        } else {
+            None
+        }
+    }
+
+    /// The job whose answer tells most about the credentials. A service that rejects one id often rejects
+    /// those that were added with it: among jobs that were never polled, a distant one is taken.
+    fn trial_job(&self) -> Option<TrialJob> {
+        let polled = self.repeat_polls.first_due_job().map(|(job, _)| (job, true));
+        let (job, was_polled) =
+            polled.or_else(|| self.first_polls.spread_job().map(|(job, _)| (job, false)))?;
+        Some(TrialJob { job, was_polled })
+    }
+
+    /// Evaluates the jobs that have become due.
+    fn promote_due(&mut self, jobs: &HashMap<JobId, TrackedJob>, now: MonotonicTime) {
+        self.rejected_polls.promote_due(now, |_| Evaluation::Due(Priority::REJECTED, None));
+        let (mut first_polls, mut repeat_polls) =
+            (std::mem::take(&mut self.first_polls), std::mem::take(&mut self.repeat_polls));
+        let learned = self.job_policy().learned;
+        let evaluate =
+            |job,
+             default_priority,
+             evaluate_learned: &dyn Fn(&TrackedJob, LearnedPolicy<'_>) -> Evaluation| {
+                match (learned, jobs.get(&job)) {
+                    (Some(learned), Some(tracked)) => evaluate_learned(tracked, learned),
+                    (None, _) | (_, None) => Evaluation::Due(default_priority, None),
+                }
+            };
+        // Without learned durations, first polls get only the selections reserved for them.
+        first_polls.promote_due(now, |job| {
+            evaluate(job, Priority::MIN, &|tracked, learned| {
+                Evaluation::Due(
+                    tracked.first_poll_priority(learned, now),
+                    Some(tracked.reevaluate_at(now)),
+                )
+            })
+        });
+        repeat_polls.promote_due(now, |job| {
+            evaluate(job, Priority::JUST_DUE, &|tracked, learned| {
+                let page = self.best_list_page(job, tracked.batchable_list_time(), jobs, now);
+                tracked.evaluate(learned, page.map(|page| Priority(page.priority)), now)
+            })
+        });
+        (self.first_polls, self.repeat_polls) = (first_polls, repeat_polls);
+    }
+
+    /// The list page to request instead of polling this job, if the page has a sufficiently higher
+    /// priority.
+    pub(super) fn best_list_page(
+        &self,
+        job: JobId,
+        list_time: Option<UtcTime>,
+        jobs: &HashMap<JobId, TrackedJob>,
+        now: MonotonicTime,
+    ) -> Option<PageCandidate> {
+        /// Under the backoff policy, a job that is due within this part of the longest interval counts
+        /// as due.
+        const NEARLY_DUE_DIVISOR: f64 = 10.0;
+        /// Under the backoff policy, a page must save at least one request.
+        const MIN_DUE_JOBS_PER_PAGE: f64 = 2.0;
+        /// Under the learned policy, the priority of a page must exceed the job's own by this factor.
+        const MIN_PRIORITY_GAIN: f64 = 1.1;
+        let list_time = list_time.filter(|_| self.can_list())?;
+        let policy = self.job_policy();
+        let Some(learned) = policy.learned else {
+            let nearly_due = now.plus(policy.backoff.max.div_f64(NEARLY_DUE_DIVISOR));
+            let priority = |_, due| if due <= nearly_due { 1.0 } else { 0.0 };
+            return self.list_batcher.best_page(
+                (list_time, job),
+                now,
+                priority,
+                MIN_DUE_JOBS_PER_PAGE,
+            );
+        };
+        let priority = |job| jobs.get(&job).map_or(0.0, |tracked| tracked.priority(learned, now).0);
+        self.list_batcher.best_page(
+            (list_time, job),
+            now,
+            |job, _| priority(job),
+            MIN_PRIORITY_GAIN * priority(job),
+        )
+    }
+}

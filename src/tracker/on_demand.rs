@@ -1,0 +1,259 @@
+//! Requests that a person orders: cancels, connection checks and polls.
+//!
+//! They share the rate limit and the pauses of the account. A cancel waits in a bounded queue, one is in
+//! flight for each provider, and while polling is paused after rejections cancels are refused. The gate of
+//! the connection checks is in `connection_check_gate.rs`. Neither changes a job: after a cancel, a poll
+//! observes what became of the job.
+
+use std::time::Duration;
+
+use crate::job::{
+    ClockReading, FindingKind, JobId, MonotonicTime, ProviderError, ProviderErrorKind,
+    ProviderName, RateLimitInfo,
+};
+
+use super::account::ProviderAccount;
+use super::breaker::{RejectedSubject, RequestPause};
+use super::message::{Action, RequestRefusal};
+use super::phase::PollPhase;
+use super::provider_answer::RequestOutcome;
+use super::provider_queue::ProviderQueue;
+use super::registry::Tracker;
+
+impl ProviderQueue {
+    /// Requests of one sort that may wait for one provider.
+    const MAX_WAITING: usize = 100;
+
+    /// Why a request about this job is not sent now or soon; none if it may wait for its turn.
+    fn refusal(
+        &self,
+        account: &ProviderAccount,
+        job: JobId,
+        waiting: usize,
+        now: MonotonicTime,
+    ) -> Option<RequestRefusal> {
+        if self.settings.is_none() {
+            return Some(RequestRefusal::ProviderRemoved);
+        }
+        let pause = self.pause_of(account, self.standing(job), now);
+        if let Some(pause) = pause.filter(|pause| pause.reason.is_some()) {
+            return Some(RequestRefusal::Paused(pause));
+        }
+        (waiting >= Self::MAX_WAITING).then_some(RequestRefusal::QueueFull)
+    }
+}
+
+impl Tracker {
+    /// The longest time that a connection check waits for the rate limit.
+    const MAX_CHECK_WAIT: Duration = Duration::from_secs(10);
+
+    /// Why a poll that a person orders now would not be sent.
+    #[must_use]
+    pub fn poll_refusal(
+        &self,
+        provider: &ProviderName,
+        job: JobId,
+        now: MonotonicTime,
+    ) -> Option<RequestRefusal> {
+        let queue = &self.queues[self.find_provider(provider)?.0];
+        let waiting = queue.on_demand_polls.len();
+        queue.refusal(&self.accounts[queue.account_index.0], job, waiting, now)
+    }
+
+    pub(super) fn order_cancel(
+        &mut self,
+        provider: &ProviderName,
+        job: JobId,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let provider_index = self.find_or_add_provider(provider, now.monotonic);
+        let queue = &mut self.queues[provider_index.0];
+        let is_in_flight = queue.cancel_in_flight.is_some_and(|(cancelled, _)| cancelled == job);
+        if is_in_flight || queue.waiting_cancels.contains(&job) {
+            return;
+        }
+        let account = &self.accounts[queue.account_index.0];
+        let waiting = queue.waiting_cancels.len();
+        match queue.refusal(account, job, waiting, now.monotonic) {
+            Some(refusal) => {
+                actions.push(Action::RefuseCancel(provider.clone(), job, refusal));
+            }
+            None => queue.waiting_cancels.push_back(job),
+        }
+    }
+
+    pub(super) fn order_connection_check(
+        &mut self,
+        provider: ProviderName,
+        now: MonotonicTime,
+        actions: &mut Vec<Action>,
+    ) {
+        let provider_index = self.find_or_add_provider(&provider, now);
+        let queue = &mut self.queues[provider_index.0];
+        if !queue.check_gate.order(now) {
+            let until = queue.check_gate.shared_until();
+            return actions.push(Action::ShareConnectionCheck(provider, until));
+        }
+        if queue.check_gate.is_in_flight() {
+            return;
+        }
+        let account = &self.accounts[queue.account_index.0];
+        // A pause of jobs that were rejected does not apply: the check may show that requests succeed.
+        let own_pause = queue.breaker.request_pause(now);
+        let pause = own_pause.into_iter().chain(account.breaker.request_pause(now));
+        let pause = pause.filter(|pause| pause.reason.is_some()).max_by_key(|pause| pause.until);
+        let next_slot = account.rate_limiter.next_available_at();
+        let refusal = if queue.settings.is_none() {
+            Some(RequestRefusal::ProviderRemoved)
+        } else if let Some(pause) = pause {
+            Some(RequestRefusal::Paused(pause.clone()))
+        } else {
+            let late = next_slot.filter(|at| at.duration_since(now) > Self::MAX_CHECK_WAIT);
+            late.map(|until| RequestRefusal::Paused(RequestPause { until, reason: None }))
+        };
+        if let Some(refusal) = refusal {
+            queue.check_gate.cancel();
+            actions.push(Action::RefuseConnectionCheck(provider, refusal));
+        }
+    }
+
+    /// Refuses what waits for a provider that is now paused or removed.
+    pub(super) fn refuse_waiting_requests(
+        &mut self,
+        now: MonotonicTime,
+        actions: &mut Vec<Action>,
+    ) {
+        for queue in &mut self.queues {
+            let account = &self.accounts[queue.account_index.0];
+            if queue.settings.is_none() && queue.check_gate.is_waiting() {
+                queue.check_gate.cancel();
+                let refusal = RequestRefusal::ProviderRemoved;
+                actions.push(Action::RefuseConnectionCheck(queue.name.clone(), refusal));
+            }
+            for job in std::mem::take(&mut queue.waiting_cancels) {
+                match queue.refusal(account, job, 0, now) {
+                    Some(refusal) => {
+                        actions.push(Action::RefuseCancel(queue.name.clone(), job, refusal));
+                    }
+                    None => queue.waiting_cancels.push_back(job),
+                }
+            }
+        }
+    }
+
+    /// A rejected cancel may concern the credentials, or only the right to cancel. A poll of the job
+    /// tells which, before another cancel is sent.
+    pub(super) fn handle_cancel_answered(
+        &mut self,
+        provider: &ProviderName,
+        job: JobId,
+        result: &Result<(), ProviderError>,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(provider_index) = self.find_provider(provider) else { return };
+        let queue = &mut self.queues[provider_index.0];
+        let account = &mut self.accounts[queue.account_index.0];
+        let in_flight = queue.cancel_in_flight.take();
+        let sent_at = in_flight.map_or(now.monotonic, |(_, sent_at)| sent_at);
+        let rate_limit = RateLimitInfo::default();
+        match result.as_ref().map_err(|error| error.kind) {
+            Ok(()) | Err(ProviderErrorKind::RateLimited) => {
+                let outcome = RequestOutcome {
+                    result: result.as_ref().copied(),
+                    rate_limit,
+                    sent_at,
+                    subject: RejectedSubject::New,
+                };
+                queue.record_outcome(account, outcome, now, actions);
+            }
+            Err(
+                ProviderErrorKind::Auth
+                | ProviderErrorKind::Misconfigured
+                | ProviderErrorKind::QuotaExceeded,
+            ) => {
+                account.complete_request(Ok(()), rate_limit, sent_at, now.monotonic);
+                queue.breaker.enter_half_open(false);
+                let waiting = self
+                    .jobs
+                    .get(&job)
+                    .filter(|tracked| matches!(tracked.phase(), PollPhase::Waiting { .. }));
+                if let Some(tracked) = waiting {
+                    queue.dequeue(job, tracked.list_time);
+                    queue.enqueue_on_demand(job);
+                }
+            }
+            Err(
+                ProviderErrorKind::Transient
+                | ProviderErrorKind::NotFound
+                | ProviderErrorKind::InvalidId
+                | ProviderErrorKind::Malformed,
+            ) => account.complete_request(Ok(()), rate_limit, sent_at, now.monotonic),
+        }
+    }
+
+    /// A check that is accepted ends a pause. A rejected one counts as a rejection only if the credentials
+    /// are in doubt already: it may concern the job that does not exist.
+    pub(super) fn handle_connection_checked(
+        &mut self,
+        provider: &ProviderName,
+        finding: FindingKind,
+        detail: String,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(provider_index) = self.find_provider(provider) else { return };
+        let queue = &mut self.queues[provider_index.0];
+        let account = &mut self.accounts[queue.account_index.0];
+        let sent_at = queue.check_gate.finish(now.monotonic);
+        let rejection = |kind| ProviderError::new(kind, detail);
+        let result = match finding {
+            FindingKind::Ok => Ok(()),
+            FindingKind::InvalidCredentials | FindingKind::PermissionDenied => {
+                Err(rejection(ProviderErrorKind::Auth))
+            }
+            FindingKind::WrongEndpoint => Err(rejection(ProviderErrorKind::Misconfigured)),
+            FindingKind::QuotaExceeded => Err(rejection(ProviderErrorKind::QuotaExceeded)),
+            FindingKind::RateLimited => Err(rejection(ProviderErrorKind::RateLimited)),
+            FindingKind::Unreachable
+            | FindingKind::ServiceError
+            | FindingKind::UnrecognizedAnswer => Err(rejection(ProviderErrorKind::Malformed)),
+        };
+        let rate_limit = RateLimitInfo::default();
+        let outcome = RequestOutcome {
+            result: result.as_ref().copied(),
+            rate_limit,
+            sent_at,
+            subject: RejectedSubject::New,
+        };
+        match result.as_ref().map_err(|error| error.kind) {
+            Ok(()) => {
+                queue.check_gate.record_success();
+                queue.record_outcome(account, outcome, now, actions);
+            }
+            Err(ProviderErrorKind::RateLimited) => {
+                queue.record_outcome(account, outcome, now, actions);
+            }
+            Err(
+                ProviderErrorKind::Auth
+                | ProviderErrorKind::Misconfigured
+                | ProviderErrorKind::QuotaExceeded,
+            ) => {
+                if queue.is_suspect(account) {
+                    queue.record_outcome(account, outcome, now, actions);
+                } else {
+                    account.complete_request(Ok(()), rate_limit, sent_at, now.monotonic);
+                }
+                let pause_until = queue.pause(account, now.monotonic).map(|pause| pause.until);
+                queue.check_gate.record_rejection(pause_until, now.monotonic);
+            }
+            Err(
+                ProviderErrorKind::Transient
+                | ProviderErrorKind::NotFound
+                | ProviderErrorKind::InvalidId
+                | ProviderErrorKind::Malformed,
+            ) => account.complete_request(Ok(()), rate_limit, sent_at, now.monotonic),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A provider that is overloaded: `Retry-After` with any status, failures of all jobs, and rate limit
+//! rejections with thousands of jobs.
+
+use std::time::Duration;
+
+use jobtrack::job::{Answer, ObservedState, ProviderError, ProviderErrorKind, RateLimitInfo};
+use jobtrack::tracker::ProviderSettings;
+
+use super::fixtures::{
+    DAY, HOUR, MINUTE, SECOND, answer_with_state, default_settings, not_found_answer,
+    transient_error,
+};
+use super::simulation::Simulation;
+
+fn with_retry_after(answer: Answer, seconds: u64) -> Answer {
+    let retry_after = Some(Duration::from_secs(seconds));
+    Answer { rate_limit: RateLimitInfo { retry_after, ..RateLimitInfo::default() }, ..answer }
+}
+
+fn failed(kind: ProviderErrorKind) -> Answer {
+    Answer::failed(ProviderError::new(kind, "failed"))
+}
+
+#[test]
+fn fault_61_retry_after_is_heeded_for_the_provider_whatever_the_status() {
+    let answers: [fn() -> Answer; 8] = [
+        || Answer::failed(transient_error()),
+        || failed(ProviderErrorKind::Auth),
+        || failed(ProviderErrorKind::QuotaExceeded),
+        || failed(ProviderErrorKind::Misconfigured),
+        || failed(ProviderErrorKind::Malformed),
+        || failed(ProviderErrorKind::RateLimited),
+        not_found_answer,
+        || answer_with_state(ObservedState::Running),
+    ];
+    for answer in answers {
+        // (Retry-After, the shortest wait, the longest: a rejected job may have a longer pause)
+        for (seconds, shortest, longest) in [(120, 120, 121), (0, 1, 62), (2_000_000, 3600, 3601)] {
+            let mut sim = Simulation::with_settings(vec![default_settings("dune")], move |_, _| {
+                (100, with_retry_after(answer(), seconds))
+            });
+            (0..50).for_each(|_| _ = sim.add_job("dune"));
+            sim.run_until(3 * HOUR);
+            let wait = sim.requests[1].sent_at - sim.requests[0].answered_at.expect("answered");
+            let expected = shortest * SECOND..longest * SECOND;
+            assert!(expected.contains(&wait), "{:?} {seconds}: {wait} ms", answer().result);
+            assert!(sim.requests.iter().skip(1).zip(&sim.requests).all(|(next, previous)| {
+                previous.answered_at.is_some_and(|at| at + shortest * SECOND <= next.sent_at)
+            }));
+        }
+    }
+}
+
+#[test]
+fn fault_39_61_a_failing_provider_is_probed_with_one_request_at_growing_intervals() {
+    let (from, until) = (10 * MINUTE, 6 * HOUR);
+    let mut sim = Simulation::with_settings(vec![default_settings("dune")], move |_, at| {
+        let down = (from..until).contains(&at);
+        let answer = if down {
+            Answer::failed(transient_error())
+        } else {
+            answer_with_state(ObservedState::Running)
+        };
+        (100, answer)
+    });
+    (0..50).for_each(|_| _ = sim.add_job("dune"));
+    sim.run_until(until);
+    let probes: Vec<_> =
+        sim.requests.iter().map(|polled| polled.sent_at).filter(|at| *at >= from).collect();
+    let in_ten_minutes = probes.iter().filter(|at| **at < from + 10 * MINUTE).count();
+    assert!(in_ten_minutes < 40, "{in_ten_minutes} requests of 50 jobs in ten minutes");
+    let longest = probes.windows(2).map(|pair| pair[1] - pair[0]).max().expect("probes");
+    assert!((50 * SECOND..70 * SECOND).contains(&longest), "{longest} ms");
+    // When it is back, all jobs are polled soon.
+    sim.run_until(until + 6 * MINUTE);
+    let report = sim.provider_report("dune");
+    assert_eq!((report.due_polls, report.consecutive_failures), (0, 0));
+    assert!(sim.active_rows().all(|row| row.last_poll_error.is_none()));
+}
+
+#[test]
+fn fault_38_thousands_of_jobs_do_not_retry_together_after_a_rate_limit_rejection() {
+    const JOBS: u64 = 10_000;
+    // The service allows 60 requests in a calendar minute; the configuration says 600.
+    let (mut minute, mut count) = (0, 0);
+    let settings = ProviderSettings { max_in_flight: 16, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![settings], move |_, at| {
+        if at / MINUTE != minute {
+            (minute, count) = (at / MINUTE, 0);
+        }
+        count += 1;
+        if count > 60 {
+            return (300, failed(ProviderErrorKind::RateLimited));
+        }
+        (300, answer_with_state(ObservedState::Running))
+    });
+    sim.report_check_interval = 10_000;
+    (0..JOBS).for_each(|_| _ = sim.add_job("dune"));
+    sim.run_until(DAY / 2);
+    let sent: Vec<_> = sim.requests.iter().map(|polled| polled.sent_at).collect();
+    for pair in sent.windows(2) {
+        assert!(pair[1] - pair[0] >= 100, "two requests at once: {pair:?}");
+    }
+    let answered = sim.store.values().filter(|row| row.job.polls > row.job.failed_polls).count();
+    assert!(answered > 9_000, "{answered} of {JOBS} jobs answered in half a day");
+    let failed: u32 = sim.store.values().map(|row| row.job.failed_polls).sum();
+    let share = f64::from(failed) / f64::from(u32::try_from(sent.len()).expect("few"));
+    assert!(share < 0.1, "{failed} of {} requests rejected", sent.len());
+}
