@@ -7,6 +7,7 @@
 mod defaults;
 mod diagnostics;
 mod directories;
+mod directory_access;
 mod duration;
 mod effective;
 mod env;
@@ -29,6 +30,7 @@ use crate::job::ProviderName;
 
 pub use diagnostics::{ConfigError, SettingError};
 pub use directories::Directories;
+pub use directory_access::check_directory_writable;
 pub use effective::Setting;
 pub use env::non_empty_var;
 pub use load::{LoadedConfig, load};

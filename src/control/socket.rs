@@ -15,7 +15,7 @@ use nix::unistd::Group;
 use rustix::fs::{Gid, Mode, chmod, chown, fchmod};
 use tokio::net::{UnixListener, UnixSocket};
 
-use crate::config::ControlConfig;
+use crate::config::{ControlConfig, check_directory_writable};
 
 /// Why the control socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -118,12 +118,37 @@ impl Drop for SocketFileGuard {
     }
 }
 
-/// Checks the settings of the socket without creating it.
+/// Checks whether the socket can be created, without creating it. A socket file that exists is no error,
+/// though a daemon may listen on it: a connection could make the service manager start one.
 ///
 /// # Errors
-/// If the group does not exist.
+/// If the group does not exist, the path is taken by another kind of file, or its directory cannot be
+/// written or created.
 pub fn check_socket_config(config: &ControlConfig) -> Result<(), BindError> {
-    config.group.as_deref().map_or(Ok(()), |name| group_id(name).map(drop))
+    let path = &config.socket;
+    config.group.as_deref().map(group_id).transpose()?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    check_directory_writable(directory).map_err(|error| {
+        if directory.exists() {
+            bind_failure(path, &error)
+        } else {
+            BindError::CreateDirectory { path: directory.to_owned(), kind: error.kind() }
+        }
+    })?;
+    existing_socket(path).map(drop)
+}
+
+/// The socket file at the path, if there is one.
+fn existing_socket(path: &Path) -> Result<Option<SocketFile>, BindError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(bind_failure(path, &error)),
+        Ok(found) if found.file_type().is_socket() => Ok(Some(SocketFile::new(path, &found))),
+        Ok(_) => Err(BindError::Io {
+            path: path.to_owned(),
+            reason: "not a socket; move the file away, or set another control.socket".into(),
+        }),
+    }
 }
 
 fn bind(config: &ControlConfig) -> Result<UnixListener, BindError> {
@@ -176,16 +201,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     let in_use = || {
         io_error("another jobtrackd listens on this socket; stop it, or set another control.socket")
     };
-    let found = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(bind_failure(path, &error)),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(io_error(
-                "not a socket; move the file away, or set another control.socket",
-            ));
-        }
-        Ok(found) => SocketFile::new(path, &found),
-    };
+    let Some(found) = existing_socket(path)? else { return Ok(()) };
     if is_listening(path)? {
         return Err(in_use());
     }

@@ -1,34 +1,43 @@
 //! `jobtrackd --check`: prints the effective settings, the source of each, and pending migrations.
 //!
-//! Builds the providers and checks the socket's settings as a start does, and fails as a start would.
-//! It changes nothing and sends no request to a provider.
+//! Makes the checks of a start, in its order, and fails as a start would. It changes nothing and sends no
+//! request to a provider.
 
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::Context;
-
-use crate::config::LoadedConfig;
+use crate::config::{Config, LoadedConfig};
 use crate::control;
-use crate::store::{FileSystemPolicy, pending_migrations_on};
+use crate::escape::escape_unprintable;
+use crate::store::{DatabaseCheck, FileSystemPolicy, check_database};
 
 use super::exit::ExitError;
 use super::providers;
 
-/// Prints the report, then checks what a start needs.
+/// Prints the settings, then checks what a start needs.
 pub(super) async fn check_config(loaded: &LoadedConfig) -> Result<(), ExitError> {
-    let store = &loaded.config.store;
-    let pending = pending_migrations_on(&store.path, FileSystemPolicy::from(store)).await?;
-    print_report(loaded, &pending).context("cannot write to stdout").map_err(ExitError::io)?;
+    let to_stdout_error =
+        |error| ExitError::io(anyhow::Error::from(error).context("cannot write to stdout"));
+    print_settings(loaded).map_err(to_stdout_error)?;
     providers::build_in_thread(&loaded.config, &Arc::default()).await??;
-    control::check_socket_config(&loaded.config.control)?;
-    Ok(())
+    let database = check_files(&loaded.config).await?;
+    print_database(&loaded.config, &database).map_err(to_stdout_error)
 }
 
-fn print_report(loaded: &LoadedConfig, pending: &[i64]) -> std::io::Result<()> {
+/// Checks the database and the control socket.
+async fn check_files(config: &Config) -> Result<DatabaseCheck, ExitError> {
+    let store = &config.store;
+    let database = check_database(&store.path, FileSystemPolicy::from(store)).await?;
+    control::check_socket_config(&config.control)?;
+    Ok(database)
+}
+
+fn print_settings(loaded: &LoadedConfig) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match &loaded.file {
-        Some(file) => writeln!(out, "config file: {}", file.display())?,
+        Some(file) => {
+            writeln!(out, "config file: {}", escape_unprintable(&file.display().to_string()))?;
+        }
         None => writeln!(out, "config file: none")?,
     }
     let width =
@@ -36,14 +45,23 @@ fn print_report(loaded: &LoadedConfig, pending: &[i64]) -> std::io::Result<()> {
     let width = width.unwrap_or(0).min(72);
     for setting in &loaded.settings {
         let assignment = format!("{} = {}", setting.key, setting.value);
-        writeln!(out, "{assignment:width$}  # {}", setting.source)?;
+        writeln!(out, "{assignment:width$}  # {}", escape_unprintable(&setting.source))?;
     }
     if loaded.config.providers.is_empty() {
         writeln!(out, "providers: none; set DUNE_API_KEY or add [providers.NAME]")?;
     }
-    let path = loaded.config.store.path.display();
-    match pending {
-        [] => writeln!(out, "database: {path}, no pending migrations"),
-        versions => writeln!(out, "database: {path}, pending migrations: {versions:?}"),
-    }
+    Ok(())
+}
+
+fn print_database(config: &Config, database: &DatabaseCheck) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let path = escape_unprintable(&config.store.path.display().to_string());
+    let migrations = match database.pending_migrations.as_slice() {
+        [] => "no pending migrations".to_owned(),
+        versions => format!("pending migrations: {versions:?}"),
+    };
+    let in_use = if database.is_in_use { ", in use by a running jobtrackd" } else { "" };
+    writeln!(out, "database: {path}, {migrations}{in_use}")?;
+    let socket = escape_unprintable(&config.control.socket.display().to_string());
+    writeln!(out, "socket: {socket}")
 }

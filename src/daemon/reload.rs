@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::api::{ReloadFailure, ReloadResponse};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
+use crate::control;
 use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester};
 use crate::provider::{self, SharedCredentials};
 use crate::scheduler::{CommandError, SchedulerHandle};
@@ -157,6 +158,13 @@ impl ConfigReloader {
         let mut response = diff_configs(&self.current, &new);
         let renames = pending_renames(&self.previous_names, &new, &handle.snapshot());
         response.needs_restart.extend(renames);
+        // The database is not checked: opening the file in this process, which may have it open under
+        // another path, would release the locks of SQLite.
+        if self.current.control != new.control
+            && let Err(error) = control::check_socket_config(&new.control)
+        {
+            response.needs_restart.push(format!("which would fail: {error}"));
+        }
         // Settings that need a restart keep their old values, so that the next reload reports them
         // again.
         self.current = Config {

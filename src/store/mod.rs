@@ -20,8 +20,8 @@ pub use error::{OpenError, ReadError, WriteError};
 pub use query::{HistoryFilter, JobFilter, StoredDurationSample};
 pub use rename::{AppliedRename, ProviderRename, RenameConflict, RenameOutcome};
 pub use sqlite::{
-    JobRow, Reader, RestoredDatabase, SCHEMA_VERSION, Store, TransitionRow, VerifiedDatabase,
-    Writer, engine_description, pending_migrations, pending_migrations_on, restore, verify,
+    DatabaseCheck, JobRow, Reader, RestoredDatabase, SCHEMA_VERSION, Store, TransitionRow,
+    VerifiedDatabase, Writer, check_database, engine_description, restore, verify,
 };
 
 use crate::config::StoreConfig;

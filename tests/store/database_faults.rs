@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use jobtrack::clock::Clock;
 use jobtrack::job::{ObservedState, State};
-use jobtrack::store::{OpenError, Store, WriteError, pending_migrations};
+use jobtrack::store::{OpenError, Store, WriteError};
 
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
@@ -117,7 +117,7 @@ async fn fault_24_a_newer_schema_is_refused_and_not_written_to() {
     let why = open_error(&home.database(), "newer").await;
     let ours = jobtrack::store::SCHEMA_VERSION.to_string();
     assert!(why.contains("4711") && why.contains(&ours), "both versions: {why}");
-    let told = pending_migrations(&home.database()).await.expect_err("--check says the same");
+    let told = db::pending_migrations(&home.database()).await.expect_err("--check says the same");
     assert_eq!(told.to_string(), why);
     let after = without_sidecars(directory_contents(&home.path("state")));
     assert!(after == without_sidecars(before), "not a byte is another");
@@ -147,7 +147,7 @@ async fn fault_23_another_programs_database_is_refused_and_untouched() {
         let before = directory_contents(&home.path("state"));
         let why = open_error(&home.database(), case).await;
         assert!(why.contains("another program") && why.contains("store.path"), "{case}: {why}");
-        pending_migrations(&home.database()).await.expect_err("--check says the same");
+        db::pending_migrations(&home.database()).await.expect_err("--check says the same");
         let after = without_sidecars(directory_contents(&home.path("state")));
         assert!(after == before, "{case}: not a byte is another");
     }
@@ -174,7 +174,8 @@ async fn fault_23_our_mark_on_another_schema_is_refused_and_untouched() {
         let before = without_sidecars(directory_contents(&home.path("state")));
         let why = open_error(&home.database(), case).await;
         assert!(why.contains("another schema") && why.contains("store.path"), "{case}: {why}");
-        let told = pending_migrations(&home.database()).await.expect_err("--check says the same");
+        let told =
+            db::pending_migrations(&home.database()).await.expect_err("--check says the same");
         assert_eq!(told.to_string(), why, "{case}");
         let after = without_sidecars(directory_contents(&home.path("state")));
         assert!(after == before, "{case}: not a byte is another");

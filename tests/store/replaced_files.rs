@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use jobtrack::clock::Clock;
-use jobtrack::store::{OpenError, Store, WriteError, pending_migrations};
+use jobtrack::store::{OpenError, Store, WriteError};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::{db, jobs};
@@ -165,7 +165,7 @@ async fn refused_at_start(home: &DaemonHome, case: &str) -> String {
     jobs::wait_for_lock_release(&home.database());
     let error = Store::open(&home.database(), &Clock::start()).await.expect_err(case);
     assert!(matches!(error, OpenError::Unusable { .. }), "{case}: {error:?}");
-    let checked = pending_migrations(&home.database()).await.expect_err(case);
+    let checked = db::pending_migrations(&home.database()).await.expect_err(case);
     assert_eq!(checked.to_string(), error.to_string(), "{case}: --check says the same");
     assert!(contents() == before, "{case}: nothing is changed");
     error.to_string()

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jobtrack::store::{SCHEMA_VERSION, pending_migrations};
+use jobtrack::store::SCHEMA_VERSION;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -39,13 +39,13 @@ async fn a_new_database_has_our_application_id_and_the_newest_version() {
     let newest = migrations().pop().expect("one migration at least").0;
     assert_eq!(SCHEMA_VERSION, newest, "SCHEMA_VERSION is the newest migration's number");
     let all: Vec<_> = (1..=newest).collect();
-    assert_eq!(pending_migrations(&home.database()).await.expect("no database"), all);
+    assert_eq!(db::pending_migrations(&home.database()).await.expect("no database"), all);
     drop(jobs::open_store(&home.database()).await);
     let header = "SELECT printf('%x', application_id), user_version, auto_vacuum, journal_mode
                   FROM pragma_application_id, pragma_user_version, pragma_auto_vacuum,
                        pragma_journal_mode";
     assert_eq!(db::query_value(&home.database(), header), format!("6a74726b|{newest}|2|wal"));
-    assert_eq!(pending_migrations(&home.database()).await.expect("ours"), [0; 0]);
+    assert_eq!(db::pending_migrations(&home.database()).await.expect("ours"), [0; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +146,7 @@ async fn a_database_of_a_checkout_with_other_line_ends_is_opened_and_migrated() 
         migrator.run(&mut connection).await.expect("the schema");
         connection.close().await.expect("closed");
         let pending: Vec<_> = (newest + 1..=SCHEMA_VERSION).collect();
-        assert_eq!(pending_migrations(&home.database()).await.expect(case), pending);
+        assert_eq!(db::pending_migrations(&home.database()).await.expect(case), pending);
         let mut store = jobs::open_store(&home.database()).await;
         jobs::register_job(&mut store, "A").await;
         drop(store);

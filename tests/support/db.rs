@@ -55,3 +55,10 @@ pub fn history_violations(database: &Path) -> Vec<String> {
              (SELECT to_state FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1)",
     )
 }
+
+/// The migrations that a start would apply, as `jobtrackd --check` tells them.
+pub async fn pending_migrations(database: &Path) -> Result<Vec<i64>, jobtrack::store::OpenError> {
+    let policy = jobtrack::store::FileSystemPolicy::default();
+    let checked = jobtrack::store::check_database(database, policy).await?;
+    Ok(checked.pending_migrations)
+}

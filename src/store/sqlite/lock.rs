@@ -48,6 +48,27 @@ impl DatabaseLock {
     }
 }
 
+/// Makes the checks of [`DatabaseLock::acquire`] for an existing database and changes nothing. Returns
+/// whether a daemon holds the locks. Must not be called in a process that has the database open.
+pub(super) fn check(path: &DatabasePath) -> Result<bool, OpenError> {
+    path.ensure_regular_file()?;
+    let database = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path.file())
+        .map_err(|error| path.io(&error))?;
+    ensure_single_path(path, &database)?;
+    let lock_path = path.lock();
+    match OpenOptions::new().write(true).open(&lock_path) {
+        // Released at once. A daemon that starts at this very moment would have to be started again.
+        Ok(beside) => {
+            Ok(flock(&beside, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(OpenError::Io { path: lock_path, reason: error.to_string() }),
+    }
+}
+
 /// Locks the file beside the database alone.
 pub(super) fn lock_beside(path: &DatabasePath) -> Result<File, OpenError> {
     let lock_path = path.lock();

@@ -6,6 +6,7 @@
 
 mod audit;
 mod changes;
+mod check;
 mod columns;
 mod copy;
 mod cursor;
@@ -39,8 +40,9 @@ use std::time::Duration;
 
 use super::error::ReadError;
 
+pub use check::{DatabaseCheck, check_database};
 pub use ffi::engine_description;
-pub use open::{Store, pending_migrations, pending_migrations_on};
+pub use open::Store;
 pub use reader::Reader;
 pub use restore::{RestoredDatabase, restore};
 pub use rows::{JobRow, TransitionRow};

@@ -1,5 +1,5 @@
-//! Opens the database. Called once by the daemon, and by tests; `jobtrackd --check` asks which
-//! migrations are pending.
+//! Opens the database. Called once by the daemon, and by tests; [`check`](super::check)
+//! makes the same checks and opens nothing.
 //!
 //! The order matters. The locks come first: sqlx's migrator takes none on SQLite. An existing file is
 //! verified before any pragma changes it. The writer is opened before the readers, because a
@@ -24,7 +24,7 @@ use super::lock::DatabaseLock;
 use super::maintenance::record_downtime;
 use super::open_files::OpenFiles;
 use super::reader::Reader;
-use super::schema::{SCHEMA_VERSION, migrate};
+use super::schema::migrate;
 use super::start_checks::verify_database;
 use super::writer::Writer;
 use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
@@ -42,7 +42,7 @@ pub struct Store {
 
 impl Store {
     /// A larger file is checked while the daemon runs, so that the check does not delay the start.
-    const MAX_STARTUP_CHECK_BYTES: u64 = 256 << 20;
+    pub(super) const MAX_STARTUP_CHECK_BYTES: u64 = 256 << 20;
 
     /// Opens the database at `path`; creates it if there is no file. The times of the store's own
     /// records come from `clock`.
@@ -121,39 +121,6 @@ async fn open_writer(
     Writer::new(options, connection, files, clock.clone())
         .await
         .map_err(|error| shown_path.sqlite(&error))
-}
-
-/// The versions of the migrations that [`Store::open`] would apply to the database at `path`; all of
-/// them if there is no file. Makes the checks of a start, except that for another daemon. Changes
-/// nothing.
-///
-/// # Errors
-/// If the file cannot be read, is not a database of jobtrackd, or is damaged.
-pub async fn pending_migrations(path: &Path) -> Result<Vec<i64>, OpenError> {
-    pending_migrations_on(path, FileSystemPolicy::default()).await
-}
-
-/// As [`pending_migrations`], on the file systems that `policy` allows.
-///
-/// # Errors
-/// As [`pending_migrations`].
-pub async fn pending_migrations_on(
-    path: &Path,
-    policy: FileSystemPolicy,
-) -> Result<Vec<i64>, OpenError> {
-    let path = DatabasePath::resolve(path)?;
-    if path.directory().exists() {
-        file_system::check(&path, policy)?;
-    }
-    let version = match fs::metadata(path.file()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(path.io(&error)),
-        Ok(metadata) => {
-            let quick_check = metadata.len() <= Store::MAX_STARTUP_CHECK_BYTES;
-            verify_database(&path, quick_check).await?
-        }
-    };
-    Ok((version + 1..=SCHEMA_VERSION).collect())
 }
 
 fn writer_options(path: &Path) -> SqliteConnectOptions {
