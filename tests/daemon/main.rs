@@ -16,6 +16,7 @@ mod daemon_lifecycle;
 mod docs;
 mod end_to_end;
 mod fake_server;
+mod far_clocks;
 mod learned_durations;
 mod list_polling;
 mod maintenance;

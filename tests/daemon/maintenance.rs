@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::daemon::{DaemonHome, run_with_timeout, wait_for_query_value};
 use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
-use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db};
+use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db, timed};
 
 fn hour_long_script() -> JobScript {
     JobScript::new().running(Duration::from_hours(1)).ending_with(JobEnd::Completed)
@@ -139,6 +139,7 @@ async fn fault_18_a_long_reader_is_reported_and_slows_nothing() {
     let home = DaemonHome::new(&dune.base_url(), "");
     let _daemon = home.start();
     home.run_client_ok(&["add", "dune", "01FIRST"]);
+    let before = median_add_time(&home, "BEFORE");
     let mut shell = std::process::Command::new("sqlite3");
     let mut shell = shell
         .arg("-readonly")
@@ -168,17 +169,34 @@ async fn fault_18_a_long_reader_is_reported_and_slows_nothing() {
         "{}",
         home.run_client_ok(&["status"])
     );
+    let wal = home.path("state/jobtrack.db-wal");
+    let wal_bytes = || std::fs::metadata(&wal).expect("the WAL").len();
+    assert!(wal_bytes() > 64 << 20, "the warning comes above 64 MiB: {}", wal_bytes());
+    let during = median_add_time(&home, "DURING");
+    assert!(during < before * 10, "an add took {before:?} before and {during:?} during it");
     drop(shell.stdin.take());
     shell.wait().expect("the shell ends");
     // The next commits truncate the WAL.
-    let wal = home.path("state/jobtrack.db-wal");
     let cutting = async {
         let mut n = 0;
-        while std::fs::metadata(&wal).expect("the WAL").len() > 64 << 20 {
+        while wal_bytes() > 64 << 20 {
             n += 1;
             home.run_client_ok(&["add", "dune", &format!("01CUT{n}")]);
         }
     };
     let late = tokio::time::timeout(EVENT_TIMEOUT, cutting).await.is_err();
     assert!(!late, "{}", home.log());
+    home.run_client_ok(&["add", "dune", "01LAST"]);
+    assert!(!home.run_client_ok(&["status"]).contains("read transaction"), "it is over");
+}
+
+/// The median time of nine adds, each with its commit.
+fn median_add_time(home: &DaemonHome, name: &str) -> Duration {
+    let mut times: Vec<_> = (0..9)
+        .map(|number| {
+            timed(|| home.run_client_ok(&["add", "dune", &format!("01{name}{number}")])).1
+        })
+        .collect();
+    times.sort();
+    times[4]
 }

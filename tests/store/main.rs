@@ -5,6 +5,8 @@ mod audit;
 mod database_faults;
 mod durations;
 mod files;
+mod many_rows;
+mod operators;
 mod provider_rename;
 mod reading;
 mod replaced_files;

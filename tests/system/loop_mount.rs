@@ -21,6 +21,14 @@ impl LoopMount {
         )
     }
 
+    /// An ext4 file system of 12 MB with blocks of 1 KiB. `None`, with a message, where it cannot be
+    /// mounted.
+    pub(crate) fn ext4_with_small_blocks() -> Option<Self> {
+        Self::mount(
+            "truncate -s 12M image && mkfs.ext4 -q -b 1024 -m 0 image && mount -o loop image disk",
+        )
+    }
+
     /// A Btrfs file system with a subvolume `state` that may have 12 MB. `None`, with a message, where
     /// it cannot be mounted.
     pub(crate) fn btrfs_with_quota() -> Option<Self> {

@@ -3,6 +3,7 @@
 
 mod boot;
 mod crash;
+mod file_systems;
 mod full_disk;
 mod loop_mount;
 mod rigs;

@@ -19,7 +19,7 @@ use crate::store::WriteError;
 use super::database_path::DatabasePath;
 use super::identity::{Identity, PageLocation, read_file_identity, wal_mismatch};
 use super::lock::DatabaseLock;
-use super::wal_header::{WalProgress, WalState};
+use super::wal_header::WalState;
 
 #[derive(Debug)]
 pub(super) struct OpenFiles {
@@ -83,7 +83,7 @@ impl OpenFiles {
     const REGION_BYTES: u64 = 32 << 10;
     const WAL_BYTES_PER_REGION: u64 = 16 << 20;
     const MIN_REGIONS: u64 = 8;
-    /// A checkpoint of another program can be seen half done.
+    /// A checkpoint or a transaction of another program can be seen half done.
     const READ_ATTEMPTS: u32 = 4;
     const READ_DELAY: Duration = Duration::from_millis(25);
 
@@ -98,7 +98,6 @@ impl OpenFiles {
             file.map_err(|error| WriteError::Io(format!("{}: {error}", path.display())))
         };
         let (wal, shared_memory) = (open(path.wal())?, open(path.shared_memory())?);
-        let wal_state = WalState::read(&wal).map_err(|error| io_error(&error))?;
         let mut files = Self {
             path,
             lock,
@@ -108,12 +107,12 @@ impl OpenFiles {
             identity_in_file: None,
             identity_location: PageLocation { offset: 0, size: 0 },
             identity_page: vec![0],
-            wal_state,
+            wal_state: WalState::default(),
             reserved_bytes: 0,
             change: None,
         };
-        files.reserve_shared_memory()?;
         files.verify().await?;
+        files.reserve_shared_memory()?;
         Ok(files)
     }
 
@@ -166,7 +165,6 @@ impl OpenFiles {
     pub(super) async fn verify_commit(&mut self, identity: Identity) -> Result<(), WriteError> {
         self.identity = identity;
         self.verify().await?;
-        self.wal_state.scan(&self.wal).map_err(|error| io_error(&error))?;
         // SQLite starts the log anew only after it has moved all transactions to the file. If one is in
         // neither, the file was overwritten by an older copy.
         let in_file = self.identity_in_file.as_ref();
@@ -194,22 +192,17 @@ impl OpenFiles {
     }
 
     async fn find_overwritten_file(&mut self) -> io::Result<Option<FileChange>> {
-        let progress = self.wal_state.update(&self.wal)?;
-        if progress == WalProgress::Overwritten {
-            return Ok(Some(FileChange::WalOverwritten));
+        let mut attempts = 1;
+        while !self.wal_state.update(&self.wal, &self.shared_memory)? {
+            if attempts == Self::READ_ATTEMPTS {
+                return Ok(Some(FileChange::WalOverwritten));
+            }
+            attempts += 1;
+            tokio::time::sleep(Self::READ_DELAY).await;
         }
-        if read_page(self.lock.database(), self.identity_location)? != self.identity_page
-            && !self.read_changed_identity().await?
-        {
-            return Ok(Some(FileChange::DatabaseOverwritten));
-        }
-        // A checkpoint empties the log only after it has moved all transactions to the file.
-        let is_complete =
-            self.identity_in_file.as_ref().is_some_and(|in_file| self.identity.can_become(in_file));
-        if progress == WalProgress::Emptied && !is_complete {
-            return Ok(Some(FileChange::WalOverwritten));
-        }
-        Ok(None)
+        let page = read_page(self.lock.database(), self.identity_location)?;
+        let is_same = page == self.identity_page || self.read_changed_identity().await?;
+        Ok((!is_same).then_some(FileChange::DatabaseOverwritten))
     }
 
     /// Reads the identity from the file, which a checkpoint or another program has changed. Returns whether

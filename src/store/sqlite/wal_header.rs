@@ -1,5 +1,6 @@
-//! What can be read of a write-ahead log without SQLite: its header, and how many transactions it has.
-//! The format is that of <https://sqlite.org/fileformat2.html#walformat>.
+//! What can be read of a write-ahead log without SQLite: its header, how many transactions it has, and
+//! whether it is the one that SQLite's index of it, the shared memory, describes. The formats are those
+//! of <https://sqlite.org/walformat.html>.
 //!
 //! Used to compare the log with the database at a start, and to notice that it was overwritten.
 
@@ -20,116 +21,121 @@ impl WalHeader {
     pub(super) fn read(wal: &File) -> io::Result<Option<Self>> {
         let mut bytes = [0; Self::SIZE];
         match wal.read_exact_at(&mut bytes, 0) {
-            Ok(()) => Ok((big_endian(&bytes, 0) & !1 == Self::MAGIC).then_some(Self(bytes))),
+            Ok(()) => {
+                let magic = u32::from_be_bytes(bytes_at(&bytes, 0));
+                Ok((magic & !1 == Self::MAGIC).then_some(Self(bytes)))
+            }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The transactions in the log.
-    pub(super) fn count_transactions(self, wal: &File) -> io::Result<u64> {
-        let mut state =
-            WalState { bytes: 0, header: Some(self), last_commit: None, transactions: 0 };
-        state.scan(wal)?;
-        Ok(state.transactions)
+    /// The transactions in the log. Frames of an earlier use of the file have other salts. A transaction
+    /// that a power failure cut off may be counted.
+    pub(super) fn count_transactions(&self, wal: &File) -> io::Result<u64> {
+        let mut transactions = 0;
+        for number in 1.. {
+            match read_frame_header(wal, self.frame_offset(number))? {
+                Some(frame) if frame[8..16] == self.salts() => {
+                    transactions += u64::from(ends_transaction(&frame));
+                }
+                Some(_) | None => break,
+            }
+        }
+        Ok(transactions)
     }
 
-    fn frame_size(&self) -> u64 {
-        FRAME_HEADER_SIZE as u64 + u64::from(big_endian(&self.0, 8))
+    fn salts(&self) -> [u8; 8] {
+        bytes_at(&self.0, 16)
     }
 
-    /// Whether SQLite can have written this header after `earlier`.
-    fn can_follow(&self, earlier: &Self) -> bool {
-        let number = |header: &Self| big_endian(&header.0, 12);
-        // The number wraps around after 2^32 checkpoints.
-        self == earlier || number(self).wrapping_sub(number(earlier)).cast_signed() > 0
+    /// The frames are numbered from 1.
+    fn frame_offset(&self, number: u32) -> u64 {
+        let page_size = u64::from(u32::from_be_bytes(bytes_at(&self.0, 8)));
+        Self::SIZE as u64 + u64::from(number - 1) * (FRAME_HEADER_SIZE as u64 + page_size)
     }
-}
-
-/// A log at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WalState {
-    pub(super) bytes: u64,
-    header: Option<WalHeader>,
-    /// The offset and the header of the last frame of a transaction.
-    last_commit: Option<(u64, FrameHeader)>,
-    /// The transactions up to that frame.
-    pub(super) transactions: u64,
 }
 
 type FrameHeader = [u8; FRAME_HEADER_SIZE];
 const FRAME_HEADER_SIZE: usize = 24;
 
-/// How a log can have come from one state to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WalProgress {
-    /// By writes and checkpoints.
-    Plausible,
-    /// Emptied: by a checkpoint, after which the database is complete, or by something else.
-    Emptied,
-    /// Not by SQLite.
-    Overwritten,
+/// The last frame of a transaction has the size of the database after it.
+fn ends_transaction(frame: &FrameHeader) -> bool {
+    bytes_at(frame, 4) != [0; 4]
+}
+
+/// What the header of the shared memory says of the log.
+#[derive(Debug, PartialEq, Eq)]
+struct WalIndex {
+    /// The last frame of the last transaction; 0 if the database has all of them.
+    last_frame: u32,
+    salts: [u8; 8],
+    /// The checksum of the last frame, as the frame has it.
+    checksum: [u8; 8],
+}
+
+impl WalIndex {
+    const SIZE: usize = 48;
+
+    /// `None` if it is being written.
+    fn read(shared_memory: &File) -> io::Result<Option<Self>> {
+        let mut copies = [0; 2 * Self::SIZE];
+        shared_memory.read_exact_at(&mut copies, 0)?;
+        let (first, second) = copies.split_at(Self::SIZE);
+        // The numbers have the byte order of the machine, the salts that of the file.
+        let number = |offset| u32::from_ne_bytes(bytes_at(first, offset));
+        let [high, low] = [number(24), number(28)].map(u32::to_be_bytes);
+        let mut checksum = [0; 8];
+        checksum[..4].copy_from_slice(&high);
+        checksum[4..].copy_from_slice(&low);
+        let index = Self { last_frame: number(16), salts: bytes_at(first, 32), checksum };
+        Ok((first == second).then_some(index))
+    }
+}
+
+/// A log as far as it has been read.
+#[derive(Debug, Default)]
+pub(super) struct WalState {
+    pub(super) bytes: u64,
+    /// The transactions in the log, those of other programs included.
+    pub(super) transactions: u64,
+    salts: [u8; 8],
+    frames: u32,
 }
 
 impl WalState {
-    pub(super) fn read(wal: &File) -> io::Result<Self> {
-        let header = WalHeader::read(wal)?;
-        let bytes = wal.metadata()?.len();
-        let mut state = Self { bytes, header, last_commit: None, transactions: 0 };
-        state.scan(wal)?;
-        Ok(state)
-    }
-
-    /// Reads the log again. Transactions are not counted.
-    pub(super) fn update(&mut self, wal: &File) -> io::Result<WalProgress> {
-        let (header, bytes) = (WalHeader::read(wal)?, wal.metadata()?.len());
-        let progress = match (&self.header, &header) {
-            (_, None) if bytes > 0 => WalProgress::Overwritten,
-            (None, None | Some(_)) => WalProgress::Plausible,
-            (Some(_), None) => WalProgress::Emptied,
-            (Some(before), Some(now)) if before == now => {
-                if self.last_commit_is_in(wal)? {
-                    WalProgress::Plausible
-                } else {
-                    WalProgress::Overwritten
-                }
-            }
-            (Some(before), Some(now)) if now.can_follow(before) => WalProgress::Plausible,
-            (Some(_), Some(_)) => WalProgress::Overwritten,
+    /// Reads what is new in the log. Returns whether it is the log that the shared memory describes; false
+    /// also if another program is just starting the log anew.
+    pub(super) fn update(&mut self, wal: &File, shared_memory: &File) -> io::Result<bool> {
+        let Some(index) = WalIndex::read(shared_memory)? else { return Ok(false) };
+        self.bytes = wal.metadata()?.len();
+        if index.last_frame == 0 {
+            // Whatever is in the file, SQLite will overwrite it.
+            (self.transactions, self.frames) = (0, 0);
+            return Ok(true);
+        }
+        let Some(header) = WalHeader::read(wal)?.filter(|header| header.salts() == index.salts)
+        else {
+            return Ok(false);
         };
-        if header != self.header {
-            (self.header, self.last_commit, self.transactions) = (header, None, 0);
+        let last = read_frame_header(wal, header.frame_offset(index.last_frame))?;
+        let is_described = last
+            .is_some_and(|frame| frame[8..16] == index.salts && frame[16..24] == index.checksum);
+        if !is_described {
+            return Ok(false);
         }
-        self.bytes = bytes;
-        Ok(progress)
-    }
-
-    fn last_commit_is_in(&self, wal: &File) -> io::Result<bool> {
-        match self.last_commit {
-            None => Ok(true),
-            Some((offset, frame)) => Ok(read_frame_header(wal, offset)? == Some(frame)),
+        if self.salts != index.salts || self.frames > index.last_frame {
+            (self.salts, self.transactions, self.frames) = (index.salts, 0, 0);
         }
-    }
-
-    /// Counts the transactions after the last one that is known. To be called after a commit only: a
-    /// failed one leaves frames that the next one overwrites. Frames of an earlier use of the file have
-    /// other salts.
-    pub(super) fn scan(&mut self, wal: &File) -> io::Result<()> {
-        let Some(header) = self.header else { return Ok(()) };
-        let first = WalHeader::SIZE as u64;
-        let mut offset = self.last_commit.map_or(first, |(at, _)| at + header.frame_size());
-        while let Some(frame) = read_frame_header(wal, offset)? {
-            if frame[8..16] != header.0[16..24] {
-                break;
-            }
-            // The last frame of a transaction has the size of the database after it.
-            if big_endian(&frame, 4) > 0 {
-                self.transactions += 1;
-                self.last_commit = Some((offset, frame));
-            }
-            offset += header.frame_size();
+        while self.frames < index.last_frame {
+            let next = read_frame_header(wal, header.frame_offset(self.frames + 1))?;
+            let Some(frame) = next.filter(|frame| frame[8..16] == index.salts) else {
+                return Ok(false);
+            };
+            self.transactions += u64::from(ends_transaction(&frame));
+            self.frames += 1;
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -143,82 +149,87 @@ fn read_frame_header(wal: &File, offset: u64) -> io::Result<Option<FrameHeader>>
     }
 }
 
-/// The big-endian number at an offset of a header.
-fn big_endian(bytes: &[u8], offset: usize) -> u32 {
-    bytes[offset..offset + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+fn bytes_at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    let mut found = [0; N];
+    found.copy_from_slice(&bytes[offset..offset + N]);
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn header(checkpoint: u32, salt: u8) -> WalHeader {
-        let mut bytes = [0; WalHeader::SIZE];
-        bytes[..4].copy_from_slice(&WalHeader::MAGIC.to_be_bytes());
-        bytes[8..12].copy_from_slice(&512_u32.to_be_bytes());
-        bytes[12..16].copy_from_slice(&checkpoint.to_be_bytes());
-        bytes[16..24].fill(salt);
-        WalHeader(bytes)
-    }
-
-    /// A log with frames of these sizes of the database (0 within a transaction) and salts.
-    fn log(checkpoint: u32, salt: u8, frames: &[(u32, u8)]) -> Vec<u8> {
-        let mut content = header(checkpoint, salt).0.to_vec();
-        for (database_pages, salt) in frames {
+    /// A log with pages of 512 bytes and these frames: the size of the database, or 0 within a
+    /// transaction, and the salts. The checksum of a frame is its number.
+    fn log(salt: u8, frames: &[(u32, u8)]) -> Vec<u8> {
+        let mut content = vec![0; WalHeader::SIZE];
+        content[..4].copy_from_slice(&WalHeader::MAGIC.to_be_bytes());
+        content[8..12].copy_from_slice(&512_u32.to_be_bytes());
+        content[16..24].fill(salt);
+        for (number, (database_pages, salt)) in (1_u32..).zip(frames) {
             let mut frame = vec![0; FRAME_HEADER_SIZE + 512];
             frame[4..8].copy_from_slice(&database_pages.to_be_bytes());
             frame[8..16].fill(*salt);
+            frame[20..24].copy_from_slice(&number.to_be_bytes());
             content.extend(frame);
         }
         content
     }
 
+    /// Shared memory that describes a log with so many frames.
+    fn index(salt: u8, frames: u32) -> Vec<u8> {
+        let mut header = [0; WalIndex::SIZE];
+        header[16..20].copy_from_slice(&frames.to_ne_bytes());
+        header[28..32].copy_from_slice(&frames.to_ne_bytes());
+        header[32..40].fill(salt);
+        header.repeat(2)
+    }
+
+    fn file(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        io::Write::write_all(&mut file, content).expect("written");
+        file
+    }
+
     #[test]
-    fn only_writes_and_checkpoints_are_plausible() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("wal");
-        let log_with = |content: &[u8]| {
-            std::fs::write(&path, content).expect("a log");
-            File::open(&path).expect("a log")
-        };
-        let used = log(7, 1, &[(0, 1), (9, 1)]);
+    fn only_the_log_that_the_shared_memory_describes_is_accepted() {
+        let used = log(1, &[(0, 1), (9, 1)]);
         let zeros = vec![0; used.len()];
-        for (case, earlier, now, expected) in [
-            ("first use", vec![], used.clone(), WalProgress::Plausible),
-            ("no use", vec![], vec![], WalProgress::Plausible),
-            ("no write", used.clone(), used.clone(), WalProgress::Plausible),
-            ("a write", used.clone(), log(7, 1, &[(0, 1), (9, 1), (9, 1)]), WalProgress::Plausible),
-            ("started anew", used.clone(), log(8, 2, &[(9, 2)]), WalProgress::Plausible),
-            ("emptied", used.clone(), vec![], WalProgress::Emptied),
-            ("cut", used.clone(), log(7, 1, &[(0, 1)]), WalProgress::Overwritten),
-            ("an older copy", used.clone(), log(7, 1, &[(9, 1), (9, 0)]), WalProgress::Overwritten),
-            ("another log", used.clone(), log(7, 2, &[(9, 2)]), WalProgress::Overwritten),
-            ("an older log", used.clone(), log(6, 2, &[(9, 2)]), WalProgress::Overwritten),
-            ("zeros", used.clone(), zeros.clone(), WalProgress::Overwritten),
-            ("zeros at first", vec![], zeros, WalProgress::Overwritten),
+        for (case, wal, shared_memory, expected) in [
+            ("as described", used.clone(), index(1, 2), true),
+            ("with a rest of an earlier use", log(1, &[(9, 1), (9, 0)]), index(1, 1), true),
+            ("emptied by a checkpoint", vec![], index(1, 0), true),
+            ("to be overwritten", used.clone(), index(2, 0), true),
+            ("cut", log(1, &[(0, 1)]), index(1, 2), false),
+            ("emptied", vec![], index(1, 2), false),
+            ("zeros", zeros, index(1, 2), false),
+            ("an older copy", log(1, &[(0, 1), (9, 0)]), index(1, 2), false),
+            ("another log", log(2, &[(0, 2), (9, 2)]), index(1, 2), false),
+            (
+                "another transaction",
+                log(1, &[(0, 1), (9, 1), (9, 1)])[..].to_vec(),
+                index(1, 4),
+                false,
+            ),
+            ("being written", used, [index(1, 1), index(1, 2)].concat()[48..144].to_vec(), false),
         ] {
-            let mut state = WalState::read(&log_with(&earlier)).expect("readable");
-            let progress = state.update(&log_with(&now)).expect("readable");
-            assert_eq!(progress, expected, "{case}");
+            let found = WalState::default().update(&file(&wal), &file(&shared_memory));
+            assert_eq!(found.expect("readable"), expected, "{case}");
         }
     }
 
     #[test]
-    fn transactions_are_counted_up_to_the_frames_of_an_earlier_use() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("wal");
-        std::fs::write(&path, log(7, 1, &[(0, 1), (9, 1), (9, 1), (0, 1), (9, 2)])).expect("a log");
-        let mut wal = File::options().read(true).write(true).open(&path).expect("a log");
-        let found = WalHeader::read(&wal).expect("readable").expect("a header");
-        assert_eq!(found.count_transactions(&wal).expect("readable"), 2);
-        let mut state = WalState::read(&wal).expect("readable");
-        let longer = log(7, 1, &[(0, 1), (9, 1), (9, 1), (0, 1), (9, 1), (9, 1)]);
-        io::Write::write_all(&mut wal, &longer).expect("written");
-        assert_eq!(state.update(&wal).expect("readable"), WalProgress::Plausible);
-        assert_eq!(state.transactions, 2, "not counted yet");
-        state.scan(&wal).expect("readable");
-        assert_eq!(state.transactions, 4);
-        std::fs::write(&path, b"no log at all, but a text of more than 32 bytes").expect("a text");
-        assert_eq!(WalHeader::read(&wal).expect("readable"), None);
+    fn transactions_are_counted_as_they_come() {
+        let frames = [(0, 1), (9, 1), (9, 1), (0, 1), (9, 1), (9, 2)];
+        let wal = file(&log(1, &frames));
+        let header = WalHeader::read(&wal).expect("readable").expect("a header");
+        assert_eq!(header.count_transactions(&wal).expect("readable"), 3, "up to an earlier use");
+        let mut state = WalState::default();
+        for (last_frame, transactions) in [(3, 2), (3, 2), (5, 3), (2, 1), (0, 0)] {
+            assert!(state.update(&wal, &file(&index(1, last_frame))).expect("readable"));
+            assert_eq!(state.transactions, transactions, "up to frame {last_frame}");
+        }
+        let text = file(b"no log at all, but a text of more than 32 bytes");
+        assert_eq!(WalHeader::read(&text).expect("readable"), None);
     }
 }
