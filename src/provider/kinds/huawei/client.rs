@@ -13,7 +13,7 @@ use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
 
 use super::auth::{Auth, Credential};
-use super::credential_gate::{Admission, CredentialGate};
+use super::credential_gate::{Admission, CredentialGate, RefusalReason};
 use super::error::{is_permission_error, is_token_rejected, rejection_error};
 use super::iam_user::fingerprint_of;
 use super::token::{IssuedToken, TokenCache};
@@ -141,7 +141,8 @@ impl HuaweiClient {
         if let Some(admission) = admission {
             if is_token_rejected(&response) && !is_permission_error(&response) {
                 let error = rejection_error(&response);
-                admission.record_refusal(fingerprint_of(values), &error, now);
+                let credential = fingerprint_of(values);
+                admission.record_refusal(credential, RefusalReason::Wrong, &error, now);
             } else if response.status.is_server_error() {
                 admission.record_no_verdict();
             } else {

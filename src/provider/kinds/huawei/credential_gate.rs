@@ -32,7 +32,16 @@ struct Refusal {
     /// The credentials that were refused since the last acceptance, such as an old and a new password.
     credentials: Vec<Fingerprint>,
     at: UtcTime,
+    pause: Duration,
     error: ProviderError,
+}
+
+/// The service's answer to a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RefusalReason {
+    Wrong,
+    /// The service has locked the user, and refuses a right password too.
+    Locked,
 }
 
 /// The permission to send one request. Dropped without a verdict, it lets others try.
@@ -73,6 +82,7 @@ impl Admission<'_> {
     pub(super) fn record_refusal(
         &self,
         credential: Fingerprint,
+        reason: RefusalReason,
         error: &ProviderError,
         now: UtcTime,
     ) {
@@ -84,7 +94,12 @@ impl Admission<'_> {
         if !credentials.contains(&credential) {
             credentials.push(credential);
         }
-        state.last_refusal = Some(Refusal { credentials, at: now, error: error.clone() });
+        let growing_pause = pause(state.consecutive_refusals);
+        let pause = match reason {
+            RefusalReason::Wrong => growing_pause,
+            RefusalReason::Locked => growing_pause.max(LOCK_DURATION),
+        };
+        state.last_refusal = Some(Refusal { credentials, at: now, pause, error: error.clone() });
     }
 
     /// The request failed for another reason. While nothing was refused, others need not wait any longer.
@@ -96,7 +111,6 @@ impl Admission<'_> {
 
 impl GateState {
     fn check(&mut self, credential: Fingerprint, now: UtcTime) -> Result<(), ProviderError> {
-        let pause = pause(self.consecutive_refusals);
         let Some(refusal) =
             self.last_refusal.as_mut().filter(|refusal| refusal.credentials.contains(&credential))
         else {
@@ -104,7 +118,7 @@ impl GateState {
         };
         // A clock that was set back must not extend the pause.
         refusal.at = refusal.at.min(now);
-        let retry_at = refusal.at.plus(pause);
+        let retry_at = refusal.at.plus(refusal.pause);
         if now >= retry_at {
             return Ok(());
         }
@@ -115,6 +129,9 @@ impl GateState {
         Err(ProviderError::new(ProviderErrorKind::Auth, message))
     }
 }
+
+/// IAM unlocks a user after this time. An attempt meanwhile could begin it anew.
+const LOCK_DURATION: Duration = Duration::from_mins(15);
 
 /// The pause after consecutive refusals.
 fn pause(consecutive_refusals: u32) -> Duration {
@@ -148,7 +165,7 @@ mod tests {
         let gate = CredentialGate::default();
         for (at, open_again) in [(0, 1), (1, 6), (6, 21), (21, 51), (51, 81)] {
             let admission = gate.admit(KEY, minute(at)).await.expect("an attempt");
-            admission.record_refusal(KEY, &refusal(), minute(at));
+            admission.record_refusal(KEY, RefusalReason::Wrong, &refusal(), minute(at));
             drop(admission);
             let error = gate.admit(KEY, minute(open_again - 1)).await.expect_err("a pause");
             assert_eq!(error.kind, ProviderErrorKind::Auth);
@@ -163,11 +180,12 @@ mod tests {
         let gate = CredentialGate::default();
         gate.admit(KEY, minute(0)).await.expect("an attempt").record_refusal(
             KEY,
+            RefusalReason::Wrong,
             &refusal(),
             minute(0),
         );
         let admission = gate.admit(NEW_KEY, minute(0)).await.expect("another credential");
-        admission.record_refusal(NEW_KEY, &refusal(), minute(0));
+        admission.record_refusal(NEW_KEY, RefusalReason::Wrong, &refusal(), minute(0));
         drop(admission);
         for credential in [KEY, NEW_KEY] {
             gate.admit(credential, minute(4)).await.expect_err("a pause");
@@ -176,10 +194,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_locked_user_is_left_alone_until_the_lock_ends() {
+        let gate = CredentialGate::default();
+        let admission = gate.admit(KEY, minute(0)).await.expect("an attempt");
+        admission.record_refusal(KEY, RefusalReason::Locked, &refusal(), minute(0));
+        drop(admission);
+        gate.admit(KEY, minute(14)).await.expect_err("a pause");
+        gate.admit(KEY, minute(15)).await.expect("an attempt");
+    }
+
+    #[tokio::test]
     async fn a_clock_that_is_set_back_does_not_extend_the_pause() {
         let gate = CredentialGate::default();
         gate.admit(KEY, minute(1000)).await.expect("an attempt").record_refusal(
             KEY,
+            RefusalReason::Wrong,
             &refusal(),
             minute(1000),
         );
@@ -193,7 +222,7 @@ mod tests {
         let first = gate.admit(KEY, minute(0)).await.expect("an attempt");
         let mut second = Box::pin(gate.admit(KEY, minute(0)));
         assert!(futures_util::poll!(&mut second).is_pending());
-        first.record_refusal(KEY, &refusal(), minute(0));
+        first.record_refusal(KEY, RefusalReason::Wrong, &refusal(), minute(0));
         drop(first);
         second.await.expect_err("the refusal of the first");
         gate.admit(KEY, minute(1)).await.expect("an attempt").record_acceptance();

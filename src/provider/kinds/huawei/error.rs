@@ -35,6 +35,14 @@ pub(super) fn iam_rejection_error(response: &HttpResponse) -> ProviderError {
     classify_response(response, IAM_RULES)
 }
 
+/// Whether IAM has locked the user.
+pub(super) fn is_user_locked(response: &HttpResponse) -> bool {
+    let body = parse_body(response);
+    let ErrorText { code, message } = error_text(&body);
+    response.status.is_client_error()
+        && (code.eq_ignore_ascii_case("IAM.0061") || message.to_lowercase().contains("locked"))
+}
+
 /// The error for an unsuccessful response whose body has been parsed.
 pub(super) fn rejection_error_from_body(status: StatusCode, body: &Value) -> ProviderError {
     classify_body(status, body, None, ERROR_RULES)

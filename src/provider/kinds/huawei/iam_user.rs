@@ -17,8 +17,8 @@ use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
 use crate::provider::secret::fingerprint;
 
-use super::credential_gate::{CredentialGate, Fingerprint};
-use super::error::iam_rejection_error;
+use super::credential_gate::{CredentialGate, Fingerprint, RefusalReason};
+use super::error::{iam_rejection_error, is_user_locked};
 
 #[derive(Debug)]
 pub(super) struct IamUser {
@@ -52,6 +52,14 @@ pub(super) struct FetchedToken {
     pub(super) lifetime: std::time::Duration,
 }
 
+/// A token request without a token.
+#[derive(Debug)]
+struct TokenError {
+    error: ProviderError,
+    /// Why, if IAM refused the user.
+    reason: RefusalReason,
+}
+
 impl IamUser {
     pub(super) fn password_fingerprint(&self) -> Fingerprint {
         fingerprint_of(&self.password.values())
@@ -68,11 +76,11 @@ impl IamUser {
         let admission = self.gate.admit(credential, now).await?;
         let mut result = self.request_token(http, &password, now).await;
         let mut used = password;
-        if let Err(error) = &result
+        if let Err(TokenError { error, reason }) = &result
             && error.kind == ProviderErrorKind::Auth
             && let Some(new_password) = self.password.renewed(&used).await
         {
-            admission.record_refusal(credential, error, now);
+            admission.record_refusal(credential, *reason, error, now);
             result = self.request_token(http, &new_password, now).await;
             used = new_password;
         }
@@ -81,12 +89,12 @@ impl IamUser {
                 self.password.mark_accepted(&used);
                 admission.record_acceptance();
             }
-            Err(error) if error.kind == ProviderErrorKind::Auth => {
-                admission.record_refusal(fingerprint_of(&used), error, now);
+            Err(TokenError { error, reason }) if error.kind == ProviderErrorKind::Auth => {
+                admission.record_refusal(fingerprint_of(&used), *reason, error, now);
             }
             Err(_) => admission.record_no_verdict(),
         }
-        result
+        result.map_err(|failure| failure.error)
     }
 
     async fn request_token(
@@ -94,7 +102,7 @@ impl IamUser {
         http: &HttpClient,
         password: &SecretValues,
         now: UtcTime,
-    ) -> Result<FetchedToken, ProviderError> {
+    ) -> Result<FetchedToken, TokenError> {
         let iam_url = &self.name.iam_url;
         let mut url = iam_url.clone();
         url.set_path(&format!("{}/v3/auth/tokens", iam_url.path().trim_end_matches('/')));
@@ -109,12 +117,16 @@ impl IamUser {
             dropped_keys: &[],
             max_bytes: HttpClient::MAX_BODY_BYTES,
         };
-        let response = http.send(request, now).await.map_err(with_iam_context)?;
+        let failure = |error, reason| TokenError { error: with_iam_context(error), reason };
+        let response = http.send(request, now).await;
+        let response = response.map_err(|error| failure(error, RefusalReason::Wrong))?;
         if response.status.is_success() {
-            parse_token(response, now)
-        } else {
-            Err(with_iam_context(iam_rejection_error(&response)))
+            return parse_token(response, now)
+                .map_err(|error| failure(error, RefusalReason::Wrong));
         }
+        let is_locked = is_user_locked(&response);
+        let reason = if is_locked { RefusalReason::Locked } else { RefusalReason::Wrong };
+        Err(failure(iam_rejection_error(&response), reason))
     }
 
     fn request_body(&self, password: &SecretValues) -> Vec<u8> {
@@ -151,8 +163,7 @@ struct IamTokenInfo {
 /// The lifetime is computed by IAM's clock (the header `Date`). With a wrong local clock a new
 /// token could seem to have expired, and every request would fetch another.
 fn parse_token(response: HttpResponse, now: UtcTime) -> Result<FetchedToken, ProviderError> {
-    let malformed =
-        |reason: &str| with_iam_context(ProviderError::new(ProviderErrorKind::Malformed, reason));
+    let malformed = |reason: &str| ProviderError::new(ProviderErrorKind::Malformed, reason);
     let value =
         response.subject_token.ok_or_else(|| malformed("the answer has no X-Subject-Token"))?;
     let fetched: IamTokenResponse = serde_json::from_slice(&response.body)
