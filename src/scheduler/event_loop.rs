@@ -13,13 +13,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{AuditEntry, JobId, MonotonicTime, ProviderName};
-use crate::provider::Provider;
+use crate::job::{AuditEntry, JobId, MonotonicTime};
 use crate::store::{BatchWriter, MaintenanceTask, ReadError, TrackerStateReader};
 use crate::tracker::{Action, Input, Tracker};
 
 use super::cancel_and_check::CancelAndCheckTasks;
-use super::error::{CommandError, SchedulerError};
+use super::error::SchedulerError;
 use super::handle::{SchedulerCommand, SchedulerHandle};
 use super::job_loader::{JobLoader, LoadEvent};
 use super::job_waiters::JobWaiters;
@@ -46,6 +45,8 @@ pub struct Scheduler {
     pub(super) untrack_audit: HashMap<JobId, Vec<AuditEntry>>,
     commands: mpsc::Receiver<SchedulerCommand>,
     maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
+    /// The order to delete old jobs, while the time is not certain.
+    pub(super) waiting_prune: Option<MaintenanceTask>,
     snapshots: SnapshotPublisher,
     /// When the loop last ran.
     last_turn_at: MonotonicTime,
@@ -86,6 +87,7 @@ impl Scheduler {
             untrack_audit: HashMap::new(),
             commands,
             maintenance_tasks,
+            waiting_prune: None,
             snapshots,
             last_turn_at: clock.monotonic_now(),
             clock,
@@ -104,6 +106,8 @@ impl Scheduler {
         providers: Providers,
         shutdown: CancellationToken,
     ) -> Result<(), SchedulerError> {
+        let last_certain_time = self.reader.last_certain_time().await?;
+        self.feed_tracker(Input::LoadLastRecordedTime(last_certain_time));
         self.configure(providers);
         self.load_duration_samples().await?;
         self.load_jobs().await?;
@@ -111,6 +115,7 @@ impl Scheduler {
         self.last_turn_at = self.clock.monotonic_now();
         while !shutdown.is_cancelled() {
             self.notice_suspend();
+            self.update_certain_time();
             self.committer.start_if_due(self.clock.monotonic_now());
             self.publish_snapshot();
             let wakeup = self.next_wakeup();
@@ -124,9 +129,7 @@ impl Scheduler {
                 Some(input) = self.cancel_and_check.next_finished() => self.feed_tracker(input),
                 event = self.loader.next_event() => self.handle_load_event(event),
                 () = self.clock.sleep_until(wakeup) => self.feed_tracker(Input::Tick),
-                Some(task) = self.maintenance_tasks.recv() => {
-                    self.committer.enqueue(WriteRequest::Maintenance(task));
-                }
+                Some(task) = self.maintenance_tasks.recv() => self.order_maintenance(task),
                 Some(command) = self.commands.recv() => self.handle_command(command),
             }
         }
@@ -198,29 +201,11 @@ impl Scheduler {
             match action {
                 Action::Poll(request) => self.send_request(PollOrListRequest::Poll(request)),
                 Action::List(request) => self.send_request(PollOrListRequest::List(request)),
-                Action::Cancel(name, job) if !self.shutting_down => {
-                    let (provider, now) = (self.client_of(&name), self.clock.utc_now());
-                    self.cancel_and_check.send_cancel(name, provider, job, now);
-                }
-                Action::CheckConnection(name) if !self.shutting_down => {
-                    let (provider, now) = (self.client_of(&name), self.clock.utc_now());
-                    self.cancel_and_check.send_check(name, provider, now);
-                }
-                Action::Cancel(..) | Action::CheckConnection(_) => {}
-                Action::RefuseCancel(name, job, refusal) => {
-                    let now = self.clock.monotonic_now();
-                    let error = CommandError::from_refusal(&name, &refusal, now);
-                    self.cancel_and_check.refuse_cancel(job, &error);
-                }
-                Action::RefuseConnectionCheck(name, refusal) => {
-                    let now = self.clock.monotonic_now();
-                    let error = CommandError::from_refusal(&name, &refusal, now);
-                    self.cancel_and_check.refuse_check(&name, &error);
-                }
-                Action::ShareConnectionCheck(name, until) => {
-                    let wait = until.duration_since(self.clock.monotonic_now());
-                    self.cancel_and_check.share_check(&name, Some(wait));
-                }
+                Action::Cancel(..)
+                | Action::CheckConnection(_)
+                | Action::RefuseCancel(..)
+                | Action::RefuseConnectionCheck(..)
+                | Action::ShareConnectionCheck(..) => self.perform_on_demand(action),
                 Action::Commit(change) => {
                     let change = self.with_untrack_audit(change);
                     self.committer.enqueue(WriteRequest::Change(change));
@@ -245,10 +230,6 @@ impl Scheduler {
             let provider = self.client_of(request.provider());
             self.in_flight.send(request, provider);
         }
-    }
-
-    fn client_of(&self, provider: &ProviderName) -> Option<Arc<dyn Provider>> {
-        self.providers.get(provider).ok().map(|known| known.provider.clone())
     }
 
     fn next_wakeup(&self) -> MonotonicTime {
@@ -277,6 +258,7 @@ impl Scheduler {
             unwritten_changes: self.committer.unwritten_changes() as u64,
             write_error: self.committer.write_error().map(str::to_owned),
             store_health: self.committer.store_health().clone(),
+            prune_waits_for_clock: self.waiting_prune.is_some(),
         });
     }
 

@@ -5,6 +5,7 @@
 //! loop, and is published only after its commit.
 
 mod cancel_and_check;
+mod certain_time;
 mod check_reply;
 mod commands;
 mod commits;
@@ -15,6 +16,7 @@ mod job_loader;
 mod job_spec;
 mod job_waiters;
 mod log;
+mod on_demand;
 mod providers;
 mod requests;
 mod status;

@@ -31,6 +31,8 @@ pub struct SchedulerSnapshot {
     pub write_error: Option<String>,
     /// The condition of the store after the last commit.
     pub store_health: StoreHealth,
+    /// Whether old jobs are not deleted, because the time is not certain.
+    pub prune_waits_for_clock: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +56,7 @@ impl SchedulerSnapshot {
             unwritten_changes: 0,
             write_error: None,
             store_health: StoreHealth::default(),
+            prune_waits_for_clock: false,
         }
     }
 
@@ -78,6 +81,12 @@ impl SchedulerSnapshot {
             .map(|error| format!("{error}; {} changes wait to be written", self.unwritten_changes));
         write_failure
             .chain(self.store_health.warning.clone())
+            .chain(self.prune_waits_for_clock.then(|| {
+                "old jobs are not deleted: the clock is more than a day ahead of the last time in the \
+                 database; this ends with an answer of a provider that has the same time, or when the \
+                 clock has been steady for 24 h"
+                    .to_owned()
+            }))
             .chain(self.stall_reason(running_time))
             .chain(self.providers.iter().filter_map(not_configured_reason))
             .chain(self.providers.iter().filter_map(outage_reason))

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use futures_util::future::BoxFuture;
 
-use crate::job::{JobId, StoredJob};
+use crate::job::{JobId, StoredJob, UtcTime};
 
 use super::batch::{Batch, CommitReport};
 use super::error::{ReadError, WriteError};
@@ -36,6 +36,13 @@ pub trait TrackerStateReader: Debug + Send + Sync {
         after: JobId,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredJob>, ReadError>>;
+
+    /// The latest time that an earlier process recorded as certain; else, for a database without such a
+    /// record, the time of the newest transition. None for an empty database.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn last_certain_time(&self) -> BoxFuture<'_, Result<Option<UtcTime>, ReadError>>;
 
     /// Up to `limit` duration samples in the order of their ids, beginning after `after`.
     ///

@@ -28,6 +28,9 @@ pub struct Batch {
     pub maintenance: Option<MaintenanceTask>,
     /// When the batch was handed over; recorded as the daemon's heartbeat.
     pub written_at: Option<UtcTime>,
+    /// The time that is certain ([`crate::job::TrustedClock`]), by which old jobs are deleted; recorded for
+    /// the next process. None if the clock cannot be relied on: then nothing is deleted.
+    pub certain_at: Option<UtcTime>,
 }
 
 /// The result of a commit.

@@ -22,7 +22,8 @@ async fn an_outage_of_a_provider_is_recorded_from_its_first_failure_to_its_end()
     dune.wait_for_requests(7, EVENT_TIMEOUT).await;
     let closed = "SELECT provider, reason, failed_polls, ended_at > began_at FROM outages
                   WHERE provider IS NOT NULL AND ended_at IS NOT NULL";
-    wait_for_query_value(&home, closed, "dune|HTTP 503|5|1").await;
+    let outage = "dune|HTTP 503 with an empty body instead of the service's JSON|5|1";
+    wait_for_query_value(&home, closed, outage).await;
     let log = home.wait_for_log("polls of dune succeed again", 1);
     assert_eq!(log.matches("polls of dune fail; job states are kept").count(), 1, "{log}");
     assert_eq!(log.matches("polls of dune succeed again").count(), 1, "{log}");
@@ -131,6 +132,43 @@ async fn a_missed_maintenance_run_is_caught_up() {
         "1",
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_67_a_clock_that_is_far_ahead_deletes_nothing_until_a_provider_confirms_it() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01OLD", JobScript::new().ending_with(JobEnd::Completed));
+    dune.add_job("01LONG", hour_long_script());
+    let keep =
+        "[maintenance]\nprune_schedule = \"* * * * * *\"\nretention = { succeeded = \"1h\" }";
+    let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{keep}"));
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01OLD"]);
+    assert!(home.run_client(&["wait", "1"]).status.success());
+    daemon.stop();
+    // As if all that is stored were 400 days old: by the clock of the next start.
+    db::run_script_ok(
+        &home.database(),
+        "UPDATE last_event SET happened_at = datetime('now', '-400 days') || '.000';
+         UPDATE job SET terminal_at = datetime('now', '-400 days') || '.000';",
+    );
+    let daemon = home.start();
+    daemon
+        .wait_for_status(&home, |status| {
+            let reasons = status["degraded_reasons"].to_string();
+            reasons.contains("old jobs are not deleted")
+        })
+        .await;
+    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM jobs"), "1");
+    let recorded = "SELECT happened_at < datetime('now', '-399 days') FROM last_event
+                    WHERE name = 'certain_time'";
+    assert_eq!(db::query_value(&home.database(), recorded), "1", "the wrong time is not a witness");
+    // The Date of an answer agrees with the clock.
+    home.run_client_ok(&["add", "dune", "01LONG"]);
+    wait_for_query_value(&home, "SELECT group_concat(remote_id) FROM jobs", "01LONG").await;
+    daemon
+        .wait_for_status(&home, |status| status["degraded_reasons"] == serde_json::json!([]))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

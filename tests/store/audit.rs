@@ -104,6 +104,7 @@ async fn the_audit_is_append_only_and_is_kept_as_long_as_any_finished_job() {
     let prune = |retention: Vec<(State, Duration)>| Batch {
         maintenance: Some(MaintenanceTask::Prune(retention)),
         written_at: Some(utc("2026-11-23 13:00:00.000")),
+        certain_at: Some(utc("2026-11-23 13:00:00.000")),
         ..Batch::default()
     };
     // Some finished jobs are kept forever.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
-use crate::job::{JobId, MonotonicTime};
+use crate::job::{JobId, MonotonicTime, UtcTime};
 use crate::store::{Batch, BatchWriter, CommitReport, StoreHealth, WriteError};
 
 use super::failures::WriteFailures;
@@ -30,6 +30,7 @@ pub(in crate::scheduler) struct Committer {
     store_health: StoreHealth,
     failures: WriteFailures,
     reload_jobs: bool,
+    certain_time: Option<UtcTime>,
 }
 
 /// A commit in progress.
@@ -63,6 +64,7 @@ impl Committer {
             store_health: StoreHealth::default(),
             failures: WriteFailures::default(),
             reload_jobs: false,
+            certain_time: None,
         }
     }
 
@@ -99,10 +101,16 @@ impl Committer {
         self.commit.is_some()
     }
 
+    /// Sets the time that is certain now, for the next batch.
+    pub(in crate::scheduler) fn set_certain_time(&mut self, certain_time: Option<UtcTime>) {
+        self.certain_time = certain_time;
+    }
+
     fn start(&mut self, now: MonotonicTime) {
         let Some(mut writer) = self.idle_writer.take() else { return };
         let (mut batch, replies) = self.queue.next_batch();
         batch.written_at = Some(self.clock.utc_now());
+        batch.certain_at = self.certain_time;
         self.flush_at = now.plus(Self::FLUSH_INTERVAL);
         self.heartbeat_at = now.plus(Self::HEARTBEAT_INTERVAL);
         let changed_jobs = batch.changes.iter().map(|change| change.job).collect();

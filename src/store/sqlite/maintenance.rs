@@ -18,18 +18,22 @@ const PRUNE_BATCH_SIZE: i64 = 500;
 
 /// The event of every batch: the daemon was running then.
 pub(super) const HEARTBEAT: &str = "heartbeat";
+/// The event of every batch with a time that is certain: that time.
+pub(super) const CERTAIN_TIME: &str = "certain_time";
 /// The event that is recorded last before an orderly end.
 pub(super) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
 
 /// Performs the part of the task that belongs in a transaction; returns whether more is left for
-/// the next one.
+/// the next one. Old jobs are deleted by `certain_time`, and not without it.
 pub(super) async fn run_in_transaction(
     task: &MaintenanceTask,
     connection: &mut SqliteConnection,
     now: UtcTime,
+    certain_time: Option<UtcTime>,
 ) -> Result<bool, sqlx::Error> {
     let pruned = match task {
         MaintenanceTask::Prune(retention) => {
+            let Some(now) = certain_time else { return Ok(false) };
             let audit_rows = prune_audit(connection, retention, now, PRUNE_BATCH_SIZE).await?;
             prune(connection, retention, now).await?.max(audit_rows)
         }

@@ -19,6 +19,7 @@ use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, Tr
 
 use super::BUSY_TIMEOUT;
 use super::cursor::{cursor_seq, newest_seq, to_cursor};
+use super::maintenance::CERTAIN_TIME;
 use super::rows::{JobRow, TransitionRow};
 use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow, find_stored_job};
 
@@ -221,6 +222,16 @@ impl TrackerStateReader for Reader {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredJob>, ReadError>> {
         Box::pin(self.unfinished_jobs(after, limit))
+    }
+
+    fn last_certain_time(&self) -> BoxFuture<'_, Result<Option<UtcTime>, ReadError>> {
+        Box::pin(async {
+            let recorded = sqlx::query_scalar(
+                "SELECT coalesce((SELECT happened_at FROM last_event WHERE name = ?1),
+                                 (SELECT observed_at FROM transition ORDER BY seq DESC LIMIT 1))",
+            );
+            Ok(recorded.bind(CERTAIN_TIME).fetch_one(&self.pool).await?)
+        })
     }
 
     fn duration_samples(
