@@ -4,7 +4,7 @@
 use jobtrack::job::{
     AddedBy, Anomaly, JobId, LocalOutcome, Metadata, NewJob, ObservedState, ProviderTimes, State,
 };
-use jobtrack::store::{Batch, HistoryFilter, Store};
+use jobtrack::store::{Batch, HistoryFilter, JobFilter, Store};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{
@@ -49,6 +49,54 @@ async fn a_job_is_registered_once_however_often_it_is_added() {
         ["known", "new", "00123", "123"].map(first_row),
         "a first row each, and only one"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_45_a_ulid_or_uuid_in_other_case_is_the_same_job() {
+    let (home, mut store) = empty_store().await;
+    let ulids =
+        ["01gbm4w2n0nmcgpzyw8ayk4yf1", "01GBM4W2N0NMCGPZYW8AYK4YF1", "01gBM4W2N0nmcgpzyw8AYK4YF1"];
+    let hex_ids = ["208B08D4-0dc2-4dd7-8879-ddd4c020d7aa", "208b08d4-0dc2-4dd7-8879-DDD4C020D7AA"];
+    let others = ["script/A1", "script/a1", "ABC", "abc"];
+    let all: Vec<_> = ulids.into_iter().chain(hex_ids).chain(others).collect();
+    // In one batch, and again in another.
+    let registered = write_batch(&mut store, &add_batch(all.iter().map(|id| new_job(id)))).await;
+    let added: Vec<_> =
+        registered.registered.iter().map(|one| (one.job.id.0, one.is_new)).collect();
+    let ids: Vec<_> = added.iter().map(|(id, _)| *id).collect();
+    assert!(ids[..3].iter().all(|id| *id == ids[0]) && ids[3] == ids[4], "{added:?}");
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!((distinct.len(), added.iter().filter(|(_, is_new)| *is_new).count()), (6, 6));
+    let again = write_batch(&mut store, &add_batch(all.iter().rev().map(|id| new_job(id)))).await;
+    assert!(again.registered.iter().all(|one| !one.is_new));
+    // The ids stay as they were first added, and are found in any case.
+    let stored = db::query_rows(&home.database(), "SELECT remote_id FROM job ORDER BY id");
+    assert_eq!(stored, [&[ulids[0], hex_ids[0]], &others[..]].concat());
+    for (text, count) in [(ulids[2], 1), (hex_ids[1], 1), ("ABC", 1), ("Abc", 0), ("script/a1", 1)]
+    {
+        let filter = JobFilter {
+            remote_id: Some(text.parse().expect("an id")),
+            limit: 9,
+            ..JobFilter::default()
+        };
+        assert_eq!(store.reader.jobs(&filter).await.expect("jobs").len(), count, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_was_once_added_in_both_cases_is_found_as_it_was_added() {
+    let (home, mut store) = empty_store().await;
+    let (small, capital) = ("01gbm4w2n0nmcgpzyw8ayk4yf1", "01GBM4W2N0NMCGPZYW8AYK4YF1");
+    register_job(&mut store, small).await;
+    let copy = format!(
+        "INSERT INTO job (provider, kind, remote_id, state, registered_at)
+         SELECT provider, kind, '{capital}', state, registered_at FROM job"
+    );
+    db::run_script_ok(&home.database(), &copy);
+    let batch = add_batch([small, capital, "01Gbm4w2n0nmcgpzyw8ayk4yf1"].map(new_job));
+    let registered = write_batch(&mut store, &batch).await.registered;
+    let found: Vec<_> = registered.iter().map(|one| (one.job.id.0, one.is_new)).collect();
+    assert_eq!(found, [(1, false), (2, false), (1, false)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::job::{Change, DurationSample, NewJob, ProviderName, SimilarityKeys};
 use crate::store::{ForgetDurations, ReadError, StoredDurationSample};
 
 use super::json_rows::insert_rows;
 use super::reader::Reader;
+use super::tracked_job::TRACKED_JOB_ID;
 
 #[derive(Debug, FromRow)]
 struct StoredDurationSampleRow {
@@ -54,16 +55,6 @@ const DELETE_SAMPLES: &str = "
     WHERE provider = ?1
       AND (?2 IS NULL
            OR EXISTS (SELECT 1 FROM json_each(duration_sample.similarity_keys) WHERE value = ?2))";
-
-/// If a job occurs twice in a batch, its last key counts: SQLite takes the other columns of a group
-/// from the row that has the `max`.
-const UPDATE_SIMILARITY_KEYS: &str = "
-    UPDATE job SET similarity_keys = new.similarity_keys
-    FROM (SELECT value ->> 'provider' AS provider, value ->> 'remote_id' AS remote_id,
-                 value ->> 'similarity_keys' AS similarity_keys, max(key)
-          FROM json_each(?1) WHERE value ->> 'similarity_keys' IS NOT NULL GROUP BY 1, 2) AS new
-    WHERE job.remote_id = new.remote_id AND job.provider = new.provider
-      AND job.state NOT IN ('untracked', 'lost')";
 
 /// The keys as a column holds them; `None`, that is NULL, if no key is known.
 pub(super) fn similarity_keys_json(similarity_keys: &SimilarityKeys) -> Option<String> {
@@ -116,7 +107,16 @@ pub(super) async fn update_similarity_keys(
     if new_jobs.iter().all(|job| job.similarity_keys == SimilarityKeys::Unknown) {
         return Ok(());
     }
-    sqlx::query(UPDATE_SIMILARITY_KEYS).bind(rows).execute(connection).await.map(drop)
+    // If a job occurs twice in a batch, its last key counts: SQLite takes the other columns of a group from
+    // the row that has the `max`.
+    let sql = format!(
+        "UPDATE job SET similarity_keys = chosen.similarity_keys
+         FROM (SELECT {TRACKED_JOB_ID} AS id, value ->> 'similarity_keys' AS similarity_keys, max(key)
+               FROM json_each(?1) AS new
+               WHERE value ->> 'similarity_keys' IS NOT NULL GROUP BY 1) AS chosen
+         WHERE job.id = chosen.id"
+    );
+    sqlx::query(AssertSqlSafe(sql)).bind(rows).execute(connection).await.map(drop)
 }
 
 impl Reader {

@@ -61,6 +61,8 @@ pub(super) async fn is_out_of_space(connection: &mut SqliteConnection) -> bool {
     let Ok(mut handle) = connection.lock_handle().await else { return false };
     // SAFETY: the handle is locked and open; the function only reads a number from it.
     let errno = unsafe { libsqlite3_sys::sqlite3_system_errno(handle.as_raw_handle().as_ptr()) };
-    let out_of_space = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS];
-    out_of_space.contains(&Errno::from_raw_os_error(errno))
+    // Compared as numbers: no error is 0, which is no `Errno`.
+    [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS]
+        .iter()
+        .any(|out_of_space| out_of_space.raw_os_error() == errno)
 }

@@ -31,6 +31,7 @@ mod snapshot;
 mod start_checks;
 mod stored_job;
 mod time;
+mod tracked_job;
 mod verify;
 mod wal_header;
 mod write;

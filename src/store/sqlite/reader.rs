@@ -129,7 +129,11 @@ impl Reader {
             query.push(" AND j.provider = ").push_bind(provider.as_str().to_owned());
         }
         if let Some(remote_id) = &filter.remote_id {
-            query.push(" AND j.remote_id = ").push_bind(remote_id.as_str().to_owned());
+            let id = remote_id.as_str();
+            query.push(" AND j.remote_id = ").push_bind(id.to_owned()).push(" COLLATE NOCASE");
+            if !remote_id.ignores_case() {
+                query.push(" AND j.remote_id = ").push_bind(id.to_owned());
+            }
         }
         if let Some(since) = filter.registered_since {
             query.push(" AND j.registered_at >= ").push_bind(since);

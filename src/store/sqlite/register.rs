@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
-use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::job::{JobId, Labels, NewJob, registration_transition};
 use crate::store::RegisterResult;
@@ -16,20 +16,16 @@ use super::durations::{similarity_keys_json, update_similarity_keys};
 use super::json_rows::insert_rows;
 use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow};
 use super::time::to_sql;
+use super::tracked_job::TRACKED_JOB_ID;
 
-/// The WHERE clause skips tracked jobs before the insert: a conflict would use up an id.
+/// Followed by the condition that the job is not tracked: a conflict would use up an id.
 const INSERT_JOBS: &str = "
     INSERT INTO job (provider, kind, remote_id, state, labels, similarity_keys, added_by_uid,
                      added_by_user, registered_at, deadline_at)
     SELECT value ->> 'provider', value ->> 'kind', value ->> 'remote_id', 'registered',
            value ->> 'labels', value ->> 'similarity_keys', value ->> 'added_by_uid',
            value ->> 'added_by_user', value ->> 'registered_at', value ->> 'deadline_at'
-    FROM json_each(?1)
-    WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.remote_id = value ->> 'remote_id'
-                      AND job.provider = value ->> 'provider' AND job.state NOT IN ('untracked', 'lost'))
-    ORDER BY key
-    ON CONFLICT DO NOTHING
-    RETURNING id";
+    FROM json_each(?1) AS new";
 
 /// Labels beyond the limit (`?2`) are not merged: a job with more could not be read back.
 const MERGE_LABELS: &str = "
@@ -38,19 +34,12 @@ const MERGE_LABELS: &str = "
     WHERE job.id = new.id AND job.state NOT IN ('untracked', 'lost')
       AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.labels))) <= ?2";
 
-const FROM_TRACKED_JOBS: &str = " FROM json_each(?1) AS new
-    CROSS JOIN job ON job.remote_id = new.value ->> 'remote_id'
-        AND job.provider = new.value ->> 'provider' AND job.state NOT IN ('untracked', 'lost')
-    ORDER BY new.key";
-
 pub(super) async fn register_jobs(
     connection: &mut SqliteConnection,
     new_jobs: &[NewJob],
 ) -> Result<Vec<RegisterResult>, sqlx::Error> {
     let rows = Value::Array(new_jobs.iter().map(new_job_json).collect()).to_string();
-    let new_ids: Vec<i64> =
-        sqlx::query_scalar(INSERT_JOBS).bind(&rows).fetch_all(&mut *connection).await?;
-    let mut new_ids: HashSet<JobId> = new_ids.into_iter().map(JobId).collect();
+    let mut new_ids = insert_jobs(&mut *connection, new_jobs).await?;
     update_similarity_keys(&mut *connection, new_jobs, &rows).await?;
     let tracked = find_tracked_jobs(&mut *connection, &rows).await?;
     if tracked.len() != new_jobs.len() {
@@ -84,12 +73,33 @@ pub(super) async fn register_jobs(
     Ok(registered)
 }
 
+/// Inserts the jobs that are not tracked. Returns their ids.
+async fn insert_jobs(
+    connection: &mut SqliteConnection,
+    new_jobs: &[NewJob],
+) -> Result<HashSet<JobId>, sqlx::Error> {
+    // The statement does not see its own rows.
+    let mut seen = HashSet::new();
+    let first_occurrences = new_jobs
+        .iter()
+        .filter(|job| seen.insert((&job.provider, job.remote_id.canonical_form())))
+        .map(new_job_json);
+    let rows = first_occurrences.collect::<Value>().to_string();
+    let sql = format!(
+        "{INSERT_JOBS} WHERE {TRACKED_JOB_ID} IS NULL ORDER BY key ON CONFLICT DO NOTHING RETURNING id"
+    );
+    let ids: Vec<i64> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).bind(rows).fetch_all(connection).await?;
+    Ok(ids.into_iter().map(JobId).collect())
+}
+
 fn new_job_json(job: &NewJob) -> Value {
     let added_by = job.added_by.as_ref();
     json!({
         "provider": job.provider,
         "kind": job.kind,
         "remote_id": job.remote_id,
+        "ignores_case": job.remote_id.ignores_case(),
         "labels": json!(job.labels).to_string(),
         "similarity_keys": similarity_keys_json(&job.similarity_keys),
         "added_by_uid": added_by.map(|added_by| added_by.uid),
@@ -104,8 +114,11 @@ async fn find_tracked_jobs(
     connection: &mut SqliteConnection,
     rows: &str,
 ) -> Result<Vec<StoredJobRow>, sqlx::Error> {
-    let sql = format!("SELECT {STORED_JOB_COLUMNS}{FROM_TRACKED_JOBS}");
-    let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(rows).fetch_all(connection).await?;
+    let sql = format!(
+        "SELECT {STORED_JOB_COLUMNS} FROM json_each(?1) AS new
+         CROSS JOIN job ON job.id = {TRACKED_JOB_ID} ORDER BY new.key"
+    );
+    let found = sqlx::query(AssertSqlSafe(sql)).bind(rows).fetch_all(connection).await?;
     found.iter().map(StoredJobRow::from_row).collect()
 }
 
