@@ -25,6 +25,7 @@ class Scenario:
 
     name = ""
     armed_from_start = False
+    keeps_finished_jobs = True
     extra_toml = daemon.FAST_POLLING
     running_jobs = ("HELD1", "HELD2", "HELD3")
     finished_jobs = ("01DONE1", "01DONE2")
@@ -133,6 +134,7 @@ class Prune(Scenario):
     """A reload changes the retention, and the daemon deletes the finished jobs."""
 
     name = "prune"
+    keeps_finished_jobs = False
     retention = '\n[maintenance]\nprune_schedule = "* * * * * *"\nretention = { default = "%s" }\n'
     extra_toml = daemon.FAST_POLLING + retention % "400d"
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from fake_dune import FakeDune
 from inject import CALLS, FAULTS, KILL, Plan, Point, build_library
 from kill_cycles import count_control_rows, start_control_writer
 from outcome import Outcome, require
-from scenarios import SCENARIOS, wait_for
+from scenarios import SCENARIOS, tolerant, wait_for
 
 # A call that depends on timing may not come in each run; such a point is tried again.
 ATTEMPTS = 5
 EXIT_CODES = {74: "disk or socket error", 78: "unusable configuration"}
 PARALLEL = 2
+WORKS_AGAIN_S = 15
 CONTROL_POINTS = 5
 # The calls that change a file or its name.
 CHANGING_CALLS = ("fsync", "pwrite64", "ftruncate", "unlink")
@@ -113,6 +115,26 @@ def overlooked_calls(programs, library):
         if seen[call] != counts[call]
     ]
     return found if code == 0 else [*found, f"exit code {code} under strace"]
+
+
+def add_and_await(home, remote_id, evidence, scenario):
+    """Whether a job can be added and ends; a write that failed may be tried again for some seconds."""
+    end = time.monotonic() + WORKS_AGAIN_S
+    while not (added := tolerant(daemon.add_jobs, home, [remote_id])):
+        if time.monotonic() > end:
+            return ["the daemon accepts no jobs"]
+        time.sleep(0.05)
+    if scenario.keeps_finished_jobs:
+        evidence.acknowledge(added)
+    target = f"/v1/jobs/{added[remote_id]}?wait=1s"
+    while not has_ended(job := daemon.request(home, "GET", target)[1], scenario):
+        if time.monotonic() > end:
+            return [f"a new job does not end: {job}"]
+    return []
+
+
+def has_ended(job, scenario):
+    return job.get("terminal") or (job.get("code") == "not_found" and not scenario.keeps_finished_jobs)
 
 
 def points_of(scenario, counts, faults):
@@ -206,14 +228,13 @@ class Bench:
                 plan.arm()
                 scenario.act(home, process, dune, evidence)
         plan.disarm()
-        return self.check_end(home, process, plan)
+        return self.check_end(home, process, plan, evidence)
 
-    def check_end(self, home, process, plan):
-        """How the daemon ended, or that it still works."""
+    def check_end(self, home, process, plan, evidence):
+        """How the daemon ended, or whether it still works."""
         killed = plan.was_hit and plan.memory.error == KILL
-        if not killed and process.is_running():
-            status, _ = daemon.request(home, "GET", "/v1/status", timeout_s=5)
-            found = [] if status == 200 else [f"the status request is answered with {status}"]
+        if not killed and process.is_running() and process.answers():
+            found = add_and_await(home, "01AFTER", evidence, self.scenario)
             code = process.stop()
             return found if code == 0 else [*found, f"it stopped with {code}: {home.log_text()[-600:]}"]
         code = process.exit_code()
@@ -225,8 +246,9 @@ class Bench:
     def restart(self, home, dune, evidence):
         """Starts the daemon without a fault; it must hold all evidence, and accept and finish a job."""
         process = home.start(self.programs)
-        evidence.acknowledge(daemon.add_jobs(home, ["01PROBE"]))
+        found = add_and_await(home, "01PROBE", evidence, self.scenario)
         evidence.publish(daemon.read_transitions(home))
         code = process.stop()
-        found = [] if code == 0 else [f"exit code {code} after the restart"]
+        if code:
+            found.append(f"exit code {code} after the restart")
         return found + history.lost(home.database, evidence) + history.violations(home.database)
