@@ -49,6 +49,24 @@ async fn a_new_database_has_our_application_id_and_the_newest_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_was_cut_off_is_begun_again() {
+    for left in [
+        "PRAGMA auto_vacuum = incremental; PRAGMA journal_mode = wal; VACUUM;",
+        "PRAGMA journal_mode = wal;
+         CREATE TABLE _sqlx_migrations (
+             version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+             installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
+             checksum BLOB NOT NULL, execution_time BIGINT NOT NULL);",
+    ] {
+        let home = DaemonHome::without_config();
+        std::fs::create_dir(home.path("state")).expect("a directory");
+        db::run_script_ok(&home.database(), left);
+        let mut store = jobs::open_store(&home.database()).await;
+        jobs::register_job(&mut store, "A").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn values_of_a_wrong_type_are_rejected_without_strict_tables() {
     let home = DaemonHome::without_config();
     drop(jobs::open_store(&home.database()).await);

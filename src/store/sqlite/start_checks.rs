@@ -173,6 +173,10 @@ pub(super) async fn verify_schema(
              {SCHEMA_VERSION}; install a newer jobtrackd"
         )));
     }
+    if version == 0 {
+        // A first start can end before the first migration is committed.
+        return Ok(0);
+    }
     let applied = applied_migrations(connection).await.map_err(|error| path.sqlite(&error))?;
     if let Some(reason) = migration_mismatch(&applied, version) {
         return Err(other_schema(path, &reason));
