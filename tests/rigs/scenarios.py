@@ -157,16 +157,20 @@ class Prune(Scenario):
 
 
 class Backup(Scenario):
-    """A client writes a backup."""
+    """A client writes a backup; one that appears must be complete."""
 
     name = "backup"
 
     def act(self, home, process, dune, evidence):
-        client = [process.programs / "jobtrack", "--socket", home.socket, "backup", self.file(home)]
-        subprocess.run(client, timeout=daemon.DEADLINE_S, capture_output=True, check=False)
-
-    def file(self, home):
-        return home.directory / "backup.db"
+        backup = home.directory / "backup.db"
+        client = [process.programs / "jobtrack", "--socket", home.socket, "backup", backup]
+        done = subprocess.run(client, timeout=daemon.DEADLINE_S, capture_output=True, check=False)
+        if backup.exists() != (done.returncode == 0):
+            raise AssertionError(f"exit code {done.returncode}, file: {backup.exists()}")
+        if backup.exists():
+            found = history.lost(backup, evidence) + history.violations(backup)
+            if found:
+                raise AssertionError(f"the backup is not complete: {found}")
 
 
 class Shutdown(Scenario):
@@ -180,7 +184,7 @@ class Shutdown(Scenario):
         wait_for(process, lambda: not process.is_running())
 
 
-SCENARIOS = (Create(), Start(), Migration(), Add(), Transition(), Checkpoint(), Prune(), Shutdown())
+SCENARIOS = (Create(), Start(), Migration(), Add(), Transition(), Checkpoint(), Prune(), Backup(), Shutdown())
 
 
 def tolerant(function, *arguments):
