@@ -24,6 +24,16 @@ rigs *ARGS:
 deny:
     cargo deny check bans licenses sources
 
+# Build the programs with the list of their dependencies inside, for `cargo audit bin` (needs cargo-auditable).
+release:
+    cargo auditable build --release --locked
+
+# Write the list of dependencies as CycloneDX to target/sbom/jobtrack.cdx.json (needs cargo-cyclonedx).
+sbom:
+    cargo cyclonedx --format json --spec-version 1.5 --override-filename jobtrack.cdx
+    mkdir -p target/sbom
+    mv jobtrack.cdx.json target/sbom/
+
 # Compare jobtrackd's policies and Dune's own client in real time (ten minutes); with --write update
 # docs/polling.md. Needs python3 and PyPI.
 bench-live *ARGS:

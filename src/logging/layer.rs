@@ -15,6 +15,7 @@ use tracing_subscriber::layer::Context;
 use crate::clock::Clock;
 
 use super::line::{LineFormat, LogLine};
+use super::lost_lines::LostLines;
 use super::repeat_limiter::{Admission, RepeatLimiter};
 
 pub(super) struct LogLayer {
@@ -22,11 +23,17 @@ pub(super) struct LogLayer {
     format: LineFormat,
     clock: Clock,
     limiter: Mutex<RepeatLimiter<Identifier>>,
+    lost_lines: LostLines,
 }
 
 impl LogLayer {
-    pub(super) fn new(queue: NonBlocking, format: LineFormat, clock: Clock) -> Self {
-        Self { queue, format, clock, limiter: Mutex::new(RepeatLimiter::new()) }
+    pub(super) fn new(
+        queue: NonBlocking,
+        format: LineFormat,
+        clock: Clock,
+        lost_lines: LostLines,
+    ) -> Self {
+        Self { queue, format, clock, limiter: Mutex::new(RepeatLimiter::new()), lost_lines }
     }
 
     fn admit(&self, event: &Event<'_>) -> Admission {
@@ -39,6 +46,7 @@ impl LogLayer {
     }
 
     fn enqueue(&self, line: &LogLine) {
+        self.lost_lines.record_logged();
         // Never fails: the queue counts the lines that it rejects.
         let _ = self.queue.clone().write_all(&line.encode(self.format, self.clock.utc_now()));
     }

@@ -1,6 +1,7 @@
-//! The number of log lines that were lost, for the log itself and for `status`.
+//! The number of log lines that were lost, for the log itself and for `status`, and of those that still wait
+//! to be written.
 //!
-//! Updated by the thread that writes the log; read by the control socket.
+//! Updated by the threads that log and the thread that writes the log; read by the control socket.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,6 +14,10 @@ pub struct LostLines(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
+    /// All lines, also those that found the queue full.
+    logged: AtomicU64,
+    /// Lines that left the queue, also those whose write failed.
+    taken: AtomicU64,
     /// Lines that found the queue full.
     rejected: OnceLock<ErrorCounter>,
     /// Lines whose write failed.
@@ -27,8 +32,7 @@ impl LostLines {
     /// All lines lost since the start.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let rejected = self.0.rejected.get().map_or(0, ErrorCounter::dropped_lines);
-        self.0.failed.load(Ordering::Relaxed).saturating_add(rejected as u64)
+        self.0.failed.load(Ordering::Relaxed).saturating_add(self.rejected())
     }
 
     /// Why the log is not well; `None` once all lost lines are told of in the log, which can then be
@@ -42,6 +46,24 @@ impl LostLines {
         let last_error = self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         let cause = last_error.as_deref().unwrap_or("nothing reads it");
         Some(format!("the log cannot be written ({cause}); {lost} lines are lost so far"))
+    }
+
+    fn rejected(&self) -> u64 {
+        self.0.rejected.get().map_or(0, ErrorCounter::dropped_lines) as u64
+    }
+
+    /// Whether lines are in the queue or being written.
+    pub(super) fn has_waiting_lines(&self) -> bool {
+        let left = self.0.taken.load(Ordering::Relaxed).saturating_add(self.rejected());
+        self.0.logged.load(Ordering::Relaxed) > left
+    }
+
+    pub(super) fn record_logged(&self) {
+        self.0.logged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_taken(&self) {
+        self.0.taken.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn unreported(&self) -> u64 {

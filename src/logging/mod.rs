@@ -15,6 +15,7 @@ mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -35,22 +36,26 @@ use writer::{LineWriter, Sink};
 /// The queue between the threads that log and the thread that writes. With the longest lines it takes
 /// 16 MiB.
 const MAX_QUEUED_LINES: usize = 2048;
-/// How long the end of the process waits for a log or a stderr that cannot be written. `WorkerGuard` itself
-/// waits for up to 1.1 s.
+/// How long the end of the process waits for a log or a stderr that cannot be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// Writes the queued lines when dropped, as far as that is possible within [`FLUSH_TIMEOUT`].
 #[derive(Debug)]
 pub struct LogGuard {
-    worker: Option<WorkerGuard>,
+    lost_lines: LostLines,
+    /// Never dropped: the guard of tracing-appender prints to stdout if it gives up, which can block.
+    _worker: ManuallyDrop<WorkerGuard>,
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        // The guard of tracing-appender prints to stdout if it gives up, which can block in turn.
-        let worker = self.worker.take();
-        run_with_time_limit(move || drop(worker));
+        const STEP: Duration = Duration::from_millis(5);
+        let mut waited = Duration::ZERO;
+        while self.lost_lines.has_waiting_lines() && waited < FLUSH_TIMEOUT {
+            std::thread::sleep(STEP);
+            waited += STEP;
+        }
     }
 }
 
@@ -69,7 +74,7 @@ pub fn init() -> std::io::Result<(LogGuard, LostLines)> {
         .thread_name("log-writer")
         .finish(LineWriter::new(sink, format, clock.clone(), lost_lines.clone()));
     lost_lines.count_rejected_by(lines.error_counter());
-    let layer = LogLayer::new(lines, format, clock);
+    let layer = LogLayer::new(lines, format, clock, lost_lines.clone());
     tracing_subscriber::registry()
         .with(filter)
         .with(layer)
@@ -79,7 +84,8 @@ pub fn init() -> std::io::Result<(LogGuard, LostLines)> {
     if let Some(problem) = problem {
         tracing::warn!("RUST_LOG is invalid ({problem}); the level is info");
     }
-    Ok((LogGuard { worker: Some(worker) }, lost_lines))
+    let guard = LogGuard { lost_lines: lost_lines.clone(), _worker: ManuallyDrop::new(worker) };
+    Ok((guard, lost_lines))
 }
 
 /// Writes to stderr at the end of the process, also if nobody reads it: gives up after

@@ -107,6 +107,7 @@ impl Write for LineWriter {
         if let Err(error) = result {
             self.lost_lines.record_failure(&error);
         }
+        self.lost_lines.record_taken();
         Ok(line.len())
     }
 
@@ -167,5 +168,32 @@ mod tests {
                 && lines[1].ends_with("3 lines were lost, because the log could not be written"),
             "{text}"
         );
+    }
+
+    /// journald is restarted: its socket is away for a moment, then a new one is at the same path.
+    #[test]
+    fn fault_58_lines_lost_while_journald_is_away_are_counted() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let lost = LostLines::default();
+        let sink = Sink::journal(path.to_str().expect("UTF-8")).expect("a socket");
+        let mut writer = LineWriter::new(sink, LineFormat::Journal, Clock::start(), lost.clone());
+        writer.write_all(b"MESSAGE=one\n").expect("never fails");
+        assert_eq!(lost.total(), 1);
+        let journald = UnixDatagram::bind(&path).expect("a socket");
+        writer.write_all(b"MESSAGE=two\n").expect("never fails");
+        writer.flush().expect("never fails");
+        let mut entry = [0; 1024];
+        let mut receive = || {
+            let size = journald.recv(&mut entry).expect("an entry");
+            String::from_utf8_lossy(&entry[..size]).into_owned()
+        };
+        assert_eq!(receive(), "MESSAGE=two\n");
+        let told = receive();
+        assert!(
+            told.starts_with("PRIORITY=4\n") && told.contains("MESSAGE=1 lines were lost"),
+            "{told}"
+        );
+        assert_eq!(lost.degraded_reason(), None);
     }
 }
