@@ -112,6 +112,16 @@ impl Scheduler {
         self.load_duration_samples().await?;
         self.load_jobs().await?;
         self.ready = true;
+        let mut result = self.run_loop(&shutdown).await;
+        if result.is_ok() {
+            result = self.commit_what_is_decided().await;
+        }
+        // Also after a fatal error: what was acknowledged may have to be saved.
+        self.committer.close().await;
+        result
+    }
+
+    async fn run_loop(&mut self, shutdown: &CancellationToken) -> Result<(), SchedulerError> {
         self.last_turn_at = self.clock.monotonic_now();
         while !shutdown.is_cancelled() {
             self.notice_suspend();
@@ -133,7 +143,7 @@ impl Scheduler {
                 Some(command) = self.commands.recv() => self.handle_command(command),
             }
         }
-        self.shut_down().await
+        Ok(())
     }
 
     fn notice_suspend(&mut self) {
@@ -263,7 +273,7 @@ impl Scheduler {
     }
 
     /// Drops requests in flight, and commits what is decided unless the last write has failed.
-    async fn shut_down(mut self) -> Result<(), SchedulerError> {
+    async fn commit_what_is_decided(&mut self) -> Result<(), SchedulerError> {
         self.commands.close();
         self.shutting_down = true;
         self.in_flight.shutdown().await;
@@ -272,7 +282,6 @@ impl Scheduler {
             let result = self.committer.wait_for_write().await?;
             self.finish_write(result)?;
         }
-        self.committer.close().await;
         Ok(())
     }
 }

@@ -197,6 +197,28 @@ async fn fault_21_a_removed_database_file_ends_the_daemon() {
     assert!(home.log().contains("removed or replaced"), "{}", home.log());
 }
 
+#[test]
+fn fault_21_66_what_was_acknowledged_is_in_the_database_after_its_log_was_removed() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    for (round, by) in [(1, "the next add"), (2, "a clean stop")] {
+        let daemon = home.start();
+        let ids: Vec<_> = (0..500).map(|number| format!("01ROUND{round}JOB{number}")).collect();
+        home.run_client_with_input(&["add", "dune", "-", "-q"], &ids.join("\n"));
+        std::fs::remove_file(home.path("state/jobtrack.db-wal")).expect("an operator's mistake");
+        let code = if by == "a clean stop" {
+            daemon.stop().code()
+        } else {
+            let rejected = home.run_client(&["add", "dune", "01LAST"]);
+            assert!(!rejected.status.success(), "acknowledged into a file that is gone");
+            daemon.wait_for_exit().code()
+        };
+        assert!(matches!(code, Some(0 | 74)), "{by}: {}", home.log());
+        let verified = home.run_daemon_to_exit(&["verify"]);
+        let printed = utf8(&verified.stdout);
+        assert!(printed.contains(&format!(" {} jobs", 500 * round)), "{by}: {printed}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_events_resumes_without_a_gap() {
     let dune = FakeServer::start().await;
