@@ -35,6 +35,9 @@ BEGIN
     SELECT raise(ABORT, 'the audit is append-only');
 END;
 
+-- The unfinished jobs of each user, for the limits of [control].
+CREATE INDEX job_active_user ON job (added_by_uid) WHERE terminal_at IS NULL;
+
 CREATE VIEW audit AS
 SELECT id, requested_at, origin, uid, user_name, pid, command, provider, job_id, remote_id, outcome,
        detail

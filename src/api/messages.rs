@@ -334,7 +334,7 @@ impl fmt::Display for ReloadResponse {
 /// The body of every error response, `application/problem+json` of RFC 9457.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ProblemDetails {
-    /// A fixed name: `bad_request`, `not_found`, `method_not_allowed`, `request_timeout`,
+    /// A fixed name: `bad_request`, `read_only`, `not_found`, `method_not_allowed`, `request_timeout`,
     /// `payload_too_large`, `provider_not_configured`, `provider_paused`, `job_finished`,
     /// `provider_rejected`, `invalid_config`, `busy`, `storage` or `shutting_down`.
     pub code: String,

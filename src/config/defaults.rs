@@ -27,7 +27,15 @@ pub(super) fn defaults(directories: &Directories) -> Dict {
             ])
             .into(),
         ),
-        ("control", table([("socket", socket.into()), ("mode", "0660".into())]).into()),
+        (
+            "control",
+            table([
+                ("socket", socket.into()),
+                ("mode", "0660".into()),
+                ("read_only_mode", "0660".into()),
+            ])
+            .into(),
+        ),
         (
             "polling",
             table([

@@ -86,8 +86,12 @@ pub fn load(
         }
     }
     let Sections { mut store, mut control, polling, maintenance, .. } = sections;
-    let paths = [("store.path", &mut store.path), ("control.socket", &mut control.socket)];
-    for (key, path) in paths {
+    let paths = [
+        ("store.path", Some(&mut store.path)),
+        ("control.socket", Some(&mut control.socket)),
+        ("control.read_only_socket", control.read_only_socket.as_mut()),
+    ];
+    for (key, path) in paths.into_iter().filter_map(|(key, path)| Some((key, path?))) {
         match resolve_file_path(path, layers.directories.home()) {
             Ok(resolved) => *path = resolved,
             Err(problem) => errors.push(SettingError::new(key, problem)),
@@ -116,8 +120,18 @@ fn validate(config: &Config) -> Vec<SettingError> {
         }
     }
     // sun_path has 108 bytes, one of them for the terminating zero.
-    if config.control.socket.as_os_str().len() > 107 {
-        errors.push(SettingError::new("control.socket", "must be a path of at most 107 bytes"));
+    let control = &config.control;
+    let read_only = control.read_only_socket.as_ref();
+    let sockets =
+        [("control.socket", Some(&control.socket)), ("control.read_only_socket", read_only)];
+    for (key, path) in sockets {
+        if path.is_some_and(|path| path.as_os_str().len() > 107) {
+            errors.push(SettingError::new(key, "must be a path of at most 107 bytes"));
+        }
+    }
+    if read_only == Some(&control.socket) {
+        let reason = "must be another path than control.socket";
+        errors.push(SettingError::new("control.read_only_socket", reason));
     }
     errors.extend(previous_names::validate(&config.providers));
     errors

@@ -79,6 +79,18 @@ pub struct ControlConfig {
     /// The group of the socket file; without one, the group of the process.
     #[serde(default)]
     pub group: Option<String>,
+    /// A second socket, for requests that change nothing; none without it.
+    #[serde(default)]
+    pub read_only_socket: Option<PathBuf>,
+    pub read_only_mode: SocketMode,
+    #[serde(default)]
+    pub read_only_group: Option<String>,
+    /// How many unfinished jobs each user may have added; no limit without it.
+    #[serde(default)]
+    pub max_jobs_per_user: Option<u32>,
+    /// How many bytes the labels of these jobs may have together, as JSON; no limit without it.
+    #[serde(default)]
+    pub max_label_bytes_per_user: Option<u32>,
 }
 
 /// The permission bits of the socket file, written as octal text.

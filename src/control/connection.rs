@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
+use axum::response::IntoResponse;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +21,8 @@ use tower::ServiceExt;
 
 use super::connection_limiter::ConnectionPermit;
 use super::connection_registry::Activity;
+use super::error::ApiError;
+use super::peer::Access;
 use super::write_timeout::WriteTimeout;
 
 /// How long the head of a request may take, and how long a connection may be idle.
@@ -50,7 +53,11 @@ pub(super) async fn serve_connection(
         permit.set_activity(if has_body { Activity::ReceivingBody } else { Activity::Handling });
         request.extensions_mut().insert(permit.clone());
         async move {
-            let response = router.oneshot(request).await?;
+            let response = if is_permitted(permit.peer.access, request.method()) {
+                router.oneshot(request).await?
+            } else {
+                ApiError::read_only().into_response()
+            };
             if !is_event_stream(response.headers()) {
                 permit.begin_response();
             }
@@ -85,6 +92,13 @@ pub(super) async fn serve_connection(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection on the control socket failed");
+    }
+}
+
+fn is_permitted(access: Access, method: &Method) -> bool {
+    match access {
+        Access::Full => true,
+        Access::ReadOnly => method == Method::GET || method == Method::HEAD,
     }
 }
 

@@ -74,6 +74,11 @@ impl ConnectionLimiter {
         }
     }
 
+    /// Closes a connection that can be interrupted, to release its file descriptor.
+    pub(super) fn close_one(&self) {
+        let _ = self.registry().close_one(self.clock.monotonic_now());
+    }
+
     fn read_turns(&self, uid: PeerUid) -> Arc<ReadTurns> {
         let mut all = self.read_turns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turns) = all.get(&uid).and_then(Weak::upgrade) {

@@ -103,17 +103,24 @@ impl ConnectionRegistry {
             if closing >= self.max_closing() {
                 return None;
             }
-            let interruptible =
-                self.remaining().filter(|(_, entry)| entry.activity.is_interruptible(now));
-            let weights = self.weights(|_| 1);
-            let victim = heaviest_user(interruptible, &weights).min_by_key(|(id, _)| *id)?;
-            victim.1.close.cancel();
+            self.close_one(now)?;
         }
         let (id, close) = (self.next_id, CancellationToken::new());
         self.next_id += 1;
         let entry = Entry { uid, activity: Activity::Idle, reserved: 0, close: close.clone() };
         self.open.insert(id, entry);
         Some((id, close))
+    }
+
+    /// Closes the oldest connection that can be interrupted, of the user with the most connections; `None`
+    /// if none can be.
+    pub(super) fn close_one(&self, now: MonotonicTime) -> Option<()> {
+        let interruptible =
+            self.remaining().filter(|(_, entry)| entry.activity.is_interruptible(now));
+        let weights = self.weights(|_| 1);
+        let victim = heaviest_user(interruptible, &weights).min_by_key(|(id, _)| *id)?;
+        victim.1.close.cancel();
+        Some(())
     }
 
     pub(super) fn set_activity(&mut self, id: u64, activity: Activity) {

@@ -30,6 +30,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    pub(super) fn read_only() -> Self {
+        let detail = "this socket only permits requests that change nothing; use the one that \
+                      control.socket names";
+        Self::new(StatusCode::FORBIDDEN, "read_only", detail)
+    }
+
     pub(super) fn method_not_allowed() -> Self {
         let detail = "method not allowed; see the header Allow";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)

@@ -4,9 +4,11 @@
 //! no state. Connections, waiting requests, memory and times are limited and shared out by user, so
 //! that a broken client cannot exhaust the daemon.
 
+mod acceptor;
 mod app_state;
 mod audit;
 mod backup;
+mod bind_error;
 mod connection;
 mod connection_limiter;
 mod connection_registry;
@@ -21,6 +23,7 @@ mod read_turns;
 mod request_body;
 mod row_pages;
 mod socket;
+mod socket_file;
 mod status;
 mod write_timeout;
 
@@ -28,43 +31,47 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{delete, get, post};
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
+use acceptor::Acceptor;
 pub use app_state::{AppState, DaemonContext, ReloadReplySender};
+pub use bind_error::BindError;
 use connection::serve_connection;
 use connection_limiter::ConnectionLimiter;
 use error::ApiError;
 use peer::Peer;
-pub use socket::{BindError, ControlSocket, SocketFileGuard, check_socket_config};
+pub use socket::{ControlSockets, check_socket_config};
+pub use socket_file::SocketFileGuard;
 
 /// How long a shutdown waits for requests in progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves requests until `app.shutdown`, then waits a few seconds for those in progress.
-pub async fn serve(socket: ControlSocket, app: AppState) {
-    let shutdown = app.shutdown.clone();
+pub async fn serve(sockets: ControlSockets, app: AppState) {
     let limiter = ConnectionLimiter::new(app.daemon.clock.clone());
-    let router = routes(app);
+    let (shutdown, router) = (app.shutdown.clone(), routes(app));
     let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = socket.listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let permit = tokio::select! {
-                    permit = limiter.acquire(Peer::of(&stream)) => permit,
-                    () = shutdown.cancelled() => break,
-                };
-                let served = serve_connection(stream, permit, router.clone(), shutdown.clone());
-                connections.spawn(served);
-            }
-            Err(error) => {
-                tracing::warn!("cannot accept a connection on the control socket: {error}");
-                // Out of file descriptors, for instance: an immediate retry would fail too.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+    let mut accepting = JoinSet::new();
+    for (listener, access) in sockets.listeners {
+        let mut acceptor = Acceptor::new(listener, limiter.clone());
+        let (limiter, connections) = (limiter.clone(), connections.clone());
+        let (shutdown, router) = (shutdown.clone(), router.clone());
+        accepting.spawn(async move {
+            let accept_all = async {
+                loop {
+                    let stream = acceptor.accept().await;
+                    let permit = limiter.acquire(Peer::of(&stream, access)).await;
+                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    connections.spawn(serve_connection(stream, permit, router, shutdown));
+                }
+            };
+            shutdown.run_until_cancelled(accept_all).await.unwrap_or(());
+        });
+    }
+    while let Some(ended) = accepting.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!("a control socket accepts no more connections: {error}");
         }
     }
     connections.close();

@@ -14,12 +14,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::api::ReloadFailure;
 use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig};
-use crate::control::{self, AppState, ControlSocket, DaemonContext};
+use crate::control::{self, AppState, ControlSockets, DaemonContext};
 use crate::job::{EventCursor, UtcTime};
 use crate::logging::LostLines;
 use crate::provider::SharedCredentials;
 use crate::scheduler::{Providers, Scheduler, SchedulerError};
-use crate::store::{FileSystemPolicy, MaintenanceTask, Reader, Store};
+use crate::store::{FileSystemPolicy, MaintenanceTask, Reader, Store, UserLimits};
 use crate::systemd;
 
 use super::exit::ExitError;
@@ -69,6 +69,10 @@ pub(super) async fn serve(
     let providers = providers??;
     let mut store =
         Store::open_on(&config.store.path, FileSystemPolicy::from(&config.store), &clock).await?;
+    store.writer.set_user_limits(UserLimits {
+        max_jobs: config.control.max_jobs_per_user.map(u64::from),
+        max_label_bytes: config.control.max_label_bytes_per_user.map(u64::from),
+    });
     let previous_names = rename_at_start(&mut store.writer, &config, started_at)
         .await
         .map_err(SchedulerError::Write)?;
@@ -141,8 +145,8 @@ fn start_server(
     scheduler: &RunningScheduler,
 ) -> Result<RunningServer, ExitError> {
     let config = &context.config;
-    let socket = ControlSocket::open(&config.control)?;
-    let socket_file = socket.file_guard();
+    let sockets = ControlSockets::open(&config.control)?;
+    let socket_file = sockets.file_guard();
     let shutdown = CancellationToken::new();
     let (reload_tx, reload_requests) = mpsc::channel(8);
     let daemon = DaemonContext {
@@ -161,7 +165,7 @@ fn start_server(
         daemon,
         shutdown.clone(),
     );
-    let task = tokio::spawn(control::serve(socket, app));
+    let task = tokio::spawn(control::serve(sockets, app));
     Ok(RunningServer { shutdown, task, socket_file, reload_requests })
 }
 

@@ -42,24 +42,24 @@ impl Scheduler {
     }
 
     fn handle_committed_batch(&mut self, committed: CommittedBatch) {
-        let CommittedBatch { batch, report, mut replies, reload_jobs } = committed;
-        let registered = report.registered;
+        let CommittedBatch { batch, mut report, mut replies, reload_jobs } = committed;
+        let registered = &report.registered;
         let added = registered.iter().filter(|job| job.is_new).count();
         if added > 0 {
             tracing::info!("{added} jobs registered");
         }
-        for entry in &registered {
+        for entry in registered {
             self.loader.exclude(entry.job.id);
         }
         self.feed_tracker(Input::Track(registered.iter().map(|one| one.job.clone()).collect()));
         // Before the changes, whose duration samples are written after the deletion.
-        for (pending, deleted) in replies.forget_durations.into_iter().zip(report.forgotten_samples)
-        {
+        let forgotten_samples = std::mem::take(&mut report.forgotten_samples);
+        for (pending, deleted) in replies.forget_durations.into_iter().zip(forgotten_samples) {
             let forget = pending.forget;
             self.feed_tracker(Input::ForgetDurations(forget.provider, forget.similarity_key));
             let _ = pending.reply.send(Ok(deleted));
         }
-        let mut registered = registered.into_iter();
+        let mut registered = report.take_registrations();
         for add in replies.adds {
             add.acknowledge(&mut registered);
         }

@@ -1,6 +1,7 @@
 //! The content of one transaction, and the result of its commit. Plain data from the scheduler; the
 //! engine in `sqlite` executes it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::job::{
@@ -36,8 +37,11 @@ pub struct Batch {
 /// The result of a commit.
 #[derive(Debug, Default)]
 pub struct CommitReport {
-    /// One entry for each of the batch's new jobs, in order.
+    /// One entry for each of the batch's new jobs that is not in `jobs_over_limit`, in order.
     pub registered: Vec<RegisterResult>,
+    /// The positions of the new jobs that were not registered because of a limit of their user, each with
+    /// the reason.
+    pub jobs_over_limit: BTreeMap<usize, String>,
     /// Changes that were not written because the database holds another state than expected, each
     /// with the job as the database holds it; `None` if the job is not there.
     pub conflicting_changes: Vec<(JobId, Option<StoredJob>)>,
@@ -49,6 +53,20 @@ pub struct CommitReport {
     pub maintenance_unfinished: bool,
     /// The condition of the store after the commit.
     pub health: StoreHealth,
+}
+
+impl CommitReport {
+    /// Takes out the results of the new jobs, in order: registered, or why not.
+    pub fn take_registrations(
+        &mut self,
+    ) -> impl Iterator<Item = Result<RegisterResult, String>> + use<> {
+        let mut registered = std::mem::take(&mut self.registered).into_iter();
+        let mut rejected = std::mem::take(&mut self.jobs_over_limit);
+        (0..).map_while(move |position| match rejected.remove(&position) {
+            Some(reason) => Some(Err(reason)),
+            None => registered.next().map(Ok),
+        })
+    }
 }
 
 /// A job that was to be registered.

@@ -11,6 +11,7 @@ mod error;
 mod query;
 mod rename;
 mod sqlite;
+mod user_limits;
 
 pub use access::{BatchWriter, TrackerStateReader};
 pub use batch::{
@@ -23,6 +24,7 @@ pub use sqlite::{
     DatabaseCheck, JobRow, Reader, RestoredDatabase, SCHEMA_VERSION, Store, TransitionRow,
     VerifiedDatabase, Writer, check_database, engine_description, restore, verify,
 };
+pub use user_limits::UserLimits;
 
 use crate::config::StoreConfig;
 

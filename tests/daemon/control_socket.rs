@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::control_load::{connect, list_latencies, memory_mib, percentile, send};
-use crate::support::daemon::{DaemonHome, utf8};
-use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
+use crate::support::daemon::{DaemonHome, utf8, wait_for_query_value};
+use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
 use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db, timed};
 
 /// The time within which others are served. Debug builds on a busy machine need more than the 100 ms
@@ -360,4 +360,35 @@ async fn fault_52_what_is_not_a_stale_socket_is_never_replaced() {
     drop(datagrams);
     home.run_client_ok(&["status"]);
     daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_57_without_descriptors_polls_fail_and_clients_are_still_served() {
+    let dune = FakeServer::start().await;
+    let ids: Vec<_> = (0..80).map(|n| format!("01POLLED{n}")).collect();
+    for id in &ids {
+        let hour = JobScript::new().running(Duration::from_hours(1));
+        dune.add_job(id, hour.ending_with(JobEnd::Completed));
+    }
+    let settings = format!("{FAST_POLLING_TOML}\nmax_in_flight = 64\nrequest_timeout = \"2s\"");
+    let home = DaemonHome::new(&dune.base_url(), &settings);
+    let mut command = Command::new("prlimit");
+    let daemon = home.daemon_command();
+    command.arg("--nofile=64").arg(daemon.get_program()).args(daemon.get_args()).env_clear();
+    let daemon = home.spawn(command);
+    daemon.wait_for_notification("READY=1", &home);
+    add_jobs(&home, "01POLLED", 80);
+    wait_for_query_value(&home, "SELECT count(*) FROM jobs WHERE state = 'running'", "80").await;
+    // Each poll holds a descriptor until its timeout.
+    dune.inject_fault(FaultTarget::All, Fault::Hang, FaultRepeat::Always);
+    let failed = "SELECT count(*) > 0 FROM jobs WHERE last_poll_error LIKE '%Too many open files%'";
+    wait_for_query_value(&home, failed, "1").await;
+    for _ in 0..20 {
+        home.run_client_ok(&["list"]);
+    }
+    dune.clear_faults();
+    let recovered = "SELECT count(*) FROM jobs WHERE last_poll_error IS NULL";
+    wait_for_query_value(&home, recovered, "80").await;
+    add_jobs(&home, "01LATER", 1);
+    assert!(daemon.stop().success());
 }

@@ -11,6 +11,7 @@ mod client;
 mod client_paths;
 mod config_check;
 mod config_example;
+mod control_access;
 mod control_socket;
 mod daemon_lifecycle;
 mod damaged_answers;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
 use jobtrack::config::{ControlConfig, SocketMode};
-use jobtrack::control::{self, AppState, ControlSocket, DaemonContext};
+use jobtrack::control::{self, AppState, ControlSockets, DaemonContext};
 use jobtrack::job::{Answer, ConnectionCheck, NotFoundTimeout, ProviderError, RemoteId, UtcTime};
 use jobtrack::logging::LostLines;
 use jobtrack::policy::Backoff;
@@ -114,6 +114,11 @@ async fn run_daemon_whose_loop_blocks() {
         socket: directory.join("run/control.sock"),
         mode: SocketMode(0o600),
         group: None,
+        read_only_socket: None,
+        read_only_mode: SocketMode(0o600),
+        read_only_group: None,
+        max_jobs_per_user: None,
+        max_label_bytes_per_user: None,
     };
     let (_reload_failure, reload_failure) = watch::channel(None);
     let daemon = DaemonContext {
@@ -133,7 +138,7 @@ async fn run_daemon_whose_loop_blocks() {
         daemon,
         CancellationToken::new(),
     );
-    tokio::spawn(control::serve(ControlSocket::open(&config).expect("a socket"), app));
+    tokio::spawn(control::serve(ControlSockets::open(&config).expect("a socket"), app));
     tokio::spawn(systemd::run_watchdog(handle.clone(), clock));
     systemd::notify_ready(&handle).await;
     block.recv().await;

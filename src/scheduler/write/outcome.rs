@@ -80,14 +80,14 @@ impl PendingAdd {
         self.jobs.iter().filter_map(|job| job.as_ref().ok().cloned())
     }
 
-    /// Replies with one result for each job; takes one of `registered` for each job that was
-    /// written.
+    /// Replies with one result for each job; takes one of `registered` for each job that was in the
+    /// batch.
     pub(in crate::scheduler) fn acknowledge(
         self,
-        registered: &mut impl Iterator<Item = RegisterResult>,
+        registered: &mut impl Iterator<Item = Result<RegisterResult, String>>,
     ) {
         let results = self.jobs.into_iter().filter_map(|job| match job {
-            Ok(_) => registered.next().map(Ok),
+            Ok(_) => registered.next(),
             Err(reason) => Some(Err(reason)),
         });
         // A caller that stopped waiting can add the jobs again: they are registered once.

@@ -32,6 +32,7 @@ mod start_checks;
 mod stored_job;
 mod time;
 mod tracked_job;
+mod user_limits;
 mod verify;
 mod wal_header;
 mod write;

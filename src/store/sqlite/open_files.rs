@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use crate::store::WriteError;
 
 use super::database_path::DatabasePath;
+use super::error_code::primary_code;
 use super::identity::{Identity, PageLocation, read_file_identity, wal_mismatch};
 use super::lock::DatabaseLock;
 use super::wal_header::WalState;
@@ -29,6 +30,8 @@ pub(super) struct OpenFiles {
     shared_memory: File,
     identity: Identity,
     identity_in_file: Option<Identity>,
+    /// Whether the file has changed since, and could not be read.
+    is_identity_outdated: bool,
     identity_location: PageLocation,
     /// What the file had there when `identity_in_file` was read.
     identity_page: Vec<u8>,
@@ -78,6 +81,15 @@ impl FileChange {
     }
 }
 
+/// What a changed file says about the database in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ChangedIdentity {
+    Same,
+    Other,
+    /// The file cannot be opened a second time.
+    NotReadable,
+}
+
 impl OpenFiles {
     /// The shared memory grows by regions of this size, one for each 4,096 pages of the log.
     const REGION_BYTES: u64 = 32 << 10;
@@ -105,6 +117,7 @@ impl OpenFiles {
             shared_memory,
             identity,
             identity_in_file: None,
+            is_identity_outdated: false,
             identity_location: PageLocation { offset: 0, size: 0 },
             identity_page: vec![0],
             wal_state: WalState::default(),
@@ -168,7 +181,10 @@ impl OpenFiles {
         // SQLite starts the log anew only after it has moved all transactions to the file. If one is in
         // neither, the file was overwritten by an older copy.
         let in_file = self.identity_in_file.as_ref();
-        if wal_mismatch(in_file, Some(&self.identity), self.wal_state.transactions).is_some() {
+        let is_known = !self.is_identity_outdated;
+        if is_known
+            && wal_mismatch(in_file, Some(&self.identity), self.wal_state.transactions).is_some()
+        {
             self.change = Some(FileChange::DatabaseOverwritten);
             return Err(FileChange::DatabaseOverwritten.error(&self.path));
         }
@@ -200,19 +216,34 @@ impl OpenFiles {
             attempts += 1;
             tokio::time::sleep(Self::READ_DELAY).await;
         }
-        let page = read_page(self.lock.database(), self.identity_location)?;
-        let is_same = page == self.identity_page || self.read_changed_identity().await?;
-        Ok((!is_same).then_some(FileChange::DatabaseOverwritten))
+        if read_page(self.lock.database(), self.identity_location)? != self.identity_page {
+            match self.read_changed_identity().await? {
+                ChangedIdentity::Same => self.is_identity_outdated = false,
+                ChangedIdentity::Other => return Ok(Some(FileChange::DatabaseOverwritten)),
+                // Examined again before the next write.
+                ChangedIdentity::NotReadable => self.is_identity_outdated = true,
+            }
+        }
+        Ok(None)
     }
 
-    /// Reads the identity from the file, which a checkpoint or another program has changed. Returns whether
-    /// it is still the same database.
-    async fn read_changed_identity(&mut self) -> io::Result<bool> {
+    /// Reads the identity from the file, which a checkpoint or another program has changed.
+    async fn read_changed_identity(&mut self) -> io::Result<ChangedIdentity> {
+        let mut result = ChangedIdentity::Other;
         for attempt in 0..Self::READ_ATTEMPTS {
             if attempt > 0 {
                 tokio::time::sleep(Self::READ_DELAY).await;
             }
-            let Ok(found) = read_file_identity(self.path.file()).await else { continue };
+            let found = match read_file_identity(self.path.file()).await {
+                Ok(found) => found,
+                Err(error) => {
+                    // CANTOPEN, NOMEM: there is no file descriptor or memory left, which says nothing
+                    // about the content.
+                    let is_unreadable = matches!(primary_code(&error), Some(7 | 14));
+                    result = if is_unreadable { ChangedIdentity::NotReadable } else { result };
+                    continue;
+                }
+            };
             let is_same = match (&self.identity_in_file, &found.identity) {
                 (Some(before), Some(now)) => before.can_become(now),
                 (None, Some(now)) => now.uuid == self.identity.uuid,
@@ -224,10 +255,11 @@ impl OpenFiles {
                 self.identity_page = read_page(self.lock.database(), found.location)?;
                 self.identity_location = found.location;
                 self.identity_in_file = found.identity;
-                return Ok(true);
+                return Ok(ChangedIdentity::Same);
             }
+            result = ChangedIdentity::Other;
         }
-        Ok(false)
+        Ok(result)
     }
 
     /// A copy that VACUUM INTO made has another mark in its header, and its pages in another order.

@@ -23,6 +23,8 @@ use super::maintenance::CERTAIN_TIME;
 use super::rows::{JobRow, TransitionRow};
 use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow, find_stored_job};
 
+const READER_CONNECTIONS: u32 = 4;
+
 /// Reads the database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -40,7 +42,9 @@ impl Reader {
             .pragma("temp_store", "memory")
             .pragma("query_only", "on");
         let pool = SqlitePoolOptions::new()
-            .max_connections(4)
+            // All at once: later there may be no file descriptor left to open one.
+            .min_connections(READER_CONNECTIONS)
+            .max_connections(READER_CONNECTIONS)
             .acquire_timeout(Duration::from_secs(5))
             .idle_timeout(None)
             .max_lifetime(None)

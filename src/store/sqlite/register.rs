@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::job::{JobId, Labels, NewJob, registration_transition};
-use crate::store::RegisterResult;
+use crate::store::{RegisterResult, UserLimits};
 
 use super::audit::insert_label_changes;
 use super::changes::{INSERT_TRANSITIONS, transition_json};
@@ -17,6 +17,7 @@ use super::json_rows::insert_rows;
 use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow};
 use super::time::to_sql;
 use super::tracked_job::TRACKED_JOB_ID;
+use super::user_limits::jobs_over_limit;
 
 /// Followed by the condition that the job is not tracked: a conflict would use up an id.
 const INSERT_JOBS: &str = "
@@ -34,11 +35,31 @@ const MERGE_LABELS: &str = "
     WHERE job.id = new.id AND job.state NOT IN ('untracked', 'lost')
       AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.labels))) <= ?2";
 
+/// Registers the jobs; returns those of them that were registered, and why the others were not, by their
+/// position.
 pub(super) async fn register_jobs(
     connection: &mut SqliteConnection,
     new_jobs: &[NewJob],
-) -> Result<Vec<RegisterResult>, sqlx::Error> {
+    limits: UserLimits,
+) -> Result<(Vec<RegisterResult>, BTreeMap<usize, String>), sqlx::Error> {
     let rows = Value::Array(new_jobs.iter().map(new_job_json).collect()).to_string();
+    let over_limit = jobs_over_limit(&mut *connection, new_jobs, &rows, limits).await?;
+    if over_limit.is_empty() {
+        return Ok((register_accepted(connection, new_jobs, rows).await?, over_limit));
+    }
+    let accepted = new_jobs.iter().enumerate();
+    let accepted = accepted.filter(|(position, _)| !over_limit.contains_key(position));
+    let accepted: Vec<NewJob> = accepted.map(|(_, job)| job.clone()).collect();
+    let rows = Value::Array(accepted.iter().map(new_job_json).collect()).to_string();
+    Ok((register_accepted(connection, &accepted, rows).await?, over_limit))
+}
+
+/// Inserts the jobs that are not tracked yet and updates the others; `rows` are the jobs as JSON.
+async fn register_accepted(
+    connection: &mut SqliteConnection,
+    new_jobs: &[NewJob],
+    rows: String,
+) -> Result<Vec<RegisterResult>, sqlx::Error> {
     let mut new_ids = insert_jobs(&mut *connection, new_jobs).await?;
     update_similarity_keys(&mut *connection, new_jobs, &rows).await?;
     let tracked = find_tracked_jobs(&mut *connection, &rows).await?;

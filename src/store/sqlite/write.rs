@@ -11,7 +11,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{AuditOutcome, JobId, OutageBoundary, OutageEvent, PollRecord, State};
-use crate::store::{Batch, CommitReport, ForgetDurations};
+use crate::store::{Batch, CommitReport, ForgetDurations, UserLimits};
 
 use super::audit::insert_entries;
 use super::changes::apply_changes;
@@ -40,6 +40,7 @@ pub(super) async fn write_batch(
     connection: &mut SqliteConnection,
     batch: &Batch,
     expected: &Identity,
+    limits: UserLimits,
 ) -> Result<Option<WrittenBatch>, sqlx::Error> {
     let mut report = CommitReport::default();
     // A deferred transaction that starts to write ignores the busy timeout.
@@ -51,7 +52,8 @@ pub(super) async fn write_batch(
         return Ok(None);
     }
     if !batch.new_jobs.is_empty() {
-        report.registered = register_jobs(&mut transaction, &batch.new_jobs).await?;
+        (report.registered, report.jobs_over_limit) =
+            register_jobs(&mut transaction, &batch.new_jobs, limits).await?;
     }
     for request in &batch.forget_durations {
         let count = delete_samples(&mut transaction, request).await?;

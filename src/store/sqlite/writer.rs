@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::job::{EventCursor, MonotonicTime, UtcTime};
 use crate::store::{
     Batch, BatchWriter, CommitReport, MaintenanceTask, ProviderRename, RenameOutcome, StoreHealth,
-    WriteError,
+    UserLimits, WriteError,
 };
 
 use super::cursor::{newest_seq, to_cursor};
@@ -38,6 +38,7 @@ pub struct Writer {
     clock: Clock,
     truncate_wal_at: MonotonicTime,
     newest_event: watch::Sender<EventCursor>,
+    user_limits: UserLimits,
 }
 
 impl Writer {
@@ -56,7 +57,13 @@ impl Writer {
             clock,
             truncate_wal_at: MonotonicTime::default(),
             newest_event: watch::Sender::new(newest),
+            user_limits: UserLimits::default(),
         })
+    }
+
+    /// Sets the limits that new jobs must keep; without a call there are none.
+    pub fn set_user_limits(&mut self, limits: UserLimits) {
+        self.user_limits = limits;
     }
 
     /// The cursor of the newest committed event, updated after each commit.
@@ -78,7 +85,7 @@ impl Writer {
             Some(connection) => connection,
             None => self.reconnect().await.map_err(|error| classify(&error))?,
         };
-        match write_batch(&mut connection, batch, self.files.identity()).await {
+        match write_batch(&mut connection, batch, self.files.identity(), self.user_limits).await {
             Ok(Some(written)) => {
                 // The commit is done: what fails from here on loses nothing.
                 if let Err(error) = self.maintain(&mut connection, batch).await {

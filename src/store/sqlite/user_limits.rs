@@ -1,0 +1,102 @@
+//! Which of the new jobs exceed the limits of their user. Called by `register` before the insert, inside
+//! its transaction, so that parallel adds cannot exceed a limit together.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::job::{Labels, NewJob};
+use crate::store::UserLimits;
+
+use super::tracked_job::TRACKED_JOB_ID;
+
+const SELECT_USAGE: &str = "
+    SELECT added_by_uid, count(*), sum(iif(labels = '{}', 0, length(CAST(labels AS BLOB))))
+    FROM job WHERE terminal_at IS NULL AND added_by_uid IN (SELECT value FROM json_each(?1))
+    GROUP BY added_by_uid";
+
+/// What the unfinished jobs of a user take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Usage {
+    jobs: u64,
+    label_bytes: u64,
+}
+
+/// The positions in `new_jobs` of the jobs that must not be registered, each with the reason. A job that is
+/// tracked already only counts with labels that it does not have yet. `rows` are the new jobs as JSON.
+pub(super) async fn jobs_over_limit(
+    connection: &mut SqliteConnection,
+    new_jobs: &[NewJob],
+    rows: &str,
+    limits: UserLimits,
+) -> Result<BTreeMap<usize, String>, sqlx::Error> {
+    let mut rejected = BTreeMap::new();
+    if limits == UserLimits::default() {
+        return Ok(rejected);
+    }
+    let mut usage = read_usage(&mut *connection, new_jobs).await?;
+    // The labels of the new jobs that are tracked already.
+    let select_tracked = format!(
+        "SELECT new.key, job.labels FROM json_each(?1) AS new CROSS JOIN job ON job.id = {TRACKED_JOB_ID}"
+    );
+    let tracked: Vec<(i64, String)> =
+        sqlx::query_as(AssertSqlSafe(select_tracked)).bind(rows).fetch_all(connection).await?;
+    let tracked: HashMap<i64, String> = tracked.into_iter().collect();
+    let mut seen = HashSet::new();
+    for (position, job) in (0_i64..).zip(new_jobs) {
+        let Some(uid) = job.added_by.as_ref().map(|added_by| added_by.uid) else { continue };
+        let name = (&job.provider, job.remote_id.canonical_form());
+        let is_first = seen.insert(name.clone());
+        let growth = match tracked.get(&position) {
+            Some(labels) => Usage { jobs: 0, label_bytes: label_growth(labels, &job.labels) },
+            None => Usage { jobs: u64::from(is_first), label_bytes: json_bytes(&job.labels) },
+        };
+        let before = usage.entry(uid).or_default();
+        let (jobs, label_bytes) =
+            (before.jobs + growth.jobs, before.label_bytes + growth.label_bytes);
+        // What takes nothing can be added again, whatever the limit is now.
+        let exceeded =
+            limits.exceeded(uid, jobs, label_bytes).filter(|_| growth != Usage::default());
+        match exceeded {
+            Some(reason) => {
+                seen.remove(&name);
+                rejected.insert(usize::try_from(position).unwrap_or(usize::MAX), reason);
+            }
+            None => *before = Usage { jobs, label_bytes },
+        }
+    }
+    Ok(rejected)
+}
+
+async fn read_usage(
+    connection: &mut SqliteConnection,
+    new_jobs: &[NewJob],
+) -> Result<HashMap<u32, Usage>, sqlx::Error> {
+    let uids: HashSet<u32> =
+        new_jobs.iter().filter_map(|job| job.added_by.as_ref()).map(|by| by.uid).collect();
+    let rows: Vec<(u32, i64, i64)> = sqlx::query_as(SELECT_USAGE)
+        .bind(uids.into_iter().map(Value::from).collect::<Value>().to_string())
+        .fetch_all(connection)
+        .await?;
+    let usage = rows.into_iter().map(|(uid, jobs, label_bytes)| {
+        (uid, Usage { jobs: jobs.unsigned_abs(), label_bytes: label_bytes.unsigned_abs() })
+    });
+    Ok(usage.collect())
+}
+
+/// By how much the labels of a tracked job grow.
+fn label_growth(stored: &str, new: &Labels) -> u64 {
+    let merged: Result<BTreeMap<String, String>, _> = serde_json::from_str(stored);
+    let Ok(mut merged) = merged else { return json_bytes(new) };
+    merged.extend(new.iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
+    json_bytes(&merged).saturating_sub(stored.len() as u64)
+}
+
+/// The size of labels as JSON; none have no size.
+fn json_bytes(labels: &impl Serialize) -> u64 {
+    let bytes = json!(labels).to_string().len() as u64;
+    if bytes <= "{}".len() as u64 { 0 } else { bytes }
+}
