@@ -118,6 +118,24 @@ fn read_only_item(content: &[u8]) -> Value {
     if has_one_object { Value::Array(vec![read_kept(content)]) } else { Value::Null }
 }
 
+/// The body of an unsuccessful response: if it is not valid JSON, the fields of `table` that can be read;
+/// `null` if it is no object.
+pub(super) fn read_error_body(body: &[u8], table: &'static FieldTable) -> Value {
+    if let Ok(value) = serde_json::from_slice(body) {
+        return value;
+    }
+    let Ok(fields) = read_object(body, table) else { return Value::Null };
+    let values = fields.values.iter().map(|(name, value)| {
+        let value = if table.is_deciding(name) {
+            serde_json::from_slice(value).unwrap_or_default()
+        } else {
+            read_kept(value)
+        };
+        ((*name).to_owned(), value)
+    });
+    Value::Object(values.collect())
+}
+
 impl<'a> Fields<'a> {
     /// Of a kept field that occurs twice, neither value is used.
     fn collect(

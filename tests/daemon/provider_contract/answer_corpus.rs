@@ -11,6 +11,8 @@ use super::dli::DLI;
 use super::dune::DUNE;
 use super::harness::{Harness, ProviderFixture};
 use super::job_list::parse_list;
+use crate::support::fake_server::Fault;
+use jobtrack::job::ProviderErrorKind;
 
 fn answers(kind: &str, outcome: &str) -> Vec<(String, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/answers");
@@ -64,5 +66,52 @@ async fn fault_41_45_a_damaged_list_is_read_with_the_right_states_or_refused() {
     }
     for (name, body) in answers("dli_list", "refused") {
         assert_eq!(state_in(body).await, None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn fault_41_a_damaged_error_message_does_not_hide_what_failed() {
+    let cases: [(&'static ProviderFixture, u16, &str, ProviderErrorKind); 8] = [
+        (&DUNE, 404, r#"{"error":"Object not found \ud83d"}"#, ProviderErrorKind::NotFound),
+        (&DUNE, 404, r#"{"error":"Object not found: "x""}"#, ProviderErrorKind::NotFound),
+        (
+            &DLI,
+            400,
+            r#"{"error_code":"DLI.0002","error_msg":"cut \ud83d"}"#,
+            ProviderErrorKind::NotFound,
+        ),
+        (
+            &DLI,
+            400,
+            "{\"error_msg\":\"a\nb\",\"error_code\":\"DLI.0002\"}",
+            ProviderErrorKind::NotFound,
+        ),
+        (
+            &DLI,
+            400,
+            r#"{"error_msg":"no "a", or "b"","error_code":"DLI.0002"}"#,
+            ProviderErrorKind::NotFound,
+        ),
+        (
+            &DATAARTS,
+            400,
+            r#"{"error_code":"DLF.6205","error_msg":"no "x""}"#,
+            ProviderErrorKind::NotFound,
+        ),
+        // Two places for the code: the job may still exist.
+        (
+            &DLI,
+            400,
+            r#"{"error_msg":"was "a","error_code":"DLI.0002","error_msg":"b" c","error_code":"DLI.0999"}"#,
+            ProviderErrorKind::Malformed,
+        ),
+        (&DLI, 400, r#"{"error_code":"DLI.00\x02","error_msg":"x"}"#, ProviderErrorKind::Malformed),
+    ];
+    for (fixture, status, body, kind) in cases {
+        let harness = Harness::new(fixture).await;
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let fault = Fault::Status { code: status, body: body.to_owned(), headers };
+        let error = harness.poll_with_fault(fault).await.result.expect_err(body);
+        assert_eq!(error.kind, kind, "{body}: {error}");
     }
 }

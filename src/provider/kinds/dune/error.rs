@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::job::{ProviderError, ProviderErrorKind};
+use crate::provider::answer_json::{FieldTable, read_error_body};
 use crate::provider::classify::{self, ErrorResponse, ErrorRule, Matcher};
 use crate::provider::foreign_body::ForeignBody;
 use crate::provider::http::HttpResponse;
@@ -28,11 +29,13 @@ pub(super) const ERROR_RULES: &[&[ErrorRule]] = &[&[
         .with_advice("the key may not read this query; use a key of the query's owner"),
 ]];
 
+/// The body of an unsuccessful response.
+const ERROR_FIELDS: FieldTable = FieldTable { deciding: &[], kept: &["error"] };
+
 /// The error for an unsuccessful response, whose body is `{"error": "<message>"}`.
 pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
-    let body: Option<Value> = serde_json::from_slice(&response.body).ok();
-    let message =
-        body.as_ref().and_then(|body| error_message(body.get("error"))).unwrap_or_default();
+    let body = read_error_body(&response.body, &ERROR_FIELDS);
+    let message = error_message(body.get("error")).unwrap_or_default();
     let message = truncate(&message, 512);
     let error_response = ErrorResponse {
         status: response.status.as_u16(),

@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::job::{ProviderError, ServiceHints};
+use crate::provider::answer_json::{FieldTable, read_error_body};
 use crate::provider::classify::{self, ErrorResponse, ErrorRule};
 use crate::provider::foreign_body::ForeignBody;
 use crate::provider::http::HttpResponse;
@@ -108,9 +109,25 @@ fn with_full_gateway_name(code: &str) -> String {
     }
 }
 
-/// `Null` if the body is not JSON.
+/// The fields of an error that [`error_text`] reads. The code decides what the error means.
+const ERROR_FIELDS: FieldTable = FieldTable {
+    deciding: &["error_code", "errorCode", "code"],
+    kept: &[
+        "error_msg",
+        "errorMsg",
+        "error_message",
+        "errorMessage",
+        "message",
+        "msg",
+        "error",
+        "title",
+        "errors",
+    ],
+};
+
+/// `Null` if the body is no JSON object.
 fn parse_body(response: &HttpResponse) -> Value {
-    serde_json::from_slice(&response.body).unwrap_or_default()
+    read_error_body(&response.body, &ERROR_FIELDS)
 }
 
 /// Code and message of an error. Empty if the body has none.
