@@ -21,6 +21,16 @@ pub struct FakeHttpRequest {
 }
 
 impl FakeHttpRequest {
+    /// Header names are in lower case.
+    pub fn new(
+        method: String,
+        target: String,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    ) -> Self {
+        Self { method, target, headers, body }
+    }
+
     /// Reads the next request; `None` if the client has closed the connection.
     pub async fn read(connection: &mut Connection) -> io::Result<Option<Self>> {
         let mut line = String::new();
@@ -59,6 +69,10 @@ impl FakeHttpRequest {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub fn has_header(&self, name: &str) -> bool {
         self.header(name).is_some()
     }
@@ -83,6 +97,10 @@ impl FakeHttpResponse {
 
     pub fn json(status: u16, body: &Value) -> Self {
         Self::new(status, "application/json", body.to_string().into_bytes())
+    }
+
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {

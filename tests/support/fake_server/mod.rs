@@ -38,14 +38,16 @@ use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpSocket;
 
+pub use delivery::Delivery;
 pub use faults::{Fault, FaultRepeat, FaultTarget};
+pub use http::{FakeHttpRequest, FakeHttpResponse};
 pub use huawei::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, SECURITY_TOKEN};
 pub use iam::{DOMAIN_NAME, FIRST_TOKEN, PASSWORD, PROJECT_NAME, USER_NAME};
 pub use rate_limit::RateLimit;
 pub use request_log::{ClockSample, RecordedRequest};
 pub use script::{JobEnd, JobPhase, JobScript, ScriptSnapshot};
 pub use service::ServiceKind;
-pub use service_state::TrueHistory;
+pub use service_state::{ServiceState, TrueHistory};
 
 use server::{RunningListener, SharedState};
 

@@ -1,0 +1,62 @@
+//! The files of the simulated database: their content after a crash.
+//!
+//! SQLite syncs the write-ahead log at each commit, and before it moves pages from the log into the
+//! database. So a power cut during a commit leaves each sector of the log old or new; one during the
+//! checkpoint that follows leaves each sector of the database old or new.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FILE_NAME: &str = "jobtrack.db";
+const SECTOR: usize = 512;
+
+/// The content of the database and of its write-ahead log.
+#[derive(Debug, Clone, Default)]
+pub struct DatabaseImage {
+    database: Vec<u8>,
+    wal: Vec<u8>,
+}
+
+pub fn database_path(directory: &Path) -> PathBuf {
+    directory.join(FILE_NAME)
+}
+
+impl DatabaseImage {
+    pub fn read(directory: &Path) -> Self {
+        let read = |name: &str| fs::read(directory.join(name)).unwrap_or_default();
+        Self { database: read(FILE_NAME), wal: read("jobtrack.db-wal") }
+    }
+
+    pub fn write(&self, directory: &Path) {
+        fs::create_dir(directory).expect("a new directory");
+        fs::write(directory.join(FILE_NAME), &self.database).expect("a file");
+        fs::write(directory.join("jobtrack.db-wal"), &self.wal).expect("a file");
+    }
+
+    /// What a power cut leaves of a write that led from `self` to `after`.
+    pub fn torn(&self, after: &Self, random: &mut fastrand::Rng) -> Self {
+        if self.database == after.database {
+            let wal = mix_sectors(&self.wal, &after.wal, random);
+            Self { database: self.database.clone(), wal }
+        } else {
+            let database = mix_sectors(&self.database, &after.database, random);
+            Self { database, wal: after.wal.clone() }
+        }
+    }
+}
+
+/// Each sector from one of the two, with a probability that is drawn once.
+fn mix_sectors(before: &[u8], after: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+    let probability = random.f64();
+    let mut mixed = before.to_vec();
+    for (index, sector) in after.chunks(SECTOR).enumerate() {
+        let start = index * SECTOR;
+        if random.f64() < probability {
+            if mixed.len() < start + sector.len() {
+                mixed.resize(start + sector.len(), 0);
+            }
+            mixed[start..start + sector.len()].copy_from_slice(sector);
+        }
+    }
+    mixed
+}

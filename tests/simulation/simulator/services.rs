@@ -1,0 +1,396 @@
+//! The services of a simulation: they answer in the same process with bodies that the real parsers
+//! read, and with every kind of failure.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use jobtrack::provider::Transport;
+use reqwest::{Body, Request, Response};
+use tokio::time::sleep;
+
+use super::event_log::EventLog;
+use super::lives::provider_name;
+use super::model::Model;
+use super::plan::PlantedBug;
+use super::time::SimulatedTime;
+use crate::fake_server::{
+    ClockSample, FakeHttpRequest, FakeHttpResponse, Fault, FaultRepeat, FaultTarget, ServiceKind,
+    ServiceState, TrueHistory,
+};
+
+/// In the ids of the connection checks.
+const NONEXISTENT_ID: &str = "00000000-0000-0000";
+/// The same for Dune.
+const NONEXISTENT_EXECUTION: &str = "00000000000000000000000000";
+
+/// What a service does until it is changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    Healthy,
+    /// Connections are refused, or nothing is answered.
+    Down,
+    /// Every request is answered with this status, in the format of the service or not.
+    Status(u16, &'static str),
+    RateLimited(Option<&'static str>),
+    /// This part of the requests, in percent, fails in any way.
+    Flaky(u8),
+}
+
+/// All services, and what the daemon asked them.
+#[derive(Debug)]
+pub struct Services {
+    time: Arc<SimulatedTime>,
+    log: EventLog,
+    model: Arc<Mutex<Model>>,
+    planted: Option<PlantedBug>,
+    state: Mutex<ServicesState>,
+}
+
+struct ServicesState {
+    service: ServiceState,
+    conditions: [Condition; 3],
+    random: fastrand::Rng,
+    epoch: std::time::Instant,
+}
+
+impl std::fmt::Debug for ServicesState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServicesState")
+            .field("conditions", &self.conditions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a request ends.
+enum Outcome {
+    Response(FakeHttpResponse),
+    /// The head of the response arrives, and a part of its body.
+    CutOff(FakeHttpResponse),
+    NoAnswer,
+    Refused,
+}
+
+impl Services {
+    /// As in the configuration of the daemon.
+    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+    #[expect(clippy::disallowed_methods, reason = "the fake services count from some instant")]
+    pub fn new(
+        seed: u64,
+        time: Arc<SimulatedTime>,
+        log: EventLog,
+        model: Arc<Mutex<Model>>,
+        planted: Option<PlantedBug>,
+    ) -> Self {
+        let state = ServicesState {
+            service: ServiceState::default(),
+            conditions: [const { Condition::Healthy }; 3],
+            random: fastrand::Rng::with_seed(seed),
+            epoch: std::time::Instant::now(),
+        };
+        Self { time, log, model, planted, state: Mutex::new(state) }
+    }
+
+    fn with<T>(&self, action: impl FnOnce(&mut ServicesState) -> T) -> T {
+        action(&mut self.state.lock().expect("no panic while the services are locked"))
+    }
+
+    pub fn with_service<T>(&self, action: impl FnOnce(&mut ServiceState) -> T) -> T {
+        self.with(|state| action(&mut state.service))
+    }
+
+    pub fn set_condition(&self, kind: ServiceKind, condition: Condition) {
+        self.log.event(format_args!("{} is {condition:?}", provider_name(kind)));
+        self.with(|state| state.conditions[kind as usize] = condition);
+    }
+
+    pub fn unhealthy(&self) -> Vec<ServiceKind> {
+        let is_unhealthy = |state: &mut ServicesState, kind: ServiceKind| {
+            state.conditions[kind as usize] != Condition::Healthy
+        };
+        ServiceKind::ALL.into_iter().filter(|kind| self.with(|s| is_unhealthy(s, *kind))).collect()
+    }
+
+    pub fn true_history(&self, remote_id: &str) -> Option<TrueHistory> {
+        self.with(|state| state.service.true_history(remote_id))
+    }
+
+    async fn answer(&self, request: Request) -> Result<Response, String> {
+        let request = convert_request(&request);
+        let is_token_request = request.path().starts_with("/v3/");
+        let kind = ServiceKind::from_path(request.path());
+        let (way_there, way_back) = self.with(|state| {
+            let ms = if state.random.u32(0..50) == 0 { 5_000 } else { 400 };
+            let mut delay = || Duration::from_millis(state.random.u64(5..ms));
+            (delay(), delay())
+        });
+        // Cancels and connection checks are outside the budget.
+        let is_check = [NONEXISTENT_ID, NONEXISTENT_EXECUTION]
+            .into_iter()
+            .any(|id| request.path().contains(id));
+        if !is_token_request && request.method == "GET" && !is_check {
+            self.model().count_request(kind, self.time.elapsed(), &self.log);
+        }
+        sleep(way_there).await;
+        let outcome = self.decide(&request, kind, is_token_request);
+        sleep(way_back).await;
+        match outcome {
+            Outcome::Refused => Err("simulated: connection refused".into()),
+            Outcome::NoAnswer => {
+                sleep(Self::REQUEST_TIMEOUT.saturating_sub(way_there + way_back)).await;
+                Err("simulated: operation timed out".into())
+            }
+            Outcome::Response(response) => Ok(convert_response(response, false)),
+            Outcome::CutOff(response) => Ok(convert_response(response, true)),
+        }
+    }
+
+    fn model(&self) -> std::sync::MutexGuard<'_, Model> {
+        self.model.lock().expect("no panic while the model is locked")
+    }
+
+    fn decide(&self, request: &FakeHttpRequest, kind: ServiceKind, for_token: bool) -> Outcome {
+        let now = self.time.right_time();
+        let elapsed = self.time.elapsed();
+        let job = kind.cancel_job_id(request).or_else(|| kind.job_id_from_path(request.path()));
+        let is_poll = kind.cancel_job_id(request).is_none();
+        let refused = job.as_ref().is_some_and(|job| self.model().is_refused(kind, job));
+        let (description, outcome) = self.with(|state| {
+            let clock = ClockSample { monotonic: state.epoch + elapsed, wall: now };
+            let fault = if for_token {
+                None
+            } else if refused {
+                Some(InjectedFault::Fault(Fault::status(403, "{\"error\":\"forbidden\"}")))
+            } else {
+                state.draw_fault(kind, request)
+            };
+            let description = format!("{fault:?}");
+            (description, state.respond(request, fault, clock))
+        });
+        if !for_token {
+            let mut model = self.model();
+            if description != "None" && !refused {
+                model.disturb(kind, elapsed);
+            }
+            if let (Some(job), true) = (&job, is_poll) {
+                let not_found =
+                    matches!(&outcome, Outcome::Response(response) if is_not_found(response));
+                model.record_poll(kind, job, elapsed, not_found, &self.log);
+            } else if let Outcome::Response(response) = &outcome {
+                for job in listed_jobs(response) {
+                    model.record_poll(kind, &job, elapsed, false, &self.log);
+                }
+            }
+        }
+        let is_token_rejected =
+            matches!(&outcome, Outcome::Response(response) if response.status == 401);
+        if is_token_rejected && kind == ServiceKind::DataArts && !for_token {
+            self.model().excuse_repeated_request(kind);
+        }
+        let status = match &outcome {
+            Outcome::Response(response) | Outcome::CutOff(response) => response.status,
+            Outcome::NoAnswer | Outcome::Refused => 0,
+        };
+        self.log
+            .event(format_args!("{} {} -> {status} {description}", request.method, request.target));
+        match outcome {
+            Outcome::Response(response)
+                if self.planted == Some(PlantedBug::FalseAnswer)
+                    && elapsed.as_secs().is_multiple_of(10) =>
+            {
+                Outcome::Response(with_false_state(response))
+            }
+            other => other,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum InjectedFault {
+    Fault(Fault),
+    CutOff,
+    NoAnswer,
+    Refused,
+    /// The normal body, damaged in a way that hides no state and invents none.
+    Damaged(u32),
+    /// The answer for another job.
+    Misdelivered(String),
+}
+
+impl ServicesState {
+    fn draw_fault(
+        &mut self,
+        kind: ServiceKind,
+        request: &FakeHttpRequest,
+    ) -> Option<InjectedFault> {
+        match &self.conditions[kind as usize] {
+            Condition::Healthy => None,
+            Condition::Down if self.random.bool() => Some(InjectedFault::Refused),
+            Condition::Down => Some(InjectedFault::NoAnswer),
+            Condition::Status(status, body) => {
+                Some(InjectedFault::Fault(Fault::status(*status, body)))
+            }
+            Condition::RateLimited(after) => {
+                let retry_after = after.map(str::to_owned);
+                Some(InjectedFault::Fault(Fault::RateLimited { retry_after }))
+            }
+            Condition::Flaky(percent) if self.random.u8(0..100) < *percent => {
+                Some(self.draw_flaky_fault(kind, request))
+            }
+            Condition::Flaky(_) => None,
+        }
+    }
+
+    fn draw_flaky_fault(&mut self, kind: ServiceKind, request: &FakeHttpRequest) -> InjectedFault {
+        let html = "<html><body>502 Bad Gateway</body></html>";
+        match self.random.u32(0..13) {
+            0 => InjectedFault::NoAnswer,
+            1 => InjectedFault::Refused,
+            2 => InjectedFault::CutOff,
+            3 => InjectedFault::Fault(Fault::status(500, "{}")),
+            4 => InjectedFault::Fault(Fault::status(502, html)),
+            5 => InjectedFault::Fault(Fault::status(404, html)),
+            6 => InjectedFault::Fault(Fault::status(200, html)),
+            7 => InjectedFault::Fault(Fault::status(200, "")),
+            8 => InjectedFault::Fault(Fault::RateLimited { retry_after: Some("7".into()) }),
+            9 => {
+                let other = kind
+                    .job_id_from_path(request.path())
+                    .and_then(|job| other_job_path(kind, &job, request.path()));
+                other.map_or(InjectedFault::CutOff, InjectedFault::Misdelivered)
+            }
+            _ => InjectedFault::Damaged(self.random.u32(..)),
+        }
+    }
+
+    fn respond(
+        &mut self,
+        request: &FakeHttpRequest,
+        fault: Option<InjectedFault>,
+        clock: ClockSample,
+    ) -> Outcome {
+        let outcome = match fault {
+            None => Outcome::Response(self.normal_response(request, clock)),
+            Some(InjectedFault::Fault(fault)) => {
+                self.service.faults.add(FaultTarget::All, fault, FaultRepeat::Once);
+                Outcome::Response(self.normal_response(request, clock))
+            }
+            // The service has carried the request out.
+            Some(InjectedFault::CutOff) => Outcome::CutOff(self.normal_response(request, clock)),
+            Some(InjectedFault::NoAnswer) => {
+                self.normal_response(request, clock);
+                Outcome::NoAnswer
+            }
+            Some(InjectedFault::Refused) => Outcome::Refused,
+            Some(InjectedFault::Damaged(how)) => {
+                let mut response = self.normal_response(request, clock);
+                response.body = damage(&response.body, how);
+                Outcome::Response(response)
+            }
+            Some(InjectedFault::Misdelivered(path)) => {
+                let headers =
+                    request.headers().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+                let other = FakeHttpRequest::new(request.method.clone(), path, headers, Vec::new());
+                Outcome::Response(self.normal_response(&other, clock))
+            }
+        };
+        // Only what the model counts is kept.
+        self.service.request_log.requests.clear();
+        outcome
+    }
+
+    fn normal_response(
+        &mut self,
+        request: &FakeHttpRequest,
+        clock: ClockSample,
+    ) -> FakeHttpResponse {
+        self.service.handle_request(request, || clock).0
+    }
+}
+
+/// The path of the same request for another job.
+fn other_job_path(kind: ServiceKind, job: &str, path: &str) -> Option<String> {
+    let number: u64 = job.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    let other = super::lives::remote_id(kind, number.checked_sub(1)?);
+    (path.contains(job)).then(|| path.replace(job, &other))
+}
+
+/// Damages that leave the state readable, or make the whole body unreadable.
+fn damage(body: &[u8], how: u32) -> Vec<u8> {
+    let text = String::from_utf8_lossy(body).into_owned();
+    let damaged = match how % 8 {
+        0 => text[..text.floor_char_boundary(text.len() * (how as usize % 97) / 97)].to_owned(),
+        1 => text.replacen("\":\"", "\":\"\\ud800", 1),
+        2 => text.replacen('}', ",\"extra\":\"\\q\"}", 1),
+        3 => format!("{text}{text}"),
+        4 => text.replace('"', "'"),
+        5 => format!("\u{feff}{text}"),
+        6 => text.replacen('{', "{\"extra\":1e999,", 1),
+        _ => format!("[{text}]"),
+    };
+    damaged.into_bytes()
+}
+
+fn with_false_state(mut response: FakeHttpResponse) -> FakeHttpResponse {
+    let text = String::from_utf8_lossy(&response.body);
+    let text = text.replace("QUERY_STATE_EXECUTING", "QUERY_STATE_FAILED");
+    response.body = text.replace("\"RUNNING\"", "\"FAILED\"").into_bytes();
+    response
+}
+
+fn is_not_found(response: &FakeHttpResponse) -> bool {
+    response.status == 404 || response.status == 400
+}
+
+fn listed_jobs(response: &FakeHttpResponse) -> Vec<String> {
+    let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let jobs = body["jobs"].as_array().into_iter().flatten();
+    jobs.filter_map(|job| job["job_id"].as_str().map(str::to_owned)).collect()
+}
+
+fn convert_request(request: &Request) -> FakeHttpRequest {
+    let url = request.url();
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let headers = request.headers().iter().map(|(name, value)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    let host = ("host".to_owned(), url.host_str().unwrap_or_default().to_owned());
+    let body = request.body().and_then(Body::as_bytes).unwrap_or_default().to_vec();
+    FakeHttpRequest::new(
+        request.method().to_string(),
+        format!("{}{query}", url.path()),
+        headers.chain([host]).collect(),
+        body,
+    )
+}
+
+fn convert_response(response: FakeHttpResponse, cut_off: bool) -> Response {
+    let mut builder = http::Response::builder().status(response.status);
+    for (name, value) in response.headers() {
+        builder = builder.header(name, value);
+    }
+    let body = if cut_off {
+        let half = response.body[..response.body.len() / 2].to_vec();
+        Body::wrap_stream(stream::iter([
+            Ok(half),
+            Err(io::Error::new(io::ErrorKind::ConnectionReset, "simulated")),
+        ]))
+    } else {
+        Body::from(response.body)
+    };
+    builder.body(body).expect("a response of the fake services is valid").into()
+}
+
+/// The daemon's way to the services.
+#[derive(Debug, Clone)]
+pub struct ServiceTransport(pub Arc<Services>);
+
+impl Transport for ServiceTransport {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, String>> {
+        Box::pin(self.0.answer(request))
+    }
+}
