@@ -286,7 +286,7 @@ impl Operations {
         let Some(job) = self.any_job(world, daemon) else { return };
         Self::with_known_job(world, &job, |known| known.may_be_untracked = true);
         let id = job.id;
-        let result = daemon.handle.untrack(job, "simulated".into()).await;
+        let result = daemon.handle.untrack(job, "simulated".into(), None).await;
         world.log.event(format_args!("untrack {id}: {}", result.is_ok()));
         if result.is_ok() {
             let stored = run_to_end(&world.time, daemon.reader.stored_job(id)).expect("it is read");

@@ -252,6 +252,7 @@ fn is_heartbeat(batch: &Batch) -> bool {
         outages,
         forget_durations,
         maintenance,
+        audit,
         written_at: _,
     } = batch;
     new_jobs.is_empty()
@@ -261,6 +262,7 @@ fn is_heartbeat(batch: &Batch) -> bool {
         && outages.is_empty()
         && forget_durations.is_empty()
         && maintenance.is_none()
+        && audit.is_empty()
 }
 
 impl BatchWriter for FaultyWriter {
