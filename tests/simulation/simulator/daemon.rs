@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jobtrack::clock::Clock;
 use jobtrack::config::{self, Config};
 use jobtrack::daemon::build_providers;
-use jobtrack::provider::{Transport, kind_schemas};
+use jobtrack::provider::{SharedCredentials, Transport, kind_schemas};
 use jobtrack::scheduler::{Providers, Scheduler, SchedulerError, SchedulerHandle};
 use jobtrack::store::{MaintenanceTask, Reader, Store};
 use tokio::sync::mpsc;
@@ -73,10 +73,16 @@ impl RunningDaemon {
 }
 
 /// Reads the configuration of the simulation, as at a start or a reload, and builds its providers.
-pub fn load_providers(directory: &Path, services: &Arc<Services>, dune_budget: u32) -> Providers {
+pub fn load_providers(
+    directory: &Path,
+    services: &Arc<Services>,
+    credentials: &SharedCredentials,
+    dune_budget: u32,
+) -> Providers {
     let config = load_config(directory, dune_budget);
     let transport: Arc<dyn Transport> = Arc::new(ServiceTransport(services.clone()));
-    build_providers(&config, &move |_| Ok(transport.clone())).expect("the providers are valid")
+    build_providers(&config, &move |_| Ok(transport.clone()), credentials)
+        .expect("the providers are valid")
 }
 
 fn load_config(directory: &Path, dune_budget: u32) -> Config {

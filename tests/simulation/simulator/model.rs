@@ -38,6 +38,8 @@ pub struct KnownJob {
 pub struct ConfirmedHistory {
     pub key: JobKey,
     pub states: Vec<(State, Option<String>)>,
+    /// Whether a clock that was behind recorded a part of it.
+    pub is_dated_back: bool,
     pub terminal_at: Option<Duration>,
 }
 
@@ -179,7 +181,13 @@ impl Model {
     }
 
     /// Notes what the store confirmed to the daemon.
-    pub fn confirm_batch(&mut self, batch: &Batch, report: &CommitReport, now: Duration) {
+    pub fn confirm_batch(
+        &mut self,
+        batch: &Batch,
+        report: &CommitReport,
+        now: Duration,
+        clock_is_behind: bool,
+    ) {
         for registered in &report.registered {
             let job = &registered.job;
             let Some(provider) = ServiceKind::ALL
@@ -198,6 +206,7 @@ impl Model {
         let conflicts: Vec<_> = report.conflicting_changes.iter().map(|(job, _)| *job).collect();
         for change in batch.changes.iter().filter(|change| !conflicts.contains(&change.job)) {
             let Some(known) = self.confirmed.get_mut(&change.job) else { continue };
+            known.is_dated_back |= clock_is_behind;
             for transition in &change.transitions {
                 let state = transition.provider_state.as_deref().map(str::to_owned);
                 known.states.push((transition.to, state));

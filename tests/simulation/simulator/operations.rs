@@ -173,11 +173,8 @@ impl Operations {
                 world.disturb_all();
                 let _ = daemon.handle.configure(world.load_providers()).await;
             }
-            // A wrong clock makes jobs look old.
-            34..=36 if !self.fault_kinds.contains(&FaultKind::WallClock) => {
-                self.maintain(world, daemon);
-            }
-            37 => world.services.with_service(|service| service.iam.valid_token = None),
+            34..=36 => self.maintain(world, daemon),
+            37 => world.services.with_service(|service| service.iam.valid_tokens.clear()),
             _ => world.check_database(daemon, Duration::ZERO),
         }
     }
@@ -320,7 +317,7 @@ impl Operations {
         world.log.event(format_args!("cancel {}", job.id));
         let handle = daemon.handle.clone();
         tokio::spawn(async move {
-            let _ = handle.cancel(&job, Duration::from_secs(45)).await;
+            let _ = handle.cancel(job, Duration::from_secs(45)).await;
         });
     }
 
@@ -404,7 +401,17 @@ impl Operations {
     }
 
     fn set_wall_clock(&mut self, world: &Simulation) {
-        let offsets = [0, self.random.i64(-600_000..600_000)];
+        const DAY_MS: i64 = 86_400_000;
+        let offsets = [
+            0,
+            self.random.i64(-600_000..600_000),
+            self.random.i64(-DAY_MS..DAY_MS),
+            40 * DAY_MS,
+            -400 * DAY_MS,
+            // 1970, and the year 2327.
+            -1_800_000_000_000,
+            300 * 365 * DAY_MS,
+        ];
         let offset = offsets[self.random.usize(..offsets.len())];
         world.log.event(format_args!("the wall clock is wrong by {offset} ms"));
         world.note_active_faults();
@@ -415,7 +422,7 @@ impl Operations {
     fn change_job(&mut self, world: &Simulation, daemon: &RunningDaemon) {
         let Some(job) = self.any_job(world, daemon) else { return };
         let id = job.remote_id.as_str();
-        let vanishes = true;
+        let vanishes = self.random.u32(0..3) > 0;
         let truth = world.services.true_history(id);
         let now = world.time.elapsed();
         world.log.event(format_args!("job {} vanishes: {vanishes}; else it is refused", job.id));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jobtrack::clock::Clock;
+use jobtrack::provider::SharedCredentials;
 
 use super::check::{CheckTime, DatabaseRows, check_database};
 use super::daemon::{RunningDaemon, load_providers};
@@ -56,6 +57,8 @@ pub(super) struct Simulation {
     pub(super) services: Arc<Services>,
     pub(super) faults: Arc<StoreFaults>,
     clock: Clock,
+    /// Of the running process.
+    credentials: SharedCredentials,
     home: tempfile::TempDir,
     starts: u32,
     directory: PathBuf,
@@ -80,6 +83,7 @@ impl Simulation {
         Self {
             options,
             clock: Clock::with_source(time.clone()),
+            credentials: SharedCredentials::default(),
             faults: Arc::new(StoreFaults::new(seed(3))),
             services: Arc::new(services),
             time,
@@ -145,6 +149,7 @@ impl Simulation {
 
     async fn start(&mut self) -> Result<Option<RunningDaemon>, String> {
         self.starts += 1;
+        self.credentials = SharedCredentials::default();
         self.log.event(format_args!("start {} of the daemon", self.starts));
         let context = StoreContext {
             time: self.time.clone(),
@@ -170,7 +175,7 @@ impl Simulation {
     pub(super) fn load_providers(&self) -> jobtrack::scheduler::Providers {
         let planted = self.options.planted == Some(PlantedBug::ExceededBudget);
         let dune_budget = if planted { 90 } else { 30 };
-        load_providers(self.home.path(), &self.services, dune_budget)
+        load_providers(self.home.path(), &self.services, &self.credentials, dune_budget)
     }
 
     async fn carry_out(&mut self, step: Step, daemon: RunningDaemon) -> Option<RunningDaemon> {

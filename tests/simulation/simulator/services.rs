@@ -22,11 +22,6 @@ use crate::fake_server::{
     ServiceState, TrueHistory,
 };
 
-/// In the ids of the connection checks.
-const NONEXISTENT_ID: &str = "00000000-0000-0000";
-/// The same for Dune.
-const NONEXISTENT_EXECUTION: &str = "00000000000000000000000000";
-
 /// What a service does until it is changed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
@@ -128,11 +123,7 @@ impl Services {
             let mut delay = || Duration::from_millis(state.random.u64(5..ms));
             (delay(), delay())
         });
-        // Cancels and connection checks are outside the budget.
-        let is_check = [NONEXISTENT_ID, NONEXISTENT_EXECUTION]
-            .into_iter()
-            .any(|id| request.path().contains(id));
-        if !is_token_request && request.method == "GET" && !is_check {
+        if !is_token_request {
             self.model().count_request(kind, self.time.elapsed(), &self.log);
         }
         sleep(way_there).await;

@@ -196,7 +196,8 @@ impl FaultyWriter {
         }
         if let Ok(report) = &result {
             let mut model = self.context.model.lock().expect("no panic while the model is locked");
-            model.confirm_batch(batch, report, self.context.time.elapsed());
+            let time = &self.context.time;
+            model.confirm_batch(batch, report, time.elapsed(), time.wall_offset_ms() < 0);
         }
         result
     }
