@@ -6,7 +6,9 @@
 mod fake_server;
 mod simulator;
 
-use simulator::{Options, PlantedBug, Report, simulate};
+use std::time::Duration;
+
+use simulator::{Options, PlantedBug, Report, simulate, suspend};
 
 fn options(seed: u64, days: u32) -> Options {
     Options { seed, days, planted: None, print: std::env::var_os("SIMULATION_PRINT").is_some() }
@@ -47,4 +49,21 @@ fn planted_bugs_are_found() {
         });
         assert!(found.is_some(), "{planted:?} is not found");
     }
+}
+
+#[test]
+fn fault_31_after_a_suspend_each_job_is_polled_once_and_the_polls_are_spread() {
+    const JOBS: u64 = 12;
+    let after = suspend(JOBS, Duration::from_hours(8));
+    assert!(after.request_in_flight_took < Duration::from_secs(5), "{after:?}");
+    let times: Vec<_> = after.polls.iter().map(|(at, _)| *at).collect();
+    assert!(times[0] < Duration::from_secs(5), "{after:?}");
+    assert!(times.last().is_some_and(|last| *last < Duration::from_mins(1)), "{after:?}");
+    // Thirty requests a minute are sent, and arrive after different delays.
+    let is_spread = |five: &[Duration]| five[4].saturating_sub(five[0]) > Duration::from_secs(4);
+    assert!(times.windows(5).all(is_spread), "{after:?}");
+    let mut jobs: Vec<_> = after.polls.iter().map(|(_, job)| job).collect();
+    jobs.sort_unstable();
+    jobs.dedup();
+    assert_eq!((jobs.len(), after.polls.len()), (12, 12), "{after:?}");
 }

@@ -23,7 +23,9 @@ mod plan;
 mod run;
 mod services;
 mod store;
+mod suspend;
 mod time;
 
 pub use plan::{Options, PlantedBug};
 pub use run::{Report, simulate};
+pub use suspend::suspend;

@@ -53,6 +53,8 @@ pub struct Model {
     /// By kind: when something last happened after which a poll may be late.
     disturbed_at: [Duration; 3],
     pub request_count: u64,
+    /// All polls of jobs, with lists.
+    pub polls: Vec<(Duration, String)>,
     pub longest_wait: Duration,
 }
 
@@ -121,6 +123,7 @@ impl Model {
     ) {
         let key = (provider_name(kind), remote_id.to_owned());
         self.check_wait(kind, &key, now, log);
+        self.polls.push((now, key.1.clone()));
         if let Some(job) = self.jobs.get_mut(&key) {
             job.last_asked = Some(now);
             job.not_found_answers += u32::from(not_found);

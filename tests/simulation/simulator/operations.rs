@@ -213,14 +213,7 @@ impl Operations {
         } else {
             SimilarityKeys::Unknown
         };
-        JobSpec {
-            provider: provider_name(kind).parse().expect("a name"),
-            remote_id: id.parse().expect("an id"),
-            labels: jobtrack::job::Labels::default(),
-            give_up_after,
-            similarity_keys,
-            added_by: None,
-        }
+        JobSpec { give_up_after, similarity_keys, ..job_spec(kind, id) }
     }
 
     async fn add(
@@ -381,6 +374,7 @@ impl Operations {
         let conditions = [
             Condition::Healthy,
             Condition::Down,
+            Condition::Silent,
             Condition::Status(401, forbidden),
             Condition::Status(403, "{\"error\":\"forbidden\"}"),
             Condition::Status(402, "{\"error\":\"payment required\"}"),
@@ -433,5 +427,17 @@ impl Operations {
             }
             Some(_) | None => known.is_refused = true,
         });
+    }
+}
+
+/// A request to track a job of the simulation.
+pub(super) fn job_spec(kind: ServiceKind, id: &str) -> JobSpec {
+    JobSpec {
+        provider: provider_name(kind).parse().expect("a name"),
+        remote_id: id.parse().expect("an id"),
+        labels: jobtrack::job::Labels::default(),
+        give_up_after: None,
+        similarity_keys: SimilarityKeys::Unknown,
+        added_by: None,
     }
 }

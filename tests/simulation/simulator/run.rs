@@ -39,13 +39,17 @@ pub struct Report {
 /// Runs one simulation on the current thread.
 #[must_use]
 pub fn simulate(options: Options) -> Report {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
-    runtime.block_on(async {
+    paused_runtime().block_on(async {
         let mut simulation = Simulation::new(options);
         simulation.run().await;
         simulation.report()
     })
+}
+
+/// A runtime in which time passes only while nothing else is to be done.
+pub(super) fn paused_runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().expect("a runtime")
 }
 
 /// What stays while the daemon is restarted.
@@ -68,7 +72,7 @@ impl Simulation {
     const QUIET_END: Duration = Duration::from_hours(22);
     const RESTART_DELAY: Duration = Duration::from_secs(5);
 
-    fn new(options: Options) -> Self {
+    pub(super) fn new(options: Options) -> Self {
         let seed = |number: u64| options.seed.wrapping_mul(1_000_003).wrapping_add(number);
         let time = Arc::new(SimulatedTime::start(seed(1)));
         let log = EventLog::new(time.clone(), options.print);
@@ -80,6 +84,8 @@ impl Simulation {
             Ok(false) | Err(_) => tempfile::tempdir(),
         };
         let home = home.expect("a directory");
+        let directory = home.path().join("1");
+        std::fs::create_dir(&directory).expect("a new directory");
         Self {
             options,
             clock: Clock::with_source(time.clone()),
@@ -90,13 +96,12 @@ impl Simulation {
             log,
             model,
             starts: 0,
-            directory: home.path().join("1"),
+            directory,
             home,
         }
     }
 
     async fn run(&mut self) {
-        std::fs::create_dir(&self.directory).expect("a new directory");
         let mut operations = Operations::new(self.options.seed);
         let end = Duration::from_hours(24) * self.options.days;
         let mut daemon = None;
@@ -126,7 +131,10 @@ impl Simulation {
     }
 
     /// The daemon, which is started if it does not run; none if it can never start again.
-    async fn ensure_running(&mut self, daemon: Option<RunningDaemon>) -> Option<RunningDaemon> {
+    pub(super) async fn ensure_running(
+        &mut self,
+        daemon: Option<RunningDaemon>,
+    ) -> Option<RunningDaemon> {
         if daemon.is_some() {
             return daemon;
         }

@@ -28,6 +28,8 @@ pub enum Condition {
     Healthy,
     /// Connections are refused, or nothing is answered.
     Down,
+    /// Nothing is answered.
+    Silent,
     /// Every request is answered with this status, in the format of the service or not.
     Status(u16, &'static str),
     RateLimited(Option<&'static str>),
@@ -221,7 +223,7 @@ impl ServicesState {
         match &self.conditions[kind as usize] {
             Condition::Healthy => None,
             Condition::Down if self.random.bool() => Some(InjectedFault::Refused),
-            Condition::Down => Some(InjectedFault::NoAnswer),
+            Condition::Down | Condition::Silent => Some(InjectedFault::NoAnswer),
             Condition::Status(status, body) => {
                 Some(InjectedFault::Fault(Fault::status(*status, body)))
             }
