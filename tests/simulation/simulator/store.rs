@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jobtrack::job::{JobId, StoredJob};
+use jobtrack::job::{JobId, StoredJob, UtcTime};
 use jobtrack::store::{
     Batch, BatchWriter, CommitReport, ReadError, Reader, StoredDurationSample, TrackerStateReader,
     WriteError, Writer,
@@ -255,6 +255,7 @@ fn is_heartbeat(batch: &Batch) -> bool {
         maintenance,
         audit,
         written_at: _,
+        certain_at: _,
     } = batch;
     new_jobs.is_empty()
         && changes.is_empty()
@@ -312,6 +313,13 @@ impl TrackerStateReader for FaultyReader {
                 jobs.retain(|job| job.id.0 % 3 != 0);
             }
             Ok(jobs)
+        })
+    }
+
+    fn last_certain_time(&self) -> BoxFuture<'_, Result<Option<UtcTime>, ReadError>> {
+        Box::pin(async move {
+            self.delay().await?;
+            run_to_end(&self.context.time, self.reader.last_certain_time())
         })
     }
 
