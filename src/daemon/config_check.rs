@@ -4,22 +4,24 @@
 //! request to a provider.
 
 use std::io::Write;
-use std::sync::Arc;
 
 use crate::config::{Config, LoadedConfig};
 use crate::control;
 use crate::escape::escape_unprintable;
+use crate::provider::{self, SharedCredentials};
 use crate::store::{DatabaseCheck, FileSystemPolicy, check_database};
 
 use super::exit::ExitError;
-use super::providers;
+use super::providers::{build_providers, read_in_thread};
 
 /// Prints the settings, then checks what a start needs.
 pub(super) async fn check_config(loaded: &LoadedConfig) -> Result<(), ExitError> {
     let to_stdout_error =
         |error| ExitError::io(anyhow::Error::from(error).context("cannot write to stdout"));
     print_settings(loaded).map_err(to_stdout_error)?;
-    providers::build_in_thread(&loaded.config, &Arc::default()).await??;
+    let config = loaded.config.clone();
+    let build = move || build_providers(&config, &provider::network, &SharedCredentials::default());
+    read_in_thread(build).await??;
     let database = check_files(&loaded.config).await?;
     print_database(&loaded.config, &database).map_err(to_stdout_error)
 }

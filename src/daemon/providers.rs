@@ -5,7 +5,6 @@
 //! read in a thread of their own, and not waited for any longer than [`READ_TIMEOUT`].
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
@@ -41,18 +40,6 @@ pub(super) async fn read_in_thread<T: Send + 'static>(
     }
 }
 
-/// [`build_providers`] for the network, in a thread.
-///
-/// # Errors
-/// See [`build_providers`] and [`read_in_thread`].
-pub(super) async fn build_in_thread(
-    config: &Config,
-    shared_credentials: &Arc<SharedCredentials>,
-) -> Result<Result<Providers, BuildError>, ReadTimeout> {
-    let (config, shared) = (config.clone(), Arc::clone(shared_credentials));
-    read_in_thread(move || build_providers(&config, &provider::network, &shared)).await
-}
-
 /// Builds all providers of the config, which reads their secrets.
 ///
 /// # Errors
@@ -78,6 +65,29 @@ pub fn build_providers(
         Ok((name.clone(), ConfiguredProvider { kind, settings, provider: provider.into() }))
     });
     built.collect()
+}
+
+/// Reads secrets again that services rejected. Returns the providers whose credentials have changed, as the
+/// tracker should know, because their pauses end.
+pub(super) async fn renew_rejected_secrets(
+    config: &Config,
+    providers: &mut Providers,
+) -> Vec<ProviderName> {
+    for (_, configured) in providers.iter_mut() {
+        configured.provider.renew_rejected_secrets().await;
+    }
+    let mut renewed = Vec::new();
+    // Providers may share a secret, so that each is looked at after all were read.
+    for (name, configured) in providers.iter_mut() {
+        let Some(provider_config) = config.providers.get(name) else { continue };
+        let fingerprint = connection_fingerprint(provider_config, &*configured.provider);
+        if std::mem::replace(&mut configured.settings.connection_fingerprint, fingerprint)
+            != fingerprint
+        {
+            renewed.push(name.clone());
+        }
+    }
+    renewed
 }
 
 fn provider_settings(

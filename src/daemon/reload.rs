@@ -14,25 +14,28 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
 use crate::control;
 use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester};
-use crate::provider::{self, SharedCredentials};
-use crate::scheduler::{CommandError, SchedulerHandle};
+use crate::provider::{self, BuildError, SharedCredentials};
+use crate::scheduler::{CommandError, Providers, SchedulerHandle};
 use crate::systemd;
 
 use super::maintenance_task::MaintenanceTaskHandle;
 use super::provider_rename::{CurrentNameByPrevious, pending_renames};
-use super::providers::{build_providers, read_in_thread};
+use super::providers::{build_providers, read_in_thread, renew_rejected_secrets};
 
 /// Where the config comes from. The environment may hold a secret, so this has no `Debug`.
 pub(super) struct ConfigSource {
     file: Option<PathBuf>,
     environment: BTreeMap<String, String>,
+    /// Kept over a reload.
+    shared_credentials: SharedCredentials,
 }
 
 /// Holds the effective config and applies a new one at each reload.
 pub(super) struct ConfigReloader {
     source: Arc<ConfigSource>,
-    shared_credentials: Arc<SharedCredentials>,
     current: Config,
+    /// The providers of `current`.
+    providers: Providers,
     /// The names that the start renamed; a reload renames nothing.
     previous_names: CurrentNameByPrevious,
     maintenance: MaintenanceTaskHandle,
@@ -43,21 +46,26 @@ pub(super) struct ConfigReloader {
 
 impl ConfigSource {
     pub(super) fn new(file: Option<PathBuf>, environment: BTreeMap<String, String>) -> Self {
-        Self { file, environment }
+        Self { file, environment, shared_credentials: SharedCredentials::default() }
     }
 
     /// Reads the config again.
     pub(super) fn load(&self) -> Result<LoadedConfig, ConfigError> {
         config::load(self.file.as_deref(), &self.environment, &provider::kind_schemas())
     }
+
+    /// Builds the providers of a config, which reads their secrets.
+    pub(super) fn build_providers(&self, config: &Config) -> Result<Providers, BuildError> {
+        build_providers(config, &provider::network, &self.shared_credentials)
+    }
 }
 
 impl ConfigReloader {
     /// Starts the maintenance with the config of the start, `current`.
     pub(super) async fn start(
-        source: ConfigSource,
-        shared_credentials: Arc<SharedCredentials>,
+        source: Arc<ConfigSource>,
         current: Config,
+        providers: Providers,
         previous_names: CurrentNameByPrevious,
         mut maintenance: MaintenanceTaskHandle,
         clock: Clock,
@@ -66,15 +74,7 @@ impl ConfigReloader {
         let initial_run =
             maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
         maintenance.start(initial_run);
-        Ok(Self {
-            source: Arc::new(source),
-            shared_credentials,
-            current,
-            previous_names,
-            maintenance,
-            clock,
-            failure,
-        })
+        Ok(Self { source, current, providers, previous_names, maintenance, clock, failure })
     }
 
     /// Reads config and secrets again and applies them. Returns what changed, or why nothing did, and
@@ -122,11 +122,24 @@ impl ConfigReloader {
         });
     }
 
+    /// Ends the pauses of providers whose secrets were replaced at their places after the service rejected them.
+    pub(super) async fn apply_renewed_secrets(&mut self, handle: &SchedulerHandle) {
+        let renewed = renew_rejected_secrets(&self.current, &mut self.providers).await;
+        for name in &renewed {
+            tracing::info!("provider {name}: its secret was replaced, and is tried now");
+        }
+        if !renewed.is_empty()
+            && let Err(error) = handle.configure(self.providers.clone()).await
+        {
+            tracing::warn!("the replaced secret is tried after the pause: {error}");
+        }
+    }
+
     async fn try_reload(&mut self, handle: &SchedulerHandle) -> Result<ReloadResponse, String> {
-        let (source, shared) = (Arc::clone(&self.source), Arc::clone(&self.shared_credentials));
+        let source = Arc::clone(&self.source);
         let read = move || {
             let loaded = source.load().map_err(|error| error.to_string())?;
-            let providers = build_providers(&loaded.config, &provider::network, &shared);
+            let providers = source.build_providers(&loaded.config);
             Ok((loaded, providers.map_err(|error| error.to_string())?))
         };
         let read: Result<_, String> =
@@ -141,7 +154,7 @@ impl ConfigReloader {
         } else {
             Some(self.maintenance.prepare(&new.maintenance).await?)
         };
-        handle.configure(providers).await.map_err(|error| match error {
+        handle.configure(providers.clone()).await.map_err(|error| match error {
             CommandError::TimedOut => {
                 "the scheduler did not answer in time; reload again".to_owned()
             }
@@ -167,6 +180,7 @@ impl ConfigReloader {
         }
         // Settings that need a restart keep their old values, so that the next reload reports them
         // again.
+        self.providers = providers;
         self.current = Config {
             store: StoreConfig { path: self.current.store.path.clone(), ..new.store },
             control: self.current.control.clone(),

@@ -4,10 +4,12 @@
 //! ends in [`RunningScheduler::stop`], so that what is decided is committed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,7 +19,6 @@ use crate::config::{Config, LoadedConfig};
 use crate::control::{self, AppState, ControlSockets, DaemonContext};
 use crate::job::{EventCursor, UtcTime};
 use crate::logging::LostLines;
-use crate::provider::SharedCredentials;
 use crate::scheduler::{Providers, Scheduler, SchedulerError};
 use crate::store::{FileSystemPolicy, MaintenanceTask, Reader, Store, UserLimits};
 use crate::systemd;
@@ -25,16 +26,19 @@ use crate::systemd;
 use super::exit::ExitError;
 use super::maintenance_task::MaintenanceTaskHandle;
 use super::provider_rename::{CurrentNameByPrevious, rename_at_start};
-use super::providers;
+use super::providers::read_in_thread;
 use super::reload::{ConfigReloader, ConfigSource};
 use super::shutdown::{RunningScheduler, RunningServer, unexpected_task_end};
 use super::signals::ShutdownSignals;
 
+/// How often rejected secrets are looked at, in case somebody has replaced them.
+const SECRET_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What the parts that start after the scheduler need.
 struct StartContext {
-    shared_credentials: Arc<SharedCredentials>,
+    providers: Providers,
     config: Config,
-    source: ConfigSource,
+    source: Arc<ConfigSource>,
     clock: Clock,
     started_at: UtcTime,
     previous_names: CurrentNameByPrevious,
@@ -63,8 +67,11 @@ pub(super) async fn serve(
     let clock = Clock::start();
     let started_at = clock.utc_now();
     let config = loaded.config;
-    let shared_credentials = Arc::new(SharedCredentials::default());
-    let building = providers::build_in_thread(&config, &shared_credentials);
+    let source = Arc::new(source);
+    let building = {
+        let (source, config) = (Arc::clone(&source), config.clone());
+        read_in_thread(move || source.build_providers(&config))
+    };
     let Some(providers) = unless_stopped(&mut signals, building).await else { return Ok(()) };
     let providers = providers??;
     let mut store =
@@ -79,9 +86,9 @@ pub(super) async fn serve(
     let newest_event = store.writer.subscribe_newest_event();
     let quick_check_skipped = store.quick_check_skipped;
     let (maintenance_tasks, due_tasks) = mpsc::channel(4);
-    let mut scheduler = start_scheduler(store, providers, clock.clone(), due_tasks);
+    let mut scheduler = start_scheduler(store, providers.clone(), clock.clone(), due_tasks);
     let context = StartContext {
-        shared_credentials,
+        providers,
         config,
         source,
         clock,
@@ -178,7 +185,7 @@ async fn main_loop(
 ) -> Result<(), ExitError> {
     let RunningScheduler { handle, reader, watchdog, .. } = scheduler;
     let StartContext {
-        shared_credentials,
+        providers,
         config,
         source,
         clock,
@@ -193,8 +200,8 @@ async fn main_loop(
     let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tasks, clock.clone());
     let mut reloader = ConfigReloader::start(
         source,
-        shared_credentials,
         config,
+        providers,
         previous_names,
         maintenance,
         clock,
@@ -202,8 +209,15 @@ async fn main_loop(
     )
     .await
     .map_err(ExitError::io)?;
+    let mut secret_checks = tokio::time::interval(SECRET_CHECK_INTERVAL);
+    secret_checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = secret_checks.tick() => {
+                if unless_stopped(signals, reloader.apply_renewed_secrets(handle)).await.is_none() {
+                    return Ok(());
+                }
+            }
             _ = unless_stopped(signals, std::future::pending::<()>()) => return Ok(()),
             () = handle.closed() => return Ok(()),
             ended = &mut server.task => return Err(unexpected_task_end("control socket", ended)),

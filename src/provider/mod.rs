@@ -56,6 +56,12 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// ends when it changes.
     fn credential_fingerprint(&self) -> u64;
 
+    /// Reads the secrets again if the service rejected them, and takes over what has changed. Called while the
+    /// provider is paused.
+    fn renew_rejected_secrets(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Whether the service reports many jobs in one response.
     fn supports_list(&self) -> bool {
         false

@@ -76,6 +76,18 @@ impl RenewableSecrets {
         if rejected { self.read_again(&values).await.unwrap_or(values) } else { values }
     }
 
+    /// Reads the places again if the service rejected the values.
+    pub(super) async fn renew_if_rejected(&self) {
+        let (values, rejected) = {
+            let state = self.state();
+            (Arc::clone(&state.values), state.rejected)
+        };
+        // A failure is reported by the next request.
+        if rejected && let Some(Ok(new)) = self.read_in_thread().await {
+            self.replace(&values, new);
+        }
+    }
+
     /// The service accepted the values of a request.
     pub(super) fn mark_accepted(&self, used: &SecretValues) {
         let mut state = self.state();
@@ -98,26 +110,31 @@ impl RenewableSecrets {
 
     /// Reads the places again. Returns the values if they differ from `old`.
     async fn read_again(&self, old: &SecretValues) -> Option<SecretValues> {
+        match self.read_in_thread().await? {
+            Ok(new) => self.replace(old, new),
+            Err(reason) => {
+                tracing::warn!("a secret that the service rejected cannot be read again: {reason}");
+                None
+            }
+        }
+    }
+
+    /// `None` if the secrets cannot change.
+    async fn read_in_thread(&self) -> Option<Result<SecretValues, String>> {
         if self.references.iter().all(|reference| matches!(reference, SecretRef::Env(_))) {
             return None;
         }
         let (references, secret_use) = (Arc::clone(&self.references), self.secret_use);
         let reading = tokio::task::spawn_blocking(move || read_all(&references, secret_use));
-        let new = match tokio::time::timeout(Self::READ_TIMEOUT, reading).await {
-            Ok(Ok(Ok(new))) => new,
-            Ok(Ok(Err(error))) => {
-                tracing::warn!("a secret that the service rejected cannot be read again: {error}");
-                return None;
-            }
-            Ok(Err(_)) => return None,
-            Err(_) => {
-                tracing::warn!(
-                    "a secret that the service rejected cannot be read again: its file system does not \
-                     answer"
-                );
-                return None;
-            }
-        };
+        Some(match tokio::time::timeout(Self::READ_TIMEOUT, reading).await {
+            Ok(Ok(result)) => result.map_err(|error| error.to_string()),
+            Ok(Err(_)) => Err("the reading was interrupted".to_owned()),
+            Err(_) => Err("its file system does not answer".to_owned()),
+        })
+    }
+
+    /// Takes over new values. Returns them if they differ from `old`.
+    fn replace(&self, old: &SecretValues, new: SecretValues) -> Option<SecretValues> {
         let is_same =
             |(a, b): (&SecretString, &SecretString)| a.expose_secret() == b.expose_secret();
         if new.iter().zip(old.iter()).all(is_same) {

@@ -31,6 +31,10 @@ impl FromIterator<(ProviderName, ConfiguredProvider)> for Providers {
 }
 
 impl Providers {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&ProviderName, &mut ConfiguredProvider)> {
+        self.0.iter_mut()
+    }
+
     /// # Errors
     /// [`CommandError::ProviderNotConfigured`] with the names that are configured.
     pub(super) fn get(&self, name: &ProviderName) -> Result<&ConfiguredProvider, CommandError> {

@@ -127,3 +127,23 @@ async fn fault_63_a_renewed_key_is_used_at_the_first_refusal_of_the_old_one() {
     let log = home.log();
     assert!(!log.contains("paused") && !log.contains("api-key"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_63_a_key_that_is_renewed_during_a_pause_ends_it() {
+    let dune = FakeServer::start().await;
+    dune.add_job(
+        EXECUTION_ID,
+        JobScript::new().running(Duration::from_millis(1)).ending_with(JobEnd::Completed),
+    );
+    dune.set_credentials("renewed-api-key");
+    let home = DaemonHome::new(&dune.base_url(), "");
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", EXECUTION_ID]);
+    home.wait_for_log("HTTP 401", 1);
+    home.write_secret("key", "renewed-api-key\n");
+    let (_, took) = timed(|| home.run_client_ok(&["wait", "1", "--timeout", "25s"]));
+    assert!(took < Duration::from_secs(25), "a pause of a minute ends early: {took:?}");
+    assert_eq!(dune.credentials_seen(), ["fake-api-key", "renewed-api-key"]);
+    assert!(home.log().contains("its secret was replaced"), "{}", home.log());
+    assert!(daemon.stop().success());
+}

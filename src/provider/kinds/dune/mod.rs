@@ -228,6 +228,10 @@ impl Provider for DuneProvider {
         self.api_key.fingerprint()
     }
 
+    fn renew_rejected_secrets(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.api_key.renew_if_rejected())
+    }
+
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(self.poll_execution(id, now))
     }

@@ -35,6 +35,13 @@ pub(super) enum Auth {
 }
 
 impl Auth {
+    pub(super) fn secrets(&self) -> &RenewableSecrets {
+        match self {
+            Self::Token(secrets) | Self::AccessKey { secrets, .. } => secrets,
+            Self::Password(token_cache) => &token_cache.user.password,
+        }
+    }
+
     /// See [`crate::provider::Provider::credential_fingerprint`].
     pub(super) fn credential_fingerprint(&self) -> u64 {
         match self {

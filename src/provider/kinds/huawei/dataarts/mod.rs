@@ -208,6 +208,10 @@ impl Provider for DataArtsProvider {
         self.client.auth.credential_fingerprint()
     }
 
+    fn renew_rejected_secrets(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.client.auth.secrets().renew_if_rejected())
+    }
+
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(self.poll_instance(id, now))
     }

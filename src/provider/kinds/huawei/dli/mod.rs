@@ -155,6 +155,10 @@ impl Provider for DliProvider {
         self.client.auth.credential_fingerprint()
     }
 
+    fn renew_rejected_secrets(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.client.auth.secrets().renew_if_rejected())
+    }
+
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer> {
         Box::pin(self.poll_job(id, now))
     }
