@@ -161,3 +161,14 @@ fn untracking_between_two_pages_of_a_list_request_ends_each_job_once() {
     assert!(sim.store.keys().all(|job| sim.state(*job) == State::Untracked));
     assert_eq!(sim.provider_report("lake").in_flight, 0);
 }
+
+#[test]
+fn fault_60_a_rejected_list_request_stops_no_poll_of_its_jobs() {
+    let mut sim = simulate_jobs(true, 0);
+    sim.list_error = Some(ProviderError::new(ProviderErrorKind::Auth, "HTTP 403"));
+    sim.run_until(10 * MINUTE);
+    assert!((2..10).contains(&sim.page_count), "{} list requests", sim.page_count);
+    assert!(sim.store.values().all(|row| row.job.polls > 6), "polled about once a minute");
+    assert!(sim.notices.is_empty(), "{:?}", sim.notices);
+    assert_eq!(sim.provider_report("lake").pause, None);
+}

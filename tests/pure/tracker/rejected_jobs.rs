@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use jobtrack::job::{Answer, JobId, ObservedState, ProviderError, ProviderErrorKind};
 use jobtrack::policy::{Backoff, LearnedPolicySettings};
 use jobtrack::tracker::{Notice, PollPolicy, ProviderSettings};
@@ -200,5 +202,46 @@ fn fault_60_rejected_jobs_hardly_delay_the_first_polls_of_the_others() {
     for rejected in [1, 5, 10] {
         let delay = last_first_poll(rejected).saturating_sub(without_rejected);
         assert!(delay <= 30 * SECOND, "{rejected} rejected jobs: {delay} ms later");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn fault_60_any_set_of_rejected_jobs_leaves_the_others_polled(
+        rejected in proptest::collection::btree_set(1i64..=40, 0..20),
+        latency in 1u64..3000,
+        max_in_flight in 1u32..10,
+        kind in proptest::sample::select(REJECTIONS.to_vec()),
+    ) {
+        let settings = ProviderSettings { max_in_flight, ..default_settings("dune") };
+        let all_rejected = rejected.clone();
+        let mut sim = Simulation::with_settings(vec![settings], move |job, _| {
+            let answer = if all_rejected.contains(&job.0) {
+                rejection(kind)
+            } else {
+                answer_with_state(ObservedState::Running)
+            };
+            (latency, answer)
+        });
+        (0..40).for_each(|_| _ = sim.add_job("dune"));
+        sim.run_until(10 * MINUTE);
+        for job in (1..=40).filter(|job| !rejected.contains(job)) {
+            prop_assert_eq!(sim.state_history(JobId(job)), ["registered", "running"], "{}", job);
+        }
+        // From then on a good job is known, and nothing is paused.
+        let (notices, from) = (sim.notices.len(), sim.now);
+        sim.run_until(HOUR);
+        prop_assert_eq!(sim.notices.len(), notices);
+        for job in (1..=40).filter(|job| !rejected.contains(job)) {
+            let polled: Vec<_> =
+                sim.poll_times(JobId(job)).into_iter().filter(|at| *at >= from).collect();
+            let longest = polled.windows(2).map(|pair| pair[1] - pair[0]).max();
+            prop_assert!(longest.is_some_and(|wait| wait < 7 * MINUTE), "{} {:?}", job, longest);
+        }
+        for job in &rejected {
+            prop_assert_eq!(sim.state_history(JobId(*job)), ["registered"]);
+        }
     }
 }

@@ -54,8 +54,8 @@ pub(super) struct Simulation {
     pub(super) ordered: Vec<(u64, Action)>,
     /// Cancels and connection checks that were sent and not answered, by provider.
     ordered_in_flight: Vec<String>,
-    /// Whether a request was rejected since the last success: then a job may be polled before it is due.
-    rejected_since_success: bool,
+    /// When a request was last rejected, until one succeeds: a job may be polled before it is due.
+    rejected_at: Option<u64>,
     pub(super) rng: fastrand::Rng,
     /// The report is checked after this many inputs; the check takes time in proportion to all jobs.
     pub(super) report_check_interval: u64,
@@ -99,7 +99,7 @@ impl Simulation {
             outages: Vec::new(),
             ordered: Vec::new(),
             ordered_in_flight: Vec::new(),
-            rejected_since_success: false,
+            rejected_at: None,
             rng: fastrand::Rng::with_seed(7),
             report_check_interval: 1,
             answer_poll: Box::new(provider),
@@ -333,13 +333,14 @@ impl Simulation {
                 let request = self.in_flight.remove(&job).expect("it was polled");
                 self.requests[request].answered_at = Some(at);
                 let request_times = RequestTimes { sent_at, received_at: self.wall_time() };
-                self.note_rejection(&answer);
+                self.note_rejection(&answer, self.requests[request].sent_at);
                 self.handle(Input::PollAnswered(job, provider_index, request_times, answer));
             }
             Some(SimulationEvent::ListAnswered(list_request, request, sent_at, answer)) => {
                 self.in_flight.retain(|_, polled| *polled != request);
                 self.requests[request].answered_at = Some(at);
                 let request_times = RequestTimes { sent_at, received_at: self.wall_time() };
+                self.note_rejection(&answer, self.requests[request].sent_at);
                 self.handle(Input::ListAnswered(list_request, request_times, answer));
             }
             Some(SimulationEvent::WriteFinished(change, outcome)) => {
@@ -357,14 +358,15 @@ impl Simulation {
         });
     }
 
-    fn note_rejection(&mut self, answer: &Answer) {
+    /// As the tracker does, ignores the success of a request that was sent before the last rejection.
+    fn note_rejection<T>(&mut self, answer: &Answer<T>, sent_at: u64) {
         match answer.result.as_ref().map_err(|error| error.kind) {
             Err(
                 ProviderErrorKind::Auth
                 | ProviderErrorKind::Misconfigured
                 | ProviderErrorKind::QuotaExceeded,
-            ) => self.rejected_since_success = true,
-            Ok(_) => self.rejected_since_success = false,
+            ) => self.rejected_at = Some(self.now),
+            Ok(_) => self.rejected_at = self.rejected_at.filter(|rejected| sent_at < *rejected),
             Err(_) => {}
         }
     }
@@ -372,7 +374,7 @@ impl Simulation {
     /// The connection check of the provider ends with this finding.
     pub(super) fn finish_check(&mut self, provider: &str, kind: FindingKind) {
         self.ordered_in_flight.retain(|name| name != provider);
-        self.rejected_since_success &= kind != FindingKind::Ok;
+        self.rejected_at = self.rejected_at.filter(|_| kind != FindingKind::Ok);
         let provider = provider.parse().expect("a name");
         self.handle(Input::ConnectionChecked(provider, kind, "HTTP 401".to_owned()));
     }
@@ -469,7 +471,7 @@ impl Simulation {
         assert_eq!(before, None, "job {job} has two polls in flight");
         assert!(!self.pending_writes.contains(&job), "job {job} is polled during a commit");
         let early = self.due_at.get(&job).is_some_and(|due| *due > self.now);
-        let may_be_early = self.on_demand.contains(&job) || self.rejected_since_success;
+        let may_be_early = self.on_demand.contains(&job) || self.rejected_at.is_some();
         assert!(!early || may_be_early, "job {job} is polled before it is due");
         self.on_demand.remove(&job);
         self.due_at.remove(&job);
