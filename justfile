@@ -20,6 +20,11 @@ rigs *ARGS:
     cargo build --release --locked
     python3 tests/rigs {{ ARGS }}
 
+# Simulate the daemon in virtual time and check it against a reference model; see tests/README.md. For
+# example `just simulate --days 1000 --seed 7`; --print prints every event of a seed.
+simulate *ARGS:
+    cargo bench --bench simulate -- {{ ARGS }}
+
 # Licences and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check bans licenses sources
