@@ -13,6 +13,8 @@ sys.dont_write_bytecode = True
 
 import argparse
 import atexit
+import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -49,6 +51,16 @@ RIGS = {
 }
 
 
+def isolate_mounts():
+    """Runs this program again in a mount namespace of its own.
+
+    A namespace that another program creates would else copy the mounted file systems and keep them mounted.
+    """
+    if os.getuid() == 0 and shutil.which("unshare") and not os.environ.get("RIGS_ISOLATED"):
+        command = ["unshare", "--mount", sys.executable, *sys.argv]
+        os.execvpe(command[0], command, os.environ | {"RIGS_ISOLATED": "1"})
+
+
 def main():
     parser = argparse.ArgumentParser(prog="rigs", description=__doc__.splitlines()[0])
     parser.add_argument("rigs", nargs="*", metavar="RIG", help=", ".join(RIGS))
@@ -59,6 +71,7 @@ def main():
     unknown = set(arguments.rigs) - set(RIGS)
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; the rigs are {', '.join(RIGS)}")
+    isolate_mounts()
     atexit.register(Daemon.kill_all)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(max(run(name, arguments) for name in arguments.rigs or RIGS))

@@ -203,7 +203,11 @@ async fn fault_15_a_file_system_that_becomes_read_only_rejects_adds_and_loses_no
     let refused = home.run_daemon_to_exit(&[]);
     assert_eq!(refused.status.code(), Some(74), "{}", utf8(&refused.stderr));
 
-    disk.run("umount disk; e2fsck -fy image > /dev/null || test $? = 1; mount -o loop image disk");
+    // A copy, since a container of another test may keep the file system mounted.
+    disk.run(
+        "umount disk; cp image repaired; e2fsck -fy repaired > /dev/null || test $? = 1;
+         mount -o loop repaired disk",
+    );
     let daemon = home.start();
     home.run_client_ok(&["wait", "dune/01LONG", "--timeout", "25s"]);
     assert_eq!(

@@ -20,7 +20,7 @@ use super::database_path::DatabasePath;
 use super::error_code::primary_code;
 use super::identity::{Identity, PageLocation, read_file_identity, wal_mismatch};
 use super::lock::DatabaseLock;
-use super::wal_header::WalState;
+use super::wal_header::{WalState, is_checkpoint_incomplete};
 
 #[derive(Debug)]
 pub(super) struct OpenFiles {
@@ -239,7 +239,8 @@ impl OpenFiles {
                 Err(error) => {
                     // CANTOPEN, NOMEM: there is no file descriptor or memory left, which says nothing
                     // about the content.
-                    let is_unreadable = matches!(primary_code(&error), Some(7 | 14));
+                    let is_unreadable = matches!(primary_code(&error), Some(7 | 14))
+                        || is_checkpoint_incomplete(&self.shared_memory)?;
                     result = if is_unreadable { ChangedIdentity::NotReadable } else { result };
                     continue;
                 }

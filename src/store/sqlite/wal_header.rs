@@ -93,6 +93,19 @@ impl WalIndex {
     }
 }
 
+/// Whether a checkpoint has begun to move transactions to the database and was not completed; the file
+/// may then be no database without the log.
+pub(super) fn is_checkpoint_incomplete(shared_memory: &File) -> io::Result<bool> {
+    const BACKFILLED_FRAMES: u64 = 96;
+    const FRAMES_TO_BACKFILL: u64 = 128;
+    let number = |offset| {
+        let mut bytes = [0; 4];
+        shared_memory.read_exact_at(&mut bytes, offset)?;
+        Ok::<_, io::Error>(u32::from_ne_bytes(bytes))
+    };
+    Ok(number(BACKFILLED_FRAMES)? < number(FRAMES_TO_BACKFILL)?)
+}
+
 /// A log as far as it has been read.
 #[derive(Debug, Default)]
 pub(super) struct WalState {
