@@ -34,7 +34,7 @@ SLOW_BODY = b"POST /v1/jobs HTTP/1.1\r\nhost: jobtrack\r\ncontent-length: %d\r\n
 UNREAD_ANSWERS = b"GET /v1/jobs?limit=1000 HTTP/1.1\r\nhost: jobtrack\r\n\r\n" * 20
 
 
-def run(programs, seconds, sockets=10_000):
+def run(programs, seconds, sockets=10_000, max_p99_ms=MAX_P99_MS):
     dune = FakeDune(run_s=3600)
     home = Home(dune.base_url, 'requests_per_minute = 60', control_toml='mode = "0666"')
     home.directory.chmod(0o755)
@@ -44,12 +44,12 @@ def run(programs, seconds, sockets=10_000):
         add_jobs(home, [f"01JOB{n:06}{'X' * 100}" for n in range(first, first + 500)])
     measured = measure(home, daemon.process.pid, sockets, seconds)
     code = daemon.stop()
-    problems = limits_exceeded(measured)
+    problems = limits_exceeded(measured, max_p99_ms)
     if code:
         problems.append(f"the daemon stopped with {code}")
     home.close()
     unlimited = control(min(sockets, 200), min(seconds, 5))
-    if not limits_exceeded(unlimited):
+    if not limits_exceeded(unlimited, max_p99_ms):
         problems.append("the control kept the limits")
     return Outcome(
         f"{sockets:,} sockets, {measured['open_at_once']:,} open at once",
@@ -63,9 +63,9 @@ def describe(measured):
     return f"`list` p99 {measured['list_p99_ms']} ms, memory +{measured['memory_mib']} MiB"
 
 
-def limits_exceeded(measured):
+def limits_exceeded(measured, max_p99_ms):
     found = []
-    if measured["list_p99_ms"] > MAX_P99_MS:
+    if measured["list_p99_ms"] > max_p99_ms:
         found.append(f"list took {measured['list_p99_ms']} ms at the 99th percentile")
     if measured["memory_mib"] > MAX_MEMORY_MIB:
         found.append(f"memory grew by {measured['memory_mib']} MiB")
