@@ -68,6 +68,7 @@ async fn fault_27_old_jobs_are_deleted_in_batches_with_other_writes_in_between()
         let batch = Batch {
             maintenance: Some(task.clone()),
             written_at: Some(jobs::utc("2026-11-21 12:00:00.000")),
+            certain_at: Some(jobs::utc("2026-11-21 12:00:00.000")),
             ..Batch::default()
         };
         let (report, took) = timed(|| {
