@@ -56,7 +56,7 @@ def run(programs, names=None, faults=tuple(FAULTS), stride=1):
     missed = sum(not reached for _, reached, _ in results)
     passed = sum(reached and not found for _, reached, found in results)
     problems += [f"{point}: {what}" for point, _, found in results for what in found]
-    sample = f"; each {stride}th point" if stride > 1 else ""
+    sample = f"; 1 point in {stride}" if stride > 1 else ""
     return Outcome(
         f"{', '.join(CALLS)}: {', '.join(faults)}{sample}",
         f"{passed:,} of {len(results) - missed:,} points" + (f"; {missed} not reached again" if missed else ""),
