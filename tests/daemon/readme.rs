@@ -106,5 +106,5 @@ fn ci_runs_the_test_commands_of_the_readme() {
     for command in ["cargo test", "cargo run --example demo"] {
         assert!(blocks.iter().any(|block| block.trim() == command), "{command}");
     }
-    assert!(ci.ends_with("cargo test\n") && ci.contains("--example demo"));
+    assert!(ci.lines().any(|line| line == "cargo test") && ci.contains("--example demo"));
 }
