@@ -3,7 +3,9 @@
 //!
 //! A rejected request (401, 402, 403, a redirect, another server's 404) may concern one job or the
 //! credentials. [`Self::is_half_open`](CircuitBreaker::is_half_open) is therefore true until a request
-//! succeeds: one request at a time is sent, for a job that was not rejected. The rejections of several
+//! succeeds: one request at a time is sent. Each rejection is followed by one trial, a poll of a job that
+//! was not rejected and need not be due; if its answer tells nothing about the credentials (a 5xx, an
+//! answer that cannot be read), jobs are polled only when they are due. The rejections of several
 //! jobs with no success between them concern the credentials, and open the breaker for a growing time.
 //! Jobs that were rejected have a pause of their own, so that they alone never stop the others. Rate
 //! limits and `Retry-After` pause all requests. New settings make the breaker half-open too.
@@ -55,6 +57,8 @@ pub(super) struct CircuitBreaker {
     rejections: FailureStreak,
     /// Those of [`Self::rejections`] whose subject is new.
     new_subject_rejections: u32,
+    /// Whether no trial was sent since the last rejection.
+    is_trial_pending: bool,
     rate_limit_rejections: FailureStreak,
     transient_failures: FailureStreak,
     /// The last pause of all requests; like the others it may have ended.
@@ -108,10 +112,20 @@ impl CircuitBreaker {
             || self.transient_failures.count >= Self::REPEATED_TRANSIENT_FAILURES
     }
 
-    /// Whether a rejection puts the credentials in doubt: the next request should be for a job that is
-    /// likely to be answered.
+    /// Whether a rejection puts the credentials in doubt.
     pub(super) fn is_suspect(&self) -> bool {
         self.new_subject_rejections > 0 || self.rejections.count >= Self::REPEATED_REJECTIONS
+    }
+
+    /// Whether the next poll should be a trial: of a job that is likely to be answered, due or not.
+    pub(super) fn needs_trial(&self) -> bool {
+        self.is_trial_pending && self.is_suspect()
+    }
+
+    /// A trial was sent. Until the next rejection, only due jobs are polled: a trial whose answer tells
+    /// nothing about the credentials must not be repeated at once.
+    pub(super) fn record_trial_sent(&mut self) {
+        self.is_trial_pending = false;
     }
 
     /// The pause of all requests, if it has not ended.
@@ -176,6 +190,7 @@ impl CircuitBreaker {
         if !self.rejections.extend(sent_at, now) {
             return;
         }
+        self.is_trial_pending = true;
         if subject == RejectedSubject::New {
             self.new_subject_rejections = self.new_subject_rejections.saturating_add(1);
         }

@@ -28,15 +28,15 @@ impl ProviderQueue {
         self.promote_due(jobs, now);
         let is_regular_ready = self.poll_ready_at(account, JobStanding::Regular) <= now;
         let is_rejected_ready = self.poll_ready_at(account, JobStanding::Rejected) <= now;
-        let is_suspect = self.is_suspect(account);
+        let needs_trial = self.needs_trial(account);
         let heads = |allowed: bool, queue: &DueQueue| if allowed { queue.heads() } else { None };
         ProviderCandidates {
             provider_index,
             last_selected: self.last_selected,
             urgent: self.urgent_request(account, now),
-            trial: if is_regular_ready && is_suspect { self.trial_job() } else { None },
-            first_polls: heads(is_regular_ready && !is_suspect, &self.first_polls),
-            repeat_polls: heads(is_regular_ready && !is_suspect, &self.repeat_polls),
+            trial: if is_regular_ready && needs_trial { self.trial_job() } else { None },
+            first_polls: heads(is_regular_ready && !needs_trial, &self.first_polls),
+            repeat_polls: heads(is_regular_ready && !needs_trial, &self.repeat_polls),
             rejected_polls: heads(is_rejected_ready, &self.rejected_polls),
         }
     }
@@ -46,10 +46,8 @@ impl ProviderQueue {
         account: &ProviderAccount,
         now: MonotonicTime,
     ) -> Option<UrgentRequest> {
-        let is_ready =
-            |job: &JobId| self.on_demand_poll_ready_at(account, self.standing(*job)) <= now;
-        if self.on_demand_polls.front().is_some_and(is_ready) {
-            Some(UrgentRequest::OnDemandPoll)
+        if let Some(job) = self.ready_on_demand_poll(account, now) {
+            Some(UrgentRequest::OnDemandPoll(job))
         } else if self.can_send_cancel() {
             Some(UrgentRequest::Cancel)
         } else if self.check_gate.is_waiting() {

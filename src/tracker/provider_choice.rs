@@ -21,7 +21,8 @@ pub(super) struct ProviderCandidates {
     pub(super) last_selected: u64,
     /// The request that comes before all due polls, if there is one.
     pub(super) urgent: Option<UrgentRequest>,
-    /// The poll that finds out whether the credentials are rejected; none if they are not in doubt.
+    /// The poll that finds out whether the credentials are rejected; none if they are not in doubt, or if
+    /// one was sent since the last rejection.
     pub(super) trial: Option<TrialJob>,
     /// None if no first poll is due.
     pub(super) first_polls: Option<QueueHeads>,
@@ -31,14 +32,26 @@ pub(super) struct ProviderCandidates {
     pub(super) rejected_polls: Option<QueueHeads>,
 }
 
-/// A request that comes before all due polls, in the order of urgency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A request that comes before all due polls.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum UrgentRequest {
-    OnDemandPoll,
+    OnDemandPoll(JobId),
     Cancel,
     ConnectionCheck,
     /// The next page of a started list request.
     Continuation,
+}
+
+impl UrgentRequest {
+    /// Among the providers of an account, the request with the lowest rank is sent first.
+    fn rank(self) -> u8 {
+        match self {
+            Self::OnDemandPoll(_) => 0,
+            Self::Cancel => 1,
+            Self::ConnectionCheck => 2,
+            Self::Continuation => 3,
+        }
+    }
 }
 
 /// A job that was not rejected, due or not.
@@ -49,7 +62,7 @@ pub(super) struct TrialJob {
     pub(super) was_polled: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum ProviderChoice {
     Urgent(ProviderIndex, UrgentRequest),
     /// A job that need not be due.
@@ -74,7 +87,7 @@ pub(super) fn choose_provider(
 ) -> Option<ProviderChoice> {
     let urgent = candidates.iter().filter_map(|candidate| Some((candidate, candidate.urgent?)));
     if let Some((candidate, request)) =
-        urgent.min_by_key(|(candidate, request)| (*request, candidate.last_selected))
+        urgent.min_by_key(|(candidate, request)| (request.rank(), candidate.last_selected))
     {
         return Some(ProviderChoice::Urgent(candidate.provider_index, request));
     }

@@ -4,7 +4,7 @@
 //! and for the end of a pause of the provider or of its account. Polls also wait for the pause of their
 //! sort of jobs: those whose last request was rejected, or all others.
 
-use crate::job::MonotonicTime;
+use crate::job::{JobId, MonotonicTime};
 
 use super::account::ProviderAccount;
 use super::breaker::{JobStanding, RequestPause};
@@ -19,12 +19,13 @@ impl ProviderQueue {
         let rejected_at = self.poll_ready_at(account, JobStanding::Rejected).max(ready_at);
         let on_demand_poll = self
             .on_demand_polls
-            .front()
-            .map(|job| self.on_demand_poll_ready_at(account, self.standing(*job)).max(ready_at));
+            .iter()
+            .map(|job| self.on_demand_poll_ready_at(account, self.standing(*job)).max(ready_at))
+            .min();
         let cancel_or_check =
             (self.can_send_cancel() || self.check_gate.is_waiting()).then_some(ready_at);
         let continuation = self.list_batcher.has_continuation().then_some(regular_at);
-        let regular_due = if self.is_suspect(account) {
+        let regular_due = if self.needs_trial(account) {
             self.has_waiting_regular().then_some(regular_at)
         } else {
             self.earliest_regular_due().map(|due| due.max(regular_at))
@@ -56,7 +57,7 @@ impl ProviderQueue {
     }
 
     /// When a poll that a person ordered may be sent, as far as rejections are concerned.
-    pub(super) fn on_demand_poll_ready_at(
+    fn on_demand_poll_ready_at(
         &self,
         account: &ProviderAccount,
         standing: JobStanding,
@@ -65,9 +66,26 @@ impl ProviderQueue {
         own.max(account.breaker.on_demand_poll_ready_at(standing))
     }
 
-    /// Whether the next poll should find out whether the credentials are rejected.
+    /// Whether a rejection puts the credentials in doubt.
     pub(super) fn is_suspect(&self, account: &ProviderAccount) -> bool {
         self.breaker.is_suspect() || account.breaker.is_suspect()
+    }
+
+    /// Whether the next poll should find out whether the credentials are rejected.
+    pub(super) fn needs_trial(&self, account: &ProviderAccount) -> bool {
+        self.breaker.needs_trial() || account.breaker.needs_trial()
+    }
+
+    /// The first poll that a person ordered and that may be sent. A rejected job that waits for the end of
+    /// its pause does not hold up the others.
+    pub(super) fn ready_on_demand_poll(
+        &self,
+        account: &ProviderAccount,
+        now: MonotonicTime,
+    ) -> Option<JobId> {
+        let is_ready =
+            |job: &JobId| self.on_demand_poll_ready_at(account, self.standing(*job)) <= now;
+        self.on_demand_polls.iter().copied().find(is_ready)
     }
 
     /// Whether a cancel request waits for nothing but the rate limit and other requests.

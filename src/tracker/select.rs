@@ -53,7 +53,7 @@ impl ProviderQueue {
         let job = match choice {
             ProviderChoice::Urgent(_, request) => return self.take_urgent_request(request),
             ProviderChoice::Trial(_, job) => {
-                self.dequeue(job, jobs.get(&job)?.list_time);
+                self.dequeue(job, jobs.get(&job).and_then(|tracked| tracked.list_time));
                 return Some(NextRequest::Poll { job, on_demand: false });
             }
             ProviderChoice::Job(_, job) => job,
@@ -90,8 +90,8 @@ impl ProviderQueue {
 
     fn take_urgent_request(&mut self, request: UrgentRequest) -> Option<NextRequest> {
         match request {
-            UrgentRequest::OnDemandPoll => {
-                let job = self.on_demand_polls.pop_front()?;
+            UrgentRequest::OnDemandPoll(job) => {
+                self.on_demand_polls.retain(|waiting| *waiting != job);
                 Some(NextRequest::Poll { job, on_demand: true })
             }
             UrgentRequest::Cancel => self.waiting_cancels.pop_front().map(NextRequest::Cancel),
@@ -125,13 +125,21 @@ impl Tracker {
                 let queue = &mut self.queues[provider_index.0];
                 let account = &mut self.accounts[account_index.0];
                 match &request {
-                    NextRequest::Poll { job, .. } => queue.start_request(*job, now),
+                    NextRequest::Poll { job, .. } if self.jobs.contains_key(job) => {
+                        queue.start_request(*job, now);
+                    }
+                    // The job has left the queue and is not chosen again.
+                    NextRequest::Poll { .. } => continue,
                     NextRequest::List(_, jobs) => match jobs.first() {
                         Some(first) => queue.start_request(first.job, now),
                         None => continue,
                     },
                     NextRequest::Cancel(job) => queue.cancel_in_flight = Some((*job, now)),
                     NextRequest::ConnectionCheck => queue.check_gate.start(now),
+                }
+                if let ProviderChoice::Trial(..) = choice {
+                    queue.breaker.record_trial_sent();
+                    account.breaker.record_trial_sent();
                 }
                 account.rate_limiter.acquire(now);
                 if is_contested {

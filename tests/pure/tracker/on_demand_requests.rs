@@ -210,6 +210,29 @@ fn fault_62_a_poll_on_demand_is_refused_while_its_job_would_wait_for_a_pause() {
 }
 
 #[test]
+fn fault_62_a_rejected_job_does_not_hold_up_the_polls_on_demand_behind_it() {
+    for others in [ProviderErrorKind::Malformed, ProviderErrorKind::Transient] {
+        let mut sim = Simulation::new(move |job, _| match job.0 {
+            1 => (100, Answer::failed(auth_error())),
+            // No success ends the pause of the first job.
+            _ => (100, Answer::failed(ProviderError::new(others, "unreadable"))),
+        });
+        (0..3).for_each(|_| _ = sim.add_job("dune"));
+        sim.run_until(8 * MINUTE);
+        let ordered_at = sim.now;
+        (1..=3).for_each(|job| sim.poll_on_demand(JobId(job)));
+        sim.run_until(ordered_at + 2 * SECOND);
+        let was_polled =
+            |job| sim.poll_times(JobId(job)).last().is_some_and(|at| *at >= ordered_at);
+        assert_eq!([1, 2, 3].map(was_polled), [false, true, true], "{others:?}");
+        // The rejected job is polled when its pause ends.
+        sim.run_until(ordered_at + 30 * MINUTE);
+        let first = sim.poll_times(JobId(1));
+        assert!(first.last().is_some_and(|at| *at >= ordered_at), "{others:?}: {first:?}");
+    }
+}
+
+#[test]
 fn fault_62_the_number_of_polls_on_demand_that_wait_is_bounded() {
     let mut sim = provider(300, false);
     sim.run_until(10 * SECOND);

@@ -205,6 +205,79 @@ fn fault_60_rejected_jobs_hardly_delay_the_first_polls_of_the_others() {
     }
 }
 
+/// Job 1 is rejected once after a minute; from then on no answer tells anything about the credentials.
+fn one_rejection_then(
+    settings: Vec<ProviderSettings>,
+    kind: ProviderErrorKind,
+    inconclusive: ProviderErrorKind,
+) -> Simulation {
+    let mut is_rejected = false;
+    Simulation::with_settings(settings, move |job, at| {
+        let answer = match (job.0, at < MINUTE, is_rejected) {
+            (1, false, false) => {
+                is_rejected = true;
+                rejection(kind)
+            }
+            // Even numbers belong to a second provider in one of the tests.
+            (number, _, true) if number % 2 == 1 => {
+                Answer::failed(ProviderError::new(inconclusive, "an HTML page"))
+            }
+            _ => answer_with_state(ObservedState::Running),
+        };
+        (100, answer)
+    })
+}
+
+#[test]
+fn fault_60_jobs_are_polled_when_due_after_a_trial_that_tells_nothing_about_the_credentials() {
+    for kind in REJECTIONS {
+        for inconclusive in [ProviderErrorKind::Malformed, ProviderErrorKind::Transient] {
+            let minute = Duration::from_mins(1);
+            let backoff = Backoff { min: minute, max: minute };
+            let settings = ProviderSettings { backoff, ..default_settings("dune") };
+            let other = ProviderSettings { backoff, ..default_settings("other") };
+            let mut sim = one_rejection_then(vec![settings, other], kind, inconclusive);
+            for _ in 0..10 {
+                sim.add_job("dune");
+                sim.add_job("other");
+            }
+            sim.run_until(HOUR);
+            let after = sim.requests.iter().filter(|polled| polled.provider == "dune");
+            let after = after.filter(|polled| polled.sent_at >= 3 * MINUTE).count();
+            assert!((50..=10 * 57).contains(&after), "{kind:?} {inconclusive:?}: {after} polls");
+            for job in (1..20).step_by(2) {
+                let polled = sim.poll_times(JobId(job)).len();
+                assert!(polled <= 61, "{kind:?} {inconclusive:?}: job {job}, {polled} polls");
+            }
+        }
+    }
+}
+
+#[test]
+fn fault_60_a_provider_in_doubt_leaves_its_account_to_the_other_providers() {
+    for inconclusive in [ProviderErrorKind::Malformed, ProviderErrorKind::Transient] {
+        let second = Duration::from_secs(1);
+        let providers = ["lake", "scripts"].map(|name| ProviderSettings {
+            account: Some("huawei".to_owned()),
+            requests_per_minute: 60,
+            backoff: Backoff { min: second, max: second },
+            ..default_settings(name)
+        });
+        let mut sim =
+            one_rejection_then(providers.into(), ProviderErrorKind::Misconfigured, inconclusive);
+        for _ in 0..20 {
+            sim.add_job("lake");
+            sim.add_job("scripts");
+        }
+        sim.run_until(HOUR);
+        for job in 1..=40 {
+            let polled = sim.poll_times(JobId(job));
+            let late = polled.iter().filter(|at| **at >= 10 * MINUTE).count();
+            assert!(late >= 10, "{inconclusive:?}: job {job} was polled {late} times");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
