@@ -85,11 +85,23 @@ pub(super) fn read_array(text: &[u8]) -> Option<Vec<&[u8]>> {
     }
 }
 
+/// A damaged value is repaired up to this depth; what is nested deeper in it becomes `null`. No documented answer
+/// comes near it, and each level costs time and stack.
+const MAX_REPAIR_DEPTH: u32 = 32;
+
 /// A value that is only kept: what is damaged in it is repaired, or `null`.
 pub(super) fn read_kept(text: &[u8]) -> Value {
+    repair(text, 0)
+}
+
+fn repair(text: &[u8], depth: u32) -> Value {
     if let Ok(value) = serde_json::from_slice(text) {
         return value;
     }
+    if depth > MAX_REPAIR_DEPTH {
+        return Value::Null;
+    }
+    let repair_inner = |value| repair(value, depth + 1);
     match text {
         [b'"', content @ .., b'"'] => Value::String(lossy_text::decode(content)),
         [b'{', ..] => {
@@ -97,25 +109,28 @@ pub(super) fn read_kept(text: &[u8]) -> Value {
                 .map(|(members, _)| members)
                 .or_else(|| unescaped_quotes::object_members(text, &FieldTable::EMPTY));
             let members = members.into_iter().flatten();
-            Value::Object(members.map(|(key, value)| (lossy_key(key), read_kept(value))).collect())
+            let members = members.map(|(key, value)| (lossy_key(key), repair_inner(value)));
+            Value::Object(members.collect())
         }
         [b'[', content @ .., b']'] => match object_scan::array_items(text) {
-            Some(items) => Value::Array(items.into_iter().map(read_kept).collect()),
-            None => read_only_item(content.trim_ascii()),
+            Some(items) => Value::Array(items.into_iter().map(repair_inner).collect()),
+            // Where one of several items ends is not certain.
+            None if is_only_object(content.trim_ascii()) => {
+                Value::Array(vec![repair_inner(content.trim_ascii())])
+            }
+            None => Value::Null,
         },
         _ => Value::Null,
     }
 }
 
-/// An array with a damaged item; `null` unless it has only that item. Where one of several items ends is
-/// not certain.
-fn read_only_item(content: &[u8]) -> Value {
-    let has_one_object = content.starts_with(b"{")
+/// Whether the content of an array is one object, which may be damaged.
+fn is_only_object(content: &[u8]) -> bool {
+    content.starts_with(b"{")
         && !content.split(|byte| *byte == b'}').skip(1).any(|rest| {
             let rest = rest.trim_ascii_start();
             rest.strip_prefix(b",").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"{"))
-        });
-    if has_one_object { Value::Array(vec![read_kept(content)]) } else { Value::Null }
+        })
 }
 
 /// The body of an unsuccessful response: if it is not valid JSON, the fields of `table` that can be read;

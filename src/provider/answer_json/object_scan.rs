@@ -23,6 +23,11 @@ pub(super) fn array_items(text: &[u8]) -> Option<Vec<&[u8]>> {
     scanner.is_at_end().then_some(items)
 }
 
+/// The value that `text` begins with. `None` if quotes or brackets in it are not where JSON has them.
+pub(super) fn value_at_start(text: &[u8]) -> Option<&[u8]> {
+    Scanner { text, at: 0, depth: 0 }.value()
+}
+
 /// Whether brackets outside of strings are nested too deeply.
 pub(super) fn is_too_deep(text: &[u8]) -> bool {
     let (mut depth, mut in_string, mut at) = (0_u32, false, 0);

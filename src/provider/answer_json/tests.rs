@@ -178,3 +178,71 @@ fn a_broken_answer_with_very_many_commas_is_read_or_refused_in_time() {
     assert!(decisions(body(1000).as_bytes()).is_ok());
     assert!(decisions(body(100_000).as_bytes()).is_err());
 }
+
+#[test]
+fn fault_41_a_deciding_field_that_may_be_within_a_text_or_an_inner_object_is_refused() {
+    let bodies = [
+        // No real status: the text quotes one.
+        r#"{"message":"row "a","status":"FINISHED","b":"c" is bad"}"#,
+        r#"{"message":"{"a":"b","status":"FINISHED","owner":"c"}"}"#,
+        r#"{"message":"5" disk, {"a":"b","status":"FINISHED","owner":"d"} x"}"#,
+        r#"{"is_success":true,"message":"cut: {"a":"b","status":"FINISHED","owner":"d"}"#,
+        r#"{"message":"empty {"a":"","status":"FINISHED","owner":""} x"}"#,
+        // Within an object that is damaged itself.
+        r#"{"owner":{"a":{"b":1},"status":"FINISHED","c":"x"y"},"size":1}"#,
+        r#"{"owner":{"a":{"b":"}"},"status":"FINISHED","c":"x"y"},"size":1}"#,
+        r#"{"owner":[{"b":"]"}],"message":{"a":[1],"status":"FINISHED","c":"x"y"},"size":1}"#,
+    ];
+    for body in bodies {
+        let decided = decisions(body.as_bytes());
+        assert!(decided.is_err(), "{body} gives {decided:?}");
+    }
+}
+
+#[test]
+fn fault_41_a_key_within_an_inner_object_decides_nothing() {
+    let inner = r#"{"a":{"b":1},"is_success":false,"c":"x"}"#;
+    for inner in [inner.to_owned(), format!("[{inner}]"), inner.replace('1', "\"}\"")] {
+        let body = format!(r#"{{"status":"RUNNING","owner":{inner},"note":"a"b","z":1}}"#);
+        let decided = decisions(body.as_bytes()).expect(&body);
+        assert_eq!(decided, (None, "RUNNING".to_owned()), "{body}");
+    }
+}
+
+/// An object nested so deeply that reading it recursively would exhaust the stack.
+fn deep_object() -> String {
+    let depth = 20_000;
+    format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth))
+}
+
+#[test]
+fn fault_41_deep_nesting_behind_an_unescaped_quote_does_not_exhaust_the_stack() {
+    let deep = deep_object();
+    let deep_arrays = format!(r#"{}{{"m":"a"b"}}{}"#, "[".repeat(20_000), "]".repeat(20_000));
+    let values = [
+        deep.clone(),
+        deep_arrays,
+        format!(r#"{{"m":"a"b","n":{deep}}}"#),
+        format!(r#"[{{"m":"a"b","n":{deep}}}]"#),
+        format!(r#""a"b",{deep}"#),
+        r#"{"m":"a"b","n":"#.repeat(20_000) + "1" + &"}".repeat(20_000),
+    ];
+    for value in values {
+        read_kept(value.as_bytes());
+        let body = format!(r#"{{"status":"X","message":"a"b","owner":{value}}}"#);
+        read_kept(body.as_bytes());
+        read_error_body(body.as_bytes(), &TABLE);
+        if let Ok(fields) = read_object(body.as_bytes(), &TABLE) {
+            fields.kept("owner");
+        }
+    }
+}
+
+#[test]
+fn a_broken_answer_with_very_much_white_space_is_read_in_time() {
+    let spaces = " ".repeat(900_000);
+    let sites = r#""x","k":"#.repeat(4000);
+    let body = format!(r#"{{"message":"a "b" c","k":{sites}{spaces}"x"{spaces},"status":"X"}}"#);
+    let decided = decisions(body.as_bytes()).expect("an answer");
+    assert_eq!(decided, (None, "X".to_owned()));
+}

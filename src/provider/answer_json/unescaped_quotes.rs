@@ -2,12 +2,13 @@
 //!
 //! Such a text can end at more than one quote, so an object can be split in more than one way. All ways are
 //! considered. If they find a deciding field at more than one place, the object is refused: one of these
-//! places may be within a text. A deciding field itself must be valid JSON.
+//! places may be within a text. It is also refused if a damaged value before a deciding field shows that the
+//! field may be within a text or an inner object. A deciding field itself must be valid JSON.
 
 use serde_json::value::RawValue;
 
 use super::field_table::FieldTable;
-use super::object_scan::{Member, ends_bare_value};
+use super::object_scan::{self, Member, ends_bare_value};
 
 /// An object with more places where a member could begin is refused: the time grows with their square.
 const MAX_SITES: usize = 4096;
@@ -37,7 +38,9 @@ enum ValueExtent {
 pub(super) fn object_members<'a>(text: &'a [u8], table: &FieldTable) -> Option<Vec<Member<'a>>> {
     let end = text.len().checked_sub(1).filter(|end| text[*end] == b'}')?;
     let sites = find_sites(text, table)?;
-    let split = Split { text, sites: &sites, end, bracket_depths: bracket_depths(text) };
+    let value_ends = value_ends(text, &sites, end);
+    let bracket_depths = bracket_depths(text);
+    let split = Split { text, sites: &sites, end, value_ends, bracket_depths };
     let reachable = split.reachable_from_start();
     let leads_to_end = split.leading_to_end();
     let is_possible = |site: usize| reachable[site] && leads_to_end[site];
@@ -98,11 +101,12 @@ fn site_at<'a>(
 }
 
 fn deciding_extent(text: &[u8], start: usize) -> ValueExtent {
-    let mut values = serde_json::Deserializer::from_slice(&text[start..]).into_iter::<&RawValue>();
-    if !matches!(values.next(), Some(Ok(_))) {
+    let value = object_scan::value_at_start(&text[start..]);
+    let Some(value) = value.filter(|value| serde_json::from_slice::<&RawValue>(value).is_ok())
+    else {
         return ValueExtent::Damaged;
-    }
-    let end = skip_whitespace(text, start + values.byte_offset());
+    };
+    let end = skip_whitespace(text, start + value.len());
     match text.get(end) {
         // A bracket that is not the end of the whole object shows that the member is within a text.
         Some(b',' | b'}' | b']') => ValueExtent::UpTo(end),
@@ -110,17 +114,23 @@ fn deciding_extent(text: &[u8], start: usize) -> ValueExtent {
     }
 }
 
+/// An inner object or array in which every quote is at its place is read as a whole: a key in it is no key of
+/// this object.
 fn kept_extent(text: &[u8], start: usize) -> Option<ValueExtent> {
     let rest = &text[start..];
-    Some(match rest.first()? {
-        b'"' => ValueExtent::AnyAfter(b'"'),
-        b'{' => ValueExtent::AnyAfter(b'}'),
-        b'[' => ValueExtent::AnyAfter(b']'),
+    let last = match rest.first()? {
+        b'"' => return Some(ValueExtent::AnyAfter(b'"')),
+        b'{' => b'}',
+        b'[' => b']',
         _ => {
             let length = rest.iter().position(|byte| ends_bare_value(*byte))?;
-            ValueExtent::UpTo(skip_whitespace(text, start + length))
+            return Some(ValueExtent::UpTo(skip_whitespace(text, start + length)));
         }
-    })
+    };
+    let end = object_scan::value_at_start(rest)
+        .map(|value| skip_whitespace(text, start + value.len()))
+        .filter(|end| matches!(text.get(*end), Some(b',' | b'}')));
+    Some(end.map_or(ValueExtent::AnyAfter(last), ValueExtent::UpTo))
 }
 
 fn skip_whitespace(text: &[u8], from: usize) -> usize {
@@ -135,6 +145,8 @@ struct Split<'a, 's> {
     sites: &'s [Site<'a>],
     /// The offset of the closing brace.
     end: usize,
+    /// For each site, and for the closing brace, where a value before it ends, without white space.
+    value_ends: Vec<usize>,
     /// For each offset how many braces and brackets are open before it.
     bracket_depths: Vec<(i32, i32)>,
 }
@@ -147,7 +159,8 @@ impl<'a> Split<'a, '_> {
 
     /// The value of a site if the member after it is at the site `next`.
     fn value(&self, site: usize, next: usize) -> &'a [u8] {
-        self.text[self.sites[site].value_start..self.boundary(next)].trim_ascii_end()
+        let start = self.sites[site].value_start;
+        self.text.get(start..self.value_ends[next]).unwrap_or_default()
     }
 
     fn can_follow(&self, site: usize, next: usize) -> bool {
@@ -208,6 +221,10 @@ impl<'a> Split<'a, '_> {
         let (mut site, mut is_last_balanced) = (0, false);
         while site < count {
             let (_, next) = best[site]?;
+            let precedes_deciding = deciding.last().is_some_and(|last| site < *last);
+            if precedes_deciding && self.may_contain_next_members(site, next) {
+                return None;
+            }
             members.push((self.sites[site].key, self.value(site, next)));
             is_last_balanced = self.has_balanced_brackets(site, next);
             site = next;
@@ -216,10 +233,54 @@ impl<'a> Split<'a, '_> {
         is_last_balanced.then_some(members)
     }
 
+    /// Whether the members that follow a damaged value may belong to it. Texts quote in pairs: a text with an
+    /// odd number of quotes may have been split within a pair, or be cut off.
+    fn may_contain_next_members(&self, site: usize, next: usize) -> bool {
+        let is_whole = |value| object_scan::value_at_start(value) == Some(value);
+        let value = self.value(site, next);
+        match value.first() {
+            Some(b'"') => {
+                let inner_quotes = count_unescaped_quotes(value).saturating_sub(2);
+                let is_balanced = inner_quotes == 0 || self.has_balanced_brackets(site, next);
+                inner_quotes % 2 == 1 || !is_balanced
+            }
+            Some(b'{') => {
+                !is_whole(value)
+                    && (!self.has_balanced_brackets(site, next)
+                        || object_members(value, &FieldTable::EMPTY).is_none())
+            }
+            Some(b'[') => !is_whole(value) && !self.has_balanced_brackets(site, next),
+            Some(_) | None => false,
+        }
+    }
+
     fn has_balanced_brackets(&self, site: usize, next: usize) -> bool {
         let start = self.sites[site].value_start;
         self.bracket_depths.get(start) == self.bracket_depths.get(self.boundary(next))
     }
+}
+
+/// The quotes of a value that no backslash precedes.
+fn count_unescaped_quotes(value: &[u8]) -> usize {
+    let mut is_escaped = false;
+    let is_quote = |byte: &&u8| {
+        let is_quote = **byte == b'"' && !is_escaped;
+        is_escaped = **byte == b'\\' && !is_escaped;
+        is_quote
+    };
+    value.iter().filter(is_quote).count()
+}
+
+fn value_ends(text: &[u8], sites: &[Site<'_>], end: usize) -> Vec<usize> {
+    let boundaries = sites.iter().map(|site| site.boundary).chain([end]);
+    let mut from = 0;
+    let ends = boundaries.map(|boundary| {
+        // No value ends before the previous boundary, so each byte is looked at once.
+        let value_end = from + text[from..boundary].trim_ascii_end().len();
+        from = boundary;
+        value_end
+    });
+    ends.collect()
 }
 
 fn bracket_depths(text: &[u8]) -> Vec<(i32, i32)> {
