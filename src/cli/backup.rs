@@ -17,10 +17,11 @@ use serde::Serialize;
 
 use super::{CommandContext, stdio};
 use crate::api::BackupStream;
+use crate::escape::escape_unprintable;
 
 #[derive(Args)]
 pub(super) struct BackupArgs {
-    /// The file to write, which must not exist
+    /// The file to write, which must not exist. A command that is killed leaves .FILE.PID.partial
     file: PathBuf,
 }
 
@@ -43,7 +44,10 @@ pub(super) async fn run(context: &CommandContext, args: BackupArgs) -> anyhow::R
     if context.json {
         stdio::print_json_lines(&[WrittenBackup { file, bytes }])?;
     } else {
-        stdio::print_lines(&[format!("{}: {bytes} bytes", file.display())])?;
+        stdio::print_lines(&[format!(
+            "{}: {bytes} bytes",
+            escape_unprintable(&file.display().to_string())
+        )])?;
     }
     Ok(ExitCode::SUCCESS)
 }

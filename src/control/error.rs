@@ -103,6 +103,9 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match &error {
             ReadError::UnknownCursor { .. } => Self::bad_request(error.to_string()),
+            ReadError::SnapshotInProgress => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string())
+            }
             ReadError::Database(_) => {
                 tracing::error!("cannot answer a request on the control socket: {error}");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())

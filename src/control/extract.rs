@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 
 use crate::clock::Clock;
-use crate::job::{JobId, UtcTime, parse_label};
+use crate::job::{JobId, Labels, UtcTime, parse_label};
 use crate::store::{HistoryFilter, JobFilter};
 
 use super::error::ApiError;
@@ -32,6 +32,7 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
 
 impl QueryParams {
     pub(super) fn job_filter(self) -> Result<JobFilter, ApiError> {
+        self.ensure_few_labels()?;
         let mut filter = JobFilter { limit: DEFAULT_LIMIT, ..JobFilter::default() };
         for (key, value) in self.0 {
             match key.as_str() {
@@ -53,8 +54,19 @@ impl QueryParams {
         Ok(filter)
     }
 
+    /// Each label is a condition of the query, whose depth SQLite limits. No job has more labels than
+    /// are accepted here.
+    fn ensure_few_labels(&self) -> Result<(), ApiError> {
+        if self.0.iter().filter(|(key, _)| key == "label").count() <= Labels::MAX_COUNT {
+            return Ok(());
+        }
+        let detail = format!("too many labels; at most {} can be given", Labels::MAX_COUNT);
+        Err(ApiError::bad_request(detail))
+    }
+
     /// The filter of a page of the history.
     pub(super) fn history_filter(self) -> Result<HistoryFilter, ApiError> {
+        self.ensure_few_labels()?;
         let mut filter = HistoryFilter { limit: DEFAULT_LIMIT, ..HistoryFilter::default() };
         for (key, value) in self.0 {
             match key.as_str() {
@@ -155,4 +167,22 @@ fn parse_time(text: &str) -> Result<UtcTime, ApiError> {
             "invalid time {text:?}; use RFC 3339 such as 2026-11-21T23:17:05Z, or a duration before now such as 2h"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_labels_than_a_job_can_have_are_refused() {
+        let labels =
+            |count: usize| QueryParams(vec![("label".to_owned(), "a=b".to_owned()); count]);
+        assert!(labels(Labels::MAX_COUNT).job_filter().is_ok());
+        assert!(labels(Labels::MAX_COUNT).event_filter().is_ok());
+        for count in [Labels::MAX_COUNT + 1, 1_000] {
+            labels(count).job_filter().expect_err("too many");
+            labels(count).history_filter().expect_err("too many");
+            labels(count).event_filter().expect_err("too many");
+        }
+    }
 }

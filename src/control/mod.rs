@@ -92,7 +92,8 @@ fn routes(app: AppState) -> Router {
         .route("/v1/providers/{name}/durations", delete(status::forget_durations))
         .route("/v1/history", get(events::history))
         .route("/v1/events", get(events::stream_events))
-        .route("/v1/backup", get(backup::backup))
+        // Without HEAD, which would make the copy as well.
+        .route("/v1/backup", get(backup::backup).head(async || ApiError::method_not_allowed()))
         .route("/v1/status", get(status::status))
         .route("/v1/reload", post(status::reload))
         .fallback(async || {

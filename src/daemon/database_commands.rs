@@ -8,6 +8,7 @@ use clap::Subcommand;
 
 use crate::clock::Clock;
 use crate::config::StoreConfig;
+use crate::escape::escape_unprintable;
 use crate::store::{self, FileSystemPolicy, VerifiedDatabase};
 
 use super::exit::ExitError;
@@ -68,6 +69,6 @@ async fn verify(file: &Path) -> Result<(), ExitError> {
 
 fn print(lines: &[String]) -> Result<(), ExitError> {
     let mut out = std::io::stdout().lock();
-    let printed = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
+    let printed = lines.iter().try_for_each(|line| writeln!(out, "{}", escape_unprintable(line)));
     printed.context("cannot write to stdout").map_err(ExitError::io)
 }

@@ -3,8 +3,6 @@
 //!
 //! Called by `serve` on every exit path after the start of the scheduler.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -58,13 +56,10 @@ impl RunningScheduler {
     /// Why the scheduler failed, now or earlier.
     pub(super) async fn stop(self) -> Result<(), ExitError> {
         self.shutdown.cancel();
-        let result = match self.task.await {
+        match self.task.await {
             Ok(result) => result.map_err(ExitError::from),
             Err(error) => Err(ExitError::io(error.into())),
-        };
-        // A query that takes long, such as the check of a large database, is abandoned.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.reader.close()).await;
-        result
+        }
     }
 }
 

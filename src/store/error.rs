@@ -84,6 +84,9 @@ pub enum ReadError {
     /// The database cannot be read.
     #[error("the database cannot be read: {0}")]
     Database(String),
+    /// A copy of the database exists already, and is being sent.
+    #[error("another backup is in progress; try again when it has ended")]
+    SnapshotInProgress,
     /// The cursor does not name an event of this database.
     #[error(
         "cursor {cursor} does not name an event of this database; the newest event is {newest}"

@@ -21,8 +21,8 @@ pub use error::{OpenError, ReadError, WriteError};
 pub use query::{HistoryFilter, JobFilter, StoredDurationSample};
 pub use rename::{AppliedRename, ProviderRename, RenameConflict, RenameOutcome};
 pub use sqlite::{
-    DatabaseCheck, JobRow, Reader, RestoredDatabase, SCHEMA_VERSION, Store, TransitionRow,
-    VerifiedDatabase, Writer, check_database, engine_description, restore, verify,
+    DatabaseCheck, JobRow, Reader, RestoredDatabase, SCHEMA_VERSION, Snapshot, Store,
+    TransitionRow, VerifiedDatabase, Writer, check_database, engine_description, restore, verify,
 };
 pub use user_limits::UserLimits;
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -64,6 +64,82 @@ fn fault_66_a_backup_is_a_complete_database_and_replaces_no_file() {
     let names = fs::read_dir(home.path("state")).expect("a directory");
     let names: Vec<_> = names.map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(names.len(), 4, "nothing is left beside the database: {names:?}");
+}
+
+/// Sends a request without a body to the control socket and reads the first bytes of the response.
+fn begin_request(home: &DaemonHome, method: &str) -> (UnixStream, String) {
+    let mut stream = UnixStream::connect(home.socket()).expect("the daemon listens");
+    write!(stream, "{method} /v1/backup HTTP/1.1\r\nhost: jobtrack\r\n\r\n").expect("it reads");
+    let mut head = [0; 64];
+    stream.read_exact(&mut head).expect("a response");
+    (stream, String::from_utf8_lossy(&head).into_owned())
+}
+
+#[test]
+fn fault_66_a_client_that_does_not_read_its_backup_holds_the_only_copy() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let _daemon = home.start();
+    let foreign = ["jobtrack.db.backup", "jobtrack.db.restoring"];
+    for name in foreign {
+        fs::write(home.path("state").join(name), "of another program").expect("a file");
+    }
+    // More than all buffers on the way to a client.
+    let large = "CREATE TABLE notes (content); INSERT INTO notes VALUES (zeroblob(8000000))";
+    db::run_script_ok(&home.database(), large);
+    let (_, head) = begin_request(&home, "HEAD");
+    assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+    let (slow_client, head) = begin_request(&home, "GET");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    for _ in 0..20 {
+        let (_, head) = begin_request(&home, "GET");
+        assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    }
+    let backup = path_arg(&home.path("backup.db"));
+    let refused = home.run_client(&["backup", &backup]);
+    assert!(!refused.status.success());
+    assert!(utf8(&refused.stderr).contains("another backup is in progress"), "{refused:?}");
+    drop(slow_client);
+    let succeeds = |_| home.run_client(&["backup", &backup]).status.success();
+    assert!((0..200).any(succeeds), "the copy of a client that left is released");
+    for name in foreign {
+        let content = fs::read_to_string(home.path("state").join(name)).expect("it is there");
+        assert_eq!(content, "of another program");
+    }
+}
+
+#[test]
+fn fault_66_a_restore_moves_a_rollback_journal_away() {
+    let (home, backup) = home_with_backup();
+    let beside = |suffix: &str| format!("{}{suffix}", home.database().display());
+    fs::write(beside("-journal"), "of a process that was killed").expect("a file");
+    let (code, printed) = run_daemon(&home, &["restore", &backup]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(!Path::new(&beside("-journal")).exists());
+    let replaced = printed.lines().find_map(|line| line.strip_prefix("the replaced database is "));
+    let journal = format!("{}-journal", replaced.expect("it is named"));
+    assert_eq!(fs::read_to_string(journal).expect("kept"), "of a process that was killed");
+    let _daemon = home.start();
+    assert_eq!(jobs_in(&home.database()), "A");
+}
+
+#[test]
+fn fault_66_a_restore_by_root_leaves_files_that_the_daemons_user_can_use() {
+    let (home, backup) = home_with_backup();
+    if fs::metadata(home.database()).expect("the database").uid() != 0 {
+        eprintln!("not run: only root can give files to another user");
+        return;
+    }
+    let new_state = home.path("new/state");
+    let daemons_user = 12_345;
+    fs::create_dir(home.path("new")).expect("a directory");
+    chown(home.path("new"), Some(daemons_user), Some(daemons_user)).expect("given");
+    home.write_config(&format!("[store]\npath = \"{}\"\n", path_arg(&new_state.join("a.db"))));
+    let (code, printed) = run_daemon(&home, &["restore", &backup]);
+    assert_eq!(code, Some(0), "{printed}");
+    for path in [new_state.clone(), new_state.join("a.db"), new_state.join("a.db.lock")] {
+        let found = fs::metadata(&path).expect("it is there");
+        assert_eq!((found.uid(), found.gid()), (daemons_user, daemons_user), "{path:?}");
+    }
 }
 
 #[test]

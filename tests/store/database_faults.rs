@@ -55,10 +55,10 @@ fn path_with_suffix(database: &Path, suffix: &str) -> PathBuf {
 }
 
 /// A `sqlite3` shell that has run a script and keeps its connection open.
-struct SqliteShell(Child);
+pub(super) struct SqliteShell(Child);
 
 impl SqliteShell {
-    fn after_script(database: &Path, script: &str) -> Self {
+    pub(super) fn after_script(database: &Path, script: &str) -> Self {
         let mut command = Command::new("sqlite3");
         command.arg("-batch").arg(database).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("sqlite3 is installed");

@@ -12,6 +12,8 @@ use jobtrack::store::{OpenError, Store, WriteError};
 use crate::support::daemon::DaemonHome;
 use crate::support::{db, jobs};
 
+use super::database_faults::SqliteShell;
+
 /// Copies in another process: closing a descriptor of the database would release the locks that SQLite
 /// has in this process. The target stays the same file, with other content.
 fn overwrite(target: &Path, content: &Path) {
@@ -154,6 +156,82 @@ async fn fault_21_66_what_was_acknowledged_survives_a_removed_log_or_shared_memo
         let expected = if suffix == "-shm" { "1" } else { "0" };
         assert_eq!(db::query_value(&home.database(), by_shell), expected, "{case}");
         drop(store);
+    }
+}
+
+/// What makes a write fail, and until when.
+type FailureCase = (&'static str, fn(&DaemonHome) -> Option<SqliteShell>);
+
+const FAILURES: [FailureCase; 3] = [
+    ("another program writes", |home| {
+        Some(SqliteShell::after_script(&home.database(), "BEGIN IMMEDIATE;"))
+    }),
+    ("SQLite rolls back by itself", |home| {
+        let trigger = "CREATE TRIGGER refused BEFORE INSERT ON job WHEN new.remote_id = 'C'
+                       BEGIN SELECT RAISE(ROLLBACK, 'refused'); END";
+        db::run_script_ok(&home.database(), trigger);
+        None
+    }),
+    ("another program reads what was there before", |home| {
+        let trigger = "CREATE TRIGGER refused BEFORE INSERT ON job WHEN new.remote_id = 'C'
+                       BEGIN SELECT RAISE(ABORT, 'refused'); END";
+        db::run_script_ok(&home.database(), trigger);
+        None
+    }),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_21_66_what_was_acknowledged_survives_a_failed_write_and_then_a_removed_log() {
+    for (case, fail) in FAILURES {
+        for ends_after_removal in [true, false] {
+            let home = DaemonHome::without_config();
+            let mut store = jobs::open_store(&home.database()).await;
+            jobs::register_job(&mut store, "A").await;
+            // This reader prevents that all of the log is moved to the file.
+            let reads = case == "another program reads what was there before";
+            let reader = reads.then(|| {
+                SqliteShell::after_script(&home.database(), "BEGIN; SELECT count(*) FROM job;")
+            });
+            let batch =
+                jobs::add_batch((0..100).map(|number| jobs::new_job(&format!("B{number}"))));
+            jobs::write_batch(&mut store, &batch).await;
+            let mut shell = fail(&home);
+            let failing = jobs::add_batch([jobs::new_job("C")]);
+            store.writer.write(&failing).await.expect_err(case);
+            fs::remove_file(beside(&home.database(), "-wal")).expect("removed");
+            if ends_after_removal {
+                drop(shell.take());
+            } else {
+                // The write finds the removed log while its cause lasts; the daemon then ends.
+                let refused = store.writer.write(&failing).await.expect_err(case);
+                assert!(matches!(refused, WriteError::FileReplaced { .. }), "{case}: {refused}");
+            }
+            store.writer.close().await;
+            let is_written_back = beside(&home.database(), "-wal").exists();
+            assert_eq!(is_written_back, reads, "{case}: a log that is not in the file");
+            drop((reader, shell));
+            jobs::open_store(&home.database()).await;
+            let count = db::query_value(&home.database(), "SELECT count(*) FROM job");
+            assert_eq!(count, "101", "{case}, {ends_after_removal}");
+            assert_eq!(db::query_value(&home.database(), "PRAGMA integrity_check"), "ok", "{case}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_does_not_hinder_the_next_one_or_the_end() {
+    for (case, fail) in FAILURES {
+        let home = DaemonHome::without_config();
+        let mut store = jobs::open_store(&home.database()).await;
+        let shell = fail(&home);
+        for _ in 0..2 {
+            store.writer.write(&jobs::add_batch([jobs::new_job("C")])).await.expect_err(case);
+        }
+        drop(shell);
+        jobs::register_job(&mut store, "D").await;
+        store.writer.close().await;
+        let clean = "SELECT count(*) FROM last_event WHERE name = 'clean_shutdown'";
+        assert_eq!(db::query_value(&home.database(), clean), "1", "{case}");
     }
 }
 

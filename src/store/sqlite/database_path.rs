@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use crate::store::OpenError;
@@ -46,16 +46,29 @@ impl DatabasePath {
         if self.directory.exists() {
             return Ok(self);
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&self.directory)
-            .and_then(|()| fs::set_permissions(&self.directory, PermissionsExt::from_mode(0o750)))
-            .map_err(|error| OpenError::CreateDirectory {
-                path: self.directory.clone(),
-                kind: error.kind(),
-            })?;
+        self.create_directory().map_err(|error| OpenError::CreateDirectory {
+            path: self.directory.clone(),
+            kind: error.kind(),
+        })?;
         Self::resolve(&self.file)
+    }
+
+    /// Directories that root creates belong to the owner of the directory in which they are: the daemon
+    /// may run as another user.
+    fn create_directory(&self) -> io::Result<()> {
+        let missing: Vec<_> =
+            self.directory.ancestors().take_while(|directory| !directory.exists()).collect();
+        DirBuilder::new().recursive(true).mode(0o750).create(&self.directory)?;
+        fs::set_permissions(&self.directory, PermissionsExt::from_mode(0o750))?;
+        if rustix::process::geteuid().is_root()
+            && let Some(parent) = missing.last().and_then(|directory| directory.parent())
+        {
+            let owner = fs::metadata(parent)?;
+            for directory in missing {
+                lchown(directory, Some(owner.uid()), Some(owner.gid()))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn file(&self) -> &Path {

@@ -1,8 +1,8 @@
 //! The identity of a database: a uuid and the number of its transactions, in the table
 //! `database_identity`.
 //!
-//! Each transaction of jobtrackd writes the row, so that the write-ahead log has it whenever the log has
-//! a transaction of jobtrackd. This shows whether a log and a database file belong together, and
+//! Each batch writes the row, and so do a rename of providers and each start, which records how long
+//! jobtrackd was not running; migrations, maintenance outside a batch and the clean shutdown do not. A write-ahead log that has a batch therefore has the row. This shows whether a log and a database file belong together, and
 //! whether the file was overwritten.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) struct Identity {
 }
 
 /// What the database file alone says, without its write-ahead log.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct FileIdentity {
     /// `None` if the table is not in the file, or not yet.
     pub(super) identity: Option<Identity>,

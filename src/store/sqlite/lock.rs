@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags, flock, statx};
@@ -72,16 +72,34 @@ pub(super) fn check(path: &DatabasePath) -> Result<bool, OpenError> {
 /// Locks the file beside the database alone.
 pub(super) fn lock_beside(path: &DatabasePath) -> Result<File, OpenError> {
     let lock_path = path.lock();
-    // Some file systems lock only files that are open for writing.
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o640)
-        .open(&lock_path)
+    let file = open_lock_file(path, &lock_path)
         .map_err(|error| OpenError::Io { path: lock_path.clone(), reason: error.to_string() })?;
     lock(&file, path, &lock_path)?;
     Ok(file)
+}
+
+fn open_lock_file(path: &DatabasePath, lock_path: &Path) -> io::Result<File> {
+    // Some file systems lock only files that are open for writing.
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o640);
+    match options.clone().create_new(true).open(lock_path) {
+        Ok(file) => {
+            give_to_owner_of_database(&file, path)?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(lock_path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a file that root has created to the user of the database, as whom the daemon runs: the owner of
+/// the database file, or else of its directory.
+pub(super) fn give_to_owner_of_database(file: &File, path: &DatabasePath) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let model = fs::metadata(path.file()).or_else(|_| fs::metadata(path.directory()))?;
+    fchown(file, Some(model.uid()), Some(model.gid()))
 }
 
 fn lock(file: &File, path: &DatabasePath, locked: &Path) -> Result<(), OpenError> {

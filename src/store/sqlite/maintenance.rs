@@ -35,13 +35,17 @@ pub(super) async fn run_in_transaction(
         MaintenanceTask::Prune(retention) => {
             let Some(now) = certain_time else { return Ok(false) };
             let audit_rows = prune_audit(connection, retention, now, PRUNE_BATCH_SIZE).await?;
-            prune(connection, retention, now).await?.max(audit_rows)
+            let jobs = prune(connection, retention, now).await?;
+            if jobs > 0 {
+                tracing::info!("deleted {jobs} old jobs and their history");
+            }
+            if audit_rows > 0 {
+                tracing::info!("deleted {audit_rows} old audit entries");
+            }
+            jobs.max(audit_rows)
         }
         MaintenanceTask::Optimize | MaintenanceTask::Vacuum | MaintenanceTask::Checkpoint => 0,
     };
-    if pruned > 0 {
-        tracing::info!("deleted {pruned} old jobs and their history");
-    }
     record_event(connection, task.name(), now).await?;
     Ok(pruned >= PRUNE_BATCH_SIZE.unsigned_abs())
 }

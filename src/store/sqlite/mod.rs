@@ -30,6 +30,7 @@ mod schema;
 mod snapshot;
 mod start_checks;
 mod stored_job;
+mod temporary_file;
 mod time;
 mod tracked_job;
 mod user_limits;
@@ -49,6 +50,7 @@ pub use reader::Reader;
 pub use restore::{RestoredDatabase, restore};
 pub use rows::{JobRow, TransitionRow};
 pub use schema::SCHEMA_VERSION;
+pub use snapshot::Snapshot;
 pub use verify::{VerifiedDatabase, verify};
 pub use writer::Writer;
 

@@ -26,6 +26,7 @@ use super::open_files::OpenFiles;
 use super::reader::Reader;
 use super::schema::migrate;
 use super::start_checks::verify_database;
+use super::temporary_file::remove_leftovers;
 use super::writer::Writer;
 use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
 
@@ -65,6 +66,7 @@ impl Store {
         let path = DatabasePath::resolve(path)?.with_directory()?;
         let lock_database = file_system::check(&path, policy)?;
         let lock = DatabaseLock::acquire(&path, lock_database)?;
+        remove_leftovers(&path);
         let size = fs::metadata(path.file()).map_err(|error| path.io(&error))?.len();
         let quick_check_skipped = size > Self::MAX_STARTUP_CHECK_BYTES;
         verify_database(&path, !quick_check_skipped).await?;
@@ -72,7 +74,7 @@ impl Store {
         let options = writer_options(path.file());
         let connection = create_or_migrate(&path, &options, clock).await?;
         let reader = Reader::open(path.file()).await.map_err(|error| path.sqlite(&error))?;
-        let writer = open_writer(path, lock, options, connection, clock).await?;
+        let writer = open_writer(path, lock, options, connection, reader.clone(), clock).await?;
         Ok(Self { writer, reader, quick_check_skipped })
     }
 }
@@ -107,6 +109,7 @@ async fn open_writer(
     lock: DatabaseLock,
     options: SqliteConnectOptions,
     mut connection: SqliteConnection,
+    reader: Reader,
     clock: &Clock,
 ) -> Result<Writer, OpenError> {
     let identity = super::identity::read_identity(&mut connection)
@@ -118,7 +121,7 @@ async fn open_writer(
         error @ WriteError::FileReplaced { .. } => shown_path.unusable(error.to_string()),
         error => shown_path.io(&io::Error::other(error.to_string())),
     })?;
-    Writer::new(options, connection, files, clock.clone())
+    Writer::new(options, connection, files, reader, clock.clone())
         .await
         .map_err(|error| shown_path.sqlite(&error))
 }

@@ -6,8 +6,8 @@
 //! shared memory would release SQLite's locks on it.
 
 use std::fs::{self, File, Metadata};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::store::WriteError;
 
 use super::database_path::DatabasePath;
 use super::error_code::primary_code;
-use super::identity::{Identity, PageLocation, read_file_identity, wal_mismatch};
+use super::identity::{FileIdentity, Identity, PageLocation, read_file_identity, wal_mismatch};
 use super::lock::DatabaseLock;
 use super::wal_header::{WalState, is_checkpoint_incomplete};
 
@@ -147,6 +147,32 @@ impl OpenFiles {
         self.lock.database().metadata().map_or(0, |metadata| metadata.len())
     }
 
+    /// Writes the log that is open to its path, where no file is any more. The next start reads it.
+    ///
+    /// # Errors
+    /// If there is a file at the path, or the log cannot be written; nothing is left then.
+    pub(super) fn write_log_back(&self) -> io::Result<()> {
+        let path = self.path.wal();
+        let mut options = File::options();
+        let mut target = options.write(true).create_new(true).mode(0o640).open(&path)?;
+        let length = self.wal.metadata()?.len();
+        let mut offset = 0;
+        let copied = (|| {
+            while offset < length {
+                let size = usize::try_from(length - offset).unwrap_or(usize::MAX).min(1 << 20);
+                let bytes = read_page(&self.wal, PageLocation { offset, size })?;
+                target.write_all(&bytes)?;
+                offset += size as u64;
+            }
+            target.sync_all()?;
+            File::open(self.path.directory())?.sync_all()
+        })();
+        if copied.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        copied
+    }
+
     /// Records that the content of the database was replaced.
     pub(super) fn content_replaced(&mut self) -> WriteError {
         self.change.get_or_insert(FileChange::ContentReplaced).error(&self.path)
@@ -234,13 +260,15 @@ impl OpenFiles {
             if attempt > 0 {
                 tokio::time::sleep(Self::READ_DELAY).await;
             }
-            let found = match read_file_identity(self.path.file()).await {
-                Ok(found) => found,
+            let (found, page) = match self.read_identity_and_page().await {
+                Ok(Some(read)) => read,
+                Ok(None) => {
+                    result = ChangedIdentity::NotReadable;
+                    continue;
+                }
                 Err(error) => {
-                    // CANTOPEN, NOMEM: there is no file descriptor or memory left, which says nothing
-                    // about the content.
-                    let is_unreadable = matches!(primary_code(&error), Some(7 | 14))
-                        || is_checkpoint_incomplete(&self.shared_memory)?;
+                    let is_unreadable =
+                        !is_about_content(&error) || is_checkpoint_incomplete(&self.shared_memory)?;
                     result = if is_unreadable { ChangedIdentity::NotReadable } else { result };
                     continue;
                 }
@@ -253,7 +281,7 @@ impl OpenFiles {
                 (Some(_), None) => false,
             };
             if is_same && self.is_in_wal_mode()? {
-                self.identity_page = read_page(self.lock.database(), found.location)?;
+                self.identity_page = page;
                 self.identity_location = found.location;
                 self.identity_in_file = found.identity;
                 return Ok(ChangedIdentity::Same);
@@ -261,6 +289,14 @@ impl OpenFiles {
             result = ChangedIdentity::Other;
         }
         Ok(result)
+    }
+
+    /// The identity in the file and the page that has it; `None` if a checkpoint came in between.
+    async fn read_identity_and_page(&self) -> Result<Option<(FileIdentity, Vec<u8>)>, sqlx::Error> {
+        let found = read_file_identity(self.path.file()).await?;
+        let page = read_page(self.lock.database(), found.location)?;
+        let again = read_file_identity(self.path.file()).await?;
+        Ok((found == again).then_some((found, page)))
     }
 
     /// A copy that VACUUM INTO made has another mark in its header, and its pages in another order.
@@ -294,6 +330,15 @@ impl OpenFiles {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Whether this error of reading the file says that its content is another one. Any other code, and an
+/// error that is not SQLite's, says that it could not be read: no file descriptor or memory is left, the
+/// disk fails, or another program has a lock.
+fn is_about_content(error: &sqlx::Error) -> bool {
+    // ERROR, for example a table that is missing; CORRUPT, NOTADB; a value of another type.
+    matches!(primary_code(error), Some(1 | 11 | 26))
+        || matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
 }
 
 /// The metadata of the file at a path; `None` if it is not the one that is open.

@@ -29,7 +29,7 @@ const READER_CONNECTIONS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub(super) pool: SqlitePool,
-    /// Held while a copy of the database is made.
+    /// Held while there is a copy of the database.
     pub(super) snapshots: Arc<Mutex<()>>,
 }
 
@@ -56,9 +56,10 @@ impl Reader {
         Ok(Self { pool, snapshots: Arc::default() })
     }
 
-    /// Closes all connections once they are idle.
+    /// Closes all connections once they are idle, and waits until no copy of the database is left.
     pub async fn close(&self) {
         self.pool.close().await;
+        let _none_is_made = self.snapshots.lock().await;
     }
 
     /// Checks the whole file; returns a description of the first damage. Slow on a large file.

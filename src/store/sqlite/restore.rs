@@ -7,10 +7,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use sqlx::ConnectOptions;
 
 use crate::job::UtcTime;
@@ -20,8 +20,9 @@ use super::copy::{copy_database, read_options};
 use super::database_path::DatabasePath;
 use super::file_system;
 use super::identity::read_file_identity;
-use super::lock::lock_beside;
+use super::lock::{give_to_owner_of_database, lock_beside};
 use super::start_checks::{has_wal, verify_database};
+use super::temporary_file::{Purpose, remove_leftovers, temporary_path};
 
 /// What [`restore`] did.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ pub async fn restore(
     file_system::check(&path, policy)?;
     let _lock = lock_beside(&path)?;
     let _database_lock = lock_existing(&path)?;
+    remove_leftovers(&path);
     let backup = DatabasePath::resolve(backup)?;
     ensure_other_file(&backup, &path)?;
     if verify_database(&backup, false).await? == 0 {
@@ -91,25 +93,22 @@ fn ensure_other_file(backup: &DatabasePath, path: &DatabasePath) -> Result<(), O
 
 /// Copies the backup, with what is in its write-ahead log if it has one.
 async fn copy_beside(backup: &DatabasePath, path: &DatabasePath) -> Result<PathBuf, OpenError> {
-    let copy = path.with_suffix(".restoring");
+    let copy = temporary_path(path, Purpose::Restore);
     let io_error =
         |error: &io::Error| OpenError::Io { path: copy.clone(), reason: error.to_string() };
-    match fs::remove_file(&copy) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&error)),
-        Ok(()) | Err(_) => {}
-    }
     // A backup may be in a directory that cannot be written, where SQLite could not open it otherwise.
     let options = read_options(backup.file()).immutable(!has_wal(backup));
     copy_database(options, &copy, 0o640).await.map_err(|error| backup.sqlite(&error))?;
-    fs::set_permissions(&copy, PermissionsExt::from_mode(0o640))
+    // The directory may belong to another user, who must not be able to redirect these calls by a link.
+    File::options()
+        .read(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(&copy)
+        .and_then(|file| {
+            file.set_permissions(PermissionsExt::from_mode(0o640))?;
+            give_to_owner_of_database(&file, path)
+        })
         .map_err(|error| io_error(&error))?;
-    if rustix::process::geteuid().is_root() {
-        // The daemon's user, not root, is to write the file.
-        let model = fs::metadata(path.file()).or_else(|_| fs::metadata(path.directory()));
-        model
-            .and_then(|model| chown(&copy, Some(model.uid()), Some(model.gid())))
-            .map_err(|error| io_error(&error))?;
-    }
     Ok(copy)
 }
 
@@ -145,21 +144,30 @@ fn replace_files(copy: &Path, path: &DatabasePath, now: UtcTime) -> io::Result<O
     if had_database {
         keep_under_name(path.file(), &replaced)?;
     }
-    fs::rename(copy, path.file())?;
-    let replaced_wal = path.with_suffix(&format!(".replaced-{time}-wal"));
-    for (file, new_name) in [(path.wal(), Some(replaced_wal)), (path.shared_memory(), None)] {
-        let moved = match new_name {
-            Some(new_name) => fs::rename(&file, new_name),
-            // It is made anew from the log.
-            None => fs::remove_file(&file),
-        };
-        match moved {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
+    let name_beside_replaced = |suffix| path.with_suffix(&format!(".replaced-{time}{suffix}"));
+    // Before the copy has its name: a start would apply the journal to the copy. There is one only if
+    // the process was killed that was creating the database, which has nothing of value then.
+    let renamed = unless_missing(fs::rename(path.journal(), name_beside_replaced("-journal")))
+        .and_then(|()| fs::rename(copy, path.file()));
+    if let Err(error) = renamed {
+        if had_database {
+            // A database with two names would be refused by the next start.
+            let _ = fs::remove_file(&replaced);
         }
+        return Err(error);
     }
+    unless_missing(fs::rename(path.wal(), name_beside_replaced("-wal")))?;
+    // It is made anew from the log.
+    unless_missing(fs::remove_file(path.shared_memory()))?;
     File::open(path.directory())?.sync_all()?;
     Ok(had_database.then_some(replaced))
+}
+
+fn unless_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// A second name, so that the first one never leads to nothing; a copy where there are no links.

@@ -1,36 +1,47 @@
 //! A consistent copy of the database while the daemon runs, for `jobtrack backup`.
 //!
 //! The control server sends it to the client, which writes the file under its own user. Invariant: the
-//! copy has no name any more when it is returned, so that nothing is left of it whatever happens.
+//! copy has no name any more when it is returned, so that nothing is left of it whatever happens; and
+//! there is one copy at a time, so that copies do not fill the disk.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use rustix::fs::statvfs;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::store::ReadError;
 
 use super::copy::{copy_database, read_options};
 use super::database_path::DatabasePath;
 use super::reader::Reader;
+use super::temporary_file::{Purpose, temporary_path};
 
 /// What remains free for the daemon's own writes.
 const RESERVED_BYTES: u64 = 64 << 20;
 
+/// A copy of the database without a name. Its space is free, and another copy can be made, when it is
+/// dropped.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub file: File,
+    _only_one: OwnedMutexGuard<()>,
+}
+
 impl Reader {
-    /// Copies the database into a file beside it and returns that file, already removed. One copy is made
-    /// at a time.
+    /// Copies the database into a file beside it and returns that file, already removed.
     ///
     /// # Errors
-    /// If the database cannot be read or there is no space for the copy.
-    pub async fn snapshot(&self) -> Result<File, ReadError> {
-        let reader = self.clone();
+    /// [`ReadError::SnapshotInProgress`] while there is another copy; [`ReadError::Database`] if the
+    /// database cannot be read or there is no space for the copy.
+    pub async fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        let only_one =
+            self.snapshots.clone().try_lock_owned().map_err(|_| ReadError::SnapshotInProgress)?;
+        let database = self.pool.connect_options().get_filename().to_owned();
         // A task, because a client that leaves must not leave a half-written file behind.
         let copied = tokio::spawn(async move {
-            let _one_at_a_time = reader.snapshots.lock().await;
-            let database = reader.pool.connect_options().get_filename().to_owned();
-            copy_and_unlink(&database).await
+            Ok(Snapshot { file: copy_and_unlink(&database).await?, _only_one: only_one })
         });
         copied.await.map_err(|error| ReadError::Database(error.to_string()))?
     }
@@ -39,14 +50,9 @@ impl Reader {
 async fn copy_and_unlink(database: &Path) -> Result<File, ReadError> {
     let io_error = |error: io::Error| ReadError::Database(format!("no copy was made: {error}"));
     ensure_space(database).map_err(io_error)?;
-    let copy = DatabasePath::resolve(database)
-        .map_err(|error| ReadError::Database(error.to_string()))?
-        .with_suffix(".backup");
-    // A daemon that was killed may have left one.
-    match fs::remove_file(&copy) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
-        Ok(()) | Err(_) => {}
-    }
+    let path =
+        DatabasePath::resolve(database).map_err(|error| ReadError::Database(error.to_string()))?;
+    let copy = temporary_path(&path, Purpose::Snapshot);
     copy_database(read_options(database), &copy, 0o600).await?;
     let file = File::open(&copy);
     fs::remove_file(&copy).map_err(io_error)?;

@@ -2,7 +2,8 @@
 //!
 //! The scheduler hands in a [`Batch`] and receives the result of the commit, or why the batch is not
 //! confirmed. After an error of the transaction the connection is replaced, because sqlx loses count of
-//! its transactions when SQLite rolls one back by itself.
+//! its transactions when SQLite rolls one back by itself. Invariant: the replaced connection stays open
+//! until there is a new one, because it may be the last that reaches a log whose file was removed.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::job::{EventCursor, MonotonicTime, UtcTime};
@@ -24,9 +26,11 @@ use super::ffi::{is_out_of_space, keep_wal_on_close};
 use super::maintenance::{CLEAN_SHUTDOWN, record_event, run_after_commit};
 use super::open_files::{FileChange, OpenFiles};
 use super::provider_rename::rename_providers;
+use super::reader::Reader;
 use super::write::write_batch;
 use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
 
+const READERS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Writes batches. One task owns the writer.
@@ -34,7 +38,11 @@ const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Writer {
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
+    /// The connection whose last transaction failed, until another one is open.
+    failed_connection: Option<SqliteConnection>,
     files: OpenFiles,
+    /// To be closed before `files`, whose end releases the locks of all connections.
+    reader: Reader,
     clock: Clock,
     truncate_wal_at: MonotonicTime,
     newest_event: watch::Sender<EventCursor>,
@@ -46,6 +54,7 @@ impl Writer {
         options: SqliteConnectOptions,
         mut connection: SqliteConnection,
         files: OpenFiles,
+        reader: Reader,
         clock: Clock,
     ) -> Result<Self, sqlx::Error> {
         keep_wal_on_close(&mut connection).await?;
@@ -53,7 +62,9 @@ impl Writer {
         Ok(Self {
             options,
             connection: Some(connection),
+            failed_connection: None,
             files,
+            reader,
             clock,
             truncate_wal_at: MonotonicTime::default(),
             newest_event: watch::Sender::new(newest),
@@ -81,10 +92,7 @@ impl Writer {
     pub async fn write(&mut self, batch: &Batch) -> Result<CommitReport, WriteError> {
         self.files.verify().await?;
         self.files.reserve_shared_memory()?;
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.reconnect().await.map_err(|error| classify(&error))?,
-        };
+        let mut connection = self.take_connection().await.map_err(|error| classify(&error))?;
         match write_batch(&mut connection, batch, self.files.identity(), self.user_limits).await {
             Ok(Some(written)) => {
                 // The commit is done: what fails from here on loses nothing.
@@ -116,8 +124,7 @@ impl Writer {
                     }
                     other => other,
                 };
-                // Without a final statement: the state of the connection cannot be trusted.
-                drop(connection.close_hard().await);
+                self.failed_connection = Some(connection);
                 self.files.verify().await?;
                 Err(error)
             }
@@ -134,10 +141,7 @@ impl Writer {
         renames: &[ProviderRename],
         now: UtcTime,
     ) -> Result<RenameOutcome, WriteError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.reconnect().await.map_err(|error| classify(&error))?,
-        };
+        let mut connection = self.take_connection().await.map_err(|error| classify(&error))?;
         let outcome = rename_providers(&mut connection, renames, now).await;
         match outcome {
             Ok(outcome) => {
@@ -145,7 +149,7 @@ impl Writer {
                 Ok(outcome)
             }
             Err(error) => {
-                drop(connection.close_hard().await);
+                self.failed_connection = Some(connection);
                 Err(classify(&error))
             }
         }
@@ -188,15 +192,22 @@ impl Writer {
         StoreHealth { size_bytes: self.files.database_bytes() + wal_bytes, warning }
     }
 
-    /// Ends in order. If no reader prevents it, the WAL is moved into the database, so that a copy of
+    /// Ends in order, the readers first. If no other reader prevents it, the WAL is moved into the database, so that a copy of
     /// the database file alone is complete.
     pub async fn close(mut self) {
-        let verified = self.files.verify().await;
-        let Some(mut connection) = self.connection.take() else { return };
-        if let Err(error) = verified {
-            self.save_open_files(connection, &error).await;
+        // A query that takes long, such as the check of a large database, is abandoned.
+        let _ = timeout(READERS_CLOSE_TIMEOUT, self.reader.close()).await;
+        if let Err(error) = self.files.verify().await {
+            self.save_open_files(&error).await;
             return;
         }
+        if let Err(error) = self.close_in_order().await {
+            tracing::warn!("the database was not closed cleanly, no data is lost: {error}");
+        }
+    }
+
+    async fn close_in_order(&mut self) -> Result<(), sqlx::Error> {
+        let mut connection = self.take_connection().await?;
         if let Err(error) =
             record_event(&mut connection, CLEAN_SHUTDOWN, self.clock.utc_now()).await
         {
@@ -207,36 +218,71 @@ impl Writer {
         }
         let checkpointed =
             sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
-        if let Err(error) = checkpointed.and(connection.close().await) {
-            tracing::warn!("the database was not closed cleanly, no data is lost: {error}");
-        }
+        checkpointed.and(connection.close().await)
     }
 
     /// Ends after a file was replaced. What was acknowledged is in the files that are open, and is moved
     /// into the database file where that destroys nothing. The log is not emptied: the file at the path
     /// of the database may need it.
-    async fn save_open_files(&self, mut connection: SqliteConnection, error: &WriteError) {
-        if self.files.change().is_some_and(FileChange::permits_checkpoint) {
-            let saved: Result<(i64, i64, i64), _> =
-                sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut connection).await;
-            match saved {
-                Ok((0, in_log, saved)) if in_log == saved => {
-                    tracing::info!("what was acknowledged is in the database file: {error}");
-                }
-                Ok((_, in_log, saved)) => tracing::error!(
-                    "only {saved} of {in_log} pages could be saved from the write-ahead log: {error}"
+    async fn save_open_files(&mut self, error: &WriteError) {
+        let Some(change) = self.files.change() else { return };
+        if !change.permits_checkpoint() {
+            for connection in
+                self.connection.take().into_iter().chain(self.failed_connection.take())
+            {
+                drop(connection.close_hard().await);
+            }
+            return;
+        }
+        match self.checkpoint_open_log().await {
+            Ok(()) => tracing::info!("what was acknowledged is in the database file: {error}"),
+            Err(failure) if change == FileChange::WalMoved => match self.files.write_log_back() {
+                Ok(()) => tracing::info!(
+                    "the write-ahead log was written back, with what was acknowledged: {error}"
                 ),
-                Err(failure) => {
-                    tracing::error!("the write-ahead log could not be saved: {failure}; {error}");
-                }
+                Err(second) => tracing::error!(
+                    "the write-ahead log could not be saved: {failure}; {second}; {error}"
+                ),
+            },
+            Err(failure) => {
+                tracing::error!("the write-ahead log could not be saved: {failure}; {error}");
             }
         }
-        drop(connection.close_hard().await);
     }
 
-    async fn reconnect(&self) -> Result<SqliteConnection, sqlx::Error> {
+    /// Moves the write-ahead log that is open into the database file that is open. A new connection
+    /// would open other files.
+    async fn checkpoint_open_log(&mut self) -> Result<(), String> {
+        let mut connection = match (self.connection.take(), self.failed_connection.take()) {
+            (Some(connection), _) => connection,
+            (None, Some(mut failed)) => {
+                // An error says that SQLite has rolled back by itself.
+                let _ = sqlx::query("ROLLBACK").execute(&mut failed).await;
+                failed
+            }
+            (None, None) => return Err("no connection is open".to_owned()),
+        };
+        let checkpointed: Result<(i64, i64, i64), _> =
+            sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut connection).await;
+        drop(connection.close_hard().await);
+        // The first number says that another program has a transaction open; it may have saved all.
+        match checkpointed.map_err(|error| error.to_string())? {
+            (_, in_log, saved) if in_log == saved => Ok(()),
+            (_, in_log, saved) => Err(format!("only {saved} of {in_log} pages could be saved")),
+        }
+    }
+
+    /// The connection, or a new one in place of that whose transaction failed.
+    async fn take_connection(&mut self) -> Result<SqliteConnection, sqlx::Error> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
         let mut connection = self.options.connect().await?;
         keep_wal_on_close(&mut connection).await?;
+        if let Some(failed) = self.failed_connection.take() {
+            // Without a final statement: the state of the connection cannot be trusted.
+            drop(failed.close_hard().await);
+        }
         Ok(connection)
     }
 }
