@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::job::{
     AuditOutcome, AuditTarget, AuditedCommand, ConnectionCheck, Finding, FindingKind, ProviderName,
-    ServiceHints,
+    RateLimitInfo, ServiceHints,
 };
 use crate::scheduler::{CheckReply, CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
@@ -112,6 +112,7 @@ pub(super) async fn check_connection(
             check: ConnectionCheck {
                 finding: Finding::new(FindingKind::Unreachable, "no response in time"),
                 clock_ahead_s: None,
+                rate_limit: RateLimitInfo::default(),
                 hints: ServiceHints::GENERIC,
             },
             next_check_in: None,

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answer::RateLimitInfo;
+
 /// What the request of a connection check showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
@@ -55,6 +57,8 @@ pub struct ConnectionCheck {
     pub finding: Finding,
     /// Seconds by which the local clock is ahead of the service's; `None` if the answer has no `Date`.
     pub clock_ahead_s: Option<i64>,
+    /// What the answer announces; the request counts as any other.
+    pub rate_limit: RateLimitInfo,
     pub hints: ServiceHints,
 }
 
@@ -165,7 +169,12 @@ mod tests {
     };
 
     fn connection_check(finding: Finding, clock_ahead_s: Option<i64>) -> ConnectionCheck {
-        ConnectionCheck { finding, clock_ahead_s, hints: HINTS }
+        ConnectionCheck {
+            finding,
+            clock_ahead_s,
+            rate_limit: RateLimitInfo::default(),
+            hints: HINTS,
+        }
     }
 
     #[test]

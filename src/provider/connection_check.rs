@@ -4,7 +4,8 @@
 //! for the job.
 
 use crate::job::{
-    ConnectionCheck, Finding, FindingKind, ProviderError, ProviderErrorKind, ServiceHints,
+    ConnectionCheck, Finding, FindingKind, ProviderError, ProviderErrorKind, RateLimitInfo,
+    ServiceHints,
 };
 
 use super::http::HttpResponse;
@@ -21,11 +22,15 @@ pub(super) fn build_connection_check(
         Ok(response) => ConnectionCheck {
             finding: finding_for_response(&response, is_permission_error, rejection_error),
             clock_ahead_s: response.clock_ahead_s,
+            rate_limit: response.rate_limit,
             hints,
         },
-        Err(error) => {
-            ConnectionCheck { finding: finding_without_response(error), clock_ahead_s: None, hints }
-        }
+        Err(error) => ConnectionCheck {
+            finding: finding_without_response(error),
+            clock_ahead_s: None,
+            rate_limit: RateLimitInfo::default(),
+            hints,
+        },
     }
 }
 

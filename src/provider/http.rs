@@ -9,7 +9,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::job::{Answer, Observation, ProviderError, ProviderErrorKind, RateLimitInfo, UtcTime};
+use crate::job::{Answer, ProviderError, ProviderErrorKind, RateLimitInfo, UtcTime};
 
 use super::json_limiter::JsonLimiter;
 use super::transport::{Transport, error_chain};
@@ -159,10 +159,10 @@ pub(super) fn sensitive_header(
 }
 
 /// The answer to a poll; `parse` is the kind's own function for a complete response.
-pub(super) fn parse_answer(
+pub(super) fn parse_answer<T>(
     response: Result<HttpResponse, ProviderError>,
-    parse: impl FnOnce(&HttpResponse) -> Result<Observation, ProviderError>,
-) -> Answer {
+    parse: impl FnOnce(&HttpResponse) -> Result<T, ProviderError>,
+) -> Answer<T> {
     match response {
         Ok(response) => Answer {
             result: parse(&response),

@@ -82,11 +82,7 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// Requests the service to stop the job, once. Success means that the service accepted the request;
     /// only a later poll shows the state.
-    fn cancel<'a>(
-        &'a self,
-        id: &'a RemoteId,
-        now: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>>;
+    fn cancel<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer<()>>;
 
     /// Requests the state of a job that cannot exist: the answer "not found" shows that address,
     /// credentials and permissions are right.

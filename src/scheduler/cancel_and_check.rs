@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::job::{
-    ConnectionCheck, Finding, FindingKind, JobId, ProviderError, ProviderErrorKind, ProviderName,
-    RemoteId, ServiceHints, UtcTime,
+    Answer, ConnectionCheck, Finding, FindingKind, JobId, ProviderError, ProviderErrorKind,
+    ProviderName, RateLimitInfo, RemoteId, ServiceHints, UtcTime,
 };
 use crate::provider::Provider;
 use crate::tracker::Input;
@@ -51,7 +51,7 @@ enum Request {
 
 #[derive(Debug)]
 enum Response {
-    Cancel(Result<(), ProviderError>),
+    Cancel(Answer<()>),
     Check(ConnectionCheck),
 }
 
@@ -59,7 +59,9 @@ impl CancelAndCheckTasks {
     /// Adds a caller that waits for the cancel of `job`.
     pub(super) fn add_cancel(&mut self, job: JobId, remote_id: RemoteId, reply: ReplySender<()>) {
         let waiting = || WaitingCancel { remote_id, callers: Vec::new() };
-        self.cancels.entry(job).or_insert_with(waiting).callers.push(reply);
+        let callers = &mut self.cancels.entry(job).or_insert_with(waiting).callers;
+        callers.retain(|caller| !caller.is_closed());
+        callers.push(reply);
     }
 
     pub(super) fn add_check(&mut self, name: ProviderName, reply: ReplySender<CheckReply>) {
@@ -81,7 +83,7 @@ impl CancelAndCheckTasks {
         let task = self.tasks.spawn(async move {
             Response::Cancel(match request {
                 Some((provider, remote_id)) => provider.cancel(&remote_id, now).await,
-                None => Err(provider_removed()),
+                None => Answer::failed(provider_removed()),
             })
         });
         self.requests.insert(task.id(), Request::Cancel(name, job));
@@ -148,17 +150,18 @@ impl CancelAndCheckTasks {
         };
         Some(match self.requests.remove(&id)? {
             Request::Cancel(name, job) => {
-                let result = match response {
-                    Some(Response::Cancel(result)) => result,
-                    Some(Response::Check(_)) | None => {
-                        Err(ProviderError::new(ProviderErrorKind::Malformed, TASK_FAILED))
-                    }
+                let answer = match response {
+                    Some(Response::Cancel(answer)) => answer,
+                    Some(Response::Check(_)) | None => Answer::failed(ProviderError::new(
+                        ProviderErrorKind::Malformed,
+                        TASK_FAILED,
+                    )),
                 };
                 let callers = self.cancels.remove(&job).into_iter();
                 for caller in callers.flat_map(|waiting| waiting.callers) {
-                    let _ = caller.send(result.clone().map_err(CommandError::Upstream));
+                    let _ = caller.send(answer.result.clone().map_err(CommandError::Upstream));
                 }
-                Input::CancelAnswered(name, job, result)
+                Input::CancelAnswered(name, job, answer)
             }
             Request::Check(name) => {
                 let check = match response {
@@ -167,10 +170,10 @@ impl CancelAndCheckTasks {
                         failed_check(FindingKind::UnrecognizedAnswer, TASK_FAILED)
                     }
                 };
-                let Finding { kind, detail } = check.finding.clone();
+                let (finding, rate_limit) = (check.finding.clone(), check.rate_limit);
                 self.checks.entry(name.clone()).or_default().last_result = Some(check);
                 self.share_check(&name, None);
-                Input::ConnectionChecked(name, kind, detail)
+                Input::ConnectionChecked(name, finding, rate_limit)
             }
         })
     }
@@ -192,5 +195,10 @@ fn provider_removed() -> ProviderError {
 
 fn failed_check(kind: FindingKind, detail: &str) -> ConnectionCheck {
     let finding = Finding::new(kind, detail);
-    ConnectionCheck { finding, clock_ahead_s: None, hints: ServiceHints::GENERIC }
+    ConnectionCheck {
+        finding,
+        clock_ahead_s: None,
+        rate_limit: RateLimitInfo::default(),
+        hints: ServiceHints::GENERIC,
+    }
 }

@@ -3,7 +3,7 @@
 //! The service may lock a key after several wrong requests, whichever provider sent them, so a
 //! rejected key pauses all providers of the account.
 
-use crate::job::{MonotonicTime, ProviderErrorKind, ProviderName, RateLimitInfo};
+use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName, RateLimitInfo};
 use crate::policy::RateLimiter;
 
 use super::breaker::CircuitBreaker;
@@ -90,20 +90,50 @@ impl ProviderAccount {
         sent_at >= self.configured_at
     }
 
-    /// Updates the rate limiter with the outcome of a request that was sent at `sent_at`.
+    /// Updates the rate limiter with the outcome of a request that was sent at `sent_at`, and pauses for
+    /// its `Retry-After`. The breaker combines that of a rejection because of the rate limit with pauses of
+    /// its own.
     pub(super) fn complete_request(
         &mut self,
-        outcome: Result<(), ProviderErrorKind>,
+        outcome: Result<(), &ProviderError>,
         rate_limit: RateLimitInfo,
         sent_at: MonotonicTime,
         now: MonotonicTime,
     ) {
         self.rate_limiter.complete(now);
-        if outcome == Err(ProviderErrorKind::RateLimited) {
-            self.rate_limiter.record_rejection(sent_at, rate_limit.quota, now);
-        } else if let Some(quota) = rate_limit.quota {
+        if outcome.is_err_and(|error| error.kind == ProviderErrorKind::RateLimited) {
+            return self.rate_limiter.record_rejection(sent_at, rate_limit.quota, now);
+        }
+        if let Some(quota) = rate_limit.quota {
             self.rate_limiter.set_announced_quota(quota, now);
         }
+        if let Some(retry_after) = rate_limit.retry_after {
+            let reason = outcome.err().map(ToString::to_string);
+            self.breaker.pause_for_retry_after(retry_after, reason, now);
+        }
+    }
+
+    /// Pauses if the answer says that no request is left in the window.
+    pub(super) fn pause_for_used_up_window(
+        &mut self,
+        rate_limit: RateLimitInfo,
+        now: MonotonicTime,
+    ) {
+        if let Some((0, reset)) = rate_limit.remaining {
+            self.breaker.pause_for_window(reset, now);
+        }
+    }
+
+    /// The answer to a request tells nothing about other requests: only its limits count.
+    pub(super) fn complete_inconclusive_request(
+        &mut self,
+        outcome: Result<(), &ProviderError>,
+        rate_limit: RateLimitInfo,
+        sent_at: MonotonicTime,
+        now: MonotonicTime,
+    ) {
+        self.complete_request(outcome, rate_limit, sent_at, now);
+        self.pause_for_used_up_window(rate_limit, now);
     }
 
     /// Whether the next contested selection is reserved for a first poll.

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Change, DurationSample, FindingKind, JobId, ListPage, ListPageQuery,
-    MonotonicTime, NotFoundTimeout, OutageEvent, PollRecord, ProviderError, ProviderName, RemoteId,
+    Anomaly, Answer, Change, DurationSample, Finding, JobId, ListPage, ListPageQuery,
+    MonotonicTime, NotFoundTimeout, OutageEvent, PollRecord, ProviderName, RateLimitInfo, RemoteId,
     RequestTimes, StoredJob, UtcTime,
 };
 use crate::policy::{Backoff, LearnedPolicySettings};
@@ -86,10 +86,10 @@ pub enum Input {
     LoadLastRecordedTime(Option<UtcTime>),
     /// A person ordered to cancel this job of the provider.
     Cancel(ProviderName, JobId),
-    CancelAnswered(ProviderName, JobId, Result<(), ProviderError>),
+    CancelAnswered(ProviderName, JobId, Answer<()>),
     /// A person ordered a connection check.
     CheckConnection(ProviderName),
-    ConnectionChecked(ProviderName, FindingKind, String),
+    ConnectionChecked(ProviderName, Finding, RateLimitInfo),
     PollAnswered(JobId, ProviderIndex, RequestTimes, Box<Answer>),
     ListAnswered(ListRequest, RequestTimes, Box<Answer<ListPage>>),
     ChangeCommitted(JobId),

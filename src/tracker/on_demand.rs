@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use crate::job::{
-    ClockReading, FindingKind, JobId, MonotonicTime, ProviderError, ProviderErrorKind,
-    ProviderName, RateLimitInfo,
+    Answer, ClockReading, Finding, FindingKind, JobId, MonotonicTime, ProviderError,
+    ProviderErrorKind, ProviderName, RateLimitInfo,
 };
 
 use super::account::ProviderAccount;
@@ -148,7 +148,7 @@ impl Tracker {
         &mut self,
         provider: &ProviderName,
         job: JobId,
-        result: &Result<(), ProviderError>,
+        answer: &Answer<()>,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
@@ -157,15 +157,15 @@ impl Tracker {
         let account = &mut self.accounts[queue.account_index.0];
         let in_flight = queue.cancel_in_flight.take();
         let sent_at = in_flight.map_or(now.monotonic, |(_, sent_at)| sent_at);
-        let rate_limit = RateLimitInfo::default();
-        match result.as_ref().map_err(|error| error.kind) {
+        let rate_limit = answer.rate_limit;
+        let outcome = RequestOutcome {
+            result: answer.result.as_ref().copied(),
+            rate_limit,
+            sent_at,
+            subject: RejectedSubject::New,
+        };
+        match answer.result.as_ref().map_err(|error| error.kind) {
             Ok(()) | Err(ProviderErrorKind::RateLimited) => {
-                let outcome = RequestOutcome {
-                    result: result.as_ref().copied(),
-                    rate_limit,
-                    sent_at,
-                    subject: RejectedSubject::New,
-                };
                 queue.record_outcome(account, outcome, now, actions);
             }
             Err(
@@ -173,7 +173,12 @@ impl Tracker {
                 | ProviderErrorKind::Misconfigured
                 | ProviderErrorKind::QuotaExceeded,
             ) => {
-                account.complete_request(Ok(()), rate_limit, sent_at, now.monotonic);
+                account.complete_inconclusive_request(
+                    outcome.result,
+                    rate_limit,
+                    sent_at,
+                    now.monotonic,
+                );
                 queue.breaker.enter_half_open(false);
                 let waiting = self
                     .jobs
@@ -189,7 +194,12 @@ impl Tracker {
                 | ProviderErrorKind::NotFound
                 | ProviderErrorKind::InvalidId
                 | ProviderErrorKind::Malformed,
-            ) => account.complete_request(Ok(()), rate_limit, sent_at, now.monotonic),
+            ) => account.complete_inconclusive_request(
+                outcome.result,
+                rate_limit,
+                sent_at,
+                now.monotonic,
+            ),
         }
     }
 
@@ -198,8 +208,8 @@ impl Tracker {
     pub(super) fn handle_connection_checked(
         &mut self,
         provider: &ProviderName,
-        finding: FindingKind,
-        detail: String,
+        finding: Finding,
+        rate_limit: RateLimitInfo,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
@@ -207,8 +217,8 @@ impl Tracker {
         let queue = &mut self.queues[provider_index.0];
         let account = &mut self.accounts[queue.account_index.0];
         let sent_at = queue.check_gate.finish(now.monotonic);
-        let rejection = |kind| ProviderError::new(kind, detail);
-        let result = match finding {
+        let rejection = |kind| ProviderError::new(kind, finding.detail);
+        let result = match finding.kind {
             FindingKind::Ok => Ok(()),
             FindingKind::InvalidCredentials | FindingKind::PermissionDenied => {
                 Err(rejection(ProviderErrorKind::Auth))
@@ -220,7 +230,6 @@ impl Tracker {
             | FindingKind::ServiceError
             | FindingKind::UnrecognizedAnswer => Err(rejection(ProviderErrorKind::Malformed)),
         };
-        let rate_limit = RateLimitInfo::default();
         let outcome = RequestOutcome {
             result: result.as_ref().copied(),
             rate_limit,
@@ -243,7 +252,12 @@ impl Tracker {
                 if queue.is_suspect(account) {
                     queue.record_outcome(account, outcome, now, actions);
                 } else {
-                    account.complete_request(Ok(()), rate_limit, sent_at, now.monotonic);
+                    account.complete_inconclusive_request(
+                        outcome.result,
+                        rate_limit,
+                        sent_at,
+                        now.monotonic,
+                    );
                 }
                 let pause_until = queue.pause(account, now.monotonic).map(|pause| pause.until);
                 queue.check_gate.record_rejection(pause_until, now.monotonic);
@@ -253,7 +267,12 @@ impl Tracker {
                 | ProviderErrorKind::NotFound
                 | ProviderErrorKind::InvalidId
                 | ProviderErrorKind::Malformed,
-            ) => account.complete_request(Ok(()), rate_limit, sent_at, now.monotonic),
+            ) => account.complete_inconclusive_request(
+                outcome.result,
+                rate_limit,
+                sent_at,
+                now.monotonic,
+            ),
         }
     }
 }

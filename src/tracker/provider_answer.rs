@@ -110,14 +110,7 @@ impl ProviderQueue {
         actions: &mut Vec<Action>,
     ) {
         let RequestOutcome { result, rate_limit, sent_at, .. } = outcome;
-        let kind = result.map_err(|error| error.kind);
-        account.complete_request(kind, rate_limit, sent_at, now.monotonic);
-        if kind != Err(ProviderErrorKind::RateLimited)
-            && let Some(retry_after) = rate_limit.retry_after
-        {
-            let reason = result.err().map(ToString::to_string);
-            account.breaker.pause_for_retry_after(retry_after, reason, now.monotonic);
-        }
+        account.complete_request(result, rate_limit, sent_at, now.monotonic);
         match result.map_err(|error| (error.kind, error)) {
             Ok(()) | Err((ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId, _)) => {
                 if account.is_current(sent_at) {
@@ -148,9 +141,7 @@ impl ProviderQueue {
                 self.report_pause(account, rejection, now, actions);
             }
         }
-        if let Some((0, reset)) = rate_limit.remaining {
-            account.breaker.pause_for_window(reset, now.monotonic);
-        }
+        account.pause_for_used_up_window(rate_limit, now.monotonic);
     }
 
     /// Reports an outage after several failures in a row.

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
 use jobtrack::config::{ControlConfig, SocketMode};
 use jobtrack::control::{self, AppState, ControlSockets, DaemonContext};
-use jobtrack::job::{Answer, ConnectionCheck, NotFoundTimeout, ProviderError, RemoteId, UtcTime};
+use jobtrack::job::{Answer, ConnectionCheck, NotFoundTimeout, RemoteId, UtcTime};
 use jobtrack::logging::LostLines;
 use jobtrack::policy::Backoff;
 use jobtrack::provider::Provider;
@@ -58,11 +58,7 @@ impl Provider for BlockingProvider {
         unreachable!("no job is added")
     }
 
-    fn cancel<'a>(
-        &'a self,
-        _: &'a RemoteId,
-        _: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+    fn cancel<'a>(&'a self, _: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer<()>> {
         unreachable!("no job is added")
     }
 

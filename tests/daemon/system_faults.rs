@@ -12,8 +12,8 @@ use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db, timed};
 use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
 use jobtrack::job::{
-    Answer, ConnectionCheck, NotFoundTimeout, Observation, ObservedState, ProviderError,
-    ProviderTimes, RemoteId, UtcTime,
+    Answer, ConnectionCheck, NotFoundTimeout, Observation, ObservedState, ProviderTimes, RemoteId,
+    UtcTime,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::provider::Provider;
@@ -99,11 +99,7 @@ impl Provider for TestProvider {
         })
     }
 
-    fn cancel<'a>(
-        &'a self,
-        _: &'a RemoteId,
-        _: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+    fn cancel<'a>(&'a self, _: &'a RemoteId, _: UtcTime) -> BoxFuture<'a, Answer<()>> {
         unreachable!("no test cancels a job")
     }
 

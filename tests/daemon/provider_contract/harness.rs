@@ -218,10 +218,15 @@ impl Harness {
     /// Cancels the job.
     pub(crate) async fn cancel(&self) -> Result<(), ProviderError> {
         let id: RemoteId = self.fixture.remote_id.parse().expect("an id");
-        let result = self.provider.cancel(&id, self.now()).await;
-        self.count_failure(result.is_err());
-        self.assert_no_secrets(&format!("{result:?}"));
-        result
+        self.cancel_answer(&id).await.result
+    }
+
+    /// The whole answer to the cancel request.
+    pub(crate) async fn cancel_answer(&self, id: &RemoteId) -> Answer<()> {
+        let answer = self.provider.cancel(id, self.now()).await;
+        self.count_failure(answer.result.is_err());
+        self.assert_no_secrets(&format!("{answer:?}"));
+        answer
     }
 
     /// Runs a connection check with a clock that is ahead of the service's by `clock_ahead_s`.

@@ -6,7 +6,7 @@ use jobtrack::job::{RateLimitInfo, RateLimitPolicy, UtcTime};
 use serde_json::Value;
 
 use super::harness::{FIXTURES, Harness};
-use crate::support::fake_server::{Fault, JobScript};
+use crate::support::fake_server::{Fault, FaultRepeat, FaultTarget, JobScript};
 
 fn status_fault(code: u16, body: String, headers: &[(&str, &str)]) -> Fault {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -40,6 +40,24 @@ async fn fault_37_rate_limits_are_read_from_successes_and_errors() {
             assert_eq!(answer.rate_limit, RateLimitInfo::default(), "{code}: nonsense is nothing");
             let answer = harness.poll_with_fault(status_fault(code, body, &[])).await;
             assert_eq!(answer.rate_limit, RateLimitInfo::default(), "{code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn fault_61_the_answers_to_a_cancel_and_to_a_check_carry_retry_after() {
+    for fixture in FIXTURES {
+        for code in [429, 500, 503] {
+            let harness = Harness::new(fixture).await;
+            // Fetches the token, if the fixture needs one.
+            assert!(harness.check(0).await.is_ok(), "{}", fixture.kind);
+            let fault = status_fault(code, String::new(), &[("Retry-After", "7")]);
+            harness.server.inject_fault(FaultTarget::All, fault, FaultRepeat::Always);
+            let id = fixture.remote_id.parse().expect("an id");
+            let cancel = harness.cancel_answer(&id).await.rate_limit.retry_after;
+            let check = harness.check(0).await.rate_limit.retry_after;
+            let wait = Some(Duration::from_secs(7));
+            assert_eq!((cancel, check), (wait, wait), "{} {code}", fixture.kind);
         }
     }
 }

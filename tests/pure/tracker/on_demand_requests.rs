@@ -1,7 +1,12 @@
 //! Cancels, connection checks and polls that people order: they share the rate limit and the pauses, and
 //! a flood of them sends few requests.
 
-use jobtrack::job::{Answer, FindingKind, JobId, ObservedState, ProviderError, ProviderErrorKind};
+use std::time::Duration;
+
+use jobtrack::job::{
+    Answer, FindingKind, JobId, ObservedState, ProviderError, ProviderErrorKind, RateLimitInfo,
+};
+use jobtrack::policy::Backoff;
 use jobtrack::tracker::{Action, Input, ProviderSettings, RequestRefusal};
 
 use super::fixtures::{HOUR, MINUTE, SECOND, answer_with_state, default_settings};
@@ -229,6 +234,64 @@ fn fault_62_a_rejected_job_does_not_hold_up_the_polls_on_demand_behind_it() {
         sim.run_until(ordered_at + 30 * MINUTE);
         let first = sim.poll_times(JobId(1));
         assert!(first.last().is_some_and(|at| *at >= ordered_at), "{others:?}: {first:?}");
+    }
+}
+
+/// How long no request is sent after the answer to a cancel (`check` is none) or to a check, which says
+/// `Retry-After: 60`.
+fn pause_after(result: Result<(), ProviderError>, check: Option<FindingKind>) -> u64 {
+    let retry_after = Some(Duration::from_mins(1));
+    let rate_limit = RateLimitInfo { retry_after, ..RateLimitInfo::default() };
+    let settings = ProviderSettings {
+        backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_secs(1) },
+        ..default_settings("dune")
+    };
+    let answer = |_, _| (100, answer_with_state(ObservedState::Running));
+    let mut sim = Simulation::with_settings(vec![settings], answer);
+    (0..5).for_each(|_| _ = sim.add_job("dune"));
+    sim.run_until(MINUTE);
+    if let Some(finding) = check {
+        order_check(&mut sim);
+        sim.run_until(sim.now + 5 * SECOND);
+        assert_eq!(sent_checks(&sim), 1);
+        sim.finish_check_with_limits("dune", finding, rate_limit);
+    } else {
+        order_cancel(&mut sim, 1);
+        sim.run_until(sim.now + 5 * SECOND);
+        assert_eq!(sent_cancels(&sim).len(), 1);
+        sim.finish_cancel_with_answer(JobId(1), Answer { result, rate_limit, server_date: None });
+    }
+    let answered_at = sim.now;
+    sim.run_until(answered_at + 3 * MINUTE);
+    let next = sim.requests.iter().map(|polled| polled.sent_at).find(|sent| *sent > answered_at);
+    next.expect("polling resumes") - answered_at
+}
+
+#[test]
+fn fault_61_retry_after_in_the_answer_to_a_cancel_or_a_check_pauses_all_requests() {
+    let error = |kind| Err(ProviderError::new(kind, "try again later"));
+    let cancels = [
+        Ok(()),
+        error(ProviderErrorKind::Transient),
+        error(ProviderErrorKind::RateLimited),
+        error(ProviderErrorKind::Auth),
+        error(ProviderErrorKind::QuotaExceeded),
+        error(ProviderErrorKind::NotFound),
+        error(ProviderErrorKind::Malformed),
+    ];
+    let checks = [
+        FindingKind::Ok,
+        FindingKind::ServiceError,
+        FindingKind::RateLimited,
+        FindingKind::InvalidCredentials,
+        FindingKind::QuotaExceeded,
+        FindingKind::UnrecognizedAnswer,
+    ];
+    let cancels = cancels.into_iter().map(|result| (result, None));
+    for (result, check) in cancels.chain(checks.into_iter().map(|finding| (Ok(()), Some(finding))))
+    {
+        let pause = pause_after(result.clone(), check);
+        assert!((MINUTE..MINUTE + 2 * SECOND).contains(&pause), "{result:?} {check:?}: {pause}");
     }
 }
 

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, Change, ClockReading, CurrentState, DurationSample, FindingKind, JobId, ListPage,
-    ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError, ProviderErrorKind,
-    ProviderName, RateLimitInfo, RequestTimes, State, StoredJob, UtcTime, registration_transition,
+    Answer, Change, ClockReading, CurrentState, DurationSample, Finding, FindingKind, JobId,
+    ListPage, ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError,
+    ProviderErrorKind, ProviderName, RateLimitInfo, RequestTimes, State, StoredJob, UtcTime,
+    registration_transition,
 };
 use jobtrack::policy::LearnedPolicySettings;
 use jobtrack::tracker::{
@@ -373,20 +374,36 @@ impl Simulation {
 
     /// The connection check of the provider ends with this finding.
     pub(super) fn finish_check(&mut self, provider: &str, kind: FindingKind) {
+        self.finish_check_with_limits(provider, kind, RateLimitInfo::default());
+    }
+
+    /// The same; the answer announces these limits.
+    pub(super) fn finish_check_with_limits(
+        &mut self,
+        provider: &str,
+        kind: FindingKind,
+        rate_limit: RateLimitInfo,
+    ) {
         self.ordered_in_flight.retain(|name| name != provider);
         self.rejected_at = self.rejected_at.filter(|_| kind != FindingKind::Ok);
         let provider = provider.parse().expect("a name");
-        self.handle(Input::ConnectionChecked(provider, kind, "HTTP 401".to_owned()));
+        let finding = Finding::new(kind, "HTTP 401");
+        self.handle(Input::ConnectionChecked(provider, finding, rate_limit));
     }
 
     pub(super) fn finish_cancel(&mut self, job: JobId, result: Result<(), ProviderError>) {
+        let rate_limit = RateLimitInfo::default();
+        self.finish_cancel_with_answer(job, Answer { result, rate_limit, server_date: None });
+    }
+
+    pub(super) fn finish_cancel_with_answer(&mut self, job: JobId, answer: Answer<()>) {
         let provider = self.store[&job].job.provider.clone();
-        if result.is_err() {
+        if answer.result.is_err() {
             // A poll shows whether the credentials are rejected.
             self.on_demand.insert(job);
         }
         self.ordered_in_flight.retain(|name| *name != provider.to_string());
-        self.handle(Input::CancelAnswered(provider, job, result));
+        self.handle(Input::CancelAnswered(provider, job, answer));
     }
 
     fn finish_write(&mut self, change: &Change, outcome: WriteOutcome) {

@@ -148,20 +148,21 @@ impl DuneProvider {
         parse_answer(response, |response| parse_status(response, id, &self.state_map))
     }
 
-    async fn cancel_execution(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
+    async fn cancel_execution(&self, id: &RemoteId, now: UtcTime) -> Answer<()> {
         let path = ["api", "v1", "execution", id.as_str(), "cancel"];
-        let response = self.send(Method::POST, &path, now).await?;
-        if response.status != StatusCode::OK {
-            return Err(rejection_error(&response));
-        }
-        let fields = read_object(&response.body, &CANCEL_FIELDS)?;
-        if fields.deciding_flag("success")? == Some(false) {
-            return Err(ProviderError::new(
-                ProviderErrorKind::Malformed,
-                "HTTP 200, but success is false",
-            ));
-        }
-        Ok(())
+        parse_answer(self.send(Method::POST, &path, now).await, |response| {
+            if response.status != StatusCode::OK {
+                return Err(rejection_error(response));
+            }
+            let fields = read_object(&response.body, &CANCEL_FIELDS)?;
+            if fields.deciding_flag("success")? == Some(false) {
+                return Err(ProviderError::new(
+                    ProviderErrorKind::Malformed,
+                    "HTTP 200, but success is false",
+                ));
+            }
+            Ok(())
+        })
     }
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
@@ -236,11 +237,7 @@ impl Provider for DuneProvider {
         Box::pin(self.poll_execution(id, now))
     }
 
-    fn cancel<'a>(
-        &'a self,
-        id: &'a RemoteId,
-        now: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+    fn cancel<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer<()>> {
         Box::pin(self.cancel_execution(id, now))
     }
 

@@ -144,8 +144,11 @@ impl DataArtsProvider {
         self.client.send(request, now).await
     }
 
-    async fn stop_instance(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
-        let (script, instance) = split_id(id)?;
+    async fn stop_instance(&self, id: &RemoteId, now: UtcTime) -> Answer<()> {
+        let (script, instance) = match split_id(id) {
+            Ok(parts) => parts,
+            Err(error) => return Answer::failed(error),
+        };
         let project = self.client.project_id.as_str();
         let path = ["v1", project, "scripts", script, "instances", instance, "stop"];
         let request = HuaweiRequest {
@@ -153,15 +156,16 @@ impl DataArtsProvider {
             headers: &self.workspace_header(),
             ..HuaweiRequest::get(&path)
         };
-        let response = self.client.send(request, now).await?;
-        if !response.status.is_success() {
-            return Err(rejection_error(&response));
-        }
-        // The body is not documented. A body that is not JSON comes from a proxy, not from the service.
-        if !response.body.trim_ascii().is_empty() {
-            read_object(&response.body, &FieldTable::EMPTY)?;
-        }
-        Ok(())
+        parse_answer(self.client.send(request, now).await, |response| {
+            if !response.status.is_success() {
+                return Err(rejection_error(response));
+            }
+            // The body is not documented. A body that is not JSON comes from a proxy, not from the service.
+            if !response.body.trim_ascii().is_empty() {
+                read_object(&response.body, &FieldTable::EMPTY)?;
+            }
+            Ok(())
+        })
     }
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
@@ -216,11 +220,7 @@ impl Provider for DataArtsProvider {
         Box::pin(self.poll_instance(id, now))
     }
 
-    fn cancel<'a>(
-        &'a self,
-        id: &'a RemoteId,
-        now: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+    fn cancel<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer<()>> {
         Box::pin(self.stop_instance(id, now))
     }
 

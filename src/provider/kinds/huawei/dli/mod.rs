@@ -15,8 +15,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::config::{DiscoveredSetting, KindSchema, SettingError, SettingsTable};
 use crate::job::{
-    Answer, ConnectionCheck, ListPage, ListPageQuery, ObservedState, ProviderError, RemoteId,
-    UtcTime,
+    Answer, ConnectionCheck, ListPage, ListPageQuery, ObservedState, RemoteId, UtcTime,
 };
 use crate::provider::Provider;
 use crate::provider::answer_json::{FieldTable, read_object};
@@ -122,15 +121,16 @@ impl DliProvider {
         parse_answer(response, |response| self.parser.parse_status(response, id))
     }
 
-    async fn cancel_job(&self, id: &RemoteId, now: UtcTime) -> Result<(), ProviderError> {
+    async fn cancel_job(&self, id: &RemoteId, now: UtcTime) -> Answer<()> {
         let project = self.client.project_id.as_str();
         let path = ["v1.0", project, "jobs", id.as_str()];
         let request = HuaweiRequest { method: Method::DELETE, ..HuaweiRequest::get(&path) };
-        let response = self.client.send(request, now).await?;
-        if response.status != StatusCode::OK {
-            return Err(rejection_error(&response));
-        }
-        check_is_success(&read_object(&response.body, &CANCEL_FIELDS)?, &response.body)
+        parse_answer(self.client.send(request, now).await, |response| {
+            if response.status != StatusCode::OK {
+                return Err(rejection_error(response));
+            }
+            check_is_success(&read_object(&response.body, &CANCEL_FIELDS)?, &response.body)
+        })
     }
 
     async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
@@ -175,11 +175,7 @@ impl Provider for DliProvider {
         Box::pin(request_list_page(&self.client, &self.parser, window, now))
     }
 
-    fn cancel<'a>(
-        &'a self,
-        id: &'a RemoteId,
-        now: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+    fn cancel<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer<()>> {
         Box::pin(self.cancel_job(id, now))
     }
 
