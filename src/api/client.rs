@@ -201,8 +201,8 @@ impl Client {
         Ok(EventStream::new(ensure_success(response).await?))
     }
 
-    /// A consistent copy of the database. The daemon makes it before it responds, which takes the longer,
-    /// the larger the database is.
+    /// A consistent copy of the database. The daemon makes the copy before it responds; the time for this
+    /// grows with the size of the database.
     pub async fn backup(&self) -> Result<BackupStream, ClientError> {
         let request = self.http.get(endpoint_url("backup"));
         let response = tokio::time::timeout(Self::BACKUP_TIMEOUT, self.send(request))

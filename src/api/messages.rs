@@ -189,7 +189,7 @@ pub struct PrunedTransitions {
     /// The deleted transitions are between these two positions, the second included.
     pub after: EventCursor,
     pub up_to: EventCursor,
-    /// How many are deleted, whatever the stream's filter.
+    /// How many transitions are deleted, those that the stream's filter leaves out included.
     pub count: u64,
 }
 

@@ -55,7 +55,7 @@ fn unused_api_key(
     })
 }
 
-/// Prices where every provider concerned uses another policy.
+/// Settings `price` that no provider uses, because all providers concerned have another policy.
 fn unused_prices(config: &Config, figment: &Figment) -> Vec<String> {
     let is_set = |key: &str| {
         let metadata = figment.find_metadata(key);

@@ -54,7 +54,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
     pub path: PathBuf,
-    /// One machine alone uses the database.
+    /// Accepts a network file system, on which one machine alone may use the database.
     pub allow_network_file_system: bool,
     pub statement: StatementCapture,
 }

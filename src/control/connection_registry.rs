@@ -90,8 +90,8 @@ impl ConnectionRegistry {
         Self { max_open, next_id: 0, open: BTreeMap::new() }
     }
 
-    /// Registers a connection. If none is left, another is closed for it; `None` if none can be closed
-    /// at `now`. Closed connections may last a little longer, but only a few.
+    /// Registers a connection. If no place is left, another connection is closed for it; `None` if none can
+    /// be closed at `now`. A few closed connections may still be ending while new ones take their places.
     pub(super) fn admit(
         &mut self,
         uid: PeerUid,

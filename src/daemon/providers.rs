@@ -1,8 +1,8 @@
 //! Builds the configured providers, each with the tracker's settings for it. A start, a reload and
 //! `jobtrackd --check` use it.
 //!
-//! Secrets are files that anything can be behind: a pipe without a writer, a file system that hangs. They are
-//! read in a thread of their own, and not waited for any longer than [`READ_TIMEOUT`].
+//! The file of a secret may block a read: a pipe without a writer, a file system that hangs. Secrets are
+//! therefore read in a thread of their own, which is waited for at most [`READ_TIMEOUT`].
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;

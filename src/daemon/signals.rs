@@ -2,7 +2,7 @@
 //! process in the middle of its start.
 //!
 //! Every other signal that can be caught and whose default action ends the process is listed here:
-//! either it stops the daemon cleanly, or it is ignored. SIGHUP, the reload, is `serve`'s.
+//! either it stops the daemon cleanly, or it is ignored. `serve` handles SIGHUP, the reload.
 
 use std::task::Poll;
 

@@ -68,7 +68,7 @@ impl JobDurations {
 }
 
 fn elapsed(from: Option<UtcTime>, to: Option<UtcTime>) -> Option<Duration> {
-    /// The clocks of one provider's machines differ by less.
+    /// The clocks of one provider's machines differ by less than this.
     const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(1);
     let (from, to) = (from?, to?);
     (from.duration_since(to) < MAX_CLOCK_DIFFERENCE).then(|| to.duration_since(from))

@@ -1,7 +1,7 @@
 //! Which lines are logged: the levels in `RUST_LOG`, in the syntax of `tracing_subscriber`.
 //!
 //! An empty variable counts as not set, because Compose and shell scripts pass variables that are not set as
-//! empty ones. Invariant: an invalid variable is told and never silences a warning.
+//! empty ones. Invariant: an invalid variable is reported and never silences a warning.
 
 use tracing_subscriber::EnvFilter;
 

@@ -47,7 +47,7 @@ impl LogLine {
         }
     }
 
-    /// A line of the log about itself.
+    /// A line about the log itself.
     pub(super) fn about_log(level: Level, message: String) -> Self {
         let target = module_path!();
         Self { level, target, place: None, message, fields: Vec::new() }

@@ -22,7 +22,7 @@ struct Counts {
     rejected: OnceLock<ErrorCounter>,
     /// Lines whose write failed.
     failed: AtomicU64,
-    /// Lost lines that the log itself tells of.
+    /// Lost lines that a line in the log has reported.
     reported: AtomicU64,
     /// The error of the last write that failed.
     last_error: Mutex<Option<String>>,
@@ -35,8 +35,8 @@ impl LostLines {
         self.0.failed.load(Ordering::Relaxed).saturating_add(self.rejected())
     }
 
-    /// Why the log is not well; `None` once all lost lines are told of in the log, which can then be
-    /// written again.
+    /// Why lines are being lost; `None` once a line in the log has reported all lost lines, which shows that
+    /// the log can be written again.
     #[must_use]
     pub fn degraded_reason(&self) -> Option<String> {
         let lost = self.unreported();
@@ -81,7 +81,7 @@ impl LostLines {
         *last_error = Some(error.to_string());
     }
 
-    /// The log now tells of `lines` more lost lines.
+    /// A line in the log has reported `lines` more lost lines.
     pub(super) fn record_report(&self, lines: u64) {
         self.0.reported.fetch_add(lines, Ordering::Relaxed);
         *self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;

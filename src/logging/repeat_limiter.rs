@@ -12,7 +12,7 @@ use crate::job::MonotonicTime;
 /// Whether a line is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It is, and this many of its kind before it were not.
+    /// The line is logged; `omitted_before` lines of its kind before it were not.
     Admitted {
         omitted_before: u64,
     },

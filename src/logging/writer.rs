@@ -1,8 +1,8 @@
 //! Writes queued log lines to stderr or to the journal.
 //!
 //! Called by the thread of `tracing-appender`, with one whole line at a time; the only place that may wait for
-//! the reader of the log. A line that cannot be written is counted as lost, and told of in the log as soon
-//! as a line can be written again.
+//! the reader of the log. A line that cannot be written is counted as lost; the count is logged as soon as
+//! a line can be written again.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -23,8 +23,8 @@ pub(super) struct JsonLimiter {
     string_bytes: usize,
 }
 
-/// A longer string is cut, in bytes as received. Decoded, the rest is longer than every text that is kept, and
-/// is cut again: an escape has at most six bytes for one.
+/// A longer string is cut, in bytes as received. An escape sequence has at most six bytes for one decoded byte,
+/// so the decoded rest is still longer than every text that is kept, and is cut again.
 const MAX_STRING_BYTES: usize = 64 << 10;
 const _: () = assert!(MAX_STRING_BYTES > 6 * MAX_TEXT_BYTES + CUT_MARK.len());
 

@@ -21,7 +21,7 @@ pub trait BatchWriter: Debug + Send {
     fn write<'a>(&'a mut self, batch: &'a Batch)
     -> BoxFuture<'a, Result<CommitReport, WriteError>>;
 
-    /// Ends in order.
+    /// Ends the writer cleanly, after the last batch.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 

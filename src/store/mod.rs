@@ -33,7 +33,7 @@ use crate::config::StoreConfig;
 pub enum FileSystemPolicy {
     #[default]
     RequireLocal,
-    /// Also on those that several machines may use, of which only one uses the database.
+    /// Also on file systems that several machines may use; only one machine may use the database.
     AllowNetwork,
 }
 

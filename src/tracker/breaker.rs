@@ -81,7 +81,7 @@ impl FailureStreak {
         counts
     }
 
-    /// Whether a success of a request sent at `sent_at` does not contradict the last failure.
+    /// Whether the last failure is newer than a success of a request that was sent at `sent_at`.
     fn is_newer_than(&self, sent_at: MonotonicTime) -> bool {
         self.count > 0 && sent_at < self.last_at
     }

@@ -130,8 +130,8 @@ impl DueQueue {
         Some((job, due))
     }
 
-    /// A job whose number is far from those of the others that this returns one after the other. Takes
-    /// time in proportion to the jobs.
+    /// A job of this queue. Jobs that are removed one after the other as this returns them have distant
+    /// numbers. Takes time in proportion to the number of jobs.
     pub(super) fn spread_job(&self) -> Option<(JobId, MonotonicTime)> {
         // Multiples of the golden ratio are spread evenly.
         const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;

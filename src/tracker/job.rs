@@ -53,7 +53,7 @@ pub(super) struct TrackedJob {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PollFailures {
     last_failed_at: Option<MonotonicTime>,
-    /// The failures since whose predecessor another job was answered.
+    /// The failures before which, since the previous failure, another job was answered.
     amid_other_answers: u32,
 }
 

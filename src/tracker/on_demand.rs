@@ -2,8 +2,8 @@
 //!
 //! They share the rate limit and the pauses of the account. A cancel waits in a bounded queue, one is in
 //! flight for each provider, and while polling is paused after rejections cancels are refused. The gate of
-//! the connection checks is in `connection_check_gate.rs`. Neither changes a job: after a cancel, a poll
-//! observes what became of the job.
+//! the connection checks is in `connection_check_gate.rs`. Cancels and checks change no job: after a cancel,
+//! a poll observes the state of the job.
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub struct ProviderReport {
     /// When the current outage began; none if there is no outage.
     pub outage_since: Option<UtcTime>,
     /// The pause that ends last, of the provider and of its account. Jobs whose last request was rejected
-    /// may have to wait for longer.
+    /// may have to wait longer.
     pub pause: Option<RequestPause>,
     /// Reported states that are missing from the state map, since the last configuration.
     pub unknown_states: Vec<String>,

@@ -13,7 +13,7 @@ pub(in crate::provider) struct FieldTable {
 }
 
 impl FieldTable {
-    /// For an object none of whose fields is in a table.
+    /// The table of an object whose fields are all ignored.
     pub(in crate::provider) const EMPTY: Self = Self { deciding: &[], kept: &[] };
 
     /// The name of a key in this table. A deciding field is also found if its key is spelled with other

@@ -87,7 +87,7 @@ impl WriteQueue {
         }
     }
 
-    /// While nothing can be written, only so many entries wait in memory.
+    /// The most audit entries that wait in memory while nothing can be written.
     const MAX_AUDIT_ENTRIES: usize = 10_000;
 
     fn push_audit(&mut self, audit: PendingAudit) {

@@ -21,7 +21,7 @@ pub(super) enum Suitability {
     Volatile(&'static str),
     /// Other machines or a hypervisor may use the same files: locks or shared memory do not reach them.
     Shared,
-    /// Implemented by a program or unknown to us: it may lack locks or shared memory.
+    /// Implemented by a program, or of an unknown type: it may lack locks or shared memory.
     Unknown,
 }
 

@@ -18,13 +18,13 @@ const PRUNE_BATCH_SIZE: i64 = 500;
 
 /// The event of every batch: the daemon was running then.
 pub(super) const HEARTBEAT: &str = "heartbeat";
-/// The event of every batch with a time that is certain: that time.
+/// The event that records the certain time of a batch, if the batch has one.
 pub(super) const CERTAIN_TIME: &str = "certain_time";
 /// The event that is recorded last before an orderly end.
 pub(super) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
 
 /// Performs the part of the task that belongs in a transaction; returns whether more is left for
-/// the next one. Old jobs are deleted by `certain_time`, and not without it.
+/// the next one. Old jobs are deleted by `certain_time`; without it none are.
 pub(super) async fn run_in_transaction(
     task: &MaintenanceTask,
     connection: &mut SqliteConnection,

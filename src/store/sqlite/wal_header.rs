@@ -189,7 +189,7 @@ mod tests {
         content
     }
 
-    /// Shared memory that describes a log with so many frames.
+    /// Shared memory that describes a log with this many frames.
     fn index(salt: u8, frames: u32) -> Vec<u8> {
         let mut header = [0; WalIndex::SIZE];
         header[16..20].copy_from_slice(&frames.to_ne_bytes());

@@ -102,7 +102,8 @@ impl Admission<'_> {
         state.last_refusal = Some(Refusal { credentials, at: now, pause, error: error.clone() });
     }
 
-    /// The request failed for another reason. While nothing was refused, others need not wait any longer.
+    /// The request failed for another reason. Other requests need not wait any longer, unless a credential was
+    /// refused.
     pub(super) fn record_no_verdict(&self) {
         let mut state = self.gate.state();
         state.is_open = state.last_refusal.is_none();
