@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::api::{ReloadFailure, ReloadResponse};
 use crate::clock::Clock;
@@ -16,6 +17,8 @@ use crate::job::{EventCursor, UtcTime};
 use crate::logging::LostLines;
 use crate::scheduler::SchedulerHandle;
 use crate::store::Reader;
+
+use super::user_names::UserNames;
 
 /// A request to reload the configuration, with the channel for its result.
 pub type ReloadReplySender = oneshot::Sender<Result<ReloadResponse, String>>;
@@ -32,6 +35,9 @@ pub struct AppState {
     pub(super) daemon: Arc<DaemonContext>,
     /// Ends event streams and waiting requests.
     pub(super) shutdown: CancellationToken,
+    pub(super) user_names: Arc<UserNames>,
+    /// The commands that are carried out though their clients may have gone.
+    pub(super) commands: TaskTracker,
 }
 
 impl AppState {
@@ -46,7 +52,16 @@ impl AppState {
         daemon: DaemonContext,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { handle, reader, newest_event, reload_tx, daemon: Arc::new(daemon), shutdown }
+        Self {
+            handle,
+            reader,
+            newest_event,
+            reload_tx,
+            daemon: Arc::new(daemon),
+            shutdown,
+            user_names: Arc::default(),
+            commands: TaskTracker::new(),
+        }
     }
 }
 

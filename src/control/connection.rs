@@ -19,8 +19,8 @@ use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::activity::Activity;
 use super::connection_limiter::ConnectionPermit;
-use super::connection_registry::Activity;
 use super::error::ApiError;
 use super::peer::Access;
 use super::write_timeout::WriteTimeout;
@@ -50,9 +50,13 @@ pub(super) async fn serve_connection(
         first_request.cancel();
         let (router, permit) = (router.clone(), request_permit.clone());
         let has_body = !HttpBody::is_end_stream(request.body());
-        permit.set_activity(if has_body { Activity::ReceivingBody } else { Activity::Handling });
         request.extensions_mut().insert(permit.clone());
         async move {
+            if has_body {
+                permit.set_activity(Activity::ReceivingBody);
+            } else {
+                permit.begin_handling().await;
+            }
             let response = if is_permitted(permit.peer.access, request.method()) {
                 router.oneshot(request).await?
             } else {

@@ -9,23 +9,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 
-use super::connection_registry::{Activity, ConnectionRegistry, PeerUid, Reservation};
+use super::activity::Activity;
+use super::connection_registry::{ConnectionRegistry, PeerUid, Reservation};
 use super::error::ApiError;
 use super::peer::Peer;
-use super::read_turns::ReadTurns;
+use super::user_turns::UserTurns;
 
 /// The open connections and their limits.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
     clock: Clock,
     registry: Mutex<ConnectionRegistry>,
-    read_turns: Mutex<HashMap<PeerUid, Weak<ReadTurns>>>,
+    user_turns: Mutex<HashMap<PeerUid, Weak<UserTurns>>>,
     /// A place or memory may be free, or a connection may now be closed for another.
     changed: Notify,
 }
@@ -39,7 +40,9 @@ pub(super) struct ConnectionPermit {
     /// Cancelled when the connection must be closed for another one.
     pub(super) close: CancellationToken,
     /// Shared by the connections of a user.
-    pub(super) read_turns: Arc<ReadTurns>,
+    pub(super) user_turns: Arc<UserTurns>,
+    /// Held while a request is handled.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl ConnectionLimiter {
@@ -56,7 +59,7 @@ impl ConnectionLimiter {
         Arc::new(Self {
             clock,
             registry: Mutex::new(ConnectionRegistry::new(max_open)),
-            read_turns: Mutex::default(),
+            user_turns: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -67,8 +70,9 @@ impl ConnectionLimiter {
             let changed = self.changed.notified();
             let admitted = self.registry().admit(peer.uid, self.clock.monotonic_now());
             if let Some((id, close)) = admitted {
-                let read_turns = self.read_turns(peer.uid);
-                return ConnectionPermit { limiter: self.clone(), id, peer, close, read_turns };
+                let (limiter, user_turns) = (self.clone(), self.user_turns(peer.uid));
+                let turn = Mutex::default();
+                return ConnectionPermit { limiter, id, peer, close, user_turns, turn };
             }
             let _ = timeout(Self::RETRY_INTERVAL, changed).await;
         }
@@ -79,13 +83,13 @@ impl ConnectionLimiter {
         let _ = self.registry().close_one(self.clock.monotonic_now());
     }
 
-    fn read_turns(&self, uid: PeerUid) -> Arc<ReadTurns> {
-        let mut all = self.read_turns.lock().unwrap_or_else(PoisonError::into_inner);
+    fn user_turns(&self, uid: PeerUid) -> Arc<UserTurns> {
+        let mut all = self.user_turns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turns) = all.get(&uid).and_then(Weak::upgrade) {
             return turns;
         }
         all.retain(|_, turns| turns.strong_count() > 0);
-        let turns = Arc::new(ReadTurns::default());
+        let turns = Arc::new(UserTurns::new(self.registry().max_handled_per_user()));
         all.insert(uid, Arc::downgrade(&turns));
         turns
     }
@@ -99,7 +103,38 @@ impl ConnectionLimiter {
 impl ConnectionPermit {
     pub(super) fn set_activity(&self, activity: Activity) {
         self.limiter.registry().set_activity(self.id, activity);
+        // The turn is over, whatever comes next.
+        drop(self.turn().take());
         self.limiter.changed.notify_waiters();
+    }
+
+    /// A request has arrived as a whole; waits until it is its turn among the requests of the user.
+    pub(super) async fn begin_handling(&self) {
+        self.set_activity(Activity::WaitingForTurn);
+        // The semaphore is never closed.
+        let turn = self.user_turns.handled.clone().acquire_owned().await.ok();
+        self.set_activity(Activity::Handling);
+        *self.turn() = turn;
+    }
+
+    /// The request only reads, and waits for its turn to query the database.
+    pub(super) fn begin_waiting_to_read(&self) {
+        self.replace_activity(Activity::Handling, Activity::WaitingForTurn);
+    }
+
+    /// It is the turn of a request that has waited to read.
+    pub(super) fn end_waiting_to_read(&self) {
+        self.replace_activity(Activity::WaitingForTurn, Activity::Handling);
+    }
+
+    fn replace_activity(&self, from: Activity, to: Activity) {
+        if self.limiter.registry().activity(self.id) == Some(from) {
+            self.set_activity(to);
+        }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The response begins.
@@ -114,6 +149,7 @@ impl ConnectionPermit {
     /// If too many such requests are in progress.
     pub(super) fn begin_on_demand(&self) -> Result<(), ApiError> {
         let has_place = self.limiter.registry().begin_on_demand(self.id);
+        drop(self.turn().take());
         has_place.then_some(()).ok_or_else(ApiError::too_many_waiters)
     }
 
@@ -123,6 +159,7 @@ impl ConnectionPermit {
     /// If too many such requests are in progress.
     pub(super) fn begin_following(&self) -> Result<(), ApiError> {
         let has_place = self.limiter.registry().begin_following(self.id);
+        drop(self.turn().take());
         has_place.then_some(()).ok_or_else(ApiError::too_many_waiters)
     }
 

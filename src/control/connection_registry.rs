@@ -2,58 +2,19 @@
 //!
 //! Used by [`ConnectionLimiter`](super::connection_limiter::ConnectionLimiter), which adds the lock and
 //! the waiting; there is no I/O here. Places are shared out by uid: a connection is closed only for
-//! another one, and it belongs to the user who has the most. Invariant: a request that has arrived as a
-//! whole is not interrupted, except for one that the client repeats by itself.
+//! another one, which belongs to the same user or to one who has fewer. Invariant: a request that has
+//! arrived as a whole is not interrupted, except for one that waits for its turn, and one that the client repeats.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::job::MonotonicTime;
 
+use super::activity::Activity;
+
 /// The user at the other end; `None` if the kernel does not tell.
 pub(super) type PeerUid = Option<u32>;
-
-/// What a connection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Activity {
-    /// Between two requests, or the head of a request is incomplete.
-    Idle,
-    /// The head of a request has arrived, its body is incomplete.
-    ReceivingBody,
-    /// A request is handled.
-    Handling,
-    /// A request is handled that lasts until a provider answers.
-    OnDemand,
-    /// An event stream, or a request that waits for the end of a job: a client repeats both.
-    Following,
-    /// A response is sent, except for an event stream.
-    SendingResponse { since: MonotonicTime },
-}
-
-impl Activity {
-    /// A client that needs more time to read a response may be interrupted for another.
-    const MIN_SENDING_TIME: Duration = Duration::from_millis(250);
-
-    /// Whether the connection may be closed for another one at `now`.
-    fn is_interruptible(self, now: MonotonicTime) -> bool {
-        match self {
-            Self::Idle | Self::ReceivingBody => true,
-            Self::Handling | Self::OnDemand | Self::Following => false,
-            Self::SendingResponse { since } => now.duration_since(since) >= Self::MIN_SENDING_TIME,
-        }
-    }
-
-    fn is_waiting(self) -> bool {
-        match self {
-            Self::OnDemand | Self::Following => true,
-            Self::Idle | Self::ReceivingBody | Self::Handling | Self::SendingResponse { .. } => {
-                false
-            }
-        }
-    }
-}
 
 /// The answer to a request for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +51,15 @@ impl ConnectionRegistry {
         Self { max_open, next_id: 0, open: BTreeMap::new() }
     }
 
-    /// Registers a connection. If no place is left, another connection is closed for it; `None` if none can
-    /// be closed at `now`. A few closed connections may still be ending while new ones take their places.
+    /// How many requests of one user are handled at once: with all requests that wait for jobs or
+    /// providers, they leave places for others.
+    pub(super) fn max_handled_per_user(&self) -> usize {
+        (self.max_open / 8).max(2)
+    }
+
+    /// Registers a connection. If no place is left, another of the same user is closed for it, or one of a
+    /// user who has at least two more; `None` if none can be closed at `now`. A few closed
+    /// connections may still be ending while new ones take their places.
     pub(super) fn admit(
         &mut self,
         uid: PeerUid,
@@ -103,7 +71,10 @@ impl ConnectionRegistry {
             if closing >= self.max_closing() {
                 return None;
             }
-            self.close_one(now)?;
+            let weights = self.weights(|_| 1);
+            self.close_oldest(now, &weights, |owner| {
+                owner == uid || weight_of(&weights, owner) > weight_of(&weights, uid) + 1
+            })?;
         }
         let (id, close) = (self.next_id, CancellationToken::new());
         self.next_id += 1;
@@ -115,12 +86,25 @@ impl ConnectionRegistry {
     /// Closes the oldest connection that can be interrupted, of the user with the most connections; `None`
     /// if none can be.
     pub(super) fn close_one(&self, now: MonotonicTime) -> Option<()> {
-        let interruptible =
-            self.remaining().filter(|(_, entry)| entry.activity.is_interruptible(now));
-        let weights = self.weights(|_| 1);
-        let victim = heaviest_user(interruptible, &weights).min_by_key(|(id, _)| *id)?;
+        self.close_oldest(now, &self.weights(|_| 1), |_| true)
+    }
+
+    fn close_oldest(
+        &self,
+        now: MonotonicTime,
+        weights: &HashMap<PeerUid, usize>,
+        is_candidate: impl Fn(PeerUid) -> bool,
+    ) -> Option<()> {
+        let interruptible = self
+            .remaining()
+            .filter(|(_, entry)| entry.activity.is_interruptible(now) && is_candidate(entry.uid));
+        let victim = heaviest_user(interruptible, weights).min_by_key(|(id, _)| *id)?;
         victim.1.close.cancel();
         Some(())
+    }
+
+    pub(super) fn activity(&self, id: u64) -> Option<Activity> {
+        self.open.get(&id).map(|entry| entry.activity)
     }
 
     pub(super) fn set_activity(&mut self, id: u64, activity: Activity) {
@@ -132,35 +116,34 @@ impl ConnectionRegistry {
         }
     }
 
-    /// Marks a request as one that may last long; returns whether there is a place for it.
+    /// Marks a request as one that may last long; returns whether there is a place for it. If all are
+    /// taken, a request that follows jobs gives way, as for [`Self::begin_following`].
     pub(super) fn begin_on_demand(&mut self, id: u64) -> bool {
         let Some(uid) = self.open.get(&id).map(|entry| entry.uid) else { return false };
         let of_user = self.remaining().filter(|(_, entry)| entry.uid == uid);
         let of_user = of_user.filter(|(_, entry)| entry.activity == Activity::OnDemand).count();
-        let has_place =
-            of_user < self.max_waiting().div_ceil(4) && self.waiting().count() < self.max_waiting();
-        if has_place {
-            self.set_activity(id, Activity::OnDemand);
-        }
-        has_place
+        of_user < self.max_waiting().div_ceil(4) && self.begin_waiting(id, uid, Activity::OnDemand)
     }
 
     /// Marks a request as one that follows jobs. If no place is left, the newest such request of a user
     /// who has at least two more is closed; returns whether there is a place.
     pub(super) fn begin_following(&mut self, id: u64) -> bool {
         let Some(uid) = self.open.get(&id).map(|entry| entry.uid) else { return false };
+        self.begin_waiting(id, uid, Activity::Following)
+    }
+
+    fn begin_waiting(&mut self, id: u64, uid: PeerUid, activity: Activity) -> bool {
         if self.waiting().count() >= self.max_waiting() {
             let weights = self.weights(|entry| usize::from(entry.activity.is_waiting()));
-            let own = weights.get(&uid).copied().unwrap_or(0);
             let following = self.waiting().filter(|(_, entry)| {
                 entry.activity == Activity::Following
-                    && weights.get(&entry.uid).is_some_and(|weight| *weight > own + 1)
+                    && weight_of(&weights, entry.uid) > weight_of(&weights, uid) + 1
             });
             let victim = heaviest_user(following, &weights).max_by_key(|(id, _)| *id);
             let Some((_, victim)) = victim else { return false };
             victim.close.cancel();
         }
-        self.set_activity(id, Activity::Following);
+        self.set_activity(id, activity);
         true
     }
 
@@ -225,12 +208,16 @@ impl ConnectionRegistry {
     }
 }
 
+fn weight_of(weights: &HashMap<PeerUid, usize>, uid: PeerUid) -> usize {
+    weights.get(&uid).copied().unwrap_or(0)
+}
+
 /// Those of `entries` that belong to the user with the greatest weight.
 fn heaviest_user<'a>(
     entries: impl Iterator<Item = (u64, &'a Entry)>,
     weights: &HashMap<PeerUid, usize>,
 ) -> impl Iterator<Item = (u64, &'a Entry)> {
-    let weight = |entry: &Entry| weights.get(&entry.uid).copied().unwrap_or(0);
+    let weight = |entry: &Entry| weight_of(weights, entry.uid);
     let entries: Vec<_> = entries.collect();
     // The uid as the second key: of two users with the same weight only one is meant.
     let heaviest = entries.iter().map(|(_, entry)| (weight(entry), entry.uid)).max();
@@ -316,6 +303,27 @@ mod tests {
         assert_eq!(bobs, 6, "half of the places for streams");
         let on_demand = admitted(&mut registry, BOB, Activity::Handling);
         assert!(!registry.begin_on_demand(on_demand));
+        let of_another = admitted(&mut registry, Some(1002), Activity::Handling);
+        assert!(registry.begin_on_demand(of_another), "a stream gives way to a command");
+        assert_eq!(closed(&registry).len(), 1);
+    }
+
+    #[test]
+    fn a_new_connection_closes_none_of_a_user_who_has_fewer() {
+        let mut registry = ConnectionRegistry::new(16);
+        let bobs: Vec<_> = (0..4).map(|_| admitted(&mut registry, BOB, Activity::Idle)).collect();
+        let alices: Vec<_> =
+            (0..12).map(|_| admitted(&mut registry, ALICE, Activity::Handling)).collect();
+        assert!(registry.admit(ALICE, now()).is_none());
+        for id in &alices[2..] {
+            registry.set_activity(*id, Activity::WaitingForTurn);
+        }
+        admitted(&mut registry, ALICE, Activity::Handling);
+        assert_eq!(closed(&registry), alices[2..3], "Alice's own, which waits for its turn");
+        registry.remove(alices[2]);
+        admitted(&mut registry, BOB, Activity::Idle);
+        assert_eq!(closed(&registry), alices[3..4]);
+        assert!(bobs.iter().all(|id| !closed(&registry).contains(id)));
     }
 
     #[test]

@@ -59,6 +59,12 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
     }
 
+    /// The task of a command has ended without a result.
+    pub(super) fn interrupted() -> Self {
+        let detail = "the command was interrupted";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
+    }
+
     pub(super) fn out_of_memory() -> Self {
         let detail = "too many large requests at once; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)

@@ -26,8 +26,8 @@ use super::error::ApiError;
 use super::extract::QueryParams;
 use super::jobs::{find_job, parse_job_id};
 use super::list_response::list_response;
-use super::read_turns::{ReadPurpose, TurnReader};
 use super::row_pages::{PageSize, RowPages, TransitionPages};
+use super::turn_reader::{ReadPurpose, TurnReader};
 
 /// `GET /v1/history`
 pub(super) async fn history(
@@ -36,7 +36,7 @@ pub(super) async fn history(
     params: QueryParams,
 ) -> Result<Response, ApiError> {
     let filter = params.history_filter()?;
-    history_page(app, &connection, filter).await
+    history_page(app, connection, filter).await
 }
 
 /// `GET /v1/jobs/{id}/history`
@@ -49,17 +49,16 @@ pub(super) async fn job_history(
     let mut filter = params.history_filter()?;
     let job = find_job(&app, parse_job_id(&id)?).await?;
     filter.job = Some(job.id);
-    history_page(app, &connection, filter).await
+    history_page(app, connection, filter).await
 }
 
 async fn history_page(
     app: AppState,
-    connection: &ConnectionPermit,
+    connection: Arc<ConnectionPermit>,
     filter: HistoryFilter,
 ) -> Result<Response, ApiError> {
     let limit = filter.limit;
-    let turns = connection.read_turns.clone();
-    let reader = TurnReader::new(app.reader, turns, ReadPurpose::List);
+    let reader = TurnReader::new(app.reader, connection, ReadPurpose::List);
     let pages = TransitionPages { reader, filter };
     list_response("transitions", pages, limit).await
 }
@@ -86,8 +85,7 @@ pub(super) async fn stream_events(
     app.reader.verify_cursor(&after).await?;
     filter.after = Some(after.clone());
     connection.begin_following()?;
-    let turns = connection.read_turns.clone();
-    let reader = TurnReader::new(app.reader.clone(), turns, ReadPurpose::Stream);
+    let reader = TurnReader::new(app.reader.clone(), connection, ReadPurpose::Stream);
     let events = EventPages {
         pages: TransitionPages { reader, filter },
         page_size: PageSize::first(),

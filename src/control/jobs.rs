@@ -20,14 +20,14 @@ use crate::job::{
 use crate::scheduler::{CommandError, JobSpec};
 
 use super::app_state::AppState;
-use super::audit::{audit_entry, record, user_name};
+use super::audit::{audit_entry, record, run_to_end, until_shutdown, user_name};
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
 use super::extract::{QueryParams, parse_duration};
 use super::list_response::list_response;
-use super::read_turns::{ReadPurpose, TurnReader};
 use super::request_body::read_json;
 use super::row_pages::JobPages;
+use super::turn_reader::{ReadPurpose, TurnReader};
 
 const MAX_ADD_BYTES: usize = 4 << 20;
 const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
@@ -47,7 +47,7 @@ pub(super) async fn add(
         )));
     }
     let added_by = match connection.peer.uid {
-        Some(uid) => Some(AddedBy { uid, user: user_name(connection.peer).await }),
+        Some(uid) => Some(AddedBy { uid, user: user_name(&app, connection.peer).await }),
         None => None,
     };
     let specs: Vec<_> =
@@ -117,8 +117,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let filter = params.job_filter()?;
     let limit = filter.limit;
-    let turns = connection.read_turns.clone();
-    let reader = TurnReader::new(app.reader, turns, ReadPurpose::List);
+    let reader = TurnReader::new(app.reader, connection, ReadPurpose::List);
     let pages = JobPages { reader, filter };
     list_response("jobs", pages, limit).await
 }
@@ -212,19 +211,26 @@ pub(super) async fn cancel(
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
     let id = parse_job_id(&id)?;
     let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
+    let peer = connection.peer;
+    let entry = audit_entry(&app, peer, AuditedCommand::Cancel, AuditTarget::from(&job)).await;
     let state = job.current_state.state();
     if state.is_terminal() {
-        return Err(ApiError::job_finished(format!(
-            "job {id} is finished ({state}) and cannot be cancelled"
-        )));
+        let detail = format!("job {id} is finished ({state}) and cannot be cancelled");
+        record(&app, entry.with_result(AuditOutcome::Failed, &detail)).await;
+        return Err(ApiError::job_finished(detail));
     }
     connection.begin_on_demand()?;
     let (clock, timeout) = (&app.daemon.clock, app.daemon.on_demand_timeout);
     let started = clock.monotonic_now();
-    let result = app.handle.cancel(job.clone(), timeout).await;
-    let entry =
-        audit_entry(&app, connection.peer, AuditedCommand::Cancel, AuditTarget::from(&job)).await;
-    record(&app, entry.with_result_of(result.as_ref().map(|()| ""))).await;
+    let command = {
+        let (app, job) = (app.clone(), job.clone());
+        async move {
+            let result = until_shutdown(&app, app.handle.cancel(job, timeout)).await;
+            record(&app, entry.with_result_of(result.as_ref().map(|()| ""))).await;
+            result
+        }
+    };
+    let result = run_to_end(&app, command).await?;
     let remaining = timeout.saturating_sub(clock.monotonic_now().duration_since(started));
     match result {
         Ok(()) => poll_and_respond(&app, job, remaining).await,

@@ -5,6 +5,7 @@
 //! that a broken client cannot exhaust the daemon.
 
 mod acceptor;
+mod activity;
 mod app_state;
 mod audit;
 mod backup;
@@ -19,12 +20,14 @@ mod extract;
 mod jobs;
 mod list_response;
 mod peer;
-mod read_turns;
 mod request_body;
 mod row_pages;
 mod socket;
 mod socket_file;
 mod status;
+mod turn_reader;
+mod user_names;
+mod user_turns;
 mod write_timeout;
 
 use std::time::Duration;
@@ -50,7 +53,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Serves requests until `app.shutdown`, then waits a few seconds for those in progress.
 pub async fn serve(sockets: ControlSockets, app: AppState) {
     let limiter = ConnectionLimiter::new(app.daemon.clock.clone());
-    let (shutdown, router) = (app.shutdown.clone(), routes(app));
+    let (shutdown, commands) = (app.shutdown.clone(), app.commands.clone());
+    let router = routes(app);
     let connections = TaskTracker::new();
     let mut accepting = JoinSet::new();
     for (listener, access) in sockets.listeners {
@@ -75,7 +79,12 @@ pub async fn serve(sockets: ControlSockets, app: AppState) {
         }
     }
     connections.close();
-    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+    let drained = async {
+        connections.wait().await;
+        commands.close();
+        commands.wait().await;
+    };
+    if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
         tracing::warn!("requests on the control socket were aborted at shutdown");
     }
 }

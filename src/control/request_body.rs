@@ -9,7 +9,6 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::connection_limiter::ConnectionPermit;
-use super::connection_registry::Activity;
 use super::error::ApiError;
 
 /// How long the body of a request may take to arrive.
@@ -28,7 +27,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     let bytes = tokio::time::timeout(BODY_TIMEOUT, read_bytes(body, limit, connection))
         .await
         .map_err(|_| ApiError::request_timeout())??;
-    connection.set_activity(Activity::Handling);
+    connection.begin_handling().await;
     serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::bad_request(format!("invalid request body: {error}")))
 }

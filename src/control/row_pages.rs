@@ -9,7 +9,7 @@ use crate::api::{Job, TransitionEvent};
 use crate::job::{EventCursor, JobId};
 use crate::store::{HistoryFilter, JobFilter, ReadError};
 
-use super::read_turns::TurnReader;
+use super::turn_reader::TurnReader;
 
 /// The rows that a filter selects, from a position on.
 pub(super) trait RowPages: Send + 'static {

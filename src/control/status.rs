@@ -13,14 +13,14 @@ use crate::api::{
     ReloadFailure, ReloadResponse, StoreStatus,
 };
 use crate::job::{
-    AuditOutcome, AuditTarget, AuditedCommand, ConnectionCheck, Finding, FindingKind, ProviderName,
-    RateLimitInfo, ServiceHints,
+    AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, ConnectionCheck, Finding, FindingKind,
+    ProviderName, RateLimitInfo, ServiceHints,
 };
 use crate::scheduler::{CheckReply, CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
 use super::app_state::{AppState, DaemonContext};
-use super::audit::{audit_entry, record};
+use super::audit::{audit_entry, record, run_to_end, until_shutdown};
 use super::connection_limiter::ConnectionPermit;
 use super::convert::rounded_seconds;
 use super::error::ApiError;
@@ -105,23 +105,9 @@ pub(super) async fn check_connection(
     let provider = parse_provider_name(&name)?;
     connection.begin_on_demand()?;
     let target = AuditTarget::Provider(provider.clone());
-    let result = app.handle.check_connection(provider.clone(), app.daemon.on_demand_timeout).await;
-    let CheckReply { check, next_check_in } = match result {
-        // The check may have waited for other requests.
-        Err(CommandError::TimedOut) => CheckReply {
-            check: ConnectionCheck {
-                finding: Finding::new(FindingKind::Unreachable, "no response in time"),
-                clock_ahead_s: None,
-                rate_limit: RateLimitInfo::default(),
-                hints: ServiceHints::GENERIC,
-            },
-            next_check_in: None,
-        },
-        result => result?,
-    };
-    let detail = if check.is_ok() { "ok" } else { &check.finding.detail };
     let entry = audit_entry(&app, connection.peer, AuditedCommand::Check, target).await;
-    record(&app, entry.with_result(AuditOutcome::Done, detail)).await;
+    let command = check_and_record(app.clone(), provider.clone(), entry);
+    let CheckReply { check, next_check_in } = run_to_end(&app, command).await??;
     let mut advice = check.advice();
     if let Some(wait) = next_check_in.filter(|_| !check.is_ok()) {
         let wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
@@ -137,6 +123,35 @@ pub(super) async fn check_connection(
         advice,
         finding: check.finding,
     }))
+}
+
+async fn check_and_record(
+    app: AppState,
+    provider: ProviderName,
+    entry: AuditEntry,
+) -> Result<CheckReply, CommandError> {
+    let check = app.handle.check_connection(provider, app.daemon.on_demand_timeout);
+    let result = match until_shutdown(&app, check).await {
+        // The check may have waited for other requests.
+        Err(CommandError::TimedOut) => Ok(CheckReply {
+            check: ConnectionCheck {
+                finding: Finding::new(FindingKind::Unreachable, "no response in time"),
+                clock_ahead_s: None,
+                rate_limit: RateLimitInfo::default(),
+                hints: ServiceHints::GENERIC,
+            },
+            next_check_in: None,
+        }),
+        result => result,
+    };
+    let detail =
+        result.as_ref().map(
+            |CheckReply { check, .. }| {
+                if check.is_ok() { "ok" } else { check.finding.detail.as_str() }
+            },
+        );
+    record(&app, entry.with_result_of(detail)).await;
+    result
 }
 
 /// `DELETE /v1/providers/{name}/durations[?similar_to=KEY]`; the provider need not be configured.
@@ -167,12 +182,25 @@ pub(super) async fn reload(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
 ) -> Result<Json<ReloadResponse>, ApiError> {
-    let (reply_tx, reply_rx) = oneshot::channel();
-    let shutting_down = || ApiError::from(CommandError::ShuttingDown);
-    app.reload_tx.send(reply_tx).await.map_err(|_| shutting_down())?;
-    let result = reply_rx.await.map_err(|_| shutting_down())?;
     let entry =
         audit_entry(&app, connection.peer, AuditedCommand::Reload, AuditTarget::Daemon).await;
+    run_to_end(&app, reload_and_record(app.clone(), entry)).await?
+}
+
+async fn reload_and_record(
+    app: AppState,
+    entry: AuditEntry,
+) -> Result<Json<ReloadResponse>, ApiError> {
+    let (reply_tx, reply_rx) = oneshot::channel();
+    let shutting_down = |entry: AuditEntry| async {
+        let error = CommandError::ShuttingDown;
+        record(&app, entry.with_result(AuditOutcome::Failed, &error.to_string())).await;
+        Err(ApiError::from(error))
+    };
+    if app.reload_tx.send(reply_tx).await.is_err() {
+        return shutting_down(entry).await;
+    }
+    let Ok(result) = reply_rx.await else { return shutting_down(entry).await };
     record(&app, entry.with_result_of(result.as_ref())).await;
     result.map(Json).map_err(ApiError::invalid_config)
 }

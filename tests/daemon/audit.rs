@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use jobtrack::clock::Clock;
 use rustix::process::Signal;
 
+use crate::support::control_load::send;
 use crate::support::daemon::{DaemonHome, wait_for_query_value};
-use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
-use crate::support::{FAST_POLLING_TOML, db};
+use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
+use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_that_changes_something_is_in_the_audit() {
@@ -59,4 +61,39 @@ async fn every_command_that_changes_something_is_in_the_audit() {
     let untracked = "SELECT a.requested_at <= t.observed_at FROM audit AS a JOIN history AS t
                      ON t.job_id = a.job_id AND t.to_state = 'untracked' WHERE a.command = 'untrack' LIMIT 1";
     assert_eq!(db::query_value(&home.database(), untracked), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_51_a_command_of_a_client_that_goes_away_is_in_the_audit() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01GONE", JobScript::new().running(Duration::from_hours(1)));
+    let home = DaemonHome::new(
+        &dune.base_url(),
+        "requests_per_minute = 3000\nmin_interval = \"1h\"\nmax_interval = \"1h\"",
+    );
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01GONE"]);
+    home.run_client_ok(&["poll", "1"]);
+    let delayed = Fault::Delayed(Duration::from_secs(1));
+    dune.inject_fault(FaultTarget::All, delayed, FaultRepeat::Always);
+    let clock = Clock::start();
+    for (path, command) in [("jobs/1/cancel", "cancel"), ("providers/dune/check", "check")] {
+        let requests = dune.request_count();
+        let head = format!("POST /v1/{path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let connection = send(&home.socket(), &head);
+        dune.wait_for_requests(requests + 1, EVENT_TIMEOUT).await;
+        let sent_at = clock.utc_now().to_string();
+        drop(connection);
+        let of_command = format!("FROM audit WHERE command = '{command}'");
+        wait_for_query_value(&home, &format!("SELECT count(*) {of_command}"), "1").await;
+        let requested_at =
+            db::query_value(&home.database(), &format!("SELECT requested_at {of_command}"));
+        assert!(requested_at <= sent_at, "{command}: {requested_at}, but sent at {sent_at}");
+    }
+    home.run_client_ok(&["untrack", "1"]);
+    home.run_client(&["cancel", "1"]);
+    let refused = "SELECT count(*) FROM audit WHERE command = 'cancel' AND outcome = 'failed'
+                   AND detail LIKE '%is finished%'";
+    assert_eq!(db::query_value(&home.database(), refused), "1");
+    assert!(daemon.stop().success());
 }
