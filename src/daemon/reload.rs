@@ -126,7 +126,7 @@ impl ConfigReloader {
     pub(super) async fn apply_renewed_secrets(&mut self, handle: &SchedulerHandle) {
         let renewed = renew_rejected_secrets(&self.current, &mut self.providers).await;
         for name in &renewed {
-            tracing::info!("provider {name}: its secret was replaced, and is tried now");
+            tracing::info!("provider {name}: the secret was replaced; the new one is used now");
         }
         if !renewed.is_empty()
             && let Err(error) = handle.configure(self.providers.clone()).await
@@ -176,7 +176,7 @@ impl ConfigReloader {
         if self.current.control != new.control
             && let Err(error) = control::check_socket_config(&new.control)
         {
-            response.needs_restart.push(format!("which would fail: {error}"));
+            response.needs_restart.push(format!("the restart would fail: {error}"));
         }
         // Settings that need a restart keep their old values, so that the next reload reports them
         // again.

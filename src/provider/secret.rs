@@ -72,7 +72,10 @@ pub(super) fn read(
             return Err(secret_error(flaw.description.into()));
         }
         Some(flaw) => {
-            tracing::warn!("{reference} {}, unless the password is so", flaw.description);
+            tracing::warn!(
+                "{reference} {}; if this is the password itself, ignore this warning",
+                flaw.description
+            );
         }
         None => {}
     }

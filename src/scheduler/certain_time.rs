@@ -17,8 +17,8 @@ impl Scheduler {
                 {
                     tracing::warn!(
                         "old jobs are not deleted yet: the clock is more than a day ahead of the last \
-                         time in the database; this waits for an answer of a provider with the same \
-                         time, or until the clock has been steady for 24 h"
+                         time in the database; deletion resumes when a provider's answer confirms \
+                         the time, or when the clock has been steady for 24 h"
                     );
                 }
                 self.waiting_prune = Some(task);
