@@ -21,6 +21,9 @@ impl UtcTime {
     /// 9999-12-30T22:00Z, the last whole second of [`jiff::Timestamp`].
     const MAX_MS: i64 = 253_402_207_200_000;
 
+    /// 2026-01-01. A clock that shows an earlier time was not set.
+    pub const EARLIEST_PRESENT: Self = Self(1_767_225_600_000);
+
     /// `ms` since 1970, clamped to the years 0 to 9999.
     #[must_use]
     pub fn from_millis(ms: i64) -> Self {

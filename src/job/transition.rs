@@ -4,6 +4,8 @@
 //! resulting transitions unchanged. Invariants: no transition leads out of a terminal state, and a
 //! [`CurrentState`] comes from the store or from [`CurrentState::apply`].
 
+use std::time::Duration;
+
 use super::answer::{Observation, ProviderTimes};
 use super::state::{Evidence, State};
 use super::time::UtcTime;
@@ -36,6 +38,17 @@ pub enum LifecycleStep {
 pub struct RequestTimes {
     pub sent_at: UtcTime,
     pub received_at: UtcTime,
+}
+
+impl RequestTimes {
+    /// These times if the wall clock was behind by `correction`.
+    #[must_use]
+    pub fn corrected(self, correction: Duration) -> Self {
+        Self {
+            sent_at: self.sent_at.plus(correction),
+            received_at: self.received_at.plus(correction),
+        }
+    }
 }
 
 /// A change of a job's state or provider state: one row of the history.

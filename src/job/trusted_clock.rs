@@ -72,11 +72,13 @@ impl TrustedClock {
         self.witness = Some(Witness { utc: date, at, source: WitnessSource::Server });
     }
 
-    /// The earlier of the wall clock's and the witness's times; none without a witness.
+    /// The earlier of the wall clock's and the witness's times; none without a witness, and none while the
+    /// clock is not set.
     #[must_use]
     pub fn certain_time(&self, now: ClockReading) -> Option<UtcTime> {
         let witness = self.witness?;
-        Some(now.utc.min(witness.utc.plus(now.monotonic.duration_since(witness.at))))
+        let time = now.utc.min(witness.utc.plus(now.monotonic.duration_since(witness.at)));
+        (time >= UtcTime::EARLIEST_PRESENT).then_some(time)
     }
 
     fn believe_wall_clock(&mut self, now: ClockReading) {

@@ -1,9 +1,9 @@
-//! Deletes old jobs only by a time that is certain.
+//! The times by which rows are recorded, and old jobs deleted.
 //!
 //! The maintenance decides by the wall clock when old jobs are to be deleted. The order waits here until the
 //! tracker knows a time that is certain ([`crate::job::TrustedClock`]), which the batch then carries.
 
-use crate::store::MaintenanceTask;
+use crate::store::{BatchTimes, MaintenanceTask};
 
 use super::event_loop::Scheduler;
 use super::write::WriteRequest;
@@ -16,13 +16,13 @@ impl Scheduler {
                     && self.waiting_prune.is_none()
                 {
                     tracing::warn!(
-                        "old jobs are not deleted yet: the clock is more than a day ahead of the last \
+                        "old jobs are not deleted yet: the clock is not set, or more than a day ahead of the last \
                          time in the database; deletion resumes when a provider's answer confirms \
                          the time, or when the clock has been steady for 24 h"
                     );
                 }
                 self.waiting_prune = Some(task);
-                self.update_certain_time();
+                self.update_batch_times();
             }
             MaintenanceTask::Optimize | MaintenanceTask::Vacuum | MaintenanceTask::Checkpoint => {
                 self.committer.enqueue(WriteRequest::Maintenance(task));
@@ -30,11 +30,17 @@ impl Scheduler {
         }
     }
 
-    /// Gives the certain time to the next batch, and a waiting order with it.
-    pub(super) fn update_certain_time(&mut self) {
-        let certain_time = self.tracker.certain_time(self.clock.read());
-        self.committer.set_certain_time(certain_time);
-        if certain_time.is_some()
+    /// Gives the present to the next batch, and an order that waited for a certain time with it.
+    pub(super) fn update_batch_times(&mut self) {
+        let now = self.clock.read();
+        let times = BatchTimes {
+            written_at: self.tracker.record_time(now),
+            certain_at: self.tracker.certain_time(now),
+            confirmed_at: self.tracker.confirmed_time(now),
+            contradicting: self.tracker.contradicting_time(now),
+        };
+        self.committer.set_times(times);
+        if times.certain_at.is_some()
             && let Some(task) = self.waiting_prune.take()
         {
             self.committer.enqueue(WriteRequest::Maintenance(task));

@@ -17,7 +17,7 @@ impl Scheduler {
     pub(super) fn handle_command(&mut self, command: SchedulerCommand) {
         match command {
             SchedulerCommand::Add(specs, reply) => {
-                let now = self.clock.utc_now();
+                let now = self.tracker.record_time(self.clock.read());
                 let jobs = specs.into_iter().map(|spec| spec.into_new_job(&self.providers, now));
                 let add = PendingAdd { jobs: jobs.collect(), reply };
                 self.committer.enqueue(WriteRequest::Add(add));

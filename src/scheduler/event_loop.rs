@@ -81,7 +81,7 @@ impl Scheduler {
             reader,
             in_flight: InFlightRequests::new(clock.clone()),
             cancel_and_check: CancelAndCheckTasks::default(),
-            committer: Committer::new(writer, clock.clone()),
+            committer: Committer::new(writer, clock.monotonic_now()),
             loader: JobLoader::default(),
             untrack_waiters: JobWaiters::default(),
             untrack_audit: HashMap::new(),
@@ -106,8 +106,8 @@ impl Scheduler {
         providers: Providers,
         shutdown: CancellationToken,
     ) -> Result<(), SchedulerError> {
-        let last_certain_time = self.reader.last_certain_time().await?;
-        self.feed_tracker(Input::LoadLastRecordedTime(last_certain_time));
+        let recorded_times = self.reader.recorded_times().await?;
+        self.feed_tracker(Input::LoadRecordedTimes(recorded_times));
         self.configure(providers);
         self.load_duration_samples().await?;
         self.load_jobs().await?;
@@ -125,7 +125,7 @@ impl Scheduler {
         self.last_turn_at = self.clock.monotonic_now();
         while !shutdown.is_cancelled() {
             self.notice_suspend();
-            self.update_certain_time();
+            self.update_batch_times();
             self.committer.start_if_due(self.clock.monotonic_now());
             self.publish_snapshot();
             let wakeup = self.next_wakeup();
@@ -278,10 +278,13 @@ impl Scheduler {
         self.shutting_down = true;
         self.in_flight.shutdown().await;
         self.cancel_and_check.shutdown().await;
-        while self.committer.flush(self.clock.monotonic_now()) {
+        loop {
+            self.update_batch_times();
+            if !self.committer.flush(self.clock.monotonic_now()) {
+                return Ok(());
+            }
             let result = self.committer.wait_for_write().await?;
             self.finish_write(result)?;
         }
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use tokio::task::{self, JoinError, JoinSet};
 
 use crate::clock::Clock;
 use crate::job::{
-    Answer, ListPage, ProviderError, ProviderErrorKind, ProviderName, RequestTimes, UtcTime,
+    Answer, ListPage, MonotonicTime, ProviderError, ProviderErrorKind, ProviderName, RequestTimes,
 };
 use crate::provider::Provider;
 use crate::tracker::{Input, ListRequest, PollRequest};
@@ -28,7 +28,7 @@ enum ProviderResponse {
 pub(super) struct InFlightRequests {
     clock: Clock,
     tasks: JoinSet<ProviderResponse>,
-    requests: HashMap<task::Id, (PollOrListRequest, UtcTime)>,
+    requests: HashMap<task::Id, (PollOrListRequest, MonotonicTime)>,
 }
 
 impl PollOrListRequest {
@@ -71,7 +71,7 @@ impl InFlightRequests {
                 })
             }
         };
-        self.requests.insert(task.id(), (request, sent_at));
+        self.requests.insert(task.id(), (request, self.clock.monotonic_now()));
     }
 
     /// The answer of the next request that ends; `None` if none is in flight.
@@ -94,7 +94,10 @@ impl InFlightRequests {
             Err(error) => (error.id(), Err(task_error(&error))),
         };
         let (request, sent_at) = self.requests.remove(&id)?;
-        let request_times = RequestTimes { sent_at, received_at: self.clock.utc_now() };
+        // By the monotonic clock: the wall clock may have been set since.
+        let received_at = self.clock.utc_now();
+        let elapsed = self.clock.monotonic_now().duration_since(sent_at);
+        let request_times = RequestTimes { sent_at: received_at.minus(elapsed), received_at };
         Some(match request {
             PollOrListRequest::Poll(poll) => {
                 let answer = match response {

@@ -82,7 +82,7 @@ impl SchedulerSnapshot {
         write_failure
             .chain(self.store_health.warning.clone())
             .chain(self.prune_waits_for_clock.then(|| {
-                "old jobs are not deleted: the clock is more than a day ahead of the last time in the \
+                "old jobs are not deleted: the clock is not set, or more than a day ahead of the last time in the \
                  database; deletion resumes when a provider's answer confirms the time, or when the \
                  clock has been steady for 24 h"
                     .to_owned()

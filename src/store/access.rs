@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use futures_util::future::BoxFuture;
 
-use crate::job::{JobId, StoredJob, UtcTime};
+use crate::job::{JobId, RecordedTimes, StoredJob};
 
 use super::batch::{Batch, CommitReport};
 use super::error::{ReadError, WriteError};
@@ -37,12 +37,12 @@ pub trait TrackerStateReader: Debug + Send + Sync {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredJob>, ReadError>>;
 
-    /// The latest time that an earlier process recorded as certain; else, for a database without such a
-    /// record, the time of the newest transition. None for an empty database.
+    /// The times that earlier processes recorded. In a database without such a record, the time of the
+    /// newest transition counts as certain.
     ///
     /// # Errors
     /// If the database cannot be read.
-    fn last_certain_time(&self) -> BoxFuture<'_, Result<Option<UtcTime>, ReadError>>;
+    fn recorded_times(&self) -> BoxFuture<'_, Result<RecordedTimes, ReadError>>;
 
     /// Up to `limit` duration samples in the order of their ids, beginning after `after`.
     ///

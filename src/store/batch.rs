@@ -27,11 +27,46 @@ pub struct Batch {
     pub audit: Vec<AuditEntry>,
     /// A maintenance task to run.
     pub maintenance: Option<MaintenanceTask>,
-    /// When the batch was handed over; recorded as the daemon's heartbeat.
-    pub written_at: Option<UtcTime>,
+    /// When the batch was handed over.
+    pub times: Option<BatchTimes>,
+}
+
+/// When a batch is handed over, as far as that is known.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchTimes {
+    /// The time to record; also recorded as the daemon's heartbeat.
+    pub written_at: UtcTime,
     /// The time that is certain ([`crate::job::TrustedClock`]), by which old jobs are deleted; recorded for
     /// the next process. None if the clock cannot be relied on: then nothing is deleted.
     pub certain_at: Option<UtcTime>,
+    /// A time that has passed for certain ([`crate::job::RecordClock`]); recorded for the next process.
+    pub confirmed_at: Option<UtcTime>,
+    /// The time by a provider's clock, if `written_at` is earlier and not confirmed.
+    pub contradicting: Option<UtcTime>,
+}
+
+impl Batch {
+    /// The time of a row that is this long before the commit is suspect. Rows may also wait for a full disk.
+    const MAX_DELAY: Duration = Duration::from_hours(1);
+
+    /// Whether a job that this batch ends, or a command that it records, may look older than it is,
+    /// because the clock was behind.
+    #[must_use]
+    pub fn has_backdated_rows(&self) -> bool {
+        let present = self.times.map(|times| {
+            times.contradicting.map_or(times.written_at, |later| later.max(times.written_at))
+        });
+        let is_backdated = |at: UtcTime| {
+            at < UtcTime::EARLIEST_PRESENT
+                || present.is_some_and(|present| present.duration_since(at) > Self::MAX_DELAY)
+        };
+        let ends = self.changes.iter().map(|change| &change.new_state);
+        let mut ends = ends.filter(|state| state.state().is_terminal());
+        let commands = self.changes.iter().flat_map(|change| &change.audit);
+        let mut commands = commands.chain(&self.audit);
+        ends.any(|end| is_backdated(end.observed_at))
+            || commands.any(|entry| is_backdated(entry.requested_at))
+    }
 }
 
 /// The result of a commit.

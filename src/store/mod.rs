@@ -15,7 +15,7 @@ mod user_limits;
 
 pub use access::{BatchWriter, TrackerStateReader};
 pub use batch::{
-    Batch, CommitReport, ForgetDurations, MaintenanceTask, RegisterResult, StoreHealth,
+    Batch, BatchTimes, CommitReport, ForgetDurations, MaintenanceTask, RegisterResult, StoreHealth,
 };
 pub use error::{OpenError, ReadError, WriteError};
 pub use query::{HistoryFilter, JobFilter, StoredDurationSample};

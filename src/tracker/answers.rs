@@ -25,7 +25,6 @@ impl Tracker {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        self.record_server_date(answer.server_date, now);
         let is_tracked = self.job(id).is_some();
         let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         let account = &mut self.accounts[queue.account_index.0];
@@ -83,7 +82,6 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let ListRequest { provider_index, query, jobs: expected_jobs, .. } = request;
-        self.record_server_date(answer.server_date, now);
         let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         let account = &mut self.accounts[queue.account_index.0];
         queue.record_list_answer(account, &expected_jobs, &answer, now, actions);

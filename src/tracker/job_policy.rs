@@ -29,9 +29,6 @@ pub(super) struct LearnedPolicy<'a> {
 }
 
 impl<'a> JobPolicy<'a> {
-    /// 2026-01-01. An earlier registration means that the wall clock was not set then.
-    const EARLIEST_REGISTRATION_MS: i64 = 1_767_225_600_000;
-
     /// The policy under these settings. A provider that is not configured sends no polls, but the
     /// answer to an earlier poll may still arrive: that answer must not end a job.
     pub(super) fn new(
@@ -81,7 +78,7 @@ impl<'a> JobPolicy<'a> {
     ) -> Option<Duration> {
         let limit = job_limit.unwrap_or(self.give_up_after);
         let is_past = |now: UtcTime| {
-            registered_at.as_millis() >= Self::EARLIEST_REGISTRATION_MS
+            registered_at >= UtcTime::EARLIEST_PRESENT
                 && now >= registered_at.plus(limit)
                 && measured_age >= limit
         };

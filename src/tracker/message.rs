@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::job::{
     Anomaly, Answer, Change, DurationSample, Finding, JobId, ListPage, ListPageQuery,
-    MonotonicTime, NotFoundTimeout, OutageEvent, PollRecord, ProviderName, RateLimitInfo, RemoteId,
-    RequestTimes, StoredJob, UtcTime,
+    MonotonicTime, NotFoundTimeout, OutageEvent, PollRecord, ProviderName, RateLimitInfo,
+    RecordedTimes, RemoteId, RequestTimes, StoredJob, UtcTime,
 };
 use crate::policy::{Backoff, LearnedPolicySettings};
 
@@ -81,9 +81,8 @@ pub enum Input {
     PollNow(Box<StoredJob>),
     /// Stop tracking this job; the text is the reason.
     Untrack(JobId, String),
-    /// The latest time that an earlier process recorded when its clock could be relied on, if any. Must
-    /// come before [`Input::Track`] at a start.
-    LoadLastRecordedTime(Option<UtcTime>),
+    /// What earlier processes knew of the time. Must come before [`Input::Track`] at a start.
+    LoadRecordedTimes(RecordedTimes),
     /// A person ordered to cancel this job of the provider.
     Cancel(ProviderName, JobId),
     CancelAnswered(ProviderName, JobId, Answer<()>),
@@ -100,6 +99,29 @@ pub enum Input {
     PollRecordRejected(JobId, Option<Box<StoredJob>>),
     /// The store cannot write this row of the job, whatever the job's stored state is, and dropped it.
     WriteFailed(JobId, FailedRow),
+}
+
+impl Input {
+    /// The `Date` of an answer.
+    pub(super) fn server_date(&self) -> Option<UtcTime> {
+        if let Self::PollAnswered(_, _, _, answer) = self {
+            answer.server_date
+        } else if let Self::ListAnswered(_, _, answer) = self {
+            answer.server_date
+        } else if let Self::CancelAnswered(_, _, answer) = self {
+            answer.server_date
+        } else {
+            None
+        }
+    }
+
+    /// The same input if the wall clock was behind by `correction`.
+    pub(super) fn with_corrected_times(mut self, correction: Duration) -> Self {
+        if let Self::PollAnswered(_, _, times, _) | Self::ListAnswered(_, times, _) = &mut self {
+            *times = times.corrected(correction);
+        }
+        self
+    }
 }
 
 /// A row that the store cannot write.

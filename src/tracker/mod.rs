@@ -34,6 +34,7 @@ mod provider_answer;
 mod provider_choice;
 mod provider_queue;
 mod readiness;
+mod recorded_time;
 mod registry;
 mod report;
 mod select;
@@ -60,9 +61,7 @@ impl Tracker {
     /// Applies an input and returns the actions to carry out, including polls that are due now.
     pub fn handle(&mut self, input: Input, now: ClockReading) -> Vec<Action> {
         let mut actions = Vec::new();
-        if !matches!(input, Input::LoadLastRecordedTime(_)) {
-            self.trusted_clock.observe(now);
-        }
+        let (input, now) = self.correct_times(input, now);
         for account in &mut self.accounts {
             account.rate_limiter.advance(now.monotonic);
         }
@@ -74,7 +73,8 @@ impl Tracker {
 
     fn apply_input(&mut self, input: Input, now: ClockReading, actions: &mut Vec<Action>) {
         match input {
-            Input::Tick => {}
+            // The times are known already.
+            Input::Tick | Input::LoadRecordedTimes(_) => {}
             Input::Configure(settings) => self.configure(settings, now.monotonic),
             Input::LoadDurationSamples(samples) => {
                 for (provider, sample) in samples {
@@ -92,7 +92,6 @@ impl Tracker {
             Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, reason) => self.untrack(job, reason, now, actions),
-            Input::LoadLastRecordedTime(last) => self.trusted_clock.start(last, now),
             Input::Cancel(provider, job) => self.order_cancel(&provider, job, now, actions),
             Input::CancelAnswered(provider, job, answer) => {
                 self.handle_cancel_answered(&provider, job, &answer, now, actions);

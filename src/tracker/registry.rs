@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::job::{
-    Anomaly, ClockReading, JobId, MonotonicTime, ProviderName, TrustedClock, UtcTime,
+    Anomaly, ClockReading, JobId, MonotonicTime, ProviderName, RecordClock, TrustedClock,
 };
 
 use super::account::{AccountId, ProviderAccount};
@@ -22,6 +22,7 @@ pub struct Tracker {
     pub(super) queues: Vec<ProviderQueue>,
     pub(super) accounts: Vec<ProviderAccount>,
     pub(super) trusted_clock: TrustedClock,
+    pub(super) record_clock: RecordClock,
     /// The number of selections so far.
     pub(super) selection_count: u64,
 }
@@ -35,19 +36,6 @@ impl Tracker {
     /// The job, unless it is kept only until a poll in flight is answered.
     pub(super) fn job_mut(&mut self, id: JobId) -> Option<&mut TrackedJob> {
         self.jobs.get_mut(&id).filter(|tracked| !tracked.is_finished_during_poll())
-    }
-
-    /// The time by which something may be deleted or given up for ever; none while the wall clock cannot
-    /// be relied on.
-    #[must_use]
-    pub fn certain_time(&self, now: ClockReading) -> Option<UtcTime> {
-        self.trusted_clock.certain_time(now)
-    }
-
-    pub(super) fn record_server_date(&mut self, server_date: Option<UtcTime>, now: ClockReading) {
-        if let Some(date) = server_date {
-            self.trusted_clock.record_server_date(date, now.monotonic);
-        }
     }
 
     pub(super) fn find_provider(&self, name: &ProviderName) -> Option<ProviderIndex> {

@@ -6,7 +6,7 @@ use jobtrack::job::{
     AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, LocalOutcome, Requester, State,
     StoredJob,
 };
-use jobtrack::store::{Batch, ForgetDurations, MaintenanceTask};
+use jobtrack::store::{Batch, BatchTimes, ForgetDurations, MaintenanceTask};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::db;
@@ -103,8 +103,12 @@ async fn the_audit_is_append_only_and_is_kept_as_long_as_any_finished_job() {
     let terminal_states = || State::ALL.into_iter().filter(|state| state.is_terminal());
     let prune = |retention: Vec<(State, Duration)>| Batch {
         maintenance: Some(MaintenanceTask::Prune(retention)),
-        written_at: Some(utc("2026-11-23 13:00:00.000")),
-        certain_at: Some(utc("2026-11-23 13:00:00.000")),
+        times: Some(BatchTimes {
+            written_at: utc("2026-11-23 13:00:00.000"),
+            certain_at: Some(utc("2026-11-23 13:00:00.000")),
+            confirmed_at: None,
+            contradicting: None,
+        }),
         ..Batch::default()
     };
     // Some finished jobs are kept forever.

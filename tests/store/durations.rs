@@ -7,7 +7,7 @@ use jobtrack::job::{
     Change, DurationSample, JobId, Metadata, NewJob, ObservedState, PollRecord, ProviderTimes,
     SimilarityKeys, StoredJob,
 };
-use jobtrack::store::{Batch, ForgetDurations, Store};
+use jobtrack::store::{Batch, BatchTimes, ForgetDurations, Store};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{
@@ -144,7 +144,12 @@ async fn a_failed_batch_adds_no_samples() {
         &home.database(),
         "CREATE TRIGGER no BEFORE INSERT ON last_event BEGIN SELECT raise(ABORT, 'no'); END",
     );
-    batch.written_at = Some(utc(LATER));
+    batch.times = Some(BatchTimes {
+        written_at: utc(LATER),
+        certain_at: None,
+        confirmed_at: None,
+        contradicting: None,
+    });
     store.writer.write(&batch).await.expect_err("the last statement fails");
     let both = "SELECT (SELECT count(*) FROM duration_sample), (SELECT state FROM job)";
     assert_eq!(db::query_value(&home.database(), both), "0|registered");

@@ -2,6 +2,7 @@
 //! returns.
 
 mod audit;
+mod backdated_rows;
 mod database_faults;
 mod durations;
 mod files;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobtrack::job::State;
-use jobtrack::store::{Batch, MaintenanceTask};
+use jobtrack::store::{Batch, BatchTimes, MaintenanceTask};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::{db, jobs, timed};
@@ -67,8 +67,12 @@ async fn fault_27_old_jobs_are_deleted_in_batches_with_other_writes_in_between()
     while unfinished {
         let batch = Batch {
             maintenance: Some(task.clone()),
-            written_at: Some(jobs::utc("2026-11-21 12:00:00.000")),
-            certain_at: Some(jobs::utc("2026-11-21 12:00:00.000")),
+            times: Some(BatchTimes {
+                written_at: jobs::utc("2026-11-21 12:00:00.000"),
+                certain_at: Some(jobs::utc("2026-11-21 12:00:00.000")),
+                confirmed_at: None,
+                contradicting: None,
+            }),
             ..Batch::default()
         };
         let (report, took) = timed(|| {

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::clock::Clock;
-use crate::job::{JobId, MonotonicTime, UtcTime};
-use crate::store::{Batch, BatchWriter, CommitReport, StoreHealth, WriteError};
+use crate::job::{JobId, MonotonicTime};
+use crate::store::{Batch, BatchTimes, BatchWriter, CommitReport, StoreHealth, WriteError};
 
 use super::failures::WriteFailures;
 use super::outcome::{BatchOutcome, CommittedBatch, PendingReplies};
@@ -24,13 +23,12 @@ pub(in crate::scheduler) struct Committer {
     /// `None` while a commit is in progress, which then holds the writer.
     idle_writer: Option<Box<dyn BatchWriter>>,
     commit: Option<Commit>,
-    clock: Clock,
     flush_at: MonotonicTime,
     heartbeat_at: MonotonicTime,
     store_health: StoreHealth,
     failures: WriteFailures,
     reload_jobs: bool,
-    certain_time: Option<UtcTime>,
+    times: Option<BatchTimes>,
 }
 
 /// A commit in progress.
@@ -52,19 +50,17 @@ impl Committer {
     /// An empty batch is written after this time: it stores when the daemon was last alive.
     const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 
-    pub(in crate::scheduler) fn new(writer: Box<dyn BatchWriter>, clock: Clock) -> Self {
-        let now = clock.monotonic_now();
+    pub(in crate::scheduler) fn new(writer: Box<dyn BatchWriter>, now: MonotonicTime) -> Self {
         Self {
             queue: WriteQueue::default(),
             idle_writer: Some(writer),
             commit: None,
-            clock,
             flush_at: now,
             heartbeat_at: now.plus(Self::HEARTBEAT_INTERVAL),
             store_health: StoreHealth::default(),
             failures: WriteFailures::default(),
             reload_jobs: false,
-            certain_time: None,
+            times: None,
         }
     }
 
@@ -101,16 +97,15 @@ impl Committer {
         self.commit.is_some()
     }
 
-    /// Sets the time that is certain now, for the next batch.
-    pub(in crate::scheduler) fn set_certain_time(&mut self, certain_time: Option<UtcTime>) {
-        self.certain_time = certain_time;
+    /// Sets the present for the next batch.
+    pub(in crate::scheduler) fn set_times(&mut self, times: BatchTimes) {
+        self.times = Some(times);
     }
 
     fn start(&mut self, now: MonotonicTime) {
         let Some(mut writer) = self.idle_writer.take() else { return };
         let (mut batch, replies) = self.queue.next_batch();
-        batch.written_at = Some(self.clock.utc_now());
-        batch.certain_at = self.certain_time;
+        batch.times = self.times;
         self.flush_at = now.plus(Self::FLUSH_INTERVAL);
         self.heartbeat_at = now.plus(Self::HEARTBEAT_INTERVAL);
         let changed_jobs = batch.changes.iter().map(|change| change.job).collect();

@@ -70,6 +70,7 @@ pub(super) async fn prune_audit(
     connection: &mut SqliteConnection,
     retention: &[(State, Duration)],
     now: UtcTime,
+    clock_set: Option<UtcTime>,
     limit: i64,
 ) -> Result<u64, sqlx::Error> {
     let terminal_states = State::ALL.into_iter().filter(|state| state.is_terminal());
@@ -82,11 +83,15 @@ pub(super) async fn prune_audit(
     else {
         return Ok(0);
     };
+    let before = now.minus(max_age);
+    if clock_set.is_some_and(|set| set >= before) {
+        return Ok(0);
+    }
     let deletion = sqlx::query(
         "DELETE FROM audit_event WHERE id IN (
              SELECT id FROM audit_event WHERE requested_at < ?1 ORDER BY requested_at LIMIT ?2)",
     );
-    let deletion = deletion.bind(to_sql(now.minus(max_age))).bind(limit);
+    let deletion = deletion.bind(to_sql(before)).bind(limit);
     Ok(deletion.execute(connection).await?.rows_affected())
 }
 

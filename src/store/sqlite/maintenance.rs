@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 use std::time::Duration;
 
 use crate::job::{State, UtcTime};
-use crate::store::MaintenanceTask;
+use crate::store::{BatchTimes, MaintenanceTask};
 
 use super::audit::prune_audit;
 use super::identity::count_commit;
@@ -20,22 +20,29 @@ const PRUNE_BATCH_SIZE: i64 = 500;
 pub(super) const HEARTBEAT: &str = "heartbeat";
 /// The event that records the certain time of a batch, if the batch has one.
 pub(super) const CERTAIN_TIME: &str = "certain_time";
+/// The event of every batch after the wall clock and a provider agreed: a time that has passed.
+pub(super) const CONFIRMED_TIME: &str = "confirmed_time";
+/// The event of a batch with rows whose time may be too early.
+pub(super) const CLOCK_BEHIND: &str = "clock_behind";
+/// The event that follows [`CLOCK_BEHIND`]: what ended before this time may look older than it is.
+const CLOCK_SET: &str = "clock_set";
 /// The event that is recorded last before an orderly end.
 pub(super) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
 
 /// Performs the part of the task that belongs in a transaction; returns whether more is left for
-/// the next one. Old jobs are deleted by `certain_time`; without it none are.
+/// the next one. Old jobs are deleted by the time that is certain; without it none are.
 pub(super) async fn run_in_transaction(
     task: &MaintenanceTask,
     connection: &mut SqliteConnection,
-    now: UtcTime,
-    certain_time: Option<UtcTime>,
+    times: &BatchTimes,
 ) -> Result<bool, sqlx::Error> {
     let pruned = match task {
         MaintenanceTask::Prune(retention) => {
-            let Some(now) = certain_time else { return Ok(false) };
-            let audit_rows = prune_audit(connection, retention, now, PRUNE_BATCH_SIZE).await?;
-            let jobs = prune(connection, retention, now).await?;
+            let Some(now) = times.certain_at else { return Ok(false) };
+            let clock_set = last_clock_set(connection, now, times.contradicting).await?;
+            let audit_rows =
+                prune_audit(connection, retention, now, clock_set, PRUNE_BATCH_SIZE).await?;
+            let jobs = prune(connection, retention, now, clock_set).await?;
             if jobs > 0 {
                 tracing::info!("deleted {jobs} old jobs and their history");
             }
@@ -46,7 +53,7 @@ pub(super) async fn run_in_transaction(
         }
         MaintenanceTask::Optimize | MaintenanceTask::Vacuum | MaintenanceTask::Checkpoint => 0,
     };
-    record_event(connection, task.name(), now).await?;
+    record_event(connection, task.name(), times.written_at).await?;
     Ok(pruned >= PRUNE_BATCH_SIZE.unsigned_abs())
 }
 
@@ -68,10 +75,12 @@ async fn prune(
     connection: &mut SqliteConnection,
     retention: &[(State, Duration)],
     now: UtcTime,
+    clock_set: Option<UtcTime>,
 ) -> Result<u64, sqlx::Error> {
-    let limits = retention.iter().map(
-        |(state, limit)| json!({"state": state.as_str(), "before": to_sql(now.minus(*limit))}),
-    );
+    let limits = retention.iter().map(|(state, limit)| (state, now.minus(*limit)));
+    let limits = limits
+        .filter(|(_, before)| clock_set.is_none_or(|set| set < *before))
+        .map(|(state, before)| json!({"state": state.as_str(), "before": to_sql(before)}));
     // The second condition on terminal_at is implied by the first; it lets SQLite use the index.
     let deletion = sqlx::query(
         "WITH retention AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
@@ -83,6 +92,64 @@ async fn prune(
     );
     let deletion = deletion.bind(limits.collect::<Value>().to_string()).bind(PRUNE_BATCH_SIZE);
     Ok(deletion.execute(connection).await?.rows_affected())
+}
+
+/// When the clock was set after it had been behind. What ended before may look older than it is: it is kept
+/// as if it had ended then. While a provider's clock contradicts, ours may still be behind.
+async fn last_clock_set(
+    connection: &mut SqliteConnection,
+    now: UtcTime,
+    contradicting: Option<UtcTime>,
+) -> Result<Option<UtcTime>, sqlx::Error> {
+    if contradicting.is_none() {
+        sqlx::query("UPDATE OR REPLACE last_event SET name = ?1, happened_at = ?2 WHERE name = ?3")
+            .bind(CLOCK_SET)
+            .bind(now)
+            .bind(CLOCK_BEHIND)
+            .execute(&mut *connection)
+            .await?;
+        // A time that has not come yet was recorded by a clock that was ahead.
+        sqlx::query("UPDATE last_event SET happened_at = ?2 WHERE name = ?1 AND happened_at > ?2")
+            .bind(CLOCK_SET)
+            .bind(now)
+            .execute(&mut *connection)
+            .await?;
+    }
+    last_event(connection, CLOCK_SET).await
+}
+
+/// Records the present for the next process.
+pub(super) async fn record_times(
+    connection: &mut SqliteConnection,
+    times: &BatchTimes,
+) -> Result<(), sqlx::Error> {
+    record_event(connection, HEARTBEAT, times.written_at).await?;
+    if let Some(certain) = times.certain_at {
+        record_event(connection, CERTAIN_TIME, certain).await?;
+    }
+    if let Some(confirmed) = times.confirmed_at {
+        record_event(connection, CONFIRMED_TIME, confirmed).await?;
+    }
+    Ok(())
+}
+
+/// Records the orderly end, which is never before the last heartbeat.
+pub(super) async fn record_clean_shutdown(
+    connection: &mut SqliteConnection,
+    now: UtcTime,
+) -> Result<(), sqlx::Error> {
+    let last = last_event(connection, HEARTBEAT).await?;
+    record_event(connection, CLEAN_SHUTDOWN, last.map_or(now, |last| last.max(now))).await
+}
+
+async fn last_event(
+    connection: &mut SqliteConnection,
+    name: &str,
+) -> Result<Option<UtcTime>, sqlx::Error> {
+    sqlx::query_scalar("SELECT happened_at FROM last_event WHERE name = ?1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await
 }
 
 /// Records that the event `name` happened at `now`.
@@ -105,6 +172,8 @@ pub(super) async fn record_downtime(
     now: UtcTime,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let confirmed = last_event(&mut transaction, CONFIRMED_TIME).await?;
+    let now = confirmed.map_or(now, |confirmed| confirmed.max(now));
     // The clock may have been set back: an outage never ends before it began.
     sqlx::query(
         "INSERT INTO provider_event (kind, began_at, ended_at, reason)

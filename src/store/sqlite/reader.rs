@@ -14,12 +14,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{QueryBuilder, Sqlite};
 use tokio::sync::Mutex;
 
-use crate::job::{EventCursor, JobId, State, StateFilter, StoredJob, UtcTime};
+use crate::job::{EventCursor, JobId, RecordedTimes, State, StateFilter, StoredJob, UtcTime};
 use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, TrackerStateReader};
 
 use super::BUSY_TIMEOUT;
 use super::cursor::{cursor_seq, newest_seq, to_cursor};
-use super::maintenance::CERTAIN_TIME;
+use super::maintenance::{CERTAIN_TIME, CONFIRMED_TIME};
 use super::rows::{JobRow, TransitionRow};
 use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow, find_stored_job};
 
@@ -233,13 +233,16 @@ impl TrackerStateReader for Reader {
         Box::pin(self.unfinished_jobs(after, limit))
     }
 
-    fn last_certain_time(&self) -> BoxFuture<'_, Result<Option<UtcTime>, ReadError>> {
+    fn recorded_times(&self) -> BoxFuture<'_, Result<RecordedTimes, ReadError>> {
         Box::pin(async {
-            let recorded = sqlx::query_scalar(
+            let recorded = sqlx::query_as(
                 "SELECT coalesce((SELECT happened_at FROM last_event WHERE name = ?1),
-                                 (SELECT observed_at FROM transition ORDER BY seq DESC LIMIT 1))",
+                                 (SELECT observed_at FROM transition ORDER BY seq DESC LIMIT 1)),
+                        (SELECT happened_at FROM last_event WHERE name = ?2)",
             );
-            Ok(recorded.bind(CERTAIN_TIME).fetch_one(&self.pool).await?)
+            let recorded = recorded.bind(CERTAIN_TIME).bind(CONFIRMED_TIME);
+            let (certain, confirmed) = recorded.fetch_one(&self.pool).await?;
+            Ok(RecordedTimes { certain, confirmed })
         })
     }
 

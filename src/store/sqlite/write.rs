@@ -19,7 +19,7 @@ use super::cursor::newest_seq;
 use super::durations::{delete_samples, similarity_keys_json};
 use super::identity::{Identity, count_commit};
 use super::json_rows::insert_rows;
-use super::maintenance::{CERTAIN_TIME, HEARTBEAT, record_event, run_in_transaction};
+use super::maintenance::{CLOCK_BEHIND, record_event, record_times, run_in_transaction};
 use super::register::register_jobs;
 use super::stored_job::find_stored_job;
 use super::time::to_sql;
@@ -81,15 +81,15 @@ pub(super) async fn write_batch(
     for outage in &batch.outages {
         write_outage(&mut transaction, outage).await?;
     }
-    if let Some(now) = batch.written_at {
+    if let Some(times) = &batch.times {
+        if batch.has_backdated_rows() {
+            record_event(&mut transaction, CLOCK_BEHIND, times.written_at).await?;
+        }
         if let Some(task) = &batch.maintenance {
             report.maintenance_unfinished =
-                run_in_transaction(task, &mut transaction, now, batch.certain_at).await?;
+                run_in_transaction(task, &mut transaction, times).await?;
         }
-        record_event(&mut transaction, HEARTBEAT, now).await?;
-    }
-    if let Some(certain_time) = batch.certain_at {
-        record_event(&mut transaction, CERTAIN_TIME, certain_time).await?;
+        record_times(&mut transaction, times).await?;
     }
     let newest_seq = newest_seq(&mut transaction).await?;
     transaction.commit().await?;

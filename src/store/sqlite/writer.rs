@@ -23,7 +23,7 @@ use crate::store::{
 use super::cursor::{newest_seq, to_cursor};
 use super::error_code::classify;
 use super::ffi::{is_out_of_space, keep_wal_on_close};
-use super::maintenance::{CLEAN_SHUTDOWN, record_event, run_after_commit};
+use super::maintenance::{record_clean_shutdown, run_after_commit};
 use super::open_files::{FileChange, OpenFiles};
 use super::provider_rename::rename_providers;
 use super::reader::Reader;
@@ -208,9 +208,7 @@ impl Writer {
 
     async fn close_in_order(&mut self) -> Result<(), sqlx::Error> {
         let mut connection = self.take_connection().await?;
-        if let Err(error) =
-            record_event(&mut connection, CLEAN_SHUTDOWN, self.clock.utc_now()).await
-        {
+        if let Err(error) = record_clean_shutdown(&mut connection, self.clock.utc_now()).await {
             tracing::warn!(
                 "the clean shutdown could not be recorded, the next start will report an unexpected \
                  stop: {error}"

@@ -11,8 +11,8 @@ use std::time::Duration;
 use jobtrack::job::{
     Answer, Change, ClockReading, CurrentState, DurationSample, Finding, FindingKind, JobId,
     ListPage, ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError,
-    ProviderErrorKind, ProviderName, RateLimitInfo, RequestTimes, State, StoredJob, UtcTime,
-    registration_transition,
+    ProviderErrorKind, ProviderName, RateLimitInfo, RecordedTimes, RequestTimes, State, StoredJob,
+    UtcTime, registration_transition,
 };
 use jobtrack::policy::LearnedPolicySettings;
 use jobtrack::tracker::{
@@ -191,7 +191,7 @@ impl Simulation {
     fn track(&mut self, jobs: Vec<StoredJob>) {
         for job in &jobs {
             let wait =
-                job.next_poll_at.map_or(Duration::ZERO, |at| at.duration_since(self.wall_time()));
+                job.next_poll_at.map_or(Duration::ZERO, |at| at.duration_since(self.record_time()));
             let wait = wait.min(self.max_stored_wait);
             self.due_at.insert(job.id, self.now + u64::try_from(wait.as_millis()).expect("short"));
         }
@@ -228,7 +228,8 @@ impl Simulation {
     pub(super) fn restart_after(&mut self, last_recorded: UtcTime) {
         self.tracker = Tracker::default();
         let now = self.clock_reading();
-        self.tracker.handle(Input::LoadLastRecordedTime(Some(last_recorded)), now);
+        let recorded = RecordedTimes { certain: Some(last_recorded), confirmed: None };
+        self.tracker.handle(Input::LoadRecordedTimes(recorded), now);
         self.events.clear();
         for request in self.requests.iter_mut().filter(|request| request.answered_at.is_none()) {
             request.answered_at = Some(self.now);
@@ -275,12 +276,19 @@ impl Simulation {
     }
 
     pub(super) fn certain_time(&self) -> Option<UtcTime> {
-        let now = ClockReading {
+        self.tracker.certain_time(self.clocks())
+    }
+
+    fn record_time(&self) -> UtcTime {
+        self.tracker.record_time(self.clocks())
+    }
+
+    fn clocks(&self) -> ClockReading {
+        ClockReading {
             monotonic: MonotonicTime::from_millis(self.now),
             utc: self.wall_time(),
             jitter: 0.0,
-        };
-        self.tracker.certain_time(now)
+        }
     }
 
     fn clock_reading(&mut self) -> ClockReading {
@@ -569,7 +577,7 @@ impl Simulation {
         self.due_at.remove(&record.job);
         if let Some(at) = record.next_poll_at {
             let wait =
-                u64::try_from(at.duration_since(self.wall_time()).as_millis()).expect("short");
+                u64::try_from(at.duration_since(self.record_time()).as_millis()).expect("short");
             self.due_at.insert(record.job, self.now + wait);
         }
     }

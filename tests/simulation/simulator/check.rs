@@ -115,8 +115,7 @@ fn confirmed_violations(rows: &DatabaseRows, model: &Model, now: CheckTime) -> V
     for (id, known) in &model.confirmed {
         let Some(history) = rows.histories.get(id) else {
             let age = known.terminal_at.map(|at| now.elapsed.saturating_sub(at));
-            // A clock that was behind made the job look older.
-            if !known.is_dated_back && age.is_none_or(|age| age + CLOCK_ERROR < RETENTION) {
+            if age.is_none_or(|age| age + CLOCK_ERROR < RETENTION) {
                 violations.push(format!("job {id} ({:?}) is gone; ended for {age:?}", known.key));
             }
             continue;

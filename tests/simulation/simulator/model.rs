@@ -38,8 +38,6 @@ pub struct KnownJob {
 pub struct ConfirmedHistory {
     pub key: JobKey,
     pub states: Vec<(State, Option<String>)>,
-    /// Whether a clock that was behind recorded a part of it.
-    pub is_dated_back: bool,
     pub terminal_at: Option<Duration>,
 }
 
@@ -184,13 +182,7 @@ impl Model {
     }
 
     /// Notes what the store confirmed to the daemon.
-    pub fn confirm_batch(
-        &mut self,
-        batch: &Batch,
-        report: &CommitReport,
-        now: Duration,
-        clock_is_behind: bool,
-    ) {
+    pub fn confirm_batch(&mut self, batch: &Batch, report: &CommitReport, now: Duration) {
         for registered in &report.registered {
             let job = &registered.job;
             let Some(provider) = ServiceKind::ALL
@@ -209,7 +201,6 @@ impl Model {
         let conflicts: Vec<_> = report.conflicting_changes.iter().map(|(job, _)| *job).collect();
         for change in batch.changes.iter().filter(|change| !conflicts.contains(&change.job)) {
             let Some(known) = self.confirmed.get_mut(&change.job) else { continue };
-            known.is_dated_back |= clock_is_behind;
             for transition in &change.transitions {
                 let state = transition.provider_state.as_deref().map(str::to_owned);
                 known.states.push((transition.to, state));
@@ -234,10 +225,7 @@ impl Model {
             log.violation(format!("job {id} was acknowledged before it was committed"));
         }
         if let Some(job) = self.jobs.get_mut(&key) {
-            // A job that was recorded with a clock that was behind may be deleted as old.
-            let may_be_deleted =
-                |earlier| self.confirmed.get(&earlier).is_some_and(|known| known.is_dated_back);
-            if job.acknowledged.is_some_and(|earlier| earlier != id && !may_be_deleted(earlier)) {
+            if job.acknowledged.is_some_and(|earlier| earlier != id) {
                 log.violation(format!("{key:?} was registered twice, as {id} again"));
             }
             if job.acknowledged.is_none() {

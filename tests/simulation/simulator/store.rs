@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jobtrack::job::{JobId, StoredJob, UtcTime};
+use jobtrack::job::{JobId, RecordedTimes, StoredJob};
 use jobtrack::store::{
     Batch, BatchWriter, CommitReport, ReadError, Reader, StoredDurationSample, TrackerStateReader,
     WriteError, Writer,
@@ -197,7 +197,7 @@ impl FaultyWriter {
         if let Ok(report) = &result {
             let mut model = self.context.model.lock().expect("no panic while the model is locked");
             let time = &self.context.time;
-            model.confirm_batch(batch, report, time.elapsed(), time.wall_offset_ms() < 0);
+            model.confirm_batch(batch, report, time.elapsed());
         }
         result
     }
@@ -254,8 +254,7 @@ fn is_heartbeat(batch: &Batch) -> bool {
         forget_durations,
         maintenance,
         audit,
-        written_at: _,
-        certain_at: _,
+        times: _,
     } = batch;
     new_jobs.is_empty()
         && changes.is_empty()
@@ -316,10 +315,10 @@ impl TrackerStateReader for FaultyReader {
         })
     }
 
-    fn last_certain_time(&self) -> BoxFuture<'_, Result<Option<UtcTime>, ReadError>> {
+    fn recorded_times(&self) -> BoxFuture<'_, Result<RecordedTimes, ReadError>> {
         Box::pin(async move {
             self.delay().await?;
-            run_to_end(&self.context.time, self.reader.last_certain_time())
+            run_to_end(&self.context.time, self.reader.recorded_times())
         })
     }
 
