@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{ObservedState, State};
+use jobtrack::job::{NewJob, ObservedState, State};
 use jobtrack::store::{Batch, BatchTimes, MaintenanceTask, Store};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{
-    change_batch, change_from_observation, observation, open_store, register_job, utc, write_batch,
+    add_batch, change_batch, change_from_observation, new_job, observation, open_store,
+    register_job, utc, write_batch,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -50,7 +51,9 @@ async fn fault_30_what_a_clock_that_was_behind_recorded_is_kept_as_if_it_had_end
     for (recorded, end_times, is_backdated) in cases {
         let home = DaemonHome::without_config();
         let mut store = open_store(&home.database()).await;
-        let job = register_job(&mut store, "01ENDS").await;
+        let registered_at = utc("1970-01-01 00:00:01.000");
+        let add = add_batch([NewJob { registered_at, ..new_job("01ENDS") }]);
+        let job = write_batch(&mut store, &add).await.registered.remove(0).job;
         let end = observation(ObservedState::Succeeded, "COMPLETED");
         let mut batch = change_batch([change_from_observation(&job, &end, utc(recorded))]);
         batch.times = Some(end_times);
