@@ -156,7 +156,7 @@ impl SchedulerHandle {
             .await
     }
 
-    /// Replaces all configured providers and ends all pauses.
+    /// Replaces all configured providers. Where the address or a credential changed, the pauses end.
     ///
     /// # Errors
     /// [`CommandError::TimedOut`] if the scheduler did not answer in time. The providers may still be

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::job::{ClockReading, MonotonicTime, ProviderError};
 
 use super::pause_durations::{
-    clamp_retry_after, new_job_pause, probe_interval, rate_limit_pause, retry_pause,
+    clamp_retry_after, probe_interval, rate_limit_pause, regular_job_pause, retry_pause,
 };
 
 /// A time during which no request is sent.
@@ -139,11 +139,15 @@ impl CircuitBreaker {
         standing: JobStanding,
         now: MonotonicTime,
     ) -> Option<&RequestPause> {
-        let pause = match standing {
-            JobStanding::Regular => &self.regular_pause,
-            JobStanding::Rejected => &self.rejected_pause,
-        };
-        pause.as_ref().filter(|pause| pause.until > now)
+        self.last_rejection_pause(standing).filter(|pause| pause.until > now)
+    }
+
+    /// The last pause of such jobs, which may have ended.
+    fn last_rejection_pause(&self, standing: JobStanding) -> Option<&RequestPause> {
+        match standing {
+            JobStanding::Regular => self.regular_pause.as_ref(),
+            JobStanding::Rejected => self.rejected_pause.as_ref(),
+        }
     }
 
     /// When any request may be sent.
@@ -158,11 +162,7 @@ impl CircuitBreaker {
 
     /// When a poll of such a job may be sent that a person ordered.
     pub(super) fn on_demand_poll_ready_at(&self, standing: JobStanding) -> MonotonicTime {
-        let pause = match standing {
-            JobStanding::Regular => &self.regular_pause,
-            JobStanding::Rejected => &self.rejected_pause,
-        };
-        pause.as_ref().map_or(MonotonicTime::default(), |pause| pause.until)
+        self.last_rejection_pause(standing).map_or(MonotonicTime::default(), |pause| pause.until)
     }
 
     /// A request that was sent at `sent_at` with the current settings succeeded. Returns false if a later
@@ -197,7 +197,7 @@ impl CircuitBreaker {
         let reason = Some(rejection.to_string());
         let pause_for =
             |duration| RequestPause { until: now.plus(duration), reason: reason.clone() };
-        self.regular_pause = new_job_pause(self.new_subject_rejections).map(pause_for);
+        self.regular_pause = regular_job_pause(self.new_subject_rejections).map(pause_for);
         let counted = if self.new_subject_rejections > 0 {
             self.rejections.count
         } else {

@@ -17,7 +17,7 @@ pub(super) fn escalating_pause(consecutive_failures: u32) -> Duration {
 
 /// The pause of jobs that were not rejected, after this many rejections of different jobs with no
 /// success between them. After the first, another job is tried at once.
-pub(super) fn new_job_pause(rejected_jobs: u32) -> Option<Duration> {
+pub(super) fn regular_job_pause(rejected_jobs: u32) -> Option<Duration> {
     (rejected_jobs >= 2).then(|| escalating_pause(rejected_jobs - 1))
 }
 
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn pauses_after_rejections_grow_to_half_an_hour() {
         let minutes = |pause: Option<Duration>| pause.map_or(0, |pause| pause.as_secs() / 60);
-        let new_jobs = [0, 1, 2, 3, 4, 5, 900].map(|count| minutes(new_job_pause(count)));
+        let new_jobs = [0, 1, 2, 3, 4, 5, 900].map(|count| minutes(regular_job_pause(count)));
         assert_eq!(new_jobs, [0, 0, 1, 5, 15, 30, 30]);
         let retries = [0, 1, 2, 3, 4, 900].map(|count| minutes(retry_pause(count)));
         assert_eq!(retries, [0, 1, 5, 15, 30, 30]);

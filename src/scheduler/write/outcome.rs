@@ -99,6 +99,14 @@ impl PendingAdd {
     }
 }
 
+impl PendingAudit {
+    pub(super) fn reject(self, reason: CommandError) {
+        if let Some(reply) = self.reply {
+            let _ = reply.send(Err(reason));
+        }
+    }
+}
+
 impl PendingForgetDurations {
     pub(super) fn reject(self, reason: CommandError) {
         let _ = self.reply.send(Err(reason));

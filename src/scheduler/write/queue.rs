@@ -95,6 +95,9 @@ impl WriteQueue {
             self.audit.push(audit);
         } else {
             tracing::error!("too many audit entries wait to be written; one is dropped: {audit:?}");
+            audit.reject(CommandError::Storage(
+                "the entry is dropped, because too many wait to be written".to_owned(),
+            ));
         }
     }
 
@@ -231,6 +234,9 @@ impl WriteQueue {
         for forget in replies.forget_durations {
             forget.reject(CommandError::Storage(reason.to_owned()));
         }
+        for (entry, reply) in batch.audit.into_iter().zip(replies.audit) {
+            PendingAudit { entry, reply }.reject(CommandError::Storage(reason.to_owned()));
+        }
         let change = batch.changes.first().map(|change| (change.job, FailedRow::Change));
         let record = batch.poll_records.first().map(|record| (record.job, FailedRow::PollRecord));
         let (job, row) = change.or(record)?;
@@ -239,7 +245,7 @@ impl WriteQueue {
 
     /// Puts back a batch that was not written. With `rejection` all callers receive it at once, and
     /// the adds and the requests to forget durations are not tried again; without it the callers
-    /// wait for the next attempt. The rows of jobs are always tried again.
+    /// wait for the next attempt. The rows of jobs and the audit are always tried again.
     pub(super) fn requeue(
         &mut self,
         batch: Batch,
@@ -252,6 +258,9 @@ impl WriteQueue {
             }
             for forget in replies.forget_durations {
                 forget.reject(reason.clone());
+            }
+            for reply in replies.audit.iter_mut().filter_map(Option::take) {
+                let _ = reply.send(Err(reason.clone()));
             }
             replies.waiters.reply_to_all(&Err(reason.clone()));
         } else {
@@ -276,5 +285,52 @@ impl WriteQueue {
         self.anomalies.splice(0..0, batch.anomalies);
         self.outages.splice(0..0, batch.outages);
         // Maintenance that failed is not put back: it is ordered again when it is next due.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot::{self, Receiver};
+
+    use super::*;
+    use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester, UtcTime};
+
+    fn push_entry(queue: &mut WriteQueue) -> Receiver<Result<(), CommandError>> {
+        let (reply, receiver) = oneshot::channel();
+        let entry = AuditEntry {
+            requested_at: UtcTime::from_millis(0),
+            requester: Requester::Client { uid: Some(1), user: None, pid: Some(1) },
+            command: AuditedCommand::Check,
+            target: AuditTarget::Daemon,
+            outcome: AuditOutcome::Done,
+            detail: None,
+        };
+        queue.push(WriteRequest::Audit(PendingAudit { entry, reply: Some(reply) }));
+        receiver
+    }
+
+    fn is_storage_error(receiver: &mut Receiver<Result<(), CommandError>>) -> bool {
+        matches!(receiver.try_recv(), Ok(Err(CommandError::Storage(_))))
+    }
+
+    #[test]
+    fn the_caller_of_an_audit_entry_that_is_not_written_learns_the_reason() {
+        let mut queue = WriteQueue::default();
+        let mut rejected = push_entry(&mut queue);
+        let (batch, replies) = queue.next_batch();
+        assert!(queue.isolate_rejected(batch, replies, "a constraint").is_none());
+        assert!(is_storage_error(&mut rejected) && queue.is_empty());
+
+        let mut delayed = push_entry(&mut queue);
+        let (batch, replies) = queue.next_batch();
+        queue.requeue(batch, replies, Some(&CommandError::Storage("the disk is full".to_owned())));
+        assert!(is_storage_error(&mut delayed));
+        assert_eq!(queue.next_batch().0.audit.len(), 1, "the entry is written later");
+
+        let mut receivers: Vec<_> =
+            (0..=WriteQueue::MAX_AUDIT_ENTRIES).map(|_| push_entry(&mut queue)).collect();
+        let mut last = receivers.pop().expect("one");
+        assert!(is_storage_error(&mut last), "one more than may wait");
+        assert!(receivers.iter_mut().all(|waiting| waiting.try_recv().is_err()));
     }
 }
