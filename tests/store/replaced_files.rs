@@ -207,8 +207,7 @@ async fn fault_21_66_what_was_acknowledged_survives_a_failed_write_and_then_a_re
                 assert!(matches!(refused, WriteError::FileReplaced { .. }), "{case}: {refused}");
             }
             store.writer.close().await;
-            let is_written_back = beside(&home.database(), "-wal").exists();
-            assert_eq!(is_written_back, reads, "{case}: a log that is not in the file");
+            assert!(beside(&home.database(), "-wal").exists(), "{case}: it is written back");
             drop((reader, shell));
             jobs::open_store(&home.database()).await;
             let count = db::query_value(&home.database(), "SELECT count(*) FROM job");

@@ -6,7 +6,7 @@
 //! shared memory would release SQLite's locks on it.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, Seek};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -155,22 +155,29 @@ impl OpenFiles {
         let path = self.path.wal();
         let mut options = File::options();
         let mut target = options.write(true).create_new(true).mode(0o640).open(&path)?;
-        let length = self.wal.metadata()?.len();
-        let mut offset = 0;
-        let copied = (|| {
-            while offset < length {
-                let size = usize::try_from(length - offset).unwrap_or(usize::MAX).min(1 << 20);
-                let bytes = read_page(&self.wal, PageLocation { offset, size })?;
-                target.write_all(&bytes)?;
-                offset += size as u64;
-            }
+        // SQLite has no locks on the log, so that a descriptor of it may be closed.
+        let copied = self.wal.try_clone().and_then(|mut log| {
+            log.rewind()?;
+            io::copy(&mut log, &mut target)?;
             target.sync_all()?;
             File::open(self.path.directory())?.sync_all()
-        })();
+        });
         if copied.is_err() {
             let _ = fs::remove_file(&path);
         }
         copied
+    }
+
+    /// Gives the database file the blocks of a file of this size.
+    ///
+    /// # Errors
+    /// If there are no blocks.
+    pub(super) fn reserve_database(&self, bytes: u64) -> io::Result<()> {
+        match fallocate(self.lock.database(), FallocateFlags::KEEP_SIZE, 0, bytes) {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(error.into()),
+            // The file system cannot reserve blocks.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Records that the content of the database was replaced.
@@ -369,4 +376,25 @@ fn read_page(file: &File, location: PageLocation) -> io::Result<Vec<u8>> {
 
 fn io_error(error: &io::Error) -> WriteError {
     WriteError::Io(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_an_error_about_the_content_says_that_a_file_was_overwritten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let text = directory.path().join("text");
+        fs::write(&text, "no database, but a text that is long enough for a header")
+            .expect("a file");
+        let missing = directory.path().join("missing");
+        // A directory can be opened, and reading it is an I/O error.
+        for (path, expected) in
+            [(text.as_path(), true), (missing.as_path(), false), (directory.path(), false)]
+        {
+            let error = read_file_identity(path).await.expect_err("no database");
+            assert_eq!(is_about_content(&error), expected, "{}: {error}", path.display());
+        }
+    }
 }

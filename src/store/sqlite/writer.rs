@@ -219,52 +219,66 @@ impl Writer {
         checkpointed.and(connection.close().await)
     }
 
-    /// Ends after a file was replaced. What was acknowledged is in the files that are open, and is moved
-    /// into the database file where that destroys nothing. The log is not emptied: the file at the path
-    /// of the database may need it.
+    /// Ends after a file was replaced. What was acknowledged is in the files that are open. A log that was
+    /// removed is written back, for the next start; otherwise it is moved into the database file where
+    /// that destroys nothing. It is not emptied: the file at the path of the database may need it.
     async fn save_open_files(&mut self, error: &WriteError) {
         let Some(change) = self.files.change() else { return };
-        if !change.permits_checkpoint() {
-            for connection in
-                self.connection.take().into_iter().chain(self.failed_connection.take())
-            {
-                drop(connection.close_hard().await);
+        let mut why_not_back = None;
+        if change == FileChange::WalMoved {
+            match self.files.write_log_back() {
+                Ok(()) => {
+                    tracing::info!("the write-ahead log was written back, complete: {error}");
+                    return self.close_connections().await;
+                }
+                Err(failure) => why_not_back = Some(failure.to_string()),
             }
-            return;
         }
-        match self.checkpoint_open_log().await {
-            Ok(()) => tracing::info!("what was acknowledged is in the database file: {error}"),
-            Err(failure) if change == FileChange::WalMoved => match self.files.write_log_back() {
-                Ok(()) => tracing::info!(
-                    "the write-ahead log was written back, with what was acknowledged: {error}"
-                ),
-                Err(second) => tracing::error!(
-                    "the write-ahead log could not be saved: {failure}; {second}; {error}"
-                ),
-            },
-            Err(failure) => {
-                tracing::error!("the write-ahead log could not be saved: {failure}; {error}");
+        if change.permits_checkpoint() {
+            match self.checkpoint_open_log().await {
+                Ok(()) => tracing::info!("what was acknowledged is in the database file: {error}"),
+                Err(failure) => {
+                    let failures = why_not_back.into_iter().chain([failure]).collect::<Vec<_>>();
+                    let failures = failures.join("; ");
+                    tracing::error!("the write-ahead log could not be saved: {failures}; {error}");
+                }
             }
+        }
+        self.close_connections().await;
+    }
+
+    /// Without a final statement: the state of the connections cannot be trusted.
+    async fn close_connections(&mut self) {
+        for connection in self.connection.take().into_iter().chain(self.failed_connection.take()) {
+            drop(connection.close_hard().await);
         }
     }
 
     /// Moves the write-ahead log that is open into the database file that is open. A new connection
     /// would open other files.
     async fn checkpoint_open_log(&mut self) -> Result<(), String> {
-        let mut connection = match (self.connection.take(), self.failed_connection.take()) {
+        let connection = match (&mut self.connection, &mut self.failed_connection) {
             (Some(connection), _) => connection,
-            (None, Some(mut failed)) => {
+            (None, Some(failed)) => {
                 // An error says that SQLite has rolled back by itself.
-                let _ = sqlx::query("ROLLBACK").execute(&mut failed).await;
+                let _ = sqlx::query("ROLLBACK").execute(&mut *failed).await;
                 failed
             }
             (None, None) => return Err("no connection is open".to_owned()),
         };
-        let checkpointed: Result<(i64, i64, i64), _> =
-            sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut connection).await;
-        drop(connection.close_hard().await);
+        let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let size: i64 = sqlx::query_scalar(size)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| error.to_string())?;
+        // A checkpoint that ends half way on a full disk would destroy a database that has no log.
+        self.files.reserve_database(size.unsigned_abs()).map_err(|error| error.to_string())?;
+        let checkpointed: (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(FULL)")
+            .fetch_one(connection)
+            .await
+            .map_err(|error| error.to_string())?;
         // The first number says that another program has a transaction open; it may have saved all.
-        match checkpointed.map_err(|error| error.to_string())? {
+        match checkpointed {
             (_, in_log, saved) if in_log == saved => Ok(()),
             (_, in_log, saved) => Err(format!("only {saved} of {in_log} pages could be saved")),
         }
