@@ -4,9 +4,12 @@
 //! that hangs. Without `$NOTIFY_SOCKET` nothing is sent. Notifications are sent in a thread of their own,
 //! because a send blocks while systemd does not read.
 
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::Builder;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::scheduler::SchedulerHandle;
@@ -41,6 +44,7 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
     else {
         return std::future::pending().await;
     };
+    let Some(pings) = start_ping_thread() else { return std::future::pending().await };
     let mut interval =
         tokio::time::interval((watchdog_timeout / 3).max(Duration::from_millis(100)));
     let mut stalled_ticks = 0_u32;
@@ -48,11 +52,8 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
         interval.tick().await;
         match handle.snapshot().stall_reason(clock.running_time()) {
             None => {
-                // Without a time limit: at most one thread waits for systemd.
-                let ping = || sd_notify::notify(&[NotifyState::Watchdog]);
-                if let Ok(Err(error)) = tokio::task::spawn_blocking(ping).await {
-                    tracing::warn!("cannot notify the watchdog of systemd: {error}");
-                }
+                // If it is full, the thread still waits for systemd.
+                let _ = pings.try_send(());
                 if std::mem::take(&mut stalled_ticks) > 1 {
                     tracing::info!("notifying the watchdog of systemd again");
                 }
@@ -71,13 +72,44 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
     }
 }
 
+/// Starts the thread that notifies the watchdog once for each message: one of its own, because the threads
+/// of the runtime may all wait for file systems or for the resolver. It ends with the sender.
+fn start_ping_thread() -> Option<SyncSender<()>> {
+    let (sender, pings) = sync_channel(1);
+    let ping_each = move || {
+        for () in pings {
+            if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
+                tracing::warn!("cannot notify the watchdog of systemd: {error}");
+            }
+        }
+    };
+    match Builder::new().name("watchdog".to_owned()).spawn(ping_each) {
+        Ok(_) => Some(sender),
+        Err(error) => {
+            tracing::error!(
+                "cannot start the thread that notifies the watchdog of systemd, which will restart \
+                 jobtrackd: {error}"
+            );
+            None
+        }
+    }
+}
+
 /// Waits at most [`NOTIFY_TIMEOUT`] for the notification to be sent.
 async fn notify(send: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
-    let sending = tokio::task::spawn_blocking(send);
-    match tokio::time::timeout(NOTIFY_TIMEOUT, sending).await {
+    let (result_tx, sent) = oneshot::channel();
+    let send = || {
+        // Nobody may wait for the result any more.
+        let _ = result_tx.send(send());
+    };
+    if let Err(error) = Builder::new().name("notify".to_owned()).spawn(send) {
+        tracing::warn!("cannot notify systemd: {error}");
+        return;
+    }
+    match tokio::time::timeout(NOTIFY_TIMEOUT, sent).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => tracing::warn!("cannot notify systemd: {error}"),
-        Ok(Err(error)) => tracing::warn!("cannot notify systemd: {error}"),
+        Ok(Err(_)) => tracing::warn!("cannot notify systemd: the thread ended"),
         Err(_) => tracing::warn!("cannot notify systemd: it does not read notifications"),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use listenfd::ListenFd;
@@ -44,11 +45,10 @@ impl ControlSockets {
     /// If another daemon listens at a path, a path is not a socket, or the bind fails.
     pub fn open(config: &ControlConfig) -> Result<Self, BindError> {
         let mut sockets = Self { listeners: Vec::new(), files: Vec::new() };
-        for listener in inherited_listeners(config)? {
-            let address = listener.local_addr().ok();
-            let path = address.as_ref().and_then(|address| address.as_pathname());
-            let is_read_only = path.is_some() && path == config.read_only_socket.as_deref();
-            let access = if is_read_only { Access::ReadOnly } else { Access::Full };
+        let inherited = inherited_listeners(config)?;
+        let is_only_one = inherited.len() == 1;
+        for listener in inherited {
+            let access = inherited_access(&listener, is_only_one, config)?;
             sockets.listeners.push((listener, access));
         }
         for settings in socket_settings(config) {
@@ -109,6 +109,37 @@ fn socket_settings(config: &ControlConfig) -> impl Iterator<Item = SocketSetting
     [Some(full), read_only].into_iter().flatten()
 }
 
+/// What the clients of a socket that the service manager passes may do. Its path need not be that of
+/// `control.socket`, but only if it cannot be meant for anything else.
+fn inherited_access(
+    listener: &UnixListener,
+    is_only_one: bool,
+    config: &ControlConfig,
+) -> Result<Access, BindError> {
+    let address = listener.local_addr().ok();
+    let path = address.as_ref().and_then(|address| address.as_pathname());
+    let is_at = |setting: &Path| {
+        // Two paths may lead to the same file, through a symbolic link for example.
+        let is_same_file = |path: &Path| match (fs::metadata(path), fs::metadata(setting)) {
+            (Ok(passed), Ok(set)) => (passed.dev(), passed.ino()) == (set.dev(), set.ino()),
+            (Err(_), _) | (_, Err(_)) => false,
+        };
+        path.is_some_and(|path| path == setting || is_same_file(path))
+    };
+    if config.read_only_socket.as_deref().is_some_and(is_at) {
+        return Ok(Access::ReadOnly);
+    }
+    if is_at(&config.socket) || (is_only_one && config.read_only_socket.is_none()) {
+        return Ok(Access::Full);
+    }
+    let path = path.unwrap_or(Path::new("(without a path)"));
+    Err(BindError::Config(format!(
+        "the service manager passes the socket {}, which is neither control.socket nor \
+         control.read_only_socket; correct one of the paths",
+        path.display()
+    )))
+}
+
 fn inherited_listeners(config: &ControlConfig) -> Result<Vec<UnixListener>, BindError> {
     let failed = |error: io::Error| BindError::Io {
         path: config.socket.clone(),
@@ -157,5 +188,40 @@ fn group_id(settings: &SocketSettings<'_>) -> Result<Option<Gid>, BindError> {
         Err(error) => {
             Err(BindError::Config(format!("{key}: cannot look up the group {name:?}: {error}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_passed_socket_that_could_be_the_read_only_one_gives_no_more_access() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("run")).expect("a directory");
+        std::os::unix::fs::symlink(at("run"), at("link")).expect("a link");
+        let listener = |name: &str| UnixListener::bind(at(name)).expect("a socket");
+        let [full, read_only, other] = ["run/full", "run/read-only", "run/other"].map(listener);
+        let mut config = ControlConfig {
+            socket: at("link/full"),
+            mode: SocketMode(0o660),
+            group: None,
+            read_only_socket: None,
+            read_only_mode: SocketMode(0o660),
+            read_only_group: None,
+            max_jobs_per_user: None,
+            max_label_bytes_per_user: None,
+        };
+        let access = |listener, is_only_one, config: &ControlConfig| {
+            inherited_access(listener, is_only_one, config).ok()
+        };
+        assert_eq!(access(&other, true, &config), Some(Access::Full), "the only socket");
+        assert_eq!(access(&other, false, &config), None);
+        config.read_only_socket = Some(at("link/read-only"));
+        assert_eq!(access(&full, false, &config), Some(Access::Full));
+        assert_eq!(access(&read_only, false, &config), Some(Access::ReadOnly));
+        assert_eq!(access(&read_only, true, &config), Some(Access::ReadOnly));
+        assert_eq!(access(&other, true, &config), None);
     }
 }

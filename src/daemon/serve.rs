@@ -74,15 +74,10 @@ pub(super) async fn serve(
     };
     let Some(providers) = unless_stopped(&mut signals, building).await else { return Ok(()) };
     let providers = providers??;
-    let mut store =
-        Store::open_on(&config.store.path, FileSystemPolicy::from(&config.store), &clock).await?;
-    store.writer.set_user_limits(UserLimits {
-        max_jobs: config.control.max_jobs_per_user.map(u64::from),
-        max_label_bytes: config.control.max_label_bytes_per_user.map(u64::from),
-    });
-    let previous_names = rename_at_start(&mut store.writer, &config, started_at)
-        .await
-        .map_err(SchedulerError::Write)?;
+    // Each change of the database at the start is one transaction, which may be interrupted.
+    let opening = open_store(&config, &clock, started_at);
+    let Some(opened) = unless_stopped(&mut signals, opening).await else { return Ok(()) };
+    let (store, previous_names) = opened?;
     let newest_event = store.writer.subscribe_newest_event();
     let quick_check_skipped = store.quick_check_skipped;
     let (maintenance_tasks, due_tasks) = mpsc::channel(4);
@@ -104,6 +99,24 @@ pub(super) async fn serve(
     let result = run_until_end(context, &mut scheduler, &mut signals).await;
     // The first error is the cause, and a later one may be its consequence.
     result.and(scheduler.stop().await)
+}
+
+/// Opens the database, which may check and migrate it, and renames providers in it.
+async fn open_store(
+    config: &Config,
+    clock: &Clock,
+    started_at: UtcTime,
+) -> Result<(Store, CurrentNameByPrevious), ExitError> {
+    let mut store =
+        Store::open_on(&config.store.path, FileSystemPolicy::from(&config.store), clock).await?;
+    store.writer.set_user_limits(UserLimits {
+        max_jobs: config.control.max_jobs_per_user.map(u64::from),
+        max_label_bytes: config.control.max_label_bytes_per_user.map(u64::from),
+    });
+    let previous_names = rename_at_start(&mut store.writer, config, started_at)
+        .await
+        .map_err(SchedulerError::Write)?;
+    Ok((store, previous_names))
 }
 
 fn start_scheduler(
@@ -128,7 +141,8 @@ async fn run_until_end(
     scheduler: &mut RunningScheduler,
     signals: &mut ShutdownSignals,
 ) -> Result<(), ExitError> {
-    if scheduler.handle.wait_until_ready().await.is_err() {
+    let ready = unless_stopped(signals, scheduler.handle.wait_until_ready()).await;
+    if !matches!(ready, Some(Ok(()))) {
         return Ok(());
     }
     // The socket is bound after the scheduler is ready: a client that can connect gets an answer.

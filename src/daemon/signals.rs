@@ -1,5 +1,5 @@
-//! The signals that the daemon handles. Installed before anything else, so that none of them kills the
-//! process in the middle of its start.
+//! The signals that the daemon handles. Installed after the config is read and the log is set up, before
+//! any secret or the database is touched, so that none of them kills the process in between.
 //!
 //! Every other signal that can be caught and whose default action ends the process is listed here:
 //! either it stops the daemon cleanly, or it is ignored. `serve` handles SIGHUP, the reload.

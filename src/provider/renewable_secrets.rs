@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 
 use crate::config::SecretRef;
 
@@ -21,6 +22,8 @@ pub(super) struct RenewableSecrets {
     references: Arc<[SecretRef]>,
     secret_use: SecretUse,
     state: Mutex<SecretState>,
+    /// Held by the thread that reads, which may hang for longer than anybody waits.
+    reading: Arc<Semaphore>,
 }
 
 struct SecretState {
@@ -47,6 +50,7 @@ impl RenewableSecrets {
             references,
             secret_use,
             state: Mutex::new(SecretState { values, rejected: false }),
+            reading: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -54,7 +58,8 @@ impl RenewableSecrets {
     #[cfg(test)]
     pub(super) fn fixed(values: impl Into<SecretValues>) -> Self {
         let state = Mutex::new(SecretState { values: values.into(), rejected: false });
-        Self { references: [].into(), secret_use: SecretUse::Key, state }
+        let reading = Arc::new(Semaphore::new(1));
+        Self { references: [].into(), secret_use: SecretUse::Key, state, reading }
     }
 
     pub(super) fn values(&self) -> SecretValues {
@@ -125,7 +130,15 @@ impl RenewableSecrets {
             return None;
         }
         let (references, secret_use) = (Arc::clone(&self.references), self.secret_use);
-        let reading = tokio::task::spawn_blocking(move || read_all(&references, secret_use));
+        let reading = async {
+            // One thread at most: while one hangs, another would hang too.
+            let permit = Arc::clone(&self.reading).acquire_owned().await;
+            let read = move || {
+                let _permit = permit;
+                read_all(&references, secret_use)
+            };
+            tokio::task::spawn_blocking(read).await
+        };
         Some(match tokio::time::timeout(Self::READ_TIMEOUT, reading).await {
             Ok(Ok(result)) => result.map_err(|error| error.to_string()),
             Ok(Err(_)) => Err("the reading was interrupted".to_owned()),

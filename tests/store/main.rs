@@ -15,5 +15,6 @@ mod schema;
 mod sql_engines;
 #[path = "../support/mod.rs"]
 mod support;
+mod user_limits;
 mod views;
 mod writing;

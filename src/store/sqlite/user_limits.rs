@@ -26,7 +26,8 @@ struct Usage {
 }
 
 /// The positions in `new_jobs` of the jobs that must not be registered, each with the reason. A job that is
-/// tracked already only counts with labels that it does not have yet. `rows` are the new jobs as JSON.
+/// tracked already only counts with labels that it does not have yet, and these count for the user who
+/// added the job, whoever adds the labels. `rows` are the new jobs as JSON.
 pub(super) async fn jobs_over_limit(
     connection: &mut SqliteConnection,
     new_jobs: &[NewJob],
@@ -37,22 +38,31 @@ pub(super) async fn jobs_over_limit(
     if limits == UserLimits::default() {
         return Ok(rejected);
     }
-    let mut usage = read_usage(&mut *connection, new_jobs).await?;
     // The labels of the new jobs that are tracked already.
     let select_tracked = format!(
-        "SELECT new.key, job.labels FROM json_each(?1) AS new CROSS JOIN job ON job.id = {TRACKED_JOB_ID}"
+        "SELECT new.key, job.labels, job.added_by_uid
+         FROM json_each(?1) AS new CROSS JOIN job ON job.id = {TRACKED_JOB_ID}"
     );
-    let tracked: Vec<(i64, String)> =
-        sqlx::query_as(AssertSqlSafe(select_tracked)).bind(rows).fetch_all(connection).await?;
-    let tracked: HashMap<i64, String> = tracked.into_iter().collect();
+    let tracked: Vec<(i64, String, Option<u32>)> = sqlx::query_as(AssertSqlSafe(select_tracked))
+        .bind(rows)
+        .fetch_all(&mut *connection)
+        .await?;
+    let tracked: HashMap<i64, (String, Option<u32>)> =
+        tracked.into_iter().map(|(position, labels, owner)| (position, (labels, owner))).collect();
+    let users = new_jobs.iter().filter_map(|job| job.added_by.as_ref()).map(|by| by.uid);
+    let owners = tracked.values().filter_map(|(_, owner)| *owner);
+    let mut usage = read_usage(connection, users.chain(owners).collect()).await?;
     let mut seen = HashSet::new();
     for (position, job) in (0_i64..).zip(new_jobs) {
         let Some(uid) = job.added_by.as_ref().map(|added_by| added_by.uid) else { continue };
         let name = (&job.provider, job.remote_id.canonical_form());
         let is_first = seen.insert(name.clone());
-        let growth = match tracked.get(&position) {
-            Some(labels) => Usage { jobs: 0, label_bytes: label_growth(labels, &job.labels) },
-            None => Usage { jobs: u64::from(is_first), label_bytes: json_bytes(&job.labels) },
+        let (uid, growth) = if let Some((labels, owner)) = tracked.get(&position) {
+            let label_bytes = label_growth(labels, &job.labels);
+            (owner.unwrap_or(uid), Usage { jobs: 0, label_bytes })
+        } else {
+            let label_bytes = json_bytes(&job.labels);
+            (uid, Usage { jobs: u64::from(is_first), label_bytes })
         };
         let before = usage.entry(uid).or_default();
         let (jobs, label_bytes) =
@@ -73,10 +83,8 @@ pub(super) async fn jobs_over_limit(
 
 async fn read_usage(
     connection: &mut SqliteConnection,
-    new_jobs: &[NewJob],
+    uids: HashSet<u32>,
 ) -> Result<HashMap<u32, Usage>, sqlx::Error> {
-    let uids: HashSet<u32> =
-        new_jobs.iter().filter_map(|job| job.added_by.as_ref()).map(|by| by.uid).collect();
     let rows: Vec<(u32, i64, i64)> = sqlx::query_as(SELECT_USAGE)
         .bind(uids.into_iter().map(Value::from).collect::<Value>().to_string())
         .fetch_all(connection)
