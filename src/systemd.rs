@@ -97,7 +97,7 @@ fn start_ping_thread() -> Option<SyncSender<()>> {
 
 /// Waits at most [`NOTIFY_TIMEOUT`] for the notification to be sent.
 async fn notify(send: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
-    let (result_tx, sent) = oneshot::channel();
+    let (result_tx, result_rx) = oneshot::channel();
     let send = || {
         // Nobody may wait for the result any more.
         let _ = result_tx.send(send());
@@ -106,7 +106,7 @@ async fn notify(send: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
         tracing::warn!("cannot notify systemd: {error}");
         return;
     }
-    match tokio::time::timeout(NOTIFY_TIMEOUT, sent).await {
+    match tokio::time::timeout(NOTIFY_TIMEOUT, result_rx).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => tracing::warn!("cannot notify systemd: {error}"),
         Ok(Err(_)) => tracing::warn!("cannot notify systemd: the thread ended"),
