@@ -93,7 +93,16 @@ impl HttpClient {
         match Self::read_body(&mut response, limiter, outgoing.max_bytes, &mut body).await {
             Ok(()) => {}
             Err(error) if status.is_success() => return Err(error),
-            // The status and the headers of an unsuccessful response are enough to classify it.
+            // Without its body it is not known whether a rejection is the service's own or a proxy's.
+            Err(error)
+                if status.is_client_error()
+                    && status != StatusCode::TOO_MANY_REQUESTS
+                    && error.kind == ProviderErrorKind::Transient =>
+            {
+                let message = format!("HTTP {}, and its body breaks off: {error}", status.as_u16());
+                return Err(ProviderError { message, ..error });
+            }
+            // The status and the headers of another unsuccessful response are enough to classify it.
             Err(_) => body.clear(),
         }
         let sensitive_headers = outgoing.headers.iter().filter(|(_, value)| value.is_sensitive());

@@ -56,6 +56,12 @@ enum DroppedPosition {
     BeforeValue,
     /// In the value, at this depth of brackets.
     InValue(u64),
+    /// In the string that is the value.
+    InOnlyString,
+    /// After a backslash in it.
+    InOnlyEscape,
+    /// After the quote that ends it, unless that quote is one in the text that is not escaped.
+    AfterOnlyString,
     /// In a string of the value.
     InString(u64),
     /// After a backslash in a string of the value.
@@ -85,11 +91,15 @@ impl JsonLimiter {
                 ScanPosition::Kept(position) => {
                     ScanPosition::Kept(self.scan_string(position, byte, output))
                 }
-                ScanPosition::Dropped(position) => match scan_dropped(position, byte) {
-                    Some(next) => ScanPosition::Dropped(next),
-                    // The byte belongs to the object that holds the value.
-                    None => self.scan_outside_string(byte, output),
-                },
+                ScanPosition::Dropped(position) => {
+                    if let Some(next) = scan_dropped(position, byte) {
+                        ScanPosition::Dropped(next)
+                    } else {
+                        // The byte belongs to the object that holds the value.
+                        self.end_dropped(position, byte, output);
+                        self.scan_outside_string(byte, output)
+                    }
+                }
             };
         }
     }
@@ -104,11 +114,22 @@ impl JsonLimiter {
         }
         self.structure.read(byte);
         if byte == b':' && self.is_after_dropped_key() {
-            output.extend_from_slice(b"null");
             self.structure.skip_value();
             return ScanPosition::Dropped(DroppedPosition::BeforeValue);
         }
         ScanPosition::Kept(KeptPosition::OutsideString)
+    }
+
+    /// Writes what replaces a dropped value, after which `byte` comes. If this shows that the value is a text
+    /// with unescaped quotes, the rest of the text passes: where it ends is not known here.
+    fn end_dropped(&mut self, position: DroppedPosition, byte: u8, output: &mut Vec<u8>) {
+        let is_text = matches!(position, DroppedPosition::AfterOnlyString);
+        if is_text && !ends_value(byte) {
+            self.structure.mark_invalid();
+            output.extend_from_slice(br#""""#);
+        } else {
+            output.extend_from_slice(b"null");
+        }
     }
 
     fn is_after_dropped_key(&self) -> bool {
@@ -169,10 +190,19 @@ fn scan_dropped(position: DroppedPosition, byte: u8) -> Option<DroppedPosition> 
         (DroppedPosition::BeforeValue, _) if byte.is_ascii_whitespace() => {
             DroppedPosition::BeforeValue
         }
-        (DroppedPosition::BeforeValue, b'"') => DroppedPosition::InString(0),
+        (DroppedPosition::BeforeValue, b'"') => DroppedPosition::InOnlyString,
+        (DroppedPosition::InOnlyString, b'\\') => DroppedPosition::InOnlyEscape,
+        (DroppedPosition::InOnlyString, b'"') => DroppedPosition::AfterOnlyString,
+        (DroppedPosition::InOnlyString | DroppedPosition::InOnlyEscape, _) => {
+            DroppedPosition::InOnlyString
+        }
+        (DroppedPosition::AfterOnlyString, _) if byte.is_ascii_whitespace() => {
+            DroppedPosition::AfterOnlyString
+        }
+        (DroppedPosition::AfterOnlyString, _) => return None,
         (DroppedPosition::BeforeValue, b'[' | b'{') => DroppedPosition::InValue(1),
         (DroppedPosition::BeforeValue, _) => DroppedPosition::InValue(0),
-        (DroppedPosition::InValue(0), b',' | b']' | b'}') => return None,
+        (DroppedPosition::InValue(0), _) if ends_value(byte) => return None,
         (DroppedPosition::InValue(depth), b'"') => DroppedPosition::InString(depth),
         (DroppedPosition::InValue(0), _) => DroppedPosition::InValue(0),
         (DroppedPosition::InValue(depth), b'[' | b'{') => DroppedPosition::InValue(depth + 1),
@@ -183,6 +213,10 @@ fn scan_dropped(position: DroppedPosition, byte: u8) -> Option<DroppedPosition> 
         (DroppedPosition::InString(depth), b'"') => DroppedPosition::InValue(depth),
         (DroppedPosition::InString(depth), _) => DroppedPosition::InString(depth),
     })
+}
+
+fn ends_value(byte: u8) -> bool {
+    matches!(byte, b',' | b']' | b'}')
 }
 
 #[cfg(test)]
@@ -220,6 +254,11 @@ mod tests {
             (r#"{"rows" : null , "c":1}"#, r#"{"rows" :null, "c":1}"#),
             // Not JSON from the second quote of the text on: nothing is dropped there.
             (r#"{"a":"b "c" d","rows":[1],"e":2}"#, r#"{"a":"b "c" d","rows":[1],"e":2}"#),
+            // A dropped text with unescaped quotes: what follows it passes.
+            (r#"{"rows":"x "a from t","e":2}"#, r#"{"rows":""a from t","e":2}"#),
+            (r#"{"rows":"x "a" from t" , "e":2}"#, r#"{"rows":""a" from t" , "e":2}"#),
+            (r#"{"rows":"x" , "e":2}"#, r#"{"rows":null, "e":2}"#),
+            (r#"{"rows":"x" }"#, r#"{"rows":null}"#),
             ("\u{feff}{\"rows\":[1]}", "\u{feff}{\"rows\":null}"),
             (r#"{"rowCount":1,"a":"\"rows\":[1]"}"#, r#"{"rowCount":1,"a":"\"rows\":[1]"}"#),
             (r#"[{"rawResult":{"x":"}"}},{"rows":[]}]"#, r#"[{"rawResult":null},{"rows":null}]"#),

@@ -110,6 +110,11 @@ impl JsonStructure {
         self.expected == Expected::Value && self.open_brackets.last() == Some(&Bracket::Object)
     }
 
+    /// The text was found not to be valid.
+    pub(super) fn mark_invalid(&mut self) {
+        self.expected = Expected::Anything;
+    }
+
     /// Continues after a value that is not read.
     pub(super) fn skip_value(&mut self) {
         self.expected = Expected::Separator;

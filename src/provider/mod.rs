@@ -8,6 +8,7 @@
 mod answer_json;
 pub mod classify;
 mod connection_check;
+mod deadline;
 mod foreign_body;
 mod http;
 mod huawei_profile;
@@ -35,6 +36,7 @@ use crate::job::{
 };
 
 use classify::ErrorRule;
+use deadline::DeadlineProvider;
 use http::HttpClient;
 use kinds::{BuildContext, KINDS};
 pub use kinds::{SharedCredentials, sign};
@@ -118,7 +120,9 @@ pub fn build(
             statement_capture,
             shared_credentials,
         };
-        kind.build(&config.settings, context)
+        let provider = kind.build(&config.settings, context)?;
+        let request_timeout = config.polling.request_timeout;
+        Ok(Box::new(DeadlineProvider::new(provider, request_timeout)) as Box<dyn Provider>)
     };
     build().map_err(|reason| BuildError { provider: name.clone(), reason })
 }

@@ -31,6 +31,12 @@ const ENCODINGS: [&[Encoding]; 7] = [
     &[Encoding::Backslash, Encoding::Html],
 ];
 
+/// A response is searched in parts of this length, because decoding takes many times the memory of a part.
+const WINDOW_BYTES: usize = 256 << 10;
+/// So much of a part is searched with the next one too. An occurrence across the end of a part is found in both: a
+/// long part of a secret counts, which even with all encodings takes far fewer bytes.
+const OVERLAP_BYTES: usize = 16 << 10;
+
 /// Redacts every occurrence of the secrets in `body`, whose length does not change.
 pub(super) fn redact(body: &mut [u8], secrets: &[&[u8]]) {
     let patterns: Vec<Cow<'_, [u8]>> = secrets
@@ -43,11 +49,15 @@ pub(super) fn redact(body: &mut [u8], secrets: &[&[u8]]) {
         .collect();
     let searches: Vec<Search<'_>> = patterns.iter().map(|pattern| Search::new(pattern)).collect();
     let mut is_secret = vec![false; body.len()];
-    let verbatim = DecodedText::verbatim(body);
-    mark_secrets(&verbatim, &searches, &mut is_secret);
-    for encodings in ENCODINGS {
-        if let Some(decoded) = verbatim.decode_all(encodings) {
-            mark_secrets(&decoded, &searches, &mut is_secret);
+    for start in (0..body.len()).step_by(WINDOW_BYTES) {
+        let window = start..body.len().min(start + WINDOW_BYTES + OVERLAP_BYTES);
+        let is_secret = &mut is_secret[window.clone()];
+        let verbatim = DecodedText::verbatim(&body[window]);
+        mark_secrets(&verbatim, &searches, is_secret);
+        for encodings in ENCODINGS {
+            if let Some(decoded) = verbatim.decode_all(encodings) {
+                mark_secrets(&decoded, &searches, is_secret);
+            }
         }
     }
     for (byte, is_secret) in body.iter_mut().zip(is_secret) {
@@ -299,6 +309,28 @@ mod tests {
         assert_eq!(redacted(short, &[SECRET]), short);
         assert_eq!(redacted("a-key-of-16", &["a-key-of-16chars"]), "a-key-of-16");
         assert_eq!(redacted("a-key-of-16c", &["a-key-of-16chars"]), "*".repeat(12));
+    }
+
+    #[test]
+    fn fault_71_a_secret_is_found_wherever_it_stands_in_a_long_response() {
+        const SECRET: &str = "0123456789/abcdefghijklmnop+qrstuvwxyzABCDEFGHIJKLMN";
+        let forms = [
+            SECRET.to_owned(),
+            SECRET.replace('/', "\\u002F").replace('+', "\\u00252B"),
+            SECRET.bytes().map(|byte| format!("\\\\u00{byte:02x}")).collect::<Vec<_>>().concat(),
+        ];
+        let edges = [WINDOW_BYTES, WINDOW_BYTES + OVERLAP_BYTES];
+        for form in &forms {
+            for edge in edges {
+                for shift in (0..=form.len() + 8).step_by(form.len() / 4) {
+                    let before = "x".repeat(edge - shift);
+                    let text = format!("{before}{form}{}", "y".repeat(100));
+                    let found = redacted(&text, &[SECRET]);
+                    let hidden = found.bytes().filter(|byte| *byte == b'*').count();
+                    assert_eq!(hidden, form.len(), "{form} at {}", edge - shift);
+                }
+            }
+        }
     }
 
     #[test]

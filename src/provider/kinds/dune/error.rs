@@ -46,6 +46,19 @@ pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {
     classify::provider_error(error_response, ERROR_RULES, message)
 }
 
+/// Whether the response shows that the service accepted the key. Who learns that an execution does not exist has
+/// been recognized.
+pub(super) fn is_key_accepted(response: &HttpResponse) -> bool {
+    let is_unknown_id = || {
+        matches!(
+            rejection_error(response).kind,
+            ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId
+        )
+    };
+    ForeignBody::detect(&response.body).is_none()
+        && (response.status.is_success() || is_unknown_id())
+}
+
 /// Whether the response rejects the key.
 pub(super) fn is_key_rejected(response: &HttpResponse) -> bool {
     response.status == StatusCode::UNAUTHORIZED && ForeignBody::detect(&response.body).is_none()

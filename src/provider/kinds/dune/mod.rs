@@ -31,7 +31,7 @@ use crate::provider::service_url::ServiceUrl;
 use crate::provider::state_map::{BuiltinStates, StateMap};
 
 use super::{BuildContext, Kind};
-use error::{ERROR_RULES, is_key_rejected, rejection_error};
+use error::{ERROR_RULES, is_key_accepted, is_key_rejected, rejection_error};
 use status::parse_status;
 
 /// Registers the kind `dune`; the settings are in [`DuneSettings`].
@@ -182,8 +182,10 @@ impl DuneProvider {
     ) -> Result<HttpResponse, ProviderError> {
         let key = self.api_key.values_for_request().await;
         let response = self.send_once(method.clone(), segments, &key, now).await?;
-        if !is_key_rejected(&response) {
+        if is_key_accepted(&response) {
             self.api_key.mark_accepted(&key);
+        }
+        if !is_key_rejected(&response) {
             return Ok(response);
         }
         match self.api_key.renewed(&key).await {

@@ -13,9 +13,8 @@ use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
 
 use super::auth::{Auth, Credential};
-use super::credential_gate::{Admission, CredentialGate, RefusalReason};
-use super::error::{is_permission_error, is_token_rejected, rejection_error};
-use super::iam_user::fingerprint_of;
+use super::credential_gate::{Admission, CredentialGate, RefusalReason, fingerprint_of};
+use super::error::{CredentialVerdict, credential_verdict, is_token_rejected, rejection_error};
 use super::token::{IssuedToken, TokenCache};
 use super::{rate_limit_text, sign};
 
@@ -105,20 +104,30 @@ impl HuaweiClient {
         request: HuaweiRequest<'_>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
-        let values = secrets.values_for_request().await;
-        let admission = match gate {
-            Some(gate) => Some(gate.admit(fingerprint_of(&values), now).await?),
-            None => None,
+        let (values, mut admission) = match gate {
+            Some(gate) => {
+                let (values, admission) = gate.admit_secrets(secrets, now).await?;
+                (values, Some(admission))
+            }
+            None => (secrets.values_for_request().await, None),
         };
-        let response = self.send_secrets(request.clone(), &values, admission.as_ref(), now).await?;
-        if !is_token_rejected(&response) {
-            secrets.mark_accepted(&values);
-            return Ok(response);
+        let response = self.send_secrets(request.clone(), &values, admission.as_mut(), now).await?;
+        match credential_verdict(&response) {
+            CredentialVerdict::Accepted => secrets.mark_accepted(&values),
+            CredentialVerdict::Refused => {
+                let new_values = secrets.renewed(&values).await.filter(|new| {
+                    let may_send = |admission: &Admission<'_>| {
+                        admission.check(fingerprint_of(new), now).is_ok()
+                    };
+                    admission.as_ref().is_none_or(may_send)
+                });
+                if let Some(new) = new_values {
+                    return self.send_secrets(request, &new, admission.as_mut(), now).await;
+                }
+            }
+            CredentialVerdict::None => {}
         }
-        match secrets.renewed(&values).await {
-            Some(new) => self.send_secrets(request, &new, admission.as_ref(), now).await,
-            None => Ok(response),
-        }
+        Ok(response)
     }
 
     /// Sends a request once and reports the verdict on the secrets to the gate.
@@ -126,28 +135,24 @@ impl HuaweiClient {
         &self,
         request: HuaweiRequest<'_>,
         values: &SecretValues,
-        admission: Option<&Admission<'_>>,
+        admission: Option<&mut Admission<'_>>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
         let credential = Credential::from_secrets(values)?;
-        let mut response =
-            self.send_once(request, &credential, &[], now).await.inspect_err(|_| {
-                admission.inspect(|admission| admission.record_no_verdict());
-            })?;
-        let is_signed = admission.is_some();
-        if is_signed && is_token_rejected(&response) {
+        let result = self.send_once(request, &credential, &[], now).await;
+        let Some(admission) = admission else { return result };
+        let mut response = result.inspect_err(|_| admission.record_no_verdict())?;
+        if is_token_rejected(&response) {
             response.rejection_note = response.clock_ahead_s.and_then(clock_skew_note);
         }
-        if let Some(admission) = admission {
-            if is_token_rejected(&response) && !is_permission_error(&response) {
+        match credential_verdict(&response) {
+            CredentialVerdict::Accepted => admission.record_acceptance(),
+            CredentialVerdict::Refused => {
                 let error = rejection_error(&response);
                 let credential = fingerprint_of(values);
                 admission.record_refusal(credential, RefusalReason::Wrong, &error, now);
-            } else if response.status.is_server_error() {
-                admission.record_no_verdict();
-            } else {
-                admission.record_acceptance();
             }
+            CredentialVerdict::None => admission.record_no_verdict(),
         }
         Ok(response)
     }

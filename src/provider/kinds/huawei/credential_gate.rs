@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
+use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
+use crate::provider::secret::fingerprint;
 
 /// A number that changes with the secrets of a credential.
 pub(super) type Fingerprint = u64;
@@ -24,6 +26,8 @@ struct GateState {
     /// Whether requests need not wait for each other.
     is_open: bool,
     consecutive_refusals: u32,
+    /// The number of refusals since the start; no acceptance resets it.
+    total_refusals: u64,
     last_refusal: Option<Refusal>,
 }
 
@@ -44,10 +48,13 @@ pub(super) enum RefusalReason {
     Locked,
 }
 
-/// The permission to send one request. Dropped without a verdict, it lets others try.
+/// The permission to send one request. Dropped without a verdict, it lets others try. Of requests that were in
+/// flight together only the first refusal counts: the others were sent before anyone knew of it.
 #[derive(Debug)]
 pub(super) struct Admission<'a> {
     gate: &'a CredentialGate,
+    /// The refusals that were known when the request was sent.
+    known_refusals: u64,
     _trial: Option<tokio::sync::MutexGuard<'a, ()>>,
 }
 
@@ -65,7 +72,28 @@ impl CredentialGate {
         let trial = if is_open { None } else { Some(self.trial.lock().await) };
         let mut state = self.state();
         state.check(credential, now)?;
-        Ok(Admission { gate: self, _trial: trial.filter(|_| !state.is_open) })
+        let known_refusals = state.total_refusals;
+        Ok(Admission { gate: self, known_refusals, _trial: trial.filter(|_| !state.is_open) })
+    }
+
+    /// Waits as [`Self::admit`] does, with the current values of `secrets`. If the gate refuses them because
+    /// of another provider's request, their places are read again, and values that have changed are admitted.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub(super) async fn admit_secrets(
+        &self,
+        secrets: &RenewableSecrets,
+        now: UtcTime,
+    ) -> Result<(SecretValues, Admission<'_>), ProviderError> {
+        let values = secrets.values_for_request().await;
+        let refusal = match self.admit(fingerprint_of(&values), now).await {
+            Ok(admission) => return Ok((values, admission)),
+            Err(refusal) => refusal,
+        };
+        let new_values = secrets.renewed(&values).await.ok_or(refusal)?;
+        let admission = self.admit(fingerprint_of(&new_values), now).await?;
+        Ok((new_values, admission))
     }
 
     /// No code panics while it holds the lock.
@@ -75,31 +103,50 @@ impl CredentialGate {
 }
 
 impl Admission<'_> {
-    pub(super) fn record_acceptance(&self) {
-        *self.gate.state() = GateState { is_open: true, ..GateState::default() };
+    /// Whether other values of the same credential may be sent with this permission.
+    ///
+    /// # Errors
+    /// As [`CredentialGate::admit`].
+    pub(super) fn check(&self, credential: Fingerprint, now: UtcTime) -> Result<(), ProviderError> {
+        self.gate.state().check(credential, now)
+    }
+
+    pub(super) fn record_acceptance(&mut self) {
+        let mut state = self.gate.state();
+        if state.total_refusals == self.known_refusals {
+            let total_refusals = state.total_refusals;
+            *state = GateState { is_open: true, total_refusals, ..GateState::default() };
+        }
     }
 
     pub(super) fn record_refusal(
-        &self,
+        &mut self,
         credential: Fingerprint,
         reason: RefusalReason,
         error: &ProviderError,
         now: UtcTime,
     ) {
         let mut state = self.gate.state();
+        if state.total_refusals != self.known_refusals {
+            if let Some(refusal) = &mut state.last_refusal {
+                refusal.add(credential);
+            }
+            return;
+        }
+        state.total_refusals += 1;
+        self.known_refusals = state.total_refusals;
         state.is_open = false;
         state.consecutive_refusals = state.consecutive_refusals.saturating_add(1);
         let previous = state.last_refusal.take();
-        let mut credentials = previous.map(|refusal| refusal.credentials).unwrap_or_default();
-        if !credentials.contains(&credential) {
-            credentials.push(credential);
-        }
+        let credentials = previous.map(|refusal| refusal.credentials).unwrap_or_default();
         let growing_pause = pause(state.consecutive_refusals);
         let pause = match reason {
             RefusalReason::Wrong => growing_pause,
             RefusalReason::Locked => growing_pause.max(LOCK_DURATION),
         };
-        state.last_refusal = Some(Refusal { credentials, at: now, pause, error: error.clone() });
+        let mut refusal = Refusal { credentials, at: now, pause, error: error.clone() };
+        refusal.add(credential);
+        state.last_refusal = Some(refusal);
     }
 
     /// The request failed for another reason. Other requests need not wait any longer, unless a credential was
@@ -107,6 +154,14 @@ impl Admission<'_> {
     pub(super) fn record_no_verdict(&self) {
         let mut state = self.gate.state();
         state.is_open = state.last_refusal.is_none();
+    }
+}
+
+impl Refusal {
+    fn add(&mut self, credential: Fingerprint) {
+        if !self.credentials.contains(&credential) {
+            self.credentials.push(credential);
+        }
     }
 }
 
@@ -129,6 +184,10 @@ impl GateState {
         );
         Err(ProviderError::new(ProviderErrorKind::Auth, message))
     }
+}
+
+pub(super) fn fingerprint_of(values: &SecretValues) -> Fingerprint {
+    fingerprint(&values.iter().collect::<Vec<_>>())
 }
 
 /// IAM unlocks a user after this time. An attempt meanwhile could begin it anew.
@@ -165,7 +224,7 @@ mod tests {
     async fn a_refused_credential_waits_longer_each_time() {
         let gate = CredentialGate::default();
         for (at, open_again) in [(0, 1), (1, 6), (6, 21), (21, 51), (51, 81)] {
-            let admission = gate.admit(KEY, minute(at)).await.expect("an attempt");
+            let mut admission = gate.admit(KEY, minute(at)).await.expect("an attempt");
             admission.record_refusal(KEY, RefusalReason::Wrong, &refusal(), minute(at));
             drop(admission);
             let error = gate.admit(KEY, minute(open_again - 1)).await.expect_err("a pause");
@@ -185,7 +244,7 @@ mod tests {
             &refusal(),
             minute(0),
         );
-        let admission = gate.admit(NEW_KEY, minute(0)).await.expect("another credential");
+        let mut admission = gate.admit(NEW_KEY, minute(0)).await.expect("another credential");
         admission.record_refusal(NEW_KEY, RefusalReason::Wrong, &refusal(), minute(0));
         drop(admission);
         for credential in [KEY, NEW_KEY] {
@@ -197,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_locked_user_is_left_alone_until_the_lock_ends() {
         let gate = CredentialGate::default();
-        let admission = gate.admit(KEY, minute(0)).await.expect("an attempt");
+        let mut admission = gate.admit(KEY, minute(0)).await.expect("an attempt");
         admission.record_refusal(KEY, RefusalReason::Locked, &refusal(), minute(0));
         drop(admission);
         gate.admit(KEY, minute(14)).await.expect_err("a pause");
@@ -220,7 +279,7 @@ mod tests {
     #[tokio::test]
     async fn one_request_at_a_time_finds_out_whether_a_credential_is_accepted() {
         let gate = CredentialGate::default();
-        let first = gate.admit(KEY, minute(0)).await.expect("an attempt");
+        let mut first = gate.admit(KEY, minute(0)).await.expect("an attempt");
         let mut second = Box::pin(gate.admit(KEY, minute(0)));
         assert!(futures_util::poll!(&mut second).is_pending());
         first.record_refusal(KEY, RefusalReason::Wrong, &refusal(), minute(0));
@@ -237,5 +296,53 @@ mod tests {
         let first = gate.admit(KEY, minute(0)).await.expect("an attempt");
         first.record_no_verdict();
         gate.admit(KEY, minute(0)).await.expect("while the first is in flight");
+    }
+
+    #[tokio::test]
+    async fn fault_73_requests_in_flight_together_count_as_one_refusal() {
+        let gate = CredentialGate::default();
+        gate.admit(KEY, minute(0)).await.expect("an attempt").record_acceptance();
+        let mut in_flight = Vec::new();
+        for credential in [KEY, KEY, NEW_KEY, KEY] {
+            in_flight.push((credential, gate.admit(credential, minute(0)).await.expect("open")));
+        }
+        let mut late = gate.admit(NEW_KEY, minute(0)).await.expect("open");
+        for (credential, admission) in &mut in_flight {
+            admission.record_refusal(*credential, RefusalReason::Wrong, &refusal(), minute(0));
+        }
+        late.record_acceptance();
+        for credential in [KEY, NEW_KEY] {
+            gate.admit(credential, minute(0)).await.expect_err("a pause");
+        }
+        let mut second = gate.admit(KEY, minute(1)).await.expect("the pause after one refusal");
+        second.record_refusal(KEY, RefusalReason::Wrong, &refusal(), minute(1));
+        drop(second);
+        gate.admit(KEY, minute(5)).await.expect_err("the pause after two refusals");
+    }
+
+    #[tokio::test]
+    async fn fault_73_a_key_replaced_for_one_provider_is_used_by_all_that_share_it() {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        use crate::config::SecretRef;
+        use crate::provider::secret::SecretUse;
+
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("key");
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+        std::fs::write(&path, "first-key-0123").expect("a key");
+        let read = || RenewableSecrets::read([SecretRef::File(path.clone())], SecretUse::Key);
+        let (a, b) = (read().expect("a key"), read().expect("a key"));
+        let gate = CredentialGate::default();
+        let (values, mut admission) = gate.admit_secrets(&a, minute(0)).await.expect("an attempt");
+        let old = fingerprint_of(&values);
+        admission.record_refusal(old, RefusalReason::Wrong, &refusal(), minute(0));
+        drop(admission);
+        gate.admit_secrets(&b, minute(0)).await.expect_err("the same key");
+        std::fs::write(&path, "other-key-0123").expect("a key");
+        let (values, _) = gate.admit_secrets(&b, minute(0)).await.expect("the new key");
+        assert_ne!(fingerprint_of(&values), old);
+        assert_eq!(fingerprint_of(&b.values()), fingerprint_of(&values));
     }
 }

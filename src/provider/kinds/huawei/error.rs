@@ -6,7 +6,7 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::job::{ProviderError, ServiceHints};
+use crate::job::{ProviderError, ProviderErrorKind, ServiceHints};
 use crate::provider::answer_json::{FieldTable, read_error_body};
 use crate::provider::classify::{self, ErrorResponse, ErrorRule};
 use crate::provider::foreign_body::ForeignBody;
@@ -83,6 +83,37 @@ pub(super) fn is_token_rejected(response: &HttpResponse) -> bool {
     }
     response.status == StatusCode::UNAUTHORIZED
         || error_code(response).is_some_and(|(service, number)| is_token_error(&service, &number))
+}
+
+/// What a response says about the credential of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CredentialVerdict {
+    Accepted,
+    Refused,
+    /// The service did not look at the credential, or the response does not come from the service.
+    None,
+}
+
+/// A service checks the credential first: who learns that a job does not exist, or that a permission is missing,
+/// has been recognized.
+pub(super) fn credential_verdict(response: &HttpResponse) -> CredentialVerdict {
+    let foreign_body = ForeignBody::detect(&response.body);
+    if foreign_body.is_some_and(|body| body != ForeignBody::Empty) {
+        return CredentialVerdict::None;
+    }
+    if response.status.is_success() {
+        return CredentialVerdict::Accepted;
+    }
+    match rejection_error(response).kind {
+        ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => CredentialVerdict::Accepted,
+        ProviderErrorKind::Auth if is_permission_error(response) => CredentialVerdict::Accepted,
+        ProviderErrorKind::Auth => CredentialVerdict::Refused,
+        ProviderErrorKind::Transient
+        | ProviderErrorKind::RateLimited
+        | ProviderErrorKind::QuotaExceeded
+        | ProviderErrorKind::Misconfigured
+        | ProviderErrorKind::Malformed => CredentialVerdict::None,
+    }
 }
 
 /// Whether the response denies a permission, rather than rejecting the credentials.
@@ -247,18 +278,55 @@ mod tests {
             (401, "<html></html>", ProviderErrorKind::Misconfigured, "HTML page"),
         ];
         for (status, body, kind, text) in cases {
-            let response = HttpResponse {
-                status: StatusCode::from_u16(status).expect("a status"),
-                rate_limit: crate::job::RateLimitInfo::default(),
-                server_date: None,
-                clock_ahead_s: None,
-                rejection_note: None,
-                subject_token: None,
-                body: body.as_bytes().to_vec(),
-            };
-            let error = iam_rejection_error(&response);
+            let error = iam_rejection_error(&response(status, body));
             assert_eq!(error.kind, kind, "{body}: {error}");
             assert!(error.message.contains(text), "{body}: {error}");
+        }
+    }
+
+    fn response(status: u16, body: &str) -> HttpResponse {
+        HttpResponse {
+            status: StatusCode::from_u16(status).expect("a status"),
+            rate_limit: crate::job::RateLimitInfo::default(),
+            server_date: None,
+            clock_ahead_s: None,
+            rejection_note: None,
+            subject_token: None,
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn fault_73_only_an_answer_of_the_service_about_the_request_accepts_a_credential() {
+        use CredentialVerdict::{Accepted, None, Refused};
+        let code = |code: &str| format!(r#"{{"error_code":"{code}","error_msg":"x"}}"#);
+        let cases = [
+            (200, "{}".to_owned(), Accepted),
+            (204, String::new(), Accepted),
+            (200, "<html>log in</html>".to_owned(), None),
+            (400, code("DLI.0002"), Accepted),
+            (400, code("DLI.0003"), Accepted),
+            (403, code("APIGW.0302"), Accepted),
+            (401, code("APIGW.0301"), Refused),
+            (401, code("APIG.0301"), Refused),
+            (401, "{}".to_owned(), Refused),
+            (401, code("APIGW.0303"), Refused),
+            (403, code("APIGW.0303"), Refused),
+            (400, code("IAM.1104"), Refused),
+            (403, code("IAM.1108"), Refused),
+            (400, code("DLI.0001"), None),
+            (404, "{}".to_owned(), None),
+            (302, String::new(), None),
+            (403, "<html>blocked</html>".to_owned(), None),
+            (401, String::new(), None),
+            (429, code("APIGW.0308"), None),
+            (429, "{}".to_owned(), None),
+            (500, code("APIGW.0301"), None),
+            (503, "{}".to_owned(), None),
+        ];
+        for (status, body, expected) in cases {
+            let verdict = credential_verdict(&response(status, &body));
+            assert_eq!(verdict, expected, "{status} {body}");
         }
     }
 }

@@ -15,9 +15,8 @@ use serde_json::json;
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
 use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
-use crate::provider::secret::fingerprint;
 
-use super::credential_gate::{CredentialGate, Fingerprint, RefusalReason};
+use super::credential_gate::{CredentialGate, Fingerprint, RefusalReason, fingerprint_of};
 use super::error::{iam_rejection_error, is_user_locked};
 
 #[derive(Debug)]
@@ -71,16 +70,15 @@ impl IamUser {
         http: &HttpClient,
         now: UtcTime,
     ) -> Result<FetchedToken, ProviderError> {
-        let password = self.password.values_for_request().await;
-        let credential = fingerprint_of(&password);
-        let admission = self.gate.admit(credential, now).await?;
+        let (password, mut admission) = self.gate.admit_secrets(&self.password, now).await?;
         let mut result = self.request_token(http, &password, now).await;
         let mut used = password;
         if let Err(TokenError { error, reason }) = &result
             && error.kind == ProviderErrorKind::Auth
             && let Some(new_password) = self.password.renewed(&used).await
         {
-            admission.record_refusal(credential, *reason, error, now);
+            admission.record_refusal(fingerprint_of(&used), *reason, error, now);
+            admission.check(fingerprint_of(&new_password), now)?;
             result = self.request_token(http, &new_password, now).await;
             used = new_password;
         }
@@ -143,10 +141,6 @@ impl IamUser {
         let scope = json!({ "project": project });
         json!({ "auth": { "identity": identity, "scope": scope } }).to_string().into_bytes()
     }
-}
-
-pub(super) fn fingerprint_of(values: &SecretValues) -> Fingerprint {
-    fingerprint(&values.iter().collect::<Vec<_>>())
 }
 
 /// The body of a successful response.
