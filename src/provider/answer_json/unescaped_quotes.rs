@@ -34,6 +34,15 @@ enum ValueExtent {
     Damaged,
 }
 
+/// What suggests that a value is only a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damage {
+    /// A text with an unpaired quote or bracket, which a whole text may have too.
+    Unpaired,
+    /// A text with both, or an object or array that does not end properly.
+    CutOff,
+}
+
 /// The members of the object that is the whole of `text`, which has no white space around it.
 pub(super) fn object_members<'a>(text: &'a [u8], table: &FieldTable) -> Option<Vec<Member<'a>>> {
     let end = text.len().checked_sub(1).filter(|end| text[*end] == b'}')?;
@@ -217,40 +226,59 @@ impl<'a> Split<'a, '_> {
                 })
                 .min();
         }
-        let mut members = Vec::new();
+        let (mut members, mut path) = (Vec::new(), Vec::new());
         let (mut site, mut is_last_balanced) = (0, false);
         while site < count {
             let (_, next) = best[site]?;
-            let precedes_deciding = deciding.last().is_some_and(|last| site < *last);
-            if precedes_deciding && self.may_contain_next_members(site, next) {
-                return None;
-            }
+            path.push((site, next));
             members.push((self.sites[site].key, self.value(site, next)));
             is_last_balanced = self.has_balanced_brackets(site, next);
             site = next;
         }
         // Otherwise the last brace may be within a value that was cut off.
-        is_last_balanced.then_some(members)
+        (is_last_balanced && !self.is_doubtful(&path, deciding)).then_some(members)
     }
 
-    /// Whether the members that follow a damaged value may belong to it. Texts quote in pairs: a text with an
-    /// odd number of quotes may have been split within a pair, or be cut off.
-    fn may_contain_next_members(&self, site: usize, next: usize) -> bool {
+    /// Whether a deciding member of a split may stand within a text or an inner object. A text that holds it
+    /// would be split into two values, both of which show it, or be cut off.
+    fn is_doubtful(&self, path: &[(usize, usize)], deciding: &[usize]) -> bool {
+        if deciding.is_empty() {
+            // An inner object, which is checked here for its outer one: the check must not go deeper.
+            return false;
+        }
+        let damages = path.iter().filter_map(|(site, next)| {
+            self.text_damage(*site, *next).map(|damage| (*site, damage))
+        });
+        let damages: Vec<(usize, Damage)> = damages.collect();
+        deciding.iter().any(|decides| {
+            let (before, after): (Vec<_>, Vec<_>) =
+                damages.iter().partition(|(site, _)| site < decides);
+            let is_cut = before.iter().any(|(_, damage)| *damage == Damage::CutOff);
+            is_cut || (!before.is_empty() && !after.is_empty())
+        })
+    }
+
+    /// Whether a value is only a part of one. Quotes and brackets in texts are mostly in pairs.
+    fn text_damage(&self, site: usize, next: usize) -> Option<Damage> {
         let is_whole = |value| object_scan::value_at_start(value) == Some(value);
         let value = self.value(site, next);
+        let is_balanced = self.has_balanced_brackets(site, next);
         match value.first() {
             Some(b'"') => {
                 let inner_quotes = count_unescaped_quotes(value).saturating_sub(2);
-                let is_balanced = inner_quotes == 0 || self.has_balanced_brackets(site, next);
-                inner_quotes % 2 == 1 || !is_balanced
+                match (inner_quotes, inner_quotes % 2 == 0, is_balanced) {
+                    (0, _, _) | (_, true, true) => None,
+                    (_, false, false) => Some(Damage::CutOff),
+                    (_, false, true) | (_, true, false) => Some(Damage::Unpaired),
+                }
             }
             Some(b'{') => {
-                !is_whole(value)
-                    && (!self.has_balanced_brackets(site, next)
-                        || object_members(value, &FieldTable::EMPTY).is_none())
+                let is_part = !is_whole(value)
+                    && (!is_balanced || object_members(value, &FieldTable::EMPTY).is_none());
+                is_part.then_some(Damage::CutOff)
             }
-            Some(b'[') => !is_whole(value) && !self.has_balanced_brackets(site, next),
-            Some(_) | None => false,
+            Some(b'[') => (!is_whole(value) && !is_balanced).then_some(Damage::CutOff),
+            Some(_) | None => None,
         }
     }
 
