@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::job::{
     Answer, ConnectionCheck, Finding, FindingKind, ListPage, ListPageQuery, ProviderError,
-    ProviderErrorKind, RemoteId, ServiceHints, UtcTime,
+    ProviderErrorKind, RateLimitInfo, RemoteId, ServiceHints, UtcTime,
 };
 
 use super::Provider;
@@ -73,15 +73,10 @@ impl Provider for DeadlineProvider {
         })
     }
 
-    fn cancel<'a>(
-        &'a self,
-        id: &'a RemoteId,
-        now: UtcTime,
-    ) -> BoxFuture<'a, Result<(), ProviderError>> {
+    fn cancel<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer<()>> {
         Box::pin(async move {
-            timeout(self.limit, self.inner.cancel(id, now))
-                .await
-                .unwrap_or_else(|_| Err(self.error()))
+            let result = timeout(self.limit, self.inner.cancel(id, now)).await;
+            result.unwrap_or_else(|_| Answer::failed(self.error()))
         })
     }
 
@@ -91,6 +86,7 @@ impl Provider for DeadlineProvider {
             result.unwrap_or_else(|_| ConnectionCheck {
                 finding: Finding::new(FindingKind::Unreachable, self.error().message),
                 clock_ahead_s: None,
+                rate_limit: RateLimitInfo::default(),
                 hints: ServiceHints::GENERIC,
             })
         })
@@ -128,11 +124,7 @@ mod tests {
             Box::pin(pending())
         }
 
-        fn cancel<'a>(
-            &'a self,
-            _id: &'a RemoteId,
-            _now: UtcTime,
-        ) -> BoxFuture<'a, Result<(), ProviderError>> {
+        fn cancel<'a>(&'a self, _id: &'a RemoteId, _now: UtcTime) -> BoxFuture<'a, Answer<()>> {
             Box::pin(pending())
         }
 
@@ -154,7 +146,7 @@ mod tests {
         assert_eq!(error.kind, ProviderErrorKind::Transient);
         let error = provider.list(&query, now).await.result.expect_err("no answer");
         assert_eq!(error.kind, ProviderErrorKind::Transient);
-        let error = provider.cancel(&id, now).await.expect_err("no answer");
+        let error = provider.cancel(&id, now).await.result.expect_err("no answer");
         assert!(error.message.contains("within 45 s"), "{error}");
         let check = provider.check_connection(now).await;
         assert_eq!(check.finding.kind, FindingKind::Unreachable);
