@@ -266,7 +266,7 @@ impl<'a> Split<'a, '_> {
         match value.first() {
             Some(b'"') => {
                 let inner_quotes = count_unescaped_quotes(value).saturating_sub(2);
-                match (inner_quotes, inner_quotes % 2 == 0, is_balanced) {
+                match (inner_quotes, inner_quotes.is_multiple_of(2), is_balanced) {
                     (0, _, _) | (_, true, true) => None,
                     (_, false, false) => Some(Damage::CutOff),
                     (_, false, true) | (_, true, false) => Some(Damage::Unpaired),
