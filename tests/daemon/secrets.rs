@@ -144,6 +144,6 @@ async fn fault_63_a_key_that_is_renewed_during_a_pause_ends_it() {
     let (_, took) = timed(|| home.run_client_ok(&["wait", "1", "--timeout", "25s"]));
     assert!(took < Duration::from_secs(25), "a pause of a minute ends early: {took:?}");
     assert_eq!(dune.credentials_seen(), ["fake-api-key", "renewed-api-key"]);
-    assert!(home.log().contains("its secret was replaced"), "{}", home.log());
+    assert!(home.log().contains("the secret was replaced"), "{}", home.log());
     assert!(daemon.stop().success());
 }

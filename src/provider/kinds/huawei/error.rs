@@ -41,7 +41,7 @@ pub(super) fn is_user_locked(response: &HttpResponse) -> bool {
     let body = parse_body(response);
     let ErrorText { code, message } = error_text(&body);
     response.status.is_client_error()
-        && (code.eq_ignore_ascii_case("IAM.0061") || message.to_lowercase().contains("locked"))
+        && (code.eq_ignore_ascii_case("IAM.0061") || message.to_lowercase().contains(" locked"))
 }
 
 /// The error for an unsuccessful response whose body has been parsed.
@@ -282,6 +282,10 @@ mod tests {
             assert_eq!(error.kind, kind, "{body}: {error}");
             assert!(error.message.contains(text), "{body}: {error}");
         }
+        let blocked =
+            response(403, r#"{"error":{"code":403,"message":"request blocked","title":"F"}}"#);
+        assert!(!is_user_locked(&blocked));
+        assert!(!iam_rejection_error(&blocked).message.contains("locked the user"));
     }
 
     fn response(status: u16, body: &str) -> HttpResponse {

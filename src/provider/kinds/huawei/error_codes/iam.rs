@@ -16,11 +16,19 @@ pub(super) const PERMISSION_ERRORS: &[&str] =
 const LOCKED_ADVICE: &str = "IAM has locked the user after too many wrong passwords, for 15 minutes as a rule; \
      correct the password where auth.password points";
 
-/// A locked user, whose token requests fail whatever the password.
+/// A locked user, whose token requests fail whatever the password. A blocked request is none.
 pub(super) const LOCKED_RULES: &[ErrorRule] = &[
-    ErrorRule::new(Matcher::Message(401, &["locked"]), Kind::Auth).with_advice(LOCKED_ADVICE),
-    ErrorRule::new(Matcher::Message(403, &["locked"]), Kind::Auth).with_advice(LOCKED_ADVICE),
+    locked_rule(401, &["is locked"]),
+    locked_rule(401, &["been locked"]),
+    locked_rule(401, &["account locked"]),
+    locked_rule(403, &["is locked"]),
+    locked_rule(403, &["been locked"]),
+    locked_rule(403, &["account locked"]),
 ];
+
+const fn locked_rule(status: u16, fragments: &'static [&'static str]) -> ErrorRule {
+    ErrorRule::new(Matcher::Message(status, fragments), Kind::Auth).with_advice(LOCKED_ADVICE)
+}
 
 pub(super) const RULES: &[ErrorRule] = &[
     ErrorRule::new(Matcher::Code(SERVICE, &["0061"]), Kind::Auth).with_advice(LOCKED_ADVICE),
