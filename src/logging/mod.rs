@@ -40,7 +40,7 @@ const MAX_QUEUED_LINES: usize = 2048;
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
-/// Writes the queued lines when dropped, as far as that is possible within [`FLUSH_TIMEOUT`].
+/// Writes the queued lines when dropped, as far as that is possible within `FLUSH_TIMEOUT`.
 #[derive(Debug)]
 pub struct LogGuard {
     lost_lines: LostLines,
@@ -89,7 +89,7 @@ pub fn init() -> std::io::Result<(LogGuard, LostLines)> {
 }
 
 /// Writes to stderr at the end of the process, also if nobody reads it: gives up after
-/// [`FLUSH_TIMEOUT`].
+/// `FLUSH_TIMEOUT`.
 pub fn write_to_stderr(text: String) {
     run_with_time_limit(move || {
         let _ = std::io::stderr().write_all(text.as_bytes());

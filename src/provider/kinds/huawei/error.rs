@@ -1,7 +1,7 @@
 //! Unsuccessful responses of Huawei's services and of the API gateway in front of them.
 //!
 //! Used by the client, by both kinds and by the token requests. The error code decides; without a known code
-//! the status does. The codes are listed in [`error_codes`](super::error_codes).
+//! the status does. The codes are listed in [`error_codes`].
 
 use reqwest::StatusCode;
 use serde_json::Value;
