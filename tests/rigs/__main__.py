@@ -36,7 +36,7 @@ UNAVAILABLE = 77
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # The limit of the latency on a machine that does other things, for a build without optimization.
-BUSY_MACHINE = {"seconds": 5, "max_p99_ms": 1500}
+BUSY_MACHINE = {"seconds": 5, "max_p99_ms": 5000}
 # For each rig its function, and the arguments for each length.
 RIGS = {
     "kill-cycles": (kill_cycles.run, {"quick": {"cycles": 10}, "short": {"cycles": 200}, "full": {"cycles": 1000}}),
