@@ -10,6 +10,7 @@ mod change;
 mod connection_check;
 mod contradicted_times;
 mod cursor;
+mod escalating_pause;
 mod history;
 mod id;
 mod job_durations;
@@ -32,6 +33,7 @@ pub use change::{
 };
 pub use connection_check::{ConnectionCheck, Finding, FindingKind, ServiceHints};
 pub use cursor::EventCursor;
+pub use escalating_pause::escalating_pause;
 pub use history::history_violation;
 pub use id::{InvalidText, JobId, JobRef, Labels, ProviderName, RemoteId, parse_label};
 pub use job_durations::JobDurations;

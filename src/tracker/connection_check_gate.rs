@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use crate::job::MonotonicTime;
-
-use super::pause_durations::escalating_pause;
+use crate::job::{MonotonicTime, escalating_pause};
 
 #[derive(Debug, Default)]
 pub(super) struct ConnectionCheckGate {

@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime};
+use crate::job::{JobId, ListPageQuery, MonotonicTime, UtcTime, escalating_pause};
 
 use super::message::ExpectedJob;
-use super::pause_durations::escalating_pause;
 
 /// A waiting job that a list page may answer for.
 #[derive(Debug, Clone, Copy)]

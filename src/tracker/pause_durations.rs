@@ -4,16 +4,7 @@
 
 use std::time::Duration;
 
-/// The pause after consecutive failures that a short wait does not repair. A service may lock a key
-/// after five failures in a row.
-pub(super) fn escalating_pause(consecutive_failures: u32) -> Duration {
-    Duration::from_mins(match consecutive_failures {
-        0 | 1 => 1,
-        2 => 5,
-        3 => 15,
-        _ => 30,
-    })
-}
+use crate::job::escalating_pause;
 
 /// The pause of jobs that were not rejected, after this many rejections of different jobs with no
 /// success between them. After the first, another job is tried at once.

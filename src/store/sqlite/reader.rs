@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{QueryBuilder, Sqlite};
 use tokio::sync::Mutex;
 
 use crate::job::{EventCursor, JobId, RecordedTimes, State, StateFilter, StoredJob, UtcTime};
 use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, TrackerStateReader};
 
-use super::BUSY_TIMEOUT;
+use super::copy::read_options;
 use super::cursor::{cursor_seq, newest_seq, to_cursor};
 use super::maintenance::{CERTAIN_TIME, CONFIRMED_TIME};
 use super::rows::{JobRow, TransitionRow};
@@ -35,12 +35,7 @@ pub struct Reader {
 
 impl Reader {
     pub(super) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .read_only(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .pragma("temp_store", "memory")
-            .pragma("query_only", "on");
+        let options = read_options(path).pragma("query_only", "on");
         let pool = SqlitePoolOptions::new()
             // All at once: later there may be no file descriptor left to open one.
             .min_connections(READER_CONNECTIONS)

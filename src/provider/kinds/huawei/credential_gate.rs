@@ -7,7 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
+use crate::job::{ProviderError, ProviderErrorKind, UtcTime, escalating_pause};
 use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
 use crate::provider::secret::fingerprint;
 
@@ -139,7 +139,7 @@ impl Admission<'_> {
         state.consecutive_refusals = state.consecutive_refusals.saturating_add(1);
         let previous = state.last_refusal.take();
         let credentials = previous.map(|refusal| refusal.credentials).unwrap_or_default();
-        let growing_pause = pause(state.consecutive_refusals);
+        let growing_pause = escalating_pause(state.consecutive_refusals);
         let pause = match reason {
             RefusalReason::Wrong => growing_pause,
             RefusalReason::Locked => growing_pause.max(LOCK_DURATION),
@@ -192,16 +192,6 @@ pub(super) fn fingerprint_of(values: &SecretValues) -> Fingerprint {
 
 /// IAM unlocks a user after this time. An attempt meanwhile could begin it anew.
 const LOCK_DURATION: Duration = Duration::from_mins(15);
-
-/// The pause after consecutive refusals.
-fn pause(consecutive_refusals: u32) -> Duration {
-    Duration::from_mins(match consecutive_refusals {
-        0 | 1 => 1,
-        2 => 5,
-        3 => 15,
-        _ => 30,
-    })
-}
 
 #[cfg(test)]
 mod tests {
