@@ -66,6 +66,30 @@ async fn fault_41_42_damaged_and_long_texts_do_not_hide_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fault_41_a_state_in_a_text_that_is_cut_off_is_no_state() {
+    let (server, home, _daemon) = start_daemon().await;
+    home.run_client_ok(&["add", "lake", JOB_ID]);
+    let texts = [
+        r#"row "a","status":"FINISHED","b":"c"#,
+        r#"row "a","status":"FINISHED","owner":"c"#,
+        r#"row " a","status":"FINISHED","b":"c"#,
+    ];
+    for text in texts {
+        let body = format!(r#"{{"job_id":"{JOB_ID}","is_success":true,"message":"{text}"}}"#);
+        answer_all(&server, body);
+        let polled = home.poll_job_1();
+        assert!(polled.contains("\"state\":\"registered\""), "{text}: {polled}");
+    }
+    let body =
+        r#"{"is_success":true,"message":"unterminated quote " at line 3","status":"FAILED"}"#;
+    answer_all(&server, body);
+    let polled = home.poll_job_1();
+    assert!(polled.contains("\"state\":\"failed\""), "{polled}");
+    let states = db::query_rows(&home.database(), "SELECT to_state FROM history ORDER BY seq");
+    assert_eq!(states, ["registered", "failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_45_a_flag_as_text_is_no_state_of_the_job() {
     let (server, home, _daemon) = start_daemon().await;
     home.run_client_ok(&["add", "lake", JOB_ID]);

@@ -6,9 +6,11 @@
 
 mod field_table;
 mod lossy_text;
+mod member_sites;
 mod object_scan;
 #[cfg(test)]
 mod tests;
+mod text_damage;
 mod unescaped_quotes;
 
 use std::fmt;

@@ -161,6 +161,10 @@ fn fault_41_the_most_plausible_split_is_kept() {
         ),
         (r#"{"message":"no "a", "b"","region":"eu","status":"X"}"#, r#"no "a", "b""#),
         (r#"{"status":"X","message":"say "x""}"#, r#"say "x""#),
+        (r#"{"message":"no "a":"b", "c":"d"","status":"X"}"#, r#"no "a":"b", "c":"d""#),
+        (r#"{"message":"no end" at line 3","status":"X","owner":"me"}"#, r#"no end" at line 3"#),
+        (r#"{"message":"no end " at line 3","size":1,"status":"X"}"#, r#"no end " at line 3"#),
+        (r#"{"message":"unexpected "","status":"X","size":1}"#, r#"unexpected ""#),
     ];
     for (body, message) in cases {
         let fields = read_object(body.as_bytes(), &TABLE).expect(body);
@@ -188,6 +192,14 @@ fn fault_41_a_deciding_field_that_may_be_within_a_text_or_an_inner_object_is_ref
         r#"{"message":"5" disk, {"a":"b","status":"FINISHED","owner":"d"} x"}"#,
         r#"{"is_success":true,"message":"cut: {"a":"b","status":"FINISHED","owner":"d"}"#,
         r#"{"message":"empty {"a":"","status":"FINISHED","owner":""} x"}"#,
+        // The text is cut off within what it quotes.
+        r#"{"is_success":true,"message":"row "a","status":"FINISHED","b":"c"}"#,
+        r#"{"is_success":true,"message":"row "a","status":"FINISHED","owner":"c"}"#,
+        r#"{"is_success":true,"message":"row " a","status":"FINISHED","b":" c"}"#,
+        r#"{"is_success":true,"message":"row "","status":"FINISHED","b":"c"}"#,
+        r#"{"is_success":true,"message":"5" row: "a","status":"FINISHED","b":"c"}"#,
+        r#"{"is_success":true,"message":"a":"b","status":"FINISHED","size":1,"b":"c"}"#,
+        r#"{"is_success":true,"message":"row "a","size":1,"status":"FINISHED"}"#,
         // Within an object that is damaged itself.
         r#"{"owner":{"a":{"b":1},"status":"FINISHED","c":"x"y"},"size":1}"#,
         r#"{"owner":{"a":{"b":"}"},"status":"FINISHED","c":"x"y"},"size":1}"#,

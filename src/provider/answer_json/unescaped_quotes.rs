@@ -5,51 +5,28 @@
 //! places may be within a text. It is also refused if a damaged value before a deciding field shows that the
 //! field may be within a text or an inner object. A deciding field itself must be valid JSON.
 
-use serde_json::value::RawValue;
-
 use super::field_table::FieldTable;
-use super::object_scan::{self, Member, ends_bare_value};
-
-/// An object with more places where a member could begin is refused: the time grows with their square.
-const MAX_SITES: usize = 4096;
-
-/// A place where a member of the object could begin.
-struct Site<'a> {
-    /// The offset of the comma or brace before the member.
-    boundary: usize,
-    key: &'a [u8],
-    name: Option<&'static str>,
-    decides: bool,
-    value_start: usize,
-    extent: ValueExtent,
-}
-
-/// Where the value of a member can end.
-enum ValueExtent {
-    /// At this boundary only.
-    UpTo(usize),
-    /// At any boundary before which this byte stands.
-    AnyAfter(u8),
-    /// Nowhere: a deciding field that is not valid JSON.
-    Damaged,
-}
-
-/// What suggests that a value is only a part of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Damage {
-    /// A text with an unpaired quote or bracket, which a whole text may have too.
-    Unpaired,
-    /// A text with both, or an object or array that does not end properly.
-    CutOff,
-}
+use super::member_sites::{MemberSite, ValueExtent, find_sites};
+use super::object_scan::{self, Member};
+use super::text_damage::{Damage, text_damage, unescaped_quotes};
 
 /// The members of the object that is the whole of `text`, which has no white space around it.
 pub(super) fn object_members<'a>(text: &'a [u8], table: &FieldTable) -> Option<Vec<Member<'a>>> {
     let end = text.len().checked_sub(1).filter(|end| text[*end] == b'}')?;
     let sites = find_sites(text, table)?;
     let value_ends = value_ends(text, &sites, end);
-    let bracket_depths = bracket_depths(text);
-    let split = Split { text, sites: &sites, end, value_ends, bracket_depths };
+    let quotes = unescaped_quotes(text);
+    let index_from = |offset| quotes.partition_point(|quote| *quote < offset);
+    let split = Split {
+        first_inner_quotes: sites.iter().map(|site| index_from(site.value_start + 1)).collect(),
+        last_quotes: value_ends.iter().map(|end| index_from(end.saturating_sub(1))).collect(),
+        text,
+        sites: &sites,
+        end,
+        value_ends,
+        bracket_depths: bracket_depths(text),
+        quotes: &quotes,
+    };
     let reachable = split.reachable_from_start();
     let leads_to_end = split.leading_to_end();
     let is_possible = |site: usize| reachable[site] && leads_to_end[site];
@@ -68,96 +45,23 @@ pub(super) fn object_members<'a>(text: &'a [u8], table: &FieldTable) -> Option<V
     split.best_members(&deciding)
 }
 
-fn find_sites<'a>(text: &'a [u8], table: &FieldTable) -> Option<Vec<Site<'a>>> {
-    let mut sites = Vec::new();
-    let mut before = None;
-    for (at, byte) in text.iter().enumerate() {
-        if *byte == b'"'
-            && let Some(boundary) = before
-            && (text[boundary] == b',' || (text[boundary] == b'{' && boundary == 0))
-            && let Some(site) = site_at(text, boundary, at, table)
-        {
-            sites.push(site);
-        }
-        if !byte.is_ascii_whitespace() {
-            before = Some(at);
-        }
-    }
-    let begins_with_a_member = sites.first().is_some_and(|site| site.boundary == 0);
-    (begins_with_a_member && sites.len() <= MAX_SITES).then_some(sites)
-}
-
-/// The site whose key begins at `key_start`, if a key and a colon are there.
-fn site_at<'a>(
-    text: &'a [u8],
-    boundary: usize,
-    key_start: usize,
-    table: &FieldTable,
-) -> Option<Site<'a>> {
-    let mut keys = serde_json::Deserializer::from_slice(&text[key_start..]).into_iter::<String>();
-    let decoded_key = keys.next()?.ok()?;
-    let key_end = key_start + keys.byte_offset();
-    let colon = skip_whitespace(text, key_end);
-    if text.get(colon) != Some(&b':') {
-        return None;
-    }
-    let value_start = skip_whitespace(text, colon + 1);
-    let name = table.find(&decoded_key);
-    let decides = name.is_some_and(|name| table.is_deciding(name));
-    let extent =
-        if decides { deciding_extent(text, value_start) } else { kept_extent(text, value_start)? };
-    Some(Site { boundary, key: &text[key_start..key_end], name, decides, value_start, extent })
-}
-
-fn deciding_extent(text: &[u8], start: usize) -> ValueExtent {
-    let value = object_scan::value_at_start(&text[start..]);
-    let Some(value) = value.filter(|value| serde_json::from_slice::<&RawValue>(value).is_ok())
-    else {
-        return ValueExtent::Damaged;
-    };
-    let end = skip_whitespace(text, start + value.len());
-    match text.get(end) {
-        // A bracket that is not the end of the whole object shows that the member is within a text.
-        Some(b',' | b'}' | b']') => ValueExtent::UpTo(end),
-        Some(_) | None => ValueExtent::Damaged,
-    }
-}
-
-/// An inner object or array in which every quote is at its place is read as a whole: a key in it is no key of
-/// this object.
-fn kept_extent(text: &[u8], start: usize) -> Option<ValueExtent> {
-    let rest = &text[start..];
-    let last = match rest.first()? {
-        b'"' => return Some(ValueExtent::AnyAfter(b'"')),
-        b'{' => b'}',
-        b'[' => b']',
-        _ => {
-            let length = rest.iter().position(|byte| ends_bare_value(*byte))?;
-            return Some(ValueExtent::UpTo(skip_whitespace(text, start + length)));
-        }
-    };
-    let end = object_scan::value_at_start(rest)
-        .map(|value| skip_whitespace(text, start + value.len()))
-        .filter(|end| matches!(text.get(*end), Some(b',' | b'}')));
-    Some(end.map_or(ValueExtent::AnyAfter(last), ValueExtent::UpTo))
-}
-
-fn skip_whitespace(text: &[u8], from: usize) -> usize {
-    let rest = text.get(from..).unwrap_or_default();
-    from + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
-}
-
 /// The ways to split an object: paths from the first site over further sites to the closing brace, which has
 /// the index after the last site.
 struct Split<'a, 's> {
     text: &'a [u8],
-    sites: &'s [Site<'a>],
+    sites: &'s [MemberSite<'a>],
     /// The offset of the closing brace.
     end: usize,
     /// For each site, and for the closing brace, where a value before it ends, without white space.
     value_ends: Vec<usize>,
     /// For each offset how many braces and brackets are open before it.
     bracket_depths: Vec<(i32, i32)>,
+    /// The offsets of the quotes that are not escaped.
+    quotes: &'s [usize],
+    /// For each site the index of the first of `quotes` within its value.
+    first_inner_quotes: Vec<usize>,
+    /// For each site, and for the closing brace, the index of the quote that ends a text before it.
+    last_quotes: Vec<usize>,
 }
 
 impl<'a> Split<'a, '_> {
@@ -174,7 +78,7 @@ impl<'a> Split<'a, '_> {
 
     fn can_follow(&self, site: usize, next: usize) -> bool {
         let boundary = self.boundary(next);
-        let Site { value_start, extent, .. } = &self.sites[site];
+        let MemberSite { value_start, extent, .. } = &self.sites[site];
         match extent {
             ValueExtent::Damaged => false,
             ValueExtent::UpTo(end) => *end == boundary,
@@ -210,8 +114,8 @@ impl<'a> Split<'a, '_> {
         leads
     }
 
-    /// The most plausible split that contains all the `deciding` sites: brackets are balanced in as many values
-    /// as possible, and the values are short.
+    /// The most plausible split that contains all the `deciding` sites: brackets are balanced and quotes in
+    /// pairs in as many values as possible, and the values are short.
     fn best_members(&self, deciding: &[usize]) -> Option<Vec<Member<'a>>> {
         let count = self.sites.len();
         let mut best: Vec<Option<(usize, usize)>> = vec![None; count + 1];
@@ -220,10 +124,7 @@ impl<'a> Split<'a, '_> {
             let next_deciding = deciding.iter().copied().find(|other| *other > site);
             best[site] = (site + 1..=next_deciding.unwrap_or(count))
                 .filter(|next| self.can_follow(site, *next))
-                .filter_map(|next| {
-                    let cost = usize::from(!self.has_balanced_brackets(site, next));
-                    Some((best[next]?.0 + cost, next))
-                })
+                .filter_map(|next| Some((best[next]?.0 + self.implausibility(site, next), next)))
                 .min();
         }
         let (mut members, mut path) = (Vec::new(), Vec::new());
@@ -240,38 +141,36 @@ impl<'a> Split<'a, '_> {
     }
 
     /// Whether a deciding member of a split may stand within a text or an inner object. A text that holds it
-    /// would be split into two values, both of which show it, or be cut off.
+    /// would be split into two values, both of which show it, or be cut off. A text with an unpaired quote that
+    /// is whole stands among documented fields; one that quotes another object shows other fields too.
     fn is_doubtful(&self, path: &[(usize, usize)], deciding: &[usize]) -> bool {
         if deciding.is_empty() {
             // An inner object, which is checked here for its outer one: the check must not go deeper.
             return false;
         }
         let damages = path.iter().filter_map(|(site, next)| {
-            self.text_damage(*site, *next).map(|damage| (*site, damage))
+            self.value_damage(*site, *next).map(|damage| (*site, damage))
         });
         let damages: Vec<(usize, Damage)> = damages.collect();
+        let is_undocumented_after = |text: usize| {
+            path.iter().any(|(site, _)| *site > text && self.sites[*site].name.is_none())
+        };
         deciding.iter().any(|decides| {
             let (before, after): (Vec<_>, Vec<_>) =
                 damages.iter().partition(|(site, _)| site < decides);
-            let is_cut = before.iter().any(|(_, damage)| *damage == Damage::CutOff);
-            is_cut || (!before.is_empty() && !after.is_empty())
+            before.iter().any(|(site, damage)| {
+                *damage == Damage::CutOff || !after.is_empty() || is_undocumented_after(*site)
+            })
         })
     }
 
-    /// Whether a value is only a part of one. Quotes and brackets in texts are mostly in pairs.
-    fn text_damage(&self, site: usize, next: usize) -> Option<Damage> {
+    /// Whether a value is only a part of one.
+    fn value_damage(&self, site: usize, next: usize) -> Option<Damage> {
         let is_whole = |value| object_scan::value_at_start(value) == Some(value);
         let value = self.value(site, next);
         let is_balanced = self.has_balanced_brackets(site, next);
         match value.first() {
-            Some(b'"') => {
-                let inner_quotes = count_unescaped_quotes(value).saturating_sub(2);
-                match (inner_quotes, inner_quotes.is_multiple_of(2), is_balanced) {
-                    (0, _, _) | (_, true, true) => None,
-                    (_, false, false) => Some(Damage::CutOff),
-                    (_, false, true) | (_, true, false) => Some(Damage::Unpaired),
-                }
-            }
+            Some(b'"') => text_damage(self.text, self.inner_quotes(site, next), is_balanced),
             Some(b'{') => {
                 let is_part = !is_whole(value)
                     && (!is_balanced || object_members(value, &FieldTable::EMPTY).is_none());
@@ -282,24 +181,28 @@ impl<'a> Split<'a, '_> {
         }
     }
 
+    /// The offsets of the quotes within the text that is the value of a site.
+    fn inner_quotes(&self, site: usize, next: usize) -> &[usize] {
+        let (first, last) = (self.first_inner_quotes[site], self.last_quotes[next]);
+        self.quotes.get(first..last).unwrap_or_default()
+    }
+
+    /// How much suggests that the member after this site does not begin at `next`.
+    fn implausibility(&self, site: usize, next: usize) -> usize {
+        let is_balanced = self.has_balanced_brackets(site, next);
+        let is_text = self.text.get(self.sites[site].value_start) == Some(&b'"');
+        let is_part_of_text =
+            is_text && text_damage(self.text, self.inner_quotes(site, next), is_balanced).is_some();
+        usize::from(!is_balanced || is_part_of_text)
+    }
+
     fn has_balanced_brackets(&self, site: usize, next: usize) -> bool {
         let start = self.sites[site].value_start;
         self.bracket_depths.get(start) == self.bracket_depths.get(self.boundary(next))
     }
 }
 
-/// The quotes of a value that no backslash precedes.
-fn count_unescaped_quotes(value: &[u8]) -> usize {
-    let mut is_escaped = false;
-    let is_quote = |byte: &&u8| {
-        let is_quote = **byte == b'"' && !is_escaped;
-        is_escaped = **byte == b'\\' && !is_escaped;
-        is_quote
-    };
-    value.iter().filter(is_quote).count()
-}
-
-fn value_ends(text: &[u8], sites: &[Site<'_>], end: usize) -> Vec<usize> {
+fn value_ends(text: &[u8], sites: &[MemberSite<'_>], end: usize) -> Vec<usize> {
     let boundaries = sites.iter().map(|site| site.boundary).chain([end]);
     let mut from = 0;
     let ends = boundaries.map(|boundary| {

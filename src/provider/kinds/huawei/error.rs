@@ -140,7 +140,7 @@ fn with_full_gateway_name(code: &str) -> String {
     }
 }
 
-/// The fields of an error that [`error_text`] reads. The code decides what the error means.
+/// The documented fields of an error. The code decides what the error means; [`error_text`] reads the others.
 const ERROR_FIELDS: FieldTable = FieldTable {
     deciding: &["error_code", "errorCode", "code"],
     kept: &[
@@ -153,6 +153,7 @@ const ERROR_FIELDS: FieldTable = FieldTable {
         "error",
         "title",
         "errors",
+        "request_id",
     ],
 };
 
