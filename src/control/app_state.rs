@@ -18,6 +18,7 @@ use crate::logging::LostLines;
 use crate::scheduler::SchedulerHandle;
 use crate::store::Reader;
 
+use super::audit_limiter::AuditLimiter;
 use super::user_names::UserNames;
 
 /// A request to reload the configuration, with the channel for its result.
@@ -36,6 +37,7 @@ pub struct AppState {
     /// Ends event streams and waiting requests.
     pub(super) shutdown: CancellationToken,
     pub(super) user_names: Arc<UserNames>,
+    pub(super) audit_limiter: Arc<AuditLimiter>,
     /// The commands that are carried out though their clients may have gone.
     pub(super) commands: TaskTracker,
 }
@@ -60,6 +62,7 @@ impl AppState {
             daemon: Arc::new(daemon),
             shutdown,
             user_names: Arc::default(),
+            audit_limiter: Arc::default(),
             commands: TaskTracker::new(),
         }
     }

@@ -1,9 +1,8 @@
-//! Makes the audit entries of requests and hands them to the scheduler.
+//! Records the commands of clients in the audit: who tried what, when, and with what result.
 //!
-//! Used by the handlers of requests that change something. An entry belongs to the transaction of the
-//! change if there is one; otherwise the response waits until the entry is committed, as long as the
-//! scheduler's commands take at most. Invariant: a client that goes away stops neither a command that has
-//! begun nor its entry.
+//! Used by the handlers of the audited commands. An entry belongs to the transaction of the change if there
+//! is one; otherwise the response waits until the entry is committed, as long as the scheduler's commands
+//! take at most. Invariant: a client that goes away stops neither a command that has begun nor its entry.
 
 use std::time::Duration;
 
@@ -11,6 +10,8 @@ use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requeste
 use crate::scheduler::CommandError;
 
 use super::app_state::AppState;
+use super::audit_limiter::{Admission, AuditLimiter};
+use super::connection_registry::PeerUid;
 use super::error::ApiError;
 use super::peer::Peer;
 
@@ -18,24 +19,89 @@ use super::peer::Peer;
 /// waits for requests, so that the entry can be committed.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// The entry of a command that has just arrived, as if it succeeded.
-pub(super) async fn audit_entry(
-    app: &AppState,
-    peer: Peer,
-    command: AuditedCommand,
-    target: AuditTarget,
-) -> AuditEntry {
-    AuditEntry {
-        requested_at: app.daemon.clock.utc_now(),
-        requester: Requester::Client {
-            uid: peer.uid,
-            user: user_name(app, peer).await,
-            pid: peer.pid,
-        },
-        command,
-        target,
-        outcome: AuditOutcome::Done,
-        detail: None,
+/// One command of a client, which has just arrived.
+#[derive(Clone)]
+pub(super) struct CommandAudit {
+    app: AppState,
+    uid: PeerUid,
+    entry: AuditEntry,
+}
+
+impl CommandAudit {
+    pub(super) async fn begin(app: &AppState, peer: Peer, command: AuditedCommand) -> Self {
+        let requested_at = app.daemon.clock.utc_now();
+        let user = user_name(app, peer).await;
+        let requester = Requester::Client { uid: peer.uid, user, pid: peer.pid };
+        let entry = AuditEntry::new(requested_at, requester, command, AuditTarget::Daemon);
+        Self { app: app.clone(), uid: peer.uid, entry }
+    }
+
+    /// Adds what the command concerns, once that is known to exist or to be a possible name.
+    pub(super) fn concerning(mut self, target: AuditTarget) -> Self {
+        self.entry.target = target;
+        self
+    }
+
+    /// The entry of the command if it succeeds, to be committed with the change that it causes.
+    pub(super) fn entry(&self) -> AuditEntry {
+        self.entry.clone()
+    }
+
+    /// Passes on the result of something that the command depends on, and records an error.
+    pub(super) async fn require<T>(&self, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        if let Err(error) = &result {
+            self.record(error.audit_outcome(), error.detail()).await;
+        }
+        result
+    }
+
+    /// Records that the scheduler did not carry out the command.
+    pub(super) async fn record_error(&self, error: &CommandError) {
+        self.record(outcome_of(error), &error.to_string()).await;
+    }
+
+    /// Records a command that changes nothing in the database. A failure is logged: the command is
+    /// carried out already.
+    pub(super) async fn record(&self, outcome: AuditOutcome, detail: &str) {
+        let entry = self.entry().with_result(outcome, detail);
+        let entry = match self.app.audit_limiter.admit(self.uid, entry) {
+            Admission::Counted => return,
+            Admission::Write(entry) => entry,
+            Admission::WriteAndBeginWindow(entry) => {
+                self.app.commands.spawn(end_window(self.app.clone(), self.uid));
+                entry
+            }
+        };
+        // The task goes on if the client closes its connection.
+        let _ = self.app.commands.spawn(commit(self.app.clone(), entry)).await;
+    }
+}
+
+/// Writes what the limiter has counted, at the end of the window or of the daemon.
+async fn end_window(app: AppState, uid: PeerUid) {
+    let window = tokio::time::sleep(AuditLimiter::WINDOW);
+    let _ = app.shutdown.run_until_cancelled(window).await;
+    for entry in app.audit_limiter.end_window(uid) {
+        commit(app.clone(), entry).await;
+    }
+}
+
+async fn commit(app: AppState, entry: AuditEntry) {
+    let command = entry.command.as_str();
+    if let Err(error) = app.handle.record_audit(entry).await {
+        tracing::warn!("the audit entry of the command {command} is not committed yet: {error}");
+    }
+}
+
+fn outcome_of(error: &CommandError) -> AuditOutcome {
+    match error {
+        CommandError::ProviderNotConfigured(..)
+        | CommandError::ProviderPaused(_)
+        | CommandError::TooManyRequests(_) => AuditOutcome::Refused,
+        CommandError::TimedOut
+        | CommandError::Storage(_)
+        | CommandError::Upstream(_)
+        | CommandError::ShuttingDown => AuditOutcome::Failed,
     }
 }
 
@@ -62,15 +128,6 @@ pub(super) async fn until_shutdown<T>(
     tokio::select! {
         result = command => result,
         () = grace_over => Err(CommandError::ShuttingDown),
-    }
-}
-
-/// Records a command that changes nothing in the database. A failure is logged: the command is carried
-/// out already.
-pub(super) async fn record(app: &AppState, entry: AuditEntry) {
-    let command = entry.command.as_str();
-    if let Err(error) = app.handle.record_audit(entry).await {
-        tracing::warn!("the audit entry of the command {command} is not committed yet: {error}");
     }
 }
 

@@ -19,9 +19,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::store::ReadError;
+use crate::job::{AuditOutcome, AuditedCommand};
+use crate::store::{ReadError, Snapshot};
 
 use super::app_state::AppState;
+use super::audit::CommandAudit;
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
 
@@ -35,11 +37,11 @@ pub(super) async fn backup(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
 ) -> Result<Response, ApiError> {
-    connection.begin_on_demand()?;
-    let snapshot = app.reader.snapshot().await?;
-    let database_error = |error: io::Error| ReadError::Database(error.to_string());
-    let length = snapshot.file.metadata().map_err(database_error)?.len();
-    let file = File::from_std(snapshot.file.try_clone().map_err(database_error)?);
+    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Backup).await;
+    audit.require(connection.begin_on_demand()).await?;
+    let copy = copy_database(&app).await.map_err(ApiError::from);
+    let (snapshot, file, length) = audit.require(copy).await?;
+    audit.record(AuditOutcome::Done, &format!("a copy of {length} bytes")).await;
     let (chunks_tx, chunks_rx) = mpsc::channel(1);
     tokio::spawn(send_snapshot(snapshot, file, max_sending_time(length), chunks_tx));
     let headers = [
@@ -49,6 +51,15 @@ pub(super) async fn backup(
     let chunks =
         stream::unfold(chunks_rx, async |mut chunks_rx| Some((chunks_rx.recv().await?, chunks_rx)));
     Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+/// A copy of the database, with a file to read it and its length in bytes.
+async fn copy_database(app: &AppState) -> Result<(Snapshot, File, u64), ReadError> {
+    let snapshot = app.reader.snapshot().await?;
+    let database_error = |error: io::Error| ReadError::Database(error.to_string());
+    let length = snapshot.file.metadata().map_err(database_error)?.len();
+    let file = File::from_std(snapshot.file.try_clone().map_err(database_error)?);
+    Ok((snapshot, file, length))
 }
 
 fn max_sending_time(length: u64) -> Duration {

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,8 +20,6 @@ use tower::ServiceExt;
 
 use super::activity::Activity;
 use super::connection_limiter::ConnectionPermit;
-use super::error::ApiError;
-use super::peer::Access;
 use super::write_timeout::WriteTimeout;
 
 /// How long the head of a request may take, and how long a connection may be idle.
@@ -57,11 +54,7 @@ pub(super) async fn serve_connection(
             } else {
                 permit.begin_handling().await;
             }
-            let response = if is_permitted(permit.peer.access, request.method()) {
-                router.oneshot(request).await?
-            } else {
-                ApiError::read_only().into_response()
-            };
+            let response = router.oneshot(request).await?;
             if !is_event_stream(response.headers()) {
                 permit.begin_response();
             }
@@ -96,13 +89,6 @@ pub(super) async fn serve_connection(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection on the control socket failed");
-    }
-}
-
-fn is_permitted(access: Access, method: &Method) -> bool {
-    match access {
-        Access::Full => true,
-        Access::ReadOnly => method == Method::GET || method == Method::HEAD,
     }
 }
 

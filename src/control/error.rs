@@ -3,10 +3,12 @@
 //! Returned by all handlers. [`ProblemDetails`](api::ProblemDetails) lists the codes; programs
 //! depend on them.
 
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::api;
+use crate::job::AuditOutcome;
 use crate::scheduler::CommandError;
 use crate::store::ReadError;
 
@@ -20,6 +22,16 @@ pub(super) struct ApiError {
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into() }
+    }
+
+    /// What the audit says of a command that ended with this error.
+    pub(super) fn audit_outcome(&self) -> AuditOutcome {
+        let tried = self.status.is_server_error() && self.status != StatusCode::SERVICE_UNAVAILABLE;
+        if tried { AuditOutcome::Failed } else { AuditOutcome::Refused }
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -77,6 +89,12 @@ impl ApiError {
 
     pub(super) fn invalid_config(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_config", detail)
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::bad_request(rejection.body_text())
     }
 }
 

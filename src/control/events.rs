@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event as SseEvent, KeepAlive};
 use axum::response::{Response, Sse};
@@ -24,7 +24,7 @@ use super::app_state::AppState;
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
 use super::extract::QueryParams;
-use super::jobs::{find_job, parse_job_id};
+use super::jobs::{JobPath, find_job, parse_job_id};
 use super::list_response::list_response;
 use super::row_pages::{PageSize, RowPages, TransitionPages};
 use super::turn_reader::{ReadPurpose, TurnReader};
@@ -43,11 +43,11 @@ pub(super) async fn history(
 pub(super) async fn job_history(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    Path(id): Path<String>,
+    id: JobPath,
     params: QueryParams,
 ) -> Result<Response, ApiError> {
     let mut filter = params.history_filter()?;
-    let job = find_job(&app, parse_job_id(&id)?).await?;
+    let job = find_job(&app, parse_job_id(id)?).await?;
     filter.job = Some(job.id);
     history_page(app, connection, filter).await
 }

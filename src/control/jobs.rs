@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -20,7 +21,7 @@ use crate::job::{
 use crate::scheduler::{CommandError, JobSpec};
 
 use super::app_state::AppState;
-use super::audit::{audit_entry, record, run_to_end, until_shutdown, user_name};
+use super::audit::{CommandAudit, run_to_end, until_shutdown, user_name};
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
 use super::extract::{QueryParams, parse_duration};
@@ -28,6 +29,9 @@ use super::list_response::list_response;
 use super::request_body::read_json;
 use super::row_pages::JobPages;
 use super::turn_reader::{ReadPurpose, TurnReader};
+
+/// The number of a job in a path, as it was sent.
+pub(super) type JobPath = Result<Path<String>, PathRejection>;
 
 const MAX_ADD_BYTES: usize = 4 << 20;
 const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
@@ -126,10 +130,10 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    Path(id): Path<String>,
+    id: JobPath,
     params: QueryParams,
 ) -> Result<Json<Job>, ApiError> {
-    let id = parse_job_id(&id)?;
+    let id = parse_job_id(id)?;
     let Some(wait) = params.wait_timeout()? else {
         let job = find_job(&app, id).await?;
         return Ok(Json(with_forecast(&app, job).await));
@@ -167,37 +171,47 @@ async fn with_forecast(app: &AppState, job: Job) -> Job {
 pub(super) async fn untrack(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    Path(id): Path<String>,
+    id: JobPath,
 ) -> Result<Json<Job>, ApiError> {
-    let id = parse_job_id(&id)?;
-    let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
     let peer = connection.peer;
-    let entry = audit_entry(&app, peer, AuditedCommand::Untrack, AuditTarget::from(&job)).await;
+    let audit = CommandAudit::begin(&app, peer, AuditedCommand::Untrack).await;
+    let job = audit.require(find_stored_job(&app, id).await).await?;
+    let id = job.id;
+    let audit = audit.concerning(AuditTarget::from(&job));
     let state = job.current_state.state();
     if state.is_terminal() {
-        let detail = format!("the job had ended: {state}");
-        record(&app, entry.with_result(AuditOutcome::Unchanged, &detail)).await;
+        audit.record(AuditOutcome::Unchanged, &format!("the job had ended: {state}")).await;
     } else {
         let by = peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
         let reason = format!("untracked on request{by}");
-        let untracked = app.handle.untrack(job, reason, Some(entry.clone())).await;
-        if let Err(error @ CommandError::Storage(_)) = &untracked {
-            // The change was dropped, and the entry with it.
-            record(&app, entry.with_result(AuditOutcome::Failed, &error.to_string())).await;
-        }
-        untracked?;
+        run_to_end(&app, untrack_and_record(app.clone(), job, reason, audit)).await??;
     }
     find_job(&app, id).await.map(Json)
+}
+
+async fn untrack_and_record(
+    app: AppState,
+    job: StoredJob,
+    reason: String,
+    audit: CommandAudit,
+) -> Result<(), CommandError> {
+    let result = app.handle.untrack(job, reason, Some(audit.entry())).await;
+    match &result {
+        // The entry is committed with the change: now, later or, if the daemon ends first, not at all.
+        Ok(()) | Err(CommandError::TimedOut | CommandError::ShuttingDown) => {}
+        // The change was dropped, and the entry with it.
+        Err(error) => audit.record_error(error).await,
+    }
+    result
 }
 
 /// `POST /v1/jobs/{id}/poll`: 202 if the provider does not answer in time.
 pub(super) async fn poll(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    Path(id): Path<String>,
+    id: JobPath,
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
-    let id = parse_job_id(&id)?;
-    let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
+    let job = find_stored_job(&app, id).await?;
     connection.begin_on_demand()?;
     poll_and_respond(&app, job, app.daemon.on_demand_timeout).await
 }
@@ -207,26 +221,23 @@ pub(super) async fn poll(
 pub(super) async fn cancel(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    Path(id): Path<String>,
+    id: JobPath,
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
-    let id = parse_job_id(&id)?;
-    let job = app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))?;
-    let peer = connection.peer;
-    let entry = audit_entry(&app, peer, AuditedCommand::Cancel, AuditTarget::from(&job)).await;
-    let state = job.current_state.state();
-    if state.is_terminal() {
-        let detail = format!("job {id} is finished ({state}) and cannot be cancelled");
-        record(&app, entry.with_result(AuditOutcome::Failed, &detail)).await;
-        return Err(ApiError::job_finished(detail));
-    }
-    connection.begin_on_demand()?;
+    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Cancel).await;
+    let job = audit.require(find_stored_job(&app, id).await).await?;
+    let audit = audit.concerning(AuditTarget::from(&job));
+    audit.require(ensure_unfinished(&job)).await?;
+    audit.require(connection.begin_on_demand()).await?;
     let (clock, timeout) = (&app.daemon.clock, app.daemon.on_demand_timeout);
     let started = clock.monotonic_now();
     let command = {
         let (app, job) = (app.clone(), job.clone());
         async move {
             let result = until_shutdown(&app, app.handle.cancel(job, timeout)).await;
-            record(&app, entry.with_result_of(result.as_ref().map(|()| ""))).await;
+            match &result {
+                Ok(()) => audit.record(AuditOutcome::Done, "").await,
+                Err(error) => audit.record_error(error).await,
+            }
             result
         }
     };
@@ -249,6 +260,15 @@ pub(super) async fn cancel(
     }
 }
 
+fn ensure_unfinished(job: &StoredJob) -> Result<(), ApiError> {
+    let (id, state) = (job.id, job.current_state.state());
+    if state.is_terminal() {
+        let detail = format!("job {id} is finished ({state}) and cannot be cancelled");
+        return Err(ApiError::job_finished(detail));
+    }
+    Ok(())
+}
+
 /// Polls the job and responds with it.
 async fn poll_and_respond(
     app: &AppState,
@@ -265,7 +285,8 @@ async fn poll_and_respond(
 }
 
 /// Parses the job's number in a path.
-pub(super) fn parse_job_id(text: &str) -> Result<JobId, ApiError> {
+pub(super) fn parse_job_id(path: JobPath) -> Result<JobId, ApiError> {
+    let Path(text) = path?;
     let number = text.parse().map(JobId);
     number.map_err(|_| ApiError::bad_request(format!("{text:?} is not the number of a job")))
 }
@@ -273,6 +294,12 @@ pub(super) fn parse_job_id(text: &str) -> Result<JobId, ApiError> {
 /// The job; `not_found` if it does not exist.
 pub(super) async fn find_job(app: &AppState, id: JobId) -> Result<Job, ApiError> {
     app.reader.job(id).await?.map(Job::from).ok_or_else(|| job_not_found(id))
+}
+
+/// The same, as the scheduler needs it.
+async fn find_stored_job(app: &AppState, path: JobPath) -> Result<StoredJob, ApiError> {
+    let id = parse_job_id(path)?;
+    app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))
 }
 
 fn job_not_found(id: JobId) -> ApiError {

@@ -8,6 +8,7 @@ mod acceptor;
 mod activity;
 mod app_state;
 mod audit;
+mod audit_limiter;
 mod backup;
 mod bind_error;
 mod connection;
@@ -20,6 +21,7 @@ mod extract;
 mod jobs;
 mod list_response;
 mod peer;
+mod permission;
 mod request_body;
 mod row_pages;
 mod socket;
@@ -33,6 +35,7 @@ mod write_timeout;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
@@ -44,6 +47,7 @@ use connection::serve_connection;
 use connection_limiter::ConnectionLimiter;
 use error::ApiError;
 use peer::Peer;
+use permission::ensure_permitted;
 pub use socket::{ControlSockets, check_socket_config};
 pub use socket_file::SocketFileGuard;
 
@@ -111,5 +115,6 @@ fn routes(app: AppState) -> Router {
             )
         })
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(from_fn_with_state(app.clone(), ensure_permitted))
         .with_state(app)
 }

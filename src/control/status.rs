@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use tokio::sync::oneshot;
@@ -13,14 +14,14 @@ use crate::api::{
     ReloadFailure, ReloadResponse, StoreStatus,
 };
 use crate::job::{
-    AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, ConnectionCheck, Finding, FindingKind,
-    ProviderName, RateLimitInfo, ServiceHints,
+    AuditOutcome, AuditTarget, AuditedCommand, ConnectionCheck, Finding, FindingKind, ProviderName,
+    RateLimitInfo, ServiceHints,
 };
 use crate::scheduler::{CheckReply, CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
 use super::app_state::{AppState, DaemonContext};
-use super::audit::{audit_entry, record, run_to_end, until_shutdown};
+use super::audit::{CommandAudit, run_to_end, until_shutdown};
 use super::connection_limiter::ConnectionPermit;
 use super::convert::rounded_seconds;
 use super::error::ApiError;
@@ -100,13 +101,13 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
 pub(super) async fn check_connection(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ConnectionCheckResponse>, ApiError> {
-    let provider = parse_provider_name(&name)?;
-    connection.begin_on_demand()?;
-    let target = AuditTarget::Provider(provider.clone());
-    let entry = audit_entry(&app, connection.peer, AuditedCommand::Check, target).await;
-    let command = check_and_record(app.clone(), provider.clone(), entry);
+    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Check).await;
+    let provider = audit.require(parse_provider_name(name)).await?;
+    let audit = audit.concerning(AuditTarget::Provider(provider.clone()));
+    audit.require(connection.begin_on_demand()).await?;
+    let command = check_and_record(app.clone(), provider.clone(), audit);
     let CheckReply { check, next_check_in } = run_to_end(&app, command).await??;
     let mut advice = check.advice();
     if let Some(wait) = next_check_in.filter(|_| !check.is_ok()) {
@@ -128,7 +129,7 @@ pub(super) async fn check_connection(
 async fn check_and_record(
     app: AppState,
     provider: ProviderName,
-    entry: AuditEntry,
+    audit: CommandAudit,
 ) -> Result<CheckReply, CommandError> {
     let check = app.handle.check_connection(provider, app.daemon.on_demand_timeout);
     let result = match until_shutdown(&app, check).await {
@@ -144,13 +145,13 @@ async fn check_and_record(
         }),
         result => result,
     };
-    let detail =
-        result.as_ref().map(
-            |CheckReply { check, .. }| {
-                if check.is_ok() { "ok" } else { check.finding.detail.as_str() }
-            },
-        );
-    record(&app, entry.with_result_of(detail)).await;
+    match &result {
+        Ok(CheckReply { check, .. }) => {
+            let detail = if check.is_ok() { "ok" } else { &check.finding.detail };
+            audit.record(AuditOutcome::Done, detail).await;
+        }
+        Err(error) => audit.record_error(error).await,
+    }
     result
 }
 
@@ -158,22 +159,36 @@ async fn check_and_record(
 pub(super) async fn forget_durations(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    Path(name): Path<String>,
-    params: QueryParams,
+    name: Result<Path<String>, PathRejection>,
+    params: Result<QueryParams, ApiError>,
 ) -> Result<Json<ForgetDurationsResponse>, ApiError> {
-    let (provider, similar_to) = (parse_provider_name(&name)?, params.similar_to()?);
-    let target = AuditTarget::Provider(provider.clone());
-    let entry = audit_entry(&app, connection.peer, AuditedCommand::Forget, target).await;
+    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Forget).await;
+    let provider = audit.require(parse_provider_name(name)).await?;
+    let audit = audit.concerning(AuditTarget::Provider(provider.clone()));
+    let similar_to = audit.require(params.and_then(QueryParams::similar_to)).await?;
     let request = ForgetDurations {
         provider: provider.clone(),
         similarity_key: similar_to.clone(),
-        audit: Some(entry),
+        audit: Some(audit.entry()),
     };
-    let forgotten = app.handle.forget_durations(request).await?;
+    let command = {
+        let app = app.clone();
+        async move {
+            let result = app.handle.forget_durations(request).await;
+            if let Err(error) = &result {
+                audit.record_error(error).await;
+            }
+            result
+        }
+    };
+    let forgotten = run_to_end(&app, command).await??;
     Ok(Json(ForgetDurationsResponse { provider, similar_to, forgotten_count: forgotten }))
 }
 
-fn parse_provider_name(name: &str) -> Result<ProviderName, ApiError> {
+fn parse_provider_name(
+    path: Result<Path<String>, PathRejection>,
+) -> Result<ProviderName, ApiError> {
+    let Path(name) = path?;
     name.parse().map_err(|error| ApiError::bad_request(format!("{name:?}: {error}")))
 }
 
@@ -182,25 +197,25 @@ pub(super) async fn reload(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
 ) -> Result<Json<ReloadResponse>, ApiError> {
-    let entry =
-        audit_entry(&app, connection.peer, AuditedCommand::Reload, AuditTarget::Daemon).await;
-    run_to_end(&app, reload_and_record(app.clone(), entry)).await?
+    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Reload).await;
+    run_to_end(&app, reload_and_record(app.clone(), audit)).await?
 }
 
 async fn reload_and_record(
     app: AppState,
-    entry: AuditEntry,
+    audit: CommandAudit,
 ) -> Result<Json<ReloadResponse>, ApiError> {
     let (reply_tx, reply_rx) = oneshot::channel();
-    let shutting_down = |entry: AuditEntry| async {
+    // Fails if the daemon is shutting down, as does the reply, whose sender is then dropped.
+    let _ = app.reload_tx.send(reply_tx).await;
+    let Ok(result) = reply_rx.await else {
         let error = CommandError::ShuttingDown;
-        record(&app, entry.with_result(AuditOutcome::Failed, &error.to_string())).await;
-        Err(ApiError::from(error))
+        audit.record_error(&error).await;
+        return Err(error.into());
     };
-    if app.reload_tx.send(reply_tx).await.is_err() {
-        return shutting_down(entry).await;
+    match &result {
+        Ok(response) => audit.record(AuditOutcome::Done, &response.to_string()).await,
+        Err(reason) => audit.record(AuditOutcome::Failed, reason).await,
     }
-    let Ok(result) = reply_rx.await else { return shutting_down(entry).await };
-    record(&app, entry.with_result_of(result.as_ref())).await;
     result.map(Json).map_err(ApiError::invalid_config)
 }

@@ -13,7 +13,7 @@ use crate::api::{ReloadFailure, ReloadResponse};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
 use crate::control;
-use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester};
+use crate::job::{AuditEntry, AuditTarget, AuditedCommand, Requester};
 use crate::provider::{self, BuildError, SharedCredentials};
 use crate::scheduler::{CommandError, Providers, SchedulerHandle};
 use crate::systemd;
@@ -104,14 +104,12 @@ impl ConfigReloader {
 
     /// The same for SIGHUP, which waits for no result: it is logged and recorded in the audit.
     pub(super) async fn reload_by_signal(&mut self, handle: &SchedulerHandle) {
-        let entry = AuditEntry {
-            requested_at: self.clock.utc_now(),
-            requester: Requester::Signal,
-            command: AuditedCommand::Reload,
-            target: AuditTarget::Daemon,
-            outcome: AuditOutcome::Done,
-            detail: None,
-        };
+        let entry = AuditEntry::new(
+            self.clock.utc_now(),
+            Requester::Signal,
+            AuditedCommand::Reload,
+            AuditTarget::Daemon,
+        );
         let entry = entry.with_result_of(self.reload(handle).await);
         let handle = handle.clone();
         // The commit can take long, and the next signal must not wait for it.

@@ -5,11 +5,12 @@
 //! there is one.
 
 use std::fmt::Display;
+use std::num::NonZeroU32;
 
 use super::id::{JobId, ProviderName, RemoteId};
 use super::time::UtcTime;
 
-/// One command, as the table `audit_event` records it.
+/// One command, or several with the same outcome, as the table `audit_event` records them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub requested_at: UtcTime,
@@ -17,8 +18,10 @@ pub struct AuditEntry {
     pub command: AuditedCommand,
     pub target: AuditTarget,
     pub outcome: AuditOutcome,
-    /// What the command did, or why it failed.
+    /// What the command did, or why it was refused or failed.
     pub detail: Option<String>,
+    /// The number of commands; the other fields are those of the first.
+    pub count: NonZeroU32,
 }
 
 /// Who gave a command.
@@ -35,13 +38,14 @@ pub enum Requester {
     Signal,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuditedCommand {
     Cancel,
     Untrack,
     Check,
     Forget,
     Reload,
+    Backup,
 }
 
 impl AuditedCommand {
@@ -54,11 +58,12 @@ impl AuditedCommand {
             Self::Check => "check",
             Self::Forget => "forget",
             Self::Reload => "reload",
+            Self::Backup => "backup",
         }
     }
 }
 
-/// What a command concerns.
+/// What a command concerns: the daemon as a whole, if it names no provider or job that could exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditTarget {
     Daemon,
@@ -67,11 +72,13 @@ pub enum AuditTarget {
 }
 
 /// What came of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuditOutcome {
     Done,
     /// There was nothing to do.
     Unchanged,
+    /// The daemon did not try.
+    Refused,
     Failed,
 }
 
@@ -82,14 +89,35 @@ impl AuditOutcome {
         match self {
             Self::Done => "done",
             Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
             Self::Failed => "failed",
         }
     }
 }
 
 impl AuditEntry {
-    /// Longer details are cut.
+    /// Longer details are cut; those of refusals, which repeat what a client sent, even more.
     const MAX_DETAIL_CHARS: usize = 1000;
+    const MAX_REFUSAL_CHARS: usize = 200;
+
+    /// The entry of a command as if it succeeded.
+    #[must_use]
+    pub fn new(
+        requested_at: UtcTime,
+        requester: Requester,
+        command: AuditedCommand,
+        target: AuditTarget,
+    ) -> Self {
+        Self {
+            requested_at,
+            requester,
+            command,
+            target,
+            outcome: AuditOutcome::Done,
+            detail: None,
+            count: NonZeroU32::MIN,
+        }
+    }
 
     /// This entry with what a command has returned.
     #[must_use]
@@ -103,7 +131,13 @@ impl AuditEntry {
     /// This entry with its result.
     #[must_use]
     pub fn with_result(self, outcome: AuditOutcome, detail: &str) -> Self {
-        let detail: String = detail.chars().take(Self::MAX_DETAIL_CHARS).collect();
+        let max_chars = match outcome {
+            AuditOutcome::Refused => Self::MAX_REFUSAL_CHARS,
+            AuditOutcome::Done | AuditOutcome::Unchanged | AuditOutcome::Failed => {
+                Self::MAX_DETAIL_CHARS
+            }
+        };
+        let detail: String = detail.chars().take(max_chars).collect();
         Self { outcome, detail: Some(detail).filter(|detail| !detail.is_empty()), ..self }
     }
 }

@@ -1,5 +1,6 @@
 //! The audit as an operator sees it: who gave which command on the control socket, and what came of it.
 
+use std::io::Read;
 use std::time::Duration;
 
 use jobtrack::clock::Clock;
@@ -30,6 +31,7 @@ async fn every_command_that_changes_something_is_in_the_audit() {
     let config = std::fs::read_to_string(home.path("config.toml")).expect("the config");
     home.write_config(&format!("{config}nonsense = 1\n"));
     home.run_client(&["reload"]);
+    home.run_client_ok(&["backup", &home.path("copy.db").display().to_string()]);
     daemon.signal(Signal::HUP);
     wait_for_query_value(&home, "SELECT count(*) FROM audit WHERE origin = 'signal'", "1").await;
     let rows = db::query_rows(
@@ -47,6 +49,7 @@ async fn every_command_that_changes_something_is_in_the_audit() {
             "forget|-|dune|done",
             "reload|-|-|done",
             "reload|-|-|failed",
+            "backup|-|-|done",
             "reload|-|-|failed",
         ]
     );
@@ -92,8 +95,80 @@ async fn fault_51_a_command_of_a_client_that_goes_away_is_in_the_audit() {
     }
     home.run_client_ok(&["untrack", "1"]);
     home.run_client(&["cancel", "1"]);
-    let refused = "SELECT count(*) FROM audit WHERE command = 'cancel' AND outcome = 'failed'
+    let refused = "SELECT count(*) FROM audit WHERE command = 'cancel' AND outcome = 'refused'
                    AND detail LIKE '%is finished%'";
     assert_eq!(db::query_value(&home.database(), refused), "1");
     assert!(daemon.stop().success());
+}
+
+/// Sends a request to the control socket and returns the status of the response.
+fn status_of(home: &DaemonHome, request: &str) -> String {
+    let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut stream = send(&home.socket(), &head);
+    stream.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response");
+    response.split(' ').nth(1).expect("a status").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_51_a_refused_command_is_in_the_audit_with_its_user_and_reason() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let daemon = home.start();
+    let too_long = format!("POST /v1/providers/{}/check", "x".repeat(1000));
+    let refused = [
+        ("POST /v1/jobs/999/cancel", "404", "cancel|-|no job 999;"),
+        ("POST /v1/jobs/-1/untrack", "404", "untrack|-|no job -1;"),
+        ("POST /v1/jobs/99999999999999999999/untrack", "400", "untrack|-|\"9999"),
+        ("POST /v1/jobs/x'%20OR%201/cancel", "400", "cancel|-|\"x' OR 1\""),
+        ("POST /v1/jobs/%FF/cancel", "400", "cancel|-|"),
+        ("POST /v1/providers/UPPER/check", "400", "check|-|\"UPPER\""),
+        ("POST /v1/providers/other/check", "409", "check|other|provider other is not configured"),
+        ("DELETE /v1/providers/%0A/durations", "400", "forget|-|\"\\n\""),
+        ("DELETE /v1/providers/dune/durations?similar=x", "400", "forget|dune|unknown parameter"),
+        (&too_long, "400", "check|-|\"xxx"),
+    ];
+    for (request, status, _) in &refused {
+        assert_eq!(status_of(&home, request), *status, "{request}");
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let rows = db::query_rows(
+        &home.database(),
+        &format!(
+            "SELECT command, coalesce(provider, '-'), detail FROM audit WHERE outcome = 'refused'
+             AND uid = {uid} AND pid > 0 AND count = 1 AND length(detail) <= 200 ORDER BY id"
+        ),
+    );
+    assert_eq!(rows.len(), refused.len(), "{rows:#?}");
+    for (row, (request, _, expected)) in rows.iter().zip(&refused) {
+        assert!(row.starts_with(expected), "{request}: {row}");
+    }
+    // What is no command leaves no row.
+    for other in ["POST /v1/jobs/999/poll", "GET /v1/jobs/999", "POST /v1/nonsense"] {
+        assert!(status_of(&home, other).starts_with("40"), "{other}");
+    }
+    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM audit"), "10");
+    assert!(daemon.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_51_refused_commands_beyond_a_limit_are_counted_in_one_row() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let daemon = home.start();
+    for _ in 0..300 {
+        assert_eq!(status_of(&home, "POST /v1/jobs/999/cancel"), "404");
+    }
+    assert_eq!(status_of(&home, "POST /v1/providers/UPPER/check"), "400");
+    let rows = "SELECT count(*) FROM audit";
+    assert_eq!(db::query_value(&home.database(), rows), "20");
+    assert!(daemon.stop().success());
+    // The end of the daemon, as that of the minute, writes what was counted.
+    let counted =
+        "SELECT command, outcome, sum(count), count(*) FROM audit GROUP BY command ORDER BY 1";
+    assert_eq!(
+        db::query_rows(&home.database(), counted),
+        ["cancel|refused|300|21", "check|refused|1|1"]
+    );
 }

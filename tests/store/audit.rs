@@ -1,12 +1,15 @@
 //! The audit: written with the change that a command causes, never changed, deleted with the retention.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jobtrack::job::{
-    AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, LocalOutcome, Requester, State,
-    StoredJob,
+    AuditEntry, AuditTarget, AuditedCommand, LocalOutcome, Requester, State, StoredJob,
 };
 use jobtrack::store::{Batch, BatchTimes, ForgetDurations, MaintenanceTask};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::db;
@@ -19,14 +22,12 @@ const ROWS: &str =
     "SELECT command, uid, user_name, pid, job_id, remote_id, outcome, detail FROM audit";
 
 fn entry(command: AuditedCommand, target: AuditTarget) -> AuditEntry {
-    AuditEntry {
-        requested_at: utc("2026-11-21 12:00:00.000"),
-        requester: Requester::Client { uid: Some(1000), user: Some("alice".into()), pid: Some(42) },
+    AuditEntry::new(
+        utc("2026-11-21 12:00:00.000"),
+        Requester::Client { uid: Some(1000), user: Some("alice".into()), pid: Some(42) },
         command,
         target,
-        outcome: AuditOutcome::Done,
-        detail: None,
-    }
+    )
 }
 
 fn untrack_batch(job: &StoredJob) -> Batch {
@@ -121,4 +122,35 @@ async fn the_audit_is_append_only_and_is_kept_as_long_as_any_finished_job() {
     assert_eq!(db::query_rows(&home.database(), ROWS).len(), 1);
     write_batch(&mut store, &prune(terminal_states().map(|state| (state, day)).collect())).await;
     assert_eq!(db::query_rows(&home.database(), ROWS), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_of_an_older_version_is_kept_with_its_ids() {
+    let home = DaemonHome::without_config();
+    std::fs::create_dir(home.path("state")).expect("a directory");
+    let options = SqliteConnectOptions::new().filename(home.database()).create_if_missing(true);
+    let mut connection = options.connect().await.expect("a database");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let migrator = Migrator::new(directory).await.expect("the migrations");
+    migrator.run_to(4, &mut connection).await.expect("version 4");
+    connection.close().await.expect("closed");
+    let insert = |ids: &[u32]| {
+        let row =
+            |id: &u32| format!("({id}, '2026-11-21 12:00:00.000', 'signal', 'reload', 'done')");
+        let rows: Vec<_> = ids.iter().map(row).collect();
+        format!(
+            "INSERT INTO audit_event (id, requested_at, origin, command, outcome) VALUES {};",
+            rows.join(", ")
+        )
+    };
+    let script = format!("{} DELETE FROM audit_event WHERE id = 9;", insert(&[5, 7, 9]));
+    db::run_script_ok(&home.database(), &script);
+    let mut store = open_store(&home.database()).await;
+    let job = register_job(&mut store, "01AUDITED").await;
+    write_batch(&mut store, &untrack_batch(&job)).await;
+    // The id of a deleted row is not used again.
+    assert_eq!(
+        db::query_rows(&home.database(), "SELECT id, command, count FROM audit ORDER BY id"),
+        ["5|reload|1", "7|reload|1", "10|untrack|1"]
+    );
 }

@@ -126,6 +126,7 @@ async fn sample_database() -> DaemonHome {
     store.writer.close().await;
     db::run_script_ok(&home.database(), include_str!("../../migrations/samples/0001.sql"));
     db::run_script_ok(&home.database(), include_str!("../../migrations/samples/0003.sql"));
+    db::run_script_ok(&home.database(), include_str!("../../migrations/samples/0005.sql"));
     home
 }
 

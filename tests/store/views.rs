@@ -46,7 +46,7 @@ async fn each_view_has_its_documented_columns() {
         (
             "audit",
             "id, requested_at, origin, uid, user_name, pid, command, provider, job_id, remote_id, \
-             outcome, detail",
+             outcome, detail, count",
         ),
     ];
     for (view, columns) in contract {

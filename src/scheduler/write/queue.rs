@@ -293,18 +293,16 @@ mod tests {
     use tokio::sync::oneshot::{self, Receiver};
 
     use super::*;
-    use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester, UtcTime};
+    use crate::job::{AuditEntry, AuditTarget, AuditedCommand, Requester, UtcTime};
 
     fn push_entry(queue: &mut WriteQueue) -> Receiver<Result<(), CommandError>> {
         let (reply, receiver) = oneshot::channel();
-        let entry = AuditEntry {
-            requested_at: UtcTime::from_millis(0),
-            requester: Requester::Client { uid: Some(1), user: None, pid: Some(1) },
-            command: AuditedCommand::Check,
-            target: AuditTarget::Daemon,
-            outcome: AuditOutcome::Done,
-            detail: None,
-        };
+        let entry = AuditEntry::new(
+            UtcTime::from_millis(0),
+            Requester::Client { uid: Some(1), user: None, pid: Some(1) },
+            AuditedCommand::Check,
+            AuditTarget::Daemon,
+        );
         queue.push(WriteRequest::Audit(PendingAudit { entry, reply: Some(reply) }));
         receiver
     }

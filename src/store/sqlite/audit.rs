@@ -13,10 +13,10 @@ use super::time::to_sql;
 
 const INSERT_ENTRIES: &str = "
     INSERT INTO audit_event (requested_at, origin, uid, user_name, pid, command, provider, job_id,
-                             remote_id, outcome, detail)
+                             remote_id, outcome, detail, count)
     SELECT value ->> 'requested_at', value ->> 'origin', value ->> 'uid', value ->> 'user_name',
            value ->> 'pid', value ->> 'command', value ->> 'provider', value ->> 'job_id',
-           value ->> 'remote_id', value ->> 'outcome', value ->> 'detail'
+           value ->> 'remote_id', value ->> 'outcome', value ->> 'detail', value ->> 'count'
     FROM json_each(?1) ORDER BY key";
 
 /// The same conditions as the statement that merges the labels afterwards.
@@ -117,5 +117,6 @@ fn entry_json(entry: &AuditEntry) -> Value {
         "remote_id": job.map(|(_, remote_id)| remote_id),
         "outcome": entry.outcome.as_str(),
         "detail": entry.detail,
+        "count": entry.count.get(),
     })
 }
