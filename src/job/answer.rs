@@ -139,6 +139,9 @@ pub enum ProviderErrorKind {
     QuotaExceeded,
     /// The provider rejects the credentials. Polling of the provider pauses.
     Auth,
+    /// The provider rejects the credential of this request, but another one has been obtained since: the
+    /// request is to be sent again.
+    StaleCredential,
     /// The provider does not know the job.
     NotFound,
     /// The provider says that no job can have this id.
@@ -150,10 +153,34 @@ pub enum ProviderErrorKind {
     Malformed,
 }
 
+impl ProviderErrorKind {
+    /// Whether the request was rejected for a reason that may concern other requests too: the credentials, the
+    /// quota or a setting.
+    #[must_use]
+    pub fn is_rejection(self) -> bool {
+        match self {
+            Self::Auth | Self::QuotaExceeded | Self::Misconfigured => true,
+            Self::Transient
+            | Self::RateLimited
+            | Self::StaleCredential
+            | Self::NotFound
+            | Self::InvalidId
+            | Self::Malformed => false,
+        }
+    }
+}
+
 impl ProviderError {
     #[must_use]
     pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
+    }
+
+    /// Whether the request failed only because a newer credential exists. It is then sent again as another
+    /// request, which the rate limit counts.
+    #[must_use]
+    pub fn is_stale_credential(&self) -> bool {
+        self.kind == ProviderErrorKind::StaleCredential
     }
 
     /// The same error with `prefix` and a colon before its message.

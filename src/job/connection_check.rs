@@ -24,6 +24,8 @@ pub enum FindingKind {
     Ok,
     /// The service rejects the key, token or signature.
     InvalidCredentials,
+    /// The same, but another credential has been obtained since: the check is to be sent again.
+    StaleCredential,
     /// The service accepts the credentials but denies the request.
     PermissionDenied,
     /// The answer comes from another server than the service.
@@ -123,6 +125,7 @@ impl ConnectionCheck {
             FindingKind::InvalidCredentials => format!(
                 "the service rejected the credential: {credential}; then run `jobtrack reload`"
             ),
+            FindingKind::StaleCredential => "repeat the check".to_owned(),
             FindingKind::PermissionDenied => format!(
                 "the credential is valid but lacks a permission: {permission}; then repeat \
                  this check"
@@ -179,8 +182,9 @@ mod tests {
 
     #[test]
     fn each_finding_has_its_own_advice() {
-        let cases: [(FindingKind, &[&str]); 8] = [
+        let cases: [(FindingKind, &[&str]); 9] = [
             (FindingKind::InvalidCredentials, &["renew the key", "jobtrack reload"]),
+            (FindingKind::StaleCredential, &["repeat"]),
             (FindingKind::PermissionDenied, &["grant the right", "repeat"]),
             (FindingKind::WrongEndpoint, &["the address", "proxy"]),
             (FindingKind::Unreachable, &["the address", "DNS", "ca-certificates"]),

@@ -54,6 +54,7 @@ fn finding_for_response(
         ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => return Finding::ok(),
         ProviderErrorKind::Auth if is_permission_error(response) => FindingKind::PermissionDenied,
         ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
+        ProviderErrorKind::StaleCredential => FindingKind::StaleCredential,
         ProviderErrorKind::Misconfigured => FindingKind::WrongEndpoint,
         ProviderErrorKind::RateLimited => FindingKind::RateLimited,
         ProviderErrorKind::QuotaExceeded => FindingKind::QuotaExceeded,
@@ -69,6 +70,7 @@ fn finding_without_response(error: ProviderError) -> Finding {
     let kind = match error.kind {
         ProviderErrorKind::Transient => FindingKind::Unreachable,
         ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
+        ProviderErrorKind::StaleCredential => FindingKind::StaleCredential,
         ProviderErrorKind::Misconfigured | ProviderErrorKind::Malformed => {
             FindingKind::WrongEndpoint
         }

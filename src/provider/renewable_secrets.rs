@@ -2,7 +2,9 @@
 //! by a sidecar that renews a token.
 //!
 //! Used by the kinds. After the service rejected the secrets they are read again, off the event loop and with
-//! a time limit. If they have changed, the caller sends its request once more with the new ones.
+//! a time limit. If they have changed, the request fails as [`stale`](stale_credential) and is sent again with
+//! the new ones. Values that were read after a rejection and are rejected themselves are not replaced in this
+//! way again, so that values which alternate do not repeat requests for ever.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
 use crate::config::SecretRef;
+use crate::job::{ProviderError, ProviderErrorKind};
 
 use super::secret::{self, SecretError, SecretUse};
 
@@ -30,6 +33,8 @@ struct SecretState {
     values: SecretValues,
     /// Whether the service rejected these values.
     rejected: bool,
+    /// Whether these values replaced rejected ones and were not accepted yet.
+    untried: bool,
 }
 
 impl RenewableSecrets {
@@ -49,7 +54,7 @@ impl RenewableSecrets {
         Ok(Self {
             references,
             secret_use,
-            state: Mutex::new(SecretState { values, rejected: false }),
+            state: Mutex::new(SecretState { values, rejected: false, untried: false }),
             reading: Arc::new(Semaphore::new(1)),
         })
     }
@@ -57,7 +62,8 @@ impl RenewableSecrets {
     /// Secrets without a place.
     #[cfg(test)]
     pub(super) fn fixed(values: impl Into<SecretValues>) -> Self {
-        let state = Mutex::new(SecretState { values: values.into(), rejected: false });
+        let state =
+            Mutex::new(SecretState { values: values.into(), rejected: false, untried: false });
         let reading = Arc::new(Semaphore::new(1));
         Self { references: [].into(), secret_use: SecretUse::Key, state, reading }
     }
@@ -97,20 +103,22 @@ impl RenewableSecrets {
     pub(super) fn mark_accepted(&self, used: &SecretValues) {
         let mut state = self.state();
         if Arc::ptr_eq(&state.values, used) {
-            state.rejected = false;
+            (state.rejected, state.untried) = (false, false);
         }
     }
 
-    /// The service rejected the values of a request. Returns other values, if there are by now.
+    /// The service rejected the values of a request. Returns other values with which to repeat the request, if
+    /// there are by now.
     pub(super) async fn renewed(&self, rejected: &SecretValues) -> Option<SecretValues> {
-        {
+        let was_untried = {
             let mut state = self.state();
             if !Arc::ptr_eq(&state.values, rejected) {
                 return Some(Arc::clone(&state.values));
             }
             state.rejected = true;
-        }
-        self.read_again(rejected).await
+            state.untried
+        };
+        self.read_again(rejected).await.filter(|_| !was_untried)
     }
 
     /// Reads the places again. Returns the values if they differ from `old`.
@@ -153,7 +161,7 @@ impl RenewableSecrets {
         if new.iter().zip(old.iter()).all(is_same) {
             return None;
         }
-        *self.state() = SecretState { values: Arc::clone(&new), rejected: false };
+        *self.state() = SecretState { values: Arc::clone(&new), rejected: false, untried: true };
         Some(new)
     }
 
@@ -161,6 +169,14 @@ impl RenewableSecrets {
     fn state(&self) -> MutexGuard<'_, SecretState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The error of a request whose secrets were rejected while [`RenewableSecrets`] has other ones.
+pub(super) fn stale_credential() -> ProviderError {
+    ProviderError::new(
+        ProviderErrorKind::StaleCredential,
+        "the credential was rejected and has been replaced: the request is sent again",
+    )
 }
 
 impl fmt::Debug for RenewableSecrets {

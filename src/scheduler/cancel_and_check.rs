@@ -129,8 +129,14 @@ impl CancelAndCheckTasks {
         }
     }
 
-    /// The end of the next request, after which its callers have their replies; `None` if none is
-    /// running.
+    fn reply_to_cancel(&mut self, job: JobId, result: &Result<(), ProviderError>) {
+        for caller in self.cancels.remove(&job).into_iter().flat_map(|waiting| waiting.callers) {
+            let _ = caller.send(result.clone().map_err(CommandError::Upstream));
+        }
+    }
+
+    /// The end of the next request, after which its callers have their replies, unless it is sent again;
+    /// `None` if none is running.
     pub(super) async fn next_finished(&mut self) -> Option<Input> {
         loop {
             let joined = self.tasks.join_next_with_id().await?;
@@ -157,9 +163,9 @@ impl CancelAndCheckTasks {
                         TASK_FAILED,
                     )),
                 };
-                let callers = self.cancels.remove(&job).into_iter();
-                for caller in callers.flat_map(|waiting| waiting.callers) {
-                    let _ = caller.send(answer.result.clone().map_err(CommandError::Upstream));
+                // Otherwise the tracker sends the cancel again.
+                if !answer.result.as_ref().is_err_and(ProviderError::is_stale_credential) {
+                    self.reply_to_cancel(job, &answer.result);
                 }
                 Input::CancelAnswered(name, job, answer)
             }
@@ -171,8 +177,11 @@ impl CancelAndCheckTasks {
                     }
                 };
                 let (finding, rate_limit) = (check.finding.clone(), check.rate_limit);
-                self.checks.entry(name.clone()).or_default().last_result = Some(check);
-                self.share_check(&name, None);
+                // Otherwise the tracker sends the check again.
+                if finding.kind != FindingKind::StaleCredential {
+                    self.checks.entry(name.clone()).or_default().last_result = Some(check);
+                    self.share_check(&name, None);
+                }
                 Input::ConnectionChecked(name, finding, rate_limit)
             }
         })

@@ -117,7 +117,9 @@ impl InFlightRequests {
                     Ok(ProviderResponse::Poll(_)) => Answer::failed(internal_error()),
                     Err(error) => Answer::failed(error),
                 };
-                if let Err(error) = &answer.result {
+                if let Err(error) = &answer.result
+                    && !error.is_stale_credential()
+                {
                     let provider = &list.provider;
                     tracing::warn!(
                         %provider,

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use crate::job::{
-    Answer, ClockReading, JobId, ListPage, MonotonicTime, RateLimitInfo, RequestTimes,
+    Answer, ClockReading, JobId, ListPage, MonotonicTime, ProviderError, RateLimitInfo,
+    RequestTimes,
 };
 
 use super::breaker::JobStanding;
@@ -32,6 +33,10 @@ impl Tracker {
         if !is_tracked {
             // Nobody asks for this job again.
             queue.set_standing(id, JobStanding::Regular);
+        }
+        if answer.result.as_ref().is_err_and(ProviderError::is_stale_credential) {
+            let repeated = ExpectedJob { job: id, due: now.monotonic };
+            return self.requeue(&[repeated], false, now.monotonic);
         }
         self.apply_answer(id, provider_index, request_times, answer, now, actions);
     }
@@ -123,7 +128,7 @@ impl Tracker {
         self.requeue(&individual, true, now.monotonic);
     }
 
-    /// Queues jobs about which a list request gave no answer, with their previous due times.
+    /// Queues jobs about which a request gave no answer.
     fn requeue(&mut self, jobs: &[ExpectedJob], poll_individually: bool, now: MonotonicTime) {
         for ExpectedJob { job: id, due } in jobs {
             let Some(on_demand) = self.end_poll(*id, now) else { continue };

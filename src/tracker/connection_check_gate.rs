@@ -74,6 +74,11 @@ impl ConnectionCheckGate {
         }
     }
 
+    /// The check that has just ended is to be sent again.
+    pub(super) fn repeat(&mut self) {
+        self.phase = CheckPhase::Waiting;
+    }
+
     /// The check that has just ended was rejected. `pause_until` is the end of the provider's pause.
     pub(super) fn record_rejection(
         &mut self,

@@ -143,8 +143,8 @@ impl TrackedJob {
                 now.monotonic
                     .plus(policy.backoff.next_interval(self.polls_without_change, now.jitter))
             }
-            // The provider pauses; the job stays due.
-            ProviderErrorKind::RateLimited => now.monotonic,
+            // The provider pauses, or the poll is sent again: the job stays due.
+            ProviderErrorKind::RateLimited | ProviderErrorKind::StaleCredential => now.monotonic,
         };
         let poll_record = PollRecord {
             last_poll_error: Some(error.to_string()),
@@ -171,7 +171,7 @@ impl TrackedJob {
             ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => {
                 Some((LocalOutcome::Lost, self.lost_reason(error, policy, now)?))
             }
-            ProviderErrorKind::RateLimited => None,
+            ProviderErrorKind::RateLimited | ProviderErrorKind::StaleCredential => None,
             ProviderErrorKind::Transient
             | ProviderErrorKind::Malformed
             | ProviderErrorKind::Auth

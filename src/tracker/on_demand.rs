@@ -41,6 +41,31 @@ impl ProviderQueue {
         }
         (waiting >= Self::MAX_WAITING).then_some(RequestRefusal::QueueFull)
     }
+
+    /// Records the answer to a cancel or a connection check. Only a success and an exceeded rate limit say
+    /// something about other requests, and a rejection if `counts_rejection`.
+    fn record_on_demand_outcome(
+        &mut self,
+        account: &mut ProviderAccount,
+        outcome: RequestOutcome<'_>,
+        counts_rejection: bool,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let is_conclusive = outcome.result.map_or_else(
+            |error| {
+                error.kind == ProviderErrorKind::RateLimited
+                    || (counts_rejection && error.kind.is_rejection())
+            },
+            |()| true,
+        );
+        if is_conclusive {
+            self.record_outcome(account, outcome, now, actions);
+        } else {
+            let RequestOutcome { result, rate_limit, sent_at, .. } = outcome;
+            account.complete_inconclusive_request(result, rate_limit, sent_at, now.monotonic);
+        }
+    }
 }
 
 impl Tracker {
@@ -157,49 +182,26 @@ impl Tracker {
         let account = &mut self.accounts[queue.account_index.0];
         let in_flight = queue.cancel_in_flight.take();
         let sent_at = in_flight.map_or(now.monotonic, |(_, sent_at)| sent_at);
-        let rate_limit = answer.rate_limit;
         let outcome = RequestOutcome {
             result: answer.result.as_ref().copied(),
-            rate_limit,
+            rate_limit: answer.rate_limit,
             sent_at,
             subject: RejectedSubject::New,
         };
-        match answer.result.as_ref().map_err(|error| error.kind) {
-            Ok(()) | Err(ProviderErrorKind::RateLimited) => {
-                queue.record_outcome(account, outcome, now, actions);
+        queue.record_on_demand_outcome(account, outcome, false, now, actions);
+        let Err(error) = &answer.result else { return };
+        if error.is_stale_credential() {
+            queue.waiting_cancels.push_front(job);
+        } else if error.kind.is_rejection() {
+            queue.breaker.enter_half_open(false);
+            let waiting = self
+                .jobs
+                .get(&job)
+                .filter(|tracked| matches!(tracked.phase(), PollPhase::Waiting { .. }));
+            if let Some(tracked) = waiting {
+                queue.dequeue(job, tracked.list_time);
+                queue.enqueue_on_demand(job);
             }
-            Err(
-                ProviderErrorKind::Auth
-                | ProviderErrorKind::Misconfigured
-                | ProviderErrorKind::QuotaExceeded,
-            ) => {
-                account.complete_inconclusive_request(
-                    outcome.result,
-                    rate_limit,
-                    sent_at,
-                    now.monotonic,
-                );
-                queue.breaker.enter_half_open(false);
-                let waiting = self
-                    .jobs
-                    .get(&job)
-                    .filter(|tracked| matches!(tracked.phase(), PollPhase::Waiting { .. }));
-                if let Some(tracked) = waiting {
-                    queue.dequeue(job, tracked.list_time);
-                    queue.enqueue_on_demand(job);
-                }
-            }
-            Err(
-                ProviderErrorKind::Transient
-                | ProviderErrorKind::NotFound
-                | ProviderErrorKind::InvalidId
-                | ProviderErrorKind::Malformed,
-            ) => account.complete_inconclusive_request(
-                outcome.result,
-                rate_limit,
-                sent_at,
-                now.monotonic,
-            ),
         }
     }
 
@@ -223,6 +225,7 @@ impl Tracker {
             FindingKind::InvalidCredentials | FindingKind::PermissionDenied => {
                 Err(rejection(ProviderErrorKind::Auth))
             }
+            FindingKind::StaleCredential => Err(rejection(ProviderErrorKind::StaleCredential)),
             FindingKind::WrongEndpoint => Err(rejection(ProviderErrorKind::Misconfigured)),
             FindingKind::QuotaExceeded => Err(rejection(ProviderErrorKind::QuotaExceeded)),
             FindingKind::RateLimited => Err(rejection(ProviderErrorKind::RateLimited)),
@@ -236,43 +239,16 @@ impl Tracker {
             sent_at,
             subject: RejectedSubject::New,
         };
-        match result.as_ref().map_err(|error| error.kind) {
-            Ok(()) => {
-                queue.check_gate.record_success();
-                queue.record_outcome(account, outcome, now, actions);
-            }
-            Err(ProviderErrorKind::RateLimited) => {
-                queue.record_outcome(account, outcome, now, actions);
-            }
-            Err(
-                ProviderErrorKind::Auth
-                | ProviderErrorKind::Misconfigured
-                | ProviderErrorKind::QuotaExceeded,
-            ) => {
-                if queue.is_suspect(account) {
-                    queue.record_outcome(account, outcome, now, actions);
-                } else {
-                    account.complete_inconclusive_request(
-                        outcome.result,
-                        rate_limit,
-                        sent_at,
-                        now.monotonic,
-                    );
-                }
+        let counts_rejection = queue.is_suspect(account);
+        queue.record_on_demand_outcome(account, outcome, counts_rejection, now, actions);
+        match &result {
+            Ok(()) => queue.check_gate.record_success(),
+            Err(error) if error.is_stale_credential() => queue.check_gate.repeat(),
+            Err(error) if error.kind.is_rejection() => {
                 let pause_until = queue.pause(account, now.monotonic).map(|pause| pause.until);
                 queue.check_gate.record_rejection(pause_until, now.monotonic);
             }
-            Err(
-                ProviderErrorKind::Transient
-                | ProviderErrorKind::NotFound
-                | ProviderErrorKind::InvalidId
-                | ProviderErrorKind::Malformed,
-            ) => account.complete_inconclusive_request(
-                outcome.result,
-                rate_limit,
-                sent_at,
-                now.monotonic,
-            ),
+            Err(_) => {}
         }
     }
 }

@@ -57,6 +57,7 @@ impl ProviderQueue {
             // Nothing is known about the job.
             Err(
                 ProviderErrorKind::RateLimited
+                | ProviderErrorKind::StaleCredential
                 | ProviderErrorKind::Transient
                 | ProviderErrorKind::Malformed,
             ) => {}
@@ -80,7 +81,12 @@ impl ProviderQueue {
         actions: &mut Vec<Action>,
     ) {
         match answer.result.as_ref().map_err(|error| error.kind) {
-            Ok(_) | Err(ProviderErrorKind::RateLimited | ProviderErrorKind::QuotaExceeded) => {}
+            Ok(_)
+            | Err(
+                ProviderErrorKind::RateLimited
+                | ProviderErrorKind::QuotaExceeded
+                | ProviderErrorKind::StaleCredential,
+            ) => {}
             Err(
                 ProviderErrorKind::Transient
                 | ProviderErrorKind::Auth
@@ -126,6 +132,7 @@ impl ProviderQueue {
                 self.breaker.record_transient_failure(longest, sent_at, now);
                 self.record_failure(error, now, actions);
             }
+            Err((ProviderErrorKind::StaleCredential, _)) => {}
             Err((ProviderErrorKind::Malformed, error)) => self.record_failure(error, now, actions),
             Err((
                 ProviderErrorKind::Auth

@@ -22,6 +22,7 @@ fn class_name(kind: ProviderErrorKind) -> &'static str {
         ProviderErrorKind::RateLimited => "rate limited",
         ProviderErrorKind::QuotaExceeded => "quota exceeded",
         ProviderErrorKind::Auth => "credentials rejected",
+        ProviderErrorKind::StaleCredential => "repeated",
         ProviderErrorKind::Misconfigured => "wrong address",
         ProviderErrorKind::NotFound => "not found",
         ProviderErrorKind::InvalidId => "invalid id",

@@ -101,7 +101,7 @@ async fn fault_36_requests_are_not_retried() {
             let before = harness.server.request_count();
             harness.server.inject_fault(FaultTarget::All, fault.clone(), FaultRepeat::Always);
             harness.poll().await.result.expect_err("a fault");
-            // A request with a new token is not a retry of the same request.
+            // With a new token the request is sent again.
             let token_renewed =
                 fixture.renews_token && matches!(fault, Fault::Status { code: 401, .. });
             let expected_requests = 1 + usize::from(token_renewed);

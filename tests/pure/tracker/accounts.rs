@@ -16,6 +16,10 @@ fn auth_error() -> Answer {
     Answer::failed(ProviderError::new(ProviderErrorKind::Auth, "HTTP 401"))
 }
 
+fn stale_credential() -> Answer {
+    Answer::failed(ProviderError::new(ProviderErrorKind::StaleCredential, "HTTP 401"))
+}
+
 /// A provider of the account `huawei` that polls each job every second.
 fn shared_account_settings(name: &str, requests_per_minute: u32) -> ProviderSettings {
     let second = Duration::from_secs(1);
@@ -62,6 +66,53 @@ fn assert_no_concurrent_requests(sim: &Simulation) {
     for pair in sim.requests.windows(2) {
         assert!(pair[0].answered_at.is_some_and(|at| at <= pair[1].sent_at), "{pair:?}");
     }
+}
+
+#[test]
+fn fault_61_a_request_with_a_stale_credential_is_sent_again_within_the_rate_limit() {
+    let mut polls = 0;
+    // Every token is used for seven requests.
+    let answer = move |_, _| {
+        polls += 1;
+        if polls % 8 == 0 {
+            (300, stale_credential())
+        } else {
+            (300, answer_with_state(ObservedState::Running))
+        }
+    };
+    let settings =
+        vec![shared_account_settings("lake", 40), shared_account_settings("scripts", 40)];
+    let mut sim = two_providers(settings, answer);
+    sim.run_until(HOUR);
+    let sent = sim.requests.len();
+    assert!(sent > 39 * 60, "{sent}: the budget is used");
+    assert_combined_rate_limit(sim, 40);
+}
+
+#[test]
+fn a_poll_with_a_stale_credential_is_sent_again_at_once_and_is_no_failure() {
+    let mut polls = 0;
+    let answer = move |_, _| {
+        polls += 1;
+        if polls == 3 {
+            (300, stale_credential())
+        } else {
+            (300, answer_with_state(ObservedState::Running))
+        }
+    };
+    let minute = Duration::from_mins(1);
+    let backoff = Backoff { min: minute, max: minute };
+    let settings = ProviderSettings { backoff, ..own_account_settings("lake", 60) };
+    let mut sim = Simulation::with_settings(vec![settings], answer);
+    let job = sim.add_job("lake");
+    sim.run_until(10 * MINUTE);
+    let times = sim.poll_times(job);
+    let repeated = times[3] - times[2];
+    assert!(repeated <= 2 * SECOND, "{times:?}");
+    assert!(times[4] - times[3] >= 50 * SECOND, "{times:?}");
+    let row = &sim.store[&job];
+    assert_eq!((row.job.failed_polls, &row.last_poll_error), (0, &None));
+    assert!(sim.notices.is_empty(), "{:?}", sim.notices);
 }
 
 #[test]

@@ -268,6 +268,28 @@ fn pause_after(result: Result<(), ProviderError>, check: Option<FindingKind>) ->
 }
 
 #[test]
+fn a_cancel_or_a_check_with_a_stale_credential_is_sent_again_within_the_rate_limit() {
+    let mut sim = provider(3, false);
+    sim.run_until(MINUTE);
+    order_cancel(&mut sim, 1);
+    sim.run_until(sim.now + 5 * SECOND);
+    let stale = ProviderError::new(ProviderErrorKind::StaleCredential, "HTTP 401");
+    sim.finish_cancel(JobId(1), Err(stale));
+    sim.run_until(sim.now + 5 * SECOND);
+    assert_eq!(sent_cancels(&sim).len(), 2);
+    sim.finish_cancel(JobId(1), Ok(()));
+    order_check(&mut sim);
+    sim.run_until(sim.now + 5 * SECOND);
+    assert_eq!(sent_checks(&sim), 1);
+    sim.finish_check("dune", FindingKind::StaleCredential);
+    sim.run_until(sim.now + 5 * SECOND);
+    assert_eq!(sent_checks(&sim), 2);
+    sim.finish_check("dune", FindingKind::Ok);
+    sim.run_until(sim.now + MINUTE);
+    assert_eq!((sent_checks(&sim), sent_cancels(&sim).len()), (2, 2));
+}
+
+#[test]
 fn fault_61_retry_after_in_the_answer_to_a_cancel_or_a_check_pauses_all_requests() {
     let error = |kind| Err(ProviderError::new(kind, "try again later"));
     let cancels = [

@@ -71,13 +71,6 @@ impl Model {
         }
     }
 
-    /// A request with an expired token is sent once more with a new one, which the budget does not count.
-    pub fn excuse_repeated_request(&mut self, kind: ServiceKind) {
-        if let Some(window) = self.requests.get_mut(Self::account(kind).0) {
-            window.pop_back();
-        }
-    }
-
     /// Rule: no 60 s window has more requests than the budget of the account.
     pub fn count_request(&mut self, kind: ServiceKind, now: Duration, log: &EventLog) {
         self.request_count += 1;

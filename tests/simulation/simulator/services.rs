@@ -179,11 +179,6 @@ impl Services {
                 }
             }
         }
-        let is_token_rejected =
-            matches!(&outcome, Outcome::Response(response) if response.status == 401);
-        if is_token_rejected && kind == ServiceKind::DataArts && !for_token {
-            self.model().excuse_repeated_request(kind);
-        }
         let status = match &outcome {
             Outcome::Response(response) | Outcome::CutOff(response) => response.status,
             Outcome::NoAnswer | Outcome::Refused => 0,

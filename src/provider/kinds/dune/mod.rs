@@ -25,7 +25,7 @@ use crate::provider::http::{
     HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header,
 };
 use crate::provider::json_fields::is_ascii_id;
-use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
+use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues, stale_credential};
 use crate::provider::secret::SecretUse;
 use crate::provider::service_url::ServiceUrl;
 use crate::provider::state_map::{BuiltinStates, StateMap};
@@ -173,7 +173,10 @@ impl DuneProvider {
         build_connection_check(response, HINTS, is_permission_error, rejection_error)
     }
 
-    /// Sends a request. If the key is rejected and was replaced at its place, the request is sent once more.
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// [`ProviderErrorKind::StaleCredential`] if the key is rejected and was replaced at its place.
     async fn send(
         &self,
         method: Method,
@@ -181,7 +184,7 @@ impl DuneProvider {
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
         let key = self.api_key.values_for_request().await;
-        let response = self.send_once(method.clone(), segments, &key, now).await?;
+        let response = self.send_with_key(method, segments, &key, now).await?;
         if is_key_accepted(&response) {
             self.api_key.mark_accepted(&key);
         }
@@ -189,12 +192,12 @@ impl DuneProvider {
             return Ok(response);
         }
         match self.api_key.renewed(&key).await {
-            Some(new_key) => self.send_once(method, segments, &new_key, now).await,
+            Some(_) => Err(stale_credential()),
             None => Ok(response),
         }
     }
 
-    async fn send_once(
+    async fn send_with_key(
         &self,
         method: Method,
         segments: &[&str],

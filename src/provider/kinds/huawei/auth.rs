@@ -15,7 +15,7 @@ use crate::provider::renewable_secrets::RenewableSecrets;
 
 use super::credential_gate::CredentialGate;
 use super::sign::{self, AccessKey, SigningRequest, sign};
-use super::token::{IssuedToken, TokenCache};
+use super::token::{RequestToken, TokenCache};
 
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 const PROJECT_HEADER: HeaderName = HeaderName::from_static("x-project-id");
@@ -55,7 +55,7 @@ impl Auth {
 #[derive(Debug)]
 pub(super) enum Credential<'a> {
     Token(&'a SecretString),
-    FetchedToken(&'a IssuedToken),
+    FetchedToken(&'a RequestToken),
     AccessKey { access_key: AccessKey, security_token: Option<&'a SecretString> },
 }
 
@@ -83,7 +83,7 @@ impl<'a> Credential<'a> {
     ) -> Result<Vec<(HeaderName, HeaderValue)>, ProviderError> {
         match self {
             Self::Token(token) => Ok(vec![sensitive_header(TOKEN_HEADER, token)?]),
-            Self::FetchedToken(lease) => Ok(vec![(TOKEN_HEADER, lease.token.clone())]),
+            Self::FetchedToken(token) => Ok(vec![(TOKEN_HEADER, token.value.clone())]),
             Self::AccessKey { access_key, security_token } => {
                 signed_headers(method, url, project_id, access_key, *security_token, now)
             }

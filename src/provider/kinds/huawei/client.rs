@@ -10,12 +10,12 @@ use secrecy::SecretString;
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
-use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
+use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues, stale_credential};
 
 use super::auth::{Auth, Credential};
 use super::credential_gate::{Admission, CredentialGate, RefusalReason, fingerprint_of};
 use super::error::{CredentialVerdict, credential_verdict, is_token_rejected, rejection_error};
-use super::token::{IssuedToken, TokenCache};
+use super::token::{TokenCache, TokenReplacement};
 use super::{rate_limit_text, sign};
 
 /// A well-formed id that no job has, for the connection check.
@@ -31,7 +31,7 @@ pub(super) struct HuaweiClient {
 }
 
 /// A request without its authentication.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct HuaweiRequest<'a> {
     pub(super) method: Method,
     /// The segments of the path below `base_url`, not encoded.
@@ -53,8 +53,11 @@ impl<'a> HuaweiRequest<'a> {
 }
 
 impl HuaweiClient {
-    /// Sends a request. If the credential is rejected, the request is sent once more with another one, if there
-    /// is one: a new token of the user, or secrets that were replaced at their places.
+    /// Sends a request, once.
+    ///
+    /// # Errors
+    /// [`ProviderErrorKind::StaleCredential`] if the credential is rejected and another one has been obtained: a
+    /// new token of the user, or secrets that were replaced at their places.
     pub(super) async fn send(
         &self,
         request: HuaweiRequest<'_>,
@@ -75,24 +78,21 @@ impl HuaweiClient {
         request: HuaweiRequest<'_>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
+        let token = token_cache.valid_token(&self.http, now).await?;
+        let credential = Credential::FetchedToken(&token);
         let redacted = token_cache.user.password.values();
-        let send = async |request: HuaweiRequest<'_>, lease: &IssuedToken| {
-            let credential = Credential::FetchedToken(lease);
-            self.send_once(request, &credential, &redacted, now).await
-        };
-        let lease = token_cache.lease(&self.http, now).await?;
-        let response = send(request.clone(), &lease).await?;
-        if !is_token_rejected(&response) {
-            return Ok(response);
-        }
-        let new_lease = token_cache.replace_rejected(&self.http, &lease, now).await?;
-        let response = send(request, &new_lease).await?;
+        let response = self.send_authenticated(request, &credential, &redacted, now).await?;
         if is_token_rejected(&response) {
-            let rejection = rejection_error(&response);
-            return Err(ProviderError::new(
-                ProviderErrorKind::Auth,
-                format!("a newly fetched token was rejected too: {rejection}"),
-            ));
+            return Err(match token_cache.replace_rejected(&self.http, &token, now).await? {
+                TokenReplacement::Replaced => stale_credential(),
+                TokenReplacement::NeverAccepted => ProviderError::new(
+                    ProviderErrorKind::Auth,
+                    format!("a newly fetched token was rejected: {}", rejection_error(&response)),
+                ),
+            });
+        }
+        if credential_verdict(&response) == CredentialVerdict::Accepted {
+            token_cache.mark_accepted(&token);
         }
         Ok(response)
     }
@@ -111,18 +111,17 @@ impl HuaweiClient {
             }
             None => (secrets.values_for_request().await, None),
         };
-        let response = self.send_secrets(request.clone(), &values, admission.as_mut(), now).await?;
+        let response = self.send_secrets(request, &values, admission.as_mut(), now).await?;
         match credential_verdict(&response) {
             CredentialVerdict::Accepted => secrets.mark_accepted(&values),
             CredentialVerdict::Refused => {
-                let new_values = secrets.renewed(&values).await.filter(|new| {
-                    let may_send = |admission: &Admission<'_>| {
-                        admission.check(fingerprint_of(new), now).is_ok()
-                    };
-                    admission.as_ref().is_none_or(may_send)
-                });
-                if let Some(new) = new_values {
-                    return self.send_secrets(request, &new, admission.as_mut(), now).await;
+                let may_send = |new: &SecretValues| {
+                    let check =
+                        |admission: &Admission<'_>| admission.check(fingerprint_of(new), now);
+                    admission.as_ref().is_none_or(|admission| check(admission).is_ok())
+                };
+                if secrets.renewed(&values).await.as_ref().is_some_and(may_send) {
+                    return Err(stale_credential());
                 }
             }
             CredentialVerdict::None => {}
@@ -130,7 +129,7 @@ impl HuaweiClient {
         Ok(response)
     }
 
-    /// Sends a request once and reports the verdict on the secrets to the gate.
+    /// Sends a request and reports the verdict on the secrets to the gate.
     async fn send_secrets(
         &self,
         request: HuaweiRequest<'_>,
@@ -139,7 +138,7 @@ impl HuaweiClient {
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
         let credential = Credential::from_secrets(values)?;
-        let result = self.send_once(request, &credential, &[], now).await;
+        let result = self.send_authenticated(request, &credential, &[], now).await;
         let Some(admission) = admission else { return result };
         let mut response = result.inspect_err(|_| admission.record_no_verdict())?;
         if is_token_rejected(&response) {
@@ -157,7 +156,7 @@ impl HuaweiClient {
         Ok(response)
     }
 
-    async fn send_once(
+    async fn send_authenticated(
         &self,
         request: HuaweiRequest<'_>,
         credential: &Credential<'_>,

@@ -107,7 +107,7 @@ pub(super) fn credential_verdict(response: &HttpResponse) -> CredentialVerdict {
     match rejection_error(response).kind {
         ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => CredentialVerdict::Accepted,
         ProviderErrorKind::Auth if is_permission_error(response) => CredentialVerdict::Accepted,
-        ProviderErrorKind::Auth => CredentialVerdict::Refused,
+        ProviderErrorKind::Auth | ProviderErrorKind::StaleCredential => CredentialVerdict::Refused,
         ProviderErrorKind::Transient
         | ProviderErrorKind::RateLimited
         | ProviderErrorKind::QuotaExceeded

@@ -185,6 +185,7 @@ fn with_iam_context(error: ProviderError) -> ProviderError {
         | ProviderErrorKind::RateLimited
         | ProviderErrorKind::QuotaExceeded
         | ProviderErrorKind::Auth
+        | ProviderErrorKind::StaleCredential
         | ProviderErrorKind::Misconfigured => error,
     }
 }

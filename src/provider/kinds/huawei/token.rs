@@ -4,12 +4,13 @@
 //! Used by [`HuaweiClient`](super::client::HuaweiClient). One fetch runs at a time; requests that wait for it
 //! share its result, a token or an error. Fetches are counted, and a request keeps the count at which it
 //! took its token: if the token is rejected and a fetch has ended since, the result of that fetch is
-//! used. Many requests that are rejected at once cause one fetch, and one request causes two at most.
+//! used. Many requests that are rejected at once cause one fetch. A rejected token that was never accepted is
+//! removed and not replaced at once, so that rejections do not cause fetch after fetch.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
-use tokio::sync::{Mutex, watch};
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::HttpClient;
@@ -20,17 +21,26 @@ use super::iam_user::{FetchedToken, IamUser};
 #[derive(Debug)]
 pub(super) struct TokenCache {
     pub(super) user: IamUser,
-    entry: watch::Sender<TokenCacheState>,
+    state: Mutex<TokenCacheState>,
     /// Locked during a fetch.
-    fetch_lock: Mutex<()>,
+    fetch_lock: tokio::sync::Mutex<()>,
 }
 
 /// A token for one request.
 #[derive(Debug)]
-pub(super) struct IssuedToken {
-    pub(super) token: HeaderValue,
+pub(super) struct RequestToken {
+    pub(super) value: HeaderValue,
     /// The number of fetches that had ended when the token was taken.
     fetch_count: u64,
+}
+
+/// What became of a token that the service rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenReplacement {
+    /// There is another token.
+    Replaced,
+    /// The service accepted the token for no request. The next request fetches another one.
+    NeverAccepted,
 }
 
 /// The results of the fetches so far.
@@ -51,6 +61,8 @@ struct CachedToken {
     fetch_number: u64,
     renew_at: UtcTime,
     expires_at: UtcTime,
+    /// Whether the service accepted it for a request.
+    accepted: bool,
 }
 
 impl CachedToken {
@@ -58,7 +70,7 @@ impl CachedToken {
         let FetchedToken { value, lifetime } = token;
         let expires_at = now.plus(lifetime);
         let renew_at = expires_at.minus(TokenCache::RENEW_BEFORE_EXPIRY.min(lifetime / 2));
-        Self { value, fetch_number, renew_at, expires_at }
+        Self { value, fetch_number, renew_at, expires_at, accepted: false }
     }
 }
 
@@ -69,84 +81,104 @@ impl TokenCache {
     const RENEWAL_RETRY_DELAY: Duration = Duration::from_mins(5);
 
     pub(super) fn new(user: IamUser) -> Self {
-        Self { user, entry: watch::Sender::default(), fetch_lock: Mutex::default() }
+        Self { user, state: Mutex::default(), fetch_lock: tokio::sync::Mutex::default() }
     }
 
     /// A token that has not expired. Fetches one if there is none.
-    pub(super) async fn lease(
+    pub(super) async fn valid_token(
         &self,
         http: &HttpClient,
         now: UtcTime,
-    ) -> Result<IssuedToken, ProviderError> {
-        let entry = self.current_entry();
-        let Some(lease) = entry.valid_lease(now) else {
-            return self.lease_after_fetch(http, entry.fetch_count, now).await;
+    ) -> Result<RequestToken, ProviderError> {
+        let state = self.state().clone();
+        let Some(token) = state.valid_token(now) else {
+            return self.token_after_fetch(http, state.fetch_count, now).await;
         };
         // While the old token is valid, only the request that renews it waits for the renewal.
-        if entry.needs_renewal(now)
+        if state.needs_renewal(now)
             && let Ok(_fetch_guard) = self.fetch_lock.try_lock()
-            && self.current_entry().fetch_count == entry.fetch_count
+            && self.state().fetch_count == state.fetch_count
         {
-            return Ok(self.fetch(http, now).await.unwrap_or(lease));
+            return Ok(self.fetch(http, now).await.unwrap_or(token));
         }
-        Ok(lease)
+        Ok(token)
     }
 
-    /// A token to use instead of one that the service rejected.
+    /// The service accepted the token of a request.
+    pub(super) fn mark_accepted(&self, token: &RequestToken) {
+        if let Some(cached) =
+            self.state().token.as_mut().filter(|cached| cached.value == token.value)
+        {
+            cached.accepted = true;
+        }
+    }
+
+    /// Obtains a token to use instead of one that the service rejected.
     pub(super) async fn replace_rejected(
         &self,
         http: &HttpClient,
-        rejected: &IssuedToken,
+        rejected: &RequestToken,
         now: UtcTime,
-    ) -> Result<IssuedToken, ProviderError> {
-        self.lease_after_fetch(http, rejected.fetch_count, now).await
+    ) -> Result<TokenReplacement, ProviderError> {
+        {
+            let mut state = self.state();
+            let is_accepted = state.token.as_ref().is_some_and(|cached| cached.accepted);
+            if state.fetch_count == rejected.fetch_count && !is_accepted {
+                state.token = None;
+                return Ok(TokenReplacement::NeverAccepted);
+            }
+        }
+        self.token_after_fetch(http, rejected.fetch_count, now).await?;
+        Ok(TokenReplacement::Replaced)
     }
 
     /// The result of a fetch that ended after the first `seen_fetches`. Fetches if there is none.
-    async fn lease_after_fetch(
+    async fn token_after_fetch(
         &self,
         http: &HttpClient,
         seen_fetches: u64,
         now: UtcTime,
-    ) -> Result<IssuedToken, ProviderError> {
+    ) -> Result<RequestToken, ProviderError> {
         let _fetch_guard = self.fetch_lock.lock().await;
-        let entry = self.current_entry();
-        if entry.fetch_count == seen_fetches {
+        let state = self.state().clone();
+        if state.fetch_count == seen_fetches {
             return self.fetch(http, now).await;
         }
-        entry.result_after_fetch(seen_fetches)
+        state.result_after_fetch(seen_fetches)
     }
 
     /// The caller holds `fetch_lock`.
-    async fn fetch(&self, http: &HttpClient, now: UtcTime) -> Result<IssuedToken, ProviderError> {
-        let previous_count = self.current_entry().fetch_count;
+    async fn fetch(&self, http: &HttpClient, now: UtcTime) -> Result<RequestToken, ProviderError> {
         let fetched = self.user.fetch_token(http, now).await;
-        let fetched = fetched.map(|token| CachedToken::new(token, previous_count + 1, now));
-        self.entry.send_modify(|entry| {
-            entry.fetch_count = previous_count + 1;
-            match fetched {
-                Ok(token) => (entry.token, entry.last_failure) = (Some(token), None),
-                Err(error) => entry.last_failure = Some((error, now)),
+        let mut state = self.state();
+        let previous_count = state.fetch_count;
+        state.fetch_count += 1;
+        match fetched {
+            Ok(token) => {
+                state.token = Some(CachedToken::new(token, state.fetch_count, now));
+                state.last_failure = None;
             }
-        });
-        self.current_entry().result_after_fetch(previous_count)
+            Err(error) => state.last_failure = Some((error, now)),
+        }
+        state.result_after_fetch(previous_count)
     }
 
-    fn current_entry(&self) -> TokenCacheState {
-        self.entry.borrow().clone()
+    /// No code panics while it holds the lock.
+    fn state(&self) -> MutexGuard<'_, TokenCacheState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl TokenCacheState {
-    fn lease_for(&self, token: &CachedToken) -> IssuedToken {
-        IssuedToken { token: token.value.clone(), fetch_count: self.fetch_count }
+    fn request_token(&self, token: &CachedToken) -> RequestToken {
+        RequestToken { value: token.value.clone(), fetch_count: self.fetch_count }
     }
 
-    fn valid_lease(&self, now: UtcTime) -> Option<IssuedToken> {
+    fn valid_token(&self, now: UtcTime) -> Option<RequestToken> {
         self.token
             .as_ref()
             .filter(|token| now < token.expires_at)
-            .map(|token| self.lease_for(token))
+            .map(|token| self.request_token(token))
     }
 
     fn needs_renewal(&self, now: UtcTime) -> bool {
@@ -158,10 +190,10 @@ impl TokenCacheState {
     }
 
     /// The result of the fetches after the first `seen_fetches`.
-    fn result_after_fetch(&self, seen_fetches: u64) -> Result<IssuedToken, ProviderError> {
+    fn result_after_fetch(&self, seen_fetches: u64) -> Result<RequestToken, ProviderError> {
         let newer_token = self.token.as_ref().filter(|token| token.fetch_number > seen_fetches);
         match (newer_token, &self.last_failure) {
-            (Some(token), _) => Ok(self.lease_for(token)),
+            (Some(token), _) => Ok(self.request_token(token)),
             (None, Some((error, _))) => Err(error.clone()),
             (None, None) => {
                 Err(ProviderError::new(ProviderErrorKind::Transient, "no token was fetched"))

@@ -66,6 +66,7 @@ fn not_found_to_malformed(error: ProviderError) -> ProviderError {
         | ProviderErrorKind::RateLimited
         | ProviderErrorKind::QuotaExceeded
         | ProviderErrorKind::Auth
+        | ProviderErrorKind::StaleCredential
         | ProviderErrorKind::Misconfigured
         | ProviderErrorKind::Malformed => error,
     }
