@@ -1,7 +1,7 @@
 //! Ends every operation of a provider by a deadline.
 //!
 //! Put around each provider by [`build`](super::build). One operation may be several exchanges (a token, the
-//! request, both again) and waits for others that use the same credential; each exchange has its own time-out.
+//! request, another token) and waits for others that use the same credential; each exchange has its own time-out.
 //! Without a deadline for all of it, requests that wait for each other would look like a daemon that hangs.
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ impl DeadlineProvider {
 
     fn error(&self) -> ProviderError {
         let limit = self.limit.as_secs();
-        let reason = format!("no result within {limit} s, with the authentication and its retries");
+        let reason = format!("no result within {limit} s, with the authentication");
         ProviderError::new(ProviderErrorKind::Transient, reason)
     }
 }

@@ -1,9 +1,10 @@
 //! The requests to remote services; no other module sends any. Each kind of service is one implementation of [`Provider`].
 //!
 //! Called by the scheduler; built by the daemon from the configuration. A provider never waits between
-//! requests and never retries, with one exception: after a credential was rejected, a new token or a secret
-//! that was replaced at its place is tried once. It uses no database and decides no job's state. The kinds are
-//! listed in `kinds`.
+//! requests and never retries: if a credential was rejected and another one is available, the answer says so,
+//! and the tracker sends the request again. Only a request for a token is repeated at once, with a password
+//! that was replaced at its place; it goes to IAM, which is another service. A provider uses no database and
+//! decides no job's state. The kinds are listed in `kinds`.
 
 mod answer_json;
 pub mod classify;

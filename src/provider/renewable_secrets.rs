@@ -188,3 +188,35 @@ impl fmt::Debug for RenewableSecrets {
 fn read_all(references: &[SecretRef], secret_use: SecretUse) -> Result<SecretValues, SecretError> {
     references.iter().map(|reference| secret::read(reference, secret_use)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn fault_63_secrets_that_change_at_every_rejection_do_not_repeat_requests_for_ever() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("key");
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+        let write = |key: &str| std::fs::write(&path, key).expect("a key");
+        write("key-a");
+        let secrets =
+            RenewableSecrets::read([SecretRef::File(path.clone())], SecretUse::Key).expect("a key");
+        let first = secrets.values_for_request().await;
+        write("key-b");
+        let second = secrets.renewed(&first).await.expect("the key that replaced the first");
+        write("key-a");
+        assert!(secrets.renewed(&second).await.is_none(), "the second was never accepted");
+        // The next request is sent with the new values all the same.
+        let third = secrets.values_for_request().await;
+        assert_eq!(third[0].expose_secret(), "key-a");
+        secrets.mark_accepted(&third);
+        write("key-b");
+        assert!(secrets.renewed(&third).await.is_some());
+    }
+}

@@ -198,6 +198,9 @@ async fn a_poll_fails_when_the_new_token_is_rejected_too() {
         (fixture.server.token_request_count(), fixture.server.request_count()),
         (2, 1 + 200)
     );
+    fixture.server.clear_faults();
+    fixture.poll_ok_after(Duration::ZERO).await;
+    assert_eq!(fixture.server.token_request_count(), 3, "the rejected token is not sent again");
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ fn assert_no_concurrent_requests(sim: &Simulation) {
 }
 
 #[test]
-fn fault_61_a_request_with_a_stale_credential_is_sent_again_within_the_rate_limit() {
+fn fault_63_a_request_with_a_stale_credential_is_sent_again_within_the_rate_limit() {
     let mut polls = 0;
     // Every token is used for seven requests.
     let answer = move |_, _| {
