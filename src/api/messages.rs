@@ -312,7 +312,7 @@ pub struct ForgetDurationsResponse {
 }
 
 /// The response of `POST /v1/reload`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadResponse {
     /// The settings that changed, one line each.
     pub changed: Vec<String>,

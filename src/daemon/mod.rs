@@ -4,6 +4,7 @@
 //! `serve` and end in `shutdown`. A fatal error ends the process with an exit code that shows whether a restart can
 //! help; no code below [`main`] exits the process.
 
+mod config_change;
 mod config_check;
 mod core_dump;
 mod database_commands;

@@ -11,13 +11,14 @@ use tokio::sync::watch;
 
 use crate::api::{ReloadFailure, ReloadResponse};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError, LoadedConfig, StoreConfig};
+use crate::config::{self, Config, ConfigError, LoadedConfig};
 use crate::control;
 use crate::job::{AuditEntry, AuditTarget, AuditedCommand, Requester};
 use crate::provider::{self, BuildError, SharedCredentials};
 use crate::scheduler::{CommandError, Providers, SchedulerHandle};
 use crate::systemd;
 
+use super::config_change::{apply_reload, config_changes};
 use super::maintenance_task::MaintenanceTaskHandle;
 use super::provider_rename::{CurrentNameByPrevious, pending_renames};
 use super::providers::{build_providers, read_in_thread, renew_rejected_secrets};
@@ -166,7 +167,7 @@ impl ConfigReloader {
         if let Some(maintenance) = maintenance {
             self.maintenance.start(maintenance);
         }
-        let mut response = diff_configs(&self.current, &new);
+        let mut response = config_changes(&self.current, &new);
         let renames = pending_renames(&self.previous_names, &new, &handle.snapshot());
         response.needs_restart.extend(renames);
         // The database is not checked: opening the file in this process, which may have it open under
@@ -176,45 +177,8 @@ impl ConfigReloader {
         {
             response.needs_restart.push(format!("the restart would fail: {error}"));
         }
-        // Settings that need a restart keep their old values, so that the next reload reports them
-        // again.
         self.providers = providers;
-        self.current = Config {
-            store: StoreConfig { path: self.current.store.path.clone(), ..new.store },
-            control: self.current.control.clone(),
-            ..new
-        };
+        self.current = apply_reload(&self.current, new);
         Ok(response)
     }
-}
-
-fn diff_configs(old: &Config, new: &Config) -> ReloadResponse {
-    let mut changed = Vec::new();
-    if old.polling != new.polling {
-        changed.push("polling changed".to_owned());
-    }
-    if old.maintenance != new.maintenance {
-        changed.push("maintenance changed".to_owned());
-    }
-    for (name, provider) in &new.providers {
-        match old.providers.get(name) {
-            None => changed.push(format!("provider {name} added")),
-            Some(before) if before != provider => changed.push(format!("provider {name} changed")),
-            Some(_) => {}
-        }
-    }
-    for name in old.providers.keys().filter(|name| !new.providers.contains_key(name)) {
-        changed.push(format!("provider {name} removed; its jobs are not polled"));
-    }
-    let mut needs_restart = Vec::new();
-    if old.store.statement != new.store.statement {
-        changed.push("store.statement changed".to_owned());
-    }
-    if old.store.path != new.store.path {
-        needs_restart.push("[store]".to_owned());
-    }
-    if old.control != new.control {
-        needs_restart.push("[control]".to_owned());
-    }
-    ReloadResponse { changed, needs_restart }
 }

@@ -82,7 +82,8 @@ async fn fault_07_08_74_a_reload_rejects_a_bad_config_and_applies_a_good_one() {
 
     home.write_config(&good.replace("3000", "77").replace("run/control", "run/other"));
     let report = home.run_client_ok(&["reload"]);
-    assert!(report.contains("provider dune changed") && report.contains("[control]"), "{report}");
+    let restart = "needs a restart: control.socket";
+    assert!(report.contains("provider dune changed") && report.contains(restart), "{report}");
     home.run_client_ok(&["status", "--fail"]);
     daemon
         .wait_for_status(&home, |status| status["providers"][0]["requests_per_minute"] == 77)
