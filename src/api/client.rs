@@ -9,13 +9,14 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
+use super::add::{AddRequest, AddResponse};
+use super::admin::{ConnectionCheckResponse, ForgetDurationsResponse, ReloadResponse};
 use super::backup_stream::BackupStream;
 use super::error::{ClientError, connection_lost, is_permission_denied, is_queue_full};
 use super::event_stream::EventStream;
-use super::messages::{
-    AddRequest, AddResponse, ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, Job,
-    JobList, ReloadResponse, TransitionList,
-};
+use super::history::TransitionList;
+use super::job::{Job, JobList};
+use super::status::DaemonStatus;
 use crate::config::Directories;
 use crate::job::{JobId, ProviderName, RemoteId, StateFilter};
 

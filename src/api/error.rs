@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use super::messages::ProblemDetails;
+use super::problem::ProblemDetails;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 use reqwest::Response;
 
 use super::error::{ClientError, connection_lost};
-use super::messages::{PrunedTransitions, TransitionEvent};
+use super::history::{PrunedTransitions, TransitionEvent};
 
 /// What an event stream reports.
 #[derive(Debug)]

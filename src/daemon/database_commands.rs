@@ -51,7 +51,7 @@ async fn restore(backup: &Path, config: &StoreConfig) -> Result<(), ExitError> {
 }
 
 async fn verify(file: &Path) -> Result<(), ExitError> {
-    let verified = store::verify(file).await?;
+    let verified = store::verify_database(file).await?;
     let VerifiedDatabase { path, version, jobs, transitions, findings } = verified;
     print(&findings)?;
     if findings.is_empty() {

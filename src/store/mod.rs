@@ -22,7 +22,8 @@ pub use query::{HistoryFilter, JobFilter, StoredDurationSample};
 pub use rename::{AppliedRename, ProviderRename, RenameConflict, RenameOutcome};
 pub use sqlite::{
     DatabaseCheck, JobRow, Reader, RestoredDatabase, SCHEMA_VERSION, Snapshot, Store,
-    TransitionRow, VerifiedDatabase, Writer, check_database, engine_description, restore, verify,
+    TransitionRow, VerifiedDatabase, Writer, check_database, engine_description, restore,
+    verify_database,
 };
 pub use user_limits::UserLimits;
 

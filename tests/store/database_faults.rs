@@ -240,6 +240,25 @@ async fn fault_23_an_empty_file_beside_a_wal_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fault_23_a_file_too_short_for_a_database_is_refused_and_its_log_kept() {
+    let home = home_with_closed_database().await;
+    let mut store = jobs::open_store(&home.database()).await;
+    jobs::register_job(&mut store, "B").await;
+    let wal = path_with_suffix(&home.database(), "-wal");
+    let log = fs::read(&wal).expect("the WAL");
+    store.reader.close().await;
+    store.writer.close().await;
+    let content = fs::read(home.database()).expect("the database");
+    for length in [1, 19, 20, 99] {
+        fs::write(home.database(), &content[..length]).expect("cut");
+        fs::write(&wal, &log).expect("the log");
+        open_error(&home.database(), &length.to_string()).await;
+        assert_eq!(fs::read(home.database()).expect("it"), content[..length], "{length}");
+        assert_eq!(fs::read(&wal).expect("it"), log, "{length}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_22_damage_is_found_at_startup_and_nothing_is_created() {
     /// Offset and content of the damage.
     type DamageCase = (&'static str, fn(&mut Vec<u8>));

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jobtrack::store::{SCHEMA_VERSION, WriteError, verify};
+use jobtrack::store::{SCHEMA_VERSION, WriteError, verify_database};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -56,7 +56,7 @@ async fn fault_20_maintenance_by_a_shell_only_delays_writes() {
     jobs::register_job(&mut store, "last").await;
     store.reader.close().await;
     store.writer.close().await;
-    let verified = verify(&home.database()).await.expect("it is read");
+    let verified = verify_database(&home.database()).await.expect("it is read");
     assert_eq!((verified.jobs, verified.findings), (acknowledged + 1, Vec::new()));
 }
 
@@ -99,7 +99,7 @@ async fn fault_25_a_migration_without_space_leaves_a_whole_schema() {
         let output = command.output().expect("prlimit is installed");
         assert_eq!(output.status.code(), Some(74), "{limit_kib}: {}", utf8(&output.stderr));
         let version = db::query_value(&home.database(), "PRAGMA user_version");
-        let verified = verify(&home.database()).await.expect("it is read");
+        let verified = verify_database(&home.database()).await.expect("it is read");
         assert_eq!((verified.jobs, verified.findings), (1, Vec::new()), "{limit_kib}, {version}");
         versions.push(version);
         let store = jobs::open_store(&home.database()).await;

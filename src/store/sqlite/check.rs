@@ -1,6 +1,6 @@
 //! Whether a database can be opened, asked by `jobtrackd --check`.
 //!
-//! Makes the checks of [`Store::open_on`] in the same order and with the same functions, and changes nothing.
+//! Makes the checks of [`Store::open_on`](super::Store::open_on) in the same order and with the same functions, and changes nothing.
 //! Never called by a process that has the database open: it opens and closes the file, which would
 //! release SQLite's locks.
 
@@ -14,9 +14,8 @@ use crate::store::{FileSystemPolicy, OpenError};
 use super::database_path::DatabasePath;
 use super::file_system;
 use super::lock;
-use super::open::Store;
 use super::schema::SCHEMA_VERSION;
-use super::start_checks::verify_database;
+use super::start_checks::{DamageCheck, check_file};
 
 /// A database that can be opened.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,8 +44,8 @@ pub async fn check_database(
         Err(error) => return Err(path.io(&error)),
         Ok(metadata) => {
             let is_in_use = lock::check(&path)?;
-            let quick_check = metadata.len() <= Store::MAX_STARTUP_CHECK_BYTES;
-            (verify_database(&path, quick_check).await?, is_in_use)
+            let damage_check = DamageCheck::of_start(metadata.len());
+            (check_file(&path, damage_check).await?, is_in_use)
         }
     };
     Ok(DatabaseCheck { pending_migrations: (version + 1..=SCHEMA_VERSION).collect(), is_in_use })

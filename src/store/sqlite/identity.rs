@@ -2,9 +2,13 @@
 //! `database_identity`.
 //!
 //! Each batch writes the row, and so do a rename of providers and each start, which records how long
-//! jobtrackd was not running; migrations, maintenance outside a batch and the clean shutdown do not. A write-ahead log that has a batch therefore has the row. This shows whether a log and a database file belong together, and
-//! whether the file was overwritten.
+//! jobtrackd was not running; migrations, maintenance outside a batch and the clean shutdown do not. A
+//! write-ahead log that has a batch therefore has the row. This shows whether a log and a database file
+//! belong together, and whether the file was overwritten.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -31,6 +35,24 @@ pub(super) struct FileIdentity {
 pub(super) struct PageLocation {
     pub(super) offset: u64,
     pub(super) size: usize,
+}
+
+impl PageLocation {
+    /// What the file has there; fewer bytes if it ends before.
+    pub(super) fn read(self, file: &File) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.size];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match file.read_at(&mut bytes[filled..], self.offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
 }
 
 impl Identity {

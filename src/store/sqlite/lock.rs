@@ -30,12 +30,7 @@ impl DatabaseLock {
     pub(super) fn acquire(path: &DatabasePath, lock_database: bool) -> Result<Self, OpenError> {
         let beside = lock_beside(path)?;
         create_if_missing(path.file()).map_err(|error| path.io(&error))?;
-        path.ensure_regular_file()?;
-        let database = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path.file())
-            .map_err(|error| path.io(&error))?;
+        let database = open_database(path)?;
         if lock_database {
             lock(&database, path, path.file())?;
         }
@@ -48,16 +43,32 @@ impl DatabaseLock {
     }
 }
 
+/// The same locks while the database is replaced, which may be missing or unusable.
+#[derive(Debug)]
+pub(super) struct ReplacementLock {
+    _database: Option<File>,
+    _beside: File,
+}
+
+impl ReplacementLock {
+    /// As [`DatabaseLock::acquire`], but creates no database.
+    pub(super) fn acquire(path: &DatabasePath, lock_database: bool) -> Result<Self, OpenError> {
+        let beside = lock_beside(path)?;
+        let database = match fs::metadata(path.file()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(_) | Err(_) => Some(open_database(path)?),
+        };
+        if let Some(database) = database.as_ref().filter(|_| lock_database) {
+            lock(database, path, path.file())?;
+        }
+        Ok(Self { _database: database, _beside: beside })
+    }
+}
+
 /// Makes the checks of [`DatabaseLock::acquire`] for an existing database and changes nothing. Returns
 /// whether a daemon holds the locks. Must not be called in a process that has the database open.
 pub(super) fn check(path: &DatabasePath) -> Result<bool, OpenError> {
-    path.ensure_regular_file()?;
-    let database = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path.file())
-        .map_err(|error| path.io(&error))?;
-    ensure_single_path(path, &database)?;
+    ensure_single_path(path, &open_database(path)?)?;
     let lock_path = path.lock();
     match OpenOptions::new().write(true).open(&lock_path) {
         // Released at once. A daemon that starts at this very moment would have to be started again.
@@ -69,8 +80,13 @@ pub(super) fn check(path: &DatabasePath) -> Result<bool, OpenError> {
     }
 }
 
-/// Locks the file beside the database alone.
-pub(super) fn lock_beside(path: &DatabasePath) -> Result<File, OpenError> {
+fn open_database(path: &DatabasePath) -> Result<File, OpenError> {
+    path.ensure_regular_file()?;
+    let file = OpenOptions::new().read(true).write(true).open(path.file());
+    file.map_err(|error| path.io(&error))
+}
+
+fn lock_beside(path: &DatabasePath) -> Result<File, OpenError> {
     let lock_path = path.lock();
     let file = open_lock_file(path, &lock_path)
         .map_err(|error| OpenError::Io { path: lock_path.clone(), reason: error.to_string() })?;

@@ -14,8 +14,10 @@ mod database_path;
 mod durations;
 mod error_code;
 mod ffi;
+mod file_change;
 mod file_system;
 mod identity;
+mod identity_in_file;
 mod json_rows;
 mod lock;
 mod maintenance;
@@ -51,7 +53,7 @@ pub use restore::{RestoredDatabase, restore};
 pub use rows::{JobRow, TransitionRow};
 pub use schema::SCHEMA_VERSION;
 pub use snapshot::Snapshot;
-pub use verify::{VerifiedDatabase, verify};
+pub use verify::{VerifiedDatabase, verify_database};
 pub use writer::Writer;
 
 /// How long a statement waits for a lock of another program. Short, because nothing else is written

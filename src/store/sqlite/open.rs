@@ -25,7 +25,7 @@ use super::maintenance::record_downtime;
 use super::open_files::OpenFiles;
 use super::reader::Reader;
 use super::schema::migrate;
-use super::start_checks::verify_database;
+use super::start_checks::{DamageCheck, check_file};
 use super::temporary_file::remove_leftovers;
 use super::writer::Writer;
 use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
@@ -42,9 +42,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// A larger file is checked while the daemon runs, so that the check does not delay the start.
-    pub(super) const MAX_STARTUP_CHECK_BYTES: u64 = 256 << 20;
-
     /// Opens the database at `path`; creates it if there is no file. The times of the store's own
     /// records come from `clock`.
     ///
@@ -68,14 +65,14 @@ impl Store {
         let lock = DatabaseLock::acquire(&path, lock_database)?;
         remove_leftovers(&path);
         let size = fs::metadata(path.file()).map_err(|error| path.io(&error))?.len();
-        let quick_check_skipped = size > Self::MAX_STARTUP_CHECK_BYTES;
-        verify_database(&path, !quick_check_skipped).await?;
+        let damage_check = DamageCheck::of_start(size);
+        check_file(&path, damage_check).await?;
 
         let options = writer_options(path.file());
         let connection = create_or_migrate(&path, &options, clock).await?;
         let reader = Reader::open(path.file()).await.map_err(|error| path.sqlite(&error))?;
         let writer = open_writer(path, lock, options, connection, reader.clone(), clock).await?;
-        Ok(Self { writer, reader, quick_check_skipped })
+        Ok(Self { writer, reader, quick_check_skipped: damage_check == DamageCheck::Skip })
     }
 }
 

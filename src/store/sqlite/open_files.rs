@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use rustix::io::Errno;
 use crate::store::WriteError;
 
 use super::database_path::DatabasePath;
-use super::error_code::primary_code;
-use super::identity::{FileIdentity, Identity, PageLocation, read_file_identity, wal_mismatch};
+use super::file_change::FileChange;
+use super::identity::Identity;
+use super::identity_in_file::{FilesOfIdentity, IdentityInFile};
 use super::lock::DatabaseLock;
-use super::wal_header::{WalState, is_checkpoint_incomplete};
+use super::wal_header::WalState;
 
 #[derive(Debug)]
 pub(super) struct OpenFiles {
@@ -29,65 +30,11 @@ pub(super) struct OpenFiles {
     wal: File,
     shared_memory: File,
     identity: Identity,
-    identity_in_file: Option<Identity>,
-    /// Whether the file has changed since, and could not be read.
-    is_identity_outdated: bool,
-    identity_location: PageLocation,
-    /// What the file had there when `identity_in_file` was read.
-    identity_page: Vec<u8>,
+    identity_in_file: IdentityInFile,
     wal_state: WalState,
     /// As far as the shared memory has blocks of the disk.
     reserved_bytes: u64,
     change: Option<FileChange>,
-}
-
-/// What another program did to the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileChange {
-    DatabaseMoved,
-    DatabaseLinked,
-    DatabaseOverwritten,
-    /// The content was replaced through SQLite, for example by `.restore`.
-    ContentReplaced,
-    WalMoved,
-    WalOverwritten,
-    SharedMemoryMoved,
-}
-
-impl FileChange {
-    /// Whether the write-ahead log that is open can be moved into the database file that is open.
-    pub(super) fn permits_checkpoint(self) -> bool {
-        match self {
-            Self::DatabaseMoved | Self::DatabaseLinked | Self::ContentReplaced | Self::WalMoved => {
-                true
-            }
-            // A checkpoint would mix two databases, or write what was never committed. With other shared
-            // memory, other programs may have written to the log; the next start reads all of it.
-            Self::DatabaseOverwritten | Self::WalOverwritten | Self::SharedMemoryMoved => false,
-        }
-    }
-
-    fn error(self, path: &DatabasePath) -> WriteError {
-        let (file, what) = match self {
-            Self::DatabaseMoved => (path.file().to_owned(), "was removed or replaced"),
-            Self::DatabaseLinked => (path.file().to_owned(), "got a second hard link"),
-            Self::DatabaseOverwritten => (path.file().to_owned(), "was overwritten"),
-            Self::ContentReplaced => (path.file().to_owned(), "was restored from another database"),
-            Self::WalMoved => (path.wal(), "was removed or replaced"),
-            Self::WalOverwritten => (path.wal(), "was overwritten"),
-            Self::SharedMemoryMoved => (path.shared_memory(), "was removed or replaced"),
-        };
-        WriteError::FileReplaced { path: file, what }
-    }
-}
-
-/// What a changed file says about the database in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ChangedIdentity {
-    Same,
-    Other,
-    /// The file cannot be opened a second time.
-    NotReadable,
 }
 
 impl OpenFiles {
@@ -116,10 +63,7 @@ impl OpenFiles {
             wal,
             shared_memory,
             identity,
-            identity_in_file: None,
-            is_identity_outdated: false,
-            identity_location: PageLocation { offset: 0, size: 0 },
-            identity_page: vec![0],
+            identity_in_file: IdentityInFile::default(),
             wal_state: WalState::default(),
             reserved_bytes: 0,
             change: None,
@@ -213,11 +157,7 @@ impl OpenFiles {
         self.verify().await?;
         // SQLite starts the log anew only after it has moved all transactions to the file. If one is in
         // neither, the file was overwritten by an older copy.
-        let in_file = self.identity_in_file.as_ref();
-        let is_known = !self.is_identity_outdated;
-        if is_known
-            && wal_mismatch(in_file, Some(&self.identity), self.wal_state.transactions).is_some()
-        {
+        if self.identity_in_file.contradicts(&self.identity, self.wal_state.transactions) {
             self.change = Some(FileChange::DatabaseOverwritten);
             return Err(FileChange::DatabaseOverwritten.error(&self.path));
         }
@@ -249,67 +189,13 @@ impl OpenFiles {
             attempts += 1;
             tokio::time::sleep(Self::READ_DELAY).await;
         }
-        if read_page(self.lock.database(), self.identity_location)? != self.identity_page {
-            match self.read_changed_identity().await? {
-                ChangedIdentity::Same => self.is_identity_outdated = false,
-                ChangedIdentity::Other => return Ok(Some(FileChange::DatabaseOverwritten)),
-                // Examined again before the next write.
-                ChangedIdentity::NotReadable => self.is_identity_outdated = true,
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads the identity from the file, which a checkpoint or another program has changed.
-    async fn read_changed_identity(&mut self) -> io::Result<ChangedIdentity> {
-        let mut result = ChangedIdentity::Other;
-        for attempt in 0..Self::READ_ATTEMPTS {
-            if attempt > 0 {
-                tokio::time::sleep(Self::READ_DELAY).await;
-            }
-            let (found, page) = match self.read_identity_and_page().await {
-                Ok(Some(read)) => read,
-                Ok(None) => {
-                    result = ChangedIdentity::NotReadable;
-                    continue;
-                }
-                Err(error) => {
-                    let is_unreadable =
-                        !is_about_content(&error) || is_checkpoint_incomplete(&self.shared_memory)?;
-                    result = if is_unreadable { ChangedIdentity::NotReadable } else { result };
-                    continue;
-                }
-            };
-            let is_same = match (&self.identity_in_file, &found.identity) {
-                (Some(before), Some(now)) => before.can_become(now),
-                (None, Some(now)) => now.uuid == self.identity.uuid,
-                // Nothing of the log has been moved to the file yet.
-                (None, None) => true,
-                (Some(_), None) => false,
-            };
-            if is_same && self.is_in_wal_mode()? {
-                self.identity_page = page;
-                self.identity_location = found.location;
-                self.identity_in_file = found.identity;
-                return Ok(ChangedIdentity::Same);
-            }
-            result = ChangedIdentity::Other;
-        }
-        Ok(result)
-    }
-
-    /// The identity in the file and the page that has it; `None` if a checkpoint came in between.
-    async fn read_identity_and_page(&self) -> Result<Option<(FileIdentity, Vec<u8>)>, sqlx::Error> {
-        let found = read_file_identity(self.path.file()).await?;
-        let page = read_page(self.lock.database(), found.location)?;
-        let again = read_file_identity(self.path.file()).await?;
-        Ok((found == again).then_some((found, page)))
-    }
-
-    /// A copy that VACUUM INTO made has another mark in its header, and its pages in another order.
-    fn is_in_wal_mode(&self) -> io::Result<bool> {
-        let versions = PageLocation { offset: 18, size: 2 };
-        Ok(read_page(self.lock.database(), versions)? == [2, 2])
+        let files = FilesOfIdentity {
+            path: self.path.file(),
+            database: self.lock.database(),
+            shared_memory: &self.shared_memory,
+        };
+        let is_same = self.identity_in_file.is_still_of(&self.identity, files).await?;
+        Ok((!is_same).then_some(FileChange::DatabaseOverwritten))
     }
 
     /// Gives the shared memory blocks before SQLite needs them. SQLite only extends the file; where the
@@ -339,15 +225,6 @@ impl OpenFiles {
     }
 }
 
-/// Whether this error of reading the file says that its content is another one. Any other code, and an
-/// error that is not SQLite's, says that it could not be read: no file descriptor or memory is left, the
-/// disk fails, or another program has a lock.
-fn is_about_content(error: &sqlx::Error) -> bool {
-    // ERROR, for example a table that is missing; CORRUPT, NOTADB; a value of another type.
-    matches!(primary_code(error), Some(1 | 11 | 26))
-        || matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
-}
-
 /// The metadata of the file at a path; `None` if it is not the one that is open.
 fn metadata_at(path: &Path, open: &File) -> io::Result<Option<Metadata>> {
     let id = |metadata: &Metadata| (metadata.dev(), metadata.ino());
@@ -358,43 +235,6 @@ fn metadata_at(path: &Path, open: &File) -> io::Result<Option<Metadata>> {
     }
 }
 
-/// Fewer bytes if the file ends before.
-fn read_page(file: &File, location: PageLocation) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; location.size];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], location.offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
 fn io_error(error: &io::Error) -> WriteError {
     WriteError::Io(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn only_an_error_about_the_content_says_that_a_file_was_overwritten() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let text = directory.path().join("text");
-        fs::write(&text, "no database, but a text that is long enough for a header")
-            .expect("a file");
-        let missing = directory.path().join("missing");
-        // A directory can be opened, and reading it is an I/O error.
-        for (path, expected) in
-            [(text.as_path(), true), (missing.as_path(), false), (directory.path(), false)]
-        {
-            let error = read_file_identity(path).await.expect_err("no database");
-            assert_eq!(is_about_content(&error), expected, "{}: {error}", path.display());
-        }
-    }
 }

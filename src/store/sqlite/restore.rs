@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::OFlags;
 use sqlx::ConnectOptions;
 
 use crate::job::UtcTime;
@@ -20,8 +20,8 @@ use super::copy::{copy_database, read_options};
 use super::database_path::DatabasePath;
 use super::file_system;
 use super::identity::read_file_identity;
-use super::lock::{give_to_owner_of_database, lock_beside};
-use super::start_checks::{has_wal, verify_database};
+use super::lock::{ReplacementLock, give_to_owner_of_database};
+use super::start_checks::{DamageCheck, check_file, has_wal};
 use super::temporary_file::{Purpose, remove_leftovers, temporary_path};
 
 /// What [`restore`] did.
@@ -48,13 +48,12 @@ pub async fn restore(
     now: UtcTime,
 ) -> Result<RestoredDatabase, OpenError> {
     let path = DatabasePath::resolve(path)?.with_directory()?;
-    file_system::check(&path, policy)?;
-    let _lock = lock_beside(&path)?;
-    let _database_lock = lock_existing(&path)?;
+    let lock_database = file_system::check(&path, policy)?;
+    let _locks = ReplacementLock::acquire(&path, lock_database)?;
     remove_leftovers(&path);
     let backup = DatabasePath::resolve(backup)?;
     ensure_other_file(&backup, &path)?;
-    if verify_database(&backup, false).await? == 0 {
+    if check_file(&backup, DamageCheck::Skip).await? == 0 {
         return Err(backup.unusable("is an empty database; name a backup".into()));
     }
     let copy = copy_beside(&backup, &path).await?;
@@ -63,23 +62,6 @@ pub async fn restore(
         let _ = fs::remove_file(&copy);
     }
     restored
-}
-
-/// A daemon that uses the file by another path holds its lock. An unusable file may be replaced.
-fn lock_existing(path: &DatabasePath) -> Result<Option<File>, OpenError> {
-    let file = match File::options().read(true).write(true).open(path.file()) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(path.io(&error)),
-    };
-    path.ensure_regular_file()?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Io {
-            path: path.file().to_owned(),
-            reason: "another jobtrackd uses this database; stop it".into(),
-        }),
-        Ok(()) | Err(_) => Ok(Some(file)),
-    }
 }
 
 fn ensure_other_file(backup: &DatabasePath, path: &DatabasePath) -> Result<(), OpenError> {

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -18,12 +17,29 @@ use super::schema::{
     APPLICATION_ID, SCHEMA_VERSION, applied_migrations, database_with_schema, migration_mismatch,
     table_columns,
 };
-use super::wal_header::WalHeader;
+use super::wal_header::{WalHeader, uses_wal};
+
+/// Whether the whole file is read, to find damage; that takes long if the file is large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DamageCheck {
+    Quick,
+    Skip,
+}
+
+impl DamageCheck {
+    /// A larger file is checked while the daemon runs, so that the check does not delay the start.
+    const MAX_START_BYTES: u64 = 256 << 20;
+
+    /// The check that a start makes of a file of this size.
+    pub(super) fn of_start(file_bytes: u64) -> Self {
+        if file_bytes <= Self::MAX_START_BYTES { Self::Quick } else { Self::Skip }
+    }
+}
 
 /// Returns the version of the schema; 0 if the database is empty. Changes nothing.
-pub(super) async fn verify_database(
+pub(super) async fn check_file(
     path: &DatabasePath,
-    quick_check: bool,
+    damage_check: DamageCheck,
 ) -> Result<i64, OpenError> {
     path.ensure_regular_file()?;
     let transactions = wal_transactions(path).map_err(|error| path.io(&error))?;
@@ -40,10 +56,16 @@ pub(super) async fn verify_database(
             )))
         };
     }
-    if transactions > 0 && !is_in_wal_mode(path).map_err(|error| path.io(&error))? {
-        return Err(wal_error(path, "the database file is a copy that was made without a log"));
+    let uses_wal = File::open(path.file()).and_then(|file| uses_wal(&file));
+    match uses_wal.map_err(|error| path.io(&error))? {
+        // SQLite takes a file of one byte for an empty database, and deletes its log.
+        None => return Err(path.damaged("the file is too short for a database".into())),
+        Some(false) if transactions > 0 => {
+            return Err(wal_error(path, "the database file is a copy that was made without a log"));
+        }
+        Some(_) => {}
     }
-    let result = verify_content(path, quick_check).await;
+    let result = check_content(path, damage_check).await;
     if let Err(OpenError::Damaged { detail, .. }) = &result
         && transactions > 0
         && is_intact_without_wal(path).await
@@ -54,7 +76,7 @@ pub(super) async fn verify_database(
     result
 }
 
-async fn verify_content(path: &DatabasePath, quick_check: bool) -> Result<i64, OpenError> {
+async fn check_content(path: &DatabasePath, damage_check: DamageCheck) -> Result<i64, OpenError> {
     let sqlite_error = |error: sqlx::Error| path.sqlite(&error);
     // Closing a writable connection would checkpoint a WAL, that is change a database that may not be
     // ours. A read-only connection, however, cannot roll back a transaction that a power failure left
@@ -65,9 +87,9 @@ async fn verify_content(path: &DatabasePath, quick_check: bool) -> Result<i64, O
         .read_only(journal_empty)
         .pragma("temp_store", "memory");
     let mut connection = options.connect().await.map_err(sqlite_error)?;
-    let version = verify_schema(path, &mut connection).await?;
-    verify_wal(path, &mut connection).await?;
-    if quick_check {
+    let version = check_schema(path, &mut connection).await?;
+    check_log(path, &mut connection).await?;
+    if damage_check == DamageCheck::Quick {
         let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&mut connection)
             .await
@@ -82,7 +104,7 @@ async fn verify_content(path: &DatabasePath, quick_check: bool) -> Result<i64, O
 
 /// Verifies that the write-ahead log belongs to the file. Repeated, because a daemon may be writing if this
 /// is not a start.
-async fn verify_wal(
+async fn check_log(
     path: &DatabasePath,
     connection: &mut SqliteConnection,
 ) -> Result<(), OpenError> {
@@ -118,24 +140,12 @@ pub(super) fn has_wal(path: &DatabasePath) -> bool {
     fs::metadata(path.wal()).is_ok_and(|metadata| metadata.len() > 0)
 }
 
-/// Whether the header of the file says that a write-ahead log is used. `.backup` of sqlite3 keeps that
-/// mark; VACUUM INTO does not.
-fn is_in_wal_mode(path: &DatabasePath) -> io::Result<bool> {
-    let mut versions = [0; 2];
-    match File::open(path.file())?.read_exact_at(&mut versions, 18) {
-        Ok(()) => Ok(versions == [2, 2]),
-        // Too short for a database, which SQLite reports.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
 async fn is_intact_without_wal(path: &DatabasePath) -> bool {
     let options = SqliteConnectOptions::new().filename(path.file()).read_only(true).immutable(true);
     let Ok(mut connection) = options.connect().await else { return false };
     let check = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)");
     let found = check.fetch_one(&mut connection).await;
-    found.is_ok_and(|found| found == "ok") && verify_schema(path, &mut connection).await.is_ok()
+    found.is_ok_and(|found| found == "ok") && check_schema(path, &mut connection).await.is_ok()
 }
 
 fn wal_error(path: &DatabasePath, reason: &str) -> OpenError {
@@ -149,7 +159,7 @@ fn wal_error(path: &DatabasePath, reason: &str) -> OpenError {
 }
 
 /// Verifies that the database has jobtrackd's schema; returns its version, 0 if the database is empty.
-pub(super) async fn verify_schema(
+pub(super) async fn check_schema(
     path: &DatabasePath,
     connection: &mut SqliteConnection,
 ) -> Result<i64, OpenError> {
@@ -181,13 +191,13 @@ pub(super) async fn verify_schema(
     if let Some(reason) = migration_mismatch(&applied, version) {
         return Err(other_schema(path, &reason));
     }
-    verify_columns(path, connection, version).await?;
+    check_columns(path, connection, version).await?;
     Ok(version)
 }
 
 /// Verifies that the tables have all columns of the schema of this version. An operator may have added
 /// some.
-async fn verify_columns(
+async fn check_columns(
     path: &DatabasePath,
     connection: &mut SqliteConnection,
     version: i64,

@@ -13,9 +13,9 @@ use crate::store::OpenError;
 use super::copy::read_options;
 use super::database_path::DatabasePath;
 use super::schema::database_with_schema;
-use super::start_checks::{has_wal, verify_database};
+use super::start_checks::{DamageCheck, check_file, has_wal};
 
-/// What [`verify`] found.
+/// What [`verify_database`] found.
 #[derive(Debug)]
 pub struct VerifiedDatabase {
     pub path: PathBuf,
@@ -43,9 +43,9 @@ const PAGE_ROWS: i64 = 5_000;
 ///
 /// # Errors
 /// If it is not a database of jobtrackd, is damaged so that it cannot be read, or cannot be opened.
-pub async fn verify(path: &Path) -> Result<VerifiedDatabase, OpenError> {
+pub async fn verify_database(path: &Path) -> Result<VerifiedDatabase, OpenError> {
     let path = DatabasePath::resolve(path)?;
-    let version = verify_database(&path, false).await?;
+    let version = check_file(&path, DamageCheck::Skip).await?;
     let mut report = VerifiedDatabase {
         path: path.file().to_owned(),
         version,

@@ -1,5 +1,5 @@
-//! What can be read of a write-ahead log without SQLite: its header, how many transactions it has, and
-//! whether it is the one that SQLite's index of it, the shared memory, describes. The formats are those
+//! What can be read of a write-ahead log without SQLite: whether there is to be one, its header, how many
+//! transactions it has, and whether it is the one that SQLite's index of it, the shared memory, describes. The formats are those
 //! of <https://sqlite.org/walformat.html>.
 //!
 //! Used to compare the log with the database at a start, and to notice that it was overwritten.
@@ -104,6 +104,18 @@ pub(super) fn is_checkpoint_incomplete(shared_memory: &File) -> io::Result<bool>
         Ok::<_, io::Error>(u32::from_ne_bytes(bytes))
     };
     Ok(number(BACKFILLED_FRAMES)? < number(FRAMES_TO_BACKFILL)?)
+}
+
+/// Whether the header of a database says that a write-ahead log is used; `None` if the file is too short
+/// for a header. `.backup` of sqlite3 keeps that mark; VACUUM INTO does not.
+pub(super) fn uses_wal(database: &File) -> io::Result<Option<bool>> {
+    const FORMAT_VERSIONS: u64 = 18;
+    let mut versions = [0; 2];
+    match database.read_exact_at(&mut versions, FORMAT_VERSIONS) {
+        Ok(()) => Ok(Some(versions == [2, 2])),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A log as far as it has been read.

@@ -5,13 +5,14 @@
 //! its transactions when SQLite rolls one back by itself. Invariant: the replaced connection stays open
 //! until there is a new one, because it may be the last that reaches a log whose file was removed.
 
+mod closing;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::job::{EventCursor, MonotonicTime, UtcTime};
@@ -23,14 +24,13 @@ use crate::store::{
 use super::cursor::{newest_seq, to_cursor};
 use super::error_code::classify;
 use super::ffi::{is_out_of_space, keep_wal_on_close};
-use super::maintenance::{record_clean_shutdown, run_after_commit};
-use super::open_files::{FileChange, OpenFiles};
+use super::maintenance::run_after_commit;
+use super::open_files::OpenFiles;
 use super::provider_rename::rename_providers;
 use super::reader::Reader;
 use super::write::write_batch;
 use super::{BUSY_TIMEOUT, MAX_WAL_BYTES};
 
-const READERS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const WAL_TRUNCATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Writes batches. One task owns the writer.
@@ -190,98 +190,6 @@ impl Writer {
             )
         });
         StoreHealth { size_bytes: self.files.database_bytes() + wal_bytes, warning }
-    }
-
-    /// Ends in order, the readers first. If no other reader prevents it, the WAL is moved into the database, so that a copy of
-    /// the database file alone is complete.
-    pub async fn close(mut self) {
-        // A query that takes long, such as the check of a large database, is abandoned.
-        let _ = timeout(READERS_CLOSE_TIMEOUT, self.reader.close()).await;
-        if let Err(error) = self.files.verify().await {
-            self.save_open_files(&error).await;
-            return;
-        }
-        if let Err(error) = self.close_in_order().await {
-            tracing::warn!("the database was not closed cleanly, no data is lost: {error}");
-        }
-    }
-
-    async fn close_in_order(&mut self) -> Result<(), sqlx::Error> {
-        let mut connection = self.take_connection().await?;
-        if let Err(error) = record_clean_shutdown(&mut connection, self.clock.utc_now()).await {
-            tracing::warn!(
-                "the clean shutdown could not be recorded, the next start will report an unexpected \
-                 stop: {error}"
-            );
-        }
-        let checkpointed =
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
-        checkpointed.and(connection.close().await)
-    }
-
-    /// Ends after a file was replaced. What was acknowledged is in the files that are open. A log that was
-    /// removed is written back, for the next start; otherwise it is moved into the database file where
-    /// that destroys nothing. It is not emptied: the file at the path of the database may need it.
-    async fn save_open_files(&mut self, error: &WriteError) {
-        let Some(change) = self.files.change() else { return };
-        let mut why_not_back = None;
-        if change == FileChange::WalMoved {
-            match self.files.write_log_back() {
-                Ok(()) => {
-                    tracing::info!("the write-ahead log was written back, complete: {error}");
-                    return self.close_connections().await;
-                }
-                Err(failure) => why_not_back = Some(failure.to_string()),
-            }
-        }
-        if change.permits_checkpoint() {
-            match self.checkpoint_open_log().await {
-                Ok(()) => tracing::info!("what was acknowledged is in the database file: {error}"),
-                Err(failure) => {
-                    let failures = why_not_back.into_iter().chain([failure]).collect::<Vec<_>>();
-                    let failures = failures.join("; ");
-                    tracing::error!("the write-ahead log could not be saved: {failures}; {error}");
-                }
-            }
-        }
-        self.close_connections().await;
-    }
-
-    /// Without a final statement: the state of the connections cannot be trusted.
-    async fn close_connections(&mut self) {
-        for connection in self.connection.take().into_iter().chain(self.failed_connection.take()) {
-            drop(connection.close_hard().await);
-        }
-    }
-
-    /// Moves the write-ahead log that is open into the database file that is open. A new connection
-    /// would open other files.
-    async fn checkpoint_open_log(&mut self) -> Result<(), String> {
-        let connection = match (&mut self.connection, &mut self.failed_connection) {
-            (Some(connection), _) => connection,
-            (None, Some(failed)) => {
-                // An error says that SQLite has rolled back by itself.
-                let _ = sqlx::query("ROLLBACK").execute(&mut *failed).await;
-                failed
-            }
-            (None, None) => return Err("no connection is open".to_owned()),
-        };
-        let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
-        let size: i64 = sqlx::query_scalar(size)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(|error| error.to_string())?;
-        // A checkpoint that ends half way on a full disk would destroy a database that has no log.
-        self.files.reserve_database(size.unsigned_abs()).map_err(|error| error.to_string())?;
-        let checkpointed: (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(FULL)")
-            .fetch_one(connection)
-            .await
-            .map_err(|error| error.to_string())?;
-        // The first number says that another program has a transaction open; it may have saved all.
-        match checkpointed {
-            (_, in_log, saved) if in_log == saved => Ok(()),
-            (_, in_log, saved) => Err(format!("only {saved} of {in_log} pages could be saved")),
-        }
     }
 
     /// The connection, or a new one in place of that whose transaction failed.

@@ -1,0 +1,88 @@
+//! The status of the daemon and of each provider.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{EventCursor, ProviderName, UtcTime};
+
+/// The response of `GET /v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// The version of `jobtrackd`.
+    pub version: String,
+    pub pid: u32,
+    pub started_at: UtcTime,
+    pub store: StoreStatus,
+    pub newest_event: EventCursor,
+    /// What is wrong, one sentence each; empty if nothing is.
+    pub degraded_reasons: Vec<String>,
+    /// The sum of the same field of all providers.
+    pub active_jobs: u64,
+    /// Changes in memory that are not committed yet.
+    pub unwritten_changes: u64,
+    /// Log lines that were lost since the start because the log could not be written.
+    #[serde(default)]
+    pub lost_log_lines: u64,
+    /// Set if the last reload of the configuration failed.
+    #[serde(default)]
+    pub reload_failure: Option<ReloadFailure>,
+    pub providers: Vec<ProviderStatus>,
+}
+
+/// A reload of the configuration that failed; the configuration before it stays in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadFailure {
+    pub failed_at: UtcTime,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// The name and version of the database engine.
+    pub engine: String,
+    /// The path of the database.
+    pub location: String,
+    pub schema_version: i64,
+    /// The size of all files of the database; 0 before the first commit.
+    pub size_bytes: u64,
+}
+
+/// The status of one provider.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProviderStatus {
+    pub provider: ProviderName,
+    /// None if the provider has jobs but is not configured any more.
+    pub kind: Option<String>,
+    /// Jobs that are polled: unfinished ones, and finished ones during a poll on demand.
+    pub active_jobs: u64,
+    /// Polls that are due and wait for the rate limit, a pause or other requests.
+    pub due_polls: u64,
+    /// How long the oldest of these has waited.
+    pub max_overdue_s: f64,
+    /// The mean delay of recent ends, from the job's end to the answer that showed it; none until
+    /// a job has ended since the daemon's start.
+    #[serde(default)]
+    pub mean_detection_delay_s: Option<f64>,
+    /// Requests that are sent and not answered yet.
+    pub in_flight: u32,
+    /// Requests sent in the last 60 s.
+    pub requests_last_minute: u32,
+    pub requests_per_minute: u32,
+    /// Failed polls in a row.
+    pub consecutive_failures: u32,
+    /// When the provider began to fail; none if it answers.
+    #[serde(default)]
+    pub outage_began_at: Option<UtcTime>,
+    /// None if polling is not paused.
+    pub pause: Option<PauseStatus>,
+    /// States in the provider's answers that jobtrack does not know; `state_map` in the
+    /// configuration can map them.
+    #[serde(default)]
+    pub unknown_states: Vec<String>,
+}
+
+/// Why and until when a provider is not polled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PauseStatus {
+    pub reason: String,
+    pub until: UtcTime,
+}
