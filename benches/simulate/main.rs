@@ -1,7 +1,7 @@
 //! Runs simulations of the daemon: `just simulate --days N --seed S`.
 //!
-//! Each simulation has a seed of its own, beginning with S, and lasts up to ten simulated days. A broken
-//! rule is printed with its seed and the newest events, and the exit code is 1.
+//! Each simulation has a seed of its own, beginning with S, and lasts ten simulated days, of which the last is
+//! without faults. A broken rule is printed with its seed and the newest events, and the exit code is 1.
 
 #![allow(clippy::expect_used, reason = "a benchmark: a broken expectation ends it")]
 
@@ -15,7 +15,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use clap::Parser;
-use simulator::{Options, Report, simulate};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use simulator::{Options, Profile, Report, simulate};
 
 /// Simulates the daemon and checks it against the reference model
 #[derive(Debug, Parser)]
@@ -26,8 +27,8 @@ struct Arguments {
     /// The seed of the first simulation
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Simulated days of each seed
-    #[arg(long, default_value_t = 10)]
+    /// Simulated days of each seed, the last of them without faults; at least 2
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
     days_per_seed: u32,
     /// Simulations at the same time
     #[arg(long, default_value_t = 2)]
@@ -40,27 +41,43 @@ struct Arguments {
     bench: bool,
 }
 
+impl Arguments {
+    fn options_of_run(&self, run: u32) -> Options {
+        let seed = self.seed + u64::from(run);
+        Options {
+            seed,
+            profile: Profile::of_seed(seed),
+            days: self.days_per_seed - 1,
+            planted: None,
+            print: self.print,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runs = arguments.days.div_ceil(arguments.days_per_seed);
     let (next, failures) = (AtomicU32::new(0), Mutex::new(Vec::new()));
     let totals = Mutex::new(Totals::default());
+    let cores = allowed_cores();
     std::thread::scope(|scope| {
-        for _ in 0..arguments.threads {
-            scope.spawn(|| {
+        for thread in 0..arguments.threads {
+            let core = cores.get(thread as usize % cores.len().max(1)).copied();
+            let (arguments, next, failures, totals) = (&arguments, &next, &failures, &totals);
+            scope.spawn(move || {
+                if let Some(core) = core {
+                    stay_on_core(core);
+                }
                 loop {
                     let run = next.fetch_add(1, Ordering::Relaxed);
                     if run >= runs {
                         return;
                     }
-                    let days = arguments.days_per_seed.min(arguments.days);
-                    let seed = arguments.seed + u64::from(run);
-                    let options = Options { seed, days, planted: None, print: arguments.print };
-                    let report = simulate(options);
+                    let report = simulate(arguments.options_of_run(run));
                     totals.lock().expect("not poisoned").add(&report);
                     if !report.violations.is_empty() {
                         print_failure(&report);
-                        failures.lock().expect("not poisoned").push(seed);
+                        failures.lock().expect("not poisoned").push(report.options.seed);
                     }
                 }
             });
@@ -78,14 +95,32 @@ fn main() -> ExitCode {
     }
 }
 
+/// The cores that this process may use; none if that is not known.
+fn allowed_cores() -> Vec<usize> {
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect()
+}
+
+/// Keeps the calling thread, and those that it starts, on one core. A simulation and its database threads only
+/// ever wait for each other, and waking a thread on another core takes longer than most calls.
+fn stay_on_core(core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    if let Err(error) = sched_setaffinity(None, &cores) {
+        eprintln!("cannot choose the core, which makes the simulation slower: {error}");
+    }
+}
+
 #[derive(Debug, Default)]
 struct Totals {
     simulations: u32,
     seconds: u64,
     events: u64,
     requests: u64,
-    jobs: usize,
-    starts: u32,
+    disturbed_requests: u64,
+    faults: u64,
+    jobs: u64,
+    starts: u64,
     hash: u64,
 }
 
@@ -95,21 +130,30 @@ impl Totals {
         self.seconds += report.simulated.as_secs();
         self.events += report.event_count;
         self.requests += report.requests;
-        self.jobs += report.jobs;
-        self.starts += report.starts;
+        self.disturbed_requests += report.disturbed_requests;
+        self.faults += report.faults;
+        self.jobs += report.jobs as u64;
+        self.starts += u64::from(report.starts);
         // In any order.
         self.hash ^= report.event_hash;
     }
 
     fn line(&self) -> String {
+        let days = (self.seconds / 86400).max(1);
+        let of_day = |count: u64| {
+            let tenths = count * 10 / days;
+            format!("{}.{}", tenths / 10, tenths % 10)
+        };
         format!(
-            "{} simulations, {} simulated days, {} jobs, {} requests, {} starts of the daemon, {} \
-             events with the hash {:016x}",
+            "{} simulations, {days} simulated days; on each day {} jobs were added, {} requests sent, {} of them \
+             answered with a fault, {} other faults caused, and the daemon was started {} times; {} events with \
+             the hash {:016x}",
             self.simulations,
-            self.seconds / 86400,
-            self.jobs,
-            self.requests,
-            self.starts,
+            of_day(self.jobs),
+            of_day(self.requests),
+            of_day(self.disturbed_requests),
+            of_day(self.faults),
+            of_day(self.starts),
             self.events,
             self.hash
         )
@@ -117,9 +161,10 @@ impl Totals {
 }
 
 fn print_failure(report: &Report) {
-    let Options { seed, days, .. } = report.options;
+    let Options { seed, days, profile, .. } = report.options;
+    let days = days + 1;
     println!(
-        "\nseed {seed} broke a rule; `just simulate --seed {seed} --days {days} --days-per-seed \
+        "\nseed {seed} ({profile:?}) broke a rule; `just simulate --seed {seed} --days {days} --days-per-seed \
          {days}` repeats it\n{}\n\n{}",
         report.newest_events.join("\n"),
         report.violations.join("\n")

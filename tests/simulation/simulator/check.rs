@@ -9,7 +9,7 @@ use jobtrack::store::{HistoryFilter, JobFilter, JobRow, Reader, TransitionRow};
 
 use super::event_log::EventLog;
 use super::lives::{expected_state, provider_name};
-use super::model::{KnownJob, Model};
+use super::model::{JobKey, KnownJob, Model};
 use super::services::Services;
 use super::store::run_to_end;
 use super::time::SimulatedTime;
@@ -74,7 +74,7 @@ pub fn check_database(
     now: CheckTime,
     log: &EventLog,
 ) {
-    for violation in confirmed_violations(rows, model, now) {
+    for violation in confirmed_violations(rows, model, services, now) {
         log.violation(violation);
     }
     for (id, row) in &rows.jobs {
@@ -86,23 +86,24 @@ pub fn check_database(
             .expect("a provider of the simulation");
         let key = (provider_name(kind), row.remote_id.as_str().to_owned());
         if let Some(job) = model.jobs.get(&key) {
-            let truth = match &job.vanished {
-                Some((_, truth)) => Some(truth.clone()),
-                None => services.true_history(row.remote_id.as_str()),
-            };
-            let truth = truth.expect("the life of a job is known");
+            let truth = true_history(job, &key, services);
             violations.extend(truth_violations(kind, job, &truth, history, now));
             violations.extend(detection_violation(kind, job, &truth, row, now));
         }
         for violation in violations {
             log.violation(format!("job {id} ({key:?}): {violation}; {history:#?}"));
         }
-        model.adopt(*id, history, now.elapsed);
+        model.adopt(*id, history);
     }
 }
 
 /// Rule: no acknowledged row is missing.
-fn confirmed_violations(rows: &DatabaseRows, model: &Model, now: CheckTime) -> Vec<String> {
+fn confirmed_violations(
+    rows: &DatabaseRows,
+    model: &Model,
+    services: &Services,
+    now: CheckTime,
+) -> Vec<String> {
     let mut violations = Vec::new();
     for (key, job) in &model.jobs {
         let Some(id) = job.acknowledged else { continue };
@@ -114,9 +115,13 @@ fn confirmed_violations(rows: &DatabaseRows, model: &Model, now: CheckTime) -> V
     }
     for (id, known) in &model.confirmed {
         let Some(history) = rows.histories.get(id) else {
-            let age = known.terminal_at.map(|at| now.elapsed.saturating_sub(at));
-            if age.is_none_or(|age| age + CLOCK_ERROR < RETENTION) {
-                violations.push(format!("job {id} ({:?}) is gone; ended for {age:?}", known.key));
+            let job = model.jobs.get(&known.key);
+            let ended_for =
+                job.and_then(|job| longest_time_since_end(job, &known.key, services, now));
+            if ended_for.is_none_or(|span| span + CLOCK_ERROR < RETENTION) {
+                let ended_for = ended_for.map_or("never".into(), |span| format!("{span:?} ago"));
+                violations
+                    .push(format!("job {id} ({:?}) is gone; it ended {ended_for}", known.key));
             }
             continue;
         };
@@ -133,6 +138,34 @@ fn confirmed_violations(rows: &DatabaseRows, model: &Model, now: CheckTime) -> V
         }
     }
     violations
+}
+
+fn true_history(job: &KnownJob, key: &JobKey, services: &Services) -> TrueHistory {
+    let truth = match &job.vanished {
+        Some((_, truth)) => Some(truth.clone()),
+        None => services.true_history(&key.1),
+    };
+    truth.expect("the life of a job is known")
+}
+
+/// The time since the daemon could first have recorded an end of the job: the end at the service, or one that
+/// the daemon decided itself. `None` before that.
+fn longest_time_since_end(
+    job: &KnownJob,
+    key: &JobKey,
+    services: &Services,
+    now: CheckTime,
+) -> Option<Duration> {
+    let kind = ServiceKind::ALL.into_iter().find(|kind| provider_name(*kind) == key.0)?;
+    let truth = true_history(job, key, services);
+    let is_end = |state: &str| expected_state(kind, state).is_terminal();
+    let end = truth.provider_states.iter().find(|(_, state)| is_end(state));
+    let since_end =
+        end.and_then(|(at, _)| Duration::try_from(now.right_time.duration_since(*at)).ok());
+    let given_up_at = job.give_up_after.map(|limit| job.added_at + limit);
+    let lost_at = job.vanished.as_ref().map(|(at, _)| *at + LOST_AFTER);
+    let local_ends = [job.untrack_asked_at, given_up_at, lost_at].into_iter().flatten();
+    local_ends.filter_map(|at| now.elapsed.checked_sub(at)).chain(since_end).max()
 }
 
 /// Rule: every history is a legal path.
@@ -215,7 +248,7 @@ fn local_fault(to: State, job: &KnownJob, now: CheckTime) -> Option<&'static str
         State::Untracked => {
             let age = now.elapsed.saturating_sub(job.added_at);
             let is_given_up = job.give_up_after.is_some_and(|limit| age + CLOCK_ERROR >= limit);
-            (!job.may_be_untracked && !is_given_up).then_some("nobody asked for it")
+            (job.untrack_asked_at.is_none() && !is_given_up).then_some("nobody asked for it")
         }
         State::Registered
         | State::Pending
@@ -238,7 +271,7 @@ fn detection_violation(
     now: CheckTime,
 ) -> Option<String> {
     let is_over = |since: Duration| since > Duration::from_hours(9) && !row.terminal;
-    if job.acknowledged.is_none() || job.is_refused || job.may_be_untracked {
+    if job.acknowledged.is_none() || job.is_refused || job.untrack_asked_at.is_some() {
         return None;
     }
     if let Some((at, _)) = &job.vanished {

@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::database::database_path;
-use super::services::{ServiceTransport, Services};
+use super::plan::{Options, PlantedBug};
+use super::services::Services;
 use super::store::{FaultyReader, FaultyWriter, StoreContext, run_to_end};
+use super::transport::ServiceTransport;
 use crate::fake_server;
 
 #[derive(Debug)]
@@ -77,15 +79,17 @@ pub fn load_providers(
     directory: &Path,
     services: &Arc<Services>,
     credentials: &SharedCredentials,
-    dune_budget: u32,
+    options: &Options,
 ) -> Providers {
-    let config = load_config(directory, dune_budget);
+    let config = load_config(directory, options);
     let transport: Arc<dyn Transport> = Arc::new(ServiceTransport(services.clone()));
     build_providers(&config, &move |_| Ok(transport.clone()), credentials)
         .expect("the providers are valid")
 }
 
-fn load_config(directory: &Path, dune_budget: u32) -> Config {
+fn load_config(directory: &Path, options: &Options) -> Config {
+    let dune_budget = if options.planted == Some(PlantedBug::ExceededBudget) { 90 } else { 30 };
+    let polling = options.profile.polling_settings();
     let secret = |name: &str, value: &str| -> PathBuf {
         let path = directory.join(name);
         std::fs::write(&path, value).expect("a file");
@@ -97,6 +101,7 @@ fn load_config(directory: &Path, dune_budget: u32) -> Config {
         r#"
         [polling]
         give_up_after = "3d"
+        {polling}
         [providers.dune]
         kind = "dune"
         base_url = "http://127.0.0.1"

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jobtrack::job::State;
 
+use super::plan::Profile;
 use crate::fake_server::{JobEnd, JobPhase, JobScript, ServiceKind};
 
 const MINUTE: u64 = 60;
@@ -50,7 +51,12 @@ pub fn expected_state(kind: ServiceKind, provider_state: &str) -> State {
 }
 
 /// A life that begins within half an hour before or 20 minutes after `now`.
-pub fn random_life(kind: ServiceKind, now: Timestamp, random: &mut fastrand::Rng) -> JobScript {
+pub fn random_life(
+    kind: ServiceKind,
+    now: Timestamp,
+    profile: Profile,
+    random: &mut fastrand::Rng,
+) -> JobScript {
     let span = |seconds: u64| Duration::from_secs(seconds);
     let begins = match random.u32(0..10) {
         0 => now + span(random.u64(1..20 * MINUTE)),
@@ -63,14 +69,7 @@ pub fn random_life(kind: ServiceKind, now: Timestamp, random: &mut fastrand::Rng
         let state = JobPhase::Custom { state: UNKNOWN_STATE.into(), finished: None };
         script = script.with_phase(span(random.u64(1..30 * MINUTE)), state);
     }
-    let runs_for = match random.u32(0..20) {
-        0..=1 => random.u64(1..20),
-        2..=15 => random.u64(20..60 * MINUTE),
-        16..=18 => random.u64(60 * MINUTE..8 * 60 * MINUTE),
-        // Longer than the simulation, most of the time.
-        _ => random.u64(24 * 60 * MINUTE..20 * 24 * 60 * MINUTE),
-    };
-    script = script.running(span(runs_for));
+    script = script.running(random_run_time(profile, random));
     let completed = [JobEnd::Completed, JobEnd::Completed, JobEnd::Completed, JobEnd::Failed];
     let end = match kind {
         ServiceKind::Dune if random.u32(0..20) == 0 => {
@@ -92,4 +91,22 @@ pub fn random_life(kind: ServiceKind, now: Timestamp, random: &mut fastrand::Rng
         ServiceKind::Dli | ServiceKind::DataArts => completed[random.usize(..4)],
     };
     script.ending_with(end)
+}
+
+fn random_run_time(profile: Profile, random: &mut fastrand::Rng) -> Duration {
+    const HOUR: u64 = 60 * MINUTE;
+    let draw = match profile {
+        Profile::Dense | Profile::Sparse => random.u32(0..20),
+        Profile::ShortJobs => random.u32(0..10),
+        Profile::LongJobs => random.u32(10..20),
+    };
+    let seconds = match (profile, draw) {
+        (_, 0..=1) => random.u64(1..20),
+        (Profile::ShortJobs, _) => random.u64(20..15 * MINUTE),
+        (_, 2..=15) => random.u64(20..HOUR),
+        (_, 16..=18) => random.u64(HOUR..8 * HOUR),
+        // Longer than the simulation, most of the time.
+        _ => random.u64(24 * HOUR..20 * 24 * HOUR),
+    };
+    Duration::from_secs(seconds)
 }

@@ -25,8 +25,8 @@ pub struct KnownJob {
     pub vanished: Option<(Duration, TrueHistory)>,
     /// Whether the service refuses all requests for this job.
     pub is_refused: bool,
-    /// Whether somebody asked to untrack it.
-    pub may_be_untracked: bool,
+    /// When somebody first asked to untrack it.
+    pub untrack_asked_at: Option<Duration>,
     pub give_up_after: Option<Duration>,
     /// When the daemon last asked for it.
     pub last_asked: Option<Duration>,
@@ -38,7 +38,7 @@ pub struct KnownJob {
 pub struct ConfirmedHistory {
     pub key: JobKey,
     pub states: Vec<(State, Option<String>)>,
-    pub terminal_at: Option<Duration>,
+    pub has_ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +51,8 @@ pub struct Model {
     /// By kind: when something last happened after which a poll may be late.
     disturbed_at: [Duration; 3],
     pub request_count: u64,
+    pub disturbed_request_count: u64,
+    pub fault_count: u64,
     /// All polls of jobs, with lists.
     pub polls: Vec<(Duration, String)>,
     pub longest_wait: Duration,
@@ -135,8 +137,8 @@ impl Model {
     fn check_wait(&mut self, kind: ServiceKind, key: &JobKey, now: Duration, log: &EventLog) {
         let Some(job) = self.jobs.get(key) else { return };
         let Some(id) = job.acknowledged else { return };
-        let is_over = self.confirmed.get(&id).is_none_or(|known| known.terminal_at.is_some());
-        if is_over || job.is_refused || job.may_be_untracked {
+        let is_over = self.confirmed.get(&id).is_none_or(|known| known.has_ended);
+        if is_over || job.is_refused || job.untrack_asked_at.is_some() {
             return;
         }
         let healthy_since = (self.disturbed_at[kind as usize] + Self::LONGEST_PAUSE)
@@ -160,22 +162,20 @@ impl Model {
     pub fn is_tracking_over(&self, job: &KnownJob) -> bool {
         let history = job.acknowledged.and_then(|id| self.confirmed.get(&id));
         let last = history.and_then(|known| known.states.last());
-        job.may_be_untracked
+        job.untrack_asked_at.is_some()
             || last.is_some_and(|(state, _)| matches!(state, State::Untracked | State::Lost))
     }
 
     /// Adds what the database holds: once somebody has read it, it must not change any more.
-    pub fn adopt(&mut self, id: JobId, history: &[TransitionRow], now: Duration) {
+    pub fn adopt(&mut self, id: JobId, history: &[TransitionRow]) {
         let Some(known) = self.confirmed.get_mut(&id) else { return };
         known.states =
             history.iter().map(|row| (row.to_state, row.provider_state.clone())).collect();
-        if history.last().is_some_and(|row| row.to_state.is_terminal()) {
-            known.terminal_at.get_or_insert(now);
-        }
+        known.has_ended |= history.last().is_some_and(|row| row.to_state.is_terminal());
     }
 
     /// Notes what the store confirmed to the daemon.
-    pub fn confirm_batch(&mut self, batch: &Batch, report: &CommitReport, now: Duration) {
+    pub fn confirm_batch(&mut self, batch: &Batch, report: &CommitReport) {
         for registered in &report.registered {
             let job = &registered.job;
             let Some(provider) = ServiceKind::ALL
@@ -197,9 +197,7 @@ impl Model {
             for transition in &change.transitions {
                 let state = transition.provider_state.as_deref().map(str::to_owned);
                 known.states.push((transition.to, state));
-                if transition.to.is_terminal() {
-                    known.terminal_at = Some(now);
-                }
+                known.has_ended |= transition.to.is_terminal();
             }
         }
     }

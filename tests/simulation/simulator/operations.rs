@@ -1,5 +1,5 @@
-//! What happens in a simulation: commands of users, faults of services, disk and clocks, and crashes,
-//! drawn at random.
+//! What happens in a simulation, drawn at random: commands of users here, and the [faults](super::faults) of
+//! services, disk, clocks and processes.
 //!
 //! Calm and stormy hours alternate. In calm hours users do what they do every day; in stormy ones
 //! faults are added. Each seed leaves some kinds of faults out, so that others become frequent.
@@ -15,15 +15,17 @@ use tokio::time::sleep;
 use super::check::RETENTION;
 use super::daemon::RunningDaemon;
 use super::database::DatabaseImage;
+use super::faults::FaultKind;
 use super::lives::{provider_name, random_life, remote_id};
 use super::model::KnownJob;
+use super::plan::Profile;
 use super::run::Simulation;
 use super::services::Condition;
-use super::store::{CommitFault, CrashPoint, run_to_end};
+use super::store::{CommitFault, run_to_end};
 use crate::fake_server::ServiceKind;
 
 const MINUTE: u64 = 60;
-const HOUR: u64 = 60 * MINUTE;
+pub(super) const HOUR: u64 = 60 * MINUTE;
 
 /// What follows for the process of the daemon.
 #[derive(Debug)]
@@ -43,38 +45,11 @@ pub(super) enum Step {
     Ended,
 }
 
-/// A kind of fault; each may be left out by a seed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FaultKind {
-    Service,
-    Commit,
-    Crash,
-    Kill,
-    Suspend,
-    WallClock,
-    Job,
-    Restart,
-    Read,
-}
-
-impl FaultKind {
-    const ALL: [Self; 9] = [
-        Self::Service,
-        Self::Commit,
-        Self::Crash,
-        Self::Kill,
-        Self::Suspend,
-        Self::WallClock,
-        Self::Job,
-        Self::Restart,
-        Self::Read,
-    ];
-}
-
 #[derive(Debug)]
 pub(super) struct Operations {
-    random: fastrand::Rng,
-    fault_kinds: Vec<FaultKind>,
+    pub(super) random: fastrand::Rng,
+    profile: Profile,
+    pub(super) fault_kinds: Vec<FaultKind>,
     is_stormy: bool,
     epoch_ends: Duration,
     jobs_added: u64,
@@ -84,11 +59,18 @@ impl Operations {
     /// The mean time between two operations.
     const MEAN_INTERVAL_S: f64 = 25.0 * 60.0;
 
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, profile: Profile) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let fault_kinds: Vec<_> =
             FaultKind::ALL.into_iter().filter(|_| random.u32(0..3) > 0).collect();
-        Self { random, fault_kinds, is_stormy: false, epoch_ends: Duration::ZERO, jobs_added: 0 }
+        Self {
+            random,
+            profile,
+            fault_kinds,
+            is_stormy: false,
+            epoch_ends: Duration::ZERO,
+            jobs_added: 0,
+        }
     }
 
     /// Waits for the next operation and performs it.
@@ -145,7 +127,7 @@ impl Operations {
         }
     }
 
-    fn downtime(&mut self) -> Duration {
+    pub(super) fn downtime(&mut self) -> Duration {
         let seconds = match self.random.u32(0..4) {
             0 => self.random.u64(2 * MINUTE..5 * HOUR),
             1 => self.random.u64(10..10 * MINUTE),
@@ -156,7 +138,11 @@ impl Operations {
 
     async fn act_as_user(&mut self, world: &Simulation, daemon: &RunningDaemon) {
         match self.random.u32(0..40) {
-            0..=21 => self.add_jobs(world, daemon).await,
+            number @ 0..=21 => {
+                if number < self.profile.used_occasions_to_add() {
+                    self.add_jobs(world, daemon).await;
+                }
+            }
             22 => self.add_again(world, daemon).await,
             23..=24 => self.untrack(world, daemon).await,
             25..=28 => self.poll_on_demand(world, daemon),
@@ -184,14 +170,18 @@ impl Operations {
     }
 
     async fn add_jobs(&mut self, world: &Simulation, daemon: &RunningDaemon) {
-        let count = if self.random.u32(0..12) == 0 { self.random.u64(5..25) } else { 1 };
+        let count = match self.random.u32(0..self.profile.adds_per_group()) {
+            0 => self.random.u64(5..25),
+            _ => 1,
+        };
         let kind = ServiceKind::ALL[self.random.usize(..3)];
         let mut specs = Vec::new();
         for _ in 0..count {
             self.jobs_added += 1;
             let id = remote_id(kind, self.jobs_added);
             let now = world.time.right_time();
-            let script = kind.resolve_states(random_life(kind, now, &mut self.random));
+            let script =
+                kind.resolve_states(random_life(kind, now, self.profile, &mut self.random));
             world.services.with_service(|service| service.add_job(kind, &id, script, now));
             let give_up_after = (self.random.u32(0..15) == 0)
                 .then(|| Duration::from_secs(self.random.u64(HOUR..20 * HOUR)));
@@ -261,10 +251,14 @@ impl Operations {
     }
 
     /// A job that the daemon knows and that nobody untracked, as the database has it.
-    fn any_job(&mut self, world: &Simulation, daemon: &RunningDaemon) -> Option<StoredJob> {
+    pub(super) fn any_job(
+        &mut self,
+        world: &Simulation,
+        daemon: &RunningDaemon,
+    ) -> Option<StoredJob> {
         let ids: Vec<JobId> = {
             let model = world.model.lock().expect("not poisoned");
-            let live = model.confirmed.iter().filter(|(_, known)| known.terminal_at.is_none());
+            let live = model.confirmed.iter().filter(|(_, known)| !known.has_ended);
             live.map(|(id, _)| *id).collect()
         };
         let id = *ids.get(self.random.usize(..ids.len().max(1)))?;
@@ -274,7 +268,10 @@ impl Operations {
 
     async fn untrack(&mut self, world: &Simulation, daemon: &RunningDaemon) {
         let Some(job) = self.any_job(world, daemon) else { return };
-        Self::with_known_job(world, &job, |known| known.may_be_untracked = true);
+        let now = world.time.elapsed();
+        Self::with_known_job(world, &job, |known| {
+            known.untrack_asked_at.get_or_insert(now);
+        });
         let id = job.id;
         let result = daemon.handle.untrack(job, "simulated".into(), None).await;
         world.log.event(format_args!("untrack {id}: {}", result.is_ok()));
@@ -286,7 +283,11 @@ impl Operations {
         }
     }
 
-    fn with_known_job(world: &Simulation, job: &StoredJob, change: impl FnOnce(&mut KnownJob)) {
+    pub(super) fn with_known_job(
+        world: &Simulation,
+        job: &StoredJob,
+        change: impl FnOnce(&mut KnownJob),
+    ) {
         let mut model = world.model.lock().expect("not poisoned");
         let of_job = |(name, id): &(&'static str, String)| {
             *name == job.provider.as_str() && id == job.remote_id.as_str()
@@ -324,109 +325,6 @@ impl Operations {
         };
         world.log.event(format_args!("{}", task.name()));
         let _ = daemon.maintenance.try_send(task);
-    }
-
-    fn cause_fault(&mut self, world: &Simulation, daemon: &RunningDaemon) -> Step {
-        let kind = self.fault_kinds[self.random.usize(..self.fault_kinds.len())];
-        world.disturb_all();
-        match kind {
-            FaultKind::Service => self.change_service(world),
-            FaultKind::Commit => {
-                let faults = [
-                    CommitFault::None,
-                    CommitFault::Busy,
-                    CommitFault::NoSpace,
-                    CommitFault::IoError,
-                    CommitFault::UnconfirmedCommit,
-                    CommitFault::Stall(Duration::from_secs(self.random.u64(1..200))),
-                ];
-                let fault = faults[self.random.usize(..faults.len())];
-                world.log.event(format_args!("commits: {fault:?}"));
-                world.faults.set_commit_fault(fault);
-            }
-            FaultKind::Crash => {
-                let points = [CrashPoint::Before, CrashPoint::During, CrashPoint::After];
-                let point = points[self.random.usize(..3)];
-                world.log.event(format_args!("crash at the next commit: {point:?}"));
-                world.faults.state.lock().expect("not poisoned").crash_at = Some(point);
-            }
-            FaultKind::Kill => return Step::Kill { downtime: self.downtime() },
-            FaultKind::Restart => return Step::Restart { downtime: self.downtime() },
-            FaultKind::Suspend => {
-                let span = Duration::from_secs(self.random.u64(5..10 * HOUR));
-                world.log.event(format_args!("suspend for {span:?}"));
-                world.time.suspend(span);
-                world.disturb_all();
-            }
-            FaultKind::WallClock => self.set_wall_clock(world),
-            FaultKind::Job => self.change_job(world, daemon),
-            FaultKind::Read => {
-                let mut faults = world.faults.state.lock().expect("not poisoned");
-                faults.fail_reads = self.random.bool();
-                world.log.event(format_args!("reads fail: {}", faults.fail_reads));
-            }
-        }
-        Step::Continue
-    }
-
-    fn change_service(&mut self, world: &Simulation) {
-        let forbidden = "{\"error_code\":\"APIGW.0301\",\"error_msg\":\"Incorrect IAM\"}";
-        let conditions = [
-            Condition::Healthy,
-            Condition::Down,
-            Condition::Silent,
-            Condition::Status(401, forbidden),
-            Condition::Status(403, "{\"error\":\"forbidden\"}"),
-            Condition::Status(402, "{\"error\":\"payment required\"}"),
-            Condition::Status(500, "{}"),
-            Condition::Status(503, "<html>Service Unavailable</html>"),
-            Condition::Status(302, ""),
-            Condition::Status(200, "<html>maintenance</html>"),
-            Condition::RateLimited(None),
-            Condition::RateLimited(Some("120")),
-            Condition::RateLimited(Some("Fri, 01 Jan 2100 00:00:00 GMT")),
-            Condition::RateLimited(Some("soon")),
-            Condition::Flaky(20),
-            Condition::Flaky(70),
-        ];
-        let condition = conditions[self.random.usize(..conditions.len())].clone();
-        let kind = ServiceKind::ALL[self.random.usize(..3)];
-        world.services.set_condition(kind, condition);
-    }
-
-    fn set_wall_clock(&mut self, world: &Simulation) {
-        const DAY_MS: i64 = 86_400_000;
-        let offsets = [
-            0,
-            self.random.i64(-600_000..600_000),
-            self.random.i64(-DAY_MS..DAY_MS),
-            40 * DAY_MS,
-            -400 * DAY_MS,
-            // 1970, and the year 2327.
-            -1_800_000_000_000,
-            300 * 365 * DAY_MS,
-        ];
-        let offset = offsets[self.random.usize(..offsets.len())];
-        world.log.event(format_args!("the wall clock is wrong by {offset} ms"));
-        world.note_active_faults();
-        world.time.set_wall_offset(offset);
-    }
-
-    /// The service loses a job, or refuses it.
-    fn change_job(&mut self, world: &Simulation, daemon: &RunningDaemon) {
-        let Some(job) = self.any_job(world, daemon) else { return };
-        let id = job.remote_id.as_str();
-        let vanishes = self.random.u32(0..3) > 0;
-        let truth = world.services.true_history(id);
-        let now = world.time.elapsed();
-        world.log.event(format_args!("job {} vanishes: {vanishes}; else it is refused", job.id));
-        Self::with_known_job(world, &job, |known| match truth {
-            Some(truth) if vanishes => {
-                known.vanished = Some((now, truth));
-                world.services.with_service(|service| service.remove_job(id));
-            }
-            Some(_) | None => known.is_refused = true,
-        });
     }
 }
 

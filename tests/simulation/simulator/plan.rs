@@ -1,14 +1,69 @@
-//! What a simulation is asked to do.
+//! What a simulation is asked to do, and what its days are like.
 
 /// One simulation. The same options lead to the same events.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub seed: u64,
+    pub profile: Profile,
     /// Simulated days, before the quiet day at the end.
     pub days: u32,
     pub planted: Option<PlantedBug>,
     /// Whether all events are printed.
     pub print: bool,
+}
+
+/// The load and the settings of a simulation. Faults are as frequent in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Dozens of jobs of any length a day, and the default settings.
+    Dense,
+    /// A third as many jobs, at a tenth of the polls.
+    Sparse,
+    /// Groups of jobs that take seconds or minutes.
+    ShortJobs,
+    /// A few jobs that take hours or days; every provider polls with growing intervals.
+    LongJobs,
+}
+
+impl Profile {
+    pub const ALL: [Self; 4] = [Self::Dense, Self::Sparse, Self::ShortJobs, Self::LongJobs];
+
+    /// The profile of a seed whose profile nobody chose: they take turns.
+    pub fn of_seed(seed: u64) -> Self {
+        match seed % 4 {
+            0 => Self::LongJobs,
+            1 => Self::Dense,
+            2 => Self::Sparse,
+            _ => Self::ShortJobs,
+        }
+    }
+
+    /// The lines of the section `[polling]`.
+    pub fn polling_settings(self) -> &'static str {
+        match self {
+            Self::Dense => "",
+            Self::Sparse => "price = \"10s\"\nmax_interval = \"20m\"",
+            Self::ShortJobs => "price = \"5s\"\nmax_interval = \"10m\"",
+            Self::LongJobs => "policy = \"backoff\"\nmin_interval = \"10s\"\nmax_interval = \"1h\"",
+        }
+    }
+
+    /// How many of 22 occasions to add jobs are used.
+    pub fn used_occasions_to_add(self) -> u32 {
+        match self {
+            Self::Dense => 22,
+            Self::Sparse | Self::ShortJobs => 8,
+            Self::LongJobs => 4,
+        }
+    }
+
+    /// One add in so many adds a group of jobs.
+    pub fn adds_per_group(self) -> u32 {
+        match self {
+            Self::Dense | Self::Sparse | Self::LongJobs => 12,
+            Self::ShortJobs => 3,
+        }
+    }
 }
 
 /// A bug that is planted around the daemon, to show that the reference model finds it.

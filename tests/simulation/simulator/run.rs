@@ -13,7 +13,7 @@ use super::database::DatabaseImage;
 use super::event_log::EventLog;
 use super::model::Model;
 use super::operations::{Operations, Step};
-use super::plan::{Options, PlantedBug};
+use super::plan::Options;
 use super::services::Services;
 use super::store::{Alive, CommitFault, StoreContext, StoreFaults};
 use super::time::SimulatedTime;
@@ -31,6 +31,10 @@ pub struct Report {
     /// The hash of all events.
     pub event_hash: u64,
     pub requests: u64,
+    /// Of the requests, those that a service answered wrongly or not at all.
+    pub disturbed_requests: u64,
+    /// Faults of services, disk, clocks and processes.
+    pub faults: u64,
     pub jobs: usize,
     pub starts: u32,
     pub longest_wait: Duration,
@@ -102,7 +106,7 @@ impl Simulation {
     }
 
     async fn run(&mut self) {
-        let mut operations = Operations::new(self.options.seed);
+        let mut operations = Operations::new(self.options.seed, self.options.profile);
         let end = Duration::from_hours(24) * self.options.days;
         let mut daemon = None;
         while self.time.elapsed() < end && !self.log.has_violations() {
@@ -181,9 +185,7 @@ impl Simulation {
     }
 
     pub(super) fn load_providers(&self) -> jobtrack::scheduler::Providers {
-        let planted = self.options.planted == Some(PlantedBug::ExceededBudget);
-        let dune_budget = if planted { 90 } else { 30 };
-        load_providers(self.home.path(), &self.services, &self.credentials, dune_budget)
+        load_providers(self.home.path(), &self.services, &self.credentials, &self.options)
     }
 
     async fn carry_out(&mut self, step: Step, daemon: RunningDaemon) -> Option<RunningDaemon> {
@@ -280,6 +282,8 @@ impl Simulation {
             event_count,
             event_hash,
             requests: model.request_count,
+            disturbed_requests: model.disturbed_request_count,
+            faults: model.fault_count,
             jobs: model.jobs.len(),
             starts: self.starts,
             longest_wait: model.longest_wait,

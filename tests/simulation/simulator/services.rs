@@ -1,22 +1,19 @@
 //! The services of a simulation: they answer in the same process with bodies that the real parsers
 //! read, and with every kind of failure.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::http;
-use futures_util::future::BoxFuture;
-use futures_util::stream;
-use jobtrack::provider::Transport;
-use reqwest::{Body, Request, Response};
+use jiff::Timestamp;
 use tokio::time::sleep;
 
+use super::damaged_answers::{DamagedAnswers, damage};
 use super::event_log::EventLog;
 use super::lives::provider_name;
 use super::model::Model;
 use super::plan::PlantedBug;
 use super::time::SimulatedTime;
+use super::transport::Answer;
 use crate::fake_server::{
     ClockSample, FakeHttpRequest, FakeHttpResponse, Fault, FaultRepeat, FaultTarget, ServiceKind,
     ServiceState, TrueHistory,
@@ -51,6 +48,7 @@ struct ServicesState {
     service: ServiceState,
     conditions: [Condition; 3],
     random: fastrand::Rng,
+    damaged_answers: DamagedAnswers,
     epoch: std::time::Instant,
 }
 
@@ -87,6 +85,7 @@ impl Services {
             service: ServiceState::default(),
             conditions: [const { Condition::Healthy }; 3],
             random: fastrand::Rng::with_seed(seed),
+            damaged_answers: DamagedAnswers::read(),
             epoch: std::time::Instant::now(),
         };
         Self { time, log, model, planted, state: Mutex::new(state) }
@@ -116,8 +115,8 @@ impl Services {
         self.with(|state| state.service.true_history(remote_id))
     }
 
-    async fn answer(&self, request: Request) -> Result<Response, String> {
-        let request = convert_request(&request);
+    /// The error says why no answer arrives.
+    pub async fn answer(&self, request: FakeHttpRequest) -> Result<Answer, String> {
         let is_token_request = request.path().starts_with("/v3/");
         let kind = ServiceKind::from_path(request.path());
         let (way_there, way_back) = self.with(|state| {
@@ -137,8 +136,8 @@ impl Services {
                 sleep(Self::REQUEST_TIMEOUT.saturating_sub(way_there + way_back)).await;
                 Err("simulated: operation timed out".into())
             }
-            Outcome::Response(response) => Ok(convert_response(response, false)),
-            Outcome::CutOff(response) => Ok(convert_response(response, true)),
+            Outcome::Response(response) => Ok(Answer::Complete(response)),
+            Outcome::CutOff(response) => Ok(Answer::CutOff(response)),
         }
     }
 
@@ -162,12 +161,13 @@ impl Services {
                 state.draw_fault(kind, request)
             };
             let description = format!("{fault:?}");
-            (description, state.respond(request, fault, clock))
+            (description, state.respond(kind, request, fault, clock))
         });
         if !for_token {
             let mut model = self.model();
             if description != "None" && !refused {
                 model.disturb(kind, elapsed);
+                model.disturbed_request_count += 1;
             }
             if let (Some(job), true) = (&job, is_poll) {
                 let not_found =
@@ -203,7 +203,7 @@ enum InjectedFault {
     CutOff,
     NoAnswer,
     Refused,
-    /// The normal body, damaged in a way that hides no state and invents none.
+    /// A damaged body; see [`DamagedAnswers`].
     Damaged(u32),
     /// The answer for another job.
     Misdelivered(String),
@@ -257,6 +257,7 @@ impl ServicesState {
 
     fn respond(
         &mut self,
+        kind: ServiceKind,
         request: &FakeHttpRequest,
         fault: Option<InjectedFault>,
         clock: ClockSample,
@@ -276,7 +277,7 @@ impl ServicesState {
             Some(InjectedFault::Refused) => Outcome::Refused,
             Some(InjectedFault::Damaged(how)) => {
                 let mut response = self.normal_response(request, clock);
-                response.body = damage(&response.body, how);
+                self.damage(kind, request, &mut response, how, clock.wall);
                 Outcome::Response(response)
             }
             Some(InjectedFault::Misdelivered(path)) => {
@@ -289,6 +290,32 @@ impl ServicesState {
         // Only what the model counts is kept.
         self.service.request_log.requests.clear();
         outcome
+    }
+
+    /// Replaces the body by a damaged answer about the same job, or damages it.
+    fn damage(
+        &self,
+        kind: ServiceKind,
+        request: &FakeHttpRequest,
+        response: &mut FakeHttpResponse,
+        how: u32,
+        now: Timestamp,
+    ) {
+        let listed = listed_jobs(response);
+        let job = match kind.job_id_from_path(request.path()) {
+            Some(job) => Some(job),
+            None => listed.get(how as usize % listed.len().max(1)).cloned(),
+        };
+        let truth = job.as_ref().and_then(|job| self.service.true_history(job));
+        let states = truth.map(|truth| truth.provider_states).unwrap_or_default();
+        let state = states.iter().rfind(|(began, _)| *began <= now).map(|(_, state)| state);
+        let answer = match (&job, state) {
+            (Some(job), Some(state)) if request.method == "GET" && response.status == 200 => {
+                self.damaged_answers.answer(kind, !listed.is_empty(), job, state, how)
+            }
+            _ => None,
+        };
+        response.body = answer.unwrap_or_else(|| damage(kind, &response.body, how));
     }
 
     fn normal_response(
@@ -307,22 +334,6 @@ fn other_job_path(kind: ServiceKind, job: &str, path: &str) -> Option<String> {
     (path.contains(job)).then(|| path.replace(job, &other))
 }
 
-/// Damages that leave the state readable, or make the whole body unreadable.
-fn damage(body: &[u8], how: u32) -> Vec<u8> {
-    let text = String::from_utf8_lossy(body).into_owned();
-    let damaged = match how % 8 {
-        0 => text[..text.floor_char_boundary(text.len() * (how as usize % 97) / 97)].to_owned(),
-        1 => text.replacen("\":\"", "\":\"\\ud800", 1),
-        2 => text.replacen('}', ",\"extra\":\"\\q\"}", 1),
-        3 => format!("{text}{text}"),
-        4 => text.replace('"', "'"),
-        5 => format!("\u{feff}{text}"),
-        6 => text.replacen('{', "{\"extra\":1e999,", 1),
-        _ => format!("[{text}]"),
-    };
-    damaged.into_bytes()
-}
-
 fn with_false_state(mut response: FakeHttpResponse) -> FakeHttpResponse {
     let text = String::from_utf8_lossy(&response.body);
     let text = text.replace("QUERY_STATE_EXECUTING", "QUERY_STATE_FAILED");
@@ -338,47 +349,4 @@ fn listed_jobs(response: &FakeHttpResponse) -> Vec<String> {
     let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let jobs = body["jobs"].as_array().into_iter().flatten();
     jobs.filter_map(|job| job["job_id"].as_str().map(str::to_owned)).collect()
-}
-
-fn convert_request(request: &Request) -> FakeHttpRequest {
-    let url = request.url();
-    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let headers = request.headers().iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
-    let host = ("host".to_owned(), url.host_str().unwrap_or_default().to_owned());
-    let body = request.body().and_then(Body::as_bytes).unwrap_or_default().to_vec();
-    FakeHttpRequest::new(
-        request.method().to_string(),
-        format!("{}{query}", url.path()),
-        headers.chain([host]).collect(),
-        body,
-    )
-}
-
-fn convert_response(response: FakeHttpResponse, cut_off: bool) -> Response {
-    let mut builder = http::Response::builder().status(response.status);
-    for (name, value) in response.headers() {
-        builder = builder.header(name, value);
-    }
-    let body = if cut_off {
-        let half = response.body[..response.body.len() / 2].to_vec();
-        Body::wrap_stream(stream::iter([
-            Ok(half),
-            Err(io::Error::new(io::ErrorKind::ConnectionReset, "simulated")),
-        ]))
-    } else {
-        Body::from(response.body)
-    };
-    builder.body(body).expect("a response of the fake services is valid").into()
-}
-
-/// The daemon's way to the services.
-#[derive(Debug, Clone)]
-pub struct ServiceTransport(pub Arc<Services>);
-
-impl Transport for ServiceTransport {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, String>> {
-        Box::pin(self.0.answer(request))
-    }
 }

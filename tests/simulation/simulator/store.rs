@@ -196,8 +196,7 @@ impl FaultyWriter {
         }
         if let Ok(report) = &result {
             let mut model = self.context.model.lock().expect("no panic while the model is locked");
-            let time = &self.context.time;
-            model.confirm_batch(batch, report, time.elapsed());
+            model.confirm_batch(batch, report);
         }
         result
     }

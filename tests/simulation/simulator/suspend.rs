@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::lives::{provider_name, remote_id};
 use super::model::KnownJob;
 use super::operations::job_spec;
-use super::plan::Options;
+use super::plan::{Options, Profile};
 use super::run::{Simulation, paused_runtime};
 use super::services::Condition;
 use crate::fake_server::{JobScript, ServiceKind};
@@ -25,7 +25,9 @@ pub struct AfterResume {
 #[must_use]
 pub fn suspend(jobs: u64, suspended: Duration) -> AfterResume {
     paused_runtime().block_on(async {
-        let mut world = Simulation::new(Options { seed: 1, days: 0, planted: None, print: false });
+        let profile = Profile::Dense;
+        let options = Options { seed: 1, profile, days: 0, planted: None, print: false };
+        let mut world = Simulation::new(options);
         let daemon = world.ensure_running(None).await.expect("the daemon starts");
         for number in 1..=jobs {
             let id = remote_id(ServiceKind::Dune, number);
