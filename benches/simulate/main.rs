@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use simulator::{Options, Profile, Report, simulate};
 
@@ -33,6 +33,9 @@ struct Arguments {
     /// Simulations at the same time
     #[arg(long, default_value_t = 2)]
     threads: u32,
+    /// The profile of all seeds, instead of one that depends on the seed
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
     /// Print every event
     #[arg(long)]
     print: bool,
@@ -46,7 +49,7 @@ impl Arguments {
         let seed = self.seed + u64::from(run);
         Options {
             seed,
-            profile: Profile::of_seed(seed),
+            profile: self.profile.unwrap_or_else(|| Profile::of_seed(seed)),
             days: self.days_per_seed - 1,
             planted: None,
             print: self.print,
@@ -164,8 +167,9 @@ fn print_failure(report: &Report) {
     let Options { seed, days, profile, .. } = report.options;
     let days = days + 1;
     println!(
-        "\nseed {seed} ({profile:?}) broke a rule; `just simulate --seed {seed} --days {days} --days-per-seed \
+        "\nseed {seed} broke a rule; `just simulate --seed {seed} --profile {} --days {days} --days-per-seed \
          {days}` repeats it\n{}\n\n{}",
+        profile.to_possible_value().expect("no profile is skipped").get_name(),
         report.newest_events.join("\n"),
         report.violations.join("\n")
     );

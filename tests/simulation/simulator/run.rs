@@ -73,7 +73,7 @@ pub(super) struct Simulation {
 }
 
 impl Simulation {
-    const QUIET_END: Duration = Duration::from_hours(22);
+    const QUIET_END: Duration = Duration::from_hours(24);
     const RESTART_DELAY: Duration = Duration::from_secs(5);
 
     pub(super) fn new(options: Options) -> Self {
