@@ -28,7 +28,7 @@ pub(super) enum Activity {
 
 impl Activity {
     /// A client that needs more time to read a response may be interrupted for another.
-    pub(super) const MIN_SENDING_TIME: Duration = Duration::from_millis(250);
+    pub(super) const MIN_SENDING_TIME: Duration = Duration::from_millis(50);
 
     /// Whether the connection may be closed for another one at `now`.
     pub(super) fn is_interruptible(self, now: MonotonicTime) -> bool {

@@ -45,7 +45,7 @@ pub(super) struct ConnectionRegistry {
 
 impl ConnectionRegistry {
     /// The memory for all requests together.
-    pub(super) const MAX_RESERVED_BYTES: usize = 48 << 20;
+    pub(super) const MAX_RESERVED_BYTES: usize = 20 << 20;
 
     pub(super) fn new(max_open: usize) -> Self {
         Self { max_open, next_id: 0, open: BTreeMap::new() }
@@ -148,10 +148,12 @@ impl ConnectionRegistry {
     }
 
     /// Raises the memory that is reserved for a connection's request to `bytes`. If it is used up, the
-    /// oldest incomplete request of the user with the most memory is closed.
+    /// oldest incomplete request of the user with the most memory is closed. That user's own requests wait
+    /// instead while one of them is handled, because it releases its memory soon.
     pub(super) fn reserve(&mut self, id: u64, bytes: usize, now: MonotonicTime) -> Reservation {
         let reserved: usize = self.open.values().map(|entry| entry.reserved).sum();
         let Some(entry) = self.open.get_mut(&id) else { return Reservation::Refused };
+        let uid = entry.uid;
         if reserved - entry.reserved + bytes <= Self::MAX_RESERVED_BYTES {
             entry.reserved = entry.reserved.max(bytes);
             return Reservation::Granted;
@@ -160,11 +162,16 @@ impl ConnectionRegistry {
         if self.open.values().any(|entry| entry.reserved > 0 && entry.close.is_cancelled()) {
             return Reservation::Later;
         }
-        let interruptible = self
+        let (interruptible, handled): (Vec<_>, Vec<_>) = self
             .remaining()
-            .filter(|(_, entry)| entry.reserved > 0 && entry.activity.is_interruptible(now));
+            .filter(|(_, entry)| entry.reserved > 0)
+            .partition(|(_, entry)| entry.activity.is_interruptible(now));
         let weights = self.weights(|entry| entry.reserved);
-        match heaviest_user(interruptible, &weights).min_by_key(|(id, _)| *id) {
+        let victim = heaviest_user(interruptible.into_iter(), &weights).min_by_key(|(id, _)| *id);
+        match victim {
+            Some((_, victim)) if victim.uid == uid && handled.iter().any(|(_, e)| e.uid == uid) => {
+                Reservation::Later
+            }
             Some((victim, _)) if victim == id => Reservation::Refused,
             Some((_, victim)) => {
                 victim.close.cancel();
@@ -353,6 +360,9 @@ mod tests {
         assert_eq!(registry.reserve(third, 1, now()), Reservation::Granted);
         assert_eq!(registry.reserve(second, 2 * half, now()), Reservation::Refused);
         registry.set_activity(second, Activity::Handling);
+        let fourth = admitted(&mut registry, ALICE, Activity::ReceivingBody);
+        assert_eq!(registry.reserve(fourth, half, now()), Reservation::Later, "after the second");
+        assert!(!closed(&registry).contains(&third) && !closed(&registry).contains(&fourth));
         assert_eq!(registry.reserve(third, 2 * half, now()), Reservation::Refused);
         registry.set_activity(second, Activity::Idle);
         assert_eq!(registry.reserve(third, 2 * half, now()), Reservation::Granted);

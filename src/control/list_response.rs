@@ -55,6 +55,8 @@ pub(super) async fn list_response<P: RowPages>(
                 );
                 list.finished = true;
             }
+            // A client may read it slowly.
+            text.shrink_to_fit();
             Some((written.map(|()| Bytes::from(text)), list))
         });
         Body::from_stream(stream::once(async { Ok(Bytes::from(text)) }).chain(rest))

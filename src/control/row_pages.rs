@@ -78,7 +78,7 @@ impl RowPages for TransitionPages {
 pub(super) struct PageSize(u32);
 
 impl PageSize {
-    const TARGET_BYTES: usize = 32 << 10;
+    const TARGET_BYTES: usize = 16 << 10;
     const FIRST: u32 = 8;
     const MAX: u32 = 500;
 

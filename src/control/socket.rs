@@ -19,7 +19,8 @@ use super::bind_error::BindError;
 use super::peer::Access;
 use super::socket_file::{SocketFile, SocketFileGuard, existing_socket, remove_stale};
 
-const BACKLOG: u32 = 1024;
+/// A connection is accepted after those that wait before it, also if another user has opened them.
+const BACKLOG: u32 = 256;
 
 /// The sockets on which the daemon serves clients.
 #[derive(Debug)]

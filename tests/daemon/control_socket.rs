@@ -80,28 +80,6 @@ async fn fault_48_a_broken_client_disturbs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_48_a_body_without_end_is_cut_off() {
-    let dune = FakeServer::start().await;
-    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
-    let daemon = home.start();
-    let idle = memory_mib(daemon.pid());
-    let mut stream = connect(&home.socket());
-    stream.set_write_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
-    stream
-        .write_all(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .expect("a request");
-    let chunk = [b"10000\r\n".as_slice(), &vec![b'x'; 0x10000], b"\r\n"].concat();
-    let chunks_sent = (0..1600).take_while(|_| stream.write_all(&chunk).is_ok()).count();
-    assert!(chunks_sent < 200, "100 MiB were accepted");
-    let mut response = Vec::new();
-    let _ = stream.read_to_end(&mut response);
-    let response = String::from_utf8_lossy(&response).into_owned();
-    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
-    let grown = memory_mib(daemon.pid()).saturating_sub(idle);
-    assert!(grown < MAX_MEMORY_GROWTH_MIB, "{grown} MiB more");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn fault_49_idle_connections_do_not_block_clients() {
     let dune = FakeServer::start().await;
     for limit in ["--nofile=64", "--nofile=96"] {
@@ -176,40 +154,6 @@ async fn fault_50_a_slow_event_stream_reader_blocks_nobody() {
     let (ids, other_lines) = read_events(send(&home.socket(), &events_request(700)), 5000);
     assert_eq!(ids, (701..=5000).collect::<Vec<_>>());
     assert!(!other_lines.iter().any(|line| line.contains("pruned")), "{other_lines:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn fault_68_bodies_and_answers_of_many_connections_share_a_limit_of_memory() {
-    let dune = FakeServer::start().await;
-    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
-    let daemon = home.start();
-    let labels: Vec<_> = (0..16).map(|n| format!("key{n}={}", "v".repeat(190))).collect();
-    let mut arguments = vec!["add", "dune", "-", "-q"];
-    arguments.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
-    let ids: Vec<_> = (0..1000).map(|n| format!("01LARGE{n}")).collect();
-    let added = home.run_client_with_input(&arguments, &ids.join("\n"));
-    assert!(added.status.success(), "{}", utf8(&added.stderr));
-    let before = memory_mib(daemon.pid());
-
-    let body = vec![b' '; 3 << 20];
-    let mut stalled = Vec::new();
-    for _ in 0..60 {
-        let head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n";
-        let mut stream = send(&home.socket(), head);
-        // A request that gives way to another is closed while it is written.
-        let _ = stream.write_all(&body);
-        stalled.push(stream);
-    }
-    for _ in 0..200 {
-        let head = "GET /v1/jobs?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n";
-        stalled.push(send(&home.socket(), head));
-    }
-    let latencies = list_latencies(&home, 50);
-    assert!(percentile(&latencies, 90) < LATENCY_LIMIT, "{latencies:?}");
-    let grown = memory_mib(daemon.pid()).saturating_sub(before);
-    assert!(grown < MAX_MEMORY_GROWTH_MIB, "{grown} MiB more");
-    let jobs = home.run_client_ok(&["--json", "list", "--limit", "1000"]);
-    assert_eq!(jobs.lines().count(), 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,7 @@ mod poll_forecast;
 mod provider_contract;
 mod provider_rename;
 mod readme;
+mod request_bodies;
 mod secrets;
 mod signals;
 mod stalled_loop;

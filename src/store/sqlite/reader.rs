@@ -24,6 +24,8 @@ use super::rows::{JobRow, TransitionRow};
 use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow, find_stored_job};
 
 const READER_CONNECTIONS: u32 = 4;
+/// The cache of one connection, in KiB. The kernel caches the file as well.
+const CACHE_KIB: u32 = 512;
 
 /// Reads the database. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -35,7 +37,9 @@ pub struct Reader {
 
 impl Reader {
     pub(super) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
-        let options = read_options(path).pragma("query_only", "on");
+        let options = read_options(path)
+            .pragma("query_only", "on")
+            .pragma("cache_size", format!("-{CACHE_KIB}"));
         let pool = SqlitePoolOptions::new()
             // All at once: later there may be no file descriptor left to open one.
             .min_connections(READER_CONNECTIONS)
