@@ -148,8 +148,8 @@ impl ConnectionRegistry {
     }
 
     /// Raises the memory that is reserved for a connection's request to `bytes`. If it is used up, the
-    /// oldest incomplete request of the user with the most memory is closed. That user's own requests wait
-    /// instead while one of them is handled, because it releases its memory soon.
+    /// oldest incomplete request of the user with the most memory is closed, but none of a user who has
+    /// less. That user's own requests wait while one of them is handled, which releases its memory soon.
     pub(super) fn reserve(&mut self, id: u64, bytes: usize, now: MonotonicTime) -> Reservation {
         let reserved: usize = self.open.values().map(|entry| entry.reserved).sum();
         let Some(entry) = self.open.get_mut(&id) else { return Reservation::Refused };
@@ -162,11 +162,13 @@ impl ConnectionRegistry {
         if self.open.values().any(|entry| entry.reserved > 0 && entry.close.is_cancelled()) {
             return Reservation::Later;
         }
+        let weights = self.weights(|entry| entry.reserved);
+        let is_candidate =
+            |owner| owner == uid || weight_of(&weights, owner) > weight_of(&weights, uid);
         let (interruptible, handled): (Vec<_>, Vec<_>) = self
             .remaining()
-            .filter(|(_, entry)| entry.reserved > 0)
+            .filter(|(_, entry)| entry.reserved > 0 && is_candidate(entry.uid))
             .partition(|(_, entry)| entry.activity.is_interruptible(now));
-        let weights = self.weights(|entry| entry.reserved);
         let victim = heaviest_user(interruptible.into_iter(), &weights).min_by_key(|(id, _)| *id);
         match victim {
             Some((_, victim)) if victim.uid == uid && handled.iter().any(|(_, e)| e.uid == uid) => {
