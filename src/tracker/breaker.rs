@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use crate::job::{ClockReading, MonotonicTime, ProviderError};
+use crate::job::{ClockReading, JobId, MonotonicTime, ProviderError};
 
 use super::pause_durations::{
     clamp_retry_after, probe_interval, rate_limit_pause, regular_job_pause, retry_pause,
@@ -61,6 +61,8 @@ pub(super) struct CircuitBreaker {
     is_trial_pending: bool,
     rate_limit_rejections: FailureStreak,
     transient_failures: FailureStreak,
+    /// The jobs with which [`Self::transient_failures`] began.
+    failed_jobs: Vec<JobId>,
     /// The last pause of all requests; like the others it may have ended.
     pause: Option<RequestPause>,
     /// The last pause of regular jobs.
@@ -92,7 +94,8 @@ impl CircuitBreaker {
     const MAX_RATE_LIMIT_WINDOW: Duration = Duration::from_mins(1);
     /// Rejections of known jobs from which the credentials are in doubt.
     const REPEATED_REJECTIONS: u32 = 3;
-    /// Consecutive transient failures from which one request at a time is sent.
+    /// Transient failures of different jobs, with no success between them, from which one request at a time is
+    /// sent.
     const REPEATED_TRANSIENT_FAILURES: u32 = 3;
 
     /// Requires a successful request under new settings. If they reach the service in another way, what
@@ -221,20 +224,29 @@ impl CircuitBreaker {
         }
     }
 
-    /// Records a transient failure. After several, due jobs are polled one at a time, at intervals that
-    /// grow to `max_interval`.
+    /// Records a transient failure of a poll of `job`, or of a request about no single job. After failures of
+    /// several jobs, due jobs are polled one at a time, at intervals that grow to `max_interval`. Further failures
+    /// of one job are no evidence about others: it is polled at growing intervals of its own.
     pub(super) fn record_transient_failure(
         &mut self,
+        job: Option<JobId>,
         max_interval: Duration,
         sent_at: MonotonicTime,
         now: ClockReading,
     ) {
-        if self.transient_failures.extend(sent_at, now.monotonic)
-            && let Some(beyond) =
-                self.transient_failures.count.checked_sub(Self::REPEATED_TRANSIENT_FAILURES)
-        {
-            let interval = probe_interval(beyond, now.jitter).min(max_interval);
-            self.next_probe_at = now.monotonic.plus(interval);
+        let is_repeated = self.transient_failures.count >= Self::REPEATED_TRANSIENT_FAILURES;
+        if !is_repeated && job.is_some_and(|job| self.failed_jobs.contains(&job)) {
+            return;
+        }
+        if !self.transient_failures.extend(sent_at, now.monotonic) {
+            return;
+        }
+        match self.transient_failures.count.checked_sub(Self::REPEATED_TRANSIENT_FAILURES) {
+            None => self.failed_jobs.extend(job),
+            Some(probes) => {
+                let interval = probe_interval(probes, now.jitter).min(max_interval);
+                self.next_probe_at = now.monotonic.plus(interval);
+            }
         }
     }
 
@@ -355,13 +367,32 @@ mod tests {
         };
         let minute = Duration::from_mins(1);
         for (seconds, ready) in [(1, 0), (2, 0), (3, 4), (4, 6), (6, 10), (10, 18)] {
-            breaker.record_transient_failure(minute, at(seconds), now(seconds));
+            let job = Some(JobId(i64::try_from(seconds).expect("a small number")));
+            breaker.record_transient_failure(job, minute, at(seconds), now(seconds));
             assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(ready), "{seconds}");
             assert_eq!(breaker.on_demand_poll_ready_at(JobStanding::Regular), at(0));
         }
-        breaker.record_transient_failure(Duration::from_secs(2), at(18), now(18));
+        breaker.record_transient_failure(None, Duration::from_secs(2), at(18), now(18));
         assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(20));
         assert!(breaker.record_success(at(5)));
         assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(0));
+    }
+
+    #[test]
+    fn fault_39_failures_of_one_or_two_jobs_space_no_polls_of_other_jobs() {
+        let mut breaker = CircuitBreaker::default();
+        breaker.record_success(at(0));
+        let mut fail = |job, seconds| {
+            let utc = crate::job::UtcTime::from_millis(0);
+            let now = ClockReading { monotonic: at(seconds), utc, jitter: 0.5 };
+            let minute = Duration::from_mins(1);
+            breaker.record_transient_failure(Some(JobId(job)), minute, at(seconds), now);
+            (breaker.is_half_open(), breaker.poll_ready_at(JobStanding::Regular))
+        };
+        for seconds in 1..20 {
+            assert_eq!(fail(1 + i64::from(seconds % 2 == 0), seconds), (false, at(0)));
+        }
+        assert_eq!(fail(3, 20), (true, at(21)));
+        assert_eq!(fail(1, 21), (true, at(23)), "every probe that fails counts");
     }
 }

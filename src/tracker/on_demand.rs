@@ -186,6 +186,7 @@ impl Tracker {
             result: answer.result.as_ref().copied(),
             rate_limit: answer.rate_limit,
             sent_at,
+            job: None,
             subject: RejectedSubject::New,
         };
         queue.record_on_demand_outcome(account, outcome, false, now, actions);
@@ -237,6 +238,7 @@ impl Tracker {
             result: result.as_ref().copied(),
             rate_limit,
             sent_at,
+            job: None,
             subject: RejectedSubject::New,
         };
         let counts_rejection = queue.is_suspect(account);

@@ -23,6 +23,8 @@ pub(super) struct RequestOutcome<'a> {
     pub(super) result: Result<(), &'a ProviderError>,
     pub(super) rate_limit: RateLimitInfo,
     pub(super) sent_at: MonotonicTime,
+    /// The job that was polled; none if the request was about no single job.
+    pub(super) job: Option<JobId>,
     /// What a rejection is about.
     pub(super) subject: RejectedSubject,
 }
@@ -66,6 +68,7 @@ impl ProviderQueue {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
             sent_at: self.end_request(job, now.monotonic),
+            job: Some(job),
             subject,
         };
         self.record_outcome(account, outcome, now, actions);
@@ -101,6 +104,7 @@ impl ProviderQueue {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
             sent_at: self.end_request(first.job, now.monotonic),
+            job: None,
             subject: RejectedSubject::New,
         };
         self.record_outcome(account, outcome, now, actions);
@@ -129,7 +133,7 @@ impl ProviderQueue {
             Err((ProviderErrorKind::Transient, error)) => {
                 let longest =
                     self.settings.as_ref().map_or(Duration::MAX, |settings| settings.backoff.max);
-                self.breaker.record_transient_failure(longest, sent_at, now);
+                self.breaker.record_transient_failure(outcome.job, longest, sent_at, now);
                 self.record_failure(error, now, actions);
             }
             Err((ProviderErrorKind::StaleCredential, _)) => {}

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{Answer, ObservedState, ProviderError, ProviderErrorKind, RateLimitInfo};
+use jobtrack::job::{
+    Answer, JobId, ObservedState, ProviderError, ProviderErrorKind, RateLimitInfo,
+};
+use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
 use super::fixtures::{
@@ -76,6 +79,37 @@ fn fault_39_61_a_failing_provider_is_probed_with_one_request_at_growing_interval
     let report = sim.provider_report("dune");
     assert_eq!((report.due_polls, report.consecutive_failures), (0, 0));
     assert!(sim.active_rows().all(|row| row.last_poll_error.is_none()));
+}
+
+#[test]
+fn fault_39_a_job_that_alone_fails_for_ever_delays_no_other_job() {
+    let minute = Duration::from_mins(1);
+    let settings = ProviderSettings {
+        backoff: Backoff { min: minute, max: minute },
+        ..default_settings("dune")
+    };
+    let mut sim = Simulation::with_settings(vec![settings], |job, _| {
+        let answer = if job == JobId(1) {
+            Answer::failed(transient_error())
+        } else {
+            answer_with_state(ObservedState::Running)
+        };
+        (100, answer)
+    });
+    let broken = sim.add_job("dune");
+    let healthy = sim.add_job("dune");
+    sim.run_until(10 * MINUTE);
+    let last = sim.poll_times(healthy).last().copied().expect("a poll");
+    for seconds in 2..13 {
+        sim.run_until(last + 4 * seconds * SECOND);
+        sim.poll_on_demand(broken);
+    }
+    sim.run_until(last + 3 * MINUTE);
+    let failed_since = sim.poll_times(broken).iter().filter(|at| **at > last).count();
+    assert!(failed_since > 10, "{failed_since} failures");
+    let wait = sim.poll_times(healthy).iter().find(|at| **at > last).expect("a poll") - last;
+    // The interval has a jitter of a tenth.
+    assert!(wait <= 68 * SECOND, "{wait} ms");
 }
 
 #[test]
