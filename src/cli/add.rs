@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args as _;
 use clap::error::ErrorKind;
 use tokio::sync::mpsc;
@@ -113,7 +114,7 @@ impl AddSender<'_> {
         provider: Option<&str>,
     ) -> anyhow::Result<()> {
         let mut number = 0;
-        let mut input = spawn_stdin_reader();
+        let mut input = spawn_stdin_reader().context("cannot start a thread")?;
         loop {
             let mut lines = Vec::new();
             if input.recv_many(&mut lines, AddRequest::MAX_JOBS).await == 0 {
@@ -216,14 +217,14 @@ fn add_retry_hint(error: ClientError) -> anyhow::Error {
 }
 
 /// Reads standard input in a thread, so that available lines are sent while others are awaited.
-fn spawn_stdin_reader() -> mpsc::Receiver<io::Result<Vec<u8>>> {
+fn spawn_stdin_reader() -> io::Result<mpsc::Receiver<io::Result<Vec<u8>>>> {
     let (line_tx, line_rx) = mpsc::channel(AddRequest::MAX_JOBS);
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         for line in io::stdin().lock().split(b'\n') {
             if line_tx.blocking_send(line).is_err() {
                 return;
             }
         }
-    });
-    line_rx
+    })?;
+    Ok(line_rx)
 }

@@ -1,7 +1,7 @@
 //! The exit code for each fatal error, as in sysexits.h.
 //!
 //! 65 (database) and 78 (config) mean that a restart does not help, and `jobtrackd.service` does not
-//! restart after them. After 74 (disk, socket) a restart may help.
+//! restart after them. After 74 (disk, socket, threads) a restart may help.
 
 use std::process::ExitCode;
 

@@ -16,6 +16,7 @@ mod reload;
 mod serve;
 mod shutdown;
 mod signals;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,8 +41,8 @@ of $XDG_CONFIG_HOME/jobtrack/config.toml (by default ~/.config, except for root)
 DUNE_API_KEY is set and no provider is configured, the provider dune is configured with that key.
 RUST_LOG sets the log level.
 
-Exit codes: 0 stopped by a signal or nothing found, 2 wrong usage, 65 unusable database, 74 failed disk or socket,
-78 unusable config.";
+Exit codes: 0 stopped by a signal or nothing found, 2 wrong usage, 65 unusable database, 74 failed disk or socket, or
+too few threads, 78 unusable config.";
 
 /// Tracks jobs submitted to remote services until they end, and keeps their history in a database
 #[derive(Debug, Parser)]
@@ -73,12 +74,7 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     let core_dumps = core_dump::disable();
     let source = ConfigSource::new(args.config.clone(), environment()?);
     let loaded = source.load()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(worker_threads())
-        .enable_all()
-        .build()
-        .context("cannot start the threads of the runtime")
-        .map_err(ExitError::io)?;
+    let runtime = threads::start_runtime().map_err(ExitError::io)?;
     let (_log_guard, lost_log_lines) =
         logging::init().context("cannot start logging").map_err(ExitError::io)?;
     if let Err(error) = core_dumps {
@@ -116,9 +112,4 @@ fn environment() -> Result<BTreeMap<String, String>, ExitError> {
         }
     }
     Ok(environment)
-}
-
-/// At least two, so that `status` is answered while a task blocks its thread.
-fn worker_threads() -> usize {
-    std::thread::available_parallelism().map_or(2, |count| count.get().max(2))
 }

@@ -19,7 +19,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -88,23 +88,26 @@ pub fn init() -> std::io::Result<(LogGuard, LostLines)> {
     Ok((guard, lost_lines))
 }
 
-/// Writes to stderr at the end of the process, also if nobody reads it: gives up after
-/// `FLUSH_TIMEOUT`.
+/// Writes to stderr at the end of the process. If nobody reads it, gives up after `FLUSH_TIMEOUT`.
 pub fn write_to_stderr(text: String) {
-    run_with_time_limit(move || {
-        let _ = std::io::stderr().write_all(text.as_bytes());
-    });
-}
-
-fn run_with_time_limit(write: impl FnOnce() + Send + 'static) {
+    let text: Arc<str> = text.into();
     let (done, finished) = mpsc::channel::<()>();
-    let thread = std::thread::Builder::new().spawn(move || {
-        write();
-        drop(done);
-    });
-    if thread.is_ok() {
-        // Returns when `done` is dropped.
-        let _ = finished.recv_timeout(FLUSH_TIMEOUT);
+    let write = {
+        let text = Arc::clone(&text);
+        move || {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            drop(done);
+        }
+    };
+    match std::thread::Builder::new().spawn(write) {
+        Ok(_) => {
+            // Returns when `done` is dropped.
+            let _ = finished.recv_timeout(FLUSH_TIMEOUT);
+        }
+        // No thread can be created: waiting for a reader is better than saying nothing.
+        Err(_) => {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
     }
 }
 

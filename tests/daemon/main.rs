@@ -35,6 +35,7 @@ mod stalled_loop;
 #[path = "../support/mod.rs"]
 mod support;
 mod system_faults;
+mod thread_limits;
 mod tls;
 mod unknown_states;
 mod untrusted_text;
