@@ -42,11 +42,13 @@ pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::R
 
 /// Cancels one job and prints it; returns the reason if it was rejected.
 async fn cancel_one(context: &CommandContext, job_ref: &JobRef) -> anyhow::Result<Option<String>> {
-    let Some(job) = resolve::find_job(&context.client, job_ref).await? else {
-        return Ok(Some("no such job".to_owned()));
+    let no_such_job = || Ok(Some("no such job".to_owned()));
+    let Some(id) = resolve::find_job_id(&context.client, job_ref).await? else {
+        return no_such_job();
     };
-    let job = match context.client.cancel(job.id).await {
+    let job = match context.client.cancel(id).await {
         Ok(OnDemandResponse::Completed(job) | OnDemandResponse::Pending(job)) => job,
+        Err(ClientError::Rejected(problem)) if problem.code == "not_found" => return no_such_job(),
         Err(ClientError::Rejected(problem)) => return Ok(Some(problem.detail)),
         Err(error) => return Err(error.into()),
     };

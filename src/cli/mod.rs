@@ -107,7 +107,7 @@ struct CommandContext {
     json: bool,
 }
 
-/// Runs `jobtrack`.
+/// The whole program: parses the arguments, runs the command and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -8,9 +8,21 @@ use anyhow::anyhow;
 
 use super::stdio;
 use crate::api::{Client, ClientError, Job, ListParams};
-use crate::job::{InvalidText, JobRef};
+use crate::job::{InvalidText, JobId, JobRef};
 
 const PAGE_SIZE: usize = 500;
+
+/// The number of the job that a command concerns. Whether a job with a number exists is not asked: the
+/// daemon decides that, and records who tried the command.
+pub(super) async fn find_job_id(
+    client: &Client,
+    job: &JobRef,
+) -> Result<Option<JobId>, ClientError> {
+    match job {
+        JobRef::Id(id) => Ok(Some(*id)),
+        JobRef::Remote(..) => Ok(find_job(client, job).await?.map(|job| job.id)),
+    }
+}
 
 pub(super) async fn find_job(client: &Client, job: &JobRef) -> Result<Option<Job>, ClientError> {
     match job {

@@ -18,19 +18,26 @@ pub(super) struct UntrackArgs {
 pub(super) async fn run(context: &CommandContext, args: UntrackArgs) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for name in &args.jobs {
-        let Some(job) = resolve::find_job(&context.client, name).await? else {
-            stdio::print_notice(format!("no such job: {name}"));
-            code = ExitCode::from(EXIT_REJECTED);
-            continue;
+        let untracked = match resolve::find_job_id(&context.client, name).await? {
+            Some(id) => context.client.untrack(id).await.map(Some),
+            None => Ok(None),
         };
-        match context.client.untrack(job.id).await {
-            Ok(job) if context.json => stdio::print_json_lines(&[job])?,
-            Ok(job) => stdio::print_lines(&[render::job_line(&job)])?,
+        let job = match untracked {
+            Err(ClientError::Rejected(problem)) if problem.code == "not_found" => None,
             Err(ClientError::Rejected(problem)) => {
                 stdio::print_notice(format!("{name}: {}", problem.detail));
                 code = ExitCode::from(EXIT_REJECTED);
+                continue;
             }
-            Err(error) => return Err(error.into()),
+            other => other?,
+        };
+        match job {
+            Some(job) if context.json => stdio::print_json_lines(&[job])?,
+            Some(job) => stdio::print_lines(&[render::job_line(&job)])?,
+            None => {
+                stdio::print_notice(format!("no such job: {name}"));
+                code = ExitCode::from(EXIT_REJECTED);
+            }
         }
     }
     Ok(code)

@@ -100,7 +100,7 @@ impl LineWriter {
 }
 
 impl Write for LineWriter {
-    /// Writes one line.
+    /// Each call has one whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let result = self.sink.write_line(line);
         self.last_write_failed = result.is_err();

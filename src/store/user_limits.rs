@@ -3,9 +3,9 @@
 /// The limits of each user; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UserLimits {
-    /// Unfinished jobs.
+    /// Unfinished jobs that the user added.
     pub max_jobs: Option<u64>,
-    /// The labels of these jobs together, as JSON.
+    /// The bytes of the labels of these jobs together, as JSON.
     pub max_label_bytes: Option<u64>,
 }
 

@@ -7,7 +7,7 @@ use jobtrack::clock::Clock;
 use rustix::process::Signal;
 
 use crate::support::control_load::send;
-use crate::support::daemon::{DaemonHome, wait_for_query_value};
+use crate::support::daemon::{DaemonHome, utf8, wait_for_query_value};
 use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
 use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db};
 
@@ -144,11 +144,16 @@ async fn fault_51_a_refused_command_is_in_the_audit_with_its_user_and_reason() {
     for (row, (request, _, expected)) in rows.iter().zip(&refused) {
         assert!(row.starts_with(expected), "{request}: {row}");
     }
+    // The client leaves the decision to the daemon.
+    for command in ["cancel", "untrack"] {
+        let told = utf8(&home.run_client(&[command, "999"]).stderr);
+        assert!(told.contains("no such job"), "{command}: {told}");
+    }
     // What is no command leaves no row.
     for other in ["POST /v1/jobs/999/poll", "GET /v1/jobs/999", "POST /v1/nonsense"] {
         assert!(status_of(&home, other).starts_with("40"), "{other}");
     }
-    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM audit"), "10");
+    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM audit"), "12");
     assert!(daemon.stop().success());
 }
 

@@ -27,7 +27,7 @@ use super::temporary_file::{Purpose, remove_leftovers, temporary_path};
 /// What [`restore`] did.
 #[derive(Debug)]
 pub struct RestoredDatabase {
-    /// The database.
+    /// The database, with symbolic links resolved.
     pub path: PathBuf,
     /// Where the replaced database is, if there was one.
     pub replaced: Option<PathBuf>,

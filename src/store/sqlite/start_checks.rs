@@ -59,7 +59,14 @@ pub(super) async fn check_file(
     let uses_wal = File::open(path.file()).and_then(|file| uses_wal(&file));
     match uses_wal.map_err(|error| path.io(&error))? {
         // SQLite takes a file of one byte for an empty database, and deletes its log.
-        None => return Err(path.damaged("the file is too short for a database".into())),
+        None => {
+            return Err(path.unusable(
+                "was cut: it is too short for a database; replace it by a backup with \
+                 `jobtrackd restore BACKUP`, and do not open it with sqlite3, which may delete the \
+                 write-ahead log beside it"
+                    .into(),
+            ));
+        }
         Some(false) if transactions > 0 => {
             return Err(wal_error(path, "the database file is a copy that was made without a log"));
         }
