@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::answer::ProviderTimes;
 use super::audit::{AuditEntry, AuditTarget};
-use super::id::{JobId, Labels, ProviderName, RemoteId};
+use super::id::{JobId, ProviderName, RemoteId};
+use super::labels::Labels;
 use super::similarity::{DurationSample, SimilarityKeys};
 use super::state::State;
 use super::time::UtcTime;

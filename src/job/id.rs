@@ -1,10 +1,9 @@
-//! Identifiers: job ids, provider names, remote ids, job references and labels.
+//! Identifiers: job ids, provider names, remote ids and job references.
 //!
 //! A value of these types is valid: each can only be constructed by a function that checks it. Only
 //! [`JobId`] has no invalid values.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -170,71 +169,6 @@ impl fmt::Display for JobRef {
     }
 }
 
-/// The labels that a user attached to a job: keys of 1 to 64 characters `[A-Za-z0-9_.-]`, values of at
-/// most 256 bytes without control characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
-pub struct Labels(BTreeMap<String, String>);
-
-impl Labels {
-    /// The maximum number of labels on a job.
-    pub const MAX_COUNT: usize = 32;
-
-    /// Sorted by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl TryFrom<BTreeMap<String, String>> for Labels {
-    type Error = InvalidText;
-    fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidText> {
-        if map.len() > Self::MAX_COUNT {
-            return Err(InvalidText(format!(
-                "{} labels; at most {} are allowed",
-                map.len(),
-                Self::MAX_COUNT
-            )));
-        }
-        for (key, value) in &map {
-            let good_key = (1..=64).contains(&key.len())
-                && key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-            if !good_key {
-                return Err(InvalidText(format!(
-                    "label {key:?} must be 1 to 64 letters, digits, _, . or -"
-                )));
-            }
-            if value.len() > 256 || value.chars().any(char::is_control) {
-                return Err(InvalidText(format!(
-                    "the value of label {key} must have at most 256 bytes and no control characters"
-                )));
-            }
-        }
-        Ok(Self(map))
-    }
-}
-
-impl From<Labels> for BTreeMap<String, String> {
-    fn from(labels: Labels) -> Self {
-        labels.0
-    }
-}
-
-/// Splits `KEY=VALUE`, as on the command line and in the query of a URL.
-///
-/// # Errors
-/// If there is no `=`. Key and value are checked when they are converted to [`Labels`].
-pub fn parse_label(text: &str) -> Result<(String, String), InvalidText> {
-    text.split_once('=')
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .ok_or_else(|| InvalidText(format!("label {text:?} must be KEY=VALUE")))
-}
-
 macro_rules! text_name {
     ($name:ident) => {
         impl FromStr for $name {
@@ -315,17 +249,5 @@ mod tests {
         for bad in ["", "dune", "dune/", "/x", "99999999999999999999", "DUNE/x"] {
             assert!(bad.parse::<JobRef>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn labels_are_checked() {
-        let labels_with = |key: &str, value: &str| {
-            Labels::try_from(BTreeMap::from([(key.to_owned(), value.to_owned())]))
-        };
-        assert!(labels_with("team", "a = b").is_ok());
-        assert!(labels_with("", "x").is_err());
-        assert!(labels_with("a b", "x").is_err());
-        assert!(labels_with("a", "x\ny").is_err());
-        assert!(parse_label("team").is_err());
     }
 }

@@ -10,6 +10,7 @@ mod answer_json;
 pub mod classify;
 mod connection_check;
 mod deadline;
+mod decoded_text;
 mod foreign_body;
 mod http;
 mod huawei_profile;

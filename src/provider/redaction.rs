@@ -9,16 +9,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// A way to write a character as several.
-#[derive(Debug, Clone, Copy)]
-enum Encoding {
-    /// `\/`, `\"`, `\u002B`, `\x2b`
-    Backslash,
-    /// `%2B`
-    Percent,
-    /// `&amp;`, `&#43;`, `&#x2b;`
-    Html,
-}
+use super::decoded_text::{DecodedText, Encoding};
 
 /// What a response is decoded from, one after the other. A JSON text may be within a JSON text.
 const ENCODINGS: [&[Encoding]; 7] = [
@@ -146,103 +137,6 @@ impl<'p> Search<'p> {
 
 fn equal_count<'a>(a: impl Iterator<Item = &'a u8>, b: impl Iterator<Item = &'a u8>) -> usize {
     a.zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// Decoded bytes that know where they come from.
-struct DecodedText {
-    bytes: Vec<u8>,
-    /// The offset in the response at which each byte begins, and the end of the last one.
-    origins: Vec<usize>,
-}
-
-impl DecodedText {
-    fn verbatim(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), origins: (0..=bytes.len()).collect() }
-    }
-
-    /// `None` if nothing has the last encoding.
-    fn decode_all(&self, encodings: &[Encoding]) -> Option<Self> {
-        let (last, others) = encodings.split_last()?;
-        let mut decoded: Option<Self> = None;
-        for encoding in others {
-            decoded = decoded.as_ref().unwrap_or(self).decode(*encoding).or(decoded);
-        }
-        decoded.as_ref().unwrap_or(self).decode(*last)
-    }
-
-    /// `None` if nothing has this encoding.
-    fn decode(&self, encoding: Encoding) -> Option<Self> {
-        let mark = match encoding {
-            Encoding::Backslash => b'\\',
-            Encoding::Percent => b'%',
-            Encoding::Html => b'&',
-        };
-        if !self.bytes.contains(&mark) {
-            return None;
-        }
-        let mut decoded = Self { bytes: Vec::new(), origins: Vec::new() };
-        let mut at = 0;
-        while at < self.bytes.len() {
-            let rest = &self.bytes[at..];
-            let sequence = if rest[0] == mark { decode_sequence(rest, encoding) } else { None };
-            if let Some((character, length)) = sequence {
-                let mut buffer = [0; 4];
-                for (index, byte) in character.encode_utf8(&mut buffer).bytes().enumerate() {
-                    decoded.bytes.push(byte);
-                    let origin = if index == 0 { at } else { at + length };
-                    decoded.origins.push(self.origins[origin]);
-                }
-                at += length;
-            } else {
-                decoded.bytes.push(rest[0]);
-                decoded.origins.push(self.origins[at]);
-                at += 1;
-            }
-        }
-        decoded.origins.push(self.origins[at]);
-        Some(decoded)
-    }
-}
-
-/// The character that a sequence at the beginning of `text` stands for, and the length of the sequence.
-fn decode_sequence(text: &[u8], encoding: Encoding) -> Option<(char, usize)> {
-    match encoding {
-        Encoding::Backslash => match text.get(1)? {
-            b'u' => Some((hex_character(text.get(2..6)?)?, 6)),
-            b'x' => Some((hex_character(text.get(2..4)?)?, 4)),
-            b'n' => Some(('\n', 2)),
-            b'r' => Some(('\r', 2)),
-            b't' => Some(('\t', 2)),
-            other => other.is_ascii_punctuation().then_some((char::from(*other), 2)),
-        },
-        Encoding::Percent => Some((hex_character(text.get(1..3)?)?, 3)),
-        Encoding::Html => {
-            const LONGEST: usize = 10;
-            let end = text.iter().take(LONGEST).position(|byte| *byte == b';')?;
-            let character = match &text[1..end] {
-                b"amp" => '&',
-                b"lt" => '<',
-                b"gt" => '>',
-                b"quot" => '"',
-                b"apos" => '\'',
-                b"plus" => '+',
-                b"equals" => '=',
-                b"sol" => '/',
-                [b'#', b'x' | b'X', digits @ ..] => hex_character(digits)?,
-                [b'#', digits @ ..] => {
-                    char::from_u32(std::str::from_utf8(digits).ok()?.parse().ok()?)?
-                }
-                _ => return None,
-            };
-            Some((character, end + 1))
-        }
-    }
-}
-
-fn hex_character(digits: &[u8]) -> Option<char> {
-    let all_hex = digits.iter().all(u8::is_ascii_hexdigit);
-    let digits = std::str::from_utf8(digits).ok().filter(|_| all_hex)?;
-    char::from_u32(u32::from_str_radix(digits, 16).ok()?)
 }
 
 #[cfg(test)]

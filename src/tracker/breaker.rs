@@ -3,7 +3,7 @@
 //!
 //! A rejected request (401, 402, 403, a redirect, another server's 404) may concern one job or the
 //! credentials. [`Self::is_half_open`](CircuitBreaker::is_half_open) is therefore true until a request
-//! succeeds: one request at a time is sent. Each rejection is followed by one trial, a poll of a job that
+//! succeeds: one request at a time is sent, a probe. Each rejection is followed by one probe of a job that
 //! was not rejected and need not be due; if its answer tells nothing about the credentials (a 5xx, an
 //! answer that cannot be read), jobs are polled only when they are due. The rejections of several
 //! jobs with no success between them concern the credentials, and open the breaker for a growing time.
@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use crate::job::{ClockReading, JobId, MonotonicTime, ProviderError};
 
-use super::pause_durations::{
-    clamp_retry_after, probe_interval, rate_limit_pause, regular_job_pause, retry_pause,
-};
+use super::failure_streak::FailureStreak;
+use super::pause_durations::{clamp_retry_after, rate_limit_pause, regular_job_pause, retry_pause};
+use super::transient_failures::TransientFailures;
 
 /// A time during which no request is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,14 +42,6 @@ pub(super) enum JobStanding {
     Rejected,
 }
 
-/// Consecutive failures of one sort. A failure counts only if its request was sent after the previous
-/// one was counted: requests that were in flight together are one piece of evidence.
-#[derive(Debug, Clone, Copy, Default)]
-struct FailureStreak {
-    count: u32,
-    last_at: MonotonicTime,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker {
     /// Whether a request sent with the current settings has succeeded.
@@ -57,36 +49,16 @@ pub(super) struct CircuitBreaker {
     rejections: FailureStreak,
     /// Those of [`Self::rejections`] whose subject is new.
     new_subject_rejections: u32,
-    /// Whether no trial was sent since the last rejection.
-    is_trial_pending: bool,
+    /// Whether no probe was sent since the last rejection.
+    is_probe_pending: bool,
     rate_limit_rejections: FailureStreak,
-    transient_failures: FailureStreak,
-    /// The jobs with which [`Self::transient_failures`] began.
-    failed_jobs: Vec<JobId>,
+    transient_failures: TransientFailures,
     /// The last pause of all requests; like the others it may have ended.
     pause: Option<RequestPause>,
     /// The last pause of regular jobs.
     regular_pause: Option<RequestPause>,
     /// The last pause of rejected jobs.
     rejected_pause: Option<RequestPause>,
-    /// After repeated transient failures, no due job is polled before this time.
-    next_probe_at: MonotonicTime,
-}
-
-impl FailureStreak {
-    /// Counts a failure of a request sent at `sent_at`; false if it does not count.
-    fn extend(&mut self, sent_at: MonotonicTime, now: MonotonicTime) -> bool {
-        let counts = self.count == 0 || sent_at >= self.last_at;
-        if counts {
-            *self = Self { count: self.count.saturating_add(1), last_at: now };
-        }
-        counts
-    }
-
-    /// Whether the last failure is newer than a success of a request that was sent at `sent_at`.
-    fn is_newer_than(&self, sent_at: MonotonicTime) -> bool {
-        self.count > 0 && sent_at < self.last_at
-    }
 }
 
 impl CircuitBreaker {
@@ -94,9 +66,6 @@ impl CircuitBreaker {
     const MAX_RATE_LIMIT_WINDOW: Duration = Duration::from_mins(1);
     /// Rejections of known jobs from which the credentials are in doubt.
     const REPEATED_REJECTIONS: u32 = 3;
-    /// Transient failures of different jobs, with no success between them, from which one request at a time is
-    /// sent.
-    const REPEATED_TRANSIENT_FAILURES: u32 = 3;
 
     /// Requires a successful request under new settings. If they reach the service in another way, what
     /// is known of earlier requests does not apply to them, and the pauses end.
@@ -112,7 +81,7 @@ impl CircuitBreaker {
         !self.verified
             || self.is_suspect()
             || self.rate_limit_rejections.count > 0
-            || self.transient_failures.count >= Self::REPEATED_TRANSIENT_FAILURES
+            || self.transient_failures.are_repeated()
     }
 
     /// Whether a rejection puts the credentials in doubt.
@@ -120,15 +89,15 @@ impl CircuitBreaker {
         self.new_subject_rejections > 0 || self.rejections.count >= Self::REPEATED_REJECTIONS
     }
 
-    /// Whether the next poll should be a trial: of a job that is likely to be answered, due or not.
-    pub(super) fn needs_trial(&self) -> bool {
-        self.is_trial_pending && self.is_suspect()
+    /// Whether the next poll should be a probe: of a job that is likely to be answered, due or not.
+    pub(super) fn needs_probe(&self) -> bool {
+        self.is_probe_pending && self.is_suspect()
     }
 
-    /// A trial was sent. Until the next rejection, only due jobs are polled: a trial whose answer tells
+    /// A probe was sent. Until the next rejection, only due jobs are polled: a probe whose answer tells
     /// nothing about the credentials must not be repeated at once.
-    pub(super) fn record_trial_sent(&mut self) {
-        self.is_trial_pending = false;
+    pub(super) fn record_probe_sent(&mut self) {
+        self.is_probe_pending = false;
     }
 
     /// The pause of all requests, if it has not ended.
@@ -160,7 +129,7 @@ impl CircuitBreaker {
 
     /// When a poll of such a job may be sent that nobody ordered.
     pub(super) fn poll_ready_at(&self, standing: JobStanding) -> MonotonicTime {
-        self.on_demand_poll_ready_at(standing).max(self.next_probe_at)
+        self.on_demand_poll_ready_at(standing).max(self.transient_failures.next_probe_at())
     }
 
     /// When a poll of such a job may be sent that a person ordered.
@@ -193,7 +162,7 @@ impl CircuitBreaker {
         if !self.rejections.extend(sent_at, now) {
             return;
         }
-        self.is_trial_pending = true;
+        self.is_probe_pending = true;
         if subject == RejectedSubject::New {
             self.new_subject_rejections = self.new_subject_rejections.saturating_add(1);
         }
@@ -224,9 +193,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Records a transient failure of a poll of `job`, or of a request about no single job. After failures of
-    /// several jobs, due jobs are polled one at a time, at intervals that grow to `max_interval`. Further failures
-    /// of one job are no evidence about others: it is polled at growing intervals of its own.
+    /// Records a transient failure of a poll of `job`, or of a request about no single job.
     pub(super) fn record_transient_failure(
         &mut self,
         job: Option<JobId>,
@@ -234,20 +201,7 @@ impl CircuitBreaker {
         sent_at: MonotonicTime,
         now: ClockReading,
     ) {
-        let is_repeated = self.transient_failures.count >= Self::REPEATED_TRANSIENT_FAILURES;
-        if !is_repeated && job.is_some_and(|job| self.failed_jobs.contains(&job)) {
-            return;
-        }
-        if !self.transient_failures.extend(sent_at, now.monotonic) {
-            return;
-        }
-        match self.transient_failures.count.checked_sub(Self::REPEATED_TRANSIENT_FAILURES) {
-            None => self.failed_jobs.extend(job),
-            Some(probes) => {
-                let interval = probe_interval(probes, now.jitter).min(max_interval);
-                self.next_probe_at = now.monotonic.plus(interval);
-            }
-        }
+        self.transient_failures.record(job, max_interval, sent_at, now);
     }
 
     /// Pauses all requests for the time that an answer demands. `reason` is none if the request
@@ -357,42 +311,17 @@ mod tests {
     }
 
     #[test]
-    fn repeated_transient_failures_space_the_probes_until_a_success() {
+    fn probes_after_transient_failures_are_spaced_until_a_success_and_ordered_polls_are_not() {
         let mut breaker = CircuitBreaker::default();
         breaker.record_success(at(0));
-        let now = |seconds| ClockReading {
-            monotonic: at(seconds),
-            utc: crate::job::UtcTime::from_millis(0),
-            jitter: 0.5,
-        };
-        let minute = Duration::from_mins(1);
-        for (seconds, ready) in [(1, 0), (2, 0), (3, 4), (4, 6), (6, 10), (10, 18)] {
-            let job = Some(JobId(i64::try_from(seconds).expect("a small number")));
-            breaker.record_transient_failure(job, minute, at(seconds), now(seconds));
-            assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(ready), "{seconds}");
-            assert_eq!(breaker.on_demand_poll_ready_at(JobStanding::Regular), at(0));
-        }
-        breaker.record_transient_failure(None, Duration::from_secs(2), at(18), now(18));
-        assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(20));
-        assert!(breaker.record_success(at(5)));
-        assert_eq!(breaker.poll_ready_at(JobStanding::Regular), at(0));
-    }
-
-    #[test]
-    fn fault_39_failures_of_one_or_two_jobs_space_no_polls_of_other_jobs() {
-        let mut breaker = CircuitBreaker::default();
-        breaker.record_success(at(0));
-        let mut fail = |job, seconds| {
-            let utc = crate::job::UtcTime::from_millis(0);
+        let utc = crate::job::UtcTime::from_millis(0);
+        for seconds in 1..=3 {
             let now = ClockReading { monotonic: at(seconds), utc, jitter: 0.5 };
-            let minute = Duration::from_mins(1);
-            breaker.record_transient_failure(Some(JobId(job)), minute, at(seconds), now);
-            (breaker.is_half_open(), breaker.poll_ready_at(JobStanding::Regular))
-        };
-        for seconds in 1..20 {
-            assert_eq!(fail(1 + i64::from(seconds % 2 == 0), seconds), (false, at(0)));
+            breaker.record_transient_failure(None, Duration::from_mins(1), at(seconds), now);
         }
-        assert_eq!(fail(3, 20), (true, at(21)));
-        assert_eq!(fail(1, 21), (true, at(23)), "every probe that fails counts");
+        assert_eq!((breaker.is_half_open(), pauses(&breaker)), (true, (at(4), at(4))));
+        assert_eq!(breaker.on_demand_poll_ready_at(JobStanding::Regular), at(0));
+        assert!(breaker.record_success(at(3)));
+        assert_eq!((breaker.is_half_open(), pauses(&breaker)), (false, (at(0), at(0))));
     }
 }

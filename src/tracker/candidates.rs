@@ -14,7 +14,7 @@ use super::job::TrackedJob;
 use super::job_policy::LearnedPolicy;
 use super::list_batch::PageCandidate;
 use super::message::ProviderIndex;
-use super::provider_choice::{ProviderCandidates, TrialJob, UrgentRequest};
+use super::provider_choice::{ProbeJob, ProviderCandidates, UrgentRequest};
 use super::provider_queue::ProviderQueue;
 
 impl ProviderQueue {
@@ -28,15 +28,15 @@ impl ProviderQueue {
         self.promote_due(jobs, now);
         let is_regular_ready = self.poll_ready_at(account, JobStanding::Regular) <= now;
         let is_rejected_ready = self.poll_ready_at(account, JobStanding::Rejected) <= now;
-        let needs_trial = self.needs_trial(account);
+        let needs_probe = self.needs_probe(account);
         let heads = |allowed: bool, queue: &DueQueue| if allowed { queue.heads() } else { None };
         ProviderCandidates {
             provider_index,
             last_selected: self.last_selected,
             urgent: self.urgent_request(account, now),
-            trial: if is_regular_ready && needs_trial { self.trial_job() } else { None },
-            first_polls: heads(is_regular_ready && !needs_trial, &self.first_polls),
-            repeat_polls: heads(is_regular_ready && !needs_trial, &self.repeat_polls),
+            probe: if is_regular_ready && needs_probe { self.probe_job() } else { None },
+            first_polls: heads(is_regular_ready && !needs_probe, &self.first_polls),
+            repeat_polls: heads(is_regular_ready && !needs_probe, &self.repeat_polls),
             rejected_polls: heads(is_rejected_ready, &self.rejected_polls),
         }
     }
@@ -63,11 +63,11 @@ impl ProviderQueue {
 
     /// The job whose answer tells most about the credentials. A service that rejects one id often rejects
     /// those that were added with it: among jobs that were never polled, a distant one is taken.
-    fn trial_job(&self) -> Option<TrialJob> {
+    fn probe_job(&self) -> Option<ProbeJob> {
         let polled = self.repeat_polls.first_due_job().map(|(job, _)| (job, true));
         let (job, was_polled) =
             polled.or_else(|| self.first_polls.spread_job().map(|(job, _)| (job, false)))?;
-        Some(TrialJob { job, was_polled })
+        Some(ProbeJob { job, was_polled })
     }
 
     /// Evaluates the jobs that have become due.

@@ -16,6 +16,7 @@ mod commits;
 mod configure;
 mod connection_check_gate;
 mod due_queue;
+mod failure_streak;
 mod forecast;
 mod job;
 mod job_answer;
@@ -38,6 +39,7 @@ mod recorded_time;
 mod registry;
 mod report;
 mod select;
+mod transient_failures;
 mod valuation;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Chooses the next job among the providers of an account, from the best candidates of each provider.
 //!
 //! [`super::select`] collects the candidates and records the request as sent; the choice depends on the
-//! arguments alone. The order: polls on demand, cancels, connection checks, started list requests, trials
+//! arguments alone. The order: polls on demand, cancels, connection checks, started list requests, probes
 //! after a rejection, the reserved first poll, starved jobs, then the highest priority.
 
 use std::cmp::Reverse;
@@ -23,7 +23,7 @@ pub(super) struct ProviderCandidates {
     pub(super) urgent: Option<UrgentRequest>,
     /// The poll that finds out whether the credentials are rejected; none if they are not in doubt, or if
     /// one was sent since the last rejection.
-    pub(super) trial: Option<TrialJob>,
+    pub(super) probe: Option<ProbeJob>,
     /// None if no first poll is due.
     pub(super) first_polls: Option<QueueHeads>,
     /// None if no repeat poll is due.
@@ -56,7 +56,7 @@ impl UrgentRequest {
 
 /// A job that was not rejected, due or not.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct TrialJob {
+pub(super) struct ProbeJob {
     pub(super) job: JobId,
     /// Then it has probably been answered: an answer is more likely.
     pub(super) was_polled: bool,
@@ -66,14 +66,14 @@ pub(super) struct TrialJob {
 pub(super) enum ProviderChoice {
     Urgent(ProviderIndex, UrgentRequest),
     /// A job that need not be due.
-    Trial(ProviderIndex, JobId),
+    Probe(ProviderIndex, JobId),
     Job(ProviderIndex, JobId),
 }
 
 impl ProviderChoice {
     pub(super) fn provider_index(self) -> ProviderIndex {
         match self {
-            Self::Urgent(index, _) | Self::Trial(index, _) | Self::Job(index, _) => index,
+            Self::Urgent(index, _) | Self::Probe(index, _) | Self::Job(index, _) => index,
         }
     }
 }
@@ -91,11 +91,11 @@ pub(super) fn choose_provider(
     {
         return Some(ProviderChoice::Urgent(candidate.provider_index, request));
     }
-    let trials = candidates.iter().filter_map(|candidate| Some((candidate, candidate.trial?)));
-    if let Some((candidate, trial)) =
-        trials.max_by_key(|(candidate, trial)| (trial.was_polled, Reverse(candidate.last_selected)))
+    let probes = candidates.iter().filter_map(|candidate| Some((candidate, candidate.probe?)));
+    if let Some((candidate, probe)) =
+        probes.max_by_key(|(candidate, probe)| (probe.was_polled, Reverse(candidate.last_selected)))
     {
-        return Some(ProviderChoice::Trial(candidate.provider_index, trial.job));
+        return Some(ProviderChoice::Probe(candidate.provider_index, probe.job));
     }
     let highest_priority = |queue_heads: fn(&ProviderCandidates) -> Option<QueueHeads>| {
         let heads = candidates.iter().filter_map(move |candidate| {

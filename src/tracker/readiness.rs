@@ -25,7 +25,7 @@ impl ProviderQueue {
         let cancel_or_check =
             (self.can_send_cancel() || self.check_gate.is_waiting()).then_some(ready_at);
         let continuation = self.list_batcher.has_continuation().then_some(regular_at);
-        let regular_due = if self.needs_trial(account) {
+        let regular_due = if self.needs_probe(account) {
             self.has_waiting_regular().then_some(regular_at)
         } else {
             self.earliest_regular_due().map(|due| due.max(regular_at))
@@ -72,8 +72,8 @@ impl ProviderQueue {
     }
 
     /// Whether the next poll should find out whether the credentials are rejected.
-    pub(super) fn needs_trial(&self, account: &ProviderAccount) -> bool {
-        self.breaker.needs_trial() || account.breaker.needs_trial()
+    pub(super) fn needs_probe(&self, account: &ProviderAccount) -> bool {
+        self.breaker.needs_probe() || account.breaker.needs_probe()
     }
 
     /// The first poll that a person ordered and that may be sent. A rejected job that waits for the end of

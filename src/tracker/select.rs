@@ -52,7 +52,7 @@ impl ProviderQueue {
     ) -> Option<NextRequest> {
         let job = match choice {
             ProviderChoice::Urgent(_, request) => return self.take_urgent_request(request),
-            ProviderChoice::Trial(_, job) => {
+            ProviderChoice::Probe(_, job) => {
                 self.dequeue(job, jobs.get(&job).and_then(|tracked| tracked.list_time));
                 return Some(NextRequest::Poll { job, on_demand: false });
             }
@@ -137,9 +137,9 @@ impl Tracker {
                     NextRequest::Cancel(job) => queue.cancel_in_flight = Some((*job, now)),
                     NextRequest::ConnectionCheck => queue.check_gate.start(now),
                 }
-                if let ProviderChoice::Trial(..) = choice {
-                    queue.breaker.record_trial_sent();
-                    account.breaker.record_trial_sent();
+                if let ProviderChoice::Probe(..) = choice {
+                    queue.breaker.record_probe_sent();
+                    account.breaker.record_probe_sent();
                 }
                 account.rate_limiter.acquire(now);
                 if is_contested {

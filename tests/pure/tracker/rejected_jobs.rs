@@ -45,7 +45,7 @@ fn jobs_with_rejected(
 
 #[test]
 fn fault_60_the_good_jobs_are_polled_whatever_jobs_are_rejected() {
-    // With half of the jobs rejected, the second trial may concern a rejected one too.
+    // With half of the jobs rejected, the second probe may concern a rejected one too.
     let sets: [(Vec<i64>, u64); 6] = [
         (vec![1], 2),
         ((1..=5).collect(), 2),
@@ -229,7 +229,7 @@ fn one_rejection_then(
 }
 
 #[test]
-fn fault_60_jobs_are_polled_when_due_after_a_trial_that_tells_nothing_about_the_credentials() {
+fn fault_60_jobs_are_polled_when_due_after_a_probe_that_tells_nothing_about_the_credentials() {
     for kind in REJECTIONS {
         for inconclusive in [ProviderErrorKind::Malformed, ProviderErrorKind::Transient] {
             let minute = Duration::from_mins(1);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use jobtrack::job::{
     Answer, Change, ClockReading, CurrentState, DurationSample, Finding, FindingKind, JobId,
     ListPage, ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError,
-    ProviderErrorKind, ProviderName, RateLimitInfo, RecordedTimes, RequestTimes, State, StoredJob,
-    UtcTime, registration_transition,
+    ProviderName, RateLimitInfo, RecordedTimes, RequestTimes, State, StoredJob, UtcTime,
+    registration_transition,
 };
 use jobtrack::policy::LearnedPolicySettings;
 use jobtrack::tracker::{
@@ -369,12 +369,8 @@ impl Simulation {
 
     /// As the tracker does, ignores the success of a request that was sent before the last rejection.
     fn note_rejection<T>(&mut self, answer: &Answer<T>, sent_at: u64) {
-        match answer.result.as_ref().map_err(|error| error.kind) {
-            Err(
-                ProviderErrorKind::Auth
-                | ProviderErrorKind::Misconfigured
-                | ProviderErrorKind::QuotaExceeded,
-            ) => self.rejected_at = Some(self.now),
+        match &answer.result {
+            Err(error) if error.kind.is_rejection() => self.rejected_at = Some(self.now),
             Ok(_) => self.rejected_at = self.rejected_at.filter(|rejected| sent_at < *rejected),
             Err(_) => {}
         }

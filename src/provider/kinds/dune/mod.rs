@@ -165,7 +165,7 @@ impl DuneProvider {
         })
     }
 
-    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
+    async fn send_connection_check(&self, now: UtcTime) -> ConnectionCheck {
         let path = ["api", "v1", "execution", NONEXISTENT_ID, "status"];
         let response = self.send(Method::GET, &path, now).await;
         let is_permission_error =
@@ -247,6 +247,6 @@ impl Provider for DuneProvider {
     }
 
     fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
-        Box::pin(self.probe_connection(now))
+        Box::pin(self.send_connection_check(now))
     }
 }

@@ -1,7 +1,7 @@
 //! Limits the attempts with a credential that may be wrong, over all providers of the process that use it.
 //!
-//! Used for IAM users and access keys: IAM locks a user and the gateway locks a key after five wrong attempts,
-//! whichever provider made them. Until the first verdict, and after a refusal, one request at a time finds out
+//! Used for IAM users and access keys: IAM locks a user after five wrong passwords, and the gateway locks a key
+//! after more than five wrong signatures, whichever provider sent them. Until the first verdict, and after a refusal, one request at a time finds out
 //! whether the credential is accepted. After a refusal the same credential is not sent for a time that grows.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ pub(super) type Fingerprint = u64;
 pub(super) struct CredentialGate {
     state: Mutex<GateState>,
     /// Locked by the request that finds out whether the credential is accepted.
-    trial: tokio::sync::Mutex<()>,
+    probe: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ pub(super) struct Admission<'a> {
     gate: &'a CredentialGate,
     /// The refusals that were known when the request was sent.
     known_refusals: u64,
-    _trial: Option<tokio::sync::MutexGuard<'a, ()>>,
+    _probe: Option<tokio::sync::MutexGuard<'a, ()>>,
 }
 
 impl CredentialGate {
@@ -69,11 +69,11 @@ impl CredentialGate {
         now: UtcTime,
     ) -> Result<Admission<'_>, ProviderError> {
         let is_open = self.state().is_open;
-        let trial = if is_open { None } else { Some(self.trial.lock().await) };
+        let probe = if is_open { None } else { Some(self.probe.lock().await) };
         let mut state = self.state();
         state.check(credential, now)?;
         let known_refusals = state.total_refusals;
-        Ok(Admission { gate: self, known_refusals, _trial: trial.filter(|_| !state.is_open) })
+        Ok(Admission { gate: self, known_refusals, _probe: probe.filter(|_| !state.is_open) })
     }
 
     /// Waits as [`Self::admit`] does, with the current values of `secrets`. If the gate refuses them because

@@ -168,7 +168,7 @@ impl DataArtsProvider {
         })
     }
 
-    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
+    async fn send_connection_check(&self, now: UtcTime) -> ConnectionCheck {
         let response = self.request_instance("jobtrack-check", NONEXISTENT_ID, now).await;
         build_connection_check(response, HINTS, is_permission_error, rejection_error)
     }
@@ -225,6 +225,6 @@ impl Provider for DataArtsProvider {
     }
 
     fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
-        Box::pin(self.probe_connection(now))
+        Box::pin(self.send_connection_check(now))
     }
 }

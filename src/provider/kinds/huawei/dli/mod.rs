@@ -133,7 +133,7 @@ impl DliProvider {
         })
     }
 
-    async fn probe_connection(&self, now: UtcTime) -> ConnectionCheck {
+    async fn send_connection_check(&self, now: UtcTime) -> ConnectionCheck {
         let path = ["v1.0", self.client.project_id.as_str(), "jobs", NONEXISTENT_ID, "status"];
         let response = self.client.send(HuaweiRequest::get(&path), now).await;
         build_connection_check(response, HINTS, is_permission_error, rejection_error)
@@ -180,6 +180,6 @@ impl Provider for DliProvider {
     }
 
     fn check_connection(&self, now: UtcTime) -> BoxFuture<'_, ConnectionCheck> {
-        Box::pin(self.probe_connection(now))
+        Box::pin(self.send_connection_check(now))
     }
 }

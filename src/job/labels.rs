@@ -1,0 +1,92 @@
+//! The labels that a user attaches to a job.
+//!
+//! Built by the client and by `control` from what a user wrote, and read back from the database. A value of
+//! [`Labels`] is valid: it can only be constructed by a conversion that checks it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::InvalidText;
+
+/// Keys of 1 to 64 characters `[A-Za-z0-9_.-]`, values of at
+/// most 256 bytes without control characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
+pub struct Labels(BTreeMap<String, String>);
+
+impl Labels {
+    /// The maximum number of labels on a job.
+    pub const MAX_COUNT: usize = 32;
+
+    /// Sorted by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<BTreeMap<String, String>> for Labels {
+    type Error = InvalidText;
+    fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidText> {
+        if map.len() > Self::MAX_COUNT {
+            return Err(InvalidText::new(format!(
+                "{} labels; at most {} are allowed",
+                map.len(),
+                Self::MAX_COUNT
+            )));
+        }
+        for (key, value) in &map {
+            let good_key = (1..=64).contains(&key.len())
+                && key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+            if !good_key {
+                return Err(InvalidText::new(format!(
+                    "label {key:?} must be 1 to 64 letters, digits, _, . or -"
+                )));
+            }
+            if value.len() > 256 || value.chars().any(char::is_control) {
+                return Err(InvalidText::new(format!(
+                    "the value of label {key} must have at most 256 bytes and no control characters"
+                )));
+            }
+        }
+        Ok(Self(map))
+    }
+}
+
+impl From<Labels> for BTreeMap<String, String> {
+    fn from(labels: Labels) -> Self {
+        labels.0
+    }
+}
+
+/// Splits `KEY=VALUE`, as on the command line and in the query of a URL.
+///
+/// # Errors
+/// If there is no `=`. Key and value are checked when they are converted to [`Labels`].
+pub fn parse_label(text: &str) -> Result<(String, String), InvalidText> {
+    text.split_once('=')
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| InvalidText::new(format!("label {text:?} must be KEY=VALUE")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_checked() {
+        let labels_with = |key: &str, value: &str| {
+            Labels::try_from(BTreeMap::from([(key.to_owned(), value.to_owned())]))
+        };
+        assert!(labels_with("team", "a = b").is_ok());
+        assert!(labels_with("", "x").is_err());
+        assert!(labels_with("a b", "x").is_err());
+        assert!(labels_with("a", "x\ny").is_err());
+        assert!(parse_label("team").is_err());
+    }
+}
