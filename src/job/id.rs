@@ -73,26 +73,40 @@ impl RemoteId {
         &self.0
     }
 
-    /// Whether the letters of this id may be written in capitals or small letters: it is a ULID or a UUID.
-    #[must_use]
-    pub fn ignores_case(&self) -> bool {
-        is_ulid(&self.0) || is_uuid(&self.0)
-    }
-
-    /// The form in which ids of one provider are compared.
+    /// The form in which ids of one provider are compared. A ULID and a UUID are the same in capitals and in
+    /// small letters, and a UUID is the same without its hyphens.
     #[must_use]
     pub fn canonical_form(&self) -> Cow<'_, str> {
-        if self.ignores_case() {
-            Cow::Owned(self.0.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(&self.0)
-        }
+        canonical_form(&self.0)
     }
 
-    /// Whether the text is this id, perhaps with capitals for small letters.
+    /// Whether the text is this id, perhaps in another spelling.
     #[must_use]
     pub fn is_same_id(&self, text: &str) -> bool {
-        self.0 == text || (self.ignores_case() && self.0.eq_ignore_ascii_case(text))
+        self.canonical_form() == canonical_form(text)
+    }
+
+    /// The spellings of a ULID or UUID, each of which may be in capitals or in small letters. None for an id that
+    /// has no other spelling.
+    #[must_use]
+    pub fn spellings(&self) -> Vec<String> {
+        match canonical_form(&self.0) {
+            Cow::Owned(digits) if digits.len() == UUID_DIGITS => {
+                vec![hyphenated(&digits), digits]
+            }
+            Cow::Owned(lower_case) => vec![lower_case],
+            Cow::Borrowed(_) => Vec::new(),
+        }
+    }
+}
+
+fn canonical_form(id: &str) -> Cow<'_, str> {
+    if is_uuid(id) {
+        Cow::Owned(id.replace('-', "").to_ascii_lowercase())
+    } else if is_ulid(id) {
+        Cow::Owned(id.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(id)
     }
 }
 
@@ -104,13 +118,28 @@ fn is_ulid(text: &str) -> bool {
         && text.bytes().all(is_base32)
 }
 
-/// 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+const UUID_DIGITS: usize = 32;
+/// Where the hyphens of a UUID are, if it has any.
+const UUID_HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+/// 32 hexadecimal digits, perhaps in groups of 8, 4, 4, 4 and 12.
 fn is_uuid(text: &str) -> bool {
-    let is_hyphen_expected = |at: usize| matches!(at, 8 | 13 | 18 | 23);
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| {
-            if is_hyphen_expected(at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
-        })
+    match text.len() {
+        UUID_DIGITS => text.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        36 => text.bytes().enumerate().all(|(at, byte)| {
+            if UUID_HYPHENS.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+        }),
+        _ => false,
+    }
+}
+
+/// The 32 digits of a UUID with hyphens.
+fn hyphenated(digits: &str) -> String {
+    let mut text = digits.to_owned();
+    for at in UUID_HYPHENS {
+        text.insert(at, '-');
+    }
+    text
 }
 
 impl TryFrom<String> for RemoteId {
@@ -213,11 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn fault_45_ulids_and_uuids_are_compared_without_regard_to_case() {
+    fn fault_45_ulids_and_uuids_are_the_same_in_every_spelling() {
         let same = [
             ("01GBM4W2N0NMCGPZYW8AYK4YF1", "01gbm4w2n0nmcgpzyw8ayk4yf1"),
             ("01gBm4W2N0NmCGPZYW8AYK4yf1", "01GBM4W2N0NMCGPZYW8AYK4YF1"),
             ("208b08d4-0dc2-4dd7-8879-ddd4c020d7aa", "208B08D4-0DC2-4DD7-8879-DDD4C020D7AA"),
+            ("208b08d4-0dc2-4dd7-8879-ddd4c020d7aa", "208B08D40DC24DD78879DDD4C020D7AA"),
+            ("208b08d40dc24dd78879ddd4c020d7aa", "208B08D40dc24dd78879ddd4c020d7aa"),
             ("etl/a1AD", "etl/a1AD"),
         ];
         for (id, text) in same {
@@ -225,13 +256,15 @@ mod tests {
                 (id.parse().expect(id), text.parse().expect(text));
             assert!(id.is_same_id(text) && other.is_same_id(id.as_str()), "{text}");
             assert_eq!(id.canonical_form(), other.canonical_form(), "{text}");
+            assert_eq!(id.spellings(), other.spellings(), "{text}");
         }
         let different = [
             ("01GBM4W2N0NMCGPZYW8AYK4YF1", "01GBM4W2N0NMCGPZYW8AYK4YF2"),
             // Crockford's Base32 reads an l as a 1, but no service writes one.
             ("01GBM4W2N0NMCGPZYW8AYK4YF1", "0lGBM4W2N0NMCGPZYW8AYK4YFl"),
             ("91GBM4W2N0NMCGPZYW8AYK4YF1", "91gbm4w2n0nmcgpzyw8ayk4yf1"),
-            ("208b08d4-0dc2-4dd7-8879-ddd4c020d7aa", "208b08d40dc24dd78879ddd4c020d7aa"),
+            ("208b08d4-0dc2-4dd7-8879-ddd4c020d7aa", "208b08d4-0dc2-4dd7-8879-ddd4c020d7ab"),
+            ("208b08d40-dc2-4dd7-8879-ddd4c020d7aa", "208b08d40dc24dd78879ddd4c020d7aa"),
             ("etl/a1ad", "etl/A1AD"),
             ("abc", "ABC"),
         ];

@@ -20,7 +20,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::job::{ProviderError, ProviderErrorKind};
+use crate::job::{ProviderError, ProviderErrorKind, RemoteId};
 
 pub(super) use field_table::FieldTable;
 
@@ -217,6 +217,19 @@ impl<'a> Fields<'a> {
             }
             Some(Value::String(text)) => Ok(text),
             Some(_) => Err(malformed(format!("the field {name} is not a text"))),
+        }
+    }
+
+    /// A deciding field with the id of a job: a text, or an integer, which is read as its digits. `None` if it is
+    /// absent or `null`.
+    ///
+    /// # Errors
+    /// If it is anything else.
+    pub(super) fn deciding_id(&self, name: &str) -> Result<Option<String>, ProviderError> {
+        match self.deciding(name)? {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Number(id)) if id.is_u64() => Ok(Some(id.to_string())),
+            Some(_) => self.deciding_text(name, RemoteId::MAX_BYTES).map(Some),
         }
     }
 

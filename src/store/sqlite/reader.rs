@@ -133,10 +133,16 @@ impl Reader {
             query.push(" AND j.provider = ").push_bind(provider.as_str().to_owned());
         }
         if let Some(remote_id) = &filter.remote_id {
-            let id = remote_id.as_str();
-            query.push(" AND j.remote_id = ").push_bind(id.to_owned()).push(" COLLATE NOCASE");
-            if !remote_id.ignores_case() {
-                query.push(" AND j.remote_id = ").push_bind(id.to_owned());
+            let spellings = remote_id.spellings();
+            if spellings.is_empty() {
+                query.push(" AND j.remote_id = ").push_bind(remote_id.as_str().to_owned());
+            } else {
+                query.push(" AND j.remote_id COLLATE NOCASE IN (");
+                let mut list = query.separated(", ");
+                for spelling in spellings {
+                    list.push_bind(spelling);
+                }
+                query.push(")");
             }
         }
         if let Some(since) = filter.registered_since {

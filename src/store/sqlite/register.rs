@@ -120,7 +120,7 @@ fn new_job_json(job: &NewJob) -> Value {
         "provider": job.provider,
         "kind": job.kind,
         "remote_id": job.remote_id,
-        "ignores_case": job.remote_id.ignores_case(),
+        "spellings": job.remote_id.spellings(),
         "labels": json!(job.labels).to_string(),
         "similarity_keys": similarity_keys_json(&job.similarity_keys),
         "added_by_uid": added_by.map(|added_by| added_by.uid),

@@ -58,7 +58,8 @@ pub(super) fn parse_status(
         return Err(rejection_error(response));
     }
     let fields = read_object(&response.body, &STATUS_FIELDS)?;
-    let id = fields.deciding_text("execution_id", RemoteId::MAX_BYTES)?;
+    let id = fields.deciding_id("execution_id")?;
+    let id = id.ok_or_else(|| malformed("missing field `execution_id`"))?;
     if !expected_id.is_same_id(&id) {
         return Err(malformed("the answer is about another execution"));
     }

@@ -114,7 +114,7 @@ fn parse_row(row: &[u8], parser: &StatusParser) -> Option<(RemoteId, Observation
     }
     let fields = read_object(row, &STATUS_FIELDS).ok()?;
     check_is_success(&fields, row).ok()?;
-    let id = fields.deciding_text("job_id", RemoteId::MAX_BYTES).ok()?;
+    let id = fields.deciding_id("job_id").ok()??;
     let id = Some(id).filter(|id| is_ascii_id(id))?.parse().ok()?;
     Some((id, parser.parse_observation(&fields).ok()?))
 }

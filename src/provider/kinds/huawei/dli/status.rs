@@ -78,12 +78,8 @@ impl StatusParser {
         }
         let fields = read_object(&response.body, &STATUS_FIELDS)?;
         check_is_success(&fields, &response.body)?;
-        let is_same_id = match fields.deciding("job_id")? {
-            None | Some(Value::Null) => true,
-            Some(Value::String(id)) => expected_id.is_same_id(&id),
-            Some(_) => false,
-        };
-        if !is_same_id {
+        let id = fields.deciding_id("job_id")?;
+        if id.is_some_and(|id| !expected_id.is_same_id(&id)) {
             return Err(malformed("the answer is about another job"));
         }
         self.parse_observation(&fields)
