@@ -53,7 +53,7 @@ def fuzz(target, seconds):
     for body in (SEEDS / "answers" / target).glob("*/*"):
         (found / body.name).write_bytes(b"200\n\n" + body.read_bytes())
     command = ["cargo", "+nightly", "fuzz", "run", "--sanitizer=none", target, found, SEEDS / target]
-    options = [f"-max_total_time={seconds}", "-print_final_stats=1", "-max_len=65536", "-timeout=10"]
+    options = [f"-max_total_time={seconds}", "-print_final_stats=1", "-max_len=8192", "-timeout=10"]
     environment = os.environ | {"CARGO_TARGET_DIR": str(TARGET_DIRECTORY)}
     done = subprocess.run(
         [*command, "--", *options],

@@ -103,9 +103,11 @@ def control(cycles, moments):
         database = Path(directory) / "control.db"
         for cycle in range(cycles):
             writer = start_control_writer(database, "FULL", "before", cycle)
+            # On a busy machine the writer needs some time to start.
+            first = writer.stdout.readline()
             time.sleep(moments.uniform(0.1, 0.2))
             writer.kill()
-            told = len(writer.communicate()[0].split())
+            told = len((first + writer.communicate()[0]).split())
             acknowledged += told
             lost += told - count_control_rows(database, cycle)
     return acknowledged, lost
