@@ -72,10 +72,10 @@ struct BodyText {
 
 impl BodyText {
     /// A thousand jobs, each with all labels that it may have, need less.
-    const MAX_REQUEST_MEMORY: usize = 14 << 20;
+    const MAX_REQUEST_MEMORY: usize = 18 << 20;
     const RESERVATION_STEP: usize = 64 << 10;
-    /// The text, and what is parsed from it, which replaces it.
-    const MEMORY_PER_BYTE: usize = 2;
+    /// The parsed request, which replaces the text, the command to the scheduler, and the response.
+    const MEMORY_PER_BYTE: usize = 3;
     /// A short string occupies more memory than text: its entry in a collection and its allocation, in
     /// the parsed request and in the command to the scheduler.
     const MEMORY_PER_QUOTE: usize = 64;
