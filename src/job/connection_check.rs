@@ -30,7 +30,7 @@ pub enum FindingKind {
     PermissionDenied,
     /// The answer comes from another server than the service.
     WrongEndpoint,
-    /// No answer.
+    /// No answer arrived: an error of DNS, the network or TLS, or a time-out.
     Unreachable,
     RateLimited,
     /// The account's quota is exhausted.

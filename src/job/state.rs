@@ -138,7 +138,7 @@ pub enum Evidence {
     Observed,
     /// No poll observed the state, but a later answer reported when it began.
     Reported,
-    /// Decided locally.
+    /// No answer reported it: jobtrack decided it (`lost`, `untracked`) or recorded it at the registration.
     Local,
 }
 

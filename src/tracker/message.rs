@@ -66,7 +66,7 @@ pub enum PollPolicy {
 
 #[derive(Debug)]
 pub enum Input {
-    /// Time has passed.
+    /// Nothing has happened but that time has passed: the time of a wake-up has come.
     Tick,
     /// The complete list of configured providers, which replaces the previous one.
     Configure(Vec<ProviderSettings>),

@@ -107,7 +107,6 @@ const HINTS: ServiceHints = ServiceHints {
 struct DuneProvider {
     http: HttpClient,
     base_url: Url,
-    /// One secret.
     api_key: RenewableSecrets,
     state_map: StateMap,
 }

@@ -42,7 +42,7 @@ impl Auth {
         }
     }
 
-    /// See [`crate::provider::Provider::credential_fingerprint`].
+    /// Of the configured secrets, not of a fetched token; as [`crate::provider::Provider::credential_fingerprint`].
     pub(super) fn credential_fingerprint(&self) -> u64 {
         match self {
             Self::Token(secrets) | Self::AccessKey { secrets, .. } => secrets.fingerprint(),

@@ -23,7 +23,6 @@ use super::error::{iam_rejection_error, is_user_locked};
 pub(super) struct IamUser {
     pub(super) name: UserName,
     pub(super) scope: ProjectScope,
-    /// One secret.
     pub(super) password: RenewableSecrets,
     pub(super) gate: Arc<CredentialGate>,
 }
