@@ -132,8 +132,13 @@ impl SnapshotPublisher {
         self.sender.borrow().taken_at.plus(interval)
     }
 
+    /// Wakes those who wait for the scheduler to be ready; all others read a snapshot when they need one.
     pub(super) fn publish(&mut self, snapshot: SchedulerSnapshot) {
-        self.sender.send_replace(Arc::new(snapshot));
+        self.sender.send_if_modified(|last| {
+            let ready_changed = last.ready != snapshot.ready;
+            *last = Arc::new(snapshot);
+            ready_changed
+        });
     }
 }
 

@@ -73,6 +73,9 @@ impl ProviderQueue {
     /// Evaluates the jobs that have become due.
     fn promote_due(&mut self, jobs: &HashMap<JobId, TrackedJob>, now: MonotonicTime) {
         self.rejected_polls.promote_due(now, |_| Evaluation::Due(Priority::REJECTED, None));
+        if !self.first_polls.needs_promotion(now) && !self.repeat_polls.needs_promotion(now) {
+            return;
+        }
         let (mut first_polls, mut repeat_polls) =
             (std::mem::take(&mut self.first_polls), std::mem::take(&mut self.repeat_polls));
         let learned = self.job_policy().learned;

@@ -141,6 +141,14 @@ impl DueQueue {
         Some((*job, *due))
     }
 
+    /// Whether [`Self::promote_due`] evaluates any job.
+    pub(super) fn needs_promotion(&self, now: MonotonicTime) -> bool {
+        let next = |jobs: &BTreeSet<(MonotonicTime, JobId)>| {
+            jobs.first().is_some_and(|(at, _)| *at <= now)
+        };
+        next(&self.waiting_by_due) || next(&self.reevaluations)
+    }
+
     /// Evaluates the jobs that have become due, and those whose evaluation is outdated.
     pub(super) fn promote_due(
         &mut self,

@@ -8,6 +8,7 @@ use jobtrack::store::{Batch, CommitReport, TransitionRow};
 
 use super::event_log::EventLog;
 use super::lives::provider_name;
+use super::plan::Profile;
 use crate::fake_server::{ServiceKind, TrueHistory};
 
 /// A job by its kind and its id at the service.
@@ -41,8 +42,9 @@ pub struct ConfirmedHistory {
     pub has_ended: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Model {
+    profile: Profile,
     pub jobs: BTreeMap<JobKey, KnownJob>,
     pub confirmed: BTreeMap<JobId, ConfirmedHistory>,
     requests: BTreeMap<&'static str, VecDeque<Duration>>,
@@ -65,6 +67,22 @@ impl Model {
     const LONGEST_PAUSE: Duration = Duration::from_mins(75);
     /// See docs/polling.md.
     const LONGEST_INTERVAL: Duration = Duration::from_hours(6);
+
+    pub fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            jobs: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            clock_disturbed_at: Duration::ZERO,
+            disturbed_at: [Duration::ZERO; 3],
+            request_count: 0,
+            disturbed_request_count: 0,
+            fault_count: 0,
+            polls: Vec::new(),
+            longest_wait: Duration::ZERO,
+        }
+    }
 
     pub fn account(kind: ServiceKind) -> (&'static str, usize) {
         match kind {
@@ -146,10 +164,11 @@ impl Model {
         let since = job.last_asked.unwrap_or_default().max(job.acknowledged_at).max(healthy_since);
         let wait = now.saturating_sub(since);
         let age = if job.last_asked.is_some() { job.age(now) } else { Duration::ZERO };
-        // docs/polling.md: 10 s or half of the age, and 6 h; at once for a new job. The rest is for the
-        // queue.
-        let bound = (age / 2).max(Duration::from_secs(10)).min(Self::LONGEST_INTERVAL)
-            + Duration::from_mins(3);
+        // docs/polling.md: 10 s or half of the age, and 6 h, or `max_interval` with growing intervals; at once
+        // for a new job. The rest is for the queue.
+        let by_age = (age / 2).max(Duration::from_secs(10)).min(Self::LONGEST_INTERVAL);
+        let backoff = self.profile.longest_backoff(kind).unwrap_or_default();
+        let bound = by_age.max(backoff) + Duration::from_mins(3);
         if wait > bound {
             log.violation(format!(
                 "job {id} ({key:?}) was not polled for {wait:?}; its bound is {bound:?}"

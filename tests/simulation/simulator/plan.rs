@@ -1,5 +1,9 @@
 //! What a simulation is asked to do, and what its days are like.
 
+use std::time::Duration;
+
+use crate::fake_server::ServiceKind;
+
 /// One simulation. The same options lead to the same events.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -30,9 +34,9 @@ impl Profile {
 
     /// The profile of a seed whose profile nobody chose. A dense simulation takes three times as long as another.
     pub fn of_seed(seed: u64) -> Self {
-        match seed % 8 {
+        match seed % 10 {
             1 => Self::Dense,
-            2 | 4 | 6 => Self::Sparse,
+            2 | 5 | 8 => Self::Sparse,
             3 | 7 => Self::ShortJobs,
             _ => Self::LongJobs,
         }
@@ -45,6 +49,17 @@ impl Profile {
             Self::Sparse => "price = \"10s\"\nmax_interval = \"20m\"",
             Self::ShortJobs => "price = \"5s\"\nmax_interval = \"10m\"",
             Self::LongJobs => "policy = \"backoff\"\nmin_interval = \"10s\"\nmax_interval = \"1h\"",
+        }
+    }
+
+    /// The longest interval between two polls if a provider polls with growing intervals.
+    pub fn longest_backoff(self, kind: ServiceKind) -> Option<Duration> {
+        match (self, kind) {
+            (Self::LongJobs, _) => Some(Duration::from_hours(1)),
+            (_, ServiceKind::Dune | ServiceKind::Dli) => None,
+            (Self::Dense, ServiceKind::DataArts) => Some(Duration::from_mins(5)),
+            (Self::Sparse, ServiceKind::DataArts) => Some(Duration::from_mins(20)),
+            (Self::ShortJobs, ServiceKind::DataArts) => Some(Duration::from_mins(10)),
         }
     }
 

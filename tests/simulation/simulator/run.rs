@@ -16,7 +16,7 @@ use super::operations::{Operations, Step};
 use super::plan::Options;
 use super::services::Services;
 use super::store::{Alive, CommitFault, StoreContext, StoreFaults};
-use super::time::SimulatedTime;
+use super::time::{SimulatedTime, paused_runtime};
 
 /// The result of one simulation.
 #[derive(Debug, Clone)]
@@ -50,12 +50,6 @@ pub fn simulate(options: Options) -> Report {
     })
 }
 
-/// A runtime in which time passes only while nothing else is to be done.
-pub(super) fn paused_runtime() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().start_paused(true).build().expect("a runtime")
-}
-
 /// What stays while the daemon is restarted.
 pub(super) struct Simulation {
     pub(super) options: Options,
@@ -80,7 +74,7 @@ impl Simulation {
         let seed = |number: u64| options.seed.wrapping_mul(1_000_003).wrapping_add(number);
         let time = Arc::new(SimulatedTime::start(seed(1)));
         let log = EventLog::new(time.clone(), options.print);
-        let model = Arc::new(Mutex::new(Model::default()));
+        let model = Arc::new(Mutex::new(Model::new(options.profile)));
         let services =
             Services::new(seed(2), time.clone(), log.clone(), model.clone(), options.planted);
         let home = match std::fs::exists("/dev/shm") {

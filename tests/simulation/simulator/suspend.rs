@@ -8,8 +8,9 @@ use super::lives::{provider_name, remote_id};
 use super::model::KnownJob;
 use super::operations::job_spec;
 use super::plan::{Options, Profile};
-use super::run::{Simulation, paused_runtime};
+use super::run::Simulation;
 use super::services::Condition;
+use super::time::paused_runtime;
 use crate::fake_server::{JobScript, ServiceKind};
 
 /// What the daemon did after the machine resumed.

@@ -1,6 +1,7 @@
 //! Simulated time: the uptime follows the paused clock of tokio and jumps by a suspend, and the wall
 //! clock of the daemon may be wrong. The services have the right time.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,10 +14,25 @@ use tokio::time::Instant;
 /// The right time at the start of a simulation, in milliseconds since 1970.
 const START_MS: i64 = 1_800_000_000_000;
 
+thread_local! {
+    /// How often the thread has waited: the only occasions on which the clock of tokio advances.
+    static WAITS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A runtime in which time passes only while nothing else is to be done.
+pub fn paused_runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.on_thread_unpark(|| WAITS.set(WAITS.get() + 1));
+    builder.enable_time().start_paused(true).build().expect("a runtime")
+}
+
 /// The daemon reads the clocks a dozen times a turn of its loop, so they are atomic numbers.
 #[derive(Debug)]
 pub struct SimulatedTime {
     started: Instant,
+    /// The time by tokio's clock, and the number of waits before it was read.
+    running_ns: AtomicU64,
+    read_after_waits: AtomicU64,
     suspended_ns: AtomicU64,
     wall_offset_ms: AtomicI64,
     /// The time during a call of the store, which runs in another runtime with a clock of its own.
@@ -27,11 +43,13 @@ pub struct SimulatedTime {
 impl SimulatedTime {
     const NOT_FROZEN: u64 = u64::MAX;
 
-    /// Starts now; to be called in a runtime whose clock is paused.
+    /// Starts now; to be called in a [`paused_runtime`], whose thread alone reads the time while it is not frozen.
     #[expect(clippy::disallowed_methods, reason = "the clock of the simulation")]
     pub fn start(seed: u64) -> Self {
         Self {
             started: Instant::now(),
+            running_ns: AtomicU64::new(0),
+            read_after_waits: AtomicU64::new(u64::MAX),
             suspended_ns: AtomicU64::new(0),
             wall_offset_ms: AtomicI64::new(0),
             frozen_ns: AtomicU64::new(Self::NOT_FROZEN),
@@ -40,15 +58,22 @@ impl SimulatedTime {
     }
 
     /// The time since the start of the simulation, by a clock that is always right.
-    #[expect(clippy::disallowed_methods, reason = "the clock of the simulation")]
     pub fn elapsed(&self) -> Duration {
-        match self.frozen_ns.load(Ordering::Relaxed) {
-            Self::NOT_FROZEN => {
-                let suspended = Duration::from_nanos(self.suspended_ns.load(Ordering::Relaxed));
-                Instant::now() - self.started + suspended
-            }
-            frozen_ns => Duration::from_nanos(frozen_ns),
+        let ns = match self.frozen_ns.load(Ordering::Relaxed) {
+            Self::NOT_FROZEN => self.running_ns() + self.suspended_ns.load(Ordering::Relaxed),
+            frozen_ns => frozen_ns,
+        };
+        Duration::from_nanos(ns)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the clock of the simulation")]
+    fn running_ns(&self) -> u64 {
+        let waits = WAITS.get();
+        if self.read_after_waits.swap(waits, Ordering::Relaxed) != waits {
+            let running_ns = nanoseconds(Instant::now() - self.started);
+            self.running_ns.store(running_ns, Ordering::Relaxed);
         }
+        self.running_ns.load(Ordering::Relaxed)
     }
 
     pub fn right_time(&self) -> Timestamp {
