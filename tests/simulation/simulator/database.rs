@@ -2,7 +2,8 @@
 //!
 //! SQLite syncs the write-ahead log at each commit, and before it moves pages from the log into the
 //! database. So a power cut during a commit leaves each sector of the log old or new; one during the
-//! checkpoint that follows leaves each sector of the database old or new.
+//! checkpoint that follows leaves each sector of the database old or new. After a checkpoint the log begins
+//! anew: by then the database is synced, and the header of the new log before its frames.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,10 +39,22 @@ impl DatabaseImage {
         if self.database == after.database {
             let wal = mix_sectors(&self.wal, &after.wal, random);
             Self { database: self.database.clone(), wal }
-        } else {
+        } else if self.wal_header() == after.wal_header() {
             let database = mix_sectors(&self.database, &after.database, random);
             Self { database, wal: after.wal.clone() }
+        } else {
+            let old = &self.wal[..self.wal.len().min(after.wal.len())];
+            let mut wal = mix_sectors(old, &after.wal, random);
+            let header = after.wal_header();
+            wal.resize(wal.len().max(header.len()), 0);
+            wal[..header.len()].copy_from_slice(header);
+            Self { database: after.database.clone(), wal }
         }
+    }
+
+    /// The sector with the header of the write-ahead log; empty if the log is.
+    fn wal_header(&self) -> &[u8] {
+        &self.wal[..self.wal.len().min(SECTOR)]
     }
 }
 
