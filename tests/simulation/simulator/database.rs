@@ -36,19 +36,26 @@ impl DatabaseImage {
 
     /// What a power cut leaves of a write that led from `self` to `after`.
     pub fn torn(&self, after: &Self, random: &mut fastrand::Rng) -> Self {
-        if self.database == after.database {
-            let wal = mix_sectors(&self.wal, &after.wal, random);
-            Self { database: self.database.clone(), wal }
-        } else if self.wal_header() == after.wal_header() {
-            let database = mix_sectors(&self.database, &after.database, random);
-            Self { database, wal: after.wal.clone() }
-        } else {
-            let old = &self.wal[..self.wal.len().min(after.wal.len())];
-            let mut wal = mix_sectors(old, &after.wal, random);
-            let header = after.wal_header();
-            wal.resize(wal.len().max(header.len()), 0);
-            wal[..header.len()].copy_from_slice(header);
-            Self { database: after.database.clone(), wal }
+        let begins_anew = self.wal_header() != after.wal_header();
+        match (begins_anew, self.database == after.database) {
+            (false, true) => {
+                let wal = mix_sectors(&self.wal, &after.wal, random);
+                Self { database: self.database.clone(), wal }
+            }
+            (false, false) => {
+                let database = mix_sectors(&self.database, &after.database, random);
+                Self { database, wal: after.wal.clone() }
+            }
+            (true, true) => {
+                let mut wal = mix_sectors(&self.wal, &after.wal, random);
+                let header = after.wal_header();
+                wal.resize(wal.len().max(header.len()), 0);
+                wal[..header.len()].copy_from_slice(header);
+                Self { database: self.database.clone(), wal }
+            }
+            // A checkpoint before the log began anew or after it, or both: what was half done is not known.
+            (true, false) if random.bool() => self.clone(),
+            (true, false) => after.clone(),
         }
     }
 
