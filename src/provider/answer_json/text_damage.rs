@@ -8,6 +8,9 @@
 pub(super) enum Damage {
     /// A text with an unpaired quote or bracket, which a whole text may have too.
     Unpaired,
+    /// A text with an unpaired quote that begins a quotation: the quote that seems to end the text may end the
+    /// quotation.
+    OpenQuotation,
     /// A text with both, or an object or array that does not end properly.
     CutOff,
 }
@@ -19,14 +22,12 @@ pub(super) fn text_damage(
     inner_quotes: &[usize],
     has_balanced_brackets: bool,
 ) -> Option<Damage> {
-    // The quote that seems to end the text ends the quotation.
-    if opens_quotation(object, *inner_quotes.last()?) {
-        return Some(Damage::CutOff);
-    }
-    match (inner_quotes.len().is_multiple_of(2), has_balanced_brackets) {
-        (true, true) => None,
-        (false, false) => Some(Damage::CutOff),
-        (false, true) | (true, false) => Some(Damage::Unpaired),
+    let is_open = opens_quotation(object, *inner_quotes.last()?);
+    match (inner_quotes.len().is_multiple_of(2), has_balanced_brackets, is_open) {
+        (true, true, false) => None,
+        (false, true, true) => Some(Damage::OpenQuotation),
+        (false, true, false) | (true, false, false) => Some(Damage::Unpaired),
+        (false, false, _) | (true, _, true) => Some(Damage::CutOff),
     }
 }
 

@@ -142,7 +142,8 @@ impl<'a> Split<'a, '_> {
 
     /// Whether a deciding member of a split may stand within a text or an inner object. A text that holds it
     /// would be split into two values, both of which show it, or be cut off. A text with an unpaired quote that
-    /// is whole stands among documented fields; one that quotes another object shows other fields too.
+    /// is whole stands among documented fields; one that quotes another object shows other fields too. If a
+    /// quotation is open at its end, both the id and the state must stand behind it.
     fn is_doubtful(&self, path: &[(usize, usize)], deciding: &[usize]) -> bool {
         if deciding.is_empty() {
             // An inner object, which is checked here for its outer one: the check must not go deeper.
@@ -155,11 +156,18 @@ impl<'a> Split<'a, '_> {
         let is_undocumented_after = |text: usize| {
             path.iter().any(|(site, _)| *site > text && self.sites[*site].name.is_none())
         };
+        let count_deciding_after =
+            |text: usize| deciding.iter().filter(|decides| **decides > text).count();
         deciding.iter().any(|decides| {
             let (before, after): (Vec<_>, Vec<_>) =
                 damages.iter().partition(|(site, _)| site < decides);
             before.iter().any(|(site, damage)| {
-                *damage == Damage::CutOff || !after.is_empty() || is_undocumented_after(*site)
+                let is_cut_off = match damage {
+                    Damage::CutOff => true,
+                    Damage::OpenQuotation => count_deciding_after(*site) < 2,
+                    Damage::Unpaired => false,
+                };
+                is_cut_off || !after.is_empty() || is_undocumented_after(*site)
             })
         })
     }

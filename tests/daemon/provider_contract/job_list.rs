@@ -218,7 +218,7 @@ async fn an_unreadable_row_is_skipped_without_affecting_others() {
         r#"{"status":"RUNNING"}"#.into(),
         r#"{"job_id":"a"}"#.into(),
         r#"{"job_id":null,"status":"RUNNING"}"#.into(),
-        r#"{"job_id":5,"status":"RUNNING"}"#.into(),
+        r#"{"job_id":5.5,"status":"RUNNING"}"#.into(),
         valid_row(""),
         valid_row("a/b"),
         valid_row(&"a".repeat(129)),
