@@ -44,6 +44,13 @@ async fn restore(backup: &Path, config: &StoreConfig) -> Result<(), ExitError> {
     if let Some(replaced) = restored.replaced {
         lines.push(format!("the replaced database is {}", replaced.display()));
     }
+    if restored.may_reuse_numbers {
+        lines.push(
+            "note: the replaced database cannot be read; the numbers of jobs that were added after the \
+             backup are given again"
+                .into(),
+        );
+    }
     if restored.is_of_another_database {
         lines.push("note: the backup is of another database than the one that it replaced".into());
     }

@@ -177,6 +177,15 @@ fn fault_66_a_restore_replaces_the_database_and_keeps_the_old_one() {
     let _daemon = home.start();
     add(&home, &["C"]);
     assert_eq!(jobs_in(&home.database()), "A,C");
+    let ids = "SELECT group_concat(id) FROM (SELECT id FROM job ORDER BY id)";
+    assert_eq!(
+        db::query_rows(&home.database(), ids),
+        ["1,3"],
+        "the number of B is not given again"
+    );
+    let last_outage =
+        "SELECT reason FROM outages WHERE provider IS NULL ORDER BY began_at DESC LIMIT 1";
+    assert_eq!(db::query_rows(&home.database(), last_outage), ["a backup was restored"]);
     let (code, printed) = run_daemon(&home, &["restore", &backup]);
     assert_eq!(code, Some(74), "the daemon runs: {printed}");
     assert!(printed.contains("another jobtrackd uses this database"), "{printed}");

@@ -25,7 +25,7 @@ from outcome import Outcome, require
 from scenarios import SCENARIOS, tolerant, wait_for
 
 # A call that depends on timing may not come in each run; such a point is tried again.
-ATTEMPTS = 5
+ATTEMPTS = 10
 EXIT_CODES = {74: "disk or socket error", 78: "unusable configuration"}
 PARALLEL = 2
 WORKS_AGAIN_S = 15
@@ -189,7 +189,7 @@ class Bench:
             reached, problems, _ = self.run_once(point)
             if reached or problems:
                 break
-        for problem in problems:
+        for problem in problems or ([] if reached else ["not reached again"]):
             print(f"{point}: {problem}", file=sys.stderr)
         return point, reached, problems
 

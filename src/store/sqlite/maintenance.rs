@@ -29,6 +29,9 @@ const CLOCK_SET: &str = "clock_set";
 /// The event that is recorded last before an orderly end.
 pub(super) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
 
+/// The event of a restore: what happened since the last heartbeat is not in this database.
+pub(super) const RESTORED: &str = "restored";
+
 /// Performs the part of the task that belongs in a transaction; returns whether more is left for
 /// the next one. Old jobs are deleted by the time that is certain; without it none are.
 pub(super) async fn run_in_transaction(
@@ -179,14 +182,17 @@ pub(super) async fn record_downtime(
         "INSERT INTO provider_event (kind, began_at, ended_at, reason)
          SELECT 'outage', max(heartbeat.happened_at, coalesce(shutdown.happened_at, heartbeat.happened_at)),
                 max(heartbeat.happened_at, coalesce(shutdown.happened_at, heartbeat.happened_at), ?1),
-                iif(shutdown.happened_at >= heartbeat.happened_at, 'jobtrackd was stopped',
-                    'jobtrackd stopped unexpectedly (crash, kill or power loss)')
+                CASE WHEN restored.happened_at >= heartbeat.happened_at THEN 'a backup was restored'
+                     WHEN shutdown.happened_at >= heartbeat.happened_at THEN 'jobtrackd was stopped'
+                     ELSE 'jobtrackd stopped unexpectedly (crash, kill or power loss)' END
          FROM last_event AS heartbeat LEFT JOIN last_event AS shutdown ON shutdown.name = ?3
+              LEFT JOIN last_event AS restored ON restored.name = ?4
          WHERE heartbeat.name = ?2",
     )
     .bind(now)
     .bind(HEARTBEAT)
     .bind(CLEAN_SHUTDOWN)
+    .bind(RESTORED)
     .execute(&mut *transaction)
     .await?;
     record_event(&mut transaction, HEARTBEAT, now).await?;

@@ -2,7 +2,7 @@
 //!
 //! The backup is verified and copied first. The copy then takes the place of the database in one step,
 //! and the old files keep other names. Invariant: at each moment the path leads to a complete
-//! database. If the process is killed before the old write-ahead log is moved away, the next start
+//! database, and no number of a job or transition of the old database is given again. If the process is killed before the old write-ahead log is moved away, the next start
 //! refuses to apply that log to the new file.
 
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use sqlx::ConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use crate::job::UtcTime;
 use crate::store::{FileSystemPolicy, OpenError};
@@ -21,6 +21,7 @@ use super::database_path::DatabasePath;
 use super::file_system;
 use super::identity::read_file_identity;
 use super::lock::{ReplacementLock, give_to_owner_of_database};
+use super::maintenance::{RESTORED, record_event};
 use super::start_checks::{DamageCheck, check_file, has_wal};
 use super::temporary_file::{Purpose, remove_leftovers, temporary_path};
 
@@ -32,6 +33,8 @@ pub struct RestoredDatabase {
     /// Where the replaced database is, if there was one.
     pub replaced: Option<PathBuf>,
     pub jobs: i64,
+    /// Whether the old database could not be read: the numbers of jobs that only it has are given again.
+    pub may_reuse_numbers: bool,
     /// Whether the backup was made of another database than the one that it replaced.
     pub is_of_another_database: bool,
 }
@@ -108,13 +111,61 @@ async fn put_in_place(
         .fetch_one(&mut connection)
         .await
         .map_err(sqlite_error)?;
-    drop(connection);
+    connection.close().await.map_err(sqlite_error)?;
+    let used_numbers = read_used_numbers(path).await;
+    let may_reuse_numbers = used_numbers.is_err();
+    mark_as_restored(copy, &used_numbers.unwrap_or_default(), now).await.map_err(sqlite_error)?;
     let replaced = replace_files(copy, path, now).map_err(|error| path.io(&error))?;
     let is_of_another_database = match (old, new) {
         (Some(old), Some(new)) => old.uuid != new.uuid,
         (_, None) | (None, Some(_)) => false,
     };
-    Ok(RestoredDatabase { path: path.file().to_owned(), replaced, jobs, is_of_another_database })
+    let path = path.file().to_owned();
+    Ok(RestoredDatabase { path, replaced, jobs, may_reuse_numbers, is_of_another_database })
+}
+
+/// The greatest number that each table of the old database has given, also to rows that are deleted; nothing
+/// if there is no old database.
+async fn read_used_numbers(path: &DatabasePath) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    if !path.file().exists() {
+        return Ok(Vec::new());
+    }
+    let mut connection = read_options(path.file()).connect().await?;
+    let numbers =
+        sqlx::query_as("SELECT name, seq FROM sqlite_sequence").fetch_all(&mut connection).await?;
+    connection.close().await?;
+    Ok(numbers)
+}
+
+/// Reserves the numbers of the old database and records the restore in the copy.
+async fn mark_as_restored(
+    copy: &Path,
+    used_numbers: &[(String, i64)],
+    now: UtcTime,
+) -> Result<(), sqlx::Error> {
+    let options = read_options(copy).read_only(false).pragma("journal_mode", "memory");
+    let mut connection = options.connect().await?;
+    let mut transaction = connection.begin().await?;
+    for (table, number) in used_numbers {
+        // A table that never had a row has no entry.
+        sqlx::query(
+            "INSERT INTO sqlite_sequence (name, seq)
+             SELECT name, 0 FROM sqlite_schema
+             WHERE type = 'table' AND name = ?1 AND name NOT IN (SELECT name FROM sqlite_sequence)",
+        )
+        .bind(table)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1")
+            .bind(table)
+            .bind(number)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    record_event(&mut transaction, RESTORED, now).await?;
+    transaction.commit().await?;
+    connection.close().await?;
+    File::open(copy).and_then(|file| file.sync_all()).map_err(sqlx::Error::Io)
 }
 
 /// Moves the copy to the path of the database; returns the new path of the old database.

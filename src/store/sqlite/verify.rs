@@ -46,6 +46,9 @@ const PAGE_ROWS: i64 = 5_000;
 pub async fn verify_database(path: &Path) -> Result<VerifiedDatabase, OpenError> {
     let path = DatabasePath::resolve(path)?;
     let version = check_file(&path, DamageCheck::Skip).await?;
+    if version == 0 {
+        return Err(path.unusable("is an empty database".into()));
+    }
     let mut report = VerifiedDatabase {
         path: path.file().to_owned(),
         version,
@@ -53,9 +56,6 @@ pub async fn verify_database(path: &Path) -> Result<VerifiedDatabase, OpenError>
         transitions: 0,
         findings: Vec::new(),
     };
-    if version == 0 {
-        return Ok(report);
-    }
     // Without a log nobody is writing, and the directory need not be writable.
     let options = read_options(path.file()).immutable(!has_wal(&path) && !path.lock().exists());
     let mut connection = options.connect().await.map_err(|error| path.sqlite(&error))?;

@@ -17,8 +17,8 @@ use super::Writer;
 const READERS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Writer {
-    /// Ends in order, the readers first. If no other reader prevents it, the WAL is moved into the database, so that a copy of
-    /// the database file alone is complete.
+    /// Ends in order, the readers first. If no other reader prevents it, the WAL is moved into the database,
+    /// so that a copy of the database file alone is complete.
     pub async fn close(mut self) {
         // A query that takes long, such as the check of a large database, is abandoned.
         let _ = timeout(READERS_CLOSE_TIMEOUT, self.reader.close()).await;
@@ -61,6 +61,11 @@ impl Writer {
         }
         if change.permits_checkpoint() {
             match self.checkpoint_open_log().await {
+                Ok(()) if change == FileChange::DatabaseMoved => tracing::error!(
+                    "what was acknowledged is complete in the file that was removed or renamed, and \
+                     not in the file that is now at its path; if the removed file has no other name, \
+                     keep the write-ahead log beside it: {error}"
+                ),
                 Ok(()) => tracing::info!("what was acknowledged is in the database file: {error}"),
                 Err(failure) => {
                     let failures = why_not_back.into_iter().chain([failure]).collect::<Vec<_>>();
