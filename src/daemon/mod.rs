@@ -72,8 +72,9 @@ pub fn main() -> ExitCode {
 
 fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     let core_dumps = core_dump::disable();
-    let source = ConfigSource::new(args.config.clone(), environment()?);
+    let mut source = ConfigSource::new(args.config.clone(), environment()?);
     let loaded = source.load()?;
+    source.keep_file(loaded.file.clone());
     let runtime = threads::start_runtime().map_err(ExitError::io)?;
     let (_log_guard, lost_log_lines) =
         logging::init().context("cannot start logging").map_err(ExitError::io)?;

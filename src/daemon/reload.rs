@@ -50,7 +50,13 @@ impl ConfigSource {
         Self { file, environment, shared_credentials: SharedCredentials::default() }
     }
 
-    /// Reads the config again.
+    /// Makes each reload read this file, which the start has found: a file that is missing for a moment, while
+    /// an editor replaces it, is an error and not the end of all providers.
+    pub(super) fn keep_file(&mut self, found: Option<PathBuf>) {
+        self.file = found.or(self.file.take());
+    }
+
+    /// Reads the config.
     pub(super) fn load(&self) -> Result<LoadedConfig, ConfigError> {
         config::load(self.file.as_deref(), &self.environment, &provider::kind_schemas())
     }
@@ -180,5 +186,28 @@ impl ConfigReloader {
         self.providers = providers;
         self.current = apply_reload(&self.current, new);
         Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_the_start_has_found_must_be_there_at_a_reload() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("jobtrack/config.toml");
+        std::fs::create_dir(directory.path().join("jobtrack")).expect("a directory");
+        std::fs::write(&file, "").expect("a file");
+        let home = directory.path().to_string_lossy().into_owned();
+        let environment = [("XDG_CONFIG_HOME", home.clone()), ("HOME", home)];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let mut source = ConfigSource::new(None, environment.into());
+        let found = source.load().expect("a config").file;
+        assert_eq!(found.as_ref(), Some(&file));
+        source.keep_file(found);
+        std::fs::remove_file(&file).expect("removed");
+        let error = source.load().expect_err("the file is missing").to_string();
+        assert!(error.contains("config.toml: No such file"), "{error}");
     }
 }

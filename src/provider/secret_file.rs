@@ -4,10 +4,12 @@
 //! writer delivers within the limit; a directory, a device or a socket is an error. The read of a regular file can
 //! block on a file system that hangs: callers that must go on read in a thread of their own.
 
+use std::collections::BTreeSet;
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -95,8 +97,13 @@ fn is_readable(file: &File) -> io::Result<bool> {
 /// elsewhere such a mode is a mistake.
 fn warn_if_world_readable(path: &Path, metadata: &Metadata) {
     const OTHERS_READ_BIT: u32 = 0o004;
+    /// The files of which the log has told: a file is read every few seconds while its secret is rejected.
+    static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
     let world_readable = metadata.is_file() && metadata.permissions().mode() & OTHERS_READ_BIT != 0;
-    if world_readable && !path.starts_with("/run/secrets") {
+    if !world_readable || path.starts_with("/run/secrets") {
+        warned.remove(path);
+    } else if warned.insert(path.to_owned()) {
         tracing::warn!(
             "secret file {} is readable by all users; run: chmod o= {0}",
             path.display()
