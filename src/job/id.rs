@@ -233,7 +233,7 @@ mod tests {
         for bad in ["", "Dune", "2x", "_x", "a-b", "a/b", &"a".repeat(65)] {
             assert!(bad.parse::<ProviderName>().is_err(), "{bad}");
         }
-        for good in ["01GBM4W2N0NMCGPZYW8AYK4YF1", "脚本/a1", "a.b-c_d"] {
+        for good in ["01GBM4W2N0NMCGPZYW8AYK4YF1", "脚本/a1", "a.b-c_d", &"a".repeat(512)] {
             assert!(good.parse::<RemoteId>().is_ok(), "{good}");
         }
         for bad in ["", "a b", "a\nb", "\0", &"a".repeat(513)] {

@@ -84,6 +84,9 @@ mod tests {
             Labels::try_from(BTreeMap::from([(key.to_owned(), value.to_owned())]))
         };
         assert!(labels_with("team", "a = b").is_ok());
+        assert!(labels_with(&"k".repeat(64), &"v".repeat(256)).is_ok());
+        assert!(labels_with(&"k".repeat(65), "x").is_err());
+        assert!(labels_with("k", &"v".repeat(257)).is_err());
         assert!(labels_with("", "x").is_err());
         assert!(labels_with("a b", "x").is_err());
         assert!(labels_with("a", "x\ny").is_err());

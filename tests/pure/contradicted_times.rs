@@ -137,6 +137,20 @@ fn fault_45_an_expiry_in_the_future_is_not_when_a_job_expired() {
 }
 
 #[test]
+fn fault_45_an_expiry_before_an_answer_that_said_running_is_not_recorded() {
+    let request_times = RequestTimes { sent_at: local(NOW), received_at: local(NOW) };
+    let believed_at = |expiry| {
+        let mut observation = observation(ObservedState::Expired, [10, 50, 150]);
+        observation.times.expires_at = Some(by_provider(expiry));
+        let date = Some(by_provider(NOW));
+        let current = job_in(State::Running);
+        observation.without_contradicted_times(&current, request_times, date).times.expires_at
+    };
+    assert_eq!(believed_at(LAST_ANSWER + 50), Some(by_provider(LAST_ANSWER + 50)));
+    assert_eq!(believed_at(LAST_ANSWER - 50), None);
+}
+
+#[test]
 fn a_job_that_waits_again_was_not_submitted_again() {
     let request_times = RequestTimes { sent_at: local(NOW), received_at: local(NOW) };
     let waiting = observation(ObservedState::Pending, [10, 50, 150]);
