@@ -29,6 +29,7 @@ import memory_limit
 import mutants
 import power_cuts
 import report
+import simulation
 import torture
 from daemon import Daemon
 from outcome import Unavailable
@@ -52,6 +53,7 @@ RIGS = {
     "blocked-log": (blocked_log.run, {"quick": {"jobs": 1500}, "short": {"jobs": 1500}, "full": {"jobs": 3000}}),
     "clock-jumps": (clock_jumps.run, {"quick": {"seconds": 1.5}, "short": {"seconds": 1.5}, "full": {"seconds": 10}}),
     "fuzz": (fuzz.run, {"quick": {"seconds": 1}, "short": {"seconds": 20}, "full": {"seconds": 600}}),
+    "simulation": (simulation.run, {"quick": {"days": 20}, "short": {"days": 1000}, "full": {"days": 10_000}}),
     "mutants": (mutants.run, {"quick": {"shards": 500}, "short": {"shards": 50}, "full": {}}),
     "exposure": (exposure.run, {"quick": {}, "short": {}, "full": {}}),
 }
