@@ -249,10 +249,18 @@ async fn fault_23_a_file_too_short_for_a_database_is_refused_and_its_log_kept() 
     store.reader.close().await;
     store.writer.close().await;
     let content = fs::read(home.database()).expect("the database");
-    for length in [1, 19, 20, 99] {
+    home.write_config(&format!("[store]\npath = \"{}\"\n", home.database().display()));
+    for length in [1, 19, 20, 99, 100, 511, 4095] {
         fs::write(home.database(), &content[..length]).expect("cut");
         fs::write(&wal, &log).expect("the log");
-        open_error(&home.database(), &length.to_string()).await;
+        // SQLite reads a file with a whole header.
+        let (expected, remedy) =
+            if length < 100 { ("was cut", "restore BACKUP") } else { ("damaged", ".recover") };
+        let why = open_error(&home.database(), &length.to_string()).await;
+        assert!(why.contains(expected) && why.contains(remedy), "{length}: {why}");
+        let output = home.run_daemon_to_exit(&[]);
+        assert_eq!(output.status.code(), Some(65), "{length}: {}", utf8(&output.stderr));
+        assert!(utf8(&output.stderr).contains(expected), "{length}");
         assert_eq!(fs::read(home.database()).expect("it"), content[..length], "{length}");
         assert_eq!(fs::read(&wal).expect("it"), log, "{length}");
     }

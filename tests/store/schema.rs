@@ -33,6 +33,26 @@ fn sample_sql(version: i64) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// A home with a database of this version, filled with sample rows.
+async fn home_with_sample(version: i64) -> DaemonHome {
+    let home = DaemonHome::without_config();
+    let old = home.path("migrations");
+    std::fs::create_dir(&old).expect("a directory");
+    std::fs::create_dir(home.path("state")).expect("a directory");
+    for (_, file) in migrations().into_iter().filter(|(number, _)| *number <= version) {
+        std::fs::copy(&file, old.join(file.file_name().expect("a name"))).expect("a copy");
+    }
+    let options = SqliteConnectOptions::new().filename(home.database()).create_if_missing(true);
+    let mut connection = options.connect().await.expect("a database");
+    let migrator = Migrator::new(old.as_path()).await.expect("the old migrations");
+    migrator.run(&mut connection).await.expect("the old schema");
+    connection.close().await.expect("closed");
+    for part in 1..=version {
+        db::run_script_ok(&home.database(), &sample_sql(part));
+    }
+    home
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_database_has_our_application_id_and_the_newest_version() {
     let home = DaemonHome::without_config();
@@ -107,21 +127,7 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
     let views = "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM history),
                         (SELECT count(*) FROM provider_event WHERE provider IS NOT NULL)";
     for (version, _) in migrations() {
-        let home = DaemonHome::without_config();
-        let old = home.path("migrations");
-        std::fs::create_dir(&old).expect("a directory");
-        std::fs::create_dir(home.path("state")).expect("a directory");
-        for (_, file) in migrations().into_iter().filter(|(number, _)| *number <= version) {
-            std::fs::copy(&file, old.join(file.file_name().expect("a name"))).expect("a copy");
-        }
-        let options = SqliteConnectOptions::new().filename(home.database()).create_if_missing(true);
-        let mut connection = options.connect().await.expect("a database");
-        let migrator = Migrator::new(old.as_path()).await.expect("the old migrations");
-        migrator.run(&mut connection).await.expect("the old schema");
-        connection.close().await.expect("closed");
-        for part in 1..=version {
-            db::run_script_ok(&home.database(), &sample_sql(part));
-        }
+        let home = home_with_sample(version).await;
         let counts_before = db::query_value(&home.database(), counts);
         assert!(
             !counts_before.split('|').any(|count| count == "0"),
@@ -142,6 +148,41 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
         let active =
             store.reader.unfinished_jobs(jobtrack::job::JobId(0), 10).await.expect("it is read");
         assert!(!active.is_empty(), "sample {version} has an active job");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_and_triggers_of_an_operator_do_not_prevent_a_migration() {
+    for (version, _) in migrations() {
+        let home = home_with_sample(version).await;
+        let own = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')
+                   AND name NOT LIKE 'sqlite%' AND name NOT LIKE '!_%' ESCAPE '!'";
+        let names = db::query_rows(&home.database(), own);
+        assert!(names.len() > 5, "{names:?}");
+        for name in &names {
+            let view = format!("CREATE VIEW my_{name} AS SELECT * FROM {name} LIMIT 3");
+            db::run_script_ok(&home.database(), &view);
+        }
+        let others = "CREATE VIEW dangling AS SELECT * FROM dropped_long_ago;
+                      CREATE VIEW dangling_column AS SELECT no_such_column FROM job;
+                      CREATE VIEW of_a_view AS SELECT * FROM my_jobs JOIN dangling;
+                      CREATE TRIGGER my_trigger AFTER DELETE ON provider_event
+                      BEGIN DELETE FROM dropped_long_ago; END;";
+        db::run_script_ok(&home.database(), others);
+        let mut store = jobs::open_store(&home.database()).await;
+        jobs::register_job(&mut store, "A").await;
+        for name in names {
+            let rows = format!("SELECT count(*) > 0 FROM my_{name}");
+            let is_filled = format!("SELECT count(*) > 0 FROM {name}");
+            assert_eq!(
+                db::query_value(&home.database(), &rows),
+                db::query_value(&home.database(), &is_filled),
+                "{name} of version {version}"
+            );
+        }
+        let kept = "SELECT count(*) FROM sqlite_schema WHERE name IN
+                    ('dangling', 'dangling_column', 'of_a_view', 'my_trigger')";
+        assert_eq!(db::query_value(&home.database(), kept), "4", "version {version}");
     }
 }
 

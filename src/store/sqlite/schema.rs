@@ -63,7 +63,13 @@ pub(super) async fn migrate(
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::migrate::MigrateError> {
     let applied = applied_migrations(connection).await?;
-    Migrator::with_migrations(migrations(&applied).collect()).run(connection).await
+    let migrator = Migrator::with_migrations(migrations(&applied).collect());
+    // Otherwise ALTER TABLE fails if any view of an operator cannot be resolved, be it because of a table that
+    // the migration is replacing.
+    sqlx::raw_sql("PRAGMA legacy_alter_table = on").execute(&mut *connection).await?;
+    let result = migrator.run(&mut *connection).await;
+    sqlx::raw_sql("PRAGMA legacy_alter_table = off").execute(connection).await?;
+    result
 }
 
 /// The migrations with the checksums that the database records, if these differ in line ends only.

@@ -109,10 +109,11 @@ pub(super) fn is_checkpoint_incomplete(shared_memory: &File) -> io::Result<bool>
 /// Whether the header of a database says that a write-ahead log is used; `None` if the file is too short
 /// for a header. `.backup` of sqlite3 keeps that mark; VACUUM INTO does not.
 pub(super) fn uses_wal(database: &File) -> io::Result<Option<bool>> {
-    const FORMAT_VERSIONS: u64 = 18;
-    let mut versions = [0; 2];
-    match database.read_exact_at(&mut versions, FORMAT_VERSIONS) {
-        Ok(()) => Ok(Some(versions == [2, 2])),
+    const HEADER_SIZE: usize = 100;
+    const FORMAT_VERSIONS: std::ops::Range<usize> = 18..20;
+    let mut header = [0; HEADER_SIZE];
+    match database.read_exact_at(&mut header, 0) {
+        Ok(()) => Ok(Some(header[FORMAT_VERSIONS] == [2, 2])),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
