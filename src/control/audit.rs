@@ -4,13 +4,20 @@
 //! is one; otherwise the response waits until the entry is committed, as long as the scheduler's commands
 //! take at most. Invariant: a client that goes away stops neither a command that has begun nor its entry.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::FromRequestParts;
+use axum::extract::rejection::ExtensionRejection;
+use axum::http::request::Parts;
 
 use crate::job::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester};
 use crate::scheduler::CommandError;
 
 use super::app_state::AppState;
-use super::audit_limiter::{Admission, AuditLimiter};
+use super::audit_limiter::{Admission, WindowId};
+use super::connection_limiter::ConnectionPermit;
 use super::connection_registry::PeerUid;
 use super::error::ApiError;
 use super::peer::Peer;
@@ -25,6 +32,21 @@ pub(super) struct CommandAudit {
     app: AppState,
     uid: PeerUid,
     entry: AuditEntry,
+}
+
+/// The command is that of the route, so that every handler that records a command is recorded too where the
+/// route is refused.
+impl FromRequestParts<AppState> for CommandAudit {
+    type Rejection = ExtensionRejection;
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &AppState,
+    ) -> Result<Self, Self::Rejection> {
+        type Connection = Extension<Arc<ConnectionPermit>>;
+        let Extension(connection) = Connection::from_request_parts(parts, app).await?;
+        let Extension(command) = Extension::from_request_parts(parts, app).await?;
+        Ok(Self::begin(app, connection.peer, command).await)
+    }
 }
 
 impl CommandAudit {
@@ -57,7 +79,8 @@ impl CommandAudit {
 
     /// Records that the scheduler did not carry out the command.
     pub(super) async fn record_error(&self, error: &CommandError) {
-        self.record(outcome_of(error), &error.to_string()).await;
+        let error = ApiError::from(error.clone());
+        self.record(error.audit_outcome(), error.detail()).await;
     }
 
     /// Records a command that changes nothing in the database. A failure is logged: the command is
@@ -67,8 +90,8 @@ impl CommandAudit {
         let entry = match self.app.audit_limiter.admit(self.uid, entry) {
             Admission::Counted => return,
             Admission::Write(entry) => entry,
-            Admission::WriteAndBeginWindow(entry) => {
-                self.app.commands.spawn(end_window(self.app.clone(), self.uid));
+            Admission::WriteAndBeginWindow(entry, window) => {
+                self.app.commands.spawn(write_counted(self.app.clone(), window));
                 entry
             }
         };
@@ -77,12 +100,12 @@ impl CommandAudit {
     }
 }
 
-/// Writes what the limiter has counted, at the end of the window or of the daemon.
-async fn end_window(app: AppState, uid: PeerUid) {
-    let window = tokio::time::sleep(AuditLimiter::WINDOW);
-    let _ = app.shutdown.run_until_cancelled(window).await;
-    for entry in app.audit_limiter.end_window(uid) {
-        commit(app.clone(), entry).await;
+/// Writes what the limiter has counted, at the end of each window or of the daemon.
+async fn write_counted(app: AppState, window: WindowId) {
+    while let Some(counted) = app.audit_limiter.end_of_window(window, &app.shutdown).await {
+        for entry in counted {
+            commit(app.clone(), entry).await;
+        }
     }
 }
 
@@ -90,18 +113,6 @@ async fn commit(app: AppState, entry: AuditEntry) {
     let command = entry.command.as_str();
     if let Err(error) = app.handle.record_audit(entry).await {
         tracing::warn!("the audit entry of the command {command} is not committed yet: {error}");
-    }
-}
-
-fn outcome_of(error: &CommandError) -> AuditOutcome {
-    match error {
-        CommandError::ProviderNotConfigured(..)
-        | CommandError::ProviderPaused(_)
-        | CommandError::TooManyRequests(_) => AuditOutcome::Refused,
-        CommandError::TimedOut
-        | CommandError::Storage(_)
-        | CommandError::Upstream(_)
-        | CommandError::ShuttingDown => AuditOutcome::Failed,
     }
 }
 

@@ -19,11 +19,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::job::{AuditOutcome, AuditedCommand};
+use crate::job::AuditOutcome;
 use crate::store::{ReadError, Snapshot};
 
 use super::app_state::AppState;
-use super::audit::CommandAudit;
+use super::audit::{CommandAudit, run_to_end};
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
 
@@ -36,12 +36,11 @@ const MIN_BYTES_PER_SECOND: u64 = 1 << 20;
 pub(super) async fn backup(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
+    audit: CommandAudit,
 ) -> Result<Response, ApiError> {
-    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Backup).await;
     audit.require(connection.begin_on_demand()).await?;
-    let copy = copy_database(&app).await.map_err(ApiError::from);
-    let (snapshot, file, length) = audit.require(copy).await?;
-    audit.record(AuditOutcome::Done, &format!("a copy of {length} bytes")).await;
+    let copy = copy_and_record(app.clone(), audit);
+    let (snapshot, file, length) = run_to_end(&app, copy).await??;
     let (chunks_tx, chunks_rx) = mpsc::channel(1);
     tokio::spawn(send_snapshot(snapshot, file, max_sending_time(length), chunks_tx));
     let headers = [
@@ -51,6 +50,16 @@ pub(super) async fn backup(
     let chunks =
         stream::unfold(chunks_rx, async |mut chunks_rx| Some((chunks_rx.recv().await?, chunks_rx)));
     Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+async fn copy_and_record(
+    app: AppState,
+    audit: CommandAudit,
+) -> Result<(Snapshot, File, u64), ApiError> {
+    let copy = copy_database(&app).await.map_err(ApiError::from);
+    let (snapshot, file, length) = audit.require(copy).await?;
+    audit.record(AuditOutcome::Done, &format!("a copy of {length} bytes")).await;
+    Ok((snapshot, file, length))
 }
 
 /// A copy of the database, with a file to read it and its length in bytes.

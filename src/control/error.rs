@@ -17,17 +17,23 @@ pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    audit_outcome: AuditOutcome,
 }
 
 impl ApiError {
+    /// The error of a request that was not tried.
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), audit_outcome: AuditOutcome::Refused }
+    }
+
+    /// The error of a request that was tried, perhaps with success.
+    fn failed(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { audit_outcome: AuditOutcome::Failed, ..Self::new(status, code, detail) }
     }
 
     /// What the audit says of a command that ended with this error.
     pub(super) fn audit_outcome(&self) -> AuditOutcome {
-        let tried = self.status.is_server_error() && self.status != StatusCode::SERVICE_UNAVAILABLE;
-        if tried { AuditOutcome::Failed } else { AuditOutcome::Refused }
+        self.audit_outcome
     }
 
     pub(super) fn detail(&self) -> &str {
@@ -63,7 +69,7 @@ impl ApiError {
 
     /// The provider rejected the request, or did not answer.
     pub(super) fn provider_rejected(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, "provider_rejected", detail)
+        Self::failed(StatusCode::BAD_GATEWAY, "provider_rejected", detail)
     }
 
     pub(super) fn too_many_waiters() -> Self {
@@ -74,7 +80,7 @@ impl ApiError {
     /// The task of a command has ended without a result.
     pub(super) fn interrupted() -> Self {
         let detail = "the command was interrupted";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
+        Self::failed(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
     }
 
     pub(super) fn out_of_memory() -> Self {
@@ -88,7 +94,7 @@ impl ApiError {
     }
 
     pub(super) fn invalid_config(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_config", detail)
+        Self::failed(StatusCode::UNPROCESSABLE_ENTITY, "invalid_config", detail)
     }
 }
 
@@ -102,9 +108,9 @@ impl From<CommandError> for ApiError {
     fn from(error: CommandError) -> Self {
         let detail = error.to_string();
         match error {
-            CommandError::TimedOut => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
+            CommandError::TimedOut => Self::failed(StatusCode::SERVICE_UNAVAILABLE, "busy", detail),
             CommandError::Storage(_) => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage", detail)
+                Self::failed(StatusCode::INSUFFICIENT_STORAGE, "storage", detail)
             }
             CommandError::ProviderNotConfigured(..) => {
                 Self::new(StatusCode::CONFLICT, "provider_not_configured", detail)
@@ -117,7 +123,7 @@ impl From<CommandError> for ApiError {
             }
             CommandError::Upstream(_) => Self::provider_rejected(detail),
             CommandError::ShuttingDown => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
+                Self::failed(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail)
             }
         }
     }
@@ -132,7 +138,7 @@ impl From<ReadError> for ApiError {
             }
             ReadError::Database(_) => {
                 tracing::error!("cannot answer a request on the control socket: {error}");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
+                Self::failed(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
             }
         }
     }

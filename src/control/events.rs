@@ -23,8 +23,8 @@ use crate::store::{HistoryFilter, ReadError};
 use super::app_state::AppState;
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
-use super::extract::QueryParams;
-use super::jobs::{JobPath, find_job, parse_job_id};
+use super::extract::{PathText, QueryParams};
+use super::jobs::{find_job, parse_job_id};
 use super::list_response::list_response;
 use super::row_pages::{PageSize, RowPages, TransitionPages};
 use super::turn_reader::{ReadPurpose, TurnReader};
@@ -43,7 +43,7 @@ pub(super) async fn history(
 pub(super) async fn job_history(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    id: JobPath,
+    id: PathText,
     params: QueryParams,
 ) -> Result<Response, ApiError> {
     let mut filter = params.history_filter()?;

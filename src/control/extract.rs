@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 
 use crate::clock::Clock;
@@ -16,6 +17,9 @@ use super::error::ApiError;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
+
+/// The job's number or the provider's name in a path, as it was sent.
+pub(super) type PathText = Result<Path<String>, PathRejection>;
 
 /// The pairs of a query string, in order; a key may occur several times.
 #[derive(Debug)]

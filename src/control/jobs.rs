@@ -8,30 +8,24 @@ use std::time::Duration;
 use axum::Extension;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, Job};
 use crate::config::PollingConfig;
-use crate::job::{
-    AddedBy, AuditOutcome, AuditTarget, AuditedCommand, JobId, Labels, SimilarityKeys, StoredJob,
-};
+use crate::job::{AddedBy, AuditOutcome, AuditTarget, JobId, Labels, SimilarityKeys, StoredJob};
 use crate::scheduler::{CommandError, JobSpec};
 
 use super::app_state::AppState;
 use super::audit::{CommandAudit, run_to_end, until_shutdown, user_name};
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
-use super::extract::{QueryParams, parse_duration};
+use super::extract::{PathText, QueryParams, parse_duration};
 use super::list_response::list_response;
 use super::request_body::read_json;
 use super::row_pages::JobPages;
 use super::turn_reader::{ReadPurpose, TurnReader};
-
-/// The number of a job in a path, as it was sent.
-pub(super) type JobPath = Result<Path<String>, PathRejection>;
 
 const MAX_ADD_BYTES: usize = 4 << 20;
 const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
@@ -130,7 +124,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    id: JobPath,
+    id: PathText,
     params: QueryParams,
 ) -> Result<Json<Job>, ApiError> {
     let id = parse_job_id(id)?;
@@ -171,10 +165,9 @@ async fn with_forecast(app: &AppState, job: Job) -> Job {
 pub(super) async fn untrack(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    id: JobPath,
+    audit: CommandAudit,
+    id: PathText,
 ) -> Result<Json<Job>, ApiError> {
-    let peer = connection.peer;
-    let audit = CommandAudit::begin(&app, peer, AuditedCommand::Untrack).await;
     let job = audit.require(find_stored_job(&app, id).await).await?;
     let id = job.id;
     let audit = audit.concerning(AuditTarget::from(&job));
@@ -182,7 +175,7 @@ pub(super) async fn untrack(
     if state.is_terminal() {
         audit.record(AuditOutcome::Unchanged, &format!("the job had ended: {state}")).await;
     } else {
-        let by = peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
+        let by = connection.peer.uid.map_or_else(String::new, |uid| format!(" by uid {uid}"));
         let reason = format!("untracked on request{by}");
         run_to_end(&app, untrack_and_record(app.clone(), job, reason, audit)).await??;
     }
@@ -209,7 +202,7 @@ async fn untrack_and_record(
 pub(super) async fn poll(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    id: JobPath,
+    id: PathText,
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
     let job = find_stored_job(&app, id).await?;
     connection.begin_on_demand()?;
@@ -221,9 +214,9 @@ pub(super) async fn poll(
 pub(super) async fn cancel(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    id: JobPath,
+    audit: CommandAudit,
+    id: PathText,
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
-    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Cancel).await;
     let job = audit.require(find_stored_job(&app, id).await).await?;
     let audit = audit.concerning(AuditTarget::from(&job));
     audit.require(ensure_unfinished(&job)).await?;
@@ -285,7 +278,7 @@ async fn poll_and_respond(
 }
 
 /// Parses the job's number in a path.
-pub(super) fn parse_job_id(path: JobPath) -> Result<JobId, ApiError> {
+pub(super) fn parse_job_id(path: PathText) -> Result<JobId, ApiError> {
     let Path(text) = path?;
     let number = text.parse().map(JobId);
     number.map_err(|_| ApiError::bad_request(format!("{text:?} is not the number of a job")))
@@ -297,7 +290,7 @@ pub(super) async fn find_job(app: &AppState, id: JobId) -> Result<Job, ApiError>
 }
 
 /// The same, as the scheduler needs it.
-async fn find_stored_job(app: &AppState, path: JobPath) -> Result<StoredJob, ApiError> {
+pub(super) async fn find_stored_job(app: &AppState, path: PathText) -> Result<StoredJob, ApiError> {
     let id = parse_job_id(path)?;
     app.reader.stored_job(id).await?.ok_or_else(|| job_not_found(id))
 }

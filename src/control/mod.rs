@@ -34,11 +34,13 @@ mod write_timeout;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
+use axum::{Extension, Router};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
+
+use crate::job::AuditedCommand;
 
 use acceptor::Acceptor;
 pub use app_state::{AppState, DaemonContext, ReloadReplySender};
@@ -94,27 +96,38 @@ pub async fn serve(sockets: ControlSockets, app: AppState) {
 }
 
 fn routes(app: AppState) -> Router {
+    use AuditedCommand::{Backup, Cancel, Check, Forget, Reload, Untrack};
+    // The command is known where the permission is checked.
+    let audited = |command: AuditedCommand, route: MethodRouter<AppState>| {
+        let permission = from_fn_with_state(app.clone(), ensure_permitted);
+        route.route_layer(permission).route_layer(Extension(command))
+    };
+    let method_not_allowed = async || ApiError::method_not_allowed();
+    // Without HEAD, which would make the copy as well.
+    let backup = get(backup::backup).head(method_not_allowed);
+    let commands = Router::new()
+        .route("/v1/jobs/{id}/untrack", audited(Untrack, post(jobs::untrack)))
+        .route("/v1/jobs/{id}/cancel", audited(Cancel, post(jobs::cancel)))
+        .route("/v1/providers/{name}/check", audited(Check, post(status::check_connection)))
+        .route("/v1/providers/{name}/durations", audited(Forget, delete(status::forget_durations)))
+        .route("/v1/backup", audited(Backup, backup))
+        .route("/v1/reload", audited(Reload, post(status::reload)))
+        .method_not_allowed_fallback(method_not_allowed);
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::add))
         .route("/v1/jobs/{id}", get(jobs::show))
-        .route("/v1/jobs/{id}/untrack", post(jobs::untrack))
         .route("/v1/jobs/{id}/history", get(events::job_history))
         .route("/v1/jobs/{id}/poll", post(jobs::poll))
-        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/v1/providers/{name}/check", post(status::check_connection))
-        .route("/v1/providers/{name}/durations", delete(status::forget_durations))
         .route("/v1/history", get(events::history))
         .route("/v1/events", get(events::stream_events))
-        // Without HEAD, which would make the copy as well.
-        .route("/v1/backup", get(backup::backup).head(async || ApiError::method_not_allowed()))
         .route("/v1/status", get(status::status))
-        .route("/v1/reload", post(status::reload))
         .fallback(async || {
             ApiError::not_found(
                 "unknown path; see /v1/jobs, /v1/history, /v1/events and /v1/status",
             )
         })
-        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), ensure_permitted))
+        .merge(commands)
         .with_state(app)
 }

@@ -1,27 +1,32 @@
 //! Refuses what the read-only socket does not permit, and records who tried it.
 //!
-//! A layer around all routes. Invariant: a request whose connection is not known is not handled.
+//! A layer around all routes. Invariants: a request whose connection is not known is not handled; a refused
+//! request is in the audit if its route has an [`AuditedCommand`].
 
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::job::AuditedCommand;
+use crate::job::{AuditTarget, AuditedCommand};
 
 use super::app_state::AppState;
 use super::audit::CommandAudit;
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
+use super::extract::PathText;
+use super::jobs::find_stored_job;
 use super::peer::Access;
+use super::status::parse_provider_name;
 
 pub(super) async fn ensure_permitted(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    path: Option<MatchedPath>,
+    command: Option<Extension<AuditedCommand>>,
+    path: PathText,
     request: Request,
     next: Next,
 ) -> Response {
@@ -30,10 +35,9 @@ pub(super) async fn ensure_permitted(
         return next.run(request).await;
     }
     let refusal = ApiError::read_only();
-    let command = path.and_then(|path| audited_command(request.method(), path.as_str()));
-    if let Some(command) = command {
+    if let Some(Extension(command)) = command {
         let audit = CommandAudit::begin(&app, peer, command).await;
-        audit.record(refusal.audit_outcome(), refusal.detail()).await;
+        record_refusal(&app, audit, command, path, &refusal).await;
     }
     refusal.into_response()
 }
@@ -45,14 +49,33 @@ fn is_permitted(access: Access, method: &Method) -> bool {
     }
 }
 
-/// The audited command that a route other than `GET` carries out.
-fn audited_command(method: &Method, path: &str) -> Option<AuditedCommand> {
-    match (method.as_str(), path) {
-        ("POST", "/v1/jobs/{id}/cancel") => Some(AuditedCommand::Cancel),
-        ("POST", "/v1/jobs/{id}/untrack") => Some(AuditedCommand::Untrack),
-        ("POST", "/v1/providers/{name}/check") => Some(AuditedCommand::Check),
-        ("DELETE", "/v1/providers/{name}/durations") => Some(AuditedCommand::Forget),
-        ("POST", "/v1/reload") => Some(AuditedCommand::Reload),
-        _ => None,
+async fn record_refusal(
+    app: &AppState,
+    audit: CommandAudit,
+    command: AuditedCommand,
+    path: PathText,
+    refusal: &ApiError,
+) {
+    let (outcome, reason) = (refusal.audit_outcome(), refusal.detail());
+    match find_target(app, command, path).await {
+        Ok(target) => audit.concerning(target).record(outcome, reason).await,
+        Err(error) => audit.record(outcome, &format!("{}; {reason}", error.detail())).await,
+    }
+}
+
+/// What a command concerns, by the path of its request.
+async fn find_target(
+    app: &AppState,
+    command: AuditedCommand,
+    path: PathText,
+) -> Result<AuditTarget, ApiError> {
+    match command {
+        AuditedCommand::Cancel | AuditedCommand::Untrack => {
+            find_stored_job(app, path).await.map(|job| AuditTarget::from(&job))
+        }
+        AuditedCommand::Check | AuditedCommand::Forget => {
+            parse_provider_name(path).map(AuditTarget::Provider)
+        }
+        AuditedCommand::Reload | AuditedCommand::Backup => Ok(AuditTarget::Daemon),
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use tokio::sync::oneshot;
@@ -14,8 +13,8 @@ use crate::api::{
     ReloadFailure, ReloadResponse, StoreStatus,
 };
 use crate::job::{
-    AuditOutcome, AuditTarget, AuditedCommand, ConnectionCheck, Finding, FindingKind, ProviderName,
-    RateLimitInfo, ServiceHints,
+    AuditOutcome, AuditTarget, ConnectionCheck, Finding, FindingKind, ProviderName, RateLimitInfo,
+    ServiceHints,
 };
 use crate::scheduler::{CheckReply, CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
@@ -25,7 +24,7 @@ use super::audit::{CommandAudit, run_to_end, until_shutdown};
 use super::connection_limiter::ConnectionPermit;
 use super::convert::rounded_seconds;
 use super::error::ApiError;
-use super::extract::QueryParams;
+use super::extract::{PathText, QueryParams};
 
 /// `GET /v1/status`
 pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
@@ -101,9 +100,9 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
 pub(super) async fn check_connection(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
-    name: Result<Path<String>, PathRejection>,
+    audit: CommandAudit,
+    name: PathText,
 ) -> Result<Json<ConnectionCheckResponse>, ApiError> {
-    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Check).await;
     let provider = audit.require(parse_provider_name(name)).await?;
     let audit = audit.concerning(AuditTarget::Provider(provider.clone()));
     audit.require(connection.begin_on_demand()).await?;
@@ -158,11 +157,10 @@ async fn check_and_record(
 /// `DELETE /v1/providers/{name}/durations[?similar_to=KEY]`; the provider need not be configured.
 pub(super) async fn forget_durations(
     State(app): State<AppState>,
-    Extension(connection): Extension<Arc<ConnectionPermit>>,
-    name: Result<Path<String>, PathRejection>,
+    audit: CommandAudit,
+    name: PathText,
     params: Result<QueryParams, ApiError>,
 ) -> Result<Json<ForgetDurationsResponse>, ApiError> {
-    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Forget).await;
     let provider = audit.require(parse_provider_name(name)).await?;
     let audit = audit.concerning(AuditTarget::Provider(provider.clone()));
     let similar_to = audit.require(params.and_then(QueryParams::similar_to)).await?;
@@ -171,23 +169,14 @@ pub(super) async fn forget_durations(
         similarity_key: similar_to.clone(),
         audit: Some(audit.entry()),
     };
-    let command = {
-        let app = app.clone();
-        async move {
-            let result = app.handle.forget_durations(request).await;
-            if let Err(error) = &result {
-                audit.record_error(error).await;
-            }
-            result
-        }
-    };
+    let handle = app.handle.clone();
+    let command = async move { handle.forget_durations(request).await };
     let forgotten = run_to_end(&app, command).await??;
     Ok(Json(ForgetDurationsResponse { provider, similar_to, forgotten_count: forgotten }))
 }
 
-fn parse_provider_name(
-    path: Result<Path<String>, PathRejection>,
-) -> Result<ProviderName, ApiError> {
+/// Parses the provider's name in a path.
+pub(super) fn parse_provider_name(path: PathText) -> Result<ProviderName, ApiError> {
     let Path(name) = path?;
     name.parse().map_err(|error| ApiError::bad_request(format!("{name:?}: {error}")))
 }
@@ -195,9 +184,8 @@ fn parse_provider_name(
 /// `POST /v1/reload`
 pub(super) async fn reload(
     State(app): State<AppState>,
-    Extension(connection): Extension<Arc<ConnectionPermit>>,
+    audit: CommandAudit,
 ) -> Result<Json<ReloadResponse>, ApiError> {
-    let audit = CommandAudit::begin(&app, connection.peer, AuditedCommand::Reload).await;
     run_to_end(&app, reload_and_record(app.clone(), audit)).await?
 }
 
@@ -208,14 +196,11 @@ async fn reload_and_record(
     let (reply_tx, reply_rx) = oneshot::channel();
     // Fails if the daemon is shutting down, as does the reply, whose sender is then dropped.
     let _ = app.reload_tx.send(reply_tx).await;
-    let Ok(result) = reply_rx.await else {
-        let error = CommandError::ShuttingDown;
-        audit.record_error(&error).await;
-        return Err(error.into());
+    let result = match reply_rx.await {
+        Ok(result) => result.map_err(ApiError::invalid_config),
+        Err(_) => Err(CommandError::ShuttingDown.into()),
     };
-    match &result {
-        Ok(response) => audit.record(AuditOutcome::Done, &response.to_string()).await,
-        Err(reason) => audit.record(AuditOutcome::Failed, reason).await,
-    }
-    result.map(Json).map_err(ApiError::invalid_config)
+    let response = audit.require(result).await?;
+    audit.record(AuditOutcome::Done, &response.to_string()).await;
+    Ok(Json(response))
 }

@@ -124,7 +124,8 @@ impl SchedulerHandle {
             .await?
     }
 
-    /// Deletes duration samples; returns their number once that is committed.
+    /// Deletes duration samples; returns their number once that is committed. The audit entry in `forget` is
+    /// recorded here: with the deletion, or as failed if that is not carried out.
     ///
     /// # Errors
     /// [`CommandError::TimedOut`] if it was not committed in time.

@@ -1,12 +1,11 @@
 //! The audit as an operator sees it: who gave which command on the control socket, and what came of it.
 
-use std::io::Read;
 use std::time::Duration;
 
 use jobtrack::clock::Clock;
 use rustix::process::Signal;
 
-use crate::support::control_load::send;
+use crate::support::control_load::{send, status_of};
 use crate::support::daemon::{DaemonHome, utf8, wait_for_query_value};
 use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
 use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db};
@@ -101,16 +100,6 @@ async fn fault_51_a_command_of_a_client_that_goes_away_is_in_the_audit() {
     assert!(daemon.stop().success());
 }
 
-/// Sends a request to the control socket and returns the status of the response.
-fn status_of(home: &DaemonHome, request: &str) -> String {
-    let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    let mut stream = send(&home.socket(), &head);
-    stream.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
-    let mut response = String::new();
-    stream.read_to_string(&mut response).expect("a response");
-    response.split(' ').nth(1).expect("a status").to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_51_a_refused_command_is_in_the_audit_with_its_user_and_reason() {
     let dune = FakeServer::start().await;
@@ -130,7 +119,7 @@ async fn fault_51_a_refused_command_is_in_the_audit_with_its_user_and_reason() {
         (&too_long, "400", "check|-|\"xxx"),
     ];
     for (request, status, _) in &refused {
-        assert_eq!(status_of(&home, request), *status, "{request}");
+        assert_eq!(status_of(&home.socket(), request), *status, "{request}");
     }
     let uid = rustix::process::getuid().as_raw();
     let rows = db::query_rows(
@@ -151,7 +140,7 @@ async fn fault_51_a_refused_command_is_in_the_audit_with_its_user_and_reason() {
     }
     // What is no command leaves no row.
     for other in ["POST /v1/jobs/999/poll", "GET /v1/jobs/999", "POST /v1/nonsense"] {
-        assert!(status_of(&home, other).starts_with("40"), "{other}");
+        assert!(status_of(&home.socket(), other).starts_with("40"), "{other}");
     }
     assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM audit"), "12");
     assert!(daemon.stop().success());
@@ -160,20 +149,53 @@ async fn fault_51_a_refused_command_is_in_the_audit_with_its_user_and_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_51_refused_commands_beyond_a_limit_are_counted_in_one_row() {
     let dune = FakeServer::start().await;
+    dune.add_job("01CANCEL", JobScript::new().running(Duration::from_hours(1)));
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
-    for _ in 0..300 {
-        assert_eq!(status_of(&home, "POST /v1/jobs/999/cancel"), "404");
+    home.run_client_ok(&["add", "dune", "01CANCEL"]);
+    for _ in 0..25 {
+        assert_eq!(status_of(&home.socket(), "POST /v1/jobs/999/cancel"), "404");
     }
-    assert_eq!(status_of(&home, "POST /v1/providers/UPPER/check"), "400");
-    let rows = "SELECT count(*) FROM audit";
-    assert_eq!(db::query_value(&home.database(), rows), "20");
+    assert_eq!(status_of(&home.socket(), "POST /v1/providers/UPPER/check"), "400");
+    let refused = "SELECT count(*) FROM audit WHERE outcome = 'refused'";
+    assert_eq!(db::query_value(&home.database(), refused), "20");
+    // They do not hide what is carried out.
+    home.run_client_ok(&["check", "dune"]);
+    home.run_client(&["cancel", "1"]);
     assert!(daemon.stop().success());
     // The end of the daemon, as that of the minute, writes what was counted.
-    let counted =
-        "SELECT command, outcome, sum(count), count(*) FROM audit GROUP BY command ORDER BY 1";
+    let counted = "SELECT command, outcome, coalesce(job_id, '-'), sum(count), count(*) FROM audit
+                   GROUP BY command, outcome ORDER BY 1, 2";
     assert_eq!(
         db::query_rows(&home.database(), counted),
-        ["cancel|refused|300|21", "check|refused|1|1"]
+        ["cancel|done|1|1|1", "cancel|refused|-|25|21", "check|done|-|1|1", "check|refused|-|1|1"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_51_a_backup_of_a_client_that_goes_away_is_in_the_audit() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let daemon = home.start();
+    // Large enough that the copy takes longer than to notice it and to close the connection.
+    db::run_script_ok(
+        &home.database(),
+        "CREATE TABLE filler (content); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1
+         FROM n WHERE i < 60) INSERT INTO filler SELECT randomblob(1000000) FROM n;",
+    );
+    let connection = send(&home.socket(), "GET /v1/backup HTTP/1.1\r\nHost: x\r\n\r\n");
+    let is_copying = || {
+        let mut files = std::fs::read_dir(home.path("state")).expect("the directory");
+        files.any(|file| file.expect("a file").file_name().to_string_lossy().contains(".snapshot-"))
+    };
+    let copying = async {
+        while !is_copying() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(EVENT_TIMEOUT, copying).await.expect("the copy begins");
+    drop(connection);
+    let copies = "SELECT count(*) FROM audit WHERE command = 'backup' AND outcome = 'done'";
+    wait_for_query_value(&home, copies, "1").await;
+    assert!(daemon.stop().success());
 }

@@ -3,10 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::support::control_load::send;
+use crate::support::control_load::status_of;
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
-use crate::support::{EVENT_TIMEOUT, FAST_POLLING_TOML, db};
+use crate::support::{FAST_POLLING_TOML, db};
 
 /// A home whose `[control]` has these settings too.
 fn home_with_control(base_url: &str, settings: &str) -> DaemonHome {
@@ -55,15 +55,31 @@ async fn fault_51_the_read_only_socket_permits_only_what_changes_nothing() {
         assert_eq!(output.status.code(), Some(1), "{refused:?}: {error}");
         assert!(error.contains("only permits requests that change nothing"), "{error}");
     }
-    let mut response = String::new();
-    let mut stream =
-        send(&socket, "PATCH /v1/jobs/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
-    std::io::Read::read_to_string(&mut stream, &mut response).expect("a response");
-    assert!(response.starts_with("HTTP/1.1 403"), "{response}");
+    assert_eq!(status_of(&socket, "PATCH /v1/jobs/1"), "403");
     assert_eq!(db::query_rows(&home.database(), "SELECT * FROM jobs"), before);
-    let tried = "SELECT group_concat(command) FROM audit WHERE outcome = 'refused'";
-    assert_eq!(db::query_value(&home.database(), tried), "untrack,cancel,check,forget,reload");
+    for (request, status) in [
+        ("POST /v1/jobs/999/cancel", "403"),
+        ("POST /v1/providers/UPPER/check", "403"),
+        ("DELETE /v1/jobs/1/cancel", "405"),
+        ("POST /v1/jobs/1/nonsense", "403"),
+    ] {
+        assert_eq!(status_of(&socket, request), status, "{request}");
+    }
+    let tried =
+        "SELECT command, coalesce(job_id, '-'), coalesce(provider, '-'), substr(detail, 1, 11)
+                 FROM audit WHERE outcome = 'refused' ORDER BY id";
+    assert_eq!(
+        db::query_rows(&home.database(), tried),
+        [
+            "untrack|1|dune|this socket",
+            "cancel|1|dune|this socket",
+            "check|-|dune|this socket",
+            "forget|-|dune|this socket",
+            "reload|-|-|this socket",
+            "cancel|-|-|no job 999;",
+            "check|-|-|\"UPPER\": pr",
+        ]
+    );
     let not_refused = "SELECT count(*) FROM audit WHERE outcome <> 'refused'";
     assert_eq!(db::query_value(&home.database(), not_refused), "0");
     assert!(daemon.stop().success());

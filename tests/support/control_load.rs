@@ -22,6 +22,16 @@ pub fn send(socket: &Path, head: &str) -> UnixStream {
     stream
 }
 
+/// Sends a request such as `POST /v1/reload` and returns the status of the response.
+pub fn status_of(socket: &Path, request: &str) -> String {
+    let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut stream = send(socket, &head);
+    stream.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
+    let mut response = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut response).expect("a response");
+    response.split(' ').nth(1).expect("a status").to_owned()
+}
+
 /// How long each of `count` lists takes, one after the other, over a new connection each; sorted.
 pub fn list_latencies(home: &DaemonHome, count: usize) -> Vec<Duration> {
     let client = || {

@@ -106,9 +106,3 @@ impl PendingAudit {
         }
     }
 }
-
-impl PendingForgetDurations {
-    pub(super) fn reject(self, reason: CommandError) {
-        let _ = self.reply.send(Err(reason));
-    }
-}

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::job::{Anomaly, Change, JobId, OutageEvent, PollRecord};
+use crate::job::{Anomaly, AuditOutcome, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
 use crate::tracker::FailedRow;
 
@@ -77,7 +77,10 @@ impl WriteQueue {
                 self.anomalies.push(anomaly);
             }
             WriteRequest::Outage(outage) => self.outages.push(outage),
-            WriteRequest::ForgetDurations(forget) => self.forget_durations.push(forget),
+            WriteRequest::ForgetDurations(forget) => {
+                self.withdraw_forget_durations();
+                self.forget_durations.push(forget);
+            }
             WriteRequest::Audit(audit) => self.push_audit(audit),
             WriteRequest::Maintenance(task) => {
                 if !self.maintenance.contains(&task) {
@@ -98,6 +101,29 @@ impl WriteQueue {
             audit.reject(CommandError::Storage(
                 "the entry is dropped, because too many wait to be written".to_owned(),
             ));
+        }
+    }
+
+    /// Removes the requests to forget durations whose callers have stopped waiting.
+    fn withdraw_forget_durations(&mut self) {
+        let pending = std::mem::take(&mut self.forget_durations);
+        let (withdrawn, waiting) = pending.into_iter().partition(|one| one.reply.is_closed());
+        self.forget_durations = waiting;
+        self.reject_forget_durations(withdrawn, &CommandError::TimedOut);
+    }
+
+    /// Answers requests to forget durations that are not carried out, and records them as failed.
+    fn reject_forget_durations(
+        &mut self,
+        rejected: Vec<PendingForgetDurations>,
+        reason: &CommandError,
+    ) {
+        for PendingForgetDurations { forget, reply } in rejected {
+            if let Some(entry) = forget.audit {
+                let entry = entry.with_result(AuditOutcome::Failed, &reason.to_string());
+                self.push_audit(PendingAudit { entry, reply: None });
+            }
+            let _ = reply.send(Err(reason.clone()));
         }
     }
 
@@ -153,8 +179,8 @@ impl WriteQueue {
             jobs.into_iter().filter_map(|job| self.poll_records.remove(&job)).collect();
         batch.anomalies = std::mem::take(&mut self.anomalies);
         batch.outages = std::mem::take(&mut self.outages);
+        self.withdraw_forget_durations();
         replies.forget_durations = std::mem::take(&mut self.forget_durations);
-        replies.forget_durations.retain(|pending| !pending.reply.is_closed());
         batch.forget_durations =
             replies.forget_durations.iter().map(|pending| pending.forget.clone()).collect();
         for audit in std::mem::take(&mut self.audit) {
@@ -231,9 +257,8 @@ impl WriteQueue {
         for add in replies.adds {
             add.reject(CommandError::Storage(reason.to_owned()));
         }
-        for forget in replies.forget_durations {
-            forget.reject(CommandError::Storage(reason.to_owned()));
-        }
+        let storage = CommandError::Storage(reason.to_owned());
+        self.reject_forget_durations(replies.forget_durations, &storage);
         for (entry, reply) in batch.audit.into_iter().zip(replies.audit) {
             PendingAudit { entry, reply }.reject(CommandError::Storage(reason.to_owned()));
         }
@@ -256,9 +281,7 @@ impl WriteQueue {
             for add in replies.adds {
                 add.reject(reason.clone());
             }
-            for forget in replies.forget_durations {
-                forget.reject(reason.clone());
-            }
+            self.reject_forget_durations(replies.forget_durations, reason);
             for reply in replies.audit.iter_mut().filter_map(Option::take) {
                 let _ = reply.send(Err(reason.clone()));
             }
@@ -289,46 +312,4 @@ impl WriteQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::sync::oneshot::{self, Receiver};
-
-    use super::*;
-    use crate::job::{AuditEntry, AuditTarget, AuditedCommand, Requester, UtcTime};
-
-    fn push_entry(queue: &mut WriteQueue) -> Receiver<Result<(), CommandError>> {
-        let (reply, receiver) = oneshot::channel();
-        let entry = AuditEntry::new(
-            UtcTime::from_millis(0),
-            Requester::Client { uid: Some(1), user: None, pid: Some(1) },
-            AuditedCommand::Check,
-            AuditTarget::Daemon,
-        );
-        queue.push(WriteRequest::Audit(PendingAudit { entry, reply: Some(reply) }));
-        receiver
-    }
-
-    fn is_storage_error(receiver: &mut Receiver<Result<(), CommandError>>) -> bool {
-        matches!(receiver.try_recv(), Ok(Err(CommandError::Storage(_))))
-    }
-
-    #[test]
-    fn the_caller_of_an_audit_entry_that_is_not_written_learns_the_reason() {
-        let mut queue = WriteQueue::default();
-        let mut rejected = push_entry(&mut queue);
-        let (batch, replies) = queue.next_batch();
-        assert!(queue.isolate_rejected(batch, replies, "a constraint").is_none());
-        assert!(is_storage_error(&mut rejected) && queue.is_empty());
-
-        let mut delayed = push_entry(&mut queue);
-        let (batch, replies) = queue.next_batch();
-        queue.requeue(batch, replies, Some(&CommandError::Storage("the disk is full".to_owned())));
-        assert!(is_storage_error(&mut delayed));
-        assert_eq!(queue.next_batch().0.audit.len(), 1, "the entry is written later");
-
-        let mut receivers: Vec<_> =
-            (0..=WriteQueue::MAX_AUDIT_ENTRIES).map(|_| push_entry(&mut queue)).collect();
-        let mut last = receivers.pop().expect("one");
-        assert!(is_storage_error(&mut last), "one more than may wait");
-        assert!(receivers.iter_mut().all(|waiting| waiting.try_recv().is_err()));
-    }
-}
+mod tests;

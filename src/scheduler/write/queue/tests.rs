@@ -1,0 +1,85 @@
+//! Which entries the queue records and whom it answers.
+
+use tokio::sync::oneshot::{self, Receiver};
+
+use super::*;
+use crate::job::{AuditEntry, AuditTarget, AuditedCommand, Requester, UtcTime};
+use crate::store::ForgetDurations;
+
+fn entry(command: AuditedCommand) -> AuditEntry {
+    let requester = Requester::Client { uid: Some(1), user: None, pid: Some(1) };
+    AuditEntry::new(UtcTime::from_millis(0), requester, command, AuditTarget::Daemon)
+}
+
+fn push_forget(queue: &mut WriteQueue) -> Receiver<Result<u64, CommandError>> {
+    let (reply, receiver) = oneshot::channel();
+    let forget = ForgetDurations {
+        provider: "dune".parse().expect("a name"),
+        similarity_key: None,
+        audit: Some(entry(AuditedCommand::Forget)),
+    };
+    queue.push(WriteRequest::ForgetDurations(PendingForgetDurations { forget, reply }));
+    receiver
+}
+
+#[test]
+fn a_request_to_forget_durations_is_recorded_as_failed_only_if_it_is_not_carried_out() {
+    let failures = |batch: &Batch| {
+        let outcomes = batch.audit.iter().map(|entry| (entry.command, entry.outcome));
+        outcomes.filter(|one| *one == (AuditedCommand::Forget, AuditOutcome::Failed)).count()
+    };
+    let mut queue = WriteQueue::default();
+    // Its caller has stopped waiting before it was written.
+    drop(push_forget(&mut queue));
+    let in_flight = push_forget(&mut queue);
+    let (batch, replies) = queue.next_batch();
+    assert_eq!((batch.forget_durations.len(), failures(&batch)), (1, 1));
+    // Its caller has stopped waiting while it was written, and it was.
+    drop(in_flight);
+    drop((batch, replies));
+    assert_eq!(failures(&queue.next_batch().0), 0);
+    // It was not written.
+    for rejection in [None, Some(CommandError::Storage("the disk is full".to_owned()))] {
+        drop(push_forget(&mut queue));
+        let mut waiting = push_forget(&mut queue);
+        let (batch, replies) = queue.next_batch();
+        assert_eq!((batch.forget_durations.len(), failures(&batch)), (1, 1));
+        queue.requeue(batch, replies, rejection.as_ref());
+        assert_eq!(waiting.try_recv().is_ok(), rejection.is_some());
+        drop(waiting);
+        let (batch, _) = queue.next_batch();
+        assert_eq!((batch.forget_durations.len(), failures(&batch)), (0, 2), "{rejection:?}");
+    }
+}
+
+fn push_entry(queue: &mut WriteQueue) -> Receiver<Result<(), CommandError>> {
+    let (reply, receiver) = oneshot::channel();
+    let entry = entry(AuditedCommand::Check);
+    queue.push(WriteRequest::Audit(PendingAudit { entry, reply: Some(reply) }));
+    receiver
+}
+
+fn is_storage_error(receiver: &mut Receiver<Result<(), CommandError>>) -> bool {
+    matches!(receiver.try_recv(), Ok(Err(CommandError::Storage(_))))
+}
+
+#[test]
+fn the_caller_of_an_audit_entry_that_is_not_written_learns_the_reason() {
+    let mut queue = WriteQueue::default();
+    let mut rejected = push_entry(&mut queue);
+    let (batch, replies) = queue.next_batch();
+    assert!(queue.isolate_rejected(batch, replies, "a constraint").is_none());
+    assert!(is_storage_error(&mut rejected) && queue.is_empty());
+
+    let mut delayed = push_entry(&mut queue);
+    let (batch, replies) = queue.next_batch();
+    queue.requeue(batch, replies, Some(&CommandError::Storage("the disk is full".to_owned())));
+    assert!(is_storage_error(&mut delayed));
+    assert_eq!(queue.next_batch().0.audit.len(), 1, "the entry is written later");
+
+    let mut receivers: Vec<_> =
+        (0..=WriteQueue::MAX_AUDIT_ENTRIES).map(|_| push_entry(&mut queue)).collect();
+    let mut last = receivers.pop().expect("one");
+    assert!(is_storage_error(&mut last), "one more than may wait");
+    assert!(receivers.iter_mut().all(|waiting| waiting.try_recv().is_err()));
+}
