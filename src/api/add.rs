@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{JobId, State};
+use super::limited::{limited_list, limited_map};
+use crate::job::{JobId, Labels, State};
 
 /// The request of `POST /v1/jobs`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddRequest {
     /// At most [`AddRequest::MAX_JOBS`].
+    #[serde(deserialize_with = "limited_list::<_, _, { AddRequest::MAX_JOBS }>")]
     pub jobs: Vec<AddRequestEntry>,
 }
 
@@ -27,7 +29,12 @@ pub struct AddRequestEntry {
     pub provider: String,
     /// The provider's ID of the job.
     pub remote_id: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    /// At most [`Labels::MAX_COUNT`].
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "limited_map::<_, { Labels::MAX_COUNT }>"
+    )]
     pub labels: BTreeMap<String, String>,
     /// A duration such as `2h`; without it the provider's setting applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]

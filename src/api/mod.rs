@@ -13,6 +13,7 @@ mod event_stream;
 mod forecast;
 mod history;
 mod job;
+mod limited;
 mod problem;
 mod status;
 

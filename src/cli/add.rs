@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args as _;
@@ -13,7 +14,10 @@ use clap::error::ErrorKind;
 use tokio::sync::mpsc;
 
 use super::{CommandContext, EXIT_REJECTED, parse_duration_text, stdin_lines, stdio};
-use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponseEntry, ClientError};
+use crate::api::{
+    AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry, ClientError,
+};
+use crate::clock::Clock;
 use crate::escape::escape_unprintable;
 use crate::job::{InvalidText, SimilarityKeys, parse_label};
 
@@ -100,6 +104,9 @@ fn parse_similarity_key(text: &str) -> Result<String, InvalidText> {
 
 /// A larger request is split. The daemon's limit for a body is 4 MiB.
 const MAX_REQUEST_BYTES: usize = 3 << 20;
+/// How long a request is repeated to a daemon that is busy or closes the connection.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 struct AddSender<'a> {
     context: &'a CommandContext,
@@ -154,12 +161,7 @@ impl AddSender<'_> {
     }
 
     async fn send_request(&mut self, request: &AddRequest) -> anyhow::Result<()> {
-        let client = &self.context.client;
-        let result = match client.add(request).await {
-            // The daemon may have been restarted, and adding a job twice is safe.
-            Err(ClientError::ConnectionLost(_)) => client.add(request).await,
-            result => result,
-        };
+        let result = self.add_with_retries(request).await;
         let response = result.map_err(add_retry_hint)?;
         self.any_rejected |= response.jobs.iter().any(is_rejected);
         match self.print_outcomes(response.jobs) {
@@ -168,6 +170,35 @@ impl AddSender<'_> {
             printed => printed?,
         }
         Ok(())
+    }
+
+    /// Adding a job twice is safe. The daemon may have been restarted, or have closed the connection
+    /// for another one because it received the request slowly.
+    async fn add_with_retries(&self, request: &AddRequest) -> Result<AddResponse, ClientError> {
+        let clock = Clock::start();
+        let begin = clock.monotonic_now();
+        let in_time = || clock.monotonic_now().duration_since(begin) < RETRY_TIMEOUT;
+        let mut is_first = true;
+        loop {
+            let result = self.context.client.add(request).await;
+            let retry = match &result {
+                Err(ClientError::ConnectionLost(_)) => is_first || in_time(),
+                Err(ClientError::Rejected(problem)) => problem.code == "busy" && in_time(),
+                Ok(_)
+                | Err(
+                    ClientError::NoDaemon { .. }
+                    | ClientError::Busy(_)
+                    | ClientError::Setup(_)
+                    | ClientError::InvalidResponse(_),
+                ) => false,
+            };
+            if !retry {
+                return result;
+            }
+            if !std::mem::take(&mut is_first) {
+                tokio::time::sleep(RETRY_DELAY).await;
+            }
+        }
     }
 
     fn print_outcomes(&self, mut jobs: Vec<AddResponseEntry>) -> io::Result<()> {

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 
 use super::activity::Activity;
-use super::connection_registry::{ConnectionRegistry, PeerUid, Reservation};
+use super::connection_registry::{ConnectionRegistry, PeerUid};
 use super::error::ApiError;
 use super::peer::Peer;
+use super::request_memory::{RequestMemory, ReservedMemory};
 use super::user_turns::UserTurns;
 
 /// The open connections and their limits.
@@ -27,7 +28,9 @@ pub(super) struct ConnectionLimiter {
     clock: Clock,
     registry: Mutex<ConnectionRegistry>,
     user_turns: Mutex<HashMap<PeerUid, Weak<UserTurns>>>,
-    /// A place or memory may be free, or a connection may now be closed for another.
+    /// Of all users; [`UserTurns`] has that of each.
+    memory: RequestMemory,
+    /// A place may be free, or a connection may now be closed for another.
     changed: Notify,
 }
 
@@ -43,6 +46,8 @@ pub(super) struct ConnectionPermit {
     pub(super) user_turns: Arc<UserTurns>,
     /// Held while a request is handled.
     turn: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Held until the response is sent: the user's, and that of all users.
+    memory: Mutex<Option<[ReservedMemory; 2]>>,
 }
 
 impl ConnectionLimiter {
@@ -51,6 +56,9 @@ impl ConnectionLimiter {
     const RESERVED_DESCRIPTORS: u64 = 48;
     /// A connection can be closed for another after some time, without any event.
     const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+    /// How long a request waits for memory; with all else that it waits for, less than the minute after
+    /// which `jobtrack` gives up.
+    const MEMORY_TIMEOUT: Duration = Duration::from_secs(30);
 
     pub(super) fn new(clock: Clock) -> Arc<Self> {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -60,6 +68,7 @@ impl ConnectionLimiter {
             clock,
             registry: Mutex::new(ConnectionRegistry::new(max_open)),
             user_turns: Mutex::default(),
+            memory: RequestMemory::new(),
             changed: Notify::new(),
         })
     }
@@ -71,8 +80,8 @@ impl ConnectionLimiter {
             let admitted = self.registry().admit(peer.uid, self.clock.monotonic_now());
             if let Some((id, close)) = admitted {
                 let (limiter, user_turns) = (self.clone(), self.user_turns(peer.uid));
-                let turn = Mutex::default();
-                return ConnectionPermit { limiter, id, peer, close, user_turns, turn };
+                let (turn, memory) = Default::default();
+                return ConnectionPermit { limiter, id, peer, close, user_turns, turn, memory };
             }
             let _ = timeout(Self::RETRY_INTERVAL, changed).await;
         }
@@ -105,6 +114,9 @@ impl ConnectionPermit {
         self.limiter.registry().set_activity(self.id, activity);
         // The turn is over, whatever comes next.
         drop(self.turn().take());
+        if activity == Activity::Idle {
+            drop(self.memory().take());
+        }
         self.limiter.changed.notify_waiters();
     }
 
@@ -137,6 +149,10 @@ impl ConnectionPermit {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn memory(&self) -> MutexGuard<'_, Option<[ReservedMemory; 2]>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The response begins.
     pub(super) fn begin_response(&self) {
         let since = self.limiter.clock.monotonic_now();
@@ -163,23 +179,29 @@ impl ConnectionPermit {
         has_place.then_some(()).ok_or_else(ApiError::too_many_waiters)
     }
 
-    /// Reserves memory for the request, `bytes` in all; waits until it is there. The memory is released
-    /// once the response is sent.
+    /// Reserves memory for the request and its response; waits until it is free. Requests that keep
+    /// memory without arriving are closed meanwhile.
     ///
     /// # Errors
-    /// If this request is the one that must give way.
-    pub(super) async fn reserve(&self, bytes: usize) -> Result<(), ApiError> {
-        loop {
-            let changed = self.limiter.changed.notified();
-            let now = self.limiter.clock.monotonic_now();
-            let reservation = self.limiter.registry().reserve(self.id, bytes, now);
-            match reservation {
-                Reservation::Granted => return Ok(()),
-                Reservation::Refused => return Err(ApiError::out_of_memory()),
-                Reservation::Later => {}
+    /// If the memory is not free in time.
+    pub(super) async fn reserve_memory(&self, bytes: usize) -> Result<(), ApiError> {
+        let limiter = &self.limiter;
+        let reserving = timeout(ConnectionLimiter::MEMORY_TIMEOUT, async {
+            let of_user = self.user_turns.memory.reserve(bytes).await;
+            [of_user, limiter.memory.reserve(bytes).await]
+        });
+        let mut reserving = std::pin::pin!(reserving);
+        let reserved = loop {
+            tokio::select! {
+                reserved = reserving.as_mut() => break reserved,
+                () = sleep(ConnectionLimiter::RETRY_INTERVAL) => {
+                    limiter.registry().close_stalled(limiter.clock.monotonic_now());
+                }
             }
-            let _ = timeout(ConnectionLimiter::RETRY_INTERVAL, changed).await;
-        }
+        };
+        *self.memory() = Some(reserved.map_err(|_| ApiError::out_of_memory())?);
+        limiter.registry().set_memory_reserved(self.id, limiter.clock.monotonic_now());
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 //! arrived as a whole is not interrupted, except for one that waits for its turn, and one that the client repeats.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,23 +17,32 @@ use super::activity::Activity;
 /// The user at the other end; `None` if the kernel does not tell.
 pub(super) type PeerUid = Option<u32>;
 
-/// The answer to a request for memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reservation {
-    Granted,
-    /// Another connection must release memory first.
-    Later,
-    /// The memory is used up, and this connection is the one that must give way.
-    Refused,
-}
-
 #[derive(Debug)]
 struct Entry {
     uid: PeerUid,
     activity: Activity,
-    /// Bytes reserved for a request.
-    reserved: usize,
+    /// Since when a request has memory reserved.
+    memory_since: Option<MonotonicTime>,
     close: CancellationToken,
+}
+
+impl Entry {
+    /// Whether the client has not sent or not read for long what it could have.
+    fn is_stalled(&self, now: MonotonicTime) -> bool {
+        let since = match self.activity {
+            Activity::SendingResponse { since } => Some(since),
+            Activity::Idle
+            | Activity::ReceivingBody
+            | Activity::Handling
+            | Activity::WaitingForTurn
+            | Activity::OnDemand
+            | Activity::Following => self.memory_since,
+        };
+        self.activity.is_interruptible(now)
+            && since.is_some_and(|since| {
+                now.duration_since(since) >= ConnectionRegistry::MAX_STALLED_TIME
+            })
+    }
 }
 
 /// The open connections, by order of arrival.
@@ -44,8 +54,8 @@ pub(super) struct ConnectionRegistry {
 }
 
 impl ConnectionRegistry {
-    /// The memory for all requests together.
-    pub(super) const MAX_RESERVED_BYTES: usize = 20 << 20;
+    /// How long an incomplete request may keep memory for which others wait.
+    const MAX_STALLED_TIME: Duration = Duration::from_secs(2);
 
     pub(super) fn new(max_open: usize) -> Self {
         Self { max_open, next_id: 0, open: BTreeMap::new() }
@@ -78,7 +88,8 @@ impl ConnectionRegistry {
         }
         let (id, close) = (self.next_id, CancellationToken::new());
         self.next_id += 1;
-        let entry = Entry { uid, activity: Activity::Idle, reserved: 0, close: close.clone() };
+        let entry =
+            Entry { uid, activity: Activity::Idle, memory_since: None, close: close.clone() };
         self.open.insert(id, entry);
         Some((id, close))
     }
@@ -111,7 +122,7 @@ impl ConnectionRegistry {
         if let Some(entry) = self.open.get_mut(&id) {
             entry.activity = activity;
             if activity == Activity::Idle {
-                entry.reserved = 0;
+                entry.memory_since = None;
             }
         }
     }
@@ -147,39 +158,23 @@ impl ConnectionRegistry {
         true
     }
 
-    /// Raises the memory that is reserved for a connection's request to `bytes`. If it is used up, the
-    /// oldest incomplete request of the user with the most memory is closed, but none of a user who has
-    /// less. That user's own requests wait while one of them is handled, which releases its memory soon.
-    pub(super) fn reserve(&mut self, id: u64, bytes: usize, now: MonotonicTime) -> Reservation {
-        let reserved: usize = self.open.values().map(|entry| entry.reserved).sum();
-        let Some(entry) = self.open.get_mut(&id) else { return Reservation::Refused };
-        let uid = entry.uid;
-        if reserved - entry.reserved + bytes <= Self::MAX_RESERVED_BYTES {
-            entry.reserved = entry.reserved.max(bytes);
-            return Reservation::Granted;
+    /// A request has its memory from `now` on, until its connection is idle again.
+    pub(super) fn set_memory_reserved(&mut self, id: u64, now: MonotonicTime) {
+        if let Some(entry) = self.open.get_mut(&id) {
+            entry.memory_since = Some(now);
         }
-        // What is being closed releases its memory soon.
-        if self.open.values().any(|entry| entry.reserved > 0 && entry.close.is_cancelled()) {
-            return Reservation::Later;
+    }
+
+    /// Closes a connection that keeps memory while its request does not arrive or its response is not
+    /// read: the one that has kept it longest. Closes none before the last one has released its memory.
+    pub(super) fn close_stalled(&self, now: MonotonicTime) {
+        let with_memory = self.open.values().filter(|entry| entry.memory_since.is_some());
+        if with_memory.clone().any(|entry| entry.close.is_cancelled()) {
+            return;
         }
-        let weights = self.weights(|entry| entry.reserved);
-        let is_candidate =
-            |owner| owner == uid || weight_of(&weights, owner) > weight_of(&weights, uid);
-        let (interruptible, handled): (Vec<_>, Vec<_>) = self
-            .remaining()
-            .filter(|(_, entry)| entry.reserved > 0 && is_candidate(entry.uid))
-            .partition(|(_, entry)| entry.activity.is_interruptible(now));
-        let victim = heaviest_user(interruptible.into_iter(), &weights).min_by_key(|(id, _)| *id);
-        match victim {
-            Some((_, victim)) if victim.uid == uid && handled.iter().any(|(_, e)| e.uid == uid) => {
-                Reservation::Later
-            }
-            Some((victim, _)) if victim == id => Reservation::Refused,
-            Some((_, victim)) => {
-                victim.close.cancel();
-                Reservation::Later
-            }
-            None => Reservation::Later,
+        let stalled = with_memory.filter(|entry| entry.is_stalled(now));
+        if let Some(victim) = stalled.min_by_key(|entry| entry.memory_since) {
+            victim.close.cancel();
         }
     }
 
@@ -347,26 +342,30 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_taken_from_the_oldest_incomplete_body_of_the_user_with_the_most() {
-        let half = ConnectionRegistry::MAX_RESERVED_BYTES / 2;
+    fn fault_68_memory_for_which_others_wait_is_taken_from_a_request_that_does_not_arrive() {
         let mut registry = ConnectionRegistry::new(16);
-        let [first, second, third] =
-            [ALICE, ALICE, BOB].map(|uid| admitted(&mut registry, uid, Activity::ReceivingBody));
-        assert_eq!(registry.reserve(first, half, now()), Reservation::Granted);
-        assert_eq!(registry.reserve(second, half, now()), Reservation::Granted);
-        assert_eq!(registry.reserve(third, 1, now()), Reservation::Later);
+        let later = |time: MonotonicTime| time.plus(ConnectionRegistry::MAX_STALLED_TIME);
+        let [handled, first, second] =
+            [Activity::Handling, Activity::ReceivingBody, Activity::ReceivingBody]
+                .map(|activity| admitted(&mut registry, ALICE, activity));
+        let waiting = admitted(&mut registry, BOB, Activity::ReceivingBody);
+        for id in [handled, first, second] {
+            registry.set_memory_reserved(id, now());
+        }
+        registry.close_stalled(now());
+        assert_eq!(closed(&registry), [0; 0], "a body that is arriving");
+        registry.close_stalled(later(now()));
         assert_eq!(closed(&registry), [first]);
-        assert_eq!(registry.reserve(third, 1, now()), Reservation::Later, "one at a time");
-        assert_eq!(closed(&registry), [first]);
+        registry.close_stalled(later(now()));
+        assert_eq!(closed(&registry), [first], "one at a time");
         registry.remove(first);
-        assert_eq!(registry.reserve(third, 1, now()), Reservation::Granted);
-        assert_eq!(registry.reserve(second, 2 * half, now()), Reservation::Refused);
-        registry.set_activity(second, Activity::Handling);
-        let fourth = admitted(&mut registry, ALICE, Activity::ReceivingBody);
-        assert_eq!(registry.reserve(fourth, half, now()), Reservation::Later, "after the second");
-        assert!(!closed(&registry).contains(&third) && !closed(&registry).contains(&fourth));
-        assert_eq!(registry.reserve(third, 2 * half, now()), Reservation::Refused);
-        registry.set_activity(second, Activity::Idle);
-        assert_eq!(registry.reserve(third, 2 * half, now()), Reservation::Granted);
+        registry.set_activity(second, Activity::SendingResponse { since: later(now()) });
+        registry.close_stalled(later(now()));
+        assert_eq!(closed(&registry), [0; 0], "a response that has just begun");
+        registry.close_stalled(later(later(now())));
+        assert_eq!(closed(&registry), [second]);
+        registry.remove(second);
+        registry.close_stalled(later(later(now())));
+        assert!(!closed(&registry).contains(&handled) && !closed(&registry).contains(&waiting));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A handler sends one command to the scheduler, then reads the job from the database.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,37 +40,43 @@ pub(super) async fn add(
 ) -> Result<Response, ApiError> {
     let request: AddRequest = read_json(body, MAX_ADD_BYTES, &connection).await?;
     if request.jobs.len() > AddRequest::MAX_JOBS {
-        let (count, max) = (request.jobs.len(), AddRequest::MAX_JOBS);
         return Err(ApiError::payload_too_large(format!(
-            "{count} jobs in one request; at most {max} are allowed"
+            "too many jobs in one request; at most {} are allowed",
+            AddRequest::MAX_JOBS
         )));
     }
     let added_by = match connection.peer.uid {
         Some(uid) => Some(AddedBy { uid, user: user_name(&app, connection.peer).await }),
         None => None,
     };
-    let specs: Vec<_> =
-        request.jobs.iter().map(|job| to_job_spec(job, added_by.as_ref())).collect();
-    let valid_specs = specs.iter().filter_map(|job| job.as_ref().ok().cloned()).collect();
-    let mut outcomes = app.handle.add(valid_specs).await?.into_iter();
-    let jobs: Vec<_> = request
-        .jobs
+    // The request can be large: all but the names is moved to the scheduler.
+    let mut specs = Vec::with_capacity(request.jobs.len());
+    let mut names = Vec::with_capacity(request.jobs.len());
+    for mut job in request.jobs {
+        let labels = std::mem::take(&mut job.labels);
+        let error = match to_job_spec(&job, labels, added_by.as_ref()) {
+            Ok(spec) => {
+                specs.push(spec);
+                None
+            }
+            Err(reason) => Some(reason),
+        };
+        names.push((job.provider, job.remote_id, error));
+    }
+    let mut outcomes = app.handle.add(specs).await?.into_iter();
+    let jobs: Vec<_> = names
         .into_iter()
-        .zip(specs)
-        .map(|(job, spec)| {
-            let outcome = spec.and_then(|_| {
-                outcomes
-                    .next()
-                    .unwrap_or_else(|| Err("the scheduler returned no result for this job".into()))
-            });
+        .map(|(provider, remote_id, error)| {
+            let outcome = error.map_or_else(|| outcomes.next(), |reason| Some(Err(reason)));
             let (registered, error) = match outcome {
-                Ok(registered) => (Some(registered), None),
-                Err(reason) => (None, Some(reason)),
+                Some(Ok(registered)) => (Some(registered), None),
+                Some(Err(reason)) => (None, Some(reason)),
+                None => (None, Some("the scheduler returned no result for this job".to_owned())),
             };
             AddResponseEntry {
                 id: registered.as_ref().map(|registered| registered.job.id),
-                provider: job.provider,
-                remote_id: job.remote_id,
+                provider,
+                remote_id,
                 state: registered.as_ref().map(|registered| registered.job.current_state.state()),
                 outcome: match registered {
                     Some(registered) if registered.is_new => AddOutcome::Added,
@@ -85,7 +92,11 @@ pub(super) async fn add(
     Ok((status, Json(AddResponse { jobs })).into_response())
 }
 
-fn to_job_spec(job: &AddRequestEntry, added_by: Option<&AddedBy>) -> Result<JobSpec, String> {
+fn to_job_spec(
+    job: &AddRequestEntry,
+    labels: BTreeMap<String, String>,
+    added_by: Option<&AddedBy>,
+) -> Result<JobSpec, String> {
     let invalid_name = |error: crate::job::InvalidText| error.to_string();
     let give_up_after = job.give_up_after.as_deref().map(parse_duration).transpose()?;
     if give_up_after.is_some_and(|limit| !GIVE_UP_AFTER_RANGE.contains(&limit)) {
@@ -94,7 +105,7 @@ fn to_job_spec(job: &AddRequestEntry, added_by: Option<&AddedBy>) -> Result<JobS
     Ok(JobSpec {
         provider: job.provider.parse().map_err(invalid_name)?,
         remote_id: job.remote_id.parse().map_err(invalid_name)?,
-        labels: Labels::try_from(job.labels.clone()).map_err(invalid_name)?,
+        labels: Labels::try_from(labels).map_err(invalid_name)?,
         give_up_after,
         similarity_keys: job
             .similar_to

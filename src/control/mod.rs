@@ -23,6 +23,7 @@ mod list_response;
 mod peer;
 mod permission;
 mod request_body;
+mod request_memory;
 mod row_pages;
 mod socket;
 mod socket_file;

@@ -1,139 +1,115 @@
 //! Reads the JSON body of a request, within limits of size, time and memory.
 //!
-//! Used by the handlers of requests with a body. While a body arrives it is kept in pieces of one size: a buffer
-//! that grows by copying would occupy several times its size, and the allocator would keep most of it.
+//! Used by the handlers of requests with a body. Invariant: of a body that is not small, no byte is read before
+//! the memory for the whole request is reserved, so that requests that wait occupy none. A small body is
+//! read first, so that it holds no memory back from others while it does not arrive.
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
+use super::request_memory::RequestMemory;
 
-/// How long the body of a request may take to arrive.
+/// How long the body of a request may take to arrive, from when there is memory for it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-const PIECE_BYTES: usize = 16 << 10;
 
-/// Reads a JSON body of at most `limit` bytes. The memory of the request is reserved as the body
-/// arrives, until the response is sent.
+/// Reads a JSON body of at most `limit` bytes. The memory of the request is reserved until the response
+/// is sent.
 pub(super) async fn read_json<T: DeserializeOwned>(
     body: Body,
     limit: usize,
     connection: &ConnectionPermit,
 ) -> Result<T, ApiError> {
-    let text = tokio::time::timeout(BODY_TIMEOUT, read_text(body, limit, connection))
-        .await
-        .map_err(|_| ApiError::request_timeout())??;
+    // A body that is sent in chunks does not tell its length.
+    let length = body
+        .size_hint()
+        .upper()
+        .map_or(limit, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if length > limit {
+        return Err(body_too_large(limit));
+    }
+    let memory = estimated_memory(length);
+    let read_in_time = async || {
+        let text = tokio::time::timeout(BODY_TIMEOUT, read_text(body, length, limit)).await;
+        text.map_err(|_| ApiError::request_timeout())?
+    };
+    let text = if RequestMemory::is_small(memory) {
+        let text = read_in_time().await?;
+        connection.reserve_memory(memory).await?;
+        text
+    } else {
+        connection.reserve_memory(memory).await?;
+        read_in_time().await?
+    };
     connection.begin_handling().await;
-    text.parse()
+    serde_json::from_slice(&text)
+        .map_err(|error| ApiError::bad_request(format!("invalid request body: {error}")))
 }
 
-async fn read_text(
-    body: Body,
-    limit: usize,
-    connection: &ConnectionPermit,
-) -> Result<BodyText, ApiError> {
-    let mut text = BodyText::default();
-    let mut reserved = 0;
+async fn read_text(body: Body, length: usize, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let mut text = Vec::with_capacity(length);
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
             ApiError::bad_request(format!("the request body cannot be read: {error}"))
         })?;
-        text.push(&chunk);
-        if text.bytes > limit {
-            return Err(ApiError::payload_too_large(format!(
-                "the request body is too large; at most {limit} bytes are allowed"
-            )));
+        if text.len() + chunk.len() > limit {
+            return Err(body_too_large(limit));
         }
-        let needed = text.request_memory();
-        if needed > BodyText::MAX_REQUEST_MEMORY {
-            return Err(ApiError::payload_too_large(
-                "the request body has too many names and values; send fewer jobs in one request",
-            ));
-        }
-        if needed > reserved {
-            reserved = needed.next_multiple_of(BodyText::RESERVATION_STEP);
-            connection.reserve(reserved).await?;
-        }
+        text.extend_from_slice(&chunk);
     }
     Ok(text)
 }
 
-/// The text of a body, of which a part may have arrived.
-#[derive(Debug, Default)]
-struct BodyText {
-    pieces: Vec<Vec<u8>>,
-    bytes: usize,
-    quotes: usize,
+fn body_too_large(limit: usize) -> ApiError {
+    ApiError::payload_too_large(format!(
+        "the request body is too large; at most {limit} bytes are allowed"
+    ))
 }
 
-impl BodyText {
-    /// A thousand jobs, each with all labels that it may have, need less.
-    const MAX_REQUEST_MEMORY: usize = 18 << 20;
-    const RESERVATION_STEP: usize = 64 << 10;
-    /// The parsed request, which replaces the text, the command to the scheduler, and the response.
+/// How much memory a request with a body of `length` bytes needs at most, with its response: its strings
+/// as text, parsed, and in the batch; and what its labels need beside their text, each an entry of
+/// a map and two allocations, parsed and in the batch. The number of labels is limited.
+fn estimated_memory(length: usize) -> usize {
     const MEMORY_PER_BYTE: usize = 3;
-    /// A short string occupies more memory than text: its entry in a collection and its allocation, in
-    /// the parsed request and in the command to the scheduler.
-    const MEMORY_PER_QUOTE: usize = 64;
-
-    /// Copies a chunk, which would keep the whole buffer of its connection.
-    fn push(&mut self, mut chunk: &[u8]) {
-        self.bytes += chunk.len();
-        self.quotes += chunk.iter().map(|byte| usize::from(*byte == b'"')).sum::<usize>();
-        while !chunk.is_empty() {
-            if self.pieces.last().is_none_or(|last| last.len() == PIECE_BYTES) {
-                // Most requests are short.
-                let is_first = self.pieces.is_empty();
-                let capacity = if is_first { chunk.len().min(PIECE_BYTES) } else { PIECE_BYTES };
-                self.pieces.push(Vec::with_capacity(capacity));
-            }
-            let Some(last) = self.pieces.last_mut() else { return };
-            let (fitting, rest) = chunk.split_at(chunk.len().min(PIECE_BYTES - last.len()));
-            last.extend_from_slice(fitting);
-            chunk = rest;
-        }
-    }
-
-    /// How much memory the request occupies at most, with its response.
-    fn request_memory(&self) -> usize {
-        self.bytes * Self::MEMORY_PER_BYTE + self.quotes * Self::MEMORY_PER_QUOTE
-    }
-
-    fn parse<T: DeserializeOwned>(self) -> Result<T, ApiError> {
-        let text = self.pieces.concat();
-        drop(self.pieces);
-        serde_json::from_slice(&text)
-            .map_err(|error| ApiError::bad_request(format!("invalid request body: {error}")))
-    }
+    /// Of labels as short as they can be.
+    const LABEL_MEMORY_PER_BYTE: usize = 38;
+    const MAX_LABEL_MEMORY: usize = 10 << 20;
+    length * MEMORY_PER_BYTE + (length * LABEL_MEMORY_PER_BYTE).min(MAX_LABEL_MEMORY)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::AddRequest;
+    use crate::clock::Clock;
+    use crate::control::connection_limiter::ConnectionLimiter;
+    use crate::control::peer::{Access, Peer};
 
     #[test]
-    fn a_body_that_arrives_in_any_chunks_is_parsed_as_a_whole() {
-        let json = serde_json::to_vec(&vec!["text with \"quotes\""; 5000]).expect("JSON");
-        for chunk_bytes in [1, 100, PIECE_BYTES - 1, PIECE_BYTES, json.len()] {
-            let mut text = BodyText::default();
-            json.chunks(chunk_bytes).for_each(|chunk| text.push(chunk));
-            let capacity: usize = text.pieces.iter().map(Vec::capacity).sum();
-            assert!(capacity <= BodyText::MEMORY_PER_BYTE * json.len(), "{capacity}");
-            assert_eq!(text.quotes, 5000 * 4);
-            let parsed: Vec<String> = text.parse().expect("the same JSON");
-            assert_eq!(parsed, vec!["text with \"quotes\""; 5000]);
-        }
+    fn the_memory_of_a_request_of_the_greatest_length_can_be_reserved() {
+        assert_eq!(estimated_memory(4 << 20), RequestMemory::MAX_BYTES);
     }
 
-    #[test]
-    fn the_largest_request_that_is_accepted_is_within_the_limit_of_memory() {
-        // A thousand jobs with all fields and sixteen labels each, in a body as long as it may be.
-        let (quotes, bytes) = (1000 * (18 + 16 * 4), 4 << 20);
-        let text = BodyText { pieces: Vec::new(), bytes, quotes };
-        assert!(text.request_memory() < BodyText::MAX_REQUEST_MEMORY);
+    #[tokio::test(start_paused = true)]
+    async fn fault_68_waiting_for_memory_is_not_waiting_for_the_body() {
+        let limiter = ConnectionLimiter::new(Clock::start());
+        let peer = Peer { uid: Some(1000), pid: None, access: Access::Full };
+        let (first, second) = (limiter.acquire(peer).await, limiter.acquire(peer).await);
+        first.reserve_memory(RequestMemory::MAX_BYTES).await.expect("all memory");
+        first.begin_handling().await;
+        let body = || Body::from(format!("{{\"jobs\":[]}}{}", " ".repeat(1 << 20)));
+        let refused = read_json::<AddRequest>(body(), 4 << 20, &second).await;
+        let refused = refused.expect_err("no memory is released");
+        assert!(refused.detail().contains("too many large requests"), "{refused:?}");
+        let (read, ()) = tokio::join!(read_json::<AddRequest>(body(), 4 << 20, &second), async {
+            tokio::time::sleep(BODY_TIMEOUT * 2).await;
+            drop(first);
+        });
+        assert!(read.is_ok_and(|request| request.jobs.is_empty()));
     }
 }

@@ -35,8 +35,7 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
     fn try_from(map: BTreeMap<String, String>) -> Result<Self, InvalidText> {
         if map.len() > Self::MAX_COUNT {
             return Err(InvalidText::new(format!(
-                "{} labels; at most {} are allowed",
-                map.len(),
+                "too many labels; at most {} are allowed",
                 Self::MAX_COUNT
             )));
         }

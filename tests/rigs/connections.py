@@ -217,7 +217,8 @@ class UnlimitedHandler(BaseHTTPRequestHandler):
 
 class UnlimitedServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
-    request_queue_size = 1024
+    # As long as that of the daemon.
+    request_queue_size = 256
 
     def get_request(self):
         connection, _ = super().get_request()

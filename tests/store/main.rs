@@ -10,6 +10,7 @@ mod many_rows;
 mod operators;
 mod provider_rename;
 mod reading;
+mod registration;
 mod replaced_files;
 mod schema;
 mod sql_engines;
