@@ -49,6 +49,8 @@ pub struct SchedulerHandle {
 
 impl SchedulerHandle {
     const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Jobs with many labels need longer on a slow machine.
+    const TIMEOUT_PER_JOB: Duration = Duration::from_millis(10);
     /// A forecast waits for neither the database nor a provider.
     const FORECAST_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -65,7 +67,9 @@ impl SchedulerHandle {
     /// [`CommandError::TimedOut`] if nothing was committed in time: the jobs may be registered later,
     /// and adding them again is safe. [`CommandError::Storage`] if the database rejected them.
     pub async fn add(&self, jobs: Vec<JobSpec>) -> AddResult {
-        self.send_command(Self::COMMAND_TIMEOUT, |reply| SchedulerCommand::Add(jobs, reply)).await?
+        let job_count = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        let timeout = Self::COMMAND_TIMEOUT + Self::TIMEOUT_PER_JOB.saturating_mul(job_count);
+        self.send_command(timeout, |reply| SchedulerCommand::Add(jobs, reply)).await?
     }
 
     /// Polls a job now; returns once the provider's answer is committed.

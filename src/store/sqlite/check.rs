@@ -1,8 +1,8 @@
 //! Whether a database can be opened, asked by `jobtrackd --check`.
 //!
-//! Makes the checks of [`Store::open_on`](super::Store::open_on) in the same order and with the same functions, and changes nothing.
-//! Never called by a process that has the database open: it opens and closes the file, which would
-//! release SQLite's locks.
+//! Makes the checks of [`Store::open_on`](super::Store::open_on) in the same order and with the same
+//! functions, and changes nothing. Never called by a process that has the database open: it opens and
+//! closes the file, which would release SQLite's locks.
 
 use std::fs;
 use std::io;

@@ -1,6 +1,6 @@
 //! What can be read of a write-ahead log without SQLite: whether there is to be one, its header, how many
-//! transactions it has, and whether it is the one that SQLite's index of it, the shared memory, describes. The formats are those
-//! of <https://sqlite.org/walformat.html>.
+//! transactions it has, and whether it is the one that SQLite's index of it, the shared memory, describes.
+//! The formats are those of <https://sqlite.org/walformat.html>.
 //!
 //! Used to compare the log with the database at a start, and to notice that it was overwritten.
 

@@ -197,7 +197,8 @@ impl Harness {
         Ok(Self { fixture, server, provider, failures: AtomicU64::new(0), dir })
     }
 
-    /// Polls once, or twice if the first answer says that the credential was stale, as the tracker does. No answer and no error may contain a secret or an address, and an error is short.
+    /// Polls once, or twice if the first answer says that the credential was stale, as the tracker does.
+    /// No answer and no error may contain a secret or an address, and an error is short.
     pub(crate) async fn poll(&self) -> Answer {
         let id: RemoteId = self.fixture.remote_id.parse().expect("an id");
         let mut answer = self.provider.poll(&id, self.now()).await;
