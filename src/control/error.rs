@@ -40,6 +40,12 @@ impl ApiError {
         &self.detail
     }
 
+    /// The same error of a step after something that is done.
+    pub(super) fn after(mut self, done: &str) -> Self {
+        self.detail = format!("{done}; {}", self.detail);
+        self
+    }
+
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
     }

@@ -248,7 +248,11 @@ pub(super) async fn cancel(
     let result = run_to_end(&app, command).await?;
     let remaining = timeout.saturating_sub(clock.monotonic_now().duration_since(started));
     match result {
-        Ok(()) => poll_and_respond(&app, job, remaining).await,
+        Ok(()) => poll_and_respond(&app, job, remaining).await.map_err(|error| {
+            error.after(
+                "the provider has accepted the cancellation, and the job could not be polled yet",
+            )
+        }),
         Err(CommandError::TimedOut) => Err(ApiError::provider_rejected(
             "the cancellation was not answered in time: it waits for the rate limit or for the provider, and is \
              not dropped; the next poll shows whether the job was cancelled",

@@ -272,3 +272,23 @@ async fn fault_09_14_a_full_disk_rejects_adds_and_only_delays_the_history() {
     assert_eq!(db::history_violations(&home.database()), [""; 0]);
     assert!(daemon.stop().success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_14_a_cancel_on_a_full_disk_says_that_the_provider_has_accepted_it() {
+    let dune = FakeServer::start().await;
+    dune.add_job("A", JobScript::new().running(Duration::from_secs(9999)));
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "A"]);
+    dune.wait_for_requests_for("A", 2, EVENT_TIMEOUT).await;
+    limit_file_size(daemon.pid(), "4096");
+    let cancelled = home.run_client(&["cancel", "dune/A"]);
+    let error = utf8(&cancelled.stderr);
+    assert_eq!(cancelled.status.code(), Some(1), "{error}");
+    assert!(error.contains("the provider has accepted the cancellation"), "{error}");
+    limit_file_size(daemon.pid(), "unlimited");
+    home.run_client(&["wait", "dune/A", "--timeout", "30s"]);
+    let states = db::query_rows(&home.database(), "SELECT state FROM jobs");
+    assert_eq!(states, ["cancelled"]);
+    assert!(daemon.stop().success());
+}
