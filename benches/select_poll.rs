@@ -115,6 +115,7 @@ impl SelectionBench {
             result: Ok(observation),
             rate_limit: RateLimitInfo::default(),
             server_date: Some(self.utc_now()),
+            credential_replaced: false,
         }
     }
 
@@ -136,6 +137,8 @@ impl SelectionBench {
                 Action::List(_)
                 | Action::Cancel(..)
                 | Action::RefuseCancel(..)
+                | Action::ReplyToCancel(..)
+                | Action::ReplyToConnectionCheck(..)
                 | Action::CheckConnection(_)
                 | Action::ShareConnectionCheck(..)
                 | Action::RefuseConnectionCheck(..)

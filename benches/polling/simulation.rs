@@ -297,8 +297,12 @@ impl<'a> TrackerSimulation<'a> {
         // A `Date` header has a resolution of one second.
         let date = skewed(utc_time(self.now)).as_millis();
         let server_date = Some(UtcTime::from_millis(date - date.rem_euclid(1000)));
-        let answer =
-            Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date };
+        let answer = Answer {
+            result: Ok(observation),
+            rate_limit: RateLimitInfo::default(),
+            server_date,
+            credential_replaced: false,
+        };
         let times = RequestTimes { sent_at: utc_time(self.now), received_at: utc_time(self.now) };
         Input::PollAnswered(request.job, request.provider_index, times, Box::new(answer))
     }

@@ -1,7 +1,8 @@
 //! Runs simulations of the daemon: `just simulate --days N --seed S`.
 //!
 //! Each simulation has a seed of its own, beginning with S, and lasts ten simulated days, of which the last is
-//! without faults. A broken rule is printed with its seed and the newest events, and the exit code is 1.
+//! without faults. A broken rule is printed with its seed and the newest events, and a panic with its seed; the
+//! exit code is then 1.
 
 #![allow(clippy::expect_used, reason = "a benchmark: a broken expectation ends it")]
 
@@ -10,6 +11,7 @@ mod fake_server;
 #[path = "../../tests/simulation/simulator/mod.rs"]
 mod simulator;
 
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +24,7 @@ use simulator::{Options, Profile, Report, simulate};
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Simulated days in all
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     days: u32,
     /// The seed of the first simulation
     #[arg(long, default_value_t = 1)]
@@ -31,7 +33,7 @@ struct Arguments {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
     days_per_seed: u32,
     /// Simulations at the same time
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
     /// The profile of all seeds, instead of one that depends on the seed
     #[arg(long, value_enum)]
@@ -76,11 +78,21 @@ fn main() -> ExitCode {
                     if run >= runs {
                         return;
                     }
-                    let report = simulate(arguments.options_of_run(run));
-                    totals.lock().expect("not poisoned").add(&report);
-                    if !report.violations.is_empty() {
-                        print_failure(&report);
-                        failures.lock().expect("not poisoned").push(report.options.seed);
+                    let options = arguments.options_of_run(run);
+                    let is_success = match catch_unwind(|| simulate(options)) {
+                        Ok(report) => {
+                            totals.lock().expect("not poisoned").add(&report);
+                            print_violations(&report);
+                            report.violations.is_empty()
+                        }
+                        // The panic itself has been printed.
+                        Err(_) => {
+                            println!("{}", failure_line(options, "panicked"));
+                            false
+                        }
+                    };
+                    if !is_success {
+                        failures.lock().expect("not poisoned").push(options.seed);
                     }
                 }
             });
@@ -93,7 +105,7 @@ fn main() -> ExitCode {
         println!("no rule was broken");
         ExitCode::SUCCESS
     } else {
-        println!("seeds with a broken rule: {failures:?}");
+        println!("seeds with a broken rule or a panic: {failures:?}");
         ExitCode::FAILURE
     }
 }
@@ -163,14 +175,23 @@ impl Totals {
     }
 }
 
-fn print_failure(report: &Report) {
-    let Options { seed, days, profile, .. } = report.options;
+fn print_violations(report: &Report) {
+    if !report.violations.is_empty() {
+        println!(
+            "{}\n{}\n\n{}",
+            failure_line(report.options, "broke a rule"),
+            report.newest_events.join("\n"),
+            report.violations.join("\n")
+        );
+    }
+}
+
+fn failure_line(options: Options, failure: &str) -> String {
+    let Options { seed, days, profile, .. } = options;
     let days = days + 1;
-    println!(
-        "\nseed {seed} broke a rule; `just simulate --seed {seed} --profile {} --days {days} --days-per-seed \
-         {days}` repeats it\n{}\n\n{}",
+    format!(
+        "\nseed {seed} {failure}; `just simulate --seed {seed} --profile {} --days {days} --days-per-seed {days}` \
+         repeats it",
         profile.to_possible_value().expect("no profile is skipped").get_name(),
-        report.newest_events.join("\n"),
-        report.violations.join("\n")
-    );
+    )
 }

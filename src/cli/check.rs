@@ -28,7 +28,6 @@ fn report_lines(response: &ConnectionCheckResponse) -> Vec<String> {
     let finding = match response.finding.kind {
         FindingKind::Ok => "ok: the provider accepts requests".to_owned(),
         FindingKind::InvalidCredentials => format!("credential rejected: {detail}"),
-        FindingKind::StaleCredential => format!("credential replaced during the check: {detail}"),
         FindingKind::PermissionDenied => format!("permission denied: {detail}"),
         FindingKind::WrongEndpoint => format!("wrong address: {detail}"),
         FindingKind::Unreachable => format!("unreachable: {detail}"),

@@ -138,6 +138,7 @@ async fn check_and_record(
                 finding: Finding::new(FindingKind::Unreachable, "no response in time"),
                 clock_ahead_s: None,
                 rate_limit: RateLimitInfo::default(),
+                credential_replaced: false,
                 hints: ServiceHints::GENERIC,
             },
             next_check_in: None,

@@ -19,13 +19,23 @@ pub struct Answer<T = Observation> {
     pub rate_limit: RateLimitInfo,
     /// The provider's clock, from the `Date` header; whole seconds.
     pub server_date: Option<UtcTime>,
+    /// Whether `result` is a rejection of a credential that has been replaced since: the same request may
+    /// succeed with the new one.
+    pub credential_replaced: bool,
 }
 
 impl<T> Answer<T> {
-    /// A failure without rate limit information, such as a time-out.
+    /// An answer without rate limits and date.
+    #[must_use]
+    pub fn from_result(result: Result<T, ProviderError>) -> Self {
+        let rate_limit = RateLimitInfo::default();
+        Self { result, rate_limit, server_date: None, credential_replaced: false }
+    }
+
+    /// A failure without rate limits and date, such as a time-out.
     #[must_use]
     pub fn failed(error: ProviderError) -> Self {
-        Self { result: Err(error), rate_limit: RateLimitInfo::default(), server_date: None }
+        Self::from_result(Err(error))
     }
 }
 
@@ -139,9 +149,6 @@ pub enum ProviderErrorKind {
     QuotaExceeded,
     /// The provider rejects the credentials. Polling of the provider pauses.
     Auth,
-    /// The provider rejects the credential of this request, but another one has been obtained since: the
-    /// request is to be sent again.
-    StaleCredential,
     /// The provider does not know the job.
     NotFound,
     /// The provider says that no job can have this id.
@@ -162,7 +169,6 @@ impl ProviderErrorKind {
             Self::Auth | Self::QuotaExceeded | Self::Misconfigured => true,
             Self::Transient
             | Self::RateLimited
-            | Self::StaleCredential
             | Self::NotFound
             | Self::InvalidId
             | Self::Malformed => false,
@@ -174,13 +180,6 @@ impl ProviderError {
     #[must_use]
     pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
-    }
-
-    /// Whether the request failed only because a newer credential exists. It is then sent again as another
-    /// request, which the rate limit counts.
-    #[must_use]
-    pub fn is_stale_credential(&self) -> bool {
-        self.kind == ProviderErrorKind::StaleCredential
     }
 
     /// The same error with `prefix` and a colon before its message.

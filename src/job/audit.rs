@@ -100,7 +100,7 @@ impl AuditEntry {
     const MAX_DETAIL_CHARS: usize = 1000;
     const MAX_REFUSAL_CHARS: usize = 200;
 
-    /// The entry of a command as if it succeeded.
+    /// An entry with the outcome `done`; [`Self::with_result`] sets another one.
     #[must_use]
     pub fn new(
         requested_at: UtcTime,

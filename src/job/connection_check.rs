@@ -24,8 +24,6 @@ pub enum FindingKind {
     Ok,
     /// The service rejects the key, token or signature.
     InvalidCredentials,
-    /// The same, but another credential has been obtained since: the check is to be sent again.
-    StaleCredential,
     /// The service accepts the credentials but denies the request.
     PermissionDenied,
     /// The answer comes from another server than the service.
@@ -61,6 +59,8 @@ pub struct ConnectionCheck {
     pub clock_ahead_s: Option<i64>,
     /// What the answer announces; the request counts as any other.
     pub rate_limit: RateLimitInfo,
+    /// As [`Answer::credential_replaced`](super::Answer::credential_replaced).
+    pub credential_replaced: bool,
     pub hints: ServiceHints,
 }
 
@@ -125,7 +125,6 @@ impl ConnectionCheck {
             FindingKind::InvalidCredentials => format!(
                 "the service rejected the credential: {credential}; then run `jobtrack reload`"
             ),
-            FindingKind::StaleCredential => "repeat the check".to_owned(),
             FindingKind::PermissionDenied => format!(
                 "the credential is valid but lacks a permission: {permission}; then repeat \
                  this check"
@@ -176,15 +175,15 @@ mod tests {
             finding,
             clock_ahead_s,
             rate_limit: RateLimitInfo::default(),
+            credential_replaced: false,
             hints: HINTS,
         }
     }
 
     #[test]
     fn each_finding_has_its_own_advice() {
-        let cases: [(FindingKind, &[&str]); 9] = [
+        let cases: [(FindingKind, &[&str]); 8] = [
             (FindingKind::InvalidCredentials, &["renew the key", "jobtrack reload"]),
-            (FindingKind::StaleCredential, &["repeat"]),
             (FindingKind::PermissionDenied, &["grant the right", "repeat"]),
             (FindingKind::WrongEndpoint, &["the address", "proxy"]),
             (FindingKind::Unreachable, &["the address", "DNS", "ca-certificates"]),

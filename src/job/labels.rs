@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::id::InvalidText;
 
-/// Keys of 1 to 64 characters `[A-Za-z0-9_.-]`, values of at
-/// most 256 bytes without control characters.
+/// The labels of a job: keys of 1 to 64 characters `[A-Za-z0-9_.-]`, values of at most 256 bytes without control
+/// characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct Labels(BTreeMap<String, String>);

@@ -23,12 +23,14 @@ pub(super) fn build_connection_check(
             finding: finding_for_response(&response, is_permission_error, rejection_error),
             clock_ahead_s: response.clock_ahead_s,
             rate_limit: response.rate_limit,
+            credential_replaced: response.credential_replaced,
             hints,
         },
         Err(error) => ConnectionCheck {
             finding: finding_without_response(error),
             clock_ahead_s: None,
             rate_limit: RateLimitInfo::default(),
+            credential_replaced: false,
             hints,
         },
     }
@@ -54,7 +56,6 @@ fn finding_for_response(
         ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => return Finding::ok(),
         ProviderErrorKind::Auth if is_permission_error(response) => FindingKind::PermissionDenied,
         ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
-        ProviderErrorKind::StaleCredential => FindingKind::StaleCredential,
         ProviderErrorKind::Misconfigured => FindingKind::WrongEndpoint,
         ProviderErrorKind::RateLimited => FindingKind::RateLimited,
         ProviderErrorKind::QuotaExceeded => FindingKind::QuotaExceeded,
@@ -70,7 +71,6 @@ fn finding_without_response(error: ProviderError) -> Finding {
     let kind = match error.kind {
         ProviderErrorKind::Transient => FindingKind::Unreachable,
         ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
-        ProviderErrorKind::StaleCredential => FindingKind::StaleCredential,
         ProviderErrorKind::Misconfigured | ProviderErrorKind::Malformed => {
             FindingKind::WrongEndpoint
         }

@@ -87,6 +87,7 @@ impl Provider for DeadlineProvider {
                 finding: Finding::new(FindingKind::Unreachable, self.error().message),
                 clock_ahead_s: None,
                 rate_limit: RateLimitInfo::default(),
+                credential_replaced: false,
                 hints: ServiceHints::GENERIC,
             })
         })

@@ -47,6 +47,8 @@ pub(super) struct HttpResponse {
     pub(super) clock_ahead_s: Option<i64>,
     /// What a client adds to the error of an unsuccessful response.
     pub(super) rejection_note: Option<String>,
+    /// Whether the response rejects a credential that the client has replaced since.
+    pub(super) credential_replaced: bool,
     /// The header `X-Subject-Token`, marked as sensitive.
     pub(super) subject_token: Option<HeaderValue>,
     /// Decompressed, shortened and redacted. Empty if the body of an unsuccessful response could not be read.
@@ -119,6 +121,7 @@ impl HttpClient {
             server_date,
             clock_ahead_s,
             rejection_note: None,
+            credential_replaced: false,
             subject_token,
             body,
         })
@@ -177,6 +180,7 @@ pub(super) fn parse_answer<T>(
             result: parse(&response),
             rate_limit: response.rate_limit,
             server_date: response.server_date,
+            credential_replaced: response.credential_replaced,
         },
         Err(error) => Answer::failed(error),
     }

@@ -2,9 +2,9 @@
 //! by a sidecar that renews a token.
 //!
 //! Used by the kinds. After the service rejected the secrets they are read again, off the event loop and with
-//! a time limit. If they have changed, the request fails as [`stale`](stale_credential) and is sent again with
-//! the new ones. Values that were read after a rejection and are rejected themselves are not replaced in this
-//! way again, so that values which alternate do not repeat requests for ever.
+//! a time limit. If they have changed, the answer says so, and the tracker sends the request again with the new
+//! ones. Values that were sent after a rejection and are rejected themselves cause no such repetition, so that
+//! values which alternate do not repeat requests for ever.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,6 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
 use crate::config::SecretRef;
-use crate::job::{ProviderError, ProviderErrorKind};
 
 use super::secret::{self, SecretError, SecretUse};
 
@@ -31,10 +30,18 @@ pub(super) struct RenewableSecrets {
 
 struct SecretState {
     values: SecretValues,
-    /// Whether the service rejected these values.
-    rejected: bool,
-    /// Whether these values replaced rejected ones and were not accepted yet.
-    untried: bool,
+    rejection: Option<Rejection>,
+    /// Whether other values were sent and rejected before these, and none accepted since.
+    unconfirmed: bool,
+}
+
+/// Why the values are to be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rejection {
+    /// The service rejected them.
+    Sent,
+    /// They were not sent, because the service rejected the same values from another provider.
+    NotSent,
 }
 
 impl RenewableSecrets {
@@ -54,7 +61,7 @@ impl RenewableSecrets {
         Ok(Self {
             references,
             secret_use,
-            state: Mutex::new(SecretState { values, rejected: false, untried: false }),
+            state: Mutex::new(SecretState { values, rejection: None, unconfirmed: false }),
             reading: Arc::new(Semaphore::new(1)),
         })
     }
@@ -63,7 +70,7 @@ impl RenewableSecrets {
     #[cfg(test)]
     pub(super) fn fixed(values: impl Into<SecretValues>) -> Self {
         let state =
-            Mutex::new(SecretState { values: values.into(), rejected: false, untried: false });
+            Mutex::new(SecretState { values: values.into(), rejection: None, unconfirmed: false });
         let reading = Arc::new(Semaphore::new(1));
         Self { references: [].into(), secret_use: SecretUse::Key, state, reading }
     }
@@ -80,21 +87,23 @@ impl RenewableSecrets {
     /// The values for the next request. If the service rejected the last ones, their places are read again
     /// first.
     pub(super) async fn values_for_request(&self) -> SecretValues {
-        let (values, rejected) = {
+        let (values, rejection) = {
             let state = self.state();
-            (Arc::clone(&state.values), state.rejected)
+            (Arc::clone(&state.values), state.rejection)
         };
-        if rejected { self.read_again(&values).await.unwrap_or(values) } else { values }
+        if rejection.is_some() { self.read_again(&values).await.unwrap_or(values) } else { values }
     }
 
     /// Reads the places again if the service rejected the values.
     pub(super) async fn renew_if_rejected(&self) {
-        let (values, rejected) = {
+        let (values, rejection) = {
             let state = self.state();
-            (Arc::clone(&state.values), state.rejected)
+            (Arc::clone(&state.values), state.rejection)
         };
         // A failure is reported by the next request.
-        if rejected && let Some(Ok(new)) = self.read_in_thread().await {
+        if rejection.is_some()
+            && let Some(Ok(new)) = self.read_in_thread().await
+        {
             self.replace(&values, new);
         }
     }
@@ -103,22 +112,37 @@ impl RenewableSecrets {
     pub(super) fn mark_accepted(&self, used: &SecretValues) {
         let mut state = self.state();
         if Arc::ptr_eq(&state.values, used) {
-            (state.rejected, state.untried) = (false, false);
+            (state.rejection, state.unconfirmed) = (None, false);
         }
     }
 
     /// The service rejected the values of a request. Returns other values with which to repeat the request, if
     /// there are by now.
     pub(super) async fn renewed(&self, rejected: &SecretValues) -> Option<SecretValues> {
-        let was_untried = {
+        let was_unconfirmed = {
             let mut state = self.state();
             if !Arc::ptr_eq(&state.values, rejected) {
                 return Some(Arc::clone(&state.values));
             }
-            state.rejected = true;
-            state.untried
+            state.rejection = Some(Rejection::Sent);
+            state.unconfirmed
         };
-        self.read_again(rejected).await.filter(|_| !was_untried)
+        self.read_again(rejected).await.filter(|_| !was_unconfirmed)
+    }
+
+    /// As [`Self::renewed`], for values that are not sent because the service rejected them from another provider.
+    pub(super) async fn renewed_before_sending(
+        &self,
+        refused: &SecretValues,
+    ) -> Option<SecretValues> {
+        {
+            let mut state = self.state();
+            if !Arc::ptr_eq(&state.values, refused) {
+                return Some(Arc::clone(&state.values));
+            }
+            state.rejection.get_or_insert(Rejection::NotSent);
+        }
+        self.read_again(refused).await
     }
 
     /// Reads the places again. Returns the values if they differ from `old`.
@@ -161,22 +185,18 @@ impl RenewableSecrets {
         if new.iter().zip(old.iter()).all(is_same) {
             return None;
         }
-        *self.state() = SecretState { values: Arc::clone(&new), rejected: false, untried: true };
-        Some(new)
+        let mut state = self.state();
+        if Arc::ptr_eq(&state.values, old) {
+            state.unconfirmed |= state.rejection == Some(Rejection::Sent);
+            (state.values, state.rejection) = (new, None);
+        }
+        Some(Arc::clone(&state.values))
     }
 
     /// No code panics while it holds the lock.
     fn state(&self) -> MutexGuard<'_, SecretState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The error of a request whose secrets were rejected while [`RenewableSecrets`] has other ones.
-pub(super) fn stale_credential() -> ProviderError {
-    ProviderError::new(
-        ProviderErrorKind::StaleCredential,
-        "the credential was rejected and has been replaced: the request is sent again",
-    )
 }
 
 impl fmt::Debug for RenewableSecrets {
@@ -218,5 +238,27 @@ mod tests {
         secrets.mark_accepted(&third);
         write("key-b");
         assert!(secrets.renewed(&third).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn fault_63_values_that_were_not_sent_do_not_count_as_rejected() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("key");
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+        let write = |key: &str| std::fs::write(&path, key).expect("a key");
+        write("key-a");
+        let secrets =
+            RenewableSecrets::read([SecretRef::File(path.clone())], SecretUse::Key).expect("a key");
+        let mut values = secrets.values_for_request().await;
+        for key in ["key-b", "key-c"] {
+            write(key);
+            values = secrets.renewed_before_sending(&values).await.expect("another key");
+            assert_eq!(values[0].expose_secret(), key);
+        }
+        write("key-d");
+        values = secrets.renewed(&values).await.expect("the first key that was sent is replaced");
+        write("key-e");
+        assert!(secrets.renewed(&values).await.is_none(), "the second in a row is not");
     }
 }

@@ -129,14 +129,19 @@ impl CancelAndCheckTasks {
         }
     }
 
-    fn reply_to_cancel(&mut self, job: JobId, result: &Result<(), ProviderError>) {
+    pub(super) fn reply_to_cancel(&mut self, job: JobId, result: &Result<(), ProviderError>) {
         for caller in self.cancels.remove(&job).into_iter().flat_map(|waiting| waiting.callers) {
             let _ = caller.send(result.clone().map_err(CommandError::Upstream));
         }
     }
 
-    /// The end of the next request, after which its callers have their replies, unless it is sent again;
-    /// `None` if none is running.
+    /// Replies to all who wait for a check of this provider, and keeps the result.
+    pub(super) fn reply_to_check(&mut self, name: &ProviderName, check: ConnectionCheck) {
+        self.checks.entry(name.clone()).or_default().last_result = Some(check);
+        self.share_check(name, None);
+    }
+
+    /// The answer to the next request that ends; `None` if none is running.
     pub(super) async fn next_finished(&mut self) -> Option<Input> {
         loop {
             let joined = self.tasks.join_next_with_id().await?;
@@ -163,10 +168,6 @@ impl CancelAndCheckTasks {
                         TASK_FAILED,
                     )),
                 };
-                // Otherwise the tracker sends the cancel again.
-                if !answer.result.as_ref().is_err_and(ProviderError::is_stale_credential) {
-                    self.reply_to_cancel(job, &answer.result);
-                }
                 Input::CancelAnswered(name, job, answer)
             }
             Request::Check(name) => {
@@ -176,13 +177,7 @@ impl CancelAndCheckTasks {
                         failed_check(FindingKind::UnrecognizedAnswer, TASK_FAILED)
                     }
                 };
-                let (finding, rate_limit) = (check.finding.clone(), check.rate_limit);
-                // Otherwise the tracker sends the check again.
-                if finding.kind != FindingKind::StaleCredential {
-                    self.checks.entry(name.clone()).or_default().last_result = Some(check);
-                    self.share_check(&name, None);
-                }
-                Input::ConnectionChecked(name, finding, rate_limit)
+                Input::ConnectionChecked(name, Box::new(check))
             }
         })
     }
@@ -208,6 +203,7 @@ fn failed_check(kind: FindingKind, detail: &str) -> ConnectionCheck {
         finding,
         clock_ahead_s: None,
         rate_limit: RateLimitInfo::default(),
+        credential_replaced: false,
         hints: ServiceHints::GENERIC,
     }
 }

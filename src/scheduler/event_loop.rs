@@ -214,6 +214,8 @@ impl Scheduler {
                 Action::Cancel(..)
                 | Action::CheckConnection(_)
                 | Action::RefuseCancel(..)
+                | Action::ReplyToCancel(..)
+                | Action::ReplyToConnectionCheck(..)
                 | Action::RefuseConnectionCheck(..)
                 | Action::ShareConnectionCheck(..) => self.perform_on_demand(action),
                 Action::Commit(change) => {

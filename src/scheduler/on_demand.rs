@@ -28,6 +28,12 @@ impl Scheduler {
             Action::RefuseCancel(name, job, refusal) => {
                 self.cancel_and_check.refuse_cancel(job, &error(&name, &refusal));
             }
+            Action::ReplyToCancel(job, result) => {
+                self.cancel_and_check.reply_to_cancel(job, &result);
+            }
+            Action::ReplyToConnectionCheck(name, check) => {
+                self.cancel_and_check.reply_to_check(&name, *check);
+            }
             Action::RefuseConnectionCheck(name, refusal) => {
                 self.cancel_and_check.refuse_check(&name, &error(&name, &refusal));
             }

@@ -118,7 +118,7 @@ impl InFlightRequests {
                     Err(error) => Answer::failed(error),
                 };
                 if let Err(error) = &answer.result
-                    && !error.is_stale_credential()
+                    && !answer.credential_replaced
                 {
                     let provider = &list.provider;
                     tracing::warn!(

@@ -1,14 +1,12 @@
 //! Applies the answers to polls and list requests to providers, accounts and jobs.
 //!
 //! A job on a list page is treated as if it had been polled. A job that the page does not show is
-//! polled individually: absence from a list proves nothing.
+//! polled individually: absence from a list proves nothing. A request whose credential was rejected and has been
+//! replaced is sent again, once: if that is rejected too, the rejection counts.
 
 use std::collections::HashMap;
 
-use crate::job::{
-    Answer, ClockReading, JobId, ListPage, MonotonicTime, ProviderError, RateLimitInfo,
-    RequestTimes,
-};
+use crate::job::{Answer, ClockReading, JobId, ListPage, MonotonicTime, RequestTimes};
 
 use super::breaker::JobStanding;
 use super::message::{Action, ExpectedJob, ListRequest, ProviderIndex};
@@ -27,18 +25,32 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let is_tracked = self.job(id).is_some();
+        let repeated = [ExpectedJob { job: id, due: now.monotonic }];
+        let is_repeated = answer.credential_replaced && self.may_repeat(&repeated);
         let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         let account = &mut self.accounts[queue.account_index.0];
+        if is_repeated {
+            queue.record_repeated_request(account, id, &answer, now.monotonic);
+            return self.requeue(&repeated, false, now.monotonic);
+        }
         queue.record_answer(account, id, &answer, now, actions);
         if !is_tracked {
             // Nobody asks for this job again.
             queue.set_standing(id, JobStanding::Regular);
         }
-        if answer.result.as_ref().is_err_and(ProviderError::is_stale_credential) {
-            let repeated = ExpectedJob { job: id, due: now.monotonic };
-            return self.requeue(&[repeated], false, now.monotonic);
-        }
         self.apply_answer(id, provider_index, request_times, answer, now, actions);
+    }
+
+    /// Whether a request about these jobs, whose credential has been replaced, is sent again. No job takes part
+    /// in two such requests in a row: other requests may succeed with each credential that this one wears out.
+    fn may_repeat(&mut self, jobs: &[ExpectedJob]) -> bool {
+        let mut is_first = true;
+        for ExpectedJob { job, .. } in jobs {
+            if let Some(tracked) = self.jobs.get_mut(job) {
+                is_first &= !std::mem::replace(&mut tracked.credential_replaced, true);
+            }
+        }
+        is_first
     }
 
     /// Applies an answer about one job, from a poll or from a list page.
@@ -87,8 +99,13 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let ListRequest { provider_index, query, jobs: expected_jobs, .. } = request;
+        let is_repeated = answer.credential_replaced && self.may_repeat(&expected_jobs);
         let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
         let account = &mut self.accounts[queue.account_index.0];
+        if is_repeated && let Some(first) = expected_jobs.first() {
+            queue.record_repeated_request(account, first.job, &answer, now.monotonic);
+            return self.requeue(&expected_jobs, false, now.monotonic);
+        }
         queue.record_list_answer(account, &expected_jobs, &answer, now, actions);
         let Ok(list_page) = answer.result else {
             return self.requeue(&expected_jobs, false, now.monotonic);
@@ -110,12 +127,9 @@ impl Tracker {
                 missing.push(expected);
                 continue;
             };
-            let poll_answer = Answer {
-                result: Ok(observation),
-                // The limits were recorded once, for the list request.
-                rate_limit: RateLimitInfo::default(),
-                server_date: answer.server_date,
-            };
+            // The limits were recorded once, for the list request.
+            let poll_answer =
+                Answer { server_date: answer.server_date, ..Answer::from_result(Ok(observation)) };
             self.apply_answer(id, provider_index, request_times, poll_answer, now, actions);
         }
         let individual = self.queues[provider_index.0].list_batcher.record_page(

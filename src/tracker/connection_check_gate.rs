@@ -14,6 +14,8 @@ pub(super) struct ConnectionCheckGate {
     /// The last result is shared until this time.
     shared_until: MonotonicTime,
     consecutive_rejections: u32,
+    /// Whether the check that waits or is in flight was sent before with another credential.
+    is_repeated: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,7 +37,9 @@ impl ConnectionCheckGate {
     pub(super) fn order(&mut self, now: MonotonicTime) -> bool {
         match self.phase {
             CheckPhase::Idle if now < self.shared_until => return false,
-            CheckPhase::Idle => self.phase = CheckPhase::Waiting,
+            CheckPhase::Idle => {
+                (self.phase, self.is_repeated) = (CheckPhase::Waiting, false);
+            }
             CheckPhase::Waiting | CheckPhase::InFlight { .. } => {}
         }
         true
@@ -74,9 +78,14 @@ impl ConnectionCheckGate {
         }
     }
 
-    /// The check that has just ended is to be sent again.
-    pub(super) fn repeat(&mut self) {
-        self.phase = CheckPhase::Waiting;
+    /// The credential of the check that has just ended was replaced: the check is sent again, once. Returns
+    /// whether it is.
+    pub(super) fn repeat_once(&mut self) -> bool {
+        self.is_repeated = !self.is_repeated;
+        if self.is_repeated {
+            self.phase = CheckPhase::Waiting;
+        }
+        self.is_repeated
     }
 
     /// The check that has just ended was rejected. `pause_until` is the end of the provider's pause.

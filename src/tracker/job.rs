@@ -40,6 +40,8 @@ pub(super) struct TrackedJob {
     /// Consecutive polls that changed nothing: the exponent of the backoff.
     pub(super) polls_without_change: u32,
     pub(super) not_found_streak: Option<NotFoundStreak>,
+    /// Whether the last answer rejected a credential that has been replaced since.
+    pub(super) credential_replaced: bool,
     /// The failed polls since the last answer that could be read.
     pub(super) failures: PollFailures,
     /// The provider was configured while a poll was in flight: its answer may have been
@@ -99,6 +101,7 @@ impl TrackedJob {
             give_up_after: job.give_up_after,
             polls_without_change: 0,
             not_found_streak: None,
+            credential_replaced: false,
             failures: PollFailures::default(),
             reconfigured_in_flight: false,
             metadata: MetadataChangeDetector::default(),

@@ -28,6 +28,7 @@ impl TrackedJob {
         now: ClockReading,
     ) -> JobEffects {
         self.polls = self.polls.saturating_add(1);
+        self.credential_replaced = answer.credential_replaced;
         match answer.result {
             Ok(observation) => self.apply_observation(
                 id,
@@ -143,8 +144,8 @@ impl TrackedJob {
                 now.monotonic
                     .plus(policy.backoff.next_interval(self.polls_without_change, now.jitter))
             }
-            // The provider pauses, or the poll is sent again: the job stays due.
-            ProviderErrorKind::RateLimited | ProviderErrorKind::StaleCredential => now.monotonic,
+            // The provider pauses; the job stays due.
+            ProviderErrorKind::RateLimited => now.monotonic,
         };
         let poll_record = PollRecord {
             last_poll_error: Some(error.to_string()),
@@ -171,7 +172,7 @@ impl TrackedJob {
             ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => {
                 Some((LocalOutcome::Lost, self.lost_reason(error, policy, now)?))
             }
-            ProviderErrorKind::RateLimited | ProviderErrorKind::StaleCredential => None,
+            ProviderErrorKind::RateLimited => None,
             ProviderErrorKind::Transient
             | ProviderErrorKind::Malformed
             | ProviderErrorKind::Auth

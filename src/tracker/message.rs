@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::job::{
-    Anomaly, Answer, Change, DurationSample, Finding, JobId, ListPage, ListPageQuery,
-    MonotonicTime, NotFoundTimeout, OutageEvent, PollRecord, ProviderName, RateLimitInfo,
+    Anomaly, Answer, Change, ConnectionCheck, DurationSample, JobId, ListPage, ListPageQuery,
+    MonotonicTime, NotFoundTimeout, OutageEvent, PollRecord, ProviderError, ProviderName,
     RecordedTimes, RemoteId, RequestTimes, StoredJob, UtcTime,
 };
 use crate::policy::{Backoff, LearnedPolicySettings};
@@ -88,7 +88,7 @@ pub enum Input {
     CancelAnswered(ProviderName, JobId, Answer<()>),
     /// A person ordered a connection check.
     CheckConnection(ProviderName),
-    ConnectionChecked(ProviderName, Finding, RateLimitInfo),
+    ConnectionChecked(ProviderName, Box<ConnectionCheck>),
     PollAnswered(JobId, ProviderIndex, RequestTimes, Box<Answer>),
     ListAnswered(ListRequest, RequestTimes, Box<Answer<ListPage>>),
     ChangeCommitted(JobId),
@@ -150,8 +150,12 @@ pub enum Action {
     Cancel(ProviderName, JobId),
     /// Reply to those who ordered to cancel the job.
     RefuseCancel(ProviderName, JobId, RequestRefusal),
-    /// Check the connection, then feed [`Input::ConnectionChecked`] and reply to all who ordered a check.
+    /// Reply to those who ordered to cancel the job with the service's answer.
+    ReplyToCancel(JobId, Result<(), ProviderError>),
+    /// Check the connection, then feed [`Input::ConnectionChecked`].
     CheckConnection(ProviderName),
+    /// Reply with this result to all who ordered a check, and keep it.
+    ReplyToConnectionCheck(ProviderName, Box<ConnectionCheck>),
     /// Reply to those who ordered a check with the result of the last one. No other check is sent before
     /// the given time.
     ShareConnectionCheck(ProviderName, MonotonicTime),

@@ -96,13 +96,13 @@ impl Tracker {
             Input::Untrack(job, reason) => self.untrack(job, reason, now, actions),
             Input::Cancel(provider, job) => self.order_cancel(&provider, job, now, actions),
             Input::CancelAnswered(provider, job, answer) => {
-                self.handle_cancel_answered(&provider, job, &answer, now, actions);
+                self.handle_cancel_answered(&provider, job, answer, now, actions);
             }
             Input::CheckConnection(provider) => {
                 self.order_connection_check(provider, now.monotonic, actions);
             }
-            Input::ConnectionChecked(provider, finding, rate_limit) => {
-                self.handle_connection_checked(&provider, finding, rate_limit, now, actions);
+            Input::ConnectionChecked(provider, check) => {
+                self.handle_connection_checked(provider, check, now, actions);
             }
             Input::PollAnswered(job, provider_index, request_times, answer) => {
                 self.handle_answer(job, provider_index, request_times, *answer, now, actions);

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use crate::job::{
-    Answer, ClockReading, Finding, FindingKind, JobId, MonotonicTime, ProviderError,
-    ProviderErrorKind, ProviderName, RateLimitInfo,
+    Answer, ClockReading, ConnectionCheck, FindingKind, JobId, MonotonicTime, ProviderError,
+    ProviderErrorKind, ProviderName,
 };
 
 use super::account::ProviderAccount;
@@ -168,12 +168,12 @@ impl Tracker {
     }
 
     /// A rejected cancel may concern the credentials, or only the right to cancel. A poll of the job
-    /// tells which, before another cancel is sent.
+    /// tells which, before another cancel is sent. If its credential has been replaced, it is sent again, once.
     pub(super) fn handle_cancel_answered(
         &mut self,
         provider: &ProviderName,
         job: JobId,
-        answer: &Answer<()>,
+        answer: Answer<()>,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
@@ -190,10 +190,13 @@ impl Tracker {
             subject: RejectedSubject::New,
         };
         queue.record_on_demand_outcome(account, outcome, false, now, actions);
-        let Err(error) = &answer.result else { return };
-        if error.is_stale_credential() {
-            queue.waiting_cancels.push_front(job);
-        } else if error.kind.is_rejection() {
+        if answer.credential_replaced && queue.repeated_cancel.replace(job) != Some(job) {
+            return queue.waiting_cancels.push_front(job);
+        }
+        queue.repeated_cancel = None;
+        let is_rejected = answer.result.as_ref().is_err_and(|error| error.kind.is_rejection());
+        actions.push(Action::ReplyToCancel(job, answer.result));
+        if is_rejected {
             queue.breaker.enter_half_open(false);
             let waiting = self
                 .jobs
@@ -210,23 +213,21 @@ impl Tracker {
     /// are in doubt already: it may concern the job that does not exist.
     pub(super) fn handle_connection_checked(
         &mut self,
-        provider: &ProviderName,
-        finding: Finding,
-        rate_limit: RateLimitInfo,
+        provider: ProviderName,
+        check: Box<ConnectionCheck>,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let Some(provider_index) = self.find_provider(provider) else { return };
+        let Some(provider_index) = self.find_provider(&provider) else { return };
         let queue = &mut self.queues[provider_index.0];
         let account = &mut self.accounts[queue.account_index.0];
         let sent_at = queue.check_gate.finish(now.monotonic);
-        let rejection = |kind| ProviderError::new(kind, finding.detail);
-        let result = match finding.kind {
+        let rejection = |kind| ProviderError::new(kind, check.finding.detail.clone());
+        let result = match check.finding.kind {
             FindingKind::Ok => Ok(()),
             FindingKind::InvalidCredentials | FindingKind::PermissionDenied => {
                 Err(rejection(ProviderErrorKind::Auth))
             }
-            FindingKind::StaleCredential => Err(rejection(ProviderErrorKind::StaleCredential)),
             FindingKind::WrongEndpoint => Err(rejection(ProviderErrorKind::Misconfigured)),
             FindingKind::QuotaExceeded => Err(rejection(ProviderErrorKind::QuotaExceeded)),
             FindingKind::RateLimited => Err(rejection(ProviderErrorKind::RateLimited)),
@@ -236,21 +237,25 @@ impl Tracker {
         };
         let outcome = RequestOutcome {
             result: result.as_ref().copied(),
-            rate_limit,
+            rate_limit: check.rate_limit,
             sent_at,
             job: None,
             subject: RejectedSubject::New,
         };
-        let counts_rejection = queue.is_suspect(account);
+        let is_repeated = check.credential_replaced && queue.check_gate.repeat_once();
+        let counts_rejection = !is_repeated && queue.is_suspect(account);
         queue.record_on_demand_outcome(account, outcome, counts_rejection, now, actions);
+        if is_repeated {
+            return;
+        }
         match &result {
             Ok(()) => queue.check_gate.record_success(),
-            Err(error) if error.is_stale_credential() => queue.check_gate.repeat(),
             Err(error) if error.kind.is_rejection() => {
                 let pause_until = queue.pause(account, now.monotonic).map(|pause| pause.until);
                 queue.check_gate.record_rejection(pause_until, now.monotonic);
             }
             Err(_) => {}
         }
+        actions.push(Action::ReplyToConnectionCheck(provider, check));
     }
 }

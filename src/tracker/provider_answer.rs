@@ -59,7 +59,6 @@ impl ProviderQueue {
             // Nothing is known about the job.
             Err(
                 ProviderErrorKind::RateLimited
-                | ProviderErrorKind::StaleCredential
                 | ProviderErrorKind::Transient
                 | ProviderErrorKind::Malformed,
             ) => {}
@@ -84,12 +83,7 @@ impl ProviderQueue {
         actions: &mut Vec<Action>,
     ) {
         match answer.result.as_ref().map_err(|error| error.kind) {
-            Ok(_)
-            | Err(
-                ProviderErrorKind::RateLimited
-                | ProviderErrorKind::QuotaExceeded
-                | ProviderErrorKind::StaleCredential,
-            ) => {}
+            Ok(_) | Err(ProviderErrorKind::RateLimited | ProviderErrorKind::QuotaExceeded) => {}
             Err(
                 ProviderErrorKind::Transient
                 | ProviderErrorKind::Auth
@@ -108,6 +102,20 @@ impl ProviderQueue {
             subject: RejectedSubject::New,
         };
         self.record_outcome(account, outcome, now, actions);
+    }
+
+    /// Records the answer to a request that is sent again with another credential. `job` is the first one that it
+    /// asked for. Only the limits of the answer count.
+    pub(super) fn record_repeated_request<T>(
+        &mut self,
+        account: &mut ProviderAccount,
+        job: JobId,
+        answer: &Answer<T>,
+        now: MonotonicTime,
+    ) {
+        let sent_at = self.end_request(job, now);
+        let result = answer.result.as_ref().map(drop);
+        account.complete_inconclusive_request(result, answer.rate_limit, sent_at, now);
     }
 
     /// Updates the breakers and the outages. The rate limit belongs to the account, as do the
@@ -136,7 +144,6 @@ impl ProviderQueue {
                 self.breaker.record_transient_failure(outcome.job, longest, sent_at, now);
                 self.record_failure(error, now, actions);
             }
-            Err((ProviderErrorKind::StaleCredential, _)) => {}
             Err((ProviderErrorKind::Malformed, error)) => self.record_failure(error, now, actions),
             Err((
                 ProviderErrorKind::Auth

@@ -51,6 +51,8 @@ pub(super) struct ProviderQueue {
     in_flight: BTreeMap<JobId, InFlightRequest>,
     /// The cancel requests in flight, with the time at which each was sent. At most one.
     pub(super) cancel_in_flight: Option<(JobId, MonotonicTime)>,
+    /// The job whose cancel request is sent again with another credential.
+    pub(super) repeated_cancel: Option<JobId>,
     /// Jobs whose cancel request waits to be sent.
     pub(super) waiting_cancels: VecDeque<JobId>,
     pub(super) check_gate: ConnectionCheckGate,
@@ -87,6 +89,7 @@ impl ProviderQueue {
             outages: OutageRecorder::default(),
             in_flight: BTreeMap::new(),
             cancel_in_flight: None,
+            repeated_cancel: None,
             waiting_cancels: VecDeque::new(),
             check_gate: ConnectionCheckGate::default(),
             rejected_jobs: HashSet::new(),

@@ -1,7 +1,7 @@
 //! Transient failures of a provider's requests (time-outs, broken connections, 5xx), and when to probe it.
 //!
-//! Used by the circuit breaker. After failures of several jobs with no success between them, due jobs are polled
-//! one at a time, at intervals that grow. Further failures of one job are no evidence about others: the job is
+//! Used by the circuit breaker. After failures of three jobs or list requests with no success between them, due
+//! jobs are polled one at a time, at intervals that grow. Further failures of one job are no evidence about others: the job is
 //! polled at growing intervals of its own.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) struct TransientFailures {
 }
 
 impl TransientFailures {
-    /// Failures of different jobs from which one request at a time is sent.
+    /// Failures of different jobs, or of list requests, from which one request at a time is sent.
     const REPEATED: u32 = 3;
 
     /// Whether only one request at a time may be sent.

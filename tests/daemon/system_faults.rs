@@ -40,6 +40,7 @@ fn answer(state: ObservedState) -> Answer {
         result: Ok(observation),
         rate_limit: jobtrack::job::RateLimitInfo::default(),
         server_date: None,
+        credential_replaced: false,
     }
 }
 

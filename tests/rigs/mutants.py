@@ -50,6 +50,9 @@ def run(_programs, shards=1):
     # 0: all caught, 2: some were missed, 3: some tests took too long.
     problems = [] if done.returncode in (0, 2, 3) else [f"cargo mutants failed:\n{done.stdout[-3000:]}"]
     counts = count_outcomes()
+    if counts is None:
+        problems.append("cargo mutants ended before it had tried a mutant")
+        counts = {}
     caught = counts.get("CaughtMutant", 0) + counts.get("Timeout", 0)
     tried = caught + counts.get("MissedMutant", 0)
     percent = 100 * caught / max(tried, 1)
@@ -65,9 +68,12 @@ def run(_programs, shards=1):
 
 
 def count_outcomes():
-    outcomes = json.loads((PACKAGE / "mutants.out/outcomes.json").read_text())["outcomes"]
+    """The number of mutants by what became of them; None if cargo mutants has written nothing."""
+    path = PACKAGE / "mutants.out/outcomes.json"
+    if not path.exists():
+        return None
     counts = {}
-    for outcome in outcomes:
+    for outcome in json.loads(path.read_text())["outcomes"]:
         if outcome["scenario"] != "Baseline":
             counts[outcome["summary"]] = counts.get(outcome["summary"], 0) + 1
     return counts
@@ -119,5 +125,9 @@ def keep_tests(path, is_kept):
 
 def lines_of(manifest, *names):
     """The lines of a manifest that name these dependencies."""
-    found = [re.search(rf"^{name} = .*$", manifest, re.MULTILINE)[0] for name in names]
-    return "\n".join(found) + "\n"
+    lines = []
+    for name in names:
+        found = re.search(rf"^{name} = .*$", manifest, re.MULTILINE)
+        require(found, f"Cargo.toml has no line `{name} = …`; a dependency in a table of its own is not copied")
+        lines.append(found[0])
+    return "\n".join(lines) + "\n"

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use jobtrack::job::{Answer, ProviderError, ProviderErrorKind, ProviderName, RemoteId, UtcTime};
+use jobtrack::job::{Answer, ProviderErrorKind, ProviderName, RemoteId, UtcTime};
 use jobtrack::provider::{Provider, SharedCredentials, build, network};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -16,6 +16,7 @@ use crate::support::fake_server::{
 };
 
 const JOB_ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
+const OTHER_JOB_ID: &str = "208b08d4-0dc2-4dd7-8879-ddd4c020d7ab";
 const DEADLINE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -62,12 +63,13 @@ impl TokenFixture {
         Self { server, provider, _dir: dir }
     }
 
-    /// Polls the job once, or twice if the token of the first poll was stale, at this time after the start of the test's clock.
+    /// Polls the job at this time after the start of the test's clock, a second time if the token of the first poll
+    /// was rejected and replaced.
     async fn poll_after(&self, span: Duration) -> Answer {
         let id: RemoteId = JOB_ID.parse().expect("an id");
         let start = UtcTime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a time");
         let mut answer = self.provider.poll(&id, start.plus(span)).await;
-        if answer.result.as_ref().is_err_and(ProviderError::is_stale_credential) {
+        if answer.credential_replaced {
             answer = self.provider.poll(&id, start.plus(span)).await;
         }
         assert!(!format!("{answer:?}").contains(PASSWORD), "{answer:?}");
@@ -192,7 +194,10 @@ async fn a_poll_fails_when_the_new_token_is_rejected_too() {
     for answer in fixture.poll_concurrently(100).await {
         let error = answer.result.expect_err("every token is rejected");
         assert!(error.kind == ProviderErrorKind::Auth, "{error:?}");
-        assert!(error.to_string().contains("a newly fetched token was rejected"), "{error}");
+        assert!(
+            error.to_string().contains("the token before this one was rejected too"),
+            "{error}"
+        );
     }
     assert_eq!(
         (fixture.server.token_request_count(), fixture.server.request_count()),
@@ -201,6 +206,40 @@ async fn a_poll_fails_when_the_new_token_is_rejected_too() {
     fixture.server.clear_faults();
     fixture.poll_ok_after(Duration::ZERO).await;
     assert_eq!(fixture.server.token_request_count(), 3, "the rejected token is not sent again");
+}
+
+/// A job that is rejected with each token, while another one is accepted with it. The first token was accepted for
+/// no request either: the rejection may concern its age.
+#[tokio::test]
+async fn fault_63_a_rejection_with_a_new_credential_is_the_services_own_with_its_limits() {
+    let fixture = TokenFixture::new(PASSWORD).await;
+    let rejection = Fault::Status {
+        code: 401,
+        body: r#"{"error_code":"APIGW.0307","error_msg":"no access to this job"}"#.to_owned(),
+        headers: vec![("retry-after".to_owned(), "120".to_owned())],
+    };
+    fixture.server.inject_fault(FaultTarget::job(OTHER_JOB_ID), rejection, FaultRepeat::Always);
+    let id: RemoteId = OTHER_JOB_ID.parse().expect("an id");
+    let now = UtcTime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a time");
+    for fetches in 2..5 {
+        let answer = fixture.provider.poll(&id, now).await;
+        assert!(answer.credential_replaced, "{answer:?}");
+        assert_eq!(answer.rate_limit.retry_after, Some(Duration::from_mins(2)));
+        assert!(answer.server_date.is_some());
+        let error = answer.result.expect_err("a rejection");
+        assert_eq!(error.kind, ProviderErrorKind::Auth);
+        assert_eq!(error.message, "HTTP 401: APIGW.0307 no access to this job");
+        assert_eq!(fixture.server.token_request_count(), fetches);
+        fixture.poll_ok_after(Duration::ZERO).await;
+    }
+    let answer = fixture.provider.poll(&id, now).await;
+    assert!(answer.credential_replaced);
+    let answer = fixture.provider.poll(&id, now).await;
+    assert!(!answer.credential_replaced, "no token was accepted between the two");
+    assert_eq!(answer.rate_limit.retry_after, Some(Duration::from_mins(2)));
+    let error = answer.result.expect_err("a rejection");
+    assert!(error.message.contains("the token before this one was rejected too"), "{error}");
+    assert_eq!(fixture.server.token_request_count(), 5);
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 /// The fields of an object that are read; other fields are ignored.
 #[derive(Debug)]
 pub(in crate::provider) struct FieldTable {
+    /// The deciding field that names the job, if the object is about one.
+    pub(in crate::provider) id: Option<&'static str>,
     /// The fields that decide which job is in which state: ids, states, flags. An answer in which one of
     /// them is damaged or occurs twice is refused.
     pub(in crate::provider) deciding: &'static [&'static str],
@@ -14,7 +16,7 @@ pub(in crate::provider) struct FieldTable {
 
 impl FieldTable {
     /// The table of an object whose fields are all ignored.
-    pub(in crate::provider) const EMPTY: Self = Self { deciding: &[], kept: &[] };
+    pub(in crate::provider) const EMPTY: Self = Self { id: None, deciding: &[], kept: &[] };
 
     /// The name of a key in this table. A deciding field is also found if its key is spelled with other
     /// letter case or without underscores: ignoring it could change what the answer means.

@@ -3,8 +3,11 @@ use serde_json::json;
 
 use super::*;
 
-const TABLE: FieldTable =
-    FieldTable { deciding: &["is_success", "status"], kept: &["message", "owner", "size"] };
+const TABLE: FieldTable = FieldTable {
+    id: None,
+    deciding: &["is_success", "status"],
+    kept: &["message", "owner", "size"],
+};
 
 /// Pieces of texts. Put between quotes as they are, most of them make an answer invalid.
 const PIECES: [&[u8]; 18] = [

@@ -26,6 +26,7 @@ pub(super) fn object_members<'a>(text: &'a [u8], table: &FieldTable) -> Option<V
         value_ends,
         bracket_depths: bracket_depths(text),
         quotes: &quotes,
+        id: table.id,
     };
     let reachable = split.reachable_from_start();
     let leads_to_end = split.leading_to_end();
@@ -58,6 +59,8 @@ struct Split<'a, 's> {
     bracket_depths: Vec<(i32, i32)>,
     /// The offsets of the quotes that are not escaped.
     quotes: &'s [usize],
+    /// The name of the field that names the job.
+    id: Option<&'static str>,
     /// For each site the index of the first of `quotes` within its value.
     first_inner_quotes: Vec<usize>,
     /// For each site, and for the closing brace, the index of the quote that ends a text before it.
@@ -143,7 +146,8 @@ impl<'a> Split<'a, '_> {
     /// Whether a deciding member of a split may stand within a text or an inner object. A text that holds it
     /// would be split into two values, both of which show it, or be cut off. A text with an unpaired quote that
     /// is whole stands among documented fields; one that quotes another object shows other fields too. If a
-    /// quotation is open at its end, both the id and the state must stand behind it.
+    /// quotation is open at its end, the job's id and another deciding field must stand behind it: the object's own
+    /// members are then complete without what the text holds.
     fn is_doubtful(&self, path: &[(usize, usize)], deciding: &[usize]) -> bool {
         if deciding.is_empty() {
             // An inner object, which is checked here for its outer one: the check must not go deeper.
@@ -156,15 +160,18 @@ impl<'a> Split<'a, '_> {
         let is_undocumented_after = |text: usize| {
             path.iter().any(|(site, _)| *site > text && self.sites[*site].name.is_none())
         };
-        let count_deciding_after =
-            |text: usize| deciding.iter().filter(|decides| **decides > text).count();
+        let are_id_and_state_after = |text: usize| {
+            let after = || deciding.iter().filter(|decides| **decides > text);
+            let has_id = after().any(|site| self.id.is_some() && self.sites[*site].name == self.id);
+            has_id && after().count() > 1
+        };
         deciding.iter().any(|decides| {
             let (before, after): (Vec<_>, Vec<_>) =
                 damages.iter().partition(|(site, _)| site < decides);
             before.iter().any(|(site, damage)| {
                 let is_cut_off = match damage {
                     Damage::CutOff => true,
-                    Damage::OpenQuotation => count_deciding_after(*site) < 2,
+                    Damage::OpenQuotation => !are_id_and_state_after(*site),
                     Damage::Unpaired => false,
                 };
                 is_cut_off || !after.is_empty() || is_undocumented_after(*site)

@@ -22,7 +22,6 @@ fn class_name(kind: ProviderErrorKind) -> &'static str {
         ProviderErrorKind::RateLimited => "rate limited",
         ProviderErrorKind::QuotaExceeded => "quota exceeded",
         ProviderErrorKind::Auth => "credentials rejected",
-        ProviderErrorKind::StaleCredential => "repeated",
         ProviderErrorKind::Misconfigured => "wrong address",
         ProviderErrorKind::NotFound => "not found",
         ProviderErrorKind::InvalidId => "invalid id",

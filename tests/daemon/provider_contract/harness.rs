@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, ConnectionCheck, FindingKind, Observation, ObservedState, ProviderError,
-    ProviderErrorKind, ProviderName, RemoteId, UtcTime,
+    Answer, ConnectionCheck, Observation, ObservedState, ProviderError, ProviderErrorKind,
+    ProviderName, RemoteId, UtcTime,
 };
 use jobtrack::provider::{BuildError, Provider, SharedCredentials, build, network};
 use serde_json::{Map, Value};
@@ -111,7 +111,7 @@ pub(crate) fn huawei_password_config(base_url: &str, dir: &Path) -> String {
 
 /// Whether the request is to be sent again.
 pub(crate) fn is_stale<T>(answer: &Answer<T>) -> bool {
-    answer.result.as_ref().is_err_and(ProviderError::is_stale_credential)
+    answer.credential_replaced
 }
 
 /// A provider that sends its requests to a fake server.
@@ -248,7 +248,7 @@ impl Harness {
             jobtrack::clock::Clock::start().utc_now().as_millis() + clock_ahead_s * 1000,
         );
         let mut check = self.provider.check_connection(now).await;
-        if check.finding.kind == FindingKind::StaleCredential {
+        if check.credential_replaced {
             check = self.provider.check_connection(now).await;
         }
         self.assert_no_secrets(&format!("{check:?}"));

@@ -16,8 +16,9 @@ fn auth_error() -> Answer {
     Answer::failed(ProviderError::new(ProviderErrorKind::Auth, "HTTP 401"))
 }
 
-fn stale_credential() -> Answer {
-    Answer::failed(ProviderError::new(ProviderErrorKind::StaleCredential, "HTTP 401"))
+/// A rejection of a credential that has been replaced since.
+fn replaced_credential() -> Answer {
+    Answer { credential_replaced: true, ..auth_error() }
 }
 
 /// A provider of the account `huawei` that polls each job every second.
@@ -69,13 +70,13 @@ fn assert_no_concurrent_requests(sim: &Simulation) {
 }
 
 #[test]
-fn fault_63_a_request_with_a_stale_credential_is_sent_again_within_the_rate_limit() {
+fn fault_63_a_request_whose_credential_was_replaced_is_sent_again_within_the_rate_limit() {
     let mut polls = 0;
     // Every token is used for seven requests.
     let answer = move |_, _| {
         polls += 1;
         if polls % 8 == 0 {
-            (300, stale_credential())
+            (300, replaced_credential())
         } else {
             (300, answer_with_state(ObservedState::Running))
         }
@@ -90,12 +91,12 @@ fn fault_63_a_request_with_a_stale_credential_is_sent_again_within_the_rate_limi
 }
 
 #[test]
-fn a_poll_with_a_stale_credential_is_sent_again_at_once_and_is_no_failure() {
+fn a_poll_whose_credential_was_replaced_is_sent_again_at_once_and_is_no_failure() {
     let mut polls = 0;
     let answer = move |_, _| {
         polls += 1;
         if polls == 3 {
-            (300, stale_credential())
+            (300, replaced_credential())
         } else {
             (300, answer_with_state(ObservedState::Running))
         }
@@ -331,4 +332,35 @@ fn spent_budgets_are_added_when_accounts_merge() {
     assert!(spent < 30, "{spent} requests in the minute before");
     sim.requests.drain(..after);
     assert_combined_rate_limit(sim, 30);
+}
+
+/// A job that is rejected with each credential, while other jobs are accepted with it.
+#[test]
+fn fault_63_a_job_whose_every_credential_is_replaced_and_rejected_fails() {
+    let answer = |job: JobId, _| {
+        let is_rejected = job == JobId(1);
+        (
+            300,
+            if is_rejected {
+                replaced_credential()
+            } else {
+                answer_with_state(ObservedState::Running)
+            },
+        )
+    };
+    let settings =
+        vec![shared_account_settings("scripts", 40), shared_account_settings("lake", 40)];
+    let mut sim = Simulation::with_settings(settings, answer);
+    let rejected = sim.add_job("scripts");
+    for _ in 0..20 {
+        sim.add_job("lake");
+    }
+    sim.run_until(HOUR);
+    let polls = sim.poll_times(rejected);
+    // The first is repeated; the second and each later one is a rejection, after which the job waits longer.
+    assert!((3..100).contains(&polls.len()), "{}: {polls:?}", polls.len());
+    let row = &sim.store[&rejected];
+    assert_eq!(row.job.failed_polls as usize, polls.len() - 1);
+    assert_eq!(row.last_poll_error.as_deref(), Some("HTTP 401"));
+    assert!(sim.requests.len() > 30 * 60, "{}: other jobs are polled", sim.requests.len());
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use jobtrack::job::{
-    Anomaly, Answer, Change, JobId, NotFoundTimeout, Observation, ObservedState, ProviderError,
-    ProviderErrorKind, ProviderTimes, RateLimitInfo, State, StoredJob, Transition,
-    registration_transition,
+    Anomaly, Answer, Change, ConnectionCheck, Finding, FindingKind, JobId, NotFoundTimeout,
+    Observation, ObservedState, ProviderError, ProviderErrorKind, ProviderTimes, RateLimitInfo,
+    ServiceHints, State, StoredJob, Transition, registration_transition,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
@@ -112,7 +112,17 @@ pub(super) fn answer_with_provider_state(state: ObservedState, provider_state: &
         message: None,
         detail: serde_json::Map::default(),
     };
-    Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date: None }
+    Answer::from_result(Ok(observation))
+}
+
+pub(super) fn connection_check(kind: FindingKind) -> ConnectionCheck {
+    ConnectionCheck {
+        finding: Finding::new(kind, "HTTP 401"),
+        clock_ahead_s: None,
+        rate_limit: RateLimitInfo::default(),
+        credential_replaced: false,
+        hints: ServiceHints::GENERIC,
+    }
 }
 
 pub(super) fn transient_error() -> ProviderError {

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, JobId, MonotonicTime, Observation, ObservedState, ProviderTimes, RateLimitInfo,
-    SimilarityKeys, UtcTime,
+    Answer, JobId, MonotonicTime, Observation, ObservedState, ProviderTimes, SimilarityKeys,
+    UtcTime,
 };
 use jobtrack::policy::{Backoff, LearnedPolicySettings};
 use jobtrack::tracker::{ForecastReason, NextPollTime, PollPolicy, ProviderSettings};
@@ -52,7 +52,7 @@ fn answer_at(query: u64, started_at: u64, duration: u64, at: u64) -> Answer {
         detail: serde_json::Map::default(),
     };
     let server_date = Some(utc(at / SECOND * SECOND));
-    Answer { result: Ok(observation), rate_limit: RateLimitInfo::default(), server_date }
+    Answer { server_date, ..Answer::from_result(Ok(observation)) }
 }
 
 /// A simulation in which a job starts when it is added and runs as long as a function returns.

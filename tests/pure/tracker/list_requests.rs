@@ -172,3 +172,13 @@ fn fault_60_a_rejected_list_request_stops_no_poll_of_its_jobs() {
     assert!(sim.notices.is_empty(), "{:?}", sim.notices);
     assert_eq!(sim.provider_report("lake").pause, None);
 }
+
+#[test]
+fn fault_63_a_list_whose_every_credential_is_replaced_and_rejected_fails() {
+    let mut sim = simulate_jobs(true, 0);
+    sim.list_error = Some(ProviderError::new(ProviderErrorKind::Auth, "HTTP 401"));
+    sim.list_credential_replaced = true;
+    sim.run_until(10 * MINUTE);
+    assert!((4..20).contains(&sim.page_count), "{} list requests", sim.page_count);
+    assert!(sim.store.values().all(|row| row.job.polls > 6), "polled about once a minute");
+}

@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, FindingKind, JobId, ObservedState, ProviderError, ProviderErrorKind, RateLimitInfo,
+    Answer, ConnectionCheck, FindingKind, JobId, ObservedState, ProviderError, ProviderErrorKind,
+    RateLimitInfo,
 };
 use jobtrack::policy::Backoff;
 use jobtrack::tracker::{Action, Input, ProviderSettings, RequestRefusal};
 
-use super::fixtures::{HOUR, MINUTE, SECOND, answer_with_state, default_settings};
+use super::fixtures::{
+    HOUR, MINUTE, SECOND, answer_with_state, connection_check, default_settings,
+};
 use super::simulation::Simulation;
 
 fn auth_error() -> ProviderError {
@@ -254,12 +257,18 @@ fn pause_after(result: Result<(), ProviderError>, check: Option<FindingKind>) ->
         order_check(&mut sim);
         sim.run_until(sim.now + 5 * SECOND);
         assert_eq!(sent_checks(&sim), 1);
-        sim.finish_check_with_limits("dune", finding, rate_limit);
+        sim.finish_connection_check(
+            "dune",
+            ConnectionCheck { rate_limit, ..connection_check(finding) },
+        );
     } else {
         order_cancel(&mut sim, 1);
         sim.run_until(sim.now + 5 * SECOND);
         assert_eq!(sent_cancels(&sim).len(), 1);
-        sim.finish_cancel_with_answer(JobId(1), Answer { result, rate_limit, server_date: None });
+        sim.finish_cancel_with_answer(
+            JobId(1),
+            Answer { rate_limit, ..Answer::from_result(result) },
+        );
     }
     let answered_at = sim.now;
     sim.run_until(answered_at + 3 * MINUTE);
@@ -268,25 +277,56 @@ fn pause_after(result: Result<(), ProviderError>, check: Option<FindingKind>) ->
 }
 
 #[test]
-fn a_cancel_or_a_check_with_a_stale_credential_is_sent_again_within_the_rate_limit() {
+fn a_cancel_or_a_check_whose_credential_was_replaced_is_sent_again_once() {
     let mut sim = provider(3, false);
     sim.run_until(MINUTE);
     order_cancel(&mut sim, 1);
     sim.run_until(sim.now + 5 * SECOND);
-    let stale = ProviderError::new(ProviderErrorKind::StaleCredential, "HTTP 401");
-    sim.finish_cancel(JobId(1), Err(stale));
+    let replaced = || Answer { credential_replaced: true, ..Answer::failed(auth_error()) };
+    sim.finish_cancel_with_answer(JobId(1), replaced());
     sim.run_until(sim.now + 5 * SECOND);
     assert_eq!(sent_cancels(&sim).len(), 2);
     sim.finish_cancel(JobId(1), Ok(()));
     order_check(&mut sim);
     sim.run_until(sim.now + 5 * SECOND);
     assert_eq!(sent_checks(&sim), 1);
-    sim.finish_check("dune", FindingKind::StaleCredential);
+    let replaced_check = || ConnectionCheck {
+        credential_replaced: true,
+        ..connection_check(FindingKind::InvalidCredentials)
+    };
+    sim.finish_connection_check("dune", replaced_check());
     sim.run_until(sim.now + 5 * SECOND);
     assert_eq!(sent_checks(&sim), 2);
     sim.finish_check("dune", FindingKind::Ok);
     sim.run_until(sim.now + MINUTE);
     assert_eq!((sent_checks(&sim), sent_cancels(&sim).len()), (2, 2));
+    assert_eq!(replies(&sim), [Ok(()), Ok(())]);
+    // If the new credential is rejected too, the caller gets the rejection.
+    order_cancel(&mut sim, 2);
+    for _ in 0..2 {
+        sim.run_until(sim.now + 5 * SECOND);
+        sim.finish_cancel_with_answer(JobId(2), replaced());
+    }
+    order_check(&mut sim);
+    for _ in 0..2 {
+        sim.run_until(sim.now + 5 * SECOND);
+        sim.finish_connection_check("dune", replaced_check());
+    }
+    sim.run_until(sim.now + MINUTE);
+    assert_eq!((sent_checks(&sim), sent_cancels(&sim).len()), (4, 4));
+    let rejected = || Err("HTTP 401".to_owned());
+    assert_eq!(replies(&sim)[2..], [rejected(), rejected()]);
+}
+
+/// What the callers of cancels and connection checks were told.
+fn replies(sim: &Simulation) -> Vec<Result<(), String>> {
+    let replies = sim.ordered.iter().filter_map(|(_, action)| match action {
+        Action::ReplyToCancel(_, result) => Some(result.clone().map_err(|error| error.message)),
+        Action::ReplyToConnectionCheck(_, check) if check.is_ok() => Some(Ok(())),
+        Action::ReplyToConnectionCheck(_, check) => Some(Err(check.finding.detail.clone())),
+        _ => None,
+    });
+    replies.collect()
 }
 
 #[test]

@@ -9,10 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, Change, ClockReading, CurrentState, DurationSample, Finding, FindingKind, JobId,
-    ListPage, ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError,
-    ProviderName, RateLimitInfo, RecordedTimes, RequestTimes, State, StoredJob, UtcTime,
-    registration_transition,
+    Answer, Change, ClockReading, ConnectionCheck, CurrentState, DurationSample, FindingKind,
+    JobId, ListPage, ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError,
+    ProviderName, RecordedTimes, RequestTimes, State, StoredJob, UtcTime, registration_transition,
 };
 use jobtrack::policy::LearnedPolicySettings;
 use jobtrack::tracker::{
@@ -21,7 +20,8 @@ use jobtrack::tracker::{
 };
 
 use super::fixtures::{
-    DAY, DelayedAnswer, MINUTE, SimulatedRequest, SimulatedRow, WriteOutcome, default_settings,
+    DAY, DelayedAnswer, MINUTE, SimulatedRequest, SimulatedRow, WriteOutcome, connection_check,
+    default_settings,
 };
 
 /// Returns the duration of a write in milliseconds and its outcome.
@@ -49,6 +49,8 @@ pub(super) struct Simulation {
     pub(super) foreign_rows_per_job: u64,
     /// The error that all list requests return, if any.
     pub(super) list_error: Option<ProviderError>,
+    /// Whether the credential of a failed list request has been replaced.
+    pub(super) list_credential_replaced: bool,
     pub(super) notices: Vec<(u64, Notice)>,
     pub(super) outages: Vec<OutageBoundary>,
     /// What became of cancels and connection checks, and when.
@@ -96,6 +98,7 @@ impl Simulation {
             page_count: 0,
             foreign_rows_per_job: 0,
             list_error: None,
+            list_credential_replaced: false,
             notices: Vec::new(),
             outages: Vec::new(),
             ordered: Vec::new(),
@@ -378,26 +381,18 @@ impl Simulation {
 
     /// The connection check of the provider ends with this finding.
     pub(super) fn finish_check(&mut self, provider: &str, kind: FindingKind) {
-        self.finish_check_with_limits(provider, kind, RateLimitInfo::default());
+        self.finish_connection_check(provider, connection_check(kind));
     }
 
-    /// The same; the answer announces these limits.
-    pub(super) fn finish_check_with_limits(
-        &mut self,
-        provider: &str,
-        kind: FindingKind,
-        rate_limit: RateLimitInfo,
-    ) {
+    pub(super) fn finish_connection_check(&mut self, provider: &str, check: ConnectionCheck) {
         self.ordered_in_flight.retain(|name| name != provider);
-        self.rejected_at = self.rejected_at.filter(|_| kind != FindingKind::Ok);
+        self.rejected_at = self.rejected_at.filter(|_| check.finding.kind != FindingKind::Ok);
         let provider = provider.parse().expect("a name");
-        let finding = Finding::new(kind, "HTTP 401");
-        self.handle(Input::ConnectionChecked(provider, finding, rate_limit));
+        self.handle(Input::ConnectionChecked(provider, Box::new(check)));
     }
 
     pub(super) fn finish_cancel(&mut self, job: JobId, result: Result<(), ProviderError>) {
-        let rate_limit = RateLimitInfo::default();
-        self.finish_cancel_with_answer(job, Answer { result, rate_limit, server_date: None });
+        self.finish_cancel_with_answer(job, Answer::from_result(result));
     }
 
     pub(super) fn finish_cancel_with_answer(&mut self, job: JobId, answer: Answer<()>) {
@@ -477,6 +472,8 @@ impl Simulation {
                     self.ordered.push((self.now, action));
                 }
                 Action::RefuseCancel(..)
+                | Action::ReplyToCancel(..)
+                | Action::ReplyToConnectionCheck(..)
                 | Action::RefuseConnectionCheck(..)
                 | Action::ShareConnectionCheck(..) => self.ordered.push((self.now, action)),
                 Action::RecordOutage(outage) => self.outages.push(outage.boundary),
@@ -543,9 +540,9 @@ impl Simulation {
                 jobs.push((self.store[&job].job.remote_id.clone(), seen));
             }
         }
+        let credential_replaced = self.list_credential_replaced;
         let result = self.list_error.clone().map_or(Ok(ListPage { jobs, total_count: total }), Err);
-        let answer =
-            Box::new(Answer { result, rate_limit: RateLimitInfo::default(), server_date: None });
+        let answer = Box::new(Answer { credential_replaced, ..Answer::from_result(result) });
         let (provider, index) = (request.provider.to_string(), self.requests.len());
         let job = JobId(0);
         self.requests.push(SimulatedRequest {

@@ -9,7 +9,7 @@ use jobtrack::store::{HistoryFilter, JobFilter, JobRow, Reader, TransitionRow};
 
 use super::event_log::EventLog;
 use super::lives::{expected_state, provider_name};
-use super::model::{JobKey, KnownJob, Model};
+use super::model::{ConfirmedHistory, JobKey, KnownJob, Model};
 use super::services::Services;
 use super::store::run_to_end;
 use super::time::SimulatedTime;
@@ -116,8 +116,7 @@ fn confirmed_violations(
     for (id, known) in &model.confirmed {
         let Some(history) = rows.histories.get(id) else {
             let job = model.jobs.get(&known.key);
-            let ended_for =
-                job.and_then(|job| longest_time_since_end(job, &known.key, services, now));
+            let ended_for = job.and_then(|job| longest_time_since_end(job, known, services, now));
             if ended_for.is_none_or(|span| span + CLOCK_ERROR < RETENTION) {
                 let ended_for = ended_for.map_or("never".into(), |span| format!("{span:?} ago"));
                 violations
@@ -149,13 +148,14 @@ fn true_history(job: &KnownJob, key: &JobKey, services: &Services) -> TrueHistor
 }
 
 /// The time since the daemon could first have recorded an end of the job: the end at the service, or one that
-/// the daemon decided itself. `None` before that.
+/// the daemon decided itself, if such an end was confirmed. `None` before that.
 fn longest_time_since_end(
     job: &KnownJob,
-    key: &JobKey,
+    known: &ConfirmedHistory,
     services: &Services,
     now: CheckTime,
 ) -> Option<Duration> {
+    let key = &known.key;
     let kind = ServiceKind::ALL.into_iter().find(|kind| provider_name(*kind) == key.0)?;
     let truth = true_history(job, key, services);
     let is_end = |state: &str| expected_state(kind, state).is_terminal();
@@ -164,7 +164,10 @@ fn longest_time_since_end(
         end.and_then(|(at, _)| Duration::try_from(now.right_time.duration_since(*at)).ok());
     let given_up_at = job.give_up_after.map(|limit| job.added_at + limit);
     let lost_at = job.vanished.as_ref().map(|(at, _)| *at + LOST_AFTER);
-    let local_ends = [job.untrack_asked_at, given_up_at, lost_at].into_iter().flatten();
+    let is_confirmed = |end| known.states.iter().any(|(state, _)| *state == end);
+    let untracked_at = [job.untrack_asked_at, given_up_at];
+    let untracked_at = untracked_at.into_iter().filter(|_| is_confirmed(State::Untracked));
+    let local_ends = untracked_at.chain([lost_at.filter(|_| is_confirmed(State::Lost))]).flatten();
     local_ends.filter_map(|at| now.elapsed.checked_sub(at)).chain(since_end).max()
 }
 

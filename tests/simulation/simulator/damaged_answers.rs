@@ -98,6 +98,8 @@ impl DamagedAnswers {
         } else {
             let body = replace(&answer.body, answer.id.as_bytes(), job.as_bytes());
             let (old, new) = (answer.id.to_ascii_uppercase(), job.to_ascii_uppercase());
+            let body = replace(&body, old.as_bytes(), new.as_bytes());
+            let (old, new) = (answer.id.replace('-', ""), job.replace('-', ""));
             replace(&body, old.as_bytes(), new.as_bytes())
         })
     }

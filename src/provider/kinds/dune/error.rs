@@ -30,7 +30,7 @@ pub(super) const ERROR_RULES: &[&[ErrorRule]] = &[&[
 ]];
 
 /// The body of an unsuccessful response.
-const ERROR_FIELDS: FieldTable = FieldTable { deciding: &[], kept: &["error"] };
+const ERROR_FIELDS: FieldTable = FieldTable { id: None, deciding: &[], kept: &["error"] };
 
 /// The error for an unsuccessful response, whose body is `{"error": "<message>"}`.
 pub(super) fn rejection_error(response: &HttpResponse) -> ProviderError {

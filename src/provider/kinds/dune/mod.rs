@@ -25,7 +25,7 @@ use crate::provider::http::{
     HttpClient, HttpRequest, HttpResponse, parse_answer, sensitive_header,
 };
 use crate::provider::json_fields::is_ascii_id;
-use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues, stale_credential};
+use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
 use crate::provider::secret::SecretUse;
 use crate::provider::service_url::ServiceUrl;
 use crate::provider::state_map::{BuiltinStates, StateMap};
@@ -127,7 +127,7 @@ const BUILTIN_STATES: BuiltinStates = &[
 ];
 
 /// The answer to a cancellation.
-const CANCEL_FIELDS: FieldTable = FieldTable { deciding: &["success"], kept: &[] };
+const CANCEL_FIELDS: FieldTable = FieldTable { id: None, deciding: &["success"], kept: &[] };
 
 impl DuneProvider {
     fn endpoint_url(&self, segments: &[&str]) -> Result<Url, ProviderError> {
@@ -172,10 +172,7 @@ impl DuneProvider {
         build_connection_check(response, HINTS, is_permission_error, rejection_error)
     }
 
-    /// Sends a request.
-    ///
-    /// # Errors
-    /// [`ProviderErrorKind::StaleCredential`] if the key is rejected and was replaced at its place.
+    /// Sends a request, once. If the key is rejected, its place is read again.
     async fn send(
         &self,
         method: Method,
@@ -183,17 +180,14 @@ impl DuneProvider {
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
         let key = self.api_key.values_for_request().await;
-        let response = self.send_with_key(method, segments, &key, now).await?;
+        let mut response = self.send_with_key(method, segments, &key, now).await?;
         if is_key_accepted(&response) {
             self.api_key.mark_accepted(&key);
         }
-        if !is_key_rejected(&response) {
-            return Ok(response);
+        if is_key_rejected(&response) {
+            response.credential_replaced = self.api_key.renewed(&key).await.is_some();
         }
-        match self.api_key.renewed(&key).await {
-            Some(_) => Err(stale_credential()),
-            None => Ok(response),
-        }
+        Ok(response)
     }
 
     async fn send_with_key(

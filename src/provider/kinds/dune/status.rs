@@ -18,6 +18,7 @@ use super::error::{error_message, rejection_error};
 
 /// The body of a response with status 200.
 const STATUS_FIELDS: FieldTable = FieldTable {
+    id: Some("execution_id"),
     deciding: &["execution_id", "state", "is_execution_finished"],
     kept: &[
         "submitted_at",

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use crate::job::{ProviderError, ProviderErrorKind, UtcTime};
 use crate::provider::http::{HttpClient, HttpRequest, HttpResponse};
-use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues, stale_credential};
+use crate::provider::renewable_secrets::{RenewableSecrets, SecretValues};
 
 use super::auth::{Auth, Credential};
 use super::credential_gate::{Admission, CredentialGate, RefusalReason, fingerprint_of};
@@ -53,11 +53,8 @@ impl<'a> HuaweiRequest<'a> {
 }
 
 impl HuaweiClient {
-    /// Sends a request, once.
-    ///
-    /// # Errors
-    /// [`ProviderErrorKind::StaleCredential`] if the credential is rejected and another one has been obtained: a
-    /// new token of the user, or secrets that were replaced at their places.
+    /// Sends a request, once. If the credential is rejected, another one is obtained if there is one: a new token
+    /// of the user, or secrets that were replaced at their places.
     pub(super) async fn send(
         &self,
         request: HuaweiRequest<'_>,
@@ -81,17 +78,16 @@ impl HuaweiClient {
         let token = token_cache.valid_token(&self.http, now).await?;
         let credential = Credential::FetchedToken(&token);
         let redacted = token_cache.user.password.values();
-        let response = self.send_authenticated(request, &credential, &redacted, now).await?;
+        let mut response = self.send_authenticated(request, &credential, &redacted, now).await?;
         if is_token_rejected(&response) {
-            return Err(match token_cache.replace_rejected(&self.http, &token, now).await? {
-                TokenReplacement::Replaced => stale_credential(),
-                TokenReplacement::NeverAccepted => ProviderError::new(
-                    ProviderErrorKind::Auth,
-                    format!("a newly fetched token was rejected: {}", rejection_error(&response)),
-                ),
-            });
-        }
-        if credential_verdict(&response) == CredentialVerdict::Accepted {
+            match token_cache.replace_rejected(&self.http, &token, now).await? {
+                TokenReplacement::Replaced => response.credential_replaced = true,
+                TokenReplacement::RejectedAgain => {
+                    let note = "the token before this one was rejected too";
+                    response.rejection_note = Some(note.to_owned());
+                }
+            }
+        } else if credential_verdict(&response) == CredentialVerdict::Accepted {
             token_cache.mark_accepted(&token);
         }
         Ok(response)
@@ -111,7 +107,7 @@ impl HuaweiClient {
             }
             None => (secrets.values_for_request().await, None),
         };
-        let response = self.send_secrets(request, &values, admission.as_mut(), now).await?;
+        let mut response = self.send_secrets(request, &values, admission.as_mut(), now).await?;
         match credential_verdict(&response) {
             CredentialVerdict::Accepted => secrets.mark_accepted(&values),
             CredentialVerdict::Refused => {
@@ -120,9 +116,8 @@ impl HuaweiClient {
                         |admission: &Admission<'_>| admission.check(fingerprint_of(new), now);
                     admission.as_ref().is_none_or(|admission| check(admission).is_ok())
                 };
-                if secrets.renewed(&values).await.as_ref().is_some_and(may_send) {
-                    return Err(stale_credential());
-                }
+                response.credential_replaced =
+                    secrets.renewed(&values).await.as_ref().is_some_and(may_send);
             }
             CredentialVerdict::None => {}
         }

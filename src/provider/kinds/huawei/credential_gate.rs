@@ -1,8 +1,9 @@
 //! Limits the attempts with a credential that may be wrong, over all providers of the process that use it.
 //!
 //! Used for IAM users and access keys: IAM locks a user after five wrong passwords, and the gateway locks a key
-//! after more than five wrong signatures, whichever provider sent them. Until the first verdict, and after a refusal, one request at a time finds out
-//! whether the credential is accepted. After a refusal the same credential is not sent for a time that grows.
+//! after more than five wrong signatures, whichever provider sent them. Until the first verdict, and after a
+//! refusal, one request at a time finds out whether the credential is accepted. After a refusal the same
+//! credential is not sent for a time that grows.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -91,7 +92,7 @@ impl CredentialGate {
             Ok(admission) => return Ok((values, admission)),
             Err(refusal) => refusal,
         };
-        let new_values = secrets.renewed(&values).await.ok_or(refusal)?;
+        let new_values = secrets.renewed_before_sending(&values).await.ok_or(refusal)?;
         let admission = self.admit(fingerprint_of(&new_values), now).await?;
         Ok((new_values, admission))
     }

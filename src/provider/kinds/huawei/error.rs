@@ -107,7 +107,7 @@ pub(super) fn credential_verdict(response: &HttpResponse) -> CredentialVerdict {
     match rejection_error(response).kind {
         ProviderErrorKind::NotFound | ProviderErrorKind::InvalidId => CredentialVerdict::Accepted,
         ProviderErrorKind::Auth if is_permission_error(response) => CredentialVerdict::Accepted,
-        ProviderErrorKind::Auth | ProviderErrorKind::StaleCredential => CredentialVerdict::Refused,
+        ProviderErrorKind::Auth => CredentialVerdict::Refused,
         ProviderErrorKind::Transient
         | ProviderErrorKind::RateLimited
         | ProviderErrorKind::QuotaExceeded
@@ -142,6 +142,7 @@ fn with_full_gateway_name(code: &str) -> String {
 
 /// The documented fields of an error. The code decides what the error means; [`error_text`] reads the others.
 const ERROR_FIELDS: FieldTable = FieldTable {
+    id: None,
     deciding: &["error_code", "errorCode", "code"],
     kept: &[
         "error_msg",
@@ -296,6 +297,7 @@ mod tests {
             server_date: None,
             clock_ahead_s: None,
             rejection_note: None,
+            credential_replaced: false,
             subject_token: None,
             body: body.as_bytes().to_vec(),
         }

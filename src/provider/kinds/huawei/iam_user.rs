@@ -184,7 +184,6 @@ fn with_iam_context(error: ProviderError) -> ProviderError {
         | ProviderErrorKind::RateLimited
         | ProviderErrorKind::QuotaExceeded
         | ProviderErrorKind::Auth
-        | ProviderErrorKind::StaleCredential
         | ProviderErrorKind::Misconfigured => error,
     }
 }

@@ -4,8 +4,8 @@
 //! Used by [`HuaweiClient`](super::client::HuaweiClient). One fetch runs at a time; requests that wait for it
 //! share its result, a token or an error. Fetches are counted, and a request keeps the count at which it
 //! took its token: if the token is rejected and a fetch has ended since, the result of that fetch is
-//! used. Many requests that are rejected at once cause one fetch. A rejected token that was never accepted is
-//! removed and not replaced at once, so that rejections do not cause fetch after fetch.
+//! used. Many requests that are rejected at once cause one fetch. A token that is rejected, as the one before it
+//! was, is removed and not replaced at once, so that rejections do not cause fetch after fetch.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,8 +39,8 @@ pub(super) struct RequestToken {
 pub(super) enum TokenReplacement {
     /// There is another token.
     Replaced,
-    /// The service accepted the token for no request. The next request fetches another one.
-    NeverAccepted,
+    /// The token before it was rejected too, and none was accepted since. The next request fetches another one.
+    RejectedAgain,
 }
 
 /// The results of the fetches so far.
@@ -49,6 +49,8 @@ struct TokenCacheState {
     fetch_count: u64,
     /// The newest token. A failed fetch does not remove it.
     token: Option<CachedToken>,
+    /// Whether the service rejected a token and has accepted no newer one since.
+    token_rejected: bool,
     /// The error and the time of the last fetch, if it failed.
     last_failure: Option<(ProviderError, UtcTime)>,
 }
@@ -61,16 +63,16 @@ struct CachedToken {
     fetch_number: u64,
     renew_at: UtcTime,
     expires_at: UtcTime,
-    /// Whether the service accepted it for a request.
-    accepted: bool,
+    /// Whether it was fetched after a rejection, and the service has not accepted it since.
+    unconfirmed: bool,
 }
 
 impl CachedToken {
-    fn new(token: FetchedToken, fetch_number: u64, now: UtcTime) -> Self {
+    fn new(token: FetchedToken, fetch_number: u64, unconfirmed: bool, now: UtcTime) -> Self {
         let FetchedToken { value, lifetime } = token;
         let expires_at = now.plus(lifetime);
         let renew_at = expires_at.minus(TokenCache::RENEW_BEFORE_EXPIRY.min(lifetime / 2));
-        Self { value, fetch_number, renew_at, expires_at, accepted: false }
+        Self { value, fetch_number, renew_at, expires_at, unconfirmed }
     }
 }
 
@@ -106,10 +108,10 @@ impl TokenCache {
 
     /// The service accepted the token of a request.
     pub(super) fn mark_accepted(&self, token: &RequestToken) {
-        if let Some(cached) =
-            self.state().token.as_mut().filter(|cached| cached.value == token.value)
-        {
-            cached.accepted = true;
+        let mut state = self.state();
+        if let Some(cached) = state.token.as_mut().filter(|cached| cached.value == token.value) {
+            cached.unconfirmed = false;
+            state.token_rejected = false;
         }
     }
 
@@ -122,10 +124,13 @@ impl TokenCache {
     ) -> Result<TokenReplacement, ProviderError> {
         {
             let mut state = self.state();
-            let is_accepted = state.token.as_ref().is_some_and(|cached| cached.accepted);
-            if state.fetch_count == rejected.fetch_count && !is_accepted {
-                state.token = None;
-                return Ok(TokenReplacement::NeverAccepted);
+            let is_unconfirmed = state.token.as_ref().is_none_or(|cached| cached.unconfirmed);
+            if state.fetch_count == rejected.fetch_count {
+                if is_unconfirmed {
+                    state.token = None;
+                    return Ok(TokenReplacement::RejectedAgain);
+                }
+                state.token_rejected = true;
             }
         }
         self.token_after_fetch(http, rejected.fetch_count, now).await?;
@@ -155,7 +160,8 @@ impl TokenCache {
         state.fetch_count += 1;
         match fetched {
             Ok(token) => {
-                state.token = Some(CachedToken::new(token, state.fetch_count, now));
+                state.token =
+                    Some(CachedToken::new(token, state.fetch_count, state.token_rejected, now));
                 state.last_failure = None;
             }
             Err(error) => state.last_failure = Some((error, now)),

@@ -16,7 +16,7 @@ use crate::provider::state_map::StateMap;
 
 /// The body of a response with status 200, which has no id.
 const INSTANCE_FIELDS: FieldTable =
-    FieldTable { deciding: &["status"], kept: &["message", "results"] };
+    FieldTable { id: None, deciding: &["status"], kept: &["message", "results"] };
 
 /// Reads the answer to a poll of an instance of `script`.
 pub(super) fn parse_instance(

@@ -51,6 +51,7 @@ pub(super) async fn request_list_page(
             result: parse_list(&response, parser).map_err(not_found_to_malformed),
             rate_limit: response.rate_limit,
             server_date: response.server_date,
+            credential_replaced: response.credential_replaced,
         },
         Err(error) => Answer::failed(error),
     }
@@ -66,7 +67,6 @@ fn not_found_to_malformed(error: ProviderError) -> ProviderError {
         | ProviderErrorKind::RateLimited
         | ProviderErrorKind::QuotaExceeded
         | ProviderErrorKind::Auth
-        | ProviderErrorKind::StaleCredential
         | ProviderErrorKind::Misconfigured
         | ProviderErrorKind::Malformed => error,
     }
@@ -74,7 +74,7 @@ fn not_found_to_malformed(error: ProviderError) -> ProviderError {
 
 /// The body of a response with status 200. The list decides with its rows.
 const LIST_FIELDS: FieldTable =
-    FieldTable { deciding: &["is_success", "job_count", "jobs"], kept: &["message"] };
+    FieldTable { id: None, deciding: &["is_success", "job_count", "jobs"], kept: &["message"] };
 
 /// The rows are parsed one by one, so that a bad row affects no other and only one row at a time is in memory
 /// twice.

@@ -109,7 +109,8 @@ const BUILTIN_STATES: BuiltinStates = &[
 ];
 
 /// The answer to a cancellation.
-const CANCEL_FIELDS: FieldTable = FieldTable { deciding: &["is_success"], kept: &["message"] };
+const CANCEL_FIELDS: FieldTable =
+    FieldTable { id: None, deciding: &["is_success"], kept: &["message"] };
 
 impl DliProvider {
     async fn poll_job(&self, id: &RemoteId, now: UtcTime) -> Answer {

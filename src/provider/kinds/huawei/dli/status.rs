@@ -25,6 +25,7 @@ use crate::provider::state_map::StateMap;
 
 /// The body of a response with status 200, or a row of the list.
 pub(super) const STATUS_FIELDS: FieldTable = FieldTable {
+    id: Some("job_id"),
     deciding: &["is_success", "job_id", "status"],
     kept: &[
         "message",
