@@ -79,17 +79,14 @@ fn main() -> ExitCode {
                         return;
                     }
                     let options = arguments.options_of_run(run);
-                    let is_success = match catch_unwind(|| simulate(options)) {
-                        Ok(report) => {
-                            totals.lock().expect("not poisoned").add(&report);
-                            print_violations(&report);
-                            report.violations.is_empty()
-                        }
+                    let is_success = if let Ok(report) = catch_unwind(|| simulate(options)) {
+                        totals.lock().expect("not poisoned").add(&report);
+                        print_violations(&report);
+                        report.violations.is_empty()
+                    } else {
                         // The panic itself has been printed.
-                        Err(_) => {
-                            println!("{}", failure_line(options, "panicked"));
-                            false
-                        }
+                        println!("{}", failure_line(options, "panicked"));
+                        false
                     };
                     if !is_success {
                         failures.lock().expect("not poisoned").push(options.seed);

@@ -162,7 +162,7 @@ pub enum ProviderErrorKind {
 
 impl ProviderErrorKind {
     /// Whether the request was rejected for a reason that may concern other requests too: the credentials, the
-    /// quota or a setting.
+    /// quota or a setting. The tracker counts the same kinds (`provider_answer.rs`): a new one belongs to both.
     #[must_use]
     pub fn is_rejection(self) -> bool {
         match self {

@@ -41,7 +41,6 @@ impl Operations {
     pub(super) fn cause_fault(&mut self, world: &Simulation, daemon: &RunningDaemon) -> Step {
         let kind = self.fault_kinds[self.random.usize(..self.fault_kinds.len())];
         world.disturb_all();
-        world.model.lock().expect("not poisoned").fault_count += 1;
         match kind {
             FaultKind::Service => self.change_service(world),
             FaultKind::Commit => {
@@ -54,19 +53,28 @@ impl Operations {
                     CommitFault::Stall(Duration::from_secs(self.random.u64(1..200))),
                 ];
                 let fault = faults[self.random.usize(..faults.len())];
+                count_fault(world, fault != CommitFault::None);
                 world.log.event(format_args!("commits: {fault:?}"));
                 world.faults.set_commit_fault(fault);
             }
             FaultKind::Crash => {
                 let points = [CrashPoint::Before, CrashPoint::During, CrashPoint::After];
                 let point = points[self.random.usize(..3)];
+                count_fault(world, true);
                 world.log.event(format_args!("crash at the next commit: {point:?}"));
                 world.faults.state.lock().expect("not poisoned").crash_at = Some(point);
             }
-            FaultKind::Kill => return Step::Kill { downtime: self.downtime() },
-            FaultKind::Restart => return Step::Restart { downtime: self.downtime() },
+            FaultKind::Kill => {
+                count_fault(world, true);
+                return Step::Kill { downtime: self.downtime() };
+            }
+            FaultKind::Restart => {
+                count_fault(world, true);
+                return Step::Restart { downtime: self.downtime() };
+            }
             FaultKind::Suspend => {
                 let span = Duration::from_secs(self.random.u64(5..10 * HOUR));
+                count_fault(world, true);
                 world.log.event(format_args!("suspend for {span:?}"));
                 world.time.suspend(span);
                 world.disturb_all();
@@ -76,6 +84,7 @@ impl Operations {
             FaultKind::Read => {
                 let mut faults = world.faults.state.lock().expect("not poisoned");
                 faults.fail_reads = self.random.bool();
+                count_fault(world, faults.fail_reads);
                 world.log.event(format_args!("reads fail: {}", faults.fail_reads));
             }
         }
@@ -104,6 +113,7 @@ impl Operations {
         ];
         let condition = conditions[self.random.usize(..conditions.len())].clone();
         let kind = ServiceKind::ALL[self.random.usize(..3)];
+        count_fault(world, condition != Condition::Healthy);
         world.services.set_condition(kind, condition);
     }
 
@@ -120,6 +130,7 @@ impl Operations {
             300 * 365 * DAY_MS,
         ];
         let offset = offsets[self.random.usize(..offsets.len())];
+        count_fault(world, offset != 0);
         world.log.event(format_args!("the wall clock is wrong by {offset} ms"));
         world.note_active_faults();
         world.time.set_wall_offset(offset);
@@ -128,6 +139,7 @@ impl Operations {
     /// The service loses a job, or refuses it.
     fn change_job(&mut self, world: &Simulation, daemon: &RunningDaemon) {
         let Some(job) = self.any_job(world, daemon) else { return };
+        count_fault(world, true);
         let id = job.remote_id.as_str();
         let vanishes = self.random.u32(0..3) > 0;
         let truth = world.services.true_history(id);
@@ -141,4 +153,9 @@ impl Operations {
             Some(_) | None => known.is_refused = true,
         });
     }
+}
+
+/// Counts a fault, unless the draw restored the normal state.
+fn count_fault(world: &Simulation, is_fault: bool) {
+    world.model.lock().expect("not poisoned").fault_count += u64::from(is_fault);
 }

@@ -42,24 +42,35 @@ impl Profile {
         }
     }
 
+    /// The setting `max_interval`; in the profile `Dense` the default one.
+    fn max_interval(self) -> Duration {
+        Duration::from_mins(match self {
+            Self::Dense => 5,
+            Self::Sparse => 20,
+            Self::ShortJobs => 10,
+            Self::LongJobs => 60,
+        })
+    }
+
     /// The lines of the section `[polling]`.
-    pub fn polling_settings(self) -> &'static str {
-        match self {
-            Self::Dense => "",
-            Self::Sparse => "price = \"10s\"\nmax_interval = \"20m\"",
-            Self::ShortJobs => "price = \"5s\"\nmax_interval = \"10m\"",
-            Self::LongJobs => "policy = \"backoff\"\nmin_interval = \"10s\"\nmax_interval = \"1h\"",
-        }
+    pub fn polling_settings(self) -> String {
+        let policy = match self {
+            Self::Dense => return String::new(),
+            Self::Sparse => "price = \"10s\"",
+            Self::ShortJobs => "price = \"5s\"",
+            Self::LongJobs => "policy = \"backoff\"\nmin_interval = \"10s\"",
+        };
+        format!("{policy}\nmax_interval = \"{}s\"", self.max_interval().as_secs())
     }
 
     /// The longest interval between two polls if a provider polls with growing intervals.
     pub fn longest_backoff(self, kind: ServiceKind) -> Option<Duration> {
         match (self, kind) {
-            (Self::LongJobs, _) => Some(Duration::from_hours(1)),
-            (_, ServiceKind::Dune | ServiceKind::Dli) => None,
-            (Self::Dense, ServiceKind::DataArts) => Some(Duration::from_mins(5)),
-            (Self::Sparse, ServiceKind::DataArts) => Some(Duration::from_mins(20)),
-            (Self::ShortJobs, ServiceKind::DataArts) => Some(Duration::from_mins(10)),
+            (Self::LongJobs, _) | (_, ServiceKind::DataArts) => Some(self.max_interval()),
+            (
+                Self::Dense | Self::Sparse | Self::ShortJobs,
+                ServiceKind::Dune | ServiceKind::Dli,
+            ) => None,
         }
     }
 
