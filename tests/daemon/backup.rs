@@ -233,7 +233,9 @@ fn what_is_no_backup_is_not_restored() {
     let middle = bytes.len() / 2 / 4096 * 4096;
     bytes[middle..middle + 4096].fill(0xa5);
     fs::write(&damaged, bytes).expect("a file");
-    fs::write(home.path("text.db"), "no database, but a text").expect("a file");
+    let text = "no database, but a text";
+    fs::write(home.path("text.db"), text.repeat(10)).expect("a file");
+    fs::write(home.path("short.db"), text).expect("a file");
     fs::write(home.path("empty.db"), "").expect("a file");
     db::run_script_ok(&home.path("other.db"), "CREATE TABLE cookies (id INTEGER)");
     fs::copy(&backup, home.path("newer.db")).expect("a copy");
@@ -244,6 +246,7 @@ fn what_is_no_backup_is_not_restored() {
     for (name, word) in [
         ("damaged.db", "damaged"),
         ("text.db", "damaged"),
+        ("short.db", "too short for a database"),
         ("empty.db", "empty"),
         ("other.db", "another program"),
         ("newer.db", "4711"),
