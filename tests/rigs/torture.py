@@ -27,7 +27,8 @@ from scenarios import SCENARIOS, tolerant, wait_for
 # A call that depends on timing may not come in each run; such a point is tried again.
 ATTEMPTS = 10
 EXIT_CODES = {74: "disk or socket error", 78: "unusable configuration"}
-PARALLEL = 2
+# Most of the time of a point is spent waiting.
+PARALLEL = 4 * (os.cpu_count() or 1)
 WORKS_AGAIN_S = 15
 CONTROL_POINTS = 5
 # The calls that change a file or its name.
@@ -46,9 +47,11 @@ def run(programs, names=None, faults=tuple(FAULTS), stride=1):
         for scenario in (item for item in SCENARIOS if not names or item.name in names):
             with Bench(scenario, programs, library) as bench:
                 points = points_of(scenario, bench.count(), faults)[::stride]
-                print(f"{scenario.name}: {len(points)} points", file=sys.stderr)
+                started = time.monotonic()
                 with ThreadPoolExecutor(PARALLEL) as workers:
                     results += workers.map(bench.try_point, points)
+                took = time.monotonic() - started
+                print(f"{scenario.name}: {len(points)} points, {took:.0f} s", file=sys.stderr)
     finally:
         library.unlink()
     if detected < CONTROL_POINTS:

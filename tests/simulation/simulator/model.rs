@@ -209,6 +209,8 @@ impl Model {
             if known.states.is_empty() {
                 known.states.push((State::Registered, None));
             }
+            // A job whose first add was committed but not confirmed may have ended meanwhile.
+            known.has_ended |= job.current_state.state().is_terminal();
         }
         let conflicts: Vec<_> = report.conflicting_changes.iter().map(|(job, _)| *job).collect();
         for change in batch.changes.iter().filter(|change| !conflicts.contains(&change.job)) {
