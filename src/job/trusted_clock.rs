@@ -45,10 +45,16 @@ impl TrustedClock {
     /// a record there is nothing old that could be lost.
     pub fn start(&mut self, last_recorded: Option<UtcTime>, now: ClockReading) {
         self.steady_since = Some((now.utc, now.monotonic));
-        let agrees =
-            last_recorded.is_none_or(|last| now.utc.duration_since(last) <= Self::STEADY_TIME);
-        if agrees && self.witness.is_none() {
-            self.believe_wall_clock(now);
+        if self.witness.is_some() {
+            return;
+        }
+        match last_recorded {
+            None => self.believe(now.utc, now.monotonic),
+            // How long no process ran is known from the wall clock alone: it does not count.
+            Some(last) if now.utc.duration_since(last) <= Self::STEADY_TIME => {
+                self.believe(last, now.monotonic);
+            }
+            Some(_) => {}
         }
     }
 
@@ -63,7 +69,7 @@ impl TrustedClock {
         }
         let contradicted = self.witness.is_some_and(|known| known.source == WitnessSource::Server);
         if now.monotonic.duration_since(at) >= Self::STEADY_TIME && !contradicted {
-            self.believe_wall_clock(now);
+            self.believe(now.utc, now.monotonic);
         }
     }
 
@@ -81,8 +87,7 @@ impl TrustedClock {
         (time >= UtcTime::EARLIEST_PRESENT).then_some(time)
     }
 
-    fn believe_wall_clock(&mut self, now: ClockReading) {
-        let (utc, at) = (now.utc, now.monotonic);
+    fn believe(&mut self, utc: UtcTime, at: MonotonicTime) {
         self.witness = Some(Witness { utc, at, source: WitnessSource::WallClock });
     }
 }
@@ -156,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_ahead_by_less_than_a_day_at_the_start_moves_no_certain_time_forward() {
+        for error in [0, 60, 12 * 3600, 23 * 3600] {
+            let mut clock = TrustedClock::default();
+            clock.start(Some(utc(TODAY - 600)), reading(0, error));
+            let now = reading(HOUR, error);
+            clock.observe(now);
+            assert_eq!(
+                error_of(&clock, now, HOUR),
+                Some(-600),
+                "{error}: the time without a process"
+            );
+        }
+    }
+
+    #[test]
     fn a_clock_that_jumps_moves_no_certain_time_forward() {
         let mut clock = TrustedClock::default();
         clock.start(Some(utc(TODAY - 60)), reading(0, 0));
@@ -163,7 +183,7 @@ mod tests {
             let error = if (40..48).contains(&second) { signed_days(400) } else { 0 };
             let now = reading(second, error);
             clock.observe(now);
-            assert_eq!(error_of(&clock, now, second), Some(0), "{second}");
+            assert_eq!(error_of(&clock, now, second), Some(-60), "{second}");
         }
     }
 
