@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod activity;
+mod add_jobs;
 mod app_state;
 mod audit;
 mod audit_limiter;
@@ -115,7 +116,7 @@ fn routes(app: AppState) -> Router {
         .route("/v1/reload", audited(Reload, post(status::reload)))
         .method_not_allowed_fallback(method_not_allowed);
     Router::new()
-        .route("/v1/jobs", get(jobs::list).post(jobs::add))
+        .route("/v1/jobs", get(jobs::list).post(add_jobs::add))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/history", get(events::job_history))
         .route("/v1/jobs/{id}/poll", post(jobs::poll))
