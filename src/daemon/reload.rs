@@ -56,7 +56,6 @@ impl ConfigSource {
         self.file = found.or(self.file.take());
     }
 
-    /// Reads the config.
     pub(super) fn load(&self) -> Result<LoadedConfig, ConfigError> {
         config::load(self.file.as_deref(), &self.environment, &provider::kind_schemas())
     }

@@ -43,44 +43,22 @@ fn step_violation(previous: &Transition, next: &Transition) -> Option<String> {
 
 /// Which states an evidence can lead to.
 fn evidence_violation(transition: &Transition) -> Option<String> {
-    let fits = match (transition.evidence, transition.to) {
-        (Evidence::Local, State::Registered | State::Lost | State::Untracked) => true,
-        (Evidence::Reported, State::Pending | State::Running) => transition.occurred_at.is_some(),
-        (
-            Evidence::Observed,
-            State::Pending
-            | State::Running
-            | State::Unknown
-            | State::Succeeded
-            | State::Failed
-            | State::Cancelled
-            | State::Expired
-            | State::Indeterminate,
-        ) => transition.provider_state.is_some(),
-        (
-            Evidence::Local,
-            State::Pending
-            | State::Running
-            | State::Unknown
-            | State::Succeeded
-            | State::Failed
-            | State::Cancelled
-            | State::Expired
-            | State::Indeterminate,
-        )
-        | (
-            Evidence::Reported,
-            State::Registered
-            | State::Unknown
-            | State::Succeeded
-            | State::Failed
-            | State::Cancelled
-            | State::Expired
-            | State::Indeterminate
-            | State::Lost
-            | State::Untracked,
-        )
-        | (Evidence::Observed, State::Registered | State::Lost | State::Untracked) => false,
+    let is_observed = transition.evidence == Evidence::Observed;
+    let fits = match transition.to {
+        State::Registered | State::Lost | State::Untracked => {
+            transition.evidence == Evidence::Local
+        }
+        State::Pending | State::Running if transition.evidence == Evidence::Reported => {
+            transition.occurred_at.is_some()
+        }
+        State::Pending
+        | State::Running
+        | State::Unknown
+        | State::Succeeded
+        | State::Failed
+        | State::Cancelled
+        | State::Expired
+        | State::Indeterminate => is_observed && transition.provider_state.is_some(),
     };
     let (evidence, to) = (transition.evidence.as_str(), transition.to);
     (!fits).then(|| {

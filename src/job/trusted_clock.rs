@@ -28,7 +28,7 @@ struct Witness {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WitnessSource {
-    /// The wall clock of this machine.
+    /// The wall clock of this machine, now or as an earlier process recorded it.
     WallClock,
     /// The `Date` of an answer.
     Server,

@@ -188,13 +188,12 @@ fn error_text(body: &Value) -> ErrorText<'_> {
         "title",
     ]);
     let message = message.unwrap_or_default();
-    let code =
-        ["error_code", "errorCode", "code"].iter().find_map(|name| match body.get(name)? {
-            Value::String(code) => Some(code.trim().to_owned()).filter(|code| !code.is_empty()),
-            // IAM repeats the HTTP status as a number, which is not an error code.
-            Value::Number(code) => Some(code.to_string()).filter(|code| code.len() > 3),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        });
+    let code = ERROR_FIELDS.deciding.iter().find_map(|name| match body.get(name)? {
+        Value::String(code) => Some(code.trim().to_owned()).filter(|code| !code.is_empty()),
+        // IAM repeats the HTTP status as a number, which is not an error code.
+        Value::Number(code) => Some(code.to_string()).filter(|code| code.len() > 3),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    });
     let code = code.or_else(|| leading_code(message)).unwrap_or_default();
     ErrorText { code, message }
 }
