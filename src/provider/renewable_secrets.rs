@@ -209,24 +209,49 @@ fn read_all(references: &[SecretRef], secret_use: SecretUse) -> Result<SecretVal
     references.iter().map(|reference| secret::read(reference, secret_use)).collect()
 }
 
+/// A file with a key, for tests.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct KeyFile {
+    _directory: tempfile::TempDir,
+    path: std::path::PathBuf,
+}
+
+#[cfg(test)]
+impl KeyFile {
+    pub(super) fn create(key: &str) -> Self {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("key");
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+        let file = Self { _directory: directory, path };
+        file.write(key);
+        file
+    }
+
+    pub(super) fn write(&self, key: &str) {
+        std::fs::write(&self.path, key).expect("a key");
+    }
+
+    pub(super) fn read(&self) -> RenewableSecrets {
+        let reference = SecretRef::File(self.path.clone());
+        RenewableSecrets::read([reference], SecretUse::Key).expect("a key")
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
     use secrecy::ExposeSecret as _;
 
     use super::*;
 
     #[tokio::test]
     async fn fault_63_secrets_that_change_at_every_rejection_do_not_repeat_requests_for_ever() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("key");
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).open(&path).expect("a file");
-        let write = |key: &str| std::fs::write(&path, key).expect("a key");
-        write("key-a");
-        let secrets =
-            RenewableSecrets::read([SecretRef::File(path.clone())], SecretUse::Key).expect("a key");
+        let file = KeyFile::create("key-a");
+        let write = |key: &str| file.write(key);
+        let secrets = file.read();
         let first = secrets.values_for_request().await;
         write("key-b");
         let second = secrets.renewed(&first).await.expect("the key that replaced the first");
@@ -242,14 +267,9 @@ mod tests {
 
     #[tokio::test]
     async fn fault_63_values_that_were_not_sent_do_not_count_as_rejected() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("key");
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).open(&path).expect("a file");
-        let write = |key: &str| std::fs::write(&path, key).expect("a key");
-        write("key-a");
-        let secrets =
-            RenewableSecrets::read([SecretRef::File(path.clone())], SecretUse::Key).expect("a key");
+        let file = KeyFile::create("key-a");
+        let write = |key: &str| file.write(key);
+        let secrets = file.read();
         let mut values = secrets.values_for_request().await;
         for key in ["key-b", "key-c"] {
             write(key);

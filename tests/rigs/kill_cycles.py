@@ -41,12 +41,9 @@ def run(programs, cycles, seed=1):
         lost += history.lost(home.database, evidence)
         if cycle % 20 == 0:
             problems += history.violations(home.database)
-    daemon = home.start(programs)
-    problems += wait_until_finished(home)
-    daemon.stop()
-    lost += history.lost(home.database, evidence)
-    problems += history.violations(home.database)
-    home.close()
+    found, missing_rows = finish(home, programs, evidence)
+    problems += found
+    lost += missing_rows
     if slowest_resume_s > RESUME_LIMIT_S:
         problems.append(f"a start took {slowest_resume_s:.1f} s")
     told, missing = control(min(cycles, 20), moments)
@@ -85,6 +82,17 @@ def start_clients(home, evidence, cycle):
     for client in clients:
         client.start()
     return clients
+
+
+def finish(home, programs, evidence):
+    """Lets all jobs end after a last start. Returns what is wrong with the database and what it lost."""
+    daemon = home.start(programs)
+    problems = wait_until_finished(home)
+    daemon.stop()
+    lost = history.lost(home.database, evidence)
+    problems += history.violations(home.database)
+    home.close()
+    return problems, lost
 
 
 def wait_until_finished(home, deadline_s=60):

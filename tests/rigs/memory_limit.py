@@ -11,7 +11,7 @@ from pathlib import Path
 import history
 from daemon import Daemon, Home
 from fake_dune import FakeDune
-from kill_cycles import start_clients, wait_until_finished
+from kill_cycles import finish, start_clients
 from outcome import Outcome, require
 
 MEMORY_V1 = Path("/sys/fs/cgroup/memory")
@@ -63,12 +63,9 @@ def run(programs, kills):
             client.join()
         group.close()
         lost += history.lost(home.database, evidence)
-    daemon = home.start(programs)
-    problems += wait_until_finished(home)
-    daemon.stop()
-    lost += history.lost(home.database, evidence)
-    problems += history.violations(home.database)
-    home.close()
+    found, missing_rows = finish(home, programs, evidence)
+    problems += found
+    lost += missing_rows
     if killed < kills:
         problems.append(f"the kernel killed {killed} of {kills} daemons")
     return Outcome(

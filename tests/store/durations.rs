@@ -9,22 +9,15 @@ use jobtrack::job::{
 };
 use jobtrack::store::{Batch, BatchTimes, ForgetDurations, Store};
 
-use crate::support::daemon::DaemonHome;
+use crate::support::db;
 use crate::support::jobs::{
-    add_batch, change_batch, change_from_observation, new_job, observation, poll_record,
-    register_job, utc, write_batch,
+    add_batch, change_batch, change_from_observation, empty_store, new_job, observation,
+    poll_record, register_job, utc, write_batch,
 };
-use crate::support::{db, jobs};
 
 const LATER: &str = "2026-11-21 12:05:00.250";
 const SAMPLE_ROWS: &str =
     "SELECT provider, similarity_keys, total_ms, run_ms FROM duration_sample ORDER BY id";
-
-async fn empty_store() -> (DaemonHome, Store) {
-    let home = DaemonHome::without_config();
-    let store = jobs::open_store(&home.database()).await;
-    (home, store)
-}
 
 fn user_key(name: &str) -> SimilarityKeys {
     SimilarityKeys::UserProvided(name.into())

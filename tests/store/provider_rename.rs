@@ -6,19 +6,13 @@ use jobtrack::job::{
 use jobtrack::store::{AppliedRename, Batch, ProviderRename, RenameConflict, Store};
 
 use crate::support::daemon::DaemonHome;
+use crate::support::db;
 use crate::support::jobs::{
-    add_batch, change_batch, change_from_local_outcome, change_from_observation, new_job,
-    observation, utc, write_batch,
+    add_batch, change_batch, change_from_local_outcome, change_from_observation, empty_store,
+    new_job, observation, utc, write_batch,
 };
-use crate::support::{db, jobs};
 
 const LATER: &str = "2026-11-21 12:05:00.250";
-
-async fn empty_store() -> (DaemonHome, Store) {
-    let home = DaemonHome::without_config();
-    let store = jobs::open_store(&home.database()).await;
-    (home, store)
-}
 
 fn name(text: &str) -> ProviderName {
     text.parse().expect("a name")

@@ -1,20 +1,13 @@
 //! What adding jobs writes: each job once, in whatever spelling and however often it is added.
 
 use jobtrack::job::{AddedBy, JobId, LocalOutcome, NewJob, ObservedState, State};
-use jobtrack::store::{JobFilter, Store};
+use jobtrack::store::JobFilter;
 
-use crate::support::daemon::DaemonHome;
+use crate::support::db;
 use crate::support::jobs::{
-    add_batch, change_batch, change_from_local_outcome, change_from_observation, labels, new_job,
-    observation, register_job, seq, utc, write_batch,
+    add_batch, change_batch, change_from_local_outcome, change_from_observation, empty_store,
+    labels, new_job, observation, register_job, seq, utc, write_batch,
 };
-use crate::support::{db, jobs};
-
-async fn empty_store() -> (DaemonHome, Store) {
-    let home = DaemonHome::without_config();
-    let store = jobs::open_store(&home.database()).await;
-    (home, store)
-}
 
 const NOON: &str = "2026-11-21 12:00:00.000";
 const LATER: &str = "2026-11-21 12:05:00.250";

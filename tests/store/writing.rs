@@ -2,20 +2,13 @@
 //! expect.
 
 use jobtrack::job::{Anomaly, JobId, Metadata, ObservedState, ProviderTimes, State};
-use jobtrack::store::{Batch, HistoryFilter, Store};
+use jobtrack::store::{Batch, HistoryFilter};
 
-use crate::support::daemon::DaemonHome;
 use crate::support::jobs::{
-    change_batch, change_from_observation, cursor, new_job, observation, poll_record, register_job,
-    seq, utc, write_batch,
+    change_batch, change_from_observation, cursor, empty_store, new_job, observation, poll_record,
+    register_job, seq, utc, write_batch,
 };
 use crate::support::{db, jobs};
-
-async fn empty_store() -> (DaemonHome, Store) {
-    let home = DaemonHome::without_config();
-    let store = jobs::open_store(&home.database()).await;
-    (home, store)
-}
 
 const NOON: &str = "2026-11-21 12:00:00.000";
 const LATER: &str = "2026-11-21 12:05:00.250";

@@ -13,6 +13,8 @@ use jobtrack::job::{
 };
 use jobtrack::store::{Batch, CommitReport, Store};
 
+use super::daemon::DaemonHome;
+
 /// Parses a time in the format of the database.
 pub fn utc(text: &str) -> UtcTime {
     let rfc3339 = format!("{}Z", text.replace(' ', "T"));
@@ -50,6 +52,13 @@ pub async fn open_store(path: &Path) -> Store {
     Store::open(path, &jobtrack::clock::Clock::start())
         .await
         .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A store on a new database.
+pub async fn empty_store() -> (DaemonHome, Store) {
+    let home = DaemonHome::without_config();
+    let store = open_store(&home.database()).await;
+    (home, store)
 }
 
 /// Writes a batch; panics if that fails.

@@ -197,6 +197,7 @@ const LOCK_DURATION: Duration = Duration::from_mins(15);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::renewable_secrets::KeyFile;
 
     const KEY: Fingerprint = 1;
     const NEW_KEY: Fingerprint = 2;
@@ -313,25 +314,15 @@ mod tests {
 
     #[tokio::test]
     async fn fault_73_a_key_replaced_for_one_provider_is_used_by_all_that_share_it() {
-        use std::os::unix::fs::OpenOptionsExt as _;
-
-        use crate::config::SecretRef;
-        use crate::provider::secret::SecretUse;
-
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("key");
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).open(&path).expect("a file");
-        std::fs::write(&path, "first-key-0123").expect("a key");
-        let read = || RenewableSecrets::read([SecretRef::File(path.clone())], SecretUse::Key);
-        let (a, b) = (read().expect("a key"), read().expect("a key"));
+        let file = KeyFile::create("first-key-0123");
+        let (a, b) = (file.read(), file.read());
         let gate = CredentialGate::default();
         let (values, mut admission) = gate.admit_secrets(&a, minute(0)).await.expect("an attempt");
         let old = fingerprint_of(&values);
         admission.record_refusal(old, RefusalReason::Wrong, &refusal(), minute(0));
         drop(admission);
         gate.admit_secrets(&b, minute(0)).await.expect_err("the same key");
-        std::fs::write(&path, "other-key-0123").expect("a key");
+        file.write("other-key-0123");
         let (values, _) = gate.admit_secrets(&b, minute(0)).await.expect("the new key");
         assert_ne!(fingerprint_of(&values), old);
         assert_eq!(fingerprint_of(&b.values()), fingerprint_of(&values));
