@@ -47,3 +47,8 @@ bench-live *ARGS:
 # Measure how long choosing the next poll takes among 100,000 due jobs.
 bench-select-poll:
     cargo bench --bench select_poll
+
+# Measure what a poll costs the release build (CPU, context switches, fsyncs, memory) beside simpler pollers,
+# in ten minutes; --help lists the options. Needs python3, PyPI and strace.
+bench-cost *ARGS:
+    cargo bench --bench cost -- {{ ARGS }}
