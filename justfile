@@ -46,7 +46,11 @@ bench-live *ARGS:
 
 # Measure how long choosing the next poll takes among 100,000 due jobs.
 bench-select-poll:
-    cargo bench --bench select_poll
+    cargo bench --bench instructions -- --time-selection
+
+# Count the instructions of the pure parts of a poll, which are repeatable where times are not (needs valgrind).
+bench-instructions *ARGS:
+    cargo bench --bench instructions -- {{ ARGS }}
 
 # Measure what a poll costs the release build (CPU, context switches, fsyncs, memory) beside simpler pollers,
 # in ten minutes; --help lists the options. Needs python3, PyPI and strace.

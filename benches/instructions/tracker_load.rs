@@ -1,53 +1,50 @@
-//! Measures how long the tracker takes to choose the next job to poll while 100,000 jobs are due.
+//! A tracker with 100,000 due jobs, driven as the scheduler drives it.
 //!
-//! Run by `just bench-select-poll`. Only calls of `Tracker::handle` are timed; requests are answered at once
-//! and changes committed at once.
+//! Requests are answered at once and changes committed at once. Time is simulated: the clock advances to the
+//! tracker's next wake-up.
 
-#![allow(clippy::expect_used, reason = "a benchmark: a broken expectation ends it")]
-
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use jobtrack::job::{
-    Answer, ClockReading, CurrentState, DurationSample, JobId, MonotonicTime, NotFoundTimeout,
-    Observation, ObservedState, ProviderName, ProviderTimes, RateLimitInfo, RequestTimes,
-    SimilarityKeys, StoredJob, UtcTime,
+    Answer, ClockReading, CurrentState, DurationSample, JobId, LifecycleStep, MonotonicTime,
+    NotFoundTimeout, Observation, ObservedState, ProviderName, ProviderTimes, RateLimitInfo,
+    RequestTimes, SimilarityKeys, State, StoredJob, UtcTime,
 };
 use jobtrack::policy::{Backoff, LearnedPolicySettings};
 use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
 
-const JOBS: i64 = 100_000;
-const POLLS: usize = 20_000;
+pub const JOBS: i64 = 100_000;
 /// The wall clock at the start of the simulation, in milliseconds since 1970.
 const EPOCH_MS: i64 = 1_800_000_000_000;
 
-fn main() {
-    let mut bench = SelectionBench::new();
-    let mut durations: Vec<_> = (0..POLLS).map(|_| bench.next_poll()).collect();
-    durations.sort_unstable();
-    let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
-    let mean = durations.iter().sum::<Duration>() / u32::try_from(POLLS).expect("few");
-    let (p99, worst) = (durations[POLLS * 99 / 100], durations[POLLS - 1]);
-    println!(
-        "{JOBS} due jobs: choosing the next one takes {:.1} µs on average, {:.1} µs at the 99th percentile, {:.1} µs at worst",
-        micros(mean),
-        micros(p99),
-        micros(worst)
-    );
+/// What the tracker does for one poll.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Chooses the next poll.
+    Select,
+    /// Handles an answer that changes nothing.
+    SameState,
+    /// Handles an answer that changes the job's state, and the commit of this change.
+    NewState,
 }
 
-struct SelectionBench {
+/// The tracker, and the step whose instructions are counted.
+pub struct TrackerLoad {
     tracker: Tracker,
+    step: Step,
     now: u64,
     in_flight: Option<PollRequest>,
 }
 
-impl SelectionBench {
+impl TrackerLoad {
     /// A tracker with [`JOBS`] jobs that were registered during the last day and polled once, long ago, and
     /// with the durations of 10,000 past runs.
-    fn new() -> Self {
-        let mut bench = Self { tracker: Tracker::default(), now: 24 * 3_600_000, in_flight: None };
+    pub fn new(step: Step) -> Self {
+        let tracker = Tracker::default();
+        let mut load = Self { tracker, step, now: 24 * 3_600_000, in_flight: None };
         let provider: ProviderName = "dune".parse().expect("a name");
-        bench.handle(Input::Configure(vec![provider_settings(provider.clone())]));
+        load.handle(Input::Configure(vec![provider_settings(provider.clone())]));
         let mut rng = fastrand::Rng::with_seed(7);
         let mut seconds = || Duration::from_secs_f64((7.0 + 2.0 * (rng.f64() - 0.5)).exp());
         let duration_samples = (0..10_000).map(|run| {
@@ -56,17 +53,27 @@ impl SelectionBench {
             (provider.clone(), DurationSample { similarity_keys, total: duration, run: duration })
         });
         let duration_samples = duration_samples.collect();
-        bench.handle(Input::LoadDurationSamples(duration_samples));
+        load.handle(Input::LoadDurationSamples(duration_samples));
         let mut rng = fastrand::Rng::with_seed(8);
-        let jobs = (1..=JOBS).map(|id| bench.job(id, &provider, &mut rng)).collect();
-        bench.handle(Input::Track(jobs));
-        bench
+        let jobs = (1..=JOBS).map(|id| load.job(id, &provider, &mut rng)).collect();
+        load.handle(Input::Track(jobs));
+        load
     }
 
+    /// A job that runs, or that is only registered if the next answer shall change its state.
     fn job(&self, id: i64, provider: &ProviderName, rng: &mut fastrand::Rng) -> StoredJob {
         let started_at = self.utc_now().minus(Duration::from_secs(rng.u64(600..80_000)));
         let last_polled_at = started_at.plus(Duration::from_secs(rng.u64(1..500)));
-        let mut current_state = CurrentState::registered(started_at);
+        let mut current_state = match self.step {
+            Step::NewState => CurrentState::registered(started_at),
+            Step::Select | Step::SameState => CurrentState::from_store(
+                State::Running,
+                Some("EXECUTING".into()),
+                LifecycleStep::Running,
+                started_at,
+                None,
+            ),
+        };
         current_state.last_success_sent_at = Some(last_polled_at);
         StoredJob {
             id: JobId(id),
@@ -86,17 +93,26 @@ impl SelectionBench {
 
     /// Answers the request in flight, advances the clock to the next wake-up, and returns how long the
     /// tracker took to choose the next poll.
-    fn next_poll(&mut self) -> Duration {
+    pub fn poll_once(&mut self) -> Duration {
         if let Some(request) = self.in_flight.take() {
             let answer = Box::new(self.running_answer(request.job));
             let times = RequestTimes { sent_at: self.utc_now(), received_at: self.utc_now() };
-            self.handle(Input::PollAnswered(request.job, request.provider_index, times, answer));
+            let input = Input::PollAnswered(request.job, request.provider_index, times, answer);
+            match self.step {
+                Step::Select => self.handle(input),
+                Step::SameState | Step::NewState => self.handle_counted(input),
+            }
         }
         self.now = self.tracker.next_wakeup().expect("jobs are due").as_millis().max(self.now);
-        self.handle(Input::Tick)
+        let start = Instant::now();
+        match self.step {
+            Step::Select => self.handle_counted(Input::Tick),
+            Step::SameState | Step::NewState => self.handle(Input::Tick),
+        }
+        start.elapsed()
     }
 
-    /// An answer that reports no change.
+    /// An answer that reports a running job.
     fn running_answer(&self, job: JobId) -> Answer {
         let started_at = self.utc_now().minus(Duration::from_mins(10));
         let observation = Observation {
@@ -119,16 +135,20 @@ impl SelectionBench {
         }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-    fn handle(&mut self, input: Input) -> Duration {
-        let now = ClockReading {
-            monotonic: MonotonicTime::from_millis(self.now),
-            utc: self.utc_now(),
-            jitter: 0.5,
-        };
-        let start = Instant::now();
-        let actions = self.tracker.handle(input, now);
-        let elapsed = start.elapsed();
+    fn handle(&mut self, input: Input) {
+        let actions = self.tracker.handle(input, self.clock_reading());
+        self.carry_out(actions);
+    }
+
+    /// As [`Self::handle`], in a function that callgrind recognizes.
+    fn handle_counted(&mut self, input: Input) {
+        let now = self.clock_reading();
+        let tracker = &mut self.tracker;
+        let actions = super::counted(|| tracker.handle(black_box(input), now));
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: impl IntoIterator<Item = Action>) {
         let mut changed_jobs = Vec::new();
         for action in actions {
             match action {
@@ -149,9 +169,19 @@ impl SelectionBench {
             }
         }
         for job in changed_jobs {
-            self.handle(Input::ChangeCommitted(job));
+            match self.step {
+                Step::NewState => self.handle_counted(Input::ChangeCommitted(job)),
+                Step::Select | Step::SameState => self.handle(Input::ChangeCommitted(job)),
+            }
         }
-        elapsed
+    }
+
+    fn clock_reading(&self) -> ClockReading {
+        ClockReading {
+            monotonic: MonotonicTime::from_millis(self.now),
+            utc: self.utc_now(),
+            jitter: 0.5,
+        }
     }
 
     fn utc_now(&self) -> UtcTime {
