@@ -56,3 +56,7 @@ bench-instructions *ARGS:
 # in ten minutes; --help lists the options. Needs python3, PyPI and strace.
 bench-cost *ARGS:
     cargo bench --bench cost -- {{ ARGS }}
+
+# Measure the memory of a tracked job, with one million jobs.
+bench-memory *ARGS:
+    cargo bench --bench memory -- {{ ARGS }}

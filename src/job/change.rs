@@ -10,7 +10,7 @@ use super::audit::{AuditEntry, AuditTarget};
 use super::id::{JobId, ProviderName, RemoteId};
 use super::labels::Labels;
 use super::similarity::{DurationSample, SimilarityKeys};
-use super::state::State;
+use super::state::{ProviderState, State};
 use super::time::UtcTime;
 use super::transition::{CurrentState, Transition};
 
@@ -67,7 +67,7 @@ pub struct Change {
     pub expected_state: State,
     /// The store also rejects the change if the job has another provider state, because a change may
     /// concern the provider state alone.
-    pub expected_provider_state: Option<Box<str>>,
+    pub expected_provider_state: Option<ProviderState>,
     /// In order, never empty.
     pub transitions: Vec<Transition>,
     /// The state after the transitions.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +35,7 @@ impl fmt::Display for JobId {
 /// The name of a configured provider: `[a-z][a-z0-9_]*`, at most 64 characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ProviderName(String);
+pub struct ProviderName(Arc<str>);
 
 impl ProviderName {
     #[must_use]
@@ -50,7 +51,7 @@ impl TryFrom<String> for ProviderName {
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if good {
-            Ok(Self(text))
+            Ok(Self(text.into()))
         } else {
             Err(InvalidText(format!(
                 "provider name {text:?} must begin with a lower-case letter, followed by lower-case \
@@ -63,10 +64,15 @@ impl TryFrom<String> for ProviderName {
 /// The id of a job at its provider: 1 to 512 bytes without white space or control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct RemoteId(String);
+pub struct RemoteId(Box<str>);
 
 impl RemoteId {
     pub const MAX_BYTES: usize = 512;
+
+    /// A text that was an id before.
+    pub(super) fn from_valid(text: String) -> Self {
+        Self(text.into_boxed_str())
+    }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -158,7 +164,7 @@ impl TryFrom<String> for RemoteId {
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(InvalidText(format!("id {text:?} has white space or control characters")));
         }
-        Ok(Self(text))
+        Ok(Self(text.into_boxed_str()))
     }
 }
 
@@ -208,7 +214,7 @@ macro_rules! text_name {
         }
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                (*name.0).to_owned()
             }
         }
         impl fmt::Display for $name {

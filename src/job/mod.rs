@@ -7,6 +7,7 @@
 mod answer;
 mod audit;
 mod change;
+mod compact_id;
 mod connection_check;
 mod contradicted_times;
 mod cursor;
@@ -32,6 +33,7 @@ pub use audit::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester
 pub use change::{
     AddedBy, Anomaly, Change, Metadata, NewJob, OutageBoundary, OutageEvent, PollRecord, StoredJob,
 };
+pub use compact_id::CompactRemoteId;
 pub use connection_check::{ConnectionCheck, Finding, FindingKind, ServiceHints};
 pub use cursor::EventCursor;
 pub use escalating_pause::escalating_pause;
@@ -42,7 +44,7 @@ pub use labels::{Labels, parse_label};
 pub use not_found::{NotFoundAnswer, NotFoundStreak, NotFoundTimeout};
 pub use record_clock::{RecordClock, RecordedTimes};
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
-pub use state::{Evidence, ObservedState, State};
+pub use state::{Evidence, ObservedState, ProviderState, State};
 pub use state_filter::StateFilter;
 pub use time::{ClockReading, MonotonicTime, UtcTime};
 pub use transition::{

@@ -51,12 +51,12 @@ impl SimilarityKeys {
         }
     }
 
-    /// Takes over the reported keys, unless the user provided one or nothing is reported.
-    pub fn update_from_provider(&mut self, reported: &Self) {
+    /// Whether these keys give way to the keys that a provider reports: unless the user provided one, or
+    /// nothing new is reported.
+    #[must_use]
+    pub fn is_replaced_by(&self, reported: &Self) -> bool {
         let is_new = *reported != Self::Unknown && self != reported;
-        if is_new && !matches!(self, Self::UserProvided(_)) {
-            self.clone_from(reported);
-        }
+        is_new && !matches!(self, Self::UserProvided(_))
     }
 }
 

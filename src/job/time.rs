@@ -5,6 +5,7 @@
 //! stored due time, whose wait the tracker bounds.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,8 +13,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time by the wall clock, in UTC. Limited to the years 0 to 9999, so that the text forms
 /// sort in order of time.
+///
+/// Counts milliseconds from one before the year 0, so that an [`Option`] takes no more space than a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UtcTime(i64);
+pub struct UtcTime(NonZeroU64);
 
 impl UtcTime {
     /// 0000-01-01T00:00Z.
@@ -22,18 +25,23 @@ impl UtcTime {
     const MAX_MS: i64 = 253_402_207_200_000;
 
     /// 2026-01-01. A clock that shows an earlier time was not set.
-    pub const EARLIEST_PRESENT: Self = Self(1_767_225_600_000);
+    pub const EARLIEST_PRESENT: Self = Self::within_limits(1_767_225_600_000);
+
+    /// `ms` since 1970, which must not be before the year 0.
+    const fn within_limits(ms: i64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(ms.abs_diff(Self::MIN_MS)))
+    }
 
     /// `ms` since 1970, clamped to the years 0 to 9999.
     #[must_use]
     pub fn from_millis(ms: i64) -> Self {
-        Self(ms.clamp(Self::MIN_MS, Self::MAX_MS))
+        Self::within_limits(ms.clamp(Self::MIN_MS, Self::MAX_MS))
     }
 
     /// Milliseconds since 1970.
     #[must_use]
     pub fn as_millis(self) -> i64 {
-        self.0
+        Self::MIN_MS.saturating_add_unsigned(self.0.get() - 1)
     }
 
     /// Parses RFC 3339; a fraction is truncated to milliseconds. None if the zone is missing.
@@ -52,23 +60,23 @@ impl UtcTime {
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self::from_millis(self.0.saturating_add(ms))
+        Self::from_millis(self.as_millis().saturating_add(ms))
     }
 
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self::from_millis(self.0.saturating_sub(ms))
+        Self::from_millis(self.as_millis().saturating_sub(ms))
     }
 
     /// The time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn duration_since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        Duration::from_millis(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     fn timestamp(self) -> Timestamp {
-        Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
+        Timestamp::from_millisecond(self.as_millis()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 

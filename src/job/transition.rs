@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::answer::{Observation, ProviderTimes};
-use super::state::{Evidence, State};
+use super::state::{Evidence, ProviderState, State};
 use super::time::UtcTime;
 
 /// The current state of a job, with everything else that its next transition depends on.
@@ -15,7 +15,7 @@ use super::time::UtcTime;
 pub struct CurrentState {
     state: State,
     /// The provider's state, verbatim; none before the first observation.
-    pub provider_state: Option<Box<str>>,
+    pub provider_state: Option<ProviderState>,
     /// The furthest lifecycle step that has a transition.
     pub furthest_step: LifecycleStep,
     /// `observed_at` of the last transition.
@@ -59,7 +59,7 @@ pub struct Transition {
     /// Equals `from` if only the provider state changed.
     pub to: State,
     /// The provider's state, verbatim; none if no answer reported one.
-    pub provider_state: Option<Box<str>>,
+    pub provider_state: Option<ProviderState>,
     pub evidence: Evidence,
     /// When the change happened, by the provider's clock.
     pub occurred_at: Option<UtcTime>,
@@ -222,7 +222,7 @@ impl CurrentState {
     #[must_use]
     pub fn from_store(
         state: State,
-        provider_state: Option<Box<str>>,
+        provider_state: Option<ProviderState>,
         furthest_step: LifecycleStep,
         observed_at: UtcTime,
         last_success_sent_at: Option<UtcTime>,

@@ -18,19 +18,52 @@ struct AgeOrigin {
     duration_kind: DurationKind,
 }
 
-/// All ages are in seconds.
+/// A time by the monotonic clock in milliseconds; negative before the clock's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ClockMillis(i64);
+
+/// The age is kept as three points of the monotonic clock. All ages are in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JobAge {
     origin: AgeOrigin,
-    /// The age when the last successful request was sent. The job was unfinished then, unless the answer
-    /// reported its end.
-    last_active_age: f64,
-    /// The time from the registration until that request, which depends on no clock of the provider.
-    registered_for: f64,
-    /// The age at `base_time`.
-    base_age: f64,
-    base_time: MonotonicTime,
     registered_at: UtcTime,
+    /// When the age was zero.
+    zero_at: ClockMillis,
+    /// When the job was registered, whatever the clock of the provider shows.
+    registered: ClockMillis,
+    /// When the last successful request was sent. The job was unfinished then, unless the answer reported
+    /// its end.
+    last_active: ClockMillis,
+}
+
+impl ClockMillis {
+    /// Rounds up to a whole millisecond, as [`MonotonicTime::plus`] does.
+    fn plus(self, duration: Duration) -> Self {
+        let ms = i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// The time `ms` earlier.
+    fn minus(self, ms: i64) -> Self {
+        Self(self.0.saturating_sub(ms))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 285,000 years")]
+    fn seconds_since(self, earlier: Self) -> f64 {
+        self.0.saturating_sub(earlier.0) as f64 / 1000.0
+    }
+}
+
+impl From<MonotonicTime> for ClockMillis {
+    fn from(at: MonotonicTime) -> Self {
+        Self(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<ClockMillis> for MonotonicTime {
+    fn from(at: ClockMillis) -> Self {
+        Self::from_millis(u64::try_from(at.0).unwrap_or(0))
+    }
 }
 
 impl JobAge {
@@ -39,60 +72,66 @@ impl JobAge {
     /// `Date` has whole seconds; the expected time lies half a second later.
     const HALF_DATE_RESOLUTION: Duration = Duration::from_millis(500);
     /// A difference up to this is due to the resolution of `Date` and to small clock differences.
-    const CLOCK_TOLERANCE_S: f64 = 1.5;
+    const CLOCK_TOLERANCE_MS: i64 = 1500;
 
     /// The age of a stored job. The local wall clock is used until the first answer with a `Date`.
     pub(super) fn new(job: &StoredJob, now: ClockReading) -> Self {
-        let last_active_at =
-            job.current_state.last_success_sent_at.unwrap_or(job.registered_at).min(now.utc);
-        let registered_for = signed_seconds(job.registered_at, last_active_at).max(0.0);
         let registered_at = job.registered_at;
-        let reported = best_origin(job.times, job.list_time);
-        let reported = reported.and_then(|origin| {
-            Some((origin, plausible_age(signed_seconds(origin.time, last_active_at))?))
+        let last_active_at =
+            job.current_state.last_success_sent_at.unwrap_or(registered_at).min(now.utc);
+        let last_active =
+            ClockMillis::from(now.monotonic).minus(signed_millis(last_active_at, now.utc));
+        let registered = last_active.minus(signed_millis(registered_at, last_active_at).max(0));
+        let reported = best_origin(job.times, job.list_time).and_then(|origin| {
+            Some((origin, plausible_age(signed_millis(origin.time, last_active_at))?))
         });
-        let (origin, last_active_age) =
-            reported.unwrap_or((origin_at_registration(registered_at), registered_for));
-        let base_age = last_active_age + now.utc.duration_since(last_active_at).as_secs_f64();
-        Self {
-            origin,
-            last_active_age,
-            registered_for,
-            base_age,
-            base_time: now.monotonic,
-            registered_at,
-        }
+        let (origin, zero_at) = match reported {
+            Some((origin, age)) => (origin, last_active.minus(age)),
+            None => (origin_at_registration(registered_at), registered),
+        };
+        Self { origin, registered_at, zero_at, registered, last_active }
+    }
+
+    pub(super) fn registered_at(&self) -> UtcTime {
+        self.registered_at
     }
 
     pub(super) fn at(&self, now: MonotonicTime) -> f64 {
-        self.base_age + now.duration_since(self.base_time).as_secs_f64()
+        ClockMillis::from(now).seconds_since(self.zero_at)
     }
 
+    /// The age when the last successful request was sent.
     pub(super) fn last_active_age(&self) -> f64 {
-        self.last_active_age
+        self.last_active.seconds_since(self.zero_at)
     }
 
     /// The time since the last successful request was sent, in seconds.
     pub(super) fn time_since_active(&self, now: MonotonicTime) -> f64 {
-        self.at(now) - self.last_active_age
+        ClockMillis::from(now).seconds_since(self.last_active)
     }
 
     /// The time since the registration: by the wall clock until the job was tracked, and by the monotonic
     /// clock from then on.
     pub(super) fn since_registration(&self, now: MonotonicTime) -> Duration {
-        let seconds = self.registered_for + self.time_since_active(now);
+        let seconds = ClockMillis::from(now).seconds_since(self.registered);
         Duration::try_from_secs_f64(seconds).unwrap_or_default()
+    }
+
+    /// The time from the registration until the last successful request, which depends on no clock of the
+    /// provider.
+    fn registered_for(&self) -> f64 {
+        self.last_active.seconds_since(self.registered)
     }
 
     /// The part of [`Self::last_active_age`] that no wrong time from the provider can lengthen.
     pub(super) fn verified_age(&self) -> f64 {
-        self.last_active_age.min(self.registered_for)
+        self.last_active_age().min(self.registered_for())
     }
 
-    /// When the job reaches this age.
+    /// When the job reaches this age; not before the last successful request.
     pub(super) fn time_at_age(&self, age: f64) -> MonotonicTime {
-        let wait = Duration::try_from_secs_f64(age - self.base_age).unwrap_or(Duration::ZERO);
-        self.base_time.plus(wait)
+        let wait = Duration::try_from_secs_f64(age - self.last_active_age()).unwrap_or_default();
+        self.last_active.plus(wait).into()
     }
 
     pub(super) fn duration_kind(&self) -> DurationKind {
@@ -108,42 +147,27 @@ impl JobAge {
         request_times: RequestTimes,
         now: MonotonicTime,
     ) -> Self {
-        let sent_at = now
-            .minus(request_times.received_at.duration_since(request_times.sent_at))
-            .max(self.base_time);
-        let elapsed_age = self.at(sent_at);
-        let registered_for = self.registered_for + (elapsed_age - self.last_active_age);
-        let continued = Self {
-            last_active_age: elapsed_age,
-            registered_for,
-            base_age: elapsed_age,
-            base_time: sent_at,
-            ..*self
-        };
+        let sent_at = now.minus(request_times.received_at.duration_since(request_times.sent_at));
+        let last_active = ClockMillis::from(sent_at).max(self.last_active);
+        let continued = Self { last_active, ..*self };
         let Some(origin) = best_origin(observation.times, observation.list_time) else {
             return continued;
         };
         let server_time =
             server_date.map_or(request_times.sent_at, |date| date.plus(Self::HALF_DATE_RESOLUTION));
-        match plausible_age(signed_seconds(origin.time, server_time)) {
-            None => {
-                let origin = origin_at_registration(self.registered_at);
-                Self {
-                    origin,
-                    last_active_age: registered_for,
-                    base_age: registered_for,
-                    ..continued
-                }
-            }
-            // The monotonic clock has a finer resolution than `Date`.
-            Some(reported)
-                if origin == self.origin
-                    && (reported - elapsed_age).abs() <= Self::CLOCK_TOLERANCE_S =>
-            {
-                continued
-            }
+        match plausible_age(signed_millis(origin.time, server_time)) {
+            None => Self {
+                origin: origin_at_registration(self.registered_at),
+                zero_at: self.registered,
+                ..continued
+            },
             Some(reported) => {
-                Self { origin, last_active_age: reported, base_age: reported, ..continued }
+                let zero_at = last_active.minus(reported);
+                // The monotonic clock has a finer resolution than `Date`.
+                let is_continued = origin == self.origin
+                    && zero_at.0.abs_diff(self.zero_at.0)
+                        <= Self::CLOCK_TOLERANCE_MS.unsigned_abs();
+                if is_continued { continued } else { Self { origin, zero_at, ..continued } }
             }
         }
     }
@@ -161,7 +185,7 @@ impl JobAge {
         let ProviderTimes { submitted_at, ended_at, .. } = observation.times;
         let started_at = run_start(observation.times, observation.list_time);
         let duration = |duration_kind, from: Option<UtcTime>| {
-            let exact = from.zip(ended_at).map(|(from, to)| signed_seconds(from, to));
+            let exact = from.zip(ended_at).map(|(from, to)| to.duration_since(from).as_secs_f64());
             // A service that reports a start reports the duration of the run without the wait.
             let reported_applies = duration_kind == DurationKind::Run || started_at.is_none();
             let reported = observation
@@ -172,7 +196,7 @@ impl JobAge {
                 && final_age.origin == self.origin
                 && duration_kind == final_age.duration_kind();
             let midpoint = can_estimate
-                .then(|| f64::midpoint(self.last_active_age, final_age.last_active_age));
+                .then(|| f64::midpoint(self.last_active_age(), final_age.last_active_age()));
             let is_plausible =
                 |seconds: &f64| (0.001..Self::MAX_PLAUSIBLE.as_secs_f64()).contains(seconds);
             let seconds = [exact, reported, midpoint].into_iter().flatten().find(is_plausible)?;
@@ -191,7 +215,7 @@ impl JobAge {
             DurationKind::Total => sample.total?,
             DurationKind::Run => sample.run?,
         };
-        let delay = (self.base_age - duration.as_secs_f64()).min(self.registered_for);
+        let delay = (self.last_active_age() - duration.as_secs_f64()).min(self.registered_for());
         Some(Duration::try_from_secs_f64(delay).unwrap_or_default())
     }
 }
@@ -214,14 +238,13 @@ fn best_origin(times: ProviderTimes, list_time: Option<UtcTime>) -> Option<AgeOr
     })
 }
 
-/// The age if it is plausible. A slightly negative age is due to the resolution of the clocks.
-fn plausible_age(age: f64) -> Option<f64> {
-    (-JobAge::CLOCK_TOLERANCE_S..JobAge::MAX_PLAUSIBLE.as_secs_f64())
-        .contains(&age)
-        .then(|| age.max(0.0))
+/// The age in milliseconds if it is plausible. A slightly negative age is due to the resolution of the clocks.
+fn plausible_age(ms: i64) -> Option<i64> {
+    let max = i64::try_from(JobAge::MAX_PLAUSIBLE.as_millis()).unwrap_or(i64::MAX);
+    (-JobAge::CLOCK_TOLERANCE_MS..max).contains(&ms).then(|| ms.max(0))
 }
 
-/// The time from `from` to `to`; negative if `to` is earlier.
-fn signed_seconds(from: UtcTime, to: UtcTime) -> f64 {
-    to.duration_since(from).as_secs_f64() - from.duration_since(to).as_secs_f64()
+/// The time from `from` to `to` in milliseconds; negative if `to` is earlier.
+fn signed_millis(from: UtcTime, to: UtcTime) -> i64 {
+    to.as_millis() - from.as_millis()
 }

@@ -12,6 +12,7 @@ use super::breaker::JobStanding;
 use super::message::{Action, ExpectedJob, ListRequest, ProviderIndex};
 use super::phase::AnswerUse;
 use super::provider_queue::FirstOrRepeat;
+use super::rare_state::RareState;
 use super::registry::Tracker;
 
 impl Tracker {
@@ -27,7 +28,7 @@ impl Tracker {
         let is_tracked = self.job(id).is_some();
         let repeated = [ExpectedJob { job: id, due: now.monotonic }];
         let is_repeated = answer.credential_replaced && self.may_repeat(&repeated);
-        let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
+        let Some(queue) = self.queues.get_mut(provider_index.position()) else { return };
         let account = &mut self.accounts[queue.account_index.0];
         if is_repeated {
             queue.record_repeated_request(account, id, &answer, now.monotonic);
@@ -46,8 +47,10 @@ impl Tracker {
     fn may_repeat(&mut self, jobs: &[ExpectedJob]) -> bool {
         let mut is_first = true;
         for ExpectedJob { job, .. } in jobs {
-            if let Some(tracked) = self.jobs.get_mut(job) {
-                is_first &= !std::mem::replace(&mut tracked.credential_replaced, true);
+            if let Some(tracked) = self.jobs.get_mut(*job) {
+                let was_replaced =
+                    |rare: &mut RareState| std::mem::replace(&mut rare.credential_replaced, true);
+                is_first &= !tracked.rare.update(was_replaced);
             }
         }
         is_first
@@ -63,28 +66,31 @@ impl Tracker {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let queue = &mut self.queues[provider_index.0];
+        let queue = &mut self.queues[provider_index.position()];
         if let Ok(observation) = &answer.result {
             actions.extend(queue.update_unknown_states(observation).map(Action::Notify));
             queue.last_answered_at = Some(now.monotonic);
             queue.set_standing(id, JobStanding::Regular);
         }
         let Some(on_demand) = self.end_poll(id, now.monotonic) else { return };
-        let Some(tracked) = self.jobs.get_mut(&id) else { return };
+        let Some(tracked) = self.jobs.get_mut(id) else { return };
         let certain_time = self.trusted_clock.certain_time(now);
-        let policy = self.queues[provider_index.0].job_policy().at(certain_time);
-        let effects = tracked.apply_answer(id, answer, request_times, policy, now);
+        let policy = self.queues[provider_index.position()].job_policy().at(certain_time);
+        if let Ok(observation) = &answer.result {
+            tracked.update_keys(&observation.similarity_keys, &mut self.shared_values);
+        }
+        let effects = tracked.apply_answer(answer, request_times, policy, now);
         self.apply_effects(id, effects, on_demand, now, actions);
     }
 
     /// Ends the poll of a job. Returns whether a person waits for the result; none if the answer must
     /// be ignored.
     fn end_poll(&mut self, id: JobId, now: MonotonicTime) -> Option<bool> {
-        match self.jobs.get_mut(&id)?.end_poll(now) {
+        match self.jobs.get_mut(id)?.end_poll(now) {
             AnswerUse::Apply { on_demand } => Some(on_demand),
             AnswerUse::Ignore => None,
             AnswerUse::RemoveJob => {
-                self.jobs.remove(&id);
+                self.jobs.remove(id);
                 None
             }
         }
@@ -100,7 +106,7 @@ impl Tracker {
     ) {
         let ListRequest { provider_index, query, jobs: expected_jobs, .. } = request;
         let is_repeated = answer.credential_replaced && self.may_repeat(&expected_jobs);
-        let Some(queue) = self.queues.get_mut(provider_index.0) else { return };
+        let Some(queue) = self.queues.get_mut(provider_index.position()) else { return };
         let account = &mut self.accounts[queue.account_index.0];
         if is_repeated && let Some(first) = expected_jobs.first() {
             queue.record_repeated_request(account, first.job, &answer, now.monotonic);
@@ -121,8 +127,8 @@ impl Tracker {
             let id = expected.job;
             let observation = self
                 .jobs
-                .get(&id)
-                .and_then(|tracked| listed_jobs.remove(&*tracked.remote_id.canonical_form()));
+                .get(id)
+                .and_then(|tracked| listed_jobs.remove(&*tracked.remote_id().canonical_form()));
             let Some(observation) = observation else {
                 missing.push(expected);
                 continue;
@@ -132,7 +138,7 @@ impl Tracker {
                 Answer { server_date: answer.server_date, ..Answer::from_result(Ok(observation)) };
             self.apply_answer(id, provider_index, request_times, poll_answer, now, actions);
         }
-        let individual = self.queues[provider_index.0].list_batcher.record_page(
+        let individual = self.queues[provider_index.position()].list_batcher.record_page(
             query,
             list_page.total_count,
             expected_count,
@@ -146,10 +152,10 @@ impl Tracker {
     fn requeue(&mut self, jobs: &[ExpectedJob], poll_individually: bool, now: MonotonicTime) {
         for ExpectedJob { job: id, due } in jobs {
             let Some(on_demand) = self.end_poll(*id, now) else { continue };
-            let Some(tracked) = self.jobs.get_mut(id) else { continue };
-            tracked.poll_individually |= poll_individually;
+            let Some(tracked) = self.jobs.get_mut(*id) else { continue };
+            tracked.rare.update(|rare| rare.poll_individually |= poll_individually);
             tracked.wait_until(*due);
-            let queue = &mut self.queues[tracked.provider_index.0];
+            let queue = &mut self.queues[tracked.provider_index.position()];
             if on_demand {
                 queue.enqueue_on_demand(*id);
             } else {

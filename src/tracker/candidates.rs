@@ -3,8 +3,6 @@
 //! Called by [`super::select`] for each provider that may send a request; `provider_choice.rs` chooses
 //! among them. Nothing is removed from the queue here.
 
-use std::collections::HashMap;
-
 use crate::job::{JobId, MonotonicTime, UtcTime};
 
 use super::account::ProviderAccount;
@@ -12,6 +10,7 @@ use super::breaker::JobStanding;
 use super::due_queue::{DueQueue, Evaluation, Priority};
 use super::job::TrackedJob;
 use super::job_policy::LearnedPolicy;
+use super::job_table::JobTable;
 use super::list_batch::PageCandidate;
 use super::message::ProviderIndex;
 use super::provider_choice::{ProbeJob, ProviderCandidates, UrgentRequest};
@@ -22,7 +21,7 @@ impl ProviderQueue {
         &mut self,
         provider_index: ProviderIndex,
         account: &ProviderAccount,
-        jobs: &HashMap<JobId, TrackedJob>,
+        jobs: &JobTable,
         now: MonotonicTime,
     ) -> ProviderCandidates {
         self.promote_due(jobs, now);
@@ -64,14 +63,14 @@ impl ProviderQueue {
     /// The job whose answer tells most about the credentials. A service that rejects one id often rejects
     /// those that were added with it: among jobs that were never polled, a distant one is taken.
     fn probe_job(&self) -> Option<ProbeJob> {
-        let polled = self.repeat_polls.first_due_job().map(|(job, _)| (job, true));
+        let polled = self.repeat_polls.first_due_job().map(|first| (first.job, true));
         let (job, was_polled) =
-            polled.or_else(|| self.first_polls.spread_job().map(|(job, _)| (job, false)))?;
+            polled.or_else(|| self.first_polls.spread_job().map(|job| (job, false)))?;
         Some(ProbeJob { job, was_polled })
     }
 
     /// Evaluates the jobs that have become due.
-    fn promote_due(&mut self, jobs: &HashMap<JobId, TrackedJob>, now: MonotonicTime) {
+    fn promote_due(&mut self, jobs: &JobTable, now: MonotonicTime) {
         self.rejected_polls.promote_due(now, |_| Evaluation::Due(Priority::REJECTED, None));
         if !self.first_polls.needs_promotion(now) && !self.repeat_polls.needs_promotion(now) {
             return;
@@ -83,7 +82,7 @@ impl ProviderQueue {
             |job,
              default_priority,
              evaluate_learned: &dyn Fn(&TrackedJob, LearnedPolicy<'_>) -> Evaluation| {
-                match (learned, jobs.get(&job)) {
+                match (learned, jobs.get(job)) {
                     (Some(learned), Some(tracked)) => evaluate_learned(tracked, learned),
                     (None, _) | (_, None) => Evaluation::Due(default_priority, None),
                 }
@@ -112,7 +111,7 @@ impl ProviderQueue {
         &self,
         job: JobId,
         list_time: Option<UtcTime>,
-        jobs: &HashMap<JobId, TrackedJob>,
+        jobs: &JobTable,
         now: MonotonicTime,
     ) -> Option<PageCandidate> {
         /// Under the backoff policy, a job that is due within this part of the longest interval counts
@@ -124,22 +123,21 @@ impl ProviderQueue {
         const MIN_PRIORITY_GAIN: f64 = 1.1;
         let list_time = list_time.filter(|_| self.can_list())?;
         let policy = self.job_policy();
-        let Some(learned) = policy.learned else {
-            let nearly_due = now.plus(policy.backoff.max.div_f64(NEARLY_DUE_DIVISOR));
-            let priority = |_, due| if due <= nearly_due { 1.0 } else { 0.0 };
-            return self.list_batcher.best_page(
-                (list_time, job),
-                now,
-                priority,
-                MIN_DUE_JOBS_PER_PAGE,
-            );
+        let nearly_due = now.plus(policy.backoff.max.div_f64(NEARLY_DUE_DIVISOR));
+        let due_and_priority = |job| {
+            let Some(tracked) = jobs.get(job) else { return (now, 0.0) };
+            let due = tracked.phase().due().unwrap_or(now);
+            let priority = match policy.learned {
+                Some(learned) => tracked.priority(learned, now).0,
+                None if due <= nearly_due => 1.0,
+                None => 0.0,
+            };
+            (due, priority)
         };
-        let priority = |job| jobs.get(&job).map_or(0.0, |tracked| tracked.priority(learned, now).0);
-        self.list_batcher.best_page(
-            (list_time, job),
-            now,
-            |job, _| priority(job),
-            MIN_PRIORITY_GAIN * priority(job),
-        )
+        let min_priority = match policy.learned {
+            Some(_) => MIN_PRIORITY_GAIN * due_and_priority(job).1,
+            None => MIN_DUE_JOBS_PER_PAGE,
+        };
+        self.list_batcher.best_page((list_time, job), now, due_and_priority, min_priority)
     }
 }

@@ -16,14 +16,15 @@ impl Tracker {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let Some(tracked) = self.jobs.get_mut(&id).filter(|job| !job.is_finished_during_poll())
+        let Some(tracked) = self.jobs.get_mut(id).filter(|job| !job.is_finished_during_poll())
         else {
             return;
         };
         if let Some(learned_sample) = tracked.learned_sample() {
-            self.queues[tracked.provider_index.0].add_sample(learned_sample);
+            self.queues[tracked.provider_index.position()].add_sample(learned_sample);
         }
-        let follow_up = tracked.on_committed(id, now);
+        let follow_up = tracked.on_committed(now);
+        tracked.share_provider_state(&mut self.shared_values);
         self.apply_effects(id, follow_up.into(), false, now, actions);
     }
 
@@ -38,7 +39,7 @@ impl Tracker {
         self.dequeue(id);
         let Some(tracked) = self.job_mut(id) else { return };
         let effects = match stored_job {
-            Some(stored_job) => tracked.on_rejected(id, stored_job.current_state, now),
+            Some(stored_job) => tracked.on_rejected(stored_job.current_state, now),
             None => FollowUp::Remove.into(),
         };
         self.apply_effects(id, effects, false, now, actions);

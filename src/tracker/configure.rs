@@ -24,7 +24,7 @@ impl Tracker {
             let provider_index = self.find_or_add_provider(&settings.name, now);
             let account_index = self.find_or_add_account(AccountId::from_settings(&settings), now);
             self.move_to_account(provider_index, account_index, now);
-            if self.queues[provider_index.0].configure(Some(settings)) {
+            if self.queues[provider_index.position()].configure(Some(settings)) {
                 changed_accounts.insert(account_index.0);
             }
         }
@@ -46,7 +46,7 @@ impl Tracker {
         account_index: AccountIndex,
         now: MonotonicTime,
     ) {
-        let queue = &mut self.queues[provider_index.0];
+        let queue = &mut self.queues[provider_index.position()];
         let previous_index = std::mem::replace(&mut queue.account_index, account_index);
         if previous_index == account_index {
             return;
@@ -58,11 +58,11 @@ impl Tracker {
     }
 
     fn reschedule_waiting_jobs(&mut self, now: MonotonicTime) {
-        for (id, tracked) in &mut self.jobs {
-            let queue = &mut self.queues[tracked.provider_index.0];
+        for tracked in self.jobs.iter_mut() {
+            let queue = &mut self.queues[tracked.provider_index.position()];
             let max_interval = queue.settings.as_ref().map(ProviderSettings::max_poll_interval);
             if let Some(due) = tracked.on_reconfigured(max_interval, now)
-                && queue.reschedule(*id, tracked.batchable_list_time(), due)
+                && queue.reschedule(tracked.id, tracked.batchable_list_time(), due)
             {
                 tracked.wait_until(due);
             }

@@ -10,6 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::job::{JobId, MonotonicTime};
 
+use super::waiting_jobs::{WaitingJob, WaitingJobs};
+
 /// The value of polling a job now, in units of the price of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Priority(pub(super) f64);
@@ -63,21 +65,18 @@ pub(super) struct QueueHeads {
     pub(super) longest_due: DueJob,
 }
 
+/// The last evaluation of a due job.
 #[derive(Debug, Clone, Copy)]
-enum DueState {
-    /// Not due before this time.
-    Waiting(MonotonicTime),
-    Due {
-        due_since: MonotonicTime,
-        priority: Priority,
-        reevaluate_at: Option<MonotonicTime>,
-    },
+struct EvaluatedJob {
+    due_since: MonotonicTime,
+    priority: Priority,
+    reevaluate_at: Option<MonotonicTime>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct DueQueue {
-    entries: HashMap<JobId, DueState>,
-    waiting_by_due: BTreeSet<(MonotonicTime, JobId)>,
+    waiting: WaitingJobs,
+    due: HashMap<JobId, EvaluatedJob>,
     due_by_priority: BTreeSet<(Reverse<Priority>, MonotonicTime, JobId)>,
     due_by_time: BTreeSet<(MonotonicTime, JobId)>,
     reevaluations: BTreeSet<(MonotonicTime, JobId)>,
@@ -91,62 +90,51 @@ impl DueQueue {
     /// Adds the job, or moves it to a new due time.
     pub(super) fn insert(&mut self, job: JobId, due: MonotonicTime) {
         self.remove(job);
-        self.entries.insert(job, DueState::Waiting(due));
-        self.waiting_by_due.insert((due, job));
+        self.waiting.insert(job, due);
     }
 
     /// Removes the job and returns when it was due; none if it was not in the queue.
     pub(super) fn remove(&mut self, job: JobId) -> Option<MonotonicTime> {
-        match self.entries.remove(&job)? {
-            DueState::Waiting(due) => {
-                self.waiting_by_due.remove(&(due, job));
-                Some(due)
-            }
-            DueState::Due { due_since, priority, reevaluate_at } => {
-                self.remove_due(job, due_since, priority, reevaluate_at);
-                Some(due_since)
-            }
-        }
+        let waiting = self.waiting.remove(job);
+        waiting.or_else(|| self.remove_due(job).map(|evaluated| evaluated.due_since))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.waiting.is_empty() && self.due.is_empty()
     }
 
     /// Removes all jobs and returns them with their due times.
-    pub(super) fn drain(&mut self) -> Vec<(JobId, MonotonicTime)> {
-        let due = |(job, state)| match state {
-            DueState::Waiting(due) => (job, due),
-            DueState::Due { due_since, .. } => (job, due_since),
-        };
-        std::mem::take(self).entries.into_iter().map(due).collect()
+    pub(super) fn drain(&mut self) -> Vec<WaitingJob> {
+        let jobs = self.iter().collect();
+        *self = Self::default();
+        jobs
     }
 
     /// The job with the earliest due time, due or not.
-    pub(super) fn first_due_job(&self) -> Option<(JobId, MonotonicTime)> {
-        let first = |jobs: &BTreeSet<(MonotonicTime, JobId)>| jobs.first().copied();
-        let (due, job) =
-            first(&self.due_by_time).into_iter().chain(first(&self.waiting_by_due)).min()?;
-        Some((job, due))
+    pub(super) fn first_due_job(&self) -> Option<WaitingJob> {
+        let due = self.due_by_time.first().map(|(due, job)| WaitingJob { due: *due, job: *job });
+        due.into_iter().chain(self.waiting.first()).min()
     }
 
     /// A job of this queue. Jobs that are removed one after the other as this returns them have distant
     /// numbers. Takes time in proportion to the number of jobs.
-    pub(super) fn spread_job(&self) -> Option<(JobId, MonotonicTime)> {
+    pub(super) fn spread_job(&self) -> Option<JobId> {
         // Multiples of the golden ratio are spread evenly.
         const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
         let rank = |job: &JobId| job.0.unsigned_abs().wrapping_mul(GOLDEN_RATIO);
-        let (job, state) = self.entries.iter().max_by_key(|(job, _)| rank(job))?;
-        let (DueState::Waiting(due) | DueState::Due { due_since: due, .. }) = state;
-        Some((*job, *due))
+        self.iter().map(|waiting| waiting.job).max_by_key(rank)
+    }
+
+    /// All jobs with their due times, in no particular order.
+    fn iter(&self) -> impl Iterator<Item = WaitingJob> {
+        let due = self.due_by_time.iter().map(|(due, job)| WaitingJob { due: *due, job: *job });
+        due.chain(self.waiting.iter())
     }
 
     /// Whether [`Self::promote_due`] evaluates any job.
     pub(super) fn needs_promotion(&self, now: MonotonicTime) -> bool {
-        let next = |jobs: &BTreeSet<(MonotonicTime, JobId)>| {
-            jobs.first().is_some_and(|(at, _)| *at <= now)
-        };
-        next(&self.waiting_by_due) || next(&self.reevaluations)
+        self.waiting.first().is_some_and(|first| first.due <= now)
+            || self.reevaluations.first().is_some_and(|(at, _)| *at <= now)
     }
 
     /// Evaluates the jobs that have become due, and those whose evaluation is outdated.
@@ -157,20 +145,14 @@ impl DueQueue {
     ) {
         let mut remaining = Self::MAX_EVALUATIONS_PER_PASS;
         while remaining > 0
-            && let Some((due, job)) =
-                self.waiting_by_due.first().copied().filter(|(due, _)| *due <= now)
+            && let Some(WaitingJob { due, job }) = self.waiting.pop_due(now)
         {
-            self.waiting_by_due.remove(&(due, job));
             remaining -= 1;
             self.insert_evaluated(job, due, evaluate(job));
         }
         let outdated = self.reevaluations.range(..=(now, JobId(i64::MAX))).take(remaining);
-        for (at, job) in outdated.copied().collect::<Vec<_>>() {
-            self.reevaluations.remove(&(at, job));
-            if let Some(DueState::Due { due_since, priority, reevaluate_at }) =
-                self.entries.get(&job).copied()
-            {
-                self.remove_due(job, due_since, priority, reevaluate_at);
+        for (_, job) in outdated.copied().collect::<Vec<_>>() {
+            if let Some(EvaluatedJob { due_since, .. }) = self.remove_due(job) {
                 self.insert_evaluated(job, due_since, evaluate(job));
             }
         }
@@ -179,9 +161,9 @@ impl DueQueue {
     /// Discards all evaluations: the next pass evaluates every due job anew.
     pub(super) fn reset_priorities(&mut self) {
         for (due_since, job) in std::mem::take(&mut self.due_by_time) {
-            self.entries.insert(job, DueState::Waiting(due_since));
-            self.waiting_by_due.insert((due_since, job));
+            self.waiting.insert(job, due_since);
         }
+        self.due.clear();
         self.due_by_priority.clear();
         self.reevaluations.clear();
     }
@@ -199,47 +181,38 @@ impl DueQueue {
 
     fn longest_due(&self) -> Option<DueJob> {
         let (due_since, job) = *self.due_by_time.first()?;
-        let DueState::Due { priority, .. } = *self.entries.get(&job)? else { return None };
-        Some(DueJob { job, priority, due_since })
+        Some(DueJob { job, priority: self.due.get(&job)?.priority, due_since })
     }
 
     /// The earliest due time, which may have passed.
     pub(super) fn earliest_due(&self) -> Option<MonotonicTime> {
-        self.first_due_job().map(|(_, due)| due)
+        self.first_due_job().map(|first| first.due)
     }
 
     /// The number of jobs that are due at `now`.
     pub(super) fn count_due(&self, now: MonotonicTime) -> u64 {
-        let newly_due = self.waiting_by_due.range(..=(now, JobId(i64::MAX))).count();
-        (self.due_by_time.len() + newly_due) as u64
+        (self.due.len() + self.waiting.count_due(now)) as u64
     }
 
     fn insert_evaluated(&mut self, job: JobId, due_since: MonotonicTime, evaluation: Evaluation) {
         let (priority, reevaluate_at) = match evaluation {
-            Evaluation::NotBefore(at) => {
-                self.entries.insert(job, DueState::Waiting(at));
-                self.waiting_by_due.insert((at, job));
-                return;
-            }
+            Evaluation::NotBefore(at) => return self.waiting.insert(job, at),
             Evaluation::Due(priority, reevaluate_at) => (priority, reevaluate_at),
         };
-        self.entries.insert(job, DueState::Due { due_since, priority, reevaluate_at });
+        self.due.insert(job, EvaluatedJob { due_since, priority, reevaluate_at });
         self.due_by_priority.insert((Reverse(priority), due_since, job));
         self.due_by_time.insert((due_since, job));
         self.reevaluations.extend(reevaluate_at.map(|at| (at, job)));
     }
 
-    fn remove_due(
-        &mut self,
-        job: JobId,
-        due_since: MonotonicTime,
-        priority: Priority,
-        reevaluate_at: Option<MonotonicTime>,
-    ) {
+    fn remove_due(&mut self, job: JobId) -> Option<EvaluatedJob> {
+        let evaluated = self.due.remove(&job)?;
+        let EvaluatedJob { due_since, priority, reevaluate_at } = evaluated;
         self.due_by_priority.remove(&(Reverse(priority), due_since, job));
         self.due_by_time.remove(&(due_since, job));
         if let Some(at) = reevaluate_at {
             self.reevaluations.remove(&(at, job));
         }
+        Some(evaluated)
     }
 }

@@ -59,7 +59,7 @@ impl Tracker {
     #[must_use]
     pub fn forecast(&self, job: JobId, now: MonotonicTime) -> Option<PollForecast> {
         let tracked = self.job(job).filter(|tracked| !tracked.is_terminal())?;
-        Some(tracked.forecast(&self.queues[tracked.provider_index.0], now))
+        Some(tracked.forecast(&self.queues[tracked.provider_index.position()], now))
     }
 }
 

@@ -6,11 +6,12 @@
 //! ([`TrackedJob::record_success`]) changes before a commit. A job has no access to queues and rate
 //! limits: its methods return what to do next.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::{
-    ClockReading, CurrentState, MonotonicTime, NotFoundStreak, RemoteId, SimilarityKeys, State,
-    StoredJob, Transition, UtcTime,
+    ClockReading, CompactRemoteId, CurrentState, JobId, MonotonicTime, RemoteId, SimilarityKeys,
+    State, StoredJob, Transition, UtcTime,
 };
 
 use super::age::JobAge;
@@ -19,64 +20,29 @@ use super::message::ProviderIndex;
 use super::metadata::MetadataChangeDetector;
 use super::pending_change::PendingChange;
 use super::phase::{AnswerUse, PollPhase};
+use super::rare_state::RareStateCell;
+use super::shared_values::SharedValues;
 
-/// An unfinished job, or a terminal one that is polled once more on demand.
+/// An unfinished job, or a terminal one that is polled once more on demand. There may be millions: each field
+/// takes memory for every one of them.
 #[derive(Debug)]
 pub(super) struct TrackedJob {
-    pub(super) provider_index: ProviderIndex,
-    pub(super) remote_id: RemoteId,
+    pub(super) id: JobId,
+    remote_id: CompactRemoteId,
     current_state: CurrentState,
     phase: PollPhase,
+    pub(super) provider_index: ProviderIndex,
     pub(super) polls: u32,
     pub(super) failed_polls: u32,
-    /// The job's position in the provider's list; see [`crate::job::Observation::list_time`].
-    pub(super) list_time: Option<UtcTime>,
-    /// A list page did not show the job: no list page is requested for it until a poll succeeds.
-    pub(super) poll_individually: bool,
-    pub(super) similarity_keys: SimilarityKeys,
-    pub(super) age: JobAge,
-    pub(super) registered_at: UtcTime,
-    pub(super) give_up_after: Option<Duration>,
     /// Consecutive polls that changed nothing: the exponent of the backoff.
     pub(super) polls_without_change: u32,
-    pub(super) not_found_streak: Option<NotFoundStreak>,
-    /// Whether the last answer rejected a credential that has been replaced since.
-    pub(super) credential_replaced: bool,
-    /// The failed polls since the last answer that could be read.
-    pub(super) failures: PollFailures,
-    /// The provider was configured while a poll was in flight: its answer may have been
-    /// interpreted with the old state map.
-    pub(super) reconfigured_in_flight: bool,
+    /// The job's position in the provider's list; see [`crate::job::Observation::list_time`].
+    pub(super) list_time: Option<UtcTime>,
+    /// Shared with other jobs.
+    pub(super) similarity_keys: Arc<SimilarityKeys>,
+    pub(super) age: JobAge,
     pub(super) metadata: MetadataChangeDetector,
-}
-
-/// Failed polls of one job. While a provider is down, the polls of all its jobs fail; if other jobs are
-/// answered between two failed polls of this one, the cause is the job.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct PollFailures {
-    last_failed_at: Option<MonotonicTime>,
-    /// The failures before which, since the previous failure, another job was answered.
-    amid_other_answers: u32,
-}
-
-impl PollFailures {
-    /// Failures from which the job itself is the cause.
-    const REQUIRED: u32 = 3;
-
-    /// Counts a failed poll; returns whether the job itself is the cause. `last_answered_at`: when an
-    /// answer about any job of the provider was last read.
-    pub(super) fn extend(
-        &mut self,
-        last_answered_at: Option<MonotonicTime>,
-        now: MonotonicTime,
-    ) -> bool {
-        let previous = self.last_failed_at.replace(now);
-        let others_are_answered = previous
-            .zip(last_answered_at)
-            .is_some_and(|(previous, answered_at)| answered_at > previous);
-        self.amid_other_answers += u32::from(others_are_answered);
-        others_are_answered && self.amid_other_answers >= Self::REQUIRED
-    }
+    pub(super) rare: RareStateCell,
 }
 
 impl TrackedJob {
@@ -84,28 +50,33 @@ impl TrackedJob {
         job: StoredJob,
         provider_index: ProviderIndex,
         due: MonotonicTime,
+        shared_values: &mut SharedValues,
         now: ClockReading,
     ) -> Self {
+        let age = JobAge::new(&job, now);
+        let mut rare = RareStateCell::default();
+        rare.update(|rare| rare.give_up_after = job.give_up_after);
+        let mut current_state = job.current_state;
+        shared_values.share_provider_state(&mut current_state);
         Self {
-            age: JobAge::new(&job, now),
-            similarity_keys: job.similarity_keys,
-            provider_index,
-            remote_id: job.remote_id,
-            current_state: job.current_state,
+            id: job.id,
+            remote_id: job.remote_id.into(),
+            current_state,
             phase: PollPhase::Waiting { due },
+            provider_index,
             polls: job.polls,
             failed_polls: job.failed_polls,
-            list_time: job.list_time,
-            poll_individually: false,
-            registered_at: job.registered_at,
-            give_up_after: job.give_up_after,
             polls_without_change: 0,
-            not_found_streak: None,
-            credential_replaced: false,
-            failures: PollFailures::default(),
-            reconfigured_in_flight: false,
+            list_time: job.list_time,
+            similarity_keys: shared_values.share_keys(job.similarity_keys),
+            age,
             metadata: MetadataChangeDetector::default(),
+            rare,
         }
+    }
+
+    pub(super) fn remote_id(&self) -> RemoteId {
+        (&self.remote_id).into()
     }
 
     pub(super) fn current_state(&self) -> &CurrentState {
@@ -127,7 +98,7 @@ impl TrackedJob {
 
     /// The list time of the job, if a list page may answer for the job.
     pub(super) fn batchable_list_time(&self) -> Option<UtcTime> {
-        self.list_time.filter(|_| !self.poll_individually)
+        self.list_time.filter(|_| !self.rare.get().poll_individually)
     }
 
     pub(super) fn can_start_poll(&self) -> bool {
@@ -157,8 +128,13 @@ impl TrackedJob {
 
     /// Tracks a finished job again while its earlier poll is still in flight. The job starts anew from
     /// what the store holds, in the phase of a poll on demand.
-    pub(super) fn resume_during_poll(&mut self, job: StoredJob, now: ClockReading) {
-        *self = Self::new(job, self.provider_index, now.monotonic, now);
+    pub(super) fn resume_during_poll(
+        &mut self,
+        job: StoredJob,
+        shared_values: &mut SharedValues,
+        now: ClockReading,
+    ) {
+        *self = Self::new(job, self.provider_index, now.monotonic, shared_values, now);
         self.phase.start_poll(true);
     }
 
@@ -182,7 +158,7 @@ impl TrackedJob {
                 (latest < *due).then_some(latest)
             }
             PollPhase::InFlight { .. } => {
-                self.reconfigured_in_flight = true;
+                self.rare.update(|rare| rare.reconfigured_in_flight = true);
                 None
             }
             PollPhase::Committing(pending) | PollPhase::CommittingDuringPoll(pending) => {
@@ -213,6 +189,21 @@ impl TrackedJob {
     pub(super) fn apply_committed(&mut self, transitions: &[Transition]) {
         for transition in transitions {
             self.current_state.apply(transition);
+        }
+    }
+
+    pub(super) fn share_provider_state(&mut self, shared_values: &mut SharedValues) {
+        shared_values.share_provider_state(&mut self.current_state);
+    }
+
+    /// Takes over the similarity keys of an answer, unless the user provided one or nothing is reported.
+    pub(super) fn update_keys(
+        &mut self,
+        reported: &SimilarityKeys,
+        shared_values: &mut SharedValues,
+    ) {
+        if self.similarity_keys.is_replaced_by(reported) {
+            self.similarity_keys = shared_values.share_keys(reported.clone());
         }
     }
 

@@ -7,44 +7,38 @@
 use std::time::Duration;
 
 use crate::job::{
-    Answer, ClockReading, JobId, LocalOutcome, MonotonicTime, NotFoundAnswer, NotFoundStreak,
-    Observation, ObservationEffect, PollRecord, ProviderError, ProviderErrorKind, RequestTimes,
-    State, Transition, UtcTime, evaluate_observation, local_end_transition,
+    Answer, ClockReading, LocalOutcome, MonotonicTime, NotFoundAnswer, NotFoundStreak, Observation,
+    ObservationEffect, PollRecord, ProviderError, ProviderErrorKind, RequestTimes, State,
+    Transition, UtcTime, evaluate_observation, local_end_transition,
 };
 
-use super::job::{PollFailures, TrackedJob};
+use super::job::TrackedJob;
 use super::job_effects::{FollowUp, JobEffects};
 use super::job_policy::JobPolicy;
 use super::pending_change::{ChangeCause, LearnedSample};
+use super::rare_state::PollFailures;
 
 impl TrackedJob {
     /// Applies the answer to a poll of this job.
     pub(super) fn apply_answer(
         &mut self,
-        id: JobId,
         answer: Answer,
         request_times: RequestTimes,
         policy: JobPolicy<'_>,
         now: ClockReading,
     ) -> JobEffects {
         self.polls = self.polls.saturating_add(1);
-        self.credential_replaced = answer.credential_replaced;
+        self.rare.update(|rare| rare.credential_replaced = answer.credential_replaced);
         match answer.result {
-            Ok(observation) => self.apply_observation(
-                id,
-                observation,
-                answer.server_date,
-                request_times,
-                policy,
-                now,
-            ),
-            Err(error) => self.apply_failure(id, &error, request_times, policy, now),
+            Ok(observation) => {
+                self.apply_observation(observation, answer.server_date, request_times, policy, now)
+            }
+            Err(error) => self.apply_failure(&error, request_times, policy, now),
         }
     }
 
     fn apply_observation(
         &mut self,
-        id: JobId,
         observation: Observation,
         server_date: Option<UtcTime>,
         request_times: RequestTimes,
@@ -56,9 +50,11 @@ impl TrackedJob {
             request_times,
             server_date,
         );
-        self.not_found_streak = None;
-        self.failures = PollFailures::default();
-        self.poll_individually = false;
+        let was_reconfigured = self.rare.update(|rare| {
+            (rare.not_found_streak, rare.failures) = (None, PollFailures::NONE);
+            rare.poll_individually = false;
+            std::mem::take(&mut rare.reconfigured_in_flight)
+        });
         self.list_time = observation.list_time.or(self.list_time);
         // A terminal job that is polled on demand keeps the metadata of its end.
         let metadata = if self.is_terminal() { None } else { self.metadata.update(&observation) };
@@ -75,13 +71,12 @@ impl TrackedJob {
         let resets_backoff = !transitions.is_empty() || policy.learned.is_some();
         self.polls_without_change =
             if resets_backoff { 0 } else { self.polls_without_change.saturating_add(1) };
-        let is_outdated = std::mem::take(&mut self.reconfigured_in_flight)
-            && observation.state.to_state() == State::Unknown;
+        let is_outdated = was_reconfigured && observation.state.to_state() == State::Unknown;
         let due = if is_outdated { now.monotonic } else { self.next_due(policy, now) };
         let mut poll_record = PollRecord {
             metadata,
             last_success_sent_at: Some(request_times.sent_at),
-            ..self.poll_record(id, request_times.received_at, due, now)
+            ..self.poll_record(request_times.received_at, due, now)
         };
         let transitions = self.append_give_up(transitions, policy, now);
         let Some(last) = transitions.last() else {
@@ -94,11 +89,11 @@ impl TrackedJob {
         }
         let observation = Box::new(observation);
         let cause = ChangeCause::Observed { observation, request_times, learned_sample };
-        let change = self.start_commit(id, transitions, Some(poll_record), cause, due);
+        let change = self.start_commit(transitions, Some(poll_record), cause, due);
         JobEffects { follow_up: FollowUp::Commit(Box::new(change)), poll_record: None, anomaly }
     }
 
-    /// Updates the age and the similarity keys. Returns the duration sample if the job has ended.
+    /// Updates the age. Returns the duration sample if the job has ended.
     fn update_age(
         &mut self,
         observation: &Observation,
@@ -106,7 +101,6 @@ impl TrackedJob {
         request_times: RequestTimes,
         now: MonotonicTime,
     ) -> Option<LearnedSample> {
-        self.similarity_keys.update_from_provider(&observation.similarity_keys);
         let previous_age = self.age;
         self.age = previous_age.after_observation(observation, server_date, request_times, now);
         if self.is_terminal() || !observation.state.to_state().is_terminal() {
@@ -125,7 +119,6 @@ impl TrackedJob {
 
     fn apply_failure(
         &mut self,
-        id: JobId,
         error: &ProviderError,
         request_times: RequestTimes,
         policy: JobPolicy<'_>,
@@ -149,11 +142,11 @@ impl TrackedJob {
         };
         let poll_record = PollRecord {
             last_poll_error: Some(error.to_string()),
-            ..self.poll_record(id, request_times.received_at, due, now)
+            ..self.poll_record(request_times.received_at, due, now)
         };
         if let Some((outcome, reason)) = self.end_after_failure(error, policy, now.monotonic) {
             let record = Some(poll_record.clone());
-            if let Some(change) = self.plan_local_end(id, outcome, reason, record, now) {
+            if let Some(change) = self.plan_local_end(outcome, reason, record, now) {
                 return FollowUp::Commit(Box::new(change)).into();
             }
         }
@@ -178,7 +171,8 @@ impl TrackedJob {
             | ProviderErrorKind::Auth
             | ProviderErrorKind::QuotaExceeded
             | ProviderErrorKind::Misconfigured => {
-                if !self.failures.extend(policy.last_answered_at, now) {
+                let answered_at = policy.last_answered_at;
+                if !self.rare.update(|rare| rare.failures.extend(answered_at, now)) {
                     return None;
                 }
                 let reason = self.give_up_reason(policy, now)?;
@@ -200,8 +194,9 @@ impl TrackedJob {
             id_is_invalid: error.kind == ProviderErrorKind::InvalidId,
             previously_seen: self.current_state().last_success_sent_at.is_some(),
         };
-        let streak = NotFoundStreak::extend(self.not_found_streak, answer, policy.lost_after);
-        self.not_found_streak = Some(streak);
+        let previous = self.rare.get().not_found_streak;
+        let streak = NotFoundStreak::extend(previous, answer, policy.lost_after);
+        self.rare.update(|rare| rare.not_found_streak = Some(streak));
         let what = if streak.id_is_invalid() { "invalid id in" } else { "not found in" };
         streak.is_confirmed().then(|| format!("{what} {} polls: {}", streak.count(), error.message))
     }
@@ -228,22 +223,19 @@ impl TrackedJob {
     /// The reason for giving up the job; none if its limit has not passed.
     fn give_up_reason(&self, policy: JobPolicy<'_>, now: MonotonicTime) -> Option<String> {
         let measured_age = self.age.since_registration(now);
-        let limit =
-            policy.exceeded_give_up_limit(self.registered_at, measured_age, self.give_up_after)?;
+        let limit = policy.exceeded_give_up_limit(
+            self.age.registered_at(),
+            measured_age,
+            self.rare.get().give_up_after,
+        )?;
         let duration = humantime::format_duration(Duration::from_secs(limit.as_secs()));
         Some(format!("given up: unfinished {duration} after registration"))
     }
 
-    fn poll_record(
-        &self,
-        id: JobId,
-        polled_at: UtcTime,
-        due: MonotonicTime,
-        now: ClockReading,
-    ) -> PollRecord {
+    fn poll_record(&self, polled_at: UtcTime, due: MonotonicTime, now: ClockReading) -> PollRecord {
         let next_poll_at = now.utc.plus(due.duration_since(now.monotonic));
         PollRecord {
-            job: id,
+            job: self.id,
             expected_state: self.current_state().state(),
             last_polled_at: polled_at,
             next_poll_at: (!self.is_terminal()).then_some(next_poll_at),

@@ -5,8 +5,8 @@
 //! Invariant: a change is planned again at most once; a second rejection is final.
 
 use crate::job::{
-    Change, ClockReading, CurrentState, JobId, LocalOutcome, MonotonicTime, ObservationEffect,
-    PollRecord, Transition, evaluate_observation, local_end_transition,
+    Change, ClockReading, CurrentState, LocalOutcome, MonotonicTime, ObservationEffect, PollRecord,
+    Transition, evaluate_observation, local_end_transition,
 };
 
 use super::job::TrackedJob;
@@ -18,7 +18,6 @@ impl TrackedJob {
     /// committed: then the job is untracked after that commit.
     pub(super) fn plan_local_end(
         &mut self,
-        id: JobId,
         outcome: LocalOutcome,
         reason: String,
         poll_record: Option<PollRecord>,
@@ -32,14 +31,13 @@ impl TrackedJob {
             local_end_transition(self.current_state(), outcome, now.utc, reason.clone())?;
         let poll_record = poll_record.map(|record| PollRecord { next_poll_at: None, ..record });
         let cause = ChangeCause::Local { outcome, reason };
-        Some(self.start_commit(id, vec![transition], poll_record, cause, now.monotonic))
+        Some(self.start_commit(vec![transition], poll_record, cause, now.monotonic))
     }
 
     /// Builds a change and marks it as being committed. `due` is when the next poll is due after the
     /// commit.
     pub(super) fn start_commit(
         &mut self,
-        id: JobId,
         transitions: Vec<Transition>,
         mut poll_record: Option<PollRecord>,
         cause: ChangeCause,
@@ -67,7 +65,7 @@ impl TrackedJob {
             untrack_reason: None,
         });
         Change {
-            job: id,
+            job: self.id,
             expected_state: self.current_state().state(),
             expected_provider_state: self.current_state().provider_state.clone(),
             transitions,
@@ -93,7 +91,7 @@ impl TrackedJob {
     }
 
     /// The store committed the change: the job is in its new state from now on.
-    pub(super) fn on_committed(&mut self, id: JobId, now: ClockReading) -> FollowUp {
+    pub(super) fn on_committed(&mut self, now: ClockReading) -> FollowUp {
         let Some(pending) = self.end_commit(now.monotonic) else {
             return self.poll_or_remove(now.monotonic);
         };
@@ -101,20 +99,18 @@ impl TrackedJob {
         if let ChangeCause::Observed { request_times, .. } = &pending.cause {
             self.record_success(request_times.sent_at);
         }
-        self.resume_after_commit(id, pending.next_due, pending.untrack_reason, now)
+        self.resume_after_commit(pending.next_due, pending.untrack_reason, now)
     }
 
     /// What follows a commit: an untracking that waited for it, or the next poll.
     fn resume_after_commit(
         &mut self,
-        id: JobId,
         due: MonotonicTime,
         untrack_reason: Option<String>,
         now: ClockReading,
     ) -> FollowUp {
         if let Some(reason) = untrack_reason
-            && let Some(change) =
-                self.plan_local_end(id, LocalOutcome::Untracked, reason, None, now)
+            && let Some(change) = self.plan_local_end(LocalOutcome::Untracked, reason, None, now)
         {
             return FollowUp::Commit(Box::new(change));
         }
@@ -125,7 +121,6 @@ impl TrackedJob {
     /// that state; a second rejection is final.
     pub(super) fn on_rejected(
         &mut self,
-        id: JobId,
         stored_state: CurrentState,
         now: ClockReading,
     ) -> JobEffects {
@@ -138,16 +133,14 @@ impl TrackedJob {
         if transitions.is_empty() {
             // An earlier attempt may have committed this change although its result was not received.
             let is_committed = self.current_state().state() == pending.new_state;
-            let follow_up =
-                self.resume_after_commit(id, pending.next_due, pending.untrack_reason, now);
+            let follow_up = self.resume_after_commit(pending.next_due, pending.untrack_reason, now);
             let anomaly = (pending.is_retry || !is_committed).then_some(anomaly);
             return JobEffects { follow_up, poll_record: None, anomaly };
         }
         let poll_record = pending
             .poll_record
             .map(|record| PollRecord { expected_state: self.current_state().state(), ..record });
-        let change =
-            self.start_commit(id, transitions, poll_record, pending.cause, pending.next_due);
+        let change = self.start_commit(transitions, poll_record, pending.cause, pending.next_due);
         if let Some(retry) = self.pending_change_mut() {
             retry.is_retry = true;
             retry.untrack_reason = pending.untrack_reason;

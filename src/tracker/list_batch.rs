@@ -5,7 +5,7 @@
 //! the priority of a page is the sum of the priorities of its jobs. Rows of jobs that are not tracked
 //! here reduce the number of jobs that fit on a page.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn choose_page(
 /// The waiting jobs of a provider whose list time is known, and measurements of the list.
 #[derive(Debug, Default)]
 pub(super) struct ListBatcher {
-    waiting_by_list_time: BTreeMap<(UtcTime, JobId), MonotonicTime>,
+    waiting_by_list_time: BTreeSet<(UtcTime, JobId)>,
     /// The next pages of windows whose first page was received, and the jobs still missing.
     continuation_pages: VecDeque<(ListPageQuery, Vec<ExpectedJob>)>,
     /// The number of list rows for each tracked job, and when it was measured.
@@ -69,8 +69,8 @@ pub(super) struct ListBatcher {
 impl ListBatcher {
     const ROWS_PER_OWN_JOB_TTL: Duration = Duration::from_hours(1);
 
-    pub(super) fn insert(&mut self, list_time: UtcTime, job: JobId, due: MonotonicTime) {
-        self.waiting_by_list_time.insert((list_time, job), due);
+    pub(super) fn insert(&mut self, list_time: UtcTime, job: JobId) {
+        self.waiting_by_list_time.insert((list_time, job));
     }
 
     pub(super) fn remove(&mut self, list_time: UtcTime, job: JobId) {
@@ -78,13 +78,13 @@ impl ListBatcher {
     }
 
     /// The page with the highest priority that includes this job; none if no page reaches
-    /// `min_priority`. `priority` returns the priority of a job with a due time. The jobs of the page
-    /// are not removed.
+    /// `min_priority`. `due_and_priority` returns the due time of a job and its priority. The jobs of the
+    /// page are not removed.
     pub(super) fn best_page(
         &self,
         (list_time, job): (UtcTime, JobId),
         now: MonotonicTime,
-        priority: impl Fn(JobId, MonotonicTime) -> f64,
+        due_and_priority: impl Fn(JobId) -> (MonotonicTime, f64),
         min_priority: f64,
     ) -> Option<PageCandidate> {
         if self.is_disabled(now) {
@@ -96,22 +96,20 @@ impl ListBatcher {
         neighbors.reverse();
         let selected = neighbors.len();
         neighbors.extend(self.waiting_by_list_time.range((list_time, job)..).take(capacity));
-        let priorities: Vec<_> =
-            neighbors.iter().map(|((_, job), due)| priority(*job, **due)).collect();
+        let (neighbors, priorities): (Vec<_>, Vec<_>) = neighbors
+            .into_iter()
+            .map(|(list_time, job)| {
+                let (due, priority) = due_and_priority(*job);
+                (BatchableJob { list_time: *list_time, job: *job, due }, priority)
+            })
+            .unzip();
         let (range, page_priority) = choose_page(&priorities, selected, capacity, min_priority)?;
-        let chosen = &neighbors[range];
-        let ((first, _), ((last, _), _)) = (chosen.first()?.0, chosen.last()?);
+        let jobs = neighbors[range].to_vec();
+        let (first, last) = (jobs.first()?, jobs.last()?);
         // The provider's documents do not say whether the bounds of a window are inclusive.
         let margin = Duration::from_millis(1);
-        let query = ListPageQuery { from: first.minus(margin), to: last.plus(margin), page: 1 };
-        let jobs = chosen
-            .iter()
-            .map(|((list_time, job), due)| BatchableJob {
-                list_time: *list_time,
-                job: *job,
-                due: **due,
-            })
-            .collect();
+        let (from, to) = (first.list_time.minus(margin), last.list_time.plus(margin));
+        let query = ListPageQuery { from, to, page: 1 };
         Some(PageCandidate { query, priority: page_priority, jobs })
     }
 

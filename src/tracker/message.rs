@@ -17,7 +17,18 @@ use super::breaker::RequestPause;
 
 /// The position of a provider in the tracker. Providers are never removed, so an index stays valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ProviderIndex(pub(super) usize);
+pub struct ProviderIndex(u32);
+
+impl ProviderIndex {
+    #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 2^32 providers")]
+    pub(super) fn new(position: usize) -> Self {
+        Self(position as u32)
+    }
+
+    pub(super) fn position(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// The position of an account in the tracker. Accounts are never removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

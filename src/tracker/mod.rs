@@ -22,7 +22,9 @@ mod job;
 mod job_answer;
 mod job_commit;
 mod job_effects;
+mod job_index;
 mod job_policy;
+mod job_table;
 mod list_batch;
 mod message;
 mod metadata;
@@ -34,13 +36,16 @@ mod phase;
 mod provider_answer;
 mod provider_choice;
 mod provider_queue;
+mod rare_state;
 mod readiness;
 mod recorded_time;
 mod registry;
 mod report;
 mod select;
+mod shared_values;
 mod transient_failures;
 mod valuation;
+mod waiting_jobs;
 
 use std::time::Duration;
 
@@ -81,12 +86,12 @@ impl Tracker {
             Input::LoadDurationSamples(samples) => {
                 for (provider, sample) in samples {
                     let provider_index = self.find_or_add_provider(&provider, now.monotonic);
-                    self.queues[provider_index.0].duration_history.record(&sample);
+                    self.queues[provider_index.position()].duration_history.record(&sample);
                 }
             }
             Input::ForgetDurations(provider, similarity_key) => {
                 if let Some(provider_index) = self.find_provider(&provider) {
-                    self.queues[provider_index.0]
+                    self.queues[provider_index.position()]
                         .duration_history
                         .forget(similarity_key.as_deref());
                 }
@@ -136,9 +141,9 @@ impl Tracker {
     }
 
     fn track(&mut self, job: StoredJob, now: ClockReading) {
-        if let Some(tracked) = self.jobs.get_mut(&job.id) {
+        if let Some(tracked) = self.jobs.get_mut(job.id) {
             if matches!(job.similarity_keys, SimilarityKeys::UserProvided(_)) {
-                tracked.similarity_keys = job.similarity_keys;
+                tracked.similarity_keys = self.shared_values.share_keys(job.similarity_keys);
             }
             return;
         }
@@ -147,7 +152,7 @@ impl Tracker {
         }
         let id = job.id;
         let provider_index = self.find_or_add_provider(&job.provider, now.monotonic);
-        let queue = &mut self.queues[provider_index.0];
+        let queue = &mut self.queues[provider_index.position()];
         // The stored due time is by the wall clock, which may have jumped: the policy bounds the wait.
         let max_interval =
             queue.settings.as_ref().map_or(Duration::ZERO, ProviderSettings::max_poll_interval);
@@ -158,18 +163,20 @@ impl Tracker {
         let due = now.monotonic.plus(delay);
         let class = if job.polls == 0 { FirstOrRepeat::First } else { FirstOrRepeat::Repeat };
         queue.active_jobs += 1;
-        let tracked = TrackedJob::new(job, provider_index, due, now);
+        let tracked = TrackedJob::new(job, provider_index, due, &mut self.shared_values, now);
         queue.enqueue(id, due, class, tracked.batchable_list_time(), now.monotonic);
-        self.jobs.insert(id, tracked);
+        self.jobs.insert(tracked);
     }
 
     fn poll_now(&mut self, job: StoredJob, now: ClockReading) {
         let id = job.id;
         let provider_index = self.find_or_add_provider(&job.provider, now.monotonic);
-        let queue = &mut self.queues[provider_index.0];
-        let Some(tracked) = self.jobs.get_mut(&id) else {
+        let queue = &mut self.queues[provider_index.position()];
+        let Some(tracked) = self.jobs.get_mut(id) else {
             queue.active_jobs += 1;
-            self.jobs.insert(id, TrackedJob::new(job, provider_index, now.monotonic, now));
+            let shared_values = &mut self.shared_values;
+            let tracked = TrackedJob::new(job, provider_index, now.monotonic, shared_values, now);
+            self.jobs.insert(tracked);
             queue.enqueue_on_demand(id);
             return;
         };
@@ -183,7 +190,7 @@ impl Tracker {
             PollPhase::Committing(_) | PollPhase::CommittingDuringPoll(_) => {}
             PollPhase::FinishedDuringPoll => {
                 queue.active_jobs += 1;
-                tracked.resume_during_poll(job, now);
+                tracked.resume_during_poll(job, &mut self.shared_values, now);
             }
         }
     }
@@ -193,20 +200,20 @@ impl Tracker {
             return;
         }
         self.dequeue(id);
-        let change = self.job_mut(id).and_then(|tracked| {
-            tracked.plan_local_end(id, LocalOutcome::Untracked, reason, None, now)
-        });
+        let change = self
+            .job_mut(id)
+            .and_then(|tracked| tracked.plan_local_end(LocalOutcome::Untracked, reason, None, now));
         actions.extend(change.map(Action::Commit));
     }
 
     fn start_due_polls(&mut self, now: MonotonicTime, actions: &mut Vec<Action>) {
         while let Some((provider_index, request)) = self.select_next(now) {
-            let provider = self.queues[provider_index.0].name.clone();
+            let provider = self.queues[provider_index.position()].name.clone();
             match request {
                 NextRequest::Poll { job, on_demand } => {
-                    let Some(tracked) = self.jobs.get_mut(&job) else { continue };
+                    let Some(tracked) = self.jobs.get_mut(job) else { continue };
                     tracked.start_poll(on_demand);
-                    let remote_id = tracked.remote_id.clone();
+                    let remote_id = tracked.remote_id();
                     let request = PollRequest { provider_index, job, provider, remote_id };
                     actions.push(Action::Poll(request));
                 }
@@ -214,7 +221,7 @@ impl Tracker {
                 NextRequest::ConnectionCheck => actions.push(Action::CheckConnection(provider)),
                 NextRequest::List(query, jobs) => {
                     for expected in &jobs {
-                        if let Some(tracked) = self.jobs.get_mut(&expected.job) {
+                        if let Some(tracked) = self.jobs.get_mut(expected.job) {
                             tracked.start_poll(false);
                         }
                     }

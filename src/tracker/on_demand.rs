@@ -80,7 +80,7 @@ impl Tracker {
         job: JobId,
         now: MonotonicTime,
     ) -> Option<RequestRefusal> {
-        let queue = &self.queues[self.find_provider(provider)?.0];
+        let queue = &self.queues[self.find_provider(provider)?.position()];
         let waiting = queue.on_demand_polls.len();
         queue.refusal(&self.accounts[queue.account_index.0], job, waiting, now)
     }
@@ -93,7 +93,7 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let provider_index = self.find_or_add_provider(provider, now.monotonic);
-        let queue = &mut self.queues[provider_index.0];
+        let queue = &mut self.queues[provider_index.position()];
         let is_in_flight = queue.cancel_in_flight.is_some_and(|(cancelled, _)| cancelled == job);
         if is_in_flight || queue.waiting_cancels.contains(&job) {
             return;
@@ -115,7 +115,7 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let provider_index = self.find_or_add_provider(&provider, now);
-        let queue = &mut self.queues[provider_index.0];
+        let queue = &mut self.queues[provider_index.position()];
         if !queue.check_gate.order(now) {
             let until = queue.check_gate.shared_until();
             return actions.push(Action::ShareConnectionCheck(provider, until));
@@ -178,7 +178,7 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(provider_index) = self.find_provider(provider) else { return };
-        let queue = &mut self.queues[provider_index.0];
+        let queue = &mut self.queues[provider_index.position()];
         let account = &mut self.accounts[queue.account_index.0];
         let in_flight = queue.cancel_in_flight.take();
         let sent_at = in_flight.map_or(now.monotonic, |(_, sent_at)| sent_at);
@@ -200,7 +200,7 @@ impl Tracker {
             queue.breaker.enter_half_open(false);
             let waiting = self
                 .jobs
-                .get(&job)
+                .get(job)
                 .filter(|tracked| matches!(tracked.phase(), PollPhase::Waiting { .. }));
             if let Some(tracked) = waiting {
                 queue.dequeue(job, tracked.list_time);
@@ -219,7 +219,7 @@ impl Tracker {
         actions: &mut Vec<Action>,
     ) {
         let Some(provider_index) = self.find_provider(&provider) else { return };
-        let queue = &mut self.queues[provider_index.0];
+        let queue = &mut self.queues[provider_index.position()];
         let account = &mut self.accounts[queue.account_index.0];
         let sent_at = queue.check_gate.finish(now.monotonic);
         let rejection = |kind| ProviderError::new(kind, check.finding.detail.clone());

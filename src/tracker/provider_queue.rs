@@ -17,6 +17,7 @@ use super::job_policy::JobPolicy;
 use super::list_batch::ListBatcher;
 use super::message::{AccountIndex, ProviderSettings};
 use super::outage::OutageRecorder;
+use super::waiting_jobs::WaitingJob;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstOrRepeat {
@@ -117,7 +118,7 @@ impl ProviderQueue {
         if connection_changed {
             self.check_gate.reset();
             self.rejected_jobs.clear();
-            for (job, due) in self.rejected_polls.drain() {
+            for WaitingJob { job, due } in self.rejected_polls.drain() {
                 self.repeat_polls.insert(job, due);
             }
         }
@@ -147,7 +148,7 @@ impl ProviderQueue {
             return self.rejected_polls.insert(job, due);
         }
         if let Some(list_time) = list_time {
-            self.list_batcher.insert(list_time, job, due);
+            self.list_batcher.insert(list_time, job);
         }
         match class {
             FirstOrRepeat::First => self.first_polls.insert(job, due),

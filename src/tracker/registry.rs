@@ -3,8 +3,6 @@
 //! Providers and accounts are added when their name first occurs and are never removed, so their
 //! indices stay valid. Jobs are removed once they need no more polls.
 
-use std::collections::HashMap;
-
 use crate::job::{
     Anomaly, ClockReading, JobId, MonotonicTime, ProviderName, RecordClock, TrustedClock,
 };
@@ -12,13 +10,16 @@ use crate::job::{
 use super::account::{AccountId, ProviderAccount};
 use super::job::TrackedJob;
 use super::job_effects::{FollowUp, JobEffects};
+use super::job_table::JobTable;
 use super::message::{AccountIndex, Action, ProviderIndex};
 use super::provider_queue::{FirstOrRepeat, ProviderQueue};
+use super::shared_values::SharedValues;
 
 /// Decides when each unfinished job is polled and what the answers lead to.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    pub(super) jobs: HashMap<JobId, TrackedJob>,
+    pub(super) jobs: JobTable,
+    pub(super) shared_values: SharedValues,
     pub(super) queues: Vec<ProviderQueue>,
     pub(super) accounts: Vec<ProviderAccount>,
     pub(super) trusted_clock: TrustedClock,
@@ -30,16 +31,16 @@ pub struct Tracker {
 impl Tracker {
     /// The job, unless it is kept only until a poll in flight is answered.
     pub(super) fn job(&self, id: JobId) -> Option<&TrackedJob> {
-        self.jobs.get(&id).filter(|tracked| !tracked.is_finished_during_poll())
+        self.jobs.get(id).filter(|tracked| !tracked.is_finished_during_poll())
     }
 
     /// The job, unless it is kept only until a poll in flight is answered.
     pub(super) fn job_mut(&mut self, id: JobId) -> Option<&mut TrackedJob> {
-        self.jobs.get_mut(&id).filter(|tracked| !tracked.is_finished_during_poll())
+        self.jobs.get_mut(id).filter(|tracked| !tracked.is_finished_during_poll())
     }
 
     pub(super) fn find_provider(&self, name: &ProviderName) -> Option<ProviderIndex> {
-        self.queues.iter().position(|queue| queue.name == *name).map(ProviderIndex)
+        self.queues.iter().position(|queue| queue.name == *name).map(ProviderIndex::new)
     }
 
     /// The provider of this name. A new provider has an account of its own until it is configured.
@@ -53,7 +54,7 @@ impl Tracker {
         }
         let account_index = self.find_or_add_account(AccountId::Dedicated(name.clone()), now);
         self.queues.push(ProviderQueue::new(name.clone(), account_index));
-        ProviderIndex(self.queues.len() - 1)
+        ProviderIndex::new(self.queues.len() - 1)
     }
 
     pub(super) fn find_or_add_account(
@@ -70,10 +71,10 @@ impl Tracker {
 
     /// Removes a waiting job from its provider's queue; has no effect on a job in another phase.
     pub(super) fn dequeue(&mut self, id: JobId) {
-        if let Some(tracked) = self.jobs.get(&id)
+        if let Some(tracked) = self.jobs.get(id)
             && tracked.phase().due().is_some()
         {
-            self.queues[tracked.provider_index.0].dequeue(id, tracked.list_time);
+            self.queues[tracked.provider_index.position()].dequeue(id, tracked.list_time);
         }
     }
 
@@ -91,8 +92,8 @@ impl Tracker {
         actions.extend(anomaly.map(|description| {
             Action::RecordAnomaly(Anomaly { job: id, at: now.utc, description })
         }));
-        let Some(tracked) = self.jobs.get_mut(&id) else { return };
-        let queue = &mut self.queues[tracked.provider_index.0];
+        let Some(tracked) = self.jobs.get_mut(id) else { return };
+        let queue = &mut self.queues[tracked.provider_index.position()];
         match follow_up {
             FollowUp::PollAt(due) => {
                 queue.enqueue(
@@ -108,7 +109,7 @@ impl Tracker {
             FollowUp::Remove => {
                 queue.remove_job(id);
                 if !tracked.finish() {
-                    self.jobs.remove(&id);
+                    self.jobs.remove(id);
                 }
             }
         }

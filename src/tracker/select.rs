@@ -6,12 +6,10 @@
 //! first poll, so that a wrong id is noticed early. And no job waits for ever: a starved job
 //! ([`starvation_cutoff`]) is polled before the job with the highest priority.
 
-use std::collections::HashMap;
-
 use crate::job::{JobId, ListPageQuery, MonotonicTime};
 
 use super::due_queue::{Evaluation, Priority};
-use super::job::TrackedJob;
+use super::job_table::JobTable;
 use super::message::{AccountIndex, ExpectedJob, ProviderIndex};
 use super::phase::AnswerUse;
 use super::provider_choice::{ProviderChoice, UrgentRequest, choose_provider, starvation_cutoff};
@@ -47,13 +45,13 @@ impl ProviderQueue {
     fn take_request(
         &mut self,
         choice: ProviderChoice,
-        jobs: &HashMap<JobId, TrackedJob>,
+        jobs: &JobTable,
         now: MonotonicTime,
     ) -> Option<NextRequest> {
         let job = match choice {
             ProviderChoice::Urgent(_, request) => return self.take_urgent_request(request),
             ProviderChoice::Probe(_, job) => {
-                self.dequeue(job, jobs.get(&job).and_then(|tracked| tracked.list_time));
+                self.dequeue(job, jobs.get(job).and_then(|tracked| tracked.list_time));
                 return Some(NextRequest::Poll { job, on_demand: false });
             }
             ProviderChoice::Job(_, job) => job,
@@ -63,7 +61,7 @@ impl ProviderQueue {
         }
         self.first_polls.remove(job);
         self.repeat_polls.remove(job);
-        let tracked = jobs.get(&job)?;
+        let tracked = jobs.get(job)?;
         let list_time = tracked.batchable_list_time();
         let page = self.best_list_page(job, list_time, jobs, now);
         if let Some(learned) = self.job_policy().learned
@@ -115,17 +113,17 @@ impl Tracker {
                 self.choose_for_account(account_index, now)
             {
                 let provider_index = choice.provider_index();
-                let queue = &mut self.queues[provider_index.0];
+                let queue = &mut self.queues[provider_index.position()];
                 let Some(mut request) = queue.take_request(choice, &self.jobs, now) else {
                     continue;
                 };
                 if let NextRequest::List(_, jobs) = &mut request {
                     jobs.retain(|expected| self.keep_on_page(expected.job, now));
                 }
-                let queue = &mut self.queues[provider_index.0];
+                let queue = &mut self.queues[provider_index.position()];
                 let account = &mut self.accounts[account_index.0];
                 match &request {
-                    NextRequest::Poll { job, .. } if self.jobs.contains_key(job) => {
+                    NextRequest::Poll { job, .. } if self.jobs.contains(*job) => {
                         queue.start_request(*job, now);
                     }
                     // The job has left the queue and is not chosen again.
@@ -156,12 +154,12 @@ impl Tracker {
     /// Whether a list page may be requested for this job. Between two pages of a list request the job may
     /// have been untracked: this function then ends its poll, because no answer will.
     fn keep_on_page(&mut self, job: JobId, now: MonotonicTime) -> bool {
-        let Some(tracked) = self.jobs.get_mut(&job) else { return false };
+        let Some(tracked) = self.jobs.get_mut(job) else { return false };
         if tracked.can_start_poll() {
             return true;
         }
         if tracked.end_poll(now) == AnswerUse::RemoveJob {
-            self.jobs.remove(&job);
+            self.jobs.remove(job);
         }
         false
     }
@@ -185,7 +183,12 @@ impl Tracker {
         for (index, queue) in queues {
             active_jobs += queue.active_jobs;
             if queue.ready_at(account).is_some_and(|ready_at| ready_at <= now) {
-                candidates.push(queue.candidates(ProviderIndex(index), account, &self.jobs, now));
+                candidates.push(queue.candidates(
+                    ProviderIndex::new(index),
+                    account,
+                    &self.jobs,
+                    now,
+                ));
             }
         }
         let is_contested = candidates.iter().any(|candidate| candidate.first_polls.is_some())

@@ -441,7 +441,9 @@ impl Simulation {
         row.job.next_poll_at = record.next_poll_at;
         if let Some(metadata) = &record.metadata {
             row.job.list_time = metadata.list_time.or(row.job.list_time);
-            row.job.similarity_keys.update_from_provider(&metadata.similarity_keys);
+            if row.job.similarity_keys.is_replaced_by(&metadata.similarity_keys) {
+                row.job.similarity_keys.clone_from(&metadata.similarity_keys);
+            }
             row.job.times = metadata.times;
         }
         row.job.polls = record.polls;
