@@ -38,7 +38,13 @@ impl RowPages for JobPages {
 
     async fn next_page(&mut self, limit: u32) -> Result<Vec<Job>, ReadError> {
         self.filter.limit = limit;
-        let rows = self.reader.turn().await.jobs(&self.filter).await?;
+        let reader = self.reader.turn().await;
+        if let (Some(since), None) = (self.filter.registered_since, self.filter.from_id) {
+            let Some(first) = reader.first_job_since(since).await? else { return Ok(Vec::new()) };
+            self.filter.from_id = Some(first);
+        }
+        let rows = reader.jobs(&self.filter).await?;
+        drop(reader);
         self.filter.before_id = rows.last().map(|row| row.id).or(self.filter.before_id);
         Ok(rows.into_iter().map(Job::from).collect())
     }

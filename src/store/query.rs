@@ -29,6 +29,8 @@ pub struct JobFilter {
     pub registered_since: Option<UtcTime>,
     /// With a lower id than this.
     pub before_id: Option<JobId>,
+    /// With this id or a greater one.
+    pub from_id: Option<JobId>,
     /// The maximum number of rows.
     pub limit: u32,
 }

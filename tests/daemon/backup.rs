@@ -296,6 +296,14 @@ fn verify_finds_what_is_wrong_with_a_database() {
             "schema: view outages differs",
         ),
         (
+            "INSERT INTO job_label (key, value, job_id) VALUES ('team', 'data', 2)".to_owned(),
+            "job 2: its rows in job_label are not its labels",
+        ),
+        (
+            "UPDATE job SET furthest_step = 'running' WHERE id = 2".to_owned(),
+            "job 2: last_transition_at or furthest_step is wrong",
+        ),
+        (
             "UPDATE job SET state = 'running' WHERE id = 2".to_owned(),
             "job 2: its state is not that",
         ),

@@ -140,7 +140,7 @@ async fn each_versions_sample_is_migrated_to_the_newest_version() {
             counts_before,
             "after version {version}"
         );
-        for view in ["jobs", "history", "runs", "spans", "outages"] {
+        for view in ["jobs", "job_labels", "history", "runs", "spans", "outages"] {
             let rows = db::query_rows(&home.database(), &format!("SELECT * FROM {view}"));
             assert!(!rows.is_empty(), "{view} answers after version {version}");
         }
@@ -233,4 +233,36 @@ async fn fault_19_the_history_is_append_only_even_for_the_sqlite_shell() {
     }
     db::run_script_ok(&home.database(), "PRAGMA foreign_keys = on; DELETE FROM job WHERE id = 1");
     assert_eq!(db::query_rows(&home.database(), "SELECT job_id FROM transition"), ["2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_of_labels_follows_the_column_whoever_changes_it() {
+    let home = home_with_sample(1).await;
+    let mut store = jobs::open_store(&home.database()).await;
+    let rows = |job: i64| {
+        let query = format!("SELECT key, value FROM job_labels WHERE job_id = {job} ORDER BY key");
+        db::query_rows(&home.database(), &query)
+    };
+    assert_eq!(rows(1), ["team|data"], "of a job of an earlier version");
+    let labelled = jobtrack::job::NewJob {
+        labels: jobs::labels([("env", "test"), ("team", "data")]),
+        ..jobs::new_job("A")
+    };
+    let report = jobs::write_batch(&mut store, &jobs::add_batch([labelled])).await;
+    let added = report.registered[0].job.id.0;
+    assert_eq!(rows(added), ["env|test", "team|data"]);
+    for (labels, expected) in [
+        (r#"{"env":"live","team":"data"}"#, &["env|live", "team|data"][..]),
+        (r#"{"a":"1","a":"1","b":7,"c":null,"d":["x"],"e":""}"#, &["a|1", "e|"]),
+        ("{}", &[]),
+        (r#"{"k":"it''s \u00e9"}"#, &["k|it's é"]),
+    ] {
+        let update = format!("UPDATE job SET labels = '{labels}' WHERE id = {added}");
+        db::run_script_ok(&home.database(), &update);
+        assert_eq!(rows(added), expected, "{labels}");
+    }
+    // Without foreign keys, as in the shell.
+    db::run_script_ok(&home.database(), &format!("DELETE FROM job WHERE id IN (1, {added})"));
+    let left = "SELECT job_id, key, value FROM job_labels";
+    assert_eq!(db::query_rows(&home.database(), left), ["4|team|data"]);
 }

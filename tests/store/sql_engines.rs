@@ -17,7 +17,7 @@ use crate::support::{db, jobs};
 
 /// The version whose wheel PyPI has for the Python versions of Debian 12 and later.
 const DUCKDB: &str = "duckdb==2.0.1";
-const VIEWS: [&str; 6] = ["jobs", "history", "runs", "spans", "outages", "audit"];
+const VIEWS: [&str; 7] = ["jobs", "job_labels", "history", "runs", "spans", "outages", "audit"];
 
 fn repository_path(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
@@ -163,6 +163,7 @@ async fn every_column_of_every_view_is_equal_in_every_engine() {
     // Columns without NULL: NULLs sort first in SQLite and last in DuckDB.
     let queries = [
         ("jobs", "id"),
+        ("job_labels", "job_id, key"),
         ("history", "seq"),
         ("runs", "job_id"),
         ("spans", "job_id, from_latest_at, from_at"),

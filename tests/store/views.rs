@@ -26,6 +26,7 @@ async fn each_view_has_its_documented_columns() {
              polls, failed_polls, last_poll_error, queue_s, run_s, total_s, detection_delay_s, \
              detection_delay_max_s, credits, detail",
         ),
+        ("job_labels", "job_id, key, value"),
         (
             "history",
             "seq, job_id, provider, remote_id, from_state, to_state, provider_state, evidence, \
@@ -331,15 +332,17 @@ async fn common_queries_use_an_index() {
         ("SELECT * FROM jobs WHERE remote_id = 'X'", "INDEX job_"),
         ("SELECT * FROM jobs WHERE remote_id = 'X' AND provider = 'dune'", "INDEX job_"),
         ("SELECT * FROM jobs WHERE registered_at >= '2026-11-20'", "job_registered_at"),
+        ("SELECT job_id FROM job_labels WHERE key = 'team' AND value = 'data'", "PRIMARY KEY"),
+        (
+            "SELECT id, remote_id, state FROM jobs
+             WHERE id IN (SELECT job_id FROM job_labels WHERE key = 'team' AND value = 'data')
+             ORDER BY id",
+            "PRIMARY KEY (key=? AND value=?)",
+        ),
+        ("SELECT * FROM jobs WHERE state = 'failed' ORDER BY id DESC LIMIT 100", "job_state"),
         // As the reader asks for what is to be tracked: not all jobs that there ever were.
         (
             "SELECT * FROM job WHERE terminal_at IS NULL AND id > 5 ORDER BY id LIMIT 5000",
-            "job_active",
-        ),
-        // As `jobtrack list` asks.
-        (
-            "SELECT * FROM jobs WHERE terminal_at IS NULL AND state IN ('pending', 'running')
-             ORDER BY id DESC LIMIT 100",
             "job_active",
         ),
     ];

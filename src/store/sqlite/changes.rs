@@ -13,6 +13,7 @@ use crate::job::{Change, JobDurations, JobId, ProviderTimes, State, Transition, 
 use super::audit::insert_entries;
 use super::durations::insert_samples;
 use super::json_rows::insert_rows;
+use super::stored_job::step_name;
 use super::time::to_sql;
 
 pub(super) const INSERT_TRANSITIONS: &str = "
@@ -34,14 +35,17 @@ const UPDATE_STATE: &str = "
         next_poll_at = iif(new.terminal_at IS NULL, job.next_poll_at, NULL),
         queue_s = new.queue_s, run_s = new.run_s, total_s = new.total_s,
         detection_delay_s = new.detection_delay_s,
-        detection_delay_max_s = new.detection_delay_max_s
+        detection_delay_max_s = new.detection_delay_max_s,
+        last_transition_at = new.last_transition_at, furthest_step = new.furthest_step
     FROM (SELECT value ->> 'job' AS id, value ->> 'expected_state' AS expected_state,
                  value ->> 'expected_provider_state' AS expected_provider_state,
                  value ->> 'state' AS state, value ->> 'provider_state' AS provider_state,
                  value ->> 'terminal_at' AS terminal_at, value ->> 'message' AS message,
                  value ->> 'queue_s' AS queue_s, value ->> 'run_s' AS run_s,
                  value ->> 'total_s' AS total_s, value ->> 'detection_delay_s' AS detection_delay_s,
-                 value ->> 'detection_delay_max_s' AS detection_delay_max_s
+                 value ->> 'detection_delay_max_s' AS detection_delay_max_s,
+                 value ->> 'last_transition_at' AS last_transition_at,
+                 value ->> 'furthest_step' AS furthest_step
           FROM json_each(?1)) AS new
     WHERE job.id = new.id AND job.state = new.expected_state
       AND job.provider_state IS new.expected_provider_state
@@ -139,6 +143,8 @@ fn change_json(change: &Change, durations: JobDurations) -> Value {
         "total_s": seconds(durations.total),
         "detection_delay_s": seconds(durations.detection_delay),
         "detection_delay_max_s": seconds(durations.detection_delay_max),
+        "last_transition_at": to_sql(new_state.observed_at),
+        "furthest_step": step_name(new_state.furthest_step),
     })
 }
 

@@ -4,15 +4,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, FromRow};
 
-use crate::job::{Change, DurationSample, NewJob, ProviderName, SimilarityKeys};
+use crate::job::{Change, DurationSample, ProviderName, SimilarityKeys};
 use crate::store::{ForgetDurations, ReadError, StoredDurationSample};
 
 use super::json_rows::insert_rows;
 use super::reader::Reader;
-use super::tracked_job::TRACKED_JOB_ID;
 
 #[derive(Debug, FromRow)]
 struct StoredDurationSampleRow {
@@ -95,28 +94,6 @@ pub(super) async fn delete_samples(
         deleted += query.execute(&mut *connection).await?.rows_affected();
     }
     Ok(deleted)
-}
-
-/// Stores the similarity keys that users chose for jobs that are registered; `rows` are the JSON rows of
-/// `new_jobs`.
-pub(super) async fn update_similarity_keys(
-    connection: &mut SqliteConnection,
-    new_jobs: &[NewJob],
-    rows: &str,
-) -> Result<(), sqlx::Error> {
-    if new_jobs.iter().all(|job| job.similarity_keys == SimilarityKeys::Unknown) {
-        return Ok(());
-    }
-    // If a job occurs twice in a batch, its last key counts: SQLite takes the other columns of a group from
-    // the row that has the `max`.
-    let sql = format!(
-        "UPDATE job SET similarity_keys = chosen.similarity_keys
-         FROM (SELECT {TRACKED_JOB_ID} AS id, value ->> 'similarity_keys' AS similarity_keys, max(key)
-               FROM json_each(?1) AS new
-               WHERE value ->> 'similarity_keys' IS NOT NULL GROUP BY 1) AS chosen
-         WHERE job.id = chosen.id"
-    );
-    sqlx::query(AssertSqlSafe(sql)).bind(rows).execute(connection).await.map(drop)
 }
 
 impl Reader {

@@ -18,6 +18,7 @@ mod file_change;
 mod file_system;
 mod identity;
 mod identity_in_file;
+mod job_list;
 mod json_rows;
 mod lock;
 mod maintenance;

@@ -10,18 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use sqlx::QueryBuilder;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
-use sqlx::{QueryBuilder, Sqlite};
 use tokio::sync::Mutex;
 
-use crate::job::{EventCursor, JobId, RecordedTimes, State, StateFilter, StoredJob, UtcTime};
+use crate::job::{EventCursor, JobId, RecordedTimes, StoredJob, UtcTime};
 use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, TrackerStateReader};
 
 use super::copy::read_options;
 use super::cursor::{cursor_seq, newest_seq, to_cursor};
+use super::job_list::{push_label_condition, push_states, read_page, restricting_states};
 use super::maintenance::{CERTAIN_TIME, CONFIRMED_TIME};
 use super::rows::{JobRow, TransitionRow};
-use super::stored_job::{STORED_JOB_COLUMNS, StoredJobRow, find_stored_job};
+use super::stored_job::{find_stored_job, parse_stored_jobs, select_stored_jobs};
 
 const READER_CONNECTIONS: u32 = 4;
 /// The cache of one connection, in KiB. The kernel caches the file as well.
@@ -93,15 +94,11 @@ impl Reader {
         after: JobId,
         limit: u32,
     ) -> Result<Vec<StoredJob>, ReadError> {
-        let mut query = QueryBuilder::new("SELECT ");
-        query
-            .push(STORED_JOB_COLUMNS)
-            .push(" FROM job WHERE job.terminal_at IS NULL AND job.id > ")
-            .push_bind(after.0)
-            .push(" ORDER BY job.id LIMIT ")
-            .push_bind(limit);
-        let rows: Vec<StoredJobRow> = query.build_query_as().fetch_all(&self.pool).await?;
-        Ok(rows.into_iter().map(StoredJobRow::into_stored_job).collect())
+        let page = "(SELECT * FROM job INDEXED BY job_active
+                     WHERE terminal_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2) AS job";
+        let query = sqlx::query_scalar(select_stored_jobs(page)).bind(after.0).bind(limit);
+        let json: String = query.fetch_one(&self.pool).await?;
+        Ok(parse_stored_jobs(&json)?)
     }
 
     /// A job as the tracker needs it.
@@ -126,33 +123,18 @@ impl Reader {
     /// # Errors
     /// If the database cannot be read.
     pub async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, ReadError> {
-        let mut query = QueryBuilder::new("SELECT * FROM jobs AS j WHERE true");
-        push_state_filter(&mut query, "j.state", &filter.states);
-        push_label_filter(&mut query, &filter.labels);
-        if let Some(provider) = &filter.provider {
-            query.push(" AND j.provider = ").push_bind(provider.as_str().to_owned());
-        }
-        if let Some(remote_id) = &filter.remote_id {
-            let spellings = remote_id.spellings();
-            if spellings.is_empty() {
-                query.push(" AND j.remote_id = ").push_bind(remote_id.as_str().to_owned());
-            } else {
-                query.push(" AND j.remote_id COLLATE NOCASE IN (");
-                let mut list = query.separated(", ");
-                for spelling in spellings {
-                    list.push_bind(spelling);
-                }
-                query.push(")");
-            }
-        }
-        if let Some(since) = filter.registered_since {
-            query.push(" AND j.registered_at >= ").push_bind(since);
-        }
-        if let Some(before) = filter.before_id {
-            query.push(" AND j.id < ").push_bind(before.0);
-        }
-        query.push(" ORDER BY j.id DESC LIMIT ").push_bind(filter.limit);
-        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+        Ok(read_page(&self.pool, filter).await?)
+    }
+
+    /// The first job that was registered at this time or later.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn first_job_since(&self, since: UtcTime) -> Result<Option<JobId>, ReadError> {
+        let query = sqlx::query_scalar(
+            "SELECT min(id) FROM job INDEXED BY job_registered_at WHERE registered_at >= ?1",
+        );
+        Ok(query.bind(since).fetch_one(&self.pool).await?)
     }
 
     /// A page of transitions, oldest first.
@@ -160,19 +142,20 @@ impl Reader {
     /// # Errors
     /// If the database cannot be read, or a cursor does not name an event of this database.
     pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<TransitionRow>, ReadError> {
-        let mut query = QueryBuilder::new("SELECT h.* FROM history AS h");
-        if !filter.labels.is_empty() {
-            query.push(" JOIN job AS j ON j.id = h.job_id");
-        }
-        query.push(" WHERE true");
+        let mut query = QueryBuilder::new("SELECT h.* FROM history AS h WHERE true");
         if let Some(after) = &filter.after {
             query.push(" AND h.seq > ").push_bind(self.resolve_cursor(after).await?);
         }
         if let Some(up_to) = &filter.up_to {
             query.push(" AND h.seq <= ").push_bind(self.resolve_cursor(up_to).await?);
         }
-        push_state_filter(&mut query, "h.to_state", &filter.states);
-        push_label_filter(&mut query, &filter.labels);
+        if let Some(states) = restricting_states(&filter.states) {
+            query.push(" AND ");
+            push_states(&mut query, "h.to_state", &states);
+        }
+        for label in &filter.labels {
+            push_label_condition(&mut query, "h.job_id", label);
+        }
         if let Some(job) = filter.job {
             query.push(" AND h.job_id = ").push_bind(job.0);
         }
@@ -257,36 +240,5 @@ impl TrackerStateReader for Reader {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredDurationSample>, ReadError>> {
         Box::pin(self.duration_samples(after, limit))
-    }
-}
-
-fn push_state_filter(query: &mut QueryBuilder<Sqlite>, column: &str, filters: &[StateFilter]) {
-    if filters.is_empty() {
-        return;
-    }
-    let matching: Vec<_> = State::ALL
-        .into_iter()
-        .filter(|state| filters.iter().any(|filter| filter.matches(*state)))
-        .collect();
-    // SQLite uses the partial index of unfinished jobs only if the query repeats its condition.
-    if column == "j.state" && matching.iter().all(|state| !state.is_terminal()) {
-        query.push(" AND j.terminal_at IS NULL");
-    }
-    query.push(" AND ").push(column).push(" IN (");
-    let mut list = query.separated(", ");
-    for state in matching {
-        list.push_bind(state.as_str());
-    }
-    query.push(")");
-}
-
-fn push_label_filter(query: &mut QueryBuilder<Sqlite>, labels: &[(String, String)]) {
-    for (key, value) in labels {
-        query
-            .push(" AND EXISTS (SELECT 1 FROM json_each(j.labels) WHERE key = ")
-            .push_bind(key.clone())
-            .push(" AND value = ")
-            .push_bind(value.clone())
-            .push(")");
     }
 }

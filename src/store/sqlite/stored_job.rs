@@ -1,93 +1,146 @@
-//! A job as the tracker needs it: its columns, its row, and how it is found by its id.
+//! A job as the tracker needs it: how it is read from the database.
 //!
-//! The reader uses it for loading, the writer for registered jobs and for jobs whose stored state is
-//! not the expected one.
+//! The reader uses it for loading, the writer for registered jobs and for jobs whose stored state is not the
+//! expected one. SQLite returns all jobs of a query as one JSON array, because a row and a column of sqlx
+//! cost more than the job itself. A value of a wrong type or form is an error of the query.
 
+use serde::Deserialize;
+use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteExecutor;
-use sqlx::{FromRow, QueryBuilder};
 
 use crate::job::{
     CurrentState, JobId, LifecycleStep, ProviderName, ProviderTimes, RemoteId, SimilarityKeys,
-    State, StoredJob, UtcTime,
+    State, StoredJob,
 };
 
-/// The columns of a [`StoredJobRow`]; `observed_at` and `furthest_step` are computed from the table
-/// `transition`.
-pub(super) const STORED_JOB_COLUMNS: &str = "
+use super::time::SqlTime;
+
+/// The fields of a [`StoredJobRow`], in order. The last two are computed from the table `transition` if the
+/// last transition of the job was written before schema version 6.
+const STORED_JOB_FIELDS: &str = "
     job.id, job.provider, job.remote_id, job.state, job.provider_state, job.registered_at,
     job.deadline_at, job.next_poll_at, job.last_success_sent_at, job.polls, job.failed_polls,
-    job.list_time, job.similarity_keys, job.submitted_at, job.started_at, job.ended_at,
+    job.list_time, json(job.similarity_keys), job.submitted_at, job.started_at, job.ended_at,
     job.expires_at,
-    coalesce((SELECT observed_at FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1),
-             job.registered_at) AS observed_at,
-    (SELECT max(CASE to_state WHEN 'running' THEN 2 WHEN 'pending' THEN 1 ELSE 0 END)
-     FROM transition WHERE job_id = job.id) AS furthest_step";
+    coalesce(job.last_transition_at,
+             (SELECT observed_at FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1),
+             job.registered_at),
+    coalesce(job.furthest_step,
+             (SELECT CASE max(CASE to_state WHEN 'running' THEN 2 WHEN 'pending' THEN 1 END)
+                     WHEN 2 THEN 'running' WHEN 1 THEN 'pending' END
+              FROM transition WHERE job_id = job.id),
+             'registered')";
 
-#[derive(Debug, FromRow)]
-pub(super) struct StoredJobRow {
-    pub(super) id: JobId,
+#[derive(Deserialize)]
+struct StoredJobRow {
+    id: JobId,
     provider: ProviderName,
     remote_id: RemoteId,
     state: State,
-    provider_state: Option<String>,
-    registered_at: UtcTime,
-    deadline_at: Option<UtcTime>,
-    next_poll_at: Option<UtcTime>,
-    last_success_sent_at: Option<UtcTime>,
+    provider_state: Option<Box<str>>,
+    registered_at: SqlTime,
+    deadline_at: Option<SqlTime>,
+    next_poll_at: Option<SqlTime>,
+    last_success_sent_at: Option<SqlTime>,
     polls: u32,
     failed_polls: u32,
-    list_time: Option<UtcTime>,
-    similarity_keys: Option<SimilarityKeys>,
-    submitted_at: Option<UtcTime>,
-    started_at: Option<UtcTime>,
-    ended_at: Option<UtcTime>,
-    expires_at: Option<UtcTime>,
-    observed_at: UtcTime,
-    furthest_step: Option<i64>,
+    list_time: Option<SqlTime>,
+    similarity_keys: SimilarityKeys,
+    submitted_at: Option<SqlTime>,
+    started_at: Option<SqlTime>,
+    ended_at: Option<SqlTime>,
+    expires_at: Option<SqlTime>,
+    last_transition_at: SqlTime,
+    furthest_step: StoredStep,
 }
 
-impl StoredJobRow {
-    pub(super) fn into_stored_job(self) -> StoredJob {
-        StoredJob {
-            id: self.id,
-            provider: self.provider,
-            remote_id: self.remote_id,
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredStep {
+    Registered,
+    Pending,
+    Running,
+}
+
+impl From<StoredStep> for LifecycleStep {
+    fn from(stored: StoredStep) -> Self {
+        match stored {
+            StoredStep::Registered => Self::Registered,
+            StoredStep::Pending => Self::Pending,
+            StoredStep::Running => Self::Running,
+        }
+    }
+}
+
+/// The name of a step in the column `furthest_step`.
+pub(super) fn step_name(step: LifecycleStep) -> &'static str {
+    match step {
+        LifecycleStep::Registered => "registered",
+        LifecycleStep::Pending => "pending",
+        LifecycleStep::Running => "running",
+    }
+}
+
+impl From<StoredJobRow> for StoredJob {
+    fn from(row: StoredJobRow) -> Self {
+        let time = |at: Option<SqlTime>| at.map(|at| at.0);
+        let registered_at = row.registered_at.0;
+        Self {
+            id: row.id,
+            provider: row.provider,
+            remote_id: row.remote_id,
             current_state: CurrentState::from_store(
-                self.state,
-                self.provider_state.map(Into::into),
-                match self.furthest_step {
-                    Some(2) => LifecycleStep::Running,
-                    Some(1) => LifecycleStep::Pending,
-                    Some(_) | None => LifecycleStep::Registered,
-                },
-                self.observed_at,
-                self.last_success_sent_at,
+                row.state,
+                row.provider_state,
+                row.furthest_step.into(),
+                row.last_transition_at.0,
+                time(row.last_success_sent_at),
             ),
-            registered_at: self.registered_at,
-            give_up_after: self
-                .deadline_at
-                .map(|deadline| deadline.duration_since(self.registered_at)),
-            next_poll_at: self.next_poll_at,
-            polls: self.polls,
-            failed_polls: self.failed_polls,
-            list_time: self.list_time,
-            similarity_keys: self.similarity_keys.unwrap_or_default(),
+            registered_at,
+            give_up_after: row.deadline_at.map(|deadline| deadline.0.duration_since(registered_at)),
+            next_poll_at: time(row.next_poll_at),
+            polls: row.polls,
+            failed_polls: row.failed_polls,
+            list_time: time(row.list_time),
+            similarity_keys: row.similarity_keys,
             times: ProviderTimes {
-                submitted_at: self.submitted_at,
-                started_at: self.started_at,
-                ended_at: self.ended_at,
-                expires_at: self.expires_at,
+                submitted_at: time(row.submitted_at),
+                started_at: time(row.started_at),
+                ended_at: time(row.ended_at),
+                expires_at: time(row.expires_at),
             },
         }
     }
+}
+
+/// A query whose only row is a JSON array of the jobs of the FROM clause `jobs`, which names them `job`.
+pub(super) fn select_stored_jobs(jobs: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("SELECT json_group_array(json_array({STORED_JOB_FIELDS})) FROM {jobs}"))
+}
+
+/// Parses the result of [`select_stored_jobs`].
+pub(super) fn parse_stored_jobs(json: &str) -> Result<Vec<StoredJob>, sqlx::Error> {
+    match serde_json::from_str::<Vec<StoredJobRow>>(json) {
+        Ok(rows) => Ok(rows.into_iter().map(StoredJob::from).collect()),
+        Err(error) => Err(sqlx::Error::Decode(name_unreadable_job(json, &error).into())),
+    }
+}
+
+/// Which of the jobs cannot be read, and why.
+fn name_unreadable_job(json: &str, error: &serde_json::Error) -> String {
+    let jobs: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
+    let mut unreadable = jobs.into_iter().filter_map(|job| {
+        let error = StoredJobRow::deserialize(&job).err()?;
+        Some(format!("job {} cannot be read: {error}", job.get(0).cloned().unwrap_or_default()))
+    });
+    unreadable.next().unwrap_or_else(|| error.to_string())
 }
 
 pub(super) async fn find_stored_job(
     executor: impl SqliteExecutor<'_>,
     id: JobId,
 ) -> Result<Option<StoredJob>, sqlx::Error> {
-    let mut query = QueryBuilder::new("SELECT ");
-    query.push(STORED_JOB_COLUMNS).push(" FROM job WHERE job.id = ").push_bind(id.0);
-    let row: Option<StoredJobRow> = query.build_query_as().fetch_optional(executor).await?;
-    Ok(row.map(StoredJobRow::into_stored_job))
+    let query = sqlx::query_scalar(select_stored_jobs("job WHERE job.id = ?1")).bind(id.0);
+    let json: String = query.fetch_one(executor).await?;
+    Ok(parse_stored_jobs(&json)?.pop())
 }

@@ -1,9 +1,44 @@
 //! Times as text in SQLite's own format, `2026-11-21 23:17:05.123`, UTC. The text sorts as the times
 //! do and compares with `datetime('now')`.
 
+use std::fmt;
+
 use jiff::Timestamp;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::job::UtcTime;
+
+/// A time in JSON rows that SQLite reads or returns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SqlTime(pub(super) UtcTime);
+
+impl Serialize for SqlTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&to_sql(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for SqlTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(SqlTimeVisitor)
+    }
+}
+
+struct SqlTimeVisitor;
+
+impl Visitor<'_> for SqlTimeVisitor {
+    type Value = SqlTime;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time such as 2026-11-21 23:17:05.123")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<SqlTime, E> {
+        let invalid = || E::invalid_value(de::Unexpected::Str(text), &self);
+        parse_sql(text).map(SqlTime).ok_or_else(invalid)
+    }
+}
 
 pub(super) fn to_sql(time: UtcTime) -> String {
     // A `UtcTime` is within the years 0 to 9999, so the conversion never fails.

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{Labels, NewJob};
+use crate::job::{JobId, Labels, NewJob};
 use crate::store::UserLimits;
 
-use super::tracked_job::TRACKED_JOB_ID;
+use super::json_rows::to_json;
+
+const SELECT_LABELS: &str = "
+    SELECT id, labels, added_by_uid FROM job WHERE id IN (SELECT value FROM json_each(?1))";
 
 const SELECT_USAGE: &str = "
     SELECT added_by_uid, count(*), sum(iif(labels = '{}', 0, length(CAST(labels AS BLOB))))
@@ -27,37 +29,27 @@ struct Usage {
 
 /// The positions in `new_jobs` of the jobs that must not be registered, each with the reason. A job that is
 /// tracked already only counts with labels that it does not have yet, and these count for the user who
-/// added the job, whoever adds the labels. `rows` are the new jobs as JSON.
+/// added the job, whoever adds the labels. `tracked` are the jobs that the new jobs already are.
 pub(super) async fn jobs_over_limit(
     connection: &mut SqliteConnection,
     new_jobs: &[NewJob],
-    rows: &str,
+    tracked: &[Option<JobId>],
     limits: UserLimits,
 ) -> Result<BTreeMap<usize, String>, sqlx::Error> {
     let mut rejected = BTreeMap::new();
     if limits == UserLimits::default() {
         return Ok(rejected);
     }
-    // The labels of the new jobs that are tracked already.
-    let select_tracked = format!(
-        "SELECT new.key, job.labels, job.added_by_uid
-         FROM json_each(?1) AS new CROSS JOIN job ON job.id = {TRACKED_JOB_ID}"
-    );
-    let tracked: Vec<(i64, String, Option<u32>)> = sqlx::query_as(AssertSqlSafe(select_tracked))
-        .bind(rows)
-        .fetch_all(&mut *connection)
-        .await?;
-    let tracked: HashMap<i64, (String, Option<u32>)> =
-        tracked.into_iter().map(|(position, labels, owner)| (position, (labels, owner))).collect();
+    let stored = read_labels(&mut *connection, tracked).await?;
     let users = new_jobs.iter().filter_map(|job| job.added_by.as_ref()).map(|by| by.uid);
-    let owners = tracked.values().filter_map(|(_, owner)| *owner);
+    let owners = stored.values().filter_map(|(_, owner)| *owner);
     let mut usage = read_usage(connection, users.chain(owners).collect()).await?;
     let mut seen = HashSet::new();
-    for (position, job) in (0_i64..).zip(new_jobs) {
+    for (position, (job, tracked)) in new_jobs.iter().zip(tracked).enumerate() {
         let Some(uid) = job.added_by.as_ref().map(|added_by| added_by.uid) else { continue };
         let name = (&job.provider, job.remote_id.canonical_form());
         let is_first = seen.insert(name.clone());
-        let (uid, growth) = if let Some((labels, owner)) = tracked.get(&position) {
+        let (uid, growth) = if let Some((labels, owner)) = tracked.and_then(|id| stored.get(&id)) {
             let label_bytes = label_growth(labels, &job.labels);
             (owner.unwrap_or(uid), Usage { jobs: 0, label_bytes })
         } else {
@@ -73,12 +65,23 @@ pub(super) async fn jobs_over_limit(
         match exceeded {
             Some(reason) => {
                 seen.remove(&name);
-                rejected.insert(usize::try_from(position).unwrap_or(usize::MAX), reason);
+                rejected.insert(position, reason);
             }
             None => *before = Usage { jobs, label_bytes },
         }
     }
     Ok(rejected)
+}
+
+/// The labels of the jobs and the users who added them.
+async fn read_labels(
+    connection: &mut SqliteConnection,
+    tracked: &[Option<JobId>],
+) -> Result<HashMap<JobId, (String, Option<u32>)>, sqlx::Error> {
+    let ids = to_json(tracked.iter().flatten())?;
+    let rows: Vec<(JobId, String, Option<u32>)> =
+        sqlx::query_as(SELECT_LABELS).bind(ids).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(id, labels, owner)| (id, (labels, owner))).collect())
 }
 
 async fn read_usage(

@@ -87,7 +87,10 @@ async fn verify_content(
     for (statement, finding) in [
         (JOBS_WITH_ANOTHER_STATE, "its state is not that of its last transition"),
         (JOBS_WITH_OTHER_SPANS, "its rows in span do not follow from its transitions"),
-    ] {
+    ]
+    .into_iter()
+    .chain((version >= 6).then_some(CHECKS_OF_VERSION_6).into_iter().flatten())
+    {
         let jobs: Vec<i64> = sqlx::query_scalar(statement).fetch_all(&mut *transaction).await?;
         for job in jobs {
             report.add(format!("job {job}: {finding}"));
@@ -122,6 +125,31 @@ const JOBS_WITH_OTHER_SPANS: &str = "
     SELECT job_id FROM span WHERE NOT EXISTS (
         SELECT 1 FROM transition AS t
         WHERE t.job_id = span.job_id AND t.seq = span.seq AND t.from_state IS NOT t.to_state)
+    LIMIT 100";
+
+const CHECKS_OF_VERSION_6: [(&str, &str); 2] = [
+    (JOBS_WITH_OTHER_LABELS, "its rows in job_label are not its labels"),
+    (JOBS_WITH_ANOTHER_LAST_TRANSITION, "last_transition_at or furthest_step is wrong"),
+];
+
+const JOBS_WITH_OTHER_LABELS: &str = "
+    WITH label AS (
+        SELECT DISTINCT label.key, label.value, job.id AS job_id
+        FROM job, json_each(job.labels) AS label WHERE label.type = 'text')
+    SELECT job_id FROM (SELECT key, value, job_id FROM label EXCEPT SELECT * FROM job_label)
+    UNION
+    SELECT job_id FROM (SELECT key, value, job_id FROM job_label EXCEPT SELECT * FROM label)
+    LIMIT 100";
+
+/// NULL is not wrong: the last transition was written before version 6.
+const JOBS_WITH_ANOTHER_LAST_TRANSITION: &str = "
+    SELECT id FROM job WHERE last_transition_at <>
+        (SELECT observed_at FROM transition WHERE job_id = job.id ORDER BY seq DESC LIMIT 1)
+    UNION
+    SELECT id FROM job WHERE furthest_step <>
+        (SELECT CASE max(CASE to_state WHEN 'running' THEN 2 WHEN 'pending' THEN 1 ELSE 0 END)
+                WHEN 2 THEN 'running' WHEN 1 THEN 'pending' ELSE 'registered' END
+         FROM transition WHERE job_id = job.id)
     LIMIT 100";
 
 /// Compares tables, indexes, triggers and views with those that the migrations create. Objects that an
