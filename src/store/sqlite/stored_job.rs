@@ -37,7 +37,7 @@ struct StoredJobRow {
     provider: ProviderName,
     remote_id: RemoteId,
     state: State,
-    provider_state: Option<Box<str>>,
+    provider_state: Option<String>,
     registered_at: SqlTime,
     deadline_at: Option<SqlTime>,
     next_poll_at: Option<SqlTime>,
@@ -91,7 +91,7 @@ impl From<StoredJobRow> for StoredJob {
             remote_id: row.remote_id,
             current_state: CurrentState::from_store(
                 row.state,
-                row.provider_state,
+                row.provider_state.map(Into::into),
                 row.furthest_step.into(),
                 row.last_transition_at.0,
                 time(row.last_success_sent_at),
