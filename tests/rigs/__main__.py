@@ -30,6 +30,7 @@ import mutants
 import power_cuts
 import report
 import simulation
+import soak
 import torture
 from daemon import Daemon
 from outcome import Unavailable
@@ -56,6 +57,7 @@ RIGS = {
     "simulation": (simulation.run, {"quick": {"days": 20}, "short": {"days": 1000}, "full": {"days": 10_000}}),
     "mutants": (mutants.run, {"quick": {"shards": 500}, "short": {"shards": 50}, "full": {}}),
     "exposure": (exposure.run, {"quick": {}, "short": {}, "full": {}}),
+    "soak": (soak.run, {"quick": {"seconds": 60, "sample_s": 1}, "short": {"seconds": 120, "sample_s": 1}, "full": {"seconds": 1800}}),
 }
 
 

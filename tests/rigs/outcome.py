@@ -13,6 +13,8 @@ class Outcome:
     result: str
     control: str
     problems: list = field(default_factory=list)
+    # Files in docs/ and their text.
+    pictures: dict = field(default_factory=dict)
 
     def row(self, name):
         return f"| `{name}` | {self.amount} | {self.result} | {self.control} |"

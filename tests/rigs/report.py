@@ -10,3 +10,5 @@ def write_row(name, outcome):
     index = next(i for i, line in enumerate(lines) if line.startswith(f"| `{name}` |"))
     lines[index] = outcome.row(name)
     DOCUMENT.write_text("\n".join(lines) + "\n")
+    for file, text in outcome.pictures.items():
+        DOCUMENT.with_name(file).write_text(text)
