@@ -60,3 +60,8 @@ bench-cost *ARGS:
 # Measure the memory of a tracked job, with one million jobs.
 bench-memory *ARGS:
     cargo bench --bench memory -- {{ ARGS }}
+
+# All figures of docs/performance.md, in a quarter of an hour on an idle machine; with --write update that page
+# and its picture, with --quick only see that everything works. Needs python3, PyPI, strace, perf and valgrind.
+bench-performance *ARGS:
+    python3 benches/performance.py {{ ARGS }}

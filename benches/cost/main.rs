@@ -14,9 +14,11 @@
 )]
 
 mod bare_loop;
+mod chart;
 mod contender;
 mod daemon;
 mod fsyncs;
+mod layers;
 mod measurement;
 mod process_cost;
 mod report;
@@ -34,8 +36,15 @@ use clap::{Parser, Subcommand};
 use bare_loop::BareLoop;
 use contender::Contender;
 use daemon::DaemonProgram;
+use layers::measure_layers;
 use measurement::{Measurement, Plan};
 use stand_in::StandIn;
+
+/// The rate of most rounds and of the layers.
+const MAIN_RATE: u32 = 250;
+/// The rounds of the other rates.
+const OTHER_ROUNDS: usize = 3;
+const LAYERS_DURATION: Duration = Duration::from_secs(15);
 
 /// Measures what a poll costs jobtrackd, beside simpler pollers
 #[derive(Parser)]
@@ -45,16 +54,22 @@ struct Arguments {
     /// Polls a second
     #[arg(long, value_delimiter = ',', default_value = "50,250,1000")]
     rates: Vec<u32>,
-    /// Rounds; each measures every poller once at every rate
+    /// Rounds, each with every poller once; rates other than 250 take part in the first three
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// How long a measurement takes, after the warm-up
-    #[arg(long, default_value_t = 8.0)]
+    #[arg(long, default_value_t = 6.0)]
     seconds: f64,
     /// How long a poller runs before it is measured
-    #[arg(long, default_value_t = 4.0)]
+    #[arg(long, default_value_t = 3.0)]
     warm_up: f64,
-    /// Only these parts: names of pollers, `fsyncs`
+    /// One short round, to see that everything works
+    #[arg(long)]
+    quick: bool,
+    /// Draw the CPU times into this SVG file
+    #[arg(long)]
+    picture: Option<PathBuf>,
+    /// Only these parts: bare, bare-commit, asyncio, jobtrackd, fsyncs, layers
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Measure this program instead of building the release
@@ -91,30 +106,61 @@ async fn main() {
 
 /// Runs all parts and prints their tables.
 async fn compare(arguments: &Arguments) {
-    let is_chosen =
-        |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
     let daemon = DaemonProgram::new(arguments.jobtrackd.clone(), &arguments.settings);
-    let contenders: Vec<_> =
-        Contender::ALL.into_iter().filter(|contender| is_chosen(contender.name())).collect();
+    let measurements = measure_contenders(arguments, &daemon).await;
+    if !measurements.is_empty() {
+        println!("{}", report::cost_table(&measurements));
+        println!("{}", report::ratio_table(&measurements));
+    }
+    if arguments.includes("fsyncs") {
+        println!("{}", fsyncs::table(&daemon, &arguments.rates).await);
+    }
+    let mut layers = Vec::new();
+    if arguments.includes("layers") {
+        match measure_layers(&daemon, MAIN_RATE, LAYERS_DURATION).await {
+            Ok(measured) => layers = measured,
+            Err(reason) => eprintln!("layers: not measured: {reason}"),
+        }
+        println!("{}", layers::table(&layers, MAIN_RATE));
+    }
+    if let Some(path) = &arguments.picture {
+        let picture = chart::render(&measurements, &layers);
+        std::fs::write(path, picture).expect("the picture can be written");
+    }
+}
+
+async fn measure_contenders(arguments: &Arguments, daemon: &DaemonProgram) -> Vec<Measurement> {
+    let is_chosen = |contender: &Contender| arguments.includes(contender.name());
+    let contenders: Vec<_> = Contender::ALL.into_iter().filter(is_chosen).collect();
     let mut measurements = Vec::new();
-    for round in 0..arguments.rounds {
+    for round in 0..arguments.rounds() {
         for &rate in &arguments.rates {
+            if rate != MAIN_RATE && round >= OTHER_ROUNDS {
+                continue;
+            }
             for &contender in &contenders {
-                let plan = Plan {
-                    rate,
-                    warm_up: Duration::from_secs_f64(arguments.warm_up),
-                    duration: Duration::from_secs_f64(arguments.seconds),
-                };
-                let cost = contender.measure(&plan, &daemon).await;
+                let cost = contender.measure(&arguments.plan(rate), daemon).await;
                 let measurement = Measurement { contender, rate, round, cost };
                 eprintln!("{}", report::progress_line(&measurement));
                 measurements.push(measurement);
             }
         }
     }
-    println!("{}", report::cost_table(&measurements));
-    println!("{}", report::ratio_table(&measurements));
-    if is_chosen("fsyncs") {
-        println!("{}", fsyncs::table(&daemon, &arguments.rates).await);
+    measurements
+}
+
+impl Arguments {
+    fn includes(&self, part: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == part)
+    }
+
+    fn rounds(&self) -> usize {
+        if self.quick { 1 } else { self.rounds }
+    }
+
+    fn plan(&self, rate: u32) -> Plan {
+        let (warm_up, seconds) = if self.quick { (2.0, 3.0) } else { (self.warm_up, self.seconds) };
+        let [warm_up, duration] = [warm_up, seconds].map(Duration::from_secs_f64);
+        Plan { rate, warm_up, duration }
     }
 }

@@ -9,8 +9,8 @@ use super::measurement::{Cost, Measurement};
 /// The median of some values, and the smallest and the largest.
 pub struct Spread {
     pub median: f64,
-    min: f64,
-    max: f64,
+    pub min: f64,
+    pub max: f64,
 }
 
 impl Spread {
@@ -100,12 +100,12 @@ pub fn ratio_table(measurements: &[Measurement]) -> String {
     table
 }
 
-fn rates(measurements: &[Measurement]) -> BTreeSet<u32> {
+pub fn rates(measurements: &[Measurement]) -> BTreeSet<u32> {
     measurements.iter().map(|measurement| measurement.rate).collect()
 }
 
 /// The costs of one poller at one rate, by round.
-fn costs(
+pub fn costs(
     measurements: &[Measurement],
     rate: u32,
     contender: Contender,
