@@ -1,5 +1,9 @@
 //! The threads of the process: whether the system permits as many as the daemon needs, and the runtime.
 //!
+//! One thread runs the scheduler's loop, the requests to providers and the control socket, because each hand-over
+//! to another thread costs more than the work of a poll. What blocks runs elsewhere: SQLite in the threads of
+//! sqlx, look-ups of names and reads of files in threads that may block.
+//!
 //! Used once, at the start, because most libraries end the process or wait forever if they get no thread. The
 //! threads that block, for look-ups of names and for files, are never given back: while the system permits
 //! no other, their work waits for one of them.
@@ -23,27 +27,20 @@ const FOREVER: Duration = Duration::from_hours(10 * 365 * 24);
 /// # Errors
 /// If the system does not permit the threads.
 pub(super) fn start_runtime() -> anyhow::Result<Runtime> {
-    let workers = worker_threads();
-    let needed = workers + BLOCKING_THREADS + OTHER_THREADS;
+    let needed = BLOCKING_THREADS + OTHER_THREADS;
     try_threads(needed).with_context(|| {
         format!(
             "cannot create the {needed} threads that jobtrackd needs; raise the limit of its service \
              (TasksMax=), its user (`ulimit -u`) or its container"
         )
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .thread_keep_alive(FOREVER)
         .enable_all()
         .build()
         .context("cannot start the threads of the runtime")?;
     start_blocking_threads(&runtime);
     Ok(runtime)
-}
-
-/// At least two, so that `status` is answered while a task blocks its thread.
-fn worker_threads() -> usize {
-    thread::available_parallelism().map_or(2, |count| count.get().max(2))
 }
 
 /// Creates `count` threads at the same time and ends them.

@@ -3,6 +3,8 @@
 //! Used by `redaction`, which searches the decoded text and marks the original. Text that is no escape, or a
 //! malformed one, stays as it is.
 
+use std::borrow::Cow;
+
 /// A way to write a character as several.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Encoding {
@@ -15,29 +17,39 @@ pub(super) enum Encoding {
 }
 
 /// Decoded bytes that know where they come from.
-pub(super) struct DecodedText {
-    pub(super) bytes: Vec<u8>,
-    /// The offset in the response at which each byte begins, and the end of the last one.
-    pub(super) origins: Vec<usize>,
+pub(super) struct DecodedText<'a> {
+    pub(super) bytes: Cow<'a, [u8]>,
+    /// The offset in the response at which each byte begins, and the end of the last one; `None` if nothing is
+    /// decoded.
+    origins: Option<Vec<usize>>,
 }
 
-impl DecodedText {
-    pub(super) fn verbatim(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), origins: (0..=bytes.len()).collect() }
+impl<'a> DecodedText<'a> {
+    pub(super) fn verbatim(bytes: &'a [u8]) -> Self {
+        Self { bytes: Cow::Borrowed(bytes), origins: None }
+    }
+
+    /// The offset in the response at which the byte with this index begins; for the number of bytes, the end of
+    /// the last one.
+    pub(super) fn origin(&self, index: usize) -> usize {
+        self.origins.as_ref().map_or(index, |origins| origins[index])
     }
 
     /// `None` if nothing has the last encoding.
-    pub(super) fn decode_all(&self, encodings: &[Encoding]) -> Option<Self> {
+    pub(super) fn decode_all(&self, encodings: &[Encoding]) -> Option<DecodedText<'static>> {
         let (last, others) = encodings.split_last()?;
-        let mut decoded: Option<Self> = None;
+        let mut decoded: Option<DecodedText<'static>> = None;
         for encoding in others {
-            decoded = decoded.as_ref().unwrap_or(self).decode(*encoding).or(decoded);
+            let next = decoded
+                .as_ref()
+                .map_or_else(|| self.decode(*encoding), |text| text.decode(*encoding));
+            decoded = next.or(decoded);
         }
-        decoded.as_ref().unwrap_or(self).decode(*last)
+        decoded.as_ref().map_or_else(|| self.decode(*last), |text| text.decode(*last))
     }
 
     /// `None` if nothing has this encoding.
-    fn decode(&self, encoding: Encoding) -> Option<Self> {
+    fn decode(&self, encoding: Encoding) -> Option<DecodedText<'static>> {
         let mark = match encoding {
             Encoding::Backslash => b'\\',
             Encoding::Percent => b'%',
@@ -46,7 +58,7 @@ impl DecodedText {
         if !self.bytes.contains(&mark) {
             return None;
         }
-        let mut decoded = Self { bytes: Vec::new(), origins: Vec::new() };
+        let (mut bytes, mut origins) = (Vec::new(), Vec::new());
         let mut at = 0;
         while at < self.bytes.len() {
             let rest = &self.bytes[at..];
@@ -54,19 +66,19 @@ impl DecodedText {
             if let Some((character, length)) = sequence {
                 let mut buffer = [0; 4];
                 for (index, byte) in character.encode_utf8(&mut buffer).bytes().enumerate() {
-                    decoded.bytes.push(byte);
+                    bytes.push(byte);
                     let origin = if index == 0 { at } else { at + length };
-                    decoded.origins.push(self.origins[origin]);
+                    origins.push(self.origin(origin));
                 }
                 at += length;
             } else {
-                decoded.bytes.push(rest[0]);
-                decoded.origins.push(self.origins[at]);
+                bytes.push(rest[0]);
+                origins.push(self.origin(at));
                 at += 1;
             }
         }
-        decoded.origins.push(self.origins[at]);
-        Some(decoded)
+        origins.push(self.origin(at));
+        Some(DecodedText { bytes: Cow::Owned(bytes), origins: Some(origins) })
     }
 }
 

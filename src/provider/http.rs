@@ -12,13 +12,15 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::job::{Answer, ProviderError, ProviderErrorKind, RateLimitInfo, UtcTime};
 
 use super::json_limiter::JsonLimiter;
+use super::rate_limit_headers;
+use super::redaction::Redactor;
 use super::transport::{Transport, error_chain};
-use super::{rate_limit_headers, redaction};
 
 /// The connections of one provider.
 #[derive(Debug, Clone)]
 pub(super) struct HttpClient {
     transport: Arc<dyn Transport>,
+    redactor: Arc<Redactor>,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl HttpClient {
     const SUBJECT_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-subject-token");
 
     pub(super) fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport }
+        Self { transport, redactor: Arc::default() }
     }
 
     /// Sends a request, once. `now` is the local clock, used if the response has no `Date`.
@@ -113,7 +115,7 @@ impl HttpClient {
             .map(|(_, value)| value.as_bytes())
             .chain(other_secrets.map(|secret| secret.expose_secret().as_bytes()))
             .collect();
-        redaction::redact(&mut body, &secrets);
+        self.redactor.redact(&mut body, &secrets);
         let clock_ahead_s = server_date.map(|date| (now.as_millis() - date.as_millis()) / 1000);
         Ok(HttpResponse {
             status,

@@ -5,6 +5,8 @@
 //! passes. As soon as the text is not valid JSON, no value is dropped any more: a quote at the wrong place
 //! could make the value seem to end after the fields that follow it.
 
+use memchr::memchr2;
+
 use super::json_fields::{CUT_MARK, MAX_TEXT_BYTES};
 use super::json_structure::{JsonStructure, StringRole};
 
@@ -82,8 +84,11 @@ impl JsonLimiter {
     }
 
     /// Reads the next bytes and appends those that pass to `output`.
-    pub(super) fn filter_chunk(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
-        for &byte in bytes {
+    pub(super) fn filter_chunk(&mut self, mut bytes: &[u8], output: &mut Vec<u8>) {
+        loop {
+            bytes = self.pass_plain_text(bytes, output);
+            let Some((&byte, rest)) = bytes.split_first() else { return };
+            bytes = rest;
             self.position = match self.position {
                 ScanPosition::Kept(KeptPosition::OutsideString) => {
                     self.scan_outside_string(byte, output)
@@ -102,6 +107,21 @@ impl JsonLimiter {
                 }
             };
         }
+    }
+
+    /// Passes the text of a string up to a quote, an escape or the length at which it is cut: the same as byte
+    /// by byte, and faster. Returns the rest.
+    fn pass_plain_text<'b>(&mut self, bytes: &'b [u8], output: &mut Vec<u8>) -> &'b [u8] {
+        if !matches!(self.position, ScanPosition::Kept(KeptPosition::InString)) {
+            return bytes;
+        }
+        let within_limit = bytes.len().min(MAX_STRING_BYTES.saturating_sub(self.string_bytes));
+        let end = memchr2(b'"', b'\\', &bytes[..within_limit]).unwrap_or(within_limit);
+        let (plain, rest) = bytes.split_at(end);
+        output.extend_from_slice(plain);
+        self.string_bytes += plain.len();
+        self.remember(plain);
+        rest
     }
 
     fn scan_outside_string(&mut self, byte: u8, output: &mut Vec<u8>) -> ScanPosition {
@@ -170,16 +190,17 @@ impl JsonLimiter {
             output.push(byte);
         }
         let is_content = !matches!(next, KeptPosition::OutsideString);
-        if is_content && self.string_role == StringRole::Key {
-            self.remember(byte);
+        if is_content {
+            self.remember(&[byte]);
         }
         next
     }
 
-    /// An escape is remembered as it is: no dropped key contains one.
-    fn remember(&mut self, byte: u8) {
-        if self.last_string.len() <= MAX_KEY_BYTES {
-            self.last_string.push(byte);
+    /// Remembers the beginning of a key. An escape is remembered as it is: no dropped key contains one.
+    fn remember(&mut self, bytes: &[u8]) {
+        if self.string_role == StringRole::Key {
+            let room = (MAX_KEY_BYTES + 1).saturating_sub(self.last_string.len());
+            self.last_string.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
     }
 }

@@ -15,13 +15,22 @@ use super::rate_limit_fields::{self, lines};
 /// Reads all headers. `now` is the provider's clock if the response has a `Date`, else the local clock: times in
 /// headers are by the provider's clock.
 pub(super) fn parse(headers: &HeaderMap, status: StatusCode, now: UtcTime) -> RateLimitInfo {
+    let retry_after = retry_after(headers, now);
+    if !headers.keys().any(|name| is_rate_limit(name.as_str())) {
+        return RateLimitInfo { retry_after, ..RateLimitInfo::default() };
+    }
     let mut windows = rate_limit_fields::windows(headers);
     windows.extend(older_window(headers, status, now));
     RateLimitInfo {
-        retry_after: retry_after(headers, now),
+        retry_after,
         quota: lowest_rate(rate_limit_fields::policies(headers)),
         remaining: most_restrictive(windows),
     }
+}
+
+/// Whether a header may be one of those that this module reads, apart from `Retry-After`.
+fn is_rate_limit(name: &str) -> bool {
+    name.contains("ratelimit") || name.contains("rate-limit")
 }
 
 /// The provider's clock: the header `Date`.

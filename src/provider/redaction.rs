@@ -3,8 +3,9 @@
 //! Called by `http` for every response. A secret is found as it is, in the encodings that [`ENCODINGS`] lists,
 //! and as Base64. A long part of a secret counts as the secret.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -28,26 +29,52 @@ const WINDOW_BYTES: usize = 256 << 10;
 /// long part of a secret counts, which even with all encodings takes far fewer bytes.
 const OVERLAP_BYTES: usize = 16 << 10;
 
-/// Redacts every occurrence of the secrets in `body`, whose length does not change.
-pub(super) fn redact(body: &mut [u8], secrets: &[&[u8]]) {
-    let patterns: Vec<Cow<'_, [u8]>> = secrets
-        .iter()
-        .filter(|secret| !secret.is_empty())
-        .flat_map(|secret| {
-            let base64 = base64_forms(secret).into_iter().map(Cow::Owned);
-            std::iter::once(Cow::Borrowed(*secret)).chain(base64)
-        })
-        .collect();
-    let searches: Vec<Search<'_>> = patterns.iter().map(|pattern| Search::new(pattern)).collect();
+/// Redacts the secrets of one client. Most of its requests have the same secrets, so that it remembers what
+/// the searches for the last ones need.
+#[derive(Default)]
+pub(super) struct Redactor {
+    /// The last used first.
+    prepared: Mutex<VecDeque<Arc<SecretSearch>>>,
+}
+
+impl Redactor {
+    /// More than the secrets of one request.
+    const MAX_PREPARED: usize = 8;
+
+    /// Redacts every occurrence of the secrets in `body`, whose length does not change.
+    pub(super) fn redact(&self, body: &mut [u8], secrets: &[&[u8]]) {
+        let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+        let searches: Vec<_> = secrets.map(|secret| self.prepare(secret)).collect();
+        redact(body, &searches);
+    }
+
+    fn prepare(&self, secret: &[u8]) -> Arc<SecretSearch> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = prepared.iter().position(|search| search.secret == secret);
+        let search = found.and_then(|position| prepared.remove(position));
+        let search = search.unwrap_or_else(|| Arc::new(SecretSearch::new(secret)));
+        prepared.truncate(Self::MAX_PREPARED - 1);
+        prepared.push_front(Arc::clone(&search));
+        search
+    }
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Redactor").finish_non_exhaustive()
+    }
+}
+
+fn redact(body: &mut [u8], searches: &[Arc<SecretSearch>]) {
     let mut is_secret = vec![false; body.len()];
     for start in (0..body.len()).step_by(WINDOW_BYTES) {
         let window = start..body.len().min(start + WINDOW_BYTES + OVERLAP_BYTES);
         let is_secret = &mut is_secret[window.clone()];
         let verbatim = DecodedText::verbatim(&body[window]);
-        mark_secrets(&verbatim, &searches, is_secret);
+        mark_secrets(&verbatim, searches, is_secret);
         for encodings in ENCODINGS {
             if let Some(decoded) = verbatim.decode_all(encodings) {
-                mark_secrets(&decoded, &searches, is_secret);
+                mark_secrets(&decoded, searches, is_secret);
             }
         }
     }
@@ -58,11 +85,24 @@ pub(super) fn redact(body: &mut [u8], secrets: &[&[u8]]) {
     }
 }
 
-fn mark_secrets(text: &DecodedText, searches: &[Search<'_>], is_secret: &mut [bool]) {
-    for search in searches {
+fn mark_secrets(text: &DecodedText<'_>, searches: &[Arc<SecretSearch>], is_secret: &mut [bool]) {
+    for search in searches.iter().flat_map(|search| &search.forms) {
         search.for_each_match(&text.bytes, |start, end| {
-            is_secret[text.origins[start]..text.origins[end]].fill(true);
+            is_secret[text.origin(start)..text.origin(end)].fill(true);
         });
+    }
+}
+
+/// Finds a secret as it is and as Base64.
+struct SecretSearch {
+    secret: Vec<u8>,
+    forms: Vec<Search>,
+}
+
+impl SecretSearch {
+    fn new(secret: &[u8]) -> Self {
+        let forms = std::iter::once(secret.to_vec()).chain(base64_forms(secret));
+        Self { secret: secret.to_vec(), forms: forms.map(Search::new).collect() }
     }
 }
 
@@ -89,22 +129,24 @@ fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Finds a pattern and long parts of it.
-struct Search<'p> {
-    pattern: &'p [u8],
+struct Search {
+    pattern: Vec<u8>,
     /// The length from which on a part is found.
     min_length: usize,
     block_length: usize,
     /// The offsets in the pattern at which each block occurs.
-    blocks: HashMap<&'p [u8], Vec<usize>>,
+    blocks: HashMap<Vec<u8>, Vec<usize>>,
+    /// Which [`block_class`] the blocks have: most blocks of a text are of another class than all of them.
+    classes: [bool; 256],
 }
 
-impl<'p> Search<'p> {
+impl Search {
     /// Up to this length a pattern is found as a whole only.
     const WHOLE_ONLY: usize = 12;
     /// A part of this length is found, however long the pattern is.
     const LONG_PART: usize = 24;
 
-    fn new(pattern: &'p [u8]) -> Self {
+    fn new(pattern: Vec<u8>) -> Self {
         let min_length = if pattern.len() <= Self::WHOLE_ONLY {
             pattern.len()
         } else {
@@ -112,16 +154,21 @@ impl<'p> Search<'p> {
         };
         // Each part of `min_length` contains a block whose offset in the text is a multiple of this.
         let block_length = min_length.div_ceil(2);
-        let mut blocks: HashMap<_, Vec<usize>> = HashMap::new();
+        let mut blocks: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        let mut classes = [false; 256];
         for (offset, block) in pattern.windows(block_length).enumerate() {
-            blocks.entry(block).or_default().push(offset);
+            blocks.entry(block.to_vec()).or_default().push(offset);
+            classes[block_class(block)] = true;
         }
-        Self { pattern, min_length, block_length, blocks }
+        Self { pattern, min_length, block_length, blocks, classes }
     }
 
     /// Calls `found` with the start and the end of each match. Matches may overlap.
     fn for_each_match(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
         for (index, block) in text.chunks_exact(self.block_length).enumerate() {
+            if !self.classes[block_class(block)] {
+                continue;
+            }
             for &offset in self.blocks.get(block).into_iter().flatten() {
                 let at = index * self.block_length;
                 let before =
@@ -135,6 +182,12 @@ impl<'p> Search<'p> {
     }
 }
 
+/// A number below 256 that follows from the ends of a block.
+fn block_class(block: &[u8]) -> usize {
+    let (first, last) = (block.first().copied(), block.last().copied());
+    usize::from(first.unwrap_or_default().wrapping_mul(31) ^ last.unwrap_or_default())
+}
+
 fn equal_count<'a>(a: impl Iterator<Item = &'a u8>, b: impl Iterator<Item = &'a u8>) -> usize {
     a.zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -146,7 +199,7 @@ mod tests {
     fn redacted(text: &str, secrets: &[&str]) -> String {
         let mut body = text.as_bytes().to_vec();
         let secrets: Vec<&[u8]> = secrets.iter().map(|secret| secret.as_bytes()).collect();
-        redact(&mut body, &secrets);
+        Redactor::default().redact(&mut body, &secrets);
         assert_eq!(body.len(), text.len(), "the length does not change");
         String::from_utf8(body).expect("UTF-8")
     }

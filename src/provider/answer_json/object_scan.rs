@@ -3,6 +3,8 @@
 //! The grammar of JSON is required, so quotes must be where JSON has them. What is between two quotes, and
 //! a value without quotes, may be anything.
 
+use memchr::memchr2_iter;
+
 /// No JSON value may be nested deeper, as in `serde_json`.
 const MAX_DEPTH: u32 = 127;
 
@@ -30,6 +32,9 @@ pub(super) fn value_at_start(text: &[u8]) -> Option<&[u8]> {
 
 /// Whether brackets outside of strings are nested too deeply.
 pub(super) fn is_too_deep(text: &[u8]) -> bool {
+    if memchr2_iter(b'{', b'[', text).take(MAX_DEPTH as usize + 1).count() <= MAX_DEPTH as usize {
+        return false;
+    }
     let (mut depth, mut in_string, mut at) = (0_u32, false, 0);
     while let Some(byte) = text.get(at) {
         match byte {
