@@ -18,8 +18,8 @@ const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reports that the start or a reload is complete.
 pub async fn notify_ready(handle: &SchedulerHandle) {
-    let jobs: u64 =
-        handle.snapshot().providers.iter().map(|provider| provider.report.active_jobs).sum();
+    let snapshot = handle.snapshot().await;
+    let jobs: u64 = snapshot.providers.iter().map(|provider| provider.report.active_jobs).sum();
     let status = format!("tracking {jobs} jobs");
     notify(move || sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)])).await;
 }
@@ -50,7 +50,7 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
     let mut stalled_ticks = 0_u32;
     loop {
         interval.tick().await;
-        match handle.snapshot().stall_reason(clock.running_time()) {
+        match handle.heartbeat().stall_reason(clock.running_time()) {
             None => {
                 // If it is full, the thread still waits for systemd.
                 let _ = pings.try_send(());

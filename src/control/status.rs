@@ -19,7 +19,7 @@ use crate::job::{
 use crate::scheduler::{CheckReply, CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
-use super::app_state::{AppState, DaemonContext};
+use super::app_state::AppState;
 use super::audit::{CommandAudit, run_to_end, until_shutdown};
 use super::connection_limiter::ConnectionPermit;
 use super::convert::rounded_seconds;
@@ -28,7 +28,7 @@ use super::extract::{PathText, QueryParams};
 
 /// `GET /v1/status`
 pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
-    let snapshot = app.handle.snapshot();
+    let snapshot = app.handle.snapshot().await;
     let reload_failure = app.daemon.reload_failure.borrow().clone();
     Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -41,7 +41,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
             size_bytes: snapshot.store_health.size_bytes,
         },
         newest_event: app.newest_event.borrow().clone(),
-        degraded_reasons: degraded_reasons(&app.daemon, &snapshot, reload_failure.as_ref()),
+        degraded_reasons: degraded_reasons(&app, &snapshot, reload_failure.as_ref()),
         active_jobs: snapshot.providers.iter().map(|provider| provider.report.active_jobs).sum(),
         unwritten_changes: snapshot.unwritten_changes,
         lost_log_lines: app.daemon.lost_log_lines.total(),
@@ -56,7 +56,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
 
 /// What is wrong with the daemon, by the clock of this reader.
 fn degraded_reasons(
-    daemon: &DaemonContext,
+    app: &AppState,
     snapshot: &SchedulerSnapshot,
     reload_failure: Option<&ReloadFailure>,
 ) -> Vec<String> {
@@ -67,9 +67,10 @@ fn degraded_reasons(
             failure.failed_at, failure.reason
         )
     });
-    let scheduler_reasons = snapshot.degraded_reasons(daemon.clock.running_time());
-    let log_reason = daemon.lost_log_lines.degraded_reason();
-    scheduler_reasons.into_iter().chain(reload_reason).chain(log_reason).collect()
+    let stall_reason = app.handle.heartbeat().stall_reason(app.daemon.clock.running_time());
+    let log_reason = app.daemon.lost_log_lines.degraded_reason();
+    let own_reasons = stall_reason.into_iter().chain(reload_reason).chain(log_reason);
+    snapshot.degraded_reasons().into_iter().chain(own_reasons).collect()
 }
 
 fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) -> ProviderStatus {

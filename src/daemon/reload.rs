@@ -173,7 +173,7 @@ impl ConfigReloader {
             self.maintenance.start(maintenance);
         }
         let mut response = config_changes(&self.current, &new);
-        let renames = pending_renames(&self.previous_names, &new, &handle.snapshot());
+        let renames = pending_renames(&self.previous_names, &new, &*handle.snapshot().await);
         response.needs_restart.extend(renames);
         // The database is not checked: opening the file in this process, which may have it open under
         // another path, would release the locks of SQLite.

@@ -25,7 +25,7 @@ use super::job_waiters::JobWaiters;
 use super::log::{log_anomaly, log_notice};
 use super::providers::Providers;
 use super::requests::{InFlightRequests, PollOrListRequest};
-use super::status::{ProviderSnapshot, SchedulerSnapshot, SnapshotPublisher};
+use super::status::{Heartbeat, ProviderSnapshot, SchedulerSnapshot, StatusPublisher};
 use super::write::{Committer, WriteRequest, WriteResult};
 
 /// The loop and everything that it owns.
@@ -47,7 +47,7 @@ pub struct Scheduler {
     maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     /// The order to delete old jobs, while the time is not certain.
     pub(super) waiting_prune: Option<MaintenanceTask>,
-    snapshots: SnapshotPublisher,
+    status: StatusPublisher,
     /// When the loop last ran.
     last_turn_at: MonotonicTime,
     /// Whether the unfinished jobs are loaded.
@@ -72,9 +72,8 @@ impl Scheduler {
         maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     ) -> (Self, SchedulerHandle) {
         let (sender, commands) = mpsc::channel(Self::COMMAND_QUEUE_CAPACITY);
-        let initial = SchedulerSnapshot::initial(&clock);
-        let snapshots = SnapshotPublisher::new(initial);
-        let handle = SchedulerHandle::new(sender, snapshots.subscribe());
+        let status = StatusPublisher::new(&clock);
+        let handle = SchedulerHandle::new(sender, status.subscribe());
         let scheduler = Self {
             tracker: Tracker::default(),
             providers: Providers::default(),
@@ -88,7 +87,7 @@ impl Scheduler {
             commands,
             maintenance_tasks,
             waiting_prune: None,
-            snapshots,
+            status,
             last_turn_at: clock.monotonic_now(),
             clock,
             ready: false,
@@ -127,7 +126,7 @@ impl Scheduler {
             self.notice_suspend();
             self.update_batch_times();
             self.committer.start_if_due(self.clock.monotonic_now());
-            self.publish_snapshot();
+            self.publish_status_if_due();
             let wakeup = self.next_wakeup();
             // In this order, so that the loop is deterministic, and no flood of commands delays what is
             // decided already.
@@ -248,24 +247,31 @@ impl Scheduler {
         [self.tracker.next_wakeup(), self.committer.next_wakeup()]
             .into_iter()
             .flatten()
-            .fold(self.snapshots.next_publish_at(), MonotonicTime::min)
+            .fold(self.status.next_heartbeat_at(), MonotonicTime::min)
     }
 
-    fn publish_snapshot(&mut self) {
+    fn publish_status_if_due(&mut self) {
         let now = self.clock.monotonic_now();
-        if !self.snapshots.check_due(now, self.ready) {
-            return;
+        if self.status.heartbeat_is_due(now, self.ready) {
+            let stuck_provider = self.tracker.stuck_provider(now);
+            let heartbeat = Heartbeat::new(&self.clock, self.ready, stuck_provider);
+            self.status.publish_heartbeat(heartbeat, now);
         }
+        if self.status.snapshot_is_due(now) {
+            self.publish_snapshot();
+        }
+    }
+
+    pub(super) fn publish_snapshot(&mut self) {
+        let now = self.clock.monotonic_now();
         let reports = self.tracker.report(now).into_iter();
         let providers = reports.map(|report| {
             let kind = self.providers.kind(&report.provider);
             ProviderSnapshot { report, kind }
         });
-        self.snapshots.publish(SchedulerSnapshot {
+        self.status.publish_snapshot(SchedulerSnapshot {
             taken_at: now,
             taken_at_utc: self.clock.utc_now(),
-            running_time: self.clock.running_time(),
-            ready: self.ready,
             providers: providers.collect(),
             unwritten_changes: self.committer.unwritten_changes() as u64,
             write_error: self.committer.write_error().map(str::to_owned),

@@ -1,4 +1,4 @@
-//! [`SchedulerHandle`] sends commands to the scheduler and reads its snapshots.
+//! [`SchedulerHandle`] sends commands to the scheduler and reads its status.
 //!
 //! The control socket, the reload and the watchdog hold clones of the handle. All commands pass
 //! through one bounded queue and are carried out in order, so that adds, removals and polls cannot
@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::job::{AuditEntry, JobId, ProviderName, StoredJob};
 use crate::store::{ForgetDurations, RegisterResult};
@@ -17,7 +17,7 @@ use super::check_reply::CheckReply;
 use super::error::CommandError;
 use super::job_spec::JobSpec;
 use super::providers::Providers;
-use super::status::SchedulerSnapshot;
+use super::status::{Heartbeat, SchedulerSnapshot, StatusReader};
 
 /// One result for each job, in the order of the request: the job as it is stored, or why it was
 /// rejected.
@@ -37,6 +37,7 @@ pub(super) enum SchedulerCommand {
     ForgetDurations(ForgetDurations, ReplySender<u64>),
     RecordAudit(AuditEntry, ReplySender<()>),
     Forecast(JobId, oneshot::Sender<Option<PollForecast>>),
+    PublishSnapshot(oneshot::Sender<()>),
     Configure(Providers, oneshot::Sender<()>),
 }
 
@@ -44,21 +45,18 @@ pub(super) enum SchedulerCommand {
 #[derive(Debug, Clone)]
 pub struct SchedulerHandle {
     commands: mpsc::Sender<SchedulerCommand>,
-    snapshots: watch::Receiver<Arc<SchedulerSnapshot>>,
+    status: StatusReader,
 }
 
 impl SchedulerHandle {
     const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
     /// Jobs with many labels need longer on a slow machine.
     const TIMEOUT_PER_JOB: Duration = Duration::from_millis(10);
-    /// A forecast waits for neither the database nor a provider.
-    const FORECAST_TIMEOUT: Duration = Duration::from_secs(1);
+    /// For what waits for neither the database nor a provider.
+    const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-    pub(super) fn new(
-        commands: mpsc::Sender<SchedulerCommand>,
-        snapshots: watch::Receiver<Arc<SchedulerSnapshot>>,
-    ) -> Self {
-        Self { commands, snapshots }
+    pub(super) fn new(commands: mpsc::Sender<SchedulerCommand>, status: StatusReader) -> Self {
+        Self { commands, status }
     }
 
     /// Registers jobs; returns once they are committed.
@@ -157,8 +155,7 @@ impl SchedulerHandle {
     /// # Errors
     /// [`CommandError::TimedOut`] if the scheduler did not answer in time.
     pub async fn forecast(&self, job: JobId) -> Result<Option<PollForecast>, CommandError> {
-        self.send_command(Self::FORECAST_TIMEOUT, |reply| SchedulerCommand::Forecast(job, reply))
-            .await
+        self.send_command(Self::SHORT_TIMEOUT, |reply| SchedulerCommand::Forecast(job, reply)).await
     }
 
     /// Replaces all configured providers. Where the address or a credential changed, the pauses end.
@@ -173,9 +170,17 @@ impl SchedulerHandle {
         .await
     }
 
+    /// The present state of the scheduler. If it does not answer in time, an older one: then
+    /// [`Heartbeat::stall_reason`] says so soon.
+    pub async fn snapshot(&self) -> Arc<SchedulerSnapshot> {
+        // Without an answer, what was published last is all that is known.
+        let _ = self.send_command(Self::SHORT_TIMEOUT, SchedulerCommand::PublishSnapshot).await;
+        self.status.snapshot()
+    }
+
     #[must_use]
-    pub fn snapshot(&self) -> Arc<SchedulerSnapshot> {
-        self.snapshots.borrow().clone()
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.status.heartbeat()
     }
 
     /// Returns once the unfinished jobs are loaded and polling continues.
@@ -183,8 +188,7 @@ impl SchedulerHandle {
     /// # Errors
     /// If the scheduler ends first.
     pub async fn wait_until_ready(&mut self) -> Result<(), CommandError> {
-        let ready = self.snapshots.wait_for(|snapshot| snapshot.ready).await;
-        ready.map(drop).map_err(|_| CommandError::ShuttingDown)
+        self.status.wait_until_ready().await.map_err(|_| CommandError::ShuttingDown)
     }
 
     /// Returns once the scheduler carries out no more commands, because it has ended or is shutting

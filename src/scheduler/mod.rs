@@ -28,4 +28,4 @@ pub use event_loop::Scheduler;
 pub use handle::SchedulerHandle;
 pub use job_spec::JobSpec;
 pub use providers::{ConfiguredProvider, Providers};
-pub use status::{ProviderSnapshot, SchedulerSnapshot};
+pub use status::{Heartbeat, ProviderSnapshot, SchedulerSnapshot};

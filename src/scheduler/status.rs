@@ -1,15 +1,18 @@
-//! The scheduler's state as others see it: [`SchedulerSnapshot`], published at least once a second.
+//! The scheduler's state as others see it: a [`Heartbeat`] once a second, and a [`SchedulerSnapshot`] for whoever
+//! asks.
 //!
-//! The `status` route of the control socket, the reload and systemd's watchdog read it. A snapshot
-//! is a copy, so that readers never wait for the scheduler's loop.
+//! The watchdog of systemd reads heartbeats; the `status` route of the control socket and the reload ask for a
+//! snapshot. Both are copies. If the loop stands still, readers get the last snapshot, which is at most a minute
+//! older, and the heartbeat says so.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::sync::watch::error::RecvError;
 
 use crate::clock::Clock;
-use crate::job::{MonotonicTime, UtcTime};
+use crate::job::{MonotonicTime, ProviderName, UtcTime};
 use crate::store::StoreHealth;
 use crate::tracker::ProviderReport;
 
@@ -18,11 +21,6 @@ pub struct SchedulerSnapshot {
     /// When the snapshot was taken.
     pub taken_at: MonotonicTime,
     pub taken_at_utc: UtcTime,
-    /// [`Clock::running_time`](crate::clock::Clock::running_time) of the snapshot; the age shows
-    /// whether the scheduler's loop still runs.
-    pub running_time: Duration,
-    /// Whether the unfinished jobs of the database are loaded.
-    pub ready: bool,
     /// Each provider that is configured or has unfinished jobs.
     pub providers: Vec<ProviderSnapshot>,
     /// Changes of jobs that are decided and not committed.
@@ -42,16 +40,42 @@ pub struct ProviderSnapshot {
     pub kind: Option<&'static str>,
 }
 
-impl SchedulerSnapshot {
-    /// The longest time between two snapshots.
-    const MAX_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+/// Shows that the scheduler's loop runs.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// [`Clock::running_time`] of this heartbeat.
+    running_time: Duration,
+    /// Whether the unfinished jobs of the database are loaded.
+    ready: bool,
+    /// A provider with a poll in flight for much longer than its time-out.
+    stuck_provider: Option<ProviderName>,
+}
 
+impl Heartbeat {
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(clock: &Clock, ready: bool, stuck_provider: Option<ProviderName>) -> Self {
+        Self { running_time: clock.running_time(), ready, stuck_provider }
+    }
+
+    /// Why the daemon should be restarted by the watchdog; `None` while it works. `running_time` is
+    /// the reader's, since a loop that stands still cannot tell that it does.
+    #[must_use]
+    pub fn stall_reason(&self, running_time: Duration) -> Option<String> {
+        let age = running_time.saturating_sub(self.running_time);
+        if age > Self::INTERVAL * 10 {
+            return Some(format!("the scheduler has not moved for {} s", age.as_secs()));
+        }
+        let provider = self.stuck_provider.as_ref()?;
+        Some(format!("a poll of {provider} is far past its time-out"))
+    }
+}
+
+impl SchedulerSnapshot {
     pub(super) fn initial(clock: &Clock) -> Self {
         Self {
             taken_at: clock.monotonic_now(),
             taken_at_utc: clock.utc_now(),
-            running_time: clock.running_time(),
-            ready: false,
             providers: Vec::new(),
             unwritten_changes: 0,
             write_error: None,
@@ -60,21 +84,9 @@ impl SchedulerSnapshot {
         }
     }
 
-    /// Why the daemon should be restarted by the watchdog; `None` while it works. `running_time` is
-    /// the reader's, since a loop that stands still cannot tell that it does.
+    /// Everything that an operator should repair, one line each, but that the loop stands still.
     #[must_use]
-    pub fn stall_reason(&self, running_time: Duration) -> Option<String> {
-        let age = running_time.saturating_sub(self.running_time);
-        if age > Self::MAX_PUBLISH_INTERVAL * 10 {
-            return Some(format!("the scheduler has not moved for {} s", age.as_secs()));
-        }
-        let provider = self.providers.iter().find(|provider| provider.report.has_stuck_poll)?;
-        Some(format!("a poll of {} is far past its time-out", provider.report.provider))
-    }
-
-    /// Everything that an operator should repair, one line each. `running_time` is the reader's.
-    #[must_use]
-    pub fn degraded_reasons(&self, running_time: Duration) -> Vec<String> {
+    pub fn degraded_reasons(&self) -> Vec<String> {
         let write_failure = self
             .write_error
             .iter()
@@ -87,58 +99,85 @@ impl SchedulerSnapshot {
                  clock has been steady for 24 h"
                     .to_owned()
             }))
-            .chain(self.stall_reason(running_time))
             .chain(self.providers.iter().filter_map(not_configured_reason))
             .chain(self.providers.iter().filter_map(outage_reason))
             .collect()
     }
 }
 
-/// Publishes snapshots, not more often than readers need them.
+/// Publishes heartbeats and snapshots.
 #[derive(Debug)]
-pub(super) struct SnapshotPublisher {
-    sender: watch::Sender<Arc<SchedulerSnapshot>>,
-    /// Whether a snapshot waits for the end of the minimum interval.
-    is_postponed: bool,
+pub(super) struct StatusPublisher {
+    heartbeat: watch::Sender<Heartbeat>,
+    heartbeat_at: MonotonicTime,
+    snapshot: watch::Sender<Arc<SchedulerSnapshot>>,
 }
 
-impl SnapshotPublisher {
-    /// A snapshot costs a pass over all providers; the loop may run thousands of times a second.
-    const MIN_INTERVAL: Duration = Duration::from_millis(100);
+impl StatusPublisher {
+    /// The longest time between two snapshots: taking one costs time in proportion to the jobs that are due.
+    const MAX_SNAPSHOT_INTERVAL: Duration = Duration::from_mins(1);
 
-    pub(super) fn new(initial: SchedulerSnapshot) -> Self {
-        Self { sender: watch::Sender::new(Arc::new(initial)), is_postponed: false }
+    pub(super) fn new(clock: &Clock) -> Self {
+        Self {
+            heartbeat: watch::Sender::new(Heartbeat::new(clock, false, None)),
+            heartbeat_at: clock.monotonic_now(),
+            snapshot: watch::Sender::new(Arc::new(SchedulerSnapshot::initial(clock))),
+        }
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<SchedulerSnapshot>> {
-        self.sender.subscribe()
+    pub(super) fn subscribe(&self) -> StatusReader {
+        let (heartbeat, snapshot) = (self.heartbeat.subscribe(), self.snapshot.subscribe());
+        StatusReader { heartbeat, snapshot }
     }
 
-    /// Returns whether a snapshot should be published now; if not, plans it for the end of the minimum
-    /// interval. A change of `ready` is published at once.
-    pub(super) fn check_due(&mut self, now: MonotonicTime, ready: bool) -> bool {
-        let last = self.sender.borrow();
-        self.is_postponed =
-            last.ready == ready && now.duration_since(last.taken_at) < Self::MIN_INTERVAL;
-        !self.is_postponed
+    /// Whether a heartbeat should be published now. A change of `ready` is published at once.
+    pub(super) fn heartbeat_is_due(&self, now: MonotonicTime, ready: bool) -> bool {
+        self.next_heartbeat_at() <= now || self.heartbeat.borrow().ready != ready
     }
 
-    pub(super) fn next_publish_at(&self) -> MonotonicTime {
-        let interval = if self.is_postponed {
-            Self::MIN_INTERVAL
-        } else {
-            SchedulerSnapshot::MAX_PUBLISH_INTERVAL
-        };
-        self.sender.borrow().taken_at.plus(interval)
+    pub(super) fn next_heartbeat_at(&self) -> MonotonicTime {
+        self.heartbeat_at.plus(Heartbeat::INTERVAL)
     }
 
-    /// Wakes those who wait for the scheduler to be ready; all others read a snapshot when they need one.
-    pub(super) fn publish(&mut self, snapshot: SchedulerSnapshot) {
-        self.sender.send_if_modified(|last| {
-            let ready_changed = last.ready != snapshot.ready;
-            *last = Arc::new(snapshot);
+    pub(super) fn snapshot_is_due(&self, now: MonotonicTime) -> bool {
+        now.duration_since(self.snapshot.borrow().taken_at) >= Self::MAX_SNAPSHOT_INTERVAL
+    }
+
+    /// Wakes those who wait for the scheduler to be ready; all others read a heartbeat when they need one.
+    pub(super) fn publish_heartbeat(&mut self, heartbeat: Heartbeat, now: MonotonicTime) {
+        self.heartbeat_at = now;
+        self.heartbeat.send_if_modified(|last| {
+            let ready_changed = last.ready != heartbeat.ready;
+            *last = heartbeat;
             ready_changed
         });
+    }
+
+    pub(super) fn publish_snapshot(&mut self, snapshot: SchedulerSnapshot) {
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+}
+
+/// Reads what was published last.
+#[derive(Debug, Clone)]
+pub(super) struct StatusReader {
+    heartbeat: watch::Receiver<Heartbeat>,
+    snapshot: watch::Receiver<Arc<SchedulerSnapshot>>,
+}
+
+impl StatusReader {
+    pub(super) fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.borrow().clone()
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<SchedulerSnapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// # Errors
+    /// If the scheduler ends first.
+    pub(super) async fn wait_until_ready(&mut self) -> Result<(), RecvError> {
+        self.heartbeat.wait_for(|heartbeat| heartbeat.ready).await.map(drop)
     }
 }
 

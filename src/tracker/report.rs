@@ -23,8 +23,6 @@ pub struct ProviderReport {
     pub mean_detection_delay: Option<Duration>,
     /// Requests in flight, including cancel requests and connection checks.
     pub in_flight: u32,
-    /// Whether a poll is in flight for much longer than its time-out.
-    pub has_stuck_poll: bool,
     /// Requests of all providers that share the account.
     pub requests_last_minute: u32,
     /// The limit that applies now to all providers that share the account.
@@ -40,7 +38,15 @@ pub struct ProviderReport {
 }
 
 impl Tracker {
-    /// A report for each provider that is configured or has jobs or requests, sorted by name.
+    /// A provider with a poll in flight for much longer than its time-out.
+    #[must_use]
+    pub fn stuck_provider(&self, now: MonotonicTime) -> Option<ProviderName> {
+        let stuck = self.queues.iter().find(|queue| queue.has_stuck_poll(now));
+        stuck.map(|queue| queue.name.clone())
+    }
+
+    /// A report for each provider that is configured or has jobs or requests, sorted by name. Takes time in
+    /// proportion to the due jobs.
     #[must_use]
     pub fn report(&self, now: MonotonicTime) -> Vec<ProviderReport> {
         let report = |queue: &ProviderQueue| {
@@ -66,7 +72,6 @@ impl ProviderQueue {
             longest_overdue,
             mean_detection_delay: self.mean_detection_delay,
             in_flight: self.in_flight_requests(),
-            has_stuck_poll: self.has_stuck_poll(now),
             requests_last_minute: account.rate_limiter.requests_last_minute(now),
             requests_per_minute: account.rate_limiter.limit_at(now),
             consecutive_failures: self.outages.consecutive_failures(),

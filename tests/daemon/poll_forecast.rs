@@ -178,6 +178,21 @@ async fn wait_prints_the_expected_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_counts_the_jobs_at_the_time_of_the_request() {
+    let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 1").await;
+    let _daemon = home.start();
+    for added in 1..=5 {
+        home.run_client_ok(&["add", "dune", &format!("01ADDED{added}")]);
+        let status = &json_lines(&home, &["status"])[0];
+        assert_eq!(status["active_jobs"], added);
+        // One poll a minute is sent, so that all jobs but one are due.
+        let provider = &status["providers"][0];
+        let (due, sent) = (provider["due_polls"].as_u64(), provider["in_flight"].as_u64());
+        assert!(due.zip(sent).is_some_and(|(due, sent)| due + sent >= added - 1), "{provider}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_reports_the_detection_delay() {
     let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
     let daemon = home.start();

@@ -321,7 +321,7 @@ async fn callers_that_wait_for_a_change_receive_the_reason_of_its_rejection() {
     let stored = job().await;
     let first = handle.poll_on_demand(stored.clone(), EVENT_TIMEOUT);
     let second = async {
-        while handle.snapshot().unwritten_changes == 0 {
+        while handle.snapshot().await.unwritten_changes == 0 {
             handle.forecast(id).await.expect("the scheduler runs");
         }
         let waiters = async {
