@@ -9,7 +9,7 @@ use crate::job::{
     StoredJob, UtcTime,
 };
 
-/// The content of one transaction. At most one change for each job.
+/// The content of one transaction. For each job at most one change, or one poll record.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub new_jobs: Vec<NewJob>,

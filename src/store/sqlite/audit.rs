@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{AuditEntry, AuditTarget, JobId, Labels, NewJob, Requester, State, UtcTime};
+use crate::job::{
+    AuditEntry, AuditTarget, JobId, Labels, NewJob, ProviderName, RemoteId, Requester, State,
+    UtcTime,
+};
 
-use super::json_rows::insert_rows;
-use super::time::to_sql;
+use super::script::Script;
+use super::time::{SqlTime, to_sql};
 
 const INSERT_ENTRIES: &str = "
     INSERT INTO audit_event (requested_at, origin, uid, user_name, pid, command, provider, job_id,
@@ -17,7 +21,7 @@ const INSERT_ENTRIES: &str = "
     SELECT value ->> 'requested_at', value ->> 'origin', value ->> 'uid', value ->> 'user_name',
            value ->> 'pid', value ->> 'command', value ->> 'provider', value ->> 'job_id',
            value ->> 'remote_id', value ->> 'outcome', value ->> 'detail', value ->> 'count'
-    FROM json_each(?1) ORDER BY key";
+    FROM json_each(?) ORDER BY key";
 
 /// The same conditions as the statement that merges the labels afterwards.
 const INSERT_LABEL_CHANGES: &str = "
@@ -31,11 +35,11 @@ const INSERT_LABEL_CHANGES: &str = "
       AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.value ->> 'labels'))) <= ?2
     ORDER BY new.key";
 
-pub(super) async fn insert_entries(
-    connection: &mut SqliteConnection,
-    entries: impl Iterator<Item = &AuditEntry>,
+pub(super) fn push_entries<'a>(
+    script: &mut Script,
+    entries: impl Iterator<Item = &'a AuditEntry>,
 ) -> Result<(), sqlx::Error> {
-    insert_rows(connection, INSERT_ENTRIES, entries.map(entry_json).collect()).await
+    script.push_rows(INSERT_ENTRIES, &entries.map(EntryRow::new).collect::<Vec<_>>())
 }
 
 /// Records which labels are about to change: `jobs` are new labels for jobs that exist.
@@ -95,28 +99,48 @@ pub(super) async fn prune_audit(
     Ok(deletion.execute(connection).await?.rows_affected())
 }
 
-fn entry_json(entry: &AuditEntry) -> Value {
-    let (origin, uid, user, pid) = match &entry.requester {
-        Requester::Client { uid, user, pid } => ("socket", *uid, user.as_ref(), *pid),
-        Requester::Signal => ("signal", None, None, None),
-    };
-    let (provider, job) = match &entry.target {
-        AuditTarget::Daemon => (None, None),
-        AuditTarget::Provider(provider) => (Some(provider), None),
-        AuditTarget::Job { id, provider, remote_id } => (Some(provider), Some((id, remote_id))),
-    };
-    json!({
-        "requested_at": to_sql(entry.requested_at),
-        "origin": origin,
-        "uid": uid,
-        "user_name": user,
-        "pid": pid,
-        "command": entry.command.as_str(),
-        "provider": provider,
-        "job_id": job.map(|(id, _)| id.0),
-        "remote_id": job.map(|(_, remote_id)| remote_id),
-        "outcome": entry.outcome.as_str(),
-        "detail": entry.detail,
-        "count": entry.count.get(),
-    })
+#[derive(Serialize)]
+struct EntryRow<'a> {
+    requested_at: SqlTime,
+    origin: &'static str,
+    uid: Option<u32>,
+    user_name: Option<&'a str>,
+    pid: Option<i32>,
+    command: &'static str,
+    provider: Option<&'a ProviderName>,
+    job_id: Option<JobId>,
+    remote_id: Option<&'a RemoteId>,
+    outcome: &'static str,
+    detail: Option<&'a str>,
+    count: u32,
+}
+
+impl<'a> EntryRow<'a> {
+    fn new(entry: &'a AuditEntry) -> Self {
+        let (origin, uid, user_name, pid) = match &entry.requester {
+            Requester::Client { uid, user, pid } => ("socket", *uid, user.as_deref(), *pid),
+            Requester::Signal => ("signal", None, None, None),
+        };
+        let (provider, job) = match &entry.target {
+            AuditTarget::Daemon => (None, None),
+            AuditTarget::Provider(provider) => (Some(provider), None),
+            AuditTarget::Job { id, provider, remote_id } => {
+                (Some(provider), Some((*id, remote_id)))
+            }
+        };
+        Self {
+            requested_at: SqlTime(entry.requested_at),
+            origin,
+            uid,
+            user_name,
+            pid,
+            command: entry.command.as_str(),
+            provider,
+            job_id: job.map(|(id, _)| id),
+            remote_id: job.map(|(_, remote_id)| remote_id),
+            outcome: entry.outcome.as_str(),
+            detail: entry.detail.as_deref(),
+            count: entry.count.get(),
+        }
+    }
 }

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{Change, DurationSample, ProviderName, SimilarityKeys};
+use crate::job::{Change, DurationSample, JobId, ProviderName, SimilarityKeys};
 use crate::store::{ForgetDurations, ReadError, StoredDurationSample};
 
-use super::json_rows::insert_rows;
 use super::reader::Reader;
+use super::script::Script;
 
 #[derive(Debug, FromRow)]
 struct StoredDurationSampleRow {
@@ -36,9 +36,9 @@ impl StoredDurationSampleRow {
 
 const INSERT_SAMPLES: &str = "
     INSERT INTO duration_sample (provider, similarity_keys, total_ms, run_ms)
-    SELECT job.provider, new.value ->> 'similarity_keys', new.value ->> 'total_ms',
+    SELECT job.provider, new.value -> 'similarity_keys', new.value ->> 'total_ms',
            new.value ->> 'run_ms'
-    FROM json_each(?1) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
+    FROM json_each(?) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
 
 /// A sample that has other keys too loses only this key.
 const REMOVE_KEY: &str = "
@@ -55,31 +55,31 @@ const DELETE_SAMPLES: &str = "
       AND (?2 IS NULL
            OR EXISTS (SELECT 1 FROM json_each(duration_sample.similarity_keys) WHERE value = ?2))";
 
-/// The keys as a column holds them; `None`, that is NULL, if no key is known.
-pub(super) fn similarity_keys_json(similarity_keys: &SimilarityKeys) -> Option<String> {
-    (*similarity_keys != SimilarityKeys::Unknown).then(|| json!(similarity_keys).to_string())
-}
-
-/// Inserts the samples of these changes, all of which must have been written.
-pub(super) async fn insert_samples(
-    connection: &mut SqliteConnection,
-    changes: impl Iterator<Item = &Change>,
-) -> Result<(), sqlx::Error> {
+/// Inserts the samples of these changes.
+pub(super) fn push_samples(script: &mut Script, changes: &[&Change]) -> Result<(), sqlx::Error> {
+    let samples =
+        changes.iter().filter_map(|change| Some((change.job, change.duration_sample.as_ref()?)));
     // The columns must be positive; a run of less than a millisecond still took some time.
     let to_millis =
         |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).max(1);
-    let rows: Vec<Value> = changes
-        .filter_map(|change| Some((change.job, change.duration_sample.as_ref()?)))
-        .map(|(job, sample)| {
-            json!({
-                "job": job.0,
-                "similarity_keys": similarity_keys_json(&sample.similarity_keys),
-                "total_ms": sample.total.map(to_millis),
-                "run_ms": sample.run.map(to_millis),
-            })
-        })
-        .collect();
-    insert_rows(connection, INSERT_SAMPLES, rows).await
+    let rows = samples.map(|(job, sample)| SampleRow {
+        job,
+        similarity_keys: Some(&sample.similarity_keys)
+            .filter(|keys| **keys != SimilarityKeys::Unknown),
+        total_ms: sample.total.map(to_millis),
+        run_ms: sample.run.map(to_millis),
+    });
+    script.push_rows(INSERT_SAMPLES, &rows.collect::<Vec<_>>())
+}
+
+#[derive(Serialize)]
+struct SampleRow<'a> {
+    job: JobId,
+    /// Read as JSON, whose null would not be NULL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similarity_keys: Option<&'a SimilarityKeys>,
+    total_ms: Option<i64>,
+    run_ms: Option<i64>,
 }
 
 /// Deletes samples, or their key; returns the number of samples concerned.

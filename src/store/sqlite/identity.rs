@@ -56,6 +56,11 @@ impl PageLocation {
 }
 
 impl Identity {
+    /// The identity after one more transaction.
+    pub(super) fn after_commit(self) -> Self {
+        Self { commits: self.commits + 1, ..self }
+    }
+
     /// Whether a database with this identity can have become one with the identity `later`.
     pub(super) fn can_become(&self, later: &Self) -> bool {
         self.uuid == later.uuid && self.commits <= later.commits
@@ -74,15 +79,17 @@ pub(super) async fn read_identity(
         .await
 }
 
-/// Counts one more transaction, as part of it; returns the identity after it.
-pub(super) async fn count_commit(
-    connection: &mut SqliteConnection,
-) -> Result<Identity, sqlx::Error> {
-    sqlx::query_as(
-        "UPDATE database_identity SET commits = commits + 1 WHERE id = 1 RETURNING uuid, commits",
-    )
-    .fetch_one(connection)
-    .await
+/// Counts one more transaction, as part of it.
+pub(super) const COUNT_COMMIT: &str =
+    "UPDATE database_identity SET commits = commits + 1 WHERE id = 1";
+
+/// Fails unless the statement before has changed this number of rows: the column is never NULL.
+pub(super) const REQUIRE_CHANGED_ROWS: &str = "
+    UPDATE database_identity SET commits = iif(changes() = ?, commits, NULL) WHERE id = 1";
+
+/// Counts one more transaction, as part of it.
+pub(super) async fn count_commit(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(COUNT_COMMIT).execute(connection).await.map(drop)
 }
 
 /// Reads the database file without its write-ahead log and without locks.

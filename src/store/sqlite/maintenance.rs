@@ -11,7 +11,8 @@ use crate::store::{BatchTimes, MaintenanceTask};
 
 use super::audit::prune_audit;
 use super::identity::count_commit;
-use super::time::to_sql;
+use super::script::Script;
+use super::time::{SqlTime, to_sql};
 
 /// Jobs deleted in one transaction; other batches are written between two of them.
 const PRUNE_BATCH_SIZE: i64 = 500;
@@ -31,6 +32,10 @@ pub(super) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
 
 /// The event of a restore: what happened since the last heartbeat is not in this database.
 pub(super) const RESTORED: &str = "restored";
+
+const RECORD_EVENTS: &str = "
+    INSERT OR REPLACE INTO last_event (name, happened_at)
+    SELECT value ->> 0, value ->> 1 FROM json_each(?)";
 
 /// Performs the part of the task that belongs in a transaction; returns whether more is left for
 /// the next one. Old jobs are deleted by the time that is certain; without it none are.
@@ -121,19 +126,20 @@ async fn last_clock_set(
     last_event(connection, CLOCK_SET).await
 }
 
-/// Records the present for the next process.
-pub(super) async fn record_times(
-    connection: &mut SqliteConnection,
+/// Records the present for the next process, and, with `clock_behind`, [`CLOCK_BEHIND`].
+pub(super) fn push_times(
+    script: &mut Script,
     times: &BatchTimes,
+    clock_behind: bool,
 ) -> Result<(), sqlx::Error> {
-    record_event(connection, HEARTBEAT, times.written_at).await?;
-    if let Some(certain) = times.certain_at {
-        record_event(connection, CERTAIN_TIME, certain).await?;
-    }
-    if let Some(confirmed) = times.confirmed_at {
-        record_event(connection, CONFIRMED_TIME, confirmed).await?;
-    }
-    Ok(())
+    let events = [
+        (HEARTBEAT, Some(times.written_at)),
+        (CERTAIN_TIME, times.certain_at),
+        (CONFIRMED_TIME, times.confirmed_at),
+        (CLOCK_BEHIND, clock_behind.then_some(times.written_at)),
+    ];
+    let events = events.into_iter().filter_map(|(name, at)| Some((name, SqlTime(at?))));
+    script.push_rows(RECORD_EVENTS, &events.collect::<Vec<_>>())
 }
 
 /// Records the orderly end, which is never before the last heartbeat.

@@ -5,6 +5,7 @@
 //! outside this directory depends on SQLite.
 
 mod audit;
+mod batch_start;
 mod changes;
 mod check;
 mod columns;
@@ -19,6 +20,7 @@ mod file_system;
 mod identity;
 mod identity_in_file;
 mod job_list;
+mod job_updates;
 mod json_rows;
 mod lock;
 mod maintenance;
@@ -30,6 +32,7 @@ mod register;
 mod restore;
 mod rows;
 mod schema;
+mod script;
 mod snapshot;
 mod start_checks;
 mod stored_job;

@@ -131,6 +131,8 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        // A statement that takes long has waited for a lock or for the disk.
+        .disable_statement_logging()
         // No statement needs a directory for temporary files.
         .pragma("temp_store", "memory")
         .pragma("journal_size_limit", MAX_WAL_BYTES.to_string())

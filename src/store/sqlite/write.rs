@@ -1,28 +1,31 @@
-//! Writes one batch in one transaction. Called by the writer. Rows are passed to a
-//! statement as one JSON array; only outages, deletions of duration samples and look-ups of jobs in another
-//! state, which are few, take a statement each.
+//! Writes one batch in one transaction. Called by the writer.
+//!
+//! A batch is written with two calls to the thread of the connection: one that begins the transaction and
+//! reads what the batch depends on, and one that writes and commits. Only new jobs, deletions of duration
+//! samples, maintenance and look-ups of jobs in another state, which are few, take calls of their own. Rows
+//! are passed to a statement as one JSON array.
 //! Invariant: every UPDATE of a job names the state that it expects; a job in another state is reported
 //! and not overwritten.
 
-use std::collections::HashSet;
-
-use serde_json::{Value, json};
-use sqlx::Connection;
+use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{AuditOutcome, JobId, OutageBoundary, OutageEvent, PollRecord, State};
+use crate::job::{
+    Anomaly, AuditEntry, AuditOutcome, Change, JobId, OutageBoundary, OutageEvent, StoredJob,
+};
 use crate::store::{Batch, CommitReport, ForgetDurations, UserLimits};
 
-use super::audit::insert_entries;
-use super::changes::apply_changes;
-use super::cursor::newest_seq;
-use super::durations::{delete_samples, similarity_keys_json};
-use super::identity::{Identity, count_commit};
-use super::json_rows::insert_rows;
-use super::maintenance::{CLOCK_BEHIND, record_event, record_times, run_in_transaction};
+use super::audit::push_entries;
+use super::batch_start::{BatchStart, begin};
+use super::changes::push_changes;
+use super::durations::delete_samples;
+use super::identity::{COUNT_COMMIT, Identity};
+use super::job_updates::push_polled_jobs;
+use super::maintenance::{CLOCK_BEHIND, push_times, record_event, run_in_transaction};
 use super::register::register_jobs;
+use super::script::Script;
 use super::stored_job::find_stored_job;
-use super::time::to_sql;
+use super::time::SqlTime;
 
 /// The result of a transaction.
 #[derive(Debug)]
@@ -42,58 +45,79 @@ pub(super) async fn write_batch(
     expected: &Identity,
     limits: UserLimits,
 ) -> Result<Option<WrittenBatch>, sqlx::Error> {
+    let written = write_in_transaction(connection, batch, expected, limits).await;
+    if !matches!(written, Ok(Some(_))) {
+        // An error says that no transaction is open: SQLite has rolled back by itself, or not begun.
+        let _ = sqlx::query("ROLLBACK").execute(connection).await;
+    }
+    written
+}
+
+async fn write_in_transaction(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+    expected: &Identity,
+    limits: UserLimits,
+) -> Result<Option<WrittenBatch>, sqlx::Error> {
     let mut report = CommitReport::default();
-    // A deferred transaction that starts to write ignores the busy timeout.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let identity = count_commit(&mut transaction).await?;
-    // A failed commit may have happened, so the number may have grown by more than one.
-    if !expected.can_become(&identity) || identity == *expected {
-        transaction.rollback().await?;
+    let start = begin(connection, batch).await?;
+    // A failed commit may have happened, so the number may have grown.
+    if !expected.can_become(&start.identity) {
         return Ok(None);
     }
+    let mut transitions = 0;
     if !batch.new_jobs.is_empty() {
         (report.registered, report.jobs_over_limit) =
-            register_jobs(&mut transaction, &batch.new_jobs, limits).await?;
+            register_jobs(&mut *connection, &batch.new_jobs, limits).await?;
+        transitions += report.registered.iter().filter(|job| job.is_new).count();
     }
-    for request in &batch.forget_durations {
-        let count = delete_samples(&mut transaction, request).await?;
-        let detail = forgotten_detail(request, count);
-        let entry = request.audit.clone();
-        let entry = entry.map(|entry| entry.with_result(AuditOutcome::Done, &detail));
-        insert_entries(&mut transaction, entry.iter()).await?;
-        report.forgotten_samples.push(count);
-    }
-    insert_entries(&mut transaction, batch.audit.iter()).await?;
-    let changed = apply_changes(&mut transaction, &batch.changes).await?;
-    for change in batch.changes.iter().filter(|change| !changed.contains(&change.job)) {
-        let stored = find_stored_job(&mut *transaction, change.job).await?;
-        report.conflicting_changes.push((change.job, stored));
-    }
-    let updated = update_poll_records(&mut transaction, batch, &changed).await?;
-    for record in batch.poll_records.iter().filter(|record| !updated.contains(&record.job)) {
-        let stored = find_stored_job(&mut *transaction, record.job).await?;
-        report.conflicting_poll_records.push((record.job, stored));
-    }
-    let anomalies = batch.anomalies.iter().map(|anomaly| {
-        json!({"job": anomaly.job.0, "at": to_sql(anomaly.at), "reason": anomaly.description})
-    });
-    insert_rows(&mut transaction, INSERT_ANOMALIES, anomalies.collect()).await?;
+    let forget_audit = forget_durations(&mut *connection, batch, &mut report).await?;
+    report_conflicts(&mut *connection, batch, &start, &mut report).await?;
+
+    let mut script = Script::default();
+    let changes = batch.changes.iter().filter(|change| !start.conflicting.contains(&change.job));
+    let changes: Vec<&Change> = changes.collect();
+    let audit = forget_audit.iter().chain(&batch.audit);
+    push_entries(&mut script, audit.chain(changes.iter().flat_map(|change| &change.audit)))?;
+    transitions += push_changes(&mut script, &changes, &start)?;
+    let records = batch.poll_records.iter();
+    let records = records.filter(|record| !start.conflicting.contains(&record.job));
+    push_polled_jobs(&mut script, records)?;
+    push_anomalies(&mut script, &batch.anomalies)?;
     for outage in &batch.outages {
-        write_outage(&mut transaction, outage).await?;
+        push_outage(&mut script, outage)?;
+    }
+    if let (Some(task), Some(times)) = (&batch.maintenance, &batch.times) {
+        std::mem::take(&mut script).execute(&mut *connection).await?;
+        if batch.has_backdated_rows() {
+            record_event(&mut *connection, CLOCK_BEHIND, times.written_at).await?;
+        }
+        report.maintenance_unfinished = run_in_transaction(task, &mut *connection, times).await?;
     }
     if let Some(times) = &batch.times {
-        if batch.has_backdated_rows() {
-            record_event(&mut transaction, CLOCK_BEHIND, times.written_at).await?;
-        }
-        if let Some(task) = &batch.maintenance {
-            report.maintenance_unfinished =
-                run_in_transaction(task, &mut transaction, times).await?;
-        }
-        record_times(&mut transaction, times).await?;
+        push_times(&mut script, times, batch.has_backdated_rows() && batch.maintenance.is_none())?;
     }
-    let newest_seq = newest_seq(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok(Some(WrittenBatch { report, newest_seq, identity }))
+    script.push(COUNT_COMMIT).push("COMMIT");
+    script.execute(connection).await?;
+    let newest_seq = start.newest_seq + i64::try_from(transitions).unwrap_or(i64::MAX);
+    Ok(Some(WrittenBatch { report, newest_seq, identity: start.identity.after_commit() }))
+}
+
+/// Deletes duration samples as requested; returns what is to be recorded of that.
+async fn forget_durations(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+    report: &mut CommitReport,
+) -> Result<Vec<AuditEntry>, sqlx::Error> {
+    let mut audit = Vec::new();
+    for request in &batch.forget_durations {
+        let count = delete_samples(&mut *connection, request).await?;
+        let detail = forgotten_detail(request, count);
+        let entry = request.audit.clone();
+        audit.extend(entry.map(|entry| entry.with_result(AuditOutcome::Done, &detail)));
+        report.forgotten_samples.push(count);
+    }
+    Ok(audit)
 }
 
 fn forgotten_detail(request: &ForgetDurations, count: u64) -> String {
@@ -103,118 +127,72 @@ fn forgotten_detail(request: &ForgetDurations, count: u64) -> String {
     }
 }
 
-/// A similarity key that the user chose, a JSON string, is never replaced.
-const UPDATE_POLL_RECORD: &str = "
-    UPDATE job
-    SET last_polled_at = new.last_polled_at, next_poll_at = new.next_poll_at,
-        last_success_sent_at = coalesce(new.last_success_sent_at, job.last_success_sent_at),
-        polls = new.polls, failed_polls = new.failed_polls, last_poll_error = new.last_poll_error,
-        submitted_at = coalesce(new.submitted_at, job.submitted_at),
-        started_at = coalesce(new.started_at, job.started_at),
-        ended_at = coalesce(new.ended_at, job.ended_at),
-        expires_at = coalesce(new.expires_at, job.expires_at),
-        message = coalesce(new.message, job.message),
-        list_time = coalesce(new.list_time, job.list_time),
-        similarity_keys = iif(json_type(job.similarity_keys) = 'text', job.similarity_keys,
-                              coalesce(new.similarity_keys, job.similarity_keys)),
-        source = coalesce(new.source, job.source),
-        credits = coalesce(new.credits, job.credits),
-        detail = coalesce(new.detail, job.detail)
-    FROM (SELECT value ->> 'job' AS id, value ->> 'expected_state' AS expected_state,
-                 value ->> 'last_polled_at' AS last_polled_at,
-                 value ->> 'next_poll_at' AS next_poll_at,
-                 value ->> 'last_success_sent_at' AS last_success_sent_at,
-                 value ->> 'polls' AS polls, value ->> 'failed_polls' AS failed_polls,
-                 value ->> 'last_poll_error' AS last_poll_error,
-                 value ->> 'submitted_at' AS submitted_at, value ->> 'started_at' AS started_at,
-                 value ->> 'ended_at' AS ended_at, value ->> 'expires_at' AS expires_at,
-                 value ->> 'message' AS message, value ->> 'list_time' AS list_time,
-                 value ->> 'similarity_keys' AS similarity_keys, value ->> 'source' AS source,
-                 value ->> 'credits' AS credits, value ->> 'detail' AS detail
-          FROM json_each(?1)) AS new
-    WHERE job.id = new.id AND job.state = new.expected_state
-    RETURNING job.id";
+/// Reports the rows of jobs in another state, with the jobs as the database holds them.
+async fn report_conflicts(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+    start: &BatchStart,
+    report: &mut CommitReport,
+) -> Result<(), sqlx::Error> {
+    let changes = batch.changes.iter().map(|change| change.job);
+    report.conflicting_changes = find_conflicting(&mut *connection, start, changes).await?;
+    let records = batch.poll_records.iter().map(|record| record.job);
+    report.conflicting_poll_records = find_conflicting(connection, start, records).await?;
+    Ok(())
+}
+
+async fn find_conflicting(
+    connection: &mut SqliteConnection,
+    start: &BatchStart,
+    jobs: impl Iterator<Item = JobId>,
+) -> Result<Vec<(JobId, Option<StoredJob>)>, sqlx::Error> {
+    let mut found = Vec::new();
+    for job in jobs.filter(|job| start.conflicting.contains(job)) {
+        found.push((job, find_stored_job(&mut *connection, job).await?));
+    }
+    Ok(found)
+}
 
 const INSERT_ANOMALIES: &str = "
     INSERT INTO provider_event (kind, provider, job_id, began_at, reason)
     SELECT 'anomaly', job.provider, job.id, new.value ->> 'at', new.value ->> 'reason'
-    FROM json_each(?1) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
+    FROM json_each(?) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
 
-/// Writes the poll records of the batch and of its written changes; returns the jobs that were in the
-/// expected state.
-async fn update_poll_records(
-    connection: &mut SqliteConnection,
-    batch: &Batch,
-    changed: &HashSet<JobId>,
-) -> Result<HashSet<JobId>, sqlx::Error> {
-    let of_changes = batch
-        .changes
-        .iter()
-        .filter(|change| changed.contains(&change.job))
-        .filter_map(|change| Some((change.poll_record.as_ref()?, change.new_state.state())));
-    let by_themselves = batch.poll_records.iter().map(|record| (record, record.expected_state));
-    let rows: Vec<_> = of_changes
-        .chain(by_themselves)
-        .map(|(record, expected_state)| poll_record_json(record, expected_state))
-        .collect();
-    if rows.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let updated: Vec<i64> = sqlx::query_scalar(UPDATE_POLL_RECORD)
-        .bind(Value::Array(rows).to_string())
-        .fetch_all(connection)
-        .await?;
-    Ok(updated.into_iter().map(JobId).collect())
+#[derive(Serialize)]
+struct AnomalyRow<'a> {
+    job: JobId,
+    at: SqlTime,
+    reason: &'a str,
+}
+
+fn push_anomalies(script: &mut Script, anomalies: &[Anomaly]) -> Result<(), sqlx::Error> {
+    let rows = anomalies.iter().map(|anomaly| AnomalyRow {
+        job: anomaly.job,
+        at: SqlTime(anomaly.at),
+        reason: &anomaly.description,
+    });
+    script.push_rows(INSERT_ANOMALIES, &rows.collect::<Vec<_>>())
 }
 
 /// A provider has at most one open outage: an earlier run of the daemon may have left one.
-async fn write_outage(
-    connection: &mut SqliteConnection,
-    outage: &OutageEvent,
-) -> Result<(), sqlx::Error> {
-    let provider = outage.provider.as_str();
-    let query = match &outage.boundary {
-        OutageBoundary::Began { at, reason } => sqlx::query(
-            "INSERT OR IGNORE INTO provider_event (kind, provider, began_at, reason)
-             VALUES ('outage', ?1, ?2, ?3)",
-        )
-        .bind(provider)
-        .bind(*at)
-        .bind(reason),
-        OutageBoundary::Ended { at, failed_polls } => sqlx::query(
-            "UPDATE provider_event
-             SET ended_at = max(began_at, ?2), failed_polls = coalesce(failed_polls, 0) + ?3
-             WHERE kind = 'outage' AND ended_at IS NULL AND provider = ?1",
-        )
-        .bind(provider)
-        .bind(*at)
-        .bind(*failed_polls),
-    };
-    query.execute(connection).await.map(drop)
-}
+const BEGIN_OUTAGE: &str = "
+    INSERT OR IGNORE INTO provider_event (kind, provider, began_at, reason)
+    VALUES ('outage', ?, ?, ?)";
 
-fn poll_record_json(record: &PollRecord, expected_state: State) -> Value {
-    let metadata = record.metadata.as_ref();
-    let times = metadata.map(|metadata| metadata.times).unwrap_or_default();
-    json!({
-        "job": record.job.0,
-        "expected_state": expected_state.as_str(),
-        "last_polled_at": to_sql(record.last_polled_at),
-        "next_poll_at": record.next_poll_at.map(to_sql),
-        "last_success_sent_at": record.last_success_sent_at.map(to_sql),
-        "polls": record.polls,
-        "failed_polls": record.failed_polls,
-        "last_poll_error": record.last_poll_error,
-        "submitted_at": times.submitted_at.map(to_sql),
-        "started_at": times.started_at.map(to_sql),
-        "ended_at": times.ended_at.map(to_sql),
-        "expires_at": times.expires_at.map(to_sql),
-        "message": metadata.and_then(|metadata| metadata.message.as_ref()),
-        "list_time": metadata.and_then(|metadata| metadata.list_time).map(to_sql),
-        "similarity_keys":
-            metadata.and_then(|metadata| similarity_keys_json(&metadata.similarity_keys)),
-        "source": metadata.and_then(|metadata| metadata.source.as_ref()),
-        "credits": metadata.and_then(|metadata| metadata.credits),
-        "detail": metadata.map(|metadata| metadata.detail.as_str()),
-    })
+const END_OUTAGE: &str = "
+    UPDATE provider_event
+    SET ended_at = max(began_at, ?), failed_polls = coalesce(failed_polls, 0) + ?
+    WHERE kind = 'outage' AND ended_at IS NULL AND provider = ?";
+
+fn push_outage(script: &mut Script, outage: &OutageEvent) -> Result<(), sqlx::Error> {
+    let provider = outage.provider.as_str();
+    match &outage.boundary {
+        OutageBoundary::Began { at, reason } => {
+            script.push(BEGIN_OUTAGE).bind(provider)?.bind(*at)?.bind(reason)?;
+        }
+        OutageBoundary::Ended { at, failed_polls } => {
+            script.push(END_OUTAGE).bind(*at)?.bind(*failed_polls)?.bind(provider)?;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,230 @@
+//! The rows of the table `job` that a batch updates: those of changes, and those that were polled without a
+//! change. Called by `write`.
+//!
+//! Invariant: every UPDATE names the state that it expects, and fails if a job is in another state; `write`
+//! leaves out the jobs of which the begin of the transaction told it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::job::{Change, JobDurations, JobId, Metadata, PollRecord, SimilarityKeys};
+
+use super::script::Script;
+use super::stored_job::step_name;
+use super::time::SqlTime;
+
+/// What the record of a poll sets. A similarity key that the user chose, a JSON string, is never replaced.
+macro_rules! set_poll_columns {
+    () => {
+        "last_success_sent_at = coalesce(new.last_success_sent_at, job.last_success_sent_at),
+        submitted_at = coalesce(new.submitted_at, job.submitted_at),
+        started_at = coalesce(new.started_at, job.started_at),
+        ended_at = coalesce(new.ended_at, job.ended_at),
+        expires_at = coalesce(new.expires_at, job.expires_at),
+        list_time = coalesce(new.list_time, job.list_time),
+        similarity_keys = iif(json_type(job.similarity_keys) = 'text', job.similarity_keys,
+                              coalesce(new.similarity_keys, job.similarity_keys)),
+        source = coalesce(new.source, job.source),
+        credits = coalesce(new.credits, job.credits),
+        detail = coalesce(new.detail, job.detail)"
+    };
+}
+
+/// The values of a row that has a poll record.
+macro_rules! poll_values {
+    () => {
+        "value ->> 'job' AS id, value ->> 'expected_state' AS expected_state,
+        value ->> '$.poll.last_polled_at' AS last_polled_at,
+        value ->> '$.poll.next_poll_at' AS next_poll_at,
+        value ->> '$.poll.last_success_sent_at' AS last_success_sent_at,
+        value ->> '$.poll.polls' AS polls, value ->> '$.poll.failed_polls' AS failed_polls,
+        value ->> '$.poll.last_poll_error' AS last_poll_error,
+        value ->> '$.poll.metadata.submitted_at' AS submitted_at,
+        value ->> '$.poll.metadata.started_at' AS started_at,
+        value ->> '$.poll.metadata.ended_at' AS ended_at,
+        value ->> '$.poll.metadata.expires_at' AS expires_at,
+        value ->> '$.poll.metadata.message' AS poll_message,
+        value ->> '$.poll.metadata.list_time' AS list_time,
+        value -> '$.poll.metadata.similarity_keys' AS similarity_keys,
+        value ->> '$.poll.metadata.source' AS source,
+        value ->> '$.poll.metadata.credits' AS credits,
+        value ->> '$.poll.metadata.detail' AS detail"
+    };
+}
+
+const UPDATE_POLLED: &str = concat!(
+    "UPDATE job
+    SET last_polled_at = new.last_polled_at, next_poll_at = new.next_poll_at, polls = new.polls,
+        failed_polls = new.failed_polls, last_poll_error = new.last_poll_error,
+        message = coalesce(new.poll_message, job.message), ",
+    set_poll_columns!(),
+    " FROM (SELECT ",
+    poll_values!(),
+    " FROM json_each(?)) AS new WHERE job.id = new.id AND job.state = new.expected_state"
+);
+
+/// A change without a poll record has no `polls`.
+const UPDATE_CHANGED: &str = concat!(
+    "UPDATE job
+    SET state = new.state, provider_state = new.provider_state, terminal_at = new.terminal_at,
+        queue_s = new.queue_s, run_s = new.run_s, total_s = new.total_s,
+        detection_delay_s = new.detection_delay_s,
+        detection_delay_max_s = new.detection_delay_max_s,
+        last_transition_at = new.last_transition_at, furthest_step = new.furthest_step,
+        last_polled_at = coalesce(new.last_polled_at, job.last_polled_at),
+        next_poll_at = CASE WHEN new.polls IS NOT NULL THEN new.next_poll_at
+                            WHEN new.terminal_at IS NULL THEN job.next_poll_at END,
+        polls = coalesce(new.polls, job.polls),
+        failed_polls = coalesce(new.failed_polls, job.failed_polls),
+        last_poll_error = iif(new.polls IS NULL, job.last_poll_error, new.last_poll_error),
+        message = coalesce(new.poll_message, new.message, job.message), ",
+    set_poll_columns!(),
+    " FROM (SELECT ",
+    poll_values!(),
+    ", value ->> 'expected_provider_state' AS expected_provider_state,
+        value ->> 'state' AS state, value ->> 'provider_state' AS provider_state,
+        value ->> 'terminal_at' AS terminal_at, value ->> 'message' AS message,
+        value ->> 'queue_s' AS queue_s, value ->> 'run_s' AS run_s,
+        value ->> 'total_s' AS total_s, value ->> 'detection_delay_s' AS detection_delay_s,
+        value ->> 'detection_delay_max_s' AS detection_delay_max_s,
+        value ->> 'last_transition_at' AS last_transition_at,
+        value ->> 'furthest_step' AS furthest_step
+    FROM json_each(?)) AS new
+    WHERE job.id = new.id AND job.state = new.expected_state
+      AND job.provider_state IS new.expected_provider_state"
+);
+
+/// Updates the jobs of these changes, with their poll records.
+pub(super) fn push_changed_jobs<'a>(
+    script: &mut Script,
+    changes: impl Iterator<Item = (&'a Change, JobDurations)>,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<_> =
+        changes.map(|(change, durations)| ChangedJobRow::new(change, durations)).collect();
+    script.push_updates(UPDATE_CHANGED, &rows)
+}
+
+/// Updates jobs that were polled and did not change.
+pub(super) fn push_polled_jobs<'a>(
+    script: &mut Script,
+    records: impl Iterator<Item = &'a PollRecord>,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<_> = records
+        .map(|record| PolledJobRow {
+            job: record.job,
+            expected_state: record.expected_state.as_str(),
+            poll: PollRow::from(record),
+        })
+        .collect();
+    script.push_updates(UPDATE_POLLED, &rows)
+}
+
+#[derive(Serialize)]
+struct PolledJobRow<'a> {
+    job: JobId,
+    expected_state: &'static str,
+    poll: PollRow<'a>,
+}
+
+#[derive(Serialize)]
+struct ChangedJobRow<'a> {
+    job: JobId,
+    expected_state: &'static str,
+    expected_provider_state: Option<&'a str>,
+    state: &'static str,
+    provider_state: Option<&'a str>,
+    terminal_at: Option<SqlTime>,
+    message: Option<&'a str>,
+    queue_s: Option<f64>,
+    run_s: Option<f64>,
+    total_s: Option<f64>,
+    detection_delay_s: Option<f64>,
+    detection_delay_max_s: Option<f64>,
+    last_transition_at: SqlTime,
+    furthest_step: &'static str,
+    poll: Option<PollRow<'a>>,
+}
+
+impl<'a> ChangedJobRow<'a> {
+    fn new(change: &'a Change, durations: JobDurations) -> Self {
+        let state = &change.new_state;
+        let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64());
+        Self {
+            job: change.job,
+            expected_state: change.expected_state.as_str(),
+            expected_provider_state: change.expected_provider_state.as_deref(),
+            state: state.state().as_str(),
+            provider_state: state.provider_state.as_deref(),
+            terminal_at: state.state().is_terminal().then_some(SqlTime(state.observed_at)),
+            message: change.transitions.last().and_then(|last| last.message.as_deref()),
+            queue_s: seconds(durations.queue),
+            run_s: seconds(durations.run),
+            total_s: seconds(durations.total),
+            detection_delay_s: seconds(durations.detection_delay),
+            detection_delay_max_s: seconds(durations.detection_delay_max),
+            last_transition_at: SqlTime(state.observed_at),
+            furthest_step: step_name(state.furthest_step),
+            poll: change.poll_record.as_ref().map(PollRow::from),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PollRow<'a> {
+    last_polled_at: SqlTime,
+    next_poll_at: Option<SqlTime>,
+    last_success_sent_at: Option<SqlTime>,
+    polls: u32,
+    failed_polls: u32,
+    last_poll_error: Option<&'a str>,
+    metadata: Option<MetadataRow<'a>>,
+}
+
+impl<'a> From<&'a PollRecord> for PollRow<'a> {
+    fn from(record: &'a PollRecord) -> Self {
+        Self {
+            last_polled_at: SqlTime(record.last_polled_at),
+            next_poll_at: record.next_poll_at.map(SqlTime),
+            last_success_sent_at: record.last_success_sent_at.map(SqlTime),
+            polls: record.polls,
+            failed_polls: record.failed_polls,
+            last_poll_error: record.last_poll_error.as_deref(),
+            metadata: record.metadata.as_ref().map(MetadataRow::from),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct MetadataRow<'a> {
+    submitted_at: Option<SqlTime>,
+    started_at: Option<SqlTime>,
+    ended_at: Option<SqlTime>,
+    expires_at: Option<SqlTime>,
+    message: Option<&'a str>,
+    list_time: Option<SqlTime>,
+    /// Read as JSON, whose null would not be NULL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similarity_keys: Option<&'a SimilarityKeys>,
+    source: Option<&'a str>,
+    credits: Option<f64>,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a Metadata> for MetadataRow<'a> {
+    fn from(metadata: &'a Metadata) -> Self {
+        let (times, keys) = (&metadata.times, &metadata.similarity_keys);
+        Self {
+            submitted_at: times.submitted_at.map(SqlTime),
+            started_at: times.started_at.map(SqlTime),
+            ended_at: times.ended_at.map(SqlTime),
+            expires_at: times.expires_at.map(SqlTime),
+            message: metadata.message.as_deref(),
+            list_time: metadata.list_time.map(SqlTime),
+            similarity_keys: (*keys != SimilarityKeys::Unknown).then_some(keys),
+            source: metadata.source.as_deref(),
+            credits: metadata.credits,
+            detail: &metadata.detail,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Several statements that one call executes: one message to the thread of the connection and back, not one
+//! for each statement.
+//!
+//! Used by `write` for its transaction. The statements take their parameters in order, so each parameter is
+//! a plain `?`. The connection caches what it has prepared by the whole text: scripts should be made of few
+//! combinations of statements.
+
+use serde::Serialize;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, Encode, Type};
+
+use super::identity::REQUIRE_CHANGED_ROWS;
+use super::json_rows::to_json;
+
+/// Statements with their parameters.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    sql: String,
+    parameters: SqliteArguments,
+}
+
+impl Script {
+    /// Appends a statement, whose parameters follow.
+    pub(super) fn push(&mut self, statement: &'static str) -> &mut Self {
+        self.sql.push_str(statement);
+        self.sql.push(';');
+        self
+    }
+
+    /// Appends the next parameter of the last statement.
+    pub(super) fn bind<'q, T>(&mut self, value: T) -> Result<&mut Self, sqlx::Error>
+    where
+        T: Encode<'q, Sqlite> + Type<Sqlite>,
+    {
+        let added: Result<(), BoxDynError> = self.parameters.add(value);
+        added.map_err(sqlx::Error::Encode)?;
+        Ok(self)
+    }
+
+    /// Appends a statement whose only parameter is a JSON array of rows; nothing without rows.
+    pub(super) fn push_rows<T: Serialize>(
+        &mut self,
+        statement: &'static str,
+        rows: &[T],
+    ) -> Result<(), sqlx::Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.push(statement).bind(to_json(rows.iter())?).map(drop)
+    }
+
+    /// Appends an UPDATE as [`Self::push_rows`] does. The script fails, and commits nothing, if the statement
+    /// does not change exactly one row for each of `rows`.
+    pub(super) fn push_updates<T: Serialize>(
+        &mut self,
+        statement: &'static str,
+        rows: &[T],
+    ) -> Result<(), sqlx::Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.push_rows(statement, rows)?;
+        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        self.push(REQUIRE_CHANGED_ROWS).bind(count).map(drop)
+    }
+
+    /// Executes the statements in order, up to the first that fails.
+    pub(super) async fn execute(
+        self,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        let query = sqlx::query_with(AssertSqlSafe(self.sql), self.parameters);
+        query.execute(connection).await.map(drop)
+    }
+
+    /// As [`Self::execute`]; returns the rows of all statements.
+    pub(super) async fn fetch_all(
+        self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        let query = sqlx::query_with(AssertSqlSafe(self.sql), self.parameters);
+        query.fetch_all(connection).await
+    }
+}
