@@ -21,6 +21,10 @@ impl JobWaiters {
         waiters.push(reply);
     }
 
+    pub(super) fn contains(&self, job: JobId) -> bool {
+        self.0.contains_key(&job)
+    }
+
     /// Moves the callers that wait for `job` to `target`.
     pub(super) fn move_to(&mut self, target: &mut Self, job: JobId) {
         for reply in self.0.remove(&job).unwrap_or_default() {

@@ -4,7 +4,6 @@
 //! may or may not have happened. Meanwhile the next batch gathers in the queue.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 
@@ -14,6 +13,7 @@ use crate::store::{Batch, BatchTimes, BatchWriter, CommitReport, StoreHealth, Wr
 use super::failures::WriteFailures;
 use super::outcome::{BatchOutcome, CommittedBatch, PendingReplies};
 use super::queue::{WriteQueue, WriteRequest};
+use super::schedule::WriteSchedule;
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::ReplySender;
 
@@ -23,8 +23,7 @@ pub(in crate::scheduler) struct Committer {
     /// `None` while a commit is in progress, which then holds the writer.
     idle_writer: Option<Box<dyn BatchWriter>>,
     commit: Option<Commit>,
-    flush_at: MonotonicTime,
-    heartbeat_at: MonotonicTime,
+    schedule: WriteSchedule,
     store_health: StoreHealth,
     failures: WriteFailures,
     reload_jobs: bool,
@@ -45,18 +44,12 @@ pub(in crate::scheduler) type WriteResult =
     (Box<dyn BatchWriter>, Batch, Result<CommitReport, WriteError>);
 
 impl Committer {
-    /// The longest time that bookkeeping waits in memory.
-    const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
-    /// An empty batch is written after this time: it stores when the daemon was last alive.
-    const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
-
     pub(in crate::scheduler) fn new(writer: Box<dyn BatchWriter>, now: MonotonicTime) -> Self {
         Self {
             queue: WriteQueue::default(),
             idle_writer: Some(writer),
             commit: None,
-            flush_at: now,
-            heartbeat_at: now.plus(Self::HEARTBEAT_INTERVAL),
+            schedule: WriteSchedule::new(now),
             store_health: StoreHealth::default(),
             failures: WriteFailures::default(),
             reload_jobs: false,
@@ -87,11 +80,11 @@ impl Committer {
         }
     }
 
-    /// Starts the next commit without waiting for the flush interval, but not before the retry of a
-    /// failed write is due; returns whether a commit is in progress.
+    /// Starts the next commit without waiting for more rows, but not before the retry of a failed write is
+    /// due; returns whether a commit is in progress.
     pub(in crate::scheduler) fn flush(&mut self, now: MonotonicTime) -> bool {
         if self.commit.is_none() && !self.queue.is_empty() {
-            self.flush_at = now;
+            self.schedule.flush(now);
             self.start_if_due(now);
         }
         self.commit.is_some()
@@ -104,10 +97,9 @@ impl Committer {
 
     fn start(&mut self, now: MonotonicTime) {
         let Some(mut writer) = self.idle_writer.take() else { return };
-        let (mut batch, replies) = self.queue.next_batch();
+        let with_bookkeeping = self.schedule.begin(now);
+        let (mut batch, replies) = self.queue.next_batch(with_bookkeeping);
         batch.times = self.times;
-        self.flush_at = now.plus(Self::FLUSH_INTERVAL);
-        self.heartbeat_at = now.plus(Self::HEARTBEAT_INTERVAL);
         let changed_jobs = batch.changes.iter().map(|change| change.job).collect();
         let task = tokio::spawn(async move {
             let result = writer.write(&batch).await;
@@ -121,13 +113,7 @@ impl Committer {
         if self.commit.is_some() {
             return None;
         }
-        let due_at = if self.queue.is_urgent() {
-            MonotonicTime::default()
-        } else if self.queue.is_empty() {
-            self.heartbeat_at
-        } else {
-            self.flush_at
-        };
+        let due_at = self.schedule.due_at(self.queue.urgency());
         Some(due_at.max(self.failures.retry_at))
     }
 

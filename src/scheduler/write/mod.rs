@@ -8,6 +8,7 @@ mod committer;
 mod failures;
 mod outcome;
 mod queue;
+mod schedule;
 
 pub(super) use committer::{Committer, WriteResult};
 pub(super) use outcome::{

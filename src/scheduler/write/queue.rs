@@ -4,7 +4,7 @@
 //! outages are put back in front, adds and requests to forget durations at the end; maintenance is
 //! dropped. Nothing here does I/O.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::job::{Anomaly, AuditOutcome, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
@@ -13,6 +13,7 @@ use crate::tracker::FailedRow;
 use super::outcome::{
     PendingAdd, PendingAudit, PendingForgetDurations, PendingReplies, RejectedRow,
 };
+use super::schedule::Urgency;
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::ReplySender;
 use crate::scheduler::job_waiters::JobWaiters;
@@ -22,7 +23,7 @@ use crate::scheduler::job_waiters::JobWaiters;
 pub(in crate::scheduler) enum WriteRequest {
     Add(PendingAdd),
     Change(Change),
-    /// Bookkeeping of a poll. It is written at once if it is urgent, else with the next flush.
+    /// Bookkeeping of a poll, which waits for more of its kind unless it is urgent.
     PollRecord {
         record: PollRecord,
         urgent: bool,
@@ -65,6 +66,7 @@ impl WriteQueue {
                 if let Some(older) = self.poll_records.remove(&change.job) {
                     change.merge_older_record(older);
                 }
+                self.urgent |= !change.audit.is_empty() || self.waiters.contains(change.job);
                 self.changes.push(change);
             }
             WriteRequest::PollRecord { record, urgent } => {
@@ -72,10 +74,7 @@ impl WriteQueue {
                 let older = self.poll_records.remove(&record.job);
                 self.poll_records.insert(record.job, record.with_older_metadata(older));
             }
-            WriteRequest::Anomaly(anomaly) => {
-                self.urgent = true;
-                self.anomalies.push(anomaly);
-            }
+            WriteRequest::Anomaly(anomaly) => self.anomalies.push(anomaly),
             WriteRequest::Outage(outage) => self.outages.push(outage),
             WriteRequest::ForgetDurations(forget) => {
                 self.withdraw_forget_durations();
@@ -129,32 +128,41 @@ impl WriteQueue {
 
     /// Adds a caller that waits for the next row of `job`.
     pub(super) fn add_waiter(&mut self, job: JobId, reply: ReplySender<()>) {
+        self.urgent |= self.poll_records.contains_key(&job)
+            || self.changes.iter().any(|change| change.job == job);
         self.waiters.add(job, reply);
     }
 
-    /// Whether anything is queued that should not wait for the next flush: a caller waits for it,
-    /// or the history needs it.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.urgent
+    /// How long what is queued may wait; `None` if nothing is.
+    pub(super) fn urgency(&self) -> Option<Urgency> {
+        let has_caller = self.urgent
             || self.isolating
             || !self.adds.is_empty()
-            || !self.changes.is_empty()
-            || !self.outages.is_empty()
             || !self.forget_durations.is_empty()
             || !self.audit.is_empty()
-            || !self.maintenance.is_empty()
+            || !self.maintenance.is_empty();
+        let has_history =
+            !self.changes.is_empty() || !self.outages.is_empty() || !self.anomalies.is_empty();
+        if has_caller {
+            Some(Urgency::Immediate)
+        } else if has_history {
+            Some(Urgency::History)
+        } else {
+            (!self.poll_records.is_empty()).then_some(Urgency::Bookkeeping)
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.is_urgent() && self.poll_records.is_empty()
+        self.urgency().is_none()
     }
 
     pub(super) fn unwritten_changes(&self) -> usize {
         self.changes.len()
     }
 
-    /// Takes the next batch out of the queue, with the callers that wait for it.
-    pub(super) fn next_batch(&mut self) -> (Batch, PendingReplies) {
+    /// Takes the next batch out of the queue, with the callers that wait for it. Bookkeeping stays behind
+    /// unless it is asked for or a caller may wait for some of it.
+    pub(super) fn next_batch(&mut self, with_bookkeeping: bool) -> (Batch, PendingReplies) {
         if self.isolating {
             return self.next_single_item();
         }
@@ -174,9 +182,9 @@ impl WriteQueue {
         self.adds = deferred;
         let change_count = self.changes.len().min(Self::MAX_ROWS);
         batch.changes = self.changes.drain(..change_count).collect();
-        let jobs: Vec<_> = self.poll_records.keys().take(Self::MAX_ROWS).copied().collect();
-        batch.poll_records =
-            jobs.into_iter().filter_map(|job| self.poll_records.remove(&job)).collect();
+        if with_bookkeeping || self.urgent {
+            batch.poll_records = self.take_poll_records(&batch.changes);
+        }
         batch.anomalies = std::mem::take(&mut self.anomalies);
         batch.outages = std::mem::take(&mut self.outages);
         self.withdraw_forget_durations();
@@ -189,9 +197,17 @@ impl WriteQueue {
         }
         // One task a batch, so that no batch takes long.
         batch.maintenance = self.maintenance.pop_front();
-        self.urgent = self.urgent && !self.poll_records.is_empty();
+        self.urgent &= !(self.poll_records.is_empty() && self.changes.is_empty());
         replies.waiters = self.take_waiters(&batch);
         (batch, replies)
+    }
+
+    /// The next poll records. Those of jobs that change in the same batch wait for the next.
+    fn take_poll_records(&mut self, changes: &[Change]) -> Vec<PollRecord> {
+        let changing: HashSet<JobId> = changes.iter().map(|change| change.job).collect();
+        let jobs = self.poll_records.keys().copied().filter(|job| !changing.contains(job));
+        let jobs: Vec<JobId> = jobs.take(Self::MAX_ROWS).collect();
+        jobs.into_iter().filter_map(|job| self.poll_records.remove(&job)).collect()
     }
 
     /// A batch with one add, one change or one poll record.

@@ -6,35 +6,40 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Serialize;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{FromRow, Row};
 
-use crate::job::{JobId, ProviderTimes, State, UtcTime};
+use crate::job::{JobId, ProviderTimes, UtcTime};
 use crate::store::Batch;
 
 use super::identity::Identity;
+use super::json_rows::to_json;
 use super::script::Script;
+use super::time::SqlTime;
 
 /// A deferred transaction that starts to write ignores the busy timeout.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// The newest `seq` is that of the next insert minus one. Not max(seq) alone: pruning deletes transitions.
-const SELECT_DATABASE: &str = "
+/// The newest `seq` is not max(seq) alone: pruning deletes transitions. The jobs are those that are not as
+/// expected, and those that end; one row has them all, because a row of sqlx costs more than a job.
+const SELECT_START: &str = "
     SELECT uuid, commits,
            max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'transition'), 0),
-               coalesce((SELECT max(seq) FROM transition), 0)) AS newest_seq
+               coalesce((SELECT max(seq) FROM transition), 0)) AS newest_seq,
+           (SELECT json_group_array(json_array(
+                       new.value ->> 'job', new.is_as_expected, new.registered_at,
+                       new.submitted_at, new.started_at, new.ended_at, new.expires_at))
+            FROM (SELECT new.value,
+                         job.state IS new.value ->> 'state'
+                             AND (NOT new.value ->> 'changes'
+                                  OR job.provider_state IS new.value ->> 'provider_state')
+                             AS is_as_expected,
+                         job.registered_at, job.submitted_at, job.started_at, job.ended_at,
+                         job.expires_at
+                  FROM json_each(?) AS new LEFT JOIN job ON job.id = new.value ->> 'job') AS new
+            WHERE new.value ->> 'ends' OR NOT new.is_as_expected) AS jobs
     FROM database_identity WHERE id = 1";
-
-/// The jobs that are not as expected, and those that end.
-const SELECT_JOBS: &str = "
-    SELECT new.value ->> 'job' AS job,
-           job.state IS new.value ->> 'state'
-               AND (NOT new.value ->> 'changes'
-                    OR job.provider_state IS new.value ->> 'provider_state') AS is_as_expected,
-           job.registered_at, job.submitted_at, job.started_at, job.ended_at, job.expires_at
-    FROM json_each(?) AS new LEFT JOIN job ON job.id = new.value ->> 'job'
-    WHERE new.value ->> 'ends' OR NOT is_as_expected";
 
 /// The start of a transaction.
 #[derive(Debug)]
@@ -50,25 +55,23 @@ pub(super) struct BatchStart {
 }
 
 /// The times of a job before this batch.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub(super) struct StoredTimes {
     pub(super) registered_at: UtcTime,
-    submitted_at: Option<UtcTime>,
-    started_at: Option<UtcTime>,
-    ended_at: Option<UtcTime>,
-    expires_at: Option<UtcTime>,
+    pub(super) provider: ProviderTimes,
 }
 
-impl StoredTimes {
-    pub(super) fn provider_times(&self) -> ProviderTimes {
-        ProviderTimes {
-            submitted_at: self.submitted_at,
-            started_at: self.started_at,
-            ended_at: self.ended_at,
-            expires_at: self.expires_at,
-        }
-    }
-}
+/// A job of the array in [`SELECT_START`]; all but the first two values are null if the job is missing.
+#[derive(Clone, Copy, Deserialize)]
+struct StartedJob(
+    JobId,
+    u8,
+    Option<SqlTime>,
+    Option<SqlTime>,
+    Option<SqlTime>,
+    Option<SqlTime>,
+    Option<SqlTime>,
+);
 
 /// A job as the batch expects it.
 #[derive(Serialize)]
@@ -87,35 +90,42 @@ pub(super) async fn begin(
     batch: &Batch,
 ) -> Result<BatchStart, sqlx::Error> {
     let mut script = Script::default();
-    script.push(BEGIN).push(SELECT_DATABASE);
-    script.push_rows(SELECT_JOBS, &expected_jobs(batch))?;
-    let rows = script.fetch_all(connection).await?;
-    let (database, jobs) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+    script.push(BEGIN).push(SELECT_START).bind(to_json(expected_jobs(batch))?)?;
+    let row = script.fetch_one(connection).await?;
     let mut start = BatchStart {
-        identity: Identity::from_row(database)?,
-        newest_seq: database.try_get("newest_seq")?,
+        identity: Identity::from_row(&row)?,
+        newest_seq: row.try_get("newest_seq")?,
         conflicting: HashSet::new(),
         times: HashMap::new(),
     };
-    for row in jobs {
-        start.add_job(row)?;
+    let jobs: Vec<StartedJob> = serde_json::from_str(row.try_get("jobs")?)
+        .map_err(|error| sqlx::Error::Decode(error.into()))?;
+    for job in jobs {
+        start.add(job);
     }
     Ok(start)
 }
 
 impl BatchStart {
-    fn add_job(&mut self, row: &SqliteRow) -> Result<(), sqlx::Error> {
-        let job = row.try_get("job")?;
-        if row.try_get("is_as_expected")? {
-            self.times.insert(job, StoredTimes::from_row(row)?);
-        } else {
+    fn add(&mut self, started: StartedJob) {
+        let StartedJob(job, as_expected, registered_at, submitted, running, ended, expires) =
+            started;
+        let time = |at: Option<SqlTime>| at.map(|at| at.0);
+        if as_expected == 0 {
             self.conflicting.insert(job);
+        } else if let Some(SqlTime(registered_at)) = registered_at {
+            let provider = ProviderTimes {
+                submitted_at: time(submitted),
+                started_at: time(running),
+                ended_at: time(ended),
+                expires_at: time(expires),
+            };
+            self.times.insert(job, StoredTimes { registered_at, provider });
         }
-        Ok(())
     }
 }
 
-fn expected_jobs(batch: &Batch) -> Vec<ExpectedJob<'_>> {
+fn expected_jobs(batch: &Batch) -> impl Iterator<Item = ExpectedJob<'_>> {
     let changes = batch.changes.iter().map(|change| ExpectedJob {
         job: change.job,
         state: change.expected_state.as_str(),
@@ -125,10 +135,10 @@ fn expected_jobs(batch: &Batch) -> Vec<ExpectedJob<'_>> {
     });
     let records = batch.poll_records.iter().map(|record| ExpectedJob {
         job: record.job,
-        state: State::as_str(record.expected_state),
+        state: record.expected_state.as_str(),
         provider_state: None,
         changes: false,
         ends: false,
     });
-    changes.chain(records).collect()
+    changes.chain(records)
 }

@@ -1,13 +1,11 @@
-//! Writes the state changes of a batch: the job's row, its transitions, its duration sample, and, if the
-//! change ends the job, how long the job took. Called by `write`, for its script.
+//! The transitions and the duration samples of a batch. Called by `write`, for its script; `job_updates` updates
+//! the jobs.
 
 use serde::Serialize;
 
-use crate::job::{Change, JobDurations, JobId, State, Transition};
+use crate::job::{Change, JobId, State, Transition};
 
-use super::batch_start::{BatchStart, StoredTimes};
 use super::durations::push_samples;
-use super::job_updates::push_changed_jobs;
 use super::script::Script;
 use super::time::SqlTime;
 
@@ -19,38 +17,15 @@ const INSERT_TRANSITIONS: &str = "
            value ->> 'earliest_at', value ->> 'message'
     FROM json_each(?) ORDER BY key";
 
-/// Writes changes of jobs that are in the expected state; returns the number of their transitions.
-pub(super) fn push_changes(
-    script: &mut Script,
-    changes: &[&Change],
-    start: &BatchStart,
-) -> Result<usize, sqlx::Error> {
+/// Writes the history of these changes; returns the number of their transitions.
+pub(super) fn push_history(script: &mut Script, changes: &[&Change]) -> Result<usize, sqlx::Error> {
     let transitions = changes.iter().flat_map(|change| {
         change.transitions.iter().map(|transition| TransitionRow::new(change.job, transition))
     });
     let transitions: Vec<_> = transitions.collect();
     script.push_rows(INSERT_TRANSITIONS, &transitions)?;
     push_samples(script, changes)?;
-    let updates = changes.iter().map(|change| {
-        let times = start.times.get(&change.job);
-        (*change, times.map(|times| durations(times, change)).unwrap_or_default())
-    });
-    push_changed_jobs(script, updates)?;
     Ok(transitions.len())
-}
-
-/// The durations of the job that the change ends; none if the change does not end it.
-fn durations(stored: &StoredTimes, change: &Change) -> JobDurations {
-    let is_end = change.new_state.state().is_terminal();
-    let Some(end) = change.transitions.last().filter(|_| is_end) else {
-        return JobDurations::default();
-    };
-    let metadata =
-        change.poll_record.as_ref().and_then(|poll_record| poll_record.metadata.as_ref());
-    let before = stored.provider_times();
-    let times = metadata.map_or(before, |metadata| metadata.times.or(before));
-    let reported_run = metadata.and_then(|metadata| metadata.reported_duration);
-    JobDurations::new(stored.registered_at, times, reported_run, end)
 }
 
 #[derive(Serialize)]

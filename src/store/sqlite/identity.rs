@@ -83,9 +83,10 @@ pub(super) async fn read_identity(
 pub(super) const COUNT_COMMIT: &str =
     "UPDATE database_identity SET commits = commits + 1 WHERE id = 1";
 
-/// Fails unless the statement before has changed this number of rows: the column is never NULL.
-pub(super) const REQUIRE_CHANGED_ROWS: &str = "
-    UPDATE database_identity SET commits = iif(changes() = ?, commits, NULL) WHERE id = 1";
+/// As [`COUNT_COMMIT`]; fails unless the statement before has changed this number of rows, because the column
+/// is never NULL.
+pub(super) const COUNT_COMMIT_IF_CHANGED: &str = "
+    UPDATE database_identity SET commits = iif(changes() = ?, commits + 1, NULL) WHERE id = 1";
 
 /// Counts one more transaction, as part of it.
 pub(super) async fn count_commit(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {

@@ -1,8 +1,8 @@
 //! The rows of the table `job` that a batch updates: those of changes, and those that were polled without a
 //! change. Called by `write`.
 //!
-//! Invariant: every UPDATE names the state that it expects, and fails if a job is in another state; `write`
-//! leaves out the jobs of which the begin of the transaction told it.
+//! Invariant: every UPDATE names the state that it expects. `write` passes no job that is in another state,
+//! as the begin of the transaction told.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::job::{Change, JobDurations, JobId, Metadata, PollRecord, SimilarityKeys};
 
+use super::batch_start::{BatchStart, StoredTimes};
 use super::script::Script;
 use super::stored_job::step_name;
 use super::time::SqlTime;
@@ -95,14 +96,18 @@ const UPDATE_CHANGED: &str = concat!(
       AND job.provider_state IS new.expected_provider_state"
 );
 
-/// Updates the jobs of these changes, with their poll records.
-pub(super) fn push_changed_jobs<'a>(
+/// Updates the jobs of these changes, with their poll records. To be followed by a check that each was updated.
+pub(super) fn push_changed_jobs(
     script: &mut Script,
-    changes: impl Iterator<Item = (&'a Change, JobDurations)>,
+    changes: &[&Change],
+    start: &BatchStart,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<_> =
-        changes.map(|(change, durations)| ChangedJobRow::new(change, durations)).collect();
-    script.push_updates(UPDATE_CHANGED, &rows)
+    let rows = changes.iter().map(|change| {
+        let stored = start.times.get(&change.job);
+        let durations = stored.map(|stored| durations(stored, change)).unwrap_or_default();
+        ChangedJobRow::new(change, durations)
+    });
+    script.push_rows(UPDATE_CHANGED, &rows.collect::<Vec<_>>())
 }
 
 /// Updates jobs that were polled and did not change.
@@ -110,14 +115,12 @@ pub(super) fn push_polled_jobs<'a>(
     script: &mut Script,
     records: impl Iterator<Item = &'a PollRecord>,
 ) -> Result<(), sqlx::Error> {
-    let rows: Vec<_> = records
-        .map(|record| PolledJobRow {
-            job: record.job,
-            expected_state: record.expected_state.as_str(),
-            poll: PollRow::from(record),
-        })
-        .collect();
-    script.push_updates(UPDATE_POLLED, &rows)
+    let rows = records.map(|record| PolledJobRow {
+        job: record.job,
+        expected_state: record.expected_state.as_str(),
+        poll: PollRow::from(record),
+    });
+    script.push_rows(UPDATE_POLLED, &rows.collect::<Vec<_>>())
 }
 
 #[derive(Serialize)]
@@ -125,6 +128,20 @@ struct PolledJobRow<'a> {
     job: JobId,
     expected_state: &'static str,
     poll: PollRow<'a>,
+}
+
+/// The durations of the job that the change ends; none if the change does not end it.
+fn durations(stored: &StoredTimes, change: &Change) -> JobDurations {
+    let is_end = change.new_state.state().is_terminal();
+    let Some(end) = change.transitions.last().filter(|_| is_end) else {
+        return JobDurations::default();
+    };
+    let metadata =
+        change.poll_record.as_ref().and_then(|poll_record| poll_record.metadata.as_ref());
+    let before = stored.provider;
+    let times = metadata.map_or(before, |metadata| metadata.times.or(before));
+    let reported_run = metadata.and_then(|metadata| metadata.reported_duration);
+    JobDurations::new(stored.registered_at, times, reported_run, end)
 }
 
 #[derive(Serialize)]

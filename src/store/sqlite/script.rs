@@ -10,7 +10,6 @@ use sqlx::error::BoxDynError;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Encode, Type};
 
-use super::identity::REQUIRE_CHANGED_ROWS;
 use super::json_rows::to_json;
 
 /// Statements with their parameters.
@@ -50,21 +49,6 @@ impl Script {
         self.push(statement).bind(to_json(rows.iter())?).map(drop)
     }
 
-    /// Appends an UPDATE as [`Self::push_rows`] does. The script fails, and commits nothing, if the statement
-    /// does not change exactly one row for each of `rows`.
-    pub(super) fn push_updates<T: Serialize>(
-        &mut self,
-        statement: &'static str,
-        rows: &[T],
-    ) -> Result<(), sqlx::Error> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.push_rows(statement, rows)?;
-        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        self.push(REQUIRE_CHANGED_ROWS).bind(count).map(drop)
-    }
-
     /// Executes the statements in order, up to the first that fails.
     pub(super) async fn execute(
         self,
@@ -74,12 +58,12 @@ impl Script {
         query.execute(connection).await.map(drop)
     }
 
-    /// As [`Self::execute`]; returns the rows of all statements.
-    pub(super) async fn fetch_all(
+    /// As [`Self::execute`], up to the first row, which it returns.
+    pub(super) async fn fetch_one(
         self,
         connection: &mut SqliteConnection,
-    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    ) -> Result<SqliteRow, sqlx::Error> {
         let query = sqlx::query_with(AssertSqlSafe(self.sql), self.parameters);
-        query.fetch_all(connection).await
+        query.fetch_one(connection).await
     }
 }

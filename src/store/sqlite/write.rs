@@ -17,10 +17,10 @@ use crate::store::{Batch, CommitReport, ForgetDurations, UserLimits};
 
 use super::audit::push_entries;
 use super::batch_start::{BatchStart, begin};
-use super::changes::push_changes;
+use super::changes::push_history;
 use super::durations::delete_samples;
-use super::identity::{COUNT_COMMIT, Identity};
-use super::job_updates::push_polled_jobs;
+use super::identity::{COUNT_COMMIT, COUNT_COMMIT_IF_CHANGED, Identity};
+use super::job_updates::{push_changed_jobs, push_polled_jobs};
 use super::maintenance::{CLOCK_BEHIND, push_times, record_event, run_in_transaction};
 use super::register::register_jobs;
 use super::script::Script;
@@ -79,7 +79,7 @@ async fn write_in_transaction(
     let changes: Vec<&Change> = changes.collect();
     let audit = forget_audit.iter().chain(&batch.audit);
     push_entries(&mut script, audit.chain(changes.iter().flat_map(|change| &change.audit)))?;
-    transitions += push_changes(&mut script, &changes, &start)?;
+    transitions += push_history(&mut script, &changes)?;
     let records = batch.poll_records.iter();
     let records = records.filter(|record| !start.conflicting.contains(&record.job));
     push_polled_jobs(&mut script, records)?;
@@ -87,6 +87,8 @@ async fn write_in_transaction(
     for outage in &batch.outages {
         push_outage(&mut script, outage)?;
     }
+    push_changed_jobs(&mut script, &changes, &start)?;
+    push_count(&mut script, changes.len())?;
     if let (Some(task), Some(times)) = (&batch.maintenance, &batch.times) {
         std::mem::take(&mut script).execute(&mut *connection).await?;
         if batch.has_backdated_rows() {
@@ -97,10 +99,20 @@ async fn write_in_transaction(
     if let Some(times) = &batch.times {
         push_times(&mut script, times, batch.has_backdated_rows() && batch.maintenance.is_none())?;
     }
-    script.push(COUNT_COMMIT).push("COMMIT");
+    script.push("COMMIT");
     script.execute(connection).await?;
     let newest_seq = start.newest_seq + i64::try_from(transitions).unwrap_or(i64::MAX);
     Ok(Some(WrittenBatch { report, newest_seq, identity: start.identity.after_commit() }))
+}
+
+/// Counts the transaction, after a statement that is to have changed this number of rows.
+fn push_count(script: &mut Script, changed_rows: usize) -> Result<(), sqlx::Error> {
+    if changed_rows == 0 {
+        script.push(COUNT_COMMIT);
+        return Ok(());
+    }
+    let changed_rows = i64::try_from(changed_rows).unwrap_or(i64::MAX);
+    script.push(COUNT_COMMIT_IF_CHANGED).bind(changed_rows).map(drop)
 }
 
 /// Deletes duration samples as requested; returns what is to be recorded of that.

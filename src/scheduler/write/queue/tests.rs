@@ -32,22 +32,22 @@ fn a_request_to_forget_durations_is_recorded_as_failed_only_if_it_is_not_carried
     // Its caller has stopped waiting before it was written.
     drop(push_forget(&mut queue));
     let in_flight = push_forget(&mut queue);
-    let (batch, replies) = queue.next_batch();
+    let (batch, replies) = queue.next_batch(true);
     assert_eq!((batch.forget_durations.len(), failures(&batch)), (1, 1));
     // Its caller has stopped waiting while it was written, and it was.
     drop(in_flight);
     drop((batch, replies));
-    assert_eq!(failures(&queue.next_batch().0), 0);
+    assert_eq!(failures(&queue.next_batch(true).0), 0);
     // It was not written.
     for rejection in [None, Some(CommandError::Storage("the disk is full".to_owned()))] {
         drop(push_forget(&mut queue));
         let mut waiting = push_forget(&mut queue);
-        let (batch, replies) = queue.next_batch();
+        let (batch, replies) = queue.next_batch(true);
         assert_eq!((batch.forget_durations.len(), failures(&batch)), (1, 1));
         queue.requeue(batch, replies, rejection.as_ref());
         assert_eq!(waiting.try_recv().is_ok(), rejection.is_some());
         drop(waiting);
-        let (batch, _) = queue.next_batch();
+        let (batch, _) = queue.next_batch(true);
         assert_eq!((batch.forget_durations.len(), failures(&batch)), (0, 2), "{rejection:?}");
     }
 }
@@ -67,15 +67,15 @@ fn is_storage_error(receiver: &mut Receiver<Result<(), CommandError>>) -> bool {
 fn the_caller_of_an_audit_entry_that_is_not_written_learns_the_reason() {
     let mut queue = WriteQueue::default();
     let mut rejected = push_entry(&mut queue);
-    let (batch, replies) = queue.next_batch();
+    let (batch, replies) = queue.next_batch(true);
     assert!(queue.isolate_rejected(batch, replies, "a constraint").is_none());
     assert!(is_storage_error(&mut rejected) && queue.is_empty());
 
     let mut delayed = push_entry(&mut queue);
-    let (batch, replies) = queue.next_batch();
+    let (batch, replies) = queue.next_batch(true);
     queue.requeue(batch, replies, Some(&CommandError::Storage("the disk is full".to_owned())));
     assert!(is_storage_error(&mut delayed));
-    assert_eq!(queue.next_batch().0.audit.len(), 1, "the entry is written later");
+    assert_eq!(queue.next_batch(true).0.audit.len(), 1, "the entry is written later");
 
     let mut receivers: Vec<_> =
         (0..=WriteQueue::MAX_AUDIT_ENTRIES).map(|_| push_entry(&mut queue)).collect();
