@@ -37,7 +37,7 @@ pub fn render(measurements: &[Measurement], layers: &[Layer]) -> String {
     });
     let by_layer = Panel {
         title: "jobtrackd at 250 polls a second: CPU µs a poll by layer".into(),
-        bars: layers.iter().map(layer_bar).collect(),
+        bars: layers.iter().filter(|layer| layer.micros_per_poll >= 1.0).map(layer_bar).collect(),
     };
     let panels: Vec<_> = by_rate.chain([by_layer]).filter(|panel| !panel.bars.is_empty()).collect();
     let mut body = String::new();

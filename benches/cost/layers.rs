@@ -17,6 +17,8 @@ use super::stand_in::Script;
 use super::stand_in_process::StandInProcess;
 use super::workload::unfinished_jobs;
 
+const WARM_UP: Duration = Duration::from_secs(4);
+const DURATION: Duration = Duration::from_secs(15);
 const SAMPLES_PER_SECOND: u32 = 1999;
 /// How the object of a kernel function begins.
 const KERNEL: &str = "[kernel";
@@ -27,22 +29,23 @@ pub struct Layer {
     pub micros_per_poll: f64,
 }
 
-/// Measures the daemon at this rate. The reason if this machine cannot.
+/// Measures the daemon at this rate. The layers add up to `micros_per_poll`, or to what this run costs, with the
+/// samples. The reason if this machine cannot.
 pub async fn measure_layers(
     daemon: &DaemonProgram,
     rate: u32,
-    duration: Duration,
+    micros_per_poll: Option<f64>,
 ) -> Result<Vec<Layer>, String> {
     let jobs = unfinished_jobs(rate);
     let stand_in = StandInProcess::start(Script::Stream, jobs).await;
     let mut running = daemon.start(&stand_in, rate, jobs).await;
     let (pid, database) = (running.pid(), running.database());
-    let warm_up = Plan { rate, warm_up: Duration::ZERO, duration: Duration::from_secs(4) };
+    let warm_up = Plan { rate, warm_up: Duration::ZERO, duration: WARM_UP };
     measure(&warm_up, pid, Some(&database), &stand_in, Some(&mut running)).await;
     let directory = TempDir::with_prefix("jobtrack-perf-").expect("a directory");
     let samples = directory.path().join("samples");
     let mut recording = record(pid, &samples)?;
-    let plan = Plan { rate, warm_up: Duration::ZERO, duration };
+    let plan = Plan { rate, warm_up: Duration::ZERO, duration: DURATION };
     let cost = measure(&plan, pid, Some(&database), &stand_in, Some(&mut running)).await;
     drop(running);
     // perf ends with the process that it watches.
@@ -59,7 +62,8 @@ pub async fn measure_layers(
         let message = String::from_utf8_lossy(&output.stderr);
         return Err(format!("perf took no samples ({status}): {}", message.trim()));
     }
-    let micros = |count: u32| cost.cpu_micros_per_poll * f64::from(count) / f64::from(total);
+    let all_micros = micros_per_poll.unwrap_or(cost.cpu_micros_per_poll);
+    let micros = |count: u32| all_micros * f64::from(count) / f64::from(total);
     let layers = counts.into_iter().map(|(name, n)| Layer { name, micros_per_poll: micros(n) });
     let mut layers: Vec<_> = layers.collect();
     layers.sort_by(|a, b| b.micros_per_poll.total_cmp(&a.micros_per_poll));

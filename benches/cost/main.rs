@@ -38,13 +38,13 @@ use contender::Contender;
 use daemon::DaemonProgram;
 use layers::measure_layers;
 use measurement::{Measurement, Plan};
+use report::Spread;
 use stand_in::StandIn;
 
 /// The rate of most rounds and of the layers.
 const MAIN_RATE: u32 = 250;
 /// The rounds of the other rates.
 const OTHER_ROUNDS: usize = 3;
-const LAYERS_DURATION: Duration = Duration::from_secs(15);
 
 /// Measures what a poll costs jobtrackd, beside simpler pollers
 #[derive(Parser)]
@@ -117,7 +117,10 @@ async fn compare(arguments: &Arguments) {
     }
     let mut layers = Vec::new();
     if arguments.includes("layers") {
-        match measure_layers(&daemon, MAIN_RATE, LAYERS_DURATION).await {
+        let micros = report::costs(&measurements, MAIN_RATE, Contender::Jobtrackd)
+            .map(|cost| cost.cpu_micros_per_poll);
+        let median = Spread::of(micros).map(|spread| spread.median);
+        match measure_layers(&daemon, MAIN_RATE, median).await {
             Ok(measured) => layers = measured,
             Err(reason) => eprintln!("layers: not measured: {reason}"),
         }
