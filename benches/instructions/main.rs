@@ -65,7 +65,7 @@ impl Part {
             Self::Select => Step::Select,
         };
         let mut load = TrackerLoad::new(step);
-        for _ in 0..=REPETITIONS {
+        for _ in 0..REPETITIONS {
             load.poll_once();
         }
     }
