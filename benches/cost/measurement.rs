@@ -48,7 +48,7 @@ struct Sample {
     rows: Option<u64>,
 }
 
-/// Measures the process; a daemon gets new jobs for those that have ended.
+/// Measures the process from its first poll on; a daemon gets new jobs for those that have ended.
 pub async fn measure(
     plan: &Plan,
     pid: u32,
@@ -56,6 +56,10 @@ pub async fn measure(
     stand_in: &StandInProcess,
     mut daemon: Option<&mut RunningDaemon>,
 ) -> Cost {
+    while stand_in.counters().await.polls == 0 {
+        assert!(Path::new(&format!("/proc/{pid}/task")).exists(), "the poller has ended");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let mut process = ProcessCost::new(pid);
     let mut samples = Vec::new();
     for duration in [plan.warm_up, plan.duration] {

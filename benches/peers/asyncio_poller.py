@@ -25,26 +25,27 @@ async def main(base_url, rate, jobs, database):
     states = {}
     numbers = iter(range(10**9))
 
-    def record(job, state):
-        with db:
-            db.execute("INSERT INTO job VALUES (?, ?) ON CONFLICT DO UPDATE SET state = excluded.state", (job, state))
-            db.execute("INSERT INTO transition (job_id, to_state, observed_at) VALUES (?, ?, ?)", (job, state, time.time()))
+    def insert(job, state):
+        db.execute("INSERT INTO job VALUES (?, ?) ON CONFLICT DO UPDATE SET state = excluded.state", (job, state))
+        db.execute("INSERT INTO transition (job_id, to_state, observed_at) VALUES (?, ?, ?)", (job, state, time.time()))
         states[job] = state
 
     def add():
-        record(f"01{next(numbers):024}", "REGISTERED")
+        insert(f"01{next(numbers):024}", "REGISTERED")
 
     async def poll(job):
         async with session.get(f"{base_url}/api/v1/execution/{job}/status", headers={"x-dune-api-key": "fake-api-key"}) as response:
             state = (await response.json())["state"]
         if job in states and state != states[job]:
-            record(job, state)
-            if state == "QUERY_STATE_COMPLETED":
-                del states[job]
-                add()
+            with db:
+                insert(job, state)
+                if state == "QUERY_STATE_COMPLETED":
+                    del states[job]
+                    add()
 
-    for _ in range(jobs):
-        add()
+    with db:
+        for _ in range(jobs):
+            add()
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as polls:
         due = asyncio.get_running_loop().time()
         while True:
