@@ -57,6 +57,9 @@ unsafe impl GlobalAlloc for CountingAllocator {
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
+/// All jobs are due after this time.
+const LONGEST_WAIT_MS: u64 = 6 * 3_600_000;
+
 /// What the process holds at one time.
 struct MemoryReading {
     live_by_size: Vec<i64>,
@@ -104,6 +107,10 @@ fn main() {
     MemoryReading::take().print_since(&before, "loaded", jobs);
     bench.poll(jobs / 10);
     MemoryReading::take().print_since(&before, "a tenth of them polled", jobs);
+    bench.now += LONGEST_WAIT_MS;
+    // Each selection evaluates 500 of the jobs that have become due.
+    bench.poll(jobs / 400);
+    MemoryReading::take().print_since(&before, "all of them due", jobs);
 }
 
 struct TrackerBench {

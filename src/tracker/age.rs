@@ -11,11 +11,27 @@ use crate::job::{
     RequestTimes, SimilarityKeys, StoredJob, UtcTime,
 };
 
-/// The time from which an age counts.
+/// The time from which an age counts, and which duration counts from there, in 8 bytes: milliseconds since 1970,
+/// doubled, and one more for the duration of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct AgeOrigin {
-    time: UtcTime,
-    duration_kind: DurationKind,
+struct AgeOrigin(i64);
+
+impl AgeOrigin {
+    fn new(time: UtcTime, duration_kind: DurationKind) -> Self {
+        let is_run = match duration_kind {
+            DurationKind::Total => 0,
+            DurationKind::Run => 1,
+        };
+        Self(time.as_millis() * 2 + is_run)
+    }
+
+    fn time(self) -> UtcTime {
+        UtcTime::from_millis(self.0.div_euclid(2))
+    }
+
+    fn duration_kind(self) -> DurationKind {
+        if self.0.rem_euclid(2) == 1 { DurationKind::Run } else { DurationKind::Total }
+    }
 }
 
 /// A time by the monotonic clock in milliseconds; negative before the clock's start.
@@ -83,7 +99,7 @@ impl JobAge {
             ClockMillis::from(now.monotonic).minus(signed_millis(last_active_at, now.utc));
         let registered = last_active.minus(signed_millis(registered_at, last_active_at).max(0));
         let reported = best_origin(job.times, job.list_time).and_then(|origin| {
-            Some((origin, plausible_age(signed_millis(origin.time, last_active_at))?))
+            Some((origin, plausible_age(signed_millis(origin.time(), last_active_at))?))
         });
         let (origin, zero_at) = match reported {
             Some((origin, age)) => (origin, last_active.minus(age)),
@@ -135,7 +151,7 @@ impl JobAge {
     }
 
     pub(super) fn duration_kind(&self) -> DurationKind {
-        self.origin.duration_kind
+        self.origin.duration_kind()
     }
 
     /// The age at the time of a request whose answer is `observation`. If the observed state is not
@@ -155,7 +171,7 @@ impl JobAge {
         };
         let server_time =
             server_date.map_or(request_times.sent_at, |date| date.plus(Self::HALF_DATE_RESOLUTION));
-        match plausible_age(signed_millis(origin.time, server_time)) {
+        match plausible_age(signed_millis(origin.time(), server_time)) {
             None => Self {
                 origin: origin_at_registration(self.registered_at),
                 zero_at: self.registered,
@@ -221,7 +237,7 @@ impl JobAge {
 }
 
 fn origin_at_registration(at: UtcTime) -> AgeOrigin {
-    AgeOrigin { time: at, duration_kind: DurationKind::Total }
+    AgeOrigin::new(at, DurationKind::Total)
 }
 
 /// The start of the run. The time in a list is taken as the start if no other is reported.
@@ -231,11 +247,8 @@ fn run_start(times: ProviderTimes, list_time: Option<UtcTime>) -> Option<UtcTime
 
 /// The start of the run, else the submission; none if the provider reports neither.
 fn best_origin(times: ProviderTimes, list_time: Option<UtcTime>) -> Option<AgeOrigin> {
-    let started = run_start(times, list_time)
-        .map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Run });
-    started.or_else(|| {
-        times.submitted_at.map(|at| AgeOrigin { time: at, duration_kind: DurationKind::Total })
-    })
+    let started = run_start(times, list_time).map(|at| AgeOrigin::new(at, DurationKind::Run));
+    started.or_else(|| times.submitted_at.map(|at| AgeOrigin::new(at, DurationKind::Total)))
 }
 
 /// The age in milliseconds if it is plausible. A slightly negative age is due to the resolution of the clocks.

@@ -63,7 +63,7 @@ impl ProviderQueue {
     /// The job whose answer tells most about the credentials. A service that rejects one id often rejects
     /// those that were added with it: among jobs that were never polled, a distant one is taken.
     fn probe_job(&self) -> Option<ProbeJob> {
-        let polled = self.repeat_polls.first_due_job().map(|first| (first.job, true));
+        let polled = self.repeat_polls.first_due_job().map(|(_, job)| (job, true));
         let (job, was_polled) =
             polled.or_else(|| self.first_polls.spread_job().map(|job| (job, false)))?;
         Some(ProbeJob { job, was_polled })

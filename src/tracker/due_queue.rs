@@ -6,11 +6,10 @@
 //! look-ups instead of a scan. Invariant: a job is in the queue at most once.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
 
 use crate::job::{JobId, MonotonicTime};
 
-use super::waiting_jobs::{WaitingJob, WaitingJobs};
+use super::job_heap::JobHeap;
 
 /// The value of polling a job now, in units of the price of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,21 +64,14 @@ pub(super) struct QueueHeads {
     pub(super) longest_due: DueJob,
 }
 
-/// The last evaluation of a due job.
-#[derive(Debug, Clone, Copy)]
-struct EvaluatedJob {
-    due_since: MonotonicTime,
-    priority: Priority,
-    reevaluate_at: Option<MonotonicTime>,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct DueQueue {
-    waiting: WaitingJobs,
-    due: HashMap<JobId, EvaluatedJob>,
-    due_by_priority: BTreeSet<(Reverse<Priority>, MonotonicTime, JobId)>,
-    due_by_time: BTreeSet<(MonotonicTime, JobId)>,
-    reevaluations: BTreeSet<(MonotonicTime, JobId)>,
+    waiting: JobHeap<MonotonicTime>,
+    /// The due jobs. With the time since when they are due, because that decides between equal priorities.
+    due_by_priority: JobHeap<(Reverse<Priority>, MonotonicTime)>,
+    due_by_time: JobHeap<MonotonicTime>,
+    /// The due jobs that are to be evaluated again, by the time for that.
+    reevaluations: JobHeap<MonotonicTime>,
 }
 
 impl DueQueue {
@@ -95,25 +87,23 @@ impl DueQueue {
 
     /// Removes the job and returns when it was due; none if it was not in the queue.
     pub(super) fn remove(&mut self, job: JobId) -> Option<MonotonicTime> {
-        let waiting = self.waiting.remove(job);
-        waiting.or_else(|| self.remove_due(job).map(|evaluated| evaluated.due_since))
+        self.waiting.remove(job).or_else(|| self.remove_due(job))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.due.is_empty()
+        self.waiting.len() + self.due_by_time.len() == 0
     }
 
     /// Removes all jobs and returns them with their due times.
-    pub(super) fn drain(&mut self) -> Vec<WaitingJob> {
+    pub(super) fn drain(&mut self) -> Vec<(MonotonicTime, JobId)> {
         let jobs = self.iter().collect();
         *self = Self::default();
         jobs
     }
 
     /// The job with the earliest due time, due or not.
-    pub(super) fn first_due_job(&self) -> Option<WaitingJob> {
-        let due = self.due_by_time.first().map(|(due, job)| WaitingJob { due: *due, job: *job });
-        due.into_iter().chain(self.waiting.first()).min()
+    pub(super) fn first_due_job(&self) -> Option<(MonotonicTime, JobId)> {
+        self.due_by_time.first().into_iter().chain(self.waiting.first()).min()
     }
 
     /// A job of this queue. Jobs that are removed one after the other as this returns them have distant
@@ -122,19 +112,18 @@ impl DueQueue {
         // Multiples of the golden ratio are spread evenly.
         const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
         let rank = |job: &JobId| job.0.unsigned_abs().wrapping_mul(GOLDEN_RATIO);
-        self.iter().map(|waiting| waiting.job).max_by_key(rank)
+        self.iter().map(|(_, job)| job).max_by_key(rank)
     }
 
     /// All jobs with their due times, in no particular order.
-    fn iter(&self) -> impl Iterator<Item = WaitingJob> {
-        let due = self.due_by_time.iter().map(|(due, job)| WaitingJob { due: *due, job: *job });
-        due.chain(self.waiting.iter())
+    fn iter(&self) -> impl Iterator<Item = (MonotonicTime, JobId)> {
+        self.due_by_time.iter().chain(self.waiting.iter())
     }
 
     /// Whether [`Self::promote_due`] evaluates any job.
     pub(super) fn needs_promotion(&self, now: MonotonicTime) -> bool {
-        self.waiting.first().is_some_and(|first| first.due <= now)
-            || self.reevaluations.first().is_some_and(|(at, _)| *at <= now)
+        let first = self.waiting.first().into_iter().chain(self.reevaluations.first()).min();
+        first.is_some_and(|(at, _)| at <= now)
     }
 
     /// Evaluates the jobs that have become due, and those whose evaluation is outdated.
@@ -143,55 +132,51 @@ impl DueQueue {
         now: MonotonicTime,
         evaluate: impl Fn(JobId) -> Evaluation,
     ) {
-        let mut remaining = Self::MAX_EVALUATIONS_PER_PASS;
-        while remaining > 0
-            && let Some(WaitingJob { due, job }) = self.waiting.pop_due(now)
-        {
-            remaining -= 1;
-            self.insert_evaluated(job, due, evaluate(job));
-        }
-        let outdated = self.reevaluations.range(..=(now, JobId(i64::MAX))).take(remaining);
-        for (_, job) in outdated.copied().collect::<Vec<_>>() {
-            if let Some(EvaluatedJob { due_since, .. }) = self.remove_due(job) {
-                self.insert_evaluated(job, due_since, evaluate(job));
+        for _ in 0..Self::MAX_EVALUATIONS_PER_PASS {
+            if let Some((due, job)) = self.waiting.pop_up_to(now) {
+                self.insert_evaluated(job, due, evaluate(job));
+            } else if let Some((_, job)) = self.reevaluations.pop_up_to(now) {
+                if let Some(due_since) = self.remove_due(job) {
+                    self.insert_evaluated(job, due_since, evaluate(job));
+                }
+            } else {
+                return;
             }
         }
     }
 
     /// Discards all evaluations: the next pass evaluates every due job anew.
     pub(super) fn reset_priorities(&mut self) {
-        for (due_since, job) in std::mem::take(&mut self.due_by_time) {
+        for (due_since, job) in std::mem::take(&mut self.due_by_time).iter() {
             self.waiting.insert(job, due_since);
         }
-        self.due.clear();
-        self.due_by_priority.clear();
-        self.reevaluations.clear();
+        self.due_by_priority = JobHeap::default();
+        self.reevaluations = JobHeap::default();
     }
 
     /// The two candidates for the next poll; none if no evaluated job is due.
     pub(super) fn heads(&self) -> Option<QueueHeads> {
-        let (highest_priority, longest_due) = (self.highest_priority()?, self.longest_due()?);
-        Some(QueueHeads { highest_priority, longest_due })
+        let highest_priority = self.due_by_priority.first()?.1;
+        let longest_due = self.due_by_time.first()?.1;
+        Some(QueueHeads {
+            highest_priority: self.due_job(highest_priority)?,
+            longest_due: self.due_job(longest_due)?,
+        })
     }
 
-    fn highest_priority(&self) -> Option<DueJob> {
-        let (Reverse(priority), due_since, job) = *self.due_by_priority.first()?;
+    fn due_job(&self, job: JobId) -> Option<DueJob> {
+        let (Reverse(priority), due_since) = self.due_by_priority.key(job)?;
         Some(DueJob { job, priority, due_since })
-    }
-
-    fn longest_due(&self) -> Option<DueJob> {
-        let (due_since, job) = *self.due_by_time.first()?;
-        Some(DueJob { job, priority: self.due.get(&job)?.priority, due_since })
     }
 
     /// The earliest due time, which may have passed.
     pub(super) fn earliest_due(&self) -> Option<MonotonicTime> {
-        self.first_due_job().map(|first| first.due)
+        self.first_due_job().map(|(due, _)| due)
     }
 
     /// The number of jobs that are due at `now`.
     pub(super) fn count_due(&self, now: MonotonicTime) -> u64 {
-        (self.due.len() + self.waiting.count_due(now)) as u64
+        (self.due_by_time.len() + self.waiting.count_up_to(now)) as u64
     }
 
     fn insert_evaluated(&mut self, job: JobId, due_since: MonotonicTime, evaluation: Evaluation) {
@@ -199,20 +184,18 @@ impl DueQueue {
             Evaluation::NotBefore(at) => return self.waiting.insert(job, at),
             Evaluation::Due(priority, reevaluate_at) => (priority, reevaluate_at),
         };
-        self.due.insert(job, EvaluatedJob { due_since, priority, reevaluate_at });
-        self.due_by_priority.insert((Reverse(priority), due_since, job));
-        self.due_by_time.insert((due_since, job));
-        self.reevaluations.extend(reevaluate_at.map(|at| (at, job)));
+        self.due_by_priority.insert(job, (Reverse(priority), due_since));
+        self.due_by_time.insert(job, due_since);
+        if let Some(at) = reevaluate_at {
+            self.reevaluations.insert(job, at);
+        }
     }
 
-    fn remove_due(&mut self, job: JobId) -> Option<EvaluatedJob> {
-        let evaluated = self.due.remove(&job)?;
-        let EvaluatedJob { due_since, priority, reevaluate_at } = evaluated;
-        self.due_by_priority.remove(&(Reverse(priority), due_since, job));
-        self.due_by_time.remove(&(due_since, job));
-        if let Some(at) = reevaluate_at {
-            self.reevaluations.remove(&(at, job));
-        }
-        Some(evaluated)
+    /// Removes a due job and returns since when it was due; none if it is not due.
+    fn remove_due(&mut self, job: JobId) -> Option<MonotonicTime> {
+        let due_since = self.due_by_time.remove(job)?;
+        self.due_by_priority.remove(job);
+        self.reevaluations.remove(job);
+        Some(due_since)
     }
 }

@@ -1,4 +1,4 @@
-//! Finds the position of a job in a dense array: [`super::job_table`] and [`super::waiting_jobs`] use it.
+//! Finds the position of a job in a dense array: [`super::job_table`] and [`super::job_heap`] use it.
 //!
 //! Takes 5 bytes for each place of the hash table, because it holds positions only: the caller passes how
 //! to read the job at a position. Invariant: the index and the array change together, and an array holds a

@@ -22,6 +22,7 @@ mod job;
 mod job_answer;
 mod job_commit;
 mod job_effects;
+mod job_heap;
 mod job_index;
 mod job_policy;
 mod job_table;
@@ -45,7 +46,6 @@ mod select;
 mod shared_values;
 mod transient_failures;
 mod valuation;
-mod waiting_jobs;
 
 use std::time::Duration;
 

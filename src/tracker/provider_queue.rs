@@ -17,7 +17,6 @@ use super::job_policy::JobPolicy;
 use super::list_batch::ListBatcher;
 use super::message::{AccountIndex, ProviderSettings};
 use super::outage::OutageRecorder;
-use super::waiting_jobs::WaitingJob;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstOrRepeat {
@@ -118,7 +117,7 @@ impl ProviderQueue {
         if connection_changed {
             self.check_gate.reset();
             self.rejected_jobs.clear();
-            for WaitingJob { job, due } in self.rejected_polls.drain() {
+            for (due, job) in self.rejected_polls.drain() {
                 self.repeat_polls.insert(job, due);
             }
         }

@@ -243,7 +243,7 @@ const TRACKER_ORDER: [&str; 39] = [
     "account",
     "connection_check_gate",
     "job_index",
-    "waiting_jobs",
+    "job_heap",
     "due_queue",
     "list_batch",
     "job_policy",
