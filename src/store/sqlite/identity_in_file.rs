@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error_code::primary_code;
-use super::identity::{FileIdentity, Identity, PageLocation, read_file_identity, wal_mismatch};
+use super::identity::{FileIdentity, Identity, PageLocation, read_file_identity};
 use super::wal_header::{is_checkpoint_incomplete, uses_wal};
 
 /// What the database file said of itself when it was last read.
@@ -78,10 +78,14 @@ impl IdentityInFile {
         Ok(changed != ChangedIdentity::Other)
     }
 
-    /// Whether the file and a log with this many transactions cannot lead to the identity `current`.
-    pub(super) fn contradicts(&self, current: &Identity, transactions: u64) -> bool {
-        !self.is_outdated
-            && wal_mismatch(self.identity.as_ref(), Some(current), transactions).is_some()
+    /// Whether the file has changed since it was last read, and could not be read.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.is_outdated
+    }
+
+    /// `None` if it is in the write-ahead log alone.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// Reads the identity from the file, which a checkpoint or another program has changed.

@@ -42,6 +42,7 @@ mod tracked_job;
 mod user_limits;
 mod verify;
 mod wal_header;
+mod watched_path;
 mod write;
 mod writer;
 

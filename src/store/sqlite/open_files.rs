@@ -5,10 +5,10 @@
 //! descriptors are kept as long as the writer exists, because closing one of the database or of the
 //! shared memory would release SQLite's locks on it.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -18,10 +18,11 @@ use crate::store::WriteError;
 
 use super::database_path::DatabasePath;
 use super::file_change::FileChange;
-use super::identity::Identity;
+use super::identity::{Identity, wal_mismatch};
 use super::identity_in_file::{FilesOfIdentity, IdentityInFile};
 use super::lock::DatabaseLock;
 use super::wal_header::WalState;
+use super::watched_path::WatchedPath;
 
 #[derive(Debug)]
 pub(super) struct OpenFiles {
@@ -29,9 +30,16 @@ pub(super) struct OpenFiles {
     lock: DatabaseLock,
     wal: File,
     shared_memory: File,
+    watched: WatchedPaths,
     identity: Identity,
     identity_in_file: IdentityInFile,
     wal_state: WalState,
+    /// The start of the log, and what was in the file, when the two were last found to lead to `identity`. They
+    /// still do as long as transactions are only appended.
+    compared: Option<(u64, Option<Identity>)>,
+    /// The sizes when the files were last verified.
+    database_bytes: u64,
+    wal_bytes: u64,
     /// As far as the shared memory has blocks of the disk.
     reserved_bytes: u64,
     change: Option<FileChange>,
@@ -57,7 +65,13 @@ impl OpenFiles {
             file.map_err(|error| WriteError::Io(format!("{}: {error}", path.display())))
         };
         let (wal, shared_memory) = (open(path.wal())?, open(path.shared_memory())?);
+        let watch = |path: PathBuf, file| WatchedPath::new(path, file).map_err(|e| io_error(&e));
         let mut files = Self {
+            watched: WatchedPaths {
+                database: watch(path.file().to_owned(), lock.database())?,
+                wal: watch(path.wal(), &wal)?,
+                shared_memory: watch(path.shared_memory(), &shared_memory)?,
+            },
             path,
             lock,
             wal,
@@ -65,6 +79,9 @@ impl OpenFiles {
             identity,
             identity_in_file: IdentityInFile::default(),
             wal_state: WalState::default(),
+            compared: None,
+            database_bytes: 0,
+            wal_bytes: 0,
             reserved_bytes: 0,
             change: None,
         };
@@ -83,12 +100,12 @@ impl OpenFiles {
     }
 
     pub(super) fn wal_bytes(&self) -> u64 {
-        self.wal_state.bytes
+        self.wal_bytes
     }
 
     /// The size of the database without its log.
     pub(super) fn database_bytes(&self) -> u64 {
-        self.lock.database().metadata().map_or(0, |metadata| metadata.len())
+        self.database_bytes
     }
 
     /// Writes the log that is open to its path, where no file is any more. The next start reads it.
@@ -157,24 +174,47 @@ impl OpenFiles {
         self.verify().await?;
         // SQLite starts the log anew only after it has moved all transactions to the file. If one is in
         // neither, the file was overwritten by an older copy.
-        if self.identity_in_file.contradicts(&self.identity, self.wal_state.transactions) {
+        if self.lacks_transactions().map_err(|error| io_error(&error))? {
             self.change = Some(FileChange::DatabaseOverwritten);
             return Err(FileChange::DatabaseOverwritten.error(&self.path));
         }
         Ok(())
     }
 
-    fn find_moved_file(&self) -> io::Result<Option<FileChange>> {
-        let Some(database) = metadata_at(self.path.file(), self.lock.database())? else {
+    /// Whether a transaction is neither in the file nor in the log. Counts the transactions of the log only
+    /// where that can have changed: in one log, each transaction adds to both sides of the comparison.
+    fn lacks_transactions(&mut self) -> io::Result<bool> {
+        if self.identity_in_file.is_outdated() {
+            return Ok(false);
+        }
+        let in_file = self.identity_in_file.identity();
+        let log_start = self.wal_state.starts();
+        let is_compared = self.compared.as_ref().is_some_and(|(compared_start, compared)| {
+            *compared_start == log_start && compared.as_ref() == in_file
+        });
+        if is_compared {
+            return Ok(false);
+        }
+        let in_log = self.wal_state.count_transactions(&self.wal)?;
+        if wal_mismatch(in_file, Some(&self.identity), in_log).is_some() {
+            return Ok(true);
+        }
+        self.compared = Some((log_start, in_file.cloned()));
+        Ok(false)
+    }
+
+    fn find_moved_file(&mut self) -> io::Result<Option<FileChange>> {
+        let Some(database) = self.watched.database.metadata()? else {
             return Ok(Some(FileChange::DatabaseMoved));
         };
         if database.nlink() != 1 {
             return Ok(Some(FileChange::DatabaseLinked));
         }
-        if metadata_at(&self.path.wal(), &self.wal)?.is_none() {
+        let Some(wal) = self.watched.wal.metadata()? else {
             return Ok(Some(FileChange::WalMoved));
-        }
-        match metadata_at(&self.path.shared_memory(), &self.shared_memory)? {
+        };
+        (self.database_bytes, self.wal_bytes) = (database.len(), wal.len());
+        match self.watched.shared_memory.metadata()? {
             Some(found) if found.len() >= self.reserved_bytes => Ok(None),
             Some(_) | None => Ok(Some(FileChange::SharedMemoryMoved)),
         }
@@ -205,8 +245,7 @@ impl OpenFiles {
     /// # Errors
     /// [`WriteError::NoSpace`] if there are no blocks.
     pub(super) fn reserve_shared_memory(&mut self) -> Result<(), WriteError> {
-        let regions =
-            (self.wal_state.bytes / Self::WAL_BYTES_PER_REGION + 2).max(Self::MIN_REGIONS);
+        let regions = (self.wal_bytes / Self::WAL_BYTES_PER_REGION + 2).max(Self::MIN_REGIONS);
         let needed = regions * Self::REGION_BYTES;
         if needed <= self.reserved_bytes {
             return Ok(());
@@ -225,14 +264,11 @@ impl OpenFiles {
     }
 }
 
-/// The metadata of the file at a path; `None` if it is not the one that is open.
-fn metadata_at(path: &Path, open: &File) -> io::Result<Option<Metadata>> {
-    let id = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-    match fs::metadata(path) {
-        Ok(found) => Ok((id(&found) == id(&open.metadata()?)).then_some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+#[derive(Debug)]
+struct WatchedPaths {
+    database: WatchedPath,
+    wal: WatchedPath,
+    shared_memory: WatchedPath,
 }
 
 fn io_error(error: &io::Error) -> WriteError {

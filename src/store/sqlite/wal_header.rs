@@ -33,8 +33,12 @@ impl WalHeader {
     /// The transactions in the log. Frames of an earlier use of the file have other salts. A transaction
     /// that a power failure cut off may be counted.
     pub(super) fn count_transactions(&self, wal: &File) -> io::Result<u64> {
+        self.count_transactions_up_to(wal, u32::MAX)
+    }
+
+    fn count_transactions_up_to(&self, wal: &File, last_frame: u32) -> io::Result<u64> {
         let mut transactions = 0;
-        for number in 1.. {
+        for number in 1..=last_frame {
             match read_frame_header(wal, self.frame_offset(number))? {
                 Some(frame) if frame[8..16] == self.salts() => {
                     transactions += u64::from(ends_transaction(&frame));
@@ -119,49 +123,50 @@ pub(super) fn uses_wal(database: &File) -> io::Result<Option<bool>> {
     }
 }
 
-/// A log as far as it has been read.
+/// A log as it was when it was last read.
 #[derive(Debug, Default)]
 pub(super) struct WalState {
-    pub(super) bytes: u64,
-    /// The transactions in the log, those of other programs included.
-    pub(super) transactions: u64,
-    salts: [u8; 8],
-    frames: u32,
+    /// `None` if the database has all transactions.
+    header: Option<WalHeader>,
+    last_frame: u32,
+    /// How often the log was found to have been started anew.
+    starts: u64,
 }
 
 impl WalState {
-    /// Reads what is new in the log. Returns whether it is the log that the shared memory describes; false
+    /// Reads the state of the log. Returns whether it is the log that the shared memory describes; false
     /// also if another program is just starting the log anew.
     pub(super) fn update(&mut self, wal: &File, shared_memory: &File) -> io::Result<bool> {
         let Some(index) = WalIndex::read(shared_memory)? else { return Ok(false) };
-        self.bytes = wal.metadata()?.len();
-        if index.last_frame == 0 {
-            // Whatever is in the file, SQLite will overwrite it.
-            (self.transactions, self.frames) = (0, 0);
-            return Ok(true);
-        }
-        let Some(header) = WalHeader::read(wal)?.filter(|header| header.salts() == index.salts)
-        else {
-            return Ok(false);
-        };
-        let last = read_frame_header(wal, header.frame_offset(index.last_frame))?;
-        let is_described = last
-            .is_some_and(|frame| frame[8..16] == index.salts && frame[16..24] == index.checksum);
-        if !is_described {
-            return Ok(false);
-        }
-        if self.salts != index.salts || self.frames > index.last_frame {
-            (self.salts, self.transactions, self.frames) = (index.salts, 0, 0);
-        }
-        while self.frames < index.last_frame {
-            let next = read_frame_header(wal, header.frame_offset(self.frames + 1))?;
-            let Some(frame) = next.filter(|frame| frame[8..16] == index.salts) else {
+        let mut header = None;
+        // Otherwise, whatever is in the file, SQLite will overwrite it.
+        if index.last_frame > 0 {
+            header = WalHeader::read(wal)?.filter(|header| header.salts() == index.salts);
+            let Some(header) = &header else { return Ok(false) };
+            let last = read_frame_header(wal, header.frame_offset(index.last_frame))?;
+            let is_described = last.is_some_and(|frame| {
+                frame[8..16] == index.salts && frame[16..24] == index.checksum
+            });
+            if !is_described {
                 return Ok(false);
-            };
-            self.transactions += u64::from(ends_transaction(&frame));
-            self.frames += 1;
+            }
         }
+        if self.header != header || self.last_frame > index.last_frame {
+            self.starts += 1;
+        }
+        (self.header, self.last_frame) = (header, index.last_frame);
         Ok(true)
+    }
+
+    /// Changes whenever the log was started anew.
+    pub(super) fn starts(&self) -> u64 {
+        self.starts
+    }
+
+    /// The transactions in the log, those of other programs included.
+    pub(super) fn count_transactions(&self, wal: &File) -> io::Result<u64> {
+        let count = |header: &WalHeader| header.count_transactions_up_to(wal, self.last_frame);
+        self.header.as_ref().map_or(Ok(0), count)
     }
 }
 
@@ -245,15 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn transactions_are_counted_as_they_come() {
+    fn the_transactions_of_a_log_are_counted_and_its_starts_noticed() {
         let frames = [(0, 1), (9, 1), (9, 1), (0, 1), (9, 1), (9, 2)];
         let wal = file(&log(1, &frames));
         let header = WalHeader::read(&wal).expect("readable").expect("a header");
         assert_eq!(header.count_transactions(&wal).expect("readable"), 3, "up to an earlier use");
         let mut state = WalState::default();
-        for (last_frame, transactions) in [(3, 2), (3, 2), (5, 3), (2, 1), (0, 0)] {
+        for (last_frame, transactions, starts) in
+            [(3, 2, 1), (3, 2, 1), (5, 3, 1), (2, 1, 2), (0, 0, 3), (0, 0, 3), (5, 3, 4)]
+        {
             assert!(state.update(&wal, &file(&index(1, last_frame))).expect("readable"));
-            assert_eq!(state.transactions, transactions, "up to frame {last_frame}");
+            let found = state.count_transactions(&wal).expect("readable");
+            assert_eq!((found, state.starts()), (transactions, starts), "up to frame {last_frame}");
         }
         let text = file(b"no log at all, but a text of more than 32 bytes");
         assert_eq!(WalHeader::read(&text).expect("readable"), None);
