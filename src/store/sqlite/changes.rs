@@ -10,12 +10,13 @@ use super::script::Script;
 use super::time::SqlTime;
 
 const INSERT_TRANSITIONS: &str = "
+    WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
     INSERT INTO transition (job_id, from_state, to_state, provider_state, evidence,
                             occurred_at, observed_at, earliest_at, message)
     SELECT value ->> 'job', value ->> 'from_state', value ->> 'to_state', value ->> 'provider_state',
            value ->> 'evidence', value ->> 'occurred_at', value ->> 'observed_at',
            value ->> 'earliest_at', value ->> 'message'
-    FROM json_each(?) ORDER BY key";
+    FROM new ORDER BY key";
 
 /// Writes the history of these changes; returns the number of their transitions.
 pub(super) fn push_history(script: &mut Script, changes: &[&Change]) -> Result<usize, sqlx::Error> {

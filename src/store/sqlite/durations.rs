@@ -35,10 +35,11 @@ impl StoredDurationSampleRow {
 }
 
 const INSERT_SAMPLES: &str = "
+    WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
     INSERT INTO duration_sample (provider, similarity_keys, total_ms, run_ms)
     SELECT job.provider, new.value -> 'similarity_keys', new.value ->> 'total_ms',
            new.value ->> 'run_ms'
-    FROM json_each(?) AS new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
+    FROM new JOIN job ON job.id = new.value ->> 'job' ORDER BY new.key";
 
 /// A sample that has other keys too loses only this key.
 const REMOVE_KEY: &str = "

@@ -32,42 +32,55 @@ macro_rules! set_poll_columns {
     };
 }
 
-/// The values of a row that has a poll record.
-macro_rules! poll_values {
+/// The beginning of a statement: the rows of its parameter with the values of their poll records.
+macro_rules! with_poll_values {
     () => {
-        "value ->> 'job' AS id, value ->> 'expected_state' AS expected_state,
-        value ->> '$.poll.last_polled_at' AS last_polled_at,
-        value ->> '$.poll.next_poll_at' AS next_poll_at,
-        value ->> '$.poll.last_success_sent_at' AS last_success_sent_at,
-        value ->> '$.poll.polls' AS polls, value ->> '$.poll.failed_polls' AS failed_polls,
-        value ->> '$.poll.last_poll_error' AS last_poll_error,
-        value ->> '$.poll.metadata.submitted_at' AS submitted_at,
-        value ->> '$.poll.metadata.started_at' AS started_at,
-        value ->> '$.poll.metadata.ended_at' AS ended_at,
-        value ->> '$.poll.metadata.expires_at' AS expires_at,
-        value ->> '$.poll.metadata.message' AS poll_message,
-        value ->> '$.poll.metadata.list_time' AS list_time,
-        value -> '$.poll.metadata.similarity_keys' AS similarity_keys,
-        value ->> '$.poll.metadata.source' AS source,
-        value ->> '$.poll.metadata.credits' AS credits,
-        value ->> '$.poll.metadata.detail' AS detail"
+        "WITH element AS MATERIALIZED (SELECT value FROM json_each(?)),
+        new AS MATERIALIZED (
+            SELECT value ->> 'job' AS id, value ->> 'expected_state' AS expected_state,
+                value ->> '$.poll.last_polled_at' AS last_polled_at,
+                value ->> '$.poll.next_poll_at' AS next_poll_at,
+                value ->> '$.poll.last_success_sent_at' AS last_success_sent_at,
+                value ->> '$.poll.polls' AS polls, value ->> '$.poll.failed_polls' AS failed_polls,
+                value ->> '$.poll.last_poll_error' AS last_poll_error,
+                value ->> '$.poll.metadata.submitted_at' AS submitted_at,
+                value ->> '$.poll.metadata.started_at' AS started_at,
+                value ->> '$.poll.metadata.ended_at' AS ended_at,
+                value ->> '$.poll.metadata.expires_at' AS expires_at,
+                value ->> '$.poll.metadata.message' AS poll_message,
+                value ->> '$.poll.metadata.list_time' AS list_time,
+                value -> '$.poll.metadata.similarity_keys' AS similarity_keys,
+                value ->> '$.poll.metadata.source' AS source,
+                value ->> '$.poll.metadata.credits' AS credits,
+                value ->> '$.poll.metadata.detail' AS detail"
     };
 }
 
 const UPDATE_POLLED: &str = concat!(
-    "UPDATE job
+    with_poll_values!(),
+    " FROM element)
+    UPDATE job
     SET last_polled_at = new.last_polled_at, next_poll_at = new.next_poll_at, polls = new.polls,
         failed_polls = new.failed_polls, last_poll_error = new.last_poll_error,
         message = coalesce(new.poll_message, job.message), ",
     set_poll_columns!(),
-    " FROM (SELECT ",
-    poll_values!(),
-    " FROM json_each(?)) AS new WHERE job.id = new.id AND job.state = new.expected_state"
+    " FROM new WHERE job.id = new.id AND job.state = new.expected_state"
 );
 
 /// A change without a poll record has no `polls`.
 const UPDATE_CHANGED: &str = concat!(
-    "UPDATE job
+    with_poll_values!(),
+    ",
+                value ->> 'expected_provider_state' AS expected_provider_state,
+                value ->> 'state' AS state, value ->> 'provider_state' AS provider_state,
+                value ->> 'terminal_at' AS terminal_at, value ->> 'message' AS message,
+                value ->> 'queue_s' AS queue_s, value ->> 'run_s' AS run_s,
+                value ->> 'total_s' AS total_s, value ->> 'detection_delay_s' AS detection_delay_s,
+                value ->> 'detection_delay_max_s' AS detection_delay_max_s,
+                value ->> 'last_transition_at' AS last_transition_at,
+                value ->> 'furthest_step' AS furthest_step
+            FROM element)
+    UPDATE job
     SET state = new.state, provider_state = new.provider_state, terminal_at = new.terminal_at,
         queue_s = new.queue_s, run_s = new.run_s, total_s = new.total_s,
         detection_delay_s = new.detection_delay_s,
@@ -81,18 +94,7 @@ const UPDATE_CHANGED: &str = concat!(
         last_poll_error = iif(new.polls IS NULL, job.last_poll_error, new.last_poll_error),
         message = coalesce(new.poll_message, new.message, job.message), ",
     set_poll_columns!(),
-    " FROM (SELECT ",
-    poll_values!(),
-    ", value ->> 'expected_provider_state' AS expected_provider_state,
-        value ->> 'state' AS state, value ->> 'provider_state' AS provider_state,
-        value ->> 'terminal_at' AS terminal_at, value ->> 'message' AS message,
-        value ->> 'queue_s' AS queue_s, value ->> 'run_s' AS run_s,
-        value ->> 'total_s' AS total_s, value ->> 'detection_delay_s' AS detection_delay_s,
-        value ->> 'detection_delay_max_s' AS detection_delay_max_s,
-        value ->> 'last_transition_at' AS last_transition_at,
-        value ->> 'furthest_step' AS furthest_step
-    FROM json_each(?)) AS new
-    WHERE job.id = new.id AND job.state = new.expected_state
+    " FROM new WHERE job.id = new.id AND job.state = new.expected_state
       AND job.provider_state IS new.expected_provider_state"
 );
 

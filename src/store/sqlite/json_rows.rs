@@ -1,5 +1,6 @@
 //! The rows of a statement as one JSON array, which `json_each` unpacks: several times faster than a
-//! statement for each row.
+//! statement for each row. Each mention of `value` renders the row as text again, so a statement with many
+//! columns reads it from a materialized table.
 
 use serde::{Serialize, Serializer};
 
