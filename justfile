@@ -65,3 +65,8 @@ bench-memory *ARGS:
 # and its picture, with --quick only see that everything works. Needs python3, PyPI, strace, perf and valgrind.
 bench-performance *ARGS:
     python3 benches/performance.py {{ ARGS }}
+
+# Measure start, memory, requests, SQL and adds with up to a million jobs, in half an hour; --help lists the
+# options. The databases are kept in target/scale (4 GB). Needs sqlite3.
+bench-scale *ARGS:
+    cargo bench --bench scale -- {{ ARGS }}
