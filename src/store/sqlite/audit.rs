@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{
@@ -12,6 +11,7 @@ use crate::job::{
     UtcTime,
 };
 
+use super::json_rows::to_json;
 use super::script::Script;
 use super::time::{SqlTime, to_sql};
 
@@ -29,10 +29,10 @@ const INSERT_LABEL_CHANGES: &str = "
                              remote_id, outcome, detail)
     SELECT value ->> 'requested_at', 'socket', value ->> 'uid', value ->> 'user_name', 'label',
            job.provider, job.id, job.remote_id, 'done', value ->> 'labels'
-    FROM json_each(?1) AS new JOIN job ON job.id = value ->> 'id'
+    FROM json_each(?) AS new JOIN job ON job.id = value ->> 'id'
     WHERE job.state NOT IN ('untracked', 'lost')
       AND json_patch(job.labels, value ->> 'labels') <> json(job.labels)
-      AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.value ->> 'labels'))) <= ?2
+      AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.value ->> 'labels'))) <= ?
     ORDER BY new.key";
 
 pub(super) fn push_entries<'a>(
@@ -43,29 +43,38 @@ pub(super) fn push_entries<'a>(
 }
 
 /// Records which labels are about to change: `jobs` are new labels for jobs that exist.
-pub(super) async fn insert_label_changes(
-    connection: &mut SqliteConnection,
+pub(super) fn push_label_changes(
+    script: &mut Script,
     jobs: &[(JobId, &NewJob)],
 ) -> Result<(), sqlx::Error> {
     if jobs.is_empty() {
         return Ok(());
     }
-    let rows = jobs.iter().map(|(id, job)| {
+    let rows = to_json(jobs.iter().map(|(id, job)| LabelChangeRow::new(*id, job)))?;
+    let max_labels = i64::try_from(Labels::MAX_COUNT).unwrap_or(i64::MAX);
+    script.push(INSERT_LABEL_CHANGES).bind(rows)?.bind(max_labels).map(drop)
+}
+
+#[derive(Serialize)]
+struct LabelChangeRow<'a> {
+    id: JobId,
+    requested_at: SqlTime,
+    uid: Option<u32>,
+    user_name: Option<&'a str>,
+    labels: &'a Labels,
+}
+
+impl<'a> LabelChangeRow<'a> {
+    fn new(id: JobId, job: &'a NewJob) -> Self {
         let added_by = job.added_by.as_ref();
-        json!({
-            "id": id.0,
-            "requested_at": to_sql(job.registered_at),
-            "uid": added_by.map(|added_by| added_by.uid),
-            "user_name": added_by.and_then(|added_by| added_by.user.as_ref()),
-            "labels": json!(job.labels).to_string(),
-        })
-    });
-    sqlx::query(INSERT_LABEL_CHANGES)
-        .bind(rows.collect::<Value>().to_string())
-        .bind(i64::try_from(Labels::MAX_COUNT).unwrap_or(i64::MAX))
-        .execute(connection)
-        .await
-        .map(drop)
+        Self {
+            id,
+            requested_at: SqlTime(job.registered_at),
+            uid: added_by.map(|added_by| added_by.uid),
+            user_name: added_by.and_then(|added_by| added_by.user.as_deref()),
+            labels: &job.labels,
+        }
+    }
 }
 
 /// Deletes up to `limit` rows that are older than any finished job may be; none if finished jobs of some

@@ -1,5 +1,5 @@
 //! The begin of the transaction of a batch, and what the batch depends on: the identity of the database, and
-//! which jobs are in the expected state.
+//! which jobs are in the expected state, and which new jobs are tracked already.
 //!
 //! Called by `write`. Invariant: the transaction has the write lock from its first statement on, so what is
 //! read here stays true until its end.
@@ -17,13 +17,15 @@ use super::identity::Identity;
 use super::json_rows::to_json;
 use super::script::Script;
 use super::time::SqlTime;
+use super::tracked_job::{TrackedJobs, job_names, select_tracked_jobs};
 
 /// A deferred transaction that starts to write ignores the busy timeout.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// The newest `seq` is not max(seq) alone: pruning deletes transitions. The jobs are those that are not as
 /// expected, and those that end; one row has them all, because a row of sqlx costs more than a job.
-const SELECT_START: &str = "
+const SELECT_START: &str = concat!(
+    "
     SELECT uuid, commits,
            max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'transition'), 0),
                coalesce((SELECT max(seq) FROM transition), 0)) AS newest_seq,
@@ -38,8 +40,13 @@ const SELECT_START: &str = "
                          job.registered_at, job.submitted_at, job.started_at, job.ended_at,
                          job.expires_at
                   FROM json_each(?) AS new LEFT JOIN job ON job.id = new.value ->> 'job') AS new
-            WHERE new.value ->> 'ends' OR NOT new.is_as_expected) AS jobs
-    FROM database_identity WHERE id = 1";
+            WHERE new.value ->> 'ends' OR NOT new.is_as_expected) AS jobs,
+           max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'job'), 0),
+               coalesce((SELECT max(id) FROM job), 0)) AS greatest_job_id, ",
+    select_tracked_jobs!(),
+    " AS tracked
+    FROM database_identity WHERE id = 1"
+);
 
 /// The start of a transaction.
 #[derive(Debug)]
@@ -52,6 +59,7 @@ pub(super) struct BatchStart {
     pub(super) conflicting: HashSet<JobId>,
     /// The times of the jobs that the batch ends.
     pub(super) times: HashMap<JobId, StoredTimes>,
+    pub(super) tracked: TrackedJobs,
 }
 
 /// The times of a job before this batch.
@@ -91,12 +99,14 @@ pub(super) async fn begin(
 ) -> Result<BatchStart, sqlx::Error> {
     let mut script = Script::default();
     script.push(BEGIN).push(SELECT_START).bind(to_json(expected_jobs(batch))?)?;
+    script.bind(job_names(&batch.new_jobs)?)?;
     let row = script.fetch_one(connection).await?;
     let mut start = BatchStart {
         identity: Identity::from_row(&row)?,
         newest_seq: row.try_get("newest_seq")?,
         conflicting: HashSet::new(),
         times: HashMap::new(),
+        tracked: TrackedJobs::new(row.try_get("tracked")?, row.try_get("greatest_job_id")?)?,
     };
     let jobs: Vec<StartedJob> = serde_json::from_str(row.try_get("jobs")?)
         .map_err(|error| sqlx::Error::Decode(error.into()))?;

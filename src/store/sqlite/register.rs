@@ -7,20 +7,19 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{CurrentState, JobId, Labels, NewJob, ProviderTimes, SimilarityKeys, StoredJob};
 use crate::store::{RegisterResult, UserLimits};
 
-use super::audit::insert_label_changes;
+use super::audit::push_label_changes;
 use super::json_rows::to_json;
+use super::script::Script;
 use super::stored_job::{parse_stored_jobs, select_stored_jobs};
 use super::time::SqlTime;
-use super::tracked_job::{TrackedJobs, find_tracked_jobs};
+use super::tracked_job::TrackedJobs;
 use super::user_limits::jobs_over_limit;
 
-/// The jobs with their first transitions, in one call.
 const INSERT_JOBS: &str = "
     INSERT INTO job (id, provider, kind, remote_id, state, labels, similarity_keys, added_by_uid,
                      added_by_user, registered_at, deadline_at, last_transition_at, furthest_step)
@@ -28,22 +27,25 @@ const INSERT_JOBS: &str = "
            value -> 'labels', value -> 'similarity_keys', value ->> 'added_by_uid',
            value ->> 'added_by_user', value ->> 'registered_at', value ->> 'deadline_at',
            value ->> 'registered_at', 'registered'
-    FROM json_each(?1);
+    FROM json_each(?)";
+
+/// The first transitions of the same rows.
+const INSERT_FIRST_TRANSITIONS: &str = "
     INSERT INTO transition (job_id, from_state, to_state, evidence, observed_at)
     SELECT value ->> 'id', NULL, 'registered', 'local', value ->> 'registered_at'
-    FROM json_each(?1)";
+    FROM json_each(?)";
 
 const UPDATE_SIMILARITY_KEYS: &str = "
     UPDATE job SET similarity_keys = new.keys
-    FROM (SELECT value ->> 0 AS id, value -> 1 AS keys FROM json_each(?1)) AS new
+    FROM (SELECT value ->> 0 AS id, value -> 1 AS keys FROM json_each(?)) AS new
     WHERE job.id = new.id";
 
-/// Labels beyond the limit (`?2`) are not merged: a job with more could not be read back.
+/// Labels beyond the limit, the last parameter, are not merged: a job with more could not be read back.
 const MERGE_LABELS: &str = "
     UPDATE job SET labels = json_patch(job.labels, new.labels)
-    FROM (SELECT value ->> 'id' AS id, value ->> 'labels' AS labels FROM json_each(?1)) AS new
+    FROM (SELECT value ->> 0 AS id, value ->> 1 AS labels FROM json_each(?)) AS new
     WHERE job.id = new.id AND job.state NOT IN ('untracked', 'lost')
-      AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.labels))) <= ?2";
+      AND (SELECT count(*) FROM json_each(json_patch(job.labels, new.labels))) <= ?";
 
 /// A new job of the batch, and the job in the database that it is.
 struct Registration<'a> {
@@ -52,38 +54,34 @@ struct Registration<'a> {
     is_new: bool,
 }
 
-/// Registers the jobs; returns those of them that were registered, and why the others were not, by their
-/// position.
+/// Appends to `script` what registers the jobs; returns those of them that are registered then, and why the
+/// others are not, by their position.
 pub(super) async fn register_jobs(
     connection: &mut SqliteConnection,
+    script: &mut Script,
     new_jobs: &[NewJob],
+    tracked: &TrackedJobs,
     limits: UserLimits,
 ) -> Result<(Vec<RegisterResult>, BTreeMap<usize, String>), sqlx::Error> {
-    let tracked = find_tracked_jobs(&mut *connection, new_jobs).await?;
     let over_limit = jobs_over_limit(&mut *connection, new_jobs, &tracked.ids, limits).await?;
     let registrations =
-        assign_ids(new_jobs, &tracked, |position| over_limit.contains_key(&position));
-    insert_jobs(&mut *connection, &registrations).await?;
-    let known: Vec<_> = registrations.iter().filter(|registration| !registration.is_new).collect();
-    let mut stored = HashMap::new();
-    if !known.is_empty() {
-        update_similarity_keys(&mut *connection, &known).await?;
-        stored = read_jobs(&mut *connection, &known).await?;
-        update_labels(&mut *connection, &known).await?;
+        assign_ids(new_jobs, tracked, |position| over_limit.contains_key(&position));
+    let (new, known): (Vec<_>, Vec<_>) =
+        registrations.iter().partition(|registration| registration.is_new);
+    let mut jobs = read_jobs(connection, &known).await?;
+    jobs.extend(new.iter().map(|registration| (registration.id, registration.stored_job())));
+    push_jobs(script, &new)?;
+    for (id, keys) in push_similarity_keys(script, &known)? {
+        jobs.entry(id).and_modify(|job| job.similarity_keys.clone_from(keys));
     }
+    push_labels(script, &known)?;
     let results = registrations.iter().map(|registration| {
         let id = registration.id;
-        let job = match stored.get(&id) {
-            Some(job) => job.clone(),
-            None if registration.is_new => registration.stored_job(),
-            // A trigger of another program may have deleted it.
-            None => {
-                return Err(sqlx::Error::Decode(format!("job {id} is missing").into()));
-            }
-        };
+        let job = jobs.get(&id).cloned();
+        let job = job.ok_or_else(|| sqlx::Error::Decode(format!("job {id} is missing").into()))?;
         Ok(RegisterResult { job, is_new: registration.is_new })
     });
-    Ok((results.collect::<Result<_, _>>()?, over_limit))
+    Ok((results.collect::<Result<_, sqlx::Error>>()?, over_limit))
 }
 
 /// Gives an id to each job that is not tracked. If the same job occurs twice in a batch, the first occurrence
@@ -177,44 +175,36 @@ impl<'a> From<&'a Registration<'_>> for NewJobRow<'a> {
     }
 }
 
-async fn insert_jobs(
-    connection: &mut SqliteConnection,
-    registrations: &[Registration<'_>],
-) -> Result<(), sqlx::Error> {
-    let new: Vec<_> = registrations.iter().filter(|registration| registration.is_new).collect();
+fn push_jobs(script: &mut Script, new: &[&Registration<'_>]) -> Result<(), sqlx::Error> {
     if new.is_empty() {
         return Ok(());
     }
     let rows = to_json(new.iter().copied().map(NewJobRow::from))?;
-    let inserted = sqlx::query(INSERT_JOBS).bind(rows).execute(connection).await?.rows_affected();
-    // A job and a transition each; a trigger of another program may have prevented some.
-    if inserted == 2 * new.len() as u64 {
-        return Ok(());
-    }
-    let reason = format!("{} new jobs and transitions gave {inserted} rows", new.len());
-    Err(sqlx::Error::Decode(reason.into()))
+    script.push(INSERT_JOBS).bind(rows.clone())?;
+    script.push(INSERT_FIRST_TRANSITIONS).bind(rows).map(drop)
 }
 
-/// Stores the similarity keys that users chose for jobs that are registered already. If a job occurs twice in
-/// a batch, its last key counts.
-async fn update_similarity_keys(
-    connection: &mut SqliteConnection,
-    known: &[&Registration<'_>],
-) -> Result<(), sqlx::Error> {
+/// Appends what stores the similarity keys that users chose for jobs that are registered already; returns them.
+/// If a job occurs twice in a batch, its last key counts.
+fn push_similarity_keys<'a>(
+    script: &mut Script,
+    known: &[&Registration<'a>],
+) -> Result<BTreeMap<JobId, &'a SimilarityKeys>, sqlx::Error> {
     let keys = known.iter().map(|known| (known.id, &known.new_job.similarity_keys));
     let chosen: BTreeMap<_, _> =
         keys.filter(|(_, keys)| **keys != SimilarityKeys::Unknown).collect();
-    if chosen.is_empty() {
-        return Ok(());
-    }
-    let rows = to_json(chosen.iter())?;
-    sqlx::query(UPDATE_SIMILARITY_KEYS).bind(rows).execute(connection).await.map(drop)
+    script.push_rows(UPDATE_SIMILARITY_KEYS, &chosen.iter().collect::<Vec<_>>())?;
+    Ok(chosen)
 }
 
+/// The jobs that were tracked before this batch, of those that are known.
 async fn read_jobs(
     connection: &mut SqliteConnection,
     known: &[&Registration<'_>],
 ) -> Result<HashMap<JobId, StoredJob>, sqlx::Error> {
+    if known.is_empty() {
+        return Ok(HashMap::new());
+    }
     let jobs = "job WHERE job.id IN (SELECT value FROM json_each(?1))";
     let ids = to_json(known.iter().map(|known| known.id))?;
     let query = sqlx::query_scalar(select_stored_jobs(jobs)).bind(ids);
@@ -222,10 +212,7 @@ async fn read_jobs(
     Ok(parse_stored_jobs(&json)?.into_iter().map(|job| (job.id, job)).collect())
 }
 
-async fn update_labels(
-    connection: &mut SqliteConnection,
-    known: &[&Registration<'_>],
-) -> Result<(), sqlx::Error> {
+fn push_labels(script: &mut Script, known: &[&Registration<'_>]) -> Result<(), sqlx::Error> {
     // An UPDATE … FROM applies only one of several rows for the same job, so they are merged here.
     let mut merged: BTreeMap<JobId, BTreeMap<&str, &str>> = BTreeMap::new();
     let mut relabelled = Vec::new();
@@ -236,13 +223,7 @@ async fn update_labels(
     if merged.is_empty() {
         return Ok(());
     }
-    insert_label_changes(&mut *connection, &relabelled).await?;
-    let rows =
-        merged.iter().map(|(id, labels)| json!({"id": id.0, "labels": json!(labels).to_string()}));
-    sqlx::query(MERGE_LABELS)
-        .bind(rows.collect::<Value>().to_string())
-        .bind(i64::try_from(Labels::MAX_COUNT).unwrap_or(i64::MAX))
-        .execute(connection)
-        .await
-        .map(drop)
+    push_label_changes(script, &relabelled)?;
+    let max_labels = i64::try_from(Labels::MAX_COUNT).unwrap_or(i64::MAX);
+    script.push(MERGE_LABELS).bind(to_json(merged.iter())?)?.bind(max_labels).map(drop)
 }

@@ -1,12 +1,32 @@
-//! Finds the jobs that new jobs already are. Called by `register`, inside its transaction.
+//! Finds the jobs that the new jobs of a batch already are. `batch_start` reads them, `register` uses them.
 
 use serde::Serialize;
-use sqlx::AssertSqlSafe;
-use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{JobId, NewJob};
 
 use super::json_rows::to_json;
+
+/// The SQL of a subquery for the ids of [`TrackedJobs`], as JSON. Its parameter are the names of the new jobs.
+///
+/// The id is that of the tracked job with the provider and the remote id of the JSON array `new.value`; NULL if
+/// there is none. An id with other spellings is also found in each of them, in any case. An older version could
+/// add such an id twice: then the job with exactly this id is found, else the first one.
+macro_rules! select_tracked_jobs {
+    () => {
+        "(SELECT json_group_array(coalesce(
+              (SELECT tracked.id FROM job AS tracked
+               WHERE tracked.remote_id = new.value ->> 1
+                 AND tracked.provider = new.value ->> 0
+                 AND tracked.state NOT IN ('untracked', 'lost')),
+              (SELECT min(tracked.id) FROM job AS tracked
+               WHERE tracked.remote_id COLLATE NOCASE IN (new.value ->> 2, new.value ->> 3)
+                 AND tracked.provider = new.value ->> 0
+                 AND tracked.state NOT IN ('untracked', 'lost'))))
+          FROM json_each(?) AS new)"
+    };
+}
+
+pub(super) use select_tracked_jobs;
 
 /// The jobs of a batch that are tracked already.
 #[derive(Debug)]
@@ -16,19 +36,6 @@ pub(super) struct TrackedJobs {
     /// The greatest id that a job has had.
     pub(super) greatest_id: JobId,
 }
-
-/// The id of the tracked job with the provider and the remote id of the JSON array `new.value`; NULL if there
-/// is none. An id with other spellings is also found in each of them, in any case. An older version could add
-/// such an id twice: then the job with exactly this id is found, else the first one.
-const TRACKED_JOB_ID: &str = "coalesce(
-    (SELECT tracked.id FROM job AS tracked
-     WHERE tracked.remote_id = new.value ->> 1
-       AND tracked.provider = new.value ->> 0
-       AND tracked.state NOT IN ('untracked', 'lost')),
-    (SELECT min(tracked.id) FROM job AS tracked
-     WHERE tracked.remote_id COLLATE NOCASE IN (new.value ->> 2, new.value ->> 3)
-       AND tracked.provider = new.value ->> 0
-       AND tracked.state NOT IN ('untracked', 'lost')))";
 
 /// The provider, the remote id, and the other spellings of the remote id, at most two.
 #[derive(Serialize)]
@@ -42,20 +49,15 @@ impl<'a> From<&'a NewJob> for JobName<'a> {
     }
 }
 
-/// Looks up each of the new jobs.
-pub(super) async fn find_tracked_jobs(
-    connection: &mut SqliteConnection,
-    new_jobs: &[NewJob],
-) -> Result<TrackedJobs, sqlx::Error> {
-    let sql = format!(
-        "SELECT json_group_array({TRACKED_JOB_ID} ORDER BY new.key),
-                max((SELECT coalesce(max(id), 0) FROM job),
-                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'job'), 0))
-         FROM json_each(?1) AS new"
-    );
-    let names = to_json(new_jobs.iter().map(JobName::from))?;
-    let (ids, greatest_id): (String, JobId) =
-        sqlx::query_as(AssertSqlSafe(sql)).bind(names).fetch_one(connection).await?;
-    let ids = serde_json::from_str(&ids).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(TrackedJobs { ids, greatest_id })
+/// The parameter of [`select_tracked_jobs`].
+pub(super) fn job_names(new_jobs: &[NewJob]) -> Result<String, sqlx::Error> {
+    to_json(new_jobs.iter().map(JobName::from))
+}
+
+impl TrackedJobs {
+    /// From the result of [`select_tracked_jobs`].
+    pub(super) fn new(ids: &str, greatest_id: JobId) -> Result<Self, sqlx::Error> {
+        let ids = serde_json::from_str(ids).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        Ok(Self { ids, greatest_id })
+    }
 }

@@ -1,9 +1,9 @@
 //! Writes one batch in one transaction. Called by the writer.
 //!
 //! A batch is written with two calls to the thread of the connection: one that begins the transaction and
-//! reads what the batch depends on, and one that writes and commits. Only new jobs, deletions of duration
-//! samples, maintenance and look-ups of jobs in another state, which are few, take calls of their own. Rows
-//! are passed to a statement as one JSON array.
+//! reads what the batch depends on, and one that writes and commits. Only limits of users, new jobs that
+//! are tracked already, deletions of duration samples, maintenance and look-ups of jobs in another state take
+//! calls of their own. Rows are passed to a statement as one JSON array.
 //! Invariant: every UPDATE of a job names the state that it expects; a job in another state is reported
 //! and not overwritten.
 
@@ -65,16 +65,16 @@ async fn write_in_transaction(
     if !expected.can_become(&start.identity) {
         return Ok(None);
     }
-    let mut transitions = 0;
+    let (mut script, mut transitions) = (Script::default(), 0);
     if !batch.new_jobs.is_empty() {
-        (report.registered, report.jobs_over_limit) =
-            register_jobs(&mut *connection, &batch.new_jobs, limits).await?;
+        let registered =
+            register_jobs(&mut *connection, &mut script, &batch.new_jobs, &start.tracked, limits);
+        (report.registered, report.jobs_over_limit) = registered.await?;
         transitions += report.registered.iter().filter(|job| job.is_new).count();
     }
     let forget_audit = forget_durations(&mut *connection, batch, &mut report).await?;
     report_conflicts(&mut *connection, batch, &start, &mut report).await?;
 
-    let mut script = Script::default();
     let changes = batch.changes.iter().filter(|change| !start.conflicting.contains(&change.job));
     let changes: Vec<&Change> = changes.collect();
     let audit = forget_audit.iter().chain(&batch.audit);
