@@ -89,11 +89,12 @@ async fn prune(
     let limits = limits
         .filter(|(_, before)| clock_set.is_none_or(|set| set < *before))
         .map(|(state, before)| json!({"state": state.as_str(), "before": to_sql(before)}));
-    // The second condition on terminal_at is implied by the first; it lets SQLite use the index.
+    // The second condition on terminal_at is implied by the first; it lets SQLite use the index. The sign
+    // keeps it from using that of the states, whose rows it would have to sort.
     let deletion = sqlx::query(
         "WITH retention AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
          DELETE FROM job WHERE id IN (
-             SELECT job.id FROM job JOIN retention USING (state)
+             SELECT job.id FROM job JOIN retention ON retention.state = +job.state
              WHERE job.terminal_at < retention.before
                AND job.terminal_at < (SELECT max(before) FROM retention)
              ORDER BY job.terminal_at LIMIT ?2)",

@@ -94,7 +94,7 @@ impl Reader {
         after: JobId,
         limit: u32,
     ) -> Result<Vec<StoredJob>, ReadError> {
-        let page = "(SELECT * FROM job INDEXED BY job_active
+        let page = "(SELECT * FROM job
                      WHERE terminal_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2) AS job";
         let query = sqlx::query_scalar(select_stored_jobs(page)).bind(after.0).bind(limit);
         let json: String = query.fetch_one(&self.pool).await?;
@@ -131,10 +131,9 @@ impl Reader {
     /// # Errors
     /// If the database cannot be read.
     pub async fn first_job_since(&self, since: UtcTime) -> Result<Option<JobId>, ReadError> {
-        let query = sqlx::query_scalar(
-            "SELECT min(id) FROM job INDEXED BY job_registered_at WHERE registered_at >= ?1",
-        );
-        Ok(query.bind(since).fetch_one(&self.pool).await?)
+        let query =
+            sqlx::query_scalar("SELECT id FROM job WHERE registered_at >= ?1 ORDER BY +id LIMIT 1");
+        Ok(query.bind(since).fetch_optional(&self.pool).await?)
     }
 
     /// A page of transitions, oldest first.
@@ -163,7 +162,14 @@ impl Reader {
             query.push(" AND h.provider = ").push_bind(provider.as_str().to_owned());
         }
         if let Some(since) = filter.observed_since {
-            query.push(" AND h.observed_at >= ").push_bind(since);
+            if filter.after.is_none() {
+                // Skips what is older by an index; a later page begins after a newer transition.
+                query
+                    .push(" AND h.seq >= (SELECT seq FROM transition WHERE observed_at >= ")
+                    .push_bind(since)
+                    .push(" ORDER BY +seq LIMIT 1)");
+            }
+            query.push(" AND +h.observed_at >= ").push_bind(since);
         }
         query.push(" ORDER BY h.seq LIMIT ").push_bind(filter.limit);
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
