@@ -247,3 +247,27 @@ impl<'a> From<&'a Metadata> for MetadataRow<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+    use crate::store::SCHEMA_VERSION;
+    use crate::store::sqlite::schema::database_with_schema;
+
+    #[tokio::test]
+    async fn jobs_are_updated_by_their_ids() {
+        let mut connection = database_with_schema(SCHEMA_VERSION).await.expect("a database");
+        for statement in [UPDATE_POLLED, UPDATE_CHANGED] {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).bind("[]").fetch_all(&mut connection).await.expect("SQL");
+            let details: Vec<_> = plan.iter().map(|step| step.3.as_str()).collect();
+            assert!(
+                details.contains(&"SEARCH job USING INTEGER PRIMARY KEY (rowid=?)"),
+                "{plan:?}"
+            );
+        }
+    }
+}

@@ -1,9 +1,12 @@
-//! Which entries the queue records and whom it answers.
+//! What may wait in the queue, which entries the queue records, and whom it answers.
 
 use tokio::sync::oneshot::{self, Receiver};
 
 use super::*;
-use crate::job::{AuditEntry, AuditTarget, AuditedCommand, Requester, UtcTime};
+use crate::job::{
+    AuditEntry, AuditTarget, AuditedCommand, CurrentState, LocalOutcome, Requester, UtcTime,
+    local_end_transition,
+};
 use crate::store::ForgetDurations;
 
 fn entry(command: AuditedCommand) -> AuditEntry {
@@ -82,4 +85,89 @@ fn the_caller_of_an_audit_entry_that_is_not_written_learns_the_reason() {
     let mut last = receivers.pop().expect("one");
     assert!(is_storage_error(&mut last), "one more than may wait");
     assert!(receivers.iter_mut().all(|waiting| waiting.try_recv().is_err()));
+}
+
+/// A change that no command caused.
+fn change(job: JobId) -> Change {
+    let now = UtcTime::from_millis(0);
+    let mut new_state = CurrentState::registered(now);
+    let expected_state = new_state.state();
+    let end = local_end_transition(&new_state, LocalOutcome::Lost, now, "gone".to_owned());
+    let end = end.expect("the job is unfinished");
+    new_state.apply(&end);
+    Change {
+        job,
+        expected_state,
+        expected_provider_state: None,
+        transitions: vec![end],
+        new_state,
+        poll_record: None,
+        duration_sample: None,
+        audit: Vec::new(),
+    }
+}
+
+fn record(job: JobId) -> PollRecord {
+    PollRecord {
+        job,
+        expected_state: CurrentState::registered(UtcTime::from_millis(0)).state(),
+        last_polled_at: UtcTime::from_millis(0),
+        next_poll_at: None,
+        last_success_sent_at: None,
+        polls: 1,
+        failed_polls: 0,
+        last_poll_error: None,
+        metadata: None,
+    }
+}
+
+fn push_record(queue: &mut WriteQueue, job: JobId, urgent: bool) {
+    queue.push(WriteRequest::PollRecord { record: record(job), urgent });
+}
+
+#[test]
+fn a_change_waits_for_others_unless_a_caller_waits_for_it() {
+    let mut queue = WriteQueue::default();
+    queue.push(WriteRequest::Change(change(JobId(1))));
+    assert_eq!(queue.urgency(), Some(Urgency::History));
+    queue.add_waiter(JobId(2), oneshot::channel().0);
+    assert_eq!(queue.urgency(), Some(Urgency::History), "nothing of job 2 is decided");
+    queue.push(WriteRequest::Change(change(JobId(2))));
+    assert_eq!(queue.urgency(), Some(Urgency::Immediate));
+    queue.next_batch(false);
+    assert_eq!(queue.urgency(), None);
+
+    queue.push(WriteRequest::Change(change(JobId(3))));
+    queue.add_waiter(JobId(3), oneshot::channel().0);
+    assert_eq!(queue.urgency(), Some(Urgency::Immediate), "a caller that comes later");
+    queue.next_batch(false);
+    let by_command = Change { audit: vec![entry(AuditedCommand::Untrack)], ..change(JobId(4)) };
+    queue.push(WriteRequest::Change(by_command));
+    assert_eq!(queue.urgency(), Some(Urgency::Immediate));
+}
+
+#[test]
+fn bookkeeping_stays_behind_unless_it_is_asked_for_or_a_caller_waits() {
+    let mut queue = WriteQueue::default();
+    push_record(&mut queue, JobId(1), false);
+    assert_eq!(queue.urgency(), Some(Urgency::Bookkeeping));
+    queue.push(WriteRequest::Change(change(JobId(2))));
+    let (batch, _) = queue.next_batch(false);
+    assert_eq!((batch.changes.len(), batch.poll_records.len()), (1, 0));
+    push_record(&mut queue, JobId(3), true);
+    assert_eq!(queue.urgency(), Some(Urgency::Immediate));
+    assert_eq!(queue.next_batch(false).0.poll_records.len(), 2);
+    push_record(&mut queue, JobId(4), false);
+    assert_eq!(queue.next_batch(true).0.poll_records.len(), 1);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_batch_has_no_poll_record_of_a_job_that_it_changes() {
+    let mut queue = WriteQueue::default();
+    queue.push(WriteRequest::Change(change(JobId(1))));
+    push_record(&mut queue, JobId(1), true);
+    let (batch, _) = queue.next_batch(true);
+    assert_eq!((batch.changes.len(), batch.poll_records.len()), (1, 0));
+    assert_eq!(queue.next_batch(true).0.poll_records.len(), 1);
 }
