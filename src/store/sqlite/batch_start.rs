@@ -29,7 +29,8 @@ const SELECT_START: &str = concat!(
     SELECT uuid, commits,
            max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'transition'), 0),
                coalesce((SELECT max(seq) FROM transition), 0)) AS newest_seq,
-           (SELECT json_group_array(json_array(
+           (WITH expected AS MATERIALIZED (SELECT value FROM json_each(?))
+            SELECT json_group_array(json_array(
                        new.value ->> 'job', new.is_as_expected, new.registered_at,
                        new.submitted_at, new.started_at, new.ended_at, new.expires_at))
             FROM (SELECT new.value,
@@ -39,7 +40,7 @@ const SELECT_START: &str = concat!(
                              AS is_as_expected,
                          job.registered_at, job.submitted_at, job.started_at, job.ended_at,
                          job.expires_at
-                  FROM json_each(?) AS new LEFT JOIN job ON job.id = new.value ->> 'job') AS new
+                  FROM expected AS new LEFT JOIN job ON job.id = new.value ->> 'job') AS new
             WHERE new.value ->> 'ends' OR NOT new.is_as_expected) AS jobs,
            max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'job'), 0),
                coalesce((SELECT max(id) FROM job), 0)) AS greatest_job_id, ",

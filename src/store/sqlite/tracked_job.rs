@@ -13,7 +13,8 @@ use super::json_rows::to_json;
 /// add such an id twice: then the job with exactly this id is found, else the first one.
 macro_rules! select_tracked_jobs {
     () => {
-        "(SELECT json_group_array(coalesce(
+        "(WITH new AS MATERIALIZED (SELECT value FROM json_each(?))
+          SELECT json_group_array(coalesce(
               (SELECT tracked.id FROM job AS tracked
                WHERE tracked.remote_id = new.value ->> 1
                  AND tracked.provider = new.value ->> 0
@@ -22,7 +23,7 @@ macro_rules! select_tracked_jobs {
                WHERE tracked.remote_id COLLATE NOCASE IN (new.value ->> 2, new.value ->> 3)
                  AND tracked.provider = new.value ->> 0
                  AND tracked.state NOT IN ('untracked', 'lost'))))
-          FROM json_each(?) AS new)"
+          FROM new)"
     };
 }
 
