@@ -87,15 +87,16 @@ pub fn ratio_table(measurements: &[Measurement]) -> String {
     }
     write!(table, "\n|---|{}\n", "---|".repeat(rates(measurements).len())).expect("a string");
     for contender in Contender::ALL.into_iter().filter(|other| *other != Contender::Jobtrackd) {
-        write!(table, "| {} |", contender.description()).expect("a string");
-        for rate in rates(measurements) {
+        let ratios = rates(measurements).into_iter().map(|rate| {
             let ratios = costs(measurements, rate, Contender::Jobtrackd)
                 .zip(costs(measurements, rate, contender))
                 .map(|(daemon, other)| daemon.cpu_micros_per_poll / other.cpu_micros_per_poll);
-            let ratio = Spread::of(ratios).map_or("–".into(), |ratio| ratio.format(2));
-            write!(table, " {ratio} |").expect("a string");
+            Spread::of(ratios).map(|ratio| ratio.format(2))
+        });
+        if let Some(ratios) = ratios.collect::<Option<Vec<_>>>() {
+            writeln!(table, "| {} | {} |", contender.description(), ratios.join(" | "))
+                .expect("a string");
         }
-        table.push('\n');
     }
     table
 }

@@ -26,6 +26,8 @@ from soak_plot import render_plot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLLS_PER_SECOND = 1000
+# A machine that does other things delays some polls, and the rate limit makes up for none of them.
+MIN_PART_OF_RATE = 0.8
 UNFINISHED_JOBS = 2500
 ADDED_TOGETHER = 500
 RELOAD_INTERVAL_S = 60
@@ -40,9 +42,9 @@ retention = {{ default = "{retention_s}s" }}
 """
 # What is sampled: its name, its unit, a growth that is noise, and the growth a second in the control.
 SERIES = {
-    "memory": ("MiB", 1, 1),
+    "memory": ("MiB", 3, 1),
     "write-ahead log": ("MiB", 1, 1),
-    "database": ("MiB", 1, 2),
+    "database": ("MiB", 2, 2),
     "descriptors": ("", 4, 1),
     "lag of the events": ("ms", 50, 20),
     "CPU": ("% of a core", 5, 2),
@@ -73,7 +75,7 @@ def run(programs, seconds, sample_s=5):
     problems += [f"a stream failed: {error}" for error in streams.errors]
     if code:
         problems.append(f"the daemon stopped with {code}: {home.log_text()[-600:]}")
-    if polls < seconds * POLLS_PER_SECOND * 0.9:
+    if polls < seconds * POLLS_PER_SECOND * MIN_PART_OF_RATE:
         problems.append(f"the daemon was too slow: {polls:,} polls in {seconds} s")
     home.close()
     stand_in.stop()

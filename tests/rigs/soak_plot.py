@@ -32,8 +32,12 @@ def panel(name, unit, points):
     parts = [f'<text x="{LEFT}" y="{TOP - 12}" font-weight="bold">{name}{f", {unit}" if unit else ""}</text>']
     for value in (0, top / 2, top):
         parts.append(f'<path d="M{LEFT} {y(value):.1f}H{right}" stroke="#ddd"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{label(value)}</text>')
     for minutes, anchor in ((0, "start"), (end / 2, "middle"), (end, "end")):
         parts.append(f'<text x="{x(minutes):.1f}" y="{bottom + 18}" text-anchor="{anchor}">{minutes:.2g} min</text>')
     parts.append(f'<polyline points="{line}" fill="none" stroke="#1f77b4" stroke-width="1.5"/>')
     return "".join(parts)
+
+
+def label(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
