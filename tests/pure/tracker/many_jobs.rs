@@ -17,6 +17,18 @@ use super::fixtures::{
 };
 use super::simulation::Simulation;
 
+#[test]
+fn jobs_stay_tracked_while_most_others_are_untracked() {
+    let mut sim = Simulation::new(|_, _| (50, answer_with_state(ObservedState::Running)));
+    let jobs: Vec<_> = (0..1100).map(|_| sim.add_job("dune")).collect();
+    let is_kept = |job: &JobId| job.0 % 5 == 2;
+    jobs.iter().filter(|job| !is_kept(job)).for_each(|job| sim.untrack(*job));
+    sim.run_until(SECOND);
+    for job in &jobs {
+        assert_eq!(sim.tracker.contains(*job), is_kept(job), "{job}");
+    }
+}
+
 /// The true course of a job at the provider.
 #[derive(Debug, Clone, Copy)]
 struct TrueJob {
