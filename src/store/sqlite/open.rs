@@ -133,6 +133,8 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         // A statement that takes long has waited for a lock or for the disk.
         .disable_statement_logging()
+        // Each combination of rows in a batch is a text of its own, with several large statements.
+        .statement_cache_capacity(12)
         // No statement needs a directory for temporary files.
         .pragma("temp_store", "memory")
         .pragma("journal_size_limit", MAX_WAL_BYTES.to_string())

@@ -189,8 +189,16 @@ impl OpenFiles {
         }
         let in_file = self.identity_in_file.identity();
         let log_start = self.wal_state.starts();
+        // What a checkpoint moves to the file is no longer needed in the log.
         let is_compared = self.compared.as_ref().is_some_and(|(compared_start, compared)| {
-            *compared_start == log_start && compared.as_ref() == in_file
+            let leads_on = match (compared, in_file) {
+                (Some(compared), Some(now)) => {
+                    compared.can_become(now) && now.can_become(&self.identity)
+                }
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            *compared_start == log_start && leads_on
         });
         if is_compared {
             return Ok(false);
