@@ -2,15 +2,17 @@
 //!
 //! A provider or a user assigns the keys. Keys are compared within one provider and never parsed.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::id::InvalidText;
 
 /// The past runs that a job is compared with. In JSON and in the database: null, a string, or an array
 /// of strings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum SimilarityKeys {
     #[default]
@@ -60,6 +62,39 @@ impl SimilarityKeys {
     }
 }
 
+impl<'de> Deserialize<'de> for SimilarityKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SimilarityKeysVisitor)
+    }
+}
+
+/// Written by hand, because the derived code first copies the value, and a start reads one for each job.
+struct SimilarityKeysVisitor;
+
+impl<'de> Visitor<'de> for SimilarityKeysVisitor {
+    type Value = SimilarityKeys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("null, a string, or an array of strings")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<SimilarityKeys, E> {
+        Ok(SimilarityKeys::Unknown)
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<SimilarityKeys, E> {
+        Ok(SimilarityKeys::UserProvided(key.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<SimilarityKeys, A::Error> {
+        let mut found: Vec<Box<str>> = Vec::new();
+        while let Some(key) = keys.next_element()? {
+            found.push(key);
+        }
+        Ok(SimilarityKeys::ProviderReported(found.into()))
+    }
+}
+
 /// Where a duration begins. A running job is compared with durations of runs, and a waiting job with
 /// durations of wait and run together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,4 +111,24 @@ pub struct DurationSample {
     pub similarity_keys: SimilarityKeys,
     pub total: Option<Duration>,
     pub run: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_back_as_they_were_written() {
+        for keys in [
+            SimilarityKeys::Unknown,
+            SimilarityKeys::UserProvided("nightly \"é\"".into()),
+            SimilarityKeys::from_provider(["query 1".to_owned(), "team".to_owned()]),
+        ] {
+            let json = serde_json::to_string(&keys).expect("JSON");
+            assert_eq!(serde_json::from_str::<SimilarityKeys>(&json).expect(&json), keys);
+        }
+        for other in ["7", "{}", "[1]", "true"] {
+            assert!(serde_json::from_str::<SimilarityKeys>(other).is_err(), "{other}");
+        }
+    }
 }
