@@ -1,35 +1,39 @@
-//! Which lines are logged: the levels in `RUST_LOG`, in the syntax of `tracing_subscriber`.
+//! Which lines are logged: the levels in `RUST_LOG`, in the syntax of [`Targets`].
 //!
 //! An empty variable counts as not set, because Compose and shell scripts pass variables that are not set as
 //! empty ones. Invariant: an invalid variable is reported and never silences a warning.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 
-/// tokio-cron-scheduler logs its internals at `info`.
-const DEFAULT_FILTER: &str = "info,tokio_cron_scheduler=warn";
+const VARIABLE: &str = "RUST_LOG";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The filter, and what is wrong with the variable if the default applies for this reason.
-pub(super) fn from_env() -> (EnvFilter, Option<String>) {
-    let Some(value) = std::env::var_os(EnvFilter::DEFAULT_ENV) else {
-        return (EnvFilter::new(DEFAULT_FILTER), None);
-    };
+pub(super) fn from_env() -> (Targets, Option<String>) {
+    let Some(value) = std::env::var_os(VARIABLE) else { return (default_filter(), None) };
     match value.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse) {
         Ok(Some(filter)) => (filter, None),
-        Ok(None) => (EnvFilter::new(DEFAULT_FILTER), None),
-        Err(problem) => (EnvFilter::new(DEFAULT_FILTER), Some(problem)),
+        Ok(None) => (default_filter(), None),
+        Err(problem) => (default_filter(), Some(problem)),
     }
 }
 
+fn default_filter() -> Targets {
+    // tokio-cron-scheduler logs its internals at `info`.
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("tokio_cron_scheduler", LevelFilter::WARN)
+}
+
 /// `None` if the text has no directive.
-fn parse(text: &str) -> Result<Option<EnvFilter>, String> {
+fn parse(text: &str) -> Result<Option<Targets>, String> {
     let directives: Vec<_> =
         text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
     if directives.is_empty() {
         return Ok(None);
     }
     for directive in &directives {
-        // EnvFilter reads a word that is no level as the name of a module, and then silences all others.
+        // `Targets` reads a word that is no level as the name of a module, and then silences all others.
         let is_word = directive.chars().all(|c| c.is_alphanumeric() || c == '-');
         let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));
         if is_word && !is_level && !directive.starts_with("jobtrack") {
@@ -40,10 +44,8 @@ fn parse(text: &str) -> Result<Option<EnvFilter>, String> {
             ));
         }
     }
-    EnvFilter::builder()
-        .parse(directives.join(","))
-        .map(Some)
-        .map_err(|error| format!("{text:?}: {error}"))
+    let filter = directives.join(",").parse();
+    filter.map(Some).map_err(|error: ParseError| format!("{text:?}: {error}"))
 }
 
 #[cfg(test)]
