@@ -1,6 +1,7 @@
 //! The rate limiter of one account: requests are spaced evenly and counted over a sliding minute.
 //!
-//! *Spacing* (GCRA with a burst of 1) spreads the requests over the minute.
+//! *Spacing* (GCRA with a burst of 1) spreads the requests over the minute. A request that is sent late, because
+//! timers are not exact, does not delay those after it.
 //! *Counting*: a request counts from the decision to send it until 60 s after its end. The provider
 //! receives the request somewhere in between. So no window of 60 s holds more requests than the limit,
 //! whatever the latency, by the provider's clock and by the local one.
@@ -30,6 +31,8 @@ pub struct RateLimiter {
 
 impl RateLimiter {
     const WINDOW: Duration = Duration::from_mins(1);
+    /// How late a request may be sent without a loss for those after it.
+    const MAX_LATENESS: Duration = Duration::from_millis(50);
     /// An announced limit applies for this long after its last announcement.
     const ANNOUNCED_LIMIT_TTL: Duration = Duration::from_hours(1);
     /// After a rejection the limit recovers from zero to the configured limit in this time.
@@ -154,7 +157,8 @@ impl RateLimiter {
         self.advance(now);
         self.drop_expired(now);
         self.in_flight += 1;
-        self.next_slot_at = self.next_slot_at.max(now).plus(self.spacing());
+        let earliest_slot = now.minus(Self::MAX_LATENESS);
+        self.next_slot_at = self.next_slot_at.max(earliest_slot).plus(self.spacing());
     }
 
     /// Counts the end of a request, successful or not.

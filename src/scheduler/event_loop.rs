@@ -50,6 +50,8 @@ pub struct Scheduler {
     status: StatusPublisher,
     /// When the loop last ran.
     last_turn_at: MonotonicTime,
+    /// When the tracker was last woken by the time alone.
+    last_tick_at: MonotonicTime,
     /// Whether the unfinished jobs are loaded.
     ready: bool,
     /// Whether no more requests are sent.
@@ -61,6 +63,8 @@ impl Scheduler {
     /// The loop runs every second. After a longer break the machine was suspended, or the process was
     /// stopped.
     const MAX_TURN_INTERVAL: Duration = Duration::from_secs(10);
+    /// At a high rate the requests of this time are sent together, because each wake-up costs as much as a request.
+    const MIN_TICK_INTERVAL: Duration = Duration::from_millis(20);
 
     /// A scheduler for the jobs of the store, and the handle that commands it. Each of
     /// `maintenance_tasks` is performed with a batch.
@@ -89,6 +93,7 @@ impl Scheduler {
             waiting_prune: None,
             status,
             last_turn_at: clock.monotonic_now(),
+            last_tick_at: MonotonicTime::default(),
             clock,
             ready: false,
             shutting_down: false,
@@ -134,10 +139,12 @@ impl Scheduler {
                 biased;
                 () = shutdown.cancelled() => {}
                 result = self.committer.wait_for_write() => self.finish_write(result?)?,
-                Some(input) = self.in_flight.next_completed() => self.feed_tracker(input),
+                Some(inputs) = self.in_flight.next_completed() => {
+                    inputs.into_iter().for_each(|input| self.feed_tracker(input));
+                }
                 Some(input) = self.cancel_and_check.next_finished() => self.feed_tracker(input),
                 event = self.loader.next_event() => self.handle_load_event(event),
-                () = self.clock.sleep_until(wakeup) => self.feed_tracker(Input::Tick),
+                () = self.clock.sleep_until(wakeup) => self.tick(),
                 Some(task) = self.maintenance_tasks.recv() => self.order_maintenance(task),
                 Some(command) = self.commands.recv() => self.handle_command(command),
             }
@@ -243,8 +250,15 @@ impl Scheduler {
         }
     }
 
+    fn tick(&mut self) {
+        self.last_tick_at = self.clock.monotonic_now();
+        self.feed_tracker(Input::Tick);
+    }
+
     fn next_wakeup(&self) -> MonotonicTime {
-        [self.tracker.next_wakeup(), self.committer.next_wakeup()]
+        let earliest_tick = self.last_tick_at.plus(Self::MIN_TICK_INTERVAL);
+        let tracker = self.tracker.next_wakeup().map(|at| at.max(earliest_tick));
+        [tracker, self.committer.next_wakeup()]
             .into_iter()
             .flatten()
             .fold(self.status.next_heartbeat_at(), MonotonicTime::min)

@@ -74,14 +74,17 @@ impl InFlightRequests {
         self.requests.insert(task.id(), (request, self.clock.monotonic_now()));
     }
 
-    /// The answer of the next request that ends; `None` if none is in flight.
-    pub(super) async fn next_completed(&mut self) -> Option<Input> {
-        loop {
-            let joined = self.tasks.join_next_with_id().await?;
-            if let Some(input) = self.complete(joined) {
-                return Some(input);
-            }
+    /// The answers of the next request that ends and of all others that have ended by then; `None` if no request is
+    /// in flight.
+    pub(super) async fn next_completed(&mut self) -> Option<Vec<Input>> {
+        let mut joined = self.tasks.join_next_with_id().await;
+        joined.as_ref()?;
+        let mut inputs = Vec::new();
+        while let Some(result) = joined {
+            inputs.extend(self.complete(result));
+            joined = self.tasks.try_join_next_with_id();
         }
+        Some(inputs)
     }
 
     /// A panic while a response is parsed is a failure of that request only.
