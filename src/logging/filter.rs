@@ -33,6 +33,9 @@ fn parse(text: &str) -> Result<Option<Targets>, String> {
         return Ok(None);
     }
     for directive in &directives {
+        if directive.starts_with('=') {
+            return Err(format!("{directive:?} names no module"));
+        }
         // `Targets` reads a word that is no level as the name of a module, and then silences all others.
         let is_word = directive.chars().all(|c| c.is_alphanumeric() || c == '-');
         let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));

@@ -157,8 +157,9 @@ impl RateLimiter {
         self.advance(now);
         self.drop_expired(now);
         self.in_flight += 1;
-        let earliest_slot = now.minus(Self::MAX_LATENESS);
-        self.next_slot_at = self.next_slot_at.max(earliest_slot).plus(self.spacing());
+        let is_late = now.duration_since(self.next_slot_at) <= Self::MAX_LATENESS;
+        let slot = if is_late { self.next_slot_at } else { now };
+        self.next_slot_at = slot.plus(self.spacing());
     }
 
     /// Counts the end of a request, successful or not.

@@ -140,7 +140,9 @@ impl Scheduler {
                 () = shutdown.cancelled() => {}
                 result = self.committer.wait_for_write() => self.finish_write(result?)?,
                 Some(inputs) = self.in_flight.next_completed() => {
-                    inputs.into_iter().for_each(|input| self.feed_tracker(input));
+                    for input in inputs {
+                        self.feed_tracker(input);
+                    }
                 }
                 Some(input) = self.cancel_and_check.next_finished() => self.feed_tracker(input),
                 event = self.loader.next_event() => self.handle_load_event(event),
