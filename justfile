@@ -61,8 +61,8 @@ bench-cost *ARGS:
 bench-memory *ARGS:
     cargo bench --bench memory -- {{ ARGS }}
 
-# All figures of docs/performance.md, in a quarter of an hour on an idle machine; with --write update that page
-# and its picture, with --quick only see that everything works. Needs python3, PyPI, strace, perf and valgrind.
+# All figures of docs/performance.md, in twenty minutes on an idle machine; with --write update that page and its
+# picture, with --quick only see that everything works. Needs python3, PyPI, strace, perf, valgrind and sqlite3.
 bench-performance *ARGS:
     python3 benches/performance.py {{ ARGS }}
 

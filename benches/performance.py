@@ -2,8 +2,8 @@
 
 usage: python3 benches/performance.py [--quick] [--write] [BENCH...]
 
-A bench prints Markdown. Its section is between the lines `<!-- NAME -->` and `<!-- /NAME -->`. Without
-`--write` the page is not changed.
+A bench prints Markdown tables, or plain text, which becomes a block. Its section is between the lines
+`<!-- NAME -->` and `<!-- /NAME -->`. Without `--write` the page is not changed.
 """
 
 import argparse
@@ -12,12 +12,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs/performance.md"
-# The arguments of each bench, and those that are added with `--quick`.
+# The arguments of each bench, and its arguments with `--quick`.
 BENCHES = {
     "cost": ([], ["--quick"]),
     "instructions": ([], []),
     "memory": ([], ["100000"]),
-    "scale": ([], ["--quick"]),
+    "scale": (["--rounds", "3"], ["--rounds", "1", "--sizes", "1000,10000", "--idle-seconds", "5", "--no-sql"]),
 }
 PICTURE = ["--picture", str(REPOSITORY / "docs/performance.svg")]
 
@@ -29,8 +29,8 @@ def main():
     parser.add_argument("--write", action="store_true", help="update docs/performance.md and its picture")
     arguments = parser.parse_args()
     for name in arguments.benches or BENCHES:
-        always, quick = BENCHES[name]
-        options = always + (quick if arguments.quick else [])
+        normal, quick = BENCHES[name]
+        options = quick if arguments.quick else normal
         if name == "cost" and arguments.write:
             options = options + PICTURE
         text = run(name, options)
@@ -50,7 +50,9 @@ def replace_section(name, text):
     _, _, after = rest.partition(end)
     if not after:
         raise SystemExit(f"{PAGE} has no section {name}")
-    PAGE.write_text(f"{before}{begin}{text.strip()}\n{end}{after}")
+    text = text.strip()
+    block = text if text.startswith("|") else f"```text\n{text}\n```"
+    PAGE.write_text(f"{before}{begin}{block}\n{end}{after}")
 
 
 main()
