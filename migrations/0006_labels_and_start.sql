@@ -2,6 +2,9 @@
 
 PRAGMA user_version = 6; -- always the number of the newest migration
 
+-- A program that deletes a job or changes its labels runs the triggers below, so they use nothing that sqlite3 3.26
+-- with its JSON functions lacks.
+
 -- The labels of the column `job.labels`, which the triggers below copy: a list by label is a search by the
 -- primary key, in the order of the ids. A value that is not a text is no label.
 CREATE TABLE job_label (

@@ -30,6 +30,8 @@ impl Scheduler {
                 // After a write error a job can be in the database without being tracked.
                 self.feed_tracker(Input::Track(vec![*job]));
                 self.feed_tracker(Input::Untrack(id, reason));
+                // The job is not untracked before a change of it that is decided already is written.
+                self.committer.hasten(id);
                 self.notify_untracked();
             }
             SchedulerCommand::Cancel(job, reply) => self.cancel(&job, reply),

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jobtrack::job::ObservedState;
 use jobtrack::store::{SCHEMA_VERSION, WriteError, verify_database};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -13,6 +14,8 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
+
+const NOON: &str = "2026-11-21 12:00:00.000";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_20_maintenance_by_a_shell_only_delays_writes() {
@@ -58,6 +61,46 @@ async fn fault_20_maintenance_by_a_shell_only_delays_writes() {
     store.writer.close().await;
     let verified = verify_database(&home.database()).await.expect("it is read");
     assert_eq!((verified.jobs, verified.findings), (acknowledged + 1, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_19_a_trigger_that_prevents_a_change_is_named_as_the_cause() {
+    let (home, mut store) = jobs::empty_store().await;
+    let job = jobs::register_job(&mut store, "A").await;
+    let observation = jobs::observation(ObservedState::Succeeded, "DONE");
+    let change = jobs::change_from_observation(&job, &observation, jobs::utc(NOON));
+    let batch = jobs::change_batch([change]);
+    let trigger = "CREATE TRIGGER frozen BEFORE UPDATE ON job BEGIN SELECT RAISE(IGNORE); END";
+    db::run_script_ok(&home.database(), trigger);
+    let error = store.writer.write(&batch).await.expect_err("no job was updated");
+    assert!(matches!(error, WriteError::Rejected(_)), "{error:?}");
+    assert!(error.to_string().contains("a trigger that another program added"), "{error}");
+    let end = "SELECT count(*) FROM history WHERE to_state = 'succeeded'";
+    assert_eq!(db::query_value(&home.database(), end), "0", "the batch is rolled back");
+
+    db::run_script_ok(&home.database(), "DROP TRIGGER frozen");
+    jobs::write_batch(&mut store, &batch).await;
+    assert_eq!(db::query_value(&home.database(), end), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_19_transitions_that_a_trigger_adds_are_published_with_the_batch() {
+    let (home, mut store) = jobs::empty_store().await;
+    let trigger =
+        "CREATE TRIGGER started AFTER INSERT ON transition WHEN NEW.to_state = 'registered'
+         BEGIN
+             INSERT INTO transition (job_id, from_state, to_state, evidence, observed_at)
+             VALUES (NEW.job_id, 'registered', 'pending', 'local', NEW.observed_at);
+         END";
+    db::run_script_ok(&home.database(), trigger);
+    for (remote_id, transitions) in [("A", 2), ("B", 4)] {
+        jobs::register_job(&mut store, remote_id).await;
+        let newest = jobs::seq(&store.writer.subscribe_newest_event().borrow());
+        let last: i64 = db::query_value(&home.database(), "SELECT max(seq) FROM transition")
+            .parse()
+            .expect("a number");
+        assert_eq!((newest, last), (transitions, transitions));
+    }
 }
 
 /// A database of the first version with some jobs.

@@ -73,6 +73,11 @@ impl Committer {
         }
     }
 
+    /// Writes what is queued of `job` without waiting for more rows: a caller waits for what follows it.
+    pub(in crate::scheduler) fn hasten(&mut self, job: JobId) {
+        self.queue.hasten(job);
+    }
+
     /// Starts the next commit if one is due.
     pub(in crate::scheduler) fn start_if_due(&mut self, now: MonotonicTime) {
         if self.next_wakeup().is_some_and(|at| at <= now) {
@@ -99,6 +104,9 @@ impl Committer {
         let Some(mut writer) = self.idle_writer.take() else { return };
         let with_bookkeeping = self.schedule.begin(now);
         let (mut batch, replies) = self.queue.next_batch(with_bookkeeping);
+        if with_bookkeeping && self.queue.has_poll_records() {
+            self.schedule.continue_bookkeeping(now);
+        }
         batch.times = self.times;
         let changed_jobs = batch.changes.iter().map(|change| change.job).collect();
         let task = tokio::spawn(async move {
@@ -225,5 +233,61 @@ impl Committer {
         if let Some(writer) = self.idle_writer {
             writer.close().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::job::{PollRecord, State, UtcTime};
+
+    #[derive(Debug)]
+    struct AcceptingWriter;
+
+    impl BatchWriter for AcceptingWriter {
+        fn write<'a>(
+            &'a mut self,
+            _: &'a Batch,
+        ) -> BoxFuture<'a, Result<CommitReport, WriteError>> {
+            Box::pin(async { Ok(CommitReport::default()) })
+        }
+
+        fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    fn poll_record(job: i64) -> PollRecord {
+        PollRecord {
+            job: JobId(job),
+            expected_state: State::Registered,
+            last_polled_at: UtcTime::from_millis(0),
+            next_poll_at: None,
+            last_success_sent_at: None,
+            polls: 1,
+            failed_polls: 0,
+            last_poll_error: None,
+            metadata: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn bookkeeping_beyond_one_batch_is_in_the_next_and_does_not_wait_again() {
+        let now = MonotonicTime::default();
+        let mut committer = Committer::new(Box::new(AcceptingWriter), now);
+        for record in (0..3000).map(poll_record) {
+            committer.enqueue(WriteRequest::PollRecord { record, urgent: false });
+        }
+        let mut batches = Vec::new();
+        while committer.next_wakeup().is_some_and(|at| at <= now) {
+            committer.start_if_due(now);
+            let (writer, batch, result) = committer.wait_for_write().await.expect("no panic");
+            batches.push(batch.poll_records.len());
+            let outcome = committer.handle_write_result((writer, batch, result), now);
+            outcome.expect("it was written");
+        }
+        assert_eq!(batches, [2000, 1000]);
     }
 }

@@ -128,9 +128,14 @@ impl WriteQueue {
 
     /// Adds a caller that waits for the next row of `job`.
     pub(super) fn add_waiter(&mut self, job: JobId, reply: ReplySender<()>) {
+        self.hasten(job);
+        self.waiters.add(job, reply);
+    }
+
+    /// What is queued of `job`, if anything, waits no longer.
+    pub(super) fn hasten(&mut self, job: JobId) {
         self.urgent |= self.poll_records.contains_key(&job)
             || self.changes.iter().any(|change| change.job == job);
-        self.waiters.add(job, reply);
     }
 
     /// How long what is queued may wait; `None` if nothing is.
@@ -154,6 +159,10 @@ impl WriteQueue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.urgency().is_none()
+    }
+
+    pub(super) fn has_poll_records(&self) -> bool {
+        !self.poll_records.is_empty()
     }
 
     pub(super) fn unwritten_changes(&self) -> usize {

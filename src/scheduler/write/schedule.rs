@@ -61,6 +61,11 @@ impl WriteSchedule {
         with_bookkeeping
     }
 
+    /// The batch that begins leaves bookkeeping behind that was due: the next batch takes more of it.
+    pub(super) fn continue_bookkeeping(&mut self, now: MonotonicTime) {
+        self.bookkeeping_at = now;
+    }
+
     /// Nothing waits any longer.
     pub(super) fn flush(&mut self, now: MonotonicTime) {
         self.history_at = self.history_at.min(now);

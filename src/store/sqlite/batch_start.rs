@@ -22,13 +22,11 @@ use super::tracked_job::{TrackedJobs, job_names, select_tracked_jobs};
 /// A deferred transaction that starts to write ignores the busy timeout.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// The newest `seq` is not max(seq) alone: pruning deletes transitions. The jobs are those that are not as
+/// The jobs are those that are not as
 /// expected, and those that end; one row has them all, because a row of sqlx costs more than a job.
 const SELECT_START: &str = concat!(
     "
     SELECT uuid, commits,
-           max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'transition'), 0),
-               coalesce((SELECT max(seq) FROM transition), 0)) AS newest_seq,
            (WITH expected AS MATERIALIZED (SELECT value FROM json_each(?))
             SELECT json_group_array(json_array(
                        new.value ->> 'job', new.is_as_expected, new.registered_at,
@@ -54,8 +52,6 @@ const SELECT_START: &str = concat!(
 pub(super) struct BatchStart {
     /// The identity of the database before the transaction.
     pub(super) identity: Identity,
-    /// The `seq` of the newest transition; 0 if there is none.
-    pub(super) newest_seq: i64,
     /// The jobs that are in another state than the batch expects, or missing.
     pub(super) conflicting: HashSet<JobId>,
     /// The times of the jobs that the batch ends.
@@ -104,10 +100,13 @@ pub(super) async fn begin(
     let row = script.fetch_one(connection).await?;
     let mut start = BatchStart {
         identity: Identity::from_row(&row)?,
-        newest_seq: row.try_get("newest_seq")?,
         conflicting: HashSet::new(),
         times: HashMap::new(),
-        tracked: TrackedJobs::new(row.try_get("tracked")?, row.try_get("greatest_job_id")?)?,
+        tracked: TrackedJobs::new(
+            row.try_get("tracked")?,
+            batch.new_jobs.len(),
+            row.try_get("greatest_job_id")?,
+        )?,
     };
     let jobs: Vec<StartedJob> = serde_json::from_str(row.try_get("jobs")?)
         .map_err(|error| sqlx::Error::Decode(error.into()))?;

@@ -18,15 +18,14 @@ const INSERT_TRANSITIONS: &str = "
            value ->> 'earliest_at', value ->> 'message'
     FROM new ORDER BY key";
 
-/// Writes the history of these changes; returns the number of their transitions.
-pub(super) fn push_history(script: &mut Script, changes: &[&Change]) -> Result<usize, sqlx::Error> {
+/// Writes the history of these changes.
+pub(super) fn push_history(script: &mut Script, changes: &[&Change]) -> Result<(), sqlx::Error> {
     let transitions = changes.iter().flat_map(|change| {
         change.transitions.iter().map(|transition| TransitionRow::new(change.job, transition))
     });
     let transitions: Vec<_> = transitions.collect();
     script.push_rows(INSERT_TRANSITIONS, &transitions)?;
-    push_samples(script, changes)?;
-    Ok(transitions.len())
+    push_samples(script, changes)
 }
 
 #[derive(Serialize)]

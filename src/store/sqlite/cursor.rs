@@ -15,12 +15,13 @@ pub(super) fn cursor_seq(cursor: &EventCursor) -> Option<i64> {
     cursor.to_string().parse().ok().filter(|seq| *seq >= 0)
 }
 
-/// The `seq` of the newest transition; 0 if there is none.
+/// The `seq` of the newest transition; 0 if there is none. It is not max(seq) alone: pruning deletes
+/// transitions, and cursors must never go back.
+pub(super) const SELECT_NEWEST_SEQ: &str = "
+    SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'transition'), 0),
+               coalesce((SELECT max(seq) FROM transition), 0))";
+
+/// The result of [`SELECT_NEWEST_SEQ`].
 pub(super) async fn newest_seq(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    // Not max(seq): pruning deletes transitions, and cursors must never go back.
-    sqlx::query_scalar(
-        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'transition'), 0)",
-    )
-    .fetch_one(connection)
-    .await
+    sqlx::query_scalar(SELECT_NEWEST_SEQ).fetch_one(connection).await
 }

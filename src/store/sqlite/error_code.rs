@@ -2,6 +2,8 @@
 
 use crate::store::WriteError;
 
+use super::identity::is_unexpected_change_count;
+
 /// The primary result code of an error that comes from SQLite.
 pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
@@ -12,6 +14,12 @@ pub(super) fn classify(error: &sqlx::Error) -> WriteError {
     if matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) {
         // A row of the database that cannot be read, for example after an edit by hand.
         return WriteError::Rejected(error.to_string());
+    }
+    if is_unexpected_change_count(error) {
+        let reason = "a job could not be updated, because a trigger that another program added to the \
+            database prevents it or changes jobs itself; find the trigger with `SELECT name, tbl_name, sql \
+            FROM sqlite_schema WHERE type = 'trigger'` and drop it";
+        return WriteError::Rejected(reason.to_owned());
     }
     match primary_code(error) {
         // BUSY, LOCKED.

@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use sqlx::error::ErrorKind;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
@@ -87,6 +88,14 @@ pub(super) const COUNT_COMMIT: &str =
 /// is never NULL.
 pub(super) const COUNT_COMMIT_IF_CHANGED: &str = "
     UPDATE database_identity SET commits = iif(changes() = ?, commits + 1, NULL) WHERE id = 1";
+
+/// Whether [`COUNT_COMMIT_IF_CHANGED`] found another number of changed rows.
+pub(super) fn is_unexpected_change_count(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.kind() == ErrorKind::NotNullViolation
+            && error.message().contains("database_identity.commits")
+    })
+}
 
 /// Counts one more transaction, as part of it.
 pub(super) async fn count_commit(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {

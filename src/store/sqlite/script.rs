@@ -66,4 +66,13 @@ impl Script {
         let query = sqlx::query_with(AssertSqlSafe(self.sql), self.parameters);
         query.fetch_one(connection).await
     }
+
+    /// As [`Self::execute`]; returns the only row of all statements.
+    pub(super) async fn execute_for_row(
+        self,
+        connection: &mut SqliteConnection,
+    ) -> Result<SqliteRow, sqlx::Error> {
+        let query = sqlx::query_with(AssertSqlSafe(self.sql), self.parameters);
+        query.fetch_all(connection).await?.pop().ok_or(sqlx::Error::RowNotFound)
+    }
 }

@@ -9,11 +9,11 @@ use super::json_rows::to_json;
 /// The SQL of a subquery for the ids of [`TrackedJobs`], as JSON. Its parameter are the names of the new jobs.
 ///
 /// The id is that of the tracked job with the provider and the remote id of the JSON array `new.value`; NULL if
-/// there is none. An id with other spellings is also found in each of them, in any case. An older version could
+/// there is none. The ids are in the order of the names. An id with other spellings is also found in each of them, in any case. An older version could
 /// add such an id twice: then the job with exactly this id is found, else the first one.
 macro_rules! select_tracked_jobs {
     () => {
-        "(WITH new AS MATERIALIZED (SELECT value FROM json_each(?))
+        "(WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
           SELECT json_group_array(coalesce(
               (SELECT tracked.id FROM job AS tracked
                WHERE tracked.remote_id = new.value ->> 1
@@ -22,7 +22,7 @@ macro_rules! select_tracked_jobs {
               (SELECT min(tracked.id) FROM job AS tracked
                WHERE tracked.remote_id COLLATE NOCASE IN (new.value ->> 2, new.value ->> 3)
                  AND tracked.provider = new.value ->> 0
-                 AND tracked.state NOT IN ('untracked', 'lost'))))
+                 AND tracked.state NOT IN ('untracked', 'lost'))) ORDER BY new.key)
           FROM new)"
     };
 }
@@ -56,9 +56,49 @@ pub(super) fn job_names(new_jobs: &[NewJob]) -> Result<String, sqlx::Error> {
 }
 
 impl TrackedJobs {
-    /// From the result of [`select_tracked_jobs`].
-    pub(super) fn new(ids: &str, greatest_id: JobId) -> Result<Self, sqlx::Error> {
-        let ids = serde_json::from_str(ids).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    /// From the result of [`select_tracked_jobs`] for this number of names.
+    pub(super) fn new(ids: &str, names: usize, greatest_id: JobId) -> Result<Self, sqlx::Error> {
+        let ids: Vec<Option<JobId>> =
+            serde_json::from_str(ids).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        if ids.len() != names {
+            let error = format!("{} ids were read for {names} new jobs", ids.len());
+            return Err(sqlx::Error::Decode(error.into()));
+        }
         Ok(Self { ids, greatest_id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SCHEMA_VERSION;
+    use crate::store::sqlite::schema::database_with_schema;
+
+    #[tokio::test]
+    async fn the_ids_are_in_the_order_of_the_names_whatever_order_sqlite_reads_them_in() {
+        let mut connection = database_with_schema(SCHEMA_VERSION).await.expect("a database");
+        let jobs = "
+            INSERT INTO job (id, provider, kind, remote_id, state, registered_at)
+            SELECT value, 'dune', 'dune', 'job' || value, 'registered', '2026-01-01 00:00:00.000'
+            FROM json_each('[1, 2, 3]')";
+        sqlx::query(jobs).execute(&mut connection).await.expect("three jobs");
+        for pragma in
+            ["PRAGMA reverse_unordered_selects = OFF", "PRAGMA reverse_unordered_selects = ON"]
+        {
+            sqlx::query(pragma).execute(&mut connection).await.expect("a pragma");
+            let names = to_json(["job2", "job9", "job3", "job1"].iter().map(|id| ("dune", id)));
+            let ids: String = sqlx::query_scalar(concat!("SELECT ", select_tracked_jobs!()))
+                .bind(names.expect("JSON"))
+                .fetch_one(&mut connection)
+                .await
+                .expect("the ids");
+            assert_eq!(ids, "[2,null,3,1]", "{pragma}");
+        }
+    }
+
+    #[test]
+    fn an_id_for_each_name_is_required() {
+        assert!(TrackedJobs::new("[1,null]", 2, JobId(1)).is_ok());
+        assert!(TrackedJobs::new("[1]", 2, JobId(1)).is_err());
     }
 }

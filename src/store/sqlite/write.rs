@@ -8,6 +8,7 @@
 //! and not overwritten.
 
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{
@@ -18,6 +19,7 @@ use crate::store::{Batch, CommitReport, ForgetDurations, UserLimits};
 use super::audit::push_entries;
 use super::batch_start::{BatchStart, begin};
 use super::changes::push_history;
+use super::cursor::SELECT_NEWEST_SEQ;
 use super::durations::delete_samples;
 use super::identity::{COUNT_COMMIT, COUNT_COMMIT_IF_CHANGED, Identity};
 use super::job_updates::{push_changed_jobs, push_polled_jobs};
@@ -65,12 +67,11 @@ async fn write_in_transaction(
     if !expected.can_become(&start.identity) {
         return Ok(None);
     }
-    let (mut script, mut transitions) = (Script::default(), 0);
+    let mut script = Script::default();
     if !batch.new_jobs.is_empty() {
         let registered =
             register_jobs(&mut *connection, &mut script, &batch.new_jobs, &start.tracked, limits);
         (report.registered, report.jobs_over_limit) = registered.await?;
-        transitions += report.registered.iter().filter(|job| job.is_new).count();
     }
     let forget_audit = forget_durations(&mut *connection, batch, &mut report).await?;
     report_conflicts(&mut *connection, batch, &start, &mut report).await?;
@@ -79,7 +80,7 @@ async fn write_in_transaction(
     let changes: Vec<&Change> = changes.collect();
     let audit = forget_audit.iter().chain(&batch.audit);
     push_entries(&mut script, audit.chain(changes.iter().flat_map(|change| &change.audit)))?;
-    transitions += push_history(&mut script, &changes)?;
+    push_history(&mut script, &changes)?;
     let records = batch.poll_records.iter();
     let records = records.filter(|record| !start.conflicting.contains(&record.job));
     push_polled_jobs(&mut script, records)?;
@@ -99,9 +100,9 @@ async fn write_in_transaction(
     if let Some(times) = &batch.times {
         push_times(&mut script, times, batch.has_backdated_rows() && batch.maintenance.is_none())?;
     }
-    script.push("COMMIT");
-    script.execute(connection).await?;
-    let newest_seq = start.newest_seq + i64::try_from(transitions).unwrap_or(i64::MAX);
+    // Read, because a trigger of another program may have added transitions.
+    script.push(SELECT_NEWEST_SEQ).push("COMMIT");
+    let newest_seq = script.execute_for_row(connection).await?.try_get(0)?;
     Ok(Some(WrittenBatch { report, newest_seq, identity: start.identity.after_commit() }))
 }
 

@@ -141,6 +141,12 @@ fn a_change_waits_for_others_unless_a_caller_waits_for_it() {
     queue.add_waiter(JobId(3), oneshot::channel().0);
     assert_eq!(queue.urgency(), Some(Urgency::Immediate), "a caller that comes later");
     queue.next_batch(false);
+    queue.push(WriteRequest::Change(change(JobId(5))));
+    queue.hasten(JobId(6));
+    assert_eq!(queue.urgency(), Some(Urgency::History), "nothing of job 6 is queued");
+    queue.hasten(JobId(5));
+    assert_eq!(queue.urgency(), Some(Urgency::Immediate), "another change of job 5 must follow");
+    queue.next_batch(false);
     let by_command = Change { audit: vec![entry(AuditedCommand::Untrack)], ..change(JobId(4)) };
     queue.push(WriteRequest::Change(by_command));
     assert_eq!(queue.urgency(), Some(Urgency::Immediate));

@@ -1,8 +1,8 @@
 //! The writer: one task, one connection, one transaction for everything that waits.
 //!
 //! The scheduler hands in a [`Batch`] and receives the result of the commit, or why the batch is not
-//! confirmed. After an error of the transaction the connection is replaced, because sqlx loses count of
-//! its transactions when SQLite rolls one back by itself. Invariant: the replaced connection stays open
+//! confirmed. After an error of the transaction the connection is replaced, because its state cannot be
+//! trusted after an error of the disk. Invariant: the replaced connection stays open
 //! until there is a new one, because it may be the last that reaches a log whose file was removed.
 
 mod closing;
