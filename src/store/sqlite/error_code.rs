@@ -17,8 +17,8 @@ pub(super) fn classify(error: &sqlx::Error) -> WriteError {
     }
     if is_unexpected_change_count(error) {
         let reason = "a job could not be updated, because a trigger that another program added to the \
-            database prevents it or changes jobs itself; find the trigger with `SELECT name, tbl_name, sql \
-            FROM sqlite_schema WHERE type = 'trigger'` and drop it";
+            database prevents it or changes jobs itself; drop the trigger that is not one of jobtrackd, of \
+            those that `SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'` lists";
         return WriteError::Rejected(reason.to_owned());
     }
     match primary_code(error) {

@@ -8,9 +8,10 @@ use super::json_rows::to_json;
 
 /// The SQL of a subquery for the ids of [`TrackedJobs`], as JSON. Its parameter are the names of the new jobs.
 ///
-/// The id is that of the tracked job with the provider and the remote id of the JSON array `new.value`; NULL if
-/// there is none. The ids are in the order of the names. An id with other spellings is also found in each of them, in any case. An older version could
-/// add such an id twice: then the job with exactly this id is found, else the first one.
+/// The ids are in the order of the names. Each is that of the tracked job with the provider and the remote id of
+/// the JSON array `new.value`; NULL if there is none. An id with other spellings is also found in each of them, in
+/// any case. An older version could add such an id twice: then the job with exactly this id is found, else the
+/// first one.
 macro_rules! select_tracked_jobs {
     () => {
         "(WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
