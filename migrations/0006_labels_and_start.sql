@@ -6,7 +6,8 @@ PRAGMA user_version = 6; -- always the number of the newest migration
 -- with its JSON functions lacks.
 
 -- The labels of the column `job.labels`, which the triggers below copy: a list by label is a search by the
--- primary key, in the order of the ids. A value that is not a text is no label.
+-- primary key, in the order of the ids. A value that is not a text is no label, and JSON that is not an object
+-- has none: only another program can have written either.
 CREATE TABLE job_label (
     key    TEXT NOT NULL,
     value  TEXT NOT NULL,
@@ -14,17 +15,18 @@ CREATE TABLE job_label (
     PRIMARY KEY (key, value, job_id)
 ) WITHOUT ROWID;
 
-INSERT INTO job_label (key, value, job_id)
-SELECT DISTINCT label.key, label.value, job.id
+-- OR IGNORE: another program may have written an object that has a key twice. Neither DISTINCT nor ORDER BY: they
+-- would keep all labels in memory.
+INSERT OR IGNORE INTO job_label (key, value, job_id)
+SELECT label.key, label.value, job.id
 FROM job, json_each(job.labels) AS label
-WHERE job.labels <> '{}' AND label.type = 'text'
-ORDER BY label.key, label.value, job.id;
+WHERE job.labels <> '{}' AND json_type(job.labels) = 'object' AND label.type = 'text';
 
--- OR IGNORE: another program may have written an object that has a key twice.
 CREATE TRIGGER job_label_is_inserted AFTER INSERT ON job WHEN NEW.labels <> '{}'
 BEGIN
     INSERT OR IGNORE INTO job_label (key, value, job_id)
-    SELECT key, value, NEW.id FROM json_each(NEW.labels) WHERE type = 'text';
+    SELECT key, value, NEW.id FROM json_each(NEW.labels)
+    WHERE json_type(NEW.labels) = 'object' AND type = 'text';
 END;
 
 CREATE TRIGGER job_label_is_updated AFTER UPDATE OF labels ON job WHEN NEW.labels <> OLD.labels
@@ -32,7 +34,8 @@ BEGIN
     DELETE FROM job_label
     WHERE job_id = OLD.id AND (key, value) IN (SELECT key, value FROM json_each(OLD.labels));
     INSERT OR IGNORE INTO job_label (key, value, job_id)
-    SELECT key, value, NEW.id FROM json_each(NEW.labels) WHERE type = 'text';
+    SELECT key, value, NEW.id FROM json_each(NEW.labels)
+    WHERE json_type(NEW.labels) = 'object' AND type = 'text';
 END;
 
 CREATE TRIGGER job_label_is_deleted AFTER DELETE ON job WHEN OLD.labels <> '{}'

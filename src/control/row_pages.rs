@@ -40,7 +40,9 @@ impl RowPages for JobPages {
         self.filter.limit = limit;
         let reader = self.reader.turn().await;
         if let (Some(since), None) = (self.filter.registered_since, self.filter.from_id) {
-            let Some(first) = reader.first_job_since(since).await? else { return Ok(Vec::new()) };
+            let Some(first) = reader.job_id_lower_bound(since).await? else {
+                return Ok(Vec::new());
+            };
             self.filter.from_id = Some(first);
         }
         let rows = reader.jobs(&self.filter).await?;

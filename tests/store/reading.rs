@@ -127,6 +127,15 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
             HistoryFilter { observed_since: Some(utc("2026-11-21 12:08:00.000")), ..unfiltered() },
             "CDEF",
         ),
+        (
+            "a job since",
+            HistoryFilter {
+                job: Some(JobId(3)),
+                observed_since: Some(utc("2026-11-21 12:05:00.000")),
+                ..unfiltered()
+            },
+            "C",
+        ),
         ("a provider", HistoryFilter { provider: Some(provider), ..unfiltered() }, "efEF"),
         ("into a terminal state", in_states(&[StateFilter::Terminal]), "CDF"),
         ("into active ones", in_states(&[StateFilter::Active]), "abcdefBE"),

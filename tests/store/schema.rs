@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jobtrack::store::SCHEMA_VERSION;
+use jobtrack::store::{SCHEMA_VERSION, verify_database};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -254,7 +254,10 @@ async fn the_table_of_labels_follows_the_column_whoever_changes_it() {
     for (labels, expected) in [
         (r#"{"env":"live","team":"data"}"#, &["env|live", "team|data"][..]),
         (r#"{"a":"1","a":"1","b":7,"c":null,"d":["x"],"e":""}"#, &["a|1", "e|"]),
-        ("{}", &[]),
+        (r#"["x"]"#, &[]),
+        (r#""abc""#, &[]),
+        (r#"{"0":"x"}"#, &["0|x"]),
+        ("7", &[]),
         (r#"{"k":"it''s \u00e9"}"#, &["k|it's é"]),
     ] {
         let update = format!("UPDATE job SET labels = '{labels}' WHERE id = {added}");
@@ -265,4 +268,30 @@ async fn the_table_of_labels_follows_the_column_whoever_changes_it() {
     db::run_script_ok(&home.database(), &format!("DELETE FROM job WHERE id IN (1, {added})"));
     let left = "SELECT job_id, key, value FROM job_labels";
     assert_eq!(db::query_rows(&home.database(), left), ["4|team|data"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_labels_another_program_wrote_is_migrated() {
+    let home = home_with_sample(5).await;
+    for labels in
+        [r#""abc""#, r#"["x"]"#, "null", r#"{"a":"1","a":"1","b":7}"#, r#"{"team":"data"}"#]
+    {
+        let insert = format!(
+            "INSERT INTO job (provider, kind, remote_id, state, labels, registered_at, terminal_at)
+             VALUES ('dune', 'dune', '{}', 'lost', '{labels}', '2026-11-20 00:00:00.000',
+                     '2026-11-20 00:00:00.000')",
+            labels.len(),
+        );
+        db::run_script_ok(&home.database(), &insert);
+    }
+    let before = db::query_value(&home.database(), "SELECT max(id) FROM job");
+    drop(jobs::open_store(&home.database()).await);
+    let last: i64 = before.parse().expect("an id");
+    let labels = format!(
+        "SELECT job_id - {last}, key, value FROM job_labels WHERE job_id > {last} - 5 ORDER BY job_id"
+    );
+    assert_eq!(db::query_rows(&home.database(), &labels), ["-1|a|1", "0|team|data"]);
+    let verified = verify_database(&home.database()).await.expect("verified");
+    let of_labels = |finding: &&String| finding.contains("job_label");
+    assert_eq!(verified.findings.iter().find(of_labels), None);
 }

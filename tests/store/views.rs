@@ -340,16 +340,6 @@ async fn common_queries_use_an_index() {
             "PRIMARY KEY (key=? AND value=?)",
         ),
         ("SELECT * FROM jobs WHERE state = 'failed' ORDER BY id DESC LIMIT 100", "job_state"),
-        (
-            "SELECT id FROM job WHERE registered_at >= '2026-11-20' ORDER BY +id LIMIT 1",
-            "COVERING INDEX job_registered_at",
-        ),
-        (
-            "SELECT * FROM history WHERE seq >= (SELECT seq FROM transition
-                 WHERE observed_at >= '2026-11-20' ORDER BY +seq LIMIT 1)
-             AND +observed_at >= '2026-11-20' ORDER BY seq LIMIT 100",
-            "COVERING INDEX transition_observed_at",
-        ),
         // As the reader asks for what is to be tracked: not all jobs that there ever were.
         (
             "SELECT * FROM job WHERE terminal_at IS NULL AND id > 5 ORDER BY id LIMIT 5000",

@@ -22,8 +22,8 @@ enum RowSource {
     Label(usize),
 }
 
-/// How many rows of a source are counted at most to find the smallest one: some 0.2 ms.
-const COUNT_LIMIT: i64 = 4_000;
+/// How many rows of each source are read at most to find the sparsest one: some 0.2 ms.
+const SAMPLE_ROWS: i64 = 4_000;
 
 /// A page of jobs, newest first.
 pub(super) async fn read_page(
@@ -35,10 +35,9 @@ pub(super) async fn read_page(
     let source = if let [source] = sources[..] {
         source
     } else {
-        let mut query = count_query(filter, states.as_deref(), &sources);
-        let counts: Vec<i64> = query.build_query_scalar().fetch_all(pool).await?;
-        let smallest = sources.iter().zip(counts).min_by_key(|(_, count)| *count);
-        smallest.map_or(RowSource::AllJobs, |(source, _)| *source)
+        let mut query = sample_query(filter, states.as_deref(), &sources);
+        let samples: Vec<(i64, i64)> = query.build_query_as().fetch_all(pool).await?;
+        sparsest(&sources, &samples)
     };
     page_query(filter, states.as_deref(), source).build_query_as().fetch_all(pool).await
 }
@@ -60,8 +59,16 @@ fn possible_sources(filter: &JobFilter, states: Option<&[State]>) -> Vec<RowSour
     if sources.is_empty() { vec![RowSource::AllJobs] } else { sources }
 }
 
-/// A row for each source: how many jobs it has, counted up to the limit.
-fn count_query(
+/// The source that has the fewest rows among the jobs that are read next: of equally many rows, its rows reach back
+/// furthest.
+fn sparsest(sources: &[RowSource], samples: &[(i64, i64)]) -> RowSource {
+    let sparsest = sources.iter().zip(samples).min_by_key(|(_, sample)| *sample);
+    sparsest.map_or(RowSource::AllJobs, |(source, _)| *source)
+}
+
+/// A row for each source, about the rows of the page and those after it: the id down to which
+/// [`SAMPLE_ROWS`] of them reach, 0 if there are fewer, and how many they are.
+fn sample_query(
     filter: &JobFilter,
     states: Option<&[State]>,
     sources: &[RowSource],
@@ -69,23 +76,44 @@ fn count_query(
     let mut query = QueryBuilder::default();
     for (position, source) in sources.iter().enumerate() {
         query.push(if position == 0 { "" } else { " UNION ALL " });
-        query.push("SELECT count(*) FROM (SELECT 1 FROM ");
+        query.push("SELECT CASE WHEN count(*) < ").push_bind(SAMPLE_ROWS);
+        query.push(" THEN 0 ELSE min(id) END, count(*) FROM (");
         match source {
-            RowSource::AllJobs | RowSource::RemoteId => {
-                query.push("job");
-            }
+            RowSource::AllJobs | RowSource::RemoteId => push_ids(&mut query, filter, None),
             RowSource::States => {
-                query.push("job WHERE ");
-                push_states(&mut query, "state", states.unwrap_or_default());
+                for (position, state) in states.unwrap_or_default().iter().enumerate() {
+                    query.push(if position == 0 { "" } else { " UNION ALL " });
+                    push_ids(&mut query, filter, Some(*state));
+                }
             }
             RowSource::Label(label) => {
-                query.push("job_label WHERE ");
+                query.push("SELECT job_id AS id FROM job_label WHERE ");
                 push_label(&mut query, &filter.labels[*label]);
+                push_id_range(&mut query, "job_id", filter);
             }
         }
-        query.push(" LIMIT ").push_bind(COUNT_LIMIT).push(")");
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(SAMPLE_ROWS).push(")");
     }
     query
+}
+
+/// Adds a SELECT of the ids of the jobs, or of those in one state.
+fn push_ids(query: &mut QueryBuilder<Sqlite>, filter: &JobFilter, state: Option<State>) {
+    query.push("SELECT id FROM job WHERE ");
+    match state {
+        Some(state) => query.push("state = ").push_bind(state.as_str()),
+        None => query.push("true"),
+    };
+    push_id_range(query, "id", filter);
+}
+
+fn push_id_range(query: &mut QueryBuilder<Sqlite>, id: &str, filter: &JobFilter) {
+    if let Some(before) = filter.before_id {
+        query.push(format!(" AND {id} < ")).push_bind(before.0);
+    }
+    if let Some(from) = filter.from_id {
+        query.push(format!(" AND {id} >= ")).push_bind(from.0);
+    }
 }
 
 fn page_query(
@@ -140,12 +168,7 @@ fn push_select(
             "j.id"
         }
     };
-    if let Some(before) = filter.before_id {
-        query.push(format!(" AND {id} < ")).push_bind(before.0);
-    }
-    if let Some(from) = filter.from_id {
-        query.push(format!(" AND {id} >= ")).push_bind(from.0);
-    }
+    push_id_range(query, id, filter);
     if let Some(remote_id) = &filter.remote_id {
         push_remote_id(query, remote_id);
     }

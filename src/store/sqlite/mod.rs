@@ -23,6 +23,7 @@ mod job_list;
 mod job_updates;
 mod json_rows;
 mod lock;
+mod lower_bound;
 mod maintenance;
 mod open;
 mod open_files;

@@ -20,6 +20,7 @@ use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, Tr
 use super::copy::read_options;
 use super::cursor::{cursor_seq, newest_seq, to_cursor};
 use super::job_list::{push_label_condition, push_states, read_page, restricting_states};
+use super::lower_bound::{MAX_SKIPPED_ROWS, NumberedRows, lower_bound};
 use super::maintenance::{CERTAIN_TIME, CONFIRMED_TIME};
 use super::rows::{JobRow, TransitionRow};
 use super::stored_job::{find_stored_job, parse_stored_jobs, select_stored_jobs};
@@ -126,14 +127,13 @@ impl Reader {
         Ok(read_page(&self.pool, filter).await?)
     }
 
-    /// The first job that was registered at this time or later.
+    /// No job that was registered at this time or later has a lower id. `None`: there is no such job.
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub async fn first_job_since(&self, since: UtcTime) -> Result<Option<JobId>, ReadError> {
-        let query =
-            sqlx::query_scalar("SELECT id FROM job WHERE registered_at >= ?1 ORDER BY +id LIMIT 1");
-        Ok(query.bind(since).fetch_optional(&self.pool).await?)
+    pub async fn job_id_lower_bound(&self, since: UtcTime) -> Result<Option<JobId>, ReadError> {
+        let bound = lower_bound(&self.pool, NumberedRows::Jobs, since, MAX_SKIPPED_ROWS).await?;
+        Ok(bound.map(JobId))
     }
 
     /// A page of transitions, oldest first.
@@ -162,12 +162,12 @@ impl Reader {
             query.push(" AND h.provider = ").push_bind(provider.as_str().to_owned());
         }
         if let Some(since) = filter.observed_since {
-            if filter.after.is_none() {
-                // Skips what is older by an index; a later page begins after a newer transition.
-                query
-                    .push(" AND h.seq >= (SELECT seq FROM transition WHERE observed_at >= ")
-                    .push_bind(since)
-                    .push(" ORDER BY +seq LIMIT 1)");
+            // A later page begins after a newer transition, and a job has few of them.
+            if filter.after.is_none() && filter.job.is_none() {
+                let rows = NumberedRows::Transitions;
+                let bound = lower_bound(&self.pool, rows, since, MAX_SKIPPED_ROWS).await?;
+                let Some(first) = bound else { return Ok(Vec::new()) };
+                query.push(" AND h.seq >= ").push_bind(first);
             }
             query.push(" AND +h.observed_at >= ").push_bind(since);
         }

@@ -135,7 +135,8 @@ const CHECKS_OF_VERSION_6: [(&str, &str); 2] = [
 const JOBS_WITH_OTHER_LABELS: &str = "
     WITH label AS (
         SELECT DISTINCT label.key, label.value, job.id AS job_id
-        FROM job, json_each(job.labels) AS label WHERE label.type = 'text')
+        FROM job, json_each(job.labels) AS label
+        WHERE json_type(job.labels) = 'object' AND label.type = 'text')
     SELECT job_id FROM (SELECT key, value, job_id FROM label EXCEPT SELECT * FROM job_label)
     UNION
     SELECT job_id FROM (SELECT key, value, job_id FROM job_label EXCEPT SELECT * FROM label)
