@@ -47,10 +47,7 @@ impl Scheduler {
             SchedulerCommand::Forecast(job, reply) => {
                 let _ = reply.send(self.tracker.forecast(job, self.clock.monotonic_now()));
             }
-            SchedulerCommand::PublishSnapshot(reply) => {
-                self.publish_snapshot();
-                let _ = reply.send(());
-            }
+            SchedulerCommand::PublishSnapshot(reply) => self.status.request_snapshot(reply),
             SchedulerCommand::Configure(providers, reply) => {
                 self.configure(providers);
                 let _ = reply.send(());

@@ -47,7 +47,7 @@ pub struct Scheduler {
     maintenance_tasks: mpsc::Receiver<MaintenanceTask>,
     /// The order to delete old jobs, while the time is not certain.
     pub(super) waiting_prune: Option<MaintenanceTask>,
-    status: StatusPublisher,
+    pub(super) status: StatusPublisher,
     /// When the loop last ran.
     last_turn_at: MonotonicTime,
     /// When the tracker was last woken by the time alone.
@@ -263,7 +263,7 @@ impl Scheduler {
         [tracker, self.committer.next_wakeup()]
             .into_iter()
             .flatten()
-            .fold(self.status.next_heartbeat_at(), MonotonicTime::min)
+            .fold(self.status.next_wakeup(), MonotonicTime::min)
     }
 
     fn publish_status_if_due(&mut self) {
@@ -278,7 +278,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn publish_snapshot(&mut self) {
+    fn publish_snapshot(&mut self) {
         let now = self.clock.monotonic_now();
         let reports = self.tracker.report(now).into_iter();
         let providers = reports.map(|report| {

@@ -4,12 +4,15 @@
 //! The watchdog of systemd reads heartbeats; the `status` route of the control socket and the reload ask for a
 //! snapshot. Both are copies. If the loop stands still, readers get the last snapshot, which is at most a minute
 //! older, and the heartbeat says so.
+//!
+//! A snapshot costs time in proportion to the jobs that are due. So the more there are, the longer those who ask
+//! wait for the next snapshot, which they share: a snapshot is never older than the request that it answers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::sync::watch::error::RecvError;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::job::{MonotonicTime, ProviderName, UtcTime};
@@ -72,6 +75,9 @@ impl Heartbeat {
 }
 
 impl SchedulerSnapshot {
+    /// Less than the time for which those who ask wait for a snapshot.
+    const MAX_MIN_INTERVAL: Duration = Duration::from_millis(500);
+
     pub(super) fn initial(clock: &Clock) -> Self {
         Self {
             taken_at: clock.monotonic_now(),
@@ -82,6 +88,12 @@ impl SchedulerSnapshot {
             store_health: StoreHealth::default(),
             prune_waits_for_clock: false,
         }
+    }
+
+    /// The shortest time from this snapshot to the next. 10,000 due jobs are counted in much less than 1 ms.
+    fn min_interval(&self) -> Duration {
+        let due_jobs: u64 = self.providers.iter().map(|provider| provider.report.due_polls).sum();
+        Duration::from_millis(due_jobs / 10_000).min(Self::MAX_MIN_INTERVAL)
     }
 
     /// Everything that an operator should repair, one line each, but that the loop stands still.
@@ -111,10 +123,12 @@ pub(super) struct StatusPublisher {
     heartbeat: watch::Sender<Heartbeat>,
     heartbeat_at: MonotonicTime,
     snapshot: watch::Sender<Arc<SchedulerSnapshot>>,
+    /// Those who asked for a snapshot since the last one.
+    snapshot_waiters: Vec<oneshot::Sender<()>>,
 }
 
 impl StatusPublisher {
-    /// The longest time between two snapshots: taking one costs time in proportion to the jobs that are due.
+    /// The longest time between two snapshots, if nobody asks for one.
     const MAX_SNAPSHOT_INTERVAL: Duration = Duration::from_mins(1);
 
     pub(super) fn new(clock: &Clock) -> Self {
@@ -122,6 +136,7 @@ impl StatusPublisher {
             heartbeat: watch::Sender::new(Heartbeat::new(clock, false, None)),
             heartbeat_at: clock.monotonic_now(),
             snapshot: watch::Sender::new(Arc::new(SchedulerSnapshot::initial(clock))),
+            snapshot_waiters: Vec::new(),
         }
     }
 
@@ -135,12 +150,31 @@ impl StatusPublisher {
         self.next_heartbeat_at() <= now || self.heartbeat.borrow().ready != ready
     }
 
-    pub(super) fn next_heartbeat_at(&self) -> MonotonicTime {
+    fn next_heartbeat_at(&self) -> MonotonicTime {
         self.heartbeat_at.plus(Heartbeat::INTERVAL)
     }
 
+    /// Sends a reply once a snapshot is published that is taken after this call.
+    pub(super) fn request_snapshot(&mut self, reply: oneshot::Sender<()>) {
+        self.snapshot_waiters.push(reply);
+    }
+
     pub(super) fn snapshot_is_due(&self, now: MonotonicTime) -> bool {
-        now.duration_since(self.snapshot.borrow().taken_at) >= Self::MAX_SNAPSHOT_INTERVAL
+        self.next_snapshot_at() <= now
+    }
+
+    fn next_snapshot_at(&self) -> MonotonicTime {
+        let last = self.snapshot.borrow();
+        last.taken_at.plus(if self.snapshot_waiters.is_empty() {
+            Self::MAX_SNAPSHOT_INTERVAL
+        } else {
+            last.min_interval()
+        })
+    }
+
+    /// When to publish next, if `ready` does not change.
+    pub(super) fn next_wakeup(&self) -> MonotonicTime {
+        self.next_heartbeat_at().min(self.next_snapshot_at())
     }
 
     /// Wakes those who wait for the scheduler to be ready; all others read a heartbeat when they need one.
@@ -155,6 +189,10 @@ impl StatusPublisher {
 
     pub(super) fn publish_snapshot(&mut self, snapshot: SchedulerSnapshot) {
         self.snapshot.send_replace(Arc::new(snapshot));
+        for reply in self.snapshot_waiters.drain(..) {
+            // Fails if the one who asked has stopped waiting.
+            let _ = reply.send(());
+        }
     }
 }
 
@@ -204,4 +242,58 @@ fn outage_reason(provider: &ProviderSnapshot) -> Option<String> {
         "polls of provider {provider} have failed since {since}{reason}; run `jobtrack check \
          {provider}`"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot_with_due_jobs(due_polls: u64, taken_at: MonotonicTime) -> SchedulerSnapshot {
+        let report = ProviderReport {
+            provider: "dune".parse().expect("a name"),
+            configured: true,
+            active_jobs: due_polls,
+            due_polls,
+            longest_overdue: Duration::ZERO,
+            mean_detection_delay: None,
+            in_flight: 0,
+            requests_last_minute: 0,
+            requests_per_minute: 30,
+            consecutive_failures: 0,
+            outage_since: None,
+            pause: None,
+            unknown_states: Vec::new(),
+        };
+        let providers = vec![ProviderSnapshot { report, kind: Some("dune") }];
+        let initial = SchedulerSnapshot::initial(&Clock::start());
+        SchedulerSnapshot { taken_at, providers, ..initial }
+    }
+
+    #[test]
+    fn with_many_due_jobs_those_who_ask_share_a_snapshot_that_is_taken_after_they_asked() {
+        let at = MonotonicTime::from_millis;
+        let mut publisher = StatusPublisher::new(&Clock::start());
+        let ask = |publisher: &mut StatusPublisher| {
+            let (reply, response) = oneshot::channel();
+            publisher.request_snapshot(reply);
+            response
+        };
+        publisher.publish_snapshot(snapshot_with_due_jobs(9_999, at(1000)));
+        assert!(!publisher.snapshot_is_due(at(1000)), "nobody asked");
+        let mut first = ask(&mut publisher);
+        assert!(publisher.snapshot_is_due(at(1000)), "few jobs are counted at once");
+        assert!(first.try_recv().is_err(), "the published snapshot is older than the request");
+        publisher.publish_snapshot(snapshot_with_due_jobs(1_000_000, at(1000)));
+        assert_eq!(first.try_recv(), Ok(()));
+
+        let (mut second, mut third) = (ask(&mut publisher), ask(&mut publisher));
+        assert!(!publisher.snapshot_is_due(at(1099)));
+        assert!(publisher.snapshot_is_due(at(1100)));
+        assert!(publisher.next_wakeup() <= at(1100));
+        publisher.publish_snapshot(snapshot_with_due_jobs(1_000_000, at(1100)));
+        assert_eq!((second.try_recv(), third.try_recv()), (Ok(()), Ok(())));
+        publisher.publish_snapshot(snapshot_with_due_jobs(1_000_000_000, at(2000)));
+        let _fourth = ask(&mut publisher);
+        assert!(publisher.snapshot_is_due(at(2500)), "before those who ask give up");
+    }
 }

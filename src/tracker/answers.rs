@@ -90,7 +90,7 @@ impl Tracker {
             AnswerUse::Apply { on_demand } => Some(on_demand),
             AnswerUse::Ignore => None,
             AnswerUse::RemoveJob => {
-                self.jobs.remove(id);
+                self.remove_job(id);
                 None
             }
         }

@@ -174,7 +174,7 @@ impl DueQueue {
         self.first_due_job().map(|(due, _)| due)
     }
 
-    /// The number of jobs that are due at `now`.
+    /// The number of jobs that are due at `now`. Takes time in proportion to those that are not evaluated.
     pub(super) fn count_due(&self, now: MonotonicTime) -> u64 {
         (self.due_by_time.len() + self.waiting.count_up_to(now)) as u64
     }

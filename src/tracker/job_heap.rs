@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::job::JobId;
 
-use super::job_index::JobIndex;
+use super::job_index::{JobIndex, shrunk_capacity};
 
 #[derive(Debug)]
 pub(super) struct JobHeap<K> {
@@ -45,6 +45,10 @@ impl<K: Copy + Ord> JobHeap<K> {
                 self.move_down(position);
             }
         }
+        if let Some(capacity) = shrunk_capacity(self.entries.len(), self.entries.capacity()) {
+            self.entries.shrink_to(capacity);
+        }
+        self.index.shrink_if_sparse(|position| self.entries[position].1);
         Some(key)
     }
 
@@ -172,5 +176,16 @@ mod tests {
             let order = std::iter::from_fn(|| heap.pop_up_to(u64::MAX));
             prop_assert!(order.eq(expected));
         }
+    }
+
+    #[test]
+    fn the_memory_of_jobs_that_have_left_is_given_back() {
+        let mut heap = JobHeap::default();
+        (0..100_000).for_each(|job| heap.insert(JobId(job), job % 1000));
+        (0..99_000).for_each(|job| assert_eq!(heap.remove(JobId(job)), Some(job % 1000)));
+        assert!(heap.entries.capacity() <= 4096, "{}", heap.entries.capacity());
+        assert!(heap.index.capacity() <= 4096, "{}", heap.index.capacity());
+        let order = std::iter::from_fn(|| heap.pop_up_to(999));
+        assert!(order.eq((99_000..100_000).map(|job| (job % 1000, JobId(job)))));
     }
 }

@@ -12,6 +12,11 @@ use crate::job::JobId;
 pub(super) struct JobIndex(HashTable<u32>);
 
 impl JobIndex {
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
     /// The position of the job; none if the array does not hold it.
     pub(super) fn position(&self, job: JobId, job_at: impl Fn(usize) -> JobId) -> Option<usize> {
         let is_job = |position: &u32| job_at(to_usize(*position)) == job;
@@ -31,6 +36,13 @@ impl JobIndex {
         Some(to_usize(entry.remove().0))
     }
 
+    /// Gives memory back if the index once held many times as many jobs.
+    pub(super) fn shrink_if_sparse(&mut self, job_at: impl Fn(usize) -> JobId) {
+        if let Some(capacity) = shrunk_capacity(self.0.len(), self.0.capacity()) {
+            self.0.shrink_to(capacity, |position| hash(job_at(to_usize(*position))));
+        }
+    }
+
     /// The job moves from one position to another.
     pub(super) fn relocate(&mut self, job: JobId, from: usize, to: usize) {
         let from = to_u32(from);
@@ -38,6 +50,13 @@ impl JobIndex {
             *position = to_u32(to);
         }
     }
+}
+
+/// The capacity to which a collection should shrink: if it uses less than a quarter, to twice what it uses, so
+/// that neither growing nor shrinking follows soon. Small collections keep what they have.
+pub(super) fn shrunk_capacity(len: usize, capacity: usize) -> Option<usize> {
+    const MIN_CAPACITY: usize = 1024;
+    (capacity > MIN_CAPACITY && len < capacity / 4).then_some((2 * len).max(MIN_CAPACITY / 2))
 }
 
 /// Numbers of jobs follow each other, so their products with an odd number differ in the low bits, which choose

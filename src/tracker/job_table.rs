@@ -59,13 +59,16 @@ impl JobTable {
             self.index.relocate(last.id, self.len(), position);
             *self.at_mut(position) = last;
         }
+        let mut index = std::mem::take(&mut self.index);
+        index.shrink_if_sparse(|position| self.at(position).id);
+        self.index = index;
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TrackedJob> {
         self.blocks.iter_mut().flatten()
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let last = self.blocks.last().map_or(0, Vec::len);
         self.blocks.len().saturating_sub(1) * Self::BLOCK_SIZE + last
     }

@@ -109,9 +109,58 @@ impl Tracker {
             FollowUp::Remove => {
                 queue.remove_job(id);
                 if !tracked.finish() {
-                    self.jobs.remove(id);
+                    self.remove_job(id);
                 }
             }
         }
+    }
+
+    /// Removes a job that is in no queue and has no poll in flight.
+    pub(super) fn remove_job(&mut self, id: JobId) {
+        self.jobs.remove(id);
+        self.shared_values.job_removed(self.jobs.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::job::{CurrentState, ProviderTimes, SimilarityKeys, StoredJob, UtcTime};
+    use crate::tracker::message::Input;
+
+    fn stored_job(id: i64) -> StoredJob {
+        let registered_at = UtcTime::from_millis(1_000_000);
+        StoredJob {
+            id: JobId(id),
+            provider: "dune".parse().expect("a name"),
+            remote_id: format!("01JOB{id}").parse().expect("an id"),
+            current_state: CurrentState::registered(registered_at),
+            registered_at,
+            give_up_after: None,
+            next_poll_at: None,
+            polls: 0,
+            failed_polls: 0,
+            list_time: None,
+            similarity_keys: SimilarityKeys::from_provider([format!("query {id}")]),
+            times: ProviderTimes::default(),
+        }
+    }
+
+    #[test]
+    fn the_memory_of_finished_jobs_is_given_back() {
+        let utc = UtcTime::from_millis(2_000_000);
+        let now = ClockReading { monotonic: MonotonicTime::default(), utc, jitter: 0.5 };
+        let mut tracker = Tracker::default();
+        tracker.handle(Input::Track((1..=3000).map(stored_job).collect()), now);
+        let keys = Arc::downgrade(&tracker.job(JobId(1)).expect("tracked").similarity_keys);
+        for id in (1..=2990).map(JobId) {
+            tracker.handle(Input::Untrack(id, "not needed".to_owned()), now);
+            tracker.handle(Input::ChangeCommitted(id), now);
+        }
+        assert!((1..=2990).all(|id| !tracker.contains(JobId(id))));
+        assert!((2991..=3000).all(|id| tracker.contains(JobId(id))));
+        assert!(keys.upgrade().is_none(), "the keys of a finished job are kept");
     }
 }

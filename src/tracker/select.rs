@@ -159,7 +159,7 @@ impl Tracker {
             return true;
         }
         if tracked.end_poll(now) == AnswerUse::RemoveJob {
-            self.jobs.remove(job);
+            self.remove_job(job);
         }
         false
     }
