@@ -128,7 +128,6 @@ mod tests {
 
     use super::*;
     use crate::job::{CurrentState, ProviderTimes, SimilarityKeys, StoredJob, UtcTime};
-    use crate::tracker::message::Input;
 
     fn stored_job(id: i64) -> StoredJob {
         let registered_at = UtcTime::from_millis(1_000_000);
@@ -153,11 +152,11 @@ mod tests {
         let utc = UtcTime::from_millis(2_000_000);
         let now = ClockReading { monotonic: MonotonicTime::default(), utc, jitter: 0.5 };
         let mut tracker = Tracker::default();
-        tracker.handle(Input::Track((1..=3000).map(stored_job).collect()), now);
+        (1..=3000).for_each(|id| tracker.track(stored_job(id), now));
         let keys = Arc::downgrade(&tracker.job(JobId(1)).expect("tracked").similarity_keys);
         for id in (1..=2990).map(JobId) {
-            tracker.handle(Input::Untrack(id, "not needed".to_owned()), now);
-            tracker.handle(Input::ChangeCommitted(id), now);
+            tracker.untrack(id, "not needed".to_owned(), now, &mut Vec::new());
+            tracker.handle_change_committed(id, now, &mut Vec::new());
         }
         assert!((1..=2990).all(|id| !tracker.contains(JobId(id))));
         assert!((2991..=3000).all(|id| tracker.contains(JobId(id))));
