@@ -27,7 +27,7 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 const SELECT_START: &str = concat!(
     "
     SELECT uuid, commits,
-           (WITH expected AS MATERIALIZED (SELECT value FROM json_each(?))
+           (WITH expected AS MATERIALIZED (SELECT value FROM jsonb_each(?))
             SELECT json_group_array(json_array(
                        new.value ->> 'job', new.is_as_expected, new.registered_at,
                        new.submitted_at, new.started_at, new.ended_at, new.expires_at))

@@ -10,7 +10,7 @@ use super::script::Script;
 use super::time::SqlTime;
 
 const INSERT_TRANSITIONS: &str = "
-    WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
+    WITH new AS MATERIALIZED (SELECT key, value FROM jsonb_each(?))
     INSERT INTO transition (job_id, from_state, to_state, provider_state, evidence,
                             occurred_at, observed_at, earliest_at, message)
     SELECT value ->> 'job', value ->> 'from_state', value ->> 'to_state', value ->> 'provider_state',

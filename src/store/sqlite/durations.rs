@@ -35,7 +35,7 @@ impl StoredDurationSampleRow {
 }
 
 const INSERT_SAMPLES: &str = "
-    WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
+    WITH new AS MATERIALIZED (SELECT key, value FROM jsonb_each(?))
     INSERT INTO duration_sample (provider, similarity_keys, total_ms, run_ms)
     SELECT job.provider, new.value -> 'similarity_keys', new.value ->> 'total_ms',
            new.value ->> 'run_ms'

@@ -35,7 +35,7 @@ macro_rules! set_poll_columns {
 /// The beginning of a statement: the rows of its parameter with the values of their poll records.
 macro_rules! with_poll_values {
     () => {
-        "WITH element AS MATERIALIZED (SELECT value FROM json_each(?)),
+        "WITH element AS MATERIALIZED (SELECT value FROM jsonb_each(?)),
         new AS MATERIALIZED (
             SELECT value ->> 'job' AS id, value ->> 'expected_state' AS expected_state,
                 value ->> '$.poll.last_polled_at' AS last_polled_at,

@@ -21,7 +21,7 @@ use super::tracked_job::TrackedJobs;
 use super::user_limits::jobs_over_limit;
 
 const INSERT_JOBS: &str = "
-    WITH new AS MATERIALIZED (SELECT value FROM json_each(?))
+    WITH new AS MATERIALIZED (SELECT value FROM jsonb_each(?))
     INSERT INTO job (id, provider, kind, remote_id, state, labels, similarity_keys, added_by_uid,
                      added_by_user, registered_at, deadline_at, last_transition_at, furthest_step)
     SELECT value ->> 'id', value ->> 'provider', value ->> 'kind', value ->> 'remote_id', 'registered',
