@@ -29,7 +29,7 @@ pub(super) struct WriteSchedule {
 impl WriteSchedule {
     /// The time between the begins of two batches that no caller waits for. A change after a longer pause is
     /// written at once.
-    const GATHER_INTERVAL: Duration = Duration::from_millis(50);
+    const GATHER_INTERVAL: Duration = Duration::from_millis(100);
     /// The longest time that bookkeeping waits in memory.
     const BOOKKEEPING_INTERVAL: Duration = Duration::from_secs(2);
     /// An empty batch is written after this time: it stores when the daemon was last alive.
@@ -86,10 +86,10 @@ mod tests {
         let mut schedule = WriteSchedule::new(at(0));
         assert!(schedule.due_at(Some(Urgency::History)) <= at(1000));
         schedule.begin(at(1000));
-        // A hundred changes, one in each millisecond, after the first.
+        // Two hundred changes, one in each millisecond, after the first.
         let mut commits = 1;
         let mut waiting = 0;
-        for now in (1001..1101).map(at) {
+        for now in (1001..1201).map(at) {
             waiting += 1;
             if schedule.due_at(Some(Urgency::History)) <= now {
                 schedule.begin(now);
@@ -97,7 +97,7 @@ mod tests {
             }
         }
         assert_eq!((commits, waiting), (3, 0), "the last begins in the last millisecond");
-        assert!(schedule.due_at(Some(Urgency::History)) <= at(1150));
+        assert!(schedule.due_at(Some(Urgency::History)) <= at(1300));
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
     fn bookkeeping_waits_for_two_seconds_however_often_changes_are_written() {
         let mut schedule = WriteSchedule::new(at(0));
         assert!(schedule.begin(at(0)), "nothing has gathered before");
-        let times = (0..80).map(|commit| at(50 + 50 * commit));
+        let times = (0..40).map(|commit| at(100 + 100 * commit));
         let with_bookkeeping: Vec<_> = times.filter(|now| schedule.begin(*now)).collect();
         assert_eq!(with_bookkeeping, [at(2000), at(4000)]);
         assert_eq!(schedule.due_at(Some(Urgency::Bookkeeping)), at(6000));
