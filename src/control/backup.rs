@@ -17,6 +17,7 @@ use futures_util::stream;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::job::AuditOutcome;
@@ -77,7 +78,7 @@ fn max_sending_time(length: u64) -> Duration {
 
 /// Sends the content until its end, an error, the end of the receiver, or the deadline; then drops the
 /// snapshot. To be run as a task of its own: nobody asks for the next chunk while a client reads nothing.
-async fn send_snapshot<S>(
+async fn send_snapshot<S: Send + 'static>(
     snapshot: S,
     content: impl AsyncRead + Unpin,
     max_time: Duration,
@@ -86,7 +87,8 @@ async fn send_snapshot<S>(
     if timeout(max_time, send_chunks(content, &chunks)).await.is_err() {
         tracing::warn!("a backup was interrupted because its client read it too slowly");
     }
-    drop(snapshot);
+    // The end of a large file without a name takes long.
+    let _ = spawn_blocking(move || drop(snapshot)).await;
 }
 
 async fn send_chunks(

@@ -3,12 +3,12 @@
 //! Called by `http` for every response. A secret is found as it is, in the encodings that [`ENCODINGS`] lists,
 //! and as Base64. A long part of a secret counts as the secret.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
 
 use super::decoded_text::{DecodedText, Encoding};
 
@@ -30,32 +30,28 @@ const WINDOW_BYTES: usize = 256 << 10;
 const OVERLAP_BYTES: usize = 16 << 10;
 
 /// Redacts the secrets of one client. Most of its requests have the same secrets, so that it remembers what
-/// the searches for the last ones need.
+/// the searches for those of the last request need.
 #[derive(Default)]
 pub(super) struct Redactor {
-    /// The last used first.
-    prepared: Mutex<VecDeque<Arc<SecretSearch>>>,
+    last_searches: Mutex<Vec<Arc<SecretSearch>>>,
 }
 
 impl Redactor {
-    /// More than the secrets of one request.
-    const MAX_PREPARED: usize = 8;
-
     /// Redacts every occurrence of the secrets in `body`, whose length does not change.
     pub(super) fn redact(&self, body: &mut [u8], secrets: &[&[u8]]) {
-        let secrets = secrets.iter().filter(|secret| !secret.is_empty());
-        let searches: Vec<_> = secrets.map(|secret| self.prepare(secret)).collect();
-        redact(body, &searches);
+        redact(body, &self.searches(secrets));
     }
 
-    fn prepare(&self, secret: &[u8]) -> Arc<SecretSearch> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = prepared.iter().position(|search| search.secret == secret);
-        let search = found.and_then(|position| prepared.remove(position));
-        let search = search.unwrap_or_else(|| Arc::new(SecretSearch::new(secret)));
-        prepared.truncate(Self::MAX_PREPARED - 1);
-        prepared.push_front(Arc::clone(&search));
-        search
+    fn searches(&self, secrets: &[&[u8]]) -> Vec<Arc<SecretSearch>> {
+        let mut last_searches = self.last_searches.lock().unwrap_or_else(PoisonError::into_inner);
+        let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+        let searches = secrets.map(|secret| {
+            let last = last_searches.iter().find(|search| *search.secret == **secret);
+            last.map_or_else(|| Arc::new(SecretSearch::new(secret)), Arc::clone)
+        });
+        let searches: Vec<_> = searches.collect();
+        last_searches.clone_from(&searches);
+        searches
     }
 }
 
@@ -95,14 +91,14 @@ fn mark_secrets(text: &DecodedText<'_>, searches: &[Arc<SecretSearch>], is_secre
 
 /// Finds a secret as it is and as Base64.
 struct SecretSearch {
-    secret: Vec<u8>,
+    secret: Zeroizing<Vec<u8>>,
     forms: Vec<Search>,
 }
 
 impl SecretSearch {
     fn new(secret: &[u8]) -> Self {
         let forms = std::iter::once(secret.to_vec()).chain(base64_forms(secret));
-        Self { secret: secret.to_vec(), forms: forms.map(Search::new).collect() }
+        Self { secret: secret.to_vec().into(), forms: forms.map(Search::new).collect() }
     }
 }
 
@@ -130,12 +126,12 @@ fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
 
 /// Finds a pattern and long parts of it.
 struct Search {
-    pattern: Vec<u8>,
+    pattern: Zeroizing<Vec<u8>>,
     /// The length from which on a part is found.
     min_length: usize,
     block_length: usize,
-    /// The offsets in the pattern at which each block occurs.
-    blocks: HashMap<Vec<u8>, Vec<usize>>,
+    /// The offsets of the blocks of the pattern, in the order of the blocks.
+    offsets: Vec<usize>,
     /// Which [`block_class`] the blocks have: most blocks of a text are of another class than all of them.
     classes: [bool; 256],
 }
@@ -154,13 +150,20 @@ impl Search {
         };
         // Each part of `min_length` contains a block whose offset in the text is a multiple of this.
         let block_length = min_length.div_ceil(2);
-        let mut blocks: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        let mut offsets: Vec<usize> = (0..=pattern.len() - block_length).collect();
+        offsets.sort_by_key(|offset| &pattern[*offset..*offset + block_length]);
         let mut classes = [false; 256];
-        for (offset, block) in pattern.windows(block_length).enumerate() {
-            blocks.entry(block.to_vec()).or_default().push(offset);
+        for block in pattern.windows(block_length) {
             classes[block_class(block)] = true;
         }
-        Self { pattern, min_length, block_length, blocks, classes }
+        Self { pattern: pattern.into(), min_length, block_length, offsets, classes }
+    }
+
+    /// The offsets in the pattern at which a block occurs.
+    fn offsets_of(&self, block: &[u8]) -> impl Iterator<Item = usize> {
+        let block_at = |offset: usize| &self.pattern[offset..offset + self.block_length];
+        let first = self.offsets.partition_point(|offset| block_at(*offset) < block);
+        self.offsets[first..].iter().copied().take_while(move |offset| block_at(*offset) == block)
     }
 
     /// Calls `found` with the start and the end of each match. Matches may overlap.
@@ -169,7 +172,7 @@ impl Search {
             if !self.classes[block_class(block)] {
                 continue;
             }
-            for &offset in self.blocks.get(block).into_iter().flatten() {
+            for offset in self.offsets_of(block) {
                 let at = index * self.block_length;
                 let before =
                     equal_count(text[..at].iter().rev(), self.pattern[..offset].iter().rev());

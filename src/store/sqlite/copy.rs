@@ -3,13 +3,14 @@
 //!
 //! Used for backups and for restoring them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
+use tokio::fs::{self, File};
 
 use super::BUSY_TIMEOUT;
 
@@ -38,11 +39,11 @@ pub(super) async fn copy_database(
     let copied = async {
         vacuum_into(source, target).await?;
         check_copy(target).await?;
-        File::open(target).and_then(|file| file.sync_all()).map_err(sqlx::Error::Io)
+        File::open(target).await?.sync_all().await.map_err(sqlx::Error::Io)
     };
     let result = copied.await;
     if result.is_err() {
-        let _ = fs::remove_file(target);
+        let _ = fs::remove_file(target).await;
     }
     result
 }
