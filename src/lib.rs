@@ -30,4 +30,5 @@ pub mod provider;
 pub mod scheduler;
 pub mod store;
 pub mod systemd;
+pub mod tls;
 pub mod tracker;

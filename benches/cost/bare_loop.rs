@@ -48,6 +48,7 @@ impl BareLoop {
     pub async fn run(self) {
         let database = self.database.as_deref().map(open);
         let mut insert = database.as_ref().map(|database| database.prepare(INSERT).expect("SQL"));
+        jobtrack::tls::install_cryptography();
         let http = reqwest::Client::new();
         let mut jobs: Vec<u64> = (0..self.jobs).collect();
         let mut next_job = self.jobs;

@@ -171,7 +171,7 @@ fn program_layer(symbol: &str, object: &str) -> &'static str {
     if symbol.contains("[unknown]") {
         return "functions without a symbol";
     }
-    if symbol.starts_with("aws_lc") {
+    if symbol.starts_with("ring_core") {
         return "TLS";
     }
     if !symbol.contains("::") {

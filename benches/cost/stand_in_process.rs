@@ -29,6 +29,7 @@ impl StandInProcess {
         let mut port = String::new();
         stdout.read_line(&mut port).await.expect("the stand-in prints its port");
         let base_url = format!("http://127.0.0.1:{}", port.trim());
+        jobtrack::tls::install_cryptography();
         Self { _child: child, base_url, http: reqwest::Client::new() }
     }
 

@@ -19,6 +19,7 @@ use super::job::{Job, JobList};
 use super::status::DaemonStatus;
 use crate::config::Directories;
 use crate::job::{JobId, ProviderName, RemoteId, StateFilter};
+use crate::tls::install_cryptography;
 
 /// The query parameters of lists and event streams; an empty or absent one restricts nothing. A
 /// route rejects the parameters that it does not have.
@@ -94,6 +95,7 @@ impl Client {
         let Some(socket) = existing.cloned() else {
             return Err(ClientError::NoDaemon { tried: candidates, permission_denied: false });
         };
+        install_cryptography();
         let http = reqwest::Client::builder()
             .unix_socket(socket.as_path())
             .no_proxy()

@@ -12,6 +12,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use reqwest::{Client, Request, Response, redirect, retry};
 
+use crate::tls::install_cryptography;
+
 /// Sends a request, once.
 pub trait Transport: Debug + Send + Sync {
     /// Returns the response once its headers have arrived. An error is a description without the URL; a
@@ -41,6 +43,7 @@ impl Network {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
     fn new(timeout: Duration) -> Result<Self, String> {
+        install_cryptography();
         let client = Client::builder()
             .user_agent(concat!("jobtrack/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())

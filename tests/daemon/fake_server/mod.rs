@@ -24,6 +24,7 @@ fn millis(ms: u64) -> Duration {
 }
 
 fn client() -> Client {
+    jobtrack::tls::install_cryptography();
     Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
