@@ -64,7 +64,7 @@ impl LogNormalEstimate {
     const MIN_SECONDS: f64 = 0.05;
 
     pub fn record(&mut self, seconds: f64) {
-        let ln = seconds.max(Self::MIN_SECONDS).ln();
+        let ln = libm::log(seconds.max(Self::MIN_SECONDS));
         let outlier = self.is_outlier(ln).then_some(ln);
         let previous = std::mem::replace(&mut self.previous_outlier, outlier);
         if let (Some(first), Some(_)) = (previous, outlier)
@@ -109,7 +109,7 @@ impl LogNormalEstimate {
     /// In seconds.
     #[must_use]
     pub fn median(&self) -> f64 {
-        self.log_mean.exp()
+        libm::exp(self.log_mean)
     }
 
     fn log_std_dev(&self) -> f64 {
@@ -125,10 +125,10 @@ impl Distribution for LogNormalEstimate {
         }
         // The formulas of the module's documentation, with its letters.
         let s = self.log_std_dev();
-        let z = (t.ln() - self.log_mean) / s;
+        let z = (libm::log(t) - self.log_mean) / s;
         let probability = standard_normal_cdf(z);
         let integral =
-            t * probability - (self.log_mean + s * s / 2.0).exp() * standard_normal_cdf(z - s);
+            t * probability - libm::exp(self.log_mean + s * s / 2.0) * standard_normal_cdf(z - s);
         CdfPoint { probability, integral: integral.max(0.0) }
     }
 }
@@ -185,7 +185,7 @@ impl Histogram {
     /// The bin of a duration; durations out of range belong to the first or the last bin.
     fn bin_index(seconds: f64) -> usize {
         let position =
-            (seconds.max(Self::MIN_SECONDS) / Self::MIN_SECONDS).log2() * Self::BINS_PER_OCTAVE;
+            libm::log2(seconds.max(Self::MIN_SECONDS) / Self::MIN_SECONDS) * Self::BINS_PER_OCTAVE;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -208,7 +208,7 @@ impl Histogram {
         }
         let prior_cdf = |t: f64| {
             standard_normal_cdf(
-                (t.ln() - Self::PRIOR_MEDIAN_SECONDS.ln()) / Self::PRIOR_LOG_STD_DEV,
+                (libm::log(t) - libm::log(Self::PRIOR_MEDIAN_SECONDS)) / Self::PRIOR_LOG_STD_DEV,
             )
         };
         let bin_weight = |bin: usize| {
