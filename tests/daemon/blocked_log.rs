@@ -14,7 +14,18 @@ use rustix::pipe::fcntl_setpipe_size;
 /// The shutdown waits for a blocked log for less than this.
 const MAX_SHUTDOWN: Duration = Duration::from_secs(6);
 
-/// A fake Dune whose jobs end after a second, and a daemon that logs as much as it can.
+const ENDLESS_JOBS: [&str; 8] = [
+    "01ENDLESS0",
+    "01ENDLESS1",
+    "01ENDLESS2",
+    "01ENDLESS3",
+    "01ENDLESS4",
+    "01ENDLESS5",
+    "01ENDLESS6",
+    "01ENDLESS7",
+];
+
+/// A fake Dune, most of whose jobs end after a second, and a daemon that logs as much as it can.
 async fn noisy_daemon() -> (FakeServer, DaemonHome, Command) {
     let dune = FakeServer::start().await;
     for n in 0..100 {
@@ -22,6 +33,10 @@ async fn noisy_daemon() -> (FakeServer, DaemonHome, Command) {
             .running(Duration::from_secs(1))
             .ending_with(JobEnd::Completed);
         dune.add_job(&format!("01LOGGED{n}"), script);
+    }
+    for id in ENDLESS_JOBS {
+        let script = JobScript::starting_at_first_request().running(Duration::from_hours(1));
+        dune.add_job(id, script.ending_with(JobEnd::Completed));
     }
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let mut command = home.daemon_command();
@@ -38,6 +53,8 @@ async fn assert_jobs_end_and_lines_are_lost(name: &str, home: &DaemonHome, daemo
     let waited = home.run_client(&["wait", "1", "100", "--timeout", "25s"]);
     assert!(waited.status.success(), "{name}: {waited:?}");
     daemon.wait_for_status(home, |status| status["active_jobs"] == 0).await;
+    // Each of their polls logs some lines.
+    home.run_client_ok(&[&["add", "dune"], &ENDLESS_JOBS[..]].concat());
     daemon
         .wait_for_status(home, |status| status["lost_log_lines"].as_u64().is_some_and(|n| n > 0))
         .await;
