@@ -4,10 +4,9 @@
 //! waits for none of them: requests, commits and loads run as tasks. Only the start and the shutdown
 //! wait, for the jobs to be loaded and for the last commit.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-use std::collections::HashMap;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +24,7 @@ use super::job_waiters::JobWaiters;
 use super::log::{log_anomaly, log_notice};
 use super::providers::Providers;
 use super::requests::{InFlightRequests, PollOrListRequest};
-use super::status::{Heartbeat, ProviderSnapshot, SchedulerSnapshot, StatusPublisher};
+use super::status::StatusPublisher;
 use super::write::{Committer, WriteRequest, WriteResult};
 
 /// The loop and everything that it owns.
@@ -53,7 +52,7 @@ pub struct Scheduler {
     /// When the tracker was last woken by the time alone.
     last_tick_at: MonotonicTime,
     /// Whether the unfinished jobs are loaded.
-    ready: bool,
+    pub(super) ready: bool,
     /// Whether no more requests are sent.
     pub(super) shutting_down: bool,
 }
@@ -264,36 +263,6 @@ impl Scheduler {
             .into_iter()
             .flatten()
             .fold(self.status.next_wakeup(), MonotonicTime::min)
-    }
-
-    fn publish_status_if_due(&mut self) {
-        let now = self.clock.monotonic_now();
-        if self.status.heartbeat_is_due(now, self.ready) {
-            let stuck_provider = self.tracker.stuck_provider(now);
-            let heartbeat = Heartbeat::new(&self.clock, self.ready, stuck_provider);
-            self.status.publish_heartbeat(heartbeat, now);
-        }
-        if self.status.snapshot_is_due(now) {
-            self.publish_snapshot();
-        }
-    }
-
-    fn publish_snapshot(&mut self) {
-        let now = self.clock.monotonic_now();
-        let reports = self.tracker.report(now).into_iter();
-        let providers = reports.map(|report| {
-            let kind = self.providers.kind(&report.provider);
-            ProviderSnapshot { report, kind }
-        });
-        self.status.publish_snapshot(SchedulerSnapshot {
-            taken_at: now,
-            taken_at_utc: self.clock.utc_now(),
-            providers: providers.collect(),
-            unwritten_changes: self.committer.unwritten_changes() as u64,
-            write_error: self.committer.write_error().map(str::to_owned),
-            store_health: self.committer.store_health().clone(),
-            prune_waits_for_clock: self.waiting_prune.is_some(),
-        });
     }
 
     /// Drops requests in flight, and commits what is decided unless the last write has failed.

@@ -18,6 +18,7 @@ mod job_waiters;
 mod log;
 mod on_demand;
 mod providers;
+mod publish_status;
 mod requests;
 mod status;
 mod write;

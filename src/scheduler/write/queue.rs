@@ -1,18 +1,15 @@
 //! Rows that wait to be written, and the callers that wait for them.
 //!
-//! The queue fills while a batch is being committed. Of a failed batch the changes, anomalies and
-//! outages are put back in front, adds and requests to forget durations at the end; maintenance is
-//! dropped. Nothing here does I/O.
+//! The queue fills while a batch is being committed. Nothing here does I/O.
+
+mod failed_batch;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::job::{Anomaly, AuditOutcome, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
-use crate::tracker::FailedRow;
 
-use super::outcome::{
-    PendingAdd, PendingAudit, PendingForgetDurations, PendingReplies, RejectedRow,
-};
+use super::outcome::{PendingAdd, PendingAudit, PendingForgetDurations, PendingReplies};
 use super::schedule::Urgency;
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::ReplySender;
@@ -245,94 +242,6 @@ impl WriteQueue {
             self.waiters.move_to(&mut taken, job);
         }
         taken
-    }
-
-    /// Handles a batch that the database rejected because of a value in it. The rows of the batch go
-    /// out again one by one; a row that is rejected alone is dropped, so that it blocks no other. An
-    /// add is answered here; a change or a poll record is returned with its callers.
-    pub(super) fn isolate_rejected(
-        &mut self,
-        batch: Batch,
-        replies: PendingReplies,
-        reason: &str,
-    ) -> Option<RejectedRow> {
-        let isolatable = replies.adds.len() + batch.changes.len() + batch.poll_records.len();
-        let others = batch.anomalies.len()
-            + batch.outages.len()
-            + batch.forget_durations.len()
-            + batch.audit.len()
-            + usize::from(batch.maintenance.is_some());
-        // Beside other rows it is not known which row was rejected.
-        if isolatable > 1 || (isolatable == 1 && others > 0) {
-            self.isolating = true;
-            self.requeue(batch, replies, None);
-            return None;
-        }
-        if isolatable == 0 {
-            tracing::error!(
-                "the database rejected a batch of {} anomalies, {} outages, {} requests to forget \
-                 durations, {} audit entries and {} maintenance tasks; the batch is dropped: {reason}",
-                batch.anomalies.len(),
-                batch.outages.len(),
-                batch.forget_durations.len(),
-                batch.audit.len(),
-                usize::from(batch.maintenance.is_some()),
-            );
-        }
-        for add in replies.adds {
-            add.reject(CommandError::Storage(reason.to_owned()));
-        }
-        let storage = CommandError::Storage(reason.to_owned());
-        self.reject_forget_durations(replies.forget_durations, &storage);
-        for (entry, reply) in batch.audit.into_iter().zip(replies.audit) {
-            PendingAudit { entry, reply }.reject(CommandError::Storage(reason.to_owned()));
-        }
-        let change = batch.changes.first().map(|change| (change.job, FailedRow::Change));
-        let record = batch.poll_records.first().map(|record| (record.job, FailedRow::PollRecord));
-        let (job, row) = change.or(record)?;
-        Some(RejectedRow { job, row, reason: reason.to_owned(), waiters: replies.waiters })
-    }
-
-    /// Puts back a batch that was not written. With `rejection` all callers receive it at once, and
-    /// the adds and the requests to forget durations are not tried again; without it the callers
-    /// wait for the next attempt. The rows of jobs and the audit are always tried again.
-    pub(super) fn requeue(
-        &mut self,
-        batch: Batch,
-        mut replies: PendingReplies,
-        rejection: Option<&CommandError>,
-    ) {
-        if let Some(reason) = rejection {
-            for add in replies.adds {
-                add.reject(reason.clone());
-            }
-            self.reject_forget_durations(replies.forget_durations, reason);
-            for reply in replies.audit.iter_mut().filter_map(Option::take) {
-                let _ = reply.send(Err(reason.clone()));
-            }
-            replies.waiters.reply_to_all(&Err(reason.clone()));
-        } else {
-            self.adds.extend(replies.adds);
-            self.forget_durations.extend(replies.forget_durations);
-            self.waiters.append(replies.waiters);
-        }
-        for (entry, reply) in batch.audit.into_iter().zip(replies.audit) {
-            self.push_audit(PendingAudit { entry, reply });
-        }
-        self.changes.splice(0..0, batch.changes);
-        for older in batch.poll_records {
-            let job = older.job;
-            if let Some(change) = self.changes.iter_mut().find(|change| change.job == job) {
-                change.merge_older_record(older);
-            } else if let Some(newer) = self.poll_records.remove(&job) {
-                self.poll_records.insert(job, newer.with_older_metadata(Some(older)));
-            } else {
-                self.poll_records.insert(job, older);
-            }
-        }
-        self.anomalies.splice(0..0, batch.anomalies);
-        self.outages.splice(0..0, batch.outages);
-        // Maintenance that failed is not put back: it is ordered again when it is next due.
     }
 }
 
