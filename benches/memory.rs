@@ -4,20 +4,25 @@
 //! the resident memory for each job, and which allocations make up most of them. The jobs have ids as
 //! Dune's, are running, and share 1,000 similarity keys.
 
+#![allow(unreachable_pub, reason = "a bench is a crate of its own")]
 #![allow(clippy::expect_used, reason = "a benchmark: a broken expectation ends it")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
+
+#[path = "support/provider_settings.rs"]
+mod provider_settings;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jobtrack::job::{
-    Answer, ClockReading, CurrentState, Evidence, JobId, MonotonicTime, NotFoundTimeout,
-    Observation, ObservedState, ProviderName, ProviderTimes, RequestTimes, SimilarityKeys, State,
-    StoredJob, Transition, UtcTime,
+    Answer, ClockReading, CurrentState, Evidence, JobId, MonotonicTime, Observation, ObservedState,
+    ProviderName, ProviderTimes, RequestTimes, SimilarityKeys, State, StoredJob, Transition,
+    UtcTime,
 };
-use jobtrack::policy::{Backoff, LearnedPolicySettings};
-use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
+use jobtrack::tracker::{Action, Input, PollRequest, Tracker};
+
+use provider_settings::provider_settings;
 
 /// Counts the live allocations of each size.
 struct CountingAllocator;
@@ -123,7 +128,7 @@ struct TrackerBench {
 impl TrackerBench {
     fn new() -> Self {
         let provider: ProviderName = "dune".parse().expect("a name");
-        let settings = provider_settings(provider.clone());
+        let settings = provider_settings(provider.clone(), 60_000, 1000);
         let (tracker, in_flight) = (Tracker::default(), Vec::new());
         let mut bench = Self { tracker, provider, now: 24 * 3_600_000, in_flight };
         bench.handle(Input::Configure(vec![settings]));
@@ -232,28 +237,4 @@ fn bytes(size: usize) -> i64 {
 #[expect(clippy::cast_precision_loss, reason = "only printed")]
 fn to_f64(number: i64) -> f64 {
     number as f64
-}
-
-fn provider_settings(name: ProviderName) -> ProviderSettings {
-    let second = Duration::from_secs(1);
-    ProviderSettings {
-        name,
-        account: None,
-        requests_per_minute: 60_000,
-        max_in_flight: 1000,
-        policy: PollPolicy::Learned(LearnedPolicySettings {
-            price: second,
-            min_interval: second,
-            enforce_max_wait: true,
-        }),
-        backoff: Backoff { min: second, max: Duration::from_mins(5) },
-        give_up_after: Duration::from_hours(30 * 24),
-        lost_after: NotFoundTimeout {
-            previously_seen: Duration::from_mins(15),
-            never_seen: Duration::from_hours(1),
-        },
-        request_timeout: Duration::from_secs(30),
-        supports_list: false,
-        connection_fingerprint: 0,
-    }
 }

@@ -11,6 +11,8 @@
 )]
 
 mod answer_reading;
+#[path = "../support/provider_settings.rs"]
+mod provider_settings;
 mod tracker_load;
 
 use std::hint::black_box;

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use jobtrack::job::{
     Answer, ClockReading, CurrentState, DurationSample, JobId, LifecycleStep, MonotonicTime,
-    NotFoundTimeout, Observation, ObservedState, ProviderName, ProviderTimes, RateLimitInfo,
-    RequestTimes, SimilarityKeys, State, StoredJob, UtcTime,
+    Observation, ObservedState, ProviderName, ProviderTimes, RateLimitInfo, RequestTimes,
+    SimilarityKeys, State, StoredJob, UtcTime,
 };
-use jobtrack::policy::{Backoff, LearnedPolicySettings};
-use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
+use jobtrack::tracker::{Action, Input, PollRequest, Tracker};
+
+use crate::provider_settings::provider_settings;
 
 pub const JOBS: i64 = 100_000;
 /// The first polls evaluate all jobs.
@@ -47,7 +48,7 @@ impl TrackerLoad {
         let tracker = Tracker::default();
         let mut load = Self { tracker, step, is_warm: false, now: 24 * 3_600_000, in_flight: None };
         let provider: ProviderName = "dune".parse().expect("a name");
-        load.handle(Input::Configure(vec![provider_settings(provider.clone())]));
+        load.handle(Input::Configure(vec![provider_settings(provider.clone(), 6000, 1)]));
         let mut rng = fastrand::Rng::with_seed(7);
         let mut seconds = || Duration::from_secs_f64((7.0 + 2.0 * (rng.f64() - 0.5)).exp());
         let duration_samples = (0..10_000).map(|run| {
@@ -190,28 +191,4 @@ impl TrackerLoad {
 
 fn similarity_keys(number: i64) -> SimilarityKeys {
     SimilarityKeys::from_provider([format!("query {}", number % 1000)])
-}
-
-fn provider_settings(name: ProviderName) -> ProviderSettings {
-    let second = Duration::from_secs(1);
-    ProviderSettings {
-        name,
-        account: None,
-        requests_per_minute: 6000,
-        max_in_flight: 1,
-        policy: PollPolicy::Learned(LearnedPolicySettings {
-            price: second,
-            min_interval: second,
-            enforce_max_wait: true,
-        }),
-        backoff: Backoff { min: second, max: Duration::from_mins(5) },
-        give_up_after: Duration::from_hours(30 * 24),
-        lost_after: NotFoundTimeout {
-            previously_seen: Duration::from_mins(15),
-            never_seen: Duration::from_hours(1),
-        },
-        request_timeout: Duration::from_secs(30),
-        supports_list: false,
-        connection_fingerprint: 0,
-    }
 }
