@@ -59,6 +59,28 @@ pub struct StoredJob {
     pub times: ProviderTimes,
 }
 
+#[cfg(test)]
+impl StoredJob {
+    /// A job of the provider `dune` that was just registered.
+    pub(crate) fn for_test(id: i64) -> Self {
+        let registered_at = UtcTime::from_millis(1_000_000);
+        Self {
+            id: JobId(id),
+            provider: "dune".parse().expect("a name"),
+            remote_id: format!("01JOB{id}").parse().expect("an id"),
+            current_state: CurrentState::registered(registered_at),
+            registered_at,
+            give_up_after: None,
+            next_poll_at: None,
+            polls: 0,
+            failed_polls: 0,
+            list_time: None,
+            similarity_keys: SimilarityKeys::Unknown,
+            times: ProviderTimes::default(),
+        }
+    }
+}
+
 /// A change of one job, to be committed as a whole.
 #[derive(Debug, Clone)]
 pub struct Change {

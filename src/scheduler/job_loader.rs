@@ -89,30 +89,11 @@ async fn load_pages(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{CurrentState, ProviderTimes, SimilarityKeys, UtcTime};
-
-    fn stored_job(id: i64) -> StoredJob {
-        let registered_at = UtcTime::parse_rfc3339("2026-11-25T12:00:00Z").expect("a time");
-        StoredJob {
-            id: JobId(id),
-            provider: "dune".parse().expect("a name"),
-            remote_id: format!("01JOB{id}").parse().expect("an id"),
-            current_state: CurrentState::registered(registered_at),
-            registered_at,
-            give_up_after: None,
-            next_poll_at: None,
-            polls: 0,
-            failed_polls: 0,
-            list_time: None,
-            similarity_keys: SimilarityKeys::Unknown,
-            times: ProviderTimes::default(),
-        }
-    }
 
     /// A loader whose task has sent one page with the jobs 1 to 3.
     async fn loader_with_one_page(task: JoinHandle<Result<(), ReadError>>) -> JobLoader {
         let (sender, pages) = mpsc::channel(1);
-        sender.send((1..=3).map(stored_job).collect()).await.expect("room for a page");
+        sender.send((1..=3).map(StoredJob::for_test).collect()).await.expect("room for a page");
         JobLoader {
             running: Some(RunningLoad { pages, task, committed_meanwhile: HashSet::new() }),
         }

@@ -127,24 +127,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::job::{CurrentState, ProviderTimes, SimilarityKeys, StoredJob, UtcTime};
+    use crate::job::{SimilarityKeys, StoredJob, UtcTime};
 
     fn stored_job(id: i64) -> StoredJob {
-        let registered_at = UtcTime::from_millis(1_000_000);
-        StoredJob {
-            id: JobId(id),
-            provider: "dune".parse().expect("a name"),
-            remote_id: format!("01JOB{id}").parse().expect("an id"),
-            current_state: CurrentState::registered(registered_at),
-            registered_at,
-            give_up_after: None,
-            next_poll_at: None,
-            polls: 0,
-            failed_polls: 0,
-            list_time: None,
-            similarity_keys: SimilarityKeys::from_provider([format!("query {id}")]),
-            times: ProviderTimes::default(),
-        }
+        let similarity_keys = SimilarityKeys::from_provider([format!("query {id}")]);
+        StoredJob { similarity_keys, ..StoredJob::for_test(id) }
     }
 
     #[test]
