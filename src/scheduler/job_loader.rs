@@ -35,7 +35,8 @@ pub(super) enum LoadEvent {
 }
 
 impl JobLoader {
-    pub(super) const PAGE_SIZE: u32 = 5000;
+    /// More would take memory that the allocator keeps, and load no faster.
+    pub(super) const PAGE_SIZE: u32 = 2000;
 
     /// Starts a load; one that is running is dropped, because its pages may be older than what
     /// this load is to find.

@@ -30,11 +30,10 @@ const INSERT_JOBS: &str = "
            value ->> 'registered_at', 'registered'
     FROM new";
 
-/// The first transitions of the same rows.
+/// The first transitions of the jobs that are new: their ids are greater than each id before.
 const INSERT_FIRST_TRANSITIONS: &str = "
     INSERT INTO transition (job_id, from_state, to_state, evidence, observed_at)
-    SELECT value ->> 'id', NULL, 'registered', 'local', value ->> 'registered_at'
-    FROM json_each(?)";
+    SELECT id, NULL, 'registered', 'local', registered_at FROM job WHERE id > ? ORDER BY id";
 
 const UPDATE_SIMILARITY_KEYS: &str = "
     UPDATE job SET similarity_keys = new.keys
@@ -71,7 +70,7 @@ pub(super) async fn register_jobs(
         registrations.iter().partition(|registration| registration.is_new);
     let mut jobs = read_jobs(connection, &known).await?;
     jobs.extend(new.iter().map(|registration| (registration.id, registration.stored_job())));
-    push_jobs(script, &new)?;
+    push_jobs(script, &new, tracked.greatest_id)?;
     for (id, keys) in push_similarity_keys(script, &known)? {
         jobs.entry(id).and_modify(|job| job.similarity_keys.clone_from(keys));
     }
@@ -176,13 +175,16 @@ impl<'a> From<&'a Registration<'_>> for NewJobRow<'a> {
     }
 }
 
-fn push_jobs(script: &mut Script, new: &[&Registration<'_>]) -> Result<(), sqlx::Error> {
+fn push_jobs(
+    script: &mut Script,
+    new: &[&Registration<'_>],
+    greatest_id: JobId,
+) -> Result<(), sqlx::Error> {
     if new.is_empty() {
         return Ok(());
     }
-    let rows = to_json(new.iter().copied().map(NewJobRow::from))?;
-    script.push(INSERT_JOBS).bind(rows.clone())?;
-    script.push(INSERT_FIRST_TRANSITIONS).bind(rows).map(drop)
+    script.push(INSERT_JOBS).bind(to_json(new.iter().copied().map(NewJobRow::from))?)?;
+    script.push(INSERT_FIRST_TRANSITIONS).bind(greatest_id.0).map(drop)
 }
 
 /// Appends what stores the similarity keys that users chose for jobs that are registered already; returns them.
