@@ -12,7 +12,7 @@ use jobtrack::job::{
     NotFoundTimeout, Observation, ObservedState, PollRecord, ProviderName, ProviderTimes,
     RateLimitInfo, RequestTimes, SimilarityKeys, StoredJob, UtcTime,
 };
-use jobtrack::policy::{Backoff, LearnedPolicySettings};
+use jobtrack::policy::{Backoff, LearnedPolicySettings, PollPrice};
 use jobtrack::tracker::{Action, Input, PollPolicy, PollRequest, ProviderSettings, Tracker};
 
 use super::workload::SimulatedJob;
@@ -67,7 +67,8 @@ impl SimulationSettings {
 /// The rule with the default `min_interval`; `price` is in seconds.
 pub(crate) fn poll_rule(price: f64, enforce_max_wait: bool) -> LearnedPolicySettings {
     let min_interval = Duration::from_secs(1);
-    LearnedPolicySettings { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait }
+    let price = PollPrice::Fixed(Duration::from_secs_f64(price));
+    LearnedPolicySettings { price, min_interval, enforce_max_wait }
 }
 
 /// The true times, as far as they have passed.

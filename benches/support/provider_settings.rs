@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobtrack::job::{NotFoundTimeout, ProviderName};
-use jobtrack::policy::{Backoff, LearnedPolicySettings};
+use jobtrack::policy::{Backoff, LearnedPolicySettings, PollPrice};
 use jobtrack::tracker::{PollPolicy, ProviderSettings};
 
 pub fn provider_settings(
@@ -18,7 +18,7 @@ pub fn provider_settings(
         requests_per_minute,
         max_in_flight,
         policy: PollPolicy::Learned(LearnedPolicySettings {
-            price: second,
+            price: PollPrice::Fixed(second),
             min_interval: second,
             enforce_max_wait: true,
         }),

@@ -42,6 +42,8 @@ pub enum ForecastReasonResponse {
     FirstPoll,
     /// Policy `backoff`, or the last poll failed: intervals that grow.
     Backoff,
+    /// Policy `learned` with the price `auto`: the rate limit leaves requests for polls before a job is due.
+    Spare,
     /// Policy `learned`: the expected detection delay reaches the price of a request.
     Price { price_s: f64 },
     /// Policy `learned`: the longest interval that is allowed at the job's age.

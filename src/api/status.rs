@@ -67,6 +67,15 @@ pub struct ProviderStatus {
     /// Requests sent in the last 60 s.
     pub requests_last_minute: u32,
     pub requests_per_minute: u32,
+    /// Requests that might have been sent in the last 60 s and were not.
+    #[serde(default)]
+    pub unused_requests: u32,
+    /// The setting `price`: `auto` or a duration; none under the policy `backoff`.
+    #[serde(default)]
+    pub price: Option<String>,
+    /// The expected detection delay that a job has lately needed to be polled; 0 while no job had to wait.
+    #[serde(default)]
+    pub price_in_force_s: f64,
     /// Failed polls in a row.
     pub consecutive_failures: u32,
     /// When the provider began to fail; none if it answers.

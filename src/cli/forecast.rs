@@ -44,6 +44,7 @@ fn describe_next_poll(forecast: &ForecastResponse, last_poll_failed: bool) -> St
             "backoff, while polls fail".to_owned()
         }
         ForecastReasonResponse::Backoff => "backoff, while the state does not change".to_owned(),
+        ForecastReasonResponse::Spare => "the rate limit leaves a request for it".to_owned(),
         ForecastReasonResponse::Price { price_s } => format!(
             "by then the expected detection delay reaches the price of a request ({})",
             format_seconds(price_s)
@@ -107,6 +108,12 @@ mod tests {
                 ForecastReasonResponse::MaxWait,
                 false,
                 "in 41 s: maximum wait for a job of this age",
+            ),
+            (
+                soon,
+                ForecastReasonResponse::Spare,
+                false,
+                "in 41 s: the rate limit leaves a request for it",
             ),
             (
                 due,

@@ -69,6 +69,8 @@ fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
         "OVERDUE",
         "IN FLIGHT",
         "LAST MINUTE",
+        "UNUSED",
+        "PRICE",
         "FAILING",
         "PAUSED",
     ]);
@@ -99,6 +101,8 @@ fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
             format!("{:.1}s", provider.max_overdue_s),
             provider.in_flight.to_string(),
             format!("{} of {}", provider.requests_last_minute, provider.requests_per_minute),
+            describe_unused(provider),
+            describe_price(provider),
             failing,
             paused.unwrap_or_else(|| "-".to_owned()),
         ];
@@ -109,6 +113,22 @@ fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     lines.extend(status.providers.iter().filter_map(detection_delay_line));
     lines.extend(status.providers.iter().filter_map(unknown_states_line));
     lines
+}
+
+/// The part of the rate limit that was not used in the last minute.
+fn describe_unused(provider: &ProviderStatus) -> String {
+    let limit = u64::from(provider.requests_per_minute.max(1));
+    format!("{} %", u64::from(provider.unused_requests) * 100 / limit)
+}
+
+/// The setting, and the price in force if jobs have to wait.
+fn describe_price(provider: &ProviderStatus) -> String {
+    let setting = provider.price.as_deref().unwrap_or("-");
+    if provider.price_in_force_s > 0.0 {
+        format!("{setting}, now {:.2}s", provider.price_in_force_s)
+    } else {
+        setting.to_owned()
+    }
 }
 
 fn detection_delay_line(provider: &ProviderStatus) -> Option<String> {

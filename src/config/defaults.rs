@@ -40,7 +40,7 @@ pub(super) fn defaults(directories: &Directories) -> Dict {
             "polling",
             table([
                 ("policy", "learned".into()),
-                ("price", "1s".into()),
+                ("price", "auto".into()),
                 ("min_interval", "1s".into()),
                 ("max_interval", "5m".into()),
                 ("request_timeout", "30s".into()),

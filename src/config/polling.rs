@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use super::diagnostics::SettingError;
 use super::duration::deserialize_duration;
@@ -15,9 +15,8 @@ use super::duration::deserialize_duration;
 #[serde(deny_unknown_fields)]
 pub struct PollingConfig {
     pub policy: PolicyName,
-    /// The expected detection delay at which a poll is sent. Policy `learned` only.
-    #[serde(deserialize_with = "deserialize_duration")]
-    pub price: Duration,
+    /// Policy `learned` only.
+    pub price: PriceSetting,
     #[serde(deserialize_with = "deserialize_duration")]
     pub min_interval: Duration,
     /// The longest interval that backoff reaches.
@@ -44,6 +43,26 @@ pub enum PolicyName {
     Learned,
     /// By intervals that grow while the state does not change.
     Backoff,
+}
+
+/// The expected detection delay at which a poll is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PriceSetting {
+    /// As short as the rate limit allows.
+    Auto,
+    Fixed(Duration),
+}
+
+impl<'de> Deserialize<'de> for PriceSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        humantime::parse_duration(&text).map(Self::Fixed).map_err(|_| {
+            de::Error::custom("must be \"auto\", or a duration in quotes, such as \"1s\" or \"1m\"")
+        })
+    }
 }
 
 impl PollingConfig {
@@ -79,10 +98,15 @@ impl PollingConfig {
             ("give_up_after", self.give_up_after, &interval),
             ("lost_after", self.lost_after, &not_found),
             ("lost_after_never_seen", self.lost_after_never_seen, &not_found),
-            ("price", self.price, &price),
         ];
-        let out_of_range =
-            values.into_iter().filter(|(_, value, (range, _))| !range.contains(value));
+        let fixed_price = match self.price {
+            PriceSetting::Auto => None,
+            PriceSetting::Fixed(fixed) => Some(("price", fixed, &price)),
+        };
+        let out_of_range = values
+            .into_iter()
+            .chain(fixed_price)
+            .filter(|(_, value, (range, _))| !range.contains(value));
         let mut errors: Vec<_> =
             out_of_range.map(|(key, _, (_, allowed))| SettingError::new(key, *allowed)).collect();
         if self.min_interval > self.max_interval {

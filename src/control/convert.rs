@@ -83,6 +83,7 @@ impl From<PollForecast> for api::ForecastResponse {
             reason: match forecast.reason {
                 ForecastReason::FirstPoll => api::ForecastReasonResponse::FirstPoll,
                 ForecastReason::Backoff => api::ForecastReasonResponse::Backoff,
+                ForecastReason::Spare => api::ForecastReasonResponse::Spare,
                 ForecastReason::Price(price) => {
                     api::ForecastReasonResponse::Price { price_s: rounded_seconds(price) }
                 }

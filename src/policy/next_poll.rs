@@ -56,11 +56,30 @@ fn staleness_index_from(
     (expected_staleness / (1.0 - cdf.probability).max(MIN_SURVIVAL)).max(0.0)
 }
 
+/// The expected detection delay that justifies one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PollPrice {
+    /// A job is due at a price of a second. Requests that the budget leaves are spent on polls before that,
+    /// those with the highest index first (`spare_poll.rs`).
+    Auto,
+    Fixed(Duration),
+}
+
+impl PollPrice {
+    /// The price at which a job is due.
+    #[must_use]
+    pub fn of_due_polls(self) -> Duration {
+        match self {
+            Self::Auto => Duration::from_secs(1),
+            Self::Fixed(price) => price,
+        }
+    }
+}
+
 /// The settings of the learned policy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LearnedPolicySettings {
-    /// The expected detection delay that justifies one request.
-    pub price: Duration,
+    pub price: PollPrice,
     /// The shortest interval between two polls of a job.
     pub min_interval: Duration,
     /// Whether the maximum wait applies; otherwise only [`Self::MAX_INTERVAL`] bounds the wait.
@@ -107,7 +126,7 @@ impl LearnedPolicySettings {
             .min(Self::MAX_INTERVAL.as_secs_f64());
         let wait = if self.enforce_max_wait { max_wait } else { Self::MAX_INTERVAL.as_secs_f64() };
         let latest = (last_active_age + wait).max(earliest);
-        let price = self.price.as_secs_f64();
+        let price = self.price.of_due_polls().as_secs_f64();
         match find_price_crossing(distribution, last_active_age, price, earliest..latest) {
             Some(age) => PlannedPoll { age, reason: PollReason::Price },
             None => PlannedPoll { age: latest, reason: PollReason::MaxWait },
@@ -117,7 +136,7 @@ impl LearnedPolicySettings {
 
 /// The age within `span` at which the index reaches the price; none if the index stays below the price.
 /// Exact to a millisecond, or to a thousandth of the interval since the last poll if that is longer.
-fn find_price_crossing(
+pub(super) fn find_price_crossing(
     distribution: &impl Distribution,
     last_active_age: f64,
     price: f64,

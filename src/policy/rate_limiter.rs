@@ -25,6 +25,8 @@ pub struct RateLimiter {
     /// The time of the last call; [`Self::current_limit`] is the limit at this time.
     updated_at: MonotonicTime,
     next_slot_at: MonotonicTime,
+    /// When a request was last sent.
+    last_sent_at: MonotonicTime,
     in_flight: u32,
     completed_at: VecDeque<MonotonicTime>,
 }
@@ -48,6 +50,7 @@ impl RateLimiter {
             reduced_limit: None,
             updated_at: now,
             next_slot_at: now,
+            last_sent_at: now,
             in_flight: 0,
             completed_at: VecDeque::new(),
         };
@@ -140,22 +143,47 @@ impl RateLimiter {
     /// When the next request may be sent; none while as many requests as the limit are in flight.
     #[must_use]
     pub fn next_available_at(&self) -> Option<MonotonicTime> {
-        let limit = self.current_limit() as usize;
+        self.below_limit_at(self.current_limit()).map(|at| at.max(self.next_slot_at))
+    }
+
+    /// When a request may be sent that nothing requires; none as above. Such requests leave a fifth of the
+    /// limit unused, counting all requests of the last minute, and are spaced evenly.
+    #[must_use]
+    pub fn next_spare_at(&self) -> Option<MonotonicTime> {
+        let limit = self.spare_limit();
+        let spacing = Self::WINDOW.checked_div(limit)?;
+        let at = self.next_available_at()?.max(self.below_limit_at(limit)?);
+        Some(at.max(self.last_sent_at.plus(spacing)))
+    }
+
+    /// Whether the requests of the last minute leave room for one that nothing requires.
+    #[must_use]
+    pub fn has_spare_requests(&self) -> bool {
+        self.below_limit_at(self.spare_limit()).is_some_and(|at| at <= self.updated_at)
+    }
+
+    fn spare_limit(&self) -> u32 {
+        u32::try_from(u64::from(self.current_limit()) * 4 / 5).unwrap_or(u32::MAX)
+    }
+
+    /// When fewer than `limit` requests count, if none is sent before; none while `limit` requests are in
+    /// flight.
+    fn below_limit_at(&self, limit: u32) -> Option<MonotonicTime> {
+        let limit = limit as usize;
         let used = self.in_flight as usize + self.completed_at.len();
         if used < limit {
-            return Some(self.next_slot_at);
+            return Some(MonotonicTime::default());
         }
         // This many completed requests, and one more, must leave the window first.
         let last_to_expire = used - limit;
-        self.completed_at
-            .get(last_to_expire)
-            .map(|ended| self.next_slot_at.max(ended.plus(Self::WINDOW)))
+        self.completed_at.get(last_to_expire).map(|ended| ended.plus(Self::WINDOW))
     }
 
     /// Counts a request that is sent now.
     pub fn acquire(&mut self, now: MonotonicTime) {
         self.advance(now);
         self.drop_expired(now);
+        self.last_sent_at = now;
         self.in_flight += 1;
         let is_late = now.duration_since(self.next_slot_at) <= Self::MAX_LATENESS;
         let slot = if is_late { self.next_slot_at } else { now };

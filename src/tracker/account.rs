@@ -8,6 +8,7 @@ use crate::policy::RateLimiter;
 
 use super::breaker::CircuitBreaker;
 use super::message::ProviderSettings;
+use super::price_in_force::PriceInForce;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AccountId {
@@ -29,6 +30,7 @@ pub(super) struct ProviderAccount {
     pub(super) id: AccountId,
     pub(super) rate_limiter: RateLimiter,
     pub(super) breaker: CircuitBreaker,
+    pub(super) price_in_force: PriceInForce,
     /// Whether one of its providers is configured.
     is_configured: bool,
     /// When settings were last applied.
@@ -46,6 +48,7 @@ impl ProviderAccount {
             id,
             rate_limiter: RateLimiter::new(1, now),
             breaker: CircuitBreaker::default(),
+            price_in_force: PriceInForce::default(),
             is_configured: false,
             configured_at: now,
             selections_since_first_poll: 0,

@@ -75,7 +75,9 @@ impl Tracker {
         let Some(on_demand) = self.end_poll(id, now.monotonic) else { return };
         let Some(tracked) = self.jobs.get_mut(id) else { return };
         let certain_time = self.trusted_clock.certain_time(now);
-        let policy = self.queues[provider_index.position()].job_policy().at(certain_time);
+        let queue = &self.queues[provider_index.position()];
+        let spare_budget = self.accounts[queue.account_index.0].spare_budget(now.monotonic);
+        let policy = queue.job_policy().at(certain_time).with_spare_budget(spare_budget);
         if let Ok(observation) = &answer.result {
             tracked.update_keys(&observation.similarity_keys, &mut self.shared_values);
         }
@@ -160,6 +162,7 @@ impl Tracker {
                 queue.enqueue_on_demand(*id);
             } else {
                 queue.enqueue(*id, *due, FirstOrRepeat::Repeat, tracked.batchable_list_time(), now);
+                queue.enqueue_spare(tracked, *due);
             }
         }
     }

@@ -78,8 +78,12 @@ impl CircuitBreaker {
 
     /// Whether only one request at a time may be sent, to find out whether requests succeed.
     pub(super) fn is_half_open(&self) -> bool {
-        !self.verified
-            || self.is_suspect()
+        !self.verified || self.is_doubtful()
+    }
+
+    /// Whether the last requests were rejected or failed, so that only necessary ones should be sent.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_suspect()
             || self.rate_limit_rejections.count > 0
             || self.transient_failures.are_repeated()
     }

@@ -66,6 +66,9 @@ impl Tracker {
             {
                 tracked.wait_until(due);
             }
+            if let Some(due) = tracked.phase().due() {
+                queue.enqueue_spare(tracked, due);
+            }
         }
     }
 }

@@ -85,6 +85,10 @@ impl DueQueue {
         self.waiting.insert(job, due);
     }
 
+    pub(super) fn contains(&self, job: JobId) -> bool {
+        self.waiting.key(job).is_some() || self.due_by_time.key(job).is_some()
+    }
+
     /// Removes the job and returns when it was due; none if it was not in the queue.
     pub(super) fn remove(&mut self, job: JobId) -> Option<MonotonicTime> {
         self.waiting.remove(job).or_else(|| self.remove_due(job))

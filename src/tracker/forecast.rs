@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::job::{JobId, MonotonicTime};
 use crate::policy::{Distribution, DurationHistory, PollReason};
 
+use super::account::ProviderAccount;
 use super::age::JobAge;
 use super::job::TrackedJob;
 use super::phase::PollPhase;
@@ -40,6 +41,8 @@ pub enum ForecastReason {
     /// The job was never polled.
     FirstPoll,
     Backoff,
+    /// The account has requests left for a poll before the job is due.
+    Spare,
     /// The expected detection delay reaches this price of a request.
     Price(Duration),
     /// The longest wait allowed for the job's age ends before the price is reached.
@@ -59,29 +62,41 @@ impl Tracker {
     #[must_use]
     pub fn forecast(&self, job: JobId, now: MonotonicTime) -> Option<PollForecast> {
         let tracked = self.job(job).filter(|tracked| !tracked.is_terminal())?;
-        Some(tracked.forecast(&self.queues[tracked.provider_index.position()], now))
+        let queue = &self.queues[tracked.provider_index.position()];
+        Some(tracked.forecast(queue, &self.accounts[queue.account_index.0], now))
     }
 }
 
 impl TrackedJob {
-    fn forecast(&self, queue: &ProviderQueue, now: MonotonicTime) -> PollForecast {
+    fn forecast(
+        &self,
+        queue: &ProviderQueue,
+        account: &ProviderAccount,
+        now: MonotonicTime,
+    ) -> PollForecast {
+        let policy = queue.job_policy().with_spare_budget(account.spare_budget(now));
+        let waits_until = self.phase().due().filter(|due| *due > now);
+        let spare_poll = waits_until.and_then(|due| self.expected_spare_poll(policy, due));
         let next_poll = match self.phase() {
             PollPhase::Waiting { due } if *due <= now => {
                 NextPollTime::Overdue(now.duration_since(*due))
             }
-            PollPhase::Waiting { due } => NextPollTime::In(due.duration_since(now)),
+            PollPhase::Waiting { due } => {
+                NextPollTime::In(spare_poll.unwrap_or(*due).duration_since(now))
+            }
             PollPhase::InFlight { .. }
             | PollPhase::Committing(_)
             | PollPhase::CommittingDuringPoll(_)
             | PollPhase::FinishedDuringPoll => NextPollTime::InProgress,
         };
-        let reason = match queue.job_policy().learned {
+        let reason = match policy.learned {
             _ if self.polls == 0 => ForecastReason::FirstPoll,
+            _ if spare_poll.is_some() => ForecastReason::Spare,
             None => ForecastReason::Backoff,
             // After a failed poll the backoff applies under either policy.
             Some(_) if self.polls_without_change > 0 => ForecastReason::Backoff,
             Some(learned) => match self.plan_poll(learned).reason {
-                PollReason::Price => ForecastReason::Price(learned.rule.price),
+                PollReason::Price => ForecastReason::Price(learned.rule.price.of_due_polls()),
                 PollReason::MaxWait => ForecastReason::MaxWait,
             },
         };

@@ -73,10 +73,11 @@ impl TrackedJob {
             if resets_backoff { 0 } else { self.polls_without_change.saturating_add(1) };
         let is_outdated = was_reconfigured && observation.state.to_state() == State::Unknown;
         let due = if is_outdated { now.monotonic } else { self.next_due(policy, now) };
+        let next_poll = self.expected_spare_poll(policy, due).unwrap_or(due);
         let mut poll_record = PollRecord {
             metadata,
             last_success_sent_at: Some(request_times.sent_at),
-            ..self.poll_record(request_times.received_at, due, now)
+            ..self.poll_record(request_times.received_at, next_poll, now)
         };
         let transitions = self.append_give_up(transitions, policy, now);
         let Some(last) = transitions.last() else {
@@ -232,8 +233,13 @@ impl TrackedJob {
         Some(format!("given up: unfinished {duration} after registration"))
     }
 
-    fn poll_record(&self, polled_at: UtcTime, due: MonotonicTime, now: ClockReading) -> PollRecord {
-        let next_poll_at = now.utc.plus(due.duration_since(now.monotonic));
+    fn poll_record(
+        &self,
+        polled_at: UtcTime,
+        next_poll: MonotonicTime,
+        now: ClockReading,
+    ) -> PollRecord {
+        let next_poll_at = now.utc.plus(next_poll.duration_since(now.monotonic));
         PollRecord {
             job: self.id,
             expected_state: self.current_state().state(),

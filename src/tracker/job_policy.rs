@@ -9,6 +9,7 @@ use crate::job::{MonotonicTime, NotFoundTimeout, UtcTime};
 use crate::policy::{Backoff, DurationHistory, LearnedPolicySettings};
 
 use super::message::{PollPolicy, ProviderSettings};
+use super::price_in_force::SpareBudget;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JobPolicy<'a> {
@@ -20,6 +21,7 @@ pub(super) struct JobPolicy<'a> {
     /// When an answer about any job of the provider was last read.
     pub(super) last_answered_at: Option<MonotonicTime>,
     certain_time: Option<UtcTime>,
+    pub(super) spare_budget: SpareBudget,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,7 @@ impl<'a> JobPolicy<'a> {
                 give_up_after: Duration::MAX,
                 last_answered_at,
                 certain_time: None,
+                spare_budget: SpareBudget::NONE,
             };
         };
         Self {
@@ -59,12 +62,17 @@ impl<'a> JobPolicy<'a> {
             give_up_after: settings.give_up_after,
             last_answered_at,
             certain_time: None,
+            spare_budget: SpareBudget::NONE,
         }
     }
 
     /// This policy at a time that is certain; none if the wall clock cannot be relied on.
     pub(super) fn at(self, certain_time: Option<UtcTime>) -> Self {
         Self { certain_time, ..self }
+    }
+
+    pub(super) fn with_spare_budget(self, spare_budget: SpareBudget) -> Self {
+        Self { spare_budget, ..self }
     }
 
     /// The limit that the age of a job exceeds; none if it does not, or if the time is not certain.

@@ -34,6 +34,7 @@ mod outage;
 mod pause_durations;
 mod pending_change;
 mod phase;
+mod price_in_force;
 mod provider_answer;
 mod provider_choice;
 mod provider_queue;
@@ -44,6 +45,7 @@ mod registry;
 mod report;
 mod select;
 mod shared_values;
+mod spare_polls;
 mod transient_failures;
 mod valuation;
 
@@ -131,7 +133,11 @@ impl Tracker {
     pub fn next_wakeup(&self) -> Option<MonotonicTime> {
         self.queues
             .iter()
-            .filter_map(|queue| queue.next_wakeup(&self.accounts[queue.account_index.0]))
+            .flat_map(|queue| {
+                let account = &self.accounts[queue.account_index.0];
+                [queue.next_wakeup(account), queue.spare_ready_at(account)]
+            })
+            .flatten()
             .min()
     }
 

@@ -68,12 +68,17 @@ pub(super) enum ProviderChoice {
     /// A job that need not be due.
     Probe(ProviderIndex, JobId),
     Job(ProviderIndex, JobId),
+    /// A job that is not due, by a request that is left.
+    Spare(ProviderIndex, JobId),
 }
 
 impl ProviderChoice {
     pub(super) fn provider_index(self) -> ProviderIndex {
         match self {
-            Self::Urgent(index, _) | Self::Probe(index, _) | Self::Job(index, _) => index,
+            Self::Urgent(index, _)
+            | Self::Probe(index, _)
+            | Self::Job(index, _)
+            | Self::Spare(index, _) => index,
         }
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct ProviderQueue {
     rejected_jobs: HashSet<JobId>,
     pub(super) first_polls: DueQueue,
     pub(super) repeat_polls: DueQueue,
+    /// The jobs of `repeat_polls` that may be polled before they are due, by the time from which they may.
+    pub(super) spare_polls: DueQueue,
     /// The rejected jobs that wait.
     pub(super) rejected_polls: DueQueue,
     pub(super) list_batcher: ListBatcher,
@@ -95,6 +97,7 @@ impl ProviderQueue {
             rejected_jobs: HashSet::new(),
             first_polls: DueQueue::default(),
             repeat_polls: DueQueue::default(),
+            spare_polls: DueQueue::default(),
             rejected_polls: DueQueue::default(),
             list_batcher: ListBatcher::default(),
             on_demand_polls: VecDeque::new(),
@@ -126,6 +129,7 @@ impl ProviderQueue {
         self.unknown_states.clear();
         self.first_polls.reset_priorities();
         self.repeat_polls.reset_priorities();
+        self.spare_polls = DueQueue::default();
         connection_changed
     }
 
@@ -216,6 +220,7 @@ impl ProviderQueue {
         }
         self.first_polls.remove(job);
         self.repeat_polls.remove(job);
+        self.spare_polls.remove(job);
         self.rejected_polls.remove(job);
         self.on_demand_polls.retain(|waiting| *waiting != job);
     }

@@ -103,6 +103,7 @@ impl Tracker {
                     tracked.batchable_list_time(),
                     now.monotonic,
                 );
+                queue.enqueue_spare(tracked, due);
             }
             FollowUp::AwaitAnswer => {}
             FollowUp::Commit(change) => actions.push(Action::Commit(*change)),

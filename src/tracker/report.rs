@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::job::{MonotonicTime, ProviderName, UtcTime};
+use crate::policy::PollPrice;
 
 use super::account::ProviderAccount;
 use super::breaker::RequestPause;
@@ -27,6 +28,10 @@ pub struct ProviderReport {
     pub requests_last_minute: u32,
     /// The limit that applies now to all providers that share the account.
     pub requests_per_minute: u32,
+    /// None if jobs are polled at growing intervals.
+    pub price: Option<PollPrice>,
+    /// The staleness index, in seconds, that a job has lately needed to be polled; zero while no job had to wait.
+    pub price_in_force: f64,
     pub consecutive_failures: u32,
     /// When the current outage began; none if there is no outage.
     pub outage_since: Option<UtcTime>,
@@ -74,6 +79,8 @@ impl ProviderQueue {
             in_flight: self.in_flight_requests(),
             requests_last_minute: account.rate_limiter.requests_last_minute(now),
             requests_per_minute: account.rate_limiter.limit_at(now),
+            price: self.job_policy().learned.map(|learned| learned.rule.price),
+            price_in_force: account.price_in_force.at(now),
             consecutive_failures: self.outages.consecutive_failures(),
             outage_since: self.outages.outage_since(),
             pause: self.pause(account, now),

@@ -4,7 +4,10 @@
 //!
 //! Two rules bound that order. While first polls and repeat polls compete, one selection in four is a
 //! first poll, so that a wrong id is noticed early. And no job waits for ever: a starved job
-//! ([`starvation_cutoff`]) is polled before the job with the highest priority.
+//! ([`starvation_cutoff`]) is polled before the job with the highest priority. If nothing else may be sent,
+//! a request that the account has left is spent on a job that is not due (`spare_polls.rs`).
+
+use std::cmp::Reverse;
 
 use crate::job::{JobId, ListPageQuery, MonotonicTime};
 
@@ -54,8 +57,9 @@ impl ProviderQueue {
                 self.dequeue(job, jobs.get(job).and_then(|tracked| tracked.list_time));
                 return Some(NextRequest::Poll { job, on_demand: false });
             }
-            ProviderChoice::Job(_, job) => job,
+            ProviderChoice::Job(_, job) | ProviderChoice::Spare(_, job) => job,
         };
+        self.spare_polls.remove(job);
         if self.rejected_polls.remove(job).is_some() {
             return Some(NextRequest::Poll { job, on_demand: false });
         }
@@ -64,18 +68,23 @@ impl ProviderQueue {
         let tracked = jobs.get(job)?;
         let list_time = tracked.batchable_list_time();
         let page = self.best_list_page(job, list_time, jobs, now);
-        if let Some(learned) = self.job_policy().learned
+        if let ProviderChoice::Job(..) = choice
+            && let Some(learned) = self.job_policy().learned
             && let Evaluation::NotBefore(at) =
                 tracked.evaluate(learned, page.as_ref().map(|page| Priority(page.priority)), now)
         {
             // The job was due only as part of a page, whose other jobs were polled meanwhile.
             self.repeat_polls.insert(job, at);
+            if let Some(due) = tracked.phase().due() {
+                self.enqueue_spare(tracked, due);
+            }
             return None;
         }
         if let Some(page) = page {
             let jobs = page.jobs.into_iter().map(|listed| {
                 self.list_batcher.remove(listed.list_time, listed.job);
                 self.repeat_polls.remove(listed.job);
+                self.spare_polls.remove(listed.job);
                 ExpectedJob { job: listed.job, due: listed.due }
             });
             return Some(NextRequest::List(page.query, jobs.collect()));
@@ -121,7 +130,6 @@ impl Tracker {
                     jobs.retain(|expected| self.keep_on_page(expected.job, now));
                 }
                 let queue = &mut self.queues[provider_index.position()];
-                let account = &mut self.accounts[account_index.0];
                 match &request {
                     NextRequest::Poll { job, .. } if self.jobs.contains(*job) => {
                         queue.start_request(*job, now);
@@ -135,20 +143,62 @@ impl Tracker {
                     NextRequest::Cancel(job) => queue.cancel_in_flight = Some((*job, now)),
                     NextRequest::ConnectionCheck => queue.check_gate.start(now),
                 }
-                if let ProviderChoice::Probe(..) = choice {
-                    queue.breaker.record_probe_sent();
-                    account.breaker.record_probe_sent();
-                }
-                account.rate_limiter.acquire(now);
-                if is_contested {
-                    account.count_contested_selection();
-                }
                 self.selection_count += 1;
                 queue.last_selected = self.selection_count;
+                self.record_sent(account_index, choice, is_contested, now);
                 return Some((provider_index, request));
             }
         }
         None
+    }
+
+    /// Records at the account what a request that is sent now means for those after it.
+    fn record_sent(
+        &mut self,
+        account_index: AccountIndex,
+        choice: ProviderChoice,
+        is_contested: bool,
+        now: MonotonicTime,
+    ) {
+        let account = &mut self.accounts[account_index.0];
+        match choice {
+            ProviderChoice::Urgent(..) => {}
+            ProviderChoice::Probe(provider_index, _) => {
+                self.queues[provider_index.position()].breaker.record_probe_sent();
+                account.breaker.record_probe_sent();
+            }
+            ProviderChoice::Job(..) | ProviderChoice::Spare(..) => {
+                let queues =
+                    self.queues.iter().filter(|queue| queue.account_index == account_index);
+                let waiting = queues.map(|queue| queue.highest_waiting_index(account, now));
+                account.price_in_force.record(waiting.fold(0.0, f64::max), now);
+            }
+        }
+        account.rate_limiter.acquire(now);
+        if is_contested {
+            account.count_contested_selection();
+        }
+    }
+
+    /// The best candidate of the account for a spare poll.
+    fn choose_spare(
+        &mut self,
+        account_index: AccountIndex,
+        now: MonotonicTime,
+    ) -> Option<ProviderChoice> {
+        let account = &self.accounts[account_index.0];
+        let queues = self
+            .queues
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, queue)| queue.account_index == account_index);
+        let candidates = queues.filter_map(|(index, queue)| {
+            let head = queue.spare_candidate(account, &self.jobs, now)?;
+            Some((ProviderIndex::new(index), head, queue.last_selected))
+        });
+        let (provider_index, head, _) = candidates
+            .max_by_key(|(_, head, last_selected)| (head.priority, Reverse(*last_selected)))?;
+        Some(ProviderChoice::Spare(provider_index, head.job))
     }
 
     /// Whether a list page may be requested for this job. Between two pages of a list request the job may
@@ -196,7 +246,8 @@ impl Tracker {
             && !candidates.iter().any(|candidate| candidate.urgent.is_some());
         let first_poll_has_priority = is_contested && account.first_poll_has_priority();
         let cutoff = starvation_cutoff(account, active_jobs, now);
-        let choice = choose_provider(&candidates, first_poll_has_priority, cutoff)?;
+        let choice = choose_provider(&candidates, first_poll_has_priority, cutoff)
+            .or_else(|| self.choose_spare(account_index, now))?;
         Some(AccountChoice { choice, is_contested })
     }
 }

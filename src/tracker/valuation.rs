@@ -7,11 +7,14 @@
 use std::time::Duration;
 
 use crate::job::{ClockReading, MonotonicTime};
-use crate::policy::{DurationHistory, Mixture, PlannedPoll, staleness_index};
+use crate::policy::{
+    DurationHistory, LearnedPolicySettings, Mixture, PlannedPoll, staleness_index,
+};
 
 use super::due_queue::{Evaluation, Priority};
 use super::job::TrackedJob;
 use super::job_policy::{JobPolicy, LearnedPolicy};
+use super::price_in_force::SpareBudget;
 
 impl TrackedJob {
     const MIN_REEVALUATION_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,7 +45,7 @@ impl TrackedJob {
             self.age.last_active_age(),
             self.age.at(now),
         );
-        Priority(index / learned.rule.price.as_secs_f64())
+        Priority(index / learned.rule.price.of_due_polls().as_secs_f64())
     }
 
     /// The priority of a job that was never polled. Without past runs of the provider a prediction is
@@ -78,6 +81,72 @@ impl TrackedJob {
                 Evaluation::NotBefore(now.plus(wait.max(Self::MIN_REEVALUATION_INTERVAL)).min(due))
             }
             Some(_) | None => Evaluation::Due(priority, Some(self.reevaluate_at(now))),
+        }
+    }
+
+    /// From when a job that is due at `due` may be polled before; none if it may not.
+    pub(super) fn earliest_spare_poll(
+        &self,
+        policy: JobPolicy<'_>,
+        due: MonotonicTime,
+    ) -> Option<MonotonicTime> {
+        // After a failed poll, the intervals grow.
+        let was_answered = self.polls > 0 && self.polls_without_change == 0;
+        let learned = policy.learned.filter(|_| was_answered)?;
+        let age = learned.rule.earliest_spare_age(self.age.last_active_age())?;
+        Some(self.age.time_at_age(age)).filter(|at| *at < due)
+    }
+
+    /// When a job that is due at `due` is expected to be polled before; none if it is not.
+    pub(super) fn expected_spare_poll(
+        &self,
+        policy: JobPolicy<'_>,
+        due: MonotonicTime,
+    ) -> Option<MonotonicTime> {
+        let SpareBudget { price_in_force, available_at } = policy.spare_budget;
+        let available_at = available_at?;
+        self.earliest_spare_poll(policy, due)?;
+        let at = self.spare_poll_time(policy.learned?, price_in_force, due)?;
+        Some(at.max(available_at)).filter(|at| *at < due)
+    }
+
+    /// When the index reaches `price`, in seconds, and the job may be polled; none if it is due before.
+    fn spare_poll_time(
+        &self,
+        learned: LearnedPolicy<'_>,
+        price: f64,
+        due: MonotonicTime,
+    ) -> Option<MonotonicTime> {
+        let age = learned.rule.spare_poll_age(
+            &self.distribution(learned.duration_history),
+            self.age.last_active_age(),
+            price,
+            self.age.at(due),
+        )?;
+        Some(self.age.time_at_age(age))
+    }
+
+    /// Evaluates a job that may be polled before it is due. Far below the price in force the job waits without
+    /// being evaluated again.
+    pub(super) fn evaluate_spare(
+        &self,
+        learned: LearnedPolicy<'_>,
+        price_in_force: f64,
+        now: MonotonicTime,
+    ) -> Evaluation {
+        /// The index may quadruple, that is the wait may double, before a job has its turn.
+        const ADMISSION_FRACTION: f64 = 0.25;
+        let admission_price =
+            (ADMISSION_FRACTION * price_in_force).max(LearnedPolicySettings::MIN_SPARE_INDEX);
+        let priority = self.priority(learned, now);
+        let index = priority.0 * learned.rule.price.of_due_polls().as_secs_f64();
+        match self.phase().due().filter(|due| *due > now && index < admission_price) {
+            Some(due) => {
+                let admitted_at = self.spare_poll_time(learned, admission_price, due);
+                let next_millisecond = now.plus(Duration::from_millis(1));
+                Evaluation::NotBefore(admitted_at.unwrap_or(due).max(next_millisecond))
+            }
+            None => Evaluation::Due(priority, Some(self.reevaluate_at(now))),
         }
     }
 

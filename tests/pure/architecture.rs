@@ -233,13 +233,14 @@ fn no_super_path_leaves_its_module() {
 }
 
 /// The files of `src/tracker/`, each of which may use only those before it; `mod` is the last.
-const TRACKER_ORDER: [&str; 39] = [
+const TRACKER_ORDER: [&str; 41] = [
     "pause_durations",
     "failure_streak",
     "transient_failures",
     "breaker",
     "message",
     "outage",
+    "price_in_force",
     "account",
     "connection_check_gate",
     "job_index",
@@ -261,6 +262,7 @@ const TRACKER_ORDER: [&str; 39] = [
     "job_answer",
     "provider_queue",
     "readiness",
+    "spare_polls",
     "provider_answer",
     "registry",
     "recorded_time",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jobtrack::job::{DurationKind, DurationSample, SimilarityKeys};
 use jobtrack::policy::{
     Distribution, DurationHistory, Histogram, LearnedPolicySettings, LogNormalEstimate, Mixture,
-    PollReason, staleness_index,
+    PollPrice, PollReason, staleness_index,
 };
 use proptest::prelude::*;
 
@@ -144,7 +144,7 @@ proptest! {
         let (estimate, all) = (runs.log_normal_estimate(), runs.histogram());
         let distribution = Mixture { similar: Some(&estimate), overall: &all };
         let min_interval = Duration::from_secs(least);
-        let rule = LearnedPolicySettings { price: Duration::from_secs_f64(price), min_interval, enforce_max_wait };
+        let rule = LearnedPolicySettings { price: PollPrice::Fixed(Duration::from_secs_f64(price)), min_interval, enforce_max_wait };
         let planned = rule.plan_next_poll(&distribution, alive, alive);
         let wait = planned.age - alive;
         let six_hours = 6.0 * 3600.0;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobtrack::config::{PolicyName, SocketMode};
+use jobtrack::config::{PolicyName, PriceSetting, SocketMode};
 
 use super::{ConfigCase, setting_with_source};
 
@@ -21,7 +21,7 @@ fn with_nothing_set_the_defaults_are_in_force() {
     let spans = [polling.min_interval, polling.max_interval, polling.request_timeout];
     assert_eq!(spans, [1, 300, 30].map(Duration::from_secs));
     assert_eq!(polling.give_up_after, Duration::from_hours(30 * 24));
-    assert_eq!((polling.policy, polling.price), (PolicyName::Learned, Duration::from_secs(1)));
+    assert_eq!((polling.policy, polling.price), (PolicyName::Learned, PriceSetting::Auto));
     assert!(config.providers.is_empty());
     assert!(loaded.settings.iter().all(|setting| setting.source == "default"));
 }
@@ -58,7 +58,10 @@ fn a_provider_may_override_policy_and_price() {
     let config = ConfigCase::with_file(&text).load_ok().config;
     let dune = config.providers.values().next().expect("one provider");
     let own = &dune.polling;
-    assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_millis(10)));
+    assert_eq!(
+        (own.policy, own.price),
+        (PolicyName::Backoff, PriceSetting::Fixed(Duration::from_millis(10)))
+    );
     assert_eq!(config.polling.policy, PolicyName::Learned);
 
     let config = ConfigCase::with_file(&format!("{DUNE_TOML}price = \"1h\"\n"))
@@ -67,7 +70,10 @@ fn a_provider_may_override_policy_and_price() {
         .config;
     let dune = config.providers.values().next().expect("one provider");
     let own = &dune.polling;
-    assert_eq!((own.policy, own.price), (PolicyName::Backoff, Duration::from_hours(1)));
+    assert_eq!(
+        (own.policy, own.price),
+        (PolicyName::Backoff, PriceSetting::Fixed(Duration::from_hours(1)))
+    );
 }
 
 #[test]

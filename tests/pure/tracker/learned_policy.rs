@@ -10,17 +10,20 @@ use jobtrack::job::{
     Answer, JobId, MonotonicTime, Observation, ObservedState, ProviderTimes, SimilarityKeys,
     UtcTime,
 };
-use jobtrack::policy::{Backoff, LearnedPolicySettings};
+use jobtrack::policy::{Backoff, LearnedPolicySettings, PollPrice};
 use jobtrack::tracker::{ForecastReason, NextPollTime, PollPolicy, ProviderSettings};
 use proptest::prelude::*;
 
 use super::fixtures::{HOUR, MINUTE, SECOND, default_settings};
 use super::simulation::Simulation;
 
-fn learned_settings(requests_per_minute: u32) -> ProviderSettings {
+pub(super) fn learned_settings(requests_per_minute: u32) -> ProviderSettings {
     let second = Duration::from_secs(1);
-    let rule =
-        LearnedPolicySettings { price: second, min_interval: second, enforce_max_wait: true };
+    let rule = LearnedPolicySettings {
+        price: PollPrice::Fixed(second),
+        min_interval: second,
+        enforce_max_wait: true,
+    };
     ProviderSettings {
         policy: PollPolicy::Learned(rule),
         requests_per_minute,
@@ -56,15 +59,19 @@ fn answer_at(query: u64, started_at: u64, duration: u64, at: u64) -> Answer {
 }
 
 /// A simulation in which a job starts when it is added and runs as long as a function returns.
-struct RepeatedRuns {
-    sim: Simulation,
+pub(super) struct RepeatedRuns {
+    pub(super) sim: Simulation,
     started_at: Rc<RefCell<HashMap<JobId, u64>>>,
     /// Whether answers report the start only as the time in a list.
     is_listed: Rc<Cell<bool>>,
 }
 
 impl RepeatedRuns {
-    fn new(settings: ProviderSettings, query: fn(JobId) -> u64, took: fn(JobId) -> u64) -> Self {
+    pub(super) fn new(
+        settings: ProviderSettings,
+        query: fn(JobId) -> u64,
+        took: fn(JobId) -> u64,
+    ) -> Self {
         let started_at = Rc::<RefCell<HashMap<JobId, u64>>>::default();
         let is_listed = Rc::<Cell<bool>>::default();
         let (lives, listed) = (started_at.clone(), is_listed.clone());
@@ -81,14 +88,14 @@ impl RepeatedRuns {
         Self { sim, started_at, is_listed }
     }
 
-    fn add(&mut self) -> JobId {
+    pub(super) fn add(&mut self) -> JobId {
         let next = JobId(i64::try_from(self.sim.store.len()).expect("few") + 1);
         self.started_at.borrow_mut().insert(next, self.sim.now);
         self.sim.add_job("dune")
     }
 
     /// Runs jobs one after another, each to its end.
-    fn run_jobs(&mut self, jobs: usize) {
+    pub(super) fn run_jobs(&mut self, jobs: usize) {
         for _ in 0..jobs {
             self.add();
             self.sim.run_until_all_finished();
@@ -96,7 +103,7 @@ impl RepeatedRuns {
     }
 
     /// The times of the polls of a job, in milliseconds since its start.
-    fn poll_offsets(&self, job: JobId) -> Vec<u64> {
+    pub(super) fn poll_offsets(&self, job: JobId) -> Vec<u64> {
         let began = self.started_at.borrow()[&job];
         self.sim.poll_times(job).into_iter().map(|at| at - began).collect()
     }

@@ -19,5 +19,6 @@ mod rejected_jobs;
 mod rejections;
 mod selection;
 mod simulation;
+mod spare_polls;
 mod terminal_states;
 mod unknown_states;

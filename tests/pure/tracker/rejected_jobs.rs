@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use jobtrack::job::{Answer, JobId, ObservedState, ProviderError, ProviderErrorKind};
-use jobtrack::policy::{Backoff, LearnedPolicySettings};
+use jobtrack::policy::{Backoff, LearnedPolicySettings, PollPrice};
 use jobtrack::tracker::{Notice, PollPolicy, ProviderSettings};
 
 use super::fixtures::{HOUR, MINUTE, SECOND, answer_with_state, default_settings};
@@ -179,7 +179,7 @@ fn fault_60_rejected_jobs_hardly_delay_the_first_polls_of_the_others() {
     // Dune's default settings: every other second a request.
     let last_first_poll = |rejected: i64| {
         let policy = PollPolicy::Learned(LearnedPolicySettings {
-            price: Duration::from_secs(1),
+            price: PollPrice::Fixed(Duration::from_secs(1)),
             min_interval: Duration::from_secs(1),
             enforce_max_wait: true,
         });

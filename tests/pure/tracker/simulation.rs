@@ -13,7 +13,7 @@ use jobtrack::job::{
     JobId, ListPage, ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError,
     ProviderName, RecordedTimes, RequestTimes, State, StoredJob, UtcTime, registration_transition,
 };
-use jobtrack::policy::LearnedPolicySettings;
+use jobtrack::policy::{LearnedPolicySettings, PollPrice};
 use jobtrack::tracker::{
     Action, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex, ProviderReport,
     ProviderSettings, Tracker,
@@ -491,7 +491,9 @@ impl Simulation {
         assert_eq!(before, None, "job {job} has two polls in flight");
         assert!(!self.pending_writes.contains(&job), "job {job} is polled during a commit");
         let early = self.due_at.get(&job).is_some_and(|due| *due > self.now);
-        let may_be_early = self.on_demand.contains(&job) || self.rejected_at.is_some();
+        let may_be_early = self.on_demand.contains(&job)
+            || self.rejected_at.is_some()
+            || self.may_be_spare(request);
         assert!(!early || may_be_early, "job {job} is polled before it is due");
         self.on_demand.remove(&job);
         self.due_at.remove(&job);
@@ -510,6 +512,17 @@ impl Simulation {
             Box::new(answer),
         );
         self.schedule(latency, event);
+    }
+
+    /// Whether the settings allow spare polls, and the last poll of the job is long enough ago for one.
+    fn may_be_spare(&self, request: &PollRequest) -> bool {
+        let settings = self.settings.iter().find(|settings| settings.name == request.provider);
+        let Some(ProviderSettings { policy: PollPolicy::Learned(rule), .. }) = settings else {
+            return false;
+        };
+        let last = self.requests.iter().rev().find(|sent| sent.job == request.job);
+        let interval = last.map_or(u64::MAX, |last| self.now - last.sent_at);
+        rule.price == PollPrice::Auto && u128::from(interval) >= rule.min_interval.as_millis()
     }
 
     /// Answers a list request with rows sorted by list time, foreign rows in between.
