@@ -126,7 +126,7 @@ impl TrackedJob {
         Some(self.age.time_at_age(age))
     }
 
-    /// Evaluates a job that may be polled before it is due. Far below the price in force the job waits without
+    /// Evaluates a job that may be polled before it is due. Below half of the price in force the job waits without
     /// being evaluated again.
     pub(super) fn evaluate_spare(
         &self,
@@ -134,8 +134,8 @@ impl TrackedJob {
         price_in_force: f64,
         now: MonotonicTime,
     ) -> Evaluation {
-        /// The index may quadruple, that is the wait may double, before a job has its turn.
-        const ADMISSION_FRACTION: f64 = 0.25;
+        /// The price in force is an average: a little below it, a job may have its turn.
+        const ADMISSION_FRACTION: f64 = 0.5;
         let admission_price =
             (ADMISSION_FRACTION * price_in_force).max(LearnedPolicySettings::MIN_SPARE_INDEX);
         let priority = self.priority(learned, now);

@@ -69,7 +69,8 @@ fn json_lines(home: &DaemonHome, arguments: &[&str]) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn show_prints_next_poll_and_expected_end() {
-    let (_dune, home) = fake_dune_with_past_runs("requests_per_minute = 3000").await;
+    let settings = "requests_per_minute = 3000\nprice = \"1s\"";
+    let (_dune, home) = fake_dune_with_past_runs(settings).await;
     let _daemon = home.start();
     record_past_runs_and_poll(
         &home,

@@ -9,6 +9,7 @@
     reason = "numbers of jobs and simulated milliseconds, far below 2^52"
 )]
 
+mod auto_price;
 #[allow(dead_code, reason = "the bench uses all of it")]
 #[path = "../../../benches/polling/metrics.rs"]
 mod metrics;
