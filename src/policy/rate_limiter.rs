@@ -1,7 +1,10 @@
-//! The rate limiter of one account: requests are spaced evenly and counted over a sliding minute.
+//! The rate limiter of one account: an even pace with bursts, and a count over a sliding minute.
 //!
-//! *Spacing* (GCRA with a burst of 1) spreads the requests over the minute. A request that is sent late, because
-//! timers are not exact, does not delay those after it.
+//! *Pace* (GCRA): while requests wait, they are spread evenly over the minute. Time in which a request was
+//! allowed and none was sent is credit for a burst, up to a quarter of the minute's requests. A start, new
+//! settings and a rejection take the credit away. After a burst, what is left of the limit is spread over the
+//! time until the burst leaves the sliding minute, so that no part of it is without requests. A request that is
+//! sent late, because timers are not exact, does not delay those after it.
 //! *Counting*: a request counts from the decision to send it until 60 s after its end. The provider
 //! receives the request somewhere in between. So no window of 60 s holds more requests than the limit,
 //! whatever the latency, by the provider's clock and by the local one.
@@ -18,21 +21,29 @@ use crate::job::{MonotonicTime, RateLimitPolicy};
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
     configured_per_minute: u32,
-    /// The limit that the provider announced per minute, and when.
-    announced_limit: Option<(u32, MonotonicTime)>,
+    /// The quota that the provider announced, and when.
+    announced_quota: Option<(RateLimitPolicy, MonotonicTime)>,
     /// The limit right after the last rejection that reduced it, and the time of that rejection.
     reduced_limit: Option<(u32, MonotonicTime)>,
     /// The time of the last call; [`Self::current_limit`] is the limit at this time.
     updated_at: MonotonicTime,
-    next_slot_at: MonotonicTime,
+    /// When the next request may be sent. A time in the past is credit. Like the other slot, counted from the
+    /// start of the clock, because the time between two requests may be no whole number of milliseconds.
+    next_slot: Duration,
+    /// The same for requests of a burst: a time in the past is no credit, but may be a late timer.
+    next_burst_slot: Duration,
     /// When a request was last sent.
     last_sent_at: MonotonicTime,
+    /// No request is sent before, because of those of an earlier process.
+    first_slot: Duration,
     in_flight: u32,
     completed_at: VecDeque<MonotonicTime>,
 }
 
 impl RateLimiter {
     const WINDOW: Duration = Duration::from_mins(1);
+    /// The time between the requests of a burst. Services limit requests a second too: `DataArts` allows 30.
+    const BURST_SPACING: Duration = Duration::from_millis(50);
     /// How late a request may be sent without a loss for those after it.
     const MAX_LATENESS: Duration = Duration::from_millis(50);
     /// An announced limit applies for this long after its last announcement.
@@ -40,48 +51,58 @@ impl RateLimiter {
     /// After a rejection the limit recovers from zero to the configured limit in this time.
     const RECOVERY_MINUTES: u32 = 10;
 
-    /// A rate limiter whose first request is available one spacing after `now`, because an earlier
-    /// process may have sent a request just before.
+    /// A rate limiter whose first request is available one spacing after `now`.
     #[must_use]
     pub fn new(per_minute: u32, now: MonotonicTime) -> Self {
         let mut limiter = Self {
             configured_per_minute: per_minute.max(1),
-            announced_limit: None,
+            announced_quota: None,
             reduced_limit: None,
             updated_at: now,
-            next_slot_at: now,
+            next_slot: since_clock_start(now),
+            next_burst_slot: since_clock_start(now),
             last_sent_at: now,
+            first_slot: since_clock_start(now),
             in_flight: 0,
             completed_at: VecDeque::new(),
         };
-        limiter.next_slot_at = now.plus(limiter.spacing());
+        limiter.next_slot += limiter.spacing();
         limiter
     }
 
-    /// Changes the configured limit and forgets an announced one. Sent requests still count, and a limit
-    /// that was reduced after a rejection stays reduced.
-    pub fn set_configured_limit(&mut self, per_minute: u32) {
+    /// Until this time an earlier process may have sent requests with the same limit, and a burst at the
+    /// end. Without a pause as long as the burst is ahead of the even pace, the requests of both might exceed
+    /// the limit.
+    pub fn follow_earlier_process(&mut self, until: MonotonicTime) {
+        let can_burst = self.burst_spacing() < self.spacing();
+        let ahead = if can_burst { self.max_burst() } else { 0 };
+        let first_slot =
+            since_clock_start(until) + self.spacing() * (1 + ahead) + Self::MAX_LATENESS;
+        self.first_slot = self.first_slot.max(first_slot);
+        self.next_slot = self.next_slot.max(first_slot);
+    }
+
+    /// Changes the configured limit, and forgets an announced one and the credit. Sent requests still count,
+    /// and a limit that was reduced after a rejection stays reduced.
+    pub fn set_configured_limit(&mut self, per_minute: u32, now: MonotonicTime) {
         self.configured_per_minute = per_minute.max(1);
-        self.announced_limit = None;
+        self.announced_quota = None;
+        self.advance(now);
+        self.discard_credit(now);
+        // A higher limit applies at once.
+        let next_slot = since_clock_start(now) + self.spacing();
+        self.next_slot = self.next_slot.min(next_slot.max(self.first_slot));
     }
 
     /// Records the quota that the provider announced.
     pub fn set_announced_quota(&mut self, quota: RateLimitPolicy, now: MonotonicTime) {
-        let per_minute =
-            f64::from(quota.requests) * Self::WINDOW.as_secs_f64() / quota.window.as_secs_f64();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the cast saturates, and the quota is not negative"
-        )]
-        let per_minute = (per_minute as u32).max(1);
-        self.announced_limit = Some((per_minute, now));
+        self.announced_quota = Some((quota, now));
         self.advance(now);
     }
 
     /// The provider rejected a request because of the rate limit. The limit falls to the announced quota
-    /// if that is lower, and to half otherwise. The rejection of a request that was sent before the last
-    /// reduction changes nothing.
+    /// if that is lower, and to half otherwise; the credit is lost. The rejection of a request that was sent
+    /// before the last reduction changes no limit.
     pub fn record_rejection(
         &mut self,
         sent_at: MonotonicTime,
@@ -89,6 +110,7 @@ impl RateLimiter {
         now: MonotonicTime,
     ) {
         self.advance(now);
+        self.discard_credit(now);
         let previous_limit = self.current_limit();
         if let Some(quota) = announced_quota {
             self.set_announced_quota(quota, now);
@@ -100,9 +122,21 @@ impl RateLimiter {
         }
     }
 
-    /// Moves the time to `now`: a reduced limit recovers, and an announced limit expires.
+    /// Moves the time to `now`: a reduced limit recovers, an announced limit expires, and requests leave the
+    /// sliding minute.
     pub fn advance(&mut self, now: MonotonicTime) {
+        // No request was allowed while the limit was used up.
+        let until = self.below_limit_at(self.current_limit()).unwrap_or(now);
+        self.discard_credit(until.min(now));
         self.updated_at = self.updated_at.max(now);
+        while self.completed_at.front().is_some_and(|ended| ended.plus(Self::WINDOW) <= now) {
+            self.completed_at.pop_front();
+        }
+    }
+
+    /// The time before `until` earns no credit: no request was allowed in it.
+    pub fn discard_credit(&mut self, until: MonotonicTime) {
+        self.next_slot = self.next_slot.max(since_clock_start(until));
     }
 
     /// The limit in force, in requests per minute.
@@ -114,9 +148,7 @@ impl RateLimiter {
     /// The limit that will be in force at `now` if no answer changes it before.
     #[must_use]
     pub fn limit_at(&self, now: MonotonicTime) -> u32 {
-        let announced =
-            self.announced_limit.filter(|(_, at)| now < at.plus(Self::ANNOUNCED_LIMIT_TTL));
-        let announced = announced.map_or(self.configured_per_minute, |(limit, _)| limit);
+        let announced = self.announced_at(now).map_or(u32::MAX, per_minute);
         let reduced =
             self.reduced_limit.map_or(self.configured_per_minute, |(reduced, reduced_at)| {
                 let minutes = now.duration_since(reduced_at).as_secs() / Self::WINDOW.as_secs();
@@ -132,18 +164,21 @@ impl RateLimiter {
     /// limiter does not record which provider sent them.
     pub fn absorb(&mut self, other: &Self, in_flight: u32, now: MonotonicTime) {
         self.advance(now);
-        self.drop_expired(now);
         self.in_flight += in_flight;
         self.completed_at.extend(&other.completed_at);
         self.completed_at.make_contiguous().sort_unstable();
-        self.drop_expired(now);
-        self.next_slot_at = self.next_slot_at.max(other.next_slot_at.min(now.plus(self.spacing())));
+        self.advance(now);
+        let earliest = other.next_slot.min(since_clock_start(now) + self.spacing());
+        self.first_slot = self.first_slot.max(other.first_slot);
+        self.next_slot = self.next_slot.max(earliest).max(self.first_slot);
+        self.next_burst_slot = self.next_burst_slot.max(other.next_burst_slot.min(earliest));
     }
 
     /// When the next request may be sent; none while as many requests as the limit are in flight.
     #[must_use]
     pub fn next_available_at(&self) -> Option<MonotonicTime> {
-        self.below_limit_at(self.current_limit()).map(|at| at.max(self.next_slot_at))
+        let slot = MonotonicTime::default().plus(self.next_slot.max(self.next_burst_slot));
+        self.below_limit_at(self.current_limit()).map(|at| at.max(slot))
     }
 
     /// When a request may be sent that nothing requires; none as above. Such requests leave a fifth of the
@@ -169,31 +204,41 @@ impl RateLimiter {
     /// When fewer than `limit` requests count, if none is sent before; none while `limit` requests are in
     /// flight.
     fn below_limit_at(&self, limit: u32) -> Option<MonotonicTime> {
-        let limit = limit as usize;
-        let used = self.in_flight as usize + self.completed_at.len();
-        if used < limit {
+        let Some(excess) = self.used().checked_sub(limit as usize) else {
             return Some(MonotonicTime::default());
-        }
+        };
         // This many completed requests, and one more, must leave the window first.
-        let last_to_expire = used - limit;
-        self.completed_at.get(last_to_expire).map(|ended| ended.plus(Self::WINDOW))
+        self.completed_at.get(excess).map(|ended| ended.plus(Self::WINDOW))
     }
 
     /// Counts a request that is sent now.
     pub fn acquire(&mut self, now: MonotonicTime) {
         self.advance(now);
-        self.drop_expired(now);
+        let (spacing, max_burst) = (self.spacing(), self.max_burst());
+        let time = since_clock_start(now);
+        let max_credit = (spacing * max_burst).max(Self::MAX_LATENESS);
+        let slot = self.next_slot.max(time.saturating_sub(max_credit));
+        let at_slot_if_late =
+            |slot: Duration| if slot + Self::MAX_LATENESS < time { time } else { slot };
         self.last_sent_at = now;
         self.in_flight += 1;
-        let is_late = now.duration_since(self.next_slot_at) <= Self::MAX_LATENESS;
-        let slot = if is_late { self.next_slot_at } else { now };
-        self.next_slot_at = slot.plus(self.spacing());
+        self.next_burst_slot = at_slot_if_late(self.next_burst_slot) + self.burst_spacing();
+        let sustained_spacing = self.sustained_spacing(self.in_flight, now);
+        let has_credit = slot + spacing <= time;
+        let is_scarce = if has_credit {
+            // Another request ahead of time would leave less than what a whole burst leaves.
+            let after_burst = Self::WINDOW / (self.current_limit() - max_burst);
+            self.sustained_spacing(self.in_flight + 1, now) > after_burst
+        } else {
+            sustained_spacing > spacing
+        };
+        self.next_slot =
+            if is_scarce { at_slot_if_late(slot) + sustained_spacing } else { slot + spacing };
     }
 
     /// Counts the end of a request, successful or not.
     pub fn complete(&mut self, now: MonotonicTime) {
         self.advance(now);
-        self.drop_expired(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         self.completed_at.push_back(now);
     }
@@ -210,13 +255,63 @@ impl RateLimiter {
         self.in_flight.saturating_add(u32::try_from(ended).unwrap_or(u32::MAX))
     }
 
+    /// The requests that count.
+    fn used(&self) -> usize {
+        self.in_flight as usize + self.completed_at.len()
+    }
+
+    /// The quota that the provider announced within the last hour.
+    fn announced_at(&self, now: MonotonicTime) -> Option<RateLimitPolicy> {
+        let (quota, at) = self.announced_quota?;
+        (now < at.plus(Self::ANNOUNCED_LIMIT_TTL)).then_some(quota)
+    }
+
+    /// The time between two requests at an even pace.
     fn spacing(&self) -> Duration {
         Self::WINDOW / self.current_limit()
     }
 
-    fn drop_expired(&mut self, now: MonotonicTime) {
-        while self.completed_at.front().is_some_and(|ended| ended.plus(Self::WINDOW) <= now) {
-            self.completed_at.pop_front();
-        }
+    /// So many requests may be sent ahead of time: a quarter of the limit.
+    fn max_burst(&self) -> u32 {
+        self.current_limit() / 4
     }
+
+    /// The time between two requests of a burst. A quota for a shorter window than a minute is kept as well.
+    fn burst_spacing(&self) -> Duration {
+        let announced = self.announced_at(self.updated_at);
+        let short = announced.filter(|quota| quota.window < Self::WINDOW);
+        let announced = short.map_or(Duration::ZERO, |quota| quota.window / quota.requests.max(1));
+        announced.max(Self::BURST_SPACING).min(self.spacing())
+    }
+
+    /// The shortest even spacing of the next requests at which the count delays none of them. Those in
+    /// flight, of which there are so many, leave the window in a minute at the earliest.
+    fn sustained_spacing(&self, in_flight: u32, now: MonotonicTime) -> Duration {
+        let limit = self.current_limit();
+        // Request number `limit + 1 - in_flight` is the first that waits for one that is in flight.
+        let mut longest = Self::WINDOW / (limit + 1).saturating_sub(in_flight).max(1);
+        let completed = u32::try_from(self.completed_at.len()).unwrap_or(u32::MAX);
+        let used = completed.saturating_add(in_flight);
+        let mut number = (limit + 1).saturating_sub(used).max(1);
+        // Request `number` waits for this one to leave, and those in front of it.
+        while let Some(ended) = self.completed_at.get((number + used - limit - 1) as usize)
+            && number <= limit
+        {
+            let wait = ended.plus(Self::WINDOW).duration_since(now);
+            longest = longest.max(wait / number);
+            // Of many requests some are enough: the result is at most 3 % too short.
+            number += 1 + number / 32;
+        }
+        longest
+    }
+}
+
+fn since_clock_start(time: MonotonicTime) -> Duration {
+    time.duration_since(MonotonicTime::default())
+}
+
+fn per_minute(quota: RateLimitPolicy) -> u32 {
+    let requests = u128::from(quota.requests) * RateLimiter::WINDOW.as_nanos();
+    let per_minute = requests / quota.window.as_nanos().max(1);
+    u32::try_from(per_minute).unwrap_or(u32::MAX).max(1)
 }

@@ -57,11 +57,13 @@ impl ProviderAccount {
 
     /// Applies new settings. `limit` is the lowest limit of its configured providers, in requests
     /// per minute; none if no provider of the account is configured. `connection_changed`: the requests
-    /// of one of its providers reach the service in another way.
+    /// of one of its providers reach the service in another way. `earlier_process_end`: when an earlier process
+    /// may have sent its last request.
     pub(super) fn configure(
         &mut self,
         limit: Option<u32>,
         connection_changed: bool,
+        earlier_process_end: Option<MonotonicTime>,
         now: MonotonicTime,
     ) {
         match limit {
@@ -69,9 +71,12 @@ impl ProviderAccount {
             Some(limit) if !self.is_configured => {
                 let previous =
                     std::mem::replace(&mut self.rate_limiter, RateLimiter::new(limit, now));
+                if let Some(end) = earlier_process_end {
+                    self.rate_limiter.follow_earlier_process(end);
+                }
                 self.rate_limiter.absorb(&previous, previous.in_flight(), now);
             }
-            Some(limit) => self.rate_limiter.set_configured_limit(limit),
+            Some(limit) => self.rate_limiter.set_configured_limit(limit, now),
             None => {}
         }
         self.is_configured = limit.is_some();
@@ -86,6 +91,13 @@ impl ProviderAccount {
             return None;
         }
         Some(self.rate_limiter.next_available_at()?.max(self.breaker.ready_at()))
+    }
+
+    /// Counts a request that is sent now.
+    pub(super) fn count_request(&mut self, now: MonotonicTime) {
+        // The service asked for fewer requests, so a burst does not follow a pause.
+        self.rate_limiter.discard_credit(self.breaker.ready_at().min(now));
+        self.rate_limiter.acquire(now);
     }
 
     /// Whether a request sent at `sent_at` used the current settings.
@@ -104,6 +116,10 @@ impl ProviderAccount {
         now: MonotonicTime,
     ) {
         self.rate_limiter.complete(now);
+        if self.breaker.is_rate_limited() {
+            // Until this answer to a probe, no other request was allowed.
+            self.rate_limiter.discard_credit(now);
+        }
         if outcome.is_err_and(|error| error.kind == ProviderErrorKind::RateLimited) {
             return self.rate_limiter.record_rejection(sent_at, rate_limit.quota, now);
         }

@@ -83,9 +83,12 @@ impl CircuitBreaker {
 
     /// Whether the last requests were rejected or failed, so that only necessary ones should be sent.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.is_suspect()
-            || self.rate_limit_rejections.count > 0
-            || self.transient_failures.are_repeated()
+        self.is_suspect() || self.is_rate_limited() || self.transient_failures.are_repeated()
+    }
+
+    /// Whether no request has succeeded since a rejection because of the rate limit.
+    pub(super) fn is_rate_limited(&self) -> bool {
+        self.rate_limit_rejections.count > 0
     }
 
     /// Whether a rejection puts the credentials in doubt.

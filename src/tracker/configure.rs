@@ -33,7 +33,12 @@ impl Tracker {
                 self.queues.iter().filter(|queue| queue.account_index == AccountIndex(index));
             let limits =
                 queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
-            account.configure(limits.min(), changed_accounts.contains(&index), now);
+            account.configure(
+                limits.min(),
+                changed_accounts.contains(&index),
+                self.earlier_process_end,
+                now,
+            );
         }
         self.reschedule_waiting_jobs(now);
     }

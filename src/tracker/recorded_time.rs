@@ -3,12 +3,18 @@
 //! Every input passes [`Tracker::correct_times`] first, so that the other handlers know only one UTC time:
 //! the one to record ([`crate::job::RecordClock`]).
 
+use std::time::Duration;
+
 use crate::job::{ClockReading, UtcTime};
 
 use super::message::Input;
 use super::registry::Tracker;
 
 impl Tracker {
+    /// A process that recorded nothing for so long has sent no request for a minute. It records the time twice a
+    /// minute.
+    const MAX_HEARTBEAT_AGE: Duration = Duration::from_mins(2);
+
     /// The time by which something may be deleted or given up for ever; none while the wall clock cannot
     /// be relied on.
     #[must_use]
@@ -43,6 +49,10 @@ impl Tracker {
         if let Input::LoadRecordedTimes(recorded) = &input {
             self.trusted_clock.start(recorded.certain, wall);
             self.record_clock.start(recorded.confirmed, wall.monotonic);
+            let was_running = recorded
+                .certain
+                .is_some_and(|last| wall.utc.duration_since(last) < Self::MAX_HEARTBEAT_AGE);
+            self.earlier_process_end = was_running.then_some(wall.monotonic);
         } else {
             self.trusted_clock.observe(wall);
         }

@@ -24,6 +24,8 @@ pub struct Tracker {
     pub(super) accounts: Vec<ProviderAccount>,
     pub(super) trusted_clock: TrustedClock,
     pub(super) record_clock: RecordClock,
+    /// When an earlier process may have sent its last request; none if it ended long ago.
+    pub(super) earlier_process_end: Option<MonotonicTime>,
     /// The number of selections so far.
     pub(super) selection_count: u64,
 }

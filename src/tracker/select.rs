@@ -174,7 +174,7 @@ impl Tracker {
                 account.price_in_force.record(waiting.fold(0.0, f64::max), now);
             }
         }
-        account.rate_limiter.acquire(now);
+        account.count_request(now);
         if is_contested {
             account.count_contested_selection();
         }

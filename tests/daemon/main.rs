@@ -29,6 +29,7 @@ mod provider_contract;
 mod provider_rename;
 mod readme;
 mod request_bodies;
+mod request_bursts;
 mod secrets;
 mod signals;
 mod stalled_loop;

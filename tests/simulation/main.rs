@@ -53,17 +53,17 @@ fn planted_bugs_are_found() {
 
 #[test]
 fn fault_31_after_a_suspend_each_job_is_polled_once_and_the_polls_are_spread() {
-    const JOBS: u64 = 12;
+    const JOBS: u64 = 20;
     let after = suspend(JOBS, Duration::from_hours(8));
     assert!(after.request_in_flight_took < Duration::from_secs(5), "{after:?}");
     let times: Vec<_> = after.polls.iter().map(|(at, _)| *at).collect();
     assert!(times[0] < Duration::from_secs(5), "{after:?}");
     assert!(times.last().is_some_and(|last| *last < Duration::from_mins(1)), "{after:?}");
-    // Thirty requests a minute are sent, and arrive after different delays.
+    // After a burst of eight, 23 requests a minute are sent, and arrive after different delays.
     let is_spread = |five: &[Duration]| five[4].saturating_sub(five[0]) > Duration::from_secs(4);
-    assert!(times.windows(5).all(is_spread), "{after:?}");
+    assert!(times[8..].windows(5).all(is_spread), "{after:?}");
     let mut jobs: Vec<_> = after.polls.iter().map(|(_, job)| job).collect();
     jobs.sort_unstable();
     jobs.dedup();
-    assert_eq!((jobs.len(), after.polls.len()), (12, 12), "{after:?}");
+    assert_eq!((jobs.len(), after.polls.len()), (20, 20), "{after:?}");
 }

@@ -1,7 +1,10 @@
 //! The intervals between polls: the backoff, restarts, jumps of the wall clock, and jobs whose provider
 //! is not configured.
 
+use std::time::Duration;
+
 use jobtrack::job::{JobId, ObservedState};
+use jobtrack::policy::Backoff;
 use jobtrack::tracker::ProviderSettings;
 
 use super::fixtures::{
@@ -79,7 +82,7 @@ fn after_a_restart_each_job_is_polled_at_its_stored_time() {
     let jobs: Vec<_> = (0..100).map(|_| sim.add_job("dune")).collect();
     sim.run_until(HOUR);
     let (wall, restarted_at, before) = (sim.wall_time(), sim.now, sim.requests.len());
-    sim.restart();
+    sim.restart_after_long_downtime();
     let planned: Vec<_> =
         sim.active_rows().map(|row| row.job.next_poll_at.expect("planned")).collect();
     sim.run_until(restarted_at + 10 * MINUTE);
@@ -90,6 +93,35 @@ fn after_a_restart_each_job_is_polled_at_its_stored_time() {
         // A request is available every 100 ms, the first 100 ms after the restart.
         assert!((wait..=wait + 3 * SECOND).contains(&polled), "{job}: {polled} ms, not {wait}");
     }
+}
+
+#[test]
+fn requests_wait_after_a_restart_because_the_earlier_process_may_have_sent_a_burst() {
+    let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(1) };
+    let settings =
+        ProviderSettings { requests_per_minute: 60, backoff, ..default_settings("dune") };
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
+        (100, answer_with_state(ObservedState::Running))
+    });
+    sim.run_until(10 * MINUTE);
+    for _ in 0..100 {
+        sim.add_job("dune");
+    }
+    let mut restarted_at = 0;
+    for _ in 0..5 {
+        sim.run_until(sim.now + SECOND);
+        sim.restart();
+        restarted_at = sim.now;
+    }
+    sim.run_until(sim.now + 5 * MINUTE);
+    let after = sim.requests.iter().find(|request| request.sent_at > restarted_at);
+    let wait = after.expect("a poll").sent_at - restarted_at;
+    assert!((16 * SECOND..17 * SECOND).contains(&wait), "{wait} ms");
+    sim.assert_rate_limit("dune", 60);
+    sim.restart_after_long_downtime();
+    let restarted_at = sim.now;
+    sim.run_until(sim.now + 2 * SECOND);
+    assert!(sim.requests.iter().any(|request| request.sent_at > restarted_at));
 }
 
 #[test]
