@@ -31,18 +31,17 @@ impl LearnedPolicySettings {
         }
     }
 
-    /// The age at which a spare poll is worth a request at a price of `price` seconds; none if the job is due
-    /// before, at age `due_age`.
+    /// The age at which a spare poll may be sent and the index is at least `index`, in seconds; none if the job is
+    /// due before, at age `due_age`.
     #[must_use]
     pub fn spare_poll_age(
         &self,
         distribution: &impl Distribution,
         last_active_age: f64,
-        price: f64,
+        index: f64,
         due_age: f64,
     ) -> Option<f64> {
         let earliest = self.earliest_spare_age(last_active_age).filter(|age| *age < due_age)?;
-        let price = price.max(Self::MIN_SPARE_INDEX);
-        find_price_crossing(distribution, last_active_age, price, earliest..due_age)
+        find_price_crossing(distribution, last_active_age, index, earliest..due_age)
     }
 }

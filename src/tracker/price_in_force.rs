@@ -4,11 +4,11 @@
 //! index among the jobs that had to wait, and zero while no job had to. [`super::select`] records it with each
 //! poll; `status` shows it, and [`super::spare_polls`] expects polls by it.
 
-use std::time::Duration;
-
 use crate::job::MonotonicTime;
+use crate::policy::LearnedPolicySettings;
 
-/// A moving average over the recent polls, in seconds.
+/// A moving average over the recent polls, in seconds. While none is sent, it falls as if no job waited: with each
+/// request that the rate limit would have allowed.
 #[derive(Debug, Default)]
 pub(super) struct PriceInForce {
     average: f64,
@@ -31,20 +31,24 @@ impl SpareBudget {
 impl PriceInForce {
     /// The weight of one poll in the average.
     const WEIGHT: f64 = 0.1;
-    /// Without a poll for this long, no job has to wait.
-    const TTL: Duration = Duration::from_mins(1);
+    /// Spare polls and failures leave gaps of this many requests, in which the price does not fall.
+    const GAP: f64 = 2.0;
 
     /// A poll was sent. `highest_waiting` is the highest index, in seconds, of the jobs that might have been
-    /// polled instead; zero if there was none.
-    pub(super) fn record(&mut self, highest_waiting: f64, now: MonotonicTime) {
-        let previous = self.at(now);
+    /// polled instead; zero if there was none. `limit` is in requests per minute.
+    pub(super) fn record(&mut self, highest_waiting: f64, limit: u32, now: MonotonicTime) {
+        let previous = self.at(limit, now);
         self.average = previous + Self::WEIGHT * (highest_waiting - previous);
         self.recorded_at = now;
     }
 
     /// In seconds.
-    pub(super) fn at(&self, now: MonotonicTime) -> f64 {
-        if now <= self.recorded_at.plus(Self::TTL) { self.average } else { 0.0 }
+    pub(super) fn at(&self, limit: u32, now: MonotonicTime) -> f64 {
+        let minutes = now.duration_since(self.recorded_at).as_secs_f64() / 60.0;
+        let unused = (minutes * f64::from(limit) - Self::GAP).max(0.0);
+        let price = self.average * libm::pow(1.0 - Self::WEIGHT, unused);
+        // No job has such an index: it shows as zero.
+        if price < LearnedPolicySettings::MIN_SPARE_INDEX { 0.0 } else { price }
     }
 }
 
@@ -53,14 +57,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_price_follows_the_jobs_that_wait_and_ends_without_polls() {
-        let at = MonotonicTime::from_millis;
+    fn the_price_follows_the_jobs_that_wait_and_falls_without_polls() {
+        let at = |second: u64| MonotonicTime::from_millis(second * 1000);
         let mut price = PriceInForce::default();
-        assert!(price.at(at(0)).abs() < f64::EPSILON);
-        (1..=100).for_each(|second| price.record(0.5, at(second * 1000)));
-        assert!((price.at(at(100_000)) - 0.5).abs() < 0.01, "{price:?}");
-        (101..=110).for_each(|second| price.record(0.0, at(second * 1000)));
-        assert!((0.1..0.25).contains(&price.at(at(110_000))), "{price:?}");
-        assert!(price.at(at(170_000)) > 0.1 && price.at(at(170_001)) < 0.001, "{price:?}");
+        assert!(price.at(30, at(0)) <= 0.0);
+        (1..=100).for_each(|number| price.record(0.5, 30, at(2 * number)));
+        assert!((price.at(30, at(200)) - 0.5).abs() < 0.01, "{price:?}");
+        assert!((price.at(30, at(204)) - 0.5).abs() < 0.01, "{price:?}");
+        // As many requests would have been allowed as it takes to halve the price.
+        assert!((price.at(30, at(204 + 13)) - 0.25).abs() < 0.01, "{price:?}");
+        assert!(price.at(30, at(204 + 300)) <= 0.0, "{price:?}");
+        (101..=107).for_each(|number| price.record(0.0, 30, at(2 * number)));
+        assert!((0.2..0.3).contains(&price.at(30, at(214))), "{price:?}");
     }
 }

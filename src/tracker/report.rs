@@ -80,7 +80,7 @@ impl ProviderQueue {
             requests_last_minute: account.rate_limiter.requests_last_minute(now),
             requests_per_minute: account.rate_limiter.limit_at(now),
             price: self.job_policy().learned.map(|learned| learned.rule.price),
-            price_in_force: account.price_in_force.at(now),
+            price_in_force: account.price_in_force_at(now),
             consecutive_failures: self.outages.consecutive_failures(),
             outage_since: self.outages.outage_since(),
             pause: self.pause(account, now),

@@ -171,7 +171,8 @@ impl Tracker {
                 let queues =
                     self.queues.iter().filter(|queue| queue.account_index == account_index);
                 let waiting = queues.map(|queue| queue.highest_waiting_index(account, now));
-                account.price_in_force.record(waiting.fold(0.0, f64::max), now);
+                let limit = account.rate_limiter.current_limit();
+                account.price_in_force.record(waiting.fold(0.0, f64::max), limit, now);
             }
         }
         account.count_request(now);

@@ -16,9 +16,14 @@ use super::price_in_force::SpareBudget;
 use super::provider_queue::ProviderQueue;
 
 impl ProviderAccount {
+    /// In seconds.
+    pub(super) fn price_in_force_at(&self, now: MonotonicTime) -> f64 {
+        self.price_in_force.at(self.rate_limiter.current_limit(), now)
+    }
+
     pub(super) fn spare_budget(&self, now: MonotonicTime) -> SpareBudget {
         SpareBudget {
-            price_in_force: self.price_in_force.at(now),
+            price_in_force: self.price_in_force_at(now),
             available_at: self.rate_limiter.next_spare_at(),
         }
     }
@@ -62,9 +67,16 @@ impl ProviderQueue {
         }
         let mut spare_polls = std::mem::take(&mut self.spare_polls);
         if let Some(learned) = self.job_policy().learned {
-            let price_in_force = account.price_in_force.at(now);
+            let price_in_force = account.price_in_force_at(now);
+            #[expect(clippy::cast_precision_loss, reason = "a page holds at most 100 jobs")]
+            let page_jobs =
+                if self.can_list() { self.list_batcher.batch_capacity(now) as f64 } else { 1.0 };
             spare_polls.promote_due(now, |job| match jobs.get(job) {
-                Some(tracked) => tracked.evaluate_spare(learned, price_in_force, now),
+                Some(tracked) => {
+                    let is_listed = tracked.batchable_list_time().is_some();
+                    let jobs_per_request = if is_listed { page_jobs } else { 1.0 };
+                    tracked.evaluate_spare(learned, price_in_force, jobs_per_request, now)
+                }
                 None => Evaluation::NotBefore(MonotonicTime::from_millis(u64::MAX)),
             });
         }

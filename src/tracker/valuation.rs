@@ -106,38 +106,40 @@ impl TrackedJob {
         let SpareBudget { price_in_force, available_at } = policy.spare_budget;
         let available_at = available_at?;
         self.earliest_spare_poll(policy, due)?;
-        let at = self.spare_poll_time(policy.learned?, price_in_force, due)?;
+        let index = price_in_force.max(LearnedPolicySettings::MIN_SPARE_INDEX);
+        let at = self.spare_poll_time(policy.learned?, index, due)?;
         Some(at.max(available_at)).filter(|at| *at < due)
     }
 
-    /// When the index reaches `price`, in seconds, and the job may be polled; none if it is due before.
+    /// When the job may be polled and its index is at least `index`, in seconds; none if it is due before.
     fn spare_poll_time(
         &self,
         learned: LearnedPolicy<'_>,
-        price: f64,
+        index: f64,
         due: MonotonicTime,
     ) -> Option<MonotonicTime> {
         let age = learned.rule.spare_poll_age(
             &self.distribution(learned.duration_history),
             self.age.last_active_age(),
-            price,
+            index,
             self.age.at(due),
         )?;
         Some(self.age.time_at_age(age))
     }
 
-    /// Evaluates a job that may be polled before it is due. Below half of the price in force the job waits without
-    /// being evaluated again.
+    /// Evaluates a job that may be polled before it is due, by a request that answers for `jobs_per_request` jobs.
+    /// Below half of the price in force the job waits without being evaluated again.
     pub(super) fn evaluate_spare(
         &self,
         learned: LearnedPolicy<'_>,
         price_in_force: f64,
+        jobs_per_request: f64,
         now: MonotonicTime,
     ) -> Evaluation {
         /// The price in force is an average: a little below it, a job may have its turn.
         const ADMISSION_FRACTION: f64 = 0.5;
-        let admission_price =
-            (ADMISSION_FRACTION * price_in_force).max(LearnedPolicySettings::MIN_SPARE_INDEX);
+        let min_index = LearnedPolicySettings::MIN_SPARE_INDEX / jobs_per_request;
+        let admission_price = min_index.max(ADMISSION_FRACTION * price_in_force);
         let priority = self.priority(learned, now);
         let index = priority.0 * learned.rule.price.of_due_polls().as_secs_f64();
         match self.phase().due().filter(|due| *due > now && index < admission_price) {

@@ -3,6 +3,7 @@
 
 mod all_providers;
 mod audit;
+mod auto_price;
 mod backup;
 mod bad_answers;
 mod blocked_log;

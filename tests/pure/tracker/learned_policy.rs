@@ -63,7 +63,7 @@ pub(super) struct RepeatedRuns {
     pub(super) sim: Simulation,
     started_at: Rc<RefCell<HashMap<JobId, u64>>>,
     /// Whether answers report the start only as the time in a list.
-    is_listed: Rc<Cell<bool>>,
+    pub(super) is_listed: Rc<Cell<bool>>,
 }
 
 impl RepeatedRuns {

@@ -148,6 +148,31 @@ fn the_job_with_the_highest_index_is_polled_first() {
 }
 
 #[test]
+fn a_spare_request_for_a_list_page_polls_all_jobs_on_the_page() {
+    let settings = |limit| ProviderSettings { supports_list: true, ..auto_settings(limit) };
+    let mut runs = RepeatedRuns::new(settings(600), |_| 7, |_| 12 * HOUR);
+    runs.is_listed.set(true);
+    runs.run_jobs(5);
+    runs.sim.configure(vec![settings(30)]);
+    let jobs: Vec<_> = (0..50).map(|_| runs.add()).collect();
+    runs.sim.run_until(runs.sim.now + 10 * MINUTE);
+    let (requests, pages) = (runs.sim.requests.len(), runs.sim.page_count);
+    runs.sim.run_until(runs.sim.now + 10 * MINUTE);
+    let polls = runs.sim.requests.len() - requests;
+    let pages = runs.sim.page_count - pages;
+    assert!(
+        polls <= 24 * 10 + 1 && usize::try_from(pages).is_ok_and(|pages| pages * 10 >= polls * 9),
+        "{pages} pages in {polls} requests"
+    );
+    for job in jobs {
+        let listed: Vec<_> = runs.sim.page_request_times(job).collect();
+        let recent = listed.iter().filter(|at| **at > runs.sim.now - 10 * MINUTE).count();
+        // Once in 2 % of the age, which is up to 24 s here, and the page of a job is requested for others too.
+        assert!(recent >= 25, "job {job} on {recent} pages of {pages}");
+    }
+}
+
+#[test]
 fn the_forecast_tells_of_a_spare_poll_and_the_stored_time_agrees() {
     let mut runs = RepeatedRuns::new(auto_settings(30), |_| 7, |_| HOUR);
     let job = runs.add();
