@@ -182,13 +182,23 @@ impl RateLimiter {
     }
 
     /// When a request may be sent that nothing requires; none as above. Such requests leave a fifth of the
-    /// limit unused, counting all requests of the last minute, and are spaced evenly.
+    /// limit unused, counting all requests of the last minute, and are spaced evenly. After a minute with few
+    /// requests they may use half of the credit.
     #[must_use]
     pub fn next_spare_at(&self) -> Option<MonotonicTime> {
         let limit = self.spare_limit();
         let spacing = Self::WINDOW.checked_div(limit)?;
         let at = self.next_available_at()?.max(self.below_limit_at(limit)?);
-        Some(at.max(self.last_sent_at.plus(spacing)))
+        let even_slot = self.last_sent_at.plus(spacing);
+        // Sent evenly, they leave some credit, which must not be spent in bursts.
+        let slot = if self.used() < limit as usize / 2 {
+            let kept_requests = self.max_burst().div_ceil(2) + 1;
+            let credit_slot = self.next_slot + self.spacing() * kept_requests;
+            even_slot.min(MonotonicTime::default().plus(credit_slot))
+        } else {
+            even_slot
+        };
+        Some(at.max(slot))
     }
 
     /// Whether the requests of the last minute leave room for one that nothing requires.

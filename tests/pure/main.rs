@@ -16,4 +16,5 @@ mod policy;
 mod polling;
 mod rate_limiter;
 mod signing;
+mod spare_requests;
 mod tracker;
