@@ -71,7 +71,9 @@ impl Tracker {
             {
                 tracked.wait_until(due);
             }
-            if let Some(due) = tracked.phase().due() {
+            if let Some(due) = tracked.phase().due()
+                && !queue.spare_polls.contains(tracked.id)
+            {
                 queue.enqueue_spare(tracked, due);
             }
         }

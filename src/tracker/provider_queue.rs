@@ -115,6 +115,10 @@ impl ProviderQueue {
         let connection = settings.as_ref().map(|settings| settings.connection_fingerprint);
         let connection_changed = connection.is_some() && connection != self.connection_fingerprint;
         self.connection_fingerprint = connection.or(self.connection_fingerprint);
+        let policy = |settings: &Option<ProviderSettings>| settings.as_ref().map(|own| own.policy);
+        if policy(&settings) != policy(&self.settings) {
+            self.spare_polls = DueQueue::default();
+        }
         self.settings = settings;
         self.breaker.enter_half_open(connection_changed);
         if connection_changed {
@@ -129,7 +133,7 @@ impl ProviderQueue {
         self.unknown_states.clear();
         self.first_polls.reset_priorities();
         self.repeat_polls.reset_priorities();
-        self.spare_polls = DueQueue::default();
+        self.spare_polls.reset_priorities();
         connection_changed
     }
 
