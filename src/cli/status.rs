@@ -125,7 +125,7 @@ fn describe_unused(provider: &ProviderStatus) -> String {
 fn describe_price(provider: &ProviderStatus) -> String {
     let setting = provider.price.as_deref().unwrap_or("-");
     if provider.price_in_force_s > 0.0 {
-        format!("{setting}, now {:.2}s", provider.price_in_force_s)
+        format!("{setting}, now {}", format_seconds(provider.price_in_force_s))
     } else {
         setting.to_owned()
     }
