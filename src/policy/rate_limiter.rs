@@ -2,7 +2,7 @@
 //!
 //! *Pace* (GCRA): while requests wait, they are spread evenly over the minute. Time in which a request was
 //! allowed and none was sent is credit for a burst, up to a quarter of the minute's requests. A start, new
-//! settings and a rejection take the credit away. After a burst, what is left of the limit is spread over the
+//! settings and a rejection take the credit away, and a new database starts with it. After a burst, what is left of the limit is spread over the
 //! time until the burst leaves the sliding minute, so that no part of it is without requests. A request that is
 //! sent late, because timers are not exact, does not delay those after it.
 //! *Counting*: a request counts from the decision to send it until 60 s after its end. The provider
@@ -27,8 +27,7 @@ pub struct RateLimiter {
     reduced_limit: Option<(u32, MonotonicTime)>,
     /// The time of the last call; [`Self::current_limit`] is the limit at this time.
     updated_at: MonotonicTime,
-    /// When the next request may be sent. A time in the past is credit. Like the other slot, counted from the
-    /// start of the clock, because the time between two requests may be no whole number of milliseconds.
+    /// When the next request may be sent; see [`slot_at`]. A time in the past is credit.
     next_slot: Duration,
     /// The same for requests of a burst: a time in the past is no credit, but may be a late timer.
     next_burst_slot: Duration,
@@ -59,15 +58,20 @@ impl RateLimiter {
             announced_quota: None,
             reduced_limit: None,
             updated_at: now,
-            next_slot: since_clock_start(now),
-            next_burst_slot: since_clock_start(now),
+            next_slot: slot_at(now),
+            next_burst_slot: slot_at(now),
             last_sent_at: now,
-            first_slot: since_clock_start(now),
+            first_slot: Duration::ZERO,
             in_flight: 0,
             completed_at: VecDeque::new(),
         };
         limiter.next_slot += limiter.spacing();
         limiter
+    }
+
+    /// No request of this account was sent before: the last minute earns credit.
+    pub fn follow_idle_time(&mut self, now: MonotonicTime) {
+        self.next_slot = slot_at(now).saturating_sub(Self::WINDOW);
     }
 
     /// Until this time an earlier process may have sent requests with the same limit, and a burst at the
@@ -76,8 +80,7 @@ impl RateLimiter {
     pub fn follow_earlier_process(&mut self, until: MonotonicTime) {
         let can_burst = self.burst_spacing() < self.spacing();
         let ahead = if can_burst { self.max_burst() } else { 0 };
-        let first_slot =
-            since_clock_start(until) + self.spacing() * (1 + ahead) + Self::MAX_LATENESS;
+        let first_slot = slot_at(until) + self.spacing() * (1 + ahead) + Self::MAX_LATENESS;
         self.first_slot = self.first_slot.max(first_slot);
         self.next_slot = self.next_slot.max(first_slot);
     }
@@ -90,7 +93,7 @@ impl RateLimiter {
         self.advance(now);
         self.discard_credit(now);
         // A higher limit applies at once.
-        let next_slot = since_clock_start(now) + self.spacing();
+        let next_slot = slot_at(now) + self.spacing();
         self.next_slot = self.next_slot.min(next_slot.max(self.first_slot));
     }
 
@@ -134,9 +137,12 @@ impl RateLimiter {
         }
     }
 
-    /// The time before `until` earns no credit: no request was allowed in it.
+    /// The time before `until` earns no credit: no request was allowed in it. The start of the clock stands
+    /// for no time.
     pub fn discard_credit(&mut self, until: MonotonicTime) {
-        self.next_slot = self.next_slot.max(since_clock_start(until));
+        if until > MonotonicTime::default() {
+            self.next_slot = self.next_slot.max(slot_at(until));
+        }
     }
 
     /// The limit in force, in requests per minute.
@@ -168,7 +174,7 @@ impl RateLimiter {
         self.completed_at.extend(&other.completed_at);
         self.completed_at.make_contiguous().sort_unstable();
         self.advance(now);
-        let earliest = other.next_slot.min(since_clock_start(now) + self.spacing());
+        let earliest = other.next_slot.min(slot_at(now) + self.spacing());
         self.first_slot = self.first_slot.max(other.first_slot);
         self.next_slot = self.next_slot.max(earliest).max(self.first_slot);
         self.next_burst_slot = self.next_burst_slot.max(other.next_burst_slot.min(earliest));
@@ -177,7 +183,8 @@ impl RateLimiter {
     /// When the next request may be sent; none while as many requests as the limit are in flight.
     #[must_use]
     pub fn next_available_at(&self) -> Option<MonotonicTime> {
-        let slot = MonotonicTime::default().plus(self.next_slot.max(self.next_burst_slot));
+        let slot = self.next_slot.max(self.next_burst_slot).saturating_sub(Self::WINDOW);
+        let slot = MonotonicTime::default().plus(slot);
         self.below_limit_at(self.current_limit()).map(|at| at.max(slot))
     }
 
@@ -225,7 +232,7 @@ impl RateLimiter {
     pub fn acquire(&mut self, now: MonotonicTime) {
         self.advance(now);
         let (spacing, max_burst) = (self.spacing(), self.max_burst());
-        let time = since_clock_start(now);
+        let time = slot_at(now);
         let max_credit = (spacing * max_burst).max(Self::MAX_LATENESS);
         let slot = self.next_slot.max(time.saturating_sub(max_credit));
         let at_slot_if_late =
@@ -316,8 +323,10 @@ impl RateLimiter {
     }
 }
 
-fn since_clock_start(time: MonotonicTime) -> Duration {
-    time.duration_since(MonotonicTime::default())
+/// Slots are finer than milliseconds, because the time between two requests may be no whole number of them, and are
+/// counted from a minute before the start of the clock, because credit may begin before it.
+fn slot_at(time: MonotonicTime) -> Duration {
+    time.duration_since(MonotonicTime::default()) + RateLimiter::WINDOW
 }
 
 fn per_minute(quota: RateLimitPolicy) -> u32 {

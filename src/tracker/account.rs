@@ -25,6 +25,18 @@ impl AccountId {
     }
 }
 
+/// The process before this one that used the database.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum EarlierProcess {
+    /// The database is new.
+    None,
+    /// It sent no request in the last minute.
+    #[default]
+    Past,
+    /// It may have sent requests until this time.
+    EndedAt(MonotonicTime),
+}
+
 #[derive(Debug)]
 pub(super) struct ProviderAccount {
     pub(super) id: AccountId,
@@ -44,9 +56,12 @@ impl ProviderAccount {
     const SELECTIONS_PER_FIRST_POLL: u8 = 4;
 
     pub(super) fn new(id: AccountId, now: MonotonicTime) -> Self {
+        // Replaced when a provider is configured; it has nothing to take over.
+        let mut rate_limiter = RateLimiter::new(1, now);
+        rate_limiter.follow_idle_time(now);
         Self {
             id,
-            rate_limiter: RateLimiter::new(1, now),
+            rate_limiter,
             breaker: CircuitBreaker::default(),
             price_in_force: PriceInForce::default(),
             is_configured: false,
@@ -57,13 +72,12 @@ impl ProviderAccount {
 
     /// Applies new settings. `limit` is the lowest limit of its configured providers, in requests
     /// per minute; none if no provider of the account is configured. `connection_changed`: the requests
-    /// of one of its providers reach the service in another way. `earlier_process_end`: when an earlier process
-    /// may have sent its last request.
+    /// of one of its providers reach the service in another way.
     pub(super) fn configure(
         &mut self,
         limit: Option<u32>,
         connection_changed: bool,
-        earlier_process_end: Option<MonotonicTime>,
+        earlier_process: EarlierProcess,
         now: MonotonicTime,
     ) {
         match limit {
@@ -71,8 +85,10 @@ impl ProviderAccount {
             Some(limit) if !self.is_configured => {
                 let previous =
                     std::mem::replace(&mut self.rate_limiter, RateLimiter::new(limit, now));
-                if let Some(end) = earlier_process_end {
-                    self.rate_limiter.follow_earlier_process(end);
+                match earlier_process {
+                    EarlierProcess::None => self.rate_limiter.follow_idle_time(now),
+                    EarlierProcess::Past => {}
+                    EarlierProcess::EndedAt(end) => self.rate_limiter.follow_earlier_process(end),
                 }
                 self.rate_limiter.absorb(&previous, previous.in_flight(), now);
             }

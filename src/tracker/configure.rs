@@ -36,7 +36,7 @@ impl Tracker {
             account.configure(
                 limits.min(),
                 changed_accounts.contains(&index),
-                self.earlier_process_end,
+                self.earlier_process,
                 now,
             );
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::job::{ClockReading, UtcTime};
 
+use super::account::EarlierProcess;
 use super::message::Input;
 use super::registry::Tracker;
 
@@ -49,10 +50,13 @@ impl Tracker {
         if let Input::LoadRecordedTimes(recorded) = &input {
             self.trusted_clock.start(recorded.certain, wall);
             self.record_clock.start(recorded.confirmed, wall.monotonic);
-            let was_running = recorded
-                .certain
-                .is_some_and(|last| wall.utc.duration_since(last) < Self::MAX_HEARTBEAT_AGE);
-            self.earlier_process_end = was_running.then_some(wall.monotonic);
+            self.earlier_process = match recorded.certain {
+                None => EarlierProcess::None,
+                Some(last) if wall.utc.duration_since(last) < Self::MAX_HEARTBEAT_AGE => {
+                    EarlierProcess::EndedAt(wall.monotonic)
+                }
+                Some(_) => EarlierProcess::Past,
+            };
         } else {
             self.trusted_clock.observe(wall);
         }

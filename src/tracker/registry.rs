@@ -7,7 +7,7 @@ use crate::job::{
     Anomaly, ClockReading, JobId, MonotonicTime, ProviderName, RecordClock, TrustedClock,
 };
 
-use super::account::{AccountId, ProviderAccount};
+use super::account::{AccountId, EarlierProcess, ProviderAccount};
 use super::job::TrackedJob;
 use super::job_effects::{FollowUp, JobEffects};
 use super::job_table::JobTable;
@@ -24,8 +24,7 @@ pub struct Tracker {
     pub(super) accounts: Vec<ProviderAccount>,
     pub(super) trusted_clock: TrustedClock,
     pub(super) record_clock: RecordClock,
-    /// When an earlier process may have sent its last request; none if it ended long ago.
-    pub(super) earlier_process_end: Option<MonotonicTime>,
+    pub(super) earlier_process: EarlierProcess,
     /// The number of selections so far.
     pub(super) selection_count: u64,
 }

@@ -108,6 +108,15 @@ fn a_quarter_of_the_limit_is_sent_at_once_after_idle_time() {
 }
 
 #[test]
+fn a_new_account_has_credit_from_the_start() {
+    let mut caller = Caller::new(30);
+    caller.limiter.follow_idle_time(at(0));
+    (0..10).for_each(|_| caller.send(0, 0));
+    let sent = caller.sent_since(0);
+    assert!(sent[7] < 1000 && sent[8] > 2000, "{sent:?}");
+}
+
+#[test]
 fn each_idle_slot_allows_one_request_more() {
     let mut caller = Caller::new(60);
     caller.send(0, 0);

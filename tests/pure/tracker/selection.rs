@@ -104,6 +104,19 @@ fn jobs_added_together_after_idle_time_are_all_polled_at_once() {
     sim.assert_rate_limit("dune", 30);
 }
 
+#[test]
+fn with_a_new_database_the_first_jobs_are_polled_at_once() {
+    let settings = settings_with_interval(30, Duration::from_hours(1));
+    let mut sim = Simulation::with_new_database(vec![settings], |_, _| {
+        (300, answer_with_state(ObservedState::Running))
+    });
+    for _ in 0..8 {
+        sim.add_job("dune");
+    }
+    sim.run_until(SECOND);
+    assert_eq!(sim.requests.len(), 8);
+}
+
 /// Among `take` requests after the first `skip`, the number that were the first poll of their job.
 fn count_first_polls(sim: &Simulation, skip: usize, take: usize) -> usize {
     let mut known = HashSet::new();

@@ -122,6 +122,18 @@ impl Simulation {
         sim
     }
 
+    /// As [`Self::with_settings`], for a tracker that knows that no earlier process used the database.
+    pub(super) fn with_new_database(
+        settings: Vec<ProviderSettings>,
+        provider: impl FnMut(JobId, u64) -> DelayedAnswer + 'static,
+    ) -> Self {
+        let mut sim = Self::with_settings(Vec::new(), provider);
+        let now = sim.clock_reading();
+        sim.tracker.handle(Input::LoadRecordedTimes(RecordedTimes::default()), now);
+        sim.configure(settings);
+        sim
+    }
+
     /// Sets the duration and the outcome of the writes from now on.
     pub(super) fn set_write_outcome(
         &mut self,
