@@ -183,25 +183,26 @@ impl RateLimiter {
     /// When the next request may be sent; none while as many requests as the limit are in flight.
     #[must_use]
     pub fn next_available_at(&self) -> Option<MonotonicTime> {
-        let slot = self.next_slot.max(self.next_burst_slot).saturating_sub(Self::WINDOW);
-        let slot = MonotonicTime::default().plus(slot);
+        let slot = time_of(self.next_slot.max(self.next_burst_slot));
         self.below_limit_at(self.current_limit()).map(|at| at.max(slot))
     }
 
     /// When a request may be sent that nothing requires; none as above. Such requests leave a fifth of the
-    /// limit unused, counting all requests of the last minute, and are spaced evenly. After a minute with few
+    /// limit unused, counting all requests of the last minute, and are spaced evenly. After a burst they leave a
+    /// fifth of what it left. After a minute with few
     /// requests they may use half of the credit.
     #[must_use]
     pub fn next_spare_at(&self) -> Option<MonotonicTime> {
         let limit = self.spare_limit();
-        let spacing = Self::WINDOW.checked_div(limit)?;
+        let left = self.sustained_spacing(self.in_flight, self.updated_at);
+        let spacing = Self::WINDOW.checked_div(limit)?.max(left * 5 / 4);
         let at = self.next_available_at()?.max(self.below_limit_at(limit)?);
         let even_slot = self.last_sent_at.plus(spacing);
         // Sent evenly, they leave some credit, which must not be spent in bursts.
         let slot = if self.used() < limit as usize / 2 {
             let kept_requests = self.max_burst().div_ceil(2) + 1;
             let credit_slot = self.next_slot + self.spacing() * kept_requests;
-            even_slot.min(MonotonicTime::default().plus(credit_slot))
+            even_slot.min(time_of(credit_slot))
         } else {
             even_slot
         };
@@ -226,6 +227,12 @@ impl RateLimiter {
         };
         // This many completed requests, and one more, must leave the window first.
         self.completed_at.get(excess).map(|ended| ended.plus(Self::WINDOW))
+    }
+
+    /// Whether a request that is sent now leaves those after it at their even pace.
+    #[must_use]
+    pub fn has_credit(&self, now: MonotonicTime) -> bool {
+        self.next_slot + self.spacing() <= slot_at(now)
     }
 
     /// Counts a request that is sent now.
@@ -327,6 +334,11 @@ impl RateLimiter {
 /// counted from a minute before the start of the clock, because credit may begin before it.
 fn slot_at(time: MonotonicTime) -> Duration {
     time.duration_since(MonotonicTime::default()) + RateLimiter::WINDOW
+}
+
+/// Rounded up, so that no request is sent before its slot.
+fn time_of(slot: Duration) -> MonotonicTime {
+    MonotonicTime::default().plus(slot.saturating_sub(RateLimiter::WINDOW))
 }
 
 fn per_minute(quota: RateLimitPolicy) -> u32 {

@@ -171,9 +171,11 @@ impl ProviderAccount {
         self.pause_for_used_up_window(rate_limit, now);
     }
 
-    /// Whether the next contested selection is reserved for a first poll.
-    pub(super) fn first_poll_has_priority(&self) -> bool {
-        self.selections_since_first_poll + 1 >= Self::SELECTIONS_PER_FIRST_POLL
+    /// Whether the next contested selection is reserved for a first poll. Credit is for first polls: it is earned
+    /// while nothing else was due.
+    pub(super) fn first_poll_has_priority(&self, now: MonotonicTime) -> bool {
+        self.rate_limiter.has_credit(now)
+            || self.selections_since_first_poll + 1 >= Self::SELECTIONS_PER_FIRST_POLL
     }
 
     /// Counts a selection for which both a first poll and a repeat poll were due.

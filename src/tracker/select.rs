@@ -3,7 +3,7 @@
 //! the credentials are rejected.
 //!
 //! Two rules bound that order. While first polls and repeat polls compete, one selection in four is a
-//! first poll, so that a wrong id is noticed early. And no job waits for ever: a starved job
+//! first poll, and so is every one while the rate limiter has credit for a burst, so that a wrong id is noticed early. And no job waits for ever: a starved job
 //! ([`starvation_cutoff`]) is polled before the job with the highest priority. If nothing else may be sent,
 //! a request that the account has left is spent on a job that is not due (`spare_polls.rs`).
 
@@ -245,7 +245,7 @@ impl Tracker {
         let is_contested = candidates.iter().any(|candidate| candidate.first_polls.is_some())
             && candidates.iter().any(|candidate| candidate.repeat_polls.is_some())
             && !candidates.iter().any(|candidate| candidate.urgent.is_some());
-        let first_poll_has_priority = is_contested && account.first_poll_has_priority();
+        let first_poll_has_priority = is_contested && account.first_poll_has_priority(now);
         let cutoff = starvation_cutoff(account, active_jobs, now);
         let choice = choose_provider(&candidates, first_poll_has_priority, cutoff)
             .or_else(|| self.choose_spare(account_index, now))?;
