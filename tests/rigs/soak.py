@@ -195,16 +195,17 @@ class Sampler:
 
     def descriptors(self):
         """The open descriptors but those of TCP connections, and the number of these."""
-        tcp = {line.split()[9] for line in (self.proc / "net/tcp").read_text().splitlines()[1:]}
-        links = []
+        # The table of TCP connections misses some when connections come and go.
+        unix = {line.split()[6] for line in (self.proc / "net/unix").read_text().splitlines()[1:]}
+        others, connections = 0, 0
         for descriptor in (self.proc / "fd").iterdir():
             try:
-                links.append(os.readlink(descriptor))
+                link = os.readlink(descriptor)
             except FileNotFoundError:
-                pass  # closed in the meantime
-        inodes = [link.removeprefix("socket:[").rstrip("]") for link in links]
-        connections = sum(inode in tcp for inode in inodes)
-        return len(links) - connections, connections
+                continue  # closed in the meantime
+            is_tcp = link.startswith("socket:[") and link[len("socket:[") : -1] not in unix
+            others, connections = others + (not is_tcp), connections + is_tcp
+        return others, connections
 
     def cpu_s(self):
         """The CPU time of all threads."""
