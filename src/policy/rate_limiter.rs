@@ -2,9 +2,9 @@
 //!
 //! *Pace* (GCRA): while requests wait, they are spread evenly over the minute. Time in which a request was
 //! allowed and none was sent is credit for a burst, up to a quarter of the minute's requests. A start, new
-//! settings and a rejection take the credit away, and a new database starts with it. After a burst, what is left of the limit is spread over the
-//! time until the burst leaves the sliding minute, so that no part of it is without requests. A request that is
-//! sent late, because timers are not exact, does not delay those after it.
+//! settings and a rejection take the credit away, and a new database starts with it. After a burst, what is
+//! left of the limit is spread over the time until the burst leaves the sliding minute, so that no part of it
+//! is without requests. A request that is sent late, because timers are not exact, does not delay those after it.
 //! *Counting*: a request counts from the decision to send it until 60 s after its end. The provider
 //! receives the request somewhere in between. So no window of 60 s holds more requests than the limit,
 //! whatever the latency, by the provider's clock and by the local one.
@@ -189,8 +189,7 @@ impl RateLimiter {
 
     /// When a request may be sent that nothing requires; none as above. Such requests leave a fifth of the
     /// limit unused, counting all requests of the last minute, and are spaced evenly. After a burst they leave a
-    /// fifth of what it left. After a minute with few
-    /// requests they may use half of the credit.
+    /// fifth of what it left. After a minute with few requests they may use half of the credit.
     #[must_use]
     pub fn next_spare_at(&self) -> Option<MonotonicTime> {
         let limit = self.spare_limit();

@@ -3,9 +3,10 @@
 //! the credentials are rejected.
 //!
 //! Two rules bound that order. While first polls and repeat polls compete, one selection in four is a
-//! first poll, and so is every one while the rate limiter has credit for a burst, so that a wrong id is noticed early. And no job waits for ever: a starved job
-//! ([`starvation_cutoff`]) is polled before the job with the highest priority. If nothing else may be sent,
-//! a request that the account has left is spent on a job that is not due (`spare_polls.rs`).
+//! first poll, so that a wrong id is noticed early; while the rate limiter has credit for a burst, each one is.
+//! And no job waits for ever: a starved job ([`starvation_cutoff`]) is polled before the job with the highest
+//! priority. If nothing else may be sent, a request that the account has left is spent on a job that is not due
+//! (`spare_polls.rs`).
 
 use std::cmp::Reverse;
 
