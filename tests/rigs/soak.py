@@ -3,13 +3,11 @@
 Jobs of some seconds are added and end all the time, old jobs are deleted every 10 s, event streams follow, and
 the configuration is reloaded every minute. Memory, write-ahead log, database, file descriptors and the lag of the
 event stream may not grow from the second third of the time to the last one. The control is the same samples
-with a leak. Connections to the service are counted apart: there are as many as requests were in flight at once
-lately, which depends on what else the machine does, and never more than may be in flight.
+with a leak.
 """
 
 import http.client
 import json
-import os
 import re
 import signal
 import statistics
@@ -34,10 +32,9 @@ UNFINISHED_JOBS = 2500
 ADDED_TOGETHER = 500
 RELOAD_INTERVAL_S = 60
 STREAM_LIFE_S = 7
-MAX_IN_FLIGHT = 100
 SETTINGS = """
 requests_per_minute = {rate}
-max_in_flight = {max_in_flight}
+max_in_flight = 100
 price = "10ms"
 [maintenance]
 prune_schedule = "*/10 * * * * *"
@@ -57,8 +54,7 @@ SERIES = {
 def run(programs, seconds, sample_s=5):
     stand_in = StandIn()
     retention_s = max(10, seconds // 15)
-    rate = POLLS_PER_SECOND * 60
-    home = Home(stand_in.base_url, SETTINGS.format(rate=rate, max_in_flight=MAX_IN_FLIGHT, retention_s=retention_s))
+    home = Home(stand_in.base_url, SETTINGS.format(rate=POLLS_PER_SECOND * 60, retention_s=retention_s))
     daemon = home.start(programs)
     streams = Streams(home)
     load = Load(home, stand_in)
@@ -77,8 +73,6 @@ def run(programs, seconds, sample_s=5):
     code = daemon.stop()
     problems = growing(samples) + history.violations(home.database)
     problems += [f"a stream failed: {error}" for error in streams.errors]
-    if sampler.max_connections > MAX_IN_FLIGHT:
-        problems.append(f"{sampler.max_connections} connections to the service, more than {MAX_IN_FLIGHT}")
     if code:
         problems.append(f"the daemon stopped with {code}: {home.log_text()[-600:]}")
     if polls < seconds * POLLS_PER_SECOND * MIN_PART_OF_RATE:
@@ -172,7 +166,6 @@ class Sampler:
         self.home = home
         self.proc = Path(f"/proc/{pid}")
         self.streams = streams
-        self.max_connections = 0
         self.last_cpu = (time.monotonic(), self.cpu_s())
 
     def read(self, elapsed):
@@ -181,31 +174,15 @@ class Sampler:
         now, cpu_s = time.monotonic(), self.cpu_s()
         last_at, last_cpu_s = self.last_cpu
         self.last_cpu = (now, cpu_s)
-        others, connections = self.descriptors()
-        self.max_connections = max(self.max_connections, connections)
         return {
             "seconds": elapsed,
             "memory": int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024,
             "write-ahead log": mib(f"{self.home.database}-wal"),
             "database": mib(self.home.database),
-            "descriptors": others,
+            "descriptors": len(list((self.proc / "fd").iterdir())),
             "lag of the events": self.streams.take_lag_ms(),
             "CPU": 100 * (cpu_s - last_cpu_s) / (now - last_at),
         }
-
-    def descriptors(self):
-        """The open descriptors but those of TCP connections, and the number of these."""
-        # The table of TCP connections misses some when connections come and go.
-        unix = {line.split()[6] for line in (self.proc / "net/unix").read_text().splitlines()[1:]}
-        others, connections = 0, 0
-        for descriptor in (self.proc / "fd").iterdir():
-            try:
-                link = os.readlink(descriptor)
-            except FileNotFoundError:
-                continue  # closed in the meantime
-            is_tcp = link.startswith("socket:[") and link[len("socket:[") : -1] not in unix
-            others, connections = others + (not is_tcp), connections + is_tcp
-        return others, connections
 
     def cpu_s(self):
         """The CPU time of all threads."""
