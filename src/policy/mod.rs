@@ -7,6 +7,7 @@
 mod backoff;
 mod distribution;
 mod duration_history;
+mod limit_in_force;
 mod next_poll;
 mod rate_limiter;
 mod spare_poll;

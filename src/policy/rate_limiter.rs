@@ -9,22 +9,18 @@
 //! receives the request somewhere in between. So no window of 60 s holds more requests than the limit,
 //! whatever the latency, by the provider's clock and by the local one.
 //!
-//! The limit in force is the lowest of three: the configured limit; the limit that the provider
-//! announced within the last hour; and a limit that rejections reduce, because other programs may use
-//! the same account. The reduced limit recovers within `RECOVERY_MINUTES`.
+//! `limit_in_force.rs` has the limit, which answers of the provider change.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::job::{MonotonicTime, RateLimitPolicy};
 
+use super::limit_in_force::{LimitInForce, WINDOW};
+
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
-    configured_per_minute: u32,
-    /// The quota that the provider announced, and when.
-    announced_quota: Option<(RateLimitPolicy, MonotonicTime)>,
-    /// The limit right after the last rejection that reduced it, and the time of that rejection.
-    reduced_limit: Option<(u32, MonotonicTime)>,
+    limit: LimitInForce,
     /// The time of the last call; [`Self::current_limit`] is the limit at this time.
     updated_at: MonotonicTime,
     /// When the next request may be sent; see [`slot_at`]. A time in the past is credit.
@@ -40,23 +36,16 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    const WINDOW: Duration = Duration::from_mins(1);
     /// The time between the requests of a burst. Services limit requests a second too: `DataArts` allows 30.
     const BURST_SPACING: Duration = Duration::from_millis(50);
     /// How late a request may be sent without a loss for those after it.
     const MAX_LATENESS: Duration = Duration::from_millis(50);
-    /// An announced limit applies for this long after its last announcement.
-    const ANNOUNCED_LIMIT_TTL: Duration = Duration::from_hours(1);
-    /// After a rejection the limit recovers from zero to the configured limit in this time.
-    const RECOVERY_MINUTES: u32 = 10;
 
     /// A rate limiter whose first request is available one spacing after `now`.
     #[must_use]
     pub fn new(per_minute: u32, now: MonotonicTime) -> Self {
         let mut limiter = Self {
-            configured_per_minute: per_minute.max(1),
-            announced_quota: None,
-            reduced_limit: None,
+            limit: LimitInForce::new(per_minute),
             updated_at: now,
             next_slot: slot_at(now),
             next_burst_slot: slot_at(now),
@@ -71,7 +60,7 @@ impl RateLimiter {
 
     /// No request of this account was sent before: the last minute earns credit.
     pub fn follow_idle_time(&mut self, now: MonotonicTime) {
-        self.next_slot = slot_at(now).saturating_sub(Self::WINDOW);
+        self.next_slot = slot_at(now).saturating_sub(WINDOW);
     }
 
     /// Until this time an earlier process may have sent requests with the same limit, and a burst at the
@@ -88,8 +77,7 @@ impl RateLimiter {
     /// Changes the configured limit, and forgets an announced one and the credit. Sent requests still count,
     /// and a limit that was reduced after a rejection stays reduced.
     pub fn set_configured_limit(&mut self, per_minute: u32, now: MonotonicTime) {
-        self.configured_per_minute = per_minute.max(1);
-        self.announced_quota = None;
+        self.limit.set_configured(per_minute);
         self.advance(now);
         self.discard_credit(now);
         // A higher limit applies at once.
@@ -99,7 +87,7 @@ impl RateLimiter {
 
     /// Records the quota that the provider announced.
     pub fn set_announced_quota(&mut self, quota: RateLimitPolicy, now: MonotonicTime) {
-        self.announced_quota = Some((quota, now));
+        self.limit.set_announced(quota, now);
         self.advance(now);
     }
 
@@ -118,11 +106,7 @@ impl RateLimiter {
         if let Some(quota) = announced_quota {
             self.set_announced_quota(quota, now);
         }
-        if self.reduced_limit.is_none_or(|(_, reduced_at)| sent_at >= reduced_at) {
-            let limit = self.current_limit();
-            let reduced = if limit < previous_limit { limit } else { (limit / 2).max(1) };
-            self.reduced_limit = Some((reduced, now));
-        }
+        self.limit.record_rejection(sent_at, previous_limit, now, self.updated_at);
     }
 
     /// Moves the time to `now`: a reduced limit recovers, an announced limit expires, and requests leave the
@@ -132,7 +116,7 @@ impl RateLimiter {
         let until = self.below_limit_at(self.current_limit()).unwrap_or(now);
         self.discard_credit(until.min(now));
         self.updated_at = self.updated_at.max(now);
-        while self.completed_at.front().is_some_and(|ended| ended.plus(Self::WINDOW) <= now) {
+        while self.completed_at.front().is_some_and(|ended| ended.plus(WINDOW) <= now) {
             self.completed_at.pop_front();
         }
     }
@@ -154,15 +138,7 @@ impl RateLimiter {
     /// The limit that will be in force at `now` if no answer changes it before.
     #[must_use]
     pub fn limit_at(&self, now: MonotonicTime) -> u32 {
-        let announced = self.announced_at(now).map_or(u32::MAX, per_minute);
-        let reduced =
-            self.reduced_limit.map_or(self.configured_per_minute, |(reduced, reduced_at)| {
-                let minutes = now.duration_since(reduced_at).as_secs() / Self::WINDOW.as_secs();
-                let minutes = u32::try_from(minutes).unwrap_or(u32::MAX);
-                let step = (self.configured_per_minute / Self::RECOVERY_MINUTES).max(1);
-                reduced.saturating_add(step.saturating_mul(minutes))
-            });
-        self.configured_per_minute.min(announced).min(reduced)
+        self.limit.at(now)
     }
 
     /// Counts the requests of another rate limiter, `in_flight` of which are unanswered, because a
@@ -194,7 +170,7 @@ impl RateLimiter {
     pub fn next_spare_at(&self) -> Option<MonotonicTime> {
         let limit = self.spare_limit();
         let left = self.sustained_spacing(self.in_flight, self.updated_at);
-        let spacing = Self::WINDOW.checked_div(limit)?.max(left * 5 / 4);
+        let spacing = WINDOW.checked_div(limit)?.max(left * 5 / 4);
         let at = self.next_available_at()?.max(self.below_limit_at(limit)?);
         let even_slot = self.last_sent_at.plus(spacing);
         // Sent evenly, they leave some credit, which must not be spent in bursts.
@@ -225,7 +201,7 @@ impl RateLimiter {
             return Some(MonotonicTime::default());
         };
         // This many completed requests, and one more, must leave the window first.
-        self.completed_at.get(excess).map(|ended| ended.plus(Self::WINDOW))
+        self.completed_at.get(excess).map(|ended| ended.plus(WINDOW))
     }
 
     /// Whether a request that is sent now leaves those after it at their even pace.
@@ -250,7 +226,7 @@ impl RateLimiter {
         let has_credit = slot + spacing <= time;
         let is_scarce = if has_credit {
             // Another request ahead of time would leave less than what a whole burst leaves.
-            let after_burst = Self::WINDOW / (self.current_limit() - max_burst);
+            let after_burst = WINDOW / (self.current_limit() - max_burst);
             self.sustained_spacing(self.in_flight + 1, now) > after_burst
         } else {
             sustained_spacing > spacing
@@ -274,7 +250,7 @@ impl RateLimiter {
     /// The number of requests in the last minute, including those in flight.
     #[must_use]
     pub fn requests_last_minute(&self, now: MonotonicTime) -> u32 {
-        let ended = self.completed_at.iter().filter(|ended| ended.plus(Self::WINDOW) > now).count();
+        let ended = self.completed_at.iter().filter(|ended| ended.plus(WINDOW) > now).count();
         self.in_flight.saturating_add(u32::try_from(ended).unwrap_or(u32::MAX))
     }
 
@@ -283,15 +259,9 @@ impl RateLimiter {
         self.in_flight as usize + self.completed_at.len()
     }
 
-    /// The quota that the provider announced within the last hour.
-    fn announced_at(&self, now: MonotonicTime) -> Option<RateLimitPolicy> {
-        let (quota, at) = self.announced_quota?;
-        (now < at.plus(Self::ANNOUNCED_LIMIT_TTL)).then_some(quota)
-    }
-
     /// The time between two requests at an even pace.
     fn spacing(&self) -> Duration {
-        Self::WINDOW / self.current_limit()
+        WINDOW / self.current_limit()
     }
 
     /// So many requests may be sent ahead of time: a quarter of the limit.
@@ -301,8 +271,8 @@ impl RateLimiter {
 
     /// The time between two requests of a burst. A quota for a shorter window than a minute is kept as well.
     fn burst_spacing(&self) -> Duration {
-        let announced = self.announced_at(self.updated_at);
-        let short = announced.filter(|quota| quota.window < Self::WINDOW);
+        let announced = self.limit.announced_at(self.updated_at);
+        let short = announced.filter(|quota| quota.window < WINDOW);
         let announced = short.map_or(Duration::ZERO, |quota| quota.window / quota.requests.max(1));
         announced.max(Self::BURST_SPACING).min(self.spacing())
     }
@@ -312,7 +282,7 @@ impl RateLimiter {
     fn sustained_spacing(&self, in_flight: u32, now: MonotonicTime) -> Duration {
         let limit = self.current_limit();
         // Request number `limit + 1 - in_flight` is the first that waits for one that is in flight.
-        let mut longest = Self::WINDOW / (limit + 1).saturating_sub(in_flight).max(1);
+        let mut longest = WINDOW / (limit + 1).saturating_sub(in_flight).max(1);
         let completed = u32::try_from(self.completed_at.len()).unwrap_or(u32::MAX);
         let used = completed.saturating_add(in_flight);
         let mut number = (limit + 1).saturating_sub(used).max(1);
@@ -320,7 +290,7 @@ impl RateLimiter {
         while let Some(ended) = self.completed_at.get((number + used - limit - 1) as usize)
             && number <= limit
         {
-            let wait = ended.plus(Self::WINDOW).duration_since(now);
+            let wait = ended.plus(WINDOW).duration_since(now);
             longest = longest.max(wait / number);
             // Of many requests some are enough: the result is at most 3 % too short.
             number += 1 + number / 32;
@@ -332,16 +302,10 @@ impl RateLimiter {
 /// Slots are finer than milliseconds, because the time between two requests may be no whole number of them, and are
 /// counted from a minute before the start of the clock, because credit may begin before it.
 fn slot_at(time: MonotonicTime) -> Duration {
-    time.duration_since(MonotonicTime::default()) + RateLimiter::WINDOW
+    time.duration_since(MonotonicTime::default()) + WINDOW
 }
 
 /// Rounded up, so that no request is sent before its slot.
 fn time_of(slot: Duration) -> MonotonicTime {
-    MonotonicTime::default().plus(slot.saturating_sub(RateLimiter::WINDOW))
-}
-
-fn per_minute(quota: RateLimitPolicy) -> u32 {
-    let requests = u128::from(quota.requests) * RateLimiter::WINDOW.as_nanos();
-    let per_minute = requests / quota.window.as_nanos().max(1);
-    u32::try_from(per_minute).unwrap_or(u32::MAX).max(1)
+    MonotonicTime::default().plus(slot.saturating_sub(WINDOW))
 }
