@@ -189,14 +189,10 @@ impl Tracker {
         now: MonotonicTime,
     ) -> Option<ProviderChoice> {
         let account = &self.accounts[account_index.0];
-        let queues = self
-            .queues
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, queue)| queue.account_index == account_index);
-        let candidates = queues.filter_map(|(index, queue)| {
+        let queues = queues_of_account(&mut self.queues, account_index);
+        let candidates = queues.filter_map(|(provider_index, queue)| {
             let head = queue.spare_candidate(account, &self.jobs, now)?;
-            Some((ProviderIndex::new(index), head, queue.last_selected))
+            Some((provider_index, head, queue.last_selected))
         });
         let (provider_index, head, _) = candidates
             .max_by_key(|(_, head, last_selected)| (head.priority, Reverse(*last_selected)))?;
@@ -227,20 +223,10 @@ impl Tracker {
         }
         let mut candidates = Vec::new();
         let mut active_jobs = 0;
-        let queues = self
-            .queues
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, queue)| queue.account_index == account_index);
-        for (index, queue) in queues {
+        for (provider_index, queue) in queues_of_account(&mut self.queues, account_index) {
             active_jobs += queue.active_jobs;
             if queue.ready_at(account).is_some_and(|ready_at| ready_at <= now) {
-                candidates.push(queue.candidates(
-                    ProviderIndex::new(index),
-                    account,
-                    &self.jobs,
-                    now,
-                ));
+                candidates.push(queue.candidates(provider_index, account, &self.jobs, now));
             }
         }
         let is_contested = candidates.iter().any(|candidate| candidate.first_polls.is_some())
@@ -252,4 +238,14 @@ impl Tracker {
             .or_else(|| self.choose_spare(account_index, now))?;
         Some(AccountChoice { choice, is_contested })
     }
+}
+
+fn queues_of_account(
+    queues: &mut [ProviderQueue],
+    account_index: AccountIndex,
+) -> impl Iterator<Item = (ProviderIndex, &mut ProviderQueue)> {
+    let queues = queues.iter_mut().enumerate();
+    queues
+        .filter(move |(_, queue)| queue.account_index == account_index)
+        .map(|(index, queue)| (ProviderIndex::new(index), queue))
 }
