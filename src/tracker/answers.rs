@@ -76,8 +76,9 @@ impl Tracker {
         let Some(tracked) = self.jobs.get_mut(id) else { return };
         let certain_time = self.trusted_clock.certain_time(now);
         let queue = &self.queues[provider_index.position()];
-        let spare_budget = self.accounts[queue.account_index.0].spare_budget(now.monotonic);
-        let policy = queue.job_policy().at(certain_time).with_spare_budget(spare_budget);
+        let account = &self.accounts[queue.account_index.0];
+        let policy = queue.job_policy().at(certain_time);
+        let policy = policy.with_spare_budget(|| account.spare_budget(now.monotonic));
         if let Ok(observation) = &answer.result {
             tracked.update_keys(&observation.similarity_keys, &mut self.shared_values);
         }

@@ -74,7 +74,7 @@ impl TrackedJob {
         account: &ProviderAccount,
         now: MonotonicTime,
     ) -> PollForecast {
-        let policy = queue.job_policy().with_spare_budget(account.spare_budget(now));
+        let policy = queue.job_policy().with_spare_budget(|| account.spare_budget(now));
         let waits_until = self.phase().due().filter(|due| *due > now);
         let spare_poll = waits_until.and_then(|due| self.expected_spare_poll(policy, due));
         let next_poll = match self.phase() {

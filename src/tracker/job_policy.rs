@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::job::{MonotonicTime, NotFoundTimeout, UtcTime};
-use crate::policy::{Backoff, DurationHistory, LearnedPolicySettings};
+use crate::policy::{Backoff, DurationHistory, LearnedPolicySettings, PollPrice};
 
 use super::message::{PollPolicy, ProviderSettings};
 use super::price_in_force::SpareBudget;
@@ -71,8 +71,12 @@ impl<'a> JobPolicy<'a> {
         Self { certain_time, ..self }
     }
 
-    pub(super) fn with_spare_budget(self, spare_budget: SpareBudget) -> Self {
-        Self { spare_budget, ..self }
+    /// Computes the budget where spare polls are permitted.
+    pub(super) fn with_spare_budget(self, spare_budget: impl FnOnce() -> SpareBudget) -> Self {
+        match self.learned.map(|learned| learned.rule.price) {
+            Some(PollPrice::Auto) => Self { spare_budget: spare_budget(), ..self },
+            Some(PollPrice::Fixed(_)) | None => self,
+        }
     }
 
     /// The limit that the age of a job exceeds; none if it does not, or if the time is not certain.
