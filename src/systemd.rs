@@ -1,10 +1,12 @@
 //! Notifications to systemd: ready, reloading, stopping, and the watchdog.
 //!
 //! The watchdog is notified only while the scheduler makes progress, so that systemd restarts a daemon
-//! that hangs. Without `$NOTIFY_SOCKET` nothing is sent. Notifications are sent in a thread of their own,
-//! because a send blocks while systemd does not read.
+//! that hangs. Without `$NOTIFY_SOCKET` nothing is sent. One thread sends all notifications, because a
+//! send blocks while systemd does not read, and the threads of the runtime may all wait for file systems
+//! or for the resolver.
 
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::io;
+use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -15,6 +17,27 @@ use crate::clock::Clock;
 use crate::scheduler::SchedulerHandle;
 
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the notification thread sends next.
+#[derive(Default)]
+struct Pending {
+    /// A later one replaces an earlier one: systemd needs the latest state of the daemon, and only one
+    /// waits for a systemd that does not read.
+    state: Option<StateNotification>,
+    watchdog: bool,
+}
+
+struct StateNotification {
+    send: Box<dyn FnOnce() -> io::Result<()> + Send>,
+    result: oneshot::Sender<io::Result<()>>,
+}
+
+static PENDING: Mutex<Pending> = Mutex::new(Pending { state: None, watchdog: false });
+static CHANGED: Condvar = Condvar::new();
+/// Starts the notification thread, which never ends, at its first use.
+static THREAD: LazyLock<io::Result<()>> = LazyLock::new(|| {
+    Builder::new().name("notify".to_owned()).spawn(send_notifications).map(|_| ())
+});
 
 /// Reports that the start or a reload is complete.
 pub async fn notify_ready(handle: &SchedulerHandle) {
@@ -44,7 +67,13 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
     else {
         return std::future::pending().await;
     };
-    let Some(pings) = start_ping_thread() else { return std::future::pending().await };
+    if let Err(error) = &*THREAD {
+        tracing::error!(
+            "cannot start the thread that notifies the watchdog of systemd, which will restart \
+             jobtrackd: {error}"
+        );
+        return std::future::pending().await;
+    }
     let mut interval =
         tokio::time::interval((watchdog_timeout / 3).max(Duration::from_millis(100)));
     let mut stalled_ticks = 0_u32;
@@ -52,8 +81,7 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
         interval.tick().await;
         match handle.heartbeat().stall_reason(clock.running_time()) {
             None => {
-                // If it is full, the thread still waits for systemd.
-                let _ = pings.try_send(());
+                change_pending(|pending| pending.watchdog = true);
                 if std::mem::take(&mut stalled_ticks) > 1 {
                     tracing::info!("notifying the watchdog of systemd again");
                 }
@@ -72,44 +100,47 @@ pub async fn run_watchdog(mut handle: SchedulerHandle, clock: Clock) {
     }
 }
 
-/// Starts the thread that notifies the watchdog once for each message: one of its own, because the threads
-/// of the runtime may all wait for file systems or for the resolver. It ends with the sender.
-fn start_ping_thread() -> Option<SyncSender<()>> {
-    let (sender, pings) = sync_channel(1);
-    let ping_each = move || {
-        for () in pings {
-            if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
-                tracing::warn!("cannot notify the watchdog of systemd: {error}");
-            }
-        }
-    };
-    match Builder::new().name("watchdog".to_owned()).spawn(ping_each) {
-        Ok(_) => Some(sender),
-        Err(error) => {
-            tracing::error!(
-                "cannot start the thread that notifies the watchdog of systemd, which will restart \
-                 jobtrackd: {error}"
-            );
-            None
+/// Waits at most [`NOTIFY_TIMEOUT`] for the notification to be sent.
+async fn notify(send: impl FnOnce() -> io::Result<()> + Send + 'static) {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return;
+    }
+    if let Err(error) = &*THREAD {
+        tracing::warn!("cannot notify systemd: {error}");
+        return;
+    }
+    let (result, sent) = oneshot::channel();
+    let notification = StateNotification { send: Box::new(send), result };
+    change_pending(|pending| pending.state = Some(notification));
+    match tokio::time::timeout(NOTIFY_TIMEOUT, sent).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!("cannot notify systemd: {error}"),
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!("cannot notify systemd: it does not read notifications");
         }
     }
 }
 
-/// Waits at most [`NOTIFY_TIMEOUT`] for the notification to be sent.
-async fn notify(send: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
-    let (result_tx, result_rx) = oneshot::channel();
-    let send = || {
-        // Nobody may wait for the result any more.
-        let _ = result_tx.send(send());
-    };
-    if let Err(error) = Builder::new().name("notify".to_owned()).spawn(send) {
-        tracing::warn!("cannot notify systemd: {error}");
-        return;
-    }
-    match tokio::time::timeout(NOTIFY_TIMEOUT, result_rx).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::warn!("cannot notify systemd: {error}"),
-        Ok(Err(_)) => tracing::warn!("cannot notify systemd: the thread ended"),
-        Err(_) => tracing::warn!("cannot notify systemd: it does not read notifications"),
+fn change_pending(change: impl FnOnce(&mut Pending)) {
+    change(&mut PENDING.lock().unwrap_or_else(PoisonError::into_inner));
+    CHANGED.notify_one();
+}
+
+fn send_notifications() {
+    loop {
+        let pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing_to_send = |pending: &mut Pending| pending.state.is_none() && !pending.watchdog;
+        let mut pending =
+            CHANGED.wait_while(pending, nothing_to_send).unwrap_or_else(PoisonError::into_inner);
+        let Pending { state, watchdog } = std::mem::take(&mut *pending);
+        // A send can block.
+        drop(pending);
+        if let Some(StateNotification { send, result }) = state {
+            // Nobody may wait for the result any more.
+            let _ = result.send(send());
+        }
+        if watchdog && let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
+            tracing::warn!("cannot notify the watchdog of systemd: {error}");
+        }
     }
 }

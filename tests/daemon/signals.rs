@@ -54,6 +54,28 @@ fn signals_without_a_meaning_are_ignored() {
 }
 
 #[test]
+fn fault_13_reloads_under_a_systemd_that_does_not_read_leave_nothing_behind() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let daemon = home.start();
+    daemon.fill_notification_queue();
+    for reload in 1..=4 {
+        daemon.signal(Signal::HUP);
+        home.wait_for_log("config reloaded", reload);
+    }
+    home.run_client_ok(&["status"]);
+    let names = daemon.thread_names();
+    assert_eq!(names.iter().filter(|name| *name == "notify").count(), 1, "{names:?}");
+    assert!(home.log().contains("it does not read notifications"));
+
+    // Read again, the socket gets the latest state.
+    daemon.wait_for_notification("READY=1", &home);
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_notification("RELOADING=1", &home);
+    daemon.wait_for_notification("READY=1", &home);
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn fault_06_a_second_signal_exits_at_once() {
     let home = DaemonHome::new("http://127.0.0.1:1", "");
     // Without a second signal, the shutdown waits three seconds for this unfinished request.

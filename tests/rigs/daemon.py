@@ -106,6 +106,15 @@ class Daemon:
         self.kill()
         raise Hang("the daemon neither became ready nor exited")
 
+    def discard_notifications(self):
+        """Reads what the daemon has sent, as a service manager does all the time."""
+        self.notifications.setblocking(False)
+        try:
+            while True:
+                self.notifications.recv(4096)
+        except BlockingIOError:
+            pass
+
     def answers(self):
         try:
             return request(self.home, "GET", "/v1/status", timeout_s=1)[0] == 200

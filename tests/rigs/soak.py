@@ -63,6 +63,7 @@ def run(programs, seconds, sample_s=5):
     sampler = Sampler(home, daemon.process.pid, streams)
     while (elapsed := time.monotonic() - started) < seconds:
         time.sleep(1)
+        daemon.discard_notifications()
         load.top_up()
         if elapsed // RELOAD_INTERVAL_S > (elapsed - 1) // RELOAD_INTERVAL_S:
             daemon.process.send_signal(signal.SIGHUP)

@@ -205,6 +205,23 @@ impl Daemon {
         count
     }
 
+    /// Sends notifications of another process until none of the daemon's fits any more, as if systemd
+    /// had stopped reading.
+    pub fn fill_notification_queue(&self) {
+        let address = self.notify_socket.local_addr().expect("an address");
+        let other = UnixDatagram::unbound().expect("a socket");
+        other.connect_addr(&address).expect("the socket exists");
+        other.set_nonblocking(true).expect("a mode");
+        while other.send(b"STATUS=waiting").is_ok() {}
+    }
+
+    /// The names of the daemon's threads.
+    pub fn thread_names(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let names = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("comm")));
+        names.flatten().map(|name| name.trim_end().to_owned()).collect()
+    }
+
     /// Requests the daemon's status until it satisfies `predicate`.
     pub async fn wait_for_status(
         &self,
