@@ -183,6 +183,7 @@ impl TrackerBench {
             current_state,
             registered_at,
             give_up_after: None,
+            price: None,
             next_poll_at: Some(self.utc_now().plus(Duration::from_secs(rng.u64(60..3600)))),
             polls: 1,
             failed_polls: 0,

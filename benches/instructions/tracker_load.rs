@@ -90,6 +90,7 @@ impl TrackerLoad {
             current_state,
             registered_at: started_at,
             give_up_after: None,
+            price: None,
             next_poll_at: None,
             polls: 1,
             failed_polls: 0,

@@ -230,6 +230,7 @@ impl<'a> TrackerSimulation<'a> {
             current_state: CurrentState::registered(utc_time(self.now)),
             registered_at: utc_time(self.now),
             give_up_after: None,
+            price: None,
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,

@@ -87,6 +87,7 @@ fn request(numbers: impl Iterator<Item = u64>) -> AddRequest {
             .map(|(key, value)| (key.to_owned(), value.to_string()))
             .into(),
         give_up_after: None,
+        price: None,
         similar_to: None,
     });
     AddRequest { jobs: entries.collect() }

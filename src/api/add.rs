@@ -39,6 +39,9 @@ pub struct AddRequestEntry {
     /// A duration such as `2h`; without it the provider's setting applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub give_up_after: Option<String>,
+    /// `auto` or a duration such as `1s`; without it the provider's setting applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<String>,
     /// A name of the user's for similar runs; without it the provider's answers decide which runs
     /// are similar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +78,7 @@ pub struct AddResponseEntry {
 pub enum AddOutcome {
     /// The job is new.
     Added,
-    /// The job was tracked already; only its labels and similarity keys may have changed.
+    /// The job was tracked already; only its labels, its price and its similarity keys may have changed.
     Existing,
     /// The job was not added.
     Rejected,

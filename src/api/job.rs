@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::forecast::ForecastResponse;
-use crate::job::{JobId, Labels, ProviderName, RemoteId, SimilarityKeys, State, UtcTime};
+use crate::job::{
+    JobId, Labels, PollPrice, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
+};
 
 /// A job, as the `jobs` view shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +40,8 @@ pub struct Job {
     pub expires_at: Option<UtcTime>,
     /// When the daemon stops tracking the job; none if the job has no limit of its own.
     pub deadline_at: Option<UtcTime>,
+    /// Of a request for the job; none if the provider's price applies.
+    pub price: Option<PollPrice>,
     /// Why the job is in its state: the provider's text, or the daemon's.
     pub message: Option<String>,
     /// When the answer to the last poll was complete.

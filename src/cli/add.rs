@@ -19,7 +19,7 @@ use crate::api::{
 };
 use crate::clock::Clock;
 use crate::escape::escape_unprintable;
-use crate::job::{InvalidText, SimilarityKeys, parse_label};
+use crate::job::{InvalidText, PollPrice, SimilarityKeys, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +28,7 @@ Examples:
   jobtrack add scripts etl/a1ad-448a --similar-to 'nightly etl'
   echo 'lake/a1b2c3 nightly=yes' | jobtrack add - --give-up-after 2d
 Blank lines and lines that begin with # are skipped. Adding a job twice is safe: an existing
-job keeps its number, and labels that are given again are replaced.
+job keeps its number; labels, a price and a name for similar runs that are given again are replaced.
 Exit: 0 all jobs are tracked, 1 one was rejected, 2 usage, 69 no daemon.";
 
 #[derive(clap::Args)]
@@ -46,6 +46,10 @@ pub(super) struct AddArgs {
     /// Stop tracking a job that is unfinished after this time
     #[arg(long, value_name = "DUR", value_parser = parse_duration_text)]
     give_up_after: Option<String>,
+    /// The detection delay that is worth one request for these jobs, from 10ms to 1h, or auto; instead
+    /// of the provider's. It has no effect where the provider has the policy "backoff"
+    #[arg(long, value_name = "DUR|auto")]
+    price: Option<PollPrice>,
     /// Predict and learn durations under this name, instead of the provider's own (its query, script
     /// or statement)
     #[arg(long, value_name = "NAME", value_parser = parse_similarity_key)]
@@ -92,6 +96,7 @@ impl AddArgs {
             remote_id: remote_id.to_owned(),
             labels,
             give_up_after: self.give_up_after.clone(),
+            price: self.price.map(|price| price.to_string()),
             similar_to: self.similar_to.clone(),
         }
     }

@@ -51,6 +51,7 @@ fn job_lines(job: &Job) -> Vec<String> {
         "similar to",
         Some(job.similarity_keys.keys().join("; ")).filter(|text| !text.is_empty()),
     );
+    row(plain_style, "price", job.price.map(|price| price.to_string()));
     row(plain_style, "added by", format_user(job));
     row(plain_style, "registered", time(Some(job.registered_at)));
     row(plain_style, "submitted", time(job.submitted_at));

@@ -35,7 +35,7 @@ pub use effective::Setting;
 pub use env::non_empty_var;
 pub use load::{LoadedConfig, load};
 pub use maintenance::{CronSchedule, MaintenanceConfig, RetentionPolicy};
-pub use polling::{PolicyName, PollingConfig, PriceSetting};
+pub use polling::{PolicyName, PollingConfig};
 pub use provider::{DiscoveredSetting, KindSchema, MappedState, ProviderConfig, SettingsTable};
 pub use secret_ref::SecretRef;
 

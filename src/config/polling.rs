@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
+
+use crate::job::PollPrice;
 
 use super::diagnostics::SettingError;
 use super::duration::deserialize_duration;
@@ -16,7 +18,7 @@ use super::duration::deserialize_duration;
 pub struct PollingConfig {
     pub policy: PolicyName,
     /// Policy `learned` only.
-    pub price: PriceSetting,
+    pub price: PollPrice,
     #[serde(deserialize_with = "deserialize_duration")]
     pub min_interval: Duration,
     /// The longest interval that backoff reaches.
@@ -45,26 +47,6 @@ pub enum PolicyName {
     Backoff,
 }
 
-/// The expected detection delay at which a poll is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PriceSetting {
-    /// As short as the rate limit allows.
-    Auto,
-    Fixed(Duration),
-}
-
-impl<'de> Deserialize<'de> for PriceSetting {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        humantime::parse_duration(&text).map(Self::Fixed).map_err(|_| {
-            de::Error::custom("must be \"auto\", or a duration in quotes, such as \"1s\" or \"1m\"")
-        })
-    }
-}
-
 impl PollingConfig {
     /// The maximum of every setting except `price`, and of `give_up_after` of a single job.
     pub const MAX_DURATION: Duration = Duration::from_hours(400 * 24);
@@ -87,10 +69,6 @@ impl PollingConfig {
         let interval =
             (Duration::from_millis(100)..=MAX, "must be at least 100ms and at most 400d");
         let not_found = (Duration::from_mins(1)..=MAX, "must be at least 1m and at most 400d");
-        let price = (
-            Duration::from_millis(10)..=Duration::from_hours(1),
-            "must be at least 10ms and at most 1h",
-        );
         let values = [
             ("min_interval", self.min_interval, &interval),
             ("max_interval", self.max_interval, &interval),
@@ -99,14 +77,8 @@ impl PollingConfig {
             ("lost_after", self.lost_after, &not_found),
             ("lost_after_never_seen", self.lost_after_never_seen, &not_found),
         ];
-        let fixed_price = match self.price {
-            PriceSetting::Auto => None,
-            PriceSetting::Fixed(fixed) => Some(("price", fixed, &price)),
-        };
-        let out_of_range = values
-            .into_iter()
-            .chain(fixed_price)
-            .filter(|(_, value, (range, _))| !range.contains(value));
+        let out_of_range =
+            values.into_iter().filter(|(_, value, (range, _))| !range.contains(value));
         let mut errors: Vec<_> =
             out_of_range.map(|(key, _, (_, allowed))| SettingError::new(key, *allowed)).collect();
         if self.min_interval > self.max_interval {

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry};
 use crate::config::PollingConfig;
-use crate::job::{AddedBy, Labels, SimilarityKeys};
+use crate::job::{AddedBy, Labels, PollPrice, SimilarityKeys};
 use crate::scheduler::JobSpec;
 
 use super::app_state::AppState;
@@ -97,11 +97,14 @@ fn to_job_spec(
     if give_up_after.is_some_and(|limit| !GIVE_UP_AFTER_RANGE.contains(&limit)) {
         return Err("give_up_after must be at least 1s and at most 400d".into());
     }
+    let price = job.price.as_deref().map(str::parse::<PollPrice>).transpose();
+    let price = price.map_err(|error| format!("price {error}"))?;
     Ok(JobSpec {
         provider: job.provider.parse().map_err(invalid_name)?,
         remote_id: job.remote_id.parse().map_err(invalid_name)?,
         labels: Labels::try_from(labels).map_err(invalid_name)?,
         give_up_after,
+        price,
         similarity_keys: job
             .similar_to
             .as_deref()

@@ -30,6 +30,7 @@ impl From<JobRow> for api::Job {
             terminal_at: row.terminal_at,
             expires_at: row.expires_at,
             deadline_at: row.deadline_at,
+            price: row.price,
             message: row.message,
             last_polled_at: row.last_polled_at,
             next_poll_at: row.next_poll_at,

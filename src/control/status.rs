@@ -16,7 +16,6 @@ use crate::job::{
     AuditOutcome, AuditTarget, ConnectionCheck, Finding, FindingKind, ProviderName, RateLimitInfo,
     ServiceHints,
 };
-use crate::policy::PollPrice;
 use crate::scheduler::{CheckReply, CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
 
@@ -87,7 +86,7 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
         requests_last_minute: report.requests_last_minute,
         requests_per_minute: report.requests_per_minute,
         unused_requests: report.requests_per_minute.saturating_sub(report.requests_last_minute),
-        price: report.price.map(describe_price),
+        price: report.price.map(|price| price.to_string()),
         price_in_force_s: (report.price_in_force * 1000.0).round() / 1000.0,
         consecutive_failures: report.consecutive_failures,
         outage_began_at: report.outage_since,
@@ -98,13 +97,6 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
             until: snapshot.taken_at_utc.plus(pause.until.duration_since(snapshot.taken_at)),
         }),
         unknown_states: report.unknown_states.clone(),
-    }
-}
-
-fn describe_price(price: PollPrice) -> String {
-    match price {
-        PollPrice::Auto => "auto".to_owned(),
-        PollPrice::Fixed(price) => humantime::format_duration(price).to_string(),
     }
 }
 

@@ -7,9 +7,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use crate::config::{Config, PolicyName, PollingConfig, PriceSetting, ProviderConfig};
+use crate::config::{Config, PolicyName, PollingConfig, ProviderConfig};
 use crate::job::{NotFoundTimeout, ProviderName};
-use crate::policy::{Backoff, LearnedPolicySettings, PollPrice};
+use crate::policy::{Backoff, LearnedPolicySettings};
 use crate::provider::{self, BuildError, NewTransport, Provider, SharedCredentials};
 use crate::scheduler::{ConfiguredProvider, Providers};
 use crate::tracker::{PollPolicy, ProviderSettings};
@@ -125,10 +125,7 @@ fn connection_fingerprint(provider_config: &ProviderConfig, provider: &dyn Provi
 fn build_policy(polling: &PollingConfig) -> PollPolicy {
     match polling.policy {
         PolicyName::Learned => PollPolicy::Learned(LearnedPolicySettings {
-            price: match polling.price {
-                PriceSetting::Auto => PollPrice::Auto,
-                PriceSetting::Fixed(price) => PollPrice::Fixed(price),
-            },
+            price: polling.price,
             min_interval: polling.min_interval,
             enforce_max_wait: true,
         }),

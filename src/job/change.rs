@@ -9,6 +9,7 @@ use super::answer::ProviderTimes;
 use super::audit::{AuditEntry, AuditTarget};
 use super::id::{JobId, ProviderName, RemoteId};
 use super::labels::Labels;
+use super::poll_price::PollPrice;
 use super::similarity::{DurationSample, SimilarityKeys};
 use super::state::{ProviderState, State};
 use super::time::UtcTime;
@@ -24,6 +25,8 @@ pub struct NewJob {
     pub labels: Labels,
     /// Replaces the limit of the provider.
     pub give_up_after: Option<Duration>,
+    /// Replaces the price of the provider.
+    pub price: Option<PollPrice>,
     /// [`SimilarityKeys::Unknown`] if the user provided none.
     pub similarity_keys: SimilarityKeys,
     /// The user that added the job, if the operating system names the peer of the connection.
@@ -49,6 +52,8 @@ pub struct StoredJob {
     pub registered_at: UtcTime,
     /// Replaces the limit of the provider.
     pub give_up_after: Option<Duration>,
+    /// Replaces the price of the provider.
+    pub price: Option<PollPrice>,
     pub next_poll_at: Option<UtcTime>,
     /// Includes failed polls.
     pub polls: u32,
@@ -71,6 +76,7 @@ impl StoredJob {
             current_state: CurrentState::registered(registered_at),
             registered_at,
             give_up_after: None,
+            price: None,
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,

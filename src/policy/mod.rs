@@ -12,8 +12,9 @@ mod next_poll;
 mod rate_limiter;
 mod spare_poll;
 
+pub use crate::job::PollPrice;
 pub use backoff::Backoff;
 pub use distribution::{CdfPoint, Distribution, Histogram, LogNormalEstimate, Mixture};
 pub use duration_history::{DurationHistory, SimilarRuns};
-pub use next_poll::{LearnedPolicySettings, PlannedPoll, PollPrice, PollReason, staleness_index};
+pub use next_poll::{LearnedPolicySettings, PlannedPoll, PollReason, staleness_index};
 pub use rate_limiter::RateLimiter;

@@ -29,6 +29,8 @@
 
 use std::time::Duration;
 
+use crate::job::PollPrice;
+
 use super::distribution::{CdfPoint, Distribution};
 
 /// The staleness index, in seconds, of polling a job at age `age` that was unfinished at age
@@ -54,26 +56,6 @@ fn staleness_index_from(
         - last_active_cdf.integral
         - (age - last_active_age) * last_active_cdf.probability;
     (expected_staleness / (1.0 - cdf.probability).max(MIN_SURVIVAL)).max(0.0)
-}
-
-/// The expected detection delay that justifies one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PollPrice {
-    /// A job is due at a price of a second. Requests that the budget leaves are spent on polls before that,
-    /// those with the highest index first (`spare_poll.rs`).
-    Auto,
-    Fixed(Duration),
-}
-
-impl PollPrice {
-    /// The price at which a job is due.
-    #[must_use]
-    pub fn of_due_polls(self) -> Duration {
-        match self {
-            Self::Auto => Duration::from_secs(1),
-            Self::Fixed(price) => price,
-        }
-    }
 }
 
 /// The settings of the learned policy.

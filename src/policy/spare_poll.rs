@@ -5,8 +5,10 @@
 //! highest staleness index. Called by `src/tracker/spare_polls.rs`. [`super::RateLimiter::next_spare_at`]
 //! says when a request is left.
 
+use crate::job::PollPrice;
+
 use super::distribution::Distribution;
-use super::next_poll::{LearnedPolicySettings, PollPrice, find_price_crossing};
+use super::next_poll::{LearnedPolicySettings, find_price_crossing};
 
 impl LearnedPolicySettings {
     /// The interval between two polls as a share of the job's age, where that is longer than `min_interval`:

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::job::{AddedBy, Labels, NewJob, ProviderName, RemoteId, SimilarityKeys, UtcTime};
+use crate::job::{
+    AddedBy, Labels, NewJob, PollPrice, ProviderName, RemoteId, SimilarityKeys, UtcTime,
+};
 
 use super::providers::Providers;
 
@@ -18,6 +20,8 @@ pub struct JobSpec {
     pub labels: Labels,
     /// The job's own limit; `None` means the provider's.
     pub give_up_after: Option<Duration>,
+    /// The job's own price; `None` means the provider's.
+    pub price: Option<PollPrice>,
     /// The similarity key that the user gave, if any.
     pub similarity_keys: SimilarityKeys,
     /// The client's user, if the socket reports it.
@@ -39,6 +43,7 @@ impl JobSpec {
             remote_id: self.remote_id,
             labels: self.labels,
             give_up_after: self.give_up_after,
+            price: self.price,
             similarity_keys: self.similarity_keys,
             added_by: self.added_by,
             registered_at,

@@ -78,7 +78,8 @@ impl Tracker {
         let queue = &self.queues[provider_index.position()];
         let account = &self.accounts[queue.account_index.0];
         let policy = queue.job_policy().at(certain_time);
-        let policy = policy.with_spare_budget(|| account.spare_budget(now.monotonic));
+        let policy =
+            policy.with_spare_budget(tracked.own_price(), || account.spare_budget(now.monotonic));
         if let Ok(observation) = &answer.result {
             tracked.update_keys(&observation.similarity_keys, &mut self.shared_values);
         }

@@ -74,7 +74,8 @@ impl TrackedJob {
         account: &ProviderAccount,
         now: MonotonicTime,
     ) -> PollForecast {
-        let policy = queue.job_policy().with_spare_budget(|| account.spare_budget(now));
+        let policy =
+            queue.job_policy().with_spare_budget(self.own_price(), || account.spare_budget(now));
         let waits_until = self.phase().due().filter(|due| *due > now);
         let spare_poll = waits_until.and_then(|due| self.expected_spare_poll(policy, due));
         let next_poll = match self.phase() {
@@ -96,7 +97,7 @@ impl TrackedJob {
             // After a failed poll the backoff applies under either policy.
             Some(_) if self.polls_without_change > 0 => ForecastReason::Backoff,
             Some(learned) => match self.plan_poll(learned).reason {
-                PollReason::Price => ForecastReason::Price(learned.rule.price.of_due_polls()),
+                PollReason::Price => ForecastReason::Price(self.rule(learned).price.of_due_polls()),
                 PollReason::MaxWait => ForecastReason::MaxWait,
             },
         };

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::{
-    ClockReading, CompactRemoteId, CurrentState, JobId, MonotonicTime, RemoteId, SimilarityKeys,
-    State, StoredJob, Transition, UtcTime,
+    ClockReading, CompactRemoteId, CurrentState, JobId, MonotonicTime, PollPrice, RemoteId,
+    SimilarityKeys, State, StoredJob, Transition, UtcTime,
 };
 
 use super::age::JobAge;
+use super::compact_price::CompactPrice;
 use super::job_effects::FollowUp;
 use super::message::ProviderIndex;
 use super::metadata::MetadataChangeDetector;
@@ -34,8 +35,9 @@ pub(super) struct TrackedJob {
     pub(super) provider_index: ProviderIndex,
     pub(super) polls: u32,
     pub(super) failed_polls: u32,
-    /// Consecutive polls that changed nothing: the exponent of the backoff.
-    pub(super) polls_without_change: u32,
+    /// Consecutive polls that changed nothing, up to the greatest number: the exponent of the backoff.
+    pub(super) polls_without_change: u8,
+    price: CompactPrice,
     /// The job's position in the provider's list; see [`crate::job::Observation::list_time`].
     pub(super) list_time: Option<UtcTime>,
     /// Shared with other jobs.
@@ -67,6 +69,7 @@ impl TrackedJob {
             polls: job.polls,
             failed_polls: job.failed_polls,
             polls_without_change: 0,
+            price: job.price.into(),
             list_time: job.list_time,
             similarity_keys: shared_values.share_keys(job.similarity_keys),
             age,
@@ -85,6 +88,17 @@ impl TrackedJob {
 
     pub(super) fn is_terminal(&self) -> bool {
         self.current_state.state().is_terminal()
+    }
+
+    /// The job's own price, which replaces that of the provider.
+    pub(super) fn own_price(&self) -> Option<PollPrice> {
+        self.price.get()
+    }
+
+    /// Returns whether the price has changed.
+    pub(super) fn set_price(&mut self, price: PollPrice) -> bool {
+        let price = CompactPrice::from(Some(price));
+        std::mem::replace(&mut self.price, price) != price
     }
 
     pub(super) fn phase(&self) -> &PollPhase {

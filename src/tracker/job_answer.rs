@@ -135,8 +135,9 @@ impl TrackedJob {
             | ProviderErrorKind::QuotaExceeded
             | ProviderErrorKind::Misconfigured => {
                 self.polls_without_change = self.polls_without_change.saturating_add(1);
-                now.monotonic
-                    .plus(policy.backoff.next_interval(self.polls_without_change, now.jitter))
+                now.monotonic.plus(
+                    policy.backoff.next_interval(self.polls_without_change.into(), now.jitter),
+                )
             }
             // The provider pauses; the job stays due.
             ProviderErrorKind::RateLimited => now.monotonic,

@@ -26,8 +26,16 @@ pub(super) struct JobPolicy<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LearnedPolicy<'a> {
+    /// Of the provider; see [`Self::rule_with`].
     pub(super) rule: LearnedPolicySettings,
     pub(super) duration_history: &'a DurationHistory,
+}
+
+impl LearnedPolicy<'_> {
+    /// The settings for a job that has this price of its own, if it has one.
+    pub(super) fn rule_with(self, own_price: Option<PollPrice>) -> LearnedPolicySettings {
+        LearnedPolicySettings { price: own_price.unwrap_or(self.rule.price), ..self.rule }
+    }
 }
 
 impl<'a> JobPolicy<'a> {
@@ -71,9 +79,13 @@ impl<'a> JobPolicy<'a> {
         Self { certain_time, ..self }
     }
 
-    /// Computes the budget where spare polls are permitted.
-    pub(super) fn with_spare_budget(self, spare_budget: impl FnOnce() -> SpareBudget) -> Self {
-        match self.learned.map(|learned| learned.rule.price) {
+    /// Computes the budget where spare polls of a job with this price of its own, if it has one, are permitted.
+    pub(super) fn with_spare_budget(
+        self,
+        own_price: Option<PollPrice>,
+        spare_budget: impl FnOnce() -> SpareBudget,
+    ) -> Self {
+        match self.learned.map(|learned| learned.rule_with(own_price).price) {
             Some(PollPrice::Auto) => Self { spare_budget: spare_budget(), ..self },
             Some(PollPrice::Fixed(_)) | None => self,
         }

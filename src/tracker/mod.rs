@@ -13,6 +13,7 @@ mod answers;
 mod breaker;
 mod candidates;
 mod commits;
+mod compact_price;
 mod configure;
 mod connection_check_gate;
 mod due_queue;
@@ -147,11 +148,8 @@ impl Tracker {
     }
 
     fn track(&mut self, job: StoredJob, now: ClockReading) {
-        if let Some(tracked) = self.jobs.get_mut(job.id) {
-            if matches!(job.similarity_keys, SimilarityKeys::UserProvided(_)) {
-                tracked.similarity_keys = self.shared_values.share_keys(job.similarity_keys);
-            }
-            return;
+        if self.jobs.contains(job.id) {
+            return self.update(job, now);
         }
         if job.current_state.state().is_terminal() {
             return;
@@ -172,6 +170,27 @@ impl Tracker {
         let tracked = TrackedJob::new(job, provider_index, due, &mut self.shared_values, now);
         queue.enqueue(id, due, class, tracked.batchable_list_time(), now.monotonic);
         self.jobs.insert(tracked);
+    }
+
+    /// Takes over what a user may have changed by adding a tracked job again.
+    fn update(&mut self, job: StoredJob, now: ClockReading) {
+        let Some(tracked) = self.jobs.get_mut(job.id) else { return };
+        if matches!(job.similarity_keys, SimilarityKeys::UserProvided(_)) {
+            tracked.similarity_keys = self.shared_values.share_keys(job.similarity_keys);
+        }
+        if !job.price.is_some_and(|price| tracked.set_price(price)) {
+            return;
+        }
+        let queue = &mut self.queues[tracked.provider_index.position()];
+        if queue.repeat_polls.contains(job.id)
+            && let Some(due) = tracked.due_by_price(queue.job_policy(), now)
+        {
+            queue.dequeue(job.id, tracked.list_time);
+            tracked.wait_until(due);
+            let list_time = tracked.batchable_list_time();
+            queue.enqueue(job.id, due, FirstOrRepeat::Repeat, list_time, now.monotonic);
+            queue.enqueue_spare(tracked, due);
+        }
     }
 
     fn poll_now(&mut self, job: StoredJob, now: ClockReading) {

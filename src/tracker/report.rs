@@ -30,7 +30,8 @@ pub struct ProviderReport {
     pub requests_per_minute: u32,
     /// None if jobs are polled at growing intervals.
     pub price: Option<PollPrice>,
-    /// The staleness index, in seconds, that a job has lately needed to be polled; zero while no job had to wait.
+    /// The staleness index, in seconds, that a job without a price of its own has lately needed to be polled; zero
+    /// while no job had to wait.
     pub price_in_force: f64,
     pub consecutive_failures: u32,
     /// When the current outage began; none if there is no outage.
@@ -69,6 +70,7 @@ impl Tracker {
 impl ProviderQueue {
     fn provider_report(&self, account: &ProviderAccount, now: MonotonicTime) -> ProviderReport {
         let (due_polls, longest_overdue) = self.due_backlog(now);
+        let price = self.job_policy().learned.map(|learned| learned.rule.price);
         ProviderReport {
             provider: self.name.clone(),
             configured: self.settings.is_some(),
@@ -79,8 +81,9 @@ impl ProviderQueue {
             in_flight: self.in_flight_requests(),
             requests_last_minute: account.rate_limiter.requests_last_minute(now),
             requests_per_minute: account.rate_limiter.limit_at(now),
-            price: self.job_policy().learned.map(|learned| learned.rule.price),
-            price_in_force: account.price_in_force_at(now),
+            price,
+            price_in_force: account.price_in_force_at(now)
+                * price.unwrap_or(PollPrice::Auto).of_due_polls().as_secs_f64(),
             consecutive_failures: self.outages.consecutive_failures(),
             outage_since: self.outages.outage_since(),
             pause: self.pause(account, now),

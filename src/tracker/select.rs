@@ -171,7 +171,7 @@ impl Tracker {
             ProviderChoice::Job(..) | ProviderChoice::Spare(..) => {
                 let queues =
                     self.queues.iter().filter(|queue| queue.account_index == account_index);
-                let waiting = queues.map(|queue| queue.highest_waiting_index(account, now));
+                let waiting = queues.map(|queue| queue.highest_waiting_priority(account, now));
                 let limit = account.rate_limiter.current_limit();
                 account.price_in_force.record(waiting.fold(0.0, f64::max), limit, now);
             }

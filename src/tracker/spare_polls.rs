@@ -16,7 +16,7 @@ use super::price_in_force::SpareBudget;
 use super::provider_queue::ProviderQueue;
 
 impl ProviderAccount {
-    /// In seconds.
+    /// As a multiple of the price of each job.
     pub(super) fn price_in_force_at(&self, now: MonotonicTime) -> f64 {
         self.price_in_force.at(self.rate_limiter.current_limit(), now)
     }
@@ -84,23 +84,23 @@ impl ProviderQueue {
         Some(self.spare_polls.heads()?.highest_priority)
     }
 
-    /// The highest index, in seconds, among the jobs that could be polled now instead of another; zero if there is
-    /// none. A job that is due pays the price of due polls at least, and so does a spare poll while none may be
-    /// sent.
-    pub(super) fn highest_waiting_index(
+    /// The highest priority among the jobs that could be polled now instead of another; zero if there is none. A
+    /// job that is due has the priority of due polls at least, and so does a spare poll while none may be sent.
+    pub(super) fn highest_waiting_priority(
         &self,
         account: &ProviderAccount,
         now: MonotonicTime,
     ) -> f64 {
         let is_ready = self.ready_at(account).is_some_and(|ready_at| ready_at <= now);
-        let Some(learned) = self.job_policy().learned.filter(|_| is_ready) else { return 0.0 };
+        if !is_ready || self.job_policy().learned.is_none() {
+            return 0.0;
+        }
         let due = self.repeat_polls.heads().map(|heads| heads.highest_priority.priority.0.max(1.0));
         let spare = if account.rate_limiter.has_spare_requests() {
             self.spare_polls.heads().map(|heads| heads.highest_priority.priority.0)
         } else {
             self.spare_polls.earliest_due().filter(|at| *at <= now).map(|_| 1.0)
         };
-        let highest = due.into_iter().chain(spare).fold(0.0, f64::max);
-        highest * learned.rule.price.of_due_polls().as_secs_f64()
+        due.into_iter().chain(spare).fold(0.0, f64::max)
     }
 }

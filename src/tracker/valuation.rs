@@ -24,14 +24,25 @@ impl TrackedJob {
         let Some(learned) = policy.learned else {
             return now
                 .monotonic
-                .plus(policy.backoff.next_interval(self.polls_without_change, now.jitter));
+                .plus(policy.backoff.next_interval(self.polls_without_change.into(), now.jitter));
         };
         self.age.time_at_age(self.plan_poll(learned).age)
     }
 
+    /// When a job that waits for a poll is due by its present price, at `now` at the earliest; none if the price
+    /// does not decide when it is due.
+    pub(super) fn due_by_price(
+        &self,
+        policy: JobPolicy<'_>,
+        now: ClockReading,
+    ) -> Option<MonotonicTime> {
+        policy.learned.filter(|_| self.was_answered())?;
+        Some(self.next_due(policy, now).max(now.monotonic))
+    }
+
     pub(super) fn plan_poll(&self, learned: LearnedPolicy<'_>) -> PlannedPoll {
         let distribution = self.distribution(learned.duration_history);
-        learned.rule.plan_next_poll(
+        self.rule(learned).plan_next_poll(
             &distribution,
             self.age.last_active_age(),
             self.age.verified_age(),
@@ -45,7 +56,7 @@ impl TrackedJob {
             self.age.last_active_age(),
             self.age.at(now),
         );
-        Priority(index / learned.rule.price.of_due_polls().as_secs_f64())
+        Priority(index / self.rule(learned).price.of_due_polls().as_secs_f64())
     }
 
     /// The priority of a job that was never polled. Without past runs of the provider a prediction is
@@ -90,10 +101,8 @@ impl TrackedJob {
         policy: JobPolicy<'_>,
         due: MonotonicTime,
     ) -> Option<MonotonicTime> {
-        // After a failed poll, the intervals grow.
-        let was_answered = self.polls > 0 && self.polls_without_change == 0;
-        let learned = policy.learned.filter(|_| was_answered)?;
-        let age = learned.rule.earliest_spare_age(self.age.last_active_age())?;
+        let learned = policy.learned.filter(|_| self.was_answered())?;
+        let age = self.rule(learned).earliest_spare_age(self.age.last_active_age())?;
         Some(self.age.time_at_age(age)).filter(|at| *at < due)
     }
 
@@ -106,8 +115,10 @@ impl TrackedJob {
         let SpareBudget { price_in_force, available_at } = policy.spare_budget;
         let available_at = available_at?;
         self.earliest_spare_poll(policy, due)?;
-        let index = price_in_force.max(LearnedPolicySettings::MIN_SPARE_INDEX);
-        let at = self.spare_poll_time(policy.learned?, index, due)?;
+        let learned = policy.learned?;
+        let index = price_in_force * self.rule(learned).price.of_due_polls().as_secs_f64();
+        let index = index.max(LearnedPolicySettings::MIN_SPARE_INDEX);
+        let at = self.spare_poll_time(learned, index, due)?;
         Some(at.max(available_at)).filter(|at| *at < due)
     }
 
@@ -118,7 +129,7 @@ impl TrackedJob {
         index: f64,
         due: MonotonicTime,
     ) -> Option<MonotonicTime> {
-        let age = learned.rule.spare_poll_age(
+        let age = self.rule(learned).spare_poll_age(
             &self.distribution(learned.duration_history),
             self.age.last_active_age(),
             index,
@@ -139,9 +150,10 @@ impl TrackedJob {
         /// The price in force is an average: a little below it, a job may have its turn.
         const ADMISSION_FRACTION: f64 = 0.5;
         let min_index = LearnedPolicySettings::MIN_SPARE_INDEX / jobs_per_request;
-        let admission_price = min_index.max(ADMISSION_FRACTION * price_in_force);
+        let price = self.rule(learned).price.of_due_polls().as_secs_f64();
+        let admission_price = min_index.max(ADMISSION_FRACTION * price_in_force * price);
         let priority = self.priority(learned, now);
-        let index = priority.0 * learned.rule.price.of_due_polls().as_secs_f64();
+        let index = priority.0 * price;
         match self.phase().due().filter(|due| *due > now && index < admission_price) {
             Some(due) => {
                 let admitted_at = self.spare_poll_time(learned, admission_price, due);
@@ -159,6 +171,16 @@ impl TrackedJob {
         let growth = Duration::try_from_secs_f64(self.age.time_since_active(now) * GROWTH)
             .unwrap_or(Duration::MAX);
         now.plus(growth.max(Self::MIN_REEVALUATION_INTERVAL))
+    }
+
+    /// Whether the last poll succeeded. After a failed poll, the intervals grow.
+    fn was_answered(&self) -> bool {
+        self.polls > 0 && self.polls_without_change == 0
+    }
+
+    /// The settings of the learned policy for this job.
+    pub(super) fn rule(&self, learned: LearnedPolicy<'_>) -> LearnedPolicySettings {
+        learned.rule_with(self.own_price())
     }
 
     /// The predicted distribution of the job's duration.

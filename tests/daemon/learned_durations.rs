@@ -73,6 +73,7 @@ async fn a_similarity_key_has_1_to_128_characters() {
         remote_id: id.to_owned(),
         labels: std::collections::BTreeMap::new(),
         give_up_after: None,
+        price: None,
         similar_to: Some(similar_to.to_owned()),
     };
     let longest = "\u{811a}".repeat(128);

@@ -21,6 +21,7 @@ mod echoed_secrets;
 mod end_to_end;
 mod fake_server;
 mod far_clocks;
+mod job_price;
 mod learned_durations;
 mod list_polling;
 mod maintenance;

@@ -127,6 +127,7 @@ fn largest_request(prefix: &str, labels: usize, value: &str) -> String {
         remote_id: format!("01{prefix}{n}"),
         labels: labels.clone(),
         give_up_after: Some("2h".to_owned()),
+        price: Some("1s".to_owned()),
         similar_to: Some("nightly".to_owned()),
     };
     let jobs = (0..AddRequest::MAX_JOBS).map(entry).collect();

@@ -71,6 +71,7 @@ fn job_spec(provider: &str, remote_id: &str) -> JobSpec {
         remote_id: remote_id.parse().expect("an id"),
         labels: jobtrack::job::Labels::default(),
         give_up_after: None,
+        price: None,
         added_by: None,
     }
 }

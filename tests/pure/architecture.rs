@@ -233,7 +233,7 @@ fn no_super_path_leaves_its_module() {
 }
 
 /// The files of `src/tracker/`, each of which may use only those before it; `mod` is the last.
-const TRACKER_ORDER: [&str; 41] = [
+const TRACKER_ORDER: [&str; 42] = [
     "pause_durations",
     "failure_streak",
     "transient_failures",
@@ -255,6 +255,7 @@ const TRACKER_ORDER: [&str; 41] = [
     "job_effects",
     "rare_state",
     "shared_values",
+    "compact_price",
     "job",
     "job_table",
     "job_commit",

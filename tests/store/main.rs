@@ -6,6 +6,7 @@ mod backdated_rows;
 mod database_faults;
 mod durations;
 mod files;
+mod job_price;
 mod many_rows;
 mod operators;
 mod provider_rename;

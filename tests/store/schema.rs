@@ -105,6 +105,7 @@ async fn values_of_a_wrong_type_are_rejected_without_strict_tables() {
         "UPDATE job SET credits = 'free'",
         "UPDATE job SET labels = 'none'",
         "UPDATE job SET state = 'asleep'",
+        "UPDATE job SET price = x'00'",
         "UPDATE provider_event SET failed_polls = 'many'",
         "UPDATE last_event SET happened_at = x'00'",
         "UPDATE duration_sample SET total_ms = 0",

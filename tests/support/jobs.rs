@@ -91,6 +91,7 @@ pub fn new_job(remote_id: &str) -> NewJob {
         remote_id: remote_id.parse().expect("an id"),
         labels: Labels::default(),
         give_up_after: None,
+        price: None,
         added_by: Some(AddedBy { uid: 1000, user: Some("alice".to_owned()) }),
         registered_at: utc("2026-11-21 12:00:00.000"),
     }

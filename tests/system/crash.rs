@@ -98,6 +98,7 @@ async fn add_until_daemon_exits(
             remote_id: id.clone(),
             labels: BTreeMap::new(),
             give_up_after: None,
+            price: None,
         });
         let Ok(response) = client.add(&AddRequest { jobs: jobs.collect() }).await else {
             return acknowledged;

@@ -7,7 +7,7 @@ use sqlx::sqlite::{Sqlite, SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef
 use sqlx::{Decode, Encode, Type};
 
 use crate::job::{
-    EventCursor, Evidence, JobId, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
+    EventCursor, Evidence, JobId, PollPrice, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
 };
 
 use super::cursor::to_cursor;
@@ -37,6 +37,7 @@ text_column!(UtcTime, parse_sql);
 text_column!(State, |text| text.parse().ok());
 text_column!(ProviderName, |text| text.parse().ok());
 text_column!(RemoteId, |text| text.parse().ok());
+text_column!(PollPrice, |text| text.parse().ok());
 text_column!(SimilarityKeys, |text| serde_json::from_str(text).ok());
 text_column!(Evidence, |text| {
     [Evidence::Observed, Evidence::Reported, Evidence::Local]

@@ -1,4 +1,4 @@
-//! Registers the new jobs of a batch: inserts those that are not tracked yet, and merges labels and the
+//! Registers the new jobs of a batch: inserts those that are not tracked yet, and merges labels, prices and the
 //! user's similarity keys into those that are.
 //!
 //! Called by `write`, inside its transaction. Invariant: nothing is read back of a job that is inserted; all
@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{CurrentState, JobId, Labels, NewJob, ProviderTimes, SimilarityKeys, StoredJob};
+use crate::job::{
+    CurrentState, JobId, Labels, NewJob, PollPrice, ProviderTimes, SimilarityKeys, StoredJob,
+};
 use crate::store::{RegisterResult, UserLimits};
 
 use super::audit::push_label_changes;
@@ -23,11 +25,11 @@ use super::user_limits::jobs_over_limit;
 const INSERT_JOBS: &str = "
     WITH new AS MATERIALIZED (SELECT value FROM jsonb_each(?))
     INSERT INTO job (id, provider, kind, remote_id, state, labels, similarity_keys, added_by_uid,
-                     added_by_user, registered_at, deadline_at, last_transition_at, furthest_step)
+                     added_by_user, registered_at, deadline_at, price, last_transition_at, furthest_step)
     SELECT value ->> 'id', value ->> 'provider', value ->> 'kind', value ->> 'remote_id', 'registered',
            value -> 'labels', value -> 'similarity_keys', value ->> 'added_by_uid',
            value ->> 'added_by_user', value ->> 'registered_at', value ->> 'deadline_at',
-           value ->> 'registered_at', 'registered'
+           value ->> 'price', value ->> 'registered_at', 'registered'
     FROM new";
 
 /// The first transitions of the jobs that are new: their ids are greater than each id before.
@@ -39,6 +41,12 @@ const UPDATE_SIMILARITY_KEYS: &str = "
     UPDATE job SET similarity_keys = new.keys
     FROM (SELECT value ->> 0 AS id, value -> 1 AS keys FROM json_each(?)) AS new
     WHERE job.id = new.id";
+
+/// The time of the next poll was planned with another price.
+const UPDATE_PRICES: &str = "
+    UPDATE job SET price = new.price, next_poll_at = NULL
+    FROM (SELECT value ->> 0 AS id, value ->> 1 AS price FROM json_each(?)) AS new
+    WHERE job.id = new.id AND job.price IS NOT new.price";
 
 /// Labels beyond the limit, the last parameter, are not merged: a job with more could not be read back.
 const MERGE_LABELS: &str = "
@@ -73,6 +81,11 @@ pub(super) async fn register_jobs(
     push_jobs(script, &new, tracked.greatest_id)?;
     for (id, keys) in push_similarity_keys(script, &known)? {
         jobs.entry(id).and_modify(|job| job.similarity_keys.clone_from(keys));
+    }
+    for (id, price) in push_prices(script, &known)? {
+        if let Some(job) = jobs.get_mut(&id).filter(|job| job.price != Some(price)) {
+            (job.price, job.next_poll_at) = (Some(price), None);
+        }
     }
     push_labels(script, &known)?;
     let results = registrations.iter().map(|registration| {
@@ -129,6 +142,7 @@ impl Registration<'_> {
             give_up_after: self
                 .deadline_at()
                 .map(|deadline| deadline.0.duration_since(registered_at)),
+            price: self.new_job.price,
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,
@@ -153,6 +167,7 @@ struct NewJobRow<'a> {
     added_by_user: Option<&'a str>,
     registered_at: SqlTime,
     deadline_at: Option<SqlTime>,
+    price: Option<PollPrice>,
 }
 
 impl<'a> From<&'a Registration<'_>> for NewJobRow<'a> {
@@ -171,6 +186,7 @@ impl<'a> From<&'a Registration<'_>> for NewJobRow<'a> {
             added_by_user: added_by.and_then(|added_by| added_by.user.as_deref()),
             registered_at: SqlTime(job.registered_at),
             deadline_at: registration.deadline_at(),
+            price: job.price,
         }
     }
 }
@@ -197,6 +213,18 @@ fn push_similarity_keys<'a>(
     let chosen: BTreeMap<_, _> =
         keys.filter(|(_, keys)| **keys != SimilarityKeys::Unknown).collect();
     script.push_rows(UPDATE_SIMILARITY_KEYS, &chosen.iter().collect::<Vec<_>>())?;
+    Ok(chosen)
+}
+
+/// Appends what stores the prices that users chose for jobs that are registered already; returns them. If a job
+/// occurs twice in a batch, its last price counts.
+fn push_prices(
+    script: &mut Script,
+    known: &[&Registration<'_>],
+) -> Result<BTreeMap<JobId, PollPrice>, sqlx::Error> {
+    let prices = known.iter().filter_map(|known| Some((known.id, known.new_job.price?)));
+    let chosen: BTreeMap<_, _> = prices.collect();
+    script.push_rows(UPDATE_PRICES, &chosen.iter().collect::<Vec<_>>())?;
     Ok(chosen)
 }
 

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 use sqlx::FromRow;
 
 use crate::job::{
-    EventCursor, Evidence, JobId, Labels, ProviderName, RemoteId, SimilarityKeys, State, UtcTime,
+    EventCursor, Evidence, JobId, Labels, PollPrice, ProviderName, RemoteId, SimilarityKeys, State,
+    UtcTime,
 };
 
 /// A row of the view `jobs`.
@@ -31,6 +32,7 @@ pub struct JobRow {
     pub terminal_at: Option<UtcTime>,
     pub expires_at: Option<UtcTime>,
     pub deadline_at: Option<UtcTime>,
+    pub price: Option<PollPrice>,
     pub message: Option<String>,
     pub last_polled_at: Option<UtcTime>,
     pub next_poll_at: Option<UtcTime>,

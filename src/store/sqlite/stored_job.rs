@@ -9,8 +9,8 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteExecutor;
 
 use crate::job::{
-    CurrentState, JobId, LifecycleStep, ProviderName, ProviderTimes, RemoteId, SimilarityKeys,
-    State, StoredJob,
+    CurrentState, JobId, LifecycleStep, PollPrice, ProviderName, ProviderTimes, RemoteId,
+    SimilarityKeys, State, StoredJob,
 };
 
 use super::time::SqlTime;
@@ -19,7 +19,7 @@ use super::time::SqlTime;
 /// last transition of the job was written before schema version 6.
 const STORED_JOB_FIELDS: &str = "
     job.id, job.provider, job.remote_id, job.state, job.provider_state, job.registered_at,
-    job.deadline_at, job.next_poll_at, job.last_success_sent_at, job.polls, job.failed_polls,
+    job.deadline_at, job.price, job.next_poll_at, job.last_success_sent_at, job.polls, job.failed_polls,
     job.list_time, json(job.similarity_keys), job.submitted_at, job.started_at, job.ended_at,
     job.expires_at,
     coalesce(job.last_transition_at,
@@ -40,6 +40,7 @@ struct StoredJobRow {
     provider_state: Option<String>,
     registered_at: SqlTime,
     deadline_at: Option<SqlTime>,
+    price: Option<PollPrice>,
     next_poll_at: Option<SqlTime>,
     last_success_sent_at: Option<SqlTime>,
     polls: u32,
@@ -98,6 +99,7 @@ impl From<StoredJobRow> for StoredJob {
             ),
             registered_at,
             give_up_after: row.deadline_at.map(|deadline| deadline.0.duration_since(registered_at)),
+            price: row.price,
             next_poll_at: time(row.next_poll_at),
             polls: row.polls,
             failed_polls: row.failed_polls,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobtrack::config::{PolicyName, PriceSetting, SocketMode};
+use jobtrack::config::{PolicyName, SocketMode};
+use jobtrack::job::PollPrice;
 
 use super::{ConfigCase, setting_with_source};
 
@@ -21,7 +22,7 @@ fn with_nothing_set_the_defaults_are_in_force() {
     let spans = [polling.min_interval, polling.max_interval, polling.request_timeout];
     assert_eq!(spans, [1, 300, 30].map(Duration::from_secs));
     assert_eq!(polling.give_up_after, Duration::from_hours(30 * 24));
-    assert_eq!((polling.policy, polling.price), (PolicyName::Learned, PriceSetting::Auto));
+    assert_eq!((polling.policy, polling.price), (PolicyName::Learned, PollPrice::Auto));
     assert!(config.providers.is_empty());
     assert!(loaded.settings.iter().all(|setting| setting.source == "default"));
 }
@@ -60,7 +61,7 @@ fn a_provider_may_override_policy_and_price() {
     let own = &dune.polling;
     assert_eq!(
         (own.policy, own.price),
-        (PolicyName::Backoff, PriceSetting::Fixed(Duration::from_millis(10)))
+        (PolicyName::Backoff, PollPrice::Fixed(Duration::from_millis(10)))
     );
     assert_eq!(config.polling.policy, PolicyName::Learned);
 
@@ -72,7 +73,7 @@ fn a_provider_may_override_policy_and_price() {
     let own = &dune.polling;
     assert_eq!(
         (own.policy, own.price),
-        (PolicyName::Backoff, PriceSetting::Fixed(Duration::from_hours(1)))
+        (PolicyName::Backoff, PollPrice::Fixed(Duration::from_hours(1)))
     );
 }
 

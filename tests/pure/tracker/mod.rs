@@ -7,6 +7,7 @@ mod accounts;
 mod commits;
 mod fixtures;
 mod give_up;
+mod job_price;
 mod learned_policy;
 mod list_requests;
 mod lost;

@@ -186,6 +186,7 @@ impl Simulation {
             current_state: CurrentState::registered(registered_at),
             registered_at,
             give_up_after,
+            price: None,
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,
@@ -211,6 +212,15 @@ impl Simulation {
             self.due_at.insert(job.id, self.now + u64::try_from(wait.as_millis()).expect("short"));
         }
         self.handle(Input::Track(jobs));
+    }
+
+    /// Adds the job again, with this price.
+    pub(super) fn set_price(&mut self, job: JobId, price: PollPrice) {
+        let row = self.store.get_mut(&job).expect("a job");
+        row.job.price = Some(price);
+        let job = row.job.clone();
+        self.due_at.remove(&job.id);
+        self.handle(Input::Track(vec![job]));
     }
 
     /// Polls the stored job on demand.
@@ -539,7 +549,9 @@ impl Simulation {
         };
         let last = self.requests.iter().rev().find(|sent| sent.job == request.job);
         let interval = last.map_or(u64::MAX, |last| self.now - last.sent_at);
-        rule.price == PollPrice::Auto && u128::from(interval) >= rule.min_interval.as_millis()
+        let own_price = self.store[&request.job].job.price;
+        own_price.unwrap_or(rule.price) == PollPrice::Auto
+            && u128::from(interval) >= rule.min_interval.as_millis()
     }
 
     /// Answers a list request with rows sorted by list time, foreign rows in between.

@@ -15,7 +15,7 @@ use super::learned_policy::{RepeatedRuns, learned_settings};
 
 /// The default settings with this limit; without the maximum wait, so that a job that is not due is polled
 /// by spare requests alone.
-fn auto_settings(requests_per_minute: u32) -> ProviderSettings {
+pub(super) fn auto_settings(requests_per_minute: u32) -> ProviderSettings {
     ProviderSettings {
         policy: PollPolicy::Learned(LearnedPolicySettings {
             price: PollPrice::Auto,

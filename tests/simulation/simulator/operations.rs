@@ -335,6 +335,7 @@ pub(super) fn job_spec(kind: ServiceKind, id: &str) -> JobSpec {
         remote_id: id.parse().expect("an id"),
         labels: jobtrack::job::Labels::default(),
         give_up_after: None,
+        price: None,
         similarity_keys: SimilarityKeys::Unknown,
         added_by: None,
     }

@@ -1,0 +1,60 @@
+//! The price of a job in the database.
+
+use std::time::Duration;
+
+use jobtrack::job::{JobId, NewJob, PollPrice, StoredJob};
+
+use crate::support::db;
+use crate::support::jobs::{add_batch, empty_store, new_job, open_store, write_batch};
+
+const ONE_SECOND: PollPrice = PollPrice::Fixed(Duration::from_secs(1));
+const NINETY_SECONDS: PollPrice = PollPrice::Fixed(Duration::from_secs(90));
+
+fn with_price(remote_id: &str, price: Option<PollPrice>) -> NewJob {
+    NewJob { price, ..new_job(remote_id) }
+}
+
+fn prices(jobs: &[StoredJob]) -> Vec<Option<PollPrice>> {
+    jobs.iter().map(|job| job.price).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_is_kept_and_shown_by_the_view() {
+    let (home, mut store) = empty_store().await;
+    let jobs = [("A", None), ("B", Some(PollPrice::Auto)), ("C", Some(NINETY_SECONDS))];
+    let batch = add_batch(jobs.map(|(id, price)| with_price(id, price)));
+    let registered = write_batch(&mut store, &batch).await.registered;
+    let registered: Vec<_> = registered.into_iter().map(|registered| registered.job).collect();
+    let expected = jobs.map(|(_, price)| price);
+    assert_eq!(prices(&registered), expected);
+    drop(store);
+    let store = open_store(&home.database()).await;
+    let stored = store.reader.unfinished_jobs(JobId(0), 10).await.expect("they are read");
+    assert_eq!(prices(&stored), expected);
+    let row = store.reader.job(JobId(3)).await.expect("it is read").expect("a job");
+    assert_eq!(row.price, Some(NINETY_SECONDS));
+    let view = "SELECT coalesce(price, 'NULL') FROM jobs ORDER BY id";
+    assert_eq!(db::query_rows(&home.database(), view), ["NULL", "auto", "1m 30s"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adding_a_job_again_changes_its_price_if_it_has_one() {
+    let (home, mut store) = empty_store().await;
+    write_batch(&mut store, &add_batch([with_price("A", Some(ONE_SECOND))])).await;
+    let plan = "UPDATE job SET next_poll_at = '2026-11-21 13:00:00.000'";
+    for (again, stored, is_planned_anew) in [
+        (vec![None], ONE_SECOND, false),
+        (vec![Some(ONE_SECOND)], ONE_SECOND, false),
+        (vec![Some(PollPrice::Auto)], PollPrice::Auto, true),
+        (vec![Some(ONE_SECOND), Some(NINETY_SECONDS), None], NINETY_SECONDS, true),
+    ] {
+        db::run_script_ok(&home.database(), plan);
+        let batch = add_batch(again.iter().map(|price| with_price("A", *price)));
+        let registered = write_batch(&mut store, &batch).await.registered;
+        let all_have_it = registered.iter().all(|one| !one.is_new && one.job.price == Some(stored));
+        assert!(all_have_it, "{again:?}: {registered:?}");
+        let row = "SELECT price, next_poll_at IS NULL FROM job";
+        let expected = format!("{stored}|{}", u8::from(is_planned_anew));
+        assert_eq!(db::query_rows(&home.database(), row), [expected], "{again:?}");
+    }
+}
