@@ -109,10 +109,10 @@ async fn notify(send: impl FnOnce() -> io::Result<()> + Send + 'static) {
         tracing::warn!("cannot notify systemd: {error}");
         return;
     }
-    let (result, sent) = oneshot::channel();
+    let (result, reply) = oneshot::channel();
     let notification = StateNotification { send: Box::new(send), result };
     change_pending(|pending| pending.state = Some(notification));
-    match tokio::time::timeout(NOTIFY_TIMEOUT, sent).await {
+    match tokio::time::timeout(NOTIFY_TIMEOUT, reply).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => tracing::warn!("cannot notify systemd: {error}"),
         Ok(Err(_)) | Err(_) => {
