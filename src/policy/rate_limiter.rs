@@ -33,6 +33,9 @@ pub struct RateLimiter {
     first_slot: Duration,
     in_flight: u32,
     completed_at: VecDeque<MonotonicTime>,
+    /// The requests of the last minute for which spare requests leave a fifth of the limit; see
+    /// [`Self::use_reserve`].
+    reserve_used_at: VecDeque<MonotonicTime>,
 }
 
 impl RateLimiter {
@@ -53,6 +56,7 @@ impl RateLimiter {
             first_slot: Duration::ZERO,
             in_flight: 0,
             completed_at: VecDeque::new(),
+            reserve_used_at: VecDeque::new(),
         };
         limiter.next_slot += limiter.spacing();
         limiter
@@ -119,6 +123,9 @@ impl RateLimiter {
         while self.completed_at.front().is_some_and(|ended| ended.plus(WINDOW) <= now) {
             self.completed_at.pop_front();
         }
+        while self.reserve_used_at.front().is_some_and(|sent| sent.plus(WINDOW) <= now) {
+            self.reserve_used_at.pop_front();
+        }
     }
 
     /// The time before `until` earns no credit: no request was allowed in it. The start of the clock stands
@@ -164,14 +171,14 @@ impl RateLimiter {
     }
 
     /// When a request may be sent that nothing requires; none as above. Such requests leave a fifth of the
-    /// limit unused, counting all requests of the last minute, and are spaced evenly. After a burst they leave a
-    /// fifth of what it left. After a minute with few requests they may use half of the credit.
+    /// limit to those of [`Self::use_reserve`], and are spaced evenly. After a minute with few requests they
+    /// may use half of the credit.
     #[must_use]
     pub fn next_spare_at(&self) -> Option<MonotonicTime> {
         let limit = self.spare_limit();
         let left = self.sustained_spacing(self.in_flight, self.updated_at);
-        let spacing = WINDOW.checked_div(limit)?.max(left * 5 / 4);
-        let at = self.next_available_at()?.max(self.below_limit_at(limit)?);
+        let spacing = WINDOW.checked_div(limit)?.max(left);
+        let at = self.next_available_at()?.max(self.below_limit_at(self.count_for_spare())?);
         let even_slot = self.last_sent_at.plus(spacing);
         // Sent evenly, they leave some credit, which must not be spent in bursts.
         let slot = if self.used() < limit as usize / 2 {
@@ -187,7 +194,20 @@ impl RateLimiter {
     /// Whether the requests of the last minute leave room for one that nothing requires.
     #[must_use]
     pub fn has_spare_requests(&self) -> bool {
-        self.below_limit_at(self.spare_limit()).is_some_and(|at| at <= self.updated_at)
+        self.spare_limit() > 0
+            && self.below_limit_at(self.count_for_spare()).is_some_and(|at| at <= self.updated_at)
+    }
+
+    /// A request is sent now that uses the fifth which spare requests leave: it does not count towards their
+    /// four fifths.
+    pub fn use_reserve(&mut self, now: MonotonicTime) {
+        self.reserve_used_at.push_back(now);
+    }
+
+    /// While fewer requests count, a spare one may be sent.
+    fn count_for_spare(&self) -> u32 {
+        let reserve_used = u32::try_from(self.reserve_used_at.len()).unwrap_or(u32::MAX);
+        self.spare_limit().saturating_add(reserve_used).min(self.current_limit())
     }
 
     fn spare_limit(&self) -> u32 {

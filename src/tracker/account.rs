@@ -47,13 +47,14 @@ pub(super) struct ProviderAccount {
     is_configured: bool,
     /// When settings were last applied.
     configured_at: MonotonicTime,
-    /// Contested selections since the last one that was reserved for a first poll.
-    selections_since_first_poll: u8,
+    /// How many requests first polls have left to take from repeat polls, times
+    /// [`Self::REQUESTS_PER_FIRST_POLL`].
+    first_poll_allowance: u32,
 }
 
 impl ProviderAccount {
-    /// When first polls and repeat polls compete, one selection in this many is a first poll.
-    const SELECTIONS_PER_FIRST_POLL: u8 = 4;
+    /// While first polls and repeat polls compete, one request in this many is a first poll.
+    const REQUESTS_PER_FIRST_POLL: u32 = 4;
 
     pub(super) fn new(id: AccountId, now: MonotonicTime) -> Self {
         // Replaced when a provider is configured; it has nothing to take over.
@@ -66,7 +67,7 @@ impl ProviderAccount {
             price_in_force: PriceInForce::default(),
             is_configured: false,
             configured_at: now,
-            selections_since_first_poll: 0,
+            first_poll_allowance: u32::MAX,
         }
     }
 
@@ -114,6 +115,9 @@ impl ProviderAccount {
         // The service asked for fewer requests, so a burst does not follow a pause.
         self.rate_limiter.discard_credit(self.breaker.ready_at().min(now));
         self.rate_limiter.acquire(now);
+        // Unused, the allowance grows to a minute's: some jobs that are added together are polled soon.
+        let max_allowance = self.rate_limiter.current_limit().max(Self::REQUESTS_PER_FIRST_POLL);
+        self.first_poll_allowance = self.first_poll_allowance.saturating_add(1).min(max_allowance);
     }
 
     /// Whether a request sent at `sent_at` used the current settings.
@@ -171,16 +175,18 @@ impl ProviderAccount {
         self.pause_for_used_up_window(rate_limit, now);
     }
 
-    /// Whether the next contested selection is reserved for a first poll. Credit is for first polls: it is earned
-    /// while nothing else was due.
+    /// Whether a first poll is sent before all repeat polls. Credit is for first polls: it is earned while nothing
+    /// else was due.
     pub(super) fn first_poll_has_priority(&self, now: MonotonicTime) -> bool {
         self.rate_limiter.has_credit(now)
-            || self.selections_since_first_poll + 1 >= Self::SELECTIONS_PER_FIRST_POLL
+            || self.first_poll_allowance >= Self::REQUESTS_PER_FIRST_POLL
     }
 
-    /// Counts a selection for which both a first poll and a repeat poll were due.
-    pub(super) fn count_contested_selection(&mut self) {
-        self.selections_since_first_poll =
-            (self.selections_since_first_poll + 1) % Self::SELECTIONS_PER_FIRST_POLL;
+    /// Counts a first poll that is sent now before repeat polls. With credit it takes no request from them.
+    pub(super) fn count_prior_first_poll(&mut self, now: MonotonicTime) {
+        if !self.rate_limiter.has_credit(now) {
+            self.first_poll_allowance =
+                self.first_poll_allowance.saturating_sub(Self::REQUESTS_PER_FIRST_POLL);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`super::select`] collects the candidates and records the request as sent; the choice depends on the
 //! arguments alone. The order: polls on demand, cancels, connection checks, started list requests, probes
-//! after a rejection, the reserved first poll, starved jobs, then the highest priority.
+//! after a rejection, a first poll within its share, starved jobs, then the highest priority.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -50,6 +50,13 @@ impl UrgentRequest {
             Self::Cancel => 1,
             Self::ConnectionCheck => 2,
             Self::Continuation => 3,
+        }
+    }
+
+    pub(super) fn is_ordered_by_person(self) -> bool {
+        match self {
+            Self::OnDemandPoll(_) | Self::Cancel | Self::ConnectionCheck => true,
+            Self::Continuation => false,
         }
     }
 }

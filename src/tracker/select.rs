@@ -2,8 +2,9 @@
 //! list requests, then the job with the highest priority; after a rejection, a job that shows whether
 //! the credentials are rejected.
 //!
-//! Two rules bound that order. While first polls and repeat polls compete, one selection in four is a
-//! first poll, so that a wrong id is noticed early; while the rate limiter has credit for a burst, each one is.
+//! Two rules bound that order. While first polls and repeat polls compete, one request in four is a first poll, so
+//! that a wrong id is noticed early; after a time without first polls, or while the rate limiter has credit for a
+//! burst, first polls come first, up to a quarter of a minute's requests.
 //! And no job waits for ever: a starved job ([`starvation_cutoff`]) is polled before the job with the highest
 //! priority. If nothing else may be sent, a request that the account has left is spent on a job that is not due
 //! (`spare_polls.rs`).
@@ -39,8 +40,8 @@ pub(super) enum NextRequest {
 #[derive(Debug)]
 struct AccountChoice {
     choice: ProviderChoice,
-    /// Whether first polls and repeat polls competed.
-    is_contested: bool,
+    /// Whether it is a first poll that is sent before repeat polls.
+    is_prior_first_poll: bool,
 }
 
 impl ProviderQueue {
@@ -119,7 +120,7 @@ impl Tracker {
         now: MonotonicTime,
     ) -> Option<(ProviderIndex, NextRequest)> {
         for account_index in (0..self.accounts.len()).map(AccountIndex) {
-            while let Some(AccountChoice { choice, is_contested }) =
+            while let Some(AccountChoice { choice, is_prior_first_poll }) =
                 self.choose_for_account(account_index, now)
             {
                 let provider_index = choice.provider_index();
@@ -146,7 +147,7 @@ impl Tracker {
                 }
                 self.selection_count += 1;
                 queue.last_selected = self.selection_count;
-                self.record_sent(account_index, choice, is_contested, now);
+                self.record_sent(account_index, choice, is_prior_first_poll, now);
                 return Some((provider_index, request));
             }
         }
@@ -158,17 +159,24 @@ impl Tracker {
         &mut self,
         account_index: AccountIndex,
         choice: ProviderChoice,
-        is_contested: bool,
+        is_prior_first_poll: bool,
         now: MonotonicTime,
     ) {
         let account = &mut self.accounts[account_index.0];
         match choice {
-            ProviderChoice::Urgent(..) => {}
+            ProviderChoice::Urgent(_, request) => {
+                if request.is_ordered_by_person() {
+                    account.rate_limiter.use_reserve(now);
+                }
+            }
             ProviderChoice::Probe(provider_index, _) => {
                 self.queues[provider_index.position()].breaker.record_probe_sent();
                 account.breaker.record_probe_sent();
             }
-            ProviderChoice::Job(..) | ProviderChoice::Spare(..) => {
+            ProviderChoice::Job(_, job) | ProviderChoice::Spare(_, job) => {
+                if self.jobs.get(job).is_some_and(|tracked| tracked.polls == 0) {
+                    account.rate_limiter.use_reserve(now);
+                }
                 let queues =
                     self.queues.iter().filter(|queue| queue.account_index == account_index);
                 let waiting = queues.map(|queue| queue.highest_waiting_priority(account, now));
@@ -176,10 +184,10 @@ impl Tracker {
                 account.price_in_force.record(waiting.fold(0.0, f64::max), limit, now);
             }
         }
-        account.count_request(now);
-        if is_contested {
-            account.count_contested_selection();
+        if is_prior_first_poll {
+            account.count_prior_first_poll(now);
         }
+        account.count_request(now);
     }
 
     /// The best candidate of the account for a spare poll.
@@ -232,11 +240,11 @@ impl Tracker {
         let is_contested = candidates.iter().any(|candidate| candidate.first_polls.is_some())
             && candidates.iter().any(|candidate| candidate.repeat_polls.is_some())
             && !candidates.iter().any(|candidate| candidate.urgent.is_some());
-        let first_poll_has_priority = is_contested && account.first_poll_has_priority(now);
+        let is_prior_first_poll = is_contested && account.first_poll_has_priority(now);
         let cutoff = starvation_cutoff(account, active_jobs, now);
-        let choice = choose_provider(&candidates, first_poll_has_priority, cutoff)
+        let choice = choose_provider(&candidates, is_prior_first_poll, cutoff)
             .or_else(|| self.choose_spare(account_index, now))?;
-        Some(AccountChoice { choice, is_contested })
+        Some(AccountChoice { choice, is_prior_first_poll })
     }
 }
 

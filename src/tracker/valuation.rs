@@ -139,7 +139,7 @@ impl TrackedJob {
     }
 
     /// Evaluates a job that may be polled before it is due, by a request that answers for `jobs_per_request` jobs.
-    /// Below half of the price in force the job waits without being evaluated again.
+    /// Far below the price in force the job waits without being evaluated again.
     pub(super) fn evaluate_spare(
         &self,
         learned: LearnedPolicy<'_>,
@@ -147,8 +147,8 @@ impl TrackedJob {
         jobs_per_request: f64,
         now: MonotonicTime,
     ) -> Evaluation {
-        /// The price in force is an average: a little below it, a job may have its turn.
-        const ADMISSION_FRACTION: f64 = 0.5;
+        /// The price in force is an average over recent polls: after most jobs have ended it is too high for a while.
+        const ADMISSION_FRACTION: f64 = 0.1;
         let min_index = LearnedPolicySettings::MIN_SPARE_INDEX / jobs_per_request;
         let price = self.rule(learned).price.of_due_polls().as_secs_f64();
         let admission_price = min_index.max(ADMISSION_FRACTION * price_in_force * price);

@@ -76,6 +76,30 @@ fn all_requests_count_towards_the_four_fifths() {
 }
 
 #[test]
+fn requests_that_use_the_reserve_do_not_count_towards_the_four_fifths() {
+    let mut limiter = RateLimiter::new(60, at(0));
+    for second in 1..=50 {
+        if second <= 5 {
+            limiter.use_reserve(at(second * 1000));
+        }
+        send(&mut limiter, at(second * 1000));
+    }
+    assert!(limiter.has_spare_requests(), "45 of 48 count");
+    (51..=53).for_each(|second| send(&mut limiter, at(second * 1000)));
+    assert!(!limiter.has_spare_requests(), "48 of 48 count");
+    // After a burst that used the reserve, what is left of the limit is spread over the minute.
+    let mut limiter = idle_limiter(60_000);
+    for _ in 0..16 {
+        let now = limiter.next_available_at().expect("nothing is in flight").max(at(62_000));
+        limiter.use_reserve(now);
+        send(&mut limiter, now);
+    }
+    let sent = spare_times(&mut limiter, 63_000, 50);
+    let in_minute = sent.iter().filter(|at| **at < 122_000).count();
+    assert!((42..=44).contains(&in_minute), "{in_minute} of the 44 that the burst left: {sent:?}");
+}
+
+#[test]
 fn a_limit_of_one_request_per_minute_has_no_spare_requests() {
     let limiter = RateLimiter::new(1, at(0));
     assert_eq!(limiter.next_spare_at(), None);

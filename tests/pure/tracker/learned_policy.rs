@@ -70,7 +70,7 @@ impl RepeatedRuns {
     pub(super) fn new(
         settings: ProviderSettings,
         query: fn(JobId) -> u64,
-        took: fn(JobId) -> u64,
+        took: impl Fn(JobId) -> u64 + 'static,
     ) -> Self {
         let started_at = Rc::<RefCell<HashMap<JobId, u64>>>::default();
         let is_listed = Rc::<Cell<bool>>::default();

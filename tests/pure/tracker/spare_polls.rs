@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jobtrack::job::MonotonicTime;
+use jobtrack::job::{JobId, MonotonicTime};
 use jobtrack::policy::{LearnedPolicySettings, PollPrice};
 use jobtrack::tracker::{
     Action, ForecastReason, Input, NextPollTime, PollPolicy, ProviderSettings,
@@ -46,6 +46,52 @@ fn the_end_of_a_short_job_alone_is_seen_within_a_second() {
     let mean = delays.iter().sum::<u64>() / 100;
     assert!(mean <= SECOND, "{mean} ms: {delays:?}");
     runs.sim.assert_rate_limit("dune", 30);
+}
+
+#[test]
+fn eight_jobs_added_together_without_past_runs_use_all_of_the_budget() {
+    const ROUNDS: u64 = 40;
+    let mut delays = Vec::new();
+    for round in 0..ROUNDS {
+        let mut rng = fastrand::Rng::with_seed(round);
+        let took: Vec<_> = (0..8).map(|_| rng.u64(20 * SECOND..90 * SECOND)).collect();
+        let took = move |job: JobId| took[usize::try_from(job.0).expect("small") - 1];
+        let duration = took.clone();
+        let mut runs = RepeatedRuns::new(auto_settings(40), |job| job.0.unsigned_abs(), duration);
+        runs.sim.run_until(2 * MINUTE);
+        let jobs: Vec<_> = (0..8).map(|_| runs.add()).collect();
+        runs.sim.run_until_all_finished();
+        for job in jobs {
+            let polls = runs.poll_offsets(job);
+            assert!(polls[0] <= 5 * SECOND, "asked after {} ms", polls[0]);
+            delays.push(polls.last().expect("a poll") - took(job));
+        }
+        runs.sim.assert_rate_limit("dune", 40);
+    }
+    let mean = delays.iter().sum::<u64>() / (8 * ROUNDS);
+    assert!(mean <= 5300, "{mean} ms");
+}
+
+/// The seconds after which each of eight jobs is asked that are added beside eight others.
+fn wait_beside_eight_others(running_for: u64) -> Vec<u64> {
+    let mut runs = RepeatedRuns::new(auto_settings(30), |job| job.0.unsigned_abs(), |_| HOUR);
+    for _ in 0..8 {
+        runs.add();
+    }
+    runs.sim.run_until(runs.sim.now + running_for);
+    let added_at = runs.sim.now;
+    let jobs: Vec<_> = (0..8).map(|_| runs.add()).collect();
+    runs.sim.run_until(added_at + 2 * MINUTE);
+    runs.sim.assert_rate_limit("dune", 30);
+    jobs.iter().map(|job| (runs.sim.poll_times(*job)[0] - added_at).div_ceil(SECOND)).collect()
+}
+
+#[test]
+fn jobs_that_are_added_together_are_asked_one_after_the_other_while_others_are_due() {
+    for (running_for, slowest) in [(30 * SECOND, 18), (90 * SECOND, 18), (10 * MINUTE, 6)] {
+        let waits = wait_beside_eight_others(running_for);
+        assert!(waits.iter().all(|wait| *wait <= slowest), "after {running_for} ms: {waits:?}");
+    }
 }
 
 #[test]
