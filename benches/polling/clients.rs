@@ -202,7 +202,7 @@ pub(crate) fn oracle_distribution(
     let result = |job: &SimulatedJob| {
         let (duration, mut at, mut requests) = (job.duration_seconds(), 0.0, 1);
         while at < duration {
-            at = rule.plan_next_poll(&job.distribution, at, at).age;
+            at = rule.plan_next_poll(job.true_distribution(), at, at).age;
             requests += 1;
         }
         DetectionResult { requests, delay: at - duration, duration }
@@ -244,7 +244,7 @@ pub(crate) fn oracle_distribution_with_budget(
                 return f64::INFINITY;
             }
             let age = |at: u64| (at - job.start_ms) as f64 / 1000.0;
-            staleness_index(&job.distribution, age(candidate.last_seen_running), age(now))
+            staleness_index(job.true_distribution(), age(candidate.last_seen_running), age(now))
         };
         let urgencies = active.iter().map(urgency).enumerate();
         let most_urgent = urgencies.max_by(|(_, one), (_, other)| one.total_cmp(other));

@@ -14,11 +14,14 @@
 )]
 
 mod clients;
+mod kernel;
 mod measure;
 mod metrics;
 mod plot;
 mod report;
 mod simulation;
+mod trace;
+mod trace_report;
 mod workload;
 
 use std::fs;
@@ -28,6 +31,11 @@ const BEGIN_MARKER: &str = "<!-- simulated -->\n";
 const END_MARKER: &str = "<!-- /simulated -->";
 
 fn main() {
+    let mut arguments = std::env::args();
+    if arguments.any(|argument| argument == "--trace") {
+        let files: Vec<_> = arguments.filter(|argument| !argument.starts_with("--")).collect();
+        return files.iter().for_each(|file| print!("{}", trace_report::report(Path::new(file))));
+    }
     let report = report::BenchReport::build().markdown();
     println!("{report}");
     if std::env::args().any(|argument| argument == "--write") {

@@ -7,8 +7,10 @@ use super::clients::{
     PollingClient, best_in_hindsight, oracle_distribution, oracle_distribution_with_budget,
     oracle_end_times,
 };
+use super::kernel::poll_with_kernels;
 use super::metrics::{DetectionResult, Metrics, delay_at_requests, detection_results};
 use super::simulation::{self, PollGap, SimulationSettings, UNLIMITED_BUDGET};
+use super::trace::compress_arrivals;
 use super::workload::{SimulatedJob, WorkloadKind, generate_jobs, scale_second_half};
 
 /// The intervals of existing clients, by the name that the tables show.
@@ -42,22 +44,29 @@ const MEASURED_JOBS: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct UnlimitedBudget {
     jobs: Vec<SimulatedJob>,
+    /// The number of jobs that are only learned from.
+    warmup: usize,
 }
 
 impl UnlimitedBudget {
     pub(crate) fn new(kind: WorkloadKind, seed: u64) -> Self {
-        Self {
-            jobs: generate_jobs(&kind.spec(), WARMUP_JOBS + MEASURED_JOBS, AVERAGE_RUNNING, seed),
-        }
+        let count = WARMUP_JOBS + MEASURED_JOBS;
+        let jobs = generate_jobs(&kind.spec(), count, AVERAGE_RUNNING, seed);
+        Self { jobs, warmup: WARMUP_JOBS }
+    }
+
+    /// The jobs of a trace; all of them are measured.
+    pub(crate) fn from_trace(jobs: Vec<SimulatedJob>) -> Self {
+        Self { jobs, warmup: 0 }
     }
 
     pub(crate) fn measured_jobs(&self) -> &[SimulatedJob] {
-        &self.jobs[WARMUP_JOBS..]
+        &self.jobs[self.warmup..]
     }
 
     fn simulate(&self, settings: &SimulationSettings) -> Vec<DetectionResult> {
         let histories = simulation::run_simulation(&self.jobs, self.jobs.len(), settings);
-        detection_results(self.measured_jobs(), &histories[WARMUP_JOBS..])
+        detection_results(self.measured_jobs(), &histories[self.warmup..])
     }
 
     /// The daemon with `policy = "learned"`; `price` is in seconds.
@@ -84,11 +93,14 @@ impl UnlimitedBudget {
     }
 
     pub(crate) fn oracle_end_times(&self) -> Metrics {
-        Metrics::from_results(&oracle_end_times(
-            self.measured_jobs(),
-            MEASURED_JOBS,
-            UNLIMITED_BUDGET,
-        ))
+        let jobs = self.measured_jobs();
+        Metrics::from_results(&oracle_end_times(jobs, jobs.len(), UNLIMITED_BUDGET))
+    }
+
+    /// The reference predictor, without the maximum wait.
+    pub(crate) fn kernels(&self, price: f64) -> Metrics {
+        let results = poll_with_kernels(&self.jobs, &simulation::poll_rule(price, false));
+        Metrics::from_results(&results[self.warmup..])
     }
 }
 
@@ -150,6 +162,22 @@ impl LimitedBudget {
         // New jobs keep arriving until the longest measured job has ended.
         let jobs = generate_jobs(&spec, 90_000, running, seed);
         Self { jobs, measured, requests_per_minute }
+    }
+
+    /// The jobs of a trace, pressed together until 500 run (fewer if the trace is short), with a limit of so many requests
+    /// per job. The first and the last tenth are not measured: the first is learned from, and after the last no new
+    /// jobs arrive.
+    pub(crate) fn from_trace(jobs: &[SimulatedJob], requests_per_job: f64) -> Self {
+        let tenth = jobs.len() / 10;
+        let jobs = compress_arrivals(jobs, (tenth as f64).min(500.0));
+        let minutes = jobs.last().map_or(0, |job| job.start_ms) as f64 / 60_000.0;
+        let rate = requests_per_job * jobs.len() as f64 / minutes.max(1.0);
+        let requests_per_minute = (rate.round() as u32).max(1);
+        Self { measured: tenth..jobs.len() - tenth, jobs, requests_per_minute }
+    }
+
+    pub(crate) fn requests_per_minute(&self) -> u32 {
+        self.requests_per_minute
     }
 
     fn metrics(&self, results: &[DetectionResult]) -> Metrics {

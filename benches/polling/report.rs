@@ -118,18 +118,11 @@ impl BenchReport {
     }
 
     fn add_table_header(&mut self, name: &str, last: &str) {
-        self.add_line(format_args!(
-            "\n| `{name}` | requests per job | mean delay | p50 | p95 | p99 | {last} |\n|---|--:|--:|--:|--:|--:|--:|"
-        ));
+        self.add_line(format_args!("\n{}", table_header(name, last)));
     }
 
     fn add_row(&mut self, name: &str, metrics: &Metrics) {
-        let Metrics { requests, mean_delay, p50_delay, p95_delay, p99_delay, mean_relative_delay } =
-            metrics;
-        let relative = mean_relative_delay * 100.0;
-        self.add_line(format_args!(
-            "| {name} | {requests:.1} | {mean_delay:.1} | {p50_delay:.1} | {p95_delay:.1} | {p99_delay:.1} | {relative:.0} % |"
-        ));
+        self.add_line(format_args!("{}", table_row(name, metrics)));
     }
 
     /// Compares delays at the same number of requests.
@@ -294,6 +287,21 @@ impl BenchReport {
             self.require(description, late as f64, 0.0);
         }
     }
+}
+
+pub(crate) fn table_header(name: &str, last: &str) -> String {
+    format!(
+        "| `{name}` | requests per job | mean delay | p50 | p95 | p99 | {last} |\n|---|--:|--:|--:|--:|--:|--:|"
+    )
+}
+
+pub(crate) fn table_row(name: &str, metrics: &Metrics) -> String {
+    let Metrics { requests, mean_delay, p50_delay, p95_delay, p99_delay, mean_relative_delay } =
+        metrics;
+    let relative = mean_relative_delay * 100.0;
+    format!(
+        "| {name} | {requests:.1} | {mean_delay:.1} | {p50_delay:.1} | {p95_delay:.1} | {p99_delay:.1} | {relative:.0} % |"
+    )
 }
 
 fn append(text: &mut String, line: std::fmt::Arguments<'_>) {

@@ -91,8 +91,8 @@ pub(crate) struct SimulatedJob {
     pub(crate) duration_ms: u64,
     /// The number of its key.
     pub(crate) similarity_key: usize,
-    /// The distribution from which the duration was drawn.
-    pub(crate) distribution: TrueDistribution,
+    /// The distribution from which the duration was drawn; none if the job is real.
+    pub(crate) distribution: Option<TrueDistribution>,
 }
 
 impl SimulatedJob {
@@ -102,6 +102,11 @@ impl SimulatedJob {
 
     pub(crate) fn duration_seconds(&self) -> f64 {
         self.duration_ms as f64 / 1000.0
+    }
+
+    /// Of a job of a random workload.
+    pub(crate) fn true_distribution(&self) -> &TrueDistribution {
+        self.distribution.as_ref().expect("a job of a random workload")
     }
 }
 
@@ -168,11 +173,11 @@ pub(crate) fn generate_jobs(
             start_ms: 0,
             duration_ms: (seconds * 1000.0) as u64,
             similarity_key: if spec.per_job_shift.is_some() { number } else { index },
-            distribution: TrueDistribution {
+            distribution: Some(TrueDistribution {
                 shape: Rc::clone(&model.shape),
                 median: log_median.exp(),
                 max_seconds: spec.max_seconds,
-            },
+            }),
         });
     }
     assign_start_times(&mut jobs, running, &mut rng);

@@ -7,14 +7,27 @@ use std::collections::HashMap;
 
 use crate::job::{DurationKind, DurationSample, SimilarityKeys};
 
-use super::distribution::{Histogram, LogNormalEstimate, Mixture};
+use super::histogram::Histogram;
+use super::kernel_estimate::{KernelEstimate, Prediction};
+use super::log_normal_share::LogNormalShare;
+use super::log_score::LogScore;
+use super::recent_runs::RecentRuns;
+use super::typical_variance::TypicalVariance;
 
 #[derive(Debug, Default)]
 pub struct DurationHistory {
     by_key: HashMap<Box<str>, KeyHistory>,
-    overall: ByDurationKind<Histogram>,
+    all_runs: ByDurationKind<AllRuns>,
     /// The number of samples recorded so far.
     sample_count: u64,
+}
+
+/// What all runs of the provider tell.
+#[derive(Debug, Default)]
+struct AllRuns {
+    histogram: Histogram,
+    typical_variance: TypicalVariance,
+    log_normal_share: LogNormalShare,
 }
 
 /// A value for each [`DurationKind`].
@@ -43,9 +56,30 @@ impl<T> ByDurationKind<T> {
 /// The durations of one similarity key.
 #[derive(Debug, Default)]
 struct KeyHistory {
-    estimates: ByDurationKind<LogNormalEstimate>,
+    runs: ByDurationKind<RecentRuns>,
+    scores: ByDurationKind<LogScore>,
     /// The number of the last sample with this key.
     last_sample: u64,
+}
+
+impl KeyHistory {
+    /// Records a run, and in `all_runs` how well the runs before it predicted it.
+    fn record(&mut self, kind: DurationKind, seconds: f64, all_runs: &mut AllRuns) {
+        /// Keys with fewer runs do not tell whether kernels describe them.
+        const MIN_RUNS_FOR_SHARE: u32 = 3;
+        let runs = self.runs.get_mut(kind);
+        if let Some(before) = runs.summary(all_runs.typical_variance.get()) {
+            let estimate = KernelEstimate::new(runs, &before, all_runs.log_normal_share);
+            let (by_kernels, by_log_normal) = estimate.log_densities(seconds);
+            let by_all_runs = all_runs.histogram.log_density(seconds);
+            self.scores.get_mut(kind).record(by_kernels + by_log_normal, by_all_runs);
+            if runs.count() >= MIN_RUNS_FOR_SHARE {
+                all_runs.log_normal_share.record(by_kernels, by_log_normal);
+            }
+            all_runs.typical_variance.record(seconds, &before);
+        }
+        runs.record(seconds);
+    }
 }
 
 /// The runs that a job is compared with.
@@ -53,7 +87,7 @@ struct KeyHistory {
 pub struct SimilarRuns<'a> {
     /// The key that the runs share with the job.
     pub similarity_key: &'a str,
-    pub estimate: &'a LogNormalEstimate,
+    pub runs: &'a RecentRuns,
 }
 
 impl DurationHistory {
@@ -67,12 +101,13 @@ impl DurationHistory {
             durations.into_iter().filter_map(|(kind, duration)| Some((kind, duration?)))
         {
             let seconds = duration.as_secs_f64();
-            self.overall.get_mut(kind).record(seconds);
+            let all_runs = self.all_runs.get_mut(kind);
             for key in sample.similarity_keys.keys() {
                 let key_history = self.by_key.entry(key.clone()).or_default();
-                key_history.estimates.get_mut(kind).record(seconds);
                 key_history.last_sample = self.sample_count;
+                key_history.record(kind, seconds, all_runs);
             }
+            all_runs.histogram.record(seconds);
         }
         if self.by_key.len() > 2 * Self::MIN_KEPT_KEYS {
             let mut last_samples: Vec<_> =
@@ -99,17 +134,35 @@ impl DurationHistory {
         similarity_keys: &SimilarityKeys,
         kind: DurationKind,
     ) -> Option<SimilarRuns<'_>> {
-        similarity_keys.keys().iter().find_map(|key| {
-            let (similarity_key, key_history) = self.by_key.get_key_value(key)?;
-            let estimate = key_history.estimates.get(kind);
-            (estimate.runs() > 0).then_some(SimilarRuns { similarity_key, estimate })
-        })
+        let (similarity_key, history) = self.key_history(similarity_keys, kind)?;
+        Some(SimilarRuns { similarity_key, runs: history.runs.get(kind) })
     }
 
     /// The predicted duration of a job.
     #[must_use]
-    pub fn predict(&self, similarity_keys: &SimilarityKeys, kind: DurationKind) -> Mixture<'_> {
-        let similar = self.similar_runs(similarity_keys, kind).map(|runs| runs.estimate);
-        Mixture { similar, overall: self.overall.get(kind) }
+    pub fn predict(&self, similarity_keys: &SimilarityKeys, kind: DurationKind) -> Prediction<'_> {
+        let all_runs = self.all_runs.get(kind);
+        let similar = self.key_history(similarity_keys, kind).and_then(|(_, history)| {
+            let runs = history.runs.get(kind);
+            let summary = runs.summary(all_runs.typical_variance.get())?;
+            let estimate = KernelEstimate::new(runs, &summary, all_runs.log_normal_share);
+            Some((estimate, *history.scores.get(kind)))
+        });
+        match similar {
+            Some((similar, score)) => Prediction::mixed(similar, score, &all_runs.histogram),
+            None => Prediction::without_similar_runs(&all_runs.histogram),
+        }
+    }
+
+    /// The closest key that has runs.
+    fn key_history(
+        &self,
+        similarity_keys: &SimilarityKeys,
+        kind: DurationKind,
+    ) -> Option<(&str, &KeyHistory)> {
+        similarity_keys.keys().iter().find_map(|key| {
+            let (similarity_key, history) = self.by_key.get_key_value(key)?;
+            (history.runs.get(kind).count() > 0).then_some((&**similarity_key, history))
+        })
     }
 }

@@ -7,14 +7,23 @@
 mod backoff;
 mod distribution;
 mod duration_history;
+mod histogram;
+mod kernel_estimate;
 mod limit_in_force;
+mod log_normal_share;
+mod log_score;
 mod next_poll;
 mod rate_limiter;
+mod recent_runs;
 mod spare_poll;
+mod typical_variance;
 
 pub use crate::job::PollPrice;
 pub use backoff::Backoff;
-pub use distribution::{CdfPoint, Distribution, Histogram, LogNormalEstimate, Mixture};
+pub use distribution::{CdfPoint, Distribution};
 pub use duration_history::{DurationHistory, SimilarRuns};
+pub use histogram::Histogram;
+pub use kernel_estimate::{KernelEstimate, Prediction};
 pub use next_poll::{LearnedPolicySettings, PlannedPoll, PollReason, staleness_index};
 pub use rate_limiter::RateLimiter;
+pub use recent_runs::RecentRuns;

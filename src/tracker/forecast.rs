@@ -113,10 +113,10 @@ impl TrackedJob {
 
     fn similar_runs(&self, history: &DurationHistory) -> Option<SimilarRunsSummary> {
         let runs = history.similar_runs(&self.similarity_keys, self.age.duration_kind())?;
-        let median = Duration::try_from_secs_f64(runs.estimate.median()).ok()?;
+        let median = Duration::try_from_secs_f64(runs.runs.median()?).ok()?;
         Some(SimilarRunsSummary {
             similarity_key: runs.similarity_key.to_owned(),
-            count: runs.estimate.runs(),
+            count: runs.runs.count(),
             median_duration: median,
         })
     }
@@ -130,7 +130,7 @@ impl TrackedJob {
     ) -> Option<Duration> {
         const OUTLIVED_PROBABILITY: f64 = 0.99;
         let (distribution, age) = (self.distribution(history), self.age.at(now));
-        if distribution.similar?.cdf_at(self.age.last_active_age()).probability
+        if distribution.similar.as_ref()?.cdf_at(self.age.last_active_age()).probability
             > OUTLIVED_PROBABILITY
         {
             return None;

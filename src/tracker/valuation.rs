@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::job::{ClockReading, MonotonicTime};
 use crate::policy::{
-    DurationHistory, LearnedPolicySettings, Mixture, PlannedPoll, staleness_index,
+    DurationHistory, LearnedPolicySettings, PlannedPoll, Prediction, staleness_index,
 };
 
 use super::due_queue::{Evaluation, Priority};
@@ -184,7 +184,7 @@ impl TrackedJob {
     }
 
     /// The predicted distribution of the job's duration.
-    pub(super) fn distribution<'a>(&self, history: &'a DurationHistory) -> Mixture<'a> {
+    pub(super) fn distribution<'a>(&self, history: &'a DurationHistory) -> Prediction<'a> {
         history.predict(&self.similarity_keys, self.age.duration_kind())
     }
 }

@@ -31,10 +31,7 @@ async fn fake_dune_with_past_runs(settings: &str) -> (FakeServer, DaemonHome) {
     }
     dune.add_job("NEW", JobScript::starting_at_first_request().running(HOUR));
     dune.add_job("OTHER", JobScript::starting_at_first_request().running(HOUR));
-    dune.add_job(
-        "DUE",
-        script_submitted_before(PAST_RUN_DURATION + Duration::from_secs(50)).running(HOUR),
-    );
+    dune.add_job("DUE", script_submitted_before(PAST_RUN_DURATION.mul_f64(0.95)).running(HOUR));
     dune.add_job("OVERDUE", script_submitted_before(HOUR).running(2 * HOUR));
     let home = DaemonHome::new(&dune.base_url(), settings);
     (dune, home)
@@ -125,7 +122,7 @@ async fn json_has_forecast_fields_and_lists_do_not() {
         (other.get("similar_run_count"), other["expected_remaining_s"].clone()),
         (None, Value::Null)
     );
-    // This job is older than the similar runs were, and may end at any moment.
+    // This job is about as old as the similar runs were, and may end at any moment.
     let due = read_forecast("dune/DUE");
     assert_eq!((&due["reason"], &due["price_s"]), (&"price".into(), &0.5.into()), "{due}");
     assert_eq!(read_forecast("dune/PAST1"), Value::Null);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jobtrack::job::{DurationKind, DurationSample, SimilarityKeys};
 use jobtrack::policy::{
-    Distribution, DurationHistory, Histogram, LearnedPolicySettings, LogNormalEstimate, Mixture,
-    PollPrice, PollReason, staleness_index,
+    Distribution, DurationHistory, Histogram, KernelEstimate, LearnedPolicySettings, PollPrice,
+    PollReason, Prediction, RecentRuns, staleness_index,
 };
 use proptest::prelude::*;
 
@@ -18,16 +18,13 @@ struct ObservedRuns {
 }
 
 impl ObservedRuns {
-    fn log_normal_estimate(&self) -> LogNormalEstimate {
-        let mut estimate = LogNormalEstimate::default();
-        self.similar.iter().for_each(|seconds| estimate.record(*seconds));
-        estimate
-    }
-
-    fn histogram(&self) -> Histogram {
-        let mut histogram = Histogram::default();
-        self.all.iter().for_each(|seconds| histogram.record(*seconds));
-        histogram
+    fn history(&self) -> DurationHistory {
+        let mut history = DurationHistory::default();
+        self.all.iter().for_each(|seconds| history.record(&duration_sample("other", *seconds)));
+        self.similar
+            .iter()
+            .for_each(|seconds| history.record(&duration_sample("similar", *seconds)));
+        history
     }
 
     /// Calls `check` with F and A of each kind of distribution learned from these runs.
@@ -38,12 +35,21 @@ impl ObservedRuns {
                 (over.probability, over.integral)
             }
         }
-        let (estimate, all) = (self.log_normal_estimate(), self.histogram());
-        check(&at(&estimate));
-        check(&at(&all));
-        check(&at(&Mixture { similar: Some(&estimate), overall: &all }));
-        check(&at(&Mixture { similar: None, overall: &all }));
+        let history = self.history();
+        let prediction = predict(&history, "similar");
+        check(&at(&similar_only(&prediction)));
+        check(&at(prediction.overall));
+        check(&at(&prediction));
+        check(&at(&predict(&history, "never seen")));
     }
+}
+
+fn predict<'a>(history: &'a DurationHistory, key: &str) -> Prediction<'a> {
+    history.predict(&similarity_keys(key), DurationKind::Total)
+}
+
+fn similar_only(prediction: &Prediction<'_>) -> KernelEstimate {
+    prediction.similar.clone().expect("there are similar runs")
 }
 
 fn runs() -> impl Strategy<Value = ObservedRuns> {
@@ -103,7 +109,8 @@ proptest! {
     fn the_index_is_expected_delay_per_probability_of_running(
         runs in runs(), x in 0.5..1000.0f64, wait in 0.1..500.0f64,
     ) {
-        let estimate = runs.log_normal_estimate();
+        let history = runs.history();
+        let estimate = similar_only(&predict(&history, "similar"));
         let (t, steps) = (x + wait, 4000);
         let at = |step: i32| x + wait * f64::from(step) / f64::from(steps);
         let sum: f64 = (0..steps)
@@ -121,8 +128,8 @@ proptest! {
 
     #[test]
     fn the_index_grows_with_time(runs in runs(), x in 0.0..5000.0f64) {
-        let (estimate, all) = (runs.log_normal_estimate(), runs.histogram());
-        let distribution = Mixture { similar: Some(&estimate), overall: &all };
+        let history = runs.history();
+        let distribution = predict(&history, "similar");
         // Near the end of the histogram the tail is hardly known.
         prop_assume!(distribution.cdf_at(20_000.0).probability < 0.999);
         let mut before = 0.0;
@@ -141,8 +148,8 @@ proptest! {
         least in 1u64..60,
         enforce_max_wait in any::<bool>(),
     ) {
-        let (estimate, all) = (runs.log_normal_estimate(), runs.histogram());
-        let distribution = Mixture { similar: Some(&estimate), overall: &all };
+        let history = runs.history();
+        let distribution = predict(&history, "similar");
         let min_interval = Duration::from_secs(least);
         let rule = LearnedPolicySettings { price: PollPrice::Fixed(Duration::from_secs_f64(price)), min_interval, enforce_max_wait };
         let planned = rule.plan_next_poll(&distribution, alive, alive);
@@ -176,17 +183,41 @@ fn similarity_keys(name: &str) -> SimilarityKeys {
 
 #[test]
 fn old_durations_are_forgotten_after_a_change() {
-    let mut estimate = LogNormalEstimate::default();
-    (0..200).for_each(|_| estimate.record(30.0));
-    let over = |estimate: &LogNormalEstimate| estimate.cdf_at(60.0).probability;
-    assert!(over(&estimate) > 0.99, "{}", over(&estimate));
-    // One outlier has little influence; two consecutive ones make the estimate begin anew.
-    estimate.record(600.0);
-    assert!(estimate.median() < 40.0, "{}", estimate.median());
-    (0..11).for_each(|_| estimate.record(600.0));
-    assert!((500.0..650.0).contains(&estimate.median()), "{}", estimate.median());
-    assert!(over(&estimate) < 0.05, "{}", over(&estimate));
-    assert_eq!(estimate.runs(), 12);
+    let mut history = DurationHistory::default();
+    let mut record = |seconds, runs| {
+        (0..runs).for_each(|_| history.record(&duration_sample("nightly", seconds)));
+        let similar = history.similar_runs(&similarity_keys("nightly"), DurationKind::Total);
+        let median = similar.and_then(|similar| similar.runs.median()).expect("runs");
+        (median, predict(&history, "nightly").cdf_at(60.0).probability)
+    };
+    let (_, over) = record(30.0, 200);
+    assert!(over > 0.95, "{over}");
+    // One outlier has little influence; the runs after a change soon outweigh those before.
+    let (median, over) = record(600.0, 1);
+    assert!(median < 31.0 && over > 0.75, "{median} {over}");
+    let (median, over) = record(600.0, 10);
+    assert!(median > 590.0 && over < 0.4, "{median} {over}");
+    let (_, over) = record(600.0, 9);
+    assert!(over < 0.1, "{over}");
+}
+
+#[test]
+fn several_typical_durations_stay_apart() {
+    let mut history = DurationHistory::default();
+    for run in 0..20 {
+        let seconds = if run % 3 == 0 { 2.0 } else { 120.0 };
+        history.record(&duration_sample("cached or not", seconds));
+    }
+    let prediction = similar_only(&predict(&history, "cached or not"));
+    let between =
+        |from, to| prediction.cdf_at(to).probability - prediction.cdf_at(from).probability;
+    assert!(between(1.0, 4.0) > 0.25 && between(60.0, 240.0) > 0.5);
+    assert!(between(8.0, 30.0) < 0.1, "{}", between(8.0, 30.0));
+}
+
+#[test]
+fn a_key_takes_little_memory() {
+    assert!(2 * size_of::<RecentRuns>() <= 100, "for two kinds of durations");
 }
 
 #[test]

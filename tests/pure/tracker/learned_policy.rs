@@ -122,9 +122,9 @@ fn a_job_whose_similar_runs_took_a_minute_is_polled_after_a_minute() {
     let polls = runs.poll_offsets(job);
     assert!(polls[0] < SECOND, "the first poll comes at once: {polls:?}");
     let soon = polls.iter().filter(|at| (50 * SECOND..65 * SECOND).contains(*at)).count();
-    assert!(polls.len() <= 8 && soon >= 2, "{polls:?}");
+    assert!(polls.len() <= 8 && soon >= 1, "{polls:?}");
     let late = polls.last().expect("a poll") - (MINUTE + 500);
-    assert!(late <= 5 * SECOND, "{late} ms late: {polls:?}");
+    assert!(late <= 2 * SECOND, "{late} ms late: {polls:?}");
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! The durations of all runs of a provider, as a histogram: the prediction for a job without similar runs, and for
+//! one that outlives them. Recorded and read by `duration_history`.
+//!
+//! Runs are counted in bins of equal width on a logarithmic scale, each smoothed over its neighbors. A prior around one
+//! minute predicts the first jobs. Within a bin F is linear in t.
+
+use std::sync::OnceLock;
+
+use super::distribution::{CdfPoint, Distribution, standard_normal_cdf};
+
+/// The durations of all runs of a provider.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    counts: Box<[f32]>,
+    total: f32,
+    /// F and A at the lower edge of each bin and at the upper edge of the last, computed when needed.
+    edge_cdf: OnceLock<Box<[CdfPoint]>>,
+}
+
+impl Histogram {
+    const MIN_SECONDS: f64 = 0.25;
+    const BINS_PER_OCTAVE: f64 = 16.0;
+    /// 27 octaves, up to about a year.
+    const BINS: usize = 432;
+    /// The number of neighbors on either side over which a bin is smoothed.
+    const SMOOTHING_RADIUS: usize = 4;
+    /// The weight that each bin has without any run.
+    const MIN_BIN_WEIGHT: f64 = 0.02;
+    /// The weight, in runs, of a log-normal prior from a few seconds to an hour.
+    const PRIOR_RUNS: f64 = 16.0;
+    const PRIOR_MEDIAN_SECONDS: f64 = 60.0;
+    const PRIOR_LOG_STD_DEV: f64 = 1.8;
+    /// The prior weight of durations beyond the last bin.
+    const TAIL_WEIGHT: f64 = 0.32;
+    /// At this total all counts are halved, so that old runs lose weight.
+    const HALVING_TOTAL: f32 = 4096.0;
+
+    pub fn record(&mut self, seconds: f64) {
+        if self.total >= Self::HALVING_TOTAL {
+            self.counts.iter_mut().for_each(|count| *count /= 2.0);
+            self.total /= 2.0;
+        }
+        self.counts[Self::bin_index(seconds)] += 1.0;
+        self.total += 1.0;
+        self.edge_cdf = OnceLock::new();
+    }
+
+    /// Whether enough runs were recorded to give a job that was never polled a priority.
+    #[must_use]
+    pub fn has_enough_runs(&self) -> bool {
+        const MIN_RUNS: f32 = 8.0;
+        self.total >= MIN_RUNS
+    }
+
+    /// The probability density of the logarithm of a duration, without the sums of all bins.
+    pub(super) fn log_density(&self, seconds: f64) -> f64 {
+        let bin = Self::bin_index(seconds);
+        let (from, to) = Self::neighbors(bin);
+        #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
+        let (width, bins) = ((to - from) as f64, Self::BINS as f64);
+        let smoothed = f64::from(self.counts[from..to].iter().sum::<f32>()) / width;
+        let prior = Self::prior_cdf(Self::bin_edge(bin + 1)) - Self::prior_cdf(Self::bin_edge(bin));
+        let weight = smoothed + Self::MIN_BIN_WEIGHT + Self::PRIOR_RUNS * prior;
+        let total = f64::from(self.total)
+            + Self::MIN_BIN_WEIGHT * bins
+            + Self::PRIOR_RUNS
+            + Self::TAIL_WEIGHT;
+        weight / total * Self::BINS_PER_OCTAVE / std::f64::consts::LN_2
+    }
+
+    /// The bins over which a bin is smoothed.
+    fn neighbors(bin: usize) -> (usize, usize) {
+        let to = (bin + Self::SMOOTHING_RADIUS + 1).min(Self::BINS);
+        (bin.saturating_sub(Self::SMOOTHING_RADIUS), to)
+    }
+
+    fn prior_cdf(t: f64) -> f64 {
+        let median = libm::log(Self::PRIOR_MEDIAN_SECONDS);
+        standard_normal_cdf((libm::log(t) - median) / Self::PRIOR_LOG_STD_DEV)
+    }
+
+    /// The bin of a duration; durations out of range belong to the first or the last bin.
+    fn bin_index(seconds: f64) -> usize {
+        let position =
+            libm::log2(seconds.max(Self::MIN_SECONDS) / Self::MIN_SECONDS) * Self::BINS_PER_OCTAVE;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the cast saturates, and the position is not negative"
+        )]
+        let bin = position as usize;
+        bin.min(Self::BINS - 1)
+    }
+
+    fn bin_edge(bin: usize) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
+        let octaves = bin as f64 / Self::BINS_PER_OCTAVE;
+        Self::MIN_SECONDS * octaves.exp2()
+    }
+
+    fn compute_edge_cdf(counts: &[f32]) -> Box<[CdfPoint]> {
+        let mut prefix_sums = vec![0.0; Self::BINS + 1];
+        for (bin, count) in counts.iter().enumerate() {
+            prefix_sums[bin + 1] = prefix_sums[bin] + f64::from(*count);
+        }
+        let bin_weight = |bin: usize| {
+            let (from, to) = Self::neighbors(bin);
+            #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
+            let width = (to - from) as f64;
+            let smoothed_count = (prefix_sums[to] - prefix_sums[from]) / width;
+            let prior_share =
+                Self::prior_cdf(Self::bin_edge(bin + 1)) - Self::prior_cdf(Self::bin_edge(bin));
+            smoothed_count + Self::MIN_BIN_WEIGHT + Self::PRIOR_RUNS * prior_share
+        };
+        let total = Self::TAIL_WEIGHT + (0..Self::BINS).map(bin_weight).sum::<f64>();
+        let mut edges = Vec::with_capacity(Self::BINS + 1);
+        let mut point = CdfPoint { probability: 0.0, integral: 0.0 };
+        edges.push(point);
+        for bin in 0..Self::BINS {
+            let next = point.probability + bin_weight(bin) / total;
+            let width = Self::bin_edge(bin + 1) - Self::bin_edge(bin);
+            point = CdfPoint {
+                probability: next,
+                integral: point.integral + width * f64::midpoint(point.probability, next),
+            };
+            edges.push(point);
+        }
+        edges.into()
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        let counts = vec![0.0; Self::BINS].into_boxed_slice();
+        Self { edge_cdf: OnceLock::new(), counts, total: 0.0 }
+    }
+}
+
+impl Distribution for Histogram {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
+        if t <= Self::MIN_SECONDS {
+            return CdfPoint { probability: 0.0, integral: 0.0 };
+        }
+        let edges = self.edge_cdf.get_or_init(|| Self::compute_edge_cdf(&self.counts));
+        let last = Self::bin_edge(Self::BINS);
+        if t >= last {
+            let end = edges[Self::BINS];
+            return CdfPoint { integral: end.integral + end.probability * (t - last), ..end };
+        }
+        let bin = Self::bin_index(t);
+        let (low, high) = (edges[bin], edges[bin + 1]);
+        let (from, to) = (Self::bin_edge(bin), Self::bin_edge(bin + 1));
+        let offset = t - from;
+        let slope = (high.probability - low.probability) / (to - from);
+        CdfPoint {
+            probability: low.probability + slope * offset,
+            integral: low.integral + offset * (low.probability + slope * offset / 2.0),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The predicted duration of one job: a kernel density estimate from similar runs, mixed with the histogram of all runs.
+//!
+//! Each of the last runs is widened by a kernel on the logarithmic scale, which keeps several typical durations apart
+//! (answered from a cache or not, failed early). A log-normal distribution with their mean and variance covers what lies
+//! between and beside them; its share is learned. The histogram has the weight of half a run, because a run may resemble
+//! none of the similar ones.
+//!
+//! The kernel is Epanechnikov's, on a half-width c: with z = (ln t − x)/c for a run of logarithm x, F(z) = (2 + 3z − z³)/4
+//! between −1 and 1. Substituting t = exp(x + c·z), A = eˣ·c·∫ F(v)·e^(c·v) dv has a closed form, because
+//! ∫ F(v)·e^(c·v) dv = e^(c·v)·Q(v) with Q = F/c − F′/c² + F″/c³ − F‴/c⁴.
+
+use super::distribution::{CdfPoint, Distribution, LogNormal};
+use super::histogram::Histogram;
+use super::log_normal_share::LogNormalShare;
+use super::log_score::LogScore;
+use super::recent_runs::{RecentRuns, RunsSummary};
+
+/// The prediction for one job: the similar runs, mixed with all runs of the provider.
+#[derive(Debug, Clone)]
+pub struct Prediction<'a> {
+    pub similar: Option<KernelEstimate>,
+    pub overall: &'a Histogram,
+    /// The weight of all runs together, in runs.
+    overall_weight: f64,
+}
+
+impl<'a> Prediction<'a> {
+    /// The weight of all runs together, in runs, where these do not predict better than the similar ones.
+    const OVERALL_WEIGHT: f64 = 0.5;
+
+    pub(super) fn mixed(similar: KernelEstimate, score: LogScore, overall: &'a Histogram) -> Self {
+        let overall_weight = Self::OVERALL_WEIGHT * score.overall_factor();
+        Self { similar: Some(similar), overall, overall_weight }
+    }
+
+    pub(super) fn without_similar_runs(overall: &'a Histogram) -> Self {
+        Self { similar: None, overall, overall_weight: 1.0 }
+    }
+}
+
+impl Distribution for Prediction<'_> {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
+        let overall = self.overall.cdf_at(t);
+        let Some(similar) = &self.similar else { return overall };
+        let point = similar.cdf_at(t);
+        let mean = |similar_value: f64, overall_value: f64| {
+            (similar.weight * similar_value + self.overall_weight * overall_value)
+                / (similar.weight + self.overall_weight)
+        };
+        CdfPoint {
+            probability: mean(point.probability, overall.probability),
+            integral: mean(point.integral, overall.integral),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct KernelEstimate {
+    kernels: [Kernel; RecentRuns::CAPACITY],
+    count: usize,
+    shape: KernelShape,
+    log_normal: LogNormal,
+    /// The part of the log-normal distribution; the kernels have the rest.
+    log_normal_share: f64,
+    /// The weight of the kernels, in runs.
+    kernel_weight: f64,
+    /// The weight of the estimate, in runs.
+    weight: f64,
+}
+
+/// The kernel of one run.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kernel {
+    /// The logarithm of the duration.
+    log_center: f64,
+    /// The duration in seconds.
+    center: f64,
+    weight: f64,
+}
+
+impl KernelEstimate {
+    /// The standard deviation of a kernel, relative to that of the runs, for a single run; it falls with their number.
+    const BANDWIDTH: f64 = 0.8;
+    const BANDWIDTH_EXPONENT: f64 = -0.2;
+    const MIN_BANDWIDTH: f64 = 0.02;
+    /// The weight of the estimate beyond that of its runs, in runs.
+    const PRIOR_WEIGHT: f64 = 1.0;
+
+    /// `summary` is that of `runs`.
+    pub(super) fn new(runs: &RecentRuns, summary: &RunsSummary, share: LogNormalShare) -> Self {
+        let bandwidth = Self::BANDWIDTH
+            * summary.core_log_variance.sqrt()
+            * libm::pow(summary.effective_runs, Self::BANDWIDTH_EXPONENT);
+        let mut kernels = [Kernel::default(); RecentRuns::CAPACITY];
+        let mut count = 0;
+        for (kernel, run) in kernels.iter_mut().zip(runs.weighted()) {
+            *kernel = Kernel { log_center: run.ln, center: libm::exp(run.ln), weight: run.weight };
+            count += 1;
+        }
+        Self {
+            kernels,
+            count,
+            shape: KernelShape::new(bandwidth.max(Self::MIN_BANDWIDTH)),
+            log_normal: LogNormal {
+                log_mean: summary.log_mean,
+                log_std_dev: summary.log_variance.sqrt(),
+            },
+            log_normal_share: share.get(),
+            kernel_weight: summary.weight,
+            weight: summary.weight + Self::PRIOR_WEIGHT,
+        }
+    }
+
+    /// The probability densities of the logarithm of a duration by the kernels and by the log-normal distribution, each
+    /// multiplied by its share.
+    pub(super) fn log_densities(&self, seconds: f64) -> (f64, f64) {
+        let ln = libm::log(seconds);
+        let kernels = self.kernels[..self.count].iter();
+        let kernels =
+            kernels.map(|kernel| kernel.weight * self.shape.log_density(kernel.log_center, ln));
+        (
+            (1.0 - self.log_normal_share) * kernels.sum::<f64>() / self.kernel_weight,
+            self.log_normal_share * self.log_normal.log_density(ln),
+        )
+    }
+}
+
+impl Distribution for KernelEstimate {
+    fn cdf_at(&self, t: f64) -> CdfPoint {
+        if t <= 0.0 {
+            return CdfPoint { probability: 0.0, integral: 0.0 };
+        }
+        let ln = libm::log(t);
+        let (mut probability, mut integral) = (0.0, 0.0);
+        for kernel in &self.kernels[..self.count] {
+            let point = self.shape.cdf_at(kernel, t, ln);
+            probability += kernel.weight * point.probability;
+            integral += kernel.weight * point.integral;
+        }
+        let log_normal = self.log_normal.cdf_at(t);
+        let mean = |by_kernels: f64, by_log_normal: f64| {
+            (1.0 - self.log_normal_share) * by_kernels / self.kernel_weight
+                + self.log_normal_share * by_log_normal
+        };
+        CdfPoint {
+            probability: mean(probability, log_normal.probability).min(1.0),
+            integral: mean(integral, log_normal.integral),
+        }
+    }
+}
+
+/// What the kernels of one estimate have in common. The letters are those of the module's documentation.
+#[derive(Debug, Clone, Copy)]
+struct KernelShape {
+    half_width: f64,
+    /// e^(−c)·Q(−1).
+    integral_start: f64,
+    /// e^c.
+    upper_edge: f64,
+    /// A at the upper edge of a kernel around one second.
+    integral_end: f64,
+}
+
+impl KernelShape {
+    /// `std_dev` of the logarithms.
+    fn new(std_dev: f64) -> Self {
+        let half_width = std_dev * 5f64.sqrt();
+        let upper_edge = libm::exp(half_width);
+        let integral_start = antiderivative(-1.0, half_width) / upper_edge;
+        let integral_end =
+            half_width * (upper_edge * antiderivative(1.0, half_width) - integral_start);
+        Self { half_width, integral_start, upper_edge, integral_end }
+    }
+
+    fn log_density(&self, log_center: f64, ln: f64) -> f64 {
+        let z = (ln - log_center) / self.half_width;
+        (0.75 * (1.0 - z * z) / self.half_width).max(0.0)
+    }
+
+    /// `ln` is the logarithm of `t`.
+    fn cdf_at(&self, kernel: &Kernel, t: f64, ln: f64) -> CdfPoint {
+        let z = (ln - kernel.log_center) / self.half_width;
+        if z <= -1.0 {
+            return CdfPoint { probability: 0.0, integral: 0.0 };
+        }
+        if z >= 1.0 {
+            let beyond = t - kernel.center * self.upper_edge;
+            return CdfPoint {
+                probability: 1.0,
+                integral: kernel.center * self.integral_end + beyond,
+            };
+        }
+        let grown = t / kernel.center * antiderivative(z, self.half_width) - self.integral_start;
+        CdfPoint {
+            probability: kernel_cdf(z),
+            integral: (kernel.center * self.half_width * grown).max(0.0),
+        }
+    }
+}
+
+/// F of the kernel between −1 and 1.
+fn kernel_cdf(z: f64) -> f64 {
+    (2.0 + 3.0 * z - z * z * z) / 4.0
+}
+
+/// Q for the half-width `c`.
+fn antiderivative(z: f64, c: f64) -> f64 {
+    let (first, second, third) = (0.75 * (1.0 - z * z), -1.5 * z, -1.5);
+    (kernel_cdf(z) - (first - (second - third / c) / c) / c) / c
+}

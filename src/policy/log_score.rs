@@ -1,0 +1,34 @@
+//! Whether similar runs predict a key better than all runs of the provider together. `duration_history` records it.
+//!
+//! A key may be wide, such as a queue in which every kind of job runs: then its last runs tell less than all runs. The
+//! score is the logarithm of how likely its durations were by the similar runs before, relative to how likely by all runs,
+//! summed over the last runs. It lowers the weight of the similar runs and never raises it, because the similar runs alone
+//! follow a change.
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LogScore(f32);
+
+impl LogScore {
+    /// The weight of a run relative to the next one.
+    const DECAY: f64 = 0.94;
+    /// The most that one run counts for or against the similar runs.
+    const MAX_GAIN: f64 = 3.0;
+    /// The weight of all runs together is at most this many times as high.
+    const MAX_FACTOR: f64 = 33.0;
+
+    /// Records a run that had these probability densities.
+    pub(super) fn record(&mut self, by_similar_runs: f64, by_all_runs: f64) {
+        /// The density of a run that nothing predicted.
+        const MIN_DENSITY: f64 = 1e-3;
+        let ratio = by_similar_runs.max(MIN_DENSITY) / by_all_runs.max(MIN_DENSITY);
+        let gain = libm::log(ratio).clamp(-Self::MAX_GAIN, Self::MAX_GAIN);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 50, and a few digits suffice")]
+        let score = (Self::DECAY * f64::from(self.0) + gain) as f32;
+        self.0 = score;
+    }
+
+    /// The factor for the weight of all runs together: 1 unless these predict better.
+    pub(super) fn overall_factor(self) -> f64 {
+        libm::exp(-f64::from(self.0)).clamp(1.0, Self::MAX_FACTOR)
+    }
+}
