@@ -182,9 +182,10 @@ impl Tracker {
             return;
         }
         let queue = &mut self.queues[tracked.provider_index.position()];
-        if queue.repeat_polls.contains(job.id)
-            && let Some(due) = tracked.due_by_price(queue.job_policy(), now)
-        {
+        let Some(due) = tracked.due_by_price(queue.job_policy(), now) else { return };
+        if let Some(pending) = tracked.pending_change_mut() {
+            pending.next_due = due;
+        } else if queue.repeat_polls.contains(job.id) {
             queue.dequeue(job.id, tracked.list_time);
             tracked.wait_until(due);
             let list_time = tracked.batchable_list_time();

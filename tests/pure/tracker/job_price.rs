@@ -6,7 +6,7 @@ use jobtrack::job::{JobId, MonotonicTime};
 use jobtrack::policy::{LearnedPolicySettings, PollPrice};
 use jobtrack::tracker::{ForecastReason, NextPollTime, PollPolicy, ProviderSettings};
 
-use super::fixtures::{HOUR, MINUTE, SECOND};
+use super::fixtures::{HOUR, MINUTE, SECOND, WriteOutcome};
 use super::learned_policy::RepeatedRuns;
 use super::spare_polls::auto_settings;
 
@@ -85,6 +85,23 @@ fn a_new_price_applies_to_a_job_that_waits() {
     let before = runs.poll_offsets(job).len();
     runs.sim.run_until(runs.sim.now + u64::try_from(low.as_millis()).expect("short") + SECOND);
     assert_eq!(runs.poll_offsets(job).len(), before + 1, "polled when it is due by the new price");
+}
+
+#[test]
+fn a_new_price_applies_to_a_job_whose_change_is_being_committed() {
+    let mut runs = runs_of_about_an_hour(fixed(3600));
+    runs.sim.set_write_outcome(|_| (MINUTE, WriteOutcome::Committed));
+    let job = runs.add();
+    runs.sim.run_until(runs.sim.now + SECOND);
+    runs.sim.set_price(job, fixed(120));
+    runs.sim.run_until(runs.sim.now + 2 * MINUTE);
+    let now = MonotonicTime::from_millis(runs.sim.now);
+    let forecast = runs.sim.tracker.forecast(job, now).expect("a tracked job");
+    let NextPollTime::In(wait) = forecast.next_poll else { panic!("{forecast:?}") };
+    runs.sim.set_price(job, fixed(121));
+    runs.sim.set_price(job, fixed(120));
+    let forecast = runs.sim.tracker.forecast(job, now).expect("a tracked job");
+    assert_eq!(forecast.next_poll, NextPollTime::In(wait));
 }
 
 #[test]
