@@ -10,7 +10,7 @@ use tokio::task::block_in_place;
 
 use super::metrics::ClientResult;
 use super::plan::{BenchPlan, PlannedRun};
-use super::support::daemon::{DaemonHome, utf8};
+use super::support::daemon::{Daemon, DaemonHome, utf8};
 use super::support::db;
 use super::support::fake_server::{ClockSample, FakeServer, JobScript};
 
@@ -45,6 +45,37 @@ pub async fn run_daemon(
         add_jobs(&client, "now", [run]).await;
     }
     wait_for_success(&home, "now").await;
+    stop_and_measure(name, &dune, &home, daemon, started, &plan)
+}
+
+/// Tracks the runs of a plan one after the other with a daemon of default settings: each starts `pause` after the end
+/// of the one before it was detected.
+pub async fn run_one_by_one(name: &'static str, plan: BenchPlan, pause: Duration) -> ClientResult {
+    let dune = FakeServer::start().await;
+    let settings = format!("requests_per_minute = {}", plan.limit);
+    let home = DaemonHome::new(&dune.base_url(), &settings);
+    let daemon = block_in_place(|| home.start());
+    dune.set_rate_limit(plan.limit);
+    let client = Client::open(Some(&home.socket())).expect("a client");
+    let started = ClockSample::read();
+    for run in &plan.runs {
+        dune.add_job(&run.id, run.job_script(JobScript::new()));
+        add_jobs(&client, &run.id, [run]).await;
+        wait_for_success(&home, &run.id).await;
+        tokio::time::sleep(pause).await;
+    }
+    stop_and_measure(name, &dune, &home, daemon, started, &plan)
+}
+
+/// The result of a daemon that has detected the end of all runs.
+fn stop_and_measure(
+    name: &'static str,
+    dune: &FakeServer,
+    home: &DaemonHome,
+    daemon: Daemon,
+    started: ClockSample,
+    plan: &BenchPlan,
+) -> ClientResult {
     let ids: Vec<_> = plan.runs.iter().map(|run| run.id.as_str()).collect();
     let rows = db::query_rows(&home.database(), END_TIMES_SQL);
     let ends = rows.iter().map(|row| {
@@ -52,7 +83,7 @@ pub async fn run_daemon(
         (id.to_owned(), detected_at.parse().expect("seconds"))
     });
     let ends: Vec<_> = ends.filter(|(id, _)| ids.contains(&id.as_str())).collect();
-    let result = ClientResult::new(name, &dune, plan.runs.len(), started, &ends);
+    let result = ClientResult::new(name, dune, plan.runs.len(), started, &ends);
     assert!(block_in_place(|| daemon.stop()).success(), "{}", home.log());
     result
 }

@@ -1,7 +1,8 @@
 //! Measures the real `jobtrackd` in real time, over real HTTP, against a fake Dune server.
 //!
-//! Two comparisons of requests and detection delays: the daemon's two policies under a low rate limit, and
-//! the daemon with Dune's own client where eight queries share the 40 requests per minute of the free plan.
+//! Three measurements of requests and detection delays: the daemon's two policies under a low rate limit, the
+//! daemon beside Dune's own client where eight queries share the 40 requests per minute of the free plan, and
+//! short queries one at a time.
 //! Each client has its own fake server with the same runs. Everything runs at the same time, since the
 //! clients mostly wait. The output is a section of `docs/polling.md`.
 #![allow(
@@ -20,18 +21,21 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::task::JoinHandle;
 
 use dune_client::DuneClientEnv;
-use jobtrackd::run_daemon;
+use jobtrackd::{run_daemon, run_one_by_one};
 use metrics::{ClientResult, markdown_table};
 
 const DOCUMENT_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/polling.md");
 const SECTION_MARKERS: [&str; 2] = ["<!-- live -->", "<!-- /live -->"];
 /// Repetitions of the small comparison, each with other runs.
 const ROUNDS: u64 = 5;
+/// From the detected end of a short query to the start of the next one.
+const SHORT_PAUSE: Duration = Duration::from_secs(5);
 const LEARNED_POLICY: &str = "policy = \"learned\"";
 const BACKOFF_POLICY: &str = "policy = \"backoff\"";
 
@@ -44,6 +48,9 @@ struct Arguments {
     /// Run only the comparison with Dune's client, which takes two minutes
     #[arg(long)]
     small_only: bool,
+    /// Run only the short queries, which take six minutes
+    #[arg(long, conflicts_with = "small_only")]
+    short_only: bool,
     /// Run the daemon with its default policy instead of comparing policies
     #[arg(long)]
     default_policy: bool,
@@ -62,13 +69,15 @@ async fn main() {
         println!("This benchmark takes ten minutes; run it with `just bench-live`.");
         return;
     }
-    let (large, small) = tokio::join!(
+    let runs_all = !arguments.small_only && !arguments.short_only;
+    let (large, small, short) = tokio::join!(
+        async { if runs_all { large_comparison(&arguments).await } else { String::new() } },
         async {
-            if arguments.small_only { String::new() } else { large_comparison(&arguments).await }
+            if arguments.short_only { String::new() } else { small_comparison(&arguments).await }
         },
-        small_comparison(&arguments),
+        async { if arguments.small_only { String::new() } else { short_queries().await } },
     );
-    let section = format!("{}{large}{small}", include_str!("intro.md"));
+    let section = format!("{}{large}{small}{short}", include_str!("intro.md"));
     println!("{section}");
     if arguments.write {
         let document = std::fs::read_to_string(DOCUMENT_PATH).unwrap_or_default();
@@ -119,6 +128,16 @@ async fn small_comparison(arguments: &Arguments) -> String {
         .chain(track("jobtrackd, `learned`, no past runs", learned, 0))
         .chain(track("jobtrackd, `learned`, ten past runs of each query", learned, 10));
     format!("\n{}\n{}", include_str!("small.md"), markdown_table(join_all_results(clients).await))
+}
+
+/// Queries of three seconds, one at a time.
+async fn short_queries() -> String {
+    let plans = [
+        ("the same query each time", plan::short_plan(|_| 1)),
+        ("another query each time", plan::short_plan(|run| run)),
+    ];
+    let clients = plans.map(|(name, plan)| tokio::spawn(run_one_by_one(name, plan, SHORT_PAUSE)));
+    format!("\n{}\n{}", include_str!("short.md"), markdown_table(join_all_results(clients).await))
 }
 
 /// The results in the order of `clients`, all of which are running already.

@@ -93,6 +93,19 @@ pub fn small_plan(seed: u64, past_run_count: usize) -> BenchPlan {
     BenchPlan { past_runs, runs, limit: 40 }
 }
 
+/// Queries of three seconds, for one at a time. `query_of` returns the query of a run.
+pub fn short_plan(query_of: fn(u64) -> u64) -> BenchPlan {
+    const RUNS: u64 = 40;
+
+    let run = |n| PlannedRun {
+        id: format!("RUN{n}"),
+        query_id: query_of(n),
+        starts_after: Duration::ZERO,
+        duration: Duration::from_secs(3),
+    };
+    BenchPlan { past_runs: Vec::new(), runs: (1..=RUNS).map(run).collect(), limit: 30 }
+}
+
 struct RunSampler(Rng);
 
 impl RunSampler {
