@@ -77,15 +77,14 @@ impl Kernels {
             runs.iter().map(|run| (run - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
         let bandwidth =
             if runs.len() < 3 { 0.3 } else { (0.8 * variance.sqrt() * n.powf(-0.2)).max(0.05) };
-        let scale = bandwidth;
-        let low = runs.iter().copied().fold(f64::INFINITY, f64::min) - 14.0 * scale;
-        let high = runs.iter().copied().fold(f64::NEG_INFINITY, f64::max) + 14.0 * scale;
-        let step = scale / 4.0;
+        let low = runs.iter().copied().fold(f64::INFINITY, f64::min) - 14.0 * bandwidth;
+        let high = runs.iter().copied().fold(f64::NEG_INFINITY, f64::max) + 14.0 * bandwidth;
+        let step = bandwidth / 4.0;
         let cells = ((high - low) / step).ceil() as usize;
         let mut grid: Vec<CdfPoint> = Vec::with_capacity(cells + 1);
         for cell in 0..=cells {
             let ln = low + step * cell as f64;
-            let kernel = |run: &f64| 1.0 / (1.0 + ((run - ln) / scale).exp());
+            let kernel = |run: &f64| 1.0 / (1.0 + ((run - ln) / bandwidth).exp());
             let probability = runs.iter().map(kernel).sum::<f64>() / n;
             let integral = grid.last().map_or(0.0, |before| {
                 let width = ln.exp() - (ln - step).exp();

@@ -34,6 +34,7 @@ fn main() {
     let mut arguments = std::env::args();
     if arguments.any(|argument| argument == "--trace") {
         let files: Vec<_> = arguments.filter(|argument| !argument.starts_with("--")).collect();
+        assert!(!files.is_empty(), "usage: just bench-polling --trace FILE...");
         return files.iter().for_each(|file| print!("{}", trace_report::report(Path::new(file))));
     }
     let report = report::BenchReport::build().markdown();

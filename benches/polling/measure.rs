@@ -55,9 +55,9 @@ impl UnlimitedBudget {
         Self { jobs, warmup: WARMUP_JOBS }
     }
 
-    /// The jobs of a trace; all of them are measured.
+    /// The jobs of a trace; from the first tenth is only learned.
     pub(crate) fn from_trace(jobs: Vec<SimulatedJob>) -> Self {
-        Self { jobs, warmup: 0 }
+        Self { warmup: jobs.len() / 10, jobs }
     }
 
     pub(crate) fn measured_jobs(&self) -> &[SimulatedJob] {

@@ -98,8 +98,7 @@ impl BenchReport {
         self.add_heading(
             "Restarts and sudden changes",
             "A thousand runs each, without a rate limit; mean delays in seconds. After all durations have changed, a\n\
-             job is polled too often, or too late within the maximum wait, until two or three similar runs have\n\
-             ended.",
+             job is polled too often, or too late within the maximum wait, until several similar runs have ended.",
         );
         for kind in [WorkloadKind::DuneQueries, WorkloadKind::Mixed] {
             eprintln!("{}: restarts and sudden changes", kind.name());

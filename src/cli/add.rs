@@ -46,8 +46,8 @@ pub(super) struct AddArgs {
     /// Stop tracking a job that is unfinished after this time
     #[arg(long, value_name = "DUR", value_parser = parse_duration_text)]
     give_up_after: Option<String>,
-    /// The detection delay that is worth one request for these jobs, from 10ms to 1h, or auto; instead
-    /// of the provider's. It has no effect where the provider has the policy "backoff"
+    /// Replaces the provider's price for these jobs: the detection delay that is worth one request, from
+    /// 10ms to 1h, or auto. It has no effect where the provider has the policy "backoff"
     #[arg(long, value_name = "DUR|auto")]
     price: Option<PollPrice>,
     /// Predict and learn durations under this name, instead of the provider's own (its query, script

@@ -44,6 +44,6 @@ impl Distribution for LogNormal {
 }
 
 /// Φ, the distribution function of the standard normal distribution.
-pub(super) fn standard_normal_cdf(z: f64) -> f64 {
+fn standard_normal_cdf(z: f64) -> f64 {
     libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2) / 2.0
 }

@@ -100,7 +100,7 @@ impl DurationHistory {
         for (kind, duration) in
             durations.into_iter().filter_map(|(kind, duration)| Some((kind, duration?)))
         {
-            let seconds = duration.as_secs_f64();
+            let seconds = duration.as_secs_f64().max(RecentRuns::MIN_SECONDS);
             let all_runs = self.all_runs.get_mut(kind);
             for key in sample.similarity_keys.keys() {
                 let key_history = self.by_key.entry(key.clone()).or_default();
@@ -138,6 +138,12 @@ impl DurationHistory {
         Some(SimilarRuns { similarity_key, runs: history.runs.get(kind) })
     }
 
+    /// Whether enough runs were recorded to give a job that was never polled a priority.
+    #[must_use]
+    pub fn has_enough_runs(&self, kind: DurationKind) -> bool {
+        self.all_runs.get(kind).histogram.has_enough_runs()
+    }
+
     /// The predicted duration of a job.
     #[must_use]
     pub fn predict(&self, similarity_keys: &SimilarityKeys, kind: DurationKind) -> Prediction<'_> {
@@ -164,5 +170,31 @@ impl DurationHistory {
             let (similarity_key, history) = self.by_key.get_key_value(key)?;
             (history.runs.get(kind).count() > 0).then_some((&**similarity_key, history))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_takes_little_memory() {
+        assert!(size_of::<KeyHistory>() <= 104);
+    }
+
+    #[test]
+    fn runs_of_some_milliseconds_do_not_widen_the_predictions_of_others() {
+        let sample = |key: &str, duration| DurationSample {
+            similarity_keys: SimilarityKeys::UserProvided(key.into()),
+            total: Some(duration),
+            run: None,
+        };
+        let mut history = DurationHistory::default();
+        for run in 0..400 {
+            history.record(&sample("fast", std::time::Duration::from_millis(1 + run % 9)));
+            history.record(&sample("steady", std::time::Duration::from_mins(1)));
+        }
+        let variance = history.all_runs.get(DurationKind::Total).typical_variance.get();
+        assert!(variance < 0.01, "{variance}");
     }
 }

@@ -4,9 +4,9 @@
 //! Runs are counted in bins of equal width on a logarithmic scale, each smoothed over its neighbors. A prior around one
 //! minute predicts the first jobs. Within a bin F is linear in t.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
-use super::distribution::{CdfPoint, Distribution, standard_normal_cdf};
+use super::distribution::{CdfPoint, Distribution, LogNormal};
 
 /// The durations of all runs of a provider.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ impl Histogram {
     const BINS: usize = 432;
     /// The number of neighbors on either side over which a bin is smoothed.
     const SMOOTHING_RADIUS: usize = 4;
-    /// The weight that each bin has without any run.
+    /// The weight that each bin has at least without any run.
     const MIN_BIN_WEIGHT: f64 = 0.02;
     /// The weight, in runs, of a log-normal prior from a few seconds to an hour.
     const PRIOR_RUNS: f64 = 16.0;
@@ -46,8 +46,7 @@ impl Histogram {
     }
 
     /// Whether enough runs were recorded to give a job that was never polled a priority.
-    #[must_use]
-    pub fn has_enough_runs(&self) -> bool {
+    pub(super) fn has_enough_runs(&self) -> bool {
         const MIN_RUNS: f32 = 8.0;
         self.total >= MIN_RUNS
     }
@@ -57,26 +56,17 @@ impl Histogram {
         let bin = Self::bin_index(seconds);
         let (from, to) = Self::neighbors(bin);
         #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
-        let (width, bins) = ((to - from) as f64, Self::BINS as f64);
+        let width = (to - from) as f64;
         let smoothed = f64::from(self.counts[from..to].iter().sum::<f32>()) / width;
-        let prior = Self::prior_cdf(Self::bin_edge(bin + 1)) - Self::prior_cdf(Self::bin_edge(bin));
-        let weight = smoothed + Self::MIN_BIN_WEIGHT + Self::PRIOR_RUNS * prior;
-        let total = f64::from(self.total)
-            + Self::MIN_BIN_WEIGHT * bins
-            + Self::PRIOR_RUNS
-            + Self::TAIL_WEIGHT;
-        weight / total * Self::BINS_PER_OCTAVE / std::f64::consts::LN_2
+        let prior = PriorWeights::get();
+        let total = f64::from(self.total) + prior.total + Self::TAIL_WEIGHT;
+        (smoothed + prior.by_bin[bin]) / total * Self::BINS_PER_OCTAVE / std::f64::consts::LN_2
     }
 
     /// The bins over which a bin is smoothed.
     fn neighbors(bin: usize) -> (usize, usize) {
         let to = (bin + Self::SMOOTHING_RADIUS + 1).min(Self::BINS);
         (bin.saturating_sub(Self::SMOOTHING_RADIUS), to)
-    }
-
-    fn prior_cdf(t: f64) -> f64 {
-        let median = libm::log(Self::PRIOR_MEDIAN_SECONDS);
-        standard_normal_cdf((libm::log(t) - median) / Self::PRIOR_LOG_STD_DEV)
     }
 
     /// The bin of a duration; durations out of range belong to the first or the last bin.
@@ -103,14 +93,13 @@ impl Histogram {
         for (bin, count) in counts.iter().enumerate() {
             prefix_sums[bin + 1] = prefix_sums[bin] + f64::from(*count);
         }
+        let prior = PriorWeights::get();
         let bin_weight = |bin: usize| {
             let (from, to) = Self::neighbors(bin);
             #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
             let width = (to - from) as f64;
             let smoothed_count = (prefix_sums[to] - prefix_sums[from]) / width;
-            let prior_share =
-                Self::prior_cdf(Self::bin_edge(bin + 1)) - Self::prior_cdf(Self::bin_edge(bin));
-            smoothed_count + Self::MIN_BIN_WEIGHT + Self::PRIOR_RUNS * prior_share
+            smoothed_count + prior.by_bin[bin]
         };
         let total = Self::TAIL_WEIGHT + (0..Self::BINS).map(bin_weight).sum::<f64>();
         let mut edges = Vec::with_capacity(Self::BINS + 1);
@@ -126,6 +115,32 @@ impl Histogram {
             edges.push(point);
         }
         edges.into()
+    }
+}
+
+/// The weights of the bins without any run, in runs.
+struct PriorWeights {
+    by_bin: Box<[f64]>,
+    total: f64,
+}
+
+impl PriorWeights {
+    fn get() -> &'static Self {
+        static WEIGHTS: LazyLock<PriorWeights> = LazyLock::new(PriorWeights::compute);
+        &WEIGHTS
+    }
+
+    fn compute() -> Self {
+        let log_normal = LogNormal {
+            log_mean: libm::log(Histogram::PRIOR_MEDIAN_SECONDS),
+            log_std_dev: Histogram::PRIOR_LOG_STD_DEV,
+        };
+        let below = |edge: usize| log_normal.cdf_at(Histogram::bin_edge(edge)).probability;
+        let weight = |bin: usize| {
+            Histogram::MIN_BIN_WEIGHT + Histogram::PRIOR_RUNS * (below(bin + 1) - below(bin))
+        };
+        let by_bin: Box<[f64]> = (0..Histogram::BINS).map(weight).collect();
+        Self { total: by_bin.iter().sum(), by_bin }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Each of the last runs is widened by a kernel on the logarithmic scale, which keeps several typical durations apart
 //! (answered from a cache or not, failed early). A log-normal distribution with their mean and variance covers what lies
 //! between and beside them; its share is learned. The histogram has the weight of half a run, because a run may resemble
-//! none of the similar ones.
+//! none of the similar ones, and a higher one where it predicts better (`log_score`).
 //!
 //! The kernel is Epanechnikov's, on a half-width c: with z = (ln t − x)/c for a run of logarithm x, F(z) = (2 + 3z − z³)/4
 //! between −1 and 1. Substituting t = exp(x + c·z), A = eˣ·c·∫ F(v)·e^(c·v) dv has a closed form, because
@@ -56,14 +56,15 @@ impl Distribution for Prediction<'_> {
 
 #[derive(Debug, Clone)]
 pub struct KernelEstimate {
+    /// In the order of their centers.
     kernels: [Kernel; RecentRuns::CAPACITY],
     count: usize,
+    /// Of all kernels.
+    sums: KernelSums,
     shape: KernelShape,
     log_normal: LogNormal,
     /// The part of the log-normal distribution; the kernels have the rest.
     log_normal_share: f64,
-    /// The weight of the kernels, in runs.
-    kernel_weight: f64,
     /// The weight of the estimate, in runs.
     weight: f64,
 }
@@ -76,6 +77,17 @@ struct Kernel {
     /// The duration in seconds.
     center: f64,
     weight: f64,
+    /// Of the kernels before this one.
+    sums_before: KernelSums,
+}
+
+/// Sums over several kernels.
+#[derive(Debug, Clone, Copy, Default)]
+struct KernelSums {
+    /// The weights, in runs.
+    weight: f64,
+    /// The products of weight and center.
+    center: f64,
 }
 
 impl KernelEstimate {
@@ -94,19 +106,27 @@ impl KernelEstimate {
         let mut kernels = [Kernel::default(); RecentRuns::CAPACITY];
         let mut count = 0;
         for (kernel, run) in kernels.iter_mut().zip(runs.weighted()) {
-            *kernel = Kernel { log_center: run.ln, center: libm::exp(run.ln), weight: run.weight };
+            (kernel.log_center, kernel.weight) = (run.ln, run.weight);
             count += 1;
+        }
+        kernels[..count].sort_unstable_by(|one, other| one.log_center.total_cmp(&other.log_center));
+        let mut sums = KernelSums::default();
+        for kernel in &mut kernels[..count] {
+            kernel.center = libm::exp(kernel.log_center);
+            kernel.sums_before = sums;
+            sums.weight += kernel.weight;
+            sums.center += kernel.weight * kernel.center;
         }
         Self {
             kernels,
             count,
+            sums,
             shape: KernelShape::new(bandwidth.max(Self::MIN_BANDWIDTH)),
             log_normal: LogNormal {
                 log_mean: summary.log_mean,
                 log_std_dev: summary.log_variance.sqrt(),
             },
             log_normal_share: share.get(),
-            kernel_weight: summary.weight,
             weight: summary.weight + Self::PRIOR_WEIGHT,
         }
     }
@@ -119,7 +139,7 @@ impl KernelEstimate {
         let kernels =
             kernels.map(|kernel| kernel.weight * self.shape.log_density(kernel.log_center, ln));
         (
-            (1.0 - self.log_normal_share) * kernels.sum::<f64>() / self.kernel_weight,
+            (1.0 - self.log_normal_share) * kernels.sum::<f64>() / self.sums.weight,
             self.log_normal_share * self.log_normal.log_density(ln),
         )
     }
@@ -131,15 +151,19 @@ impl Distribution for KernelEstimate {
             return CdfPoint { probability: 0.0, integral: 0.0 };
         }
         let ln = libm::log(t);
-        let (mut probability, mut integral) = (0.0, 0.0);
-        for kernel in &self.kernels[..self.count] {
-            let point = self.shape.cdf_at(kernel, t, ln);
+        let kernels = &self.kernels[..self.count];
+        let passed = kernels.partition_point(|kernel| self.shape.is_passed(kernel, ln));
+        let sums = kernels.get(passed).map_or(self.sums, |kernel| kernel.sums_before);
+        let mut probability = sums.weight;
+        let mut integral = self.shape.integral_of_passed(sums, t);
+        for kernel in &kernels[passed..] {
+            let Some(point) = self.shape.cdf_within(kernel, t, ln) else { break };
             probability += kernel.weight * point.probability;
             integral += kernel.weight * point.integral;
         }
         let log_normal = self.log_normal.cdf_at(t);
         let mean = |by_kernels: f64, by_log_normal: f64| {
-            (1.0 - self.log_normal_share) * by_kernels / self.kernel_weight
+            (1.0 - self.log_normal_share) * by_kernels / self.sums.weight
                 + self.log_normal_share * by_log_normal
         };
         CdfPoint {
@@ -177,24 +201,27 @@ impl KernelShape {
         (0.75 * (1.0 - z * z) / self.half_width).max(0.0)
     }
 
-    /// `ln` is the logarithm of `t`.
-    fn cdf_at(&self, kernel: &Kernel, t: f64, ln: f64) -> CdfPoint {
+    /// Whether a duration of this logarithm lies beyond the kernel.
+    fn is_passed(&self, kernel: &Kernel, ln: f64) -> bool {
+        ln - kernel.log_center >= self.half_width
+    }
+
+    /// A of kernels that `t` lies beyond, multiplied by their weights.
+    fn integral_of_passed(&self, sums: KernelSums, t: f64) -> f64 {
+        sums.weight * t + sums.center * (self.integral_end - self.upper_edge)
+    }
+
+    /// F and A of a kernel that `t`, of logarithm `ln`, does not lie beyond; none before the kernel begins.
+    fn cdf_within(&self, kernel: &Kernel, t: f64, ln: f64) -> Option<CdfPoint> {
         let z = (ln - kernel.log_center) / self.half_width;
         if z <= -1.0 {
-            return CdfPoint { probability: 0.0, integral: 0.0 };
-        }
-        if z >= 1.0 {
-            let beyond = t - kernel.center * self.upper_edge;
-            return CdfPoint {
-                probability: 1.0,
-                integral: kernel.center * self.integral_end + beyond,
-            };
+            return None;
         }
         let grown = t / kernel.center * antiderivative(z, self.half_width) - self.integral_start;
-        CdfPoint {
+        Some(CdfPoint {
             probability: kernel_cdf(z),
             integral: (kernel.center * self.half_width * grown).max(0.0),
-        }
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Some providers run queries whose durations scatter around one typical duration; with others a key has several typical
 //! durations. The share is that of a mixture of the two estimates which makes the runs most likely, found by online
-//! expectation-maximization: each run counts for the estimate that gave it the higher density.
+//! expectation-maximization: each run counts for both, in proportion to the densities that they gave it.
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LogNormalShare {
@@ -36,7 +36,7 @@ impl LogNormalShare {
             return;
         }
         let weight = density / (density + Self::OUTLIER_DENSITY);
-        self.runs = Self::DECAY * self.runs + weight;
+        self.runs = (1.0 - (1.0 - Self::DECAY) * weight) * self.runs + weight;
         self.share += weight * (by_log_normal / density - self.share) / self.runs;
         self.share = self.share.clamp(Self::MIN, 1.0 - Self::MIN);
     }

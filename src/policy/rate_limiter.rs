@@ -33,8 +33,7 @@ pub struct RateLimiter {
     first_slot: Duration,
     in_flight: u32,
     completed_at: VecDeque<MonotonicTime>,
-    /// The requests of the last minute for which spare requests leave a fifth of the limit; see
-    /// [`Self::use_reserve`].
+    /// When requests of [`Self::use_reserve`] were sent in the last minute.
     reserve_used_at: VecDeque<MonotonicTime>,
 }
 
@@ -178,7 +177,7 @@ impl RateLimiter {
         let limit = self.spare_limit();
         let left = self.sustained_spacing(self.in_flight, self.updated_at);
         let spacing = WINDOW.checked_div(limit)?.max(left);
-        let at = self.next_available_at()?.max(self.below_limit_at(self.count_for_spare())?);
+        let at = self.next_available_at()?.max(self.below_limit_at(self.max_used_for_spare())?);
         let even_slot = self.last_sent_at.plus(spacing);
         // Sent evenly, they leave some credit, which must not be spent in bursts.
         let slot = if self.used() < limit as usize / 2 {
@@ -195,7 +194,9 @@ impl RateLimiter {
     #[must_use]
     pub fn has_spare_requests(&self) -> bool {
         self.spare_limit() > 0
-            && self.below_limit_at(self.count_for_spare()).is_some_and(|at| at <= self.updated_at)
+            && self
+                .below_limit_at(self.max_used_for_spare())
+                .is_some_and(|at| at <= self.updated_at)
     }
 
     /// A request is sent now that uses the fifth which spare requests leave: it does not count towards their
@@ -205,7 +206,7 @@ impl RateLimiter {
     }
 
     /// While fewer requests count, a spare one may be sent.
-    fn count_for_spare(&self) -> u32 {
+    fn max_used_for_spare(&self) -> u32 {
         let reserve_used = u32::try_from(self.reserve_used_at.len()).unwrap_or(u32::MAX);
         self.spare_limit().saturating_add(reserve_used).min(self.current_limit())
     }

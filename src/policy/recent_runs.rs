@@ -10,11 +10,9 @@ struct CompactDuration(u16);
 impl CompactDuration {
     const STEPS_PER_OCTAVE: f64 = 2048.0;
     const LOG2_MIN: f64 = -5.0;
-    /// Shorter runs count as this long: no poll is sent so early that the difference would matter.
-    const MIN_SECONDS: f64 = 0.05;
 
     fn from_seconds(seconds: f64) -> Self {
-        let octaves = libm::log2(seconds.max(Self::MIN_SECONDS)) - Self::LOG2_MIN;
+        let octaves = libm::log2(seconds.max(RecentRuns::MIN_SECONDS)) - Self::LOG2_MIN;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -61,6 +59,8 @@ pub(super) struct RunsSummary {
 
 impl RecentRuns {
     pub(super) const CAPACITY: usize = 20;
+    /// Shorter runs count as this long: no poll is sent so early that the difference would matter.
+    pub(super) const MIN_SECONDS: f64 = 0.05;
     /// The weight of a run relative to the next one.
     const DECAY: f64 = 0.94;
     /// The weight of the prior variance, in runs.

@@ -1,7 +1,7 @@
 //! How much similar runs of a provider usually differ: the prior for keys with few runs. `duration_history` records it.
 //!
-//! For each run with known similar runs, e = ln((ln T − m)²·w/(w + 1) + ε), with the mean m and the weight w of the runs
-//! before. The logarithm of the square of a normal variable has the mean ln σ² − 1.27, so σ² = exp(mean of e + 1.27).
+//! For each run with known similar runs, e = ln((ln T − m)²·n/(n + 1) + ε), with the mean m and the effective number n
+//! of the runs before. The logarithm of the square of a normal variable has the mean ln σ² − 1.27, so σ² = exp(mean of e + 1.27).
 //! The mean of logarithms hardly depends on a few runs that hung or failed early.
 
 use super::recent_runs::RunsSummary;
@@ -20,15 +20,21 @@ impl TypicalVariance {
     const DECAY: f64 = 0.999;
     /// Ends are known to some tenths of a second, so that short runs seem to differ more than they do.
     const CLOCK_ERROR_S: f64 = 0.3;
+    /// Shorter runs tell nothing.
+    const MIN_SECONDS: f64 = 1.0;
     const MIN_VARIANCE: f64 = 1e-4;
     /// The mean of the logarithm of the square of a standard normal variable, with the sign changed.
     const LOG_SQUARE_BIAS: f64 = 1.27;
 
     /// Records a run; `before` are the similar runs before it.
     pub(super) fn record(&mut self, seconds: f64, before: &RunsSummary) {
-        let deviation = libm::log(seconds.max(Self::MIN_VARIANCE)) - before.log_mean;
-        let unbiased = deviation * deviation * before.weight / (before.weight + 1.0);
-        let clock_error = Self::CLOCK_ERROR_S / seconds.max(Self::CLOCK_ERROR_S);
+        if seconds < Self::MIN_SECONDS {
+            return;
+        }
+        let deviation = libm::log(seconds) - before.log_mean;
+        let runs = before.effective_runs;
+        let unbiased = deviation * deviation * runs / (runs + 1.0);
+        let clock_error = Self::CLOCK_ERROR_S / seconds;
         let log = libm::log(unbiased + clock_error * clock_error + Self::MIN_VARIANCE);
         self.runs = Self::DECAY * self.runs + 1.0;
         self.mean += (log - self.mean) / self.runs;

@@ -47,8 +47,8 @@ pub(super) struct ProviderAccount {
     is_configured: bool,
     /// When settings were last applied.
     configured_at: MonotonicTime,
-    /// How many requests first polls have left to take from repeat polls, times
-    /// [`Self::REQUESTS_PER_FIRST_POLL`].
+    /// Each request adds one, and each first poll that is sent before repeat polls costs
+    /// [`Self::REQUESTS_PER_FIRST_POLL`], which must be left.
     first_poll_allowance: u32,
 }
 
@@ -115,9 +115,8 @@ impl ProviderAccount {
         // The service asked for fewer requests, so a burst does not follow a pause.
         self.rate_limiter.discard_credit(self.breaker.ready_at().min(now));
         self.rate_limiter.acquire(now);
-        // Unused, the allowance grows to a minute's: some jobs that are added together are polled soon.
-        let max_allowance = self.rate_limiter.current_limit().max(Self::REQUESTS_PER_FIRST_POLL);
-        self.first_poll_allowance = self.first_poll_allowance.saturating_add(1).min(max_allowance);
+        self.first_poll_allowance =
+            self.first_poll_allowance.saturating_add(1).min(self.max_first_poll_allowance());
     }
 
     /// Whether a request sent at `sent_at` used the current settings.
@@ -175,6 +174,13 @@ impl ProviderAccount {
         self.pause_for_used_up_window(rate_limit, now);
     }
 
+    /// Allows a quarter of a minute's requests in a row: each of these first polls lowers the allowance by one less
+    /// than it costs.
+    fn max_first_poll_allowance(&self) -> u32 {
+        let in_a_row = self.rate_limiter.current_limit().div_ceil(4);
+        in_a_row.saturating_mul(Self::REQUESTS_PER_FIRST_POLL - 1).saturating_add(1)
+    }
+
     /// Whether a first poll is sent before all repeat polls. Credit is for first polls: it is earned while nothing
     /// else was due.
     pub(super) fn first_poll_has_priority(&self, now: MonotonicTime) -> bool {
@@ -182,11 +188,9 @@ impl ProviderAccount {
             || self.first_poll_allowance >= Self::REQUESTS_PER_FIRST_POLL
     }
 
-    /// Counts a first poll that is sent now before repeat polls. With credit it takes no request from them.
-    pub(super) fn count_prior_first_poll(&mut self, now: MonotonicTime) {
-        if !self.rate_limiter.has_credit(now) {
-            self.first_poll_allowance =
-                self.first_poll_allowance.saturating_sub(Self::REQUESTS_PER_FIRST_POLL);
-        }
+    /// Counts a first poll that is sent now before repeat polls.
+    pub(super) fn count_prior_first_poll(&mut self) {
+        self.first_poll_allowance =
+            self.first_poll_allowance.saturating_sub(Self::REQUESTS_PER_FIRST_POLL);
     }
 }

@@ -40,8 +40,8 @@ pub(super) enum NextRequest {
 #[derive(Debug)]
 struct AccountChoice {
     choice: ProviderChoice,
-    /// Whether it is a first poll that is sent before repeat polls.
-    is_prior_first_poll: bool,
+    /// Whether a first poll goes before repeat polls.
+    first_poll_has_priority: bool,
 }
 
 impl ProviderQueue {
@@ -120,7 +120,7 @@ impl Tracker {
         now: MonotonicTime,
     ) -> Option<(ProviderIndex, NextRequest)> {
         for account_index in (0..self.accounts.len()).map(AccountIndex) {
-            while let Some(AccountChoice { choice, is_prior_first_poll }) =
+            while let Some(AccountChoice { choice, first_poll_has_priority }) =
                 self.choose_for_account(account_index, now)
             {
                 let provider_index = choice.provider_index();
@@ -147,7 +147,7 @@ impl Tracker {
                 }
                 self.selection_count += 1;
                 queue.last_selected = self.selection_count;
-                self.record_sent(account_index, choice, is_prior_first_poll, now);
+                self.record_sent(account_index, choice, first_poll_has_priority, now);
                 return Some((provider_index, request));
             }
         }
@@ -159,7 +159,7 @@ impl Tracker {
         &mut self,
         account_index: AccountIndex,
         choice: ProviderChoice,
-        is_prior_first_poll: bool,
+        first_poll_has_priority: bool,
         now: MonotonicTime,
     ) {
         let account = &mut self.accounts[account_index.0];
@@ -176,6 +176,9 @@ impl Tracker {
             ProviderChoice::Job(_, job) | ProviderChoice::Spare(_, job) => {
                 if self.jobs.get(job).is_some_and(|tracked| tracked.polls == 0) {
                     account.rate_limiter.use_reserve(now);
+                    if first_poll_has_priority {
+                        account.count_prior_first_poll();
+                    }
                 }
                 let queues =
                     self.queues.iter().filter(|queue| queue.account_index == account_index);
@@ -183,9 +186,6 @@ impl Tracker {
                 let limit = account.rate_limiter.current_limit();
                 account.price_in_force.record(waiting.fold(0.0, f64::max), limit, now);
             }
-        }
-        if is_prior_first_poll {
-            account.count_prior_first_poll(now);
         }
         account.count_request(now);
     }
@@ -240,11 +240,11 @@ impl Tracker {
         let is_contested = candidates.iter().any(|candidate| candidate.first_polls.is_some())
             && candidates.iter().any(|candidate| candidate.repeat_polls.is_some())
             && !candidates.iter().any(|candidate| candidate.urgent.is_some());
-        let is_prior_first_poll = is_contested && account.first_poll_has_priority(now);
+        let first_poll_has_priority = is_contested && account.first_poll_has_priority(now);
         let cutoff = starvation_cutoff(account, active_jobs, now);
-        let choice = choose_provider(&candidates, is_prior_first_poll, cutoff)
+        let choice = choose_provider(&candidates, first_poll_has_priority, cutoff)
             .or_else(|| self.choose_spare(account_index, now))?;
-        Some(AccountChoice { choice, is_prior_first_poll })
+        Some(AccountChoice { choice, first_poll_has_priority })
     }
 }
 

@@ -66,7 +66,7 @@ impl TrackedJob {
         learned: LearnedPolicy<'_>,
         now: MonotonicTime,
     ) -> Priority {
-        if self.distribution(learned.duration_history).overall.has_enough_runs() {
+        if learned.duration_history.has_enough_runs(self.age.duration_kind()) {
             self.priority(learned, now)
         } else {
             Priority::MIN

@@ -140,8 +140,10 @@ fn first_polls_get_a_quarter_while_others_are_due() {
         sim.add_job("dune");
     }
     sim.run_until(sim.now + 8 * MINUTE);
-    let first = count_first_polls(&sim, before, 16);
-    assert!((15..=16).contains(&first), "a quarter of the limit comes first: {first} of 16");
+    let first = count_first_polls(&sim, before, 15);
+    assert!((14..=15).contains(&first), "a quarter of the limit comes first: {first} of 15");
+    let then = count_first_polls(&sim, before + 15, 40);
+    assert!((10..=11).contains(&then), "then one in four: {then} of 40");
     let share = count_first_polls(&sim, before + 60, 400);
     assert!((99..=101).contains(&share), "{share} of 400");
 }
