@@ -53,7 +53,7 @@ fn similar_only(prediction: &Prediction<'_>) -> KernelEstimate {
 }
 
 fn runs() -> impl Strategy<Value = ObservedRuns> {
-    let seconds = || (-7.0..17.0f64).prop_map(f64::exp);
+    let seconds = || (-7.0..10.0f64).prop_map(f64::exp);
     let lists = (prop::collection::vec(seconds(), 1..30), prop::collection::vec(seconds(), 0..100));
     lists.prop_map(|(alike, all)| ObservedRuns { similar: alike, all })
 }
