@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use fastrand::Rng;
-use jobtrack::policy::{LearnedPolicySettings, staleness_index};
+use jobtrack::policy::{Distribution, LearnedPolicySettings, staleness_index};
 
 use super::metrics::{DetectionResult, mean_requests_and_delay};
 use super::workload::SimulatedJob;
@@ -199,15 +199,21 @@ pub(crate) fn oracle_distribution(
     jobs: &[SimulatedJob],
     rule: &LearnedPolicySettings,
 ) -> Vec<DetectionResult> {
-    let result = |job: &SimulatedJob| {
-        let (duration, mut at, mut requests) = (job.duration_seconds(), 0.0, 1);
-        while at < duration {
-            at = rule.plan_next_poll(job.true_distribution(), at, at).age;
-            requests += 1;
-        }
-        DetectionResult { requests, delay: at - duration, duration }
-    };
-    jobs.iter().map(result).collect()
+    jobs.iter().map(|job| poll_by_rule(job, rule, job.true_distribution())).collect()
+}
+
+/// Polls a job by `rule` and one prediction until its end is detected.
+pub(crate) fn poll_by_rule(
+    job: &SimulatedJob,
+    rule: &LearnedPolicySettings,
+    prediction: &impl Distribution,
+) -> DetectionResult {
+    let (duration, mut at, mut requests) = (job.duration_seconds(), 0.0, 1);
+    while at < duration {
+        at = rule.plan_next_poll(prediction, at, at).age;
+        requests += 1;
+    }
+    DetectionResult { requests, delay: at - duration, duration }
 }
 
 /// The same oracle under a rate limit: each request goes to the job with the largest staleness index,

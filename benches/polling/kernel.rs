@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 
 use jobtrack::policy::{CdfPoint, Distribution, Histogram, LearnedPolicySettings};
 
+use super::clients::poll_by_rule;
 use super::metrics::DetectionResult;
 use super::workload::SimulatedJob;
 
@@ -33,12 +34,7 @@ pub(crate) fn poll_with_kernels(
         running.push(Reverse((job.end_ms(), index)));
         let similar = recent.get(&job.similarity_key).map(Kernels::new);
         let prediction = Prediction { similar, overall: &overall };
-        let (duration, mut at, mut requests) = (job.duration_seconds(), 0.0, 1);
-        while at < duration {
-            at = rule.plan_next_poll(&prediction, at, at).age;
-            requests += 1;
-        }
-        results.push(DetectionResult { requests, delay: at - duration, duration });
+        results.push(poll_by_rule(job, rule, &prediction));
     }
     results
 }

@@ -303,6 +303,6 @@ pub(crate) fn table_row(name: &str, metrics: &Metrics) -> String {
     )
 }
 
-fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
+pub(crate) fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("writing to a String does not fail");
 }

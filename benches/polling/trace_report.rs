@@ -1,12 +1,11 @@
 //! Formats what the policies need and detect on the jobs of a trace.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use super::clients::{PollingClient, best_in_hindsight};
 use super::measure::{EXISTING_CLIENTS, LimitedBudget, UnlimitedBudget, growing_interval};
 use super::metrics::delay_at_requests;
-use super::report::{table_header, table_row};
+use super::report::{append, table_header, table_row};
 use super::trace::read_trace;
 use super::workload::SimulatedJob;
 
@@ -49,8 +48,10 @@ fn equal_requests(workload: &UnlimitedBudget) -> String {
         let learned = delay_at_requests(requests, |price| workload.learned(price, false));
         let kernels = delay_at_requests(requests, |price| workload.kernels(price));
         let ratio = learned / kernels;
-        let row = format!("| {requests} | {best:.2} | {learned:.2} | {kernels:.2} | {ratio:.2} |");
-        writeln!(text, "{row}").expect("a String");
+        append(
+            &mut text,
+            format_args!("| {requests} | {best:.2} | {learned:.2} | {kernels:.2} | {ratio:.2} |"),
+        );
     }
     text
 }
@@ -69,14 +70,16 @@ fn low_rate_limits(jobs: &[SimulatedJob]) -> String {
         ];
         let [fixed, growing, fraction] = clients.map(|client| workload.client(client).mean_delay);
         let learned = workload.learned();
-        let row = format!(
-            "| {requests}, {} | {fixed:.1} | {growing:.1} | {fraction:.1} | {:.1} | {:.2} | {:.2} |",
-            workload.requests_per_minute(),
-            learned.mean_delay,
-            learned.requests,
-            workload.oracle_end_times().mean_delay,
+        append(
+            &mut text,
+            format_args!(
+                "| {requests}, {} | {fixed:.1} | {growing:.1} | {fraction:.1} | {:.1} | {:.2} | {:.2} |",
+                workload.requests_per_minute(),
+                learned.mean_delay,
+                learned.requests,
+                workload.oracle_end_times().mean_delay,
+            ),
         );
-        writeln!(text, "{row}").expect("a String");
     }
     text
 }

@@ -17,6 +17,17 @@ pub struct CdfPoint {
     pub integral: f64,
 }
 
+impl CdfPoint {
+    /// The value of a mixture in which this distribution has the part `share`, and the other one the rest.
+    pub(super) fn mixed_with(self, other: Self, share: f64) -> Self {
+        let mean = |value: f64, other: f64| share * value + (1.0 - share) * other;
+        Self {
+            probability: mean(self.probability, other.probability),
+            integral: mean(self.integral, other.integral),
+        }
+    }
+}
+
 /// Durations whose logarithms are normally distributed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct LogNormal {

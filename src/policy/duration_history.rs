@@ -69,8 +69,9 @@ impl KeyHistory {
         const MIN_RUNS_FOR_SHARE: u32 = 3;
         let runs = self.runs.get_mut(kind);
         if let Some(before) = runs.summary(all_runs.typical_variance.get()) {
-            let estimate = KernelEstimate::new(runs, &before, all_runs.log_normal_share);
-            let (by_kernels, by_log_normal) = estimate.log_densities(seconds);
+            let share = all_runs.log_normal_share;
+            let (by_kernels, by_log_normal) =
+                KernelEstimate::log_densities(runs, &before, share, seconds);
             let by_all_runs = all_runs.histogram.log_density(seconds);
             self.scores.get_mut(kind).record(by_kernels + by_log_normal, by_all_runs);
             if runs.count() >= MIN_RUNS_FOR_SHARE {
@@ -154,10 +155,7 @@ impl DurationHistory {
             let estimate = KernelEstimate::new(runs, &summary, all_runs.log_normal_share);
             Some((estimate, *history.scores.get(kind)))
         });
-        match similar {
-            Some((similar, score)) => Prediction::mixed(similar, score, &all_runs.histogram),
-            None => Prediction::without_similar_runs(&all_runs.histogram),
-        }
+        Prediction::new(similar, &all_runs.histogram)
     }
 
     /// The closest key that has runs.

@@ -4,6 +4,7 @@
 //! Runs are counted in bins of equal width on a logarithmic scale, each smoothed over its neighbors. A prior around one
 //! minute predicts the first jobs. Within a bin F is linear in t.
 
+use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
 use super::distribution::{CdfPoint, Distribution, LogNormal};
@@ -54,19 +55,18 @@ impl Histogram {
     /// The probability density of the logarithm of a duration, without the sums of all bins.
     pub(super) fn log_density(&self, seconds: f64) -> f64 {
         let bin = Self::bin_index(seconds);
-        let (from, to) = Self::neighbors(bin);
-        #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
-        let width = (to - from) as f64;
-        let smoothed = f64::from(self.counts[from..to].iter().sum::<f32>()) / width;
-        let prior = PriorWeights::get();
-        let total = f64::from(self.total) + prior.total + Self::TAIL_WEIGHT;
-        (smoothed + prior.by_bin[bin]) / total * Self::BINS_PER_OCTAVE / std::f64::consts::LN_2
+        let weight = Self::bin_weight(bin, |bins| self.counts[bins].iter().sum::<f32>().into());
+        let total = f64::from(self.total) + PriorWeights::get().total + Self::TAIL_WEIGHT;
+        weight / total * Self::BINS_PER_OCTAVE / std::f64::consts::LN_2
     }
 
-    /// The bins over which a bin is smoothed.
-    fn neighbors(bin: usize) -> (usize, usize) {
+    /// The weight of a bin, smoothed over its neighbors; `count_in` counts the runs in some bins.
+    fn bin_weight(bin: usize, count_in: impl Fn(Range<usize>) -> f64) -> f64 {
         let to = (bin + Self::SMOOTHING_RADIUS + 1).min(Self::BINS);
-        (bin.saturating_sub(Self::SMOOTHING_RADIUS), to)
+        let neighbors = bin.saturating_sub(Self::SMOOTHING_RADIUS)..to;
+        #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
+        let width = neighbors.len() as f64;
+        count_in(neighbors) / width + PriorWeights::get().by_bin[bin]
     }
 
     /// The bin of a duration; durations out of range belong to the first or the last bin.
@@ -93,26 +93,23 @@ impl Histogram {
         for (bin, count) in counts.iter().enumerate() {
             prefix_sums[bin + 1] = prefix_sums[bin] + f64::from(*count);
         }
-        let prior = PriorWeights::get();
-        let bin_weight = |bin: usize| {
-            let (from, to) = Self::neighbors(bin);
-            #[expect(clippy::cast_precision_loss, reason = "at most BINS")]
-            let width = (to - from) as f64;
-            let smoothed_count = (prefix_sums[to] - prefix_sums[from]) / width;
-            smoothed_count + prior.by_bin[bin]
-        };
-        let total = Self::TAIL_WEIGHT + (0..Self::BINS).map(bin_weight).sum::<f64>();
-        let mut edges = Vec::with_capacity(Self::BINS + 1);
+        let count_in = |bins: Range<usize>| prefix_sums[bins.end] - prefix_sums[bins.start];
+        let weights: Vec<_> = (0..Self::BINS).map(|bin| Self::bin_weight(bin, count_in)).collect();
+        let total = Self::TAIL_WEIGHT + weights.iter().sum::<f64>();
         let mut point = CdfPoint { probability: 0.0, integral: 0.0 };
+        let mut edges = Vec::with_capacity(Self::BINS + 1);
         edges.push(point);
-        for bin in 0..Self::BINS {
-            let next = point.probability + bin_weight(bin) / total;
-            let width = Self::bin_edge(bin + 1) - Self::bin_edge(bin);
+        let mut lower_edge = Self::bin_edge(0);
+        for (bin, weight) in weights.into_iter().enumerate() {
+            let upper_edge = Self::bin_edge(bin + 1);
+            let next = point.probability + weight / total;
+            let width = upper_edge - lower_edge;
             point = CdfPoint {
                 probability: next,
                 integral: point.integral + width * f64::midpoint(point.probability, next),
             };
             edges.push(point);
+            lower_edge = upper_edge;
         }
         edges.into()
     }

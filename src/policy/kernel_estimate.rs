@@ -13,28 +13,31 @@ use super::distribution::{CdfPoint, Distribution, LogNormal};
 use super::histogram::Histogram;
 use super::log_normal_share::LogNormalShare;
 use super::log_score::LogScore;
-use super::recent_runs::{RecentRuns, RunsSummary};
+use super::recent_runs::{RecentRuns, RunsSummary, WeightedRun};
 
 /// The prediction for one job: the similar runs, mixed with all runs of the provider.
 #[derive(Debug, Clone)]
 pub struct Prediction<'a> {
     pub similar: Option<KernelEstimate>,
     pub overall: &'a Histogram,
-    /// The weight of all runs together, in runs.
-    overall_weight: f64,
+    /// The part of the similar runs; zero if there are none.
+    similar_share: f64,
 }
 
 impl<'a> Prediction<'a> {
     /// The weight of all runs together, in runs, where these do not predict better than the similar ones.
     const OVERALL_WEIGHT: f64 = 0.5;
+    /// The weight of the similar runs beyond that of each, in runs.
+    const SIMILAR_PRIOR_WEIGHT: f64 = 1.0;
 
-    pub(super) fn mixed(similar: KernelEstimate, score: LogScore, overall: &'a Histogram) -> Self {
+    pub(super) fn new(similar: Option<(KernelEstimate, LogScore)>, overall: &'a Histogram) -> Self {
+        let Some((similar, score)) = similar else {
+            return Self { similar: None, overall, similar_share: 0.0 };
+        };
+        let weight = similar.sums.weight + Self::SIMILAR_PRIOR_WEIGHT;
         let overall_weight = Self::OVERALL_WEIGHT * score.overall_factor();
-        Self { similar: Some(similar), overall, overall_weight }
-    }
-
-    pub(super) fn without_similar_runs(overall: &'a Histogram) -> Self {
-        Self { similar: None, overall, overall_weight: 1.0 }
+        let similar_share = weight / (weight + overall_weight);
+        Self { similar: Some(similar), overall, similar_share }
     }
 }
 
@@ -42,15 +45,7 @@ impl Distribution for Prediction<'_> {
     fn cdf_at(&self, t: f64) -> CdfPoint {
         let overall = self.overall.cdf_at(t);
         let Some(similar) = &self.similar else { return overall };
-        let point = similar.cdf_at(t);
-        let mean = |similar_value: f64, overall_value: f64| {
-            (similar.weight * similar_value + self.overall_weight * overall_value)
-                / (similar.weight + self.overall_weight)
-        };
-        CdfPoint {
-            probability: mean(point.probability, overall.probability),
-            integral: mean(point.integral, overall.integral),
-        }
+        similar.cdf_at(t).mixed_with(overall, self.similar_share)
     }
 }
 
@@ -65,8 +60,6 @@ pub struct KernelEstimate {
     log_normal: LogNormal,
     /// The part of the log-normal distribution; the kernels have the rest.
     log_normal_share: f64,
-    /// The weight of the estimate, in runs.
-    weight: f64,
 }
 
 /// The kernel of one run.
@@ -95,14 +88,9 @@ impl KernelEstimate {
     const BANDWIDTH: f64 = 0.8;
     const BANDWIDTH_EXPONENT: f64 = -0.2;
     const MIN_BANDWIDTH: f64 = 0.02;
-    /// The weight of the estimate beyond that of its runs, in runs.
-    const PRIOR_WEIGHT: f64 = 1.0;
 
     /// `summary` is that of `runs`.
     pub(super) fn new(runs: &RecentRuns, summary: &RunsSummary, share: LogNormalShare) -> Self {
-        let bandwidth = Self::BANDWIDTH
-            * summary.core_log_variance.sqrt()
-            * libm::pow(summary.effective_runs, Self::BANDWIDTH_EXPONENT);
         let mut kernels = [Kernel::default(); RecentRuns::CAPACITY];
         let mut count = 0;
         for (kernel, run) in kernels.iter_mut().zip(runs.weighted()) {
@@ -121,27 +109,37 @@ impl KernelEstimate {
             kernels,
             count,
             sums,
-            shape: KernelShape::new(bandwidth.max(Self::MIN_BANDWIDTH)),
-            log_normal: LogNormal {
-                log_mean: summary.log_mean,
-                log_std_dev: summary.log_variance.sqrt(),
-            },
+            shape: KernelShape::new(Self::half_width(summary)),
+            log_normal: Self::log_normal(summary),
             log_normal_share: share.get(),
-            weight: summary.weight + Self::PRIOR_WEIGHT,
         }
     }
 
-    /// The probability densities of the logarithm of a duration by the kernels and by the log-normal distribution, each
-    /// multiplied by its share.
-    pub(super) fn log_densities(&self, seconds: f64) -> (f64, f64) {
-        let ln = libm::log(seconds);
-        let kernels = self.kernels[..self.count].iter();
-        let kernels =
-            kernels.map(|kernel| kernel.weight * self.shape.log_density(kernel.log_center, ln));
-        (
-            (1.0 - self.log_normal_share) * kernels.sum::<f64>() / self.sums.weight,
-            self.log_normal_share * self.log_normal.log_density(ln),
-        )
+    /// The probability densities of the logarithm of a duration by the kernels and by the log-normal distribution of an
+    /// estimate, each multiplied by its share.
+    pub(super) fn log_densities(
+        runs: &RecentRuns,
+        summary: &RunsSummary,
+        share: LogNormalShare,
+        seconds: f64,
+    ) -> (f64, f64) {
+        let (ln, half_width) = (libm::log(seconds), Self::half_width(summary));
+        let density = |run: WeightedRun| run.weight * kernel_density((ln - run.ln) / half_width);
+        let by_kernels = runs.weighted().map(density).sum::<f64>() / summary.weight / half_width;
+        let by_log_normal = Self::log_normal(summary).log_density(ln);
+        ((1.0 - share.get()) * by_kernels, share.get() * by_log_normal)
+    }
+
+    /// The half-width of the kernels.
+    fn half_width(summary: &RunsSummary) -> f64 {
+        let std_dev = Self::BANDWIDTH
+            * summary.core_log_variance.sqrt()
+            * libm::pow(summary.effective_runs, Self::BANDWIDTH_EXPONENT);
+        std_dev.max(Self::MIN_BANDWIDTH) * 5f64.sqrt()
+    }
+
+    fn log_normal(summary: &RunsSummary) -> LogNormal {
+        LogNormal { log_mean: summary.log_mean, log_std_dev: summary.log_variance.sqrt() }
     }
 }
 
@@ -161,15 +159,11 @@ impl Distribution for KernelEstimate {
             probability += kernel.weight * point.probability;
             integral += kernel.weight * point.integral;
         }
-        let log_normal = self.log_normal.cdf_at(t);
-        let mean = |by_kernels: f64, by_log_normal: f64| {
-            (1.0 - self.log_normal_share) * by_kernels / self.sums.weight
-                + self.log_normal_share * by_log_normal
-        };
-        CdfPoint {
-            probability: mean(probability, log_normal.probability).min(1.0),
-            integral: mean(integral, log_normal.integral),
-        }
+        let weight = self.sums.weight;
+        let by_kernels =
+            CdfPoint { probability: probability / weight, integral: integral / weight };
+        let mixed = self.log_normal.cdf_at(t).mixed_with(by_kernels, self.log_normal_share);
+        CdfPoint { probability: mixed.probability.min(1.0), ..mixed }
     }
 }
 
@@ -186,19 +180,12 @@ struct KernelShape {
 }
 
 impl KernelShape {
-    /// `std_dev` of the logarithms.
-    fn new(std_dev: f64) -> Self {
-        let half_width = std_dev * 5f64.sqrt();
+    fn new(half_width: f64) -> Self {
         let upper_edge = libm::exp(half_width);
         let integral_start = antiderivative(-1.0, half_width) / upper_edge;
         let integral_end =
             half_width * (upper_edge * antiderivative(1.0, half_width) - integral_start);
         Self { half_width, integral_start, upper_edge, integral_end }
-    }
-
-    fn log_density(&self, log_center: f64, ln: f64) -> f64 {
-        let z = (ln - log_center) / self.half_width;
-        (0.75 * (1.0 - z * z) / self.half_width).max(0.0)
     }
 
     /// Whether a duration of this logarithm lies beyond the kernel.
@@ -225,13 +212,18 @@ impl KernelShape {
     }
 }
 
-/// F of the kernel between −1 and 1.
+/// F′, zero outside of −1 to 1.
+fn kernel_density(z: f64) -> f64 {
+    (0.75 * (1.0 - z * z)).max(0.0)
+}
+
+/// F between −1 and 1.
 fn kernel_cdf(z: f64) -> f64 {
     (2.0 + 3.0 * z - z * z * z) / 4.0
 }
 
 /// Q for the half-width `c`.
 fn antiderivative(z: f64, c: f64) -> f64 {
-    let (first, second, third) = (0.75 * (1.0 - z * z), -1.5 * z, -1.5);
+    let (first, second, third) = (kernel_density(z), -1.5 * z, -1.5);
     (kernel_cdf(z) - (first - (second - third / c) / c) / c) / c
 }

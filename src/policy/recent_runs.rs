@@ -46,7 +46,6 @@ pub(super) struct WeightedRun {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RunsSummary {
     pub(super) log_mean: f64,
-    /// The variance of most of the runs.
     pub(super) log_variance: f64,
     /// The variance of the half of the runs that differ least, at most `log_variance`: a few runs that failed early, hung,
     /// or were answered from a cache do not raise it.
