@@ -105,7 +105,7 @@ impl PollGap {
     pub(crate) fn exceeds_maximum_wait(&self) -> bool {
         // Times are rounded to whole milliseconds, and even `UNLIMITED_BUDGET` delays a request by one.
         const TOLERANCE: f64 = 0.01;
-        self.length > (0.5 * self.elapsed).clamp(10.0, 6.0 * 3600.0) + TOLERANCE
+        self.length > (0.5 * self.elapsed).clamp(30.0, 6.0 * 3600.0) + TOLERANCE
     }
 }
 

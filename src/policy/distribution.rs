@@ -31,25 +31,38 @@ impl CdfPoint {
 /// Durations whose logarithms are normally distributed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct LogNormal {
-    pub(super) log_mean: f64,
-    pub(super) log_std_dev: f64,
+    log_mean: f64,
+    log_std_dev: f64,
+    /// In seconds.
+    mean: f64,
 }
 
 impl LogNormal {
+    pub(super) fn new(log_mean: f64, log_std_dev: f64) -> Self {
+        let mean = libm::exp(log_mean + log_std_dev * log_std_dev / 2.0);
+        Self { log_mean, log_std_dev, mean }
+    }
+
+    fn standard_score(&self, ln: f64) -> f64 {
+        (ln - self.log_mean) / self.log_std_dev
+    }
+
     /// The probability density of the logarithm of a duration.
     pub(super) fn log_density(&self, ln: f64) -> f64 {
-        let z = (ln - self.log_mean) / self.log_std_dev;
+        let z = self.standard_score(ln);
         libm::exp(-z * z / 2.0) / (self.log_std_dev * std::f64::consts::TAU.sqrt())
     }
-}
 
-impl Distribution for LogNormal {
-    /// With z = (ln t − m)/s, F = Φ(z) and A = t·Φ(z) − exp(m + s²/2)·Φ(z − s).
-    fn cdf_at(&self, t: f64) -> CdfPoint {
-        let (m, s) = (self.log_mean, self.log_std_dev);
-        let z = (libm::log(t) - m) / s;
+    /// F at a duration of this logarithm.
+    pub(super) fn probability(&self, ln: f64) -> f64 {
+        standard_normal_cdf(self.standard_score(ln))
+    }
+
+    /// F and A at `t`, of logarithm `ln`. With z = (ln t − m)/s, F = Φ(z) and A = t·Φ(z) − exp(m + s²/2)·Φ(z − s).
+    pub(super) fn cdf(&self, t: f64, ln: f64) -> CdfPoint {
+        let z = self.standard_score(ln);
         let probability = standard_normal_cdf(z);
-        let integral = t * probability - libm::exp(m + s * s / 2.0) * standard_normal_cdf(z - s);
+        let integral = t * probability - self.mean * standard_normal_cdf(z - self.log_std_dev);
         CdfPoint { probability, integral: integral.max(0.0) }
     }
 }

@@ -43,9 +43,10 @@ impl<'a> Prediction<'a> {
 
 impl Distribution for Prediction<'_> {
     fn cdf_at(&self, t: f64) -> CdfPoint {
-        let overall = self.overall.cdf_at(t);
+        let ln = libm::log(t);
+        let overall = self.overall.cdf(t, ln);
         let Some(similar) = &self.similar else { return overall };
-        similar.cdf_at(t).mixed_with(overall, self.similar_share)
+        similar.cdf(t, ln).mixed_with(overall, self.similar_share)
     }
 }
 
@@ -139,16 +140,22 @@ impl KernelEstimate {
     }
 
     fn log_normal(summary: &RunsSummary) -> LogNormal {
-        LogNormal { log_mean: summary.log_mean, log_std_dev: summary.log_variance.sqrt() }
+        LogNormal::new(summary.log_mean, summary.log_variance.sqrt())
     }
 }
 
 impl Distribution for KernelEstimate {
     fn cdf_at(&self, t: f64) -> CdfPoint {
+        self.cdf(t, libm::log(t))
+    }
+}
+
+impl KernelEstimate {
+    /// F and A at `t`, of logarithm `ln`.
+    fn cdf(&self, t: f64, ln: f64) -> CdfPoint {
         if t <= 0.0 {
             return CdfPoint { probability: 0.0, integral: 0.0 };
         }
-        let ln = libm::log(t);
         let kernels = &self.kernels[..self.count];
         let passed = kernels.partition_point(|kernel| self.shape.is_passed(kernel, ln));
         let sums = kernels.get(passed).map_or(self.sums, |kernel| kernel.sums_before);
@@ -162,7 +169,7 @@ impl Distribution for KernelEstimate {
         let weight = self.sums.weight;
         let by_kernels =
             CdfPoint { probability: probability / weight, integral: integral / weight };
-        let mixed = self.log_normal.cdf_at(t).mixed_with(by_kernels, self.log_normal_share);
+        let mixed = self.log_normal.cdf(t, ln).mixed_with(by_kernels, self.log_normal_share);
         CdfPoint { probability: mixed.probability.min(1.0), ..mixed }
     }
 }

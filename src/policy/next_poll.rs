@@ -88,7 +88,7 @@ impl LearnedPolicySettings {
     /// The longest interval between two polls of a job.
     pub const MAX_INTERVAL: Duration = Duration::from_hours(6);
     /// The maximum wait of a young job.
-    const MAX_WAIT_FLOOR_S: f64 = 10.0;
+    const MAX_WAIT_FLOOR_S: f64 = 30.0;
     /// The maximum wait as a share of the verified age, where that is longer than the floor.
     const MAX_WAIT_AGE_FRACTION: f64 = 0.5;
 
@@ -126,16 +126,34 @@ pub(super) fn find_price_crossing(
 ) -> Option<f64> {
     let last_active_cdf = distribution.cdf_at(last_active_age);
     let index_at = |age| staleness_index_from(distribution, last_active_cdf, last_active_age, age);
+    // The index grows about with the square of the time, and its root is nearly a straight line.
+    let excess_at = |age| index_at(age).sqrt() - price.sqrt();
     let (mut low, mut high) = (span.start, span.end);
-    if index_at(low) >= price {
+    let mut excess_at_low = excess_at(low);
+    if excess_at_low >= 0.0 {
         return Some(low);
     }
-    if index_at(high) < price {
+    let mut excess_at_high = excess_at(high);
+    if excess_at_high < 0.0 {
         return None;
     }
-    while high - low > f64::max(0.001, (high - last_active_age) / 1000.0) {
-        let middle = f64::midpoint(low, high);
-        if index_at(middle) < price { low = middle } else { high = middle }
+    let mut steps = 0;
+    loop {
+        let tolerance = f64::max(0.001, (high - last_active_age) / 1000.0);
+        if high - low <= tolerance {
+            return Some(high);
+        }
+        steps += 1;
+        let share =
+            if steps % 3 == 0 { 0.5 } else { excess_at_low / (excess_at_low - excess_at_high) };
+        // Near one end the step goes on a little, so that the interval ends there.
+        let step = ((high - low) * share).clamp(tolerance / 2.0, high - low - tolerance / 2.0);
+        let age = low + step;
+        let excess = excess_at(age);
+        if excess < 0.0 {
+            (low, excess_at_low) = (age, excess);
+        } else {
+            (high, excess_at_high) = (age, excess);
+        }
     }
-    Some(high)
 }

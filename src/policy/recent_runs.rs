@@ -23,7 +23,11 @@ impl CompactDuration {
 
     /// The natural logarithm of the duration in seconds.
     fn ln(self) -> f64 {
-        (f64::from(self.0) / Self::STEPS_PER_OCTAVE + Self::LOG2_MIN) * std::f64::consts::LN_2
+        (Self::octaves(self.0) + Self::LOG2_MIN) * std::f64::consts::LN_2
+    }
+
+    fn octaves(steps: u16) -> f64 {
+        f64::from(steps) / Self::STEPS_PER_OCTAVE
     }
 }
 
@@ -115,11 +119,15 @@ impl RecentRuns {
         if self.count == 0 {
             return None;
         }
-        let sum = |value: &dyn Fn(WeightedRun) -> f64| self.weighted().map(value).sum::<f64>();
-        let weight = sum(&|run| run.weight);
-        let squared_weights = sum(&|run| run.weight * run.weight);
-        let log_mean = sum(&|run| run.weight * run.ln) / weight;
-        let squared_deviations = sum(&|run| run.weight * (run.ln - log_mean).powi(2));
+        let (mut weight, mut squared_weights, mut weighted_ln) = (0.0, 0.0, 0.0);
+        for run in self.weighted() {
+            weight += run.weight;
+            squared_weights += run.weight * run.weight;
+            weighted_ln += run.weight * run.ln;
+        }
+        let log_mean = weighted_ln / weight;
+        let squared_deviations: f64 =
+            self.weighted().map(|run| run.weight * (run.ln - log_mean).powi(2)).sum();
         let with_prior = |squared_deviations: f64| {
             (Self::PRIOR_RUNS * prior_variance + squared_deviations) / (Self::PRIOR_RUNS + weight)
         };
@@ -140,8 +148,8 @@ impl RecentRuns {
         }
         let sorted = &sorted[..count];
         let gaps = count / 2;
-        let widths = sorted.iter().zip(&sorted[gaps..]).map(|(low, high)| high.ln() - low.ln());
-        let shortest = widths.fold(f64::INFINITY, f64::min);
+        let widths = sorted.iter().zip(&sorted[gaps..]).map(|(low, high)| high.0 - low.0);
+        let shortest = CompactDuration::octaves(widths.min()?) * std::f64::consts::LN_2;
         #[expect(clippy::cast_precision_loss, reason = "at most CAPACITY")]
         let half = shortest * ((count - 1) as f64 / 2.0) / gaps as f64;
         Some(half / Self::NORMAL_HALF_WIDTH)

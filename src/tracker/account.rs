@@ -55,6 +55,9 @@ pub(super) struct ProviderAccount {
 impl ProviderAccount {
     /// While first polls and repeat polls compete, one request in this many is a first poll.
     const REQUESTS_PER_FIRST_POLL: u32 = 4;
+    /// Jobs that a person adds together get their first polls at once. Where many jobs are added all the time, more
+    /// would delay the ends of jobs, which repeat polls find.
+    const MAX_FIRST_POLLS_IN_A_ROW: u32 = 10;
 
     pub(super) fn new(id: AccountId, now: MonotonicTime) -> Self {
         // Replaced when a provider is configured; it has nothing to take over.
@@ -174,10 +177,11 @@ impl ProviderAccount {
         self.pause_for_used_up_window(rate_limit, now);
     }
 
-    /// Allows a quarter of a minute's requests in a row: each of these first polls lowers the allowance by one less
-    /// than it costs.
+    /// Allows a quarter of a minute's requests in a row, but not more than [`Self::MAX_FIRST_POLLS_IN_A_ROW`]: each of
+    /// these first polls lowers the allowance by one less than it costs.
     fn max_first_poll_allowance(&self) -> u32 {
-        let in_a_row = self.rate_limiter.current_limit().div_ceil(4);
+        let limit = self.rate_limiter.current_limit();
+        let in_a_row = limit.div_ceil(4).min(Self::MAX_FIRST_POLLS_IN_A_ROW);
         in_a_row.saturating_mul(Self::REQUESTS_PER_FIRST_POLL - 1).saturating_add(1)
     }
 

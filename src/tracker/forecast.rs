@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::job::{JobId, MonotonicTime};
-use crate::policy::{Distribution, DurationHistory, PollReason};
+use crate::policy::{Distribution, DurationHistory, PollReason, Prediction};
 
 use super::account::ProviderAccount;
 use super::age::JobAge;
@@ -77,7 +77,11 @@ impl TrackedJob {
         let policy =
             queue.job_policy().with_spare_budget(self.own_price(), || account.spare_budget(now));
         let waits_until = self.phase().due().filter(|due| *due > now);
-        let spare_poll = waits_until.and_then(|due| self.expected_spare_poll(policy, due));
+        // Durations are learned under either policy.
+        let history = &queue.duration_history;
+        let prediction = self.predict(history);
+        let spare_poll =
+            waits_until.and_then(|due| self.expected_spare_poll(policy, &prediction, due));
         let next_poll = match self.phase() {
             PollPhase::Waiting { due } if *due <= now => {
                 NextPollTime::Overdue(now.duration_since(*due))
@@ -96,18 +100,16 @@ impl TrackedJob {
             None => ForecastReason::Backoff,
             // After a failed poll the backoff applies under either policy.
             Some(_) if self.polls_without_change > 0 => ForecastReason::Backoff,
-            Some(learned) => match self.plan_poll(learned).reason {
+            Some(learned) => match self.plan_poll(learned, &prediction).reason {
                 PollReason::Price => ForecastReason::Price(self.rule(learned).price.of_due_polls()),
                 PollReason::MaxWait => ForecastReason::MaxWait,
             },
         };
-        // Durations are learned under either policy.
-        let history = &queue.duration_history;
         PollForecast {
             next_poll,
             reason,
             similar_runs: self.similar_runs(history),
-            expected_remaining: self.expected_remaining(history, now),
+            expected_remaining: self.expected_remaining(&prediction, now),
         }
     }
 
@@ -125,21 +127,21 @@ impl TrackedJob {
     /// similar runs, or if the job has outlived nearly all of them.
     fn expected_remaining(
         &self,
-        history: &DurationHistory,
+        prediction: &Prediction<'_>,
         now: MonotonicTime,
     ) -> Option<Duration> {
         const OUTLIVED_PROBABILITY: f64 = 0.99;
-        let (distribution, age) = (self.distribution(history), self.age.at(now));
-        if distribution.similar.as_ref()?.cdf_at(self.age.last_active_age()).probability
+        let age = self.age.at(now);
+        if prediction.similar.as_ref()?.cdf_at(self.age.last_active_age()).probability
             > OUTLIVED_PROBABILITY
         {
             return None;
         }
-        let finished_probability = distribution.cdf_at(self.age.last_active_age()).probability;
+        let finished_probability = prediction.cdf_at(self.age.last_active_age()).probability;
         let target_probability = f64::midpoint(finished_probability, 1.0);
         let (mut low, mut high) =
             (self.age.last_active_age(), 2.0 * self.age.last_active_age().max(1.0));
-        while distribution.cdf_at(high).probability < target_probability {
+        while prediction.cdf_at(high).probability < target_probability {
             (low, high) = (high, 2.0 * high);
             if high > JobAge::MAX_PLAUSIBLE.as_secs_f64() {
                 return None;
@@ -147,7 +149,7 @@ impl TrackedJob {
         }
         while high - low > 0.01 * high {
             let middle = f64::midpoint(low, high);
-            if distribution.cdf_at(middle).probability < target_probability {
+            if prediction.cdf_at(middle).probability < target_probability {
                 low = middle;
             } else {
                 high = middle;

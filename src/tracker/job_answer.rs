@@ -17,6 +17,7 @@ use super::job_effects::{FollowUp, JobEffects};
 use super::job_policy::JobPolicy;
 use super::pending_change::{ChangeCause, LearnedSample};
 use super::rare_state::PollFailures;
+use super::valuation::NextPoll;
 
 impl TrackedJob {
     /// Applies the answer to a poll of this job.
@@ -71,22 +72,26 @@ impl TrackedJob {
         let resets_backoff = !transitions.is_empty() || policy.learned.is_some();
         self.polls_without_change =
             if resets_backoff { 0 } else { self.polls_without_change.saturating_add(1) };
+        let transitions = self.append_give_up(transitions, policy, now);
+        let ends = transitions.last().is_some_and(|last| last.to.is_terminal());
         let is_outdated = was_reconfigured && observation.state.to_state() == State::Unknown;
-        let due = if is_outdated { now.monotonic } else { self.next_due(policy, now) };
-        let next_poll = self.expected_spare_poll(policy, due).unwrap_or(due);
+        let NextPoll { due, expected } = if ends || is_outdated {
+            NextPoll { due: now.monotonic, expected: now.monotonic }
+        } else {
+            self.next_poll(policy, now)
+        };
         let mut poll_record = PollRecord {
             metadata,
             last_success_sent_at: Some(request_times.sent_at),
-            ..self.poll_record(request_times.received_at, next_poll, now)
+            ..self.poll_record(request_times.received_at, expected, now)
         };
-        let transitions = self.append_give_up(transitions, policy, now);
-        let Some(last) = transitions.last() else {
+        if ends {
+            poll_record.next_poll_at = None;
+        }
+        if transitions.is_empty() {
             self.record_success(request_times.sent_at);
             let follow_up = self.poll_or_remove(due);
             return JobEffects { follow_up, poll_record: Some(poll_record), anomaly };
-        };
-        if last.to.is_terminal() {
-            poll_record.next_poll_at = None;
         }
         let observation = Box::new(observation);
         let cause = ChangeCause::Observed { observation, request_times, learned_sample };

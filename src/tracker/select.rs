@@ -3,8 +3,8 @@
 //! the credentials are rejected.
 //!
 //! Two rules bound that order. While first polls and repeat polls compete, one request in four is a first poll, so
-//! that a wrong id is noticed early; after a time without first polls, or while the rate limiter has credit for a
-//! burst, first polls come first, up to a quarter of a minute's requests.
+//! that a wrong id is noticed early. After a time without first polls up to ten come first, and while the rate limiter
+//! has credit for a burst all do.
 //! And no job waits for ever: a starved job ([`starvation_cutoff`]) is polled before the job with the highest
 //! priority. If nothing else may be sent, a request that the account has left is spent on a job that is not due
 //! (`spare_polls.rs`).

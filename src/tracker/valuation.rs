@@ -16,17 +16,30 @@ use super::job::TrackedJob;
 use super::job_policy::{JobPolicy, LearnedPolicy};
 use super::price_in_force::SpareBudget;
 
+/// The next poll of an unfinished job.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NextPoll {
+    /// When the job is due.
+    pub(super) due: MonotonicTime,
+    /// When it will probably be polled: before it is due where the account has requests left.
+    pub(super) expected: MonotonicTime,
+}
+
 impl TrackedJob {
     const MIN_REEVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// When an unfinished job is due after a successful answer at `now`.
-    pub(super) fn next_due(&self, policy: JobPolicy<'_>, now: ClockReading) -> MonotonicTime {
+    /// When an unfinished job is due after a successful answer at `now`, and when the poll is expected.
+    pub(super) fn next_poll(&self, policy: JobPolicy<'_>, now: ClockReading) -> NextPoll {
         let Some(learned) = policy.learned else {
-            return now
-                .monotonic
-                .plus(policy.backoff.next_interval(self.polls_without_change.into(), now.jitter));
+            let interval =
+                policy.backoff.next_interval(self.polls_without_change.into(), now.jitter);
+            let due = now.monotonic.plus(interval);
+            return NextPoll { due, expected: due };
         };
-        self.age.time_at_age(self.plan_poll(learned).age)
+        let prediction = self.predict(learned.duration_history);
+        let due = self.age.time_at_age(self.plan_poll(learned, &prediction).age);
+        let spare_poll = self.expected_spare_poll(policy, &prediction, due);
+        NextPoll { due, expected: spare_poll.unwrap_or(due) }
     }
 
     /// When a job that waits for a poll is due by its present price, at `now` at the earliest; none if the price
@@ -37,13 +50,16 @@ impl TrackedJob {
         now: ClockReading,
     ) -> Option<MonotonicTime> {
         policy.learned.filter(|_| self.was_answered())?;
-        Some(self.next_due(policy, now).max(now.monotonic))
+        Some(self.next_poll(policy, now).due.max(now.monotonic))
     }
 
-    pub(super) fn plan_poll(&self, learned: LearnedPolicy<'_>) -> PlannedPoll {
-        let distribution = self.distribution(learned.duration_history);
+    pub(super) fn plan_poll(
+        &self,
+        learned: LearnedPolicy<'_>,
+        prediction: &Prediction<'_>,
+    ) -> PlannedPoll {
         self.rule(learned).plan_next_poll(
-            &distribution,
+            prediction,
             self.age.last_active_age(),
             self.age.verified_age(),
         )
@@ -51,11 +67,16 @@ impl TrackedJob {
 
     /// The priority of a poll at `now`, whether or not the job is due.
     pub(super) fn priority(&self, learned: LearnedPolicy<'_>, now: MonotonicTime) -> Priority {
-        let index = staleness_index(
-            &self.distribution(learned.duration_history),
-            self.age.last_active_age(),
-            self.age.at(now),
-        );
+        self.predicted_priority(learned, &self.predict(learned.duration_history), now)
+    }
+
+    fn predicted_priority(
+        &self,
+        learned: LearnedPolicy<'_>,
+        prediction: &Prediction<'_>,
+        now: MonotonicTime,
+    ) -> Priority {
+        let index = staleness_index(prediction, self.age.last_active_age(), self.age.at(now));
         Priority(index / self.rule(learned).price.of_due_polls().as_secs_f64())
     }
 
@@ -110,6 +131,7 @@ impl TrackedJob {
     pub(super) fn expected_spare_poll(
         &self,
         policy: JobPolicy<'_>,
+        prediction: &Prediction<'_>,
         due: MonotonicTime,
     ) -> Option<MonotonicTime> {
         let SpareBudget { price_in_force, available_at } = policy.spare_budget;
@@ -118,7 +140,7 @@ impl TrackedJob {
         let learned = policy.learned?;
         let index = price_in_force * self.rule(learned).price.of_due_polls().as_secs_f64();
         let index = index.max(LearnedPolicySettings::MIN_SPARE_INDEX);
-        let at = self.spare_poll_time(learned, index, due)?;
+        let at = self.spare_poll_time(learned, prediction, index, due)?;
         Some(at.max(available_at)).filter(|at| *at < due)
     }
 
@@ -126,11 +148,12 @@ impl TrackedJob {
     fn spare_poll_time(
         &self,
         learned: LearnedPolicy<'_>,
+        prediction: &Prediction<'_>,
         index: f64,
         due: MonotonicTime,
     ) -> Option<MonotonicTime> {
         let age = self.rule(learned).spare_poll_age(
-            &self.distribution(learned.duration_history),
+            prediction,
             self.age.last_active_age(),
             index,
             self.age.at(due),
@@ -152,11 +175,12 @@ impl TrackedJob {
         let min_index = LearnedPolicySettings::MIN_SPARE_INDEX / jobs_per_request;
         let price = self.rule(learned).price.of_due_polls().as_secs_f64();
         let admission_price = min_index.max(ADMISSION_FRACTION * price_in_force * price);
-        let priority = self.priority(learned, now);
+        let prediction = self.predict(learned.duration_history);
+        let priority = self.predicted_priority(learned, &prediction, now);
         let index = priority.0 * price;
         match self.phase().due().filter(|due| *due > now && index < admission_price) {
             Some(due) => {
-                let admitted_at = self.spare_poll_time(learned, admission_price, due);
+                let admitted_at = self.spare_poll_time(learned, &prediction, admission_price, due);
                 let next_millisecond = now.plus(Duration::from_millis(1));
                 Evaluation::NotBefore(admitted_at.unwrap_or(due).max(next_millisecond))
             }
@@ -183,8 +207,8 @@ impl TrackedJob {
         learned.rule_with(self.own_price())
     }
 
-    /// The predicted distribution of the job's duration.
-    pub(super) fn distribution<'a>(&self, history: &'a DurationHistory) -> Prediction<'a> {
+    /// Predicts the job's duration.
+    pub(super) fn predict<'a>(&self, history: &'a DurationHistory) -> Prediction<'a> {
         history.predict(&self.similarity_keys, self.age.duration_kind())
     }
 }

@@ -155,7 +155,7 @@ proptest! {
         let planned = rule.plan_next_poll(&distribution, alive, alive);
         let wait = planned.age - alive;
         let six_hours = 6.0 * 3600.0;
-        let most = if enforce_max_wait { (0.5 * alive).clamp(10.0, six_hours) } else { six_hours };
+        let most = if enforce_max_wait { (0.5 * alive).clamp(30.0, six_hours) } else { six_hours };
         let least = min_interval.as_secs_f64();
         let tolerance = 1e-6 * planned.age.max(1.0);
         prop_assert!(wait >= least - tolerance && wait <= most.max(least) + tolerance, "{wait} s");

@@ -43,7 +43,7 @@ fn fixed_and_auto(
 
 #[test]
 fn where_requests_are_scarce_the_price_auto_changes_nothing() {
-    let [fixed, auto] = fixed_and_auto(WorkloadKind::Mixed, 100.0, 8, 11..12);
+    let [fixed, auto] = fixed_and_auto(WorkloadKind::Mixed, 100.0, 8, 11..14);
     assert_within(auto.requests, fixed.requests, 0.02, "requests");
     assert_within(auto.delay, fixed.delay, 0.02, "delay");
 }

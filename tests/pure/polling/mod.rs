@@ -63,7 +63,7 @@ fn assert_maximum_wait_kept(jobs: &[SimulatedJob], lives: &[PollHistory], what: 
         assert!(late.is_empty(), "{what}: {late:?} of {job:?}");
     }
     for DetectionResult { delay, duration: took, .. } in detection_results(jobs, lives) {
-        let most = (0.5 * took).max(10.0) + 0.01;
+        let most = (0.5 * took).max(30.0) + 0.01;
         assert!(delay <= most, "{what}: {delay} s after {took} s");
     }
 }
@@ -128,11 +128,21 @@ fn a_restart_loses_nothing_of_what_was_learned() {
     let through = track_all(&jobs, &setup);
     let restarted = track_all(&jobs, &SimulationSettings { restart_at_job: Some(700), ..setup });
     let same = |range: std::ops::Range<usize>| {
-        range.filter(|index| through[*index].poll_times == restarted[*index].poll_times).count()
+        let is_same = |index: &usize| {
+            let (one, other) = (&through[*index].poll_times, &restarted[*index].poll_times);
+            one.len() == other.len() && are_close(one, other, jobs[*index].start_ms)
+        };
+        range.filter(is_same).count()
     };
     assert!(same(700..1200) >= 490, "{} of 500 jobs that came after it", same(700..1200));
     // Those that run meanwhile are looked at as planned.
     assert!(same(0..700) >= 690, "{} of 700 jobs that came before it", same(0..700));
+}
+
+/// Whether the times differ by less than a hundredth of the job's age.
+fn are_close(times: &[u64], others: &[u64], start_ms: u64) -> bool {
+    let mut pairs = times.iter().zip(others);
+    pairs.all(|(time, other)| time.abs_diff(*other) * 100 <= time - start_ms)
 }
 
 /// What a provider tells of a job's times.

@@ -125,7 +125,7 @@ fn count_first_polls(sim: &Simulation, skip: usize, take: usize) -> usize {
 }
 
 #[test]
-fn first_polls_get_a_quarter_while_others_are_due() {
+fn ten_first_polls_come_first_and_then_one_in_four() {
     let settings = settings_with_interval(60, Duration::from_secs(1));
     let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (100, answer_with_state(ObservedState::Running))
@@ -140,9 +140,9 @@ fn first_polls_get_a_quarter_while_others_are_due() {
         sim.add_job("dune");
     }
     sim.run_until(sim.now + 8 * MINUTE);
-    let first = count_first_polls(&sim, before, 15);
-    assert!((14..=15).contains(&first), "a quarter of the limit comes first: {first} of 15");
-    let then = count_first_polls(&sim, before + 15, 40);
+    let first = count_first_polls(&sim, before, 10);
+    assert!((9..=10).contains(&first), "first polls come first: {first} of 10");
+    let then = count_first_polls(&sim, before + 10, 40);
     assert!((10..=11).contains(&then), "then one in four: {then} of 40");
     let share = count_first_polls(&sim, before + 60, 400);
     assert!((99..=101).contains(&share), "{share} of 400");
