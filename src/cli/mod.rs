@@ -6,23 +6,31 @@
 mod add;
 mod backup;
 mod cancel;
+mod cell;
 mod check;
+mod columns;
 mod event_follower;
+mod field_list;
 mod forecast;
 mod forget;
 mod history;
 mod job_args;
+mod job_columns;
 mod list;
+mod output;
 mod poll;
 mod progress;
 mod reload;
 mod render;
 mod resolve;
+mod screen;
 mod show;
 mod status;
 mod stdin_lines;
 mod stdio;
 mod table;
+mod time_format;
+mod transition_columns;
 mod untrack;
 mod wait;
 mod watch;
@@ -64,7 +72,9 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 JOB is a job number or PROVIDER/REMOTE_ID; if several jobs have this ID, the newest.
-DUR is a duration such as 90s, 15m, 2h or 7d. TIME is an RFC 3339 time, or a duration before now.
+DUR is a duration such as 90s, 15m, 2h or 7d. TIME is a date, a time such as '2026-11-25 15:00' or
+2026-11-25T15:00:00Z, today, yesterday, or a duration before now such as 2h or '2 days ago'; without
+a zone it is in UTC, or local with --local.
 The socket is by default the first that exists of jobtrack/control.sock in $XDG_RUNTIME_DIR,
 /run/user/UID, $XDG_STATE_HOME (by default ~/.local/state; not for root) and /run.
 Exit: 0 success, 1 rejected (also if one of several jobs was), 2 usage, 69 no daemon.";

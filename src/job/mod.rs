@@ -23,6 +23,7 @@ mod similarity;
 mod state;
 mod state_filter;
 mod time;
+mod time_expression;
 mod transition;
 mod trusted_clock;
 
@@ -49,6 +50,7 @@ pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, ProviderState, State};
 pub use state_filter::StateFilter;
 pub use time::{ClockReading, MonotonicTime, UtcTime};
+pub use time_expression::TimeExpression;
 pub use transition::{
     CurrentState, LifecycleStep, LocalOutcome, ObservationEffect, RequestTimes, Transition,
     evaluate_observation, local_end_transition, registration_transition,

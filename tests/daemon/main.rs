@@ -38,6 +38,7 @@ mod stalled_loop;
 #[path = "../support/mod.rs"]
 mod support;
 mod system_faults;
+mod tables;
 mod thread_limits;
 mod tls;
 mod unknown_states;
