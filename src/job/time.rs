@@ -75,9 +75,7 @@ impl UtcTime {
         Duration::from_millis(self.0.get().saturating_sub(earlier.0.get()))
     }
 
-    /// The same time as a [`Timestamp`].
-    #[must_use]
-    pub fn timestamp(self) -> Timestamp {
+    fn timestamp(self) -> Timestamp {
         Timestamp::from_millisecond(self.as_millis()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }

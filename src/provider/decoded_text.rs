@@ -55,7 +55,9 @@ impl<'a> DecodedText<'a> {
             Encoding::Percent => b'%',
             Encoding::Html => b'&',
         };
-        memchr::memchr(mark, &self.bytes)?;
+        if !self.bytes.contains(&mark) {
+            return None;
+        }
         let (mut bytes, mut origins) = (Vec::new(), Vec::new());
         let mut at = 0;
         while at < self.bytes.len() {

@@ -27,6 +27,7 @@ mod list_polling;
 mod maintenance;
 mod many_jobs;
 mod poll_forecast;
+mod poll_problems;
 mod provider_contract;
 mod provider_rename;
 mod readme;
@@ -38,7 +39,6 @@ mod stalled_loop;
 #[path = "../support/mod.rs"]
 mod support;
 mod system_faults;
-mod tables;
 mod thread_limits;
 mod tls;
 mod unknown_states;
