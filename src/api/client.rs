@@ -18,7 +18,7 @@ use super::history::TransitionList;
 use super::job::{Job, JobList};
 use super::status::DaemonStatus;
 use crate::config::Directories;
-use crate::job::{JobId, ProviderName, RemoteId, StateFilter};
+use crate::job::{EventCursor, JobId, ProviderName, RemoteId, StateFilter, UtcTime};
 use crate::tls::install_cryptography;
 
 /// The query parameters of lists and event streams; an empty or absent one restricts nothing. A
@@ -31,11 +31,19 @@ pub struct ListParams {
     pub remote_id: Option<RemoteId>,
     /// Jobs that have all of these labels.
     pub labels: Vec<(String, String)>,
-    /// An RFC 3339 time, or a duration before now such as `2h`.
-    pub since: Option<String>,
+    /// Jobs registered, or transitions observed, at this time or later.
+    pub since: Option<UtcTime>,
+    /// Jobs registered, or transitions observed, before this time.
+    pub until: Option<UtcTime>,
+    /// Jobs whose end was recorded at this time or later.
+    pub ended_since: Option<UtcTime>,
     /// The cursor after which the page begins: a job's number in a list of jobs, else the cursor of a
     /// transition.
     pub after: Option<String>,
+    /// The cursor before which transitions are listed.
+    pub before: Option<EventCursor>,
+    /// Whether the newest transition is the first; lists of jobs are always in this order.
+    pub newest_first: bool,
     /// The size of a page.
     pub limit: Option<usize>,
 }
@@ -47,8 +55,12 @@ impl ListParams {
         let single = [
             ("provider", self.provider.as_ref().map(ToString::to_string)),
             ("remote_id", self.remote_id.as_ref().map(ToString::to_string)),
-            ("since", self.since.clone()),
+            ("since", self.since.map(|at| at.to_string())),
+            ("until", self.until.map(|at| at.to_string())),
+            ("ended_since", self.ended_since.map(|at| at.to_string())),
             ("after", self.after.clone()),
+            ("before", self.before.as_ref().map(ToString::to_string)),
+            ("order", self.newest_first.then(|| "newest_first".to_owned())),
             ("limit", self.limit.map(|limit| limit.to_string())),
         ];
         let single = single.into_iter().filter_map(|(key, value)| Some((key, value?)));
@@ -108,7 +120,11 @@ impl Client {
 
     /// Adds jobs; returns once they are committed. The response also lists rejected jobs.
     pub async fn add(&self, jobs: &AddRequest) -> Result<AddResponse, ClientError> {
-        self.send_and_parse(self.request(Method::POST, "jobs").json(jobs)).await
+        let response = self.send(self.request(Method::POST, "jobs").json(jobs)).await?;
+        match response.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => parse_json(response).await,
+            _ => parse_json(ensure_success(response).await?).await,
+        }
     }
 
     /// One page of jobs, newest first.

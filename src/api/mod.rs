@@ -24,13 +24,9 @@ pub use client::{Client, ListParams, OnDemandResponse};
 pub use error::ClientError;
 pub use event_stream::{EventStream, StreamedEvent};
 pub use forecast::{
-    ForecastReasonResponse, ForecastResponse, NextPollResponse, PollDelayResponse,
-    SimilarRunsResponse,
+    ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse,
 };
 pub use history::{PrunedTransitions, TransitionEvent, TransitionList};
 pub use job::{Job, JobList};
 pub use problem::ProblemDetails;
-pub use status::{
-    DaemonStatus, FailedPollStatus, PauseCause, PauseStatus, ProviderStatus, ReloadFailure,
-    StoreStatus,
-};
+pub use status::{DaemonStatus, PauseStatus, ProviderStatus, ReloadFailure, StoreStatus};

@@ -4,17 +4,16 @@
 
 use std::process::ExitCode;
 
-use super::error_report::JobErrors;
 use super::job_args::{JobArg, read_job_refs};
-use super::{CommandContext, resolve};
+use super::{CommandContext, EXIT_REJECTED, render, resolve, stdio};
 use crate::api::{ClientError, OnDemandResponse};
 use crate::job::JobRef;
 
 const EXAMPLES: &str = "\
 Asks the provider to cancel the job, then polls the job and prints its state. The provider may
 need a while until the job has ended; `jobtrack wait` waits for that.
-Exit: 0 all cancellations were accepted, 1 one was rejected (also if the job is finished), 2 usage,
-4 no such job, 69 no daemon.";
+Exit: 0 all cancellations were accepted, 1 one was rejected (also if the job is finished or does
+not exist), 2 usage, 69 no daemon.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -25,35 +24,38 @@ pub(super) struct CancelArgs {
 }
 
 pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::Result<ExitCode> {
-    let mut errors = JobErrors::new(context.json);
+    let mut code = ExitCode::SUCCESS;
     for job_ref in read_job_refs(&args.jobs)? {
-        match job_ref {
-            Ok(job_ref) => cancel_one(context, &job_ref, &mut errors).await?,
-            Err(error) => errors.report_missing(error),
+        let rejection = match job_ref {
+            Ok(job_ref) => {
+                cancel_one(context, &job_ref).await?.map(|reason| format!("{job_ref}: {reason}"))
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = rejection {
+            stdio::print_notice(reason);
+            code = ExitCode::from(EXIT_REJECTED);
         }
     }
-    Ok(errors.exit_code())
+    Ok(code)
 }
 
-/// Cancels one job and prints it, or the reason why it is not cancelled.
-async fn cancel_one(
-    context: &CommandContext,
-    job_ref: &JobRef,
-    errors: &mut JobErrors,
-) -> anyhow::Result<()> {
+/// Cancels one job and prints it; returns the reason if it was rejected.
+async fn cancel_one(context: &CommandContext, job_ref: &JobRef) -> anyhow::Result<Option<String>> {
+    let no_such_job = || Ok(Some("no such job".to_owned()));
     let Some(id) = resolve::find_job_id(&context.client, job_ref).await? else {
-        errors.report_missing(job_ref);
-        return Ok(());
+        return no_such_job();
     };
-    match context.client.cancel(id).await {
-        Ok(OnDemandResponse::Completed(job) | OnDemandResponse::Pending(job)) => {
-            context.print_job(&job)?;
-        }
-        Err(ClientError::Rejected(problem)) if problem.code == "not_found" => {
-            errors.report_missing(job_ref);
-        }
-        Err(ClientError::Rejected(problem)) => errors.report_rejected(job_ref, &problem),
+    let job = match context.client.cancel(id).await {
+        Ok(OnDemandResponse::Completed(job) | OnDemandResponse::Pending(job)) => job,
+        Err(ClientError::Rejected(problem)) if problem.code == "not_found" => return no_such_job(),
+        Err(ClientError::Rejected(problem)) => return Ok(Some(problem.detail)),
         Err(error) => return Err(error.into()),
+    };
+    if context.json {
+        stdio::print_json_lines(&[job])?;
+    } else {
+        stdio::print_lines(&[render::job_line(&job)])?;
     }
-    Ok(())
+    Ok(None)
 }

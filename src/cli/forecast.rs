@@ -1,16 +1,10 @@
 //! Describes a job's forecast in words: the next poll and its reason, the similar runs, the expected
 //! end.
 //!
-//! Pure functions, used by `show`, `list` and `wait`.
+//! Pure functions, used by `show` and `wait`.
 
-use std::time::Duration;
-
-use super::render::{format_duration, format_seconds};
-use crate::api::{
-    ForecastReasonResponse, ForecastResponse, Job, NextPollResponse, PollDelayResponse,
-    ProviderStatus, SimilarRunsResponse,
-};
-use crate::job::UtcTime;
+use super::render::format_seconds;
+use crate::api::{ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse};
 
 /// The rows of `show`: label and text.
 pub(super) fn forecast_rows(
@@ -31,46 +25,20 @@ pub(super) fn forecast_rows(
     rows
 }
 
+/// The response does not tell which of these delays the poll.
+const OVERDUE_REASON: &str =
+    "waits for the rate limit, a pause or other requests; see `jobtrack status`";
+
 fn describe_next_poll(forecast: &ForecastResponse, last_poll_failed: bool) -> String {
-    let reason = match &forecast.delay {
-        Some(delay) => describe_delay(delay),
-        None => describe_reason(forecast.reason, last_poll_failed),
-    };
-    match forecast.next_poll {
-        NextPollResponse::InProgress {} => "in progress".to_owned(),
-        NextPollResponse::In { next_poll_in_s } => {
-            format!("in {}: {reason}", format_seconds(next_poll_in_s))
-        }
+    let delay = match forecast.next_poll {
+        NextPollResponse::InProgress {} => return "in progress".to_owned(),
         NextPollResponse::Overdue { overdue_s } => {
-            let reason = match forecast.delay {
-                Some(_) => reason,
-                None => "waits for requests in flight".to_owned(),
-            };
-            format!("overdue by {}: {reason}", format_seconds(overdue_s))
+            let overdue = format_seconds(overdue_s);
+            return format!("overdue by {overdue}: {OVERDUE_REASON}");
         }
-    }
-}
-
-fn describe_delay(delay: &PollDelayResponse) -> String {
-    match delay {
-        PollDelayResponse::ProviderNotConfigured => {
-            "but the provider is not configured any more".to_owned()
-        }
-        PollDelayResponse::Pause { pause_reason: Some(reason) } => {
-            format!("the provider is paused: {reason}")
-        }
-        PollDelayResponse::Pause { pause_reason: None } => {
-            "the rate limit that the provider reports is used up".to_owned()
-        }
-        PollDelayResponse::RateLimit => "the rate limit allows no earlier request".to_owned(),
-        PollDelayResponse::OtherPolls { due_polls, requests_per_minute } => {
-            format!("{due_polls} polls are due, of which {requests_per_minute} a minute are sent")
-        }
-    }
-}
-
-fn describe_reason(reason: ForecastReasonResponse, last_poll_failed: bool) -> String {
-    match reason {
+        NextPollResponse::In { next_poll_in_s } => format_seconds(next_poll_in_s),
+    };
+    let reason = match forecast.reason {
         ForecastReasonResponse::FirstPoll => "first poll".to_owned(),
         ForecastReasonResponse::Backoff if last_poll_failed => {
             "backoff, while polls fail".to_owned()
@@ -82,34 +50,8 @@ fn describe_reason(reason: ForecastReasonResponse, last_poll_failed: bool) -> St
             format_seconds(price_s)
         ),
         ForecastReasonResponse::MaxWait => "maximum wait for a job of this age".to_owned(),
-    }
-}
-
-/// The column NEXT POLL of a list, whose jobs have no forecast. `provider` is the status of the job's provider.
-pub(super) fn list_next_poll(job: &Job, provider: Option<&ProviderStatus>, now: UtcTime) -> String {
-    if job.terminal || provider.is_some_and(|status| status.kind.is_none()) {
-        return "-".to_owned();
-    }
-    let pause_end = provider.and_then(|status| status.pause.as_ref()).map(|pause| pause.until);
-    let at = job.next_poll_at.max(pause_end).unwrap_or(now);
-    if at > now {
-        return format!("in {}", format_duration(at.duration_since(now)));
-    }
-    match provider.map(time_of_due_polls) {
-        Some(time) if time >= MIN_QUEUE_TIME => format!("within {}", format_duration(time)),
-        Some(_) | None => "now".to_owned(),
-    }
-}
-
-/// A shorter wait for other polls is not worth a mention.
-const MIN_QUEUE_TIME: Duration = Duration::from_secs(10);
-
-/// How long it takes to send the polls that are due now.
-fn time_of_due_polls(provider: &ProviderStatus) -> Duration {
-    let minutes = provider.due_polls / u64::from(provider.requests_per_minute.max(1));
-    let rest = provider.due_polls % u64::from(provider.requests_per_minute.max(1));
-    let rest_s = rest * 60 / u64::from(provider.requests_per_minute.max(1));
-    Duration::from_secs(minutes.saturating_mul(60).saturating_add(rest_s))
+    };
+    format!("in {delay}: {reason}")
 }
 
 fn describe_similar_runs(runs: &SimilarRunsResponse) -> String {
@@ -173,63 +115,23 @@ mod tests {
                 false,
                 "in 41 s: the rate limit leaves a request for it",
             ),
-            (due, price, false, "overdue by 12 s: waits for requests in flight"),
+            (
+                due,
+                price,
+                false,
+                "overdue by 12 s: waits for the rate limit, a pause or other requests; see `jobtrack status`",
+            ),
             (NextPollResponse::InProgress {}, price, false, "in progress"),
         ];
         for (next_poll, reason, last_poll_failed, expected) in cases {
             let forecast = ForecastResponse {
                 next_poll,
                 reason,
-                delay: None,
                 similar_runs: None,
                 expected_remaining_s: None,
             };
             let rows = forecast_rows(&forecast, last_poll_failed);
             assert_eq!(rows[0], ("next poll", expected.to_owned()));
-        }
-    }
-
-    #[test]
-    fn what_delays_the_next_poll_is_described_instead_of_its_reason() {
-        let soon = NextPollResponse::In { next_poll_in_s: 55.0 };
-        let due = NextPollResponse::Overdue { overdue_s: 12.0 };
-        let reason = Some("HTTP 401: invalid API Key".to_owned());
-        let cases = [
-            (
-                due,
-                PollDelayResponse::ProviderNotConfigured,
-                "overdue by 12 s: but the provider is not configured any more",
-            ),
-            (
-                soon,
-                PollDelayResponse::Pause { pause_reason: reason },
-                "in 55 s: the provider is paused: HTTP 401: invalid API Key",
-            ),
-            (
-                soon,
-                PollDelayResponse::Pause { pause_reason: None },
-                "in 55 s: the rate limit that the provider reports is used up",
-            ),
-            (
-                soon,
-                PollDelayResponse::RateLimit,
-                "in 55 s: the rate limit allows no earlier request",
-            ),
-            (
-                due,
-                PollDelayResponse::OtherPolls { due_polls: 90, requests_per_minute: 30 },
-                "overdue by 12 s: 90 polls are due, of which 30 a minute are sent",
-            ),
-        ];
-        for (next_poll, delay, expected) in cases {
-            let forecast = ForecastResponse {
-                next_poll,
-                reason: ForecastReasonResponse::MaxWait,
-                delay: Some(delay),
-                similar_runs: None,
-                expected_remaining_s: None,
-            };
-            assert_eq!(describe_next_poll(&forecast, false), expected);
         }
     }
 
@@ -265,7 +167,6 @@ mod tests {
             let forecast = ForecastResponse {
                 next_poll: NextPollResponse::InProgress {},
                 reason: ForecastReasonResponse::FirstPoll,
-                delay: None,
                 similar_runs,
                 expected_remaining_s,
             };

@@ -3,123 +3,191 @@
 //! Also used by `show`. Each page is printed when it arrives, so that a long history uses little
 //! memory.
 
+use std::num::NonZero;
 use std::process::ExitCode;
 
-use super::table::Table;
-use super::{CommandContext, render, resolve, stdio};
-use crate::api::{ListParams, TransitionEvent};
-use crate::job::{EventCursor, JobId, JobRef, ProviderName, State};
+use super::columns::{Column, TableRow as _};
+use super::output::{OutputArgs, OutputFormat, RowPrinter, default_columns};
+use super::screen::Pager;
+use super::time_format::TimeFormat;
+use super::{CommandContext, resolve, stdio};
+use crate::api::{ListParams, TransitionEvent, TransitionList};
+use crate::job::{
+    EventCursor, JobId, JobRef, ProviderName, StateFilter, TimeExpression, parse_label,
+};
 
+/// Transitions per request.
 const PAGE_SIZE: usize = 1000;
 
+const EXAMPLES: &str = "\
+Examples:
+  jobtrack history 17
+  jobtrack history --since today --state failed --label team=growth
+  jobtrack history --reverse --limit 20
+  jobtrack history --since 2026-11-01 --until 2026-12-01 -o csv > november.csv";
+
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct HistoryArgs {
     /// A job number or `PROVIDER/REMOTE_ID`; without it, the transitions of all jobs
     job: Option<JobRef>,
-    /// Transitions observed since this time: RFC 3339, or a duration before now
+    /// Transitions observed at this time or later
     #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    since: Option<TimeExpression>,
+    /// Transitions observed before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<TimeExpression>,
     /// Transitions after this cursor
     #[arg(long, value_name = "CURSOR")]
     after: Option<EventCursor>,
     /// Transitions of this provider's jobs
     #[arg(long, value_name = "PROVIDER", conflicts_with = "job")]
     provider: Option<ProviderName>,
+    /// Transitions into this state, or into an active, terminal or unsuccessful one; if repeated, any of
+    /// them matches
+    #[arg(long = "state", value_name = "STATE")]
+    states: Vec<StateFilter>,
+    /// Transitions of jobs with this label; if repeated, all labels must match
+    #[arg(long = "label", value_name = "K=V", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+    /// At most N transitions: the newest; with --after, the first after the cursor
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZero<usize>>,
+    /// Print the newest transition first
+    #[arg(long)]
+    reverse: bool,
+    #[command(flatten)]
+    output: OutputArgs<TransitionEvent>,
 }
 
 pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::Result<ExitCode> {
+    let format = args.output.format(context.json)?;
+    let times = args.output.time_format()?;
     let job = match &args.job {
         Some(job) => Some(resolve::require_job(&context.client, job).await?.id),
         None => None,
     };
-    let query = ListParams {
-        provider: args.provider,
-        since: args.since,
-        after: args.after.map(String::from),
-        ..ListParams::default()
+    let has_cursor = args.after.is_some();
+    let mut reader = HistoryReader {
+        context,
+        job,
+        query: ListParams {
+            states: args.states,
+            provider: args.provider,
+            labels: args.labels,
+            since: args.since.map(|time| times.resolve(time)),
+            until: args.until.map(|time| times.resolve(time)),
+            after: args.after.map(String::from),
+            newest_first: args.reverse,
+            ..ListParams::default()
+        },
+        remaining: args.limit.map_or(usize::MAX, NonZero::get),
+        is_complete: false,
     };
-    print_history(context, job, query).await?;
+    let columns = args.output.columns().unwrap_or_else(|| shown_columns(format, job.is_some()));
+    let mut printer = RowPrinter::new(format, columns, times, Vec::new());
+    if args.limit.is_some() && !args.reverse && !has_cursor {
+        // The newest ones are found from the end, and printed in the other order.
+        reader.query.newest_first = true;
+        let mut newest = reader.read_all().await?;
+        newest.reverse();
+        let _pager = args.output.start_pager(format, newest.len() + 1);
+        print_part(&mut printer, format, &newest, true)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut pager: Option<Pager> = None;
+    let mut is_first = true;
+    while let Some(page) = reader.next_page().await? {
+        let lines = if reader.is_complete { page.len() + 1 } else { usize::MAX };
+        if is_first {
+            pager = args.output.start_pager(format, lines);
+        }
+        print_part(&mut printer, format, &page, std::mem::take(&mut is_first))?;
+    }
+    drop(pager);
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn print_job_history(context: &CommandContext, job: JobId) -> anyhow::Result<()> {
-    print_history(context, Some(job), ListParams::default()).await
-}
-
-async fn print_history(
-    context: &CommandContext,
-    job: Option<JobId>,
-    mut query: ListParams,
+fn print_part(
+    printer: &mut RowPrinter<TransitionEvent>,
+    format: OutputFormat,
+    transitions: &[TransitionEvent],
+    is_first: bool,
 ) -> anyhow::Result<()> {
-    query.limit = Some(PAGE_SIZE);
-    let mut print_header = true;
-    loop {
-        let page = match job {
-            Some(id) => context.client.job_history(id, &query).await?,
-            None => context.client.history(&query).await?,
-        };
-        if context.json {
-            stdio::print_json_lines(&page.transitions)?;
-        } else if !page.transitions.is_empty() {
-            stdio::print_lines(&event_lines(&page.transitions, job.is_none(), print_header))?;
-            print_header = false;
-        } else if print_header && page.next_cursor.is_none() {
-            stdio::print_notice("no transitions");
-        }
-        query.after = page.next_cursor.map(String::from);
-        if query.after.is_none() {
-            return Ok(());
-        }
+    if !transitions.is_empty() || !format.is_table() {
+        printer.print(transitions)?;
+    } else if is_first {
+        stdio::print_notice("no transitions");
     }
+    Ok(())
 }
 
-fn event_lines(
-    events: &[TransitionEvent],
-    with_job_columns: bool,
-    with_header: bool,
-) -> Vec<String> {
-    let columns: &[&str] = match (with_header, with_job_columns) {
-        (false, _) => &[],
-        (true, true) => &[
-            "CURSOR",
-            "OBSERVED (UTC)",
-            "JOB",
-            "NAME",
-            "FROM",
-            "TO",
-            "PROVIDER STATE",
-            "EVIDENCE",
-            "OCCURRED (UTC)",
-            "MESSAGE",
-        ],
-        (true, false) => &[
-            "CURSOR",
-            "OBSERVED (UTC)",
-            "FROM",
-            "TO",
-            "PROVIDER STATE",
-            "EVIDENCE",
-            "OCCURRED (UTC)",
-            "MESSAGE",
-        ],
-    };
-    let mut table = Table::new(columns);
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    for event in events {
-        let mut cells = vec![event.cursor.to_string(), render::format_time(event.observed_at)];
-        if with_job_columns {
-            cells.push(event.job_id.to_string());
-            cells.push(format!("{}/{}", event.provider, event.remote_id));
-        }
-        cells.extend([
-            event.from_state.map_or("-", State::as_str).to_owned(),
-            event.to_state.to_string(),
-            or_dash(event.provider_state.clone()),
-            event.evidence.as_str().to_owned(),
-            or_dash(event.occurred_at.map(render::format_time)),
-            event.message.clone().unwrap_or_default(),
-        ]);
-        table.add_row(render::state_style(event.to_state), cells);
+/// The columns that are shown if none are chosen. A table of one job has the evidence instead of what is the same in
+/// each row.
+fn shown_columns(format: OutputFormat, of_one_job: bool) -> Vec<&'static Column<TransitionEvent>> {
+    if !of_one_job || !format.is_table() {
+        return default_columns(format);
     }
-    table.into_lines()
+    let default = default_columns::<TransitionEvent>(format);
+    let is_shown = |column: &&Column<TransitionEvent>| match column.name {
+        "job_id" | "name" => false,
+        "evidence" => true,
+        name => default.iter().any(|column| column.name == name),
+    };
+    TransitionEvent::COLUMNS.iter().filter(is_shown).collect()
+}
+
+/// The lines with the transitions of one job, for `show`.
+pub(super) fn job_history_lines(transitions: &[TransitionEvent], times: TimeFormat) -> Vec<String> {
+    let format = OutputFormat::Table;
+    let columns = shown_columns(format, true);
+    RowPrinter::new(format, columns, times, Vec::new()).table_lines(transitions)
+}
+
+/// All transitions of a job, oldest first.
+pub(super) async fn read_job_history(
+    context: &CommandContext,
+    job: JobId,
+) -> anyhow::Result<Vec<TransitionEvent>> {
+    let query = ListParams::default();
+    let remaining = usize::MAX;
+    HistoryReader { context, job: Some(job), query, remaining, is_complete: false }.read_all().await
+}
+
+/// Reads transitions page by page.
+struct HistoryReader<'a> {
+    context: &'a CommandContext,
+    job: Option<JobId>,
+    query: ListParams,
+    remaining: usize,
+    is_complete: bool,
+}
+
+impl HistoryReader<'_> {
+    async fn next_page(&mut self) -> anyhow::Result<Option<Vec<TransitionEvent>>> {
+        if self.is_complete {
+            return Ok(None);
+        }
+        self.query.limit = Some(self.remaining.min(PAGE_SIZE));
+        let TransitionList { transitions, next_cursor } = match self.job {
+            Some(id) => self.context.client.job_history(id, &self.query).await?,
+            None => self.context.client.history(&self.query).await?,
+        };
+        self.remaining = self.remaining.saturating_sub(transitions.len());
+        self.is_complete = next_cursor.is_none() || self.remaining == 0;
+        if self.query.newest_first {
+            self.query.before = next_cursor;
+        } else if next_cursor.is_some() {
+            self.query.after = next_cursor.map(String::from);
+        }
+        Ok(Some(transitions))
+    }
+
+    async fn read_all(mut self) -> anyhow::Result<Vec<TransitionEvent>> {
+        let mut all = Vec::new();
+        while let Some(page) = self.next_page().await? {
+            all.extend(page);
+        }
+        Ok(all)
+    }
 }

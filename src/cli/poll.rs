@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::error_report::ErrorReport;
-use super::{CommandContext, resolve, stdio};
+use super::{CommandContext, EXIT_REJECTED, render, resolve, stdio};
 use crate::api::OnDemandResponse;
 use crate::job::JobRef;
 
@@ -17,10 +16,14 @@ pub(super) async fn run(context: &CommandContext, args: PollArgs) -> anyhow::Res
     let job = resolve::require_job(&context.client, &args.job).await?;
     match context.client.poll(job.id).await? {
         OnDemandResponse::Completed(job) => {
-            context.print_job(&job)?;
+            if context.json {
+                stdio::print_json_lines(&[&job])?;
+            } else {
+                stdio::print_lines(&[render::job_line(&job)])?;
+            }
             if let Some(error) = &job.last_poll_error {
-                let report = ErrorReport::poll_failed(format!("the poll failed: {error}"));
-                return Ok(ExitCode::from(report.print(context.json)));
+                stdio::print_notice(format!("the poll failed: {error}"));
+                return Ok(ExitCode::from(EXIT_REJECTED));
             }
         }
         OnDemandResponse::Pending(job) if context.json => stdio::print_json_lines(&[job])?,

@@ -35,6 +35,12 @@ pub(super) fn job_name(job: &Job) -> String {
     format!("{}/{}", job.provider, escape_unprintable(job.remote_id.as_str()))
 }
 
+/// The user who added a job: the name, else the number.
+pub(super) fn added_by(job: &Job) -> Option<String> {
+    let uid = job.added_by_uid.map(|uid| format!("uid {uid}"));
+    job.added_by_user.clone().or(uid)
+}
+
 /// A job in one line, such as `17 dune/01GB… failed  table not found`.
 pub(super) fn job_line(job: &Job) -> String {
     let (id, name, state) = (job.id, job_name(job), styled_state(job.state));

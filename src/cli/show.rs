@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use anstyle::Style;
+use serde::Serialize;
 
-use super::render;
-use super::table::Table;
-use super::{CommandContext, forecast, history, resolve, stdio};
-use crate::api::Job;
+use super::field_list::FieldList;
+use super::output::{LocalTimeArgs, PagerArgs};
+use super::time_format::TimeFormat;
+use super::{CommandContext, forecast, history, render, resolve, screen, stdio};
+use crate::api::{Job, TransitionEvent};
 use crate::escape::escape_unprintable;
 use crate::job::{JobRef, UtcTime};
 
@@ -15,25 +17,41 @@ use crate::job::{JobRef, UtcTime};
 pub(super) struct ShowArgs {
     /// A job number or `PROVIDER/REMOTE_ID`
     job: JobRef,
+    #[command(flatten)]
+    times: LocalTimeArgs,
+    #[command(flatten)]
+    pager: PagerArgs,
+}
+
+/// What `--json` prints: the job as in the API, and its transitions, oldest first.
+#[derive(Serialize)]
+struct JobWithHistory {
+    #[serde(flatten)]
+    job: Job,
+    transitions: Vec<TransitionEvent>,
 }
 
 pub(super) async fn run(context: &CommandContext, args: ShowArgs) -> anyhow::Result<ExitCode> {
+    let times = args.times.time_format()?;
     let job = resolve::require_job_with_forecast(&context.client, &args.job).await?;
+    let transitions = history::read_job_history(context, job.id).await?;
     if context.json {
-        stdio::print_json_lines(&[job])?;
+        stdio::print_json_lines(&[JobWithHistory { job, transitions }])?;
         return Ok(ExitCode::SUCCESS);
     }
-    stdio::print_lines(&job_lines(&job))?;
-    history::print_job_history(context, job.id).await?;
+    let mut lines = job_lines(&job, &times);
+    lines.extend(history::job_history_lines(&transitions, times));
+    let _pager = args.pager.start_for(lines.len());
+    stdio::print_lines(&lines)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn job_lines(job: &Job) -> Vec<String> {
-    let time = |at: Option<UtcTime>| at.map(|at| format!("{} UTC", render::format_time(at)));
+fn job_lines(job: &Job, times: &TimeFormat) -> Vec<String> {
+    let time = |at: Option<UtcTime>| at.map(|at| times.format_with_zone(at));
     let plain_style = Style::new();
-    let mut table = Table::new(&[]);
-    let mut row = |style, key: &str, value: Option<String>| {
-        table.add_row(style, [key.to_owned(), value.unwrap_or_else(|| "-".to_owned())]);
+    let mut fields = FieldList::default();
+    let mut row = |style, name: &str, value: Option<String>| {
+        fields.add(style, name, value.as_deref().unwrap_or("-"));
     };
     row(plain_style, "job", Some(job.id.to_string()));
     row(plain_style, "name", Some(render::job_name(job)));
@@ -52,7 +70,7 @@ fn job_lines(job: &Job) -> Vec<String> {
         Some(job.similarity_keys.keys().join("; ")).filter(|text| !text.is_empty()),
     );
     row(plain_style, "price", job.price.map(|price| price.to_string()));
-    row(plain_style, "added by", format_user(job));
+    row(plain_style, "added by", render::added_by(job));
     row(plain_style, "registered", time(Some(job.registered_at)));
     row(plain_style, "submitted", time(job.submitted_at));
     row(plain_style, "started", time(job.started_at));
@@ -70,7 +88,7 @@ fn job_lines(job: &Job) -> Vec<String> {
             }
         }
     }
-    let mut lines = table.into_lines();
+    let mut lines = fields.into_lines(screen::output_width());
     if !job.detail.is_empty() {
         let detail = serde_json::to_string_pretty(&job.detail).unwrap_or_default();
         lines.push("detail".to_owned());
@@ -78,10 +96,4 @@ fn job_lines(job: &Job) -> Vec<String> {
     }
     lines.push(String::new());
     lines
-}
-
-/// The user that added a job: the name, else the number.
-fn format_user(job: &Job) -> Option<String> {
-    let uid = job.added_by_uid.map(|uid| format!("uid {uid}"));
-    job.added_by_user.clone().or(uid)
 }

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
+use super::field_list::FieldList;
 use super::render::{format_duration, format_seconds, format_time};
-use super::table::Table;
-use super::{CommandContext, EXIT_REJECTED, stdio};
+use super::table::ColumnLayout::{FreeText, Left, Right};
+use super::table::{Table, TableColumn};
+use super::{CommandContext, EXIT_REJECTED, screen, stdio};
 use crate::api::{DaemonStatus, ProviderStatus};
 use crate::clock::Clock;
-use crate::escape::escape_unprintable;
 use crate::job::UtcTime;
 
 #[derive(clap::Args)]
@@ -33,8 +34,8 @@ pub(super) async fn run(context: &CommandContext, args: &StatusArgs) -> anyhow::
 }
 
 fn daemon_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
-    let mut table = Table::new(&[]);
-    let mut row = |style, key: &str, value| table.add_row(style, [key.to_owned(), value]);
+    let mut fields = FieldList::default();
+    let mut row = |style, name: &str, value: String| fields.add(style, name, &value);
     let uptime = format_duration(now.duration_since(status.started_at));
     let (pid, started_at) = (status.pid, format_time(status.started_at));
     row(Style::new(), "daemon", format!("jobtrackd {}, pid {pid}", status.version));
@@ -54,95 +55,116 @@ fn daemon_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     for reason in &status.degraded_reasons {
         row(AnsiColor::Red.on_default(), "degraded", reason.clone());
     }
-    table.into_lines()
+    fields.into_lines(screen::output_width())
 }
 
 fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     if status.providers.is_empty() {
         return vec![String::new(), "no providers configured; set DUNE_API_KEY or add [providers.NAME] to the configuration".to_owned()];
     }
-    let mut table = Table::new(&[
-        "PROVIDER",
-        "KIND",
-        "ACTIVE",
-        "DUE",
-        "OVERDUE",
-        "IN FLIGHT",
-        "LAST MINUTE",
-        "UNUSED",
-        "PRICE",
-        "FAILING",
-        "PAUSED",
-    ]);
+    let max_width = screen::output_width();
+    let columns = [
+        ("PROVIDER", FreeText),
+        ("KIND", Left),
+        ("ACTIVE", Right),
+        ("DUE", Right),
+        ("OVERDUE", Right),
+        ("IN FLIGHT", Right),
+        ("LAST MINUTE", Right),
+        ("POLLING", Left),
+    ];
+    let columns = columns.map(|(heading, layout)| TableColumn { heading: heading.into(), layout });
+    let mut table = Table::new(columns.into(), max_width);
+    let mut notes = FieldList::default();
     for provider in &status.providers {
-        let paused = provider.pause.as_ref().map(|pause| {
-            let remaining = format_duration(pause.until.duration_since(now));
-            format!("for {remaining}: {}", pause.reason)
-        });
-        let failing = match provider.consecutive_failures {
-            0 => "-".to_owned(),
-            polls => match provider.outage_began_at {
-                Some(since) => {
-                    format!("{polls} polls in {}", format_duration(now.duration_since(since)))
-                }
-                None => format!("{polls} polls"),
-            },
-        };
-        let style = if paused.is_some() || provider.kind.is_none() {
-            AnsiColor::Yellow.on_default()
-        } else {
-            Style::new()
-        };
-        let cells = [
-            provider.provider.to_string(),
-            provider.kind.clone().unwrap_or_else(|| "not configured".to_owned()),
-            provider.active_jobs.to_string(),
-            provider.due_polls.to_string(),
-            format!("{:.1}s", provider.max_overdue_s),
-            provider.in_flight.to_string(),
-            format!("{} of {}", provider.requests_last_minute, provider.requests_per_minute),
-            describe_unused(provider),
-            describe_price(provider),
-            failing,
-            paused.unwrap_or_else(|| "-".to_owned()),
-        ];
-        table.add_row(style, cells);
+        table.add_row(provider_style(provider), &provider_cells(provider));
+        for (style, note) in provider_notes(provider, now) {
+            notes.add(style, &format!("{}:", provider.provider), &note);
+        }
     }
     let mut lines = vec![String::new()];
-    lines.extend(table.into_lines());
-    lines.extend(status.providers.iter().filter_map(detection_delay_line));
-    lines.extend(status.providers.iter().filter_map(unknown_states_line));
+    lines.extend(table.take_lines());
+    lines.push(String::new());
+    lines.extend(notes.into_lines(max_width));
     lines
+}
+
+fn provider_cells(provider: &ProviderStatus) -> [String; 8] {
+    [
+        provider.provider.to_string(),
+        provider.kind.clone().unwrap_or_else(|| "-".to_owned()),
+        provider.active_jobs.to_string(),
+        provider.due_polls.to_string(),
+        format!("{:.1}s", provider.max_overdue_s),
+        provider.in_flight.to_string(),
+        format!("{} of {}", provider.requests_last_minute, provider.requests_per_minute),
+        polling_state(provider).to_owned(),
+    ]
+}
+
+/// In a word; the notes below the table say more.
+fn polling_state(provider: &ProviderStatus) -> &'static str {
+    if provider.kind.is_none() {
+        "not configured"
+    } else if provider.pause.is_some() {
+        "paused"
+    } else if provider.consecutive_failures > 0 {
+        "failing"
+    } else {
+        "ok"
+    }
+}
+
+fn provider_style(provider: &ProviderStatus) -> Style {
+    if provider.pause.is_some() || provider.kind.is_none() {
+        AnsiColor::Yellow.on_default()
+    } else {
+        Style::new()
+    }
+}
+
+/// What is wrong with a provider, then how the rate limit is used, one sentence each.
+fn provider_notes(provider: &ProviderStatus, now: UtcTime) -> Vec<(Style, String)> {
+    let yellow = AnsiColor::Yellow.on_default();
+    let mut notes = Vec::new();
+    if let Some(pause) = &provider.pause {
+        let remaining = format_duration(pause.until.duration_since(now));
+        notes.push((yellow, format!("paused for {remaining}: {}", pause.reason)));
+    }
+    if provider.consecutive_failures > 0 {
+        let polls = match provider.consecutive_failures {
+            1 => "the last poll failed".to_owned(),
+            polls => format!("the last {polls} polls failed"),
+        };
+        let duration = provider.outage_began_at.map(|began| now.duration_since(began));
+        let duration = duration.map(|time| format!(", for {}", format_duration(time)));
+        notes.push((yellow, polls + &duration.unwrap_or_default()));
+    }
+    if !provider.unknown_states.is_empty() {
+        let states = provider.unknown_states.join(", ");
+        notes.push((yellow, format!("unknown states reported: {states}")));
+    }
+    if provider.kind.is_some() {
+        notes.push((Style::new(), describe_use(provider)));
+    }
+    notes
+}
+
+/// The unused part of the rate limit, the price, and the detection delay that they lead to.
+fn describe_use(provider: &ProviderStatus) -> String {
+    let delay = provider.mean_detection_delay_s.map(format_seconds);
+    let delay = delay.map(|delay| format!("mean detection delay {delay}"));
+    let price = provider.price.as_ref().map(|price| match provider.price_in_force_s {
+        in_force if in_force > 0.0 => format!("price {price} (now {})", format_seconds(in_force)),
+        _ => format!("price {price}"),
+    });
+    let unused = format!("{} of the rate limit unused", describe_unused(provider));
+    let parts: Vec<_> = delay.into_iter().chain(price).chain([unused]).collect();
+    parts.join(", ")
 }
 
 /// The part of the rate limit that was not used in the last minute.
 fn describe_unused(provider: &ProviderStatus) -> String {
     let limit = u64::from(provider.requests_per_minute.max(1));
     format!("{} %", u64::from(provider.unused_requests) * 100 / limit)
-}
-
-/// The setting, and the price in force if jobs have to wait.
-fn describe_price(provider: &ProviderStatus) -> String {
-    let setting = provider.price.as_deref().unwrap_or("-");
-    if provider.price_in_force_s > 0.0 {
-        format!("{setting}, now {}", format_seconds(provider.price_in_force_s))
-    } else {
-        setting.to_owned()
-    }
-}
-
-fn detection_delay_line(provider: &ProviderStatus) -> Option<String> {
-    let delay = format_seconds(provider.mean_detection_delay_s?);
-    Some(format!("{}: mean detection delay {delay}", provider.provider))
-}
-
-fn unknown_states_line(provider: &ProviderStatus) -> Option<String> {
-    let unknown_states = escape_unprintable(&provider.unknown_states.join(", "));
-    (!unknown_states.is_empty()).then(|| {
-        let yellow = AnsiColor::Yellow.on_default();
-        format!(
-            "{yellow}{}: unknown states reported: {unknown_states}{yellow:#}",
-            provider.provider
-        )
-    })
 }

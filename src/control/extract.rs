@@ -8,9 +8,10 @@ use std::time::Duration;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
+use jiff::tz::TimeZone;
 
 use crate::clock::Clock;
-use crate::job::{JobId, Labels, UtcTime, parse_label};
+use crate::job::{JobId, Labels, TimeExpression, UtcTime, parse_label};
 use crate::store::{HistoryFilter, JobFilter};
 
 use super::error::ApiError;
@@ -44,13 +45,15 @@ impl QueryParams {
                 "provider" => filter.provider = Some(parse_parameter(&key, &value)?),
                 "remote_id" => filter.remote_id = Some(parse_parameter(&key, &value)?),
                 "label" => filter.labels.push(parse_label_parameter(&value)?),
-                "since" => filter.registered_since = Some(parse_time(&value)?),
+                "since" => filter.registered_since = Some(parse_time(&key, &value)?),
+                "until" => filter.registered_before = Some(parse_time(&key, &value)?),
+                "ended_since" => filter.ended_since = Some(parse_time(&key, &value)?),
                 "after" => filter.before_id = Some(JobId(parse_parameter(&key, &value)?)),
                 "limit" => filter.limit = parse_limit(&value)?,
                 _ => {
                     return Err(unknown_parameter(
                         &key,
-                        "state, provider, remote_id, label, since, after, limit",
+                        "state, provider, remote_id, label, since, until, ended_since, after, limit",
                     ));
                 }
             }
@@ -77,13 +80,16 @@ impl QueryParams {
                 "state" => filter.states.push(parse_parameter(&key, &value)?),
                 "provider" => filter.provider = Some(parse_parameter(&key, &value)?),
                 "label" => filter.labels.push(parse_label_parameter(&value)?),
-                "since" => filter.observed_since = Some(parse_time(&value)?),
+                "since" => filter.observed_since = Some(parse_time(&key, &value)?),
+                "until" => filter.observed_before = Some(parse_time(&key, &value)?),
                 "after" => filter.after = Some(parse_parameter(&key, &value)?),
+                "before" => filter.before = Some(parse_parameter(&key, &value)?),
+                "order" => filter.newest_first = parse_newest_first(&value)?,
                 "limit" => filter.limit = parse_limit(&value)?,
                 _ => {
                     return Err(unknown_parameter(
                         &key,
-                        "state, provider, label, since, after, limit",
+                        "state, provider, label, since, until, after, before, order, limit",
                     ));
                 }
             }
@@ -152,6 +158,15 @@ fn parse_label_parameter(text: &str) -> Result<(String, String), ApiError> {
     parse_label(text).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
+/// Parses the order of a list of transitions.
+fn parse_newest_first(text: &str) -> Result<bool, ApiError> {
+    match text {
+        "oldest_first" => Ok(false),
+        "newest_first" => Ok(true),
+        _ => Err(ApiError::bad_request("order must be oldest_first or newest_first")),
+    }
+}
+
 fn parse_limit(text: &str) -> Result<u32, ApiError> {
     match text.parse() {
         Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
@@ -161,16 +176,10 @@ fn parse_limit(text: &str) -> Result<u32, ApiError> {
     }
 }
 
-/// Parses an RFC 3339 time, or a duration before now.
-fn parse_time(text: &str) -> Result<UtcTime, ApiError> {
-    if let Some(at) = UtcTime::parse_rfc3339(text) {
-        return Ok(at);
-    }
-    humantime::parse_duration(text).map(|ago| Clock::start().utc_now().minus(ago)).map_err(|_| {
-        ApiError::bad_request(format!(
-            "invalid time {text:?}; use RFC 3339 such as 2026-11-21T23:17:05Z, or a duration before now such as 2h"
-        ))
-    })
+/// Parses a time in any form of [`TimeExpression`]; without an offset it is in UTC.
+fn parse_time(key: &str, text: &str) -> Result<UtcTime, ApiError> {
+    let time: TimeExpression = parse_parameter(key, text)?;
+    Ok(time.resolve(Clock::start().utc_now(), &TimeZone::UTC))
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ mod jobs;
 mod list_response;
 mod peer;
 mod permission;
-mod provider_filter;
 mod request_body;
 mod request_memory;
 mod row_pages;

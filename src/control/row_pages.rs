@@ -39,11 +39,21 @@ impl RowPages for JobPages {
     async fn next_page(&mut self, limit: u32) -> Result<Vec<Job>, ReadError> {
         self.filter.limit = limit;
         let reader = self.reader.turn().await;
-        if let (Some(since), None) = (self.filter.registered_since, self.filter.from_id) {
-            let Some(first) = reader.job_id_lower_bound(since).await? else {
-                return Ok(Vec::new());
-            };
-            self.filter.from_id = Some(first);
+        if self.filter.from_id.is_none() {
+            let mut first = None;
+            if let Some(since) = self.filter.registered_since {
+                let Some(bound) = reader.job_id_lower_bound(since).await? else {
+                    return Ok(Vec::new());
+                };
+                first = Some(bound);
+            }
+            if let Some(since) = self.filter.ended_since {
+                let Some(bound) = reader.ended_job_id_lower_bound(since).await? else {
+                    return Ok(Vec::new());
+                };
+                first = first.max(Some(bound));
+            }
+            self.filter.from_id = first;
         }
         let rows = reader.jobs(&self.filter).await?;
         drop(reader);
@@ -56,7 +66,7 @@ impl RowPages for JobPages {
     }
 }
 
-/// Transitions, oldest first.
+/// Transitions, in the order that the filter names.
 pub(super) struct TransitionPages {
     pub(super) reader: TurnReader,
     pub(super) filter: HistoryFilter,
@@ -70,7 +80,12 @@ impl RowPages for TransitionPages {
         self.filter.limit = limit;
         let rows = self.reader.turn().await.history(&self.filter).await?;
         if let Some(last) = rows.last() {
-            self.filter.after = Some(last.cursor.clone());
+            let end = if self.filter.newest_first {
+                &mut self.filter.before
+            } else {
+                &mut self.filter.after
+            };
+            *end = Some(last.cursor.clone());
         }
         Ok(rows.into_iter().map(TransitionEvent::from).collect())
     }

@@ -17,13 +17,13 @@ mod id;
 mod job_durations;
 mod labels;
 mod not_found;
-mod placeholder_id;
 mod poll_price;
 mod record_clock;
 mod similarity;
 mod state;
 mod state_filter;
 mod time;
+mod time_expression;
 mod transition;
 mod trusted_clock;
 
@@ -44,13 +44,13 @@ pub use id::{InvalidText, JobId, JobRef, ProviderName, RemoteId};
 pub use job_durations::JobDurations;
 pub use labels::{Labels, parse_label};
 pub use not_found::{NotFoundAnswer, NotFoundStreak, NotFoundTimeout};
-pub use placeholder_id::placeholder_reason;
 pub use poll_price::PollPrice;
 pub use record_clock::{RecordClock, RecordedTimes};
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, ProviderState, State};
 pub use state_filter::StateFilter;
 pub use time::{ClockReading, MonotonicTime, UtcTime};
+pub use time_expression::TimeExpression;
 pub use transition::{
     CurrentState, LifecycleStep, LocalOutcome, ObservationEffect, RequestTimes, Transition,
     evaluate_observation, local_end_transition, registration_transition,

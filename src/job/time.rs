@@ -75,7 +75,9 @@ impl UtcTime {
         Duration::from_millis(self.0.get().saturating_sub(earlier.0.get()))
     }
 
-    fn timestamp(self) -> Timestamp {
+    /// The same time as a [`Timestamp`].
+    #[must_use]
+    pub fn timestamp(self) -> Timestamp {
         Timestamp::from_millisecond(self.as_millis()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }

@@ -55,9 +55,7 @@ impl<'a> DecodedText<'a> {
             Encoding::Percent => b'%',
             Encoding::Html => b'&',
         };
-        if !self.bytes.contains(&mark) {
-            return None;
-        }
+        memchr::memchr(mark, &self.bytes)?;
         let (mut bytes, mut origins) = (Vec::new(), Vec::new());
         let mut at = 0;
         while at < self.bytes.len() {

@@ -27,6 +27,10 @@ pub struct JobFilter {
     pub labels: Vec<(String, String)>,
     /// Registered at this time or later.
     pub registered_since: Option<UtcTime>,
+    /// Registered before this time.
+    pub registered_before: Option<UtcTime>,
+    /// Whose end was recorded at this time or later.
+    pub ended_since: Option<UtcTime>,
     /// With a lower id than this.
     pub before_id: Option<JobId>,
     /// With this id or a greater one.
@@ -40,15 +44,21 @@ pub struct JobFilter {
 pub struct HistoryFilter {
     pub job: Option<JobId>,
     pub after: Option<EventCursor>,
+    /// Before this event.
+    pub before: Option<EventCursor>,
     /// Up to and including this event.
     pub up_to: Option<EventCursor>,
     /// Observed at this time or later.
     pub observed_since: Option<UtcTime>,
+    /// Observed before this time.
+    pub observed_before: Option<UtcTime>,
     pub provider: Option<ProviderName>,
     /// Into one of these states.
     pub states: Vec<StateFilter>,
     /// Of jobs with all of these labels.
     pub labels: Vec<(String, String)>,
+    /// In the order of the events, or in the reverse order.
+    pub newest_first: bool,
     /// The maximum number of rows.
     pub limit: u32,
 }

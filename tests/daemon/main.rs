@@ -27,7 +27,6 @@ mod list_polling;
 mod maintenance;
 mod many_jobs;
 mod poll_forecast;
-mod poll_problems;
 mod provider_contract;
 mod provider_rename;
 mod readme;
@@ -39,6 +38,7 @@ mod stalled_loop;
 #[path = "../support/mod.rs"]
 mod support;
 mod system_faults;
+mod tables;
 mod thread_limits;
 mod tls;
 mod unknown_states;

@@ -85,6 +85,21 @@ async fn jobs_are_filtered_and_sorted_newest_first() {
             JobFilter { registered_since: Some(utc("2026-11-21 12:04:00.000")), ..unfiltered() },
             "FE",
         ),
+        (
+            "until",
+            JobFilter { registered_before: Some(utc("2026-11-21 12:02:00.000")), ..unfiltered() },
+            "BA",
+        ),
+        (
+            "ended since",
+            JobFilter { ended_since: Some(utc("2026-11-21 13:00:00.000")), ..unfiltered() },
+            "FDC",
+        ),
+        (
+            "ended after all",
+            JobFilter { ended_since: Some(utc("2026-11-21 13:00:00.001")), ..unfiltered() },
+            "",
+        ),
         ("before", JobFilter { before_id: Some(JobId(3)), ..unfiltered() }, "BA"),
         ("limit", JobFilter { limit: 2, ..unfiltered() }, "FE"),
         ("a page", JobFilter { before_id: Some(JobId(5)), limit: 2, ..unfiltered() }, "DC"),
@@ -128,6 +143,22 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
             "CDEF",
         ),
         (
+            "until",
+            HistoryFilter { observed_before: Some(utc("2026-11-21 12:02:00.000")), ..unfiltered() },
+            "ab",
+        ),
+        ("before", HistoryFilter { before: Some(cursor(3)), ..unfiltered() }, "ab"),
+        (
+            "newest first",
+            HistoryFilter {
+                before: Some(cursor(11)),
+                newest_first: true,
+                limit: 2,
+                ..unfiltered()
+            },
+            "ED",
+        ),
+        (
             "a job since",
             HistoryFilter {
                 job: Some(JobId(3)),
@@ -159,7 +190,8 @@ async fn history_is_filtered_and_sorted_by_sequence_number() {
             Some(_) => row.remote_id.as_str().to_owned(),
         };
         assert_eq!(rows.iter().map(letter).collect::<String>(), expected, "{name}");
-        assert!(rows.is_sorted_by_key(|row| seq(&row.cursor)), "{name}");
+        let is_ascending = rows.is_sorted_by_key(|row| seq(&row.cursor));
+        assert!(is_ascending || filter.newest_first, "{name}");
     }
 }
 

@@ -187,6 +187,12 @@ fn push_select(
     if let Some(since) = filter.registered_since {
         query.push(" AND +j.registered_at >= ").push_bind(since);
     }
+    if let Some(before) = filter.registered_before {
+        query.push(" AND +j.registered_at < ").push_bind(before);
+    }
+    if let Some(since) = filter.ended_since {
+        query.push(" AND +j.terminal_at >= ").push_bind(since);
+    }
 }
 
 /// Adds the condition that the job whose id is in the column `id` has the label.

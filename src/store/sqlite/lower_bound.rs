@@ -16,6 +16,8 @@ pub(super) const MAX_SKIPPED_ROWS: u32 = 10_000;
 pub(super) enum NumberedRows {
     /// By `id` and `registered_at`.
     Jobs,
+    /// By `id` and `terminal_at`; only jobs that have ended.
+    EndedJobs,
     /// By `seq` and `observed_at`.
     Transitions,
 }
@@ -27,6 +29,10 @@ impl NumberedRows {
             Self::Jobs => {
                 "SELECT CASE WHEN (SELECT id FROM job WHERE registered_at < ?1 LIMIT 1 OFFSET ?2) IS NULL
                              THEN 0 ELSE (SELECT min(+id) FROM job WHERE registered_at >= ?1) END"
+            }
+            Self::EndedJobs => {
+                "SELECT CASE WHEN (SELECT id FROM job WHERE terminal_at < ?1 LIMIT 1 OFFSET ?2) IS NULL
+                             THEN 0 ELSE (SELECT min(+id) FROM job WHERE terminal_at >= ?1) END"
             }
             Self::Transitions => {
                 "SELECT CASE WHEN (SELECT seq FROM transition WHERE observed_at < ?1 LIMIT 1 OFFSET ?2) IS NULL
@@ -59,8 +65,8 @@ mod tests {
         for (number, minute) in [(1, 10), (2, 30), (3, 20), (4, 40)] {
             let time = format!("2026-11-21 12:{minute}:00.000");
             let insert = format!(
-                "INSERT INTO job (id, provider, kind, remote_id, state, registered_at)
-                 VALUES ({number}, 'dune', 'dune', '{number}', 'running', '{time}');
+                "INSERT INTO job (id, provider, kind, remote_id, state, registered_at, terminal_at)
+                 VALUES ({number}, 'dune', 'dune', '{number}', 'succeeded', '{time}', '{time}');
                  INSERT INTO transition (seq, job_id, to_state, evidence, observed_at)
                  VALUES ({number}, {number}, 'running', 'local', '{time}')"
             );
@@ -69,7 +75,7 @@ mod tests {
                 .await
                 .expect("a row");
         }
-        for rows in [NumberedRows::Jobs, NumberedRows::Transitions] {
+        for rows in [NumberedRows::Jobs, NumberedRows::EndedJobs, NumberedRows::Transitions] {
             for (minute, max_skipped, expected) in [
                 (5, 0, Some(0)),
                 (10, 0, Some(0)),

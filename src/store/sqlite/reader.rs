@@ -136,7 +136,20 @@ impl Reader {
         Ok(bound.map(JobId))
     }
 
-    /// A page of transitions, oldest first.
+    /// No job whose end was recorded at this time or later has a lower id. `None`: there is no such job.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn ended_job_id_lower_bound(
+        &self,
+        since: UtcTime,
+    ) -> Result<Option<JobId>, ReadError> {
+        let rows = NumberedRows::EndedJobs;
+        let bound = lower_bound(&self.pool, rows, since, MAX_SKIPPED_ROWS).await?;
+        Ok(bound.map(JobId))
+    }
+
+    /// A page of transitions, in the order that the filter names.
     ///
     /// # Errors
     /// If the database cannot be read, or a cursor does not name an event of this database.
@@ -144,6 +157,9 @@ impl Reader {
         let mut query = QueryBuilder::new("SELECT h.* FROM history AS h WHERE true");
         if let Some(after) = &filter.after {
             query.push(" AND h.seq > ").push_bind(self.resolve_cursor(after).await?);
+        }
+        if let Some(before) = &filter.before {
+            query.push(" AND h.seq < ").push_bind(self.resolve_cursor(before).await?);
         }
         if let Some(up_to) = &filter.up_to {
             query.push(" AND h.seq <= ").push_bind(self.resolve_cursor(up_to).await?);
@@ -171,7 +187,11 @@ impl Reader {
             }
             query.push(" AND +h.observed_at >= ").push_bind(since);
         }
-        query.push(" ORDER BY h.seq LIMIT ").push_bind(filter.limit);
+        if let Some(before) = filter.observed_before {
+            query.push(" AND +h.observed_at < ").push_bind(before);
+        }
+        query.push(if filter.newest_first { " ORDER BY h.seq DESC" } else { " ORDER BY h.seq" });
+        query.push(" LIMIT ").push_bind(filter.limit);
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
 

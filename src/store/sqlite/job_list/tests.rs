@@ -27,6 +27,8 @@ fn all_filters() -> Vec<JobFilter> {
             remote_id: ids[id].map(|id| id.parse().expect("an id")),
             labels: (0..labels).map(|n| (format!("key{n}"), "value".to_owned())).collect(),
             registered_since: (rest & 2 == 2).then_some(UtcTime::EARLIEST_PRESENT),
+            registered_before: (rest & 2 == 2).then_some(UtcTime::EARLIEST_PRESENT),
+            ended_since: (rest & 4 == 4).then_some(UtcTime::EARLIEST_PRESENT),
             from_id: (rest & 2 == 2).then_some(JobId(5)),
             before_id: (rest & 4 == 4).then_some(JobId(5_000)),
             limit: 100,

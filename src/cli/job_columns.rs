@@ -1,0 +1,119 @@
+//! The columns of jobs.
+
+use anstyle::Style;
+
+use super::cell::Cell;
+use super::columns::ColumnKind::{FreeText, Identifier, Number, Time, Word};
+use super::columns::Shown::{Always, OnRequest, Wide};
+use super::columns::{Column, ColumnKind, RowContext, Shown, TableRow};
+use super::render;
+use crate::api::Job;
+use crate::job::UtcTime;
+
+impl TableRow for Job {
+    const COLUMNS: &'static [Column<Self>] = &[
+        column("id", "JOB", Always, Word, |job, _| Cell::Integer(job.id.0)),
+        column("name", "NAME", Always, Identifier, |job, _| Cell::Text(render::job_name(job))),
+        column("provider", "PROVIDER", OnRequest, Word, |job, _| {
+            Cell::Text(job.provider.to_string())
+        }),
+        column("kind", "KIND", OnRequest, Word, |job, _| Cell::Text(job.kind.clone())),
+        column("remote_id", "REMOTE ID", OnRequest, Identifier, |job, _| {
+            Cell::Text(job.remote_id.to_string())
+        }),
+        column("source", "SOURCE", OnRequest, Identifier, |job, _| Cell::text(job.source.clone())),
+        column("state", "STATE", Always, Word, |job, _| Cell::Text(job.state.to_string())),
+        column("provider_state", "PROVIDER STATE", Always, Identifier, |job, _| {
+            Cell::text(job.provider_state.clone())
+        }),
+        column("age", "AGE", Always, Number, |job, context| {
+            Cell::Seconds(context.now.duration_since(job.registered_at).as_secs_f64())
+        }),
+        column("queued", "QUEUED", Wide, Number, |job, context| {
+            let until = job.started_at.unwrap_or(context.now);
+            duration(job, job.queue_s, job.submitted_at, until)
+        }),
+        column("ran", "RAN", Wide, Number, |job, context| {
+            duration(job, job.run_s, job.started_at, context.now)
+        }),
+        column("total", "TOTAL", Wide, Number, |job, context| {
+            duration(job, job.total_s, job.submitted_at, context.now)
+        }),
+        column("next_poll_at", "NEXT POLL", Always, Word, next_poll),
+        column("labels", "LABELS", Always, FreeText, |job, _| {
+            Cell::text(Some(render::format_labels(&job.labels)))
+        }),
+        column("message", "MESSAGE", Wide, FreeText, |job, _| Cell::text(job.message.clone())),
+        column("registered_at", "REGISTERED", OnRequest, Time, |job, _| {
+            Cell::Time(job.registered_at)
+        }),
+        column("submitted_at", "SUBMITTED", OnRequest, Time, |job, _| Cell::time(job.submitted_at)),
+        column("started_at", "STARTED", OnRequest, Time, |job, _| Cell::time(job.started_at)),
+        column("ended_at", "ENDED", OnRequest, Time, |job, _| Cell::time(job.ended_at)),
+        column("terminal_at", "TERMINAL", OnRequest, Time, |job, _| Cell::time(job.terminal_at)),
+        column("expires_at", "EXPIRES", OnRequest, Time, |job, _| Cell::time(job.expires_at)),
+        column("last_polled_at", "LAST POLL", OnRequest, Time, |job, _| {
+            Cell::time(job.last_polled_at)
+        }),
+        column("polls", "POLLS", OnRequest, Number, |job, _| Cell::Integer(job.polls.into())),
+        column("failed_polls", "FAILED POLLS", OnRequest, Number, |job, _| {
+            Cell::Integer(job.failed_polls.into())
+        }),
+        column("last_poll_error", "LAST POLL ERROR", OnRequest, FreeText, |job, _| {
+            Cell::text(job.last_poll_error.clone())
+        }),
+        column("detection_delay_s", "DETECTION DELAY", OnRequest, Number, |job, _| {
+            Cell::seconds(job.detection_delay_s)
+        }),
+        column("credits", "CREDITS", OnRequest, Number, |job, _| {
+            job.credits.map_or(Cell::Missing, Cell::Decimal)
+        }),
+        column("added_by_user", "ADDED BY", OnRequest, Word, |job, _| {
+            Cell::text(render::added_by(job))
+        }),
+    ];
+
+    fn job_name(&self) -> String {
+        render::job_name(self)
+    }
+
+    fn style(&self) -> Style {
+        render::state_style(self.state)
+    }
+}
+
+const fn column(
+    name: &'static str,
+    heading: &'static str,
+    shown: Shown,
+    kind: ColumnKind,
+    cell: fn(&Job, &RowContext) -> Cell,
+) -> Column<Job> {
+    Column { name, heading, shown, kind, cell }
+}
+
+/// Not before the end of a pause.
+fn next_poll(job: &Job, context: &RowContext) -> Cell {
+    let provider = context.providers.iter().find(|status| status.provider == job.provider);
+    let pause_end = provider.and_then(|status| Some(status.pause.as_ref()?.until));
+    let Some(at) = job.next_poll_at.map(|at| pause_end.map_or(at, |end| end.max(at))) else {
+        return Cell::Missing;
+    };
+    let text = if at > context.now {
+        format!("in {}", render::format_duration(at.duration_since(context.now)))
+    } else {
+        "now".to_owned()
+    };
+    Cell::TimeAhead { at, text }
+}
+
+/// The duration of a finished job, or how long it has lasted so far.
+fn duration(job: &Job, seconds: Option<f64>, begin: Option<UtcTime>, end: UtcTime) -> Cell {
+    match (seconds, begin) {
+        (Some(seconds), _) => Cell::Seconds(seconds),
+        (None, Some(begin)) if !job.terminal => {
+            Cell::SecondsSoFar(end.duration_since(begin).as_secs_f64())
+        }
+        (None, _) => Cell::Missing,
+    }
+}
