@@ -109,7 +109,7 @@ pub(super) fn parse_sort_key<T: TableRow>(text: &str) -> Result<SortKey<T>, Stri
     Ok(SortKey { column: find_column(name)?, descending })
 }
 
-fn find_column<T: TableRow>(name: &str) -> Result<&'static Column<T>, String> {
+pub(super) fn find_column<T: TableRow>(name: &str) -> Result<&'static Column<T>, String> {
     T::COLUMNS.iter().find(|column| column.name == name).ok_or_else(|| {
         let names: Vec<_> = T::COLUMNS.iter().map(|column| column.name).collect();
         format!("no such column; the columns are {}", names.join(", "))

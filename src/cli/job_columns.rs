@@ -30,8 +30,10 @@ impl TableRow for Job {
             Cell::Seconds(context.now.duration_since(job.registered_at).as_secs_f64())
         }),
         column("queued", "QUEUED", Wide, Number, |job, context| {
-            let until = job.started_at.unwrap_or(context.now);
-            duration(job, job.queue_s, job.submitted_at, until)
+            let until_start = job.started_at.zip(job.submitted_at);
+            let queued = until_start.map(|(start, begin)| start.duration_since(begin));
+            let seconds = job.queue_s.or(queued.map(|queued| queued.as_secs_f64()));
+            duration(job, seconds, job.submitted_at, context.now)
         }),
         column("ran", "RAN", Wide, Number, |job, context| {
             duration(job, job.run_s, job.started_at, context.now)
@@ -107,12 +109,12 @@ fn next_poll(job: &Job, context: &RowContext) -> Cell {
     Cell::TimeAhead { at, text }
 }
 
-/// The duration of a finished job, or how long it has lasted so far.
-fn duration(job: &Job, seconds: Option<f64>, begin: Option<UtcTime>, end: UtcTime) -> Cell {
+/// A duration that is known, or how long it has lasted so far.
+fn duration(job: &Job, seconds: Option<f64>, begin: Option<UtcTime>, now: UtcTime) -> Cell {
     match (seconds, begin) {
         (Some(seconds), _) => Cell::Seconds(seconds),
         (None, Some(begin)) if !job.terminal => {
-            Cell::SecondsSoFar(end.duration_since(begin).as_secs_f64())
+            Cell::SecondsSoFar(now.duration_since(begin).as_secs_f64())
         }
         (None, _) => Cell::Missing,
     }

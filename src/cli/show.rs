@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use anstyle::Style;
 use serde::Serialize;
 
+use super::cell::Cell;
+use super::columns::{RowContext, find_column};
 use super::field_list::FieldList;
 use super::output::{LocalTimeArgs, PagerArgs};
 use super::time_format::TimeFormat;
@@ -46,6 +48,23 @@ pub(super) async fn run(context: &CommandContext, args: ShowArgs) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
+/// One of the durations of a list, with a mark if it goes on.
+fn duration_text(job: &Job, column: &str, times: &TimeFormat) -> Option<String> {
+    let context = RowContext { now: times.now, providers: Vec::new() };
+    let cell = (find_column::<Job>(column).ok()?.cell)(job, &context);
+    let text = cell.to_text(times);
+    match cell {
+        Cell::Missing => None,
+        Cell::SecondsSoFar(_) => Some(format!("{text} so far")),
+        Cell::Text(_)
+        | Cell::Integer(_)
+        | Cell::Decimal(_)
+        | Cell::Time(_)
+        | Cell::TimeAhead { .. }
+        | Cell::Seconds(_) => Some(text),
+    }
+}
+
 fn job_lines(job: &Job, times: &TimeFormat) -> Vec<String> {
     let time = |at: Option<UtcTime>| at.map(|at| times.format_with_zone(at));
     let plain_style = Style::new();
@@ -77,6 +96,9 @@ fn job_lines(job: &Job, times: &TimeFormat) -> Vec<String> {
     row(plain_style, "ended", time(job.ended_at));
     row(plain_style, "terminal", time(job.terminal_at));
     row(plain_style, "expires", time(job.expires_at));
+    for name in ["queued", "ran", "total"] {
+        row(plain_style, name, duration_text(job, name, times));
+    }
     row(plain_style, "polls", Some(format!("{}, {} failed", job.polls, job.failed_polls)));
     row(plain_style, "last poll", time(job.last_polled_at));
     row(plain_style, "last poll error", job.last_poll_error.clone());

@@ -33,6 +33,7 @@ pub(super) struct Table {
     widths: Vec<usize>,
     max_width: Option<usize>,
     rows: Vec<(Style, Vec<String>)>,
+    is_header_due: bool,
 }
 
 impl Table {
@@ -45,7 +46,7 @@ impl Table {
     pub(super) fn new(columns: Vec<TableColumn>, max_width: Option<usize>) -> Self {
         let header: Vec<_> = columns.iter().map(|column| column.heading.clone()).collect();
         let widths = vec![0; columns.len()];
-        let mut table = Self { columns, widths, max_width, rows: Vec::new() };
+        let mut table = Self { columns, widths, max_width, rows: Vec::new(), is_header_due: true };
         table.add_row(Style::new().bold(), &header);
         table
     }
@@ -62,12 +63,15 @@ impl Table {
     pub(super) fn take_lines(&mut self) -> Vec<String> {
         let widths = self.fitting_widths();
         let rows = std::mem::take(&mut self.rows);
-        let lines = rows.iter().map(|(style, cells)| {
+        let is_header_due = std::mem::take(&mut self.is_header_due);
+        let lines = rows.iter().enumerate().map(|(number, (style, cells))| {
+            let is_header = is_header_due && number == 0;
             let mut line = String::new();
             for ((cell, column), width) in cells.iter().zip(&self.columns).zip(&widths) {
                 let cell = match column.layout {
                     ColumnLayout::Left | ColumnLayout::Right => cell.clone(),
                     ColumnLayout::FreeText => shorten(cell, *width, 0),
+                    ColumnLayout::Identifier if is_header => shorten(cell, *width, 0),
                     ColumnLayout::Identifier => shorten(cell, *width, width.saturating_sub(1) / 2),
                 };
                 let blanks = " ".repeat(width.saturating_sub(cell.width()));

@@ -73,12 +73,12 @@ impl FromStr for TimeExpression {
         if let Some(at) = date_time.and_then(|text| text.parse().ok()) {
             return Ok(Self::DateTime(at));
         }
-        match trimmed.to_ascii_lowercase().as_str() {
+        match trimmed {
             "today" => Ok(Self::Today),
             "yesterday" => Ok(Self::Yesterday),
             "now" => Ok(Self::Now),
-            words => {
-                let duration = words.strip_suffix("ago").unwrap_or(words);
+            duration => {
+                let duration = duration.strip_suffix("ago").unwrap_or(duration);
                 let duration = humantime::parse_duration(duration.trim());
                 duration.map(Self::Ago).map_err(|_| invalid_time(text))
             }
@@ -125,10 +125,12 @@ mod tests {
             ("2026-11-25 15:00", "2026-11-25T15:00:00.000Z"),
             ("2026-11-25", "2026-11-25T00:00:00.000Z"),
             ("today", "2026-11-26T00:00:00.000Z"),
-            ("Yesterday", "2026-11-25T00:00:00.000Z"),
+            ("yesterday", "2026-11-25T00:00:00.000Z"),
             ("now", NOW),
             ("1h ago", "2026-11-26T09:30:00.250Z"),
             ("1h", "2026-11-26T09:30:00.250Z"),
+            ("1m", "2026-11-26T10:29:00.250Z"),
+            ("1M ago", "2026-10-26T23:56:24.250Z"),
             ("1h 30m ago", "2026-11-26T09:00:00.250Z"),
             ("2 days ago", "2026-11-24T10:30:00.250Z"),
             ("2d", "2026-11-24T10:30:00.250Z"),

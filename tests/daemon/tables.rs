@@ -150,6 +150,41 @@ async fn the_history_is_filtered_limited_and_reversed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_api_pages_the_history_in_both_orders() {
+    let (_dune, home, _daemon) = daemon_with_three_jobs().await;
+    let get = |path: &str| {
+        let mut curl = std::process::Command::new("curl");
+        let url = format!("http://jobtrack/v1/{path}");
+        curl.args(["-sS", "--unix-socket"]).arg(home.socket()).arg(url);
+        let response = run_with_timeout(&mut curl, "", EVENT_TIMEOUT).stdout;
+        serde_json::from_slice::<serde_json::Value>(&response).expect("JSON")
+    };
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    for (order, position) in [("oldest_first", "after"), ("newest_first", "before")] {
+        let mut found = Vec::new();
+        let mut page = get(&format!("history?since=yesterday&until=now&order={order}&limit=2"));
+        loop {
+            let transitions = page["transitions"].as_array().expect("an array");
+            found.extend(transitions.iter().map(|row| text(&row["cursor"])));
+            if page["next_cursor"].is_null() {
+                break;
+            }
+            let cursor = text(&page["next_cursor"]);
+            page = get(&format!("history?order={order}&limit=2&{position}={cursor}"));
+        }
+        let mut expected: Vec<_> = (1..=found.len()).map(|number| number.to_string()).collect();
+        if order == "newest_first" {
+            expected.reverse();
+        }
+        assert!(found.len() > 6 && found == expected, "{order}: {found:?}");
+    }
+    assert_eq!(get("jobs?ended_since=1h%20ago")["jobs"].as_array().map(Vec::len), Some(2));
+    for wrong in ["history?order=sideways", "history?until=whenever", "jobs?ended_since=12"] {
+        assert_eq!(get(wrong)["code"], "bad_request", "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn show_as_json_has_the_transitions_too() {
     let (_dune, home, _daemon) = daemon_with_three_jobs().await;
     let shown = home.run_client_ok(&["--json", "show", "2"]);
