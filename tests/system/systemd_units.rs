@@ -1,6 +1,7 @@
 //! Checks the files in `systemd/` with systemd's own tools: no warnings, and a low security
 //! exposure. One more test shows that a restart serves a client that is already connected.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,7 +13,8 @@ use crate::support::daemon::DaemonHome;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-const UNIT_FILES: [&str; 2] = ["systemd/jobtrackd.service", "systemd/jobtrackd.socket"];
+const UNIT_FILES: [&str; 3] =
+    ["systemd/jobtrackd.service", "systemd/jobtrackd.socket", "systemd/jobtrackd@.service"];
 /// `systemd-analyze security` rates from 0 (fully confined) to 10; a service with network access
 /// and a socket can reach about 1.
 const MAX_EXPOSURE: f64 = 1.2;
@@ -60,6 +62,7 @@ fn installation_root() -> TempDir {
     for (from, to) in [
         (UNIT_FILES[0], "usr/lib/systemd/system/jobtrackd.service"),
         (UNIT_FILES[1], "usr/lib/systemd/system/jobtrackd.socket"),
+        (UNIT_FILES[2], "usr/lib/systemd/system/jobtrackd@.service"),
         ("systemd/sysusers.d/jobtrack.conf", "usr/lib/sysusers.d/jobtrack.conf"),
         ("systemd/tmpfiles.d/jobtrack.conf", "usr/lib/tmpfiles.d/jobtrack.conf"),
     ] {
@@ -77,7 +80,53 @@ fn systemd_analyze_verifies_the_units() {
     let root = installation_root();
     let mut verify = Command::new("systemd-analyze");
     verify.arg("verify").arg("--man=no").arg("--root").arg(root.path());
-    assert_eq!(run_tool(verify.args(["jobtrackd.service", "jobtrackd.socket"])), "");
+    let units = ["jobtrackd.service", "jobtrackd.socket", "jobtrackd@team.service"];
+    assert_eq!(run_tool(verify.args(units)), "");
+}
+
+/// Outside a root directory of its own, which the tool does not support for units of users.
+#[test]
+fn systemd_analyze_verifies_the_unit_of_a_user() {
+    if !is_installed("systemd-analyze") {
+        return;
+    }
+    let directory = TempDir::with_prefix("jobtrack-user-unit-").expect("a temporary directory");
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/user/jobtrackd.service");
+    let unit = fs::read_to_string(unit).expect("a unit").replace("/usr/bin/jobtrackd", "/bin/true");
+    let file = directory.path().join("jobtrackd.service");
+    fs::write(&file, unit).expect("a file");
+    let mut verify = Command::new("systemd-analyze");
+    verify.env("XDG_RUNTIME_DIR", directory.path());
+    assert_eq!(run_tool(verify.args(["--user", "verify", "--man=no"]).arg(file)), "");
+}
+
+/// An instance is confined as the service of the package is.
+#[test]
+fn an_instance_differs_from_the_service_only_in_its_names() {
+    let settings = |file: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+        let text = text.expect("a unit");
+        text.lines()
+            .filter(|line| line.contains('=') && !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (service, instance) = (settings(UNIT_FILES[0]), settings(UNIT_FILES[2]));
+    let only_in_service: Vec<_> = service.difference(&instance).map(String::as_str).collect();
+    assert_eq!(
+        only_in_service,
+        [
+            "Also=jobtrackd.socket",
+            "Description=Tracks jobs submitted to remote services",
+            "ExecStart=/usr/bin/jobtrackd",
+            "LoadCredential=dune-api-key",
+            "RuntimeDirectory=jobtrack",
+            "RuntimeDirectoryPreserve=yes",
+            "StateDirectory=jobtrack",
+            "Wants=jobtrackd.socket",
+        ]
+    );
+    assert!(instance.difference(&service).all(|line| line.contains("%i")), "{instance:?}");
 }
 
 #[test]
