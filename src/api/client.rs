@@ -12,10 +12,11 @@ use serde::de::DeserializeOwned;
 use super::add::{AddRequest, AddResponse};
 use super::admin::{ConnectionCheckResponse, ForgetDurationsResponse, ReloadResponse};
 use super::backup_stream::BackupStream;
-use super::error::{ClientError, connection_lost, is_permission_denied, is_queue_full};
+use super::error::{ClientError, connection_lost, is_queue_full};
 use super::event_stream::EventStream;
 use super::history::TransitionList;
 use super::job::{Job, JobList};
+use super::socket_search::{find_socket, tried_sockets};
 use super::status::DaemonStatus;
 use crate::config::Directories;
 use crate::job::{EventCursor, JobId, ProviderName, RemoteId, StateFilter, UtcTime};
@@ -82,6 +83,8 @@ pub enum OnDemandResponse {
 pub struct Client {
     http: reqwest::Client,
     socket: PathBuf,
+    /// All paths at which a daemon may listen, for errors.
+    candidates: Vec<PathBuf>,
 }
 
 #[expect(clippy::missing_errors_doc, reason = "ClientError documents the errors")]
@@ -96,17 +99,13 @@ impl Client {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
     const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-    /// Picks `explicit`, else the first of [`Directories::socket_candidates`] that exists.
+    /// Picks `explicit`, else the first of [`Directories::socket_candidates`] on which a daemon listens.
     pub fn open(explicit: Option<&Path>) -> Result<Self, ClientError> {
         let candidates = match explicit {
             Some(path) => vec![path.to_owned()],
             None => Directories::from_env(|name| std::env::var_os(name)).socket_candidates(),
         };
-        // A path without search permission counts as existing: connecting to it gives the error.
-        let existing = candidates.iter().find(|path| !matches!(path.try_exists(), Ok(false)));
-        let Some(socket) = existing.cloned() else {
-            return Err(ClientError::NoDaemon { tried: candidates, permission_denied: false });
-        };
+        let socket = find_socket(&candidates).map_err(ClientError::NoDaemon)?;
         install_cryptography();
         let http = reqwest::Client::builder()
             .unix_socket(socket.as_path())
@@ -115,7 +114,7 @@ impl Client {
             .tls_certs_only([])
             .build()
             .map_err(|error| ClientError::Setup(error.to_string()))?;
-        Ok(Self { http, socket })
+        Ok(Self { http, socket, candidates })
     }
 
     /// Adds jobs; returns once they are committed. The response also lists rejected jobs.
@@ -255,10 +254,7 @@ impl Client {
             if is_queue_full(&error) {
                 ClientError::Busy(self.socket.clone())
             } else if error.is_connect() {
-                ClientError::NoDaemon {
-                    tried: vec![self.socket.clone()],
-                    permission_denied: is_permission_denied(&error),
-                }
+                ClientError::NoDaemon(tried_sockets(&self.candidates))
             } else {
                 connection_lost(&error)
             }

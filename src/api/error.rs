@@ -8,18 +8,14 @@ use std::io;
 use std::path::PathBuf;
 
 use super::problem::ProblemDetails;
+use super::socket_search::{SocketProblem, TriedSocket};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No daemon listens, or this user may not connect.
-    #[error("{}", no_daemon_message(tried, *permission_denied))]
-    NoDaemon {
-        /// The paths that were tried.
-        tried: Vec<PathBuf>,
-        /// Whether a socket exists but this user may not connect to it.
-        permission_denied: bool,
-    },
+    #[error("{}", no_daemon_message(.0))]
+    NoDaemon(Vec<TriedSocket>),
     /// The daemon accepts no more connections.
     #[error(
         "jobtrackd at {} is busy: too many clients connect at once; try again later", .0.display()
@@ -41,18 +37,50 @@ pub enum ClientError {
     InvalidResponse(String),
 }
 
-fn no_daemon_message(sockets: &[PathBuf], permission_denied: bool) -> String {
-    let paths: Vec<_> = sockets.iter().map(|path| path.display().to_string()).collect();
-    let paths = paths.join(", ");
-    if permission_denied {
+impl ClientError {
+    /// Whether a socket exists to which this user may not connect.
+    #[must_use]
+    pub fn is_permission_denied(&self) -> bool {
+        match self {
+            Self::NoDaemon(tried) => tried.iter().any(is_denied),
+            Self::Busy(_)
+            | Self::Setup(_)
+            | Self::Rejected(_)
+            | Self::ConnectionLost(_)
+            | Self::InvalidResponse(_) => false,
+        }
+    }
+}
+
+fn is_denied(tried: &TriedSocket) -> bool {
+    tried.problem == SocketProblem::PermissionDenied
+}
+
+fn no_daemon_message(tried: &[TriedSocket]) -> String {
+    let list = |paths: Vec<String>| paths.join(", ");
+    let denied: Vec<_> = tried
+        .iter()
+        .filter(|one| is_denied(one))
+        .map(|one| one.path.display().to_string())
+        .collect();
+    if denied.is_empty() {
         format!(
-            "permission denied for {paths}; join the group of the socket, or set --socket or \
-             JOBTRACK_SOCKET"
+            "no daemon at {}; start jobtrackd (`systemctl start jobtrackd`, or `jobtrackd` in another \
+             terminal), or name its socket with --socket or JOBTRACK_SOCKET",
+            list(tried.iter().map(ToString::to_string).collect())
         )
     } else {
+        let others = tried.iter().filter(|one| !is_denied(one)).map(ToString::to_string).collect();
+        let others: Vec<String> = others;
+        let others = if others.is_empty() {
+            String::new()
+        } else {
+            format!("; no daemon at {}", list(others))
+        };
         format!(
-            "no daemon at {paths}; start jobtrackd (`systemctl start jobtrackd`), or set --socket \
-             or JOBTRACK_SOCKET"
+            "permission denied for {}; join the group of the socket (`usermod -aG GROUP USER`, then log in \
+             again), or name another socket with --socket or JOBTRACK_SOCKET{others}",
+            list(denied)
         )
     }
 }
@@ -66,13 +94,6 @@ pub(super) fn connection_lost(error: &reqwest::Error) -> ClientError {
     ClientError::ConnectionLost(
         error_sources(error).last().map_or_else(|| error.to_string(), ToString::to_string),
     )
-}
-
-/// Whether this user may not connect to the socket.
-pub(super) fn is_permission_denied(error: &reqwest::Error) -> bool {
-    error_sources(error)
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Whether the daemon's queue of new connections is full.

@@ -15,6 +15,7 @@ mod history;
 mod job;
 mod limited;
 mod problem;
+mod socket_search;
 mod status;
 
 pub use add::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry};
@@ -29,4 +30,5 @@ pub use forecast::{
 pub use history::{PrunedTransitions, TransitionEvent, TransitionList};
 pub use job::{Job, JobList};
 pub use problem::ProblemDetails;
+pub use socket_search::{SocketProblem, TriedSocket};
 pub use status::{DaemonStatus, PauseStatus, ProviderStatus, ReloadFailure, StoreStatus};

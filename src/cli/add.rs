@@ -191,7 +191,7 @@ impl AddSender<'_> {
                 Err(ClientError::Rejected(problem)) => problem.code == "busy" && in_time(),
                 Ok(_)
                 | Err(
-                    ClientError::NoDaemon { .. }
+                    ClientError::NoDaemon(_)
                     | ClientError::Busy(_)
                     | ClientError::Setup(_)
                     | ClientError::InvalidResponse(_),
@@ -239,7 +239,7 @@ fn add_retry_hint(error: ClientError) -> anyhow::Error {
     let outcome_unknown = match &error {
         ClientError::ConnectionLost(_) => true,
         ClientError::Rejected(problem) => problem.code == "busy",
-        ClientError::NoDaemon { .. }
+        ClientError::NoDaemon(_)
         | ClientError::Busy(_)
         | ClientError::Setup(_)
         | ClientError::InvalidResponse(_) => false,

@@ -15,13 +15,14 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::{CommandContext, stdio};
+use super::{CommandContext, parse_file_path, stdio};
 use crate::api::BackupStream;
 use crate::escape::escape_unprintable;
 
 #[derive(Args)]
 pub(super) struct BackupArgs {
     /// The file to write, which must not exist. A command that is killed leaves .FILE.PID.partial
+    #[arg(value_parser = parse_file_path)]
     file: PathBuf,
 }
 

@@ -92,7 +92,7 @@ fn is_busy(error: &ClientError) -> bool {
     match error {
         ClientError::Busy(_) => true,
         ClientError::Rejected(problem) => problem.code == "busy",
-        ClientError::NoDaemon { .. }
+        ClientError::NoDaemon(_)
         | ClientError::ConnectionLost(_)
         | ClientError::Setup(_)
         | ClientError::InvalidResponse(_) => false,
@@ -101,7 +101,7 @@ fn is_busy(error: &ClientError) -> bool {
 
 fn is_unavailable(error: &ClientError) -> bool {
     match error {
-        ClientError::NoDaemon { permission_denied, .. } => !permission_denied,
+        ClientError::NoDaemon(_) => !error.is_permission_denied(),
         ClientError::Busy(_) | ClientError::ConnectionLost(_) => true,
         // These errors are temporary and do not concern the job.
         ClientError::Rejected(problem) => {

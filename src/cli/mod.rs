@@ -42,6 +42,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api::{Client, ClientError};
+use crate::config::Directories;
 use crate::escape::usage_error_lines;
 pub use stdin_lines::{JobLine, parse_add_line, parse_job_refs};
 
@@ -60,7 +61,8 @@ struct Cli {
         value_name = "PATH",
         global = true,
         env = "JOBTRACK_SOCKET",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = parse_file_path
     )]
     socket: Option<PathBuf>,
     /// Print one JSON object per line, as in the API
@@ -75,8 +77,8 @@ JOB is a job number or PROVIDER/REMOTE_ID; if several jobs have this ID, the new
 DUR is a duration such as 90s, 15m, 2h or 7d. TIME is a date, a time such as '2026-11-25 15:00' or
 2026-11-25T15:00:00Z, today, yesterday, or a duration before now such as 2h or '2 days ago'; without
 a zone it is in UTC, or local with --local.
-The socket is by default the first that exists of jobtrack/control.sock in $XDG_RUNTIME_DIR,
-/run/user/UID, $XDG_STATE_HOME (by default ~/.local/state; not for root) and /run.
+The socket is by default the first with a running daemon of jobtrack/control.sock in $XDG_RUNTIME_DIR,
+/run/user/UID, $XDG_STATE_HOME and ~/.local/state (not for root), /run and /var/lib.
 Exit: 0 success, 1 rejected (also if one of several jobs was), 2 usage, 69 no daemon.";
 
 #[derive(Subcommand)]
@@ -166,14 +168,19 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     stdio::print_notice(format!("jobtrack: {error:#}"));
     match error.downcast_ref::<ClientError>() {
-        Some(
-            ClientError::NoDaemon { .. } | ClientError::Busy(_) | ClientError::ConnectionLost(_),
-        ) => ExitCode::from(EXIT_UNAVAILABLE),
+        Some(ClientError::NoDaemon(_) | ClientError::Busy(_) | ClientError::ConnectionLost(_)) => {
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
         Some(
             ClientError::Setup(_) | ClientError::Rejected(_) | ClientError::InvalidResponse(_),
         )
         | None => ExitCode::from(EXIT_REJECTED),
     }
+}
+
+/// A path with `~` expanded, which no shell does after `--socket=`.
+fn parse_file_path(text: &str) -> Result<PathBuf, String> {
+    Directories::from_env(|name| std::env::var_os(name)).expand_home(text)
 }
 
 /// The daemon parses the duration; a check here makes an invalid one a usage error.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::User;
 use rustix::process::{Uid, getuid};
 
+use super::path_setting::resolve_file_path;
+
 const NAME: &str = "jobtrack";
 const SOCKET_NAME: &str = "control.sock";
 const SYSTEM_CONFIG: &str = "/etc";
@@ -50,13 +52,26 @@ impl Directories {
         let absolute = |name| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
         Self {
             is_root: uid.is_root(),
-            home: absolute("HOME").or_else(passwd_home),
+            // A container's user without a passwd entry has the home /, which is no home.
+            home: absolute("HOME").or_else(passwd_home).filter(|home| home != Path::new("/")),
             user_runtime: PathBuf::from(format!("/run/user/{}", uid.as_raw())),
             systemd_state: var("STATE_DIRECTORY").as_deref().and_then(first_of_list),
             systemd_runtime: var("RUNTIME_DIRECTORY").as_deref().and_then(first_of_list),
             xdg_config: absolute("XDG_CONFIG_HOME"),
             xdg_state: absolute("XDG_STATE_HOME"),
             xdg_runtime: absolute("XDG_RUNTIME_DIR"),
+        }
+    }
+
+    /// The path of a file in an argument, with `~` expanded.
+    ///
+    /// # Errors
+    /// If there is no home directory, or the path begins with the home of another user.
+    pub fn expand_home(&self, path: &str) -> Result<PathBuf, String> {
+        if path.starts_with('~') {
+            resolve_file_path(Path::new(path), self.home())
+        } else {
+            Ok(path.into())
         }
     }
 
@@ -92,18 +107,21 @@ impl Directories {
     /// The paths at which a daemon of this user or of the system may listen, the user's first.
     ///
     /// The service manager's variables do not count: they belong to the service that calls the
-    /// client. All other places do, because the daemon may have started before the user logged in.
+    /// client. All other places do: the daemon may have started before the user logged in, without the variables
+    /// of a login, or as another user in the same container.
     #[must_use]
     pub fn socket_candidates(&self) -> Vec<PathBuf> {
-        let state = (!self.is_root).then(|| self.unmanaged_state());
-        let runtime_bases = self.xdg_runtime.iter().chain([&self.user_runtime]);
-        let mut candidates: Vec<_> = runtime_bases
-            .map(|base| base.join(NAME))
-            .chain(state)
-            .chain([Path::new(SYSTEM_RUNTIME).join(NAME)])
-            .map(|directory| directory.join(SOCKET_NAME))
-            .collect();
-        candidates.dedup();
+        let runtime_bases = self.xdg_runtime.iter().chain([&self.user_runtime]).cloned();
+        let own_state = if self.is_root { None } else { self.xdg_state.clone() };
+        let state_bases = own_state.into_iter().chain(self.below_home(".local/state"));
+        let system_bases = [SYSTEM_RUNTIME, SYSTEM_STATE].map(PathBuf::from);
+        let mut candidates = Vec::new();
+        for base in runtime_bases.chain(state_bases).chain(system_bases) {
+            let path = base.join(NAME).join(SOCKET_NAME);
+            if !candidates.contains(&path) {
+                candidates.push(path);
+            }
+        }
         candidates
     }
 
@@ -181,6 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn the_root_directory_is_no_home() {
+        let var = |name: &str| (name == "HOME").then(|| OsString::from("/"));
+        let directories = Directories::for_user(Uid::from_raw(NOBODY), var, || None);
+        assert_eq!(directories.state(), Path::new("/var/lib/jobtrack"));
+        assert_eq!(directories.socket(), Path::new("/var/lib/jobtrack/control.sock"));
+        let root = Directories::for_user(Uid::ROOT, var, || None);
+        assert!(root.socket_candidates().contains(&directories.socket()));
+    }
+
+    #[test]
     fn the_user_config_file_comes_before_the_system_one() {
         let system = "/etc/jobtrack/config.toml";
         let cases: [(u32, Env<'_>, &[&str]); 4] = [
@@ -202,8 +230,9 @@ mod tests {
                 let directories = directories(uid, env);
                 let candidates = directories.socket_candidates();
                 assert!(candidates.contains(&directories.socket()), "{uid} {env:?} {candidates:?}");
-                let last = candidates.last().map(PathBuf::as_path);
-                assert_eq!(last, Some(Path::new("/run/jobtrack/control.sock")));
+                let last = candidates.last_chunk::<2>().expect("the places of the system");
+                let expected = ["/run/jobtrack/control.sock", "/var/lib/jobtrack/control.sock"];
+                assert_eq!(last.each_ref().map(PathBuf::as_path), expected.map(Path::new));
             }
         }
         let service = [("RUNTIME_DIRECTORY", "/run/etl"), ("STATE_DIRECTORY", "/var/lib/etl")];

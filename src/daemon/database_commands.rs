@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Subcommand;
 
 use crate::clock::Clock;
-use crate::config::StoreConfig;
+use crate::config::{Directories, StoreConfig};
 use crate::escape::escape_unprintable;
 use crate::store::{self, FileSystemPolicy, VerifiedDatabase};
 
@@ -18,11 +18,13 @@ pub(super) enum DatabaseCommand {
     /// Replace the database by a backup; the daemon must not run. The old files keep other names
     Restore {
         /// A file made by `jobtrack backup`, or another complete copy of a database
+        #[arg(value_parser = parse_file_path)]
         backup: PathBuf,
     },
     /// Verify the database, or a backup: the file, the schema, and that each history is possible
     Verify {
         /// The database to verify, by default store.path
+        #[arg(value_parser = parse_file_path)]
         file: Option<PathBuf>,
     },
 }
@@ -34,6 +36,11 @@ impl DatabaseCommand {
             Self::Verify { file } => verify(file.as_deref().unwrap_or(&config.path)).await,
         }
     }
+}
+
+/// A path with `~` expanded, which no shell does after a `=`.
+fn parse_file_path(text: &str) -> Result<PathBuf, String> {
+    Directories::from_env(|name| std::env::var_os(name)).expand_home(text)
 }
 
 async fn restore(backup: &Path, config: &StoreConfig) -> Result<(), ExitError> {

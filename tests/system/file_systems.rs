@@ -58,6 +58,38 @@ fn fault_64_no_temporary_directory_is_needed() {
     assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM jobs"), "1000");
 }
 
+/// As in a container with one volume, started with `--read-only --user 3999999`: no account has this number.
+#[test]
+fn a_user_without_a_name_needs_one_writable_directory_and_no_setting() {
+    let home = home();
+    let script = r#"
+        mount -t tmpfs none /var/lib && mkdir /var/lib/bin /var/lib/jobtrack || exit 99
+        cp ${D%% *} ${J%% *} /var/lib/bin && chown 3999999:3999999 /var/lib/jobtrack || exit 99
+        mount --bind /var/lib/jobtrack /var/lib/jobtrack || exit 99
+        mount -t tmpfs -o ro none /run || exit 99
+        mount -o remount,bind,ro /var/lib && mount -o remount,bind,ro / || exit 99
+        cd / && touch /x /var/lib/x 2>/dev/null && exit 98
+        programs="env -i PATH=/var/lib/bin:/usr/bin:/bin DUNE_API_KEY=x
+            JOBTRACK__PROVIDERS__DUNE__BASE_URL=http://127.0.0.1:1"
+        as_user="setpriv --reuid=3999999 --regid=3999999 --clear-groups $programs"
+        for home in HOME=/ NONE=x; do
+            $as_user $home jobtrackd & daemon=$!
+            until $as_user $home jobtrack status >/dev/null 2>&1; do kill -0 $daemon || exit 97; done
+            $as_user $home jobtrack add dune 01GBM4W2N0NMCGPZYW8AYK4YF1 || exit 96
+            $as_user $home jobtrack backup /var/lib/jobtrack/$home.db || exit 95
+            $programs jobtrack list || exit 94
+            kill $daemon; wait $daemon || exit 93
+        done
+        ls /var/lib/jobtrack; mount -o remount,bind,ro /var/lib/jobtrack || exit 99
+        $as_user jobtrackd"#;
+    let Some(output) = run_in_namespace(&home, script) else { return };
+    let (printed, log) = (utf8(&output.stdout), utf8(&output.stderr));
+    assert_eq!(output.status.code(), Some(74), "{printed}\n{log}");
+    assert!(printed.contains("jobtrack.db\n"), "{printed}\n{log}");
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("/var/lib/jobtrack") && last.contains("ead-only"), "{log}");
+}
+
 #[test]
 fn fault_65_a_database_that_is_mounted_as_a_single_file_is_refused() {
     let home = home();
