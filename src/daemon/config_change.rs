@@ -4,11 +4,12 @@
 //! until it is decided whether a reload applies it.
 
 use crate::api::ReloadResponse;
-use crate::config::{Config, ControlConfig, StoreConfig};
+use crate::config::{Config, ControlConfig, LogConfig, StoreConfig};
 
 /// The differences between the config in effect and a new one, setting by setting.
 pub(super) fn config_changes(old: &Config, new: &Config) -> ReloadResponse {
-    let Config { store, control, polling, maintenance, providers } = new;
+    let Config { store, control, polling, maintenance, log, providers } = new;
+    let LogConfig { format, level } = log;
     let StoreConfig { path, allow_network_file_system, statement } = store;
     let ControlConfig {
         socket,
@@ -37,12 +38,14 @@ pub(super) fn config_changes(old: &Config, new: &Config) -> ReloadResponse {
             "control.max_label_bytes_per_user",
             *max_label_bytes_per_user != old.control.max_label_bytes_per_user,
         ),
+        ("log.format", *format != old.log.format),
     ];
     let mut changed = Vec::new();
     for (what, differs) in [
         ("store.statement", *statement != old.store.statement),
         ("polling", *polling != old.polling),
         ("maintenance", *maintenance != old.maintenance),
+        ("log.level", *level != old.log.level),
     ] {
         changed.extend(differs.then(|| format!("{what} changed")));
     }
@@ -70,6 +73,7 @@ pub(super) fn apply_reload(old: &Config, new: Config) -> Config {
     Config {
         store: StoreConfig { path, allow_network_file_system, statement: new.store.statement },
         control: old.control.clone(),
+        log: LogConfig { format: old.log.format, level: new.log.level },
         ..new
     }
 }
@@ -83,7 +87,7 @@ mod tests {
     use crate::provider::kind_schemas;
 
     /// Another value for each setting in the tables of the example, and whether it needs a restart.
-    const OTHER_VALUES: [(&str, &str, bool); 20] = [
+    const OTHER_VALUES: [(&str, &str, bool); 22] = [
         ("store.path", "'/other/jobtrack.db'", true),
         ("store.allow_network_file_system", "true", true),
         ("store.statement", "'hash'", false),
@@ -104,6 +108,8 @@ mod tests {
         ("polling.lost_after", "'7m'", false),
         ("polling.lost_after_never_seen", "'7h'", false),
         ("maintenance.prune_schedule", "'7 7 * * *'", false),
+        ("log.format", "'json'", true),
+        ("log.level", "'debug'", false),
     ];
 
     fn config(text: &str) -> Config {
@@ -142,7 +148,7 @@ mod tests {
             let new = config(&format!("{setting} = {value}\n"));
             let report = config_changes(&old, &new);
             let table = setting.split('.').next().expect("a table");
-            let applied = if table == "store" { setting } else { table };
+            let applied = if ["store", "log"].contains(&table) { setting } else { table };
             let expected = if needs_restart {
                 ReloadResponse { changed: vec![], needs_restart: vec![setting.to_owned()] }
             } else {

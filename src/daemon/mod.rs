@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
-use crate::logging;
+use crate::logging::{self, StartedLog};
 
 use database_commands::DatabaseCommand;
 use exit::ExitError;
@@ -39,7 +39,7 @@ const HELP: &str = "\
 of $XDG_CONFIG_HOME/jobtrack/config.toml (by default ~/.config, except for root) and
 /etc/jobtrack/config.toml is read; without any, the defaults apply. Environment variables such as JOBTRACK__POLLING__MAX_INTERVAL=2m override it. If
 DUNE_API_KEY is set and no provider is configured, the provider dune is configured with that key.
-RUST_LOG sets the log level.
+RUST_LOG sets the log level, else log.level.
 
 Exit codes: 0 stopped by a signal or nothing found, 2 wrong usage, 65 unusable database, 74 failed disk or socket, or
 too few threads, 78 unusable config.";
@@ -76,8 +76,9 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     let loaded = source.load()?;
     source.keep_file(loaded.file.clone());
     let runtime = threads::start_runtime().map_err(ExitError::io)?;
-    let (_log_guard, lost_log_lines) =
-        logging::init().context("cannot start logging").map_err(ExitError::io)?;
+    let log = logging::init(loaded.config.log);
+    let StartedLog { guard: _log_guard, lost_lines, level } =
+        log.context("cannot start logging").map_err(ExitError::io)?;
     if let Err(error) = core_dumps {
         tracing::warn!("cannot disable core dumps, which would contain secrets: {error}");
     }
@@ -90,7 +91,7 @@ fn run(args: &DaemonArgs) -> Result<(), ExitError> {
     if let Some(command) = &args.command {
         return runtime.block_on(command.run(&loaded.config.store));
     }
-    let result = runtime.block_on(serve(loaded, source, lost_log_lines));
+    let result = runtime.block_on(serve(loaded, source, lost_lines, level));
     // The scheduler and the server have ended. A DNS look-up can still block one of the runtime's
     // threads in the resolver of the system, for which the exit does not wait.
     runtime.shutdown_timeout(Duration::from_millis(100));

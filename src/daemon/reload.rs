@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, LoadedConfig};
 use crate::control;
 use crate::job::{AuditEntry, AuditTarget, AuditedCommand, Requester};
+use crate::logging::LevelSwitch;
 use crate::provider::{self, BuildError, SharedCredentials};
 use crate::scheduler::{CommandError, Providers, SchedulerHandle};
 use crate::systemd;
@@ -41,6 +42,7 @@ pub(super) struct ConfigReloader {
     previous_names: CurrentNameByPrevious,
     maintenance: MaintenanceTaskHandle,
     clock: Clock,
+    log_level: LevelSwitch,
     /// For `status`: the failure of the last reload, until one succeeds.
     failure: watch::Sender<Option<ReloadFailure>>,
 }
@@ -80,7 +82,21 @@ impl ConfigReloader {
         let initial_run =
             maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
         maintenance.start(initial_run);
-        Ok(Self { source, current, providers, previous_names, maintenance, clock, failure })
+        Ok(Self {
+            source,
+            current,
+            providers,
+            previous_names,
+            maintenance,
+            clock,
+            log_level: LevelSwitch::default(),
+            failure,
+        })
+    }
+
+    /// Makes reloads set the level of the log too.
+    pub(super) fn with_log_level(self, log_level: LevelSwitch) -> Self {
+        Self { log_level, ..self }
     }
 
     /// Reads config and secrets again and applies them. Returns what changed, or why nothing did, and
@@ -172,6 +188,7 @@ impl ConfigReloader {
         if let Some(maintenance) = maintenance {
             self.maintenance.start(maintenance);
         }
+        self.log_level.set(new.log.level);
         let mut response = config_changes(&self.current, &new);
         let renames = pending_renames(&self.previous_names, &new, &*handle.snapshot().await);
         response.needs_restart.extend(renames);

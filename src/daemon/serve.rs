@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig};
 use crate::control::{self, AppState, ControlSockets, DaemonContext};
 use crate::job::{EventCursor, UtcTime};
-use crate::logging::LostLines;
+use crate::logging::{LevelSwitch, LostLines};
 use crate::scheduler::{Providers, Scheduler, SchedulerError};
 use crate::store::{FileSystemPolicy, MaintenanceTask, Reader, Store, UserLimits};
 use crate::systemd;
@@ -48,6 +48,7 @@ struct StartContext {
     maintenance_tasks: mpsc::Sender<MaintenanceTask>,
     hangup: Signal,
     lost_log_lines: LostLines,
+    log_level: LevelSwitch,
     /// The failure of the last reload, until one succeeds.
     reload_failure: watch::Sender<Option<ReloadFailure>>,
 }
@@ -57,6 +58,7 @@ pub(super) async fn serve(
     loaded: LoadedConfig,
     source: ConfigSource,
     lost_log_lines: LostLines,
+    log_level: LevelSwitch,
 ) -> Result<(), ExitError> {
     let mut signals = ShutdownSignals::new()
         .context("cannot install the signal handlers")
@@ -94,6 +96,7 @@ pub(super) async fn serve(
         maintenance_tasks,
         hangup,
         lost_log_lines,
+        log_level,
         reload_failure: watch::Sender::new(None),
     };
     let result = run_until_end(context, &mut scheduler, &mut signals).await;
@@ -206,6 +209,7 @@ async fn main_loop(
         previous_names,
         maintenance_tasks,
         mut hangup,
+        log_level,
         reload_failure,
         ..
     } = context;
@@ -222,7 +226,8 @@ async fn main_loop(
         reload_failure,
     )
     .await
-    .map_err(ExitError::io)?;
+    .map_err(ExitError::io)?
+    .with_log_level(log_level);
     let mut secret_checks = tokio::time::interval(SECRET_CHECK_INTERVAL);
     secret_checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

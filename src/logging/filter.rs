@@ -1,28 +1,38 @@
-//! Which lines are logged: the levels in `RUST_LOG`, in the syntax of [`Targets`].
+//! Which lines are logged: the levels in `RUST_LOG`, in the syntax of [`Targets`], else `log.level`.
 //!
 //! An empty variable counts as not set, because Compose and shell scripts pass variables that are not set as
 //! empty ones. Invariant: an invalid variable is reported and never silences a warning.
 
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 
+use crate::config::LogLevel;
+
 const VARIABLE: &str = "RUST_LOG";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The filter, and what is wrong with the variable if the default applies for this reason.
-pub(super) fn from_env() -> (Targets, Option<String>) {
-    let Some(value) = std::env::var_os(VARIABLE) else { return (default_filter(), None) };
-    match value.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse) {
-        Ok(Some(filter)) => (filter, None),
-        Ok(None) => (default_filter(), None),
-        Err(problem) => (default_filter(), Some(problem)),
-    }
+/// The filter of the variable; `None` if it is not set.
+///
+/// # Errors
+/// What is wrong with the variable.
+pub(super) fn from_env() -> Result<Option<Targets>, String> {
+    let Some(value) = std::env::var_os(VARIABLE) else { return Ok(None) };
+    value.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(parse)
 }
 
-fn default_filter() -> Targets {
-    // tokio-cron-scheduler logs its internals at `info`.
+/// The level of jobtrack's own lines. Other crates log no more than `info`.
+pub(super) fn for_level(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
     Targets::new()
-        .with_default(LevelFilter::INFO)
-        .with_target("tokio_cron_scheduler", LevelFilter::WARN)
+        .with_default(level.min(LevelFilter::INFO))
+        .with_target("jobtrack", level)
+        // It logs its internals at `info`.
+        .with_target("tokio_cron_scheduler", level.min(LevelFilter::WARN))
 }
 
 /// `None` if the text has no directive.

@@ -14,6 +14,7 @@ use tracing_subscriber::layer::Context;
 
 use crate::clock::Clock;
 
+use super::JOB_ENDS;
 use super::line::{LineFormat, LogLine};
 use super::lost_lines::LostLines;
 use super::repeat_limiter::{Admission, RepeatLimiter};
@@ -37,7 +38,8 @@ impl LogLayer {
     }
 
     fn admit(&self, event: &Event<'_>) -> Admission {
-        if *event.metadata().level() > Level::WARN {
+        let metadata = event.metadata();
+        if *metadata.level() > Level::WARN || metadata.target() == JOB_ENDS {
             return Admission::Admitted { omitted_before: 0 };
         }
         let now = self.clock.monotonic_now();

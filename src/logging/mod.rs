@@ -1,5 +1,5 @@
 //! The daemon's log: one line for each event, to the journal of systemd if stderr is connected to it, else
-//! to stderr as text.
+//! to stderr as text or JSON.
 //!
 //! Started by `daemon`. Invariant: a thread that logs never waits. Lines go through a bounded queue to a
 //! thread of their own (`writer`), which may block for as long as nobody reads the pipe, the terminal is
@@ -23,10 +23,13 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::clock::Clock;
+use crate::config::{LogConfig, LogFormat, LogLevel};
 
 use layer::LogLayer;
 use line::LineFormat;
@@ -38,6 +41,8 @@ use writer::{LineWriter, Sink};
 const MAX_QUEUED_LINES: usize = 2048;
 /// How long the end of the process waits for a log or a stderr that cannot be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
+/// The target of the lines that say how a job ended. They are as many as the jobs, so that none is left out.
+pub const JOB_ENDS: &str = "jobtrack::job_ends";
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// Writes the queued lines when dropped, as far as that is possible within `FLUSH_TIMEOUT`.
@@ -59,14 +64,41 @@ impl Drop for LogGuard {
     }
 }
 
-/// Starts logging, at the levels that `RUST_LOG` sets, else at `info`. Panics are logged too.
+/// The log that [`init`] has started.
+pub struct StartedLog {
+    /// To be dropped last.
+    pub guard: LogGuard,
+    pub lost_lines: LostLines,
+    pub level: LevelSwitch,
+}
+
+/// Sets the level of the log while the daemon runs; without effect if `RUST_LOG` is in force.
+#[derive(Debug, Clone, Default)]
+pub struct LevelSwitch(Option<reload::Handle<Targets, Registry>>);
+
+impl LevelSwitch {
+    pub fn set(&self, level: LogLevel) {
+        if let Some(filter) = &self.0 {
+            // Fails only if the log was never started.
+            let _ = filter.reload(filter::for_level(level));
+        }
+    }
+}
+
+/// Starts logging, at the levels that `RUST_LOG` sets, else at that of the config. Panics are logged too.
 ///
 /// # Errors
 /// If stderr cannot be used or the log is started already.
-pub fn init() -> std::io::Result<(LogGuard, LostLines)> {
-    let (filter, problem) = filter::from_env();
+pub fn init(config: LogConfig) -> std::io::Result<StartedLog> {
+    let (env_filter, problem) = match filter::from_env() {
+        Ok(filter) => (filter, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    let is_fixed = env_filter.is_some();
+    let filter = env_filter.unwrap_or_else(|| filter::for_level(config.level));
+    let (filter, handle) = reload::Layer::new(filter);
     let clock = Clock::start();
-    let (sink, format) = choose_sink()?;
+    let (sink, format) = choose_sink(config.format)?;
     let lost_lines = LostLines::default();
     let (lines, worker) = NonBlockingBuilder::default()
         .lossy(true)
@@ -82,10 +114,11 @@ pub fn init() -> std::io::Result<(LogGuard, LostLines)> {
         .map_err(std::io::Error::other)?;
     std::panic::set_hook(Box::new(log_panic));
     if let Some(problem) = problem {
-        tracing::warn!("RUST_LOG is invalid ({problem}); the level is info");
+        tracing::warn!("RUST_LOG is invalid ({problem}); log.level applies");
     }
     let guard = LogGuard { lost_lines: lost_lines.clone(), _worker: ManuallyDrop::new(worker) };
-    Ok((guard, lost_lines))
+    let level = LevelSwitch((!is_fixed).then_some(handle));
+    Ok(StartedLog { guard, lost_lines, level })
 }
 
 /// Writes to stderr at the end of the process. If nobody reads it, gives up after `FLUSH_TIMEOUT`.
@@ -111,14 +144,18 @@ pub fn write_to_stderr(text: String) {
     }
 }
 
-fn choose_sink() -> std::io::Result<(Sink, LineFormat)> {
+fn choose_sink(format: LogFormat) -> std::io::Result<(Sink, LineFormat)> {
     if stderr_is_journal() && Path::new(JOURNAL_SOCKET).exists() {
         return Ok((Sink::journal(JOURNAL_SOCKET)?, LineFormat::Journal));
     }
     let stderr = std::io::stderr();
     let colored = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A descriptor of its own: a blocked write must not hold the lock of `std::io::stderr`.
-    Ok((Sink::text(stderr.as_fd().try_clone_to_owned()?), LineFormat::Text { colored }))
+    let format = match format {
+        LogFormat::Text => LineFormat::Text { colored },
+        LogFormat::Json => LineFormat::Json,
+    };
+    Ok((Sink::file(stderr.as_fd().try_clone_to_owned()?), format))
 }
 
 /// `$JOURNAL_STREAM` holds the device and inode of the stream to the journal: systemd.exec(5). A

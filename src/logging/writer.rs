@@ -21,13 +21,13 @@ use super::lost_lines::LostLines;
 /// Where the log goes.
 #[derive(Debug)]
 pub(super) enum Sink {
-    Text { file: File, ends_within_line: bool },
+    File { file: File, ends_within_line: bool },
     Journal { socket: UnixDatagram, path: PathBuf },
 }
 
 impl Sink {
-    pub(super) fn text(descriptor: OwnedFd) -> Self {
-        Self::Text { file: descriptor.into(), ends_within_line: false }
+    pub(super) fn file(descriptor: OwnedFd) -> Self {
+        Self::File { file: descriptor.into(), ends_within_line: false }
     }
 
     /// The journal, which listens at `path`.
@@ -37,7 +37,7 @@ impl Sink {
 
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         match self {
-            Self::Text { file, ends_within_line } => {
+            Self::File { file, ends_within_line } => {
                 if *ends_within_line {
                     write_fully(file, b"\n")?;
                 }
@@ -130,7 +130,7 @@ mod tests {
         let path = directory.path().join("log");
         let file = File::options().create(true).append(true).open(&path).expect("a file");
         let mut writer = LineWriter::new(
-            Sink::Text { file, ends_within_line: true },
+            Sink::File { file, ends_within_line: true },
             LineFormat::Text { colored: false },
             Clock::start(),
             LostLines::default(),
@@ -146,7 +146,7 @@ mod tests {
         let lost = LostLines::default();
         let format = LineFormat::Text { colored: false };
         let mut writer =
-            LineWriter::new(Sink::text(full.into()), format, Clock::start(), lost.clone());
+            LineWriter::new(Sink::file(full.into()), format, Clock::start(), lost.clone());
         for _ in 0..3 {
             writer.write_all(b"line\n").expect("never fails");
             writer.flush().expect("never fails");
@@ -155,7 +155,7 @@ mod tests {
         assert!(reason.contains("No space left") && reason.contains("3 lines"), "{reason}");
 
         let (mut reader, pipe) = io::pipe().expect("a pipe");
-        writer.sink = Sink::text(OwnedFd::from(pipe));
+        writer.sink = Sink::file(OwnedFd::from(pipe));
         writer.write_all(b"line\n").expect("never fails");
         writer.flush().expect("never fails");
         assert_eq!((lost.total(), lost.degraded_reason()), (3, None));

@@ -63,6 +63,7 @@ impl Scheduler {
         for add in replies.adds {
             add.acknowledge(&mut registered);
         }
+        let ended = report.ended;
         let mut conflicts: HashMap<_, _> = report.conflicting_changes.into_iter().collect();
         for change in batch.changes {
             let job = change.job;
@@ -71,7 +72,7 @@ impl Scheduler {
                 self.untrack_audit.entry(job).or_default().extend(change.audit);
                 self.feed_tracker(Input::ChangeRejected(job, stored.map(Box::new)));
             } else {
-                log_change(&change);
+                log_change(&change, ended.get(&job));
                 self.feed_tracker(Input::ChangeCommitted(job));
             }
         }

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use crate::job::{Anomaly, Change};
+use crate::job::{Anomaly, Change, State};
+use crate::logging::JOB_ENDS;
+use crate::store::EndedJob;
 use crate::tracker::Notice;
 
 pub(super) fn log_notice(notice: &Notice) {
     match notice {
         Notice::Failing { provider, reason } => tracing::warn!(
-            %provider,
+            %provider, reason,
             "polls of {provider} fail; job states are kept and polling continues: {reason}"
         ),
         Notice::Paused { provider, reason, duration } => {
             let pause = humantime::format_duration(Duration::from_secs(duration.as_secs()));
             tracing::warn!(
-                %provider,
+                %provider, reason,
                 "request rejected; polling of {provider} is paused for {pause}; run `jobtrack check \
                  {provider}` to test it: {reason}"
             );
@@ -35,11 +37,38 @@ pub(super) fn log_anomaly(anomaly: &Anomaly) {
     tracing::warn!(%job, "anomaly recorded for job {job}: {}", anomaly.description);
 }
 
-pub(super) fn log_change(change: &Change) {
+/// One line for the end of a job, at the level of its outcome. `ended` is there if the change ends the job.
+pub(super) fn log_change(change: &Change, ended: Option<&EndedJob>) {
     let (job, state) = (change.job, change.new_state.state());
-    if state.is_terminal() {
-        tracing::info!(%job, "job {job} ended: {state}");
+    let Some(EndedJob { provider, remote_id, labels }) = ended else {
+        tracing::debug!(%job, %state, "job {job} changed to {state}");
+        return;
+    };
+    let reason = change.transitions.last().and_then(|transition| transition.message.as_deref());
+    let labels = Some(labels.as_str()).filter(|labels| *labels != "{}");
+    if is_failure(state) {
+        tracing::warn!(
+            target: JOB_ENDS,
+            %job, provider, remote_id, %state, reason, labels, "job {job} ended: {state}"
+        );
     } else {
-        tracing::debug!(%job, "job {job} changed to {state}");
+        tracing::info!(
+            target: JOB_ENDS,
+            %job, provider, remote_id, %state, reason, labels, "job {job} ended: {state}"
+        );
+    }
+}
+
+/// Whether somebody should look at a job that ended in this state.
+fn is_failure(state: State) -> bool {
+    match state {
+        State::Failed | State::Expired | State::Lost | State::Indeterminate => true,
+        State::Registered
+        | State::Pending
+        | State::Running
+        | State::Unknown
+        | State::Succeeded
+        | State::Cancelled
+        | State::Untracked => false,
     }
 }

@@ -110,7 +110,7 @@ impl InFlightRequests {
                 };
                 if let Err(error) = &answer.result {
                     let (job, provider) = (poll.job, &poll.provider);
-                    tracing::debug!(%job, %provider, %error, "poll of job {job} failed");
+                    tracing::debug!(%job, %provider, remote_id = %poll.remote_id, reason = %error, "poll of job {job} failed");
                 }
                 Input::PollAnswered(poll.job, poll.provider_index, request_times, Box::new(answer))
             }

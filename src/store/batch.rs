@@ -1,7 +1,7 @@
 //! The content of one transaction, and the result of its commit. Plain data from the scheduler; the
 //! engine in `sqlite` executes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::job::{
@@ -82,6 +82,8 @@ pub struct CommitReport {
     pub conflicting_changes: Vec<(JobId, Option<StoredJob>)>,
     /// The same for poll records.
     pub conflicting_poll_records: Vec<(JobId, Option<StoredJob>)>,
+    /// The jobs that the batch ended.
+    pub ended: HashMap<JobId, EndedJob>,
     /// One number of deleted samples for each of the batch's `forget_durations`, in order.
     pub forgotten_samples: Vec<u64>,
     /// Whether the maintenance task has more to do and must be written again.
@@ -102,6 +104,15 @@ impl CommitReport {
             None => registered.next().map(Ok),
         })
     }
+}
+
+/// How a job that has ended is called in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedJob {
+    pub provider: String,
+    pub remote_id: String,
+    /// A JSON object.
+    pub labels: String,
 }
 
 /// A job that was to be registered.

@@ -15,7 +15,8 @@ mod user_limits;
 
 pub use access::{BatchWriter, TrackerStateReader};
 pub use batch::{
-    Batch, BatchTimes, CommitReport, ForgetDurations, MaintenanceTask, RegisterResult, StoreHealth,
+    Batch, BatchTimes, CommitReport, EndedJob, ForgetDurations, MaintenanceTask, RegisterResult,
+    StoreHealth,
 };
 pub use error::{OpenError, ReadError, WriteError};
 pub use query::{HistoryFilter, JobFilter, StoredDurationSample};

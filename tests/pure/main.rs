@@ -12,6 +12,7 @@ mod fuzz_corpus;
 #[path = "../support/fuzz_inputs.rs"]
 mod fuzz_inputs;
 mod job_transitions;
+mod log_catalogue;
 mod policy;
 mod polling;
 mod rate_limiter;

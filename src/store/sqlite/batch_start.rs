@@ -1,5 +1,5 @@
 //! The begin of the transaction of a batch, and what the batch depends on: the identity of the database, and
-//! which jobs are in the expected state, and which new jobs are tracked already.
+//! which jobs are in the expected state, the jobs that end, and which new jobs are tracked already.
 //!
 //! Called by `write`. Invariant: the transaction has the write lock from its first statement on, so what is
 //! read here stays true until its end.
@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{FromRow, Row};
 
 use crate::job::{JobId, ProviderTimes, UtcTime};
-use crate::store::Batch;
+use crate::store::{Batch, EndedJob};
 
 use super::identity::Identity;
 use super::json_rows::to_json;
@@ -30,14 +30,15 @@ const SELECT_START: &str = concat!(
            (WITH expected AS MATERIALIZED (SELECT value FROM jsonb_each(?))
             SELECT json_group_array(json_array(
                        new.value ->> 'job', new.is_as_expected, new.registered_at,
-                       new.submitted_at, new.started_at, new.ended_at, new.expires_at))
+                       new.submitted_at, new.started_at, new.ended_at, new.expires_at,
+                       new.provider, new.remote_id, new.labels))
             FROM (SELECT new.value,
                          job.state IS new.value ->> 'state'
                              AND (NOT new.value ->> 'changes'
                                   OR job.provider_state IS new.value ->> 'provider_state')
                              AS is_as_expected,
                          job.registered_at, job.submitted_at, job.started_at, job.ended_at,
-                         job.expires_at
+                         job.expires_at, job.provider, job.remote_id, job.labels
                   FROM expected AS new LEFT JOIN job ON job.id = new.value ->> 'job') AS new
             WHERE new.value ->> 'ends' OR NOT new.is_as_expected) AS jobs,
            max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'job'), 0),
@@ -56,6 +57,8 @@ pub(super) struct BatchStart {
     pub(super) conflicting: HashSet<JobId>,
     /// The times of the jobs that the batch ends.
     pub(super) times: HashMap<JobId, StoredTimes>,
+    /// The names of the jobs that the batch ends.
+    pub(super) ended: HashMap<JobId, EndedJob>,
     pub(super) tracked: TrackedJobs,
 }
 
@@ -67,7 +70,7 @@ pub(super) struct StoredTimes {
 }
 
 /// A job of the array in [`SELECT_START`]; all but the first two values are null if the job is missing.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Deserialize)]
 struct StartedJob(
     JobId,
     u8,
@@ -76,6 +79,9 @@ struct StartedJob(
     Option<SqlTime>,
     Option<SqlTime>,
     Option<SqlTime>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
 );
 
 /// A job as the batch expects it.
@@ -102,6 +108,7 @@ pub(super) async fn begin(
         identity: Identity::from_row(&row)?,
         conflicting: HashSet::new(),
         times: HashMap::new(),
+        ended: HashMap::new(),
         tracked: TrackedJobs::new(
             row.try_get("tracked")?,
             batch.new_jobs.len(),
@@ -118,12 +125,25 @@ pub(super) async fn begin(
 
 impl BatchStart {
     fn add(&mut self, started: StartedJob) {
-        let StartedJob(job, as_expected, registered_at, submitted, running, ended, expires) =
-            started;
+        let StartedJob(
+            job,
+            as_expected,
+            registered_at,
+            submitted,
+            running,
+            ended,
+            expires,
+            provider,
+            remote_id,
+            labels,
+        ) = started;
         let time = |at: Option<SqlTime>| at.map(|at| at.0);
         if as_expected == 0 {
             self.conflicting.insert(job);
         } else if let Some(SqlTime(registered_at)) = registered_at {
+            let names = [provider, remote_id, labels].map(Option::unwrap_or_default);
+            let [provider, remote_id, labels] = names;
+            self.ended.insert(job, EndedJob { provider, remote_id, labels });
             let provider = ProviderTimes {
                 submitted_at: time(submitted),
                 started_at: time(running),

@@ -100,6 +100,7 @@ async fn write_in_transaction(
     if let Some(times) = &batch.times {
         push_times(&mut script, times, batch.has_backdated_rows() && batch.maintenance.is_none())?;
     }
+    report.ended = start.ended;
     // Read, because a trigger of another program may have added transitions.
     script.push(SELECT_NEWEST_SEQ).push("COMMIT");
     let newest_seq = script.execute_for_row(connection).await?.try_get(0)?;
