@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jobtrack::job::{RemoteId, UtcTime};
+use jobtrack::job::{ProviderError, RemoteId, UtcTime};
 use jobtrack::provider::{
     NewTransport, Provider, SharedCredentials, Transport, build, kind_schemas,
 };
@@ -29,7 +28,7 @@ pub struct AnswerReading {
 struct ExecutingAnswer;
 
 impl Transport for ExecutingAnswer {
-    fn send(&self, _: Request) -> BoxFuture<'_, Result<Response, String>> {
+    fn send(&self, _: Request) -> BoxFuture<'_, Result<Response, ProviderError>> {
         let response = http::Response::builder()
             .header("content-type", "application/json")
             .header("date", "Sun, 22 Nov 2026 10:00:00 GMT")
@@ -50,7 +49,7 @@ impl AnswerReading {
         std::fs::write(&file, settings).expect("a file");
         let config = jobtrack::config::load(Some(&file), &BTreeMap::new(), &kind_schemas());
         let config = config.expect("a valid configuration").config;
-        let transport: &NewTransport = &|_: Duration| Ok(Arc::new(ExecutingAnswer));
+        let transport: &NewTransport = &|_, _| Ok(Arc::new(ExecutingAnswer));
         let (name, settings) = config.providers.iter().next().expect("a provider");
         let credentials = SharedCredentials::default();
         let provider = build(name, settings, config.store.statement, transport, &credentials);

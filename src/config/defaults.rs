@@ -51,6 +51,7 @@ pub(super) fn defaults(directories: &Directories) -> Dict {
             .into(),
         ),
         ("maintenance", table([("prune_schedule", "17 3 * * *".into())]).into()),
+        ("log", table([("format", "text".into()), ("level", "info".into())]).into()),
     ])
 }
 

@@ -20,6 +20,8 @@ pub(super) fn ineffective_settings(
 ) -> Vec<String> {
     let mut warnings: Vec<_> = env.keys().filter_map(|name| unread_variable(name)).collect();
     warnings.extend(unused_api_key(config, figment, env));
+    warnings.extend(unused_log_level(figment, env));
+    warnings.extend(unused_http_proxy(config, figment, env));
     warnings.extend(unused_prices(config, figment));
     warnings
 }
@@ -55,12 +57,37 @@ fn unused_api_key(
     })
 }
 
+/// Services are reached by HTTPS, to which this variable does not apply.
+fn unused_http_proxy(
+    config: &Config,
+    figment: &Figment,
+    env: &BTreeMap<String, String>,
+) -> Option<String> {
+    let variable =
+        ["HTTP_PROXY", "http_proxy"].into_iter().find(|name| non_empty_var(env, name).is_some())?;
+    let has_no_proxy = |name: &_| figment.find_value(&format!("providers.{name}.proxy")).is_err();
+    config.providers.keys().any(has_no_proxy).then(|| {
+        format!(
+            "{variable} has no effect, because providers are reached by HTTPS; to use a proxy, set \
+             HTTPS_PROXY or the setting proxy"
+        )
+    })
+}
+
+fn unused_log_level(figment: &Figment, env: &BTreeMap<String, String>) -> Option<String> {
+    non_empty_var(env, "RUST_LOG")
+        .filter(|_| is_set(figment, "log.level"))
+        .map(|_| "log.level has no effect, because the variable RUST_LOG is set".to_owned())
+}
+
+/// Whether a key has another value than the default, or the same by another source.
+fn is_set(figment: &Figment, key: &str) -> bool {
+    let metadata = figment.find_metadata(key);
+    metadata.is_some_and(|metadata| metadata.name != super::layers::DEFAULT_SOURCE)
+}
+
 /// Settings `price` that no provider uses, because all providers concerned have another policy.
 fn unused_prices(config: &Config, figment: &Figment) -> Vec<String> {
-    let is_set = |key: &str| {
-        let metadata = figment.find_metadata(key);
-        metadata.is_some_and(|metadata| metadata.name != super::layers::DEFAULT_SOURCE)
-    };
     let is_learned = |policy| match policy {
         PolicyName::Learned => true,
         PolicyName::Backoff => false,
@@ -75,7 +102,7 @@ fn unused_prices(config: &Config, figment: &Figment) -> Vec<String> {
             keys.push(format!("providers.{name}.price"));
         }
     }
-    keys.retain(|key| is_set(key));
+    keys.retain(|key| is_set(figment, key));
     keys.into_iter()
         .map(|key| format!("{key} has no effect: only the policy \"learned\" uses a price"))
         .collect()

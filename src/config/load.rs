@@ -17,7 +17,9 @@ use super::ineffective::ineffective_settings;
 use super::layers::Layers;
 use super::path_setting::resolve_file_path;
 use super::provider::{KindSchema, ProviderConfig};
-use super::{Config, ControlConfig, MaintenanceConfig, PollingConfig, StoreConfig, previous_names};
+use super::{
+    Config, ControlConfig, LogConfig, MaintenanceConfig, PollingConfig, StoreConfig, previous_names,
+};
 
 /// The effective settings, and the source of each.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ struct Sections {
     control: ControlConfig,
     polling: PollingConfig,
     maintenance: MaintenanceConfig,
+    log: LogConfig,
     #[serde(default)]
     providers: BTreeMap<ProviderName, Dict>,
 }
@@ -85,19 +88,23 @@ pub fn load(
             }
         }
     }
-    let Sections { mut store, mut control, polling, maintenance, .. } = sections;
+    let Sections { mut store, mut control, polling, maintenance, log, .. } = sections;
     let paths = [
-        ("store.path", Some(&mut store.path)),
-        ("control.socket", Some(&mut control.socket)),
-        ("control.read_only_socket", control.read_only_socket.as_mut()),
+        ("store.path".to_owned(), Some(&mut store.path)),
+        ("control.socket".to_owned(), Some(&mut control.socket)),
+        ("control.read_only_socket".to_owned(), control.read_only_socket.as_mut()),
     ];
-    for (key, path) in paths.into_iter().filter_map(|(key, path)| Some((key, path?))) {
+    let ca_files = providers.iter_mut().map(|(name, provider)| {
+        (format!("providers.{name}.ca_file"), provider.connection.ca_file.as_mut())
+    });
+    let paths = paths.into_iter().chain(ca_files);
+    for (key, path) in paths.filter_map(|(key, path)| Some((key, path?))) {
         match resolve_file_path(path, layers.directories.home()) {
             Ok(resolved) => *path = resolved,
             Err(problem) => errors.push(SettingError::new(key, problem)),
         }
     }
-    let config = Config { store, control, polling, maintenance, providers };
+    let config = Config { store, control, polling, maintenance, log, providers };
     errors.extend(validate(&config));
     if !errors.is_empty() {
         return Err(to_config_error(&errors));

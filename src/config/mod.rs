@@ -14,6 +14,7 @@ mod env;
 mod ineffective;
 mod layers;
 mod load;
+mod log;
 mod maintenance;
 mod path_setting;
 mod polling;
@@ -34,9 +35,13 @@ pub use directory_access::check_directory_writable;
 pub use effective::Setting;
 pub use env::non_empty_var;
 pub use load::{LoadedConfig, load};
+pub use log::{LogConfig, LogFormat, LogLevel};
 pub use maintenance::{CronSchedule, MaintenanceConfig, RetentionPolicy};
 pub use polling::{PolicyName, PollingConfig};
-pub use provider::{DiscoveredSetting, KindSchema, MappedState, ProviderConfig, SettingsTable};
+pub use provider::{
+    ConnectionConfig, DiscoveredSetting, KindSchema, MappedState, ProviderConfig, ProxySetting,
+    SettingsTable,
+};
 pub use secret_ref::SecretRef;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +51,7 @@ pub struct Config {
     /// Applies to every provider that does not override it.
     pub polling: PollingConfig,
     pub maintenance: MaintenanceConfig,
+    pub log: LogConfig,
     pub providers: BTreeMap<ProviderName, ProviderConfig>,
 }
 

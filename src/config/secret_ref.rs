@@ -13,7 +13,7 @@ use super::Directories;
 use super::path_setting::resolve_file_path;
 
 /// The place of a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SecretRef {
     /// The name of a systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
     Credential(String),

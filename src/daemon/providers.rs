@@ -114,11 +114,11 @@ fn provider_settings(
     }
 }
 
-/// A number that changes with the address, the other settings of the kind, and the credentials.
+/// A number that changes with the address, the proxy, the other settings of the kind, and the credentials.
 fn connection_fingerprint(provider_config: &ProviderConfig, provider: &dyn Provider) -> u64 {
-    let ProviderConfig { kind, settings, .. } = provider_config;
+    let ProviderConfig { kind, settings, connection, .. } = provider_config;
     let mut hasher = DefaultHasher::new();
-    (kind, settings.to_json(), provider.credential_fingerprint()).hash(&mut hasher);
+    (kind, settings.to_json(), connection, provider.credential_fingerprint()).hash(&mut hasher);
     hasher.finish()
 }
 

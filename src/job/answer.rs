@@ -136,6 +136,19 @@ pub struct RateLimitPolicy {
 pub struct ProviderError {
     pub kind: ProviderErrorKind,
     pub message: String,
+    /// What failed before the service was reached, if that is known.
+    pub connection_failure: Option<ConnectionFailure>,
+}
+
+/// The step of a connection that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionFailure {
+    /// The host name has no address, or the name server does not answer.
+    NameResolution,
+    /// The proxy is not reached, or opens no connection to the service.
+    Proxy,
+    /// The certificate of the service, or of an HTTPS proxy, is not trusted.
+    Certificate,
 }
 
 /// What a failed request means for the job, its provider and its account.
@@ -179,7 +192,7 @@ impl ProviderErrorKind {
 impl ProviderError {
     #[must_use]
     pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), connection_failure: None }
     }
 
     /// The same error with `prefix` and a colon before its message.

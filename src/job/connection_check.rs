@@ -28,7 +28,13 @@ pub enum FindingKind {
     PermissionDenied,
     /// The answer comes from another server than the service.
     WrongEndpoint,
-    /// No answer arrived: an error of DNS, the network or TLS, or a time-out.
+    /// The host name of the service cannot be resolved.
+    NameNotResolved,
+    /// The proxy does not open a connection to the service.
+    ProxyFailed,
+    /// The certificate is not trusted; the credentials were not sent.
+    UntrustedCertificate,
+    /// No answer arrived for another reason: the network, TLS, or a time-out.
     Unreachable,
     RateLimited,
     /// The account's quota is exhausted.
@@ -133,9 +139,24 @@ impl ConnectionCheck {
                 "the response does not come from the service: check {address}, and whether a proxy or \
                  a login page intercepts requests; then run `jobtrack reload`"
             ),
+            FindingKind::NameNotResolved => format!(
+                "check the host in {address} and the DNS of this machine (getent hosts NAME); where \
+                 only a proxy resolves names, set proxy or HTTPS_PROXY; then run `jobtrack reload`, or \
+                 restart jobtrackd after a change of the variable"
+            ),
+            FindingKind::ProxyFailed => "check the setting proxy of the provider, or HTTPS_PROXY or \
+                ALL_PROXY in the environment of jobtrackd (`jobtrackd --check` shows which applies); \
+                proxy = \"none\" uses no proxy; then run `jobtrack reload`, or restart jobtrackd after a \
+                change of a variable"
+                .to_owned(),
+            FindingKind::UntrustedCertificate => format!(
+                "UnknownIssuer, as with an internal CA or a proxy that decrypts TLS: set ca_file to the PEM \
+                 file of that CA, or install ca-certificates; another reason: check the host in {address} \
+                 and the clock of this machine; then run `jobtrack reload`"
+            ),
             FindingKind::Unreachable => format!(
-                "no response: check the host in {address}, and the DNS, network and firewall of this \
-                 machine; for a certificate error check ca-certificates"
+                "no response: check the host in {address}, and the network and firewall of this machine; \
+                 where only a proxy reaches the service, set proxy or HTTPS_PROXY"
             ),
             FindingKind::RateLimited => "too many requests, possibly by other programs: lower \
                 requests_per_minute, or wait a minute and repeat the check"
@@ -182,11 +203,14 @@ mod tests {
 
     #[test]
     fn each_finding_has_its_own_advice() {
-        let cases: [(FindingKind, &[&str]); 8] = [
+        let cases: [(FindingKind, &[&str]); 11] = [
             (FindingKind::InvalidCredentials, &["renew the key", "jobtrack reload"]),
             (FindingKind::PermissionDenied, &["grant the right", "repeat"]),
             (FindingKind::WrongEndpoint, &["the address", "proxy"]),
-            (FindingKind::Unreachable, &["the address", "DNS", "ca-certificates"]),
+            (FindingKind::NameNotResolved, &["the address", "DNS", "proxy"]),
+            (FindingKind::ProxyFailed, &["HTTPS_PROXY", "proxy = \"none\""]),
+            (FindingKind::UntrustedCertificate, &["ca_file", "the address", "clock"]),
+            (FindingKind::Unreachable, &["the address", "firewall", "proxy"]),
             (FindingKind::RateLimited, &["requests_per_minute"]),
             (FindingKind::QuotaExceeded, &["quota"]),
             (FindingKind::ServiceError, &["later"]),

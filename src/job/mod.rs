@@ -28,8 +28,8 @@ mod transition;
 mod trusted_clock;
 
 pub use answer::{
-    Answer, ListPage, ListPageQuery, Observation, ProviderError, ProviderErrorKind, ProviderTimes,
-    RateLimitInfo, RateLimitPolicy,
+    Answer, ConnectionFailure, ListPage, ListPageQuery, Observation, ProviderError,
+    ProviderErrorKind, ProviderTimes, RateLimitInfo, RateLimitPolicy,
 };
 pub use audit::{AuditEntry, AuditOutcome, AuditTarget, AuditedCommand, Requester};
 pub use change::{

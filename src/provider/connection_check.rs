@@ -4,8 +4,8 @@
 //! for the job.
 
 use crate::job::{
-    ConnectionCheck, Finding, FindingKind, ProviderError, ProviderErrorKind, RateLimitInfo,
-    ServiceHints,
+    ConnectionCheck, ConnectionFailure, Finding, FindingKind, ProviderError, ProviderErrorKind,
+    RateLimitInfo, ServiceHints,
 };
 
 use super::http::HttpResponse;
@@ -69,7 +69,12 @@ fn finding_for_response(
 /// long.
 fn finding_without_response(error: ProviderError) -> Finding {
     let kind = match error.kind {
-        ProviderErrorKind::Transient => FindingKind::Unreachable,
+        ProviderErrorKind::Transient => match error.connection_failure {
+            Some(ConnectionFailure::NameResolution) => FindingKind::NameNotResolved,
+            Some(ConnectionFailure::Proxy) => FindingKind::ProxyFailed,
+            Some(ConnectionFailure::Certificate) => FindingKind::UntrustedCertificate,
+            None => FindingKind::Unreachable,
+        },
         ProviderErrorKind::Auth => FindingKind::InvalidCredentials,
         ProviderErrorKind::Misconfigured | ProviderErrorKind::Malformed => {
             FindingKind::WrongEndpoint

@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::job::{Answer, ProviderError, ProviderErrorKind, RateLimitInfo, UtcTime};
 
+use super::connection_error::error_chain;
 use super::json_limiter::JsonLimiter;
 use super::rate_limit_headers;
 use super::redaction::Redactor;
-use super::transport::{Transport, error_chain};
+use super::transport::Transport;
 
 /// The connections of one provider.
 #[derive(Debug, Clone)]
@@ -75,15 +76,16 @@ impl HttpClient {
         outgoing: HttpRequest<'_>,
         now: UtcTime,
     ) -> Result<HttpResponse, ProviderError> {
-        let transient_error = |reason| ProviderError::new(ProviderErrorKind::Transient, reason);
         let mut request = Request::new(outgoing.method, outgoing.url);
+        // A cache on the way, such as a proxy's, must not answer with an earlier state of a job.
+        request.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         for (name, value) in &outgoing.headers {
             request.headers_mut().append(name, value.clone());
         }
         if !outgoing.body.is_empty() {
             *request.body_mut() = Some(outgoing.body.into());
         }
-        let mut response = self.transport.send(request).await.map_err(transient_error)?;
+        let mut response = self.transport.send(request).await?;
         let server_date = rate_limit_headers::server_date(response.headers());
         let status = response.status();
         let rate_limit =

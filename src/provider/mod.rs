@@ -9,6 +9,7 @@
 mod answer_json;
 pub mod classify;
 mod connection_check;
+mod connection_error;
 mod deadline;
 mod decoded_text;
 mod foreign_body;
@@ -18,6 +19,7 @@ mod json_fields;
 mod json_limiter;
 mod json_structure;
 mod kinds;
+mod proxy;
 mod rate_limit_fields;
 mod rate_limit_headers;
 mod redaction;
@@ -117,7 +119,10 @@ pub fn build(
         let kind =
             kind.ok_or_else(|| format!("kind: {} is not a kind of provider", config.kind))?;
         let context = BuildContext {
-            http: HttpClient::new(new_transport(config.polling.request_timeout)?),
+            http: HttpClient::new(new_transport(
+                config.polling.request_timeout,
+                &config.connection,
+            )?),
             user_states: &config.state_map,
             statement_capture,
             shared_credentials,

@@ -231,7 +231,10 @@ impl Tracker {
             FindingKind::WrongEndpoint => Err(rejection(ProviderErrorKind::Misconfigured)),
             FindingKind::QuotaExceeded => Err(rejection(ProviderErrorKind::QuotaExceeded)),
             FindingKind::RateLimited => Err(rejection(ProviderErrorKind::RateLimited)),
-            FindingKind::Unreachable
+            FindingKind::NameNotResolved
+            | FindingKind::ProxyFailed
+            | FindingKind::UntrustedCertificate
+            | FindingKind::Unreachable
             | FindingKind::ServiceError
             | FindingKind::UnrecognizedAnswer => Err(rejection(ProviderErrorKind::Malformed)),
         };

@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jobtrack::api::AddRequest;
 use jobtrack::cli::{parse_add_line, parse_job_refs};
 use jobtrack::config::{Config, ConfigError};
-use jobtrack::job::{Answer, ListPageQuery, ProviderName, RateLimitInfo, RemoteId, UtcTime};
+use jobtrack::job::{
+    Answer, ListPageQuery, ProviderError, ProviderErrorKind, ProviderName, RateLimitInfo, RemoteId,
+    UtcTime,
+};
 use jobtrack::provider::{
     NewTransport, Provider, SharedCredentials, Transport, build, kind_schemas,
 };
@@ -76,7 +78,7 @@ impl Providers {
             key.display()
         );
         let config = load(text.as_bytes()).expect("the config of the fuzz functions");
-        let transport: &NewTransport = &|_: Duration| Ok(Arc::new(NextResponse));
+        let transport: &NewTransport = &|_, _| Ok(Arc::new(NextResponse));
         let shared_credentials = SharedCredentials::default();
         let build = |(name, settings)| {
             let statement = config.store.statement;
@@ -96,9 +98,10 @@ impl Providers {
 struct NextResponse;
 
 impl Transport for NextResponse {
-    fn send(&self, _: Request) -> BoxFuture<'_, Result<Response, String>> {
+    fn send(&self, _: Request) -> BoxFuture<'_, Result<Response, ProviderError>> {
         let parsed = NEXT_RESPONSE.with_borrow(|bytes| parse_response(bytes));
-        Box::pin(std::future::ready(parsed.ok_or_else(|| "not a response".into())))
+        let error = || ProviderError::new(ProviderErrorKind::Transient, "not a response");
+        Box::pin(std::future::ready(parsed.ok_or_else(error)))
     }
 }
 

@@ -3,10 +3,12 @@
 //! Parsed by [`load()`](super::load()). This module owns the keys that every kind has; each kind owns the
 //! others, in its own file under `provider::kinds`.
 
+mod connection;
 mod kind;
 mod table;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use figment::value::{Dict, Value};
 use serde::de::Error as _;
@@ -17,6 +19,7 @@ use crate::job::ProviderName;
 use super::diagnostics::SettingError;
 use super::{PollingConfig, defaults};
 
+pub use connection::{ConnectionConfig, ProxySetting};
 pub use kind::{DiscoveredSetting, KindSchema};
 pub use table::SettingsTable;
 
@@ -35,6 +38,7 @@ pub struct ProviderConfig {
     pub state_map: BTreeMap<String, MappedState>,
     /// `[polling]`, overridden by the provider's own keys.
     pub polling: PollingConfig,
+    pub connection: ConnectionConfig,
     /// The kind's own settings; they were validated.
     pub settings: SettingsTable,
 }
@@ -63,11 +67,24 @@ struct CommonSettings {
     max_in_flight: Option<u32>,
     #[serde(default)]
     state_map: BTreeMap<String, MappedState>,
+    #[serde(default)]
+    proxy: ProxySetting,
+    #[serde(default)]
+    no_proxy: String,
+    ca_file: Option<PathBuf>,
 }
 
 impl CommonSettings {
-    const KEYS: &[&str] =
-        &["account", "previous_names", "requests_per_minute", "max_in_flight", "state_map"];
+    const KEYS: &[&str] = &[
+        "account",
+        "previous_names",
+        "requests_per_minute",
+        "max_in_flight",
+        "state_map",
+        "proxy",
+        "no_proxy",
+        "ca_file",
+    ];
 
     fn validate(&self) -> Vec<SettingError> {
         let mut errors = Vec::new();
@@ -113,10 +130,18 @@ impl ProviderConfig {
         else {
             return Err(errors);
         };
-        let CommonSettings { account, previous_names, state_map, .. } = common;
-        let requests_per_minute =
-            common.requests_per_minute.unwrap_or(kind.default_requests_per_minute());
-        let max_in_flight = common.max_in_flight.unwrap_or(defaults::MAX_IN_FLIGHT);
+        let CommonSettings {
+            account,
+            previous_names,
+            requests_per_minute,
+            max_in_flight,
+            state_map,
+            proxy,
+            no_proxy,
+            ca_file,
+        } = common;
+        let requests_per_minute = requests_per_minute.unwrap_or(kind.default_requests_per_minute());
+        let max_in_flight = max_in_flight.unwrap_or(defaults::MAX_IN_FLIGHT);
         default_values.push(("requests_per_minute", requests_per_minute.to_string()));
         default_values.push(("max_in_flight", max_in_flight.to_string()));
         let config = Self {
@@ -127,6 +152,7 @@ impl ProviderConfig {
             max_in_flight,
             state_map,
             polling,
+            connection: ConnectionConfig { proxy, no_proxy, ca_file },
             settings,
         };
         Ok((config, default_values))
@@ -149,17 +175,19 @@ fn find_kind(
     })
 }
 
-/// The settings that the kind of a provider's table adds to it. Wrong tables are reported later.
+/// The settings that the environment and the kind of a provider's table add to it. Wrong tables are
+/// reported later.
 pub(super) fn implied_settings(
     table: &Value,
     kinds: &[&'static dyn KindSchema],
     env: &BTreeMap<String, String>,
 ) -> Vec<DiscoveredSetting> {
     let Some(table) = table.as_dict() else { return Vec::new() };
-    find_kind(table, kinds).map_or_else(
+    let of_kind = find_kind(table, kinds).map_or_else(
         |_| Vec::new(),
         |kind| kind.implied_settings(&SettingsTable::new(table.clone()), env),
-    )
+    );
+    of_kind.into_iter().chain(connection::discovered_proxy(table, env)).collect()
 }
 
 fn deserialize_optional_name<'de, D: Deserializer<'de>>(

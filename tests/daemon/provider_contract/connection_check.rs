@@ -108,13 +108,13 @@ async fn fault_32_clock_skew_is_measured_from_successes_and_errors() {
 }
 
 #[tokio::test]
-async fn an_unresolvable_host_is_unreachable() {
+async fn an_unresolvable_host_is_named_as_such() {
     for fixture in FIXTURES {
         let server = FakeServer::start().await;
         let harness = Harness::with_base_url(fixture, server, "https://nobody.invalid");
         assert_eq!(
             harness.check(0).await.finding.kind,
-            FindingKind::Unreachable,
+            FindingKind::NameNotResolved,
             "{}",
             fixture.kind
         );

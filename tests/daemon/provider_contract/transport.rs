@@ -157,12 +157,13 @@ async fn one_connection_is_reused_across_polls() {
 }
 
 #[tokio::test]
-async fn requests_carry_the_user_agent() {
+async fn requests_carry_the_user_agent_and_are_not_answered_by_a_cache() {
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
         harness.poll().await.result.expect_err("nobody put it in");
         let request = harness.server.requests().pop().expect("a request");
         let expected = concat!("jobtrack/", env!("CARGO_PKG_VERSION"));
         assert_eq!(request.user_agent.as_deref(), Some(expected));
+        assert_eq!(request.cache_control.as_deref(), Some("no-cache"));
     }
 }

@@ -30,7 +30,7 @@ fn fault_54_an_unknown_key_is_named_with_those_that_are_known() {
             "bogus = 1\n",
             1,
             "bogus",
-            &["is not a setting", "store, control, polling, maintenance, providers"],
+            &["is not a setting", "store, control, polling, maintenance, log, providers"],
         ),
         ("\n[stor]\npath = \"/x\"\n", 2, "stor", &["is not a setting", "store"]),
         (

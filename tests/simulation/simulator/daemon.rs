@@ -83,7 +83,7 @@ pub fn load_providers(
 ) -> Providers {
     let config = load_config(directory, options);
     let transport: Arc<dyn Transport> = Arc::new(ServiceTransport(services.clone()));
-    build_providers(&config, &move |_| Ok(transport.clone()), credentials)
+    build_providers(&config, &move |_, _| Ok(transport.clone()), credentials)
         .expect("the providers are valid")
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::http;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
+use jobtrack::job::{ProviderError, ProviderErrorKind};
 use jobtrack::provider::Transport;
 use reqwest::{Body, Request, Response};
 
@@ -16,14 +17,18 @@ use crate::fake_server::{FakeHttpRequest, FakeHttpResponse};
 pub struct ServiceTransport(pub Arc<Services>);
 
 impl Transport for ServiceTransport {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, String>> {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, ProviderError>> {
         Box::pin(async move {
-            match self.0.answer(convert_request(&request)).await? {
+            match self.0.answer(convert_request(&request)).await.map_err(transient)? {
                 Answer::Complete(response) => Ok(convert_response(response, false)),
                 Answer::CutOff(response) => Ok(convert_response(response, true)),
             }
         })
     }
+}
+
+fn transient(reason: String) -> ProviderError {
+    ProviderError::new(ProviderErrorKind::Transient, reason)
 }
 
 /// What arrives of the response to a request.

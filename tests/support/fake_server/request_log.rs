@@ -44,6 +44,7 @@ pub struct RecordedRequest {
     /// Path and query, as sent.
     pub target: String,
     pub user_agent: Option<String>,
+    pub cache_control: Option<String>,
 }
 
 #[derive(Default)]

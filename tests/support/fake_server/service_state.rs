@@ -157,6 +157,7 @@ impl ServiceState {
             response_status: delivery.sends_status().then_some(response.status),
             target: request.target.clone(),
             user_agent: request.header("user-agent").map(str::to_owned),
+            cache_control: request.header("cache-control").map(str::to_owned),
         });
         (response, delivery)
     }

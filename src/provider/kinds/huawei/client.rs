@@ -173,7 +173,7 @@ impl HuaweiClient {
         };
         let mut response = self.http.send(http_request, now).await?;
         if !response.status.is_success()
-            && let ProviderError { kind: ProviderErrorKind::RateLimited, message } =
+            && let ProviderError { kind: ProviderErrorKind::RateLimited, message, .. } =
                 rejection_error(&response)
         {
             response.rate_limit.quota =
@@ -231,11 +231,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::ConnectionConfig;
     use crate::provider::transport::network;
 
     fn client(base: &str) -> HuaweiClient {
         HuaweiClient {
-            http: HttpClient::new(network(Duration::from_secs(1)).expect("a client")),
+            http: HttpClient::new(
+                network(Duration::from_secs(1), &ConnectionConfig::default()).expect("a client"),
+            ),
             base_url: base.parse().expect("a URL"),
             project_id: "p".into(),
             auth: Auth::Token(RenewableSecrets::fixed(["t".into()])),
