@@ -25,6 +25,11 @@ rigs *ARGS:
 simulate *ARGS:
     cargo bench --bench simulate -- {{ ARGS }}
 
+# Draw the pictures of docs/screens.md (half a minute).
+screens:
+    cargo build --locked
+    python3 docs/screens/draw.py target/debug
+
 # Licences and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check bans licenses sources
