@@ -38,6 +38,20 @@ deny:
 release:
     cargo auditable build --release --locked
 
+# Write the manual pages to target/man.
+man-pages:
+    cargo run --quiet --locked --example man-pages -- target/man
+
+# Build the Debian package in target/debian (needs cargo-deb).
+deb: man-pages
+    cargo deb --locked
+
+# Build the RPM package in target/generate-rpm (needs cargo-generate-rpm).
+rpm: man-pages
+    cargo build --release --locked --bins
+    strip --strip-unneeded target/release/jobtrackd target/release/jobtrack
+    cargo generate-rpm
+
 # Write the list of dependencies as CycloneDX to target/sbom/jobtrack.cdx.json (needs cargo-cyclonedx).
 sbom:
     cargo cyclonedx --format json --spec-version 1.5 --override-filename jobtrack.cdx

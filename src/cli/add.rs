@@ -32,7 +32,7 @@ job keeps its number; labels, a price and a name for similar runs that are given
 Exit: 0 all jobs are tracked, 1 one was rejected, 2 usage, 69 no daemon.";
 
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct AddArgs {
     /// A configured provider, or - to read lines `PROVIDER/ID [K=V]…` from standard input
     #[arg(value_name = "PROVIDER")]

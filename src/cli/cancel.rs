@@ -16,7 +16,7 @@ Exit: 0 all cancellations were accepted, 1 one was rejected (also if the job is 
 not exist), 2 usage, 69 no daemon.";
 
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct CancelArgs {
     /// Job numbers or `PROVIDER/REMOTE_ID`, or - to read one per line from standard input
     #[arg(value_name = "JOB", required = true)]

@@ -9,6 +9,7 @@ mod cancel;
 mod cell;
 mod check;
 mod columns;
+mod completion;
 mod event_follower;
 mod field_list;
 mod forecast;
@@ -39,7 +40,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api::{Client, ClientError};
 use crate::config::Directories;
@@ -53,7 +54,7 @@ const EXIT_UNAVAILABLE: u8 = 69;
 
 /// Track jobs on remote services until they end: client of jobtrackd
 #[derive(Parser)]
-#[command(name = "jobtrack", version, after_help = AFTER_HELP)]
+#[command(name = "jobtrack", version, after_long_help = AFTER_HELP)]
 struct Cli {
     /// Path of the daemon's socket; see `jobtrack --help` for the default
     #[arg(
@@ -119,9 +120,20 @@ struct CommandContext {
     json: bool,
 }
 
+/// The definition of the command line, for the manual pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// The whole program: parses the arguments, runs the command and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    match completion::answer_shell(command) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return report(&error.into()),
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match (Cli::try_parse(), runtime) {
         (Ok(cli), Ok(runtime)) => runtime.block_on(dispatch(cli)),
@@ -190,10 +202,8 @@ fn parse_duration_text(text: &str) -> Result<String, humantime::DurationError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn clap_definitions_are_consistent() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

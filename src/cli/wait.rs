@@ -37,7 +37,7 @@ const EXIT_TIMED_OUT: u8 = 124;
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct WaitArgs {
     /// Job numbers or `PROVIDER/REMOTE_ID`, or - to read one per line from standard input
     #[arg(value_name = "JOB", required_unless_present = "labels")]

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::logging::{self, StartedLog};
 
@@ -46,7 +46,7 @@ too few threads, 78 unusable config.";
 
 /// Tracks jobs submitted to remote services until they end, and keeps their history in a database
 #[derive(Debug, Parser)]
-#[command(name = "jobtrackd", version, after_help = HELP)]
+#[command(name = "jobtrackd", version, after_long_help = HELP)]
 struct DaemonArgs {
     /// Read the settings from this file
     #[arg(long, value_name = "FILE")]
@@ -56,6 +56,12 @@ struct DaemonArgs {
     check: bool,
     #[command(subcommand)]
     command: Option<DatabaseCommand>,
+}
+
+/// The definition of the command line, for the manual pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    DaemonArgs::command()
 }
 
 #[must_use]

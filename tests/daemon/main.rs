@@ -11,6 +11,7 @@ mod cancel;
 mod certificate_authority;
 mod client;
 mod client_paths;
+mod completion;
 mod config_check;
 mod config_example;
 mod connect_proxy;

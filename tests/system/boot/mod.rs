@@ -11,11 +11,11 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
 
 use crate::support::fake_server::{FakeServer, JobEnd, JobScript};
-use container::{BootUnavailable, Container};
+pub(crate) use container::{BootUnavailable, Container};
 
 const SYSTEMD_DOCUMENT: &str = include_str!("../../../docs/systemd.md");
 const SCRIPT_STEPS: &str = include_str!("steps.sh");
-const CREDENTIAL_KEY: &str = "the-key-of-a-credential";
+pub(crate) const CREDENTIAL_KEY: &str = "the-key-of-a-credential";
 
 /// The shell blocks of `docs/systemd.md`, each with its section heading.
 fn document_shell_blocks() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -59,14 +59,14 @@ fn run_fake_dune() {
 }
 
 /// The process that runs [`run_fake_dune`].
-struct FakeDuneProcess {
+pub(crate) struct FakeDuneProcess {
     process: Child,
     input: ChildStdin,
-    base_url: String,
+    pub(crate) base_url: String,
 }
 
 impl FakeDuneProcess {
-    fn start(container: &Container) -> Self {
+    pub(crate) fn start(container: &Container) -> Self {
         let mut process = container
             .nsenter_command("--net")
             .arg(std::env::current_exe().expect("this program"))
@@ -87,7 +87,7 @@ impl FakeDuneProcess {
 
     /// Stops the process. Returns whether all requests were correct and had the key of the
     /// credential.
-    fn finish_without_violations(self) -> bool {
+    pub(crate) fn finish_without_violations(self) -> bool {
         let Self { mut process, input, .. } = self;
         drop(input);
         process.wait().expect("the process can be waited for").success()
@@ -105,16 +105,18 @@ fn boot_container() -> Result<Container, BootUnavailable> {
     Container::boot(&binds, prelude)
 }
 
+/// Prints why no container can be booted here; the test then passes. With `JOBTRACK_BOOT=required` it fails.
+pub(crate) fn report_unavailable(BootUnavailable(reason): &BootUnavailable) {
+    let required = std::env::var("JOBTRACK_BOOT").is_ok_and(|value| value == "required");
+    assert!(!required, "no systemd can be booted: {reason}");
+    println!("skipped: {reason}");
+}
+
 #[test]
 fn fault_01_13_51_54_55_a_real_systemd_runs_the_service() {
     let container = match boot_container() {
         Ok(container) => container,
-        Err(BootUnavailable(reason)) => {
-            let required = std::env::var("JOBTRACK_BOOT").is_ok_and(|value| value == "required");
-            assert!(!required, "no systemd can be booted: {reason}");
-            println!("skipped: {reason}");
-            return;
-        }
+        Err(unavailable) => return report_unavailable(&unavailable),
     };
     let dune = FakeDuneProcess::start(&container);
     container.run_step("point dune at the fake server", &setup_script(&dune.base_url), "");
@@ -131,7 +133,7 @@ fn fault_01_13_51_54_55_a_real_systemd_runs_the_service() {
 
 /// Creates the users of the document and of the steps, and a drop-in with what the document's
 /// config does not set: the address of the fake server, and a shorter polling interval.
-fn setup_script(base_url: &str) -> String {
+pub(crate) fn setup_script(base_url: &str) -> String {
     format!(
         "useradd alice
         useradd mallory
