@@ -15,7 +15,8 @@ Examples:
   jobtrack list --state unsuccessful --since yesterday
   jobtrack list --ended-since '2 hours ago' --sort=-ran -o wide
   jobtrack list --all --provider dune --label team=growth --json
-  jobtrack list --all --columns id,state,started_at,ran -o csv > jobs.csv";
+  jobtrack list --all --columns id,state,started_at,ran -o csv > jobs.csv
+  jobtrack list --label batch=7 -o name | jobtrack cancel -";
 
 /// Jobs per request.
 const MAX_PAGE_SIZE: usize = 500;
@@ -91,7 +92,8 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         let sort = args.sort.as_ref().map(|key| |jobs: &mut Vec<Job>| key.sort(jobs, row_context));
         let (jobs, has_more) = read_jobs(context, query, limit, sort).await?;
         if jobs.is_empty() && format.is_table() {
-            stdio::print_notice("no jobs match; --all lists jobs in every state");
+            let hint = if args.all { "" } else { "; --all lists jobs in every state" };
+            stdio::print_notice(format!("no jobs match{hint}"));
             return Ok(ExitCode::SUCCESS);
         }
         let _pager = args.output.start_pager(format, jobs.len() + 1);

@@ -33,7 +33,16 @@ async fn fault_72_a_hostile_state_word_is_escaped_in_the_log_and_on_the_terminal
     let reported =
         |status: &serde_json::Value| status["providers"][0]["unknown_states"][0].as_str().is_some();
     daemon.wait_for_status(&home, reported).await;
-    for arguments in [&["show", "1"][..], &["status"], &["history"], &["list"], &["poll", "1"]] {
+    for arguments in [
+        &["show", "1"][..],
+        &["status"],
+        &["history"],
+        &["history", "-o", "csv"],
+        &["list"],
+        &["list", "-o", "wide"],
+        &["list", "-o", "csv"],
+        &["poll", "1"],
+    ] {
         assert_printable(&format!("{arguments:?}"), &home.run_client_ok(arguments));
     }
     let log = home.wait_for_log("\\n2026-11-25T00:00:00.000Z  INFO", 1);
