@@ -36,7 +36,9 @@ fn page(command: &Command, section: &str, date: &str) -> Result<ManualPage> {
         .manual("jobtrack manual");
     let mut text = Vec::new();
     man.render(&mut text)?;
-    let mut text = String::from_utf8(text).context("a page is not UTF-8")?;
+    let text = String::from_utf8(text).context("a page is not UTF-8")?;
+    // clap_mangen separates possible values by two line breaks around an empty line.
+    let mut text = text.replace("\n.br\n\n.br\n", "\n.sp\n");
     let mut roff = Roff::new();
     if let Some(notes) = notes {
         note_sections(&mut roff, &notes);

@@ -40,7 +40,9 @@ fn build_packages(directory: &Path) -> Result<(), BootUnavailable> {
     }
     for program in [env!("CARGO_BIN_EXE_jobtrackd"), env!("CARGO_BIN_EXE_jobtrack")] {
         let name = Path::new(program).file_name().expect("a name");
-        run(Command::new("strip").args(["--strip-debug", program, "-o"]).arg(programs.join(name)));
+        run(Command::new("strip")
+            .args(["--strip-unneeded", program, "-o"])
+            .arg(programs.join(name)));
     }
     manual_pages::write_pages(&source.join("target/man"));
     for version in VERSIONS {

@@ -13,8 +13,8 @@ is() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
 property() { systemctl show --property "$1" --value "${2:-jobtrackd.service}"; }
 units() { systemctl "$1" jobtrackd.service jobtrackd.socket | xargs; }
 export DEBIAN_FRONTEND=noninteractive
-# Images of containers forbid packages to start services.
-rm -f /usr/sbin/policy-rc.d
+# Images of containers forbid packages to start services. The index of manual pages takes seconds.
+rm -f /usr/sbin/policy-rc.d /var/lib/man-db/auto-update
 mkdir -p /src/target/debian
 ln -sf /packages/jobtrack_0.1.0-1_amd64.deb /src/target/debian/
 cd /src
@@ -37,9 +37,15 @@ is "$(completions_of jobtrack check d)" dune
 is "$(completions_of jobtrack show dune/)" dune/01GBM4W2N0NMCGPZYW8AYK4YF1
 jobtrack list --all
 
+## instance: a second daemon with a configuration, a database and a socket of its own
+cp /etc/jobtrack/config.toml /etc/jobtrack/team.toml
+cp /etc/credstore/dune-api-key /etc/credstore/dune-api-key-team
+systemctl start jobtrackd@team
+JOBTRACK_SOCKET=/run/jobtrack-team/control.sock jobtrack status
+
 ## upgrade: no client is refused, the configuration and the jobs stay, the new daemon runs
 jobtrack add dune 01LONG0
-daemon=$(property MainPID)
+daemon=$(property MainPID) instance=$(property MainPID jobtrackd@team)
 config=$(cksum /etc/jobtrack/config.toml)
 (while [ ! -e /tmp/upgraded ]; do jobtrack list >/dev/null || touch /tmp/refused; done) & clients=$!
 dpkg --install /packages/jobtrack_0.1.1-1_amd64.deb
@@ -47,6 +53,8 @@ touch /tmp/upgraded
 wait $clients
 [ ! -e /tmp/refused ]
 [ "$(property MainPID)" != "$daemon" ]
+[ "$(property MainPID jobtrackd@team)" != "$instance" ]
+is "$(systemctl is-active jobtrackd@team)" active
 is "$(units is-active)" 'active active'
 is "$(cksum /etc/jobtrack/config.toml)" "$config"
 is "$(dpkg-query -f '${Version} ${Status}' -W jobtrack)" '0.1.1-1 install ok installed'
@@ -77,7 +85,8 @@ is "$(jobtrack list --json | jq -r .remote_id)" 01LONG0
 dpkg --purge jobtrack
 fails pgrep -x jobtrackd
 fails dpkg-query -W jobtrack
-rm -r /etc/systemd/system/jobtrackd.service.d
+rm -r /etc/systemd/system/jobtrackd.service.d /etc/jobtrack/team.toml
+rmdir /etc/jobtrack
 find /etc /run /usr/bin /usr/lib/systemd /usr/lib/sysusers.d /usr/lib/tmpfiles.d /usr/share /var/lib \
     -path /run/systemd -prune -o -name '*jobtrack*' -print > /tmp/left
 is "$(cat /tmp/left)" ''
