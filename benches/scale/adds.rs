@@ -89,6 +89,7 @@ fn request(numbers: impl Iterator<Item = u64>) -> AddRequest {
         give_up_after: None,
         price: None,
         similar_to: None,
+        again: false,
     });
     AddRequest { jobs: entries.collect() }
 }

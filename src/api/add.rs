@@ -1,10 +1,13 @@
 //! The messages that add jobs. A request with an unknown field is rejected.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::limited::{limited_list, limited_map};
+use crate::config::PollingConfig;
 use crate::job::{JobId, Labels, State};
 
 /// The request of `POST /v1/jobs`.
@@ -46,6 +49,16 @@ pub struct AddRequestEntry {
     /// are similar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similar_to: Option<String>,
+    /// Whether a new job is added if the one with this ID has ended: the service runs it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+}
+
+impl AddRequestEntry {
+    /// The values that `give_up_after` may have.
+    pub const GIVE_UP_AFTER_RANGE: RangeInclusive<Duration> =
+        Duration::from_secs(1)..=PollingConfig::MAX_DURATION;
+    pub const GIVE_UP_AFTER_LIMITS: &str = "give_up_after must be at least 1s and at most 400d";
 }
 
 /// The response to an [`AddRequest`], sent once the jobs are committed.
@@ -70,6 +83,9 @@ pub struct AddResponseEntry {
     /// Why the job was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What all known ids of the service look like, if the id of this job does not. The job is tracked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// What adding a job did.

@@ -119,11 +119,7 @@ impl Client {
 
     /// Adds jobs; returns once they are committed. The response also lists rejected jobs.
     pub async fn add(&self, jobs: &AddRequest) -> Result<AddResponse, ClientError> {
-        let response = self.send(self.request(Method::POST, "jobs").json(jobs)).await?;
-        match response.status() {
-            StatusCode::UNPROCESSABLE_ENTITY => parse_json(response).await,
-            _ => parse_json(ensure_success(response).await?).await,
-        }
+        self.send_and_parse(self.request(Method::POST, "jobs").json(jobs)).await
     }
 
     /// One page of jobs, newest first.

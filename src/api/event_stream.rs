@@ -3,7 +3,10 @@
 //! Made by [`Client::events`](super::Client::events). A stream ends with an event `end`, or when
 //! the connection does; the caller reconnects with the cursor of the last transition.
 
+use std::time::Duration;
+
 use reqwest::Response;
+use tokio::time::timeout;
 
 use super::error::{ClientError, connection_lost};
 use super::history::{PrunedTransitions, TransitionEvent};
@@ -25,6 +28,9 @@ pub struct EventStream {
 
 #[expect(clippy::missing_errors_doc, reason = "ClientError documents the errors")]
 impl EventStream {
+    /// The daemon sends something every 15 s, if only a comment.
+    const SILENCE_LIMIT: Duration = Duration::from_mins(1);
+
     pub(super) fn new(response: Response) -> Self {
         Self { response, parser: SseParser::default() }
     }
@@ -44,7 +50,11 @@ impl EventStream {
                 }
                 Some(SseFrame::End) => return Ok(None),
                 None => {
-                    match self.response.chunk().await.map_err(|error| connection_lost(&error))? {
+                    let chunk = timeout(Self::SILENCE_LIMIT, self.response.chunk()).await;
+                    let chunk = chunk.map_err(|_| {
+                        ClientError::ConnectionLost("jobtrackd sends nothing".into())
+                    })?;
+                    match chunk.map_err(|error| connection_lost(&error))? {
                         Some(bytes) => self.parser.buffer.extend_from_slice(&bytes),
                         None => return Ok(None),
                     }

@@ -14,6 +14,9 @@ pub struct ForecastResponse {
     /// The field `reason`, and `price_s` if the reason is `price`.
     #[serde(flatten)]
     pub reason: ForecastReasonResponse,
+    /// The field `delayed_by` and what belongs to it, absent if the job is polled when it is due.
+    #[serde(flatten)]
+    pub delay: Option<PollDelayResponse>,
     /// Three fields, absent if no past run is similar.
     #[serde(flatten)]
     pub similar_runs: Option<SimilarRunsResponse>,
@@ -28,7 +31,7 @@ pub struct ForecastResponse {
 pub enum NextPollResponse {
     /// The poll is not due yet.
     In { next_poll_in_s: f64 },
-    /// The poll is due and waits for the rate limit, a pause or other requests.
+    /// The poll is due and waits for other requests.
     Overdue { overdue_s: f64 },
     /// The poll is in flight, or its answer is being committed. Neither field in JSON.
     InProgress {},
@@ -50,6 +53,24 @@ pub enum ForecastReasonResponse {
     MaxWait,
 }
 
+/// What keeps the poll waiting beyond its due time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "delayed_by", rename_all = "snake_case")]
+pub enum PollDelayResponse {
+    ProviderNotConfigured,
+    /// The provider is paused; the reason is none if the rate limit that it reports is used up.
+    Pause {
+        pause_reason: Option<String>,
+    },
+    /// The rate limit, which no other job waits for.
+    RateLimit,
+    /// So many polls of the provider are due, this one included.
+    OtherPolls {
+        due_polls: u64,
+        requests_per_minute: u32,
+    },
+}
+
 /// The finished runs that a forecast is based on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SimilarRunsResponse {
@@ -69,17 +90,20 @@ mod tests {
         let in_flight = ForecastResponse {
             next_poll: NextPollResponse::InProgress {},
             reason: ForecastReasonResponse::MaxWait,
+            delay: None,
             similar_runs: None,
             expected_remaining_s: None,
         };
         let due = ForecastResponse {
             next_poll: NextPollResponse::Overdue { overdue_s: 2.0 },
             reason: ForecastReasonResponse::FirstPoll,
+            delay: Some(PollDelayResponse::OtherPolls { due_polls: 9, requests_per_minute: 30 }),
             ..in_flight.clone()
         };
         let full = ForecastResponse {
             next_poll: NextPollResponse::In { next_poll_in_s: 41.0 },
             reason: ForecastReasonResponse::Price { price_s: 1.0 },
+            delay: Some(PollDelayResponse::Pause { pause_reason: Some("HTTP 401".to_owned()) }),
             similar_runs: Some(SimilarRunsResponse {
                 similarity_key: "query 7".to_owned(),
                 similar_run_count: 8,
@@ -90,9 +114,12 @@ mod tests {
         let cases = [
             (
                 full,
-                r#"{"next_poll_in_s":41.0,"reason":"price","price_s":1.0,"similarity_key":"query 7","similar_run_count":8,"similar_median_s":192.0,"expected_remaining_s":130.0}"#,
+                r#"{"next_poll_in_s":41.0,"reason":"price","price_s":1.0,"delayed_by":"pause","pause_reason":"HTTP 401","similarity_key":"query 7","similar_run_count":8,"similar_median_s":192.0,"expected_remaining_s":130.0}"#,
             ),
-            (due, r#"{"overdue_s":2.0,"reason":"first_poll","expected_remaining_s":null}"#),
+            (
+                due,
+                r#"{"overdue_s":2.0,"reason":"first_poll","delayed_by":"other_polls","due_polls":9,"requests_per_minute":30,"expected_remaining_s":null}"#,
+            ),
             (in_flight, r#"{"reason":"max_wait","expected_remaining_s":null}"#),
         ];
         for (forecast, json) in cases {

@@ -25,10 +25,14 @@ pub use client::{Client, ListParams, OnDemandResponse};
 pub use error::ClientError;
 pub use event_stream::{EventStream, StreamedEvent};
 pub use forecast::{
-    ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse,
+    ForecastReasonResponse, ForecastResponse, NextPollResponse, PollDelayResponse,
+    SimilarRunsResponse,
 };
 pub use history::{PrunedTransitions, TransitionEvent, TransitionList};
 pub use job::{Job, JobList};
 pub use problem::ProblemDetails;
 pub use socket_search::{SocketProblem, TriedSocket};
-pub use status::{DaemonStatus, PauseStatus, ProviderStatus, ReloadFailure, StoreStatus};
+pub use status::{
+    DaemonStatus, FailedPollStatus, PauseCause, PauseStatus, ProviderStatus, ReloadFailure,
+    StoreStatus,
+};

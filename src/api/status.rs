@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{EventCursor, ProviderName, UtcTime};
+use crate::job::{EventCursor, JobId, ProviderName, UtcTime};
 
 /// The response of `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,6 +78,9 @@ pub struct ProviderStatus {
     pub price_in_force_s: f64,
     /// Failed polls in a row.
     pub consecutive_failures: u32,
+    /// The last failed poll; none once the same job, or a list, is answered.
+    #[serde(default)]
+    pub last_failed_poll: Option<FailedPollStatus>,
     /// When the provider began to fail; none if it answers.
     #[serde(default)]
     pub outage_began_at: Option<UtcTime>,
@@ -92,6 +95,28 @@ pub struct ProviderStatus {
 /// Why and until when a provider is not polled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PauseStatus {
+    #[serde(default)]
+    pub cause: PauseCause,
     pub reason: String,
     pub until: UtcTime,
+}
+
+/// What a pause follows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseCause {
+    /// Requests were rejected: `reason` is the last error.
+    #[default]
+    Rejection,
+    /// The rate limit that the provider reports is used up.
+    RateLimit,
+}
+
+/// A poll or a list request that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedPollStatus {
+    /// None if the request was for a list.
+    pub job_id: Option<JobId>,
+    pub at: UtcTime,
+    pub error: String,
 }

@@ -4,7 +4,10 @@
 //! Pure functions, used by `show` and `wait`.
 
 use super::render::format_seconds;
-use crate::api::{ForecastReasonResponse, ForecastResponse, NextPollResponse, SimilarRunsResponse};
+use crate::api::{
+    ForecastReasonResponse, ForecastResponse, NextPollResponse, PollDelayResponse,
+    SimilarRunsResponse,
+};
 
 /// The rows of `show`: label and text.
 pub(super) fn forecast_rows(
@@ -25,20 +28,46 @@ pub(super) fn forecast_rows(
     rows
 }
 
-/// The response does not tell which of these delays the poll.
-const OVERDUE_REASON: &str =
-    "waits for the rate limit, a pause or other requests; see `jobtrack status`";
-
 fn describe_next_poll(forecast: &ForecastResponse, last_poll_failed: bool) -> String {
-    let delay = match forecast.next_poll {
-        NextPollResponse::InProgress {} => return "in progress".to_owned(),
-        NextPollResponse::Overdue { overdue_s } => {
-            let overdue = format_seconds(overdue_s);
-            return format!("overdue by {overdue}: {OVERDUE_REASON}");
-        }
-        NextPollResponse::In { next_poll_in_s } => format_seconds(next_poll_in_s),
+    let reason = match &forecast.delay {
+        Some(delay) => describe_delay(delay),
+        None => describe_reason(forecast.reason, last_poll_failed),
     };
-    let reason = match forecast.reason {
+    match forecast.next_poll {
+        NextPollResponse::InProgress {} => "in progress".to_owned(),
+        NextPollResponse::In { next_poll_in_s } => {
+            format!("in {}: {reason}", format_seconds(next_poll_in_s))
+        }
+        NextPollResponse::Overdue { overdue_s } => {
+            let reason = match forecast.delay {
+                Some(_) => reason,
+                None => "waits for requests in flight".to_owned(),
+            };
+            format!("overdue by {}: {reason}", format_seconds(overdue_s))
+        }
+    }
+}
+
+fn describe_delay(delay: &PollDelayResponse) -> String {
+    match delay {
+        PollDelayResponse::ProviderNotConfigured => {
+            "but the provider is not configured any more".to_owned()
+        }
+        PollDelayResponse::Pause { pause_reason: Some(reason) } => {
+            format!("the provider is paused: {reason}")
+        }
+        PollDelayResponse::Pause { pause_reason: None } => {
+            "the rate limit that the provider reports is used up".to_owned()
+        }
+        PollDelayResponse::RateLimit => "the rate limit allows no earlier request".to_owned(),
+        PollDelayResponse::OtherPolls { due_polls, requests_per_minute } => {
+            format!("{due_polls} polls are due, of which {requests_per_minute} a minute are sent")
+        }
+    }
+}
+
+fn describe_reason(reason: ForecastReasonResponse, last_poll_failed: bool) -> String {
+    match reason {
         ForecastReasonResponse::FirstPoll => "first poll".to_owned(),
         ForecastReasonResponse::Backoff if last_poll_failed => {
             "backoff, while polls fail".to_owned()
@@ -50,8 +79,7 @@ fn describe_next_poll(forecast: &ForecastResponse, last_poll_failed: bool) -> St
             format_seconds(price_s)
         ),
         ForecastReasonResponse::MaxWait => "maximum wait for a job of this age".to_owned(),
-    };
-    format!("in {delay}: {reason}")
+    }
 }
 
 fn describe_similar_runs(runs: &SimilarRunsResponse) -> String {
@@ -115,23 +143,63 @@ mod tests {
                 false,
                 "in 41 s: the rate limit leaves a request for it",
             ),
-            (
-                due,
-                price,
-                false,
-                "overdue by 12 s: waits for the rate limit, a pause or other requests; see `jobtrack status`",
-            ),
+            (due, price, false, "overdue by 12 s: waits for requests in flight"),
             (NextPollResponse::InProgress {}, price, false, "in progress"),
         ];
         for (next_poll, reason, last_poll_failed, expected) in cases {
             let forecast = ForecastResponse {
                 next_poll,
                 reason,
+                delay: None,
                 similar_runs: None,
                 expected_remaining_s: None,
             };
             let rows = forecast_rows(&forecast, last_poll_failed);
             assert_eq!(rows[0], ("next poll", expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_delays_the_next_poll_is_described_instead_of_its_reason() {
+        let soon = NextPollResponse::In { next_poll_in_s: 55.0 };
+        let due = NextPollResponse::Overdue { overdue_s: 12.0 };
+        let reason = Some("HTTP 401: invalid API Key".to_owned());
+        let cases = [
+            (
+                due,
+                PollDelayResponse::ProviderNotConfigured,
+                "overdue by 12 s: but the provider is not configured any more",
+            ),
+            (
+                soon,
+                PollDelayResponse::Pause { pause_reason: reason },
+                "in 55 s: the provider is paused: HTTP 401: invalid API Key",
+            ),
+            (
+                soon,
+                PollDelayResponse::Pause { pause_reason: None },
+                "in 55 s: the rate limit that the provider reports is used up",
+            ),
+            (
+                soon,
+                PollDelayResponse::RateLimit,
+                "in 55 s: the rate limit allows no earlier request",
+            ),
+            (
+                due,
+                PollDelayResponse::OtherPolls { due_polls: 90, requests_per_minute: 30 },
+                "overdue by 12 s: 90 polls are due, of which 30 a minute are sent",
+            ),
+        ];
+        for (next_poll, delay, expected) in cases {
+            let forecast = ForecastResponse {
+                next_poll,
+                reason: ForecastReasonResponse::MaxWait,
+                delay: Some(delay),
+                similar_runs: None,
+                expected_remaining_s: None,
+            };
+            assert_eq!(describe_next_poll(&forecast, false), expected);
         }
     }
 
@@ -167,6 +235,7 @@ mod tests {
             let forecast = ForecastResponse {
                 next_poll: NextPollResponse::InProgress {},
                 reason: ForecastReasonResponse::FirstPoll,
+                delay: None,
                 similar_runs,
                 expected_remaining_s,
             };

@@ -1,5 +1,7 @@
 //! The columns of jobs.
 
+use std::time::Duration;
+
 use anstyle::Style;
 
 use super::cell::Cell;
@@ -7,7 +9,7 @@ use super::columns::ColumnKind::{FreeText, Identifier, Number, Time, Word};
 use super::columns::Shown::{Always, OnRequest, Wide};
 use super::columns::{Column, ColumnKind, RowContext, Shown, TableRow};
 use super::render;
-use crate::api::Job;
+use crate::api::{Job, ProviderStatus};
 use crate::job::UtcTime;
 
 impl TableRow for Job {
@@ -94,19 +96,35 @@ const fn column(
     Column { name, heading, shown, kind, cell }
 }
 
-/// Not before the end of a pause.
+/// Not before the end of a pause. If many polls are due, the time by which all of them are sent.
 fn next_poll(job: &Job, context: &RowContext) -> Cell {
     let provider = context.providers.iter().find(|status| status.provider == job.provider);
-    let pause_end = provider.and_then(|status| Some(status.pause.as_ref()?.until));
-    let Some(at) = job.next_poll_at.map(|at| pause_end.map_or(at, |end| end.max(at))) else {
+    if job.terminal || provider.is_some_and(|status| status.kind.is_none()) {
         return Cell::Missing;
-    };
+    }
+    let pause_end = provider.and_then(|status| Some(status.pause.as_ref()?.until));
+    // A job that was never polled is due.
+    let at = job.next_poll_at.max(pause_end).unwrap_or(context.now);
     let text = if at > context.now {
         format!("in {}", render::format_duration(at.duration_since(context.now)))
     } else {
-        "now".to_owned()
+        match provider.map(time_of_due_polls) {
+            Some(time) if time >= MIN_QUEUE_TIME => {
+                format!("within {}", render::format_duration(time))
+            }
+            Some(_) | None => "now".to_owned(),
+        }
     };
     Cell::TimeAhead { at, text }
+}
+
+/// A shorter wait for other polls is not worth a mention.
+const MIN_QUEUE_TIME: Duration = Duration::from_secs(10);
+
+/// How long it takes to send the polls that are due now.
+fn time_of_due_polls(provider: &ProviderStatus) -> Duration {
+    let per_minute = u64::from(provider.requests_per_minute.max(1));
+    Duration::from_secs(provider.due_polls.saturating_mul(60) / per_minute)
 }
 
 /// A duration that is known, or how long it has lasted so far.

@@ -3,8 +3,9 @@
 use std::num::NonZero;
 use std::process::ExitCode;
 
-use super::columns::{SortKey, parse_sort_key};
+use super::columns::{RowContext, SortKey, parse_sort_key};
 use super::output::{OutputArgs, RowPrinter, default_columns};
+use super::poll_problems::{UnfinishedJobs, print_present_problems};
 use super::{CommandContext, stdio};
 use crate::api::{Job, ListParams};
 use crate::job::{ProviderName, StateFilter, TimeExpression, parse_label};
@@ -87,6 +88,7 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         ended_since: args.ended_since.map(|time| times.resolve(time)),
         ..ListParams::default()
     };
+    let mut unfinished = UnfinishedJobs::default();
     let has_more = if format.is_table() || args.sort.is_some() {
         let row_context = printer.context();
         let sort = args.sort.as_ref().map(|key| |jobs: &mut Vec<Job>| key.sort(jobs, row_context));
@@ -98,13 +100,16 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         }
         let _pager = args.output.start_pager(format, jobs.len() + 1);
         printer.print(&jobs)?;
+        unfinished.extend(&jobs);
         has_more
     } else {
-        print_pages(context, query, limit, &mut printer).await?
+        print_pages(context, query, limit, &mut printer, &mut unfinished).await?
     };
     if has_more {
         stdio::print_notice("more jobs match; use --limit to list them");
     }
+    let RowContext { now, providers } = printer.context();
+    print_present_problems(providers, &unfinished, *now);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,6 +119,7 @@ async fn print_pages(
     mut query: ListParams,
     limit: usize,
     printer: &mut RowPrinter<Job>,
+    unfinished: &mut UnfinishedJobs,
 ) -> anyhow::Result<bool> {
     let mut remaining = limit;
     loop {
@@ -121,6 +127,7 @@ async fn print_pages(
         let page = context.client.jobs(&query).await?;
         remaining = remaining.saturating_sub(page.jobs.len());
         printer.print(&page.jobs)?;
+        unfinished.extend(&page.jobs);
         query.after = page.next_cursor.map(|id| id.to_string());
         if query.after.is_none() || remaining == 0 {
             return Ok(query.after.is_some());

@@ -4,12 +4,14 @@
 //! returns the exit code; [`main`] maps errors to exit codes.
 
 mod add;
+mod add_sender;
 mod backup;
 mod cancel;
 mod cell;
 mod check;
 mod columns;
 mod completion;
+mod error_report;
 mod event_follower;
 mod field_list;
 mod forecast;
@@ -17,9 +19,12 @@ mod forget;
 mod history;
 mod job_args;
 mod job_columns;
+mod job_waiter;
+mod label;
 mod list;
 mod output;
 mod poll;
+mod poll_problems;
 mod progress;
 mod reload;
 mod render;
@@ -34,6 +39,7 @@ mod time_format;
 mod transition_columns;
 mod untrack;
 mod wait;
+mod waited_jobs;
 mod watch;
 
 use std::io;
@@ -42,13 +48,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::api::{Client, ClientError};
+use crate::api::{Client, Job};
 use crate::config::Directories;
 use crate::escape::usage_error_lines;
-pub use stdin_lines::{JobLine, parse_add_line, parse_job_refs};
+use error_report::ErrorReport;
+pub use stdin_lines::{parse_add_line, parse_job_refs};
 
 /// A request was rejected, also if one of several was.
 const EXIT_REJECTED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+/// No such job.
+const EXIT_NO_SUCH_JOB: u8 = 4;
 /// No daemon (`EX_UNAVAILABLE` of sysexits.h).
 const EXIT_UNAVAILABLE: u8 = 69;
 
@@ -74,13 +84,15 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-JOB is a job number or PROVIDER/REMOTE_ID; if several jobs have this ID, the newest.
+JOB is a job number, PROVIDER/REMOTE_ID, or a REMOTE_ID that only jobs of one provider have; if
+several jobs have this ID, the newest.
 DUR is a duration such as 90s, 15m, 2h or 7d. TIME is a date, a time such as '2026-11-25 15:00' or
 2026-11-25T15:00:00Z, today, yesterday, or a duration before now such as 2h or '2 days ago'; without
 a zone it is in UTC, or local with --local.
 The socket is by default the first with a running daemon of jobtrack/control.sock in $XDG_RUNTIME_DIR,
 /run/user/UID, $XDG_STATE_HOME and ~/.local/state (not for root), /run and /var/lib.
-Exit: 0 success, 1 rejected (also if one of several jobs was), 2 usage, 69 no daemon.";
+Exit: 0 success, 1 rejected (also if one of several jobs was), 2 usage, 4 no such job, 69 no daemon.
+With --json, each error is a JSON object on standard error with the fields code, title and detail.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -102,6 +114,10 @@ enum Command {
     Cancel(cancel::CancelArgs),
     /// Stop tracking jobs; they keep running and their history is kept
     Untrack(untrack::UntrackArgs),
+    /// Set labels of a job
+    Label(label::LabelArgs),
+    /// Set the label "note" of a job
+    Note(label::NoteArgs),
     /// Test a provider's key, address and clock
     Check(check::CheckArgs),
     /// Delete learned durations
@@ -126,21 +142,38 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+impl CommandContext {
+    /// Prints a job: one line of text, or the whole job as JSON.
+    fn print_job(&self, job: &Job) -> io::Result<()> {
+        if self.json {
+            stdio::print_json_lines(&[job])
+        } else {
+            stdio::print_lines(&[render::job_line(job)])
+        }
+    }
+}
+
 /// The whole program: parses the arguments, runs the command and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     match completion::answer_shell(command) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
-        Err(error) => return report(&error.into()),
+        Err(error) => return report(&error.into(), false),
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = match (Cli::try_parse(), runtime) {
+    let parsed = Cli::try_parse();
+    let json = match &parsed {
+        Ok(cli) => cli.json,
+        // The arguments could not be parsed.
+        Err(_) => std::env::args_os().any(|argument| argument == "--json"),
+    };
+    let result = match (parsed, runtime) {
         (Ok(cli), Ok(runtime)) => runtime.block_on(dispatch(cli)),
         (Err(usage), _) => Err(usage.into()),
         (Ok(_), Err(error)) => Err(error.into()),
     };
-    result.unwrap_or_else(|error| report(&error))
+    result.unwrap_or_else(|error| report(&error, json))
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -154,6 +187,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::run(&context, args).await,
         Command::Poll(args) => poll::run(&context, args).await,
         Command::Cancel(args) => cancel::run(&context, args).await,
+        Command::Label(args) => label::run(&context, args).await,
+        Command::Note(args) => label::run_note(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,
         Command::Untrack(args) => untrack::run(&context, args).await,
         Command::Forget(args) => forget::run(&context, args).await,
@@ -164,40 +199,26 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints an error and returns its exit code.
-fn report(error: &anyhow::Error) -> ExitCode {
+fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        if usage.use_stderr() {
-            let arguments = std::env::args_os().map(|text| text.to_string_lossy().into_owned());
-            usage_error_lines(usage, arguments).into_iter().for_each(stdio::print_notice);
-        } else {
+        if !usage.use_stderr() {
             // --help and --version. Nothing can report a failure to print.
             let _ = usage.print();
+            return ExitCode::SUCCESS;
         }
-        return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(EXIT_REJECTED));
+        let arguments = std::env::args_os().map(|text| text.to_string_lossy().into_owned());
+        let text = usage_error_lines(usage, arguments).join("\n");
+        return ExitCode::from(ErrorReport::usage(text).print(json));
     }
     if error.downcast_ref::<io::Error>().is_some_and(stdio::is_broken_pipe) {
         return ExitCode::SUCCESS;
     }
-    stdio::print_notice(format!("jobtrack: {error:#}"));
-    match error.downcast_ref::<ClientError>() {
-        Some(ClientError::NoDaemon(_) | ClientError::Busy(_) | ClientError::ConnectionLost(_)) => {
-            ExitCode::from(EXIT_UNAVAILABLE)
-        }
-        Some(
-            ClientError::Setup(_) | ClientError::Rejected(_) | ClientError::InvalidResponse(_),
-        )
-        | None => ExitCode::from(EXIT_REJECTED),
-    }
+    ExitCode::from(ErrorReport::of(error).print(json))
 }
 
 /// A path with `~` expanded, which no shell does after `--socket=`.
 fn parse_file_path(text: &str) -> Result<PathBuf, String> {
     Directories::from_env(|name| std::env::var_os(name)).expand_home(text)
-}
-
-/// The daemon parses the duration; a check here makes an invalid one a usage error.
-fn parse_duration_text(text: &str) -> Result<String, humantime::DurationError> {
-    humantime::parse_duration(text).map(|_| text.to_owned())
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{CommandContext, EXIT_REJECTED, render, resolve, stdio};
+use super::error_report::ErrorReport;
+use super::{CommandContext, resolve, stdio};
 use crate::api::OnDemandResponse;
 use crate::job::JobRef;
 
@@ -16,14 +17,10 @@ pub(super) async fn run(context: &CommandContext, args: PollArgs) -> anyhow::Res
     let job = resolve::require_job(&context.client, &args.job).await?;
     match context.client.poll(job.id).await? {
         OnDemandResponse::Completed(job) => {
-            if context.json {
-                stdio::print_json_lines(&[&job])?;
-            } else {
-                stdio::print_lines(&[render::job_line(&job)])?;
-            }
+            context.print_job(&job)?;
             if let Some(error) = &job.last_poll_error {
-                stdio::print_notice(format!("the poll failed: {error}"));
-                return Ok(ExitCode::from(EXIT_REJECTED));
+                let report = ErrorReport::poll_failed(format!("the poll failed: {error}"));
+                return Ok(ExitCode::from(report.print(context.json)));
             }
         }
         OnDemandResponse::Pending(job) if context.json => stdio::print_json_lines(&[job])?,

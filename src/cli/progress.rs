@@ -1,10 +1,10 @@
-//! The progress line of `wait` on standard error.
+//! The progress lines of `wait` and `add` on standard error.
 //!
 //! Drawn only on a terminal, redrawn each second by a thread of `indicatif`, cleared at the end.
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::escape::escape_unprintable;
 use crate::job::State;
@@ -17,17 +17,23 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// A line for `total` jobs, not drawn yet.
-    pub(super) fn new(total: usize) -> Self {
+    /// A line for `total` jobs, not drawn yet, or never if it is not `visible`.
+    pub(super) fn new(total: usize, visible: bool) -> Self {
         let style = ProgressStyle::with_template("{msg}{prefix}, {elapsed_precise}");
         let bar = ProgressBar::new_spinner()
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
             .with_finish(indicatif::ProgressFinish::AndClear);
+        if !visible {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
         Self { bar, total }
     }
 
     /// Shows the states of the unfinished jobs.
     pub(super) fn update(&self, unfinished: impl Iterator<Item = State>) {
+        if !self.is_visible() {
+            return;
+        }
         self.bar.set_message(progress_text(self.total, unfinished));
         self.bar.enable_steady_tick(Duration::from_secs(1));
     }
@@ -47,6 +53,38 @@ impl Progress {
     /// Removes the line while `action` prints.
     pub(super) fn suspend<T>(&self, action: impl FnOnce() -> T) -> T {
         self.bar.suspend(action)
+    }
+}
+
+/// The progress line of `add`.
+pub(super) struct AddProgress(ProgressBar);
+
+impl AddProgress {
+    pub(super) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
+    pub(super) fn visible() -> Self {
+        let style = ProgressStyle::with_template("{pos} jobs added, {elapsed_precise}");
+        let bar = ProgressBar::new_spinner()
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+            .with_finish(indicatif::ProgressFinish::AndClear);
+        Self(bar)
+    }
+
+    pub(super) fn add(&self, jobs: usize) {
+        self.0.inc(jobs as u64);
+        self.0.enable_steady_tick(Duration::from_secs(1));
+    }
+
+    /// Removes the line while `action` prints.
+    pub(super) fn suspend<T>(&self, action: impl FnOnce() -> T) -> T {
+        self.0.suspend(action)
+    }
+
+    /// Removes the line.
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
     }
 }
 

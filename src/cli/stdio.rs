@@ -61,6 +61,16 @@ pub(super) fn print_notice(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", escape_unprintable(&line.to_string()));
 }
 
+/// Writes one JSON object in a line to standard error. A failure is ignored, as in [`print_notice`].
+pub(super) fn print_json_notice(object: &impl Serialize) {
+    let mut line = Vec::new();
+    let written = object.serialize(&mut Serializer::with_formatter(&mut line, TerminalSafeJson));
+    line.push(b'\n');
+    if written.is_ok() {
+        let _ = io::stderr().lock().write_all(&line);
+    }
+}
+
 /// Whether the reader has closed the pipe, as `head` does; not an error of the command.
 pub(super) fn is_broken_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe

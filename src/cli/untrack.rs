@@ -4,7 +4,8 @@
 
 use std::process::ExitCode;
 
-use super::{CommandContext, EXIT_REJECTED, render, resolve, stdio};
+use super::error_report::JobErrors;
+use super::{CommandContext, resolve};
 use crate::api::ClientError;
 use crate::job::JobRef;
 
@@ -16,29 +17,21 @@ pub(super) struct UntrackArgs {
 }
 
 pub(super) async fn run(context: &CommandContext, args: UntrackArgs) -> anyhow::Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
+    let mut errors = JobErrors::new(context.json);
     for name in &args.jobs {
         let untracked = match resolve::find_job_id(&context.client, name).await? {
             Some(id) => context.client.untrack(id).await.map(Some),
             None => Ok(None),
         };
-        let job = match untracked {
-            Err(ClientError::Rejected(problem)) if problem.code == "not_found" => None,
-            Err(ClientError::Rejected(problem)) => {
-                stdio::print_notice(format!("{name}: {}", problem.detail));
-                code = ExitCode::from(EXIT_REJECTED);
-                continue;
+        match untracked {
+            Ok(Some(job)) => context.print_job(&job)?,
+            Ok(None) => errors.report_missing(name),
+            Err(ClientError::Rejected(problem)) if problem.code == "not_found" => {
+                errors.report_missing(name);
             }
-            other => other?,
-        };
-        match job {
-            Some(job) if context.json => stdio::print_json_lines(&[job])?,
-            Some(job) => stdio::print_lines(&[render::job_line(&job)])?,
-            None => {
-                stdio::print_notice(format!("no such job: {name}"));
-                code = ExitCode::from(EXIT_REJECTED);
-            }
+            Err(ClientError::Rejected(problem)) => errors.report_rejected(name, &problem),
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(code)
+    Ok(errors.exit_code())
 }

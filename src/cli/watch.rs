@@ -1,10 +1,12 @@
 //! `jobtrack watch`: prints transitions when they are committed, from now on or after a cursor.
 //!
-//! No transition is missed if the daemon restarts. Ctrl-C ends the command with exit code 0.
+//! No transition is missed if the daemon restarts. What keeps jobs from being polled is told on standard error.
+//! Ctrl-C ends the command with exit code 0.
 
 use std::process::ExitCode;
 
 use super::event_follower::EventFollower;
+use super::poll_problems::announce_poll_problems;
 use super::{CommandContext, render, stdio};
 use crate::api::{ListParams, StreamedEvent};
 use crate::job::{EventCursor, ProviderName, parse_label};
@@ -23,8 +25,19 @@ pub(super) struct WatchArgs {
 }
 
 pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
+    let provider = args.provider.clone();
+    let problems = announce_poll_problems(
+        &context.client,
+        |status| {
+            let is_selected = provider.as_ref().is_none_or(|name| *name == status.provider);
+            is_selected && status.active_jobs > 0
+        },
+        |_| false,
+        |notice| stdio::print_notice(notice),
+    );
     tokio::select! {
         result = print_events(context, args) => result,
+        never = problems => match never {},
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| ExitCode::SUCCESS)?),
     }
 }

@@ -1,18 +1,15 @@
-//! Handler of `POST /v1/jobs`: adds jobs, and reports for each whether it was added.
+//! Handler of `POST /v1/jobs`: adds jobs, and reports for each whether it was added. The status is 200 even if all
+//! jobs are rejected: the request was carried out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry};
-use crate::config::PollingConfig;
 use crate::job::{AddedBy, Labels, PollPrice, SimilarityKeys};
 use crate::scheduler::JobSpec;
 
@@ -24,15 +21,13 @@ use super::extract::parse_duration;
 use super::request_body::read_json;
 
 const MAX_ADD_BYTES: usize = 4 << 20;
-const GIVE_UP_AFTER_RANGE: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=PollingConfig::MAX_DURATION;
 
 /// `POST /v1/jobs`
 pub(super) async fn add(
     State(app): State<AppState>,
     Extension(connection): Extension<Arc<ConnectionPermit>>,
     body: Body,
-) -> Result<Response, ApiError> {
+) -> Result<Json<AddResponse>, ApiError> {
     let request: AddRequest = read_json(body, MAX_ADD_BYTES, &connection).await?;
     if request.jobs.len() > AddRequest::MAX_JOBS {
         return Err(ApiError::payload_too_large(format!(
@@ -63,11 +58,13 @@ pub(super) async fn add(
         .into_iter()
         .map(|(provider, remote_id, error)| {
             let outcome = error.map_or_else(|| outcomes.next(), |reason| Some(Err(reason)));
-            let (registered, error) = match outcome {
-                Some(Ok(registered)) => (Some(registered), None),
+            let (added, error) = match outcome {
+                Some(Ok(added)) => (Some(added), None),
                 Some(Err(reason)) => (None, Some(reason)),
                 None => (None, Some("the scheduler returned no result for this job".to_owned())),
             };
+            let warning = added.as_ref().and_then(|added| added.id_warning).map(str::to_owned);
+            let registered = added.map(|added| added.registered);
             AddResponseEntry {
                 id: registered.as_ref().map(|registered| registered.job.id),
                 provider,
@@ -79,12 +76,11 @@ pub(super) async fn add(
                     None => AddOutcome::Rejected,
                 },
                 error,
+                warning,
             }
         })
         .collect();
-    let rejected = jobs.iter().any(|job| job.outcome == AddOutcome::Rejected);
-    let status = if rejected { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    Ok((status, Json(AddResponse { jobs })).into_response())
+    Ok(Json(AddResponse { jobs }))
 }
 
 fn to_job_spec(
@@ -94,8 +90,8 @@ fn to_job_spec(
 ) -> Result<JobSpec, String> {
     let invalid_name = |error: crate::job::InvalidText| error.to_string();
     let give_up_after = job.give_up_after.as_deref().map(parse_duration).transpose()?;
-    if give_up_after.is_some_and(|limit| !GIVE_UP_AFTER_RANGE.contains(&limit)) {
-        return Err("give_up_after must be at least 1s and at most 400d".into());
+    if give_up_after.is_some_and(|limit| !AddRequestEntry::GIVE_UP_AFTER_RANGE.contains(&limit)) {
+        return Err(AddRequestEntry::GIVE_UP_AFTER_LIMITS.into());
     }
     let price = job.price.as_deref().map(str::parse::<PollPrice>).transpose();
     let price = price.map_err(|error| format!("price {error}"))?;
@@ -113,5 +109,6 @@ fn to_job_spec(
             .map_err(invalid_name)?
             .unwrap_or_default(),
         added_by: added_by.cloned(),
+        is_new_run: job.again,
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::api;
 use crate::store::{JobRow, TransitionRow};
-use crate::tracker::{ForecastReason, NextPollTime, PollForecast};
+use crate::tracker::{ForecastReason, NextPollTime, PollDelay, PollForecast};
 
 impl From<JobRow> for api::Job {
     fn from(row: JobRow) -> Self {
@@ -90,12 +90,26 @@ impl From<PollForecast> for api::ForecastResponse {
                 }
                 ForecastReason::MaxWait => api::ForecastReasonResponse::MaxWait,
             },
+            delay: forecast.delay.map(Into::into),
             similar_runs: forecast.similar_runs.map(|runs| api::SimilarRunsResponse {
                 similarity_key: runs.similarity_key,
                 similar_run_count: runs.count,
                 similar_median_s: rounded_seconds(runs.median_duration),
             }),
             expected_remaining_s: forecast.expected_remaining.map(rounded_seconds),
+        }
+    }
+}
+
+impl From<PollDelay> for api::PollDelayResponse {
+    fn from(delay: PollDelay) -> Self {
+        match delay {
+            PollDelay::ProviderNotConfigured => Self::ProviderNotConfigured,
+            PollDelay::Pause { reason } => Self::Pause { pause_reason: reason },
+            PollDelay::RateLimit => Self::RateLimit,
+            PollDelay::OtherPolls { due_polls, requests_per_minute } => {
+                Self::OtherPolls { due_polls, requests_per_minute }
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ use super::error::ApiError;
 use super::extract::{PathText, QueryParams};
 use super::jobs::{find_job, parse_job_id};
 use super::list_response::list_response;
+use super::provider_filter::ensure_known;
 use super::row_pages::{PageSize, RowPages, TransitionPages};
 use super::turn_reader::{ReadPurpose, TurnReader};
 
@@ -36,6 +37,7 @@ pub(super) async fn history(
     params: QueryParams,
 ) -> Result<Response, ApiError> {
     let filter = params.history_filter()?;
+    ensure_known(&app, &connection, filter.provider.as_ref()).await?;
     history_page(app, connection, filter).await
 }
 
@@ -71,6 +73,7 @@ pub(super) async fn stream_events(
     params: QueryParams,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, ApiError> {
     let mut filter = params.event_filter()?;
+    ensure_known(&app, &connection, filter.provider.as_ref()).await?;
     // A browser's EventSource sends this header when it reconnects.
     let last_event_id = match headers.get("last-event-id").map(|value| value.to_str()) {
         Some(Ok(text)) => Some(

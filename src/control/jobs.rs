@@ -21,6 +21,7 @@ use super::connection_limiter::ConnectionPermit;
 use super::error::ApiError;
 use super::extract::{PathText, QueryParams};
 use super::list_response::list_response;
+use super::provider_filter::ensure_known;
 use super::row_pages::JobPages;
 use super::turn_reader::{ReadPurpose, TurnReader};
 
@@ -31,6 +32,10 @@ pub(super) async fn list(
     params: QueryParams,
 ) -> Result<Response, ApiError> {
     let filter = params.job_filter()?;
+    // Without a result, a job that is named exactly does not exist, whatever its provider.
+    if filter.remote_id.is_none() {
+        ensure_known(&app, &connection, filter.provider.as_ref()).await?;
+    }
     let limit = filter.limit;
     let reader = TurnReader::new(app.reader, connection, ReadPurpose::List);
     let pages = JobPages { reader, filter };

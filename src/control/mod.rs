@@ -23,6 +23,7 @@ mod jobs;
 mod list_response;
 mod peer;
 mod permission;
+mod provider_filter;
 mod request_body;
 mod request_memory;
 mod row_pages;

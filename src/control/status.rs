@@ -9,8 +9,8 @@ use axum::{Extension, Json};
 use tokio::sync::oneshot;
 
 use crate::api::{
-    ConnectionCheckResponse, DaemonStatus, ForgetDurationsResponse, PauseStatus, ProviderStatus,
-    ReloadFailure, ReloadResponse, StoreStatus,
+    ConnectionCheckResponse, DaemonStatus, FailedPollStatus, ForgetDurationsResponse, PauseCause,
+    PauseStatus, ProviderStatus, ReloadFailure, ReloadResponse, StoreStatus,
 };
 use crate::job::{
     AuditOutcome, AuditTarget, ConnectionCheck, Finding, FindingKind, ProviderName, RateLimitInfo,
@@ -89,8 +89,17 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
         price: report.price.map(|price| price.to_string()),
         price_in_force_s: (report.price_in_force * 1000.0).round() / 1000.0,
         consecutive_failures: report.consecutive_failures,
+        last_failed_poll: report.last_failed_poll.as_ref().map(|failed| FailedPollStatus {
+            job_id: failed.job,
+            at: failed.at,
+            error: failed.error.clone(),
+        }),
         outage_began_at: report.outage_since,
         pause: report.pause.as_ref().map(|pause| PauseStatus {
+            cause: match pause.reason {
+                Some(_) => PauseCause::Rejection,
+                None => PauseCause::RateLimit,
+            },
             reason: pause.reason.clone().unwrap_or_else(|| {
                 "the rate limit that the provider reports is used up".to_owned()
             }),

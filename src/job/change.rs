@@ -32,6 +32,8 @@ pub struct NewJob {
     /// The user that added the job, if the operating system names the peer of the connection.
     pub added_by: Option<AddedBy>,
     pub registered_at: UtcTime,
+    /// Whether an earlier job with this id is another run if it has ended.
+    pub is_new_run: bool,
 }
 
 /// The user that added a job.

@@ -86,6 +86,16 @@ impl RemoteId {
         canonical_form(&self.0)
     }
 
+    #[must_use]
+    pub fn is_ulid(&self) -> bool {
+        is_ulid(&self.0)
+    }
+
+    #[must_use]
+    pub fn is_uuid(&self) -> bool {
+        is_uuid(&self.0)
+    }
+
     /// Whether the text is this id, perhaps in another spelling.
     #[must_use]
     pub fn is_same_id(&self, text: &str) -> bool {
@@ -175,6 +185,8 @@ pub enum JobRef {
     Id(JobId),
     /// `PROVIDER/REMOTE_ID`; the text before the first slash is the provider.
     Remote(ProviderName, RemoteId),
+    /// `REMOTE_ID`: what is before its first slash, if it has one, is no provider's name.
+    RemoteIdAlone(RemoteId),
 }
 
 impl FromStr for JobRef {
@@ -186,12 +198,19 @@ impl FromStr for JobRef {
                 .map(|number| Self::Id(JobId(number)))
                 .map_err(|_| InvalidText(format!("job number {text} is too large")));
         }
-        let Some((provider, remote_id)) = text.split_once('/') else {
-            return Err(InvalidText(format!(
-                "{text:?} is not a job: give its number or PROVIDER/REMOTE_ID"
-            )));
+        let remote_id = |text: &str| {
+            RemoteId::try_from(text.to_owned()).map_err(|error| {
+                InvalidText(format!(
+                    "{text:?} is not a job: give its number, PROVIDER/REMOTE_ID or REMOTE_ID; {error}"
+                ))
+            })
         };
-        Ok(Self::Remote(provider.to_owned().try_into()?, remote_id.to_owned().try_into()?))
+        if let Some((provider, id)) = text.split_once('/')
+            && let Ok(provider) = ProviderName::try_from(provider.to_owned())
+        {
+            return Ok(Self::Remote(provider, remote_id(id)?));
+        }
+        remote_id(text).map(Self::RemoteIdAlone)
     }
 }
 
@@ -200,6 +219,7 @@ impl fmt::Display for JobRef {
         match self {
             Self::Id(id) => id.fmt(f),
             Self::Remote(provider, remote_id) => write!(f, "{provider}/{remote_id}"),
+            Self::RemoteIdAlone(remote_id) => remote_id.fmt(f),
         }
     }
 }
@@ -285,7 +305,14 @@ mod tests {
         assert_eq!("17".parse(), Ok(JobRef::Id(JobId(17))));
         let name: JobRef = "scripts/etl/a1ad".parse().expect("a name");
         assert_eq!(name.to_string(), "scripts/etl/a1ad");
-        for bad in ["", "dune", "dune/", "/x", "99999999999999999999", "DUNE/x"] {
+        for (text, alone) in
+            [("01GB", true), ("DUNE/x", true), ("脚本/a1", true), ("dune/x", false)]
+        {
+            let name: JobRef = text.parse().expect(text);
+            assert_eq!(matches!(name, JobRef::RemoteIdAlone(_)), alone, "{text}");
+            assert_eq!(name.to_string(), text);
+        }
+        for bad in ["", "dune/", "99999999999999999999", "a b", "dune/a b"] {
             assert!(bad.parse::<JobRef>().is_err(), "{bad}");
         }
     }

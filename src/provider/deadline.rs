@@ -43,6 +43,10 @@ impl Provider for DeadlineProvider {
         self.inner.validate_id(id)
     }
 
+    fn doubt_id(&self, id: &RemoteId) -> Option<&'static str> {
+        self.inner.doubt_id(id)
+    }
+
     fn credential_fingerprint(&self) -> u64 {
         self.inner.credential_fingerprint()
     }

@@ -54,6 +54,11 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// A description of valid ids.
     fn validate_id(&self, id: &RemoteId) -> Result<(), String>;
 
+    /// What all known ids of the service look like, if this one does not.
+    fn doubt_id(&self, _id: &RemoteId) -> Option<&'static str> {
+        None
+    }
+
     /// Requests a job's state, once. `now` is the local clock: the age of tokens and the date of signatures are
     /// computed from it, and a relative `Retry-After` if the response has no `Date`.
     fn poll<'a>(&'a self, id: &'a RemoteId, now: UtcTime) -> BoxFuture<'a, Answer>;

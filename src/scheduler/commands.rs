@@ -18,7 +18,8 @@ impl Scheduler {
         match command {
             SchedulerCommand::Add(specs, reply) => {
                 let now = self.tracker.record_time(self.clock.read());
-                let jobs = specs.into_iter().map(|spec| spec.into_new_job(&self.providers, now));
+                let jobs =
+                    specs.into_iter().map(|spec| spec.into_checked_job(&self.providers, now));
                 let add = PendingAdd { jobs: jobs.collect(), reply };
                 self.committer.enqueue(WriteRequest::Add(add));
             }

@@ -21,7 +21,15 @@ use super::status::{Heartbeat, SchedulerSnapshot, StatusReader};
 
 /// One result for each job, in the order of the request: the job as it is stored, or why it was
 /// rejected.
-pub(super) type AddResult = Result<Vec<Result<RegisterResult, String>>, CommandError>;
+pub(super) type AddResult = Result<Vec<Result<AddedJob, String>>, CommandError>;
+
+/// A job that is registered now.
+#[derive(Debug)]
+pub struct AddedJob {
+    pub registered: RegisterResult,
+    /// What all known ids of the service look like, if the id of this job does not.
+    pub id_warning: Option<&'static str>,
+}
 
 /// The way back to the caller of a command.
 pub(super) type ReplySender<T> = oneshot::Sender<Result<T, CommandError>>;

@@ -26,7 +26,7 @@ mod write;
 pub use check_reply::CheckReply;
 pub use error::{CommandError, SchedulerError};
 pub use event_loop::Scheduler;
-pub use handle::SchedulerHandle;
+pub use handle::{AddedJob, SchedulerHandle};
 pub use job_spec::JobSpec;
 pub use providers::{ConfiguredProvider, Providers};
 pub use status::{Heartbeat, ProviderSnapshot, SchedulerSnapshot};

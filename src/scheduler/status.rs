@@ -262,6 +262,7 @@ mod tests {
             price: None,
             price_in_force: 0.0,
             consecutive_failures: 0,
+            last_failed_poll: None,
             outage_since: None,
             pause: None,
             unknown_states: Vec::new(),

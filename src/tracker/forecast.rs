@@ -18,6 +18,8 @@ use super::registry::Tracker;
 pub struct PollForecast {
     pub next_poll: NextPollTime,
     pub reason: ForecastReason,
+    /// None if the job is polled when it is due.
+    pub delay: Option<PollDelay>,
     /// None if the provider has no similar runs.
     pub similar_runs: Option<SimilarRunsSummary>,
     /// The median of the remaining time until the job ends. None without similar runs, or if nearly
@@ -33,6 +35,24 @@ pub enum NextPollTime {
     Overdue(Duration),
     /// The job is due after this time.
     In(Duration),
+}
+
+/// What keeps a job waiting beyond its due time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PollDelay {
+    ProviderNotConfigured,
+    /// A pause of the provider, of its account or of rejected jobs, or the time between two tries while polls fail.
+    /// The reason is none if the rate limit that the provider reports is used up.
+    Pause {
+        reason: Option<String>,
+    },
+    /// The rate limit of the account, which no other job waits for.
+    RateLimit,
+    /// So many polls of the provider are due, this one included.
+    OtherPolls {
+        due_polls: u64,
+        requests_per_minute: u32,
+    },
 }
 
 /// What determines the time of the next poll.
@@ -67,6 +87,50 @@ impl Tracker {
     }
 }
 
+impl ProviderQueue {
+    /// When a job is polled that is due then, and what keeps it waiting longer.
+    fn next_poll_time(
+        &self,
+        account: &ProviderAccount,
+        job: JobId,
+        due: MonotonicTime,
+        now: MonotonicTime,
+    ) -> (NextPollTime, Option<PollDelay>) {
+        let next_poll = |at: MonotonicTime| {
+            if at > now {
+                NextPollTime::In(at.duration_since(now))
+            } else {
+                NextPollTime::Overdue(now.duration_since(at))
+            }
+        };
+        if self.settings.is_none() {
+            return (next_poll(due), Some(PollDelay::ProviderNotConfigured));
+        }
+        let standing = self.standing(job);
+        let pauses_end = self
+            .poll_ready_at(account, standing)
+            .max(self.breaker.ready_at())
+            .max(account.breaker.ready_at());
+        if pauses_end > due.max(now) {
+            let reason = match self.pause_of(account, standing, now) {
+                Some(pause) => pause.reason,
+                None => self.last_failed_poll.as_ref().map(|failed| failed.error.clone()),
+            };
+            return (next_poll(pauses_end), Some(PollDelay::Pause { reason }));
+        }
+        let due_polls = if due <= now { self.due_backlog(now).0 } else { 0 };
+        if due_polls > 1 {
+            let requests_per_minute = account.rate_limiter.limit_at(now);
+            let delay = PollDelay::OtherPolls { due_polls, requests_per_minute };
+            return (next_poll(due), Some(delay));
+        }
+        match account.rate_limiter.next_available_at() {
+            Some(at) if at > due.max(now) => (next_poll(at), Some(PollDelay::RateLimit)),
+            Some(_) | None => (next_poll(due), None),
+        }
+    }
+}
+
 impl TrackedJob {
     fn forecast(
         &self,
@@ -82,17 +146,14 @@ impl TrackedJob {
         let prediction = self.predict(history);
         let spare_poll =
             waits_until.and_then(|due| self.expected_spare_poll(policy, &prediction, due));
-        let next_poll = match self.phase() {
-            PollPhase::Waiting { due } if *due <= now => {
-                NextPollTime::Overdue(now.duration_since(*due))
-            }
+        let (next_poll, delay) = match self.phase() {
             PollPhase::Waiting { due } => {
-                NextPollTime::In(spare_poll.unwrap_or(*due).duration_since(now))
+                queue.next_poll_time(account, self.id, spare_poll.unwrap_or(*due), now)
             }
             PollPhase::InFlight { .. }
             | PollPhase::Committing(_)
             | PollPhase::CommittingDuringPoll(_)
-            | PollPhase::FinishedDuringPoll => NextPollTime::InProgress,
+            | PollPhase::FinishedDuringPoll => (NextPollTime::InProgress, None),
         };
         let reason = match policy.learned {
             _ if self.polls == 0 => ForecastReason::FirstPoll,
@@ -108,6 +169,7 @@ impl TrackedJob {
         PollForecast {
             next_poll,
             reason,
+            delay,
             similar_runs: self.similar_runs(history),
             expected_remaining: self.expected_remaining(&prediction, now),
         }

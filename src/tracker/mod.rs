@@ -55,12 +55,13 @@ use std::time::Duration;
 use crate::job::{ClockReading, JobId, LocalOutcome, MonotonicTime, SimilarityKeys, StoredJob};
 
 pub use breaker::RequestPause;
-pub use forecast::{ForecastReason, NextPollTime, PollForecast, SimilarRunsSummary};
+pub use forecast::{ForecastReason, NextPollTime, PollDelay, PollForecast, SimilarRunsSummary};
 use job::TrackedJob;
 pub use message::{
     Action, ExpectedJob, FailedRow, Input, ListRequest, Notice, PollPolicy, PollRequest,
     ProviderIndex, ProviderSettings, RequestRefusal,
 };
+pub use outage::FailedPoll;
 use phase::PollPhase;
 use provider_queue::FirstOrRepeat;
 pub use registry::Tracker;

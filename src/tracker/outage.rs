@@ -2,11 +2,21 @@
 //!
 //! The start and the end of an outage each produce one record and one notice. After a start the
 //! recorder does not know whether an earlier process left an outage open, so the first successful
-//! answer records an end in any case; the store ignores an end without a start.
+//! answer records an end in any case; the store ignores an end without a start. [`FailedPoll`] is for the status
+//! alone.
 
-use crate::job::{ClockReading, OutageBoundary, OutageEvent, ProviderName, UtcTime};
+use crate::job::{ClockReading, JobId, OutageBoundary, OutageEvent, ProviderName, UtcTime};
 
 use super::message::{Action, Notice};
+
+/// The last poll or list request that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedPoll {
+    /// None if the request was for a list.
+    pub job: Option<JobId>,
+    pub at: UtcTime,
+    pub error: String,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct OutageRecorder {

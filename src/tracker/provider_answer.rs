@@ -14,6 +14,7 @@ use crate::job::{
 use super::account::ProviderAccount;
 use super::breaker::{JobStanding, RejectedSubject};
 use super::message::{Action, ExpectedJob, Notice};
+use super::outage::FailedPoll;
 use super::pending_change::LearnedSample;
 use super::provider_queue::ProviderQueue;
 
@@ -63,6 +64,7 @@ impl ProviderQueue {
                 | ProviderErrorKind::Malformed,
             ) => {}
         }
+        self.remember_failure(Some(job), answer.result.as_ref().err(), now);
         let outcome = RequestOutcome {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
@@ -94,6 +96,7 @@ impl ProviderQueue {
             ) => self.list_batcher.record_failure(now.monotonic),
         }
         let Some(first) = jobs.first() else { return };
+        self.remember_failure(None, answer.result.as_ref().err(), now);
         let outcome = RequestOutcome {
             result: answer.result.as_ref().map(drop),
             rate_limit: answer.rate_limit,
@@ -116,6 +119,22 @@ impl ProviderQueue {
         let sent_at = self.end_request(job, now);
         let result = answer.result.as_ref().map(drop);
         account.complete_inconclusive_request(result, answer.rate_limit, sent_at, now);
+    }
+
+    /// Remembers a failed poll or list request, until the same job or a list is answered.
+    fn remember_failure(
+        &mut self,
+        job: Option<JobId>,
+        error: Option<&ProviderError>,
+        now: ClockReading,
+    ) {
+        match error {
+            Some(error) => {
+                self.last_failed_poll =
+                    Some(FailedPoll { job, at: now.utc, error: error.to_string() });
+            }
+            None => drop(self.last_failed_poll.take_if(|failed| failed.job == job)),
+        }
     }
 
     /// Updates the breakers and the outages. The rate limit belongs to the account, as do the

@@ -16,7 +16,7 @@ use super::due_queue::DueQueue;
 use super::job_policy::JobPolicy;
 use super::list_batch::ListBatcher;
 use super::message::{AccountIndex, ProviderSettings};
-use super::outage::OutageRecorder;
+use super::outage::{FailedPoll, OutageRecorder};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstOrRepeat {
@@ -47,6 +47,8 @@ pub(super) struct ProviderQueue {
     pub(super) active_jobs: u64,
     pub(super) breaker: CircuitBreaker,
     pub(super) outages: OutageRecorder,
+    /// None once the same job, or a list, is answered.
+    pub(super) last_failed_poll: Option<FailedPoll>,
     /// By the first job that each request asks for: a job has one poll in flight at most.
     in_flight: BTreeMap<JobId, InFlightRequest>,
     /// The cancel requests in flight, with the time at which each was sent. At most one.
@@ -89,6 +91,7 @@ impl ProviderQueue {
             active_jobs: 0,
             breaker: CircuitBreaker::default(),
             outages: OutageRecorder::default(),
+            last_failed_poll: None,
             in_flight: BTreeMap::new(),
             cancel_in_flight: None,
             repeated_cancel: None,
@@ -210,6 +213,7 @@ impl ProviderQueue {
     pub(super) fn remove_job(&mut self, job: JobId) {
         self.active_jobs = self.active_jobs.saturating_sub(1);
         self.rejected_jobs.remove(&job);
+        self.last_failed_poll.take_if(|failed| failed.job == Some(job));
     }
 
     pub(super) fn enqueue_on_demand(&mut self, job: JobId) {

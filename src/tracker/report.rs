@@ -7,6 +7,7 @@ use crate::policy::PollPrice;
 
 use super::account::ProviderAccount;
 use super::breaker::RequestPause;
+use super::outage::FailedPoll;
 use super::provider_queue::ProviderQueue;
 use super::registry::Tracker;
 
@@ -34,6 +35,8 @@ pub struct ProviderReport {
     /// while no job had to wait.
     pub price_in_force: f64,
     pub consecutive_failures: u32,
+    /// None once the same job, or a list, is answered.
+    pub last_failed_poll: Option<FailedPoll>,
     /// When the current outage began; none if there is no outage.
     pub outage_since: Option<UtcTime>,
     /// The pause that ends last, of the provider and of its account. Jobs whose last request was rejected
@@ -85,6 +88,7 @@ impl ProviderQueue {
             price_in_force: account.price_in_force_at(now)
                 * price.unwrap_or(PollPrice::Auto).of_due_polls().as_secs_f64(),
             consecutive_failures: self.outages.consecutive_failures(),
+            last_failed_poll: self.last_failed_poll.clone(),
             outage_since: self.outages.outage_since(),
             pause: self.pause(account, now),
             unknown_states: self.unknown_states.iter().cloned().collect(),

@@ -94,7 +94,7 @@ async fn an_invalid_give_up_after_is_rejected() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
     for duration in ["10000000000000000000s", "0s", "500d"] {
         let refused = home.run_client(&["add", "dune", "01X", "--give-up-after", duration]);
-        assert_eq!(exit_code(&refused), 1, "{duration}");
+        assert_eq!(exit_code(&refused), 2, "{duration}");
         assert!(utf8(&refused.stderr).contains("at most 400d"), "{}", utf8(&refused.stderr));
     }
     home.run_client_ok(&["add", "dune", "01X", "--give-up-after", "2h"]);
@@ -131,17 +131,24 @@ async fn without_a_daemon_the_error_names_the_paths() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_error_names_the_cause_and_what_to_do() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
-    let cases: [(&[&str], i32, &[&str]); 10] = [
+    let cases: [(&[&str], i32, &[&str]); 17] = [
         (&["add", "lake", "01X"], 1, &["lake", "not configured", "dune"]),
         (&["add", "dune", "not/an/id"], 1, &["letters, digits", "01GBM4W2N0NMCGPZYW8AYK4YF1"]),
         (&["add", "DUNE", "01X"], 1, &["lower-case"]),
         (&["add", "dune", "01X", "--label", "novalue"], 2, &["KEY=VALUE"]),
         (&["add", "dune", "01X", "--give-up-after", "soon"], 2, &["soon"]),
-        (&["show", "999"], 1, &["999"]),
-        (&["show", "dune/01NOBODY"], 1, &["dune/01NOBODY"]),
-        (&["show", "nonsense"], 2, &["PROVIDER/REMOTE_ID"]),
+        (&["add", "dune", "execution_id"], 1, &["execution_id", "column"]),
+        (&["add", "dune", "1234567"], 1, &["number", "01GBM4W2N0NMCGPZYW8AYK4YF1"]),
+        (&["show", "999"], 4, &["999"]),
+        (&["show", "dune/01NOBODY"], 4, &["dune/01NOBODY"]),
+        (&["show", "nonsense"], 4, &["nonsense"]),
+        (&["show", "non sense"], 2, &["PROVIDER/REMOTE_ID"]),
+        (&["history", "999"], 4, &["999"]),
+        (&["poll", "999"], 4, &["999"]),
+        (&["cancel", "999"], 4, &["999"]),
+        (&["untrack", "999"], 4, &["999"]),
         (&["list", "--state", "sleeping"], 2, &["sleeping"]),
-        (&["untrack", "999"], 1, &["999"]),
+        (&["list", "--provider", "dunes"], 1, &["dunes", "not configured", "configured: dune"]),
     ];
     for (arguments, expected, words) in cases {
         let refused = home.run_client(arguments);
@@ -151,6 +158,71 @@ async fn each_error_names_the_cause_and_what_to_do() {
             assert!(why.contains(word), "{arguments:?}: {word:?} is not in {why}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_json_an_error_is_a_problem_object_with_the_code_of_the_api() {
+    let (_dune, home, _daemon) = daemon_with_all_final_states().await;
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["show", "999"], 4, "not_found"),
+        (&["cancel", "999"], 4, "not_found"),
+        (&["untrack", "dune/01NOBODY"], 4, "not_found"),
+        (&["wait", "999"], 4, "not_found"),
+        (&["list", "--provider", "dunes"], 1, "provider_not_configured"),
+        (&["history", "--provider", "dunes"], 1, "provider_not_configured"),
+        (&["check", "dunes"], 1, "provider_not_configured"),
+        (&["list", "--state", "sleeping"], 2, "usage"),
+        (&["history", "--after", "x"], 2, "bad_request"),
+    ];
+    for (arguments, expected, code) in cases {
+        let refused = home.run_client(&[&["--json"], arguments].concat());
+        let why = utf8(&refused.stderr);
+        assert_eq!(exit_code(&refused), expected, "{arguments:?}: {why}");
+        let problem: serde_json::Value = serde_json::from_str(&why).expect("one JSON object");
+        assert_eq!(problem["code"], code, "{why}");
+        assert!(problem["detail"].is_string(), "{why}");
+    }
+    let nowhere = DaemonHome::without_config();
+    let refused = nowhere.run_client(&["--json", "list"]);
+    let problem: serde_json::Value = serde_json::from_slice(&refused.stderr).expect("JSON");
+    assert_eq!((exit_code(&refused), &problem["code"]), (69, &"no_daemon".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_id_alone_names_the_job_if_only_one_provider_has_it() {
+    let (dune, home, _daemon) = daemon_with_all_final_states().await;
+    assert!(home.run_client_ok(&["show", "01LONG"]).contains("dune/01LONG"));
+    let base = dune.base_url();
+    let key = home.path("key").display().to_string();
+    home.configure(&base, &format!(
+        "{FAST_POLLING_TOML}\n[providers.other]\nkind = \"dune\"\nbase_url = \"{base}\"\napi_key = {{ file = \"{key}\" }}\n"
+    ));
+    home.run_client_ok(&["reload"]);
+    home.run_client_ok(&["add", "other", "01LONG"]);
+    let refused = home.run_client(&["show", "01LONG"]);
+    assert_eq!(exit_code(&refused), 1);
+    let why = utf8(&refused.stderr);
+    assert!(why.contains("dune/01LONG or other/01LONG"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_an_id_is_rejected_and_what_is_unlikely_causes_one_warning() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), "");
+    let _daemon = home.start();
+    let export = "execution_id\nNone\nnan\n1234567\n01ODD1\n01ODD2\n01GBM4W2N0NMCGPZYW8AYK4YF1\n";
+    let added = home.run_client_with_input(&["add", "dune", "-"], export);
+    let (out, err) = (utf8(&added.stdout), utf8(&added.stderr));
+    assert_eq!((exit_code(&added), out.lines().count()), (1, 3), "{out}{err}");
+    assert_eq!(err.matches("rejected").count(), 4, "{err}");
+    assert_eq!(err.matches("dune/01ODD1 and 1 other: warning: ").count(), 1, "{err}");
+    assert_eq!(err.lines().count(), 5, "{err}");
+    let lines = "01QUOTED note=\"hello world\"\n{\"remote_id\": \"01JSON\", \"labels\": {\"note\": \"a b\"}}\n";
+    let added = home.run_client_with_input(&["add", "dune", "-", "-q"], lines);
+    assert_eq!((exit_code(&added), utf8(&added.stderr)), (0, String::new()));
+    let notes =
+        "SELECT group_concat(labels ->> 'note', '|') FROM jobs WHERE labels ->> 'note' IS NOT NULL";
+    assert_eq!(db::query_value(&home.database(), notes), "hello world|a b");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,7 +357,9 @@ async fn the_api_works_with_plain_curl() {
     let body = r#"{"jobs":[{"provider":"dune","remote_id":"01WELL"},{"provider":"dune","remote_id":"?"}]}"#;
     let added = curl(&["-d", body, "http://jobtrack/v1/jobs"]);
     assert!(
-        added.contains("422") && added.contains("\"existing\"") && added.contains("\"rejected\""),
+        added.contains("200 OK")
+            && added.contains("\"existing\"")
+            && added.contains("\"rejected\""),
         "{added}"
     );
     let bad = curl(&["-d", "{\"jobs\":", "http://jobtrack/v1/jobs"]);

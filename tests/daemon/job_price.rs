@@ -72,6 +72,7 @@ async fn an_invalid_price_is_refused() {
         give_up_after: None,
         price: Some("2h".to_owned()),
         similar_to: None,
+        again: false,
     };
     let client = Client::open(Some(&home.socket())).expect("a client");
     let added = client.add(&AddRequest { jobs: vec![job] }).await.expect("a response").jobs;

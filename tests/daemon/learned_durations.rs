@@ -75,6 +75,7 @@ async fn a_similarity_key_has_1_to_128_characters() {
         give_up_after: None,
         price: None,
         similar_to: Some(similar_to.to_owned()),
+        again: false,
     };
     let longest = "\u{811a}".repeat(128);
     let jobs = vec![job("A", &longest), job("B", ""), job("C", "a\nb"), job("D", &long)];

@@ -31,6 +31,7 @@ mod log_lines;
 mod maintenance;
 mod many_jobs;
 mod poll_forecast;
+mod poll_problems;
 mod provider_contract;
 mod provider_rename;
 mod proxy;

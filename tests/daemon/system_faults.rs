@@ -73,6 +73,7 @@ fn job_spec(provider: &str, remote_id: &str) -> JobSpec {
         give_up_after: None,
         price: None,
         added_by: None,
+        is_new_run: false,
     }
 }
 

@@ -94,7 +94,7 @@ async fn an_id_that_was_once_added_in_both_cases_is_found_as_it_was_added() {
     let batch = add_batch([small, capital, "01Gbm4w2n0nmcgpzyw8ayk4yf1"].map(new_job));
     let registered = write_batch(&mut store, &batch).await.registered;
     let found: Vec<_> = registered.iter().map(|one| (one.job.id.0, one.is_new)).collect();
-    assert_eq!(found, [(1, false), (2, false), (1, false)]);
+    assert_eq!(found, [(1, false), (2, false), (2, false)], "else the newest");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,6 +141,29 @@ async fn merged_labels_do_not_exceed_the_limit() {
     write_batch(&mut store, &add_batch([numbered(32, 40)])).await;
     let job = store.reader.job(JobId(1)).await.expect("it is read").expect("it is there");
     assert_eq!(job.labels.iter().count(), 32, "no more than are allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_run_of_a_job_that_has_ended_is_a_new_job() {
+    let (_home, mut store) = empty_store().await;
+    let id = "01GBM4W2N0NMCGPZYW8AYK4YF1";
+    let new_run = |id: &str| NewJob { is_new_run: true, ..new_job(id) };
+    let first = register_job(&mut store, id).await;
+    let add = async |store: &mut jobtrack::store::Store, job| {
+        let registered = write_batch(store, &add_batch([job])).await.registered.remove(0);
+        (registered.is_new, registered.job.id.0)
+    };
+    assert_eq!(add(&mut store, new_run(id)).await, (false, 1), "the job has not ended");
+    let end = change_from_observation(
+        &first,
+        &observation(ObservedState::Succeeded, "QUERY_STATE_COMPLETED"),
+        utc(LATER),
+    );
+    write_batch(&mut store, &change_batch([end])).await;
+    assert_eq!(add(&mut store, new_job(id)).await, (false, 1));
+    assert_eq!(add(&mut store, new_run(&id.to_lowercase())).await, (true, 2));
+    assert_eq!(add(&mut store, new_run(id)).await, (false, 2), "the new run has not ended");
+    assert_eq!(add(&mut store, new_job(id)).await, (false, 2), "the newest");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -211,7 +211,8 @@ fn id_list(input: &[u8]) -> bool {
     let mut accepted = false;
     for line in input.split(|byte| *byte == b'\n') {
         for provider in [None, Some("dune")] {
-            if let Ok(Some((_, id, _))) = parse_add_line(line, provider) {
+            if let Ok(Some(entry)) = parse_add_line(line, provider) {
+                let id = &entry.remote_id;
                 assert!(id.parse::<RemoteId>().is_ok(), "{id:?}");
                 accepted = true;
             }

@@ -94,6 +94,7 @@ pub fn new_job(remote_id: &str) -> NewJob {
         price: None,
         added_by: Some(AddedBy { uid: 1000, user: Some("alice".to_owned()) }),
         registered_at: utc("2026-11-21 12:00:00.000"),
+        is_new_run: false,
     }
 }
 

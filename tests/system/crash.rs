@@ -94,6 +94,7 @@ async fn add_until_daemon_exits(
         }
         let jobs = ids.iter().map(|id| AddRequestEntry {
             similar_to: None,
+            again: false,
             provider: "dune".into(),
             remote_id: id.clone(),
             labels: BTreeMap::new(),

@@ -8,7 +8,8 @@ use crate::store::{Batch, CommitReport, ForgetDurations, RegisterResult};
 use crate::tracker::FailedRow;
 
 use crate::scheduler::error::CommandError;
-use crate::scheduler::handle::{AddResult, ReplySender};
+use crate::scheduler::handle::{AddResult, AddedJob, ReplySender};
+use crate::scheduler::job_spec::CheckedJob;
 use crate::scheduler::job_waiters::JobWaiters;
 
 use tokio::sync::oneshot;
@@ -55,7 +56,7 @@ pub(in crate::scheduler) struct PendingReplies {
 #[derive(Debug)]
 pub(in crate::scheduler) struct PendingAdd {
     /// In the order of the request; an error is the reason why a job cannot be registered.
-    pub(in crate::scheduler) jobs: Vec<Result<NewJob, String>>,
+    pub(in crate::scheduler) jobs: Vec<Result<CheckedJob, String>>,
     pub(in crate::scheduler) reply: oneshot::Sender<AddResult>,
 }
 
@@ -77,7 +78,7 @@ pub(in crate::scheduler) struct PendingAudit {
 impl PendingAdd {
     /// The jobs to write.
     pub(super) fn new_jobs(&self) -> impl Iterator<Item = NewJob> {
-        self.jobs.iter().filter_map(|job| job.as_ref().ok().cloned())
+        self.jobs.iter().filter_map(|job| job.as_ref().ok().map(|checked| checked.job.clone()))
     }
 
     /// Replies with one result for each job; takes one of `registered` for each job that was in the
@@ -87,7 +88,9 @@ impl PendingAdd {
         registered: &mut impl Iterator<Item = Result<RegisterResult, String>>,
     ) {
         let results = self.jobs.into_iter().filter_map(|job| match job {
-            Ok(_) => registered.next(),
+            Ok(checked) => registered.next().map(|result| {
+                result.map(|registered| AddedJob { registered, id_warning: checked.id_warning })
+            }),
             Err(reason) => Some(Err(reason)),
         });
         // A caller that stopped waiting can add the jobs again: they are registered once.

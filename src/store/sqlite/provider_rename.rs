@@ -103,11 +103,12 @@ async fn find_conflict(
         }));
     }
     let names: Vec<_> = from.iter().chain([to]).collect();
-    // The same condition as in the unique index job_identity, which the renames would violate.
+    // Of unfinished jobs the renames would violate the unique index job_identity. A job that has ended under both names
+    // was recorded twice; under one name it has run again.
     let duplicates: Vec<(RemoteId, String)> = sqlx::query_as(
         "SELECT remote_id, group_concat(id, ' and ' ORDER BY id) FROM job
          WHERE provider IN (SELECT value FROM json_each(?1)) AND state NOT IN ('untracked', 'lost')
-         GROUP BY remote_id HAVING count(*) > 1 ORDER BY min(id) LIMIT ?2",
+         GROUP BY remote_id HAVING count(DISTINCT provider) > 1 ORDER BY min(id) LIMIT ?2",
     )
     .bind(json!(names).to_string())
     .bind(i64::try_from(MAX_LISTED + 1).unwrap_or(i64::MAX))

@@ -8,10 +8,10 @@ use super::json_rows::to_json;
 
 /// The SQL of a subquery for the ids of [`TrackedJobs`], as JSON. Its parameter are the names of the new jobs.
 ///
-/// The ids are in the order of the names. Each is that of the tracked job with the provider and the remote id of
-/// the JSON array `new.value`; NULL if there is none. An id with other spellings is also found in each of them, in
-/// any case. An older version could add such an id twice: then the job with exactly this id is found, else the
-/// first one.
+/// The ids are in the order of the names. Each is that of the newest tracked job with the provider and the remote id
+/// of the JSON array `new.value`; NULL if there is none, or if it has ended and a new run is to be tracked. An id with
+/// other spellings is also found in each of them, in any case. An older version could add such an id twice: then
+/// the unfinished job with exactly this id is found, else the newest job.
 macro_rules! select_tracked_jobs {
     () => {
         "(WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
@@ -19,11 +19,17 @@ macro_rules! select_tracked_jobs {
               (SELECT tracked.id FROM job AS tracked
                WHERE tracked.remote_id = new.value ->> 1
                  AND tracked.provider = new.value ->> 0
-                 AND tracked.state NOT IN ('untracked', 'lost')),
-              (SELECT min(tracked.id) FROM job AS tracked
+                 AND tracked.terminal_at IS NULL),
+              (SELECT max(tracked.id) FROM job AS tracked
                WHERE tracked.remote_id COLLATE NOCASE IN (new.value ->> 2, new.value ->> 3)
                  AND tracked.provider = new.value ->> 0
-                 AND tracked.state NOT IN ('untracked', 'lost'))) ORDER BY new.key)
+                 AND tracked.state NOT IN ('untracked', 'lost')
+                 AND (tracked.terminal_at IS NULL OR NOT new.value ->> 4)),
+              (SELECT max(tracked.id) FROM job AS tracked
+               WHERE tracked.remote_id = new.value ->> 1
+                 AND tracked.provider = new.value ->> 0
+                 AND tracked.state NOT IN ('untracked', 'lost')
+                 AND NOT new.value ->> 4)) ORDER BY new.key)
           FROM new)"
     };
 }
@@ -39,15 +45,16 @@ pub(super) struct TrackedJobs {
     pub(super) greatest_id: JobId,
 }
 
-/// The provider, the remote id, and the other spellings of the remote id, at most two.
+/// The provider, the remote id, the other spellings of the remote id, at most two, and whether a job that has ended
+/// does not count.
 #[derive(Serialize)]
-struct JobName<'a>(&'a str, &'a str, Option<String>, Option<String>);
+struct JobName<'a>(&'a str, &'a str, Option<String>, Option<String>, bool);
 
 impl<'a> From<&'a NewJob> for JobName<'a> {
     fn from(job: &'a NewJob) -> Self {
         let mut spellings = job.remote_id.spellings().into_iter();
         let (first, second) = (spellings.next(), spellings.next());
-        Self(job.provider.as_str(), job.remote_id.as_str(), first, second)
+        Self(job.provider.as_str(), job.remote_id.as_str(), first, second, job.is_new_run)
     }
 }
 
@@ -87,7 +94,8 @@ mod tests {
             ["PRAGMA reverse_unordered_selects = OFF", "PRAGMA reverse_unordered_selects = ON"]
         {
             sqlx::query(pragma).execute(&mut connection).await.expect("a pragma");
-            let names = to_json(["job2", "job9", "job3", "job1"].iter().map(|id| ("dune", id)));
+            let name = |id| JobName("dune", id, None, None, false);
+            let names = to_json(["job2", "job9", "job3", "job1"].map(name).iter());
             let ids: String = sqlx::query_scalar(concat!("SELECT ", select_tracked_jobs!()))
                 .bind(names.expect("JSON"))
                 .fetch_one(&mut connection)

@@ -222,9 +222,9 @@ impl Operations {
         let mut model = world.model.lock().expect("not poisoned");
         for (id, result) in ids.iter().zip(results) {
             match result {
-                Ok(registered) => {
+                Ok(added) => {
                     let now = world.time.elapsed();
-                    model.acknowledge(kind, id, registered.job.id, now, &world.log);
+                    model.acknowledge(kind, id, added.registered.job.id, now, &world.log);
                 }
                 Err(reason) => world.log.violation(format!("{id} was not added: {reason}")),
             }
@@ -338,5 +338,6 @@ pub(super) fn job_spec(kind: ServiceKind, id: &str) -> JobSpec {
         price: None,
         similarity_keys: SimilarityKeys::Unknown,
         added_by: None,
+        is_new_run: false,
     }
 }

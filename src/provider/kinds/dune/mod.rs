@@ -214,13 +214,24 @@ impl DuneProvider {
 
 impl Provider for DuneProvider {
     fn validate_id(&self, id: &RemoteId) -> Result<(), String> {
-        if is_ascii_id(id.as_str()) {
+        let is_number = id.as_str().bytes().all(|byte| byte.is_ascii_digit());
+        if is_number && !id.is_ulid() {
+            Err("a Dune execution id is not a number, which may be that of a query; it looks like \
+                 01GBM4W2N0NMCGPZYW8AYK4YF1"
+                .into())
+        } else if is_ascii_id(id.as_str()) {
             Ok(())
         } else {
             Err("a Dune execution id has at most 128 letters, digits, _ and -, such as \
                  01GBM4W2N0NMCGPZYW8AYK4YF1"
                 .into())
         }
+    }
+
+    fn doubt_id(&self, id: &RemoteId) -> Option<&'static str> {
+        let expected = "all known Dune execution ids are ULIDs, 26 letters and digits such as \
+                        01GBM4W2N0NMCGPZYW8AYK4YF1";
+        (!id.is_ulid()).then_some(expected)
     }
 
     fn credential_fingerprint(&self) -> u64 {

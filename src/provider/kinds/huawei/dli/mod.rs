@@ -152,6 +152,12 @@ impl Provider for DliProvider {
         }
     }
 
+    fn doubt_id(&self, id: &RemoteId) -> Option<&'static str> {
+        let expected =
+            "all known DLI job ids are UUIDs, such as 208b08d4-0dc2-4dd7-8879-ddd4c020d7aa";
+        (!id.is_uuid()).then_some(expected)
+    }
+
     fn credential_fingerprint(&self) -> u64 {
         self.client.auth.credential_fingerprint()
     }

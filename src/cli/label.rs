@@ -1,0 +1,106 @@
+//! `jobtrack label` and `jobtrack note`: set labels of a job that is known already.
+//!
+//! Adding a job again merges its labels; this file makes sure that the request concerns the job that was named.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+
+use super::{CommandContext, render, resolve, stdio};
+use crate::api::{AddRequest, AddRequestEntry, Job};
+use crate::job::{JobId, JobRef, State, parse_label};
+
+/// The label that holds a note.
+const NOTE: &str = "note";
+
+#[derive(clap::Args)]
+pub(super) struct LabelArgs {
+    /// A job number, `PROVIDER/REMOTE_ID` or `REMOTE_ID`
+    job: JobRef,
+    /// Labels; a label that is given again replaces its old value
+    #[arg(value_name = "K=V", required = true, value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct NoteArgs {
+    /// A job number, `PROVIDER/REMOTE_ID` or `REMOTE_ID`
+    job: JobRef,
+    /// The value of the label "note": at most 256 bytes
+    text: String,
+}
+
+pub(super) async fn run(context: &CommandContext, args: LabelArgs) -> anyhow::Result<ExitCode> {
+    set_labels(context, &args.job, args.labels.into_iter().collect()).await
+}
+
+pub(super) async fn run_note(context: &CommandContext, args: NoteArgs) -> anyhow::Result<ExitCode> {
+    set_labels(context, &args.job, BTreeMap::from([(NOTE.to_owned(), args.text)])).await
+}
+
+async fn set_labels(
+    context: &CommandContext,
+    job_ref: &JobRef,
+    labels: BTreeMap<String, String>,
+) -> anyhow::Result<ExitCode> {
+    let job = resolve::require_job(&context.client, job_ref).await?;
+    ensure_add_concerns(context, &job).await?;
+    let entry = AddRequestEntry {
+        provider: job.provider.to_string(),
+        remote_id: job.remote_id.to_string(),
+        labels: labels.clone(),
+        give_up_after: None,
+        price: None,
+        similar_to: None,
+        again: false,
+    };
+    let response = context.client.add(&AddRequest { jobs: vec![entry] }).await?;
+    if let Some(error) = response.jobs.into_iter().find_map(|job| job.error) {
+        return Err(anyhow!(error));
+    }
+    let job = context.client.job(job.id).await?;
+    ensure_labelled(&job, &labels)?;
+    if context.json {
+        stdio::print_json_lines(&[job])?;
+    } else {
+        let (id, name) = (job.id, render::job_name(&job));
+        stdio::print_lines(&[format!("{id} {name} {}", render::format_labels(&job.labels))])?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An add request concerns the newest job with its ID, and makes a new job of one that is not tracked.
+async fn ensure_add_concerns(context: &CommandContext, job: &Job) -> anyhow::Result<()> {
+    let JobId(id) = job.id;
+    match job.state {
+        State::Untracked | State::Lost => bail!("job {id} is {}; its labels are final", job.state),
+        State::Registered
+        | State::Pending
+        | State::Running
+        | State::Unknown
+        | State::Succeeded
+        | State::Failed
+        | State::Cancelled
+        | State::Expired
+        | State::Indeterminate => {}
+    }
+    let same_id = JobRef::Remote(job.provider.clone(), job.remote_id.clone());
+    match resolve::find_job(&context.client, &same_id).await? {
+        Some(newest) if newest.id != job.id => bail!(
+            "job {id} has the same ID as the newer job {}; the labels of older jobs are final",
+            newest.id
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn ensure_labelled(job: &Job, labels: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let has_label = |(key, value): (&String, &String)| {
+        job.labels.iter().any(|(own_key, own_value)| own_key == key && own_value == value)
+    };
+    if labels.iter().all(has_label) {
+        return Ok(());
+    }
+    Err(anyhow!("job {} would have too many labels; nothing was changed", job.id))
+}

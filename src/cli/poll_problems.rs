@@ -1,0 +1,292 @@
+//! What keeps jobs from being observed now: a paused provider, failing polls, a provider that is not configured
+//! any more.
+//!
+//! `wait` and `watch` print a notice whenever the reason changes, `list` prints the present ones. One line for each
+//! provider, however many jobs it has.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::render::format_seconds;
+use super::stdio;
+use crate::api::{Client, Job, PauseCause, ProviderStatus};
+use crate::clock::Clock;
+use crate::job::{JobId, ProviderName, UtcTime};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PollProblem {
+    NotConfigured,
+    Paused { reason: String },
+    RateLimitUsedUp,
+    PollsFail { error: String },
+    JobFails { job: JobId, error: String },
+}
+
+impl PollProblem {
+    /// The problem of a provider, or of one of the jobs that `concerns` selects.
+    fn find(status: &ProviderStatus, concerns: &dyn Fn(JobId) -> bool) -> Option<Self> {
+        if status.kind.is_none() {
+            return Some(Self::NotConfigured);
+        }
+        if let Some(pause) = &status.pause {
+            return Some(match pause.cause {
+                PauseCause::Rejection => Self::Paused { reason: pause.reason.clone() },
+                PauseCause::RateLimit => Self::RateLimitUsedUp,
+            });
+        }
+        let failed = status.last_failed_poll.as_ref()?;
+        let error = failed.error.clone();
+        if status.consecutive_failures > 0 {
+            return Some(Self::PollsFail { error });
+        }
+        failed.job_id.filter(|job| concerns(*job)).map(|job| Self::JobFails { job, error })
+    }
+
+    /// Whether a notice of `other` would tell nothing new.
+    fn has_reason_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::JobFails { error, .. }, Self::JobFails { error: other, .. }) => error == other,
+            (one, other) => one == other,
+        }
+    }
+
+    fn describe(&self, status: &ProviderStatus, now: UtcTime) -> String {
+        let provider = &status.provider;
+        let paused_for = || {
+            let until = status.pause.as_ref().map_or(now, |pause| pause.until);
+            format_seconds(until.duration_since(now).as_secs_f64().ceil())
+        };
+        match self {
+            Self::NotConfigured => format!(
+                "{provider} is not configured any more, and its jobs are not polled; add \
+                 [providers.{provider}] to the configuration and run: jobtrack reload"
+            ),
+            Self::Paused { reason } => format!(
+                "{provider} is paused for {}: {reason}; run: jobtrack check {provider}",
+                paused_for()
+            ),
+            Self::RateLimitUsedUp => format!(
+                "{provider} is paused for {}: the rate limit that it reports is used up",
+                paused_for()
+            ),
+            Self::PollsFail { error } if status.consecutive_failures == 1 => {
+                format!("the last poll of {provider} failed and is repeated: {error}")
+            }
+            Self::PollsFail { error } => format!(
+                "the last {} polls of {provider} failed: {error}; run: jobtrack check {provider}",
+                status.consecutive_failures
+            ),
+            Self::JobFails { job, error } => {
+                format!("the last poll of job {job} failed: {error}; run: jobtrack show {job}")
+            }
+        }
+    }
+}
+
+/// The problems of which a notice was printed.
+#[derive(Debug, Default)]
+pub(super) struct PrintedProblems(BTreeMap<ProviderName, PrintedProblem>);
+
+#[derive(Debug)]
+struct PrintedProblem {
+    problem: PollProblem,
+    /// How many statuses in a row have shown no problem since.
+    statuses_without: u32,
+}
+
+impl PrintedProblems {
+    /// An end of a problem is reported after so many statuses without one. A provider that fails now and then
+    /// causes no notice each time.
+    const STATUSES_UNTIL_END: u32 = 5;
+
+    /// The notices for a new status of the providers with jobs that matter. `concerns` selects these jobs.
+    pub(super) fn update<'a>(
+        &mut self,
+        providers: impl Iterator<Item = &'a ProviderStatus>,
+        concerns: &dyn Fn(JobId) -> bool,
+        now: UtcTime,
+    ) -> Vec<String> {
+        providers.filter_map(|status| self.update_provider(status, concerns, now)).collect()
+    }
+
+    fn update_provider(
+        &mut self,
+        status: &ProviderStatus,
+        concerns: &dyn Fn(JobId) -> bool,
+        now: UtcTime,
+    ) -> Option<String> {
+        let printed = self.0.get_mut(&status.provider);
+        match (PollProblem::find(status, concerns), printed) {
+            (None, None) => None,
+            (None, Some(printed)) => {
+                printed.statuses_without += 1;
+                if printed.statuses_without < Self::STATUSES_UNTIL_END {
+                    return None;
+                }
+                let printed = self.0.remove(&status.provider)?;
+                match printed.problem {
+                    PollProblem::RateLimitUsedUp | PollProblem::JobFails { .. } => None,
+                    PollProblem::NotConfigured
+                    | PollProblem::Paused { .. }
+                    | PollProblem::PollsFail { .. } => {
+                        Some(format!("{} is polled again", status.provider))
+                    }
+                }
+            }
+            (Some(problem), Some(printed)) if printed.problem.has_reason_of(&problem) => {
+                printed.statuses_without = 0;
+                None
+            }
+            (Some(problem), _) => {
+                let notice = problem.describe(status, now);
+                let printed = PrintedProblem { problem, statuses_without: 0 };
+                self.0.insert(status.provider.clone(), printed);
+                Some(notice)
+            }
+        }
+    }
+}
+
+/// Passes to `notify` what keeps jobs from being observed, whenever that changes; `is_awaited` selects the
+/// providers that matter, and `concerns` the jobs. Never returns.
+pub(super) async fn announce_poll_problems(
+    client: &Client,
+    is_awaited: impl Fn(&ProviderStatus) -> bool,
+    concerns: impl Fn(JobId) -> bool,
+    notify: impl Fn(&str),
+) -> Infallible {
+    const INTERVAL: Duration = Duration::from_secs(2);
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    let clock = Clock::start();
+    let mut printed = PrintedProblems::default();
+    let mut is_answering = true;
+    loop {
+        match timeout(TIMEOUT, client.status()).await {
+            Ok(Ok(status)) => {
+                is_answering = true;
+                let providers = status.providers.iter().filter(|status| is_awaited(status));
+                for notice in printed.update(providers, &concerns, clock.utc_now()) {
+                    notify(&notice);
+                }
+            }
+            // The event stream reports an unavailable daemon.
+            Ok(Err(_)) => {}
+            Err(_) => {
+                if std::mem::take(&mut is_answering) {
+                    notify(&format!("jobtrackd has not answered for {} s", TIMEOUT.as_secs()));
+                }
+            }
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+/// The unfinished jobs of a list, for [`print_present_problems`].
+#[derive(Debug, Default)]
+pub(super) struct UnfinishedJobs(BTreeMap<JobId, ProviderName>);
+
+impl UnfinishedJobs {
+    pub(super) fn extend(&mut self, jobs: &[Job]) {
+        let unfinished = jobs.iter().filter(|job| !job.terminal);
+        self.0.extend(unfinished.map(|job| (job.id, job.provider.clone())));
+    }
+}
+
+/// Prints the present problems of these jobs' providers.
+pub(super) fn print_present_problems(
+    providers: &[ProviderStatus],
+    jobs: &UnfinishedJobs,
+    now: UtcTime,
+) {
+    let concerned = |status: &&ProviderStatus| jobs.0.values().any(|name| *name == status.provider);
+    let notices = PrintedProblems::default().update(
+        providers.iter().filter(concerned),
+        &|job| jobs.0.contains_key(&job),
+        now,
+    );
+    notices.into_iter().for_each(stdio::print_notice);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A status of `dune` with these fields.
+    fn status(fields: Value) -> ProviderStatus {
+        let mut status = json!({
+            "provider": "dune", "kind": "dune", "active_jobs": 3, "due_polls": 0, "max_overdue_s": 0.0,
+            "in_flight": 0, "requests_last_minute": 1, "requests_per_minute": 30,
+            "consecutive_failures": 0, "pause": null,
+        });
+        let Value::Object(fields) = fields else { panic!("an object") };
+        status.as_object_mut().expect("an object").extend(fields);
+        serde_json::from_value(status).expect("a status")
+    }
+
+    fn paused(seconds: u64, reason: &str) -> ProviderStatus {
+        let until = UtcTime::from_millis(0).plus(Duration::from_secs(seconds));
+        status(json!({"pause": {"until": until, "reason": reason}}))
+    }
+
+    fn notices(printed: &mut PrintedProblems, status: &ProviderStatus) -> Vec<String> {
+        printed.update([status].into_iter(), &|job| job == JobId(17), UtcTime::from_millis(0))
+    }
+
+    #[test]
+    fn each_problem_is_described_with_what_to_do() {
+        let failed = |job: i64, failures: u32| {
+            let failed = json!({"job_id": job, "at": "2026-11-26T12:00:00Z", "error": "HTTP 404"});
+            status(json!({"last_failed_poll": failed, "consecutive_failures": failures}))
+        };
+        let cases = [
+            (status(json!({})), None),
+            (
+                status(json!({"kind": null})),
+                Some(
+                    "dune is not configured any more, and its jobs are not polled; add [providers.dune] to the configuration and run: jobtrack reload",
+                ),
+            ),
+            (
+                paused(55, "HTTP 401: invalid API Key"),
+                Some(
+                    "dune is paused for 55 s: HTTP 401: invalid API Key; run: jobtrack check dune",
+                ),
+            ),
+            (
+                failed(17, 0),
+                Some("the last poll of job 17 failed: HTTP 404; run: jobtrack show 17"),
+            ),
+            (failed(18, 0), None),
+            (failed(18, 1), Some("the last poll of dune failed and is repeated: HTTP 404")),
+            (
+                failed(18, 4),
+                Some("the last 4 polls of dune failed: HTTP 404; run: jobtrack check dune"),
+            ),
+        ];
+        for (status, expected) in cases {
+            let notices = notices(&mut PrintedProblems::default(), &status);
+            assert_eq!(notices.first().map(String::as_str), expected);
+        }
+    }
+
+    #[test]
+    fn a_notice_is_repeated_only_when_its_reason_changes() {
+        let mut printed = PrintedProblems::default();
+        assert_eq!(notices(&mut printed, &paused(55, "HTTP 401")).len(), 1);
+        assert_eq!(notices(&mut printed, &paused(53, "HTTP 401")).len(), 0);
+        assert_eq!(notices(&mut printed, &paused(300, "HTTP 403")).len(), 1);
+        for _ in 1..PrintedProblems::STATUSES_UNTIL_END {
+            assert_eq!(notices(&mut printed, &status(json!({}))).len(), 0);
+        }
+        assert_eq!(notices(&mut printed, &paused(55, "HTTP 403")).len(), 0, "too short a break");
+        for _ in 1..PrintedProblems::STATUSES_UNTIL_END {
+            assert_eq!(notices(&mut printed, &status(json!({}))).len(), 0);
+        }
+        assert_eq!(notices(&mut printed, &status(json!({}))), ["dune is polled again"]);
+        assert_eq!(notices(&mut printed, &paused(55, "HTTP 403")).len(), 1);
+    }
+}
