@@ -132,8 +132,8 @@ async fn a_list_has_the_chosen_columns_format_and_order() {
 async fn the_first_jobs_of_an_order_are_found_among_all_pages() {
     let home = DaemonHome::new("http://127.0.0.1:1", FAST_POLLING_TOML);
     let _daemon = home.start();
-    let ids: String = (0..2_100).map(|number| format!("01JOB{number}\n")).collect();
-    let added = home.run_client_with_input(&["add", "dune", "-", "--quiet"], &ids);
+    let ids: Vec<_> = (0..2_100).map(|number| format!("01JOB{number}")).collect();
+    let added = home.run_client_with_input(&["add", "dune", "-", "--quiet"], &ids.join("\n"));
     assert!(added.status.success(), "{}", utf8(&added.stderr));
     for (sort, expected) in [("id", "1\n2\n"), ("-id", "2100\n2099\n"), ("-name", "1000\n999\n")] {
         let sort = format!("--sort={sort}");
