@@ -67,7 +67,17 @@ impl PlainUser {
 
     /// Starts the daemon; the client of the same user must find it, and its database be there.
     async fn assert_daemon_is_found(&self, env: &[(&str, &Path)], database: &Path) {
-        let mut daemon = self.command("jobtrackd", env);
+        self.assert_daemon_is_found_from(env, env, database).await;
+    }
+
+    /// The same with other variables for the client than for the daemon.
+    async fn assert_daemon_is_found_from(
+        &self,
+        daemon_env: &[(&str, &Path)],
+        env: &[(&str, &Path)],
+        database: &Path,
+    ) {
+        let mut daemon = self.command("jobtrackd", daemon_env);
         daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut daemon = daemon.spawn().expect("jobtrackd starts");
         let polling = async {
@@ -108,6 +118,51 @@ async fn xdg_variables_come_before_the_home() {
     let env = [("HOME", home), ("XDG_STATE_HOME", &state), ("XDG_RUNTIME_DIR", &runtime)];
     user.assert_daemon_is_found(&env, &state.join("jobtrack/jobtrack.db")).await;
     assert!(runtime.join("jobtrack/control.sock").exists(), "the socket of the killed daemon");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_finds_the_daemon_whichever_variables_either_has() {
+    let user = PlainUser::new();
+    let home = user.home.path();
+    let (state, runtime) = (home.join("state"), home.join("runtime"));
+    let no_state = home.join("empty");
+    let default_database = home.join(".local/state/jobtrack/jobtrack.db");
+    let plain = [("HOME", home)];
+    let with_runtime = [("HOME", home), ("XDG_RUNTIME_DIR", runtime.as_path())];
+    let with_other_state = [("HOME", home), ("XDG_STATE_HOME", no_state.as_path())];
+    user.assert_daemon_is_found_from(&plain, &with_runtime, &default_database).await;
+    user.assert_daemon_is_found_from(&plain, &with_other_state, &default_database).await;
+    // Killed daemons have left their sockets at all paths that come first.
+    user.assert_daemon_is_found(&with_runtime, &default_database).await;
+    assert!(runtime.join("jobtrack/control.sock").exists(), "a stale socket");
+    user.assert_daemon_is_found_from(&plain, &with_runtime, &default_database).await;
+    let env = [("HOME", home), ("XDG_STATE_HOME", state.as_path()), ("XDG_RUNTIME_DIR", &runtime)];
+    let none = user.run("jobtrack", &env, &["status"]);
+    assert_eq!(none.status.code(), Some(69));
+    let error = utf8(&none.stderr);
+    for part in [
+        format!("{}/jobtrack/control.sock (nobody listens)", runtime.display()),
+        format!("{}/jobtrack/control.sock (does not exist)", state.display()),
+        format!("{}/.local/state/jobtrack/control.sock (nobody listens)", home.display()),
+        "/run/jobtrack/control.sock (".to_owned(),
+        "start jobtrackd".to_owned(),
+    ] {
+        assert!(error.contains(&part), "{part}: {error}");
+    }
+}
+
+#[test]
+fn a_tilde_in_an_argument_is_expanded() {
+    let user = PlainUser::new();
+    let env = [("HOME", user.home.path())];
+    let client = user.run("jobtrack", &env, &["--socket=~/x.sock", "status"]);
+    let expected = format!("no daemon at {}/x.sock (does not exist)", user.home.path().display());
+    assert!(utf8(&client.stderr).contains(&expected), "{}", utf8(&client.stderr));
+    let daemon = user.run("jobtrackd", &env, &["--config=~/missing.toml"]);
+    let expected = format!("{}/missing.toml", user.home.path().display());
+    assert!(utf8(&daemon.stderr).contains(&expected), "{}", utf8(&daemon.stderr));
+    let homeless = user.run("jobtrack", &[("HOME", Path::new("/"))], &["--socket=~/x", "status"]);
+    assert_eq!(homeless.status.code(), Some(2), "{}", utf8(&homeless.stderr));
 }
 
 #[test]

@@ -72,11 +72,12 @@ fn a_user_without_a_name_needs_one_writable_directory_and_no_setting() {
         programs="env -i PATH=/var/lib/bin:/usr/bin:/bin DUNE_API_KEY=x
             JOBTRACK__PROVIDERS__DUNE__BASE_URL=http://127.0.0.1:1"
         as_user="setpriv --reuid=3999999 --regid=3999999 --clear-groups $programs"
+        trap 'kill $daemon 2>/dev/null' EXIT
         for home in HOME=/ NONE=x; do
             $as_user $home jobtrackd & daemon=$!
             until $as_user $home jobtrack status >/dev/null 2>&1; do kill -0 $daemon || exit 97; done
             $as_user $home jobtrack add dune 01GBM4W2N0NMCGPZYW8AYK4YF1 || exit 96
-            $as_user $home jobtrack backup /var/lib/jobtrack/$home.db || exit 95
+            $as_user $home jobtrack backup /var/lib/jobtrack/copy-$daemon.db || exit 95
             $programs jobtrack list || exit 94
             kill $daemon; wait $daemon || exit 93
         done

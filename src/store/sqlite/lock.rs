@@ -76,7 +76,7 @@ pub(super) fn check(path: &DatabasePath) -> Result<bool, OpenError> {
             Ok(flock(&beside, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(OpenError::Io { path: lock_path, reason: error.to_string() }),
+        Err(error) => Err(lock_file_error(&lock_path, &error)),
     }
 }
 
@@ -88,10 +88,21 @@ fn open_database(path: &DatabasePath) -> Result<File, OpenError> {
 
 fn lock_beside(path: &DatabasePath) -> Result<File, OpenError> {
     let lock_path = path.lock();
-    let file = open_lock_file(path, &lock_path)
-        .map_err(|error| OpenError::Io { path: lock_path.clone(), reason: error.to_string() })?;
+    let file =
+        open_lock_file(path, &lock_path).map_err(|error| lock_file_error(&lock_path, &error))?;
     lock(&file, path, &lock_path)?;
     Ok(file)
+}
+
+fn lock_file_error(lock_path: &Path, error: &io::Error) -> OpenError {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; jobtrackd must be able to write to this directory: change its owner, or set store.path \
+             (JOBTRACK__STORE__PATH) to another one"
+        }
+        _ => "",
+    };
+    OpenError::Io { path: lock_path.to_owned(), reason: format!("{error}{advice}") }
 }
 
 fn open_lock_file(path: &DatabasePath, lock_path: &Path) -> io::Result<File> {
