@@ -92,11 +92,12 @@ impl Cell {
     }
 }
 
-/// As [`render::format_duration`], with tenths below ten seconds.
+/// As [`render::format_duration`], with tenths below ten seconds: `0.4s`, `5s`.
 fn short_duration(seconds: f64) -> String {
     const TENTHS_BELOW_S: f64 = 9.95;
     if seconds < TENTHS_BELOW_S {
-        return format!("{seconds:.1}s");
+        let tenths = format!("{seconds:.1}");
+        return format!("{}s", tenths.strip_suffix(".0").unwrap_or(&tenths));
     }
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     render::format_duration(duration.saturating_add(Duration::from_millis(500)))
@@ -126,6 +127,7 @@ mod tests {
         assert_eq!(Cell::SecondsSoFar(192.0).to_csv(&times), "");
         assert_eq!(Cell::Seconds(0.41).to_text(&times), "0.4s");
         assert_eq!(Cell::Seconds(0.41).to_csv(&times), "0.41");
+        assert_eq!(Cell::Seconds(5.0).to_text(&times), "5s");
         assert_eq!(Cell::Seconds(9.96).to_text(&times), "10s");
     }
 }

@@ -29,7 +29,7 @@ impl TableRow for Job {
             Cell::text(job.provider_state.clone())
         }),
         column("age", "AGE", Always, Number, |job, context| {
-            Cell::Seconds(context.now.duration_since(job.registered_at).as_secs_f64())
+            Cell::Seconds(context.now.duration_since(job.registered_at).as_secs_f64().floor())
         }),
         column("queued", "QUEUED", Wide, Number, |job, context| {
             let until_start = job.started_at.zip(job.submitted_at);

@@ -138,7 +138,10 @@ fn provider_notes(provider: &ProviderStatus, now: UtcTime) -> Vec<(Style, String
         };
         let duration = provider.outage_began_at.map(|began| now.duration_since(began));
         let duration = duration.map(|time| format!(", for {}", format_duration(time)));
-        notes.push((yellow, polls + &duration.unwrap_or_default()));
+        // The reason of a pause is the same error.
+        let error = provider.last_failed_poll.as_ref().filter(|_| provider.pause.is_none());
+        let error = error.map(|failed| format!(": {}", failed.error));
+        notes.push((yellow, polls + &duration.unwrap_or_default() + &error.unwrap_or_default()));
     }
     if !provider.unknown_states.is_empty() {
         let states = provider.unknown_states.join(", ");
