@@ -31,8 +31,10 @@ const IGNORED: [SignalNumber; 5] = [
     SignalNumber::STKFLT,
     SignalNumber::XFSZ,
 ];
-/// `SIGRTMIN` to `SIGRTMAX`, which have no effect either; the C library uses 32 and 33 itself.
-const REALTIME: std::ops::RangeInclusive<i32> = 34..=64;
+/// `SIGRTMIN` to `SIGRTMAX`, which have no effect either. The C library uses those from 32 on itself: glibc two,
+/// musl three.
+const REALTIME: std::ops::RangeInclusive<i32> =
+    if cfg!(target_env = "musl") { 35..=64 } else { 34..=64 };
 
 pub(super) struct ShutdownSignals {
     stopping: Vec<(&'static str, Signal)>,
