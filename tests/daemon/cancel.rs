@@ -121,7 +121,7 @@ async fn one_rejected_cancel_does_not_stop_the_others() {
     let errors = utf8(&output.stderr);
     assert_eq!(exit_code(&output), 1, "{errors}");
     assert!(errors.contains("2: HTTP 200") && errors.contains("being committed"), "{errors}");
-    assert!(errors.contains("dune/01UNKNOWN: no such job"), "{errors}");
+    assert!(errors.contains("no such job: dune/01UNKNOWN"), "{errors}");
     assert!(utf8(&output.stdout).contains("cancelled"), "job 1 was not cancelled: {errors}");
     assert_eq!(server.request_count_for_job(JOB_ID), requests_before + 1, "the cancel was retried");
     let state_sql = "SELECT state FROM jobs WHERE id = 2";
