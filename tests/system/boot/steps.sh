@@ -203,6 +203,20 @@ systemctl start jobtrackd.service
 is "$(systemctl is-active jobtrackd.socket)" active
 as alice jobtrack list
 
+## instance: a further daemon has a configuration, a credential, a database and a socket of its own
+install -m 644 systemd/jobtrackd@.service /usr/lib/systemd/system/
+echo another-key > /etc/credstore/dune-api-key-team
+echo -e '[providers.team]\nkind = "dune"\napi_key = { credential = "dune-api-key" }' > /etc/jobtrack/team.toml
+systemctl daemon-reload
+systemctl start jobtrackd@team
+is "$(cat /run/credentials/jobtrackd@team.service/dune-api-key)" another-key
+is "$(stat -c '%a %U %G' /var/lib/jobtrack-team /run/jobtrack-team/control.sock | xargs)" '750 jobtrack jobtrack 660 jobtrack jobtrack'
+as alice env JOBTRACK_SOCKET=/run/jobtrack-team/control.sock jobtrack add team 01GBM4W2N0NMCGPZYW8AYK4YF1
+is "$(sqlite3 -readonly /var/lib/jobtrack-team/jobtrack.db 'SELECT provider FROM jobs')" team
+sql_is "SELECT count(*) FROM jobs WHERE provider = 'team'" 0
+systemctl stop jobtrackd@team
+[ ! -e /run/jobtrack-team/control.sock ]
+
 ## nothing lost: every job is stored once, and the service stops successfully
 sql_is "SELECT count(*), count(DISTINCT remote_id), sum(terminal) FROM jobs" '22|22|2'
 systemctl stop jobtrackd.socket jobtrackd.service
