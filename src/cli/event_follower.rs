@@ -12,6 +12,8 @@ use crate::api::{Client, ClientError, EventStream, ListParams, StreamedEvent};
 
 /// How long the daemon may be unavailable.
 const RECONNECT_TIMEOUT: Duration = Duration::from_mins(1);
+/// A response that takes longer is worth a notice.
+pub(super) const SLOW_RESPONSE: Duration = Duration::from_secs(10);
 const INITIAL_RETRY_DELAY: Duration = Duration::from_millis(250);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
@@ -65,7 +67,7 @@ pub(super) async fn retry_while_unavailable<T>(
     notify: &dyn Fn(&str),
     mut request: impl AsyncFnMut() -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
-    let mut last_error = match request().await {
+    let mut last_error = match tell_if_slow(notify, request()).await {
         Err(error) if is_unavailable(&error) => error,
         result => return result,
     };
@@ -79,13 +81,24 @@ pub(super) async fn retry_while_unavailable<T>(
         loop {
             sleep(delay).await;
             delay = (delay * 2).min(MAX_RETRY_DELAY);
-            match request().await {
+            match tell_if_slow(notify, request()).await {
                 Err(error) if is_unavailable(&error) => last_error = error,
                 result => return result,
             }
         }
     };
     timeout(RECONNECT_TIMEOUT, retry).await.unwrap_or(Err(last_error))
+}
+
+/// Awaits a response; a daemon that accepts the connection and does not respond is reported long before the
+/// client's time-out.
+async fn tell_if_slow<T>(notify: &dyn Fn(&str), response: impl Future<Output = T>) -> T {
+    let mut response = std::pin::pin!(response);
+    if let Ok(response) = timeout(SLOW_RESPONSE, &mut response).await {
+        return response;
+    }
+    notify(&format!("jobtrackd has not answered for {} s", SLOW_RESPONSE.as_secs()));
+    response.await
 }
 
 fn is_busy(error: &ClientError) -> bool {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::event_follower::SLOW_RESPONSE;
 use super::render::format_seconds;
 use super::stdio;
 use crate::api::{Client, Job, PauseCause, ProviderStatus};
@@ -159,12 +160,11 @@ pub(super) async fn announce_poll_problems(
     notify: impl Fn(&str),
 ) -> Infallible {
     const INTERVAL: Duration = Duration::from_secs(2);
-    const TIMEOUT: Duration = Duration::from_secs(10);
     let clock = Clock::start();
     let mut printed = PrintedProblems::default();
     let mut is_answering = true;
     loop {
-        match timeout(TIMEOUT, client.status()).await {
+        match timeout(SLOW_RESPONSE, client.status()).await {
             Ok(Ok(status)) => {
                 is_answering = true;
                 let providers = status.providers.iter().filter(|status| is_awaited(status));
@@ -176,7 +176,8 @@ pub(super) async fn announce_poll_problems(
             Ok(Err(_)) => {}
             Err(_) => {
                 if std::mem::take(&mut is_answering) {
-                    notify(&format!("jobtrackd has not answered for {} s", TIMEOUT.as_secs()));
+                    let seconds = SLOW_RESPONSE.as_secs();
+                    notify(&format!("jobtrackd has not answered for {seconds} s"));
                 }
             }
         }

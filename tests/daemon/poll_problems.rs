@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::FAST_POLLING_TOML;
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::fake_server::{FakeServer, Fault, FaultRepeat, FaultTarget, JobEnd, JobScript};
@@ -167,4 +169,47 @@ async fn of_many_jobs_wait_prints_those_that_failed_and_a_summary() {
     let lines: Vec<_> = printed.lines().collect();
     assert!(lines[0].contains("01MANY1 failed"), "{printed}");
     assert_eq!(lines[1..], ["299 succeeded, 1 failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_tells_that_the_daemon_does_not_answer() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01RUNS", running());
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01RUNS"]);
+    daemon.signal(Signal::STOP);
+    let mut wait = RunningClient::start(&home, &["wait", "1", "--timeout", "28s"]);
+    assert_eq!(wait.next_notice(), "jobtrackd has not answered for 10 s");
+    daemon.signal(Signal::CONT);
+    home.run_client_ok(&["untrack", "1"]);
+    assert_eq!(wait.finish(), (Some(3), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_run_with_the_same_id_is_tracked_on_request() {
+    let dune = FakeServer::start().await;
+    let id = "01GBM4W2N0NMCGPZYW8AYK4YF1";
+    let brief = JobScript::starting_at_first_request().running(Duration::from_millis(300));
+    dune.add_job(id, brief.ending_with(JobEnd::Completed));
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let _daemon = home.start();
+    home.run_client_ok(&["add", "dune", id, "-q", "--wait", "--timeout", "25s"]);
+    dune.add_job(id, running());
+    let known = home.run_client(&["add", "dune", id]);
+    assert_eq!(utf8(&known.stdout), format!("1 dune/{id} existing\n"));
+    let advice = "has ended and is not polled; to track a new run of it, add it with --again";
+    assert_eq!(utf8(&known.stderr), format!("dune/{id}: {advice}\n"));
+    let added = ["add", "dune", id, "--again"];
+    assert_eq!(home.run_client_ok(&added), format!("2 dune/{id} added\n"));
+    assert_eq!(home.run_client_ok(&added), format!("2 dune/{id} existing\n"));
+    home.run_client_ok(&["wait", id, "--for", "running", "--timeout", "25s"]);
+    assert_eq!(home.run_client(&["wait", "1", "--timeout", "1s"]).status.code(), Some(0));
+
+    let note = ["note", id, "asked for by the auditors"];
+    let labelled = format!("2 dune/{id} note=asked for by the auditors\n");
+    assert_eq!(home.run_client_ok(&note), labelled);
+    let refused = home.run_client(&["label", "1", "team=data"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(utf8(&refused.stderr).contains("the newer job 2"), "{}", utf8(&refused.stderr));
 }

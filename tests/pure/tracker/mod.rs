@@ -12,6 +12,7 @@ mod learned_policy;
 mod list_requests;
 mod lost;
 mod many_jobs;
+mod next_poll;
 mod on_demand_requests;
 mod outages;
 mod overload;
