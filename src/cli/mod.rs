@@ -177,7 +177,9 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    let context = CommandContext { client: Client::open(cli.socket.as_deref())?, json: cli.json };
+    // An empty variable counts as not set, as in the daemon.
+    let socket = cli.socket.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let context = CommandContext { client: Client::open(socket)?, json: cli.json };
     match cli.command {
         Command::Add(args) => add::run(&context, args).await,
         Command::List(args) => list::run(&context, args).await,

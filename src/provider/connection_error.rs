@@ -39,6 +39,8 @@ pub(super) fn to_provider_error(
             format!("its host name cannot be resolved: {last_cause}")
         } else if error.is_timeout() {
             format!("no connection to {host} in time")
+        } else if has_cause("failed to create underlying connection") {
+            format!("it cannot be reached: {last_cause}")
         } else {
             causes.join(": ")
         };

@@ -72,7 +72,7 @@ impl Network {
             .timeout(timeout)
             .pool_max_idle_per_host(8)
             .build()
-            .map_err(|error| format!("cannot use TLS: {}", error_chain(error)))?;
+            .map_err(tls_error)?;
         Ok(Self { client, proxy })
     }
 }
@@ -84,6 +84,16 @@ impl Transport for Network {
             let response = self.client.execute(request).await;
             response.map_err(|error| to_provider_error(error, &url, self.proxy.as_ref()))
         })
+    }
+}
+
+/// Why no client can be built.
+fn tls_error(error: reqwest::Error) -> String {
+    let reason = error_chain(error);
+    if reason.contains("No CA certificates were loaded") {
+        "this machine has no CA certificates: install ca-certificates, or set ca_file or SSL_CERT_FILE".to_owned()
+    } else {
+        format!("cannot use TLS: {reason}")
     }
 }
 

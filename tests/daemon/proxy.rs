@@ -133,7 +133,7 @@ async fn fault_36_the_part_of_the_way_that_fails_is_named_with_what_to_change() 
     let cases = [
         (proxied(&rejected), ["proxy failed: ", "requires a user and a password (HTTP 407)"]),
         (proxied(&refused), ["proxy failed: ", "refuses to connect to dune.internal.test"]),
-        (proxied(&unused), ["proxy failed: ", "Connection refused"]),
+        (proxied(&unused), ["proxy failed: ", "it cannot be reached: Connection refused"]),
         (proxied(&silent), ["proxy failed: ", "no connection to dune.internal.test in time"]),
         (proxied(&"proxy.invalid:1"), ["proxy failed: ", "host name cannot be resolved"]),
         ("proxy = \"none\"".to_owned(), ["host name not resolved: ", "dune.internal.test"]),
@@ -211,4 +211,23 @@ fn a_file_that_is_no_certificate_and_a_text_that_is_no_proxy_are_refused_at_the_
         assert_eq!(output.status.code(), Some(78), "{error}");
         assert!(error.contains(expected) && !error.contains(PASSWORD), "{settings}: {error}");
     }
+}
+
+#[test]
+fn a_machine_without_ca_certificates_is_told_what_to_set() {
+    let home = DaemonHome::new("https://localhost", "");
+    let missing = home.path("missing");
+    let check = |home: &DaemonHome| {
+        let mut command = home.daemon_command();
+        command.env("SSL_CERT_FILE", &missing).env("SSL_CERT_DIR", &missing).arg("--check");
+        command.output().expect("jobtrackd runs")
+    };
+    let output = check(&home);
+    assert_eq!(output.status.code(), Some(78));
+    let error = utf8(&output.stderr);
+    assert!(error.contains("install ca-certificates, or set ca_file"), "{error}");
+    std::fs::write(home.path("ca.pem"), TestCertificateAuthority::new().pem).expect("a file");
+    let ca_file = home.path("ca.pem").display().to_string();
+    home.configure("https://localhost", &format!("ca_file = \"{ca_file}\""));
+    assert!(check(&home).status.success());
 }
