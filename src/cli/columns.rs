@@ -115,3 +115,31 @@ pub(super) fn find_column<T: TableRow>(name: &str) -> Result<&'static Column<T>,
         format!("no such column; the columns are {}", names.join(", "))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Job, TransitionEvent};
+
+    fn names<T: TableRow>() -> Vec<&'static str> {
+        T::COLUMNS.iter().map(|column| column.name).collect()
+    }
+
+    #[test]
+    fn every_column_has_a_name_of_its_own_that_is_documented() {
+        let page = include_str!("../../docs/cli.md");
+        let section = |command: &str| {
+            let heading = format!("\n## jobtrack {command}\n");
+            let text = page.split_once(&heading).expect(command).1;
+            text.split("\n## ").next().expect("a text")
+        };
+        for (columns, text) in
+            [(names::<Job>(), section("list")), (names::<TransitionEvent>(), section("history"))]
+        {
+            for (number, name) in columns.iter().enumerate() {
+                assert!(!columns[..number].contains(name), "{name} occurs twice");
+                assert!(text.contains(&format!("`{name}`")), "{name} is not documented");
+            }
+        }
+    }
+}

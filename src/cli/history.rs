@@ -50,7 +50,7 @@ pub(super) struct HistoryArgs {
     /// Transitions of jobs with this label; if repeated, all labels must match
     #[arg(long = "label", value_name = "K=V", value_parser = parse_label)]
     labels: Vec<(String, String)>,
-    /// At most N transitions: the newest; with --after, the first after the cursor
+    /// At most N transitions: the newest; with --after and without --reverse, the first after the cursor
     #[arg(long, value_name = "N")]
     limit: Option<NonZero<usize>>,
     /// Print the newest transition first
