@@ -94,7 +94,8 @@ impl<'a> AddSender<'a> {
 
     async fn send_request(&mut self, request: &AddRequest) -> anyhow::Result<()> {
         let result = self.add_with_retries(request).await;
-        let response = result.map_err(add_retry_hint)?;
+        let has_new_runs = request.jobs.iter().any(|job| job.again);
+        let response = result.map_err(|error| add_retry_hint(error, has_new_runs))?;
         self.added.any_rejected |= response.jobs.iter().any(is_rejected);
         self.added.ids.extend(response.jobs.iter().filter_map(|job| job.id));
         self.progress.add(response.jobs.iter().filter(|job| !is_rejected(job)).count());
@@ -109,17 +110,18 @@ impl<'a> AddSender<'a> {
         Ok(())
     }
 
-    /// Adding a job twice is safe. The daemon may have been restarted, or have closed the connection
-    /// for another one because it received the request slowly.
+    /// The daemon may have been restarted, or have closed the connection for another one because it received the
+    /// request slowly. Adding a job twice is safe, but for a new run: it may have been added, and have ended since.
     async fn add_with_retries(&self, request: &AddRequest) -> Result<AddResponse, ClientError> {
         let clock = Clock::start();
         let begin = clock.monotonic_now();
         let in_time = || clock.monotonic_now().duration_since(begin) < RETRY_TIMEOUT;
+        let is_repeatable = !request.jobs.iter().any(|job| job.again);
         let mut is_first = true;
         loop {
             let result = self.context.client.add(request).await;
             let retry = match &result {
-                Err(ClientError::ConnectionLost(_)) => is_first || in_time(),
+                Err(ClientError::ConnectionLost(_)) => is_repeatable && (is_first || in_time()),
                 Err(ClientError::Rejected(problem)) => problem.code == "busy" && in_time(),
                 Ok(_)
                 | Err(
@@ -143,7 +145,7 @@ impl<'a> AddSender<'a> {
         let remark = if let Some(warning) = &job.warning {
             format!("warning: {warning}")
         } else if job.outcome == AddOutcome::Existing && job.state.is_some_and(State::is_terminal) {
-            "has ended and is not polled; to track a new run of it, add it with --again".to_owned()
+            "has ended and is not polled; if the service runs the same ID again, add it with --again".to_owned()
         } else {
             return;
         };
@@ -181,7 +183,7 @@ fn is_rejected(job: &AddResponseEntry) -> bool {
 }
 
 /// Adds advice to an error after which some jobs may have been added.
-fn add_retry_hint(error: ClientError) -> anyhow::Error {
+fn add_retry_hint(error: ClientError, has_new_runs: bool) -> anyhow::Error {
     let outcome_unknown = match &error {
         ClientError::ConnectionLost(_) => true,
         ClientError::Rejected(problem) => problem.code == "busy",
@@ -192,7 +194,12 @@ fn add_retry_hint(error: ClientError) -> anyhow::Error {
     };
     let error = anyhow::Error::from(error);
     if outcome_unknown {
-        error.context("some jobs may not have been added; adding them again is safe")
+        error.context(if has_new_runs {
+            "some jobs may have been added; see `jobtrack list --all` before you repeat the command: \
+             --again would add their runs twice"
+        } else {
+            "some jobs may not have been added; adding them again is safe"
+        })
     } else {
         error
     }

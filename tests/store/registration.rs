@@ -164,6 +164,10 @@ async fn a_new_run_of_a_job_that_has_ended_is_a_new_job() {
     assert_eq!(add(&mut store, new_run(&id.to_lowercase())).await, (true, 2));
     assert_eq!(add(&mut store, new_run(id)).await, (false, 2), "the new run has not ended");
     assert_eq!(add(&mut store, new_job(id)).await, (false, 2), "the newest");
+    let second = write_batch(&mut store, &add_batch([new_job(id)])).await.registered.remove(0);
+    let lost = change_from_local_outcome(&second.job, LocalOutcome::Lost, utc(LATER));
+    write_batch(&mut store, &change_batch([lost])).await;
+    assert_eq!(add(&mut store, new_job(id)).await, (true, 3), "not the first, which has ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,10 @@ use super::json_rows::to_json;
 
 /// The SQL of a subquery for the ids of [`TrackedJobs`], as JSON. Its parameter are the names of the new jobs.
 ///
-/// The ids are in the order of the names. Each is that of the newest tracked job with the provider and the remote id
-/// of the JSON array `new.value`; NULL if there is none, or if it has ended and a new run is to be tracked. An id with
-/// other spellings is also found in each of them, in any case. An older version could add such an id twice: then
-/// the unfinished job with exactly this id is found, else the newest job.
+/// The ids are in the order of the names. Each is that of the newest job with the provider and the remote id of the
+/// JSON array `new.value`; NULL if there is none, if it is untracked or lost, or if it has ended and a new run is to be
+/// tracked. An id with other spellings is also found in each of them, in any case. An older version could add such an id
+/// twice: then an unfinished job is found, first the one with exactly this id, else the newest job.
 macro_rules! select_tracked_jobs {
     () => {
         "(WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
@@ -23,12 +23,15 @@ macro_rules! select_tracked_jobs {
               (SELECT max(tracked.id) FROM job AS tracked
                WHERE tracked.remote_id COLLATE NOCASE IN (new.value ->> 2, new.value ->> 3)
                  AND tracked.provider = new.value ->> 0
-                 AND tracked.state NOT IN ('untracked', 'lost')
-                 AND (tracked.terminal_at IS NULL OR NOT new.value ->> 4)),
-              (SELECT max(tracked.id) FROM job AS tracked
-               WHERE tracked.remote_id = new.value ->> 1
-                 AND tracked.provider = new.value ->> 0
-                 AND tracked.state NOT IN ('untracked', 'lost')
+                 AND tracked.terminal_at IS NULL),
+              (SELECT newest.id FROM job AS newest
+               WHERE newest.id = (SELECT max(id) FROM (
+                       SELECT max(id) AS id FROM job
+                       WHERE remote_id = new.value ->> 1 AND provider = new.value ->> 0
+                       UNION ALL SELECT max(id) FROM job
+                       WHERE remote_id COLLATE NOCASE IN (new.value ->> 2, new.value ->> 3)
+                         AND provider = new.value ->> 0))
+                 AND newest.state NOT IN ('untracked', 'lost')
                  AND NOT new.value ->> 4)) ORDER BY new.key)
           FROM new)"
     };

@@ -48,12 +48,12 @@ pub(super) async fn jobs_over_limit(
     for (position, (job, tracked)) in new_jobs.iter().zip(tracked).enumerate() {
         let Some(uid) = job.added_by.as_ref().map(|added_by| added_by.uid) else { continue };
         let name = (&job.provider, job.remote_id.canonical_form());
-        let is_first = seen.insert(name.clone());
         let (uid, growth) = if let Some((labels, owner)) = tracked.and_then(|id| stored.get(&id)) {
             let label_bytes = label_growth(labels, &job.labels);
             (owner.unwrap_or(uid), Usage { jobs: 0, label_bytes })
         } else {
             let label_bytes = json_bytes(&job.labels);
+            let is_first = seen.insert(name.clone());
             (uid, Usage { jobs: u64::from(is_first), label_bytes })
         };
         let before = usage.entry(uid).or_default();
@@ -64,7 +64,9 @@ pub(super) async fn jobs_over_limit(
             limits.exceeded(uid, jobs, label_bytes).filter(|_| growth != Usage::default());
         match exceeded {
             Some(reason) => {
-                seen.remove(&name);
+                if growth.jobs > 0 {
+                    seen.remove(&name);
+                }
                 rejected.insert(position, reason);
             }
             None => *before = Usage { jobs, label_bytes },
