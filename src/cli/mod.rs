@@ -97,36 +97,71 @@ With --json, each error is a JSON object on standard error with the fields code,
 #[derive(Subcommand)]
 enum Command {
     /// Add jobs, which the daemon then polls until they end
+    ///
+    /// Adding a job twice is safe: it keeps its number. With "-" as an ID, jobs are read from standard input, one per
+    /// line, each followed by labels of its own.
     Add(add::AddArgs),
     /// List jobs, newest first; by default unfinished ones
+    ///
+    /// On a terminal, the widest columns are shortened to its width.
     List(list::ListArgs),
     /// Show a job with its next poll, its expected end and its history
+    ///
+    /// The row "next poll" says when the job is polled next, and why. With --json the transitions are a field of
+    /// the job.
     Show(show::ShowArgs),
     /// List the transitions of a job, or of all jobs
+    ///
+    /// The evidence of a transition is "observed" (seen in an answer), "reported" (a later answer gave the time of the
+    /// step) or "local" (an act of jobtrack).
     History(history::HistoryArgs),
     /// Wait until jobs end; the exit code is their result
+    ///
+    /// Each job is printed when it ends. The command goes on over a restart of the daemon, and says what keeps the
+    /// jobs from being polled.
     Wait(wait::WaitArgs),
     /// Print transitions when they are committed
+    ///
+    /// The command runs until Ctrl-C. It misses no transition when the daemon is restarted.
     Watch(watch::WatchArgs),
     /// Poll a job now
+    ///
+    /// The poll waits for the rate limit like any other. One that fails changes no state.
     Poll(poll::PollArgs),
     /// Cancel jobs at their provider
+    ///
+    /// Each job is polled afterwards; the provider may need a while until it has ended.
     Cancel(cancel::CancelArgs),
     /// Stop tracking jobs; they keep running and their history is kept
+    ///
+    /// The state becomes "untracked". To stop the jobs themselves, use cancel.
     Untrack(untrack::UntrackArgs),
     /// Set labels of a job
     Label(label::LabelArgs),
     /// Set the label "note" of a job
     Note(label::NoteArgs),
     /// Test a provider's key, address and clock
+    ///
+    /// Sends one request, for a job that does not exist, and says what to correct. If the request is accepted, a
+    /// pause of the provider ends. A check that is repeated soon prints the same result.
     Check(check::CheckArgs),
     /// Delete learned durations
+    ///
+    /// Jobs and their history stay. The provider need not be configured any more.
     Forget(forget::ForgetDurationsArgs),
     /// Show the status of the daemon and its providers
+    ///
+    /// A row "degraded" says what is wrong. The lines below the table say of each provider why it is paused and how
+    /// many requests were sent.
     Status(status::StatusArgs),
     /// Reload the daemon's configuration and secrets
+    ///
+    /// Prints what changed. A configuration that cannot be used changes nothing. The paths of the database and of
+    /// the socket take effect at the next start.
     Reload,
     /// Write a consistent copy of the database to a new file
+    ///
+    /// The daemon goes on meanwhile. `jobtrackd restore` puts such a copy in the place of the database.
     Backup(backup::BackupArgs),
 }
 
