@@ -48,32 +48,39 @@ fn page(command: &Command, section: &str, date: &str) -> Result<ManualPage> {
     Ok(ManualPage { file_name: format!("{name}.{section}"), text })
 }
 
-/// A paragraph that begins with a line such as `Examples:` becomes a section of lines; the others
-/// become the section `NOTES`.
+/// Indented lines after a line such as `Examples:` become a section of lines; the other paragraphs become
+/// the section `NOTES`.
 fn note_sections(roff: &mut Roff, notes: &StyledStr) {
     let notes = notes.to_string();
-    let (lists, paragraphs): (Vec<_>, Vec<_>) =
-        notes.split("\n\n").partition(|block| heading_and_lines(block).is_some());
+    let mut lines = notes.lines().peekable();
+    let mut paragraphs = vec![Vec::new()];
+    let mut lists: Vec<(&str, Vec<&str>)> = Vec::new();
+    while let Some(line) = lines.next() {
+        let is_list = lines.peek().is_some_and(|next| next.starts_with(' '));
+        match line.strip_suffix(':').filter(|_| is_list) {
+            Some(heading) => {
+                let items = std::iter::from_fn(|| lines.next_if(|next| next.starts_with(' ')));
+                lists.push((heading, items.map(str::trim_start).collect()));
+            }
+            None if line.is_empty() => paragraphs.push(Vec::new()),
+            None => paragraphs.last_mut().into_iter().for_each(|paragraph| paragraph.push(line)),
+        }
+    }
+    paragraphs.retain(|paragraph| !paragraph.is_empty());
     for (index, paragraph) in paragraphs.into_iter().enumerate() {
         if index == 0 {
             roff.control("SH", ["NOTES"]);
         } else {
             roff.control("PP", []);
         }
-        roff.text([roman(paragraph.trim())]);
+        roff.text([roman(paragraph.join("\n"))]);
     }
-    for (heading, lines) in lists.into_iter().filter_map(heading_and_lines) {
+    for (heading, items) in lists {
         roff.control("SH", [heading.to_uppercase().as_str()]);
         roff.control("nf", []);
-        for line in lines.lines() {
-            roff.text([roman(line.trim_start())]);
+        for item in items {
+            roff.text([roman(item)]);
         }
         roff.control("fi", []);
     }
-}
-
-fn heading_and_lines(block: &str) -> Option<(&str, &str)> {
-    let (heading, lines) = block.trim_end().split_once(":\n")?;
-    let is_list = !heading.contains('\n') && lines.lines().all(|line| line.starts_with(' '));
-    is_list.then_some((heading, lines))
 }
