@@ -16,7 +16,7 @@ use super::error::{ClientError, connection_lost, is_queue_full};
 use super::event_stream::EventStream;
 use super::history::TransitionList;
 use super::job::{Job, JobList};
-use super::socket_search::{find_socket, tried_sockets};
+use super::socket_search::{FailedSearch, find_socket};
 use super::status::DaemonStatus;
 use crate::config::Directories;
 use crate::job::{EventCursor, JobId, ProviderName, RemoteId, StateFilter, UtcTime};
@@ -250,7 +250,7 @@ impl Client {
             if is_queue_full(&error) {
                 ClientError::Busy(self.socket.clone())
             } else if error.is_connect() {
-                ClientError::NoDaemon(tried_sockets(&self.candidates))
+                ClientError::NoDaemon(FailedSearch::of(&self.candidates))
             } else {
                 connection_lost(&error)
             }

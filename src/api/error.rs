@@ -8,14 +8,14 @@ use std::io;
 use std::path::PathBuf;
 
 use super::problem::ProblemDetails;
-use super::socket_search::{SocketProblem, TriedSocket};
+use super::socket_search::FailedSearch;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No daemon listens, or this user may not connect.
-    #[error("{}", no_daemon_message(.0))]
-    NoDaemon(Vec<TriedSocket>),
+    #[error("{0}")]
+    NoDaemon(FailedSearch),
     /// The daemon accepts no more connections.
     #[error(
         "jobtrackd at {} is busy: too many clients connect at once; try again later", .0.display()
@@ -42,46 +42,13 @@ impl ClientError {
     #[must_use]
     pub fn is_permission_denied(&self) -> bool {
         match self {
-            Self::NoDaemon(tried) => tried.iter().any(is_denied),
+            Self::NoDaemon(search) => search.is_permission_denied(),
             Self::Busy(_)
             | Self::Setup(_)
             | Self::Rejected(_)
             | Self::ConnectionLost(_)
             | Self::InvalidResponse(_) => false,
         }
-    }
-}
-
-fn is_denied(tried: &TriedSocket) -> bool {
-    tried.problem == SocketProblem::PermissionDenied
-}
-
-fn no_daemon_message(tried: &[TriedSocket]) -> String {
-    let list = |paths: Vec<String>| paths.join(", ");
-    let denied: Vec<_> = tried
-        .iter()
-        .filter(|one| is_denied(one))
-        .map(|one| one.path.display().to_string())
-        .collect();
-    if denied.is_empty() {
-        format!(
-            "no daemon at {}; start jobtrackd (`systemctl start jobtrackd`, or `jobtrackd` in another \
-             terminal), or name its socket with --socket or JOBTRACK_SOCKET",
-            list(tried.iter().map(ToString::to_string).collect())
-        )
-    } else {
-        let others = tried.iter().filter(|one| !is_denied(one)).map(ToString::to_string).collect();
-        let others: Vec<String> = others;
-        let others = if others.is_empty() {
-            String::new()
-        } else {
-            format!("; no daemon at {}", list(others))
-        };
-        format!(
-            "permission denied for {}; join the group of the socket (`usermod -aG GROUP USER`, then log in \
-             again), or name another socket with --socket or JOBTRACK_SOCKET{others}",
-            list(denied)
-        )
     }
 }
 

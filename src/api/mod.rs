@@ -31,7 +31,7 @@ pub use forecast::{
 pub use history::{PrunedTransitions, TransitionEvent, TransitionList};
 pub use job::{Job, JobList};
 pub use problem::ProblemDetails;
-pub use socket_search::{SocketProblem, TriedSocket};
+pub use socket_search::{FailedSearch, SocketProblem, TriedSocket};
 pub use status::{
     DaemonStatus, FailedPollStatus, PauseCause, PauseStatus, ProviderStatus, ReloadFailure,
     StoreStatus,

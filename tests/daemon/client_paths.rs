@@ -1,6 +1,7 @@
 //! The default paths of the two programs, started without configuration by root or another user.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -136,13 +137,28 @@ async fn the_client_finds_the_daemon_whichever_variables_either_has() {
     user.assert_daemon_is_found(&with_runtime, &default_database).await;
     assert!(runtime.join("jobtrack/control.sock").exists(), "a stale socket");
     user.assert_daemon_is_found_from(&plain, &with_runtime, &default_database).await;
-    let env = [("HOME", home), ("XDG_STATE_HOME", state.as_path()), ("XDG_RUNTIME_DIR", &runtime)];
+    // A daemon at a path that the client cannot guess is named.
+    let daemon_env = [("HOME", home), ("XDG_RUNTIME_DIR", state.as_path())];
+    let mut daemon = user.command("jobtrackd", &daemon_env);
+    daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut daemon = daemon.spawn().expect("jobtrackd starts");
+    let mut lines = BufReader::new(daemon.stderr.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line.contains("is ready"))));
+    let error = utf8(&user.run("jobtrack", &plain, &["status"]).stderr);
+    daemon.kill().expect("the daemon runs");
+    daemon.wait().expect("the daemon ends");
+    let expected = format!("{}/jobtrack/control.sock", state.display());
+    let (_, elsewhere) = error.split_once("; daemons listen at ").expect(&error);
+    assert!(elsewhere.contains(&expected), "{error}");
+
+    let env =
+        [("HOME", home), ("XDG_STATE_HOME", no_state.as_path()), ("XDG_RUNTIME_DIR", &runtime)];
     let none = user.run("jobtrack", &env, &["status"]);
     assert_eq!(none.status.code(), Some(69));
     let error = utf8(&none.stderr);
     for part in [
         format!("{}/jobtrack/control.sock (nobody listens)", runtime.display()),
-        format!("{}/jobtrack/control.sock (does not exist)", state.display()),
+        format!("{}/jobtrack/control.sock (does not exist)", no_state.display()),
         format!("{}/.local/state/jobtrack/control.sock (nobody listens)", home.display()),
         "/run/jobtrack/control.sock (".to_owned(),
         "start jobtrackd".to_owned(),
