@@ -11,7 +11,8 @@ use super::json_rows::to_json;
 /// The ids are in the order of the names. Each is that of the newest job with the provider and the remote id of the
 /// JSON array `new.value`; NULL if there is none, if it is untracked or lost, or if it has ended and a new run is to be
 /// tracked. An id with other spellings is also found in each of them, in any case. An older version could add such an id
-/// twice: then an unfinished job is found, first the one with exactly this id, else the newest job.
+/// twice: then an unfinished job is found, first the one with exactly this id, else the newest job. The unary `+` keeps
+/// SQLite from reading all unfinished jobs instead of those with this id.
 macro_rules! select_tracked_jobs {
     () => {
         "(WITH new AS MATERIALIZED (SELECT key, value FROM json_each(?))
@@ -23,7 +24,7 @@ macro_rules! select_tracked_jobs {
               (SELECT max(tracked.id) FROM job AS tracked
                WHERE tracked.remote_id COLLATE NOCASE IN (new.value ->> 2, new.value ->> 3)
                  AND tracked.provider = new.value ->> 0
-                 AND tracked.terminal_at IS NULL),
+                 AND +tracked.terminal_at IS NULL),
               (SELECT newest.id FROM job AS newest
                WHERE newest.id = (SELECT max(id) FROM (
                        SELECT max(id) AS id FROM job
@@ -105,6 +106,23 @@ mod tests {
                 .await
                 .expect("the ids");
             assert_eq!(ids, "[2,null,3,1]", "{pragma}");
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_are_found_by_their_ids() {
+        let mut connection = database_with_schema(SCHEMA_VERSION).await.expect("a database");
+        let explain = concat!("EXPLAIN QUERY PLAN SELECT ", select_tracked_jobs!());
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).bind("[]").fetch_all(&mut connection).await.expect("a plan");
+        for (.., step) in plan {
+            let is_by_id =
+                step.contains("(remote_id=? AND provider=?)") || step.contains("rowid=?");
+            let reads_jobs = ["job", "tracked", "newest"].iter().any(|table| {
+                step.starts_with(&format!("SCAN {table} "))
+                    || step.starts_with(&format!("SEARCH {table} "))
+            });
+            assert!(is_by_id || !reads_jobs, "{step}");
         }
     }
 
