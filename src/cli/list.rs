@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::columns::{RowContext, SortKey, parse_sort_key};
 use super::output::{OutputArgs, RowPrinter, default_columns};
@@ -21,6 +22,8 @@ Examples:
 
 /// Jobs per request.
 const MAX_PAGE_SIZE: usize = 500;
+/// How long a list waits for the status of the providers.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rows of a table without --limit.
 const DEFAULT_LIMIT: usize = 100;
 
@@ -68,8 +71,9 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
     let format = args.output.format(context.json)?;
     let times = args.output.time_format()?;
     let columns = args.output.columns().unwrap_or_else(|| default_columns(format));
-    // An error is ignored: the jobs can be listed without it.
-    let providers = context.client.status().await.map(|status| status.providers);
+    // Without the status, of which an error is ignored, the jobs can be listed all the same.
+    let answer = tokio::time::timeout(STATUS_TIMEOUT, context.client.status()).await;
+    let providers = answer.ok().and_then(Result::ok).map(|status| status.providers);
     let providers = providers.unwrap_or_default();
     let mut printer = RowPrinter::new(format, columns, times.clone(), providers);
     let default_limit = if format.is_table() { DEFAULT_LIMIT } else { usize::MAX };
