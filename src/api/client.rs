@@ -95,6 +95,10 @@ impl Client {
     /// The limit for the copy that the daemon makes for a backup.
     const BACKUP_TIMEOUT: Duration = Duration::from_hours(1);
 
+    /// The daemon permits only so many connections. One that is kept for a request in a few seconds would take the
+    /// place of another client.
+    const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
+
     /// How long a request waits until the daemon accepts a connection.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
     const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(20);
@@ -110,6 +114,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .unix_socket(socket.as_path())
             .no_proxy()
+            .pool_idle_timeout(Self::IDLE_TIMEOUT)
             // The socket has no TLS; without this, reqwest would load the system's certificates.
             .tls_certs_only([])
             .build()

@@ -70,8 +70,8 @@ pub(super) struct AddArgs {
 }
 
 pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Result<ExitCode> {
-    // Before the jobs are added: the events after this one include their ends.
-    let after = if args.wait { Some(context.client.status().await?.newest_event) } else { None };
+    // Before the jobs are added: the events after it include their ends.
+    let status = if args.wait { Some(context.client.status().await?) } else { None };
     let mut sender = AddSender::new(context, args.quiet);
     match (args.provider.as_str(), args.ids.as_slice()) {
         ("-", []) => add_from_stdin(&mut sender, &args, None).await?,
@@ -91,10 +91,10 @@ pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Resu
         }
     }
     let added = sender.finish();
-    let waited = match after {
-        Some(after) if !added.ids.is_empty() => {
+    let waited = match status {
+        Some(status) if !added.ids.is_empty() => {
             let request = WaitRequest { timeout: args.timeout, quiet: args.quiet };
-            wait_for_ids(context, added.ids, after, request).await
+            wait_for_ids(context, added.ids, status, request).await
         }
         Some(_) | None => ExitCode::SUCCESS,
     };

@@ -68,6 +68,14 @@ pub(super) async fn retry_while_unavailable<T>(
     mut request: impl AsyncFnMut() -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {
     let mut last_error = match tell_if_slow(notify, request()).await {
+        // A daemon with too many connections closes some; the next attempt usually succeeds.
+        Err(ClientError::ConnectionLost(_)) => {
+            sleep(INITIAL_RETRY_DELAY).await;
+            match tell_if_slow(notify, request()).await {
+                Err(error) if is_unavailable(&error) => error,
+                result => return result,
+            }
+        }
         Err(error) if is_unavailable(&error) => error,
         result => return result,
     };

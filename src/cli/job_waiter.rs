@@ -16,7 +16,7 @@ use super::poll_problems::announce_poll_problems;
 use super::progress::Progress;
 use super::waited_jobs::WaitedJobs;
 use super::{CommandContext, forecast, stdio};
-use crate::api::{ClientError, Job, ListParams};
+use crate::api::{ClientError, DaemonStatus, Job, ListParams};
 use crate::job::{EventCursor, JobId, State};
 
 pub(super) struct JobWaiter<'a> {
@@ -49,8 +49,8 @@ impl<'a> JobWaiter<'a> {
         Self { context, quiet, jobs: RefCell::new(jobs), progress, job_count }
     }
 
-    /// Waits for these jobs, which were read after the event `after`; returns the exit code.
-    pub(super) async fn run(self, jobs: Vec<Job>, after: EventCursor) -> anyhow::Result<u8> {
+    /// Waits for these jobs, which were read after `status`; returns the exit code.
+    pub(super) async fn run(self, jobs: Vec<Job>, status: DaemonStatus) -> anyhow::Result<u8> {
         for job in jobs {
             let is_reached = self.jobs.borrow_mut().update(&job);
             if is_reached {
@@ -63,9 +63,10 @@ impl<'a> JobWaiter<'a> {
         if !self.jobs.borrow().is_done() {
             tokio::select! {
                 biased;
-                done = self.follow_events(after) => done?,
+                done = self.follow_events(status.newest_event.clone()) => done?,
                 never = announce_poll_problems(
                     &self.context.client,
+                    status,
                     |status| self.jobs.borrow().awaits_provider(&status.provider),
                     |job| self.jobs.borrow().awaits(job),
                     |notice| self.notify(notice),

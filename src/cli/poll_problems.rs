@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::event_follower::SLOW_RESPONSE;
 use super::render::format_seconds;
 use super::stdio;
-use crate::api::{Client, Job, PauseCause, ProviderStatus};
+use crate::api::{Client, DaemonStatus, Job, PauseCause, ProviderStatus};
 use crate::clock::Clock;
 use crate::job::{JobId, ProviderName, UtcTime};
 
@@ -152,9 +152,10 @@ impl PrintedProblems {
 }
 
 /// Passes to `notify` what keeps jobs from being observed, whenever that changes; `is_awaited` selects the
-/// providers that matter, and `concerns` the jobs. Never returns.
+/// providers that matter, and `concerns` the jobs. `status` was read before. Never returns.
 pub(super) async fn announce_poll_problems(
     client: &Client,
+    status: DaemonStatus,
     is_awaited: impl Fn(&ProviderStatus) -> bool,
     concerns: impl Fn(JobId) -> bool,
     notify: impl Fn(&str),
@@ -162,15 +163,20 @@ pub(super) async fn announce_poll_problems(
     const INTERVAL: Duration = Duration::from_secs(2);
     let clock = Clock::start();
     let mut printed = PrintedProblems::default();
+    let mut update = |status: &DaemonStatus| {
+        let providers = status.providers.iter().filter(|status| is_awaited(status));
+        for notice in printed.update(providers, &concerns, clock.utc_now()) {
+            notify(&notice);
+        }
+    };
+    update(&status);
     let mut is_answering = true;
     loop {
+        sleep(INTERVAL).await;
         match timeout(SLOW_RESPONSE, client.status()).await {
             Ok(Ok(status)) => {
                 is_answering = true;
-                let providers = status.providers.iter().filter(|status| is_awaited(status));
-                for notice in printed.update(providers, &concerns, clock.utc_now()) {
-                    notify(&notice);
-                }
+                update(&status);
             }
             // The event stream reports an unavailable daemon.
             Ok(Err(_)) => {}
@@ -181,7 +187,6 @@ pub(super) async fn announce_poll_problems(
                 }
             }
         }
-        sleep(INTERVAL).await;
     }
 }
 

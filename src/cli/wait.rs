@@ -15,7 +15,8 @@ use super::job_waiter::JobWaiter;
 use super::resolve::{self, FoundJobs};
 use super::waited_jobs::{AwaitedState, EarlyExit, WaitedJobs};
 use super::{CommandContext, EXIT_UNAVAILABLE, stdio};
-use crate::job::{EventCursor, InvalidText, JobId, JobRef, parse_label};
+use crate::api::DaemonStatus;
+use crate::job::{InvalidText, JobId, JobRef, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,11 +73,11 @@ pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Res
     Ok(with_timeout(context, args.timeout, waiting).await)
 }
 
-/// Waits for the end of jobs that were added after the event `after`.
+/// Waits for the end of jobs that were added after `status` was read.
 pub(super) async fn wait_for_ids(
     context: &CommandContext,
     ids: BTreeSet<JobId>,
-    after: EventCursor,
+    status: DaemonStatus,
     request: WaitRequest,
 ) -> ExitCode {
     let waiting = async {
@@ -88,7 +89,7 @@ pub(super) async fn wait_for_ids(
         }
         let waited = WaitedJobs::new(AwaitedState::End, EarlyExit::Never);
         let job_waiter = JobWaiter::new(context, waited, jobs.len(), request.quiet);
-        Ok(ExitCode::from(Box::pin(job_waiter.run(jobs, after)).await?))
+        Ok(ExitCode::from(Box::pin(job_waiter.run(jobs, status)).await?))
     };
     with_timeout(context, request.timeout, waiting).await
 }
@@ -123,8 +124,7 @@ async fn wait_for_jobs(
             stdio::print_notice(text);
         }
     };
-    let after =
-        retry_while_unavailable(&notify, async || client.status().await).await?.newest_event;
+    let status = retry_while_unavailable(&notify, async || client.status().await).await?;
     let FoundJobs { jobs, missing } = if args.labels.is_empty() {
         retry_while_unavailable(&notify, async || resolve::find_jobs(client, &names).await).await?
     } else {
@@ -144,7 +144,7 @@ async fn wait_for_jobs(
     }
     let waited = WaitedJobs::new(args.awaited_state, args.early_exit());
     let job_waiter = JobWaiter::new(context, waited, jobs.len(), args.quiet);
-    Ok(ExitCode::from(Box::pin(job_waiter.run(jobs, after)).await?))
+    Ok(ExitCode::from(Box::pin(job_waiter.run(jobs, status)).await?))
 }
 
 impl WaitArgs {

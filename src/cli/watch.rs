@@ -25,9 +25,20 @@ pub(super) struct WatchArgs {
 }
 
 pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        result = watch(context, args) => result,
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| ExitCode::SUCCESS)?),
+    }
+}
+
+async fn watch(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
+    let status = context.client.status().await?;
+    // A cursor, not "now": otherwise a reconnection before the first event could miss transitions.
+    let after = args.after.clone().unwrap_or_else(|| status.newest_event.clone());
     let provider = args.provider.clone();
     let problems = announce_poll_problems(
         &context.client,
+        status,
         |status| {
             let is_selected = provider.as_ref().is_none_or(|name| *name == status.provider);
             is_selected && status.active_jobs > 0
@@ -36,18 +47,16 @@ pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Re
         |notice| stdio::print_notice(notice),
     );
     tokio::select! {
-        result = print_events(context, args) => result,
+        result = print_events(context, args, after) => result,
         never = problems => match never {},
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| ExitCode::SUCCESS)?),
     }
 }
 
-async fn print_events(context: &CommandContext, args: WatchArgs) -> anyhow::Result<ExitCode> {
-    // A cursor, not "now": otherwise a reconnection before the first event could miss transitions.
-    let after = match args.after {
-        Some(after) => after,
-        None => context.client.status().await?.newest_event,
-    };
+async fn print_events(
+    context: &CommandContext,
+    args: WatchArgs,
+    after: EventCursor,
+) -> anyhow::Result<ExitCode> {
     let query = ListParams {
         provider: args.provider,
         labels: args.labels,
