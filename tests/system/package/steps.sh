@@ -40,7 +40,7 @@ jobtrack list --all
 ## instance: a second daemon with a configuration, a database and a socket of its own
 cp /etc/jobtrack/config.toml /etc/jobtrack/team.toml
 cp /etc/credstore/dune-api-key /etc/credstore/dune-api-key-team
-systemctl start jobtrackd@team
+systemctl enable --now jobtrackd@team
 JOBTRACK_SOCKET=/run/jobtrack-team/control.sock jobtrack status
 
 ## upgrade: no client is refused, the configuration and the jobs stay, the new daemon runs
@@ -81,11 +81,12 @@ dpkg --install /packages/jobtrack_0.1.1-1_amd64.deb
 is "$(units is-active)" 'active active'
 is "$(jobtrack list --json | jq -r .remote_id)" 01LONG0
 
-## purge: history and configuration are gone; the user and the credential stay
+## purge: history and configuration are gone; the user, the credential and the database of an instance stay
 dpkg --purge jobtrack
 fails pgrep -x jobtrackd
 fails dpkg-query -W jobtrack
-rm -r /etc/systemd/system/jobtrackd.service.d /etc/jobtrack/team.toml
+[ -f /var/lib/jobtrack-team/jobtrack.db ]
+rm -r /etc/systemd/system/jobtrackd.service.d /etc/jobtrack/team.toml /var/lib/jobtrack-team
 rmdir /etc/jobtrack
 find /etc /run /usr/bin /usr/lib/systemd /usr/lib/sysusers.d /usr/lib/tmpfiles.d /usr/share /var/lib \
     -path /run/systemd -prune -o -name '*jobtrack*' -print > /tmp/left
