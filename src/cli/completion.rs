@@ -98,7 +98,7 @@ fn matching(words: impl Iterator<Item = String>, typed: &OsStr) -> Vec<Completio
 }
 
 /// Whether a shell takes the text for a word as it stands. Ids come from outside and could contain what
-/// a shell would execute.
+/// a shell would execute; an older version accepted more of them than this one.
 fn is_plain_word(text: &str) -> bool {
     text.chars().all(|character| character.is_ascii_alphanumeric() || "/._-".contains(character))
 }
@@ -115,4 +115,20 @@ fn ask<T>(request: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> Option
 fn socket() -> Option<PathBuf> {
     let mut words = std::env::args_os().skip_while(|word| word != "--socket").skip(1);
     words.next().or_else(|| std::env::var_os("JOBTRACK_SOCKET")).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_a_shell_would_change_or_execute_is_not_a_plain_word() {
+        for word in ["17", "dune/01GBM4W2N0NMCGPZYW8AYK4YF1", "etl.sql/a1ad-448a_9"] {
+            assert!(is_plain_word(word), "{word}");
+        }
+        for text in ["$(reboot)", "`reboot`", "a;b", "a b", "~x", "a*", "it's", "a\\b", "ä", "a\nb"]
+        {
+            assert!(!is_plain_word(text), "{text}");
+        }
+    }
 }

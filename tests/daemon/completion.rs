@@ -62,18 +62,6 @@ async fn jobs_providers_and_states_are_completed() {
     assert_eq!(candidates(&elsewhere, &["--socket", &socket, "check", ""]), ["dune"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_a_shell_would_execute_is_not_a_candidate() {
-    let dune = FakeServer::start().await;
-    let home = DaemonHome::new(&dune.base_url(), "");
-    let _daemon = home.start();
-    let added = home.run_client(&["add", "dune", "$(reboot)"]);
-    if added.status.success() {
-        assert_eq!(candidates(&home, &["show", "dune/"]), [""; 0]);
-        assert_eq!(candidates(&home, &["show", ""]), ["1\tdune/$(reboot) registered"]);
-    }
-}
-
 #[test]
 fn without_a_daemon_nothing_is_printed() {
     let home = DaemonHome::without_config();
