@@ -198,7 +198,8 @@ async fn a_new_run_with_the_same_id_is_tracked_on_request() {
     dune.add_job(id, running());
     let known = home.run_client(&["add", "dune", id]);
     assert_eq!(utf8(&known.stdout), format!("1 dune/{id} existing\n"));
-    let advice = "has ended and is not polled; to track a new run of it, add it with --again";
+    let advice =
+        "has ended and is not polled; if the service runs the same ID again, add it with --again";
     assert_eq!(utf8(&known.stderr), format!("dune/{id}: {advice}\n"));
     let added = ["add", "dune", id, "--again"];
     assert_eq!(home.run_client_ok(&added), format!("2 dune/{id} added\n"));
