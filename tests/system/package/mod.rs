@@ -1,5 +1,5 @@
-//! The Debian package in a booted Debian: the commands of docs/install.md, verbatim, then the steps of
-//! `package/steps.sh`: an upgrade, a removal, a purge.
+//! The Debian package in a booted Debian: the commands of docs/install.md, verbatim, and the steps of
+//! `package/steps.sh`: an upgrade, a downgrade, a removal, a purge.
 //!
 //! The package is built by cargo-deb from the metadata in Cargo.toml, with the programs of this test run. Needs
 //! cargo-deb and what the boot test needs.
@@ -69,7 +69,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}\n{printed}", output.status);
 }
 
-/// The shell blocks of a section of docs/install.md.
+/// The shell blocks of a section of docs/install.md. A step `document: HEADING` runs them before its own script.
 fn document_blocks(heading: &str) -> impl Iterator<Item = &'static str> {
     let (_, section) = INSTALL_DOCUMENT.split_once(&format!("\n## {heading}\n")).expect(heading);
     let section = section.split("\n## ").next().unwrap_or_default();
@@ -89,11 +89,13 @@ fn the_debian_package_installs_upgrades_and_purges_a_working_service() {
     };
     let dune = FakeDuneProcess::start(&container);
     container.run_step("setup", &boot::setup_script(&dune.base_url), "");
-    for block in document_blocks("Debian and Ubuntu") {
-        container.run_step("document", block, boot::CREDENTIAL_KEY);
-    }
     for step in SCRIPT_STEPS.split("\n## ").skip(1) {
         let (name, script) = step.split_once('\n').expect("a script follows its name");
+        if let Some(heading) = name.strip_prefix("document: ") {
+            for block in document_blocks(heading) {
+                container.run_step(name, block, boot::CREDENTIAL_KEY);
+            }
+        }
         container.run_step(name, script, "");
     }
     drop(container);

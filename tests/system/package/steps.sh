@@ -1,4 +1,5 @@
-# The steps of the package test, after those of docs/install.md. Each heading is the name of a step and is
+# The steps of the package test. Those that are named `document: …` first run the commands of a section of
+# docs/install.md. Each heading is the name of a step and is
 # followed by its script, which runs as root in the container with `bash -euxo pipefail`. All steps share one
 # container, so their order matters. The lines before the first heading precede each script.
 
@@ -17,7 +18,12 @@ export DEBIAN_FRONTEND=noninteractive
 rm -f /usr/sbin/policy-rc.d /var/lib/man-db/auto-update
 mkdir -p /src/target/debian
 ln -sf /packages/jobtrack_0.1.0-1_amd64.deb /src/target/debian/
+ln -sf /packages/jobtrack_0.1.0-1_amd64.deb /src/jobtrack_OLD.deb
 cd /src
+
+## document: Debian and Ubuntu
+jobtrack list --all
+jobtrack backup /root/jobtrack-before.db
 
 ## installed: user, modes, units, manual pages and completions
 is "$(units is-active)" 'active active'
@@ -35,7 +41,6 @@ completions_of() {
 source /usr/share/bash-completion/completions/jobtrack
 is "$(completions_of jobtrack check d)" dune
 is "$(completions_of jobtrack show dune/)" dune/01GBM4W2N0NMCGPZYW8AYK4YF1
-jobtrack list --all
 
 ## instance: a second daemon with a configuration, a database and a socket of its own
 cp /etc/jobtrack/config.toml /etc/jobtrack/team.toml
@@ -59,6 +64,13 @@ is "$(units is-active)" 'active active'
 is "$(cksum /etc/jobtrack/config.toml)" "$config"
 is "$(dpkg-query -f '${Version} ${Status}' -W jobtrack)" '0.1.1-1 install ok installed'
 is "$(jobtrack list --json | jq -r .remote_id)" 01LONG0
+
+## document: Downgrade
+is "$(dpkg-query -f '${Version}' -W jobtrack)" 0.1.0-1
+is "$(units is-active)" 'active active'
+is "$(jobtrack list --all --json | jq -r .remote_id)" 01GBM4W2N0NMCGPZYW8AYK4YF1
+dpkg --install /packages/jobtrack_0.1.1-1_amd64.deb
+jobtrack add dune 01LONG0
 
 ## disabled: an upgrade does not enable and not start what the administrator disabled
 systemctl disable --now jobtrackd.socket jobtrackd.service
