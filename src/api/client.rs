@@ -124,7 +124,14 @@ impl Client {
 
     /// Adds jobs; returns once they are committed. The response also lists rejected jobs.
     pub async fn add(&self, jobs: &AddRequest) -> Result<AddResponse, ClientError> {
-        self.send_and_parse(self.request(Method::POST, "jobs").json(jobs)).await
+        let response = self.send(self.request(Method::POST, "jobs").json(jobs)).await?;
+        if response.status() != StatusCode::UNPROCESSABLE_ENTITY {
+            return parse_json(ensure_success(response).await?).await;
+        }
+        // Earlier daemons respond with this status and the results if they have rejected one of the jobs.
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| connection_lost(&error))?;
+        serde_json::from_slice(&body).map_err(|_| rejection(status, &body))
     }
 
     /// One page of jobs, newest first.
@@ -273,10 +280,14 @@ async fn ensure_success(response: Response) -> Result<Response, ClientError> {
         return Ok(response);
     }
     let body = response.bytes().await.map_err(|error| connection_lost(&error))?;
-    Err(match serde_json::from_slice(&body) {
+    Err(rejection(status, &body))
+}
+
+fn rejection(status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice(body) {
         Ok(problem) => ClientError::Rejected(problem),
         Err(_) => ClientError::InvalidResponse(format!("{status} without problem details")),
-    })
+    }
 }
 
 async fn parse_json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {

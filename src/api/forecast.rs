@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A job's next poll and expected end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForecastResponse {
-    /// The field `next_poll_in_s` or `overdue_s`, or neither while a poll is in flight.
+    /// The field `next_poll_in_s` or `overdue_s`, or neither while a poll is in flight and if none is planned.
     #[serde(flatten)]
     pub next_poll: NextPollResponse,
     /// The field `reason`, and `price_s` if the reason is `price`.
@@ -33,8 +33,9 @@ pub enum NextPollResponse {
     In { next_poll_in_s: f64 },
     /// The poll is due and waits for other requests.
     Overdue { overdue_s: f64 },
-    /// The poll is in flight, or its answer is being committed. Neither field in JSON.
-    InProgress {},
+    /// The poll is in flight, or its answer is being committed; or the provider is not configured, as the delay
+    /// then says. Neither field in JSON.
+    NoTime {},
 }
 
 /// The rule that set the time of the next poll.
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn forecast_serializes_as_one_flat_object() {
         let in_flight = ForecastResponse {
-            next_poll: NextPollResponse::InProgress {},
+            next_poll: NextPollResponse::NoTime {},
             reason: ForecastReasonResponse::MaxWait,
             delay: None,
             similar_runs: None,

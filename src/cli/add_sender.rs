@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
+use super::error_report::ErrorReport;
 use super::progress::AddProgress;
 use super::{CommandContext, stdio};
 use crate::api::{
@@ -56,7 +57,8 @@ impl<'a> AddSender<'a> {
     }
 
     pub(super) fn reject_line(&mut self, number: u64, reason: &str) {
-        self.progress.suspend(|| stdio::print_notice(format!("line {number} rejected: {reason}")));
+        let report = ErrorReport::invalid_line(format!("line {number} rejected: {reason}"));
+        self.progress.suspend(|| report.print_line(self.context.json));
         self.added.any_rejected = true;
     }
 

@@ -1,25 +1,25 @@
 //! `jobtrack cancel`: asks the providers to cancel jobs, one after the other.
 //!
-//! A job that does not exist or cannot be cancelled does not stop the others.
+//! A job that does not exist, is ambiguous or cannot be cancelled does not stop the others.
 
 use std::process::ExitCode;
 
 use super::error_report::JobErrors;
 use super::job_args::{JobArg, read_job_refs};
 use super::{CommandContext, resolve};
-use crate::api::{ClientError, OnDemandResponse};
+use crate::api::OnDemandResponse;
 use crate::job::JobRef;
 
 const EXAMPLES: &str = "\
 Asks the provider to cancel the job, then polls the job and prints its state. The provider may
 need a while until the job has ended; `jobtrack wait` waits for that.
-Exit: 0 all cancellations were accepted, 1 one was rejected (also if the job is finished), 2 usage,
-4 no such job, 69 no daemon.";
+Exit: 0 all cancellations were accepted, 1 one was rejected (also if the job is finished), 2 usage, or
+several providers have a job REMOTE_ID, 4 no such job, 69 no daemon.";
 
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct CancelArgs {
-    /// Job numbers or `PROVIDER/REMOTE_ID`, or - to read one per line from standard input
+    /// Job numbers, `PROVIDER/REMOTE_ID` or `REMOTE_ID`, or - to read one per line from standard input
     #[arg(value_name = "JOB", required = true)]
     jobs: Vec<JobArg>,
 }
@@ -41,19 +41,17 @@ async fn cancel_one(
     job_ref: &JobRef,
     errors: &mut JobErrors,
 ) -> anyhow::Result<()> {
-    let Some(id) = resolve::find_job_id(&context.client, job_ref).await? else {
-        errors.report_missing(job_ref);
-        return Ok(());
+    let cancelled = match resolve::find_job_id(&context.client, job_ref).await {
+        Ok(Some(id)) => context.client.cancel(id).await.map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
     };
-    match context.client.cancel(id).await {
-        Ok(OnDemandResponse::Completed(job) | OnDemandResponse::Pending(job)) => {
+    match cancelled {
+        Ok(Some(OnDemandResponse::Completed(job) | OnDemandResponse::Pending(job))) => {
             context.print_job(&job)?;
         }
-        Err(ClientError::Rejected(problem)) if problem.code == "not_found" => {
-            errors.report_missing(job_ref);
-        }
-        Err(ClientError::Rejected(problem)) => errors.report_rejected(job_ref, &problem),
-        Err(error) => return Err(error.into()),
+        Ok(None) => errors.report_missing(job_ref),
+        Err(error) => errors.report(job_ref, error)?,
     }
     Ok(())
 }

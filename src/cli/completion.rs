@@ -111,15 +111,45 @@ fn ask<T>(request: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> Option
     runtime.block_on(answer).ok()?.ok()
 }
 
-/// The option `--socket` among the words typed so far, else the variable.
+/// The option `--socket` among the words typed so far, else the variable, as the command would use it.
 fn socket() -> Option<PathBuf> {
-    let mut words = std::env::args_os().skip_while(|word| word != "--socket").skip(1);
-    words.next().or_else(|| std::env::var_os("JOBTRACK_SOCKET")).map(PathBuf::from)
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let variable = || std::env::var("JOBTRACK_SOCKET").ok().filter(|path| !path.is_empty());
+    let path = socket_option(words).or_else(variable)?;
+    super::parse_file_path(&path).ok()
+}
+
+/// The value of the option `--socket`. bash passes `--socket=PATH` as three words.
+fn socket_option(mut words: impl Iterator<Item = String>) -> Option<String> {
+    loop {
+        let word = words.next()?;
+        if let Some(path) = word.strip_prefix("--socket=") {
+            return Some(path.to_owned());
+        }
+        if word == "--socket" {
+            return words.find(|word| word != "=");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_socket_is_found_in_every_form_of_the_option() {
+        let cases = [
+            ("jobtrack show", None),
+            ("jobtrack --socket /a show", Some("/a")),
+            ("jobtrack --socket=/a show", Some("/a")),
+            ("jobtrack --socket = /a show", Some("/a")),
+            ("jobtrack show --socket", None),
+        ];
+        for (words, expected) in cases {
+            let found = socket_option(words.split(' ').map(str::to_owned));
+            assert_eq!(found.as_deref(), expected, "{words}");
+        }
+    }
 
     #[test]
     fn text_that_a_shell_would_change_or_execute_is_not_a_plain_word() {

@@ -4,14 +4,18 @@
 //! `status` is absent if the error does not come from the daemon. Used by `mod` for the error that ends a command, and
 //! by commands with several jobs for the error of each.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{EXIT_NO_SUCH_JOB, EXIT_REJECTED, EXIT_UNAVAILABLE, EXIT_USAGE, stdio};
+use super::{EXIT_NO_SUCH_JOB, EXIT_REJECTED, EXIT_TIMED_OUT, EXIT_UNAVAILABLE, EXIT_USAGE, stdio};
 use crate::api::{ClientError, ProblemDetails};
+
+/// The code of a remote ID that jobs of several providers have.
+pub(super) const AMBIGUOUS_JOB: &str = "ambiguous_job";
 
 /// A job that a command names does not exist.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,15 @@ impl ErrorReport {
     /// The provider did not answer the poll with the job's state.
     pub(super) fn poll_failed(detail: String) -> Self {
         Self::new("poll_failed", "Poll Failed", detail, EXIT_REJECTED)
+    }
+
+    /// A line of standard input is malformed.
+    pub(super) fn invalid_line(detail: String) -> Self {
+        Self::new("invalid_line", "Invalid Line", detail, EXIT_REJECTED)
+    }
+
+    pub(super) fn timed_out(detail: &str) -> Self {
+        Self::new("timeout", "Timeout", detail.to_owned(), EXIT_TIMED_OUT)
     }
 
     /// The report of an error that ends a command.
@@ -90,13 +103,14 @@ impl ErrorReport {
         self.exit_code
     }
 
-    /// Prints the error of one job of several.
-    fn print_line(&self, json: bool) {
+    /// Prints the error of one job or line of several; returns its exit code.
+    pub(super) fn print_line(&self, json: bool) -> u8 {
         if json {
             stdio::print_json_notice(self);
         } else {
             stdio::print_notice(&self.detail);
         }
+        self.exit_code
     }
 }
 
@@ -110,7 +124,7 @@ impl From<&ProblemDetails> for ErrorReport {
             exit_code: match problem.code.as_str() {
                 "not_found" => EXIT_NO_SUCH_JOB,
                 // The daemon parses some options.
-                "bad_request" => EXIT_USAGE,
+                "bad_request" | AMBIGUOUS_JOB => EXIT_USAGE,
                 _ => EXIT_REJECTED,
             },
         }
@@ -121,36 +135,48 @@ impl From<&ProblemDetails> for ErrorReport {
 #[derive(Debug)]
 pub(super) struct JobErrors {
     json: bool,
-    any_missing: bool,
-    any_rejected: bool,
+    exit_codes: BTreeSet<u8>,
 }
 
 impl JobErrors {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, any_missing: false, any_rejected: false }
+        Self { json, exit_codes: BTreeSet::new() }
     }
 
     /// Prints the error of a job that does not exist.
     pub(super) fn report_missing(&mut self, job: impl Display) {
-        self.any_missing = true;
-        ErrorReport::no_such_job(format!("no such job: {job}")).print_line(self.json);
+        self.print(&ErrorReport::no_such_job(format!("no such job: {job}")));
     }
 
-    /// Prints why the daemon rejected the request for a job.
-    pub(super) fn report_rejected(&mut self, job: impl Display, problem: &ProblemDetails) {
-        self.any_rejected = true;
-        let detail = format!("{job}: {}", problem.detail);
-        ErrorReport { detail, ..ErrorReport::from(problem) }.print_line(self.json);
-    }
-
-    /// A rejected request outweighs a job that does not exist.
-    pub(super) fn exit_code(&self) -> ExitCode {
-        if self.any_rejected {
-            ExitCode::from(EXIT_REJECTED)
-        } else if self.any_missing {
-            ExitCode::from(EXIT_NO_SUCH_JOB)
-        } else {
-            ExitCode::SUCCESS
+    /// Prints an error that concerns this job only; returns any other.
+    pub(super) fn report(
+        &mut self,
+        job: impl Display,
+        error: ClientError,
+    ) -> Result<(), ClientError> {
+        match error {
+            ClientError::Rejected(problem) if problem.code == "not_found" => {
+                self.report_missing(job);
+            }
+            ClientError::Rejected(problem) => {
+                let detail = format!("{job}: {}", problem.detail);
+                self.print(&ErrorReport { detail, ..ErrorReport::from(&problem) });
+            }
+            error @ (ClientError::NoDaemon(_)
+            | ClientError::Busy(_)
+            | ClientError::Setup(_)
+            | ClientError::ConnectionLost(_)
+            | ClientError::InvalidResponse(_)) => return Err(error),
         }
+        Ok(())
+    }
+
+    fn print(&mut self, report: &ErrorReport) {
+        self.exit_codes.insert(report.print_line(self.json));
+    }
+
+    /// A rejected request outweighs an ambiguous name, and that a job that does not exist.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        self.exit_codes.first().map_or(ExitCode::SUCCESS, |code| ExitCode::from(*code))
     }
 }

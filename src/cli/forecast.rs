@@ -34,7 +34,10 @@ fn describe_next_poll(forecast: &ForecastResponse, last_poll_failed: bool) -> St
         None => describe_reason(forecast.reason, last_poll_failed),
     };
     match forecast.next_poll {
-        NextPollResponse::InProgress {} => "in progress".to_owned(),
+        NextPollResponse::NoTime {} => match forecast.delay {
+            Some(_) => format!("none: {reason}"),
+            None => "in progress".to_owned(),
+        },
         NextPollResponse::In { next_poll_in_s } => {
             format!("in {}: {reason}", format_seconds(next_poll_in_s))
         }
@@ -51,7 +54,7 @@ fn describe_next_poll(forecast: &ForecastResponse, last_poll_failed: bool) -> St
 fn describe_delay(delay: &PollDelayResponse) -> String {
     match delay {
         PollDelayResponse::ProviderNotConfigured => {
-            "but the provider is not configured any more".to_owned()
+            "the provider is not configured any more".to_owned()
         }
         PollDelayResponse::Pause { pause_reason: Some(reason) } => {
             format!("the provider is paused: {reason}")
@@ -144,7 +147,7 @@ mod tests {
                 "in 41 s: the rate limit leaves a request for it",
             ),
             (due, price, false, "overdue by 12 s: waits for requests in flight"),
-            (NextPollResponse::InProgress {}, price, false, "in progress"),
+            (NextPollResponse::NoTime {}, price, false, "in progress"),
         ];
         for (next_poll, reason, last_poll_failed, expected) in cases {
             let forecast = ForecastResponse {
@@ -166,9 +169,9 @@ mod tests {
         let reason = Some("HTTP 401: invalid API Key".to_owned());
         let cases = [
             (
-                due,
+                NextPollResponse::NoTime {},
                 PollDelayResponse::ProviderNotConfigured,
-                "overdue by 12 s: but the provider is not configured any more",
+                "none: the provider is not configured any more",
             ),
             (
                 soon,
@@ -233,7 +236,7 @@ mod tests {
         ];
         for (similar_runs, expected_remaining_s, runs_text, end_text) in cases {
             let forecast = ForecastResponse {
-                next_poll: NextPollResponse::InProgress {},
+                next_poll: NextPollResponse::NoTime {},
                 reason: ForecastReasonResponse::FirstPoll,
                 delay: None,
                 similar_runs,

@@ -29,7 +29,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct HistoryArgs {
-    /// A job number or `PROVIDER/REMOTE_ID`; without it, the transitions of all jobs
+    /// A job number, `PROVIDER/REMOTE_ID` or `REMOTE_ID`; without it, the transitions of all jobs
     job: Option<JobRef>,
     /// Transitions observed at this time or later
     #[arg(long, value_name = "TIME")]

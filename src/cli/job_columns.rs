@@ -96,7 +96,7 @@ const fn column(
     Column { name, heading, shown, kind, cell }
 }
 
-/// Not before the end of a pause. If many polls are due, the time by which all of them are sent.
+/// Not before the end of a pause. If many polls are due, and precede this one, the time by which all of them are sent.
 fn next_poll(job: &Job, context: &RowContext) -> Cell {
     let provider = context.providers.iter().find(|status| status.provider == job.provider);
     if job.terminal || provider.is_some_and(|status| status.kind.is_none()) {
@@ -105,15 +105,13 @@ fn next_poll(job: &Job, context: &RowContext) -> Cell {
     let pause_end = provider.and_then(|status| Some(status.pause.as_ref()?.until));
     // A job that was never polled is due.
     let at = job.next_poll_at.max(pause_end).unwrap_or(context.now);
-    let text = if at > context.now {
-        format!("in {}", render::format_duration(at.duration_since(context.now)))
-    } else {
-        match provider.map(time_of_due_polls) {
-            Some(time) if time >= MIN_QUEUE_TIME => {
-                format!("within {}", render::format_duration(time))
-            }
-            Some(_) | None => "now".to_owned(),
+    let wait = at.duration_since(context.now);
+    let text = match provider.map(time_of_due_polls) {
+        Some(time) if time >= MIN_QUEUE_TIME.max(wait) => {
+            format!("within {}", render::format_duration(time))
         }
+        Some(_) | None if wait.is_zero() => "now".to_owned(),
+        Some(_) | None => format!("in {}", render::format_duration(wait)),
     };
     Cell::TimeAhead { at, text }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::error_report::ErrorReport;
 use super::event_follower::{EventFollower, retry_while_unavailable};
+use super::failing_jobs::FailingJobSearch;
 use super::poll_problems::announce_poll_problems;
 use super::progress::Progress;
 use super::waited_jobs::WaitedJobs;
@@ -61,6 +63,7 @@ impl<'a> JobWaiter<'a> {
             }
         }
         if !self.jobs.borrow().is_done() {
+            let mut search = FailingJobSearch::new(&self.context.client, &self.jobs);
             tokio::select! {
                 biased;
                 done = self.follow_events(status.newest_event.clone()) => done?,
@@ -68,7 +71,7 @@ impl<'a> JobWaiter<'a> {
                     &self.context.client,
                     status,
                     |status| self.jobs.borrow().awaits_provider(&status.provider),
-                    |job| self.jobs.borrow().awaits(job),
+                    async |status| search.find(status).await,
                     |notice| self.notify(notice),
                 ) => match never {},
                 never = self.announce_expected_end() => match never {},
@@ -111,7 +114,9 @@ impl<'a> JobWaiter<'a> {
                 }
             }
             Err(ClientError::Rejected(problem)) if problem.code == "not_found" => {
-                self.notify(&format!("job {id} was deleted; its end is not known"));
+                let detail = format!("job {id} was deleted; its end is not known");
+                let report = ErrorReport::no_such_job(detail);
+                self.progress.suspend(|| report.print_line(self.context.json));
                 self.jobs.borrow_mut().remove_deleted(id);
             }
             Err(error) => return Err(error.into()),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{anyhow, bail};
 
 use super::{CommandContext, render, resolve, stdio};
-use crate::api::{AddRequest, AddRequestEntry, Job};
+use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponseEntry, Job};
 use crate::job::{JobId, JobRef, State, parse_label};
 
 /// The label that holds a note.
@@ -56,9 +56,7 @@ async fn set_labels(
         again: false,
     };
     let response = context.client.add(&AddRequest { jobs: vec![entry] }).await?;
-    if let Some(error) = response.jobs.into_iter().find_map(|job| job.error) {
-        return Err(anyhow!(error));
-    }
+    response.jobs.iter().try_for_each(|entry| ensure_concerned(job.id, entry))?;
     let job = context.client.job(job.id).await?;
     ensure_labelled(&job, &labels)?;
     if context.json {
@@ -95,6 +93,22 @@ async fn ensure_add_concerns(context: &CommandContext, job: &Job) -> anyhow::Res
     }
 }
 
+/// The job may have been deleted or become untracked or lost since it was read.
+fn ensure_concerned(job: JobId, entry: &AddResponseEntry) -> anyhow::Result<()> {
+    let error = entry.error.as_deref().unwrap_or("unknown reason");
+    match (entry.outcome, entry.id) {
+        (AddOutcome::Existing, Some(id)) if id == job => Ok(()),
+        (AddOutcome::Added, Some(id)) => bail!(
+            "job {job} is not tracked any more, and job {id} with the same ID was added; to stop polling it, run: \
+             jobtrack untrack {id}"
+        ),
+        (AddOutcome::Existing, Some(id)) => {
+            bail!("job {job} has the same ID as the newer job {id}, which has the labels now")
+        }
+        (AddOutcome::Rejected, _) | (_, None) => bail!("{error}"),
+    }
+}
+
 fn ensure_labelled(job: &Job, labels: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let has_label = |(key, value): (&String, &String)| {
         job.labels.iter().any(|(own_key, own_value)| own_key == key && own_value == value)
@@ -103,4 +117,33 @@ fn ensure_labelled(job: &Job, labels: &BTreeMap<String, String>) -> anyhow::Resu
         return Ok(());
     }
     Err(anyhow!("job {} would have too many labels; nothing was changed", job.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_add_that_concerns_another_job_is_an_error_that_names_it() {
+        let cases = [
+            (AddOutcome::Existing, Some(17), None),
+            (AddOutcome::Existing, Some(18), Some("the newer job 18")),
+            (AddOutcome::Added, Some(18), Some("jobtrack untrack 18")),
+            (AddOutcome::Rejected, None, Some("too many jobs")),
+        ];
+        for (outcome, id, expected) in cases {
+            let entry = AddResponseEntry {
+                id: id.map(JobId),
+                provider: "dune".to_owned(),
+                remote_id: "01ENDS".to_owned(),
+                state: None,
+                outcome,
+                error: (outcome == AddOutcome::Rejected).then(|| "too many jobs".to_owned()),
+                warning: None,
+            };
+            let error = ensure_concerned(JobId(17), &entry).err().map(|error| error.to_string());
+            assert_eq!(error.is_some(), expected.is_some(), "{error:?}");
+            assert!(error.unwrap_or_default().contains(expected.unwrap_or_default()));
+        }
+    }
 }

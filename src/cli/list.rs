@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::columns::{RowContext, SortKey, parse_sort_key};
+use super::failing_jobs::UnfinishedJobs;
 use super::output::{OutputArgs, RowPrinter, default_columns};
-use super::poll_problems::{UnfinishedJobs, print_present_problems};
+use super::poll_problems::print_present_problems;
 use super::{CommandContext, stdio};
 use crate::api::{Job, ListParams};
 use crate::job::{ProviderName, StateFilter, TimeExpression, parse_label};

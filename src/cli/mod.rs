@@ -13,6 +13,7 @@ mod columns;
 mod completion;
 mod error_report;
 mod event_follower;
+mod failing_jobs;
 mod field_list;
 mod forecast;
 mod forget;
@@ -59,6 +60,7 @@ const EXIT_REJECTED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 /// No such job.
 const EXIT_NO_SUCH_JOB: u8 = 4;
+const EXIT_TIMED_OUT: u8 = 124;
 /// No daemon (`EX_UNAVAILABLE` of sysexits.h).
 const EXIT_UNAVAILABLE: u8 = 69;
 
@@ -92,7 +94,8 @@ a zone it is in UTC, or local with --local.
 The socket is by default the first with a running daemon of jobtrack/control.sock in $XDG_RUNTIME_DIR,
 /run/user/UID, $XDG_STATE_HOME and ~/.local/state (not for root), /run and /var/lib.
 Exit: 0 success, 1 rejected (also if one of several jobs was), 2 usage, 4 no such job, 69 no daemon.
-With --json, each error is a JSON object on standard error with the fields code, title and detail.";
+With --json, each error is a JSON object on standard error with the fields code, title and detail; a
+job that `add` rejects is one on standard output, with the reason in the field error.";
 
 #[derive(Subcommand)]
 enum Command {

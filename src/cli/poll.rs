@@ -9,7 +9,7 @@ use crate::job::JobRef;
 
 #[derive(clap::Args)]
 pub(super) struct PollArgs {
-    /// A job number or `PROVIDER/REMOTE_ID`
+    /// A job number, `PROVIDER/REMOTE_ID` or `REMOTE_ID`
     job: JobRef,
 }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::event_follower::SLOW_RESPONSE;
+use super::failing_jobs::{FailingJob, UnfinishedJobs};
 use super::render::format_seconds;
 use super::stdio;
-use crate::api::{Client, DaemonStatus, Job, PauseCause, ProviderStatus};
+use crate::api::{Client, DaemonStatus, PauseCause, ProviderStatus};
 use crate::clock::Clock;
-use crate::job::{JobId, ProviderName, UtcTime};
+use crate::job::{ProviderName, UtcTime};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PollProblem {
@@ -23,12 +24,12 @@ enum PollProblem {
     Paused { reason: String },
     RateLimitUsedUp,
     PollsFail { error: String },
-    JobFails { job: JobId, error: String },
+    JobFails(FailingJob),
 }
 
 impl PollProblem {
-    /// The problem of a provider, or of one of the jobs that `concerns` selects.
-    fn find(status: &ProviderStatus, concerns: &dyn Fn(JobId) -> bool) -> Option<Self> {
+    /// The problem of a provider, or of a job of it.
+    fn find(status: &ProviderStatus, failing: Option<FailingJob>) -> Option<Self> {
         if status.kind.is_none() {
             return Some(Self::NotConfigured);
         }
@@ -38,18 +39,18 @@ impl PollProblem {
                 PauseCause::RateLimit => Self::RateLimitUsedUp,
             });
         }
-        let failed = status.last_failed_poll.as_ref()?;
-        let error = failed.error.clone();
-        if status.consecutive_failures > 0 {
-            return Some(Self::PollsFail { error });
+        match &status.last_failed_poll {
+            Some(failed) if status.consecutive_failures > 0 => {
+                Some(Self::PollsFail { error: failed.error.clone() })
+            }
+            Some(_) | None => failing.map(Self::JobFails),
         }
-        failed.job_id.filter(|job| concerns(*job)).map(|job| Self::JobFails { job, error })
     }
 
     /// Whether a notice of `other` would tell nothing new.
     fn has_reason_of(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::JobFails { error, .. }, Self::JobFails { error: other, .. }) => error == other,
+            (Self::JobFails(one), Self::JobFails(other)) => one.error == other.error,
             (one, other) => one == other,
         }
     }
@@ -80,7 +81,7 @@ impl PollProblem {
                 "the last {} polls of {provider} failed: {error}; run: jobtrack check {provider}",
                 status.consecutive_failures
             ),
-            Self::JobFails { job, error } => {
+            Self::JobFails(FailingJob { job, error }) => {
                 format!("the last poll of job {job} failed: {error}; run: jobtrack show {job}")
             }
         }
@@ -103,24 +104,15 @@ impl PrintedProblems {
     /// causes no notice each time.
     const STATUSES_UNTIL_END: u32 = 5;
 
-    /// The notices for a new status of the providers with jobs that matter. `concerns` selects these jobs.
-    pub(super) fn update<'a>(
-        &mut self,
-        providers: impl Iterator<Item = &'a ProviderStatus>,
-        concerns: &dyn Fn(JobId) -> bool,
-        now: UtcTime,
-    ) -> Vec<String> {
-        providers.filter_map(|status| self.update_provider(status, concerns, now)).collect()
-    }
-
-    fn update_provider(
+    /// The notice for a new status of a provider, `failing` being a job of it that matters.
+    fn update(
         &mut self,
         status: &ProviderStatus,
-        concerns: &dyn Fn(JobId) -> bool,
+        failing: Option<FailingJob>,
         now: UtcTime,
     ) -> Option<String> {
         let printed = self.0.get_mut(&status.provider);
-        match (PollProblem::find(status, concerns), printed) {
+        match (PollProblem::find(status, failing), printed) {
             (None, None) => None,
             (None, Some(printed)) => {
                 printed.statuses_without += 1;
@@ -129,7 +121,7 @@ impl PrintedProblems {
                 }
                 let printed = self.0.remove(&status.provider)?;
                 match printed.problem {
-                    PollProblem::RateLimitUsedUp | PollProblem::JobFails { .. } => None,
+                    PollProblem::RateLimitUsedUp | PollProblem::JobFails(_) => None,
                     PollProblem::NotConfigured
                     | PollProblem::Paused { .. }
                     | PollProblem::PollsFail { .. } => {
@@ -152,31 +144,33 @@ impl PrintedProblems {
 }
 
 /// Passes to `notify` what keeps jobs from being observed, whenever that changes; `is_awaited` selects the
-/// providers that matter, and `concerns` the jobs. `status` was read before. Never returns.
+/// providers that matter, and `find_failing_job` finds a job that matters of such a provider. `status` was read
+/// before. Never returns.
 pub(super) async fn announce_poll_problems(
     client: &Client,
     status: DaemonStatus,
     is_awaited: impl Fn(&ProviderStatus) -> bool,
-    concerns: impl Fn(JobId) -> bool,
+    mut find_failing_job: impl AsyncFnMut(&ProviderStatus) -> Option<FailingJob>,
     notify: impl Fn(&str),
 ) -> Infallible {
     const INTERVAL: Duration = Duration::from_secs(2);
     let clock = Clock::start();
     let mut printed = PrintedProblems::default();
-    let mut update = |status: &DaemonStatus| {
-        let providers = status.providers.iter().filter(|status| is_awaited(status));
-        for notice in printed.update(providers, &concerns, clock.utc_now()) {
-            notify(&notice);
-        }
-    };
-    update(&status);
+    let mut status = Some(status);
     let mut is_answering = true;
     loop {
+        let providers = status.take().map_or_else(Vec::new, |status| status.providers);
+        for status in providers.iter().filter(|status| is_awaited(status)) {
+            let failing = find_failing_job(status).await;
+            if let Some(notice) = printed.update(status, failing, clock.utc_now()) {
+                notify(&notice);
+            }
+        }
         sleep(INTERVAL).await;
         match timeout(SLOW_RESPONSE, client.status()).await {
-            Ok(Ok(status)) => {
+            Ok(Ok(new)) => {
                 is_answering = true;
-                update(&status);
+                status = Some(new);
             }
             // The event stream reports an unavailable daemon.
             Ok(Err(_)) => {}
@@ -190,35 +184,24 @@ pub(super) async fn announce_poll_problems(
     }
 }
 
-/// The unfinished jobs of a list, for [`print_present_problems`].
-#[derive(Debug, Default)]
-pub(super) struct UnfinishedJobs(BTreeMap<JobId, ProviderName>);
-
-impl UnfinishedJobs {
-    pub(super) fn extend(&mut self, jobs: &[Job]) {
-        let unfinished = jobs.iter().filter(|job| !job.terminal);
-        self.0.extend(unfinished.map(|job| (job.id, job.provider.clone())));
-    }
-}
-
 /// Prints the present problems of these jobs' providers.
 pub(super) fn print_present_problems(
     providers: &[ProviderStatus],
     jobs: &UnfinishedJobs,
     now: UtcTime,
 ) {
-    let concerned = |status: &&ProviderStatus| jobs.0.values().any(|name| *name == status.provider);
-    let notices = PrintedProblems::default().update(
-        providers.iter().filter(concerned),
-        &|job| jobs.0.contains_key(&job),
-        now,
-    );
-    notices.into_iter().for_each(stdio::print_notice);
+    let concerned = |status: &&ProviderStatus| jobs.has_job_of(&status.provider);
+    for status in providers.iter().filter(concerned) {
+        let failing = jobs.failing_job(&status.provider);
+        let notice = PrintedProblems::default().update(status, failing, now);
+        notice.into_iter().for_each(stdio::print_notice);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::JobId;
     use serde_json::{Value, json};
 
     /// A status of `dune` with these fields.
@@ -238,61 +221,69 @@ mod tests {
         status(json!({"pause": {"until": until, "reason": reason}}))
     }
 
-    fn notices(printed: &mut PrintedProblems, status: &ProviderStatus) -> Vec<String> {
-        printed.update([status].into_iter(), &|job| job == JobId(17), UtcTime::from_millis(0))
+    fn notice(printed: &mut PrintedProblems, status: &ProviderStatus) -> Option<String> {
+        printed.update(status, None, UtcTime::from_millis(0))
     }
 
     #[test]
     fn each_problem_is_described_with_what_to_do() {
-        let failed = |job: i64, failures: u32| {
-            let failed = json!({"job_id": job, "at": "2026-11-26T12:00:00Z", "error": "HTTP 404"});
+        let failed = |failures: u32| {
+            let failed = json!({"job_id": 18, "at": "2026-11-26T12:00:00Z", "error": "HTTP 404"});
             status(json!({"last_failed_poll": failed, "consecutive_failures": failures}))
         };
         let cases = [
-            (status(json!({})), None),
+            (status(json!({})), false, None),
             (
                 status(json!({"kind": null})),
+                true,
                 Some(
                     "dune is not configured any more, and its jobs are not polled; add [providers.dune] to the configuration and run: jobtrack reload",
                 ),
             ),
             (
                 paused(55, "HTTP 401: invalid API Key"),
+                true,
                 Some(
                     "dune is paused for 55 s: HTTP 401: invalid API Key; run: jobtrack check dune",
                 ),
             ),
             (
-                failed(17, 0),
+                failed(0),
+                true,
                 Some("the last poll of job 17 failed: HTTP 404; run: jobtrack show 17"),
             ),
-            (failed(18, 0), None),
-            (failed(18, 1), Some("the last poll of dune failed and is repeated: HTTP 404")),
+            (failed(0), false, None),
+            (failed(1), true, Some("the last poll of dune failed and is repeated: HTTP 404")),
             (
-                failed(18, 4),
+                failed(4),
+                true,
                 Some("the last 4 polls of dune failed: HTTP 404; run: jobtrack check dune"),
             ),
         ];
-        for (status, expected) in cases {
-            let notices = notices(&mut PrintedProblems::default(), &status);
-            assert_eq!(notices.first().map(String::as_str), expected);
+        for (status, has_failing_job, expected) in cases {
+            let failing = FailingJob { job: JobId(17), error: "HTTP 404".to_owned() };
+            let failing = has_failing_job.then_some(failing);
+            let now = UtcTime::from_millis(0);
+            let notice = PrintedProblems::default().update(&status, failing, now);
+            assert_eq!(notice.as_deref(), expected);
         }
     }
 
     #[test]
     fn a_notice_is_repeated_only_when_its_reason_changes() {
         let mut printed = PrintedProblems::default();
-        assert_eq!(notices(&mut printed, &paused(55, "HTTP 401")).len(), 1);
-        assert_eq!(notices(&mut printed, &paused(53, "HTTP 401")).len(), 0);
-        assert_eq!(notices(&mut printed, &paused(300, "HTTP 403")).len(), 1);
+        assert!(notice(&mut printed, &paused(55, "HTTP 401")).is_some());
+        assert!(notice(&mut printed, &paused(53, "HTTP 401")).is_none());
+        assert!(notice(&mut printed, &paused(300, "HTTP 403")).is_some());
         for _ in 1..PrintedProblems::STATUSES_UNTIL_END {
-            assert_eq!(notices(&mut printed, &status(json!({}))).len(), 0);
+            assert!(notice(&mut printed, &status(json!({}))).is_none());
         }
-        assert_eq!(notices(&mut printed, &paused(55, "HTTP 403")).len(), 0, "too short a break");
+        assert!(notice(&mut printed, &paused(55, "HTTP 403")).is_none(), "too short a break");
         for _ in 1..PrintedProblems::STATUSES_UNTIL_END {
-            assert_eq!(notices(&mut printed, &status(json!({}))).len(), 0);
+            assert!(notice(&mut printed, &status(json!({}))).is_none());
         }
-        assert_eq!(notices(&mut printed, &status(json!({}))), ["dune is polled again"]);
-        assert_eq!(notices(&mut printed, &paused(55, "HTTP 403")).len(), 1);
+        let end = notice(&mut printed, &status(json!({})));
+        assert_eq!(end.as_deref(), Some("dune is polled again"));
+        assert!(notice(&mut printed, &paused(55, "HTTP 403")).is_some());
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::error_report::NoSuchJob;
+use super::error_report::{AMBIGUOUS_JOB, NoSuchJob};
 use crate::api::{Client, ClientError, Job, ListParams, ProblemDetails};
 use crate::job::{InvalidText, JobId, JobRef, ProviderName, RemoteId};
 
@@ -58,7 +58,7 @@ async fn find_by_remote_id_alone(
         let names: Vec<_> =
             providers.iter().map(|provider| format!("{provider}/{remote_id}")).collect();
         return Err(ClientError::Rejected(ProblemDetails {
-            code: "ambiguous_job".to_owned(),
+            code: AMBIGUOUS_JOB.to_owned(),
             title: "Conflict".to_owned(),
             status: 409,
             detail: format!(

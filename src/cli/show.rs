@@ -17,7 +17,7 @@ use crate::job::{JobRef, UtcTime};
 
 #[derive(clap::Args)]
 pub(super) struct ShowArgs {
-    /// A job number or `PROVIDER/REMOTE_ID`
+    /// A job number, `PROVIDER/REMOTE_ID` or `REMOTE_ID`
     job: JobRef,
     #[command(flatten)]
     times: LocalTimeArgs,

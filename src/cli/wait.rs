@@ -14,7 +14,7 @@ use super::job_args::{JobArg, read_job_refs};
 use super::job_waiter::JobWaiter;
 use super::resolve::{self, FoundJobs};
 use super::waited_jobs::{AwaitedState, EarlyExit, WaitedJobs};
-use super::{CommandContext, EXIT_UNAVAILABLE, stdio};
+use super::{CommandContext, EXIT_NO_SUCH_JOB, EXIT_UNAVAILABLE, EXIT_USAGE, stdio};
 use crate::api::DaemonStatus;
 use crate::job::{InvalidText, JobId, JobRef, parse_label};
 
@@ -25,11 +25,10 @@ Examples:
   jobtrack add dune - --label batch=7 < ids && jobtrack wait --label batch=7
 Prints on standard error the expected end, if similar runs are known, and what keeps jobs from
 being polled. Of more than 100 jobs, only those that did not succeed are printed, and a summary.
-Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 2 usage; 3 one is indeterminate,
-lost or untracked; 4 no such job, or one was deleted; 69 the daemon was unavailable for a minute, or another error;
-124 timeout.";
+Exit: 0 all succeeded; 1 one failed, was cancelled or expired; 2 usage, or several providers
+have a job REMOTE_ID; 3 one is indeterminate, lost or untracked; 4 no such job, or one was deleted; 69 the
+daemon was unavailable for a minute, or another error; 124 timeout.";
 
-const EXIT_TIMED_OUT: u8 = 124;
 /// Shorter timeouts are extended to this, so that `--timeout 0s` tests whether the jobs have ended.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -70,7 +69,7 @@ pub(super) async fn run(context: &CommandContext, args: WaitArgs) -> anyhow::Res
     // Before the time for --timeout begins.
     let names = read_job_refs(&args.jobs).context("cannot read standard input");
     let waiting = async { wait_for_jobs(context, &args, names?).await };
-    Ok(with_timeout(context, args.timeout, waiting).await)
+    Ok(with_timeout(context, args.timeout, args.awaited_state, waiting).await)
 }
 
 /// Waits for the end of jobs that were added after `status` was read.
@@ -91,25 +90,30 @@ pub(super) async fn wait_for_ids(
         let job_waiter = JobWaiter::new(context, waited, jobs.len(), request.quiet);
         Ok(ExitCode::from(Box::pin(job_waiter.run(jobs, status)).await?))
     };
-    with_timeout(context, request.timeout, waiting).await
+    with_timeout(context, request.timeout, AwaitedState::End, waiting).await
 }
 
-/// Every error exits with [`EXIT_UNAVAILABLE`], because 1 is a result of jobs.
+/// An error that has exit code 1 in other commands exits with [`EXIT_UNAVAILABLE`], because 1 is a result of jobs.
 async fn with_timeout(
     context: &CommandContext,
     limit: Option<Duration>,
+    awaited_state: AwaitedState,
     waiting: impl Future<Output = anyhow::Result<ExitCode>>,
 ) -> ExitCode {
     let result = match limit.map(|limit| limit.max(MIN_TIMEOUT)) {
         None => waiting.await,
         Some(limit) => tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| {
-            stdio::print_notice("timeout: not all jobs have ended");
-            Ok(ExitCode::from(EXIT_TIMED_OUT))
+            let report = ErrorReport::timed_out(match awaited_state {
+                AwaitedState::Running => "timeout: not all jobs run or have ended",
+                AwaitedState::End => "timeout: not all jobs have ended",
+            });
+            Ok(ExitCode::from(report.print_line(context.json)))
         }),
     };
     result.unwrap_or_else(|error| {
-        ErrorReport::of(&error).print(context.json);
-        ExitCode::from(EXIT_UNAVAILABLE)
+        let code = ErrorReport::of(&error).print(context.json);
+        let is_kept = [EXIT_USAGE, EXIT_NO_SUCH_JOB].contains(&code);
+        ExitCode::from(if is_kept { code } else { EXIT_UNAVAILABLE })
     })
 }
 

@@ -118,6 +118,11 @@ impl WaitedJobs {
         self.awaited.keys().copied()
     }
 
+    pub(super) fn awaited_of(&self, provider: &ProviderName) -> impl Iterator<Item = JobId> {
+        let of_provider = |(_, job): &(&JobId, &AwaitedJob)| job.provider == *provider;
+        self.awaited.iter().filter(of_provider).map(|(id, _)| *id)
+    }
+
     pub(super) fn awaited_states(&self) -> impl Iterator<Item = State> {
         self.awaited.values().map(|job| job.state)
     }

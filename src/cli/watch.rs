@@ -43,7 +43,7 @@ async fn watch(context: &CommandContext, args: WatchArgs) -> anyhow::Result<Exit
             let is_selected = provider.as_ref().is_none_or(|name| *name == status.provider);
             is_selected && status.active_jobs > 0
         },
-        |_| false,
+        async |_| None,
         |notice| stdio::print_notice(notice),
     );
     tokio::select! {

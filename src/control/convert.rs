@@ -73,7 +73,9 @@ impl From<PollForecast> for api::ForecastResponse {
     fn from(forecast: PollForecast) -> Self {
         Self {
             next_poll: match forecast.next_poll {
-                NextPollTime::InProgress => api::NextPollResponse::InProgress {},
+                NextPollTime::InProgress | NextPollTime::NotPlanned => {
+                    api::NextPollResponse::NoTime {}
+                }
                 NextPollTime::Overdue(elapsed) => {
                     api::NextPollResponse::Overdue { overdue_s: rounded_seconds(elapsed) }
                 }

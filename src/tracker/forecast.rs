@@ -31,9 +31,11 @@ pub struct PollForecast {
 pub enum NextPollTime {
     /// A poll is in flight, or its result is being committed.
     InProgress,
+    /// The job is not polled, because its provider is not configured.
+    NotPlanned,
     /// The job has been due for this long and waits for a request.
     Overdue(Duration),
-    /// The job is due after this time.
+    /// After this time the job is polled, as far as is known.
     In(Duration),
 }
 
@@ -104,7 +106,7 @@ impl ProviderQueue {
             }
         };
         if self.settings.is_none() {
-            return (next_poll(due), Some(PollDelay::ProviderNotConfigured));
+            return (NextPollTime::NotPlanned, Some(PollDelay::ProviderNotConfigured));
         }
         let standing = self.standing(job);
         let pauses_end = self
@@ -118,17 +120,34 @@ impl ProviderQueue {
             };
             return (next_poll(pauses_end), Some(PollDelay::Pause { reason }));
         }
-        let due_polls = if due <= now { self.due_backlog(now).0 } else { 0 };
-        if due_polls > 1 {
-            let requests_per_minute = account.rate_limiter.limit_at(now);
-            let delay = PollDelay::OtherPolls { due_polls, requests_per_minute };
+        let requests_per_minute = account.rate_limiter.limit_at(now);
+        let due_polls = self.due_backlog(now).0 + u64::from(due > now);
+        let delay = PollDelay::OtherPolls { due_polls, requests_per_minute };
+        if due <= now && due_polls > 1 {
             return (next_poll(due), Some(delay));
+        }
+        let earlier_polls = self.polls_before_next_repeat_poll(now);
+        let backlog_end = now.plus(time_of_polls(earlier_polls, requests_per_minute));
+        if earlier_polls > 1 && backlog_end > due.max(now) {
+            return (next_poll(backlog_end), Some(delay));
         }
         match account.rate_limiter.next_available_at() {
             Some(at) if at > due.max(now) => (next_poll(at), Some(PollDelay::RateLimit)),
             Some(_) | None => (next_poll(due), None),
         }
     }
+
+    /// How many polls are sent before one of a job that will be due: the repeat polls that are due, and for three of
+    /// them one first poll.
+    fn polls_before_next_repeat_poll(&self, now: MonotonicTime) -> u64 {
+        let repeat_polls = self.repeat_polls.count_due(now);
+        repeat_polls + self.first_polls.count_due(now).min(repeat_polls / 3)
+    }
+}
+
+/// How long the rate limit takes to let so many polls through.
+fn time_of_polls(count: u64, requests_per_minute: u32) -> Duration {
+    Duration::from_secs(count.saturating_mul(60) / u64::from(requests_per_minute.max(1)))
 }
 
 impl TrackedJob {

@@ -163,7 +163,8 @@ async fn each_error_names_the_cause_and_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_json_an_error_is_a_problem_object_with_the_code_of_the_api() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 10] = [
+        (&["wait", "6", "--for", "end", "--timeout", "1s"], 124, "timeout"),
         (&["show", "999"], 4, "not_found"),
         (&["cancel", "999"], 4, "not_found"),
         (&["untrack", "dune/01NOBODY"], 4, "not_found"),
@@ -199,10 +200,23 @@ async fn a_remote_id_alone_names_the_job_if_only_one_provider_has_it() {
     ));
     home.run_client_ok(&["reload"]);
     home.run_client_ok(&["add", "other", "01LONG"]);
-    let refused = home.run_client(&["show", "01LONG"]);
-    assert_eq!(exit_code(&refused), 1);
-    let why = utf8(&refused.stderr);
-    assert!(why.contains("dune/01LONG or other/01LONG"), "{why}");
+    for command in ["show", "history", "poll", "wait", "cancel", "untrack"] {
+        let refused = home.run_client(&[command, "01LONG", "--json"]);
+        let why = utf8(&refused.stderr);
+        assert!(why.contains("dune/01LONG or other/01LONG"), "{command}: {why}");
+        assert!(why.contains(r#""code":"ambiguous_job""#), "{command}: {why}");
+        assert_eq!(exit_code(&refused), 2, "{command}");
+    }
+    // The other jobs are cancelled or untracked.
+    home.run_client_ok(&["add", "other", "01WELL"]);
+    for (command, last) in [("cancel", "6"), ("untrack", "7")] {
+        let output = home.run_client(&[command, "999", "01WELL", last]);
+        let errors = utf8(&output.stderr);
+        assert!(errors.starts_with("no such job: 999\n01WELL: several"), "{errors}");
+        assert_eq!((exit_code(&output), errors.lines().count()), (2, 2), "{errors}");
+        let printed = utf8(&output.stdout);
+        assert!(printed.starts_with(&format!("{last} ")), "{printed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,6 +307,14 @@ async fn a_bad_line_is_rejected_and_the_others_are_added() {
     for word in ["line 2", "lake", "line 4"] {
         assert!(err.contains(word), "{word} is not in {err}");
     }
+    let added = home.run_client_with_input(&["--json", "add", "-"], input);
+    let notices = utf8(&added.stderr);
+    let errors: Vec<serde_json::Value> =
+        notices.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!(errors.len(), 2, "{notices}");
+    assert!(errors.iter().all(|error| error["code"] == "invalid_line"), "{notices}");
+    let outcomes = utf8(&added.stdout);
+    assert_eq!(outcomes.matches(r#""outcome":"rejected""#).count(), 1, "{outcomes}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,6 +60,8 @@ async fn jobs_providers_and_states_are_completed() {
     let socket = home.socket().display().to_string();
     let elsewhere = DaemonHome::without_config();
     assert_eq!(candidates(&elsewhere, &["--socket", &socket, "check", ""]), ["dune"]);
+    let option = format!("--socket={socket}");
+    assert_eq!(candidates(&elsewhere, &[&option, "check", ""]), ["dune"]);
 }
 
 #[test]

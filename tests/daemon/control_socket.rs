@@ -228,7 +228,7 @@ async fn fault_69_wait_ends_when_a_job_was_deleted_before_its_end_was_seen() {
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let daemon = home.start();
     home.run_client_ok(&["add", "dune", "01GONE", "01ENDS"]);
-    let mut wait = home.client_command(&["wait", "1", "2"]);
+    let mut wait = home.client_command(&["wait", "1", "2", "--json"]);
     let mut wait = wait.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a client");
     // The client has read both jobs once it prints the end of one.
     let mut line = String::new();
@@ -251,7 +251,9 @@ async fn fault_69_wait_ends_when_a_job_was_deleted_before_its_end_was_seen() {
     let daemon = home.start();
     notice.clear();
     stderr.read_line(&mut notice).expect("a notice");
-    assert!(notice.contains("job 1 was deleted"), "{notice}");
+    let error: serde_json::Value = serde_json::from_str(&notice).expect("a JSON object");
+    assert_eq!(error["code"], "not_found");
+    assert_eq!(error["detail"], "job 1 was deleted; its end is not known");
     assert_eq!(wait.wait().expect("it ends").code(), Some(4));
     daemon.stop();
 }

@@ -72,7 +72,8 @@ async fn a_wrong_key_is_told_by_every_command_that_shows_unfinished_jobs() {
     let listed = home.run_client(&["list", "--limit", "2"]);
     assert_eq!(utf8(&listed.stderr).lines().filter(|line| is_notice(line)).count(), 1);
     let table = utf8(&listed.stdout);
-    assert!(table.lines().skip(1).all(|line| line.contains(" in ")), "{table}");
+    let rows: Vec<_> = table.lines().skip(1).collect();
+    assert!(rows.len() == 2 && rows.iter().all(|line| line.contains(" in ")), "{table}");
     let shown = home.run_client_ok(&["show", "1"]);
     assert!(shown.contains("the provider is paused: HTTP 401: invalid API Key"), "{shown}");
     // The first rejection alone does not pause the other jobs.
@@ -102,10 +103,39 @@ async fn wait_tells_that_the_provider_does_not_know_the_job_and_that_it_is_remov
     home.run_client_ok(&["reload"]);
     let notice = wait.next_notice();
     assert!(notice.starts_with("dune is not configured any more"), "{notice}");
+    let shown = home.run_client_ok(&["show", "1"]);
+    assert!(shown.contains("  none: the provider is not configured any more\n"), "{shown}");
     home.write_config(&config);
     home.run_client_ok(&["reload"]);
     home.run_client_ok(&["untrack", "1", "2"]);
     assert_eq!(wait.finish().0, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_tells_that_its_job_fails_although_another_job_failed_last() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01MISTYPED1"]);
+    home.run_client(&["poll", "1"]);
+    // No poll of job 1 follows, so that the failed poll of job 2 stays the last.
+    let hourly = FAST_POLLING_TOML.replace("100ms", "1h").replace("200ms", "1h");
+    home.configure(&dune.base_url(), &hourly);
+    home.run_client_ok(&["reload"]);
+    home.run_client(&["poll", "1"]);
+    home.run_client_ok(&["add", "dune", "01MISTYPED2"]);
+    home.run_client(&["poll", "2"]);
+    daemon
+        .wait_for_status(&home, |status| status["providers"][0]["last_failed_poll"]["job_id"] == 2)
+        .await;
+    let mut wait = RunningClient::start(&home, &["wait", "1"]);
+    let notice = wait.next_notice();
+    assert!(notice.starts_with("the last poll of job 1 failed: HTTP 404"), "{notice}");
+    home.run_client_ok(&["untrack", "1"]);
+    assert_eq!(wait.finish(), (Some(3), Vec::new()));
+    let listed = home.run_client(&["list"]);
+    let notices = utf8(&listed.stderr);
+    assert!(notices.starts_with("the last poll of job 2 failed: HTTP 404"), "{notices}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,12 @@
 //! The forecast of the next poll: a pause and the rate limit delay it, and the poll is sent at the time that was
 //! forecast.
 
+use std::time::Duration;
+
 use jobtrack::job::{
     Answer, JobId, MonotonicTime, ObservedState, ProviderError, ProviderErrorKind,
 };
+use jobtrack::policy::Backoff;
 use jobtrack::tracker::{NextPollTime, PollDelay, PollForecast, ProviderSettings};
 
 use super::fixtures::{SECOND, answer_with_state, default_settings};
@@ -101,4 +104,31 @@ fn a_job_of_a_removed_provider_waits_for_its_configuration() {
     sim.configure(Vec::new());
     sim.run_until(40 * SECOND);
     assert_eq!(forecast(&sim, job).delay, Some(PollDelay::ProviderNotConfigured));
+    assert_eq!(forecast(&sim, job).next_poll, NextPollTime::NotPlanned);
+}
+
+#[test]
+fn polls_that_are_due_delay_a_job_that_is_not_due_yet() {
+    let minute = Duration::from_mins(1);
+    let settings = ProviderSettings {
+        requests_per_minute: 30,
+        backoff: Backoff { min: minute, max: minute },
+        ..default_settings("dune")
+    };
+    let running = |_, _| (LATENCY_MS, answer_with_state(ObservedState::Running));
+    let mut sim = Simulation::with_settings(vec![settings], running);
+    let jobs: Vec<_> = (0..300).map(|_| sim.add_job("dune")).collect();
+    sim.run_until(15 * 60 * SECOND);
+    let last_polled = jobs.iter().copied().max_by_key(|job| sim.poll_times(*job).last().copied());
+    let job = last_polled.expect("jobs");
+    let at = forecast_time(&sim, job);
+    assert!(at > sim.now + 3 * 60 * SECOND, "{:?}", forecast(&sim, job));
+    let Some(PollDelay::OtherPolls { due_polls, .. }) = forecast(&sim, job).delay else {
+        panic!("{:?}", forecast(&sim, job))
+    };
+    assert!(due_polls > 200, "{due_polls}");
+    let (now, polls) = (sim.now, sim.poll_times(job).len());
+    sim.run_until(at + 5 * 60 * SECOND);
+    let polled = sim.poll_times(job)[polls];
+    assert!(polled > now + (at - now) / 2, "{polled} is long before {at}");
 }
