@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::add_sender::AddSender;
 use super::wait::{WaitRequest, wait_for_ids};
-use super::{CommandContext, EXIT_REJECTED, stdin_lines};
+use super::{CommandContext, EXIT_REJECTED, stdin_lines, stdio};
 use crate::api::{AddRequest, AddRequestEntry};
 use crate::job::{InvalidText, PollPrice, SimilarityKeys, parse_label};
 
@@ -112,6 +112,9 @@ async fn add_from_stdin(
     loop {
         let mut lines = Vec::new();
         if input.recv_many(&mut lines, AddRequest::MAX_JOBS).await == 0 {
+            if number == 0 {
+                stdio::print_notice("standard input is empty; no job was added");
+            }
             return Ok(());
         }
         let lines = lines.into_iter().collect::<io::Result<Vec<_>>>()?;

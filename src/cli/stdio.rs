@@ -7,10 +7,12 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::escape::{escape_unprintable, is_unprintable};
-
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
+
+use crate::escape::{escape_unprintable, is_unprintable};
 
 pub(super) fn print_lines(lines: &[String]) -> io::Result<()> {
     let mut block = lines.join("\n");
@@ -20,6 +22,22 @@ pub(super) fn print_lines(lines: &[String]) -> io::Result<()> {
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(block.as_bytes())?;
     stdout.flush()
+}
+
+/// Waits until nobody can read standard output any more: the reader of the pipe has ended, or the terminal is gone.
+pub(super) async fn stdout_closed() {
+    let (sender, closed) = tokio::sync::oneshot::channel();
+    // Not a task of the runtime: its end would wait for this thread.
+    std::thread::spawn(move || {
+        let stdout = io::stdout();
+        let mut stdout = [PollFd::new(&stdout, PollFlags::empty())];
+        while poll(&mut stdout, None) == Err(Errno::INTR) {}
+        let _ = sender.send(());
+    });
+    // Without a thread there is no sender, and this is not noticed.
+    if closed.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Writes one JSON object per line to standard output.

@@ -1,7 +1,7 @@
 //! `jobtrack watch`: prints transitions when they are committed, from now on or after a cursor.
 //!
 //! No transition is missed if the daemon restarts. What keeps jobs from being polled is told on standard error.
-//! Ctrl-C ends the command with exit code 0.
+//! Ctrl-C ends the command with exit code 0, and so does the end of the program that reads its output.
 
 use std::process::ExitCode;
 
@@ -28,6 +28,7 @@ pub(super) async fn run(context: &CommandContext, args: WatchArgs) -> anyhow::Re
     tokio::select! {
         result = watch(context, args) => result,
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| ExitCode::SUCCESS)?),
+        () = stdio::stdout_closed() => Ok(ExitCode::SUCCESS),
     }
 }
 

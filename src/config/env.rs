@@ -63,7 +63,7 @@ pub(super) fn dict_at_key(path: &str, value: Value) -> Dict {
 }
 
 /// The provider `dune`, which `DUNE_API_KEY` adds where no provider is configured, or completes where
-/// `[providers.dune]` is the only one and has neither `kind` nor `api_key`.
+/// `[providers.dune]` is the only one, has no `api_key`, and has no other `kind`.
 pub(super) fn dune_from_api_key(
     figment: &Figment,
     env: &BTreeMap<String, String>,
@@ -76,9 +76,10 @@ pub(super) fn dune_from_api_key(
         Err(_) => Dict::new(),
     };
     let is_incomplete = |provider: &Value| {
-        provider
-            .as_dict()
-            .is_some_and(|dict| !dict.contains_key("kind") && !dict.contains_key("api_key"))
+        provider.as_dict().is_some_and(|dict| {
+            let is_dune = dict.get("kind").is_none_or(|kind| kind.as_str() == Some("dune"));
+            is_dune && !dict.contains_key("api_key")
+        })
     };
     let applies = providers.is_empty()
         || (providers.len() == 1 && providers.get("dune").is_some_and(is_incomplete));

@@ -157,6 +157,12 @@ async fn run_until_end(
         context.config.store.path.display(),
         context.config.control.socket.display(),
     );
+    if context.config.providers.is_empty() {
+        tracing::warn!(
+            "no provider is configured, so that no job can be added; set DUNE_API_KEY, or add a section \
+             [providers.NAME] to the configuration"
+        );
+    }
     systemd::notify_ready(&scheduler.handle).await;
     let result = main_loop(context, scheduler, &mut server, signals).await;
     systemd::notify_stopping().await;

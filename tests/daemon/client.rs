@@ -1,7 +1,7 @@
 //! The commands of the client and the API with curl: output, exit codes, and error messages that say
 //! what to do.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use crate::support::daemon::{Daemon, DaemonHome, utf8};
@@ -386,4 +386,27 @@ async fn the_api_works_with_plain_curl() {
     );
     let bad = curl(&["-d", "{\"jobs\":", "http://jobtrack/v1/jobs"]);
     assert!(bad.contains("400") && bad.contains("bad_request"), "{bad}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watch_ends_with_the_program_that_reads_its_output() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let _daemon = home.start();
+    let mut watch = tokio::process::Command::from(home.client_command(&["watch"]));
+    let watch = watch.stdout(Stdio::piped()).kill_on_drop(true).spawn();
+    let mut watch = watch.expect("the client");
+    drop(watch.stdout.take());
+    let status = tokio::time::timeout(EVENT_TIMEOUT, watch.wait()).await.expect("it ends");
+    assert_eq!(status.expect("a status").code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_list_of_jobs_is_told() {
+    let dune = FakeServer::start().await;
+    let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
+    let _daemon = home.start();
+    let output = home.run_client_with_input(&["add", "dune", "-"], "");
+    assert_eq!(exit_code(&output), 0);
+    assert_eq!(utf8(&output.stderr), "standard input is empty; no job was added\n");
 }

@@ -291,11 +291,12 @@ fn the_api_key_in_the_environment_is_a_config_by_itself() {
     assert_eq!(value("base_url"), format!("{url:?}"));
     assert_eq!(value("api_key.env"), "\"DUNE_API_KEY\"", "it completes the section");
 
-    let begun = ConfigCase::with_file("[providers.dune]\nrequests_per_minute = 5\n")
-        .with_env("DUNE_API_KEY", "x");
-    let begun = begun.load_ok();
-    assert_eq!(setting_with_source(&begun, "providers.dune.requests_per_minute").0, "5");
-    assert_eq!(setting_with_source(&begun, "providers.dune.api_key.env").0, "\"DUNE_API_KEY\"");
+    for kind in ["", "kind = \"dune\"\n"] {
+        let section = format!("[providers.dune]\n{kind}requests_per_minute = 5\n");
+        let begun = ConfigCase::with_file(&section).with_env("DUNE_API_KEY", "x").load_ok();
+        assert_eq!(setting_with_source(&begun, "providers.dune.requests_per_minute").0, "5");
+        assert_eq!(setting_with_source(&begun, "providers.dune.api_key.env").0, "\"DUNE_API_KEY\"");
+    }
 }
 
 #[test]
