@@ -37,13 +37,17 @@ impl TlsService {
     /// A config for the service, with `ca_file` and these settings of the provider.
     fn home(&self, settings: &str) -> DaemonHome {
         let home = DaemonHome::without_config();
+        self.configure(&home, settings);
+        home
+    }
+
+    fn configure(&self, home: &DaemonHome, settings: &str) {
         std::fs::write(home.path("ca.pem"), &self.authority.pem).expect("a file");
         let ca_file = home.path("ca.pem").display().to_string();
         home.configure(
             &format!("https://{SERVICE}"),
             &format!("ca_file = \"{ca_file}\"\n{FAST_POLLING_TOML}\n{settings}"),
         );
-        home
     }
 }
 
@@ -176,6 +180,23 @@ async fn fault_36_a_certificate_that_is_not_trusted_is_named_with_the_setting_ca
         }
         assert_eq!(service.dune.credentials_seen(), [""; 0]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_applies_another_proxy() {
+    let service = TlsService::start().await;
+    let wrong = ConnectProxy::start(ProxyAnswer::Reject("403 Forbidden"), service.address).await;
+    let right = ConnectProxy::start(ProxyAnswer::Tunnel, service.address).await;
+    let home = service.home(&format!("proxy = \"http://{}\"", wrong.address));
+    let _daemon = home.start();
+    home.run_client_ok(&["add", "dune", EXECUTION_ID]);
+    home.wait_for_log("refuses to connect to", 1);
+    // The scheme may be left out.
+    service.configure(&home, &format!("proxy = \"{}\"", right.address));
+    let reloaded = home.run_client_ok(&["reload"]);
+    assert!(reloaded.contains("provider dune changed"), "{reloaded}");
+    assert!(home.run_client(&["wait", "1", "--timeout", "25s"]).status.success(), "{}", home.log());
+    assert!(!right.requests().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
