@@ -135,3 +135,45 @@ fn duration(job: &Job, seconds: Option<f64>, begin: Option<UtcTime>, now: UtcTim
         (None, _) => Cell::Missing,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The text for a job that is due after these seconds, while so many polls are due.
+    fn next_poll_text(due_in: u64, due_polls: u64) -> String {
+        let now = UtcTime::from_millis(0);
+        let job: Job = serde_json::from_value(json!({
+            "id": 1, "provider": "dune", "kind": "dune", "remote_id": "01RUNS", "state": "running",
+            "terminal": false, "labels": {}, "registered_at": now, "polls": 1, "failed_polls": 0, "detail": {},
+            "next_poll_at": now.plus(Duration::from_secs(due_in)),
+        }))
+        .expect("a job");
+        let status: ProviderStatus = serde_json::from_value(json!({
+            "provider": "dune", "kind": "dune", "active_jobs": 3, "due_polls": due_polls, "max_overdue_s": 0.0,
+            "in_flight": 0, "requests_last_minute": 1, "requests_per_minute": 30,
+            "consecutive_failures": 0, "pause": null,
+        }))
+        .expect("a status");
+        let Cell::TimeAhead { text, .. } =
+            next_poll(&job, &RowContext { now, providers: vec![status] })
+        else {
+            panic!("a time")
+        };
+        text
+    }
+
+    #[test]
+    fn the_polls_that_are_due_count_also_before_the_job_is_due() {
+        for (due_in, due_polls, expected) in [
+            (0, 1, "now"),
+            (0, 900, "within 30m"),
+            (5, 900, "within 30m"),
+            (5, 3, "in 5s"),
+            (3600, 900, "in 1h"),
+        ] {
+            assert!(next_poll_text(due_in, due_polls).starts_with(expected), "{expected}");
+        }
+    }
+}

@@ -20,6 +20,7 @@ mod control_socket;
 mod daemon_lifecycle;
 mod damaged_answers;
 mod docs;
+mod earlier_daemon;
 mod echoed_secrets;
 mod end_to_end;
 mod fake_server;
