@@ -19,6 +19,9 @@ pub struct DaemonStatus {
     pub active_jobs: u64,
     /// Changes in memory that are not committed yet.
     pub unwritten_changes: u64,
+    /// Why they cannot be written. None while the database can be written.
+    #[serde(default)]
+    pub write_error: Option<String>,
     /// Log lines that were lost since the start because the log could not be written.
     #[serde(default)]
     pub lost_log_lines: u64,

@@ -157,8 +157,17 @@ pub(super) async fn announce_poll_problems(
     let clock = Clock::start();
     let mut printed = PrintedProblems::default();
     let mut status = Some(status);
-    let mut is_answering = true;
+    let (mut is_answering, mut is_writable) = (true, true);
     loop {
+        if let Some(status) = &status
+            && status.write_error.is_none() != is_writable
+        {
+            is_writable = status.write_error.is_none();
+            notify(&status.write_error.as_ref().map_or_else(
+                || "changes are written again".to_owned(),
+                |error| format!("changes are reported when they can be written: {error}"),
+            ));
+        }
         let providers = status.take().map_or_else(Vec::new, |status| status.providers);
         for status in providers.iter().filter(|status| is_awaited(status)) {
             let failing = find_failing_job(status).await;

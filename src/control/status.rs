@@ -44,6 +44,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Json<DaemonStatus> {
         degraded_reasons: degraded_reasons(&app, &snapshot, reload_failure.as_ref()),
         active_jobs: snapshot.providers.iter().map(|provider| provider.report.active_jobs).sum(),
         unwritten_changes: snapshot.unwritten_changes,
+        write_error: snapshot.write_error.clone(),
         lost_log_lines: app.daemon.lost_log_lines.total(),
         reload_failure,
         providers: snapshot

@@ -262,6 +262,11 @@ async fn fault_09_14_a_full_disk_rejects_adds_and_only_delays_the_history() {
         ["A|running"]
     );
 
+    let waited = home.run_client(&["wait", "dune/A", "--timeout", "1s"]);
+    let told = utf8(&waited.stderr);
+    let notice = "changes are reported when they can be written: the database cannot grow";
+    assert!(told.contains(notice), "{told}");
+
     // Without polls, the change can only be written from the daemon's memory.
     dune.pause().await;
     limit_file_size(daemon.pid(), "unlimited");
