@@ -213,7 +213,12 @@ async fn wait_tells_that_the_daemon_does_not_answer() {
     assert_eq!(wait.next_notice(), "jobtrackd has not answered for 10 s");
     daemon.signal(Signal::CONT);
     home.run_client_ok(&["untrack", "1"]);
-    assert_eq!(wait.finish(), (Some(3), Vec::new()));
+    let (code, notices) = wait.finish();
+    assert_eq!(code, Some(3));
+    // A poll that was in flight when the daemon was stopped has failed.
+    let is_expected =
+        |notice: &String| notice.contains("jobtrackd was stopped, during the request");
+    assert!(notices.iter().all(is_expected), "{notices:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
