@@ -39,22 +39,25 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
                 Self::MAX_COUNT
             )));
         }
-        for (key, value) in &map {
-            let good_key = (1..=64).contains(&key.len())
-                && key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-            if !good_key {
-                return Err(InvalidText::new(format!(
-                    "label {key:?} must be 1 to 64 letters, digits, _, . or -"
-                )));
-            }
-            if value.len() > 256 || value.chars().any(char::is_control) {
-                return Err(InvalidText::new(format!(
-                    "the value of label {key} must have at most 256 bytes and no control characters"
-                )));
-            }
-        }
+        map.iter().try_for_each(|(key, value)| check_label(key, value))?;
         Ok(Self(map))
     }
+}
+
+fn check_label(key: &str, value: &str) -> Result<(), InvalidText> {
+    let is_good_key = (1..=64).contains(&key.len())
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if !is_good_key {
+        return Err(InvalidText::new(format!(
+            "label {key:?} must be 1 to 64 letters, digits, _, . or -"
+        )));
+    }
+    if value.len() > 256 || value.chars().any(char::is_control) {
+        return Err(InvalidText::new(format!(
+            "the value of label {key} must have at most 256 bytes and no control characters"
+        )));
+    }
+    Ok(())
 }
 
 impl Serialize for Labels {
@@ -63,14 +66,16 @@ impl Serialize for Labels {
     }
 }
 
-/// Splits `KEY=VALUE`, as on the command line and in the query of a URL.
+/// Parses `KEY=VALUE`, as on the command line and in the query of a URL.
 ///
 /// # Errors
-/// If there is no `=`. Key and value are checked when they are converted to [`Labels`].
+/// If there is no `=`, or no label has such a key or value.
 pub fn parse_label(text: &str) -> Result<(String, String), InvalidText> {
-    text.split_once('=')
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .ok_or_else(|| InvalidText::new(format!("label {text:?} must be KEY=VALUE")))
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| InvalidText::new(format!("label {text:?} must be KEY=VALUE")))?;
+    check_label(key, value)?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
@@ -89,6 +94,8 @@ mod tests {
         assert!(labels_with("", "x").is_err());
         assert!(labels_with("a b", "x").is_err());
         assert!(labels_with("a", "x\ny").is_err());
-        assert!(parse_label("team").is_err());
+        for text in ["team", "=x", "a b=x", "a=x\ny"] {
+            assert!(parse_label(text).is_err(), "{text:?}");
+        }
     }
 }
