@@ -79,10 +79,10 @@ pub(super) async fn retry_while_unavailable<T>(
         Err(error) if is_unavailable(&error) => error,
         result => return result,
     };
-    notify(if is_busy(&last_error) {
-        "jobtrackd is busy; retrying for a minute"
+    notify(&if is_busy(&last_error) {
+        "jobtrackd is busy; retrying for a minute".to_owned()
     } else {
-        "jobtrackd is unavailable; retrying for a minute"
+        format!("jobtrackd is unavailable; retrying for a minute: {last_error}")
     });
     let retry = async {
         let mut delay = INITIAL_RETRY_DELAY;
