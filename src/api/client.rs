@@ -164,6 +164,12 @@ impl Client {
         self.send_and_parse(self.request(Method::POST, &format!("jobs/{id}/untrack"))).await
     }
 
+    /// Sets whether a job is kept whatever its age.
+    pub async fn set_pinned(&self, id: JobId, pinned: bool) -> Result<Job, ClientError> {
+        let method = if pinned { Method::PUT } else { Method::DELETE };
+        self.send_and_parse(self.request(method, &format!("jobs/{id}/pin"))).await
+    }
+
     /// Polls a job now.
     pub async fn poll(&self, id: JobId) -> Result<OnDemandResponse, ClientError> {
         self.send_on_demand(self.request(Method::POST, &format!("jobs/{id}/poll"))).await

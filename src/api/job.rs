@@ -67,6 +67,9 @@ pub struct Job {
     pub credits: Option<f64>,
     /// Other fields of the provider's answers; they depend on the kind.
     pub detail: Map<String, Value>,
+    /// Whether the job is kept whatever its age.
+    #[serde(default)]
+    pub pinned: bool,
     /// Which past runs are similar: a string if the user named them, an array of strings, closest
     /// first, if the provider's answers did.
     #[serde(default)]

@@ -72,6 +72,7 @@ impl TableRow for Job {
         column("credits", "CREDITS", OnRequest, Number, |job, _| {
             job.credits.map_or(Cell::Missing, Cell::Decimal)
         }),
+        column("pinned", "PINNED", OnRequest, Number, |job, _| Cell::Integer(job.pinned.into())),
         column("added_by_user", "ADDED BY", OnRequest, Word, |job, _| {
             Cell::text(render::added_by(job))
         }),

@@ -24,6 +24,7 @@ mod job_waiter;
 mod label;
 mod list;
 mod output;
+mod pin;
 mod poll;
 mod poll_problems;
 mod progress;
@@ -139,6 +140,12 @@ enum Command {
     ///
     /// The state becomes "untracked". To stop the jobs themselves, use cancel.
     Untrack(untrack::UntrackArgs),
+    /// Keep jobs and their history whatever their age
+    ///
+    /// The maintenance deletes other finished jobs when their retention has passed; it never deletes a pinned job.
+    Pin(pin::PinArgs),
+    /// Let jobs be deleted again when their retention has passed
+    Unpin(pin::PinArgs),
     /// Set labels of a job
     Label(label::LabelArgs),
     /// Set the label "note" of a job
@@ -231,6 +238,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Note(args) => label::run_note(&context, args).await,
         Command::Check(args) => check::run(&context, args).await,
         Command::Untrack(args) => untrack::run(&context, args).await,
+        Command::Pin(args) => pin::run(&context, args, true).await,
+        Command::Unpin(args) => pin::run(&context, args, false).await,
         Command::Forget(args) => forget::run(&context, args).await,
         Command::Status(args) => status::run(&context, &args).await,
         Command::Reload => reload::run(&context).await,

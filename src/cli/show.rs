@@ -89,6 +89,9 @@ fn job_lines(job: &Job, times: &TimeFormat) -> Vec<String> {
         Some(job.similarity_keys.keys().join("; ")).filter(|text| !text.is_empty()),
     );
     row(plain_style, "price", job.price.map(|price| price.to_string()));
+    if job.pinned {
+        row(plain_style, "pinned", Some("yes: never deleted because of its age".to_owned()));
+    }
     row(plain_style, "added by", render::added_by(job));
     row(plain_style, "registered", time(Some(job.registered_at)));
     row(plain_style, "submitted", time(job.submitted_at));

@@ -47,7 +47,11 @@ impl Limit {
             ) => Some(Self::Others),
             (
                 AuditOutcome::Done | AuditOutcome::Failed,
-                AuditedCommand::Cancel | AuditedCommand::Untrack | AuditedCommand::Forget,
+                AuditedCommand::Cancel
+                | AuditedCommand::Untrack
+                | AuditedCommand::Forget
+                | AuditedCommand::Pin
+                | AuditedCommand::Unpin,
             ) => None,
         }
     }
@@ -185,11 +189,11 @@ mod tests {
 
     #[test]
     fn refused_commands_do_not_hide_those_that_were_carried_out() {
-        use AuditedCommand::{Backup, Cancel, Check, Forget, Reload, Untrack};
+        use AuditedCommand::{Backup, Cancel, Check, Forget, Pin, Reload, Unpin, Untrack};
         let limiter = AuditLimiter::default();
         exceed_limit(&limiter, 100);
         for outcome in [AuditOutcome::Done, AuditOutcome::Failed] {
-            for command in [Cancel, Untrack, Forget] {
+            for command in [Cancel, Untrack, Forget, Pin, Unpin] {
                 for number in 0..1000 {
                     let entry = entry(number, command, outcome);
                     let admission = limiter.admit(Some(7), entry.clone());

@@ -44,6 +44,7 @@ impl From<JobRow> for api::Job {
             detection_delay_max_s: row.detection_delay_max_s,
             credits: row.credits,
             detail: row.detail,
+            pinned: row.pinned,
             similarity_keys: row.similarity_keys.unwrap_or_default(),
             forecast: None,
         }

@@ -210,6 +210,11 @@ pub(super) fn parse_job_id(path: PathText) -> Result<JobId, ApiError> {
     number.map_err(|_| ApiError::bad_request(format!("{text:?} is not the number of a job")))
 }
 
+/// The job whose number is in a path.
+pub(super) async fn find_job_by_path(app: &AppState, path: PathText) -> Result<Job, ApiError> {
+    find_job(app, parse_job_id(path)?).await
+}
+
 /// The job; `not_found` if it does not exist.
 pub(super) async fn find_job(app: &AppState, id: JobId) -> Result<Job, ApiError> {
     app.reader.job(id).await?.map(Job::from).ok_or_else(|| job_not_found(id))

@@ -23,6 +23,7 @@ mod jobs;
 mod list_response;
 mod peer;
 mod permission;
+mod pin;
 mod provider_filter;
 mod request_body;
 mod request_memory;
@@ -38,7 +39,7 @@ mod write_timeout;
 use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Router};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
@@ -99,7 +100,7 @@ pub async fn serve(sockets: ControlSockets, app: AppState) {
 }
 
 fn routes(app: AppState) -> Router {
-    use AuditedCommand::{Backup, Cancel, Check, Forget, Reload, Untrack};
+    use AuditedCommand::{Backup, Cancel, Check, Forget, Pin, Reload, Unpin, Untrack};
     // The command is known where the permission is checked.
     let audited = |command: AuditedCommand, route: MethodRouter<AppState>| {
         let permission = from_fn_with_state(app.clone(), ensure_permitted);
@@ -108,9 +109,11 @@ fn routes(app: AppState) -> Router {
     let method_not_allowed = async || ApiError::method_not_allowed();
     // Without HEAD, which would make the copy as well.
     let backup = get(backup::backup).head(method_not_allowed);
+    let pin = audited(Pin, put(pin::pin)).merge(audited(Unpin, delete(pin::unpin)));
     let commands = Router::new()
         .route("/v1/jobs/{id}/untrack", audited(Untrack, post(jobs::untrack)))
         .route("/v1/jobs/{id}/cancel", audited(Cancel, post(jobs::cancel)))
+        .route("/v1/jobs/{id}/pin", pin)
         .route("/v1/providers/{name}/check", audited(Check, post(status::check_connection)))
         .route("/v1/providers/{name}/durations", audited(Forget, delete(status::forget_durations)))
         .route("/v1/backup", audited(Backup, backup))

@@ -70,7 +70,10 @@ async fn find_target(
     path: PathText,
 ) -> Result<AuditTarget, ApiError> {
     match command {
-        AuditedCommand::Cancel | AuditedCommand::Untrack => {
+        AuditedCommand::Cancel
+        | AuditedCommand::Untrack
+        | AuditedCommand::Pin
+        | AuditedCommand::Unpin => {
             find_stored_job(app, path).await.map(|job| AuditTarget::from(&job))
         }
         AuditedCommand::Check | AuditedCommand::Forget => {

@@ -46,6 +46,8 @@ pub enum AuditedCommand {
     Forget,
     Reload,
     Backup,
+    Pin,
+    Unpin,
 }
 
 impl AuditedCommand {
@@ -59,6 +61,8 @@ impl AuditedCommand {
             Self::Forget => "forget",
             Self::Reload => "reload",
             Self::Backup => "backup",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
         }
     }
 }

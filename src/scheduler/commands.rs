@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::event_loop::Scheduler;
 use super::handle::{ReplySender, SchedulerCommand};
 use super::providers::Providers;
-use super::write::{PendingAdd, PendingAudit, PendingForgetDurations, WriteRequest};
+use super::write::{PendingAdd, PendingAudit, PendingCommand, WriteRequest};
 
 impl Scheduler {
     pub(super) fn handle_command(&mut self, command: SchedulerCommand) {
@@ -37,9 +37,8 @@ impl Scheduler {
             }
             SchedulerCommand::Cancel(job, reply) => self.cancel(&job, reply),
             SchedulerCommand::CheckConnection(name, reply) => self.check_connection(name, reply),
-            SchedulerCommand::ForgetDurations(forget, reply) => {
-                let forget = PendingForgetDurations { forget, reply };
-                self.committer.enqueue(WriteRequest::ForgetDurations(forget));
+            SchedulerCommand::Store(command, reply) => {
+                self.committer.enqueue(WriteRequest::Command(PendingCommand { command, reply }));
             }
             SchedulerCommand::RecordAudit(entry, reply) => {
                 let audit = PendingAudit { entry, reply: Some(reply) };

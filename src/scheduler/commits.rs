@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::job::{AuditOutcome, Change, State};
+use crate::store::StoreCommand;
 use crate::tracker::Input;
 
 use super::error::CommandError;
@@ -53,11 +54,15 @@ impl Scheduler {
         }
         self.feed_tracker(Input::Track(registered.iter().map(|one| one.job.clone()).collect()));
         // Before the changes, whose duration samples are written after the deletion.
-        let forgotten_samples = std::mem::take(&mut report.forgotten_samples);
-        for (pending, deleted) in replies.forget_durations.into_iter().zip(forgotten_samples) {
-            let forget = pending.forget;
-            self.feed_tracker(Input::ForgetDurations(forget.provider, forget.similarity_key));
-            let _ = pending.reply.send(Ok(deleted));
+        let results = std::mem::take(&mut report.command_results);
+        for (pending, rows) in replies.commands.into_iter().zip(results) {
+            match pending.command {
+                StoreCommand::ForgetDurations(forget) => self
+                    .feed_tracker(Input::ForgetDurations(forget.provider, forget.similarity_key)),
+                // How long a finished job is kept does not concern the tracker.
+                StoreCommand::SetPinned(_) => {}
+            }
+            let _ = pending.reply.send(Ok(rows));
         }
         let mut registered = report.take_registrations();
         for add in replies.adds {

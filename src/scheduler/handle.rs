@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::job::{AuditEntry, JobId, ProviderName, StoredJob};
-use crate::store::{ForgetDurations, RegisterResult};
+use crate::store::{ForgetDurations, RegisterResult, SetPinned, StoreCommand};
 use crate::tracker::PollForecast;
 
 use super::check_reply::CheckReply;
@@ -42,7 +42,7 @@ pub(super) enum SchedulerCommand {
     Untrack(Box<StoredJob>, String, Option<AuditEntry>, ReplySender<()>),
     Cancel(Box<StoredJob>, ReplySender<()>),
     CheckConnection(ProviderName, ReplySender<CheckReply>),
-    ForgetDurations(ForgetDurations, ReplySender<u64>),
+    Store(StoreCommand, ReplySender<u64>),
     RecordAudit(AuditEntry, ReplySender<()>),
     Forecast(JobId, oneshot::Sender<Option<PollForecast>>),
     PublishSnapshot(oneshot::Sender<()>),
@@ -140,10 +140,21 @@ impl SchedulerHandle {
     /// # Errors
     /// [`CommandError::TimedOut`] if it was not committed in time.
     pub async fn forget_durations(&self, forget: ForgetDurations) -> Result<u64, CommandError> {
-        self.send_command(Self::COMMAND_TIMEOUT, |reply| {
-            SchedulerCommand::ForgetDurations(forget, reply)
-        })
-        .await?
+        self.execute(StoreCommand::ForgetDurations(forget)).await
+    }
+
+    /// Sets whether a job is kept whatever its age; returns once that is committed. The audit entry in `set` is
+    /// recorded as for [`Self::forget_durations`].
+    ///
+    /// # Errors
+    /// [`CommandError::TimedOut`] if it was not committed in time.
+    pub async fn set_pinned(&self, set: SetPinned) -> Result<(), CommandError> {
+        self.execute(StoreCommand::SetPinned(set)).await.map(drop)
+    }
+
+    async fn execute(&self, command: StoreCommand) -> Result<u64, CommandError> {
+        self.send_command(Self::COMMAND_TIMEOUT, |reply| SchedulerCommand::Store(command, reply))
+            .await?
     }
 
     /// Records a command; returns once that is committed.

@@ -21,8 +21,8 @@ pub struct Batch {
     pub anomalies: Vec<Anomaly>,
     /// Outages that began or ended, in order.
     pub outages: Vec<OutageEvent>,
-    /// Duration samples to delete, before the samples of `changes` are inserted.
-    pub forget_durations: Vec<ForgetDurations>,
+    /// Carried out in order, before the duration samples of `changes` are inserted.
+    pub commands: Vec<StoreCommand>,
     /// Commands to record that cause no other change of the batch.
     pub audit: Vec<AuditEntry>,
     /// A maintenance task to run.
@@ -84,8 +84,8 @@ pub struct CommitReport {
     pub conflicting_poll_records: Vec<(JobId, Option<StoredJob>)>,
     /// The jobs that the batch ended.
     pub ended: HashMap<JobId, EndedJob>,
-    /// One number of deleted samples for each of the batch's `forget_durations`, in order.
-    pub forgotten_samples: Vec<u64>,
+    /// The number of rows that each of the batch's `commands` changed or deleted, in order.
+    pub command_results: Vec<u64>,
     /// Whether the maintenance task has more to do and must be written again.
     pub maintenance_unfinished: bool,
     /// The condition of the store after the commit.
@@ -133,6 +133,33 @@ pub struct StoreHealth {
     pub warning: Option<String>,
 }
 
+/// A command that is carried out in the database alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreCommand {
+    ForgetDurations(ForgetDurations),
+    SetPinned(SetPinned),
+}
+
+impl StoreCommand {
+    /// The command as it is recorded; `None` if no user gave it.
+    #[must_use]
+    pub fn audit(&self) -> Option<&AuditEntry> {
+        match self {
+            Self::ForgetDurations(forget) => forget.audit.as_ref(),
+            Self::SetPinned(set) => set.audit.as_ref(),
+        }
+    }
+}
+
+/// Whether a job is kept whatever its age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetPinned {
+    pub job: JobId,
+    pub pinned: bool,
+    /// The command; `None` if no user gave it.
+    pub audit: Option<AuditEntry>,
+}
+
 /// Which duration samples to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForgetDurations {
@@ -147,7 +174,8 @@ pub struct ForgetDurations {
 /// A maintenance task of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MaintenanceTask {
-    /// Delete jobs, with their history, that ended in one of these states longer ago than this.
+    /// Delete jobs, with their history, that ended in one of these states longer ago than this and are not
+    /// pinned.
     Prune(Vec<(State, Duration)>),
     /// Refresh the statistics of the query planner.
     Optimize,

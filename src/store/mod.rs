@@ -16,7 +16,7 @@ mod user_limits;
 pub use access::{BatchWriter, TrackerStateReader};
 pub use batch::{
     Batch, BatchTimes, CommitReport, EndedJob, ForgetDurations, MaintenanceTask, RegisterResult,
-    StoreHealth,
+    SetPinned, StoreCommand, StoreHealth,
 };
 pub use error::{OpenError, ReadError, WriteError};
 pub use query::{HistoryFilter, JobFilter, StoredDurationSample};

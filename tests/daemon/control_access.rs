@@ -48,6 +48,8 @@ async fn fault_51_the_read_only_socket_permits_only_what_changes_nothing() {
         &["cancel", "1"],
         &["check", "dune"],
         &["forget", "dune"],
+        &["pin", "1"],
+        &["unpin", "1"],
         &["reload"],
     ] {
         let output = reader(refused);
@@ -61,6 +63,7 @@ async fn fault_51_the_read_only_socket_permits_only_what_changes_nothing() {
         ("POST /v1/jobs/999/cancel", "403"),
         ("POST /v1/providers/UPPER/check", "403"),
         ("DELETE /v1/jobs/1/cancel", "405"),
+        ("POST /v1/jobs/1/pin", "405"),
         ("POST /v1/jobs/1/nonsense", "403"),
     ] {
         assert_eq!(status_of(&socket, request), status, "{request}");
@@ -75,6 +78,8 @@ async fn fault_51_the_read_only_socket_permits_only_what_changes_nothing() {
             "cancel|1|dune|this socket",
             "check|-|dune|this socket",
             "forget|-|dune|this socket",
+            "pin|1|dune|this socket",
+            "unpin|1|dune|this socket",
             "reload|-|-|this socket",
             "cancel|-|-|no job 999;",
             "check|-|-|\"UPPER\": pr",

@@ -91,6 +91,39 @@ async fn old_jobs_are_pruned_with_their_history() {
     assert!(next.starts_with("33 "), "a job id was used twice: {next}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_job_stays_when_the_others_are_pruned() {
+    let dune = FakeServer::start().await;
+    for id in ["01KEPT", "01OLD"] {
+        dune.add_job(id, JobScript::new().ending_with(JobEnd::Completed));
+    }
+    let keep =
+        "[maintenance]\nprune_schedule = \"* * * * * *\"\nretention = { succeeded = \"1h\" }";
+    let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{keep}"));
+    let _daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01KEPT", "01OLD"]);
+    assert!(home.run_client_ok(&["pin", "1"]).starts_with("1 dune/01KEPT "));
+    home.run_client_ok(&["wait", "1", "2"]);
+    let age = "UPDATE job SET terminal_at = datetime('now', '-2 hours') || '.000'";
+    db::run_script_ok(&home.database(), age);
+    let left = "SELECT group_concat(remote_id || ' ' || state || ' ' || pinned) FROM jobs";
+    wait_for_query_value(&home, left, "01KEPT succeeded 1").await;
+    let history = db::query_value(&home.database(), "SELECT count(*) > 1 FROM history");
+    assert_eq!(history, "1");
+    assert!(home.run_client_ok(&["show", "1"]).contains("\npinned "));
+    let listed = home.run_client_ok(&["list", "--all", "--columns", "id,pinned", "-o", "csv"]);
+    assert_eq!(listed.lines().last(), Some("1,1"), "{listed}");
+
+    assert!(home.run_client_ok(&["pin", "dune/01KEPT", "--json"]).contains("\"pinned\":true"));
+    let missing = home.run_client(&["unpin", "999", "1"]);
+    assert_eq!(missing.status.code(), Some(4), "{missing:?}");
+    wait_for_query_value(&home, "SELECT count(*) FROM jobs", "0").await;
+    assert_eq!(
+        db::query_rows(&home.database(), "SELECT command, job_id, outcome FROM audit ORDER BY id"),
+        ["pin|1|done", "pin|1|unchanged", "unpin||refused", "unpin|1|done"]
+    );
+}
+
 #[test]
 fn a_user_maintenance_table_replaces_the_default() {
     let home = DaemonHome::new(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jobtrack::job::{
     AuditEntry, AuditTarget, AuditedCommand, LocalOutcome, Requester, State, StoredJob,
 };
-use jobtrack::store::{Batch, BatchTimes, ForgetDurations, MaintenanceTask};
+use jobtrack::store::{Batch, BatchTimes, ForgetDurations, MaintenanceTask, StoreCommand};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -69,7 +69,7 @@ async fn forgotten_durations_and_changed_labels_are_recorded() {
         similarity_key: Some("nightly".to_owned()),
         audit: Some(entry(AuditedCommand::Forget, AuditTarget::Daemon)),
     };
-    let batch = Batch { forget_durations: vec![forget], ..Batch::default() };
+    let batch = Batch { commands: vec![StoreCommand::ForgetDurations(forget)], ..Batch::default() };
     write_batch(&mut store, &batch).await;
     let job = |pairs| {
         let mut job = new_job("01LABELLED");

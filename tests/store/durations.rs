@@ -7,7 +7,7 @@ use jobtrack::job::{
     Change, DurationSample, JobId, Metadata, NewJob, ObservedState, PollRecord, ProviderTimes,
     SimilarityKeys, StoredJob,
 };
-use jobtrack::store::{Batch, BatchTimes, ForgetDurations, Store};
+use jobtrack::store::{Batch, BatchTimes, ForgetDurations, Store, StoreCommand};
 
 use crate::support::db;
 use crate::support::jobs::{
@@ -199,18 +199,19 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
         finishes.push(finish_with_sample(&registered.job, duration_sample(keys, Some(5), None)));
     }
     write_batch(&mut store, &change_batch(finishes)).await;
-    let forget = |provider: &str, name: Option<&str>| ForgetDurations {
-        audit: None,
-        provider: provider.parse().expect("a name"),
-        similarity_key: name.map(str::to_owned),
+    let forget = |provider: &str, name: Option<&str>| {
+        StoreCommand::ForgetDurations(ForgetDurations {
+            audit: None,
+            provider: provider.parse().expect("a name"),
+            similarity_key: name.map(str::to_owned),
+        })
     };
-    let batch =
-        |forgets: Vec<ForgetDurations>| Batch { forget_durations: forgets, ..Batch::default() };
+    let batch = |commands: Vec<StoreCommand>| Batch { commands, ..Batch::default() };
     let remaining =
         || db::query_rows(&home.database(), "SELECT id FROM duration_sample ORDER BY id").join(" ");
 
     let first = batch(vec![forget("dune", Some("wider")), forget("nobody", None)]);
-    assert_eq!(write_batch(&mut store, &first).await.forgotten_samples, [3, 0]);
+    assert_eq!(write_batch(&mut store, &first).await.command_results, [3, 0]);
     assert_eq!(remaining(), "1 4 5 6");
     let kept = db::query_value(
         &home.database(),
@@ -218,19 +219,19 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
     );
     assert_eq!(kept, r#"["closest"]"#, "it goes by another name as well");
     let second = batch(vec![forget("dune", None), forget("dune", Some("wider still"))]);
-    assert_eq!(write_batch(&mut store, &second).await.forgotten_samples, [3, 0]);
+    assert_eq!(write_batch(&mut store, &second).await.command_results, [3, 0]);
     assert_eq!(remaining(), "6", "the other provider's");
 
     // Samples of the same batch are inserted after the deletion.
     let job = register_job(&mut store, "last").await;
     let both = Batch {
-        forget_durations: vec![forget("dune", None)],
+        commands: vec![forget("dune", None)],
         ..change_batch([finish_with_sample(
             &job,
             duration_sample(provider_keys(&["wider"]), Some(5), None),
         )])
     };
-    assert_eq!(write_batch(&mut store, &both).await.forgotten_samples, [0]);
+    assert_eq!(write_batch(&mut store, &both).await.command_results, [0]);
     assert_eq!(remaining(), "6 7");
 }
 

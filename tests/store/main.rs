@@ -9,6 +9,7 @@ mod files;
 mod job_price;
 mod many_rows;
 mod operators;
+mod pinned_jobs;
 mod provider_rename;
 mod reading;
 mod registration;

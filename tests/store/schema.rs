@@ -106,6 +106,7 @@ async fn values_of_a_wrong_type_are_rejected_without_strict_tables() {
         "UPDATE job SET labels = 'none'",
         "UPDATE job SET state = 'asleep'",
         "UPDATE job SET price = x'00'",
+        "UPDATE job SET pinned = 2",
         "UPDATE provider_event SET failed_polls = 'many'",
         "UPDATE last_event SET happened_at = x'00'",
         "UPDATE duration_sample SET total_ms = 0",
@@ -295,4 +296,20 @@ async fn a_database_whose_labels_another_program_wrote_is_migrated() {
     let verified = verify_database(&home.database()).await.expect("verified");
     let of_labels = |finding: &&String| finding.contains("job_label");
     assert_eq!(verified.findings.iter().find(of_labels), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_job_is_pinned_by_the_migration_to_version_9_and_the_audit_is_kept() {
+    let home = home_with_sample(8).await;
+    let audit = "SELECT id, requested_at, origin, uid, user_name, pid, command, provider, job_id, remote_id,
+                        outcome, detail, count FROM audit ORDER BY id";
+    let audit_before = db::query_rows(&home.database(), audit);
+    assert!(audit_before.iter().any(|row| row.ends_with("|217")), "{audit_before:?}");
+    let sequence = "SELECT seq FROM sqlite_sequence WHERE name = 'audit_event'";
+    let sequence_before = db::query_value(&home.database(), sequence);
+    drop(jobs::open_store(&home.database()).await);
+    let pinned = "SELECT count(*) > 0, sum(pinned) FROM jobs";
+    assert_eq!(db::query_value(&home.database(), pinned), "1|0");
+    assert_eq!(db::query_rows(&home.database(), audit), audit_before);
+    assert_eq!(db::query_value(&home.database(), sequence), sequence_before);
 }

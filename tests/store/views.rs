@@ -24,7 +24,7 @@ async fn each_view_has_its_documented_columns() {
              similarity_keys, added_by_uid, added_by_user, registered_at, submitted_at, started_at, \
              ended_at, terminal_at, expires_at, deadline_at, message, last_polled_at, next_poll_at, \
              polls, failed_polls, last_poll_error, queue_s, run_s, total_s, detection_delay_s, \
-             detection_delay_max_s, credits, detail, price",
+             detection_delay_max_s, credits, detail, price, pinned",
         ),
         ("job_labels", "job_id, key, value"),
         (

@@ -12,6 +12,6 @@ mod schedule;
 
 pub(super) use committer::{Committer, WriteResult};
 pub(super) use outcome::{
-    BatchOutcome, CommittedBatch, PendingAdd, PendingAudit, PendingForgetDurations, RejectedRow,
+    BatchOutcome, CommittedBatch, PendingAdd, PendingAudit, PendingCommand, RejectedRow,
 };
 pub(super) use queue::WriteRequest;

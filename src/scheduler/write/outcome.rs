@@ -4,7 +4,7 @@
 //! replies to the callers.
 
 use crate::job::{AuditEntry, JobId, NewJob};
-use crate::store::{Batch, CommitReport, ForgetDurations, RegisterResult};
+use crate::store::{Batch, CommitReport, RegisterResult, StoreCommand};
 use crate::tracker::FailedRow;
 
 use crate::scheduler::error::CommandError;
@@ -45,7 +45,7 @@ pub(in crate::scheduler) struct RejectedRow {
 #[derive(Debug, Default)]
 pub(in crate::scheduler) struct PendingReplies {
     pub(in crate::scheduler) adds: Vec<PendingAdd>,
-    pub(in crate::scheduler) forget_durations: Vec<PendingForgetDurations>,
+    pub(in crate::scheduler) commands: Vec<PendingCommand>,
     /// One for each entry of the batch's audit, in order.
     pub(in crate::scheduler) audit: Vec<Option<ReplySender<()>>>,
     /// Callers that wait for any row of a job in the batch.
@@ -60,10 +60,11 @@ pub(in crate::scheduler) struct PendingAdd {
     pub(in crate::scheduler) reply: oneshot::Sender<AddResult>,
 }
 
-/// A request to delete duration samples that waits for its commit.
+/// A command that waits for its commit.
 #[derive(Debug)]
-pub(in crate::scheduler) struct PendingForgetDurations {
-    pub(in crate::scheduler) forget: ForgetDurations,
+pub(in crate::scheduler) struct PendingCommand {
+    pub(in crate::scheduler) command: StoreCommand,
+    /// Receives the number of rows that were changed or deleted.
     pub(in crate::scheduler) reply: ReplySender<u64>,
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use crate::job::{Anomaly, AuditOutcome, Change, JobId, OutageEvent, PollRecord};
 use crate::store::{Batch, MaintenanceTask};
 
-use super::outcome::{PendingAdd, PendingAudit, PendingForgetDurations, PendingReplies};
+use super::outcome::{PendingAdd, PendingAudit, PendingCommand, PendingReplies};
 use super::schedule::Urgency;
 use crate::scheduler::error::CommandError;
 use crate::scheduler::handle::ReplySender;
@@ -27,7 +27,7 @@ pub(in crate::scheduler) enum WriteRequest {
     },
     Anomaly(Anomaly),
     Outage(OutageEvent),
-    ForgetDurations(PendingForgetDurations),
+    Command(PendingCommand),
     Audit(PendingAudit),
     Maintenance(MaintenanceTask),
 }
@@ -39,7 +39,7 @@ pub(super) struct WriteQueue {
     poll_records: BTreeMap<JobId, PollRecord>,
     anomalies: Vec<Anomaly>,
     outages: Vec<OutageEvent>,
-    forget_durations: Vec<PendingForgetDurations>,
+    commands: Vec<PendingCommand>,
     audit: Vec<PendingAudit>,
     maintenance: VecDeque<MaintenanceTask>,
     waiters: JobWaiters,
@@ -73,9 +73,9 @@ impl WriteQueue {
             }
             WriteRequest::Anomaly(anomaly) => self.anomalies.push(anomaly),
             WriteRequest::Outage(outage) => self.outages.push(outage),
-            WriteRequest::ForgetDurations(forget) => {
-                self.withdraw_forget_durations();
-                self.forget_durations.push(forget);
+            WriteRequest::Command(command) => {
+                self.withdraw_commands();
+                self.commands.push(command);
             }
             WriteRequest::Audit(audit) => self.push_audit(audit),
             WriteRequest::Maintenance(task) => {
@@ -100,23 +100,19 @@ impl WriteQueue {
         }
     }
 
-    /// Removes the requests to forget durations whose callers have stopped waiting.
-    fn withdraw_forget_durations(&mut self) {
-        let pending = std::mem::take(&mut self.forget_durations);
+    /// Removes the commands whose callers have stopped waiting.
+    fn withdraw_commands(&mut self) {
+        let pending = std::mem::take(&mut self.commands);
         let (withdrawn, waiting) = pending.into_iter().partition(|one| one.reply.is_closed());
-        self.forget_durations = waiting;
-        self.reject_forget_durations(withdrawn, &CommandError::TimedOut);
+        self.commands = waiting;
+        self.reject_commands(withdrawn, &CommandError::TimedOut);
     }
 
-    /// Answers requests to forget durations that are not carried out, and records them as failed.
-    fn reject_forget_durations(
-        &mut self,
-        rejected: Vec<PendingForgetDurations>,
-        reason: &CommandError,
-    ) {
-        for PendingForgetDurations { forget, reply } in rejected {
-            if let Some(entry) = forget.audit {
-                let entry = entry.with_result(AuditOutcome::Failed, &reason.to_string());
+    /// Answers commands that are not carried out, and records them as failed.
+    fn reject_commands(&mut self, rejected: Vec<PendingCommand>, reason: &CommandError) {
+        for PendingCommand { command, reply } in rejected {
+            if let Some(entry) = command.audit() {
+                let entry = entry.clone().with_result(AuditOutcome::Failed, &reason.to_string());
                 self.push_audit(PendingAudit { entry, reply: None });
             }
             let _ = reply.send(Err(reason.clone()));
@@ -140,7 +136,7 @@ impl WriteQueue {
         let has_caller = self.urgent
             || self.isolating
             || !self.adds.is_empty()
-            || !self.forget_durations.is_empty()
+            || !self.commands.is_empty()
             || !self.audit.is_empty()
             || !self.maintenance.is_empty();
         let has_history =
@@ -193,10 +189,9 @@ impl WriteQueue {
         }
         batch.anomalies = std::mem::take(&mut self.anomalies);
         batch.outages = std::mem::take(&mut self.outages);
-        self.withdraw_forget_durations();
-        replies.forget_durations = std::mem::take(&mut self.forget_durations);
-        batch.forget_durations =
-            replies.forget_durations.iter().map(|pending| pending.forget.clone()).collect();
+        self.withdraw_commands();
+        replies.commands = std::mem::take(&mut self.commands);
+        batch.commands = replies.commands.iter().map(|pending| pending.command.clone()).collect();
         for audit in std::mem::take(&mut self.audit) {
             batch.audit.push(audit.entry);
             replies.audit.push(audit.reply);

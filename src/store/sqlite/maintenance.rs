@@ -95,7 +95,7 @@ async fn prune(
         "WITH retention AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
          DELETE FROM job WHERE id IN (
              SELECT job.id FROM job JOIN retention ON retention.state = +job.state
-             WHERE job.terminal_at < retention.before
+             WHERE job.terminal_at < retention.before AND NOT job.pinned
                AND job.terminal_at < (SELECT max(before) FROM retention)
              ORDER BY job.terminal_at LIMIT ?2)",
     );

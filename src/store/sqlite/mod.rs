@@ -36,6 +36,7 @@ mod schema;
 mod script;
 mod snapshot;
 mod start_checks;
+mod store_commands;
 mod stored_job;
 mod temporary_file;
 mod time;

@@ -47,6 +47,7 @@ pub struct JobRow {
     pub credits: Option<f64>,
     #[sqlx(json)]
     pub detail: Map<String, Value>,
+    pub pinned: bool,
 }
 
 /// A row of the view `history`.

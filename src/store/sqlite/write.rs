@@ -2,7 +2,7 @@
 //!
 //! A batch is written with two calls to the thread of the connection: one that begins the transaction and
 //! reads what the batch depends on, and one that writes and commits. Only limits of users, new jobs that
-//! are tracked already, deletions of duration samples, maintenance and look-ups of jobs in another state take
+//! are tracked already, commands, maintenance and look-ups of jobs in another state take
 //! calls of their own. Rows are passed to a statement as one JSON array.
 //! Invariant: every UPDATE of a job names the state that it expects; a job in another state is reported
 //! and not overwritten.
@@ -11,21 +11,19 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{
-    Anomaly, AuditEntry, AuditOutcome, Change, JobId, OutageBoundary, OutageEvent, StoredJob,
-};
-use crate::store::{Batch, CommitReport, ForgetDurations, UserLimits};
+use crate::job::{Anomaly, Change, JobId, OutageBoundary, OutageEvent, StoredJob};
+use crate::store::{Batch, CommitReport, UserLimits};
 
 use super::audit::push_entries;
 use super::batch_start::{BatchStart, begin};
 use super::changes::push_history;
 use super::cursor::SELECT_NEWEST_SEQ;
-use super::durations::delete_samples;
 use super::identity::{COUNT_COMMIT, COUNT_COMMIT_IF_CHANGED, Identity};
 use super::job_updates::{push_changed_jobs, push_polled_jobs};
 use super::maintenance::{CLOCK_BEHIND, push_times, record_event, run_in_transaction};
 use super::register::register_jobs;
 use super::script::Script;
+use super::store_commands::execute_commands;
 use super::stored_job::find_stored_job;
 use super::time::SqlTime;
 
@@ -73,12 +71,12 @@ async fn write_in_transaction(
             register_jobs(&mut *connection, &mut script, &batch.new_jobs, &start.tracked, limits);
         (report.registered, report.jobs_over_limit) = registered.await?;
     }
-    let forget_audit = forget_durations(&mut *connection, batch, &mut report).await?;
+    let command_audit = execute_commands(&mut *connection, batch, &mut report).await?;
     report_conflicts(&mut *connection, batch, &start, &mut report).await?;
 
     let changes = batch.changes.iter().filter(|change| !start.conflicting.contains(&change.job));
     let changes: Vec<&Change> = changes.collect();
-    let audit = forget_audit.iter().chain(&batch.audit);
+    let audit = command_audit.iter().chain(&batch.audit);
     push_entries(&mut script, audit.chain(changes.iter().flat_map(|change| &change.audit)))?;
     push_history(&mut script, &changes)?;
     let records = batch.poll_records.iter();
@@ -115,30 +113,6 @@ fn push_count(script: &mut Script, changed_rows: usize) -> Result<(), sqlx::Erro
     }
     let changed_rows = i64::try_from(changed_rows).unwrap_or(i64::MAX);
     script.push(COUNT_COMMIT_IF_CHANGED).bind(changed_rows).map(drop)
-}
-
-/// Deletes duration samples as requested; returns what is to be recorded of that.
-async fn forget_durations(
-    connection: &mut SqliteConnection,
-    batch: &Batch,
-    report: &mut CommitReport,
-) -> Result<Vec<AuditEntry>, sqlx::Error> {
-    let mut audit = Vec::new();
-    for request in &batch.forget_durations {
-        let count = delete_samples(&mut *connection, request).await?;
-        let detail = forgotten_detail(request, count);
-        let entry = request.audit.clone();
-        audit.extend(entry.map(|entry| entry.with_result(AuditOutcome::Done, &detail)));
-        report.forgotten_samples.push(count);
-    }
-    Ok(audit)
-}
-
-fn forgotten_detail(request: &ForgetDurations, count: u64) -> String {
-    match &request.similarity_key {
-        Some(key) => format!("{count} durations of {key:?}"),
-        None => format!("{count} durations"),
-    }
 }
 
 /// Reports the rows of jobs in another state, with the jobs as the database holds them.

@@ -250,7 +250,7 @@ fn is_heartbeat(batch: &Batch) -> bool {
         poll_records,
         anomalies,
         outages,
-        forget_durations,
+        commands,
         maintenance,
         audit,
         times: _,
@@ -260,7 +260,7 @@ fn is_heartbeat(batch: &Batch) -> bool {
         && poll_records.is_empty()
         && anomalies.is_empty()
         && outages.is_empty()
-        && forget_durations.is_empty()
+        && commands.is_empty()
         && maintenance.is_none()
         && audit.is_empty()
 }

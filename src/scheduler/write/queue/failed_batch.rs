@@ -1,8 +1,8 @@
 //! What becomes of a batch that was not written: it goes back into the queue, or the row that the database
 //! rejects is sought and dropped.
 //!
-//! Called by the committer. Changes, anomalies and outages are put back in front, adds and requests to
-//! forget durations at the end; maintenance is dropped.
+//! Called by the committer. Changes, anomalies and outages are put back in front, adds and commands
+//! at the end; maintenance is dropped.
 
 use crate::scheduler::error::CommandError;
 use crate::scheduler::write::outcome::{PendingAudit, PendingReplies, RejectedRow};
@@ -24,7 +24,7 @@ impl WriteQueue {
         let isolatable = replies.adds.len() + batch.changes.len() + batch.poll_records.len();
         let others = batch.anomalies.len()
             + batch.outages.len()
-            + batch.forget_durations.len()
+            + batch.commands.len()
             + batch.audit.len()
             + usize::from(batch.maintenance.is_some());
         // Beside other rows it is not known which row was rejected.
@@ -35,11 +35,11 @@ impl WriteQueue {
         }
         if isolatable == 0 {
             tracing::error!(
-                "the database rejected a batch of {} anomalies, {} outages, {} requests to forget \
-                 durations, {} audit entries and {} maintenance tasks; the batch is dropped: {reason}",
+                "the database rejected a batch of {} anomalies, {} outages, {} commands, {} \
+                 audit entries and {} maintenance tasks; the batch is dropped: {reason}",
                 batch.anomalies.len(),
                 batch.outages.len(),
-                batch.forget_durations.len(),
+                batch.commands.len(),
                 batch.audit.len(),
                 usize::from(batch.maintenance.is_some()),
             );
@@ -48,7 +48,7 @@ impl WriteQueue {
             add.reject(CommandError::Storage(reason.to_owned()));
         }
         let storage = CommandError::Storage(reason.to_owned());
-        self.reject_forget_durations(replies.forget_durations, &storage);
+        self.reject_commands(replies.commands, &storage);
         for (entry, reply) in batch.audit.into_iter().zip(replies.audit) {
             PendingAudit { entry, reply }.reject(CommandError::Storage(reason.to_owned()));
         }
@@ -59,7 +59,7 @@ impl WriteQueue {
     }
 
     /// Puts back a batch that was not written. With `rejection` all callers receive it at once, and
-    /// the adds and the requests to forget durations are not tried again; without it the callers
+    /// the adds and the commands are not tried again; without it the callers
     /// wait for the next attempt. The rows of jobs and the audit are always tried again.
     pub(in crate::scheduler::write) fn requeue(
         &mut self,
@@ -71,14 +71,14 @@ impl WriteQueue {
             for add in replies.adds {
                 add.reject(reason.clone());
             }
-            self.reject_forget_durations(replies.forget_durations, reason);
+            self.reject_commands(replies.commands, reason);
             for reply in replies.audit.iter_mut().filter_map(Option::take) {
                 let _ = reply.send(Err(reason.clone()));
             }
             replies.waiters.reply_to_all(&Err(reason.clone()));
         } else {
             self.adds.extend(replies.adds);
-            self.forget_durations.extend(replies.forget_durations);
+            self.commands.extend(replies.commands);
             self.waiters.append(replies.waiters);
         }
         for (entry, reply) in batch.audit.into_iter().zip(replies.audit) {

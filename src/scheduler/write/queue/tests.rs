@@ -7,7 +7,7 @@ use crate::job::{
     AuditEntry, AuditTarget, AuditedCommand, CurrentState, LocalOutcome, Requester, UtcTime,
     local_end_transition,
 };
-use crate::store::ForgetDurations;
+use crate::store::{ForgetDurations, StoreCommand};
 
 fn entry(command: AuditedCommand) -> AuditEntry {
     let requester = Requester::Client { uid: Some(1), user: None, pid: Some(1) };
@@ -21,12 +21,13 @@ fn push_forget(queue: &mut WriteQueue) -> Receiver<Result<u64, CommandError>> {
         similarity_key: None,
         audit: Some(entry(AuditedCommand::Forget)),
     };
-    queue.push(WriteRequest::ForgetDurations(PendingForgetDurations { forget, reply }));
+    let command = StoreCommand::ForgetDurations(forget);
+    queue.push(WriteRequest::Command(PendingCommand { command, reply }));
     receiver
 }
 
 #[test]
-fn a_request_to_forget_durations_is_recorded_as_failed_only_if_it_is_not_carried_out() {
+fn a_command_is_recorded_as_failed_only_if_it_is_not_carried_out() {
     let failures = |batch: &Batch| {
         let outcomes = batch.audit.iter().map(|entry| (entry.command, entry.outcome));
         outcomes.filter(|one| *one == (AuditedCommand::Forget, AuditOutcome::Failed)).count()
@@ -36,7 +37,7 @@ fn a_request_to_forget_durations_is_recorded_as_failed_only_if_it_is_not_carried
     drop(push_forget(&mut queue));
     let in_flight = push_forget(&mut queue);
     let (batch, replies) = queue.next_batch(true);
-    assert_eq!((batch.forget_durations.len(), failures(&batch)), (1, 1));
+    assert_eq!((batch.commands.len(), failures(&batch)), (1, 1));
     // Its caller has stopped waiting while it was written, and it was.
     drop(in_flight);
     drop((batch, replies));
@@ -46,12 +47,12 @@ fn a_request_to_forget_durations_is_recorded_as_failed_only_if_it_is_not_carried
         drop(push_forget(&mut queue));
         let mut waiting = push_forget(&mut queue);
         let (batch, replies) = queue.next_batch(true);
-        assert_eq!((batch.forget_durations.len(), failures(&batch)), (1, 1));
+        assert_eq!((batch.commands.len(), failures(&batch)), (1, 1));
         queue.requeue(batch, replies, rejection.as_ref());
         assert_eq!(waiting.try_recv().is_ok(), rejection.is_some());
         drop(waiting);
         let (batch, _) = queue.next_batch(true);
-        assert_eq!((batch.forget_durations.len(), failures(&batch)), (0, 2), "{rejection:?}");
+        assert_eq!((batch.commands.len(), failures(&batch)), (0, 2), "{rejection:?}");
     }
 }
 
