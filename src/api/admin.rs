@@ -1,10 +1,10 @@
-//! The responses to the commands that concern a provider or the daemon: check, forget and reload.
+//! The responses to the commands that concern a provider or the daemon: check, forget, prune and reload.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Finding, ProviderName};
+use crate::job::{Finding, ProviderName, State, UtcTime};
 
 /// The response of `POST /v1/providers/{name}/check`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +30,25 @@ pub struct ForgetDurationsResponse {
     pub similar_to: Option<String>,
     /// The number of past runs whose duration was deleted, or lost the name `similar_to`.
     pub forgotten_count: u64,
+}
+
+/// The response of `GET /v1/prune`: what the next maintenance deletes if nothing changes until then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneForecast {
+    /// When `maintenance.prune_schedule` is due next; the present if it is overdue, none if it is never due.
+    pub next_run_at: Option<UtcTime>,
+    /// By state; states without a job to delete are left out.
+    pub jobs: Vec<PrunableJobs>,
+}
+
+/// The jobs of one state that are to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrunableJobs {
+    pub state: State,
+    pub count: i64,
+    /// When the daemon learned of the ends of the first and of the last of them.
+    pub oldest_terminal_at: UtcTime,
+    pub newest_terminal_at: UtcTime,
 }
 
 /// The response of `POST /v1/reload`.

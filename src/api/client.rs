@@ -10,7 +10,9 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::add::{AddRequest, AddResponse};
-use super::admin::{ConnectionCheckResponse, ForgetDurationsResponse, ReloadResponse};
+use super::admin::{
+    ConnectionCheckResponse, ForgetDurationsResponse, PruneForecast, ReloadResponse,
+};
 use super::backup_stream::BackupStream;
 use super::error::{ClientError, connection_lost, is_queue_full};
 use super::event_stream::EventStream;
@@ -212,6 +214,11 @@ impl Client {
     /// The status of the daemon and its providers.
     pub async fn status(&self) -> Result<DaemonStatus, ClientError> {
         self.send_and_parse(self.request(Method::GET, "status")).await
+    }
+
+    /// What the next maintenance deletes, and when.
+    pub async fn prune_forecast(&self) -> Result<PruneForecast, ClientError> {
+        self.send_and_parse(self.request(Method::GET, "prune")).await
     }
 
     /// Makes the daemon reload its configuration and secrets.

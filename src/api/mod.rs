@@ -19,7 +19,9 @@ mod socket_search;
 mod status;
 
 pub use add::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry};
-pub use admin::{ConnectionCheckResponse, ForgetDurationsResponse, ReloadResponse};
+pub use admin::{
+    ConnectionCheckResponse, ForgetDurationsResponse, PrunableJobs, PruneForecast, ReloadResponse,
+};
 pub use backup_stream::BackupStream;
 pub use client::{Client, ListParams, OnDemandResponse};
 pub use error::ClientError;

@@ -28,6 +28,7 @@ mod pin;
 mod poll;
 mod poll_problems;
 mod progress;
+mod prune;
 mod reload;
 mod render;
 mod resolve;
@@ -146,6 +147,11 @@ enum Command {
     Pin(pin::PinArgs),
     /// Let jobs be deleted again when their retention has passed
     Unpin(pin::PinArgs),
+    /// Show which jobs the next maintenance deletes, and when
+    ///
+    /// Finished jobs are deleted with their history when the time that `maintenance.retention` sets for their state has
+    /// passed, but no pinned job. This command deletes nothing; without --dry-run it only says when the daemon does.
+    Prune(prune::PruneArgs),
     /// Set labels of a job
     Label(label::LabelArgs),
     /// Set the label "note" of a job
@@ -240,6 +246,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Untrack(args) => untrack::run(&context, args).await,
         Command::Pin(args) => pin::run(&context, args, true).await,
         Command::Unpin(args) => pin::run(&context, args, false).await,
+        Command::Prune(args) => prune::run(&context, args).await,
         Command::Forget(args) => forget::run(&context, args).await,
         Command::Status(args) => status::run(&context, &args).await,
         Command::Reload => reload::run(&context).await,

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
+use chrono::TimeZone;
 use serde::de;
 use serde::{Deserialize, Deserializer};
 
-use crate::job::State;
+use crate::job::{State, UtcTime};
 
 /// `[maintenance]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,6 +29,18 @@ impl CronSchedule {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl CronSchedule {
+    /// The first occurrence after `after`; `None` if there is none.
+    #[must_use]
+    pub fn next_after(&self, after: UtcTime) -> Option<UtcTime> {
+        let cron = croner::Cron::from_str(&self.0).ok()?;
+        let after = chrono::Utc.timestamp_millis_opt(after.as_millis()).single()?;
+        let next = cron.find_next_occurrence(&after, false).ok()?;
+        // Occurrences are at whole seconds; croner keeps the milliseconds of `after`.
+        Some(UtcTime::from_millis(next.timestamp() * 1000))
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{ReloadFailure, ReloadResponse};
 use crate::clock::Clock;
+use crate::config::MaintenanceConfig;
 use crate::job::{EventCursor, UtcTime};
 use crate::logging::LostLines;
 use crate::scheduler::SchedulerHandle;
@@ -78,6 +79,8 @@ pub struct DaemonContext {
     pub lost_log_lines: LostLines,
     /// The failure of the last reload, until one succeeds.
     pub reload_failure: watch::Receiver<Option<ReloadFailure>>,
+    /// The settings of the running maintenance.
+    pub maintenance: watch::Receiver<MaintenanceConfig>,
     /// How long a request waits for an on-demand poll.
     pub on_demand_timeout: Duration,
 }

@@ -25,6 +25,7 @@ mod peer;
 mod permission;
 mod pin;
 mod provider_filter;
+mod prune;
 mod request_body;
 mod request_memory;
 mod row_pages;
@@ -127,6 +128,7 @@ fn routes(app: AppState) -> Router {
         .route("/v1/history", get(events::history))
         .route("/v1/events", get(events::stream_events))
         .route("/v1/status", get(status::status))
+        .route("/v1/prune", get(prune::prune_forecast))
         .fallback(async || {
             ApiError::not_found(
                 "unknown path; see /v1/jobs, /v1/history, /v1/events and /v1/status",

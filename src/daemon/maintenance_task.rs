@@ -1,6 +1,6 @@
 //! Starts the maintenance of the database, and restarts it when a reload changes its settings.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -13,12 +13,19 @@ pub(super) struct MaintenanceTaskHandle {
     reader: Reader,
     tasks: mpsc::Sender<MaintenanceTask>,
     clock: Clock,
+    /// The settings of the running maintenance, for the control socket.
+    settings: watch::Sender<MaintenanceConfig>,
     current_run: CancellationToken,
 }
 
 impl MaintenanceTaskHandle {
-    pub(super) fn new(reader: Reader, tasks: mpsc::Sender<MaintenanceTask>, clock: Clock) -> Self {
-        Self { reader, tasks, clock, current_run: CancellationToken::new() }
+    pub(super) fn new(
+        reader: Reader,
+        tasks: mpsc::Sender<MaintenanceTask>,
+        clock: Clock,
+        settings: watch::Sender<MaintenanceConfig>,
+    ) -> Self {
+        Self { reader, tasks, clock, settings, current_run: CancellationToken::new() }
     }
 
     /// Builds the maintenance with these settings, for [`Self::start`].
@@ -31,9 +38,10 @@ impl MaintenanceTaskHandle {
             .map_err(|error| error.to_string())
     }
 
-    /// Replaces the running maintenance. Its failure is only logged, because the daemon can track
-    /// jobs without it.
-    pub(super) fn start(&mut self, maintenance: MaintenanceScheduler) {
+    /// Replaces the running maintenance by `maintenance`, which was prepared with `config`. Its failure is only
+    /// logged, because the daemon can track jobs without it.
+    pub(super) fn start(&mut self, maintenance: MaintenanceScheduler, config: &MaintenanceConfig) {
+        self.settings.send_replace(config.clone());
         self.current_run.cancel();
         self.current_run = CancellationToken::new();
         let shutdown = self.current_run.clone();

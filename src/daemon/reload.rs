@@ -81,7 +81,7 @@ impl ConfigReloader {
     ) -> anyhow::Result<Self> {
         let initial_run =
             maintenance.prepare(&current.maintenance).await.map_err(anyhow::Error::msg)?;
-        maintenance.start(initial_run);
+        maintenance.start(initial_run, &current.maintenance);
         Ok(Self {
             source,
             current,
@@ -186,7 +186,7 @@ impl ConfigReloader {
             | CommandError::ShuttingDown) => other.to_string(),
         })?;
         if let Some(maintenance) = maintenance {
-            self.maintenance.start(maintenance);
+            self.maintenance.start(maintenance, &new.maintenance);
         }
         self.log_level.set(new.log.level);
         let mut response = config_changes(&self.current, &new);

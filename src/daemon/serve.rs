@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::ReloadFailure;
 use crate::clock::Clock;
-use crate::config::{Config, LoadedConfig};
+use crate::config::{Config, LoadedConfig, MaintenanceConfig};
 use crate::control::{self, AppState, ControlSockets, DaemonContext};
 use crate::job::{EventCursor, UtcTime};
 use crate::logging::{LevelSwitch, LostLines};
@@ -46,6 +46,8 @@ struct StartContext {
     /// Whether the database was too large to be checked before the start.
     quick_check_skipped: bool,
     maintenance_tasks: mpsc::Sender<MaintenanceTask>,
+    /// The settings of the running maintenance.
+    maintenance_settings: watch::Sender<MaintenanceConfig>,
     hangup: Signal,
     lost_log_lines: LostLines,
     log_level: LevelSwitch,
@@ -86,6 +88,7 @@ pub(super) async fn serve(
     let mut scheduler = start_scheduler(store, providers.clone(), clock.clone(), due_tasks);
     let context = StartContext {
         providers,
+        maintenance_settings: watch::Sender::new(config.maintenance.clone()),
         config,
         source,
         clock,
@@ -185,6 +188,7 @@ fn start_server(
         database: config.store.path.clone(),
         lost_log_lines: context.lost_log_lines.clone(),
         reload_failure: context.reload_failure.subscribe(),
+        maintenance: context.maintenance_settings.subscribe(),
         on_demand_timeout: config.polling.request_timeout.min(DaemonContext::MAX_ON_DEMAND_TIMEOUT),
     };
     let app = AppState::new(
@@ -214,6 +218,7 @@ async fn main_loop(
         clock,
         previous_names,
         maintenance_tasks,
+        maintenance_settings,
         mut hangup,
         log_level,
         reload_failure,
@@ -221,7 +226,12 @@ async fn main_loop(
     } = context;
     let integrity_check = deferred_integrity_check(reader, context.quick_check_skipped);
     let mut integrity_check = std::pin::pin!(integrity_check);
-    let maintenance = MaintenanceTaskHandle::new(reader.clone(), maintenance_tasks, clock.clone());
+    let maintenance = MaintenanceTaskHandle::new(
+        reader.clone(),
+        maintenance_tasks,
+        clock.clone(),
+        maintenance_settings,
+    );
     let mut reloader = ConfigReloader::start(
         source,
         config,

@@ -186,11 +186,14 @@ pub enum MaintenanceTask {
 }
 
 impl MaintenanceTask {
+    /// The name of [`Self::Prune`].
+    pub const PRUNE: &str = "prune";
+
     /// The name under which the last run of the task is recorded.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Prune(_) => "prune",
+            Self::Prune(_) => Self::PRUNE,
             Self::Optimize => "optimize",
             Self::Vacuum => "vacuum",
             Self::Checkpoint => "checkpoint",

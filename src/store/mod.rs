@@ -22,7 +22,7 @@ pub use error::{OpenError, ReadError, WriteError};
 pub use query::{HistoryFilter, JobFilter, StoredDurationSample};
 pub use rename::{AppliedRename, ProviderRename, RenameConflict, RenameOutcome};
 pub use sqlite::{
-    DatabaseCheck, JobRow, Reader, RestoredDatabase, SCHEMA_VERSION, Snapshot, Store,
+    DatabaseCheck, JobRow, PrunableRow, Reader, RestoredDatabase, SCHEMA_VERSION, Snapshot, Store,
     TransitionRow, VerifiedDatabase, Writer, check_database, engine_description, restore,
     verify_database,
 };

@@ -34,9 +34,14 @@ async fn fault_51_the_read_only_socket_permits_only_what_changes_nothing() {
         command.env_clear().arg("--socket").arg(&socket).args(arguments);
         command.output().expect("a client")
     };
-    for permitted in
-        [&["list", "--all"][..], &["show", "1"], &["wait", "1"], &["history", "1"], &["status"]]
-    {
+    for permitted in [
+        &["list", "--all"][..],
+        &["show", "1"],
+        &["wait", "1"],
+        &["history", "1"],
+        &["status"],
+        &["prune", "--dry-run"],
+    ] {
         let output = reader(permitted);
         assert!(output.status.success(), "{permitted:?}: {}", utf8(&output.stderr));
     }

@@ -124,6 +124,46 @@ async fn a_pinned_job_stays_when_the_others_are_pruned() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_what_the_next_maintenance_deletes_and_deletes_nothing() {
+    let dune = FakeServer::start().await;
+    let ids = ["01KEPT", "01OLD", "01OLDER"];
+    for id in ids {
+        dune.add_job(id, JobScript::new().ending_with(JobEnd::Completed));
+    }
+    let keep =
+        "[maintenance]\nprune_schedule = \"17 3 * * *\"\nretention = { succeeded = \"30d\" }";
+    let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{keep}"));
+    let _daemon = home.start();
+    home.run_client_ok(&[&["add", "dune"], &ids[..]].concat());
+    home.run_client_ok(&["wait", "1", "2", "3"]);
+    home.run_client_ok(&["pin", "dune/01KEPT"]);
+    let next = "maintenance: next at ";
+    let dry_run = || home.run_client_ok(&["prune", "--dry-run"]);
+    assert!(dry_run().starts_with(&format!("no job is to be deleted\n{next}")), "{}", dry_run());
+    db::run_script_ok(
+        &home.database(),
+        "UPDATE job SET terminal_at = '2026-01-0' || id || ' 00:00:00.000'",
+    );
+    let counted = format!(
+        "2 succeeded, ended 2026-01-02 00:00:00.000 to 2026-01-03 00:00:00.000 UTC\n{next}"
+    );
+    assert!(dry_run().starts_with(&counted), "{}", dry_run());
+    assert!(dry_run().ends_with(" 03:17:00.000 UTC\n"), "{}", dry_run());
+    let json = home.run_client_ok(&["prune", "--dry-run", "--json"]);
+    assert!(json.contains("\"state\":\"succeeded\",\"count\":2"), "{json}");
+
+    let refused = home.run_client(&["prune"]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{error}");
+    assert!(error.contains("next at ") && error.contains("jobtrack prune --dry-run"), "{error}");
+    assert_eq!(db::query_value(&home.database(), "SELECT count(*) FROM jobs"), "3");
+    let config = std::fs::read_to_string(home.path("config.toml")).expect("the config");
+    home.write_config(&config.replace("\"30d\"", "\"forever\""));
+    home.run_client_ok(&["reload"]);
+    assert!(dry_run().starts_with("no job is to be deleted\n"), "{}", dry_run());
+}
+
 #[test]
 fn a_user_maintenance_table_replaces_the_default() {
     let home = DaemonHome::new(

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jobtrack::clock::Clock;
-use jobtrack::config::{ControlConfig, SocketMode};
+use jobtrack::config::{ControlConfig, MaintenanceConfig, RetentionPolicy, SocketMode};
 use jobtrack::control::{self, AppState, ControlSockets, DaemonContext};
 use jobtrack::job::{Answer, ConnectionCheck, NotFoundTimeout, RemoteId, UtcTime};
 use jobtrack::logging::LostLines;
@@ -117,12 +117,18 @@ async fn run_daemon_whose_loop_blocks() {
         max_label_bytes_per_user: None,
     };
     let (_reload_failure, reload_failure) = watch::channel(None);
+    let maintenance = MaintenanceConfig {
+        prune_schedule: "17 3 * * *".parse().expect("a schedule"),
+        retention: RetentionPolicy::default(),
+    };
+    let (_maintenance, maintenance) = watch::channel(maintenance);
     let daemon = DaemonContext {
         clock: clock.clone(),
         started_at: clock.utc_now(),
         database,
         lost_log_lines: LostLines::default(),
         reload_failure,
+        maintenance,
         on_demand_timeout: EVENT_TIMEOUT,
     };
     let (reload, _reload_requests) = mpsc::channel(1);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jobtrack::job::{
     AuditEntry, AuditTarget, AuditedCommand, JobId, LocalOutcome, Requester, State,
 };
-use jobtrack::store::{Batch, BatchTimes, MaintenanceTask, SetPinned, Store, StoreCommand};
+use jobtrack::store::{
+    Batch, BatchTimes, MaintenanceTask, PrunableRow, SetPinned, Store, StoreCommand,
+};
 
 use crate::support::daemon::DaemonHome;
 use crate::support::db;
@@ -56,6 +58,18 @@ async fn a_pinned_job_is_kept_with_its_history_until_it_is_unpinned() {
     let changes =
         [&pinned, &other].map(|job| change_from_local_outcome(job, LocalOutcome::Untracked, end));
     write_batch(&mut store, &change_batch(changes)).await;
+
+    let day = [(State::Untracked, Duration::from_hours(24))];
+    let prunable = store.reader.prunable_jobs(&day, utc("2031-01-01 00:00:00.000")).await;
+    let counted = PrunableRow {
+        state: State::Untracked,
+        jobs: 1,
+        oldest_terminal_at: end,
+        newest_terminal_at: end,
+    };
+    assert_eq!(prunable.expect("they are counted"), [counted]);
+    let too_early = store.reader.prunable_jobs(&day, utc("2026-11-22 12:10:00.000")).await;
+    assert_eq!(too_early.expect("they are counted"), []);
 
     prune(&mut store).await;
     let left = "SELECT remote_id, state, pinned, (SELECT count(*) FROM history WHERE job_id = jobs.id) FROM jobs";

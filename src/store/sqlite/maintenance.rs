@@ -1,18 +1,17 @@
 //! Maintenance of the database, which the writer performs between batches, and the record of when each
 //! kind of event last happened (table `last_event`).
 
-use serde_json::{Value, json};
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
-use std::time::Duration;
 
-use crate::job::{State, UtcTime};
+use crate::job::UtcTime;
 use crate::store::{BatchTimes, MaintenanceTask};
 
 use super::audit::prune_audit;
 use super::identity::count_commit;
+use super::prune::prune_jobs;
 use super::script::Script;
-use super::time::{SqlTime, to_sql};
+use super::time::SqlTime;
 
 /// Jobs deleted in one transaction; other batches are written between two of them.
 const PRUNE_BATCH_SIZE: i64 = 500;
@@ -26,7 +25,7 @@ pub(super) const CONFIRMED_TIME: &str = "confirmed_time";
 /// The event of a batch with rows whose time may be too early.
 pub(super) const CLOCK_BEHIND: &str = "clock_behind";
 /// The event that follows [`CLOCK_BEHIND`]: what ended before this time may look older than it is.
-const CLOCK_SET: &str = "clock_set";
+pub(super) const CLOCK_SET: &str = "clock_set";
 /// The event that is recorded last before an orderly end.
 pub(super) const CLEAN_SHUTDOWN: &str = "clean_shutdown";
 
@@ -50,7 +49,7 @@ pub(super) async fn run_in_transaction(
             let clock_set = last_clock_set(connection, now, times.contradicting).await?;
             let audit_rows =
                 prune_audit(connection, retention, now, clock_set, PRUNE_BATCH_SIZE).await?;
-            let jobs = prune(connection, retention, now, clock_set).await?;
+            let jobs = prune_jobs(connection, retention, now, clock_set, PRUNE_BATCH_SIZE).await?;
             if jobs > 0 {
                 tracing::info!("deleted {jobs} old jobs and their history");
             }
@@ -77,30 +76,6 @@ pub(super) async fn run_after_commit(
         MaintenanceTask::Checkpoint => "PRAGMA wal_checkpoint(PASSIVE)",
     };
     sqlx::query(pragma).execute(connection).await.map(drop)
-}
-
-async fn prune(
-    connection: &mut SqliteConnection,
-    retention: &[(State, Duration)],
-    now: UtcTime,
-    clock_set: Option<UtcTime>,
-) -> Result<u64, sqlx::Error> {
-    let limits = retention.iter().map(|(state, limit)| (state, now.minus(*limit)));
-    let limits = limits
-        .filter(|(_, before)| clock_set.is_none_or(|set| set < *before))
-        .map(|(state, before)| json!({"state": state.as_str(), "before": to_sql(before)}));
-    // The second condition on terminal_at is implied by the first; it lets SQLite use the index. The sign
-    // keeps it from using that of the states, whose rows it would have to sort.
-    let deletion = sqlx::query(
-        "WITH retention AS (SELECT value ->> 'state' AS state, value ->> 'before' AS before FROM json_each(?1))
-         DELETE FROM job WHERE id IN (
-             SELECT job.id FROM job JOIN retention ON retention.state = +job.state
-             WHERE job.terminal_at < retention.before AND NOT job.pinned
-               AND job.terminal_at < (SELECT max(before) FROM retention)
-             ORDER BY job.terminal_at LIMIT ?2)",
-    );
-    let deletion = deletion.bind(limits.collect::<Value>().to_string()).bind(PRUNE_BATCH_SIZE);
-    Ok(deletion.execute(connection).await?.rows_affected())
 }
 
 /// When the clock was set after it had been behind. What ended before may look older than it is: it is kept

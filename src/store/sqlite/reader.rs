@@ -14,15 +14,16 @@ use sqlx::QueryBuilder;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
-use crate::job::{EventCursor, JobId, RecordedTimes, StoredJob, UtcTime};
+use crate::job::{EventCursor, JobId, RecordedTimes, State, StoredJob, UtcTime};
 use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, TrackerStateReader};
 
 use super::copy::read_options;
 use super::cursor::{cursor_seq, newest_seq, to_cursor};
 use super::job_list::{push_label_condition, push_states, read_page, restricting_states};
 use super::lower_bound::{MAX_SKIPPED_ROWS, NumberedRows, lower_bound};
-use super::maintenance::{CERTAIN_TIME, CONFIRMED_TIME};
-use super::rows::{JobRow, TransitionRow};
+use super::maintenance::{CERTAIN_TIME, CLOCK_BEHIND, CLOCK_SET, CONFIRMED_TIME};
+use super::prune::count_prunable_jobs;
+use super::rows::{JobRow, PrunableRow, TransitionRow};
 use super::stored_job::{find_stored_job, parse_stored_jobs, select_stored_jobs};
 
 const READER_CONNECTIONS: u32 = 4;
@@ -100,6 +101,22 @@ impl Reader {
         let query = sqlx::query_scalar(select_stored_jobs(page)).bind(after.0).bind(limit);
         let json: String = query.fetch_one(&self.pool).await?;
         Ok(parse_stored_jobs(&json)?)
+    }
+
+    /// The jobs that the maintenance would delete at `now` with this retention, by state, if its clock is certain
+    /// then.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn prunable_jobs(
+        &self,
+        retention: &[(State, Duration)],
+        now: UtcTime,
+    ) -> Result<Vec<PrunableRow>, ReadError> {
+        let events = self.last_event_times().await?;
+        // A clock that was behind counts as set by the next maintenance, once no provider contradicts it.
+        let clock_set = events.get(CLOCK_BEHIND).map(|_| now).or(events.get(CLOCK_SET).copied());
+        Ok(count_prunable_jobs(&self.pool, retention, now, clock_set).await?)
     }
 
     /// A job as the tracker needs it.

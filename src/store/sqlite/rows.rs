@@ -50,6 +50,16 @@ pub struct JobRow {
     pub pinned: bool,
 }
 
+/// The jobs of one state that the maintenance would delete.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct PrunableRow {
+    pub state: State,
+    pub jobs: i64,
+    /// When jobtrack learned of the end of the job that ended first.
+    pub oldest_terminal_at: UtcTime,
+    pub newest_terminal_at: UtcTime,
+}
+
 /// A row of the view `history`.
 #[derive(Debug, FromRow)]
 #[expect(missing_docs, reason = "docs/sql.md documents the columns")]
