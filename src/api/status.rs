@@ -70,6 +70,9 @@ pub struct ProviderStatus {
     /// Requests sent in the last 60 s.
     pub requests_last_minute: u32,
     pub requests_per_minute: u32,
+    /// When the rate limit allows the next request, if its even pace would allow more than two before.
+    #[serde(default)]
+    pub next_request_at: Option<UtcTime>,
     /// Requests that might have been sent in the last 60 s and were not.
     #[serde(default)]
     pub unused_requests: u32,

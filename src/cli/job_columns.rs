@@ -97,15 +97,16 @@ const fn column(
     Column { name, heading, shown, kind, cell }
 }
 
-/// Not before the end of a pause. If many polls are due, and precede this one, the time by which all of them are sent.
+/// Not before the end of a pause, nor before the rate limit allows a request. If many polls are due, and precede this one, the time by which all of them are sent.
 fn next_poll(job: &Job, context: &RowContext) -> Cell {
     let provider = context.providers.iter().find(|status| status.provider == job.provider);
     if job.terminal || provider.is_some_and(|status| status.kind.is_none()) {
         return Cell::Missing;
     }
     let pause_end = provider.and_then(|status| Some(status.pause.as_ref()?.until));
+    let next_request = provider.and_then(|status| status.next_request_at);
     // A job that was never polled is due.
-    let at = job.next_poll_at.max(pause_end).unwrap_or(context.now);
+    let at = job.next_poll_at.max(pause_end).max(next_request).unwrap_or(context.now);
     let wait = at.duration_since(context.now);
     let text = match provider.map(time_of_due_polls) {
         Some(time) if time >= MIN_QUEUE_TIME.max(wait) => {

@@ -86,6 +86,9 @@ fn provider_status(provider: &ProviderSnapshot, snapshot: &SchedulerSnapshot) ->
         in_flight: report.in_flight,
         requests_last_minute: report.requests_last_minute,
         requests_per_minute: report.requests_per_minute,
+        next_request_at: report
+            .held_until
+            .map(|at| snapshot.taken_at_utc.plus(at.duration_since(snapshot.taken_at))),
         unused_requests: report.requests_per_minute.saturating_sub(report.requests_last_minute),
         price: report.price.map(|price| price.to_string()),
         price_in_force_s: (report.price_in_force * 1000.0).round() / 1000.0,

@@ -259,6 +259,7 @@ mod tests {
             in_flight: 0,
             requests_last_minute: 0,
             requests_per_minute: 30,
+            held_until: None,
             price: None,
             price_in_force: 0.0,
             consecutive_failures: 0,

@@ -3,6 +3,8 @@
 //! The service may lock a key after several wrong requests, whichever provider sent them, so a
 //! rejected key pauses all providers of the account.
 
+use std::time::Duration;
+
 use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName, RateLimitInfo};
 use crate::policy::RateLimiter;
 
@@ -111,6 +113,13 @@ impl ProviderAccount {
             return None;
         }
         Some(self.rate_limiter.next_available_at()?.max(self.breaker.ready_at()))
+    }
+
+    /// When the rate limit allows the next request, if its even pace would allow more than two before: after a start,
+    /// for instance, because requests of the earlier process count.
+    pub(super) fn held_until(&self, now: MonotonicTime) -> Option<MonotonicTime> {
+        let two_requests = Duration::from_mins(2) / self.rate_limiter.limit_at(now);
+        self.rate_limiter.next_available_at().filter(|at| *at > now.plus(two_requests))
     }
 
     /// Counts a request that is sent now.

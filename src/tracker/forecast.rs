@@ -120,6 +120,9 @@ impl ProviderQueue {
             };
             return (next_poll(pauses_end), Some(PollDelay::Pause { reason }));
         }
+        if let Some(at) = account.held_until(now).filter(|at| *at > due) {
+            return (next_poll(at), Some(PollDelay::RateLimit));
+        }
         let requests_per_minute = account.rate_limiter.limit_at(now);
         let due_polls = self.due_backlog(now).0 + u64::from(due > now);
         let delay = PollDelay::OtherPolls { due_polls, requests_per_minute };

@@ -29,6 +29,8 @@ pub struct ProviderReport {
     pub requests_last_minute: u32,
     /// The limit that applies now to all providers that share the account.
     pub requests_per_minute: u32,
+    /// When the rate limit allows the next request; none if that is as soon as its even pace lets expect.
+    pub held_until: Option<MonotonicTime>,
     /// None if jobs are polled at growing intervals.
     pub price: Option<PollPrice>,
     /// The staleness index, in seconds, that a job without a price of its own has lately needed to be polled; zero
@@ -84,6 +86,7 @@ impl ProviderQueue {
             in_flight: self.in_flight_requests(),
             requests_last_minute: account.rate_limiter.requests_last_minute(now),
             requests_per_minute: account.rate_limiter.limit_at(now),
+            held_until: account.held_until(now),
             price,
             price_in_force: account.price_in_force_at(now)
                 * price.unwrap_or(PollPrice::Auto).of_due_polls().as_secs_f64(),

@@ -132,3 +132,23 @@ fn polls_that_are_due_delay_a_job_that_is_not_due_yet() {
     let polled = sim.poll_times(job)[polls];
     assert!(polled > now + (at - now) / 2, "{polled} is long before {at}");
 }
+
+#[test]
+fn after_a_restart_jobs_wait_for_requests_of_the_earlier_process() {
+    let settings = ProviderSettings { requests_per_minute: 30, ..default_settings("dune") };
+    let running = |_, _| (LATENCY_MS, answer_with_state(ObservedState::Running));
+    let mut sim = Simulation::with_settings(vec![settings], running);
+    let jobs = [0; 3].map(|_| sim.add_job("dune"));
+    sim.run_until(60 * SECOND);
+    sim.restart();
+    sim.run_until(sim.now + 6 * SECOND);
+    for job in jobs {
+        assert_eq!(forecast(&sim, job).delay, Some(PollDelay::RateLimit));
+    }
+    let times = jobs.map(|job| (forecast_time(&sim, job), sim.poll_times(job).len()));
+    sim.run_until(times[0].0 + SECOND);
+    let is_polled_then = |(job, (at, polls)): (JobId, (u64, usize))| {
+        sim.poll_times(job).get(polls).is_some_and(|polled| *polled == at)
+    };
+    assert!(jobs.into_iter().zip(times).any(is_polled_then), "{times:?}");
+}
