@@ -135,9 +135,7 @@ impl MaintenanceScheduler {
             return;
         }
         for task in &mut self.tasks {
-            // A new database has no last run, and nothing to catch up. A last run in the future was
-            // stored by a clock that was ahead.
-            let last_run = task.last_run.filter(|last| *last <= now).unwrap_or(now);
+            let last_run = MaintenanceTask::catch_up_from(task.last_run, now);
             task.last_run = Some(last_run);
             // If the channel is full, the next check sends the task.
             if is_due(&task.cron, last_run, now)

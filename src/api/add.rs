@@ -55,6 +55,20 @@ pub struct AddRequestEntry {
 }
 
 impl AddRequestEntry {
+    /// A job without any option.
+    #[must_use]
+    pub fn new(provider: String, remote_id: String) -> Self {
+        Self {
+            provider,
+            remote_id,
+            labels: BTreeMap::new(),
+            give_up_after: None,
+            price: None,
+            similar_to: None,
+            again: false,
+        }
+    }
+
     /// The values that `give_up_after` may have.
     pub const GIVE_UP_AFTER_RANGE: RangeInclusive<Duration> =
         Duration::from_secs(1)..=PollingConfig::MAX_DURATION;

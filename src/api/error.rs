@@ -38,6 +38,19 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether what the request concerns, such as a job, does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Rejected(problem) => problem.code == "not_found",
+            Self::NoDaemon(_)
+            | Self::Busy(_)
+            | Self::Setup(_)
+            | Self::ConnectionLost(_)
+            | Self::InvalidResponse(_) => false,
+        }
+    }
+
     /// Whether a socket exists to which this user may not connect.
     #[must_use]
     pub fn is_permission_denied(&self) -> bool {

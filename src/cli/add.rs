@@ -133,15 +133,7 @@ async fn add_from_stdin(
 
 impl AddArgs {
     fn entry(&self, provider: &str, remote_id: &str) -> AddRequestEntry {
-        self.complete(AddRequestEntry {
-            provider: provider.to_owned(),
-            remote_id: remote_id.to_owned(),
-            labels: BTreeMap::new(),
-            give_up_after: None,
-            price: None,
-            similar_to: None,
-            again: false,
-        })
+        self.complete(AddRequestEntry::new(provider.to_owned(), remote_id.to_owned()))
     }
 
     /// Applies the options. What a line gives of its own overrides them.

@@ -15,8 +15,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::{CommandContext, parse_file_path, stdio};
+use super::{CommandContext, stdio};
 use crate::api::BackupStream;
+use crate::config::parse_file_path;
 use crate::escape::escape_unprintable;
 
 #[derive(Args)]

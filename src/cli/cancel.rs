@@ -4,11 +4,11 @@
 
 use std::process::ExitCode;
 
+use super::CommandContext;
 use super::error_report::JobErrors;
 use super::job_args::{JobArg, read_job_refs};
-use super::{CommandContext, resolve};
+use super::job_command::run_for_job;
 use crate::api::OnDemandResponse;
-use crate::job::JobRef;
 
 const EXAMPLES: &str = "\
 Asks the provider to cancel the job, then polls the job and prints its state. The provider may
@@ -26,32 +26,14 @@ pub(super) struct CancelArgs {
 
 pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::Result<ExitCode> {
     let mut errors = JobErrors::new(context.json);
+    let cancel = async |id| match context.client.cancel(id).await? {
+        OnDemandResponse::Completed(job) | OnDemandResponse::Pending(job) => Ok(job),
+    };
     for job_ref in read_job_refs(&args.jobs)? {
         match job_ref {
-            Ok(job_ref) => cancel_one(context, &job_ref, &mut errors).await?,
+            Ok(job_ref) => run_for_job(context, &job_ref, &mut errors, cancel).await?,
             Err(error) => errors.report_missing(error),
         }
     }
     Ok(errors.exit_code())
-}
-
-/// Cancels one job and prints it, or the reason why it is not cancelled.
-async fn cancel_one(
-    context: &CommandContext,
-    job_ref: &JobRef,
-    errors: &mut JobErrors,
-) -> anyhow::Result<()> {
-    let cancelled = match resolve::find_job_id(&context.client, job_ref).await {
-        Ok(Some(id)) => context.client.cancel(id).await.map(Some),
-        Ok(None) => Ok(None),
-        Err(error) => Err(error),
-    };
-    match cancelled {
-        Ok(Some(OnDemandResponse::Completed(job) | OnDemandResponse::Pending(job))) => {
-            context.print_job(&job)?;
-        }
-        Ok(None) => errors.report_missing(job_ref),
-        Err(error) => errors.report(job_ref, error)?,
-    }
-    Ok(())
 }

@@ -116,7 +116,7 @@ fn socket() -> Option<PathBuf> {
     let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
     let variable = || std::env::var("JOBTRACK_SOCKET").ok().filter(|path| !path.is_empty());
     let path = socket_option(words).or_else(variable)?;
-    super::parse_file_path(&path).ok()
+    crate::config::parse_file_path(&path).ok()
 }
 
 /// The value of the option `--socket`. bash passes `--socket=PATH` as three words.

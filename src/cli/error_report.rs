@@ -155,9 +155,7 @@ impl JobErrors {
         error: ClientError,
     ) -> Result<(), ClientError> {
         match error {
-            ClientError::Rejected(problem) if problem.code == "not_found" => {
-                self.report_missing(job);
-            }
+            error if error.is_not_found() => self.report_missing(job),
             ClientError::Rejected(problem) => {
                 let detail = format!("{job}: {}", problem.detail);
                 self.print(&ErrorReport { detail, ..ErrorReport::from(&problem) });

@@ -105,8 +105,12 @@ async fn tell_if_slow<T>(notify: &dyn Fn(&str), response: impl Future<Output = T
     if let Ok(response) = timeout(SLOW_RESPONSE, &mut response).await {
         return response;
     }
-    notify(&format!("jobtrackd has not answered for {} s", SLOW_RESPONSE.as_secs()));
+    notify(&slow_response_notice());
     response.await
+}
+
+pub(super) fn slow_response_notice() -> String {
+    format!("jobtrackd has not answered for {} s", SLOW_RESPONSE.as_secs())
 }
 
 fn is_busy(error: &ClientError) -> bool {

@@ -93,7 +93,7 @@ impl<'a> FailingJobSearch<'a> {
             let failing = match self.client.job(id).await {
                 Ok(job) => FailingJob::of(&job),
                 // The job was deleted.
-                Err(ClientError::Rejected(problem)) if problem.code == "not_found" => None,
+                Err(error) if error.is_not_found() => None,
                 Err(error) => return Err(error),
             };
             if failing.is_some() {

@@ -113,7 +113,7 @@ impl<'a> JobWaiter<'a> {
                     self.print_job(&job)?;
                 }
             }
-            Err(ClientError::Rejected(problem)) if problem.code == "not_found" => {
+            Err(error) if error.is_not_found() => {
                 let detail = format!("job {id} was deleted; its end is not known");
                 let report = ErrorReport::no_such_job(detail);
                 self.progress.suspend(|| report.print_line(self.context.json));

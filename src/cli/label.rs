@@ -47,13 +47,8 @@ async fn set_labels(
     let job = resolve::require_job(&context.client, job_ref).await?;
     ensure_add_concerns(context, &job).await?;
     let entry = AddRequestEntry {
-        provider: job.provider.to_string(),
-        remote_id: job.remote_id.to_string(),
         labels: labels.clone(),
-        give_up_after: None,
-        price: None,
-        similar_to: None,
-        again: false,
+        ..AddRequestEntry::new(job.provider.to_string(), job.remote_id.to_string())
     };
     let response = context.client.add(&AddRequest { jobs: vec![entry] }).await?;
     response.jobs.iter().try_for_each(|entry| ensure_concerned(job.id, entry))?;

@@ -20,6 +20,7 @@ mod forget;
 mod history;
 mod job_args;
 mod job_columns;
+mod job_command;
 mod job_waiter;
 mod label;
 mod list;
@@ -52,7 +53,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api::{Client, Job};
-use crate::config::Directories;
+use crate::config::parse_file_path;
 use crate::escape::usage_error_lines;
 use error_report::ErrorReport;
 pub use stdin_lines::{parse_add_line, parse_job_refs};
@@ -270,11 +271,6 @@ fn report(error: &anyhow::Error, json: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     ExitCode::from(ErrorReport::of(error).print(json))
-}
-
-/// A path with `~` expanded, which no shell does after `--socket=`.
-fn parse_file_path(text: &str) -> Result<PathBuf, String> {
-    Directories::from_env(|name| std::env::var_os(name)).expand_home(text)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 
 use std::process::ExitCode;
 
+use super::CommandContext;
 use super::error_report::JobErrors;
-use super::{CommandContext, resolve};
+use super::job_command::run_for_job;
 use crate::job::JobRef;
 
 #[derive(clap::Args)]
@@ -21,17 +22,9 @@ pub(super) async fn run(
     pinned: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut errors = JobErrors::new(context.json);
+    let command = async |id| context.client.set_pinned(id, pinned).await;
     for name in &args.jobs {
-        let changed = match resolve::find_job_id(&context.client, name).await {
-            Ok(Some(id)) => context.client.set_pinned(id, pinned).await.map(Some),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
-        match changed {
-            Ok(Some(job)) => context.print_job(&job)?,
-            Ok(None) => errors.report_missing(name),
-            Err(error) => errors.report(name, error)?,
-        }
+        run_for_job(context, name, &mut errors, command).await?;
     }
     Ok(errors.exit_code())
 }

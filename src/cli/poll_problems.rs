@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::event_follower::SLOW_RESPONSE;
+use super::event_follower::{SLOW_RESPONSE, slow_response_notice};
 use super::failing_jobs::{FailingJob, UnfinishedJobs};
 use super::render::format_seconds;
 use super::stdio;
@@ -185,8 +185,7 @@ pub(super) async fn announce_poll_problems(
             Ok(Err(_)) => {}
             Err(_) => {
                 if std::mem::take(&mut is_answering) {
-                    let seconds = SLOW_RESPONSE.as_secs();
-                    notify(&format!("jobtrackd has not answered for {seconds} s"));
+                    notify(&slow_response_notice());
                 }
             }
         }

@@ -29,7 +29,7 @@ pub(super) async fn find_job(client: &Client, job: &JobRef) -> Result<Option<Job
     match job {
         JobRef::Id(id) => match client.job(*id).await {
             Ok(job) => Ok(Some(job)),
-            Err(ClientError::Rejected(problem)) if problem.code == "not_found" => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         },
         JobRef::Remote(provider, remote_id) => {

@@ -61,13 +61,8 @@ fn parse_words(line: &str, provider: Option<&str>) -> Result<AddRequestEntry, St
     };
     let labels: Result<_, _> = labels.iter().map(|label| parse_label(label)).collect();
     Ok(AddRequestEntry {
-        provider: provider.to_owned(),
-        remote_id: id.to_owned(),
         labels: labels.map_err(|error| error.to_string())?,
-        give_up_after: None,
-        price: None,
-        similar_to: None,
-        again: false,
+        ..AddRequestEntry::new(provider.to_owned(), id.to_owned())
     })
 }
 

@@ -4,8 +4,9 @@
 
 use std::process::ExitCode;
 
+use super::CommandContext;
 use super::error_report::JobErrors;
-use super::{CommandContext, resolve};
+use super::job_command::run_for_job;
 use crate::job::JobRef;
 
 #[derive(clap::Args)]
@@ -17,17 +18,9 @@ pub(super) struct UntrackArgs {
 
 pub(super) async fn run(context: &CommandContext, args: UntrackArgs) -> anyhow::Result<ExitCode> {
     let mut errors = JobErrors::new(context.json);
+    let command = async |id| context.client.untrack(id).await;
     for name in &args.jobs {
-        let untracked = match resolve::find_job_id(&context.client, name).await {
-            Ok(Some(id)) => context.client.untrack(id).await.map(Some),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
-        match untracked {
-            Ok(Some(job)) => context.print_job(&job)?,
-            Ok(None) => errors.report_missing(name),
-            Err(error) => errors.report(name, error)?,
-        }
+        run_for_job(context, name, &mut errors, command).await?;
     }
     Ok(errors.exit_code())
 }

@@ -141,6 +141,14 @@ fn first_of_list(list: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(list).next().filter(|path| path.is_absolute())
 }
 
+/// A path in an argument with `~` expanded, which no shell does after a `=`.
+///
+/// # Errors
+/// As [`Directories::expand_home`].
+pub fn parse_file_path(text: &str) -> Result<PathBuf, String> {
+    Directories::from_env(|name| std::env::var_os(name)).expand_home(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ use serde::Deserialize;
 use crate::job::ProviderName;
 
 pub use diagnostics::{ConfigError, SettingError};
-pub use directories::Directories;
+pub use directories::{Directories, parse_file_path};
 pub use directory_access::check_directory_writable;
 pub use effective::Setting;
 pub use env::non_empty_var;

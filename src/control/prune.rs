@@ -17,10 +17,10 @@ pub(super) async fn prune_forecast(
     let retention: Vec<_> = config.retention.max_ages().collect();
     let now = app.daemon.clock.utc_now();
     let last_run = app.reader.last_event_times().await?.get(MaintenanceTask::PRUNE).copied();
-    // As the maintenance decides it: a new database has nothing to catch up, and a last run in the future was
-    // stored by a clock that was ahead.
-    let last_run = last_run.filter(|last| *last <= now).unwrap_or(now);
-    let next_run_at = config.prune_schedule.next_after(last_run).map(|next| next.max(now));
+    let next_run_at = config
+        .prune_schedule
+        .next_after(MaintenanceTask::catch_up_from(last_run, now))
+        .map(|next| next.max(now));
     let rows = match next_run_at {
         Some(at) => app.reader.prunable_jobs(&retention, at).await?,
         None => Vec::new(),

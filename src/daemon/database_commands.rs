@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Subcommand;
 
 use crate::clock::Clock;
-use crate::config::{Directories, StoreConfig};
+use crate::config::{StoreConfig, parse_file_path};
 use crate::escape::escape_unprintable;
 use crate::store::{self, FileSystemPolicy, VerifiedDatabase};
 
@@ -36,11 +36,6 @@ impl DatabaseCommand {
             Self::Verify { file } => verify(file.as_deref().unwrap_or(&config.path)).await,
         }
     }
-}
-
-/// A path with `~` expanded, which no shell does after a `=`.
-fn parse_file_path(text: &str) -> Result<PathBuf, String> {
-    Directories::from_env(|name| std::env::var_os(name)).expand_home(text)
 }
 
 async fn restore(backup: &Path, config: &StoreConfig) -> Result<(), ExitError> {

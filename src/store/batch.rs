@@ -189,6 +189,13 @@ impl MaintenanceTask {
     /// The name of [`Self::Prune`].
     pub const PRUNE: &str = "prune";
 
+    /// The time from which missed runs are caught up. A new database has no last run, and nothing to catch up. A last run
+    /// in the future was stored by a clock that was ahead.
+    #[must_use]
+    pub fn catch_up_from(last_run: Option<UtcTime>, now: UtcTime) -> UtcTime {
+        last_run.filter(|last| *last <= now).unwrap_or(now)
+    }
+
     /// The name under which the last run of the task is recorded.
     #[must_use]
     pub fn name(&self) -> &'static str {
