@@ -15,6 +15,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -30,8 +32,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_BUFFER_BYTES: usize = 16 << 10;
 /// The kernel's buffer for what a client has not read yet.
 const SEND_BUFFER_BYTES: usize = 32 << 10;
-/// How long a shutdown waits for the first request of a connection that was just accepted.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a shutdown waits for the next request of an idle connection. More than the time for which `jobtrack` keeps an
+/// idle connection.
+const NEXT_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve_connection(
     stream: UnixStream,
@@ -41,10 +44,11 @@ pub(super) async fn serve_connection(
 ) {
     let permit = Arc::new(permit);
     let request_permit = permit.clone();
-    let first_request_seen = CancellationToken::new();
-    let first_request = first_request_seen.clone();
+    let request_in_progress = watch::Sender::new(false);
+    let mut next_request = request_in_progress.subscribe();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
-        first_request.cancel();
+        request_in_progress.send_replace(true);
+        let request_in_progress = request_in_progress.clone();
         let (router, permit) = (router.clone(), request_permit.clone());
         let has_body = !HttpBody::is_end_stream(request.body());
         request.extensions_mut().insert(permit.clone());
@@ -59,7 +63,7 @@ pub(super) async fn serve_connection(
                 permit.begin_response();
             }
             Ok::<_, std::convert::Infallible>(
-                response.map(|body| Body::new(ResponseBody { body, permit })),
+                response.map(|body| Body::new(ResponseBody { body, permit, request_in_progress })),
             )
         }
     });
@@ -73,11 +77,12 @@ pub(super) async fn serve_connection(
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    // A graceful shutdown closes a connection that has received nothing. Its client may be sending its
-    // first request, which would then fail although a restarted daemon could serve it: wait briefly.
+    // A graceful shutdown closes an idle connection. Its client may be sending a request, which would then
+    // fail although a restarted daemon could serve it: wait briefly. The response to a request in progress tells
+    // the client to open another connection for the next one.
     let drained = async {
         shutdown.cancelled().await;
-        let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, first_request_seen.cancelled()).await;
+        let _ = timeout(NEXT_REQUEST_TIMEOUT, next_request.wait_for(|&begun| begun)).await;
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -101,10 +106,12 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 struct ResponseBody {
     body: Body,
     permit: Arc<ConnectionPermit>,
+    request_in_progress: watch::Sender<bool>,
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
+        self.request_in_progress.send_replace(false);
         self.permit.set_activity(Activity::Idle);
     }
 }

@@ -1,11 +1,11 @@
 //! Every signal that can be caught either ends the daemon cleanly, reloads its config, or does nothing.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::support::daemon::DaemonHome;
-use crate::support::{db, timed};
+use crate::support::{EVENT_TIMEOUT, db, timed};
 use rustix::process::Signal;
 
 #[test]
@@ -101,4 +101,42 @@ fn fault_06_a_second_signal_exits_at_once() {
         let took = stop(Some(second));
         assert!(took < Duration::from_secs(2), "{second:?}: {took:?}");
     }
+}
+
+#[test]
+fn a_request_that_was_on_its_way_at_a_shutdown_is_answered() {
+    let home = DaemonHome::new("http://127.0.0.1:1", "");
+    let daemon = home.start();
+    let connect = || {
+        let stream = UnixStream::connect(home.socket()).expect("the daemon listens");
+        stream.set_read_timeout(Some(EVENT_TIMEOUT)).expect("a deadline");
+        BufReader::new(stream)
+    };
+    let request = |reader: &mut BufReader<UnixStream>, path: &str| {
+        let request = format!("GET /v1/{path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        reader.get_mut().write_all(request.as_bytes()).expect("a request");
+        read_response(reader)
+    };
+    let (mut kept, mut events) = (connect(), connect());
+    let first = request(&mut kept, "jobs");
+    assert!(first.starts_with("HTTP/1.1 200") && !first.contains("close"), "{first}");
+    request(&mut events, "events");
+    daemon.signal(Signal::TERM);
+    // The end of this stream shows that the connections know of the shutdown.
+    std::io::copy(&mut events, &mut std::io::sink()).expect("the stream ends");
+    let second = request(&mut kept, "jobs");
+    assert!(second.starts_with("HTTP/1.1 200") && second.contains("connection: close"), "{second}");
+    assert!(daemon.wait_for_exit().success());
+}
+
+/// Reads the next response and returns its head. The body of a stream remains.
+fn read_response(reader: &mut impl BufRead) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut head).expect("a line"), 0, "ends after {head:?}");
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: u64 = length.map_or(0, |length| length.parse().expect("a number"));
+    std::io::copy(&mut reader.take(length), &mut std::io::sink()).expect("a body");
+    head
 }

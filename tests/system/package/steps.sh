@@ -52,11 +52,11 @@ JOBTRACK_SOCKET=/run/jobtrack-team/control.sock jobtrack status
 jobtrack add dune 01LONG0
 daemon=$(property MainPID) instance=$(property MainPID jobtrackd@team)
 config=$(cksum /etc/jobtrack/config.toml)
-(while [ ! -e /tmp/upgraded ]; do jobtrack list >/dev/null || touch /tmp/refused; done) & clients=$!
+(set +x; while [ ! -e /tmp/upgraded ]; do error=$(jobtrack list 2>&1 >/dev/null) || echo "exit $?: $error"; done) >/tmp/refused & clients=$!
 dpkg --install /packages/jobtrack_0.1.1-1_amd64.deb
 touch /tmp/upgraded
 wait $clients
-[ ! -e /tmp/refused ]
+is "$(cat /tmp/refused)" ''
 [ "$(property MainPID)" != "$daemon" ]
 [ "$(property MainPID jobtrackd@team)" != "$instance" ]
 is "$(systemctl is-active jobtrackd@team)" active
