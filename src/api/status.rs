@@ -1,5 +1,7 @@
 //! The status of the daemon and of each provider.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::job::{EventCursor, JobId, ProviderName, UtcTime};
@@ -96,6 +98,15 @@ pub struct ProviderStatus {
     /// configuration can map them.
     #[serde(default)]
     pub unknown_states: Vec<String>,
+}
+
+impl ProviderStatus {
+    /// How long it takes to send the polls that are due now.
+    #[must_use]
+    pub fn time_of_due_polls(&self) -> Duration {
+        let per_minute = u64::from(self.requests_per_minute.max(1));
+        Duration::from_secs(self.due_polls.saturating_mul(60) / per_minute)
+    }
 }
 
 /// Why and until when a provider is not polled.

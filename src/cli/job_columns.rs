@@ -97,7 +97,8 @@ const fn column(
     Column { name, heading, shown, kind, cell }
 }
 
-/// Not before the end of a pause, nor before the rate limit allows a request. If many polls are due, and precede this one, the time by which all of them are sent.
+/// Not before the end of a pause, nor before the rate limit allows a request. If many polls are due, and precede this
+/// one, the time by which all of them are sent.
 fn next_poll(job: &Job, context: &RowContext) -> Cell {
     let provider = context.providers.iter().find(|status| status.provider == job.provider);
     if job.terminal || provider.is_some_and(|status| status.kind.is_none()) {
@@ -108,7 +109,7 @@ fn next_poll(job: &Job, context: &RowContext) -> Cell {
     // A job that was never polled is due.
     let at = job.next_poll_at.max(pause_end).max(next_request).unwrap_or(context.now);
     let wait = at.duration_since(context.now);
-    let text = match provider.map(time_of_due_polls) {
+    let text = match provider.map(ProviderStatus::time_of_due_polls) {
         Some(time) if time >= MIN_QUEUE_TIME.max(wait) => {
             format!("within {}", render::format_duration(time))
         }
@@ -120,12 +121,6 @@ fn next_poll(job: &Job, context: &RowContext) -> Cell {
 
 /// A shorter wait for other polls is not worth a mention.
 const MIN_QUEUE_TIME: Duration = Duration::from_secs(10);
-
-/// How long it takes to send the polls that are due now.
-fn time_of_due_polls(provider: &ProviderStatus) -> Duration {
-    let per_minute = u64::from(provider.requests_per_minute.max(1));
-    Duration::from_secs(provider.due_polls.saturating_mul(60) / per_minute)
-}
 
 /// A duration that is known, or how long it has lasted so far.
 fn duration(job: &Job, seconds: Option<f64>, begin: Option<UtcTime>, now: UtcTime) -> Cell {

@@ -1,5 +1,5 @@
 //! What keeps jobs from being observed now: a paused provider, failing polls, a provider that is not configured
-//! any more.
+//! any more, the rate limit.
 //!
 //! `wait` and `watch` print a notice whenever the reason changes, `list` prints the present ones. One line for each
 //! provider, however many jobs it has.
@@ -21,15 +21,28 @@ use crate::job::{ProviderName, UtcTime};
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PollProblem {
     NotConfigured,
-    Paused { reason: String },
+    Paused {
+        reason: String,
+    },
     RateLimitUsedUp,
-    PollsFail { error: String },
+    PollsFail {
+        error: String,
+    },
     JobFails(FailingJob),
+    /// The rate limit allows no request for a while, for example after a start of the daemon.
+    RateLimitHolds,
+    /// The rate limit allows fewer requests than are due.
+    ManyPollsDue,
 }
 
 impl PollProblem {
+    /// A shorter wait for the rate limit is not worth a notice.
+    const MIN_HOLD: Duration = Duration::from_secs(3);
+    /// Nor is a shorter wait for other polls.
+    const MIN_QUEUE_TIME: Duration = Duration::from_mins(1);
+
     /// The problem of a provider, or of a job of it.
-    fn find(status: &ProviderStatus, failing: Option<FailingJob>) -> Option<Self> {
+    fn find(status: &ProviderStatus, failing: Option<FailingJob>, now: UtcTime) -> Option<Self> {
         if status.kind.is_none() {
             return Some(Self::NotConfigured);
         }
@@ -43,7 +56,15 @@ impl PollProblem {
             Some(failed) if status.consecutive_failures > 0 => {
                 Some(Self::PollsFail { error: failed.error.clone() })
             }
-            Some(_) | None => failing.map(Self::JobFails),
+            Some(_) | None => failing.map(Self::JobFails).or_else(|| Self::find_delay(status, now)),
+        }
+    }
+
+    fn find_delay(status: &ProviderStatus, now: UtcTime) -> Option<Self> {
+        if status.due_polls > 0 && time_to_next_request(status, now) >= Self::MIN_HOLD {
+            Some(Self::RateLimitHolds)
+        } else {
+            (status.time_of_due_polls() >= Self::MIN_QUEUE_TIME).then_some(Self::ManyPollsDue)
         }
     }
 
@@ -84,8 +105,21 @@ impl PollProblem {
             Self::JobFails(FailingJob { job, error }) => {
                 format!("the last poll of job {job} failed: {error}; run: jobtrack show {job}")
             }
+            Self::RateLimitHolds => {
+                let time = time_to_next_request(status, now).as_secs_f64().ceil();
+                let time = format_seconds(time);
+                format!("the rate limit of {provider} allows the next request in {time}")
+            }
+            Self::ManyPollsDue => format!(
+                "{} polls of {provider} are due, of which {} a minute are sent",
+                status.due_polls, status.requests_per_minute
+            ),
         }
     }
+}
+
+fn time_to_next_request(status: &ProviderStatus, now: UtcTime) -> Duration {
+    status.next_request_at.map_or(Duration::ZERO, |at| at.duration_since(now))
 }
 
 /// The problems of which a notice was printed.
@@ -112,7 +146,7 @@ impl PrintedProblems {
         now: UtcTime,
     ) -> Option<String> {
         let printed = self.0.get_mut(&status.provider);
-        match (PollProblem::find(status, failing), printed) {
+        match (PollProblem::find(status, failing, now), printed) {
             (None, None) => None,
             (None, Some(printed)) => {
                 printed.statuses_without += 1;
@@ -121,7 +155,10 @@ impl PrintedProblems {
                 }
                 let printed = self.0.remove(&status.provider)?;
                 match printed.problem {
-                    PollProblem::RateLimitUsedUp | PollProblem::JobFails(_) => None,
+                    PollProblem::RateLimitUsedUp
+                    | PollProblem::JobFails(_)
+                    | PollProblem::RateLimitHolds
+                    | PollProblem::ManyPollsDue => None,
                     PollProblem::NotConfigured
                     | PollProblem::Paused { .. }
                     | PollProblem::PollsFail { .. } => {
@@ -274,6 +311,28 @@ mod tests {
             let now = UtcTime::from_millis(0);
             let notice = PrintedProblems::default().update(&status, failing, now);
             assert_eq!(notice.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_wait_for_the_rate_limit_is_told_once() {
+        let now = UtcTime::from_millis(0);
+        let held = |due_polls: u64, seconds: u64| {
+            let next_request_at = now.plus(Duration::from_secs(seconds));
+            status(json!({"due_polls": due_polls, "next_request_at": next_request_at}))
+        };
+        let mut printed = PrintedProblems::default();
+        assert!(notice(&mut printed, &held(1, 2)).is_none(), "too short");
+        assert!(notice(&mut printed, &held(0, 14)).is_none(), "no poll waits");
+        let text = notice(&mut printed, &held(1, 14));
+        let expected = "the rate limit of dune allows the next request in 14 s";
+        assert_eq!(text.as_deref(), Some(expected));
+        assert!(notice(&mut printed, &held(1, 12)).is_none());
+        let text = notice(&mut PrintedProblems::default(), &held(900, 2));
+        let expected = "900 polls of dune are due, of which 30 a minute are sent";
+        assert_eq!(text.as_deref(), Some(expected));
+        for _ in 0..PrintedProblems::STATUSES_UNTIL_END {
+            assert!(notice(&mut printed, &held(0, 0)).is_none(), "its end is not worth a notice");
         }
     }
 

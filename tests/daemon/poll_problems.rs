@@ -161,6 +161,24 @@ async fn wait_tells_that_polls_fail_and_that_they_succeed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_wait_tells_when_the_rate_limit_allows_the_first_request() {
+    let dune = FakeServer::start().await;
+    dune.add_job("01RUNS", running());
+    let slow = FAST_POLLING_TOML.replace("requests_per_minute = 3000", "requests_per_minute = 30");
+    let home = DaemonHome::new(&dune.base_url(), &slow);
+    let daemon = home.start();
+    home.run_client_ok(&["add", "dune", "01RUNS"]);
+    home.run_client_ok(&["wait", "1", "--for", "running", "--timeout", "25s"]);
+    daemon.kill();
+    let _daemon = home.start();
+    let mut wait = RunningClient::start(&home, &["wait", "1"]);
+    let notice = wait.next_notice();
+    assert!(notice.starts_with("the rate limit of dune allows the next request in 1"), "{notice}");
+    home.run_client_ok(&["untrack", "1"]);
+    assert_eq!(wait.finish(), (Some(3), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wait_ends_at_the_first_failure_or_when_the_jobs_run() {
     let dune = FakeServer::start().await;
     dune.add_job("01RUNS", running());
