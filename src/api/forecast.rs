@@ -63,6 +63,10 @@ pub enum PollDelayResponse {
     Pause {
         pause_reason: Option<String>,
     },
+    /// Jobs that the provider rejects are paused, this one among them, and others are not.
+    JobPause {
+        pause_reason: Option<String>,
+    },
     /// The rate limit, which no other job waits for.
     RateLimit,
     /// So many polls of the provider are due, this one included.

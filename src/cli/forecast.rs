@@ -62,6 +62,10 @@ fn describe_delay(delay: &PollDelayResponse) -> String {
         PollDelayResponse::Pause { pause_reason: None } => {
             "the rate limit that the provider reports is used up".to_owned()
         }
+        PollDelayResponse::JobPause { pause_reason } => {
+            let reason = pause_reason.as_deref().unwrap_or("unknown reason");
+            format!("polling of this job is paused: {reason}")
+        }
         PollDelayResponse::RateLimit => "the rate limit allows no earlier request".to_owned(),
         PollDelayResponse::OtherPolls { due_polls, requests_per_minute } => {
             format!("{due_polls} polls are due, of which {requests_per_minute} a minute are sent")
@@ -167,6 +171,7 @@ mod tests {
         let soon = NextPollResponse::In { next_poll_in_s: 55.0 };
         let due = NextPollResponse::Overdue { overdue_s: 12.0 };
         let reason = Some("HTTP 401: invalid API Key".to_owned());
+        let job_reason = Some("HTTP 403: no permission".to_owned());
         let cases = [
             (
                 NextPollResponse::NoTime {},
@@ -177,6 +182,11 @@ mod tests {
                 soon,
                 PollDelayResponse::Pause { pause_reason: reason },
                 "in 55 s: the provider is paused: HTTP 401: invalid API Key",
+            ),
+            (
+                soon,
+                PollDelayResponse::JobPause { pause_reason: job_reason },
+                "in 55 s: polling of this job is paused: HTTP 403: no permission",
             ),
             (
                 soon,

@@ -109,6 +109,7 @@ impl From<PollDelay> for api::PollDelayResponse {
         match delay {
             PollDelay::ProviderNotConfigured => Self::ProviderNotConfigured,
             PollDelay::Pause { reason } => Self::Pause { pause_reason: reason },
+            PollDelay::JobPause { reason } => Self::JobPause { pause_reason: reason },
             PollDelay::RateLimit => Self::RateLimit,
             PollDelay::OtherPolls { due_polls, requests_per_minute } => {
                 Self::OtherPolls { due_polls, requests_per_minute }

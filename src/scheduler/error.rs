@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 
 use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName};
 use crate::store::{ReadError, WriteError};
-use crate::tracker::RequestRefusal;
+use crate::tracker::{RequestPause, RequestRefusal};
 
 /// A command that was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -47,25 +47,36 @@ impl CommandError {
     ) -> Self {
         match refusal {
             RequestRefusal::Paused(pause) => {
-                let seconds = pause.until.duration_since(now).as_secs();
-                let remaining = humantime::format_duration(Duration::from_secs(seconds.max(1)));
-                Self::ProviderPaused(match &pause.reason {
-                    Some(reason) => format!(
-                        "polling of {provider} is paused for another {remaining}: {reason}; when the \
-                         cause is corrected, run `jobtrack check {provider}`, or `jobtrack reload` \
-                         after a change of the credential"
-                    ),
-                    None => format!(
-                        "the rate limit of {provider} allows the next request in {remaining}; try \
-                         again then"
-                    ),
-                })
+                Self::paused(&format!("polling of {provider}"), provider, pause, now)
+            }
+            RequestRefusal::JobPaused(pause) => {
+                Self::paused("polling of this job", provider, pause, now)
             }
             RequestRefusal::QueueFull => Self::TooManyRequests(provider.clone()),
             RequestRefusal::ProviderRemoved => {
                 Self::ProviderNotConfigured(provider.clone(), "others".to_owned())
             }
         }
+    }
+
+    /// `what` is paused.
+    fn paused(
+        what: &str,
+        provider: &ProviderName,
+        pause: &RequestPause,
+        now: MonotonicTime,
+    ) -> Self {
+        let seconds = pause.until.duration_since(now).as_secs();
+        let remaining = humantime::format_duration(Duration::from_secs(seconds.max(1)));
+        Self::ProviderPaused(match &pause.reason {
+            Some(reason) => format!(
+                "{what} is paused for another {remaining}: {reason}; when the cause is corrected, \
+                 run `jobtrack check {provider}`, or `jobtrack reload` after a change of the credential"
+            ),
+            None => format!(
+                "the rate limit of {provider} allows the next request in {remaining}; try again then"
+            ),
+        })
     }
 
     /// Whether the provider rejected the account or its configuration, not this one request.

@@ -1,8 +1,8 @@
 //! When a connection check is sent: one at a time for each provider, its result shared for a while.
 //!
-//! People order checks, and a monitoring system may order one a second. A rejected check counts like any
-//! other rejected request, after which a service may lock the key: its result is shared for as long as
-//! polling would pause. While polling is paused after rejections, one check may be sent.
+//! People order checks, and a monitoring system may order one a second. After several rejected requests a service
+//! may lock the key: the result of a rejected check is shared for a time that grows as the pauses of polls do,
+//! but does not depend on them, so that who has corrected the cause can check it during a long pause.
 
 use std::time::Duration;
 
@@ -88,15 +88,10 @@ impl ConnectionCheckGate {
         self.is_repeated
     }
 
-    /// The check that has just ended was rejected. `pause_until` is the end of the provider's pause.
-    pub(super) fn record_rejection(
-        &mut self,
-        pause_until: Option<MonotonicTime>,
-        now: MonotonicTime,
-    ) {
+    /// The check that has just ended was rejected.
+    pub(super) fn record_rejection(&mut self, now: MonotonicTime) {
         self.consecutive_rejections = self.consecutive_rejections.saturating_add(1);
-        let own = now.plus(escalating_pause(self.consecutive_rejections));
-        self.shared_until = pause_until.map_or(own, |until| until.max(own));
+        self.shared_until = now.plus(escalating_pause(self.consecutive_rejections));
     }
 
     /// The check that has just ended was accepted.

@@ -12,6 +12,7 @@ use super::age::JobAge;
 use super::job::TrackedJob;
 use super::phase::PollPhase;
 use super::provider_queue::ProviderQueue;
+use super::readiness::PauseOfJob;
 use super::registry::Tracker;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -43,9 +44,13 @@ pub enum NextPollTime {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PollDelay {
     ProviderNotConfigured,
-    /// A pause of the provider, of its account or of rejected jobs, or the time between two tries while polls fail.
+    /// A pause of the provider or of its account, or the time between two tries while polls fail.
     /// The reason is none if the rate limit that the provider reports is used up.
     Pause {
+        reason: Option<String>,
+    },
+    /// A pause of the jobs that the provider rejects, while others are polled.
+    JobPause {
         reason: Option<String>,
     },
     /// The rate limit of the account, which no other job waits for.
@@ -114,11 +119,16 @@ impl ProviderQueue {
             .max(self.breaker.ready_at())
             .max(account.breaker.ready_at());
         if pauses_end > due.max(now) {
-            let reason = match self.pause_of(account, standing, now) {
-                Some(pause) => pause.reason,
-                None => self.last_failed_poll.as_ref().map(|failed| failed.error.clone()),
+            let delay = match self.pause_of_job(account, job, now) {
+                Some(PauseOfJob::Provider(pause)) => PollDelay::Pause { reason: pause.reason },
+                Some(PauseOfJob::RejectedJobs(pause)) => {
+                    PollDelay::JobPause { reason: pause.reason }
+                }
+                None => PollDelay::Pause {
+                    reason: self.last_failed_poll.as_ref().map(|failed| failed.error.clone()),
+                },
             };
-            return (next_poll(pauses_end), Some(PollDelay::Pause { reason }));
+            return (next_poll(pauses_end), Some(delay));
         }
         if let Some(at) = account.held_until(now).filter(|at| *at > due) {
             return (next_poll(at), Some(PollDelay::RateLimit));

@@ -145,7 +145,10 @@ pub enum FailedRow {
 /// Why a request that a person ordered is not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestRefusal {
+    /// All requests to the provider are paused.
     Paused(RequestPause),
+    /// Requests about the jobs that were rejected are paused, this one among them.
+    JobPaused(RequestPause),
     /// Too many requests of this sort wait for the provider.
     QueueFull,
     ProviderRemoved,

@@ -18,6 +18,7 @@ use super::message::{Action, RequestRefusal};
 use super::phase::PollPhase;
 use super::provider_answer::RequestOutcome;
 use super::provider_queue::ProviderQueue;
+use super::readiness::PauseOfJob;
 use super::registry::Tracker;
 
 impl ProviderQueue {
@@ -35,30 +36,29 @@ impl ProviderQueue {
         if self.settings.is_none() {
             return Some(RequestRefusal::ProviderRemoved);
         }
-        let pause = self.pause_of(account, self.standing(job), now);
-        if let Some(pause) = pause.filter(|pause| pause.reason.is_some()) {
-            return Some(RequestRefusal::Paused(pause));
+        match self.pause_of_job(account, job, now) {
+            Some(PauseOfJob::Provider(pause)) if pause.reason.is_some() => {
+                Some(RequestRefusal::Paused(pause))
+            }
+            Some(PauseOfJob::RejectedJobs(pause)) if pause.reason.is_some() => {
+                Some(RequestRefusal::JobPaused(pause))
+            }
+            Some(_) | None => (waiting >= Self::MAX_WAITING).then_some(RequestRefusal::QueueFull),
         }
-        (waiting >= Self::MAX_WAITING).then_some(RequestRefusal::QueueFull)
     }
 
     /// Records the answer to a cancel or a connection check. Only a success and an exceeded rate limit say
-    /// something about other requests, and a rejection if `counts_rejection`.
+    /// something about other requests. A rejection may concern what was asked for, and lengthens no pause.
     fn record_on_demand_outcome(
         &mut self,
         account: &mut ProviderAccount,
         outcome: RequestOutcome<'_>,
-        counts_rejection: bool,
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
-        let is_conclusive = outcome.result.map_or_else(
-            |error| {
-                error.kind == ProviderErrorKind::RateLimited
-                    || (counts_rejection && error.kind.is_rejection())
-            },
-            |()| true,
-        );
+        let is_conclusive = outcome
+            .result
+            .map_or_else(|error| error.kind == ProviderErrorKind::RateLimited, |()| true);
         if is_conclusive {
             self.record_outcome(account, outcome, now, actions);
         } else {
@@ -189,7 +189,7 @@ impl Tracker {
             job: None,
             subject: RejectedSubject::New,
         };
-        queue.record_on_demand_outcome(account, outcome, false, now, actions);
+        queue.record_on_demand_outcome(account, outcome, now, actions);
         if answer.credential_replaced && queue.repeated_cancel.replace(job) != Some(job) {
             return queue.waiting_cancels.push_front(job);
         }
@@ -209,8 +209,7 @@ impl Tracker {
         }
     }
 
-    /// A check that is accepted ends a pause. A rejected one counts as a rejection only if the credentials
-    /// are in doubt already: it may concern the job that does not exist.
+    /// A check that is accepted ends a pause; a rejected one changes none.
     pub(super) fn handle_connection_checked(
         &mut self,
         provider: ProviderName,
@@ -245,17 +244,14 @@ impl Tracker {
             job: None,
             subject: RejectedSubject::New,
         };
-        let is_repeated = check.credential_replaced && queue.check_gate.repeat_once();
-        let counts_rejection = !is_repeated && queue.is_suspect(account);
-        queue.record_on_demand_outcome(account, outcome, counts_rejection, now, actions);
-        if is_repeated {
+        queue.record_on_demand_outcome(account, outcome, now, actions);
+        if check.credential_replaced && queue.check_gate.repeat_once() {
             return;
         }
         match &result {
             Ok(()) => queue.check_gate.record_success(),
             Err(error) if error.kind.is_rejection() => {
-                let pause_until = queue.pause(account, now.monotonic).map(|pause| pause.until);
-                queue.check_gate.record_rejection(pause_until, now.monotonic);
+                queue.check_gate.record_rejection(now.monotonic);
             }
             Err(_) => {}
         }

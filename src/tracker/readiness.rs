@@ -10,6 +10,15 @@ use super::account::ProviderAccount;
 use super::breaker::{JobStanding, RequestPause};
 use super::provider_queue::ProviderQueue;
 
+/// A pause that keeps a job waiting.
+#[derive(Debug)]
+pub(super) enum PauseOfJob {
+    /// All jobs of the provider are paused.
+    Provider(RequestPause),
+    /// The jobs that were rejected are paused, and others are not.
+    RejectedJobs(RequestPause),
+}
+
 impl ProviderQueue {
     /// When the next request may be sent, if no answer arrives before; none if an answer must come first
     /// or nothing waits.
@@ -109,6 +118,23 @@ impl ProviderQueue {
             [breaker.request_pause(now), breaker.rejection_pause(standing, now)]
         });
         pauses.flatten().max_by_key(|pause| pause.until).cloned()
+    }
+
+    /// The pause of this job that ends last.
+    pub(super) fn pause_of_job(
+        &self,
+        account: &ProviderAccount,
+        job: JobId,
+        now: MonotonicTime,
+    ) -> Option<PauseOfJob> {
+        let pause = self.pause_of(account, self.standing(job), now)?;
+        let of_provider = self.pause(account, now);
+        // If the provider is paused after rejections, its rejected jobs may be paused for longer.
+        let is_of_provider = of_provider.is_some_and(|shown| {
+            shown == pause || (shown.reason.is_some() && pause.reason.is_some())
+        });
+        let scope = if is_of_provider { PauseOfJob::Provider } else { PauseOfJob::RejectedJobs };
+        Some(scope(pause))
     }
 
     /// The pause of the provider: of the jobs that were not rejected, if there are any.

@@ -101,24 +101,32 @@ fn fault_62_rejected_checks_are_repeated_after_growing_times() {
 }
 
 #[test]
-fn fault_62_one_check_is_sent_in_a_pause_and_ends_it_if_requests_are_accepted() {
+fn fault_62_one_check_is_sent_in_a_pause_and_ends_it_or_changes_nothing() {
     for (finding, paused) in [(FindingKind::InvalidCredentials, true), (FindingKind::Ok, false)] {
-        let mut sim = provider(20, true);
-        sim.run_until(30 * SECOND);
-        assert!(sim.provider_report("dune").pause.is_some());
-        for _ in 0..50 {
-            order_check(&mut sim);
-        }
-        assert_eq!(sent_checks(&sim), 1);
-        sim.finish_check("dune", finding);
-        (0..50).for_each(|_| order_check(&mut sim));
-        assert_eq!(sent_checks(&sim), 1);
-        assert_eq!(sim.provider_report("dune").pause.is_some(), paused);
-        if paused {
-            let until = sim.provider_report("dune").pause.expect("a pause").until.as_millis();
-            assert!(until >= 5 * MINUTE, "the rejected check counts: paused until {until}");
-            run_answering_checks(&mut sim, 4 * MINUTE, finding);
+        for (jobs, minutes) in [(20, 0), (20, 30), (1, 0), (1, 30)] {
+            let mut sim = provider(jobs, true);
+            sim.run_until(minutes * MINUTE + 30 * SECOND);
+            let pause = sim.provider_report("dune").pause;
+            assert!(pause.is_some());
+            for _ in 0..50 {
+                order_check(&mut sim);
+            }
             assert_eq!(sent_checks(&sim), 1);
+            sim.finish_check("dune", finding);
+            (0..50).for_each(|_| order_check(&mut sim));
+            assert_eq!(sent_checks(&sim), 1);
+            let pause_after = sim.provider_report("dune").pause;
+            let (polls, at) = (sim.requests.len(), sim.now);
+            if paused {
+                assert_eq!(pause_after, pause, "a rejected check does not lengthen the pause");
+                // Also in a long pause, who has corrected the cause can check it.
+                run_answering_checks(&mut sim, 5 * MINUTE, finding);
+                assert_eq!(sent_checks(&sim), 2, "{jobs} {minutes}");
+            } else {
+                assert_eq!(pause_after, None);
+                sim.run_until(at + 2 * SECOND);
+                assert!(sim.requests.len() > polls, "{jobs} {minutes}: polls resume at once");
+            }
         }
     }
 }
@@ -212,9 +220,16 @@ fn fault_62_a_poll_on_demand_is_refused_while_its_job_would_wait_for_a_pause() {
         _ => (100, answer_with_state(ObservedState::Running)),
     });
     (0..3).for_each(|_| _ = sim.add_job("dune"));
-    sim.run_until(MINUTE);
-    let now = jobtrack::job::MonotonicTime::from_millis(sim.now);
-    assert_eq!(sim.tracker.poll_refusal(&dune, JobId(2), now), None);
+    let mut refusals = Vec::new();
+    while sim.now < MINUTE {
+        sim.run_until(sim.now + 100);
+        let now = jobtrack::job::MonotonicTime::from_millis(sim.now);
+        refusals.extend(sim.tracker.poll_refusal(&dune, JobId(1), now));
+        assert_eq!(sim.tracker.poll_refusal(&dune, JobId(2), now), None);
+    }
+    assert!(!refusals.is_empty());
+    let is_own = |refusal: &RequestRefusal| matches!(refusal, RequestRefusal::JobPaused(_));
+    assert!(refusals.iter().all(is_own), "{refusals:?}");
 }
 
 #[test]
