@@ -142,7 +142,10 @@ impl From<ReadError> for ApiError {
             ReadError::SnapshotInProgress => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string())
             }
-            ReadError::Database(_) => {
+            ReadError::NoSpaceForCopy { .. } => {
+                Self::failed(StatusCode::INSUFFICIENT_STORAGE, "storage", error.to_string())
+            }
+            ReadError::Database(_) | ReadError::CopyFailed { .. } => {
                 tracing::error!("cannot answer a request on the control socket: {error}");
                 Self::failed(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
             }

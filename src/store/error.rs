@@ -84,6 +84,22 @@ pub enum ReadError {
     /// The database cannot be read.
     #[error("the database cannot be read: {0}")]
     Database(String),
+    /// The file system of the database has too little space for a copy, with what must remain free.
+    #[error(
+        "no backup was made: jobtrackd first copies the database inside {}, whose file system needs \
+         {} MiB of free space for that and has {} MiB; free some space there, or run `sqlite3 {} \
+         '.backup FILE'` with a file elsewhere",
+        database.parent().unwrap_or(database).display(), needed_bytes.div_ceil(1 << 20), free_bytes >> 20,
+        database.display()
+    )]
+    NoSpaceForCopy { database: PathBuf, needed_bytes: u64, free_bytes: u64 },
+    /// The database was not copied.
+    #[error("no backup was made: jobtrackd cannot copy the database inside {}: {reason}", directory.display())]
+    CopyFailed {
+        /// The directory of the database.
+        directory: PathBuf,
+        reason: String,
+    },
     /// A copy of the database exists already, and is being sent.
     #[error("another backup is in progress; try again when it has ended")]
     SnapshotInProgress,

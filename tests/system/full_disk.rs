@@ -151,6 +151,24 @@ async fn fault_15_an_exceeded_quota_rejects_adds_and_loses_nothing() {
     assert_full_disk_only_delays(&dune, &home, &database, fill).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_14_a_backup_without_space_for_the_copy_names_the_directory_and_the_space() {
+    let Some(disk) = LoopMount::ext4() else { return };
+    let dune = FakeServer::start().await;
+    let home = home_on_disk(&disk, &dune);
+    let _daemon = home.start();
+    let target = home.path("copy.db");
+    let refused = home.run_client(&["backup", &path_arg(&target)]);
+    let error = utf8(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{error}");
+    let state = path_arg(&disk.path().join("state"));
+    let needed = format!("inside {state}, whose file system needs 65 MiB of free space");
+    assert!(error.contains(&needed), "{error}");
+    let by_hand = format!("sqlite3 {state}/jobtrack.db '.backup FILE'");
+    assert!(error.contains(&by_hand) && !error.contains("cannot be read"), "{error}");
+    assert!(!target.exists());
+}
+
 /// Btrfs needs new space even for a change of SQLite's shared memory file. If it gets none, the kernel
 /// ends the daemon (SIGBUS).
 #[tokio::test(flavor = "multi_thread")]

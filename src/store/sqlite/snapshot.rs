@@ -4,6 +4,7 @@
 //! copy has no name any more when it is returned, so that nothing is left of it whatever happens; and
 //! there is one copy at a time, so that copies do not fill the disk.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -33,8 +34,8 @@ impl Reader {
     /// Copies the database into a file beside it and returns that file, already removed.
     ///
     /// # Errors
-    /// [`ReadError::SnapshotInProgress`] while there is another copy; [`ReadError::Database`] if the
-    /// database cannot be read or there is no space for the copy.
+    /// [`ReadError::SnapshotInProgress`] while there is another copy; [`ReadError::NoSpaceForCopy`];
+    /// [`ReadError::CopyFailed`] if the database cannot be read or the copy cannot be written.
     pub async fn snapshot(&self) -> Result<Snapshot, ReadError> {
         let only_one =
             self.snapshots.clone().try_lock_owned().map_err(|_| ReadError::SnapshotInProgress)?;
@@ -48,28 +49,28 @@ impl Reader {
 }
 
 async fn copy_and_unlink(database: &Path) -> Result<File, ReadError> {
-    let io_error = |error: io::Error| ReadError::Database(format!("no copy was made: {error}"));
-    ensure_space(database).map_err(io_error)?;
-    let path =
-        DatabasePath::resolve(database).map_err(|error| ReadError::Database(error.to_string()))?;
+    let directory = || database.parent().unwrap_or(database).to_owned();
+    let failed = |error: &dyn Display| ReadError::CopyFailed {
+        directory: directory(),
+        reason: error.to_string(),
+    };
+    let (needed_bytes, free_bytes) = space_for_copy(database).map_err(|error| failed(&error))?;
+    if free_bytes < needed_bytes {
+        let database = database.to_owned();
+        return Err(ReadError::NoSpaceForCopy { database, needed_bytes, free_bytes });
+    }
+    let path = DatabasePath::resolve(database).map_err(|error| failed(&error))?;
     let copy = temporary_path(&path, Purpose::Snapshot);
-    copy_database(read_options(database), &copy, 0o600).await?;
+    let copied = copy_database(read_options(database), &copy, 0o600).await;
+    copied.map_err(|error| failed(&error))?;
     let file = File::open(&copy);
-    fs::remove_file(&copy).map_err(io_error)?;
-    file.map_err(io_error)
+    fs::remove_file(&copy).map_err(|error| failed(&error))?;
+    file.map_err(|error| failed(&error))
 }
 
-fn ensure_space(database: &Path) -> io::Result<()> {
+/// The bytes that must be free to make a copy, and those that are.
+fn space_for_copy(database: &Path) -> io::Result<(u64, u64)> {
     let needed = fs::metadata(database)?.len() + RESERVED_BYTES;
     let found = statvfs(database)?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    if free >= needed {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "the file system of {} needs {} MiB free for the copy and has {} MiB",
-        database.display(),
-        needed >> 20,
-        free >> 20
-    )))
+    Ok((needed, found.f_bavail.saturating_mul(found.f_frsize)))
 }
