@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::add_sender::AddSender;
 use super::wait::{WaitRequest, wait_for_ids};
-use super::{CommandContext, EXIT_REJECTED, stdin_lines, stdio};
+use super::{CommandContext, EXIT_REJECTED, stdin_lines};
 use crate::api::{AddRequest, AddRequestEntry};
 use crate::job::{InvalidText, PollPrice, SimilarityKeys, parse_label};
 
@@ -74,9 +74,9 @@ pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Resu
     let status = if args.wait { Some(context.client.status().await?) } else { None };
     let mut sender = AddSender::new(context, args.quiet);
     match (args.provider.as_str(), args.ids.as_slice()) {
-        ("-", []) => add_from_stdin(&mut sender, &args, None).await?,
+        ("-", []) => add_from_stdin(context, &mut sender, &args, None).await?,
         (provider, [single]) if provider != "-" && single == "-" => {
-            add_from_stdin(&mut sender, &args, Some(provider)).await?;
+            add_from_stdin(context, &mut sender, &args, Some(provider)).await?;
         }
         (provider, ids) if provider == "-" || ids.is_empty() || ids.iter().any(|id| id == "-") => {
             let message = "expected PROVIDER ID…, PROVIDER -, or - alone";
@@ -102,6 +102,7 @@ pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Resu
 }
 
 async fn add_from_stdin(
+    context: &CommandContext,
     sender: &mut AddSender<'_>,
     args: &AddArgs,
     provider: Option<&str>,
@@ -113,7 +114,7 @@ async fn add_from_stdin(
         let mut lines = Vec::new();
         if input.recv_many(&mut lines, AddRequest::MAX_JOBS).await == 0 {
             if number == 0 {
-                stdio::print_notice("standard input is empty; no job was added");
+                context.print_notice("standard input is empty; no job was added");
             }
             return Ok(());
         }

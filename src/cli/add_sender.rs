@@ -72,7 +72,7 @@ impl<'a> AddSender<'a> {
                 1 => " and 1 other".to_owned(),
                 _ => format!(" and {rest} others"),
             };
-            stdio::print_notice(format!("{first}{others}: {remark}"));
+            self.context.print_notice(&format!("{first}{others}: {remark}"));
         }
         self.added
     }
@@ -172,7 +172,7 @@ impl<'a> AddSender<'a> {
                 AddOutcome::Existing => lines.push(format!("{id} {name} existing")),
                 AddOutcome::Rejected => {
                     let reason = job.error.as_deref().unwrap_or("unknown reason");
-                    stdio::print_notice(format!("{id} {name} rejected: {reason}"));
+                    stdio::print_stderr_line(format!("{id} {name} rejected: {reason}"));
                 }
             }
         }

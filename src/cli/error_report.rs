@@ -94,11 +94,11 @@ impl ErrorReport {
     /// Prints the error; returns its exit code.
     pub(super) fn print(&self, json: bool) -> u8 {
         if json {
-            stdio::print_json_notice(self);
+            stdio::print_stderr_json(self);
         } else if self.exit_code == EXIT_USAGE && self.status.is_none() {
-            self.detail.lines().for_each(stdio::print_notice);
+            self.detail.lines().for_each(stdio::print_stderr_line);
         } else {
-            stdio::print_notice(format!("jobtrack: {}", self.detail));
+            stdio::print_stderr_line(format!("jobtrack: {}", self.detail));
         }
         self.exit_code
     }
@@ -106,9 +106,9 @@ impl ErrorReport {
     /// Prints the error of one job or line of several; returns its exit code.
     pub(super) fn print_line(&self, json: bool) -> u8 {
         if json {
-            stdio::print_json_notice(self);
+            stdio::print_stderr_json(self);
         } else {
-            stdio::print_notice(&self.detail);
+            stdio::print_stderr_line(&self.detail);
         }
         self.exit_code
     }

@@ -1,6 +1,6 @@
 //! A job whose last poll failed, of each provider: a reason why its end may not be observed.
 //!
-//! `poll_problems` prints them. `list` has the errors in its jobs. The status of a provider names the last poll that
+//! `problem_notices` prints them. `list` has the errors in its jobs. The status of a provider names the last poll that
 //! failed only, which may be that of a job that nobody waits for; so `wait` also reads some of its own jobs.
 
 use std::cell::RefCell;

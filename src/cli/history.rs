@@ -10,7 +10,7 @@ use super::columns::{Column, TableRow as _};
 use super::output::{OutputArgs, OutputFormat, RowPrinter, default_columns};
 use super::screen::Pager;
 use super::time_format::TimeFormat;
-use super::{CommandContext, resolve, stdio};
+use super::{CommandContext, resolve};
 use crate::api::{ListParams, TransitionEvent, TransitionList};
 use crate::job::{
     EventCursor, JobId, JobRef, ProviderName, StateFilter, TimeExpression, parse_label,
@@ -57,7 +57,7 @@ pub(super) struct HistoryArgs {
     #[arg(long)]
     reverse: bool,
     #[command(flatten)]
-    output: OutputArgs<TransitionEvent>,
+    pub(super) output: OutputArgs<TransitionEvent>,
 }
 
 pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::Result<ExitCode> {
@@ -92,7 +92,7 @@ pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::
         let mut newest = reader.read_all().await?;
         newest.reverse();
         let _pager = args.output.start_pager(format, newest.len() + 1);
-        print_part(&mut printer, format, &newest, true)?;
+        print_part(context, &mut printer, format, &newest, true)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut pager: Option<Pager> = None;
@@ -102,13 +102,14 @@ pub(super) async fn run(context: &CommandContext, args: HistoryArgs) -> anyhow::
         if is_first {
             pager = args.output.start_pager(format, lines);
         }
-        print_part(&mut printer, format, &page, std::mem::take(&mut is_first))?;
+        print_part(context, &mut printer, format, &page, std::mem::take(&mut is_first))?;
     }
     drop(pager);
     Ok(ExitCode::SUCCESS)
 }
 
 fn print_part(
+    context: &CommandContext,
     printer: &mut RowPrinter<TransitionEvent>,
     format: OutputFormat,
     transitions: &[TransitionEvent],
@@ -117,7 +118,7 @@ fn print_part(
     if !transitions.is_empty() || !format.is_table() {
         printer.print(transitions)?;
     } else if is_first {
-        stdio::print_notice("no transitions");
+        context.print_notice("no transitions");
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::error_report::ErrorReport;
 use super::event_follower::{EventFollower, retry_while_unavailable};
 use super::failing_jobs::FailingJobSearch;
-use super::poll_problems::announce_poll_problems;
+use super::problem_notices::announce_poll_problems;
 use super::progress::Progress;
 use super::waited_jobs::WaitedJobs;
 use super::{CommandContext, forecast, stdio};
@@ -162,7 +162,7 @@ impl<'a> JobWaiter<'a> {
 
     fn notify(&self, text: &str) {
         if !self.quiet {
-            self.progress.suspend(|| stdio::print_notice(text));
+            self.progress.suspend(|| self.context.print_notice(text));
         }
     }
 

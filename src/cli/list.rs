@@ -4,11 +4,11 @@ use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::CommandContext;
 use super::columns::{RowContext, SortKey, parse_sort_key};
 use super::failing_jobs::UnfinishedJobs;
 use super::output::{OutputArgs, RowPrinter, default_columns};
-use super::poll_problems::print_present_problems;
-use super::{CommandContext, stdio};
+use super::problem_notices::present_problems;
 use crate::api::{Job, ListParams};
 use crate::job::{ProviderName, StateFilter, TimeExpression, parse_label};
 
@@ -65,7 +65,7 @@ pub(super) struct ListArgs {
     )]
     sort: Option<SortKey<Job>>,
     #[command(flatten)]
-    output: OutputArgs<Job>,
+    pub(super) output: OutputArgs<Job>,
 }
 
 pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Result<ExitCode> {
@@ -100,7 +100,7 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         let (jobs, has_more) = read_jobs(context, query, limit, sort).await?;
         if jobs.is_empty() && format.is_table() {
             let hint = if args.all { "" } else { "; --all lists jobs in every state" };
-            stdio::print_notice(format!("no jobs match{hint}"));
+            context.print_notice(&format!("no jobs match{hint}"));
             return Ok(ExitCode::SUCCESS);
         }
         let _pager = args.output.start_pager(format, jobs.len() + 1);
@@ -111,10 +111,12 @@ pub(super) async fn run(context: &CommandContext, args: ListArgs) -> anyhow::Res
         print_pages(context, query, limit, &mut printer, &mut unfinished).await?
     };
     if has_more {
-        stdio::print_notice("more jobs match; use --limit to list them");
+        context.print_notice("more jobs match; use --limit to list them");
     }
     let RowContext { now, providers } = printer.context();
-    print_present_problems(providers, &unfinished, *now);
+    for notice in present_problems(providers, &unfinished, *now) {
+        context.print_notice(&notice);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

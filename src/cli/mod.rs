@@ -27,7 +27,8 @@ mod list;
 mod output;
 mod pin;
 mod poll;
-mod poll_problems;
+mod poll_problem;
+mod problem_notices;
 mod progress;
 mod prune;
 mod reload;
@@ -97,8 +98,9 @@ a zone it is in UTC, or local with --local.
 The socket is by default the first with a running daemon of jobtrack/control.sock in $XDG_RUNTIME_DIR,
 /run/user/UID, $XDG_STATE_HOME and ~/.local/state (not for root), /run and /var/lib.
 Exit: 0 success, 1 rejected (also if one of several jobs was), 2 usage, 4 no such job, 69 no daemon.
-With --json, each error is a JSON object on standard error with the fields code, title and detail; a
-job that `add` rejects is one on standard output, with the reason in the field error.";
+With --json, each error is a JSON object on standard error with the fields code, title and detail, and
+each notice one with the field notice; a job that `add` rejects is one on standard output, with the
+reason in the field error.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -182,6 +184,15 @@ enum Command {
     Backup(backup::BackupArgs),
 }
 
+impl Cli {
+    /// Whether results, errors and notices are JSON objects: `--output json` of a command does the same as `--json`.
+    fn prints_json(&self) -> bool {
+        self.json
+            || matches!(&self.command, Command::List(args) if args.output.is_json())
+            || matches!(&self.command, Command::History(args) if args.output.is_json())
+    }
+}
+
 /// The client and the output format, for every command.
 struct CommandContext {
     client: Client,
@@ -195,6 +206,11 @@ pub fn command() -> clap::Command {
 }
 
 impl CommandContext {
+    /// Says something besides results and errors, on standard error.
+    fn print_notice(&self, text: &str) {
+        stdio::print_notice(text, self.json);
+    }
+
     /// Prints a job: one line of text, or the whole job as JSON.
     fn print_job(&self, job: &Job) -> io::Result<()> {
         if self.json {
@@ -216,7 +232,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let parsed = Cli::try_parse();
     let json = match &parsed {
-        Ok(cli) => cli.json,
+        Ok(cli) => cli.prints_json(),
         // The arguments could not be parsed.
         Err(_) => std::env::args_os().any(|argument| argument == "--json"),
     };
@@ -231,7 +247,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     // An empty variable counts as not set, as in the daemon.
     let socket = cli.socket.as_deref().filter(|path| !path.as_os_str().is_empty());
-    let context = CommandContext { client: Client::open(socket)?, json: cli.json };
+    let context = CommandContext { client: Client::open(socket)?, json: cli.prints_json() };
     match cli.command {
         Command::Add(args) => add::run(&context, args).await,
         Command::List(args) => list::run(&context, args).await,

@@ -95,6 +95,10 @@ impl PagerArgs {
 }
 
 impl<T: TableRow> OutputArgs<T> {
+    pub(super) fn is_json(&self) -> bool {
+        self.output == Some(OutputFormat::Json)
+    }
+
     /// # Errors
     /// If two options contradict each other.
     pub(super) fn format(&self, json: bool) -> anyhow::Result<OutputFormat> {

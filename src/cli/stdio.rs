@@ -73,14 +73,27 @@ impl Formatter for TerminalSafeJson {
     }
 }
 
+/// Writes what a command says besides its results and errors to standard error: as a line, or as a JSON object.
+pub(super) fn print_notice(notice: &str, json: bool) {
+    #[derive(Serialize)]
+    struct Notice<'a> {
+        notice: &'a str,
+    }
+    if json {
+        print_stderr_json(&Notice { notice });
+    } else {
+        print_stderr_line(notice);
+    }
+}
+
 /// Writes a line to standard error, with unprintable characters escaped. A failure is ignored: nothing
 /// could report it.
-pub(super) fn print_notice(line: impl Display) {
+pub(super) fn print_stderr_line(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", escape_unprintable(&line.to_string()));
 }
 
-/// Writes one JSON object in a line to standard error. A failure is ignored, as in [`print_notice`].
-pub(super) fn print_json_notice(object: &impl Serialize) {
+/// Writes one JSON object in a line to standard error. A failure is ignored, as in [`print_stderr_line`].
+pub(super) fn print_stderr_json(object: &impl Serialize) {
     let mut line = Vec::new();
     let written = object.serialize(&mut Serializer::with_formatter(&mut line, TerminalSafeJson));
     line.push(b'\n');

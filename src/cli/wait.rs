@@ -14,7 +14,7 @@ use super::job_args::{JobArg, read_job_refs};
 use super::job_waiter::JobWaiter;
 use super::resolve::{self, FoundJobs};
 use super::waited_jobs::{AwaitedState, EarlyExit, WaitedJobs};
-use super::{CommandContext, EXIT_NO_SUCH_JOB, EXIT_UNAVAILABLE, EXIT_USAGE, stdio};
+use super::{CommandContext, EXIT_NO_SUCH_JOB, EXIT_UNAVAILABLE, EXIT_USAGE};
 use crate::api::DaemonStatus;
 use crate::job::{InvalidText, JobId, JobRef, parse_label};
 
@@ -80,7 +80,11 @@ pub(super) async fn wait_for_ids(
     request: WaitRequest,
 ) -> ExitCode {
     let waiting = async {
-        let notify = |text: &str| stdio::print_notice(text);
+        let notify = |text: &str| {
+            if !request.quiet {
+                context.print_notice(text);
+            }
+        };
         let mut jobs = Vec::with_capacity(ids.len());
         for id in ids {
             let read = async || context.client.job(id).await;
@@ -125,7 +129,7 @@ async fn wait_for_jobs(
     let client = &context.client;
     let notify = |text: &str| {
         if !args.quiet {
-            stdio::print_notice(text);
+            context.print_notice(text);
         }
     };
     let status = retry_while_unavailable(&notify, async || client.status().await).await?;

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use super::event_follower::EventFollower;
-use super::poll_problems::announce_poll_problems;
+use super::problem_notices::announce_poll_problems;
 use super::{CommandContext, render, stdio};
 use crate::api::{ListParams, StreamedEvent};
 use crate::job::{EventCursor, ProviderName, parse_label};
@@ -45,7 +45,7 @@ async fn watch(context: &CommandContext, args: WatchArgs) -> anyhow::Result<Exit
             is_selected && status.active_jobs > 0
         },
         async |_| None,
-        |notice| stdio::print_notice(notice),
+        |notice| context.print_notice(notice),
     );
     tokio::select! {
         result = print_events(context, args, after) => result,
@@ -64,13 +64,13 @@ async fn print_events(
         after: Some(after.into()),
         ..ListParams::default()
     };
-    let notify = |text: &str| stdio::print_notice(text);
+    let notify = |text: &str| context.print_notice(text);
     let mut follower = EventFollower::new(&context.client, query, &notify);
     loop {
         match follower.next_event().await? {
             StreamedEvent::Transition(event) if context.json => stdio::print_json_lines(&[event])?,
             StreamedEvent::Transition(event) => stdio::print_lines(&[render::event_line(&event)])?,
-            StreamedEvent::Pruned(pruned) => stdio::print_notice(format!(
+            StreamedEvent::Pruned(pruned) => context.print_notice(&format!(
                 "{} transitions after {} are no longer in the database",
                 pruned.count, pruned.after
             )),

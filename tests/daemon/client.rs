@@ -308,11 +308,12 @@ async fn a_bad_line_is_rejected_and_the_others_are_added() {
         assert!(err.contains(word), "{word} is not in {err}");
     }
     let added = home.run_client_with_input(&["--json", "add", "-"], input);
-    let notices = utf8(&added.stderr);
-    let errors: Vec<serde_json::Value> =
-        notices.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    assert_eq!(errors.len(), 2, "{notices}");
-    assert!(errors.iter().all(|error| error["code"] == "invalid_line"), "{notices}");
+    let err = utf8(&added.stderr);
+    let objects: Vec<serde_json::Value> =
+        err.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let errors = objects.iter().filter(|object| object["code"] == "invalid_line").count();
+    let notices = objects.iter().filter(|object| object["notice"].is_string()).count();
+    assert_eq!((errors, notices, objects.len()), (2, 1, 3), "{err}");
     let outcomes = utf8(&added.stdout);
     assert_eq!(outcomes.matches(r#""outcome":"rejected""#).count(), 1, "{outcomes}");
 }

@@ -69,6 +69,15 @@ async fn a_wrong_key_is_told_by_every_command_that_shows_unfinished_jobs() {
     assert_eq!(notices[1..], ["timeout: not all jobs have ended"], "one line for 200 jobs");
     let (_, notices) = RunningClient::start(&home, &[&wait[..], &["-q"]].concat()).finish();
     assert_eq!(notices, ["timeout: not all jobs have ended"]);
+    for command in
+        [&["wait", "--json", "--label", "batch=7", "--timeout", "1s"][..], &["list", "-o", "json"]]
+    {
+        let (_, lines) = RunningClient::start(&home, command).finish();
+        let objects: Vec<serde_json::Value> =
+            lines.iter().map(|line| serde_json::from_str(line).expect("an object")).collect();
+        assert!(objects[0]["notice"].as_str().is_some_and(is_notice), "{lines:?}");
+        assert!(objects[1..].iter().all(|error| error["code"] == "timeout"), "{lines:?}");
+    }
     let listed = home.run_client(&["list", "--limit", "2"]);
     assert_eq!(utf8(&listed.stderr).lines().filter(|line| is_notice(line)).count(), 1);
     let table = utf8(&listed.stdout);
