@@ -33,7 +33,7 @@ pub async fn filled(active: u64, transitions: u64) -> PathBuf {
 pub async fn create(path: &Path) {
     let store = open_store(path).await;
     store.reader.close().await;
-    store.writer.close().await;
+    store.writer.close(jobtrack::policy::RateLimiterStates::new()).await;
 }
 
 pub fn megabytes(path: &Path) -> String {

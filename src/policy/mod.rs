@@ -15,6 +15,7 @@ mod log_score;
 mod next_poll;
 mod rate_limiter;
 mod recent_runs;
+mod sliding_window;
 mod spare_poll;
 mod typical_variance;
 
@@ -25,5 +26,5 @@ pub use duration_history::{DurationHistory, SimilarRuns};
 pub use histogram::Histogram;
 pub use kernel_estimate::{KernelEstimate, Prediction};
 pub use next_poll::{LearnedPolicySettings, PlannedPoll, PollReason, staleness_index};
-pub use rate_limiter::RateLimiter;
+pub use rate_limiter::{RateLimiter, RateLimiterState, RateLimiterStates};
 pub use recent_runs::RecentRuns;

@@ -5,11 +5,12 @@
 //! settings and a rejection take the credit away, and a new database starts with it. After a burst, what is
 //! left of the limit is spread over the time until the burst leaves the sliding minute, so that no part of it
 //! is without requests. A request that is sent late, because timers are not exact, does not delay those after it.
-//! *Counting*: a request counts from the decision to send it until 60 s after its end. The provider
-//! receives the request somewhere in between. So no window of 60 s holds more requests than the limit,
-//! whatever the latency, by the provider's clock and by the local one.
+//! *Counting*: no window of 60 s holds more requests than the limit; `sliding_window.rs` has the requests that
+//! count. A process that ends in order leaves the state of its limiters to the next one.
 //!
 //! `limit_in_force.rs` has the limit, which answers of the provider change.
+
+mod earlier_process;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use std::time::Duration;
 use crate::job::{MonotonicTime, RateLimitPolicy};
 
 use super::limit_in_force::{LimitInForce, WINDOW};
+use super::sliding_window::SlidingWindow;
+
+pub use earlier_process::{RateLimiterState, RateLimiterStates};
 
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
@@ -31,8 +35,9 @@ pub struct RateLimiter {
     last_sent_at: MonotonicTime,
     /// No request is sent before, because of those of an earlier process.
     first_slot: Duration,
-    in_flight: u32,
-    completed_at: VecDeque<MonotonicTime>,
+    /// The requests of earlier processes in the last minute are not all known before.
+    all_known_from: MonotonicTime,
+    window: SlidingWindow,
     /// When requests of [`Self::use_reserve`] were sent in the last minute.
     reserve_used_at: VecDeque<MonotonicTime>,
 }
@@ -53,28 +58,12 @@ impl RateLimiter {
             next_burst_slot: slot_at(now),
             last_sent_at: now,
             first_slot: Duration::ZERO,
-            in_flight: 0,
-            completed_at: VecDeque::new(),
+            all_known_from: MonotonicTime::default(),
+            window: SlidingWindow::default(),
             reserve_used_at: VecDeque::new(),
         };
         limiter.next_slot += limiter.spacing();
         limiter
-    }
-
-    /// No request of this account was sent before: the last minute earns credit.
-    pub fn follow_idle_time(&mut self, now: MonotonicTime) {
-        self.next_slot = slot_at(now).saturating_sub(WINDOW);
-    }
-
-    /// Until this time an earlier process may have sent requests with the same limit, and a burst at the
-    /// end. Without a pause as long as the burst is ahead of the even pace, the requests of both might exceed
-    /// the limit.
-    pub fn follow_earlier_process(&mut self, until: MonotonicTime) {
-        let can_burst = self.burst_spacing() < self.spacing();
-        let ahead = if can_burst { self.max_burst() } else { 0 };
-        let first_slot = slot_at(until) + self.spacing() * (1 + ahead) + Self::MAX_LATENESS;
-        self.first_slot = self.first_slot.max(first_slot);
-        self.next_slot = self.next_slot.max(first_slot);
     }
 
     /// Changes the configured limit, and forgets an announced one and the credit. Sent requests still count,
@@ -116,12 +105,10 @@ impl RateLimiter {
     /// sliding minute.
     pub fn advance(&mut self, now: MonotonicTime) {
         // No request was allowed while the limit was used up.
-        let until = self.below_limit_at(self.current_limit()).unwrap_or(now);
+        let until = self.window.below_limit_at(self.current_limit()).unwrap_or(now);
         self.discard_credit(until.min(now));
         self.updated_at = self.updated_at.max(now);
-        while self.completed_at.front().is_some_and(|ended| ended.plus(WINDOW) <= now) {
-            self.completed_at.pop_front();
-        }
+        self.window.advance(now);
         while self.reserve_used_at.front().is_some_and(|sent| sent.plus(WINDOW) <= now) {
             self.reserve_used_at.pop_front();
         }
@@ -152,9 +139,8 @@ impl RateLimiter {
     /// limiter does not record which provider sent them.
     pub fn absorb(&mut self, other: &Self, in_flight: u32, now: MonotonicTime) {
         self.advance(now);
-        self.in_flight += in_flight;
-        self.completed_at.extend(&other.completed_at);
-        self.completed_at.make_contiguous().sort_unstable();
+        self.window.absorb(&other.window, in_flight);
+        self.all_known_from = self.all_known_from.max(other.all_known_from);
         self.advance(now);
         let earliest = other.next_slot.min(slot_at(now) + self.spacing());
         self.first_slot = self.first_slot.max(other.first_slot);
@@ -166,7 +152,7 @@ impl RateLimiter {
     #[must_use]
     pub fn next_available_at(&self) -> Option<MonotonicTime> {
         let slot = time_of(self.next_slot.max(self.next_burst_slot));
-        self.below_limit_at(self.current_limit()).map(|at| at.max(slot))
+        self.window.below_limit_at(self.current_limit()).map(|at| at.max(slot))
     }
 
     /// When a request may be sent that nothing requires; none as above. Such requests leave a fifth of the
@@ -175,12 +161,13 @@ impl RateLimiter {
     #[must_use]
     pub fn next_spare_at(&self) -> Option<MonotonicTime> {
         let limit = self.spare_limit();
-        let left = self.sustained_spacing(self.in_flight, self.updated_at);
+        let left = self.sustained_spacing(self.in_flight(), self.updated_at);
         let spacing = WINDOW.checked_div(limit)?.max(left);
-        let at = self.next_available_at()?.max(self.below_limit_at(self.max_used_for_spare())?);
+        let at = self.next_available_at()?;
+        let at = at.max(self.window.below_limit_at(self.max_used_for_spare())?);
         let even_slot = self.last_sent_at.plus(spacing);
         // Sent evenly, they leave some credit, which must not be spent in bursts.
-        let slot = if self.used() < limit as usize / 2 {
+        let slot = if self.window.count() < limit as usize / 2 {
             let kept_requests = self.max_burst().div_ceil(2) + 1;
             let credit_slot = self.next_slot + self.spacing() * kept_requests;
             even_slot.min(time_of(credit_slot))
@@ -195,6 +182,7 @@ impl RateLimiter {
     pub fn has_spare_requests(&self) -> bool {
         self.spare_limit() > 0
             && self
+                .window
                 .below_limit_at(self.max_used_for_spare())
                 .is_some_and(|at| at <= self.updated_at)
     }
@@ -215,16 +203,6 @@ impl RateLimiter {
         u32::try_from(u64::from(self.current_limit()) * 4 / 5).unwrap_or(u32::MAX)
     }
 
-    /// When fewer than `limit` requests count, if none is sent before; none while `limit` requests are in
-    /// flight.
-    fn below_limit_at(&self, limit: u32) -> Option<MonotonicTime> {
-        let Some(excess) = self.used().checked_sub(limit as usize) else {
-            return Some(MonotonicTime::default());
-        };
-        // This many completed requests, and one more, must leave the window first.
-        self.completed_at.get(excess).map(|ended| ended.plus(WINDOW))
-    }
-
     /// Whether a request that is sent now leaves those after it at their even pace.
     #[must_use]
     pub fn has_credit(&self, now: MonotonicTime) -> bool {
@@ -241,14 +219,14 @@ impl RateLimiter {
         let at_slot_if_late =
             |slot: Duration| if slot + Self::MAX_LATENESS < time { time } else { slot };
         self.last_sent_at = now;
-        self.in_flight += 1;
+        self.window.begin_request();
         self.next_burst_slot = at_slot_if_late(self.next_burst_slot) + self.burst_spacing();
-        let sustained_spacing = self.sustained_spacing(self.in_flight, now);
+        let sustained_spacing = self.sustained_spacing(self.in_flight(), now);
         let has_credit = slot + spacing <= time;
         let is_scarce = if has_credit {
             // Another request ahead of time would leave less than what a whole burst leaves.
             let after_burst = WINDOW / (self.current_limit() - max_burst);
-            self.sustained_spacing(self.in_flight + 1, now) > after_burst
+            self.sustained_spacing(self.in_flight() + 1, now) > after_burst
         } else {
             sustained_spacing > spacing
         };
@@ -259,25 +237,18 @@ impl RateLimiter {
     /// Counts the end of a request, successful or not.
     pub fn complete(&mut self, now: MonotonicTime) {
         self.advance(now);
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.completed_at.push_back(now);
+        self.window.end_request(now);
     }
 
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight
+        self.window.in_flight()
     }
 
     /// The number of requests in the last minute, including those in flight.
     #[must_use]
     pub fn requests_last_minute(&self, now: MonotonicTime) -> u32 {
-        let ended = self.completed_at.iter().filter(|ended| ended.plus(WINDOW) > now).count();
-        self.in_flight.saturating_add(u32::try_from(ended).unwrap_or(u32::MAX))
-    }
-
-    /// The requests that count.
-    fn used(&self) -> usize {
-        self.in_flight as usize + self.completed_at.len()
+        self.window.count_at(now)
     }
 
     /// The time between two requests at an even pace.
@@ -298,25 +269,8 @@ impl RateLimiter {
         announced.max(Self::BURST_SPACING).min(self.spacing())
     }
 
-    /// The shortest even spacing of the next requests at which the count delays none of them. Those in
-    /// flight, of which there are so many, leave the window in a minute at the earliest.
     fn sustained_spacing(&self, in_flight: u32, now: MonotonicTime) -> Duration {
-        let limit = self.current_limit();
-        // Request number `limit + 1 - in_flight` is the first that waits for one that is in flight.
-        let mut longest = WINDOW / (limit + 1).saturating_sub(in_flight).max(1);
-        let completed = u32::try_from(self.completed_at.len()).unwrap_or(u32::MAX);
-        let used = completed.saturating_add(in_flight);
-        let mut number = (limit + 1).saturating_sub(used).max(1);
-        // Request `number` waits for this one to leave, and those in front of it.
-        while let Some(ended) = self.completed_at.get((number + used - limit - 1) as usize)
-            && number <= limit
-        {
-            let wait = ended.plus(WINDOW).duration_since(now);
-            longest = longest.max(wait / number);
-            // Of many requests some are enough: the result is at most 3 % too short.
-            number += 1 + number / 32;
-        }
-        longest
+        self.window.sustained_spacing(self.current_limit(), in_flight, now)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::{AuditEntry, JobId, MonotonicTime};
+use crate::policy::RateLimiterStates;
 use crate::store::{BatchWriter, MaintenanceTask, ReadError, TrackerStateReader};
 use crate::tracker::{Action, Input, Tracker};
 
@@ -111,6 +112,8 @@ impl Scheduler {
     ) -> Result<(), SchedulerError> {
         let recorded_times = self.reader.recorded_times().await?;
         self.feed_tracker(Input::LoadRecordedTimes(recorded_times));
+        let rate_limiters = self.reader.rate_limiter_states().await?;
+        self.feed_tracker(Input::LoadRateLimiterStates(rate_limiters));
         self.configure(providers);
         self.load_duration_samples().await?;
         self.load_jobs().await?;
@@ -119,8 +122,13 @@ impl Scheduler {
         if result.is_ok() {
             result = self.commit_what_is_decided().await;
         }
+        // Requests in flight have ended, unless an error came first.
+        let rate_limiters = match result {
+            Ok(()) => self.tracker.rate_limiter_states(self.clock.monotonic_now()),
+            Err(_) => RateLimiterStates::new(),
+        };
         // Also after a fatal error: what was acknowledged may have to be saved.
-        self.committer.close().await;
+        self.committer.close(rate_limiters).await;
         result
     }
 

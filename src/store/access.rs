@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use futures_util::future::BoxFuture;
 
 use crate::job::{JobId, RecordedTimes, StoredJob};
+use crate::policy::RateLimiterStates;
 
 use super::batch::{Batch, CommitReport};
 use super::error::{ReadError, WriteError};
@@ -21,8 +22,8 @@ pub trait BatchWriter: Debug + Send {
     fn write<'a>(&'a mut self, batch: &'a Batch)
     -> BoxFuture<'a, Result<CommitReport, WriteError>>;
 
-    /// Ends the writer cleanly, after the last batch.
-    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+    /// Ends the writer cleanly, after the last batch. `rate_limiters` are recorded for the next process.
+    fn close(self: Box<Self>, rate_limiters: RateLimiterStates) -> BoxFuture<'static, ()>;
 }
 
 /// Reads what the tracker starts from, in pages.
@@ -43,6 +44,12 @@ pub trait TrackerStateReader: Debug + Send + Sync {
     /// # Errors
     /// If the database cannot be read.
     fn recorded_times(&self) -> BoxFuture<'_, Result<RecordedTimes, ReadError>>;
+
+    /// What the rate limiters of the process before left; nothing unless that process ended in order.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn rate_limiter_states(&self) -> BoxFuture<'_, Result<RateLimiterStates, ReadError>>;
 
     /// Up to `limit` duration samples in the order of their ids, beginning after `after`.
     ///

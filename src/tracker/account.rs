@@ -3,10 +3,11 @@
 //! The service may lock a key after several wrong requests, whichever provider sent them, so a
 //! rejected key pauses all providers of the account.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName, RateLimitInfo};
-use crate::policy::RateLimiter;
+use crate::policy::{RateLimiter, RateLimiterState};
 
 use super::breaker::CircuitBreaker;
 use super::message::ProviderSettings;
@@ -27,8 +28,18 @@ impl AccountId {
     }
 }
 
-/// The process before this one that used the database.
-#[derive(Debug, Clone, Copy, Default)]
+/// The name under which the state of the account's rate limiter is stored.
+impl fmt::Display for AccountId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dedicated(provider) => write!(formatter, "provider {provider}"),
+            Self::Shared(name) => write!(formatter, "account {name}"),
+        }
+    }
+}
+
+/// What an account knows of the process before this one that used the database.
+#[derive(Debug, Clone, Default)]
 pub(super) enum EarlierProcess {
     /// The database is new.
     None,
@@ -37,6 +48,8 @@ pub(super) enum EarlierProcess {
     Past,
     /// It may have sent requests until this time.
     EndedAt(MonotonicTime),
+    /// It ended in order and left this.
+    Left(RateLimiterState),
 }
 
 #[derive(Debug)]
@@ -94,7 +107,8 @@ impl ProviderAccount {
                 match earlier_process {
                     EarlierProcess::None => self.rate_limiter.follow_idle_time(now),
                     EarlierProcess::Past => {}
-                    EarlierProcess::EndedAt(end) => self.rate_limiter.follow_earlier_process(end),
+                    EarlierProcess::EndedAt(end) => self.rate_limiter.follow_unknown_requests(end),
+                    EarlierProcess::Left(state) => self.rate_limiter.follow_state(&state, now),
                 }
                 self.rate_limiter.absorb(&previous, previous.in_flight(), now);
             }
@@ -104,6 +118,18 @@ impl ProviderAccount {
         self.is_configured = limit.is_some();
         self.configured_at = now;
         self.breaker.enter_half_open(connection_changed);
+    }
+
+    /// What the rate limiter leaves to the next process; none if the requests of the last minute are not all
+    /// known.
+    pub(super) fn rate_limiter_state(&self, now: MonotonicTime) -> Option<RateLimiterState> {
+        let mut rate_limiter = self.rate_limiter.clone();
+        rate_limiter.advance(now);
+        // A pause earns no credit.
+        let paused_until =
+            if self.breaker.is_rate_limited() { now } else { self.breaker.ready_at().min(now) };
+        rate_limiter.discard_credit(paused_until);
+        rate_limiter.state(now).filter(|_| self.is_configured)
     }
 
     /// When the next request may be sent; none if an answer must come first.

@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 
 use crate::job::MonotonicTime;
+use crate::policy::RateLimiterStates;
 
-use super::account::AccountId;
+use super::account::{AccountId, EarlierProcess};
 use super::message::{AccountIndex, ProviderIndex, ProviderSettings};
 use super::registry::Tracker;
 
@@ -33,14 +34,26 @@ impl Tracker {
                 self.queues.iter().filter(|queue| queue.account_index == AccountIndex(index));
             let limits =
                 queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
-            account.configure(
-                limits.min(),
-                changed_accounts.contains(&index),
-                self.earlier_process,
-                now,
-            );
+            let limit = limits.min();
+            let left = limit.and_then(|_| self.left_states.remove(&account.id.to_string()));
+            let earlier_process =
+                left.map_or_else(|| self.earlier_process.clone(), EarlierProcess::Left);
+            let connection_changed = changed_accounts.contains(&index);
+            account.configure(limit, connection_changed, earlier_process, now);
         }
         self.reschedule_waiting_jobs(now);
+    }
+
+    /// What the rate limiters leave to the next process if no more requests are sent, by the name of the account. An
+    /// account is missing if its requests are not all known.
+    #[must_use]
+    pub fn rate_limiter_states(&self, now: MonotonicTime) -> RateLimiterStates {
+        let own = self
+            .accounts
+            .iter()
+            .filter_map(|account| Some((account.id.to_string(), account.rate_limiter_state(now)?)));
+        // Nothing was sent to the accounts that are not configured at present.
+        self.left_states.clone().into_iter().chain(own).collect()
     }
 
     /// Requests that were sent move with the provider, so that the new account sends no more requests

@@ -11,7 +11,7 @@ use crate::job::{
     MonotonicTime, NotFoundTimeout, OutageEvent, PollRecord, ProviderError, ProviderName,
     RecordedTimes, RemoteId, RequestTimes, StoredJob, UtcTime,
 };
-use crate::policy::{Backoff, LearnedPolicySettings};
+use crate::policy::{Backoff, LearnedPolicySettings, RateLimiterStates};
 
 use super::breaker::RequestPause;
 
@@ -94,6 +94,9 @@ pub enum Input {
     Untrack(JobId, String),
     /// What earlier processes knew of the time. Must come before [`Input::Track`] at a start.
     LoadRecordedTimes(RecordedTimes),
+    /// What the process before left for the rate limiters ([`super::Tracker::rate_limiter_states`]). Must come
+    /// before [`Input::Configure`] at a start.
+    LoadRateLimiterStates(RateLimiterStates),
     /// A person ordered to cancel this job of the provider.
     Cancel(ProviderName, JobId),
     CancelAnswered(ProviderName, JobId, Answer<()>),

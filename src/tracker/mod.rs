@@ -86,6 +86,7 @@ impl Tracker {
         match input {
             // The times are known already.
             Input::Tick | Input::LoadRecordedTimes(_) => {}
+            Input::LoadRateLimiterStates(states) => self.left_states = states,
             Input::Configure(settings) => self.configure(settings, now.monotonic),
             Input::LoadDurationSamples(samples) => {
                 for (provider, sample) in samples {

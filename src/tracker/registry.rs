@@ -6,6 +6,7 @@
 use crate::job::{
     Anomaly, ClockReading, JobId, MonotonicTime, ProviderName, RecordClock, TrustedClock,
 };
+use crate::policy::RateLimiterStates;
 
 use super::account::{AccountId, EarlierProcess, ProviderAccount};
 use super::job::TrackedJob;
@@ -24,7 +25,10 @@ pub struct Tracker {
     pub(super) accounts: Vec<ProviderAccount>,
     pub(super) trusted_clock: TrustedClock,
     pub(super) record_clock: RecordClock,
+    /// For accounts that are not in `left_states`.
     pub(super) earlier_process: EarlierProcess,
+    /// What the earlier process left for accounts that were not configured since, by their names.
+    pub(super) left_states: RateLimiterStates,
     /// The number of selections so far.
     pub(super) selection_count: u64,
 }

@@ -16,10 +16,18 @@ fn quota(requests: u32, seconds: u64) -> RateLimitPolicy {
     RateLimitPolicy { requests, window: Duration::from_secs(seconds) }
 }
 
+#[derive(Debug, Clone, Copy)]
+enum ProcessEnd {
+    InOrder,
+    Killed,
+}
+
 /// A caller of a rate limiter, with a clock.
 struct Caller {
     limiter: RateLimiter,
     now: u64,
+    /// When the present process started, whose clock the limiter knows.
+    started_at: u64,
     /// The times of sending and the ends of all requests.
     requests: Vec<(u64, u64)>,
     /// The ends of the requests in flight.
@@ -29,7 +37,12 @@ struct Caller {
 impl Caller {
     fn new(limit: u32) -> Self {
         let limiter = RateLimiter::new(limit, at(0));
-        Self { limiter, now: 0, requests: Vec::new(), in_flight: Vec::new() }
+        Self { limiter, now: 0, started_at: 0, requests: Vec::new(), in_flight: Vec::new() }
+    }
+
+    /// The present by the clock of the process.
+    fn process_time(&self) -> MonotonicTime {
+        at(self.now - self.started_at)
     }
 
     /// Moves the time, and completes the requests that end until then.
@@ -38,17 +51,18 @@ impl Caller {
         let ended = self.in_flight.partition_point(|end| *end <= ms);
         for end in self.in_flight.drain(..ended) {
             self.now = self.now.max(end);
-            self.limiter.complete(at(self.now));
+            self.limiter.complete(at(self.now - self.started_at));
         }
         self.now = self.now.max(ms);
-        self.limiter.advance(at(self.now));
+        self.limiter.advance(self.process_time());
     }
 
     /// Sends a request as soon as the limiter allows it, and late by up to `lateness`.
     fn send(&mut self, latency: u64, lateness: u64) {
         loop {
             let next_end = self.in_flight.iter().copied().min();
-            let available = self.limiter.next_available_at().map(MonotonicTime::as_millis);
+            let available = self.limiter.next_available_at();
+            let available = available.map(|slot| self.started_at + slot.as_millis());
             let wake_up = available.into_iter().chain(next_end).min().expect("no stall");
             let is_in_time = available.is_some_and(|ms| ms <= self.now);
             if is_in_time {
@@ -59,11 +73,29 @@ impl Caller {
         // The count, by the times of this caller: what has ended more than a minute ago does not count.
         let counted = |end: u64| end + MINUTE > self.now;
         let sent = self.requests.iter().filter(|(_, end)| counted(*end)).count();
-        let limit = self.limiter.limit_at(at(self.now));
+        let limit = self.limiter.limit_at(self.process_time());
         assert!(sent < limit as usize, "{sent} requests in a minute, the limit is {limit}");
-        self.limiter.acquire(at(self.now));
+        self.limiter.acquire(self.process_time());
         self.requests.push((self.now, self.now + latency));
         self.in_flight.push(self.now + latency);
+    }
+
+    /// The process ends, with its requests in flight, and another one starts after `downtime`.
+    fn restart(&mut self, limit: u32, downtime: u64, end: ProcessEnd) {
+        let state = self.limiter.state(self.process_time());
+        self.in_flight.clear();
+        for (_, ended) in &mut self.requests {
+            *ended = self.now.min(*ended);
+        }
+        self.now += downtime;
+        self.started_at = self.now;
+        self.limiter = RateLimiter::new(limit, at(0));
+        match (end, state) {
+            (ProcessEnd::InOrder, Some(state)) => self.limiter.follow_state(&state, at(0)),
+            (ProcessEnd::InOrder, None) | (ProcessEnd::Killed, _) => {
+                self.limiter.follow_unknown_requests(at(0));
+            }
+        }
     }
 
     /// The times of sending since `from`.
@@ -126,6 +158,47 @@ fn each_idle_slot_allows_one_request_more() {
     assert_eq!(caller.sent_since(0), [1000, 5500, 5550, 5600, 5650]);
     caller.send(0, 0);
     assert!((6000..6700).contains(&caller.now), "{} ms", caller.now);
+}
+
+#[test]
+fn a_restart_in_order_changes_nothing_but_that_the_time_without_a_process_earns_no_credit() {
+    for downtime in [0, 300, 5 * MINUTE] {
+        for before in [0, 3, 8, 40] {
+            let mut caller = Caller::new(30);
+            caller.wait_until(2 * MINUTE);
+            (0..before).for_each(|_| caller.send(100, 0));
+            caller.wait_until(caller.now + 100);
+            let mut restarted = Caller { limiter: caller.limiter.clone(), ..Caller::new(30) };
+            (restarted.now, restarted.requests) = (caller.now, caller.requests.clone());
+            restarted.restart(30, downtime, ProcessEnd::InOrder);
+            let (stopped_at, started_at) = (caller.now, restarted.now);
+            (0..50).for_each(|_| caller.send(100, 0));
+            (0..50).for_each(|_| restarted.send(100, 0));
+            let without = caller.sent_since(stopped_at).into_iter().map(|ms| ms - stopped_at);
+            let with = restarted.sent_since(started_at).into_iter().map(|ms| ms - started_at);
+            let differ = without.zip(with).find(|(without, with)| with.abs_diff(*without) > 100);
+            assert_eq!(differ, None, "{before} requests, then {downtime} ms");
+        }
+    }
+}
+
+#[test]
+fn after_a_kill_and_a_restart_in_order_the_requests_before_the_kill_still_count() {
+    let mut caller = Caller::new(30);
+    (0..30).for_each(|_| caller.send(0, 0));
+    caller.restart(30, 0, ProcessEnd::Killed);
+    caller.wait_until(caller.now + MINUTE - 1);
+    assert_eq!(caller.limiter.state(caller.process_time()), None);
+    caller.wait_until(caller.now + 1);
+    assert!(caller.limiter.state(caller.process_time()).is_some());
+}
+
+#[test]
+fn a_higher_limit_after_a_restart_applies_at_once() {
+    let mut caller = Caller::new(1);
+    caller.send(0, 0);
+    caller.restart(60, 0, ProcessEnd::InOrder);
+    assert_eq!(caller.limiter.next_available_at(), Some(at(1000)));
 }
 
 #[test]
@@ -406,7 +479,7 @@ proptest! {
         let mut sent: Vec<_> = caller.sent_since(0).into_iter().filter(|ms| *ms <= killed_at).collect();
         let mut next = Caller::new(limit);
         next.limiter = RateLimiter::new(limit, at(killed_at));
-        next.limiter.follow_earlier_process(at(killed_at));
+        next.limiter.follow_unknown_requests(at(killed_at));
         next.now = killed_at;
         while next.now < killed_at + 2 * MINUTE {
             next.send(0, 0);
@@ -421,6 +494,39 @@ proptest! {
         );
         let first = killed_at + MINUTE / limit as u64 + 15_051;
         prop_assert!(next.sent_since(0)[0] <= first);
+    }
+
+    #[test]
+    fn processes_that_end_in_order_keep_the_limit_whatever_the_latency(
+        limit in 1u32..60,
+        steps in prop::collection::vec(
+            (0u64..40_000, 0usize..30, 0u64..20_000, 0u64..100, 0u64..90_000, 0u32..200), 1..20,
+        ),
+    ) {
+        let mut caller = Caller::new(limit);
+        for (idle, requests, latency, lateness, downtime, new_limit) in steps {
+            caller.wait_until(caller.now + idle);
+            // Asserts the count.
+            (0..requests).for_each(|_| caller.send(latency, lateness));
+            let limit = if new_limit < 60 { new_limit.max(1) } else { limit };
+            caller.restart(limit, downtime, ProcessEnd::InOrder);
+        }
+        (0..20).for_each(|_| caller.send(0, 0));
+    }
+
+    #[test]
+    fn processes_of_which_some_are_killed_keep_the_limit(
+        limit in 1u32..200,
+        steps in prop::collection::vec((0u64..40_000, 0usize..70, 0u64..30_000, any::<bool>()), 1..20),
+    ) {
+        let mut caller = Caller::new(limit);
+        for (idle, requests, downtime, is_killed) in steps {
+            caller.wait_until(caller.now + idle);
+            (0..requests).for_each(|_| caller.send(0, 0));
+            let end = if is_killed { ProcessEnd::Killed } else { ProcessEnd::InOrder };
+            caller.restart(limit, downtime, end);
+        }
+        (0..20).for_each(|_| caller.send(0, 0));
     }
 
     #[test]

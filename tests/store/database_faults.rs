@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use jobtrack::clock::Clock;
 use jobtrack::job::{ObservedState, State};
+use jobtrack::policy::RateLimiterStates;
 use jobtrack::store::{OpenError, Store, WriteError};
 
 use crate::support::daemon::{DaemonHome, utf8};
@@ -44,7 +45,7 @@ async fn home_with_closed_database() -> DaemonHome {
     let mut store = jobs::open_store(&home.database()).await;
     jobs::register_job(&mut store, "A").await;
     store.reader.close().await;
-    store.writer.close().await;
+    store.writer.close(RateLimiterStates::new()).await;
     home
 }
 
@@ -230,7 +231,7 @@ async fn fault_23_an_empty_file_beside_a_wal_is_refused() {
     jobs::register_job(&mut store, "B").await;
     let wal = fs::read(path_with_suffix(&home.database(), "-wal")).expect("the WAL");
     store.reader.close().await;
-    store.writer.close().await;
+    store.writer.close(RateLimiterStates::new()).await;
     fs::write(home.database(), "").expect("emptied");
     fs::write(path_with_suffix(&home.database(), "-wal"), &wal).expect("the WAL is there");
     let why = open_error(&home.database(), "empty").await;
@@ -247,7 +248,7 @@ async fn fault_23_a_file_too_short_for_a_database_is_refused_and_its_log_kept() 
     let wal = path_with_suffix(&home.database(), "-wal");
     let log = fs::read(&wal).expect("the WAL");
     store.reader.close().await;
-    store.writer.close().await;
+    store.writer.close(RateLimiterStates::new()).await;
     let content = fs::read(home.database()).expect("the database");
     home.write_config(&format!("[store]\npath = \"{}\"\n", home.database().display()));
     for length in [1, 19, 20, 99, 100, 511, 4095] {

@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jobtrack::policy::RateLimiterStates;
+
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
 
@@ -81,7 +83,7 @@ async fn after_a_clean_shutdown_the_wal_remains_for_read_only_users() {
     let mut store = jobs::open_store(&home.database()).await;
     jobs::register_job(&mut store, "A").await;
     store.reader.close().await;
-    store.writer.close().await;
+    store.writer.close(RateLimiterStates::new()).await;
     for suffix in ["-wal", "-shm"] {
         assert!(with_suffix(&home.database(), suffix).exists(), "{suffix} is kept");
     }

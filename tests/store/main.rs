@@ -11,6 +11,7 @@ mod many_rows;
 mod operators;
 mod pinned_jobs;
 mod provider_rename;
+mod rate_limiter_states;
 mod reading;
 mod registration;
 mod replaced_files;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jobtrack::job::ObservedState;
+use jobtrack::policy::RateLimiterStates;
 use jobtrack::store::{SCHEMA_VERSION, WriteError, verify_database};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -58,7 +59,7 @@ async fn fault_20_maintenance_by_a_shell_only_delays_writes() {
         .expect("joined");
     jobs::register_job(&mut store, "last").await;
     store.reader.close().await;
-    store.writer.close().await;
+    store.writer.close(RateLimiterStates::new()).await;
     let verified = verify_database(&home.database()).await.expect("it is read");
     assert_eq!((verified.jobs, verified.findings), (acknowledged + 1, Vec::new()));
 }
@@ -131,7 +132,7 @@ async fn first_version() -> DaemonHome {
 async fn fault_25_a_migration_without_space_leaves_a_whole_schema() {
     let mut versions = Vec::new();
     // The log and its index are files too: the more they may grow, the further the migrations come.
-    for limit_kib in (16..310).step_by(6) {
+    for limit_kib in (16..346).step_by(6) {
         let home = first_version().await;
         let mut command = Command::new("prlimit");
         command

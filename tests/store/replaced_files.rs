@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use jobtrack::clock::Clock;
+use jobtrack::policy::RateLimiterStates;
 use jobtrack::store::{OpenError, Store, WriteError};
 
 use crate::support::daemon::DaemonHome;
@@ -140,7 +141,7 @@ async fn fault_21_66_what_was_acknowledged_survives_a_removed_log_or_shared_memo
         }
         store.writer.write(&jobs::add_batch([jobs::new_job("C")])).await.expect_err(case);
         store.reader.close().await;
-        store.writer.close().await;
+        store.writer.close(RateLimiterStates::new()).await;
         if case == "the log replaced" {
             // The older log beside the complete database is refused, by a process of its own because
             // SQLite shares memory between the connections of one process.
@@ -206,7 +207,7 @@ async fn fault_21_66_what_was_acknowledged_survives_a_failed_write_and_then_a_re
                 let refused = store.writer.write(&failing).await.expect_err(case);
                 assert!(matches!(refused, WriteError::FileReplaced { .. }), "{case}: {refused}");
             }
-            store.writer.close().await;
+            store.writer.close(RateLimiterStates::new()).await;
             assert!(beside(&home.database(), "-wal").exists(), "{case}: it is written back");
             drop((reader, shell));
             jobs::open_store(&home.database()).await;
@@ -228,7 +229,7 @@ async fn a_failed_write_does_not_hinder_the_next_one_or_the_end() {
         }
         drop(shell);
         jobs::register_job(&mut store, "D").await;
-        store.writer.close().await;
+        store.writer.close(RateLimiterStates::new()).await;
         let clean = "SELECT count(*) FROM last_event WHERE name = 'clean_shutdown'";
         assert_eq!(db::query_value(&home.database(), clean), "1", "{case}");
     }

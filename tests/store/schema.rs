@@ -109,6 +109,8 @@ async fn values_of_a_wrong_type_are_rejected_without_strict_tables() {
         "UPDATE job SET pinned = 2",
         "UPDATE provider_event SET failed_polls = 'many'",
         "UPDATE last_event SET happened_at = x'00'",
+        "INSERT INTO rate_limiter_state VALUES ('provider dune', -1, '[]', 0)",
+        "INSERT INTO rate_limiter_state VALUES ('provider dune', 1, '{}', 0)",
         "UPDATE duration_sample SET total_ms = 0",
         "UPDATE duration_sample SET run_ms = 1.5",
         "UPDATE span SET seconds = -1",

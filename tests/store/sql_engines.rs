@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row, TypeInfo, ValueRef};
 
+use jobtrack::policy::RateLimiterStates;
+
 use crate::support::daemon::{DaemonHome, utf8};
 use crate::support::{db, jobs};
 
@@ -123,7 +125,7 @@ async fn sample_database() -> DaemonHome {
     let home = DaemonHome::without_config();
     let store = jobs::open_store(&home.database()).await;
     store.reader.close().await;
-    store.writer.close().await;
+    store.writer.close(RateLimiterStates::new()).await;
     db::run_script_ok(&home.database(), include_str!("../../migrations/samples/0001.sql"));
     db::run_script_ok(&home.database(), include_str!("../../migrations/samples/0003.sql"));
     db::run_script_ok(&home.database(), include_str!("../../migrations/samples/0005.sql"));

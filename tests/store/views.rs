@@ -6,6 +6,7 @@ use jobtrack::job::{
     LocalOutcome, Metadata, NewJob, Observation, ObservedState, PollRecord, ProviderTimes,
     SimilarityKeys, StoredJob,
 };
+use jobtrack::policy::RateLimiterStates;
 use jobtrack::store::{JobFilter, Store};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
@@ -359,5 +360,5 @@ async fn common_queries_use_an_index() {
         assert!(plan.contains("job_terminal_at (terminal_at<?)"), "{plan}");
     }
     reader.close().await;
-    writer.close().await;
+    writer.close(RateLimiterStates::new()).await;
 }

@@ -2,6 +2,7 @@
 //! expect.
 
 use jobtrack::job::{Anomaly, JobId, Metadata, ObservedState, ProviderTimes, State};
+use jobtrack::policy::RateLimiterStates;
 use jobtrack::store::{Batch, HistoryFilter};
 
 use crate::support::jobs::{
@@ -198,7 +199,7 @@ async fn a_sequence_number_is_published_only_when_its_row_can_be_read() {
     }
     following.await.expect("every number had its row");
     store.reader.close().await;
-    store.writer.close().await;
+    store.writer.close(RateLimiterStates::new()).await;
     let store = jobs::open_store(&home.database()).await;
     assert_eq!(
         seq(&store.writer.subscribe_newest_event().borrow()),

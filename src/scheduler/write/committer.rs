@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::job::{JobId, MonotonicTime};
+use crate::policy::RateLimiterStates;
 use crate::store::{Batch, BatchTimes, BatchWriter, CommitReport, StoreHealth, WriteError};
 
 use super::failures::WriteFailures;
@@ -222,7 +223,8 @@ impl Committer {
         self.failures.last_error.as_deref()
     }
 
-    pub(in crate::scheduler) async fn close(self) {
+    /// `rate_limiters` are left to the next process.
+    pub(in crate::scheduler) async fn close(self, rate_limiters: RateLimiterStates) {
         if let Some(error) = &self.failures.last_error {
             let changes = self.queue.unwritten_changes();
             tracing::error!(
@@ -231,7 +233,7 @@ impl Committer {
             );
         }
         if let Some(writer) = self.idle_writer {
-            writer.close().await;
+            writer.close(rate_limiters).await;
         }
     }
 }
@@ -254,7 +256,7 @@ mod tests {
             Box::pin(async { Ok(CommitReport::default()) })
         }
 
-        fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        fn close(self: Box<Self>, _: RateLimiterStates) -> BoxFuture<'static, ()> {
             Box::pin(async {})
         }
     }

@@ -5,11 +5,13 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::UtcTime;
+use crate::policy::RateLimiterStates;
 use crate::store::{BatchTimes, MaintenanceTask};
 
 use super::audit::prune_audit;
 use super::identity::count_commit;
 use super::prune::prune_jobs;
+use super::rate_limiter_states;
 use super::script::Script;
 use super::time::SqlTime;
 
@@ -118,13 +120,18 @@ pub(super) fn push_times(
     script.push_rows(RECORD_EVENTS, &events.collect::<Vec<_>>())
 }
 
-/// Records the orderly end, which is never before the last heartbeat.
+/// Records the orderly end, which is never before the last heartbeat, and what the rate limiters leave.
 pub(super) async fn record_clean_shutdown(
     connection: &mut SqliteConnection,
+    rate_limiters: &RateLimiterStates,
     now: UtcTime,
 ) -> Result<(), sqlx::Error> {
-    let last = last_event(connection, HEARTBEAT).await?;
-    record_event(connection, CLEAN_SHUTDOWN, last.map_or(now, |last| last.max(now))).await
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let last = last_event(&mut transaction, HEARTBEAT).await?;
+    let ended_at = last.map_or(now, |last| last.max(now));
+    record_event(&mut transaction, CLEAN_SHUTDOWN, ended_at).await?;
+    rate_limiter_states::save(&mut transaction, rate_limiters).await?;
+    transaction.commit().await
 }
 
 async fn last_event(
@@ -151,8 +158,8 @@ pub(super) async fn record_event(
         .map(drop)
 }
 
-/// Records the time between the last heartbeat and `now` as an outage of jobtrackd itself.
-pub(super) async fn record_downtime(
+/// Records a start: the time between the last heartbeat and `now` is an outage of jobtrackd itself.
+pub(super) async fn record_start(
     connection: &mut SqliteConnection,
     now: UtcTime,
 ) -> Result<(), sqlx::Error> {
@@ -177,6 +184,12 @@ pub(super) async fn record_downtime(
     .bind(RESTORED)
     .execute(&mut *transaction)
     .await?;
+    let restored_at = last_event(&mut transaction, RESTORED).await?;
+    if restored_at.is_some() && restored_at >= last_event(&mut transaction, HEARTBEAT).await? {
+        // Of the requests that were sent after the backup was made nothing is known.
+        rate_limiter_states::save(&mut transaction, &RateLimiterStates::new()).await?;
+    }
+    rate_limiter_states::take_over(&mut transaction).await?;
     record_event(&mut transaction, HEARTBEAT, now).await?;
     count_commit(&mut transaction).await?;
     transaction.commit().await

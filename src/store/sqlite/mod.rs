@@ -29,6 +29,7 @@ mod open;
 mod open_files;
 mod provider_rename;
 mod prune;
+mod rate_limiter_states;
 mod reader;
 mod register;
 mod restore;

@@ -21,7 +21,7 @@ use crate::store::{FileSystemPolicy, OpenError, WriteError};
 use super::database_path::DatabasePath;
 use super::file_system;
 use super::lock::DatabaseLock;
-use super::maintenance::record_downtime;
+use super::maintenance::record_start;
 use super::open_files::OpenFiles;
 use super::reader::Reader;
 use super::schema::migrate;
@@ -92,7 +92,7 @@ async fn create_or_migrate(
         }
         other => path.unusable(format!("cannot be migrated: {other}")),
     })?;
-    record_downtime(&mut connection, clock.utc_now()).await.map_err(|error| path.sqlite(&error))?;
+    record_start(&mut connection, clock.utc_now()).await.map_err(|error| path.sqlite(&error))?;
     // Moves the schema to the file, if no reader prevents it: the identity in the file can be compared.
     sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
         .execute(&mut connection)

@@ -15,6 +15,7 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
 use crate::job::{EventCursor, JobId, RecordedTimes, State, StoredJob, UtcTime};
+use crate::policy::RateLimiterStates;
 use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, TrackerStateReader};
 
 use super::copy::read_options;
@@ -23,6 +24,7 @@ use super::job_list::{push_label_condition, push_states, read_page, restricting_
 use super::lower_bound::{MAX_SKIPPED_ROWS, NumberedRows, lower_bound};
 use super::maintenance::{CERTAIN_TIME, CLOCK_BEHIND, CLOCK_SET, CONFIRMED_TIME};
 use super::prune::count_prunable_jobs;
+use super::rate_limiter_states;
 use super::rows::{JobRow, PrunableRow, TransitionRow};
 use super::stored_job::{find_stored_job, parse_stored_jobs, select_stored_jobs};
 
@@ -275,6 +277,10 @@ impl TrackerStateReader for Reader {
             let (certain, confirmed) = recorded.fetch_one(&self.pool).await?;
             Ok(RecordedTimes { certain, confirmed })
         })
+    }
+
+    fn rate_limiter_states(&self) -> BoxFuture<'_, Result<RateLimiterStates, ReadError>> {
+        Box::pin(async { Ok(rate_limiter_states::read(&self.pool).await?) })
     }
 
     fn duration_samples(

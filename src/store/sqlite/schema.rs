@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, SqlSafeStr};
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The version of the schema that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 9;
+pub const SCHEMA_VERSION: i64 = 10;
 
 /// "jtrk" in the header of the file identifies a database of jobtrackd.
 pub(super) const APPLICATION_ID: i64 = 0x6A74_726B;

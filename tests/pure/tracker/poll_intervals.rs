@@ -125,6 +125,78 @@ fn requests_wait_after_a_restart_because_the_earlier_process_may_have_sent_a_bur
 }
 
 #[test]
+fn after_an_orderly_end_the_first_request_does_not_wait() {
+    let settings = ProviderSettings { requests_per_minute: 30, ..default_settings("dune") };
+    let shared = |name| ProviderSettings {
+        account: Some("shared".into()),
+        requests_per_minute: 30,
+        ..default_settings(name)
+    };
+    for (provider, settings) in
+        [("dune", vec![settings]), ("lake", vec![shared("lake"), shared("scripts")])]
+    {
+        let mut sim = Simulation::with_new_database(settings, |_, _| {
+            (100, answer_with_state(ObservedState::Running))
+        });
+        sim.add_job(provider);
+        sim.run_until(10 * SECOND);
+        sim.restart_in_order();
+        sim.restart_in_order();
+        let job = sim.add_job(provider);
+        let added_at = sim.now;
+        sim.run_until(added_at + SECOND);
+        assert_eq!(sim.poll_times(job), [added_at], "{provider}");
+        // The first request of the next process waits if this one is killed.
+        sim.restart();
+        let job = sim.add_job(provider);
+        sim.run_until(sim.now + 15 * SECOND);
+        assert_eq!(sim.poll_times(job), [0; 0], "{provider}");
+    }
+}
+
+#[test]
+fn requests_still_count_when_their_provider_is_missing_for_a_while() {
+    let settings = vec![ProviderSettings { requests_per_minute: 30, ..default_settings("dune") }];
+    for is_removed_by_reload in [false, true] {
+        let mut sim = Simulation::with_new_database(settings.clone(), |_, _| {
+            (100, answer_with_state(ObservedState::Running))
+        });
+        for _ in 0..40 {
+            sim.add_job("dune");
+        }
+        sim.run_until(SECOND);
+        assert!(sim.requests.len() >= 7, "a burst");
+        if is_removed_by_reload {
+            sim.configure(Vec::new());
+        }
+        sim.restart_in_order_with(Vec::new());
+        sim.restart_in_order_with(settings.clone());
+        sim.run_until(2 * MINUTE);
+        sim.assert_rate_limit("dune", 30);
+    }
+}
+
+#[test]
+fn restarts_in_order_keep_the_rate_limit() {
+    let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(1) };
+    let settings =
+        ProviderSettings { requests_per_minute: 60, backoff, ..default_settings("dune") };
+    let mut sim = Simulation::with_new_database(vec![settings], |_, _| {
+        (100, answer_with_state(ObservedState::Running))
+    });
+    for _ in 0..100 {
+        sim.add_job("dune");
+    }
+    for _ in 0..40 {
+        sim.run_until(sim.now + 3 * SECOND);
+        sim.restart_in_order();
+    }
+    sim.assert_rate_limit("dune", 60);
+    let sent = sim.requests.len();
+    assert!(sent > 105, "{sent} requests in two minutes");
+}
+
+#[test]
 fn polls_missed_while_the_daemon_was_down_cause_no_burst() {
     let mut sim = Simulation::new(|_, _| (100, answer_with_state(ObservedState::Running)));
     sim.report_check_interval = 101;

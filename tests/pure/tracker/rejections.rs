@@ -103,6 +103,24 @@ fn rate_limit_rejections_pause_the_provider_for_growing_times() {
 }
 
 #[test]
+fn a_restart_during_a_pause_is_followed_by_no_burst() {
+    let settings = ProviderSettings { requests_per_minute: 60, ..default_settings("dune") };
+    let mut sim = Simulation::with_new_database(vec![settings], |_, at| match at {
+        ..SECOND => (50, rate_limited(Some(120))),
+        _ => (50, answer_with_state(ObservedState::Running)),
+    });
+    sim.add_job("dune");
+    sim.run_until(MINUTE);
+    sim.restart_in_order();
+    for _ in 0..20 {
+        sim.add_job("dune");
+    }
+    sim.run_until(MINUTE + 5 * SECOND);
+    let sent = sim.requests.iter().filter(|request| request.sent_at >= MINUTE).count();
+    assert!((4..=6).contains(&sent), "{sent} requests in 5 s, 60 a minute");
+}
+
+#[test]
 fn retry_after_is_honored_with_requests_in_flight() {
     let settings = ProviderSettings { max_in_flight: 4, ..default_settings("dune") };
     let mut sim = Simulation::with_settings(vec![settings], |job, at| match job.0 {

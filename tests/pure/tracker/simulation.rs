@@ -13,7 +13,7 @@ use jobtrack::job::{
     JobId, ListPage, ListPageQuery, MonotonicTime, OutageBoundary, PollRecord, ProviderError,
     ProviderName, RecordedTimes, RequestTimes, State, StoredJob, UtcTime, registration_transition,
 };
-use jobtrack::policy::{LearnedPolicySettings, PollPrice};
+use jobtrack::policy::{LearnedPolicySettings, PollPrice, RateLimiterStates};
 use jobtrack::tracker::{
     Action, Input, ListRequest, Notice, PollPolicy, PollRequest, ProviderIndex, ProviderReport,
     ProviderSettings, Tracker,
@@ -243,10 +243,22 @@ impl Simulation {
         self.handle(Input::Untrack(job, "by request".into()));
     }
 
-    /// Restarts the tracker: answers and writes in flight are lost.
+    /// Restarts the tracker after a kill: answers and writes in flight are lost.
     pub(super) fn restart(&mut self) {
         let last_recorded = self.wall_time();
         self.restart_after(last_recorded);
+    }
+
+    /// As [`Self::restart`], but the earlier process ended in order and left the states of its rate limiters.
+    pub(super) fn restart_in_order(&mut self) {
+        self.restart_in_order_with(self.settings.clone());
+    }
+
+    /// As [`Self::restart_in_order`], with other settings.
+    pub(super) fn restart_in_order_with(&mut self, settings: Vec<ProviderSettings>) {
+        self.settings = settings;
+        let left = self.tracker.rate_limiter_states(MonotonicTime::from_millis(self.now));
+        self.restart_with(self.wall_time(), left);
     }
 
     /// Restarts the tracker long after the earlier process recorded something.
@@ -256,10 +268,15 @@ impl Simulation {
 
     /// Restarts the tracker; the last time in the store is this one.
     pub(super) fn restart_after(&mut self, last_recorded: UtcTime) {
+        self.restart_with(last_recorded, RateLimiterStates::new());
+    }
+
+    fn restart_with(&mut self, last_recorded: UtcTime, left: RateLimiterStates) {
         self.tracker = Tracker::default();
         let now = self.clock_reading();
         let recorded = RecordedTimes { certain: Some(last_recorded), confirmed: None };
         self.tracker.handle(Input::LoadRecordedTimes(recorded), now);
+        self.tracker.handle(Input::LoadRateLimiterStates(left), now);
         self.events.clear();
         for request in self.requests.iter_mut().filter(|request| request.answered_at.is_none()) {
             request.answered_at = Some(self.now);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jobtrack::job::{JobId, RecordedTimes, StoredJob};
+use jobtrack::policy::RateLimiterStates;
 use jobtrack::store::{
     Batch, BatchWriter, CommitReport, ReadError, Reader, StoredDurationSample, TrackerStateReader,
     WriteError, Writer,
@@ -273,9 +274,9 @@ impl BatchWriter for FaultyWriter {
         Box::pin(self.write_with_faults(batch))
     }
 
-    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+    fn close(self: Box<Self>, rate_limiters: RateLimiterStates) -> BoxFuture<'static, ()> {
         let Self { context, writer } = *self;
-        run_to_end(&context.time, writer.close());
+        run_to_end(&context.time, writer.close(rate_limiters));
         Box::pin(std::future::ready(()))
     }
 }
@@ -318,6 +319,13 @@ impl TrackerStateReader for FaultyReader {
         Box::pin(async move {
             self.delay().await?;
             run_to_end(&self.context.time, self.reader.recorded_times())
+        })
+    }
+
+    fn rate_limiter_states(&self) -> BoxFuture<'_, Result<RateLimiterStates, ReadError>> {
+        Box::pin(async move {
+            self.delay().await?;
+            run_to_end(&self.context.time, self.reader.rate_limiter_states())
         })
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::Connection;
 use tokio::time::timeout;
 
+use crate::policy::RateLimiterStates;
 use crate::store::WriteError;
 use crate::store::sqlite::file_change::FileChange;
 use crate::store::sqlite::maintenance::record_clean_shutdown;
@@ -18,22 +19,26 @@ const READERS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Writer {
     /// Ends in order, the readers first. If no other reader prevents it, the WAL is moved into the database,
-    /// so that a copy of the database file alone is complete.
-    pub async fn close(mut self) {
+    /// so that a copy of the database file alone is complete. `rate_limiters` are recorded for the next process.
+    pub async fn close(mut self, rate_limiters: RateLimiterStates) {
         // A query that takes long, such as the check of a large database, is abandoned.
         let _ = timeout(READERS_CLOSE_TIMEOUT, self.reader.close()).await;
         if let Err(error) = self.files.verify().await {
             self.save_open_files(&error).await;
             return;
         }
-        if let Err(error) = self.close_in_order().await {
+        if let Err(error) = self.close_in_order(&rate_limiters).await {
             tracing::warn!("the database was not closed cleanly, no data is lost: {error}");
         }
     }
 
-    async fn close_in_order(&mut self) -> Result<(), sqlx::Error> {
+    async fn close_in_order(
+        &mut self,
+        rate_limiters: &RateLimiterStates,
+    ) -> Result<(), sqlx::Error> {
         let mut connection = self.take_connection().await?;
-        if let Err(error) = record_clean_shutdown(&mut connection, self.clock.utc_now()).await {
+        let now = self.clock.utc_now();
+        if let Err(error) = record_clean_shutdown(&mut connection, rate_limiters, now).await {
             tracing::warn!(
                 "the clean shutdown could not be recorded, the next start will report an unexpected \
                  stop: {error}"

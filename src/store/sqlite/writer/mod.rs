@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::job::{EventCursor, MonotonicTime, UtcTime};
+use crate::policy::RateLimiterStates;
 use crate::store::{
     Batch, BatchWriter, CommitReport, MaintenanceTask, ProviderRename, RenameOutcome, StoreHealth,
     UserLimits, WriteError,
@@ -215,8 +216,8 @@ impl BatchWriter for Writer {
         Box::pin(self.write(batch))
     }
 
-    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin((*self).close())
+    fn close(self: Box<Self>, rate_limiters: RateLimiterStates) -> BoxFuture<'static, ()> {
+        Box::pin((*self).close(rate_limiters))
     }
 }
 
