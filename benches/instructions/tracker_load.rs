@@ -167,6 +167,7 @@ impl TrackerLoad {
                 | Action::ShareConnectionCheck(..)
                 | Action::RefuseConnectionCheck(..)
                 | Action::RecordPoll { .. }
+                | Action::RecordNextPoll { .. }
                 | Action::RecordAnomaly(_)
                 | Action::RecordOutage(_)
                 | Action::Notify(_) => {}

@@ -240,6 +240,9 @@ impl Scheduler {
                 Action::RecordPoll { poll_record: record, urgent } => {
                     self.committer.enqueue(WriteRequest::PollRecord { record, urgent });
                 }
+                Action::RecordNextPoll { job, at } => {
+                    self.committer.enqueue(WriteRequest::NextPoll(job, at));
+                }
                 Action::RecordAnomaly(anomaly) => {
                     log_anomaly(&anomaly);
                     self.committer.enqueue(WriteRequest::Anomaly(anomaly));

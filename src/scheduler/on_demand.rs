@@ -46,6 +46,7 @@ impl Scheduler {
             | Action::List(_)
             | Action::Commit(_)
             | Action::RecordPoll { .. }
+            | Action::RecordNextPoll { .. }
             | Action::RecordAnomaly(_)
             | Action::RecordOutage(_)
             | Action::Notify(_) => {}

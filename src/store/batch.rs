@@ -17,6 +17,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Bookkeeping of polls without a change of state.
     pub poll_records: Vec<PollRecord>,
+    /// Other times of the next polls of jobs; written last, and not for a job that has ended.
+    pub next_polls: Vec<(JobId, UtcTime)>,
     /// Contradictions to record beside the history.
     pub anomalies: Vec<Anomaly>,
     /// Outages that began or ended, in order.

@@ -5,27 +5,39 @@
 
 use std::collections::HashSet;
 
-use crate::job::MonotonicTime;
+use crate::job::{ClockReading, MonotonicTime};
 use crate::policy::RateLimiterStates;
 
 use super::account::{AccountId, EarlierProcess};
-use super::message::{AccountIndex, ProviderIndex, ProviderSettings};
+use super::message::{AccountIndex, Action, ProviderIndex, ProviderSettings};
 use super::registry::Tracker;
+use super::replan::record_next_poll;
 
 impl Tracker {
     /// Replaces the settings of all providers.
-    pub(super) fn configure(&mut self, settings: Vec<ProviderSettings>, now: MonotonicTime) {
+    pub(super) fn configure(
+        &mut self,
+        settings: Vec<ProviderSettings>,
+        reading: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
+        let now = reading.monotonic;
         for queue in &mut self.queues {
             if !settings.iter().any(|settings| settings.name == queue.name) {
                 queue.configure(None);
             }
         }
         let mut changed_accounts = HashSet::new();
+        let mut changed_policies = HashSet::new();
         for settings in settings {
             let provider_index = self.find_or_add_provider(&settings.name, now);
             let account_index = self.find_or_add_account(AccountId::from_settings(&settings), now);
             self.move_to_account(provider_index, account_index, now);
-            if self.queues[provider_index.position()].configure(Some(settings)) {
+            let queue = &mut self.queues[provider_index.position()];
+            if queue.settings.as_ref().is_none_or(|before| before.policy != settings.policy) {
+                changed_policies.insert(provider_index);
+            }
+            if queue.configure(Some(settings)) {
                 changed_accounts.insert(account_index.0);
             }
         }
@@ -41,7 +53,7 @@ impl Tracker {
             let connection_changed = changed_accounts.contains(&index);
             account.configure(limit, connection_changed, earlier_process, now);
         }
-        self.reschedule_waiting_jobs(now);
+        self.reschedule_jobs(&changed_policies, reading, actions);
     }
 
     /// What the rate limiters leave to the next process if no more requests are sent, by the name of the account. An
@@ -75,19 +87,37 @@ impl Tracker {
         (0..in_flight).for_each(|_| self.accounts[previous_index.0].rate_limiter.complete(now));
     }
 
-    fn reschedule_waiting_jobs(&mut self, now: MonotonicTime) {
+    /// Plans polls by the new settings, and has the new times recorded.
+    fn reschedule_jobs(
+        &mut self,
+        changed_policies: &HashSet<ProviderIndex>,
+        now: ClockReading,
+        actions: &mut Vec<Action>,
+    ) {
         for tracked in self.jobs.iter_mut() {
             let queue = &mut self.queues[tracked.provider_index.position()];
+            let due_before = tracked.phase().due();
+            let mut expected = None;
+            if changed_policies.contains(&tracked.provider_index) {
+                let account = &self.accounts[queue.account_index.0];
+                expected = queue.replan(tracked, account, now);
+            }
             let max_interval = queue.settings.as_ref().map(ProviderSettings::max_poll_interval);
-            if let Some(due) = tracked.on_reconfigured(max_interval, now)
+            if let Some(due) = tracked.on_reconfigured(max_interval, now.monotonic)
                 && queue.reschedule(tracked.id, tracked.batchable_list_time(), due)
             {
                 tracked.wait_until(due);
+                expected = Some(due);
             }
-            if let Some(due) = tracked.phase().due()
+            let due = tracked.phase().due();
+            if let Some(due) = due
                 && !queue.spare_polls.contains(tracked.id)
             {
                 queue.enqueue_spare(tracked, due);
+            }
+            if due.is_none() || due != due_before {
+                let record = |expected| record_next_poll(tracked.id, expected, now);
+                actions.extend(expected.map(record));
             }
         }
     }

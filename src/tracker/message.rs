@@ -186,6 +186,11 @@ pub enum Action {
         /// A person waits for the result of this poll: write the record without delay.
         urgent: bool,
     },
+    /// Record another time of the next poll. No answer led to it.
+    RecordNextPoll {
+        job: JobId,
+        at: UtcTime,
+    },
     RecordAnomaly(Anomaly),
     RecordOutage(OutageEvent),
     Notify(Notice),

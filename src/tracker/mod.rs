@@ -43,6 +43,7 @@ mod rare_state;
 mod readiness;
 mod recorded_time;
 mod registry;
+mod replan;
 mod report;
 mod select;
 mod shared_values;
@@ -87,7 +88,7 @@ impl Tracker {
             // The times are known already.
             Input::Tick | Input::LoadRecordedTimes(_) => {}
             Input::LoadRateLimiterStates(states) => self.left_states = states,
-            Input::Configure(settings) => self.configure(settings, now.monotonic),
+            Input::Configure(settings) => self.configure(settings, now, actions),
             Input::LoadDurationSamples(samples) => {
                 for (provider, sample) in samples {
                     let provider_index = self.find_or_add_provider(&provider, now.monotonic);
@@ -101,7 +102,7 @@ impl Tracker {
                         .forget(similarity_key.as_deref());
                 }
             }
-            Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now)),
+            Input::Track(jobs) => jobs.into_iter().for_each(|job| self.track(job, now, actions)),
             Input::PollNow(job) => self.poll_now(*job, now),
             Input::Untrack(job, reason) => self.untrack(job, reason, now, actions),
             Input::Cancel(provider, job) => self.order_cancel(&provider, job, now, actions),
@@ -149,9 +150,9 @@ impl Tracker {
         self.job(job).is_some()
     }
 
-    fn track(&mut self, job: StoredJob, now: ClockReading) {
+    fn track(&mut self, job: StoredJob, now: ClockReading, actions: &mut Vec<Action>) {
         if self.jobs.contains(job.id) {
-            return self.update(job, now);
+            return self.update(job, now, actions);
         }
         if job.current_state.state().is_terminal() {
             return;
@@ -175,24 +176,13 @@ impl Tracker {
     }
 
     /// Takes over what a user may have changed by adding a tracked job again.
-    fn update(&mut self, job: StoredJob, now: ClockReading) {
+    fn update(&mut self, job: StoredJob, now: ClockReading, actions: &mut Vec<Action>) {
         let Some(tracked) = self.jobs.get_mut(job.id) else { return };
         if matches!(job.similarity_keys, SimilarityKeys::UserProvided(_)) {
             tracked.similarity_keys = self.shared_values.share_keys(job.similarity_keys);
         }
-        if !job.price.is_some_and(|price| tracked.set_price(price)) {
-            return;
-        }
-        let queue = &mut self.queues[tracked.provider_index.position()];
-        let Some(due) = tracked.due_by_price(queue.job_policy(), now) else { return };
-        if let Some(pending) = tracked.pending_change_mut() {
-            pending.next_due = due;
-        } else if queue.repeat_polls.contains(job.id) {
-            queue.dequeue(job.id, tracked.list_time);
-            tracked.wait_until(due);
-            let list_time = tracked.batchable_list_time();
-            queue.enqueue(job.id, due, FirstOrRepeat::Repeat, list_time, now.monotonic);
-            queue.enqueue_spare(tracked, due);
+        if job.price.is_some_and(|price| tracked.set_price(price)) {
+            self.replan(job.id, now, actions);
         }
     }
 

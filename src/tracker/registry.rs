@@ -145,7 +145,7 @@ mod tests {
         let utc = UtcTime::from_millis(2_000_000);
         let now = ClockReading { monotonic: MonotonicTime::default(), utc, jitter: 0.5 };
         let mut tracker = Tracker::default();
-        (1..=3000).for_each(|id| tracker.track(stored_job(id), now));
+        (1..=3000).for_each(|id| tracker.track(stored_job(id), now, &mut Vec::new()));
         let keys = Arc::downgrade(&tracker.job(JobId(1)).expect("tracked").similarity_keys);
         for id in (1..=2990).map(JobId) {
             tracker.untrack(id, "not needed".to_owned(), now, &mut Vec::new());

@@ -42,15 +42,16 @@ impl TrackedJob {
         NextPoll { due, expected: spare_poll.unwrap_or(due) }
     }
 
-    /// When a job that waits for a poll is due by its present price, at `now` at the earliest; none if the price
-    /// does not decide when it is due.
-    pub(super) fn due_by_price(
+    /// The next poll by the present price, at `now` at the earliest; none if the price does not decide when the
+    /// job is due.
+    pub(super) fn next_poll_by_price(
         &self,
         policy: JobPolicy<'_>,
         now: ClockReading,
-    ) -> Option<MonotonicTime> {
+    ) -> Option<NextPoll> {
         policy.learned.filter(|_| self.was_answered())?;
-        Some(self.next_poll(policy, now).due.max(now.monotonic))
+        let NextPoll { due, expected } = self.next_poll(policy, now);
+        Some(NextPoll { due: due.max(now.monotonic), expected: expected.max(now.monotonic) })
     }
 
     pub(super) fn plan_poll(

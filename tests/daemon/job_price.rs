@@ -91,3 +91,27 @@ async fn a_job_with_a_fixed_price_is_not_polled_early() {
     let fixed = dune.request_count_for_job("FIXED");
     assert!((1..=3).contains(&fixed), "{fixed} polls of the job with a fixed price");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_the_next_poll_follows_a_price_that_a_user_or_a_reload_sets() {
+    let (dune, home) = running_jobs(&["OWN", "DEFAULT"]).await;
+    home.configure(&dune.base_url(), "requests_per_minute = 600\nprice = \"1s\"");
+    let _daemon = home.start();
+    home.run_client_ok(&["add", "dune", "OWN", "DEFAULT"]);
+    // Without past runs a job is polled after half a minute at the latest, and much earlier at this price.
+    let wait_for = async |job: &str, is_later: bool| {
+        let seconds = "(julianday(next_poll_at) - julianday(last_polled_at)) * 86400";
+        let sql = format!(
+            "SELECT polls >= 1 AND {seconds} {} 20 FROM jobs WHERE remote_id = '{job}'",
+            if is_later { ">" } else { "<" }
+        );
+        wait_for_query_value(&home, &sql, "1").await;
+    };
+    wait_for("OWN", false).await;
+    home.run_client_ok(&["add", "dune", "OWN", "--price", "1h"]);
+    wait_for("OWN", true).await;
+    wait_for("DEFAULT", false).await;
+    home.configure(&dune.base_url(), "requests_per_minute = 600\nprice = \"1h\"");
+    home.run_client_ok(&["reload"]);
+    wait_for("DEFAULT", true).await;
+}

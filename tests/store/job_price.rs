@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{JobId, NewJob, PollPrice, StoredJob};
+use jobtrack::job::{
+    Change, JobId, LocalOutcome, NewJob, ObservedState, PollPrice, PollRecord, StoredJob,
+};
+use jobtrack::store::Batch;
 
 use crate::support::db;
-use crate::support::jobs::{add_batch, empty_store, new_job, open_store, write_batch};
+use crate::support::jobs::{
+    add_batch, change_batch, change_from_local_outcome, change_from_observation, empty_store,
+    new_job, observation, open_store, poll_record, register_job, utc, write_batch,
+};
 
 const ONE_SECOND: PollPrice = PollPrice::Fixed(Duration::from_secs(1));
 const NINETY_SECONDS: PollPrice = PollPrice::Fixed(Duration::from_secs(90));
@@ -56,5 +62,25 @@ async fn adding_a_job_again_changes_its_price_if_it_has_one() {
         let row = "SELECT price, next_poll_at IS NULL FROM job";
         let expected = format!("{stored}|{}", u8::from(is_planned_anew));
         assert_eq!(db::query_rows(&home.database(), row), [expected], "{again:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_time_is_written_after_that_of_an_answer_and_not_for_a_job_that_ends() {
+    let (home, mut store) = empty_store().await;
+    let job = register_job(&mut store, "A").await;
+    let (answered, planned) = (utc("2026-11-21 13:00:00.000"), utc("2026-11-21 13:05:00.000"));
+    let record = PollRecord { next_poll_at: Some(answered), ..poll_record(&job, answered) };
+    let running = Change {
+        poll_record: Some(record),
+        ..change_from_observation(&job, &observation(ObservedState::Running, "RUNNING"), answered)
+    };
+    let job_after = StoredJob { current_state: running.new_state.clone(), ..job.clone() };
+    let end = change_from_local_outcome(&job_after, LocalOutcome::Untracked, planned);
+    for (change, expected) in [(running, "running|2026-11-21 13:05:00.000"), (end, "untracked|")] {
+        let next_polls = vec![(job.id, planned)];
+        write_batch(&mut store, &Batch { next_polls, ..change_batch([change]) }).await;
+        let row = "SELECT state, next_poll_at FROM job";
+        assert_eq!(db::query_rows(&home.database(), row), [expected]);
     }
 }

@@ -105,7 +105,7 @@ impl Committer {
         let Some(mut writer) = self.idle_writer.take() else { return };
         let with_bookkeeping = self.schedule.begin(now);
         let (mut batch, replies) = self.queue.next_batch(with_bookkeeping);
-        if with_bookkeeping && self.queue.has_poll_records() {
+        if with_bookkeeping && self.queue.has_bookkeeping() {
             self.schedule.continue_bookkeeping(now);
         }
         batch.times = self.times;

@@ -6,7 +6,7 @@ mod failed_batch;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::job::{Anomaly, AuditOutcome, Change, JobId, OutageEvent, PollRecord};
+use crate::job::{Anomaly, AuditOutcome, Change, JobId, OutageEvent, PollRecord, UtcTime};
 use crate::store::{Batch, MaintenanceTask};
 
 use super::outcome::{PendingAdd, PendingAudit, PendingCommand, PendingReplies};
@@ -25,6 +25,8 @@ pub(in crate::scheduler) enum WriteRequest {
         record: PollRecord,
         urgent: bool,
     },
+    /// Another time of the next poll, which no answer led to.
+    NextPoll(JobId, UtcTime),
     Anomaly(Anomaly),
     Outage(OutageEvent),
     Command(PendingCommand),
@@ -37,6 +39,8 @@ pub(super) struct WriteQueue {
     adds: Vec<PendingAdd>,
     changes: Vec<Change>,
     poll_records: BTreeMap<JobId, PollRecord>,
+    /// Of jobs without a poll record or a change in the queue that is newer.
+    next_polls: BTreeMap<JobId, UtcTime>,
     anomalies: Vec<Anomaly>,
     outages: Vec<OutageEvent>,
     commands: Vec<PendingCommand>,
@@ -60,6 +64,7 @@ impl WriteQueue {
                 self.adds.push(add);
             }
             WriteRequest::Change(mut change) => {
+                self.next_polls.remove(&change.job);
                 if let Some(older) = self.poll_records.remove(&change.job) {
                     change.merge_older_record(older);
                 }
@@ -68,8 +73,16 @@ impl WriteQueue {
             }
             WriteRequest::PollRecord { record, urgent } => {
                 self.urgent |= urgent;
+                self.next_polls.remove(&record.job);
                 let older = self.poll_records.remove(&record.job);
                 self.poll_records.insert(record.job, record.with_older_metadata(older));
+            }
+            WriteRequest::NextPoll(job, at) => {
+                if let Some(record) = self.poll_records.get_mut(&job) {
+                    record.next_poll_at = Some(at);
+                } else {
+                    self.next_polls.insert(job, at);
+                }
             }
             WriteRequest::Anomaly(anomaly) => self.anomalies.push(anomaly),
             WriteRequest::Outage(outage) => self.outages.push(outage),
@@ -146,7 +159,7 @@ impl WriteQueue {
         } else if has_history {
             Some(Urgency::History)
         } else {
-            (!self.poll_records.is_empty()).then_some(Urgency::Bookkeeping)
+            self.has_bookkeeping().then_some(Urgency::Bookkeeping)
         }
     }
 
@@ -154,8 +167,8 @@ impl WriteQueue {
         self.urgency().is_none()
     }
 
-    pub(super) fn has_poll_records(&self) -> bool {
-        !self.poll_records.is_empty()
+    pub(super) fn has_bookkeeping(&self) -> bool {
+        !self.poll_records.is_empty() || !self.next_polls.is_empty()
     }
 
     pub(super) fn unwritten_changes(&self) -> usize {
@@ -186,6 +199,7 @@ impl WriteQueue {
         batch.changes = self.changes.drain(..change_count).collect();
         if with_bookkeeping || self.urgent {
             batch.poll_records = self.take_poll_records(&batch.changes);
+            batch.next_polls = self.take_next_polls();
         }
         batch.anomalies = std::mem::take(&mut self.anomalies);
         batch.outages = std::mem::take(&mut self.outages);
@@ -209,6 +223,12 @@ impl WriteQueue {
         let jobs = self.poll_records.keys().copied().filter(|job| !changing.contains(job));
         let jobs: Vec<JobId> = jobs.take(Self::MAX_ROWS).collect();
         jobs.into_iter().filter_map(|job| self.poll_records.remove(&job)).collect()
+    }
+
+    /// The next times of polls. They are written after the rows of the same jobs in the batch, which are older.
+    fn take_next_polls(&mut self) -> Vec<(JobId, UtcTime)> {
+        let jobs = self.next_polls.keys().copied().take(Self::MAX_ROWS).collect::<Vec<_>>();
+        jobs.into_iter().filter_map(|job| self.next_polls.remove_entry(&job)).collect()
     }
 
     /// A batch with one add, one change or one poll record.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::job::{Change, JobDurations, JobId, Metadata, PollRecord, SimilarityKeys};
+use crate::job::{Change, JobDurations, JobId, Metadata, PollRecord, SimilarityKeys, UtcTime};
 
 use super::batch_start::{BatchStart, StoredTimes};
 use super::script::Script;
@@ -123,6 +123,20 @@ pub(super) fn push_polled_jobs<'a>(
         poll: PollRow::from(record),
     });
     script.push_rows(UPDATE_POLLED, &rows.collect::<Vec<_>>())
+}
+
+const UPDATE_NEXT_POLLS: &str = "
+    UPDATE job SET next_poll_at = new.at
+    FROM (SELECT value ->> 0 AS id, value ->> 1 AS at FROM json_each(?)) AS new
+    WHERE job.id = new.id AND job.terminal_at IS NULL";
+
+/// Updates the times of the next polls of unfinished jobs.
+pub(super) fn push_next_polls(
+    script: &mut Script,
+    next_polls: &[(JobId, UtcTime)],
+) -> Result<(), sqlx::Error> {
+    let rows = next_polls.iter().map(|(job, at)| (job, SqlTime(*at)));
+    script.push_rows(UPDATE_NEXT_POLLS, &rows.collect::<Vec<_>>())
 }
 
 #[derive(Serialize)]

@@ -19,7 +19,7 @@ use super::batch_start::{BatchStart, begin};
 use super::changes::push_history;
 use super::cursor::SELECT_NEWEST_SEQ;
 use super::identity::{COUNT_COMMIT, COUNT_COMMIT_IF_CHANGED, Identity};
-use super::job_updates::{push_changed_jobs, push_polled_jobs};
+use super::job_updates::{push_changed_jobs, push_next_polls, push_polled_jobs};
 use super::maintenance::{CLOCK_BEHIND, push_times, record_event, run_in_transaction};
 use super::register::register_jobs;
 use super::script::Script;
@@ -88,6 +88,7 @@ async fn write_in_transaction(
     }
     push_changed_jobs(&mut script, &changes, &start)?;
     push_count(&mut script, changes.len())?;
+    push_next_polls(&mut script, &batch.next_polls)?;
     if let (Some(task), Some(times)) = (&batch.maintenance, &batch.times) {
         std::mem::take(&mut script).execute(&mut *connection).await?;
         if batch.has_backdated_rows() {

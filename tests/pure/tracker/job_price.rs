@@ -104,6 +104,48 @@ fn a_new_price_applies_to_a_job_whose_change_is_being_committed() {
     assert_eq!(forecast.next_poll, NextPollTime::In(wait));
 }
 
+/// When the job is expected to be polled, and the recorded time for that.
+fn planned(runs: &RepeatedRuns, job: JobId) -> (u64, u64) {
+    let now = MonotonicTime::from_millis(runs.sim.now);
+    let forecast = runs.sim.tracker.forecast(job, now).expect("a tracked job");
+    let NextPollTime::In(wait) = forecast.next_poll else { panic!("{forecast:?}") };
+    let recorded = runs.sim.store[&job].job.next_poll_at.expect("it is recorded");
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).expect("short");
+    (ms(wait), ms(recorded.duration_since(runs.sim.wall_time())))
+}
+
+#[test]
+fn the_recorded_time_of_the_next_poll_follows_the_price() {
+    for by_reload in [false, true] {
+        let mut runs = runs_of_about_an_hour(fixed(3600));
+        let waiting = runs.add();
+        runs.sim.run_until(runs.sim.now + MINUTE);
+        runs.sim.set_write_outcome(|_| (MINUTE, WriteOutcome::Committed));
+        let committing = runs.add();
+        runs.sim.run_until(runs.sim.now + SECOND);
+        let (by_first_price, _) = planned(&runs, waiting);
+        if by_reload {
+            runs.sim.configure(vec![settings(fixed(120))]);
+        } else {
+            runs.sim.set_price(waiting, fixed(120));
+            runs.sim.set_price(committing, fixed(120));
+        }
+        let assert_planned = |runs: &RepeatedRuns, job: JobId| {
+            let (expected, recorded) = planned(runs, job);
+            assert!(recorded.abs_diff(expected) <= 1, "{by_reload}: {expected}, {recorded}");
+            assert!(
+                expected + MINUTE < by_first_price,
+                "{by_reload}: {expected}, {by_first_price}"
+            );
+        };
+        assert_planned(&runs, waiting);
+        let polls = runs.poll_offsets(committing).len();
+        runs.sim.run_until(runs.sim.now + 2 * MINUTE);
+        assert_eq!(runs.poll_offsets(committing).len(), polls, "no answer has planned it");
+        assert_planned(&runs, committing);
+    }
+}
+
 #[test]
 fn a_new_price_polls_a_job_at_once_if_it_has_been_due_by_it() {
     let mut runs = runs_of_about_an_hour(fixed(3600));

@@ -217,7 +217,7 @@ impl Simulation {
     /// Adds the job again, with this price.
     pub(super) fn set_price(&mut self, job: JobId, price: PollPrice) {
         let row = self.store.get_mut(&job).expect("a job");
-        row.job.price = Some(price);
+        (row.job.price, row.job.next_poll_at) = (Some(price), None);
         let job = row.job.clone();
         self.due_at.remove(&job.id);
         self.handle(Input::Track(vec![job]));
@@ -507,9 +507,10 @@ impl Simulation {
                 Action::List(request) => self.send_list_request(request),
                 Action::Commit(change) => self.start_write(change),
                 Action::RecordPoll { poll_record: record, .. } => {
-                    self.expect_next_poll(&record);
+                    self.expect_next_poll(record.job, record.next_poll_at);
                     self.apply_poll_record(&record);
                 }
+                Action::RecordNextPoll { job, at } => self.record_next_poll(job, at),
                 Action::RecordAnomaly(anomaly) => {
                     self.store.get_mut(&anomaly.job).expect("a job").anomalies.push(anomaly);
                 }
@@ -620,19 +621,35 @@ impl Simulation {
         let fresh = self.pending_writes.insert(change.job);
         assert!(fresh, "job {} has two commits in flight", change.job);
         if let Some(record) = &change.poll_record {
-            self.expect_next_poll(record);
+            self.expect_next_poll(record.job, record.next_poll_at);
         }
         let (delay, outcome) = (self.write_outcome)(&change);
         self.schedule(delay, SimulationEvent::WriteFinished(Box::new(change), outcome));
     }
 
+    /// A change that is being written is older.
+    fn record_next_poll(&mut self, job: JobId, at: UtcTime) {
+        self.expect_next_poll(job, Some(at));
+        for event in self.events.values_mut() {
+            if let SimulationEvent::WriteFinished(change, _) = event
+                && change.job == job
+                && let Some(record) = &mut change.poll_record
+            {
+                record.next_poll_at = Some(at);
+            }
+        }
+        let row = self.store.get_mut(&job).expect("a job");
+        let is_terminal = row.job.current_state.state().is_terminal();
+        row.job.next_poll_at = Some(at).filter(|_| !is_terminal);
+    }
+
     /// The tracker must keep to the due time that it records.
-    fn expect_next_poll(&mut self, record: &PollRecord) {
-        self.due_at.remove(&record.job);
-        if let Some(at) = record.next_poll_at {
+    fn expect_next_poll(&mut self, job: JobId, at: Option<UtcTime>) {
+        self.due_at.remove(&job);
+        if let Some(at) = at {
             let wait =
                 u64::try_from(at.duration_since(self.record_time()).as_millis()).expect("short");
-            self.due_at.insert(record.job, self.now + wait);
+            self.due_at.insert(job, self.now + wait);
         }
     }
 

@@ -249,6 +249,7 @@ fn is_heartbeat(batch: &Batch) -> bool {
         new_jobs,
         changes,
         poll_records,
+        next_polls,
         anomalies,
         outages,
         commands,
@@ -259,6 +260,7 @@ fn is_heartbeat(batch: &Batch) -> bool {
     new_jobs.is_empty()
         && changes.is_empty()
         && poll_records.is_empty()
+        && next_polls.is_empty()
         && anomalies.is_empty()
         && outages.is_empty()
         && commands.is_empty()

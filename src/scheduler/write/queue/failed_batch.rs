@@ -4,6 +4,9 @@
 //! Called by the committer. Changes, anomalies and outages are put back in front, adds and commands
 //! at the end; maintenance is dropped.
 
+use std::collections::HashSet;
+
+use crate::job::JobId;
 use crate::scheduler::error::CommandError;
 use crate::scheduler::write::outcome::{PendingAudit, PendingReplies, RejectedRow};
 use crate::store::Batch;
@@ -24,6 +27,7 @@ impl WriteQueue {
         let isolatable = replies.adds.len() + batch.changes.len() + batch.poll_records.len();
         let others = batch.anomalies.len()
             + batch.outages.len()
+            + batch.next_polls.len()
             + batch.commands.len()
             + batch.audit.len()
             + usize::from(batch.maintenance.is_some());
@@ -83,6 +87,12 @@ impl WriteQueue {
         }
         for (entry, reply) in batch.audit.into_iter().zip(replies.audit) {
             self.push_audit(PendingAudit { entry, reply });
+        }
+        let changed_since: HashSet<JobId> = self.changes.iter().map(|change| change.job).collect();
+        for (job, at) in batch.next_polls {
+            if !changed_since.contains(&job) && !self.poll_records.contains_key(&job) {
+                self.next_polls.entry(job).or_insert(at);
+            }
         }
         self.changes.splice(0..0, batch.changes);
         for older in batch.poll_records {

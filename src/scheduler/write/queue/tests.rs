@@ -178,3 +178,34 @@ fn a_batch_has_no_poll_record_of_a_job_that_it_changes() {
     assert_eq!((batch.changes.len(), batch.poll_records.len()), (1, 0));
     assert_eq!(queue.next_batch(true).0.poll_records.len(), 1);
 }
+
+#[test]
+fn a_new_time_of_the_next_poll_replaces_older_ones_and_no_newer_one() {
+    let mut queue = WriteQueue::default();
+    let at = UtcTime::from_millis;
+    let next_poll = |job, ms| WriteRequest::NextPoll(JobId(job), at(ms));
+    push_record(&mut queue, JobId(1), false);
+    queue.push(next_poll(1, 1));
+    queue.push(next_poll(2, 2));
+    queue.push(next_poll(3, 3));
+    push_record(&mut queue, JobId(3), false);
+    queue.push(next_poll(4, 4));
+    queue.push(WriteRequest::Change(change(JobId(4))));
+    queue.push(WriteRequest::Change(change(JobId(5))));
+    queue.push(next_poll(5, 5));
+    let (batch, replies) = queue.next_batch(true);
+    let records: Vec<_> =
+        batch.poll_records.iter().map(|one| (one.job, one.next_poll_at)).collect();
+    assert_eq!(records, [(JobId(1), Some(at(1))), (JobId(3), None)]);
+    assert_eq!(batch.next_polls, [(JobId(2), at(2)), (JobId(5), at(5))]);
+
+    // The batch fails. Meanwhile job 2 was polled, and job 5 got another time.
+    push_record(&mut queue, JobId(2), false);
+    queue.push(next_poll(5, 6));
+    queue.requeue(batch, replies, None);
+    let (batch, _) = queue.next_batch(true);
+    assert_eq!(batch.next_polls, [(JobId(5), at(6))]);
+    assert!(queue.is_empty());
+    queue.push(next_poll(6, 6));
+    assert_eq!(queue.urgency(), Some(Urgency::Bookkeeping));
+}
