@@ -14,6 +14,7 @@ use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::job::counted;
 use crate::scheduler::SchedulerHandle;
 
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ static THREAD: LazyLock<io::Result<()>> = LazyLock::new(|| {
 pub async fn notify_ready(handle: &SchedulerHandle) {
     let snapshot = handle.snapshot().await;
     let jobs: u64 = snapshot.providers.iter().map(|provider| provider.report.active_jobs).sum();
-    let status = format!("tracking {jobs} jobs");
+    let status = format!("tracking {}", counted(jobs, "job"));
     notify(move || sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)])).await;
 }
 

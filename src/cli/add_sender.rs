@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::clock::Clock;
 use crate::escape::escape_unprintable;
-use crate::job::{JobId, State};
+use crate::job::{JobId, State, counted};
 
 /// A larger request is split. The daemon's limit for a body is 4 MiB.
 const MAX_REQUEST_BYTES: usize = 3 << 20;
@@ -69,8 +69,7 @@ impl<'a> AddSender<'a> {
             let rest = count - 1;
             let others = match rest {
                 0 => String::new(),
-                1 => " and 1 other".to_owned(),
-                _ => format!(" and {rest} others"),
+                _ => format!(" and {}", counted(rest, "other")),
             };
             self.context.print_notice(&format!("{first}{others}: {remark}"));
         }

@@ -5,10 +5,9 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::render;
 use super::time_format::TimeFormat;
 use crate::escape::escape_unprintable;
-use crate::job::UtcTime;
+use crate::job::{UtcTime, format_short_duration};
 
 /// A value with its unit.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,15 +91,8 @@ impl Cell {
     }
 }
 
-/// As [`render::format_duration`], with tenths below ten seconds: `0.4s`, `5s`.
 fn short_duration(seconds: f64) -> String {
-    const TENTHS_BELOW_S: f64 = 9.95;
-    if seconds < TENTHS_BELOW_S {
-        let tenths = format!("{seconds:.1}");
-        return format!("{}s", tenths.strip_suffix(".0").unwrap_or(&tenths));
-    }
-    let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-    render::format_duration(duration.saturating_add(Duration::from_millis(500)))
+    format_short_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 #[cfg(test)]

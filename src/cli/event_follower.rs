@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::api::{Client, ClientError, EventStream, ListParams, StreamedEvent};
+use crate::job::format_duration;
 
 /// How long the daemon may be unavailable.
 const RECONNECT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -110,7 +111,7 @@ async fn tell_if_slow<T>(notify: &dyn Fn(&str), response: impl Future<Output = T
 }
 
 pub(super) fn slow_response_notice() -> String {
-    format!("jobtrackd has not answered for {} s", SLOW_RESPONSE.as_secs())
+    format!("jobtrackd has not answered for {}", format_duration(SLOW_RESPONSE))
 }
 
 fn is_busy(error: &ClientError) -> bool {

@@ -8,6 +8,7 @@ use crate::api::{
     ForecastReasonResponse, ForecastResponse, NextPollResponse, PollDelayResponse,
     SimilarRunsResponse,
 };
+use crate::job::counted;
 
 /// The rows of `show`: label and text.
 pub(super) fn forecast_rows(
@@ -68,7 +69,11 @@ fn describe_delay(delay: &PollDelayResponse) -> String {
         }
         PollDelayResponse::RateLimit => "the rate limit allows no earlier request".to_owned(),
         PollDelayResponse::OtherPolls { due_polls, requests_per_minute } => {
-            format!("{due_polls} polls are due, of which {requests_per_minute} a minute are sent")
+            let limit = counted(*requests_per_minute, "request");
+            format!(
+                "{} are due, and the rate limit is {limit} a minute",
+                counted(*due_polls, "poll")
+            )
         }
     }
 }
@@ -201,7 +206,7 @@ mod tests {
             (
                 due,
                 PollDelayResponse::OtherPolls { due_polls: 90, requests_per_minute: 30 },
-                "overdue by 12 s: 90 polls are due, of which 30 a minute are sent",
+                "overdue by 12 s: 90 polls are due, and the rate limit is 30 requests a minute",
             ),
         ];
         for (next_poll, delay, expected) in cases {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{CommandContext, stdio};
-use crate::job::ProviderName;
+use crate::job::{ProviderName, counted};
 
 #[derive(clap::Args)]
 pub(super) struct ForgetDurationsArgs {
@@ -24,11 +24,8 @@ pub(super) async fn run(
     if context.json {
         stdio::print_json_lines(&[response])?;
     } else {
-        let runs = if response.forgotten_count == 1 { "run" } else { "runs" };
-        stdio::print_lines(&[format!(
-            "{}: {} {runs} forgotten",
-            response.provider, response.forgotten_count
-        )])?;
+        let runs = counted(response.forgotten_count, "run");
+        stdio::print_lines(&[format!("{}: {runs} forgotten", response.provider)])?;
     }
     Ok(ExitCode::SUCCESS)
 }

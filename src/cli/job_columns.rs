@@ -10,7 +10,7 @@ use super::columns::Shown::{Always, OnRequest, Wide};
 use super::columns::{Column, ColumnKind, RowContext, Shown, TableRow};
 use super::render;
 use crate::api::{Job, ProviderStatus};
-use crate::job::UtcTime;
+use crate::job::{UtcTime, format_short_duration};
 
 impl TableRow for Job {
     const COLUMNS: &'static [Column<Self>] = &[
@@ -111,10 +111,12 @@ fn next_poll(job: &Job, context: &RowContext) -> Cell {
     let wait = at.duration_since(context.now);
     let text = match provider.map(ProviderStatus::time_of_due_polls) {
         Some(time) if time >= MIN_QUEUE_TIME.max(wait) => {
-            format!("within {}", render::format_duration(time))
+            format!("within {}", format_short_duration(time))
         }
         Some(_) | None if wait.is_zero() => "now".to_owned(),
-        Some(_) | None => format!("in {}", render::format_duration(wait)),
+        Some(_) | None => {
+            format!("in {}", format_short_duration(Duration::from_secs(wait.as_secs())))
+        }
     };
     Cell::TimeAhead { at, text }
 }

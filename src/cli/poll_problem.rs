@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use super::failing_jobs::FailingJob;
-use super::render::format_seconds;
 use crate::api::{PauseCause, ProviderStatus};
-use crate::job::UtcTime;
+use crate::job::{UtcTime, counted, format_duration};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PollProblem {
@@ -21,7 +20,7 @@ pub(super) enum PollProblem {
         error: String,
     },
     JobFails(FailingJob),
-    /// The rate limit allows no request for a while, for example after a start of the daemon.
+    /// The rate limit allows no request for a while, for example after a crash of the daemon.
     RateLimitHolds,
     /// The rate limit allows fewer requests than are due.
     ManyPollsDue,
@@ -60,7 +59,9 @@ impl PollProblem {
         if status.due_polls > 0 && time_to_next_request(status, now) >= Self::MIN_HOLD {
             Some(Self::RateLimitHolds)
         } else {
-            (status.time_of_due_polls() >= Self::MIN_QUEUE_TIME).then_some(Self::ManyPollsDue)
+            let is_long =
+                status.due_polls > 1 && status.time_of_due_polls() >= Self::MIN_QUEUE_TIME;
+            is_long.then_some(Self::ManyPollsDue)
         }
     }
 
@@ -76,7 +77,7 @@ impl PollProblem {
         let provider = &status.provider;
         let paused_for = || {
             let until = status.pause.as_ref().map_or(now, |pause| pause.until);
-            format_seconds(until.duration_since(now).as_secs_f64().ceil())
+            format_duration(in_whole_seconds(until.duration_since(now)))
         };
         match self {
             Self::NotConfigured => format!(
@@ -102,16 +103,20 @@ impl PollProblem {
                 format!("the last poll of job {job} failed: {error}; run: jobtrack show {job}")
             }
             Self::RateLimitHolds => {
-                let time = time_to_next_request(status, now).as_secs_f64().ceil();
-                let time = format_seconds(time);
+                let time = format_duration(in_whole_seconds(time_to_next_request(status, now)));
                 format!("the rate limit of {provider} allows the next request in {time}")
             }
             Self::ManyPollsDue => format!(
-                "{} polls of {provider} are due, of which {} a minute are sent",
-                status.due_polls, status.requests_per_minute
+                "{} of {provider} are due, and its rate limit is {} a minute",
+                counted(status.due_polls, "poll"),
+                counted(status.requests_per_minute, "request")
             ),
         }
     }
+}
+
+fn in_whole_seconds(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
 }
 
 fn time_to_next_request(status: &ProviderStatus, now: UtcTime) -> Duration {

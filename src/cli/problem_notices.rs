@@ -139,8 +139,8 @@ pub(super) fn present_problems(
 
 #[cfg(test)]
 mod tests {
-    use super::super::poll_problem::tests::{paused, status};
     use super::*;
+    use crate::cli::poll_problem::tests::{paused, status};
     use serde_json::json;
 
     fn notice(printed: &mut PrintedProblems, status: &ProviderStatus) -> Option<String> {
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(text.as_deref(), Some(expected));
         assert!(notice(&mut printed, &held(1, 12)).is_none());
         let text = notice(&mut PrintedProblems::default(), &held(900, 2));
-        let expected = "900 polls of dune are due, of which 30 a minute are sent";
+        let expected = "900 polls of dune are due, and its rate limit is 30 requests a minute";
         assert_eq!(text.as_deref(), Some(expected));
         for _ in 0..PrintedProblems::STATUSES_UNTIL_END {
             assert!(notice(&mut printed, &held(0, 0)).is_none(), "its end is not worth a notice");

@@ -65,7 +65,7 @@ impl AddProgress {
     }
 
     pub(super) fn visible() -> Self {
-        let style = ProgressStyle::with_template("{pos} jobs added, {elapsed_precise}");
+        let style = ProgressStyle::with_template("{pos} added, {elapsed_precise}");
         let bar = ProgressBar::new_spinner()
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
             .with_finish(indicatif::ProgressFinish::AndClear);

@@ -1,17 +1,18 @@
 //! `jobtrack status`: prints the status of the daemon and a row for each provider.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
 use super::field_list::FieldList;
-use super::render::{format_duration, format_seconds, format_time};
+use super::render::{format_seconds, format_time};
 use super::table::ColumnLayout::{FreeText, Left, Right};
 use super::table::{Table, TableColumn};
 use super::{CommandContext, EXIT_REJECTED, screen, stdio};
 use crate::api::{DaemonStatus, ProviderStatus};
 use crate::clock::Clock;
-use crate::job::UtcTime;
+use crate::job::{UtcTime, format_duration, format_short_duration};
 
 #[derive(clap::Args)]
 pub(super) struct StatusArgs {
@@ -36,7 +37,7 @@ pub(super) async fn run(context: &CommandContext, args: &StatusArgs) -> anyhow::
 fn daemon_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
     let mut fields = FieldList::default();
     let mut row = |style, name: &str, value: String| fields.add(style, name, &value);
-    let uptime = format_duration(now.duration_since(status.started_at));
+    let uptime = format_short_duration(now.duration_since(status.started_at));
     let (pid, started_at) = (status.pid, format_time(status.started_at));
     row(Style::new(), "daemon", format!("jobtrackd {}, pid {pid}", status.version));
     row(Style::new(), "uptime", format!("{uptime}, since {started_at} UTC"));
@@ -90,12 +91,13 @@ fn provider_lines(status: &DaemonStatus, now: UtcTime) -> Vec<String> {
 }
 
 fn provider_cells(provider: &ProviderStatus) -> [String; 8] {
+    let overdue = Duration::try_from_secs_f64(provider.max_overdue_s).unwrap_or_default();
     [
         provider.provider.to_string(),
         provider.kind.clone().unwrap_or_else(|| "-".to_owned()),
         provider.active_jobs.to_string(),
         provider.due_polls.to_string(),
-        format!("{:.1}s", provider.max_overdue_s),
+        format_short_duration(overdue),
         provider.in_flight.to_string(),
         format!("{} of {}", provider.requests_last_minute, provider.requests_per_minute),
         polling_state(provider).to_owned(),

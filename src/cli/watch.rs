@@ -9,7 +9,7 @@ use super::event_follower::EventFollower;
 use super::problem_notices::announce_poll_problems;
 use super::{CommandContext, render, stdio};
 use crate::api::{ListParams, StreamedEvent};
-use crate::job::{EventCursor, ProviderName, parse_label};
+use crate::job::{EventCursor, ProviderName, counted, parse_label};
 
 #[derive(clap::Args)]
 pub(super) struct WatchArgs {
@@ -71,8 +71,9 @@ async fn print_events(
             StreamedEvent::Transition(event) if context.json => stdio::print_json_lines(&[event])?,
             StreamedEvent::Transition(event) => stdio::print_lines(&[render::event_line(&event)])?,
             StreamedEvent::Pruned(pruned) => context.print_notice(&format!(
-                "{} transitions after {} are no longer in the database",
-                pruned.count, pruned.after
+                "deleted from the database meanwhile: {} after {}",
+                counted(pruned.count, "transition"),
+                pruned.after
             )),
         }
     }

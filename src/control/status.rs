@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::job::{
     AuditOutcome, AuditTarget, ConnectionCheck, Finding, FindingKind, ProviderName, RateLimitInfo,
-    ServiceHints,
+    ServiceHints, format_duration,
 };
 use crate::scheduler::{CheckReply, CommandError, ProviderSnapshot, SchedulerSnapshot};
 use crate::store::{ForgetDurations, SCHEMA_VERSION, engine_description};
@@ -127,7 +127,7 @@ pub(super) async fn check_connection(
     let CheckReply { check, next_check_in } = run_to_end(&app, command).await??;
     let mut advice = check.advice();
     if let Some(wait) = next_check_in.filter(|_| !check.is_ok()) {
-        let wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
+        let wait = format_duration(Duration::from_secs(wait.as_secs().max(1)));
         advice.push(format!(
             "this is the result of an earlier check; the next request is sent in {wait} at the \
              earliest, or after `jobtrack reload` with another credential"

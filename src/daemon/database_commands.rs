@@ -9,6 +9,7 @@ use clap::Subcommand;
 use crate::clock::Clock;
 use crate::config::{StoreConfig, parse_file_path};
 use crate::escape::escape_unprintable;
+use crate::job::counted;
 use crate::store::{self, FileSystemPolicy, VerifiedDatabase};
 
 use super::exit::ExitError;
@@ -41,8 +42,11 @@ impl DatabaseCommand {
 async fn restore(backup: &Path, config: &StoreConfig) -> Result<(), ExitError> {
     let policy = FileSystemPolicy::from(config);
     let restored = store::restore(backup, &config.path, policy, Clock::start().utc_now()).await?;
-    let mut lines =
-        vec![format!("{}: restored, with {} jobs", restored.path.display(), restored.jobs)];
+    let mut lines = vec![format!(
+        "{}: restored, with {}",
+        restored.path.display(),
+        counted(restored.jobs, "job")
+    )];
     if let Some(replaced) = restored.replaced {
         lines.push(format!("the replaced database is {}", replaced.display()));
     }
@@ -65,13 +69,15 @@ async fn verify(file: &Path) -> Result<(), ExitError> {
     print(&findings)?;
     if findings.is_empty() {
         return print(&[format!(
-            "{}: ok, schema version {version}, {jobs} jobs, {transitions} transitions",
-            path.display()
+            "{}: ok, schema version {version}, {}, {}",
+            path.display(),
+            counted(jobs, "job"),
+            counted(transitions, "transition")
         )]);
     }
     let count = match findings.len() {
         VerifiedDatabase::MAX_FINDINGS => format!("{} findings or more", findings.len()),
-        count => format!("{count} findings"),
+        count => counted(count, "finding"),
     };
     Err(ExitError::database(anyhow::anyhow!("{}: {count}", path.display())))
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Config;
-use crate::job::{ProviderName, UtcTime};
+use crate::job::{ProviderName, UtcTime, counted};
 use crate::scheduler::SchedulerSnapshot;
 use crate::store::{ProviderRename, WriteError, Writer};
 
@@ -64,8 +64,8 @@ pub(super) fn pending_renames(
             continue;
         }
         lines.push(format!(
-            "providers.{to}.previous_names ({from} becomes {to}; {jobs} unfinished jobs of {from} \
-             are not polled until then)"
+            "providers.{to}.previous_names ({from} becomes {to}; not polled until then: {} of {from})",
+            counted(jobs, "unfinished job")
         ));
     }
     lines

@@ -17,7 +17,7 @@ use crate::api::ReloadFailure;
 use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig, MaintenanceConfig};
 use crate::control::{self, AppState, ControlSockets, DaemonContext};
-use crate::job::{EventCursor, UtcTime};
+use crate::job::{EventCursor, UtcTime, counted};
 use crate::logging::{LevelSwitch, LostLines};
 use crate::scheduler::{Providers, Scheduler, SchedulerError};
 use crate::store::{FileSystemPolicy, MaintenanceTask, Reader, Store, UserLimits};
@@ -154,9 +154,9 @@ async fn run_until_end(
     // The socket is bound after the scheduler is ready: a client that can connect gets an answer.
     let mut server = start_server(&context, scheduler)?;
     tracing::info!(
-        "jobtrackd {} is ready: {} providers, database {}, socket {}",
+        "jobtrackd {} is ready: {}, database {}, socket {}",
         env!("CARGO_PKG_VERSION"),
-        context.config.providers.len(),
+        counted(context.config.providers.len(), "provider"),
         context.config.store.path.display(),
         context.config.control.socket.display(),
     );

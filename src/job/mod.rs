@@ -27,6 +27,7 @@ mod time;
 mod time_expression;
 mod transition;
 mod trusted_clock;
+mod wording;
 
 pub use answer::{
     Answer, ConnectionFailure, ListPage, ListPageQuery, Observation, ProviderError,
@@ -58,3 +59,4 @@ pub use transition::{
     evaluate_observation, local_end_transition, registration_transition,
 };
 pub use trusted_clock::TrustedClock;
+pub use wording::{counted, format_duration, format_short_duration};

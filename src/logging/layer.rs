@@ -13,6 +13,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use crate::clock::Clock;
+use crate::job::counted;
 
 use super::JOB_ENDS;
 use super::line::{LineFormat, LogLine};
@@ -60,7 +61,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         if omitted_before > 0 {
             self.enqueue(&LogLine::about_log(
                 *event.metadata().level(),
-                format!("{omitted_before} lines like the next one were left out"),
+                format!("left out: {} like the next one", counted(omitted_before, "line")),
             ));
         }
         let mut line = LogLine::new(event.metadata());

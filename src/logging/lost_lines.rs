@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing_appender::non_blocking::ErrorCounter;
 
+use crate::job::counted;
+
 /// Counts the lost lines; clones share the count.
 #[derive(Debug, Default, Clone)]
 pub struct LostLines(Arc<Counts>);
@@ -45,7 +47,7 @@ impl LostLines {
         }
         let last_error = self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         let cause = last_error.as_deref().unwrap_or("nothing reads it");
-        Some(format!("the log cannot be written ({cause}); {lost} lines are lost so far"))
+        Some(format!("the log cannot be written ({cause}); lost so far: {}", counted(lost, "line")))
     }
 
     fn rejected(&self) -> u64 {

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tracing::Level;
 
 use crate::clock::Clock;
+use crate::job::counted;
 
 use super::line::{LineFormat, LogLine};
 use super::lost_lines::LostLines;
@@ -90,7 +91,8 @@ impl LineWriter {
         if lost == 0 || self.last_write_failed {
             return;
         }
-        let message = format!("{lost} lines were lost, because the log could not be written");
+        let message =
+            format!("lost because the log could not be written: {}", counted(lost, "line"));
         let line =
             LogLine::about_log(Level::WARN, message).encode(self.format, self.clock.utc_now());
         if self.sink.write_line(&line).is_ok() {
@@ -165,7 +167,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert!(
             lines[0] == "line"
-                && lines[1].ends_with("3 lines were lost, because the log could not be written"),
+                && lines[1].ends_with("lost because the log could not be written: 3 lines"),
             "{text}"
         );
     }
@@ -191,7 +193,8 @@ mod tests {
         assert_eq!(receive(), "MESSAGE=two\n");
         let told = receive();
         assert!(
-            told.starts_with("PRIORITY=4\n") && told.contains("MESSAGE=1 lines were lost"),
+            told.starts_with("PRIORITY=4\n")
+                && told.contains("MESSAGE=lost because the log could not be written: 1 line"),
             "{told}"
         );
         assert_eq!(lost.degraded_reason(), None);

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::job::{AuditOutcome, Change, State};
+use crate::job::{AuditOutcome, Change, State, counted};
 use crate::store::StoreCommand;
 use crate::tracker::Input;
 
@@ -47,7 +47,7 @@ impl Scheduler {
         let registered = &report.registered;
         let added = registered.iter().filter(|job| job.is_new).count();
         if added > 0 {
-            tracing::info!("{added} jobs registered");
+            tracing::info!("{} registered", counted(added, "job"));
         }
         for entry in registered {
             self.loader.exclude(entry.job.id);

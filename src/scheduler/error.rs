@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
-use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName};
+use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName, format_duration};
 use crate::store::{ReadError, WriteError};
 use crate::tracker::{RequestPause, RequestRefusal};
 
@@ -67,7 +67,7 @@ impl CommandError {
         now: MonotonicTime,
     ) -> Self {
         let seconds = pause.until.duration_since(now).as_secs();
-        let remaining = humantime::format_duration(Duration::from_secs(seconds.max(1)));
+        let remaining = format_duration(Duration::from_secs(seconds.max(1)));
         Self::ProviderPaused(match &pause.reason {
             Some(reason) => format!(
                 "{what} is paused for another {remaining}: {reason}; when the cause is corrected, \

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::job::{AuditEntry, JobId, MonotonicTime};
+use crate::job::{AuditEntry, JobId, MonotonicTime, format_duration};
 use crate::policy::RateLimiterStates;
 use crate::store::{BatchWriter, MaintenanceTask, ReadError, TrackerStateReader};
 use crate::tracker::{Action, Input, Tracker};
@@ -167,9 +167,9 @@ impl Scheduler {
         self.last_turn_at = now;
         if break_time > Self::MAX_TURN_INTERVAL {
             tracing::info!(
-                "the machine was suspended, or jobtrackd was stopped, for {} s; requests in flight \
+                "the machine was suspended, or jobtrackd was stopped, for {}; requests in flight \
                  are sent again",
-                break_time.as_secs()
+                format_duration(break_time)
             );
             self.in_flight.interrupt();
         }

@@ -1,8 +1,6 @@
 //! The log lines for decisions of the tracker, which does no I/O and so does not log.
 
-use std::time::Duration;
-
-use crate::job::{Anomaly, Change, State};
+use crate::job::{Anomaly, Change, State, format_duration};
 use crate::logging::JOB_ENDS;
 use crate::store::EndedJob;
 use crate::tracker::Notice;
@@ -14,7 +12,7 @@ pub(super) fn log_notice(notice: &Notice) {
             "polls of {provider} fail; job states are kept and polling continues: {reason}"
         ),
         Notice::Paused { provider, reason, duration } => {
-            let pause = humantime::format_duration(Duration::from_secs(duration.as_secs()));
+            let pause = format_duration(*duration);
             tracing::warn!(
                 %provider, reason,
                 "request rejected; polling of {provider} is paused for {pause}; run `jobtrack check \

@@ -15,7 +15,7 @@ use tokio::sync::watch::error::RecvError;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
-use crate::job::{MonotonicTime, ProviderName, UtcTime};
+use crate::job::{MonotonicTime, ProviderName, UtcTime, counted, format_duration};
 use crate::store::StoreHealth;
 use crate::tracker::ProviderReport;
 
@@ -67,7 +67,7 @@ impl Heartbeat {
     pub fn stall_reason(&self, running_time: Duration) -> Option<String> {
         let age = running_time.saturating_sub(self.running_time);
         if age > Self::INTERVAL * 10 {
-            return Some(format!("the scheduler has not moved for {} s", age.as_secs()));
+            return Some(format!("the scheduler has not moved for {}", format_duration(age)));
         }
         let provider = self.stuck_provider.as_ref()?;
         Some(format!("a poll of {provider} is far past its time-out"))
@@ -99,10 +99,9 @@ impl SchedulerSnapshot {
     /// Everything that an operator should repair, one line each, but that the loop stands still.
     #[must_use]
     pub fn degraded_reasons(&self) -> Vec<String> {
-        let write_failure = self
-            .write_error
-            .iter()
-            .map(|error| format!("{error}; {} changes wait to be written", self.unwritten_changes));
+        let unwritten = counted(self.unwritten_changes, "change");
+        let write_failure =
+            self.write_error.iter().map(|error| format!("{error}; not written yet: {unwritten}"));
         write_failure
             .chain(self.store_health.warning.clone())
             .chain(self.prune_waits_for_clock.then(|| {
@@ -223,8 +222,9 @@ fn not_configured_reason(provider: &ProviderSnapshot) -> Option<String> {
     let ProviderReport { provider, configured, active_jobs, .. } = &provider.report;
     (!configured).then(|| {
         format!(
-            "provider {provider} is not configured; {active_jobs} unfinished jobs are not polled; add \
-             [providers.{provider}] and run `jobtrack reload`"
+            "provider {provider} is not configured, and cannot poll {}; add \
+             [providers.{provider}] and run `jobtrack reload`",
+            counted(*active_jobs, "unfinished job")
         )
     })
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::job::{JobId, ProviderName};
+use crate::job::{JobId, ProviderName, counted};
 
 /// A provider and the names that it had before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct AppliedRename {
 
 impl fmt::Display for AppliedRename {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "renamed provider {} to {} ({} jobs)", self.from, self.to, self.jobs)
+        write!(f, "renamed provider {} to {} ({})", self.from, self.to, counted(self.jobs, "job"))
     }
 }
 

@@ -170,7 +170,7 @@ async fn wait_tells_that_polls_fail_and_that_they_succeed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restart_wait_tells_when_the_rate_limit_allows_the_first_request() {
+async fn after_a_crash_wait_tells_when_the_rate_limit_allows_the_first_request() {
     let dune = FakeServer::start().await;
     dune.add_job("01RUNS", running());
     let slow = FAST_POLLING_TOML.replace("requests_per_minute = 3000", "requests_per_minute = 30");

@@ -90,13 +90,13 @@ async fn a_reload_leaves_the_rename_to_the_next_start_and_counts_the_waiting_job
     configure(&home, &dune, &[("new", "previous_names = [\"older\", \"old\"]")]);
     for _ in 0..2 {
         let report = home.run_client_ok(&["reload"]);
-        let old = "needs a restart: providers.new.previous_names (old becomes new; 1 unfinished jobs of old";
-        let older = "(older becomes new; 0 unfinished jobs of older";
+        let old = "needs a restart: providers.new.previous_names (old becomes new; not polled until then: 1 unfinished job of old)";
+        let older = "(older becomes new; not polled until then: 0 unfinished jobs of older)";
         assert!(report.contains(old) && report.contains(older), "{report}");
         home.wait_for_log(old, 1);
     }
     assert_eq!(provider_names(&home, "jobs"), ["old"]);
-    let waits = "provider old is not configured; 1 unfinished jobs are not polled; add [providers.old] and run `jobtrack reload`";
+    let waits = "provider old is not configured, and cannot poll 1 unfinished job; add [providers.old] and run `jobtrack reload`";
     daemon.wait_for_status(&home, |status| status["degraded_reasons"][0] == waits).await;
     home.run_client_ok(&["list", "--provider", "old"]);
 
@@ -143,11 +143,14 @@ async fn a_name_conflict_at_a_start_is_logged_once_and_changes_nothing_until_res
         conflict.contains("01BOTH (jobs 1 and 2)") && conflict.contains("jobtrack untrack"),
         "{conflict}"
     );
-    let waits = "provider old is not configured; 2 unfinished jobs are not polled; add [providers.old] and run `jobtrack reload`";
+    let waits = "provider old is not configured, and cannot poll 2 unfinished jobs; add [providers.old] and run `jobtrack reload`";
     daemon.wait_for_status(&home, |status| status["degraded_reasons"][0] == waits).await;
     wait_for_more_polls(&home, 2).await;
     let report = home.run_client_ok(&["reload"]);
-    assert!(report.contains("old becomes new; 2 unfinished jobs of old"), "{report}");
+    assert!(
+        report.contains("old becomes new; not polled until then: 2 unfinished jobs of old"),
+        "{report}"
+    );
 
     home.run_client_ok(&["untrack", "1"]);
     assert!(daemon.stop().success());

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::job::{JobId, MonotonicTime};
+use crate::job::{JobId, MonotonicTime, counted};
 use crate::policy::RateLimiterStates;
 use crate::store::{Batch, BatchTimes, BatchWriter, CommitReport, StoreHealth, WriteError};
 
@@ -228,8 +228,8 @@ impl Committer {
         if let Some(error) = &self.failures.last_error {
             let changes = self.queue.unwritten_changes();
             tracing::error!(
-                "{changes} changes were not written; after the next start the jobs are polled \
-                 again: {error}"
+                "{} could not be written; after the next start the jobs are polled again: {error}",
+                counted(changes, "change")
             );
         }
         if let Some(writer) = self.idle_writer {

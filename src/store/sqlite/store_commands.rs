@@ -4,7 +4,7 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{AuditEntry, AuditOutcome};
+use crate::job::{AuditEntry, AuditOutcome, counted};
 use crate::store::{Batch, CommitReport, ForgetDurations, SetPinned, StoreCommand};
 
 use super::durations::delete_samples;
@@ -36,9 +36,10 @@ pub(super) async fn execute_commands(
 }
 
 fn forgotten_detail(request: &ForgetDurations, count: u64) -> String {
+    let durations = counted(count, "duration");
     match &request.similarity_key {
-        Some(key) => format!("{count} durations of {key:?}"),
-        None => format!("{count} durations"),
+        Some(key) => format!("{durations} of {key:?}"),
+        None => durations,
     }
 }
 

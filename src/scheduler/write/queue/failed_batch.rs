@@ -39,8 +39,8 @@ impl WriteQueue {
         }
         if isolatable == 0 {
             tracing::error!(
-                "the database rejected a batch of {} anomalies, {} outages, {} commands, {} \
-                 audit entries and {} maintenance tasks; the batch is dropped: {reason}",
+                "the database rejected a batch, which is dropped (anomalies: {}, outages: {}, commands: {}, \
+                 audit entries: {}, maintenance: {}): {reason}",
                 batch.anomalies.len(),
                 batch.outages.len(),
                 batch.commands.len(),
