@@ -42,7 +42,8 @@ pub struct AddRequestEntry {
     /// A duration such as `2h`; without it the provider's setting applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub give_up_after: Option<String>,
-    /// `auto` or a duration such as `1s`; without it the provider's setting applies.
+    /// `auto`, a duration such as `1s`, or `default` for the provider's setting, which also applies to a new job
+    /// without a price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<String>,
     /// A name of the user's for similar runs; without it the provider's answers decide which runs

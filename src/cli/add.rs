@@ -17,7 +17,7 @@ use super::add_sender::AddSender;
 use super::wait::{WaitRequest, wait_for_ids};
 use super::{CommandContext, EXIT_REJECTED, stdin_lines};
 use crate::api::{AddRequest, AddRequestEntry};
-use crate::job::{InvalidText, PollPrice, SimilarityKeys, parse_label};
+use crate::job::{InvalidText, JobPrice, SimilarityKeys, parse_label};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,9 +48,10 @@ pub(super) struct AddArgs {
     #[arg(long, value_name = "DUR", value_parser = parse_give_up_after)]
     give_up_after: Option<String>,
     /// Replaces the provider's price for these jobs: the detection delay that is worth one request, from
-    /// 10ms to 1h, or auto. It has no effect where the provider has the policy "backoff"
-    #[arg(long, value_name = "DUR|auto")]
-    price: Option<PollPrice>,
+    /// 10ms to 1h, or auto; default takes it back to the provider's. It has no effect where the provider
+    /// has the policy "backoff"
+    #[arg(long, value_name = "DUR|auto|default")]
+    price: Option<JobPrice>,
     /// Predict and learn durations under this name, instead of the provider's own (its query, script
     /// or statement)
     #[arg(long, value_name = "NAME", value_parser = parse_similarity_key)]

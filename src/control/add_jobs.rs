@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::State;
 
 use crate::api::{AddOutcome, AddRequest, AddRequestEntry, AddResponse, AddResponseEntry};
-use crate::job::{AddedBy, Labels, PollPrice, SimilarityKeys};
+use crate::job::{AddedBy, JobPrice, Labels, SimilarityKeys};
 use crate::scheduler::JobSpec;
 
 use super::app_state::AppState;
@@ -93,7 +93,7 @@ fn to_job_spec(
     if give_up_after.is_some_and(|limit| !AddRequestEntry::GIVE_UP_AFTER_RANGE.contains(&limit)) {
         return Err(AddRequestEntry::GIVE_UP_AFTER_LIMITS.into());
     }
-    let price = job.price.as_deref().map(str::parse::<PollPrice>).transpose();
+    let price = job.price.as_deref().map(str::parse::<JobPrice>).transpose();
     let price = price.map_err(|error| format!("price {error}"))?;
     Ok(JobSpec {
         provider: job.provider.parse().map_err(invalid_name)?,

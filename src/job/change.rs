@@ -9,7 +9,7 @@ use super::answer::ProviderTimes;
 use super::audit::{AuditEntry, AuditTarget};
 use super::id::{JobId, ProviderName, RemoteId};
 use super::labels::Labels;
-use super::poll_price::PollPrice;
+use super::poll_price::{JobPrice, PollPrice};
 use super::similarity::{DurationSample, SimilarityKeys};
 use super::state::{ProviderState, State};
 use super::time::UtcTime;
@@ -25,8 +25,8 @@ pub struct NewJob {
     pub labels: Labels,
     /// Replaces the limit of the provider.
     pub give_up_after: Option<Duration>,
-    /// Replaces the price of the provider.
-    pub price: Option<PollPrice>,
+    /// None: a job that is tracked already keeps its price.
+    pub price: Option<JobPrice>,
     /// [`SimilarityKeys::Unknown`] if the user provided none.
     pub similarity_keys: SimilarityKeys,
     /// The user that added the job, if the operating system names the peer of the connection.

@@ -47,7 +47,7 @@ pub use job_durations::JobDurations;
 pub use labels::{Labels, parse_label};
 pub use not_found::{NotFoundAnswer, NotFoundStreak, NotFoundTimeout};
 pub use placeholder_id::placeholder_reason;
-pub use poll_price::PollPrice;
+pub use poll_price::{JobPrice, PollPrice};
 pub use record_clock::{RecordClock, RecordedTimes};
 pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
 pub use state::{Evidence, ObservedState, ProviderState, State};

@@ -23,7 +23,18 @@ pub enum PollPrice {
     Fixed(Duration),
 }
 
+/// The price that a user chooses for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobPrice {
+    /// The provider's.
+    Default,
+    Own(PollPrice),
+}
+
 impl PollPrice {
+    /// The texts that are a price, in words.
+    const FORMS: &str = "\"auto\", or a duration of at least 10ms and at most 1h, such as \"1s\"";
+
     /// Of a fixed price.
     pub const RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 
@@ -49,11 +60,7 @@ impl FromStr for PollPrice {
         let duration = duration.filter(|duration| Self::RANGE.contains(duration));
         let milliseconds = duration.and_then(|duration| u64::try_from(duration.as_millis()).ok());
         let fixed = milliseconds.map(|ms| Self::Fixed(Duration::from_millis(ms)));
-        fixed.ok_or_else(|| {
-            let expected =
-                "\"auto\", or a duration of at least 10ms and at most 1h, such as \"1s\"";
-            InvalidText::new(format!("must be {expected}"))
-        })
+        fixed.ok_or_else(|| InvalidText::new(format!("must be {}", Self::FORMS)))
     }
 }
 
@@ -80,6 +87,40 @@ impl Serialize for PollPrice {
     }
 }
 
+impl JobPrice {
+    /// The price of the job's own; none if the provider's applies.
+    #[must_use]
+    pub fn own(self) -> Option<PollPrice> {
+        match self {
+            Self::Default => None,
+            Self::Own(price) => Some(price),
+        }
+    }
+}
+
+impl FromStr for JobPrice {
+    type Err = InvalidText;
+
+    /// Parses `default` or a [`PollPrice`].
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        if text == "default" {
+            return Ok(Self::Default);
+        }
+        text.parse().map(Self::Own).map_err(|_: InvalidText| {
+            InvalidText::new(format!("must be \"default\", {}", PollPrice::FORMS))
+        })
+    }
+}
+
+impl fmt::Display for JobPrice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::Own(price) => price.fmt(formatter),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +142,20 @@ mod tests {
             let json = serde_json::to_string(&price).expect("JSON");
             assert_eq!(serde_json::from_str::<PollPrice>(&json).ok(), Some(price), "{json}");
         }
+    }
+
+    #[test]
+    fn a_job_has_the_default_price_or_one_of_its_own() {
+        let own = |price| Ok(JobPrice::Own(price));
+        assert_eq!("default".parse(), Ok(JobPrice::Default));
+        assert_eq!("auto".parse(), own(PollPrice::Auto));
+        assert_eq!("1s".parse(), own(PollPrice::Fixed(Duration::from_secs(1))));
+        for text in ["default", "auto", "1s"] {
+            assert_eq!(text.parse::<JobPrice>().map(|price| price.to_string()), Ok(text.into()));
+        }
+        assert!("default".parse::<PollPrice>().is_err(), "the setting has another default");
+        let error = "cheap".parse::<JobPrice>().expect_err("no price").to_string();
+        assert!(error.starts_with("must be \"default\", \"auto\", or a duration"), "{error}");
     }
 
     #[test]

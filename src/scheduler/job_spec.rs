@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::job::{
-    AddedBy, Labels, NewJob, PollPrice, ProviderName, RemoteId, SimilarityKeys, UtcTime,
+    AddedBy, JobPrice, Labels, NewJob, ProviderName, RemoteId, SimilarityKeys, UtcTime,
     placeholder_reason,
 };
 
@@ -21,8 +21,8 @@ pub struct JobSpec {
     pub labels: Labels,
     /// The job's own limit; `None` means the provider's.
     pub give_up_after: Option<Duration>,
-    /// The job's own price; `None` means the provider's.
-    pub price: Option<PollPrice>,
+    /// The price; `None` if the user chose none.
+    pub price: Option<JobPrice>,
     /// The similarity key that the user gave, if any.
     pub similarity_keys: SimilarityKeys,
     /// The client's user, if the socket reports it.

@@ -96,8 +96,8 @@ impl TrackedJob {
     }
 
     /// Returns whether the price has changed.
-    pub(super) fn set_price(&mut self, price: PollPrice) -> bool {
-        let price = CompactPrice::from(Some(price));
+    pub(super) fn set_price(&mut self, price: Option<PollPrice>) -> bool {
+        let price = CompactPrice::from(price);
         std::mem::replace(&mut self.price, price) != price
     }
 

@@ -181,7 +181,7 @@ impl Tracker {
         if matches!(job.similarity_keys, SimilarityKeys::UserProvided(_)) {
             tracked.similarity_keys = self.shared_values.share_keys(job.similarity_keys);
         }
-        if job.price.is_some_and(|price| tracked.set_price(price)) {
+        if tracked.set_price(job.price) {
             self.replan(job.id, now, actions);
         }
     }

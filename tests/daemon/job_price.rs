@@ -52,6 +52,12 @@ async fn a_price_is_shown_kept_over_a_restart_and_changed_by_adding_the_job_agai
     home.run_client_ok(&["add", "dune", "DEFAULT", "--price", "90s"]);
     let changed = shown().map(|(row, _)| row);
     assert_eq!(changed, ["auto", "1m 30s", "auto"]);
+
+    home.run_client_ok(&["add", "dune", "OWN", "DEFAULT", "--price", "default"]);
+    let line = r#"{"provider":"dune","remote_id":"LISTED","price":"default"}"#;
+    let listed = home.run_client_with_input(&["add", "-"], line);
+    assert!(listed.status.success(), "{}", utf8(&listed.stderr));
+    assert_eq!(shown(), [(); 3].map(|()| ("-".to_owned(), Value::Null)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobtrack::job::{
-    Change, JobId, LocalOutcome, NewJob, ObservedState, PollPrice, PollRecord, StoredJob,
+    Change, JobId, JobPrice, LocalOutcome, NewJob, ObservedState, PollPrice, PollRecord, StoredJob,
 };
 use jobtrack::store::Batch;
 
@@ -16,7 +16,7 @@ use crate::support::jobs::{
 const ONE_SECOND: PollPrice = PollPrice::Fixed(Duration::from_secs(1));
 const NINETY_SECONDS: PollPrice = PollPrice::Fixed(Duration::from_secs(90));
 
-fn with_price(remote_id: &str, price: Option<PollPrice>) -> NewJob {
+fn with_price(remote_id: &str, price: Option<JobPrice>) -> NewJob {
     NewJob { price, ..new_job(remote_id) }
 }
 
@@ -28,7 +28,7 @@ fn prices(jobs: &[StoredJob]) -> Vec<Option<PollPrice>> {
 async fn a_price_is_kept_and_shown_by_the_view() {
     let (home, mut store) = empty_store().await;
     let jobs = [("A", None), ("B", Some(PollPrice::Auto)), ("C", Some(NINETY_SECONDS))];
-    let batch = add_batch(jobs.map(|(id, price)| with_price(id, price)));
+    let batch = add_batch(jobs.map(|(id, price)| with_price(id, price.map(JobPrice::Own))));
     let registered = write_batch(&mut store, &batch).await.registered;
     let registered: Vec<_> = registered.into_iter().map(|registered| registered.job).collect();
     let expected = jobs.map(|(_, price)| price);
@@ -46,21 +46,26 @@ async fn a_price_is_kept_and_shown_by_the_view() {
 #[tokio::test(flavor = "multi_thread")]
 async fn adding_a_job_again_changes_its_price_if_it_has_one() {
     let (home, mut store) = empty_store().await;
-    write_batch(&mut store, &add_batch([with_price("A", Some(ONE_SECOND))])).await;
+    let own = |price| Some(JobPrice::Own(price));
+    write_batch(&mut store, &add_batch([with_price("A", own(ONE_SECOND))])).await;
     let plan = "UPDATE job SET next_poll_at = '2026-11-21 13:00:00.000'";
     for (again, stored, is_planned_anew) in [
-        (vec![None], ONE_SECOND, false),
-        (vec![Some(ONE_SECOND)], ONE_SECOND, false),
-        (vec![Some(PollPrice::Auto)], PollPrice::Auto, true),
-        (vec![Some(ONE_SECOND), Some(NINETY_SECONDS), None], NINETY_SECONDS, true),
+        (vec![None], Some(ONE_SECOND), false),
+        (vec![own(ONE_SECOND)], Some(ONE_SECOND), false),
+        (vec![own(PollPrice::Auto)], Some(PollPrice::Auto), true),
+        (vec![own(ONE_SECOND), own(NINETY_SECONDS), None], Some(NINETY_SECONDS), true),
+        (vec![Some(JobPrice::Default)], None, true),
+        (vec![None, Some(JobPrice::Default)], None, false),
+        (vec![own(ONE_SECOND)], Some(ONE_SECOND), true),
     ] {
         db::run_script_ok(&home.database(), plan);
         let batch = add_batch(again.iter().map(|price| with_price("A", *price)));
         let registered = write_batch(&mut store, &batch).await.registered;
-        let all_have_it = registered.iter().all(|one| !one.is_new && one.job.price == Some(stored));
+        let all_have_it = registered.iter().all(|one| !one.is_new && one.job.price == stored);
         assert!(all_have_it, "{again:?}: {registered:?}");
-        let row = "SELECT price, next_poll_at IS NULL FROM job";
-        let expected = format!("{stored}|{}", u8::from(is_planned_anew));
+        let row = "SELECT coalesce(price, 'none'), next_poll_at IS NULL FROM job";
+        let shown = stored.map_or("none".to_owned(), |price| price.to_string());
+        let expected = format!("{shown}|{}", u8::from(is_planned_anew));
         assert_eq!(db::query_rows(&home.database(), row), [expected], "{again:?}");
     }
 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::job::{
-    CurrentState, JobId, Labels, NewJob, PollPrice, ProviderTimes, SimilarityKeys, StoredJob,
+    CurrentState, JobId, JobPrice, Labels, NewJob, PollPrice, ProviderTimes, SimilarityKeys,
+    StoredJob,
 };
 use crate::store::{RegisterResult, UserLimits};
 
@@ -83,8 +84,8 @@ pub(super) async fn register_jobs(
         jobs.entry(id).and_modify(|job| job.similarity_keys.clone_from(keys));
     }
     for (id, price) in push_prices(script, &known)? {
-        if let Some(job) = jobs.get_mut(&id).filter(|job| job.price != Some(price)) {
-            (job.price, job.next_poll_at) = (Some(price), None);
+        if let Some(job) = jobs.get_mut(&id).filter(|job| job.price != price) {
+            (job.price, job.next_poll_at) = (price, None);
         }
     }
     push_labels(script, &known)?;
@@ -142,7 +143,7 @@ impl Registration<'_> {
             give_up_after: self
                 .deadline_at()
                 .map(|deadline| deadline.0.duration_since(registered_at)),
-            price: self.new_job.price,
+            price: self.new_job.price.and_then(JobPrice::own),
             next_poll_at: None,
             polls: 0,
             failed_polls: 0,
@@ -186,7 +187,7 @@ impl<'a> From<&'a Registration<'_>> for NewJobRow<'a> {
             added_by_user: added_by.and_then(|added_by| added_by.user.as_deref()),
             registered_at: SqlTime(job.registered_at),
             deadline_at: registration.deadline_at(),
-            price: job.price,
+            price: job.price.and_then(JobPrice::own),
         }
     }
 }
@@ -221,8 +222,8 @@ fn push_similarity_keys<'a>(
 fn push_prices(
     script: &mut Script,
     known: &[&Registration<'_>],
-) -> Result<BTreeMap<JobId, PollPrice>, sqlx::Error> {
-    let prices = known.iter().filter_map(|known| Some((known.id, known.new_job.price?)));
+) -> Result<BTreeMap<JobId, Option<PollPrice>>, sqlx::Error> {
+    let prices = known.iter().filter_map(|known| Some((known.id, known.new_job.price?.own())));
     let chosen: BTreeMap<_, _> = prices.collect();
     script.push_rows(UPDATE_PRICES, &chosen.iter().collect::<Vec<_>>())?;
     Ok(chosen)

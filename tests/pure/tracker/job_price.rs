@@ -80,6 +80,11 @@ fn a_new_price_applies_to_a_job_that_waits() {
     assert_eq!(why, reason(3600));
     assert!(low < of_provider && of_provider < high, "{low:?}, {of_provider:?}, {high:?}");
     assert_eq!(next_poll(Some(fixed(600))).0, of_provider);
+    runs.sim.set_price(job, fixed(3600));
+    runs.sim.set_price(job, None);
+    let now = MonotonicTime::from_millis(runs.sim.now);
+    let forecast = runs.sim.tracker.forecast(job, now).expect("a tracked job");
+    assert_eq!(forecast.next_poll, NextPollTime::In(of_provider), "the provider's price again");
 
     runs.sim.set_price(job, fixed(120));
     let before = runs.poll_offsets(job).len();

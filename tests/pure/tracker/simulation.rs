@@ -214,10 +214,10 @@ impl Simulation {
         self.handle(Input::Track(jobs));
     }
 
-    /// Adds the job again, with this price.
-    pub(super) fn set_price(&mut self, job: JobId, price: PollPrice) {
+    /// Adds the job again, with this price of its own or with the provider's.
+    pub(super) fn set_price(&mut self, job: JobId, price: impl Into<Option<PollPrice>>) {
         let row = self.store.get_mut(&job).expect("a job");
-        (row.job.price, row.job.next_poll_at) = (Some(price), None);
+        (row.job.price, row.job.next_poll_at) = (price.into(), None);
         let job = row.job.clone();
         self.due_at.remove(&job.id);
         self.handle(Input::Track(vec![job]));
