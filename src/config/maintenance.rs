@@ -30,9 +30,13 @@ impl CronSchedule {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
 
-impl CronSchedule {
+    /// Whether there is an occurrence after `after` and not later than `now`.
+    #[must_use]
+    pub fn is_due(&self, after: UtcTime, now: UtcTime) -> bool {
+        self.next_after(after).is_some_and(|next| next <= now)
+    }
+
     /// The first occurrence after `after`; `None` if there is none.
     #[must_use]
     pub fn next_after(&self, after: UtcTime) -> Option<UtcTime> {
@@ -105,5 +109,30 @@ impl<'de> Deserialize<'de> for RetentionPolicy {
         let terminal_states = State::ALL.into_iter().filter(|state| state.is_terminal());
         let limit = |state| by_outcome.get(&state).copied().unwrap_or(default);
         Ok(Self(terminal_states.filter_map(|state| Some((state, limit(state)?))).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_occurrence_is_due_and_a_past_one_is_not() {
+        let at = |text: &str| UtcTime::parse_rfc3339(text).expect("a time");
+        let schedule: CronSchedule = "17 3 * * *".parse().expect("a cron expression");
+        let cases = [
+            ("2026-11-20T03:17:00Z", "2026-11-20T03:17:00Z", false),
+            ("2026-11-20T03:17:00.400Z", "2026-11-20T03:17:01Z", false),
+            ("2026-11-20T03:16:59Z", "2026-11-20T03:17:00Z", true),
+            ("2026-11-20T03:16:59.900Z", "2026-11-20T03:17:00.100Z", true),
+            ("2026-11-20T03:16:59.900Z", "2026-11-20T03:16:59.999Z", false),
+            ("2026-11-20T03:17:00Z", "2026-11-21T03:16:59Z", false),
+            ("2026-11-20T03:17:00Z", "2026-11-25T12:00:00Z", true),
+            // The clock was set back.
+            ("2026-11-25T12:00:00Z", "2026-11-20T03:17:00Z", false),
+        ];
+        for (last_run, now, due) in cases {
+            assert_eq!(schedule.is_due(at(last_run), at(now)), due, "{last_run} {now}");
+        }
     }
 }
