@@ -3,7 +3,6 @@
 //! The service may lock a key after several wrong requests, whichever provider sent them, so a
 //! rejected key pauses all providers of the account.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::job::{MonotonicTime, ProviderError, ProviderErrorKind, ProviderName, RateLimitInfo};
@@ -25,16 +24,6 @@ impl AccountId {
     pub(super) fn from_settings(settings: &ProviderSettings) -> Self {
         let dedicated = || Self::Dedicated(settings.name.clone());
         settings.account.clone().map_or_else(dedicated, Self::Shared)
-    }
-}
-
-/// The name under which the state of the account's rate limiter is stored.
-impl fmt::Display for AccountId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dedicated(provider) => write!(formatter, "provider {provider}"),
-            Self::Shared(name) => write!(formatter, "account {name}"),
-        }
     }
 }
 

@@ -41,31 +41,43 @@ impl Tracker {
                 changed_accounts.insert(account_index.0);
             }
         }
-        for (index, account) in self.accounts.iter_mut().enumerate() {
-            let queues =
-                self.queues.iter().filter(|queue| queue.account_index == AccountIndex(index));
-            let limits =
-                queues.filter_map(|queue| Some(queue.settings.as_ref()?.requests_per_minute));
+        for index in 0..self.accounts.len() {
+            let limits = self.configured_providers(index).map(|own| own.requests_per_minute);
             let limit = limits.min();
-            let left = limit.and_then(|_| self.left_states.remove(&account.id.to_string()));
+            let left = self.left_states.remove(&self.provider_names(index));
             let earlier_process =
                 left.map_or_else(|| self.earlier_process.clone(), EarlierProcess::Left);
             let connection_changed = changed_accounts.contains(&index);
-            account.configure(limit, connection_changed, earlier_process, now);
+            self.accounts[index].configure(limit, connection_changed, earlier_process, now);
         }
+        // Where the providers share accounts in another way, the requests of each account are not known.
+        self.left_states.clear();
         self.reschedule_jobs(&changed_policies, reading, actions);
     }
 
-    /// What the rate limiters leave to the next process if no more requests are sent, by the name of the account. An
-    /// account is missing if its requests are not all known.
+    fn configured_providers(&self, account: usize) -> impl Iterator<Item = &ProviderSettings> {
+        let queues = self.queues.iter();
+        let queues = queues.filter(move |queue| queue.account_index == AccountIndex(account));
+        queues.filter_map(|queue| queue.settings.as_ref())
+    }
+
+    /// The names of the configured providers of an account, in alphabetical order.
+    fn provider_names(&self, account: usize) -> String {
+        let names = self.configured_providers(account).map(|own| own.name.as_str());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort_unstable();
+        names.join(", ")
+    }
+
+    /// What the rate limiters leave to the next process if no more requests are sent. An account is missing if its
+    /// requests are not all known.
     #[must_use]
     pub fn rate_limiter_states(&self, now: MonotonicTime) -> RateLimiterStates {
-        let own = self
-            .accounts
-            .iter()
-            .filter_map(|account| Some((account.id.to_string(), account.rate_limiter_state(now)?)));
-        // Nothing was sent to the accounts that are not configured at present.
-        self.left_states.clone().into_iter().chain(own).collect()
+        let accounts = self.accounts.iter().enumerate();
+        let states = accounts.filter_map(|(index, account)| {
+            Some((self.provider_names(index), account.rate_limiter_state(now)?))
+        });
+        states.collect()
     }
 
     /// Requests that were sent move with the provider, so that the new account sends no more requests

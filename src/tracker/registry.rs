@@ -27,7 +27,7 @@ pub struct Tracker {
     pub(super) record_clock: RecordClock,
     /// For accounts that are not in `left_states`.
     pub(super) earlier_process: EarlierProcess,
-    /// What the earlier process left for accounts that were not configured since, by their names.
+    /// What the earlier process left, until the first settings are applied.
     pub(super) left_states: RateLimiterStates,
     /// The number of selections so far.
     pub(super) selection_count: u64,

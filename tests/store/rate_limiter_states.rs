@@ -16,7 +16,7 @@ fn states() -> RateLimiterStates {
         completed: [12, 59_000, 60_000].map(Duration::from_millis).to_vec(),
     };
     let idle = RateLimiterState { next_slot: Duration::ZERO, completed: Vec::new() };
-    [("provider dune".to_owned(), busy), ("account shared".to_owned(), idle)].into()
+    [("dune".to_owned(), busy), ("lake, scripts".to_owned(), idle)].into()
 }
 
 /// A stopped daemon's database with these states.

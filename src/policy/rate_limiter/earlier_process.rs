@@ -21,7 +21,7 @@ pub struct RateLimiterState {
     pub completed: Vec<Duration>,
 }
 
-/// By the names of the accounts.
+/// By the names of the providers of an account.
 pub type RateLimiterStates = BTreeMap<String, RateLimiterState>;
 
 impl RateLimiter {

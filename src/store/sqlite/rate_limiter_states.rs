@@ -15,11 +15,11 @@ pub(super) async fn save(
     states: &RateLimiterStates,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM rate_limiter_state").execute(&mut *connection).await?;
-    for (account, state) in states {
+    for (providers, state) in states {
         let completed: Vec<_> = state.completed.iter().map(Duration::as_millis).collect();
-        let insert = "INSERT INTO rate_limiter_state (account, next_slot_ms, completed_ms) VALUES (?1, ?2, ?3)";
+        let insert = "INSERT INTO rate_limiter_state (providers, next_slot_ms, completed_ms) VALUES (?1, ?2, ?3)";
         sqlx::query(insert)
-            .bind(account)
+            .bind(providers)
             .bind(i64::try_from(state.next_slot.as_millis()).unwrap_or(i64::MAX))
             .bind(serde_json::json!(completed).to_string())
             .execute(&mut *connection)
@@ -42,17 +42,17 @@ pub(super) async fn read(
     executor: impl SqliteExecutor<'_>,
 ) -> Result<RateLimiterStates, sqlx::Error> {
     let query =
-        "SELECT account, next_slot_ms, completed_ms FROM rate_limiter_state WHERE taken_over";
+        "SELECT providers, next_slot_ms, completed_ms FROM rate_limiter_state WHERE taken_over";
     let rows: Vec<(String, i64, String)> = sqlx::query_as(query).fetch_all(executor).await?;
     rows.into_iter()
-        .map(|(account, next_slot, completed)| {
+        .map(|(providers, next_slot, completed)| {
             let completed: Vec<u64> = serde_json::from_str(&completed)
                 .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
             let state = RateLimiterState {
                 next_slot: Duration::from_millis(next_slot.unsigned_abs()),
                 completed: completed.into_iter().map(Duration::from_millis).collect(),
             };
-            Ok((account, state))
+            Ok((providers, state))
         })
         .collect()
 }

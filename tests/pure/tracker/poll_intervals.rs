@@ -155,6 +155,34 @@ fn after_an_orderly_end_the_first_request_does_not_wait() {
 }
 
 #[test]
+fn requests_still_count_when_providers_share_an_account_after_a_restart() {
+    let settings = |account: Option<&str>| {
+        ["lake", "scripts"].map(|name| ProviderSettings {
+            account: account.map(str::to_owned),
+            requests_per_minute: 30,
+            ..default_settings(name)
+        })
+    };
+    for (before, after) in [(None, Some("x")), (Some("x"), None)] {
+        let mut sim = Simulation::with_new_database(settings(before).to_vec(), |_, _| {
+            (100, answer_with_state(ObservedState::Running))
+        });
+        for _ in 0..40 {
+            sim.add_job("lake");
+            sim.add_job("scripts");
+        }
+        sim.run_until(SECOND);
+        sim.restart_in_order_with(settings(after).to_vec());
+        let restarted_at = sim.now;
+        sim.run_until(restarted_at + 15 * SECOND);
+        let sent = sim.requests.iter().filter(|request| request.sent_at >= restarted_at).count();
+        assert_eq!(sent, 0, "{before:?} {after:?}: it is not known what each account sent");
+        sim.run_until(restarted_at + 20 * SECOND);
+        assert!(sim.requests.iter().any(|request| request.sent_at >= restarted_at));
+    }
+}
+
+#[test]
 fn requests_still_count_when_their_provider_is_missing_for_a_while() {
     let settings = vec![ProviderSettings { requests_per_minute: 30, ..default_settings("dune") }];
     for is_removed_by_reload in [false, true] {
