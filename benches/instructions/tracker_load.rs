@@ -167,7 +167,7 @@ impl TrackerLoad {
                 | Action::ShareConnectionCheck(..)
                 | Action::RefuseConnectionCheck(..)
                 | Action::RecordPoll { .. }
-                | Action::RecordNextPoll { .. }
+                | Action::RecordNextPolls(_)
                 | Action::RecordAnomaly(_)
                 | Action::RecordOutage(_)
                 | Action::Notify(_) => {}

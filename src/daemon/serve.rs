@@ -76,11 +76,11 @@ pub(super) async fn serve(
         let (source, config) = (Arc::clone(&source), config.clone());
         read_in_thread(move || source.build_providers(&config))
     };
-    let Some(providers) = unless_stopped(&mut signals, building).await else { return Ok(()) };
+    let Some(providers) = signals.unless_stopped(building).await else { return Ok(()) };
     let providers = providers??;
     // Each change of the database at the start is one transaction, which may be interrupted.
     let opening = open_store(&config, &clock, started_at);
-    let Some(opened) = unless_stopped(&mut signals, opening).await else { return Ok(()) };
+    let Some(opened) = signals.unless_stopped(opening).await else { return Ok(()) };
     let (store, previous_names) = opened?;
     let newest_event = store.writer.subscribe_newest_event();
     let quick_check_skipped = store.quick_check_skipped;
@@ -147,7 +147,7 @@ async fn run_until_end(
     scheduler: &mut RunningScheduler,
     signals: &mut ShutdownSignals,
 ) -> Result<(), ExitError> {
-    let ready = unless_stopped(signals, scheduler.handle.wait_until_ready()).await;
+    let ready = signals.unless_stopped(scheduler.handle.wait_until_ready()).await;
     if !matches!(ready, Some(Ok(()))) {
         return Ok(());
     }
@@ -249,41 +249,27 @@ async fn main_loop(
     loop {
         tokio::select! {
             _ = secret_checks.tick() => {
-                if unless_stopped(signals, reloader.apply_renewed_secrets(handle)).await.is_none() {
+                if signals.unless_stopped(reloader.apply_renewed_secrets(handle)).await.is_none() {
                     return Ok(());
                 }
             }
-            _ = unless_stopped(signals, std::future::pending::<()>()) => return Ok(()),
+            _ = signals.unless_stopped(std::future::pending::<()>()) => return Ok(()),
             () = handle.closed() => return Ok(()),
             ended = &mut server.task => return Err(unexpected_task_end("control socket", ended)),
             ended = &mut *watchdog => return Err(unexpected_task_end("watchdog", ended)),
             exit = &mut integrity_check => return Err(exit),
             _ = hangup.recv() => {
-                if unless_stopped(signals, reloader.reload_by_signal(handle)).await.is_none() {
+                if signals.unless_stopped(reloader.reload_by_signal(handle)).await.is_none() {
                     return Ok(());
                 }
             }
             Some(reply) = server.reload_requests.recv() => {
-                match unless_stopped(signals, reloader.reload(handle)).await {
+                match signals.unless_stopped(reloader.reload(handle)).await {
                     Some(result) => { let _ = reply.send(result); }
                     None => return Ok(()),
                 }
             }
         }
-    }
-}
-
-/// The result of `work`, which may wait for files; `None` if a signal to stop comes first.
-async fn unless_stopped<T>(
-    signals: &mut ShutdownSignals,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    tokio::select! {
-        signal = signals.recv() => {
-            tracing::info!("{signal} received: shutting down");
-            None
-        }
-        result = work => Some(result),
     }
 }
 

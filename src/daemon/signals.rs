@@ -66,4 +66,15 @@ impl ShutdownSignals {
         })
         .await
     }
+
+    /// The result of `work`, which may wait for files; `None` if a signal to stop comes first.
+    pub(super) async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            signal = self.recv() => {
+                tracing::info!("{signal} received: shutting down");
+                None
+            }
+            result = work => Some(result),
+        }
+    }
 }

@@ -240,8 +240,8 @@ impl Scheduler {
                 Action::RecordPoll { poll_record: record, urgent } => {
                     self.committer.enqueue(WriteRequest::PollRecord { record, urgent });
                 }
-                Action::RecordNextPoll { job, at } => {
-                    self.committer.enqueue(WriteRequest::NextPoll(job, at));
+                Action::RecordNextPolls(times) => {
+                    self.committer.enqueue(WriteRequest::NextPolls(times));
                 }
                 Action::RecordAnomaly(anomaly) => {
                     log_anomaly(&anomaly);

@@ -46,7 +46,7 @@ impl Scheduler {
             | Action::List(_)
             | Action::Commit(_)
             | Action::RecordPoll { .. }
-            | Action::RecordNextPoll { .. }
+            | Action::RecordNextPolls(_)
             | Action::RecordAnomaly(_)
             | Action::RecordOutage(_)
             | Action::Notify(_) => {}

@@ -11,7 +11,7 @@ use crate::policy::RateLimiterStates;
 use super::account::{AccountId, EarlierProcess};
 use super::message::{AccountIndex, Action, ProviderIndex, ProviderSettings};
 use super::registry::Tracker;
-use super::replan::record_next_poll;
+use super::replan::utc_at;
 
 impl Tracker {
     /// Replaces the settings of all providers.
@@ -106,6 +106,7 @@ impl Tracker {
         now: ClockReading,
         actions: &mut Vec<Action>,
     ) {
+        let mut next_polls = Vec::new();
         for tracked in self.jobs.iter_mut() {
             let queue = &mut self.queues[tracked.provider_index.position()];
             let due_before = tracked.phase().due();
@@ -128,9 +129,11 @@ impl Tracker {
                 queue.enqueue_spare(tracked, due);
             }
             if due.is_none() || due != due_before {
-                let record = |expected| record_next_poll(tracked.id, expected, now);
-                actions.extend(expected.map(record));
+                next_polls.extend(expected.map(|expected| (tracked.id, utc_at(expected, now))));
             }
+        }
+        if !next_polls.is_empty() {
+            actions.push(Action::RecordNextPolls(next_polls));
         }
     }
 }

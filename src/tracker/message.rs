@@ -186,11 +186,8 @@ pub enum Action {
         /// A person waits for the result of this poll: write the record without delay.
         urgent: bool,
     },
-    /// Record another time of the next poll. No answer led to it.
-    RecordNextPoll {
-        job: JobId,
-        at: UtcTime,
-    },
+    /// Record other times of the next polls of jobs. No answers led to them.
+    RecordNextPolls(Vec<(JobId, UtcTime)>),
     RecordAnomaly(Anomaly),
     RecordOutage(OutageEvent),
     Notify(Notice),

@@ -22,7 +22,8 @@ impl Tracker {
         let by_price = queue.replan(tracked, account, now);
         // After a failed poll the price does not decide.
         let expected = by_price.or(tracked.phase().due().filter(|_| tracked.polls > 0));
-        actions.extend(expected.map(|expected| record_next_poll(id, expected, now)));
+        let at = expected.map(|expected| vec![(id, utc_at(expected, now))]);
+        actions.extend(at.map(Action::RecordNextPolls));
     }
 }
 
@@ -60,10 +61,6 @@ impl ProviderQueue {
     }
 }
 
-pub(super) fn record_next_poll(job: JobId, expected: MonotonicTime, now: ClockReading) -> Action {
-    Action::RecordNextPoll { job, at: utc_at(expected, now) }
-}
-
-fn utc_at(expected: MonotonicTime, now: ClockReading) -> UtcTime {
+pub(super) fn utc_at(expected: MonotonicTime, now: ClockReading) -> UtcTime {
     now.utc.plus(expected.duration_since(now.monotonic))
 }

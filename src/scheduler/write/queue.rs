@@ -25,8 +25,8 @@ pub(in crate::scheduler) enum WriteRequest {
         record: PollRecord,
         urgent: bool,
     },
-    /// Another time of the next poll, which no answer led to.
-    NextPoll(JobId, UtcTime),
+    /// Other times of the next polls, which no answers led to.
+    NextPolls(Vec<(JobId, UtcTime)>),
     Anomaly(Anomaly),
     Outage(OutageEvent),
     Command(PendingCommand),
@@ -77,11 +77,13 @@ impl WriteQueue {
                 let older = self.poll_records.remove(&record.job);
                 self.poll_records.insert(record.job, record.with_older_metadata(older));
             }
-            WriteRequest::NextPoll(job, at) => {
-                if let Some(record) = self.poll_records.get_mut(&job) {
-                    record.next_poll_at = Some(at);
-                } else {
-                    self.next_polls.insert(job, at);
+            WriteRequest::NextPolls(times) => {
+                for (job, at) in times {
+                    if let Some(record) = self.poll_records.get_mut(&job) {
+                        record.next_poll_at = Some(at);
+                    } else {
+                        self.next_polls.insert(job, at);
+                    }
                 }
             }
             WriteRequest::Anomaly(anomaly) => self.anomalies.push(anomaly),

@@ -510,7 +510,11 @@ impl Simulation {
                     self.expect_next_poll(record.job, record.next_poll_at);
                     self.apply_poll_record(&record);
                 }
-                Action::RecordNextPoll { job, at } => self.record_next_poll(job, at),
+                Action::RecordNextPolls(times) => {
+                    for (job, at) in times {
+                        self.record_next_poll(job, at);
+                    }
+                }
                 Action::RecordAnomaly(anomaly) => {
                     self.store.get_mut(&anomaly.job).expect("a job").anomalies.push(anomaly);
                 }

@@ -183,7 +183,7 @@ fn a_batch_has_no_poll_record_of_a_job_that_it_changes() {
 fn a_new_time_of_the_next_poll_replaces_older_ones_and_no_newer_one() {
     let mut queue = WriteQueue::default();
     let at = UtcTime::from_millis;
-    let next_poll = |job, ms| WriteRequest::NextPoll(JobId(job), at(ms));
+    let next_poll = |job, ms| WriteRequest::NextPolls(vec![(JobId(job), at(ms))]);
     push_record(&mut queue, JobId(1), false);
     queue.push(next_poll(1, 1));
     queue.push(next_poll(2, 2));
