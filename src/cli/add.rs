@@ -108,14 +108,14 @@ async fn add_from_stdin(
     args: &AddArgs,
     provider: Option<&str>,
 ) -> anyhow::Result<()> {
-    let mut number = 0;
+    let (mut number, mut is_without_jobs) = (0, true);
     let mut input = spawn_stdin_reader().context("cannot start a thread")?;
     sender.show_progress();
     loop {
         let mut lines = Vec::new();
         if input.recv_many(&mut lines, AddRequest::MAX_JOBS).await == 0 {
-            if number == 0 {
-                context.print_notice("standard input is empty; no job was added");
+            if is_without_jobs {
+                context.print_notice("no job is on standard input, and none was added");
             }
             return Ok(());
         }
@@ -126,9 +126,13 @@ async fn add_from_stdin(
             match stdin_lines::parse_add_line(&line, provider) {
                 Ok(None) => {}
                 Ok(Some(entry)) => jobs.push(args.complete(entry)),
-                Err(reason) => sender.reject_line(number, &reason),
+                Err(reason) => {
+                    sender.reject_line(number, &reason);
+                    is_without_jobs = false;
+                }
             }
         }
+        is_without_jobs &= jobs.is_empty();
         sender.send_in_chunks(jobs).await?;
     }
 }

@@ -108,14 +108,14 @@ fn next_poll(job: &Job, context: &RowContext) -> Cell {
     let next_request = provider.and_then(|status| status.next_request_at);
     // A job that was never polled is due.
     let at = job.next_poll_at.max(pause_end).max(next_request).unwrap_or(context.now);
-    let wait = at.duration_since(context.now);
+    let wait = Duration::from_secs(at.duration_since(context.now).as_secs());
     let text = match provider.map(ProviderStatus::time_of_due_polls) {
         Some(time) if time >= MIN_QUEUE_TIME.max(wait) => {
             format!("within {}", format_short_duration(time))
         }
         Some(_) | None if wait.is_zero() => "now".to_owned(),
         Some(_) | None => {
-            format!("in {}", format_short_duration(Duration::from_secs(wait.as_secs())))
+            format!("in {}", format_short_duration(wait))
         }
     };
     Cell::TimeAhead { at, text }
@@ -140,13 +140,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// The text for a job that is due after these seconds, while so many polls are due.
+    /// The text for a job that is due after these milliseconds, while so many polls are due.
     fn next_poll_text(due_in: u64, due_polls: u64) -> String {
         let now = UtcTime::from_millis(0);
         let job: Job = serde_json::from_value(json!({
             "id": 1, "provider": "dune", "kind": "dune", "remote_id": "01RUNS", "state": "running",
             "terminal": false, "labels": {}, "registered_at": now, "polls": 1, "failed_polls": 0, "detail": {},
-            "next_poll_at": now.plus(Duration::from_secs(due_in)),
+            "next_poll_at": now.plus(Duration::from_millis(due_in)),
         }))
         .expect("a job");
         let status: ProviderStatus = serde_json::from_value(json!({
@@ -168,11 +168,12 @@ mod tests {
         for (due_in, due_polls, expected) in [
             (0, 1, "now"),
             (0, 900, "within 30m"),
-            (5, 900, "within 30m"),
-            (5, 3, "in 5s"),
-            (3600, 900, "in 1h"),
+            (900, 1, "now"),
+            (5_000, 900, "within 30m"),
+            (5_900, 3, "in 5s"),
+            (3_600_000, 900, "in 1h"),
         ] {
-            assert!(next_poll_text(due_in, due_polls).starts_with(expected), "{expected}");
+            assert_eq!(next_poll_text(due_in, due_polls), expected);
         }
     }
 }

@@ -70,7 +70,7 @@ const EXIT_UNAVAILABLE: u8 = 69;
 
 /// Track jobs on remote services until they end: client of jobtrackd
 #[derive(Parser)]
-#[command(name = "jobtrack", version, after_long_help = AFTER_HELP)]
+#[command(name = "jobtrack", version, arg_required_else_help = true, after_long_help = AFTER_HELP)]
 struct Cli {
     /// Path of the daemon's socket; see `jobtrack --help` for the default
     #[arg(

@@ -10,8 +10,9 @@ use figment::Figment;
 use super::env::{PREFIX, non_empty_var};
 use super::{Config, PolicyName};
 
-/// Variables of jobtrack that are not settings: `JOBTRACK_SOCKET` is the client's.
-const OTHER_VARIABLES: [&str; 2] = ["JOBTRACK_CONFIG", "JOBTRACK_SOCKET"];
+/// Variables of jobtrack that are not settings. All but `JOBTRACK_CONFIG` are the client's.
+const OTHER_VARIABLES: [&str; 4] =
+    ["JOBTRACK_CONFIG", "JOBTRACK_SOCKET", "JOBTRACK_PAGER", "JOBTRACK_COMPLETE"];
 
 pub(super) fn ineffective_settings(
     config: &Config,

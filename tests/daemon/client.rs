@@ -407,7 +407,9 @@ async fn an_empty_list_of_jobs_is_told() {
     let dune = FakeServer::start().await;
     let home = DaemonHome::new(&dune.base_url(), FAST_POLLING_TOML);
     let _daemon = home.start();
-    let output = home.run_client_with_input(&["add", "dune", "-"], "");
-    assert_eq!(exit_code(&output), 0);
-    assert_eq!(utf8(&output.stderr), "standard input is empty; no job was added\n");
+    for input in ["", "\n# a comment\n"] {
+        let output = home.run_client_with_input(&["add", "dune", "-"], input);
+        assert_eq!(exit_code(&output), 0);
+        assert_eq!(utf8(&output.stderr), "no job is on standard input, and none was added\n");
+    }
 }

@@ -250,7 +250,7 @@ fn a_setting_without_an_effect_is_told() {
         let told = warnings(&ConfigCase::new().with_env(variable, "/x"));
         assert!(told.len() == 1 && told[0].contains(variable), "{variable}: {told:?}");
     }
-    for variable in ["JOBTRACK_SOCKET", "JOBTRACK", "JOBTRACKING_X", "PATH"] {
+    for variable in ["JOBTRACK_SOCKET", "JOBTRACK_PAGER", "JOBTRACK", "JOBTRACKING_X", "PATH"] {
         assert_eq!(warnings(&ConfigCase::new().with_env(variable, "/x")), none, "{variable}");
     }
 
