@@ -118,7 +118,7 @@ impl ProviderAccount {
         let paused_until =
             if self.breaker.is_rate_limited() { now } else { self.breaker.ready_at().min(now) };
         rate_limiter.discard_credit(paused_until);
-        rate_limiter.state(now).filter(|_| self.is_configured)
+        rate_limiter.state(now)
     }
 
     /// When the next request may be sent; none if an answer must come first.

@@ -6,9 +6,8 @@
 use std::collections::HashSet;
 
 use crate::job::{ClockReading, MonotonicTime};
-use crate::policy::RateLimiterStates;
 
-use super::account::{AccountId, EarlierProcess};
+use super::account::AccountId;
 use super::message::{AccountIndex, Action, ProviderIndex, ProviderSettings};
 use super::registry::Tracker;
 use super::replan::utc_at;
@@ -41,43 +40,14 @@ impl Tracker {
                 changed_accounts.insert(account_index.0);
             }
         }
-        for index in 0..self.accounts.len() {
+        let earlier_processes = self.take_earlier_processes();
+        for (index, earlier_process) in earlier_processes.into_iter().enumerate() {
             let limits = self.configured_providers(index).map(|own| own.requests_per_minute);
             let limit = limits.min();
-            let left = self.left_states.remove(&self.provider_names(index));
-            let earlier_process =
-                left.map_or_else(|| self.earlier_process.clone(), EarlierProcess::Left);
             let connection_changed = changed_accounts.contains(&index);
             self.accounts[index].configure(limit, connection_changed, earlier_process, now);
         }
-        // Where the providers share accounts in another way, the requests of each account are not known.
-        self.left_states.clear();
         self.reschedule_jobs(&changed_policies, reading, actions);
-    }
-
-    fn configured_providers(&self, account: usize) -> impl Iterator<Item = &ProviderSettings> {
-        let queues = self.queues.iter();
-        let queues = queues.filter(move |queue| queue.account_index == AccountIndex(account));
-        queues.filter_map(|queue| queue.settings.as_ref())
-    }
-
-    /// The names of the configured providers of an account, in alphabetical order.
-    fn provider_names(&self, account: usize) -> String {
-        let names = self.configured_providers(account).map(|own| own.name.as_str());
-        let mut names = names.collect::<Vec<_>>();
-        names.sort_unstable();
-        names.join(", ")
-    }
-
-    /// What the rate limiters leave to the next process if no more requests are sent. An account is missing if its
-    /// requests are not all known.
-    #[must_use]
-    pub fn rate_limiter_states(&self, now: MonotonicTime) -> RateLimiterStates {
-        let accounts = self.accounts.iter().enumerate();
-        let states = accounts.filter_map(|(index, account)| {
-            Some((self.provider_names(index), account.rate_limiter_state(now)?))
-        });
-        states.collect()
     }
 
     /// Requests that were sent move with the provider, so that the new account sends no more requests

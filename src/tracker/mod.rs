@@ -17,6 +17,7 @@ mod compact_price;
 mod configure;
 mod connection_check_gate;
 mod due_queue;
+mod earlier_process;
 mod failure_streak;
 mod forecast;
 mod job;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::job::{ClockReading, UtcTime};
+use crate::job::{ClockReading, MonotonicTime, UtcTime};
 
 use super::account::EarlierProcess;
 use super::message::Input;
@@ -50,9 +50,11 @@ impl Tracker {
         if let Input::LoadRecordedTimes(recorded) = &input {
             self.trusted_clock.start(recorded.certain, wall);
             self.record_clock.start(recorded.confirmed, wall.monotonic);
+            self.others_known_from = MonotonicTime::default();
             self.earlier_process = match recorded.certain {
                 None => EarlierProcess::None,
                 Some(last) if wall.utc.duration_since(last) < Self::MAX_HEARTBEAT_AGE => {
+                    self.others_known_from = wall.monotonic.plus(Duration::from_mins(1));
                     EarlierProcess::EndedAt(wall.monotonic)
                 }
                 Some(_) => EarlierProcess::Past,

@@ -27,6 +27,8 @@ pub struct Tracker {
     pub(super) record_clock: RecordClock,
     /// For accounts that are not in `left_states`.
     pub(super) earlier_process: EarlierProcess,
+    /// From then on no provider that is not configured can have sent a request that counts, but in this process.
+    pub(super) others_known_from: MonotonicTime,
     /// What the earlier process left, until the first settings are applied.
     pub(super) left_states: RateLimiterStates,
     /// The number of selections so far.

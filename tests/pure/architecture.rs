@@ -233,7 +233,7 @@ fn no_super_path_leaves_its_module() {
 }
 
 /// The files of `src/tracker/`, each of which may use only those before it; `mod` is the last.
-const TRACKER_ORDER: [&str; 43] = [
+const TRACKER_ORDER: [&str; 44] = [
     "pause_durations",
     "failure_streak",
     "transient_failures",
@@ -267,6 +267,7 @@ const TRACKER_ORDER: [&str; 43] = [
     "provider_answer",
     "registry",
     "replan",
+    "earlier_process",
     "recorded_time",
     "on_demand",
     "provider_choice",

@@ -155,6 +155,44 @@ fn after_an_orderly_end_the_first_request_does_not_wait() {
 }
 
 #[test]
+fn a_provider_that_is_new_after_a_restart_in_order_does_not_wait() {
+    let settings = |names: &[&str]| -> Vec<ProviderSettings> {
+        let of =
+            |name: &&str| ProviderSettings { requests_per_minute: 30, ..default_settings(name) };
+        names.iter().map(of).collect()
+    };
+    // (settings before, after, whether the process before is killed a second before, whether the first request waits)
+    let cases = [
+        (vec!["dune"], vec!["dune", "lake"], false, false),
+        (vec!["dune"], vec!["dune", "lake"], true, true),
+        // The provider may have been renamed.
+        (vec!["dune"], vec!["lake"], false, true),
+        (vec!["dune", "scripts"], vec!["dune", "lake"], false, true),
+    ];
+    for (before, after, is_killed, waits) in cases {
+        let mut sim = Simulation::with_new_database(settings(&before), |_, _| {
+            (100, answer_with_state(ObservedState::Running))
+        });
+        sim.add_job("dune");
+        sim.run_until(10 * SECOND);
+        if is_killed {
+            sim.restart();
+            sim.run_until(sim.now + SECOND);
+        }
+        sim.restart_in_order_with(settings(&after));
+        let job = sim.add_job("lake");
+        sim.run_until(sim.now + 15 * SECOND);
+        let polls = sim.poll_times(job).len();
+        assert_eq!(polls == 0, waits, "{before:?} {after:?} {is_killed}: {polls} polls");
+        // Nothing is forgotten by the next restart.
+        sim.restart_in_order();
+        sim.run_until(sim.now + MINUTE);
+        sim.assert_rate_limit("lake", 30);
+        sim.assert_rate_limit("dune", 30);
+    }
+}
+
+#[test]
 fn requests_still_count_when_providers_share_an_account_after_a_restart() {
     let settings = |account: Option<&str>| {
         ["lake", "scripts"].map(|name| ProviderSettings {
