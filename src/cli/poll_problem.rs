@@ -12,32 +12,15 @@ use crate::job::{UtcTime, counted, format_duration};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PollProblem {
     NotConfigured,
-    Paused {
-        reason: String,
-    },
+    Paused { reason: String },
     RateLimitUsedUp,
-    PollsFail {
-        error: String,
-    },
+    PollsFail { error: String },
     JobFails(FailingJob),
-    /// The rate limit allows no request for a while, for example after a crash of the daemon.
-    RateLimitHolds,
-    /// The rate limit allows fewer requests than are due.
-    ManyPollsDue,
 }
 
 impl PollProblem {
-    /// A shorter wait for the rate limit is not worth a notice.
-    const MIN_HOLD: Duration = Duration::from_secs(3);
-    /// Nor is a shorter wait for other polls.
-    const MIN_QUEUE_TIME: Duration = Duration::from_mins(1);
-
     /// The problem of a provider, or of a job of it.
-    pub(super) fn find(
-        status: &ProviderStatus,
-        failing: Option<FailingJob>,
-        now: UtcTime,
-    ) -> Option<Self> {
+    pub(super) fn find(status: &ProviderStatus, failing: Option<FailingJob>) -> Option<Self> {
         if status.kind.is_none() {
             return Some(Self::NotConfigured);
         }
@@ -51,17 +34,7 @@ impl PollProblem {
             Some(failed) if status.consecutive_failures > 0 => {
                 Some(Self::PollsFail { error: failed.error.clone() })
             }
-            Some(_) | None => failing.map(Self::JobFails).or_else(|| Self::find_delay(status, now)),
-        }
-    }
-
-    fn find_delay(status: &ProviderStatus, now: UtcTime) -> Option<Self> {
-        if status.due_polls > 0 && time_to_next_request(status, now) >= Self::MIN_HOLD {
-            Some(Self::RateLimitHolds)
-        } else {
-            let is_long =
-                status.due_polls > 1 && status.time_of_due_polls() >= Self::MIN_QUEUE_TIME;
-            is_long.then_some(Self::ManyPollsDue)
+            Some(_) | None => failing.map(Self::JobFails),
         }
     }
 
@@ -102,7 +75,37 @@ impl PollProblem {
             Self::JobFails(FailingJob { job, error }) => {
                 format!("the last poll of job {job} failed: {error}; run: jobtrack show {job}")
             }
-            Self::RateLimitHolds => {
+        }
+    }
+}
+
+/// Why due polls of a provider wait for the rate limit, if the wait is long. This is no problem: polls are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RateLimitWait {
+    /// No request is allowed for a while, for example after a crash of the daemon.
+    NoRequestYet,
+    /// More polls are due than requests are allowed.
+    ManyPollsDue,
+}
+
+impl RateLimitWait {
+    /// A shorter wait for the next request is not worth a notice.
+    const MIN_HOLD: Duration = Duration::from_secs(3);
+    /// Nor is a shorter wait for other polls.
+    const MIN_QUEUE_TIME: Duration = Duration::from_mins(1);
+
+    pub(super) fn find(status: &ProviderStatus, now: UtcTime) -> Option<Self> {
+        if status.due_polls > 0 && time_to_next_request(status, now) >= Self::MIN_HOLD {
+            return Some(Self::NoRequestYet);
+        }
+        let is_long = status.due_polls > 1 && status.time_of_due_polls() >= Self::MIN_QUEUE_TIME;
+        is_long.then_some(Self::ManyPollsDue)
+    }
+
+    pub(super) fn describe(self, status: &ProviderStatus, now: UtcTime) -> String {
+        let provider = &status.provider;
+        match self {
+            Self::NoRequestYet => {
                 let time = format_duration(in_whole_seconds(time_to_next_request(status, now)));
                 format!("the rate limit of {provider} allows the next request in {time}")
             }
@@ -185,7 +188,7 @@ pub(super) mod tests {
             let failing = FailingJob { job: JobId(17), error: "HTTP 404".to_owned() };
             let failing = has_failing_job.then_some(failing);
             let now = UtcTime::from_millis(0);
-            let problem = PollProblem::find(&status, failing, now);
+            let problem = PollProblem::find(&status, failing);
             let text = problem.map(|problem| problem.describe(&status, now));
             assert_eq!(text.as_deref(), expected);
         }

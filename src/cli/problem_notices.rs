@@ -3,7 +3,7 @@
 //! `wait` and `watch` print a notice whenever the reason changes, `list` prints the present ones. One line for each
 //! provider, however many jobs it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -11,14 +11,18 @@ use tokio::time::{sleep, timeout};
 
 use super::event_follower::{SLOW_RESPONSE, slow_response_notice};
 use super::failing_jobs::{FailingJob, UnfinishedJobs};
-use super::poll_problem::PollProblem;
+use super::poll_problem::{PollProblem, RateLimitWait};
 use crate::api::{Client, DaemonStatus, ProviderStatus};
 use crate::clock::Clock;
 use crate::job::{ProviderName, UtcTime};
 
 /// The problems of which a notice was printed.
 #[derive(Debug, Default)]
-pub(super) struct PrintedProblems(BTreeMap<ProviderName, PrintedProblem>);
+pub(super) struct PrintedProblems {
+    problems: BTreeMap<ProviderName, PrintedProblem>,
+    /// Each is told once: it comes and goes with the number of jobs.
+    waits: BTreeSet<(ProviderName, RateLimitWait)>,
+}
 
 #[derive(Debug)]
 struct PrintedProblem {
@@ -39,20 +43,21 @@ impl PrintedProblems {
         failing: Option<FailingJob>,
         now: UtcTime,
     ) -> Option<String> {
-        let printed = self.0.get_mut(&status.provider);
-        match (PollProblem::find(status, failing, now), printed) {
-            (None, None) => None,
+        let printed = self.problems.get_mut(&status.provider);
+        match (PollProblem::find(status, failing), printed) {
+            (None, None) => {
+                let wait = RateLimitWait::find(status, now)?;
+                let is_new = self.waits.insert((status.provider.clone(), wait));
+                is_new.then(|| wait.describe(status, now))
+            }
             (None, Some(printed)) => {
                 printed.statuses_without += 1;
                 if printed.statuses_without < Self::STATUSES_UNTIL_END {
                     return None;
                 }
-                let printed = self.0.remove(&status.provider)?;
+                let printed = self.problems.remove(&status.provider)?;
                 match printed.problem {
-                    PollProblem::RateLimitUsedUp
-                    | PollProblem::JobFails(_)
-                    | PollProblem::RateLimitHolds
-                    | PollProblem::ManyPollsDue => None,
+                    PollProblem::RateLimitUsedUp | PollProblem::JobFails(_) => None,
                     PollProblem::NotConfigured
                     | PollProblem::Paused { .. }
                     | PollProblem::PollsFail { .. } => {
@@ -67,7 +72,7 @@ impl PrintedProblems {
             (Some(problem), _) => {
                 let notice = problem.describe(status, now);
                 let printed = PrintedProblem { problem, statuses_without: 0 };
-                self.0.insert(status.provider.clone(), printed);
+                self.problems.insert(status.provider.clone(), printed);
                 Some(notice)
             }
         }
@@ -167,6 +172,13 @@ mod tests {
         for _ in 0..PrintedProblems::STATUSES_UNTIL_END {
             assert!(notice(&mut printed, &held(0, 0)).is_none(), "its end is not worth a notice");
         }
+        assert!(notice(&mut printed, &held(1, 14)).is_none());
+        assert!(notice(&mut printed, &paused(55, "HTTP 401")).is_some());
+        for _ in 1..PrintedProblems::STATUSES_UNTIL_END {
+            assert!(notice(&mut printed, &held(900, 0)).is_none());
+        }
+        let end = notice(&mut printed, &held(900, 0));
+        assert_eq!(end.as_deref(), Some("dune is polled again"), "a wait replaces no problem");
     }
 
     #[test]
