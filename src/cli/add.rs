@@ -80,7 +80,12 @@ pub(super) async fn run(context: &CommandContext, args: AddArgs) -> anyhow::Resu
             add_from_stdin(context, &mut sender, &args, Some(provider)).await?;
         }
         (provider, ids) if provider == "-" || ids.is_empty() || ids.iter().any(|id| id == "-") => {
-            let message = "expected PROVIDER ID…, PROVIDER -, or - alone";
+            let message = match provider.split_once('/') {
+                Some((name, id)) => {
+                    format!("expected PROVIDER ID…; write: jobtrack add {name} {id}")
+                }
+                None => "expected PROVIDER ID…, PROVIDER -, or - alone".to_owned(),
+            };
             let mut command = AddArgs::augment_args(clap::Command::new("jobtrack add"));
             return Err(command.error(ErrorKind::MissingRequiredArgument, message).into());
         }

@@ -8,6 +8,7 @@ use super::CommandContext;
 use super::error_report::JobErrors;
 use super::job_args::{JobArg, read_job_refs};
 use super::job_command::run_for_job;
+use super::render::job_line;
 use crate::api::OnDemandResponse;
 
 const EXAMPLES: &str = "\
@@ -31,7 +32,7 @@ pub(super) async fn run(context: &CommandContext, args: CancelArgs) -> anyhow::R
     };
     for job_ref in read_job_refs(&args.jobs)? {
         match job_ref {
-            Ok(job_ref) => run_for_job(context, &job_ref, &mut errors, cancel).await?,
+            Ok(job_ref) => run_for_job(context, &job_ref, &mut errors, job_line, cancel).await?,
             Err(error) => errors.report_missing(error),
         }
     }

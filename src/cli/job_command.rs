@@ -8,11 +8,12 @@ use super::{CommandContext, resolve};
 use crate::api::{ClientError, Job};
 use crate::job::{JobId, JobRef};
 
-/// Gives the command for one job and prints the job, or the reason why it cannot be given.
+/// Gives the command for one job and prints the job as `line` writes it, or the reason why it cannot be given.
 pub(super) async fn run_for_job(
     context: &CommandContext,
     name: &JobRef,
     errors: &mut JobErrors,
+    line: fn(&Job) -> String,
     command: impl AsyncFnOnce(JobId) -> Result<Job, ClientError>,
 ) -> anyhow::Result<()> {
     let result = match resolve::find_job_id(&context.client, name).await {
@@ -21,7 +22,7 @@ pub(super) async fn run_for_job(
         Err(error) => Err(error),
     };
     match result {
-        Ok(Some(job)) => context.print_job(&job)?,
+        Ok(Some(job)) => context.print_job_as(&job, line)?,
         Ok(None) => errors.report_missing(name),
         Err(error) => errors.report(name, error)?,
     }

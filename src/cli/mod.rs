@@ -213,11 +213,11 @@ impl CommandContext {
 
     /// Prints a job: one line of text, or the whole job as JSON.
     fn print_job(&self, job: &Job) -> io::Result<()> {
-        if self.json {
-            stdio::print_json_lines(&[job])
-        } else {
-            stdio::print_lines(&[render::job_line(job)])
-        }
+        self.print_job_as(job, render::job_line)
+    }
+
+    fn print_job_as(&self, job: &Job, line: fn(&Job) -> String) -> io::Result<()> {
+        if self.json { stdio::print_json_lines(&[job]) } else { stdio::print_lines(&[line(job)]) }
     }
 }
 

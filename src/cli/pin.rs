@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::CommandContext;
 use super::error_report::JobErrors;
 use super::job_command::run_for_job;
+use super::render::pin_line;
 use crate::job::JobRef;
 
 #[derive(clap::Args)]
@@ -24,7 +25,7 @@ pub(super) async fn run(
     let mut errors = JobErrors::new(context.json);
     let command = async |id| context.client.set_pinned(id, pinned).await;
     for name in &args.jobs {
-        run_for_job(context, name, &mut errors, command).await?;
+        run_for_job(context, name, &mut errors, pin_line, command).await?;
     }
     Ok(errors.exit_code())
 }

@@ -47,6 +47,11 @@ pub(super) fn job_line(job: &Job) -> String {
     format!("{id} {name} {state}{}", message_suffix(job.message.as_deref()))
 }
 
+/// Whether a job is pinned, in one line, such as `17 dune/01GB… pinned`.
+pub(super) fn pin_line(job: &Job) -> String {
+    format!("{} {} {}", job.id, job_name(job), if job.pinned { "pinned" } else { "not pinned" })
+}
+
 /// A transition in one line, such as
 /// `2026-11-22T03:15:52.186Z  17 dune/01GB…  pending → running  (QUERY_STATE_EXECUTING)`.
 pub(super) fn event_line(event: &TransitionEvent) -> String {

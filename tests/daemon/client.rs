@@ -131,7 +131,8 @@ async fn without_a_daemon_the_error_names_the_paths() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_error_names_the_cause_and_what_to_do() {
     let (_dune, home, _daemon) = daemon_with_all_final_states().await;
-    let cases: [(&[&str], i32, &[&str]); 17] = [
+    let cases: [(&[&str], i32, &[&str]); 18] = [
+        (&["add", "dune/01X"], 2, &["write: jobtrack add dune 01X"]),
         (&["add", "lake", "01X"], 1, &["lake", "not configured", "dune"]),
         (&["add", "dune", "not/an/id"], 1, &["letters, digits", "01GBM4W2N0NMCGPZYW8AYK4YF1"]),
         (&["add", "DUNE", "01X"], 1, &["lower-case"]),

@@ -102,7 +102,7 @@ async fn a_pinned_job_stays_when_the_others_are_pruned() {
     let home = DaemonHome::new(&dune.base_url(), &format!("{FAST_POLLING_TOML}\n{keep}"));
     let _daemon = home.start();
     home.run_client_ok(&["add", "dune", "01KEPT", "01OLD"]);
-    assert!(home.run_client_ok(&["pin", "1"]).starts_with("1 dune/01KEPT "));
+    assert_eq!(home.run_client_ok(&["pin", "1"]), "1 dune/01KEPT pinned\n");
     home.run_client_ok(&["wait", "1", "2"]);
     let age = "UPDATE job SET terminal_at = datetime('now', '-2 hours') || '.000'";
     db::run_script_ok(&home.database(), age);
