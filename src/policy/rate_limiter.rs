@@ -1,7 +1,7 @@
 //! The rate limiter of one account: an even pace with bursts, and a count over a sliding minute.
 //!
 //! *Pace* (GCRA): while requests wait, they are spread evenly over the minute. Time in which a request was
-//! allowed and none was sent is credit for a burst, up to a quarter of the minute's requests. A start, new
+//! allowed and none was sent is credit for a burst, up to a quarter of the minute's requests. A crash, new
 //! settings and a rejection take the credit away, and a new database starts with it. After a burst, what is
 //! left of the limit is spread over the time until the burst leaves the sliding minute, so that no part of it
 //! is without requests. A request that is sent late, because timers are not exact, does not delay those after it.
