@@ -18,13 +18,14 @@ pub struct CdfPoint {
 }
 
 impl CdfPoint {
-    /// The value of a mixture in which this distribution has the part `share`, and the other one the rest.
-    pub(super) fn mixed_with(self, other: Self, share: f64) -> Self {
-        let mean = |value: f64, other: f64| share * value + (1.0 - share) * other;
-        Self {
-            probability: mean(self.probability, other.probability),
-            integral: mean(self.integral, other.integral),
+    /// The value of a mixture of distributions with these shares.
+    pub(super) fn mixture<const N: usize>(parts: [(f64, Self); N]) -> Self {
+        let mut mixed = Self { probability: 0.0, integral: 0.0 };
+        for (share, part) in parts {
+            mixed.probability += share * part.probability;
+            mixed.integral += share * part.integral;
         }
+        mixed
     }
 }
 

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 
 use crate::job::{DurationKind, DurationSample, SimilarityKeys};
 
+use super::deviation_histogram::DeviationHistogram;
+use super::estimate_shares::EstimateShares;
 use super::histogram::Histogram;
-use super::kernel_estimate::{KernelEstimate, Prediction};
-use super::log_normal_share::LogNormalShare;
+use super::key_evidence::KeyEvidence;
 use super::log_score::LogScore;
+use super::prediction::{KnownKey, Prediction};
 use super::recent_runs::RecentRuns;
 use super::typical_variance::TypicalVariance;
 
@@ -26,8 +28,22 @@ pub struct DurationHistory {
 #[derive(Debug, Default)]
 struct AllRuns {
     histogram: Histogram,
+    deviations: DeviationHistogram,
     typical_variance: TypicalVariance,
-    log_normal_share: LogNormalShare,
+    shares: EstimateShares,
+}
+
+impl AllRuns {
+    fn predict(&self, key: &KnownKey<'_>) -> Prediction<'_> {
+        let shares = self.shares.get(key.runs.count());
+        Prediction::new(
+            key,
+            self.typical_variance.get(),
+            &shares,
+            &self.histogram,
+            &self.deviations,
+        )
+    }
 }
 
 /// A value for each [`DurationKind`].
@@ -58,28 +74,40 @@ impl<T> ByDurationKind<T> {
 struct KeyHistory {
     runs: ByDurationKind<RecentRuns>,
     scores: ByDurationKind<LogScore>,
+    evidence: ByDurationKind<KeyEvidence>,
     /// The number of the last sample with this key.
     last_sample: u64,
 }
 
 impl KeyHistory {
-    /// Records a run, and in `all_runs` how well the runs before it predicted it.
+    /// None without runs.
+    fn known(&self, kind: DurationKind) -> Option<KnownKey<'_>> {
+        let runs = self.runs.get(kind);
+        let (score, evidence) = (*self.scores.get(kind), *self.evidence.get(kind));
+        (runs.count() > 0).then_some(KnownKey { runs, score, evidence })
+    }
+
+    /// Records a run, and how well the runs before it predicted it.
     fn record(&mut self, kind: DurationKind, seconds: f64, all_runs: &mut AllRuns) {
-        /// Keys with fewer runs do not tell whether kernels describe them.
-        const MIN_RUNS_FOR_SHARE: u32 = 3;
-        let runs = self.runs.get_mut(kind);
-        if let Some(before) = runs.summary(all_runs.typical_variance.get()) {
-            let share = all_runs.log_normal_share;
-            let (by_kernels, by_log_normal) =
-                KernelEstimate::log_densities(runs, &before, share, seconds);
-            let by_all_runs = all_runs.histogram.log_density(seconds);
-            self.scores.get_mut(kind).record(by_kernels + by_log_normal, by_all_runs);
-            if runs.count() >= MIN_RUNS_FOR_SHARE {
-                all_runs.log_normal_share.record(by_kernels, by_log_normal);
+        /// The center of fewer runs is not known well enough to tell how others deviate from it.
+        const MIN_RUNS_FOR_DEVIATIONS: u32 = 3;
+        let ln = libm::log(seconds);
+        let run_count = self.runs.get(kind).count();
+        let prediction = self.known(kind).map(|key| all_runs.predict(&key));
+        let before = prediction.as_ref().and_then(|prediction| {
+            let (densities, shares) = prediction.log_densities(ln)?;
+            Some((densities, shares, prediction.similar.as_ref()?.newest))
+        });
+        if let Some((densities, shares, newest)) = before {
+            self.scores.get_mut(kind).record(&densities, &shares);
+            self.evidence.get_mut(kind).record(densities.of_key);
+            all_runs.shares.record(run_count, &densities, &shares);
+            all_runs.typical_variance.record(seconds, &newest);
+            if run_count >= MIN_RUNS_FOR_DEVIATIONS {
+                all_runs.deviations.record(ln, newest.center);
             }
-            all_runs.typical_variance.record(seconds, &before);
         }
-        runs.record(seconds);
+        self.runs.get_mut(kind).record(seconds);
     }
 }
 
@@ -149,13 +177,11 @@ impl DurationHistory {
     #[must_use]
     pub fn predict(&self, similarity_keys: &SimilarityKeys, kind: DurationKind) -> Prediction<'_> {
         let all_runs = self.all_runs.get(kind);
-        let similar = self.key_history(similarity_keys, kind).and_then(|(_, history)| {
-            let runs = history.runs.get(kind);
-            let summary = runs.summary(all_runs.typical_variance.get())?;
-            let estimate = KernelEstimate::new(runs, &summary, all_runs.log_normal_share);
-            Some((estimate, *history.scores.get(kind)))
-        });
-        Prediction::new(similar, &all_runs.histogram)
+        let key = self.key_history(similarity_keys, kind).and_then(|(_, key)| key.known(kind));
+        match key {
+            Some(key) => all_runs.predict(&key),
+            None => Prediction::without_similar_runs(&all_runs.histogram, &all_runs.deviations),
+        }
     }
 
     /// The closest key that has runs.
@@ -177,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_key_takes_little_memory() {
-        assert!(size_of::<KeyHistory>() <= 104);
+        assert!(size_of::<KeyHistory>() <= 120);
     }
 
     #[test]

@@ -60,9 +60,9 @@ impl Histogram {
         self.total >= MIN_RUNS
     }
 
-    /// The probability density of the logarithm of a duration, without the sums of all bins.
-    pub(super) fn log_density(&self, seconds: f64) -> f64 {
-        let bin = Self::bin_index(libm::log(seconds));
+    /// The probability density of the logarithm of a duration, at this logarithm.
+    pub(super) fn log_density(&self, ln: f64) -> f64 {
+        let bin = Self::bin_index(ln);
         let weight = Self::bin_weight(bin, |bins| self.counts[bins].iter().sum::<f32>().into());
         let total = f64::from(self.total) + PriorWeights::get().total + Self::TAIL_WEIGHT;
         weight / total * Self::BINS_PER_OCTAVE / LN_2

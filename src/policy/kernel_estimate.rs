@@ -1,54 +1,17 @@
-//! The predicted duration of one job: a kernel density estimate from similar runs, mixed with the histogram of all runs.
+//! The durations of one similarity key, estimated from its last runs: a mixture of kernels and two log-normal distributions.
 //!
 //! Each of the last runs is widened by a kernel on the logarithmic scale, which keeps several typical durations apart
-//! (answered from a cache or not, failed early). A log-normal distribution with their mean and variance covers what lies
-//! between and beside them; its share is learned. The histogram has the weight of half a run, because a run may resemble
-//! none of the similar ones, and a higher one where it predicts better (`log_score`).
+//! (answered from a cache or not, failed early). A log-normal distribution suits a key with one typical duration better:
+//! one follows the newest runs, the other one weighs all of them alike. `key_evidence` says which estimate suits the key.
 //!
 //! The kernel is Epanechnikov's, on a half-width c: with z = (ln t − x)/c for a run of logarithm x, F(z) = (2 + 3z − z³)/4
 //! between −1 and 1. Substituting t = exp(x + c·z), A = eˣ·c·∫ F(v)·e^(c·v) dv has a closed form, because
 //! ∫ F(v)·e^(c·v) dv = e^(c·v)·Q(v) with Q = F/c − F′/c² + F″/c³ − F‴/c⁴.
 
+use super::core_moments::CoreMoments;
 use super::distribution::{CdfPoint, Distribution, LogNormal};
-use super::histogram::Histogram;
-use super::log_normal_share::LogNormalShare;
-use super::log_score::LogScore;
-use super::recent_runs::{RecentRuns, RunsSummary, WeightedRun};
-
-/// The prediction for one job: the similar runs, mixed with all runs of the provider.
-#[derive(Debug, Clone)]
-pub struct Prediction<'a> {
-    pub similar: Option<KernelEstimate>,
-    pub overall: &'a Histogram,
-    /// The part of the similar runs; zero if there are none.
-    similar_share: f64,
-}
-
-impl<'a> Prediction<'a> {
-    /// The weight of all runs together, in runs, where these do not predict better than the similar ones.
-    const OVERALL_WEIGHT: f64 = 0.5;
-    /// The weight of the similar runs beyond that of each, in runs.
-    const SIMILAR_PRIOR_WEIGHT: f64 = 1.0;
-
-    pub(super) fn new(similar: Option<(KernelEstimate, LogScore)>, overall: &'a Histogram) -> Self {
-        let Some((similar, score)) = similar else {
-            return Self { similar: None, overall, similar_share: 0.0 };
-        };
-        let weight = similar.sums.weight + Self::SIMILAR_PRIOR_WEIGHT;
-        let overall_weight = Self::OVERALL_WEIGHT * score.overall_factor();
-        let similar_share = weight / (weight + overall_weight);
-        Self { similar: Some(similar), overall, similar_share }
-    }
-}
-
-impl Distribution for Prediction<'_> {
-    fn cdf_at(&self, t: f64) -> CdfPoint {
-        let ln = libm::log(t);
-        let overall = self.overall.cdf(t, ln);
-        let Some(similar) = &self.similar else { return overall };
-        similar.cdf(t, ln).mixed_with(overall, self.similar_share)
-    }
-}
+use super::estimate_shares::KEY_ESTIMATES;
+use super::recent_runs::{RecentRuns, SortedRuns};
 
 #[derive(Debug, Clone)]
 pub struct KernelEstimate {
@@ -58,9 +21,12 @@ pub struct KernelEstimate {
     /// Of all kernels.
     sums: KernelSums,
     shape: KernelShape,
-    log_normal: LogNormal,
-    /// The part of the log-normal distribution; the kernels have the rest.
-    log_normal_share: f64,
+    /// By the newest runs, and by all runs alike.
+    log_normals: [LogNormal; 2],
+    /// Of the kernels, then of the log-normal distributions. Their sum is 1.
+    shares: [f64; KEY_ESTIMATES],
+    /// What the newest runs have in common.
+    pub(super) newest: CoreMoments,
 }
 
 /// The kernel of one run.
@@ -90,57 +56,68 @@ impl KernelEstimate {
     const BANDWIDTH_EXPONENT: f64 = -0.2;
     const MIN_BANDWIDTH: f64 = 0.02;
 
-    /// `summary` is that of `runs`.
-    pub(super) fn new(runs: &RecentRuns, summary: &RunsSummary, share: LogNormalShare) -> Self {
+    /// The weights of a run relative to the next one: of a kernel, and in the two log-normal distributions.
+    const KERNEL_DECAY: f64 = 0.97;
+    const LOG_NORMAL_DECAYS: [f64; 2] = [0.85, 1.0];
+
+    /// `weights` are in proportion to the shares of the kernels and of the log-normal distributions.
+    pub(super) fn new(
+        runs: &SortedRuns,
+        prior_variance: f64,
+        weights: [f64; KEY_ESTIMATES],
+    ) -> Self {
+        let moments = |decay| CoreMoments::new(runs, decay, prior_variance);
+        let by_age = RecentRuns::weights(Self::KERNEL_DECAY);
         let mut kernels = [Kernel::default(); RecentRuns::CAPACITY];
+        let mut sums = KernelSums::default();
         let mut count = 0;
-        for (kernel, run) in kernels.iter_mut().zip(runs.weighted()) {
-            (kernel.log_center, kernel.weight) = (run.ln, run.weight);
+        for (kernel, run) in kernels.iter_mut().zip(runs.iter()) {
+            let (center, weight) = (libm::exp(run.ln), by_age[run.age]);
+            *kernel = Kernel { log_center: run.ln, center, weight, sums_before: sums };
+            sums.weight += weight;
+            sums.center += weight * center;
             count += 1;
         }
-        kernels[..count].sort_unstable_by(|one, other| one.log_center.total_cmp(&other.log_center));
-        let mut sums = KernelSums::default();
-        for kernel in &mut kernels[..count] {
-            kernel.center = libm::exp(kernel.log_center);
-            kernel.sums_before = sums;
-            sums.weight += kernel.weight;
-            sums.center += kernel.weight * kernel.center;
-        }
+        let both = Self::LOG_NORMAL_DECAYS.map(moments);
+        let total: f64 = weights.iter().sum();
         Self {
             kernels,
             count,
             sums,
-            shape: KernelShape::new(Self::half_width(summary)),
-            log_normal: Self::log_normal(summary),
-            log_normal_share: share.get(),
+            shape: KernelShape::new(Self::half_width(&moments(Self::KERNEL_DECAY))),
+            log_normals: both.map(|moments| Self::log_normal(&moments)),
+            shares: weights.map(|weight| weight / total),
+            newest: both[0],
         }
     }
 
-    /// The probability densities of the logarithm of a duration by the kernels and by the log-normal distribution of an
-    /// estimate, each multiplied by its share.
-    pub(super) fn log_densities(
-        runs: &RecentRuns,
-        summary: &RunsSummary,
-        share: LogNormalShare,
-        seconds: f64,
-    ) -> (f64, f64) {
-        let (ln, half_width) = (libm::log(seconds), Self::half_width(summary));
-        let density = |run: WeightedRun| run.weight * kernel_density((ln - run.ln) / half_width);
-        let by_kernels = runs.weighted().map(density).sum::<f64>() / summary.weight / half_width;
-        let by_log_normal = Self::log_normal(summary).log_density(ln);
-        ((1.0 - share.get()) * by_kernels, share.get() * by_log_normal)
+    /// The probability densities of the logarithm of a duration: by the kernels, then by the log-normal distributions.
+    pub(super) fn log_densities(&self, ln: f64) -> [f64; KEY_ESTIMATES] {
+        let half_width = self.shape.half_width;
+        let density =
+            |kernel: &Kernel| kernel.weight * kernel_density((ln - kernel.log_center) / half_width);
+        let by_kernels = self.kernels[..self.count].iter().map(density).sum::<f64>();
+        let [newest, lasting] = self.log_normals.map(|log_normal| log_normal.log_density(ln));
+        [by_kernels / self.sums.weight / half_width, newest, lasting]
+    }
+
+    /// The shares of the kernels and of the log-normal distributions.
+    pub(super) fn shares(&self) -> [f64; KEY_ESTIMATES] {
+        self.shares
     }
 
     /// The half-width of the kernels.
-    fn half_width(summary: &RunsSummary) -> f64 {
+    fn half_width(moments: &CoreMoments) -> f64 {
         let std_dev = Self::BANDWIDTH
-            * summary.core_log_variance.sqrt()
-            * libm::pow(summary.effective_runs, Self::BANDWIDTH_EXPONENT);
+            * moments.variance.sqrt()
+            * libm::pow(moments.effective_runs, Self::BANDWIDTH_EXPONENT);
         std_dev.max(Self::MIN_BANDWIDTH) * 5f64.sqrt()
     }
 
-    fn log_normal(summary: &RunsSummary) -> LogNormal {
-        LogNormal::new(summary.log_mean, summary.log_variance.sqrt())
+    /// Wider than the runs, because few runs do not tell the center exactly.
+    fn log_normal(moments: &CoreMoments) -> LogNormal {
+        let variance = moments.variance * (1.0 + 1.0 / moments.effective_runs);
+        LogNormal::new(moments.center, variance.sqrt())
     }
 }
 
@@ -152,7 +129,7 @@ impl Distribution for KernelEstimate {
 
 impl KernelEstimate {
     /// F and A at `t`, of logarithm `ln`.
-    fn cdf(&self, t: f64, ln: f64) -> CdfPoint {
+    pub(super) fn cdf(&self, t: f64, ln: f64) -> CdfPoint {
         if t <= 0.0 {
             return CdfPoint { probability: 0.0, integral: 0.0 };
         }
@@ -169,7 +146,13 @@ impl KernelEstimate {
         let weight = self.sums.weight;
         let by_kernels =
             CdfPoint { probability: probability / weight, integral: integral / weight };
-        let mixed = self.log_normal.cdf(t, ln).mixed_with(by_kernels, self.log_normal_share);
+        let [kernel_share, newest_share, lasting_share] = self.shares;
+        let [newest, lasting] = self.log_normals.map(|log_normal| log_normal.cdf(t, ln));
+        let mixed = CdfPoint::mixture([
+            (kernel_share, by_kernels),
+            (newest_share, newest),
+            (lasting_share, lasting),
+        ]);
         CdfPoint { probability: mixed.probability.min(1.0), ..mixed }
     }
 }

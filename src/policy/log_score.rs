@@ -5,6 +5,8 @@
 //! summed over the last runs. It lowers the weight of the similar runs and never raises it, because the similar runs alone
 //! follow a change.
 
+use super::estimate_shares::PerEstimate;
+
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LogScore(f32);
 
@@ -13,14 +15,19 @@ impl LogScore {
     const DECAY: f64 = 0.94;
     /// The most that one run counts for or against the similar runs.
     const MAX_GAIN: f64 = 3.0;
+    /// The share of all runs together is small where they seldom predict better, so a key must be able to raise it fast.
+    const WEIGHT: f64 = 2.0;
     /// The weight of all runs together is at most this many times as high.
     const MAX_FACTOR: f64 = 33.0;
 
-    /// Records a run that had these probability densities.
-    pub(super) fn record(&mut self, by_similar_runs: f64, by_all_runs: f64) {
+    /// Records a run: the densities that the estimates gave it, and the shares that they had in the prediction.
+    pub(super) fn record(&mut self, densities: &PerEstimate, shares: &PerEstimate) {
         /// The density of a run that nothing predicted.
         const MIN_DENSITY: f64 = 1e-3;
-        let ratio = by_similar_runs.max(MIN_DENSITY) / by_all_runs.max(MIN_DENSITY);
+        let by_key: f64 = densities.of_key.iter().zip(shares.of_key).map(|(d, s)| d * s).sum();
+        let by_similar_runs =
+            (by_key + densities.of_deviations * shares.of_deviations) / (1.0 - shares.of_all_runs);
+        let ratio = by_similar_runs.max(MIN_DENSITY) / densities.of_all_runs.max(MIN_DENSITY);
         let gain = libm::log(ratio).clamp(-Self::MAX_GAIN, Self::MAX_GAIN);
         #[expect(clippy::cast_possible_truncation, reason = "at most 50, and a few digits suffice")]
         let score = (Self::DECAY * f64::from(self.0) + gain) as f32;
@@ -29,6 +36,6 @@ impl LogScore {
 
     /// The factor for the weight of all runs together: 1 unless these predict better.
     pub(super) fn overall_factor(self) -> f64 {
-        libm::exp(-f64::from(self.0)).clamp(1.0, Self::MAX_FACTOR)
+        libm::exp(-Self::WEIGHT * f64::from(self.0)).clamp(1.0, Self::MAX_FACTOR)
     }
 }

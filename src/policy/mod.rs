@@ -5,14 +5,18 @@
 //! types and passes the time and the jitter.
 
 mod backoff;
+mod core_moments;
+mod deviation_histogram;
 mod distribution;
 mod duration_history;
+mod estimate_shares;
 mod histogram;
 mod kernel_estimate;
+mod key_evidence;
 mod limit_in_force;
-mod log_normal_share;
 mod log_score;
 mod next_poll;
+mod prediction;
 mod rate_limiter;
 mod recent_runs;
 mod sliding_window;
@@ -24,7 +28,8 @@ pub use backoff::Backoff;
 pub use distribution::{CdfPoint, Distribution};
 pub use duration_history::{DurationHistory, SimilarRuns};
 pub use histogram::Histogram;
-pub use kernel_estimate::{KernelEstimate, Prediction};
+pub use kernel_estimate::KernelEstimate;
 pub use next_poll::{LearnedPolicySettings, PlannedPoll, PollReason, staleness_index};
+pub use prediction::Prediction;
 pub use rate_limiter::{RateLimiter, RateLimiterState, RateLimiterStates};
 pub use recent_runs::RecentRuns;

@@ -1,7 +1,5 @@
-//! The last runs of one similarity key, in 42 bytes, and what they have in common. `duration_history` records them, and
-//! `kernel_estimate` predicts from them.
-//!
-//! A run has half the weight of the one that ended eleven runs later, so that a key follows a change of its durations.
+//! The last runs of one similarity key, in 42 bytes. `duration_history` records them, and `core_moments` and
+//! `kernel_estimate` say what they have in common.
 
 /// The logarithm of a duration in steps of a 2048th of an octave: 0.03 %, from 0.03 s to four years.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,40 +36,25 @@ pub struct RecentRuns {
     count: u8,
 }
 
-/// A run and its weight.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct WeightedRun {
-    /// The logarithm of its duration in seconds.
-    pub(super) ln: f64,
-    pub(super) weight: f64,
+/// The logarithms of the durations, in ascending order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SortedRuns {
+    runs: [SortedRun; RecentRuns::CAPACITY],
+    count: usize,
 }
 
-/// What the runs of a key have in common.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RunsSummary {
-    pub(super) log_mean: f64,
-    pub(super) log_variance: f64,
-    /// The variance of the half of the runs that differ least, at most `log_variance`: a few runs that failed early, hung,
-    /// or were answered from a cache do not raise it.
-    pub(super) core_log_variance: f64,
-    /// The sum of the weights.
-    pub(super) weight: f64,
-    /// The number of runs of equal weight that would say as much.
-    pub(super) effective_runs: f64,
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SortedRun {
+    /// The logarithm of the duration in seconds.
+    pub(super) ln: f64,
+    /// The number of runs since.
+    pub(super) age: usize,
 }
 
 impl RecentRuns {
     pub(super) const CAPACITY: usize = 20;
     /// Shorter runs count as this long: no poll is sent so early that the difference would matter.
     pub(super) const MIN_SECONDS: f64 = 0.05;
-    /// The weight of a run relative to the next one.
-    const DECAY: f64 = 0.94;
-    /// The weight of the prior variance, in runs.
-    const PRIOR_RUNS: f64 = 2.0;
-    /// From this number of runs on, the shortest half says how far most runs are apart.
-    const MIN_RUNS_TO_HALVE: usize = 4;
-    /// The width of the middle half of the standard normal distribution.
-    const NORMAL_HALF_WIDTH: f64 = 1.349;
 
     pub fn record(&mut self, seconds: f64) {
         self.durations.rotate_right(1);
@@ -91,67 +74,57 @@ impl RecentRuns {
         &self.durations[..usize::from(self.count)]
     }
 
-    fn sorted(&self) -> ([CompactDuration; Self::CAPACITY], usize) {
-        let (mut sorted, count) = (self.durations, usize::from(self.count));
-        sorted[..count].sort_unstable();
-        (sorted, count)
-    }
-
     /// In seconds; none without runs.
     #[must_use]
     pub fn median(&self) -> Option<f64> {
-        let (sorted, count) = self.sorted();
-        let (low, high) = (sorted.get((count.checked_sub(1)?) / 2)?, sorted.get(count / 2)?);
+        let mut sorted = self.durations;
+        let sorted = &mut sorted[..usize::from(self.count)];
+        sorted.sort_unstable();
+        let (low, high) =
+            (sorted.get((sorted.len().checked_sub(1)?) / 2)?, sorted.get(sorted.len() / 2)?);
         Some(libm::exp(f64::midpoint(low.ln(), high.ln())))
     }
 
-    /// The newest first.
-    pub(super) fn weighted(&self) -> impl Iterator<Item = WeightedRun> {
-        let mut weight = 1.0 / Self::DECAY;
-        self.durations().iter().map(move |duration| {
-            weight *= Self::DECAY;
-            WeightedRun { ln: duration.ln(), weight }
-        })
+    pub(super) fn sorted(&self) -> SortedRuns {
+        let mut sorted = SortedRuns { runs: Default::default(), count: usize::from(self.count) };
+        for (age, (run, duration)) in sorted.runs.iter_mut().zip(self.durations()).enumerate() {
+            *run = SortedRun { ln: duration.ln(), age };
+        }
+        sorted.runs[..sorted.count].sort_unstable_by(|one, other| one.ln.total_cmp(&other.ln));
+        sorted
     }
 
-    /// None without runs.
-    pub(super) fn summary(&self, prior_variance: f64) -> Option<RunsSummary> {
-        if self.count == 0 {
-            return None;
-        }
-        let (mut weight, mut squared_weights, mut weighted_ln) = (0.0, 0.0, 0.0);
-        for run in self.weighted() {
-            weight += run.weight;
-            squared_weights += run.weight * run.weight;
-            weighted_ln += run.weight * run.ln;
-        }
-        let log_mean = weighted_ln / weight;
-        let squared_deviations: f64 =
-            self.weighted().map(|run| run.weight * (run.ln - log_mean).powi(2)).sum();
-        let with_prior = |squared_deviations: f64| {
-            (Self::PRIOR_RUNS * prior_variance + squared_deviations) / (Self::PRIOR_RUNS + weight)
-        };
-        let log_variance = with_prior(squared_deviations);
-        let core_log_variance = self.std_dev_of_shortest_half().map_or(log_variance, |std_dev| {
-            log_variance.min(with_prior(weight * std_dev * std_dev))
-        });
-        let effective_runs = weight * weight / squared_weights;
-        Some(RunsSummary { log_mean, log_variance, core_log_variance, weight, effective_runs })
+    /// The weights of the runs by their age, if a run has the weight `decay` relative to the next one.
+    pub(super) fn weights(decay: f64) -> [f64; Self::CAPACITY] {
+        let mut weight = 1.0 / decay;
+        std::array::from_fn(|_| {
+            weight *= decay;
+            weight
+        })
+    }
+}
+
+impl SortedRuns {
+    /// With fewer runs, the shortest half does not say how far most runs are apart.
+    const MIN_RUNS_TO_HALVE: usize = 4;
+    /// The width of the middle half of the standard normal distribution.
+    const NORMAL_HALF_WIDTH: f64 = 1.349;
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SortedRun> + Clone {
+        self.runs[..self.count].iter()
     }
 
     /// The standard deviation of the normal distribution whose middle half is as wide as the shortest interval that
     /// contains half of the runs.
-    fn std_dev_of_shortest_half(&self) -> Option<f64> {
-        let (sorted, count) = self.sorted();
-        if count < Self::MIN_RUNS_TO_HALVE {
+    pub(super) fn std_dev_of_shortest_half(&self) -> Option<f64> {
+        if self.count < Self::MIN_RUNS_TO_HALVE {
             return None;
         }
-        let sorted = &sorted[..count];
-        let gaps = count / 2;
-        let widths = sorted.iter().zip(&sorted[gaps..]).map(|(low, high)| high.0 - low.0);
-        let shortest = CompactDuration::octaves(widths.min()?) * std::f64::consts::LN_2;
+        let (runs, gaps) = (&self.runs[..self.count], self.count / 2);
+        let widths = runs.iter().zip(&runs[gaps..]).map(|(low, high)| high.ln - low.ln);
+        let shortest = widths.min_by(f64::total_cmp)?;
         #[expect(clippy::cast_precision_loss, reason = "at most CAPACITY")]
-        let half = shortest * ((count - 1) as f64 / 2.0) / gaps as f64;
+        let half = shortest * ((self.count - 1) as f64 / 2.0) / gaps as f64;
         Some(half / Self::NORMAL_HALF_WIDTH)
     }
 }
@@ -178,15 +151,5 @@ mod tests {
         assert_eq!(runs.count(), 20);
         assert!(runs.median().is_some_and(|median| (99.9..100.1).contains(&median)));
         assert!(size_of::<RecentRuns>() <= 42);
-    }
-
-    #[test]
-    fn a_few_runs_of_another_kind_do_not_widen_the_estimate() {
-        let mut runs = RecentRuns::default();
-        for run in 0..20 {
-            runs.record(if run % 7 == 6 { 2.0 } else { 60.0 + f64::from(run % 3) });
-        }
-        let summary = runs.summary(0.16).expect("runs");
-        assert!(summary.core_log_variance < 0.05, "{}", summary.core_log_variance);
     }
 }

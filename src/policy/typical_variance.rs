@@ -4,7 +4,7 @@
 //! of the runs before. The logarithm of the square of a normal variable has the mean ln σ² − 1.27, so σ² = exp(mean of e + 1.27).
 //! The mean of logarithms hardly depends on a few runs that hung or failed early.
 
-use super::recent_runs::RunsSummary;
+use super::core_moments::CoreMoments;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TypicalVariance {
@@ -27,11 +27,11 @@ impl TypicalVariance {
     const LOG_SQUARE_BIAS: f64 = 1.27;
 
     /// Records a run; `before` are the similar runs before it.
-    pub(super) fn record(&mut self, seconds: f64, before: &RunsSummary) {
+    pub(super) fn record(&mut self, seconds: f64, before: &CoreMoments) {
         if seconds < Self::MIN_SECONDS {
             return;
         }
-        let deviation = libm::log(seconds) - before.log_mean;
+        let deviation = libm::log(seconds) - before.mean;
         let runs = before.effective_runs;
         let unbiased = deviation * deviation * runs / (runs + 1.0);
         let clock_error = Self::CLOCK_ERROR_S / seconds;
@@ -64,8 +64,9 @@ mod tests {
                 let place = (f64::from(run) * 0.618_034).fract();
                 let deviation = (place - 0.5) * 12f64.sqrt();
                 let seconds = 100.0 * libm::exp(f64::from(key) + std_dev * deviation);
-                if let Some(before) = keys[usize::from(key)].summary(typical.get()) {
-                    typical.record(seconds, &before);
+                if keys[usize::from(key)].count() > 0 {
+                    let before = keys[usize::from(key)].sorted();
+                    typical.record(seconds, &CoreMoments::new(&before, 0.85, typical.get()));
                 }
                 keys[usize::from(key)].record(seconds);
             }

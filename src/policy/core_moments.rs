@@ -1,0 +1,141 @@
+//! Center and variance of the logarithms of similar runs, without the few that failed early, hung or were answered from a
+//! cache. `kernel_estimate` builds on them.
+//!
+//! They begin with the median and the narrower of two variances: that of all runs, and that of the half of the runs that
+//! differ least. Then runs far from the center are left out, and mean and variance of the others are taken, three times.
+//! The variance is drawn towards a prior, which counts as two runs.
+
+use super::recent_runs::{RecentRuns, SortedRuns};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CoreMoments {
+    /// Of the runs that are not left out.
+    pub(super) center: f64,
+    /// Of the runs that are not left out.
+    pub(super) variance: f64,
+    /// Of all runs.
+    pub(super) mean: f64,
+    /// The sum of the weights of all runs.
+    pub(super) weight: f64,
+    /// The number of runs of equal weight that would say as much.
+    pub(super) effective_runs: f64,
+}
+
+/// The weighted sums of some runs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    weight: f64,
+    ln: f64,
+    squared_ln: f64,
+}
+
+impl Sums {
+    /// Of the runs with their weights; the logarithms are taken relative to `origin`, so that the squares keep their digits.
+    fn of(runs: impl Iterator<Item = (f64, f64)>, origin: f64) -> Self {
+        runs.fold(Self::default(), |sums, (ln, weight)| {
+            let deviation = ln - origin;
+            Self {
+                weight: sums.weight + weight,
+                ln: sums.ln + weight * deviation,
+                squared_ln: sums.squared_ln + weight * deviation * deviation,
+            }
+        })
+    }
+
+    /// Relative to the origin.
+    fn mean(&self) -> f64 {
+        self.ln / self.weight
+    }
+
+    fn squared_deviations(&self) -> f64 {
+        (self.squared_ln - self.ln * self.ln / self.weight).max(0.0)
+    }
+}
+
+impl CoreMoments {
+    /// The weight of the prior variance, in runs.
+    const PRIOR_RUNS: f64 = 2.0;
+    /// Runs further from the center, in standard deviations, are left out.
+    const MAX_DEVIATION: f64 = 2.5;
+    /// What is left out of a normal distribution would have raised its variance by this factor.
+    const LEFT_OUT_FACTOR: f64 = 1.05;
+    const STEPS: usize = 3;
+
+    /// A run has the weight `decay` relative to the next one.
+    pub(super) fn new(runs: &SortedRuns, decay: f64, prior_variance: f64) -> Self {
+        let weights = RecentRuns::weights(decay);
+        let weighted = || runs.iter().map(|run| (run.ln, weights[run.age]));
+        let with_prior = |squared_deviations: f64, weight: f64| {
+            (Self::PRIOR_RUNS * prior_variance + squared_deviations) / (Self::PRIOR_RUNS + weight)
+        };
+        let mut center = weighted_median(weighted());
+        let all = Sums::of(weighted(), center);
+        let mean = center + all.mean();
+        let mut variance = with_prior(all.squared_deviations(), all.weight);
+        if let Some(std_dev) = runs.std_dev_of_shortest_half() {
+            variance = variance.min(with_prior(all.weight * std_dev * std_dev, all.weight));
+        }
+        for _ in 0..Self::STEPS {
+            let limit = Self::MAX_DEVIATION * variance.sqrt();
+            let core = Sums::of(weighted().filter(|(ln, _)| (ln - center).abs() <= limit), center);
+            if core.weight == 0.0 {
+                break;
+            }
+            center += core.mean();
+            variance = with_prior(Self::LEFT_OUT_FACTOR * core.squared_deviations(), core.weight);
+        }
+        let squared_weights: f64 = weighted().map(|(_, weight)| weight * weight).sum();
+        let effective_runs = all.weight * all.weight / squared_weights;
+        Self { center, variance, mean, weight: all.weight, effective_runs }
+    }
+}
+
+/// The first of the sorted values up to which half of the weight lies.
+fn weighted_median(sorted: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
+    let half = sorted.clone().map(|(_, weight)| weight).sum::<f64>() / 2.0;
+    let mut before = 0.0;
+    let mut last = 0.0;
+    for (value, weight) in sorted {
+        (before, last) = (before + weight, value);
+        // Sums of the same weights may differ in the last digit.
+        if before >= half - 1e-12 {
+            break;
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moments(durations: impl IntoIterator<Item = f64>, decay: f64) -> CoreMoments {
+        let mut runs = RecentRuns::default();
+        durations.into_iter().for_each(|seconds| runs.record(seconds));
+        CoreMoments::new(&runs.sorted(), decay, 0.16)
+    }
+
+    #[test]
+    fn a_few_runs_of_another_kind_change_neither_center_nor_variance() {
+        let run = |run: i32| if run % 7 == 6 { 2.0 } else { 60.0 + f64::from(run % 3) };
+        let core = moments((0..20).map(run), 1.0);
+        assert!((core.center - 61f64.ln()).abs() < 0.01, "{core:?}");
+        assert!(core.variance < 0.03, "{core:?}");
+        assert!(core.mean < 56f64.ln(), "{core:?}");
+    }
+
+    #[test]
+    fn a_lower_decay_follows_the_newest_runs() {
+        let durations = || [10.0; 14].into_iter().chain([100.0; 6]);
+        assert!((moments(durations(), 1.0).center - 10f64.ln()).abs() < 0.01);
+        assert!((moments(durations(), 0.85).center - 100f64.ln()).abs() < 0.01);
+    }
+
+    #[test]
+    fn one_run_has_the_prior_variance() {
+        let core = moments([30.0], 0.9);
+        assert!((core.center - 30f64.ln()).abs() < 0.001, "{core:?}");
+        assert!((core.variance - 0.16 * 2.0 / 3.0).abs() < 1e-6, "{core:?}");
+        assert!((core.effective_runs - 1.0).abs() < 1e-9, "{core:?}");
+    }
+}
