@@ -1,8 +1,8 @@
 //! Center and variance of the logarithms of similar runs, without the few that failed early, hung or were answered from a
 //! cache. `kernel_estimate` builds on them.
 //!
-//! They begin with the median and the narrower of two variances: that of all runs, and that of the half of the runs that
-//! differ least. Then runs far from the center are left out, and mean and variance of the others are taken, three times.
+//! The search begins with the median and the narrower of two variances: that of all runs, and that of the half of the runs
+//! that differ least. Then runs far from the center are left out, and mean and variance of the others are taken, three times.
 //! The variance is drawn towards a prior, which counts as two runs.
 
 use super::recent_runs::{RecentRuns, SortedRuns};

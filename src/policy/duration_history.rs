@@ -147,7 +147,7 @@ impl DurationHistory {
         }
     }
 
-    /// Forgets what was learned under this key; the histogram of all runs keeps these runs. Without a key
+    /// Forgets what was learned under this key; what all runs tell keeps these runs. Without a key
     /// forgets everything.
     pub fn forget(&mut self, similarity_key: Option<&str>) {
         match similarity_key {

@@ -64,8 +64,8 @@ impl<'a> Prediction<'a> {
             shares.of_all_runs.clamp(Self::MIN_OVERALL_WEIGHT / weight, Self::MAX_OVERALL_SHARE);
         let odds = overall_share / (1.0 - overall_share) * key.score.overall_factor();
         let rest = 1.0 / (1.0 + odds);
-        let learned_rest = 1.0 - shares.of_all_runs.min(Self::MAX_OVERALL_SHARE);
-        let deviation_share = rest * (shares.of_deviations / learned_rest).min(1.0);
+        let learned_rest = shares.of_deviations + shares.of_key.iter().sum::<f64>();
+        let deviation_share = rest * shares.of_deviations / learned_rest;
         let similar_share = rest - deviation_share;
         Self { similar: Some(similar), overall, deviations, similar_share, deviation_share }
     }

@@ -122,7 +122,7 @@ impl Scheduler {
         if result.is_ok() {
             result = self.commit_what_is_decided().await;
         }
-        // Requests in flight have ended, unless an error came first.
+        // Requests in flight are aborted, and count as ending now.
         let rate_limiters = match result {
             Ok(()) => self.tracker.rate_limiter_states(self.clock.monotonic_now()),
             Err(_) => RateLimiterStates::new(),

@@ -222,7 +222,7 @@ fn not_configured_reason(provider: &ProviderSnapshot) -> Option<String> {
     let ProviderReport { provider, configured, active_jobs, .. } = &provider.report;
     (!configured).then(|| {
         format!(
-            "provider {provider} is not configured, and cannot poll {}; add \
+            "provider {provider} is not configured; not polled: {}; add \
              [providers.{provider}] and run `jobtrack reload`",
             counted(*active_jobs, "unfinished job")
         )

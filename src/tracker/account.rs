@@ -32,9 +32,9 @@ impl AccountId {
 pub(super) enum EarlierProcess {
     /// The database is new.
     None,
-    /// It sent no request in the last minute.
+    /// Nothing was loaded. The rate limit begins without credit.
     #[default]
-    Past,
+    Unknown,
     /// It may have sent requests until this time.
     EndedAt(MonotonicTime),
     /// It ended in order and left this.
@@ -95,7 +95,7 @@ impl ProviderAccount {
                     std::mem::replace(&mut self.rate_limiter, RateLimiter::new(limit, now));
                 match earlier_process {
                     EarlierProcess::None => self.rate_limiter.follow_idle_time(now),
-                    EarlierProcess::Past => {}
+                    EarlierProcess::Unknown => {}
                     EarlierProcess::EndedAt(end) => self.rate_limiter.follow_unknown_requests(end),
                     EarlierProcess::Left(state) => self.rate_limiter.follow_state(&state, now),
                 }

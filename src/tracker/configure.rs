@@ -78,28 +78,21 @@ impl Tracker {
     ) {
         let mut next_polls = Vec::new();
         for tracked in self.jobs.iter_mut() {
-            let queue = &mut self.queues[tracked.provider_index.position()];
-            let due_before = tracked.phase().due();
-            let mut expected = None;
             if changed_policies.contains(&tracked.provider_index) {
-                let account = &self.accounts[queue.account_index.0];
-                expected = queue.replan(tracked, account, now);
+                self.jobs_to_replan.push(tracked.id);
             }
+            let queue = &mut self.queues[tracked.provider_index.position()];
             let max_interval = queue.settings.as_ref().map(ProviderSettings::max_poll_interval);
             if let Some(due) = tracked.on_reconfigured(max_interval, now.monotonic)
                 && queue.reschedule(tracked.id, tracked.batchable_list_time(), due)
             {
                 tracked.wait_until(due);
-                expected = Some(due);
+                next_polls.push((tracked.id, utc_at(due, now)));
             }
-            let due = tracked.phase().due();
-            if let Some(due) = due
+            if let Some(due) = tracked.phase().due()
                 && !queue.spare_polls.contains(tracked.id)
             {
                 queue.enqueue_spare(tracked, due);
-            }
-            if due.is_none() || due != due_before {
-                next_polls.extend(expected.map(|expected| (tracked.id, utc_at(expected, now))));
             }
         }
         if !next_polls.is_empty() {

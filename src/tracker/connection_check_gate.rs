@@ -2,7 +2,7 @@
 //!
 //! People order checks, and a monitoring system may order one a second. After several rejected requests a service
 //! may lock the key: the result of a rejected check is shared for a time that grows as the pauses of polls do,
-//! but does not depend on them, so that who has corrected the cause can check it during a long pause.
+//! but does not depend on them, so that whoever has corrected the cause can check it during a long pause.
 
 use std::time::Duration;
 

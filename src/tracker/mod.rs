@@ -79,6 +79,7 @@ impl Tracker {
             account.rate_limiter.advance(now.monotonic);
         }
         self.apply_input(input, now, &mut actions);
+        self.replan_some(now, &mut actions);
         self.refuse_waiting_requests(now.monotonic, &mut actions);
         self.start_due_polls(now.monotonic, &mut actions);
         actions
@@ -143,6 +144,7 @@ impl Tracker {
                 [queue.next_wakeup(account), queue.spare_ready_at(account)]
             })
             .flatten()
+            .chain((!self.jobs_to_replan.is_empty()).then_some(self.replans_from))
             .min()
     }
 

@@ -12,10 +12,6 @@ use super::message::Input;
 use super::registry::Tracker;
 
 impl Tracker {
-    /// A process that recorded nothing for so long has sent no request for a minute. It records the time twice a
-    /// minute.
-    const MAX_HEARTBEAT_AGE: Duration = Duration::from_mins(2);
-
     /// The time by which something may be deleted or given up for ever; none while the wall clock cannot
     /// be relied on.
     #[must_use]
@@ -51,13 +47,12 @@ impl Tracker {
             self.trusted_clock.start(recorded.certain, wall);
             self.record_clock.start(recorded.confirmed, wall.monotonic);
             self.others_known_from = MonotonicTime::default();
-            self.earlier_process = match recorded.certain {
-                None => EarlierProcess::None,
-                Some(last) if wall.utc.duration_since(last) < Self::MAX_HEARTBEAT_AGE => {
-                    self.others_known_from = wall.monotonic.plus(Duration::from_mins(1));
-                    EarlierProcess::EndedAt(wall.monotonic)
-                }
-                Some(_) => EarlierProcess::Past,
+            self.earlier_process = if recorded.certain.is_none() {
+                EarlierProcess::None
+            } else {
+                // However old the recorded time is: the process may have sent requests after it.
+                self.others_known_from = wall.monotonic.plus(Duration::from_mins(1));
+                EarlierProcess::EndedAt(wall.monotonic)
             };
         } else {
             self.trusted_clock.observe(wall);

@@ -31,6 +31,10 @@ pub struct Tracker {
     pub(super) others_known_from: MonotonicTime,
     /// What the earlier process left, until the first settings are applied.
     pub(super) left_states: RateLimiterStates,
+    /// Of which a reload has changed the policy.
+    pub(super) jobs_to_replan: Vec<JobId>,
+    /// When the next of them are planned.
+    pub(super) replans_from: MonotonicTime,
     /// The number of selections so far.
     pub(super) selection_count: u64,
 }

@@ -1,8 +1,10 @@
 //! Plans polls again that were planned with another price: a user set the price of a job, or a reload brought
 //! another policy. No answer leads to the new time, so the tracker has it recorded.
 //!
-//! Called for a job that is added again, and by [`super::configure`] for all jobs of a provider. A job with a
-//! poll in flight is planned by the answer.
+//! A job that is added again is planned at once; the jobs that [`super::configure`] names are planned some at a time, so that
+//! a million of them do not stop the others. A job with a poll in flight is planned by the answer.
+
+use std::time::Duration;
 
 use crate::job::{ClockReading, JobId, MonotonicTime, UtcTime};
 
@@ -14,6 +16,35 @@ use super::registry::Tracker;
 use super::valuation::NextPoll;
 
 impl Tracker {
+    /// How many jobs are planned in one turn: some ten milliseconds.
+    const MAX_REPLANS: usize = 1000;
+    /// Other inputs are handled meanwhile.
+    const REPLAN_PAUSE: Duration = Duration::from_millis(1);
+
+    /// Plans some of the polls that a reload has put off, and has the new times recorded.
+    pub(super) fn replan_some(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
+        if now.monotonic < self.replans_from {
+            return;
+        }
+        let rest = self.jobs_to_replan.len().saturating_sub(Self::MAX_REPLANS);
+        self.replans_from = now.monotonic.plus(Self::REPLAN_PAUSE);
+        let mut next_polls = Vec::new();
+        for id in self.jobs_to_replan.split_off(rest) {
+            let Some(tracked) = self.jobs.get_mut(id) else { continue };
+            let queue = &mut self.queues[tracked.provider_index.position()];
+            let account = &self.accounts[queue.account_index.0];
+            let due_before = tracked.phase().due();
+            let expected = queue.replan(tracked, account, now);
+            let due = tracked.phase().due();
+            if due.is_none() || due != due_before {
+                next_polls.extend(expected.map(|expected| (id, utc_at(expected, now))));
+            }
+        }
+        if !next_polls.is_empty() {
+            actions.push(Action::RecordNextPolls(next_polls));
+        }
+    }
+
     /// Plans the next poll of a job whose price was set. The store forgot the time that was planned before.
     pub(super) fn replan(&mut self, id: JobId, now: ClockReading, actions: &mut Vec<Action>) {
         let Some(tracked) = self.jobs.get_mut(id) else { return };

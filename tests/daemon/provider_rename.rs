@@ -96,7 +96,7 @@ async fn a_reload_leaves_the_rename_to_the_next_start_and_counts_the_waiting_job
         home.wait_for_log(old, 1);
     }
     assert_eq!(provider_names(&home, "jobs"), ["old"]);
-    let waits = "provider old is not configured, and cannot poll 1 unfinished job; add [providers.old] and run `jobtrack reload`";
+    let waits = "provider old is not configured; not polled: 1 unfinished job; add [providers.old] and run `jobtrack reload`";
     daemon.wait_for_status(&home, |status| status["degraded_reasons"][0] == waits).await;
     home.run_client_ok(&["list", "--provider", "old"]);
 
@@ -143,7 +143,7 @@ async fn a_name_conflict_at_a_start_is_logged_once_and_changes_nothing_until_res
         conflict.contains("01BOTH (jobs 1 and 2)") && conflict.contains("jobtrack untrack"),
         "{conflict}"
     );
-    let waits = "provider old is not configured, and cannot poll 2 unfinished jobs; add [providers.old] and run `jobtrack reload`";
+    let waits = "provider old is not configured; not polled: 2 unfinished jobs; add [providers.old] and run `jobtrack reload`";
     daemon.wait_for_status(&home, |status| status["degraded_reasons"][0] == waits).await;
     wait_for_more_polls(&home, 2).await;
     let report = home.run_client_ok(&["reload"]);

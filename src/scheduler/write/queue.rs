@@ -227,9 +227,12 @@ impl WriteQueue {
         jobs.into_iter().filter_map(|job| self.poll_records.remove(&job)).collect()
     }
 
-    /// The next times of polls. They are written after the rows of the same jobs in the batch, which are older.
+    /// The next times of polls. They are written after the rows of the same jobs in the batch, which are older. The
+    /// time of a job whose change waits for a later batch waits with it.
     fn take_next_polls(&mut self) -> Vec<(JobId, UtcTime)> {
-        let jobs = self.next_polls.keys().copied().take(Self::MAX_ROWS).collect::<Vec<_>>();
+        let waiting: HashSet<_> = self.changes.iter().map(|change| change.job).collect();
+        let jobs = self.next_polls.keys().filter(|job| !waiting.contains(job)).take(Self::MAX_ROWS);
+        let jobs = jobs.copied().collect::<Vec<_>>();
         jobs.into_iter().filter_map(|job| self.next_polls.remove_entry(&job)).collect()
     }
 

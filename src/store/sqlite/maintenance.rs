@@ -184,11 +184,6 @@ pub(super) async fn record_start(
     .bind(RESTORED)
     .execute(&mut *transaction)
     .await?;
-    let restored_at = last_event(&mut transaction, RESTORED).await?;
-    if restored_at.is_some() && restored_at >= last_event(&mut transaction, HEARTBEAT).await? {
-        // Of the requests that were sent after the backup was made nothing is known.
-        rate_limiter_states::save(&mut transaction, &RateLimiterStates::new()).await?;
-    }
     rate_limiter_states::take_over(&mut transaction).await?;
     record_event(&mut transaction, HEARTBEAT, now).await?;
     count_commit(&mut transaction).await?;

@@ -1,7 +1,8 @@
 //! The states of the rate limiters, which a clean shutdown leaves to the next start.
 //!
 //! A start takes the states over before any request is sent. Invariant: states are read only by the first start after the
-//! shutdown that wrote them, because the process that it begins sends requests that they do not contain.
+//! shutdown that wrote them, because the process that it begins sends requests that they do not contain. A file that was
+//! copied while no daemon ran breaks it, unless `jobtrackd restore` puts the file back.
 
 use std::time::Duration;
 
@@ -24,6 +25,16 @@ pub(super) async fn save(
             .bind(serde_json::json!(completed).to_string())
             .execute(&mut *connection)
             .await?;
+    }
+    Ok(())
+}
+
+/// Deletes the states in a copy of a database, which may be of an earlier version: of the requests that were sent after
+/// the copy was made nothing is known.
+pub(super) async fn discard(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'rate_limiter_state'";
+    if sqlx::query(table).fetch_optional(&mut *connection).await?.is_some() {
+        sqlx::query("DELETE FROM rate_limiter_state").execute(connection).await?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use super::file_system;
 use super::identity::read_file_identity;
 use super::lock::{ReplacementLock, give_to_owner_of_database};
 use super::maintenance::{RESTORED, record_event};
+use super::rate_limiter_states;
 use super::start_checks::{DamageCheck, check_file, has_wal};
 use super::temporary_file::{Purpose, remove_leftovers, temporary_path};
 
@@ -163,6 +164,7 @@ async fn mark_as_restored(
             .await?;
     }
     record_event(&mut transaction, RESTORED, now).await?;
+    rate_limiter_states::discard(&mut transaction).await?;
     transaction.commit().await?;
     connection.close().await?;
     File::open(copy).and_then(|file| file.sync_all()).map_err(sqlx::Error::Io)

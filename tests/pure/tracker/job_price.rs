@@ -163,3 +163,26 @@ fn a_new_price_polls_a_job_at_once_if_it_has_been_due_by_it() {
     let after = runs.poll_offsets(job);
     assert_eq!(after.len(), before.len() + 1, "{before:?}, {after:?}");
 }
+
+#[test]
+fn a_reload_plans_many_jobs_in_several_turns() {
+    let fast = |price| ProviderSettings { requests_per_minute: 600_000, ..settings(price) };
+    let took = |job: JobId| HOUR + (job.0.unsigned_abs() % 5) * 15 * MINUTE;
+    let mut runs = RepeatedRuns::new(fast(fixed(3600)), |_| 7, took);
+    runs.sim.report_check_interval = u64::MAX;
+    runs.run_jobs(20);
+    let jobs: Vec<_> = (0..2500).map(|_| runs.add()).collect();
+    runs.sim.run_until(runs.sim.now + MINUTE);
+    let planned = |runs: &RepeatedRuns| -> Vec<_> {
+        jobs.iter().map(|job| runs.sim.store[job].job.next_poll_at.expect("a time")).collect()
+    };
+    let before = planned(&runs);
+    runs.sim.configure(vec![fast(fixed(600))]);
+    let earlier = |runs: &RepeatedRuns| {
+        planned(runs).iter().zip(&before).filter(|(now, before)| now < before).count()
+    };
+    let of_first_turn = earlier(&runs);
+    assert!((1..2500).contains(&of_first_turn), "{of_first_turn}");
+    runs.sim.run_until(runs.sim.now + 10);
+    assert_eq!(earlier(&runs), 2500);
+}

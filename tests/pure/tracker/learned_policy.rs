@@ -133,7 +133,7 @@ fn what_was_learned_outlives_a_restart_and_is_forgotten_on_demand() {
         let mut runs = RepeatedRuns::new(learned_settings(600), |_| 7, |_| 200 * SECOND);
         runs.run_jobs(8);
         if restart {
-            runs.sim.restart_after_long_downtime();
+            runs.sim.restart_in_order();
         }
         if forget {
             runs.sim.forget_durations("dune", Some("query 7"));

@@ -261,11 +261,6 @@ impl Simulation {
         self.restart_with(self.wall_time(), left);
     }
 
-    /// Restarts the tracker long after the earlier process recorded something.
-    pub(super) fn restart_after_long_downtime(&mut self) {
-        self.restart_after(self.wall_time().minus(Duration::from_mins(5)));
-    }
-
     /// Restarts the tracker; the last time in the store is this one.
     pub(super) fn restart_after(&mut self, last_recorded: UtcTime) {
         self.restart_with(last_recorded, RateLimiterStates::new());
