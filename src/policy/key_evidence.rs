@@ -51,7 +51,7 @@ mod tests {
     fn the_estimate_that_expects_the_runs_has_the_highest_factor() {
         let mut evidence = KeyEvidence::default();
         assert!(evidence.factors().iter().all(|factor| (factor - 1.0).abs() < 1e-9));
-        for _ in 0..12 {
+        for _ in 0..20 {
             evidence.record([1.0, 2.0, 0.5]);
         }
         let [one, best, worst] = evidence.factors();

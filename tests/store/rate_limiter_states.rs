@@ -59,13 +59,15 @@ async fn a_restored_database_knows_no_states() {
     std::fs::copy(home.database(), &backup).expect("a copy");
     for replaced in [false, true] {
         if replaced {
-            let now = UtcTime::from_millis(4_000_000_000_000);
+            // The wall clock may be wrong.
+            let now = UtcTime::from_millis(1_000);
             restore(&backup, &home.database(), FileSystemPolicy::default(), now)
                 .await
                 .expect("restored");
         }
         let stored = "SELECT count(*) FROM rate_limiter_state WHERE NOT taken_over";
-        assert_eq!(db::query_value(&home.database(), stored), "2");
+        let count = if replaced { "0" } else { "2" };
+        assert_eq!(db::query_value(&home.database(), stored), count);
         let store = open_store(&home.database()).await;
         assert_eq!(read(&store).await.is_empty(), replaced);
         close(store).await;
