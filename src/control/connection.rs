@@ -46,9 +46,10 @@ pub(super) async fn serve_connection(
     let request_permit = permit.clone();
     let request_in_progress = watch::Sender::new(false);
     let mut next_request = request_in_progress.subscribe();
+    let ends = shutdown.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         request_in_progress.send_replace(true);
-        let request_in_progress = request_in_progress.clone();
+        let (request_in_progress, ends) = (request_in_progress.clone(), ends.clone());
         let (router, permit) = (router.clone(), request_permit.clone());
         let has_body = !HttpBody::is_end_stream(request.body());
         request.extensions_mut().insert(permit.clone());
@@ -58,7 +59,11 @@ pub(super) async fn serve_connection(
             } else {
                 permit.begin_handling().await;
             }
-            let response = router.oneshot(request).await?;
+            let mut response = router.oneshot(request).await?;
+            if ends.is_cancelled() {
+                let close = header::HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             if !is_event_stream(response.headers()) {
                 permit.begin_response();
             }
