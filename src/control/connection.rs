@@ -67,9 +67,9 @@ pub(super) async fn serve_connection(
             if !is_event_stream(response.headers()) {
                 permit.begin_response();
             }
-            Ok::<_, std::convert::Infallible>(
-                response.map(|body| Body::new(ResponseBody { body, permit, request_in_progress })),
-            )
+            Ok::<_, std::convert::Infallible>(response.map(|body| {
+                Body::new(ResponseBody { body, permit, request_in_progress, shutdown: ends })
+            }))
         }
     });
     // The kernel's default would hold hundreds of kilobytes for a client that reads nothing, which must
@@ -112,11 +112,15 @@ struct ResponseBody {
     body: Body,
     permit: Arc<ConnectionPermit>,
     request_in_progress: watch::Sender<bool>,
+    shutdown: CancellationToken,
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.request_in_progress.send_replace(false);
+        // No other request follows on a connection whose response ends during a shutdown.
+        if !self.shutdown.is_cancelled() {
+            self.request_in_progress.send_replace(false);
+        }
         self.permit.set_activity(Activity::Idle);
     }
 }

@@ -103,8 +103,9 @@ fn fault_06_a_second_signal_exits_at_once() {
     }
 }
 
-#[test]
-fn a_request_that_was_on_its_way_at_a_shutdown_is_answered() {
+/// Stops a daemon that has an idle connection, and sends a request over this connection. Returns the head of the response,
+/// if there is one, and the time since the signal.
+fn request_during_shutdown() -> (std::io::Result<String>, Duration) {
     let home = DaemonHome::new("http://127.0.0.1:1", "");
     let daemon = home.start();
     let connect = || {
@@ -114,29 +115,45 @@ fn a_request_that_was_on_its_way_at_a_shutdown_is_answered() {
     };
     let request = |reader: &mut BufReader<UnixStream>, path: &str| {
         let request = format!("GET /v1/{path} HTTP/1.1\r\nHost: x\r\n\r\n");
-        reader.get_mut().write_all(request.as_bytes()).expect("a request");
+        reader.get_mut().write_all(request.as_bytes())?;
         read_response(reader)
     };
     let (mut kept, mut events) = (connect(), connect());
-    let first = request(&mut kept, "jobs");
+    let first = request(&mut kept, "jobs").expect("a response");
     assert!(first.starts_with("HTTP/1.1 200") && !first.contains("close"), "{first}");
-    request(&mut events, "events");
-    daemon.signal(Signal::TERM);
-    // The end of this stream shows that the connections know of the shutdown.
-    std::io::copy(&mut events, &mut std::io::sink()).expect("the stream ends");
-    let second = request(&mut kept, "jobs");
-    assert!(second.starts_with("HTTP/1.1 200") && second.contains("connection: close"), "{second}");
+    request(&mut events, "events").expect("a response");
+    let (second, took) = timed(|| {
+        daemon.signal(Signal::TERM);
+        // The end of this stream shows that the connections know of the shutdown.
+        std::io::copy(&mut events, &mut std::io::sink()).expect("the stream ends");
+        request(&mut kept, "jobs")
+    });
     assert!(daemon.wait_for_exit().success());
+    (second, took)
+}
+
+#[test]
+fn a_request_that_was_on_its_way_at_a_shutdown_is_answered() {
+    // An idle connection is closed after a second. A slow machine may need longer, then the test is repeated.
+    let head = loop {
+        match request_during_shutdown() {
+            (Ok(head), _) => break head,
+            (Err(error), took) => assert!(took > Duration::from_millis(900), "{error}: {took:?}"),
+        }
+    };
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head}");
 }
 
 /// Reads the next response and returns its head. The body of a stream remains.
-fn read_response(reader: &mut impl BufRead) -> String {
+fn read_response(reader: &mut impl BufRead) -> std::io::Result<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
-        assert_ne!(reader.read_line(&mut head).expect("a line"), 0, "ends after {head:?}");
+        if reader.read_line(&mut head)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
     }
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let length: u64 = length.map_or(0, |length| length.parse().expect("a number"));
-    std::io::copy(&mut reader.take(length), &mut std::io::sink()).expect("a body");
-    head
+    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+    Ok(head)
 }
