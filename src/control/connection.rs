@@ -46,10 +46,10 @@ pub(super) async fn serve_connection(
     let request_permit = permit.clone();
     let request_in_progress = watch::Sender::new(false);
     let mut next_request = request_in_progress.subscribe();
-    let ends = shutdown.clone();
+    let ending = shutdown.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
         request_in_progress.send_replace(true);
-        let (request_in_progress, ends) = (request_in_progress.clone(), ends.clone());
+        let (request_in_progress, shutdown) = (request_in_progress.clone(), ending.clone());
         let (router, permit) = (router.clone(), request_permit.clone());
         let has_body = !HttpBody::is_end_stream(request.body());
         request.extensions_mut().insert(permit.clone());
@@ -60,7 +60,7 @@ pub(super) async fn serve_connection(
                 permit.begin_handling().await;
             }
             let mut response = router.oneshot(request).await?;
-            if ends.is_cancelled() {
+            if shutdown.is_cancelled() {
                 let close = header::HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -68,7 +68,7 @@ pub(super) async fn serve_connection(
                 permit.begin_response();
             }
             Ok::<_, std::convert::Infallible>(response.map(|body| {
-                Body::new(ResponseBody { body, permit, request_in_progress, shutdown: ends })
+                Body::new(ResponseBody { body, permit, request_in_progress, shutdown })
             }))
         }
     });

@@ -23,13 +23,18 @@ impl Tracker {
 
     /// Plans some of the polls that a reload has put off, and has the new times recorded.
     pub(super) fn replan_some(&mut self, now: ClockReading, actions: &mut Vec<Action>) {
-        if now.monotonic < self.replans_from {
+        if self.jobs_to_replan.is_empty() || now.monotonic < self.replans_from {
             return;
         }
         let rest = self.jobs_to_replan.len().saturating_sub(Self::MAX_REPLANS);
         self.replans_from = now.monotonic.plus(Self::REPLAN_PAUSE);
         let mut next_polls = Vec::new();
-        for id in self.jobs_to_replan.split_off(rest) {
+        let planned = self.jobs_to_replan.split_off(rest);
+        if rest == 0 {
+            // Of a million jobs, eight megabytes.
+            self.jobs_to_replan = Vec::new();
+        }
+        for id in planned {
             let Some(tracked) = self.jobs.get_mut(id) else { continue };
             let queue = &mut self.queues[tracked.provider_index.position()];
             let account = &self.accounts[queue.account_index.0];
