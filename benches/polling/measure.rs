@@ -185,11 +185,18 @@ impl LimitedBudget {
     }
 
     pub(crate) fn learned(&self) -> Metrics {
+        self.simulate(SimulationSettings::learned(1.0, true))
+    }
+
+    /// The daemon with `policy = "backoff"`.
+    pub(crate) fn backoff(&self) -> Metrics {
+        self.simulate(SimulationSettings::backoff(SimulationSettings::DEFAULT_BACKOFF))
+    }
+
+    fn simulate(&self, settings: SimulationSettings) -> Metrics {
         let until = self.measured.end;
-        let settings = SimulationSettings {
-            requests_per_minute: self.requests_per_minute,
-            ..SimulationSettings::learned(1.0, true)
-        };
+        let settings =
+            SimulationSettings { requests_per_minute: self.requests_per_minute, ..settings };
         let histories = simulation::run_simulation(&self.jobs, until, &settings);
         self.metrics(&detection_results(&self.jobs[..until], &histories[..until]))
     }

@@ -207,7 +207,7 @@ impl BenchReport {
              worst of three seeds (`mixed`, 70 and `dune`: of one seed).",
         );
         self.add_line(format_args!(
-            "\n| requests per minute | every 5 s | 1 s × 2 to 60 s | 50 % of the elapsed time | **`learned`** | its requests per job | oracle: true distribution | oracle: true end time | `learned` / 1 s × 2 to 60 s, worst seed |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+            "\n| requests per minute | every 5 s | 1 s × 2 to 60 s | 50 % of the elapsed time | `backoff` | **`learned`** | its requests per job | oracle: true distribution | oracle: true end time | `learned` / 1 s × 2 to 60 s, worst seed |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
         ));
         // (workload, requests per minute, limit for the delay relative to that of 1 s × 2 to 60 s)
         let cases = [
@@ -243,10 +243,11 @@ impl BenchReport {
                 let (distribution, end_time) =
                     (oracle.unwrap_or_default(), workload.oracle_end_times().mean_delay);
                 row = format!(
-                    "| `{}`, {budget} | {:.0} | {other:.0} | {:.0} | {:.1} | {:.2} | {distribution:.1} | {end_time:.2} |",
+                    "| `{}`, {budget} | {:.0} | {other:.0} | {:.0} | {:.0} | {:.1} | {:.2} | {distribution:.1} | {end_time:.2} |",
                     kind.name(),
                     others[0],
                     others[1],
+                    workload.backoff().mean_delay,
                     learned.mean_delay,
                     learned.requests,
                 );

@@ -100,7 +100,7 @@ pub(crate) struct PollGap {
 }
 
 impl PollGap {
-    /// Whether the gap is longer than the maximum wait: 10 s or half the job's age, whichever is longer,
+    /// Whether the gap is longer than the maximum wait: 30 s or half the job's age, whichever is longer,
     /// and at most 6 h. Written out again here, so that a wrong constant in `LearnedPolicySettings` is found.
     pub(crate) fn exceeds_maximum_wait(&self) -> bool {
         // Times are rounded to whole milliseconds, and even `UNLIMITED_BUDGET` delays a request by one.

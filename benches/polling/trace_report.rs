@@ -58,8 +58,8 @@ fn equal_requests(workload: &UnlimitedBudget) -> String {
 
 /// Mean delays where many jobs share a low rate limit.
 fn low_rate_limits(jobs: &[SimulatedJob]) -> String {
-    let mut text = "| requests per job, per minute | every 5 s | 1 s × 2 to 60 s | 50 % of the elapsed time | `learned` | its requests per job | oracle: true end time |\n\
-                    |---|--:|--:|--:|--:|--:|--:|\n"
+    let mut text = "| requests per job, per minute | every 5 s | 1 s × 2 to 60 s | 50 % of the elapsed time | `backoff` | `learned` | its requests per job | oracle: true end time |\n\
+                    |---|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for requests in SHORT_BUDGETS {
         let workload = LimitedBudget::from_trace(jobs, requests);
@@ -73,8 +73,9 @@ fn low_rate_limits(jobs: &[SimulatedJob]) -> String {
         append(
             &mut text,
             format_args!(
-                "| {requests}, {} | {fixed:.1} | {growing:.1} | {fraction:.1} | {:.1} | {:.2} | {:.2} |",
+                "| {requests}, {} | {fixed:.1} | {growing:.1} | {fraction:.1} | {:.1} | {:.1} | {:.2} | {:.2} |",
                 workload.requests_per_minute(),
+                workload.backoff().mean_delay,
                 learned.mean_delay,
                 learned.requests,
                 workload.oracle_end_times().mean_delay,

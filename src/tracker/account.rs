@@ -41,6 +41,17 @@ pub(super) enum EarlierProcess {
     Left(RateLimiterState),
 }
 
+/// What comes next where both first polls and repeat polls are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precedence {
+    /// The poll with the highest priority, and among equals the one that was due first.
+    Priority,
+    /// A first poll.
+    FirstPoll,
+    /// As `Priority`, but a repeat poll among equals.
+    RepeatPollAmongEquals,
+}
+
 #[derive(Debug)]
 pub(super) struct ProviderAccount {
     pub(super) id: AccountId,
@@ -54,11 +65,16 @@ pub(super) struct ProviderAccount {
     /// Each request adds one, and each first poll that is sent before repeat polls costs
     /// [`Self::REQUESTS_PER_FIRST_POLL`], which must be left.
     first_poll_allowance: u32,
+    /// The first polls that were sent since the last repeat poll while both competed.
+    first_polls_in_a_row: u32,
 }
 
 impl ProviderAccount {
-    /// While first polls and repeat polls compete, one request in this many is a first poll.
+    /// While first polls and repeat polls compete, at least one request in this many is a first poll.
     const REQUESTS_PER_FIRST_POLL: u32 = 4;
+    /// While they compete and no expected delay decides, at least one request in this many is a repeat poll: an add of
+    /// many jobs must not stop the polls of the others.
+    const REQUESTS_PER_REPEAT_POLL: u32 = 4;
     /// Jobs that a person adds together get their first polls at once. Where many jobs are added all the time, more
     /// would delay the ends of jobs, which repeat polls find.
     const MAX_FIRST_POLLS_IN_A_ROW: u32 = 10;
@@ -75,6 +91,7 @@ impl ProviderAccount {
             is_configured: false,
             configured_at: now,
             first_poll_allowance: u32::MAX,
+            first_polls_in_a_row: 0,
         }
     }
 
@@ -209,16 +226,30 @@ impl ProviderAccount {
         in_a_row.saturating_mul(Self::REQUESTS_PER_FIRST_POLL - 1).saturating_add(1)
     }
 
-    /// Whether a first poll is sent before all repeat polls. Credit is for first polls: it is earned while nothing
-    /// else was due.
-    pub(super) fn first_poll_has_priority(&self, now: MonotonicTime) -> bool {
-        self.rate_limiter.has_credit(now)
+    /// What comes next while first polls and repeat polls compete. Credit is for first polls: it is earned while
+    /// nothing else was due.
+    pub(super) fn precedence(&self, now: MonotonicTime) -> Precedence {
+        if self.rate_limiter.has_credit(now)
             || self.first_poll_allowance >= Self::REQUESTS_PER_FIRST_POLL
+        {
+            Precedence::FirstPoll
+        } else if self.first_polls_in_a_row >= Self::REQUESTS_PER_REPEAT_POLL - 1 {
+            Precedence::RepeatPollAmongEquals
+        } else {
+            Precedence::Priority
+        }
     }
 
-    /// Counts a first poll that is sent now before repeat polls.
-    pub(super) fn count_prior_first_poll(&mut self) {
-        self.first_poll_allowance =
-            self.first_poll_allowance.saturating_sub(Self::REQUESTS_PER_FIRST_POLL);
+    /// Counts a poll that is sent now while first polls and repeat polls compete.
+    pub(super) fn count_competing_poll(&mut self, is_first_poll: bool, precedence: Precedence) {
+        if !is_first_poll {
+            self.first_polls_in_a_row = 0;
+            return;
+        }
+        self.first_polls_in_a_row = self.first_polls_in_a_row.saturating_add(1);
+        if precedence == Precedence::FirstPoll {
+            self.first_poll_allowance =
+                self.first_poll_allowance.saturating_sub(Self::REQUESTS_PER_FIRST_POLL);
+        }
     }
 }

@@ -87,9 +87,8 @@ impl ProviderQueue {
                     (None, _) | (_, None) => Evaluation::Due(default_priority, None),
                 }
             };
-        // Without learned durations, first polls get only the selections reserved for them.
         first_polls.promote_due(now, |job| {
-            evaluate(job, Priority::MIN, &|tracked, learned| {
+            evaluate(job, Priority::JUST_DUE, &|tracked, learned| {
                 Evaluation::Due(
                     tracked.first_poll_priority(learned, now),
                     Some(tracked.reevaluate_at(now)),

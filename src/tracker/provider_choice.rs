@@ -2,14 +2,15 @@
 //!
 //! [`super::select`] collects the candidates and records the request as sent; the choice depends on the
 //! arguments alone. The order: polls on demand, cancels, connection checks, started list requests, probes
-//! after a rejection, a first poll within its share, starved jobs, then the highest priority.
+//! after a rejection, a first poll within its share, starved jobs, then the highest priority, and among equals the job
+//! that was due first.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::job::{JobId, MonotonicTime};
 
-use super::account::ProviderAccount;
+use super::account::{Precedence, ProviderAccount};
 use super::due_queue::{DueJob, QueueHeads};
 use super::message::ProviderIndex;
 
@@ -91,10 +92,10 @@ impl ProviderChoice {
 }
 
 /// Chooses among the providers of an account. Among equal candidates, the provider that was not
-/// selected for the longest time wins.
+/// selected for the longest time wins. `precedence` is none unless both first polls and repeat polls are due.
 pub(super) fn choose_provider(
     candidates: &[ProviderCandidates],
-    first_poll_has_priority: bool,
+    precedence: Option<Precedence>,
     starvation_cutoff: Option<MonotonicTime>,
 ) -> Option<ProviderChoice> {
     let urgent = candidates.iter().filter_map(|candidate| Some((candidate, candidate.urgent?)));
@@ -122,7 +123,9 @@ pub(super) fn choose_provider(
     let choice = |(candidate, head): (&ProviderCandidates, DueJob)| {
         ProviderChoice::Job(candidate.provider_index, head.job)
     };
-    if first_poll_has_priority && let Some(first_poll) = first_poll {
+    if precedence == Some(Precedence::FirstPoll)
+        && let Some(first_poll) = first_poll
+    {
         return Some(choice(first_poll));
     }
     let longest_due = candidates.iter().flat_map(|candidate| {
@@ -135,10 +138,15 @@ pub(super) fn choose_provider(
         return Some(choice(head));
     }
     let rejected_poll = highest_priority(|candidate| candidate.rejected_polls);
-    let heads = [first_poll, repeat_poll, rejected_poll].into_iter().flatten();
+    let first_polls_wait = precedence == Some(Precedence::RepeatPollAmongEquals);
+    let heads = [(first_poll, first_polls_wait), (repeat_poll, false), (rejected_poll, false)];
+    let heads = heads.into_iter().filter_map(|(head, waits)| Some((head?, waits)));
     heads
-        .max_by_key(|(candidate, head)| (head.priority, Reverse(candidate.last_selected)))
-        .map(choice)
+        .max_by_key(|((candidate, head), waits)| {
+            let order = (Reverse(candidate.last_selected), Reverse(head.due_since));
+            (head.priority, Reverse(*waits), order)
+        })
+        .map(|(head, _)| choice(head))
 }
 
 /// Jobs that became due at or before the returned time are starved. A round is the time in which the

@@ -2,9 +2,10 @@
 //! list requests, then the job with the highest priority; after a rejection, a job that shows whether
 //! the credentials are rejected.
 //!
-//! Two rules bound that order. While first polls and repeat polls compete, one request in four is a first poll, so
-//! that a wrong id is noticed early. After a time without first polls up to ten come first, and while the rate limiter
-//! has credit for a burst all do.
+//! Two rules bound that order. While first polls and repeat polls compete, at least one request in four is a first
+//! poll, so that a wrong id is noticed early. After a time without first polls up to ten come first, and while the rate
+//! limiter has credit for a burst all do. Where nothing but the due times orders the polls (policy `backoff`), at least
+//! one request in four is a repeat poll.
 //! And no job waits for ever: a starved job ([`starvation_cutoff`]) is polled before the job with the highest
 //! priority. If nothing else may be sent, a request that the account has left is spent on a job that is not due
 //! (`spare_polls.rs`).
@@ -13,6 +14,7 @@ use std::cmp::Reverse;
 
 use crate::job::{JobId, ListPageQuery, MonotonicTime};
 
+use super::account::Precedence;
 use super::due_queue::{Evaluation, Priority};
 use super::job_table::JobTable;
 use super::message::{AccountIndex, ExpectedJob, ProviderIndex};
@@ -40,8 +42,8 @@ pub(super) enum NextRequest {
 #[derive(Debug)]
 struct AccountChoice {
     choice: ProviderChoice,
-    /// Whether a first poll goes before repeat polls.
-    first_poll_has_priority: bool,
+    /// None unless both first polls and repeat polls were due.
+    precedence: Option<Precedence>,
 }
 
 impl ProviderQueue {
@@ -120,7 +122,7 @@ impl Tracker {
         now: MonotonicTime,
     ) -> Option<(ProviderIndex, NextRequest)> {
         for account_index in (0..self.accounts.len()).map(AccountIndex) {
-            while let Some(AccountChoice { choice, first_poll_has_priority }) =
+            while let Some(AccountChoice { choice, precedence }) =
                 self.choose_for_account(account_index, now)
             {
                 let provider_index = choice.provider_index();
@@ -147,7 +149,7 @@ impl Tracker {
                 }
                 self.selection_count += 1;
                 queue.last_selected = self.selection_count;
-                self.record_sent(account_index, choice, first_poll_has_priority, now);
+                self.record_sent(account_index, choice, precedence, now);
                 return Some((provider_index, request));
             }
         }
@@ -159,7 +161,7 @@ impl Tracker {
         &mut self,
         account_index: AccountIndex,
         choice: ProviderChoice,
-        first_poll_has_priority: bool,
+        precedence: Option<Precedence>,
         now: MonotonicTime,
     ) {
         let account = &mut self.accounts[account_index.0];
@@ -174,11 +176,12 @@ impl Tracker {
                 account.breaker.record_probe_sent();
             }
             ProviderChoice::Job(_, job) | ProviderChoice::Spare(_, job) => {
-                if self.jobs.get(job).is_some_and(|tracked| tracked.polls == 0) {
+                let is_first_poll = self.jobs.get(job).is_some_and(|tracked| tracked.polls == 0);
+                if is_first_poll {
                     account.rate_limiter.use_reserve(now);
-                    if first_poll_has_priority {
-                        account.count_prior_first_poll();
-                    }
+                }
+                if let Some(precedence) = precedence {
+                    account.count_competing_poll(is_first_poll, precedence);
                 }
                 let queues =
                     self.queues.iter().filter(|queue| queue.account_index == account_index);
@@ -240,11 +243,11 @@ impl Tracker {
         let is_contested = candidates.iter().any(|candidate| candidate.first_polls.is_some())
             && candidates.iter().any(|candidate| candidate.repeat_polls.is_some())
             && !candidates.iter().any(|candidate| candidate.urgent.is_some());
-        let first_poll_has_priority = is_contested && account.first_poll_has_priority(now);
+        let precedence = is_contested.then(|| account.precedence(now));
         let cutoff = starvation_cutoff(account, active_jobs, now);
-        let choice = choose_provider(&candidates, first_poll_has_priority, cutoff)
+        let choice = choose_provider(&candidates, precedence, cutoff)
             .or_else(|| self.choose_spare(account_index, now))?;
-        Some(AccountChoice { choice, first_poll_has_priority })
+        Some(AccountChoice { choice, precedence })
     }
 }
 

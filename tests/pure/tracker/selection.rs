@@ -125,7 +125,7 @@ fn count_first_polls(sim: &Simulation, skip: usize, take: usize) -> usize {
 }
 
 #[test]
-fn ten_first_polls_come_first_and_then_one_in_four() {
+fn ten_first_polls_come_first_and_then_between_one_and_three_requests_in_four() {
     let settings = settings_with_interval(60, Duration::from_secs(1));
     let mut sim = Simulation::with_settings(vec![settings], |_, _| {
         (100, answer_with_state(ObservedState::Running))
@@ -139,13 +139,37 @@ fn ten_first_polls_come_first_and_then_one_in_four() {
     for _ in 0..300 {
         sim.add_job("dune");
     }
-    sim.run_until(sim.now + 8 * MINUTE);
+    sim.run_until(sim.now + 10 * MINUTE);
     let first = count_first_polls(&sim, before, 10);
     assert!((9..=10).contains(&first), "first polls come first: {first} of 10");
-    let then = count_first_polls(&sim, before + 10, 40);
-    assert!((10..=11).contains(&then), "then one in four: {then} of 40");
-    let share = count_first_polls(&sim, before + 60, 400);
-    assert!((99..=101).contains(&share), "{share} of 400");
+    let then = count_first_polls(&sim, before + 10, 160);
+    assert!(
+        (40..=42).contains(&then),
+        "one in four while the others were due before: {then} of 160"
+    );
+    let later = count_first_polls(&sim, before + 290, 200);
+    assert!(
+        (149..=151).contains(&later),
+        "three in four once they were due before: {later} of 200"
+    );
+}
+
+#[test]
+fn new_jobs_do_not_fall_behind_where_all_jobs_get_too_few_requests() {
+    let settings = settings_with_interval(60, Duration::from_secs(1));
+    let mut sim = Simulation::with_settings(vec![settings], |_, _| {
+        (100, answer_with_state(ObservedState::Running))
+    });
+    for _ in 0..120 {
+        for _ in 0..15 {
+            sim.add_job("dune");
+        }
+        sim.run_until(sim.now + MINUTE / 2);
+    }
+    let first_polls = count_first_polls(&sim, 0, sim.requests.len());
+    // In the order of due times a new job waits as long as the others, half of its age at the end; with one request in
+    // four 910 would have been polled.
+    assert!(first_polls >= 1150, "{first_polls} of 1800 new jobs were polled");
 }
 
 #[test]
