@@ -5,6 +5,8 @@
 //! that differ least. Then runs far from the center are left out, and mean and variance of the others are taken, three times.
 //! The variance is drawn towards a prior, which counts as two runs.
 
+use super::distribution::LogNormal;
+use super::earlier_runs::RunKind;
 use super::recent_runs::{RecentRuns, SortedRuns};
 
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +19,8 @@ pub(super) struct CoreMoments {
     pub(super) mean: f64,
     /// The sum of the weights of all runs.
     pub(super) weight: f64,
+    /// The sum of the weights of the runs that are not left out.
+    pub(super) core_weight: f64,
     /// The number of runs of equal weight that would say as much.
     pub(super) effective_runs: f64,
 }
@@ -75,6 +79,7 @@ impl CoreMoments {
         if let Some(std_dev) = runs.std_dev_of_shortest_half() {
             variance = variance.min(with_prior(all.weight * std_dev * std_dev, all.weight));
         }
+        let mut core_weight = all.weight;
         for _ in 0..Self::STEPS {
             let limit = Self::MAX_DEVIATION * variance.sqrt();
             let core = Sums::of(weighted().filter(|(ln, _)| (ln - center).abs() <= limit), center);
@@ -82,11 +87,44 @@ impl CoreMoments {
                 break;
             }
             center += core.mean();
+            core_weight = core.weight;
             variance = with_prior(Self::LEFT_OUT_FACTOR * core.squared_deviations(), core.weight);
         }
         let squared_weights: f64 = weighted().map(|(_, weight)| weight * weight).sum();
         let effective_runs = all.weight * all.weight / squared_weights;
-        Self { center, variance, mean, weight: all.weight, effective_runs }
+        Self { center, variance, mean, weight: all.weight, core_weight, effective_runs }
+    }
+
+    /// The distance from the center beyond which runs are left out.
+    pub(super) fn max_deviation(&self) -> f64 {
+        Self::MAX_DEVIATION * self.variance.sqrt()
+    }
+
+    /// Together with runs of another time, of this variance.
+    pub(super) fn joined_with(self, other: &RunKind, variance: f64) -> Self {
+        if other.weight == 0.0 {
+            return self;
+        }
+        let (own_weight, weight) = (self.core_weight, self.core_weight + other.weight);
+        let center = (own_weight * self.center + other.weight * other.center) / weight;
+        let distance = self.center - other.center;
+        let squared_deviations = (own_weight + Self::PRIOR_RUNS) * self.variance
+            + other.weight * variance
+            + own_weight * other.weight / weight * distance * distance;
+        Self {
+            center,
+            variance: squared_deviations / (weight + Self::PRIOR_RUNS),
+            weight: self.weight + other.weight,
+            core_weight: weight,
+            effective_runs: weight,
+            ..self
+        }
+    }
+
+    /// Wider than the runs, because few runs do not tell the center exactly.
+    pub(super) fn log_normal(&self) -> LogNormal {
+        let variance = self.variance * (1.0 + 1.0 / self.effective_runs);
+        LogNormal::new(self.center, variance.sqrt())
     }
 }
 

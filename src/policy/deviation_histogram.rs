@@ -1,5 +1,6 @@
 //! How the runs of all keys of a provider deviate from the center of their key: what a key with few runs may yet do, and
-//! what any key does now and then. Recorded and read through `prediction`.
+//! what any key does now and then. A run counts only in so far as the estimates of its key did not expect it. Recorded and
+//! read through `prediction`.
 
 use super::distribution::CdfPoint;
 use super::histogram::Histogram;
@@ -17,8 +18,10 @@ impl DeviationHistogram {
         ln - log_center + Self::LOG_CENTER
     }
 
-    pub(super) fn record(&mut self, ln: f64, log_center: f64) {
-        self.0.record(libm::exp(Self::relative(ln, log_center)));
+    /// Records the part, between 0 and 1, of a run that this histogram is to explain.
+    pub(super) fn record(&mut self, ln: f64, log_center: f64, part: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "a few digits suffice")]
+        self.0.record_part(libm::exp(Self::relative(ln, log_center)), part as f32);
     }
 
     /// The probability density of the logarithm of a duration of a key with this center.
@@ -45,7 +48,7 @@ mod tests {
         for run in 0..2000 {
             let center = f64::from(run % 5).mul_add(2.0, 1.0);
             let deviation = if run % 10 == 0 { -2.0 } else { 0.0 };
-            deviations.record(center + deviation, center);
+            deviations.record(center + deviation, center, 1.0);
         }
         for center in [0.0, 3.0, 9.0] {
             let between = deviations.cdf(libm::exp(center - 1.0), center - 1.0, center);

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use crate::job::{DurationKind, DurationSample, SimilarityKeys};
 
 use super::deviation_histogram::DeviationHistogram;
+use super::earlier_runs::EarlierRuns;
 use super::estimate_shares::EstimateShares;
 use super::histogram::Histogram;
 use super::key_evidence::KeyEvidence;
@@ -21,7 +22,7 @@ pub struct DurationHistory {
     by_key: HashMap<Box<str>, KeyHistory>,
     all_runs: ByDurationKind<AllRuns>,
     /// The number of samples recorded so far.
-    sample_count: u64,
+    sample_count: u32,
 }
 
 /// What all runs of the provider tell.
@@ -73,18 +74,19 @@ impl<T> ByDurationKind<T> {
 #[derive(Debug, Default)]
 struct KeyHistory {
     runs: ByDurationKind<RecentRuns>,
+    earlier: ByDurationKind<EarlierRuns>,
     scores: ByDurationKind<LogScore>,
     evidence: ByDurationKind<KeyEvidence>,
     /// The number of the last sample with this key.
-    last_sample: u64,
+    last_sample: u32,
 }
 
 impl KeyHistory {
     /// None without runs.
     fn known(&self, kind: DurationKind) -> Option<KnownKey<'_>> {
-        let runs = self.runs.get(kind);
+        let (runs, earlier) = (self.runs.get(kind), self.earlier.get(kind));
         let (score, evidence) = (*self.scores.get(kind), *self.evidence.get(kind));
-        (runs.count() > 0).then_some(KnownKey { runs, score, evidence })
+        (runs.count() > 0).then_some(KnownKey { runs, earlier, score, evidence })
     }
 
     /// Records a run, and how well the runs before it predicted it.
@@ -96,15 +98,20 @@ impl KeyHistory {
         let prediction = self.known(kind).map(|key| all_runs.predict(&key));
         let before = prediction.as_ref().and_then(|prediction| {
             let (densities, shares) = prediction.log_densities(ln)?;
-            Some((densities, shares, prediction.similar.as_ref()?.newest))
+            let similar = prediction.similar.as_ref()?;
+            Some((densities, shares, similar.newest, similar.typical.window))
         });
-        if let Some((densities, shares, newest)) = before {
+        if let Some((densities, shares, newest, window)) = before {
             self.scores.get_mut(kind).record(&densities, &shares);
             self.evidence.get_mut(kind).record(densities.of_key);
             all_runs.shares.record(run_count, &densities, &shares);
             all_runs.typical_variance.record(seconds, &newest);
             if run_count >= MIN_RUNS_FOR_DEVIATIONS {
-                all_runs.deviations.record(ln, newest.center);
+                let part = densities.part_of_deviations(&shares);
+                all_runs.deviations.record(ln, newest.center, part);
+            }
+            if let Some(displaced) = self.runs.get(kind).displaced_ln() {
+                self.earlier.get_mut(kind).record(displaced, &window);
             }
         }
         self.runs.get_mut(kind).record(seconds);
@@ -124,7 +131,7 @@ impl DurationHistory {
     const MIN_KEPT_KEYS: usize = 10_000;
 
     pub fn record(&mut self, sample: &DurationSample) {
-        self.sample_count += 1;
+        self.sample_count = self.sample_count.saturating_add(1);
         let durations = [(DurationKind::Total, sample.total), (DurationKind::Run, sample.run)];
         for (kind, duration) in
             durations.into_iter().filter_map(|(kind, duration)| Some((kind, duration?)))

@@ -5,7 +5,8 @@
 //! counts for all estimates, in proportion to the densities that they gave it. They are learned separately for keys with
 //! few and with many runs, because a few runs say less than what all keys have in common.
 
-/// The estimates of [`KernelEstimate`](super::KernelEstimate): kernels, and two log-normal distributions.
+/// The estimates of [`KernelEstimate`](super::KernelEstimate): kernels, a log-normal
+/// distribution, and the typical durations.
 pub(super) const KEY_ESTIMATES: usize = 3;
 
 /// A value for each estimate.
@@ -26,6 +27,15 @@ impl PerEstimate {
             of_deviations: combine(self.of_deviations, other.of_deviations),
             of_all_runs: combine(self.of_all_runs, other.of_all_runs),
         }
+    }
+
+    /// The probability that a run was what the deviations are to explain, and nothing that its key is known for; of a
+    /// run with these densities. Certain if no estimate expected the run.
+    pub(super) fn part_of_deviations(&self, shares: &Self) -> f64 {
+        let of_key: f64 = self.of_key.iter().zip(shares.of_key).map(|(d, s)| d * s).sum();
+        let of_deviations = self.of_deviations * shares.of_deviations;
+        let both = of_key + of_deviations;
+        if both > 0.0 { of_deviations / both } else { 1.0 }
     }
 
     fn sum(&self) -> f64 {

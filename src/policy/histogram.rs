@@ -42,13 +42,18 @@ impl Histogram {
     const UPDATE_FRACTION: f32 = 0.01;
 
     pub fn record(&mut self, seconds: f64) {
+        self.record_part(seconds, 1.0);
+    }
+
+    /// Records a run that counts for this histogram only in part, between 0 and 1.
+    pub(super) fn record_part(&mut self, seconds: f64, part: f32) {
         if self.total >= Self::HALVING_TOTAL {
             self.counts.iter_mut().for_each(|count| *count /= 2.0);
             self.total /= 2.0;
             self.next_update_total = self.total;
         }
-        self.counts[Self::bin_index(libm::log(seconds))] += 1.0;
-        self.total += 1.0;
+        self.counts[Self::bin_index(libm::log(seconds))] += part;
+        self.total += part;
         if self.total >= self.next_update_total {
             self.update_edge_cdf();
         }

@@ -1,8 +1,10 @@
-//! The durations of one similarity key, estimated from its last runs: a mixture of kernels and two log-normal distributions.
+//! The durations of one similarity key, estimated from its runs: a mixture of kernels, a log-normal distribution, and the
+//! typical durations.
 //!
 //! Each of the last runs is widened by a kernel on the logarithmic scale, which keeps several typical durations apart
-//! (answered from a cache or not, failed early). A log-normal distribution suits a key with one typical duration better:
-//! one follows the newest runs, the other one weighs all of them alike. `key_evidence` says which estimate suits the key.
+//! (answered from a cache or not, failed early). A log-normal distribution follows the newest runs, and suits a key whose
+//! duration changes; one or two of them (`typical_durations`) suit a key that lasts. `key_evidence` says which estimate
+//! suits the key.
 //!
 //! The kernel is Epanechnikov's, on a half-width c: with z = (ln t − x)/c for a run of logarithm x, F(z) = (2 + 3z − z³)/4
 //! between −1 and 1. Substituting t = exp(x + c·z), A = eˣ·c·∫ F(v)·e^(c·v) dv has a closed form, because
@@ -10,8 +12,10 @@
 
 use super::core_moments::CoreMoments;
 use super::distribution::{CdfPoint, Distribution, LogNormal};
+use super::earlier_runs::EarlierRuns;
 use super::estimate_shares::KEY_ESTIMATES;
 use super::recent_runs::{RecentRuns, SortedRuns};
+use super::typical_durations::TypicalDurations;
 
 #[derive(Debug, Clone)]
 pub struct KernelEstimate {
@@ -21,9 +25,10 @@ pub struct KernelEstimate {
     /// Of all kernels.
     sums: KernelSums,
     shape: KernelShape,
-    /// By the newest runs, and by all runs alike.
-    log_normals: [LogNormal; 2],
-    /// Of the kernels, then of the log-normal distributions. Their sum is 1.
+    /// By the newest runs.
+    log_normal: LogNormal,
+    pub(super) typical: TypicalDurations,
+    /// Of the kernels, the log-normal distribution and the typical durations. Their sum is 1.
     shares: [f64; KEY_ESTIMATES],
     /// What the newest runs have in common.
     pub(super) newest: CoreMoments,
@@ -56,13 +61,14 @@ impl KernelEstimate {
     const BANDWIDTH_EXPONENT: f64 = -0.2;
     const MIN_BANDWIDTH: f64 = 0.02;
 
-    /// The weights of a run relative to the next one: of a kernel, and in the two log-normal distributions.
+    /// The weights of a run relative to the next one: of a kernel, and in the log-normal distribution.
     const KERNEL_DECAY: f64 = 0.97;
-    const LOG_NORMAL_DECAYS: [f64; 2] = [0.85, 1.0];
+    const LOG_NORMAL_DECAY: f64 = 0.85;
 
-    /// `weights` are in proportion to the shares of the kernels and of the log-normal distributions.
+    /// `weights` are in proportion to the shares of the kernels, the log-normal distribution and the typical durations.
     pub(super) fn new(
         runs: &SortedRuns,
+        earlier: &EarlierRuns,
         prior_variance: f64,
         weights: [f64; KEY_ESTIMATES],
     ) -> Self {
@@ -78,30 +84,32 @@ impl KernelEstimate {
             sums.center += weight * center;
             count += 1;
         }
-        let both = Self::LOG_NORMAL_DECAYS.map(moments);
+        let newest = moments(Self::LOG_NORMAL_DECAY);
         let total: f64 = weights.iter().sum();
         Self {
             kernels,
             count,
             sums,
             shape: KernelShape::new(Self::half_width(&moments(Self::KERNEL_DECAY))),
-            log_normals: both.map(|moments| Self::log_normal(&moments)),
+            log_normal: newest.log_normal(),
+            typical: TypicalDurations::new(runs, earlier, prior_variance),
             shares: weights.map(|weight| weight / total),
-            newest: both[0],
+            newest,
         }
     }
 
-    /// The probability densities of the logarithm of a duration: by the kernels, then by the log-normal distributions.
+    /// The probability densities of the logarithm of a duration: by the kernels, the log-normal distribution and the
+    /// typical durations.
     pub(super) fn log_densities(&self, ln: f64) -> [f64; KEY_ESTIMATES] {
         let half_width = self.shape.half_width;
         let density =
             |kernel: &Kernel| kernel.weight * kernel_density((ln - kernel.log_center) / half_width);
         let by_kernels = self.kernels[..self.count].iter().map(density).sum::<f64>();
-        let [newest, lasting] = self.log_normals.map(|log_normal| log_normal.log_density(ln));
-        [by_kernels / self.sums.weight / half_width, newest, lasting]
+        let by_kernels = by_kernels / self.sums.weight / half_width;
+        [by_kernels, self.log_normal.log_density(ln), self.typical.log_density(ln)]
     }
 
-    /// The shares of the kernels and of the log-normal distributions.
+    /// The shares of the kernels, the log-normal distribution and the typical durations.
     pub(super) fn shares(&self) -> [f64; KEY_ESTIMATES] {
         self.shares
     }
@@ -112,12 +120,6 @@ impl KernelEstimate {
             * moments.variance.sqrt()
             * libm::pow(moments.effective_runs, Self::BANDWIDTH_EXPONENT);
         std_dev.max(Self::MIN_BANDWIDTH) * 5f64.sqrt()
-    }
-
-    /// Wider than the runs, because few runs do not tell the center exactly.
-    fn log_normal(moments: &CoreMoments) -> LogNormal {
-        let variance = moments.variance * (1.0 + 1.0 / moments.effective_runs);
-        LogNormal::new(moments.center, variance.sqrt())
     }
 }
 
@@ -146,12 +148,11 @@ impl KernelEstimate {
         let weight = self.sums.weight;
         let by_kernels =
             CdfPoint { probability: probability / weight, integral: integral / weight };
-        let [kernel_share, newest_share, lasting_share] = self.shares;
-        let [newest, lasting] = self.log_normals.map(|log_normal| log_normal.cdf(t, ln));
+        let [kernel_share, newest_share, typical_share] = self.shares;
         let mixed = CdfPoint::mixture([
             (kernel_share, by_kernels),
-            (newest_share, newest),
-            (lasting_share, lasting),
+            (newest_share, self.log_normal.cdf(t, ln)),
+            (typical_share, self.typical.cdf(t, ln)),
         ]);
         CdfPoint { probability: mixed.probability.min(1.0), ..mixed }
     }

@@ -6,23 +6,25 @@
 
 use super::estimate_shares::KEY_ESTIMATES;
 
-/// Relative to the best estimate, in steps of `STEP`.
+/// Of all estimates but the first, relative to the first, in steps of `STEP`.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct KeyEvidence([i16; KEY_ESTIMATES]);
+pub(super) struct KeyEvidence([i8; KEY_ESTIMATES - 1]);
 
 impl KeyEvidence {
-    const STEP: f64 = 1.0 / 256.0;
+    const STEP: f64 = 1.0 / 8.0;
     /// The weight of a run relative to the next one.
     const DECAY: f64 = 0.99;
-    /// An estimate that was this much worse can return soon after a change.
-    const MIN: f64 = -16.0;
     /// The density of a run that no estimate expected: it tells nothing.
     const OUTLIER_DENSITY: f64 = 0.05;
     /// Runs of one key are not as independent as the sum supposes.
     const WEIGHT: f64 = 0.5;
 
     fn sums(self) -> [f64; KEY_ESTIMATES] {
-        self.0.map(|steps| f64::from(steps) * Self::STEP)
+        let mut sums = [0.0; KEY_ESTIMATES];
+        for (sum, steps) in sums[1..].iter_mut().zip(self.0) {
+            *sum = f64::from(steps) * Self::STEP;
+        }
+        sums
     }
 
     /// Records a run with the densities that the estimates gave it.
@@ -31,15 +33,17 @@ impl KeyEvidence {
         for (sum, density) in sums.iter_mut().zip(densities) {
             *sum = Self::DECAY * *sum + libm::log(density + Self::OUTLIER_DENSITY);
         }
-        let best = sums.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        #[expect(clippy::cast_possible_truncation, reason = "between MIN and 0")]
-        let steps = |sum: f64| ((sum - best).max(Self::MIN) / Self::STEP).round() as i16;
-        self.0 = sums.map(steps);
+        // The cast saturates, so that an estimate that was much worse can return soon after a change.
+        #[expect(clippy::cast_possible_truncation, reason = "this is meant")]
+        let steps = |sum: f64| ((sum - sums[0]) / Self::STEP).round() as i8;
+        self.0 = std::array::from_fn(|index| steps(sums[index + 1]));
     }
 
     /// The factors for the shares of the estimates; the highest is 1.
     pub(super) fn factors(self) -> [f64; KEY_ESTIMATES] {
-        self.sums().map(|sum| libm::exp(Self::WEIGHT * sum))
+        let sums = self.sums();
+        let best = sums.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        sums.map(|sum| libm::exp(Self::WEIGHT * (sum - best)))
     }
 }
 

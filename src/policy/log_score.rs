@@ -8,9 +8,11 @@
 use super::estimate_shares::PerEstimate;
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LogScore(f32);
+pub(super) struct LogScore(i16);
 
 impl LogScore {
+    /// The score is kept in steps of this.
+    const STEP: f64 = 1.0 / 512.0;
     /// The weight of a run relative to the next one.
     const DECAY: f64 = 0.94;
     /// The most that one run counts for or against the similar runs.
@@ -29,13 +31,17 @@ impl LogScore {
             (by_key + densities.of_deviations * shares.of_deviations) / (1.0 - shares.of_all_runs);
         let ratio = by_similar_runs.max(MIN_DENSITY) / densities.of_all_runs.max(MIN_DENSITY);
         let gain = libm::log(ratio).clamp(-Self::MAX_GAIN, Self::MAX_GAIN);
-        #[expect(clippy::cast_possible_truncation, reason = "at most 50, and a few digits suffice")]
-        let score = (Self::DECAY * f64::from(self.0) + gain) as f32;
-        self.0 = score;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 50")]
+        let steps = ((Self::DECAY * self.score() + gain) / Self::STEP).round() as i16;
+        self.0 = steps;
+    }
+
+    fn score(self) -> f64 {
+        f64::from(self.0) * Self::STEP
     }
 
     /// The factor for the weight of all runs together: 1 unless these predict better.
     pub(super) fn overall_factor(self) -> f64 {
-        libm::exp(-Self::WEIGHT * f64::from(self.0)).clamp(1.0, Self::MAX_FACTOR)
+        libm::exp(-Self::WEIGHT * self.score()).clamp(1.0, Self::MAX_FACTOR)
     }
 }

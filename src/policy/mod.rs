@@ -9,6 +9,7 @@ mod core_moments;
 mod deviation_histogram;
 mod distribution;
 mod duration_history;
+mod earlier_runs;
 mod estimate_shares;
 mod histogram;
 mod kernel_estimate;
@@ -21,6 +22,7 @@ mod rate_limiter;
 mod recent_runs;
 mod sliding_window;
 mod spare_poll;
+mod typical_durations;
 mod typical_variance;
 
 pub use crate::job::PollPrice;

@@ -6,6 +6,7 @@
 
 use super::deviation_histogram::DeviationHistogram;
 use super::distribution::{CdfPoint, Distribution};
+use super::earlier_runs::EarlierRuns;
 use super::estimate_shares::PerEstimate;
 use super::histogram::Histogram;
 use super::kernel_estimate::KernelEstimate;
@@ -29,6 +30,7 @@ pub struct Prediction<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownKey<'a> {
     pub(super) runs: &'a RecentRuns,
+    pub(super) earlier: &'a EarlierRuns,
     pub(super) score: LogScore,
     pub(super) evidence: KeyEvidence,
 }
@@ -58,7 +60,7 @@ impl<'a> Prediction<'a> {
     ) -> Self {
         let factors = key.evidence.factors();
         let weights = std::array::from_fn(|index| shares.of_key[index] * factors[index]);
-        let similar = KernelEstimate::new(&key.runs.sorted(), prior_variance, weights);
+        let similar = KernelEstimate::new(&key.runs.sorted(), key.earlier, prior_variance, weights);
         let weight = similar.newest.weight + Self::SIMILAR_PRIOR_WEIGHT;
         let overall_share =
             shares.of_all_runs.clamp(Self::MIN_OVERALL_WEIGHT / weight, Self::MAX_OVERALL_SHARE);

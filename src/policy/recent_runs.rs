@@ -3,14 +3,18 @@
 
 /// The logarithm of a duration in steps of a 2048th of an octave: 0.03 %, from 0.03 s to four years.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct CompactDuration(u16);
+pub(super) struct CompactDuration(u16);
 
 impl CompactDuration {
     const STEPS_PER_OCTAVE: f64 = 2048.0;
     const LOG2_MIN: f64 = -5.0;
 
     fn from_seconds(seconds: f64) -> Self {
-        let octaves = libm::log2(seconds.max(RecentRuns::MIN_SECONDS)) - Self::LOG2_MIN;
+        Self::from_ln(libm::log(seconds.max(RecentRuns::MIN_SECONDS)))
+    }
+
+    pub(super) fn from_ln(ln: f64) -> Self {
+        let octaves = (ln / std::f64::consts::LN_2 - Self::LOG2_MIN).max(0.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -20,7 +24,7 @@ impl CompactDuration {
     }
 
     /// The natural logarithm of the duration in seconds.
-    fn ln(self) -> f64 {
+    pub(super) fn ln(self) -> f64 {
         (Self::octaves(self.0) + Self::LOG2_MIN) * std::f64::consts::LN_2
     }
 
@@ -55,6 +59,11 @@ impl RecentRuns {
     pub(super) const CAPACITY: usize = 20;
     /// Shorter runs count as this long: no poll is sent so early that the difference would matter.
     pub(super) const MIN_SECONDS: f64 = 0.05;
+
+    /// The logarithm of the run that the next one displaces.
+    pub(super) fn displaced_ln(&self) -> Option<f64> {
+        (usize::from(self.count) == Self::CAPACITY).then(|| self.durations[Self::CAPACITY - 1].ln())
+    }
 
     pub fn record(&mut self, seconds: f64) {
         self.durations.rotate_right(1);
@@ -112,6 +121,20 @@ impl SortedRuns {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &SortedRun> + Clone {
         self.runs[..self.count].iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The runs that are further from a center.
+    pub(super) fn beyond(&self, center: f64, distance: f64) -> Self {
+        let mut beyond = Self { runs: Default::default(), count: 0 };
+        for run in self.iter().filter(|run| (run.ln - center).abs() > distance) {
+            beyond.runs[beyond.count] = *run;
+            beyond.count += 1;
+        }
+        beyond
     }
 
     /// The standard deviation of the normal distribution whose middle half is as wide as the shortest interval that
