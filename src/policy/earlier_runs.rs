@@ -51,6 +51,8 @@ impl EarlierRuns {
         let mut moments = self.moments().that_agree_with(window);
         if moments.first.weight == 0.0 {
             *self = Self::default();
+        } else if moments.second.weight == 0.0 {
+            self.second_share = 0;
         }
         let Some(is_second) = moments.is_second(ln, window) else { return };
         self.count = self.count.saturating_add(1);
