@@ -33,8 +33,10 @@ impl KeyEvidence {
         for (sum, density) in sums.iter_mut().zip(densities) {
             *sum = Self::DECAY * *sum + libm::log(density + Self::OUTLIER_DENSITY);
         }
-        // The cast saturates, so that an estimate that was much worse can return soon after a change.
-        #[expect(clippy::cast_possible_truncation, reason = "this is meant")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the cast saturates, so that an estimate that was much worse can return soon after a change"
+        )]
         let steps = |sum: f64| ((sum - sums[0]) / Self::STEP).round() as i8;
         self.0 = std::array::from_fn(|index| steps(sums[index + 1]));
     }

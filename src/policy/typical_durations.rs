@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn a_second_kind_that_changes_is_followed() {
+        let runs = |second: f64, seed| {
+            deviations(seed).enumerate().map(move |(run, deviation)| {
+                if run % 3 == 0 { second + deviation } else { 4.0 + deviation }
+            })
+        };
+        let typical = typical(runs(2.0, 1).take(99).chain(runs(0.8, 2).take(45)));
+        let (old, new) = (typical.log_density(2.0), typical.log_density(0.8));
+        assert!(old < 0.01 && new > 0.5, "{old} {new} {typical:?}");
+        let share = typical.cdf(libm::exp(3.0), 3.0).probability;
+        assert!((0.2..0.45).contains(&share), "{share}");
+    }
+
+    #[test]
     fn two_failures_are_no_second_kind() {
         let runs = deviations(5).take(20).enumerate().map(|(run, deviation)| match run {
             4 => 1.0,
