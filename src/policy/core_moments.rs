@@ -6,7 +6,6 @@
 //! The variance is drawn towards a prior, which counts as two runs.
 
 use super::distribution::LogNormal;
-use super::earlier_runs::RunKind;
 use super::recent_runs::{RecentRuns, SortedRuns};
 
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +22,13 @@ pub(super) struct CoreMoments {
     pub(super) core_weight: f64,
     /// The number of runs of equal weight that would say as much.
     pub(super) effective_runs: f64,
+}
+
+/// One kind of runs: the center of the logarithms, and the weight in runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RunKind {
+    pub(super) center: f64,
+    pub(super) weight: f64,
 }
 
 /// The weighted sums of some runs.

@@ -5,9 +5,9 @@
 //! from a cache, for instance) only roughly. About the last fifty of the earlier runs count. Those that failed early or
 //! hung are left out.
 
-use super::core_moments::CoreMoments;
+use super::core_moments::{CoreMoments, RunKind};
 use super::recent_runs::CompactDuration;
-use super::typical_durations::WindowMoments;
+use super::window_moments::WindowMoments;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct EarlierRuns {
@@ -20,13 +20,6 @@ pub(super) struct EarlierRuns {
     second_share: u16,
     /// The number of runs; it stops at the maximum.
     count: u8,
-}
-
-/// One kind of runs: the center of the logarithms, and the weight in runs.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct RunKind {
-    pub(super) center: f64,
-    pub(super) weight: f64,
 }
 
 /// [`EarlierRuns`] as numbers.

@@ -24,6 +24,7 @@ mod sliding_window;
 mod spare_poll;
 mod typical_durations;
 mod typical_variance;
+mod window_moments;
 
 pub use crate::job::PollPrice;
 pub use backoff::Backoff;

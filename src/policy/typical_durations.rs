@@ -6,6 +6,7 @@ use super::core_moments::CoreMoments;
 use super::distribution::{CdfPoint, LogNormal};
 use super::earlier_runs::{EarlierMoments, EarlierRuns};
 use super::recent_runs::SortedRuns;
+use super::window_moments::WindowMoments;
 
 #[derive(Debug, Clone)]
 pub(super) struct TypicalDurations {
@@ -16,27 +17,7 @@ pub(super) struct TypicalDurations {
     second: Option<(f64, LogNormal)>,
 }
 
-/// What the last twenty runs have in common.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct WindowMoments {
-    pub(super) first: CoreMoments,
-    /// Of the runs that `first` leaves out, if several of them are alike.
-    pub(super) second: Option<CoreMoments>,
-}
-
-impl WindowMoments {
-    /// `rest` are the runs that `first` leaves out.
-    fn new(first: CoreMoments, rest: &SortedRuns) -> Self {
-        let second = (!rest.is_empty())
-            .then(|| CoreMoments::new(rest, 1.0, first.variance))
-            .filter(|second| second.core_weight >= TypicalDurations::MIN_SECOND_RUNS);
-        Self { first, second }
-    }
-}
-
 impl TypicalDurations {
-    /// Fewer runs that are alike may be so by chance.
-    const MIN_SECOND_RUNS: f64 = 3.0;
     /// The variance of the second kind is drawn towards that of the first, which counts as so many runs.
     const COMMON_VARIANCE_RUNS: f64 = 4.0;
 
@@ -67,7 +48,7 @@ impl TypicalDurations {
             (weight, sum, first.variance)
         };
         let total = weight + earlier.second.weight;
-        if total < Self::MIN_SECOND_RUNS {
+        if total < WindowMoments::MIN_SECOND_RUNS {
             return None;
         }
         let center = (sum + earlier.second.weight * earlier.second.center) / total;
@@ -96,8 +77,8 @@ impl TypicalDurations {
 
 #[cfg(test)]
 mod tests {
-    use super::super::recent_runs::RecentRuns;
     use super::*;
+    use crate::policy::recent_runs::RecentRuns;
 
     const PRIOR_VARIANCE: f64 = 0.16;
 
@@ -117,10 +98,18 @@ mod tests {
         known(&recent, &earlier)
     }
 
-    /// Normally distributed with the standard deviation 0.1.
-    fn deviations(seed: u64) -> impl Iterator<Item = f64> {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        std::iter::repeat_with(move || 0.1 * ((0..12).map(|_| rng.f64()).sum::<f64>() - 6.0))
+    /// Distributed about normally with the standard deviation 0.1.
+    fn deviations(seed: u32) -> impl Iterator<Item = f64> {
+        let mut state = u64::from(seed) + 1;
+        let mut uniform = move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            #[expect(clippy::cast_precision_loss, reason = "31 bits")]
+            let value = (state >> 33) as f64 / f64::from(1u32 << 31);
+            value
+        };
+        std::iter::repeat_with(move || 0.1 * ((0..12).map(|_| uniform()).sum::<f64>() - 6.0))
     }
 
     /// The distance between the center that is found and the true one.
