@@ -29,12 +29,16 @@ impl PerEstimate {
         }
     }
 
+    /// The sum of these densities by the similar runs alone, each multiplied by its share.
+    pub(super) fn by_key(&self, shares: &Self) -> f64 {
+        self.of_key.iter().zip(shares.of_key).map(|(density, share)| density * share).sum()
+    }
+
     /// The probability that a run was what the deviations are to explain, and nothing that its key is known for; of a
     /// run with these densities. Certain if no estimate expected the run.
     pub(super) fn part_of_deviations(&self, shares: &Self) -> f64 {
-        let of_key: f64 = self.of_key.iter().zip(shares.of_key).map(|(d, s)| d * s).sum();
         let of_deviations = self.of_deviations * shares.of_deviations;
-        let both = of_key + of_deviations;
+        let both = self.by_key(shares) + of_deviations;
         if both > 0.0 { of_deviations / both } else { 1.0 }
     }
 

@@ -26,9 +26,9 @@ impl LogScore {
     pub(super) fn record(&mut self, densities: &PerEstimate, shares: &PerEstimate) {
         /// The density of a run that nothing predicted.
         const MIN_DENSITY: f64 = 1e-3;
-        let by_key: f64 = densities.of_key.iter().zip(shares.of_key).map(|(d, s)| d * s).sum();
-        let by_similar_runs =
-            (by_key + densities.of_deviations * shares.of_deviations) / (1.0 - shares.of_all_runs);
+        let by_similar_runs = (densities.by_key(shares)
+            + densities.of_deviations * shares.of_deviations)
+            / (1.0 - shares.of_all_runs);
         let ratio = by_similar_runs.max(MIN_DENSITY) / densities.of_all_runs.max(MIN_DENSITY);
         let gain = libm::log(ratio).clamp(-Self::MAX_GAIN, Self::MAX_GAIN);
         #[expect(clippy::cast_possible_truncation, reason = "at most 50")]
