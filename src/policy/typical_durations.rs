@@ -22,7 +22,7 @@ impl TypicalDurations {
     const COMMON_VARIANCE_RUNS: f64 = 4.0;
 
     pub(super) fn new(runs: &SortedRuns, earlier: &EarlierRuns, prior_variance: f64) -> Self {
-        let first = CoreMoments::new(runs, 1.0, prior_variance);
+        let first = CoreMoments::new(runs, WindowMoments::DECAY, prior_variance);
         let rest = runs.beyond(first.center, first.max_deviation());
         let window = WindowMoments::new(first, &rest);
         let earlier = earlier.moments().that_agree_with(&window);

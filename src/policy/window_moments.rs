@@ -13,13 +13,15 @@ pub(super) struct WindowMoments {
 }
 
 impl WindowMoments {
-    /// Fewer runs that are alike may be so by chance.
+    /// The weight of a run relative to the next one.
+    pub(super) const DECAY: f64 = 0.99;
+    /// In weight. Fewer runs that are alike may be so by chance.
     pub(super) const MIN_SECOND_RUNS: f64 = 3.0;
 
     /// `rest` are the runs that `first` leaves out.
     pub(super) fn new(first: CoreMoments, rest: &SortedRuns) -> Self {
         let second = (!rest.is_empty())
-            .then(|| CoreMoments::new(rest, 1.0, first.variance))
+            .then(|| CoreMoments::new(rest, Self::DECAY, first.variance))
             .filter(|second| second.core_weight >= Self::MIN_SECOND_RUNS);
         Self { first, second }
     }

@@ -21,7 +21,7 @@ async fn fault_36_42_every_poll_ends_within_the_timeout() {
         ("a body that is cut off", Fault::TruncatedBody, ProviderErrorKind::Transient),
         ("2 MB", Fault::HugeBody(2_000_000), ProviderErrorKind::Malformed),
         ("64 MB", Fault::HugeBody(64_000_000), ProviderErrorKind::Malformed),
-        ("a bomb", Fault::GzipBomb(64_000_000), ProviderErrorKind::Malformed),
+        ("a bomb", Fault::GzipBomb(200_000_000), ProviderErrorKind::Malformed),
     ];
     for fixture in FIXTURES {
         let harness = Harness::new(fixture).await;
