@@ -6,7 +6,7 @@
 //! The variance is drawn towards a prior, which counts as two runs.
 
 use super::distribution::LogNormal;
-use super::recent_runs::{RecentRuns, SortedRuns};
+use super::recent_runs::{RunWeights, SortedRuns};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CoreMoments {
@@ -40,19 +40,23 @@ struct Sums {
 }
 
 impl Sums {
-    /// Of the runs with their weights; the logarithms are taken relative to `origin`, so that the squares keep their digits.
-    fn of(runs: impl Iterator<Item = (f64, f64)>, origin: f64) -> Self {
-        runs.fold(Self::default(), |sums, (ln, weight)| {
-            let deviation = ln - origin;
-            Self {
-                weight: sums.weight + weight,
-                ln: sums.ln + weight * deviation,
-                squared_ln: sums.squared_ln + weight * deviation * deviation,
+    /// Of the runs that are at most `max_deviation` away from `center`. The logarithms are taken relative to it, so that the
+    /// squares keep their digits.
+    fn near(runs: &SortedRuns, weights: &RunWeights, center: f64, max_deviation: f64) -> Self {
+        let mut sums = Self::default();
+        for run in runs.as_slice() {
+            let deviation = run.ln - center;
+            if deviation.abs() <= max_deviation {
+                let weight = weights[run.age];
+                sums.weight += weight;
+                sums.ln += weight * deviation;
+                sums.squared_ln += weight * deviation * deviation;
             }
-        })
+        }
+        sums
     }
 
-    /// Relative to the origin.
+    /// Relative to the center.
     fn mean(&self) -> f64 {
         self.ln / self.weight
     }
@@ -71,34 +75,36 @@ impl CoreMoments {
     const LEFT_OUT_FACTOR: f64 = 1.05;
     const STEPS: usize = 3;
 
-    /// A run has the weight `decay` relative to the next one.
-    pub(super) fn new(runs: &SortedRuns, decay: f64, prior_variance: f64) -> Self {
-        let weights = RecentRuns::weights(decay);
-        let weighted = || runs.iter().map(|run| (run.ln, weights[run.age]));
+    pub(super) fn new(runs: &SortedRuns, weights: &RunWeights, prior_variance: f64) -> Self {
         let with_prior = |squared_deviations: f64, weight: f64| {
             (Self::PRIOR_RUNS * prior_variance + squared_deviations) / (Self::PRIOR_RUNS + weight)
         };
-        let mut center = weighted_median(weighted());
-        let all = Sums::of(weighted(), center);
-        let mean = center + all.mean();
+        let median = weighted_median(runs, weights);
+        let all = Sums::near(runs, weights, median, f64::INFINITY);
         let mut variance = with_prior(all.squared_deviations(), all.weight);
         if let Some(std_dev) = runs.std_dev_of_shortest_half() {
             variance = variance.min(with_prior(all.weight * std_dev * std_dev, all.weight));
         }
-        let mut core_weight = all.weight;
-        for _ in 0..Self::STEPS {
-            let limit = Self::MAX_DEVIATION * variance.sqrt();
-            let core = Sums::of(weighted().filter(|(ln, _)| (ln - center).abs() <= limit), center);
-            if core.weight == 0.0 {
+        let (mut center, mut core_weight) = (median, all.weight);
+        for step in 0..Self::STEPS {
+            let core = Sums::near(runs, weights, center, Self::MAX_DEVIATION * variance.sqrt());
+            // No two runs have the same weight: these are the runs of the step before, with the same mean and variance.
+            if core.weight == 0.0 || (step > 0 && core.weight.to_bits() == core_weight.to_bits()) {
                 break;
             }
             center += core.mean();
             core_weight = core.weight;
             variance = with_prior(Self::LEFT_OUT_FACTOR * core.squared_deviations(), core.weight);
         }
-        let squared_weights: f64 = weighted().map(|(_, weight)| weight * weight).sum();
-        let effective_runs = all.weight * all.weight / squared_weights;
-        Self { center, variance, mean, weight: all.weight, core_weight, effective_runs }
+        let squared_weights: f64 = runs.as_slice().iter().map(|run| weights[run.age].powi(2)).sum();
+        Self {
+            center,
+            variance,
+            mean: median + all.mean(),
+            weight: all.weight,
+            core_weight,
+            effective_runs: all.weight * all.weight / squared_weights,
+        }
     }
 
     /// The distance from the center beyond which runs are left out.
@@ -134,13 +140,13 @@ impl CoreMoments {
     }
 }
 
-/// The first of the sorted values up to which half of the weight lies.
-fn weighted_median(sorted: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
-    let half = sorted.clone().map(|(_, weight)| weight).sum::<f64>() / 2.0;
-    let mut before = 0.0;
-    let mut last = 0.0;
-    for (value, weight) in sorted {
-        (before, last) = (before + weight, value);
+/// The logarithm of the first of the runs up to which half of the weight lies.
+fn weighted_median(runs: &SortedRuns, weights: &RunWeights) -> f64 {
+    let runs = runs.as_slice();
+    let half = runs.iter().map(|run| weights[run.age]).sum::<f64>() / 2.0;
+    let (mut before, mut last) = (0.0, 0.0);
+    for run in runs {
+        (before, last) = (before + weights[run.age], run.ln);
         // Sums of the same weights may differ in the last digit.
         if before >= half - 1e-12 {
             break;
@@ -152,11 +158,12 @@ fn weighted_median(sorted: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::recent_runs::RecentRuns;
 
     fn moments(durations: impl IntoIterator<Item = f64>, decay: f64) -> CoreMoments {
         let mut runs = RecentRuns::default();
         durations.into_iter().for_each(|seconds| runs.record(seconds));
-        CoreMoments::new(&runs.sorted(), decay, 0.16)
+        CoreMoments::new(&runs.sorted(), &RecentRuns::weights(decay), 0.16)
     }
 
     #[test]

@@ -44,8 +44,6 @@ impl EarlierRuns {
         let mut moments = self.moments().that_agree_with(window);
         if moments.first.weight == 0.0 {
             *self = Self::default();
-        } else if moments.second.weight == 0.0 {
-            self.second_share = 0;
         }
         let Some(is_second) = moments.is_second(ln, window) else { return };
         self.count = self.count.saturating_add(1);
@@ -113,7 +111,8 @@ impl EarlierMoments {
     /// A center that moved by more standard errors is another one.
     const MAX_STANDARD_ERRORS: f64 = 5.0;
 
-    /// Without the kinds of runs whose center is another one among the later runs.
+    /// Nothing if the center of the first kind is another one among the later runs. If only that of the second kind is, the
+    /// share of the second kind stays, with the center of the later runs.
     pub(super) fn that_agree_with(mut self, window: &WindowMoments) -> Self {
         let variance = window.first.variance;
         let agrees = |kind: &RunKind, later: &CoreMoments| {
@@ -124,8 +123,8 @@ impl EarlierMoments {
         if self.first.weight == 0.0 || !agrees(&self.first, &window.first) {
             return Self::default();
         }
-        if window.second.is_some_and(|second| !agrees(&self.second, &second)) {
-            self.second = RunKind::default();
+        if let Some(second) = window.second.filter(|second| !agrees(&self.second, second)) {
+            self.second.center = second.center;
         }
         self
     }

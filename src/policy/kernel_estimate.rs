@@ -14,7 +14,7 @@ use super::core_moments::CoreMoments;
 use super::distribution::{CdfPoint, Distribution, LogNormal};
 use super::earlier_runs::EarlierRuns;
 use super::estimate_shares::KEY_ESTIMATES;
-use super::recent_runs::{RecentRuns, SortedRuns};
+use super::recent_runs::{RecentRuns, RunWeights, SortedRuns};
 use super::typical_durations::TypicalDurations;
 
 #[derive(Debug, Clone)]
@@ -61,9 +61,9 @@ impl KernelEstimate {
     const BANDWIDTH_EXPONENT: f64 = -0.2;
     const MIN_BANDWIDTH: f64 = 0.02;
 
-    /// The weights of a run relative to the next one: of a kernel, and in the log-normal distribution.
-    const KERNEL_DECAY: f64 = 0.97;
-    const LOG_NORMAL_DECAY: f64 = 0.85;
+    /// Of the kernels, and of the runs in the log-normal distribution.
+    const KERNEL_WEIGHTS: RunWeights = RecentRuns::weights(0.97);
+    const LOG_NORMAL_WEIGHTS: RunWeights = RecentRuns::weights(0.85);
 
     /// `weights` are in proportion to the shares of the kernels, the log-normal distribution and the typical durations.
     pub(super) fn new(
@@ -72,25 +72,25 @@ impl KernelEstimate {
         prior_variance: f64,
         weights: [f64; KEY_ESTIMATES],
     ) -> Self {
-        let moments = |decay| CoreMoments::new(runs, decay, prior_variance);
-        let by_age = RecentRuns::weights(Self::KERNEL_DECAY);
+        let kernel_weights = &Self::KERNEL_WEIGHTS;
+        let moments = |weights| CoreMoments::new(runs, weights, prior_variance);
         let mut kernels = [Kernel::default(); RecentRuns::CAPACITY];
         let mut sums = KernelSums::default();
         let mut count = 0;
-        for (kernel, run) in kernels.iter_mut().zip(runs.iter()) {
-            let (center, weight) = (libm::exp(run.ln), by_age[run.age]);
+        for (kernel, run) in kernels.iter_mut().zip(runs.as_slice()) {
+            let (center, weight) = (libm::exp(run.ln), kernel_weights[run.age]);
             *kernel = Kernel { log_center: run.ln, center, weight, sums_before: sums };
             sums.weight += weight;
             sums.center += weight * center;
             count += 1;
         }
-        let newest = moments(Self::LOG_NORMAL_DECAY);
+        let newest = moments(&Self::LOG_NORMAL_WEIGHTS);
         let total: f64 = weights.iter().sum();
         Self {
             kernels,
             count,
             sums,
-            shape: KernelShape::new(Self::half_width(&moments(Self::KERNEL_DECAY))),
+            shape: KernelShape::new(Self::half_width(&moments(kernel_weights))),
             log_normal: newest.log_normal(),
             typical: TypicalDurations::new(runs, earlier, prior_variance),
             shares: weights.map(|weight| weight / total),

@@ -55,6 +55,9 @@ pub(super) struct SortedRun {
     pub(super) age: usize,
 }
 
+/// By the age of the runs.
+pub(super) type RunWeights = [f64; RecentRuns::CAPACITY];
+
 impl RecentRuns {
     pub(super) const CAPACITY: usize = 20;
     /// Shorter runs count as this long: no poll is sent so early that the difference would matter.
@@ -104,12 +107,14 @@ impl RecentRuns {
     }
 
     /// The weights of the runs by their age, if a run has the weight `decay` relative to the next one.
-    pub(super) fn weights(decay: f64) -> [f64; Self::CAPACITY] {
-        let mut weight = 1.0 / decay;
-        std::array::from_fn(|_| {
-            weight *= decay;
-            weight
-        })
+    pub(super) const fn weights(decay: f64) -> RunWeights {
+        let mut weights = [1.0; Self::CAPACITY];
+        let mut age = 1;
+        while age < Self::CAPACITY {
+            weights[age] = weights[age - 1] * decay;
+            age += 1;
+        }
+        weights
     }
 }
 
@@ -119,8 +124,8 @@ impl SortedRuns {
     /// The width of the middle half of the standard normal distribution.
     const NORMAL_HALF_WIDTH: f64 = 1.349;
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &SortedRun> + Clone {
-        self.runs[..self.count].iter()
+    pub(super) fn as_slice(&self) -> &[SortedRun] {
+        &self.runs[..self.count]
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -130,9 +135,11 @@ impl SortedRuns {
     /// The runs that are further from a center.
     pub(super) fn beyond(&self, center: f64, distance: f64) -> Self {
         let mut beyond = Self { runs: Default::default(), count: 0 };
-        for run in self.iter().filter(|run| (run.ln - center).abs() > distance) {
-            beyond.runs[beyond.count] = *run;
-            beyond.count += 1;
+        for run in self.as_slice() {
+            if (run.ln - center).abs() > distance {
+                beyond.runs[beyond.count] = *run;
+                beyond.count += 1;
+            }
         }
         beyond
     }
@@ -143,7 +150,7 @@ impl SortedRuns {
         if self.count < Self::MIN_RUNS_TO_HALVE {
             return None;
         }
-        let (runs, gaps) = (&self.runs[..self.count], self.count / 2);
+        let (runs, gaps) = (self.as_slice(), self.count / 2);
         let widths = runs.iter().zip(&runs[gaps..]).map(|(low, high)| high.ln - low.ln);
         let shortest = widths.min_by(f64::total_cmp)?;
         #[expect(clippy::cast_precision_loss, reason = "at most CAPACITY")]

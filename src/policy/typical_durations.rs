@@ -22,7 +22,7 @@ impl TypicalDurations {
     const COMMON_VARIANCE_RUNS: f64 = 4.0;
 
     pub(super) fn new(runs: &SortedRuns, earlier: &EarlierRuns, prior_variance: f64) -> Self {
-        let first = CoreMoments::new(runs, WindowMoments::DECAY, prior_variance);
+        let first = CoreMoments::new(runs, &WindowMoments::WEIGHTS, prior_variance);
         let rest = runs.beyond(first.center, first.max_deviation());
         let window = WindowMoments::new(first, &rest);
         let earlier = earlier.moments().that_agree_with(&window);
@@ -42,6 +42,7 @@ impl TypicalDurations {
         } else {
             let max_deviation = window.first.max_deviation();
             let (weight, sum) = rest
+                .as_slice()
                 .iter()
                 .filter(|run| (run.ln - earlier.second.center).abs() <= max_deviation)
                 .fold((0.0, 0.0), |(weight, sum), run| (weight + 1.0, sum + run.ln));

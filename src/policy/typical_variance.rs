@@ -66,7 +66,10 @@ mod tests {
                 let seconds = 100.0 * libm::exp(f64::from(key) + std_dev * deviation);
                 if keys[usize::from(key)].count() > 0 {
                     let before = keys[usize::from(key)].sorted();
-                    typical.record(seconds, &CoreMoments::new(&before, 0.85, typical.get()));
+                    typical.record(
+                        seconds,
+                        &CoreMoments::new(&before, &RecentRuns::weights(0.85), typical.get()),
+                    );
                 }
                 keys[usize::from(key)].record(seconds);
             }

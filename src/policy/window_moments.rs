@@ -2,7 +2,7 @@
 //! `earlier_runs` sorts the runs that leave by it.
 
 use super::core_moments::CoreMoments;
-use super::recent_runs::SortedRuns;
+use super::recent_runs::{RecentRuns, RunWeights, SortedRuns};
 
 /// What the last twenty runs have in common.
 #[derive(Debug, Clone, Copy)]
@@ -13,15 +13,14 @@ pub(super) struct WindowMoments {
 }
 
 impl WindowMoments {
-    /// The weight of a run relative to the next one.
-    pub(super) const DECAY: f64 = 0.99;
+    pub(super) const WEIGHTS: RunWeights = RecentRuns::weights(0.99);
     /// In weight. Fewer runs that are alike may be so by chance.
     pub(super) const MIN_SECOND_RUNS: f64 = 3.0;
 
     /// `rest` are the runs that `first` leaves out.
     pub(super) fn new(first: CoreMoments, rest: &SortedRuns) -> Self {
         let second = (!rest.is_empty())
-            .then(|| CoreMoments::new(rest, Self::DECAY, first.variance))
+            .then(|| CoreMoments::new(rest, &Self::WEIGHTS, first.variance))
             .filter(|second| second.core_weight >= Self::MIN_SECOND_RUNS);
         Self { first, second }
     }

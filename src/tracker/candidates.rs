@@ -3,6 +3,9 @@
 //! Called by [`super::select`] for each provider that may send a request; `provider_choice.rs` chooses
 //! among them. Nothing is removed from the queue here.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use crate::job::{JobId, MonotonicTime, UtcTime};
 
 use super::account::ProviderAccount;
@@ -15,6 +18,16 @@ use super::list_batch::PageCandidate;
 use super::message::ProviderIndex;
 use super::provider_choice::{ProbeJob, ProviderCandidates, UrgentRequest};
 use super::provider_queue::ProviderQueue;
+
+/// The priorities of jobs at one time, each computed once: the pages of neighboring jobs have most jobs in common.
+#[derive(Debug, Default)]
+pub(super) struct PriorityCache(RefCell<HashMap<JobId, Priority>>);
+
+impl PriorityCache {
+    fn get_or_compute(&self, job: JobId, compute: impl FnOnce() -> Priority) -> Priority {
+        *self.0.borrow_mut().entry(job).or_insert_with(compute)
+    }
+}
 
 impl ProviderQueue {
     pub(super) fn candidates(
@@ -78,6 +91,7 @@ impl ProviderQueue {
         let (mut first_polls, mut repeat_polls) =
             (std::mem::take(&mut self.first_polls), std::mem::take(&mut self.repeat_polls));
         let learned = self.job_policy().learned;
+        let priorities = PriorityCache::default();
         let evaluate =
             |job,
              default_priority,
@@ -97,7 +111,8 @@ impl ProviderQueue {
         });
         repeat_polls.promote_due(now, |job| {
             evaluate(job, Priority::JUST_DUE, &|tracked, learned| {
-                let page = self.best_list_page(job, tracked.batchable_list_time(), jobs, now);
+                let list_time = tracked.batchable_list_time();
+                let page = self.best_list_page(job, list_time, jobs, &priorities, now);
                 tracked.evaluate(learned, page.map(|page| Priority(page.priority)), now)
             })
         });
@@ -105,12 +120,13 @@ impl ProviderQueue {
     }
 
     /// The list page to request instead of polling this job, if the page has a sufficiently higher
-    /// priority.
+    /// priority. `priorities` are those at `now`.
     pub(super) fn best_list_page(
         &self,
         job: JobId,
         list_time: Option<UtcTime>,
         jobs: &JobTable,
+        priorities: &PriorityCache,
         now: MonotonicTime,
     ) -> Option<PageCandidate> {
         /// Under the backoff policy, a job that is due within this part of the longest interval counts
@@ -127,7 +143,9 @@ impl ProviderQueue {
             let Some(tracked) = jobs.get(job) else { return (now, 0.0) };
             let due = tracked.phase().due().unwrap_or(now);
             let priority = match policy.learned {
-                Some(learned) => tracked.priority(learned, now).0,
+                Some(learned) => {
+                    priorities.get_or_compute(job, || tracked.priority(learned, now)).0
+                }
                 None if due <= nearly_due => 1.0,
                 None => 0.0,
             };

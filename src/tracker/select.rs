@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 use crate::job::{JobId, ListPageQuery, MonotonicTime};
 
 use super::account::Precedence;
+use super::candidates::PriorityCache;
 use super::due_queue::{Evaluation, Priority};
 use super::job_table::JobTable;
 use super::message::{AccountIndex, ExpectedJob, ProviderIndex};
@@ -71,7 +72,7 @@ impl ProviderQueue {
         self.repeat_polls.remove(job);
         let tracked = jobs.get(job)?;
         let list_time = tracked.batchable_list_time();
-        let page = self.best_list_page(job, list_time, jobs, now);
+        let page = self.best_list_page(job, list_time, jobs, &PriorityCache::default(), now);
         if let ProviderChoice::Job(..) = choice
             && let Some(learned) = self.job_policy().learned
             && let Evaluation::NotBefore(at) =
