@@ -19,6 +19,8 @@ const END_TIMES_SQL: &str = "\
 SELECT remote_id, (julianday(observed_at) - 2440587.5) * 86400.0
 FROM history WHERE to_state = 'succeeded'";
 
+const RATE_LIMIT_WINDOW: Duration = Duration::from_secs(61);
+
 /// Tracks the runs of a plan with a daemon whose provider has these settings.
 pub async fn run_daemon(
     name: &'static str,
@@ -105,6 +107,8 @@ async fn record_past_runs(dune: &FakeServer, home: &DaemonHome, past_runs: &[Pla
     add_jobs(&client, "past", past_runs).await;
     wait_for_success(home, "past").await;
     assert!(block_in_place(|| daemon.stop()).success(), "{}", home.log());
+    // The next daemon counts the requests of this one in its rate limit.
+    tokio::time::sleep(RATE_LIMIT_WINDOW).await;
 }
 
 async fn add_jobs(client: &Client, label: &str, runs: impl IntoIterator<Item = &PlannedRun>) {
