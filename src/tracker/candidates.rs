@@ -4,7 +4,7 @@
 //! among them. Nothing is removed from the queue here.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::job::{JobId, MonotonicTime, UtcTime};
 
@@ -21,11 +21,17 @@ use super::provider_queue::ProviderQueue;
 
 /// The priorities of jobs at one time, each computed once: the pages of neighboring jobs have most jobs in common.
 #[derive(Debug, Default)]
-pub(super) struct PriorityCache(RefCell<HashMap<JobId, Priority>>);
+pub(super) struct PriorityCache(RefCell<BTreeMap<JobId, Priority>>);
 
 impl PriorityCache {
-    fn get_or_compute(&self, job: JobId, compute: impl FnOnce() -> Priority) -> Priority {
-        *self.0.borrow_mut().entry(job).or_insert_with(compute)
+    /// The priority of a poll of `job` at `now`, a time that must be the same at each call.
+    fn priority(
+        &self,
+        job: &TrackedJob,
+        learned: LearnedPolicy<'_>,
+        now: MonotonicTime,
+    ) -> Priority {
+        *self.0.borrow_mut().entry(job.id).or_insert_with(|| job.priority(learned, now))
     }
 }
 
@@ -113,7 +119,8 @@ impl ProviderQueue {
             evaluate(job, Priority::JUST_DUE, &|tracked, learned| {
                 let list_time = tracked.batchable_list_time();
                 let page = self.best_list_page(job, list_time, jobs, &priorities, now);
-                tracked.evaluate(learned, page.map(|page| Priority(page.priority)), now)
+                let own_priority = priorities.priority(tracked, learned, now);
+                tracked.evaluate(own_priority, page.map(|page| Priority(page.priority)), now)
             })
         });
         (self.first_polls, self.repeat_polls) = (first_polls, repeat_polls);
@@ -143,9 +150,7 @@ impl ProviderQueue {
             let Some(tracked) = jobs.get(job) else { return (now, 0.0) };
             let due = tracked.phase().due().unwrap_or(now);
             let priority = match policy.learned {
-                Some(learned) => {
-                    priorities.get_or_compute(job, || tracked.priority(learned, now)).0
-                }
+                Some(learned) => priorities.priority(tracked, learned, now).0,
                 None if due <= nearly_due => 1.0,
                 None => 0.0,
             };

@@ -73,10 +73,11 @@ impl ProviderQueue {
         let tracked = jobs.get(job)?;
         let list_time = tracked.batchable_list_time();
         let page = self.best_list_page(job, list_time, jobs, &PriorityCache::default(), now);
+        let page_priority = page.as_ref().map(|page| Priority(page.priority));
         if let ProviderChoice::Job(..) = choice
             && let Some(learned) = self.job_policy().learned
             && let Evaluation::NotBefore(at) =
-                tracked.evaluate(learned, page.as_ref().map(|page| Priority(page.priority)), now)
+                tracked.evaluate(tracked.priority(learned, now), page_priority, now)
         {
             // The job was due only as part of a page, whose other jobs were polled meanwhile.
             self.repeat_polls.insert(job, at);

@@ -95,15 +95,15 @@ impl TrackedJob {
         }
     }
 
-    /// Evaluates a job that was polled before. `page_priority` is the priority of the best list page
-    /// that includes the job.
+    /// Evaluates a job that was polled before. `own_priority` is that of its own poll at `now`, and `page_priority` that
+    /// of the best list page that includes the job.
     pub(super) fn evaluate(
         &self,
-        learned: LearnedPolicy<'_>,
+        own_priority: Priority,
         page_priority: Option<Priority>,
         now: MonotonicTime,
     ) -> Evaluation {
-        let priority = self.priority(learned, now).max(page_priority.unwrap_or(Priority::MIN));
+        let priority = own_priority.max(page_priority.unwrap_or(Priority::MIN));
         match self.phase().due() {
             // Not due individually, and a page has a low priority so far. The expected staleness
             // grows with the square of the time since the last answer, which gives the next attempt.
