@@ -46,7 +46,6 @@ impl EarlierRuns {
             *self = Self::default();
         }
         let Some(is_second) = moments.is_second(ln, window) else { return };
-        self.set_share(moments.second_share());
         self.count = self.count.saturating_add(1);
         let weight = self.weight();
         if is_second {
@@ -112,13 +111,8 @@ impl EarlierMoments {
     /// A center that moved by more standard errors is another one.
     const MAX_STANDARD_ERRORS: f64 = 5.0;
 
-    fn second_share(&self) -> f64 {
-        let both = self.first.weight + self.second.weight;
-        if both > 0.0 { self.second.weight / both } else { 0.0 }
-    }
-
     /// Nothing if the center of the first kind is another one among the later runs. If only that of the second kind is, the
-    /// second kind has the center and the share that it has among the later runs.
+    /// share of the second kind stays, with the center of the later runs.
     pub(super) fn that_agree_with(mut self, window: &WindowMoments) -> Self {
         let variance = window.first.variance;
         let agrees = |kind: &RunKind, later: &CoreMoments| {
@@ -130,8 +124,7 @@ impl EarlierMoments {
             return Self::default();
         }
         if let Some(second) = window.second.filter(|second| !agrees(&self.second, second)) {
-            let odds = second.core_weight / window.first.core_weight;
-            self.second = RunKind { center: second.center, weight: odds * self.first.weight };
+            self.second.center = second.center;
         }
         self
     }
