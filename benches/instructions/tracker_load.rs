@@ -54,7 +54,15 @@ impl TrackerLoad {
         let duration_samples = (0..10_000).map(|run| {
             let duration = Some(seconds());
             let similarity_keys = similarity_keys(run);
-            (provider.clone(), DurationSample { similarity_keys, total: duration, run: duration })
+            (
+                provider.clone(),
+                DurationSample {
+                    similarity_keys,
+                    total: duration,
+                    run: duration,
+                    ..DurationSample::default()
+                },
+            )
         });
         let duration_samples = duration_samples.collect();
         load.handle(Input::LoadDurationSamples(duration_samples));

@@ -49,7 +49,7 @@ pub use not_found::{NotFoundAnswer, NotFoundStreak, NotFoundTimeout};
 pub use placeholder_id::placeholder_reason;
 pub use poll_price::{JobPrice, PollPrice};
 pub use record_clock::{RecordClock, RecordedTimes};
-pub use similarity::{DurationKind, DurationSample, SimilarityKeys};
+pub use similarity::{DurationKind, DurationSample, DurationStart, SimilarityKeys};
 pub use state::{Evidence, ObservedState, ProviderState, State};
 pub use state_filter::StateFilter;
 pub use time::{ClockReading, MonotonicTime, UtcTime};

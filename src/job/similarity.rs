@@ -9,6 +9,7 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::id::InvalidText;
+use super::time::UtcTime;
 
 /// The past runs that a job is compared with. In JSON and in the database: null, a string, or an array
 /// of strings.
@@ -105,12 +106,23 @@ pub enum DurationKind {
     Run,
 }
 
-/// The durations of a job that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// From when the duration of a job counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DurationStart {
+    pub kind: DurationKind,
+    pub at: UtcTime,
+}
+
+/// The durations of a job that has ended. The times are unknown if the sample was read from the database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DurationSample {
     pub similarity_keys: SimilarityKeys,
     pub total: Option<Duration>,
     pub run: Option<Duration>,
+    /// When `total` begins.
+    pub total_from: Option<UtcTime>,
+    /// When `run` begins.
+    pub run_from: Option<UtcTime>,
 }
 
 #[cfg(test)]

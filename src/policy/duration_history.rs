@@ -1,12 +1,14 @@
 //! The learned durations of one provider, by similarity key, and the predictions from them.
 //!
-//! The tracker records a sample when a job ends and asks for a prediction before each poll. Memory is
-//! bounded: the keys that were not used for the longest time are forgotten.
+//! The tracker records how long a job has lasted so far, and a sample when it ends, and asks for a prediction before each
+//! poll. Memory is bounded: the keys that were not used for the longest time are forgotten.
 
 use std::collections::HashMap;
 
-use crate::job::{DurationKind, DurationSample, SimilarityKeys};
+use crate::job::{DurationKind, DurationSample, DurationStart, SimilarityKeys};
 
+use super::by_duration_kind::ByDurationKind;
+use super::concurrent_runs::{ConcurrentRunsByKey, NearbyRuns};
 use super::deviation_histogram::DeviationHistogram;
 use super::earlier_runs::EarlierRuns;
 use super::estimate_shares::EstimateShares;
@@ -20,6 +22,7 @@ use super::typical_variance::TypicalVariance;
 #[derive(Debug, Default)]
 pub struct DurationHistory {
     by_key: HashMap<Box<str>, KeyHistory>,
+    concurrent: ConcurrentRunsByKey,
     all_runs: ByDurationKind<AllRuns>,
     /// The number of samples recorded so far.
     sample_count: u32,
@@ -47,29 +50,6 @@ impl AllRuns {
     }
 }
 
-/// A value for each [`DurationKind`].
-#[derive(Debug, Default)]
-struct ByDurationKind<T> {
-    total: T,
-    run: T,
-}
-
-impl<T> ByDurationKind<T> {
-    fn get(&self, kind: DurationKind) -> &T {
-        match kind {
-            DurationKind::Total => &self.total,
-            DurationKind::Run => &self.run,
-        }
-    }
-
-    fn get_mut(&mut self, kind: DurationKind) -> &mut T {
-        match kind {
-            DurationKind::Total => &mut self.total,
-            DurationKind::Run => &mut self.run,
-        }
-    }
-}
-
 /// The durations of one similarity key.
 #[derive(Debug, Default)]
 struct KeyHistory {
@@ -82,20 +62,26 @@ struct KeyHistory {
 }
 
 impl KeyHistory {
-    /// None without runs.
-    fn known(&self, kind: DurationKind) -> Option<KnownKey<'_>> {
+    /// What is known for a job with these runs around it. None without runs.
+    fn known(&self, kind: DurationKind, nearby: Option<NearbyRuns>) -> Option<KnownKey<'_>> {
         let (runs, earlier) = (self.runs.get(kind), self.earlier.get(kind));
         let (score, evidence) = (*self.scores.get(kind), *self.evidence.get(kind));
-        (runs.count() > 0).then_some(KnownKey { runs, earlier, score, evidence })
+        (runs.count() > 0).then_some(KnownKey { runs, earlier, score, evidence, nearby })
     }
 
-    /// Records a run, and how well the runs before it predicted it.
-    fn record(&mut self, kind: DurationKind, seconds: f64, all_runs: &mut AllRuns) {
+    /// Records a run, and how well the other runs predicted it; `nearby` are those around it.
+    fn record(
+        &mut self,
+        kind: DurationKind,
+        seconds: f64,
+        nearby: Option<NearbyRuns>,
+        all_runs: &mut AllRuns,
+    ) {
         /// The center of fewer runs is not known well enough to tell how others deviate from it.
         const MIN_RUNS_FOR_DEVIATIONS: u32 = 3;
         let ln = libm::log(seconds);
         let run_count = self.runs.get(kind).count();
-        let prediction = self.known(kind).map(|key| all_runs.predict(&key));
+        let prediction = self.known(kind, nearby).map(|key| all_runs.predict(&key));
         let before = prediction.as_ref().and_then(|prediction| {
             let (densities, shares) = prediction.log_densities(ln)?;
             let similar = prediction.similar.as_ref()?;
@@ -132,16 +118,27 @@ impl DurationHistory {
 
     pub fn record(&mut self, sample: &DurationSample) {
         self.sample_count = self.sample_count.saturating_add(1);
-        let durations = [(DurationKind::Total, sample.total), (DurationKind::Run, sample.run)];
-        for (kind, duration) in
-            durations.into_iter().filter_map(|(kind, duration)| Some((kind, duration?)))
-        {
+        let durations = [
+            (DurationKind::Total, sample.total, sample.total_from),
+            (DurationKind::Run, sample.run, sample.run_from),
+        ];
+        for (kind, duration, from) in durations {
+            let Some(duration) = duration else { continue };
             let seconds = duration.as_secs_f64().max(RecentRuns::MIN_SECONDS);
             let all_runs = self.all_runs.get_mut(kind);
             for key in sample.similarity_keys.keys() {
                 let key_history = self.by_key.entry(key.clone()).or_default();
                 key_history.last_sample = self.sample_count;
-                key_history.record(kind, seconds, all_runs);
+                let concurrent = self.concurrent.get_mut(key, kind);
+                let runs = key_history.runs.get(kind);
+                let nearby = concurrent
+                    .as_ref()
+                    .zip(from)
+                    .and_then(|(others, from)| others.near(runs, from));
+                key_history.record(kind, seconds, nearby, all_runs);
+                if let Some(concurrent) = concurrent {
+                    concurrent.record_end(from);
+                }
             }
             all_runs.histogram.record(seconds);
         }
@@ -151,6 +148,29 @@ impl DurationHistory {
             let (_, cutoff, _) = last_samples.select_nth_unstable(Self::MIN_KEPT_KEYS);
             let cutoff = *cutoff;
             self.by_key.retain(|_, history| history.last_sample > cutoff);
+            self.concurrent.retain(|key| self.by_key.contains_key(key));
+        }
+    }
+
+    /// Records that a job is unfinished at this age, in seconds. Without past runs under its keys it tells nothing.
+    pub fn record_unfinished(
+        &mut self,
+        similarity_keys: &SimilarityKeys,
+        start: DurationStart,
+        age: f64,
+    ) {
+        for key in similarity_keys.keys() {
+            if self.by_key.get(key).is_some_and(|history| history.runs.get(start.kind).count() > 0)
+            {
+                self.concurrent.set_age(key, start, age);
+            }
+        }
+    }
+
+    /// Forgets the age of a job that has ended or is no longer tracked.
+    pub fn forget_unfinished(&mut self, similarity_keys: &SimilarityKeys, start: DurationStart) {
+        for key in similarity_keys.keys() {
+            self.concurrent.forget(key, start);
         }
     }
 
@@ -158,7 +178,10 @@ impl DurationHistory {
     /// forgets everything.
     pub fn forget(&mut self, similarity_key: Option<&str>) {
         match similarity_key {
-            Some(key) => drop(self.by_key.remove(key)),
+            Some(key) => {
+                self.by_key.remove(key);
+                self.concurrent.retain(|other| other != key);
+            }
             None => *self = Self::default(),
         }
     }
@@ -182,9 +205,17 @@ impl DurationHistory {
 
     /// The predicted duration of a job.
     #[must_use]
-    pub fn predict(&self, similarity_keys: &SimilarityKeys, kind: DurationKind) -> Prediction<'_> {
+    pub fn predict(
+        &self,
+        similarity_keys: &SimilarityKeys,
+        start: DurationStart,
+    ) -> Prediction<'_> {
+        let DurationStart { kind, at } = start;
         let all_runs = self.all_runs.get(kind);
-        let key = self.key_history(similarity_keys, kind).and_then(|(_, key)| key.known(kind));
+        let key = self.key_history(similarity_keys, kind).and_then(|(name, key)| {
+            let others = self.concurrent.get(name, kind);
+            key.known(kind, others.and_then(|others| others.near(key.runs.get(kind), at)))
+        });
         match key {
             Some(key) => all_runs.predict(&key),
             None => Prediction::without_similar_runs(&all_runs.histogram, &all_runs.deviations),
@@ -218,7 +249,7 @@ mod tests {
         let sample = |key: &str, duration| DurationSample {
             similarity_keys: SimilarityKeys::UserProvided(key.into()),
             total: Some(duration),
-            run: None,
+            ..DurationSample::default()
         };
         let mut history = DurationHistory::default();
         for run in 0..400 {

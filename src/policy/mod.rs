@@ -5,6 +5,9 @@
 //! types and passes the time and the jitter.
 
 mod backoff;
+mod by_duration_kind;
+mod change_points;
+mod concurrent_runs;
 mod core_moments;
 mod deviation_histogram;
 mod distribution;

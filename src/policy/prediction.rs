@@ -4,6 +4,7 @@
 //! deviations from the center of the key (failed early, hung), and as durations of all runs. `estimate_shares` has the
 //! shares; a key whose runs are predicted better by all runs than by its own gives them more weight (`log_score`).
 
+use super::concurrent_runs::NearbyRuns;
 use super::deviation_histogram::DeviationHistogram;
 use super::distribution::{CdfPoint, Distribution};
 use super::earlier_runs::EarlierRuns;
@@ -27,12 +28,13 @@ pub struct Prediction<'a> {
 }
 
 /// What is known of the key of a job.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct KnownKey<'a> {
     pub(super) runs: &'a RecentRuns,
     pub(super) earlier: &'a EarlierRuns,
     pub(super) score: LogScore,
     pub(super) evidence: KeyEvidence,
+    pub(super) nearby: Option<NearbyRuns>,
 }
 
 impl<'a> Prediction<'a> {
@@ -60,7 +62,13 @@ impl<'a> Prediction<'a> {
     ) -> Self {
         let factors = key.evidence.factors();
         let weights = std::array::from_fn(|index| shares.of_key[index] * factors[index]);
-        let similar = KernelEstimate::new(&key.runs.sorted(), key.earlier, prior_variance, weights);
+        let similar = KernelEstimate::new(
+            &key.runs.sorted(),
+            key.earlier,
+            prior_variance,
+            weights,
+            key.nearby.as_ref(),
+        );
         let weight = similar.newest.weight + Self::SIMILAR_PRIOR_WEIGHT;
         let overall_share =
             shares.of_all_runs.clamp(Self::MIN_OVERALL_WEIGHT / weight, Self::MAX_OVERALL_SHARE);

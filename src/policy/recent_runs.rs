@@ -9,7 +9,7 @@ impl CompactDuration {
     const STEPS_PER_OCTAVE: f64 = 2048.0;
     const LOG2_MIN: f64 = -5.0;
 
-    fn from_seconds(seconds: f64) -> Self {
+    pub(super) fn from_seconds(seconds: f64) -> Self {
         Self::from_ln(libm::log(seconds.max(RecentRuns::MIN_SECONDS)))
     }
 
@@ -82,7 +82,7 @@ impl RecentRuns {
         u32::from(self.count)
     }
 
-    fn durations(&self) -> &[CompactDuration] {
+    pub(super) fn durations(&self) -> &[CompactDuration] {
         &self.durations[..usize::from(self.count)]
     }
 

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::job::{
-    ClockReading, DurationKind, DurationSample, MonotonicTime, Observation, ProviderTimes,
-    RequestTimes, SimilarityKeys, StoredJob, UtcTime,
+    ClockReading, DurationKind, DurationSample, DurationStart, MonotonicTime, Observation,
+    ProviderTimes, RequestTimes, SimilarityKeys, StoredJob, UtcTime,
 };
 
 /// The time from which an age counts, and which duration counts from there, in 8 bytes: milliseconds since 1970,
@@ -154,6 +154,11 @@ impl JobAge {
         self.origin.duration_kind()
     }
 
+    /// From when the age counts.
+    pub(super) fn start(&self) -> DurationStart {
+        DurationStart { kind: self.duration_kind(), at: self.origin.time() }
+    }
+
     /// The age at the time of a request whose answer is `observation`. If the observed state is not
     /// terminal, the job was unfinished at that time.
     pub(super) fn after_observation(
@@ -220,7 +225,13 @@ impl JobAge {
         };
         let run = started_at.and_then(|_| duration(DurationKind::Run, started_at));
         let total = duration(DurationKind::Total, submitted_at);
-        let sample = DurationSample { similarity_keys: similarity_keys.clone(), total, run };
+        let sample = DurationSample {
+            similarity_keys: similarity_keys.clone(),
+            total,
+            run,
+            total_from: Some(submitted_at.unwrap_or(self.registered_at)),
+            run_from: started_at,
+        };
         (total.is_some() || run.is_some()).then_some(sample)
     }
 

@@ -5,6 +5,7 @@
 //! replaced is sent again, once: if that is rejected too, the rejection counts.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::job::{Answer, ClockReading, JobId, ListPage, MonotonicTime, RequestTimes};
 
@@ -80,10 +81,23 @@ impl Tracker {
         let policy = queue.job_policy().at(certain_time);
         let policy =
             policy.with_spare_budget(tracked.own_price(), || account.spare_budget(now.monotonic));
+        let before = (Arc::clone(&tracked.similarity_keys), tracked.age.start());
+        let mut is_unfinished = None;
         if let Ok(observation) = &answer.result {
             tracked.update_keys(&observation.similarity_keys, &mut self.shared_values);
+            is_unfinished = Some(!observation.state.to_state().is_terminal());
         }
         let effects = tracked.apply_answer(answer, request_times, policy, now);
+        if let Some(is_unfinished) = is_unfinished.filter(|_| !tracked.is_terminal()) {
+            let queue = &mut self.queues[provider_index.position()];
+            let (keys, start) = before;
+            if !is_unfinished || start != tracked.age.start() || keys != tracked.similarity_keys {
+                queue.forget_age(&keys, start);
+            }
+            if is_unfinished {
+                queue.record_age(tracked);
+            }
+        }
         self.apply_effects(id, effects, on_demand, now, actions);
     }
 

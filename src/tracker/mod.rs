@@ -175,6 +175,7 @@ impl Tracker {
         queue.active_jobs += 1;
         let tracked = TrackedJob::new(job, provider_index, due, &mut self.shared_values, now);
         queue.enqueue(id, due, class, tracked.batchable_list_time(), now.monotonic);
+        queue.record_age(&tracked);
         self.jobs.insert(tracked);
     }
 
@@ -182,7 +183,10 @@ impl Tracker {
     fn update(&mut self, job: StoredJob, now: ClockReading, actions: &mut Vec<Action>) {
         let Some(tracked) = self.jobs.get_mut(job.id) else { return };
         if matches!(job.similarity_keys, SimilarityKeys::UserProvided(_)) {
+            let queue = &mut self.queues[tracked.provider_index.position()];
+            queue.forget_age(&tracked.similarity_keys, tracked.age.start());
             tracked.similarity_keys = self.shared_values.share_keys(job.similarity_keys);
+            queue.record_age(tracked);
         }
         if tracked.set_price(job.price) {
             self.replan(job.id, now, actions);

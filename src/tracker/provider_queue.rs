@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
-use crate::job::{JobId, MonotonicTime, ProviderName, UtcTime};
+use crate::job::{DurationStart, JobId, MonotonicTime, ProviderName, SimilarityKeys, UtcTime};
 use crate::policy::DurationHistory;
 
 use super::breaker::{CircuitBreaker, JobStanding};
 use super::connection_check_gate::ConnectionCheckGate;
 use super::due_queue::DueQueue;
+use super::job::TrackedJob;
 use super::job_policy::JobPolicy;
 use super::list_batch::ListBatcher;
 use super::message::{AccountIndex, ProviderSettings};
@@ -210,10 +211,22 @@ impl ProviderQueue {
     }
 
     /// The job needs no more polls.
-    pub(super) fn remove_job(&mut self, job: JobId) {
+    pub(super) fn remove_job(&mut self, job: &TrackedJob) {
         self.active_jobs = self.active_jobs.saturating_sub(1);
-        self.rejected_jobs.remove(&job);
-        self.last_failed_poll.take_if(|failed| failed.job == Some(job));
+        self.rejected_jobs.remove(&job.id);
+        self.last_failed_poll.take_if(|failed| failed.job == Some(job.id));
+        self.forget_age(&job.similarity_keys, job.age.start());
+    }
+
+    /// Records how long an unfinished job has lasted, for the predictions of similar jobs.
+    pub(super) fn record_age(&mut self, job: &TrackedJob) {
+        let (start, age) = (job.age.start(), job.age.last_active_age());
+        self.duration_history.record_unfinished(&job.similarity_keys, start, age);
+    }
+
+    /// Forgets what was recorded for a job with these keys and this start.
+    pub(super) fn forget_age(&mut self, similarity_keys: &SimilarityKeys, start: DurationStart) {
+        self.duration_history.forget_unfinished(similarity_keys, start);
     }
 
     pub(super) fn enqueue_on_demand(&mut self, job: JobId) {

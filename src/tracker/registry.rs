@@ -119,7 +119,7 @@ impl Tracker {
             FollowUp::AwaitAnswer => {}
             FollowUp::Commit(change) => actions.push(Action::Commit(*change)),
             FollowUp::Remove => {
-                queue.remove_job(id);
+                queue.remove_job(tracked);
                 if !tracked.finish() {
                     self.remove_job(id);
                 }
@@ -137,9 +137,10 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
-    use crate::job::{SimilarityKeys, StoredJob, UtcTime};
+    use crate::job::{DurationSample, SimilarityKeys, StoredJob, UtcTime};
 
     fn stored_job(id: i64) -> StoredJob {
         let similarity_keys = SimilarityKeys::from_provider([format!("query {id}")]);
@@ -151,7 +152,18 @@ mod tests {
         let utc = UtcTime::from_millis(2_000_000);
         let now = ClockReading { monotonic: MonotonicTime::default(), utc, jitter: 0.5 };
         let mut tracker = Tracker::default();
+        for id in 1..=2990 {
+            let StoredJob { provider, similarity_keys, .. } = stored_job(id);
+            let total = Some(Duration::from_mins(1));
+            let sample = DurationSample { similarity_keys, total, ..DurationSample::default() };
+            let provider_index = tracker.find_or_add_provider(&provider, now.monotonic);
+            tracker.queues[provider_index.position()].duration_history.record(&sample);
+        }
         (1..=3000).for_each(|id| tracker.track(stored_job(id), now, &mut Vec::new()));
+        let remembers_unfinished_runs = |tracker: &Tracker| {
+            format!("{:?}", tracker.queues[0].duration_history).contains("UnfinishedRun")
+        };
+        assert!(remembers_unfinished_runs(&tracker));
         let keys = Arc::downgrade(&tracker.job(JobId(1)).expect("tracked").similarity_keys);
         for id in (1..=2990).map(JobId) {
             tracker.untrack(id, "not needed".to_owned(), now, &mut Vec::new());
@@ -160,5 +172,6 @@ mod tests {
         assert!((1..=2990).all(|id| !tracker.contains(JobId(id))));
         assert!((2991..=3000).all(|id| tracker.contains(JobId(id))));
         assert!(keys.upgrade().is_none(), "the keys of a finished job are kept");
+        assert!(!remembers_unfinished_runs(&tracker));
     }
 }

@@ -210,6 +210,6 @@ impl TrackedJob {
 
     /// Predicts the job's duration.
     pub(super) fn predict<'a>(&self, history: &'a DurationHistory) -> Prediction<'a> {
-        history.predict(&self.similarity_keys, self.age.duration_kind())
+        history.predict(&self.similarity_keys, self.age.start())
     }
 }

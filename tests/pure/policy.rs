@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jobtrack::job::{DurationKind, DurationSample, SimilarityKeys};
+use jobtrack::job::{DurationKind, DurationSample, DurationStart, SimilarityKeys, UtcTime};
 use jobtrack::policy::{
     Distribution, DurationHistory, Histogram, KernelEstimate, LearnedPolicySettings, PollPrice,
     PollReason, Prediction, staleness_index,
@@ -44,8 +44,12 @@ impl ObservedRuns {
     }
 }
 
+fn started_at(second: i32) -> DurationStart {
+    DurationStart { kind: DurationKind::Total, at: UtcTime::from_millis(i64::from(second) * 1000) }
+}
+
 fn predict<'a>(history: &'a DurationHistory, key: &str) -> Prediction<'a> {
-    history.predict(&similarity_keys(key), DurationKind::Total)
+    history.predict(&similarity_keys(key), started_at(0))
 }
 
 fn similar_only(prediction: &Prediction<'_>) -> KernelEstimate {
@@ -174,6 +178,7 @@ fn duration_sample(name: &str, seconds: f64) -> DurationSample {
         similarity_keys: SimilarityKeys::UserProvided(name.into()),
         total: took,
         run: took,
+        ..DurationSample::default()
     }
 }
 
@@ -227,8 +232,7 @@ fn provider_wide_durations_are_forgotten_after_a_change() {
 fn one_run_gives_no_certainty() {
     let mut history = DurationHistory::default();
     history.record(&duration_sample("nightly", 100.0));
-    let over =
-        |t| history.predict(&similarity_keys("nightly"), DurationKind::Total).cdf_at(t).probability;
+    let over = |t| predict(&history, "nightly").cdf_at(t).probability;
     assert!((0.02..0.4).contains(&over(60.0)) && (0.6..0.98).contains(&over(170.0)));
 }
 
@@ -237,9 +241,66 @@ fn an_unseen_similarity_key_falls_back_to_all_runs() {
     let mut history = DurationHistory::default();
     (0..500).for_each(|_| history.record(&duration_sample("known", 100.0)));
     assert!(history.similar_runs(&similarity_keys("new"), DurationKind::Total).is_none());
-    let over =
-        |t| history.predict(&similarity_keys("new"), DurationKind::Total).cdf_at(t).probability;
+    let over = |t| predict(&history, "new").cdf_at(t).probability;
     assert!(over(80.0) < 0.1 && over(125.0) > 0.8, "{} {}", over(80.0), over(125.0));
+}
+
+/// A run of "q" with its start.
+fn run_from(start: i32, seconds: f64) -> DurationSample {
+    DurationSample { total_from: Some(started_at(start).at), ..duration_sample("q", seconds) }
+}
+
+/// The probability that the job of "q" that started at this second lasts longer than this.
+fn lasts_longer(history: &DurationHistory, start: i32, seconds: f64) -> f64 {
+    1.0 - history.predict(&similarity_keys("q"), started_at(start)).cdf_at(seconds).probability
+}
+
+#[test]
+fn jobs_that_run_longer_than_the_runs_before_show_a_change_before_they_end() {
+    let mut history = DurationHistory::default();
+    // The durations of this key change now and then.
+    for run in 0..220 {
+        let typical: f64 = [60.0, 300.0, 90.0, 20.0][run / 20 % 4];
+        let run = i32::try_from(run).expect("few runs");
+        let deviation = (f64::from(run) * 0.618).fract() - 0.5;
+        history.record(&run_from(10 * run, typical * deviation.exp()));
+    }
+    let before = lasts_longer(&history, 3000, 200.0);
+    assert!(before < 0.2, "{before}");
+    for job in 0..12 {
+        history.record_unfinished(&similarity_keys("q"), started_at(2900 + job), 40.0);
+    }
+    // At 40 s the others could still end as the runs before.
+    let young = lasts_longer(&history, 3000, 200.0);
+    assert!((young - before).abs() < 0.1, "{young} and {before}");
+    for job in 0..12 {
+        history.record_unfinished(&similarity_keys("q"), started_at(2900 + job), 300.0);
+    }
+    let changed = lasts_longer(&history, 3000, 200.0);
+    assert!(changed > before + 0.2, "{changed} and {before}");
+    for job in 0..12 {
+        history.forget_unfinished(&similarity_keys("q"), started_at(2900 + job));
+    }
+    let forgotten = lasts_longer(&history, 3000, 200.0);
+    assert!((forgotten - before).abs() < 1e-9, "{forgotten} and {before}");
+}
+
+#[test]
+fn a_job_is_compared_with_the_runs_that_started_near_it() {
+    let mut history = DurationHistory::default();
+    history.record(&run_from(0, 3000.0));
+    for start in 100..110 {
+        history.record_unfinished(&similarity_keys("q"), started_at(start), 1.0);
+    }
+    // Nine of ten last about 3000 s. Those that started later have become short.
+    for start in (100..109).chain(2000..2011) {
+        let is_long = start < 2000;
+        let seconds = f64::from(if is_long { 3000 + start } else { 10 + start % 3 });
+        history.forget_unfinished(&similarity_keys("q"), started_at(start));
+        history.record(&run_from(start, seconds));
+    }
+    let (old, new) = (lasts_longer(&history, 109, 1000.0), lasts_longer(&history, 4000, 1000.0));
+    assert!(old > new + 0.1, "{old} for the old job, {new} for a new one");
 }
 
 #[test]
@@ -249,7 +310,11 @@ fn the_closest_similarity_key_with_history_is_used() {
         |names: &[&str]| SimilarityKeys::from_provider(names.iter().map(|name| (*name).to_owned()));
     let took = Some(Duration::from_mins(1));
     let keys = reported(&["statement 1", "queue a"]);
-    history.record(&DurationSample { similarity_keys: keys.clone(), total: took, run: None });
+    history.record(&DurationSample {
+        similarity_keys: keys.clone(),
+        total: took,
+        ..DurationSample::default()
+    });
     let name = |keys: &SimilarityKeys| {
         history.similar_runs(keys, DurationKind::Total).map(|past| past.similarity_key)
     };

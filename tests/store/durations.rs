@@ -33,7 +33,12 @@ fn duration_sample(
     run_ms: Option<u64>,
 ) -> DurationSample {
     let from_millis = |ms: Option<u64>| ms.map(Duration::from_millis);
-    DurationSample { similarity_keys: keys, total: from_millis(total_ms), run: from_millis(run_ms) }
+    DurationSample {
+        similarity_keys: keys,
+        total: from_millis(total_ms),
+        run: from_millis(run_ms),
+        ..DurationSample::default()
+    }
 }
 
 /// A change that ends the job and has this sample.

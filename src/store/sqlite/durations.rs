@@ -29,6 +29,7 @@ impl StoredDurationSampleRow {
             similarity_keys: self.similarity_keys.unwrap_or_default(),
             total: duration(self.total_ms),
             run: duration(self.run_ms),
+            ..DurationSample::default()
         };
         StoredDurationSample { id: self.id, provider: self.provider, sample }
     }

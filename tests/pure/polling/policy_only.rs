@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use jobtrack::job::{DurationKind, DurationSample, SimilarityKeys};
+use jobtrack::job::{DurationKind, DurationSample, DurationStart, SimilarityKeys, UtcTime};
 use jobtrack::policy::{DurationHistory, LearnedPolicySettings};
 
 use super::metrics::DetectionResult;
@@ -32,10 +32,15 @@ pub(crate) fn simulate_policy(
                 similarity_keys: likeness(job),
                 total: took,
                 run: took,
+                ..DurationSample::default()
             });
             seen[index] = Some(DetectionResult::new(job, requests[index], now));
         } else {
-            let curve = history.predict(&likeness(job), DurationKind::Run);
+            let start = DurationStart {
+                kind: DurationKind::Run,
+                at: UtcTime::from_millis(job.start_ms.try_into().expect("a time")),
+            };
+            let curve = history.predict(&likeness(job), start);
             let age = (now - job.start_ms) as f64 / 1000.0;
             let next = rule.plan_next_poll(&curve, age, age);
             due.push(Reverse((job.start_ms + (next.age * 1000.0).ceil() as u64, index)));

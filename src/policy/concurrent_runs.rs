@@ -1,0 +1,235 @@
+//! The runs of one similarity key in the order of their starts, kept while some of them run at the same time.
+//!
+//! `recent_runs` has the order of the ends. The two differ where many runs of a key run at the same time: a run that
+//! started an hour ago resembles those that started near it, not the short ones that have started and ended since. And
+//! those that still run say how long it lasts at least. `change_points` compares a job with both.
+
+use std::collections::HashMap;
+
+use crate::job::{DurationKind, DurationStart, UtcTime};
+
+use super::by_duration_kind::ByDurationKind;
+use super::recent_runs::{CompactDuration, RecentRuns};
+
+/// Only keys with unfinished runs.
+#[derive(Debug, Default)]
+pub(super) struct ConcurrentRunsByKey(HashMap<Box<str>, Box<ByDurationKind<ConcurrentRuns>>>);
+
+impl ConcurrentRunsByKey {
+    pub(super) fn get(&self, key: &str, kind: DurationKind) -> Option<&ConcurrentRuns> {
+        self.0.get(key).map(|runs| runs.get(kind))
+    }
+
+    pub(super) fn get_mut(&mut self, key: &str, kind: DurationKind) -> Option<&mut ConcurrentRuns> {
+        self.0.get_mut(key).map(|runs| runs.get_mut(kind))
+    }
+
+    /// A job has lasted at least as long as its run.
+    pub(super) fn set_age(&mut self, key: &str, start: DurationStart, age: f64) {
+        let runs = match self.0.get_mut(key) {
+            Some(runs) => runs,
+            None => self.0.entry(key.into()).or_default(),
+        };
+        runs.total.set_age(start.at, age);
+        if start.kind == DurationKind::Run {
+            runs.run.set_age(start.at, age);
+        }
+    }
+
+    pub(super) fn forget(&mut self, key: &str, start: DurationStart) {
+        let Some(runs) = self.0.get_mut(key) else { return };
+        runs.total.forget(start.at);
+        runs.run.forget(start.at);
+        if runs.total.unfinished.is_empty() && runs.run.unfinished.is_empty() {
+            self.0.remove(key);
+        }
+    }
+
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.0.retain(|key, _| is_kept(key));
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ConcurrentRuns {
+    /// When the runs of [`RecentRuns`] started, in its order. Of runs that ended before any run was known to be
+    /// unfinished, the earliest time.
+    ended: [UtcTime; RecentRuns::CAPACITY],
+    /// In the order of their starts.
+    unfinished: Vec<UnfinishedRun>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct UnfinishedRun {
+    started_at: UtcTime,
+    /// When it was last seen unfinished.
+    age: CompactDuration,
+}
+
+/// A run that started near a job.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct NearbyRun {
+    /// The logarithm of the duration in seconds; of the age if the run is unfinished.
+    pub(super) ln: f64,
+    pub(super) has_ended: bool,
+}
+
+/// The runs around a job, each list towards the job.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NearbyRuns {
+    pub(super) before: Vec<NearbyRun>,
+    pub(super) after: Vec<NearbyRun>,
+}
+
+impl Default for ConcurrentRuns {
+    fn default() -> Self {
+        let earliest = UtcTime::from_millis(i64::MIN);
+        Self { ended: [earliest; RecentRuns::CAPACITY], unfinished: Vec::new() }
+    }
+}
+
+impl ConcurrentRuns {
+    /// Of more unfinished runs, those that started last are kept.
+    const MAX_UNFINISHED: usize = 256;
+    /// The number of unfinished runs before a job, and after it, that it is compared with.
+    const MAX_NEARBY_UNFINISHED: usize = 10;
+
+    fn position(&self, started_at: UtcTime) -> Result<usize, usize> {
+        self.unfinished.binary_search_by_key(&started_at, |run| run.started_at)
+    }
+
+    /// The run that started then is unfinished at this age, in seconds.
+    fn set_age(&mut self, started_at: UtcTime, age: f64) {
+        let run = UnfinishedRun { started_at, age: CompactDuration::from_seconds(age) };
+        match self.position(started_at) {
+            Ok(at) => self.unfinished[at] = run,
+            Err(at) if self.unfinished.len() < Self::MAX_UNFINISHED => {
+                self.unfinished.insert(at, run);
+            }
+            Err(0) => {}
+            Err(at) => {
+                self.unfinished.insert(at, run);
+                self.unfinished.remove(0);
+            }
+        }
+    }
+
+    /// The run that started then has ended, or is no longer tracked.
+    fn forget(&mut self, started_at: UtcTime) {
+        if let Ok(at) = self.position(started_at) {
+            self.unfinished.remove(at);
+        }
+    }
+
+    /// Records a run that [`RecentRuns`] records; none if its start is unknown.
+    pub(super) fn record_end(&mut self, started_at: Option<UtcTime>) {
+        let earliest = UtcTime::from_millis(i64::MIN);
+        self.ended.rotate_right(1);
+        self.ended[0] = started_at.unwrap_or(earliest);
+    }
+
+    /// The runs around a job that started then. None if all others started before it and have ended: then their order
+    /// is that of [`RecentRuns`].
+    pub(super) fn near(&self, recent: &RecentRuns, started_at: UtcTime) -> Option<NearbyRuns> {
+        let position = self.position(started_at);
+        let before = &self.unfinished[..position.unwrap_or_else(|at| at)];
+        let after = &self.unfinished[position.map_or_else(|at| at, |at| at + 1)..];
+        let before = &before[before.len().saturating_sub(Self::MAX_NEARBY_UNFINISHED)..];
+        let after = &after[..after.len().min(Self::MAX_NEARBY_UNFINISHED)];
+        let unfinished = before.iter().chain(after).map(|run| (run.started_at, run.age, false));
+        let ended = recent.durations().iter().zip(&self.ended).rev();
+        let mut runs: Vec<_> = ended.map(|(duration, at)| (*at, *duration, true)).collect();
+        if before.len() + after.len() == 0 && runs.iter().all(|(at, _, _)| *at <= started_at) {
+            return None;
+        }
+        runs.extend(unfinished);
+        runs.sort_by_key(|(at, _, _)| *at);
+        let first_after = runs.partition_point(|(at, _, _)| *at <= started_at);
+        let nearby = |(_, duration, has_ended): &(UtcTime, CompactDuration, bool)| NearbyRun {
+            ln: duration.ln(),
+            has_ended: *has_ended,
+        };
+        Some(NearbyRuns {
+            before: runs[..first_after].iter().map(nearby).collect(),
+            after: runs[first_after..].iter().rev().map(nearby).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> UtcTime {
+        UtcTime::from_millis(seconds * 1000)
+    }
+
+    /// The durations of the runs around a job in seconds; those of unfinished ones are negative.
+    fn seconds(runs: &[NearbyRun]) -> Vec<f64> {
+        let seconds = |run: &NearbyRun| {
+            let seconds = libm::exp(run.ln).round();
+            if run.has_ended { seconds } else { -seconds }
+        };
+        runs.iter().map(seconds).collect()
+    }
+
+    #[test]
+    fn runs_are_ordered_by_their_starts() {
+        let (mut recent, mut concurrent) = (RecentRuns::default(), ConcurrentRuns::default());
+        // Two old runs, then the ends of runs that started at 50, 10 and 30 s.
+        recent.record(1.0);
+        recent.record(2.0);
+        for (started_at, duration) in [(50, 5.0), (10, 60.0), (30, 45.0)] {
+            recent.record(duration);
+            concurrent.record_end(Some(at(started_at)));
+        }
+        concurrent.set_age(at(40), 7.0);
+        concurrent.set_age(at(20), 70.0);
+        concurrent.set_age(at(35), 42.0);
+        concurrent.set_age(at(40), 37.0);
+        let near = concurrent.near(&recent, at(35)).expect("others run");
+        assert_eq!(seconds(&near.before), [1.0, 2.0, 60.0, -70.0, 45.0]);
+        assert_eq!(seconds(&near.after), [5.0, -37.0]);
+    }
+
+    #[test]
+    fn without_runs_at_the_same_time_the_order_of_the_ends_is_right() {
+        let (mut recent, mut concurrent) = (RecentRuns::default(), ConcurrentRuns::default());
+        concurrent.set_age(at(10), 5.0);
+        concurrent.forget(at(10));
+        recent.record(30.0);
+        concurrent.record_end(Some(at(10)));
+        assert_eq!(concurrent.near(&recent, at(20)), None);
+        assert!(concurrent.near(&recent, at(5)).is_some(), "the other one started later");
+        concurrent.set_age(at(20), 3.0);
+        assert_eq!(concurrent.near(&recent, at(20)), None, "only the job itself runs");
+    }
+
+    #[test]
+    fn only_keys_with_unfinished_runs_are_kept() {
+        let mut by_key = ConcurrentRunsByKey::default();
+        let waiting = DurationStart { kind: DurationKind::Total, at: at(1) };
+        let running = DurationStart { kind: DurationKind::Run, at: at(2) };
+        by_key.set_age("q", waiting, 1.0);
+        by_key.set_age("q", running, 1.0);
+        let unfinished = |by_key: &ConcurrentRunsByKey, kind| {
+            by_key.get("q", kind).map(|runs| runs.unfinished.len())
+        };
+        assert_eq!(unfinished(&by_key, DurationKind::Total), Some(2), "waiting and running ones");
+        assert_eq!(unfinished(&by_key, DurationKind::Run), Some(1));
+        by_key.forget("q", running);
+        assert_eq!(unfinished(&by_key, DurationKind::Run), Some(0));
+        by_key.forget("q", waiting);
+        assert!(by_key.0.is_empty());
+    }
+
+    #[test]
+    fn of_many_unfinished_runs_the_last_are_kept() {
+        let mut concurrent = ConcurrentRuns::default();
+        for start in (0..400).chain([0]) {
+            concurrent.set_age(at(start), 1.0);
+        }
+        assert_eq!(concurrent.unfinished.len(), ConcurrentRuns::MAX_UNFINISHED);
+        assert_eq!(concurrent.unfinished[0].started_at, at(144));
+    }
+}
