@@ -11,7 +11,7 @@ use crate::job::{DurationKind, DurationStart, UtcTime};
 use super::by_duration_kind::ByDurationKind;
 use super::recent_runs::{CompactDuration, RecentRuns};
 
-/// Only keys with unfinished runs.
+/// Of the keys that have past runs and unfinished ones.
 #[derive(Debug, Default)]
 pub(super) struct ConcurrentRunsByKey(HashMap<Box<str>, Box<ByDurationKind<ConcurrentRuns>>>);
 
@@ -43,6 +43,10 @@ impl ConcurrentRunsByKey {
         if runs.total.unfinished.is_empty() && runs.run.unfinished.is_empty() {
             self.0.remove(key);
         }
+    }
+
+    pub(super) fn remove(&mut self, key: &str) {
+        self.0.remove(key);
     }
 
     pub(super) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
@@ -91,6 +95,8 @@ impl Default for ConcurrentRuns {
 impl ConcurrentRuns {
     /// Of more unfinished runs, those that started last are kept.
     const MAX_UNFINISHED: usize = 256;
+    /// With fewer runs that are unfinished or started after a job, the order of the starts is of no use.
+    const MIN_CONCURRENT: usize = 3;
     /// The number of unfinished runs before a job, and after it, that it is compared with.
     const MAX_NEARBY_UNFINISHED: usize = 10;
 
@@ -128,8 +134,8 @@ impl ConcurrentRuns {
         self.ended[0] = started_at.unwrap_or(earliest);
     }
 
-    /// The runs around a job that started then. None if all others started before it and have ended: then their order
-    /// is that of [`RecentRuns`].
+    /// The runs around a job that started then. None if hardly any others run beside it: then the order of
+    /// [`RecentRuns`] is good enough.
     pub(super) fn near(&self, recent: &RecentRuns, started_at: UtcTime) -> Option<NearbyRuns> {
         let position = self.position(started_at);
         let before = &self.unfinished[..position.unwrap_or_else(|at| at)];
@@ -139,7 +145,8 @@ impl ConcurrentRuns {
         let unfinished = before.iter().chain(after).map(|run| (run.started_at, run.age, false));
         let ended = recent.durations().iter().zip(&self.ended).rev();
         let mut runs: Vec<_> = ended.map(|(duration, at)| (*at, *duration, true)).collect();
-        if before.len() + after.len() == 0 && runs.iter().all(|(at, _, _)| *at <= started_at) {
+        let ended_after = runs.iter().filter(|(at, _, _)| *at > started_at).count();
+        if before.len() + after.len() + ended_after < Self::MIN_CONCURRENT {
             return None;
         }
         runs.extend(unfinished);
@@ -200,9 +207,9 @@ mod tests {
         recent.record(30.0);
         concurrent.record_end(Some(at(10)));
         assert_eq!(concurrent.near(&recent, at(20)), None);
-        assert!(concurrent.near(&recent, at(5)).is_some(), "the other one started later");
-        concurrent.set_age(at(20), 3.0);
-        assert_eq!(concurrent.near(&recent, at(20)), None, "only the job itself runs");
+        (20..23).for_each(|start| concurrent.set_age(at(start), 3.0));
+        assert_eq!(concurrent.near(&recent, at(20)), None, "only two run beside the job");
+        assert!(concurrent.near(&recent, at(19)).is_some(), "three started later");
     }
 
     #[test]

@@ -69,19 +69,14 @@ impl KeyHistory {
         (runs.count() > 0).then_some(KnownKey { runs, earlier, score, evidence, nearby })
     }
 
-    /// Records a run, and how well the other runs predicted it; `nearby` are those around it.
-    fn record(
-        &mut self,
-        kind: DurationKind,
-        seconds: f64,
-        nearby: Option<NearbyRuns>,
-        all_runs: &mut AllRuns,
-    ) {
+    /// Records a run, and how well the runs before predicted it. Those around it do not count here, because
+    /// after a restart nothing is known of them: what is learned from the same samples is always the same.
+    fn record(&mut self, kind: DurationKind, seconds: f64, all_runs: &mut AllRuns) {
         /// The center of fewer runs is not known well enough to tell how others deviate from it.
         const MIN_RUNS_FOR_DEVIATIONS: u32 = 3;
         let ln = libm::log(seconds);
         let run_count = self.runs.get(kind).count();
-        let prediction = self.known(kind, nearby).map(|key| all_runs.predict(&key));
+        let prediction = self.known(kind, None).map(|key| all_runs.predict(&key));
         let before = prediction.as_ref().and_then(|prediction| {
             let (densities, shares) = prediction.log_densities(ln)?;
             let similar = prediction.similar.as_ref()?;
@@ -129,14 +124,8 @@ impl DurationHistory {
             for key in sample.similarity_keys.keys() {
                 let key_history = self.by_key.entry(key.clone()).or_default();
                 key_history.last_sample = self.sample_count;
-                let concurrent = self.concurrent.get_mut(key, kind);
-                let runs = key_history.runs.get(kind);
-                let nearby = concurrent
-                    .as_ref()
-                    .zip(from)
-                    .and_then(|(others, from)| others.near(runs, from));
-                key_history.record(kind, seconds, nearby, all_runs);
-                if let Some(concurrent) = concurrent {
+                key_history.record(kind, seconds, all_runs);
+                if let Some(concurrent) = self.concurrent.get_mut(key, kind) {
                     concurrent.record_end(from);
                 }
             }
@@ -180,7 +169,7 @@ impl DurationHistory {
         match similarity_key {
             Some(key) => {
                 self.by_key.remove(key);
-                self.concurrent.retain(|other| other != key);
+                self.concurrent.remove(key);
             }
             None => *self = Self::default(),
         }
