@@ -85,10 +85,14 @@ pub(super) struct NearbyRuns {
     pub(super) after: Vec<NearbyRun>,
 }
 
+/// The start of a run whose start is unknown.
+fn earliest() -> UtcTime {
+    UtcTime::from_millis(i64::MIN)
+}
+
 impl Default for ConcurrentRuns {
     fn default() -> Self {
-        let earliest = UtcTime::from_millis(i64::MIN);
-        Self { ended: [earliest; RecentRuns::CAPACITY], unfinished: Vec::new() }
+        Self { ended: [earliest(); RecentRuns::CAPACITY], unfinished: Vec::new() }
     }
 }
 
@@ -129,9 +133,8 @@ impl ConcurrentRuns {
 
     /// Records a run that [`RecentRuns`] records; none if its start is unknown.
     pub(super) fn record_end(&mut self, started_at: Option<UtcTime>) {
-        let earliest = UtcTime::from_millis(i64::MIN);
         self.ended.rotate_right(1);
-        self.ended[0] = started_at.unwrap_or(earliest);
+        self.ended[0] = started_at.unwrap_or_else(earliest);
     }
 
     /// The runs around a job that started then. None if hardly any others run beside it: then the order of
@@ -142,14 +145,14 @@ impl ConcurrentRuns {
         let after = &self.unfinished[position.map_or_else(|at| at, |at| at + 1)..];
         let before = &before[before.len().saturating_sub(Self::MAX_NEARBY_UNFINISHED)..];
         let after = &after[..after.len().min(Self::MAX_NEARBY_UNFINISHED)];
-        let unfinished = before.iter().chain(after).map(|run| (run.started_at, run.age, false));
-        let ended = recent.durations().iter().zip(&self.ended).rev();
-        let mut runs: Vec<_> = ended.map(|(duration, at)| (*at, *duration, true)).collect();
-        let ended_after = runs.iter().filter(|(at, _, _)| *at > started_at).count();
+        let ended_after = self.ended.iter().filter(|at| **at > started_at).count();
         if before.len() + after.len() + ended_after < Self::MIN_CONCURRENT {
             return None;
         }
-        runs.extend(unfinished);
+        let unfinished = before.iter().chain(after).map(|run| (run.started_at, run.age, false));
+        let ended = recent.durations().iter().zip(&self.ended).rev();
+        let ended = ended.map(|(duration, at)| (*at, *duration, true));
+        let mut runs: Vec<_> = ended.chain(unfinished).collect();
         runs.sort_by_key(|(at, _, _)| *at);
         let first_after = runs.partition_point(|(at, _, _)| *at <= started_at);
         let nearby = |(_, duration, has_ended): &(UtcTime, CompactDuration, bool)| NearbyRun {
