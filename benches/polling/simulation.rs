@@ -219,6 +219,7 @@ impl<'a> TrackerSimulation<'a> {
         self.handle(Input::LoadDurationSamples(self.duration_samples.clone()));
         let rows = self.rows.iter().flatten().map(|row| StoredJob::clone(row)).collect();
         self.handle(Input::Track(rows));
+        self.handle(Input::LoadRunStarts(self.duration_samples.iter().rev().cloned().collect()));
     }
 
     fn new_stored_job(&self, index: usize) -> StoredJob {

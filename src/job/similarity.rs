@@ -113,7 +113,7 @@ pub struct DurationStart {
     pub at: UtcTime,
 }
 
-/// The durations of a job that has ended. The times are unknown if the sample was read from the database.
+/// The durations of a job that has ended. The times are unknown of a stored sample.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DurationSample {
     pub similarity_keys: SimilarityKeys,

@@ -7,18 +7,25 @@
 //! unfinished ones show that durations have become longer before the first of them ends.
 //!
 //! This is done for the runs that started before the job and for those that started after it, and the results are mixed.
+//! If nothing has changed among all of them, the estimates from all runs of the key are better than this one.
 
 use super::concurrent_runs::{NearbyRun, NearbyRuns};
 use super::distribution::{CdfPoint, LogNormal, Normal};
 
-/// The durations by all hypotheses, as log-normal distributions with their probabilities.
 #[derive(Debug, Clone)]
-pub(super) struct ChangingDuration(Vec<(f64, LogNormal)>);
+pub(super) struct ChangingDuration {
+    /// The durations by all hypotheses, with their probabilities.
+    parts: Vec<(f64, LogNormal)>,
+    /// That the typical duration has changed among the runs around the job.
+    pub(super) change_probability: f64,
+}
 
 /// One typical duration that holds since an unknown run.
 #[derive(Debug, Clone, Copy)]
 struct Hypothesis {
     probability: f64,
+    /// Whether another one held before.
+    is_changed: bool,
     /// Of the logarithms.
     center: f64,
     /// In runs.
@@ -71,8 +78,6 @@ impl Hypothesis {
     const OUTLIER_FRACTION: f64 = 0.08;
     /// How outliers are distributed around the center.
     const OUTLIER_STD_DEV: f64 = 1.5;
-    /// What an unfinished run tells about the center, as a fraction of one that has ended.
-    const UNFINISHED_WEIGHT: f64 = 0.5;
 
     /// The logarithms of further runs. Wider than the runs, because few runs do not tell the center exactly.
     fn next_run(&self, variance: f64) -> Normal {
@@ -86,12 +91,12 @@ impl Hypothesis {
         let likelihood = |normal: Normal| normal.likelihood(run);
         let regular = (1.0 - Self::OUTLIER_FRACTION) * likelihood(next);
         let likelihood = regular + Self::OUTLIER_FRACTION * likelihood(outlier);
-        self.probability *= likelihood;
+        self.probability *= weighted(likelihood, run);
         let part = regular / likelihood.max(f64::MIN_POSITIVE);
         let (part, expected) = if run.has_ended {
             (part, run.ln)
         } else if run.ln > self.center - 0.5 * next.std_dev {
-            (part * Self::UNFINISHED_WEIGHT, next.mean_beyond(run.ln))
+            (part * UNFINISHED_WEIGHT, next.mean_beyond(run.ln))
         } else {
             return;
         };
@@ -105,6 +110,15 @@ impl Hypothesis {
     }
 }
 
+/// What an unfinished run tells, as a fraction of one that has ended: unfinished runs are not independent, because they
+/// may all wait for the same.
+const UNFINISHED_WEIGHT: f64 = 0.5;
+
+/// How likely a run was, with the weight of the run.
+fn weighted(likelihood: f64, run: NearbyRun) -> f64 {
+    if run.has_ended { likelihood } else { libm::pow(likelihood, UNFINISHED_WEIGHT) }
+}
+
 impl Normal {
     /// The density of the logarithm of a run's duration, or the probability that the run lasts at least so long.
     fn likelihood(&self, run: NearbyRun) -> f64 {
@@ -113,7 +127,7 @@ impl Normal {
 }
 
 /// The most probable hypotheses first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Hypotheses(Vec<Hypothesis>);
 
 impl Hypotheses {
@@ -135,7 +149,8 @@ impl Hypotheses {
     fn observe(&mut self, run: NearbyRun, assumptions: &Assumptions) {
         let variance = assumptions.variance;
         if self.0.is_empty() {
-            let first = Hypothesis { probability: 1.0, center: run.ln, weight: 1.0 };
+            let first =
+                Hypothesis { probability: 1.0, is_changed: false, center: run.ln, weight: 1.0 };
             self.0.extend(run.has_ended.then_some(first));
             return;
         }
@@ -151,14 +166,19 @@ impl Hypotheses {
         } else {
             (assumptions.changed.mean_beyond(run.ln), Self::UNFINISHED_START_WEIGHT)
         };
-        let probability = Self::CHANGE_PROBABILITY * assumptions.changed.likelihood(run);
-        self.0.push(Hypothesis { probability, center, weight });
+        let probability =
+            Self::CHANGE_PROBABILITY * weighted(assumptions.changed.likelihood(run), run);
+        self.0.push(Hypothesis { probability, is_changed: true, center, weight });
         self.0.sort_by(|one, other| other.probability.total_cmp(&one.probability));
         self.0.truncate(Self::KEPT);
         let total: f64 = self.0.iter().map(|hypothesis| hypothesis.probability).sum();
         for hypothesis in &mut self.0 {
             hypothesis.probability /= total;
         }
+    }
+
+    fn change_probability(&self) -> f64 {
+        self.0.iter().filter(|one| one.is_changed).map(|one| one.probability).sum()
     }
 }
 
@@ -173,13 +193,16 @@ impl ChangingDuration {
         let in_order = nearby.before.iter().chain(nearby.after.iter().rev());
         let ended: Vec<_> = in_order.filter(|run| run.has_ended).map(|run| run.ln).collect();
         let assumptions = Assumptions::new(&ended, prior_variance);
+        let [before, after] =
+            [&nearby.before, &nearby.after].map(|runs| Hypotheses::after(runs, &assumptions));
+        let mut through = before.clone();
+        nearby.after.iter().rev().for_each(|run| through.observe(*run, &assumptions));
         let mut parts = Vec::with_capacity(2 * Hypotheses::KEPT);
-        for runs in [&nearby.before, &nearby.after] {
+        for (runs, hypotheses) in [(&nearby.before, before), (&nearby.after, after)] {
             let ended = runs.iter().filter(|run| run.has_ended).count();
             #[expect(clippy::cast_precision_loss, reason = "few runs")]
             let weight = ended.min(Self::MAX_SIDE_RUNS) as f64;
-            let hypotheses = Hypotheses::after(runs, &assumptions).0.into_iter();
-            parts.extend(hypotheses.map(|one| {
+            parts.extend(hypotheses.0.into_iter().map(|one| {
                 let next = one.next_run(assumptions.variance);
                 (weight * one.probability, LogNormal::new(next.mean, next.std_dev))
             }));
@@ -191,17 +214,13 @@ impl ChangingDuration {
         for part in &mut parts {
             part.0 /= total;
         }
-        (!parts.is_empty()).then_some(Self(parts))
-    }
-
-    /// The probability density of the logarithm of a duration.
-    pub(super) fn log_density(&self, ln: f64) -> f64 {
-        self.0.iter().map(|(probability, duration)| probability * duration.log_density(ln)).sum()
+        let change_probability = through.change_probability();
+        (!parts.is_empty()).then_some(Self { parts, change_probability })
     }
 
     /// F and A at `t`, of logarithm `ln`.
     pub(super) fn cdf(&self, t: f64, ln: f64) -> CdfPoint {
-        CdfPoint::mixture(self.0.iter().map(|(share, duration)| (*share, duration.cdf(t, ln))))
+        CdfPoint::mixture(self.parts.iter().map(|(share, duration)| (*share, duration.cdf(t, ln))))
     }
 }
 

@@ -4,7 +4,7 @@
 //! started an hour ago resembles those that started near it, not the short ones that have started and ended since. And
 //! those that still run say how long it lasts at least. `change_points` compares a job with both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::job::{DurationKind, DurationStart, UtcTime};
 
@@ -24,11 +24,24 @@ impl ConcurrentRunsByKey {
         self.0.get_mut(key).map(|runs| runs.get_mut(kind))
     }
 
-    /// A job has lasted at least as long as its run.
-    pub(super) fn set_age(&mut self, key: &str, start: DurationStart, age: f64) {
+    /// The job of this key that started then is unfinished at this age, in seconds. A job has lasted at least as long as
+    /// its run. `recent` are the runs of the key that have ended.
+    pub(super) fn set_age(
+        &mut self,
+        key: &str,
+        start: DurationStart,
+        age: f64,
+        recent: &ByDurationKind<RecentRuns>,
+    ) {
         let runs = match self.0.get_mut(key) {
             Some(runs) => runs,
-            None => self.0.entry(key.into()).or_default(),
+            None => self.0.entry(key.into()).or_insert_with(|| {
+                let (total, run) = (&recent.total, &recent.run);
+                Box::new(ByDurationKind {
+                    total: ConcurrentRuns::after(total),
+                    run: ConcurrentRuns::after(run),
+                })
+            }),
         };
         runs.total.set_age(start.at, age);
         if start.kind == DurationKind::Run {
@@ -54,13 +67,19 @@ impl ConcurrentRunsByKey {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct ConcurrentRuns {
-    /// When the runs of [`RecentRuns`] started, in its order. Of runs that ended before any run was known to be
-    /// unfinished, the earliest time.
-    ended: [UtcTime; RecentRuns::CAPACITY],
+    /// In the order of their ends.
+    ended: VecDeque<EndedRun>,
     /// In the order of their starts.
     unfinished: Vec<UnfinishedRun>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct EndedRun {
+    /// None of runs that ended before any run was known to be unfinished.
+    started_at: Option<UtcTime>,
+    duration: CompactDuration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,24 +104,23 @@ pub(super) struct NearbyRuns {
     pub(super) after: Vec<NearbyRun>,
 }
 
-/// The start of a run whose start is unknown.
-fn earliest() -> UtcTime {
-    UtcTime::from_millis(i64::MIN)
-}
-
-impl Default for ConcurrentRuns {
-    fn default() -> Self {
-        Self { ended: [earliest(); RecentRuns::CAPACITY], unfinished: Vec::new() }
-    }
-}
-
 impl ConcurrentRuns {
+    /// Of more runs that have ended, those that ended last are kept.
+    const MAX_ENDED: usize = 40;
     /// Of more unfinished runs, those that started last are kept.
     const MAX_UNFINISHED: usize = 256;
-    /// With fewer runs that are unfinished or started after a job, the order of the starts is of no use.
-    const MIN_CONCURRENT: usize = 3;
     /// The number of unfinished runs before a job, and after it, that it is compared with.
-    const MAX_NEARBY_UNFINISHED: usize = 10;
+    const MAX_NEARBY_UNFINISHED: usize = 40;
+
+    /// After these runs.
+    fn after(recent: &RecentRuns) -> Self {
+        let ended = recent
+            .durations()
+            .iter()
+            .rev()
+            .map(|duration| EndedRun { started_at: None, duration: *duration });
+        Self { ended: ended.collect(), unfinished: Vec::new() }
+    }
 
     fn position(&self, started_at: UtcTime) -> Result<usize, usize> {
         self.unfinished.binary_search_by_key(&started_at, |run| run.started_at)
@@ -131,33 +149,47 @@ impl ConcurrentRuns {
         }
     }
 
-    /// Records a run that [`RecentRuns`] records; none if its start is unknown.
-    pub(super) fn record_end(&mut self, started_at: Option<UtcTime>) {
-        self.ended.rotate_right(1);
-        self.ended[0] = started_at.unwrap_or_else(earliest);
+    /// Records a run of this duration, in seconds, that has ended.
+    pub(super) fn record_end(&mut self, started_at: Option<UtcTime>, duration: f64) {
+        if self.ended.len() == Self::MAX_ENDED {
+            self.ended.pop_front();
+        }
+        let duration = CompactDuration::from_seconds(duration);
+        self.ended.push_back(EndedRun { started_at, duration });
     }
 
-    /// The runs around a job that started then. None if hardly any others run beside it: then the order of
-    /// [`RecentRuns`] is good enough.
-    pub(super) fn near(&self, recent: &RecentRuns, started_at: UtcTime) -> Option<NearbyRuns> {
+    /// Records a run that ended before all runs whose start is known. It is the last of those whose start is unknown.
+    pub(super) fn record_earlier_end(&mut self, started_at: UtcTime, duration: f64) {
+        let duration = CompactDuration::from_seconds(duration);
+        let run = EndedRun { started_at: Some(started_at), duration };
+        let unknown = self.ended.iter().take_while(|run| run.started_at.is_none()).count();
+        if unknown > 0 {
+            self.ended[unknown - 1] = run;
+        } else if self.ended.len() < Self::MAX_ENDED {
+            self.ended.push_front(run);
+        }
+    }
+
+    /// The runs around a job that started then. None if no others run beside it: then the order of the ends is good
+    /// enough.
+    pub(super) fn near(&self, started_at: UtcTime) -> Option<NearbyRuns> {
         let position = self.position(started_at);
         let before = &self.unfinished[..position.unwrap_or_else(|at| at)];
         let after = &self.unfinished[position.map_or_else(|at| at, |at| at + 1)..];
         let before = &before[before.len().saturating_sub(Self::MAX_NEARBY_UNFINISHED)..];
         let after = &after[..after.len().min(Self::MAX_NEARBY_UNFINISHED)];
-        let ended_after = self.ended.iter().filter(|at| **at > started_at).count();
-        if before.len() + after.len() + ended_after < Self::MIN_CONCURRENT {
+        let has_ended_after = self.ended.iter().any(|run| run.started_at > Some(started_at));
+        if before.is_empty() && after.is_empty() && !has_ended_after {
             return None;
         }
-        let unfinished = before.iter().chain(after).map(|run| (run.started_at, run.age, false));
-        let ended = recent.durations().iter().zip(&self.ended).rev();
-        let ended = ended.map(|(duration, at)| (*at, *duration, true));
+        let unfinished =
+            before.iter().chain(after).map(|run| (Some(run.started_at), run.age, false));
+        let ended = self.ended.iter().map(|run| (run.started_at, run.duration, true));
         let mut runs: Vec<_> = ended.chain(unfinished).collect();
         runs.sort_by_key(|(at, _, _)| *at);
-        let first_after = runs.partition_point(|(at, _, _)| *at <= started_at);
-        let nearby = |(_, duration, has_ended): &(UtcTime, CompactDuration, bool)| NearbyRun {
-            ln: duration.ln(),
-            has_ended: *has_ended,
+        let first_after = runs.partition_point(|(at, _, _)| *at <= Some(started_at));
+        let nearby = |(_, duration, has_ended): &(Option<UtcTime>, CompactDuration, bool)| {
+            NearbyRun { ln: duration.ln(), has_ended: *has_ended }
         };
         Some(NearbyRuns {
             before: runs[..first_after].iter().map(nearby).collect(),
@@ -185,34 +217,36 @@ mod tests {
 
     #[test]
     fn runs_are_ordered_by_their_starts() {
-        let (mut recent, mut concurrent) = (RecentRuns::default(), ConcurrentRuns::default());
         // Two old runs, then the ends of runs that started at 50, 10 and 30 s.
-        recent.record(1.0);
-        recent.record(2.0);
-        for (started_at, duration) in [(50, 5.0), (10, 60.0), (30, 45.0)] {
+        let mut recent = RecentRuns::default();
+        for duration in [1.0, 2.0] {
             recent.record(duration);
-            concurrent.record_end(Some(at(started_at)));
+        }
+        let mut concurrent = ConcurrentRuns::after(&recent);
+        for (started_at, duration) in [(50, 5.0), (10, 60.0), (30, 45.0)] {
+            concurrent.record_end(Some(at(started_at)), duration);
         }
         concurrent.set_age(at(40), 7.0);
         concurrent.set_age(at(20), 70.0);
         concurrent.set_age(at(35), 42.0);
         concurrent.set_age(at(40), 37.0);
-        let near = concurrent.near(&recent, at(35)).expect("others run");
+        let near = concurrent.near(at(35)).expect("others run");
         assert_eq!(seconds(&near.before), [1.0, 2.0, 60.0, -70.0, 45.0]);
         assert_eq!(seconds(&near.after), [5.0, -37.0]);
     }
 
     #[test]
     fn without_runs_at_the_same_time_the_order_of_the_ends_is_right() {
-        let (mut recent, mut concurrent) = (RecentRuns::default(), ConcurrentRuns::default());
+        let mut concurrent = ConcurrentRuns::default();
         concurrent.set_age(at(10), 5.0);
         concurrent.forget(at(10));
-        recent.record(30.0);
-        concurrent.record_end(Some(at(10)));
-        assert_eq!(concurrent.near(&recent, at(20)), None);
-        (20..23).for_each(|start| concurrent.set_age(at(start), 3.0));
-        assert_eq!(concurrent.near(&recent, at(20)), None, "only two run beside the job");
-        assert!(concurrent.near(&recent, at(19)).is_some(), "three started later");
+        concurrent.record_end(Some(at(10)), 30.0);
+        assert_eq!(concurrent.near(at(20)), None);
+        concurrent.set_age(at(20), 3.0);
+        assert_eq!(concurrent.near(at(20)), None, "its own age");
+        assert!(concurrent.near(at(21)).is_some(), "another is unfinished");
+        concurrent.forget(at(20));
+        assert!(concurrent.near(at(9)).is_some(), "another started later and has ended");
     }
 
     #[test]
@@ -220,26 +254,50 @@ mod tests {
         let mut by_key = ConcurrentRunsByKey::default();
         let waiting = DurationStart { kind: DurationKind::Total, at: at(1) };
         let running = DurationStart { kind: DurationKind::Run, at: at(2) };
-        by_key.set_age("q", waiting, 1.0);
-        by_key.set_age("q", running, 1.0);
-        let unfinished = |by_key: &ConcurrentRunsByKey, kind| {
-            by_key.get("q", kind).map(|runs| runs.unfinished.len())
+        let mut recent = ByDurationKind::<RecentRuns>::default();
+        recent.total.record(5.0);
+        by_key.set_age("q", waiting, 1.0, &recent);
+        by_key.set_age("q", running, 1.0, &recent);
+        let counts = |by_key: &ConcurrentRunsByKey, kind| {
+            by_key.get("q", kind).map(|runs| (runs.ended.len(), runs.unfinished.len()))
         };
-        assert_eq!(unfinished(&by_key, DurationKind::Total), Some(2), "waiting and running ones");
-        assert_eq!(unfinished(&by_key, DurationKind::Run), Some(1));
+        assert_eq!(counts(&by_key, DurationKind::Total), Some((1, 2)), "waiting and running ones");
+        assert_eq!(counts(&by_key, DurationKind::Run), Some((0, 1)));
         by_key.forget("q", running);
-        assert_eq!(unfinished(&by_key, DurationKind::Run), Some(0));
+        assert_eq!(counts(&by_key, DurationKind::Run), Some((0, 0)));
         by_key.forget("q", waiting);
         assert!(by_key.0.is_empty());
     }
 
     #[test]
-    fn of_many_unfinished_runs_the_last_are_kept() {
+    fn starts_become_known_from_the_newest_run_to_the_oldest() {
+        let mut recent = RecentRuns::default();
+        for duration in [1.0, 2.0, 3.0] {
+            recent.record(duration);
+        }
+        let mut concurrent = ConcurrentRuns::after(&recent);
+        let starts = |concurrent: &ConcurrentRuns| -> Vec<_> {
+            concurrent.ended.iter().map(|run| run.started_at).collect()
+        };
+        concurrent.record_earlier_end(at(30), 3.0);
+        concurrent.record_earlier_end(at(20), 2.0);
+        assert_eq!(starts(&concurrent), [None, Some(at(20)), Some(at(30))]);
+        concurrent.record_earlier_end(at(10), 1.0);
+        (0..100).for_each(|start| concurrent.record_earlier_end(at(-start), 7.0));
+        assert_eq!(concurrent.ended.len(), ConcurrentRuns::MAX_ENDED);
+        assert_eq!(starts(&concurrent)[37..], [Some(at(10)), Some(at(20)), Some(at(30))]);
+    }
+
+    #[test]
+    fn of_many_runs_the_last_are_kept() {
         let mut concurrent = ConcurrentRuns::default();
         for start in (0..400).chain([0]) {
             concurrent.set_age(at(start), 1.0);
+            concurrent.record_end(Some(at(start)), 1.0);
         }
         assert_eq!(concurrent.unfinished.len(), ConcurrentRuns::MAX_UNFINISHED);
         assert_eq!(concurrent.unfinished[0].started_at, at(144));
+        assert_eq!(concurrent.ended.len(), ConcurrentRuns::MAX_ENDED);
+        assert_eq!(concurrent.ended[0].started_at, Some(at(361)));
     }
 }

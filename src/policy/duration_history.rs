@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use crate::job::{DurationKind, DurationSample, DurationStart, SimilarityKeys};
 
 use super::by_duration_kind::ByDurationKind;
-use super::concurrent_runs::{ConcurrentRunsByKey, NearbyRuns};
+use super::change_points::ChangingDuration;
+use super::concurrent_runs::ConcurrentRunsByKey;
 use super::deviation_histogram::DeviationHistogram;
 use super::earlier_runs::EarlierRuns;
 use super::estimate_shares::EstimateShares;
@@ -62,21 +63,21 @@ struct KeyHistory {
 }
 
 impl KeyHistory {
-    /// What is known for a job with these runs around it. None without runs.
-    fn known(&self, kind: DurationKind, nearby: Option<NearbyRuns>) -> Option<KnownKey<'_>> {
+    /// None without runs.
+    fn known(&self, kind: DurationKind) -> Option<KnownKey<'_>> {
         let (runs, earlier) = (self.runs.get(kind), self.earlier.get(kind));
         let (score, evidence) = (*self.scores.get(kind), *self.evidence.get(kind));
-        (runs.count() > 0).then_some(KnownKey { runs, earlier, score, evidence, nearby })
+        (runs.count() > 0).then_some(KnownKey { runs, earlier, score, evidence })
     }
 
-    /// Records a run, and how well the runs before predicted it. Those around it do not count here, because
-    /// after a restart nothing is known of them: what is learned from the same samples is always the same.
+    /// Records a run, and how well the runs before predicted it. Those beside it do not count here, because after a
+    /// restart their ages at its end are not known: what is learned from the same samples is always the same.
     fn record(&mut self, kind: DurationKind, seconds: f64, all_runs: &mut AllRuns) {
         /// The center of fewer runs is not known well enough to tell how others deviate from it.
         const MIN_RUNS_FOR_DEVIATIONS: u32 = 3;
         let ln = libm::log(seconds);
         let run_count = self.runs.get(kind).count();
-        let prediction = self.known(kind, None).map(|key| all_runs.predict(&key));
+        let prediction = self.known(kind).map(|key| all_runs.predict(&key));
         let before = prediction.as_ref().and_then(|prediction| {
             let (densities, shares) = prediction.log_densities(ln)?;
             let similar = prediction.similar.as_ref()?;
@@ -126,7 +127,7 @@ impl DurationHistory {
                 key_history.last_sample = self.sample_count;
                 key_history.record(kind, seconds, all_runs);
                 if let Some(concurrent) = self.concurrent.get_mut(key, kind) {
-                    concurrent.record_end(from);
+                    concurrent.record_end(from, seconds);
                 }
             }
             all_runs.histogram.record(seconds);
@@ -149,9 +150,27 @@ impl DurationHistory {
         age: f64,
     ) {
         for key in similarity_keys.keys() {
-            if self.by_key.get(key).is_some_and(|history| history.runs.get(start.kind).count() > 0)
+            if let Some(history) = self.by_key.get(key)
+                && history.runs.get(start.kind).count() > 0
             {
-                self.concurrent.set_age(key, start, age);
+                self.concurrent.set_age(key, start, age, &history.runs);
+            }
+        }
+    }
+
+    /// Records when a run started whose duration is recorded already: so runs are compared after a restart as before it.
+    /// To be called from the newest run to the oldest, once the unfinished jobs are known.
+    pub fn record_start(&mut self, run: &DurationSample) {
+        let durations = [
+            (DurationKind::Total, run.total, run.total_from),
+            (DurationKind::Run, run.run, run.run_from),
+        ];
+        for (kind, duration, from) in durations {
+            let Some((duration, from)) = duration.zip(from) else { continue };
+            for key in run.similarity_keys.keys() {
+                if let Some(concurrent) = self.concurrent.get_mut(key, kind) {
+                    concurrent.record_earlier_end(from, duration.as_secs_f64());
+                }
             }
         }
     }
@@ -201,14 +220,15 @@ impl DurationHistory {
     ) -> Prediction<'_> {
         let DurationStart { kind, at } = start;
         let all_runs = self.all_runs.get(kind);
-        let key = self.key_history(similarity_keys, kind).and_then(|(name, key)| {
-            let others = self.concurrent.get(name, kind);
-            key.known(kind, others.and_then(|others| others.near(key.runs.get(kind), at)))
-        });
-        match key {
-            Some(key) => all_runs.predict(&key),
-            None => Prediction::without_similar_runs(&all_runs.histogram, &all_runs.deviations),
-        }
+        let known = self.key_history(similarity_keys, kind);
+        let Some((name, key)) = known.and_then(|(name, key)| Some((name, key.known(kind)?))) else {
+            return Prediction::without_similar_runs(&all_runs.histogram, &all_runs.deviations);
+        };
+        let others = self.concurrent.get(name, kind);
+        let nearby = others
+            .and_then(|others| others.near(at))
+            .and_then(|nearby| ChangingDuration::new(&nearby, all_runs.typical_variance.get()));
+        all_runs.predict(&key).with_nearby(nearby)
     }
 
     /// The closest key that has runs.

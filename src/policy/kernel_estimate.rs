@@ -3,16 +3,13 @@
 //!
 //! Each of the last runs is widened by a kernel on the logarithmic scale, which keeps several typical durations apart
 //! (answered from a cache or not, failed early). A log-normal distribution follows the newest runs, and suits a key whose
-//! duration changes; where runs of the key run at the same time, it is mixed with what the runs say that started near the
-//! job (`change_points`). One or two of them (`typical_durations`) suit a key that lasts. `key_evidence` says which estimate
+//! duration changes; one or two of them (`typical_durations`) suit a key that lasts. `key_evidence` says which estimate
 //! suits the key.
 //!
 //! The kernel is Epanechnikov's, on a half-width c: with z = (ln t − x)/c for a run of logarithm x, F(z) = (2 + 3z − z³)/4
 //! between −1 and 1. Substituting t = exp(x + c·z), A = eˣ·c·∫ F(v)·e^(c·v) dv has a closed form, because
 //! ∫ F(v)·e^(c·v) dv = e^(c·v)·Q(v) with Q = F/c − F′/c² + F″/c³ − F‴/c⁴.
 
-use super::change_points::ChangingDuration;
-use super::concurrent_runs::NearbyRuns;
 use super::core_moments::CoreMoments;
 use super::distribution::{CdfPoint, Distribution, LogNormal};
 use super::earlier_runs::EarlierRuns;
@@ -30,8 +27,6 @@ pub struct KernelEstimate {
     shape: KernelShape,
     /// By the newest runs.
     log_normal: LogNormal,
-    /// By the runs that started near the job. None if no other runs beside it.
-    nearby: Option<ChangingDuration>,
     pub(super) typical: TypicalDurations,
     /// Of the kernels, the log-normal distribution and the typical durations. Their sum is 1.
     shares: [f64; KEY_ESTIMATES],
@@ -76,7 +71,6 @@ impl KernelEstimate {
         earlier: &EarlierRuns,
         prior_variance: f64,
         weights: [f64; KEY_ESTIMATES],
-        nearby: Option<&NearbyRuns>,
     ) -> Self {
         let kernel_weights = &Self::KERNEL_WEIGHTS;
         let moments = |weights| CoreMoments::new(runs, weights, prior_variance);
@@ -98,7 +92,6 @@ impl KernelEstimate {
             sums,
             shape: KernelShape::new(Self::half_width(&moments(kernel_weights))),
             log_normal: newest.log_normal(),
-            nearby: nearby.and_then(|nearby| ChangingDuration::new(nearby, prior_variance)),
             typical: TypicalDurations::new(runs, earlier, prior_variance),
             shares: weights.map(|weight| weight / total),
             newest,
@@ -113,22 +106,7 @@ impl KernelEstimate {
             |kernel: &Kernel| kernel.weight * kernel_density((ln - kernel.log_center) / half_width);
         let by_kernels = self.kernels[..self.count].iter().map(density).sum::<f64>();
         let by_kernels = by_kernels / self.sums.weight / half_width;
-        [by_kernels, self.present_log_density(ln), self.typical.log_density(ln)]
-    }
-
-    /// The probability density by the newest runs and, if others run beside the job, by those that started near it.
-    fn present_log_density(&self, ln: f64) -> f64 {
-        let newest = self.log_normal.log_density(ln);
-        let mean = |nearby: &ChangingDuration| f64::midpoint(newest, nearby.log_density(ln));
-        self.nearby.as_ref().map_or(newest, mean)
-    }
-
-    /// As [`Self::present_log_density`].
-    fn present_cdf(&self, t: f64, ln: f64) -> CdfPoint {
-        let newest = self.log_normal.cdf(t, ln);
-        self.nearby
-            .as_ref()
-            .map_or(newest, |nearby| CdfPoint::mixture([(0.5, newest), (0.5, nearby.cdf(t, ln))]))
+        [by_kernels, self.log_normal.log_density(ln), self.typical.log_density(ln)]
     }
 
     /// The shares of the kernels, the log-normal distribution and the typical durations.
@@ -170,10 +148,10 @@ impl KernelEstimate {
         let weight = self.sums.weight;
         let by_kernels =
             CdfPoint { probability: probability / weight, integral: integral / weight };
-        let [kernel_share, present_share, typical_share] = self.shares;
+        let [kernel_share, newest_share, typical_share] = self.shares;
         let mixed = CdfPoint::mixture([
             (kernel_share, by_kernels),
-            (present_share, self.present_cdf(t, ln)),
+            (newest_share, self.log_normal.cdf(t, ln)),
             (typical_share, self.typical.cdf(t, ln)),
         ]);
         CdfPoint { probability: mixed.probability.min(1.0), ..mixed }

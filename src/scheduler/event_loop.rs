@@ -60,6 +60,8 @@ pub struct Scheduler {
 
 impl Scheduler {
     const COMMAND_QUEUE_CAPACITY: usize = 64;
+    /// Of runs that have ended, whose starts are read at a start.
+    const MAX_ENDED_RUNS: u32 = 10_000;
     /// The loop runs every second. After a longer break the machine was suspended, or the process was
     /// stopped.
     const MAX_TURN_INTERVAL: Duration = Duration::from_secs(10);
@@ -117,6 +119,8 @@ impl Scheduler {
         self.configure(providers);
         self.load_duration_samples().await?;
         self.load_jobs().await?;
+        let ended_runs = self.reader.ended_runs(Self::MAX_ENDED_RUNS).await?;
+        self.feed_tracker(Input::LoadRunStarts(ended_runs));
         self.ready = true;
         let mut result = self.run_loop(&shutdown).await;
         if result.is_ok() {

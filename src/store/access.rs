@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use futures_util::future::BoxFuture;
 
-use crate::job::{JobId, RecordedTimes, StoredJob};
+use crate::job::{DurationSample, JobId, ProviderName, RecordedTimes, StoredJob};
 use crate::policy::RateLimiterStates;
 
 use super::batch::{Batch, CommitReport};
@@ -60,4 +60,13 @@ pub trait TrackerStateReader: Debug + Send + Sync {
         after: i64,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredDurationSample>, ReadError>>;
+
+    /// Up to `limit` jobs that have ended since the first unfinished job began, newest first, with their starts.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn ended_runs(
+        &self,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<(ProviderName, DurationSample)>, ReadError>>;
 }

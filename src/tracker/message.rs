@@ -83,6 +83,9 @@ pub enum Input {
     Configure(Vec<ProviderSettings>),
     /// Stored duration samples, oldest first. Must come before [`Input::Track`] at a start.
     LoadDurationSamples(Vec<(ProviderName, DurationSample)>),
+    /// The last runs that have ended, newest first, whose durations are known from [`Input::LoadDurationSamples`]. Must come
+    /// after [`Input::Track`] at a start.
+    LoadRunStarts(Vec<(ProviderName, DurationSample)>),
     /// Forget the durations of one similarity key of the provider, or of all keys.
     ForgetDurations(ProviderName, Option<String>),
     /// Unfinished jobs from the database. A job that is tracked already keeps its state and takes

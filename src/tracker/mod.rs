@@ -97,6 +97,13 @@ impl Tracker {
                     self.queues[provider_index.position()].duration_history.record(&sample);
                 }
             }
+            Input::LoadRunStarts(runs) => {
+                for (provider, run) in runs {
+                    if let Some(provider_index) = self.find_provider(&provider) {
+                        self.queues[provider_index.position()].duration_history.record_start(&run);
+                    }
+                }
+            }
             Input::ForgetDurations(provider, similarity_key) => {
                 if let Some(provider_index) = self.find_provider(&provider) {
                     self.queues[provider_index.position()]

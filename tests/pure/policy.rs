@@ -286,6 +286,24 @@ fn jobs_that_run_longer_than_the_runs_before_show_a_change_before_they_end() {
 }
 
 #[test]
+fn a_job_is_compared_with_the_runs_that_started_near_it() {
+    let mut history = DurationHistory::default();
+    history.record(&run_from(0, 3000.0));
+    for start in 100..110 {
+        history.record_unfinished(&similarity_keys("q"), started_at(start), 1.0);
+    }
+    // Nine of ten last about 3000 s. Those that started later have become short.
+    for start in (100..109).chain(2000..2011) {
+        let is_long = start < 2000;
+        let seconds = f64::from(if is_long { 3000 + start } else { 10 + start % 3 });
+        history.forget_unfinished(&similarity_keys("q"), started_at(start));
+        history.record(&run_from(start, seconds));
+    }
+    let (old, new) = (lasts_longer(&history, 109, 1000.0), lasts_longer(&history, 4000, 1000.0));
+    assert!(old > new + 0.1, "{old} for the old job, {new} for a new one");
+}
+
+#[test]
 fn the_closest_similarity_key_with_history_is_used() {
     let mut history = DurationHistory::default();
     let reported =

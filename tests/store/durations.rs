@@ -118,6 +118,46 @@ async fn a_finished_job_adds_one_sample_which_is_read_back_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn runs_that_ended_beside_unfinished_ones_are_read_with_their_starts() {
+    let (home, mut store) = empty_store().await;
+    let mut finishes = Vec::new();
+    for remote_id in ["before", "estimated", "reported", "keyless", "unfinished"] {
+        let similarity_keys = match remote_id {
+            "keyless" => SimilarityKeys::Unknown,
+            _ => user_key("q"),
+        };
+        let new = NewJob { similarity_keys, ..new_job(remote_id) };
+        let committed = write_batch(&mut store, &add_batch([new])).await;
+        let job = &committed.registered[0].job;
+        if remote_id != "unfinished" {
+            finishes.push(finish_with_sample(job, duration_sample(user_key("q"), Some(5), None)));
+        }
+    }
+    write_batch(&mut store, &change_batch(finishes)).await;
+    db::run_script_ok(
+        &home.database(),
+        "UPDATE job SET terminal_at = '2026-11-21 11:59:59.000' WHERE remote_id = 'before';
+         UPDATE job SET submitted_at = '2026-11-21 12:01:00.000', total_s = 240.0,
+                        started_at = '2026-11-21 12:02:00.000', run_s = 180.0
+         WHERE remote_id = 'reported'",
+    );
+    let reported = DurationSample {
+        total_from: Some(utc("2026-11-21 12:01:00.000")),
+        run_from: Some(utc("2026-11-21 12:02:00.000")),
+        ..duration_sample(user_key("q"), Some(240_000), Some(180_000))
+    };
+    let runs = store.reader.ended_runs(10).await.expect("they are read");
+    let [(provider, newest), (_, estimated)] = &runs[..] else { panic!("two runs: {runs:?}") };
+    assert_eq!((provider.as_str(), newest), ("dune", &reported));
+    // From the registration to when the end was observed.
+    assert_eq!(estimated.total_from, Some(utc("2026-11-21 12:00:00.000")));
+    let seconds = estimated.total.expect("a duration").as_secs_f64();
+    assert!((seconds - 300.25).abs() < 0.01, "{seconds}");
+    assert_eq!((estimated.run, estimated.run_from), (None, None));
+    assert_eq!(store.reader.ended_runs(1).await.expect("it is read").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_duration_below_one_millisecond_is_stored_as_one() {
     let (home, mut store) = empty_store().await;
     let job = register_job(&mut store, "A").await;

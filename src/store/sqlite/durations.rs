@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::job::{Change, DurationSample, JobId, ProviderName, SimilarityKeys};
+use crate::job::{Change, DurationSample, JobId, ProviderName, SimilarityKeys, UtcTime};
 use crate::store::{ForgetDurations, ReadError, StoredDurationSample};
 
 use super::reader::Reader;
@@ -98,7 +98,56 @@ pub(super) async fn delete_samples(
     Ok(deleted)
 }
 
+/// A job that has ended: when it and its run began, and how long they took.
+#[derive(Debug, FromRow)]
+struct EndedRunRow {
+    provider: ProviderName,
+    similarity_keys: Option<SimilarityKeys>,
+    total_from: UtcTime,
+    total_s: f64,
+    run_from: Option<UtcTime>,
+    run_s: Option<f64>,
+}
+
+/// Where the provider did not report the end, the job lasted until about when the end was observed.
+const ENDED_RUNS: &str = "
+    SELECT provider, similarity_keys, coalesce(submitted_at, registered_at) AS total_from,
+           coalesce(total_s, max(0.0, (julianday(terminal_at)
+                                       - julianday(coalesce(submitted_at, registered_at))) * 86400)) AS total_s,
+           started_at AS run_from, run_s
+    FROM job
+    WHERE similarity_keys IS NOT NULL
+      AND terminal_at >= (SELECT min(coalesce(submitted_at, registered_at)) FROM job WHERE terminal_at IS NULL)
+    ORDER BY terminal_at DESC, id DESC LIMIT ?";
+
+impl EndedRunRow {
+    fn into_sample(self) -> (ProviderName, DurationSample) {
+        let duration = |seconds| Duration::try_from_secs_f64(seconds).ok();
+        let sample = DurationSample {
+            similarity_keys: self.similarity_keys.unwrap_or_default(),
+            total: duration(self.total_s),
+            run: self.run_s.and_then(duration),
+            total_from: Some(self.total_from),
+            run_from: self.run_from,
+        };
+        (self.provider, sample)
+    }
+}
+
 impl Reader {
+    /// Up to `limit` jobs that have ended since the first unfinished job began, newest first, with their starts.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn ended_runs(
+        &self,
+        limit: u32,
+    ) -> Result<Vec<(ProviderName, DurationSample)>, ReadError> {
+        let query = sqlx::query_as(ENDED_RUNS).bind(limit);
+        let rows: Vec<EndedRunRow> = query.fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(EndedRunRow::into_sample).collect())
+    }
+
     /// Up to `limit` samples in the order in which they were inserted, beginning after the sample
     /// with the id `after`.
     ///

@@ -14,7 +14,9 @@ use sqlx::QueryBuilder;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use tokio::sync::Mutex;
 
-use crate::job::{EventCursor, JobId, RecordedTimes, State, StoredJob, UtcTime};
+use crate::job::{
+    DurationSample, EventCursor, JobId, ProviderName, RecordedTimes, State, StoredJob, UtcTime,
+};
 use crate::policy::RateLimiterStates;
 use crate::store::{HistoryFilter, JobFilter, ReadError, StoredDurationSample, TrackerStateReader};
 
@@ -289,5 +291,12 @@ impl TrackerStateReader for Reader {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredDurationSample>, ReadError>> {
         Box::pin(self.duration_samples(after, limit))
+    }
+
+    fn ended_runs(
+        &self,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<(ProviderName, DurationSample)>, ReadError>> {
+        Box::pin(self.ended_runs(limit))
     }
 }

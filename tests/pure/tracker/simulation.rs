@@ -285,6 +285,8 @@ impl Simulation {
         self.handle(Input::LoadDurationSamples(self.duration_samples.clone()));
         let active: Vec<_> = self.active_rows().map(|row| row.job.clone()).collect();
         self.track(active);
+        let newest_first = self.duration_samples.iter().rev().cloned().collect();
+        self.handle(Input::LoadRunStarts(newest_first));
     }
 
     pub(super) fn active_rows(&self) -> impl Iterator<Item = &SimulatedRow> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jobtrack::job::{JobId, RecordedTimes, StoredJob};
+use jobtrack::job::{DurationSample, JobId, ProviderName, RecordedTimes, StoredJob};
 use jobtrack::policy::RateLimiterStates;
 use jobtrack::store::{
     Batch, BatchWriter, CommitReport, ReadError, Reader, StoredDurationSample, TrackerStateReader,
@@ -339,6 +339,16 @@ impl TrackerStateReader for FaultyReader {
         Box::pin(async move {
             self.delay().await?;
             run_to_end(&self.context.time, self.reader.duration_samples(after, limit))
+        })
+    }
+
+    fn ended_runs(
+        &self,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<(ProviderName, DurationSample)>, ReadError>> {
+        Box::pin(async move {
+            self.delay().await?;
+            run_to_end(&self.context.time, self.reader.ended_runs(limit))
         })
     }
 }
