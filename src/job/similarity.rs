@@ -113,7 +113,7 @@ pub struct DurationStart {
     pub at: UtcTime,
 }
 
-/// The durations of a job that has ended. The times are unknown of a stored sample.
+/// The durations of a job that has ended. The table of samples does not have the times.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DurationSample {
     pub similarity_keys: SimilarityKeys,
@@ -123,6 +123,17 @@ pub struct DurationSample {
     pub total_from: Option<UtcTime>,
     /// When `run` begins.
     pub run_from: Option<UtcTime>,
+}
+
+impl DurationSample {
+    /// The duration of each kind and when it begins.
+    #[must_use]
+    pub fn by_kind(&self) -> [(DurationKind, Option<Duration>, Option<UtcTime>); 2] {
+        [
+            (DurationKind::Total, self.total, self.total_from),
+            (DurationKind::Run, self.run, self.run_from),
+        ]
+    }
 }
 
 #[cfg(test)]

@@ -114,11 +114,7 @@ impl DurationHistory {
 
     pub fn record(&mut self, sample: &DurationSample) {
         self.sample_count = self.sample_count.saturating_add(1);
-        let durations = [
-            (DurationKind::Total, sample.total, sample.total_from),
-            (DurationKind::Run, sample.run, sample.run_from),
-        ];
-        for (kind, duration, from) in durations {
+        for (kind, duration, from) in sample.by_kind() {
             let Some(duration) = duration else { continue };
             let seconds = duration.as_secs_f64().max(RecentRuns::MIN_SECONDS);
             let all_runs = self.all_runs.get_mut(kind);
@@ -161,11 +157,7 @@ impl DurationHistory {
     /// Records when a run started whose duration is recorded already: so runs are compared after a restart as before it.
     /// To be called from the newest run to the oldest, once the unfinished jobs are known.
     pub fn record_start(&mut self, run: &DurationSample) {
-        let durations = [
-            (DurationKind::Total, run.total, run.total_from),
-            (DurationKind::Run, run.run, run.run_from),
-        ];
-        for (kind, duration, from) in durations {
+        for (kind, duration, from) in run.by_kind() {
             let Some((duration, from)) = duration.zip(from) else { continue };
             for key in run.similarity_keys.keys() {
                 if let Some(concurrent) = self.concurrent.get_mut(key, kind) {
