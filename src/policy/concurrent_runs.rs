@@ -158,7 +158,8 @@ impl ConcurrentRuns {
         self.ended.push_back(EndedRun { started_at, duration });
     }
 
-    /// Records a run that ended before all runs whose start is known. It is the last of those whose start is unknown.
+    /// Records a run that ended before all runs whose start is known. It is the last of those whose start is unknown;
+    /// without such ones it is a run that ended before the recent ones.
     pub(super) fn record_earlier_end(&mut self, started_at: UtcTime, duration: f64) {
         let duration = CompactDuration::from_seconds(duration);
         let run = EndedRun { started_at: Some(started_at), duration };

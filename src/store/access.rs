@@ -61,7 +61,8 @@ pub trait TrackerStateReader: Debug + Send + Sync {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<StoredDurationSample>, ReadError>>;
 
-    /// Up to `limit` jobs that have ended since the first unfinished job began, newest first, with their starts.
+    /// Up to `limit` jobs that have ended since the first unfinished one began and whose duration samples are kept, newest
+    /// first, with their starts; each once for each of its keys.
     ///
     /// # Errors
     /// If the database cannot be read.

@@ -9,6 +9,7 @@ use jobtrack::job::{
 };
 use jobtrack::store::{Batch, BatchTimes, ForgetDurations, Store, StoreCommand};
 
+use crate::support::daemon::DaemonHome;
 use crate::support::db;
 use crate::support::jobs::{
     add_batch, change_batch, change_from_observation, empty_store, new_job, observation,
@@ -66,6 +67,14 @@ fn poll_record_with_keys(job: &StoredJob, keys: SimilarityKeys) -> PollRecord {
         detail: "{}".to_owned(),
     };
     PollRecord { metadata: Some(metadata), ..poll_record(job, utc(LATER)) }
+}
+
+fn forget(provider: &str, similarity_key: Option<&str>) -> StoreCommand {
+    StoreCommand::ForgetDurations(ForgetDurations {
+        audit: None,
+        provider: provider.parse().expect("a name"),
+        similarity_key: similarity_key.map(str::to_owned),
+    })
 }
 
 async fn stored_similarity_keys(store: &Store, job: JobId) -> SimilarityKeys {
@@ -130,7 +139,8 @@ async fn runs_that_ended_beside_unfinished_ones_are_read_with_their_starts() {
         let committed = write_batch(&mut store, &add_batch([new])).await;
         let job = &committed.registered[0].job;
         if remote_id != "unfinished" {
-            finishes.push(finish_with_sample(job, duration_sample(user_key("q"), Some(5), None)));
+            finishes
+                .push(finish_with_sample(job, duration_sample(user_key("q"), Some(5), Some(4))));
         }
     }
     write_batch(&mut store, &change_batch(finishes)).await;
@@ -155,6 +165,53 @@ async fn runs_that_ended_beside_unfinished_ones_are_read_with_their_starts() {
     assert!((seconds - 300.25).abs() < 0.01, "{seconds}");
     assert_eq!((estimated.run, estimated.run_from), (None, None));
     assert_eq!(store.reader.ended_runs(1).await.expect("it is read").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_starts_of_forgotten_runs_are_not_read() {
+    let (home, mut store) = empty_store().await;
+    let keys = provider_keys(&["closest", "wider"]);
+    let mut jobs = Vec::new();
+    for remote_id in ["unfinished", "1", "2", "3", "4"] {
+        let new = NewJob { similarity_keys: keys.clone(), ..new_job(remote_id) };
+        jobs.push(write_batch(&mut store, &add_batch([new])).await.registered.remove(0).job);
+    }
+    let both = duration_sample(keys.clone(), Some(10), Some(1));
+    let total_only = duration_sample(keys.clone(), Some(10), None);
+
+    let old =
+        [finish_with_sample(&jobs[1], both.clone()), finish_with_sample(&jobs[2], both.clone())];
+    write_batch(&mut store, &change_batch(old)).await;
+    let all = ["closest 30000 3000", "wider 30000 3000", "closest 20000 2000", "wider 20000 2000"];
+    assert_eq!(ended_runs(&home, &store).await, all);
+
+    let commands = vec![forget("dune", Some("wider")), forget("other", None)];
+    write_batch(&mut store, &Batch { commands, ..Batch::default() }).await;
+    assert_eq!(ended_runs(&home, &store).await, [all[0], all[2]], "the other key is kept");
+
+    write_batch(&mut store, &change_batch([finish_with_sample(&jobs[3], total_only)])).await;
+    let expected = ["closest 40000 4000", "wider 40000 0", "closest 30000 3000", "closest 20000 0"];
+    assert_eq!(ended_runs(&home, &store).await, expected, "one sample has no run");
+
+    let commands = vec![forget("dune", None)];
+    let last = Batch { commands, ..change_batch([finish_with_sample(&jobs[4], both)]) };
+    write_batch(&mut store, &last).await;
+    assert_eq!(ended_runs(&home, &store).await, ["closest 50000 5000", "wider 50000 5000"]);
+}
+
+/// The runs that are read if each ended job lasted ten times its id in seconds and its run as many seconds as its id:
+/// their key, total and run in milliseconds.
+async fn ended_runs(home: &DaemonHome, store: &Store) -> Vec<String> {
+    db::run_script_ok(
+        &home.database(),
+        "UPDATE job SET started_at = registered_at, run_s = id, total_s = 10 * id WHERE terminal_at IS NOT NULL",
+    );
+    let runs = store.reader.ended_runs(100).await.expect("they are read");
+    let millis = |duration: Option<Duration>| duration.unwrap_or_default().as_millis();
+    let text = |run: &DurationSample| {
+        format!("{} {} {}", run.similarity_keys.keys()[0], millis(run.total), millis(run.run))
+    };
+    runs.iter().map(|(_, run)| text(run)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,13 +301,6 @@ async fn only_the_samples_of_a_key_or_a_provider_are_deleted() {
         finishes.push(finish_with_sample(&registered.job, duration_sample(keys, Some(5), None)));
     }
     write_batch(&mut store, &change_batch(finishes)).await;
-    let forget = |provider: &str, name: Option<&str>| {
-        StoreCommand::ForgetDurations(ForgetDurations {
-            audit: None,
-            provider: provider.parse().expect("a name"),
-            similarity_key: name.map(str::to_owned),
-        })
-    };
     let batch = |commands: Vec<StoreCommand>| Batch { commands, ..Batch::default() };
     let remaining =
         || db::query_rows(&home.database(), "SELECT id FROM duration_sample ORDER BY id").join(" ");

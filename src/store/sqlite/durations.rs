@@ -98,34 +98,51 @@ pub(super) async fn delete_samples(
     Ok(deleted)
 }
 
-/// A job that has ended: when it and its run began, and how long they took.
+/// A job that has ended, under one of its keys: when it and its run began, and how long they took.
 #[derive(Debug, FromRow)]
 struct EndedRunRow {
     provider: ProviderName,
-    similarity_keys: Option<SimilarityKeys>,
+    similarity_keys: SimilarityKeys,
     total_from: UtcTime,
-    total_s: f64,
+    total_s: Option<f64>,
     run_from: Option<UtcTime>,
     run_s: Option<f64>,
 }
 
+/// A sample does not say of which job it is, but samples and jobs are in the order of the ends. So of the jobs with a
+/// key as many are read, from the newest on, as there are samples with this key: none whose samples were deleted.
 /// Where the provider did not report the end, the job lasted until about when the end was observed.
 const ENDED_RUNS: &str = "
-    SELECT provider, similarity_keys, coalesce(submitted_at, registered_at) AS total_from,
-           coalesce(total_s, max(0.0, (julianday(terminal_at)
-                                       - julianday(coalesce(submitted_at, registered_at))) * 86400)) AS total_s,
-           started_at AS run_from, run_s
-    FROM job
-    WHERE similarity_keys IS NOT NULL
-      AND terminal_at >= (SELECT min(coalesce(submitted_at, registered_at)) FROM job WHERE terminal_at IS NULL)
-    ORDER BY terminal_at DESC, id DESC LIMIT ?";
+    WITH sample AS (
+        SELECT provider, key.value AS key, count(total_ms) AS totals, count(run_ms) AS runs
+        FROM (SELECT * FROM duration_sample ORDER BY id DESC LIMIT ?1), json_each(similarity_keys) AS key
+        GROUP BY 1, 2
+    ), ended AS (
+        SELECT id AS job, provider, similarity_keys, terminal_at, started_at AS run_from, run_s, total_s,
+               coalesce(submitted_at, registered_at) AS total_from
+        FROM job
+        WHERE similarity_keys IS NOT NULL
+          AND terminal_at >= (SELECT min(coalesce(submitted_at, registered_at)) FROM job WHERE terminal_at IS NULL)
+        ORDER BY terminal_at DESC, id DESC LIMIT ?1
+    ), numbered AS (
+        SELECT ended.*, key.value AS key, count(*) OVER newest AS total_number, count(run_s) OVER newest AS run_number
+        FROM ended, json_each(similarity_keys) AS key
+        WINDOW newest AS (PARTITION BY provider, key.value ORDER BY terminal_at DESC, job DESC)
+    )
+    SELECT provider, json_quote(key) AS similarity_keys, total_from, run_from,
+           iif(total_number <= totals,
+               coalesce(total_s, max(0.0, (julianday(terminal_at) - julianday(total_from)) * 86400)), NULL) AS total_s,
+           iif(run_number <= runs, run_s, NULL) AS run_s
+    FROM numbered JOIN sample USING (provider, key)
+    WHERE total_number <= totals OR run_number <= runs
+    ORDER BY terminal_at DESC, job DESC";
 
 impl EndedRunRow {
     fn into_sample(self) -> (ProviderName, DurationSample) {
         let duration = |seconds| Duration::try_from_secs_f64(seconds).ok();
         let sample = DurationSample {
-            similarity_keys: self.similarity_keys.unwrap_or_default(),
-            total: duration(self.total_s),
+            similarity_keys: self.similarity_keys,
+            total: self.total_s.and_then(duration),
             run: self.run_s.and_then(duration),
             total_from: Some(self.total_from),
             run_from: self.run_from,
@@ -135,7 +152,8 @@ impl EndedRunRow {
 }
 
 impl Reader {
-    /// Up to `limit` jobs that have ended since the first unfinished job began, newest first, with their starts.
+    /// Up to `limit` jobs that have ended since the first unfinished one began and whose duration samples are kept, newest
+    /// first, with their starts; each once for each of its keys.
     ///
     /// # Errors
     /// If the database cannot be read.
