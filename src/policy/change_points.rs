@@ -76,8 +76,8 @@ impl Hypothesis {
     const MAX_WEIGHT: f64 = 20.0;
     /// A run that resembles no other: failed early, or hung.
     const OUTLIER_FRACTION: f64 = 0.08;
-    /// How outliers are distributed around the center.
-    const OUTLIER_STD_DEV: f64 = 1.5;
+    /// How far outliers are from the center.
+    const OUTLIER_SCALE: f64 = 1.3;
 
     /// The logarithms of further runs. Wider than the runs, because few runs do not tell the center exactly.
     fn next_run(&self, variance: f64) -> Normal {
@@ -87,21 +87,29 @@ impl Hypothesis {
     /// Takes a run into account. Multiplies the probability by how likely the run was.
     fn observe(&mut self, run: NearbyRun, variance: f64) {
         let next = self.next_run(variance);
-        let outlier = Normal { mean: self.center, std_dev: Self::OUTLIER_STD_DEV };
-        let likelihood = |normal: Normal| normal.likelihood(run);
-        let regular = (1.0 - Self::OUTLIER_FRACTION) * likelihood(next);
-        let likelihood = regular + Self::OUTLIER_FRACTION * likelihood(outlier);
+        let evidence = next.evidence(run);
+        let regular = (1.0 - Self::OUTLIER_FRACTION) * evidence.likelihood;
+        let likelihood = regular + Self::OUTLIER_FRACTION * self.outlier_likelihood(run);
         self.probability *= weighted(likelihood, run);
-        let part = regular / likelihood.max(f64::MIN_POSITIVE);
-        let (part, expected) = if run.has_ended {
-            (part, run.ln)
-        } else if run.ln > self.center - 0.5 * next.std_dev {
-            (part * UNFINISHED_WEIGHT, next.mean_beyond(run.ln))
-        } else {
+        if !run.has_ended && run.ln <= self.center - 0.5 * next.std_dev {
             return;
-        };
+        }
+        let run_weight = if run.has_ended { 1.0 } else { UNFINISHED_WEIGHT };
+        let part = run_weight * regular / likelihood.max(f64::MIN_POSITIVE);
         self.weight = (self.weight + part).min(Self::MAX_WEIGHT);
-        self.center += part * (expected - self.center) / self.weight;
+        self.center += part * (evidence.duration - self.center) / self.weight;
+    }
+
+    /// Outliers have Student's t distribution with two degrees of freedom: its tails are heavy, and its functions are
+    /// algebraic.
+    fn outlier_likelihood(&self, run: NearbyRun) -> f64 {
+        let deviation = (run.ln - self.center) / Self::OUTLIER_SCALE;
+        let root = (2.0 + deviation * deviation).sqrt();
+        if run.has_ended {
+            1.0 / (Self::OUTLIER_SCALE * root * root * root)
+        } else {
+            (1.0 - deviation / root) / 2.0
+        }
     }
 
     /// Whether an unfinished run is so young that it tells nothing.
@@ -114,15 +122,26 @@ impl Hypothesis {
 /// may all wait for the same.
 const UNFINISHED_WEIGHT: f64 = 0.5;
 
-/// How likely a run was, with the weight of the run.
+/// How likely a run was, to the power of the weight of the run.
 fn weighted(likelihood: f64, run: NearbyRun) -> f64 {
     if run.has_ended { likelihood } else { libm::pow(likelihood, UNFINISHED_WEIGHT) }
 }
 
+/// What a run tells of a distribution of the logarithms of durations.
+struct Evidence {
+    /// The density at its duration; the probability that it lasts at least so long if it is unfinished.
+    likelihood: f64,
+    /// The logarithm of its duration; the mean of those that it can have if it is unfinished.
+    duration: f64,
+}
+
 impl Normal {
-    /// The density of the logarithm of a run's duration, or the probability that the run lasts at least so long.
-    fn likelihood(&self, run: NearbyRun) -> f64 {
-        if run.has_ended { self.density(run.ln) } else { self.probability_beyond(run.ln) }
+    fn evidence(&self, run: NearbyRun) -> Evidence {
+        if run.has_ended {
+            return Evidence { likelihood: self.density(run.ln), duration: run.ln };
+        }
+        let tail = self.tail(run.ln);
+        Evidence { likelihood: tail.probability, duration: tail.mean }
     }
 }
 
@@ -132,6 +151,8 @@ struct Hypotheses(Vec<Hypothesis>);
 
 impl Hypotheses {
     const KEPT: usize = 3;
+    /// Less probable ones are left out: they cost time and tell nothing.
+    const MIN_PROBABILITY: f64 = 0.02;
     /// The probability that the typical duration changes from one run to the next.
     const CHANGE_PROBABILITY: f64 = 0.03;
     /// The weight, in runs, of an unfinished run with which another typical duration begins.
@@ -161,16 +182,17 @@ impl Hypotheses {
             hypothesis.probability *= 1.0 - Self::CHANGE_PROBABILITY;
             hypothesis.observe(run, variance);
         }
-        let (center, weight) = if run.has_ended {
-            (run.ln, 1.0)
-        } else {
-            (assumptions.changed.mean_beyond(run.ln), Self::UNFINISHED_START_WEIGHT)
-        };
-        let probability =
-            Self::CHANGE_PROBABILITY * weighted(assumptions.changed.likelihood(run), run);
-        self.0.push(Hypothesis { probability, is_changed: true, center, weight });
+        let evidence = assumptions.changed.evidence(run);
+        self.0.push(Hypothesis {
+            probability: Self::CHANGE_PROBABILITY * weighted(evidence.likelihood, run),
+            is_changed: true,
+            center: evidence.duration,
+            weight: if run.has_ended { 1.0 } else { Self::UNFINISHED_START_WEIGHT },
+        });
         self.0.sort_by(|one, other| other.probability.total_cmp(&one.probability));
         self.0.truncate(Self::KEPT);
+        let total: f64 = self.0.iter().map(|hypothesis| hypothesis.probability).sum();
+        self.0.retain(|hypothesis| hypothesis.probability >= Self::MIN_PROBABILITY * total);
         let total: f64 = self.0.iter().map(|hypothesis| hypothesis.probability).sum();
         for hypothesis in &mut self.0 {
             hypothesis.probability /= total;

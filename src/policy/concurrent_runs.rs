@@ -110,7 +110,7 @@ impl ConcurrentRuns {
     /// Of more unfinished runs, those that started last are kept.
     const MAX_UNFINISHED: usize = 256;
     /// The number of unfinished runs before a job, and after it, that it is compared with.
-    const MAX_NEARBY_UNFINISHED: usize = 40;
+    const MAX_NEARBY_UNFINISHED: usize = 30;
 
     /// After these runs.
     fn after(recent: &RecentRuns) -> Self {

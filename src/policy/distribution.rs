@@ -46,22 +46,31 @@ impl Normal {
         libm::exp(-z * z / 2.0) / (self.std_dev * std::f64::consts::TAU.sqrt())
     }
 
-    /// The probability of a value above `x`.
-    pub(super) fn probability_beyond(&self, x: f64) -> f64 {
-        standard_normal_cdf(-self.standard_score(x))
-    }
-
-    /// The mean of the values above `x`.
-    pub(super) fn mean_beyond(&self, x: f64) -> f64 {
-        /// Beyond so many standard deviations the tail is about exponential, and both terms of the exact formula are
-        /// too small.
-        const MAX_SCORE: f64 = 20.0;
+    pub(super) fn tail(&self, x: f64) -> Tail {
         let z = self.standard_score(x);
-        if z > MAX_SCORE {
-            return x + self.std_dev / z;
-        }
-        self.mean + self.std_dev * self.std_dev * self.density(x) / self.probability_beyond(x)
+        let density = libm::exp(-z * z / 2.0) / std::f64::consts::TAU.sqrt();
+        let beyond = density * mills_ratio(z.abs());
+        let (probability, density_ratio) = if z < 0.0 {
+            (1.0 - beyond, density / (1.0 - beyond))
+        } else {
+            (beyond, mills_ratio(z).recip())
+        };
+        Tail { probability, mean: self.mean + self.std_dev * density_ratio }
     }
+}
+
+/// The values of a distribution above a limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Tail {
+    pub(super) probability: f64,
+    pub(super) mean: f64,
+}
+
+/// The probability above `z` relative to the density at `z`, of the standard normal distribution; `z` is not negative.
+/// Boyd's lower bound (Rep. Stat. Appl. Res. JUSE 6, 1959), at most 1.2 % too low, costs a tenth of the exact value.
+fn mills_ratio(z: f64) -> f64 {
+    use std::f64::consts::{PI, TAU};
+    PI / ((PI - 1.0) * z + (z * z + TAU).sqrt())
 }
 
 /// Durations whose logarithms are normally distributed.
@@ -101,4 +110,33 @@ impl LogNormal {
 /// Φ, the distribution function of the standard normal distribution.
 fn standard_normal_cdf(z: f64) -> f64 {
     libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_of_a_normal_distribution_is_known_to_about_a_percent() {
+        let normal = Normal { mean: 3.0, std_dev: 0.5 };
+        for step in -60..=60 {
+            let z = f64::from(step) / 10.0;
+            let x = 3.0 + 0.5 * z;
+            let exact = standard_normal_cdf(-z);
+            let exact_excess = 0.25 * normal.density(x) / exact;
+            let tail = normal.tail(x);
+            assert!((tail.probability / exact - 1.0).abs() < 0.012, "{z}: {tail:?}");
+            assert!(((tail.mean - 3.0) / exact_excess - 1.0).abs() < 0.012, "{z}: {tail:?}");
+        }
+    }
+
+    #[test]
+    fn the_mean_of_a_far_tail_is_just_above_its_limit() {
+        let normal = Normal { mean: 0.0, std_dev: 0.1 };
+        for x in [5.0, 20.0, 1e6] {
+            let mean = normal.tail(x).mean;
+            assert!((x..x + 0.01).contains(&mean), "{mean}");
+        }
+        assert_eq!(normal.tail(-1e6), Tail { probability: 1.0, mean: 0.0 });
+    }
 }
