@@ -6,6 +6,7 @@
 
 mod backoff;
 mod by_duration_kind;
+mod change_hypotheses;
 mod change_points;
 mod concurrent_runs;
 mod core_moments;
