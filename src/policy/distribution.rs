@@ -49,11 +49,12 @@ impl Normal {
     pub(super) fn tail(&self, x: f64) -> Tail {
         let z = self.standard_score(x);
         let density = libm::exp(-z * z / 2.0) / std::f64::consts::TAU.sqrt();
-        let beyond = density * mills_ratio(z.abs());
+        let ratio = mills_ratio(z.abs());
+        let beyond = density * ratio;
         let (probability, density_ratio) = if z < 0.0 {
             (1.0 - beyond, density / (1.0 - beyond))
         } else {
-            (beyond, mills_ratio(z).recip())
+            (beyond, ratio.recip())
         };
         Tail { probability, mean: self.mean + self.std_dev * density_ratio }
     }
